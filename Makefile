@@ -1,0 +1,52 @@
+# Every target works from a clean clone and twice in a row.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+CONSTRAINTS := ops/dev/constraints.txt
+PACKAGES := proto memory models stream ops
+export PYTHONWARNINGS ?=
+
+.PHONY: help install services links demo test lint bench protos clean
+
+help:  ## what can be made
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+$(VENV)/.demo: pyproject.toml $(CONSTRAINTS)
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) -e '.[demo,report]'
+	touch $@
+
+$(VENV)/.dev: pyproject.toml $(CONSTRAINTS)
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) -e '.[demo,report,dev]'
+	touch $@ $(VENV)/.demo
+
+links:
+	@mkdir -p .links/thalweg
+	@for p in $(PACKAGES); do ln -sfn ../../$$p .links/thalweg/$$p; done
+
+install: $(VENV)/.dev links  ## the virtual environment, with everything for development
+
+services: ## what the tests need beside Python: the Kafka jars (Maven), Redis and Prometheus (Debian packages)
+	bash ops/dev/services.sh
+
+demo: $(VENV)/.demo  ## handwritten digits as a drifting stream, learned while they are served (KEEP=1 stays up)
+	$(BIN)/thalweg demo $(if $(KEEP),--keep)
+
+test: install services  ## all tests, with the real Kafka, Redis and Prometheus
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: install  ## formatting, style, types, and that the generated stubs are current
+	$(BIN)/ruff format --check . || { echo "run: $(BIN)/ruff format ."; exit 1; }
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	bash ops/dev/protos.sh --check
+
+bench: install services  ## the ratios of docs/benchmarks.md, measured here
+	$(BIN)/python -m benchmarks
+
+protos: install  ## regenerate proto/*_pb2*.py
+	bash ops/dev/protos.sh
+
+clean:
+	rm -rf .venv .links .cache build *.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,1 @@
+"""What is kept: snapshots, the journal, the shared store."""

@@ -1,0 +1,142 @@
+"""Named arrays on disk: safetensors, never pickle. Snapshots and published versions are both made of this.
+
+Files are written beside their final name, flushed to disk, and renamed: whoever reads sees the old or the new one,
+never half of one. Reading maps the file; nothing is copied, and a mapped file outlives its own unlinking.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import mmap
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import save_file
+
+from thalweg.proto.event import Array
+
+_DTYPES = {
+    "BOOL": np.dtype(np.bool_),
+    "U8": np.dtype(np.uint8),
+    "I8": np.dtype(np.int8),
+    "U16": np.dtype("<u2"),
+    "I16": np.dtype("<i2"),
+    "U32": np.dtype("<u4"),
+    "I32": np.dtype("<i4"),
+    "U64": np.dtype("<u8"),
+    "I64": np.dtype("<i8"),
+    "F16": np.dtype("<f2"),
+    "F32": np.dtype("<f4"),
+    "F64": np.dtype("<f8"),
+}
+_NAMES = {dtype.str: name for name, dtype in _DTYPES.items()}
+
+
+class DamagedFile(Exception):
+    """A state file is truncated, altered or not one of ours; the message names the file and what is wrong."""
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """Named arrays and a small JSON-able record beside them; what snapshots and published versions hold."""
+
+    tensors: Mapping[str, Array]
+    meta: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of all arrays."""
+        return sum(tensor.nbytes for tensor in self.tensors.values())
+
+    def sha256(self) -> str:
+        """Hash over names, dtypes, shapes, bytes and meta: equal exactly when the states are."""
+        digest = hashlib.sha256(_canonical(self.meta))
+        for name in sorted(self.tensors):
+            tensor = np.ascontiguousarray(self.tensors[name])
+            digest.update(f"\n{name} {tensor.dtype.str} {tensor.shape}\n".encode())
+            digest.update(tensor.reshape(-1).view(np.uint8).data)
+        return digest.hexdigest()
+
+
+def write_state(state: State, path: Path, *, durable: bool = True) -> None:
+    """Put a state into a file under its final name, whole or not at all.
+
+    Args:
+        state: Arrays of a dtype that safetensors knows; meta that JSON knows.
+        path: The final name; its folder exists.
+        durable: Flush to disk before the rename. False for memory-backed folders.
+
+    Raises:
+        OSError: The disk is full, the folder is gone or read-only; nothing of the file is left then.
+    """
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    tensors = {name: np.ascontiguousarray(array) for name, array in state.tensors.items()}
+    for name, tensor in tensors.items():
+        if tensor.dtype.str.replace("=", "<") not in _NAMES:
+            raise TypeError(f"state tensor {name!r}: dtype {tensor.dtype} cannot be stored; known: {sorted(_NAMES)}")
+    try:
+        try:
+            save_file(tensors, beside, {"meta": _canonical(state.meta).decode()})
+        except SafetensorError as error:  # how the library wraps a full disk or a read-only folder
+            raise OSError(f"{beside}: {error}") from error
+        if durable:
+            with beside.open("rb") as file:
+                os.fsync(file.fileno())
+        beside.rename(path)
+    finally:
+        beside.unlink(missing_ok=True)
+    if durable:
+        sync_folder(path.parent)
+
+
+def read_state(path: Path) -> State:
+    """Map a state file: arrays are read-only views of the file, bytes are read when touched.
+
+    Raises:
+        DamagedFile: It is not a whole state file.
+        FileNotFoundError: There is none.
+    """
+    with path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        if size < 8:
+            raise DamagedFile(f"{path}: {size} bytes is too short for a state file")
+        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    header_end = 8 + int.from_bytes(mapped[:8], "little")
+    if header_end > size:
+        raise DamagedFile(f"{path}: header ends at byte {header_end}, the file at {size}")
+    try:
+        header = json.loads(mapped[8:header_end])
+        meta = json.loads(header.pop("__metadata__", {}).get("meta", "{}"))
+        tensors = {name: _view(mapped, header_end, entry) for name, entry in header.items()}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DamagedFile(f"{path}: {error}") from error
+    return State(tensors, meta)
+
+
+def _view(mapped: mmap.mmap, header_end: int, entry: Mapping[str, Any]) -> Array:
+    dtype = _DTYPES[entry["dtype"]]
+    start, end = entry["data_offsets"]
+    shape = tuple(entry["shape"])
+    count = int(np.prod(shape, dtype=np.int64))
+    if end - start != count * dtype.itemsize:
+        raise ValueError(f"{end - start} bytes for shape {shape} of {dtype}")
+    return np.frombuffer(mapped, dtype, count, header_end + start).reshape(shape)
+
+
+def sync_folder(folder: Path) -> None:
+    """Flush a folder's entries to disk, so that a rename survives a power cut."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _canonical(meta: Mapping[str, Any]) -> bytes:
+    return json.dumps(meta, sort_keys=True, separators=(",", ":")).encode()

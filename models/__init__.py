@@ -1,0 +1,1 @@
+"""What learns: the learner contract and one file per method."""

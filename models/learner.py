@@ -1,0 +1,111 @@
+"""The contract of everything that learns.
+
+A learner is a fold over the log: `learn` changes its state, `state` hands out all of it, `restore` puts it back, and
+two learners with equal states answer and learn alike from then on, bit for bit. It knows arrays; it knows no Kafka, no
+gRPC, no Prometheus. Check yours with `thalweg.models.testing.LearnerContract`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol, runtime_checkable
+
+from thalweg.memory.state import State
+from thalweg.proto.event import Array, Batch, Inputs, Schema, TensorSpec
+
+
+@runtime_checkable
+class Predictor(Protocol):
+    """What answers: immutable, made by a learner, or read back from a published version in another process.
+
+    Any number of threads may call `predict` at once; it takes no lock and changes nothing. The answer for a row does
+    not depend on the other rows of the call.
+    """
+
+    @property
+    def inputs(self) -> Mapping[str, TensorSpec]:
+        """What `predict` wants, by name."""
+
+    @property
+    def outputs(self) -> Mapping[str, TensorSpec]:
+        """What `predict` gives, by name. An output of dtype `bytes` is held as int32 codes into `classes`."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names behind the codes of `label` and the columns of `scores`, in order; empty for regression."""
+
+    @property
+    def properties(self) -> Mapping[str, str]:
+        """More for the model's metadata; may be empty. `classes` is added by the server."""
+
+    def predict(self, inputs: Inputs) -> Mapping[str, Array]:
+        """Answer from what was learned so far.
+
+        Args:
+            inputs: Named arrays, each (N, ...) as in `inputs`; N may be 0.
+
+        Returns:
+            Named arrays, each (N, ...) as in `outputs`. Before the first learn, too: then `label` is -1 (nothing
+            known) and `scores` is (N, 0).
+
+        Raises:
+            InputError: A tensor is missing or has another shape; the message names it, with expected and got.
+        """
+
+    def state(self) -> State:
+        """All that `predictor_from` needs to make an equal one, and no more: servable, not learning state."""
+
+
+@runtime_checkable
+class Learner(Protocol):
+    """What learns. One thread drives it; nothing here is called concurrently."""
+
+    @property
+    def schema(self) -> Schema:
+        """Inputs and label kind of the events it learns from."""
+
+    def learn(self, batch: Batch) -> None:
+        """Take up a micro-batch of labelled and unlabelled events, in order.
+
+        Events that carry no label are no error: a supervised learner passes over them. An event is learned whole or
+        not at all; after an exception the learner is not used any more (the process restarts from its snapshot).
+        """
+
+    def predictor(self) -> Predictor:
+        """The best answerer for the state as it is now.
+
+        Called before every micro-batch is learned (it gives the graded predictions) and when a version is published.
+        May be the same object as before when nothing changed or when the learner refreshes its answers more rarely;
+        when it refreshes must follow from its state alone, never from a clock.
+        """
+
+    def state(self) -> State:
+        """Everything that later learning and answers depend on; arrays may be views, valid until the next `learn`."""
+
+    def restore(self, state: State) -> None:
+        """Become the learner whose `state()` this was. Raises `ValueError` if it was made under other parameters."""
+
+    def gauges(self) -> Mapping[str, float]:
+        """Figures for the operator, by metric suffix (`memory_entries`, `memory_evictions` …); may be empty."""
+
+
+class LearnerFactory(Protocol):
+    """What the registry finds under a name: a class or function with these attributes."""
+
+    def __call__(self, *, inputs: Mapping[str, TensorSpec], params: Mapping[str, Any], seed: int) -> Learner:
+        """A new learner.
+
+        Raises:
+            ParamsError: Parameters are unknown, missing or out of range; all of them at once.
+        """
+
+    def predictor_from(self, state: State) -> Predictor:
+        """The predictor whose `state()` this was; arrays may be read-only maps of a file."""
+
+
+class ParamsError(ValueError):
+    """Hyper-parameters that do not fit: one line per mistake, keyed by the parameter's name."""
+
+    def __init__(self, mistakes: Mapping[str, str]) -> None:
+        self.mistakes = dict(mistakes)
+        super().__init__("; ".join(f"{key}: {text}" for key, text in self.mistakes.items()))

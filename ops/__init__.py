@@ -1,0 +1,1 @@
+"""What runs and shows it all: configuration, processes, gRPC, HTTP, metrics, command line."""

@@ -1,0 +1,1 @@
+"""What is said: events in columns, tensors, codecs and the wire schemas."""

@@ -1,0 +1,250 @@
+"""Events in columns, and where in the log they stand.
+
+One event never becomes one Python object: a micro-batch is one array per input, one column per attribute. Everything
+downstream (learners, metrics, servers) reads these columns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array: TypeAlias = NDArray[Any]
+Inputs: TypeAlias = Mapping[str, Array]
+"""Named input arrays, each (N, ...), dtype and trailing shape as the schema says."""
+
+Headers: TypeAlias = Sequence[tuple[str, bytes]]
+
+
+class Partition(NamedTuple):
+    """One ordered sequence of records in the log."""
+
+    topic: str
+    number: int
+
+    def __str__(self) -> str:
+        return f"{self.topic}/{self.number}"
+
+
+Position: TypeAlias = Mapping[Partition, int]
+"""Per partition the offset of the last record taken. A partition that is missing: nothing taken from it yet."""
+
+
+class InputError(ValueError):
+    """Data from outside does not fit; the message names the thing, what was expected and what came."""
+
+
+@dataclass(frozen=True, slots=True)
+class Records:
+    """A run of records of one partition, in columns of equal length, offsets ascending (gaps are allowed)."""
+
+    partition: Partition
+    offsets: Sequence[int]
+    times: Sequence[float]
+    """Unix seconds at which the log took the record (or its producer made it)."""
+    keys: Sequence[bytes | None]
+    values: Sequence[bytes | None]
+    headers: Sequence[Headers]
+
+    def __len__(self) -> int:
+        return len(self.offsets)
+
+    def __getitem__(self, part: slice) -> Records:
+        return Records(
+            self.partition,
+            self.offsets[part],
+            self.times[part],
+            self.keys[part],
+            self.values[part],
+            self.headers[part],
+        )
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of keys and values together."""
+        return sum(len(v) for v in self.values if v) + sum(len(k) for k in self.keys if k)
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """One named tensor without its batch dimension.
+
+    `dtype` is a NumPy name (`float32`, `float64`, `int64`, `int32`, `bool`, `uint8`) or `bytes` for strings.
+    A dimension of -1 may have any length.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+
+
+LabelKind: TypeAlias = Literal["class", "number", "none"]
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """What an event of a model must look like: the decoder and the servers hold data against it."""
+
+    inputs: Mapping[str, TensorSpec]
+    label: LabelKind = "class"
+    label_width: int = 1
+    """Numbers per label, K; only for `number`."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClassLabels:
+    """Class labels, dictionary-encoded: event i has the class `names[codes[i]]`; code -1 means unlabelled.
+
+    The names belong to this batch alone; a learner maps them to its own columns.
+    """
+
+    codes: NDArray[np.int32]
+    names: tuple[str, ...]
+
+    def __getitem__(self, rows: slice | Array) -> ClassLabels:
+        return ClassLabels(self.codes[rows], self.names)
+
+    @property
+    def present(self) -> NDArray[np.bool_]:
+        """Which events are labelled, (N,)."""
+        return self.codes >= 0
+
+    def recoded(self, table: Mapping[str, int]) -> NDArray[np.int32]:
+        """Codes in another table, (N,); -1 where unlabelled or unknown there."""
+        lookup = np.array([table.get(name, -1) for name in self.names] + [-1], dtype=np.int32)
+        return lookup[self.codes]
+
+
+@dataclass(frozen=True, slots=True)
+class NumberLabels:
+    """Regression targets (N, K) float64; a row of NaN means unlabelled."""
+
+    values: NDArray[np.float64]
+
+    def __getitem__(self, rows: slice | Array) -> NumberLabels:
+        return NumberLabels(self.values[rows])
+
+    @property
+    def present(self) -> NDArray[np.bool_]:
+        """Which events are labelled, (N,)."""
+        return np.asarray(np.isfinite(self.values).all(axis=1))
+
+
+Labels: TypeAlias = ClassLabels | NumberLabels
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """N events in columns, in log order.
+
+    `ids` and `keys` are None when no event of the batch has one: the fast path carries neither. An event without an
+    id is identified by its place in the log.
+    """
+
+    inputs: Inputs
+    labels: Labels | None
+    weights: NDArray[np.float64]
+    times: NDArray[np.float64]
+    ids: Sequence[str | None] | None = None
+    keys: Sequence[str | None] | None = None
+
+    def __len__(self) -> int:
+        return len(self.times)
+
+    def __getitem__(self, part: slice) -> Batch:
+        return Batch(
+            {name: column[part] for name, column in self.inputs.items()},
+            None if self.labels is None else self.labels[part],
+            self.weights[part],
+            self.times[part],
+            None if self.ids is None else self.ids[part],
+            None if self.keys is None else self.keys[part],
+        )
+
+    def take(self, rows: Array) -> Batch:
+        """The events at `rows` (indices (M,) or a mask (N,)), in that order."""
+        index = np.flatnonzero(rows) if rows.dtype == np.bool_ else rows
+        places: list[int] = index.tolist()
+        return Batch(
+            {name: column[index] for name, column in self.inputs.items()},
+            None if self.labels is None else self.labels[index],
+            self.weights[index],
+            self.times[index],
+            None if self.ids is None else [self.ids[i] for i in places],
+            None if self.keys is None else [self.keys[i] for i in places],
+        )
+
+    def micro_batches(self, size: int) -> Iterator[Batch]:
+        """Consecutive parts of at most `size` events; a function of the batch and `size` alone."""
+        if len(self) <= size:
+            if len(self):
+                yield self
+            return
+        for start in range(0, len(self), size):
+            yield self[start : start + size]
+
+    def unlabelled(self) -> Batch:
+        """The same events without their labels."""
+        return replace(self, labels=None)
+
+
+def join(batches: Sequence[Batch]) -> Batch:
+    """One batch of all events of `batches`, in order.
+
+    Raises:
+        ValueError: There is none, or label kinds differ.
+    """
+    if len(batches) == 1:
+        return batches[0]
+    if not batches:
+        raise ValueError("cannot join no batches: at least one is needed to know the columns")
+    return Batch(
+        {name: np.concatenate([b.inputs[name] for b in batches]) for name in batches[0].inputs},
+        _join_labels(batches),
+        np.concatenate([b.weights for b in batches]),
+        np.concatenate([b.times for b in batches]),
+        _join_column([b.ids for b in batches], batches),
+        _join_column([b.keys for b in batches], batches),
+    )
+
+
+def _join_column(columns: Sequence[Sequence[str | None] | None], batches: Sequence[Batch]) -> list[str | None] | None:
+    if all(column is None for column in columns):
+        return None
+    joined: list[str | None] = []
+    for column, batch in zip(columns, batches):
+        joined.extend([None] * len(batch) if column is None else column)
+    return joined
+
+
+def _join_labels(batches: Sequence[Batch]) -> Labels | None:
+    columns = [b.labels for b in batches]
+    kinds = {type(column) for column in columns if column is not None}
+    if not kinds:
+        return None
+    if len(kinds) > 1:
+        raise ValueError("cannot join class labels with number labels")
+    if kinds == {NumberLabels}:
+        width = next(c.values.shape[1] for c in columns if isinstance(c, NumberLabels))
+        return NumberLabels(
+            np.concatenate(
+                [
+                    c.values if isinstance(c, NumberLabels) else np.full((len(b), width), np.nan)
+                    for c, b in zip(columns, batches)
+                ]
+            )
+        )
+    table: dict[str, int] = {}
+    codes = []
+    for column, batch in zip(columns, batches):
+        if isinstance(column, ClassLabels):
+            for name in column.names:
+                table.setdefault(name, len(table))
+            codes.append(column.recoded(table))
+        else:
+            codes.append(np.full(len(batch), -1, dtype=np.int32))
+    return ClassLabels(np.concatenate(codes), tuple(table))

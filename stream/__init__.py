@@ -1,0 +1,1 @@
+"""What moves: logs, blocks of records, the processor."""

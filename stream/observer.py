@@ -1,0 +1,80 @@
+"""What the loop tells whoever watches; `ops.metrics` is one such watcher."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from thalweg.models.learner import Learner, Predictor
+from thalweg.proto.event import Array, Batch, Partition
+from thalweg.stream.log import Gap
+
+
+class Observer(Protocol):
+    """Called on the learner's thread, per micro-batch or rarer, never per event. Must be quick and must not raise."""
+
+    def consumed(self, events: int) -> None:
+        """So many events were taken from the log and understood (learned or not)."""
+
+    def dead_lettered(self, reasons: Mapping[str, int]) -> None:
+        """So many records, by reason, went to the dead-letter topic."""
+
+    def duplicated(self, events: int) -> None:
+        """So many events were dropped because their id had been seen."""
+
+    def predicted(self, batch: Batch, predictor: Predictor, outputs: Mapping[str, Array]) -> None:
+        """These answers stood before the batch was learned."""
+
+    def learned(self, batch: Batch, seconds: float) -> None:
+        """The micro-batch was learned in so long."""
+
+    def block_done(self, learner: Learner, version: int, lag: Mapping[Partition, int]) -> None:
+        """A block of micro-batches is done; the state has this version now."""
+
+    def published(self, version: int, seconds: float, first_event_time: float | None) -> None:
+        """Servers can see this version; the oldest event new in it was recorded at `first_event_time`."""
+
+    def snapshotted(self, version: int, seconds: float, size_bytes: int) -> None:
+        """A snapshot of this version is on disk."""
+
+    def snapshot_failed(self, version: int, error: str) -> None:
+        """A snapshot could not be written; the learner goes on and tries again."""
+
+    def lost(self, gap: Gap) -> None:
+        """Retention deleted records before they were read."""
+
+    def rolled_back(self, version: int, cause: str) -> None:
+        """The state is that of an older version again, under this new number."""
+
+
+class NoObserver:
+    """Watches nothing; also the base for watchers that want only some of it."""
+
+    def consumed(self, events: int) -> None: ...
+    def dead_lettered(self, reasons: Mapping[str, int]) -> None: ...
+    def duplicated(self, events: int) -> None: ...
+    def predicted(self, batch: Batch, predictor: Predictor, outputs: Mapping[str, Array]) -> None: ...
+    def learned(self, batch: Batch, seconds: float) -> None: ...
+    def block_done(self, learner: Learner, version: int, lag: Mapping[Partition, int]) -> None: ...
+    def published(self, version: int, seconds: float, first_event_time: float | None) -> None: ...
+    def snapshotted(self, version: int, seconds: float, size_bytes: int) -> None: ...
+    def snapshot_failed(self, version: int, error: str) -> None: ...
+    def lost(self, gap: Gap) -> None: ...
+    def rolled_back(self, version: int, cause: str) -> None: ...
+
+
+class Observers:
+    """Tells several watchers, in order."""
+
+    def __init__(self, *observers: Observer) -> None:
+        self._observers = observers
+
+    def __getattr__(self, name: str) -> object:
+        calls = [getattr(observer, name) for observer in self._observers]
+
+        def tell(*args: object) -> None:
+            for call in calls:
+                call(*args)
+
+        setattr(self, name, tell)
+        return tell
