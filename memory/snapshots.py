@@ -59,15 +59,20 @@ class Manifest:
     """SHA-256 by file name."""
 
     def to_json(self) -> dict[str, Any]:
-        """As in `manifest.json`; offsets as {topic: {partition: offset}}."""
+        """As in `manifest.json`: offsets as {topic: {partition: offset}}, and a hash over all the rest."""
         offsets: dict[str, dict[str, int]] = {}
         for partition, offset in sorted(self.offsets.items()):
             offsets.setdefault(partition.topic, {})[str(partition.number)] = offset
-        return {**self.__dict__, "offsets": offsets}
+        record = {**self.__dict__, "offsets": offsets}
+        return {**record, "manifest_sha256": _record_sha256(record)}
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> Manifest:
-        """The manifest of this record. Raises KeyError, TypeError or ValueError when it is not one."""
+        """The manifest of this record. Raises KeyError, TypeError or ValueError when it is not one, or altered."""
+        record = dict(record)
+        expected = record.pop("manifest_sha256")
+        if (got := _record_sha256(record)) != expected:
+            raise ValueError(f"SHA-256 of the manifest: expected {expected}, got {got}")
         offsets = {
             Partition(topic, int(number)): int(offset)
             for topic, partitions in record["offsets"].items()
@@ -258,6 +263,10 @@ def _facts(parts: Mapping[str, State]) -> dict[str, Any]:
         "size_bytes": sum(part.size_bytes for part in parts.values()),
         "software": software(),
     }
+
+
+def _record_sha256(record: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
 
 
 def _file(part: str) -> str:

@@ -1,0 +1,408 @@
+"""The loop: poll, decode, predict, learn, measure, publish, snapshot."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import numpy as np
+import structlog
+
+from thalweg.memory.snapshots import Manifest, Snapshots, UnknownVersion
+from thalweg.memory.state import DamagedFile, State
+from thalweg.models.learner import Learner
+from thalweg.proto.decode import Decoded, Decoder
+from thalweg.proto.event import Partition, Position, join
+from thalweg.stream.blocks import Block, HistoryLost, Replay, gather
+from thalweg.stream.dedup import RecentIds
+from thalweg.stream.journal import BlockEntry, Entry, Journal, JournalError, MemoryJournal, RollbackEntry
+from thalweg.stream.log import Log, LogError, Reader
+from thalweg.stream.observer import NoObserver, Observer
+from thalweg.stream.ports import Command, Commands, DeadLetterBox, Evaluator, Publisher
+from thalweg.stream.publishing import Publishing
+from thalweg.stream.saver import Saver
+from thalweg.stream.settings import ProcessorSettings
+
+log = structlog.get_logger(__name__)
+
+
+class StateMismatch(Exception):
+    """The saved state was made under other settings; the message says what to do."""
+
+
+class _Stopped(Exception):
+    """Told to stop while waiting for a disk or a broker; nothing of the block at hand is in the state."""
+
+
+class Processor:
+    """Keeps one learner in step with one topic.
+
+    Each event is predicted before it is learned, so the metrics never grade a learner on what it has seen. State and
+    log position are saved as one thing, and what each block was is journalled before its effect can be seen: after a
+    crash both go back to the same event, the same blocks are learned again, and no event is learned twice or left out.
+
+    One thread calls `run`; any thread may call `stop`.
+    """
+
+    def __init__(
+        self,
+        learner: Learner,
+        source: Log,
+        snapshots: Snapshots,
+        settings: ProcessorSettings,
+        *,
+        journal: Journal | None = None,
+        decoder: Decoder | None = None,
+        publisher: Publisher | None = None,
+        evaluator: Evaluator | None = None,
+        observer: Observer | None = None,
+        commands: Commands | None = None,
+        dead_letters: DeadLetterBox | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._learner = learner
+        self._source = source
+        self._settings = settings
+        self._snapshots = snapshots
+        self._journal: Journal = journal if journal is not None else MemoryJournal()
+        self._decoder = decoder if decoder is not None else Decoder(learner.schema)
+        self._evaluator = evaluator
+        self._observer: Observer = observer if observer is not None else NoObserver()
+        self._commands = commands
+        self._dead_letters = dead_letters
+        self._clock = clock
+        self._recent_ids = RecentIds(settings.dedup_events)
+        self._saver = Saver(snapshots, self._journal, self._observer)
+        self._publishing = Publishing(publisher, self._observer, settings.publish_share)
+        self._stopping = threading.Event()
+
+        self._version = 0
+        self._parent: int | None = None
+        self._end: dict[Partition, int] = {}
+        self._learned = 0
+        self._event_time = 0.0
+        self._unsaved_events = 0
+        self._saved_version = -1
+        self._saved_at = time.monotonic()
+        self._committed_at = 0.0
+
+    @property
+    def version(self) -> int:
+        """Journal entries applied so far."""
+        return self._version
+
+    @property
+    def events_learned(self) -> int:
+        """Events in the state."""
+        return self._learned
+
+    @property
+    def position(self) -> Position:
+        """The last record of each partition that is in the state."""
+        return dict(self._end)
+
+    @property
+    def state_sha256(self) -> str:
+        """Hash of the learner's state as it is now; the learner's thread only."""
+        return self._learner.state().sha256()
+
+    def stop(self) -> None:
+        """Ask `run` to finish its block, save, and return."""
+        self._stopping.set()
+
+    def run(self, *, until_end: bool = False) -> None:
+        """Go on from the newest snapshot until `stop` (or the log's end), then save what is not saved yet.
+
+        Raises:
+            StateMismatch: The saved state belongs to other settings.
+            OSError: The first snapshot cannot be written: the state folder is of no use.
+        """
+        reader: Reader | None = None
+        try:
+            self.recover()
+            reader = self._source.reader([self._settings.topic], self._end, "earliest", self._group)
+            self._publish(now=True)
+            while not self._stopping.is_set():
+                self._obey()
+                if not self._step(reader) and until_end and not any(reader.lag().values()):
+                    break
+            self._save(wait=True)
+        except _Stopped:
+            self._save(wait=True)
+        finally:
+            self._saver.close()
+            self._journal.close()
+            if reader is not None:
+                reader.close()
+
+    # -- starting -----------------------------------------------------------------------------------------------------
+
+    def recover(self, upto: int | None = None) -> None:
+        """Load the newest snapshot and learn again what the journal says came after it, up to version `upto`."""
+        newest = self._snapshots.newest()
+        if newest is None:
+            self._begin()
+        else:
+            self.load(newest.manifest, newest.parts)
+            self._saved_version = self._version
+        self.replay(upto)
+
+    def load(self, manifest: Manifest, parts: Mapping[str, State]) -> None:
+        """Become that version."""
+        wanted, got = self._settings.config_sha256, manifest.config_sha256
+        if wanted != got:
+            raise StateMismatch(
+                f"model {self._settings.model!r}: the saved state (version {manifest.version}) was made under other "
+                f"settings (hash {got[:12] or 'none'}, now {wanted[:12] or 'none'}); give the model a new name or "
+                f"another state_dir, or restore the settings"
+            )
+        self._learner.restore(parts["learner"])
+        if "recent_ids" in parts:
+            self._recent_ids.restore(parts["recent_ids"])
+        if self._evaluator is not None and "evaluator" in parts:
+            self._evaluator.restore(parts["evaluator"])
+        self._version, self._parent = manifest.version, manifest.version
+        self._end, self._learned = dict(manifest.offsets), manifest.events_learned
+        log.info("restored", model=self._settings.model, version=self._version, events=self._learned)
+
+    def start_at(self, after: Position) -> None:
+        """Begin with nothing learned, as if everything up to `after` had been before our time."""
+        self._end = dict(after)
+
+    def _begin(self) -> None:
+        """Fix where a new model starts before anything is learned: at `latest`, what comes while we restart counts."""
+        if self._journal.begins_after() == 0:
+            return  # killed before the first snapshot was whole, or all snapshots were damaged: replay from nothing
+        if self._journal.begins_after() is not None:
+            log.error("no snapshot verifies and the journal does not reach back to the beginning: starting anew")
+            self._journal.truncate(0)
+        reader = self._source.reader([self._settings.topic], {}, self._settings.start, self._group)
+        self._end = dict(reader.position()) if self._settings.start == "latest" else {}
+        reader.close()
+        self._save(wait=True, must=True)
+
+    def replay(self, upto: int | None = None) -> None:
+        """Apply the journal's entries above the present version, the very same blocks in the same order."""
+        first = self._version
+        reader = self._source.reader([self._settings.topic], self._end, "earliest", self._group)
+        sent = self._dead_letters.last_sent() if self._dead_letters is not None else {}
+        try:
+            replay = Replay(reader)
+            for entry in self._journal.entries(self._version):
+                if (upto is not None and entry.version > upto) or self._stopping.is_set():
+                    break
+                if not self._reapply(entry, replay, sent):
+                    break
+        except (HistoryLost, JournalError) as error:
+            log.error(
+                "what was learned after the snapshot cannot be repeated exactly: going on from here, with the rest "
+                "of the journal dropped and its records learned as new blocks",
+                model=self._settings.model,
+                version=self._version,
+                problem=str(error),
+            )
+            if upto is not None:
+                raise
+            self._journal.truncate(self._version)
+        finally:
+            reader.close()
+        if self._version > first:
+            log.info("replayed", model=self._settings.model, entries=self._version - first, version=self._version)
+
+    def _reapply(self, entry: Entry, replay: Replay, sent: Position) -> bool:
+        if isinstance(entry, RollbackEntry):
+            self._apply_rollback(entry)
+            return True
+        block = replay.block(entry, self._stopping.is_set)
+        if block is None:
+            return False
+        self._apply(block, entry, NoObserver(), sent)
+        return True
+
+    # -- going on -----------------------------------------------------------------------------------------------------
+
+    @property
+    def _group(self) -> str:
+        return f"thalweg.{self._settings.model}"
+
+    def _step(self, reader: Reader) -> bool:
+        """Take and learn one block; False if nothing came."""
+        settings = self._settings
+        block = gather(
+            reader,
+            batch_records=settings.batch_events,
+            batch_seconds=settings.batch_seconds,
+            idle_seconds=settings.idle_seconds,
+            max_bytes=settings.block_bytes,
+        )
+        for gap in reader.gaps():
+            log.error(
+                "retention deleted records before they were learned: going on from the earliest that is kept",
+                model=settings.model,
+                partition=str(gap.partition),
+                first=gap.first,
+                last=gap.last,
+            )
+            self._observer.lost(gap)
+        if block is None or len(block) == 0:
+            self._publish(now=True)
+            if not any(reader.lag().values()):
+                self._publishing.confirm(self._clock())
+            self._housekeeping(reader)
+            return False
+        entry = BlockEntry(self._version + 1, block.ranges, settings.batch_events)
+        self._persistently("journal", lambda: self._journal.append(entry))
+        self._apply(block, entry, self._observer, {})
+        lag = reader.lag()
+        self._observer.block_done(self._learner, self._version, lag)
+        self._publish()
+        self._publishing.confirm(self._event_time if any(lag.values()) else self._clock())
+        self._housekeeping(reader)
+        return True
+
+    def _apply(self, block: Block, entry: BlockEntry, observer: Observer, sent: Position) -> None:
+        """Learn a block: a function of the state, the block and the entry alone."""
+        decoded = [self._decoder.decode(run) for run in block.records]
+        self._set_aside(block, decoded, observer, sent)
+        batch = join([part.batch for part in decoded])
+        if batch.ids is not None:
+            fresh = self._recent_ids.fresh(batch.ids)
+            if fresh is not None:
+                observer.duplicated(int(len(batch) - fresh.sum()))
+                batch = batch.take(fresh)
+        if len(batch):
+            observer.consumed(len(batch))
+            self._event_time = max(self._event_time, float(batch.times.max()))
+            self._publishing.taken(float(batch.times.min()))
+        for micro_batch in batch.micro_batches(entry.batch_events):
+            predictor = self._learner.predictor()
+            outputs = predictor.predict(micro_batch.inputs)
+            if self._evaluator is not None:
+                self._evaluator.predicted(micro_batch, predictor, outputs)
+            observer.predicted(micro_batch, predictor, outputs)
+            started = time.perf_counter()
+            self._learner.learn(micro_batch)
+            observer.learned(micro_batch, time.perf_counter() - started)
+            self._learned += int(np.count_nonzero(micro_batch.labels.present)) if micro_batch.labels is not None else 0
+        self._version = entry.version
+        self._end.update(block.end)
+        self._unsaved_events += len(batch)
+
+    def _set_aside(self, block: Block, decoded: list[Decoded], observer: Observer, sent: Position) -> None:
+        """Keep what cannot be used; first of all, so that nothing is in the state should this have to be repeated."""
+        for run, part in zip(block.records, decoded):
+            if not part.rejected:
+                continue
+            observer.dead_lettered(Counter(rejected.reason for rejected in part.rejected))
+            last = sent.get(run.partition, -1)
+            unsent = [rejected for rejected in part.rejected if run.offsets[rejected.row] > last]
+            if self._dead_letters is None:
+                log.warning("records cannot be used", model=self._settings.model, first=str(part.rejected[0]))
+            elif unsent:
+                self._persistently("dead letters", partial(self._dead_letters.send, run, unsent))
+
+    def _persistently(self, what: str, action: Callable[[], object]) -> None:
+        """Do it, again and again while disk or broker refuse. Raises _Stopped when told to stop first."""
+        wait = 0.1
+        while True:
+            try:
+                action()
+            except (OSError, LogError) as error:
+                log.error("cannot write: trying again", what=what, model=self._settings.model, problem=str(error))
+                if self._stopping.wait(wait):
+                    raise _Stopped from error
+                wait = min(2 * wait, 5.0)
+            else:
+                return
+
+    def _housekeeping(self, reader: Reader) -> None:
+        now = time.monotonic()
+        if now - self._committed_at > 1.0 and self._end:
+            reader.commit(self._end, f"version {self._version}")
+            self._committed_at = now
+        due = self._unsaved_events >= self._settings.snapshot_events
+        due = due or now - self._saved_at >= self._settings.snapshot_seconds
+        if due and self._version > self._saved_version and self._saver.ready():
+            self._save()
+
+    # -- showing and saving -------------------------------------------------------------------------------------------
+
+    def _publish(self, *, now: bool = False) -> None:
+        self._publishing.publish(self._learner, self._version, self._learned, self._event_time, now=now)
+
+    def _save(self, *, wait: bool = False, must: bool = False) -> None:
+        """Save the present version in the background; `wait` for it, and raise what went wrong if it `must`."""
+        if self._version > self._saved_version:
+            manifest = Manifest(
+                model=self._settings.model,
+                version=self._version,
+                parent=self._parent,
+                learner=self._settings.learner,
+                config_sha256=self._settings.config_sha256,
+                offsets=dict(self._end),
+                events_learned=self._learned,
+                created=self._clock(),
+                metrics=dict(self._evaluator.metrics()) if self._evaluator is not None else {},
+            )
+            parts = {"learner": self._learner.state(), "recent_ids": self._recent_ids.state()}
+            if self._evaluator is not None:
+                parts["evaluator"] = self._evaluator.state()
+            self._saver.save(manifest, parts)
+            self._saved_version, self._parent = self._version, self._version
+            self._unsaved_events, self._saved_at = 0, time.monotonic()
+        if wait:
+            error = self._saver.wait()
+            if error is not None:
+                self._saved_version = -1
+                if must:
+                    raise error
+
+    # -- being told ---------------------------------------------------------------------------------------------------
+
+    def _obey(self) -> None:
+        if self._commands is None:
+            return
+        for command in self._commands.asked(self._settings.model):
+            try:
+                result = self._carry_out(command)
+            except (UnknownVersion, DamagedFile) as error:
+                result = {"error": "failed_precondition", "message": str(error)}
+            except OSError as error:
+                result = {"error": "unavailable", "message": str(error)}
+            self._commands.answer(command.id, result)
+
+    def _carry_out(self, command: Command) -> Mapping[str, Any]:
+        if command.verb == "snapshot":
+            self._save(wait=True, must=True)
+            return {"version": self._version}
+        if command.verb == "rollback":
+            return {"version": self.roll_back(int(command.arguments["version"]), "operator")}
+        return {"error": "unimplemented", "message": f"command {command.verb!r} is not known to this learner"}
+
+    def roll_back(self, to: int, cause: str) -> int:
+        """Make the state that of a kept version again, under a new number; what was consumed stays consumed.
+
+        Raises:
+            UnknownVersion: That version is not kept.
+            DamagedFile: It cannot be read.
+        """
+        self._saver.wait()
+        self._snapshots.load(to)  # before it is journalled: an entry must be repeatable
+        entry = RollbackEntry(self._version + 1, to, cause)
+        self._journal.append(entry)
+        self._apply_rollback(entry)
+        self._observer.rolled_back(self._version, cause)
+        self._publish(now=True)
+        self._save(wait=True)
+        return self._version
+
+    def _apply_rollback(self, entry: RollbackEntry) -> None:
+        kept = self._snapshots.load(entry.to)
+        self._learner.restore(kept.parts["learner"])
+        self._learned = kept.manifest.events_learned
+        self._version, self._parent = entry.version, entry.to
+        log.warning("rolled back", model=self._settings.model, to=entry.to, version=entry.version, cause=entry.cause)

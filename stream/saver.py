@@ -1,0 +1,81 @@
+"""Saves snapshots in a thread of its own, so that learning goes on while the disk works."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping
+
+import structlog
+
+from thalweg.memory.snapshots import Manifest, Snapshots
+from thalweg.memory.state import State
+from thalweg.stream.journal import Journal
+from thalweg.stream.observer import Observer
+
+log = structlog.get_logger(__name__)
+
+_SHARE = 0.1  # of the time that saving may take: a fast stream would otherwise do little else
+
+
+class Saver:
+    """One save at a time. All methods are called by the learner's thread."""
+
+    def __init__(self, snapshots: Snapshots, journal: Journal, observer: Observer) -> None:
+        self._snapshots = snapshots
+        self._journal = journal
+        self._observer = observer
+        self._thread: threading.Thread | None = None
+        self._error: OSError | None = None
+        self._cut: tuple[int, int] | None = None
+        self._not_before = 0.0
+
+    def ready(self) -> bool:
+        """Whether the last save is done and another would not take too large a share of the time."""
+        self._finish(wait=False)
+        return self._thread is None and time.monotonic() >= self._not_before
+
+    def save(self, manifest: Manifest, parts: Mapping[str, State]) -> None:
+        """Begin to save; the arrays are copied first, so learning may change them at once. Waits for the one before."""
+        self.wait()
+        self._journal.sync()  # a snapshot on disk must not outlive the entries that led to it
+        copied = {
+            name: State({key: tensor.copy() for key, tensor in part.tensors.items()}, part.meta)
+            for name, part in parts.items()
+        }
+        self._error = None
+        self._thread = threading.Thread(target=self._write, args=(manifest, copied), name="snapshot", daemon=True)
+        self._thread.start()
+
+    def wait(self) -> OSError | None:
+        """Wait for the save in progress; what went wrong with it, if anything did."""
+        self._finish(wait=True)
+        return self._error
+
+    def close(self) -> None:
+        """Wait for the save in progress."""
+        self._finish(wait=True)
+
+    def _finish(self, *, wait: bool) -> None:
+        if self._thread is None or (self._thread.is_alive() and not wait):
+            return
+        self._thread.join()
+        self._thread = None
+        if self._cut is not None:
+            self._journal.cut(*self._cut)
+            self._cut = None
+
+    def _write(self, manifest: Manifest, parts: Mapping[str, State]) -> None:
+        started = time.monotonic()
+        try:
+            saved = self._snapshots.save(manifest, parts)
+        except OSError as error:
+            log.error("snapshot failed: learning goes on", version=manifest.version, problem=str(error))
+            self._error = error
+            self._observer.snapshot_failed(manifest.version, str(error))
+        else:
+            kept = [other.version for other in self._snapshots.manifests()]
+            self._cut = (saved.version, min(kept, default=saved.version))
+            self._observer.snapshotted(saved.version, time.monotonic() - started, saved.size_bytes)
+        finished = time.monotonic()
+        self._not_before = finished + (finished - started) / _SHARE
