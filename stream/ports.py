@@ -59,7 +59,7 @@ class Commands(Protocol):
     def asked(self, model: str) -> Sequence[Command]:
         """The commands not yet given out."""
 
-    def answer(self, id: str, result: Mapping[str, Any]) -> None:  # noqa: A002 - the store's own word
+    def answer(self, id: str, result: Mapping[str, Any]) -> None:
         """What came of one."""
 
 

@@ -6,6 +6,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -86,7 +87,6 @@ class Processor:
         self._learned = 0
         self._event_time = 0.0
         self._unsaved_events = 0
-        self._saved_version = -1
         self._saved_at = time.monotonic()
         self._committed_at = 0.0
 
@@ -121,23 +121,29 @@ class Processor:
             StateMismatch: The saved state belongs to other settings.
             OSError: The first snapshot cannot be written: the state folder is of no use.
         """
-        reader: Reader | None = None
         try:
-            self.recover()
-            reader = self._source.reader([self._settings.topic], self._end, "earliest", self._group)
-            self._publish(now=True)
+            with suppress(_Stopped):
+                self.recover()
+                self._publish(now=True)
+                self._follow(until_end)
+            for _ in range(3):  # a disk that is full for a moment must not cost what was learned since
+                self._save(wait=True)
+                if self._saver.version == self._version:
+                    break
+        finally:
+            self._saver.close()
+            self._journal.close()
+
+    def _follow(self, until_end: bool) -> None:
+        reader = self._source.reader([self._settings.topic], self._end, "earliest", self._group)
+        try:
             while not self._stopping.is_set():
                 self._obey()
                 if not self._step(reader) and until_end and not any(reader.lag().values()):
                     break
-            self._save(wait=True)
-        except _Stopped:
-            self._save(wait=True)
+            self._publish(now=True)
         finally:
-            self._saver.close()
-            self._journal.close()
-            if reader is not None:
-                reader.close()
+            reader.close()
 
     # -- starting -----------------------------------------------------------------------------------------------------
 
@@ -148,7 +154,7 @@ class Processor:
             self._begin()
         else:
             self.load(newest.manifest, newest.parts)
-            self._saved_version = self._version
+            self._saver.found(self._version)
         self.replay(upto)
 
     def load(self, manifest: Manifest, parts: Mapping[str, State]) -> None:
@@ -326,7 +332,7 @@ class Processor:
             self._committed_at = now
         due = self._unsaved_events >= self._settings.snapshot_events
         due = due or now - self._saved_at >= self._settings.snapshot_seconds
-        if due and self._version > self._saved_version and self._saver.ready():
+        if due and self._version > self._saver.version and self._saver.ready():
             self._save()
 
     # -- showing and saving -------------------------------------------------------------------------------------------
@@ -336,7 +342,7 @@ class Processor:
 
     def _save(self, *, wait: bool = False, must: bool = False) -> None:
         """Save the present version in the background; `wait` for it, and raise what went wrong if it `must`."""
-        if self._version > self._saved_version:
+        if self._version > self._saver.version:
             manifest = Manifest(
                 model=self._settings.model,
                 version=self._version,
@@ -352,14 +358,10 @@ class Processor:
             if self._evaluator is not None:
                 parts["evaluator"] = self._evaluator.state()
             self._saver.save(manifest, parts)
-            self._saved_version, self._parent = self._version, self._version
+            self._parent = self._version
             self._unsaved_events, self._saved_at = 0, time.monotonic()
-        if wait:
-            error = self._saver.wait()
-            if error is not None:
-                self._saved_version = -1
-                if must:
-                    raise error
+        if wait and (error := self._saver.wait()) is not None and must:
+            raise error
 
     # -- being told ---------------------------------------------------------------------------------------------------
 

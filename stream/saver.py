@@ -29,6 +29,13 @@ class Saver:
         self._error: OSError | None = None
         self._cut: tuple[int, int] | None = None
         self._not_before = 0.0
+        self.version = -1
+        """The newest version that is saved, or is being saved."""
+        self._saved = -1
+
+    def found(self, version: int) -> None:
+        """This version is on disk already."""
+        self.version = self._saved = version
 
     def ready(self) -> bool:
         """Whether the last save is done and another would not take too large a share of the time."""
@@ -44,6 +51,7 @@ class Saver:
             for name, part in parts.items()
         }
         self._error = None
+        self.version = manifest.version
         self._thread = threading.Thread(target=self._write, args=(manifest, copied), name="snapshot", daemon=True)
         self._thread.start()
 
@@ -61,6 +69,7 @@ class Saver:
             return
         self._thread.join()
         self._thread = None
+        self.version = self._saved
         if self._cut is not None:
             self._journal.cut(*self._cut)
             self._cut = None
@@ -75,6 +84,7 @@ class Saver:
             self._observer.snapshot_failed(manifest.version, str(error))
         else:
             kept = [other.version for other in self._snapshots.manifests()]
+            self._saved = saved.version
             self._cut = (saved.version, min(kept, default=saved.version))
             self._observer.snapshotted(saved.version, time.monotonic() - started, saved.size_bytes)
         finished = time.monotonic()

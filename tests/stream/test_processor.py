@@ -300,7 +300,7 @@ def test_a_state_made_under_other_settings_is_refused_with_advice() -> None:
     Processor(Chain(), log_of(3), snapshots, SETTINGS).run(until_end=True)
     other = ProcessorSettings(**{**_fields(SETTINGS), "config_sha256": "beef"})
 
-    with pytest.raises(StateMismatch, match="model 'm'.*other settings.*another state_dir"):
+    with pytest.raises(StateMismatch, match=r"model 'm'.*other settings.*another state_dir"):
         Processor(Chain(), log_of(3), snapshots, other).run(until_end=True)
 
 
@@ -308,7 +308,9 @@ class Asked:
     """Commands, and their answers."""
 
     def __init__(self, *commands: tuple[str, dict[str, Any]]) -> None:
-        self.waiting = [SimpleNamespace(id=str(i), verb=verb, arguments=more) for i, (verb, more) in enumerate(commands)]
+        self.waiting = [
+            SimpleNamespace(id=str(number), verb=verb, arguments=more) for number, (verb, more) in enumerate(commands)
+        ]
         self.answers: dict[str, Mapping[str, Any]] = {}
 
     def asked(self, model: str) -> list[Any]:

@@ -1,0 +1,85 @@
+"""CloudEvents 1.0 around an event: binary mode (attributes in headers) and structured mode (attributes beside data).
+
+The event is the data. `source` and `id` together are the event's identity; `time` is its time if it has none.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from dataclasses import dataclass
+
+import msgspec
+
+from thalweg.proto.event import InputError
+
+STRUCTURED = "application/cloudevents+json"
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """What is known of an event from its envelope."""
+
+    id: str
+    time: str | None
+    content_type: str
+    value: bytes
+    """The event itself, in the form that `content_type` says."""
+
+
+class _Structured(msgspec.Struct):
+    id: str
+    source: str
+    specversion: str
+    type: str
+    time: str | None = None
+    datacontenttype: str = "application/json"
+    data: msgspec.Raw = msgspec.Raw(b"")
+    data_base64: str | None = None
+
+
+_decoder = msgspec.json.Decoder(_Structured)
+
+
+def from_headers(headers: dict[str, bytes], content_type: str, value: bytes) -> Envelope:
+    """Binary mode. Raises InputError when an attribute is missing or the version unknown."""
+    for name in ("ce_id", "ce_source"):
+        if not headers.get(name):
+            raise InputError(f"CloudEvent: header {name!r} is missing or empty")
+    _check_version(_text(headers.get("ce_specversion", b"")))
+    time = headers.get("ce_time")
+    return Envelope(
+        identity(_text(headers["ce_source"]), _text(headers["ce_id"])),
+        _text(time) if time is not None else None,
+        content_type or "application/json",
+        value,
+    )
+
+
+def from_structured(value: bytes) -> Envelope:
+    """Structured mode. Raises InputError for a record that is no CloudEvent, or has no data."""
+    try:
+        event = _decoder.decode(value)
+        data = base64.b64decode(event.data_base64, validate=True) if event.data_base64 else bytes(event.data)
+    except (msgspec.MsgspecError, binascii.Error, UnicodeDecodeError, RecursionError) as error:
+        raise InputError(f"CloudEvent: {error}") from error
+    _check_version(event.specversion)
+    if not event.id or not event.source:
+        raise InputError("CloudEvent: id and source must not be empty")
+    if not data:
+        raise InputError("CloudEvent: expected data or data_base64, got neither")
+    return Envelope(identity(event.source, event.id), event.time, event.datacontenttype, data)
+
+
+def identity(source: str, id: str) -> str:
+    """One id of the pair that CloudEvents guarantee to be unique."""
+    return f"{source}#{id}"
+
+
+def _check_version(version: str) -> None:
+    if not version.startswith("1."):
+        raise InputError(f"CloudEvent: expected specversion 1.x, got {version!r}")
+
+
+def _text(value: bytes) -> str:
+    return value.decode("utf-8", "replace")

@@ -1,0 +1,122 @@
+"""From values of many events to the columns of a batch: what JSON and protobuf records share."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from thalweg.proto.event import Array, Batch, ClassLabels, Labels, NumberLabels, Schema
+from thalweg.proto.rejected import Refused
+
+
+def empty_batch(schema: Schema) -> Batch:
+    """A batch of no events with all its columns."""
+    return Batch(
+        {
+            name: np.zeros((0, *spec.shape), object if spec.dtype == "bytes" else spec.dtype)
+            for name, spec in schema.inputs.items()
+        },
+        label_column(schema, []),
+        np.zeros(0),
+        np.zeros(0),
+    )
+
+
+def class_name(value: Any) -> str:
+    """The class that a label names: 3, 3.0 and "3" are one class.
+
+    Raises:
+        Refused: It is neither text, nor a number, nor a truth value.
+    """
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int):
+        return str(value)
+    if isinstance(value, float) and math.isfinite(value):
+        return str(int(value)) if value.is_integer() else repr(value)
+    raise Refused("bad_label", f"label: expected a string or a finite number, got {value!r:.80}")
+
+
+def numbers(value: Any, width: int) -> Sequence[float]:
+    """The K numbers of a regression label. Raises Refused when it is not."""
+    row = [value] if isinstance(value, int | float) else value
+    if (
+        not isinstance(row, list)
+        or len(row) != width
+        or any(isinstance(v, bool) or not isinstance(v, int | float) for v in row)
+        or not all(math.isfinite(v) for v in row)
+    ):
+        raise Refused("bad_label", f"label: expected {width} finite number{'s' * (width > 1)}, got {value!r:.80}")
+    return row
+
+
+def check_label(schema: Schema, value: Any) -> None:
+    """Raises Refused for a label that does not fit the schema; None, an unlabelled event, always does."""
+    if value is None or schema.label == "none":
+        return
+    if schema.label == "class":
+        class_name(value)
+    else:
+        numbers(value, schema.label_width)
+
+
+def label_column(schema: Schema, values: Sequence[Any]) -> Labels | None:
+    """Labels of many events; None where there is none. Raises Refused when one does not fit."""
+    if schema.label == "none":
+        return None
+    if schema.label == "number":
+        column = np.full((len(values), schema.label_width), np.nan)
+        for row, value in enumerate(values):
+            if value is not None:
+                column[row] = numbers(value, schema.label_width)
+        return NumberLabels(column)
+    table: dict[str, int] = {}
+    codes = [-1 if value is None else table.setdefault(class_name(value), len(table)) for value in values]
+    return ClassLabels(np.array(codes, dtype=np.int32), tuple(table))
+
+
+def moment(value: float | str | None, default: float) -> float:
+    """Unix seconds of a time in Unix seconds or RFC 3339. Raises Refused when it is neither."""
+    if value is None:
+        return default
+    if isinstance(value, str):
+        try:
+            parsed = datetime.fromisoformat(value)
+        except ValueError:
+            parsed = None
+        if parsed is None or parsed.tzinfo is None:
+            raise Refused("bad_time", f"time: expected Unix seconds or RFC 3339 with a zone, got {value!r:.80}")
+        return parsed.timestamp()
+    if not math.isfinite(value):
+        raise Refused("bad_time", f"time: expected finite Unix seconds, got {value!r}")
+    return float(value)
+
+
+def weight_column(values: Sequence[float]) -> NDArray[np.float64]:
+    """Weights of many events. Raises Refused unless all are finite and not negative."""
+    column = np.array(values, dtype=np.float64)
+    bad = ~(np.isfinite(column) & (column >= 0))
+    if bad.any():
+        raise Refused("bad_weight", f"weight: expected a finite number of at least 0, got {column[bad][0]}")
+    return column
+
+
+def finite_rows(inputs: Mapping[str, Array], rows: int) -> NDArray[np.bool_]:
+    """Which rows hold finite numbers only, (N,)."""
+    good = np.ones(rows, dtype=np.bool_)
+    for column in inputs.values():
+        if column.dtype.kind == "f":
+            good &= np.isfinite(column).reshape(rows, -1).all(axis=1)
+    return good
+
+
+def key_text(key: bytes | None) -> str | None:
+    """A record's key as text; bytes that are no UTF-8 stay recognisable as `\\xNN`."""
+    return None if key is None else key.decode("utf-8", "backslashreplace")

@@ -1,0 +1,195 @@
+"""Open Inference Protocol tensors to NumPy arrays and back.
+
+Raw contents are little-endian values, row by row, and are not copied; strings (BYTES) carry a 4-byte length each. Every
+refusal names the tensor, what was expected and what came.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Mapping, Sequence
+from math import prod
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from thalweg.proto.event import Array, InputError, TensorSpec
+
+if TYPE_CHECKING:
+    from thalweg.proto.inference_pb2 import InferTensorContents, ModelInferRequest
+
+    InputTensor = ModelInferRequest.InferInputTensor
+
+MAX_ELEMENTS = 1 << 28
+"""More numbers than this in one tensor are refused before anything is allocated."""
+
+_NAMES = {
+    "bool": "BOOL",
+    "uint8": "UINT8",
+    "uint16": "UINT16",
+    "uint32": "UINT32",
+    "uint64": "UINT64",
+    "int8": "INT8",
+    "int16": "INT16",
+    "int32": "INT32",
+    "int64": "INT64",
+    "float16": "FP16",
+    "float32": "FP32",
+    "float64": "FP64",
+    "bytes": "BYTES",
+}
+_DTYPES = {name: np.dtype(dtype).newbyteorder("<") for dtype, name in _NAMES.items() if dtype != "bytes"}
+
+_TYPED: Mapping[str, tuple[str, Callable[[InferTensorContents], Any]]] = {
+    "BOOL": ("bool_contents", lambda c: c.bool_contents),
+    "INT8": ("int_contents", lambda c: c.int_contents),
+    "INT16": ("int_contents", lambda c: c.int_contents),
+    "INT32": ("int_contents", lambda c: c.int_contents),
+    "INT64": ("int64_contents", lambda c: c.int64_contents),
+    "UINT8": ("uint_contents", lambda c: c.uint_contents),
+    "UINT16": ("uint_contents", lambda c: c.uint_contents),
+    "UINT32": ("uint_contents", lambda c: c.uint_contents),
+    "UINT64": ("uint64_contents", lambda c: c.uint64_contents),
+    "FP32": ("fp32_contents", lambda c: c.fp32_contents),
+    "FP64": ("fp64_contents", lambda c: c.fp64_contents),
+    "BYTES": ("bytes_contents", lambda c: c.bytes_contents),
+}
+
+
+def datatype(dtype: str) -> str:
+    """The protocol's name of a NumPy dtype name (or `bytes`), such as `FP32` for `float32`."""
+    return _NAMES[dtype]
+
+
+def read_tensors(tensors: Sequence[InputTensor], raw: Sequence[bytes]) -> dict[str, Array]:
+    """Arrays by name of a request's or event's input tensors.
+
+    Args:
+        tensors: Names, datatypes and shapes; and values, unless they are in `raw`.
+        raw: Raw values, one entry per tensor in order; or none at all.
+
+    Raises:
+        InputError: Anything does not fit; the message names the tensor.
+    """
+    if raw and len(raw) != len(tensors):
+        raise InputError(f"raw contents: expected one entry for each of {len(tensors)} inputs, got {len(raw)}")
+    arrays: dict[str, Array] = {}
+    for place, tensor in enumerate(tensors):
+        name = tensor.name
+        if name in arrays:
+            raise InputError(f"input {name!r}: given twice")
+        if raw:
+            if tensor.HasField("contents"):
+                raise InputError(f"input {name!r}: has typed contents beside raw ones; send either")
+            arrays[name] = from_raw(name, tensor.datatype, tensor.shape, raw[place])
+        else:
+            arrays[name] = _from_typed(tensor)
+    return arrays
+
+
+def from_raw(name: str, kind: str, shape: Sequence[int], content: bytes) -> Array:
+    """The array of one tensor's raw content; a view of it, read-only, but for strings."""
+    if kind == "BYTES":
+        return _strings(name, shape, content)
+    dtype = _DTYPES.get(kind)
+    if dtype is None:
+        raise InputError(f"input {name!r}: unknown datatype {kind!r}; known: {', '.join(sorted(_TYPED))}")
+    count = _elements(name, shape)
+    if len(content) != count * dtype.itemsize:
+        raise InputError(
+            f"input {name!r}: expected {count * dtype.itemsize} bytes for shape {list(shape)} of {kind}, "
+            f"got {len(content)}"
+        )
+    return np.frombuffer(content, dtype).reshape(tuple(shape))
+
+
+def to_raw(array: Array) -> bytes:
+    """Raw content of an array; strings (dtype object, of bytes) are framed."""
+    if array.dtype == object:
+        return b"".join(struct.pack("<I", len(text)) + text for text in array.reshape(-1))
+    return array.tobytes()
+
+
+def to_typed(array: Array, contents: InferTensorContents) -> None:
+    """Put an array into typed contents."""
+    kind = "BYTES" if array.dtype == object else datatype(array.dtype.name)
+    _TYPED[kind][1](contents).extend(array.reshape(-1).tolist())
+
+
+def _from_typed(tensor: InputTensor) -> Array:
+    name, kind = tensor.name, tensor.datatype
+    typed = _TYPED.get(kind)
+    if typed is None:
+        if kind in _DTYPES:
+            raise InputError(f"input {name!r}: {kind} has no typed contents; send raw contents")
+        raise InputError(f"input {name!r}: unknown datatype {kind!r}; known: {', '.join(sorted(_TYPED))}")
+    count = _elements(name, tensor.shape)
+    values = typed[1](tensor.contents)
+    if len(values) != count:
+        raise InputError(
+            f"input {name!r}: expected {count} values in {typed[0]} for shape {list(tensor.shape)}, got {len(values)}"
+        )
+    if kind == "BYTES":
+        return _objects(list(values), tensor.shape)
+    dtype = _DTYPES[kind]
+    array = np.array(values, dtype=np.int64 if dtype.kind in "iu" and dtype.itemsize < 8 else dtype)
+    if array.dtype != dtype:
+        limits = np.iinfo(dtype)
+        if count and (array.min() < limits.min or array.max() > limits.max):
+            raise InputError(f"input {name!r}: expected {kind} values, got {array.min()} to {array.max()}")
+        array = array.astype(dtype)
+    return array.reshape(tuple(tensor.shape))
+
+
+def _elements(name: str, shape: Sequence[int]) -> int:
+    count = prod(shape)
+    if count > MAX_ELEMENTS or any(size < 0 for size in shape):
+        raise InputError(f"input {name!r}: shape {list(shape)} is negative or larger than {MAX_ELEMENTS} elements")
+    return count
+
+
+def _strings(name: str, shape: Sequence[int], content: bytes) -> Array:
+    count, texts, at = _elements(name, shape), [], 0
+    while at < len(content):
+        end = at + 4 + int.from_bytes(content[at : at + 4], "little")
+        if at + 4 > len(content) or end > len(content):
+            raise InputError(f"input {name!r}: a string ends at byte {end}, the raw content at {len(content)}")
+        texts.append(content[at + 4 : end])
+        at = end
+    if len(texts) != count:
+        raise InputError(f"input {name!r}: expected {count} strings for shape {list(shape)}, got {len(texts)}")
+    return _objects(texts, shape)
+
+
+def _objects(values: Sequence[bytes], shape: Sequence[int]) -> Array:
+    array = np.empty(len(values), dtype=object)
+    array[:] = values
+    return array.reshape(tuple(shape))
+
+
+def check_inputs(specs: Mapping[str, TensorSpec], inputs: Mapping[str, Array]) -> int:
+    """Hold named arrays (N, ...) against what is wanted; N.
+
+    Raises:
+        InputError: One is missing, unknown, of another dtype or shape, or their N differ.
+    """
+    rows = -1
+    for name, spec in specs.items():
+        array = inputs.get(name)
+        if array is None:
+            raise InputError(f"input {name!r}: missing; got {', '.join(map(repr, inputs)) or 'no inputs'}")
+        shape = array.shape
+        if array.dtype != (object if spec.dtype == "bytes" else spec.dtype):
+            raise InputError(
+                f"input {name!r}: expected {datatype(spec.dtype)}, got {_NAMES.get(array.dtype.name, '?')}"
+            )
+        if len(shape) != len(spec.shape) + 1 or any(want not in (-1, got) for want, got in zip(spec.shape, shape[1:])):
+            wanted = ", ".join(["N", *("any" if size == -1 else str(size) for size in spec.shape)])
+            raise InputError(f"input {name!r}: expected shape ({wanted}), got {shape}")
+        if rows not in (-1, shape[0]):
+            raise InputError(f"input {name!r}: expected {rows} rows as in the input before, got {shape[0]}")
+        rows = shape[0]
+    if len(inputs) > len(specs):
+        unknown = next(name for name in inputs if name not in specs)
+        raise InputError(f"input {unknown!r}: no such input; known: {', '.join(map(repr, specs))}")
+    return rows
