@@ -1,0 +1,129 @@
+"""The embedded log: as every log, durable, shared by processes, bounded by retention."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.stream.log_battery import LogBattery, drain, offsets, values
+from thalweg.proto.event import Partition
+from thalweg.stream.log import Gap, Log, LogError, Message
+from thalweg.stream.sqlite_log import Retention, SqliteLog
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Iterator[SqliteLog]:
+    log = SqliteLog(tmp_path / "log.db")
+    yield log
+    log.close()
+
+
+class TestSqliteLog(LogBattery):
+    @pytest.fixture
+    def log(self, log: SqliteLog) -> Log:
+        return log
+
+
+def test_what_was_appended_is_there_for_the_next_process(tmp_path: Path) -> None:
+    first = SqliteLog(tmp_path / "log.db")
+    first.append("t", [Message(b"0")])
+    first.close()
+
+    second = SqliteLog(tmp_path / "log.db")
+    reader = second.reader(["t"], {})
+
+    assert values(drain(reader, 1)) == [b"0"]
+    reader.close()
+    second.close()
+
+
+APPENDER = """
+import sys
+from thalweg.stream.log import Message
+from thalweg.stream.sqlite_log import SqliteLog
+log = SqliteLog(sys.argv[1])
+for i in range(100):
+    landed = log.append("t", [Message(f"{sys.argv[2]} {i} {j}".encode()) for j in range(5)])
+    assert [a.offset - landed[0].offset for a in landed] == list(range(5))
+log.close()
+"""
+
+
+def test_appends_of_several_processes_lose_and_double_nothing(tmp_path: Path, log: SqliteLog) -> None:
+    writers = [
+        subprocess.Popen([sys.executable, "-c", APPENDER, str(tmp_path / "log.db"), name]) for name in ("a", "b", "c")
+    ]
+    reader = log.reader(["t"], {})
+
+    runs = drain(reader, 1500)
+
+    assert [writer.wait() for writer in writers] == [0, 0, 0]
+    assert offsets(runs) == list(range(1500))
+    assert sorted(v.decode() for v in values(runs) if v) == sorted(
+        f"{name} {i} {j}" for name in "abc" for i in range(100) for j in range(5)
+    )
+    reader.close()
+
+
+@pytest.mark.parametrize(
+    ("retention", "kept"),
+    [(Retention(records=30), 30), (Retention(bytes=1000), 10), (Retention(seconds=20), 20), (Retention(), 100)],
+)
+def test_retention_deletes_the_oldest_and_offsets_go_on(tmp_path: Path, retention: Retention, kept: int) -> None:
+    log = SqliteLog(tmp_path / "log.db", retention, clock=lambda: 99.0)
+    log.append("t", [Message(bytes(100), time=float(i)) for i in range(100)])
+
+    log.sweep()
+
+    bounds = log.bounds("t")[Partition("t", 0)]
+    assert bounds[1] == 100
+    assert abs(bounds[1] - bounds[0] - kept) <= 1
+    assert log.append("t", [Message(b"next")])[0].offset == 100
+    log.close()
+
+
+def test_offsets_are_not_given_again_when_everything_was_deleted(tmp_path: Path) -> None:
+    log = SqliteLog(tmp_path / "log.db", Retention(seconds=1), clock=lambda: 1e9)
+    log.append("t", [Message(b"0", time=0.0), Message(b"1", time=0.0)])
+    log.sweep()
+
+    assert log.bounds("t") == {Partition("t", 0): (2, 2)}
+    assert log.append("t", [Message(b"2")])[0].offset == 2
+    log.close()
+
+
+def test_a_reader_that_retention_overtook_says_what_is_gone_and_goes_on(tmp_path: Path) -> None:
+    log = SqliteLog(tmp_path / "log.db", Retention(records=4))
+    log.append("t", [Message(str(i).encode()) for i in range(10)])
+    reader = log.reader(["t"], {Partition("t", 0): 1})
+    log.sweep()
+
+    assert values(drain(reader, 4)) == [b"6", b"7", b"8", b"9"]
+    assert reader.gaps() == [Gap(Partition("t", 0), 2, 5)]
+    assert reader.gaps() == []
+    reader.close()
+    log.close()
+
+
+def test_a_place_that_is_no_place_for_a_log_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x" * 5000)
+
+    with pytest.raises(LogError, match="cannot make its folder"):
+        SqliteLog(tmp_path / "file" / "log.db")
+    with pytest.raises(LogError, match=r"log .*file: .*not a database"):
+        SqliteLog(tmp_path / "file")
+    with pytest.raises(LogError, match="cannot be opened"):
+        SqliteLog(tmp_path)
+
+
+def test_a_log_that_cannot_be_written_says_so(tmp_path: Path, log: SqliteLog) -> None:
+    log._connection.execute("PRAGMA max_page_count = 10")  # a disk that is full
+
+    with pytest.raises(LogError, match="full"):
+        log.append("t", [Message(bytes(100_000))])
+
+    assert log.bounds("t") == {}
