@@ -15,6 +15,7 @@ import structlog
 
 from thalweg.memory.snapshots import Manifest, Snapshots, UnknownVersion
 from thalweg.memory.state import DamagedFile, State
+from thalweg.memory.store import StoreError
 from thalweg.models.learner import Learner
 from thalweg.proto.decode import Decoded, Decoder
 from thalweg.proto.event import Partition, Position, join
@@ -375,7 +376,10 @@ class Processor:
                 result = {"error": "failed_precondition", "message": str(error)}
             except OSError as error:
                 result = {"error": "unavailable", "message": str(error)}
-            self._commands.answer(command.id, result)
+            try:
+                self._commands.answer(command.id, result)
+            except StoreError as error:  # it was done; only whoever asked does not hear of it
+                log.warning("cannot answer a command", verb=command.verb, problem=str(error))
 
     def _carry_out(self, command: Command) -> Mapping[str, Any]:
         if command.verb == "snapshot":

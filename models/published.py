@@ -1,0 +1,263 @@
+"""Published versions: how a learner process shows what it knows to server processes, without a lock on either side.
+
+Each version's servable tensors are a new file in a folder that both see, best a memory-backed one. A small mapped file
+announces which is current; servers look at it every few milliseconds, map the new file, and swap one reference. The old
+file is unlinked: a mapped file lives until its last reader lets go.
+
+The announcement has two slots, written in turn, each with a checksum. A learner that is killed while it writes spoils
+the slot that nobody reads yet; the other one still says what was current.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import mmap
+import os
+import struct
+import threading
+import time
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import structlog
+
+from thalweg.memory.state import DamagedFile, State, read_state, write_state
+from thalweg.models.learner import Predictor
+
+log = structlog.get_logger(__name__)
+
+_SLOT = struct.Struct("<QQqqdddq")  # number, file, version, learned events, event time, published, as of, pid
+_SLOT_BYTES = 128
+_ANNOUNCEMENT = "announcement"
+_KEEP_FILES = 3  # a server that just read the announcement must still find the file
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What an answer is made from."""
+
+    version: int
+    learned_events: int
+    event_time: float
+    """Unix seconds of the newest event in it; 0: none."""
+    published_at: float
+    """Unix seconds."""
+    as_of: float
+    """Unix seconds at which the learner last knew that nothing newer was waiting in the log."""
+    pid: int
+    """Of the learner."""
+
+    def staleness_seconds(self, now: float) -> float:
+        """How old the newest knowledge that could be in an answer is."""
+        return max(0.0, now - self.as_of) if self.as_of else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A predictor and what it is; never changes."""
+
+    predictor: Predictor
+    facts: Facts
+
+
+@dataclass(frozen=True, slots=True)
+class _Slot:
+    number: int
+    file: int
+    facts: Facts
+
+    def pack(self) -> bytes:
+        facts = self.facts
+        body = _SLOT.pack(
+            self.number,
+            self.file,
+            facts.version,
+            facts.learned_events,
+            facts.event_time,
+            facts.published_at,
+            facts.as_of,
+            facts.pid,
+        )
+        return body + zlib.crc32(body).to_bytes(4, "little")
+
+    @classmethod
+    def unpack(cls, content: bytes) -> _Slot | None:
+        body, check = content[: _SLOT.size], content[_SLOT.size : _SLOT.size + 4]
+        if len(check) < 4 or zlib.crc32(body) != int.from_bytes(check, "little"):
+            return None
+        number, file, *facts = _SLOT.unpack(body)
+        return cls(number, file, Facts(*facts)) if number else None
+
+
+def live_folder(state_dir: Path) -> Path:
+    """The folder of published versions below `state_dir`, on memory where the machine offers it; made if need be.
+
+    Raises:
+        OSError: It cannot be made.
+    """
+    place = state_dir / "live"
+    shared = Path("/dev/shm")
+    if not place.exists():
+        state_dir.mkdir(parents=True, exist_ok=True)
+        if shared.is_dir() and os.access(shared, os.W_OK):
+            name = hashlib.sha256(str(state_dir.resolve()).encode()).hexdigest()[:16]
+            target = shared / f"thalweg-{os.getuid()}-{name}"
+            target.mkdir(mode=0o700, exist_ok=True)
+            if target.stat().st_uid != os.getuid():
+                raise PermissionError(f"{target}: belongs to another user")
+            place.unlink(missing_ok=True)  # a link whose target went with the last boot
+            place.symlink_to(target)
+        else:
+            place.mkdir(exist_ok=True)
+    return place
+
+
+class Publisher:
+    """The learner's side, one per model. One thread uses it.
+
+    Args:
+        folder: This model's own folder in the live folder; made if need be.
+        clock: Unix seconds.
+    """
+
+    def __init__(self, folder: Path, clock: Callable[[], float] = time.time) -> None:
+        self._folder = folder
+        self._clock = clock
+        folder.mkdir(parents=True, exist_ok=True)
+        self._map = _open_announcement(folder / _ANNOUNCEMENT)
+        newest = _newest(self._map)
+        self._number = newest.number if newest else 0
+        self._file = newest.file if newest else 0
+        self._facts = newest.facts if newest else None
+        self._shown: Predictor | None = None
+        self._as_of = newest.facts.as_of if newest else 0.0
+        self._files = [self._file]
+        for path in folder.glob("*safetensors*"):  # left by a killed publisher, hidden half-written ones too
+            if path.name != _name(self._file):
+                path.unlink(missing_ok=True)
+        for path in folder.glob(".*.safetensors.*"):
+            path.unlink(missing_ok=True)
+
+    def publish(self, predictor: Predictor, *, version: int, learned_events: int, event_time: float) -> None:
+        """Show this version from now on.
+
+        Raises:
+            OSError: The file cannot be written; what was shown before still is.
+        """
+        if predictor is not self._shown:
+            file = self._file + 1
+            write_state(predictor.state(), self._folder / _name(file), durable=False)
+            self._file, self._shown = file, predictor
+            self._files.append(file)
+        self._facts = Facts(version, learned_events, event_time, self._clock(), self._as_of, os.getpid())
+        self._announce()
+        while len(self._files) > _KEEP_FILES:
+            (self._folder / _name(self._files.pop(0))).unlink(missing_ok=True)
+
+    def confirm(self, as_of: float) -> None:
+        """The version shown has everything that was in the log at this time."""
+        if as_of > self._as_of:
+            self._as_of = as_of
+            if self._facts is not None:
+                self._facts = replace(self._facts, as_of=as_of, pid=os.getpid())
+                self._announce()
+
+    def close(self) -> None:
+        """Let go of the announcement; what is shown stays shown."""
+        self._map.close()
+
+    def _announce(self) -> None:
+        assert self._facts is not None
+        self._number += 1
+        content = _Slot(self._number, self._file, self._facts).pack()
+        at = (self._number % 2) * _SLOT_BYTES
+        self._map[at : at + len(content)] = content
+
+
+class Published:
+    """A server's side, one per model: `current` is what answers now.
+
+    Args:
+        folder: The model's folder in the live folder; it need not be there yet.
+        build: Makes the predictor of a state; arrays are maps of the file.
+        look_seconds: How often to look for a new version.
+    """
+
+    def __init__(self, folder: Path, build: Callable[[State], Predictor], look_seconds: float = 0.002) -> None:
+        self.current: Served | None = None
+        """Read it once per answer: one attribute read, no lock."""
+        self._folder = folder
+        self._build = build
+        self._look_seconds = look_seconds
+        self._map: mmap.mmap | None = None
+        self._seen = 0
+        self._file = -1
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Look for versions from now on, in a thread of its own."""
+        self.look()
+        self._thread = threading.Thread(target=self._watch, name="published", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop looking."""
+        self._stopping.set()
+        if self._thread is not None:
+            self._thread.join()
+        if self._map is not None:
+            self._map.close()
+            self._map = None
+
+    def look(self) -> bool:
+        """Take up what is announced; whether it was news. Called by the thread, or by hand without one."""
+        if self._map is None:
+            path = self._folder / _ANNOUNCEMENT
+            if not path.exists():
+                return False
+            self._map = _open_announcement(path)
+        slot = _newest(self._map)
+        if slot is None or slot.number == self._seen:
+            return False
+        try:
+            if slot.file != self._file or self.current is None:
+                predictor = self._build(read_state(self._folder / _name(slot.file)))
+                self._file = slot.file
+            else:
+                predictor = self.current.predictor
+        except FileNotFoundError:
+            return False  # a newer version has taken its place, or the folder is new: look again
+        except (DamagedFile, ValueError, KeyError) as error:
+            log.error("published version cannot be used: going on with the one before", problem=str(error))
+            self._seen = slot.number
+            return False
+        self._seen = slot.number
+        self.current = Served(predictor, slot.facts)
+        return True
+
+    def _watch(self) -> None:
+        while not self._stopping.wait(self._look_seconds):
+            self.look()
+
+
+def _name(file: int) -> str:
+    return f"{file}.safetensors"
+
+
+def _open_announcement(path: Path) -> mmap.mmap:
+    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        if os.fstat(handle).st_size < 2 * _SLOT_BYTES:
+            os.truncate(handle, 2 * _SLOT_BYTES)
+        return mmap.mmap(handle, 2 * _SLOT_BYTES)
+    finally:
+        os.close(handle)
+
+
+def _newest(mapped: mmap.mmap) -> _Slot | None:
+    slots = [_Slot.unpack(mapped[at : at + _SLOT_BYTES]) for at in (0, _SLOT_BYTES)]
+    whole = [slot for slot in slots if slot is not None]
+    return max(whole, key=lambda slot: slot.number) if whole else None

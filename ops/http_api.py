@@ -1,0 +1,256 @@
+"""HTTP: health, metrics, and the Open Inference Protocol's REST twin under /v2."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import math
+import socket
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import uvicorn
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from thalweg.ops.errors import EXPECTED, QueueFull, status_of
+from thalweg.ops.grpc_inference import class_names, describe
+from thalweg.ops.serving import Models, ServedModel, ServingObserver
+from thalweg.proto.event import Array, InputError, TensorSpec
+from thalweg.proto.tensors import datatype
+
+_START_SECONDS = 10.0
+
+
+class HttpServer:
+    """Serves an application from a thread of its own.
+
+    Args:
+        models: What is served.
+        address: `HOST:PORT`; port 0 takes a free one.
+        render: The metrics page: content and its type.
+        observer: Told of every prediction.
+        max_body_bytes: Larger requests are refused.
+    """
+
+    def __init__(
+        self,
+        models: Models,
+        address: str,
+        render: Callable[[], tuple[bytes, str]],
+        observer: ServingObserver,
+        max_body_bytes: int,
+    ) -> None:
+        self._socket = listen(address)
+        application = Api(models, render, observer, max_body_bytes).application()
+        config = uvicorn.Config(
+            application, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=5
+        )
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(target=self._server.run, args=([self._socket],), name="http", daemon=True)
+
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        return int(self._socket.getsockname()[1])
+
+    def start(self) -> None:
+        """Answer from now on."""
+        self._thread.start()
+        deadline = time.monotonic() + _START_SECONDS
+        while not self._server.started and self._thread.is_alive() and time.monotonic() < deadline:
+            time.sleep(0.005)
+
+    def close(self) -> None:
+        """Finish what is being answered, and stop."""
+        self._server.should_exit = True
+        if self._thread.is_alive():
+            self._thread.join()
+        self._socket.close()
+
+
+def listen(address: str) -> socket.socket:
+    """A listening socket. Raises OSError that names the address."""
+    host, _, port = address.rpartition(":")
+    try:
+        return socket.create_server(
+            (host.strip("[]"), int(port)), family=socket.AF_INET6 if "[" in host else socket.AF_INET
+        )
+    except OSError as error:
+        raise OSError(error.errno, f"cannot listen on {address}: {error.strerror}") from error
+
+
+class Api:
+    """The routes; each translates and nothing else."""
+
+    def __init__(
+        self,
+        models: Models,
+        render: Callable[[], tuple[bytes, str]],
+        observer: ServingObserver,
+        max_body_bytes: int,
+    ) -> None:
+        self._models = models
+        self._render = render
+        self._observer = observer
+        self._max_body_bytes = max_body_bytes
+
+    def application(self) -> Starlette:
+        """The ASGI application."""
+        routes = [
+            Route("/", self._index),
+            Route("/healthz", self._healthz),
+            Route("/readyz", self._readyz),
+            Route("/metrics", self._metrics),
+            Route("/v2", self._server_metadata),
+            Route("/v2/health/live", self._healthz),
+            Route("/v2/health/ready", self._readyz),
+            Route("/v2/models/{name}", self._model_metadata),
+            Route("/v2/models/{name}/ready", self._model_ready),
+            Route("/v2/models/{name}/infer", self._infer, methods=["POST"]),
+        ]
+        handlers: dict[Any, Any] = dict.fromkeys(EXPECTED, _expected) | {HTTPException: _http_error}
+        return Starlette(routes=routes, exception_handlers=handlers)
+
+    async def _index(self, request: Request) -> Response:
+        links = {
+            "metrics": "/metrics",
+            "ready": "/readyz",
+            "models": [f"/v2/models/{m.name}" for m in self._models.all()],
+        }
+        return JSONResponse({"service": "thalweg", "version": importlib.metadata.version("thalweg"), "links": links})
+
+    async def _healthz(self, request: Request) -> Response:
+        return PlainTextResponse("ok\n")
+
+    async def _readyz(self, request: Request) -> Response:
+        reasons = self._models.reasons()
+        return JSONResponse({"ready": not reasons, "reasons": reasons}, 503 if reasons else 200)
+
+    async def _metrics(self, request: Request) -> Response:
+        content, kind = await run_in_threadpool(self._render)
+        return Response(content, media_type=kind)
+
+    async def _server_metadata(self, request: Request) -> Response:
+        version = importlib.metadata.version("thalweg")
+        return JSONResponse({"name": "thalweg", "version": version, "extensions": []})
+
+    async def _model_metadata(self, request: Request) -> Response:
+        model = self._models.find(request.path_params["name"])
+        found = describe(model)
+        return JSONResponse(
+            {
+                "name": model.name,
+                "versions": found.versions,
+                "platform": "thalweg_" + model.learner,
+                "inputs": [_tensor(spec) for spec in found.inputs],
+                "outputs": [_tensor(spec) for spec in found.outputs],
+                "properties": found.properties,
+            }
+        )
+
+    async def _model_ready(self, request: Request) -> Response:
+        model = self._models.find(request.path_params["name"])
+        ready = model.published.current is not None and not self._models.draining
+        return JSONResponse({"name": model.name, "ready": ready}, 200 if ready else 503)
+
+    async def _infer(self, request: Request) -> Response:
+        body = bytearray()
+        async for part in request.stream():
+            body += part
+            if len(body) > self._max_body_bytes:
+                raise QueueFull(f"the request is larger than {self._max_body_bytes} bytes")
+        return JSONResponse(await run_in_threadpool(self._answer, request.path_params["name"], bytes(body)))
+
+    def _answer(self, name: str, body: bytes) -> dict[str, Any]:
+        started = time.perf_counter()
+        code, rows = "OK", 0
+        try:
+            answer, rows = self._predict(self._models.find(name), body)
+        except EXPECTED as error:
+            code = status_of(error)[0].name
+            raise
+        else:
+            return answer
+        finally:
+            self._observer.answered(name, code, time.perf_counter() - started, rows)
+
+    def _predict(self, model: ServedModel, body: bytes) -> tuple[dict[str, Any], int]:
+        request = _parse(body)
+        served = model.current()
+        specs = model.schema.inputs
+        outputs = model.predict(served, dict(_array(tensor, specs) for tensor in request["inputs"]))
+        answer = []
+        rows = 0
+        for name, spec in served.predictor.outputs.items():
+            array = outputs[name]
+            rows = len(array)
+            answer.append({**_tensor(spec), "shape": list(array.shape), "data": _data(array, spec, served.predictor)})
+        facts = served.facts
+        return {
+            "model_name": model.name,
+            "model_version": str(facts.version),
+            "id": request.get("id", ""),
+            "parameters": {
+                "state_version": facts.version,
+                "learned_events": facts.learned_events,
+                "staleness_seconds": model.staleness_seconds(served),
+            },
+            "outputs": answer,
+        }, rows
+
+
+def _parse(body: bytes) -> dict[str, Any]:
+    try:
+        request = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"the request is no JSON: {error}") from error
+    if not isinstance(request, dict) or not isinstance(request.get("inputs"), list):
+        raise InputError("the request: expected an object with a list 'inputs'")
+    return request
+
+
+def _array(tensor: Any, specs: Mapping[str, TensorSpec]) -> tuple[str, Array]:
+    if not isinstance(tensor, dict) or not {"name", "shape", "datatype", "data"} <= tensor.keys():
+        raise InputError("an input: expected name, shape, datatype and data")
+    name, shape, kind = tensor["name"], tensor["shape"], tensor["datatype"]
+    spec = specs.get(name)
+    if spec is None:
+        raise InputError(f"input {name!r}: no such input; known: {', '.join(map(repr, specs))}")
+    if kind != datatype(spec.dtype):
+        raise InputError(f"input {name!r}: expected {datatype(spec.dtype)}, got {kind!r}")
+    try:
+        array = np.array(tensor["data"], dtype=object if spec.dtype == "bytes" else spec.dtype).reshape(-1)
+        if len(array) != math.prod(shape) or any(size < 0 for size in shape):
+            raise InputError(f"input {name!r}: expected {math.prod(shape)} values for shape {shape}, got {len(array)}")
+        return name, array.reshape(shape)
+    except (TypeError, ValueError, OverflowError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"input {name!r}: {error}") from error
+
+
+def _data(array: Array, spec: TensorSpec, predictor: Any) -> list[Any]:
+    if spec.dtype == "bytes":
+        return [name.decode() for name in class_names(array, predictor).reshape(-1)]
+    flat: list[Any] = array.reshape(-1).tolist()
+    return [value if not isinstance(value, float) or math.isfinite(value) else None for value in flat]
+
+
+def _tensor(spec: TensorSpec) -> dict[str, Any]:
+    return {"name": spec.name, "datatype": datatype(spec.dtype), "shape": [-1, *spec.shape]}
+
+
+async def _expected(request: Request, error: Exception) -> Response:
+    return JSONResponse({"error": str(error)}, status_of(error)[1])
+
+
+async def _http_error(request: Request, error: Any) -> Response:
+    return JSONResponse({"error": error.detail}, error.status_code)
