@@ -155,7 +155,7 @@ def _add_reflection(server: grpc.Server) -> None:
     )
 
 
-class _Telling(grpc.ServerInterceptor[Any, Any]):
+class _Telling(grpc.ServerInterceptor):  # type: ignore[type-arg]  # generic for the checker only
     """Tells the observer of every unary call but inference, which tells it itself."""
 
     def __init__(self, observer: ServingObserver) -> None:

@@ -1,0 +1,364 @@
+"""The configuration: one TOML file, every key also by environment, all mistakes reported at once."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import re
+import tomllib
+import types
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from thalweg.models.learner import ParamsError
+from thalweg.models.registry import UnknownLearner, find
+from thalweg.proto.event import TensorSpec
+
+PREFIX = "THALWEG_"
+DTYPES = ("float32", "float64", "int64", "int32", "uint8", "bool", "bytes")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
+_RESERVED = {"live"}
+
+
+class ConfigurationError(Exception):
+    """The configuration cannot be used; one line per mistake."""
+
+    def __init__(self, mistakes: list[str]) -> None:
+        self.mistakes = mistakes
+        super().__init__("\n".join(mistakes))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServiceConfig:
+    """`[service]`: where the service listens and keeps its state."""
+
+    grpc: str = "127.0.0.1:8081"
+    """Address of gRPC, `HOST:PORT`; port 0 takes a free one."""
+    http: str = "127.0.0.1:8080"
+    """Address of metrics, health and the REST twin."""
+    state_dir: str = "state"
+    """Folder of snapshots, journals and published versions; relative to the working directory, as all paths are."""
+    max_message_bytes: int = 64 << 20
+    """Larger requests and records are refused."""
+    workers: int = 16
+    """Requests answered at once."""
+    queue: int = 1000
+    """Requests that may wait beside those; more are refused with RESOURCE_EXHAUSTED."""
+    drain_seconds: float = 10.0
+    """How long a stopping server may finish what it began, and a stopping learner save what it learned."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogConfig:
+    """`[log]`: the ordered record of events, the single source of truth."""
+
+    url: str = "sqlite:state/log.db"
+    """`sqlite:PATH`, or `kafka://HOST:PORT[,HOST:PORT]`, or `memory:` within one process."""
+    retention_records: int | None = None
+    """Embedded log: at most so many records per topic; the oldest go first. Kafka has its own settings."""
+    retention_bytes: int | None = 4 << 30
+    """Embedded log: at most so many bytes per topic."""
+    retention_seconds: float | None = None
+    """Embedded log: records older than this go."""
+    kafka: dict[str, Any] = field(default_factory=dict)
+    """Kafka client properties under their usual names, such as `security.protocol`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoreConfig:
+    """`[store]`: what the processes share beside the log."""
+
+    url: str = "sqlite:state/store.db"
+    """`sqlite:PATH`, `redis://HOST:PORT/DB`, or `memory:` within one process."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputConfig:
+    """`inputs.NAME`: one input tensor of a model, without the batch dimension."""
+
+    shape: list[int]
+    """Sizes of its dimensions, all at least 1."""
+    dtype: str = "float32"
+    """`float32`, `float64`, `int64`, `int32`, `uint8`, `bool` or `bytes`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """`[[model]]`: one model, the topic it follows, and how."""
+
+    name: str
+    """Letters, digits, `.`, `_`, `-`; what clients ask for."""
+    learner: str
+    """`ridge`, or the name of an entry point of group `thalweg.learners`."""
+    topic: str
+    """Where its events are."""
+    inputs: dict[str, InputConfig]
+    """Its input tensors by name."""
+    start: Literal["earliest", "latest"] = "earliest"
+    """Where a model without a snapshot begins."""
+    batch_events: int = 64
+    """Learn in micro-batches of at most this many events …"""
+    batch_seconds: float = 0.05
+    """… or after this long."""
+    snapshot_events: int = 10_000
+    """Save a snapshot after this many events …"""
+    snapshot_seconds: float = 30.0
+    """… or after this long; stretched where saving would take more than a tenth of the time."""
+    snapshots_kept: int = 5
+    """Older versions are deleted."""
+    dedup_events: int = 65_536
+    """Redelivered events are recognised by id among this many newest ids; 0: never."""
+    publish_share: float = 0.05
+    """The share of the time that publishing versions may take."""
+    window_events: int = 1000
+    """Size of the recent window of the prequential metrics."""
+    seed: int = 0
+    """Of everything random in the learner."""
+    params: dict[str, Any] = field(default_factory=dict)
+    """The learner's own hyper-parameters, named as in its documentation."""
+    encoder: Literal["identity"] = "identity"
+    """What stands in front of the learner; only `identity` in this version."""
+    device: Literal["auto", "cpu"] = "auto"
+    """Where it computes; only the processor in this version."""
+    learn_from_requests: Literal[False] = False
+    """Unlabelled requests as events; not offered in this version."""
+
+    def specs(self) -> dict[str, TensorSpec]:
+        """The inputs as tensor specifications."""
+        return {name: TensorSpec(name, one.dtype, tuple(one.shape)) for name, one in self.inputs.items()}
+
+    def identity_sha256(self) -> str:
+        """Hash over what makes a state what it is: a state is only restored under the same."""
+        record = {
+            "learner": self.learner,
+            "inputs": {name: dataclasses.asdict(one) for name, one in self.inputs.items()},
+            "params": self.params,
+            "seed": self.seed,
+            "encoder": self.encoder,
+        }
+        return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """The whole file."""
+
+    service: ServiceConfig = field(default_factory=ServiceConfig)
+    log: LogConfig = field(default_factory=LogConfig)
+    store: StoreConfig = field(default_factory=StoreConfig)
+    model: list[ModelConfig] = field(default_factory=list)
+
+    def find(self, name: str) -> ModelConfig:
+        """The model of that name. Raises ConfigurationError, naming those there are."""
+        for model in self.model:
+            if model.name == name:
+                return model
+        raise ConfigurationError([f"no model is called {name!r}; known: {', '.join(m.name for m in self.model)}"])
+
+
+_NOT_YET = {
+    "labels_topic": "labels that come later are not joined in this version",
+    "drift": "drift detectors are not offered in this version",
+    "tls_certificate": "TLS is not offered in this version",
+    "tls_key": "TLS is not offered in this version",
+    "tls_client_ca": "TLS is not offered in this version",
+    "token_file": "tokens are not offered in this version",
+}
+
+
+def load(path: Path, environment: Mapping[str, str] | None = None) -> Config:
+    """The configuration in a file, with what the environment says on top.
+
+    Raises:
+        ConfigurationError: It cannot be read or used; every mistake with file, key and the nearest valid key.
+    """
+    try:
+        table = tomllib.loads(path.read_text())
+    except OSError as error:
+        raise ConfigurationError([f"{path}: cannot be read: {error.strerror or error}"]) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigurationError([f"{path}: {error}"]) from error
+    return parse(table, str(path), os.environ if environment is None else environment)
+
+
+def parse(table: dict[str, Any], source: str, environment: Mapping[str, str]) -> Config:
+    """The configuration of a parsed table; `source` stands before each mistake."""
+    mistakes: list[str] = []
+    _overlay(table, environment, mistakes)
+    config: Config | None = _dataclass(Config, table, "", mistakes, source)
+    if config is not None:
+        _check(config, mistakes, source)
+    if config is None or mistakes:
+        raise ConfigurationError(mistakes)
+    return config
+
+
+def effective(config: Config) -> dict[str, Any]:
+    """The configuration as a table, secrets masked, for a person to read."""
+    table = dataclasses.asdict(config)
+    for key in table["log"]["kafka"]:
+        if "password" in key or "secret" in key or "jaas" in key:
+            table["log"]["kafka"][key] = "***"
+    table["store"]["url"] = re.sub(r"://[^@/]*@", "://***@", table["store"]["url"])
+    return table
+
+
+def _overlay(table: dict[str, Any], environment: Mapping[str, str], mistakes: list[str]) -> None:
+    """`THALWEG_LOG__URL=…` is `log.url`; `THALWEG_MODEL__digits__BATCH_EVENTS=…` that key of the model of this name."""
+    for variable, text in sorted(environment.items()):
+        if not variable.startswith(PREFIX) or "__" not in variable:
+            continue
+        first, *rest = variable.removeprefix(PREFIX).split("__")
+        place: Any = table
+        keys = [first.lower(), *rest]
+        if keys[0] == "model" and len(keys) > 2:
+            named = [model for model in table.get("model", []) if str(model.get("name", "")).lower() == keys[1].lower()]
+            if not named:
+                mistakes.append(f"{variable}: no model is called {keys[1]!r}")
+                continue
+            place, keys = named[0], keys[2:]
+        for key in keys[:-1]:
+            place = place.setdefault(key.lower(), {})
+        place[keys[-1].lower()] = _value(text)
+
+
+def _value(text: str) -> Any:
+    """A TOML value if it is one, else the text itself."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _dataclass(kind: Any, table: Any, place: str, mistakes: list[str], source: str) -> Any:
+    """An instance, or None when anything of it could not be used."""
+    if not isinstance(table, dict):
+        mistakes.append(f"{source}: {place}: expected a table, got {table!r:.60}")
+        return None
+    hints = get_type_hints(kind)
+    names = [entry.name for entry in dataclasses.fields(kind)]
+    values, sound = {}, True
+    for key, value in table.items():
+        where = f"{place}.{key}" if place else key
+        if key not in names:
+            mistakes.append(f"{source}: {where}: {_unknown(key, names)}")
+            sound = False
+            continue
+        before = len(mistakes)
+        values[key] = _convert(hints[key], value, where, mistakes, source)
+        sound = sound and len(mistakes) == before
+    for entry in dataclasses.fields(kind):
+        if entry.name not in table and entry.default is entry.default_factory is dataclasses.MISSING:
+            mistakes.append(f"{source}: {place}.{entry.name}: missing; it has no default")
+            sound = False
+    return kind(**values) if sound else None
+
+
+def _unknown(key: str, names: list[str]) -> str:
+    if key in _NOT_YET:
+        return _NOT_YET[key]
+    near = get_close_matches(key, names, n=1)
+    return "no such key" + (f"; did you mean {near[0]}?" if near else f"; known: {', '.join(names)}")
+
+
+def _convert(hint: Any, value: Any, where: str, mistakes: list[str], source: str) -> Any:
+    if dataclasses.is_dataclass(hint):
+        return _dataclass(hint, value, where, mistakes, source)
+    origin, args = get_origin(hint), get_args(hint)
+    if origin is list and isinstance(value, list):
+        labels = [
+            f"{where}.{one['name']}" if isinstance(one, dict) and one.get("name") else f"{where}[{number}]"
+            for number, one in enumerate(value)
+        ]
+        return [_convert(args[0], one, label, mistakes, source) for one, label in zip(value, labels)]
+    if origin is dict and isinstance(value, dict):
+        return {key: _convert(args[1], one, f"{where}.{key}", mistakes, source) for key, one in value.items()}
+    if hint is Any:
+        return value
+    if origin is Literal:
+        if any(value is choice or (value == choice and isinstance(value, str)) for choice in args):
+            return value
+        mistakes.append(f"{source}: {where}: expected {' or '.join(map(repr, args))}, got {value!r}")
+        return None
+    kinds = args if origin is types.UnionType else (hint,)
+    if float in kinds and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    for kind in kinds:
+        if isinstance(kind, type) and isinstance(value, kind) and not (isinstance(value, bool) and kind is not bool):
+            return value
+    named = [kind.__name__ for kind in kinds if kind is not types.NoneType and isinstance(kind, type)]
+    wanted = "a list" if origin is list else "a table" if origin is dict else " or ".join(named)
+    mistakes.append(f"{source}: {where}: expected {wanted}, got {value!r:.60}")
+    return None
+
+
+def _check(config: Config, mistakes: list[str], source: str) -> None:
+    """What types cannot say."""
+
+    def wrong(where: str, text: str) -> None:
+        mistakes.append(f"{source}: {where}: {text}")
+
+    for key in ("grpc", "http"):
+        address = getattr(config.service, key)
+        host, _, port = address.rpartition(":")
+        if not host or not port.isdigit() or int(port) > 65535:
+            wrong(f"service.{key}", f"expected HOST:PORT, got {address!r}")
+    for key in ("max_message_bytes", "workers"):
+        if getattr(config.service, key) < 1:
+            wrong(f"service.{key}", f"expected at least 1, got {getattr(config.service, key)}")
+    if not re.match(r"sqlite:.|kafka://.|memory:$", config.log.url):
+        wrong("log.url", f"expected sqlite:PATH, kafka://HOST:PORT or memory:, got {config.log.url!r}")
+    if not re.match(r"sqlite:.|rediss?://.|memory:$", config.store.url):
+        wrong("store.url", f"expected sqlite:PATH, redis://HOST:PORT/DB or memory:, got {config.store.url!r}")
+    if not config.model:
+        wrong("model", "expected at least one [[model]]")
+    names = [model.name for model in config.model]
+    for model in config.model:
+        _check_model(model, names, wrong)
+
+
+def _check_model(model: ModelConfig, names: list[str], wrong: Any) -> None:
+    place = f"model.{model.name}"
+    if not _NAME.fullmatch(model.name) or model.name in _RESERVED or model.name.isdigit():
+        wrong(
+            f"{place}.name",
+            f"expected letters, digits, '.', '_' or '-', and not {sorted(_RESERVED)}, got {model.name!r}",
+        )
+    if names.count(model.name) > 1:
+        wrong(f"{place}.name", "another model has this name")
+    if not _NAME.fullmatch(model.topic):
+        wrong(f"{place}.topic", f"expected letters, digits, '.', '_' or '-', got {model.topic!r}")
+    for key in ("batch_events", "snapshot_events", "snapshots_kept", "window_events"):
+        if getattr(model, key) < 1:
+            wrong(f"{place}.{key}", f"expected at least 1, got {getattr(model, key)}")
+    for key in ("batch_seconds", "snapshot_seconds", "dedup_events"):
+        if getattr(model, key) < 0:
+            wrong(f"{place}.{key}", f"expected at least 0, got {getattr(model, key)}")
+    if not 0 < model.publish_share <= 1:
+        wrong(f"{place}.publish_share", f"expected above 0 and at most 1, got {model.publish_share}")
+    sound = bool(model.inputs)
+    if not sound:
+        wrong(f"{place}.inputs", "expected at least one input")
+    for name, one in model.inputs.items():
+        if one.dtype not in DTYPES:
+            wrong(f"{place}.inputs.{name}.dtype", f"expected one of {', '.join(DTYPES)}, got {one.dtype!r}")
+            sound = False
+        if any(size < 1 for size in one.shape):
+            wrong(f"{place}.inputs.{name}.shape", f"expected sizes of at least 1, got {one.shape}")
+            sound = False
+    if not sound:
+        return
+    try:
+        find(model.learner)(inputs=model.specs(), params=model.params, seed=model.seed)
+    except UnknownLearner as error:
+        wrong(f"{place}.learner", str(error))
+    except ParamsError as error:
+        for key, text in error.mistakes.items():
+            wrong(f"{place}.params.{key}", text)
+    except ValueError as error:
+        wrong(place, str(error))

@@ -1,0 +1,130 @@
+"""Prequential figures equal the plain formulas, however the stream is cut, and go on after a restart."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from thalweg.proto.event import Batch, ClassLabels, NumberLabels
+from thalweg.stream.prequential import Prequential
+
+CLASSES = ("a", "b", "c")
+
+
+def predictor(classes: tuple[str, ...] = CLASSES, scores: str = "") -> Any:
+    return SimpleNamespace(classes=classes, properties={"scores": scores} if scores else {})
+
+
+def batch(labels: Any) -> Batch:
+    n = len(labels.codes) if isinstance(labels, ClassLabels) else len(labels.values)
+    return Batch({}, labels, np.ones(n), np.zeros(n))
+
+
+rows = st.lists(st.tuples(st.integers(-1, 2), st.integers(-1, 2)), min_size=1, max_size=40)
+
+
+@given(stream=rows, cuts=st.lists(st.integers(1, 7), min_size=40, max_size=40), window=st.integers(1, 12))
+def test_accuracies_are_those_of_the_formulas_however_the_stream_is_cut(
+    stream: list[tuple[int, int]], cuts: list[int], window: int
+) -> None:
+    whole, at = Prequential(window), 0
+    for size in cuts:
+        part = stream[at : at + size]
+        at += size
+        if part:
+            truth = ClassLabels(np.array([t for t, _ in part], np.int32), CLASSES)
+            whole.predicted(batch(truth), predictor(), {"label": np.array([p for _, p in part], np.int32)})
+
+    graded = [(t, p) for t, p in stream if t >= 0]
+    for found, rows_of in ((whole.metrics(), graded), (whole.recent(), graded[-window:])):
+        if not rows_of:
+            assert found == {}
+            continue
+        recalls = [np.mean([p == t for t, p in rows_of if t == c]) for c in range(3) if any(t == c for t, _ in rows_of)]
+        assert found["accuracy"] == pytest.approx(np.mean([p == t for t, p in rows_of]))
+        assert found["balanced_accuracy"] == pytest.approx(np.mean(recalls))
+    assert whole.graded == len(graded)
+
+
+def test_a_class_that_the_predictor_did_not_know_counts_as_wrong() -> None:
+    evaluation = Prequential()
+
+    evaluation.predicted(
+        batch(ClassLabels(np.array([0, 1], np.int32), ("new", "a"))),
+        predictor(("a",)),
+        {"label": np.array([0, 0], np.int32)},
+    )
+
+    assert evaluation.metrics()["accuracy"] == 0.5
+
+
+def test_log_loss_is_kept_of_probabilities_only_and_auc_of_two_classes() -> None:
+    scores = np.array([[0.9, 0.1], [0.4, 0.6], [0.3, 0.7], [0.8, 0.2]], np.float32)
+    truth = ClassLabels(np.array([0, 1, 0, 1], np.int32), ("a", "b"))
+    answers: Mapping[str, Any] = {"label": scores.argmax(1).astype(np.int32), "scores": scores}
+    plain, calibrated = Prequential(), Prequential()
+
+    plain.predicted(batch(truth), predictor(("a", "b")), answers)
+    calibrated.predicted(batch(truth), predictor(("a", "b"), "probabilities"), answers)
+
+    assert "log_loss" not in plain.metrics()
+    assert calibrated.metrics()["log_loss"] == pytest.approx(-np.mean(np.log([0.9, 0.6, 0.3, 0.2])), rel=1e-6)
+    assert calibrated.recent()["log_loss"] == pytest.approx(calibrated.metrics()["log_loss"])
+    assert plain.recent()["auc"] == pytest.approx(0.5)  # of 4 pairs, 2 are in order
+
+
+@given(scores=st.lists(st.integers(0, 4), min_size=4, max_size=30), data=st.data())
+def test_auc_is_the_share_of_pairs_in_order(scores: list[int], data: st.DataObject) -> None:
+    truth = data.draw(st.lists(st.booleans(), min_size=len(scores), max_size=len(scores)))
+    truth[0], truth[1] = False, True
+    evaluation = Prequential()
+
+    evaluation.predicted(
+        batch(ClassLabels(np.array(truth, np.int32), ("no", "yes"))),
+        predictor(("yes",)),
+        {"label": np.zeros(len(truth), np.int32), "scores": np.array(scores, np.float32)[:, None]},
+    )
+
+    pairs = [(s, r) for s, yes in zip(scores, truth) if yes for r, other in zip(scores, truth) if not other]
+    assert evaluation.recent()["auc"] == pytest.approx(np.mean([(s > r) + 0.5 * (s == r) for s, r in pairs]))
+
+
+def test_numbers_are_graded_by_their_errors() -> None:
+    evaluation = Prequential(window_events=2)
+    truth = NumberLabels(np.array([[1.0], [np.nan], [5.0], [2.0]]))
+
+    evaluation.predicted(batch(truth), predictor(()), {"value": np.array([[2.0], [0.0], [3.0], [2.0]], np.float32)})
+
+    assert evaluation.metrics() == pytest.approx({"rmse": np.sqrt(5 / 3), "mae": 1.0})
+    assert evaluation.recent() == pytest.approx({"rmse": np.sqrt(2), "mae": 1.0})
+
+
+def test_worst_case_accuracy_is_the_lowest_a_full_window_had() -> None:
+    evaluation = Prequential(window_events=4)
+
+    for right in ([0], [1, 1, 1], [0, 0], [1, 1, 1, 1]):
+        truth = ClassLabels(np.zeros(len(right), np.int32), ("a",))
+        evaluation.predicted(batch(truth), predictor(), {"label": np.array([0 if r else 1 for r in right], np.int32)})
+
+    assert evaluation.worst_case_accuracy == 0.5
+
+
+@given(stream=rows, cut=st.integers(0, 40))
+def test_a_restored_evaluation_goes_on_as_if_never_stopped(stream: list[tuple[int, int]], cut: int) -> None:
+    through, restored = Prequential(7), Prequential(7)
+    first = Prequential(7)
+    for part, graders in ((stream[:cut], (through, first)), (stream[cut:], (through, restored))):
+        if part is not stream[:cut] and graders[1] is restored:
+            restored.restore(first.state())
+        for grader in graders:
+            truth = ClassLabels(np.array([t for t, _ in part], np.int32), CLASSES)
+            grader.predicted(batch(truth), predictor(), {"label": np.array([p for _, p in part], np.int32)})
+
+    assert restored.state().sha256() == through.state().sha256()
+    assert restored.recent() == through.recent()
