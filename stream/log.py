@@ -10,7 +10,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias
 
 from thalweg.proto.event import Headers, Partition, Position, Records
 
@@ -38,6 +38,18 @@ class Message:
     headers: Headers = ()
     time: float | None = None
     """Unix seconds; None: now."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retention:
+    """How much of each topic an embedded log keeps; the oldest records go first. None: no bound of that kind."""
+
+    records: int | None = None
+    """At most so many records."""
+    bytes: int | None = 4 << 30
+    """At most so many bytes of keys and values."""
+    seconds: float | None = None
+    """At most this old."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,8 +221,13 @@ class _MemoryReader:
         """Nothing to let go of."""
 
 
-def open_log(url: str, kafka_properties: Mapping[str, str] | None = None) -> Log:
+def open_log(url: str, kafka_properties: Mapping[str, Any] | None = None, retention: Retention | None = None) -> Log:
     """The log behind a URL: `memory:`, `sqlite:PATH` or `kafka://HOST:PORT[,HOST:PORT]`.
+
+    Args:
+        url: Which log.
+        kafka_properties: Client properties under their usual names, for Kafka.
+        retention: What is kept, for the embedded log.
 
     Raises:
         LogError: The URL has another form, or the log cannot be opened.
@@ -221,7 +238,7 @@ def open_log(url: str, kafka_properties: Mapping[str, str] | None = None) -> Log
     if kind == "sqlite" and rest:
         from thalweg.stream.sqlite_log import SqliteLog
 
-        return SqliteLog(rest)
+        return SqliteLog(rest, retention)
     if kind == "kafka" and rest.startswith("//"):
         from thalweg.stream.kafka_log import KafkaLog
 

@@ -11,13 +11,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
 from thalweg.proto.event import Headers, Partition, Position, Records
-from thalweg.stream.log import Appended, Gap, LogError, Message, Reader, Start
+from thalweg.stream.log import Appended, Gap, LogError, Message, Reader, Retention, Start
 
 _BUSY_SECONDS = 30.0
 _LOOK_SECONDS = 0.002  # between two looks at an empty topic; one look costs about 10 microseconds
@@ -25,18 +24,6 @@ _SWEEP_RECORDS = 1000  # at most so many records are deleted in one transaction,
 
 _pack = msgspec.msgpack.Encoder().encode
 _unpack = msgspec.msgpack.Decoder(list[tuple[str, bytes]]).decode
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Retention:
-    """How much of each topic is kept; the oldest records go first. None: no bound of that kind."""
-
-    records: int | None = None
-    """At most so many records."""
-    bytes: int | None = 4 << 30
-    """At most so many bytes of keys and values."""
-    seconds: float | None = None
-    """At most this old."""
 
 
 class SqliteLog:

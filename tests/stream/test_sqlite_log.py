@@ -11,8 +11,8 @@ import pytest
 
 from tests.stream.log_battery import LogBattery, drain, offsets, values
 from thalweg.proto.event import Partition
-from thalweg.stream.log import Gap, Log, LogError, Message
-from thalweg.stream.sqlite_log import Retention, SqliteLog
+from thalweg.stream.log import Gap, Log, LogError, Message, Retention
+from thalweg.stream.sqlite_log import SqliteLog
 
 
 @pytest.fixture

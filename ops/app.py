@@ -1,0 +1,243 @@
+"""The one place that builds everything: opened in order, closed in reverse."""
+
+from __future__ import annotations
+
+import fcntl
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import structlog
+from threadpoolctl import threadpool_limits
+
+from thalweg.memory.snapshots import FolderSnapshots
+from thalweg.memory.state import State
+from thalweg.memory.store import Store, open_store
+from thalweg.models.learner import Learner, Predictor
+from thalweg.models.published import Publisher, live_folder
+from thalweg.models.registry import find
+from thalweg.ops.config import Config, ConfigurationError, ModelConfig
+from thalweg.ops.metrics import LearnerMetrics, ServerMetrics
+from thalweg.ops.server import Server
+from thalweg.ops.serving import ModelPlace
+from thalweg.proto.decode import Decoder
+from thalweg.stream.dead_letters import DeadLetters
+from thalweg.stream.journal import FileJournal
+from thalweg.stream.log import Log, Retention, open_log
+from thalweg.stream.prequential import Prequential
+from thalweg.stream.processor import Processor
+from thalweg.stream.settings import ProcessorSettings
+
+log = structlog.get_logger(__name__)
+
+
+def new_learner(model: ModelConfig, seed: int | None = None) -> Learner:
+    """The learner of a model, with nothing learned."""
+    return find(model.learner)(inputs=model.specs(), params=model.params, seed=model.seed if seed is None else seed)
+
+
+def settings_of(model: ModelConfig) -> ProcessorSettings:
+    """A model's configuration as its processor sees it."""
+    return ProcessorSettings(
+        model=model.name,
+        topic=model.topic,
+        learner=model.learner,
+        config_sha256=model.identity_sha256(),
+        start=model.start,
+        batch_events=model.batch_events,
+        batch_seconds=model.batch_seconds,
+        snapshot_events=model.snapshot_events,
+        snapshot_seconds=model.snapshot_seconds,
+        dedup_events=model.dedup_events,
+        publish_share=model.publish_share,
+    )
+
+
+def open_configured_log(config: Config) -> Log:
+    """The log. Raises LogError."""
+    section = config.log
+    retention = Retention(
+        records=section.retention_records, bytes=section.retention_bytes, seconds=section.retention_seconds
+    )
+    return open_log(section.url, section.kafka, retention)
+
+
+def model_folder(config: Config, model: ModelConfig) -> Path:
+    """Where a model's snapshots and journal are."""
+    return Path(config.service.state_dir) / model.name
+
+
+def build_processor(
+    config: Config, model: ModelConfig, source: Log, store: Store, live: Path, metrics: LearnerMetrics
+) -> tuple[Processor, Publisher]:
+    """A model's processor and the publisher it publishes through."""
+    folder = model_folder(config, model)
+    snapshots = FolderSnapshots(folder, model.snapshots_kept)
+    snapshots.prepare()
+    learner = new_learner(model)
+    publisher = Publisher(live / model.name)
+    evaluation = Prequential(model.window_events)
+    processor = Processor(
+        learner,
+        source,
+        snapshots,
+        settings_of(model),
+        journal=FileJournal(folder / "journal"),
+        decoder=Decoder(learner.schema, max_record_bytes=config.service.max_message_bytes),
+        publisher=publisher,
+        evaluator=evaluation,
+        observer=metrics.model(model.name, model.topic, evaluation),
+        commands=store,
+        dead_letters=DeadLetters(source, model.topic),
+    )
+    return processor, publisher
+
+
+def place_of(config: Config, model: ModelConfig, live: Path) -> ModelPlace:
+    """A model as a server sees it."""
+
+    def restore(state: State) -> Predictor:
+        learner = new_learner(model)
+        learner.restore(state)
+        return learner.predictor()
+
+    return ModelPlace(
+        name=model.name,
+        learner=model.learner,
+        topic=model.topic,
+        live=live / model.name,
+        state=model_folder(config, model),
+        schema=new_learner(model).schema,
+        build=find(model.learner).predictor_from,
+        restore=restore,
+    )
+
+
+class Learning:
+    """The learners of a configuration, each following its topic in a thread of its own."""
+
+    def __init__(self, config: Config, source: Log, store: Store) -> None:
+        live = live_folder(Path(config.service.state_dir))
+        self._metrics = LearnerMetrics(live / "metrics-learner.prom")
+        self.failed: Exception | None = None
+        self._ended = threading.Event()
+        self._processors: list[Processor] = []
+        self._publishers: list[Publisher] = []
+        for model in config.model:
+            processor, publisher = build_processor(config, model, source, store, live, self._metrics)
+            self._processors.append(processor)
+            self._publishers.append(publisher)
+        self._threads = [
+            threading.Thread(target=self._run, args=(processor, model.name), name=f"learn-{model.name}", daemon=True)
+            for processor, model in zip(self._processors, config.model)
+        ]
+
+    def start(self) -> None:
+        """Learn from now on."""
+        self._metrics.start()
+        for thread in self._threads:
+            thread.start()
+
+    def wait(self, stop: threading.Event) -> None:
+        """Until told to stop, or one of the learners died."""
+        while not stop.wait(0.1) and not self._ended.is_set():
+            pass
+
+    def close(self) -> None:
+        """Stop each after its block, save what is not saved, and let go."""
+        for processor in self._processors:
+            processor.stop()
+        for thread in self._threads:
+            if thread.is_alive():
+                thread.join()
+        self._metrics.close()
+        for publisher in self._publishers:
+            publisher.close()
+
+    def _run(self, processor: Processor, name: str) -> None:
+        try:
+            processor.run()
+        except Exception as error:
+            log.exception("a learner died", model=name)
+            self.failed = error
+            self._ended.set()
+
+
+def build_server(config: Config, source: Log, store: Store) -> Server:
+    """The server of a configuration. Raises OSError when an address is in use."""
+    live = live_folder(Path(config.service.state_dir))
+    metrics = ServerMetrics(live)
+    server = Server(
+        [place_of(config, model, live) for model in config.model],
+        source,
+        store,
+        grpc_address=config.service.grpc,
+        http_address=config.service.http,
+        render=metrics.render,
+        observer=metrics,
+        max_message_bytes=config.service.max_message_bytes,
+        workers=config.service.workers,
+        queue=config.service.queue,
+    )
+    metrics.serves(server.models)
+    return server
+
+
+def run_learners(config: Config, stop: threading.Event) -> None:
+    """The learner's process, until told to stop. Raises what a learner died of."""
+    with ExitStack() as stack:
+        stack.enter_context(threadpool_limits(1))
+        stack.enter_context(only_one(Path(config.service.state_dir), "learner"))
+        source = open_configured_log(config)
+        stack.callback(source.close)
+        store = open_store(config.store.url)
+        stack.callback(store.close)
+        learning = Learning(config, source, store)
+        stack.callback(learning.close)
+        learning.start()
+        log.info("learning", models=[model.name for model in config.model])
+        learning.wait(stop)
+    if learning.failed is not None:
+        raise learning.failed
+
+
+def run_server(config: Config, stop: threading.Event, ready: Callable[[Server], None] | None = None) -> None:
+    """The server's process, until told to stop."""
+    with ExitStack() as stack:
+        stack.enter_context(threadpool_limits(1))
+        source = open_configured_log(config)
+        stack.callback(source.close)
+        store = open_store(config.store.url)
+        stack.callback(store.close)
+        server = build_server(config, source, store)
+        server.start()
+        log.info("serving", grpc=server.grpc_port, http=server.http_port)
+        if ready is not None:
+            ready(server)
+        stop.wait()
+        log.info("draining")
+        server.drain(config.service.drain_seconds)
+
+
+@contextmanager
+def only_one(state_dir: Path, role: str) -> Iterator[None]:
+    """Hold the state folder for this role; a second process of it is refused.
+
+    Raises:
+        ConfigurationError: Another one has it, or the folder cannot be written.
+    """
+    path = state_dir / f".{role}.lock"
+    try:
+        state_dir.mkdir(parents=True, exist_ok=True)
+        file = path.open("w")
+    except OSError as error:
+        raise ConfigurationError([f"service.state_dir: {state_dir} cannot be written: {error.strerror}"]) from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise ConfigurationError(
+                [f"service.state_dir: another {role} process works in {state_dir}; stop it or take another folder"]
+            ) from error
+        yield

@@ -1,0 +1,148 @@
+"""Keeps a server process and a learner process running: either may die and be started again alone."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import structlog
+
+from thalweg.models.published import live_folder
+from thalweg.ops.app import only_one
+from thalweg.ops.config import Config
+
+log = structlog.get_logger(__name__)
+
+ROLES = ("server", "learner")
+_FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS = 0.1, 10.0
+_WELL_SECONDS = 30.0  # a process that ran so long starts again at once
+_ENDS_EVERYTHING = 2  # exit code of a wrong configuration: starting again would not help
+_PARENT = "THALWEG_SUPERVISOR"
+_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+@dataclass(slots=True)
+class _Child:
+    role: str
+    command: list[str]
+    process: subprocess.Popen[bytes] | None = None
+    started: float = 0.0
+    restarts: int = 0
+    wait_seconds: float = _FIRST_WAIT_SECONDS
+    not_before: float = 0.0
+    since: float = field(default=0.0)
+
+
+class Supervisor:
+    """Starts, watches, restarts and stops the processes of one service.
+
+    Args:
+        config: The service; its state folder is held while this runs.
+        arguments: What follows `thalweg serve` for each child, but the role.
+        environment: What children see.
+    """
+
+    def __init__(self, config: Config, arguments: list[str], environment: Mapping[str, str] | None = None) -> None:
+        self._state_dir = Path(config.service.state_dir)
+        self._drain_seconds = config.service.drain_seconds
+        base = dict(os.environ if environment is None else environment)
+        self._environment = {**dict.fromkeys(_THREADS, "1"), **base, _PARENT: str(os.getpid())}
+        roles = {"server": "serve", "learner": "learn"}
+        self._children = [
+            _Child(role, [sys.executable, "-m", "thalweg.ops.cli", "serve", *arguments, "--role", roles[role]])
+            for role in ROLES
+        ]
+        self._stopping = False
+
+    def run(self) -> int:
+        """Until SIGTERM or SIGINT; the exit code: 0 after a clean stop, 2 when the configuration is of no use."""
+        signal.signal(signal.SIGTERM, self._stop)
+        signal.signal(signal.SIGINT, self._stop)
+        with only_one(self._state_dir, "supervisor"):
+            self._status = live_folder(self._state_dir) / "supervisor.json"
+            code = 0
+            try:
+                while not self._stopping and code == 0:
+                    code = self._look()
+                    time.sleep(0.02)
+            finally:
+                code = max(code, self._end())
+        return code
+
+    def _stop(self, *_: object) -> None:
+        self._stopping = True
+
+    def _look(self) -> int:
+        changed = False
+        for child in self._children:
+            now = time.monotonic()
+            if child.process is not None and (code := child.process.poll()) is not None:
+                child.process = None
+                if code == _ENDS_EVERYTHING:
+                    log.error("a process cannot run under this configuration", role=child.role)
+                    return code
+                if now - child.started > _WELL_SECONDS:
+                    child.wait_seconds = _FIRST_WAIT_SECONDS
+                log.error("a process died: starting it again", role=child.role, code=code, wait=child.wait_seconds)
+                child.restarts += 1
+                child.not_before = now + child.wait_seconds
+                child.wait_seconds = min(2 * child.wait_seconds, _LONGEST_WAIT_SECONDS)
+                changed = True
+            if child.process is None and now >= child.not_before:
+                child.process = subprocess.Popen(child.command, env=self._environment)
+                child.started, child.since = now, time.time()
+                changed = True
+        if changed:
+            self._tell()
+        return 0
+
+    def _tell(self) -> None:
+        """Who runs since when and was restarted how often, for the metrics."""
+        roles = {
+            child.role: {
+                "pid": child.process.pid if child.process is not None else None,
+                "restarts": child.restarts,
+                "since": child.since,
+            }
+            for child in self._children
+        }
+        beside = self._status.with_name(".supervisor.json")
+        try:
+            beside.write_text(json.dumps({"pid": os.getpid(), "roles": roles}))
+            beside.rename(self._status)
+        except OSError as error:
+            log.warning("cannot write who runs", problem=str(error))
+
+    def _end(self) -> int:
+        """The server first, so that nobody asks any more; then the learner, which saves. 1 if one had to be killed."""
+        code = 0
+        for child in self._children:
+            if child.process is None:
+                continue
+            child.process.terminate()
+            try:
+                code = max(code, min(1, abs(child.process.wait(self._drain_seconds + 5))))
+            except subprocess.TimeoutExpired:
+                log.error("a process did not end in time: killed", role=child.role)
+                child.process.kill()
+                child.process.wait()
+                code = 1
+        return code
+
+
+def die_with_supervisor() -> None:
+    """End this process when its supervisor dies, however it dies: no orphan keeps a port or a lock."""
+    parent = os.environ.get(_PARENT)
+    if parent is None or not sys.platform.startswith("linux"):
+        return
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+    if os.getppid() != int(parent):  # it died before we asked
+        sys.exit(1)
