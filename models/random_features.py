@@ -1,0 +1,87 @@
+"""From inputs to what the linear head sees: scaled inputs, a frozen random ReLU layer, a constant.
+
+Source: Zhuang et al., "Online Analytic Exemplar-Free Continual Learning" (arXiv:2405.17779), the random layer in front
+of the classifier: U(-1/√F, 1/√F), no offset. Ours adds, each switchable: standardised inputs, random offsets inside the
+ReLU, the inputs themselves beside it, a constant.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from thalweg.proto.event import Array
+
+Floats = NDArray[np.float64]
+ROWS = 8
+"""Rows are padded to a multiple of this before a matrix product: whole tiles of the BLAS kernel give a row the same
+bits whatever rows stand beside it (an odd row at the end goes through another kernel)."""
+
+
+@dataclass(frozen=True)
+class FeatureMap:
+    """Immutable; shared by a learner and its predictors."""
+
+    width: int
+    """Inputs per event, F."""
+
+    projection: Floats
+    """(F, D) float64; D may be 0."""
+
+    offsets: Floats
+    """(D,) float64."""
+
+    direct: bool
+    bias: bool
+
+    @classmethod
+    def draw(cls, width: int, expansion: int, *, offsets: bool, direct: bool, bias: bool, seed: int) -> FeatureMap:
+        """A random layer from a seed; the same bits for the same arguments."""
+        generator = np.random.Generator(np.random.PCG64([seed, 0x70726F6A]))
+        bound = 1.0 / np.sqrt(width)
+        projection = generator.uniform(-bound, bound, (expansion, width)).T  # drawn unit by unit
+        inside = generator.uniform(-1.0, 1.0, expansion) if offsets else np.zeros(expansion)
+        return cls(width, np.ascontiguousarray(projection), inside, direct or expansion == 0, bias)
+
+    @property
+    def size(self) -> int:
+        """Features per event, D (+ F) (+ 1)."""
+        return self.expansion + (self.width if self.direct else 0) + self.bias
+
+    @property
+    def expansion(self) -> int:
+        """Random features, D."""
+        return int(self.projection.shape[1])
+
+    @property
+    def constant(self) -> int | None:
+        """Column of the constant feature, if there is one: the last."""
+        return self.size - 1 if self.bias else None
+
+    def features(self, scaled: Floats) -> Floats:
+        """(N, D (+ F) (+ 1)) float64, C order, of (N, F) float64 inputs: random, inputs, constant. N a multiple of
+        ROWS where rows must not depend on each other's presence.
+        """
+        out = np.empty((len(scaled), self.size))
+        expansion = self.expansion
+        if expansion:
+            hidden = scaled @ self.projection
+            hidden += self.offsets
+            np.maximum(hidden, 0.0, out=out[:, :expansion])
+        if self.direct:
+            out[:, expansion : expansion + self.width] = scaled
+        if self.bias:
+            out[:, -1] = 1.0
+        return out
+
+
+def padded(rows: Array) -> Array:
+    """(N, F) with zero rows added up to a multiple of ROWS."""
+    missing = -len(rows) % ROWS
+    if not missing:
+        return rows
+    out = np.zeros((len(rows) + missing, rows.shape[1]), dtype=rows.dtype)
+    out[: len(rows)] = rows
+    return out

@@ -1,0 +1,40 @@
+"""When to solve for new heads, and by which way: a function of counts and sizes, never of a clock.
+
+Costs are counted in multiply-adds. A symmetric rank-n update runs at about the speed of a Cholesky factorisation, so
+counts compare directly.
+"""
+
+from __future__ import annotations
+
+FREE = 1_500_000
+"""A solve of fewer multiply-adds costs less than a micro-batch of anything: below a tenth of a millisecond or so."""
+SHARE = 0.25
+"""Solving may cost so much of what accumulating costs."""
+GROWTH = 0.25
+"""While events are few, heads are renewed each time their number has grown by this share."""
+
+
+def solve_cost(size: int, columns: int, pseudo_rows: int = 0, width: int = 0) -> float:
+    """Multiply-adds of one solve of D features and C columns, balanced by so many pseudo-inputs of F numbers."""
+    return size**3 / 6 + size**2 * columns + pseudo_rows * (size**2 / 2 + size * (width + 1))
+
+
+def event_cost(size: int, columns: int) -> float:
+    """Multiply-adds of accumulating one event."""
+    return size**2 / 2 + size * columns
+
+
+def interval(setting: int | str, seen: int, solve: float, event: float) -> int:
+    """Events after which heads are solved anew, when `seen` events have come in all and a solve costs `solve`."""
+    if isinstance(setting, int):
+        return setting
+    if solve <= FREE:
+        return 1
+    steady = int(solve / (SHARE * event))
+    return max(1, min(steady, int(GROWTH * seen)))
+
+
+def recursion_pays(size: int, columns: int, events: int) -> bool:
+    """Whether a Woodbury step for a micro-batch of so many events costs less than factorising for it."""
+    step = events * size**2 * 1.5 + events**2 * size + events**3 / 6
+    return step < solve_cost(size, columns)

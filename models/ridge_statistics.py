@@ -1,0 +1,240 @@
+"""What ridge regression keeps of a stream: sums over events, and nothing else.
+
+Source: Zhuang et al. (arXiv:2405.17779), who carry R = (γI + G)⁻¹ and W along instead. Ours keeps the sums
+G = Σ w h hᵀ and Q = Σ w h yᵀ: they are better conditioned, fade without winding up, and add and subtract exactly.
+γ is no part of them. Per-class moments are kept as (weight, mean, M2), so that a variance is never a difference of
+large numbers (Chan, Golub and LeVeque 1979).
+State: 8 (D² + D C) bytes, + 16 C F for class moments, + 8 C D² for class Grams.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg.blas import dgemm, dsyrk
+
+from thalweg.proto.event import Array
+
+Floats = NDArray[np.float64]
+TINY = 1e-200
+"""Faded numbers below this become 0: denormal numbers make arithmetic a hundred times slower."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Events as the statistics want them, n of them, in order."""
+
+    features: Floats
+    """(n, D), C order."""
+    targets: Floats
+    """(n, C): one-hot or numbers."""
+    weights: Floats | None = None
+    """(n,), > 0; None: all 1."""
+    codes: NDArray[np.int32] | None = None
+    """(n,): class columns, for class moments and class Grams."""
+    inputs: Array | None = None
+    """(n, F) before scaling and expansion, for class moments."""
+
+
+class Statistics:
+    """Faded sums over events: after n events, event i counts λ^(n-1-i) times its weight, however they were cut."""
+
+    def __init__(
+        self, size: int, columns: int, *, decay: float = 1.0, moments: int = 0, class_grams: bool = False
+    ) -> None:
+        """Sums over no events.
+
+        Args:
+            size: Features, D.
+            columns: Targets, C, now; `grow` adds more.
+            decay: λ per event.
+            moments: Inputs, F, whose per-class mean and variance to keep; 0: do not.
+            class_grams: Keep one Gram per class.
+        """
+        self.decay = decay
+        self.gram: Floats = np.zeros((size, size), order="F")
+        """(D, D), Fortran order; only the upper triangle is used."""
+        self.cross: Floats = np.zeros((size, columns), order="F")
+        """(D, C), Fortran order."""
+        self.class_weight: Floats = np.zeros(columns)
+        """(C,): Σ of faded weights."""
+        self.class_mean: Floats | None = np.zeros((columns, moments)) if moments else None
+        self.class_m2: Floats | None = np.zeros((columns, moments)) if moments else None
+        """(C, F): Σ of faded weighted squared deviations from the class mean."""
+        self.class_grams: list[Floats] | None = [self._no_gram() for _ in range(columns)] if class_grams else None
+        self._ages: dict[int, Floats] = {}
+
+    @property
+    def columns(self) -> int:
+        """Targets or classes, C."""
+        return int(self.cross.shape[1])
+
+    def grow(self, columns: int) -> None:
+        """Room for `columns` classes. Zeros are exact: a class without events has no cross-moment."""
+        more = columns - self.columns
+        if more <= 0:
+            return
+        self.cross = np.asfortranarray(np.pad(self.cross, ((0, 0), (0, more))))
+        self.class_weight = np.pad(self.class_weight, (0, more))
+        if self.class_mean is not None and self.class_m2 is not None:
+            self.class_mean = np.pad(self.class_mean, ((0, more), (0, 0)))
+            self.class_m2 = np.pad(self.class_m2, ((0, more), (0, 0)))
+        if self.class_grams is not None:
+            self.class_grams += [self._no_gram() for _ in range(more)]
+
+    def add(self, rows: Rows) -> None:
+        """Take up n events."""
+        n = len(rows.features)
+        if n == 0:
+            return
+        weights, fade = rows.weights, self.decay**n
+        if self.decay != 1.0:
+            ages = self._age_weights(n)
+            weights = ages if weights is None else ages * weights
+        self._accumulate(rows, weights, fade, 1.0)
+
+    def subtract(self, rows: Rows) -> None:
+        """Take n events away again, exactly (up to rounding) as if they had never come.
+
+        Raises:
+            ValueError: Events fade here; their ages would be needed.
+        """
+        if self.decay != 1.0:
+            raise ValueError(
+                f"cannot take events away from sums that fade (λ = {self.decay}): their ages are not known"
+            )
+        self._accumulate(rows, rows.weights, 1.0, -1.0)
+
+    def merge(self, other: Statistics) -> None:
+        """Take up what another worker has summed over other events."""
+        if self.decay != 1.0 or other.decay != 1.0:
+            raise ValueError("cannot merge sums that fade: the order of events between workers is not known")
+        self.grow(other.columns)
+        C = other.columns
+        self.gram += other.gram
+        self.cross[:, :C] += other.cross
+        if other.class_mean is not None and other.class_m2 is not None:
+            self._add_moments(slice(0, C), other.class_weight, other.class_mean, other.class_m2)
+        self.class_weight[:C] += other.class_weight
+        if self.class_grams is not None and other.class_grams is not None:
+            for mine, theirs in zip(self.class_grams, other.class_grams):
+                mine += theirs
+
+    def reorder(self, order: NDArray[np.int64], columns: int) -> None:
+        """Column i becomes column `order[i]` of `columns`."""
+
+        def moved(array: Floats) -> Floats:
+            out = np.zeros((columns, *array.shape[1:]))
+            out[order] = array
+            return out
+
+        self.cross = moved(np.ascontiguousarray(self.cross.T)).T
+        self.class_weight = moved(self.class_weight)
+        if self.class_mean is not None and self.class_m2 is not None:
+            self.class_mean, self.class_m2 = moved(self.class_mean), moved(self.class_m2)
+        if self.class_grams is not None:
+            grams = [self._no_gram() for _ in range(columns)]
+            for place, gram in zip(order.tolist(), self.class_grams):
+                grams[place] = gram
+            self.class_grams = grams
+
+    def copy(self) -> Statistics:
+        """Scratch to add pseudo-events to: Gram, cross-moments and class weights only."""
+        other = Statistics(0, 0)
+        other.gram, other.cross = self.gram.copy(order="F"), self.cross.copy(order="F")
+        other.class_weight = self.class_weight.copy()
+        return other
+
+    def drop_denormals(self) -> None:
+        """Set what has faded to nothing to 0; due now and then where λ < 1."""
+        for array in (self.gram, self.cross, self.class_m2, self.class_weight, *(self.class_grams or ())):
+            if array is not None:
+                array[np.abs(array) < TINY] = 0.0
+
+    def _accumulate(self, rows: Rows, weights: Floats | None, fade: float, sign: float) -> None:
+        features = rows.features
+        if weights is not None:
+            features = features * np.sqrt(weights)[:, None]
+            targets = rows.targets * np.sqrt(weights)[:, None]
+        else:
+            targets = rows.targets
+        # The transposed views are in Fortran order: BLAS reads and updates in place, nothing is copied.
+        self.gram = dsyrk(sign, features.T, beta=fade, c=self.gram, overwrite_c=1)
+        self.cross = dgemm(sign, features.T, targets.T, beta=fade, c=self.cross, trans_b=1, overwrite_c=1)
+        if rows.codes is None:
+            return
+        if fade != 1.0:
+            self.class_weight *= fade
+        if self.class_mean is not None and self.class_m2 is not None and rows.inputs is not None:
+            if fade != 1.0:
+                self.class_m2 *= fade
+            share, mean, m2 = class_moments(rows.inputs, rows.codes, weights, self.columns)
+            self._add_moments(slice(None), sign * share, mean, sign * m2)
+        else:
+            share = np.bincount(rows.codes, weights, self.columns).astype(np.float64)
+        self.class_weight += sign * share
+        if self.class_grams is not None:
+            for code in range(self.columns):
+                mine = features[rows.codes == code]
+                gram = self.class_grams[code]
+                self.class_grams[code] = (
+                    dsyrk(sign, mine.T, beta=fade, c=gram, overwrite_c=1) if len(mine) else gram * fade
+                )
+
+    def _add_moments(self, part: slice, weight: Floats, mean: Floats, m2: Floats) -> None:
+        assert self.class_mean is not None
+        assert self.class_m2 is not None
+        old = self.class_weight[part]
+        total = old + weight
+        known = total > 0
+        share = np.divide(weight, total, out=np.zeros_like(total), where=known)[:, None]
+        delta = mean - self.class_mean[part]
+        self.class_mean[part] += delta * share
+        self.class_m2[part] += m2 + delta * delta * (old[:, None] * share)
+        np.maximum(self.class_m2, 0.0, out=self.class_m2)  # only taking away can round below 0
+
+    def _age_weights(self, n: int) -> Floats:
+        ages = self._ages.get(n)
+        if ages is None:
+            if len(self._ages) > 64:
+                self._ages.clear()
+            ages = self._ages[n] = self.decay ** np.arange(n - 1, -1, -1, dtype=np.float64)
+        return ages
+
+    def _no_gram(self) -> Floats:
+        return np.zeros(self.gram.shape, order="F")
+
+    def tensors(self) -> Mapping[str, Array]:
+        """Views for `state()`: Fortran-order arrays transposed, so that writing them copies nothing."""
+        found: dict[str, Array] = {"gram": self.gram.T, "cross": self.cross.T, "class_weight": self.class_weight}
+        if self.class_mean is not None and self.class_m2 is not None:
+            found |= {"class_mean": self.class_mean, "class_m2": self.class_m2}
+        if self.class_grams is not None:
+            found["class_grams"] = np.array([gram.T for gram in self.class_grams]).reshape(-1, *self.gram.shape)
+        return found
+
+    def restore(self, tensors: Mapping[str, Array]) -> None:
+        """Go on from `tensors()`; copies, so that maps of a file may be given."""
+        self.gram = np.array(tensors["gram"], order="C").T
+        self.cross = np.array(tensors["cross"], order="C").T
+        self.class_weight = np.array(tensors["class_weight"])
+        if self.class_mean is not None:
+            self.class_mean, self.class_m2 = np.array(tensors["class_mean"]), np.array(tensors["class_m2"])
+        if self.class_grams is not None:
+            self.class_grams = [np.array(gram, order="C").T for gram in tensors["class_grams"]]
+
+
+def class_moments(
+    inputs: Array, codes: NDArray[np.int32], weights: Floats | None, columns: int
+) -> tuple[Floats, Floats, Floats]:
+    """Weight (C,), mean (C, F) and M2 (C, F) per class of (n, F) inputs; zeros for a class without events."""
+    member = np.zeros((columns, len(codes)))
+    member[codes, np.arange(len(codes))] = 1.0 if weights is None else weights
+    weight = member.sum(axis=1)
+    x = inputs.astype(np.float64, copy=False)
+    mean = np.divide(member @ x, weight[:, None], out=np.zeros((columns, x.shape[1])), where=weight[:, None] > 0)
+    away = x - mean[codes]
+    return weight, mean, member @ (away * away)

@@ -1,0 +1,93 @@
+"""Running mean and deviation per input, used in steps that depend on the number of events alone.
+
+Moments are exact after every event (Chan, Golub and LeVeque 1979, pairwise merging), but the scale in use only changes
+after 1, 2, 3, 4, 6, 8, 11 … events, each time by a quarter more. So an event is scaled the same however the log is cut
+into batches, scaling costs two passes over the batch, and what was accumulated under an older scale stays nearly right.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from thalweg.proto.event import Array
+
+Floats = NDArray[np.float64]
+REACH = 60.0
+"""Numbers further from the mean than so many deviations count as being that far."""
+
+
+def scaled(rows: Array, shift: Floats, factor: Floats, clip: float) -> Floats:
+    """(rows - shift) * factor within ± clip, (N, F) float64."""
+    out: Floats = np.subtract(rows, shift)
+    out *= factor
+    np.minimum(out, clip, out=out)
+    np.maximum(out, -clip, out=out)
+    return out
+
+
+class Standardiser:
+    """Centres and scales (N, F) inputs; deterministic, and the same for any cut into batches up to rounding."""
+
+    def __init__(self, width: int) -> None:
+        self.events = 0
+        self.next_step = 1
+        """The scale in use changes when so many events have been seen."""
+        self.shift: Floats = np.zeros(width)  # (F,), in use
+        self.factor: Floats = np.ones(width)  # (F,), in use
+        self._mean: Floats = np.zeros(width)  # (F,), exact
+        self._m2: Floats = np.zeros(width)  # (F,), sum of squared deviations from the mean, exact
+
+    def scaled(self, rows: Array, clip: float) -> Floats:
+        """(n, F) float64, by the scale in use. The very first event is its own centre."""
+        if self.events == 0 and len(rows):
+            self.shift = rows[0].astype(np.float64)
+        return scaled(rows, self.shift, self.factor, clip)
+
+    def stretches(self, events: int) -> Iterator[slice]:
+        """Consecutive parts of the next `events` events, each scaled by one scale: call `observe` before the next."""
+        start = 0
+        while start < events:
+            end = min(events, start + max(1, self.next_step - self.events))
+            yield slice(start, end)
+            start = end
+
+    def observe(self, rows: Array) -> bool:
+        """Take up (n, F) events, n at most up to the next step. True when the scale in use has changed.
+
+        The step is taken with the events of the stretch: its last event is the first the new scale has seen.
+        """
+        n = len(rows)
+        if self.events:  # one absurd number must not blow up the scale for good; a real change of scale is followed
+            reach = REACH / self.factor
+            rows = np.minimum(np.maximum(rows, self.shift - reach), self.shift + reach)
+        else:
+            rows = rows.astype(np.float64)
+        mean = rows.sum(axis=0) / n
+        away = rows - mean
+        total = self.events + n
+        delta = mean - self._mean
+        self._mean = self._mean + delta * (n / total)
+        self._m2 = self._m2 + np.einsum("nf,nf->f", away, away) + delta * delta * (self.events * n / total)
+        self.events = total
+        if total < self.next_step:
+            return False
+        self.next_step = max(total + 1, total + total // 4)
+        self.shift = self._mean
+        deviation = np.sqrt(self._m2 / total)
+        size = np.abs(self._mean)
+        flat = deviation <= 1e-9 * size  # constant so far, up to rounding
+        self.factor = 1.0 / np.where(flat, np.where(size > 0, size, 1.0), deviation)
+        return True
+
+    def tensors(self) -> Mapping[str, Array]:
+        """For `state()`; the two counters travel apart."""
+        return {"mean": self._mean, "m2": self._m2, "shift": self.shift, "factor": self.factor}
+
+    def restore(self, tensors: Mapping[str, Array], events: int, next_step: int) -> None:
+        """Go on from `tensors()` and the counters."""
+        self.events, self.next_step = events, next_step
+        self._mean, self._m2 = np.array(tensors["mean"]), np.array(tensors["m2"])
+        self.shift, self.factor = np.array(tensors["shift"]), np.array(tensors["factor"])
