@@ -126,19 +126,18 @@ class Ridge:
             codes = self._own_codes(labels, keep)
             self._skipped += int((keep & (codes < 0)).sum())
             keep &= codes >= 0
-        weights: Floats | None = batch.weights
+        weights = batch.weights
         if not keep.all():
-            inputs, weights = inputs[keep], batch.weights[keep]
+            inputs, weights = inputs[keep], weights[keep]
             codes = None if codes is None else codes[keep]
-        if np.all(np.equal(weights, 1.0)):
-            weights = None
         if codes is not None:
             targets = np.zeros((len(codes), len(self._classes)))
             targets[np.arange(len(codes)), codes] = 1.0
         else:
             assert isinstance(labels, NumberLabels)
             targets = labels.values if keep.all() else labels.values[keep]
-        return inputs, np.ascontiguousarray(targets, dtype=np.float64), codes, weights
+        even = bool((weights == 1.0).all())
+        return inputs, np.ascontiguousarray(targets, dtype=np.float64), codes, None if even else weights
 
     def _own_codes(self, labels: ClassLabels, keep: NDArray[np.bool_]) -> NDArray[np.int32]:
         """Columns (N,) of the batch's classes; new ones get theirs in the order in which their events came."""
