@@ -5,10 +5,15 @@ import os
 for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(variable, "1")  # before NumPy loads: two threads on busy cores are slower, and reorder sums
 
-from pathlib import Path  # noqa: E402 - the environment comes first
+from collections.abc import Iterator  # noqa: E402 - the environment comes first
+from pathlib import Path  # noqa: E402
 
 import pytest  # noqa: E402
 from hypothesis import settings  # noqa: E402
+
+from tests.services.kafka import Broker  # noqa: E402
+from tests.services.processes import required_or_skipped  # noqa: E402
+from tests.services.redis import RedisServer  # noqa: E402
 
 settings.register_profile("thalweg", deadline=None, derandomize=True)
 settings.load_profile("thalweg")
@@ -23,3 +28,39 @@ def shared() -> Path:
     if not (SHARED / "golden").is_dir():
         pytest.skip(f"no golden arrays at {SHARED}; set THALWEG_SHARED to the folder that has golden/ and data/")
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def kafka_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """`HOST:PORT` of a real broker: that of THALWEG_KAFKA, or one started for this run."""
+    if "THALWEG_KAFKA" in os.environ:
+        yield os.environ["THALWEG_KAFKA"]
+        return
+    with required_or_skipped():
+        broker = Broker(tmp_path_factory.mktemp("kafka"))
+    broker.start()
+    yield broker.servers
+    broker.close()
+
+
+@pytest.fixture
+def kafka_broker(tmp_path: Path) -> Iterator[Broker]:
+    """A broker of the test's own, started, for stopping and killing."""
+    with required_or_skipped():
+        broker = Broker(tmp_path)
+    broker.start()
+    yield broker
+    broker.close()
+
+
+@pytest.fixture(scope="session")
+def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """URL of a real Redis: that of THALWEG_REDIS, or one started for this run."""
+    if "THALWEG_REDIS" in os.environ:
+        yield os.environ["THALWEG_REDIS"]
+        return
+    with required_or_skipped():
+        server = RedisServer(tmp_path_factory.mktemp("redis"))
+    server.start()
+    yield server.url
+    server.stop()

@@ -1,0 +1,352 @@
+"""The log in Kafka, through kafka-python; the only file that knows it.
+
+Offsets live in our snapshots: partitions are assigned by hand, and what is committed to the consumer group serves only
+those who look on. Only committed records are read.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from difflib import get_close_matches
+from typing import Any
+
+import structlog
+from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+from kafka.errors import KafkaError, OffsetOutOfRangeError
+from kafka.structs import OffsetAndMetadata
+
+from thalweg.proto.event import Partition, Position, Records
+from thalweg.stream.log import Appended, Gap, LogError, Message, Reader, Start
+
+log = structlog.get_logger(__name__)
+
+_LOOK_FOR_PARTITIONS_SECONDS = 2.0  # … of topics that have none yet; else ten times as rarely
+_APPEND_SECONDS = 30.0
+_CONSUMER = {
+    "enable_auto_commit": False,
+    "auto_offset_reset": "none",  # we say where to begin, and hear of it when records are gone
+    "isolation_level": "read_committed",
+    "check_crcs": True,
+    "allow_auto_create_topics": False,
+    "max_partition_fetch_bytes": 16 << 20,
+    "fetch_max_bytes": 64 << 20,
+    "fetch_max_wait_ms": 100,
+    "reconnect_backoff_max_ms": 1000,
+    "metadata_max_age_ms": 10_000,
+    "metrics_enabled": False,
+}
+_PRODUCER = {
+    "acks": -1,
+    "enable_idempotence": True,
+    "linger_ms": 2,
+    "batch_size": 256 << 10,
+    "compression_type": "lz4",
+    "max_request_size": 64 << 20,
+    "delivery_timeout_ms": int(_APPEND_SECONDS * 1000),
+    "request_timeout_ms": 10_000,
+    "max_block_ms": int(_APPEND_SECONDS * 1000),
+    "reconnect_backoff_max_ms": 1000,
+    "metrics_enabled": False,
+}
+_OTHER_NAMES = {  # what librdkafka and the Java client call them
+    "sasl.username": "sasl_plain_username",
+    "sasl.password": "sasl_plain_password",
+    "ssl.ca.location": "ssl_cafile",
+    "ssl.certificate.location": "ssl_certfile",
+    "ssl.key.location": "ssl_keyfile",
+    "ssl.key.password": "ssl_password",
+}
+_OURS = {"enable_auto_commit", "auto_offset_reset", "isolation_level", "group_id", "bootstrap_servers"}
+
+
+class KafkaLog:
+    """Topics of a Kafka cluster.
+
+    Args:
+        servers: `HOST:PORT[,HOST:PORT]`.
+        properties: Client properties under their usual names (`security.protocol`, `sasl.mechanism`, …).
+
+    Raises:
+        LogError: A property is unknown or ours to set, or the crc32c package is missing.
+    """
+
+    def __init__(self, servers: str, properties: Mapping[str, Any] | None = None) -> None:
+        _require_crc32c()
+        self._servers = [server.strip() for server in servers.split(",") if server.strip()]
+        self._properties = _translate(properties or {})
+        self._lock = threading.Lock()
+        self._producer: Any = None
+        self._looker: Any = None
+        self._closed = False
+
+    def append(self, topic: str, messages: Sequence[Message]) -> list[Appended]:
+        try:
+            producer = self._open_producer()
+            waiting = [
+                producer.send(
+                    topic,
+                    value=message.value,
+                    key=message.key,
+                    headers=list(message.headers),
+                    timestamp_ms=None if message.time is None else round(message.time * 1000),
+                )
+                for message in messages
+            ]
+            landed = [future.get(_APPEND_SECONDS) for future in waiting]
+        except KafkaError as error:
+            raise LogError(f"topic {topic!r}: Kafka did not take the records: {_text(error)}") from error
+        return [Appended(Partition(one.topic, one.partition), one.offset) for one in landed]
+
+    def reader(self, topics: Sequence[str], after: Position, start: Start = "earliest", group: str = "") -> Reader:
+        return _KafkaReader(lambda: self._consumer(group or None), topics, after, start, commits=bool(group))
+
+    def bounds(self, topic: str) -> Mapping[Partition, tuple[int, int]]:
+        with self._lock:
+            try:
+                if self._looker is None:
+                    self._looker = self._consumer(None)
+                parts = [TopicPartition(topic, number) for number in self._looker.partitions_for_topic(topic)]
+                if not parts:
+                    return {}
+                first, end = self._looker.beginning_offsets(parts), self._looker.end_offsets(parts)
+            except KafkaError as error:
+                raise LogError(f"topic {topic!r}: Kafka does not tell its offsets: {_text(error)}") from error
+        return {Partition(topic, part.partition): (first[part], end[part]) for part in parts}
+
+    def close(self) -> None:
+        with self._lock:
+            self._closed = True
+            if self._producer is not None:
+                self._producer.close(timeout=5)
+                self._producer = None
+            if self._looker is not None:
+                self._looker.close()
+                self._looker = None
+
+    def _open_producer(self) -> Any:
+        with self._lock:
+            if self._closed:
+                raise LogError("the log is closed")
+            if self._producer is None:
+                self._producer = KafkaProducer(**self._settings(_PRODUCER, KafkaProducer.DEFAULT_CONFIG))
+            return self._producer
+
+    def _consumer(self, group: str | None) -> Any:
+        return KafkaConsumer(group_id=group, **self._settings(_CONSUMER, KafkaConsumer.DEFAULT_CONFIG))
+
+    def _settings(self, ours: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:
+        theirs = {key: value for key, value in self._properties.items() if key in known}
+        return {"bootstrap_servers": self._servers, **ours, **theirs}
+
+
+class _KafkaReader:
+    def __init__(
+        self, connect: Callable[[], Any], topics: Sequence[str], after: Position, start: Start, *, commits: bool
+    ) -> None:
+        self._connect = connect
+        self._topics = list(topics)
+        self._after = dict(after)
+        self._start = start
+        self._commits = commits
+        self._next: dict[TopicPartition, int] = {}
+        self._gaps: list[Gap] = []
+        self._consumer: Any = None
+        self._look_after = 0.0
+        self._found_any = False
+        self._idle = True
+        self._lag: dict[Partition, int] = {}
+        self._warned = False
+        self._attempt(self._look_for_partitions)
+
+    def seek(self, after: Position) -> None:
+        self._after = dict(after)
+        self._start = "earliest" if self._found_any else self._start
+        self._next.clear()
+        self._look_after = 0.0
+        if self._consumer is not None:
+            self._attempt(lambda: self._consumer.assign([]))
+
+    def poll(self, timeout_seconds: float, max_records: int = 500, max_bytes: int = 8 << 20) -> list[Records]:
+        deadline = time.monotonic() + timeout_seconds
+        while True:
+            found: list[Records] = self._attempt(lambda: self._poll(deadline, max_records)) or []
+            self._idle = not found
+            left = deadline - time.monotonic()
+            if found or left <= 0:
+                return found
+            time.sleep(min(left, 0.05) if not self._next else 0)
+
+    def _poll(self, deadline: float, max_records: int) -> list[Records]:
+        if time.monotonic() >= self._look_after:
+            self._look_for_partitions()
+        if not self._next:
+            return []
+        try:
+            polled = self._consumer.poll(max(0, int((deadline - time.monotonic()) * 1000)), max_records)
+        except OffsetOutOfRangeError:
+            self._jump_gaps()
+            return []
+        runs = []
+        for part, records in polled.items():
+            if not records:
+                continue
+            self._next[part] = records[-1].offset + 1
+            runs.append(
+                Records(
+                    Partition(part.topic, part.partition),
+                    [record.offset for record in records],
+                    [record.timestamp / 1000 for record in records],
+                    [record.key for record in records],
+                    [record.value for record in records],
+                    [record.headers or () for record in records],
+                )
+            )
+        return runs
+
+    def position(self) -> Position:
+        return {Partition(p.topic, p.partition): offset - 1 for p, offset in self._next.items() if offset > 0}
+
+    def lag(self) -> Mapping[Partition, int]:
+        lags = self._attempt(self._lags)
+        if lags is not None:
+            self._lag = lags
+        return self._lag
+
+    def _lags(self) -> dict[Partition, int]:
+        lags: dict[Partition, int] = {}
+        unknown = []
+        for part, following in self._next.items():
+            end: int | None = self._consumer.highwater(part)
+            if end is None:
+                unknown.append(part)
+                continue
+            if self._idle and end > following:  # transaction markers and aborted records are passed, not handed out
+                following = max(following, self._consumer.position(part, timeout_ms=100) or 0)
+            lags[Partition(part.topic, part.partition)] = max(0, end - following)
+        if unknown:
+            for part, last in self._consumer.end_offsets(unknown, timeout_ms=1000).items():
+                lags[Partition(part.topic, part.partition)] = max(0, last - self._next[part])
+        return lags
+
+    def gaps(self) -> list[Gap]:
+        found, self._gaps = self._gaps, []
+        return found
+
+    def commit(self, position: Position, note: str = "") -> None:
+        if not self._commits or self._consumer is None:
+            return
+        offsets = {
+            TopicPartition(p.topic, p.number): OffsetAndMetadata(offset + 1, note, -1) for p, offset in position.items()
+        }
+        self._attempt(lambda: self._consumer.commit_async(offsets, callback=_ignore))
+
+    def close(self) -> None:
+        if self._consumer is not None:
+            consumer, self._consumer = self._consumer, None
+            try:
+                consumer.close(autocommit=False)
+            except KafkaError as error:
+                log.warning("Kafka consumer did not close cleanly", problem=_text(error))
+
+    def _attempt(self, action: Callable[[], Any]) -> Any:
+        """Do it; None while Kafka is out of reach, said once."""
+        try:
+            if self._consumer is None:
+                self._consumer = self._connect()
+            result = action()
+        except KafkaError as error:
+            if not self._warned:
+                log.warning("Kafka is out of reach: trying again", problem=_text(error))
+                self._warned = True
+            time.sleep(0.05)
+            return None
+        if self._warned and self._next:
+            log.info("Kafka answers again")
+            self._warned = False
+        return result
+
+    def _look_for_partitions(self) -> None:
+        """Read every partition of the topics, also those that came into being later."""
+        self._look_after = time.monotonic() + _LOOK_FOR_PARTITIONS_SECONDS * (10 if self._next else 1)
+        parts = [
+            TopicPartition(topic, number)
+            for topic in self._topics
+            for number in sorted(self._consumer.partitions_for_topic(topic) or ())
+        ]
+        new = [part for part in parts if part not in self._next]
+        if not new:
+            if not parts:
+                self._look_after = time.monotonic() + 0.2
+            return
+        first = self._consumer.beginning_offsets(new)
+        ends = self._consumer.end_offsets(new)
+        self._consumer.assign(parts)
+        for part, offset in self._next.items():
+            self._consumer.seek(part, offset)
+        for part in new:
+            taken = self._after.get(Partition(part.topic, part.partition))
+            if taken is None:
+                following = first[part] if self._start == "earliest" or self._found_any else ends[part]
+            else:
+                following = taken + 1
+                if following < first[part]:
+                    self._gaps.append(Gap(Partition(part.topic, part.partition), following, first[part] - 1))
+                    following = first[part]
+            self._next[part] = following
+            self._consumer.seek(part, following)
+        self._found_any = True
+
+    def _jump_gaps(self) -> None:
+        """Go on at the earliest where retention overtook us, and at the end where the topic is another now."""
+        parts = list(self._next)
+        first, ends = self._consumer.beginning_offsets(parts), self._consumer.end_offsets(parts)
+        for part in parts:
+            following = self._next[part]
+            if following < first[part]:
+                self._gaps.append(Gap(Partition(part.topic, part.partition), following, first[part] - 1))
+                self._next[part] = first[part]
+            elif following > ends[part]:
+                log.error(
+                    "the topic ends before the place we were at: was it deleted and made again? going on at its start",
+                    partition=f"{part.topic}/{part.partition}",
+                    expected=following,
+                    end=ends[part],
+                )
+                self._next[part] = first[part]
+            self._consumer.seek(part, self._next[part])
+
+
+def _require_crc32c() -> None:
+    try:
+        import crc32c  # noqa: F401 - that it is there is what matters
+    except ImportError as error:
+        raise LogError(
+            "the package crc32c is missing: without it reading from Kafka takes 5 to 27 times the CPU; "
+            "run: pip install crc32c"
+        ) from error
+
+
+def _translate(properties: Mapping[str, Any]) -> dict[str, Any]:
+    """Client properties under kafka-python's names. Raises LogError for one that it does not know."""
+    known = set(KafkaConsumer.DEFAULT_CONFIG) | set(KafkaProducer.DEFAULT_CONFIG)
+    translated = {}
+    for key, value in properties.items():
+        name = _OTHER_NAMES.get(key, key.replace(".", "_").replace("-", "_"))
+        if name in _OURS:
+            raise LogError(f"log.kafka.{key}: not yours to set; it follows from how the service keeps its place")
+        if name not in known:
+            near = get_close_matches(name, known, n=1)
+            hint = f"; did you mean {near[0].replace('_', '.')}?" if near else ""
+            raise LogError(f"log.kafka.{key}: no such client property{hint}")
+        translated[name] = value
+    return translated
+
+
+def _text(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+
+
+def _ignore(*_: object) -> None:
+    """A commit is for those who look on; one that is lost is followed by another."""

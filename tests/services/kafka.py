@@ -1,0 +1,119 @@
+"""A real Apache Kafka broker for tests: one node, KRaft, a plain Java process with its data in a temporary folder."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+from tests.services.processes import Unavailable, free_port, stop
+
+JARS = Path(__file__).parents[2] / ".cache" / "kafka"
+START_SECONDS = 60.0
+
+PROPERTIES = """
+process.roles=broker,controller
+node.id=1
+controller.quorum.voters=1@127.0.0.1:{controller}
+listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
+advertised.listeners=PLAINTEXT://127.0.0.1:{port}
+controller.listener.names=CONTROLLER
+log.dirs={folder}/data
+num.partitions=1
+offsets.topic.replication.factor=1
+offsets.topic.num.partitions=1
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+transaction.state.log.num.partitions=1
+group.initial.rebalance.delay.ms=0
+message.max.bytes=67108864
+replica.fetch.max.bytes=67108864
+socket.request.max.bytes=134217728
+log.retention.check.interval.ms=1000
+"""
+
+LOGGING = """<?xml version="1.0" encoding="UTF-8"?>
+<Configuration status="WARN"><Appenders><Console name="out" target="SYSTEM_OUT">
+<PatternLayout pattern="%d %p %c %m%n"/></Console></Appenders>
+<Loggers><Root level="WARN"><AppenderRef ref="out"/></Root></Loggers></Configuration>
+"""
+
+
+class Broker:
+    """One broker, which can be stopped, killed and started again with its data."""
+
+    def __init__(self, folder: Path) -> None:
+        if not shutil.which("java"):
+            raise Unavailable("no java; run: sudo apt-get install openjdk-17-jre-headless")
+        if not (JARS / ".complete").exists():
+            raise Unavailable("no Kafka jars in .cache/kafka; run: make services")
+        self._folder = folder
+        self.port = free_port()
+        self._config = folder / "server.properties"
+        self._config.write_text(PROPERTIES.format(port=self.port, controller=free_port(), folder=folder))
+        (folder / "log4j2.xml").write_text(LOGGING)
+        self._process: subprocess.Popen[bytes] | None = None
+        self._output = (folder / "output").open("wb")
+        subprocess.run(
+            [
+                *self._java("64m"),
+                "kafka.tools.StorageTool",
+                "format",
+                "-t",
+                "MkU3OEVBNTcwNTJENDM2Qg",
+                "-c",
+                self._config,
+            ],
+            check=True,
+            stdout=self._output,
+            stderr=self._output,
+        )
+
+    @property
+    def servers(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        self._process = subprocess.Popen(
+            [*self._java("512m"), "kafka.Kafka", str(self._config)], stdout=self._output, stderr=self._output
+        )
+        deadline = time.monotonic() + START_SECONDS
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", self.port), 1).close()
+            except OSError:
+                if self._process.poll() is not None or time.monotonic() > deadline:
+                    raise RuntimeError(
+                        f"Kafka did not start:\n{(self._folder / 'output').read_text()[-3000:]}"
+                    ) from None
+                time.sleep(0.05)
+            else:
+                return
+
+    def stop(self) -> None:
+        if self._process is not None:
+            stop(self._process)
+            self._process = None
+
+    def kill(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def close(self) -> None:
+        self.kill()
+        self._output.close()
+
+    def _java(self, heap: str) -> list[str]:
+        return [
+            "java",
+            f"-Xmx{heap}",
+            "-XX:+UseSerialGC",
+            "-XX:TieredStopAtLevel=4",
+            f"-Dlog4j2.configurationFile={self._folder / 'log4j2.xml'}",
+            "-cp",
+            f"{JARS}/*",
+        ]
