@@ -67,9 +67,10 @@ class FeatureMap:
         out = np.empty((len(scaled), self.size))
         expansion = self.expansion
         if expansion:
-            hidden = scaled @ self.projection
+            hidden = out[:, :expansion]
+            np.matmul(scaled, self.projection, out=hidden)
             hidden += self.offsets
-            np.maximum(hidden, 0.0, out=out[:, :expansion])
+            np.maximum(hidden, 0.0, out=hidden)
         if self.direct:
             out[:, expansion : expansion + self.width] = scaled
         if self.bias:

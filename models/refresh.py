@@ -6,9 +6,9 @@ counts compare directly.
 
 from __future__ import annotations
 
-FREE = 1_500_000
-"""A solve of fewer multiply-adds costs less than a micro-batch of anything: below a tenth of a millisecond or so."""
-SHARE = 0.25
+FREE = 3_000_000
+"""So many multiply-adds may go into solving after each micro-batch whatever its size: about a tenth of a millisecond."""
+SHARE = 0.15
 """Solving may cost so much of what accumulating costs."""
 GROWTH = 0.25
 """While events are few, heads are renewed each time their number has grown by this share."""
@@ -28,9 +28,7 @@ def interval(setting: int | str, seen: int, solve: float, event: float) -> int:
     """Events after which heads are solved anew, when `seen` events have come in all and a solve costs `solve`."""
     if isinstance(setting, int):
         return setting
-    if solve <= FREE:
-        return 1
-    steady = int(solve / (SHARE * event))
+    steady = int((solve - FREE) / (SHARE * event))
     return max(1, min(steady, int(GROWTH * seen)))
 
 

@@ -85,6 +85,8 @@ class Ridge:
                 inputs[part],
             )
             self._learn(some)
+        for member in self._members:
+            member.drop_denormals(self._learned, self._learned + len(inputs))
         self._learned += len(inputs)
         self._since_refresh += len(inputs)
         if codes is not None:
@@ -190,9 +192,6 @@ class Ridge:
 
     def refresh(self) -> None:
         """Solve for new heads from all that has been learned, now."""
-        for member in self._members:
-            if member.decay < 1.0:
-                member.drop_denormals()
         self._heads = np.array([self._solve(member) for member in self._members])
         self._refreshed()
 

@@ -71,7 +71,7 @@ class Params:
 
     refresh_events: int | str = "auto"
     """Heads are solved anew once so many labelled events came since the last time. `auto`: before every micro-batch
-    while a solve costs next to nothing, else so rarely that solving costs about a quarter of accumulating; more
+    while a solve costs next to nothing, else so rarely that solving costs about a sixth of accumulating; more
     often at the start, and at once when a new class appears."""
 
     solver: str = "auto"

@@ -9,6 +9,7 @@ State: 8 (D² + D C) bytes, + 16 C F for class moments, + 8 C D² for class Gram
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -66,6 +67,7 @@ class Statistics:
         """(C, F): Σ of faded weighted squared deviations from the class mean."""
         self.class_grams: list[Floats] | None = [self._no_gram() for _ in range(columns)] if class_grams else None
         self._ages: dict[int, Floats] = {}
+        self._scratch: Floats = np.empty((0, size))
 
     @property
     def columns(self) -> int:
@@ -148,8 +150,18 @@ class Statistics:
         other.class_weight = self.class_weight.copy()
         return other
 
-    def drop_denormals(self) -> None:
-        """Set what has faded to nothing to 0; due now and then where λ < 1."""
+    def drop_denormals(self, before: int, after: int) -> None:
+        """Set what has faded to nothing to 0, each time numbers have faded by a hundred powers of ten.
+
+        Args:
+            before: Events taken up before the last `add`s, in all.
+            after: And after them: when it is due follows from these counts alone.
+        """
+        if self.decay == 1.0:
+            return
+        period = math.ceil(-100 / math.log10(self.decay))
+        if before // period == after // period:
+            return
         for array in (self.gram, self.cross, self.class_m2, self.class_weight, *(self.class_grams or ())):
             if array is not None:
                 array[np.abs(array) < TINY] = 0.0
@@ -157,8 +169,11 @@ class Statistics:
     def _accumulate(self, rows: Rows, weights: Floats | None, fade: float, sign: float) -> None:
         features = rows.features
         if weights is not None:
-            features = features * np.sqrt(weights)[:, None]
-            targets = rows.targets * np.sqrt(weights)[:, None]
+            root = np.sqrt(weights)[:, None]
+            if len(self._scratch) < len(features):
+                self._scratch = np.empty_like(features)  # kept: fresh pages for every batch cost more than the product
+            features = np.multiply(features, root, out=self._scratch[: len(features)])
+            targets = rows.targets * root
         else:
             targets = rows.targets
         # The transposed views are in Fortran order: BLAS reads and updates in place, nothing is copied.

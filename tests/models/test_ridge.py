@@ -274,13 +274,15 @@ def test_an_input_that_falls_silent_fades_without_denormal_numbers() -> None:
 
 def test_small_heads_are_fresh_after_every_micro_batch_and_large_ones_at_a_bounded_cost() -> None:
     small, large = ridge(forgetting=1, expansion=16), ridge(forgetting=1, expansion=1024)
+    solved = set()
     for seed in range(40):
         for learner in (small, large):
             learner.learn(batch(256, seed))
+        solved.add(large.predictor().properties["events_in_head"])
 
-    assert small._since_refresh == 0
-    assert small.predictor().properties["events_in_head"] == str(40 * 256)
-    assert 0 < large._since_refresh < 2 * 1024
+        assert small.predictor().properties["events_in_head"] == str((seed + 1) * 256)
+
+    assert 3 <= len(solved) <= 20
 
 
 def test_a_new_class_can_be_answered_at_once_even_when_refreshes_are_rare() -> None:
