@@ -1,0 +1,257 @@
+"""The command line. Exit codes: 0 done, 1 failed, 2 wrong usage or configuration."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from thalweg.ops.config import Config
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Models that follow the stream: they learn from a log while they serve.",
+)
+
+
+class Role(StrEnum):
+    """Which processes to run."""
+
+    all = "all"
+    learn = "learn"
+    serve = "serve"
+
+
+class LogFormat(StrEnum):
+    """How to log."""
+
+    console = "console"
+    json = "json"
+
+
+class Failed(Exception):
+    """It did not work; the message says why."""
+
+
+ConfigPath = Annotated[Path, typer.Argument(metavar="CONFIG", help="The TOML file.")]
+Form = Annotated[LogFormat, typer.Option("--log-format", help="How to log, on standard error.")]
+ModelName = Annotated[str, typer.Option("--model", help="The model's name.")]
+InputFile = Annotated[Path, typer.Option("--input", help=".jsonl, .csv, each also with .gz.")]
+LabelColumn = Annotated[str, typer.Option("--label", help="CSV: the label's column.")]
+TimeColumn = Annotated[str | None, typer.Option("--time", help="CSV: the time's column; default: row i at second i.")]
+IdColumn = Annotated[str | None, typer.Option("--id", help="CSV: the id's column.")]
+Ignored = Annotated[str, typer.Option("--ignore", help="CSV: columns that are no input, separated by commas.")]
+
+
+def main() -> None:
+    """Run the command line."""
+    with _exit_codes():
+        app()
+
+
+@contextmanager
+def _exit_codes() -> Iterator[None]:
+    """Users' mistakes are a message and an exit code, not a traceback."""
+    from thalweg.memory.snapshots import UnknownVersion
+    from thalweg.memory.state import DamagedFile
+    from thalweg.memory.store import StoreError
+    from thalweg.ops.config import ConfigurationError
+    from thalweg.stream.blocks import HistoryLost
+    from thalweg.stream.files import FileError
+    from thalweg.stream.journal import JournalError
+    from thalweg.stream.log import LogError
+    from thalweg.stream.processor import StateMismatch
+
+    try:
+        yield
+    except (ConfigurationError, StateMismatch) as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)
+    except (
+        *(Failed, FileError, LogError, StoreError, JournalError, HistoryLost, UnknownVersion, DamagedFile),
+        OSError,
+    ) as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
+
+
+@app.command()
+def serve(
+    config: ConfigPath,
+    role: Annotated[Role, typer.Option(help="all: a supervised server and learner; or one of them.")] = Role.all,
+    log_format: Form = LogFormat.console,
+) -> None:
+    """Ingest, learn, serve, expose metrics; until SIGTERM, which drains and saves."""
+    from thalweg.ops import logs
+    from thalweg.ops.supervisor import Supervisor, die_with_supervisor
+
+    logs.configure(log_format.value, role={"all": "supervisor", "learn": "learner", "serve": "server"}[role])
+    loaded = _load(config)
+    if role is Role.all:
+        sys.exit(Supervisor(loaded, [str(config), "--log-format", log_format.value]).run())
+    die_with_supervisor()
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    from thalweg.ops.app import run_learners, run_server
+
+    (run_learners if role is Role.learn else run_server)(loaded, stop)
+
+
+@app.command()
+def check(config: ConfigPath) -> None:
+    """Validate a configuration: print what is in effect, or every mistake at once."""
+    from thalweg.ops.config import effective
+
+    print(json.dumps(effective(_load(config)), indent=2))
+
+
+@app.command()
+def replay(
+    config: ConfigPath,
+    model: ModelName,
+    input: InputFile,
+    report: Annotated[Path | None, typer.Option(help="Folder for report.json and report.png.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="At most so many lines.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Instead of the model's.")] = None,
+    frozen_after: Annotated[
+        int | None, typer.Option(help="Events until the frozen twin stops; default a tenth.")
+    ] = None,
+    label: LabelColumn = "label",
+    time: TimeColumn = None,
+    id: IdColumn = None,
+    ignore: Ignored = "t,context",
+    log_format: Form = LogFormat.console,
+) -> None:
+    """Run a recorded stream through a learner, predict-then-learn, and print its metrics."""
+    from thalweg.ops import logs
+    from thalweg.ops.cli_replay import run
+
+    logs.configure(log_format.value)
+    run(_load(config).find(model), input, _mapping(label, time, id, ignore), report, limit, seed, frozen_after)
+
+
+@app.command()
+def produce(
+    config: ConfigPath,
+    topic: Annotated[str, typer.Option(help="Where to append.")],
+    input: InputFile,
+    rate: Annotated[
+        float | None, typer.Option(min=0.001, help="Events per second; default: as fast as it goes.")
+    ] = None,
+    batch: Annotated[int, typer.Option(min=1, help="Events per record; more than 1: EventBatch records.")] = 1,
+    limit: Annotated[int | None, typer.Option(min=1, help="At most so many lines.")] = None,
+    label: LabelColumn = "label",
+    time: TimeColumn = None,
+    id: IdColumn = None,
+    ignore: Ignored = "t,context",
+) -> None:
+    """Append a file of events to the log."""
+    from thalweg.ops.cli_produce import run
+
+    run(_load(config), topic, input, _mapping(label, time, id, ignore), rate, batch, limit)
+
+
+@app.command()
+def predict(
+    target: Annotated[str, typer.Option(help="HOST:PORT of gRPC.")],
+    model: ModelName,
+) -> None:
+    """One prediction from JSON on standard input, such as {"features": [0.1, 0.2]}."""
+    from thalweg.ops.cli_predict import run
+
+    run(target, model, sys.stdin.read())
+
+
+@app.command()
+def demo(
+    keep: Annotated[bool, typer.Option("--keep", help="Stay up and print where to look.")] = False,
+    seconds: Annotated[float, typer.Option(min=1.0, help="How long the stream lasts.")] = 25.0,
+) -> None:
+    """Handwritten digits as a drifting stream, learned while they are served."""
+    from thalweg.ops.demo import run
+
+    run(keep=keep, seconds=seconds)
+
+
+snapshot = typer.Typer(no_args_is_help=True, help="The kept versions of a model.")
+app.add_typer(snapshot, name="snapshot")
+Version = Annotated[int, typer.Argument(min=0, help="The version's number.")]
+
+
+@snapshot.command("list")
+def list_snapshots(config: ConfigPath, model: ModelName) -> None:
+    """The kept versions, oldest first."""
+    from thalweg.ops import cli_snapshot
+
+    cli_snapshot.list_versions(_load(config), model)
+
+
+@snapshot.command()
+def show(config: ConfigPath, version: Version, model: ModelName) -> None:
+    """A version's manifest."""
+    from thalweg.ops import cli_snapshot
+
+    cli_snapshot.show(_load(config), model, version)
+
+
+@snapshot.command()
+def verify(
+    config: ConfigPath,
+    model: ModelName,
+    version: Annotated[int | None, typer.Argument(min=0, help="Default: all that are kept.")] = None,
+    replay: Annotated[bool, typer.Option("--replay", help="Rebuild the state from the log and compare.")] = False,
+) -> None:
+    """Check every hash; with --replay, that the log leads to this very state."""
+    from thalweg.ops import cli_snapshot
+
+    cli_snapshot.verify(_load(config), model, version, from_log=replay)
+
+
+@snapshot.command()
+def rollback(config: ConfigPath, version: Version, model: ModelName) -> None:
+    """Make the state that of a kept version again; the service must be running."""
+    from thalweg.ops import cli_snapshot
+
+    cli_snapshot.rollback(_load(config), model, version)
+
+
+@snapshot.command()
+def export(
+    config: ConfigPath,
+    version: Version,
+    model: ModelName,
+    to: Annotated[Path, typer.Option("--to", help="A folder that is not there yet.")],
+) -> None:
+    """Copy a version, verified, to a folder of its own."""
+    from thalweg.ops import cli_snapshot
+
+    cli_snapshot.export(_load(config), model, version, to)
+
+
+def _load(path: Path) -> Config:
+    from thalweg.ops.config import load
+
+    return load(path)
+
+
+def _mapping(label: str, time: str | None, id: str | None, ignore: str) -> Any:
+    from thalweg.stream.files import CsvMapping
+
+    ignored = [name.strip() for name in ignore.split(",") if name.strip()]
+    return CsvMapping(label=label, time=time, id=id, ignore=ignored)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,142 @@
+"""Replay: a recorded stream through a learner, each event predicted before it is learned, as the service would."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from thalweg.models.learner import Learner, Predictor
+from thalweg.ops.app import new_learner
+from thalweg.ops.config import ModelConfig
+from thalweg.proto.rejected import Rejected
+from thalweg.stream.dedup import RecentIds
+from thalweg.stream.files import CsvMapping, read_events
+from thalweg.stream.prequential import Prequential
+
+CURVE_POINTS = 200
+
+
+@dataclass
+class Replayed:
+    """What came of a replay; `report()` is what `report.json` holds."""
+
+    model: ModelConfig
+    learner: Learner
+    events: int = 0
+    learn_seconds: float = 0.0
+    seconds: float = 0.0
+    frozen_after: int = 0
+    evaluation: Prequential = field(default_factory=Prequential)
+    frozen: Prequential = field(default_factory=Prequential)
+    curve: list[dict[str, Any]] = field(default_factory=list)
+    frozen_curve: list[dict[str, Any]] = field(default_factory=list)
+    learn_times: list[tuple[int, float]] = field(default_factory=list)
+    """Events so far, and microseconds per event of late."""
+    marks: list[tuple[int, float]] = field(default_factory=lambda: [(0, 0.0)])
+    """Events so far, and the seconds that learning had taken."""
+    rejected: list[Rejected] = field(default_factory=list)
+    """The first hundred lines that could not be used."""
+    reasons: Counter[str] = field(default_factory=Counter)
+
+    def report(self) -> dict[str, Any]:
+        """The report as JSON has it."""
+        state = self.learner.state()
+        return {
+            "model": self.model.name,
+            "learner": self.model.learner,
+            "events": self.events,
+            "seconds": self.seconds,
+            "events_per_second": self.events / self.seconds if self.seconds else 0.0,
+            "metrics": self.evaluation.metrics(),
+            "recent": self.evaluation.recent(),
+            "frozen": self.frozen.metrics(),
+            "frozen_after_events": self.frozen_after,
+            "curve": self.curve,
+            "drift": [],
+            "rejected": dict(self.reasons),
+            "state_sha256": state.sha256(),
+            "memory_bytes": state.size_bytes,
+        }
+
+
+def replay(
+    model: ModelConfig,
+    path: Path,
+    mapping: CsvMapping | None = None,
+    *,
+    limit: int | None = None,
+    seed: int | None = None,
+    frozen_after: int | None = None,
+    progress: Callable[[int, Prequential], None] = lambda events, evaluation: None,
+) -> Replayed:
+    """Run a file through a model's learner.
+
+    Args:
+        model: The model; its `batch_events` is the size of the micro-batches.
+        path: The file; see `thalweg.stream.files`.
+        mapping: Which column of a CSV file is what.
+        limit: At most so many lines.
+        seed: Instead of the model's.
+        frozen_after: When the frozen twin stopped learning, in events; None: after a tenth of what comes, which is
+            found by reading the file once before.
+        progress: Told after every chunk.
+
+    Raises:
+        FileError: The file cannot be read.
+    """
+    learner = new_learner(model, seed)
+    if frozen_after is None:
+        total = sum(len(part.batch) for part in read_events(path, learner.schema, mapping, limit=limit))
+        frozen_after = max(1, total // 10)
+    done = Replayed(model, learner, frozen_after=frozen_after)
+    done.evaluation = Prequential(model.window_events)
+    done.frozen = Prequential(model.window_events)
+    recent_ids = RecentIds(model.dedup_events)
+    frozen: Predictor | None = None
+    started = time.perf_counter()
+    next_point, every = 0, max(1, 10 * frozen_after // CURVE_POINTS)
+    for part in read_events(path, learner.schema, mapping, limit=limit, chunk=_chunk(model.batch_events)):
+        done.reasons.update(rejected.reason for rejected in part.rejected)
+        done.rejected += part.rejected[: max(0, 100 - len(done.rejected))]
+        batch = part.batch
+        if batch.ids is not None and (fresh := recent_ids.fresh(batch.ids)) is not None:
+            batch = batch.take(fresh)
+        for micro_batch in batch.micro_batches(model.batch_events):
+            predictor = learner.predictor()
+            done.evaluation.predicted(micro_batch, predictor, predictor.predict(micro_batch.inputs))
+            if frozen is None and done.events >= frozen_after:
+                frozen = predictor
+            twin = frozen or predictor
+            done.frozen.predicted(micro_batch, twin, twin.predict(micro_batch.inputs))
+            before = time.perf_counter()
+            learner.learn(micro_batch)
+            done.learn_seconds += time.perf_counter() - before
+            done.events += len(micro_batch)
+            if done.events >= next_point:
+                _point(done)
+                next_point += every
+        progress(done.events, done.evaluation)
+    done.seconds = time.perf_counter() - started
+    if done.events:
+        _point(done)
+    return done
+
+
+def _chunk(batch_events: int) -> int:
+    """Lines read at once: whole micro-batches, so that chunks do not show."""
+    return batch_events * max(1, 1000 // batch_events)
+
+
+def _point(done: Replayed) -> None:
+    events = done.events
+    if done.curve and done.curve[-1]["events"] == events:
+        return
+    before, seconds = done.marks[-1]
+    done.learn_times.append((events, 1e6 * (done.learn_seconds - seconds) / max(1, events - before)))
+    done.marks.append((events, done.learn_seconds))
+    done.curve.append({"events": events, "metrics": done.evaluation.recent()})
+    done.frozen_curve.append({"events": events, "metrics": done.frozen.recent()})
