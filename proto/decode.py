@@ -65,7 +65,8 @@ class Decoder:
     def decode(self, records: Records) -> Decoded:
         """One batch of all events, in the order of the records; and the records that cannot be used."""
         values = [value for value in records.values if value]
-        if not any(records.headers) and len(values) == len(records) and max(map(len, values)) <= self._max_bytes:
+        plain = len(values) == len(records) > 0 and not any(records.headers)
+        if plain and max(map(len, values)) <= self._max_bytes:
             return self._json.decode(records, range(len(values)), values, None)
         parts: list[Batch] = []
         rejected: list[Rejected] = []

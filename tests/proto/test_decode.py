@@ -1,0 +1,420 @@
+"""Decoding: every form gives the same batch, whatever cannot be used is named, and nothing raises."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from thalweg.proto import thalweg_pb2
+from thalweg.proto.decode import CONTENT_TYPE_EVENT, CONTENT_TYPE_EVENT_BATCH, Decoder
+from thalweg.proto.encode import to_event_batch, to_events, to_json
+from thalweg.proto.event import (
+    Array,
+    Batch,
+    ClassLabels,
+    Headers,
+    InputError,
+    NumberLabels,
+    Partition,
+    Records,
+    Schema,
+    TensorSpec,
+    join,
+)
+
+SPECS = {"x": TensorSpec("x", "float32", (2,)), "n": TensorSpec("n", "int64", ())}
+CLASSES = Schema(SPECS)
+NUMBERS = Schema(SPECS, "number", 2)
+EVENT = (("content-type", CONTENT_TYPE_EVENT),)
+EVENT_BATCH = (("Content-Type", CONTENT_TYPE_EVENT_BATCH),)
+
+
+def records(
+    values: Sequence[bytes | None], headers: Headers = (), *, keys: Sequence[bytes | None] | None = None
+) -> Records:
+    count = len(values)
+    times = [100.0 + i for i in range(count)]
+    return Records(Partition("t", 0), range(count), times, keys or [None] * count, values, [headers] * count)
+
+
+def one(value: Any, headers: Headers = (), schema: Schema = CLASSES) -> Any:
+    content = value if isinstance(value, bytes) else json.dumps(value).encode()
+    return Decoder(schema).decode(records([content], headers))
+
+
+def same(a: Batch, b: Batch) -> None:
+    assert a.inputs.keys() == b.inputs.keys()
+    for name in a.inputs:
+        np.testing.assert_array_equal(a.inputs[name], b.inputs[name])
+        assert a.inputs[name].dtype == b.inputs[name].dtype
+    np.testing.assert_array_equal(a.times, b.times)
+    np.testing.assert_array_equal(a.weights, b.weights)
+    assert list(a.ids or [None] * len(a)) == list(b.ids or [None] * len(b))
+    assert list(a.keys or [None] * len(a)) == list(b.keys or [None] * len(b))
+    if isinstance(a.labels, ClassLabels) and isinstance(b.labels, ClassLabels):
+        assert named(a) == named(b)
+    elif isinstance(a.labels, NumberLabels) and isinstance(b.labels, NumberLabels):
+        np.testing.assert_array_equal(a.labels.values, b.labels.values)
+    else:
+        assert a.labels is b.labels is None
+
+
+def named(batch: Batch) -> list[str | None]:
+    assert isinstance(batch.labels, ClassLabels)
+    return [batch.labels.names[code] if code >= 0 else None for code in batch.labels.codes]
+
+
+finite = st.floats(-1e6, 1e6, width=32)
+events = st.lists(
+    st.fixed_dictionaries(
+        {
+            "x": st.tuples(finite, finite),
+            "n": st.integers(-(2**63), 2**63 - 1),
+            "id": st.none() | st.text(min_size=1, max_size=4),
+            "key": st.none() | st.text(min_size=1, max_size=4),
+            "time": st.floats(0, 2e9),
+            "weight": st.floats(0, 10),
+            "class": st.none() | st.sampled_from(["a", "3", "ü b"]),
+            "numbers": st.none() | st.tuples(finite, finite),
+        }
+    ),
+    min_size=1,
+    max_size=8,
+)
+
+
+def batch_of(rows: list[dict[str, Any]], schema: Schema) -> Batch:
+    table: dict[str, int] = {}
+    labels: Any = ClassLabels(
+        np.array([-1 if r["class"] is None else table.setdefault(r["class"], len(table)) for r in rows], np.int32),
+        tuple(table),
+    )
+    if schema.label == "number":
+        labels = NumberLabels(np.array([r["numbers"] or (np.nan, np.nan) for r in rows], np.float64))
+    inputs: dict[str, Array] = {
+        "x": np.array([r["x"] for r in rows], np.float32),
+        "n": np.array([r["n"] for r in rows], np.int64),
+    }
+    return Batch(
+        inputs,
+        labels,
+        np.array([r["weight"] for r in rows]),
+        np.array([r["time"] for r in rows]),
+        [r["id"] for r in rows],
+        [r["key"] for r in rows],
+    )
+
+
+@given(rows=events, schema=st.sampled_from([CLASSES, NUMBERS]), cut=st.integers(0, 8))
+def test_every_form_of_the_same_events_decodes_to_the_same_batch(
+    rows: list[dict[str, Any]], schema: Schema, cut: int
+) -> None:
+    batch = batch_of(rows, schema)
+    decoder = Decoder(schema)
+    in_two = [to_event_batch(part) for part in (batch[:cut], batch[cut:]) if len(part)]
+
+    for values, headers in (
+        (to_json(batch), ()),
+        (to_events(batch), EVENT),
+        ([to_event_batch(batch)], EVENT_BATCH),
+        (in_two, EVENT_BATCH),
+    ):
+        decoded = decoder.decode(records(values, headers))
+        assert decoded.rejected == []
+        same(decoded.batch, batch)
+
+
+def test_forms_may_be_mixed_in_one_run_and_order_is_kept() -> None:
+    def event(i: int) -> dict[str, Any]:
+        return {"inputs": {"x": [i, 0], "n": i}, "label": i}
+
+    batch = Decoder(CLASSES).decode(records([json.dumps(event(i)).encode() for i in range(5)])).batch
+    values = [*to_json(batch[0:1]), to_event_batch(batch[1:3]), *to_events(batch[3:4]), *to_json(batch[4:5])]
+    run = Records(Partition("t", 0), range(4), [0.0] * 4, [None] * 4, values, [(), EVENT_BATCH, EVENT, ()])
+
+    decoded = Decoder(CLASSES).decode(run)
+
+    assert decoded.batch.inputs["n"].tolist() == [0, 1, 2, 3, 4]
+    assert named(decoded.batch) == ["0", "1", "2", "3", "4"]
+
+
+GOOD = {"inputs": {"x": [1, 2], "n": 3}}
+
+
+@pytest.mark.parametrize(
+    ("value", "reason", "text"),
+    [
+        (b"{not json", "malformed", ""),
+        (b"[]", "malformed", "object"),
+        (b"\xff\xfe", "malformed", ""),
+        (b"[" * 100_000, "malformed", ""),
+        (b"  ", "malformed", ""),
+        (b"", "empty", "no value"),
+        ({}, "missing_input", "inputs"),
+        ({"inputs": {"x": [1, 2]}}, "missing_input", "n"),
+        ({"inputs": {"x": [1, 2], "n": 3, "z": 4}}, "unknown_input", "z"),
+        ({"inputs": {"x": [1, 2, 3], "n": 3}}, "wrong_shape", "length"),
+        ({"inputs": {"x": [1], "n": 3}}, "wrong_shape", "length"),
+        ({"inputs": {"x": [[1, 2]], "n": 3}}, "wrong_shape", "array"),
+        ({"inputs": {"x": 1, "n": 3}}, "wrong_shape", "array"),
+        ({"inputs": {"x": ["1", 2], "n": 3}}, "wrong_dtype", "float"),
+        ({"inputs": {"x": [None, 2], "n": 3}}, "wrong_dtype", "float"),
+        ({"inputs": {"x": [1, 2], "n": 3.5}}, "wrong_dtype", "int"),
+        (b'{"inputs": {"x": [NaN, 2], "n": 3}}', "non_finite", ""),
+        (b'{"inputs": {"x": [Infinity, 2], "n": 3}}', "non_finite", ""),
+        ({"inputs": {"x": [1e39, 2], "n": 3}}, "non_finite", "too large"),
+        ({**GOOD, "label": [1]}, "bad_label", "string or a finite number"),
+        ({**GOOD, "label": {"a": 1}}, "bad_label", ""),
+        ({**GOOD, "time": "yesterday"}, "bad_time", "RFC 3339"),
+        ({**GOOD, "time": "2024-01-01T00:00:00"}, "bad_time", "zone"),
+        ({**GOOD, "time": []}, "bad_time", ""),
+        ({**GOOD, "weight": -1}, "bad_weight", "at least 0"),
+        ({**GOOD, "weight": "heavy"}, "bad_weight", ""),
+    ],
+)
+def test_a_record_that_cannot_be_used_is_named_with_its_reason_and_the_others_are_taken(
+    value: Any, reason: str, text: str
+) -> None:
+    bad = value if isinstance(value, bytes) else json.dumps(value).encode()
+    good = json.dumps(GOOD).encode()
+
+    decoded = Decoder(CLASSES).decode(records([good, bad, good]))
+
+    assert len(decoded.batch) == 2
+    assert [(r.row, r.reason) for r in decoded.rejected] == [(1, reason)]
+    assert text in decoded.rejected[0].detail
+
+
+def test_records_that_only_together_are_json_are_not_taken_for_events() -> None:
+    good = json.dumps(GOOD).encode()
+
+    decoded = Decoder(CLASSES).decode(records([good + b"," + good, b'{"id": "', b'", ' + good[1:]]))
+
+    assert len(decoded.batch) == 0
+    assert [r.row for r in decoded.rejected] == [0, 1, 2]
+    lines = Decoder(CLASSES).decode(records([good + b"\n" + good, b" "]))
+    assert [r.row for r in lines.rejected] == [0, 1]
+
+
+def test_a_pretty_printed_event_is_an_event() -> None:
+    decoded = Decoder(CLASSES).decode(records([json.dumps(GOOD, indent=2).encode()] * 2))
+
+    assert len(decoded.batch) == 2
+
+
+@pytest.mark.parametrize(
+    ("label", "name"),
+    [("a", "a"), (3, "3"), (3.0, "3"), ("3", "3"), (2.5, "2.5"), (True, "true"), (False, "false"), (-1, "-1")],
+)
+def test_a_class_has_one_name_however_the_label_is_written(label: Any, name: str) -> None:
+    assert named(one({**GOOD, "label": label}).batch) == [name]
+
+
+def test_labels_of_a_new_type_in_a_regression_are_refused_and_numbers_taken() -> None:
+    decoded = Decoder(NUMBERS).decode(
+        records(
+            [json.dumps({**GOOD, "label": label}).encode() for label in ([1, 2], "cat", 3, [1, 2, 3], [1, "b"], None)]
+        )
+    )
+
+    assert [r.reason for r in decoded.rejected] == ["bad_label"] * 4
+    assert isinstance(decoded.batch.labels, NumberLabels)
+    np.testing.assert_array_equal(decoded.batch.labels.values, [[1, 2], [np.nan, np.nan]])
+
+
+def test_what_an_event_leaves_out_comes_from_its_record() -> None:
+    run = records(
+        [json.dumps(GOOD).encode(), json.dumps({**GOOD, "key": "own", "id": 7}).encode()], keys=[b"r", b"\xff"]
+    )
+
+    batch = Decoder(CLASSES).decode(run).batch
+
+    assert batch.times.tolist() == [100.0, 101.0]
+    assert batch.keys == ["r", "own"]
+    assert batch.ids == [None, "7"]
+    assert batch.weights.tolist() == [1.0, 1.0]
+
+
+def test_times_are_unix_seconds_or_rfc_3339() -> None:
+    values = [
+        json.dumps({**GOOD, "time": t}).encode()
+        for t in (5, 5.5, "1970-01-01T00:00:05Z", "1970-01-01T01:00:05.5+01:00")
+    ]
+
+    assert Decoder(CLASSES).decode(records(values)).batch.times.tolist() == [5, 5.5, 5, 5.5]
+
+
+def test_a_cloudevent_in_binary_mode_carries_identity_and_time_in_its_headers() -> None:
+    headers = (
+        ("ce_specversion", b"1.0"),
+        ("ce_id", b"17"),
+        ("ce_source", b"/shop"),
+        ("ce_type", b"sale"),
+        ("ce_time", b"1970-01-01T00:01:00Z"),
+        ("content-type", b"application/json"),
+    )
+
+    batch = one({**GOOD, "label": "a"}, headers).batch
+
+    assert batch.ids == ["/shop#17"]
+    assert batch.times.tolist() == [60.0]
+    assert named(batch) == ["a"]
+    protobuf = dict(headers) | {"content-type": CONTENT_TYPE_EVENT}
+    same(
+        one(to_events(Batch(batch.inputs, batch.labels, batch.weights, batch.times))[0], list(protobuf.items())).batch,
+        batch,
+    )
+
+
+def test_a_structured_cloudevent_carries_the_event_as_data() -> None:
+    envelope = {"specversion": "1.0", "id": "17", "source": "/shop", "type": "sale", "time": "1970-01-01T00:01:00Z"}
+    headers = (("content-type", b"application/cloudevents+json; charset=utf-8"),)
+
+    batch = one({**envelope, "data": GOOD}, headers).batch
+
+    assert (batch.ids, batch.times.tolist()) == (["/shop#17"], [60.0])
+
+
+@pytest.mark.parametrize(
+    ("headers", "value", "text"),
+    [
+        ((("ce_id", b"1"), ("ce_specversion", b"1.0")), GOOD, "ce_source"),
+        ((("ce_id", b"1"), ("ce_source", b"s"), ("ce_specversion", b"2.0")), GOOD, "specversion"),
+        ((("content-type", b"application/cloudevents+json"),), {"data": GOOD}, "missing"),
+        (
+            (("content-type", b"application/cloudevents+json"),),
+            {"specversion": "1.0", "id": "1", "source": "s", "type": "t"},
+            "neither",
+        ),
+    ],
+)
+def test_a_broken_cloudevent_is_malformed(headers: Headers, value: Any, text: str) -> None:
+    rejected = one(value, headers).rejected
+
+    assert [r.reason for r in rejected] == ["malformed"]
+    assert text in rejected[0].detail
+
+
+def event_batch(**changes: Any) -> bytes:
+    message = thalweg_pb2.EventBatch(
+        events=3, class_names=["a", "b"], class_codes=np.array([0, 1, -1], "<i4").tobytes()
+    )
+    for name, array in (("x", np.ones((3, 2), "<f4")), ("n", np.arange(3))):
+        message.inputs.add(name=name, datatype="FP32" if name == "x" else "INT64", shape=array.shape)
+        message.raw_input_contents.append(array.tobytes())
+    for name, value in changes.items():
+        message.ClearField(name)
+        if isinstance(value, list):
+            getattr(message, name).extend(value)
+        else:
+            setattr(message, name, value)
+    return message.SerializeToString()
+
+
+@pytest.mark.parametrize(
+    ("value", "reason", "text"),
+    [
+        (b"\xff\xff\xff", "malformed", "EventBatch"),
+        (event_batch(events=4), "wrong_shape", "expected 4 rows"),
+        (event_batch(raw_input_contents=[b"123", b""]), "wrong_shape", "expected 24 bytes"),
+        (event_batch(raw_input_contents=[]), "wrong_shape", "values in fp32_contents"),
+        (event_batch(inputs=[], raw_input_contents=[]), "missing_input", "'x'"),
+        (event_batch(class_codes=np.array([0, 2, 0], "<i4").tobytes()), "bad_label", "expected -1 to 1"),
+        (event_batch(class_codes=b"123"), "bad_label", "expected 12 bytes"),
+        (event_batch(class_names=["a", "a"]), "bad_label", "twice"),
+        (event_batch(ids=["one"]), "malformed", "expected 3, got 1"),
+        (event_batch(times=b"12345678"), "malformed", "expected 24 bytes"),
+        (event_batch(times=np.full(3, np.inf).tobytes()), "bad_time", "finite"),
+        (event_batch(weights=np.full(3, -1.0).tobytes()), "bad_weight", "at least 0"),
+        (event_batch(label_numbers=bytes(8)), "bad_label", "class labels"),
+    ],
+)
+def test_a_broken_event_batch_is_named_with_its_reason(value: bytes, reason: str, text: str) -> None:
+    decoded = one(value, EVENT_BATCH)
+
+    assert [(r.row, r.reason) for r in decoded.rejected] == [(0, reason)]
+    assert text in decoded.rejected[0].detail
+    assert len(decoded.batch) == 0
+
+
+def test_of_an_event_batch_only_the_events_that_are_not_finite_are_left_out() -> None:
+    x = np.ones((3, 2), "<f4")
+    x[1, 0] = np.nan
+    message = thalweg_pb2.EventBatch.FromString(event_batch())
+    message.raw_input_contents[0] = x.tobytes()
+
+    decoded = one(message.SerializeToString(), EVENT_BATCH)
+
+    assert [(r.reason, r.rows) for r in decoded.rejected] == [("non_finite", (1,))]
+    assert decoded.batch.inputs["n"].tolist() == [0, 2]
+
+
+def test_an_event_batch_is_not_copied() -> None:
+    batch = one(event_batch(), EVENT_BATCH).batch
+
+    assert batch.inputs["x"].base is not None
+    assert not batch.inputs["x"].flags.owndata
+
+
+def test_a_record_of_ten_megabytes_is_measured_against_the_schema_or_the_limit() -> None:
+    value = json.dumps({"inputs": {"x": [0.5] * 2_500_000, "n": 1}}).encode()
+    assert len(value) > 10_000_000
+
+    assert [r.reason for r in one(value).rejected] == ["wrong_shape"]
+    limited = Decoder(CLASSES, max_record_bytes=1000).decode(records([value]))
+    assert [r.reason for r in limited.rejected] == ["too_large"]
+    assert "1000 bytes" in limited.rejected[0].detail
+
+
+garbage_headers = st.sampled_from(
+    [
+        (),
+        EVENT,
+        EVENT_BATCH,
+        (("content-type", b"application/cloudevents+json"),),
+        (("ce_id", b"1"), ("ce_source", b"s")),
+    ]
+)
+
+
+@given(values=st.lists(st.none() | st.binary(max_size=60), max_size=5), headers=garbage_headers)
+def test_whatever_bytes_come_nothing_raises_and_every_record_is_accounted_for(
+    values: list[bytes | None], headers: Headers
+) -> None:
+    decoded = Decoder(CLASSES).decode(records(values, headers))
+
+    assert len({r.row for r in decoded.rejected}) + len(decoded.batch) >= len(values) or headers == EVENT_BATCH
+
+
+@given(
+    flips=st.lists(st.tuples(st.integers(0, 200), st.integers(0, 255)), min_size=1, max_size=4), form=st.integers(0, 2)
+)
+def test_damaged_records_never_raise(flips: list[tuple[int, int]], form: int) -> None:
+    batch = one({**GOOD, "label": "a", "id": "e"}).batch
+    values = [to_json(batch)[0], to_events(batch)[0], to_event_batch(batch)]
+    value = bytearray(values[form])
+    for place, byte in flips:
+        value[place % len(value)] = byte
+
+    Decoder(CLASSES).decode(records([bytes(value)], ((), EVENT, EVENT_BATCH)[form]))
+
+
+def test_an_event_schema_needs_fixed_shapes() -> None:
+    with pytest.raises(InputError, match="fixed shape"):
+        Decoder(Schema({"x": TensorSpec("x", "float32", (-1,))}))
+
+
+def test_joining_batches_keeps_every_column() -> None:
+    a, b = one({**GOOD, "label": "a", "id": "1"}).batch, one({**GOOD, "label": "b", "key": "k"}).batch
+
+    joined = join([a, b, a])
+
+    assert named(joined) == ["a", "b", "a"]
+    assert joined.ids == ["1", None, "1"]
+    assert joined.keys == [None, "k", None]
