@@ -7,7 +7,7 @@ counts compare directly.
 from __future__ import annotations
 
 FREE = 3_000_000
-"""So many multiply-adds may go into solving after each micro-batch whatever its size: about a tenth of a millisecond."""
+"""So many multiply-adds may go into solving after each micro-batch, whatever its size: a tenth of a millisecond."""
 SHARE = 0.15
 """Solving may cost so much of what accumulating costs."""
 GROWTH = 0.25
