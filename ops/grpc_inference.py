@@ -88,9 +88,8 @@ class InferenceService(inference_pb2_grpc.GRPCInferenceServiceServicer):
             if spec.dtype == "bytes":
                 array = class_names(array, served.predictor)
             tensor = response.outputs.add(name=name, datatype=datatype(spec.dtype), shape=array.shape)
-            if raw:
-                response.raw_output_contents.append(to_raw(array))
-            else:
+            response.raw_output_contents.append(to_raw(array))
+            if not raw:  # beside the raw ones: tritonclient reads those alone, who sends typed contents reads these
                 to_typed(array, tensor.contents)
         parameters = response.parameters
         parameters["state_version"].int64_param = served.facts.version

@@ -1,0 +1,138 @@
+"""HTTP: health, metrics and the REST twin, against a running server."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.ops.serving import FEATURES, NAMES, Served, events, served
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    with served(tmp_path_factory.mktemp("service")) as parts:
+        yield parts
+
+
+@pytest.fixture
+def client(service: Served) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=f"http://127.0.0.1:{service.server.http_port}") as client:
+        yield client
+
+
+def tensor(rows: list[list[Any]], **changes: Any) -> dict[str, Any]:
+    flat = [value for row in rows for value in row]
+    return {"name": "features", "shape": [len(rows), FEATURES], "datatype": "FP32", "data": flat, **changes}
+
+
+def test_the_rest_twin_answers_as_grpc_does(client: httpx.Client, service: Served) -> None:
+    batch = events(10, seed=5)
+
+    answer = client.post("/v2/models/m/infer", json={"id": "1", "inputs": [tensor(batch.inputs["features"].tolist())]})
+
+    assert answer.status_code == 200
+    record = answer.json()
+    assert record["outputs"][0]["data"] == [NAMES[code] for code in batch.labels.codes]  # type: ignore[union-attr]
+    assert [(o["name"], o["datatype"], o["shape"]) for o in record["outputs"]] == [
+        ("label", "BYTES", [10]),
+        ("scores", "FP32", [10, 3]),
+    ]
+    assert record["parameters"]["state_version"] == service.version
+    assert record["id"] == "1"
+
+
+def test_values_may_be_nested_as_their_shape_is(client: httpx.Client) -> None:
+    rows = [[0.0] * FEATURES] * 2
+
+    answer = client.post("/v2/models/m/infer", json={"inputs": [tensor(rows, data=rows)]})
+
+    assert answer.status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "text"),
+    [
+        (b"{", 400, "no JSON"),
+        (b"[]", 400, "list 'inputs'"),
+        (b"[" * 100_000, 400, "no JSON"),
+        ({"inputs": [{}]}, 400, "expected name, shape, datatype and data"),
+        ({"inputs": [tensor([[0] * 4], name="x")]}, 400, "input 'x': no such input"),
+        ({"inputs": [tensor([[0] * 4], datatype="INT64")]}, 400, "expected FP32, got 'INT64'"),
+        ({"inputs": [tensor([[0] * 4], shape=[2, 4])]}, 400, "expected 8 values"),
+        ({"inputs": [tensor([[0] * 4], shape=[-1, -4])]}, 400, "input 'features'"),
+        ({"inputs": [tensor([["a"] * 4])]}, 400, "input 'features'"),
+        (
+            b'{"inputs": [{"name": "features", "shape": [1, 4], "datatype": "FP32", "data": [NaN, 0, 0, 0]}]}',
+            400,
+            "row 0",
+        ),
+        ({"inputs": [tensor([[0] * 3], shape=[1, 3])]}, 400, "expected"),
+        ({"inputs": []}, 400, "missing"),
+    ],
+)
+def test_a_request_that_does_not_fit_says_what_was_expected(
+    client: httpx.Client, body: Any, status: int, text: str
+) -> None:
+    more: Any = {"content": body} if isinstance(body, bytes) else {"json": body}
+
+    answer = client.post("/v2/models/m/infer", **more)
+
+    assert answer.status_code == status
+    assert text in answer.json()["error"]
+
+
+def test_what_is_not_there_has_an_error_too(client: httpx.Client) -> None:
+    assert client.get("/nothing").status_code == 404
+    assert client.get("/v2/models/x").json() == {"error": "no model is called 'x'; known: m, empty"}
+    assert client.post("/v2/models/empty/infer", json={"inputs": [tensor([[0] * 4])]}).status_code == 503
+    assert client.get("/v2/models/m/infer").status_code == 405
+
+
+def test_a_body_larger_than_the_limit_is_refused(client: httpx.Client) -> None:
+    assert client.post("/v2/models/m/infer", content=b" " * (5 << 20)).status_code == 429
+
+
+def test_health_says_what_is_missing(client: httpx.Client) -> None:
+    assert client.get("/healthz").status_code == 200
+    ready = client.get("/readyz")
+    assert ready.status_code == 503
+    assert ready.json() == {"ready": False, "reasons": ["model 'empty': no version is published yet"]}
+    assert client.get("/v2/health/live").status_code == 200
+    assert client.get("/v2/models/m/ready").status_code == 200
+    assert client.get("/v2/models/empty/ready").status_code == 503
+    assert client.get("/v2/models/m").json()["inputs"] == [{"name": "features", "datatype": "FP32", "shape": [-1, 4]}]
+    assert client.get("/v2").json()["name"] == "thalweg"
+    assert "/v2/models/m" in client.get("/").json()["links"]["models"]
+
+
+def test_metrics_tell_of_requests_and_versions_and_parse(client: httpx.Client, service: Served) -> None:
+    client.post("/v2/models/m/infer", json={"inputs": [tensor([[0] * 4])]})
+    client.post("/v2/models/anything/infer", json={"inputs": [tensor([[0] * 4])]})
+
+    page = client.get("/metrics")
+
+    families = {family.name: family for family in text_string_to_metric_families(page.text)}
+    requests = {
+        (s.labels["model_name"], s.labels["code"]): s.value
+        for s in families["thalweg_inference_requests"].samples
+        if s.name.endswith("_total")
+    }
+    assert requests["m", "OK"] >= 1
+    assert requests["unknown", "NOT_FOUND"] >= 1
+    assert {name for name, _ in requests} == {"m", "empty", "unknown"} or {n for n, _ in requests} == {"m", "unknown"}
+    versions = {s.labels["model_name"]: s.value for s in families["thalweg_state_version"].samples}
+    assert versions == {"m": service.version}
+    assert families["process_resident_memory_bytes"].samples[0].value > 1e6
+
+
+def test_after_draining_nobody_is_sent_here(tmp_path: Path) -> None:
+    with served(tmp_path) as parts:
+        parts.server.models.draining = True
+        answer = httpx.get(f"http://127.0.0.1:{parts.server.http_port}/readyz")
+
+    assert (answer.status_code, answer.json()["reasons"]) == (503, ["the server is draining"])
