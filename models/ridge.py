@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from thalweg.memory.state import State
-from thalweg.models.input_columns import InputColumns, usable_rows
+from thalweg.models.input_columns import InputColumns
 from thalweg.models.mixture import Mixture
 from thalweg.models.pseudo_features import reweighted_head, seeded_noise, topped_up
 from thalweg.models.random_features import FeatureMap
@@ -28,6 +28,7 @@ from thalweg.models.ridge_head import Inverse, solve
 from thalweg.models.ridge_params import Params
 from thalweg.models.ridge_predictor import CHUNK, RidgePredictor
 from thalweg.models.ridge_statistics import Rows, Statistics
+from thalweg.models.selection import Selected, select_classes, select_numbers
 from thalweg.models.standardise import Standardiser
 from thalweg.proto.event import Array, Batch, ClassLabels, InputError, NumberLabels, Schema, TensorSpec
 
@@ -37,8 +38,8 @@ Floats = NDArray[np.float64]
 class Ridge:
     """The learner `ridge`; parameters in `Params`, obligations in `models/learner.py`.
 
-    Events without label, of weight 0, with numbers that are not finite (or beyond 1e100), or of a class past
-    `max_classes` are passed over; the last two are counted.
+    Events are passed over that have no label, a weight that is no positive number, or inputs or targets that are not
+    finite (or beyond 1e100), or that are of a class past `max_classes`; the last two are counted.
     """
 
     def __init__(self, *, inputs: Mapping[str, TensorSpec], params: Mapping[str, Any], seed: int) -> None:
@@ -71,9 +72,8 @@ class Ridge:
     # Learning
 
     def learn(self, batch: Batch) -> None:
-        inputs = self._columns.gather(batch.inputs)
-        rows = self._usable(batch, inputs)
-        inputs, targets, codes, weights = rows
+        inputs, targets, codes, weights, skipped = self._take(batch)
+        self._skipped += skipped
         if len(inputs) == 0:
             return
         for part in self._stretches(len(inputs)):
@@ -91,8 +91,9 @@ class Ridge:
         self._since_refresh += len(inputs)
         if codes is not None:
             self._class_events += np.bincount(codes, minlength=len(self._class_events))
+        if len(self._members) > 1 or self._inverse.inverse is not None:
+            self._predictor = None  # the mixture has moved, or the head was carried along
         self._refresh_if_due(len(inputs))
-        self._predictor = None
 
     def _learn(self, rows: Rows) -> None:
         if len(self._members) > 1 and self._learned:
@@ -105,54 +106,23 @@ class Ridge:
         if self._standardiser is not None and rows.inputs is not None and self._standardiser.observe(rows.inputs):
             self._must_refresh = True
 
-    def _usable(self, batch: Batch, inputs: Array) -> tuple[Array, Floats, NDArray[np.int32] | None, Floats | None]:
-        """Inputs (n, F), targets (n, C), class codes (n,) and weights (n,) of the events to learn."""
-        labels = batch.labels
-        if labels is None:
-            return inputs[:0], np.zeros((0, 0)), None, None
-        if isinstance(labels, ClassLabels) != (self.params.task == "classification"):
-            raise InputError(f"labels: expected {self.schema.label}, got {type(labels).__name__}")
-        keep: NDArray[np.bool_] = np.logical_and(labels.present, batch.weights > 0)
-        finite = usable_rows(inputs)
-        if finite is not None:
-            self._skipped += int((keep & ~finite).sum())
-            keep &= finite
-        if isinstance(labels, NumberLabels):
-            if labels.values.shape[1] != self.params.targets:
-                raise InputError(f"labels: expected (N, {self.params.targets}), got {labels.values.shape}")
-            fits = (np.abs(labels.values) < 1e100).all(axis=1)
-            self._skipped += int((keep & ~fits).sum())
-            keep &= fits
-            codes = None
-        else:
-            codes = self._own_codes(labels, keep)
-            self._skipped += int((keep & (codes < 0)).sum())
-            keep &= codes >= 0
-        weights = batch.weights
-        if not keep.all():
-            inputs, weights = inputs[keep], weights[keep]
-            codes = None if codes is None else codes[keep]
-        if codes is not None:
-            targets = np.zeros((len(codes), len(self._classes)))
-            targets[np.arange(len(codes)), codes] = 1.0
-        else:
-            assert isinstance(labels, NumberLabels)
-            targets = labels.values if keep.all() else labels.values[keep]
-        even = bool((weights == 1.0).all())
-        return inputs, np.ascontiguousarray(targets, dtype=np.float64), codes, None if even else weights
-
-    def _own_codes(self, labels: ClassLabels, keep: NDArray[np.bool_]) -> NDArray[np.int32]:
-        """Columns (N,) of the batch's classes; new ones get theirs in the order in which their events came."""
-        if not all(name in self._classes for name in labels.names):
-            used, first = np.unique(labels.codes[keep], return_index=True)
-            for code in used[np.argsort(first)].tolist():
-                if len(self._classes) < self.params.max_classes and labels.names[code] not in self._classes:
-                    self._classes[labels.names[code]] = len(self._classes)
-                    self._must_refresh = True
+    def _take(self, batch: Batch) -> Selected:
+        """The events of a batch to learn from; registers new classes."""
+        inputs = self._columns.gather(batch.inputs)
+        if isinstance(batch.labels, NumberLabels) != (self.params.task == "regression") and batch.labels is not None:
+            raise InputError(f"labels: expected {self.schema.label}, got {type(batch.labels).__name__}")
+        if isinstance(batch.labels, NumberLabels):
+            return select_numbers(inputs, batch.labels, batch.weights, self.params.targets)
+        if batch.labels is None:
+            return Selected(inputs[:0], np.zeros((0, 0)), None, None, 0)
+        known = len(self._classes)
+        selected = select_classes(inputs, batch.labels, batch.weights, self._classes, self.params.max_classes)
+        if len(self._classes) > known:
             for member in self._members:
                 member.grow(len(self._classes))
-            self._class_events = np.pad(self._class_events, (0, len(self._classes) - len(self._class_events)))
-        return labels.recoded(self._classes)
+            self._class_events = np.pad(self._class_events, (0, len(self._classes) - known))
+            self._must_refresh = True
+        return selected
 
     def _stretches(self, events: int) -> Iterator[slice]:
         for start in range(0, events, CHUNK):  # bounds memory whatever the size of the micro-batch
@@ -330,9 +300,7 @@ class Ridge:
             strange = sorted(set(batch.labels.names) - set(self._classes))
             if strange:
                 raise ValueError(f"cannot unlearn: class {strange[0]!r} was never learned")
-        skipped = self._skipped
-        inputs, targets, codes, weights = self._usable(batch, self._columns.gather(batch.inputs))
-        self._skipped = skipped
+        inputs, targets, codes, weights, _ = self._take(batch)
         self._members[0].subtract(Rows(self._features(inputs), targets, weights, codes, inputs))
         self._learned -= len(inputs)
         if codes is not None:

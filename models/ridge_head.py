@@ -17,9 +17,15 @@ Floats = NDArray[np.float64]
 
 
 def solve(gram: Floats, cross: Floats, gamma: float, constant: int | None = None) -> Floats:
-    """W (D, C) of (G + γI) W = Q; the constant feature is not penalised. Reads the upper triangle of G only."""
+    """W (D, C) of (G + γI) W = Q; the constant feature is not penalised. Reads the upper triangle of G only.
+
+    Raises:
+        FloatingPointError: The sums are not finite; what lets such numbers in is a bug.
+    """
     factor = factorise(gram, gamma, constant)
     head, _ = dpotrs(factor, cross, lower=0)
+    if not np.isfinite(head).all():
+        raise FloatingPointError("the sums of the ridge are not finite")
     return np.asarray(head)
 
 
@@ -41,7 +47,7 @@ def factorise(gram: Floats, gamma: float, constant: int | None = None) -> Floats
             return np.asarray(factor)
         extra = max(extra, 1e-15 * float(np.trace(gram))) * 10
         if not np.isfinite(extra):
-            raise FloatingPointError("the Gram matrix is not finite")
+            raise FloatingPointError("the sums of the ridge are not finite")
 
 
 class Inverse:

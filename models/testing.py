@@ -34,6 +34,10 @@ class LearnerContract:
         """Four or more micro-batches of several events each that the learner can learn from; some labelled."""
         raise NotImplementedError
 
+    def predictor_from(self, state: State) -> Predictor:
+        """How servers get a predictor back; override it where the factory is not the learner's class."""
+        return cast(LearnerFactory, type(self.new())).predictor_from(state)
+
     # Learning is a fold
 
     def test_two_runs_over_the_same_log_end_in_the_same_state(self) -> None:
@@ -200,10 +204,9 @@ class LearnerContract:
     def test_a_published_predictor_answers_as_the_learner_does(self) -> None:
         for count in (0, 1, len(self.batches())):
             learner = self._trained(count)
-            factory = cast(LearnerFactory, type(learner))
             predictor = learner.predictor()
 
-            published = factory.predictor_from(_stored(predictor.state()))
+            published = self.predictor_from(_stored(predictor.state()))
 
             inputs = self._all_inputs()
             _assert_same(published.predict(inputs), predictor.predict(inputs))

@@ -92,6 +92,10 @@ class TestContractRecursive(TestContract):
     params: ClassVar = {"solver": "recursive", "forgetting": 1, "refresh_events": 1, "expansion": 20}
 
 
+class TestContractRecursiveAndRare(TestContract):
+    params: ClassVar = {"solver": "recursive", "forgetting": 1, "refresh_events": 25, "expansion": 20}
+
+
 class TestContractRareRefresh(TestContract):
     params: ClassVar = {"refresh_events": 25, "expansion": 20}
 
@@ -285,6 +289,17 @@ def test_small_heads_are_fresh_after_every_micro_batch_and_large_ones_at_a_bound
     assert 3 <= len(solved) <= 20
 
 
+def test_the_predictor_is_the_same_object_until_there_is_a_new_head() -> None:
+    learner = ridge(forgetting=0.99, standardise=False, refresh_events=50)
+    learner.learn(batch(50, 1))
+    before = learner.predictor()
+
+    learner.learn(batch(49, 2))
+    assert learner.predictor() is before
+    learner.learn(batch(1, 3))
+    assert learner.predictor() is not before
+
+
 def test_a_new_class_can_be_answered_at_once_even_when_refreshes_are_rare() -> None:
     learner = ridge(refresh_events=1_000_000)
     learner.learn(batch(20, 1))
@@ -345,6 +360,17 @@ def test_rows_with_broken_numbers_are_passed_over_and_counted() -> None:
     reference.learn(clean.take(np.setdiff1d(np.arange(20), [3, 7, 11])))
 
     assert learner.gauges()["skipped_events"] == 3
+    np.testing.assert_array_equal(learner._heads, reference._heads)
+
+
+def test_events_whose_weight_is_no_positive_number_are_passed_over() -> None:
+    odd = batch(20, 1)
+    odd.weights[[2, 5, 9, 13]] = [0, -1, np.nan, np.inf]
+    learner, reference = ridge(), ridge()
+
+    learner.learn(odd)
+    reference.learn(batch(20, 1).take(np.setdiff1d(np.arange(20), [2, 5, 9, 13])))
+
     np.testing.assert_array_equal(learner._heads, reference._heads)
 
 
