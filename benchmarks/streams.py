@@ -28,6 +28,8 @@ SHARED = Path(os.environ.get("THALWEG_SHARED", Path(__file__).parents[2] / "shar
 TO_BEAT = {"electricity": 87.7, "noaa_weather": 77.9, "insects_gradual": 78.7, "spoken_digits_recurring": 84.2}
 CHANGE = 14_028
 """Row at which the INSECTS chamber changes its temperature."""
+EASIER = 21_700
+"""Row about which runs of equal labels make that stream easy again, for every learner."""
 
 
 def load(name: str) -> tuple[NDArray[np.float32], ClassLabels]:
@@ -93,20 +95,11 @@ def run(quick: bool = False) -> list[Result]:
             at_least(f"{name}, predicted then learned row by row", 100 * float(right.mean()), "%", bar, note)
         )
         if name == "insects_gradual":
-            parts = np.array_split(right, 10)
-            drop = 100 * (
-                np.mean(right[len(right) // 10 : 4 * len(right) // 10]) - np.mean([p.mean() for p in parts[6:9]])
-            )
-            results.append(
-                Result(
-                    name="INSECTS, tenths 7 to 9 below tenths 2 to 4",
-                    value=drop,
-                    unit="points",
-                    note="simple: about 20",
-                )
-            )
+            after = 100 * float(right[CHANGE:EASIER].mean())
+            note = "while it is hard, rows 14,028 to 21,700; a logistic regression (River, SGD 0.05): 59.5"
+            results.append(Result(name="INSECTS after the change", value=after, unit="%", note=note))
             back = rows_to_recover(right, CHANGE)
-            note = "until 500 rows are back within 5 points of tenths 2 to 4 and stay; simple learners: about 7,000"
+            note = "until 500 rows are back within 5 points of tenths 2 to 4 and stay; that logistic regression: 9,232"
             results.append(Result(name="INSECTS, rows to recover after the change", value=back, unit="rows", note=note))
     return results
 
