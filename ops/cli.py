@@ -93,17 +93,17 @@ def serve(
     log_format: Form = LogFormat.console,
 ) -> None:
     """Ingest, learn, serve, expose metrics; until SIGTERM, which drains and saves."""
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):  # before the heavy imports: told to stop while starting, we do
+        signal.signal(number, lambda *_: stop.set())
     from thalweg.ops import logs
     from thalweg.ops.supervisor import Supervisor, die_with_supervisor
 
     logs.configure(log_format.value, role={"all": "supervisor", "learn": "learner", "serve": "server"}[role])
     loaded = _load(config)
     if role is Role.all:
-        sys.exit(Supervisor(loaded, [str(config), "--log-format", log_format.value]).run())
+        sys.exit(Supervisor(loaded, [str(config), "--log-format", log_format.value], stop).run())
     die_with_supervisor()
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
     from thalweg.ops.app import run_learners, run_server
 
     (run_learners if role is Role.learn else run_server)(loaded, stop)

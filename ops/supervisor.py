@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -47,10 +48,17 @@ class Supervisor:
     Args:
         config: The service; its state folder is held while this runs.
         arguments: What follows `thalweg serve` for each child, but the role.
+        stop: Set when it is to end, by a signal's handler, say.
         environment: What children see.
     """
 
-    def __init__(self, config: Config, arguments: list[str], environment: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        arguments: list[str],
+        stop: threading.Event,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         self._state_dir = Path(config.service.state_dir)
         self._drain_seconds = config.service.drain_seconds
         base = dict(os.environ if environment is None else environment)
@@ -60,25 +68,19 @@ class Supervisor:
             _Child(role, [sys.executable, "-m", "thalweg.ops.cli", "serve", *arguments, "--role", roles[role]])
             for role in ROLES
         ]
-        self._stopping = False
+        self._stop = stop
 
     def run(self) -> int:
-        """Until SIGTERM or SIGINT; the exit code: 0 after a clean stop, 2 when the configuration is of no use."""
-        signal.signal(signal.SIGTERM, self._stop)
-        signal.signal(signal.SIGINT, self._stop)
+        """Until told to stop; the exit code: 0 after a clean stop, 2 when the configuration is of no use."""
         with only_one(self._state_dir, "supervisor"):
             self._status = live_folder(self._state_dir) / "supervisor.json"
             code = 0
             try:
-                while not self._stopping and code == 0:
+                while not self._stop.wait(0.02) and code == 0:
                     code = self._look()
-                    time.sleep(0.02)
             finally:
                 code = max(code, self._end())
         return code
-
-    def _stop(self, *_: object) -> None:
-        self._stopping = True
 
     def _look(self) -> int:
         changed = False
@@ -129,7 +131,8 @@ class Supervisor:
                 continue
             child.process.terminate()
             try:
-                code = max(code, min(1, abs(child.process.wait(self._drain_seconds + 5))))
+                ended = child.process.wait(self._drain_seconds + 5)
+                code = max(code, int(ended not in (0, -signal.SIGTERM)))  # ended while it started: nothing was begun
             except subprocess.TimeoutExpired:
                 log.error("a process did not end in time: killed", role=child.role)
                 child.process.kill()

@@ -1,0 +1,179 @@
+"""The real service as processes, for tests to feed, to ask, and to kill."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+
+from tests.services.processes import free_port, stop
+from thalweg.memory.snapshots import FolderSnapshots
+from thalweg.models.published import Published
+from thalweg.models.registry import find
+from thalweg.ops.app import open_configured_log
+from thalweg.ops.cli_produce import messages
+from thalweg.ops.config import Config, load
+from thalweg.proto import inference_pb2 as pb
+from thalweg.proto import inference_pb2_grpc
+from thalweg.proto.event import Batch, ClassLabels
+
+WAIT = 60.0
+FEATURES = 4
+
+TOML = """
+[service]
+grpc = "127.0.0.1:{grpc}"
+http = "127.0.0.1:{http}"
+state_dir = "{folder}/state"
+
+[log]
+url = "{log}"
+
+[store]
+url = "sqlite:{folder}/store.db"
+
+[[model]]
+name = "m"
+learner = "ridge"
+topic = "{topic}"
+batch_events = 16
+snapshot_events = 60
+snapshots_kept = 1000
+inputs.features = {{ shape = [4], dtype = "float32" }}
+[model.params]
+expansion = 8
+"""
+
+
+def events(count: int, first: int = 0, seed: int = 0) -> Batch:
+    random = np.random.default_rng(seed + first)
+    codes = random.integers(0, 3, count).astype(np.int32)
+    features = random.normal(0, 0.3, (count, FEATURES)).astype(np.float32)
+    features[np.arange(count), codes] += 1
+    ids = [f"e{first + i}" for i in range(count)]
+    return Batch(
+        {"features": features}, ClassLabels(codes, ("a", "b", "c")), np.ones(count), np.full(count, time.time()), ids
+    )
+
+
+def until(what: str, true: Callable[[], Any], seconds: float = WAIT) -> Any:
+    """Wait for a condition, not for time."""
+    deadline = time.monotonic() + seconds
+    while not (found := true()):
+        assert time.monotonic() < deadline, f"waited {seconds} s for {what}"
+        time.sleep(0.01)
+    return found
+
+
+class Service:
+    """One service in a folder; its processes come and go, its state stays."""
+
+    def __init__(self, folder: Path, log: str | None = None, topic: str = "m.events", more: str = "") -> None:
+        self.folder = folder
+        self.ports = {"grpc": free_port(), "http": free_port()}
+        self.path = folder / "thalweg.toml"
+        url = log or f"sqlite:{folder}/log.db"
+        self.path.write_text(TOML.format(folder=folder, log=url, topic=topic, **self.ports) + more)
+        self.config: Config = load(self.path, {})
+        self.topic = topic
+        self.log = open_configured_log(self.config)
+        self.sent = 0
+        self.output = (folder / "output").open("ab")
+        self.processes: list[subprocess.Popen[bytes]] = []
+
+    def start(self, role: str = "all") -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "thalweg.ops.cli", "serve", str(self.path), "--role", role]
+        process = subprocess.Popen(command, stdout=self.output, stderr=self.output)
+        self.processes.append(process)
+        return process
+
+    def send(self, count: int, per_record: int = 1) -> None:
+        self.log.append(self.topic, messages(events(count, self.sent), per_record))
+        self.sent += count
+
+    def text(self) -> str:
+        return (self.folder / "output").read_text()
+
+    def get(self, path: str) -> tuple[int, str]:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.ports['http']}{path}", timeout=5) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+        except OSError:
+            return 0, ""
+
+    def metric(self, name: str, **labels: str) -> float | None:
+        """The sample of this name whose labels include these."""
+        for line in self.get("/metrics")[1].splitlines():
+            if line.startswith((name + "{", name + " ")) and all(f'{k}="{v}"' in line for k, v in labels.items()):
+                return float(line.rpartition(" ")[2])
+        return None
+
+    def ready(self) -> bool:
+        return self.get("/readyz")[0] == 200
+
+    def pid(self, role: str) -> int | None:
+        try:
+            roles = json.loads((self.folder / "state" / "live" / "supervisor.json").read_text())["roles"]
+        except (OSError, ValueError):
+            return None
+        return roles[role]["pid"]  # type: ignore[no-any-return]
+
+    def kill(self, role: str) -> int:
+        pid = until(f"a {role} process", lambda: self.pid(role))
+        os.kill(pid, signal.SIGKILL)
+        return int(pid)
+
+    def predict(self) -> pb.ModelInferResponse:
+        request = pb.ModelInferRequest(model_name="m")
+        request.inputs.add(name="features", datatype="FP32", shape=[1, FEATURES])
+        request.raw_input_contents.append(np.eye(FEATURES, dtype=np.float32)[:1].tobytes())
+        with grpc.insecure_channel(f"127.0.0.1:{self.ports['grpc']}") as channel:
+            return inference_pb2_grpc.GRPCInferenceServiceStub(channel).ModelInfer(
+                request, timeout=10, wait_for_ready=True
+            )
+
+    def learned(self) -> int:
+        return int(self.predict().parameters["learned_events"].int64_param)
+
+    def published(self) -> int:
+        """Events in the version that is published, without a server."""
+        watching = Published(self.folder / "state" / "live" / "m", find("ridge").predictor_from)
+        watching.look()
+        return 0 if watching.current is None else watching.current.facts.learned_events
+
+    def snapshots(self) -> FolderSnapshots:
+        return FolderSnapshots(self.folder / "state" / "m")
+
+    def close(self) -> None:
+        for process in self.processes:
+            if process.poll() is None:
+                stop(process)
+        self.log.close()
+        self.output.close()
+        live = self.folder / "state" / "live"
+        if live.is_symlink():
+            shutil.rmtree(live.resolve(), ignore_errors=True)
+
+
+@contextmanager
+def service(folder: Path, log: str | None = None, topic: str = "m.events", more: str = "") -> Iterator[Service]:
+    made = Service(folder, log, topic, more)
+    try:
+        yield made
+    finally:
+        made.close()

@@ -1,0 +1,169 @@
+"""The configuration: every mistake at once, named with its place and the nearest valid key."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from thalweg.ops.config import ConfigurationError, effective, load, parse
+
+GOOD = """
+[service]
+grpc = "127.0.0.1:0"
+http = "127.0.0.1:0"
+
+[[model]]
+name = "digits"
+learner = "ridge"
+topic = "digits.events"
+inputs.features = { shape = [64] }
+"""
+
+
+def written(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "thalweg.toml"
+    path.write_text(text)
+    return path
+
+
+def mistakes(tmp_path: Path, text: str, environment: dict[str, str] | None = None) -> list[str]:
+    path = written(tmp_path, text)
+    with pytest.raises(ConfigurationError) as caught:
+        load(path, environment or {})
+    return [line.removeprefix(f"{path}: ") for line in caught.value.mistakes]
+
+
+def test_what_is_left_out_has_its_default(tmp_path: Path) -> None:
+    config = load(written(tmp_path, GOOD), {})
+
+    assert config.log.url == "sqlite:state/log.db"
+    assert config.model[0].batch_events == 64
+    assert config.model[0].specs()["features"].shape == (64,)
+    assert config.model[0].specs()["features"].dtype == "float32"
+
+
+def test_all_mistakes_are_reported_at_once_with_the_nearest_key(tmp_path: Path) -> None:
+    found = mistakes(
+        tmp_path,
+        GOOD.replace("learner", "lerner")
+        + "batch_evnts = 3\nbatch_seconds = 'soon'\n[model.params]\ngamma = 0.1\n[servise]\n[log]\nurl = 'ftp://x'\n",
+    )
+
+    assert found == [
+        "model.digits.lerner: no such key; did you mean learner?",
+        "model.digits.batch_evnts: no such key; did you mean batch_events?",
+        "model.digits.batch_seconds: expected float, got 'soon'",
+        "model.digits.learner: missing; it has no default",
+        "servise: no such key; did you mean service?",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("more", "found"),
+    [
+        ("[model.params]\ngama = 1.0\n", "model.digits.params.gama: no such parameter; did you mean gamma?"),
+        ("[model.params]\ngamma = -1.0\n", "model.digits.params.gamma: expected a number above 0, got -1.0"),
+        ("labels_topic = 'x'\n", "model.digits.labels_topic: labels that come later are not joined in this version"),
+        ("encoder = 'onnx:x'\n", "model.digits.encoder: expected 'identity', got 'onnx:x'"),
+        ("learn_from_requests = true\n", "model.digits.learn_from_requests: expected False, got True"),
+        ("device = 'cuda'\n", "model.digits.device: expected 'auto' or 'cpu', got 'cuda'"),
+        ("start = 'now'\n", "model.digits.start: expected 'earliest' or 'latest', got 'now'"),
+        ("batch_events = 0\n", "model.digits.batch_events: expected at least 1, got 0"),
+        ("batch_events = true\n", "model.digits.batch_events: expected int, got True"),
+        ("[model.drift]\ndetectors = []\n", "model.digits.drift: drift detectors are not offered in this version"),
+        ("[log]\nurl = 'ftp://x'\n", "log.url: expected sqlite:PATH, kafka://HOST:PORT or memory:, got 'ftp://x'"),
+        ("[store]\nurl = 'x'\n", "store.url: expected sqlite:PATH, redis://HOST:PORT/DB or memory:, got 'x'"),
+    ],
+)
+def test_a_mistake_is_named_with_what_was_expected(tmp_path: Path, more: str, found: str) -> None:
+    assert mistakes(tmp_path, GOOD + more) == [found]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "text"),
+    [
+        ("digits.events", "bad topic!", "model.digits.topic: expected letters"),
+        ('"digits"', '"live"', "model.live.name: expected letters"),
+        ('"digits"', '"../up"', "model.../up.name: expected letters"),
+        ('"ridge"', '"rigde"', "model.digits.learner: no learner is called 'rigde'; did you mean ridge?"),
+        ("[64]", "[0]", "model.digits.inputs.features.shape: expected sizes of at least 1"),
+        ("[64] }", "[64], dtype = 'float' }", "model.digits.inputs.features.dtype: expected one of float32"),
+        ("{ shape = [64] }", "{ }", "model.digits.inputs.features.shape: missing"),
+        ('grpc = "127.0.0.1:0"', 'grpc = "8081"', "service.grpc: expected HOST:PORT, got '8081'"),
+        ('grpc = "127.0.0.1:0"', "token_file = 'x'", "service.token_file: tokens are not offered in this version"),
+    ],
+)
+def test_a_value_that_does_not_do_is_named(tmp_path: Path, old: str, new: str, text: str) -> None:
+    found = mistakes(tmp_path, GOOD.replace(old, new))
+
+    assert any(line.startswith(text) for line in found), found
+
+
+def test_two_models_of_one_name_are_refused(tmp_path: Path) -> None:
+    twice = GOOD + GOOD.partition("[[model]]")[1] + GOOD.partition("[[model]]")[2]
+
+    assert set(mistakes(tmp_path, twice)) == {"model.digits.name: another model has this name"}
+
+
+def test_a_file_that_is_not_there_or_no_toml_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"none\.toml: cannot be read: No such file"):
+        load(tmp_path / "none.toml", {})
+    assert "Invalid value" in mistakes(tmp_path, "model = [")[0]
+    assert mistakes(tmp_path, "") == ["model: expected at least one [[model]]"]
+
+
+def test_the_environment_overrides_the_file(tmp_path: Path) -> None:
+    config = load(
+        written(tmp_path, GOOD),
+        {
+            "THALWEG_LOG__URL": "kafka://broker:9092",
+            "THALWEG_MODEL__digits__BATCH_EVENTS": "7",
+            "THALWEG_MODEL__DIGITS__PARAMS__GAMMA": "0.5",
+            "THALWEG_SHARED": "/elsewhere",
+            "THALWEG_REQUIRE_SERVICES": "1",
+        },
+    )
+
+    assert config.log.url == "kafka://broker:9092"
+    assert config.model[0].batch_events == 7
+    assert config.model[0].params == {"gamma": 0.5}
+
+
+def test_a_variable_that_fits_nothing_is_a_mistake(tmp_path: Path) -> None:
+    assert mistakes(tmp_path, GOOD, {"THALWEG_MODEL__x__SEED": "1"}) == [
+        "THALWEG_MODEL__x__SEED: no model is called 'x'"
+    ] or "THALWEG_MODEL__x__SEED: no model is called 'x'" in mistakes(tmp_path, GOOD, {"THALWEG_MODEL__x__SEED": "1"})
+    assert mistakes(tmp_path, GOOD, {"THALWEG_LOG__URI": "x"}) == ["log.uri: no such key; did you mean url?"]
+
+
+def table(**model: Any) -> dict[str, Any]:
+    base = {"name": "d", "learner": "ridge", "topic": "t", "inputs": {"x": {"shape": [2]}}}
+    return {"model": [{**base, **model}]}
+
+
+def test_the_identity_of_a_state_follows_from_what_makes_it_and_nothing_else() -> None:
+    first = parse(table(), "f", {}).model[0].identity_sha256()
+
+    assert parse(table(name="e", topic="u", batch_events=9), "f", {}).model[0].identity_sha256() == first
+    for other in ({"seed": 1}, {"params": {"gamma": 0.5}}, {"inputs": {"x": {"shape": [3]}}}):
+        assert parse(table(**other), "f", {}).model[0].identity_sha256() != first
+
+
+def test_secrets_are_masked_for_people() -> None:
+    config = parse(
+        {
+            **table(),
+            "log": {"url": "kafka://b:1", "kafka": {"sasl.password": "hush", "sasl.username": "me"}},
+            "store": {"url": "redis://me:hush@host:1/0"},
+        },
+        "f",
+        {},
+    )
+
+    shown = effective(config)
+
+    assert "hush" not in str(shown)
+    assert shown["log"]["kafka"] == {"sasl.password": "***", "sasl.username": "me"}
+    assert shown["store"]["url"] == "redis://***@host:1/0"

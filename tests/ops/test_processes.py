@@ -1,0 +1,271 @@
+"""The service as a user runs it: a supervisor, a server and a learner, killed at random and found whole again."""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import sys
+import time
+import uuid
+from pathlib import Path
+
+import pytest
+
+from tests.ops.running import WAIT, Service, service, until
+from tests.services.processes import stop
+from thalweg.ops.app import new_learner, settings_of
+from thalweg.stream.journal import FileJournal
+from thalweg.stream.rebuild import rebuild
+
+
+def rebuilt_sha256(running: Service, version: int) -> str:
+    """The state that an undisturbed learner reaches from the log and the journal alone."""
+    model = running.config.model[0]
+    journal = FileJournal(running.folder / "state" / "m" / "journal", read_only=True)
+    return rebuild(
+        lambda: new_learner(model), running.log, running.snapshots(), journal, settings_of(model), version
+    ).state_sha256
+
+
+def kill_again_and_again(running: Service, kills: int) -> None:
+    """Feed a learner process, kill it at random points, let the last one finish; then hold every version kept, from
+    before and after each kill, against the state an undisturbed learner reaches."""
+    chance = random.Random(7)
+    running.send(100)
+    for kill in range(kills):
+        process = running.start("learn")
+        wanted = _journalled(running) + (chance.randint(1, 25) if kill else 0)  # the first dies while it starts
+        while _journalled(running) < wanted:
+            assert process.poll() is None, running.text()
+            running.send(chance.randint(1, 40), per_record=chance.choice([1, 10]))
+            time.sleep(chance.random() * 0.05)
+        time.sleep(chance.random() * 0.02)
+        process.kill()
+        process.wait()
+    last = running.start("learn")
+    until("everything to be learned", lambda: running.published() == running.sent)
+    assert stop(last) == 0, running.text()
+
+    kept = running.snapshots().manifests()
+    assert kept[-1].events_learned == running.sent  # each event once: none lost, none doubled
+    assert len(kept) > kills  # the versions come from before and after the kills
+    for manifest in kept[1:]:
+        assert rebuilt_sha256(running, manifest.version) == manifest.state_sha256, manifest.version
+    assert kept[-1].metrics["accuracy"] > 0.8
+
+
+def _journalled(running: Service) -> int:
+    """The newest version in the journal."""
+    journal = FileJournal(running.folder / "state" / "m" / "journal", read_only=True)
+    return max((entry.version for entry in journal.entries(journal.begins_after() or 0)), default=0)
+
+
+def _caught_up(running: Service) -> bool:
+    """Whether the journal holds every record there is: what it holds is learned or being learned."""
+    journal = FileJournal(running.folder / "state" / "m" / "journal", read_only=True)
+    taken = {}
+    for entry in journal.entries(journal.begins_after() or 0):
+        for part in getattr(entry, "ranges", ()):
+            taken[part.partition] = part.last + 1
+    return taken == {partition: end for partition, (_, end) in running.log.bounds(running.topic).items()}
+
+
+def test_killed_at_random_points_over_the_embedded_log_the_state_is_that_of_an_undisturbed_run(tmp_path: Path) -> None:
+    with service(tmp_path) as running:
+        kill_again_and_again(running, kills=6)
+
+
+@pytest.mark.kafka
+def test_killed_at_random_points_over_kafka_the_state_is_that_of_an_undisturbed_run(
+    tmp_path: Path, kafka_servers: str
+) -> None:
+    with service(tmp_path, f"kafka://{kafka_servers}", f"m-{uuid.uuid4().hex[:8]}") as running:
+        kill_again_and_again(running, kills=4)
+
+
+def test_server_and_learner_outlive_each_other_and_come_back(tmp_path: Path) -> None:
+    with service(tmp_path) as running:
+        supervisor = running.start()
+        until("readiness", running.ready)
+        running.send(300)
+        until("300 events to be served", lambda: running.learned() == 300)
+
+        learner = running.kill("learner")
+        assert running.predict().parameters["learned_events"].int64_param == 300  # the server answers on
+        until("another learner", lambda: running.pid("learner") not in (None, learner))
+        running.send(100)
+        until("400 events to be served", lambda: running.learned() == 400)
+        until(
+            "the restart to be counted", lambda: running.metric("thalweg_process_restarts_total", role="learner") == 1
+        )
+
+        server = running.kill("server")
+        running.send(100)  # the learner goes on
+        until("another server", lambda: running.pid("server") not in (None, server))
+        until("500 events to be served", lambda: running.learned() == 500)
+        assert running.metric("thalweg_process_restarts_total", role="server") == 1
+        assert running.metric("thalweg_process_up", role="learner") == 1
+
+        assert stop(supervisor, WAIT) == 0, running.text()
+        newest = running.snapshots().newest()
+        assert newest is not None
+        assert newest.manifest.events_learned == 500
+
+
+def test_while_the_learner_is_down_answers_go_on_and_say_how_stale_they_are(tmp_path: Path) -> None:
+    with service(tmp_path) as running:
+        learner = running.start("learn")
+        running.start("serve")
+        running.send(50)
+        until("50 events to be served", lambda: running.ready() and running.learned() == 50)
+        learner.kill()
+        learner.wait()
+
+        first = running.predict().parameters["staleness_seconds"].double_param
+
+        until("staleness", lambda: running.predict().parameters["staleness_seconds"].double_param > first + 0.2)
+
+
+def test_when_the_supervisor_is_killed_nobody_is_left_behind(tmp_path: Path) -> None:
+    with service(tmp_path) as running:
+        supervisor = running.start()
+        until("readiness", running.ready)
+        pids = [running.pid("server"), running.pid("learner")]
+
+        supervisor.kill()
+        supervisor.wait()
+
+        until("both to end", lambda: not any(Path(f"/proc/{pid}").exists() and _alive(pid) for pid in pids))
+        again = running.start()
+        until("readiness again", running.ready)
+        assert stop(again, WAIT) == 0, running.text()
+
+
+def _alive(pid: int | None) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def test_a_second_service_in_the_same_state_folder_is_refused(tmp_path: Path) -> None:
+    with service(tmp_path) as running:
+        running.start()
+        until("readiness", running.ready)
+
+        second = running.start()
+
+        assert second.wait(WAIT) == 2
+        assert "another supervisor process works in" in running.text()
+
+
+def test_a_port_in_use_is_named(tmp_path: Path) -> None:
+    with service(tmp_path) as running:
+        running.start("serve")
+        until("a server", lambda: running.get("/healthz")[0] == 200)
+
+        second = running.start("serve")
+
+        assert second.wait(WAIT) == 1
+        assert f"cannot listen on 127.0.0.1:{running.ports['grpc']}" in running.text()
+
+
+def test_a_state_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    with service(tmp_path) as running:
+        (tmp_path / "state").write_text("not a folder")
+
+        process = running.start()
+
+        assert process.wait(WAIT) == 2
+        assert "service.state_dir" in running.text()
+
+
+def test_a_state_made_under_other_settings_ends_everything_with_advice(tmp_path: Path) -> None:
+    with service(tmp_path) as running:
+        running.send(50)
+        first = running.start("learn")
+        until("a learner", lambda: running.snapshots().manifests())
+        assert stop(first, WAIT) == 0
+        running.path.write_text(running.path.read_text().replace("expansion = 8", "expansion = 9"))
+
+        process = running.start()
+
+        assert process.wait(WAIT) == 2
+        assert "was made under other settings" in running.text()
+
+
+def test_a_truncated_snapshot_is_set_aside_and_the_next_older_one_used(tmp_path: Path) -> None:
+    with service(tmp_path) as running:
+        for _ in range(2):
+            running.send(300)
+            process = running.start("learn")
+            until("everything to be taken", lambda: _caught_up(running))
+            assert stop(process, WAIT) == 0
+        newest = running.snapshots().manifests()[-1]
+        path = tmp_path / "state" / "m" / str(newest.version) / "state.safetensors"
+        path.write_bytes(path.read_bytes()[:-10])
+
+        running.send(100)
+        process = running.start("learn")
+        until("everything to be taken", lambda: _caught_up(running))
+        assert stop(process, WAIT) == 0
+
+        assert "snapshot is damaged" in running.text()
+        kept = running.snapshots().manifests()
+        assert kept[-1].events_learned == 700
+        assert rebuilt_sha256(running, kept[-1].version) == kept[-1].state_sha256
+
+
+def test_bad_records_are_set_aside_once_and_counted_also_across_a_kill(tmp_path: Path) -> None:
+    from thalweg.stream.dead_letters import DeadLetters
+    from thalweg.stream.log import Message
+
+    with service(tmp_path) as running:
+        running.start()
+        until("readiness", running.ready)
+        running.log.append(
+            running.topic, [Message(b"{bad", key=b"k", headers=(("h", b"v"),)), Message(b'{"inputs":{}}')]
+        )
+        running.send(20)
+        until("20 events to be served", lambda: running.learned() == 20)
+        running.kill("learner")
+        running.send(20)
+        until("40 events to be served", lambda: running.learned() == 40)
+
+        letters = DeadLetters(running.log, running.topic).newest(100)
+
+        assert [(one.value, one.key, one.reason, one.offset) for one in letters] == [
+            (b"{bad", b"k", "malformed", 0),
+            (b'{"inputs":{}}', None, "missing_input", 1),
+        ]
+
+
+def test_the_command_line_takes_a_snapshot_back(tmp_path: Path) -> None:
+    def thalweg(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "thalweg.ops.cli", *arguments]
+        environment = {**os.environ, "COLUMNS": "200"}
+        return subprocess.run(command, capture_output=True, text=True, timeout=WAIT, env=environment)
+
+    with service(tmp_path) as running:
+        supervisor = running.start()
+        until("readiness", running.ready)
+        running.send(300)
+        until("300 events to be served", lambda: running.learned() == 300)
+        config = str(running.path)
+
+        listed = thalweg("snapshot", "list", config, "--model", "m")
+        assert listed.returncode == 0, listed.stderr
+        back = thalweg("snapshot", "rollback", config, "0", "--model", "m")
+
+        assert back.returncode == 0, back.stderr
+        assert "the state is that of version 0 again" in back.stdout
+        until("the old state to be served", lambda: running.learned() == 0)
+        assert running.metric("thalweg_rollbacks_total", cause="operator") == 1 or until(
+            "the metric", lambda: running.metric("thalweg_rollbacks_total", cause="operator") == 1
+        )
+        gone = thalweg("snapshot", "rollback", config, "999", "--model", "m")
+        assert (gone.returncode, "version 999 is not kept" in gone.stderr) == (1, True)
+        assert stop(supervisor, WAIT) == 0
+        verified = thalweg("snapshot", "verify", config, "--model", "m", "--replay")
+        assert verified.returncode == 0, verified.stdout + verified.stderr
