@@ -39,6 +39,12 @@ def deviations(statistics: Statistics) -> Floats:
     return np.sqrt(variance)
 
 
+def rows_needed(weight: Floats, most_rows: int) -> NDArray[np.int64]:
+    """Pseudo-inputs per class (C,) that top classes of these weights (C,) up; a class without events gets none."""
+    missing = np.where(weight > 0, weight.max(initial=0.0) - weight, 0.0)
+    return np.minimum(np.ceil(missing), most_rows).astype(np.int64)
+
+
 def topped_up(
     statistics: Statistics, features: Callable[[Floats], Floats], nu: float, most_rows: int, noise: Noise
 ) -> Statistics:
@@ -57,9 +63,10 @@ def topped_up(
     if len(weight) == 0:
         return scratch
     spread, peak, width = deviations(statistics), weight.max(), statistics.class_mean.shape[1]
-    for code in np.flatnonzero((weight > 0) & (weight < peak)).tolist():
+    for code, rows in enumerate(rows_needed(weight, most_rows).tolist()):
+        if not rows:
+            continue
         missing = float(peak - weight[code])
-        rows = min(most_rows, int(np.ceil(missing)))
         pseudo = statistics.class_mean[code] + nu * spread[code] * noise(code, rows, width)
         targets = np.zeros((rows, len(weight)))
         targets[:, code] = 1.0

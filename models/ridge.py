@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from thalweg.memory.state import State
 from thalweg.models.input_columns import InputColumns
 from thalweg.models.mixture import Mixture
-from thalweg.models.pseudo_features import reweighted_head, seeded_noise, topped_up
+from thalweg.models.pseudo_features import reweighted_head, rows_needed, seeded_noise, topped_up
 from thalweg.models.random_features import FeatureMap
 from thalweg.models.refresh import event_cost, interval, recursion_pays, solve_cost
 from thalweg.models.ridge_head import Inverse, solve
@@ -142,7 +142,9 @@ class Ridge:
     def _refresh_if_due(self, events: int) -> None:
         size, columns = self._map.size, self._members[0].columns
         setting = self.params.refresh_events
-        pseudo = self.params.pseudo_rows * columns if self.params.balance == "pseudo_features" else 0
+        pseudo = 0
+        if self.params.balance == "pseudo_features":
+            pseudo = max(int(rows_needed(m.class_weight, self.params.pseudo_rows).sum()) for m in self._members)
         cost = solve_cost(size, columns, pseudo, self._map.width)
         due = self._since_refresh >= interval(setting, self._learned, cost, event_cost(size, columns))
         if not (due or self._must_refresh):

@@ -65,7 +65,7 @@ class Params:
     pseudo_noise: float = 1.0
     """ν ≥ 0: deviations of pseudo-inputs are multiplied by it."""
 
-    pseudo_rows: int = 1024
+    pseudo_rows: int = 256
     """At most so many pseudo-inputs are drawn per class and solve, ≥ 1; each then stands for several. Bounds the cost
     of a balanced head, which would otherwise grow with the stream."""
 

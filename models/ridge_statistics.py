@@ -192,12 +192,12 @@ class Statistics:
             share = np.bincount(rows.codes, weights, self.columns).astype(np.float64)
         self.class_weight += sign * share
         if self.class_grams is not None:
-            for code in range(self.columns):
+            for code, gram in enumerate(self.class_grams):
                 mine = features[rows.codes == code]
-                gram = self.class_grams[code]
-                self.class_grams[code] = (
-                    dsyrk(sign, mine.T, beta=fade, c=gram, overwrite_c=1) if len(mine) else gram * fade
-                )
+                if len(mine):
+                    self.class_grams[code] = dsyrk(sign, mine.T, beta=fade, c=gram, overwrite_c=1)
+                elif fade != 1.0:
+                    gram *= fade
 
     def _add_moments(self, part: slice, weight: Floats, mean: Floats, m2: Floats) -> None:
         assert self.class_mean is not None
