@@ -150,11 +150,12 @@ class Service:
     def learned(self) -> int:
         return int(self.predict().parameters["learned_events"].int64_param)
 
-    def published(self) -> int:
-        """Events in the version that is published, without a server."""
+    def published(self, pid: int) -> int:
+        """Events in the version that this process published; 0 if it has not."""
         watching = Published(self.folder / "state" / "live" / "m", find("ridge").predictor_from)
         watching.look()
-        return 0 if watching.current is None else watching.current.facts.learned_events
+        facts = None if watching.current is None else watching.current.facts
+        return facts.learned_events if facts is not None and facts.pid == pid else 0
 
     def snapshots(self) -> FolderSnapshots:
         return FolderSnapshots(self.folder / "state" / "m")

@@ -44,7 +44,7 @@ def kill_again_and_again(running: Service, kills: int) -> None:
         process.kill()
         process.wait()
     last = running.start("learn")
-    until("everything to be learned", lambda: running.published() == running.sent)
+    until("everything to be learned", lambda: running.published(last.pid) == running.sent)
     assert stop(last) == 0, running.text()
 
     kept = running.snapshots().manifests()
