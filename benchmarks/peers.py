@@ -91,7 +91,7 @@ def compared(
             name=f"{title}: ridge",
             value=rate,
             unit="events/s",
-            note=f"{100 * right.mean():.1f} % right; {params}, micro-batches of {micro_batch}",
+            note=f"{100 * right.mean():.1f} % right; {params}, micro-batches of 16, 32, … {micro_batch}",
         )
     ]
     with tempfile.TemporaryDirectory() as folder:

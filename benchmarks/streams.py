@@ -44,15 +44,20 @@ def load(name: str) -> tuple[NDArray[np.float32], ClassLabels]:
 
 
 def prequential(
-    features: NDArray[np.float32], labels: ClassLabels, params: dict[str, Any], micro_batch: int = 1, seed: int = 0
+    features: NDArray[np.float32], labels: ClassLabels, params: dict[str, Any], micro_batch: int = 1
 ) -> NDArray[np.bool_]:
-    """Whether each row (N,) was predicted rightly before it was learned."""
+    """Whether each row (N,) was predicted rightly before it was learned.
+
+    Micro-batches double from 16 rows up to `micro_batch`, so that a large one does not begin with a thousand guesses.
+    """
     count, width = features.shape
     spec = TensorSpec("features", "float32", (width,))
-    learner = Ridge(inputs={"features": spec}, params=params, seed=seed)
+    learner = Ridge(inputs={"features": spec}, params=params, seed=0)
     log = Batch({"features": features}, labels, np.ones(count), np.arange(count, dtype=np.float64))
-    right = []
-    for batch in log.micro_batches(micro_batch):
+    right, start, size = [], 0, min(16, micro_batch)
+    while start < count:
+        batch = log[start : start + size]
+        start, size = start + size, min(2 * size, micro_batch)
         predictor = learner.predictor()
         answer = predictor.predict(batch.inputs)["label"]
         assert isinstance(batch.labels, ClassLabels)

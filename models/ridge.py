@@ -29,7 +29,7 @@ from thalweg.models.ridge_params import Params
 from thalweg.models.ridge_predictor import CHUNK, RidgePredictor
 from thalweg.models.ridge_statistics import Rows, Statistics
 from thalweg.models.selection import Selected, select_classes, select_numbers
-from thalweg.models.standardise import Standardiser
+from thalweg.models.standardise import Standardiser, scaled
 from thalweg.proto.event import Array, Batch, ClassLabels, InputError, NumberLabels, Schema, TensorSpec
 
 Floats = NDArray[np.float64]
@@ -78,7 +78,7 @@ class Ridge:
             return
         for part in self._stretches(len(inputs)):
             some = Rows(
-                self._features(inputs[part]),
+                self._taken(inputs[part]),
                 targets[part],
                 None if weights is None else weights[part],
                 None if codes is None else codes[part],
@@ -103,8 +103,6 @@ class Ridge:
         if self._inverse.inverse is not None:
             self._grow_heads()
             self._heads[0] = self._inverse.add(rows.features, rows.targets, rows.weights, self._heads[0])
-        if self._standardiser is not None and rows.inputs is not None and self._standardiser.observe(rows.inputs):
-            self._must_refresh = True
 
     def _take(self, batch: Batch) -> Selected:
         """The events of a batch to learn from; registers new classes."""
@@ -131,11 +129,19 @@ class Ridge:
             for part in parts:
                 yield slice(start + part.start, start + part.stop)
 
+    def _taken(self, inputs: Array) -> Floats:
+        """(n, D) features of inputs (n, F), whose scale is taken up."""
+        if self._standardiser is None:
+            return self._features(inputs)
+        z, stepped = self._standardiser.take(inputs, self.params.clip)
+        self._must_refresh |= stepped
+        return self._map.features(z)
+
     def _features(self, inputs: Array) -> Floats:
         """(n, D) features of inputs (n, F) under the scale in use."""
-        if self._standardiser is not None:
-            return self._map.features(self._standardiser.scaled(inputs, self.params.clip))
-        return self._map.features(inputs.astype(np.float64, copy=False))
+        if self._standardiser is None:
+            return self._map.features(inputs.astype(np.float64, copy=False))
+        return self._map.features(scaled(inputs, self._standardiser.shift, self._standardiser.factor, self.params.clip))
 
     # Heads
 

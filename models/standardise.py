@@ -23,9 +23,7 @@ def scaled(rows: Array, shift: Floats, factor: Floats, clip: float) -> Floats:
     """(rows - shift) * factor within ± clip, (N, F) float64."""
     out: Floats = np.subtract(rows, shift)
     out *= factor
-    np.minimum(out, clip, out=out)
-    np.maximum(out, -clip, out=out)
-    return out
+    return np.clip(out, -clip, clip, out=out)
 
 
 class Standardiser:
@@ -40,47 +38,52 @@ class Standardiser:
         self._mean: Floats = np.zeros(width)  # (F,), exact
         self._m2: Floats = np.zeros(width)  # (F,), sum of squared deviations from the mean, exact
 
-    def scaled(self, rows: Array, clip: float) -> Floats:
-        """(n, F) float64, by the scale in use. The very first event is its own centre."""
-        if self.events == 0 and len(rows):
-            self.shift = rows[0].astype(np.float64)
-        return scaled(rows, self.shift, self.factor, clip)
-
     def stretches(self, events: int) -> Iterator[slice]:
-        """Consecutive parts of the next `events` events, each scaled by one scale: call `observe` before the next."""
+        """Consecutive parts of the next `events` events, each scaled by one scale: `take` one before the next."""
         start = 0
         while start < events:
             end = min(events, start + max(1, self.next_step - self.events))
             yield slice(start, end)
             start = end
 
-    def observe(self, rows: Array) -> bool:
-        """Take up (n, F) events, n at most up to the next step. True when the scale in use has changed.
+    def take(self, rows: Array, clip: float) -> tuple[Floats, bool]:
+        """Scale (n, F) events by the scale in use, then take them up, n at most up to the next step.
 
-        The step is taken with the events of the stretch: its last event is the first the new scale has seen.
+        One absurd number must not blow up the scale for good, and a real change of scale must be followed: numbers
+        beyond REACH deviations are taken up as being that far. The very first event is its own centre.
+
+        Returns:
+            The events, scaled and within ± clip, (n, F) float64, and whether the scale in use is another from now on.
         """
-        n = len(rows)
-        if self.events:  # one absurd number must not blow up the scale for good; a real change of scale is followed
-            reach = REACH / self.factor
-            rows = np.minimum(np.maximum(rows, self.shift - reach), self.shift + reach)
-        else:
-            rows = rows.astype(np.float64)
-        mean = rows.sum(axis=0) / n
-        away = rows - mean
+        if self.events == 0:
+            self.shift = rows[0].astype(np.float64)
+        z = scaled(rows, self.shift, self.factor, REACH)
+        n = len(z)
+        mean = np.ones(n) @ z / n
+        m2 = np.einsum("nf,nf->f", z, z) - n * mean * mean  # harmless: z is centred nearly, and small
+        self._merge(n, self.shift + mean / self.factor, np.maximum(m2, 0.0) / (self.factor * self.factor))
+        stepped = self.events >= self.next_step
+        if stepped:
+            self._step()
+        return np.clip(z, -clip, clip, out=z), stepped
+
+    def _merge(self, n: int, mean: Floats, m2: Floats) -> None:
         total = self.events + n
         delta = mean - self._mean
-        self._mean = self._mean + delta * (n / total)
-        self._m2 = self._m2 + np.einsum("nf,nf->f", away, away) + delta * delta * (self.events * n / total)
+        if self.events == 0:
+            self._mean, self._m2 = mean, m2
+        else:
+            self._mean = self._mean + delta * (n / total)
+            self._m2 = self._m2 + m2 + delta * delta * (self.events * n / total)
         self.events = total
-        if total < self.next_step:
-            return False
-        self.next_step = max(total + 1, total + total // 4)
+
+    def _step(self) -> None:
+        self.next_step = max(self.events + 1, self.events + self.events // 4)
         self.shift = self._mean
-        deviation = np.sqrt(self._m2 / total)
+        deviation = np.sqrt(self._m2 / self.events)
         size = np.abs(self._mean)
         flat = deviation <= 1e-9 * size  # constant so far, up to rounding
         self.factor = 1.0 / np.where(flat, np.where(size > 0, size, 1.0), deviation)
-        return True
 
     def tensors(self) -> Mapping[str, Array]:
         """For `state()`; the two counters travel apart."""

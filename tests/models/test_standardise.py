@@ -20,9 +20,7 @@ def scaled(log: Floats, cuts: list[int]) -> tuple[Floats, Standardiser]:
     for size in [*cuts, len(log)]:
         some = log[start : start + size]
         start += size
-        for part in standardiser.stretches(len(some)):
-            parts.append(standardiser.scaled(some[part], 6.0))
-            standardiser.observe(some[part])
+        parts += [standardiser.take(some[part], 6.0)[0] for part in standardiser.stretches(len(some))]
     return np.concatenate(parts), standardiser
 
 
@@ -86,7 +84,7 @@ def test_restored_moments_go_on_as_if_never_stopped() -> None:
 
     again.restore(half.tensors(), half.events, half.next_step)
     for part in again.stretches(123):
-        again.observe(log[77:][part])
+        again.take(log[77:][part], 6.0)
 
     for name, array in again.tensors().items():
         np.testing.assert_array_equal(array, whole.tensors()[name])
