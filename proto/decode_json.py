@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -137,6 +138,12 @@ def _column(values: Sequence[Any], spec: TensorSpec) -> Array:
         for row, value in enumerate(values):
             column[row] = _encoded(value)
         return column
+    if spec.dtype == "float32" and len(spec.shape) == 1:
+        pack = struct.Struct(f"<{spec.shape[0]}f").pack  # less than half the time of np.array
+        try:
+            return np.frombuffer(b"".join([pack(*row) for row in values]), "<f4").reshape(len(values), *spec.shape)
+        except OverflowError:
+            pass  # one is too large: let it become infinite, to be found and named
     with np.errstate(over="ignore"):  # a number too large for float32 becomes infinite, and is found as such
         return np.array(values, dtype=spec.dtype).reshape(len(values), *spec.shape)
 

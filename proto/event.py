@@ -6,7 +6,7 @@ downstream (learners, metrics, servers) reads these columns.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple, TypeAlias
 
@@ -180,12 +180,7 @@ class Batch:
 
     def micro_batches(self, size: int) -> Iterator[Batch]:
         """Consecutive parts of at most `size` events; a function of the batch and `size` alone."""
-        if len(self) <= size:
-            if len(self):
-                yield self
-            return
-        for start in range(0, len(self), size):
-            yield self[start : start + size]
+        return cut([self], size)
 
     def unlabelled(self) -> Batch:
         """The same events without their labels."""
@@ -210,6 +205,27 @@ def join(batches: Sequence[Batch]) -> Batch:
         _join_column([b.ids for b in batches], batches),
         _join_column([b.keys for b in batches], batches),
     )
+
+
+def cut(batches: Iterable[Batch], size: int) -> Iterator[Batch]:
+    """The events of all batches in order, in micro-batches of `size` (the last may be smaller).
+
+    A function of the events and `size` alone, wherever the batches end; what lies within one batch is not copied.
+    """
+    waiting: list[Batch] = []
+    count = 0
+    for batch in batches:
+        start = 0
+        while start < len(batch):
+            part = batch[start : start + size - count] if start or len(batch) > size - count else batch
+            waiting.append(part)
+            start += len(part)
+            count += len(part)
+            if count == size:
+                yield join(waiting)
+                waiting, count = [], 0
+    if waiting:
+        yield join(waiting)
 
 
 def _join_column(columns: Sequence[Sequence[str | None] | None], batches: Sequence[Batch]) -> list[str | None] | None:

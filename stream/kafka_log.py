@@ -24,13 +24,14 @@ log = structlog.get_logger(__name__)
 
 _LOOK_FOR_PARTITIONS_SECONDS = 2.0  # … of topics that have none yet; else ten times as rarely
 _APPEND_SECONDS = 30.0
+_FIRST_POLL_BYTES = 64 << 10  # what a record is taken for before one was seen
 _CONSUMER = {
     "enable_auto_commit": False,
     "auto_offset_reset": "none",  # we say where to begin, and hear of it when records are gone
     "isolation_level": "read_committed",
     "check_crcs": True,
     "allow_auto_create_topics": False,
-    "max_partition_fetch_bytes": 16 << 20,
+    "max_partition_fetch_bytes": 4 << 20,  # about a block: larger ones only wait longer; a larger record still comes
     "fetch_max_bytes": 64 << 20,
     "fetch_max_wait_ms": 100,
     "reconnect_backoff_max_ms": 1000,
@@ -156,6 +157,7 @@ class _KafkaReader:
         self._look_after = 0.0
         self._found_any = False
         self._idle = True
+        self._record_bytes = float(_FIRST_POLL_BYTES)  # of late: Kafka's poll counts records, we bound bytes
         self._lag: dict[Partition, int] = {}
         self._warned = False
         self._attempt(self._look_for_partitions)
@@ -171,20 +173,21 @@ class _KafkaReader:
     def poll(self, timeout_seconds: float, max_records: int = 500, max_bytes: int = 8 << 20) -> list[Records]:
         deadline = time.monotonic() + timeout_seconds
         while True:
-            found: list[Records] = self._attempt(lambda: self._poll(deadline, max_records)) or []
+            found: list[Records] = self._attempt(lambda: self._poll(deadline, max_records, max_bytes)) or []
             self._idle = not found
             left = deadline - time.monotonic()
             if found or left <= 0:
                 return found
             time.sleep(min(left, 0.05) if not self._next else 0)
 
-    def _poll(self, deadline: float, max_records: int) -> list[Records]:
+    def _poll(self, deadline: float, max_records: int, max_bytes: int) -> list[Records]:
         if time.monotonic() >= self._look_after:
             self._look_for_partitions()
         if not self._next:
             return []
         try:
-            polled = self._consumer.poll(max(0, int((deadline - time.monotonic()) * 1000)), max_records)
+            most = max(1, min(max_records, int(max_bytes / self._record_bytes)))
+            polled = self._consumer.poll(max(0, int((deadline - time.monotonic()) * 1000)), most)
         except OffsetOutOfRangeError:
             self._jump_gaps()
             return []
@@ -203,6 +206,9 @@ class _KafkaReader:
                     [record.headers or () for record in records],
                 )
             )
+        count = sum(map(len, runs))
+        if count:
+            self._record_bytes = max(64.0, sum(run.size_bytes for run in runs) / count)
         return runs
 
     def position(self) -> Position:

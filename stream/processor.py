@@ -18,7 +18,7 @@ from thalweg.memory.state import DamagedFile, State
 from thalweg.memory.store import StoreError
 from thalweg.models.learner import Learner
 from thalweg.proto.decode import Decoded, Decoder
-from thalweg.proto.event import Partition, Position, join
+from thalweg.proto.event import Batch, Partition, Position, cut
 from thalweg.stream.blocks import Block, HistoryLost, Replay, gather
 from thalweg.stream.dedup import RecentIds
 from thalweg.stream.journal import BlockEntry, Entry, Journal, JournalError, MemoryJournal, RollbackEntry
@@ -275,17 +275,13 @@ class Processor:
         """Learn a block: a function of the state, the block and the entry alone."""
         decoded = [self._decoder.decode(run) for run in block.records]
         self._set_aside(block, decoded, observer, sent)
-        batch = join([part.batch for part in decoded])
-        if batch.ids is not None:
-            fresh = self._recent_ids.fresh(batch.ids)
-            if fresh is not None:
-                observer.duplicated(int(len(batch) - fresh.sum()))
-                batch = batch.take(fresh)
-        if len(batch):
-            observer.consumed(len(batch))
-            self._event_time = max(self._event_time, float(batch.times.max()))
-            self._publishing.taken(float(batch.times.min()))
-        for micro_batch in batch.micro_batches(entry.batch_events):
+        batches = [self._fresh(part.batch, observer) for part in decoded if len(part.batch)]
+        events = sum(map(len, batches))
+        if events:
+            observer.consumed(events)
+            self._event_time = max(self._event_time, *(float(batch.times.max()) for batch in batches if len(batch)))
+            self._publishing.taken(min(float(batch.times.min()) for batch in batches if len(batch)))
+        for micro_batch in cut(batches, entry.batch_events):
             predictor = self._learner.predictor()
             outputs = predictor.predict(micro_batch.inputs)
             if self._evaluator is not None:
@@ -297,7 +293,15 @@ class Processor:
             self._learned += int(np.count_nonzero(micro_batch.labels.present)) if micro_batch.labels is not None else 0
         self._version = entry.version
         self._end.update(block.end)
-        self._unsaved_events += len(batch)
+        self._unsaved_events += events
+
+    def _fresh(self, batch: Batch, observer: Observer) -> Batch:
+        """The events that were not seen before."""
+        fresh = None if batch.ids is None else self._recent_ids.fresh(batch.ids)
+        if fresh is None:
+            return batch
+        observer.duplicated(int(len(batch) - np.count_nonzero(fresh)))
+        return batch.take(fresh)
 
     def _set_aside(self, block: Block, decoded: list[Decoded], observer: Observer, sent: Position) -> None:
         """Keep what cannot be used; first of all, so that nothing is in the state should this have to be repeated."""

@@ -25,7 +25,7 @@ class ProcessorSettings:
     """Learn in micro-batches of at most this many events."""
     batch_seconds: float = 0.05
     """How long an event waits for company before it is learned."""
-    block_bytes: int = 2 << 20
+    block_bytes: int = 4 << 20
     """About how much is taken from the log at once."""
     snapshot_events: int = 10_000
     """Save a snapshot after this many events …"""

@@ -172,7 +172,6 @@ class _SqliteReader:
         for topic in topics:
             found = _bounds(connection, topic)
             self._starts[topic] = 0 if found is None else found[1] if start == "earliest" else found[2]
-        self._row_bytes = dict.fromkeys(topics, 1024.0)  # of late: how many rows make a poll's bytes
         self._gaps: list[Gap] = []
         self._closed = False
         self.seek(after)
@@ -200,11 +199,17 @@ class _SqliteReader:
         if self._next[topic] < earliest:
             self._gaps.append(Gap(Partition(topic, 0), self._next[topic], earliest - 1))
             self._next[topic] = earliest
-        limit = max(1, min(max_records, int(max_bytes / self._row_bytes[topic])))
-        rows = self._connection.execute(
+        found_rows = self._connection.execute(
             f"SELECT offset, time, key, value, headers FROM t{number} WHERE offset >= ? ORDER BY offset LIMIT ?",
-            (self._next[topic], limit),
-        ).fetchall()
+            (self._next[topic], max_records),
+        )
+        rows, size = [], 0
+        for row in found_rows:  # read one by one: what is past the bytes is never loaded
+            rows.append(row)
+            size += len(row[3] or b"")
+            if size >= max_bytes:
+                found_rows.close()
+                break
         if not rows:
             return None
         offsets, times, keys, values, packed = zip(*rows)
@@ -212,7 +217,6 @@ class _SqliteReader:
             [_unpack(one) if one else () for one in packed] if any(packed) else [()] * len(rows)
         )
         records = Records(Partition(topic, 0), offsets, times, keys, values, headers)
-        self._row_bytes[topic] = max(64.0, records.size_bytes / len(records))
         self._next[topic] = offsets[-1] + 1
         return records
 

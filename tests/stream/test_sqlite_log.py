@@ -127,3 +127,13 @@ def test_a_log_that_cannot_be_written_says_so(tmp_path: Path, log: SqliteLog) ->
         log.append("t", [Message(bytes(100_000))])
 
     assert log.bounds("t") == {}
+
+
+def test_a_poll_stops_at_the_bytes_it_was_told_however_large_the_records_are(log: SqliteLog) -> None:
+    log.append("t", [Message(bytes(100))] * 10 + [Message(bytes(50_000))] * 10)
+    reader = log.reader(["t"], {})
+
+    polls = [len(offsets(reader.poll(0, 500, 60_000))) for _ in range(6)]
+
+    assert polls == [12, 2, 2, 2, 2, 0]
+    reader.close()

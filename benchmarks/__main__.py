@@ -1,0 +1,42 @@
+"""All benchmarks, one after the other: `make bench`, or `python -m benchmarks [--quick] [NAME …]`."""
+
+from __future__ import annotations
+
+import os
+
+for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(variable, "1")
+
+import importlib  # noqa: E402 - the environment comes first
+import logging  # noqa: E402
+import sys  # noqa: E402
+
+import structlog  # noqa: E402
+
+from benchmarks.report import Result, show  # noqa: E402
+
+NAMES = ("ingest", "ridge_cost", "streams", "peers", "memory", "latency")
+
+
+def main(arguments: list[str]) -> int:
+    """Run those named, or all; the exit code says whether one could not run, not whether a target was missed."""
+    quick = "--quick" in arguments
+    names = [name for name in arguments if not name.startswith("-")] or list(NAMES)
+    unknown = [name for name in names if name not in NAMES]
+    if unknown:
+        print(f"no benchmark is called {unknown[0]!r}; known: {', '.join(NAMES)}", file=sys.stderr)
+        return 2
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
+    results: list[Result] = []
+    for name in names:
+        found = importlib.import_module(f"benchmarks.{name}").run(quick=quick)
+        show(name, found)
+        results += found
+    met = sum(result.met is True for result in results)
+    missed = [result.name for result in results if result.met is False]
+    print(f"{met} targets met, {len(missed)} missed" + "".join(f"\n  missed: {name}" for name in missed))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
