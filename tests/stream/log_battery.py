@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import pytest
 
@@ -37,6 +38,20 @@ class LogBattery:
     @pytest.fixture
     def topic(self) -> str:
         return f"t-{uuid.uuid4().hex[:12]}"
+
+    @pytest.fixture(autouse=True)
+    def _readers_are_closed(self, log: Log, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+        opened: list[Reader] = []
+        plain = log.reader
+
+        def reader(*arguments: Any, **more: Any) -> Reader:
+            opened.append(plain(*arguments, **more))
+            return opened[-1]
+
+        monkeypatch.setattr(log, "reader", reader)
+        yield
+        for one in opened:
+            one.close()
 
     def test_records_come_back_in_order_byte_for_byte(self, log: Log, topic: str) -> None:
         messages = [

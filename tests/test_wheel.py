@@ -1,0 +1,31 @@
+"""The wheel has every file of the packages, and nothing else."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = ("proto", "memory", "models", "stream", "ops")
+
+
+def test_the_wheel_has_the_files_of_the_tree(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path), str(ROOT)],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+    names = zipfile.ZipFile(next(tmp_path.glob("*.whl"))).namelist()
+
+    wanted = {
+        f"thalweg/{path.relative_to(ROOT)}"
+        for package in PACKAGES
+        for path in (ROOT / package).glob("*")
+        if path.suffix in (".py", ".pyi", ".proto") or path.name == "py.typed"
+    }
+    found = {name for name in names if not name.startswith("thalweg-")}
+    assert {name for name in found if not name.endswith(".pyi")} == {n for n in wanted if not n.endswith(".pyi")}
