@@ -13,6 +13,7 @@ import os
 import platform
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,7 @@ SERVER_METRICS: Mapping[str, tuple[type, str, tuple[str, ...], tuple[float, ...]
     "thalweg_inference_requests_total": (Counter, "Predictions asked for, by gRPC status", ("code",), ()),
     "thalweg_inference_duration_seconds": (Histogram, "Answering one request", (), _SERVE_BUCKETS),
     "thalweg_inference_batch_size": (Histogram, "Rows per request", (), _ROWS_BUCKETS),
+    "thalweg_inference_queue_seconds": (Histogram, "Waiting of a request for its turn", (), _SERVE_BUCKETS),
 }
 COLLECTED: Mapping[str, tuple[str, str]] = {
     "thalweg_state_version": ("gauge", "Version that answers now"),
@@ -87,6 +89,7 @@ COLLECTED: Mapping[str, tuple[str, str]] = {
 }
 
 _REFRESH_SECONDS = 1.0
+_COUNT_AT = 2000  # answers that wait to be counted; a scrape counts them too
 
 
 def _make(table: Mapping[str, Any], registry: CollectorRegistry) -> dict[str, Any]:
@@ -278,6 +281,8 @@ class ServerMetrics:
         self._models: Models | None = None
         self._known: set[str] = set()
         self._bound: dict[tuple[str, str], tuple[Any, ...]] = {}
+        self._answered: deque[tuple[str, str, float, int, float]] = deque()
+        self._counting = threading.Lock()
         self.registry.register(self)
 
     def serves(self, models: Models) -> None:
@@ -285,17 +290,25 @@ class ServerMetrics:
         self._models = models
         self._known = {model.name for model in models.all()}
 
-    def answered(self, model: str, code: str, seconds: float, rows: int) -> None:
-        bound = self._bound.get((model, code))
-        if bound is None:
-            bound = self._bind(model, code)
-        requests, duration, size, handled, started, handling = bound
-        requests.inc()
-        duration.observe(seconds)
-        size.observe(rows)
-        handled.inc()
-        started.inc()
-        handling.observe(seconds)
+    def answered(self, model: str, code: str, seconds: float, rows: int, queue_seconds: float = 0.0) -> None:
+        self._answered.append((model, code, seconds, rows, queue_seconds))  # on the way of a request: counted when there is time
+        if len(self._answered) >= _COUNT_AT:
+            self._count()
+
+    def _count(self) -> None:
+        """Take what was answered into the counters."""
+        with self._counting:
+            while self._answered:
+                model, code, seconds, rows, queue_seconds = self._answered.popleft()
+                bound = self._bound.get((model, code)) or self._bind(model, code)
+                requests, duration, size, queue, handled, started, handling = bound
+                requests.inc()
+                duration.observe(seconds)
+                size.observe(rows)
+                queue.observe(queue_seconds)
+                handled.inc()
+                started.inc()
+                handling.observe(seconds)
 
     def called(self, method: str, code: str, seconds: float) -> None:
         _, service, name = method.split("/", 2)
@@ -310,6 +323,7 @@ class ServerMetrics:
             self._metrics["thalweg_inference_requests_total"].labels(name, code),
             self._metrics["thalweg_inference_duration_seconds"].labels(name),
             self._metrics["thalweg_inference_batch_size"].labels(name),
+            self._metrics["thalweg_inference_queue_seconds"].labels(name),
             self._grpc["handled"].labels(*method, code),
             self._grpc["started"].labels(*method),
             self._grpc["seconds"].labels(*method),
@@ -320,6 +334,7 @@ class ServerMetrics:
 
     def render(self) -> tuple[bytes, str]:
         """The whole page and its content type."""
+        self._count()
         pages = [bytes(generate_latest(self.registry))]
         if self._live is not None:
             for path in sorted(self._live.glob("metrics-*.prom")):

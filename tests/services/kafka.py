@@ -31,7 +31,7 @@ group.initial.rebalance.delay.ms=0
 message.max.bytes=67108864
 replica.fetch.max.bytes=67108864
 socket.request.max.bytes=134217728
-log.retention.check.interval.ms=1000
+log.retention.ms=-1
 """
 
 LOGGING = """<?xml version="1.0" encoding="UTF-8"?>
