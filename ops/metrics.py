@@ -291,7 +291,8 @@ class ServerMetrics:
         self._known = {model.name for model in models.all()}
 
     def answered(self, model: str, code: str, seconds: float, rows: int, queue_seconds: float = 0.0) -> None:
-        self._answered.append((model, code, seconds, rows, queue_seconds))  # on the way of a request: counted when there is time
+        # on the way of a request: counted when there is time
+        self._answered.append((model, code, seconds, rows, queue_seconds))
         if len(self._answered) >= _COUNT_AT:
             self._count()
 
