@@ -25,7 +25,8 @@ def _fields(node: ast.ClassDef) -> list[tuple[str, str, str]]:
     found = []
     for field, following in zip(node.body, node.body[1:]):
         if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name):
-            text = following.value.value if isinstance(following, ast.Expr) else ""
+            said = following.value if isinstance(following, ast.Expr) else None
+            text = said.value if isinstance(said, ast.Constant) else ""
             default = "required" if field.value is None else f"`{_default(field.value)}`"
             found.append((field.target.id, default, " ".join(str(text).split())))
     return found
