@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import mmap
 import os
+import stat
 import struct
 import threading
 import time
@@ -31,6 +32,7 @@ log = structlog.get_logger(__name__)
 _SLOT = struct.Struct("<QQqqdddq")  # number, file, version, learned events, event time, published, as of, pid
 _SLOT_BYTES = 128
 _ANNOUNCEMENT = "announcement"
+_LOOKS_AT_FOLDER = 250  # every so many looks: is it still the same folder?
 _KEEP_FILES = 3  # a server that just read the announcement must still find the file
 
 
@@ -92,25 +94,34 @@ class _Slot:
 
 
 def live_folder(state_dir: Path) -> Path:
-    """The folder of published versions below `state_dir`, on memory where the machine offers it; made if need be.
+    """The folder of published versions below `state_dir`; made if need be.
+
+    A link to a private folder on memory where the machine offers one, else a plain folder. A plain folder that is
+    there already is taken as it is: so processes that do not share `/dev/shm` can share this one.
 
     Raises:
-        OSError: It cannot be made.
+        OSError: It cannot be made, or the one on memory is another user's.
     """
     place = state_dir / "live"
     shared = Path("/dev/shm")
-    if not place.exists():
-        state_dir.mkdir(parents=True, exist_ok=True)
-        if shared.is_dir() and os.access(shared, os.W_OK):
-            name = hashlib.sha256(str(state_dir.resolve()).encode()).hexdigest()[:16]
-            target = shared / f"thalweg-{os.getuid()}-{name}"
-            target.mkdir(mode=0o700, exist_ok=True)
-            if target.stat().st_uid != os.getuid():
-                raise PermissionError(f"{target}: belongs to another user")
-            place.unlink(missing_ok=True)  # a link whose target went with the last boot
-            place.symlink_to(target)
-        else:
-            place.mkdir(exist_ok=True)
+    if place.is_dir() and not place.is_symlink():
+        return place
+    state_dir.mkdir(parents=True, exist_ok=True)
+    if not (shared.is_dir() and os.access(shared, os.W_OK)):
+        place.unlink(missing_ok=True)
+        place.mkdir(exist_ok=True)
+        return place
+    name = hashlib.sha256(str(state_dir.resolve()).encode()).hexdigest()[:16]
+    target = shared / f"thalweg-{os.getuid()}-{name}"
+    target.mkdir(mode=0o700, exist_ok=True)
+    found = target.lstat()  # anybody may put something there before us, a link to a folder of ours, say
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
+        raise PermissionError(f"{target}: expected a folder of our own, found somebody else's; remove it")
+    target.chmod(0o700)
+    if not place.is_symlink() or place.readlink() != target:  # new, or copied along with another service's state
+        beside = place.with_name(f".live.{os.getpid()}.{threading.get_ident()}")
+        beside.symlink_to(target)
+        beside.replace(place)  # at once: a process that starts beside us never finds nothing there
     return place
 
 
@@ -127,7 +138,7 @@ class Publisher:
         self._clock = clock
         folder.mkdir(parents=True, exist_ok=True)
         self._map = _open_announcement(folder / _ANNOUNCEMENT)
-        newest = _newest(self._map)
+        newest = _newest(self._map[:])
         self._number = newest.number if newest else 0
         self._file = newest.file if newest else 0
         self._facts = newest.facts if newest else None
@@ -192,8 +203,10 @@ class Published:
         self._build = build
         self._look_seconds = look_seconds
         self._map: mmap.mmap | None = None
-        self._seen = 0
+        self._inode = 0
+        self._looked = b""
         self._file = -1
+        self._news = threading.Condition()
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -208,39 +221,79 @@ class Published:
         self._stopping.set()
         if self._thread is not None:
             self._thread.join()
-        if self._map is not None:
-            self._map.close()
-            self._map = None
+        self._let_go()
+
+    def wait_for(self, version: int, timeout_seconds: float) -> Served | None:
+        """What is current once it is this version or a later one, or when the time is over."""
+
+        def come() -> bool:
+            served = self.current
+            return served is not None and served.facts.version >= version
+
+        with self._news:
+            self._news.wait_for(come, timeout_seconds)
+        return self.current
 
     def look(self) -> bool:
         """Take up what is announced; whether it was news. Called by the thread, or by hand without one."""
-        if self._map is None:
-            path = self._folder / _ANNOUNCEMENT
-            if not path.exists():
-                return False
-            self._map = _open_announcement(path)
-        slot = _newest(self._map)
-        if slot is None or slot.number == self._seen:
+        announced = self._announced()
+        if announced is None or announced == self._looked:
             return False
+        slot = _newest(announced)
+        if slot is None:
+            return False
+        before = self.current
         try:
-            if slot.file != self._file or self.current is None:
+            if slot.file != self._file or before is None:
                 predictor = self._build(read_state(self._folder / _name(slot.file)))
-                self._file = slot.file
             else:
-                predictor = self.current.predictor
+                predictor = before.predictor
         except FileNotFoundError:
             return False  # a newer version has taken its place, or the folder is new: look again
-        except (DamagedFile, ValueError, KeyError) as error:
-            log.error("published version cannot be used: going on with the one before", problem=str(error))
-            self._seen = slot.number
+        except Exception as error:  # whatever is wrong with it, the version before goes on answering
+            self._looked = announced
+            if isinstance(error, DamagedFile):
+                log.error("published version is damaged: going on with the one before", problem=str(error))
+            else:
+                log.exception("published version cannot be used: going on with the one before", file=slot.file)
             return False
-        self._seen = slot.number
-        self.current = Served(predictor, slot.facts)
+        self._looked, self._file = announced, slot.file
+        with self._news:
+            self.current = Served(predictor, slot.facts)
+            self._news.notify_all()
         return True
 
     def _watch(self) -> None:
+        looks = 0
         while not self._stopping.wait(self._look_seconds):
+            looks += 1
+            if looks % _LOOKS_AT_FOLDER == 0 and self._map is not None and self._replaced():
+                log.warning("the folder of published versions was made anew", folder=str(self._folder))
+                self._let_go()
             self.look()
+
+    def _announced(self) -> bytes | None:
+        """Both slots as they are now."""
+        if self._map is None:
+            path = self._folder / _ANNOUNCEMENT
+            if not path.exists():
+                return None
+            self._map = _open_announcement(path)
+            self._inode = path.stat().st_ino
+        return self._map[:]
+
+    def _replaced(self) -> bool:
+        """Whether there is another announcement than the one that is mapped: somebody emptied the memory's folder."""
+        try:
+            return (self._folder / _ANNOUNCEMENT).stat().st_ino != self._inode
+        except OSError:
+            return False  # nothing new there yet
+
+    def _let_go(self) -> None:
+        if self._map is not None:
+            self._map.close()
+            self._map = None
+            self._looked, self._file = b"", -1
 
 
 def _name(file: int) -> str:
@@ -257,7 +310,7 @@ def _open_announcement(path: Path) -> mmap.mmap:
         os.close(handle)
 
 
-def _newest(mapped: mmap.mmap) -> _Slot | None:
-    slots = [_Slot.unpack(mapped[at : at + _SLOT_BYTES]) for at in (0, _SLOT_BYTES)]
+def _newest(announced: bytes) -> _Slot | None:
+    slots = [_Slot.unpack(announced[at : at + _SLOT_BYTES]) for at in (0, _SLOT_BYTES)]
     whole = [slot for slot in slots if slot is not None]
     return max(whole, key=lambda slot: slot.number) if whole else None

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import NoReturn
+
 import grpc
+import structlog
 
 from thalweg.memory.snapshots import UnknownVersion
 from thalweg.memory.state import DamagedFile
@@ -10,6 +13,10 @@ from thalweg.memory.store import StoreError
 from thalweg.proto.event import InputError
 from thalweg.proto.rejected import Refused
 from thalweg.stream.log import LogError
+
+log = structlog.get_logger(__name__)
+
+_LONGEST_TEXT = 1000  # more would not fit into what clients accept as a status
 
 
 class UnknownModel(LookupError):
@@ -22,6 +29,10 @@ class NotReady(Exception):
 
 class QueueFull(Exception):
     """As many requests as may be are being answered; come back in a moment."""
+
+
+class TooLarge(Exception):
+    """A request of more bytes than are taken; the message names the limit."""
 
 
 class TooLate(Exception):
@@ -45,6 +56,7 @@ _TABLE: tuple[tuple[type[Exception], grpc.StatusCode, int], ...] = (
     (LogError, grpc.StatusCode.UNAVAILABLE, 503),
     (StoreError, grpc.StatusCode.UNAVAILABLE, 503),
     (QueueFull, grpc.StatusCode.RESOURCE_EXHAUSTED, 429),
+    (TooLarge, grpc.StatusCode.RESOURCE_EXHAUSTED, 413),
     (TooLate, grpc.StatusCode.DEADLINE_EXCEEDED, 504),
     (NotOffered, grpc.StatusCode.UNIMPLEMENTED, 501),
     (Impossible, grpc.StatusCode.FAILED_PRECONDITION, 409),
@@ -65,6 +77,21 @@ def status_of(error: Exception) -> tuple[grpc.StatusCode, int]:
         if isinstance(error, kind):
             return code, http
     return grpc.StatusCode.INTERNAL, 500
+
+
+def text_of(error: Exception) -> str:
+    """What a caller is told; of a bug of ours only that there is one, its story goes to our log."""
+    if isinstance(error, EXPECTED):
+        text = str(error)
+        return text if len(text) <= _LONGEST_TEXT else text[:_LONGEST_TEXT] + " …"
+    log.exception("a request could not be answered", exc_info=error)
+    return "internal error; the server's log says more"
+
+
+def refuse(context: grpc.ServicerContext, error: Exception) -> NoReturn:
+    """End a call with the status and the text of an error."""
+    context.abort(status_of(error)[0], text_of(error))
+    raise error  # abort has raised; this line is for the reader
 
 
 def raise_answer(result: object) -> None:

@@ -5,30 +5,38 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import grpc
-import numpy as np
 
-from thalweg.models.learner import Predictor
-from thalweg.models.published import Served
-from thalweg.ops.errors import EXPECTED, NotOffered, NotReady, TooLate, status_of
-from thalweg.ops.serving import Models, ServedModel, ServingObserver
+from thalweg.ops.errors import EXPECTED, NotOffered, TooLate, refuse, status_of, text_of
+from thalweg.ops.response_forms import Forms
+from thalweg.ops.serving import CURRENT, Freshness, Models, ServedModel, ServingObserver
 from thalweg.proto import inference_pb2 as pb
 from thalweg.proto import inference_pb2_grpc
-from thalweg.proto.event import Array, InputError, TensorSpec
-from thalweg.proto.tensors import datatype, read_tensors, to_raw, to_typed
+from thalweg.proto.event import InputError, TensorSpec
+from thalweg.proto.tensors import datatype, read_tensors
 
 _EXTENSIONS = ("model_repository", "thalweg.v1.LearningService")
 
 
 class InferenceService(inference_pb2_grpc.GRPCInferenceServiceServicer):
-    """Answers from the version that is published at that moment."""
+    """Answers from the version that is published at that moment.
 
-    def __init__(self, models: Models, observer: ServingObserver) -> None:
+    Args:
+        models: What is served.
+        observer: Told of every prediction.
+        queue_seconds: How long the call on this thread waited for it.
+    """
+
+    def __init__(
+        self, models: Models, observer: ServingObserver, queue_seconds: Callable[[], float] = lambda: 0.0
+    ) -> None:
         self._models = models
         self._observer = observer
+        self._queue_seconds = queue_seconds
+        self._forms = {model.name: Forms(model.name) for model in models.all()}
 
     def ModelInfer(  # noqa: N802 - the protocol's name
         self, request: pb.ModelInferRequest, context: grpc.ServicerContext
@@ -40,15 +48,14 @@ class InferenceService(inference_pb2_grpc.GRPCInferenceServiceServicer):
             if remaining is not None and remaining <= 0:
                 raise TooLate("the deadline has passed")
             response, rows = self._infer(request, remaining)
-        except EXPECTED as error:
-            status, _ = status_of(error)
-            code = status.name
-            context.abort(status, str(error))
-            raise  # abort has raised; this line is for the reader
+        except Exception as error:
+            code = status_of(error)[0].name
+            refuse(context, error)
         else:
             return response
         finally:
-            self._observer.answered(request.model_name, code, time.perf_counter() - started, rows)
+            seconds = time.perf_counter() - started
+            self._observer.answered(request.model_name, code, seconds, rows, self._queue_seconds())
 
     def ModelStreamInfer(  # noqa: N802
         self, request_iterator: Iterator[pb.ModelInferRequest], context: grpc.ServicerContext
@@ -59,42 +66,24 @@ class InferenceService(inference_pb2_grpc.GRPCInferenceServiceServicer):
             try:
                 response, rows = self._infer(request, context.time_remaining())
                 answer = pb.ModelStreamInferResponse(infer_response=response)
-            except EXPECTED as error:
+            except Exception as error:
                 code = status_of(error)[0].name
-                answer = pb.ModelStreamInferResponse(error_message=str(error))
+                answer = pb.ModelStreamInferResponse(error_message=text_of(error))
                 answer.infer_response.id = request.id
             self._observer.answered(request.model_name, code, time.perf_counter() - started, rows)
             yield answer
 
     def _infer(self, request: pb.ModelInferRequest, remaining: float | None) -> tuple[pb.ModelInferResponse, int]:
-        model = self._models.find(request.model_name)
-        if self._models.draining:
-            raise NotReady("the server is draining")
-        served = _version(model, request, remaining) if request.parameters or request.model_version else model.current()
+        model = self._models.asked(request.model_name)
+        plain = not request.parameters and not request.model_version
+        served = model.current() if plain else model.version(_freshness(request), remaining)
         raw = request.raw_input_contents
         outputs = model.predict(served, read_tensors(request.inputs, raw))
-        response = pb.ModelInferResponse(
-            model_name=request.model_name, model_version=str(served.facts.version), id=request.id
-        )
-        specs = served.predictor.outputs
-        wanted = [output.name for output in request.outputs] if request.outputs else specs
-        rows = 0
-        for name in wanted:
-            if name not in specs:
-                raise InputError(f"output {name!r}: no such output; known: {', '.join(map(repr, specs))}")
-            array = outputs[name]
-            rows = len(array)
-            spec = specs[name]
-            if spec.dtype == "bytes":
-                array = class_names(array, served.predictor)
-            tensor = response.outputs.add(name=name, datatype=datatype(spec.dtype), shape=array.shape)
-            response.raw_output_contents.append(to_raw(array))
-            if not raw:  # beside the raw ones: tritonclient reads those alone, who sends typed contents reads these
-                to_typed(array, tensor.contents)
-        parameters = response.parameters
-        parameters["state_version"].int64_param = served.facts.version
-        parameters["learned_events"].int64_param = served.facts.learned_events
-        parameters["staleness_seconds"].double_param = model.staleness_seconds(served)
+        wanted = tuple(output.name for output in request.outputs) if request.outputs else ()
+        response, rows = self._forms[model.name].fill(served, outputs, wanted, typed=not raw)
+        response.parameters["staleness_seconds"].double_param = model.staleness_seconds(served)
+        if request.id:
+            response.id = request.id
         return response, rows
 
     def ServerLive(self, request: pb.ServerLiveRequest, context: grpc.ServicerContext) -> pb.ServerLiveResponse:  # noqa: N802
@@ -144,23 +133,21 @@ class InferenceService(inference_pb2_grpc.GRPCInferenceServiceServicer):
         try:
             return self._models.find(name)
         except EXPECTED as error:
-            context.abort(status_of(error)[0], str(error))
-            raise
+            refuse(context, error)
 
 
-def _version(model: ServedModel, request: pb.ModelInferRequest, remaining: float | None) -> Served:
-    """The version that a request's parameters ask for."""
+def _freshness(request: pb.ModelInferRequest) -> Freshness:
+    """The version that a request asks for."""
     parameters: Mapping[str, pb.InferParameter] = request.parameters
     if "event_id" in parameters:
         raise NotOffered("parameter 'event_id': inputs are not remembered until their label comes, in this version")
     if request.model_version:
-        return model.as_of(_whole(request.model_version, "model_version"))
+        return Freshness(as_of=_whole(request.model_version, "model_version"))
     if "as_of_version" in parameters:
-        return model.as_of(_number(parameters["as_of_version"], "as_of_version"))
+        return Freshness(as_of=_number(parameters["as_of_version"], "as_of_version"))
     if "min_state_version" in parameters:
-        wanted = _number(parameters["min_state_version"], "min_state_version")
-        return model.at_least(wanted, remaining if remaining is not None else 1.0)
-    return model.current()
+        return Freshness(at_least=_number(parameters["min_state_version"], "min_state_version"))
+    return CURRENT
 
 
 def _number(parameter: pb.InferParameter, name: str) -> int:
@@ -200,13 +187,6 @@ def describe(model: ServedModel) -> Description:
     if "scores" in predictor.outputs:
         properties["classes"] = json.dumps(predictor.classes, ensure_ascii=False)
     return Description(inputs, list(predictor.outputs.values()), [str(served.facts.version)], properties)
-
-
-def class_names(codes: Array, predictor: Predictor) -> Array:
-    """Codes to names as bytes; empty where nothing is known."""
-    names = np.empty(len(predictor.classes) + 1, dtype=object)
-    names[:] = [*(name.encode() for name in predictor.classes), b""]
-    return np.asarray(names[codes])
 
 
 def _tensor(spec: TensorSpec) -> pb.ModelMetadataResponse.TensorMetadata:

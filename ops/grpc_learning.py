@@ -6,13 +6,14 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any, NoReturn, TypeVar
 
 import grpc
 
 from thalweg.memory.snapshots import Manifest
 from thalweg.memory.store import Store
-from thalweg.ops.errors import EXPECTED, NotOffered, QueueFull, TooLate, raise_answer, status_of
+from thalweg.ops.errors import EXPECTED, NotOffered, TooLate, raise_answer, refuse, text_of
 from thalweg.ops.serving import Models, ServedModel
 from thalweg.proto import thalweg_pb2 as pb
 from thalweg.proto import thalweg_pb2_grpc
@@ -23,7 +24,7 @@ from thalweg.stream.log import Log, LogError, Message
 Answer = TypeVar("Answer")
 _HEADERS = (("content-type", CONTENT_TYPE_EVENT),)
 _APPEND_AT_ONCE = 500
-_MOST_WATCHERS = 32
+_SHORTEST_WATCH_SECONDS = 0.05
 
 
 class LearningService(thalweg_pb2_grpc.LearningServiceServicer):
@@ -43,29 +44,30 @@ class LearningService(thalweg_pb2_grpc.LearningServiceServicer):
         self._answer_seconds = answer_seconds
         self._clock = clock
         self._decoders = {model.name: ProtobufDecoder(model.schema) for model in models.all()}
-        self._watchers = threading.BoundedSemaphore(_MOST_WATCHERS)
 
     def Learn(self, request_iterator: Iterator[pb.Event], context: grpc.ServicerContext) -> Iterator[pb.Ack]:  # noqa: N802
         """Events that came while the log was busy are appended together."""
         waiting: queue.Queue[pb.Event | None] = queue.Queue(2 * _APPEND_AT_ONCE)  # full: the stream is held back
+        gone = threading.Event()
 
         def pull() -> None:
-            try:
+            with suppress(grpc.RpcError):  # the caller has gone
                 for event in request_iterator:
-                    waiting.put(event)
-            except grpc.RpcError:
-                pass  # the caller has gone
-            finally:
-                waiting.put(None)
+                    if not _put(waiting, event, gone):
+                        return
+            _put(waiting, None, gone)
 
         threading.Thread(target=pull, name="learn-stream", daemon=True).start()
-        ended = False
-        while not ended:
-            events = [waiting.get()]
-            while len(events) < _APPEND_AT_ONCE and not waiting.empty():
-                events.append(waiting.get_nowait())
-            ended = events[-1] is None
-            yield from self._append([event for event in events if event is not None])
+        try:
+            ended = False
+            while not ended:
+                events = [waiting.get()]
+                while len(events) < _APPEND_AT_ONCE and events[-1] is not None and not waiting.empty():
+                    events.append(waiting.get_nowait())
+                ended = events[-1] is None
+                yield from self._append([event for event in events if event is not None])
+        finally:
+            gone.set()
 
     def _append(self, events: list[pb.Event]) -> list[pb.Ack]:
         acks = [pb.Ack(id=event.id) for event in events]
@@ -75,7 +77,7 @@ class LearningService(thalweg_pb2_grpc.LearningServiceServicer):
                 model = self._models.find(event.model)
                 self._decoders[model.name].event(event, 0.0)
             except EXPECTED as error:
-                acks[place].error = str(error)
+                acks[place].error = text_of(error)
             else:
                 by_topic.setdefault(model.topic, []).append(place)
         for topic, places in by_topic.items():
@@ -125,21 +127,15 @@ class LearningService(thalweg_pb2_grpc.LearningServiceServicer):
     def Watch(self, request: pb.WatchRequest, context: grpc.ServicerContext) -> Iterator[pb.Status]:  # noqa: N802
         try:
             model = self._models.find(request.model)
-            if not self._watchers.acquire(blocking=False):
-                raise QueueFull(f"{_MOST_WATCHERS} watchers are served already")
         except EXPECTED as error:
-            context.abort(status_of(error)[0], str(error))
-            raise
-        try:
-            gone = threading.Event()
-            if not context.add_callback(gone.set):
+            refuse(context, error)
+        gone = threading.Event()
+        if not context.add_callback(gone.set):
+            return
+        while not self._models.draining:
+            yield self._status(model)
+            if gone.wait(max(_SHORTEST_WATCH_SECONDS, request.interval_seconds or 1.0)):
                 return
-            while True:
-                yield self._status(model)
-                if gone.wait(max(0.05, request.interval_seconds or 1.0)) or self._models.draining:
-                    return
-        finally:
-            self._watchers.release()
 
     def _status(self, model: ServedModel) -> pb.Status:
         status = pb.Status(model=model.name, time=self._clock())
@@ -212,14 +208,23 @@ def _info(manifest: Manifest) -> pb.SnapshotInfo:
     )
 
 
+def _put(waiting: queue.Queue[pb.Event | None], event: pb.Event | None, gone: threading.Event) -> bool:
+    """Whether there was room before the one who takes went away."""
+    while not gone.is_set():
+        try:
+            waiting.put(event, timeout=0.5)
+        except queue.Full:
+            continue
+        return True
+    return False
+
+
 def _refused(context: grpc.ServicerContext, text: str) -> NoReturn:
-    context.abort(status_of(NotOffered(text))[0], text)
-    raise NotOffered(text)
+    refuse(context, NotOffered(text))
 
 
 def _translated(context: grpc.ServicerContext, action: Callable[[], Answer]) -> Answer:
     try:
         return action()
-    except EXPECTED as error:
-        context.abort(status_of(error)[0], str(error))
-        raise
+    except Exception as error:
+        refuse(context, error)

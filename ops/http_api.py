@@ -20,9 +20,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from thalweg.ops.errors import EXPECTED, QueueFull, status_of
-from thalweg.ops.grpc_inference import class_names, describe
-from thalweg.ops.serving import Models, ServedModel, ServingObserver
+from thalweg.models.learner import Predictor
+from thalweg.ops.errors import EXPECTED, NotOffered, TooLarge, status_of, text_of
+from thalweg.ops.grpc_inference import describe
+from thalweg.ops.serving import CURRENT, Freshness, Models, ServedModel, ServingObserver
 from thalweg.proto.event import Array, InputError, TensorSpec
 from thalweg.proto.tensors import datatype
 
@@ -115,8 +116,9 @@ class Api:
             Route("/v2/models/{name}", self._model_metadata),
             Route("/v2/models/{name}/ready", self._model_ready),
             Route("/v2/models/{name}/infer", self._infer, methods=["POST"]),
+            Route("/v2/models/{name}/versions/{version:int}/infer", self._infer, methods=["POST"]),
         ]
-        handlers: dict[Any, Any] = dict.fromkeys(EXPECTED, _expected) | {HTTPException: _http_error}
+        handlers: dict[Any, Any] = dict.fromkeys((*EXPECTED, Exception), _failed) | {HTTPException: _http_error}
         return Starlette(routes=routes, exception_handlers=handlers)
 
     async def _index(self, request: Request) -> Response:
@@ -166,31 +168,39 @@ class Api:
         async for part in request.stream():
             body += part
             if len(body) > self._max_body_bytes:
-                raise QueueFull(f"the request is larger than {self._max_body_bytes} bytes")
-        return JSONResponse(await run_in_threadpool(self._answer, request.path_params["name"], bytes(body)))
+                raise TooLarge(f"the request is larger than {self._max_body_bytes} bytes")
+        where, came = request.path_params, time.perf_counter()
+        return JSONResponse(await run_in_threadpool(self._answer, where["name"], where.get("version"), body, came))
 
-    def _answer(self, name: str, body: bytes) -> dict[str, Any]:
+    def _answer(self, name: str, version: int | None, body: bytearray, came: float) -> dict[str, Any]:
         started = time.perf_counter()
         code, rows = "OK", 0
         try:
-            answer, rows = self._predict(self._models.find(name), body)
-        except EXPECTED as error:
+            answer, rows = self._predict(self._models.asked(name), version, body)
+        except Exception as error:
             code = status_of(error)[0].name
             raise
         else:
             return answer
         finally:
-            self._observer.answered(name, code, time.perf_counter() - started, rows)
+            self._observer.answered(name, code, time.perf_counter() - started, rows, started - came)
 
-    def _predict(self, model: ServedModel, body: bytes) -> tuple[dict[str, Any], int]:
+    def _predict(self, model: ServedModel, version: int | None, body: bytearray) -> tuple[dict[str, Any], int]:
         request = _parse(body)
-        served = model.current()
+        served = model.version(_freshness(request.get("parameters"), version), None)
         specs = model.schema.inputs
-        outputs = model.predict(served, dict(_array(tensor, specs) for tensor in request["inputs"]))
+        inputs: dict[str, Array] = {}
+        for tensor in request["inputs"]:
+            name, array = _array(tensor, specs)
+            if name in inputs:
+                raise InputError(f"input {name!r}: given twice")
+            inputs[name] = array
+        outputs = model.predict(served, inputs)
+        known = served.predictor.outputs
         answer = []
         rows = 0
-        for name, spec in served.predictor.outputs.items():
-            array = outputs[name]
+        for name in _wanted(request.get("outputs"), known):
+            spec, array = known[name], outputs[name]
             rows = len(array)
             answer.append({**_tensor(spec), "shape": list(array.shape), "data": _data(array, spec, served.predictor)})
         facts = served.facts
@@ -207,7 +217,7 @@ class Api:
         }, rows
 
 
-def _parse(body: bytes) -> dict[str, Any]:
+def _parse(body: bytearray) -> dict[str, Any]:
     try:
         request = json.loads(body)
     except (ValueError, RecursionError) as error:
@@ -217,17 +227,47 @@ def _parse(body: bytes) -> dict[str, Any]:
     return request
 
 
+def _freshness(parameters: Any, version: int | None) -> Freshness:
+    """The version that a request asks for, by its path or its parameters."""
+    if version is not None:
+        return Freshness(as_of=version)
+    if parameters is None:
+        return CURRENT
+    if not isinstance(parameters, dict):
+        raise InputError(f"parameters: expected an object, got {parameters!r:.80}")
+    if "event_id" in parameters:
+        raise NotOffered("parameter 'event_id': inputs are not remembered until their label comes, in this version")
+    numbers = []
+    for name in ("min_state_version", "as_of_version"):
+        number = parameters.get(name)
+        if number is not None and (not isinstance(number, int) or isinstance(number, bool)):
+            raise InputError(f"parameter {name!r}: expected a whole number, got {number!r:.80}")
+        numbers.append(number)
+    return Freshness(*numbers)
+
+
+def _wanted(outputs: Any, known: Mapping[str, TensorSpec]) -> list[str]:
+    """Names of the outputs to send."""
+    if not outputs:
+        return list(known)
+    names: list[Any] = [output.get("name") if isinstance(output, dict) else None for output in outputs]
+    for name in names:
+        if not isinstance(name, str) or name not in known:
+            raise InputError(f"output {name!r:.80}: no such output; known: {', '.join(map(repr, known))}")
+    return names
+
+
 def _array(tensor: Any, specs: Mapping[str, TensorSpec]) -> tuple[str, Array]:
     if not isinstance(tensor, dict) or not {"name", "shape", "datatype", "data"} <= tensor.keys():
         raise InputError("an input: expected name, shape, datatype and data")
     name, shape, kind = tensor["name"], tensor["shape"], tensor["datatype"]
-    spec = specs.get(name)
+    spec = specs.get(name) if isinstance(name, str) else None
     if spec is None:
-        raise InputError(f"input {name!r}: no such input; known: {', '.join(map(repr, specs))}")
+        raise InputError(f"input {name!r:.80}: no such input; known: {', '.join(map(repr, specs))}")
     if kind != datatype(spec.dtype):
-        raise InputError(f"input {name!r}: expected {datatype(spec.dtype)}, got {kind!r}")
+        raise InputError(f"input {name!r}: expected {datatype(spec.dtype)}, got {kind!r:.80}")
     try:
-        array = np.array(tensor["data"], dtype=object if spec.dtype == "bytes" else spec.dtype).reshape(-1)
+        array = _column(tensor["data"], spec)
         if len(array) != math.prod(shape) or any(size < 0 for size in shape):
             raise InputError(f"input {name!r}: expected {math.prod(shape)} values for shape {shape}, got {len(array)}")
         return name, array.reshape(shape)
@@ -237,9 +277,30 @@ def _array(tensor: Any, specs: Mapping[str, TensorSpec]) -> tuple[str, Array]:
         raise InputError(f"input {name!r}: {error}") from error
 
 
-def _data(array: Array, spec: TensorSpec, predictor: Any) -> list[Any]:
+def _column(data: Any, spec: TensorSpec) -> Array:
+    """Values that may be nested, as one flat array. Raises TypeError, ValueError, OverflowError."""
+    if spec.dtype != "bytes":
+        kind = np.dtype(spec.dtype).kind
+        found = np.array(data).reshape(-1)
+        if found.size and found.dtype.kind not in {"f": "fiu", "b": "b"}.get(kind, "iu"):
+            raise TypeError(f"expected {'numbers' if kind == 'f' else spec.dtype}, got {str(data)[:80]}")
+        with np.errstate(over="ignore"):  # too large for float32 is infinite there, and is found as such
+            cast = found.astype(spec.dtype)
+        if kind in "iu" and (cast != found).any():
+            raise OverflowError(f"expected {spec.dtype}, got {found.min()} to {found.max()}")
+        return cast
+    flat = np.array(data, dtype=object).reshape(-1)
+    if not all(isinstance(text, str) for text in flat):
+        raise TypeError("expected strings")
+    flat[:] = [text.encode() for text in flat]
+    return flat
+
+
+def _data(array: Array, spec: TensorSpec, predictor: Predictor) -> list[Any]:
+    """JSON values, flat; a number that is not finite is null."""
     if spec.dtype == "bytes":
-        return [name.decode() for name in class_names(array, predictor).reshape(-1)]
+        names = (*predictor.classes, "")  # code -1: nothing is known
+        return [names[code] for code in array.reshape(-1).tolist()]
     flat: list[Any] = array.reshape(-1).tolist()
     return [value if not isinstance(value, float) or math.isfinite(value) else None for value in flat]
 
@@ -248,9 +309,9 @@ def _tensor(spec: TensorSpec) -> dict[str, Any]:
     return {"name": spec.name, "datatype": datatype(spec.dtype), "shape": [-1, *spec.shape]}
 
 
-async def _expected(request: Request, error: Exception) -> Response:
-    return JSONResponse({"error": str(error)}, status_of(error)[1])
+async def _failed(request: Request, error: Exception) -> Response:
+    return JSONResponse({"error": text_of(error)}, status_of(error)[1])
 
 
 async def _http_error(request: Request, error: Any) -> Response:
-    return JSONResponse({"error": error.detail}, error.status_code)
+    return JSONResponse({"error": error.detail}, error.status_code, error.headers)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import grpc
@@ -13,16 +12,21 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
 from thalweg.memory.store import Store
+from thalweg.ops.errors import QueueFull, refuse
 from thalweg.ops.grpc_inference import InferenceService
 from thalweg.ops.grpc_learning import LearningService
 from thalweg.ops.http_api import HttpServer
 from thalweg.ops.serving import ModelPlace, Models, NoServingObserver, ServingObserver
+from thalweg.ops.workers import Workers
 from thalweg.proto import inference_pb2_grpc, thalweg_pb2_grpc
 from thalweg.stream.log import Log
 
 _INFERENCE = "inference.GRPCInferenceService"
 _LEARNING = "thalweg.v1.LearningService"
 _HEALTH_SECONDS = 0.05  # between two looks at what is ready
+_STREAMS = 64  # streams, and calls that wait for a learner, at once; they have threads of their own
+_STREAMED = {"ModelStreamInfer", "Learn", "Watch"}
+_LONG = {"Snapshot", "Rollback"}
 
 
 class Server:
@@ -59,24 +63,29 @@ class Server:
         queue: int = 1000,
     ) -> None:
         observer = observer or NoServingObserver()
-        self._models = Models(places)
+        self._models = Models(places, most_waiting=max(1, workers // 2))
+        pool = Workers(workers, "grpc")
         self._grpc = grpc.server(
-            ThreadPoolExecutor(workers, thread_name_prefix="grpc"),
+            pool,
             options=[
                 ("grpc.so_reuseport", 0),  # a port that another server has is an error, not half of the requests
                 ("grpc.max_receive_message_length", max_message_bytes),
                 ("grpc.max_send_message_length", max_message_bytes),
             ],
             maximum_concurrent_rpcs=workers + queue,
-            interceptors=[_Telling(observer)],
         )
         self._health = health.HealthServicer()
-        inference_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(
-            InferenceService(self._models, observer), self._grpc
-        )
-        thalweg_pb2_grpc.add_LearningServiceServicer_to_server(LearningService(self._models, log, store), self._grpc)
+        self._told_health: dict[str, bool] = {}
+        inference = InferenceService(self._models, observer, lambda: pool.queue_seconds)
+        learning = LearningService(self._models, log, store)
+        aside = _Aside(_STREAMS)
+        _prepare(inference, _INFERENCE, observer, aside)
+        _prepare(learning, _LEARNING, observer, aside)
+        self._health.Check = _told(self._health.Check, health.SERVICE_NAME, "Check", observer)  # type: ignore[method-assign]
+        inference_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(inference, self._grpc)
+        thalweg_pb2_grpc.add_LearningServiceServicer_to_server(learning, self._grpc)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
-        _add_reflection(self._grpc)
+        _add_reflection(self._grpc, aside)
         try:
             self.grpc_port = self._grpc.add_insecure_port(grpc_address)
         except RuntimeError as error:
@@ -128,11 +137,13 @@ class Server:
 
     def _set_health(self) -> None:
         ready = not self._models.reasons()
-        self._health.set("", _serving(ready))
-        for service in (_INFERENCE, _LEARNING):
-            self._health.set(service, _serving(ready))
+        health = {"": ready, _INFERENCE: ready, _LEARNING: ready}
         for model in self._models.all():
-            self._health.set(model.name, _serving(model.published.current is not None and not self._models.draining))
+            health[model.name] = model.published.current is not None and not self._models.draining
+        for name, well in health.items():
+            if self._told_health.get(name) is not well:  # whoever watches hears of changes alone
+                self._told_health[name] = well
+                self._health.set(name, _serving(well))
 
 
 def _serving(ready: bool) -> int:
@@ -140,42 +151,86 @@ def _serving(ready: bool) -> int:
     return int(status.SERVING if ready else status.NOT_SERVING)
 
 
-def _add_reflection(server: grpc.Server) -> None:
+def _add_reflection(server: grpc.Server, aside: _Aside) -> None:
     names = (_INFERENCE, _LEARNING, health.SERVICE_NAME, reflection.SERVICE_NAME)
-    reflection.enable_server_reflection(names, server)
     servicer: Any = reflection.ReflectionServicer(names)
     handler = grpc.stream_stream_rpc_method_handler(
-        servicer.ServerReflectionInfo,
+        aside.stream(servicer.ServerReflectionInfo),
         request_deserializer=reflection_pb2.ServerReflectionRequest.FromString,
         response_serializer=reflection_pb2.ServerReflectionResponse.SerializeToString,
     )
     # version 1 is version 1alpha under another name; newer clients ask for it first
-    server.add_generic_rpc_handlers(
-        [grpc.method_handlers_generic_handler("grpc.reflection.v1.ServerReflection", {"ServerReflectionInfo": handler})]
-    )
+    for service in (reflection.SERVICE_NAME, "grpc.reflection.v1.ServerReflection"):
+        server.add_generic_rpc_handlers(
+            [grpc.method_handlers_generic_handler(service, {"ServerReflectionInfo": handler})]
+        )
 
 
-class _Telling(grpc.ServerInterceptor):  # type: ignore[type-arg]  # generic for the checker only
-    """Tells the observer of every unary call but inference, which tells it itself."""
+class _Aside:
+    """Threads for calls that last, so that they never take those of predictions; more of them are refused."""
 
-    def __init__(self, observer: ServingObserver) -> None:
-        self._observer = observer
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._seats = threading.BoundedSemaphore(most)
+        self._pool = Workers(2 * most, "grpc-aside")  # more threads than seats: refusing takes one, too
 
-    def intercept_service(self, continuation: Any, details: Any) -> Any:
-        handler = continuation(details)
-        method = details.method
-        if handler is None or handler.unary_unary is None or method.endswith("/ModelInfer"):
-            return handler
-        inner = handler.unary_unary
+    def stream(self, method: Any) -> Any:
+        """The method, whose answers are a stream, on these threads."""
 
-        def told(request: Any, context: Any) -> Any:
-            started, code = time.perf_counter(), "OK"
+        def call(request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
+            self._sit_down(context)
             try:
-                return inner(request, context)
-            except Exception:
-                code = context.code().name if context.code() is not None else "UNKNOWN"
-                raise
+                yield from method(request, context)
             finally:
-                self._observer.called(method, code, time.perf_counter() - started)
+                self._seats.release()
 
-        return grpc.unary_unary_rpc_method_handler(told, handler.request_deserializer, handler.response_serializer)
+        call.experimental_thread_pool = self._pool  # type: ignore[attr-defined]  # where gRPC looks for it
+        return call
+
+    def unary(self, method: Any) -> Any:
+        """The method on these threads."""
+
+        def call(request: Any, context: grpc.ServicerContext) -> Any:
+            self._sit_down(context)
+            try:
+                return method(request, context)
+            finally:
+                self._seats.release()
+
+        call.experimental_thread_pool = self._pool  # type: ignore[attr-defined]
+        return call
+
+    def _sit_down(self, context: grpc.ServicerContext) -> None:
+        if not self._seats.acquire(blocking=False):
+            refuse(context, QueueFull(f"{self._most} streams or long calls are open already"))
+
+
+def _prepare(servicer: Any, service: str, observer: ServingObserver, aside: _Aside) -> None:
+    """Set lasting calls aside, and have the observer told of the unary ones but inference, which tells of itself.
+
+    An interceptor would do the second, and cost every prediction.
+    """
+    for name in [name for name in dir(servicer) if name[0].isupper()]:
+        method = getattr(servicer, name)
+        if name in _STREAMED:
+            setattr(servicer, name, aside.stream(method))
+        elif name in _LONG:
+            setattr(servicer, name, aside.unary(_told(method, service, name, observer)))
+        elif name != "ModelInfer":
+            setattr(servicer, name, _told(method, service, name, observer))
+
+
+def _told(method: Any, service: str, name: str, observer: ServingObserver) -> Any:
+    full = f"/{service}/{name}"
+
+    def call(request: Any, context: Any) -> Any:
+        started, code = time.perf_counter(), "UNKNOWN"
+        try:
+            answer = method(request, context)
+            code = "OK"
+        finally:
+            ended = context.code()
+            observer.called(full, code if ended is None else ended.name, time.perf_counter() - started)
+        return answer
+
+    return call

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
@@ -15,18 +16,22 @@ from thalweg.memory.snapshots import FolderSnapshots
 from thalweg.memory.state import State
 from thalweg.models.learner import Predictor
 from thalweg.models.published import Facts, Published, Served
-from thalweg.ops.errors import NotReady, TooLate, UnknownModel
+from thalweg.ops.errors import Impossible, NotReady, QueueFull, TooLate, UnknownModel
 from thalweg.proto.event import Array, InputError, Inputs, Schema
 
 _OLD_VERSIONS = 4  # kept loaded for `as_of_version`
-_LONGEST_WAIT_SECONDS = 10.0  # for `min_state_version`
+_WAIT_SECONDS = 1.0  # for `min_state_version` of a caller without a deadline …
+_LONGEST_WAIT_SECONDS = 10.0  # … and of one with
 
 
 class ServingObserver(Protocol):
     """Told of every request, on the thread that answered it; must be quick and must not raise."""
 
-    def answered(self, model: str, code: str, seconds: float, rows: int) -> None:
-        """A prediction was answered (or refused) with this gRPC status name after so long."""
+    def answered(self, model: str, code: str, seconds: float, rows: int, queue_seconds: float = 0.0) -> None:
+        """A prediction was answered (or refused) with this gRPC status name after so long.
+
+        `queue_seconds` is how long it had waited for a thread before that.
+        """
 
     def called(self, method: str, code: str, seconds: float) -> None:
         """A call of this full method name ended."""
@@ -35,7 +40,7 @@ class ServingObserver(Protocol):
 class NoServingObserver:
     """Watches nothing."""
 
-    def answered(self, model: str, code: str, seconds: float, rows: int) -> None: ...
+    def answered(self, model: str, code: str, seconds: float, rows: int, queue_seconds: float = 0.0) -> None: ...
     def called(self, method: str, code: str, seconds: float) -> None: ...
 
 
@@ -57,10 +62,25 @@ class ModelPlace:
     """The predictor of a learner's saved state."""
 
 
+@dataclass(frozen=True, slots=True)
+class Freshness:
+    """Which version a caller wants to be answered by; without either, the current one."""
+
+    at_least: int | None = None
+    """This one or a later one: the caller sees its own writes."""
+    as_of: int | None = None
+    """Exactly this kept one."""
+
+
+CURRENT = Freshness()
+
+
 class ServedModel:
     """One model, as a server sees it. Any number of threads may ask at once."""
 
-    def __init__(self, place: ModelPlace, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, place: ModelPlace, clock: Callable[[], float] = time.time, seats: threading.Semaphore | None = None
+    ) -> None:
         self.name = place.name
         self.learner = place.learner
         self.topic = place.topic
@@ -69,6 +89,8 @@ class ServedModel:
         self.snapshots = FolderSnapshots(place.state)
         self._restore = place.restore
         self._clock = clock
+        self._seats = seats or threading.Semaphore()
+        self._loading = threading.Lock()
         self._old: OrderedDict[int, Served] = OrderedDict()
 
     def current(self) -> Served:
@@ -78,34 +100,60 @@ class ServedModel:
             raise NotReady(f"model {self.name!r}: no version is published yet; its learner is starting or not running")
         return served
 
-    def at_least(self, version: int, patience_seconds: float) -> Served:
-        """The current version, once it is this one or later; so that a caller sees its own writes.
+    def version(self, wanted: Freshness, patience_seconds: float | None) -> Served:
+        """The version that a caller wants, who waits for so long at most (None: says nothing about it).
 
         Raises:
+            NotReady: Nothing is published yet.
+            UnknownVersion: The version is not kept.
+            Impossible: It was made under other settings.
+            DamagedFile: It cannot be read.
             TooLate: It did not come in time.
+            QueueFull: As many callers as may are waiting for versions to come.
         """
-        deadline = time.monotonic() + min(patience_seconds, _LONGEST_WAIT_SECONDS)
-        while (served := self.current()).facts.version < version:
-            if time.monotonic() >= deadline:
-                raise TooLate(f"model {self.name!r}: waited for version {version}, got {served.facts.version}")
-            time.sleep(0.002)
+        current = self.current()
+        if wanted.as_of is not None:
+            return self._kept(wanted.as_of, current)
+        if wanted.at_least is not None and current.facts.version < wanted.at_least:
+            return self._wait(wanted.at_least, _WAIT_SECONDS if patience_seconds is None else patience_seconds)
+        return current
+
+    def _wait(self, version: int, patience_seconds: float) -> Served:
+        if not self._seats.acquire(blocking=False):
+            raise QueueFull(f"model {self.name!r}: too many requests wait for versions to come; ask again without")
+        try:
+            served = self.published.wait_for(version, min(patience_seconds, _LONGEST_WAIT_SECONDS))
+        finally:
+            self._seats.release()
+        if served is None or served.facts.version < version:
+            got = "none" if served is None else served.facts.version
+            raise TooLate(f"model {self.name!r}: waited for version {version}, got {got}")
         return served
 
-    def as_of(self, version: int) -> Served:
-        """A kept version. Raises UnknownVersion, or DamagedFile."""
-        current = self.current()
+    def _kept(self, version: int, current: Served) -> Served:
         if current.facts.version == version:
             return current
-        served = self._old.get(version)
-        if served is None:
-            kept = self.snapshots.load(version)
-            manifest = kept.manifest
-            facts = Facts(version, manifest.events_learned, 0.0, manifest.created, manifest.created, 0)
-            served = Served(self._restore(kept.parts["learner"]), facts)
-            self._old[version] = served
-            while len(self._old) > _OLD_VERSIONS:
-                self._old.popitem(last=False)
+        with self._loading:  # once, however many ask for it at a time
+            served = self._old.get(version)
+            if served is None:
+                served = self._old[version] = self._load(version)
+                while len(self._old) > _OLD_VERSIONS:
+                    self._old.popitem(last=False)
+            else:
+                self._old.move_to_end(version)
         return served
+
+    def _load(self, version: int) -> Served:
+        kept = self.snapshots.load(version)
+        manifest = kept.manifest
+        try:
+            predictor = self._restore(kept.parts["learner"])
+        except ValueError as error:
+            raise Impossible(
+                f"model {self.name!r}: version {version} was made under other settings: {error}"
+            ) from error
+        facts = Facts(version, manifest.events_learned, 0.0, manifest.created, manifest.created, 0)
+        return Served(predictor, facts)
 
     def predict(self, served: Served, inputs: Inputs) -> Mapping[str, Array]:
         """Answer with this version. Raises InputError for inputs that do not fit or are not finite."""
@@ -121,10 +169,16 @@ class ServedModel:
 
 
 class Models:
-    """The served models by name."""
+    """The served models by name.
 
-    def __init__(self, places: list[ModelPlace]) -> None:
-        self._models = {place.name: ServedModel(place) for place in places}
+    Args:
+        places: Where they are.
+        most_waiting: So many requests at once may wait for a version to come: each holds a thread.
+    """
+
+    def __init__(self, places: list[ModelPlace], most_waiting: int = 8) -> None:
+        seats = threading.BoundedSemaphore(most_waiting)
+        self._models = {place.name: ServedModel(place, seats=seats) for place in places}
         self.draining = False
 
     def all(self) -> list[ServedModel]:
@@ -137,6 +191,12 @@ class Models:
         if model is None:
             raise UnknownModel(f"no model is called {name!r}; known: {', '.join(self._models) or 'none'}")
         return model
+
+    def asked(self, name: str) -> ServedModel:
+        """The model to answer a prediction with. Raises UnknownModel; NotReady while draining."""
+        if self.draining:
+            raise NotReady("the server is draining")
+        return self.find(name)
 
     def reasons(self) -> list[str]:
         """Why not every answer can be given now; empty when ready."""

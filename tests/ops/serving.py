@@ -97,7 +97,9 @@ class Served:
         self.publisher.publish(
             self.learner.predictor(), version=self.version, learned_events=self.learned, event_time=1.0
         )
-        self.server.models.find("m").published.look()
+        served = self.server.models.find("m").published.wait_for(self.version, 20)
+        assert served is not None
+        assert served.facts.version == self.version
 
 
 @contextmanager

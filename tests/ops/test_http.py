@@ -94,7 +94,7 @@ def test_what_is_not_there_has_an_error_too(client: httpx.Client) -> None:
 
 
 def test_a_body_larger_than_the_limit_is_refused(client: httpx.Client) -> None:
-    assert client.post("/v2/models/m/infer", content=b" " * (5 << 20)).status_code == 429
+    assert client.post("/v2/models/m/infer", content=b" " * (5 << 20)).status_code == 413
 
 
 def test_health_says_what_is_missing(client: httpx.Client) -> None:
