@@ -88,6 +88,19 @@ class Journal(Protocol):
         """Flush and let go."""
 
 
+def before_the_first(journal: Journal) -> dict[Partition, int]:
+    """Where the reader stood before version 1: right before the first record taken from each partition.
+
+    The journal must reach back to the beginning. Raises JournalError.
+    """
+    first: dict[Partition, int] = {}
+    for entry in journal.entries(0):
+        if isinstance(entry, BlockEntry):
+            for part in entry.ranges:
+                first.setdefault(part.partition, part.first - 1)
+    return first
+
+
 class MemoryJournal:
     """The twin in memory."""
 

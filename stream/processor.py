@@ -21,7 +21,15 @@ from thalweg.proto.decode import Decoded, Decoder
 from thalweg.proto.event import Batch, Partition, Position, cut
 from thalweg.stream.blocks import Block, HistoryLost, Replay, gather
 from thalweg.stream.dedup import RecentIds
-from thalweg.stream.journal import BlockEntry, Entry, Journal, JournalError, MemoryJournal, RollbackEntry
+from thalweg.stream.journal import (
+    BlockEntry,
+    Entry,
+    Journal,
+    JournalError,
+    MemoryJournal,
+    RollbackEntry,
+    before_the_first,
+)
 from thalweg.stream.log import Log, LogError, Reader
 from thalweg.stream.observer import NoObserver, Observer
 from thalweg.stream.ports import Command, Commands, DeadLetterBox, Evaluator, Publisher
@@ -182,8 +190,9 @@ class Processor:
 
     def _begin(self) -> None:
         """Fix where a new model starts before anything is learned: at `latest`, what comes while we restart counts."""
-        if self._journal.begins_after() == 0:
-            return  # killed before the first snapshot was whole, or all snapshots were damaged: replay from nothing
+        if self._journal.begins_after() == 0:  # all snapshots are damaged: replay from nothing
+            self.start_at(before_the_first(self._journal))
+            return
         if self._journal.begins_after() is not None:
             log.error("no snapshot verifies and the journal does not reach back to the beginning: starting anew")
             self._journal.truncate(0)

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import time
 
+import structlog
+
 from thalweg.models.learner import Learner
 from thalweg.stream.observer import Observer
 from thalweg.stream.ports import Publisher
+
+log = structlog.get_logger(__name__)
+
+_AGAIN_SECONDS = 1.0
 
 
 class Publishing:
@@ -30,9 +36,14 @@ class Publishing:
         started = time.monotonic()
         if self._publisher is None or version == self._version or (started < self._not_before and not now):
             return
-        self._publisher.publish(
-            learner.predictor(), version=version, learned_events=learned_events, event_time=event_time
-        )
+        try:
+            self._publisher.publish(
+                learner.predictor(), version=version, learned_events=learned_events, event_time=event_time
+            )
+        except OSError as error:  # its folder is full, say: what was shown before still is
+            log.error("cannot publish: learning goes on, servers answer from the version before", problem=str(error))
+            self._not_before = time.monotonic() + _AGAIN_SECONDS
+            return
         seconds = time.monotonic() - started
         self._not_before = started + seconds / self._share
         self._version = version

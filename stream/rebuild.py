@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from thalweg.memory.snapshots import Manifest, Snapshots, UnknownVersion
 from thalweg.memory.state import State
 from thalweg.models.learner import Learner
-from thalweg.proto.event import Partition, Position
-from thalweg.stream.journal import BlockEntry, Journal, JournalError
+from thalweg.stream.journal import Journal, JournalError, before_the_first
 from thalweg.stream.log import Log
 from thalweg.stream.processor import Processor
 from thalweg.stream.settings import ProcessorSettings
@@ -58,7 +57,7 @@ def rebuild(
     processor = Processor(new_learner(), source, _LookingOn(snapshots), settings, journal=journal)
     if begin == 0:
         base = 0
-        processor.start_at(_before_the_first(journal))
+        processor.start_at(before_the_first(journal))
     else:
         older = [kept for kept in snapshots.manifests() if (begin or 0) <= kept.version < version]
         if not older:
@@ -74,13 +73,3 @@ def rebuild(
     if processor.version != version:
         raise JournalError(f"the journal ends at version {processor.version}, before {version}")
     return Rebuilt(base, processor.state_sha256, processor.events_learned - before)
-
-
-def _before_the_first(journal: Journal) -> Position:
-    """Where the reader stood before the first entry: right before the first record taken from each partition."""
-    first: dict[Partition, int] = {}
-    for entry in journal.entries(0):
-        if isinstance(entry, BlockEntry):
-            for part in entry.ranges:
-                first.setdefault(part.partition, part.first - 1)
-    return first

@@ -402,3 +402,46 @@ def test_weights_and_missing_labels_reach_the_learner() -> None:
     np.testing.assert_array_equal(seen[0].weights, [2.5, 1.0])
     assert seen[0].labels is not None
     np.testing.assert_array_equal(seen[0].labels.present, [True, False])
+
+
+@pytest.mark.parametrize("start", ["earliest", "latest"])
+def test_when_every_snapshot_is_damaged_the_journal_and_the_log_still_lead_to_the_state(
+    tmp_path: Path, start: Any
+) -> None:
+    log, undisturbed = log_of(5), Chain()
+    settings = ProcessorSettings(**{**_fields(SETTINGS), "start": start})
+
+    def processor(learner: Chain) -> Processor:
+        snapshots, journal = FolderSnapshots(tmp_path, keep=99), FileJournal(tmp_path / "journal")
+        return Processor(learner, log, snapshots, settings, journal=journal)
+
+    processor(undisturbed).run(until_end=True)
+    log.append("t", [event(i) for i in range(5, 9)])
+    processor(again := Chain()).run(until_end=True)
+    expected = again.state().sha256()
+    for path in tmp_path.glob("*/state.safetensors"):
+        path.write_bytes(b"damaged")
+
+    processor(recovered := Chain()).run(until_end=True)
+
+    assert recovered.state().sha256() == expected
+
+
+def test_a_publisher_without_room_stops_no_learning() -> None:
+    class Full:
+        refusals = 1
+
+        def publish(self, predictor: Any, *, version: int, learned_events: int, event_time: float) -> None:
+            if version and self.refusals:
+                self.refusals -= 1
+                raise OSError(28, "No space left on device")
+            self.shown = version
+
+        def confirm(self, as_of: float) -> None: ...
+
+    publisher, learner = Full(), Chain()
+
+    Processor(learner, log_of(5), MemorySnapshots(), SETTINGS, publisher=publisher).run(until_end=True)
+
+    assert len(learner.learned) == 2
+    assert publisher.shown == 1
