@@ -78,6 +78,9 @@ def label_column(schema: Schema, values: Sequence[Any]) -> Labels | None:
                 column[row] = numbers(value, schema.label_width)
         return NumberLabels(column)
     table: dict[str, int] = {}
+    if set(map(type, values)) == {str}:  # nearly always: then each class is named once
+        table = {name: code for code, name in enumerate(dict.fromkeys(values))}
+        return ClassLabels(np.array([table[name] for name in values], dtype=np.int32), tuple(table))
     codes = [-1 if value is None else table.setdefault(class_name(value), len(table)) for value in values]
     return ClassLabels(np.array(codes, dtype=np.int32), tuple(table))
 
@@ -97,6 +100,15 @@ def moment(value: float | str | None, default: float) -> float:
     if not math.isfinite(value):
         raise Refused("bad_time", f"time: expected finite Unix seconds, got {value!r}")
     return float(value)
+
+
+def time_column(values: Sequence[float | str | None], defaults: Sequence[float]) -> NDArray[np.float64]:
+    """Times of many events, as `moment` reads them. Raises Refused when one does not fit."""
+    if set(map(type, values)) == {float}:  # nearly always
+        column = np.array(values, dtype=np.float64)
+        if np.isfinite(column).all():
+            return column
+    return np.array([moment(value, default) for value, default in zip(values, defaults)], dtype=np.float64)
 
 
 def weight_column(values: Sequence[float]) -> NDArray[np.float64]:

@@ -113,7 +113,7 @@ class JsonDecoder:
             inputs,
             columns.label_column(self._schema, [event.label for event in events]),
             columns.weight_column([event.weight for event in events]),
-            np.array([columns.moment(time, records.times[row]) for time, row in zip(times, rows)], dtype=np.float64),
+            columns.time_column(times, [records.times[row] for row in rows]),
             ids if ids is not None and any(name is not None for name in ids) else None,
             keys if any(key is not None for key in keys) else None,
         )

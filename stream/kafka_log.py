@@ -14,6 +14,7 @@ from typing import Any
 
 import structlog
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+from kafka.consumer.fetcher import ConsumerRecord
 from kafka.errors import KafkaError, OffsetOutOfRangeError
 from kafka.structs import OffsetAndMetadata
 
@@ -23,6 +24,9 @@ from thalweg.stream.log import Appended, Gap, LogError, Message, Reader, Start
 log = structlog.get_logger(__name__)
 
 _LOOK_FOR_PARTITIONS_SECONDS = 2.0  # … of topics that have none yet; else ten times as rarely
+_OFFSET, _TIMESTAMP, _KEY, _VALUE, _HEADERS = (
+    ConsumerRecord._fields.index(name) for name in ("offset", "timestamp", "key", "value", "headers")
+)
 _APPEND_SECONDS = 30.0
 _FIRST_POLL_BYTES = 64 << 10  # what a record is taken for before one was seen
 _CONSUMER = {
@@ -196,14 +200,15 @@ class _KafkaReader:
             if not records:
                 continue
             self._next[part] = records[-1].offset + 1
+            columns = list(zip(*records))  # the client's records are tuples
             runs.append(
                 Records(
                     Partition(part.topic, part.partition),
-                    [record.offset for record in records],
-                    [record.timestamp / 1000 for record in records],
-                    [record.key for record in records],
-                    [record.value for record in records],
-                    [record.headers or () for record in records],
+                    columns[_OFFSET],
+                    [stamp / 1000 for stamp in columns[_TIMESTAMP]],
+                    columns[_KEY],
+                    columns[_VALUE],
+                    columns[_HEADERS],
                 )
             )
         count = sum(map(len, runs))
