@@ -269,3 +269,69 @@ def test_the_command_line_takes_a_snapshot_back(tmp_path: Path) -> None:
         assert stop(supervisor, WAIT) == 0
         verified = thalweg("snapshot", "verify", config, "--model", "m", "--replay")
         assert verified.returncode == 0, verified.stdout + verified.stderr
+
+
+ASKING = """
+import sys, time
+import numpy as np
+import tritonclient.grpc as triton
+from tritonclient.utils import InferenceServerException
+client = triton.InferenceServerClient(sys.argv[1])
+tensor = triton.InferInput("features", [1, 4], "FP32")
+tensor.set_data_from_numpy(np.eye(4, dtype=np.float32)[:1])
+answered = failed = version = 0
+while True:
+    try:
+        answer = client.infer("m", [tensor], client_timeout=5)
+    except InferenceServerException as error:
+        failed += 1
+        time.sleep(0.02)
+    else:
+        now = answer.get_response().parameters["state_version"].int64_param
+        assert now >= version, f"version went back from {version} to {now}"
+        version, answered = now, answered + 1
+    print(answered, failed, flush=True)
+"""
+
+
+@pytest.mark.kafka
+def test_over_kafka_answers_go_on_while_the_learner_is_killed_and_come_back_when_the_server_is(
+    tmp_path: Path, kafka_servers: str
+) -> None:
+    with service(tmp_path, f"kafka://{kafka_servers}", f"m-{uuid.uuid4().hex[:8]}") as running:
+        supervisor = running.start()
+        running.send(100)
+        until("readiness", running.ready)
+        target = f"127.0.0.1:{running.ports['grpc']}"
+        heard = tmp_path / "heard"
+        with heard.open("wb") as output:
+            asking = subprocess.Popen([sys.executable, "-c", ASKING, target], stdout=output, stderr=output)
+
+        def counts() -> tuple[int, int]:
+            lines = heard.read_text().splitlines()
+            assert asking.poll() is None, lines[-5:]
+            answered, failed = lines[-1].split() if lines else ("0", "0")
+            return int(answered), int(failed)
+
+        try:
+            until("answers", lambda: counts()[0] > 50)
+            for _ in range(2):
+                learner = running.kill("learner")
+                running.send(100)
+                until("another learner", lambda learner=learner: running.pid("learner") not in (None, learner))
+                until("its events to be served", lambda: running.learned() == running.sent)
+            assert counts()[1] == 0  # nobody noticed
+            before = counts()[0]
+            server = running.kill("server")
+            running.send(100)
+            until("another server", lambda: running.pid("server") not in (None, server))
+            until("its events to be served", lambda: running.learned() == running.sent)
+            until("answers again", lambda: counts()[0] > before + 50)
+        finally:
+            asking.kill()
+            asking.wait()
+        assert stop(supervisor, WAIT) == 0, running.text()
+
+        kept = running.snapshots().manifests()
+        assert kept[-1].events_learned == running.sent
+        assert rebuilt_sha256(running, kept[-1].version) == kept[-1].state_sha256
