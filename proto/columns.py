@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from thalweg.proto.event import Array, Batch, ClassLabels, Labels, NumberLabels, Schema
+from thalweg.proto.event import Array, Batch, ClassLabels, Labels, NumberLabels, Schema, TensorSpec
 from thalweg.proto.rejected import Refused
 
 
@@ -51,10 +51,17 @@ def numbers(value: Any, width: int) -> Sequence[float]:
         not isinstance(row, list)
         or len(row) != width
         or any(isinstance(v, bool) or not isinstance(v, int | float) for v in row)
-        or not all(math.isfinite(v) for v in row)
+        or not all(_is_finite(v) for v in row)
     ):
         raise Refused("bad_label", f"label: expected {width} finite number{'s' * (width > 1)}, got {value!r:.80}")
     return row
+
+
+def _is_finite(value: float) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an integer beyond every float
+        return False
 
 
 def check_label(schema: Schema, value: Any) -> None:
@@ -91,7 +98,7 @@ def moment(value: float | str | None, default: float) -> float:
         return default
     if isinstance(value, str):
         try:
-            parsed = datetime.fromisoformat(value)
+            parsed = datetime.fromisoformat(value.upper())  # RFC 3339 allows `t` and `z`
         except ValueError:
             parsed = None
         if parsed is None or parsed.tzinfo is None:
@@ -120,14 +127,42 @@ def weight_column(values: Sequence[float]) -> NDArray[np.float64]:
     return column
 
 
+def whole_column(name: str, values: Sequence[Any], spec: TensorSpec) -> Array:
+    """An integer input of many events, (N, ...), from (lists of) integers and floats.
+
+    Raises:
+        Refused: A number has a fraction, or does not fit the input's type.
+    """
+    limits = np.iinfo(spec.dtype)
+    column = np.array(values)
+    if column.dtype != np.int64 or column.min(initial=0) < limits.min or column.max(initial=0) > limits.max:
+        # floats, too large integers or none at all: number by number, for float64 would round what is above 2**53
+        try:
+            return np.array(_whole(values), dtype=spec.dtype).reshape(len(values), *spec.shape)
+        except (OverflowError, ValueError) as error:
+            raise Refused("wrong_dtype", f"input {name!r}: expected {spec.dtype}: {error}") from error
+    return column.astype(spec.dtype, copy=False).reshape(len(values), *spec.shape)
+
+
+def _whole(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_whole(part) for part in value]
+    if isinstance(value, float):
+        if not value.is_integer():
+            raise ValueError(f"{value!r} is no whole number")
+        return int(value)
+    return value
+
+
 def finite_rows(inputs: Mapping[str, Array], rows: int) -> NDArray[np.bool_]:
     """Which rows hold finite numbers only, (N,)."""
     good = np.ones(rows, dtype=np.bool_)
     for column in inputs.values():
         if column.dtype.kind == "f":
             flat = column.reshape(-1)
-            if math.isfinite(np.dot(flat, flat)):  # one quick pass: what is not finite, or large, shows in the sum
-                continue
+            with np.errstate(over="ignore", invalid="ignore"):
+                if math.isfinite(np.dot(flat, flat)):  # one quick pass: what is not finite, or large, shows in the sum
+                    continue
             good &= np.isfinite(column).reshape(rows, -1).all(axis=1)
     return good
 

@@ -99,7 +99,7 @@ class Decoder:
             return self._refuse(row, "too_large", f"expected at most {self._max_bytes} bytes, got {len(value)}")
         if not headers:
             return _Record(row, "json", value)
-        by_name = {name.lower(): content for name, content in headers}
+        by_name = {name.lower(): content or b"" for name, content in headers}  # Kafka knows headers without a value
         content_type = by_name.get("content-type", b"").decode("latin-1")
         try:
             if content_type.lower().startswith(cloudevents.STRUCTURED):

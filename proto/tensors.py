@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 MAX_ELEMENTS = 1 << 28
 """More numbers than this in one tensor are refused before anything is allocated."""
 
+MAX_DIMENSIONS = 32
+"""A shape with more dimensions is refused; NumPy itself ends at 64."""
+
 _NAMES = {
     "bool": "BOOL",
     "uint8": "UINT8",
@@ -77,10 +80,10 @@ def read_tensors(tensors: Sequence[InputTensor], raw: Sequence[bytes]) -> dict[s
     for place, tensor in enumerate(tensors):
         name = tensor.name
         if name in arrays:
-            raise InputError(f"input {name!r}: given twice")
+            raise InputError(f"input {name!r:.80}: given twice")
         if raw:
             if tensor.HasField("contents"):
-                raise InputError(f"input {name!r}: has typed contents beside raw ones; send either")
+                raise InputError(f"input {name!r:.80}: has typed contents beside raw ones; send either")
             arrays[name] = from_raw(name, tensor.datatype, tensor.shape, raw[place])
         else:
             arrays[name] = _from_typed(tensor)
@@ -93,11 +96,11 @@ def from_raw(name: str, kind: str, shape: Sequence[int], content: bytes) -> Arra
         return _strings(name, shape, content)
     dtype = _DTYPES.get(kind)
     if dtype is None:
-        raise InputError(f"input {name!r}: unknown datatype {kind!r}; known: {', '.join(sorted(_TYPED))}")
+        raise InputError(f"input {name!r:.80}: unknown datatype {kind!r:.80}; known: {', '.join(sorted(_TYPED))}")
     count = _elements(name, shape)
     if len(content) != count * dtype.itemsize:
         raise InputError(
-            f"input {name!r}: expected {count * dtype.itemsize} bytes for shape {list(shape)} of {kind}, "
+            f"input {name!r:.80}: expected {count * dtype.itemsize} bytes for shape {list(shape)} of {kind}, "
             f"got {len(content)}"
         )
     return np.frombuffer(content, dtype).reshape(tuple(shape))
@@ -121,13 +124,14 @@ def _from_typed(tensor: InputTensor) -> Array:
     typed = _TYPED.get(kind)
     if typed is None:
         if kind in _DTYPES:
-            raise InputError(f"input {name!r}: {kind} has no typed contents; send raw contents")
-        raise InputError(f"input {name!r}: unknown datatype {kind!r}; known: {', '.join(sorted(_TYPED))}")
+            raise InputError(f"input {name!r:.80}: {kind} has no typed contents; send raw contents")
+        raise InputError(f"input {name!r:.80}: unknown datatype {kind!r:.80}; known: {', '.join(sorted(_TYPED))}")
     count = _elements(name, tensor.shape)
     values = typed[1](tensor.contents)
     if len(values) != count:
         raise InputError(
-            f"input {name!r}: expected {count} values in {typed[0]} for shape {list(tensor.shape)}, got {len(values)}"
+            f"input {name!r:.80}: expected {count} values in {typed[0]} for shape {list(tensor.shape)}, "
+            f"got {len(values)}"
         )
     if kind == "BYTES":
         return _objects(list(values), tensor.shape)
@@ -136,15 +140,20 @@ def _from_typed(tensor: InputTensor) -> Array:
     if array.dtype != dtype:
         limits = np.iinfo(dtype)
         if count and (array.min() < limits.min or array.max() > limits.max):
-            raise InputError(f"input {name!r}: expected {kind} values, got {array.min()} to {array.max()}")
+            raise InputError(f"input {name!r:.80}: expected {kind} values, got {array.min()} to {array.max()}")
         array = array.astype(dtype)
     return array.reshape(tuple(tensor.shape))
 
 
 def _elements(name: str, shape: Sequence[int]) -> int:
+    if len(shape) > MAX_DIMENSIONS:
+        raise InputError(
+            f"input {name!r:.80}: expected a shape of at most {MAX_DIMENSIONS} dimensions, got {len(shape)}"
+        )
     count = prod(shape)
-    if count > MAX_ELEMENTS or any(size < 0 for size in shape):
-        raise InputError(f"input {name!r}: shape {list(shape)} is negative or larger than {MAX_ELEMENTS} elements")
+    # a size of 0 must not hide the others: NumPy multiplies them all the same
+    if min(shape, default=0) < 0 or (count or prod(size or 1 for size in shape)) > MAX_ELEMENTS:
+        raise InputError(f"input {name!r:.80}: shape {list(shape)} is negative or larger than {MAX_ELEMENTS} elements")
     return count
 
 
@@ -153,11 +162,11 @@ def _strings(name: str, shape: Sequence[int], content: bytes) -> Array:
     while at < len(content):
         end = at + 4 + int.from_bytes(content[at : at + 4], "little")
         if at + 4 > len(content) or end > len(content):
-            raise InputError(f"input {name!r}: a string ends at byte {end}, the raw content at {len(content)}")
+            raise InputError(f"input {name!r:.80}: a string ends at byte {end}, the raw content at {len(content)}")
         texts.append(content[at + 4 : end])
         at = end
     if len(texts) != count:
-        raise InputError(f"input {name!r}: expected {count} strings for shape {list(shape)}, got {len(texts)}")
+        raise InputError(f"input {name!r:.80}: expected {count} strings for shape {list(shape)}, got {len(texts)}")
     return _objects(texts, shape)
 
 
@@ -177,19 +186,19 @@ def check_inputs(specs: Mapping[str, TensorSpec], inputs: Mapping[str, Array]) -
     for name, spec in specs.items():
         array = inputs.get(name)
         if array is None:
-            raise InputError(f"input {name!r}: missing; got {', '.join(map(repr, inputs)) or 'no inputs'}")
+            raise InputError(f"input {name!r:.80}: missing; got {', '.join(map(repr, inputs))[:200] or 'no inputs'}")
         shape = array.shape
         if array.dtype != (object if spec.dtype == "bytes" else spec.dtype):
             raise InputError(
-                f"input {name!r}: expected {datatype(spec.dtype)}, got {_NAMES.get(array.dtype.name, '?')}"
+                f"input {name!r:.80}: expected {datatype(spec.dtype)}, got {_NAMES.get(array.dtype.name, 'BYTES')}"
             )
         if len(shape) != len(spec.shape) + 1 or any(want not in (-1, got) for want, got in zip(spec.shape, shape[1:])):
             wanted = ", ".join(["N", *("any" if size == -1 else str(size) for size in spec.shape)])
-            raise InputError(f"input {name!r}: expected shape ({wanted}), got {shape}")
+            raise InputError(f"input {name!r:.80}: expected shape ({wanted}), got {shape}")
         if rows not in (-1, shape[0]):
-            raise InputError(f"input {name!r}: expected {rows} rows as in the input before, got {shape[0]}")
+            raise InputError(f"input {name!r:.80}: expected {rows} rows as in the input before, got {shape[0]}")
         rows = shape[0]
     if len(inputs) > len(specs):
         unknown = next(name for name in inputs if name not in specs)
-        raise InputError(f"input {unknown!r}: no such input; known: {', '.join(map(repr, specs))}")
+        raise InputError(f"input {unknown!r:.80}: no such input; known: {', '.join(map(repr, specs))}")
     return rows

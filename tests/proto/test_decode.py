@@ -355,6 +355,25 @@ def test_of_an_event_batch_only_the_events_that_are_not_finite_are_left_out() ->
     assert decoded.batch.inputs["n"].tolist() == [0, 2]
 
 
+@pytest.mark.parametrize(
+    ("shape", "raw"), [([1] * 32, bytes(4)), ([1] * 64, bytes(4)), ([1] * 65, bytes(4)), ([2**62, 0], b"")]
+)
+@pytest.mark.parametrize("headers", [EVENT, EVENT_BATCH])
+def test_a_shape_beyond_all_arrays_is_refused_not_raised(shape: list[int], raw: bytes, headers: Headers) -> None:
+    message = thalweg_pb2.Event() if headers == EVENT else thalweg_pb2.EventBatch(events=1)
+    message.inputs.add(name="x", datatype="FP32", shape=shape)
+    message.inputs.add(name="n", datatype="INT64", shape=[] if headers == EVENT else [1])
+    message.raw_input_contents.extend([raw, bytes(8)])
+
+    assert [r.row for r in one(message.SerializeToString(), headers).rejected] == [0]
+
+
+def test_a_header_without_a_value_is_one_that_is_not_there() -> None:
+    headers: Any = (("content-type", None), ("traceparent", None))
+
+    assert len(one(GOOD, headers).batch) == 1
+
+
 def test_an_event_batch_is_not_copied() -> None:
     batch = one(event_batch(), EVENT_BATCH).batch
 
