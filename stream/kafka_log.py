@@ -9,21 +9,25 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from difflib import get_close_matches
 from typing import Any
 
 import structlog
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.consumer.fetcher import ConsumerRecord
-from kafka.errors import KafkaError, OffsetOutOfRangeError
+from kafka.errors import KafkaConfigurationError, KafkaError, OffsetOutOfRangeError
+from kafka.serializer import Serializer
 from kafka.structs import OffsetAndMetadata
 
-from thalweg.proto.event import Partition, Position, Records
+from thalweg.proto.event import Headers, Partition, Position, Records
+from thalweg.stream.kafka_properties import translate
 from thalweg.stream.log import Appended, Gap, LogError, Message, Reader, Start
 
 log = structlog.get_logger(__name__)
 
-_LOOK_FOR_PARTITIONS_SECONDS = 2.0  # … of topics that have none yet; else ten times as rarely
+_LOOK_SECONDS = 2.0  # between two looks for new partitions; of topics that are there a look costs nothing
+_FIRST_LOOKS_SECONDS = 0.2  # for a topic that is not there yet, twice as long each time: such a look asks the cluster
+_ASK_SECONDS = 1.0  # while nothing comes: are we still at the end, is the cluster still there?
+_ANSWER_SECONDS = 5.0  # the longest that we wait for an answer that Kafka gives at once
 _OFFSET, _TIMESTAMP, _KEY, _VALUE, _HEADERS = (
     ConsumerRecord._fields.index(name) for name in ("offset", "timestamp", "key", "value", "headers")
 )
@@ -38,6 +42,7 @@ _CONSUMER = {
     "max_partition_fetch_bytes": 4 << 20,  # about a block: larger ones only wait longer; a larger record still comes
     "fetch_max_bytes": 64 << 20,
     "fetch_max_wait_ms": 100,
+    "bootstrap_timeout_ms": int(_ANSWER_SECONDS * 1000),  # reading tries again and must hear when it is told to stop
     "reconnect_backoff_max_ms": 1000,
     "metadata_max_age_ms": 10_000,
     "metrics_enabled": False,
@@ -55,15 +60,14 @@ _PRODUCER = {
     "reconnect_backoff_max_ms": 1000,
     "metrics_enabled": False,
 }
-_OTHER_NAMES = {  # what librdkafka and the Java client call them
-    "sasl.username": "sasl_plain_username",
-    "sasl.password": "sasl_plain_password",
-    "ssl.ca.location": "ssl_cafile",
-    "ssl.certificate.location": "ssl_certfile",
-    "ssl.key.location": "ssl_keyfile",
-    "ssl.key.password": "ssl_password",
-}
-_OURS = {"enable_auto_commit", "auto_offset_reset", "isolation_level", "group_id", "bootstrap_servers"}
+_NOTHING = object()
+
+
+class _Nothing(Serializer):  # type: ignore[misc]  # kafka-python has no types
+    """Lets a record pass that has neither key nor value: Kafka has such, kafka-python refuses to send one."""
+
+    def serialize(self, topic: str, headers: object, value: object) -> object:
+        return None if value is _NOTHING else value
 
 
 class KafkaLog:
@@ -74,13 +78,14 @@ class KafkaLog:
         properties: Client properties under their usual names (`security.protocol`, `sasl.mechanism`, …).
 
     Raises:
-        LogError: A property is unknown or ours to set, or the crc32c package is missing.
+        LogError: A property is unknown, ours to set or cannot work, or the crc32c package is missing.
     """
 
     def __init__(self, servers: str, properties: Mapping[str, Any] | None = None) -> None:
         _require_crc32c()
         self._servers = [server.strip() for server in servers.split(",") if server.strip()]
-        self._properties = _translate(properties or {})
+        known = set(KafkaConsumer.DEFAULT_CONFIG) | set(KafkaProducer.DEFAULT_CONFIG)
+        self._properties = translate(properties or {}, known)
         self._lock = threading.Lock()
         self._producer: Any = None
         self._looker: Any = None
@@ -92,20 +97,26 @@ class KafkaLog:
             waiting = [
                 producer.send(
                     topic,
-                    value=message.value,
+                    value=_NOTHING if message.value is None and message.key is None else message.value,
                     key=message.key,
                     headers=list(message.headers),
                     timestamp_ms=None if message.time is None else round(message.time * 1000),
                 )
                 for message in messages
             ]
-            landed = [future.get(_APPEND_SECONDS) for future in waiting]
-        except KafkaError as error:
+            # longer than delivery may take: one that we give up on must not arrive after all
+            patience = producer.config["delivery_timeout_ms"] / 1000 + _ANSWER_SECONDS
+            landed = [future.get(patience) for future in waiting]
+        except (KafkaError, ValueError) as error:  # ValueError: the topic's name
             raise LogError(f"topic {topic!r}: Kafka did not take the records: {_text(error)}") from error
         return [Appended(Partition(one.topic, one.partition), one.offset) for one in landed]
 
     def reader(self, topics: Sequence[str], after: Position, start: Start = "earliest", group: str = "") -> Reader:
-        return _KafkaReader(lambda: self._consumer(group or None), topics, after, start, commits=bool(group))
+        reader = _KafkaReader(lambda: self._consumer(group or None), topics, after, start, commits=bool(group))
+        if start == "latest" and not reader.reached():
+            reader.close()
+            raise LogError(f"topics {', '.join(topics)}: Kafka is out of reach, so where the latest is cannot be told")
+        return reader
 
     def bounds(self, topic: str) -> Mapping[Partition, tuple[int, int]]:
         with self._lock:
@@ -115,7 +126,8 @@ class KafkaLog:
                 parts = [TopicPartition(topic, number) for number in self._looker.partitions_for_topic(topic)]
                 if not parts:
                     return {}
-                first, end = self._looker.beginning_offsets(parts), self._looker.end_offsets(parts)
+                first = self._looker.beginning_offsets(parts, timeout_ms=_ANSWER_SECONDS * 1000)
+                end = self._looker.end_offsets(parts, timeout_ms=_ANSWER_SECONDS * 1000)
             except KafkaError as error:
                 raise LogError(f"topic {topic!r}: Kafka does not tell its offsets: {_text(error)}") from error
         return {Partition(topic, part.partition): (first[part], end[part]) for part in parts}
@@ -127,7 +139,7 @@ class KafkaLog:
                 self._producer.close(timeout=5)
                 self._producer = None
             if self._looker is not None:
-                self._looker.close()
+                self._looker.close(autocommit=False, timeout_ms=1000)
                 self._looker = None
 
     def _open_producer(self) -> Any:
@@ -135,11 +147,17 @@ class KafkaLog:
             if self._closed:
                 raise LogError("the log is closed")
             if self._producer is None:
-                self._producer = KafkaProducer(**self._settings(_PRODUCER, KafkaProducer.DEFAULT_CONFIG))
+                self._producer = self._open(KafkaProducer, _PRODUCER, value_serializer=_Nothing())
             return self._producer
 
     def _consumer(self, group: str | None) -> Any:
-        return KafkaConsumer(group_id=group, **self._settings(_CONSUMER, KafkaConsumer.DEFAULT_CONFIG))
+        return self._open(KafkaConsumer, _CONSUMER, group_id=group)
+
+    def _open(self, client: Any, ours: Mapping[str, Any], **more: Any) -> Any:
+        try:
+            return client(**{**self._settings(ours, client.DEFAULT_CONFIG), **more})
+        except (KafkaConfigurationError, TypeError, ValueError) as error:
+            raise LogError(f"log.kafka: the client refuses these properties: {_text(error)}") from error
 
     def _settings(self, ours: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:
         theirs = {key: value for key, value in self._properties.items() if key in known}
@@ -159,10 +177,14 @@ class _KafkaReader:
         self._gaps: list[Gap] = []
         self._consumer: Any = None
         self._look_after = 0.0
+        self._look_wait = _FIRST_LOOKS_SECONDS
         self._found_any = False
         self._idle = True
         self._record_bytes = float(_FIRST_POLL_BYTES)  # of late: Kafka's poll counts records, we bound bytes
+        self._ends: dict[TopicPartition, int] = {}
+        self._ask_after = 0.0
         self._lag: dict[Partition, int] = {}
+        self._reached = False
         self._warned = False
         self._attempt(self._look_for_partitions)
 
@@ -170,6 +192,7 @@ class _KafkaReader:
         self._after = dict(after)
         self._start = "earliest" if self._found_any else self._start
         self._next.clear()
+        self._lag = {}
         self._look_after = 0.0
         if self._consumer is not None:
             self._attempt(lambda: self._consumer.assign([]))
@@ -208,16 +231,18 @@ class _KafkaReader:
                     [stamp / 1000 for stamp in columns[_TIMESTAMP]],
                     columns[_KEY],
                     columns[_VALUE],
-                    columns[_HEADERS],
+                    [_headers(one) for one in columns[_HEADERS]] if any(columns[_HEADERS]) else columns[_HEADERS],
                 )
             )
         count = sum(map(len, runs))
         if count:
+            self._heard()
             self._record_bytes = max(64.0, sum(run.size_bytes for run in runs) / count)
         return runs
 
     def position(self) -> Position:
-        return {Partition(p.topic, p.partition): offset - 1 for p, offset in self._next.items() if offset > 0}
+        known = {Partition(p.topic, p.partition): offset - 1 for p, offset in self._next.items() if offset > 0}
+        return {**{partition: last for partition, last in self._after.items() if partition not in known}, **known}
 
     def lag(self) -> Mapping[Partition, int]:
         lags = self._attempt(self._lags)
@@ -227,19 +252,20 @@ class _KafkaReader:
 
     def _lags(self) -> dict[Partition, int]:
         lags: dict[Partition, int] = {}
-        unknown = []
+        if self._idle and self._next and time.monotonic() >= self._ask_after:
+            # a broker that is gone is as silent as one that has nothing: only an answer tells them apart
+            self._ask_after = time.monotonic() + _ASK_SECONDS
+            self._ends |= self._consumer.end_offsets(list(self._next), timeout_ms=_ASK_SECONDS * 500)
+            self._heard()
         for part, following in self._next.items():
-            end: int | None = self._consumer.highwater(part)
-            if end is None:
-                unknown.append(part)
-                continue
+            end = max(self._consumer.highwater(part) or 0, self._ends.get(part, 0))
             if self._idle and end > following:  # transaction markers and aborted records are passed, not handed out
                 following = max(following, self._consumer.position(part, timeout_ms=100) or 0)
             lags[Partition(part.topic, part.partition)] = max(0, end - following)
-        if unknown:
-            for part, last in self._consumer.end_offsets(unknown, timeout_ms=1000).items():
-                lags[Partition(part.topic, part.partition)] = max(0, last - self._next[part])
         return lags
+
+    def reached(self) -> bool:
+        return self._reached
 
     def gaps(self) -> list[Gap]:
         found, self._gaps = self._gaps, []
@@ -257,7 +283,7 @@ class _KafkaReader:
         if self._consumer is not None:
             consumer, self._consumer = self._consumer, None
             try:
-                consumer.close(autocommit=False)
+                consumer.close(autocommit=False, timeout_ms=1000)
             except KafkaError as error:
                 log.warning("Kafka consumer did not close cleanly", problem=_text(error))
 
@@ -268,32 +294,44 @@ class _KafkaReader:
                 self._consumer = self._connect()
             result = action()
         except KafkaError as error:
+            self._reached = False
             if not self._warned:
                 log.warning("Kafka is out of reach: trying again", problem=_text(error))
                 self._warned = True
             time.sleep(0.05)
             return None
-        if self._warned and self._next:
+        return result
+
+    def _heard(self) -> None:
+        """Kafka answered just now."""
+        self._reached = True
+        self._ask_after = time.monotonic() + _ASK_SECONDS
+        if self._warned:
             log.info("Kafka answers again")
             self._warned = False
-        return result
 
     def _look_for_partitions(self) -> None:
         """Read every partition of the topics, also those that came into being later."""
-        self._look_after = time.monotonic() + _LOOK_FOR_PARTITIONS_SECONDS * (10 if self._next else 1)
-        parts = [
-            TopicPartition(topic, number)
-            for topic in self._topics
-            for number in sorted(self._consumer.partitions_for_topic(topic) or ())
+        there = {topic: self._consumer.partitions_for_topic(topic) for topic in self._topics}
+        if all(there.values()):
+            self._look_wait = _LOOK_SECONDS
+        else:  # the cluster was asked, and answered
+            self._heard()
+            self._look_wait = min(2 * self._look_wait, _LOOK_SECONDS)
+        self._look_after = time.monotonic() + self._look_wait
+        new = [
+            part
+            for topic, numbers in there.items()
+            for number in sorted(numbers)
+            if (part := TopicPartition(topic, number)) not in self._next
         ]
-        new = [part for part in parts if part not in self._next]
         if not new:
-            if not parts:
-                self._look_after = time.monotonic() + 0.2
             return
-        first = self._consumer.beginning_offsets(new)
-        ends = self._consumer.end_offsets(new)
-        self._consumer.assign(parts)
+        first = self._consumer.beginning_offsets(new, timeout_ms=_ANSWER_SECONDS * 1000)
+        ends = self._consumer.end_offsets(new, timeout_ms=_ANSWER_SECONDS * 1000)
+        self._heard()
+        self._ends |= ends
+        self._consumer.assign([*self._next, *new])
         for part, offset in self._next.items():
             self._consumer.seek(part, offset)
         for part in new:
@@ -339,20 +377,9 @@ def _require_crc32c() -> None:
         ) from error
 
 
-def _translate(properties: Mapping[str, Any]) -> dict[str, Any]:
-    """Client properties under kafka-python's names. Raises LogError for one that it does not know."""
-    known = set(KafkaConsumer.DEFAULT_CONFIG) | set(KafkaProducer.DEFAULT_CONFIG)
-    translated = {}
-    for key, value in properties.items():
-        name = _OTHER_NAMES.get(key, key.replace(".", "_").replace("-", "_"))
-        if name in _OURS:
-            raise LogError(f"log.kafka.{key}: not yours to set; it follows from how the service keeps its place")
-        if name not in known:
-            near = get_close_matches(name, known, n=1)
-            hint = f"; did you mean {near[0].replace('_', '.')}?" if near else ""
-            raise LogError(f"log.kafka.{key}: no such client property{hint}")
-        translated[name] = value
-    return translated
+def _headers(headers: Headers) -> Headers:
+    """Kafka has headers without a value; everyone else is spared them: the value is empty then."""
+    return [(name, b"" if value is None else value) for name, value in headers]
 
 
 def _text(error: Exception) -> str:

@@ -81,6 +81,9 @@ class Reader(Protocol):
     def lag(self) -> Mapping[Partition, int]:
         """Records not yet handed out, per partition; without blocking, so perhaps a moment old."""
 
+    def reached(self) -> bool:
+        """Whether the log answered of late. If not, that nothing comes and nothing is left says nothing."""
+
     def gaps(self) -> list[Gap]:
         """What retention took away before it was read, since the last call. The reader went on at the earliest."""
 
@@ -104,6 +107,7 @@ class Log(Protocol):
         """A reader that goes on after `after`; partitions not named there begin at `start`.
 
         `group` names the reader for the log's own monitoring (Kafka: the consumer group whose lag is shown).
+        Raises LogError for `latest` when the log is out of reach: where that is can only be told now.
         """
 
     def bounds(self, topic: str) -> Mapping[Partition, tuple[int, int]]:
@@ -209,6 +213,9 @@ class _MemoryReader:
             for topic in self._next
             for partition, (earliest, end) in self._log.bounds(topic).items()
         }
+
+    def reached(self) -> bool:
+        return True
 
     def gaps(self) -> list[Gap]:
         found, self._gaps = self._gaps, []

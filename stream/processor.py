@@ -148,7 +148,7 @@ class Processor:
         try:
             while not self._stopping.is_set():
                 self._obey()
-                if not self._step(reader) and until_end and not any(reader.lag().values()):
+                if not self._step(reader) and until_end and not any(reader.lag().values()) and reader.reached():
                     break
             self._publish(now=True)
         finally:
@@ -266,7 +266,7 @@ class Processor:
             self._observer.lost(gap)
         if block is None or len(block) == 0:
             self._publish(now=True)
-            if not any(reader.lag().values()):
+            if not any(reader.lag().values()) and reader.reached():
                 self._publishing.confirm(self._clock())
             self._housekeeping(reader)
             return False

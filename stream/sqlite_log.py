@@ -14,12 +14,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
+import structlog
 
 from thalweg.proto.event import Headers, Partition, Position, Records
 from thalweg.stream.log import Appended, Gap, LogError, Message, Reader, Retention, Start
 
+log = structlog.get_logger(__name__)
+
 _BUSY_SECONDS = 30.0
-_LOOK_SECONDS = 0.002  # between two looks at an empty topic; one look costs about 10 microseconds
+_LOOK_SECONDS = 0.002  # between two looks whether anybody wrote; one costs a few microseconds
 _SWEEP_RECORDS = 1000  # at most so many records are deleted in one transaction, so that nobody waits long
 
 _pack = msgspec.msgpack.Encoder().encode
@@ -51,11 +54,15 @@ class SqliteLog:
         except OSError as error:
             raise LogError(f"log {self._path}: cannot make its folder: {error}") from error
         self._connection = self._connect()
-        with self._lock, self._errors(), _transaction(self._connection):
-            self._connection.execute(
-                "CREATE TABLE IF NOT EXISTS topics"
-                " (id INTEGER PRIMARY KEY, name TEXT UNIQUE NOT NULL, next INTEGER NOT NULL, bytes INTEGER NOT NULL)"
-            )
+        try:
+            with self._lock, self._errors(), _transaction(self._connection):
+                self._connection.execute(
+                    "CREATE TABLE IF NOT EXISTS topics (id INTEGER PRIMARY KEY, name TEXT UNIQUE NOT NULL,"
+                    " next INTEGER NOT NULL, bytes INTEGER NOT NULL)"
+                )
+        except LogError:
+            self._connection.close()
+            raise
 
     def append(self, topic: str, messages: Sequence[Message]) -> list[Appended]:
         if not messages:
@@ -79,7 +86,10 @@ class SqliteLog:
             self._unswept += len(rows)
             if self._unswept >= _SWEEP_RECORDS or size > 1 << 20:
                 self._unswept = 0
-                self._sweep(number, now)
+                try:
+                    self._sweep(number, now)
+                except sqlite3.Error as error:  # the records are in the log: that must not look like a failure
+                    log.warning("retention could not delete: trying again later", path=str(self._path), why=str(error))
         partition = Partition(topic, 0)
         return [Appended(partition, first + place) for place in range(len(rows))]
 
@@ -102,6 +112,7 @@ class SqliteLog:
             self._connection.close()
 
     def _connect(self) -> sqlite3.Connection:
+        connection = None
         try:
             connection = sqlite3.connect(
                 self._path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
@@ -109,6 +120,8 @@ class SqliteLog:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")  # an acknowledged record survives a power cut
         except sqlite3.Error as error:
+            if connection is not None:
+                connection.close()
             raise LogError(f"log {self._path}: cannot be opened: {error}") from error
         return connection
 
@@ -173,7 +186,7 @@ class _SqliteReader:
             found = _bounds(connection, topic)
             self._starts[topic] = 0 if found is None else found[1] if start == "earliest" else found[2]
         self._gaps: list[Gap] = []
-        self._closed = False
+        self._reached = True
         self.seek(after)
 
     def seek(self, after: Position) -> None:
@@ -182,23 +195,41 @@ class _SqliteReader:
     def poll(self, timeout_seconds: float, max_records: int = 500, max_bytes: int = 8 << 20) -> list[Records]:
         deadline = time.monotonic() + timeout_seconds
         while True:
+            found, seen = [], None
             try:
+                seen = self._writes()
                 found = [run for topic in self._next if (run := self._take(topic, max_records, max_bytes)) is not None]
-            except sqlite3.OperationalError:
-                found = []  # busy for longer than it should be: try again, as with a broker out of reach
+                self._reached = True
+            except sqlite3.OperationalError as error:  # busy for long, disk out of order: try again, as with a broker
+                if self._reached:
+                    log.warning("the log cannot be read: trying again", path=str(self._path), problem=str(error))
+                self._reached = False
+            except sqlite3.DatabaseError as error:
+                raise LogError(f"log {self._path}: cannot be read: {error}") from error
             left = deadline - time.monotonic()
             if found or left <= 0:
                 return found
+            self._wait_for_writes(seen, deadline)
+
+    def _wait_for_writes(self, seen: int | None, deadline: float) -> None:
+        while (left := deadline - time.monotonic()) > 0:
             time.sleep(min(left, _LOOK_SECONDS))
+            try:
+                if seen is None or self._writes() != seen:
+                    return
+            except sqlite3.OperationalError:
+                return  # the next look says so
+
+    def _writes(self) -> int:
+        """A number that changes whenever another connection wrote to the file."""
+        return int(self._connection.execute("PRAGMA data_version").fetchone()[0])
 
     def _take(self, topic: str, max_records: int, max_bytes: int) -> Records | None:
         found = _bounds(self._connection, topic)
         if found is None or self._next[topic] >= found[2]:
             return None
         number, earliest, _ = found
-        if self._next[topic] < earliest:
-            self._gaps.append(Gap(Partition(topic, 0), self._next[topic], earliest - 1))
-            self._next[topic] = earliest
+        self._skip(topic, earliest)
         found_rows = self._connection.execute(
             f"SELECT offset, time, key, value, headers FROM t{number} WHERE offset >= ? ORDER BY offset LIMIT ?",
             (self._next[topic], max_records),
@@ -217,8 +248,15 @@ class _SqliteReader:
             [_unpack(one) if one else () for one in packed] if any(packed) else [()] * len(rows)
         )
         records = Records(Partition(topic, 0), offsets, times, keys, values, headers)
+        self._skip(topic, offsets[0])  # retention came between the two looks
         self._next[topic] = offsets[-1] + 1
         return records
+
+    def _skip(self, topic: str, earliest: int) -> None:
+        """Go on there if retention took what comes before."""
+        if self._next[topic] < earliest:
+            self._gaps.append(Gap(Partition(topic, 0), self._next[topic], earliest - 1))
+            self._next[topic] = earliest
 
     def position(self) -> Position:
         return {Partition(topic, 0): offset - 1 for topic, offset in self._next.items() if offset > 0}
@@ -230,6 +268,9 @@ class _SqliteReader:
             if found is not None:
                 lags[Partition(topic, 0)] = max(0, found[2] - max(offset, found[1]))
         return lags
+
+    def reached(self) -> bool:
+        return self._reached
 
     def gaps(self) -> list[Gap]:
         found, self._gaps = self._gaps, []
