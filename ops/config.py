@@ -8,18 +8,16 @@ import json
 import os
 import re
 import tomllib
-import types
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal
 
 from thalweg.models.learner import ParamsError
 from thalweg.models.registry import UnknownLearner, find
+from thalweg.ops.config_reading import SECRET, Reading, masked, overlay
 from thalweg.proto.event import TensorSpec
 
-PREFIX = "THALWEG_"
 DTYPES = ("float32", "float64", "int64", "int32", "uint8", "bool", "bytes")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 _RESERVED = {"live"}
@@ -168,6 +166,9 @@ _NOT_YET = {
     "tls_key": "TLS is not offered in this version",
     "tls_client_ca": "TLS is not offered in this version",
     "token_file": "tokens are not offered in this version",
+    "encoder": "encoders are not offered in this version",
+    "device": "other devices are not offered in this version",
+    "learn_from_requests": "requests as events are not offered in this version",
 }
 
 
@@ -189,8 +190,8 @@ def load(path: Path, environment: Mapping[str, str] | None = None) -> Config:
 def parse(table: dict[str, Any], source: str, environment: Mapping[str, str]) -> Config:
     """The configuration of a parsed table; `source` stands before each mistake."""
     mistakes: list[str] = []
-    _overlay(table, environment, mistakes)
-    config: Config | None = _dataclass(Config, table, "", mistakes, source)
+    overlay(table, environment, mistakes)
+    config: Config | None = Reading(source, mistakes, _NOT_YET).instance(Config, table, "")
     if config is not None:
         _check(config, mistakes, source)
     if config is None or mistakes:
@@ -202,99 +203,11 @@ def effective(config: Config) -> dict[str, Any]:
     """The configuration as a table, secrets masked, for a person to read."""
     table = dataclasses.asdict(config)
     for key in table["log"]["kafka"]:
-        if "password" in key or "secret" in key or "jaas" in key:
+        if SECRET.search(key):
             table["log"]["kafka"][key] = "***"
-    table["store"]["url"] = re.sub(r"://[^@/]*@", "://***@", table["store"]["url"])
+    for section in ("log", "store"):
+        table[section]["url"] = masked(table[section]["url"])
     return table
-
-
-def _overlay(table: dict[str, Any], environment: Mapping[str, str], mistakes: list[str]) -> None:
-    """`THALWEG_LOG__URL=…` is `log.url`; `THALWEG_MODEL__digits__BATCH_EVENTS=…` that key of the model of this name."""
-    for variable, text in sorted(environment.items()):
-        if not variable.startswith(PREFIX) or "__" not in variable:
-            continue
-        first, *rest = variable.removeprefix(PREFIX).split("__")
-        place: Any = table
-        keys = [first.lower(), *rest]
-        if keys[0] == "model" and len(keys) > 2:
-            named = [model for model in table.get("model", []) if str(model.get("name", "")).lower() == keys[1].lower()]
-            if not named:
-                mistakes.append(f"{variable}: no model is called {keys[1]!r}")
-                continue
-            place, keys = named[0], keys[2:]
-        for key in keys[:-1]:
-            place = place.setdefault(key.lower(), {})
-        place[keys[-1].lower()] = _value(text)
-
-
-def _value(text: str) -> Any:
-    """A TOML value if it is one, else the text itself."""
-    try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        return text
-
-
-def _dataclass(kind: Any, table: Any, place: str, mistakes: list[str], source: str) -> Any:
-    """An instance, or None when anything of it could not be used."""
-    if not isinstance(table, dict):
-        mistakes.append(f"{source}: {place}: expected a table, got {table!r:.60}")
-        return None
-    hints = get_type_hints(kind)
-    names = [entry.name for entry in dataclasses.fields(kind)]
-    values, sound = {}, True
-    for key, value in table.items():
-        where = f"{place}.{key}" if place else key
-        if key not in names:
-            mistakes.append(f"{source}: {where}: {_unknown(key, names)}")
-            sound = False
-            continue
-        before = len(mistakes)
-        values[key] = _convert(hints[key], value, where, mistakes, source)
-        sound = sound and len(mistakes) == before
-    for entry in dataclasses.fields(kind):
-        if entry.name not in table and entry.default is entry.default_factory is dataclasses.MISSING:
-            mistakes.append(f"{source}: {place}.{entry.name}: missing; it has no default")
-            sound = False
-    return kind(**values) if sound else None
-
-
-def _unknown(key: str, names: list[str]) -> str:
-    if key in _NOT_YET:
-        return _NOT_YET[key]
-    near = get_close_matches(key, names, n=1)
-    return "no such key" + (f"; did you mean {near[0]}?" if near else f"; known: {', '.join(names)}")
-
-
-def _convert(hint: Any, value: Any, where: str, mistakes: list[str], source: str) -> Any:
-    if dataclasses.is_dataclass(hint):
-        return _dataclass(hint, value, where, mistakes, source)
-    origin, args = get_origin(hint), get_args(hint)
-    if origin is list and isinstance(value, list):
-        labels = [
-            f"{where}.{one['name']}" if isinstance(one, dict) and one.get("name") else f"{where}[{number}]"
-            for number, one in enumerate(value)
-        ]
-        return [_convert(args[0], one, label, mistakes, source) for one, label in zip(value, labels)]
-    if origin is dict and isinstance(value, dict):
-        return {key: _convert(args[1], one, f"{where}.{key}", mistakes, source) for key, one in value.items()}
-    if hint is Any:
-        return value
-    if origin is Literal:
-        if any(value is choice or (value == choice and isinstance(value, str)) for choice in args):
-            return value
-        mistakes.append(f"{source}: {where}: expected {' or '.join(map(repr, args))}, got {value!r}")
-        return None
-    kinds = args if origin is types.UnionType else (hint,)
-    if float in kinds and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    for kind in kinds:
-        if isinstance(kind, type) and isinstance(value, kind) and not (isinstance(value, bool) and kind is not bool):
-            return value
-    named = [kind.__name__ for kind in kinds if kind is not types.NoneType and isinstance(kind, type)]
-    wanted = "a list" if origin is list else "a table" if origin is dict else " or ".join(named)
-    mistakes.append(f"{source}: {where}: expected {wanted}, got {value!r:.60}")
-    return None
 
 
 def _check(config: Config, mistakes: list[str], source: str) -> None:
@@ -308,13 +221,16 @@ def _check(config: Config, mistakes: list[str], source: str) -> None:
         host, _, port = address.rpartition(":")
         if not host or not port.isdigit() or int(port) > 65535:
             wrong(f"service.{key}", f"expected HOST:PORT, got {address!r}")
-    for key in ("max_message_bytes", "workers"):
-        if getattr(config.service, key) < 1:
-            wrong(f"service.{key}", f"expected at least 1, got {getattr(config.service, key)}")
+    if config.service.grpc == config.service.http and not config.service.grpc.endswith(":0"):
+        wrong("service.http", f"expected another address than service.grpc, got {config.service.http!r}")
+    _at_least(1, config.service, "service", ("max_message_bytes", "workers"), wrong)
+    _at_least(0, config.service, "service", ("queue", "drain_seconds"), wrong)
+    _at_least(1, config.log, "log", ("retention_records", "retention_bytes"), wrong)
+    _at_least(0, config.log, "log", ("retention_seconds",), wrong)
     if not re.match(r"sqlite:.|kafka://.|memory:$", config.log.url):
-        wrong("log.url", f"expected sqlite:PATH, kafka://HOST:PORT or memory:, got {config.log.url!r}")
+        wrong("log.url", f"expected sqlite:PATH, kafka://HOST:PORT or memory:, got {masked(config.log.url)!r}")
     if not re.match(r"sqlite:.|rediss?://.|memory:$", config.store.url):
-        wrong("store.url", f"expected sqlite:PATH, redis://HOST:PORT/DB or memory:, got {config.store.url!r}")
+        wrong("store.url", f"expected sqlite:PATH, redis://HOST:PORT/DB or memory:, got {masked(config.store.url)!r}")
     if not config.model:
         wrong("model", "expected at least one [[model]]")
     names = [model.name for model in config.model]
@@ -322,7 +238,14 @@ def _check(config: Config, mistakes: list[str], source: str) -> None:
         _check_model(model, names, wrong)
 
 
-def _check_model(model: ModelConfig, names: list[str], wrong: Any) -> None:
+def _at_least(least: int, section: Any, place: str, keys: tuple[str, ...], wrong: Callable[[str, str], None]) -> None:
+    for key in keys:
+        value = getattr(section, key)
+        if value is not None and value < least:
+            wrong(f"{place}.{key}", f"expected at least {least}, got {value}")
+
+
+def _check_model(model: ModelConfig, names: list[str], wrong: Callable[[str, str], None]) -> None:
     place = f"model.{model.name}"
     if not _NAME.fullmatch(model.name) or model.name in _RESERVED or model.name.isdigit():
         wrong(
@@ -333,16 +256,12 @@ def _check_model(model: ModelConfig, names: list[str], wrong: Any) -> None:
         wrong(f"{place}.name", "another model has this name")
     if not _NAME.fullmatch(model.topic):
         wrong(f"{place}.topic", f"expected letters, digits, '.', '_' or '-', got {model.topic!r}")
-    for key in ("batch_events", "snapshot_events", "snapshots_kept", "window_events"):
-        if getattr(model, key) < 1:
-            wrong(f"{place}.{key}", f"expected at least 1, got {getattr(model, key)}")
-    for key in ("batch_seconds", "snapshot_seconds", "dedup_events"):
-        if getattr(model, key) < 0:
-            wrong(f"{place}.{key}", f"expected at least 0, got {getattr(model, key)}")
+    _at_least(1, model, place, ("batch_events", "snapshot_events", "snapshots_kept", "window_events"), wrong)
+    _at_least(0, model, place, ("batch_seconds", "snapshot_seconds", "dedup_events", "seed"), wrong)
     if not 0 < model.publish_share <= 1:
         wrong(f"{place}.publish_share", f"expected above 0 and at most 1, got {model.publish_share}")
-    sound = bool(model.inputs)
-    if not sound:
+    sound = bool(model.inputs) and model.seed >= 0
+    if not model.inputs:
         wrong(f"{place}.inputs", "expected at least one input")
     for name, one in model.inputs.items():
         if one.dtype not in DTYPES:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from thalweg.ops.config import ConfigurationError, effective, load, parse
 
@@ -66,9 +69,25 @@ def test_all_mistakes_are_reported_at_once_with_the_nearest_key(tmp_path: Path) 
         ("[model.params]\ngama = 1.0\n", "model.digits.params.gama: no such parameter; did you mean gamma?"),
         ("[model.params]\ngamma = -1.0\n", "model.digits.params.gamma: expected a number above 0, got -1.0"),
         ("labels_topic = 'x'\n", "model.digits.labels_topic: labels that come later are not joined in this version"),
-        ("encoder = 'onnx:x'\n", "model.digits.encoder: expected 'identity', got 'onnx:x'"),
-        ("learn_from_requests = true\n", "model.digits.learn_from_requests: expected False, got True"),
-        ("device = 'cuda'\n", "model.digits.device: expected 'auto' or 'cpu', got 'cuda'"),
+        (
+            "encoder = 'onnx:x'\n",
+            "model.digits.encoder: expected 'identity', got 'onnx:x'; encoders are not offered in this version",
+        ),
+        (
+            "learn_from_requests = true\n",
+            "model.digits.learn_from_requests: expected false, got true; requests as events are not offered in this version",
+        ),
+        (
+            "device = 'cuda'\n",
+            "model.digits.device: expected 'auto' or 'cpu', got 'cuda'; other devices are not offered in this version",
+        ),
+        ("batch_seconds = nan\n", "model.digits.batch_seconds: expected a finite number, got nan"),
+        ("seed = -1\n", "model.digits.seed: expected at least 0, got -1"),
+        ("[log]\nretention_bytes = 0\n", "log.retention_bytes: expected at least 1, got 0"),
+        (
+            "[store]\nurl = 'rdis://u:hush@h'\n",
+            "store.url: expected sqlite:PATH, redis://HOST:PORT/DB or memory:, got 'rdis://***@h'",
+        ),
         ("start = 'now'\n", "model.digits.start: expected 'earliest' or 'latest', got 'now'"),
         ("batch_events = 0\n", "model.digits.batch_events: expected at least 1, got 0"),
         ("batch_events = true\n", "model.digits.batch_events: expected int, got True"),
@@ -92,6 +111,8 @@ def test_a_mistake_is_named_with_what_was_expected(tmp_path: Path, more: str, fo
         ("[64] }", "[64], dtype = 'float' }", "model.digits.inputs.features.dtype: expected one of float32"),
         ("{ shape = [64] }", "{ }", "model.digits.inputs.features.shape: missing"),
         ('grpc = "127.0.0.1:0"', 'grpc = "8081"', "service.grpc: expected HOST:PORT, got '8081'"),
+        (':0"', ':9"', "service.http: expected another address than"),
+        ('grpc = "127.0.0.1:0"', "queue = -1", "service.queue: expected at least 0, got -1"),
         ('grpc = "127.0.0.1:0"', "token_file = 'x'", "service.token_file: tokens are not offered in this version"),
     ],
 )
@@ -131,11 +152,73 @@ def test_the_environment_overrides_the_file(tmp_path: Path) -> None:
     assert config.model[0].params == {"gamma": 0.5}
 
 
-def test_a_variable_that_fits_nothing_is_a_mistake(tmp_path: Path) -> None:
-    assert mistakes(tmp_path, GOOD, {"THALWEG_MODEL__x__SEED": "1"}) == [
-        "THALWEG_MODEL__x__SEED: no model is called 'x'"
-    ] or "THALWEG_MODEL__x__SEED: no model is called 'x'" in mistakes(tmp_path, GOOD, {"THALWEG_MODEL__x__SEED": "1"})
-    assert mistakes(tmp_path, GOOD, {"THALWEG_LOG__URI": "x"}) == ["log.uri: no such key; did you mean url?"]
+@pytest.mark.parametrize(
+    ("variable", "text", "found"),
+    [
+        ("THALWEG_MODEL__x__SEED", "1", "THALWEG_MODEL__x__SEED: no model is called 'x'"),
+        ("THALWEG_MODEL__digits", "1", "THALWEG_MODEL__digits: expected THALWEG_MODEL__NAME__KEY"),
+        ("THALWEG_LOG__URI", "x", "THALWEG_LOG__URI: log.uri: no such key; did you mean url?"),
+        ("THALWEG_SERVICE__GRPC__X", "1", "THALWEG_SERVICE__GRPC__X: grpc is no table"),
+        (
+            "THALWEG_MODEL__digits__SEED",
+            "soon",
+            "THALWEG_MODEL__digits__SEED: model.digits.seed: expected int, got 'soon'",
+        ),
+    ],
+)
+def test_a_variable_that_does_not_fit_is_named(tmp_path: Path, variable: str, text: str, found: str) -> None:
+    assert mistakes(tmp_path, GOOD, {variable: text}) == [found]
+
+
+def test_a_variable_is_a_text_where_a_text_is_wanted_and_a_value_elsewhere(tmp_path: Path) -> None:
+    config = load(
+        written(tmp_path, GOOD),
+        {
+            "THALWEG_MODEL__digits__TOPIC": "2024",
+            "THALWEG_MODEL__digits__START": "latest",
+            "THALWEG_LOG__RETENTION_SECONDS": "3600",
+            "THALWEG_LOG__KAFKA__SASL_PASSWORD": "0123",
+            "THALWEG_LOG__KAFKA__SESSION_TIMEOUT_MS": "9000",
+            "THALWEG_MODEL__digits__INPUTS__FEATURES__SHAPE": "[8, 8]",
+        },
+    )
+
+    model = config.model[0]
+    assert (model.topic, model.start, model.inputs["features"].shape) == ("2024", "latest", [8, 8])
+    assert config.log.retention_seconds == 3600.0
+    assert config.log.kafka == {"sasl_password": "0123", "session_timeout_ms": 9000}
+
+
+def test_a_model_is_named_by_place_or_with_underscores_for_what_a_variable_cannot_hold() -> None:
+    models = [table(name="digits-linear")["model"][0], table(name="Noaa.v2")["model"][0]]
+
+    config = parse({"model": models}, "f", {"THALWEG_MODEL__DIGITS_LINEAR__SEED": "7", "THALWEG_MODEL__1__SEED": "8"})
+
+    assert [model.seed for model in config.model] == [7, 8]
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+        lambda inner: (
+            st.lists(inner, max_size=3)
+            | st.dictionaries(
+                st.sampled_from(["service", "log", "url", "kafka", "model", "name", "learner", "inputs", "x", "shape"]),
+                inner,
+                max_size=4,
+            )
+        ),
+    ).filter(lambda value: isinstance(value, dict)),
+    st.sampled_from(
+        ["THALWEG_LOG__URL", "THALWEG_MODEL__0__NAME", "THALWEG_MODEL__X__INPUTS__X__SHAPE", "THALWEG_A__B"]
+    ),
+    st.text(st.characters(exclude_characters="\0"), max_size=8),
+)
+def test_whatever_the_file_and_the_environment_hold_there_is_a_configuration_or_a_list_of_mistakes(
+    found: dict[str, Any], variable: str, text: str
+) -> None:
+    with contextlib.suppress(ConfigurationError):
+        parse(found, "f", {variable: text})
 
 
 def table(**model: Any) -> dict[str, Any]:
@@ -155,8 +238,16 @@ def test_secrets_are_masked_for_people() -> None:
     config = parse(
         {
             **table(),
-            "log": {"url": "kafka://b:1", "kafka": {"sasl.password": "hush", "sasl.username": "me"}},
-            "store": {"url": "redis://me:hush@host:1/0"},
+            "log": {
+                "url": "kafka://b:1",
+                "kafka": {
+                    "sasl.password": "hush",
+                    "sasl.username": "me",
+                    "ssl_key_pem": "hush",
+                    "sasl_oauth_token": "hush",
+                },
+            },
+            "store": {"url": "redis://me:hu/hush@sh@host:1/0?db=1&Password=hush"},
         },
         "f",
         {},
@@ -165,5 +256,5 @@ def test_secrets_are_masked_for_people() -> None:
     shown = effective(config)
 
     assert "hush" not in str(shown)
-    assert shown["log"]["kafka"] == {"sasl.password": "***", "sasl.username": "me"}
-    assert shown["store"]["url"] == "redis://***@host:1/0"
+    assert shown["log"]["kafka"]["sasl.username"] == "me"
+    assert shown["store"]["url"] == "redis://***@host:1/0?db=1&Password=***"
