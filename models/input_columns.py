@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from math import prod
+from math import isfinite, prod
 
 import numpy as np
 from numpy.typing import NDArray
 
 from thalweg.models.learner import ParamsError
 from thalweg.proto.event import Array, InputError, Inputs, TensorSpec
+
+_FEW = 256
+"""Numbers that Python adds up sooner than NumPy looks at them; a sum that is not finite only sends us the slow way."""
 
 
 class InputColumns:
@@ -70,6 +73,13 @@ class InputColumns:
 
 def _shape(shape: tuple[int, ...]) -> str:
     return f"({', '.join(['N', *map(str, shape)])})"
+
+
+def all_finite(array: Array) -> bool:
+    """Whether no number of an array of floats is infinite or none at all."""
+    if array.size <= _FEW and isfinite(sum(array.ravel().tolist())):
+        return True
+    return bool(np.isfinite(array).all())
 
 
 def usable_rows(rows: Array) -> NDArray[np.bool_] | None:

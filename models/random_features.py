@@ -12,8 +12,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from thalweg.proto.event import Array
-
 Floats = NDArray[np.float64]
 ROWS = 8
 """Rows are padded to a multiple of this before a matrix product: whole tiles of the BLAS kernel give a row the same
@@ -76,13 +74,3 @@ class FeatureMap:
         if self.bias:
             out[:, -1] = 1.0
         return out
-
-
-def padded(rows: Array) -> Array:
-    """(N, F) with zero rows added up to a multiple of ROWS."""
-    missing = -len(rows) % ROWS
-    if not missing:
-        return rows
-    out = np.zeros((len(rows) + missing, rows.shape[1]), dtype=rows.dtype)
-    out[: len(rows)] = rows
-    return out

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from thalweg.memory.state import State
-from thalweg.models.input_columns import InputColumns
-from thalweg.models.random_features import FeatureMap, padded
+from thalweg.models.input_columns import InputColumns, all_finite
+from thalweg.models.random_features import ROWS, FeatureMap
 from thalweg.models.standardise import scaled
 from thalweg.proto.event import Array, Inputs, TensorSpec
 
@@ -77,39 +77,45 @@ class RidgePredictor:
     def predict(self, inputs: Inputs) -> Mapping[str, Array]:
         rows = self._columns.gather(inputs)
         n = len(rows)
-        if n > CHUNK:
-            scores = np.concatenate([self.raw_scores(rows[i : i + CHUNK]) for i in range(0, n, CHUNK)])
-        else:
-            scores = self.raw_scores(rows)
-        with np.errstate(over="ignore"):  # beyond float32 is infinite there
-            answer = scores.astype(np.float32)
+        with np.errstate(invalid="ignore", over="ignore"):
+            if n > CHUNK:
+                scores = np.concatenate([self._scores(rows[i : i + CHUNK]) for i in range(0, n, CHUNK)])
+            else:
+                scores = self._scores(rows)
+            answer = scores.astype(np.float32)  # beyond float32 is infinite there
         if not self._classification:
             return {"value": answer}
         if not self._classes or not n:
             return {"label": np.full(n, -1, dtype=np.int32), "scores": answer}
         codes = answer.argmax(axis=1).astype(np.int32)
-        if not np.isfinite(answer.sum()):
+        if not all_finite(answer):
             codes[~np.isfinite(answer).all(axis=1)] = -1
         return {"label": codes, "scores": answer}
 
     def raw_scores(self, rows: Array) -> Floats:
         """h · W in float64, (N, C), of gathered inputs (N, F)."""
-        n = len(rows)
-        rows = padded(rows)
         with np.errstate(invalid="ignore", over="ignore"):
-            z = rows.astype(np.float64, copy=False) if self._scale is None else scaled(rows, *self._scale)
-            scores: Floats | None = None
-            if self._direct is not None:
-                scores = z @ self._direct
-            if self._random is not None:
-                hidden = z @ self._map.projection
-                hidden += self._map.offsets
-                np.maximum(hidden, 0.0, out=hidden)
-                part = hidden @ self._random
-                scores = part if scores is None else np.add(scores, part, out=scores)
-            assert scores is not None
-            if self._constant is not None:
-                scores += self._constant
+            return self._scores(rows)
+
+    def _scores(self, rows: Array) -> Floats:
+        n = len(rows)
+        z: Floats = np.zeros((n + -n % ROWS, rows.shape[1]))  # whole tiles, see ROWS
+        if self._scale is None:
+            z[:n] = rows
+        else:
+            scaled(rows, *self._scale, out=z[:n])
+        scores: Floats | None = None
+        if self._direct is not None:
+            scores = z @ self._direct
+        if self._random is not None:
+            hidden = z @ self._map.projection
+            hidden += self._map.offsets
+            np.maximum(hidden, 0.0, out=hidden)
+            part = hidden @ self._random
+            scores = part if scores is None else np.add(scores, part, out=scores)
+        assert scores is not None
+        if self._constant is not None:
+            scores += self._constant
         return scores[:n]
 
     def state(self) -> State:

@@ -19,11 +19,11 @@ REACH = 60.0
 """Numbers further from the mean than so many deviations count as being that far."""
 
 
-def scaled(rows: Array, shift: Floats, factor: Floats, clip: float) -> Floats:
-    """(rows - shift) * factor within ± clip, (N, F) float64."""
-    out: Floats = np.subtract(rows, shift)
-    out *= factor
-    return np.clip(out, -clip, clip, out=out)
+def scaled(rows: Array, shift: Floats, factor: Floats, clip: float, out: Floats | None = None) -> Floats:
+    """(rows - shift) * factor within ± clip, (N, F) float64; put into `out` if there is one."""
+    z: Floats = np.subtract(rows, shift, out=out)
+    z *= factor
+    return z.clip(-clip, clip, out=z)
 
 
 class Standardiser:

@@ -250,6 +250,8 @@ def _wanted(outputs: Any, known: Mapping[str, TensorSpec]) -> list[str]:
     """Names of the outputs to send."""
     if not outputs:
         return list(known)
+    if not isinstance(outputs, list):
+        raise InputError(f"outputs: expected a list of objects with a name, got {outputs!r:.80}")
     names: list[Any] = [output.get("name") if isinstance(output, dict) else None for output in outputs]
     for name in names:
         if not isinstance(name, str) or name not in known:

@@ -14,6 +14,7 @@ import numpy as np
 
 from thalweg.memory.snapshots import FolderSnapshots
 from thalweg.memory.state import State
+from thalweg.models.input_columns import all_finite
 from thalweg.models.learner import Predictor
 from thalweg.models.published import Facts, Published, Served
 from thalweg.ops.errors import Impossible, NotReady, QueueFull, TooLate, UnknownModel
@@ -158,7 +159,7 @@ class ServedModel:
     def predict(self, served: Served, inputs: Inputs) -> Mapping[str, Array]:
         """Answer with this version. Raises InputError for inputs that do not fit or are not finite."""
         for name, array in inputs.items():
-            if array.dtype.kind == "f" and not np.isfinite(array).all():
+            if array.dtype.kind == "f" and not all_finite(array):
                 row = int(np.flatnonzero(~np.isfinite(array).reshape(len(array), -1).all(axis=1))[0])
                 raise InputError(f"input {name!r}: expected finite numbers, got NaN or infinity in row {row}")
         return served.predictor.predict(inputs)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from thalweg.models.random_features import ROWS, FeatureMap, padded
+from thalweg.models.random_features import FeatureMap
 
 
 def drawn(seed: int = 1, **options: bool) -> FeatureMap:
@@ -48,14 +48,3 @@ def test_without_an_expansion_the_inputs_are_the_features() -> None:
 
     assert layer.direct
     assert layer.size == 9
-
-
-def test_rows_are_padded_to_whole_tiles_with_zeros() -> None:
-    x = np.ones((ROWS + 1, 2), np.float32)
-
-    out = padded(x)
-
-    assert out.shape == (2 * ROWS, 2)
-    assert (out[: ROWS + 1] == 1).all()
-    assert not out[ROWS + 1 :].any()
-    assert padded(out) is out
