@@ -26,6 +26,12 @@ def batch(labels: Any) -> Batch:
     return Batch({}, labels, np.ones(n), np.zeros(n))
 
 
+def answered(stream: list[tuple[int, int]]) -> tuple[Batch, Any, Mapping[str, Any]]:
+    """What an evaluation is told of pairs of label and answer."""
+    truth = ClassLabels(np.array([t for t, _ in stream], np.int32), CLASSES)
+    return batch(truth), predictor(), {"label": np.array([p for _, p in stream], np.int32)}
+
+
 rows = st.lists(st.tuples(st.integers(-1, 2), st.integers(-1, 2)), min_size=1, max_size=40)
 
 
@@ -105,14 +111,89 @@ def test_numbers_are_graded_by_their_errors() -> None:
     assert evaluation.recent() == pytest.approx({"rmse": np.sqrt(2), "mae": 1.0})
 
 
-def test_worst_case_accuracy_is_the_lowest_a_full_window_had() -> None:
-    evaluation = Prequential(window_events=4)
+@given(stream=rows, cuts=st.lists(st.integers(1, 20), min_size=40, max_size=40), window=st.integers(1, 12))
+def test_worst_case_accuracy_is_the_lowest_of_all_full_windows_however_the_stream_is_cut(
+    stream: list[tuple[int, int]], cuts: list[int], window: int
+) -> None:
+    evaluation, at = Prequential(window), 0
+    for size in cuts:
+        evaluation.predicted(*answered(stream[at : at + size]))
+        at += size
 
-    for right in ([0], [1, 1, 1], [0, 0], [1, 1, 1, 1]):
-        truth = ClassLabels(np.zeros(len(right), np.int32), ("a",))
-        evaluation.predicted(batch(truth), predictor(), {"label": np.array([0 if r else 1 for r in right], np.int32)})
+    right = [t == p for t, p in stream if t >= 0]
+    windows = [np.mean(right[end - window : end]) for end in range(window, len(right) + 1)]
+    assert evaluation.worst_case_accuracy == pytest.approx(min(windows, default=np.nan), nan_ok=True)
 
-    assert evaluation.worst_case_accuracy == 0.5
+
+@given(stream=rows, more=rows, old=st.integers(1, 12), new=st.integers(13, 20))
+def test_under_another_window_the_recent_figures_begin_anew_and_those_of_all_go_on(
+    stream: list[tuple[int, int]], more: list[tuple[int, int]], old: int, new: int
+) -> None:
+    through, before, after, fresh = Prequential(new), Prequential(old), Prequential(new), Prequential(new)
+    for grader in (through, before):
+        grader.predicted(*answered(stream))
+    after.restore(before.state())
+    resumed = Prequential(new)
+    for grader in (through, after, fresh):
+        grader.predicted(*answered(more))
+    resumed.restore(after.state())
+
+    for grader in (after, resumed):
+        assert grader.metrics() == through.metrics()
+        assert grader.recent() == pytest.approx(fresh.recent())
+        assert grader.worst_case_accuracy == pytest.approx(fresh.worst_case_accuracy, nan_ok=True)
+
+
+@pytest.mark.parametrize("odd", [np.nan, np.inf, -np.inf])
+def test_a_score_that_is_no_number_makes_no_figure_useless(odd: float) -> None:
+    evaluation = Prequential()
+    scores = np.array([[0.9, 0.1], [odd, odd], [0.2, odd], [0.3, 0.7]], np.float32)
+    truth = ClassLabels(np.array([0, 1, 0, 1], np.int32), ("a", "b"))
+
+    evaluation.predicted(batch(truth), predictor(("a", "b"), "probabilities"), {"label": truth.codes, "scores": scores})
+
+    assert all(np.isfinite(value) for value in (*evaluation.metrics().values(), *evaluation.recent().values()))
+
+
+def test_labels_without_end_are_graded_in_constant_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("thalweg.stream.prequential._MOST_CLASSES", 3)
+    evaluation = Prequential(window_events=8)
+
+    for start in range(0, 40, 4):
+        names = tuple(f"class {number}" for number in range(start, start + 4))
+        truth = ClassLabels(np.arange(4, dtype=np.int32), names)
+        answers = {"label": np.array([0, 1, 2, 2], np.int32)}  # the last is wrong
+        evaluation.predicted(batch(truth), predictor(names), answers)
+
+    assert evaluation.metrics()["accuracy"] == evaluation.recent()["accuracy"] == 0.75
+    assert evaluation.metrics()["balanced_accuracy"] == pytest.approx((3 + 27 / 37) / 4)
+    state = evaluation.state()
+    assert len(state.tensors["seen"]) == 4
+    assert len(state.meta["classes"]) == 3
+
+
+def test_figures_of_labels_equal_those_of_scikit_learn() -> None:
+    sklearn_metrics = pytest.importorskip("sklearn.metrics", reason="scikit-learn comes with the extra demo")
+    generator = np.random.default_rng(4)
+    truth = generator.integers(0, 3, 500)
+    scores = generator.dirichlet(np.ones(3), 500)
+    evaluation = Prequential(window_events=200)
+
+    for start in range(0, 500, 64):
+        part = slice(start, start + 64)
+        answers = {"label": scores[part].argmax(axis=1).astype(np.int32), "scores": scores[part]}
+        labels = ClassLabels(truth[part].astype(np.int32), CLASSES)
+        evaluation.predicted(batch(labels), predictor(scores="probabilities"), answers)
+
+    for figures, part in ((evaluation.metrics(), slice(None)), (evaluation.recent(), slice(-200, None))):
+        found = scores[part].argmax(axis=1)
+        assert figures == pytest.approx(
+            {
+                "accuracy": sklearn_metrics.accuracy_score(truth[part], found),
+                "balanced_accuracy": sklearn_metrics.balanced_accuracy_score(truth[part], found),
+                "log_loss": sklearn_metrics.log_loss(truth[part], scores[part]),
+            }
+        )
 
 
 @given(stream=rows, cut=st.integers(0, 40))
