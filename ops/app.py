@@ -89,7 +89,7 @@ def build_processor(
         evaluator=evaluation,
         observer=metrics.model(model.name, model.topic, evaluation),
         commands=store,
-        dead_letters=DeadLetters(source, model.topic),
+        dead_letters=DeadLetters(source, model.topic, model.name),
     )
     return processor, publisher
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from thalweg.proto.event import Partition, Position, Records
+from thalweg.proto.event import Headers, Partition, Position, Records
 from thalweg.proto.rejected import Rejected
-from thalweg.stream.log import Log, Message
+from thalweg.stream.log import Log, LogError, Message
 
+MODEL = "thalweg-model"
 REASON = "thalweg-reason"
 DETAIL = "thalweg-detail"
 TOPIC = "thalweg-topic"
@@ -18,6 +19,7 @@ TIME = "thalweg-time"
 ROWS = "thalweg-rows"
 _LONGEST_DETAIL = 1000
 _LOOK_BACK = 1000  # newest dead letters that are read to find where the last run stopped
+_PATIENCE_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +28,7 @@ class DeadLetter:
 
     value: bytes | None
     key: bytes | None
+    model: str
     reason: str
     detail: str
     topic: str
@@ -36,13 +39,20 @@ class DeadLetter:
 class DeadLetters:
     """The dead letters of one topic. Their value, key and headers are the record's own; ours are added:
 
-    `thalweg-reason` (one of a few words), `thalweg-detail`, `thalweg-topic`, `thalweg-partition`, `thalweg-offset`,
-    `thalweg-time` (Unix seconds), and for a record of many events of which only some were bad, `thalweg-rows`.
+    `thalweg-model` (who could not use it), `thalweg-reason` (one of a few words), `thalweg-detail`, `thalweg-topic`,
+    `thalweg-partition`, `thalweg-offset`, `thalweg-time` (Unix seconds), and for a record of many events of which only
+    some were bad, `thalweg-rows`.
+
+    Args:
+        log: Where the topic is and its dead letters go.
+        topic: Whose dead letters.
+        model: Which of the models that read the topic sends them.
     """
 
-    def __init__(self, log: Log, topic: str) -> None:
+    def __init__(self, log: Log, topic: str, model: str = "") -> None:
         self._log = log
         self._topic = topic
+        self._model = model
         self._name = f"{topic}.dlq"
 
     def send(self, records: Records, rejected: Sequence[Rejected]) -> None:
@@ -53,6 +63,7 @@ class DeadLetters:
         row = one.row
         headers = [
             *records.headers[row],
+            (MODEL, self._model.encode()),
             (REASON, one.reason.encode()),
             (DETAIL, one.detail[:_LONGEST_DETAIL].encode("utf-8", "replace")),
             (TOPIC, records.partition.topic.encode()),
@@ -65,43 +76,63 @@ class DeadLetters:
         return Message(records.values[row], records.keys[row], headers)
 
     def newest(self, count: int) -> list[DeadLetter]:
-        """The newest dead letters, oldest of them first."""
-        after = {
-            partition: max(earliest, end - count) - 1
-            for partition, (earliest, end) in self._log.bounds(self._name).items()
-        }
-        if not after:
-            return []
-        reader = self._log.reader([self._name], after)
-        letters: list[DeadLetter] = []
-        try:
-            while len(letters) < count * len(after) and (runs := reader.poll(2.0)):
-                letters += [_read(run, row) for run in runs for row in range(len(run))]
-                if not any(reader.lag().values()):
-                    break
-        finally:
-            reader.close()
-        return letters
+        """The newest dead letters of all models, at most so many of each partition, oldest of them first."""
+        return [_read(run, row) for run in self._tail(count) for row in range(len(run))]
 
     def last_sent(self) -> Position:
-        """Per partition of the topic the newest record that was sent, as far as the newest dead letters tell."""
+        """Per partition of the topic the newest record that this model sent, as far as the newest dead letters tell.
+
+        What other models sent says nothing about what this one did: they may be ahead of it.
+        """
         last: dict[Partition, int] = {}
-        for letter in self.newest(_LOOK_BACK):
-            if letter.topic == self._topic:
-                partition = Partition(letter.topic, letter.partition)
-                last[partition] = max(last.get(partition, -1), letter.offset)
+        for run in self._tail(_LOOK_BACK):
+            for headers in run.headers:
+                ours = _ours(headers)
+                if ours.get(TOPIC) == self._topic and ours.get(MODEL, "") == self._model:
+                    partition = Partition(self._topic, _number(ours, PARTITION))
+                    last[partition] = max(last.get(partition, -1), _number(ours, OFFSET))
         return last
+
+    def _tail(self, count: int) -> Iterator[Records]:
+        """The newest records of the dead letters' topic, up to the end that it has now."""
+        bounds = self._log.bounds(self._name)
+        after = {partition: max(earliest, end - count) - 1 for partition, (earliest, end) in bounds.items()}
+        if not after:
+            return
+        reader = self._log.reader([self._name], after)
+        try:
+            while any(reader.position().get(partition, -1) < end - 1 for partition, (_, end) in bounds.items()):
+                runs = reader.poll(_PATIENCE_SECONDS)
+                yield from runs
+                if not runs and not any(reader.lag().values()):
+                    return  # the newest were transaction markers, or retention was quicker
+                if not runs and not reader.reached():
+                    raise LogError(f"topic {self._name!r}: the log does not answer")
+        finally:
+            reader.close()
+
+
+def _ours(headers: Headers) -> Mapping[str, str]:
+    """The headers that were added; the last of a name counts, for the record's own may be called so too."""
+    return {name: content.decode("utf-8", "replace") for name, content in headers if name.startswith("thalweg-")}
+
+
+def _number(headers: Mapping[str, str], name: str) -> int:
+    try:
+        return int(headers.get(name, ""))
+    except ValueError:
+        return -1
 
 
 def _read(run: Records, row: int) -> DeadLetter:
-    headers = {name: content.decode("utf-8", "replace") for name, content in run.headers[row]}
-    number, offset = headers.get(PARTITION, ""), headers.get(OFFSET, "")
+    ours = _ours(run.headers[row])
     return DeadLetter(
-        run.values[row],
-        run.keys[row],
-        headers.get(REASON, ""),
-        headers.get(DETAIL, ""),
-        headers.get(TOPIC, ""),
-        int(number) if number.isdigit() else -1,
-        int(offset) if offset.isdigit() else -1,
+        value=run.values[row],
+        key=run.keys[row],
+        model=ours.get(MODEL, ""),
+        reason=ours.get(REASON, ""),
+        detail=ours.get(DETAIL, ""),
+        topic=ours.get(TOPIC, ""),
+        partition=_number(ours, PARTITION),
+        offset=_number(ours, OFFSET),
     )
