@@ -15,7 +15,9 @@ from thalweg.memory.store import EXPIRE_SECONDS, MOST_COMMANDS, Command, StoreEr
 
 log = structlog.get_logger(__name__)
 
-_LOOK_SECONDS = 0.05  # a look goes over the network
+_LOOK_SECONDS = 0.05  # a look goes over the network …
+_GLANCE_SECONDS = 0.25  # … and a learner waits no longer for it …
+_PAUSE_SECONDS = 5.0  # … nor looks sooner again when that was in vain
 
 
 class RedisStore:
@@ -24,6 +26,9 @@ class RedisStore:
     def __init__(self, url: str) -> None:
         try:
             self._client = redis.Redis.from_url(url, socket_timeout=5.0, socket_connect_timeout=2.0)
+            self._glance = redis.Redis.from_url(
+                url, socket_timeout=_GLANCE_SECONDS, socket_connect_timeout=_GLANCE_SECONDS, retry=None
+            )
         except (ValueError, redis.RedisError) as error:
             raise StoreError(f"store {_masked(url)}: {error}") from error
         self._place = _masked(url)
@@ -48,10 +53,11 @@ class RedisStore:
         now = time.monotonic()
         if now < self._look_after.get(model, 0.0):
             return []
-        self._look_after[model] = now + (_LOOK_SECONDS if self._reachable else 5.0)
+        self._look_after[model] = now + _LOOK_SECONDS
         try:
-            records: Any = self._client.lpop(_waiting(model), MOST_COMMANDS)
+            records: Any = self._glance.lpop(_waiting(model), MOST_COMMANDS)
         except redis.RedisError as error:
+            self._look_after[model] = time.monotonic() + _PAUSE_SECONDS
             if self._reachable:
                 log.warning("store is out of reach: commands wait", store=self._place, problem=str(error))
             self._reachable = False
@@ -59,9 +65,12 @@ class RedisStore:
         self._reachable = True
         commands = []
         for record in records or []:
-            entry = json.loads(record)
-            if entry["asked"] >= time.time() - EXPIRE_SECONDS:
-                commands.append(Command(entry["id"], entry["verb"], entry["arguments"]))
+            try:
+                entry = json.loads(record)
+                if entry["asked"] >= time.time() - EXPIRE_SECONDS:
+                    commands.append(Command(entry["id"], entry["verb"], dict(entry["arguments"])))
+            except (ValueError, KeyError, TypeError) as error:  # somebody else's: no reason for a learner to die
+                log.warning("not a command: left out", store=self._place, model=model, problem=repr(error))
         return commands
 
     def answer(self, id: str, result: Mapping[str, Any]) -> None:
@@ -88,6 +97,7 @@ class RedisStore:
 
     def close(self) -> None:
         self._client.close()
+        self._glance.close()
 
 
 def _waiting(model: str) -> str:
@@ -99,5 +109,6 @@ def _answer(id: str) -> str:
 
 
 def _masked(url: str) -> str:
-    scheme, _, rest = url.partition("://")
+    """Where it is, without user and password, which may stand before the host or in the query."""
+    scheme, _, rest = url.partition("?")[0].partition("://")
     return f"{scheme}://{rest.rpartition('@')[2]}"

@@ -16,6 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+import structlog
+
+log = structlog.get_logger(__name__)
+
 EXPIRE_SECONDS = 600.0
 """Commands older than this are forgotten, answered or not."""
 MOST_COMMANDS = 1000
@@ -105,6 +109,7 @@ class SqliteStore:
         self._clock = clock
         self._lock = threading.Lock()
         self._look_after: dict[str, float] = {}
+        self._readable = True
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._connection = sqlite3.connect(self._path, timeout=10, isolation_level=None, check_same_thread=False)
@@ -139,20 +144,21 @@ class SqliteStore:
         if now < self._look_after.get(model, 0.0):
             return []
         self._look_after[model] = now + _LOOK_SECONDS
+        which = "WHERE model = ? AND taken = 0 AND asked >= ?"
+        values = (model, self._clock() - EXPIRE_SECONDS)
         try:
             with self._lock:
-                found = self._connection.execute(
-                    "SELECT 1 FROM commands WHERE model = ? AND taken = 0 LIMIT 1", (model,)
-                ).fetchone()
-                if found is None:
-                    return []
-                rows = self._connection.execute(
-                    "UPDATE commands SET taken = 1 WHERE model = ? AND taken = 0 AND asked >= ?"
-                    " RETURNING id, verb, arguments, asked",
-                    (model, self._clock() - EXPIRE_SECONDS),
-                ).fetchall()
-        except sqlite3.Error:
+                rows = []
+                if self._connection.execute(f"SELECT 1 FROM commands {which} LIMIT 1", values).fetchone():
+                    rows = self._connection.execute(
+                        f"UPDATE commands SET taken = 1 {which} RETURNING id, verb, arguments, asked", values
+                    ).fetchall()
+        except sqlite3.Error as error:
+            if self._readable:
+                log.warning("store cannot be read: commands wait", store=str(self._path), problem=str(error))
+            self._readable = False
             return []
+        self._readable = True
         return [Command(id, verb, json.loads(text)) for id, verb, text, _ in sorted(rows, key=lambda row: row[3])]
 
     def answer(self, id: str, result: Mapping[str, Any]) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import queue
+import socket
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -9,6 +12,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import redis
+import structlog
 
 from tests.services.processes import required_or_skipped
 from tests.services.redis import RedisServer
@@ -91,6 +96,32 @@ def test_commands_of_one_model_are_not_given_to_another(
     assert len(taken(store, model)) == 1
 
 
+def test_of_several_learners_that_look_at_once_each_command_goes_to_one(
+    reopened: Callable[[], Store], request: pytest.FixtureRequest
+) -> None:
+    model = request.node.name
+    server, got = reopened(), queue.SimpleQueue[str]()
+    asked: set[str] = set()
+    done = threading.Event()
+
+    def look(store: Store) -> None:
+        while not done.is_set():
+            for command in store.asked(model):
+                got.put(command.id)
+
+    threads = [threading.Thread(target=look, args=(reopened(),)) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    asked |= {server.ask(model, "snapshot", {}) for _ in range(60)}
+    first = [got.get(timeout=WAIT) for _ in asked]
+    done.set()
+    for thread in threads:
+        thread.join()
+
+    assert got.empty()
+    assert sorted(first) == sorted(asked)
+
+
 def test_more_commands_than_may_wait_are_refused(reopened: Callable[[], Store], request: pytest.FixtureRequest) -> None:
     model = request.node.name
     store = reopened()
@@ -147,6 +178,67 @@ def test_a_redis_that_is_gone_is_an_error_to_who_asks_and_silence_to_the_learner
     server.start()
     assert store.ask("m", "snapshot", {})
     server.stop()
+    store.close()
+
+
+@pytest.mark.redis
+def test_what_is_no_command_is_left_out_and_those_beside_it_are_not(redis_url: str) -> None:
+    store, foreign = open_store(redis_url), redis.Redis.from_url(redis_url)
+    first = store.ask("beside", "snapshot", {})
+    for garbage in (
+        b"not json",
+        b"7",
+        b'{"id": "x"}',
+        b'{"id": "x", "verb": "v", "arguments": 3, "asked": 9e99}',
+        b"\xff",
+    ):
+        foreign.rpush("thalweg:commands:beside", garbage)
+    second = store.ask("beside", "snapshot", {})
+
+    commands = taken(store, "beside")
+
+    assert [command.id for command in commands] == [first, second]
+    foreign.close()
+    store.close()
+
+
+def test_a_redis_that_hangs_is_not_waited_for_at_every_look() -> None:
+    hung = socket.create_server(("127.0.0.1", 0))  # takes connections and never says a word
+    deaf = open_store(f"redis://127.0.0.1:{hung.getsockname()[1]}/0")
+
+    assert [deaf.asked("m") for _ in range(100)] == [[]] * 100
+
+    hung.setblocking(False)
+    hung.accept()[0].close()
+    with pytest.raises(BlockingIOError):  # there was but one look
+        hung.accept()
+    hung.close()
+    deaf.close()
+
+
+@pytest.mark.parametrize("url", ["redis://user:hush@127.0.0.1:1/0", "redis://127.0.0.1:1/0?password=hush"])
+def test_no_message_tells_a_password(url: str) -> None:
+    store = open_store(url)
+
+    with pytest.raises(StoreError) as caught:
+        store.ask("m", "snapshot", {})
+
+    assert "hush" not in str(caught.value)
+    assert "127.0.0.1:1/0" in str(caught.value)
+    store.close()
+
+
+def test_a_file_that_is_damaged_while_it_is_used_is_silence_to_the_learner_and_told_once(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    store = open_store(f"sqlite:{path}")
+    sqlite3.connect(path).execute("DROP TABLE commands").connection.close()
+
+    with structlog.testing.capture_logs() as told:
+        assert [store.asked("a"), store.asked("b"), store.asked("c")] == [[], [], []]
+    with pytest.raises(StoreError, match=f"store {path}: "):
+        store.ask("a", "snapshot", {})
+
+    assert [entry["event"] for entry in told] == ["store cannot be read: commands wait"]
     store.close()
 
 
