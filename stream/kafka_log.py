@@ -214,7 +214,8 @@ class _KafkaReader:
             return []
         try:
             most = max(1, min(max_records, int(max_bytes / self._record_bytes)))
-            polled = self._consumer.poll(max(0, int((deadline - time.monotonic()) * 1000)), most)
+            patience = max(0.0, min(deadline, self._look_after) - time.monotonic())
+            polled = self._consumer.poll(int(patience * 1000), most)
         except OffsetOutOfRangeError:
             self._jump_gaps()
             return []
