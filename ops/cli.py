@@ -40,10 +40,6 @@ class LogFormat(StrEnum):
     json = "json"
 
 
-class Failed(Exception):
-    """It did not work; the message says why."""
-
-
 ConfigPath = Annotated[Path, typer.Argument(metavar="CONFIG", help="The TOML file.")]
 Form = Annotated[LogFormat, typer.Option("--log-format", help="How to log, on standard error.")]
 ModelName = Annotated[str, typer.Option("--model", help="The model's name.")]
@@ -66,7 +62,9 @@ def _exit_codes() -> Iterator[None]:
     from thalweg.memory.snapshots import UnknownVersion
     from thalweg.memory.state import DamagedFile
     from thalweg.memory.store import StoreError
+    from thalweg.ops import logs
     from thalweg.ops.config import ConfigurationError
+    from thalweg.ops.failed import Failed
     from thalweg.stream.blocks import HistoryLost
     from thalweg.stream.files import FileError
     from thalweg.stream.journal import JournalError
@@ -76,13 +74,13 @@ def _exit_codes() -> Iterator[None]:
     try:
         yield
     except (ConfigurationError, StateMismatch) as error:
-        print(error, file=sys.stderr)
+        logs.failure(str(error))
         sys.exit(2)
     except (
         *(Failed, FileError, LogError, StoreError, JournalError, HistoryLost, UnknownVersion, DamagedFile),
         OSError,
     ) as error:
-        print(f"error: {error}", file=sys.stderr)
+        logs.failure(f"error: {error}")
         sys.exit(1)
 
 
@@ -96,22 +94,22 @@ def serve(
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):  # before the heavy imports: told to stop while starting, we do
         signal.signal(number, lambda *_: stop.set())
-    from thalweg.ops import logs
+    _log(log_format, role={"all": "supervisor", "learn": "learner", "serve": "server"}[role])
     from thalweg.ops.supervisor import Supervisor, die_with_supervisor
 
-    logs.configure(log_format.value, role={"all": "supervisor", "learn": "learner", "serve": "server"}[role])
+    die_with_supervisor()
     loaded = _load(config)
     if role is Role.all:
         sys.exit(Supervisor(loaded, [str(config), "--log-format", log_format.value], stop).run())
-    die_with_supervisor()
     from thalweg.ops.app import run_learners, run_server
 
     (run_learners if role is Role.learn else run_server)(loaded, stop)
 
 
 @app.command()
-def check(config: ConfigPath) -> None:
+def check(config: ConfigPath, log_format: Form = LogFormat.console) -> None:
     """Validate a configuration: print what is in effect, or every mistake at once."""
+    _log(log_format)
     from thalweg.ops.config import effective
 
     print(json.dumps(effective(_load(config)), indent=2))
@@ -135,10 +133,9 @@ def replay(
     log_format: Form = LogFormat.console,
 ) -> None:
     """Run a recorded stream through a learner, predict-then-learn, and print its metrics."""
-    from thalweg.ops import logs
+    _log(log_format)
     from thalweg.ops.cli_replay import run
 
-    logs.configure(log_format.value)
     run(_load(config).find(model), input, _mapping(label, time, id, ignore), report, limit, seed, frozen_after)
 
 
@@ -156,8 +153,10 @@ def produce(
     time: TimeColumn = None,
     id: IdColumn = None,
     ignore: Ignored = "t,context",
+    log_format: Form = LogFormat.console,
 ) -> None:
     """Append a file of events to the log."""
+    _log(log_format)
     from thalweg.ops.cli_produce import run
 
     run(_load(config), topic, input, _mapping(label, time, id, ignore), rate, batch, limit)
@@ -167,8 +166,10 @@ def produce(
 def predict(
     target: Annotated[str, typer.Option(help="HOST:PORT of gRPC.")],
     model: ModelName,
+    log_format: Form = LogFormat.console,
 ) -> None:
     """One prediction from JSON on standard input, such as {"features": [0.1, 0.2]}."""
+    _log(log_format)
     from thalweg.ops.cli_predict import run
 
     run(target, model, sys.stdin.read())
@@ -178,8 +179,10 @@ def predict(
 def demo(
     keep: Annotated[bool, typer.Option("--keep", help="Stay up and print where to look.")] = False,
     seconds: Annotated[float, typer.Option(min=1.0, help="How long the stream lasts.")] = 25.0,
+    log_format: Form = LogFormat.console,
 ) -> None:
     """Handwritten digits as a drifting stream, learned while they are served."""
+    _log(log_format)
     from thalweg.ops.demo import run
 
     run(keep=keep, seconds=seconds)
@@ -191,16 +194,18 @@ Version = Annotated[int, typer.Argument(min=0, help="The version's number.")]
 
 
 @snapshot.command("list")
-def list_snapshots(config: ConfigPath, model: ModelName) -> None:
+def list_snapshots(config: ConfigPath, model: ModelName, log_format: Form = LogFormat.console) -> None:
     """The kept versions, oldest first."""
+    _log(log_format)
     from thalweg.ops import cli_snapshot
 
     cli_snapshot.list_versions(_load(config), model)
 
 
 @snapshot.command()
-def show(config: ConfigPath, version: Version, model: ModelName) -> None:
+def show(config: ConfigPath, version: Version, model: ModelName, log_format: Form = LogFormat.console) -> None:
     """A version's manifest."""
+    _log(log_format)
     from thalweg.ops import cli_snapshot
 
     cli_snapshot.show(_load(config), model, version)
@@ -212,16 +217,19 @@ def verify(
     model: ModelName,
     version: Annotated[int | None, typer.Argument(min=0, help="Default: all that are kept.")] = None,
     replay: Annotated[bool, typer.Option("--replay", help="Rebuild the state from the log and compare.")] = False,
+    log_format: Form = LogFormat.console,
 ) -> None:
     """Check every hash; with --replay, that the log leads to this very state."""
+    _log(log_format)
     from thalweg.ops import cli_snapshot
 
     cli_snapshot.verify(_load(config), model, version, from_log=replay)
 
 
 @snapshot.command()
-def rollback(config: ConfigPath, version: Version, model: ModelName) -> None:
+def rollback(config: ConfigPath, version: Version, model: ModelName, log_format: Form = LogFormat.console) -> None:
     """Make the state that of a kept version again; the service must be running."""
+    _log(log_format)
     from thalweg.ops import cli_snapshot
 
     cli_snapshot.rollback(_load(config), model, version)
@@ -233,11 +241,19 @@ def export(
     version: Version,
     model: ModelName,
     to: Annotated[Path, typer.Option("--to", help="A folder that is not there yet.")],
+    log_format: Form = LogFormat.console,
 ) -> None:
     """Copy a version, verified, to a folder of its own."""
+    _log(log_format)
     from thalweg.ops import cli_snapshot
 
     cli_snapshot.export(_load(config), model, version, to)
+
+
+def _log(form: LogFormat, **context: str) -> None:
+    from thalweg.ops import logs
+
+    logs.configure(form.value, **context)
 
 
 def _load(path: Path) -> Config:

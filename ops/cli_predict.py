@@ -8,7 +8,7 @@ from typing import Any
 import grpc
 import numpy as np
 
-from thalweg.ops.cli import Failed
+from thalweg.ops.failed import Failed
 from thalweg.proto import inference_pb2 as pb
 from thalweg.proto import inference_pb2_grpc
 
@@ -22,6 +22,8 @@ def run(target: str, model: str, text: str) -> None:
     if not isinstance(given, dict):
         raise Failed('expected an object of inputs, such as {"features": [0.1, 0.2]}')
     inputs = given.get("inputs", given)
+    if not isinstance(inputs, dict):
+        raise Failed(f"inputs: expected an object of tensors by name, got {inputs!r:.60}")
     with grpc.insecure_channel(target) as channel:
         stub = inference_pb2_grpc.GRPCInferenceServiceStub(channel)
         try:
@@ -39,32 +41,29 @@ def run(target: str, model: str, text: str) -> None:
 
 
 def _add(request: pb.ModelInferRequest, spec: Any, value: Any) -> None:
-    if spec.datatype == "BYTES":
-        array = np.array(value, dtype=object)
-    else:
-        try:
-            array = np.array(value, dtype=np.float64)
-        except (TypeError, ValueError) as error:
-            raise Failed(f"input {spec.name!r}: expected numbers: {error}") from error
-    if array.ndim == len(spec.shape) - 1:
-        array = array[None]  # one event, its batch dimension left out
-    tensor = request.inputs.add(name=spec.name, datatype=spec.datatype, shape=array.shape)
-    flat = array.reshape(-1).tolist()
-    contents = tensor.contents
-    if spec.datatype == "BYTES":
-        contents.bytes_contents.extend(str(text).encode() for text in flat)
-    elif spec.datatype == "FP32":
-        contents.fp32_contents.extend(flat)
-    elif spec.datatype == "FP64":
-        contents.fp64_contents.extend(flat)
-    elif spec.datatype == "INT64":
-        contents.int64_contents.extend(map(int, flat))
-    elif spec.datatype == "BOOL":
-        contents.bool_contents.extend(map(bool, flat))
-    elif spec.datatype.startswith("UINT"):
-        contents.uint_contents.extend(map(int, flat))
-    else:
-        contents.int_contents.extend(map(int, flat))
+    """Add one input with typed contents; integers stay exact however large."""
+    try:
+        array = np.array(value, dtype=object if spec.datatype == "BYTES" else np.float64)
+        shape = (1, *array.shape) if array.ndim == len(spec.shape) - 1 else array.shape  # one event, without its N
+        tensor = request.inputs.add(name=spec.name, datatype=spec.datatype, shape=shape)
+        flat = np.array(value, dtype=object).reshape(-1).tolist()
+        contents = tensor.contents
+        if spec.datatype == "BYTES":
+            contents.bytes_contents.extend(str(text).encode() for text in flat)
+        elif spec.datatype == "FP32":
+            contents.fp32_contents.extend(map(float, flat))
+        elif spec.datatype == "FP64":
+            contents.fp64_contents.extend(map(float, flat))
+        elif spec.datatype == "INT64":
+            contents.int64_contents.extend(map(int, flat))
+        elif spec.datatype == "BOOL":
+            contents.bool_contents.extend(map(bool, flat))
+        elif spec.datatype.startswith("UINT"):
+            contents.uint_contents.extend(map(int, flat))
+        else:
+            contents.int_contents.extend(map(int, flat))
+    except (TypeError, ValueError, OverflowError) as error:
+        raise Failed(f"input {spec.name!r}: expected {spec.datatype}: {error}") from error
 
 
 def _readable(response: pb.ModelInferResponse) -> dict[str, Any]:

@@ -13,29 +13,34 @@ from thalweg.ops.app import new_learner, open_configured_log
 from thalweg.ops.config import Config, ConfigurationError
 from thalweg.proto.encode import EVENT_BATCH_HEADERS, to_event_batch, to_json
 from thalweg.proto.event import Batch, Schema
+from thalweg.proto.rejected import Rejected
 from thalweg.stream.files import CsvMapping, read_events
 from thalweg.stream.log import Log, Message
 
 _CHUNK = 1000
+_NAMED = 5  # of the lines left out
 
 
 def run(
     config: Config, topic: str, path: Path, mapping: CsvMapping, rate: float | None, per_record: int, limit: int | None
 ) -> None:
-    """Append a file's events to a topic that one of the models follows; times are those of now where it has none."""
+    """Append a file's events to a topic that one of the models follows."""
     schema = _schema(config, topic)
     log = open_configured_log(config)
-    console = Console()
+    console = Console(soft_wrap=True, highlight=False)
+    sent, left_out = 0, 0
     try:
         with Progress(console=console, disable=not console.is_terminal, transient=True) as bar:
             task = bar.add_task("events", total=limit)
-            sent, rejected = 0, 0
-            for count, bad in append_events(log, topic, path, schema, mapping, rate, per_record, limit):
-                sent, rejected = sent + count, rejected + bad
+            for count, rejected in append_events(log, topic, path, schema, mapping, rate, per_record, limit):
+                for line in rejected[: max(0, _NAMED - left_out)]:
+                    console.print(f"line {line.row}: {line.reason}: {line.detail}", markup=False)
+                sent, left_out = sent + count, left_out + len(rejected)
                 bar.update(task, completed=sent)
     finally:
         log.close()
-    console.print(f"appended {sent:,} events to {topic}" + (f", left out {rejected:,} bad lines" if rejected else ""))
+    lines = "line" if left_out == 1 else "lines"
+    console.print(f"appended {sent:,} events to {topic}" + (f", left out {left_out:,} bad {lines}" if left_out else ""))
 
 
 def append_events(
@@ -47,24 +52,29 @@ def append_events(
     rate: float | None,
     per_record: int,
     limit: int | None,
-) -> Iterator[tuple[int, int]]:
-    """Append chunk by chunk; yields events appended and lines left out."""
+) -> Iterator[tuple[int, list[Rejected]]]:
+    """Append chunk by chunk, at most `rate` events a second; yields the events appended and the lines left out.
+
+    An event keeps its own time; one that has none happens as it is appended.
+    """
     paced = max(1, min(_CHUNK, int((rate or 1e9) / 20)))  # twenty steps a second look smooth
     chunk = per_record * max(1, paced // per_record)
+    parts = read_events(path, schema, mapping, limit=limit, chunk=chunk, clock=time.time)
     started, sent = time.monotonic(), 0
-    for part in read_events(path, schema, mapping, limit=limit, chunk=chunk):
-        if rate is not None:
-            time.sleep(max(0.0, started + (sent + len(part.batch)) / rate - time.monotonic()))
+    while True:
+        if rate is not None:  # before reading, so that the time of an event is when it is appended
+            time.sleep(max(0.0, started + sent / rate - time.monotonic()))
+        part = next(parts, None)
+        if part is None:
+            break
         if len(part.batch):
-            log.append(topic, messages(part.batch, per_record, with_times=mapping.time is not None))
+            log.append(topic, messages(part.batch, per_record))
         sent += len(part.batch)
-        yield len(part.batch), len(part.rejected)
+        yield len(part.batch), part.rejected
 
 
-def messages(batch: Batch, per_record: int, *, with_times: bool = True) -> list[Message]:
+def messages(batch: Batch, per_record: int) -> list[Message]:
     """The records of a batch: JSON events, or `EventBatch` records of so many."""
-    if not with_times:
-        batch = Batch(batch.inputs, batch.labels, batch.weights, batch.times * 0 + time.time(), batch.ids, batch.keys)
     if per_record == 1:
         keys = batch.keys or [None] * len(batch)
         return [Message(value, None if key is None else key.encode()) for value, key in zip(to_json(batch), keys)]

@@ -14,9 +14,9 @@ from threadpoolctl import threadpool_limits
 from thalweg.memory.snapshots import FolderSnapshots
 from thalweg.memory.store import open_store
 from thalweg.ops.app import model_folder, new_learner, open_configured_log, settings_of
-from thalweg.ops.cli import Failed
 from thalweg.ops.config import Config
 from thalweg.ops.errors import EXPECTED
+from thalweg.ops.failed import Failed
 from thalweg.ops.grpc_learning import ask
 from thalweg.stream.journal import FileJournal
 from thalweg.stream.rebuild import rebuild

@@ -31,6 +31,8 @@ from rich.table import Table
 from thalweg.models.learner import Predictor
 from thalweg.models.published import Published, live_folder
 from thalweg.models.registry import find
+from thalweg.ops.config_reading import PREFIX
+from thalweg.ops.supervisor import PARENT
 from thalweg.proto import inference_pb2 as pb
 from thalweg.proto import inference_pb2_grpc
 from thalweg.proto.encode import to_json
@@ -115,8 +117,13 @@ def digits(count: int, seed: int = 0) -> Iterator[tuple[Array, str, int, float]]
 
 
 def run(*, keep: bool, seconds: float) -> None:
-    """Run it, print the table; with `keep`, stay up until Ctrl-C."""
+    """Run it, print the table; with `keep`, stay up until Ctrl-C.
+
+    Raises:
+        DemoFailed: The service did not get ready or did not answer; with what it logged last.
+    """
     console = Console(soft_wrap=True)
+    signal.signal(signal.SIGTERM, _leave)  # as Ctrl-C: what was started is ended
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="thalweg-demo-")))
         ports = {"grpc": _free_port(), "http": _free_port()}
@@ -127,16 +134,18 @@ def run(*, keep: bool, seconds: float) -> None:
         service = _start(config)
         stack.callback(lambda: shutil.rmtree((folder / "state" / "live").resolve(), ignore_errors=True))
         stack.callback(_end, service)
-        _await_ready(service, ports["http"])
+        _await_ready(service, ports["http"], folder)
         log = SqliteLog(folder / "log.db")
         stack.callback(log.close)
         watched = [_watch(name, live_folder(folder / "state")) for name in _MODELS]
         for model in watched:
             stack.callback(model.published.close)
         channel = stack.enter_context(grpc.insecure_channel(f"127.0.0.1:{ports['grpc']}"))
-        elapsed = _stream(console, log, watched, channel, int(RATE * seconds))
-        _settle(watched, int(RATE * seconds))
-        page = _get(ports["http"], "/metrics")
+        try:
+            elapsed = _stream(console, log, watched, channel, int(RATE * seconds))
+            page = _settled(watched, int(RATE * seconds), ports["http"])
+        except (grpc.RpcError, OSError) as error:
+            raise DemoFailed(f"the service did not answer: {error}{_said(folder)}") from error
         _report(console, watched, page, elapsed)
         if keep:
             _stay(console, ports, config)
@@ -245,9 +254,22 @@ def _stay(console: Console, ports: dict[str, int], config: Path) -> None:
 
 def _start(config: Path) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "thalweg.ops.cli", "serve", str(config)]
+    ours = {key: text for key, text in os.environ.items() if not (key.startswith(PREFIX) and "__" in key)}
     with (config.parent / "service.log").open("wb") as output:
-        # a session of its own: Ctrl-C is for us, and we end it in order
-        return subprocess.Popen(command, stdout=output, stderr=output, start_new_session=True, env=os.environ)
+        # a session of its own: Ctrl-C is for us, and we end it in order; were we killed, it ends by itself
+        return subprocess.Popen(
+            command, stdout=output, stderr=output, start_new_session=True, env={**ours, PARENT: str(os.getpid())}
+        )
+
+
+def _leave(*_: object) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    sys.exit(128 + signal.SIGTERM)
+
+
+def _said(folder: Path) -> str:
+    """The last that the service logged."""
+    return "".join(f"\n  {line}" for line in (folder / "service.log").read_text(errors="replace").splitlines()[-10:])
 
 
 def _end(service: subprocess.Popen[bytes]) -> None:
@@ -258,7 +280,7 @@ def _end(service: subprocess.Popen[bytes]) -> None:
         service.kill()
 
 
-def _await_ready(service: subprocess.Popen[bytes], port: int) -> None:
+def _await_ready(service: subprocess.Popen[bytes], port: int, folder: Path) -> None:
     deadline = time.monotonic() + _START_SECONDS
     while time.monotonic() < deadline and service.poll() is None:
         try:
@@ -267,18 +289,18 @@ def _await_ready(service: subprocess.Popen[bytes], port: int) -> None:
         except OSError:
             pass
         time.sleep(0.05)
-    raise DemoFailed(f"the service did not get ready (exit code {service.poll()})")
+    raise DemoFailed(f"the service did not get ready (exit code {service.poll()}){_said(folder)}")
 
 
-def _settle(watched: list[_Watched], count: int) -> None:
-    """Wait until everything sent is learned."""
+def _settled(watched: list[_Watched], count: int, port: int) -> str:
+    """The metrics, once everything sent is learned and they say so; after half a minute, as they are."""
     deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
-        served = [model.published.current for model in watched]
-        if all(one is not None and one.facts.learned_events >= count for one in served):
-            break
-        time.sleep(0.05)
-    time.sleep(1.5)  # the learner writes its metrics about once a second
+    while True:
+        page = _get(port, "/metrics")
+        learned = [_sample(page, "thalweg_events_learned_total", f'model_name="{one.name}"') for one in watched]
+        if min(learned) >= count or time.monotonic() > deadline:
+            return page
+        time.sleep(0.1)
 
 
 def _watch(name: str, live: Path) -> _Watched:

@@ -28,3 +28,11 @@ def configure(form: Literal["json", "console"], **context: str) -> None:
         logger_factory=structlog.WriteLoggerFactory(sys.stderr),
     )
     structlog.contextvars.bind_contextvars(**context)
+
+
+def failure(text: str) -> None:
+    """Tell on standard error why nothing came of it, in the form that logs have."""
+    if isinstance(structlog.get_config()["processors"][-1], structlog.processors.JSONRenderer):
+        structlog.get_logger().error(text)
+    else:
+        print(text, file=sys.stderr)

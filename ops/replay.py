@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,12 +12,14 @@ from typing import Any
 from thalweg.models.learner import Learner, Predictor
 from thalweg.ops.app import new_learner
 from thalweg.ops.config import ModelConfig
-from thalweg.proto.rejected import Rejected
+from thalweg.proto.event import Batch, cut
+from thalweg.proto.rejected import Decoded, Rejected
 from thalweg.stream.dedup import RecentIds
 from thalweg.stream.files import CsvMapping, read_events
 from thalweg.stream.prequential import Prequential
 
 CURVE_POINTS = 200
+_PROGRESS_SECONDS = 0.1
 
 
 @dataclass
@@ -83,7 +85,7 @@ def replay(
         seed: Instead of the model's.
         frozen_after: When the frozen twin stopped learning, in events; None: after a tenth of what comes, which is
             found by reading the file once before.
-        progress: Told after every chunk.
+        progress: Told ten times a second.
 
     Raises:
         FileError: The file cannot be read.
@@ -95,40 +97,41 @@ def replay(
     done = Replayed(model, learner, frozen_after=frozen_after)
     done.evaluation = Prequential(model.window_events)
     done.frozen = Prequential(model.window_events)
-    recent_ids = RecentIds(model.dedup_events)
     frozen: Predictor | None = None
     started = time.perf_counter()
-    next_point, every = 0, max(1, 10 * frozen_after // CURVE_POINTS)
-    for part in read_events(path, learner.schema, mapping, limit=limit, chunk=_chunk(model.batch_events)):
-        done.reasons.update(rejected.reason for rejected in part.rejected)
-        done.rejected += part.rejected[: max(0, 100 - len(done.rejected))]
-        batch = part.batch
-        if batch.ids is not None and (fresh := recent_ids.fresh(batch.ids)) is not None:
-            batch = batch.take(fresh)
-        for micro_batch in batch.micro_batches(model.batch_events):
-            predictor = learner.predictor()
-            done.evaluation.predicted(micro_batch, predictor, predictor.predict(micro_batch.inputs))
-            if frozen is None and done.events >= frozen_after:
-                frozen = predictor
-            twin = frozen or predictor
-            done.frozen.predicted(micro_batch, twin, twin.predict(micro_batch.inputs))
-            before = time.perf_counter()
-            learner.learn(micro_batch)
-            done.learn_seconds += time.perf_counter() - before
-            done.events += len(micro_batch)
-            if done.events >= next_point:
-                _point(done)
-                next_point += every
-        progress(done.events, done.evaluation)
+    next_point, every, next_progress = 0, max(1, 10 * frozen_after // CURVE_POINTS), started
+    read = read_events(path, learner.schema, mapping, limit=limit)
+    for micro_batch in cut(_fresh(read, done, model.dedup_events), model.batch_events):
+        predictor = learner.predictor()
+        done.evaluation.predicted(micro_batch, predictor, predictor.predict(micro_batch.inputs))
+        if frozen is None and done.events >= frozen_after:
+            frozen = predictor
+        twin = frozen or predictor
+        done.frozen.predicted(micro_batch, twin, twin.predict(micro_batch.inputs))
+        before = time.perf_counter()
+        learner.learn(micro_batch)
+        done.learn_seconds += time.perf_counter() - before
+        done.events += len(micro_batch)
+        if done.events >= next_point:
+            _point(done)
+            next_point += every
+        if (now := time.perf_counter()) >= next_progress:
+            progress(done.events, done.evaluation)
+            next_progress = now + _PROGRESS_SECONDS
     done.seconds = time.perf_counter() - started
     if done.events:
         _point(done)
     return done
 
 
-def _chunk(batch_events: int) -> int:
-    """Lines read at once: whole micro-batches, so that chunks do not show."""
-    return batch_events * max(1, 1000 // batch_events)
+def _fresh(parts: Iterable[Decoded], done: Replayed, dedup_events: int) -> Iterator[Batch]:
+    """What can be used, each event once; what cannot is noted."""
+    recent_ids = RecentIds(dedup_events)
+    for part in parts:
+        done.reasons.update(rejected.reason for rejected in part.rejected)
+        done.rejected += part.rejected[: max(0, 100 - len(done.rejected))]
+        fresh = None if part.batch.ids is None else recent_ids.fresh(part.batch.ids)
+        yield part.batch if fresh is None else part.batch.take(fresh)
 
 
 def _point(done: Replayed) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ def write_report(done: Replayed, folder: Path) -> list[Path]:
     """
     folder.mkdir(parents=True, exist_ok=True)
     record = folder / "report.json"
-    record.write_text(json.dumps(done.report(), indent=1) + "\n")
+    record.write_text(json.dumps(_finite(done.report()), indent=1, allow_nan=False) + "\n")
     try:
         import matplotlib as mpl
     except ImportError as error:
@@ -34,6 +35,15 @@ def write_report(done: Replayed, folder: Path) -> list[Path]:
     picture = folder / "report.png"
     _draw(done, picture)
     return [record, picture]
+
+
+def _finite(value: Any) -> Any:
+    """The same with null for what JSON has no number for."""
+    if isinstance(value, dict):
+        return {key: _finite(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_finite(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _draw(done: Replayed, path: Path) -> None:
@@ -46,11 +56,13 @@ def _draw(done: Replayed, path: Path) -> None:
     title = f"{done.model.name}: {done.model.learner}, {done.events:,} events at {done.events / done.seconds:,.0f}/s"
     figure.suptitle(title, x=0.02, ha="left", fontsize=13, fontweight="bold")
     if shown is not None:
+        settled = min(done.model.window_events, done.events) // 10  # before, a figure is one of a handful of events
         for curve, color, label in (
             (done.frozen_curve, _FROZEN, f"frozen after {done.frozen_after:,} events"),
             (done.curve, _LEARNING, "learning"),
         ):
             points = [(p["events"], p["metrics"][shown]) for p in curve if shown in p["metrics"]]
+            points = [point for point in points if point[0] >= settled] or points[-1:]
             quality.plot(*zip(*points), color=color, lw=1.8, label=label)
             quality.annotate(
                 f"{points[-1][1]:.3f}", points[-1], xytext=(5, 0), textcoords="offset points", color=color, va="center"

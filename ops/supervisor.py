@@ -26,7 +26,8 @@ ROLES = ("server", "learner")
 _FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS = 0.1, 10.0
 _WELL_SECONDS = 30.0  # a process that ran so long starts again at once
 _ENDS_EVERYTHING = 2  # exit code of a wrong configuration: starting again would not help
-_PARENT = "THALWEG_SUPERVISOR"
+PARENT = "THALWEG_SUPERVISOR"
+"""The environment variable that names the process whose end is ours, too."""
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -62,7 +63,7 @@ class Supervisor:
         self._state_dir = Path(config.service.state_dir)
         self._drain_seconds = config.service.drain_seconds
         base = dict(os.environ if environment is None else environment)
-        self._environment = {**dict.fromkeys(_THREADS, "1"), **base, _PARENT: str(os.getpid())}
+        self._environment = {**dict.fromkeys(_THREADS, "1"), **base, PARENT: str(os.getpid())}
         roles = {"server": "serve", "learner": "learn"}
         self._children = [
             _Child(role, [sys.executable, "-m", "thalweg.ops.cli", "serve", *arguments, "--role", roles[role]])
@@ -142,8 +143,8 @@ class Supervisor:
 
 
 def die_with_supervisor() -> None:
-    """End this process when its supervisor dies, however it dies: no orphan keeps a port or a lock."""
-    parent = os.environ.get(_PARENT)
+    """End this process when the one that PARENT names dies, however it dies: no orphan keeps a port or a lock."""
+    parent = os.environ.get(PARENT)
     if parent is None or not sys.platform.startswith("linux"):
         return
     ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG

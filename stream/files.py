@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import gzip
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -33,7 +33,7 @@ class CsvMapping:
     label: str | None = "label"
     """The label's column; None: there are no labels."""
     time: str | None = None
-    """Unix seconds or RFC 3339. None: row i happened at second i."""
+    """Unix seconds or RFC 3339. None: the file does not say."""
     id: str | None = None
     key: str | None = None
     weight: str | None = None
@@ -44,7 +44,13 @@ class CsvMapping:
 
 
 def read_events(
-    path: Path, schema: Schema, mapping: CsvMapping | None = None, *, limit: int | None = None, chunk: int = 1000
+    path: Path,
+    schema: Schema,
+    mapping: CsvMapping | None = None,
+    *,
+    limit: int | None = None,
+    chunk: int = 1000,
+    clock: Callable[[], float] | None = None,
 ) -> Iterator[Decoded]:
     """The events of a file in order, in chunks of at most `chunk`.
 
@@ -56,6 +62,8 @@ def read_events(
         mapping: Which column of a CSV file is what.
         limit: At most so many lines of events.
         chunk: Lines decoded at once.
+        clock: The time, in Unix seconds, of events that have none of their own, asked once a chunk. None: row i
+            happened at second i, so that what is read does not depend on when.
 
     Raises:
         FileError: There is no such file, it is of another kind, or its compressed data ends early.
@@ -66,22 +74,24 @@ def read_events(
     try:
         with gzip.open(path, "rb") if path.name.endswith(".gz") else path.open("rb") as file:
             if kind == "jsonl":
-                yield from _json_lines(file, Decoder(schema), limit, chunk)
+                yield from _json_lines(file, Decoder(schema), limit, chunk, clock)
             else:
-                yield from _csv_rows(path, file, schema, mapping or CsvMapping(), limit, chunk)
+                yield from _csv_rows(path, file, schema, mapping or CsvMapping(), limit, chunk, clock)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise FileError(f"{path}: the compressed data is damaged or ends early: {error}") from error
     except (OSError, UnicodeDecodeError) as error:
         raise FileError(f"{path}: {error}") from error
 
 
-def _json_lines(file: Iterable[bytes], decoder: Decoder, limit: int | None, chunk: int) -> Iterator[Decoded]:
+def _json_lines(
+    file: Iterable[bytes], decoder: Decoder, limit: int | None, chunk: int, clock: Callable[[], float] | None
+) -> Iterator[Decoded]:
     lines = enumerate(islice(file, limit), 1)
     while part := list(islice(lines, chunk)):
         part = [(number, line.strip()) for number, line in part if line.strip()]
         numbers = [number for number, _ in part]
         nothing = [None] * len(part)
-        times = [float(number - 1) for number in numbers]
+        times = [float(number - 1) for number in numbers] if clock is None else [clock()] * len(part)
         values = [line for _, line in part]
         records = Records(Partition("file", 0), numbers, times, nothing, values, [()] * len(part))
         decoded = decoder.decode(records)
@@ -90,13 +100,19 @@ def _json_lines(file: Iterable[bytes], decoder: Decoder, limit: int | None, chun
 
 
 def _csv_rows(
-    path: Path, file: Iterable[bytes], schema: Schema, mapping: CsvMapping, limit: int | None, chunk: int
+    path: Path,
+    file: Iterable[bytes],
+    schema: Schema,
+    mapping: CsvMapping,
+    limit: int | None,
+    chunk: int,
+    clock: Callable[[], float] | None,
 ) -> Iterator[Decoded]:
     rows = csv.reader(line.decode("utf-8") for line in file)
     header = next(rows, None)
     if header is None:
         raise FileError(f"{path}: expected a header line, got an empty file")
-    table = _Table(path, header, schema, mapping)
+    table = _Table(path, header, schema, mapping, clock)
     numbered = enumerate(islice(rows, limit), 2)
     while part := list(islice(numbered, chunk)):
         yield table.decode(part)
@@ -105,8 +121,16 @@ def _csv_rows(
 class _Table:
     """The columns of one CSV file, by what they are."""
 
-    def __init__(self, path: Path, header: Sequence[str], schema: Schema, mapping: CsvMapping) -> None:
+    def __init__(
+        self,
+        path: Path,
+        header: Sequence[str],
+        schema: Schema,
+        mapping: CsvMapping,
+        clock: Callable[[], float] | None,
+    ) -> None:
         self._schema = schema
+        self._clock = clock
         self._width = len(header)
         self._header = header
         places = {name: place for place, name in enumerate(header)}
@@ -187,6 +211,8 @@ class _Table:
     def _times(self, part: Sequence[tuple[int, Sequence[str]]]) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
         texts = self._texts("time", [row for _, row in part])
         if not texts:
+            if self._clock is not None:
+                return np.full(len(part), self._clock())
             return np.array([float(number - 2) for number, _ in part])
         return np.array([columns.moment(_maybe_number(text), 0.0) for text in texts])
 

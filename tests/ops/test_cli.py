@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from tests.ops.running import WAIT, service, until
-from thalweg.proto.event import Partition
+from thalweg.proto.decode import Decoder
+from thalweg.proto.event import Partition, Schema, TensorSpec
 from thalweg.stream.sqlite_log import SqliteLog
 
 CONFIG = """
@@ -124,12 +130,51 @@ def test_produce_appends_a_file_to_the_log(config: str, stream: str, tmp_path: P
     done = thalweg("produce", config, "--topic", "m.events", "--input", stream, "--batch", batch)
 
     assert done.returncode == 0, done.stderr
-    assert "appended 1,000 events to m.events, left out 1 bad lines" in done.stdout
+    assert "appended 1,000 events to m.events, left out 1 bad line" in done.stdout
+    assert "line 1002: wrong_dtype" in done.stdout
     log = SqliteLog(tmp_path / "log.db")
     assert log.bounds("m.events") == {Partition("m.events", 0): (0, records)}
     log.close()
     other = thalweg("produce", config, "--topic", "other", "--input", stream)
     assert (other.returncode, "known: m.events" in other.stderr) == (2, True)
+
+
+def times(config: str) -> NDArray[np.float64]:
+    """When the events in the log happened."""
+    log = SqliteLog(Path(config).parent / "log.db")
+    (records,) = log.reader(["m.events"], {}).poll(1.0)
+    log.close()
+    return Decoder(Schema({"x": TensorSpec("x", "float32", (2,))}, "class")).decode(records).batch.times
+
+
+@pytest.mark.parametrize("batch", ["1", "2"])
+def test_produced_events_keep_their_time_and_get_one_if_they_have_none(config: str, tmp_path: Path, batch: str) -> None:
+    path = tmp_path / "events.jsonl"
+    path.write_text('{"id":"e","time":1700000000.25,"inputs":{"x":[1,2]},"label":"u"}\n{"inputs":{"x":[1,3]}}\n')
+    before = time.time()
+
+    done = thalweg("produce", config, "--topic", "m.events", "--input", str(path), "--batch", batch)
+
+    assert done.returncode == 0, done.stderr
+    assert times(config)[0] == 1700000000.25
+    assert before <= times(config)[1] <= time.time()
+
+
+def test_events_are_produced_no_faster_than_asked_for(config: str, stream: str) -> None:
+    done = thalweg("produce", config, "--topic", "m.events", "--input", stream, "--rate", "400", "--limit", "100")
+
+    assert done.returncode == 0, done.stderr
+    happened = times(config)
+    step = 400 // 20  # events of one step happen together
+    earliest = happened[0] + np.arange(100) // step * step / 400
+    assert (happened >= earliest - 0.01).all()
+
+
+def test_in_json_what_goes_wrong_is_a_line_of_json(config: str) -> None:
+    done = thalweg("replay", config, "--model", "x", "--input", "none.csv", "--log-format", "json")
+
+    assert done.returncode == 2
+    assert json.loads(done.stderr)["event"] == "no model is called 'x'; known: m"
 
 
 def test_predict_answers_from_standard_input(tmp_path: Path) -> None:
@@ -143,12 +188,20 @@ def test_predict_answers_from_standard_input(tmp_path: Path) -> None:
         good = thalweg("predict", "--target", target, "--model", "m", given='{"features": [1, 0, 0, 0]}')
         bad = thalweg("predict", "--target", target, "--model", "m", given='{"features": [1, 0]}')
         unknown = thalweg("predict", "--target", target, "--model", "x", given="{}")
+        useless = [
+            thalweg("predict", "--target", target, "--model", "m", given=given)
+            for given in ("", "[]", '{"inputs": 5}', '{"features": [[1], [1, 2]]}', '{"y": 1}')
+        ]
 
     assert good.returncode == 0, good.stderr
     assert json.loads(good.stdout)["label"] == ["a"]
     assert json.loads(good.stdout)["learned_events"] == 200
     assert (bad.returncode, "INVALID_ARGUMENT: input 'features'" in bad.stderr) == (1, True)
     assert (unknown.returncode, "NOT_FOUND" in unknown.stderr) == (1, True)
+    for done in useless:
+        assert (done.returncode, done.stderr.startswith("error: "), done.stderr.count("\n")) == (1, True, 1), (
+            done.stderr
+        )
 
 
 def test_the_demo_shows_that_learning_follows_the_stream() -> None:
@@ -158,3 +211,30 @@ def test_the_demo_shows_that_learning_follows_the_stream() -> None:
     row = next(line.split() for line in done.stdout.splitlines() if line.split()[:1] == ["digits"])
     assert float(row[2]) > float(row[3]) + 0.1
     assert "predict p50/p99" in done.stdout
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_demo_that_is_ended_early_leaves_no_process_behind(number: signal.Signals) -> None:
+    command = [sys.executable, "-m", "thalweg.ops.cli", "demo", "--seconds", "60"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as demo:
+        assert demo.stdout is not None
+        first = demo.stdout.readline()
+        folder = Path(first.split()[-1])
+        until("both processes", lambda: len(_working_in(folder)) >= 3)
+
+        demo.send_signal(number)
+        demo.wait(WAIT)
+
+        until("all to end", lambda: not _working_in(folder))
+    assert folder.exists() == (number == signal.SIGKILL)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _working_in(folder: Path) -> list[str]:
+    """The processes whose command line names the folder."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            if str(folder) in (line := path.read_text()):
+                found.append(line)
+    return found

@@ -75,7 +75,8 @@ def test_all_mistakes_are_reported_at_once_with_the_nearest_key(tmp_path: Path) 
         ),
         (
             "learn_from_requests = true\n",
-            "model.digits.learn_from_requests: expected false, got true; requests as events are not offered in this version",
+            "model.digits.learn_from_requests: expected false, got true; "
+            "requests as events are not offered in this version",
         ),
         (
             "device = 'cuda'\n",
