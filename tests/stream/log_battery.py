@@ -151,3 +151,32 @@ class LogBattery:
 
         assert len(drain(reader, 3)) >= 1
         assert reader.lag() == {Partition(topic, 0): 0}
+
+    def test_a_log_at_hand_is_in_reach(self, log: Log, topic: str) -> None:
+        log.append(topic, [Message(b"0")])
+        reader = log.reader([topic], {})
+
+        drain(reader, 1)
+
+        assert reader.poll(0.01) == []
+        assert reader.reached()
+
+    def test_a_position_is_kept_also_before_anything_was_read(self, log: Log, topic: str) -> None:
+        log.append(topic, [Message(b"0"), Message(b"1")])
+
+        assert log.reader([topic], {Partition(topic, 0): 0}).position() == {Partition(topic, 0): 0}
+
+    def test_appending_nothing_is_nothing(self, log: Log, topic: str) -> None:
+        assert log.append(topic, []) == []
+
+    def test_many_records_come_in_runs_of_bounded_length(self, log: Log, topic: str) -> None:
+        log.append(topic, [Message(str(i).encode()) for i in range(2500)])
+        reader = log.reader([topic], {})
+
+        runs: list[Records] = []
+        while sum(map(len, runs)) < 2500:
+            more = reader.poll(WAIT, 400)
+            assert 1 <= sum(map(len, more)) <= 400
+            runs += more
+
+        assert values(runs) == [str(i).encode() for i in range(2500)]

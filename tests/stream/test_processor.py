@@ -427,6 +427,29 @@ def test_when_every_snapshot_is_damaged_the_journal_and_the_log_still_lead_to_th
     assert recovered.state().sha256() == expected
 
 
+def test_a_log_out_of_reach_is_not_taken_for_one_that_has_nothing_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Shown:
+        confirmed = 0
+
+        def publish(self, predictor: Any, **facts: Any) -> None: ...
+
+        def confirm(self, as_of: float) -> None:
+            self.confirmed += 1
+
+    log, shown = log_of(3), Shown()
+    processor = Processor(Chain(), log, MemorySnapshots(), SETTINGS, publisher=shown)
+    reader = log.reader(["t"], {})
+    assert processor._step(reader)
+    confirmed = shown.confirmed
+
+    monkeypatch.setattr(reader, "reached", lambda: False)
+    assert not processor._step(reader)
+    assert shown.confirmed == confirmed
+    monkeypatch.undo()
+    assert not processor._step(reader)
+    assert shown.confirmed == confirmed + 1
+
+
 def test_a_publisher_without_room_stops_no_learning() -> None:
     class Full:
         refusals = 1

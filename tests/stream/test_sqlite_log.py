@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.stream.log_battery import LogBattery, drain, offsets, values
 from thalweg.proto.event import Partition
+from thalweg.stream import sqlite_log
 from thalweg.stream.log import Gap, Log, LogError, Message, Retention
 from thalweg.stream.sqlite_log import SqliteLog
 
@@ -137,3 +143,166 @@ def test_a_poll_stops_at_the_bytes_it_was_told_however_large_the_records_are(log
 
     assert polls == [12, 2, 2, 2, 2, 0]
     reader.close()
+
+
+OPENER = """
+import sys
+from thalweg.stream.log import Message
+from thalweg.stream.sqlite_log import SqliteLog
+log = SqliteLog(sys.argv[1])
+log.append("t", [Message(b"0")])
+log.close()
+"""
+
+
+def test_processes_that_open_a_new_log_at_the_same_moment_all_succeed(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "log.db"
+
+    openers = [subprocess.Popen([sys.executable, "-c", OPENER, str(path)]) for _ in range(6)]
+
+    assert [opener.wait() for opener in openers] == [0] * 6
+    log = SqliteLog(path)
+    assert log.bounds("t") == {Partition("t", 0): (0, 6)}
+    log.close()
+
+
+KILLED = """
+import sys
+from thalweg.stream.log import Message
+from thalweg.stream.sqlite_log import SqliteLog
+log = SqliteLog(sys.argv[1])
+while True:
+    landed = log.append("t", [Message(bytes(5000)) for _ in range(3)])
+    print(landed[-1].offset, flush=True)
+"""
+
+
+def test_a_killed_writer_leaves_what_it_was_told_is_there_and_whole_appends_only(
+    tmp_path: Path, log: SqliteLog
+) -> None:
+    writer = subprocess.Popen([sys.executable, "-c", KILLED, str(tmp_path / "log.db")], stdout=subprocess.PIPE)
+    assert writer.stdout is not None
+    for _ in range(20):
+        writer.stdout.readline()
+    writer.kill()
+    told = [int(line) for line in writer.stdout.read().split()]
+    writer.stdout.close()
+    writer.wait()
+
+    bounds = log.bounds("t")[Partition("t", 0)]
+
+    assert bounds[1] > max([59, *told])
+    assert bounds[1] % 3 == 0
+    assert log.append("t", [Message(b"next")])[0].offset == bounds[1]
+
+
+def test_a_gap_is_named_also_when_retention_strikes_while_a_reader_looks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = SqliteLog(tmp_path / "log.db", Retention(records=4))
+    log.append("t", [Message(str(i).encode()) for i in range(10)])
+    reader = log.reader(["t"], {Partition("t", 0): 1})
+    plain = sqlite_log._bounds
+
+    def bounds_then_sweep(*arguments: Any) -> Any:
+        found = plain(*arguments)
+        monkeypatch.undo()
+        log.sweep()
+        return found
+
+    monkeypatch.setattr(sqlite_log, "_bounds", bounds_then_sweep)
+
+    assert values(drain(reader, 4)) == [b"6", b"7", b"8", b"9"]
+    assert reader.gaps() == [Gap(Partition("t", 0), 2, 5)]
+    reader.close()
+    log.close()
+
+
+def test_an_append_that_is_on_disk_is_no_failure_when_retention_cannot_delete(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = SqliteLog(tmp_path / "log.db", Retention(records=10))
+
+    def refuse(*_: object) -> None:
+        raise sqlite3.OperationalError("database is locked")
+
+    monkeypatch.setattr(log, "_sweep", refuse)
+
+    assert len(log.append("t", [Message(b"0")] * 1000)) == 1000
+    monkeypatch.undo()
+    log.append("t", [Message(b"0")] * 1000)
+    assert log.bounds("t") == {Partition("t", 0): (1990, 2000)}
+    log.close()
+
+
+def test_a_reader_waits_out_a_file_that_cannot_be_read_for_a_while(tmp_path: Path, log: SqliteLog) -> None:
+    log.append("t", [Message(b"0")])
+    reader = log.reader(["t"], {})
+    log._connection.execute("ALTER TABLE t1 RENAME TO away")
+
+    assert reader.poll(0.01) == []
+    assert not reader.reached()
+    log._connection.execute("ALTER TABLE away RENAME TO t1")
+
+    assert values(drain(reader, 1)) == [b"0"]
+    assert reader.reached()
+    reader.close()
+
+
+def test_a_damaged_file_is_an_error_with_its_path(tmp_path: Path) -> None:
+    path = tmp_path / "log.db"
+    log = SqliteLog(path)
+    log.append("t", [Message(bytes(3000)) for _ in range(50)])
+    log.close()  # the last to close: all is in the file now
+    with path.open("r+b") as file:
+        file.seek(10 * 4096)
+        file.write(b"\xff" * 100_000)
+    log = SqliteLog(path)
+    reader = log.reader(["t"], {})
+
+    with pytest.raises(LogError, match=r"log .*log\.db: cannot be read: .*malformed"):
+        reader.poll(0)
+
+    reader.close()
+    log.close()
+
+
+def test_an_idle_reader_gets_a_record_that_another_process_appends(tmp_path: Path, log: SqliteLog) -> None:
+    log.append("t", [Message(b"0")])
+    reader = log.reader(["t"], {}, "latest")
+    opener = subprocess.Popen([sys.executable, "-c", OPENER, str(tmp_path / "log.db")])
+
+    assert offsets(drain(reader, 1)) == [1]
+
+    assert opener.wait() == 0
+    reader.close()
+
+
+@settings(max_examples=30)
+@given(
+    appends=st.lists(st.tuples(st.sampled_from("ab"), st.integers(1, 5)), max_size=12),
+    polls=st.lists(st.tuples(st.integers(1, 6), st.integers(1, 3000)), min_size=1, max_size=30),
+)
+def test_however_it_is_polled_every_record_comes_once_and_in_order(
+    appends: list[tuple[str, int]], polls: list[tuple[int, int]]
+) -> None:
+    with TemporaryDirectory() as folder:
+        log = SqliteLog(Path(folder) / "log.db")
+        reader = log.reader(["a", "b"], {})
+        sent: dict[str, list[bytes]] = {"a": [], "b": []}
+        got: dict[str, list[bytes | None]] = {"a": [], "b": []}
+        for number, (name, count) in enumerate(appends):
+            content = [f"{number} {i}".encode() * 50 for i in range(count)]
+            sent[name] += content
+            log.append(name, [Message(value) for value in content])
+            for run in reader.poll(0, *polls[number % len(polls)]):
+                got[run.partition.topic] += run.values
+
+        while runs := reader.poll(0):
+            for run in runs:
+                got[run.partition.topic] += run.values
+
+        assert got == sent
+        assert not any(reader.lag().values())
+        reader.close()
+        log.close()
