@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -25,6 +26,25 @@ class Envelope:
     content_type: str
     value: bytes
     """The event itself, in the form that `content_type` says."""
+
+
+@dataclass(frozen=True, slots=True)
+class Envelopes:
+    """Identity and time from outside of each event of a run; None where an event has no envelope."""
+
+    ids: Sequence[str | None]
+    times: Sequence[str | None]
+
+    @classmethod
+    def of(cls, envelopes: Sequence[Envelope | None]) -> Envelopes:
+        """The columns of these."""
+        return cls(
+            [None if one is None else one.id for one in envelopes],
+            [None if one is None else one.time for one in envelopes],
+        )
+
+    def __getitem__(self, part: slice) -> Envelopes:
+        return Envelopes(self.ids[part], self.times[part])
 
 
 class _Structured(msgspec.Struct):
@@ -50,7 +70,7 @@ def from_headers(headers: dict[str, bytes], content_type: str, value: bytes) -> 
     time = headers.get("ce_time")
     return Envelope(
         identity(_text(headers["ce_source"]), _text(headers["ce_id"])),
-        _text(time) if time is not None else None,
+        _text(time) if time else None,
         content_type or "application/json",
         value,
     )

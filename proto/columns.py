@@ -168,5 +168,5 @@ def finite_rows(inputs: Mapping[str, Array], rows: int) -> NDArray[np.bool_]:
 
 
 def key_text(key: bytes | None) -> str | None:
-    """A record's key as text; bytes that are no UTF-8 stay recognisable as `\\xNN`."""
-    return None if key is None else key.decode("utf-8", "backslashreplace")
+    """A record's key as text, an empty one being none; bytes that are no UTF-8 stay recognisable as `\\xNN`."""
+    return key.decode("utf-8", "backslashreplace") if key else None

@@ -11,7 +11,9 @@ from itertools import groupby
 from typing import Literal, TypeAlias
 
 from thalweg.proto import cloudevents
-from thalweg.proto.decode_json import Envelopes, JsonDecoder
+from thalweg.proto.cloudevents import Envelopes
+from thalweg.proto.columns import empty_batch
+from thalweg.proto.decode_json import JsonDecoder
 from thalweg.proto.decode_protobuf import ProtobufDecoder
 from thalweg.proto.event import Batch, Headers, InputError, Records, Schema, join
 from thalweg.proto.rejected import Decoded, Reason, Rejected
@@ -30,18 +32,18 @@ CONTENT_TYPE_JSON = b"application/json"
 CONTENT_TYPE_EVENT = b"application/protobuf"
 CONTENT_TYPE_EVENT_BATCH = b"application/protobuf; messageType=thalweg.v1.EventBatch"
 
-_Kind: TypeAlias = Literal["json", "event", "event_batch", "refused"]
+_Form: TypeAlias = Literal["json", "event", "event_batch"]
+_MESSAGES: dict[str, _Form] = {"thalweg.v1.event": "event", "thalweg.v1.eventbatch": "event_batch"}
 
 
-@dataclass(slots=True)
-class _Record:
-    """One record, its envelope taken off."""
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """One record, its envelope taken off; what it holds, or why it cannot be used."""
 
     row: int
-    kind: _Kind
     value: bytes
-    id: str | None = None
-    time: str | None = None
+    form: _Form = "json"
+    envelope: cloudevents.Envelope | None = None
     refused: Rejected | None = None
 
 
@@ -64,60 +66,91 @@ class Decoder:
 
     def decode(self, records: Records) -> Decoded:
         """One batch of all events, in the order of the records; and the records that cannot be used."""
-        values = [value for value in records.values if value]
-        plain = len(values) == len(records) > 0 and not any(records.headers)
-        if plain and max(map(len, values)) <= self._max_bytes:
-            return self._json.decode(records, range(len(values)), values, None)
-        parts: list[Batch] = []
+        form = self._common_form(records)
+        if form is not None:
+            return self._decode(form, records, range(len(records)), [value for value in records.values if value])
+        batches: list[Batch] = []
         rejected: list[Rejected] = []
         opened = [self._open(row, value, records.headers[row]) for row, value in enumerate(records.values)]
-        for kind, group in groupby(opened, key=lambda record: record.kind):
-            part = self._decode_group(records, kind, list(group))
+        for (form, refused), group in groupby(opened, key=lambda one: (one.form, one.refused is not None)):
+            run = list(group)
+            if refused:
+                rejected += [one.refused for one in run if one.refused is not None]
+                continue
+            envelopes = [one.envelope for one in run]
+            part = self._decode(
+                form,
+                records,
+                [one.row for one in run],
+                [one.value for one in run],
+                Envelopes.of(envelopes) if any(envelopes) else None,
+            )
             rejected += part.rejected
-            if len(part.batch) or not parts:
-                parts.append(part.batch)
-        full = [part for part in parts if len(part)]
-        return Decoded(join(full or parts) if parts else self._json.empty(), rejected)
+            if len(part.batch):
+                batches.append(part.batch)
+        return Decoded(join(batches) if batches else empty_batch(self._schema), rejected)
 
-    def _decode_group(self, records: Records, kind: _Kind, group: Sequence[_Record]) -> Decoded:
-        rows = [record.row for record in group]
-        values = [record.value for record in group]
-        if kind == "json":
-            bare = all(record.id is None and record.time is None for record in group)
-            envelopes = None if bare else Envelopes([r.id for r in group], [r.time for r in group])
-            return self._json.decode(records, rows, values, envelopes)
-        if kind == "event":
-            return self._protobuf.events(records, rows, values, [r.id for r in group], [r.time for r in group])
-        if kind == "event_batch":
-            return self._protobuf.event_batches(records, rows, values)
-        return Decoded(self._json.empty(), [record.refused for record in group if record.refused is not None])
-
-    def _open(self, row: int, value: bytes | None, headers: Headers) -> _Record:
-        if not value:
-            return self._refuse(row, "empty", "the record has no value")
-        if len(value) > self._max_bytes:
-            return self._refuse(row, "too_large", f"expected at most {self._max_bytes} bytes, got {len(value)}")
+    def _common_form(self, records: Records) -> _Form | None:
+        """The form of all records: where they have the same headers and no envelopes, and none is to be refused."""
+        values = [value for value in records.values if value]
+        if not values or len(values) < len(records) or max(map(len, values)) > self._max_bytes:
+            return None
+        headers = records.headers[0]
         if not headers:
-            return _Record(row, "json", value)
+            return None if any(records.headers) else "json"
+        if any(other != headers for other in records.headers):
+            return None
+        first = self._open(0, values[0], headers)
+        return first.form if first.envelope is None and first.refused is None else None
+
+    def _decode(
+        self,
+        form: _Form,
+        records: Records,
+        rows: Sequence[int],
+        values: Sequence[bytes],
+        envelopes: Envelopes | None = None,
+    ) -> Decoded:
+        if form == "json":
+            return self._json.decode(records, rows, values, envelopes)
+        if form == "event":
+            return self._protobuf.events(records, rows, values, envelopes)
+        return self._protobuf.event_batches(records, rows, values)
+
+    def _open(self, row: int, value: bytes | None, headers: Headers) -> _Opened:
+        if not value:
+            return _refuse(row, "empty", "the record has no value")
+        if len(value) > self._max_bytes:
+            return _refuse(row, "too_large", f"expected at most {self._max_bytes} bytes, got {len(value)}")
+        if not headers:
+            return _Opened(row, value)
         by_name = {name.lower(): content or b"" for name, content in headers}  # Kafka knows headers without a value
-        content_type = by_name.get("content-type", b"").decode("latin-1")
+        content_type = (by_name.get("content-type") or by_name.get("ce_datacontenttype") or b"").decode("latin-1")
         try:
             if content_type.lower().startswith(cloudevents.STRUCTURED):
                 envelope = cloudevents.from_structured(value)
             elif "ce_specversion" in by_name or "ce_id" in by_name:
                 envelope = cloudevents.from_headers(by_name, content_type, value)
             else:
-                return _Record(row, _kind(content_type), value)
+                return _Opened(row, value, _form(content_type))
+            return _Opened(row, envelope.value, _form(envelope.content_type), envelope)
         except InputError as error:
-            return self._refuse(row, "malformed", str(error))
-        return _Record(row, _kind(envelope.content_type), envelope.value, envelope.id, envelope.time)
-
-    def _refuse(self, row: int, reason: Reason, detail: str) -> _Record:
-        return _Record(row, "refused", b"", refused=Rejected(row, reason, detail))
+            return _refuse(row, "malformed", str(error))
 
 
-def _kind(content_type: str) -> _Kind:
-    name = content_type.lower().replace('"', "").replace(" ", "")
-    if name.startswith(("application/protobuf", "application/x-protobuf")):
-        return "event_batch" if "messagetype=thalweg.v1.eventbatch" in name else "event"
-    return "json"
+def _refuse(row: int, reason: Reason, detail: str) -> _Opened:
+    return _Opened(row, b"", refused=Rejected(row, reason, detail))
+
+
+def _form(content_type: str) -> _Form:
+    media, *parameters = content_type.lower().replace('"', "").replace(" ", "").split(";")
+    if media not in ("application/protobuf", "application/x-protobuf"):
+        return "json"  # whatever it is called: if it is none, that is found soon enough
+    names = [text.removeprefix("messagetype=") for text in parameters if text.startswith("messagetype=")]
+    if not names:
+        return "event"
+    if names[0] not in _MESSAGES:
+        raise InputError(
+            f"content-type: expected messageType thalweg.v1.Event or thalweg.v1.EventBatch, got {content_type!r:.80}"
+        )
+    return _MESSAGES[names[0]]

@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Annotated, Any
 
 import msgspec
 import numpy as np
 
 from thalweg.proto import columns
+from thalweg.proto.cloudevents import Envelopes
 from thalweg.proto.event import Array, Batch, Records, Schema, TensorSpec
-from thalweg.proto.rejected import Decoded, Reason, Refused, Rejected
+from thalweg.proto.rejected import Decoded, Reason, Refused
+from thalweg.proto.salvage import salvage
 
-
-@dataclass(frozen=True, slots=True)
-class Envelopes:
-    """Identity and time from outside each event, where there was an envelope."""
-
-    ids: Sequence[str | None]
-    times: Sequence[str | None]
+_LONGEST_DETAIL = 1000  # characters; a parser's complaint may quote a whole record
+_OF_FIELD: dict[str, Reason] = {"label": "bad_label", "time": "bad_time", "weight": "bad_weight"}
 
 
 class JsonDecoder:
@@ -44,79 +40,73 @@ class JsonDecoder:
                 ("time", float | str | None, None),
                 ("key", str | None, None),
                 ("label", Any, None),
-                ("weight", float, 1.0),
+                ("weight", float | None, None),
             ],
             gc=False,
         )
         self._decoder = msgspec.json.Decoder(event)
         self._fields = [(f"i{place}", name, spec) for place, (name, spec) in enumerate(schema.inputs.items())]
 
-    def empty(self) -> Batch:
-        """A batch of no events."""
-        return columns.empty_batch(self._schema)
-
     def decode(
         self, records: Records, rows: Sequence[int], values: Sequence[bytes], envelopes: Envelopes | None
     ) -> Decoded:
         """The batch of the events in `values`, which stand at `rows` of `records`."""
-        try:
-            events = self._decoder.decode_lines(b"\n".join(values))
-            if len(events) == len(values) and not any(b"\n" in value for value in values):
-                return Decoded(self._columns(records, rows, events, envelopes))
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, Refused, OverflowError):
-            pass  # at least one cannot be used: find it, one by one
-        return self._one_by_one(records, rows, values, envelopes)
 
-    def _one_by_one(
-        self, records: Records, rows: Sequence[int], values: Sequence[bytes], envelopes: Envelopes | None
-    ) -> Decoded:
-        events, good, rejected = [], [], []
-        for place, (row, value) in enumerate(zip(rows, values)):
-            try:
-                event = self._decoder.decode(value)
-                alone = None if envelopes is None else Envelopes([envelopes.ids[place]], [envelopes.times[place]])
-                self._columns(records, [row], [event], alone)
-            except Refused as error:
-                rejected.append(Rejected(row, error.reason, str(error)))
-            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, OverflowError) as error:
-                rejected.append(Rejected(row, _reason(error, value), str(error)))
-            else:
-                events.append(event)
-                good.append(place)
-        if not events:
-            return Decoded(self.empty(), rejected)
-        if envelopes is not None:
-            envelopes = Envelopes([envelopes.ids[p] for p in good], [envelopes.times[p] for p in good])
-        return Decoded(self._columns(records, [rows[place] for place in good], events, envelopes), rejected)
+        def decode(places: range) -> Batch:
+            part = slice(places.start, places.stop)
+            return self._columns(records, rows[part], self._parse(values[part]), envelopes and envelopes[part])
+
+        return salvage(self._schema, rows, decode)
+
+    def _parse(self, values: Sequence[bytes]) -> Sequence[Any]:
+        """One event a value. Raises Refused when any is none."""
+        try:
+            if len(values) > 1 and not any(b"\n" in value for value in values):
+                events: Sequence[Any] = self._decoder.decode_lines(b"\n".join(values))
+                if len(events) == len(values):  # else one is blank, and was passed over
+                    return events
+            return [self._decoder.decode(value) for value in values]
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            raise Refused(_reason(error, values[0]), str(error)[:_LONGEST_DETAIL]) from error
 
     def _columns(
         self, records: Records, rows: Sequence[int], events: Sequence[Any], envelopes: Envelopes | None
     ) -> Batch:
         """Raises Refused when any event cannot be used."""
         inputs = {
-            name: _column([getattr(event.inputs, field) for event in events], spec)
+            name: _column(name, [getattr(event.inputs, field) for event in events], spec)
             for field, name, spec in self._fields
         }
         finite = columns.finite_rows(inputs, len(events))
         if not finite.all():
             raise Refused("non_finite", "inputs: expected finite numbers, got NaN, infinity or a number too large")
-        ids: list[str | None] | None = [None if event.id is None else str(event.id) for event in events]
+        ids = _texts([event.id for event in events])
         times: Sequence[float | str | None] = [event.time for event in events]
+        keys = _texts([event.key for event in events])
+        outer_keys = [columns.key_text(records.keys[row]) for row in rows] if any(records.keys) else None
+        if keys is None or outer_keys is None:
+            keys = keys or outer_keys
+        else:
+            keys = [outer if own is None else own for own, outer in zip(keys, outer_keys)]
         if envelopes is not None:
-            ids = [outer if outer is not None else own for outer, own in zip(envelopes.ids, ids or ())]
-            times = [own if own is not None else outer for outer, own in zip(envelopes.times, times)]
-        keys = [
-            event.key if event.key is not None else columns.key_text(records.keys[row])
-            for event, row in zip(events, rows)
-        ]
+            ids = [own if outer is None else outer for outer, own in zip(envelopes.ids, ids or [None] * len(events))]
+            times = [outer if own is None else own for outer, own in zip(envelopes.times, times)]
+        weights = [event.weight for event in events]
         return Batch(
             inputs,
             columns.label_column(self._schema, [event.label for event in events]),
-            columns.weight_column([event.weight for event in events]),
+            columns.weight_column([1.0 if weight is None else weight for weight in weights]),
             columns.time_column(times, [records.times[row] for row in rows]),
-            ids if ids is not None and any(name is not None for name in ids) else None,
-            keys if any(key is not None for key in keys) else None,
+            ids,
+            keys if keys is not None and any(key is not None for key in keys) else None,
         )
+
+
+def _texts(values: Sequence[str | int | None]) -> list[str | None] | None:
+    """As texts, an empty one being none; None when all are none."""
+    if set(values) <= {None, ""}:
+        return None
+    return [None if value is None or value == "" else str(value) for value in values]
 
 
 def _type(spec: TensorSpec) -> Any:
@@ -124,20 +114,20 @@ def _type(spec: TensorSpec) -> Any:
         "s" if spec.dtype == "bytes" else np.dtype(spec.dtype).kind, str
     )
     if kind is int:
-        limits = np.iinfo(spec.dtype)
-        if np.dtype(spec.dtype).itemsize < 8:
-            kind = Annotated[int, msgspec.Meta(ge=int(limits.min), le=int(limits.max))]
+        kind = int | float  # 3.0 is 3; what is none is found by the column
     for size in reversed(spec.shape):
         kind = Annotated[list[kind], msgspec.Meta(min_length=size, max_length=size)]
     return kind
 
 
-def _column(values: Sequence[Any], spec: TensorSpec) -> Array:
+def _column(name: str, values: Sequence[Any], spec: TensorSpec) -> Array:
     if spec.dtype == "bytes":
         column = np.empty((len(values), *spec.shape), dtype=object)
         for row, value in enumerate(values):
             column[row] = _encoded(value)
         return column
+    if np.dtype(spec.dtype).kind in "iu":
+        return columns.whole_column(name, values, spec)
     if spec.dtype == "float32" and len(spec.shape) == 1:
         pack = struct.Struct(f"<{spec.shape[0]}f").pack  # less than half the time of np.array
         try:
@@ -163,10 +153,8 @@ def _reason(error: Exception, value: bytes) -> Reason:
     if "unknown field" in text:
         return "unknown_input"
     if place.startswith("inputs"):
+        if text.startswith("Number out of range"):
+            return "non_finite"
         shape = "of length" in text or "Expected `array`" in text or "got `array`" in text or "got `object`" in text
         return "wrong_shape" if shape else "wrong_dtype"
-    if place.startswith("time"):
-        return "bad_time"
-    if place.startswith("weight"):
-        return "bad_weight"
-    return "malformed"
+    return _OF_FIELD.get(place.rstrip("`").partition("[")[0].partition(".")[0], "malformed")

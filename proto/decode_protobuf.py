@@ -1,16 +1,22 @@
-"""Protobuf events to columns: `Event` one by one, `EventBatch` as views of its raw columns."""
+"""Protobuf events to columns: many `Event` records at once, `EventBatch` as views of its raw columns."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import prod
+from typing import TypeVar
 
 import numpy as np
 from google.protobuf.message import DecodeError
 
 from thalweg.proto import columns, thalweg_pb2
+from thalweg.proto.cloudevents import Envelopes
 from thalweg.proto.event import Array, Batch, ClassLabels, InputError, Labels, NumberLabels, Records, Schema, join
 from thalweg.proto.rejected import Decoded, Reason, Refused, Rejected
-from thalweg.proto.tensors import check_inputs, read_tensors
+from thalweg.proto.salvage import salvage
+from thalweg.proto.tensors import check_inputs, datatype, from_raw, read_tensors
+
+_Message = TypeVar("_Message", thalweg_pb2.Event, thalweg_pb2.EventBatch)
 
 
 class ProtobufDecoder:
@@ -20,48 +26,81 @@ class ProtobufDecoder:
         self._schema = schema
 
     def events(
-        self,
-        records: Records,
-        rows: Sequence[int],
-        values: Sequence[bytes],
-        ids: Sequence[str | None],
-        times: Sequence[str | None],
+        self, records: Records, rows: Sequence[int], values: Sequence[bytes], envelopes: Envelopes | None
     ) -> Decoded:
-        """One `Event` a record; `ids` and `times` are those of envelopes, if any."""
-        batches, rejected = [], []
-        for row, value, outer_id, outer_time in zip(rows, values, ids, times):
-            try:
-                batches.append(self._event(records, row, value, outer_id, outer_time))
-            except Refused as error:
-                rejected.append(Rejected(row, error.reason, str(error)))
-        return Decoded(join(batches) if batches else columns.empty_batch(self._schema), rejected)
+        """One `Event` a record."""
+
+        def decode(places: range) -> Batch:
+            part = slice(places.start, places.stop)
+            messages = [_parsed(thalweg_pb2.Event, value) for value in values[part]]
+            times = [records.times[row] for row in rows[part]]
+            ids: Sequence[str | None] | None = None
+            if envelopes is not None:
+                times = [columns.moment(time, default) for time, default in zip(envelopes.times[part], times)]
+                ids = envelopes.ids[part]
+            return self._events(messages, times, ids, [columns.key_text(records.keys[row]) for row in rows[part]])
+
+        return salvage(self._schema, rows, decode)
 
     def event(self, event: thalweg_pb2.Event, default_time: float) -> Batch:
         """A batch of one. Raises Refused when it does not fit."""
-        inputs = self._inputs({name: array[None] for name, array in _arrays(event).items()})
-        if not columns.finite_rows(inputs, 1).all():
+        return self._events([event], [default_time], None, [None])
+
+    def _events(
+        self,
+        events: Sequence[thalweg_pb2.Event],
+        default_times: Sequence[float],
+        outer_ids: Sequence[str | None] | None,
+        default_keys: Sequence[str | None],
+    ) -> Batch:
+        """Raises Refused when any event cannot be used."""
+        inputs = self._raw_columns(events)
+        if inputs is None:
+            arrays = [self._inputs({name: one[None] for name, one in _arrays(event).items()}) for event in events]
+            inputs = {name: np.concatenate([one[name] for one in arrays]) for name in self._schema.inputs}
+        if not columns.finite_rows(inputs, len(events)).all():
             raise Refused("non_finite", "inputs: expected finite numbers, got NaN or infinity")
-        label = _label(event)
+        ids: list[str | None] = [event.id or None for event in events]
+        if outer_ids is not None:
+            ids = [own if outer is None else outer for outer, own in zip(outer_ids, ids)]
+        keys = [event.key or default for event, default in zip(events, default_keys)]
         return Batch(
             inputs,
-            columns.label_column(self._schema, [label]),
-            columns.weight_column([event.weight if event.HasField("weight") else 1.0]),
-            np.array([columns.moment(event.time if event.HasField("time") else None, default_time)]),
-            [event.id] if event.id else None,
-            [event.key] if event.HasField("key") else None,
+            columns.label_column(self._schema, [_label(event) for event in events]),
+            columns.weight_column([event.weight if event.HasField("weight") else 1.0 for event in events]),
+            columns.time_column(
+                [event.time if event.HasField("time") else None for event in events],
+                default_times,
+            ),
+            ids if any(name is not None for name in ids) else None,
+            keys if any(key is not None for key in keys) else None,
         )
 
-    def _event(self, records: Records, row: int, value: bytes, outer_id: str | None, outer_time: str | None) -> Batch:
-        message = thalweg_pb2.Event()
-        try:
-            message.ParseFromString(value)
-        except DecodeError as error:
-            raise Refused("malformed", f"no thalweg.v1.Event: {error}") from error
-        batch = self.event(message, columns.moment(outer_time, records.times[row]))
-        ids = [outer_id] if outer_id is not None else batch.ids
-        key = columns.key_text(records.keys[row])
-        keys = batch.keys if batch.keys is not None or key is None else [key]
-        return Batch(batch.inputs, batch.labels, batch.weights, batch.times, ids, keys)
+    def _raw_columns(self, events: Sequence[thalweg_pb2.Event]) -> dict[str, Array] | None:
+        """The inputs of events that all send the same numbers raw, in the same order; None where one does not."""
+        raw = [event.raw_input_contents for event in events]
+        inputs: dict[str, Array] = {}
+        for place, first in enumerate(events[0].inputs):
+            spec = self._schema.inputs.get(first.name)
+            if spec is None or spec.dtype == "bytes" or first.name in inputs:
+                return None
+            name, kind, shape = first.name, datatype(spec.dtype), list(spec.shape)
+            for event in events:
+                tensors = event.inputs
+                if len(tensors) <= place or tensors[place].name != name or tensors[place].datatype != kind:
+                    return None
+                if tensors[place].shape != shape or tensors[place].HasField("contents"):
+                    return None
+            size = np.dtype(spec.dtype).itemsize * prod(shape)
+            if any(len(contents) <= place or len(contents[place]) != size for contents in raw):
+                return None
+            joined = b"".join([contents[place] for contents in raw])
+            inputs[name] = from_raw(name, kind, (len(events), *shape), joined)
+        count = len(self._schema.inputs)
+        whole = len(inputs) == count and all(
+            len(event.inputs) == len(event.raw_input_contents) == count for event in events
+        )
+        return inputs if whole else None
 
     def event_batches(self, records: Records, rows: Sequence[int], values: Sequence[bytes]) -> Decoded:
         """One `EventBatch` a record. Events with numbers that are not finite are left out, the others taken."""
@@ -81,11 +120,7 @@ class ProtobufDecoder:
         return Decoded(join(batches) if batches else columns.empty_batch(self._schema), rejected)
 
     def _event_batch(self, records: Records, row: int, value: bytes) -> Batch:
-        message = thalweg_pb2.EventBatch()
-        try:
-            message.ParseFromString(value)
-        except DecodeError as error:
-            raise Refused("malformed", f"no thalweg.v1.EventBatch: {error}") from error
+        message = _parsed(thalweg_pb2.EventBatch, value)
         count = message.events
         inputs = self._inputs(_arrays(message))
         for name, array in inputs.items():
@@ -153,13 +188,18 @@ class ProtobufDecoder:
         return NumberLabels(values.reshape(count, schema.label_width))
 
 
+def _parsed(kind: type[_Message], value: bytes) -> _Message:
+    try:
+        return kind.FromString(value)
+    except DecodeError as error:
+        raise Refused("malformed", f"no {kind.DESCRIPTOR.full_name}: {error}") from error
+
+
 def _arrays(message: thalweg_pb2.Event | thalweg_pb2.EventBatch) -> dict[str, Array]:
     try:
         return read_tensors(message.inputs, message.raw_input_contents)
     except InputError as error:
-        raise Refused(
-            "wrong_shape" if "bytes for" in str(error) or "values in" in str(error) else "malformed", str(error)
-        ) from error
+        raise Refused("wrong_shape" if "shape" in str(error) else "malformed", str(error)) from error
 
 
 def _label(event: thalweg_pb2.Event) -> str | float | list[float] | None:

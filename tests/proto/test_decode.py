@@ -27,6 +27,7 @@ from thalweg.proto.event import (
     TensorSpec,
     join,
 )
+from thalweg.proto.tensors import to_typed
 
 SPECS = {"x": TensorSpec("x", "float32", (2,)), "n": TensorSpec("n", "int64", ())}
 CLASSES = Schema(SPECS)
@@ -437,3 +438,128 @@ def test_joining_batches_keeps_every_column() -> None:
     assert named(joined) == ["a", "b", "a"]
     assert joined.ids == ["1", None, "1"]
     assert joined.keys == [None, "k", None]
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        (b'{"inputs": {"x": [1e400, 2], "n": 3}}', "non_finite"),
+        (b'{"inputs": {"x": [' + b"9" * 400 + b', 2], "n": 3}}', "non_finite"),
+        (b'{"inputs": {"x": [1, 2], "n": 9223372036854775808}}', "wrong_dtype"),
+        (b'{"inputs": {"x": [1, 2], "n": ' + b"9" * 5000 + b"}}", "wrong_dtype"),
+        (b'{"inputs": {"x": [1, 2], "n": true}}', "wrong_dtype"),
+        (b'{"inputs": {"x": [1, 2], "n": 3}, "label": ' + b"9" * 5000 + b"}", "bad_label"),
+        (b'{"inputs": {"x": [1, 2], "n": 3}, "label": 1e400}', "bad_label"),
+        (b'{"inputs": {"x": [1, 2], "n": 3}, "id": ' + b"9" * 5000 + b"}", "malformed"),
+        (b'{"inputs": {"x": [1, 2], "n": 3}, "id": "\\ud800"}', "malformed"),
+        (b'{"inputs": {"x": [1, 2], "n": 3}, "time": 1e400}', "bad_time"),
+        (b'{"inputs": {"x": [1, 2], "n": 3}, "weight": 1e400}', "bad_weight"),
+        (b'{"inputs": {"x": [1, 2], "n": 3}, "other": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", "malformed"),
+    ],
+)
+def test_numbers_without_end_and_depths_without_floor_are_refused_for_what_they_are(value: bytes, reason: str) -> None:
+    assert [r.reason for r in one(value).rejected] == [reason]
+
+
+def test_a_regression_label_beyond_every_float_is_a_bad_label() -> None:
+    assert [r.reason for r in one({**GOOD, "label": [1, 10**400]}, schema=NUMBERS).rejected] == ["bad_label"]
+
+
+@pytest.mark.parametrize("number", [3, 3.0, 1e3, -(2**63), 2**63 - 1])
+def test_whole_numbers_are_integers_however_they_are_written_and_lose_no_digit(number: float) -> None:
+    assert one({"inputs": {"x": [1, 2], "n": number}}).batch.inputs["n"].tolist() == [int(number)]
+
+
+def test_of_duplicate_keys_the_last_counts_and_unknown_keys_are_left_to_later_versions() -> None:
+    value = b'{"inputs": {"x": [9, 9], "n": 9}, "trace": {"a": [1]}, "inputs": {"x": [1, 2], "n": 3}}'
+
+    assert one(value).batch.inputs["x"].tolist() == [[1, 2]]
+
+
+def test_numbers_whose_squares_overflow_are_finite_all_the_same() -> None:
+    schema = Schema({"u": TensorSpec("u", "float64", (2,))})
+
+    assert one({"inputs": {"u": [1e300, -1e300]}}, schema=schema).batch.inputs["u"].tolist() == [[1e300, -1e300]]
+
+
+def test_null_and_empty_mean_absent_so_that_no_two_events_share_the_identity_nothing() -> None:
+    nothing = json.dumps({**GOOD, "id": "", "key": "", "time": None, "label": None, "weight": None}).encode()
+
+    batch = Decoder(CLASSES).decode(records([nothing, nothing], keys=[b"k", b""])).batch
+
+    assert (batch.ids, batch.keys) == (None, ["k", None])
+    assert (batch.times.tolist(), batch.weights.tolist()) == ([100, 101], [1, 1])
+
+
+def test_a_complaint_about_a_long_name_is_short() -> None:
+    assert len(one({"inputs": {"x": [1, 2], "n": 3, "z" * 1_000_000: 1}}).rejected[0].detail) <= 1000
+
+
+@given(bad=st.sets(st.integers(0, 39)), form=st.sampled_from(["json", "event"]))
+def test_wherever_bad_records_stand_the_others_are_taken_in_order(bad: set[int], form: str) -> None:
+    whole = Decoder(CLASSES).decode(
+        records([json.dumps({"inputs": {"x": [i, 0], "n": i}, "label": i % 3}).encode() for i in range(40)])
+    )
+    values = to_json(whole.batch) if form == "json" else to_events(whole.batch)
+    for row in bad:
+        values[row] = b"\xff{" if row % 2 else values[row][:-1]
+
+    decoded = Decoder(CLASSES).decode(records(values, () if form == "json" else EVENT))
+
+    assert [r.row for r in decoded.rejected] == sorted(bad)
+    same(decoded.batch, whole.batch.take(np.array([i for i in range(40) if i not in bad], dtype=np.int64)))
+
+
+@given(rows=events, turn=st.booleans(), typed=st.booleans())
+def test_events_decode_alike_one_by_one_and_together_in_any_order_of_inputs(
+    rows: list[dict[str, Any]], turn: bool, typed: bool
+) -> None:
+    batch = batch_of(rows, CLASSES)
+    values = to_events(batch)
+    message = thalweg_pb2.Event.FromString(values[0])
+    if turn:
+        message.inputs.reverse()
+        message.raw_input_contents.reverse()
+    if typed:
+        del message.raw_input_contents[:]
+        for tensor in message.inputs:
+            to_typed(batch.inputs[tensor.name][0], tensor.contents)
+    values[0] = message.SerializeToString()
+
+    together = Decoder(CLASSES).decode(records(values, EVENT))
+    alone = [Decoder(CLASSES).decode(records([value], EVENT)).batch for value in values]
+
+    assert together.rejected == []
+    same(together.batch, batch)
+    same(join(alone), batch)
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    [
+        b'application/protobuf; messageType="thalweg.v1.EventBatch"',
+        b"Application/Protobuf;messagetype=thalweg.v1.EventBatch; charset=binary",
+        b"application/x-protobuf; messageType=thalweg.v1.EventBatch",
+    ],
+)
+@pytest.mark.parametrize("header", ["content-type", "Content-Type"])
+def test_a_content_type_is_read_as_http_would(content_type: bytes, header: str) -> None:
+    assert len(one(event_batch(), ((header, content_type),)).batch) == 3
+
+
+def test_protobuf_of_another_message_is_malformed_by_name() -> None:
+    rejected = one(event_batch(), (("content-type", b"application/protobuf; messageType=acme.Foo"),)).rejected
+
+    assert [r.reason for r in rejected] == ["malformed"]
+    assert "acme.foo" in rejected[0].detail.lower()
+
+
+def test_a_cloudevent_may_say_its_content_type_among_its_own_headers() -> None:
+    headers = (
+        ("ce_specversion", b"1.0"),
+        ("ce_id", b"1"),
+        ("ce_source", b"s"),
+        ("ce_datacontenttype", CONTENT_TYPE_EVENT_BATCH),
+    )
+
+    assert len(one(event_batch(), headers).batch) == 3
