@@ -7,6 +7,7 @@ family belongs to one kind of process, so no family stands twice.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import json
 import os
@@ -14,17 +15,22 @@ import platform
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import structlog
+from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
-from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.utils import floatToGoString
 
 from thalweg.models.learner import Learner, Predictor
+from thalweg.ops.process_figures import process_figures
 from thalweg.ops.serving import Models
+from thalweg.ops.tally import Tally
 from thalweg.proto.event import Array, Batch, Partition
 from thalweg.stream.log import Gap
 from thalweg.stream.observer import NoObserver
@@ -38,8 +44,9 @@ _LEARN_BUCKETS = (0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3)
 _SERVE_BUCKETS = (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1, 5)
 _EFFECT_BUCKETS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 5, 30, 300)
 _ROWS_BUCKETS = (1, 4, 16, 64, 256, 1024, 4096)
+_GRPC = ("grpc_service", "grpc_method")
 
-LEARNER_METRICS: Mapping[str, tuple[type, str, tuple[str, ...], tuple[float, ...]]] = {
+LEARNER_METRICS: Mapping[str, tuple[type, str, tuple[str, ...], tuple[float, ...]]] = {  # labels after model_name
     "thalweg_events_consumed_total": (Counter, "Events taken from the log and understood", (), ()),
     "thalweg_events_learned_total": (Counter, "Labelled events learned", (), ()),
     "thalweg_events_dead_lettered_total": (Counter, "Records that could not be used", ("reason",), ()),
@@ -57,35 +64,61 @@ LEARNER_METRICS: Mapping[str, tuple[type, str, tuple[str, ...], tuple[float, ...
     "thalweg_state_bytes": (Gauge, "Size of the learner's state", (), ()),
     "thalweg_prequential": (Gauge, "Metric of answers graded before they were learned", ("metric", "window"), ()),
     "thalweg_worst_case_accuracy": (Gauge, "Lowest accuracy that the full recent window ever had", (), ()),
-    "thalweg_memory_entries": (Gauge, "Entries in the learner's memory", (), ()),
-    "thalweg_memory_evictions_total": (Gauge, "Entries evicted from the learner's memory", (), ()),
     "thalweg_snapshots_total": (Counter, "Snapshots written", (), ()),
     "thalweg_snapshot_failures_total": (Counter, "Snapshots that could not be written", (), ()),
     "thalweg_snapshot_duration_seconds": (Histogram, "Writing one snapshot", (), _LEARN_BUCKETS),
     "thalweg_rollbacks_total": (Counter, "Rollbacks", ("cause",), ()),
 }
-SERVER_METRICS: Mapping[str, tuple[type, str, tuple[str, ...], tuple[float, ...]]] = {
-    "thalweg_inference_requests_total": (Counter, "Predictions asked for, by gRPC status", ("code",), ()),
-    "thalweg_inference_duration_seconds": (Histogram, "Answering one request", (), _SERVE_BUCKETS),
-    "thalweg_inference_batch_size": (Histogram, "Rows per request", (), _ROWS_BUCKETS),
-    "thalweg_inference_queue_seconds": (Histogram, "Waiting of a request for its turn", (), _SERVE_BUCKETS),
+SERVER_METRICS: Mapping[str, tuple[str, str, tuple[str, ...], tuple[float, ...]]] = {
+    "thalweg_inference_requests_total": (
+        "counter",
+        "Predictions asked for, by gRPC status",
+        ("model_name", "code"),
+        (),
+    ),
+    "thalweg_inference_duration_seconds": ("histogram", "Answering one request", ("model_name",), _SERVE_BUCKETS),
+    "thalweg_inference_batch_size": ("histogram", "Rows per request", ("model_name",), _ROWS_BUCKETS),
+    "thalweg_inference_queue_seconds": (
+        "histogram",
+        "Waiting of a request for its turn",
+        ("model_name",),
+        _SERVE_BUCKETS,
+    ),
+    "grpc_server_started_total": ("counter", "Calls begun, counted as they end", _GRPC, ()),
+    "grpc_server_handled_total": ("counter", "Calls ended, by status", (*_GRPC, "grpc_code"), ()),
+    "grpc_server_handling_seconds": ("histogram", "Duration of calls", _GRPC, _SERVE_BUCKETS),
 }
-COLLECTED: Mapping[str, tuple[str, str]] = {
-    "thalweg_state_version": ("gauge", "Version that answers now"),
-    "thalweg_learned_events": ("gauge", "Events in the version that answers now"),
-    "thalweg_staleness_seconds": ("gauge", "Age of the newest knowledge in the version that answers now"),
-    "thalweg_process_up": ("gauge", "Whether the process of this role runs"),
-    "thalweg_process_restarts_total": ("counter", "Restarts of the process of this role"),
-    "thalweg_build_info": ("gauge", "Versions of what runs"),
-    "process_cpu_seconds_total": ("counter", "CPU time"),
-    "process_resident_memory_bytes": ("gauge", "Resident memory"),
-    "process_open_fds": ("gauge", "Open file descriptors"),
-    "process_start_time_seconds": ("gauge", "Start of the process, Unix seconds"),
-    "kafka_consumergroup_lag": ("gauge", "Records of the log not yet taken, per partition"),
-    "kafka_consumergroup_lag_sum": ("gauge", "Records of the log not yet taken"),
-    "grpc_server_started_total": ("counter", "Calls begun"),
-    "grpc_server_handled_total": ("counter", "Calls ended, by status"),
-    "grpc_server_handling_seconds": ("histogram", "Duration of calls"),
+LEARNER_GAUGES: Mapping[str, tuple[str, str, str]] = {  # by the name under which learners tell them
+    "classes": ("thalweg_classes", "gauge", "Classes that the learner knows"),
+    "skipped_events": ("thalweg_events_skipped_total", "counter", "Labelled events that the learner passed over"),
+    "memory_entries": ("thalweg_memory_entries", "gauge", "Entries in the learner's memory"),
+    "memory_evictions": (
+        "thalweg_memory_evictions_total",
+        "counter",
+        "Entries evicted from the learner's memory",
+    ),
+}
+COLLECTED: Mapping[str, tuple[str, str, tuple[str, ...]]] = {
+    "thalweg_state_version": ("gauge", "Version that answers now", ("model_name",)),
+    "thalweg_learned_events": ("gauge", "Events in the version that answers now", ("model_name",)),
+    "thalweg_staleness_seconds": (
+        "gauge",
+        "Age of the newest knowledge in the version that answers now",
+        ("model_name",),
+    ),
+    "thalweg_process_up": ("gauge", "Whether the process of this role runs", ("role",)),
+    "thalweg_process_restarts_total": ("counter", "Restarts of the process of this role", ("role",)),
+    "thalweg_build_info": ("gauge", "Versions of what runs", ("version", "python")),
+    "process_cpu_seconds_total": ("counter", "CPU time", ("role",)),
+    "process_resident_memory_bytes": ("gauge", "Resident memory", ("role",)),
+    "process_open_fds": ("gauge", "Open file descriptors", ("role",)),
+    "process_start_time_seconds": ("gauge", "Start of the process, Unix seconds", ("role",)),
+    "kafka_consumergroup_lag": (
+        "gauge",
+        "Records of the log not yet taken, per partition",
+        ("consumergroup", "topic", "partition"),
+    ),
+    "kafka_consumergroup_lag_sum": ("gauge", "Records of the log not yet taken", ("consumergroup", "topic")),
 }
 
 _REFRESH_SECONDS = 1.0
@@ -119,17 +152,8 @@ class LearnerMetrics:
         return made
 
     def collect(self) -> Iterable[Metric]:
-        """Lags, computed when asked."""
-        lag = GaugeMetricFamily(
-            "kafka_consumergroup_lag",
-            COLLECTED["kafka_consumergroup_lag"][1],
-            labels=("consumergroup", "topic", "partition"),
-        )
-        total = GaugeMetricFamily(
-            "kafka_consumergroup_lag_sum",
-            COLLECTED["kafka_consumergroup_lag_sum"][1],
-            labels=("consumergroup", "topic"),
-        )
+        """Lags, and what the learners tell of themselves, when asked."""
+        lag, total = _collected("kafka_consumergroup_lag"), _collected("kafka_consumergroup_lag_sum")
         for model in self._models:
             sums: dict[str, int] = {}
             for partition, behind in model.lag.items():
@@ -137,7 +161,15 @@ class LearnerMetrics:
                 sums[partition.topic] = sums.get(partition.topic, 0) + behind
             for topic, behind in sums.items():
                 total.add_metric((model.group, topic), behind)
-        return [lag, total]
+        return [lag, total, *self._told()]
+
+    def _told(self) -> Iterable[Metric]:
+        for gauge, (name, kind, text) in LEARNER_GAUGES.items():
+            family = _family(kind, name, text, ("model_name",))
+            for model in self._models:
+                if gauge in model.gauges:
+                    family.add_metric((model.name,), model.gauges[gauge])
+            yield family
 
     def start(self) -> None:
         """Write the page about once a second from now on."""
@@ -177,14 +209,16 @@ class ModelMetrics(NoObserver):
     def __init__(self, name: str, group: str, metrics: Mapping[str, Any], evaluation: Prequential | None) -> None:
         self.group = group
         self.lag: Mapping[Partition, int] = {}
-        self._name = name
+        self.gauges: Mapping[str, float] = {}
+        self.name = name
         self._metrics = metrics
         self._evaluation = evaluation
         self._bound = {
             full.removeprefix("thalweg_"): metrics[full].labels(name)
             for full, (_, _, labels, _) in LEARNER_METRICS.items()
-            if not labels and full not in ("thalweg_memory_entries", "thalweg_memory_evictions_total")
+            if not labels
         }
+        self._shown: set[tuple[str, str]] = set()
         self._sized = 0.0
 
     def consumed(self, events: int) -> None:
@@ -192,7 +226,7 @@ class ModelMetrics(NoObserver):
 
     def dead_lettered(self, reasons: Mapping[str, int]) -> None:
         for reason, count in reasons.items():
-            self._metrics["thalweg_events_dead_lettered_total"].labels(self._name, reason).inc(count)
+            self._metrics["thalweg_events_dead_lettered_total"].labels(self.name, reason).inc(count)
 
     def duplicated(self, events: int) -> None:
         self._bound["events_duplicated_total"].inc(events)
@@ -208,10 +242,7 @@ class ModelMetrics(NoObserver):
         if now - self._sized > _REFRESH_SECONDS:  # gauges of the learner are read on its own thread
             self._sized = now
             self._bound["state_bytes"].set(learner.state().size_bytes)
-            for suffix, value in learner.gauges().items():
-                metric = self._metrics.get(f"thalweg_{suffix}")
-                if metric is not None:
-                    metric.labels(self._name).set(value)
+            self.gauges = dict(learner.gauges())
 
     def published(self, version: int, seconds: float, first_event_time: float | None) -> None:
         self._bound["published_total"].inc()
@@ -230,7 +261,7 @@ class ModelMetrics(NoObserver):
         self._bound["log_gap_records_total"].inc(gap.last - gap.first + 1)
 
     def rolled_back(self, version: int, cause: str) -> None:
-        self._metrics["thalweg_rollbacks_total"].labels(self._name, cause).inc()
+        self._metrics["thalweg_rollbacks_total"].labels(self.name, cause).inc()
 
     def predicted(self, batch: Batch, predictor: Predictor, outputs: Mapping[str, Array]) -> None:
         """The evaluation grades; its figures are read when the page is."""
@@ -242,11 +273,14 @@ class ModelMetrics(NoObserver):
         gauge = self._metrics["thalweg_prequential"]
         try:
             found = {"all": self._evaluation.metrics(), "recent": self._evaluation.recent()}
-        except (RuntimeError, IndexError, ValueError):  # the learner is changing them: next time
+        except (LookupError, RuntimeError, ValueError):  # the learner is changing them: next time
             return
-        for window, figures in found.items():
-            for metric, value in figures.items():
-                gauge.labels(self._name, metric, window).set(value)
+        figures = {(metric, window): value for window, part in found.items() for metric, value in part.items()}
+        for key, value in figures.items():
+            gauge.labels(self.name, *key).set(value)
+        for key in self._shown - figures.keys():  # no figure any more: AUC, when there is a third class
+            gauge.remove(self.name, *key)
+        self._shown = set(figures)
         self._bound["worst_case_accuracy"].set(self._evaluation.worst_case_accuracy)
 
 
@@ -255,32 +289,11 @@ class ServerMetrics:
 
     def __init__(self, live: Path | None = None) -> None:
         self.registry = CollectorRegistry()
-        self._metrics = _make(SERVER_METRICS, self.registry)
-        self._grpc: dict[str, Any] = {
-            "handled": Counter(
-                "grpc_server_handled_total",
-                COLLECTED["grpc_server_handled_total"][1],
-                ("grpc_service", "grpc_method", "grpc_code"),
-                registry=self.registry,
-            ),
-            "started": Counter(
-                "grpc_server_started_total",
-                COLLECTED["grpc_server_started_total"][1],
-                ("grpc_service", "grpc_method"),
-                registry=self.registry,
-            ),
-            "seconds": Histogram(
-                "grpc_server_handling_seconds",
-                COLLECTED["grpc_server_handling_seconds"][1],
-                ("grpc_service", "grpc_method"),
-                buckets=_SERVE_BUCKETS,
-                registry=self.registry,
-            ),
-        }
+        self._counters: dict[tuple[str, tuple[str, ...]], int] = {}
+        self._histograms: dict[tuple[str, tuple[str, ...]], Tally] = {}
         self._live = live
         self._models: Models | None = None
         self._known: set[str] = set()
-        self._bound: dict[tuple[str, str], tuple[Any, ...]] = {}
         self._answered: deque[tuple[str, str, float, int, float]] = deque()
         self._counting = threading.Lock()
         self.registry.register(self)
@@ -297,41 +310,38 @@ class ServerMetrics:
             self._count()
 
     def _count(self) -> None:
-        """Take what was answered into the counters."""
+        """Take what was answered into the figures, all of a kind at once."""
         with self._counting:
-            while self._answered:
+            kinds: dict[tuple[str, str], list[tuple[float, int, float]]] = {}
+            for _ in range(len(self._answered)):
                 model, code, seconds, rows, queue_seconds = self._answered.popleft()
-                bound = self._bound.get((model, code)) or self._bind(model, code)
-                requests, duration, size, queue, handled, started, handling = bound
-                requests.inc()
-                duration.observe(seconds)
-                size.observe(rows)
-                queue.observe(queue_seconds)
-                handled.inc()
-                started.inc()
-                handling.observe(seconds)
+                name = model if model in self._known else "unknown"  # what callers type must not become labels
+                kinds.setdefault((name, code), []).append((seconds, rows, queue_seconds))
+            for (name, code), figures in kinds.items():
+                durations, sizes, queued = (np.array(column, dtype=np.float64) for column in zip(*figures))
+                self._add("thalweg_inference_requests_total", (name, code), len(figures))
+                self._observe("thalweg_inference_duration_seconds", (name,), durations)
+                self._observe("thalweg_inference_batch_size", (name,), sizes)
+                self._observe("thalweg_inference_queue_seconds", (name,), queued)
+                self._note_call("inference.GRPCInferenceService", "ModelInfer", code, durations)
 
     def called(self, method: str, code: str, seconds: float) -> None:
         _, service, name = method.split("/", 2)
-        self._grpc["handled"].labels(service, name, code).inc()
-        self._grpc["started"].labels(service, name).inc()
-        self._grpc["seconds"].labels(service, name).observe(seconds)
+        with self._counting:
+            self._note_call(service, name, code, np.array([seconds]))
 
-    def _bind(self, model: str, code: str) -> tuple[Any, ...]:
-        name = model if model in self._known else "unknown"  # whatever callers type must not become labels
-        method = ("inference.GRPCInferenceService", "ModelInfer")
-        bound = (
-            self._metrics["thalweg_inference_requests_total"].labels(name, code),
-            self._metrics["thalweg_inference_duration_seconds"].labels(name),
-            self._metrics["thalweg_inference_batch_size"].labels(name),
-            self._metrics["thalweg_inference_queue_seconds"].labels(name),
-            self._grpc["handled"].labels(*method, code),
-            self._grpc["started"].labels(*method),
-            self._grpc["seconds"].labels(*method),
-        )
-        if name == model:
-            self._bound[model, code] = bound
-        return bound
+    def _note_call(self, service: str, method: str, code: str, seconds: NDArray[np.float64]) -> None:
+        self._add("grpc_server_started_total", (service, method), len(seconds))
+        self._add("grpc_server_handled_total", (service, method, code), len(seconds))
+        self._observe("grpc_server_handling_seconds", (service, method), seconds)
+
+    def _add(self, name: str, labels: tuple[str, ...], count: int) -> None:
+        self._counters[name, labels] = self._counters.get((name, labels), 0) + count
+
+    def _observe(self, name: str, labels: tuple[str, ...], values: NDArray[np.float64]) -> None:
+        if (name, labels) not in self._histograms:
+            self._histograms[name, labels] = Tally(SERVER_METRICS[name][3])
+        self._histograms[name, labels].add(values)
 
     def render(self) -> tuple[bytes, str]:
         """The whole page and its content type."""
@@ -339,20 +349,27 @@ class ServerMetrics:
         pages = [bytes(generate_latest(self.registry))]
         if self._live is not None:
             for path in sorted(self._live.glob("metrics-*.prom")):
-                try:
+                with contextlib.suppress(OSError):  # replaced this moment
                     pages.append(path.read_bytes())
-                except OSError:
-                    continue  # replaced this moment
-        return (_merged(pages[1:], pages[0]) if len(pages) > 2 else b"".join(pages)), CONTENT_TYPE_LATEST
+        return _merged(pages), CONTENT_TYPE_LATEST
 
     def collect(self) -> Iterable[Metric]:
         """What is computed when asked."""
-        return [*self._versions(), *self._processes(), _build_info()]
+        return [*self._requests(), *self._versions(), *self._processes(), _build_info()]
+
+    def _requests(self) -> Iterable[Metric]:
+        families = {name: _family(kind, name, text, labels) for name, (kind, text, labels, _) in SERVER_METRICS.items()}
+        with self._counting:
+            for (name, labels), count in self._counters.items():
+                families[name].add_metric(labels, count)
+            for (name, labels), tally in self._histograms.items():
+                buckets = [(_text(bound), count) for bound, count in tally.cumulative()]
+                families[name].add_metric(labels, buckets, tally.sum)
+        return families.values()
 
     def _versions(self) -> Iterable[Metric]:
-        version = _gauge("thalweg_state_version", ("model_name",))
-        learned = _gauge("thalweg_learned_events", ("model_name",))
-        staleness = _gauge("thalweg_staleness_seconds", ("model_name",))
+        version, learned = _collected("thalweg_state_version"), _collected("thalweg_learned_events")
+        staleness = _collected("thalweg_staleness_seconds")
         for model in self._models.all() if self._models is not None else ():
             served = model.published.current
             if served is not None:
@@ -363,78 +380,58 @@ class ServerMetrics:
 
     def _processes(self) -> Iterable[Metric]:
         roles = {"server": {"pid": os.getpid()}, **self._supervised()}
-        up = _gauge("thalweg_process_up", ("role",))
-        restarts = CounterMetricFamily(
-            "thalweg_process_restarts", COLLECTED["thalweg_process_restarts_total"][1], labels=("role",)
-        )
-        cpu = CounterMetricFamily("process_cpu_seconds", COLLECTED["process_cpu_seconds_total"][1], labels=("role",))
-        memory = _gauge("process_resident_memory_bytes", ("role",))
-        files = _gauge("process_open_fds", ("role",))
-        start = _gauge("process_start_time_seconds", ("role",))
+        up, restarts = _collected("thalweg_process_up"), _collected("thalweg_process_restarts_total")
+        of_running = [_collected(name) for name in COLLECTED if name.startswith("process_")]  # in the order of figures
         for role, entry in roles.items():
-            found = _process(int(entry.get("pid") or 0))
+            found = process_figures(entry.get("pid"))
             up.add_metric((role,), found is not None)
             restarts.add_metric((role,), entry.get("restarts", 0))
-            if found is not None:
-                cpu.add_metric((role,), found[0])
-                for family, value in zip((memory, files, start), found[1:]):
-                    family.add_metric((role,), value)
-        return [up, restarts, cpu, memory, files, start]
+            for family, value in zip(of_running, found or ()):
+                family.add_metric((role,), value)
+        return [up, restarts, *of_running]
 
     def _supervised(self) -> dict[str, dict[str, Any]]:
         if self._live is None:
             return {}
         try:
             roles: dict[str, dict[str, Any]] = json.loads((self._live / "supervisor.json").read_text())["roles"]
-        except (OSError, ValueError, KeyError):
+        except (OSError, ValueError, LookupError, TypeError):
             return {}
-        return roles
+        return roles if isinstance(roles, dict) else {}
 
 
-def _merged(pages: list[bytes], first: bytes) -> bytes:
-    """Several learners' pages as one: each family's samples together, its HELP and TYPE once."""
-    families: dict[bytes, list[bytes]] = {}
+def _merged(pages: list[bytes]) -> bytes:
+    """Several pages as one: each family's samples together, its HELP and TYPE once, as the first page has them."""
+    heads: dict[bytes, list[bytes]] = {}
+    samples: dict[bytes, list[bytes]] = {}
     for page in pages:
-        samples: list[bytes] = []
+        name, known = b"", True
         for line in page.splitlines():
             if line.startswith(b"# HELP "):
-                samples = families.setdefault(line, [])
-            elif line.startswith(b"# TYPE ") and line in samples:
-                continue
-            else:
-                samples.append(line)
-    return first + b"".join(b"\n".join([head, *lines, b""]) for head, lines in families.items())
+                name = line.split(b" ", 3)[2]
+                known = name in heads
+            if not line.startswith(b"#"):
+                samples.setdefault(name, []).append(line)
+            elif not known:
+                heads.setdefault(name, []).append(line)
+    return b"".join(b"\n".join([*lines, *samples.get(name, ()), b""]) for name, lines in heads.items())
 
 
-def _gauge(name: str, labels: tuple[str, ...]) -> GaugeMetricFamily:
-    return GaugeMetricFamily(name, COLLECTED[name][1], labels=labels)
+def _text(bound: float) -> str:
+    return str(floatToGoString(bound))  # type: ignore[no-untyped-call]  # the library's own way to write bounds
 
 
-def _build_info() -> GaugeMetricFamily:
-    info = _gauge("thalweg_build_info", ("version", "python"))
+def _family(kind: str, name: str, text: str, labels: tuple[str, ...]) -> Any:
+    made = {"gauge": GaugeMetricFamily, "counter": CounterMetricFamily, "histogram": HistogramMetricFamily}[kind]
+    return made(name, text, labels=labels)
+
+
+def _collected(name: str) -> Any:
+    kind, text, labels = COLLECTED[name]
+    return _family(kind, name, text, labels)
+
+
+def _build_info() -> Any:
+    info = _collected("thalweg_build_info")
     info.add_metric((importlib.metadata.version("thalweg"), platform.python_version()), 1)
     return info
-
-
-_TICKS = os.sysconf("SC_CLK_TCK")
-_PAGE = os.sysconf("SC_PAGE_SIZE")
-
-
-def _boot_time() -> float:
-    for line in Path("/proc/stat").read_text().splitlines():
-        if line.startswith("btime "):
-            return float(line.split()[1])
-    return 0.0
-
-
-def _process(pid: int, boot: Callable[[], float] = _boot_time) -> tuple[float, float, float, float] | None:
-    """CPU seconds, resident bytes, open files and start of a process; None if there is none."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        if fields[0] == "Z":
-            return None
-        files = float(len(os.listdir(f"/proc/{pid}/fd")))  # noqa: PTH208 - names are not needed
-    except (OSError, IndexError):
-        return None
-    cpu = (int(fields[11]) + int(fields[12])) / _TICKS
-    return cpu, float(int(fields[21]) * _PAGE), files, boot() + int(fields[19]) / _TICKS

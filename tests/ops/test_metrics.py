@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
+import http.client
+import json
 import shutil
 import subprocess
+import time
+import urllib.request
+from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.services.processes import Unavailable, required_or_skipped
-from thalweg.ops.metrics import COLLECTED, LEARNER_METRICS, SERVER_METRICS, LearnerMetrics, ServerMetrics
+from tests.ops.serving import served
+from tests.services.processes import Unavailable, free_port, required_or_skipped, stop
+from thalweg.ops.metrics import (
+    COLLECTED,
+    LEARNER_GAUGES,
+    LEARNER_METRICS,
+    SERVER_METRICS,
+    LearnerMetrics,
+    ServerMetrics,
+)
 from thalweg.proto.event import Batch, ClassLabels, Partition
 from thalweg.stream.log import Gap
 from thalweg.stream.prequential import Prequential
@@ -37,7 +52,8 @@ def told(metrics: LearnerMetrics, name: str = "m") -> None:
     predictor: Any = SimpleNamespace(classes=("a",), properties={})
     evaluation.predicted(batch, predictor, {"label": np.zeros(3, np.int32)})
     learner: Any = SimpleNamespace(
-        state=lambda: SimpleNamespace(size_bytes=77), gauges=lambda: {"memory_entries": 5.0, "unknown": 1.0}
+        state=lambda: SimpleNamespace(size_bytes=77),
+        gauges=lambda: {"memory_entries": 5.0, "memory_evictions": 2.0, "skipped_events": 3.0, "unknown": 1.0},
     )
     model.consumed(3)
     model.dead_lettered({"malformed": 2})
@@ -69,6 +85,8 @@ def test_what_a_processor_tells_is_counted() -> None:
     assert value("thalweg_event_to_effect_seconds_count") == 1
     assert value("thalweg_state_bytes") == 77
     assert value("thalweg_memory_entries") == 5
+    assert value("thalweg_memory_evictions_total") == 2
+    assert value("thalweg_events_skipped_total") == 3
     assert value("thalweg_snapshots_total") == value("thalweg_snapshot_failures_total") == 1
     assert value("thalweg_rollbacks_total", cause="operator") == 1
     assert value("thalweg_prequential", metric="accuracy", window="all") == 0.5
@@ -102,8 +120,86 @@ def test_the_pages_of_several_processes_are_one_page_in_which_no_family_stands_t
     assert len(consumed) == learners
 
 
+def test_a_family_that_an_older_release_described_otherwise_stands_once(tmp_path: Path) -> None:
+    page(tmp_path, 1)
+    (tmp_path / "metrics-older.prom").write_text(
+        "left over\n# HELP thalweg_state_bytes In other words\n# TYPE thalweg_state_bytes gauge\n"
+        'thalweg_state_bytes{model_name="old"} 3\n'
+    )
+
+    text = ServerMetrics(tmp_path).render()[0].decode()
+
+    assert text.count("# TYPE thalweg_state_bytes ") == text.count("# HELP thalweg_state_bytes ") == 1
+    sizes = {labels: size for (name, labels), size in samples(text.encode()).items() if name == "thalweg_state_bytes"}
+    assert sizes == {(("model_name", "m0"),): 77, (("model_name", "old"),): 3}
+
+
+requests = st.lists(
+    st.tuples(st.sampled_from(["m", "n"]), st.sampled_from(["OK", "INTERNAL"]), st.sampled_from([0.0001, 0.003, 9.0])),
+    max_size=30,
+)
+
+
+@settings(max_examples=30)  # each reads whole pages
+@given(asked=requests, at_once=st.integers(1, 40))
+def test_requests_are_counted_alike_whenever_they_are_counted(
+    asked: list[tuple[str, str, float]], at_once: int
+) -> None:
+    server = ServerMetrics()
+    models: Any = SimpleNamespace(all=lambda: [SimpleNamespace(name="m", published=SimpleNamespace(current=None))])
+    server.serves(models)
+    for number, (model, code, seconds) in enumerate(asked):
+        server.answered(model, code, seconds, 2, 0.5)
+        if number % at_once == 0:
+            server.render()
+
+    found = samples(server.render()[0])
+
+    def of(name: str, **labels: str) -> float:
+        return found.get((name, tuple(sorted(labels.items()))), 0.0)
+
+    for shown, model in (("m", "m"), ("unknown", "n")):
+        for code in ("OK", "INTERNAL"):
+            wanted = [entry for entry in asked if entry[:2] == (model, code)]
+            assert of("thalweg_inference_requests_total", model_name=shown, code=code) == len(wanted)
+        times = [seconds for name, _, seconds in asked if name == model]
+        duration = "thalweg_inference_duration_seconds"
+        for bound in (0.0001, 0.0005, 0.005):
+            below = sum(seconds <= bound for seconds in times)
+            assert of(f"{duration}_bucket", model_name=shown, le=str(bound)) == below
+        assert of(f"{duration}_count", model_name=shown) == len(times)
+        assert of(f"{duration}_sum", model_name=shown) == pytest.approx(sum(times))
+        assert of("thalweg_inference_batch_size_sum", model_name=shown) == 2 * len(times)
+    call = {"grpc_service": "inference.GRPCInferenceService", "grpc_method": "ModelInfer"}
+    assert of("grpc_server_started_total", **call) == len(asked)
+
+
+def test_whatever_callers_type_the_page_does_not_grow() -> None:
+    server = ServerMetrics()
+    for number in range(5000):
+        server.answered(f"guess {number}", "NOT_FOUND", 0.001, 0)
+
+    found = samples(server.render()[0])
+
+    asked = {labels: count for (name, labels), count in found.items() if name == "thalweg_inference_requests_total"}
+    assert asked == {(("code", "NOT_FOUND"), ("model_name", "unknown")): 5000}
+
+
+def test_a_figure_that_is_no_more_leaves_the_page() -> None:
+    metrics, evaluation = LearnerMetrics(), Prequential(4)
+    metrics.model("m", "t", evaluation)
+    auc = ("thalweg_prequential", (("metric", "auc"), ("model_name", "m"), ("window", "recent")))
+
+    for names, expected in ((("a", "b"), True), (("c", "a"), False)):
+        batch = Batch({}, ClassLabels(np.array([0, 1], np.int32), names), np.ones(2), np.zeros(2))
+        predictor: Any = SimpleNamespace(classes=("a", "b"), properties={})
+        answers = {"label": np.zeros(2, np.int32), "scores": np.ones((2, 2), np.float32)}
+        evaluation.predicted(batch, predictor, answers)
+        assert (auc in samples(metrics.render())) == expected
+
+
 @pytest.mark.prometheus
-def test_prometheus_itself_accepts_the_page(tmp_path: Path) -> None:
+def test_promtool_finds_nothing_but_a_name_that_is_given(tmp_path: Path) -> None:
     promtool = shutil.which("promtool")
     with required_or_skipped():
         if promtool is None:
@@ -111,16 +207,81 @@ def test_prometheus_itself_accepts_the_page(tmp_path: Path) -> None:
 
     done = subprocess.run([promtool, "check", "metrics"], input=page(tmp_path, 3), capture_output=True)
 
-    problems = [line for line in (done.stdout + done.stderr).decode().splitlines() if "error" in line.lower()]
-    assert not problems, problems
+    found = [line for line in (done.stdout + done.stderr).decode().splitlines() if line]
+    assert [line.split()[0] for line in found] == ["kafka_consumergroup_lag_sum"], found  # named by its exporter so
+
+
+@pytest.mark.prometheus
+def test_prometheus_itself_scrapes_the_page(tmp_path: Path) -> None:
+    prometheus = shutil.which("prometheus")
+    with required_or_skipped():
+        if prometheus is None:
+            raise Unavailable("no prometheus; run: sudo apt-get install prometheus")
+    live = tmp_path / "live"
+    live.mkdir()
+    page(live, 2)
+    with served(tmp_path) as parts:  # one version is published
+        place, port = f"127.0.0.1:{parts.server.http_port}", free_port()
+        (tmp_path / "prometheus.yml").write_text(
+            "scrape_configs: [{job_name: thalweg, scrape_interval: 200ms, scrape_timeout: 200ms, "
+            f"static_configs: [{{targets: ['{place}']}}]}}]"
+        )
+        process = subprocess.Popen(
+            [
+                prometheus,
+                f"--config.file={tmp_path / 'prometheus.yml'}",
+                f"--storage.tsdb.path={tmp_path / 'tsdb'}",
+                f"--web.listen-address=127.0.0.1:{port}",
+            ],
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            scraped = until_scraped(port)
+        finally:
+            stop(process)
+
+    assert scraped["up"] == [1.0]
+    assert scraped["thalweg_state_version"] == [1.0]
+    assert scraped["thalweg_events_consumed_total"] == [3.0, 3.0]
+    assert scraped["thalweg_learn_duration_seconds_count"] == [1.0, 1.0]
+
+
+def until_scraped(port: int) -> Mapping[str, list[float]]:
+    """Values by name of what Prometheus has, once it has scraped."""
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            address = f"http://127.0.0.1:{port}/api/v1/query?query=%7Bjob=%22thalweg%22%7D"
+            with urllib.request.urlopen(address, timeout=5) as reply:
+                series = json.load(reply)["data"]["result"]
+        except (OSError, http.client.HTTPException):
+            series = []
+        found: dict[str, list[float]] = {}
+        for entry in series:
+            found.setdefault(entry["metric"]["__name__"], []).append(float(entry["value"][1]))
+        if 1.0 in found.get("up", ()) or time.monotonic() > deadline:
+            return found
+        time.sleep(0.05)
 
 
 def test_the_table_of_the_documentation_is_that_of_the_code() -> None:
-    text = (ROOT / "docs" / "metrics.md").read_text()
+    kinds = {"Counter": "counter", "Gauge": "gauge", "Histogram": "histogram"}
+    rows = {
+        **{
+            name: (kinds[kind.__name__], ("model_name", *more), text)
+            for name, (kind, text, more, _) in LEARNER_METRICS.items()
+        },
+        **{name: (kind, ("model_name",), text) for name, kind, text in LEARNER_GAUGES.values()},
+        **{name: (kind, labels, text) for name, (kind, text, labels, _) in SERVER_METRICS.items()},
+        **{name: (kind, labels, text) for name, (kind, text, labels) in COLLECTED.items()},
+    }
+    expected = {
+        f"| `{name}` | {kind} | {', '.join(f'`{label}`' for label in labels)} | {text} |"
+        for name, (kind, labels, text) in rows.items()
+    }
+    lines = (ROOT / "docs" / "metrics.md").read_text().splitlines()
 
-    documented = {line.split("`")[1] for line in text.splitlines() if line.startswith("| `")}
-
-    assert documented == {*LEARNER_METRICS, *SERVER_METRICS, *COLLECTED}
+    assert {line for line in lines if line.startswith("| `")} == expected
 
 
 def test_restarts_are_told_from_what_the_supervisor_writes(tmp_path: Path) -> None:
