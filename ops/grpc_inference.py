@@ -7,21 +7,22 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import grpc
 
-from thalweg.ops.errors import EXPECTED, NotOffered, TooLate, refuse, status_of, text_of
+from thalweg.ops.errors import EXPECTED, TooLate, refuse, status_of, text_of
+from thalweg.ops.request_heads import Head, RequestHeads, read
 from thalweg.ops.response_forms import Forms
-from thalweg.ops.serving import CURRENT, Freshness, Models, ServedModel, ServingObserver
+from thalweg.ops.serving import CURRENT, Models, ServedModel, ServingObserver
 from thalweg.proto import inference_pb2 as pb
-from thalweg.proto import inference_pb2_grpc
-from thalweg.proto.event import InputError, TensorSpec
-from thalweg.proto.tensors import datatype, read_tensors
+from thalweg.proto.event import Array, TensorSpec
+from thalweg.proto.tensors import datatype
 
 _EXTENSIONS = ("model_repository", "thalweg.v1.LearningService")
 
 
-class InferenceService(inference_pb2_grpc.GRPCInferenceServiceServicer):
+class InferenceService:
     """Answers from the version that is published at that moment.
 
     Args:
@@ -36,26 +37,27 @@ class InferenceService(inference_pb2_grpc.GRPCInferenceServiceServicer):
         self._models = models
         self._observer = observer
         self._queue_seconds = queue_seconds
+        self._heads = RequestHeads()
         self._forms = {model.name: Forms(model.name) for model in models.all()}
 
-    def ModelInfer(  # noqa: N802 - the protocol's name
-        self, request: pb.ModelInferRequest, context: grpc.ServicerContext
-    ) -> pb.ModelInferResponse:
+    def ModelInfer(self, request: bytes, context: grpc.ServicerContext) -> bytes:  # noqa: N802 - the protocol's name
+        """From bytes to bytes: `handlers` has gRPC leave both as they are."""
         started = time.perf_counter()
-        code, rows = "OK", 0
+        model, code, rows = "", "OK", 0
         try:
             remaining = context.time_remaining()
             if remaining is not None and remaining <= 0:
                 raise TooLate("the deadline has passed")
-            response, rows = self._infer(request, remaining)
+            head, inputs = self._heads.read(request)
+            model = head.model
+            response, rows = self._infer(head, inputs, remaining)
         except Exception as error:
             code = status_of(error)[0].name
             refuse(context, error)
         else:
             return response
         finally:
-            seconds = time.perf_counter() - started
-            self._observer.answered(request.model_name, code, seconds, rows, self._queue_seconds())
+            self._observer.answered(model, code, time.perf_counter() - started, rows, self._queue_seconds())
 
     def ModelStreamInfer(  # noqa: N802
         self, request_iterator: Iterator[pb.ModelInferRequest], context: grpc.ServicerContext
@@ -63,28 +65,22 @@ class InferenceService(inference_pb2_grpc.GRPCInferenceServiceServicer):
         for request in request_iterator:
             started = time.perf_counter()
             code, rows = "OK", 0
+            answer = pb.ModelStreamInferResponse()
             try:
-                response, rows = self._infer(request, context.time_remaining())
-                answer = pb.ModelStreamInferResponse(infer_response=response)
+                response, rows = self._infer(*read(request), context.time_remaining())
+                answer.infer_response.ParseFromString(response)
             except Exception as error:
                 code = status_of(error)[0].name
-                answer = pb.ModelStreamInferResponse(error_message=text_of(error))
+                answer.error_message = text_of(error)
                 answer.infer_response.id = request.id
             self._observer.answered(request.model_name, code, time.perf_counter() - started, rows)
             yield answer
 
-    def _infer(self, request: pb.ModelInferRequest, remaining: float | None) -> tuple[pb.ModelInferResponse, int]:
-        model = self._models.asked(request.model_name)
-        plain = not request.parameters and not request.model_version
-        served = model.current() if plain else model.version(_freshness(request), remaining)
-        raw = request.raw_input_contents
-        outputs = model.predict(served, read_tensors(request.inputs, raw))
-        wanted = tuple(output.name for output in request.outputs) if request.outputs else ()
-        response, rows = self._forms[model.name].fill(served, outputs, wanted, typed=not raw)
-        response.parameters["staleness_seconds"].double_param = model.staleness_seconds(served)
-        if request.id:
-            response.id = request.id
-        return response, rows
+    def _infer(self, head: Head, inputs: Mapping[str, Array], remaining: float | None) -> tuple[bytes, int]:
+        model = self._models.asked(head.model)
+        served = model.current() if head.freshness is CURRENT else model.version(head.freshness, remaining)
+        outputs = model.predict(served, inputs)
+        return self._forms[model.name].response(served, outputs, head, model.staleness_seconds(served))
 
     def ServerLive(self, request: pb.ServerLiveRequest, context: grpc.ServicerContext) -> pb.ServerLiveResponse:  # noqa: N802
         return pb.ServerLiveResponse(live=True)
@@ -136,33 +132,26 @@ class InferenceService(inference_pb2_grpc.GRPCInferenceServiceServicer):
             refuse(context, error)
 
 
-def _freshness(request: pb.ModelInferRequest) -> Freshness:
-    """The version that a request asks for."""
-    parameters: Mapping[str, pb.InferParameter] = request.parameters
-    if "event_id" in parameters:
-        raise NotOffered("parameter 'event_id': inputs are not remembered until their label comes, in this version")
-    if request.model_version:
-        return Freshness(as_of=_whole(request.model_version, "model_version"))
-    if "as_of_version" in parameters:
-        return Freshness(as_of=_number(parameters["as_of_version"], "as_of_version"))
-    if "min_state_version" in parameters:
-        return Freshness(at_least=_number(parameters["min_state_version"], "min_state_version"))
-    return CURRENT
+_UNARY = ("ServerLive", "ServerReady", "ModelReady", "ServerMetadata", "ModelMetadata", "RepositoryIndex")
 
 
-def _number(parameter: pb.InferParameter, name: str) -> int:
-    choice = parameter.WhichOneof("parameter_choice")
-    if choice in ("int64_param", "uint64_param"):
-        return int(getattr(parameter, choice))
-    if choice == "string_param":
-        return _whole(parameter.string_param, name)
-    raise InputError(f"parameter {name!r}: expected a whole number, got {choice or 'nothing'}")
-
-
-def _whole(text: str, name: str) -> int:
-    if not text.isdigit():
-        raise InputError(f"{name}: expected the number of a kept version, got {text!r}")
-    return int(text)
+def handlers(service: InferenceService) -> dict[str, Any]:
+    """What gRPC calls for each method; the generated function would have `ModelInfer` parsed every time."""
+    made: dict[str, Any] = {
+        name: grpc.unary_unary_rpc_method_handler(
+            getattr(service, name),
+            request_deserializer=getattr(pb, name + "Request").FromString,
+            response_serializer=getattr(pb, name + "Response").SerializeToString,
+        )
+        for name in _UNARY
+    }
+    made["ModelInfer"] = grpc.unary_unary_rpc_method_handler(service.ModelInfer)
+    made["ModelStreamInfer"] = grpc.stream_stream_rpc_method_handler(
+        service.ModelStreamInfer,
+        request_deserializer=pb.ModelInferRequest.FromString,
+        response_serializer=pb.ModelStreamInferResponse.SerializeToString,
+    )
+    return made
 
 
 @dataclass(frozen=True, slots=True)

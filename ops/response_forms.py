@@ -6,39 +6,46 @@ import struct
 from collections.abc import Iterable, Mapping
 
 from thalweg.models.published import Served
+from thalweg.ops.request_heads import Head
 from thalweg.proto import inference_pb2 as pb
 from thalweg.proto.event import Array, InputError
 from thalweg.proto.tensors import datatype, to_raw, to_typed
 
+_DOUBLE = struct.Struct("<d")
 _MOST = 64  # forms kept of one version: requests of so many different sizes, or wishes for outputs
 
 
+def _open_end(staleness: float) -> bytes:
+    response = pb.ModelInferResponse()
+    response.parameters["staleness_seconds"].double_param = staleness
+    return response.SerializeToString()[:-8]  # a double ends the message: any other may stand there
+
+
+_STALENESS = _open_end(1.0)
+
+
 class Forms:
-    """The responses of one model, but for values, request id and staleness. Any number of threads may ask at once."""
+    """The responses of one model. Any number of threads may ask at once."""
 
     def __init__(self, name: str) -> None:
         self._name = name
         self._newest: _VersionForms | None = None
 
-    def fill(
-        self, served: Served, outputs: Mapping[str, Array], wanted: tuple[str, ...], *, typed: bool
-    ) -> tuple[pb.ModelInferResponse, int]:
-        """The response and its number of rows.
+    def response(
+        self, served: Served, outputs: Mapping[str, Array], head: Head, staleness_seconds: float
+    ) -> tuple[bytes, int]:
+        """The response to a request with this head, as it goes over the wire, and its number of rows.
 
-        Args:
-            served: What answered.
-            outputs: Its answer.
-            wanted: The outputs to send, in this order; empty for all.
-            typed: Put typed contents beside the raw ones: tritonclient reads the raw ones alone, a caller who sends
-                typed contents may read those alone.
+        Contents are raw; beside them typed ones for who sent such: tritonclient reads the raw ones alone, who sends
+        typed contents may read those alone.
 
         Raises:
-            InputError: No output is called so.
+            InputError: No output is called as one that is wanted.
         """
         forms = self._newest
         if forms is None or forms.served.predictor is not served.predictor or forms.version != served.facts.version:
             forms = self._newest = _VersionForms(self._name, served)
-        return forms.fill(outputs, wanted, typed)
+        return forms.response(outputs, head, staleness_seconds)
 
 
 class _VersionForms:
@@ -51,15 +58,13 @@ class _VersionForms:
         self._coded = {name: spec.dtype == "bytes" for name, spec in self._specs.items()}
         self._texts = [name.encode() for name in served.predictor.classes] + [b""]  # code -1: nothing is known
         self._framed = [struct.pack("<I", len(text)) + text for text in self._texts]
-        self._forms: dict[tuple[object, ...], pb.ModelInferResponse] = {}
+        self._forms: dict[tuple[object, ...], bytes] = {}
 
-    def fill(
-        self, outputs: Mapping[str, Array], wanted: tuple[str, ...], typed: bool
-    ) -> tuple[pb.ModelInferResponse, int]:
-        for name in wanted:
+    def response(self, outputs: Mapping[str, Array], head: Head, staleness_seconds: float) -> tuple[bytes, int]:
+        for name in head.wanted:
             if name not in self._specs:
-                raise InputError(f"output {name!r}: no such output; known: {', '.join(map(repr, self._specs))}")
-        names = wanted or self._all
+                raise InputError(f"output {name!r:.80}: no such output; known: {', '.join(map(repr, self._specs))}")
+        names = head.wanted or self._all
         arrays = [outputs[name] for name in names]
         key = (names, *[array.shape for array in arrays])
         form = self._forms.get(key)
@@ -67,27 +72,32 @@ class _VersionForms:
             form = self._form(names, arrays)
             if len(self._forms) < _MOST:
                 self._forms[key] = form
-        response = pb.ModelInferResponse()
-        response.CopyFrom(form)
-        raw = response.raw_output_contents
-        for name, array in zip(names, arrays):
-            raw.append(b"".join(_looked_up(self._framed, array)) if self._coded[name] else to_raw(array))
-        if typed:
-            for tensor, array in zip(response.outputs, arrays):
-                if self._coded[tensor.name]:
-                    tensor.contents.bytes_contents.extend(_looked_up(self._texts, array))
-                else:
-                    to_typed(array, tensor.contents)
-        return response, len(arrays[0])
+        raw = [
+            b"".join(_looked_up(self._framed, array)) if self._coded[name] else to_raw(array)
+            for name, array in zip(names, arrays)
+        ]
+        rest = pb.ModelInferResponse(id=head.id, raw_output_contents=raw).SerializeToString()
+        # parts of a message that are written one after the other are one message
+        content = b"".join((form, _STALENESS, _DOUBLE.pack(staleness_seconds), rest))
+        return (self._with_typed(content, arrays) if head.typed else content), len(arrays[0])
 
-    def _form(self, names: Iterable[str], arrays: Iterable[Array]) -> pb.ModelInferResponse:
+    def _with_typed(self, content: bytes, arrays: Iterable[Array]) -> bytes:
+        response = pb.ModelInferResponse.FromString(content)
+        for tensor, array in zip(response.outputs, arrays):
+            if self._coded[tensor.name]:
+                tensor.contents.bytes_contents.extend(_looked_up(self._texts, array))
+            else:
+                to_typed(array, tensor.contents)
+        return response.SerializeToString()
+
+    def _form(self, names: Iterable[str], arrays: Iterable[Array]) -> bytes:
         facts = self.served.facts
         form = pb.ModelInferResponse(model_name=self._name, model_version=str(facts.version))
         for name, array in zip(names, arrays):
             form.outputs.add(name=name, datatype=datatype(self._specs[name].dtype), shape=array.shape)
         form.parameters["state_version"].int64_param = facts.version
         form.parameters["learned_events"].int64_param = facts.learned_events
-        return form
+        return form.SerializeToString()
 
 
 def _looked_up(texts: list[bytes], codes: Array) -> list[bytes]:

@@ -13,12 +13,12 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2
 
 from thalweg.memory.store import Store
 from thalweg.ops.errors import QueueFull, refuse
-from thalweg.ops.grpc_inference import InferenceService
+from thalweg.ops.grpc_inference import InferenceService, handlers
 from thalweg.ops.grpc_learning import LearningService
 from thalweg.ops.http_api import HttpServer
 from thalweg.ops.serving import ModelPlace, Models, NoServingObserver, ServingObserver
 from thalweg.ops.workers import Workers
-from thalweg.proto import inference_pb2_grpc, thalweg_pb2_grpc
+from thalweg.proto import thalweg_pb2_grpc
 from thalweg.stream.log import Log
 
 _INFERENCE = "inference.GRPCInferenceService"
@@ -82,7 +82,9 @@ class Server:
         _prepare(inference, _INFERENCE, observer, aside)
         _prepare(learning, _LEARNING, observer, aside)
         self._health.Check = _told(self._health.Check, health.SERVICE_NAME, "Check", observer)  # type: ignore[method-assign]
-        inference_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(inference, self._grpc)
+        self._grpc.add_registered_method_handlers(  # type: ignore[attr-defined]  # newer than the stubs
+            _INFERENCE, handlers(inference)
+        )
         thalweg_pb2_grpc.add_LearningServiceServicer_to_server(learning, self._grpc)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
         _add_reflection(self._grpc, aside)

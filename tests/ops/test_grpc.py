@@ -218,7 +218,7 @@ def test_a_deadline_that_has_passed_is_not_worked_for(service: Served) -> None:
     servicer = InferenceService(models, service.metrics)  # type: ignore[arg-type]
 
     with pytest.raises(RuntimeError, match="DEADLINE_EXCEEDED"):
-        servicer.ModelInfer(ask(np.zeros((1, FEATURES))), Late())  # type: ignore[arg-type]
+        servicer.ModelInfer(ask(np.zeros((1, FEATURES))).SerializeToString(), Late())  # type: ignore[arg-type]
 
 
 def test_an_older_kept_version_answers_as_it_did(stub: Any, service: Served) -> None:
