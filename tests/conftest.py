@@ -5,7 +5,7 @@ import os
 for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(variable, "1")  # before NumPy loads: two threads on busy cores are slower, and reorder sums
 
-from collections.abc import Iterator  # noqa: E402 - the environment comes first
+from collections.abc import Callable, Iterator  # noqa: E402 - the environment comes first
 from pathlib import Path  # noqa: E402
 
 import pytest  # noqa: E402
@@ -13,6 +13,7 @@ from hypothesis import settings  # noqa: E402
 
 from tests.services.kafka import Broker  # noqa: E402
 from tests.services.processes import required_or_skipped  # noqa: E402
+from tests.services.prometheus import PrometheusServer  # noqa: E402
 from tests.services.redis import RedisServer  # noqa: E402
 
 settings.register_profile("thalweg", deadline=None, derandomize=True)
@@ -64,3 +65,19 @@ def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     server.start()
     yield server.url
     server.stop()
+
+
+@pytest.fixture
+def start_prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], PrometheusServer]]:
+    """Starts a real Prometheus with the configuration it is given; stopped after the test."""
+    started: list[PrometheusServer] = []
+
+    def start(config: str) -> PrometheusServer:
+        with required_or_skipped():
+            started.append(PrometheusServer(tmp_path_factory.mktemp("prometheus"), config))
+        started[-1].start()
+        return started[-1]
+
+    yield start
+    for server in started:
+        server.stop()
