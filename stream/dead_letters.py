@@ -26,14 +26,28 @@ _PATIENCE_SECONDS = 2.0
 class DeadLetter:
     """A record that could not be used, for a person to look at."""
 
-    value: bytes | None
-    key: bytes | None
+    record: Message
+    """As it was, without the headers that were added."""
     model: str
     reason: str
     detail: str
     topic: str
     partition: int
+    """-1: somebody else put the letter there, without saying so."""
     offset: int
+    """-1, likewise."""
+    rows: tuple[int, ...]
+    """Of a record of many events, those that could not be used; the others were taken. Empty: none was."""
+
+    @property
+    def value(self) -> bytes | None:
+        """The record's value."""
+        return self.record.value
+
+    @property
+    def key(self) -> bytes | None:
+        """The record's key."""
+        return self.record.key
 
 
 class DeadLetters:
@@ -125,14 +139,21 @@ def _number(headers: Mapping[str, str], name: str) -> int:
 
 
 def _read(run: Records, row: int) -> DeadLetter:
-    ours = _ours(run.headers[row])
+    headers = list(run.headers[row])
+    names = [name for name, _ in headers]
+    added = len(names) - 1 - names[::-1].index(MODEL) if MODEL in names else len(names)  # the first of those we added
+    ours = _ours(headers[added:])
+    try:
+        moment = float(ours.get(TIME, ""))
+    except ValueError:
+        moment = run.times[row]
     return DeadLetter(
-        value=run.values[row],
-        key=run.keys[row],
+        record=Message(run.values[row], run.keys[row], headers[:added], moment),
         model=ours.get(MODEL, ""),
         reason=ours.get(REASON, ""),
         detail=ours.get(DETAIL, ""),
         topic=ours.get(TOPIC, ""),
         partition=_number(ours, PARTITION),
         offset=_number(ours, OFFSET),
+        rows=tuple(int(part) for part in ours.get(ROWS, "").split(",") if part.isdigit()),
     )

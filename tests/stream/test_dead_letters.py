@@ -63,6 +63,9 @@ def test_value_key_and_headers_are_the_records_own(
         ("thalweg-time", b"1700000000.25"),
         ("thalweg-rows", b"5,7"),
     ]
+    (letter,) = DeadLetters(log, "t").newest(1)
+    assert letter.record == Message(value, key, headers, 1700000000.25)
+    assert (letter.topic, letter.partition, letter.offset, letter.rows) == ("t", 3, 41, (5, 7))
 
 
 class _OverEveryLog:
@@ -120,6 +123,7 @@ def test_headers_of_the_record_that_are_called_like_ours_do_not_mislead() -> Non
     letters.send(run_of(b"a", first=5, headers=theirs), bad(0))
 
     assert letters.last_sent() == {T0: 5}
+    assert letters.newest(1)[0].record.headers == list(theirs)
 
 
 def test_letters_somebody_else_put_there_are_shown_and_passed_over() -> None:
