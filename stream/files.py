@@ -6,41 +6,18 @@ compressed data is an error, for then nobody knows what is missing.
 
 from __future__ import annotations
 
-import csv
 import gzip
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 
-import numpy as np
-
-from thalweg.proto import columns
 from thalweg.proto.decode import Decoder
-from thalweg.proto.event import Batch, Partition, Records, Schema, join
-from thalweg.proto.rejected import Decoded, Reason, Refused, Rejected
+from thalweg.proto.event import Partition, Records, Schema
+from thalweg.proto.rejected import Decoded, Rejected
+from thalweg.stream.csv_events import CsvMapping, FileError, csv_events
 
-
-class FileError(Exception):
-    """A file cannot be read as a stream; the message names it."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class CsvMapping:
-    """Which column of a CSV file is what."""
-
-    label: str | None = "label"
-    """The label's column; None: there are no labels."""
-    time: str | None = None
-    """Unix seconds or RFC 3339. None: the file does not say."""
-    id: str | None = None
-    key: str | None = None
-    weight: str | None = None
-    ignore: Sequence[str] = ("t", "context")
-    """Columns that are no input."""
-    inputs: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    """Columns of each input, in order; a model's only input takes all that are nothing else."""
+__all__ = ["CsvMapping", "FileError", "read_events"]
 
 
 def read_events(
@@ -74,12 +51,12 @@ def read_events(
     try:
         with gzip.open(path, "rb") if path.name.endswith(".gz") else path.open("rb") as file:
             if kind == "jsonl":
-                yield from _json_lines(file, Decoder(schema), limit, chunk, clock)
+                yield from _json_lines(_without_mark(file), Decoder(schema), limit, chunk, clock)
             else:
-                yield from _csv_rows(path, file, schema, mapping or CsvMapping(), limit, chunk, clock)
+                yield from csv_events(path, _without_mark(file), schema, mapping or CsvMapping(), limit, chunk, clock)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise FileError(f"{path}: the compressed data is damaged or ends early: {error}") from error
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
         raise FileError(f"{path}: {error}") from error
 
 
@@ -99,137 +76,9 @@ def _json_lines(
         yield Decoded(decoded.batch, rejected)
 
 
-def _csv_rows(
-    path: Path,
-    file: Iterable[bytes],
-    schema: Schema,
-    mapping: CsvMapping,
-    limit: int | None,
-    chunk: int,
-    clock: Callable[[], float] | None,
-) -> Iterator[Decoded]:
-    rows = csv.reader(line.decode("utf-8") for line in file)
-    header = next(rows, None)
-    if header is None:
-        raise FileError(f"{path}: expected a header line, got an empty file")
-    table = _Table(path, header, schema, mapping, clock)
-    numbered = enumerate(islice(rows, limit), 2)
-    while part := list(islice(numbered, chunk)):
-        yield table.decode(part)
-
-
-class _Table:
-    """The columns of one CSV file, by what they are."""
-
-    def __init__(
-        self,
-        path: Path,
-        header: Sequence[str],
-        schema: Schema,
-        mapping: CsvMapping,
-        clock: Callable[[], float] | None,
-    ) -> None:
-        self._schema = schema
-        self._clock = clock
-        self._width = len(header)
-        self._header = header
-        places = {name: place for place, name in enumerate(header)}
-        special = {
-            "label": mapping.label,
-            "time": mapping.time,
-            "id": mapping.id,
-            "key": mapping.key,
-            "weight": mapping.weight,
-        }
-        for use, name in special.items():
-            if name is not None and name not in places and not (use == "label" and name == "label"):
-                raise FileError(f"{path}: no column {name!r} for the {use}; there are: {', '.join(header)}")
-        self._places = {use: places.get(name) if name is not None else None for use, name in special.items()}
-        taken = {name for name in special.values() if name} | set(mapping.ignore)
-        self._inputs: dict[str, list[int]] = {}
-        for name, spec in schema.inputs.items():
-            wanted = mapping.inputs.get(name)
-            if wanted is None and len(schema.inputs) == 1:
-                wanted = [column for column in header if column not in taken]
-            missing = [column for column in wanted or () if column not in places]
-            if not wanted or missing:
-                raise FileError(f"{path}: input {name!r}: no column {', '.join(map(repr, missing)) or 'is given'}")
-            if len(wanted) != int(np.prod(spec.shape)):
-                raise FileError(
-                    f"{path}: input {name!r}: expected {int(np.prod(spec.shape))} columns for shape "
-                    f"{list(spec.shape)}, got {len(wanted)}: {', '.join(wanted)}"
-                )
-            self._inputs[name] = [places[column] for column in wanted]
-
-    def decode(self, part: Sequence[tuple[int, Sequence[str]]]) -> Decoded:
-        try:
-            return Decoded(self._batch(part))
-        except Refused:
-            pass  # one of them at least: find it, one by one
-        batches, rejected = [], []
-        for numbered in part:
-            try:
-                batches.append(self._batch([numbered]))
-            except Refused as error:
-                rejected.append(Rejected(numbered[0], error.reason, str(error)))
-        return Decoded(join(batches) if batches else columns.empty_batch(self._schema), rejected)
-
-    def _batch(self, part: Sequence[tuple[int, Sequence[str]]]) -> Batch:
-        rows = [row for _, row in part]
-        for row in rows:
-            if len(row) != self._width:
-                raise Refused("wrong_shape", f"expected {self._width} columns, got {len(row)}")
-        inputs = {}
-        for name, places in self._inputs.items():
-            spec = self._schema.inputs[name]
-            try:
-                with np.errstate(over="ignore"):
-                    column = np.array([[row[place] for place in places] for row in rows], dtype=np.float64)
-                    inputs[name] = column.astype(spec.dtype).reshape(len(rows), *spec.shape)
-            except ValueError as error:
-                raise Refused("wrong_dtype", f"input {name!r}: {error}") from error
-        if not columns.finite_rows(inputs, len(rows)).all():
-            raise Refused("non_finite", "inputs: expected finite numbers, got NaN, infinity or a number too large")
-        weights = [_number(text, "bad_weight") for text in self._texts("weight", rows)]
-        return Batch(
-            inputs,
-            columns.label_column(self._schema, self._labels(rows)),
-            columns.weight_column(weights or [1.0] * len(rows)),
-            self._times(part),
-            self._texts("id", rows) or None,
-            self._texts("key", rows) or None,
-        )
-
-    def _labels(self, rows: Sequence[Sequence[str]]) -> list[str | float | None]:
-        texts = self._texts("label", rows)
-        if not texts:
-            return [None] * len(rows)
-        if self._schema.label == "number":
-            return [_number(text, "bad_label") if text else None for text in texts]
-        return [text or None for text in texts]
-
-    def _times(self, part: Sequence[tuple[int, Sequence[str]]]) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-        texts = self._texts("time", [row for _, row in part])
-        if not texts:
-            if self._clock is not None:
-                return np.full(len(part), self._clock())
-            return np.array([float(number - 2) for number, _ in part])
-        return np.array([columns.moment(_maybe_number(text), 0.0) for text in texts])
-
-    def _texts(self, use: str, rows: Sequence[Sequence[str]]) -> list[str]:
-        place = self._places[use]
-        return [] if place is None else [row[place] for row in rows]
-
-
-def _number(text: str, reason: Reason) -> float:
-    try:
-        return float(text)
-    except ValueError as error:
-        raise Refused(reason, f"expected a number, got {text!r:.80}") from error
-
-
-def _maybe_number(text: str) -> float | str:
-    try:
-        return float(text)
-    except ValueError:
-        return text
+def _without_mark(file: Iterable[bytes]) -> Iterator[bytes]:
+    """The lines, without the byte order mark that spreadsheets put before the first."""
+    lines = iter(file)
+    for first in islice(lines, 1):
+        yield first.removeprefix(b"\xef\xbb\xbf")
+    yield from lines

@@ -1,0 +1,253 @@
+"""Events from CSV: which column is what, and rows to columns of a batch."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from thalweg.proto import columns
+from thalweg.proto.event import Array, Batch, Schema, TensorSpec
+from thalweg.proto.rejected import Decoded, Reason, Refused
+from thalweg.proto.salvage import salvage
+
+
+class FileError(Exception):
+    """A file cannot be read as a stream; the message names it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CsvMapping:
+    """Which column of a CSV file is what."""
+
+    label: str | None = "label"
+    """The label's column; None: there are no labels."""
+    time: str | None = None
+    """Unix seconds or RFC 3339. None: the file does not say."""
+    id: str | None = None
+    key: str | None = None
+    weight: str | None = None
+    ignore: Sequence[str] = ("t", "context")
+    """Columns that are no input."""
+    inputs: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Columns of each input, in order; a model's only input takes all that are nothing else."""
+
+
+def csv_events(
+    path: Path,
+    lines: Iterable[bytes],
+    schema: Schema,
+    mapping: CsvMapping,
+    limit: int | None,
+    chunk: int,
+    clock: Callable[[], float] | None,
+) -> Iterator[Decoded]:
+    """The events of one CSV file, as `files.read_events` gives them; `path` is for messages."""
+    rows = _rows(lines)
+    header = next(rows, None)
+    if header is None or header.refused:
+        raise FileError(f"{path}: expected a header line, got {header.refused if header else 'an empty file'}")
+    try:
+        _check_utf8(header.texts, "the header")
+    except Refused as error:
+        raise FileError(f"{path}: {error}") from error
+    table = _Table(path, header.texts, schema, mapping, clock)
+    events = islice(rows, limit)
+    while part := list(islice(events, chunk)):
+        yield table.decode(part)
+
+
+class _Row(NamedTuple):
+    """One row of a CSV file."""
+
+    place: int
+    """Among the rows of events, from 0; -1: the header."""
+    line: int
+    """Where it begins, from 1; a quoted text may hold line ends."""
+    texts: Sequence[str]
+    refused: str = ""
+    """Why it is none."""
+
+
+def _rows(lines: Iterable[bytes]) -> Iterator[_Row]:
+    """All rows but blank ones; where quoting goes wrong, the next line begins anew."""
+    # bytes that are no UTF-8 pass as surrogates, to be found in the row that has them
+    reader = csv.reader((line.decode("utf-8", "surrogateescape") for line in lines), strict=True)
+    place = -1
+    while True:
+        line = reader.line_num + 1
+        try:
+            texts = next(reader, None)
+        except csv.Error as error:
+            yield _Row(place, line, (), f"lines {line} to {reader.line_num} are no CSV: {error}")
+        else:
+            if texts is None:
+                return
+            if not texts:
+                continue
+            yield _Row(place, line, texts)
+        place += 1
+
+
+class _Table:
+    """The columns of one CSV file, by what they are."""
+
+    def __init__(
+        self,
+        path: Path,
+        header: Sequence[str],
+        schema: Schema,
+        mapping: CsvMapping,
+        clock: Callable[[], float] | None,
+    ) -> None:
+        self._schema = schema
+        self._clock = clock
+        self._width = len(header)
+        self._header = header
+        places = {name: place for place, name in enumerate(header)}
+        if len(places) < len(header):
+            twice = next(name for place, name in enumerate(header) if places[name] != place)
+            raise FileError(f"{path}: column {twice!r:.80} stands twice in the header")
+        special = {
+            "label": mapping.label,
+            "time": mapping.time,
+            "id": mapping.id,
+            "key": mapping.key,
+            "weight": mapping.weight,
+        }
+        for use, name in special.items():
+            if name is not None and name not in places and not (use == "label" and name == "label"):
+                raise FileError(f"{path}: no column {name!r} for the {use}; there are: {', '.join(header)}")
+        self._places = {use: places.get(name) if name is not None else None for use, name in special.items()}
+        taken = {name for name in special.values() if name} | set(mapping.ignore)
+        self._inputs: dict[str, list[int]] = {}
+        for name, spec in schema.inputs.items():
+            wanted = mapping.inputs.get(name)
+            if wanted is None and len(schema.inputs) == 1:
+                wanted = [column for column in header if column not in taken]
+            missing = [column for column in wanted or () if column not in places]
+            if not wanted or missing:
+                raise FileError(f"{path}: input {name!r}: no column {', '.join(map(repr, missing)) or 'is given'}")
+            if len(wanted) != int(np.prod(spec.shape)):
+                raise FileError(
+                    f"{path}: input {name!r}: expected {int(np.prod(spec.shape))} columns for shape "
+                    f"{list(spec.shape)}, got {len(wanted)}: {', '.join(wanted)}"
+                )
+            self._inputs[name] = [places[column] for column in wanted]
+
+    def decode(self, part: Sequence[_Row]) -> Decoded:
+        now = None if self._clock is None else self._clock()
+        lines = [row.line for row in part]
+        return salvage(self._schema, lines, lambda places: self._batch(part[places.start : places.stop], now))
+
+    def _batch(self, part: Sequence[_Row], now: float | None) -> Batch:
+        for row in part:
+            if row.refused:
+                raise Refused("malformed", row.refused)
+            if len(row.texts) != self._width:
+                raise Refused("wrong_shape", f"expected {self._width} columns, got {len(row.texts)}")
+        rows = [row.texts for row in part]
+        inputs = {
+            name: _column(self._schema.inputs[name], [[row[place] for place in places] for row in rows])
+            for name, places in self._inputs.items()
+        }
+        if not columns.finite_rows(inputs, len(rows)).all():
+            raise Refused("non_finite", "inputs: expected finite numbers, got NaN, infinity or a number too large")
+        weights = [_number(text, "bad_weight") if text else 1.0 for text in self._texts("weight", rows)]
+        return Batch(
+            inputs,
+            columns.label_column(self._schema, self._labels(rows)),
+            columns.weight_column(weights or [1.0] * len(rows)),
+            self._times(part, rows, now),
+            self._names("id", rows),
+            self._names("key", rows),
+        )
+
+    def _labels(self, rows: Sequence[Sequence[str]]) -> Sequence[str | float | None]:
+        texts = self._texts("label", rows)
+        if not texts:
+            return [None] * len(rows)
+        if self._schema.label == "number":
+            return [_number(text, "bad_label") if text else None for text in texts]
+        return [text or None for text in texts]
+
+    def _times(self, part: Sequence[_Row], rows: Sequence[Sequence[str]], now: float | None) -> NDArray[np.float64]:
+        defaults = [float(row.place) if now is None else now for row in part]
+        texts = self._texts("time", rows)
+        return columns.time_column([_maybe_number(text) if text else None for text in texts] or defaults, defaults)
+
+    def _names(self, use: str, rows: Sequence[Sequence[str]]) -> list[str | None] | None:
+        names = [text or None for text in self._texts(use, rows)]
+        return names if any(names) else None
+
+    def _texts(self, use: str, rows: Sequence[Sequence[str]]) -> list[str]:
+        place = self._places[use]
+        if place is None:
+            return []
+        texts = [row[place] for row in rows]
+        _check_utf8(texts, f"column {self._header[place]!r}")
+        return texts
+
+
+def _column(spec: TensorSpec, rows: Sequence[Sequence[str]]) -> Array:
+    """One input of many rows, (N, ...), from its columns' texts."""
+    shape = (len(rows), *spec.shape)
+    name = spec.name
+    if spec.dtype == "bytes":
+        texts = [text for row in rows for text in row]
+        _check_utf8(texts, f"input {name!r}")
+        column = np.empty(len(texts), dtype=object)
+        column[:] = [text.encode() for text in texts]
+        return column.reshape(shape)
+    kind = np.dtype(spec.dtype).kind
+    try:
+        if kind == "b":
+            return np.array([[_TRUTH[text.strip().lower()] for text in row] for row in rows]).reshape(shape)
+        if kind in "iu":
+            whole = [[_whole(text) for text in row] for row in rows]
+            return columns.whole_column(name, whole, replace(spec, shape=(len(rows[0]),))).reshape(shape)
+        with np.errstate(over="ignore"):
+            return np.array(rows, dtype=np.float64).astype(spec.dtype).reshape(shape)
+    except KeyError as error:
+        raise Refused(
+            "wrong_dtype", f"input {name!r}: expected true, false, 1 or 0, got {error.args[0]!r:.80}"
+        ) from error
+    except ValueError as error:
+        raise Refused("wrong_dtype", f"input {name!r}: {error!s:.200}") from error
+
+
+_TRUTH = {"true": True, "1": True, "false": False, "0": False}
+
+
+def _check_utf8(texts: Sequence[str], where: str) -> None:
+    try:
+        "".join(texts).encode()
+    except UnicodeEncodeError as error:
+        raise Refused("malformed", f"{where}: expected UTF-8") from error
+
+
+def _whole(text: str) -> int | float:
+    try:
+        return int(text)
+    except ValueError:
+        return float(text)
+
+
+def _number(text: str, reason: Reason) -> float:
+    try:
+        return float(text)
+    except ValueError as error:
+        raise Refused(reason, f"expected a number, got {text!r:.80}") from error
+
+
+def _maybe_number(text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text
