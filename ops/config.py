@@ -17,6 +17,7 @@ from thalweg.models.learner import ParamsError
 from thalweg.models.registry import UnknownLearner, find
 from thalweg.ops.config_reading import SECRET, Reading, masked, overlay
 from thalweg.proto.event import TensorSpec
+from thalweg.stream.log import LogError, open_log
 
 DTYPES = ("float32", "float64", "int64", "int32", "uint8", "bool", "bytes")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
@@ -227,6 +228,8 @@ def _check(config: Config, mistakes: list[str], source: str) -> None:
     _at_least(0, config.service, "service", ("queue", "drain_seconds"), wrong)
     _at_least(1, config.log, "log", ("retention_records", "retention_bytes"), wrong)
     _at_least(0, config.log, "log", ("retention_seconds",), wrong)
+    if config.log.url.startswith("kafka://"):
+        mistakes += [f"{source}: {mistake}" for mistake in _kafka_mistakes(config.log)]
     if not re.match(r"sqlite:.|kafka://.|memory:$", config.log.url):
         wrong("log.url", f"expected sqlite:PATH, kafka://HOST:PORT or memory:, got {masked(config.log.url)!r}")
     if not re.match(r"sqlite:.|rediss?://.|memory:$", config.store.url):
@@ -236,6 +239,19 @@ def _check(config: Config, mistakes: list[str], source: str) -> None:
     names = [model.name for model in config.model]
     for model in config.model:
         _check_model(model, names, wrong)
+
+
+def _kafka_mistakes(section: LogConfig) -> list[str]:
+    """What is wrong with the client properties, each tried alone so that all are told; nothing connects yet."""
+    found = []
+    for one in [{}, *({key: value} for key, value in section.kafka.items())]:
+        try:
+            open_log(section.url, one).close()
+        except LogError as error:
+            found.append(str(error))
+            if not one:
+                break  # it is not the properties
+    return found
 
 
 def _at_least(least: int, section: Any, place: str, keys: tuple[str, ...], wrong: Callable[[str, str], None]) -> None:

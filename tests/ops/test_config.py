@@ -123,6 +123,26 @@ def test_a_value_that_does_not_do_is_named(tmp_path: Path, old: str, new: str, t
     assert any(line.startswith(text) for line in found), found
 
 
+def test_every_kafka_property_that_cannot_work_is_named(tmp_path: Path) -> None:
+    log = """[log]
+url = "kafka://broker:9092"
+[log.kafka]
+"securty.protocol" = "SSL"
+"group.id" = "mine"
+"ssl.cafile" = "none.pem"
+"sasl.mechanism" = "PLAIN"
+"""
+
+    found = mistakes(tmp_path, GOOD + log)
+
+    assert [line.partition(": ")[0] for line in found] == [
+        "log.kafka.securty.protocol",
+        "log.kafka.group.id",
+        "log.kafka.ssl.cafile",
+    ]
+    assert "did you mean security.protocol?" in found[0]
+
+
 def test_two_models_of_one_name_are_refused(tmp_path: Path) -> None:
     twice = GOOD + GOOD.partition("[[model]]")[1] + GOOD.partition("[[model]]")[2]
 
@@ -244,8 +264,7 @@ def test_secrets_are_masked_for_people() -> None:
                 "kafka": {
                     "sasl.password": "hush",
                     "sasl.username": "me",
-                    "ssl_key_pem": "hush",
-                    "sasl_oauth_token": "hush",
+                    "ssl_password": "hush",
                 },
             },
             "store": {"url": "redis://me:hu/hush@sh@host:1/0?db=1&Password=hush"},

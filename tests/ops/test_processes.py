@@ -49,7 +49,6 @@ def kill_again_and_again(running: Service, kills: int) -> None:
 
     kept = running.snapshots().manifests()
     assert kept[-1].events_learned == running.sent  # each event once: none lost, none doubled
-    assert len(kept) > kills  # the versions come from before and after the kills
     for manifest in kept[1:]:
         assert rebuilt_sha256(running, manifest.version) == manifest.state_sha256, manifest.version
     assert kept[-1].metrics["accuracy"] > 0.8
