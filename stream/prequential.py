@@ -6,6 +6,7 @@ are part of what a snapshot holds, so a restart goes on with the same figures.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -46,7 +47,7 @@ class Prequential:
         self._begun = 0  # events graded before the recent window began
         self._hits_in_window = 0.0
         self._recent: dict[str, NDArray[np.float64]] = {}
-        self._columns_of: tuple[tuple[str, ...], dict[str, int]] = ((), {})  # of the predictor met last
+        self._tabled: tuple[tuple[str, ...], tuple[str, ...], NDArray[np.intp], NDArray[np.intp]] | None = None
 
     @property
     def graded(self) -> int:
@@ -126,79 +127,82 @@ class Prequential:
             if name.startswith("recent.") and same
         }
         self._hits_in_window = float(np.nansum(self._recent.get("correct", 0.0)))
+        self._tabled = None
 
     def _grade_classes(self, labels: ClassLabels, predictor: Predictor, outputs: Mapping[str, Array]) -> None:
-        present = labels.present
-        if not present.any():
+        codes, answers, scores = labels.codes, outputs["label"], outputs.get("scores")
+        if codes.min(initial=0) < 0:
+            present = labels.present
+            codes, answers = codes[present], answers[present]
+            scores = None if scores is None else scores[present]
+        if not len(codes):
             return
-        self._meet(labels, present)
-        truth = labels.recoded(self._classes)[present]
-        truth[truth < 0] = _MOST_CLASSES
-        theirs = labels.recoded(self._columns(predictor))[present]  # the truth in the predictor's coding
-        correct = (outputs["label"][present] == theirs) & (theirs >= 0)
+        ours, columns = self._tables(labels.names, codes, predictor.classes)
+        truth, theirs = ours[codes], columns[codes]
+        correct = (answers == theirs) & (theirs >= 0)
         self._grow(int(truth.max()) + 1)
         self._hits += np.bincount(truth[correct], minlength=len(self._hits))
         self._seen += np.bincount(truth, minlength=len(self._seen))
-        loss, margin = self._losses(theirs, predictor, outputs, present)
-        if not np.isnan(loss).any():
+        loss: Any = np.nan
+        margin: Any = np.nan
+        if scores is not None and predictor.properties.get("scores") == "probabilities":
+            loss = _log_losses(scores, theirs)
             self._log_loss += float(loss.sum())
             self._log_loss_events += len(loss)
+        if scores is not None and len(self._classes) <= 2 and len(predictor.classes) <= 2:
+            margin = self._margins(scores, predictor.classes)
         self._note_worst(correct)
-        self._push({"correct": correct, "label": truth, "log_loss": loss, "margin": margin})
+        self._push(len(codes), {"correct": correct, "label": truth, "log_loss": loss, "margin": margin})
 
-    def _meet(self, labels: ClassLabels, present: NDArray[np.bool_]) -> None:
-        """Number new classes in the order of their first events, which no cut changes."""
-        if all(name in self._classes for name in labels.names) or len(self._classes) == _MOST_CLASSES:
-            return
-        codes, first = np.unique(labels.codes[present], return_index=True)
-        for code in codes[np.argsort(first)]:
-            if len(self._classes) < _MOST_CLASSES:
-                self._classes.setdefault(labels.names[code], len(self._classes))
+    def _tables(
+        self, names: tuple[str, ...], codes: NDArray[Any], classes: tuple[str, ...]
+    ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """What the codes of a batch are here, and in the columns of a predictor (-1: unknown to it), per name.
 
-    def _columns(self, predictor: Predictor) -> dict[str, int]:
-        """Where a predictor has each class."""
-        known, columns = self._columns_of
-        if known is not predictor.classes and known != predictor.classes:
-            columns = {name: column for column, name in enumerate(predictor.classes)}
-            self._columns_of = predictor.classes, columns
-        return columns
-
-    def _losses(
-        self, theirs: NDArray[Any], predictor: Predictor, outputs: Mapping[str, Array], present: NDArray[np.bool_]
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Log-loss and, of two classes, by how much the second was preferred, (N,) each; NaN where there is none.
-
-        The score of a class that the predictor did not know is 0, and so is one that is no number.
+        The batches of a block share their names, so the tables of last time mostly serve again.
         """
-        loss = margin = np.full(len(theirs), np.nan)
-        if "scores" not in outputs:
-            return loss, margin
-        scores = outputs["scores"][present]
-        if predictor.properties.get("scores") == "probabilities":
-            known = np.flatnonzero(theirs >= 0)
-            given = np.zeros(len(theirs))
-            given[known] = _finite(scores[known, theirs[known]])
-            loss = -np.log(np.clip(given, _SMALLEST_PROBABILITY, 1.0))
-        if len(self._classes) <= 2 and len(predictor.classes) <= 2:
-            scores = _finite(scores)
-            first = self._columns(predictor).get(next(iter(self._classes)))
-            margin = scores.sum(axis=1) - (0.0 if first is None else 2 * scores[:, first])
-        return loss, margin
+        known = self._tabled
+        if known is None or known[0] is not names or known[1] != classes or known[2].min(initial=0) < 0:
+            self._meet(names, codes)
+            where = {name: column for column, name in enumerate(classes)}
+            unknown = _MOST_CLASSES if len(self._classes) == _MOST_CLASSES else -1  # -1: not met yet, so not in codes
+            ours = np.array([self._classes.get(name, unknown) for name in names], dtype=np.intp)
+            columns = np.array([where.get(name, -1) for name in names], dtype=np.intp)
+            self._tabled = known = (names, classes, ours, columns)
+        return known[2], known[3]
+
+    def _meet(self, names: tuple[str, ...], codes: NDArray[Any]) -> None:
+        """Number new classes in the order of their first events, which no cut changes."""
+        met, first = np.unique(codes, return_index=True)
+        for code in met[np.argsort(first)]:
+            if len(self._classes) < _MOST_CLASSES:
+                self._classes.setdefault(names[code], len(self._classes))
+
+    def _margins(self, scores: Array, classes: tuple[str, ...]) -> NDArray[np.float64]:
+        """By how much the second of two classes was preferred, (N,); the score of an unknown class is 0."""
+        finite = _finite(scores)
+        first = next(iter(self._classes))
+        total: NDArray[np.float64] = finite.sum(axis=1)
+        return total - 2 * finite[:, classes.index(first)] if first in classes else total
 
     def _note_worst(self, correct: NDArray[np.bool_]) -> None:
         """Slide the window over these answers event by event, before they are pushed into it."""
         count, window, earlier = len(correct), self._window, self._graded - self._begun
-        place = np.arange(count)
-        old = (earlier + place >= window) & (place < window)  # where an answer of an earlier batch leaves
-        left = np.zeros(count)
-        if old.any():
-            left[old] = self._recent["correct"][(earlier + place[old]) % window]
-        left[window:] = correct[: max(0, count - window)]
-        hits = self._hits_in_window + np.cumsum(correct - left)
+        change = correct.astype(np.float64)
+        leaving = min(count, window) - max(0, window - earlier)  # answers of earlier batches that leave the window
+        if leaving > 0:
+            ring, start = self._recent["correct"], max(0, earlier - window) % window
+            at = max(0, window - earlier)  # from which of these on they leave
+            until_end = min(leaving, window - start)
+            change[at : at + until_end] -= ring[start : start + until_end]
+            change[at + until_end : at + leaving] -= ring[: leaving - until_end]
+        if count > window:
+            change[window:] -= correct[: count - window]
+        hits = self._hits_in_window + change.cumsum()
         self._hits_in_window = float(hits[-1])
-        full = hits[max(0, window - 1 - earlier) :]
-        if len(full):
-            self._worst = float(np.fmin(self._worst, full.min() / window))
+        if earlier + count >= window:
+            lowest = float(hits[max(0, window - 1 - earlier) :].min()) / window
+            self._worst = lowest if math.isnan(self._worst) else min(self._worst, lowest)
 
     def _grade_numbers(self, labels: NumberLabels, outputs: Mapping[str, Array]) -> None:
         present = labels.present
@@ -210,25 +214,39 @@ class Prequential:
         self._squared += float(squared.sum())
         self._absolute += float(absolute.sum())
         self._numbers += len(error)
-        self._push({"squared": squared, "absolute": absolute})
+        self._push(len(error), {"squared": squared, "absolute": absolute})
 
     def _grow(self, count: int) -> None:
         more = count - len(self._seen)
         if more > 0:
             self._hits, self._seen = np.pad(self._hits, (0, more)), np.pad(self._seen, (0, more))
 
-    def _push(self, columns: Mapping[str, NDArray[Any]]) -> None:
-        count = len(next(iter(columns.values())))
-        kept = min(count, self._window)
-        places = (self._graded - self._begun + np.arange(count - kept, count)) % self._window
+    def _push(self, count: int, columns: Mapping[str, Any]) -> None:
+        """Put a value, or one per event, of so many events into the recent window."""
         if not self._recent:  # all at once: the metrics' thread may be reading
             self._recent = {name: np.full(self._window, np.nan) for name in columns}
+        kept = min(count, self._window)
+        start = (self._graded - self._begun + count - kept) % self._window
+        until_end = min(kept, self._window - start)
         for name, column in columns.items():
-            self._recent[name][places] = column[count - kept :]
+            ring = self._recent[name]
+            if isinstance(column, float):
+                ring[start : start + until_end] = ring[: kept - until_end] = column
+            else:
+                newest = column[count - kept :]
+                ring[start : start + until_end], ring[: kept - until_end] = newest[:until_end], newest[until_end:]
         self._graded += count
 
     def _column(self, name: str) -> NDArray[np.float64]:
         return self._recent[name][: min(self._graded - self._begun, self._window)]
+
+
+def _log_losses(scores: Array, truth: NDArray[np.intp]) -> NDArray[np.float64]:
+    """Of probabilities (N, C), given the true columns (N,), -1 where the class was unknown: its probability is 0."""
+    known = np.flatnonzero(truth >= 0)
+    given = np.zeros(len(truth))
+    given[known] = _finite(scores[known, truth[known]])
+    return -np.log(given.clip(_SMALLEST_PROBABILITY, 1.0))
 
 
 def _finite(scores: Array) -> NDArray[np.float64]:
