@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -148,11 +152,63 @@ def test_thousands_of_versions_leave_no_file_and_no_map_behind(tmp_path: Path) -
         show(publisher, number)
         watching.look()
     before = held()
-    for number in range(100, 3000):
+    for number in range(100, 10_000):
         show(publisher, number)
         watching.look()
 
     assert held() == before
+
+
+def test_a_version_that_nobody_can_make_anything_of_leaves_the_one_before_and_the_watch_goes_on(tmp_path: Path) -> None:
+    def build(state: State) -> Filled:
+        if (state.tensors["values"] == 2).all():
+            raise AttributeError("another release wrote this")
+        return Filled(state)
+
+    publisher, watching = Publisher(tmp_path), Published(tmp_path, build)  # type: ignore[arg-type]
+    show(publisher, 1)
+    watching.start()
+    show(publisher, 2)
+    assert watching.current is not None
+    assert watching.current.facts.version == 1
+
+    show(publisher, 3)
+
+    assert watching.wait_for(3, 20) is watching.current
+    assert value(watching) == 3
+    watching.close()
+
+
+def test_waiting_for_a_version_ends_when_it_comes_or_the_time_is_over(tmp_path: Path) -> None:
+    publisher, watching = Publisher(tmp_path), published(tmp_path)
+    assert watching.wait_for(1, 0.01) is None
+    watching.start()
+    show(publisher, 1)
+    assert watching.wait_for(1, 20) is not None
+
+    late = watching.wait_for(2, 0.01)
+
+    assert late is not None
+    assert late.facts.version == 1
+    watching.close()
+
+
+def test_when_the_folder_on_memory_was_emptied_a_new_publisher_is_found(tmp_path: Path) -> None:
+    folder = tmp_path / "live"
+    watching = published(folder)
+    show(Publisher(folder), 7)
+    watching.start()
+    assert value(watching) == 7
+
+    shutil.rmtree(folder)
+    assert value(watching) == 7  # what is mapped is still there
+    show(Publisher(folder), 1)
+
+    deadline = time.monotonic() + 20
+    while value(watching) != 1:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    watching.close()
 
 
 PUBLISHER = """
@@ -188,9 +244,25 @@ def test_while_another_process_publishes_and_is_killed_every_answer_is_of_one_ve
     assert len(seen) == 3
 
 
-def test_the_live_folder_is_on_memory_where_there_is_one_and_private(tmp_path: Path) -> None:
-    folder = live_folder(tmp_path / "state")
-    again = live_folder(tmp_path / "state")
+@pytest.fixture
+def made() -> Iterator[Callable[[Path], Path]]:
+    """`live_folder`, and afterwards nothing is left on memory."""
+    folders = []
+
+    def make(state_dir: Path) -> Path:
+        folders.append(live_folder(state_dir))
+        return folders[-1]
+
+    yield make
+    for folder in folders:
+        shutil.rmtree(folder.resolve(), ignore_errors=True)
+
+
+def test_the_live_folder_is_on_memory_where_there_is_one_and_private(
+    tmp_path: Path, made: Callable[[Path], Path]
+) -> None:
+    folder = made(tmp_path / "state")
+    again = made(tmp_path / "state")
 
     assert folder == again
     assert folder.is_dir()
@@ -199,5 +271,51 @@ def test_the_live_folder_is_on_memory_where_there_is_one_and_private(tmp_path: P
         assert target.parent == Path("/dev/shm")
         assert target.stat().st_mode & 0o777 == 0o700
         target.rmdir()
-        assert live_folder(tmp_path / "state").is_dir()  # as after the machine was started anew
-        target.rmdir()
+        assert made(tmp_path / "state").is_dir()  # as after the machine was started anew
+
+
+def test_a_plain_live_folder_that_is_there_already_is_taken(tmp_path: Path, made: Callable[[Path], Path]) -> None:
+    (tmp_path / "state" / "live").mkdir(parents=True)
+
+    assert not made(tmp_path / "state").is_symlink()
+
+
+on_memory = pytest.mark.skipif(not os.access("/dev/shm", os.W_OK), reason="this machine has no /dev/shm")
+
+
+@on_memory
+def test_a_copy_of_a_state_folder_gets_a_live_folder_of_its_own(tmp_path: Path, made: Callable[[Path], Path]) -> None:
+    first = made(tmp_path / "one")
+    shutil.copytree(tmp_path / "one", tmp_path / "two", symlinks=True)
+
+    second = made(tmp_path / "two")
+
+    assert second.resolve() != first.resolve()
+
+
+@on_memory
+def test_a_link_that_somebody_put_in_its_place_is_not_followed(tmp_path: Path, made: Callable[[Path], Path]) -> None:
+    target = made(tmp_path / "state").resolve()
+    target.rmdir()
+    (tmp_path / "precious").mkdir()
+    target.symlink_to(tmp_path / "precious")
+
+    with pytest.raises(PermissionError, match="expected a folder of our own"):
+        live_folder(tmp_path / "state")
+
+    target.unlink()
+
+
+@on_memory
+def test_processes_that_start_together_find_the_same_live_folder(tmp_path: Path, made: Callable[[Path], Path]) -> None:
+    start = threading.Barrier(8)
+
+    def make() -> Path:
+        start.wait()
+        return made(tmp_path / "state").resolve()
+
+    with ThreadPoolExecutor(8) as pool:
+        found = [future.result() for future in [pool.submit(make) for _ in range(8)]]
+
+    assert len(set(found)) == 1
+    assert [path.name for path in (tmp_path / "state").iterdir()] == ["live"]

@@ -40,7 +40,7 @@ def events(count: int, seed: int = 0) -> Batch:
 class Served:
     """The parts, for a test to drive."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, **settings: int) -> None:
         self.learner = new_learner()
         self.log = MemoryLog()
         self.store = MemoryStore()
@@ -69,6 +69,7 @@ class Served:
             render=self.metrics.render,
             observer=self.metrics,
             max_message_bytes=4 << 20,
+            **settings,
         )
         self.metrics.serves(self.server.models)
 
@@ -103,9 +104,9 @@ class Served:
 
 
 @contextmanager
-def served(folder: Path) -> Iterator[Served]:
+def served(folder: Path, **settings: int) -> Iterator[Served]:
     """A started server with one published version of 300 events, and a model without any."""
-    parts = Served(folder)
+    parts = Served(folder, **settings)
     parts.server.start()
     try:
         parts.learn(300, save=True)

@@ -11,6 +11,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.ops.serving import FEATURES, NAMES, Served, events, served
+from thalweg.ops.http_api import _column
+from thalweg.proto.event import TensorSpec
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +56,22 @@ def test_values_may_be_nested_as_their_shape_is(client: httpx.Client) -> None:
     assert answer.status_code == 200
 
 
+def test_an_older_version_and_single_outputs_can_be_asked_for(client: httpx.Client, service: Served) -> None:
+    service.learn(50, save=True)
+    kept = service.version
+    body = {"inputs": [tensor([[0.5] * FEATURES])], "outputs": [{"name": "scores"}]}
+    before = client.post("/v2/models/m/infer", json=body).json()
+    service.learn(200)
+
+    now = client.post("/v2/models/m/infer", json=body | {"parameters": {"min_state_version": kept + 1}}).json()
+    then = client.post("/v2/models/m/infer", json=body | {"parameters": {"as_of_version": kept}}).json()
+    by_path = client.post(f"/v2/models/m/versions/{kept}/infer", json=body).json()
+
+    assert [output["name"] for output in before["outputs"]] == ["scores"]
+    assert then["outputs"] == by_path["outputs"] == before["outputs"] != now["outputs"]
+    assert (then["model_version"], now["model_version"]) == (str(kept), str(kept + 1))
+
+
 @pytest.mark.parametrize(
     ("body", "status", "text"),
     [
@@ -73,6 +91,19 @@ def test_values_may_be_nested_as_their_shape_is(client: httpx.Client) -> None:
         ),
         ({"inputs": [tensor([[0] * 3], shape=[1, 3])]}, 400, "expected"),
         ({"inputs": []}, 400, "missing"),
+        ({"inputs": [tensor([[True] * 4])]}, 400, "input 'features': expected numbers"),
+        ({"inputs": [tensor([[0] * 4], data=[[0, 0], [0]])]}, 400, "input 'features'"),
+        ({"inputs": [tensor([[0] * 4], data=[1e300] * 4)]}, 400, "row 0"),
+        ({"inputs": [tensor([[0] * 4], data=[10**400] * 4)]}, 400, "input 'features': expected numbers"),
+        ({"inputs": [tensor([[0] * 4])] * 2}, 400, "given twice"),
+        ({"inputs": [tensor([[0] * 4], name=["features"])]}, 400, "no such input"),
+        ({"inputs": [tensor([[0] * 4])], "outputs": [{"name": "lable"}]}, 400, "output 'lable': no such output"),
+        ({"inputs": [tensor([[0] * 4])], "outputs": 5}, 400, "outputs: expected a list"),
+        ({"inputs": [tensor([[0] * 4])], "parameters": [1]}, 400, "parameters: expected an object"),
+        ({"inputs": [tensor([[0] * 4])], "parameters": {"as_of_version": "x"}}, 400, "expected a whole number"),
+        ({"inputs": [tensor([[0] * 4])], "parameters": {"as_of_version": 99}}, 404, "version 99"),
+        ({"inputs": [tensor([[0] * 4])], "parameters": {"min_state_version": 10**6}}, 504, "waited for version"),
+        ({"inputs": [tensor([[0] * 4])], "parameters": {"event_id": "e"}}, 501, "event_id"),
     ],
 )
 def test_a_request_that_does_not_fit_says_what_was_expected(
@@ -136,3 +167,38 @@ def test_after_draining_nobody_is_sent_here(tmp_path: Path) -> None:
         answer = httpx.get(f"http://127.0.0.1:{parts.server.http_port}/readyz")
 
     assert (answer.status_code, answer.json()["reasons"]) == (503, ["the server is draining"])
+
+
+@pytest.mark.parametrize(
+    ("dtype", "data", "found"),
+    [
+        ("int64", [[1, 2], [3, 2**62]], [1, 2, 3, 2**62]),
+        ("uint8", [0, 255], [0, 255]),
+        ("float32", [1, 2.5], [1.0, 2.5]),
+        ("bool", [True, False], [True, False]),
+        ("bytes", [["a"], ["süd"]], [b"a", "süd".encode()]),
+        ("float64", [], []),
+    ],
+)
+def test_values_of_any_type_come_as_they_are(dtype: str, data: Any, found: list[Any]) -> None:
+    assert _column(data, TensorSpec("x", dtype, ())).tolist() == found
+
+
+@pytest.mark.parametrize(
+    ("dtype", "data"),
+    [
+        ("uint8", [256]),
+        ("uint8", [-1]),
+        ("int64", [2**63]),
+        ("int64", [1.5]),
+        ("int32", [True]),
+        ("bool", [1]),
+        ("float32", ["1"]),
+        ("float32", [None]),
+        ("bytes", [1]),
+        ("bytes", [["a", "b"], ["c"]]),
+    ],
+)
+def test_values_of_another_type_are_no_values(dtype: str, data: Any) -> None:
+    with pytest.raises((TypeError, ValueError, OverflowError)):
+        _column(data, TensorSpec("x", dtype, ()))
