@@ -183,7 +183,9 @@ class Prequential:
         finite = _finite(scores)
         first = next(iter(self._classes))
         total: NDArray[np.float64] = finite.sum(axis=1)
-        return total - 2 * finite[:, classes.index(first)] if first in classes else total
+        if first in classes:
+            total -= 2 * finite[:, classes.index(first)]
+        return total
 
     def _note_worst(self, correct: NDArray[np.bool_]) -> None:
         """Slide the window over these answers event by event, before they are pushed into it."""
