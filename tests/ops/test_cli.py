@@ -227,7 +227,8 @@ def test_a_demo_that_is_ended_early_leaves_no_process_behind(number: signal.Sign
 
         until("all to end", lambda: not _working_in(folder))
     assert folder.exists() == (number == signal.SIGKILL)
-    shutil.rmtree(folder, ignore_errors=True)
+    for rest in ((folder / "state" / "live").resolve(), folder):
+        shutil.rmtree(rest, ignore_errors=True)
 
 
 def _working_in(folder: Path) -> list[str]:
