@@ -248,7 +248,8 @@ def _log_losses(scores: Array, truth: NDArray[np.intp]) -> NDArray[np.float64]:
     known = np.flatnonzero(truth >= 0)
     given = np.zeros(len(truth))
     given[known] = _finite(scores[known, truth[known]])
-    return -np.log(given.clip(_SMALLEST_PROBABILITY, 1.0))
+    losses: NDArray[np.float64] = -np.log(given.clip(_SMALLEST_PROBABILITY, 1.0))
+    return losses
 
 
 def _finite(scores: Array) -> NDArray[np.float64]:
