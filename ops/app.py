@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import gc
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -212,6 +213,8 @@ def run_server(config: Config, stop: threading.Event, ready: Callable[[Server], 
         stack.callback(store.close)
         server = build_server(config, source, store)
         server.start()
+        gc.collect()
+        gc.freeze()  # what was loaded stays: no later collection stops the answers to look at it again
         log.info("serving", grpc=server.grpc_port, http=server.http_port)
         if ready is not None:
             ready(server)
