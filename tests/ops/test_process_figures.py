@@ -13,9 +13,12 @@ from thalweg.ops.process_figures import process_figures
 
 
 def test_figures_of_a_process_are_those_that_others_find() -> None:
-    other = subprocess.Popen([sys.executable, "-c", "print(flush=True); input()"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    other = subprocess.Popen(
+        [sys.executable, "-c", "print(flush=True); input()"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
     try:
-        assert other.stdout is not None and os.read(other.stdout.fileno(), 1)  # before its exec a process may hold nothing
+        assert other.stdout is not None
+        os.read(other.stdout.fileno(), 1)  # it runs now: before its exec a process may hold nothing
         found, expected = process_figures(other.pid), psutil.Process(other.pid)
 
         assert found is not None
