@@ -15,7 +15,7 @@ import structlog  # noqa: E402
 
 from benchmarks.report import Result, show  # noqa: E402
 
-NAMES = ("codecs", "ingest", "ridge_cost", "streams", "peers", "memory", "latency")
+NAMES = ("codecs", "ingest", "ridge_cost", "streams", "peers", "memory", "latency", "bottleneck")
 
 
 def main(arguments: list[str]) -> int:

@@ -34,12 +34,12 @@ class Result:
 
 def at_least(name: str, value: float, unit: str, bound: float, note: str = "") -> Result:
     """A figure that should be `bound` or more."""
-    return Result(name=name, value=value, unit=unit, target=f"≥ {bound:g}", met=value >= bound, note=note)
+    return Result(name=name, value=float(value), unit=unit, target=f"≥ {bound:g}", met=bool(value >= bound), note=note)
 
 
 def at_most(name: str, value: float, unit: str, bound: float, note: str = "") -> Result:
     """A figure that should be `bound` or less."""
-    return Result(name=name, value=value, unit=unit, target=f"≤ {bound:g}", met=value <= bound, note=note)
+    return Result(name=name, value=float(value), unit=unit, target=f"≤ {bound:g}", met=bool(value <= bound), note=note)
 
 
 def show(title: str, results: Sequence[Result]) -> None:

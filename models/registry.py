@@ -11,7 +11,7 @@ from typing import cast
 
 from thalweg.models.learner import LearnerFactory
 
-BUILT_IN = {"ridge": "thalweg.models.ridge:Ridge"}
+BUILT_IN = {"bottleneck": "thalweg.models.bottleneck:Bottleneck", "ridge": "thalweg.models.ridge:Ridge"}
 GROUP = "thalweg.learners"
 
 

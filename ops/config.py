@@ -93,7 +93,7 @@ class ModelConfig:
     name: str
     """Letters, digits, `.`, `_`, `-`; what clients ask for."""
     learner: str
-    """`ridge`, or the name of an entry point of group `thalweg.learners`."""
+    """`ridge`, `bottleneck`, or the name of an entry point of group `thalweg.learners`."""
     topic: str
     """Where its events are."""
     inputs: dict[str, InputConfig]

@@ -1,7 +1,7 @@
 """`thalweg demo`: handwritten digits as a stream whose drift one can see, through the real service.
 
 First two classes, then the others one after another; from the middle on the images turn. The events go through the
-embedded log into two ridge learners; this process asks them for predictions over gRPC, each before its label is sent.
+embedded log into three learners; this process asks them for predictions over gRPC, each before its label is sent.
 """
 
 from __future__ import annotations
@@ -46,8 +46,13 @@ RATE = 800.0
 _STEP = 20  # events appended at once
 _FROZEN_SHARE = 0.35  # of the stream after which the frozen twin stops learning: it has seen seven of ten classes
 _TURN_DEGREES = 75.0
+_UNLABELLED = 2000  # images without labels, from which the bottleneck learns its keys
 _START_SECONDS = 60.0
-_MODELS = {"digits": "", "digits-linear": "expansion = 0\n"}
+_MODELS = {  # learner and parameters
+    "digits": ("ridge", ""),
+    "digits-linear": ("ridge", "expansion = 0\n"),
+    "digits-bottleneck": ("bottleneck", 'key_file = "{folder}/unlabelled.npy"\nkey_steps = 200\n'),
+}
 _CONFIG = """\
 [service]
 grpc = "127.0.0.1:{grpc}"
@@ -63,7 +68,7 @@ url = "sqlite:{folder}/store.db"
 _MODEL = """
 [[model]]
 name = "{name}"
-learner = "ridge"
+learner = "{learner}"
 topic = "digits.events"
 batch_events = 32
 snapshot_events = 5000
@@ -128,7 +133,11 @@ def run(*, keep: bool, seconds: float) -> None:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="thalweg-demo-")))
         ports = {"grpc": _free_port(), "http": _free_port()}
         config = folder / "demo.toml"
-        models = "".join(_MODEL.format(name=name, params=params) for name, params in _MODELS.items())
+        np.save(folder / "unlabelled.npy", np.stack([pixels for pixels, *_ in digits(_UNLABELLED, seed=1)]))
+        models = "".join(
+            _MODEL.format(name=name, learner=learner, params=params.format(folder=folder))
+            for name, (learner, params) in _MODELS.items()
+        )
         config.write_text(_CONFIG.format(folder=folder, **ports) + models)
         console.print(f"starting the service: a server and a learner process, state in {folder}", highlight=False)
         service = _start(config)
@@ -304,7 +313,7 @@ def _settled(watched: list[_Watched], count: int, port: int) -> str:
 
 
 def _watch(name: str, live: Path) -> _Watched:
-    published = Published(live / name, find("ridge").predictor_from)
+    published = Published(live / name, find(_MODELS[name][0]).predictor_from)
     published.start()
     return _Watched(name, published)
 

@@ -1,0 +1,163 @@
+"""Nearest neighbours, exactly; the only file that knows FAISS.
+
+`HeadSearch` finds, in each of C small tables of frozen keys, the nearest of M. Either way of computing gives the same
+ids: FAISS (or a matrix product) names a few candidates, and their distances are computed once more by direct
+differences in float64, ties going to the lowest id. So an answer does not depend on how many queries were asked
+together, which FAISS alone does not promise (it changes its formula at some twenty queries).
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from thalweg.proto.event import InputError
+
+Floats: TypeAlias = NDArray[np.float64]
+Ids: TypeAlias = NDArray[np.int64]
+Mask: TypeAlias = NDArray[np.bool_]
+Backend: TypeAlias = Literal["auto", "faiss", "numpy"]
+BACKENDS = ("auto", "faiss", "numpy")
+
+_SPARE = 3  # candidates beside the k wanted: float32 rounding may misplace near-ties by a few ranks
+_FEW_DISTANCES = 1 << 22  # C·B·M up to which a matrix product is sooner done than C calls of FAISS
+_BLOCK_NUMBERS = 1 << 21  # distances held at once: bounds memory at 16 MB whatever the number of queries
+
+
+class HeadSearch:
+    """The k nearest of M frozen keys in each of C heads, by squared Euclidean distance.
+
+    Immutable; any number of threads may search at once.
+
+    Args:
+        keys: (C, M, d) finite; kept, not copied. Of keys that are equal the first is found.
+        backend: `faiss`, `numpy`, or `auto`: whichever is quicker for the number of queries.
+    """
+
+    def __init__(self, keys: Floats, backend: Backend = "auto") -> None:
+        if keys.ndim != 3 or 0 in keys.shape:
+            raise ValueError(f"keys: expected (C, M, d) with at least one key a head, got {keys.shape}")
+        if not np.isfinite(keys).all():
+            raise ValueError("keys: expected finite numbers, got NaN or infinity")
+        if backend not in BACKENDS:
+            raise ValueError(f"backend: expected one of {', '.join(BACKENDS)}, got {backend!r}")
+        self._keys = keys
+        self._backend = backend
+        self._unique = [np.unique(head, axis=0, return_index=True)[1] for head in keys]  # equal keys crowd others out
+        for places in self._unique:
+            places.sort()
+        self._half_norms = [0.5 * np.square(head[places]).sum(axis=1) for head, places in zip(keys, self._unique)]
+        self._indexes: list[Any] | None = None
+
+    @property
+    def keys(self) -> Floats:
+        """(C, M, d)."""
+        return self._keys
+
+    def nearest(self, queries: Floats, k: int = 1) -> Ids:
+        """Ids of the nearest keys, best first.
+
+        Args:
+            queries: (B, C, d); a row that is not finite gets ids all the same, of no meaning.
+            k: 1 … M, at most as many as a head has different keys.
+
+        Returns:
+            (B, C, k) int64.
+
+        Raises:
+            InputError: Queries have another shape, or k keys are not there.
+        """
+        heads, _, width = self._keys.shape
+        if queries.ndim != 3 or queries.shape[1:] != (heads, width):
+            raise InputError(f"queries: expected (B, {heads}, {width}), got {queries.shape}")
+        fewest = min(map(len, self._unique))
+        if not 1 <= k <= fewest:
+            raise InputError(f"k: expected 1 to {fewest}, the fewest different keys in a head, got {k}")
+        ids = np.empty((len(queries), heads, k), dtype=np.int64)
+        if len(queries) == 0:
+            return ids
+        faiss = self._with_faiss(len(queries))
+        for head in range(heads):
+            asked = np.ascontiguousarray(queries[:, head])
+            candidates = self._candidates_faiss(head, asked, k) if faiss else self._candidates(head, asked, k)
+            ids[:, head] = _ranked(self._keys[head], asked, candidates, k)
+        return ids
+
+    def nearest_usable(self, queries: Floats, ids: Ids, usable: Mask) -> Ids:
+        """The nearest keys among those that are usable, where others were found before.
+
+        Args:
+            queries: (B, C, d).
+            ids: (B, C, k): the nearest of all keys, best first.
+            usable: (C, M).
+
+        Returns:
+            (B, C, k) int64. A head with fewer than k usable keys gives those, then some that are not; one without
+            any keeps the ids it has.
+        """
+        found, k = ids.copy(), ids.shape[2]
+        rows, heads = np.nonzero(~usable[np.arange(ids.shape[1])[:, None], ids].all(axis=2))
+        for head in np.unique(heads):
+            places = np.flatnonzero(usable[head])
+            count = min(k, len(places))
+            if not count:
+                continue
+            asked = rows[heads == head]
+            keys = self._keys[head][places]
+            found[asked, head, count:] = np.flatnonzero(~usable[head])[: k - count]
+            step = max(1, _BLOCK_NUMBERS // keys.size)
+            for start in range(0, len(asked), step):
+                some = asked[start : start + step]
+                distances = np.square(queries[some, head][:, None] - keys).sum(axis=2)
+                best = (
+                    np.argsort(distances, axis=1, kind="stable")[:, :count] if k > 1 else distances.argmin(1)[:, None]
+                )
+                found[some, head, :count] = places[best]
+        return found
+
+    def _with_faiss(self, queries: int) -> bool:
+        if self._backend != "auto":
+            return self._backend == "faiss"
+        return queries > 1 and queries * self._keys.shape[0] * self._keys.shape[1] > _FEW_DISTANCES
+
+    def _candidates(self, head: int, queries: Floats, k: int) -> Ids:
+        places = self._unique[head]
+        count = min(k + _SPARE, len(places))
+        keys = self._keys[head][places].T
+        found = np.empty((len(queries), count), dtype=np.int64)
+        step = max(1, _BLOCK_NUMBERS // len(places))
+        for start in range(0, len(queries), step):
+            nearness = queries[start : start + step] @ keys
+            nearness -= self._half_norms[head]
+            if count < len(places):
+                found[start : start + step] = np.argpartition(-nearness, count - 1, axis=1)[:, :count]
+            else:
+                found[start : start + step] = np.arange(count)
+        return places[found]
+
+    def _candidates_faiss(self, head: int, queries: Floats, k: int) -> Ids:
+        if self._indexes is None:
+            self._indexes = [_flat_index(keys[places]) for keys, places in zip(self._keys, self._unique)]
+        places = self._unique[head]
+        _, found = self._indexes[head].search(queries.astype(np.float32), min(k + _SPARE, len(places)))
+        ids: Ids = places[np.maximum(found, 0)]  # -1: the query is no number, and any key will do
+        return ids
+
+
+def _ranked(keys: Floats, queries: Floats, candidates: Ids, k: int) -> Ids:
+    """The k nearest of each row's candidates (B, n), best first, ties by id."""
+    candidates = np.sort(candidates, axis=1)
+    distances = np.square(queries[:, None] - keys[candidates]).sum(axis=2)
+    order = np.argsort(distances, axis=1, kind="stable")[:, :k]
+    ranked: Ids = np.take_along_axis(candidates, order, axis=1)
+    return ranked
+
+
+def _flat_index(keys: Floats) -> Any:
+    import faiss
+
+    index = faiss.IndexFlatL2(keys.shape[1])
+    index.add(np.ascontiguousarray(keys, dtype=np.float32))
+    return index
