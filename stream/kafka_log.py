@@ -20,6 +20,7 @@ from kafka.structs import OffsetAndMetadata
 
 from thalweg.proto.event import Headers, Partition, Position, Records
 from thalweg.stream.kafka_properties import translate
+from thalweg.stream.kafka_records import be_tolerant
 from thalweg.stream.log import Appended, Gap, LogError, Message, Reader, Start
 
 log = structlog.get_logger(__name__)
@@ -83,6 +84,7 @@ class KafkaLog:
 
     def __init__(self, servers: str, properties: Mapping[str, Any] | None = None) -> None:
         _require_crc32c()
+        be_tolerant()
         self._servers = [server.strip() for server in servers.split(",") if server.strip()]
         known = set(KafkaConsumer.DEFAULT_CONFIG) | set(KafkaProducer.DEFAULT_CONFIG)
         self._properties = translate(properties or {}, known)

@@ -251,6 +251,37 @@ def test_a_record_of_nothing_at_all_can_be_kept_as_a_dead_letter(log: KafkaLog, 
     reader.close()
 
 
+class NoText(str):
+    """A header name that a producer in another language could write, and ours could not."""
+
+    __slots__ = ()
+
+    def encode(self, *_: object) -> bytes:  # type: ignore[override]
+        return b"caf\xe9"
+
+
+@pytest.mark.parametrize("compression", [None, "gzip"])
+def test_a_header_whose_name_is_no_text_stops_nobody(
+    log: KafkaLog, kafka_servers: str, topic: str, compression: str | None
+) -> None:
+    producer = KafkaProducer(bootstrap_servers=kafka_servers, compression_type=compression, linger_ms=200)
+    producer.send(topic, b"before", headers=[("plain", b"1")])
+    producer.send(topic, b"caf\xe9", key=b"caf\xe9", headers=[("plain", b""), (NoText("name"), b"caf\xe9")])
+    producer.send(topic, b"after")
+    producer.close()
+
+    runs = drain(log.reader([topic], {}), 3)
+
+    assert values(runs) == [b"before", b"caf\xe9", b"after"]
+    assert [key for run in runs for key in run.keys] == [None, b"caf\xe9", None]
+    headers = [list(one) for run in runs for one in run.headers]
+    assert headers == [[("plain", b"1")], [("plain", b""), ("caf?", b"caf\xe9")], []]
+    run = runs[0]
+    DeadLetters(log, topic, "m").send(
+        run, [Rejected(1 if len(run) > 1 else 0, "malformed", "tried")]
+    )  # and may be kept
+
+
 def test_a_header_without_a_value_comes_as_an_empty_one(
     log: KafkaLog, topic: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
