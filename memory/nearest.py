@@ -161,3 +161,47 @@ def _flat_index(keys: Floats) -> Any:
     index = faiss.IndexFlatL2(keys.shape[1])
     index.add(np.ascontiguousarray(keys, dtype=np.float32))
     return index
+
+
+def faiss_top(vectors: NDArray[np.float32], queries: NDArray[np.float32], count: int, *, gpu: bool) -> tuple[Any, Ids]:
+    """The largest inner products (B, count), best first, and their places; -inf and -1 where there are fewer vectors.
+
+    Args:
+        vectors: (n, d); searched where they are, no index is built.
+        queries: (B, d).
+        count: How many.
+        gpu: On the first GPU; the vectors travel there with every call.
+
+    Raises:
+        ValueError: A GPU is asked for and there is none, or FAISS was built without.
+    """
+    import faiss
+
+    products: Any
+    places: Any
+    if gpu:
+        require_faiss_gpu()
+    if not len(vectors):
+        products, places = np.zeros((len(queries), 0), np.float32), np.zeros((len(queries), 0), np.int64)
+    elif gpu:
+        resources: Any = faiss.StandardGpuResources()
+        products, places = faiss.knn_gpu(
+            resources, queries, vectors, min(count, len(vectors)), metric=faiss.METRIC_INNER_PRODUCT
+        )
+    else:
+        products, places = faiss.knn(queries, vectors, min(count, len(vectors)), faiss.METRIC_INNER_PRODUCT)
+    missing = count - products.shape[1]
+    products = np.pad(products, ((0, 0), (0, missing)), constant_values=-np.inf)
+    return products, np.pad(places, ((0, 0), (0, missing)), constant_values=-1)
+
+
+def require_faiss_gpu() -> None:
+    """Raises `ValueError` unless FAISS can search on a GPU here."""
+    import faiss
+
+    found = getattr(faiss, "get_num_gpus", lambda: 0)()
+    if not found or not hasattr(faiss, "StandardGpuResources"):
+        raise ValueError(
+            f"search 'faiss_gpu': expected a GPU and a FAISS built for it (extra `gpu`), got {found} GPUs; "
+            "choose auto, faiss, numpy or torch"
+        )

@@ -1,0 +1,393 @@
+"""A bounded memory of entries in columns: a ring of slots that are overwritten in place and never moved.
+
+Entry `seq` (0, 1, 2 … since the memory began) lives in slot `seq mod slots`. A reader holds a `Window`: the entries
+that were alive when it was taken. There are more slots than living entries, so a window stays whole while as many new
+entries as that difference are written; past that, a reader drops the entries that were overwritten under it. It sees
+old entries or none, never half of one: the writer says first which slots it will write, the reader asks last.
+
+Several processes may share one ring in a mapped file (`place`): one writes, the others read.
+"""
+
+from __future__ import annotations
+
+import mmap
+from collections import defaultdict, deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from thalweg.proto.event import Array
+
+Seqs: TypeAlias = NDArray[np.int64]
+Columns: TypeAlias = Mapping[str, tuple[DTypeLike, tuple[int, ...]]]
+"""Name → dtype and shape of one entry."""
+
+NEVER = np.iinfo(np.int64).max
+_DIED = "died_at"
+_ALIGN = 64
+_FRONT_BYTES = 64  # what the writer has spoken for, and the number of slots
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What makes an entry go, beside the capacity: the oldest goes first."""
+
+    ttl_seconds: float = 0.0
+    """Entries older than this, by the newest time seen, go; 0: never. Goes by the column `time`."""
+
+    per_key: int = 0
+    """At most so many entries with the same number in the column `key`; 0: any number."""
+
+
+def entry_bytes(columns: Columns) -> int:
+    """Bytes that one entry takes in a ring of these columns."""
+    own = sum(np.dtype(dtype).itemsize * int(np.prod(shape, dtype=int)) for dtype, shape in columns.values())
+    return own + np.dtype(np.int64).itemsize
+
+
+def capacity_for(budget_bytes: int, columns: Columns, slack: float = 0.125) -> int:
+    """How many entries fit a budget, slack slots included.
+
+    Raises:
+        ValueError: Not even one does.
+    """
+    size = entry_bytes(columns)
+    slots = budget_bytes // size
+    capacity = int(slots / (1 + slack))
+    if capacity < 1:
+        raise ValueError(f"expected at least {_slots(1, slack) * size} bytes, room for one entry, got {budget_bytes}")
+    return capacity
+
+
+def _slots(capacity: int, slack: float) -> int:
+    return capacity + max(1, int(capacity * slack))
+
+
+class Ring:
+    """The writer's side. One thread writes; any number of windows may be read meanwhile.
+
+    Args:
+        columns: What an entry holds.
+        capacity: Entries kept; older ones go.
+        limits: Why else they go.
+        slack: Slots beyond the capacity, as a share of it: how far a reader may lag behind and miss nothing.
+        place: A file to hold the ring, mapped, so that other processes read it; None: plain memory.
+    """
+
+    def __init__(
+        self,
+        columns: Columns,
+        capacity: int,
+        limits: Limits = Limits(),
+        *,
+        slack: float = 0.125,
+        place: Path | None = None,
+    ) -> None:
+        if capacity < 1:
+            raise ValueError(f"capacity: expected 1 or more entries, got {capacity}")
+        self.capacity = capacity
+        self.limits = limits
+        self._slack = slack
+        self._table = _Table.create({**columns, _DIED: (np.int64, ())}, _slots(capacity, slack), place)
+        self._end = 0
+        self._first = 0
+        self._deaths = 0
+        self._holes = 0  # of the living range, entries that died before their turn
+        self._evicted = 0
+        self._newest_time = -np.inf
+        self._of_key: dict[int, deque[int]] = defaultdict(deque)
+
+    @property
+    def end(self) -> int:
+        """Entries written since the ring began; the next one gets this number."""
+        return self._end
+
+    @property
+    def entries(self) -> int:
+        """Living entries."""
+        return self._end - self._first - self._holes
+
+    @property
+    def evicted(self) -> int:
+        """Entries that had to go so far, for whatever reason."""
+        return self._evicted
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all slots; fixed."""
+        return self._table.nbytes
+
+    @property
+    def path(self) -> Path | None:
+        """The file that holds it."""
+        return self._table.path
+
+    def append(self, rows: Mapping[str, Array]) -> None:
+        """Write entries, oldest first; what they push out is gone for windows taken from now on.
+
+        Args:
+            rows: All columns, each (n, …).
+        """
+        count = len(next(iter(rows.values())))
+        step = self._table.slots - self.capacity
+        for start in range(0, count, step):  # in parts, so that nobody's window is passed in one go
+            self._append({name: column[start : start + step] for name, column in rows.items()})
+
+    def _append(self, rows: Mapping[str, Array]) -> None:
+        count = len(next(iter(rows.values())))
+        table, seqs = self._table, np.arange(self._end, self._end + count)
+        table.reserve(self._end + count)
+        slots = seqs % table.slots
+        for name, column in rows.items():
+            table.columns[name][slots] = column
+        table.columns[_DIED][slots] = NEVER
+        self._end += count
+        if self.limits.per_key:
+            for key, seq in zip(rows["key"].tolist(), seqs.tolist()):
+                self._of_key[key].append(seq)
+                if len(self._of_key[key]) > self.limits.per_key:
+                    self._kill(self._of_key[key].popleft())
+        self._move_first(max(self._first, self._end - self.capacity))
+        if self.limits.ttl_seconds:
+            self._newest_time = max(self._newest_time, float(np.max(rows["time"])))
+            self._expire(self._newest_time - self.limits.ttl_seconds)
+
+    def _expire(self, before: float) -> None:
+        times = self._table.columns["time"]
+        first = self._first
+        while first < self._end and times[first % self._table.slots] < before:
+            first += 1
+        self._move_first(first)
+
+    def forget(self, seqs: Seqs) -> int:
+        """Take these entries out; how many were there."""
+        alive = [seq for seq in seqs.tolist() if self._kill(seq)]
+        return len(alive)
+
+    def _kill(self, seq: int) -> bool:
+        died = self._table.columns[_DIED]
+        slot = seq % self._table.slots
+        if not self._first <= seq < self._end or died[slot] != NEVER:
+            return False
+        died[slot] = self._deaths  # for windows taken before, it lives
+        self._deaths += 1
+        self._holes += 1
+        self._evicted += 1
+        if self.limits.per_key:
+            mine = self._of_key[int(self._table.columns["key"][slot])]
+            if seq in mine:
+                mine.remove(seq)
+        return True
+
+    def _move_first(self, first: int) -> None:
+        if first <= self._first:
+            return
+        gone = np.arange(self._first, first)
+        slots = gone % self._table.slots
+        dead = int((self._table.columns[_DIED][slots] != NEVER).sum()) if self._holes else 0
+        self._holes -= dead
+        self._evicted += len(gone) - dead
+        if self.limits.per_key:
+            for key in set(self._table.columns["key"][slots].tolist()):
+                mine = self._of_key[key]
+                while mine and mine[0] < first:
+                    mine.popleft()
+                if not mine:
+                    del self._of_key[key]
+        self._first = first
+
+    def clear(self) -> None:
+        """Let go of every entry; they do not count as evicted. Numbers go on."""
+        evicted = self._evicted
+        self._move_first(self._end)
+        self._evicted = evicted
+        self._newest_time = -np.inf
+
+    def window(self) -> Window:
+        """The living entries, for a reader."""
+        return Window(self._table, self._first, self._end, self._deaths if self._holes else 0)
+
+    def tensors(self) -> dict[str, Array]:
+        """All living entries and the counters, for a snapshot: columns (n, …) from the oldest."""
+        table = self._table
+        slots = np.arange(self._first, self._end) % table.slots
+        found = {name: column[slots] for name, column in table.columns.items()}
+        found["counters"] = np.array([self._first, self._end, self._deaths, self._evicted], dtype=np.int64)
+        found["newest_time"] = np.array([self._newest_time])
+        return found
+
+    def restore(self, tensors: Mapping[str, Array]) -> None:
+        """Become the ring whose `tensors()` these are.
+
+        Raises:
+            ValueError: There are more entries than fit.
+        """
+        self._first, self._end, self._deaths, self._evicted = map(int, tensors["counters"])
+        if (count := self._end - self._first) > self.capacity:
+            raise ValueError(f"memory: expected at most {self.capacity} entries, its capacity, got {count}")
+        self._newest_time = float(tensors["newest_time"][0])
+        self._table = table = self._table.anew()
+        table.reserve(self._end)
+        seqs = np.arange(self._first, self._end)
+        for name, column in table.columns.items():
+            column[seqs % table.slots] = tensors[name]
+        died = table.columns[_DIED][seqs % table.slots]
+        self._holes = int((died != NEVER).sum())
+        self._of_key.clear()
+        if self.limits.per_key:
+            keys = table.columns["key"][seqs % table.slots]
+            for key, seq, dead in zip(keys.tolist(), seqs.tolist(), died.tolist()):
+                if dead == NEVER:
+                    self._of_key[key].append(seq)
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """What a reader sees: entries `first` … `end` - 1, less those that had died; never changes."""
+
+    table: _Table
+    first: int
+    end: int
+    deaths: int
+    """Entries with a `died_at` below this are holes; 0: there are none."""
+
+    def __len__(self) -> int:
+        return self.end - self.first
+
+    def segments(self) -> list[tuple[int, slice]]:
+        """At most two runs of slots that hold the window in order: number of the first entry, slots."""
+        slots = self.table.slots
+        start, stop = self.first % slots, self.first % slots + len(self)
+        if not len(self):
+            return []
+        if stop <= slots:
+            return [(self.first, slice(start, stop))]
+        return [(self.first, slice(start, slots)), (self.first + slots - start, slice(0, stop - slots))]
+
+    def column(self, name: str, part: slice) -> Array:
+        """A run of slots of a column, not copied; the writer may be at it: ask `standing` afterwards."""
+        return self.table.columns[name][part]
+
+    def take(self, name: str, seqs: Seqs) -> Array:
+        """Values of these entries, copied; ask `standing` afterwards."""
+        taken: Array = self.table.columns[name][seqs % self.table.slots]
+        return taken
+
+    def standing(self, seqs: Seqs) -> NDArray[np.bool_]:
+        """Which of these entries are in the window and had not been touched by the writer until now."""
+        standing = (seqs >= self.first) & (seqs < self.end)
+        if self.deaths:
+            standing &= self.take(_DIED, seqs) >= self.deaths
+        standing &= seqs >= self.table.reserved() - self.table.slots  # asked last
+        return standing
+
+    def alive(self, part: slice) -> NDArray[np.bool_] | None:
+        """Of a run of slots, which entries had not died; None: all."""
+        if not self.deaths:
+            return None
+        alive: NDArray[np.bool_] = self.table.columns[_DIED][part] >= self.deaths
+        return alive
+
+    def tensors(self) -> dict[str, Array]:
+        """What lives in the window, oldest first, copied; other entries' deaths are no part of it."""
+        seqs = np.arange(self.first, self.end)
+        if self.deaths:
+            seqs = seqs[self.take(_DIED, seqs) >= self.deaths]
+        return {name: self.take(name, seqs) for name in self.table.columns if name != _DIED}
+
+    @classmethod
+    def of(cls, tensors: Mapping[str, Array]) -> Window:
+        """A window over what `tensors` gave, used in place; entries are numbered from 0."""
+        count = len(next(iter(tensors.values())))
+        return cls(_Table(dict(tensors), max(1, count), np.array([count]), None), 0, count, 0)
+
+    def reference(self) -> dict[str, Any]:
+        """Where another process finds it, JSON-able; only of a ring in a file."""
+        if self.table.path is None:
+            raise ValueError("the ring is in plain memory: no other process can read it there")
+        return {"path": str(self.table.path), "first": self.first, "end": self.end, "deaths": self.deaths}
+
+    @classmethod
+    def at(cls, reference: Mapping[str, Any], columns: Columns) -> Window:
+        """The window that `reference` speaks of. Raises `FileNotFoundError` when its ring is gone."""
+        table = _Table.open(Path(reference["path"]), {**columns, _DIED: (np.int64, ())})
+        return cls(table, reference["first"], reference["end"], reference["deaths"])
+
+
+class _Table:
+    """Slots in columns, and the number that the writer has spoken for; on plain memory or on a mapped file."""
+
+    __slots__ = ("_reserved", "columns", "path", "slots")
+
+    def __init__(self, columns: dict[str, Array], slots: int, reserved: Seqs, path: Path | None) -> None:
+        self.columns = columns
+        self.slots = slots
+        self.path = path
+        self._reserved = reserved
+
+    @classmethod
+    def create(cls, columns: Columns, slots: int, path: Path | None) -> _Table:
+        size = _FRONT_BYTES + _layout(columns, slots)[1]
+        if path is None:
+            whole = np.zeros(size, dtype=np.uint8)  # pages come when they are first written
+        else:
+            with path.open("xb+") as file:
+                file.truncate(size)
+                whole = np.frombuffer(mmap.mmap(file.fileno(), size), dtype=np.uint8)
+        return cls._over(whole, columns, slots, path)
+
+    @classmethod
+    def open(cls, path: Path, columns: Columns) -> _Table:
+        with path.open("rb") as file:
+            whole = np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), dtype=np.uint8)
+        slots = int(whole[8:16].view(np.int64)[0])
+        return cls._over(whole, columns, slots, path)
+
+    @classmethod
+    def _over(cls, whole: Array, columns: Columns, slots: int, path: Path | None) -> _Table:
+        front = whole[:_FRONT_BYTES].view(np.int64)
+        if whole.flags.writeable:
+            front[1] = slots
+        found = {}
+        for name, (start, dtype, shape) in _layout(columns, slots)[0].items():
+            size = slots * dtype.itemsize * int(np.prod(shape, dtype=int))
+            part = whole[_FRONT_BYTES + start : _FRONT_BYTES + start + size]
+            found[name] = part.view(dtype).reshape(slots, *shape)
+        return cls(found, slots, front[:1], path)
+
+    @property
+    def nbytes(self) -> int:
+        return sum(column.nbytes for column in self.columns.values())
+
+    def anew(self) -> _Table:
+        """As large a one, empty: readers of this one keep it."""
+        columns = {name: (column.dtype, column.shape[1:]) for name, column in self.columns.items()}
+        return _Table.create(columns, self.slots, self.path and _next_path(self.path))
+
+    def reserve(self, end: int) -> None:
+        """Say that slots of entries below `end` may be written from now on."""
+        self._reserved[0] = end
+
+    def reserved(self) -> int:
+        return int(self._reserved[0])
+
+
+def _layout(columns: Columns, slots: int) -> tuple[dict[str, tuple[int, np.dtype[Any], tuple[int, ...]]], int]:
+    """Where each column starts, and the bytes of all."""
+    places, at = {}, 0
+    for name, (dtype, shape) in columns.items():
+        kind = np.dtype(dtype)
+        places[name] = (at, kind, shape)
+        at += slots * kind.itemsize * int(np.prod(shape, dtype=int))
+        at += -at % _ALIGN
+    return places, at
+
+
+def _next_path(path: Path) -> Path:
+    """`ring-4.slots` after `ring-3.slots`."""
+    stem, _, number = path.stem.rpartition("-")
+    return path.with_name(f"{stem}-{int(number) + 1}{path.suffix}")
