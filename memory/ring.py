@@ -217,7 +217,7 @@ class Ring:
         slots = np.arange(self._first, self._end) % table.slots
         found = {name: column[slots] for name, column in table.columns.items()}
         found["counters"] = np.array([self._first, self._end, self._deaths, self._evicted], dtype=np.int64)
-        found["newest_time"] = np.array([self._newest_time])
+        found["newest_time"] = np.array([self._newest_time] if self._newest_time > -np.inf else [])
         return found
 
     def restore(self, tensors: Mapping[str, Array]) -> None:
@@ -229,7 +229,7 @@ class Ring:
         self._first, self._end, self._deaths, self._evicted = map(int, tensors["counters"])
         if (count := self._end - self._first) > self.capacity:
             raise ValueError(f"memory: expected at most {self.capacity} entries, its capacity, got {count}")
-        self._newest_time = float(tensors["newest_time"][0])
+        self._newest_time = float(tensors["newest_time"].max(initial=-np.inf))
         self._table = table = self._table.anew()
         table.reserve(self._end)
         seqs = np.arange(self._first, self._end)

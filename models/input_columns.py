@@ -45,6 +45,11 @@ class InputColumns:
         Raises:
             InputError: A tensor is missing, unknown, or of another shape or dtype.
         """
+        parts = self.parts(inputs)
+        return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1, dtype=np.float64)
+
+    def parts(self, inputs: Inputs) -> list[Array]:
+        """One (N, numbers) array per input, in its own dtype, not copied; raises as `gather`."""
         if len(inputs) != len(self._wanted):
             self._refuse_unknown(inputs)
         parts = []
@@ -58,12 +63,10 @@ class InputColumns:
             if array.dtype != dtype:
                 raise InputError(f"input {name!r}: expected {dtype}, got {array.dtype}")
             parts.append(array if len(shape) == 1 else array.reshape(len(array), prod(shape)))
-        if len(parts) == 1:
-            return parts[0]
-        counts = {name: len(inputs[name]) for name in self.specs}
-        if len(set(counts.values())) > 1:
+        if len(parts) > 1 and len({len(part) for part in parts}) > 1:
+            counts = {name: len(inputs[name]) for name in self.specs}
             raise InputError(f"inputs differ in their number of rows: {counts}")
-        return np.concatenate(parts, axis=1, dtype=np.float64)
+        return parts
 
     def _refuse_unknown(self, inputs: Inputs) -> None:
         unknown = sorted(set(inputs) - set(self.specs))

@@ -11,7 +11,11 @@ from typing import cast
 
 from thalweg.models.learner import LearnerFactory
 
-BUILT_IN = {"bottleneck": "thalweg.models.bottleneck:Bottleneck", "ridge": "thalweg.models.ridge:Ridge"}
+BUILT_IN = {
+    "bottleneck": "thalweg.models.bottleneck:Bottleneck",
+    "error_memory": "thalweg.models.error_memory:ErrorMemory",
+    "ridge": "thalweg.models.ridge:Ridge",
+}
 GROUP = "thalweg.learners"
 
 

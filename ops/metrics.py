@@ -97,6 +97,8 @@ LEARNER_GAUGES: Mapping[str, tuple[str, str, str]] = {  # by the name under whic
         "counter",
         "Entries evicted from the learner's memory",
     ),
+    "memory_bytes": ("thalweg_memory_bytes", "gauge", "Bytes set aside for the learner's memory"),
+    "embedding_rows": ("thalweg_embedding_rows", "gauge", "Ids that have a row in an embedding table"),
 }
 COLLECTED: Mapping[str, tuple[str, str, tuple[str, ...]]] = {
     "thalweg_state_version": ("gauge", "Version that answers now", ("model_name",)),

@@ -18,15 +18,18 @@ from thalweg.models.learner import Predictor
 from thalweg.proto.event import Array, Batch, ClassLabels, NumberLabels
 
 _SMALLEST_PROBABILITY = 1e-15
+_NO_AND_YES = ("0", "1")
 _MOST_CLASSES = 10_000  # events of further classes are graded alike, but share one recall
 
 
 class Prequential:
     """Accuracy, balanced accuracy, log-loss and AUC of class labels; RMSE and MAE of numbers.
 
-    Log-loss is kept where a predictor says that its scores are probabilities (property `scores`), AUC where there are
-    two classes. An answer from before the class was known counts as wrong. Unlabelled events are not graded. No figure
-    depends on how the stream was cut into micro-batches.
+    An output `score` is the probability that a number is 1 rather than 0, and graded as that: from one half up it
+    answers 1. A number between counts as the nearer of both; others are not graded. Log-loss is kept where a predictor
+    says that its scores are probabilities (property `scores`), AUC where there are two classes. An answer from before
+    the class was known counts as wrong. Unlabelled events are not graded. No figure depends on how the stream was cut
+    into micro-batches.
 
     Args:
         window_events: How many events the recent figures look back.
@@ -58,6 +61,8 @@ class Prequential:
         """Grade the answers that stood before the batch was learned."""
         if isinstance(batch.labels, ClassLabels):
             self._grade_classes(batch.labels, predictor, outputs)
+        elif isinstance(batch.labels, NumberLabels) and "score" in outputs:
+            self._grade_scores(batch.labels, outputs["score"])
         elif isinstance(batch.labels, NumberLabels):
             self._grade_numbers(batch.labels, outputs)
 
@@ -217,6 +222,25 @@ class Prequential:
         self._absolute += float(absolute.sum())
         self._numbers += len(error)
         self._push(len(error), {"squared": squared, "absolute": absolute})
+
+    def _grade_scores(self, labels: NumberLabels, scores: Array) -> None:
+        number = labels.values[:, 0]
+        graded = labels.present & (number >= 0.0) & (number <= 1.0)
+        number, given = number[graded], _finite(scores[graded])
+        if not len(number):
+            return
+        for name in _NO_AND_YES:
+            self._classes.setdefault(name, len(self._classes))
+        self._grow(len(_NO_AND_YES))
+        truth = (number >= 0.5).astype(np.int64)
+        correct = (given >= 0.5) == truth
+        self._hits += np.bincount(truth[correct], minlength=len(self._hits))
+        self._seen += np.bincount(truth, minlength=len(self._seen))
+        loss = -np.log(np.where(truth == 1, given, 1.0 - given).clip(_SMALLEST_PROBABILITY, 1.0))
+        self._log_loss += float(loss.sum())
+        self._log_loss_events += len(loss)
+        self._note_worst(correct)
+        self._push(len(truth), {"correct": correct, "label": truth, "log_loss": loss, "margin": given})
 
     def _grow(self, count: int) -> None:
         more = count - len(self._seen)

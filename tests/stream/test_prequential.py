@@ -209,3 +209,29 @@ def test_a_restored_evaluation_goes_on_as_if_never_stopped(stream: list[tuple[in
 
     assert restored.state().sha256() == through.state().sha256()
     assert restored.recent() == through.recent()
+
+
+def test_scores_of_clicks_are_graded_as_probabilities_of_a_yes() -> None:
+    generator = np.random.default_rng(0)
+    score, label = generator.random(400).astype(np.float32), generator.integers(0, 2, 400).astype(float)
+    values = label.copy()
+    values[::50] = np.nan
+    values[1::50] = 7.0  # no click
+    whole, pieces = Prequential(window_events=100), Prequential(window_events=100)
+    for evaluation, step in ((whole, 400), (pieces, 7)):
+        for start in range(0, 400, step):
+            part = slice(start, start + step)
+            evaluation.predicted(batch(NumberLabels(values[part, None])), predictor(()), {"score": score[part]})
+
+    kept = np.isfinite(values) & (values <= 1)
+    given, truth = score[kept].astype(float), label[kept]
+    loss = -np.mean(truth * np.log(given) + (1 - truth) * np.log(1 - given))
+    assert whole.metrics()["log_loss"] == pytest.approx(loss)
+    assert whole.metrics()["accuracy"] == pytest.approx(np.mean((given >= 0.5) == truth))
+    assert whole.metrics() == pytest.approx(pieces.metrics())
+    yes, no = given[-100:][truth[-100:] == 1], given[-100:][truth[-100:] == 0]
+    assert whole.recent()["auc"] == pytest.approx(np.mean(yes[:, None] > no))
+    assert whole.recent() == pieces.recent()
+    again = Prequential(window_events=100)
+    again.restore(whole.state())
+    assert again.recent() == whole.recent()
