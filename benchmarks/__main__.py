@@ -15,7 +15,7 @@ import structlog  # noqa: E402
 
 from benchmarks.report import Result, show  # noqa: E402
 
-NAMES = ("codecs", "ingest", "ridge_cost", "streams", "peers", "memory", "latency", "bottleneck")
+NAMES = ("codecs", "ingest", "ridge_cost", "streams", "peers", "memory", "latency", "bottleneck", "error_memory")
 
 
 def main(arguments: list[str]) -> int:

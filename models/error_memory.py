@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from thalweg.memory.neighbours import cell_of
 from thalweg.memory.ring import Limits, Ring, capacity_for
 from thalweg.memory.sketch import Sketch, draw_hyperplanes
 from thalweg.memory.state import State
@@ -24,13 +25,13 @@ from thalweg.models.ctr_network import Network, Shape
 from thalweg.models.error_memory_inputs import RecommenderInputs
 from thalweg.models.error_memory_params import Params
 from thalweg.models.error_memory_predictor import (
+    ID_BYTES,
     ErrorMemoryPredictor,
     Reading,
     Remembered,
-    entry_columns,
     scaled_numbers,
-    unit,
 )
+from thalweg.models.key_space import KeySpace
 from thalweg.models.learner import ParamsError
 from thalweg.models.recursive_logistic import RecursiveLogistic
 from thalweg.models.standardise import Standardiser
@@ -42,7 +43,6 @@ Columns = dict[str, Array]
 _HEAVIEST = 1000.0  # a weight above this counts as this
 _REACH = 10.0  # deviations up to which a numeric feature counts
 _MEAN_OF = 10_000  # the mean label is that of about so many latest events
-_ID_BYTES = 40
 
 
 class ErrorMemory:
@@ -55,6 +55,7 @@ class ErrorMemory:
     def __init__(self, *, inputs: Mapping[str, TensorSpec], params: Mapping[str, Any], seed: int) -> None:
         self.params = p = Params.of(params)
         self._inputs = RecommenderInputs(inputs)
+        self._seed = seed
         shape = Shape(p.network, self._inputs.fields, self._inputs.numeric, p.dim, p.hidden_widths, p.cross_layers)
         self._reading = Reading(
             views=p.view_names,
@@ -64,6 +65,7 @@ class ErrorMemory:
             neighbours=p.neighbours,
             temperature=p.temperature,
             search=p.search,
+            probes=p.probes,
             gamma=p.gamma,
             strength=p.strength,
         )
@@ -72,9 +74,8 @@ class ErrorMemory:
         self._combination = RecursiveLogistic(self._reading.untaught, p.combine_prior, p.combine_memory)
         self._ring = self._new_ring() if p.memory == "neighbours" else None
         self._sketch = self._new_sketch(seed) if p.memory == "sketch" else None
-        self._centre: Floats | None = None
-        self._centre_sum = np.zeros(shape.hidden[-1])
-        self._centre_events = 0
+        self._space: KeySpace | None = None
+        self._seen = np.zeros((0, shape.hidden[-1]), dtype=np.float32)  # hidden layers that the space is learned of
         self._mean_label = 0.5
         self._waiting = self._nothing()
         self._learned = 0
@@ -139,25 +140,34 @@ class ErrorMemory:
         share = np.float64(min(1.0, len(label) / _MEAN_OF))
         known = min(self._learned, _MEAN_OF)
         self._mean_label += (label.mean() - self._mean_label) * max(share, len(label) / (known + len(label) + 100))
-        keys = self._keys(hidden) if "key" in self._reading.views else None
         if self._ring is not None:
             columns = {name: events[name] for name in ("label", "time", "key", "id")}
             columns |= {"user": events["ids"][:, 0], "item": events["ids"][:, 1], "base": base}
-            if keys is not None:
-                columns["vector"] = np.zeros((len(base), hidden.shape[1]), np.float32) if len(keys) == 0 else keys
-            self._ring.append(columns)
-        elif self._sketch is not None and keys is not None and len(keys):
-            self._sketch.write(keys, label, base, events["time"])
+            self._ring.append(columns | self._key_columns(hidden))
+        elif self._sketch is not None and self._space is not None:
+            self._sketch.write(self._space.keys(hidden), label, base, events["time"])
+        if self._space is None and "key" in self._reading.views:
+            self._seen = np.concatenate([self._seen, hidden])
+            if len(self._seen) >= self.params.centre_events:
+                self._learn_space(self._seen)
 
-    def _keys(self, hidden: Array) -> Array:
-        """Keys (N, d) of hidden layers; none while their middle is not known yet."""
-        if self._centre is None:
-            self._centre_sum += hidden.sum(axis=0, dtype=np.float64)
-            self._centre_events += len(hidden)
-            if self._centre_events >= self.params.centre_events:
-                self._centre = self._centre_sum / self._centre_events
-            return np.zeros((0, hidden.shape[1]), dtype=np.float32)
-        return unit(hidden, self._centre)
+    def _key_columns(self, hidden: Array) -> Columns:
+        """Keys of entries, and the cells they are in, as far as they are wanted; zeros before there is a space."""
+        if "key" not in self._reading.views:
+            return {}
+        in_cells = self._reading.search == "cells"
+        if self._space is None:
+            return {"vector": np.zeros_like(hidden)} | ({"cell": np.zeros(len(hidden), np.uint16)} if in_cells else {})
+        keys = self._space.keys(hidden)
+        if self._space.middles is None:
+            return {"vector": keys}
+        return {"vector": keys, "cell": cell_of(self._space.middles, keys)}
+
+    def _learn_space(self, hidden: Array) -> None:
+        """From now on keys are as this says."""
+        cells = self.params.cells if self._reading.search == "cells" else 0
+        self._space = KeySpace.of_rows(hidden, cells, self._seed)
+        self._seen = self._seen[:0]
 
     # The slow model
 
@@ -213,8 +223,7 @@ class ErrorMemory:
         fresh = {name: column[count:] for name, column in events.items()}
         now = self._answerer()
         if "key" in self._reading.views:
-            hidden = now.base(seen["ids"], seen["numbers"])[1]
-            self._centre = hidden.mean(axis=0, dtype=np.float64)
+            self._learn_space(now.base(seen["ids"], seen["numbers"])[1])
         if p.warm_events:
             base, hidden, _ = now.base(fresh["ids"], fresh["numbers"])
             self._remember(fresh, (base, hidden))
@@ -225,8 +234,7 @@ class ErrorMemory:
             self._ring.clear()
         if self._sketch is not None:
             self._sketch.clear()
-        self._centre, self._centre_events = None, 0
-        self._centre_sum = np.zeros_like(self._centre_sum)
+        self._space, self._seen = None, self._seen[:0]
 
     # Answers and state
 
@@ -239,7 +247,7 @@ class ErrorMemory:
         remembered = Remembered(
             None if self._ring is None else self._ring.window(),
             None if self._sketch is None else self._sketch.frozen(),
-            self._centre,
+            self._space,
             self._mean_label,
         )
         scale = self._standardiser.shift.copy(), self._standardiser.factor.copy()
@@ -272,12 +280,11 @@ class ErrorMemory:
             tensors |= {f"ring.{name}": array for name, array in self._ring.tensors().items()}
         if self._sketch is not None:
             tensors |= {f"sketch.{name}": array for name, array in self._sketch.tensors().items()}
-        tensors["centre_sum"] = self._centre_sum
-        if self._centre is not None:
-            tensors["centre"] = self._centre
+        tensors["seen"] = self._seen
+        if self._space is not None:
+            tensors |= {f"keys.{name}": array for name, array in self._space.tensors().items()}
         meta = {
             "identity": self._identity(),
-            "centre_events": self._centre_events,
             "mean_label": self._mean_label,
             "learned": self._learned,
             "trained": self._trained,
@@ -302,9 +309,9 @@ class ErrorMemory:
             self._ring.restore(below("ring."))
         if self._sketch is not None:
             self._sketch.restore(below("sketch."))
-        self._centre_sum = np.array(tensors["centre_sum"])
-        self._centre = np.array(tensors["centre"]) if "centre" in tensors else None
-        self._centre_events, self._mean_label = meta["centre_events"], meta["mean_label"]
+        self._seen = np.array(tensors["seen"])
+        self._space = KeySpace.of({name: np.array(array) for name, array in below("keys.").items()})
+        self._mean_label = meta["mean_label"]
         self._learned, self._trained, self._skipped = meta["learned"], meta["trained"], meta["skipped"]
         self._predictor = None
 
@@ -312,7 +319,7 @@ class ErrorMemory:
 
     def _new_ring(self) -> Ring:
         p = self.params
-        columns = entry_columns(p.hidden_widths[-1] if "key" in self._reading.views else 0)
+        columns = self._reading.entry_columns(p.hidden_widths[-1])
         try:
             capacity = capacity_for(p.memory_bytes, columns)
         except ValueError as error:
@@ -333,13 +340,14 @@ class ErrorMemory:
             "weight": np.zeros(0),
             "time": np.zeros(0),
             "key": np.zeros(0, np.int64),
-            "id": np.zeros((0, _ID_BYTES), np.uint8),
+            "id": np.zeros((0, ID_BYTES), np.uint8),
         }
 
     def _identity(self) -> dict[str, Any]:
         p = self.params
         found = {name: getattr(p, name) for name in ("network", "dim", "hidden", "cross_layers", "memory")}
         found |= {"fields": self._inputs.fields, "numeric": self._inputs.numeric, "views": list(self._reading.views)}
+        found["cells"] = p.cells if p.search == "cells" else 0
         if p.memory == "sketch":
             found |= {name: getattr(p, name) for name in ("sketch_arrays", "sketch_bits")}
         if self._ring is not None:
@@ -359,8 +367,8 @@ def _fixed(names: list[str | None]) -> NDArray[np.uint8]:
     encoded = []
     for name in names:
         raw = b"" if name is None else name.encode()
-        if len(raw) > _ID_BYTES:
-            raw = raw[: _ID_BYTES - 17] + b"~" + hashlib.blake2b(raw, digest_size=8).hexdigest().encode()
+        if len(raw) > ID_BYTES:
+            raw = raw[: ID_BYTES - 17] + b"~" + hashlib.blake2b(raw, digest_size=8).hexdigest().encode()
         encoded.append(raw)
-    found = np.array(encoded, dtype=f"S{_ID_BYTES}") if encoded else np.zeros(0, dtype=f"S{_ID_BYTES}")
-    return found.view(np.uint8).reshape(len(names), _ID_BYTES)
+    found = np.array(encoded, dtype=f"S{ID_BYTES}") if encoded else np.zeros(0, dtype=f"S{ID_BYTES}")
+    return found.view(np.uint8).reshape(len(names), ID_BYTES)

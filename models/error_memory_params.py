@@ -14,6 +14,7 @@ from thalweg.models.params import read_params, within
 MEMORIES = ("neighbours", "sketch", "none")
 COMBINES = ("learned", "fixed")
 VIEWS = ("user", "item", "key")
+SEARCHES = (*BACKENDS, "cells")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +91,14 @@ class Params:
     """Of the softmax over similarities, τ."""
 
     search: str = "auto"
-    """How the nearest are found: `auto`, `faiss`, `faiss_gpu`, `numpy` or `torch`; the same come out."""
+    """How the nearest are found: `auto`, `faiss`, `faiss_gpu`, `numpy` or `torch`; the same come out. `cells`: only
+    among entries around the query, of `cells` cells the `probes` nearest; approximate, sooner in a large memory."""
+
+    cells: int = 256
+    """Of `search` = `cells`: how many; their middles are learned of the first `centre_events` keys."""
+
+    probes: int = 16
+    """Of `search` = `cells`: looked through at each answer."""
 
     centre_events: int = 1000
     """Keys are centred by the mean of the first so many, then written and read; ReLU layers make all alike without."""
@@ -152,10 +160,19 @@ class Params:
 
     def _mistakes(self) -> dict[str, str]:
         found: dict[str, str] = {}
-        for key, choices in (("network", NETWORKS), ("memory", MEMORIES), ("combine", COMBINES), ("search", BACKENDS)):
+        for key, choices in (("network", NETWORKS), ("memory", MEMORIES), ("combine", COMBINES), ("search", SEARCHES)):
             if getattr(self, key) not in choices:
                 found[key] = f"expected one of {', '.join(choices)}, got {getattr(self, key)!r}"
-        for key in ("dim", "table_rows", "train_batch", "view_events", "neighbours", "centre_events", "sketch_arrays"):
+        for key in (
+            "dim",
+            "table_rows",
+            "train_batch",
+            "view_events",
+            "neighbours",
+            "centre_events",
+            "sketch_arrays",
+            "probes",
+        ):
             within(found, key, getattr(self, key), 1)
         for key in ("cross_layers", "slot_events", "warm_events", "freeze_after", "per_key", "sketch_events"):
             within(found, key, getattr(self, key), 0)
@@ -163,6 +180,7 @@ class Params:
             within(found, key, getattr(self, key), 1e-9)
         for key in ("ttl_seconds", "half_life_seconds"):
             within(found, key, getattr(self, key), 0)
+        within(found, "cells", self.cells, 1, self.centre_events if self.search == "cells" else 65_536)
         within(found, "sketch_bits", self.sketch_bits, 1, 20)
         within(found, "distillation", self.distillation, 0, 1)
         within(found, "gamma", self.gamma, 0, 1)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from thalweg.memory.neighbours import NOBODY, nearest
+from thalweg.memory.neighbours import NOBODY, nearest, nearest_in_cells
 from thalweg.memory.ring import Columns, Seqs, Window
 from thalweg.memory.sketch import FrozenSketch
 from thalweg.memory.state import State
@@ -17,13 +17,15 @@ from thalweg.models.compensation import Neighbourhood, attend, compensation
 from thalweg.models.ctr_network import FrozenNetwork, Shape, sigmoid
 from thalweg.models.error_memory_inputs import Ids, Numbers, RecommenderInputs
 from thalweg.models.error_views import FIGURES, entries_of, logit, view
+from thalweg.models.key_space import KeySpace
 from thalweg.models.standardise import scaled
 from thalweg.proto.event import Array, Inputs, TensorSpec
 
 Floats = NDArray[np.float64]
 _CLIP = 10.0  # a numeric feature beyond so many deviations counts as this many
 _KEY_FIGURES = 2
-_ID_BYTES = 40
+ID_BYTES = 40
+"""Of an event id that are kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,7 @@ class Reading:
     neighbours: int
     temperature: float
     search: str
+    probes: int
     gamma: float
     strength: float
 
@@ -52,27 +55,16 @@ class Reading:
         weights[1] = 1.0
         return weights
 
-
-def entry_columns(key_width: int) -> Columns:
-    """What an entry of the memory holds; without a key, `key_width` is 0."""
-    return {
-        "user": (np.int64, ()),
-        "item": (np.int64, ()),
-        "label": (np.float32, ()),
-        "base": (np.float64, ()),
-        "time": (np.float64, ()),
-        "key": (np.int64, ()),
-        "id": (np.uint8, (_ID_BYTES,)),
-        **({"vector": (np.float32, (key_width,))} if key_width else {}),
-    }
-
-
-def unit(hidden: Array, centre: Array) -> NDArray[np.float32]:
-    """Keys (N, d): hidden layers less their usual mean, of length 1; zeros where nothing is left."""
-    moved = hidden.astype(np.float64) - centre
-    length = np.sqrt((moved * moved).sum(axis=1))
-    found: NDArray[np.float32] = (moved / np.where(length > 0, length, 1.0)[:, None]).astype(np.float32)
-    return found
+    def entry_columns(self, key_width: int) -> Columns:
+        """What an entry of the memory holds, its key of `key_width` numbers if there is a key view."""
+        found: dict[str, Any] = dict.fromkeys(("user", "item", "key"), (np.int64, ()))
+        found |= {"label": (np.float32, ()), "base": (np.float64, ()), "time": (np.float64, ())}
+        found["id"] = (np.uint8, (ID_BYTES,))
+        if "key" in self.views:
+            found["vector"] = (np.float32, (key_width,))
+        if "key" in self.views and self.search == "cells":
+            found["cell"] = (np.uint16, ())
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,23 +73,28 @@ class Remembered:
 
     window: Window | None
     sketch: FrozenSketch | None
-    centre: NDArray[np.float64] | None
-    """(d,); None: not known yet, so there are no keys."""
+    space: KeySpace | None
+    """Of the keys; None: not known yet, so there are none."""
     mean_label: float
 
     def neighbourhood(self, hidden: Array, reading: Reading) -> tuple[Neighbourhood, Seqs]:
         """Nearest by key of hidden layers (N, h), and which entries they are (N, k), `NOBODY` where none."""
         count = len(hidden)
         nobody = np.full((count, 1), NOBODY, dtype=np.int64)
-        if self.centre is None:
+        if self.space is None:
             lonely = np.full((count, 1), -np.inf)
             return attend(lonely, np.zeros((count, 1)), np.zeros((count, 1)), reading.temperature), nobody
-        queries = unit(hidden, self.centre)
+        queries = self.space.keys(hidden)
         if self.sketch is not None:
             read = self.sketch.read(queries)
             return attend(read.similarities, read.labels, read.bases, reading.temperature), nobody
         assert self.window is not None
-        seqs, similar = nearest(self.window, "vector", queries, reading.neighbours, reading.search)  # type: ignore[arg-type]
+        if self.space.middles is None:
+            seqs, similar = nearest(self.window, "vector", queries, reading.neighbours, reading.search)  # type: ignore[arg-type]
+        else:
+            seqs, similar = nearest_in_cells(
+                self.window, "vector", "cell", self.space.middles, queries, reading.neighbours, reading.probes
+            )
         labels, bases = (self.window.take(name, np.maximum(seqs, 0)).astype(np.float64) for name in ("label", "base"))
         similar = np.where(self.window.standing(seqs), similar, -np.inf)
         return attend(similar, labels, bases, reading.temperature), seqs
@@ -225,8 +222,8 @@ class ErrorMemoryPredictor:
             "mean_label": held.mean_label,
             "events": self._events,
         }
-        if held.centre is not None:
-            tensors["centre"] = held.centre
+        if held.space is not None:
+            tensors |= {f"keys.{name}": array for name, array in held.space.tensors().items()}
         if held.sketch is not None:
             tensors |= {f"sketch.{name}": array for name, array in held.sketch.tensors().items()}
         if held.window is not None and held.window.table.path is not None:
@@ -245,9 +242,12 @@ class ErrorMemoryPredictor:
         entries, sketch = _below(tensors, "entry."), _below(tensors, "sketch.")
         window = Window.of(entries) if entries else None
         if "window" in meta:
-            window = Window.at(meta["window"], entry_columns(shape.hidden[-1] if "key" in reading.views else 0))
+            window = Window.at(meta["window"], reading.entry_columns(shape.hidden[-1]))
         remembered = Remembered(
-            window, FrozenSketch.of(sketch) if sketch else None, tensors.get("centre"), meta["mean_label"]
+            window,
+            FrozenSketch.of(sketch) if sketch else None,
+            KeySpace.of(_below(tensors, "keys.")),
+            meta["mean_label"],
         )
         network = FrozenNetwork.of(shape, _below(tensors, "network."))
         scale = tensors["shift"], tensors["factor"]

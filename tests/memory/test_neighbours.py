@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from thalweg.memory.nearest import require_faiss_gpu
-from thalweg.memory.neighbours import NOBODY, nearest
+from thalweg.memory.neighbours import NOBODY, cell_of, learn_cells, nearest, nearest_in_cells
 from thalweg.memory.ring import Limits, Ring
 from thalweg.proto.event import InputError
 
@@ -106,6 +106,26 @@ def test_what_does_not_fit_is_refused(queries: np.ndarray, k: int, message: str)
 
     with pytest.raises(InputError, match=message):
         nearest(ring.window(), "vector", queries, k)
+
+
+def test_cells_name_most_of_the_neighbours_and_all_of_them_when_all_are_looked_through() -> None:
+    generator = np.random.default_rng(5)
+    middles = unit(generator.standard_normal((40, 12)))
+    vectors = unit(middles[generator.integers(0, 40, 4000)] + 0.1 * generator.standard_normal((4000, 12)))
+    centroids = learn_cells(vectors[:500], 30, seed=0)
+    ring = Ring({"vector": (np.float32, (12,)), "cell": (np.uint16, ())}, 3000)
+    for start in range(0, 4000, 100):
+        part = vectors[start : start + 100]
+        ring.append({"vector": part, "cell": cell_of(centroids, part)})
+    window, queries = ring.window(), unit(middles + 0.1 * generator.standard_normal((40, 12)))
+
+    every, products = nearest_in_cells(window, "vector", "cell", centroids, queries, 10, probes=30)
+    some, _ = nearest_in_cells(window, "vector", "cell", centroids, queries, 10, probes=4)
+
+    wanted = nearest(window, "vector", queries, 10)
+    np.testing.assert_array_equal(every, wanted[0])
+    np.testing.assert_array_equal(products, wanted[1])
+    assert np.mean([len(set(a) & set(b)) / 10 for a, b in zip(some.tolist(), every.tolist())]) > 0.9
 
 
 def test_a_gpu_that_is_not_there_is_named_with_the_choices() -> None:

@@ -65,6 +65,10 @@ class TestKeyView(Contract):
     params = {"views": "user+item+key", "per_key": 4, "ttl_seconds": 250.0}  # noqa: RUF012
 
 
+class TestCells(Contract):
+    params = {"combine": "fixed", "search": "cells", "cells": 6, "probes": 2}  # noqa: RUF012
+
+
 class TestAsPublished(Contract):
     params = {"combine": "fixed", "network": "deepfm"}  # noqa: RUF012
 
