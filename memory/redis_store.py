@@ -30,8 +30,8 @@ class RedisStore:
                 url, socket_timeout=_GLANCE_SECONDS, socket_connect_timeout=_GLANCE_SECONDS, retry=None
             )
         except (ValueError, redis.RedisError) as error:
-            raise StoreError(f"store {_masked(url)}: {error}") from error
-        self._place = _masked(url)
+            raise StoreError(f"store {masked(url)}: {error}") from error
+        self._place = masked(url)
         self._look_after: dict[str, float] = {}
         self._reachable = True
 
@@ -108,7 +108,7 @@ def _answer(id: str) -> str:
     return f"thalweg:answer:{id}"
 
 
-def _masked(url: str) -> str:
+def masked(url: str) -> str:
     """Where it is, without user and password, which may stand before the host or in the query."""
     scheme, _, rest = url.partition("?")[0].partition("://")
     return f"{scheme}://{rest.rpartition('@')[2]}"

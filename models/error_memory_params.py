@@ -127,7 +127,7 @@ class Params:
     strength: float = 0.3
     """Of `fixed`, λ."""
 
-    combine_memory: float = 20_000.0
+    combine_memory: float = 2_000.0
     """Of `learned`: events after which what it learned counts 1/e."""
 
     combine_prior: float = 10.0

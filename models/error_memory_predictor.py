@@ -111,9 +111,8 @@ class Remembered:
             else:
                 assert self.window is not None
                 column = ids[:, 0] if name == "user" else ids[:, 1]
-                said = view(self.window, name, column, reading.view_events, reading.view_prior, self.mean_label)
-                said[:, 2] *= steep
-                found.append(said)
+                latest, prior = reading.view_events, reading.view_prior
+                found.append(view(self.window, name, column, steep, latest, prior, self.mean_label))
         return np.concatenate(found, axis=1)
 
 

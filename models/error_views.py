@@ -6,6 +6,8 @@ most of the next answer. They are found by their tags: one pass over a column of
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -13,9 +15,12 @@ from thalweg.memory.ring import Seqs, Window
 from thalweg.proto.event import Array
 
 Floats = NDArray[np.float64]
-FIGURES = 3
-"""Features per view: mean error, mean label beyond the average, and slope."""
+FIGURES = 6
+"""Features per view: mean error, mean label beyond the average, slope, and of the few latest entries mean error, slope,
+and whether they have turned."""
 
+_FEW = 6  # latest entries that tell of a change
+_TURN_ODDS = 2.0  # log-odds against a turn, before anything is seen
 _NARROW = 1e-3  # base scores count as this far from 0 and 1 at least
 _SIEVE = 1 << 16
 
@@ -61,32 +66,56 @@ def entries_of(window: Window, column: str, ids: NDArray[np.int64], latest: int)
     return places[near], seqs[near]
 
 
-def view(window: Window, column: str, ids: NDArray[np.int64], latest: int, prior: float, mean_label: float) -> Floats:
-    """Three figures (N, 3) for each id (N,) from its latest entries; zeros where it has none.
+def view(
+    window: Window, column: str, ids: NDArray[np.int64], steep: Floats, latest: int, prior: float, mean_label: float
+) -> Floats:
+    """Figures (N, 6) for each id (N,) from its latest entries; `steep` are the logits at hand (N,).
 
-    Mean error Σ(y - b)/(n + prior); mean label Σ(y - mean)/(n + prior); and the slope by which its own logits should be
-    steeper, Σ(y - b)·z / (Σ z²/4 + 0.4 prior) with z = logit b: one Newton step of a logistic regression, to be
-    multiplied with the logit at hand. A flipped taste shows there first.
+    With y the labels, b the base scores and z their logits: mean error Σ(y - b)/(n + prior); mean label
+    Σ(y - mean)/(n + prior); slope Σ(y - b)·z / (Σ z²/4 + 0.4 prior), one Newton step of a logistic regression, times
+    the logit at hand. Of the latest six with a prior of 1: mean error and slope again, and the logit at hand times the
+    probability that the answer has turned into its opposite, whose log-odds are -2 - Σ(2 y - 1)·z.
     """
     distinct, inverse = np.unique(ids, return_inverse=True)
     places, seqs = entries_of(window, column, distinct, latest)
     labels, bases = window.take("label", seqs).astype(np.float64), window.take("base", seqs)
     whole = window.standing(seqs)  # after the values were taken
-    error, steep = np.where(whole, labels - bases, 0.0), np.where(whole, logit(bases), 0.0)
-    above = np.where(whole, labels - mean_label, 0.0)
-
-    def per_id(values: Array) -> Floats:
-        # adds up in order under each id, so that a sum does not depend on the other ids
-        return np.bincount(places, weights=values, minlength=len(distinct)).astype(np.float64)
-
-    count = per_id(whole.astype(np.float64)) + prior
-    found = np.stack(
+    last = np.searchsorted(places, places, side="right") - np.arange(len(places)) <= _FEW
+    every = _sums(places, len(distinct), labels, bases, mean_label, whole)
+    few = _sums(places, len(distinct), labels, bases, mean_label, whole & last)
+    count = every.events + prior
+    figures = np.stack(
         [
-            per_id(error) / count,
-            per_id(above) / count,
-            per_id(error * steep) / (0.25 * per_id(steep * steep) + 0.4 * prior),
+            every.error / count,
+            every.above / count,
+            every.steep_error / (0.25 * every.steepness + 0.4 * prior),
+            few.error / (few.events + 1.0),
+            few.steep_error / (0.25 * few.steepness + 0.4),
+            1.0 / (1.0 + np.exp(np.clip(few.agreement + _TURN_ODDS, -30.0, 30.0))),
         ],
         axis=1,
-    )
-    figures: Floats = found[inverse]
-    return figures
+    )[inverse]
+    figures[:, [2, 4, 5]] *= steep[:, None]
+    found: Floats = figures
+    return found
+
+
+class _Sums(NamedTuple):
+    """Over the entries of each id, (n,)."""
+
+    events: Floats
+    error: Floats
+    above: Floats
+    steep_error: Floats
+    steepness: Floats
+    agreement: Floats
+
+
+def _sums(
+    places: NDArray[np.int64], ids: int, labels: Floats, bases: Floats, mean_label: float, counts: NDArray[np.bool_]
+) -> _Sums:
+    """Sums over the entries that count; added up in order under each id, so that none depends on the other ids."""
+    places, labels, bases = places[counts], labels[counts], bases[counts]
+    error, steep = labels - bases, logit(bases)
+    columns = (np.ones(len(places)), error, labels - mean_label, error * steep, steep * steep, (2 * labels - 1) * steep)
+    return _Sums(*(np.bincount(places, weights=column, minlength=ids).astype(np.float64) for column in columns))

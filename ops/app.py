@@ -12,6 +12,7 @@ from pathlib import Path
 import structlog
 from threadpoolctl import threadpool_limits
 
+from thalweg.memory.pending import Limits, Pending, open_pending
 from thalweg.memory.snapshots import FolderSnapshots
 from thalweg.memory.state import State
 from thalweg.memory.store import Store, open_store
@@ -20,10 +21,12 @@ from thalweg.models.published import Publisher, live_folder
 from thalweg.models.registry import find
 from thalweg.ops.config import Config, ConfigurationError, ModelConfig
 from thalweg.ops.metrics import LearnerMetrics, ServerMetrics
+from thalweg.ops.remembering import Remembering
 from thalweg.ops.server import Server
 from thalweg.ops.serving import ModelPlace
 from thalweg.proto.decode import Decoder
 from thalweg.stream.dead_letters import DeadLetters
+from thalweg.stream.joining import Joiner, JoinSettings
 from thalweg.stream.journal import FileJournal
 from thalweg.stream.log import Log, Retention, open_log
 from thalweg.stream.prequential import Prequential
@@ -43,6 +46,7 @@ def settings_of(model: ModelConfig) -> ProcessorSettings:
     return ProcessorSettings(
         model=model.name,
         topic=model.topic,
+        joined_topic=model.joined_topic,
         learner=model.learner,
         config_sha256=model.identity_sha256(),
         start=model.start,
@@ -95,6 +99,32 @@ def build_processor(
     return processor, publisher
 
 
+def build_joiner(config: Config, model: ModelConfig, source: Log, metrics: LearnerMetrics) -> tuple[Joiner, Pending]:
+    """What joins the labels that come later, and the store where their events wait."""
+    pending = open_model_pending(config, model)
+    joiner = Joiner(
+        JoinSettings(
+            model=model.name,
+            topic=model.topic,
+            labels_topic=model.labels_topic,
+            joined_topic=model.joined_topic,
+            label_seconds=model.label_seconds,
+        ),
+        source,
+        pending,
+        new_learner(model).schema,
+        model_folder(config, model) / "joined.json",
+        DeadLetters(source, model.labels_topic, model.name),
+        metrics.joining(model.name),
+    )
+    return joiner, pending
+
+
+def open_model_pending(config: Config, model: ModelConfig) -> Pending:
+    """Where a model's events wait for their labels. Raises StoreError."""
+    return open_pending(config.store.url, Limits(model.label_seconds, model.label_events))
+
+
 def place_of(config: Config, model: ModelConfig, live: Path) -> ModelPlace:
     """A model as a server sees it."""
 
@@ -109,6 +139,7 @@ def place_of(config: Config, model: ModelConfig, live: Path) -> ModelPlace:
         topic=model.topic,
         live=live / model.name,
         state=model_folder(config, model),
+        labels_topic=model.labels_topic,
         schema=new_learner(model).schema,
         build=find(model.learner).predictor_from,
         restore=restore,
@@ -129,9 +160,21 @@ class Learning:
             processor, publisher = build_processor(config, model, source, store, live, self._metrics)
             self._processors.append(processor)
             self._publishers.append(publisher)
+        self._joiners: list[Joiner] = []
+        self._pendings: list[Pending] = []
+        for model in config.model:
+            if model.labels_topic:
+                joiner, pending = build_joiner(config, model, source, self._metrics)
+                self._joiners.append(joiner)
+                self._pendings.append(pending)
         self._threads = [
             threading.Thread(target=self._run, args=(processor, model.name), name=f"learn-{model.name}", daemon=True)
             for processor, model in zip(self._processors, config.model)
+        ]
+        joined = [model.name for model in config.model if model.labels_topic]
+        self._threads += [
+            threading.Thread(target=self._run, args=(joiner, name), name=f"join-{name}", daemon=True)
+            for joiner, name in zip(self._joiners, joined)
         ]
 
     def start(self) -> None:
@@ -147,6 +190,8 @@ class Learning:
 
     def close(self) -> None:
         """Stop each after its block, save what is not saved, and let go."""
+        for joiner in self._joiners:
+            joiner.stop()
         for processor in self._processors:
             processor.stop()
         for thread in self._threads:
@@ -155,10 +200,12 @@ class Learning:
         self._metrics.close()
         for publisher in self._publishers:
             publisher.close()
+        for pending in self._pendings:
+            pending.close()
 
-    def _run(self, processor: Processor, name: str) -> None:
+    def _run(self, part: Processor | Joiner, name: str) -> None:
         try:
-            processor.run()
+            part.run()
         except Exception as error:
             log.exception("a learner died", model=name)
             self.failed = error
@@ -169,10 +216,14 @@ def build_server(config: Config, source: Log, store: Store) -> Server:
     """The server of a configuration. Raises OSError when an address is in use."""
     live = live_folder(Path(config.service.state_dir))
     metrics = ServerMetrics(live)
+    remembering = Remembering(
+        {model.name: open_model_pending(config, model) for model in config.model if model.labels_topic}
+    )
     server = Server(
         [place_of(config, model, live) for model in config.model],
         source,
         store,
+        remembering=remembering,
         grpc_address=config.service.grpc,
         http_address=config.service.http,
         render=metrics.render,
@@ -181,7 +232,7 @@ def build_server(config: Config, source: Log, store: Store) -> Server:
         workers=config.service.workers,
         queue=config.service.queue,
     )
-    metrics.serves(server.models)
+    metrics.serves(server.models, remembering)
     return server
 
 

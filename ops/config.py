@@ -93,11 +93,17 @@ class ModelConfig:
     name: str
     """Letters, digits, `.`, `_`, `-`; what clients ask for."""
     learner: str
-    """`ridge`, `bottleneck`, or the name of an entry point of group `thalweg.learners`."""
+    """`ridge`, `bottleneck`, `error_memory`, or the name of an entry point of group `thalweg.learners`."""
     topic: str
     """Where its events are."""
     inputs: dict[str, InputConfig]
     """Its input tensors by name."""
+    labels_topic: str = ""
+    """Where labels come that belong to earlier events or requests, by id; empty: they come with their events."""
+    label_seconds: float = 86_400.0
+    """How long an event or request waits for its label, and a label for its event …"""
+    label_events: int = 1_000_000
+    """… and how many wait at most; the oldest go first."""
     start: Literal["earliest", "latest"] = "earliest"
     """Where a model without a snapshot begins."""
     batch_events: int = 64
@@ -126,6 +132,11 @@ class ModelConfig:
     """Where it computes; only the processor in this version."""
     learn_from_requests: Literal[False] = False
     """Unlabelled requests as events; not offered in this version."""
+
+    @property
+    def joined_topic(self) -> str:
+        """Where events go that were joined with their label; empty without a `labels_topic`."""
+        return f"{self.name}.joined" if self.labels_topic else ""
 
     def specs(self) -> dict[str, TensorSpec]:
         """The inputs as tensor specifications."""
@@ -161,7 +172,6 @@ class Config:
 
 
 _NOT_YET = {
-    "labels_topic": "labels that come later are not joined in this version",
     "drift": "drift detectors are not offered in this version",
     "tls_certificate": "TLS is not offered in this version",
     "tls_key": "TLS is not offered in this version",
@@ -272,6 +282,13 @@ def _check_model(model: ModelConfig, names: list[str], wrong: Callable[[str, str
         wrong(f"{place}.name", "another model has this name")
     if not _NAME.fullmatch(model.topic):
         wrong(f"{place}.topic", f"expected letters, digits, '.', '_' or '-', got {model.topic!r}")
+    if model.labels_topic and not _NAME.fullmatch(model.labels_topic):
+        wrong(f"{place}.labels_topic", f"expected letters, digits, '.', '_' or '-', got {model.labels_topic!r}")
+    if model.labels_topic and model.labels_topic in (model.topic, model.joined_topic):
+        wrong(f"{place}.labels_topic", f"expected another topic than the events', got {model.labels_topic!r}")
+    if model.labels_topic and not model.dedup_events:
+        wrong(f"{place}.dedup_events", "expected 1 or more with a labels_topic: a label may be joined twice, got 0")
+    _at_least(1, model, place, ("label_seconds", "label_events"), wrong)
     _at_least(1, model, place, ("batch_events", "snapshot_events", "snapshots_kept", "window_events"), wrong)
     _at_least(0, model, place, ("batch_seconds", "snapshot_seconds", "dedup_events", "seed"), wrong)
     if not 0 < model.publish_share <= 1:

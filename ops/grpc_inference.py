@@ -80,7 +80,12 @@ class InferenceService:
         model = self._models.asked(head.model)
         served = model.current() if head.freshness is CURRENT else model.version(head.freshness, remaining)
         outputs = model.predict(served, inputs)
-        return self._forms[model.name].response(served, outputs, head, model.staleness_seconds(served))
+        if head.event_id is not None:
+            model.remember(head.event_id, inputs)
+        response, rows = self._forms[model.name].response(served, outputs, head, model.staleness_seconds(served))
+        if head.explain:
+            response = _explained(response, model.explain(served, inputs, head.explain))
+        return response, rows
 
     def ServerLive(self, request: pb.ServerLiveRequest, context: grpc.ServicerContext) -> pb.ServerLiveResponse:  # noqa: N802
         return pb.ServerLiveResponse(live=True)
@@ -162,6 +167,13 @@ class Description:
     outputs: list[TensorSpec]
     versions: list[str]
     properties: dict[str, str]
+
+
+def _explained(response: bytes, told: list[Any]) -> bytes:
+    """The response with what counted, as JSON in its parameter `explanation`."""
+    answer = pb.ModelInferResponse.FromString(response)
+    answer.parameters["explanation"].string_param = json.dumps(told)
+    return answer.SerializeToString()
 
 
 def describe(model: ServedModel) -> Description:

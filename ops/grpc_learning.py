@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import queue
 import threading
 import time
@@ -17,8 +18,11 @@ from thalweg.ops.errors import EXPECTED, NotOffered, TooLate, raise_answer, refu
 from thalweg.ops.serving import Models, ServedModel
 from thalweg.proto import thalweg_pb2 as pb
 from thalweg.proto import thalweg_pb2_grpc
+from thalweg.proto.columns import label_column
 from thalweg.proto.decode import CONTENT_TYPE_EVENT
 from thalweg.proto.decode_protobuf import ProtobufDecoder
+from thalweg.proto.event import InputError, Schema
+from thalweg.proto.rejected import Refused
 from thalweg.stream.log import Log, LogError, Message
 
 Answer = TypeVar("Answer")
@@ -95,7 +99,21 @@ class LearningService(thalweg_pb2_grpc.LearningServiceServicer):
         return acks
 
     def Label(self, request: pb.LabelRequest, context: grpc.ServicerContext) -> pb.Ack:  # noqa: N802
-        return _refused(context, "labels that come later are not joined, in this version")
+        """Appends to the labels topic, so that a label is safe before it is joined."""
+
+        def answer() -> pb.Ack:
+            model = self._models.find(request.model)
+            if not model.labels_topic:
+                raise NotOffered(f"model {model.name!r} has no labels_topic: its labels come with their events")
+            record = {"id": request.id, "label": _label(request, model.schema)}
+            (landed,) = self._log.append(
+                model.labels_topic, [Message(json.dumps(record).encode(), request.id.encode(), time=self._clock())]
+            )
+            return pb.Ack(
+                id=request.id, topic=model.labels_topic, partition=landed.partition.number, offset=landed.offset
+            )
+
+        return _translated(context, answer)
 
     def Forget(self, request: pb.ForgetRequest, context: grpc.ServicerContext) -> pb.ForgetResponse:  # noqa: N802
         return _refused(context, "forgetting single events is not offered, in this version")
@@ -164,6 +182,23 @@ def ask(store: Store, model: str, verb: str, patience_seconds: float, **argument
         )
     raise_answer(answered)
     return answered
+
+
+def _label(request: pb.LabelRequest, schema: Schema) -> str | float | list[float]:
+    """What a label says. Raises InputError when it, or its event's id, is not there or of the wrong kind."""
+    if not request.id:
+        raise InputError("id: expected the id of an event, got an empty text")
+    choice = request.WhichOneof("label")
+    if choice is None:
+        raise InputError("label: expected text, number or numbers, got nothing")
+    given: str | float | list[float] = (
+        list(request.numbers.values) if choice == "numbers" else request.number if choice == "number" else request.text
+    )
+    try:
+        label_column(schema, [given])
+    except Refused as error:
+        raise InputError(str(error)) from error
+    return given
 
 
 def _message(event: pb.Event, now: float) -> Message:

@@ -21,8 +21,9 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from thalweg.models.learner import Predictor
-from thalweg.ops.errors import EXPECTED, NotOffered, TooLarge, status_of, text_of
+from thalweg.ops.errors import EXPECTED, TooLarge, status_of, text_of
 from thalweg.ops.grpc_inference import describe
+from thalweg.ops.request_heads import USUAL_EXPLANATION
 from thalweg.ops.serving import CURRENT, Freshness, Models, ServedModel, ServingObserver
 from thalweg.proto.event import Array, InputError, TensorSpec
 from thalweg.proto.tensors import datatype
@@ -134,7 +135,8 @@ class Api:
 
     async def _readyz(self, request: Request) -> Response:
         reasons = self._models.reasons()
-        return JSONResponse({"ready": not reasons, "reasons": reasons}, 503 if reasons else 200)
+        degraded = self._models.degraded()
+        return JSONResponse({"ready": not reasons, "reasons": reasons, "degraded": degraded}, 503 if reasons else 200)
 
     async def _metrics(self, request: Request) -> Response:
         content, kind = await run_in_threadpool(self._render)
@@ -196,6 +198,12 @@ class Api:
                 raise InputError(f"input {name!r}: given twice")
             inputs[name] = array
         outputs = model.predict(served, inputs)
+        parameters = request.get("parameters") or {}
+        if "event_id" in parameters:
+            model.remember(_event_id(parameters["event_id"]), inputs)
+        told = {}
+        if most := _most_told(parameters.get("explain")):
+            told["explanation"] = model.explain(served, inputs, most)
         known = served.predictor.outputs
         answer = []
         rows = 0
@@ -212,6 +220,7 @@ class Api:
                 "state_version": facts.version,
                 "learned_events": facts.learned_events,
                 "staleness_seconds": model.staleness_seconds(served),
+                **told,
             },
             "outputs": answer,
         }, rows
@@ -235,8 +244,6 @@ def _freshness(parameters: Any, version: int | None) -> Freshness:
         return CURRENT
     if not isinstance(parameters, dict):
         raise InputError(f"parameters: expected an object, got {parameters!r:.80}")
-    if "event_id" in parameters:
-        raise NotOffered("parameter 'event_id': inputs are not remembered until their label comes, in this version")
     numbers = []
     for name in ("min_state_version", "as_of_version"):
         number = parameters.get(name)
@@ -244,6 +251,21 @@ def _freshness(parameters: Any, version: int | None) -> Freshness:
             raise InputError(f"parameter {name!r}: expected a whole number, got {number!r:.80}")
         numbers.append(number)
     return Freshness(*numbers)
+
+
+def _event_id(value: Any) -> str:
+    if not isinstance(value, str | int) or isinstance(value, bool):
+        raise InputError(f"parameter 'event_id': expected a text, got {value!r:.80}")
+    return str(value)
+
+
+def _most_told(value: Any) -> int:
+    """How much is to be told of what counted; 0: nothing."""
+    if value is None or isinstance(value, bool):
+        return USUAL_EXPLANATION if value else 0
+    if not isinstance(value, int) or value < 0:
+        raise InputError(f"parameter 'explain': expected true or a whole number, got {value!r:.80}")
+    return value
 
 
 def _wanted(outputs: Any, known: Mapping[str, TensorSpec]) -> list[str]:

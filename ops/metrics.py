@@ -15,7 +15,7 @@ import platform
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from prometheus_client.utils import floatToGoString
 
 from thalweg.models.learner import Learner, Predictor
 from thalweg.ops.process_figures import process_figures
+from thalweg.ops.remembering import Remembering
 from thalweg.ops.serving import Models
 from thalweg.ops.tally import Tally
 from thalweg.proto.event import Array, Batch, Partition
@@ -43,6 +44,7 @@ disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series fo
 _LEARN_BUCKETS = (0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3)
 _SERVE_BUCKETS = (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1, 5)
 _EFFECT_BUCKETS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 5, 30, 300)
+_DELAY_BUCKETS = (0.1, 1, 10, 60, 600, 3600, 21_600, 86_400, 604_800)
 _ROWS_BUCKETS = (1, 4, 16, 64, 256, 1024, 4096)
 _GRPC = ("grpc_service", "grpc_method")
 
@@ -68,6 +70,11 @@ LEARNER_METRICS: Mapping[str, tuple[type, str, tuple[str, ...], tuple[float, ...
     "thalweg_snapshot_failures_total": (Counter, "Snapshots that could not be written", (), ()),
     "thalweg_snapshot_duration_seconds": (Histogram, "Writing one snapshot", (), _LEARN_BUCKETS),
     "thalweg_rollbacks_total": (Counter, "Rollbacks", ("cause",), ()),
+    "thalweg_labels_joined_total": (Counter, "Late labels joined with their events", (), ()),
+    "thalweg_labels_unmatched_total": (Counter, "Late labels given up: no event of their id is known", (), ()),
+    "thalweg_labels_duplicated_total": (Counter, "Late labels of events that had been joined before", (), ()),
+    "thalweg_label_delay_seconds": (Histogram, "From an event to its label", (), _DELAY_BUCKETS),
+    "thalweg_join_store_up": (Gauge, "Whether the store of waiting events answers the join", (), ()),
 }
 SERVER_METRICS: Mapping[str, tuple[str, str, tuple[str, ...], tuple[float, ...]]] = {
     "thalweg_inference_requests_total": (
@@ -108,6 +115,13 @@ COLLECTED: Mapping[str, tuple[str, str, tuple[str, ...]]] = {
         "Age of the newest knowledge in the version that answers now",
         ("model_name",),
     ),
+    "thalweg_requests_remembered_total": ("counter", "Requests kept until their label comes", ("model_name",)),
+    "thalweg_requests_forgotten_total": (
+        "counter",
+        "Requests let go because the store was out of reach for too long",
+        ("model_name",),
+    ),
+    "thalweg_request_store_up": ("gauge", "Whether the store of waiting requests answers the server", ("model_name",)),
     "thalweg_process_up": ("gauge", "Whether the process of this role runs", ("role",)),
     "thalweg_process_restarts_total": ("counter", "Restarts of the process of this role", ("role",)),
     "thalweg_build_info": ("gauge", "Versions of what runs", ("version", "python")),
@@ -152,6 +166,10 @@ class LearnerMetrics:
         made = ModelMetrics(name, f"thalweg.{name}", self._metrics, evaluation)
         self._models.append(made)
         return made
+
+    def joining(self, name: str) -> JoinMetrics:
+        """The observer of one model's joiner."""
+        return JoinMetrics(name, self._metrics)
 
     def collect(self) -> Iterable[Metric]:
         """Lags, and what the learners tell of themselves, when asked."""
@@ -286,6 +304,33 @@ class ModelMetrics(NoObserver):
         self._bound["worst_case_accuracy"].set(self._evaluation.worst_case_accuracy)
 
 
+class JoinMetrics:
+    """Counts what one model's joiner tells."""
+
+    def __init__(self, name: str, metrics: Mapping[str, Any]) -> None:
+        self._name = name
+        self._metrics = metrics
+        self._metrics["thalweg_join_store_up"].labels(name).set(1)
+
+    def labels_joined(self, delays: Sequence[float]) -> None:
+        self._metrics["thalweg_labels_joined_total"].labels(self._name).inc(len(delays))
+        for delay in delays:
+            self._metrics["thalweg_label_delay_seconds"].labels(self._name).observe(delay)
+
+    def labels_unmatched(self, labels: int) -> None:
+        self._metrics["thalweg_labels_unmatched_total"].labels(self._name).inc(labels)
+
+    def labels_duplicated(self, labels: int) -> None:
+        self._metrics["thalweg_labels_duplicated_total"].labels(self._name).inc(labels)
+
+    def dead_lettered(self, reasons: Mapping[str, int]) -> None:
+        for reason, count in reasons.items():
+            self._metrics["thalweg_events_dead_lettered_total"].labels(self._name, reason).inc(count)
+
+    def store_reached(self, reached: bool) -> None:
+        self._metrics["thalweg_join_store_up"].labels(self._name).set(reached)
+
+
 class ServerMetrics:
     """The registry of the server's process; renders the learners' pages behind its own."""
 
@@ -295,14 +340,16 @@ class ServerMetrics:
         self._histograms: dict[tuple[str, tuple[str, ...]], Tally] = {}
         self._live = live
         self._models: Models | None = None
+        self._remembering: Remembering | None = None
         self._known: set[str] = set()
         self._answered: deque[tuple[str, str, float, int, float]] = deque()
         self._counting = threading.Lock()
         self.registry.register(self)
 
-    def serves(self, models: Models) -> None:
+    def serves(self, models: Models, remembering: Remembering | None = None) -> None:
         """What to tell the versions of; other names that callers ask for are counted together."""
         self._models = models
+        self._remembering = remembering
         self._known = {model.name for model in models.all()}
 
     def answered(self, model: str, code: str, seconds: float, rows: int, queue_seconds: float = 0.0) -> None:
@@ -357,7 +404,7 @@ class ServerMetrics:
 
     def collect(self) -> Iterable[Metric]:
         """What is computed when asked."""
-        return [*self._requests(), *self._versions(), *self._processes(), _build_info()]
+        return [*self._requests(), *self._versions(), *self._remembered(), *self._processes(), _build_info()]
 
     def _requests(self) -> Iterable[Metric]:
         families = {name: _family(kind, name, text, labels) for name, (kind, text, labels, _) in SERVER_METRICS.items()}
@@ -379,6 +426,16 @@ class ServerMetrics:
                 learned.add_metric((model.name,), served.facts.learned_events)
                 staleness.add_metric((model.name,), model.staleness_seconds(served))
         return [version, learned, staleness]
+
+    def _remembered(self) -> Iterable[Metric]:
+        kept, lost = _collected("thalweg_requests_remembered_total"), _collected("thalweg_requests_forgotten_total")
+        up, remembering = _collected("thalweg_request_store_up"), self._remembering
+        for name in remembering.models if remembering is not None else ():
+            assert remembering is not None
+            kept.add_metric((name,), remembering.remembered[name])
+            lost.add_metric((name,), remembering.forgotten[name])
+            up.add_metric((name,), remembering.reached(name))
+        return [kept, lost, up]
 
     def _processes(self) -> Iterable[Metric]:
         roles = {"server": {"pid": os.getpid()}, **self._supervised()}

@@ -13,13 +13,14 @@ from dataclasses import dataclass
 import numpy as np
 from google.protobuf.message import DecodeError
 
-from thalweg.ops.errors import NotOffered
 from thalweg.ops.serving import CURRENT, Freshness
 from thalweg.proto import inference_pb2 as pb
 from thalweg.proto.event import Array, InputError
 from thalweg.proto.tensors import read_tensors
 
 _MOST = 256  # heads kept; then they are forgotten, all at once
+USUAL_EXPLANATION = 10
+"""Entries per row that are told where a caller does not say how many."""
 _LONGEST_BYTES = 1 << 20  # larger requests are parsed: it is not their head that costs
 
 
@@ -34,6 +35,10 @@ class Head:
     """Outputs to send; empty for all."""
     typed: bool = False
     """Its values came in typed contents."""
+    event_id: str | None = None
+    """Under which its inputs are to be remembered until their label comes."""
+    explain: int = 0
+    """So many of what counted are to be told for each row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +63,6 @@ class RequestHeads:
 
         Raises:
             InputError: It is no request, or its tensors do not fit what it says of them.
-            NotOffered: It asks for what there is not.
         """
         known = self._known.get(len(content))
         if known is not None:
@@ -70,7 +74,9 @@ class RequestHeads:
         except DecodeError as error:
             raise InputError(f"the request is no ModelInferRequest: {error}") from error
         head, inputs = read(request)
-        if not head.id and head.freshness is CURRENT:  # nothing in it that only this one request has
+        if (
+            not head.id and head.event_id is None and head.freshness is CURRENT
+        ):  # nothing in it that only this one request has
             self._remember(content, request, head, inputs)
         return head, inputs
 
@@ -106,18 +112,25 @@ def _values(tensors: tuple[_Tensor, ...], content: bytes) -> dict[str, Array] | 
 
 
 def read(request: pb.ModelInferRequest) -> tuple[Head, dict[str, Array]]:
-    """What a request asks for, and its inputs. Raises InputError and NotOffered."""
+    """What a request asks for, and its inputs. Raises InputError."""
     raw = request.raw_input_contents
     wanted = tuple(output.name for output in request.outputs)
-    head = Head(request.model_name, request.id, _freshness(request), wanted, typed=not raw)
+    parameters = request.parameters
+    head = Head(
+        request.model_name,
+        request.id,
+        _freshness(request),
+        wanted,
+        typed=not raw,
+        event_id=_event_id(parameters["event_id"]) if "event_id" in parameters else None,
+        explain=_count(parameters["explain"]) if "explain" in parameters else 0,
+    )
     return head, read_tensors(request.inputs, raw)
 
 
 def _freshness(request: pb.ModelInferRequest) -> Freshness:
     """The version that a request asks for."""
     parameters: Mapping[str, pb.InferParameter] = request.parameters
-    if "event_id" in parameters:
-        raise NotOffered("parameter 'event_id': inputs are not remembered until their label comes, in this version")
     if request.model_version:
         return Freshness(as_of=_whole(request.model_version, "model_version"))
     if "as_of_version" in parameters:
@@ -125,6 +138,19 @@ def _freshness(request: pb.ModelInferRequest) -> Freshness:
     if "min_state_version" in parameters:
         return Freshness(at_least=_number(parameters["min_state_version"], "min_state_version"))
     return CURRENT
+
+
+def _event_id(parameter: pb.InferParameter) -> str:
+    choice = parameter.WhichOneof("parameter_choice")
+    if choice == "string_param":
+        return str(parameter.string_param)
+    return str(_number(parameter, "event_id"))
+
+
+def _count(parameter: pb.InferParameter) -> int:
+    if parameter.WhichOneof("parameter_choice") == "bool_param":
+        return USUAL_EXPLANATION if parameter.bool_param else 0
+    return _number(parameter, "explain")
 
 
 def _number(parameter: pb.InferParameter, name: str) -> int:

@@ -16,6 +16,7 @@ from thalweg.ops.errors import QueueFull, refuse
 from thalweg.ops.grpc_inference import InferenceService, handlers
 from thalweg.ops.grpc_learning import LearningService
 from thalweg.ops.http_api import HttpServer
+from thalweg.ops.remembering import Remembering
 from thalweg.ops.serving import ModelPlace, Models, NoServingObserver, ServingObserver
 from thalweg.ops.workers import Workers
 from thalweg.proto import thalweg_pb2_grpc
@@ -36,6 +37,7 @@ class Server:
         places: The models to serve.
         log: Where `Learn` appends.
         store: Where learners are asked.
+        remembering: What keeps requests until their label comes.
         grpc_address: `HOST:PORT`; port 0 takes a free one.
         http_address: Likewise.
         render: The metrics page.
@@ -54,6 +56,7 @@ class Server:
         log: Log,
         store: Store,
         *,
+        remembering: Remembering | None = None,
         grpc_address: str,
         http_address: str,
         render: Callable[[], tuple[bytes, str]] = lambda: (b"", "text/plain"),
@@ -63,7 +66,7 @@ class Server:
         queue: int = 1000,
     ) -> None:
         observer = observer or NoServingObserver()
-        self._models = Models(places, most_waiting=max(1, workers // 2))
+        self._models = Models(places, most_waiting=max(1, workers // 2), remembering=remembering)
         pool = Workers(workers, "grpc")
         self._grpc = grpc.server(
             pool,

@@ -8,7 +8,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -17,7 +17,8 @@ from thalweg.memory.state import State
 from thalweg.models.input_columns import all_finite
 from thalweg.models.learner import Predictor
 from thalweg.models.published import Facts, Published, Served
-from thalweg.ops.errors import Impossible, NotReady, QueueFull, TooLate, UnknownModel
+from thalweg.ops.errors import Impossible, NotOffered, NotReady, QueueFull, TooLate, UnknownModel
+from thalweg.ops.remembering import Remembering
 from thalweg.proto.event import Array, InputError, Inputs, Schema
 
 _OLD_VERSIONS = 4  # kept loaded for `as_of_version`
@@ -36,6 +37,14 @@ class ServingObserver(Protocol):
 
     def called(self, method: str, code: str, seconds: float) -> None:
         """A call of this full method name ended."""
+
+
+@runtime_checkable
+class Explaining(Protocol):
+    """A predictor that can say what its answers were made from."""
+
+    def explain(self, inputs: Inputs, most: int) -> list[Any]:
+        """Per row, what counted, as JSON knows it, at most so many."""
 
 
 class NoServingObserver:
@@ -57,6 +66,8 @@ class ModelPlace:
     state: Path
     """Its folder of snapshots."""
     schema: Schema
+    labels_topic: str = ""
+    """Where labels come that belong to earlier requests; empty: nowhere."""
     build: Callable[[State], Predictor]
     """The predictor of a published state."""
     restore: Callable[[State], Predictor]
@@ -80,16 +91,22 @@ class ServedModel:
     """One model, as a server sees it. Any number of threads may ask at once."""
 
     def __init__(
-        self, place: ModelPlace, clock: Callable[[], float] = time.time, seats: threading.Semaphore | None = None
+        self,
+        place: ModelPlace,
+        clock: Callable[[], float] = time.time,
+        seats: threading.Semaphore | None = None,
+        remembering: Remembering | None = None,
     ) -> None:
         self.name = place.name
         self.learner = place.learner
         self.topic = place.topic
+        self.labels_topic = place.labels_topic
         self.schema = place.schema
         self.published = Published(place.live, place.build)
         self.snapshots = FolderSnapshots(place.state)
         self._restore = place.restore
         self._clock = clock
+        self._remembering = remembering
         self._seats = seats or threading.Semaphore()
         self._loading = threading.Lock()
         self._old: OrderedDict[int, Served] = OrderedDict()
@@ -164,6 +181,23 @@ class ServedModel:
                 raise InputError(f"input {name!r}: expected finite numbers, got NaN or infinity in row {row}")
         return served.predictor.predict(inputs)
 
+    def remember(self, event_id: str, inputs: Inputs) -> None:
+        """Keep these inputs until their label comes.
+
+        Raises:
+            NotOffered: The model has no labels topic.
+            InputError: They are not of one row, or the id is empty.
+        """
+        if not self.labels_topic or self._remembering is None:
+            raise NotOffered(f"parameter 'event_id': model {self.name!r} has no labels_topic, so no label would come")
+        self._remembering.remember(self.name, event_id, inputs)
+
+    def explain(self, served: Served, inputs: Inputs, most: int) -> list[Any]:
+        """What the answers were made from, per row, as JSON knows it. Raises NotOffered where nothing can be told."""
+        if not isinstance(served.predictor, Explaining):
+            raise NotOffered(f"parameter 'explain': a {self.learner} cannot say what moved an answer")
+        return served.predictor.explain(inputs, most)
+
     def staleness_seconds(self, served: Served) -> float:
         """How old the newest knowledge in an answer of this version is."""
         return served.facts.staleness_seconds(self._clock())
@@ -175,11 +209,13 @@ class Models:
     Args:
         places: Where they are.
         most_waiting: So many requests at once may wait for a version to come: each holds a thread.
+        remembering: What keeps requests until their label comes.
     """
 
-    def __init__(self, places: list[ModelPlace], most_waiting: int = 8) -> None:
+    def __init__(self, places: list[ModelPlace], most_waiting: int = 8, remembering: Remembering | None = None) -> None:
         seats = threading.BoundedSemaphore(most_waiting)
-        self._models = {place.name: ServedModel(place, seats=seats) for place in places}
+        self._remembering = remembering
+        self._models = {place.name: ServedModel(place, seats=seats, remembering=remembering) for place in places}
         self.draining = False
 
     def all(self) -> list[ServedModel]:
@@ -206,8 +242,14 @@ class Models:
         missing = [model.name for model in self.all() if model.published.current is None]
         return [f"model {name!r}: no version is published yet" for name in missing]
 
+    def degraded(self) -> list[str]:
+        """What does not work although predictions do."""
+        return [] if self._remembering is None else self._remembering.degraded()
+
     def start(self) -> None:
-        """Look for versions."""
+        """Look for versions, and remember requests."""
+        if self._remembering is not None:
+            self._remembering.start()
         for model in self.all():
             model.published.start()
 
@@ -215,3 +257,5 @@ class Models:
         """Stop looking."""
         for model in self.all():
             model.published.close()
+        if self._remembering is not None:
+            self._remembering.close()

@@ -19,6 +19,7 @@ Reason: TypeAlias = Literal[
     "bad_weight",
     "too_large",
     "empty",
+    "unmatched_label",
 ]
 REASONS: tuple[str, ...] = get_args(Reason)
 

@@ -99,13 +99,19 @@ class DeadLetters:
         What other models sent says nothing about what this one did: they may be ahead of it.
         """
         last: dict[Partition, int] = {}
+        for partition, offset in self.recently_sent():
+            last[partition] = max(last.get(partition, -1), offset)
+        return last
+
+    def recently_sent(self) -> set[tuple[Partition, int]]:
+        """The records that this model sent, as far as the newest dead letters tell."""
+        found = set()
         for run in self._tail(_LOOK_BACK):
             for headers in run.headers:
                 ours = _ours(headers)
                 if ours.get(TOPIC) == self._topic and ours.get(MODEL, "") == self._model:
-                    partition = Partition(self._topic, _number(ours, PARTITION))
-                    last[partition] = max(last.get(partition, -1), _number(ours, OFFSET))
-        return last
+                    found.add((Partition(self._topic, _number(ours, PARTITION)), _number(ours, OFFSET)))
+        return found
 
     def _tail(self, count: int) -> Iterator[Records]:
         """The newest records of the dead letters' topic, up to the end that it has now."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -38,6 +38,8 @@ from thalweg.stream.saver import Saver
 from thalweg.stream.settings import ProcessorSettings
 
 log = structlog.get_logger(__name__)
+
+_UNLABELLED = "\0"  # before the id of an event without a label
 
 
 class StateMismatch(Exception):
@@ -144,7 +146,7 @@ class Processor:
             self._journal.close()
 
     def _follow(self, until_end: bool) -> None:
-        reader = self._source.reader([self._settings.topic], self._end, "earliest", self._group)
+        reader = self._source.reader(self._settings.topics, self._end, "earliest", self._group)
         try:
             while not self._stopping.is_set():
                 self._obey()
@@ -196,7 +198,7 @@ class Processor:
         if self._journal.begins_after() is not None:
             log.error("no snapshot verifies and the journal does not reach back to the beginning: starting anew")
             self._journal.truncate(0)
-        reader = self._source.reader([self._settings.topic], {}, self._settings.start, self._group)
+        reader = self._source.reader(self._settings.topics, {}, self._settings.start, self._group)
         self._end = dict(reader.position()) if self._settings.start == "latest" else {}
         reader.close()
         self._save(wait=True, must=True)
@@ -204,7 +206,7 @@ class Processor:
     def replay(self, upto: int | None = None) -> None:
         """Apply the journal's entries above the present version, the very same blocks in the same order."""
         first = self._version
-        reader = self._source.reader([self._settings.topic], self._end, "earliest", self._group)
+        reader = self._source.reader(self._settings.topics, self._end, "earliest", self._group)
         sent = self._dead_letters.last_sent() if self._dead_letters is not None else {}
         try:
             replay = Replay(reader)
@@ -306,7 +308,7 @@ class Processor:
 
     def _fresh(self, batch: Batch, observer: Observer) -> Batch:
         """The events that were not seen before."""
-        fresh = None if batch.ids is None else self._recent_ids.fresh(batch.ids)
+        fresh = None if batch.ids is None else self._recent_ids.fresh(_identities(batch))
         if fresh is None:
             return batch
         observer.duplicated(int(len(batch) - np.count_nonzero(fresh)))
@@ -425,3 +427,13 @@ class Processor:
         self._learned = kept.manifest.events_learned
         self._version, self._parent = entry.version, entry.to
         log.warning("rolled back", model=self._settings.model, to=entry.to, version=entry.version, cause=entry.cause)
+
+
+def _identities(batch: Batch) -> Sequence[str | None]:
+    """By what redeliveries are known: the id, and whether there is a label, which may come after the event."""
+    assert batch.ids is not None
+    present = None if batch.labels is None else batch.labels.present
+    if present is not None and present.all():
+        return batch.ids
+    rows: list[bool] = [False] * len(batch) if present is None else present.tolist()
+    return [id if labelled or id is None else f"{_UNLABELLED}{id}" for id, labelled in zip(batch.ids, rows)]

@@ -15,6 +15,8 @@ class ProcessorSettings:
     """The model's name, for manifests and logs."""
     topic: str
     """Where its events are."""
+    joined_topic: str = ""
+    """Where events are that were joined with labels that came later; empty: labels come with their events."""
     learner: str = ""
     """The learner's registered name, for manifests."""
     config_sha256: str = ""
@@ -37,3 +39,8 @@ class ProcessorSettings:
     """Publishing may take this share of the time."""
     idle_seconds: float = 0.05
     """How long to wait for records before looking after other things."""
+
+    @property
+    def topics(self) -> list[str]:
+        """All that are followed."""
+        return [self.topic, *([self.joined_topic] if self.joined_topic else [])]

@@ -68,7 +68,14 @@ def test_all_mistakes_are_reported_at_once_with_the_nearest_key(tmp_path: Path) 
     [
         ("[model.params]\ngama = 1.0\n", "model.digits.params.gama: no such parameter; did you mean gamma?"),
         ("[model.params]\ngamma = -1.0\n", "model.digits.params.gamma: expected a number above 0, got -1.0"),
-        ("labels_topic = 'x'\n", "model.digits.labels_topic: labels that come later are not joined in this version"),
+        (
+            "labels_topic = 'digits.events'\n",
+            "model.digits.labels_topic: expected another topic than the events', got 'digits.events'",
+        ),
+        (
+            "labels_topic = 'x'\ndedup_events = 0\n",
+            "model.digits.dedup_events: expected 1 or more with a labels_topic: a label may be joined twice, got 0",
+        ),
         (
             "encoder = 'onnx:x'\n",
             "model.digits.encoder: expected 'identity', got 'onnx:x'; encoders are not offered in this version",

@@ -347,14 +347,17 @@ def test_snapshot_and_rollback_are_asked_of_the_learner_through_the_store(learni
 
 
 @pytest.mark.parametrize(
-    ("name", "request_"),
-    [("Label", thalweg_pb2.LabelRequest(id="e")), ("Forget", thalweg_pb2.ForgetRequest(model="m"))],
+    ("name", "request_", "text"),
+    [
+        ("Label", thalweg_pb2.LabelRequest(model="m", id="e", text="a"), "model 'm' has no labels_topic"),
+        ("Forget", thalweg_pb2.ForgetRequest(model="m"), "in this version"),
+    ],
 )
-def test_what_is_not_offered_says_so(learning: Any, name: str, request_: Any) -> None:
+def test_what_is_not_offered_says_so(learning: Any, name: str, request_: Any, text: str) -> None:
     code, details = refused(getattr(learning, name), request_)
 
     assert code == "UNIMPLEMENTED"
-    assert "in this version" in details
+    assert text in details
 
 
 def test_a_model_can_be_watched(learning: Any, service: Served) -> None:

@@ -132,7 +132,7 @@ def test_health_says_what_is_missing(client: httpx.Client) -> None:
     assert client.get("/healthz").status_code == 200
     ready = client.get("/readyz")
     assert ready.status_code == 503
-    assert ready.json() == {"ready": False, "reasons": ["model 'empty': no version is published yet"]}
+    assert ready.json() == {"ready": False, "reasons": ["model 'empty': no version is published yet"], "degraded": []}
     assert client.get("/v2/health/live").status_code == 200
     assert client.get("/v2/models/m/ready").status_code == 200
     assert client.get("/v2/models/empty/ready").status_code == 503
