@@ -304,7 +304,7 @@ class Joiner:
         self._saved_at = time.monotonic()
         done = dict(self._end)
         for partition, offset in self._waiting:
-            done[partition] = min(done[partition], offset - 1)
+            done[partition] = min(done.get(partition, offset), offset - 1)
         if done == self._saved:
             return
         try:

@@ -28,7 +28,7 @@ from thalweg.ops.cli_produce import messages
 from thalweg.ops.config import Config, load
 from thalweg.proto import inference_pb2 as pb
 from thalweg.proto import inference_pb2_grpc
-from thalweg.proto.event import Batch, ClassLabels
+from thalweg.proto.event import Batch, ClassLabels, NumberLabels
 
 WAIT = 60.0
 FEATURES = 4
@@ -43,19 +43,47 @@ state_dir = "{folder}/state"
 url = "{log}"
 
 [store]
-url = "sqlite:{folder}/store.db"
+url = "{store}"
 
 [[model]]
 name = "m"
-learner = "ridge"
 topic = "{topic}"
 batch_events = 16
 snapshot_events = 60
 snapshots_kept = 1000
-inputs.features = {{ shape = [4], dtype = "float32" }}
+"""
+
+LEARNERS = {
+    "ridge": """
+learner = "ridge"
+inputs.features = { shape = [4], dtype = "float32" }
 [model.params]
 expansion = 8
-"""
+""",
+    "bottleneck": """
+learner = "bottleneck"
+inputs.features = { shape = [4], dtype = "float32" }
+[model.params]
+heads = 8
+pairs = 16
+key_width = 3
+key_events = 80
+key_steps = 20
+""",
+    "error_memory": """
+learner = "error_memory"
+inputs.user = { shape = [], dtype = "int64" }
+inputs.item = { shape = [], dtype = "int64" }
+[model.params]
+dim = 4
+hidden = "8-4"
+views = "user+item+key"
+memory_bytes = 20000
+centre_events = 50
+train_batch = 8
+row_rate = 0.3
+""",
+}
 
 
 def events(count: int, first: int = 0, seed: int = 0) -> Batch:
@@ -66,6 +94,21 @@ def events(count: int, first: int = 0, seed: int = 0) -> Batch:
     ids = [f"e{first + i}" for i in range(count)]
     return Batch(
         {"features": features}, ClassLabels(codes, ("a", "b", "c")), np.ones(count), np.full(count, time.time()), ids
+    )
+
+
+def clicks(count: int, first: int = 0, seed: int = 0) -> Batch:
+    """Of every two items one is liked."""
+    random = np.random.default_rng(seed + first)
+    user, item = random.integers(0, 20, count), random.integers(0, 10, count)
+    labels = random.random(count) < np.where(item % 2, 0.95, 0.05)
+    ids = [f"e{first + i}" for i in range(count)]
+    return Batch(
+        {"user": user, "item": item},
+        NumberLabels(labels[:, None].astype(np.float64)),
+        np.ones(count),
+        np.full(count, time.time()),
+        ids,
     )
 
 
@@ -81,12 +124,24 @@ def until(what: str, true: Callable[[], Any], seconds: float = WAIT) -> Any:
 class Service:
     """One service in a folder; its processes come and go, its state stays."""
 
-    def __init__(self, folder: Path, log: str | None = None, topic: str = "m.events", more: str = "") -> None:
+    def __init__(
+        self,
+        folder: Path,
+        log: str | None = None,
+        topic: str = "m.events",
+        more: str = "",
+        learner: str = "ridge",
+        store: str | None = None,
+        model: str = "",
+    ) -> None:
         self.folder = folder
         self.ports = {"grpc": free_port(), "http": free_port()}
         self.path = folder / "thalweg.toml"
         url = log or f"sqlite:{folder}/log.db"
-        self.path.write_text(TOML.format(folder=folder, log=url, topic=topic, **self.ports) + more)
+        store = store or f"sqlite:{folder}/store.db"
+        head = TOML.format(folder=folder, log=url, store=store, topic=topic, **self.ports)
+        self.path.write_text(head + model + LEARNERS[learner] + more)
+        self.learner = learner
         self.config: Config = load(self.path, {})
         self.topic = topic
         self.log = open_configured_log(self.config)
@@ -101,7 +156,8 @@ class Service:
         return process
 
     def send(self, count: int, per_record: int = 1) -> None:
-        self.log.append(self.topic, messages(events(count, self.sent), per_record))
+        made = clicks if self.learner == "error_memory" else events
+        self.log.append(self.topic, messages(made(count, self.sent), per_record))
         self.sent += count
 
     def text(self) -> str:
@@ -152,7 +208,7 @@ class Service:
 
     def published(self, pid: int) -> int:
         """Events in the version that this process published; 0 if it has not."""
-        watching = Published(self.folder / "state" / "live" / "m", find("ridge").predictor_from)
+        watching = Published(self.folder / "state" / "live" / "m", find(self.learner).predictor_from)
         watching.look()
         facts = None if watching.current is None else watching.current.facts
         return facts.learned_events if facts is not None and facts.pid == pid else 0
@@ -172,8 +228,8 @@ class Service:
 
 
 @contextmanager
-def service(folder: Path, log: str | None = None, topic: str = "m.events", more: str = "") -> Iterator[Service]:
-    made = Service(folder, log, topic, more)
+def service(folder: Path, log: str | None = None, topic: str = "m.events", **more: str) -> Iterator[Service]:
+    made = Service(folder, log, topic, **more)
     try:
         yield made
     finally:

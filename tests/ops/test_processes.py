@@ -83,6 +83,17 @@ def test_killed_at_random_points_over_kafka_the_state_is_that_of_an_undisturbed_
         kill_again_and_again(running, kills=4)
 
 
+@pytest.mark.kafka
+@pytest.mark.redis
+@pytest.mark.parametrize("learner", ["bottleneck", "error_memory"])
+def test_killed_at_random_points_the_memories_are_those_of_an_undisturbed_run(
+    tmp_path: Path, kafka_servers: str, redis_url: str, learner: str
+) -> None:
+    topic = f"m-{uuid.uuid4().hex[:8]}"
+    with service(tmp_path, f"kafka://{kafka_servers}", topic, learner=learner, store=redis_url) as running:
+        kill_again_and_again(running, kills=4)
+
+
 def test_server_and_learner_outlive_each_other_and_come_back(tmp_path: Path) -> None:
     with service(tmp_path) as running:
         supervisor = running.start()
