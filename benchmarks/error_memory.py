@@ -14,8 +14,10 @@ for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 import gzip  # noqa: E402 - the environment comes first
 import json  # noqa: E402
 import sys  # noqa: E402
+import tempfile  # noqa: E402
 from collections.abc import Callable  # noqa: E402
 from dataclasses import dataclass, replace  # noqa: E402
+from pathlib import Path  # noqa: E402
 from statistics import median  # noqa: E402
 from time import perf_counter  # noqa: E402
 from typing import Any  # noqa: E402
@@ -27,6 +29,8 @@ from benchmarks.report import Result, at_least, at_most, show  # noqa: E402
 from benchmarks.streams import SHARED  # noqa: E402
 from thalweg.memory.neighbours import learn_cells, nearest, nearest_in_cells  # noqa: E402
 from thalweg.memory.ring import Ring  # noqa: E402
+from thalweg.memory.snapshots import FolderSnapshots, Manifest  # noqa: E402
+from thalweg.memory.state import State  # noqa: E402
 from thalweg.models.error_memory import ErrorMemory  # noqa: E402
 from thalweg.proto.event import Batch, NumberLabels, TensorSpec  # noqa: E402
 
@@ -225,6 +229,60 @@ def reading(rounds: int) -> list[Result]:
     return results + _approximate(window, vectors, one, many, k, rounds)
 
 
+def keeping() -> list[Result]:
+    """Saving and restoring a memory of a million entries with keys of 64, as a learner does beside its network."""
+    columns = {"key": (np.int64, ()), "user": (np.int64, ()), "item": (np.int64, ()), "time": (np.float64, ())}
+    columns |= {"label": (np.float32, ()), "base": (np.float64, ()), "id": (np.uint8, (40,))}
+    columns |= {"vector": (np.float32, (64,))}
+    generator = np.random.default_rng(0)
+
+    def entries(count: int) -> dict[str, Any]:
+        return {
+            name: generator.integers(0, 200, (count, *shape)).astype(dtype) for name, (dtype, shape) in columns.items()
+        }
+
+    ring = Ring(columns, 1_000_000)
+    for _ in range(25):
+        ring.append(entries(50_000))
+    with tempfile.TemporaryDirectory() as folder:
+        snapshots, times = FolderSnapshots(Path(folder) / "m", keep=2), []
+        copied = {name: np.zeros_like(array) for name, array in ring.tensors().items()}  # as the saver keeps them
+        for version in (1, 2):
+            started = perf_counter()
+            for name, array in ring.tensors().items():
+                np.copyto(copied[name], array)
+            paused = perf_counter() - started
+            manifest = Manifest(
+                model="m",
+                version=version,
+                parent=None,
+                learner="",
+                config_sha256="",
+                offsets={},
+                events_learned=0,
+                created=0,
+            )
+            saved = snapshots.save(manifest, {"learner": State(copied)})
+            times.append(perf_counter() - started)
+            if version == 1:
+                ring.append(entries(10_000))
+        pieces = list((Path(folder) / "m" / "2").iterdir())
+        written = sum(path.stat().st_size for path in pieces if path.stat().st_nlink == 1)
+        started = perf_counter()
+        newest = snapshots.newest()
+        assert newest is not None
+        Ring(columns, 1_000_000).restore(newest.parts["learner"].tensors)
+        restart = perf_counter() - started
+    size = saved.size_bytes / 1e6
+    note = f"{written / 1e6:.0f} of {size:.0f} MB; {times[1]:.1f} s, of which learning stands {1000 * paused:.0f} ms"
+    return [
+        Result(
+            name="… a snapshot after 10,000 new entries writes", value=100 * written / 1e6 / size, unit="%", note=note
+        ),
+        Result(name="… verified and restored after a restart in", value=restart, unit="s", note=f"{size:.0f} MB"),
+    ]
+
+
 def _approximate(window: Any, vectors: Any, one: Any, many: Any, k: int, rounds: int) -> list[Result]:
     import faiss
 
@@ -275,7 +333,7 @@ def _seconds(action: Callable[[], Any], rounds: int) -> float:
 
 def run(quick: bool = False) -> list[Result]:
     """Quality and flip on the real stream, reading on a made-up memory; `quick`: 64 labels late, one seed."""
-    results = reading(3 if quick else 9)
+    results = reading(3 if quick else 9) + keeping()
     if SHARED.is_dir():
         stream = movie_tweetings()
         results += quality(stream, quick) + flip(stream, quick)

@@ -11,6 +11,7 @@ Several processes may share one ring in a mapped file (`place`): one writes, the
 from __future__ import annotations
 
 import mmap
+import os
 from collections import defaultdict, deque
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ Columns: TypeAlias = Mapping[str, tuple[DTypeLike, tuple[int, ...]]]
 NEVER = np.iinfo(np.int64).max
 _DIED = "died_at"
 _ALIGN = 64
+_MOST_OPENED = 16
 _FRONT_BYTES = 64  # what the writer has spoken for, and the number of slots
 
 
@@ -75,7 +77,11 @@ class Ring:
         capacity: Entries kept; older ones go.
         limits: Why else they go.
         slack: Slots beyond the capacity, as a share of it: how far a reader may lag behind and miss nothing.
-        place: A file to hold the ring, mapped, so that other processes read it; None: plain memory.
+        place: A file to hold the ring, mapped, so that other processes read it, named `…-1.slots` (a ring restored is a
+            new file, of the next number); None: plain memory.
+
+    Raises:
+        OSError: The file is there already, or there is no room for it.
     """
 
     def __init__(
@@ -100,6 +106,7 @@ class Ring:
         self._evicted = 0
         self._newest_time = -np.inf
         self._of_key: dict[int, deque[int]] = defaultdict(deque)
+        self._left: list[Path] = []  # files that this ring was in before
 
     @property
     def end(self) -> int:
@@ -212,37 +219,47 @@ class Ring:
         return Window(self._table, self._first, self._end, self._deaths if self._holes else 0)
 
     def tensors(self) -> dict[str, Array]:
-        """All living entries and the counters, for a snapshot: columns (n, …) from the oldest."""
-        table = self._table
-        slots = np.arange(self._first, self._end) % table.slots
-        found = {name: column[slots] for name, column in table.columns.items()}
-        found["counters"] = np.array([self._first, self._end, self._deaths, self._evicted], dtype=np.int64)
+        """Everything, for a snapshot: the slots in use as they lie, not copied; what did not change lies still."""
+        used = min(self._end, self._table.slots)
+        found = {name: column[:used] for name, column in self._table.columns.items()}
+        counters = [self._first, self._end, self._deaths, self._evicted, self._table.slots]
+        found["counters"] = np.array(counters, dtype=np.int64)
         found["newest_time"] = np.array([self._newest_time] if self._newest_time > -np.inf else [])
         return found
 
     def restore(self, tensors: Mapping[str, Array]) -> None:
-        """Become the ring whose `tensors()` these are.
+        """Become the ring whose `tensors()` these are; readers of what this was keep it.
 
         Raises:
-            ValueError: There are more entries than fit.
+            ValueError: That one had another number of slots.
         """
-        self._first, self._end, self._deaths, self._evicted = map(int, tensors["counters"])
-        if (count := self._end - self._first) > self.capacity:
-            raise ValueError(f"memory: expected at most {self.capacity} entries, its capacity, got {count}")
+        first, end, deaths, evicted, slots = map(int, tensors["counters"])
+        if slots != self._table.slots:
+            raise ValueError(f"memory: expected a snapshot of {self._table.slots} slots, got one of {slots}")
+        used = min(end, slots)
+        untouched, self._end = self._end == 0, end
+        self._first, self._deaths, self._evicted = first, deaths, evicted
         self._newest_time = float(tensors["newest_time"].max(initial=-np.inf))
+        self._retire(0 if untouched else 1)
         self._table = table = self._table.anew()
-        table.reserve(self._end)
-        seqs = np.arange(self._first, self._end)
+        table.reserve(end)
         for name, column in table.columns.items():
-            column[seqs % table.slots] = tensors[name]
-        died = table.columns[_DIED][seqs % table.slots]
-        self._holes = int((died != NEVER).sum())
+            column[:used] = tensors[name]
+        seqs = np.arange(first, end)
+        alive = table.columns[_DIED][seqs % slots] == NEVER
+        self._holes = len(seqs) - int(alive.sum())
         self._of_key.clear()
         if self.limits.per_key:
-            keys = table.columns["key"][seqs % table.slots]
-            for key, seq, dead in zip(keys.tolist(), seqs.tolist(), died.tolist()):
-                if dead == NEVER:
-                    self._of_key[key].append(seq)
+            seqs = seqs[alive]
+            for key, seq in zip(table.columns["key"][seqs % slots].tolist(), seqs.tolist()):
+                self._of_key[key].append(seq)
+
+    def _retire(self, keep: int) -> None:
+        """Of the files that this ring was in, keep the newest so many: readers may be at the last one."""
+        if self._table.path is not None:
+            self._left.append(self._table.path)
+        while len(self._left) > keep:
+            self._left.pop(0).unlink(missing_ok=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -336,16 +353,28 @@ class _Table:
             whole = np.zeros(size, dtype=np.uint8)  # pages come when they are first written
         else:
             with path.open("xb+") as file:
-                file.truncate(size)
+                try:
+                    os.posix_fallocate(file.fileno(), 0, size)  # else a full memory folder would kill us as we write
+                except OSError:
+                    path.unlink()
+                    raise
                 whole = np.frombuffer(mmap.mmap(file.fileno(), size), dtype=np.uint8)
         return cls._over(whole, columns, slots, path)
 
     @classmethod
     def open(cls, path: Path, columns: Columns) -> _Table:
         with path.open("rb") as file:
+            inode = os.fstat(file.fileno()).st_ino
+            known = _opened.get(path)
+            if known is not None and known[0] == inode and known[1].columns.keys() == columns.keys():
+                return known[1]  # mapped anew, every page would be looked up again
             whole = np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), dtype=np.uint8)
         slots = int(whole[8:16].view(np.int64)[0])
-        return cls._over(whole, columns, slots, path)
+        table = cls._over(whole, columns, slots, path)
+        while len(_opened) >= _MOST_OPENED:
+            _opened.pop(next(iter(_opened)), None)
+        _opened[path] = inode, table
+        return table
 
     @classmethod
     def _over(cls, whole: Array, columns: Columns, slots: int, path: Path | None) -> _Table:
@@ -374,6 +403,10 @@ class _Table:
 
     def reserved(self) -> int:
         return int(self._reserved[0])
+
+
+_opened: dict[Path, tuple[int, _Table]] = {}
+"""Rings in files that this process reads, by path, with their inode."""
 
 
 def _layout(columns: Columns, slots: int) -> tuple[dict[str, tuple[int, np.dtype[Any], tuple[int, ...]]], int]:

@@ -1,8 +1,9 @@
 """Snapshots: a state and the place in the log it stands for, saved as one thing.
 
-A version is a folder `<version>/` with `manifest.json` and one safetensors file per part of the state. It is written
-beside, flushed, and renamed, so a crash leaves the old or the new version. A version that fails its checksums is set
-aside, loudly, and the next older one is used.
+A version is a folder `<version>/` with `manifest.json` and one safetensors file per part of the state, large arrays in
+pieces beside it (`memory/pieces.py`), those that did not change shared with the version before. It is written beside,
+flushed, and renamed, so a crash leaves the old or the new version. A version that fails its checksums is set aside,
+loudly, and the next older one is used.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import Any, Protocol
 
 import structlog
 
+from thalweg.memory.pieces import Index, read_pieces, split, write_pieces
 from thalweg.memory.state import DamagedFile, State, read_state, sync_folder, write_state
 from thalweg.proto.event import Partition, Position
 
@@ -57,6 +59,8 @@ class Manifest:
     software: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
     """SHA-256 by file name."""
+    pieces: Mapping[str, Index] = field(default_factory=dict)
+    """By part of the state, the arrays that are too large for one file."""
 
     def to_json(self) -> dict[str, Any]:
         """As in `manifest.json`: offsets as {topic: {partition: offset}}, and a hash over all the rest."""
@@ -64,6 +68,8 @@ class Manifest:
         for partition, offset in sorted(self.offsets.items()):
             offsets.setdefault(partition.topic, {})[str(partition.number)] = offset
         record = {**self.__dict__, "offsets": offsets}
+        if not self.pieces:
+            del record["pieces"]
         return {**record, "manifest_sha256": _record_sha256(record)}
 
     @classmethod
@@ -157,12 +163,18 @@ class FolderSnapshots:
         beside = self._folder / f".{manifest.version}.partial"
         beside.mkdir(parents=True, exist_ok=True)
         try:
-            files = {}
+            files: dict[str, str] = {}
+            pieces: dict[str, Index] = {}
+            before, known = self._before()
             for name, part in parts.items():
                 path = beside / _file(name)
-                write_state(part, path)
+                small, large = split(part)
+                write_state(small, path)
                 files[path.name] = _sha256(path)
-            manifest = replace(manifest, files=files, **_facts(parts))
+                if large:
+                    pieces[name], hashes = write_pieces(name, large, beside, before, known)
+                    files |= hashes
+            manifest = replace(manifest, files=files, pieces=pieces, **_facts(parts))
             text = json.dumps(manifest.to_json(), indent=1)
             with (beside / "manifest.json").open("w") as file:
                 file.write(text + "\n")
@@ -180,6 +192,14 @@ class FolderSnapshots:
         for version in self._versions()[: -self._keep]:
             shutil.rmtree(self._folder / str(version), ignore_errors=True)
         return manifest
+
+    def _before(self) -> tuple[Path | None, Mapping[str, str]]:
+        """The newest version's folder, and the hashes of its files."""
+        versions = self._versions()
+        try:
+            return (self._folder / str(versions[-1]), self._manifest(versions[-1]).files) if versions else (None, {})
+        except DamagedFile:
+            return None, {}
 
     def newest(self) -> Snapshot | None:
         for version in reversed(self._versions()):
@@ -201,10 +221,15 @@ class FolderSnapshots:
         names = {_file(name): name for name in ("learner",)}
         parts = {}
         for file in manifest.files:
+            if not file.endswith(".safetensors"):
+                continue
             try:
                 parts[names.get(file, file.removesuffix(".safetensors"))] = read_state(folder / file)
             except FileNotFoundError as error:
                 raise DamagedFile(f"{folder / file}: missing") from error
+        for name, index in manifest.pieces.items():
+            large = read_pieces(name, index, folder)
+            parts[name] = State({**parts[name].tensors, **large}, parts[name].meta)
         return Snapshot(manifest, parts)
 
     def verify(self, version: int) -> list[str]:

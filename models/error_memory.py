@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import structlog
 from numpy.typing import NDArray
 
 from thalweg.memory.neighbours import cell_of
@@ -36,6 +38,8 @@ from thalweg.models.learner import ParamsError
 from thalweg.models.recursive_logistic import RecursiveLogistic
 from thalweg.models.standardise import Standardiser
 from thalweg.proto.event import Array, Batch, InputError, NumberLabels, Schema, TensorSpec
+
+log = structlog.get_logger(__name__)
 
 Floats = NDArray[np.float64]
 Columns = dict[str, Array]
@@ -238,6 +242,24 @@ class ErrorMemory:
 
     # Answers and state
 
+    def place(self, folder: Path) -> None:
+        """Keep the memory in a mapped file there, beside the one of the run before; those before it go."""
+        if self._ring is None:
+            return
+        folder.mkdir(parents=True, exist_ok=True)
+        numbers = sorted(int(path.stem.rpartition("-")[2]) for path in folder.glob("memory-*.slots"))
+        for number in numbers[:-1]:  # servers may be answering from the newest one
+            (folder / f"memory-{number}.slots").unlink(missing_ok=True)
+        place = folder / f"memory-{numbers[-1] + 1 if numbers else 1}.slots"
+        try:
+            self._ring = self._new_ring(place)
+        except OSError as error:
+            log.warning(
+                "no room to share the memory in place: each version copies it", folder=str(folder), problem=str(error)
+            )
+            return
+        self._predictor = None
+
     def predictor(self) -> ErrorMemoryPredictor:
         if self._predictor is None:
             self._predictor = self._answerer()
@@ -317,14 +339,14 @@ class ErrorMemory:
 
     # What it is made of
 
-    def _new_ring(self) -> Ring:
+    def _new_ring(self, place: Path | None = None) -> Ring:
         p = self.params
         columns = self._reading.entry_columns(p.hidden_widths[-1])
         try:
             capacity = capacity_for(p.memory_bytes, columns)
         except ValueError as error:
             raise ParamsError({"memory_bytes": str(error)}) from error
-        return Ring(columns, capacity, Limits(p.ttl_seconds, p.per_key))
+        return Ring(columns, capacity, Limits(p.ttl_seconds, p.per_key), place=place)
 
     def _new_sketch(self, seed: int) -> Sketch:
         p = self.params

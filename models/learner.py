@@ -8,6 +8,7 @@ gRPC, no Prometheus. Check yours with `thalweg.models.testing.LearnerContract`.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from thalweg.memory.state import State
@@ -87,6 +88,17 @@ class Learner(Protocol):
 
     def gauges(self) -> Mapping[str, float]:
         """Figures for the operator, by metric suffix (`memory_entries`, `memory_evictions` …); may be empty."""
+
+
+@runtime_checkable
+class Placed(Protocol):
+    """A learner with a memory too large to be copied for every version: it shares it with servers, in place."""
+
+    def place(self, folder: Path) -> None:
+        """Keep the memory in files of this folder, which servers see too, from now on; called before anything else.
+
+        Files of earlier runs are the learner's own to remove. Its predictors' states may name files there.
+        """
 
 
 class LearnerFactory(Protocol):

@@ -16,7 +16,7 @@ from thalweg.memory.pending import Limits, Pending, open_pending
 from thalweg.memory.snapshots import FolderSnapshots
 from thalweg.memory.state import State
 from thalweg.memory.store import Store, open_store
-from thalweg.models.learner import Learner, Predictor
+from thalweg.models.learner import Learner, Placed, Predictor
 from thalweg.models.published import Publisher, live_folder
 from thalweg.models.registry import find
 from thalweg.ops.config import Config, ConfigurationError, ModelConfig
@@ -82,6 +82,8 @@ def build_processor(
     snapshots.prepare()
     learner = new_learner(model)
     publisher = Publisher(live / model.name)
+    if isinstance(learner, Placed):
+        learner.place(live / model.name)
     evaluation = Prequential(model.window_events)
     processor = Processor(
         learner,

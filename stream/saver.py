@@ -6,15 +6,18 @@ import threading
 import time
 from collections.abc import Mapping
 
+import numpy as np
 import structlog
 
 from thalweg.memory.snapshots import Manifest, Snapshots
 from thalweg.memory.state import State
+from thalweg.proto.event import Array
 from thalweg.stream.journal import Journal
 from thalweg.stream.observer import Observer
 
 log = structlog.get_logger(__name__)
 
+_LARGE_BYTES = 1 << 20
 _SHARE = 0.1  # of the time that saving may take: a fast stream would otherwise do little else
 
 
@@ -32,6 +35,7 @@ class Saver:
         self.version = -1
         """The newest version that is saved, or is being saved."""
         self._saved = -1
+        self._copies: dict[tuple[str, str], Array] = {}
 
     def found(self, version: int) -> None:
         """This version is on disk already."""
@@ -47,13 +51,23 @@ class Saver:
         self.wait()
         self._journal.sync()  # a snapshot on disk must not outlive the entries that led to it
         copied = {
-            name: State({key: tensor.copy() for key, tensor in part.tensors.items()}, part.meta)
+            name: State({key: self._copied(name, key, tensor) for key, tensor in part.tensors.items()}, part.meta)
             for name, part in parts.items()
         }
         self._error = None
         self.version = manifest.version
         self._thread = threading.Thread(target=self._write, args=(manifest, copied), name="snapshot", daemon=True)
         self._thread.start()
+
+    def _copied(self, part: str, name: str, tensor: Array) -> Array:
+        """A copy, of a large array into the memory of its last one: fresh memory costs several times the copying."""
+        if tensor.nbytes < _LARGE_BYTES:
+            return tensor.copy()
+        kept = self._copies.get((part, name))
+        if kept is None or kept.shape != tensor.shape or kept.dtype != tensor.dtype:
+            kept = self._copies[part, name] = np.empty_like(tensor, order="C")
+        np.copyto(kept, tensor)
+        return kept
 
     def wait(self) -> OSError | None:
         """Wait for the save in progress; what went wrong with it, if anything did."""

@@ -124,11 +124,11 @@ def test_readers_of_a_restored_ring_keep_what_they_had() -> None:
     assert numbers(ring.window()) == [0, 1, 2, 7]
 
 
-def test_a_snapshot_of_a_larger_memory_is_refused() -> None:
+def test_a_snapshot_of_another_size_is_refused() -> None:
     ring = Ring(COLUMNS, 10)
     ring.append(rows(list(range(10))))
 
-    with pytest.raises(ValueError, match="expected at most 9 entries, its capacity, got 10"):
+    with pytest.raises(ValueError, match="expected a snapshot of 10 slots, got one of 11"):
         Ring(COLUMNS, 9).restore(ring.tensors())
 
 
@@ -219,3 +219,29 @@ def test_a_ring_that_is_gone_is_said_so(tmp_path: Path) -> None:
 
     with pytest.raises(FileNotFoundError, match=r"ring-1\.slots"):
         Window.at(reference, COLUMNS)
+
+
+def test_a_restored_ring_in_a_file_is_a_new_file_and_readers_of_the_old_one_keep_it(tmp_path: Path) -> None:
+    ring = Ring(COLUMNS, 8, place=tmp_path / "ring-1.slots")
+    ring.append(rows([0, 1, 2]))
+    kept = {name: array.copy() for name, array in ring.tensors().items()}
+    ring.append(rows([3]))
+    window = Window.at(ring.window().reference(), COLUMNS)
+
+    ring.restore(kept)
+    ring.append(rows([7]))
+
+    assert numbers(window) == [0, 1, 2, 3]
+    assert numbers(Window.at(ring.window().reference(), COLUMNS)) == [0, 1, 2, 7]
+    assert {path.name for path in tmp_path.iterdir()} == {"ring-1.slots", "ring-2.slots"}
+
+
+def test_files_that_a_ring_left_are_removed_but_for_the_last_one_that_was_read(tmp_path: Path) -> None:
+    other = Ring(COLUMNS, 8)
+    other.append(rows([0]))
+    ring = Ring(COLUMNS, 8, place=tmp_path / "ring-1.slots")
+    for _ in range(3):
+        ring.restore(other.tensors())
+        ring.append(rows([1]))
+
+    assert {path.name for path in tmp_path.iterdir()} == {"ring-3.slots", "ring-4.slots"}

@@ -1,5 +1,6 @@
 """Snapshots: the newest that verifies, the old or the new but never half of one."""
 
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -142,3 +143,64 @@ def test_a_version_saved_again_replaces_itself(tmp_path: Path) -> None:
 
     assert snapshots.load(1).manifest.created == 2.0
     assert snapshots.verify(1) == []
+
+
+def large(version: int, changed: int = 0) -> dict[str, State]:
+    """A state of 6 MB of which one number is another."""
+    array = np.arange(750_000, dtype=np.int64).reshape(-1, 10)
+    array[changed] = version
+    return {"learner": State({"memory": array, "small": np.full(3, version)}, {"n": version})}
+
+
+def test_of_a_large_array_only_what_changed_is_written_again(tmp_path: Path) -> None:
+    snapshots = FolderSnapshots(tmp_path, keep=2)
+    snapshots.save(manifest(1), large(1, changed=5))
+    snapshots.save(manifest(2), large(2, changed=5))
+
+    pieces = sorted(path.name for path in (tmp_path / "2").glob("*.piece"))
+    shared = [name for name in pieces if (tmp_path / "1" / name).samefile(tmp_path / "2" / name)]
+    assert len(pieces) == 6
+    assert shared == pieces[1:]
+    for version in (1, 2):
+        kept = snapshots.load(version).parts["learner"]
+        assert kept.sha256() == large(version, changed=5)["learner"].sha256()
+        assert snapshots.verify(version) == []
+
+
+def test_versions_that_share_pieces_are_deleted_and_copied_by_themselves(tmp_path: Path) -> None:
+    snapshots = FolderSnapshots(tmp_path / "m", keep=1)
+    for version in (1, 2, 3):
+        snapshots.save(manifest(version), large(version))
+    shutil.copytree(tmp_path / "m" / "3", tmp_path / "other" / "3")
+    shutil.rmtree(tmp_path / "m")
+
+    assert FolderSnapshots(tmp_path / "other").verify(3) == []
+
+
+@pytest.mark.parametrize("harm", ["missing", "truncated", "altered"])
+def test_a_damaged_piece_is_found_and_the_version_before_used(tmp_path: Path, harm: str) -> None:
+    snapshots = FolderSnapshots(tmp_path, keep=3)
+    snapshots.save(manifest(1), large(1, changed=5))
+    snapshots.save(manifest(2), large(2, changed=5))
+    piece = tmp_path / "2" / "learner.memory.00000.piece"  # the one that is not shared
+    content = piece.read_bytes()
+    piece.unlink()
+    if harm != "missing":
+        piece.write_bytes(content[:-1] if harm == "truncated" else b"x" + content[1:])
+
+    newest = snapshots.newest()
+
+    assert newest is not None
+    assert newest.manifest.version == 1
+
+
+def test_without_hard_links_every_piece_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError("no hard links here")
+
+    monkeypatch.setattr("os.link", refuse)
+    snapshots = FolderSnapshots(tmp_path, keep=2)
+    for version in (1, 2):
+        snapshots.save(manifest(version), large(version))
+
+    assert snapshots.verify(2) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -67,6 +68,34 @@ class TestKeyView(Contract):
 
 class TestCells(Contract):
     params = {"combine": "fixed", "search": "cells", "cells": 6, "probes": 2}  # noqa: RUF012
+
+
+class TestInPlace(Contract):
+    """The memory in a mapped file, which published versions only refer to."""
+
+    params = {"views": "user+item+key", "per_key": 4}  # noqa: RUF012
+
+    @pytest.fixture(autouse=True)
+    def _folder(self, tmp_path: Path) -> None:
+        self.folder = tmp_path
+
+    def new(self) -> Learner:
+        made = learner(**self.params)
+        made.place(self.folder / str(len(list(self.folder.iterdir()))))
+        return made
+
+    def test_a_published_state_does_not_hold_the_memory(self) -> None:
+        made = learner(**self.params)
+        made.place(self.folder)
+        made.learn(events(50))
+
+        assert not [name for name in made.predictor().state().tensors if name.startswith("entry.")]
+
+    def test_only_the_file_of_the_run_before_is_kept(self) -> None:
+        for _ in range(4):
+            learner().place(self.folder)
+
+        assert sorted(path.name for path in self.folder.iterdir()) == ["memory-3.slots", "memory-4.slots"]
 
 
 class TestAsPublished(Contract):
