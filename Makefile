@@ -30,7 +30,7 @@ install: $(VENV)/.dev links  ## the virtual environment, with everything for dev
 services: ## what the tests need beside Python: the Kafka jars (Maven), Redis and Prometheus (Debian packages)
 	bash ops/dev/services.sh
 
-demo: $(VENV)/.demo  ## handwritten digits as a drifting stream, learned while they are served (KEEP=1 stays up)
+demo: $(VENV)/.demo  ## digits and clicks as drifting streams, learned while they are served (KEEP=1 stays up)
 	$(BIN)/thalweg demo $(if $(KEEP),--keep)
 
 test: install services  ## all tests, with the real Kafka, Redis and Prometheus

@@ -19,6 +19,7 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
+from thalweg.memory.nearest import require_faiss_gpu
 from thalweg.memory.neighbours import cell_of
 from thalweg.memory.ring import Limits, Ring, capacity_for
 from thalweg.memory.sketch import Sketch, draw_hyperplanes
@@ -342,6 +343,11 @@ class ErrorMemory:
     def _new_ring(self, place: Path | None = None) -> Ring:
         p = self.params
         columns = self._reading.entry_columns(p.hidden_widths[-1])
+        try:
+            if p.search == "faiss_gpu" and "key" in p.view_names:
+                require_faiss_gpu()
+        except ValueError as error:
+            raise ParamsError({"search": str(error)}) from error
         try:
             capacity = capacity_for(p.memory_bytes, columns)
         except ValueError as error:

@@ -1,7 +1,8 @@
 """`thalweg demo`: handwritten digits as a stream whose drift one can see, through the real service.
 
 First two classes, then the others one after another; from the middle on the images turn. The events go through the
-embedded log into three learners; this process asks them for predictions over gRPC, each before its label is sent.
+embedded log into three learners; this process asks them for predictions over gRPC, each before its label is sent. Then
+a stream of clicks (`demo_clicks`).
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from rich.table import Table
 from thalweg.models.learner import Predictor
 from thalweg.models.published import Published, live_folder
 from thalweg.models.registry import find
+from thalweg.ops import demo_clicks
 from thalweg.ops.config_reading import PREFIX
 from thalweg.ops.supervisor import PARENT
 from thalweg.proto import inference_pb2 as pb
@@ -138,7 +140,7 @@ def run(*, keep: bool, seconds: float) -> None:
             _MODEL.format(name=name, learner=learner, params=params.format(folder=folder))
             for name, (learner, params) in _MODELS.items()
         )
-        config.write_text(_CONFIG.format(folder=folder, **ports) + models)
+        config.write_text(_CONFIG.format(folder=folder, **ports) + models + demo_clicks.MODEL)
         console.print(f"starting the service: a server and a learner process, state in {folder}", highlight=False)
         service = _start(config)
         stack.callback(lambda: shutil.rmtree((folder / "state" / "live").resolve(), ignore_errors=True))
@@ -149,13 +151,19 @@ def run(*, keep: bool, seconds: float) -> None:
         watched = [_watch(name, live_folder(folder / "state")) for name in _MODELS]
         for model in watched:
             stack.callback(model.published.close)
+        shop = Published(live_folder(folder / "state") / demo_clicks.NAME, find("error_memory").predictor_from)
+        shop.start()
+        stack.callback(shop.close)
         channel = stack.enter_context(grpc.insecure_channel(f"127.0.0.1:{ports['grpc']}"))
         try:
             elapsed = _stream(console, log, watched, channel, int(RATE * seconds))
             page = _settled(watched, int(RATE * seconds), ports["http"])
+            _report(console, watched, page, elapsed)
+            stub = inference_pb2_grpc.GRPCInferenceServiceStub(channel)
+            seen = demo_clicks.stream(console, log, shop, stub, int(demo_clicks.RATE * 0.4 * seconds))
         except (grpc.RpcError, OSError) as error:
             raise DemoFailed(f"the service did not answer: {error}{_said(folder)}") from error
-        _report(console, watched, page, elapsed)
+        demo_clicks.report(console, seen, Path.cwd())
         if keep:
             _stay(console, ports, config)
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from thalweg.memory.nearest import require_faiss_gpu
 from thalweg.memory.state import State
 from thalweg.models.error_memory import ErrorMemory
 from thalweg.models.learner import Learner, ParamsError
@@ -268,6 +269,17 @@ def test_parameters_that_do_not_fit_are_named(params: dict[str, Any], key: str, 
         learner(**params)
 
     assert message in caught.value.mistakes[key]
+
+
+def test_a_gpu_that_is_not_there_is_refused_before_anything_is_learned() -> None:
+    try:
+        require_faiss_gpu()
+    except ValueError:
+        with pytest.raises(ParamsError) as caught:
+            learner(views="key", search="faiss_gpu")
+        assert "choose auto, faiss, numpy or torch" in caught.value.mistakes["search"]
+    else:
+        pytest.skip("FAISS can use a GPU here: there is nothing to refuse")
 
 
 @pytest.mark.parametrize(

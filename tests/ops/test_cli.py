@@ -39,13 +39,14 @@ expansion = 8
 """
 
 
-def thalweg(*arguments: str, given: str = "") -> subprocess.CompletedProcess[str]:
+def thalweg(*arguments: str, given: str = "", folder: Path | None = None) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "thalweg.ops.cli", *arguments],
         capture_output=True,
         text=True,
         input=given,
         timeout=WAIT,
+        cwd=folder,
         env={**os.environ, "COLUMNS": "200"},
     )
 
@@ -204,13 +205,19 @@ def test_predict_answers_from_standard_input(tmp_path: Path) -> None:
         )
 
 
-def test_the_demo_shows_that_learning_follows_the_stream() -> None:
-    done = thalweg("demo", "--seconds", "5")
+def test_the_demo_shows_that_learning_follows_the_stream(tmp_path: Path) -> None:
+    done = thalweg("demo", "--seconds", "8", folder=tmp_path)
 
     assert done.returncode == 0, done.stdout + done.stderr
     row = next(line.split() for line in done.stdout.splitlines() if line.split()[:1] == ["digits"])
     assert float(row[2]) > float(row[3]) + 0.1
     assert "predict p50/p99" in done.stdout
+    memory, frozen = (
+        next(float(line.split()[-2]) for line in done.stdout.splitlines() if line.split()[:1] == [name])
+        for name in ("memory", "frozen")
+    )
+    assert memory > frozen
+    assert (tmp_path / "demo-clicks.png").stat().st_size > 10_000
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
