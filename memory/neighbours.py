@@ -27,6 +27,7 @@ NOBODY = -1
 
 _SPARE = 4
 _ROUNDS = 10  # of k-means
+_FEW_QUERIES = 2
 _BLOCK_ROWS = 16384  # vectors of a block: 4 MB at 64 numbers each
 _BLOCK_PRODUCTS = 1 << 20  # products held at once
 
@@ -117,6 +118,8 @@ def _top(
     vectors: Array, alive: NDArray[np.bool_] | None, queries: Array, count: int, backend: NeighbourBackend
 ) -> tuple[Array, Seqs]:
     """Largest products (B, count), in no order, and their places; -inf and -1 where there are fewer vectors."""
+    if backend == "auto":  # FAISS reads at the speed of memory; many queries are sooner a product
+        backend = "faiss" if len(queries) <= _FEW_QUERIES and alive is None else "numpy"
     if backend in ("faiss", "faiss_gpu"):
         gpu = backend == "faiss_gpu"
         if alive is None:
