@@ -47,6 +47,8 @@ Columns = dict[str, Array]
 
 _HEAVIEST = 1000.0  # a weight above this counts as this
 _REACH = 10.0  # deviations up to which a numeric feature counts
+_PLACE = {"topic": np.int16, "partition": np.int32, "offset": np.int64}
+_MOST_TOPICS = 1000
 _MEAN_OF = 10_000  # the mean label is that of about so many latest events
 
 
@@ -82,6 +84,7 @@ class ErrorMemory:
         self._space: KeySpace | None = None
         self._seen = np.zeros((0, shape.hidden[-1]), dtype=np.float32)  # hidden layers that the space is learned of
         self._mean_label = 0.5
+        self._topics: list[str] = []
         self._waiting = self._nothing()
         self._learned = 0
         self._trained = 0
@@ -127,6 +130,23 @@ class ErrorMemory:
             "time": batch.times[rows],
             "key": np.array([_hash(key) for key in keys], dtype=np.int64) if any(keys) else users,
             "id": _fixed(names),
+            **self._places(batch, rows),
+        }
+
+    def _places(self, batch: Batch, rows: Array) -> Columns:
+        """Where events stand in the log: topic (-1 for those that came from elsewhere), partition, offset."""
+        if batch.places is None:
+            nowhere = np.full(len(rows), -1)
+            return {name: nowhere.astype(dtype) for name, dtype in _PLACE.items()}
+        for partition in batch.places.partitions:
+            if partition.topic not in self._topics and len(self._topics) < _MOST_TOPICS:
+                self._topics.append(partition.topic)
+        topics = [self._topics.index(p.topic) if p.topic in self._topics else -1 for p in batch.places.partitions]
+        which = batch.places.which[rows]
+        return {
+            "topic": np.array(topics, dtype=np.int16)[which],
+            "partition": np.array([p.number for p in batch.places.partitions], dtype=np.int32)[which],
+            "offset": batch.places.offsets[rows],
         }
 
     def _views_of(self, events: Columns) -> tuple[Floats, Array]:
@@ -146,7 +166,7 @@ class ErrorMemory:
         known = min(self._learned, _MEAN_OF)
         self._mean_label += (label.mean() - self._mean_label) * max(share, len(label) / (known + len(label) + 100))
         if self._ring is not None:
-            columns = {name: events[name] for name in ("label", "time", "key", "id")}
+            columns = {name: events[name] for name in ("label", "time", "key", "id", *_PLACE)}
             columns |= {"user": events["ids"][:, 0], "item": events["ids"][:, 1], "base": base}
             self._ring.append(columns | self._key_columns(hidden))
         elif self._sketch is not None and self._space is not None:
@@ -272,6 +292,7 @@ class ErrorMemory:
             None if self._sketch is None else self._sketch.frozen(),
             self._space,
             self._mean_label,
+            tuple(self._topics),
         )
         scale = self._standardiser.shift.copy(), self._standardiser.factor.copy()
         weights = self._combination.weights.copy()
@@ -309,6 +330,7 @@ class ErrorMemory:
         meta = {
             "identity": self._identity(),
             "mean_label": self._mean_label,
+            "topics": self._topics,
             "learned": self._learned,
             "trained": self._trained,
             "skipped": self._skipped,
@@ -334,7 +356,7 @@ class ErrorMemory:
             self._sketch.restore(below("sketch."))
         self._seen = np.array(tensors["seen"])
         self._space = KeySpace.of({name: np.array(array) for name, array in below("keys.").items()})
-        self._mean_label = meta["mean_label"]
+        self._mean_label, self._topics = meta["mean_label"], list(meta["topics"])
         self._learned, self._trained, self._skipped = meta["learned"], meta["trained"], meta["skipped"]
         self._predictor = None
 
@@ -369,6 +391,7 @@ class ErrorMemory:
             "time": np.zeros(0),
             "key": np.zeros(0, np.int64),
             "id": np.zeros((0, ID_BYTES), np.uint8),
+            **{name: np.zeros(0, dtype) for name, dtype in _PLACE.items()},
         }
 
     def _identity(self) -> dict[str, Any]:

@@ -59,7 +59,8 @@ class Reading:
         """What an entry of the memory holds, its key of `key_width` numbers if there is a key view."""
         found: dict[str, Any] = dict.fromkeys(("user", "item", "key"), (np.int64, ()))
         found |= {"label": (np.float32, ()), "base": (np.float64, ()), "time": (np.float64, ())}
-        found["id"] = (np.uint8, (ID_BYTES,))
+        found |= {"id": (np.uint8, (ID_BYTES,)), "topic": (np.int16, ()), "partition": (np.int32, ())}
+        found["offset"] = (np.int64, ())
         if "key" in self.views:
             found["vector"] = (np.float32, (key_width,))
         if "key" in self.views and self.search == "cells":
@@ -76,6 +77,8 @@ class Remembered:
     space: KeySpace | None
     """Of the keys; None: not known yet, so there are none."""
     mean_label: float
+    topics: tuple[str, ...]
+    """Names behind the column `topic`."""
 
     def neighbourhood(self, hidden: Array, reading: Reading) -> tuple[Neighbourhood, Seqs]:
         """Nearest by key of hidden layers (N, h), and which entries they are (N, k), `NOBODY` where none."""
@@ -189,7 +192,8 @@ class ErrorMemoryPredictor:
             most: Entries per row and view.
 
         Returns:
-            Per row, entries with `id`, `view`, `label`, `base_score`, `time` (Unix seconds) and, of the key view, their
+            Per row, entries with `id`, `view`, `label`, `base_score`, `time` (Unix seconds), their place in the log
+            (`topic`, `partition`, `offset`; not of events that came from elsewhere), and, of the key view, their
             `weight`. A sketch keeps no entries, so it has none to name.
         """
         ids, numbers = self._inputs.gather(inputs)
@@ -203,11 +207,13 @@ class ErrorMemoryPredictor:
                 near, seqs = self._remembered.neighbourhood(hidden, self._reading)
                 for row, (mine, weights) in enumerate(zip(seqs, near.weights)):
                     there = mine[mine != NOBODY][:most]
-                    rows[row] += _told(window, there, name, weights[mine != NOBODY][:most].tolist())
+                    rows[row] += _told(
+                        window, self._remembered.topics, there, name, weights[mine != NOBODY][:most].tolist()
+                    )
             else:
                 for row, number in enumerate(ids[:, 0 if name == "user" else 1]):
                     _, mine = entries_of(window, name, np.array([number]), self._reading.view_events)
-                    rows[row] += _told(window, mine[::-1][:most], name, None)
+                    rows[row] += _told(window, self._remembered.topics, mine[::-1][:most], name, None)
         return rows
 
     def state(self) -> State:
@@ -219,6 +225,7 @@ class ErrorMemoryPredictor:
             "shape": asdict(self._network.shape),
             "reading": asdict(self._reading),
             "mean_label": held.mean_label,
+            "topics": list(held.topics),
             "events": self._events,
         }
         if held.space is not None:
@@ -247,6 +254,7 @@ class ErrorMemoryPredictor:
             FrozenSketch.of(sketch) if sketch else None,
             KeySpace.of(_below(tensors, "keys.")),
             meta["mean_label"],
+            tuple(meta["topics"]),
         )
         network = FrozenNetwork.of(shape, _below(tensors, "network."))
         scale = tensors["shift"], tensors["factor"]
@@ -263,19 +271,25 @@ def scaled_numbers(numbers: Numbers, sound: NDArray[np.bool_], shift: Floats, fa
     return moved.astype(np.float32)
 
 
-def _told(window: Window, seqs: Seqs, name: str, weights: list[float] | None) -> list[dict[str, Any]]:
-    columns = {column: window.take(column, seqs) for column in ("id", "label", "base", "time")}
-    return [
-        {
+def _told(
+    window: Window, topics: tuple[str, ...], seqs: Seqs, name: str, weights: list[float] | None
+) -> list[dict[str, Any]]:
+    names = ("id", "label", "base", "time", "topic", "partition", "offset")
+    columns = {column: window.take(column, seqs) for column in names}
+    told = []
+    for at in np.flatnonzero(window.standing(seqs)).tolist():
+        entry: dict[str, Any] = {
             "id": bytes(columns["id"][at]).rstrip(b"\0").decode("utf-8", "replace"),
             "view": name,
             "label": float(columns["label"][at]),
             "base_score": float(columns["base"][at]),
             "time": float(columns["time"][at]),
-            **({} if weights is None else {"weight": weights[at]}),
         }
-        for at in np.flatnonzero(window.standing(seqs)).tolist()
-    ]
+        if (topic := int(columns["topic"][at])) >= 0:
+            place = int(columns["partition"][at]), int(columns["offset"][at])
+            entry |= {"topic": topics[topic], "partition": place[0], "offset": place[1]}
+        told.append(entry if weights is None else {**entry, "weight": weights[at]})
+    return told
 
 
 def _below(tensors: Mapping[str, Array], prefix: str) -> dict[str, Array]:

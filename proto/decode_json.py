@@ -11,7 +11,7 @@ import numpy as np
 
 from thalweg.proto import columns
 from thalweg.proto.cloudevents import Envelopes
-from thalweg.proto.event import Array, Batch, Records, Schema, TensorSpec
+from thalweg.proto.event import Array, Batch, Places, Records, Schema, TensorSpec
 from thalweg.proto.rejected import Decoded, Reason, Refused
 from thalweg.proto.salvage import salvage
 
@@ -99,6 +99,7 @@ class JsonDecoder:
             columns.time_column(times, [records.times[row] for row in rows]),
             ids,
             keys if keys is not None and any(key is not None for key in keys) else None,
+            Places.of(records.partition, [records.offsets[row] for row in rows]),
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from math import prod
 from typing import TypeVar
 
@@ -11,7 +12,18 @@ from google.protobuf.message import DecodeError
 
 from thalweg.proto import columns, thalweg_pb2
 from thalweg.proto.cloudevents import Envelopes
-from thalweg.proto.event import Array, Batch, ClassLabels, InputError, Labels, NumberLabels, Records, Schema, join
+from thalweg.proto.event import (
+    Array,
+    Batch,
+    ClassLabels,
+    InputError,
+    Labels,
+    NumberLabels,
+    Places,
+    Records,
+    Schema,
+    join,
+)
 from thalweg.proto.rejected import Decoded, Reason, Refused, Rejected
 from thalweg.proto.salvage import salvage
 from thalweg.proto.tensors import check_inputs, datatype, from_raw, read_tensors
@@ -38,7 +50,9 @@ class ProtobufDecoder:
             if envelopes is not None:
                 times = [columns.moment(time, default) for time, default in zip(envelopes.times[part], times)]
                 ids = envelopes.ids[part]
-            return self._events(messages, times, ids, [columns.key_text(records.keys[row]) for row in rows[part]])
+            keys = [columns.key_text(records.keys[row]) for row in rows[part]]
+            batch = self._events(messages, times, ids, keys)
+            return replace(batch, places=Places.of(records.partition, [records.offsets[row] for row in rows[part]]))
 
         return salvage(self._schema, rows, decode)
 
@@ -143,6 +157,7 @@ class ProtobufDecoder:
             np.full(count, records.times[row]) if times is None else times,
             _texts(message.ids, count, "ids"),
             [own or key for own in keys] if keys is not None else None if key is None else [key] * count,
+            Places((records.partition,), np.zeros(count, np.int32), np.full(count, records.offsets[row], np.int64)),
         )
 
     def _inputs(self, arrays: Mapping[str, Array]) -> Mapping[str, Array]:

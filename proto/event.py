@@ -138,6 +138,25 @@ Labels: TypeAlias = ClassLabels | NumberLabels
 
 
 @dataclass(frozen=True, slots=True)
+class Places:
+    """Where N events stand in the log; those of one record of many events share its offset."""
+
+    partitions: tuple[Partition, ...]
+    which: NDArray[np.int32]
+    """Places in `partitions`, (N,)."""
+    offsets: NDArray[np.int64]
+    """(N,)."""
+
+    def __getitem__(self, rows: slice | Array) -> Places:
+        return Places(self.partitions, self.which[rows], self.offsets[rows])
+
+    @classmethod
+    def of(cls, partition: Partition, offsets: Sequence[int]) -> Places:
+        """Of events of one partition."""
+        return cls((partition,), np.zeros(len(offsets), dtype=np.int32), np.array(offsets, dtype=np.int64))
+
+
+@dataclass(frozen=True, slots=True)
 class Batch:
     """N events in columns, in log order.
 
@@ -151,6 +170,8 @@ class Batch:
     times: NDArray[np.float64]
     ids: Sequence[str | None] | None = None
     keys: Sequence[str | None] | None = None
+    places: Places | None = None
+    """None for events that are not from a log."""
 
     def __len__(self) -> int:
         return len(self.times)
@@ -163,6 +184,7 @@ class Batch:
             self.times[part],
             None if self.ids is None else self.ids[part],
             None if self.keys is None else self.keys[part],
+            None if self.places is None else self.places[part],
         )
 
     def take(self, rows: Array) -> Batch:
@@ -176,6 +198,7 @@ class Batch:
             self.times[index],
             None if self.ids is None else [self.ids[i] for i in places],
             None if self.keys is None else [self.keys[i] for i in places],
+            None if self.places is None else self.places[index],
         )
 
     def micro_batches(self, size: int) -> Iterator[Batch]:
@@ -204,6 +227,7 @@ def join(batches: Sequence[Batch]) -> Batch:
         np.concatenate([b.times for b in batches]),
         _join_column([b.ids for b in batches], batches),
         _join_column([b.keys for b in batches], batches),
+        _join_places([b.places for b in batches]),
     )
 
 
@@ -235,6 +259,19 @@ def _join_column(columns: Sequence[Sequence[str | None] | None], batches: Sequen
     for column, batch in zip(columns, batches):
         joined.extend([None] * len(batch) if column is None else column)
     return joined
+
+
+def _join_places(columns: Sequence[Places | None]) -> Places | None:
+    """All of them; none, if those of some events are not known."""
+    known = [column for column in columns if column is not None]
+    if len(known) < len(columns):
+        return None
+    table: dict[Partition, int] = {}
+    which = []
+    for column in known:
+        codes = np.array([table.setdefault(partition, len(table)) for partition in column.partitions], dtype=np.int32)
+        which.append(codes[column.which])
+    return Places(tuple(table), np.concatenate(which), np.concatenate([column.offsets for column in known]))
 
 
 def _join_labels(batches: Sequence[Batch]) -> Labels | None:

@@ -13,7 +13,7 @@ from thalweg.memory.state import State
 from thalweg.models.error_memory import ErrorMemory
 from thalweg.models.learner import Learner, ParamsError
 from thalweg.models.testing import LearnerContract
-from thalweg.proto.event import Batch, InputError, NumberLabels, TensorSpec
+from thalweg.proto.event import Batch, InputError, NumberLabels, Partition, Places, TensorSpec
 
 INPUTS = {
     "user": TensorSpec("user", "int64", ()),
@@ -42,6 +42,7 @@ def events(count: int, seed: int = 0, start: int = 0, flip: bool = False) -> Bat
         start + np.arange(count, dtype=np.float64),
         [f"e-{start + number}" for number in range(count)],
         [f"u{number}" for number in user],
+        Places.of(Partition("clicks", 2), range(start, start + count)),
     )
 
 
@@ -205,6 +206,9 @@ def test_it_says_which_entries_moved_a_score() -> None:
         batch = events(16, start=16 * number)
         by_id |= dict(zip(batch.ids, zip(batch.inputs["user"], batch.inputs["item"], batch.labels.values[:, 0])))
     assert {entry["view"] for entry in told} == {"user", "item", "key"}
+    assert {(entry["topic"], entry["partition"], f"e-{entry['offset']}") for entry in told} == {
+        ("clicks", 2, entry["id"]) for entry in told
+    }
     for entry in told:
         its_user, its_item, label = by_id[entry["id"]]
         assert entry["label"] == label

@@ -80,7 +80,8 @@ def test_with_the_embedded_store_a_label_teaches_what_was_asked(tmp_path: Path) 
         response = caller.ask(None, user=1, item=3, explain=5)
 
         (told,) = json.loads(response.parameters["explanation"].string_param)
-        assert [(entry["id"], entry["view"], entry["label"]) for entry in told] == [("click-1", "user", 1.0)]
+        assert (told[0]["id"], told[0]["view"], told[0]["label"]) == ("click-1", "user", 1.0)
+        assert (told[0]["topic"], told[0]["partition"], told[0]["offset"]) == ("m.joined", 0, 0)
         with httpx.Client(base_url=f"http://127.0.0.1:{running.ports['http']}") as client:
             tensors = [{"name": name, "datatype": "INT64", "shape": [1], "data": [2]} for name in ("user", "item")]
             asked = {"inputs": tensors, "parameters": {"event_id": "click-2", "explain": True}}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -563,3 +564,24 @@ def test_a_cloudevent_may_say_its_content_type_among_its_own_headers() -> None:
     )
 
     assert len(one(event_batch(), headers).batch) == 3
+
+
+def test_events_know_their_place_in_the_log_however_they_are_cut_and_joined() -> None:
+    def event(i: int) -> bytes:
+        return json.dumps({"inputs": {"x": [i, 0], "n": i}, "label": i}).encode()
+
+    decoder = Decoder(CLASSES)
+    plain = decoder.decode(records([event(0), b"garbage", event(2)])).batch
+    many = to_event_batch(join([plain, plain]))
+    other = Records(Partition("u", 3), [7, 9], [0.0, 0.0], [None, None], [many, many], [EVENT_BATCH, EVENT_BATCH])
+    both = join([plain, decoder.decode(other).batch])
+
+    pieces = list(both[1:].micro_batches(3))
+
+    assert both.places is not None
+    assert both.places.partitions == (Partition("t", 0), Partition("u", 3))
+    assert both.places.which.tolist() == [0, 0] + [1] * 8
+    assert both.places.offsets.tolist() == [0, 2] + [7] * 4 + [9] * 4
+    assert [offset for piece in pieces for offset in piece.places.offsets.tolist()] == both.places.offsets.tolist()[1:]
+    assert both.take(np.array([9, 0])).places.offsets.tolist() == [9, 0]
+    assert join([both, replace(plain, places=None)]).places is None
