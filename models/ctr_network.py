@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from thalweg.models.adam import Adam
 from thalweg.models.id_table import FrozenTable, IdTable
 from thalweg.proto.event import Array
 
@@ -31,7 +32,7 @@ ALIGN = 4
 bits would depend on where in a request it stands."""
 _TILE = 16  # rows computed at a time when answering: always as many, so that a row's bits do not depend on the others
 _SPREAD = 0.01
-_BETA1, _BETA2, _EPSILON = 0.9, 0.999, 1e-8
+_EPSILON = 1e-8
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,11 +173,9 @@ class Network:
 
     def __init__(self, shape: Shape, rows: int, learning_rate: float, row_rate: float, seed: int) -> None:
         self.shape = shape
-        self._learning_rate, self._row_rate = learning_rate, row_rate
-        self._weights = {name: torch.from_numpy(array) for name, array in draw_weights(shape, seed).items()}
-        self._moments = {name: (torch.zeros_like(each), torch.zeros_like(each)) for name, each in self._weights.items()}
+        self._row_rate = row_rate
+        self._adam = Adam(draw_weights(shape, seed), learning_rate)
         self._tables = [IdTable(shape.row_width, rows, (seed, field), _SPREAD) for field in range(shape.fields)]
-        self._steps = 0
         self._frozen: FrozenNetwork | None = None
 
     @property
@@ -209,7 +208,7 @@ class Network:
             places.append(at)
             inverses.append(torch.from_numpy(inverse))
             leaves.append(torch.from_numpy(table.rows[at, 0]).requires_grad_())
-        parameters = {name: each.detach().requires_grad_() for name, each in self._weights.items()}
+        parameters = self._adam.leaves()
         rows = torch.stack([leaf[inverse] for leaf, inverse in zip(leaves, inverses)], dim=1)
         logits, _ = forward(self.shape, parameters, rows, torch.from_numpy(numeric.astype(np.float32)))
         towards = labels if teacher is None else (1.0 - share) * labels + share * teacher
@@ -219,49 +218,31 @@ class Network:
         ) / len(ids)
         names = list(parameters)
         gradients = torch.autograd.grad(loss, [*(parameters[name] for name in names), *leaves])
-        self._steps += 1
-        for name, gradient in zip(names, gradients):
-            self._weights[name] = self._adam(parameters[name].detach(), *self._moments[name], gradient)
+        self._adam.step(dict(zip(names, gradients)))
         for table, at, gradient in zip(self._tables, places, gradients[len(names) :]):
             slope = gradient.numpy()
             table.rows[at, 1] += slope * slope
             table.rows[at, 0] -= self._row_rate * slope / (np.sqrt(table.rows[at, 1]) + _EPSILON)
         self._frozen = None
 
-    def _adam(self, parameter: Tensor, mean: Tensor, square: Tensor, gradient: Tensor) -> Tensor:
-        """The parameter one step on; moments are changed in place."""
-        mean.lerp_(gradient, 1.0 - _BETA1)
-        square.mul_(_BETA2).addcmul_(gradient, gradient, value=1.0 - _BETA2)
-        size = (square / (1.0 - _BETA2**self._steps)).sqrt_().add_(_EPSILON)
-        return parameter - (self._learning_rate / (1.0 - _BETA1**self._steps)) * mean / size
-
     def frozen(self) -> FrozenNetwork:
         """What answers as this does now; the same object until the next `learn`."""
         if self._frozen is None:
-            weights = {name: each.numpy().copy() for name, each in self._weights.items()}
-            self._frozen = FrozenNetwork(self.shape, weights, [table.frozen() for table in self._tables])
+            self._frozen = FrozenNetwork(self.shape, self._adam.frozen(), [table.frozen() for table in self._tables])
         return self._frozen
 
     def tensors(self) -> dict[str, Array]:
         """Everything, for a snapshot."""
-        found: dict[str, Array] = {"steps": np.array([self._steps], dtype=np.int64)}
-        for name, each in self._weights.items():
-            found[f"weight.{name}"] = each.numpy()
-            found[f"mean.{name}"], found[f"square.{name}"] = (moment.numpy() for moment in self._moments[name])
+        found = self._adam.tensors()
         for field, table in enumerate(self._tables):
             found |= {f"table.{field}.{name}": array for name, array in table.tensors().items()}
         return found
 
     def restore(self, tensors: Mapping[str, Array]) -> None:
         """Become the network whose `tensors()` these are."""
-        for name in self._weights:
-            weight, mean, square = (
-                torch.from_numpy(np.array(tensors[f"{part}.{name}"])) for part in ("weight", "mean", "square")
-            )
-            self._weights[name], self._moments[name] = weight, (mean, square)
+        self._adam.restore(tensors)
         for field, table in enumerate(self._tables):
             table.restore({name: tensors[f"table.{field}.{name}"] for name in ("ids", "rows", "counts")})
-        self._steps = int(tensors["steps"][0])
         self._frozen = None
 
 

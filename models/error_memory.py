@@ -19,6 +19,7 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
+from thalweg.memory.histories import hash_key
 from thalweg.memory.nearest import require_faiss_gpu
 from thalweg.memory.neighbours import cell_of
 from thalweg.memory.ring import Limits, Ring, capacity_for
@@ -128,7 +129,9 @@ class ErrorMemory:
             "label": label[rows].astype(np.float32),
             "weight": np.minimum(batch.weights[rows], _HEAVIEST),
             "time": batch.times[rows],
-            "key": np.array([_hash(key) for key in keys], dtype=np.int64) if any(keys) else users,
+            "key": np.array([0 if key is None else hash_key(key) for key in keys], dtype=np.int64)
+            if any(keys)
+            else users,
             "id": _fixed(names),
             **self._places(batch, rows),
         }
@@ -404,13 +407,6 @@ class ErrorMemory:
         if self._ring is not None:
             found["entries"] = self._ring.capacity
         return found
-
-
-def _hash(key: str | None) -> int:
-    """63 bits of a key, the same everywhere."""
-    if key is None:
-        return 0
-    return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest(), "little") >> 1
 
 
 def _fixed(names: list[str | None]) -> NDArray[np.uint8]:

@@ -69,7 +69,13 @@ def event_rows(shape: AttentiveShape, weights: Weights, times: Tensor, types: Te
 
 
 def encode(
-    shape: AttentiveShape, weights: Weights, times: Tensor, types: Tensor, lengths: Tensor, prefixes: Prefixes
+    shape: AttentiveShape,
+    weights: Weights,
+    times: Tensor,
+    types: Tensor,
+    lengths: Tensor,
+    prefixes: Prefixes,
+    more: Tensor | None = None,
 ) -> Encoded:
     """Encode histories.
 
@@ -80,8 +86,11 @@ def encode(
         types: (B, L).
         lengths: (B,) 1 or more: events of each row; what stands beyond is not looked at.
         prefixes: Prompt rows; empty for none.
+        more: Added to the type embeddings, (B, L, d).
     """
     rows = event_rows(shape, weights, times, types)
+    if more is not None:
+        rows = torch.cat([rows[:, :, : shape.width] + more, rows[:, :, shape.width :]], dim=2)
     length = rows.shape[1]
     there = torch.arange(length, device=times.device) < lengths[:, None]
     causal = torch.ones(length, length, dtype=torch.bool, device=times.device).tril()

@@ -48,9 +48,16 @@ def advance(weights: Weights, state: CellState, gaps: Tensor, types: Tensor, shi
         types: Below the number of embeddings.
         shift: Added to the gates' pre-activations, (B, 7 H): how prompts enter.
     """
+    return advance_embedded(weights, state, gaps, weights["emb"][types], shift)
+
+
+def advance_embedded(
+    weights: Weights, state: CellState, gaps: Tensor, kinds: Tensor, shift: Tensor | None = None
+) -> CellState:
+    """As `advance`, of events whose embeddings (B, H) are given."""
     hidden = state.hidden(gaps[:, None])[:, 0]
     cell = state.target + (state.cell - state.target) * torch.exp(-state.decay * gaps[:, None])
-    seen = torch.cat([weights["emb"][types], hidden], dim=1)
+    seen = torch.cat([kinds, hidden], dim=1)
     gates = functional.linear(seen, weights["cell.weight"], weights["cell.bias"])
     if shift is not None:
         gates = gates + shift

@@ -135,7 +135,9 @@ class Prequential:
         self._tabled = None
 
     def _grade_classes(self, labels: ClassLabels, predictor: Predictor, outputs: Mapping[str, Array]) -> None:
-        codes, answers, scores = labels.codes, outputs["label"], outputs.get("scores")
+        answered = outputs["label"] if "label" in outputs else outputs["next_type"]
+        scored = outputs.get("scores", outputs.get("type_scores"))
+        codes, answers, scores = labels.codes, answered, scored
         if codes.min(initial=0) < 0:
             present = labels.present
             codes, answers = codes[present], answers[present]

@@ -70,6 +70,19 @@ key_width = 3
 key_events = 80
 key_steps = 20
 """,
+    "prompt_tpp": """
+learner = "prompt_tpp"
+inputs.key = { shape = [], dtype = "bytes" }
+[model.params]
+width = 8
+time_width = 4
+window = 8
+unit_gaps = 20
+train_batch = 8
+prompts = 4
+chosen = 2
+keys = 12
+""",
     "error_memory": """
 learner = "error_memory"
 inputs.user = { shape = [], dtype = "int64" }
@@ -110,6 +123,17 @@ def clicks(count: int, first: int = 0, seed: int = 0) -> Batch:
         np.full(count, time.time()),
         ids,
     )
+
+
+def visits(count: int, first: int = 0, seed: int = 0) -> Batch:
+    """Of keys that do three things in turn."""
+    random = np.random.default_rng(seed + first)
+    key = random.integers(0, 15, count)
+    moment = first + np.arange(count, dtype=np.float64)
+    kind = ((moment // 15).astype(np.int32) + key.astype(np.int32)) % 3
+    ids = [f"e{first + i}" for i in range(count)]
+    keys = np.array([f"k{number}".encode() for number in key], dtype=object)
+    return Batch({"key": keys}, ClassLabels(kind, ("a", "b", "c")), np.ones(count), 1e9 + moment, ids)
 
 
 def until(what: str, true: Callable[[], Any], seconds: float = WAIT) -> Any:
@@ -156,7 +180,7 @@ class Service:
         return process
 
     def send(self, count: int, per_record: int = 1) -> None:
-        made = clicks if self.learner == "error_memory" else events
+        made = {"error_memory": clicks, "prompt_tpp": visits}.get(self.learner, events)
         self.log.append(self.topic, messages(made(count, self.sent), per_record))
         self.sent += count
 

@@ -28,7 +28,7 @@ def rebuilt_sha256(running: Service, version: int) -> str:
     ).state_sha256
 
 
-def kill_again_and_again(running: Service, kills: int) -> None:
+def kill_again_and_again(running: Service, kills: int, accuracy: float = 0.8) -> None:
     """Feed a learner process, kill it at random points, let the last one finish; then hold every version kept, from
     before and after each kill, against the state an undisturbed learner reaches."""
     chance = random.Random(7)
@@ -51,7 +51,7 @@ def kill_again_and_again(running: Service, kills: int) -> None:
     assert kept[-1].events_learned == running.sent  # each event once: none lost, none doubled
     for manifest in kept[1:]:
         assert rebuilt_sha256(running, manifest.version) == manifest.state_sha256, manifest.version
-    assert kept[-1].metrics["accuracy"] > 0.8
+    assert kept[-1].metrics["accuracy"] > accuracy
 
 
 def _journalled(running: Service) -> int:
@@ -85,13 +85,14 @@ def test_killed_at_random_points_over_kafka_the_state_is_that_of_an_undisturbed_
 
 @pytest.mark.kafka
 @pytest.mark.redis
-@pytest.mark.parametrize("learner", ["bottleneck", "error_memory"])
+@pytest.mark.parametrize("learner", ["bottleneck", "error_memory", "prompt_tpp"])
 def test_killed_at_random_points_the_memories_are_those_of_an_undisturbed_run(
     tmp_path: Path, kafka_servers: str, redis_url: str, learner: str
 ) -> None:
     topic = f"m-{uuid.uuid4().hex[:8]}"
     with service(tmp_path, f"kafka://{kafka_servers}", topic, learner=learner, store=redis_url) as running:
-        kill_again_and_again(running, kills=4)
+        # some of the keys are new or had to go: nothing can be said of their next event
+        kill_again_and_again(running, kills=4, accuracy=0.3 if learner == "prompt_tpp" else 0.8)
 
 
 def test_server_and_learner_outlive_each_other_and_come_back(tmp_path: Path) -> None:

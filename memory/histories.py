@@ -1,0 +1,231 @@
+"""The latest events of many keys, bounded in keys and in events per key.
+
+A key is known by 64 bits of its hash, so a long one costs no more than a short one. The longest unused key goes when
+there are too many. Whoever reads an older state of it (`frozen`) keeps what it saw: before a key's events change, those
+who still look on are given a copy of them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import weakref
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from thalweg.proto.event import Array
+
+_FIRST_KEYS = 256
+
+
+class Histories(NamedTuple):
+    """Events of N keys, oldest first; what stands beyond a row's length means nothing."""
+
+    times: NDArray[np.float64]
+    """(N, W), Unix seconds or any other clock's."""
+    types: NDArray[np.int16]
+    """(N, W)."""
+    lengths: NDArray[np.int64]
+    """(N,); 0 for a key that is not known."""
+
+    def take(self, rows: Array) -> Histories:
+        """Those of these rows."""
+        return Histories(self.times[rows], self.types[rows], self.lengths[rows])
+
+
+def hash_key(key: str | bytes) -> int:
+    """63 bits of a key, the same everywhere."""
+    raw = key.encode() if isinstance(key, str) else key
+    return int.from_bytes(hashlib.blake2b(raw, digest_size=8).digest(), "little") >> 1
+
+
+class KeyedHistories:
+    """One thread writes; `frozen` ones may be read by any number meanwhile.
+
+    Args:
+        window: Events kept per key, W.
+        capacity: Keys kept.
+    """
+
+    def __init__(self, window: int, capacity: int) -> None:
+        self._window, self._capacity = window, capacity
+        self._times = np.zeros((0, window))
+        self._types = np.zeros((0, window), dtype=np.int16)
+        self._counts = np.zeros(0, dtype=np.int64)  # events of each slot's key so far
+        self._used = np.zeros(0, dtype=np.int64)  # when each slot was last written, counted in writes
+        self._hashes = np.zeros(0, dtype=np.int64)
+        self._slots: OrderedDict[int, int] = OrderedDict()  # from the longest unused
+        self._writes = 0
+        self.evicted = 0
+        """Keys that had to go."""
+        self._readers: weakref.WeakSet[FrozenHistories] = weakref.WeakSet()
+
+    def __len__(self) -> int:
+        return len(self._slots)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all arrays."""
+        return sum(a.nbytes for a in (self._times, self._types, self._counts, self._used, self._hashes))
+
+    def last(self, key: int) -> tuple[float, int] | None:
+        """Time and type of a key's newest event; None if the key is not known."""
+        slot = self._slots.get(key)
+        if slot is None:
+            return None
+        at = (int(self._counts[slot]) - 1) % self._window
+        return float(self._times[slot, at]), int(self._types[slot, at])
+
+    def leaving(self, key: int) -> int | None:
+        """The key that has to go when an event of this one is pushed; None if there is room."""
+        full = key not in self._slots and len(self._slots) >= self._capacity
+        return next(iter(self._slots)) if full else None
+
+    def push(self, key: int, time: float, type: int) -> None:
+        """Add an event."""
+        self._tell(key)
+        slot = self._slots.get(key)
+        if slot is None:
+            if (oldest := self.leaving(key)) is not None:
+                self._tell(oldest)
+                slot = self._slots.pop(oldest)
+                self.evicted += 1
+            else:
+                slot = len(self._slots)
+                if slot >= len(self._counts):
+                    self._grow()
+            self._slots[key] = slot
+            self._counts[slot] = 0
+            self._hashes[slot] = key
+        else:
+            self._slots.move_to_end(key)
+        at = int(self._counts[slot]) % self._window
+        self._times[slot, at], self._types[slot, at] = time, type
+        self._counts[slot] += 1
+        self._writes += 1
+        self._used[slot] = self._writes
+
+    def _grow(self) -> None:
+        more = min(self._capacity, max(_FIRST_KEYS, 2 * len(self._counts))) - len(self._counts)
+
+        def longer(array: Array) -> Array:
+            return np.concatenate([array, np.zeros((more, *array.shape[1:]), dtype=array.dtype)])
+
+        self._times, self._types = longer(self._times), longer(self._types)
+        self._counts, self._used, self._hashes = longer(self._counts), longer(self._used), longer(self._hashes)
+
+    def read(self, keys: Sequence[int]) -> Histories:
+        """Events of keys as they are now, copied."""
+        slots = np.array([self._slots.get(key, -1) for key in keys], dtype=np.int64)
+        return self._rows(slots)
+
+    def _rows(self, slots: NDArray[np.int64]) -> Histories:
+        if not len(self._counts):
+            return empty(len(slots), self._window)
+        counts = np.where(slots >= 0, self._counts[slots], 0)
+        lengths = np.minimum(counts, self._window)
+        at = (counts[:, None] - lengths[:, None] + np.arange(self._window)) % self._window
+        return Histories(self._times[slots[:, None], at], self._types[slots[:, None], at], lengths)
+
+    def frozen(self) -> FrozenHistories:
+        """As they are now; whatever is pushed later does not show."""
+        reader = FrozenHistories(self)
+        self._readers.add(reader)
+        return reader
+
+    def _tell(self, key: int) -> None:
+        """Let those who look on keep a key's events before these change."""
+        for reader in self._readers:
+            if key not in reader.kept:
+                reader.kept[key] = self.read([key])
+
+    def tensors(self) -> dict[str, Array]:
+        """Everything, as it lies, not copied."""
+        count = len(self._slots)
+        return {
+            "times": self._times[:count],
+            "types": self._types[:count],
+            "counts": self._counts[:count],
+            "used": self._used[:count],
+            "hashes": self._hashes[:count],
+            "totals": np.array([self._writes, self.evicted], dtype=np.int64),
+        }
+
+    def restore(self, tensors: Mapping[str, Array]) -> None:
+        """Become the one whose `tensors()` these are; readers of what this was keep it."""
+        for reader in self._readers:
+            reader.detach()
+        self._readers.clear()
+        self._times, self._types, self._counts, self._used, self._hashes = (
+            np.array(tensors[name]) for name in ("times", "types", "counts", "used", "hashes")
+        )
+        order = np.argsort(self._used)
+        self._slots = OrderedDict((int(self._hashes[slot]), int(slot)) for slot in order)
+        self._writes, self.evicted = map(int, tensors["totals"])
+
+
+class FrozenHistories:
+    """Histories as they were; any number of threads may read while the writer is not writing."""
+
+    def __init__(self, live: KeyedHistories) -> None:
+        self._live: KeyedHistories | None = live
+        self.kept: dict[int, Histories] = {}
+        """Keys whose events have changed since."""
+        self._window = live._window
+
+    def read(self, keys: Sequence[int]) -> Histories:
+        """Events of keys."""
+        assert self._live is not None
+        found = self._live.read(keys)
+        for row, key in enumerate(keys):
+            if (old := self.kept.get(key)) is not None:
+                found.times[row], found.types[row], found.lengths[row] = old.times[0], old.types[0], old.lengths[0]
+        return found
+
+    def detach(self) -> None:
+        """Keep everything: the live ones become something else."""
+        assert self._live is not None
+        copy = KeyedHistories(self._window, self._live._capacity)
+        copy.restore({name: array.copy() for name, array in self._live.tensors().items()})
+        self._live = copy
+
+    def tensors(self) -> dict[str, Array]:
+        """For a published version: keys' hashes ascending, and their events."""
+        assert self._live is not None
+        known = set(self._live._slots) | set(self.kept)
+        keys = sorted(key for key in known if key not in self.kept or self.kept[key].lengths[0])
+        found = self.read(keys)
+        return {"hashes": np.array(keys, dtype=np.int64), **found._asdict()}
+
+
+class PublishedHistories:
+    """What `FrozenHistories.tensors` gave, read in place."""
+
+    def __init__(self, tensors: Mapping[str, Array]) -> None:
+        self._tensors = tensors
+        self._window = tensors["times"].shape[1]
+
+    def read(self, keys: Sequence[int]) -> Histories:
+        """Events of keys."""
+        hashes, asked = self._tensors["hashes"], np.array(keys, dtype=np.int64)
+        if not len(hashes):
+            return empty(len(keys), self._window)
+        at = np.minimum(np.searchsorted(hashes, asked), len(hashes) - 1)
+        known = hashes[at] == asked
+        return Histories(
+            self._tensors["times"][at],
+            self._tensors["types"][at],
+            np.where(known, self._tensors["lengths"][at], 0),
+        )
+
+    def tensors(self) -> dict[str, Array]:
+        """As they came."""
+        return dict(self._tensors)
+
+
+def empty(rows: int, window: int) -> Histories:
+    """Of keys that are not known."""
+    return Histories(np.zeros((rows, window)), np.zeros((rows, window), np.int16), np.zeros(rows, np.int64))

@@ -1,0 +1,176 @@
+"""What a prompted point process publishes: the network, and the latest events of every key."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from thalweg.memory.histories import Histories, PublishedHistories, hash_key
+from thalweg.memory.state import State
+from thalweg.models.tpp_network import UNKNOWN, Past, TppShape, answer_rows, prepare
+from thalweg.proto.event import Array, InputError, Inputs, TensorSpec
+
+Floats = NDArray[np.float64]
+KEY = {"key": TensorSpec("key", "bytes", ())}
+_AT_ONCE = 256
+
+
+class ReadableHistories(Protocol):
+    """The latest events of keys."""
+
+    def read(self, keys: Sequence[int]) -> Histories:
+        """Of keys, by hash."""
+
+    def tensors(self) -> dict[str, Array]:
+        """For a published version."""
+
+
+class MarkovTable:
+    """Type after type, as counts; row k: what came after k.
+
+    Args:
+        counts: (K, K), K at least as many as types are known.
+    """
+
+    def __init__(self, counts: Floats) -> None:
+        self.counts = counts
+
+    def log_probabilities(self, last: NDArray[Any], known: int) -> NDArray[np.float32]:
+        """Of the next type (N, K) after types (N,), with half an event of each added; UNKNOWN for those not known."""
+        rows = self.counts[last] + 0.5
+        rows[:, known:] = 0.0
+        shares = rows / np.maximum(rows.sum(axis=1, keepdims=True), 1e-300)
+        logs = np.log(np.maximum(shares, 1e-300))
+        found: NDArray[np.float32] = np.where(shares > 0, logs, UNKNOWN).astype(np.float32)
+        return found
+
+
+class PromptTppPredictor:
+    """Answers for a `key`, whose history is known here, or for explicit `times` and `types`.
+
+    `next_time` is the expected time of the next event (on the clock of the events), `next_type` the likeliest, as a
+    place in `classes`, `type_scores` the probability of each. A key that is not known gets NaN, -1, and zeros.
+    """
+
+    def __init__(
+        self,
+        shape: TppShape,
+        weights: Mapping[str, Array],
+        histories: ReadableHistories,
+        markov: MarkovTable,
+        classes: Sequence[str],
+        settings: Mapping[str, Any],
+    ) -> None:
+        self._shape, self._arrays, self._histories, self._markov = shape, weights, histories, markov
+        self._weights = {name: torch.from_numpy(a if a.flags.writeable else np.array(a)) for name, a in weights.items()}
+        self._classes, self._settings = tuple(classes), dict(settings)
+
+    @property
+    def inputs(self) -> Mapping[str, TensorSpec]:
+        return KEY
+
+    @property
+    def outputs(self) -> Mapping[str, TensorSpec]:
+        return {
+            "next_time": TensorSpec("next_time", "float64", ()),
+            "next_type": TensorSpec("next_type", "int64", ()),
+            "type_scores": TensorSpec("type_scores", "float32", (-1,)),
+        }
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self._classes
+
+    @property
+    def properties(self) -> Mapping[str, str]:
+        unit = self._settings["unit"]
+        return {"scores": "probabilities", "time_unit_seconds": "unknown" if unit is None else repr(unit)}
+
+    def predict(self, inputs: Inputs) -> Mapping[str, Array]:
+        past = self._past(inputs)
+        count, classes = len(past.lengths), len(self._classes)
+        found = {
+            "next_time": np.full(count, np.nan),
+            "next_type": np.full(count, -1, dtype=np.int64),
+            "type_scores": np.zeros((count, classes), dtype=np.float32),
+        }
+        known = np.flatnonzero(past.lengths > 0)
+        if not classes or self._settings["unit"] is None:
+            return found
+        for start in range(0, len(known), _AT_ONCE):
+            rows = known[start : start + _AT_ONCE]
+            gaps, scores = self._next(past.take(rows))
+            last = past.times[rows, past.lengths[rows] - 1]
+            found["next_time"][rows] = last + gaps * self._settings["unit"]
+            found["type_scores"][rows] = scores
+            found["next_type"][rows] = scores.argmax(axis=1)
+        return found
+
+    def _next(self, past: Histories) -> tuple[Floats, NDArray[np.float32]]:
+        """Expected gaps (N,) in units, probabilities (N, classes)."""
+        count = len(past.lengths)
+        padded = past.take(np.minimum(np.arange(answer_rows(count)), count - 1))
+        with torch.no_grad():
+            ready = prepare(self._shape, self._weights, self.past(padded))
+            horizon = torch.full((len(padded.lengths),), self._settings["horizon"], dtype=torch.float64)
+            told = ready.forecast(horizon, self._settings["forecast_nodes"])
+        return told.gap[:count].numpy(), told.types[:count, : len(self._classes)].numpy().astype(np.float32)
+
+    def past(self, histories: Histories) -> Past:
+        """Histories, all of one event or more, as the network takes them."""
+        last = histories.types[np.arange(len(histories.lengths)), histories.lengths - 1]
+        markov = self._markov.log_probabilities(last, len(self._classes))
+        return Past.of(*histories, markov, self._settings["unit"])
+
+    def _past(self, inputs: Inputs) -> Histories:
+        unknown = sorted(set(inputs) - {"key", "times", "types"})
+        if unknown:
+            raise InputError(f"input {unknown[0]!r}: unknown; expected 'key', or 'times' and 'types'")
+        if "key" in inputs and len(inputs) == 1:
+            column = inputs["key"]
+            if column.ndim != 1 or column.dtype != object:
+                raise InputError(f"input 'key': expected (N) bytes, got {column.shape} {column.dtype}")
+            return self._histories.read([hash_key(key) for key in column])
+        if set(inputs) != {"times", "types"}:
+            missing = "key" if not inputs or "key" in inputs else sorted({"times", "types"} - set(inputs))[0]
+            raise InputError(f"input {missing!r}: expected 'key' alone, or 'times' and 'types', got {sorted(inputs)}")
+        return self._explicit(inputs["times"], inputs["types"])
+
+    def _explicit(self, times: Array, types: Array) -> Histories:
+        if times.ndim != 2 or times.dtype != np.float64 or not times.shape[1]:
+            raise InputError(f"input 'times': expected (N, L) float64, L 1 or more, got {times.shape} {times.dtype}")
+        if types.shape != times.shape or types.dtype != np.int64:
+            raise InputError(f"input 'types': expected {times.shape} int64, got {types.shape} {types.dtype}")
+        if not np.isfinite(times).all() or (np.diff(times, axis=1) < 0).any():
+            raise InputError("input 'times': expected finite times, none before the one to its left")
+        if ((types < 0) | (types >= len(self._classes))).any():
+            raise InputError(f"input 'types': expected 0 to {len(self._classes) - 1}, places in `classes`")
+        window = self._settings["window"]
+        times, types = times[:, -window:], types[:, -window:].astype(np.int16)
+        return Histories(times, types, np.full(len(times), times.shape[1], dtype=np.int64))
+
+    def state(self) -> State:
+        tensors = {f"network.{name}": array for name, array in self._arrays.items()}
+        tensors |= {f"history.{name}": array for name, array in self._histories.tensors().items()}
+        tensors["markov"] = self._markov.counts
+        meta = {"shape": asdict(self._shape), "classes": list(self._classes), "settings": self._settings}
+        return State(tensors, meta)
+
+    @classmethod
+    def of(cls, state: State) -> PromptTppPredictor:
+        """The predictor whose `state()` this was; maps of a file are used in place."""
+
+        def below(prefix: str) -> dict[str, Array]:
+            return {
+                name.removeprefix(prefix): array for name, array in state.tensors.items() if name.startswith(prefix)
+            }
+
+        histories = PublishedHistories(below("history."))
+        markov = MarkovTable(state.tensors["markov"])
+        meta = state.meta
+        return cls(TppShape(**meta["shape"]), below("network."), histories, markov, meta["classes"], meta["settings"])
