@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 
 import numpy as np
-import torch
-from torch import Tensor
 
+from thalweg.models.torch_setup import Tensor, torch
 from thalweg.proto.event import Array
 
 _BETA1, _BETA2, _EPSILON = 0.9, 0.999, 1e-8
@@ -23,7 +22,7 @@ class Adam:
 
     def __init__(self, weights: Mapping[str, Array], learning_rate: float) -> None:
         self._learning_rate = learning_rate
-        self.weights = {name: torch.from_numpy(array) for name, array in weights.items()}
+        self.weights = {name: torch.from_numpy(array).clone() for name, array in weights.items()}
         self._moments = {name: (torch.zeros_like(each), torch.zeros_like(each)) for name, each in self.weights.items()}
         self._steps = dict.fromkeys(self.weights, 0)
 
@@ -59,8 +58,9 @@ class Adam:
 
     def restore(self, tensors: Mapping[str, Array]) -> None:
         """Become the one whose `tensors()` are among these."""
+        # cloned: torch aligns its own memory alike, and what is aligned otherwise may be summed in another order
         for name, steps in zip(self.weights, tensors["steps"].tolist()):
             weight, mean, square = (
-                torch.from_numpy(np.array(tensors[f"{part}.{name}"])) for part in ("weight", "mean", "square")
+                torch.from_numpy(np.array(tensors[f"{part}.{name}"])).clone() for part in ("weight", "mean", "square")
             )
             self.weights[name], self._moments[name], self._steps[name] = weight, (mean, square), steps

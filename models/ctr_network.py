@@ -14,13 +14,11 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
-from torch.nn import functional
 
 from thalweg.models.adam import Adam
 from thalweg.models.id_table import FrozenTable, IdTable
+from thalweg.models.torch_setup import Tensor, functional, torch
 from thalweg.proto.event import Array
 
 Weights: TypeAlias = Mapping[str, Tensor]

@@ -10,9 +10,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import torch
-from torch import Tensor
-from torch.nn import functional
+from thalweg.models.torch_setup import Tensor, functional, torch
 
 
 class Chosen(NamedTuple):

@@ -13,7 +13,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import torch
 
 from thalweg.memory.histories import KeyedHistories, hash_key
 from thalweg.memory.state import State
@@ -21,6 +20,7 @@ from thalweg.models.adam import Adam
 from thalweg.models.learner import ParamsError
 from thalweg.models.prompt_tpp_params import Params
 from thalweg.models.prompt_tpp_predictor import KEY, MarkovTable, PromptTppPredictor
+from thalweg.models.torch_setup import torch
 from thalweg.models.tpp_network import POOL, Past, Ready, draw_weights, prepare
 from thalweg.proto.event import Array, Batch, ClassLabels, InputError, Schema, TensorSpec
 
@@ -51,7 +51,7 @@ class PromptTpp:
         self._unit: float | None = None
         self._waiting = self._nothing()
         self._chosen_at = {pool: np.zeros(p.prompts, dtype=np.int64) for pool in self._shape.pools}
-        self._recent = np.full((_RECENT, 4), np.nan)  # log-likelihood, hazard, error of the log gap, wrong type
+        self._recent = np.zeros((0, 4))  # log-likelihood, hazard, error of the log gap, wrong type
         self._counts = dict.fromkeys(("trained", "steps", "late", "skipped", "left_out", "silences"), 0)
         self._newest = -np.inf
         self._predictor: PromptTppPredictor | None = None
@@ -197,7 +197,8 @@ class PromptTpp:
         wrong = told.types.argmax(dim=1).numpy() != types.numpy()
         error = np.log(told.gap.numpy().clip(_SHORTEST)) - np.log(gaps.numpy())
         figures = np.stack([likelihood.detach().double().numpy(), hazard, np.abs(error), wrong], axis=1)[came]
-        self._recent = np.concatenate([self._recent, figures])[-_RECENT:]
+        known = figures[np.isfinite(figures).all(axis=1)]
+        self._recent = np.concatenate([self._recent, known])[-_RECENT:]
 
     # Answers and state
 
@@ -237,7 +238,7 @@ class PromptTpp:
             "late_events": float(self._counts["late"]),
             "left_out_steps": float(self._counts["left_out"]),
         }
-        recent = self._recent[np.isfinite(self._recent).all(axis=1)]
+        recent = self._recent
         if len(recent):
             hazard = np.sort(1.0 - np.exp(-recent[:, 1]))
             level = np.arange(1, len(hazard) + 1) / len(hazard)
@@ -251,8 +252,7 @@ class PromptTpp:
         tensors |= {f"history.{name}": array for name, array in self._histories.tensors().items()}
         tensors |= {f"waiting.{name}": array for name, array in self._waiting.items()}
         tensors |= {f"chosen.{pool}": used for pool, used in self._chosen_at.items()}
-        known = np.isfinite(self._recent).all(axis=1)
-        tensors |= {"markov": self._markov.counts, "gaps": self._gaps, "recent": self._recent[known]}
+        tensors |= {"markov": self._markov.counts, "gaps": self._gaps, "recent": self._recent}
         meta = {
             "identity": self._identity(),
             "classes": list(self._classes),
@@ -276,8 +276,7 @@ class PromptTpp:
         self._chosen_at = {pool: np.array(used) for pool, used in below("chosen.").items()}
         self._markov = MarkovTable(np.array(tensors["markov"]))
         self._gaps = np.array(tensors["gaps"])
-        missing = np.full((_RECENT - len(tensors["recent"]), 4), np.nan)
-        self._recent = np.concatenate([missing, tensors["recent"]])
+        self._recent = np.array(tensors["recent"])
         self._classes = {name: code for code, name in enumerate(meta["classes"])}
         self._unit, self._counts = meta["unit"], dict(meta["counts"])
         self._newest = -np.inf if meta["newest"] is None else meta["newest"]

@@ -7,11 +7,11 @@ from dataclasses import asdict
 from typing import Any, Protocol
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from thalweg.memory.histories import Histories, PublishedHistories, hash_key
 from thalweg.memory.state import State
+from thalweg.models.torch_setup import torch
 from thalweg.models.tpp_network import UNKNOWN, Past, TppShape, answer_rows, prepare
 from thalweg.proto.event import Array, InputError, Inputs, TensorSpec
 

@@ -14,9 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import torch
-from torch import Tensor
-from torch.nn import functional
+from thalweg.models.torch_setup import Tensor, functional, torch
 
 Weights = Mapping[str, Tensor]
 

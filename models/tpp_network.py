@@ -18,12 +18,10 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
-from torch.nn import functional
 
 from thalweg.models import prompt_pool, tpp_attentive, tpp_nhp
+from thalweg.models.torch_setup import Tensor, functional, torch
 from thalweg.models.tpp_attentive import AttentiveShape, Prefix
 from thalweg.models.tpp_nhp import CellState
 from thalweg.models.tpp_process import Forecast, forecast, interval, nodes, when

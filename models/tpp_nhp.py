@@ -9,9 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-import torch
-from torch import Tensor
-from torch.nn import functional
+from thalweg.models.torch_setup import Tensor, functional, torch
 
 Weights = Mapping[str, Tensor]
 

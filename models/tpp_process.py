@@ -11,8 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple, TypeAlias
 
-import torch
-from torch import Tensor
+from thalweg.models.torch_setup import Tensor, torch
 
 Intensity: TypeAlias = Callable[[Tensor], Tensor]
 """Ages (B, Q) to rates (B, Q, K)."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Mapping
+from copy import deepcopy
 
 import numpy as np
 import structlog
@@ -47,11 +48,13 @@ class Saver:
         return self._thread is None and time.monotonic() >= self._not_before
 
     def save(self, manifest: Manifest, parts: Mapping[str, State]) -> None:
-        """Begin to save; the arrays are copied first, so learning may change them at once. Waits for the one before."""
+        """Begin to save; everything is copied first, so learning may change it at once. Waits for the one before."""
         self.wait()
         self._journal.sync()  # a snapshot on disk must not outlive the entries that led to it
         copied = {
-            name: State({key: self._copied(name, key, tensor) for key, tensor in part.tensors.items()}, part.meta)
+            name: State(
+                {key: self._copied(name, key, tensor) for key, tensor in part.tensors.items()}, deepcopy(part.meta)
+            )
             for name, part in parts.items()
         }
         self._error = None

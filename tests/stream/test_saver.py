@@ -1,0 +1,47 @@
+"""The saver: what goes to disk is the state as it was when saving began, whatever is learned meanwhile."""
+
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from thalweg.memory.snapshots import FolderSnapshots, Manifest
+from thalweg.memory.state import State
+from thalweg.stream.journal import MemoryJournal
+from thalweg.stream.observer import NoObserver
+from thalweg.stream.saver import Saver
+
+
+class SlowDisk(FolderSnapshots):
+    """Writes nothing before it is told to."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.go = threading.Event()
+
+    def save(self, manifest: Manifest, parts: Mapping[str, State]) -> Manifest:
+        assert self.go.wait(10)
+        return super().save(manifest, parts)
+
+
+@pytest.mark.parametrize("entries", [3, 1 << 18], ids=["small", "large"])
+def test_what_is_learned_while_a_snapshot_is_written_is_not_in_it(tmp_path: Path, entries: int) -> None:
+    disk = SlowDisk(tmp_path)
+    disk.prepare()
+    saver = Saver(disk, MemoryJournal(), NoObserver())
+    weights = np.arange(entries, dtype=np.float64)
+    of_class = {"seven": 2}
+    before = State({"weights": weights.copy()}, {"of_class": {"seven": 2}})
+
+    manifest = Manifest(
+        model="m", version=1, parent=None, learner="any", config_sha256="", offsets={}, events_learned=1, created=0.0
+    )
+    saver.save(manifest, {"learner": State({"weights": weights}, {"of_class": of_class})})
+    weights += 1.0
+    of_class["seven"] = 9
+    disk.go.set()
+
+    assert saver.wait() is None
+    assert disk.manifests()[-1].state_sha256 == before.sha256()
