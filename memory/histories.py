@@ -1,7 +1,8 @@
 """The latest events of many keys, bounded in keys and in events per key.
 
-A key is known by 64 bits of its hash, so a long one costs no more than a short one. The longest unused key goes when
-there are too many. Whoever reads an older state of it (`frozen`) keeps what it saw: before a key's events change, those
+A key is known by 63 bits of its hash, so a long one costs no more than a short one. The longest silent key goes when
+there are too many. Also kept is until when a key is known to have been silent, so that silence can be told of in turn.
+Whoever reads an older state of it (`frozen`) keeps what it saw: before a key's events change, those
 who still look on are given a copy of them.
 """
 
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 from thalweg.proto.event import Array
 
 _FIRST_KEYS = 256
+_COLUMNS = ("times", "types", "counts", "used", "hashes", "silent", "visits")
 
 
 class Histories(NamedTuple):
@@ -57,7 +59,10 @@ class KeyedHistories:
         self._counts = np.zeros(0, dtype=np.int64)  # events of each slot's key so far
         self._used = np.zeros(0, dtype=np.int64)  # when each slot was last written, counted in writes
         self._hashes = np.zeros(0, dtype=np.int64)
+        self._silent = np.zeros(0)  # until when each is known to have been silent
+        self._visits = np.zeros(0, dtype=np.int64)  # when that was last moved, counted in writes
         self._slots: OrderedDict[int, int] = OrderedDict()  # from the longest unused
+        self._quiet: OrderedDict[int, None] = OrderedDict()  # the same keys, from the one whose turn it is
         self._writes = 0
         self.evicted = 0
         """Keys that had to go."""
@@ -69,7 +74,7 @@ class KeyedHistories:
     @property
     def nbytes(self) -> int:
         """Bytes of all arrays."""
-        return sum(a.nbytes for a in (self._times, self._types, self._counts, self._used, self._hashes))
+        return sum(getattr(self, f"_{name}").nbytes for name in _COLUMNS)
 
     def last(self, key: int) -> tuple[float, int] | None:
         """Time and type of a key's newest event; None if the key is not known."""
@@ -79,43 +84,75 @@ class KeyedHistories:
         at = (int(self._counts[slot]) - 1) % self._window
         return float(self._times[slot, at]), int(self._types[slot, at])
 
+    def oldest(self) -> int | None:
+        """The key whose last event was written the longest ago; None if there are no keys."""
+        return next(iter(self._slots), None)
+
+    def silent_since(self, key: int) -> float:
+        """Time of a key's newest event."""
+        last = self.last(key)
+        assert last is not None
+        return last[0]
+
     def leaving(self, key: int) -> int | None:
         """The key that has to go when an event of this one is pushed; None if there is room."""
-        full = key not in self._slots and len(self._slots) >= self._capacity
-        return next(iter(self._slots)) if full else None
+        return self.oldest() if key not in self._slots and len(self._slots) >= self._capacity else None
 
     def push(self, key: int, time: float, type: int) -> None:
         """Add an event."""
+        if (oldest := self.leaving(key)) is not None:
+            self.drop(oldest)
         self._tell(key)
         slot = self._slots.get(key)
         if slot is None:
-            if (oldest := self.leaving(key)) is not None:
-                self._tell(oldest)
-                slot = self._slots.pop(oldest)
-                self.evicted += 1
-            else:
-                slot = len(self._slots)
-                if slot >= len(self._counts):
-                    self._grow()
-            self._slots[key] = slot
-            self._counts[slot] = 0
-            self._hashes[slot] = key
-        else:
-            self._slots.move_to_end(key)
+            slot = self._slots[key] = len(self._slots)
+            if slot >= len(self._counts):
+                self._grow()
+            self._counts[slot], self._hashes[slot] = 0, key
+            self._times[slot], self._types[slot] = 0.0, 0  # nothing of whoever was here before
         at = int(self._counts[slot]) % self._window
         self._times[slot, at], self._types[slot, at] = time, type
         self._counts[slot] += 1
+        self._slots.move_to_end(key)
+        self._used[slot] = self._writes + 1
+        self._turn(key, slot, time)
+
+    def drop(self, key: int) -> None:
+        """Forget a key."""
+        self._tell(key)
+        slot, last = self._slots.pop(key), len(self._slots)
+        del self._quiet[key]
+        if slot != last:  # no holes: the last one moves here
+            for name in _COLUMNS:
+                column = getattr(self, f"_{name}")
+                column[slot] = column[last]
+            self._slots[int(self._hashes[slot])] = slot
+        self.evicted += 1
+
+    def quietest(self) -> tuple[int, float] | None:
+        """The key that was longest neither heard of nor asked after, and until when it is known to have been silent."""
+        key = next(iter(self._quiet), None)
+        return None if key is None else (key, float(self._silent[self._slots[key]]))
+
+    def silent_until(self, key: int) -> float:
+        """Until when a key is known to have been silent since its last event."""
+        return float(self._silent[self._slots[key]])
+
+    def note_silence(self, key: int, until: float) -> None:
+        """Nothing came of a key until now."""
+        self._turn(key, self._slots[key], until)
+
+    def _turn(self, key: int, slot: int, until: float) -> None:
         self._writes += 1
-        self._used[slot] = self._writes
+        self._silent[slot], self._visits[slot] = until, self._writes
+        self._quiet[key] = None
+        self._quiet.move_to_end(key)
 
     def _grow(self) -> None:
         more = min(self._capacity, max(_FIRST_KEYS, 2 * len(self._counts))) - len(self._counts)
-
-        def longer(array: Array) -> Array:
-            return np.concatenate([array, np.zeros((more, *array.shape[1:]), dtype=array.dtype)])
-
-        self._times, self._types = longer(self._times), longer(self._types)
-        self._counts, self._used, self._hashes = longer(self._counts), longer(self._used), longer(self._hashes)
+        for name in _COLUMNS:
+            column = getattr(self, f"_{name}")
+            setattr(self, f"_{name}", np.concatenate([column, np.zeros((more, *column.shape[1:]), column.dtype)]))
 
     def read(self, keys: Sequence[int]) -> Histories:
         """Events of keys as they are now, copied."""
@@ -145,25 +182,18 @@ class KeyedHistories:
     def tensors(self) -> dict[str, Array]:
         """Everything, as it lies, not copied."""
         count = len(self._slots)
-        return {
-            "times": self._times[:count],
-            "types": self._types[:count],
-            "counts": self._counts[:count],
-            "used": self._used[:count],
-            "hashes": self._hashes[:count],
-            "totals": np.array([self._writes, self.evicted], dtype=np.int64),
-        }
+        columns: dict[str, Array] = {name: getattr(self, f"_{name}")[:count] for name in _COLUMNS}
+        return columns | {"totals": np.array([self._writes, self.evicted], dtype=np.int64)}
 
     def restore(self, tensors: Mapping[str, Array]) -> None:
         """Become the one whose `tensors()` these are; readers of what this was keep it."""
         for reader in self._readers:
             reader.detach()
         self._readers.clear()
-        self._times, self._types, self._counts, self._used, self._hashes = (
-            np.array(tensors[name]) for name in ("times", "types", "counts", "used", "hashes")
-        )
-        order = np.argsort(self._used)
-        self._slots = OrderedDict((int(self._hashes[slot]), int(slot)) for slot in order)
+        for name in _COLUMNS:
+            setattr(self, f"_{name}", np.array(tensors[name]))
+        self._slots = OrderedDict((int(self._hashes[slot]), int(slot)) for slot in np.argsort(self._used))
+        self._quiet = OrderedDict((int(self._hashes[slot]), None) for slot in np.argsort(self._visits))
         self._writes, self.evicted = map(int, tensors["totals"])
 
 

@@ -19,16 +19,14 @@ from thalweg.memory.state import State
 from thalweg.models.adam import Adam
 from thalweg.models.learner import ParamsError
 from thalweg.models.prompt_tpp_params import Params
-from thalweg.models.prompt_tpp_predictor import KEY, MarkovTable, PromptTppPredictor
+from thalweg.models.prompt_tpp_predictor import KEY, LONGEST, SHORTEST, MarkovTable, PromptTppPredictor
 from thalweg.models.torch_setup import torch
 from thalweg.models.tpp_network import POOL, Past, Ready, draw_weights, prepare
 from thalweg.proto.event import Array, Batch, ClassLabels, InputError, Schema, TensorSpec
 
 _HEAD = ("type.", "mixture.", "markov", "head.", "log_beta")
-_SHORTEST, _LONGEST = 1e-6, 1e4  # units that a gap counts as, at least and at most
-_RECENT = 1000  # events whose figures are told
 _SILENCE = -1  # the type of a sample that tells of nothing having come
-_COLUMNS = ("times", "types", "lengths", "markov", "gap", "type")
+_COLUMNS = ("times", "types", "lengths", "markov", "gap", "type", "silent")
 
 
 class PromptTpp:
@@ -51,7 +49,6 @@ class PromptTpp:
         self._unit: float | None = None
         self._waiting = self._nothing()
         self._chosen_at = {pool: np.zeros(p.prompts, dtype=np.int64) for pool in self._shape.pools}
-        self._recent = np.zeros((0, 4))  # log-likelihood, hazard, error of the log gap, wrong type
         self._counts = dict.fromkeys(("trained", "steps", "late", "skipped", "left_out", "silences"), 0)
         self._newest = -np.inf
         self._predictor: PromptTppPredictor | None = None
@@ -91,25 +88,46 @@ class PromptTpp:
         return self._classes.get(name)
 
     def _event(self, key: int, moment: float, kind: int, samples: list[tuple[Any, ...]]) -> None:
-        last = self._histories.last(key)
+        histories = self._histories
+        last = histories.last(key)
         if last is not None and moment < last[0]:
             self._counts["late"] += 1
             return
         if last is not None:
-            samples.append(self._sample(key, moment - last[0], last[1], kind))
+            samples.append(self._sample(key, moment, kind))
             self._note_markov(last[1], kind)
-        elif (oldest := self._histories.leaving(key)) is not None:
-            silent = self._histories.last(oldest)
-            if silent is not None and self._newest > silent[0]:
-                samples.append(self._sample(oldest, self._newest - silent[0], silent[1], _SILENCE))
-                self._counts["silences"] += 1
-        self._histories.push(key, moment, kind)
+        elif (leaving := histories.leaving(key)) is not None:
+            self._silence(leaving, samples)
+        histories.push(key, moment, kind)
         self._newest = max(self._newest, moment)
+        self._tend_silent(samples)
 
-    def _sample(self, key: int, gap: float, last: int, kind: int) -> tuple[Any, ...]:
+    def _tend_silent(self, samples: list[tuple[Any, ...]]) -> None:
+        """Let one key go whose time is over, and learn of one that it is still silent: one each per event, so that a
+        leap of the clock stops nothing."""
+        histories, p = self._histories, self.params
+        oldest = histories.oldest()
+        if p.time_to_live and oldest is not None and self._newest - histories.silent_since(oldest) > p.time_to_live:
+            self._silence(oldest, samples)
+            histories.drop(oldest)
+        if p.silence_after and self._unit is not None and (quietest := histories.quietest()) is not None:
+            key, until = quietest
+            if self._newest - until > p.silence_after * self._unit:
+                self._silence(key, samples)
+                histories.note_silence(key, self._newest)
+
+    def _silence(self, key: int, samples: list[tuple[Any, ...]]) -> None:
+        """Nothing came of a key until now."""
+        if self._newest > self._histories.silent_until(key):
+            samples.append(self._sample(key, self._newest, _SILENCE))
+            self._counts["silences"] += 1
+
+    def _sample(self, key: int, moment: float, kind: int) -> tuple[Any, ...]:
         past = self._histories.read([key])
-        markov = self._markov.log_probabilities(np.array([last]), len(self._classes))[0]
-        return past.times[0], past.types[0], past.lengths[0], markov, np.float64(gap), np.int64(kind)
+        last = past.times[0, past.lengths[0] - 1]
+        markov = self._markov.log_probabilities(past.types[:1, past.lengths[0] - 1], len(self._classes))[0]
+        silent = self._histories.silent_until(key) - last  # of which was told already
+        return past.times[0], past.types[0], past.lengths[0], markov, moment - last, np.int64(kind), silent
 
     def _note_markov(self, last: int, kind: int) -> None:
         counts = self._markov.counts
@@ -136,21 +154,23 @@ class PromptTpp:
             self._waiting = {name: column[start:].copy() for name, column in self._waiting.items()}
 
     def _step(self, samples: dict[str, Array]) -> None:
-        """Tell how well these were foreseen, then learn them."""
+        """Learn these."""
         p = self.params
         assert self._unit is not None
         names = self._learning()
         leaves = self._adam.leaves(names)
         times, kinds, lengths, markov = (samples[name] for name in _COLUMNS[:4])
         past = Past.of(times, kinds, lengths, markov, self._unit)
-        gaps = torch.from_numpy((samples["gap"] / self._unit).clip(_SHORTEST, _LONGEST))
+        gaps = torch.from_numpy((samples["gap"] / self._unit).clip(SHORTEST, LONGEST))
         types = torch.from_numpy(samples["type"])
         ready = prepare(self._shape, leaves, past)
         likelihood = ready.log_likelihood(gaps, types)
+        if (samples["silent"] > 0).any():  # what came counts given the silence that was told before
+            silent = torch.from_numpy((samples["silent"] / self._unit).clip(SHORTEST, LONGEST)).minimum(gaps)
+            likelihood = likelihood + torch.where(torch.from_numpy(samples["silent"] > 0), ready.hazard(silent), 0.0)
         loss = -(likelihood.sum() + p.key_loss * ready.similarity.sum()) / len(gaps)
         self._counts["trained"] += len(gaps)
         self._counts["steps"] += 1
-        self._tell(ready, gaps, types, likelihood)
         ordered = sorted(names)
         gradients = torch.autograd.grad(loss, [leaves[name] for name in ordered], allow_unused=True)
         found = {name: gradient for name, gradient in zip(ordered, gradients) if gradient is not None}
@@ -188,18 +208,6 @@ class PromptTpp:
                 self._adam.weights[name] = keys
                 used[place] = trained
 
-    def _tell(self, ready: Ready, gaps: torch.Tensor, types: torch.Tensor, likelihood: torch.Tensor) -> None:
-        """Keep the figures of what was foreseen before it was learned."""
-        came = np.flatnonzero(types.numpy() >= 0)
-        with torch.no_grad():
-            told = ready.forecast(torch.full_like(gaps, self.params.horizon), self.params.forecast_nodes)
-            hazard = ready.hazard(gaps).numpy()
-        wrong = told.types.argmax(dim=1).numpy() != types.numpy()
-        error = np.log(told.gap.numpy().clip(_SHORTEST)) - np.log(gaps.numpy())
-        figures = np.stack([likelihood.detach().double().numpy(), hazard, np.abs(error), wrong], axis=1)[came]
-        known = figures[np.isfinite(figures).all(axis=1)]
-        self._recent = np.concatenate([self._recent, known])[-_RECENT:]
-
     # Answers and state
 
     def predictor(self) -> PromptTppPredictor:
@@ -229,30 +237,23 @@ class PromptTpp:
         return PromptTppPredictor.of(state)
 
     def gauges(self) -> Mapping[str, float]:
-        found = {
+        return {
             "classes": float(len(self._classes)),
             "memory_entries": float(len(self._histories)),
             "memory_evictions": float(self._histories.evicted),
             "memory_bytes": float(self._histories.nbytes),
             "skipped_events": float(self._counts["skipped"]),
             "late_events": float(self._counts["late"]),
+            "silences": float(self._counts["silences"]),
             "left_out_steps": float(self._counts["left_out"]),
         }
-        recent = self._recent
-        if len(recent):
-            hazard = np.sort(1.0 - np.exp(-recent[:, 1]))
-            level = np.arange(1, len(hazard) + 1) / len(hazard)
-            found["log_likelihood"] = float(recent[:, 0].mean())
-            found["rescaling_ks"] = float(np.maximum(level - hazard, hazard - level + 1 / len(hazard)).max())
-            found["log_gap_error"] = float(recent[:, 2].mean())
-        return found
 
     def state(self) -> State:
         tensors = {f"network.{name}": array for name, array in self._adam.tensors().items()}
         tensors |= {f"history.{name}": array for name, array in self._histories.tensors().items()}
         tensors |= {f"waiting.{name}": array for name, array in self._waiting.items()}
         tensors |= {f"chosen.{pool}": used for pool, used in self._chosen_at.items()}
-        tensors |= {"markov": self._markov.counts, "gaps": self._gaps, "recent": self._recent}
+        tensors |= {"markov": self._markov.counts, "gaps": self._gaps}
         meta = {
             "identity": self._identity(),
             "classes": list(self._classes),
@@ -276,7 +277,6 @@ class PromptTpp:
         self._chosen_at = {pool: np.array(used) for pool, used in below("chosen.").items()}
         self._markov = MarkovTable(np.array(tensors["markov"]))
         self._gaps = np.array(tensors["gaps"])
-        self._recent = np.array(tensors["recent"])
         self._classes = {name: code for code, name in enumerate(meta["classes"])}
         self._unit, self._counts = meta["unit"], dict(meta["counts"])
         self._newest = -np.inf if meta["newest"] is None else meta["newest"]
@@ -292,6 +292,7 @@ class PromptTpp:
             "markov": np.zeros((0, p.max_types), np.float32),
             "gap": np.zeros(0),
             "type": np.zeros(0, np.int64),
+            "silent": np.zeros(0),
         }
 
     def _identity(self) -> dict[str, Any]:

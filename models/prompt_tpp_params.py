@@ -66,6 +66,13 @@ class Params:
     keys: int = 100_000
     """Keys kept; the longest silent goes, and its silence is learned."""
 
+    time_to_live: float = 0.0
+    """Seconds of silence, by the events' clock, after which a key goes; 0: none goes for that."""
+
+    silence_after: float = 20.0
+    """Time units of silence after which a key's silence is learned, and again after as many more; 0: only when the key
+    goes."""
+
     max_types: int = 64
     """Events of further types are passed over and counted."""
 
@@ -131,7 +138,7 @@ class Params:
                 found[key] = f"expected a multiple of 4, got {getattr(params, key)}"
         for key in ("layers", "heads", "components", "prompt_rows", "window", "keys", "unit_gaps", "train_batch"):
             within(found, key, getattr(params, key), 1)
-        for key in ("prompts", "key_loss", "warm_events", "reseed_events"):
+        for key in ("prompts", "key_loss", "warm_events", "reseed_events", "time_to_live", "silence_after"):
             within(found, key, getattr(params, key), 0)
         for key in ("nodes", "forecast_nodes"):
             within(found, key, getattr(params, key), 2)

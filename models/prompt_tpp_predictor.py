@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import asdict
 from typing import Any, Protocol
 
@@ -11,13 +12,17 @@ from numpy.typing import NDArray
 
 from thalweg.memory.histories import Histories, PublishedHistories, hash_key
 from thalweg.memory.state import State
+from thalweg.models.learner import Predictor
 from thalweg.models.torch_setup import torch
 from thalweg.models.tpp_network import UNKNOWN, Past, TppShape, answer_rows, prepare
-from thalweg.proto.event import Array, InputError, Inputs, TensorSpec
+from thalweg.proto.event import Array, Batch, ClassLabels, InputError, Inputs, TensorSpec
 
 Floats = NDArray[np.float64]
 KEY = {"key": TensorSpec("key", "bytes", ())}
+SHORTEST, LONGEST = 1e-6, 1e4
+"""Units that a gap counts as, at least and at most."""
 _AT_ONCE = 256
+_SHARES = (0.1, 0.5, 0.9)
 
 
 class ReadableHistories(Protocol):
@@ -110,6 +115,99 @@ class PromptTppPredictor:
             found["type_scores"][rows] = scores
             found["next_type"][rows] = scores.argmax(axis=1)
         return found
+
+    def foresee(self, batch: Batch) -> Mapping[str, Array]:
+        """Answers to each event before it comes, those above it having come; and figures of what came.
+
+        Beside `outputs`, all (N,) float64 and NaN where nothing could be foreseen (a key's first event, one before
+        its key's newest, a type not met yet): `last_time` of the key, `log_likelihood` of gap and type (the gap in the
+        model's unit), `hazard`, ∫ λ up to the event.
+        """
+        count = len(batch)
+        found = {"last_time": np.full(count, np.nan), "log_likelihood": np.full(count, np.nan)}
+        found |= {"hazard": np.full(count, np.nan), "next_time": np.full(count, np.nan)}
+        found |= {"next_type": np.full(count, -1), "type_scores": np.zeros((count, len(self._classes)), np.float32)}
+        pasts, kinds = self._as_it_comes(batch)
+        last = pasts.times[np.arange(count), np.maximum(pasts.lengths, 1) - 1]
+        rows = np.flatnonzero((pasts.lengths > 0) & (batch.times >= last))
+        unit = self._settings["unit"]
+        if not self._classes or unit is None or not len(rows):
+            return found
+        found["last_time"][rows] = last[rows]
+        for start in range(0, len(rows), _AT_ONCE):
+            part = rows[start : start + _AT_ONCE]
+            gaps = torch.from_numpy(((batch.times[part] - last[part]) / unit).clip(SHORTEST, LONGEST))
+            known = (kinds[part] >= 0) & (kinds[part] < len(self._classes))
+            with torch.no_grad():
+                ready = prepare(self._shape, self._weights, self.past(pasts.take(part)))
+                horizon = torch.full((len(part),), self._settings["horizon"], dtype=torch.float64)
+                told = ready.forecast(horizon, self._settings["forecast_nodes"])
+                likelihood = ready.log_likelihood(gaps, torch.from_numpy(np.where(known, kinds[part], 0)))
+                hazard = ready.hazard(gaps)
+            found["log_likelihood"][part] = np.where(known, likelihood.double().numpy(), np.nan)
+            found["hazard"][part] = hazard.double().numpy()
+            found["next_time"][part] = last[part] + told.gap.numpy() * unit
+            scores = told.types[:, : len(self._classes)].numpy()
+            found["type_scores"][part], found["next_type"][part] = scores, scores.argmax(axis=1)
+        return found
+
+    def _as_it_comes(self, batch: Batch) -> tuple[Histories, NDArray[np.int64]]:
+        """The past of each event of a batch, and its type: -1 for none, from `classes` on for those new here."""
+        codes = {name: code for code, name in enumerate(self._classes)}
+        keys = [hash_key(key) for key in batch.inputs["key"]]
+        firsts: dict[int, int] = {}
+        place = np.array([firsts.setdefault(key, len(firsts)) for key in keys], dtype=np.int64)
+        now = self._histories.read(list(firsts))  # copied, so it may move on below
+        kinds = np.full(len(keys), -1, dtype=np.int64)
+        pasts = now.take(place)
+        labels, window = batch.labels, now.times.shape[1]
+        if not isinstance(labels, ClassLabels):
+            return pasts, kinds
+        for row, (at, code) in enumerate(zip(place.tolist(), labels.codes.tolist())):
+            pasts.times[row], pasts.types[row], pasts.lengths[row] = now.times[at], now.types[at], now.lengths[at]
+            moment, length = batch.times[row], int(now.lengths[at])
+            if code < 0 or not np.isfinite(moment) or batch.weights[row] <= 0:
+                continue
+            name = labels.names[code]
+            if name not in codes and len(codes) < self._shape.types:
+                codes[name] = len(codes)
+            kinds[row] = kind = codes.get(name, -1)
+            if kind < 0 or (length and moment < now.times[at, length - 1]):
+                continue
+            if length == window:
+                now.times[at, :-1], now.types[at, :-1] = now.times[at, 1:].copy(), now.types[at, 1:].copy()
+                length -= 1
+            now.times[at, length], now.types[at, length], now.lengths[at] = moment, kind, length + 1
+        return pasts, kinds
+
+    def with_past_of(self, newer: Predictor) -> PromptTppPredictor:
+        """This network and table, applied to the histories that another knows."""
+        assert isinstance(newer, PromptTppPredictor)
+        taken = copy(self)
+        taken._histories = newer._histories
+        return taken
+
+    def explain(self, inputs: Inputs, most: int = 10) -> list[list[dict[str, Any]]]:
+        """By when the next event will have come with probability 0.1, 0.5 and 0.9, and the prompts in use, at most so
+        many, by row: the time is null where it lies beyond the horizon. Of a key that is not known: nothing."""
+        past, unit = self._past(inputs), self._settings["unit"]
+        told: list[list[dict[str, Any]]] = [[] for _ in past.lengths]
+        if unit is None:
+            return told
+        for row in np.flatnonzero(past.lengths > 0):
+            one = past.take(np.full(answer_rows(1), row))
+            with torch.no_grad():
+                ready = prepare(self._shape, self._weights, self.past(one))
+                end = torch.full((len(one.lengths),), self._settings["horizon"], dtype=torch.float64)
+                next_event = ready.forecast(end, self._settings["forecast_nodes"])
+            last = float(one.times[0, one.lengths[0] - 1])
+            for share in _SHARES:
+                age = float(next_event.quantile(share)[0])
+                time = None if age >= float(end[0]) else last + age * unit
+                told[row].append({"quantile": share, "next_time": time})
+            for pool, places in ready.chosen.items():
+                told[row].append({"pool": pool, "prompts": places[0, :most].tolist()})
+        return told
 
     def _next(self, past: Histories) -> tuple[Floats, NDArray[np.float32]]:
         """Expected gaps (N,) in units, probabilities (N, classes)."""

@@ -105,6 +105,9 @@ LEARNER_GAUGES: Mapping[str, tuple[str, str, str]] = {  # by the name under whic
         "Entries evicted from the learner's memory",
     ),
     "memory_bytes": ("thalweg_memory_bytes", "gauge", "Bytes set aside for the learner's memory"),
+    "late_events": ("thalweg_events_late_total", "counter", "Events before the newest one of their key, passed over"),
+    "silences": ("thalweg_silences_learned_total", "counter", "Times that the learner took up that nothing had come"),
+    "left_out_steps": ("thalweg_steps_left_out_total", "counter", "Steps of learning that were no number, left out"),
     "embedding_rows": ("thalweg_embedding_rows", "gauge", "Ids that have a row in an embedding table"),
 }
 COLLECTED: Mapping[str, tuple[str, str, tuple[str, ...]]] = {

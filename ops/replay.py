@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from thalweg.models.learner import Learner, Predictor
+from thalweg.models.learner import Learner, Predictor, foreseen, keep_up
 from thalweg.ops.app import new_learner
 from thalweg.ops.config import ModelConfig
 from thalweg.proto.event import Batch, cut
@@ -103,11 +103,13 @@ def replay(
     read = read_events(path, learner.schema, mapping, limit=limit)
     for micro_batch in cut(_fresh(read, done, model.dedup_events), model.batch_events):
         predictor = learner.predictor()
-        done.evaluation.predicted(micro_batch, predictor, predictor.predict(micro_batch.inputs))
-        if frozen is None and done.events >= frozen_after:
+        done.evaluation.predicted(micro_batch, predictor, foreseen(predictor, micro_batch))
+        if frozen is not None:
+            frozen = keep_up(frozen, predictor)
+        elif done.events >= frozen_after:
             frozen = predictor
         twin = frozen or predictor
-        done.frozen.predicted(micro_batch, twin, twin.predict(micro_batch.inputs))
+        done.frozen.predicted(micro_batch, twin, foreseen(twin, micro_batch))
         before = time.perf_counter()
         learner.learn(micro_batch)
         done.learn_seconds += time.perf_counter() - before

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from thalweg.memory.state import State
 from thalweg.models.learner import Predictor
 from thalweg.proto.event import Array, Batch, ClassLabels, NumberLabels
+from thalweg.stream.sequence_grades import SEQUENCE_COLUMNS, SequenceSums, grade_sequences, sequence_metrics
 
 _SMALLEST_PROBABILITY = 1e-15
 _NO_AND_YES = ("0", "1")
@@ -30,6 +31,11 @@ class Prequential:
     says that its scores are probabilities (property `scores`), AUC where there are two classes. An answer from before
     the class was known counts as wrong. Unlabelled events are not graded. No figure depends on how the stream was cut
     into micro-batches.
+
+    Where outputs tell a `next_time`, events for which it is NaN are not graded: nothing could be foreseen. Then there
+    are also the mean `log_likelihood`, the share of types among the three likeliest, RMSE of the expected gap in
+    seconds, mean absolute error of its logarithm, and of the recent window the Kolmogorov-Smirnov distance between
+    1 - exp(-hazard) and what it is where the model is right, uniform (time rescaling).
 
     Args:
         window_events: How many events the recent figures look back.
@@ -50,6 +56,7 @@ class Prequential:
         self._begun = 0  # events graded before the recent window began
         self._hits_in_window = 0.0
         self._recent: dict[str, NDArray[np.float64]] = {}
+        self._sequence = SequenceSums()
         self._tabled: tuple[tuple[str, ...], tuple[str, ...], NDArray[np.intp], NDArray[np.intp]] | None = None
 
     @property
@@ -60,7 +67,7 @@ class Prequential:
     def predicted(self, batch: Batch, predictor: Predictor, outputs: Mapping[str, Array]) -> None:
         """Grade the answers that stood before the batch was learned."""
         if isinstance(batch.labels, ClassLabels):
-            self._grade_classes(batch.labels, predictor, outputs)
+            self._grade_classes(batch, predictor, outputs)
         elif isinstance(batch.labels, NumberLabels) and "score" in outputs:
             self._grade_scores(batch.labels, outputs["score"])
         elif isinstance(batch.labels, NumberLabels):
@@ -78,7 +85,7 @@ class Prequential:
         if self._numbers:
             found["rmse"] = float(np.sqrt(self._squared / self._numbers))
             found["mae"] = self._absolute / self._numbers
-        return found
+        return found | self._sequence.metrics()
 
     def recent(self) -> dict[str, float]:
         """Figures over the recent window; {} before the first event."""
@@ -100,6 +107,8 @@ class Prequential:
         if "squared" in self._recent:
             found["rmse"] = float(np.sqrt(self._column("squared").mean()))
             found["mae"] = float(self._column("absolute").mean())
+        if "hazard" in self._recent:
+            found |= sequence_metrics({name: self._column(name) for name in SEQUENCE_COLUMNS})
         return found
 
     @property
@@ -110,6 +119,7 @@ class Prequential:
     def state(self) -> State:
         """Everything later figures depend on."""
         tensors: dict[str, Array] = {"hits": self._hits, "seen": self._seen}
+        tensors |= self._sequence.tensors()
         tensors["sums"] = np.array([self._log_loss, self._squared, self._absolute, self._worst])
         tensors["counts"] = np.array([self._graded, self._log_loss_events, self._numbers], dtype=np.int64)
         tensors |= {f"recent.{name}": ring for name, ring in self._recent.items()}
@@ -123,6 +133,7 @@ class Prequential:
         self._hits, self._seen = tensors["hits"].copy(), tensors["seen"].copy()
         self._log_loss, self._squared, self._absolute, self._worst = tensors["sums"].tolist()
         self._graded, self._log_loss_events, self._numbers = tensors["counts"].tolist()
+        self._sequence = SequenceSums.of(tensors)
         same = state.meta["window_events"] == self._window
         self._begun = state.meta.get("window_begun", 0) if same else self._graded
         self._worst = self._worst if same else float("nan")
@@ -134,14 +145,16 @@ class Prequential:
         self._hits_in_window = float(np.nansum(self._recent.get("correct", 0.0)))
         self._tabled = None
 
-    def _grade_classes(self, labels: ClassLabels, predictor: Predictor, outputs: Mapping[str, Array]) -> None:
-        answered = outputs["label"] if "label" in outputs else outputs["next_type"]
-        scored = outputs.get("scores", outputs.get("type_scores"))
-        codes, answers, scores = labels.codes, answered, scored
-        if codes.min(initial=0) < 0:
-            present = labels.present
-            codes, answers = codes[present], answers[present]
-            scores = None if scores is None else scores[present]
+    def _grade_classes(self, batch: Batch, predictor: Predictor, outputs: Mapping[str, Array]) -> None:
+        labels = batch.labels
+        assert isinstance(labels, ClassLabels)
+        codes = labels.codes
+        answers = outputs["label"] if "label" in outputs else outputs["next_type"]
+        scores = outputs.get("scores", outputs.get("type_scores"))
+        graded = labels.present & np.isfinite(outputs["next_time"]) if "next_time" in outputs else labels.present
+        if not graded.all():
+            codes, answers = codes[graded], answers[graded]
+            scores = None if scores is None else scores[graded]
         if not len(codes):
             return
         ours, columns = self._tables(labels.names, codes, predictor.classes)
@@ -159,7 +172,11 @@ class Prequential:
         if scores is not None and len(self._classes) <= 2 and len(predictor.classes) <= 2:
             margin = self._margins(scores, predictor.classes)
         self._note_worst(correct)
-        self._push(len(codes), {"correct": correct, "label": truth, "log_loss": loss, "margin": margin})
+        pushed: dict[str, Any] = {"correct": correct, "label": truth, "log_loss": loss, "margin": margin}
+        if "hazard" in outputs:
+            pushed |= grade_sequences(batch.times[graded], {n: o[graded] for n, o in outputs.items()}, theirs)
+            self._sequence.add(pushed)
+        self._push(len(codes), pushed)
 
     def _tables(
         self, names: tuple[str, ...], codes: NDArray[Any], classes: tuple[str, ...]

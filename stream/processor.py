@@ -16,7 +16,7 @@ import structlog
 from thalweg.memory.snapshots import Manifest, Snapshots, UnknownVersion
 from thalweg.memory.state import DamagedFile, State
 from thalweg.memory.store import StoreError
-from thalweg.models.learner import Learner
+from thalweg.models.learner import Learner, foreseen
 from thalweg.proto.decode import Decoded, Decoder
 from thalweg.proto.event import Batch, Partition, Position, cut
 from thalweg.stream.blocks import Block, HistoryLost, Replay, gather
@@ -294,7 +294,7 @@ class Processor:
             self._publishing.taken(min(float(batch.times.min()) for batch in batches if len(batch)))
         for micro_batch in cut(batches, entry.batch_events):
             predictor = self._learner.predictor()
-            outputs = predictor.predict(micro_batch.inputs)
+            outputs = foreseen(predictor, micro_batch)
             if self._evaluator is not None:
                 self._evaluator.predicted(micro_batch, predictor, outputs)
             observer.predicted(micro_batch, predictor, outputs)

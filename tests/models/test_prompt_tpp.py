@@ -217,6 +217,54 @@ def test_the_longest_silent_key_goes_and_its_silence_is_learned() -> None:
     assert made.state().meta["counts"]["silences"] > 0
 
 
+def test_keys_go_when_their_time_is_over_by_the_clock_of_the_events() -> None:
+    made = learner(time_to_live=100.0)
+    made.learn(events(60, keys=5))
+    made.learn(events(60, start=500.0, keys=2))
+
+    assert made.gauges()["memory_entries"] == 2
+    assert made.gauges()["memory_evictions"] in (3, 4)  # 0 or 1 may have gone, too, before it was back
+
+
+def test_silence_is_learned_again_and_again_but_never_twice_for_the_same_time() -> None:
+    made = learner(silence_after=5.0, train_batch=100_000)
+    made.learn(events(60, keys=5))
+    busy = events(40, start=500.0, keys=1)
+    for hundred in range(1, 5):
+        made.learn(Batch(busy.inputs, busy.labels, busy.weights, busy.times + 100.0 * hundred))
+    made.learn(Batch({"key": np.array([b"4"], dtype=object)}, busy.labels[:1], np.ones(1), np.array([1e9 + 3000.0])))
+
+    waiting = {name.removeprefix("waiting."): column for name, column in made.state().tensors.items() if "wait" in name}
+    silences = waiting["type"] == -1
+    assert made.gauges()["silences"] == silences.sum() >= 4 * 4
+    assert (waiting["silent"][silences] < waiting["gap"][silences]).all()
+    last = np.flatnonzero(~silences)[-1]
+    of_one_key = np.flatnonzero(
+        (waiting["times"] == waiting["times"][last]).all(axis=1)
+    )  # since its last event but one
+    told = np.stack([waiting["silent"][of_one_key], waiting["gap"][of_one_key]], axis=1)
+    assert len(told) >= 5
+    assert told[0, 0] == 0.0
+    np.testing.assert_array_equal(told[1:, 0], told[:-1, 1])  # each goes on where the one before ended
+    assert of_one_key[-1] == last  # and the event that came ends it
+
+
+def test_what_silence_tells_and_what_comes_after_make_up_the_whole_likelihood() -> None:
+    shape = learner().params.shape
+    weights = {name: torch.from_numpy(array).double() for name, array in draw_weights(shape, 0).items()}
+    markov = np.zeros((1, 5), dtype=np.float32)
+    ready = prepare(shape, weights, Past.of(np.zeros((1, 6)), np.zeros((1, 6)), np.ones(1, int), markov, 1.0))
+    early, late = torch.tensor([0.7], dtype=torch.float64), torch.tensor([2.0], dtype=torch.float64)
+    none, kind = torch.tensor([-1]), torch.tensor([1])
+
+    silence = ready.log_likelihood(early, none)
+    event_given_silence = ready.log_likelihood(late, kind) + ready.hazard(early)
+
+    np.testing.assert_allclose(
+        (silence + event_given_silence).detach(), ready.log_likelihood(late, kind).detach(), rtol=1e-9
+    )
+
+
 def test_how_events_are_cut_does_not_change_what_is_learned() -> None:
     whole, pieces = learner(), learner()
     batch = events(90)
@@ -244,7 +292,65 @@ def test_a_stream_of_regular_habits_is_foreseen() -> None:
         made.learn(batch)
 
     assert hits / total > 0.95
-    assert made.gauges()["log_likelihood"] > 0
+
+
+def test_what_is_foreseen_is_what_single_events_would_have_been_answered() -> None:
+    made = learner()
+    made.learn(events(60))
+    batch = events(30, start=90.0)
+    predictor = made.predictor()
+
+    at_once = predictor.foresee(batch)
+
+    slow = learner(train_batch=1000)  # as far as histories go the same, but it learns nothing from now on
+    slow.learn(events(60))
+    for row in range(30):
+        alone = predictor.with_past_of(slow.predictor()).predict(batch[row : row + 1].inputs)
+        for name, column in alone.items():
+            np.testing.assert_allclose(at_once[name][row], column[0], rtol=1e-6, err_msg=f"{name} of {row}")
+        slow.learn(batch[row : row + 1])
+    assert np.isfinite(at_once["log_likelihood"]).sum() > 20
+
+
+def test_what_comes_in_the_same_batch_is_not_foreseen_from_its_own_future() -> None:
+    made = learner()
+    made.learn(events(60))
+    batch = events(30, start=90.0)
+    times = batch.times.copy()
+    times[20:] += 1000.0
+    changed = Batch(batch.inputs, batch.labels, batch.weights, times)
+
+    one, other = made.predictor().foresee(batch), made.predictor().foresee(changed)
+
+    for name in one:
+        np.testing.assert_array_equal(one[name][:20], other[name][:20])
+
+
+def test_of_first_late_and_unheard_of_events_nothing_is_foreseen() -> None:
+    made = learner()
+    made.learn(events(60))
+    keys = np.array([b"new", b"0", b"0", b"new"], dtype=object)
+    labels = ClassLabels(np.array([0, 0, 1, 0], dtype=np.int32), (NAMES[0], "unheard of"))
+
+    told = made.predictor().foresee(
+        Batch({"key": keys}, labels, np.ones(4), 1e9 + np.array([900.0, 1.0, 901.0, 902.0]))
+    )
+
+    assert np.isfinite(told["next_time"]).tolist() == [False, False, True, True]
+    assert np.isfinite(told["log_likelihood"]).tolist() == [False, False, False, True]
+
+
+def test_quantiles_of_the_next_time_rise_and_lie_around_its_median() -> None:
+    made = learner(horizon=1000.0)
+    made.learn(events(60))
+
+    [told, unknown] = made.predictor().explain({"key": np.array([b"0", b"nobody"], dtype=object)}, 10)
+
+    times = [one["next_time"] for one in told if "quantile" in one]
+    assert times == sorted(times)
+    assert len(times) == 3
+    assert unknown == []
+    assert all(0 <= place < made.params.prompts for one in told if "pool" in one for place in one["prompts"])
 
 
 @pytest.mark.parametrize("base", ["nhp", "attentive"])

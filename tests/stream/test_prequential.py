@@ -235,3 +235,60 @@ def test_scores_of_clicks_are_graded_as_probabilities_of_a_yes() -> None:
     again = Prequential(window_events=100)
     again.restore(whole.state())
     assert again.recent() == whole.recent()
+
+
+def foreseen_events(count: int) -> tuple[Batch, Mapping[str, Any]]:
+    """Events of the classes in turn, as a point process of rate 1 per 10 s foresaw them; the first was not foreseen."""
+    generator = np.random.default_rng(3)
+    gaps = generator.exponential(10.0, count)
+    scores = np.tile(np.array([0.5, 0.2, 0.3]), (count, 1))
+    codes = (np.arange(count) % 3).astype(np.int32)
+    outputs = {
+        "next_time": np.where(np.arange(count) == 0, np.nan, 110.0),
+        "next_type": np.zeros(count, dtype=np.int64),
+        "type_scores": scores,
+        "last_time": np.full(count, 100.0),
+        "log_likelihood": np.log(0.1) - gaps / 10 + np.log(scores[np.arange(count), codes]),
+        "hazard": gaps / 10,
+    }
+    return Batch({}, ClassLabels(codes, CLASSES), np.ones(count), 100.0 + gaps), outputs
+
+
+def test_sequences_are_graded_by_likelihood_time_type_and_calibration() -> None:
+    seen, outputs = foreseen_events(2001)
+    evaluation = Prequential(5000)
+
+    evaluation.predicted(seen, predictor(scores="probabilities"), outputs)
+
+    gaps = seen.times[1:] - 100.0
+    found, recent = evaluation.metrics(), evaluation.recent()
+    assert evaluation.graded == 2000
+    assert found["accuracy"] == pytest.approx(np.mean(np.arange(1, 2001) % 3 == 0))
+    assert found["top3_accuracy"] == 1.0
+    assert found["log_likelihood"] == pytest.approx(outputs["log_likelihood"][1:].mean())
+    assert found["gap_rmse"] == pytest.approx(np.sqrt(np.mean((gaps - 10.0) ** 2)))
+    assert found["log_gap_mae"] == pytest.approx(np.abs(np.log(gaps) - np.log(10.0)).mean())
+    assert recent["rescaling_ks"] < 1.36 / np.sqrt(2000)  # the 5 % level of Kolmogorov's distribution
+    assert {name: value for name, value in recent.items() if name in found} == pytest.approx(found)
+
+
+def test_rates_that_are_wrong_by_half_show_in_the_calibration() -> None:
+    seen, outputs = foreseen_events(2001)
+    evaluation = Prequential(5000)
+
+    evaluation.predicted(seen, predictor(), {**outputs, "hazard": outputs["hazard"] * 1.5})
+
+    assert evaluation.recent()["rescaling_ks"] > 0.1
+
+
+def test_figures_of_sequences_go_on_after_a_restart() -> None:
+    seen, outputs = foreseen_events(300)
+    whole, first, second = Prequential(100), Prequential(100), Prequential(100)
+    whole.predicted(seen, predictor(), outputs)
+
+    first.predicted(seen[:120], predictor(), {name: column[:120] for name, column in outputs.items()})
+    second.restore(first.state())
+    second.predicted(seen[120:], predictor(), {name: column[120:] for name, column in outputs.items()})
+
+    assert second.metrics() == pytest.approx(whole.metrics())
+    assert second.recent() == pytest.approx(whole.recent())
