@@ -15,7 +15,18 @@ import structlog  # noqa: E402
 
 from benchmarks.report import Result, show  # noqa: E402
 
-NAMES = ("codecs", "ingest", "ridge_cost", "streams", "peers", "memory", "latency", "bottleneck", "error_memory")
+NAMES = (
+    "codecs",
+    "ingest",
+    "ridge_cost",
+    "streams",
+    "peers",
+    "memory",
+    "latency",
+    "bottleneck",
+    "error_memory",
+    "prompt_tpp",
+)
 
 
 def main(arguments: list[str]) -> int:

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from thalweg.proto.event import Array
 
 _FIRST_KEYS = 256
+_AT_ONCE = 8192
 _COLUMNS = ("times", "types", "counts", "used", "hashes", "silent", "visits")
 
 
@@ -157,9 +158,6 @@ class KeyedHistories:
     def read(self, keys: Sequence[int]) -> Histories:
         """Events of keys as they are now, copied."""
         slots = np.array([self._slots.get(key, -1) for key in keys], dtype=np.int64)
-        return self._rows(slots)
-
-    def _rows(self, slots: NDArray[np.int64]) -> Histories:
         if not len(self._counts):
             return empty(len(slots), self._window)
         counts = np.where(slots >= 0, self._counts[slots], 0)
@@ -223,12 +221,27 @@ class FrozenHistories:
         self._live = copy
 
     def tensors(self) -> dict[str, Array]:
-        """For a published version: keys' hashes ascending, and their events."""
+        """For a published version, copied: hashes ascending, and each one's events, zeros beyond its length."""
         assert self._live is not None
-        known = set(self._live._slots) | set(self.kept)
-        keys = sorted(key for key in known if key not in self.kept or self.kept[key].lengths[0])
-        found = self.read(keys)
-        return {"hashes": np.array(keys, dtype=np.int64), **found._asdict()}
+        live = self._live.tensors()["hashes"]
+        same = live[~np.isin(live, list(self.kept))] if self.kept else live
+        known = {key: old for key, old in self.kept.items() if old.lengths[0]}
+        hashes = np.concatenate([same, np.array(list(known), dtype=np.int64)])
+        order = np.argsort(hashes)
+        found = empty(len(hashes), self._window)
+        for start in range(0, len(hashes), _AT_ONCE):
+            part = order[start : start + _AT_ONCE]
+            ours = part < len(same)
+            rows = slice(start, start + len(part))
+            read = self._live.read(hashes[part[ours]].tolist())
+            for name in Histories._fields:
+                getattr(found, name)[rows][ours] = getattr(read, name)
+            for row in np.flatnonzero(~ours).tolist():
+                for name in Histories._fields:
+                    getattr(found, name)[start + row] = getattr(known[int(hashes[part[row]])], name)[0]
+        beyond = np.arange(self._window) >= found.lengths[:, None]
+        found.times[beyond], found.types[beyond] = 0.0, 0
+        return {"hashes": hashes[order], **found._asdict()}
 
 
 class PublishedHistories:
@@ -236,20 +249,15 @@ class PublishedHistories:
 
     def __init__(self, tensors: Mapping[str, Array]) -> None:
         self._tensors = tensors
-        self._window = tensors["times"].shape[1]
 
     def read(self, keys: Sequence[int]) -> Histories:
         """Events of keys."""
         hashes, asked = self._tensors["hashes"], np.array(keys, dtype=np.int64)
         if not len(hashes):
-            return empty(len(keys), self._window)
+            return empty(len(keys), self._tensors["times"].shape[1])
         at = np.minimum(np.searchsorted(hashes, asked), len(hashes) - 1)
-        known = hashes[at] == asked
-        return Histories(
-            self._tensors["times"][at],
-            self._tensors["types"][at],
-            np.where(known, self._tensors["lengths"][at], 0),
-        )
+        lengths = np.where(hashes[at] == asked, self._tensors["lengths"][at], 0)
+        return Histories(self._tensors["times"][at], self._tensors["types"][at], lengths)
 
     def tensors(self) -> dict[str, Array]:
         """As they came."""

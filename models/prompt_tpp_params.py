@@ -69,7 +69,7 @@ class Params:
     time_to_live: float = 0.0
     """Seconds of silence, by the events' clock, after which a key goes; 0: none goes for that."""
 
-    silence_after: float = 20.0
+    silence_after: float = 100.0
     """Time units of silence after which a key's silence is learned, and again after as many more; 0: only when the key
     goes."""
 

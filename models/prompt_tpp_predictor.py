@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import asdict
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,7 @@ KEY = {"key": TensorSpec("key", "bytes", ())}
 SHORTEST, LONGEST = 1e-6, 1e4
 """Units that a gap counts as, at least and at most."""
 _AT_ONCE = 256
+_PER_GAP = 24
 _SHARES = (0.1, 0.5, 0.9)
 
 
@@ -33,6 +34,19 @@ class ReadableHistories(Protocol):
 
     def tensors(self) -> dict[str, Array]:
         """For a published version."""
+
+
+class Course(NamedTuple):
+    """Intensities of a key over time, and the events that came."""
+
+    times: Floats
+    """(Q,), ascending."""
+    rates: Floats
+    """(Q, classes), per second."""
+    event_times: Floats
+    """(L,)."""
+    event_types: NDArray[np.int64]
+    """(L,), places in `classes`."""
 
 
 class MarkovTable:
@@ -208,6 +222,28 @@ class PromptTppPredictor:
             for pool, places in ready.chosen.items():
                 told[row].append({"pool": pool, "prompts": places[0, :most].tolist()})
         return told
+
+    def course(self, key: bytes) -> Course | None:
+        """How likely each type was at any time between a key's latest events; None if there are fewer than two."""
+        whole = self._histories.read([hash_key(key)])
+        count, unit = int(whole.lengths[0]), self._settings["unit"]
+        if count < 2 or unit is None:
+            return None
+        before = Histories(
+            np.repeat(whole.times, count - 1, axis=0), np.repeat(whole.types, count - 1, axis=0), np.arange(1, count)
+        )
+        times = whole.times[0, :count]
+        shares = np.linspace(0.0, 1.0, _PER_GAP + 1)[1:] ** 2  # most happens soon after an event
+        ages = np.maximum(np.diff(times) / unit, SHORTEST)[:, None] * shares
+        with torch.no_grad():
+            rates = prepare(self._shape, self._weights, self.past(before)).rates(torch.from_numpy(ages)).numpy()
+        types = whole.types[0, :count].astype(np.int64)
+        return Course(
+            (times[:-1, None] + ages * unit).ravel(),
+            np.concatenate(rates[..., : len(self._classes)]) / unit,
+            times,
+            types,
+        )
 
     def _next(self, past: Histories) -> tuple[Floats, NDArray[np.float32]]:
         """Expected gaps (N,) in units, probabilities (N, classes)."""

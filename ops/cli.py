@@ -47,6 +47,7 @@ InputFile = Annotated[Path, typer.Option("--input", help=".jsonl, .csv, each als
 LabelColumn = Annotated[str, typer.Option("--label", help="CSV: the label's column.")]
 TimeColumn = Annotated[str | None, typer.Option("--time", help="CSV: the time's column; default: row i at second i.")]
 IdColumn = Annotated[str | None, typer.Option("--id", help="CSV: the id's column.")]
+TimeUnit = Annotated[float, typer.Option("--time-unit", min=1e-9, help="Event sequences: seconds of their time unit.")]
 Ignored = Annotated[str, typer.Option("--ignore", help="CSV: columns that are no input, separated by commas.")]
 
 
@@ -130,13 +131,22 @@ def replay(
     time: TimeColumn = None,
     id: IdColumn = None,
     ignore: Ignored = "t,context",
+    time_unit: TimeUnit = 1.0,
     log_format: Form = LogFormat.console,
 ) -> None:
     """Run a recorded stream through a learner, predict-then-learn, and print its metrics."""
     _log(log_format)
     from thalweg.ops.cli_replay import run
 
-    run(_load(config).find(model), input, _mapping(label, time, id, ignore), report, limit, seed, frozen_after)
+    run(
+        _load(config).find(model),
+        input,
+        _mapping(label, time, id, ignore, time_unit),
+        report,
+        limit,
+        seed,
+        frozen_after,
+    )
 
 
 @app.command()
@@ -153,13 +163,14 @@ def produce(
     time: TimeColumn = None,
     id: IdColumn = None,
     ignore: Ignored = "t,context",
+    time_unit: TimeUnit = 1.0,
     log_format: Form = LogFormat.console,
 ) -> None:
     """Append a file of events to the log."""
     _log(log_format)
     from thalweg.ops.cli_produce import run
 
-    run(_load(config), topic, input, _mapping(label, time, id, ignore), rate, batch, limit)
+    run(_load(config), topic, input, _mapping(label, time, id, ignore, time_unit), rate, batch, limit)
 
 
 @app.command()
@@ -262,11 +273,11 @@ def _load(path: Path) -> Config:
     return load(path)
 
 
-def _mapping(label: str, time: str | None, id: str | None, ignore: str) -> Any:
+def _mapping(label: str, time: str | None, id: str | None, ignore: str, time_unit: float) -> Any:
     from thalweg.stream.files import CsvMapping
 
     ignored = [name.strip() for name in ignore.split(",") if name.strip()]
-    return CsvMapping(label=label, time=time, id=id, ignore=ignored)
+    return CsvMapping(label=label, time=time, id=id, ignore=ignored, time_unit=time_unit)
 
 
 if __name__ == "__main__":

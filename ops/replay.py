@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from thalweg.models.learner import Learner, Predictor, foreseen, keep_up
+from thalweg.models.learner import Foreseeing, Learner, Predictor, foreseen, keep_up
 from thalweg.ops.app import new_learner
 from thalweg.ops.config import ModelConfig
 from thalweg.proto.event import Batch, cut
@@ -40,6 +40,8 @@ class Replayed:
     """Events so far, and microseconds per event of late."""
     marks: list[tuple[int, float]] = field(default_factory=lambda: [(0, 0.0)])
     """Events so far, and the seconds that learning had taken."""
+    latest_keys: Counter[bytes] = field(default_factory=Counter)
+    """How often each key came in the second half, of a model that knows keys."""
     rejected: list[Rejected] = field(default_factory=list)
     """The first hundred lines that could not be used."""
     reasons: Counter[str] = field(default_factory=Counter)
@@ -114,6 +116,8 @@ def replay(
         learner.learn(micro_batch)
         done.learn_seconds += time.perf_counter() - before
         done.events += len(micro_batch)
+        if isinstance(predictor, Foreseeing) and done.events > 5 * frozen_after:
+            done.latest_keys.update(micro_batch.inputs["key"].tolist())
         if done.events >= next_point:
             _point(done)
             next_point += every

@@ -7,9 +7,20 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from thalweg.models.prompt_tpp_predictor import PromptTppPredictor
 from thalweg.ops.replay import Replayed
 
-_SHOWN = ("accuracy", "rmse", "log_loss", "mae")  # the first of these that there is goes into the picture
+_SHOWN = (
+    "log_likelihood",
+    "accuracy",
+    "rmse",
+    "log_loss",
+    "mae",
+)  # the first of these that there is goes into the picture
+_TYPES = ("#0b6e99", "#b3541e", "#3b7d4f", "#8a5a9e", "#b8952c")
+_SCALES = (("day", 86_400.0), ("hour", 3600.0), ("minute", 60.0), ("second", 1.0))
 _LEARNING, _FROZEN, _TIME = "#0b6e99", "#b3541e", "#5b6770"
 
 
@@ -18,7 +29,8 @@ class NoMatplotlib(Exception):
 
 
 def write_report(done: Replayed, folder: Path) -> list[Path]:
-    """Write both files into a folder, which is made if need be; the paths.
+    """Write the files into a folder, which is made if need be; the paths. Of event sequences there is a third,
+    `intensity.png`: what one key's next event was expected to be, and when, between its latest ones.
 
     Raises:
         NoMatplotlib: `report.json` is written, the picture cannot be.
@@ -34,7 +46,7 @@ def write_report(done: Replayed, folder: Path) -> list[Path]:
     mpl.use("Agg")
     picture = folder / "report.png"
     _draw(done, picture)
-    return [record, picture]
+    return [record, picture, *_draw_intensity(done, folder / "intensity.png")]
 
 
 def _finite(value: Any) -> Any:
@@ -78,6 +90,54 @@ def _draw(done: Replayed, path: Path) -> None:
         _plain(axes)
     figure.savefig(path)
     plt.close(figure)
+
+
+def _draw_intensity(done: Replayed, path: Path) -> list[Path]:
+    from matplotlib import pyplot as plt
+
+    predictor = done.learner.predictor()
+    if not isinstance(predictor, PromptTppPredictor) or not done.latest_keys:
+        return []
+    key = done.latest_keys.most_common(1)[0][0]
+    course = predictor.course(key)
+    if course is None:
+        return []
+    span = course.times[-1] - course.times[0]
+    name, seconds = next(((n, s) for n, s in _SCALES if span > 3 * s), _SCALES[-1])
+    figure, (rates, events) = plt.subplots(
+        2, 1, figsize=(9, 5.5), sharex=True, height_ratios=[2.4, 1], layout="constrained", dpi=120
+    )
+    figure.suptitle(
+        f"{done.model.name}: what key {key.decode(errors='replace')[:40]} was about to do",
+        x=0.02,
+        ha="left",
+        fontsize=13,
+        fontweight="bold",
+    )
+    at, came = (course.times - course.times[0]) / seconds, (course.event_times - course.times[0]) / seconds
+    rates.plot(at, course.rates.sum(axis=1) * seconds, color=_TIME, lw=1.2, label="any type")
+    shown = np.argsort(-np.bincount(course.event_types, minlength=len(predictor.classes)), kind="stable")[:5]
+    for row, (kind, color) in enumerate(zip(shown.tolist(), _TYPES)):
+        rates.plot(at, course.rates[:, kind] * seconds, color=color, lw=1.2, label=predictor.classes[kind])
+        here = course.event_types == kind
+        events.plot(came[here], np.full(here.sum(), row), "|", color=color, ms=11, mew=1.6)
+    others = ~np.isin(course.event_types, shown)
+    if others.any():
+        events.plot(came[others], np.full(others.sum(), len(shown)), "|", color=_TIME, ms=11, mew=1.6)
+    names = [predictor.classes[kind] for kind in shown.tolist()] + ["others"] * bool(others.any())
+    events.set_yticks(range(len(names)), names)
+    events.set_ylim(len(names) - 0.5, -0.5)
+    rates.set_yscale("log")
+    usual = np.percentile(course.rates.sum(axis=1), [5, 99]) * seconds
+    rates.set_ylim(usual[0] / 30, usual[1] * 3)
+    rates.set_ylabel(f"intensity, events per {name}")
+    rates.legend(frameon=False, loc="upper right", ncols=3, fontsize=8)
+    events.set_xlabel(f"{name}s, of its latest {len(came)} events")
+    for axes in (rates, events):
+        _plain(axes)
+    figure.savefig(path)
+    plt.close(figure)
+    return [path]
 
 
 def _plain(axes: Any) -> None:

@@ -24,7 +24,7 @@ class FileError(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class CsvMapping:
-    """Which column of a CSV file is what."""
+    """Which column of a CSV file is what; and how long a time unit is."""
 
     label: str | None = "label"
     """The label's column; None: there are no labels."""
@@ -37,6 +37,8 @@ class CsvMapping:
     """Columns that are no input."""
     inputs: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """Columns of each input, in order; a model's only input takes all that are nothing else."""
+    time_unit: float = 1.0
+    """Seconds of the time unit of event sequences; columns are not changed by it."""
 
 
 def csv_events(

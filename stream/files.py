@@ -9,13 +9,14 @@ from __future__ import annotations
 import gzip
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 from thalweg.proto.decode import Decoder
 from thalweg.proto.event import Partition, Records, Schema
 from thalweg.proto.rejected import Decoded, Rejected
 from thalweg.stream.csv_events import CsvMapping, FileError, csv_events
+from thalweg.stream.sequence_files import holds_sequences, sequence_events
 
 __all__ = ["CsvMapping", "FileError", "read_events"]
 
@@ -29,14 +30,14 @@ def read_events(
     chunk: int = 1000,
     clock: Callable[[], float] | None = None,
 ) -> Iterator[Decoded]:
-    """The events of a file in order, in chunks of at most `chunk`.
+    """The events of a file in order, in chunks of at most `chunk`; of event sequences see `sequence_files`.
 
     `Rejected.row` is the line number in the file, from 1.
 
     Args:
         path: `.jsonl`, `.csv`, each also with `.gz`.
         schema: What an event must look like.
-        mapping: Which column of a CSV file is what.
+        mapping: Which column of a CSV file is what; the time unit of sequences.
         limit: At most so many lines of events.
         chunk: Lines decoded at once.
         clock: The time, in Unix seconds, of events that have none of their own, asked once a chunk. None: row i
@@ -50,10 +51,15 @@ def read_events(
         raise FileError(f"{path}: expected .jsonl, .jsonl.gz, .csv or .csv.gz")
     try:
         with gzip.open(path, "rb") if path.name.endswith(".gz") else path.open("rb") as file:
-            if kind == "jsonl":
-                yield from _json_lines(_without_mark(file), Decoder(schema), limit, chunk, clock)
+            lines = _without_mark(file)
+            first = next(lines, b"") if kind == "jsonl" else b""
+            if kind == "jsonl" and holds_sequences(first):
+                unit = (mapping or CsvMapping()).time_unit
+                yield from sequence_events(path, chain([first], lines), schema, unit, limit, chunk)
+            elif kind == "jsonl":
+                yield from _json_lines(chain([first] if first else [], lines), Decoder(schema), limit, chunk, clock)
             else:
-                yield from csv_events(path, _without_mark(file), schema, mapping or CsvMapping(), limit, chunk, clock)
+                yield from csv_events(path, lines, schema, mapping or CsvMapping(), limit, chunk, clock)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise FileError(f"{path}: the compressed data is damaged or ends early: {error}") from error
     except OSError as error:
