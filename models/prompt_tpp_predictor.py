@@ -94,6 +94,11 @@ class PromptTppPredictor:
         return KEY
 
     @property
+    def other_inputs(self) -> Mapping[str, TensorSpec]:
+        """A history of one's own; types are places in `classes`."""
+        return {"times": TensorSpec("times", "float64", (-1,)), "types": TensorSpec("types", "int64", (-1,))}
+
+    @property
     def outputs(self) -> Mapping[str, TensorSpec]:
         return {
             "next_time": TensorSpec("next_time", "float64", ()),

@@ -24,7 +24,7 @@ from thalweg.models.learner import Predictor
 from thalweg.ops.errors import EXPECTED, TooLarge, status_of, text_of
 from thalweg.ops.grpc_inference import describe
 from thalweg.ops.request_heads import USUAL_EXPLANATION
-from thalweg.ops.serving import CURRENT, Freshness, Models, ServedModel, ServingObserver
+from thalweg.ops.serving import CURRENT, Freshness, Models, ServedModel, ServingObserver, accepted
 from thalweg.proto.event import Array, InputError, TensorSpec
 from thalweg.proto.tensors import datatype
 
@@ -190,7 +190,7 @@ class Api:
     def _predict(self, model: ServedModel, version: int | None, body: bytearray) -> tuple[dict[str, Any], int]:
         request = _parse(body)
         served = model.version(_freshness(request.get("parameters"), version), None)
-        specs = model.schema.inputs
+        specs = accepted(served, model.schema)
         inputs: dict[str, Array] = {}
         for tensor in request["inputs"]:
             name, array = _array(tensor, specs)

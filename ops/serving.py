@@ -19,7 +19,7 @@ from thalweg.models.learner import Predictor
 from thalweg.models.published import Facts, Published, Served
 from thalweg.ops.errors import Impossible, NotOffered, NotReady, QueueFull, TooLate, UnknownModel
 from thalweg.ops.remembering import Remembering
-from thalweg.proto.event import Array, InputError, Inputs, Schema
+from thalweg.proto.event import Array, InputError, Inputs, Schema, TensorSpec
 
 _OLD_VERSIONS = 4  # kept loaded for `as_of_version`
 _WAIT_SECONDS = 1.0  # for `min_state_version` of a caller without a deadline …
@@ -37,6 +37,21 @@ class ServingObserver(Protocol):
 
     def called(self, method: str, code: str, seconds: float) -> None:
         """A call of this full method name ended."""
+
+
+@runtime_checkable
+class Otherwise(Protocol):
+    """A predictor that can also be asked with other inputs than those of the events it learns from."""
+
+    @property
+    def other_inputs(self) -> Mapping[str, TensorSpec]:
+        """By name; given together, and without `inputs`."""
+
+
+def accepted(served: Served, schema: Schema) -> dict[str, TensorSpec]:
+    """Every input that a request may have."""
+    others = served.predictor.other_inputs if isinstance(served.predictor, Otherwise) else {}
+    return {**schema.inputs, **others}
 
 
 @runtime_checkable
@@ -190,6 +205,11 @@ class ServedModel:
         """
         if not self.labels_topic or self._remembering is None:
             raise NotOffered(f"parameter 'event_id': model {self.name!r} has no labels_topic, so no label would come")
+        if inputs.keys() != self.schema.inputs.keys():
+            wanted = ", ".join(map(repr, self.schema.inputs))
+            raise InputError(
+                f"parameter 'event_id': expected inputs as events have them, {wanted}, got {sorted(inputs)}"
+            )
         self._remembering.remember(self.name, event_id, inputs)
 
     def explain(self, served: Served, inputs: Inputs, most: int) -> list[Any]:
