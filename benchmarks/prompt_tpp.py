@@ -12,7 +12,6 @@ import sys  # noqa: E402
 import tempfile  # noqa: E402
 from collections.abc import Callable  # noqa: E402
 from concurrent.futures import ProcessPoolExecutor  # noqa: E402
-from copy import copy  # noqa: E402
 from dataclasses import dataclass, replace  # noqa: E402
 from pathlib import Path  # noqa: E402
 from statistics import median  # noqa: E402
@@ -95,9 +94,7 @@ def _graded(predictor: Any, batch: Batch, events: Events) -> tuple[Floats, Float
 
 def _alone(predictor: PromptTppPredictor, histories: KeyedHistories | None = None) -> PromptTppPredictor:
     """The network with other histories, of nobody unless told."""
-    taken = copy(predictor)
-    taken._histories = (histories or KeyedHistories(50, 1)).frozen()
-    return taken
+    return predictor.with_histories((histories or KeyedHistories(50, 1)).frozen())
 
 
 def transfer(events: Events, networks: list[State], windows: NDArray[np.int64]) -> Floats:

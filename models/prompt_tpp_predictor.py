@@ -202,8 +202,12 @@ class PromptTppPredictor:
     def with_past_of(self, newer: Predictor) -> PromptTppPredictor:
         """This network and table, applied to the histories that another knows."""
         assert isinstance(newer, PromptTppPredictor)
+        return self.with_histories(newer._histories)
+
+    def with_histories(self, histories: ReadableHistories) -> PromptTppPredictor:
+        """This network and table, applied to these."""
         taken = copy(self)
-        taken._histories = newer._histories
+        taken._histories = histories
         return taken
 
     def explain(self, inputs: Inputs, most: int = 10) -> list[list[dict[str, Any]]]:

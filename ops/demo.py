@@ -2,7 +2,7 @@
 
 First two classes, then the others one after another; from the middle on the images turn. The events go through the
 embedded log into three learners; this process asks them for predictions over gRPC, each before its label is sent. Then
-a stream of clicks (`demo_clicks`).
+a stream of clicks (`demo_clicks`) and one of visits (`demo_visits`).
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from rich.table import Table
 from thalweg.models.learner import Predictor
 from thalweg.models.published import Published, live_folder
 from thalweg.models.registry import find
-from thalweg.ops import demo_clicks
+from thalweg.ops import demo_clicks, demo_visits
 from thalweg.ops.config_reading import PREFIX
 from thalweg.ops.supervisor import PARENT
 from thalweg.proto import inference_pb2 as pb
@@ -140,7 +140,7 @@ def run(*, keep: bool, seconds: float) -> None:
             _MODEL.format(name=name, learner=learner, params=params.format(folder=folder))
             for name, (learner, params) in _MODELS.items()
         )
-        config.write_text(_CONFIG.format(folder=folder, **ports) + models + demo_clicks.MODEL)
+        config.write_text(_CONFIG.format(folder=folder, **ports) + models + demo_clicks.MODEL + demo_visits.MODEL)
         console.print(f"starting the service: a server and a learner process, state in {folder}", highlight=False)
         service = _start(config)
         stack.callback(lambda: shutil.rmtree((folder / "state" / "live").resolve(), ignore_errors=True))
@@ -151,9 +151,13 @@ def run(*, keep: bool, seconds: float) -> None:
         watched = [_watch(name, live_folder(folder / "state")) for name in _MODELS]
         for model in watched:
             stack.callback(model.published.close)
-        shop = Published(live_folder(folder / "state") / demo_clicks.NAME, find("error_memory").predictor_from)
-        shop.start()
-        stack.callback(shop.close)
+        shop, site = (
+            Published(live_folder(folder / "state") / name, find(learner).predictor_from)
+            for name, learner in ((demo_clicks.NAME, "error_memory"), (demo_visits.NAME, "prompt_tpp"))
+        )
+        for published in (shop, site):
+            published.start()
+            stack.callback(published.close)
         channel = stack.enter_context(grpc.insecure_channel(f"127.0.0.1:{ports['grpc']}"))
         try:
             elapsed = _stream(console, log, watched, channel, int(RATE * seconds))
@@ -161,9 +165,11 @@ def run(*, keep: bool, seconds: float) -> None:
             _report(console, watched, page, elapsed)
             stub = inference_pb2_grpc.GRPCInferenceServiceStub(channel)
             seen = demo_clicks.stream(console, log, shop, stub, int(demo_clicks.RATE * 0.4 * seconds))
+            demo_clicks.report(console, seen, Path.cwd())
+            visited = demo_visits.stream(console, log, site, stub, int(demo_visits.RATE * 0.6 * seconds))
+            demo_visits.report(console, visited, Path.cwd())
         except (grpc.RpcError, OSError) as error:
             raise DemoFailed(f"the service did not answer: {error}{_said(folder)}") from error
-        demo_clicks.report(console, seen, Path.cwd())
         if keep:
             _stay(console, ports, config)
 

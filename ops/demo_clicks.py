@@ -19,6 +19,7 @@ from rich.table import Table
 
 from thalweg.models.learner import Predictor
 from thalweg.models.published import Published
+from thalweg.ops.demo_picture import draw_curves
 from thalweg.proto import inference_pb2 as pb
 from thalweg.proto.encode import to_json
 from thalweg.proto.event import Array, Batch, NumberLabels
@@ -155,40 +156,11 @@ def report(console: Console, seen: _Seen, folder: Path) -> None:
         f"same events. predict p50/p99 {half:.2f} / {most:.2f} ms, {seen.places[-1] / seen.seconds:,.0f} events/s",
         highlight=False,
     )
-    path = folder / "demo-clicks.png"
-    try:
-        _draw(seen, path)
-    except (ImportError, OSError) as error:
-        console.print(f"no picture: {error}; for one run: pip install 'thalweg[report]'", highlight=False)
-    else:
-        console.print(f"picture: {path}", highlight=False)
-
-
-def _draw(seen: _Seen, path: Path) -> None:
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    from matplotlib import pyplot as plt
-
-    figure, axes = plt.subplots(figsize=(9, 4.2), layout="constrained", dpi=120)
-    figure.suptitle("Clicks, of which a fifth turn: AUC of the last 1,000 events", x=0.02, ha="left", fontsize=13)
     settled = 500 // _STEP
-    for name, color in _COLORS.items():
+    curves = {}
+    for name, curve in seen.curves.items():
         first = settled if name != "frozen" else max(settled, int(_FROZEN_SHARE * len(seen.places)))
-        places, curve = seen.places[first:], seen.curves[name][first:]
-        axes.plot(places, curve, color=color, linewidth=2 if name == "memory" else 1.4)
-        axes.annotate(
-            f" {name} {curve[-1]:.2f}", (places[-1], curve[-1]), color=color, va="center", annotation_clip=False
-        )
-    if seen.flipped:
-        axes.axvline(seen.flipped, color="#5b6770", linewidth=1, linestyle=":")
-        axes.annotate(
-            "items turn ", (seen.flipped, 0.02), xycoords=("data", "axes fraction"), color="#5b6770", ha="right"
-        )
-    axes.set_xlabel("events")
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.margins(x=0.0)
-    axes.set_xlim(0, seen.places[-1] * 1.2)
-    axes.grid(axis="y", color="#e3e6e8")
-    figure.savefig(path)
-    plt.close(figure)
+        curves[name] = seen.places[first:], curve[first:]
+    marks = {seen.flipped: "items turn"} if seen.flipped else {}
+    title = f"Clicks, of which a fifth turn: AUC of the last {_WINDOW:,} events"
+    draw_curves(console, folder / "demo-clicks.png", title, curves, _COLORS, marks)

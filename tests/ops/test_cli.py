@@ -217,7 +217,13 @@ def test_the_demo_shows_that_learning_follows_the_stream(tmp_path: Path) -> None
         for name in ("memory", "frozen")
     )
     assert memory > frozen
-    assert (tmp_path / "demo-clicks.png").stat().st_size > 10_000
+    lines = [line.split() for line in done.stdout.splitlines()]
+    at = next(number for number, words in enumerate(lines) if words[:1] == ["visits"])
+    learning, truth, frozen = ([float(word) for word in words[-5:] if word != "-"] for words in lines[at + 1 : at + 4])
+    assert learning[2] > frozen[-3]  # once the other habits are learned
+    assert all(ours < best for ours, best in zip(learning, truth))
+    for name in ("clicks", "visits"):
+        assert (tmp_path / f"demo-{name}.png").stat().st_size > 10_000
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
