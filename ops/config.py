@@ -93,7 +93,7 @@ class ModelConfig:
     name: str
     """Letters, digits, `.`, `_`, `-`; what clients ask for."""
     learner: str
-    """`ridge`, `bottleneck`, `error_memory`, or the name of an entry point of group `thalweg.learners`."""
+    """`ridge`, `bottleneck`, `error_memory`, `prompt_tpp`, or a name of the entry points `thalweg.learners`."""
     topic: str
     """Where its events are."""
     inputs: dict[str, InputConfig]
