@@ -1,0 +1,106 @@
+"""A small picture classifier with batch norm, and how it is trained on clean pictures: what adaptation starts from.
+
+`python -m benchmarks.small_cnn FILE.safetensors` trains it (about two minutes) and writes its weights.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.torch import load_file, save_file
+
+from benchmarks.streams import SHARED
+from thalweg.models.torch_setup import Tensor, functional, torch
+
+IMAGES = SHARED / "data" / "images"
+PASSES, BATCH = 12, 64
+
+
+def classifier(classes: int = 10) -> torch.nn.Module:
+    """Four convolutions with batch norm on grey pictures (N, 1, 28, 28) in [0, 1]; 32,154 weights."""
+
+    def block(before: int, after: int) -> list[torch.nn.Module]:
+        convolution = torch.nn.Conv2d(before, after, 3, padding=1, bias=False)
+        return [convolution, torch.nn.BatchNorm2d(after), torch.nn.ReLU()]
+
+    return torch.nn.Sequential(
+        *block(1, 16),
+        *block(16, 16),
+        torch.nn.MaxPool2d(2),
+        *block(16, 32),
+        *block(32, 32),
+        torch.nn.MaxPool2d(2),
+        torch.nn.Flatten(),
+        torch.nn.Linear(32 * 7 * 7, classes),
+    )
+
+
+def pictures(name: str) -> dict[str, NDArray[np.generic]]:
+    """The arrays of one of the shared sets."""
+    with np.load(IMAGES / f"{name}.npz") as arrays:
+        return {key: arrays[key] for key in arrays.files}
+
+
+def as_input(raw: NDArray[np.generic]) -> NDArray[np.float32]:
+    """Bytes (N, 28, 28) as (N, 1, 28, 28) in [0, 1]."""
+    found: NDArray[np.float32] = (raw[:, None] / 255.0).astype(np.float32)
+    return found
+
+
+def train(seed: int = 0) -> torch.nn.Module:
+    """On the clean training pictures, flipped and shifted."""
+    torch.manual_seed(seed)
+    data = pictures("fashion_mnist")
+    x, y = torch.from_numpy(as_input(data["x_train"])), torch.from_numpy(data["y_train"].astype(np.int64))
+    model = classifier()
+    steps = PASSES * (len(x) // BATCH)
+    optimizer = torch.optim.Adam(model.parameters(), 2e-3)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    model.train()
+    for _ in range(PASSES):
+        for rows in torch.randperm(len(x))[: len(x) // BATCH * BATCH].view(-1, BATCH):
+            loss = functional.cross_entropy(model(_varied(x[rows])), y[rows])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+    return model.eval()
+
+
+def _varied(x: Tensor) -> Tensor:
+    padded = functional.pad(x, (2, 2, 2, 2))
+    top, left = torch.randint(0, 5, (2,)).tolist()
+    moved = padded[:, :, top : top + 28, left : left + 28]
+    mirrored = torch.rand(len(x), 1, 1, 1) < 0.5
+    return torch.where(mirrored, moved.flip(3), moved)
+
+
+def trained(cache: Path) -> Path:
+    """The file with its weights, trained now if it is not there."""
+    if not cache.exists():
+        cache.parent.mkdir(parents=True, exist_ok=True)
+        beside = cache.with_suffix(".partial")
+        save_file(train().state_dict(), beside)
+        beside.rename(cache)
+    return cache
+
+
+def error(model: torch.nn.Module, x: NDArray[np.float32], y: NDArray[np.generic]) -> float:
+    """Share of wrong answers."""
+    with torch.no_grad():
+        wrong = [
+            model(torch.from_numpy(x[at : at + 500])).argmax(1).numpy() != y[at : at + 500]
+            for at in range(0, len(x), 500)
+        ]
+    return float(np.concatenate(wrong).mean())
+
+
+if __name__ == "__main__":
+    path = trained(Path(sys.argv[1]))
+    model = classifier()
+    model.load_state_dict(load_file(path))
+    clean = pictures("fashion_mnist")
+    print(f"{path}: clean error {100 * error(model.eval(), as_input(clean['x_test']), clean['y_test']):.1f} %")
