@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
+from thalweg.models.target_norm import target_norms
 from thalweg.models.torch_setup import Tensor, torch
 from thalweg.proto.event import Array
 
@@ -92,10 +93,13 @@ class Adaptation:
         self._model, self.optimizer, self._recipe = model, optimizer, recipe
         self.anchor = dict(anchor)
         self.teacher = {name: each.clone() for name, each in self.anchor.items()}
+        self.seen: dict[str, tuple[Tensor, Tensor]] = {}
+        """Mean and mean square that each batch norm met in the last batch, as the student saw it."""
 
     def logits(self, weights: Weights, x: Tensor) -> Tensor:
         """Of the model with other weights, by its normalisation as it is set."""
-        return torch.func.functional_call(self._model, {**self.anchor, **weights}, (x,))
+        found: Tensor = torch.func.functional_call(self._model, {**self.anchor, **weights}, (x,))
+        return found
 
     def answer(self, x: Tensor) -> Tensor:
         """The teacher's logits (B, K), by this batch's statistics."""
@@ -118,7 +122,10 @@ class Adaptation:
             target = self._averaged(x, views) if viewed else self.logits(self.teacher, x)
         leaves = {name: each.detach().requires_grad_() for name, each in self.optimizer.weights.items()}
         student = self.logits(leaves, x)
+        self.seen = {name: layer.seen for name, layer in target_norms(self._model) if layer.seen is not None}
         loss = _loss(recipe.loss, student, target)
+        if not leaves:
+            return Stepped(target, confidence, viewed, loss, student, moved=False)
         gradients = torch.autograd.grad(loss.mean(), list(leaves.values()), allow_unused=True)
         found = {name: gradient for name, gradient in zip(leaves, gradients) if gradient is not None}
         size = float(torch.stack([gradient.double().square().sum() for gradient in found.values()]).sum().sqrt())

@@ -13,6 +13,7 @@ from thalweg.models.learner import LearnerFactory
 
 BUILT_IN = {
     "bottleneck": "thalweg.models.bottleneck:Bottleneck",
+    "cotta": "thalweg.models.cotta:Cotta",
     "error_memory": "thalweg.models.error_memory:ErrorMemory",
     "prompt_tpp": "thalweg.models.prompt_tpp:PromptTpp",
     "ridge": "thalweg.models.ridge:Ridge",

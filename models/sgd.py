@@ -1,4 +1,4 @@
-"""Stochastic gradient descent with momentum (Sutskever et al., 2013) over named tensors, as `models/adam.py` holds them."""
+"""Gradient descent with momentum (Sutskever et al., ICML 2013) over named tensors, as `models/adam.py` holds them."""
 
 from __future__ import annotations
 

@@ -21,6 +21,7 @@ from thalweg.models.published import Publisher, live_folder
 from thalweg.models.registry import find
 from thalweg.ops.config import Config, ConfigurationError, ModelConfig
 from thalweg.ops.metrics import LearnerMetrics, ServerMetrics
+from thalweg.ops.recording import Recording
 from thalweg.ops.remembering import Remembering
 from thalweg.ops.server import Server
 from thalweg.ops.serving import ModelPlace
@@ -221,11 +222,13 @@ def build_server(config: Config, source: Log, store: Store) -> Server:
     remembering = Remembering(
         {model.name: open_model_pending(config, model) for model in config.model if model.labels_topic}
     )
+    recording = Recording({model.name: model.topic for model in config.model if model.learn_from_requests}, source)
     server = Server(
         [place_of(config, model, live) for model in config.model],
         source,
         store,
         remembering=remembering,
+        recording=recording,
         grpc_address=config.service.grpc,
         http_address=config.service.http,
         render=metrics.render,
@@ -234,7 +237,7 @@ def build_server(config: Config, source: Log, store: Store) -> Server:
         workers=config.service.workers,
         queue=config.service.queue,
     )
-    metrics.serves(server.models, remembering)
+    metrics.serves(server.models, remembering, recording)
     return server
 
 

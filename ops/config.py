@@ -93,7 +93,7 @@ class ModelConfig:
     name: str
     """Letters, digits, `.`, `_`, `-`; what clients ask for."""
     learner: str
-    """`ridge`, `bottleneck`, `error_memory`, `prompt_tpp`, or a name of the entry points `thalweg.learners`."""
+    """`ridge`, `bottleneck`, `error_memory`, `prompt_tpp`, `cotta`, or of the entry points `thalweg.learners`."""
     topic: str
     """Where its events are."""
     inputs: dict[str, InputConfig]
@@ -130,8 +130,8 @@ class ModelConfig:
     """What stands in front of the learner; only `identity` in this version."""
     device: Literal["auto", "cpu"] = "auto"
     """Where it computes; only the processor in this version."""
-    learn_from_requests: Literal[False] = False
-    """Unlabelled requests as events; not offered in this version."""
+    learn_from_requests: bool = False
+    """What is asked becomes an unlabelled event of the topic: for learners that adapt to their traffic."""
 
     @property
     def joined_topic(self) -> str:
@@ -179,7 +179,6 @@ _NOT_YET = {
     "token_file": "tokens are not offered in this version",
     "encoder": "encoders are not offered in this version",
     "device": "other devices are not offered in this version",
-    "learn_from_requests": "requests as events are not offered in this version",
 }
 
 

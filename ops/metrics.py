@@ -29,6 +29,7 @@ from prometheus_client.utils import floatToGoString
 
 from thalweg.models.learner import Learner, Predictor
 from thalweg.ops.process_figures import process_figures
+from thalweg.ops.recording import Recording
 from thalweg.ops.remembering import Remembering
 from thalweg.ops.serving import Models
 from thalweg.ops.tally import Tally
@@ -122,6 +123,12 @@ COLLECTED: Mapping[str, tuple[str, str, tuple[str, ...]]] = {
     "thalweg_requests_forgotten_total": (
         "counter",
         "Requests let go because the store was out of reach for too long",
+        ("model_name",),
+    ),
+    "thalweg_requests_recorded_total": ("counter", "Rows of requests that became events", ("model_name",)),
+    "thalweg_requests_unrecorded_total": (
+        "counter",
+        "Rows of requests let go because the log was out of reach for too long",
         ("model_name",),
     ),
     "thalweg_request_store_up": ("gauge", "Whether the store of waiting requests answers the server", ("model_name",)),
@@ -344,15 +351,18 @@ class ServerMetrics:
         self._live = live
         self._models: Models | None = None
         self._remembering: Remembering | None = None
+        self._recording: Recording | None = None
         self._known: set[str] = set()
         self._answered: deque[tuple[str, str, float, int, float]] = deque()
         self._counting = threading.Lock()
         self.registry.register(self)
 
-    def serves(self, models: Models, remembering: Remembering | None = None) -> None:
+    def serves(
+        self, models: Models, remembering: Remembering | None = None, recording: Recording | None = None
+    ) -> None:
         """What to tell the versions of; other names that callers ask for are counted together."""
         self._models = models
-        self._remembering = remembering
+        self._remembering, self._recording = remembering, recording
         self._known = {model.name for model in models.all()}
 
     def answered(self, model: str, code: str, seconds: float, rows: int, queue_seconds: float = 0.0) -> None:
@@ -438,7 +448,12 @@ class ServerMetrics:
             kept.add_metric((name,), remembering.remembered[name])
             lost.add_metric((name,), remembering.forgotten[name])
             up.add_metric((name,), remembering.reached(name))
-        return [kept, lost, up]
+        made, missed = _collected("thalweg_requests_recorded_total"), _collected("thalweg_requests_unrecorded_total")
+        for name in self._recording.models if self._recording is not None else ():
+            assert self._recording is not None
+            made.add_metric((name,), self._recording.recorded[name])
+            missed.add_metric((name,), self._recording.lost[name])
+        return [kept, lost, up, made, missed]
 
     def _processes(self) -> Iterable[Metric]:
         roles = {"server": {"pid": os.getpid()}, **self._supervised()}

@@ -16,6 +16,7 @@ from thalweg.ops.errors import QueueFull, refuse
 from thalweg.ops.grpc_inference import InferenceService, handlers
 from thalweg.ops.grpc_learning import LearningService
 from thalweg.ops.http_api import HttpServer
+from thalweg.ops.recording import Recording
 from thalweg.ops.remembering import Remembering
 from thalweg.ops.serving import ModelPlace, Models, NoServingObserver, ServingObserver
 from thalweg.ops.workers import Workers
@@ -38,6 +39,7 @@ class Server:
         log: Where `Learn` appends.
         store: Where learners are asked.
         remembering: What keeps requests until their label comes.
+        recording: What makes events of requests.
         grpc_address: `HOST:PORT`; port 0 takes a free one.
         http_address: Likewise.
         render: The metrics page.
@@ -57,6 +59,7 @@ class Server:
         store: Store,
         *,
         remembering: Remembering | None = None,
+        recording: Recording | None = None,
         grpc_address: str,
         http_address: str,
         render: Callable[[], tuple[bytes, str]] = lambda: (b"", "text/plain"),
@@ -66,7 +69,7 @@ class Server:
         queue: int = 1000,
     ) -> None:
         observer = observer or NoServingObserver()
-        self._models = Models(places, most_waiting=max(1, workers // 2), remembering=remembering)
+        self._models = Models(places, most_waiting=max(1, workers // 2), remembering=remembering, recording=recording)
         pool = Workers(workers, "grpc")
         self._grpc = grpc.server(
             pool,

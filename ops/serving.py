@@ -18,6 +18,7 @@ from thalweg.models.input_columns import all_finite
 from thalweg.models.learner import Predictor
 from thalweg.models.published import Facts, Published, Served
 from thalweg.ops.errors import Impossible, NotOffered, NotReady, QueueFull, TooLate, UnknownModel
+from thalweg.ops.recording import Recording
 from thalweg.ops.remembering import Remembering
 from thalweg.proto.event import Array, InputError, Inputs, Schema, TensorSpec
 
@@ -52,6 +53,14 @@ def accepted(served: Served, schema: Schema) -> dict[str, TensorSpec]:
     """Every input that a request may have."""
     others = served.predictor.other_inputs if isinstance(served.predictor, Otherwise) else {}
     return {**schema.inputs, **others}
+
+
+@runtime_checkable
+class Checking(Protocol):
+    """A predictor that takes fewer inputs than their shapes and dtypes say."""
+
+    def check(self, inputs: Inputs) -> None:
+        """Raise InputError for those it does not take."""
 
 
 @runtime_checkable
@@ -111,6 +120,7 @@ class ServedModel:
         clock: Callable[[], float] = time.time,
         seats: threading.Semaphore | None = None,
         remembering: Remembering | None = None,
+        recording: Recording | None = None,
     ) -> None:
         self.name = place.name
         self.learner = place.learner
@@ -121,7 +131,7 @@ class ServedModel:
         self.snapshots = FolderSnapshots(place.state)
         self._restore = place.restore
         self._clock = clock
-        self._remembering = remembering
+        self._remembering, self._recording = remembering, recording
         self._seats = seats or threading.Semaphore()
         self._loading = threading.Lock()
         self._old: OrderedDict[int, Served] = OrderedDict()
@@ -194,7 +204,12 @@ class ServedModel:
             if array.dtype.kind == "f" and not all_finite(array):
                 row = int(np.flatnonzero(~np.isfinite(array).reshape(len(array), -1).all(axis=1))[0])
                 raise InputError(f"input {name!r}: expected finite numbers, got NaN or infinity in row {row}")
-        return served.predictor.predict(inputs)
+        if isinstance(served.predictor, Checking):
+            served.predictor.check(inputs)
+        outputs = served.predictor.predict(inputs)
+        if self._recording is not None and inputs.keys() == self.schema.inputs.keys():
+            self._recording.record(self.name, inputs)
+        return outputs
 
     def remember(self, event_id: str, inputs: Inputs) -> None:
         """Keep these inputs until their label comes.
@@ -230,12 +245,22 @@ class Models:
         places: Where they are.
         most_waiting: So many requests at once may wait for a version to come: each holds a thread.
         remembering: What keeps requests until their label comes.
+        recording: What makes events of requests.
     """
 
-    def __init__(self, places: list[ModelPlace], most_waiting: int = 8, remembering: Remembering | None = None) -> None:
+    def __init__(
+        self,
+        places: list[ModelPlace],
+        most_waiting: int = 8,
+        remembering: Remembering | None = None,
+        recording: Recording | None = None,
+    ) -> None:
         seats = threading.BoundedSemaphore(most_waiting)
-        self._remembering = remembering
-        self._models = {place.name: ServedModel(place, seats=seats, remembering=remembering) for place in places}
+        self._remembering, self._recording = remembering, recording
+        self._models = {
+            place.name: ServedModel(place, seats=seats, remembering=remembering, recording=recording)
+            for place in places
+        }
         self.draining = False
 
     def all(self) -> list[ServedModel]:
@@ -264,12 +289,14 @@ class Models:
 
     def degraded(self) -> list[str]:
         """What does not work although predictions do."""
-        return [] if self._remembering is None else self._remembering.degraded()
+        both = (self._remembering, self._recording)
+        return [problem for one in both if one is not None for problem in one.degraded()]
 
     def start(self) -> None:
-        """Look for versions, and remember requests."""
-        if self._remembering is not None:
-            self._remembering.start()
+        """Look for versions, remember and record requests."""
+        for one in (self._remembering, self._recording):
+            if one is not None:
+                one.start()
         for model in self.all():
             model.published.start()
 
@@ -277,5 +304,6 @@ class Models:
         """Stop looking."""
         for model in self.all():
             model.published.close()
-        if self._remembering is not None:
-            self._remembering.close()
+        for one in (self._remembering, self._recording):
+            if one is not None:
+                one.close()

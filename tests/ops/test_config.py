@@ -81,11 +81,6 @@ def test_all_mistakes_are_reported_at_once_with_the_nearest_key(tmp_path: Path) 
             "model.digits.encoder: expected 'identity', got 'onnx:x'; encoders are not offered in this version",
         ),
         (
-            "learn_from_requests = true\n",
-            "model.digits.learn_from_requests: expected false, got true; "
-            "requests as events are not offered in this version",
-        ),
-        (
             "device = 'cuda'\n",
             "model.digits.device: expected 'auto' or 'cpu', got 'cuda'; other devices are not offered in this version",
         ),

@@ -1,0 +1,50 @@
+"""Torch models that tests name as `module:factory`."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+SIDE, CLASSES = 8, 4
+
+
+def convolutional() -> nn.Module:
+    """With batch norms, on (N, 1, 8, 8)."""
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(1, 8, 3, padding=1, bias=False),
+        nn.BatchNorm2d(8),
+        nn.ReLU(),
+        nn.Conv2d(8, 8, 3, stride=2, padding=1),
+        nn.BatchNorm2d(8),
+        nn.ReLU(),
+        nn.Dropout(0.5),
+        nn.Flatten(),
+        nn.Linear(8 * 16, CLASSES),
+    )
+
+
+def layered() -> nn.Module:
+    """With layer norm, on (N, 12)."""
+    torch.manual_seed(1)
+    return nn.Sequential(nn.Linear(12, 16), nn.LayerNorm(16), nn.ReLU(), nn.Linear(16, CLASSES))
+
+
+def plain() -> nn.Module:
+    """Without any norm, on (N, 12)."""
+    torch.manual_seed(2)
+    return nn.Sequential(nn.Linear(12, 16), nn.ReLU(), nn.Linear(16, CLASSES))
+
+
+def vectors() -> nn.Module:
+    """With batch norm over vectors, on (N, 12)."""
+    torch.manual_seed(3)
+    return nn.Sequential(nn.Linear(12, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, CLASSES))
+
+
+def raising() -> nn.Module:
+    raise RuntimeError("no such checkpoint")
+
+
+def no_module() -> object:
+    return 3
