@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
-from thalweg.models.target_norm import target_norms
 from thalweg.models.torch_setup import Tensor, torch
 from thalweg.proto.event import Array
 
@@ -93,8 +92,6 @@ class Adaptation:
         self._model, self.optimizer, self._recipe = model, optimizer, recipe
         self.anchor = dict(anchor)
         self.teacher = {name: each.clone() for name, each in self.anchor.items()}
-        self.seen: dict[str, tuple[Tensor, Tensor]] = {}
-        """Mean and mean square that each batch norm met in the last batch, as the student saw it."""
 
     def logits(self, weights: Weights, x: Tensor) -> Tensor:
         """Of the model with other weights, by its normalisation as it is set."""
@@ -122,7 +119,6 @@ class Adaptation:
             target = self._averaged(x, views) if viewed else self.logits(self.teacher, x)
         leaves = {name: each.detach().requires_grad_() for name, each in self.optimizer.weights.items()}
         student = self.logits(leaves, x)
-        self.seen = {name: layer.seen for name, layer in target_norms(self._model) if layer.seen is not None}
         loss = _loss(recipe.loss, student, target)
         if not leaves:
             return Stepped(target, confidence, viewed, loss, student, moved=False)

@@ -58,6 +58,7 @@ class Cotta:
             name: (layer.mean.clone(), layer.square.clone()) for name, layer in target_norms(self._model)
         }
         self._waiting = np.zeros((0, *self._shape), dtype=np.float32)
+        self._followed = 0  # of those that wait, how many the statistics have taken up
         self._counts = {"steps": 0, "inputs": 0, "skipped": 0, "left_out": 0, "resets": 0}
         self._predictor: CottaPredictor | None = None
 
@@ -109,10 +110,24 @@ class Cotta:
         if not usable.any():
             return
         self._waiting = np.concatenate([self._waiting, x[usable]])
-        size = self.params.adapt_batch
-        while len(self._waiting) >= size:
-            self.adapt(torch.from_numpy(self._waiting[:size].copy()))
-            self._waiting = self._waiting[size:].copy()
+        follow, size = self.params.follow_batch, self.params.adapt_batch
+        while len(self._waiting) >= self._followed + follow:
+            self._follow(torch.from_numpy(self._waiting[self._followed : self._followed + follow].copy()))
+            self._followed += follow
+            if self._followed >= size:
+                self.adapt(torch.from_numpy(self._waiting[:size].copy()))
+                self._waiting, self._followed = self._waiting[size:].copy(), 0
+
+    def _follow(self, x: Tensor) -> None:
+        """Let the target's statistics follow these inputs (B, …), as the teacher sees them."""
+        self._adaptation.answer(x)
+        share = self.params.statistics
+        for name, layer in target_norms(self._model):
+            assert layer.seen is not None
+            if all(bool(torch.isfinite(one).all()) for one in layer.seen):
+                before = self._statistics[name]
+                self._statistics[name] = before[0].lerp(layer.seen[0], share), before[1].lerp(layer.seen[1], share)
+        self._predictor = None
 
     def adapt(self, x: Tensor) -> Stepped:
         """Answer inputs (B, …) by their own statistics, then take a step on them."""
@@ -126,11 +141,6 @@ class Cotta:
             return torch.rand(weight.shape, generator=generator) < p.restore
 
         done = self._adaptation.step(x, lambda one: self._views(one, p.view_count, generator), masks)
-        for name, (mean, square) in self._adaptation.seen.items():
-            before = self._statistics[name]
-            if not (torch.isfinite(mean).all() and torch.isfinite(square).all()):
-                continue
-            self._statistics[name] = before[0].lerp(mean, p.statistics), before[1].lerp(square, p.statistics)
         self._counts["steps"] += 1
         self._counts["inputs"] += len(x)
         self._counts["left_out"] += not done.moved and p.learning_rate > 0
@@ -168,7 +178,7 @@ class Cotta:
         for name, (mean, square) in self._statistics.items():
             tensors |= {f"mean.{name}": mean.numpy(), f"square.{name}": square.numpy()}
         tensors["waiting"] = self._waiting
-        return State(tensors, {"identity": self._identity(), "counts": self._counts})
+        return State(tensors, {"identity": self._identity(), "counts": self._counts, "followed": self._followed})
 
     def restore(self, state: State) -> None:
         tensors, meta = state.tensors, state.meta
@@ -184,7 +194,7 @@ class Cotta:
         self._adaptation.teacher = {name: tensor(f"teacher.{name}") for name in self._adaptation.anchor}
         self._statistics = {name: (tensor(f"mean.{name}"), tensor(f"square.{name}")) for name in self._statistics}
         self._waiting = np.array(tensors["waiting"])
-        self._counts = dict(meta["counts"])
+        self._counts, self._followed = dict(meta["counts"]), meta["followed"]
         self._predictor = None
 
     def _identity(self) -> dict[str, Any]:

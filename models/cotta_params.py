@@ -34,6 +34,7 @@ VARIANTS: Mapping[str, Mapping[str, Any]] = {
         "view_count": 32,
         "threshold": 0.1,
         "adapt_batch": 64,
+        "follow_batch": 8,
     },
     "tent": {
         "reset_steps": 0,
@@ -71,6 +72,9 @@ class Params:
 
     adapt_batch: int = 50
     """Inputs per step, in the order of the log."""
+
+    follow_batch: int = 10
+    """Inputs after which the target's statistics follow; `adapt_batch` is a multiple of it."""
 
     steps: int = 1
     """On each batch."""
@@ -152,12 +156,16 @@ class Params:
         for key, choices in (("loss", LOSSES), ("optimizer", ("adam", "sgd"))):
             if getattr(params, key) not in choices:
                 found[key] = f"expected one of {', '.join(choices)}, got {getattr(params, key)!r}"
-        for key in ("adapt_batch", "steps", "view_count"):
+        for key in ("adapt_batch", "follow_batch", "steps", "view_count"):
             within(found, key, getattr(params, key), 1)
         for key in ("learning_rate", "threshold", "largest", "least_gradient", "reset_steps"):
             within(found, key, getattr(params, key), 0)
         for key in ("average", "restore", "statistics", "own"):
             within(found, key, getattr(params, key), 0, 1)
+        if params.follow_batch > 0 and params.adapt_batch % params.follow_batch:
+            found["adapt_batch"] = (
+                f"expected a multiple of follow_batch, {params.follow_batch}, got {params.adapt_batch}"
+            )
         within(found, "serve_views", params.serve_views, 1, 2)
         if found:
             raise ParamsError(found)

@@ -15,8 +15,8 @@ from thalweg.proto.event import Batch, ClassLabels, TensorSpec
 PICTURE = {"image": TensorSpec("image", "float32", (1, small_networks.SIDE, small_networks.SIDE))}
 VECTOR = {"features": TensorSpec("features", "float32", (12,))}
 NETWORKS = "tests.models.small_networks"
-SMALL: dict[str, Any] = {"model": f"{NETWORKS}:convolutional", "adapt_batch": 8}
-VECTORS: dict[str, Any] = {"adapt_batch": 8, "views": "jitter", "largest": 0, "serve_views": 1}
+SMALL: dict[str, Any] = {"model": f"{NETWORKS}:convolutional", "adapt_batch": 8, "follow_batch": 4}
+VECTORS: dict[str, Any] = {"adapt_batch": 8, "follow_batch": 4, "views": "jitter", "largest": 0, "serve_views": 1}
 
 
 def learner(**params: Any) -> Cotta:
