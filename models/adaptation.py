@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
+import numpy as np
+
 from thalweg.models.torch_setup import Tensor, torch
 from thalweg.proto.event import Array
 
@@ -102,6 +104,25 @@ class Adaptation:
         """The teacher's logits (B, K), by this batch's statistics."""
         with torch.no_grad():
             return self.logits(self.teacher, x)
+
+    def distance(self) -> float:
+        """Of the teacher from the source, as a share of the source's norm."""
+        moved = sum(float((self.teacher[name] - each).double().square().sum()) for name, each in self.anchor.items())
+        whole = sum(float(each.double().square().sum()) for each in self.anchor.values())
+        return float((moved / max(whole, 1e-30)) ** 0.5)
+
+    def state(self) -> dict[str, Array]:
+        """Student with its optimizer, and teacher, copied."""
+        found = {f"student.{name}": np.array(array) for name, array in self.optimizer.tensors().items()}
+        return found | {f"teacher.{name}": each.numpy().copy() for name, each in self.teacher.items()}
+
+    def restore(self, tensors: Mapping[str, Array]) -> None:
+        """Become the one whose `state()` this was."""
+        # cloned: torch aligns its own memory alike, and what is aligned otherwise may be summed in another order
+        prefix = "student."
+        student = {name.removeprefix(prefix): array for name, array in tensors.items() if name.startswith(prefix)}
+        self.optimizer.restore(student)
+        self.teacher = {name: torch.from_numpy(np.array(tensors[f"teacher.{name}"])).clone() for name in self.anchor}
 
     def step(self, x: Tensor, views: Views, masks: Masks) -> Stepped:
         """Answer a batch (B, …), then learn from it."""

@@ -12,10 +12,12 @@ from copy import deepcopy
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from thalweg.memory.state import State
 from thalweg.models.adam import Adam
 from thalweg.models.adaptation import Adaptation, Stepped
+from thalweg.models.belt import CAUSES, Belt
 from thalweg.models.cotta_params import Params
 from thalweg.models.cotta_predictor import CottaPredictor, as_pictures, in_range
 from thalweg.models.input_columns import InputColumns
@@ -25,7 +27,7 @@ from thalweg.models.target_norm import replace_batch_norms, target_norms
 from thalweg.models.torch_models import build, weights_sha256
 from thalweg.models.torch_setup import Tensor, torch
 from thalweg.models.views import find_views
-from thalweg.proto.event import Array, Batch, Schema, TensorSpec
+from thalweg.proto.event import Array, Batch, ClassLabels, Schema, TensorSpec
 
 _NORMS = (torch.nn.LayerNorm, torch.nn.GroupNorm, torch.nn.InstanceNorm2d)
 
@@ -54,13 +56,15 @@ class Cotta:
         if not self._adapting() and p.learning_rate:
             raise ParamsError({"adapt": f"expected parameters to move, got none by {p.adapt!r} in {p.model}"})
         self._adaptation = self._fresh()
-        self._statistics = {
-            name: (layer.mean.clone(), layer.square.clone()) for name, layer in target_norms(self._model)
-        }
+        self._statistics = self._source_statistics()
         self._waiting = np.zeros((0, *self._shape), dtype=np.float32)
         self._followed = 0  # of those that wait, how many the statistics have taken up
         self._counts = {"steps": 0, "inputs": 0, "skipped": 0, "left_out": 0, "resets": 0}
+        self._belt = Belt(p.limits, p.belt_window, outputs)
+        self._good = self._adaptation.state()
+        self._offending = self._waiting
         self._predictor: CottaPredictor | None = None
+        self._deployed: CottaPredictor | None = None
 
     @property
     def _shape(self) -> tuple[int, ...]:
@@ -83,6 +87,14 @@ class Cotta:
         if found.ndim != 2:
             raise ParamsError({"model": f"expected logits (N, K), got {list(found.shape)} from {self.params.model}"})
         return int(found.shape[1])
+
+    def _source_statistics(self) -> dict[str, tuple[Tensor, Tensor]]:
+        return {name: (layer.mean.clone(), layer.square.clone()) for name, layer in target_norms(self._model)}
+
+    @property
+    def _serving_source(self) -> bool:
+        """Whether statistics are those of the source."""
+        return all(torch.equal(self._statistics[name][0], layer.mean) for name, layer in target_norms(self._model))
 
     def _fresh(self) -> Adaptation:
         """Student and teacher as the source is."""
@@ -109,17 +121,68 @@ class Cotta:
         self._counts["skipped"] += int(np.count_nonzero(~usable))
         if not usable.any():
             return
+        if self.params.belt and isinstance(batch.labels, ClassLabels):
+            self._note_canaries(batch, usable)
         self._waiting = np.concatenate([self._waiting, x[usable]])
         follow, size = self.params.follow_batch, self.params.adapt_batch
         while len(self._waiting) >= self._followed + follow:
             self._follow(torch.from_numpy(self._waiting[self._followed : self._followed + follow].copy()))
             self._followed += follow
             if self._followed >= size:
-                self.adapt(torch.from_numpy(self._waiting[:size].copy()))
+                first = torch.from_numpy(self._waiting[:size].copy())
+                if self._belt.holds:
+                    self._belt.passed_over()
+                else:
+                    self._guarded(first)
                 self._waiting, self._followed = self._waiting[size:].copy(), 0
+
+    def _guarded(self, x: Tensor) -> None:
+        """A step that must pass the guards, or is taken back."""
+        self.adapt(x)
+        if not self.params.belt or not self.params.learning_rate:
+            return
+        with torch.no_grad():
+            ours, source = self._adaptation.answer(x), self._adaptation.logits({}, x)
+        cause = self._belt.check(_shares(ours), _shares(source), self._adaptation.distance())
+        if cause is None:
+            self._good = self._adaptation.state()
+        else:
+            self._go_back(cause, x.numpy())
+
+    def _go_back(self, cause: str, offending: Array) -> None:
+        """To the last good step; to the source where that was not long ago."""
+        again = self._belt.breached(cause)
+        self._offending = np.array(offending)
+        if again or cause == "canary":
+            self._adaptation = self._fresh()
+            self._good = self._adaptation.state()
+        else:
+            self._adaptation.restore(self._good)
+        if cause == "canary":  # statistics, too, may be what misleads: until steps are taken again, serve the source
+            self._statistics = self._source_statistics()
+        self._predictor = None
+
+    def _note_canaries(self, batch: Batch, usable: NDArray[np.bool_]) -> None:
+        """Hold what is served against the source, on events that carry their label."""
+        labels = batch.labels
+        assert isinstance(labels, ClassLabels)
+        rows = np.flatnonzero(usable & (labels.codes >= 0))
+        rows = rows[np.isin([labels.names[labels.codes[row]] for row in rows], self._classes)]
+        if not len(rows) or self._belt.holds:
+            return
+        if self._deployed is None:
+            self._deployed = self._predictor_of(self._fresh().teacher, self._source_statistics(), own=0.0)
+        some = batch.take(rows)
+        wanted = np.array([self._classes.index(labels.names[labels.codes[row]]) for row in rows])
+        ours, source = (one.predict(some.inputs)["label"] == wanted for one in (self.predictor(), self._deployed))
+        cause = self._belt.canary(ours, source)
+        if cause is not None:
+            self._go_back(cause, as_pictures(self._columns, some.inputs))
 
     def _follow(self, x: Tensor) -> None:
         """Let the target's statistics follow these inputs (B, …), as the teacher sees them."""
+        if self._belt.holds and self._serving_source:
+            return
         self._adaptation.answer(x)
         share = self.params.statistics
         for name, layer in target_norms(self._model):
@@ -151,14 +214,20 @@ class Cotta:
 
     def predictor(self) -> CottaPredictor:
         if self._predictor is None:
-            p, model = self.params, deepcopy(self._model)
-            tensors = dict(self._adaptation.teacher)
-            for name, (mean, square) in self._statistics.items():
-                tensors |= {f"{name}.mean".lstrip("."): mean, f"{name}.square".lstrip("."): square}
-            model.load_state_dict(tensors, strict=False)
-            settings = {"model": p.model, "largest": p.largest, "serve_views": p.serve_views, "own": p.own}
-            self._predictor = CottaPredictor(self._columns, model, settings, self._classes)
+            own = 0.0 if self._belt.holds and self._serving_source else self.params.own
+            self._predictor = self._predictor_of(self._adaptation.teacher, self._statistics, own)
         return self._predictor
+
+    def _predictor_of(
+        self, teacher: Mapping[str, Tensor], statistics: Mapping[str, tuple[Tensor, Tensor]], own: float
+    ) -> CottaPredictor:
+        p, model = self.params, deepcopy(self._model)
+        tensors = dict(teacher)
+        for name, (mean, square) in statistics.items():
+            tensors |= {f"{name}.mean".lstrip("."): mean, f"{name}.square".lstrip("."): square}
+        model.load_state_dict(tensors, strict=False)
+        settings = {"model": p.model, "largest": p.largest, "serve_views": p.serve_views, "own": own}
+        return CottaPredictor(self._columns, model, settings, self._classes)
 
     @classmethod
     def predictor_from(cls, state: State) -> CottaPredictor:
@@ -166,19 +235,22 @@ class Cotta:
         return CottaPredictor.of(state)
 
     def gauges(self) -> Mapping[str, float]:
-        return {
+        breaches = {f"rollbacks.{cause}": float(self._belt.counts[f"cause_{cause}"]) for cause in CAUSES}
+        return breaches | {
             "classes": float(len(self._classes)),
             "skipped_events": float(self._counts["skipped"]),
             "left_out_steps": float(self._counts["left_out"]),
         }
 
     def state(self) -> State:
-        tensors: dict[str, Array] = {f"student.{n}": array for n, array in self._adaptation.optimizer.tensors().items()}
-        tensors |= {f"teacher.{name}": each.numpy() for name, each in self._adaptation.teacher.items()}
+        tensors: dict[str, Array] = {f"now.{name}": array for name, array in self._adaptation.state().items()}
+        tensors |= {f"good.{name}": array for name, array in self._good.items()}
+        tensors |= {f"belt.{name}": array for name, array in self._belt.tensors().items()}
         for name, (mean, square) in self._statistics.items():
             tensors |= {f"mean.{name}": mean.numpy(), f"square.{name}": square.numpy()}
-        tensors["waiting"] = self._waiting
-        return State(tensors, {"identity": self._identity(), "counts": self._counts, "followed": self._followed})
+        tensors |= {"waiting": self._waiting, "offending": self._offending}
+        meta = {"identity": self._identity(), "counts": self._counts, "belt": self._belt.counts}
+        return State(tensors, meta | {"followed": self._followed})
 
     def restore(self, state: State) -> None:
         tensors, meta = state.tensors, state.meta
@@ -188,10 +260,13 @@ class Cotta:
         def tensor(name: str) -> Tensor:
             return torch.from_numpy(np.array(tensors[name])).clone()
 
-        prefix = "student."
-        student = {name.removeprefix(prefix): array for name, array in tensors.items() if name.startswith(prefix)}
-        self._adaptation.optimizer.restore(student)
-        self._adaptation.teacher = {name: tensor(f"teacher.{name}") for name in self._adaptation.anchor}
+        def below(prefix: str) -> dict[str, Array]:
+            return {name.removeprefix(prefix): array for name, array in tensors.items() if name.startswith(prefix)}
+
+        self._adaptation.restore(below("now."))
+        self._good = {name: np.array(array) for name, array in below("good.").items()}
+        self._belt.restore(below("belt."), meta["belt"])
+        self._offending = np.array(tensors["offending"])
         self._statistics = {name: (tensor(f"mean.{name}"), tensor(f"square.{name}")) for name in self._statistics}
         self._waiting = np.array(tensors["waiting"])
         self._counts, self._followed = dict(meta["counts"]), meta["followed"]
@@ -200,3 +275,8 @@ class Cotta:
     def _identity(self) -> dict[str, Any]:
         p = self.params
         return {"model": p.model, "weights_sha256": self._weights_sha256, "adapt": p.adapt, "optimizer": p.optimizer}
+
+
+def _shares(logits: Tensor) -> NDArray[np.float64]:
+    found: NDArray[np.float64] = logits.double().softmax(1).numpy()
+    return found

@@ -8,6 +8,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from thalweg.models.adaptation import LOSSES, Recipe
+from thalweg.models.belt import Limits
 from thalweg.models.learner import ParamsError
 from thalweg.models.params import read_params, within
 
@@ -123,6 +124,34 @@ class Params:
     least_gradient: float = 1e-6
     """A step whose gradient is smaller is left out."""
 
+    belt: bool = True
+    """Guard every step, and go back where one went wrong."""
+
+    belt_window: int = 200
+    """Answers that the guards look back on."""
+
+    least_agreement: float = 0.6
+    """Share of them on which the adapted model and the source must agree."""
+
+    least_entropy: float = 0.7
+    """Of the mean answer, as a share of the source's."""
+
+    largest_update: float = 0.5
+    """Distance of the weights from the source, as a share of the source's norm."""
+
+    canary_margin: float = 0.02
+    """By how much the error on labelled events may be above the source's, where events have labels."""
+
+    backoff_steps: int = 8
+    """Steps left out after a breach; twice as many after the next."""
+
+    @property
+    def limits(self) -> Limits:
+        """What the guards let through."""
+        return Limits(
+            self.least_agreement, self.least_entropy, self.largest_update, self.canary_margin, self.backoff_steps
+        )
+
     @property
     def recipe(self) -> Recipe:
         """How a step goes."""
@@ -156,11 +185,11 @@ class Params:
         for key, choices in (("loss", LOSSES), ("optimizer", ("adam", "sgd"))):
             if getattr(params, key) not in choices:
                 found[key] = f"expected one of {', '.join(choices)}, got {getattr(params, key)!r}"
-        for key in ("adapt_batch", "follow_batch", "steps", "view_count"):
+        for key in ("adapt_batch", "follow_batch", "steps", "view_count", "belt_window", "backoff_steps"):
             within(found, key, getattr(params, key), 1)
-        for key in ("learning_rate", "threshold", "largest", "least_gradient", "reset_steps"):
+        for key in ("learning_rate", "threshold", "largest", "least_gradient", "reset_steps", "largest_update"):
             within(found, key, getattr(params, key), 0)
-        for key in ("average", "restore", "statistics", "own"):
+        for key in ("average", "restore", "statistics", "own", "least_agreement", "least_entropy", "canary_margin"):
             within(found, key, getattr(params, key), 0, 1)
         if params.follow_batch > 0 and params.adapt_batch % params.follow_batch:
             found["adapt_batch"] = (

@@ -1,0 +1,116 @@
+"""Guards over a classifier that teaches itself: is what it became still like what it was?
+
+After every step the adapted model and the source, both by the batch's own statistics, answer the batch just learned.
+Over a window of such answers: how often they agree, and how evenly each spreads its answers over the classes. Where
+some events carry labels, answers as they were served are also held against those of the source as it was deployed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from thalweg.proto.event import Array
+
+Floats = NDArray[np.float64]
+CAUSES = ("non_finite", "agreement", "entropy", "update", "canary")
+_LEAST_CANARIES = 50
+_CALM_STEPS = 100
+
+
+class Limits(NamedTuple):
+    """What is let through."""
+
+    agreement: float
+    """Share of a window on which both must agree, at least."""
+    entropy: float
+    """Of the mean answer, as a share of the source's, at least."""
+    update: float
+    """Distance of the weights from the source, as a share of the source's norm, at most."""
+    canary: float
+    """By how much the error on labelled events may be above the source's."""
+    backoff: int
+    """Steps that are left out after a breach; twice as many after the next."""
+
+
+class Belt:
+    """One thread uses it.
+
+    Args:
+        limits: What is let through.
+        window: Answers looked back on.
+        classes: Outputs, K.
+    """
+
+    def __init__(self, limits: Limits, window: int, classes: int) -> None:
+        self._limits, self._window = limits, window
+        self._agreed = np.zeros(0)
+        self._ours, self._source = np.zeros((0, classes)), np.zeros((0, classes))
+        self._canaries = np.zeros((0, 2))  # right by what was served, by the source
+        self.counts = {"waiting": 0, "backoff": limits.backoff, "calm": 0, **{f"cause_{cause}": 0 for cause in CAUSES}}
+
+    @property
+    def holds(self) -> bool:
+        """Whether steps are left out for now."""
+        return self.counts["waiting"] > 0
+
+    def passed_over(self) -> None:
+        """A step was left out."""
+        self.counts["waiting"] -= 1
+
+    def canary(self, ours: NDArray[np.bool_], source: NDArray[np.bool_]) -> str | None:
+        """Labelled events (N,): whether what was served was right, and the source. What is breached, if anything is."""
+        self._canaries = np.concatenate([self._canaries, np.stack([ours, source], axis=1)])[-self._window :]
+        if len(self._canaries) < min(_LEAST_CANARIES, self._window):
+            return None
+        right = self._canaries.mean(axis=0)
+        return "canary" if right[1] - right[0] > self._limits.canary else None
+
+    def check(self, ours: Floats, source: Floats, update: float) -> str | None:
+        """Probabilities (B, K) after a step, and how far the weights are. What is breached, if anything is."""
+        if not (np.isfinite(ours).all() and np.isfinite(update)):
+            return "non_finite"
+        self._agreed = np.concatenate([self._agreed, ours.argmax(axis=1) == source.argmax(axis=1)])[-self._window :]
+        self._ours = np.concatenate([self._ours, ours])[-self._window :]
+        self._source = np.concatenate([self._source, source])[-self._window :]
+        self.counts["calm"] += 1
+        if self.counts["calm"] >= _CALM_STEPS:
+            self.counts["backoff"] = self._limits.backoff
+        if update > self._limits.update:
+            return "update"
+        if len(self._agreed) < min(_LEAST_CANARIES, self._window):
+            return None
+        if self._agreed.mean() < self._limits.agreement:
+            return "agreement"
+        if _entropy(self._ours.mean(axis=0)) < self._limits.entropy * _entropy(self._source.mean(axis=0)):
+            return "entropy"
+        return None
+
+    def breached(self, cause: str) -> bool:
+        """Count a breach and begin to wait; whether the one before was not long ago."""
+        again = self.counts["calm"] < _CALM_STEPS and any(self.counts[f"cause_{one}"] for one in CAUSES)
+        self.counts[f"cause_{cause}"] += 1
+        self.counts["waiting"], self.counts["calm"] = self.counts["backoff"], 0
+        self.counts["backoff"] = min(2 * self.counts["backoff"], 16 * self._limits.backoff)
+        self._agreed, self._canaries = self._agreed[:0], self._canaries[:0]
+        self._ours, self._source = self._ours[:0], self._source[:0]
+        return again
+
+    def tensors(self) -> dict[str, Array]:
+        """For a snapshot, with `counts`."""
+        return {"agreed": self._agreed, "ours": self._ours, "source": self._source, "canaries": self._canaries}
+
+    def restore(self, tensors: Mapping[str, Array], counts: Mapping[str, Any]) -> None:
+        """Become the one whose these are."""
+        self._agreed, self._ours, self._source, self._canaries = (
+            np.array(tensors[name]) for name in ("agreed", "ours", "source", "canaries")
+        )
+        self.counts = dict(counts)
+
+
+def _entropy(shares: Floats) -> float:
+    known = shares[shares > 0]
+    return float(-(known * np.log(known)).sum())
