@@ -17,8 +17,11 @@ from thalweg.proto.event import Array
 
 Floats = NDArray[np.float64]
 CAUSES = ("non_finite", "agreement", "entropy", "update", "canary")
-_LEAST_CANARIES = 50
+MISLED = ("entropy", "canary")
+"""Causes for which not only the steps may be wrong, but the statistics of the stream, too."""
+_LEAST_ANSWERS, _LEAST_CANARIES = 50, 30
 _CALM_STEPS = 100
+_MISLED_WAITS = 4
 
 
 class Limits(NamedTuple):
@@ -81,7 +84,7 @@ class Belt:
             self.counts["backoff"] = self._limits.backoff
         if update > self._limits.update:
             return "update"
-        if len(self._agreed) < min(_LEAST_CANARIES, self._window):
+        if len(self._agreed) < min(_LEAST_ANSWERS, self._window):
             return None
         if self._agreed.mean() < self._limits.agreement:
             return "agreement"
@@ -93,7 +96,8 @@ class Belt:
         """Count a breach and begin to wait; whether the one before was not long ago."""
         again = self.counts["calm"] < _CALM_STEPS and any(self.counts[f"cause_{one}"] for one in CAUSES)
         self.counts[f"cause_{cause}"] += 1
-        self.counts["waiting"], self.counts["calm"] = self.counts["backoff"], 0
+        longer = _MISLED_WAITS if cause in MISLED else 1
+        self.counts["waiting"], self.counts["calm"] = longer * self.counts["backoff"], 0
         self.counts["backoff"] = min(2 * self.counts["backoff"], 16 * self._limits.backoff)
         self._agreed, self._canaries = self._agreed[:0], self._canaries[:0]
         self._ours, self._source = self._ours[:0], self._source[:0]

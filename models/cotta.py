@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from thalweg.memory.state import State
 from thalweg.models.adam import Adam
 from thalweg.models.adaptation import Adaptation, Stepped
-from thalweg.models.belt import CAUSES, Belt
+from thalweg.models.belt import CAUSES, MISLED, Belt
 from thalweg.models.cotta_params import Params
 from thalweg.models.cotta_predictor import CottaPredictor, as_pictures, in_range
 from thalweg.models.input_columns import InputColumns
@@ -150,15 +150,15 @@ class Cotta:
             self._go_back(cause, x.numpy())
 
     def _go_back(self, cause: str, offending: Array) -> None:
-        """To the last good step; to the source where that was not long ago."""
+        """To the last good step; to the source where that was not long ago, or where steps add up to too much."""
         again = self._belt.breached(cause)
         self._offending = np.array(offending)
-        if again or cause == "canary":
+        if again or cause in ("update", *MISLED):
             self._adaptation = self._fresh()
             self._good = self._adaptation.state()
         else:
             self._adaptation.restore(self._good)
-        if cause == "canary":  # statistics, too, may be what misleads: until steps are taken again, serve the source
+        if cause in MISLED:  # statistics, too, may be what misleads: until steps are taken again, serve the source
             self._statistics = self._source_statistics()
         self._predictor = None
 
@@ -168,7 +168,7 @@ class Cotta:
         assert isinstance(labels, ClassLabels)
         rows = np.flatnonzero(usable & (labels.codes >= 0))
         rows = rows[np.isin([labels.names[labels.codes[row]] for row in rows], self._classes)]
-        if not len(rows) or self._belt.holds:
+        if not len(rows) or (self._belt.holds and self._serving_source):
             return
         if self._deployed is None:
             self._deployed = self._predictor_of(self._fresh().teacher, self._source_statistics(), own=0.0)

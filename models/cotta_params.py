@@ -130,19 +130,19 @@ class Params:
     belt_window: int = 200
     """Answers that the guards look back on."""
 
-    least_agreement: float = 0.6
+    least_agreement: float = 0.75
     """Share of them on which the adapted model and the source must agree."""
 
-    least_entropy: float = 0.7
+    least_entropy: float = 0.9
     """Of the mean answer, as a share of the source's."""
 
-    largest_update: float = 0.5
+    largest_update: float = 0.2
     """Distance of the weights from the source, as a share of the source's norm."""
 
     canary_margin: float = 0.02
     """By how much the error on labelled events may be above the source's, where events have labels."""
 
-    backoff_steps: int = 8
+    backoff_steps: int = 16
     """Steps left out after a breach; twice as many after the next."""
 
     @property

@@ -240,6 +240,7 @@ class ModelMetrics(NoObserver):
         self.group = group
         self.lag: Mapping[Partition, int] = {}
         self.gauges: Mapping[str, float] = {}
+        self._own_rollbacks: dict[str, float] = {}
         self.name = name
         self._metrics = metrics
         self._evaluation = evaluation
@@ -273,6 +274,16 @@ class ModelMetrics(NoObserver):
             self._sized = now
             self._bound["state_bytes"].set(learner.state().size_bytes)
             self.gauges = dict(learner.gauges())
+            self._rollbacks()
+
+    def _rollbacks(self) -> None:
+        """Count those that the learner made of itself."""
+        for gauge, count in self.gauges.items():
+            kind, _, cause = gauge.partition(".")
+            if kind == "rollbacks" and count > self._own_rollbacks.get(cause, 0.0):
+                more = count - self._own_rollbacks.get(cause, 0.0)
+                self._metrics["thalweg_rollbacks_total"].labels(self.name, cause).inc(more)
+                self._own_rollbacks[cause] = count
 
     def published(self, version: int, seconds: float, first_event_time: float | None) -> None:
         self._bound["published_total"].inc()

@@ -48,3 +48,18 @@ def raising() -> nn.Module:
 
 def no_module() -> object:
     return 3
+
+
+def digits() -> nn.Module:
+    """With batch norms, on (N, 1, 8, 8), ten classes."""
+    torch.manual_seed(4)
+    return nn.Sequential(
+        nn.Conv2d(1, 16, 3, padding=1, bias=False),
+        nn.BatchNorm2d(16),
+        nn.ReLU(),
+        nn.Conv2d(16, 16, 3, stride=2, padding=1, bias=False),
+        nn.BatchNorm2d(16),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(256, 10),
+    )

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
 
 from tests.models import small_networks
 from thalweg.models.cotta import Cotta
-from thalweg.models.learner import Learner
+from thalweg.models.learner import Learner, ParamsError
 from thalweg.models.testing import LearnerContract
-from thalweg.proto.event import Batch, ClassLabels, TensorSpec
+from thalweg.proto.event import Batch, ClassLabels, InputError, TensorSpec
 
 PICTURE = {"image": TensorSpec("image", "float32", (1, small_networks.SIDE, small_networks.SIDE))}
 VECTOR = {"features": TensorSpec("features", "float32", (12,))}
@@ -80,3 +84,119 @@ class TestLayerNorm(LearnerContract):
 
 class TestBatchNormOfVectors(TestLayerNorm):
     network = "vectors"
+
+
+class TestSingleInputs(TestDefault):
+    def new(self) -> Learner:
+        return learner(adapt_batch=1, follow_batch=1, belt_window=3)
+
+
+def test_an_answer_alone_is_that_in_company_whatever_the_company() -> None:
+    made = learner()
+    made.learn(pictures(40))
+    asked = pictures(5, seed=9).inputs["image"]
+
+    alone = made.predictor().predict({"image": asked[2:3]})["scores"]
+
+    company = np.concatenate([np.ones_like(asked), asked[2:3]])
+    np.testing.assert_array_equal(made.predictor().predict({"image": company})["scores"][5:], alone)
+
+
+def test_statistics_follow_before_weights_do() -> None:
+    made = learner(adapt_batch=40)
+    before = made.state().tensors
+
+    made.learn(pictures(8, labelled=False))
+
+    after = made.state().tensors
+    assert (after["mean.1"] != before["mean.1"]).any()
+    assert all((after[name] == before[name]).all() for name in before if name.startswith("now."))
+
+
+@pytest.mark.parametrize(
+    ("adapt", "moving"),
+    [("all", {"0.weight", "1.weight", "3.bias", "8.bias"}), ("norm", {"1.weight", "4.bias"}), ("8.*", {"8.weight"})],
+)
+def test_what_adapts_is_a_choice(adapt: str, moving: set[str]) -> None:
+    made = learner(adapt=adapt, restore=0.0)
+    before = {name: array.copy() for name, array in made.state().tensors.items()}
+
+    made.learn(pictures(80, labelled=False))
+
+    after = made.state().tensors
+    moved = {
+        name.removeprefix("now.teacher.")
+        for name in before
+        if name.startswith("now.teacher.") and (after[name] != before[name]).any()
+    }
+    assert moving <= moved
+    assert ("0.weight" in moved) == (adapt == "all")
+    assert ("1.weight" in moved) == (adapt != "8.*")
+
+
+def test_teacher_and_student_alike_teach_nothing_and_nothing_moves() -> None:
+    made = learner(loss="cross_entropy", views="none", optimizer="adam", restore=0.0)
+    before = {name: array.copy() for name, array in made.state().tensors.items() if name.startswith("now.")}
+
+    made.learn(pictures(80, labelled=False))
+
+    assert made.gauges()["left_out_steps"] == 10
+    for name, array in before.items():
+        np.testing.assert_array_equal(made.state().tensors[name], array, err_msg=name)
+
+
+def test_inputs_out_of_range_are_refused_to_a_caller_and_passed_over_in_a_stream() -> None:
+    made = learner()
+    bytes_ = pictures(3)
+    loud = {"image": bytes_.inputs["image"] * 255}
+
+    with pytest.raises(InputError, match=r"input 'image': expected numbers from 0 to 1, got .*divided by 255"):
+        made.predictor().check(loud)
+    made.learn(Batch(loud, None, np.ones(3), np.zeros(3)))
+
+    assert made.gauges()["skipped_events"] == 3
+    assert made.predictor().predict(loud)["label"].tolist() == [-1] * 3
+
+
+def test_weights_are_read_from_a_file_and_must_fit(tmp_path: Path) -> None:
+    tensors = {name: each + 1 for name, each in small_networks.convolutional().state_dict().items()}
+    save_file(tensors, tmp_path / "good.safetensors")
+    save_file({"0.weight": torch.zeros(1), "other": torch.zeros(2)}, tmp_path / "bad.safetensors")
+    (tmp_path / "torn.safetensors").write_bytes(b"torn")
+
+    made = learner(weights=str(tmp_path / "good.safetensors"))
+
+    np.testing.assert_array_equal(made.state().tensors["now.teacher.8.bias"], tensors["8.bias"].numpy())
+    with pytest.raises(ParamsError, match=r"does not fit the model: missing 1\.bias, .*; unexpected other; of another"):
+        learner(weights=str(tmp_path / "bad.safetensors"))
+    with pytest.raises(ParamsError, match="cannot be read"):
+        learner(weights=str(tmp_path / "torn.safetensors"))
+    with pytest.raises(ValueError, match="state of other parameters"):
+        learner().restore(made.state())
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"model": ""}, "model: expected 'module:factory'"),
+        ({"model": "small"}, "model: expected 'module:factory'"),
+        ({"model": f"{NETWORKS}:missing"}, "cannot be imported"),
+        ({"model": f"{NETWORKS}:raising"}, "raised RuntimeError: no such checkpoint"),
+        ({"model": f"{NETWORKS}:no_module"}, "to give a torch.nn.Module, got int"),
+        ({"model": f"{NETWORKS}:layered"}, "cannot take inputs of shape"),
+        ({"classes": "a,b"}, "classes: expected 4 different names"),
+        ({"adapt": "nothing.*"}, "adapt: expected parameters to move, got none"),
+        ({"variant": "best"}, "variant: expected one of ours, paper"),
+        ({"adapt_batch": 7}, "adapt_batch: expected a multiple of follow_batch, 4, got 7"),
+        ({"views": "mirrors"}, "views: expected one of"),
+        ({"loss": "l2", "average": 2.0}, "average: expected 0 to 1, got 2.0"),
+    ],
+)
+def test_mistakes_are_named(params: dict[str, Any], message: str) -> None:
+    with pytest.raises(ParamsError, match=message):
+        learner(**params)
+
+
+def test_a_model_without_norms_cannot_adapt_them() -> None:
+    with pytest.raises(ParamsError, match="adapt: expected parameters to move, got none by 'norm'"):
+        of_vectors("plain", adapt="norm")
