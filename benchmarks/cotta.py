@@ -71,8 +71,10 @@ def quality(quick: bool) -> list[Result]:
         data = pictures(name)
         frozen = 100 * error(source, as_input(data["x"]), data["y"])
         results.append(Result(name=f"{name}, source", value=frozen, unit="%"))
-        for variant in ("bn", "tent"):
-            results.append(Result(name=f"{name}, {variant}", value=in_batches(name, variant=variant)[0], unit="%"))
+        results += [
+            Result(name=f"{name}, {variant}", value=in_batches(name, variant=variant)[0], unit="%")
+            for variant in ("bn", "tent")
+        ]
         batched = in_batches(name)[0]
         results.append(at_most(f"{name}, cotta", batched, "%", target))
         served = one_by_one(name)
@@ -139,7 +141,7 @@ def _seconds(action: Callable[[], Any], rounds: int) -> float:
 
 
 def run(quick: bool = False) -> list[Result]:
-    """Costs and quality on the shared pictures; the classifier is trained first if it is not there (a minute or two)."""
+    """Costs and quality on the shared pictures; the classifier is trained first if it is not there."""
     if not SHARED.is_dir():
         return []
     trained(WEIGHTS)

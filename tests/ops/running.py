@@ -83,6 +83,15 @@ prompts = 4
 chosen = 2
 keys = 12
 """,
+    "cotta": """
+learner = "cotta"
+inputs.image = { shape = [1, 8, 8], dtype = "float32" }
+[model.params]
+model = "tests.models.small_networks:convolutional"
+classes = "cat,dog,owl,eel"
+adapt_batch = 8
+follow_batch = 4
+""",
     "error_memory": """
 learner = "error_memory"
 inputs.user = { shape = [], dtype = "int64" }
@@ -136,6 +145,15 @@ def visits(count: int, first: int = 0, seed: int = 0) -> Batch:
     return Batch({"key": keys}, ClassLabels(kind, ("a", "b", "c")), np.ones(count), 1e9 + moment, ids)
 
 
+def photos(count: int, first: int = 0, seed: int = 0) -> Batch:
+    """Noise, said to be one of two animals."""
+    random = np.random.default_rng(seed + first)
+    images = random.random((count, 1, 8, 8), dtype=np.float32)
+    labels = ClassLabels((images.mean(axis=(1, 2, 3)) > 0.5).astype(np.int32), ("cat", "dog"))
+    ids = [f"e{first + i}" for i in range(count)]
+    return Batch({"image": images}, labels, np.ones(count), np.full(count, time.time()), ids)
+
+
 def until(what: str, true: Callable[[], Any], seconds: float = WAIT) -> Any:
     """Wait for a condition, not for time."""
     deadline = time.monotonic() + seconds
@@ -180,7 +198,7 @@ class Service:
         return process
 
     def send(self, count: int, per_record: int = 1) -> None:
-        made = {"error_memory": clicks, "prompt_tpp": visits}.get(self.learner, events)
+        made = {"error_memory": clicks, "prompt_tpp": visits, "cotta": photos}.get(self.learner, events)
         self.log.append(self.topic, messages(made(count, self.sent), per_record))
         self.sent += count
 

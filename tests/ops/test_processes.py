@@ -85,14 +85,14 @@ def test_killed_at_random_points_over_kafka_the_state_is_that_of_an_undisturbed_
 
 @pytest.mark.kafka
 @pytest.mark.redis
-@pytest.mark.parametrize("learner", ["bottleneck", "error_memory", "prompt_tpp"])
+@pytest.mark.parametrize("learner", ["bottleneck", "error_memory", "prompt_tpp", "cotta"])
 def test_killed_at_random_points_the_memories_are_those_of_an_undisturbed_run(
     tmp_path: Path, kafka_servers: str, redis_url: str, learner: str
 ) -> None:
     topic = f"m-{uuid.uuid4().hex[:8]}"
     with service(tmp_path, f"kafka://{kafka_servers}", topic, learner=learner, store=redis_url) as running:
-        # some of the keys are new or had to go: nothing can be said of their next event
-        kill_again_and_again(running, kills=4, accuracy=0.3 if learner == "prompt_tpp" else 0.8)
+        least = {"prompt_tpp": 0.3, "cotta": 0.0}  # of keys that had to go nothing is foreseen; noise is no animal
+        kill_again_and_again(running, kills=4, accuracy=least.get(learner, 0.8))
 
 
 def test_server_and_learner_outlive_each_other_and_come_back(tmp_path: Path) -> None:
