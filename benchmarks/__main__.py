@@ -26,6 +26,7 @@ NAMES = (
     "bottleneck",
     "error_memory",
     "prompt_tpp",
+    "cotta",
 )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Iterator
 
+from thalweg.models.image_views import images
 from thalweg.models.learner import ParamsError
 from thalweg.models.torch_setup import Tensor, functional, torch
 
@@ -59,4 +60,4 @@ def none(x: Tensor, count: int, generator: torch.Generator) -> Iterator[Tensor]:
     yield x
 
 
-_KNOWN: dict[str, Drawn] = {"shifts": shifts, "jitter": jitter, "none": none}
+_KNOWN: dict[str, Drawn] = {"shifts": shifts, "images": images, "jitter": jitter, "none": none}

@@ -54,7 +54,7 @@ class TestDefault(LearnerContract):
 
 class TestPaper(TestDefault):
     def new(self) -> Learner:
-        return learner(variant="paper", views="shifts", view_count=3)
+        return learner(variant="paper", view_count=3)
 
 
 class TestStatisticsOnly(TestDefault):
