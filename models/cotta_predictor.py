@@ -82,13 +82,12 @@ class CottaPredictor:
         return {"label": labels, "scores": found}
 
     def _scores(self, x: Tensor) -> NDArray[np.float32]:
-        count = len(x)
-        padded = torch.cat([x, x[:1].expand(-count % _ROWS, *x.shape[1:])])
+        views = [x, mirrored(x)][: self._settings["serve_views"]]
+        rows = len(x) * len(views)
+        padding = x[:1].expand(-rows % _ROWS, *x.shape[1:])
         with torch.no_grad():
-            logits = self._model(padded)
-            if self._settings["serve_views"] > 1:
-                logits = (logits + self._model(mirrored(padded))) / 2
-            scores: NDArray[np.float32] = logits[:count].softmax(1).numpy()
+            logits = self._model(torch.cat([*views, padding]))[:rows]
+            scores: NDArray[np.float32] = logits.view(len(views), len(x), -1).mean(0).softmax(1).numpy()
         return scores
 
     def state(self) -> State:

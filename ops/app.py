@@ -16,6 +16,7 @@ from thalweg.memory.pending import Limits, Pending, open_pending
 from thalweg.memory.snapshots import FolderSnapshots
 from thalweg.memory.state import State
 from thalweg.memory.store import Store, open_store
+from thalweg.models.encoder import IDENTITY, EncodedPredictor, make_learner, shared_encoder
 from thalweg.models.learner import Learner, Placed, Predictor
 from thalweg.models.published import Publisher, live_folder
 from thalweg.models.registry import find
@@ -39,7 +40,8 @@ log = structlog.get_logger(__name__)
 
 def new_learner(model: ModelConfig, seed: int | None = None) -> Learner:
     """The learner of a model, with nothing learned."""
-    return find(model.learner)(inputs=model.specs(), params=model.params, seed=model.seed if seed is None else seed)
+    seed = model.seed if seed is None else seed
+    return make_learner(model.learner, model.specs(), model.params, seed, model.encoder, model.weights)
 
 
 def settings_of(model: ModelConfig) -> ProcessorSettings:
@@ -136,6 +138,12 @@ def place_of(config: Config, model: ModelConfig, live: Path) -> ModelPlace:
         learner.restore(state)
         return learner.predictor()
 
+    def build(state: State) -> Predictor:
+        inner = find(model.learner).predictor_from(state)
+        if model.encoder == IDENTITY:
+            return inner
+        return EncodedPredictor(inner, shared_encoder(model.encoder, model.weights, model.specs(), model.seed))
+
     return ModelPlace(
         name=model.name,
         learner=model.learner,
@@ -144,7 +152,7 @@ def place_of(config: Config, model: ModelConfig, live: Path) -> ModelPlace:
         state=model_folder(config, model),
         labels_topic=model.labels_topic,
         schema=new_learner(model).schema,
-        build=find(model.learner).predictor_from,
+        build=build,
         restore=restore,
     )
 

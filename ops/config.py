@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from thalweg.models.encoder import IDENTITY, encoder_sha256, make_learner
 from thalweg.models.learner import ParamsError
-from thalweg.models.registry import UnknownLearner, find
+from thalweg.models.registry import UnknownLearner
 from thalweg.ops.config_reading import SECRET, Reading, masked, overlay
 from thalweg.proto.event import TensorSpec
 from thalweg.stream.log import LogError, open_log
@@ -126,8 +127,11 @@ class ModelConfig:
     """Of everything random in the learner."""
     params: dict[str, Any] = field(default_factory=dict)
     """The learner's own hyper-parameters, named as in its documentation."""
-    encoder: Literal["identity"] = "identity"
-    """What stands in front of the learner; only `identity` in this version."""
+    encoder: str = "identity"
+    """What stands in front of the learner, frozen: `identity`, `random_features`, `random_convolution` (each also with
+    `:SIZE`), or a torch module, `module:factory`."""
+    weights: str = ""
+    """Safetensors file for the encoder's torch module."""
     device: Literal["auto", "cpu"] = "auto"
     """Where it computes; only the processor in this version."""
     learn_from_requests: bool = False
@@ -149,7 +153,7 @@ class ModelConfig:
             "inputs": {name: dataclasses.asdict(one) for name, one in self.inputs.items()},
             "params": self.params,
             "seed": self.seed,
-            "encoder": self.encoder,
+            "encoder": encoder_sha256(self.encoder, self.weights, self.seed) or IDENTITY,
         }
         return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
 
@@ -177,7 +181,6 @@ _NOT_YET = {
     "tls_key": "TLS is not offered in this version",
     "tls_client_ca": "TLS is not offered in this version",
     "token_file": "tokens are not offered in this version",
-    "encoder": "encoders are not offered in this version",
     "device": "other devices are not offered in this version",
 }
 
@@ -305,11 +308,12 @@ def _check_model(model: ModelConfig, names: list[str], wrong: Callable[[str, str
     if not sound:
         return
     try:
-        find(model.learner)(inputs=model.specs(), params=model.params, seed=model.seed)
+        make_learner(model.learner, model.specs(), model.params, model.seed, model.encoder, model.weights)
     except UnknownLearner as error:
         wrong(f"{place}.learner", str(error))
     except ParamsError as error:
         for key, text in error.mistakes.items():
-            wrong(f"{place}.params.{key}", text)
+            of_encoder = model.encoder != IDENTITY and key in ("encoder", "weights")
+            wrong(f"{place}.{key}" if of_encoder else f"{place}.params.{key}", text)
     except ValueError as error:
         wrong(place, str(error))

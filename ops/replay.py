@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from thalweg.models.learner import Foreseeing, Learner, Predictor, foreseen, keep_up
+from thalweg.models.learner import Learner, Predictor, foreseen, keep_up
 from thalweg.ops.app import new_learner
 from thalweg.ops.config import ModelConfig
 from thalweg.proto.event import Batch, cut
@@ -116,7 +116,7 @@ def replay(
         learner.learn(micro_batch)
         done.learn_seconds += time.perf_counter() - before
         done.events += len(micro_batch)
-        if isinstance(predictor, Foreseeing) and done.events > 5 * frozen_after:
+        if "key" in micro_batch.inputs and done.events > 5 * frozen_after:
             done.latest_keys.update(micro_batch.inputs["key"].tolist())
         if done.events >= next_point:
             _point(done)

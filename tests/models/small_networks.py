@@ -63,3 +63,16 @@ def digits() -> nn.Module:
         nn.Flatten(),
         nn.Linear(256, 10),
     )
+
+
+def embedding() -> nn.Module:
+    """An encoder with dropout and batch norm, on (N, 1, 8, 8)."""
+    torch.manual_seed(5)
+    return nn.Sequential(
+        nn.Conv2d(1, 4, 3, stride=2, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.Dropout(0.5), nn.Flatten()
+    )
+
+
+def scalar() -> nn.Module:
+    """No encoder: it gives single numbers."""
+    return nn.Flatten(0)

@@ -78,7 +78,16 @@ def test_all_mistakes_are_reported_at_once_with_the_nearest_key(tmp_path: Path) 
         ),
         (
             "encoder = 'onnx:x'\n",
-            "model.digits.encoder: expected 'identity', got 'onnx:x'; encoders are not offered in this version",
+            "model.digits.encoder: ONNX encoders are not offered in this version; give a torch module",
+        ),
+        (
+            "encoder = 'random_features:many'\n",
+            "model.digits.encoder: expected random_features:SIZE, a whole number above 0, got 'random_features:many'",
+        ),
+        ("encoder = 'nowhere:made'\n", "model.digits.encoder: 'nowhere:made' cannot be imported: No module named 'nowhere'"),
+        (
+            "encoder = 'random_convolution'\n",
+            "model.digits.encoder: random_convolution takes [C, H, W] and a multiple of 16 features, got shape [64]",
         ),
         (
             "device = 'cuda'\n",

@@ -34,8 +34,9 @@ def written(path: Path, lines: list[bytes]) -> Path:
     return path
 
 
-def test_replay_ends_in_the_state_that_the_service_ends_in(tmp_path: Path) -> None:
-    with service(tmp_path) as running:
+@pytest.mark.parametrize("settings", ["", 'encoder = "random_features:32"\n'])
+def test_replay_ends_in_the_state_that_the_service_ends_in(tmp_path: Path, settings: str) -> None:
+    with service(tmp_path, model=settings) as running:
         running.send(1000, per_record=16)
         process = running.start("learn")
         until("everything to be learned", lambda: running.published(process.pid) == 1000)
