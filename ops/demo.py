@@ -2,7 +2,7 @@
 
 First two classes, then the others one after another; from the middle on the images turn. The events go through the
 embedded log into three learners; this process asks them for predictions over gRPC, each before its label is sent. Then
-a stream of clicks (`demo_clicks`) and one of visits (`demo_visits`).
+a stream of clicks (`demo_clicks`), one of visits (`demo_visits`), and a camera that fogs over (`demo_camera`).
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from rich.table import Table
 from thalweg.models.learner import Predictor
 from thalweg.models.published import Published, live_folder
 from thalweg.models.registry import find
-from thalweg.ops import demo_clicks, demo_visits
+from thalweg.ops import demo_camera, demo_clicks, demo_visits
 from thalweg.ops.config_reading import PREFIX
 from thalweg.ops.supervisor import PARENT
 from thalweg.proto import inference_pb2 as pb
@@ -140,7 +140,11 @@ def run(*, keep: bool, seconds: float) -> None:
             _MODEL.format(name=name, learner=learner, params=params.format(folder=folder))
             for name, (learner, params) in _MODELS.items()
         )
-        config.write_text(_CONFIG.format(folder=folder, **ports) + models + demo_clicks.MODEL + demo_visits.MODEL)
+        demo_camera.prepare(folder / "camera.safetensors")
+        camera = demo_camera.MODEL.format(weights=folder / "camera.safetensors")
+        config.write_text(
+            _CONFIG.format(folder=folder, **ports) + models + demo_clicks.MODEL + demo_visits.MODEL + camera
+        )
         console.print(f"starting the service: a server and a learner process, state in {folder}", highlight=False)
         service = _start(config)
         stack.callback(lambda: shutil.rmtree((folder / "state" / "live").resolve(), ignore_errors=True))
@@ -168,6 +172,10 @@ def run(*, keep: bool, seconds: float) -> None:
             demo_clicks.report(console, seen, Path.cwd())
             visited = demo_visits.stream(console, log, site, stub, int(demo_visits.RATE * 0.6 * seconds))
             demo_visits.report(console, visited, Path.cwd())
+            looked = demo_camera.stream(
+                console, stub, folder / "camera.safetensors", int(demo_camera.RATE * 0.4 * seconds)
+            )
+            demo_camera.report(console, looked, Path.cwd())
         except (grpc.RpcError, OSError) as error:
             raise DemoFailed(f"the service did not answer: {error}{_said(folder)}") from error
         if keep:

@@ -222,7 +222,10 @@ def test_the_demo_shows_that_learning_follows_the_stream(tmp_path: Path) -> None
     learning, truth, frozen = ([float(word) for word in words[-5:] if word != "-"] for words in lines[at + 1 : at + 4])
     assert learning[2] > frozen[-3]  # once the other habits are learned
     assert all(ours < best for ours, best in zip(learning, truth))
-    for name in ("clicks", "visits"):
+    at = next(number for number, words in enumerate(lines) if words[:1] == ["camera,"])
+    adapting, as_deployed = (float(words[3]) for words in lines[at + 1 : at + 3])
+    assert adapting < 0.7 * as_deployed  # in thick fog
+    for name in ("clicks", "visits", "camera"):
         assert (tmp_path / f"demo-{name}.png").stat().st_size > 10_000
 
 

@@ -84,7 +84,10 @@ def test_all_mistakes_are_reported_at_once_with_the_nearest_key(tmp_path: Path) 
             "encoder = 'random_features:many'\n",
             "model.digits.encoder: expected random_features:SIZE, a whole number above 0, got 'random_features:many'",
         ),
-        ("encoder = 'nowhere:made'\n", "model.digits.encoder: 'nowhere:made' cannot be imported: No module named 'nowhere'"),
+        (
+            "encoder = 'nowhere:made'\n",
+            "model.digits.encoder: 'nowhere:made' cannot be imported: No module named 'nowhere'",
+        ),
         (
             "encoder = 'random_convolution'\n",
             "model.digits.encoder: random_convolution takes [C, H, W] and a multiple of 16 features, got shape [64]",
