@@ -42,7 +42,8 @@ class Encoder:
     """One encoder for inputs of one shape; any number of threads may use it.
 
     Args:
-        name: `random_features`, `random_convolution`, each also with `:SIZE`, or `module:factory` of a torch module.
+        name: `random_features`, `random_convolution`, each also with `:SIZE`, `module:factory` of a torch module, or
+            `onnx:FILE`, whose first input and output count.
         weights: Safetensors file for a torch module.
         inputs: The one input that it takes.
         seed: Of the random ones.
@@ -127,10 +128,12 @@ def encoder_sha256(name: str, weights: str, seed: int) -> str:
         return ""
     digest = hashlib.sha256(name.encode())
     digest.update(str(seed).encode() if name.partition(":")[0] in _RANDOM else b"")
-    try:
-        digest.update(Path(weights).read_bytes() if weights else b"")
-    except OSError as error:
-        raise ParamsError({"weights": f"{weights} cannot be read: {error.strerror}"}) from error
+    kind, _, path = name.partition(":")
+    for key, file in (("weights", weights), ("encoder", path if kind == "onnx" else "")):
+        try:
+            digest.update(Path(file).read_bytes() if file else b"")
+        except OSError as error:
+            raise ParamsError({key: f"{file} cannot be read: {error.strerror}"}) from error
     return digest.hexdigest()
 
 
@@ -223,7 +226,7 @@ def _find(name: str, weights: str, shape: tuple[int, ...], seed: int) -> Encode:
             _random_features(shape, width, seed) if kind == "random_features" else _random_filters(shape, width, seed)
         )
     if kind == "onnx":
-        raise ParamsError({"encoder": "ONNX encoders are not offered in this version; give a torch module"})
+        return _onnx(size)
     return _torch_module(name, weights)
 
 
@@ -258,6 +261,29 @@ def _random_filters(shape: tuple[int, ...], width: int, seed: int) -> Encode:
         with torch.no_grad():
             seen = functional.relu(functional.conv2d(torch.from_numpy(x), kernel, offsets, padding=2))
             found: Rows = functional.adaptive_avg_pool2d(seen, 4).flatten(1).numpy()
+        return found
+
+    return encode
+
+
+def _onnx(path: str) -> Encode:
+    try:
+        import onnxruntime
+    except ImportError:
+        raise ParamsError({"encoder": "an ONNX file needs onnxruntime: pip install 'thalweg[onnx]'"}) from None
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1  # bits must not depend on the cores
+    try:
+        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # the runtime's own kinds, of a missing and of a damaged file
+        raise ParamsError({"encoder": f"{path} cannot be read as ONNX: {error}"}) from error
+    given, told = session.get_inputs()[0].name, session.get_outputs()[0].name
+
+    def encode(x: Rows) -> Rows:
+        try:
+            found: Rows = np.asarray(session.run([told], {given: x})[0], dtype=np.float32)
+        except Exception as error:
+            raise ValueError(str(error)) from error
         return found
 
     return encode

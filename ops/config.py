@@ -129,7 +129,7 @@ class ModelConfig:
     """The learner's own hyper-parameters, named as in its documentation."""
     encoder: str = "identity"
     """What stands in front of the learner, frozen: `identity`, `random_features`, `random_convolution` (each also with
-    `:SIZE`), or a torch module, `module:factory`."""
+    `:SIZE`), a torch module, `module:factory`, or `onnx:FILE`."""
     weights: str = ""
     """Safetensors file for the encoder's torch module."""
     device: Literal["auto", "cpu"] = "auto"

@@ -59,6 +59,43 @@ class TestBottleneckBehindRandomFeatures(Contract):
     params: dict[str, Any] = {"heads": 4, "pairs": 8, "key_width": 3, "key_events": 20, "key_steps": 5}  # noqa: RUF012
 
 
+def onnx_file(path: Path) -> str:
+    """An encoder that folds a picture of 8 × 8 flat and multiplies it, rectified."""
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    weights = np.random.default_rng(0).normal(0, 0.1, (64, 16)).astype(np.float32)
+    make, kind = onnx.helper, onnx.TensorProto.FLOAT
+    graph = make.make_graph(
+        [
+            make.make_node("Flatten", ["x"], ["flat"], axis=1),
+            make.make_node("MatMul", ["flat", "weights"], ["raw"]),
+            make.make_node("Relu", ["raw"], ["features"]),
+        ],
+        "encoder",
+        [make.make_tensor_value_info("x", kind, ["n", 1, 8, 8])],
+        [make.make_tensor_value_info("features", kind, ["n", 16])],
+        [onnx.numpy_helper.from_array(weights, "weights")],
+    )
+    onnx.save(make.make_model(graph, opset_imports=[make.make_opsetid("", 17)], ir_version=9), path)
+    return f"onnx:{path}"
+
+
+def test_an_onnx_file_encodes_as_what_it_says(tmp_path: Path) -> None:
+    encoder = Encoder(onnx_file(tmp_path / "e.onnx"), "", IMAGE, 0)
+    x = pictures(11).inputs
+
+    found = encoder.inputs(x)["features"]
+
+    weights = np.random.default_rng(0).normal(0, 0.1, (64, 16)).astype(np.float32)
+    np.testing.assert_allclose(found, np.maximum(x["image"].reshape(11, -1) @ weights, 0), atol=1e-5)
+    np.testing.assert_array_equal(encoder.inputs({"image": x["image"][4:5]})["features"], found[4:5])
+    (tmp_path / "torn.onnx").write_bytes((tmp_path / "e.onnx").read_bytes()[:100])
+    with pytest.raises(ParamsError, match=r"encoder: .*torn.onnx cannot be read as ONNX"):
+        Encoder(f"onnx:{tmp_path}/torn.onnx", "", IMAGE, 0)
+    with pytest.raises(ParamsError, match=r"encoder: .* cannot take inputs of shape"):
+        Encoder(f"onnx:{tmp_path}/e.onnx", "", {"x": TensorSpec("x", "float32", (3,))}, 0)
+
+
 @pytest.mark.parametrize("encoder", [EMBEDDING, "random_convolution:64", "random_features:64"])
 def test_behind_an_encoder_pictures_are_told_apart(encoder: str) -> None:
     made = make_learner("ridge", IMAGE, {"expansion": 0}, 0, encoder)

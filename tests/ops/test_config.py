@@ -78,7 +78,7 @@ def test_all_mistakes_are_reported_at_once_with_the_nearest_key(tmp_path: Path) 
         ),
         (
             "encoder = 'onnx:x'\n",
-            "model.digits.encoder: ONNX encoders are not offered in this version; give a torch module",
+            "model.digits.encoder: x cannot be read: No such file or directory",
         ),
         (
             "encoder = 'random_features:many'\n",
