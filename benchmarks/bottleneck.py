@@ -17,14 +17,12 @@ import tempfile  # noqa: E402
 import tracemalloc  # noqa: E402
 from collections.abc import Callable  # noqa: E402
 from pathlib import Path  # noqa: E402
-from statistics import median  # noqa: E402
-from time import perf_counter  # noqa: E402
 from typing import Any  # noqa: E402
 
 import numpy as np  # noqa: E402
 from numpy.typing import NDArray  # noqa: E402
 
-from benchmarks.report import Result, at_least, at_most, show  # noqa: E402
+from benchmarks.report import Result, at_least, at_most, median_seconds, show  # noqa: E402
 from benchmarks.streams import SHARED  # noqa: E402
 from thalweg.memory.nearest import HeadSearch  # noqa: E402
 from thalweg.models.bottleneck import Bottleneck  # noqa: E402
@@ -157,21 +155,12 @@ def search(rounds: int) -> list[Result]:
     counted = HeadSearch(keys.astype(np.float64), "numpy")  # FAISS's own few megabytes would not be counted
     memory = _peak(lambda: counted.nearest(wide)) / _peak(broadcast)
     same = (broadcast() == ours()).mean()
-    plain, quick = _seconds(broadcast, rounds), _seconds(ours, rounds)
+    plain, quick = median_seconds(broadcast, rounds), median_seconds(ours, rounds)
     note = f"{1000 * quick:.0f} ms against {1000 * plain:.0f} ms; same keys in {100 * same:.3f} %"
     return [
         at_least("nearest keys, C = 256, M = 4096, 32 queries: throughput, broadcast", plain / quick, "×", 5, note),
         at_most("… peak memory of a search by matrix products, against the broadcast", memory, "×", 0.05),
     ]
-
-
-def _seconds(action: Callable[[], Any], rounds: int) -> float:
-    times = []
-    for _ in range(rounds):
-        started = perf_counter()
-        action()
-        times.append(perf_counter() - started)
-    return median(times)
 
 
 def _peak(action: Callable[[], Any]) -> float:

@@ -8,15 +8,12 @@ for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(variable, "1")
 
 import sys  # noqa: E402 - the environment comes first
-from collections.abc import Callable  # noqa: E402
 from pathlib import Path  # noqa: E402
-from statistics import median  # noqa: E402
-from time import perf_counter  # noqa: E402
 from typing import Any  # noqa: E402
 
 import numpy as np  # noqa: E402
 
-from benchmarks.report import Result, at_most, show  # noqa: E402
+from benchmarks.report import Result, at_most, median_seconds, show  # noqa: E402
 from benchmarks.small_cnn import as_input, classifier, error, pictures, trained  # noqa: E402
 from benchmarks.streams import SHARED  # noqa: E402
 from thalweg.models.cotta import Cotta  # noqa: E402
@@ -103,14 +100,14 @@ def costs(rounds: int) -> list[Result]:
         functional.cross_entropy(bare(x), y).backward()
 
     views = made.params.view_count
-    count_plain, count_viewed = _seconds(both, rounds), _seconds(forward, rounds)
+    count_plain, count_viewed = median_seconds(both, rounds), median_seconds(forward, rounds)
     plain = learner(threshold=1e-9, belt=False)
     lean = count_plain + 2 * count_viewed  # student both ways, anchor and teacher forward
     full = count_plain + (1 + views) * count_viewed
     one = shown[:1]
     predictor = made.predictor()
     padded = torch.from_numpy(np.repeat(one, 8, axis=0))
-    answer = _seconds(lambda: predictor.predict({"image": one}), rounds)
+    answer = median_seconds(lambda: predictor.predict({"image": one}), rounds)
     frozen = build("benchmarks.small_cnn:classifier", str(WEIGHTS))
 
     def anchor_and_teacher() -> None:
@@ -118,7 +115,7 @@ def costs(rounds: int) -> list[Result]:
             frozen(padded)
             frozen(padded)
 
-    served = _seconds(anchor_and_teacher, rounds)
+    served = median_seconds(anchor_and_teacher, rounds)
     whole, stream = learner(), iter(np.split(shown[: len(shown) // BATCH * BATCH], len(shown) // BATCH))
 
     def learned() -> None:
@@ -126,23 +123,20 @@ def costs(rounds: int) -> list[Result]:
 
     return [
         at_most(
-            "a step in the plain branch, against its passes", _seconds(lambda: plain.adapt(x), rounds) / lean, "×", 1.2
+            "a step in the plain branch, against its passes",
+            median_seconds(lambda: plain.adapt(x), rounds) / lean,
+            "×",
+            1.2,
         ),
         at_most(
-            f"a step with {views} views, against its passes", _seconds(lambda: made.adapt(x), rounds) / full, "×", 1.2
+            f"a step with {views} views, against its passes",
+            median_seconds(lambda: made.adapt(x), rounds) / full,
+            "×",
+            1.2,
         ),
-        Result(name="… with statistics and guards", value=_seconds(learned, rounds) / full, unit="×"),
+        Result(name="… with statistics and guards", value=median_seconds(learned, rounds) / full, unit="×"),
         at_most("an answer, against anchor and teacher forward", answer / served, "×", 1.2, f"{1000 * answer:.2f} ms"),
     ]
-
-
-def _seconds(action: Callable[[], Any], rounds: int) -> float:
-    times = []
-    for _ in range(rounds):
-        started = perf_counter()
-        action()
-        times.append(perf_counter() - started)
-    return median(times)
 
 
 def run(quick: bool = False) -> list[Result]:

@@ -18,14 +18,13 @@ import tempfile  # noqa: E402
 from collections.abc import Callable  # noqa: E402
 from dataclasses import dataclass, replace  # noqa: E402
 from pathlib import Path  # noqa: E402
-from statistics import median  # noqa: E402
 from time import perf_counter  # noqa: E402
 from typing import Any  # noqa: E402
 
 import numpy as np  # noqa: E402
 from numpy.typing import NDArray  # noqa: E402
 
-from benchmarks.report import Result, at_least, at_most, show  # noqa: E402
+from benchmarks.report import Result, at_least, at_most, median_seconds, show  # noqa: E402
 from benchmarks.streams import SHARED  # noqa: E402
 from thalweg.memory.neighbours import learn_cells, nearest, nearest_in_cells  # noqa: E402
 from thalweg.memory.ring import Ring  # noqa: E402
@@ -205,11 +204,11 @@ def reading(rounds: int) -> list[Result]:
     def product(queries: Any) -> Callable[[], Any]:
         return lambda: [queries @ vectors[at : at + 16_384].T for at in range(0, count, 16_384)]
 
-    passed = _seconds(lambda: vectors.view(np.int64).max(), rounds)
-    single = _seconds(lambda: nearest(window, "vector", one, k), rounds)
-    floor = _seconds(product(many), rounds)
-    batch = _seconds(lambda: nearest(window, "vector", many, k), rounds)
-    flat = _seconds(lambda: nearest(window, "vector", many, k, "faiss"), rounds)
+    passed = median_seconds(lambda: vectors.view(np.int64).max(), rounds)
+    single = median_seconds(lambda: nearest(window, "vector", one, k), rounds)
+    floor = median_seconds(product(many), rounds)
+    batch = median_seconds(lambda: nearest(window, "vector", many, k), rounds)
+    flat = median_seconds(lambda: nearest(window, "vector", many, k, "faiss"), rounds)
     results = [
         at_most(
             "1 million entries of 64: one exact search, against one pass over them",
@@ -302,7 +301,9 @@ def _approximate(window: Any, vectors: Any, one: Any, many: Any, k: int, rounds:
 
     for probes in (8, 32):
         ids, _ = nearest_in_cells(inside, "vector", "cell", centroids, many, k, probes)
-        seconds = _seconds(lambda p=probes: nearest_in_cells(inside, "vector", "cell", centroids, one, k, p), rounds)
+        seconds = median_seconds(
+            lambda p=probes: nearest_in_cells(inside, "vector", "cell", centroids, one, k, p), rounds
+        )
         name = f"… approximate, {probes} of 1,024 cells: recall of {k}"
         found.append(Result(name=name, value=recall(ids, exact), unit="%", note=f"{1000 * seconds:.2f} ms a query"))
     few = vectors[:50_000]  # a graph of a million takes many minutes to build, and forgets nothing
@@ -310,7 +311,7 @@ def _approximate(window: Any, vectors: Any, one: Any, many: Any, k: int, rounds:
     graph = faiss.IndexHNSWFlat(few.shape[1], 16, faiss.METRIC_INNER_PRODUCT)
     graph.hnsw.efSearch = 100
     graph.add(few)
-    seconds = _seconds(lambda: graph.search(one, k), rounds)
+    seconds = median_seconds(lambda: graph.search(one, k), rounds)
     note = f"{1000 * seconds:.2f} ms a query; cannot forget, so not offered"
     ids = graph.search(many, k)[1]
     found.append(Result(name=f"… HNSW of 50,000: recall of {k}", value=recall(ids, truth), unit="%", note=note))
@@ -320,15 +321,6 @@ def _approximate(window: Any, vectors: Any, one: Any, many: Any, k: int, rounds:
 def _unit(vectors: Any) -> NDArray[np.float32]:
     found: NDArray[np.float32] = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
     return found
-
-
-def _seconds(action: Callable[[], Any], rounds: int) -> float:
-    times = []
-    for _ in range(rounds):
-        started = perf_counter()
-        action()
-        times.append(perf_counter() - started)
-    return median(times)
 
 
 def run(quick: bool = False) -> list[Result]:

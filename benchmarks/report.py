@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from statistics import median
+from time import perf_counter
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -40,6 +43,16 @@ def at_least(name: str, value: float, unit: str, bound: float, note: str = "") -
 def at_most(name: str, value: float, unit: str, bound: float, note: str = "") -> Result:
     """A figure that should be `bound` or less."""
     return Result(name=name, value=float(value), unit=unit, target=f"≤ {bound:g}", met=bool(value <= bound), note=note)
+
+
+def median_seconds(action: Callable[[], Any], rounds: int) -> float:
+    """Median time of a call."""
+    times = []
+    for _ in range(rounds):
+        started = perf_counter()
+        action()
+        times.append(perf_counter() - started)
+    return median(times)
 
 
 def show(title: str, results: Sequence[Result]) -> None:
