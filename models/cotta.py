@@ -24,6 +24,7 @@ from thalweg.models.input_columns import InputColumns
 from thalweg.models.learner import ParamsError
 from thalweg.models.sgd import Sgd
 from thalweg.models.target_norm import replace_batch_norms, target_norms
+from thalweg.models.target_statistics import TargetStatistics
 from thalweg.models.torch_models import build, weights_sha256
 from thalweg.models.torch_setup import Tensor, torch
 from thalweg.models.views import find_views
@@ -56,7 +57,8 @@ class Cotta:
         if not self._adapting() and p.learning_rate:
             raise ParamsError({"adapt": f"expected parameters to move, got none by {p.adapt!r} in {p.model}"})
         self._adaptation = self._fresh()
-        self._statistics = self._source_statistics()
+        self._target = TargetStatistics(self._source_statistics(), p.statistics_rows)
+        self._statistics = self._target.moments
         self._waiting = np.zeros((0, *self._shape), dtype=np.float32)
         self._followed = 0  # of those that wait, how many the statistics have taken up
         self._counts = {"steps": 0, "inputs": 0, "skipped": 0, "left_out": 0, "resets": 0}
@@ -159,7 +161,8 @@ class Cotta:
         else:
             self._adaptation.restore(self._good)
         if cause in MISLED:  # statistics, too, may be what misleads: until steps are taken again, serve the source
-            self._statistics = self._source_statistics()
+            self._target.clear()
+            self._statistics = self._target.moments
         self._predictor = None
 
     def _note_canaries(self, batch: Batch, usable: NDArray[np.bool_]) -> None:
@@ -181,15 +184,19 @@ class Cotta:
 
     def _follow(self, x: Tensor) -> None:
         """Let the target's statistics follow these inputs (B, …), as the teacher sees them."""
-        if self._belt.holds and self._serving_source:
+        if not self._target.follows or (self._belt.holds and self._serving_source):
             return
-        self._adaptation.answer(x)
-        share = self.params.statistics
+        source = self._source_statistics()
+        for name, layer in target_norms(self._model):  # as an answer would be given now
+            layer.own, layer.keeps = self.params.own, True
+            layer.mean, layer.square = self._statistics[name]
+        likeliest = self._adaptation.answer(x).argmax(1).tolist()
+        rows = {name: layer.rows for name, layer in target_norms(self._model)}
         for name, layer in target_norms(self._model):
-            assert layer.seen is not None
-            if all(bool(torch.isfinite(one).all()) for one in layer.seen):
-                before = self._statistics[name]
-                self._statistics[name] = before[0].lerp(layer.seen[0], share), before[1].lerp(layer.seen[1], share)
+            layer.own, layer.keeps, layer.rows = None, False, None
+            layer.mean, layer.square = source[name]
+        self._target.take({name: kept for name, kept in rows.items() if kept is not None}, likeliest)
+        self._statistics = self._target.moments
         self._predictor = None
 
     def adapt(self, x: Tensor) -> Stepped:
@@ -246,8 +253,7 @@ class Cotta:
         tensors: dict[str, Array] = {f"now.{name}": array for name, array in self._adaptation.state().items()}
         tensors |= {f"good.{name}": array for name, array in self._good.items()}
         tensors |= {f"belt.{name}": array for name, array in self._belt.tensors().items()}
-        for name, (mean, square) in self._statistics.items():
-            tensors |= {f"mean.{name}": mean.numpy(), f"square.{name}": square.numpy()}
+        tensors |= {f"target.{name}": array for name, array in self._target.tensors().items()}
         tensors |= {"waiting": self._waiting, "offending": self._offending}
         meta = {"identity": self._identity(), "counts": self._counts, "belt": self._belt.counts}
         return State(tensors, meta | {"followed": self._followed})
@@ -257,9 +263,6 @@ class Cotta:
         if meta.get("identity") != self._identity():
             raise ValueError(f"state of other parameters: expected {self._identity()}, got {meta.get('identity')}")
 
-        def tensor(name: str) -> Tensor:
-            return torch.from_numpy(np.array(tensors[name])).clone()
-
         def below(prefix: str) -> dict[str, Array]:
             return {name.removeprefix(prefix): array for name, array in tensors.items() if name.startswith(prefix)}
 
@@ -267,7 +270,8 @@ class Cotta:
         self._good = {name: np.array(array) for name, array in below("good.").items()}
         self._belt.restore(below("belt."), meta["belt"])
         self._offending = np.array(tensors["offending"])
-        self._statistics = {name: (tensor(f"mean.{name}"), tensor(f"square.{name}")) for name in self._statistics}
+        self._target.restore(below("target."))
+        self._statistics = self._target.moments
         self._waiting = np.array(tensors["waiting"])
         self._counts, self._followed = dict(meta["counts"]), meta["followed"]
         self._predictor = None

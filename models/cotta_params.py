@@ -112,8 +112,8 @@ class Params:
     serve_views: int = 2
     """Of them averaged in an answer: 1: the input alone, 2: and its mirror image."""
 
-    statistics: float = 0.5
-    """Share of a new batch in the running statistics of the target that answers use."""
+    statistics_rows: int = 30
+    """Latest rows, balanced over classes, that the target's statistics are made of; 0: the source's stand."""
 
     own: float = 0.1
     """Share of a row's own statistics in its answer."""
@@ -187,9 +187,17 @@ class Params:
                 found[key] = f"expected one of {', '.join(choices)}, got {getattr(params, key)!r}"
         for key in ("adapt_batch", "follow_batch", "steps", "view_count", "belt_window", "backoff_steps"):
             within(found, key, getattr(params, key), 1)
-        for key in ("learning_rate", "threshold", "largest", "least_gradient", "reset_steps", "largest_update"):
+        for key in (
+            "learning_rate",
+            "threshold",
+            "largest",
+            "least_gradient",
+            "reset_steps",
+            "largest_update",
+            "statistics_rows",
+        ):
             within(found, key, getattr(params, key), 0)
-        for key in ("average", "restore", "statistics", "own", "least_agreement", "least_entropy", "canary_margin"):
+        for key in ("average", "restore", "own", "least_agreement", "least_entropy", "canary_margin"):
             within(found, key, getattr(params, key), 0, 1)
         if params.follow_batch > 0 and params.adapt_batch % params.follow_batch:
             found["adapt_batch"] = (

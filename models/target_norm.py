@@ -1,6 +1,6 @@
 """Batch norm on a stream that has drifted: statistics of the batch while adapting, of the target while serving.
 
-While a model adapts, a layer normalises by the statistics of its batch, and keeps them (Schneider et al., "Improving
+While a model adapts, a layer normalises by the statistics of its batch (Schneider et al., "Improving
 robustness against common corruptions by covariate shift adaptation", NeurIPS 2020). While it serves, it uses the
 target's running statistics, blended with those of the row itself: an answer never depends on who shares the batch.
 """
@@ -33,19 +33,20 @@ class TargetNorm(torch.nn.Module):
         self.register_buffer("mean", mean)
         self.register_buffer("square", variance + mean**2)
         self.own: float | None = None
-        """The share of the row's own statistics; None: those of the batch are used, and kept in `seen`."""
-        self.seen: tuple[Tensor, Tensor] | None = None
+        """The share of the row's own statistics; None: those of the batch are used."""
+        self.keeps = False
+        """Whether mean and mean square of each row (N, C) are kept in `rows`, while `own` is set."""
+        self.rows: tuple[Tensor, Tensor] | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         if self.own is None:
-            rest = [0, *range(2, x.ndim)]
-            with torch.no_grad():
-                self.seen = x.mean(rest), (x * x).mean(rest)
             return functional.batch_norm(x, None, None, self.weight, self.bias, True, 0.0, self.eps)
         shape = (1, -1, *[1] * (x.ndim - 2))
         mean, square = self.mean.view(shape), self.square.view(shape)
-        if x.ndim > 2 and self.own > 0:
-            inside = tuple(range(2, x.ndim))
+        inside = tuple(range(2, x.ndim))
+        if self.keeps:
+            self.rows = (x.mean(inside), (x * x).mean(inside)) if inside else (x, x * x)
+        if inside and self.own > 0:
             mean = mean.lerp(x.mean(inside, keepdim=True), self.own)
             square = square.lerp((x * x).mean(inside, keepdim=True), self.own)
         scale = torch.rsqrt((square - mean**2).clamp(min=0.0) + self.eps)
