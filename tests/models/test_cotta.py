@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 from typing import Any
 
@@ -181,6 +182,11 @@ def test_weights_are_read_from_a_file_and_must_fit(tmp_path: Path) -> None:
         ({"model": ""}, "model: expected 'module:factory'"),
         ({"model": "small"}, "model: expected 'module:factory'"),
         ({"model": f"{NETWORKS}:missing"}, "cannot be imported"),
+        pytest.param(
+            {"model": "timm:resnet18"},
+            "needs timm, which is not installed",
+            marks=pytest.mark.skipif(importlib.util.find_spec("timm") is not None, reason="timm is installed"),
+        ),
         ({"model": f"{NETWORKS}:raising"}, "raised RuntimeError: no such checkpoint"),
         ({"model": f"{NETWORKS}:no_module"}, "to give a torch.nn.Module, got int"),
         ({"model": f"{NETWORKS}:layered"}, "cannot take inputs of shape"),
