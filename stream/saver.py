@@ -97,8 +97,10 @@ class Saver:
             saved = self._snapshots.save(manifest, parts)
         except OSError as error:
             log.error("snapshot failed: learning goes on", version=manifest.version, problem=str(error))
-            self._error = error
-            self._observer.snapshot_failed(manifest.version, str(error))
+            self._failed(manifest.version, error)
+        except Exception as error:  # a learner's state that cannot be written must not go unnoticed
+            log.exception("snapshot failed: learning goes on", version=manifest.version)
+            self._failed(manifest.version, OSError(f"{type(error).__name__}: {error}"))
         else:
             kept = [other.version for other in self._snapshots.manifests()]
             self._saved = saved.version
@@ -106,3 +108,7 @@ class Saver:
             self._observer.snapshotted(saved.version, time.monotonic() - started, saved.size_bytes)
         finished = time.monotonic()
         self._not_before = finished + (finished - started) / _SHARE
+
+    def _failed(self, version: int, error: OSError) -> None:
+        self._error = error
+        self._observer.snapshot_failed(version, str(error))

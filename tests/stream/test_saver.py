@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -45,3 +46,27 @@ def test_what_is_learned_while_a_snapshot_is_written_is_not_in_it(tmp_path: Path
 
     assert saver.wait() is None
     assert disk.manifests()[-1].state_sha256 == before.sha256()
+
+
+def test_a_state_that_cannot_be_written_is_told_and_the_next_one_is_saved(tmp_path: Path) -> None:
+    told: list[tuple[int, str]] = []
+
+    class Watching(NoObserver):
+        def snapshot_failed(self, version: int, error: str) -> None:
+            told.append((version, error))
+
+    disk = FolderSnapshots(tmp_path)
+    disk.prepare()
+    saver = Saver(disk, MemoryJournal(), Watching())
+    manifest = Manifest(
+        model="m", version=1, parent=None, learner="any", config_sha256="", offsets={}, events_learned=1, created=0.0
+    )
+
+    saver.save(manifest, {"learner": State({"weights": np.zeros(3)}, {"never": {1, 2}})})
+    problem = saver.wait()
+    saver.save(replace(manifest, version=2), {"learner": State({"weights": np.zeros(3)}, {})})
+
+    assert problem is not None
+    assert told == [(1, str(problem))]
+    assert saver.wait() is None
+    assert [one.version for one in disk.manifests()] == [2]
