@@ -134,6 +134,7 @@ class Cotta:
                 first = torch.from_numpy(self._waiting[:size].copy())
                 if self._belt.holds:
                     self._belt.passed_over()
+                    self._predictor = None  # what answers depends on whether steps still wait
                 else:
                     self._guarded(first)
                 self._waiting, self._followed = self._waiting[size:].copy(), 0

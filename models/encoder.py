@@ -1,7 +1,7 @@
 """Frozen encoders in front of a learner, which learns from their features: float32 (N, F), named `features`.
 
-An encoder is in eval mode, without gradients, on one thread; it is part of a model's identity (`sha256`). An event with
-an id is encoded once, also when several models of a process use the same encoder.
+An encoder is in eval mode, without gradients, on one thread; it is part of a model's identity (`sha256`). An event is
+encoded once, also when several models of a process use the same encoder.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -26,7 +26,7 @@ IDENTITY = "identity"
 _FEATURES = "features"
 _ROWS = 8  # whole tiles: a row has the same bits whatever rows stand beside it
 _AT_ONCE = 64
-_CACHED = 10_000  # rows kept per encoder
+_CACHED_BYTES = 64 << 20  # of features kept per encoder
 _RANDOM = {"random_features": 1024, "random_convolution": 2048}
 
 Rows = NDArray[np.float32]
@@ -69,7 +69,7 @@ class Encoder:
         self.specs = {_FEATURES: TensorSpec(_FEATURES, "float32", (int(probe.shape[1]),))}
         """What the learner behind it takes."""
         self.sha256 = encoder_sha256(name, weights, seed)
-        self._cached: OrderedDict[str, Rows] = OrderedDict()
+        self._cached: OrderedDict[bytes, Rows] = OrderedDict()
         self._lock = threading.Lock()
 
     def inputs(self, inputs: Inputs) -> Inputs:
@@ -85,25 +85,27 @@ class Encoder:
         return {_FEATURES: found}
 
     def batch(self, batch: Batch) -> Batch:
-        """A batch with features for inputs; events that were encoded before are not again."""
-        inputs = self.inputs(batch.inputs) if batch.ids is None else self._remembered(batch, batch.ids)
+        """A batch with features for inputs; what was encoded lately is not encoded again."""
+        inputs = self._remembered(batch.inputs)
         return Batch(inputs, batch.labels, batch.weights, batch.times, batch.ids, batch.keys, batch.places)
 
-    def _remembered(self, batch: Batch, ids: Sequence[str | None]) -> Inputs:
+    def _remembered(self, inputs: Inputs) -> Inputs:
+        rows = self.columns.gather(inputs)
+        # by content: an id may stand for other inputs in another topic, or after the window of duplicates
+        keys = [hashlib.blake2b(row.tobytes(), digest_size=16).digest() for row in rows]
         with self._lock:
-            known = {id: self._cached[id] for id in ids if id is not None and id in self._cached}
-        missing = np.array([row for row, id in enumerate(ids) if id is None or id not in known], dtype=np.int64)
-        fresh = self.inputs({name: column[missing] for name, column in batch.inputs.items()})[_FEATURES]
-        found = np.empty((len(ids), fresh.shape[1]), dtype=np.float32)
+            known = {key: self._cached[key] for key in keys if key in self._cached}
+        missing = np.array([row for row, key in enumerate(keys) if key not in known], dtype=np.int64)
+        fresh = self.inputs({name: column[missing] for name, column in inputs.items()})[_FEATURES]
+        found = np.empty((len(keys), fresh.shape[1]), dtype=np.float32)
         found[missing] = fresh
-        for row, id in enumerate(ids):
-            if id is not None and id in known:
-                found[row] = known[id]
+        for row, key in enumerate(keys):
+            if key in known:
+                found[row] = known[key]
         with self._lock:
             for place, row in enumerate(missing.tolist()):
-                if (id := ids[row]) is not None:
-                    self._cached[id] = fresh[place]
-            while len(self._cached) > _CACHED:
+                self._cached[keys[row]] = fresh[place].copy()
+            while len(self._cached) * fresh.shape[1] * fresh.itemsize > _CACHED_BYTES:
                 self._cached.popitem(last=False)
         return {_FEATURES: found}
 
@@ -238,7 +240,8 @@ def _random_features(shape: tuple[int, ...], width: int, seed: int) -> Encode:
     phases = generator.uniform(0, 2 * np.pi, width).astype(np.float32)
 
     def encode(x: Rows) -> Rows:
-        found: Rows = np.cos(x.reshape(len(x), -1) @ directions + phases)
+        with np.errstate(invalid="ignore", over="ignore"):  # what is no number is none in the features, either
+            found: Rows = np.cos(x.reshape(len(x), -1) @ directions + phases)
         return found
 
     return encode

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -26,12 +26,6 @@ class Sgd:
         self._learning_rate, self._momentum, self._nesterov = learning_rate, momentum, nesterov
         self.weights = {name: torch.from_numpy(array).clone() for name, array in weights.items()}
         self._velocities: dict[str, Tensor] = {}
-
-    def leaves(self, names: Collection[str] | None = None) -> dict[str, Tensor]:
-        """All weights to compute with; gradients are kept of those named, or of all."""
-        return {
-            name: each.detach().requires_grad_(names is None or name in names) for name, each in self.weights.items()
-        }
 
     def step(self, gradients: Mapping[str, Tensor]) -> None:
         """Move the weights that have a gradient."""

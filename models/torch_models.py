@@ -25,7 +25,9 @@ def build(model: str, weights: str = "") -> torch.nn.Module:
     Raises:
         ParamsError: The factory cannot be found or raises, or the weights do not fit; keys `model`, `weights`.
     """
-    made = _made(model)
+    with torch.random.fork_rng(devices=[]):  # without weights, too, every process must make the same one
+        torch.manual_seed(0)
+        made = _made(model)
     if not isinstance(made, torch.nn.Module):
         raise ParamsError({"model": f"expected {model!r} to give a torch.nn.Module, got {type(made).__name__}"})
     if weights:

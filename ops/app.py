@@ -138,11 +138,13 @@ def place_of(config: Config, model: ModelConfig, live: Path) -> ModelPlace:
         learner.restore(state)
         return learner.predictor()
 
+    encoder = None
+    if model.encoder != IDENTITY:
+        encoder = shared_encoder(model.encoder, model.weights, model.specs(), model.seed)
+
     def build(state: State) -> Predictor:
         inner = find(model.learner).predictor_from(state)
-        if model.encoder == IDENTITY:
-            return inner
-        return EncodedPredictor(inner, shared_encoder(model.encoder, model.weights, model.specs(), model.seed))
+        return inner if encoder is None else EncodedPredictor(inner, encoder)
 
     return ModelPlace(
         name=model.name,

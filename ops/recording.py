@@ -23,6 +23,7 @@ log = structlog.get_logger(__name__)
 
 MOST_QUEUED = 10_000
 """Rows per model that queue for the log; more are let go."""
+_RECORD_BYTES = 256 << 10  # brokers refuse large records, and one that is refused would hold up all others
 _IDLE_SECONDS = 0.005
 _AGAIN_SECONDS = 1.0
 
@@ -70,7 +71,9 @@ class Recording:
             stem = uuid.uuid4().hex  # an append whose answer was lost is made again: the id tells
             ids = [f"r-{stem}-{row}" for row in range(rows)]
             now = np.full(rows, time.time())
-            self._queues[model].append(Batch(dict(inputs), None, np.ones(rows), now, ids))
+            whole = Batch(dict(inputs), None, np.ones(rows), now, ids)
+            row_bytes = sum(column.nbytes for column in inputs.values()) // max(1, rows)
+            self._queues[model].extend(whole.micro_batches(max(1, _RECORD_BYTES // max(1, row_bytes))))
         self._some.set()
 
     def start(self) -> None:
@@ -86,7 +89,9 @@ class Recording:
             self._some.set()
             self._thread.join()
             for model in self._topics:
-                self._append(model)
+                if not self._append(model):
+                    log.warning("requests did not become events", model=model, rows=self._rows[model])
+                    self.lost[model] += self._rows[model]
 
     def _keep_appending(self) -> None:
         while not self._stopping.is_set():

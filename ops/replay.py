@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from thalweg.models.learner import Learner, Predictor, foreseen, keep_up
 from thalweg.ops.app import new_learner
@@ -20,6 +20,14 @@ from thalweg.stream.prequential import Prequential
 
 CURVE_POINTS = 200
 _PROGRESS_SECONDS = 0.1
+
+
+@runtime_checkable
+class Tracing(Protocol):
+    """A predictor that knows keys, and how likely each type was between a key's events."""
+
+    def course(self, key: bytes) -> Any:
+        """Times, rates and events of a key; None where too little is known."""
 
 
 @dataclass
@@ -116,7 +124,7 @@ def replay(
         learner.learn(micro_batch)
         done.learn_seconds += time.perf_counter() - before
         done.events += len(micro_batch)
-        if "key" in micro_batch.inputs and done.events > 5 * frozen_after:
+        if isinstance(predictor, Tracing) and done.events > 5 * frozen_after:
             done.latest_keys.update(micro_batch.inputs["key"].tolist())
         if done.events >= next_point:
             _point(done)

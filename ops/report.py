@@ -9,8 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from thalweg.models.prompt_tpp_predictor import PromptTppPredictor
-from thalweg.ops.replay import Replayed
+from thalweg.ops.replay import Replayed, Tracing
 
 _SHOWN = (
     "log_likelihood",
@@ -96,7 +95,7 @@ def _draw_intensity(done: Replayed, path: Path) -> list[Path]:
     from matplotlib import pyplot as plt
 
     predictor = done.learner.predictor()
-    if not isinstance(predictor, PromptTppPredictor) or not done.latest_keys:
+    if not isinstance(predictor, Tracing) or not done.latest_keys:
         return []
     key = done.latest_keys.most_common(1)[0][0]
     course = predictor.course(key)

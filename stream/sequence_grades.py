@@ -21,13 +21,14 @@ def grade_sequences(times: Floats, outputs: Mapping[str, Array], truth: NDArray[
     gaps, expected = times - outputs["last_time"], outputs["next_time"] - outputs["last_time"]
     scores = outputs["type_scores"]
     likeliest = np.argsort(-scores, axis=1, kind="stable")[:, :3]
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):  # a time may be any number
         log_gap = np.abs(np.log(expected) - np.log(gaps))
+        squared = (expected - gaps) ** 2
     return {
         "log_likelihood": outputs["log_likelihood"],
         "hazard": outputs["hazard"],
         "top3": ((likeliest == truth[:, None]) & (truth[:, None] >= 0)).any(axis=1).astype(np.float64),
-        "gap_squared": (expected - gaps) ** 2,
+        "gap_squared": squared,
         "log_gap": np.where(np.isfinite(log_gap), log_gap, np.nan),
     }
 

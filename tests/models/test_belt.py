@@ -157,3 +157,19 @@ def test_after_a_breach_steps_wait_and_a_restored_learner_waits_as_long(source: 
     for one in (learner, again):
         one.learn(more)
     assert learner.state().sha256() == again.state().sha256()
+
+
+def test_when_steps_begin_again_a_restored_learner_answers_alike(source: tuple[Path, Stream]) -> None:
+    stream = noisy(source[1], 900, 0.1)
+    settings = {"learning_rate": 0.2, "statistics_rows": 0, "backoff_steps": 2}
+    _, learner = errors(source[0], stream, **settings)
+    _, again = errors(source[0], (stream[0][:10], stream[1][:10]), **settings)
+    asked = {"image": stream[0][:20]}
+    for start in range(0, 600, 10):
+        learner.learn(Batch({"image": stream[0][start : start + 10]}, None, np.ones(10), np.zeros(10)))
+        again.restore(learner.state())
+
+        wanted = learner.predictor().predict(asked)["scores"]
+        np.testing.assert_array_equal(again.predictor().predict(asked)["scores"], wanted)
+
+    assert learner.gauges()["rollbacks.update"] > 0

@@ -126,6 +126,17 @@ def test_an_event_is_encoded_once_whoever_asks(monkeypatch: pytest.MonkeyPatch) 
     assert shared_encoder(EMBEDDING, "", IMAGE, 0) is shared_encoder(EMBEDDING, "", IMAGE, 7)
 
 
+def test_an_id_that_stands_for_other_inputs_elsewhere_changes_nothing() -> None:
+    one, other = pictures(8, ids=True), pictures(8, seed=5)
+    same_ids = Batch(other.inputs, other.labels, other.weights, other.times, one.ids)
+    encoder = Encoder(EMBEDDING, "", IMAGE, 0)
+    encoder.batch(one)
+
+    found = encoder.batch(same_ids).inputs["features"]
+
+    np.testing.assert_array_equal(found, Encoder(EMBEDDING, "", IMAGE, 0).inputs(other.inputs)["features"])
+
+
 def test_another_file_of_weights_is_another_encoder(tmp_path: Path) -> None:
     tensors = small_networks.embedding().state_dict()
     for name, factor in (("a", 1.0), ("b", 2.0)):
