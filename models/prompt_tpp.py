@@ -50,7 +50,7 @@ class PromptTpp:
         self._waiting = self._nothing()
         self._chosen_at = {pool: np.zeros(p.prompts, dtype=np.int64) for pool in self._shape.pools}
         self._counts = dict.fromkeys(("trained", "steps", "late", "skipped", "left_out", "silences"), 0)
-        self._newest = -np.inf
+        self._now = -np.inf  # the latest event's time, not the largest: one absurd time must not age all keys for good
         self._predictor: PromptTppPredictor | None = None
         self._frozen: dict[str, Array] | None = None
 
@@ -66,7 +66,7 @@ class PromptTpp:
         if batch.labels is None or not len(batch):
             return
         samples: list[tuple[Any, ...]] = []
-        before = self._newest, len(self._histories), dict(self._counts)
+        before = self._now, len(self._histories), dict(self._counts)
         for row, code in enumerate(batch.labels.codes.tolist()):
             if code < 0 or batch.weights[row] <= 0:
                 continue
@@ -79,7 +79,7 @@ class PromptTpp:
         if samples:
             columns = [np.stack([sample[place] for sample in samples]) for place in range(len(_COLUMNS))]
             self._wait(dict(zip(_COLUMNS, columns)))
-        if samples or before != (self._newest, len(self._histories), self._counts):
+        if samples or before != (self._now, len(self._histories), self._counts):
             self._predictor = None
 
     def _type(self, name: str) -> int | None:
@@ -99,7 +99,7 @@ class PromptTpp:
         elif (leaving := histories.leaving(key)) is not None:
             self._silence(leaving, samples)
         histories.push(key, moment, kind)
-        self._newest = max(self._newest, moment)
+        self._now = moment
         self._tend_silent(samples)
 
     def _tend_silent(self, samples: list[tuple[Any, ...]]) -> None:
@@ -107,19 +107,19 @@ class PromptTpp:
         leap of the clock stops nothing."""
         histories, p = self._histories, self.params
         oldest = histories.oldest()
-        if p.time_to_live and oldest is not None and self._newest - histories.silent_since(oldest) > p.time_to_live:
+        if p.time_to_live and oldest is not None and self._now - histories.silent_since(oldest) > p.time_to_live:
             self._silence(oldest, samples)
             histories.drop(oldest)
         if p.silence_after and self._unit is not None and (quietest := histories.quietest()) is not None:
             key, until = quietest
-            if self._newest - until > p.silence_after * self._unit:
+            if self._now - until > p.silence_after * self._unit:
                 self._silence(key, samples)
-                histories.note_silence(key, self._newest)
+                histories.note_silence(key, self._now)
 
     def _silence(self, key: int, samples: list[tuple[Any, ...]]) -> None:
         """Nothing came of a key until now."""
-        if self._newest > self._histories.silent_until(key):
-            samples.append(self._sample(key, self._newest, _SILENCE))
+        if self._now > self._histories.silent_until(key):
+            samples.append(self._sample(key, self._now, _SILENCE))
             self._counts["silences"] += 1
 
     def _sample(self, key: int, moment: float, kind: int) -> tuple[Any, ...]:
@@ -258,7 +258,7 @@ class PromptTpp:
             "identity": self._identity(),
             "classes": list(self._classes),
             "unit": self._unit,
-            "newest": self._newest if np.isfinite(self._newest) else None,
+            "now": self._now if np.isfinite(self._now) else None,
             "counts": self._counts,
         }
         return State(tensors, meta)
@@ -279,7 +279,7 @@ class PromptTpp:
         self._gaps = np.array(tensors["gaps"])
         self._classes = {name: code for code, name in enumerate(meta["classes"])}
         self._unit, self._counts = meta["unit"], dict(meta["counts"])
-        self._newest = -np.inf if meta["newest"] is None else meta["newest"]
+        self._now = -np.inf if meta["now"] is None else meta["now"]
         self._predictor = self._frozen = None
 
     def _nothing(self) -> dict[str, Array]:

@@ -226,6 +226,20 @@ def test_keys_go_when_their_time_is_over_by_the_clock_of_the_events() -> None:
     assert made.gauges()["memory_evictions"] in (3, 4)  # 0 or 1 may have gone, too, before it was back
 
 
+def test_one_absurd_time_does_not_age_the_other_keys() -> None:
+    made = learner(time_to_live=100.0, silence_after=5.0)
+    made.learn(events(60, keys=5))
+    silences = made.gauges()["silences"]
+    year_3000 = Batch({"key": np.array([b"odd"], dtype=object)}, events(1).labels, np.ones(1), np.array([3.25e10]))
+
+    made.learn(year_3000)
+    made.learn(events(30, start=61.0, keys=5))
+
+    assert made.gauges()["memory_evictions"] <= 1
+    assert made.gauges()["silences"] <= silences + 3
+    assert made.gauges()["memory_entries"] >= 5
+
+
 def test_silence_is_learned_again_and_again_but_never_twice_for_the_same_time() -> None:
     made = learner(silence_after=5.0, train_batch=100_000)
     made.learn(events(60, keys=5))
