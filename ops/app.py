@@ -27,11 +27,12 @@ from thalweg.ops.remembering import Remembering
 from thalweg.ops.server import Server
 from thalweg.ops.serving import ModelPlace
 from thalweg.proto.decode import Decoder
+from thalweg.stream.alarms import Alarms
 from thalweg.stream.dead_letters import DeadLetters
 from thalweg.stream.joining import Joiner, JoinSettings
 from thalweg.stream.journal import FileJournal
 from thalweg.stream.log import Log, Retention, open_log
-from thalweg.stream.prequential import Prequential
+from thalweg.stream.monitor import Monitor
 from thalweg.stream.processor import Processor
 from thalweg.stream.settings import ProcessorSettings
 
@@ -42,6 +43,20 @@ def new_learner(model: ModelConfig, seed: int | None = None) -> Learner:
     """The learner of a model, with nothing learned."""
     seed = model.seed if seed is None else seed
     return make_learner(model.learner, model.specs(), model.params, seed, model.encoder, model.weights)
+
+
+def new_monitor(
+    model: ModelConfig, learner: Learner, twin_path: Path | None = None, *, seed: int | None = None
+) -> Monitor:
+    """What grades and watches a model's learner."""
+    return Monitor(
+        learner,
+        lambda: new_learner(model, seed),
+        window_events=model.window_events,
+        frozen_after=model.frozen_after_events,
+        drift=model.drift,
+        twin_path=twin_path,
+    )
 
 
 def settings_of(model: ModelConfig) -> ProcessorSettings:
@@ -87,7 +102,7 @@ def build_processor(
     publisher = Publisher(live / model.name)
     if isinstance(learner, Placed):
         learner.place(live / model.name)
-    evaluation = Prequential(model.window_events)
+    monitor = new_monitor(model, learner, folder / "frozen.safetensors")
     processor = Processor(
         learner,
         source,
@@ -96,10 +111,11 @@ def build_processor(
         journal=FileJournal(folder / "journal"),
         decoder=Decoder(learner.schema, max_record_bytes=config.service.max_message_bytes),
         publisher=publisher,
-        evaluator=evaluation,
-        observer=metrics.model(model.name, model.topic, evaluation),
+        evaluator=monitor,
+        observer=metrics.model(model.name, model.topic, monitor),
         commands=store,
         dead_letters=DeadLetters(source, model.topic, model.name),
+        alarms=Alarms(source, model.name),
     )
     return processor, publisher
 

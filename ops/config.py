@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from thalweg.models.drift import DriftParams
 from thalweg.models.encoder import IDENTITY, encoder_sha256, make_learner
 from thalweg.models.learner import ParamsError
 from thalweg.models.registry import UnknownLearner
@@ -134,6 +135,10 @@ class ModelConfig:
     """Safetensors file for the encoder's torch module."""
     device: Literal["auto", "cpu"] = "auto"
     """Where it computes; only the processor in this version."""
+    frozen_after_events: int = 1000
+    """Beside the model stands its frozen twin, as it was after so many events, to compare with; 0: none."""
+    drift: DriftParams = field(default_factory=DriftParams)
+    """`[model.drift]`: what watches the model, and what is done when it drifts."""
     learn_from_requests: bool = False
     """What is asked becomes an unlabelled event of the topic: for learners that adapt to their traffic."""
 
@@ -176,7 +181,6 @@ class Config:
 
 
 _NOT_YET = {
-    "drift": "drift detectors are not offered in this version",
     "tls_certificate": "TLS is not offered in this version",
     "tls_key": "TLS is not offered in this version",
     "tls_client_ca": "TLS is not offered in this version",
@@ -295,6 +299,9 @@ def _check_model(model: ModelConfig, names: list[str], wrong: Callable[[str, str
     _at_least(0, model, place, ("batch_seconds", "snapshot_seconds", "dedup_events", "seed"), wrong)
     if not 0 < model.publish_share <= 1:
         wrong(f"{place}.publish_share", f"expected above 0 and at most 1, got {model.publish_share}")
+    _at_least(0, model, place, ("frozen_after_events",), wrong)
+    for key, text in model.drift.mistakes().items():
+        wrong(f"{place}.drift.{key}", text)
     sound = bool(model.inputs) and model.seed >= 0
     if not model.inputs:
         wrong(f"{place}.inputs", "expected at least one input")

@@ -27,6 +27,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.utils import floatToGoString
 
+from thalweg.models.drift import Alarm
 from thalweg.models.learner import Learner, Predictor
 from thalweg.ops.process_figures import process_figures
 from thalweg.ops.recording import Recording
@@ -35,8 +36,8 @@ from thalweg.ops.serving import Models
 from thalweg.ops.tally import Tally
 from thalweg.proto.event import Array, Batch, Partition
 from thalweg.stream.log import Gap
+from thalweg.stream.monitor import Monitor
 from thalweg.stream.observer import NoObserver
-from thalweg.stream.prequential import Prequential
 
 log = structlog.get_logger(__name__)
 
@@ -66,6 +67,16 @@ LEARNER_METRICS: Mapping[str, tuple[type, str, tuple[str, ...], tuple[float, ...
     "thalweg_publish_duration_seconds": (Histogram, "Making a version visible", (), _LEARN_BUCKETS),
     "thalweg_state_bytes": (Gauge, "Size of the learner's state", (), ()),
     "thalweg_prequential": (Gauge, "Metric of answers graded before they were learned", ("metric", "window"), ()),
+    "thalweg_frozen_prequential": (Gauge, "The same metric of the model's frozen twin", ("metric", "window"), ()),
+    "thalweg_drift_score": (Gauge, "How near a detector is to an alarm: 1 is one", ("detector", "signal"), ()),
+    "thalweg_drift_alarms_total": (
+        Counter,
+        "Alarms of drift, each counted for the detector that raised it",
+        ("detector", "signal"),
+        (),
+    ),
+    "thalweg_drift_active": (Gauge, "Whether an alarm of drift is open", (), ()),
+    "thalweg_drift_severity": (Gauge, "Severity of the open alarm of drift, 0 without one", (), ()),
     "thalweg_worst_case_accuracy": (Gauge, "Lowest accuracy that the full recent window ever had", (), ()),
     "thalweg_snapshots_total": (Counter, "Snapshots written", (), ()),
     "thalweg_snapshot_failures_total": (Counter, "Snapshots that could not be written", (), ()),
@@ -171,7 +182,7 @@ class LearnerMetrics:
         self._models: list[ModelMetrics] = []
         self.registry.register(self)
 
-    def model(self, name: str, topic: str, evaluation: Prequential | None) -> ModelMetrics:
+    def model(self, name: str, topic: str, evaluation: Monitor | None) -> ModelMetrics:
         """The observer of one model."""
         made = ModelMetrics(name, f"thalweg.{name}", self._metrics, evaluation)
         self._models.append(made)
@@ -236,7 +247,7 @@ class LearnerMetrics:
 class ModelMetrics(NoObserver):
     """Counts what one model's processor tells."""
 
-    def __init__(self, name: str, group: str, metrics: Mapping[str, Any], evaluation: Prequential | None) -> None:
+    def __init__(self, name: str, group: str, metrics: Mapping[str, Any], evaluation: Monitor | None) -> None:
         self.group = group
         self.lag: Mapping[Partition, int] = {}
         self.gauges: Mapping[str, float] = {}
@@ -249,7 +260,7 @@ class ModelMetrics(NoObserver):
             for full, (_, _, labels, _) in LEARNER_METRICS.items()
             if not labels
         }
-        self._shown: set[tuple[str, str]] = set()
+        self._shown: set[tuple[str, str, str]] = set()
         self._sized = 0.0
 
     def consumed(self, events: int) -> None:
@@ -304,6 +315,10 @@ class ModelMetrics(NoObserver):
     def rolled_back(self, version: int, cause: str) -> None:
         self._metrics["thalweg_rollbacks_total"].labels(self.name, cause).inc()
 
+    def drifted(self, alarm: Alarm) -> None:
+        if alarm.end is None:
+            self._metrics["thalweg_drift_alarms_total"].labels(self.name, alarm.detector, alarm.signal).inc()
+
     def predicted(self, batch: Batch, predictor: Predictor, outputs: Mapping[str, Array]) -> None:
         """The evaluation grades; its figures are read when the page is."""
 
@@ -311,18 +326,30 @@ class ModelMetrics(NoObserver):
         """Take the evaluation's figures over."""
         if self._evaluation is None:
             return
-        gauge = self._metrics["thalweg_prequential"]
+        watched = self._evaluation
         try:
-            found = {"all": self._evaluation.metrics(), "recent": self._evaluation.recent()}
+            figures = _labelled("prequential", watched.metrics(), watched.recent())
+            figures |= _labelled("frozen_prequential", watched.frozen.metrics(), watched.frozen.recent())
+            scores = watched.drift.scores()
         except (LookupError, RuntimeError, ValueError):  # the learner is changing them: next time
             return
-        figures = {(metric, window): value for window, part in found.items() for metric, value in part.items()}
-        for key, value in figures.items():
-            gauge.labels(self.name, *key).set(value)
-        for key in self._shown - figures.keys():  # no figure any more: AUC, when there is a third class
-            gauge.remove(self.name, *key)
+        figures |= {("drift_score", *place): score for place, score in scores.items()}
+        for (family, *labels), value in figures.items():
+            self._metrics[f"thalweg_{family}"].labels(self.name, *labels).set(value)
+        for family, *labels in self._shown - figures.keys():  # no figure any more: AUC, when there is a third class
+            self._metrics[f"thalweg_{family}"].remove(self.name, *labels)
         self._shown = set(figures)
-        self._bound["worst_case_accuracy"].set(self._evaluation.worst_case_accuracy)
+        self._bound["worst_case_accuracy"].set(watched.worst_case_accuracy)
+        alarm = watched.drift.open
+        self._bound["drift_active"].set(alarm is not None)
+        self._bound["drift_severity"].set(0.0 if alarm is None else alarm.severity)
+
+
+def _labelled(
+    family: str, whole: Mapping[str, float], recent: Mapping[str, float]
+) -> dict[tuple[str, str, str], float]:
+    windows = {"all": whole, "recent": recent}
+    return {(family, metric, window): value for window, part in windows.items() for metric, value in part.items()}
 
 
 class JoinMetrics:

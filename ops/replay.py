@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -9,8 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from thalweg.models.learner import Learner, Predictor, foreseen, keep_up
-from thalweg.ops.app import new_learner
+from thalweg.models.drift import Alarm
+from thalweg.models.learner import Learner, foreseen
+from thalweg.ops.app import new_learner, new_monitor
 from thalweg.ops.config import ModelConfig
 from thalweg.proto.event import Batch, cut
 from thalweg.proto.rejected import Decoded, Rejected
@@ -42,6 +44,7 @@ class Replayed:
     frozen_after: int = 0
     evaluation: Prequential = field(default_factory=Prequential)
     frozen: Prequential = field(default_factory=Prequential)
+    alarms: list[Alarm] = field(default_factory=list)
     curve: list[dict[str, Any]] = field(default_factory=list)
     frozen_curve: list[dict[str, Any]] = field(default_factory=list)
     learn_times: list[tuple[int, float]] = field(default_factory=list)
@@ -68,7 +71,7 @@ class Replayed:
             "frozen": self.frozen.metrics(),
             "frozen_after_events": self.frozen_after,
             "curve": self.curve,
-            "drift": [],
+            "drift": [alarm.record() for alarm in self.alarms],
             "rejected": dict(self.reasons),
             "state_sha256": state.sha256(),
             "memory_bytes": state.size_bytes,
@@ -105,21 +108,14 @@ def replay(
         total = sum(len(part.batch) for part in read_events(path, learner.schema, mapping, limit=limit))
         frozen_after = max(1, total // 10)
     done = Replayed(model, learner, frozen_after=frozen_after)
-    done.evaluation = Prequential(model.window_events)
-    done.frozen = Prequential(model.window_events)
-    frozen: Predictor | None = None
+    monitor = new_monitor(dataclasses.replace(model, frozen_after_events=frozen_after), learner, seed=seed)
+    done.evaluation, done.frozen = monitor.live, monitor.frozen
     started = time.perf_counter()
     next_point, every, next_progress = 0, max(1, 10 * frozen_after // CURVE_POINTS), started
     read = read_events(path, learner.schema, mapping, limit=limit)
     for micro_batch in cut(_fresh(read, done, model.dedup_events), model.batch_events):
         predictor = learner.predictor()
-        done.evaluation.predicted(micro_batch, predictor, foreseen(predictor, micro_batch))
-        if frozen is not None:
-            frozen = keep_up(frozen, predictor)
-        elif done.events >= frozen_after:
-            frozen = predictor
-        twin = frozen or predictor
-        done.frozen.predicted(micro_batch, twin, foreseen(twin, micro_batch))
+        monitor.predicted(micro_batch, predictor, foreseen(predictor, micro_batch))
         before = time.perf_counter()
         learner.learn(micro_batch)
         done.learn_seconds += time.perf_counter() - before
@@ -133,6 +129,7 @@ def replay(
             progress(done.events, done.evaluation)
             next_progress = now + _PROGRESS_SECONDS
     done.seconds = time.perf_counter() - started
+    done.alarms = monitor.drift.alarms
     if done.events:
         _point(done)
     return done

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol
 
+from thalweg.models.drift import Alarm
 from thalweg.models.learner import Learner, Predictor
 from thalweg.proto.event import Array, Batch, Partition
 from thalweg.stream.log import Gap
@@ -46,6 +47,9 @@ class Observer(Protocol):
     def rolled_back(self, version: int, cause: str) -> None:
         """The state is that of an older version again, under this new number."""
 
+    def drifted(self, alarm: Alarm) -> None:
+        """An alarm was raised, or has ended."""
+
 
 class NoObserver:
     """Watches nothing; also the base for watchers that want only some of it."""
@@ -61,6 +65,7 @@ class NoObserver:
     def snapshot_failed(self, version: int, error: str) -> None: ...
     def lost(self, gap: Gap) -> None: ...
     def rolled_back(self, version: int, cause: str) -> None: ...
+    def drifted(self, alarm: Alarm) -> None: ...
 
 
 class Observers:

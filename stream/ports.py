@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from thalweg.memory.state import State
+from thalweg.models.drift import Alarm
 from thalweg.models.learner import Predictor
 from thalweg.proto.decode import Rejected
 from thalweg.proto.event import Array, Batch, Position, Records
@@ -29,6 +30,9 @@ class Evaluator(Protocol):
 
     def metrics(self) -> Mapping[str, float]:
         """Figures over all events so far."""
+
+    def news(self) -> Sequence[Alarm]:
+        """Alarms of drift raised or ended since the last call."""
 
     def state(self) -> State:
         """Everything later figures depend on."""
@@ -71,3 +75,10 @@ class DeadLetterBox(Protocol):
 
     def last_sent(self) -> Position:
         """Per partition the newest record that was sent, so that a replay sends none twice."""
+
+
+class AlarmBox(Protocol):
+    """Where alarms of drift go; `stream.alarms` has it."""
+
+    def send(self, alarms: Sequence[Alarm]) -> object:
+        """Keep them. Raises LogError when they could not be kept."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,16 @@ from thalweg.stream.sequence_grades import SEQUENCE_COLUMNS, SequenceSums, grade
 _SMALLEST_PROBABILITY = 1e-15
 _NO_AND_YES = ("0", "1")
 _MOST_CLASSES = 10_000  # events of further classes are graded alike, but share one recall
+
+
+@dataclass(frozen=True, slots=True)
+class Grades:
+    """How the answers to a micro-batch of N events were graded."""
+
+    rows: NDArray[np.bool_]
+    """(N,), which events were."""
+    columns: Mapping[str, Any]
+    """Figures of those, one each or one for all, by the names under which the recent window keeps them."""
 
 
 class Prequential:
@@ -57,7 +68,11 @@ class Prequential:
         self._hits_in_window = 0.0
         self._recent: dict[str, NDArray[np.float64]] = {}
         self._sequence = SequenceSums()
+        self.grades = None
         self._tabled: tuple[tuple[str, ...], tuple[str, ...], NDArray[np.intp], NDArray[np.intp]] | None = None
+
+    grades: Grades | None
+    """Of the latest micro-batch; None where nothing in it was graded."""
 
     @property
     def graded(self) -> int:
@@ -66,6 +81,7 @@ class Prequential:
 
     def predicted(self, batch: Batch, predictor: Predictor, outputs: Mapping[str, Array]) -> None:
         """Grade the answers that stood before the batch was learned."""
+        self.grades = None
         if isinstance(batch.labels, ClassLabels):
             self._grade_classes(batch, predictor, outputs)
         elif isinstance(batch.labels, NumberLabels) and "score" in outputs:
@@ -176,7 +192,7 @@ class Prequential:
         if "hazard" in outputs:
             pushed |= grade_sequences(batch.times[graded], {n: o[graded] for n, o in outputs.items()}, theirs)
             self._sequence.add(pushed)
-        self._push(len(codes), pushed)
+        self._push(graded, pushed)
 
     def _tables(
         self, names: tuple[str, ...], codes: NDArray[Any], classes: tuple[str, ...]
@@ -240,7 +256,7 @@ class Prequential:
         self._squared += float(squared.sum())
         self._absolute += float(absolute.sum())
         self._numbers += len(error)
-        self._push(len(error), {"squared": squared, "absolute": absolute})
+        self._push(present, {"squared": squared, "absolute": absolute})
 
     def _grade_scores(self, labels: NumberLabels, scores: Array) -> None:
         number = labels.values[:, 0]
@@ -259,15 +275,16 @@ class Prequential:
         self._log_loss += float(loss.sum())
         self._log_loss_events += len(loss)
         self._note_worst(correct)
-        self._push(len(truth), {"correct": correct, "label": truth, "log_loss": loss, "margin": given})
+        self._push(graded, {"correct": correct, "label": truth, "log_loss": loss, "margin": given})
 
     def _grow(self, count: int) -> None:
         more = count - len(self._seen)
         if more > 0:
             self._hits, self._seen = np.pad(self._hits, (0, more)), np.pad(self._seen, (0, more))
 
-    def _push(self, count: int, columns: Mapping[str, Any]) -> None:
-        """Put a value, or one per event, of so many events into the recent window."""
+    def _push(self, rows: NDArray[np.bool_], columns: Mapping[str, Any]) -> None:
+        """Put a value, or one per event, of those that were graded into the recent window."""
+        self.grades, count = Grades(rows, columns), int(np.count_nonzero(rows))
         if not self._recent:  # all at once: the metrics' thread may be reading
             self._recent = {name: np.full(self._window, np.nan) for name in columns}
         kept = min(count, self._window)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import Counter
@@ -16,6 +17,7 @@ import structlog
 from thalweg.memory.snapshots import Manifest, Snapshots, UnknownVersion
 from thalweg.memory.state import DamagedFile, State
 from thalweg.memory.store import StoreError
+from thalweg.models.drift import Alarm
 from thalweg.models.learner import Learner, foreseen
 from thalweg.proto.decode import Decoded, Decoder
 from thalweg.proto.event import Batch, Partition, Position, cut
@@ -32,7 +34,7 @@ from thalweg.stream.journal import (
 )
 from thalweg.stream.log import Log, LogError, Reader
 from thalweg.stream.observer import NoObserver, Observer
-from thalweg.stream.ports import Command, Commands, DeadLetterBox, Evaluator, Publisher
+from thalweg.stream.ports import AlarmBox, Command, Commands, DeadLetterBox, Evaluator, Publisher
 from thalweg.stream.publishing import Publishing
 from thalweg.stream.saver import Saver
 from thalweg.stream.settings import ProcessorSettings
@@ -74,6 +76,7 @@ class Processor:
         observer: Observer | None = None,
         commands: Commands | None = None,
         dead_letters: DeadLetterBox | None = None,
+        alarms: AlarmBox | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._learner = learner
@@ -86,6 +89,7 @@ class Processor:
         self._observer: Observer = observer if observer is not None else NoObserver()
         self._commands = commands
         self._dead_letters = dead_letters
+        self._alarms = alarms
         self._clock = clock
         self._recent_ids = RecentIds(settings.dedup_events)
         self._saver = Saver(snapshots, self._journal, self._observer)
@@ -98,6 +102,7 @@ class Processor:
         self._learned = 0
         self._event_time = 0.0
         self._unsaved_events = 0
+        self._block_events = 0
         self._saved_at = time.monotonic()
         self._committed_at = 0.0
 
@@ -275,6 +280,7 @@ class Processor:
         entry = BlockEntry(self._version + 1, block.ranges, settings.batch_events)
         self._persistently("journal", lambda: self._journal.append(entry))
         self._apply(block, entry, self._observer, {})
+        self._tell_alarms()
         lag = reader.lag()
         self._observer.block_done(self._learner, self._version, lag)
         self._publish()
@@ -305,6 +311,44 @@ class Processor:
         self._version = entry.version
         self._end.update(block.end)
         self._unsaved_events += events
+        self._block_events = events
+
+    def _tell_alarms(self) -> None:
+        """Log, count and send the alarms that the last blocks raised or ended, and do what was asked for.
+
+        Those that a replay raised again are among them: they may not have been told before the process died.
+        """
+        news = self._evaluator.news() if self._evaluator is not None else ()
+        for alarm in news:
+            log.log(
+                logging.WARNING if alarm.end is None else logging.INFO,
+                "drift" if alarm.end is None else "drift has ended",
+                model=self._settings.model,
+                number=alarm.number,
+                since=alarm.since,
+                detector=alarm.detector,
+                signal=alarm.signal,
+                severity=alarm.severity,
+                features=[name for name, _ in alarm.features],
+            )
+            self._observer.drifted(alarm)
+        if news and self._alarms is not None:
+            self._persistently("alarms", partial(self._alarms.send, news))
+        for alarm in news:
+            if alarm.end is None:
+                self._act(alarm)
+
+    def _act(self, alarm: Alarm) -> None:
+        """Do what the configuration asks for on an alarm; what changes the state is journalled."""
+        if alarm.action == "snapshot":
+            self._save()
+        elif alarm.action == "rollback":
+            learned_since = alarm.start - alarm.since + self._settings.batch_events + self._block_events
+            kept = [m for m in self._snapshots.manifests() if m.events_learned <= self._learned - learned_since]
+            if kept:
+                self.roll_back(kept[-1].version, "drift")
+            else:
+                log.warning("no version from before the drift is kept: going on", model=self._settings.model)
 
     def _fresh(self, batch: Batch, observer: Observer) -> Batch:
         """The events that were not seen before."""

@@ -1,20 +1,28 @@
-"""Prints the tables of docs/configuration.md from the dataclasses of ops/config.py, so that they cannot differ."""
+"""Prints the tables of docs/configuration.md from the dataclasses that are read, so that they cannot differ."""
 
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
-_SECTIONS = ("ServiceConfig", "LogConfig", "StoreConfig", "ModelConfig", "InputConfig")
+_ROOT = Path(__file__).parents[2]
+_CONFIG, _DRIFT = _ROOT / "ops" / "config.py", _ROOT / "models" / "drift.py"
+_SECTIONS = (
+    (_CONFIG, "ServiceConfig"),
+    (_CONFIG, "LogConfig"),
+    (_CONFIG, "StoreConfig"),
+    (_CONFIG, "ModelConfig"),
+    (_DRIFT, "DriftParams"),
+    (_CONFIG, "InputConfig"),
+)
 
 
-def tables(source: Path = Path(__file__).parents[1] / "config.py") -> str:
+def tables() -> str:
     """One Markdown table per section: key, default, and the docstring under the field."""
-    parsed = ast.parse(source.read_text())
-    classes = {node.name: node for node in parsed.body if isinstance(node, ast.ClassDef)}
     parts = []
-    for name in _SECTIONS:
-        node = classes[name]
+    for source, name in _SECTIONS:
+        node = next(n for n in ast.parse(source.read_text()).body if isinstance(n, ast.ClassDef) and n.name == name)
         title = (ast.get_docstring(node) or "").rstrip(".")
         rows = [f"| `{key}` | {default} | {text} |" for key, default, text in _fields(node)]
         parts.append("\n".join([f"## {title}", "", "| key | default | |", "|---|---|---|", *rows]))
@@ -35,7 +43,8 @@ def _fields(node: ast.ClassDef) -> list[tuple[str, str, str]]:
 def _default(value: ast.expr) -> str:
     text = ast.unparse(value)
     if "default_factory" in text:
-        return "{}"
+        made = re.search(r"lambda: (\[.*\])", text)
+        return made[1].replace("'", '"') if made else "{}"
     if isinstance(value, ast.BinOp):  # 64 << 20 and the like
         return str(eval(text, {}))
     return {"None": "none", "True": "true", "False": "false"}.get(text, text.replace("'", '"'))

@@ -106,7 +106,16 @@ def test_all_mistakes_are_reported_at_once_with_the_nearest_key(tmp_path: Path) 
         ("start = 'now'\n", "model.digits.start: expected 'earliest' or 'latest', got 'now'"),
         ("batch_events = 0\n", "model.digits.batch_events: expected at least 1, got 0"),
         ("batch_events = true\n", "model.digits.batch_events: expected int, got True"),
-        ("[model.drift]\ndetectors = []\n", "model.digits.drift: drift detectors are not offered in this version"),
+        (
+            "[model.drift]\ndetectors = ['adwin', 'dowsing']\n",
+            "model.digits.drift.detectors: expected of adwin, page_hinkley, kswin, ddm, got 'dowsing'",
+        ),
+        ("[model.drift]\ninputs = ['t']\n", "model.digits.drift.inputs: expected of ks, psi, mmd, got 't'"),
+        (
+            "[model.drift]\naction = 'reset'\n",
+            "model.digits.drift.action: expected one of observe, snapshot, rollback, got 'reset'",
+        ),
+        ("[model.drift]\nreference_events = 5\n", "model.digits.drift.reference_events: expected at least 200, got 5"),
         ("[log]\nurl = 'ftp://x'\n", "log.url: expected sqlite:PATH, kafka://HOST:PORT or memory:, got 'ftp://x'"),
         ("[store]\nurl = 'x'\n", "store.url: expected sqlite:PATH, redis://HOST:PORT/DB or memory:, got 'x'"),
     ],

@@ -9,6 +9,7 @@ import subprocess
 import time
 import urllib.request
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,6 +22,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.ops.serving import served
 from tests.services.processes import Unavailable, free_port, required_or_skipped, stop
+from thalweg.models.drift import Alarm
+from thalweg.models.ridge import Ridge
 from thalweg.ops.metrics import (
     COLLECTED,
     LEARNER_GAUGES,
@@ -29,9 +32,9 @@ from thalweg.ops.metrics import (
     LearnerMetrics,
     ServerMetrics,
 )
-from thalweg.proto.event import Batch, ClassLabels, Partition
+from thalweg.proto.event import Batch, ClassLabels, Partition, TensorSpec
 from thalweg.stream.log import Gap
-from thalweg.stream.prequential import Prequential
+from thalweg.stream.monitor import Monitor
 
 ROOT = Path(__file__).parents[2]
 
@@ -44,13 +47,35 @@ def samples(page: bytes) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]
     }
 
 
+RAISED = Alarm(
+    number=1,
+    since=3,
+    start=5,
+    peak=6,
+    start_time=7.0,
+    detector="adwin",
+    signal="loss",
+    severity=0.4,
+    kind="concept",
+    signals=(("loss", "adwin", 5),),
+)
+
+
+def watched() -> Monitor:
+    def make() -> Ridge:
+        return Ridge(inputs={"x": TensorSpec("x", "float32", (2,))}, params={"expansion": 0}, seed=0)
+
+    return Monitor(make(), make, window_events=4)
+
+
 def told(metrics: LearnerMetrics, name: str = "m") -> None:
     """Everything that a processor tells, once."""
-    evaluation = Prequential(4)
-    model = metrics.model(name, "t", evaluation)
+    monitor = watched()
+    model = metrics.model(name, "t", monitor)
     batch = Batch({}, ClassLabels(np.array([0, -1, 1], np.int32), ("a", "b")), np.ones(3), np.zeros(3))
     predictor: Any = SimpleNamespace(classes=("a",), properties={})
-    evaluation.predicted(batch, predictor, {"label": np.zeros(3, np.int32)})
+    for graded in (monitor.live, monitor.frozen):
+        graded.predicted(batch, predictor, {"label": np.zeros(3, np.int32)})
     learner: Any = SimpleNamespace(
         state=lambda: SimpleNamespace(size_bytes=77),
         gauges=lambda: {"memory_entries": 5.0, "memory_evictions": 2.0, "skipped_events": 3.0, "unknown": 1.0},
@@ -65,6 +90,8 @@ def told(metrics: LearnerMetrics, name: str = "m") -> None:
     model.snapshot_failed(1, "full")
     model.lost(Gap(Partition("t", 0), 10, 19))
     model.rolled_back(2, "operator")
+    model.drifted(RAISED)
+    model.drifted(replace(RAISED, end=8, end_time=9.0))
 
 
 def test_what_a_processor_tells_is_counted() -> None:
@@ -90,6 +117,9 @@ def test_what_a_processor_tells_is_counted() -> None:
     assert value("thalweg_snapshots_total") == value("thalweg_snapshot_failures_total") == 1
     assert value("thalweg_rollbacks_total", cause="operator") == 1
     assert value("thalweg_prequential", metric="accuracy", window="all") == 0.5
+    assert value("thalweg_frozen_prequential", metric="accuracy", window="all") == 0.5
+    assert value("thalweg_drift_alarms_total", detector="adwin", signal="loss") == 1  # not again when it ended
+    assert value("thalweg_drift_active") == value("thalweg_drift_severity") == 0
     lag = ("consumergroup", "thalweg.m")
     assert found["kafka_consumergroup_lag", (lag, ("partition", "0"), ("topic", "t"))] == 6
     assert found["kafka_consumergroup_lag_sum", (lag, ("topic", "t"))] == 7
@@ -186,15 +216,15 @@ def test_whatever_callers_type_the_page_does_not_grow() -> None:
 
 
 def test_a_figure_that_is_no_more_leaves_the_page() -> None:
-    metrics, evaluation = LearnerMetrics(), Prequential(4)
-    metrics.model("m", "t", evaluation)
+    metrics, monitor = LearnerMetrics(), watched()
+    metrics.model("m", "t", monitor)
     auc = ("thalweg_prequential", (("metric", "auc"), ("model_name", "m"), ("window", "recent")))
 
     for names, expected in ((("a", "b"), True), (("c", "a"), False)):
         batch = Batch({}, ClassLabels(np.array([0, 1], np.int32), names), np.ones(2), np.zeros(2))
         predictor: Any = SimpleNamespace(classes=("a", "b"), properties={})
         answers = {"label": np.zeros(2, np.int32), "scores": np.ones((2, 2), np.float32)}
-        evaluation.predicted(batch, predictor, answers)
+        monitor.live.predicted(batch, predictor, answers)
         assert (auc in samples(metrics.render())) == expected
 
 

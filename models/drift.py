@@ -1,0 +1,393 @@
+"""Drift: several detectors on several signals, and one alarm for each change.
+
+Signals are the model's loss, the loss of its frozen twin, how sure it is of its answers, its inputs, and its
+predictions. What fires while an alarm is open belongs to it; it ends when nothing has fired for a while. All of it
+follows from the events and their order alone, never from a clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from thalweg.memory.state import State
+from thalweg.models.drift_detectors import DETECTORS, Fired, SignalWatch
+from thalweg.models.drift_inputs import TESTS, ColumnsWatch, Moved
+from thalweg.models.learner import ParamsError
+
+Floats = NDArray[np.float64]
+
+ACTIONS = ("observe", "snapshot", "rollback")
+SIGNALS = ("loss", "twin", "confidence", "inputs", "predictions")
+ALARMS_KEPT = 100
+_PATIENCE, _TWIN_PATIENCE = 25.0, 40.0  # an outdated twin errs half of the time: its loss wanders more
+_LEAST_OF_TWIN = 0.15
+_PEAK_OVER = 64  # values that the height of the loss is a mean of
+_LABELS_SEEN = 1000  # events without a label after which confidence and predictions speak for the loss
+
+
+@dataclass(frozen=True, kw_only=True)
+class DriftParams:
+    """`[model.drift]`: what watches a model, and what is done when it drifts."""
+
+    detectors: list[str] = field(default_factory=lambda: ["adwin", "page_hinkley"])
+    """On the loss, the frozen twin's loss and the confidence: `adwin`, `page_hinkley`, `kswin`, `ddm`; may be empty."""
+    inputs: list[str] = field(default_factory=lambda: ["ks", "psi", "mmd"])
+    """On the inputs and predictions: `ks`, `psi`, `mmd`; may be empty."""
+    reference_events: int = 1000
+    """How many events say what inputs and predictions were like before."""
+    settle_events: int = 1000
+    """An alarm ends when no detector has found a change for so many events."""
+    false_alarms: float = 0.05
+    """How many alarms of the inputs to expect in 10,000 independent events without a change."""
+    max_columns: int = 1000
+    """Inputs with more numbers are watched in so many of them, evenly spaced."""
+    action: str = "observe"
+    """On an alarm: `observe`; `snapshot`, save a version; `rollback`, to the newest version from before the change."""
+
+    def mistakes(self) -> dict[str, str]:
+        """What cannot be used, by key."""
+        found = {}
+        for key, given, known in (("detectors", self.detectors, DETECTORS), ("inputs", self.inputs, TESTS)):
+            unknown = [name for name in given if name not in known]
+            if unknown:
+                found[key] = f"expected of {', '.join(known)}, got {', '.join(map(repr, unknown))}"
+        if self.action not in ACTIONS:
+            found["action"] = f"expected one of {', '.join(ACTIONS)}, got {self.action!r}"
+        for key, least in (("reference_events", 200), ("settle_events", 64), ("max_columns", 1)):
+            if getattr(self, key) < least:
+                found[key] = f"expected at least {least}, got {getattr(self, key)}"
+        if not 0 < self.false_alarms <= 100:
+            found["false_alarms"] = f"expected above 0 and at most 100, got {self.false_alarms}"
+        return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class Alarm:
+    """One change. Events are numbered from 1 in the order in which the model met them."""
+
+    number: int
+    """Of the model's alarms, from 1."""
+    since: int
+    """The event from which on things were different, as far as can be told."""
+    start: int
+    """The event at which the alarm was raised."""
+    peak: int
+    """The event at which it was worst, so far."""
+    end: int | None = None
+    """The last event at which a detector spoke; None while the alarm is open."""
+    start_time: float
+    """Time of that event, Unix seconds."""
+    end_time: float | None = None
+    detector: str
+    """Which raised it …"""
+    signal: str
+    """… on which signal."""
+    severity: float
+    """By how much the signal worsened, or the distance that the farthest column moved; both within [0, 1]."""
+    kind: str
+    """`concept`: answers became worse while the inputs look the same; `inputs`: the other way round; `both`."""
+    signals: tuple[tuple[str, str, int], ...]
+    """Signal, detector and event of all that spoke, in order."""
+    features: tuple[tuple[str, float], ...] = ()
+    """The columns that moved most, with their Kolmogorov-Smirnov distance."""
+    action: str = "observe"
+    """What was asked to be done about it."""
+
+    def record(self) -> dict[str, Any]:
+        """As JSON has it."""
+        table = asdict(self)
+        table["signals"] = [{"signal": s, "detector": d, "event": at} for s, d, at in self.signals]
+        table["features"] = [{"name": name, "distance": distance} for name, distance in self.features]
+        return table
+
+    @classmethod
+    def of(cls, record: Mapping[str, Any]) -> Alarm:
+        """The alarm whose `record()` this is."""
+        table = dict(record)
+        table["signals"] = tuple((one["signal"], one["detector"], one["event"]) for one in table["signals"])
+        table["features"] = tuple((one["name"], one["distance"]) for one in table["features"])
+        return cls(**table)
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """What came of a micro-batch of N events."""
+
+    times: Floats
+    """(N,), Unix seconds."""
+    loss: Floats
+    """(N,), NaN where an event was not graded."""
+    twin: Floats
+    """(N,), of the frozen twin; all NaN before there is one."""
+    confidence: Floats
+    """(N,), NaN where the model says nothing of it."""
+    bounded: bool
+    """Whether losses lie within [0, 1]."""
+    columns: NDArray[np.float32]
+    """(N, F), what is watched of inputs, then of predictions."""
+
+
+class DriftWatch:
+    """Tells of a model's drift.
+
+    Args:
+        params: What watches.
+        names: Of the columns of inputs, then of predictions.
+        categorical: Which of them hold codes without an order, (F,).
+        predictions: How many of them, the last, are predictions.
+
+    Raises:
+        ParamsError: Parameters out of range.
+    """
+
+    def __init__(
+        self, params: DriftParams, names: Sequence[str], categorical: NDArray[np.bool_], predictions: int = 0
+    ) -> None:
+        if mistakes := params.mistakes():
+            raise ParamsError(mistakes)
+        self._params = params
+        self._events = 0
+        self._unlabelled = 0
+        self._loss_bounded: bool | None = None
+        self._signals: dict[str, SignalWatch] = {}
+        self._columns: dict[str, tuple[slice, ColumnsWatch]] = {}
+        inputs = len(names) - predictions
+        for signal, place in (("inputs", slice(0, inputs)), ("predictions", slice(inputs, len(names)))):
+            if names[place] and params.inputs:
+                self._columns[signal] = (place, self._columns_watch(names[place], categorical[place]))
+        self._alarms: list[Alarm] = []
+        self._last_sign = 0
+        self._base = float("nan")
+        self._told: list[Alarm] = []
+
+    @property
+    def events(self) -> int:
+        """Events so far."""
+        return self._events
+
+    @property
+    def alarms(self) -> list[Alarm]:
+        """The latest, oldest first; the last may be open."""
+        return list(self._alarms)
+
+    @property
+    def open(self) -> Alarm | None:
+        """The alarm that has not ended."""
+        return self._alarms[-1] if self._alarms and self._alarms[-1].end is None else None
+
+    def news(self) -> list[Alarm]:
+        """Alarms raised or ended since the last call; one that ended soon stands twice."""
+        told, self._told = self._told, []
+        return told
+
+    def scores(self) -> dict[tuple[str, str], float]:
+        """By detector and signal, how near it is to an alarm: 1 and above is one."""
+        found: dict[tuple[str, str], float] = {}
+        for signal, watch in self._signals.items():
+            found |= {(detector, signal): score for detector, score in watch.scores().items()}
+        for signal, (_, columns) in self._columns.items():
+            found |= {(test, signal): score for test, score in columns.scores().items()}
+        return found
+
+    def most_moved(self) -> tuple[tuple[str, float], ...]:
+        """The input columns farthest from their reference now, with their distance."""
+        return self._columns["inputs"][1].most_moved() if "inputs" in self._columns else ()
+
+    def observe(self, seen: Observed) -> None:
+        """Take a micro-batch up. However events are cut into such, the same alarms come of them."""
+        count = len(seen.times)
+        if not count:
+            return
+        at = np.arange(self._events + 1, self._events + count + 1)
+        graded = np.isfinite(seen.loss)
+        signs = self._feed_signals(seen, at, graded) + self._feed_columns(seen, at, graded)
+        last = np.flatnonzero(graded)
+        self._unlabelled = count - 1 - int(last[-1]) if len(last) else self._unlabelled + count
+        signs.sort(key=lambda sign: (sign[0], SIGNALS.index(sign[1])))
+        for event, signal, found in signs:
+            self._close_until(event, seen, at)
+            self._take_up(event, signal, found, float(seen.times[event - at[0]]))
+        self._events += count
+        self._close_until(self._events, seen, at)
+        self._note_peak(seen, at)
+
+    def state(self) -> State:
+        """Everything later alarms depend on."""
+        tensors: dict[str, NDArray[Any]] = {}
+        for signal, watch in self._signals.items():
+            tensors |= {f"signal.{signal}.{name}": tensor for name, tensor in watch.tensors().items()}
+        for signal, (_, columns) in self._columns.items():
+            tensors |= {f"columns.{signal}.{name}": tensor for name, tensor in columns.tensors().items()}
+        tensors["base"] = np.array([self._base])
+        meta = {
+            "events": self._events,
+            "unlabelled": self._unlabelled,
+            "bounded": self._loss_bounded,
+            "last_sign": self._last_sign,
+            "alarms": [alarm.record() for alarm in self._alarms],
+            "params": _watching(self._params),
+        }
+        return State(tensors, meta)
+
+    def restore(self, state: State) -> None:
+        """Become the watch whose `state()` this was; under other parameters only alarms and counts come back."""
+        meta = state.meta
+        self._events, self._unlabelled = meta["events"], meta["unlabelled"]
+        self._loss_bounded, self._last_sign = meta["bounded"], meta["last_sign"]
+        self._alarms = [Alarm.of(record) for record in meta["alarms"]]
+        self._base = float(state.tensors["base"][0])
+        if meta["params"] != _watching(self._params):
+            return
+        for signal in SIGNALS[:3]:
+            tensors = _under(f"signal.{signal}.", state.tensors)
+            if tensors:
+                self._signal(signal).restore(tensors)
+        for signal, (_, columns) in self._columns.items():
+            tensors = _under(f"columns.{signal}.", state.tensors)
+            if tensors and tensors["reference"].shape[1] == tensors["counts"].shape[1] == columns.width:
+                columns.restore(tensors)
+
+    def _columns_watch(self, names: Sequence[str], categorical: NDArray[np.bool_]) -> ColumnsWatch:
+        params = self._params
+        return ColumnsWatch(
+            names,
+            categorical,
+            params.inputs,
+            reference_rows=params.reference_events,
+            false_alarms=params.false_alarms / 2,  # inputs and predictions share them
+        )
+
+    def _signal(self, name: str) -> SignalWatch:
+        if name not in self._signals:
+            bounded = name != "confidence" and bool(self._loss_bounded)
+            self._signals[name] = SignalWatch(
+                self._params.detectors,
+                bounded=bounded,
+                worse=-1 if name == "confidence" else 1,
+                patience=_TWIN_PATIENCE if name == "twin" else _PATIENCE,
+            )
+        return self._signals[name]
+
+    def _feed_signals(
+        self, seen: Observed, at: NDArray[np.int64], graded: NDArray[np.bool_]
+    ) -> list[tuple[int, str, Fired | Moved]]:
+        if not self._params.detectors:
+            return []
+        found: list[tuple[int, str, Fired | Moved]] = []
+        if graded.any() and self._loss_bounded is None:
+            self._loss_bounded = seen.bounded
+        fed = {"loss": seen.loss, "twin": seen.twin, "confidence": seen.confidence}
+        for signal, values in fed.items():
+            if not np.isfinite(values).any():
+                continue
+            fired = self._signal(signal).feed(values, at)
+            if signal == "twin":  # it is a comparison, not what is served: small moves say nothing
+                fired = [one for one in fired if one.after - one.before >= _LEAST_OF_TWIN]
+            if signal == "confidence":
+                fired = [one for one in fired if self._speaks(one.at, graded, at)]
+            found += [(one.at, signal, one) for one in fired]
+        return found
+
+    def _speaks(self, event: int, graded: NDArray[np.bool_], at: NDArray[np.int64]) -> bool:
+        """Whether answers alone may raise an alarm: no label has come for long, so the loss is silent."""
+        place = event - int(at[0])
+        last = np.flatnonzero(graded[: place + 1])
+        unlabelled = place - int(last[-1]) if len(last) else self._unlabelled + place + 1
+        return unlabelled >= _LABELS_SEEN
+
+    def _feed_columns(
+        self, seen: Observed, at: NDArray[np.int64], graded: NDArray[np.bool_]
+    ) -> list[tuple[int, str, Fired | Moved]]:
+        found: list[tuple[int, str, Fired | Moved]] = []
+        for signal, (place, columns) in self._columns.items():
+            moves = columns.feed(seen.columns[:, place])
+            if signal == "predictions":
+                moves = [moved for moved in moves if self._speaks(moved.rows, graded, at)]
+            found += [(moved.rows, signal, moved) for moved in moves]
+        return found
+
+    def _take_up(self, event: int, signal: str, found: Fired | Moved, time: float) -> None:
+        """Raise an alarm, or make it part of the one that is open."""
+        self._last_sign = event
+        severity = found.distance if isinstance(found, Moved) else found.after - found.before
+        features = found.columns if isinstance(found, Moved) and signal == "inputs" else ()
+        detector = found.test if isinstance(found, Moved) else found.detector
+        told = (signal, detector, event)
+        if self.open is not None:
+            alarm = self.open
+            signals = (*alarm.signals, told)[:50]
+            moved = dict(alarm.features)
+            moved.update({name: max(distance, moved.get(name, 0.0)) for name, distance in features})
+            ranked = tuple(sorted(moved.items(), key=lambda one: -one[1]))[:10]
+            worse = severity > alarm.severity
+            self._alarms[-1] = replace(
+                alarm,
+                signals=signals,
+                features=ranked,
+                kind=_kind(signals),
+                severity=max(severity, alarm.severity),
+                peak=event if worse else alarm.peak,
+            )
+            return
+        if isinstance(found, Fired):
+            self._base = found.before if signal == "loss" else float("nan")
+            features = self.most_moved()
+        number = self._alarms[-1].number + 1 if self._alarms else 1
+        alarm = Alarm(
+            number=number,
+            since=min(found.since, event),
+            start=event,
+            peak=event,
+            start_time=time,
+            detector=detector,
+            signal=signal,
+            severity=round(float(severity), 4),
+            kind=_kind((told,)),
+            signals=(told,),
+            features=features,
+            action=self._params.action,
+        )
+        self._alarms = [*self._alarms, alarm][-ALARMS_KEPT:]
+        self._told.append(alarm)
+
+    def _close_until(self, event: int, seen: Observed, at: NDArray[np.int64]) -> None:
+        """End the open alarm if by then nothing had spoken for long enough."""
+        alarm = self.open
+        due = self._last_sign + self._params.settle_events
+        if alarm is None or event < due:
+            return
+        place = min(max(0, due - int(at[0])), len(at) - 1)
+        self._alarms[-1] = replace(alarm, end=max(self._last_sign, alarm.peak), end_time=float(seen.times[place]))
+        self._told.append(self._alarms[-1])
+
+    def _note_peak(self, seen: Observed, at: NDArray[np.int64]) -> None:
+        """Where the loss stands highest above what it was before, while the alarm lasts."""
+        alarm = self.open
+        if alarm is None or not np.isfinite(self._base) or "loss" not in self._signals:
+            return
+        height, event = self._signals["loss"].highest(_PEAK_OVER, alarm.start, len(at))
+        if height - self._base > alarm.severity:
+            self._alarms[-1] = replace(alarm, severity=round(height - self._base, 4), peak=event)
+
+
+def _kind(signals: Sequence[tuple[str, str, int]]) -> str:
+    named = {signal for signal, _, _ in signals}
+    of_inputs, of_answers = "inputs" in named, bool(named - {"inputs"})
+    return "both" if of_inputs and of_answers else "inputs" if of_inputs else "concept"
+
+
+def _watching(params: DriftParams) -> dict[str, Any]:
+    """What of the parameters the kept values depend on."""
+    table = asdict(params)
+    for key in ("action", "settle_events"):
+        del table[key]
+    return table
+
+
+def _under(prefix: str, tensors: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

@@ -1,0 +1,278 @@
+"""River's drift detectors, watching one signal each; the only file that imports river.
+
+A detector of River keeps its state to itself. Here it is always what comes of feeding a new one with the values since
+the signal began anew, which are kept, boundedly: so a snapshot holds plain numbers, and a restart goes on alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+DETECTORS = ("adwin", "page_hinkley", "kswin", "ddm")
+_MOST_VALUES = 4096  # kept of a signal; then it begins anew with the newer half
+_SCALED_BY = 100  # values that say what is usual for a signal without bounds
+_LEAST_SIDE = 8  # values on either side of a change
+_KSWIN_EVERY = 64  # one test costs as much as hundreds of steps of the others
+_KSWIN_WINDOW, _KSWIN_RECENT = 200, 60
+
+
+@dataclass(frozen=True, slots=True)
+class Fired:
+    """A detector says that a signal has changed."""
+
+    detector: str
+    at: int
+    """Number of the event at which it said so."""
+    since: int
+    """Number of the event from which on the signal differs most from before."""
+    before: float
+    """Mean of the signal before, within [0, 1], more being worse …"""
+    after: float
+    """… and since."""
+
+
+class _Detector(Protocol):
+    def first(self, values: Sequence[float], earlier: int) -> int:
+        """Take values up; the place of the first at which there was a change, or -1. `earlier`: values before."""
+
+    def score(self) -> float:
+        """How near it is to saying so: 1 and above is a change."""
+
+
+class _Stepped:
+    """A detector of River that is cheap at every value."""
+
+    def __init__(self, inner: Any, score: Callable[[Any], float]) -> None:
+        self._inner = inner
+        self._score = score
+
+    def first(self, values: Sequence[float], earlier: int) -> int:
+        inner, update = self._inner, self._inner.update
+        found = -1
+        for place, value in enumerate(values):
+            update(value)
+            if inner.drift_detected and found < 0:
+                found = place
+        return found
+
+    def score(self) -> float:
+        return self._score(self._inner)
+
+
+class _Kswin:
+    """KSWIN on the last values, tested now and then: its draws follow from the number of values alone."""
+
+    _ALPHA = 1e-5
+
+    def __init__(self) -> None:
+        self._last: list[float] = []
+        self._score = 0.0
+
+    def first(self, values: Sequence[float], earlier: int) -> int:
+        from river.drift import KSWIN
+
+        found = -1
+        count = earlier
+        for place, value in enumerate(values):
+            self._last.append(value)
+            count += 1
+            if count % _KSWIN_EVERY or len(self._last) < _KSWIN_WINDOW:
+                continue
+            self._last = self._last[-_KSWIN_WINDOW:]
+            test = KSWIN(self._ALPHA, _KSWIN_WINDOW, _KSWIN_RECENT, seed=count, window=self._last[:-1])
+            test.update(value)
+            self._score = float(np.log(max(test.p_value, 1e-300)) / np.log(self._ALPHA))
+            if test.drift_detected and found < 0:
+                found = place
+        del self._last[:-_KSWIN_WINDOW]
+        return found
+
+    def score(self) -> float:
+        return self._score
+
+
+def _make(name: str, patience: float) -> _Detector:
+    """A detector by its name."""
+    if name == "kswin":
+        return _Kswin()
+    if name == "ddm":
+        from river.drift.binary import DDM
+
+        return _Stepped(DDM(), _ddm_score)
+    from river.drift import ADWIN, PageHinkley
+
+    if name == "adwin":
+        return _Stepped(ADWIN(delta=1e-4), lambda inner: 0.0)
+    return _Stepped(PageHinkley(delta=0.02, threshold=patience, mode="up"), _page_hinkley_score)
+
+
+def _page_hinkley_score(inner: Any) -> float:
+    low = inner._min_increase
+    return float((inner._sum_increase - low) / inner.threshold) if np.isfinite(low) else 0.0
+
+
+def _ddm_score(inner: Any) -> float:
+    if inner._p_min is None or not inner._s_min:
+        return 0.0
+    rate = inner._p.get()
+    spread = (rate * (1 - rate) / inner._p.n) ** 0.5
+    return float(max(0.0, (rate + spread - inner._p_min) / inner._s_min / inner.drift_threshold))
+
+
+class SignalWatch:
+    """Watches one signal, such as the loss, with several detectors.
+
+    After each change all detectors begin anew with the values since then.
+
+    Args:
+        detectors: Names out of `DETECTORS`.
+        bounded: Values lie within [0, 1]; others are brought there: x becomes the logistic function of its distance
+            from the median of the first hundred, in units of their mean absolute deviation.
+        patience: How far the sum of what is above the mean, less 0.02 each, must rise for Page-Hinkley to fire.
+        worse: 1 where a higher value is worse, -1 where a lower one is: a change for the better is no drift.
+    """
+
+    def __init__(self, detectors: Sequence[str], *, bounded: bool, worse: int = 1, patience: float = 25.0) -> None:
+        self._patience = patience
+        self._names = tuple(detectors)
+        self._bounded = bounded
+        self._worse = worse
+        self._values: Floats = np.zeros(0)
+        self._at: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
+        self._fed = 0
+        self._detectors: dict[str, _Detector] = {name: _make(name, self._patience) for name in self._names}
+
+    @property
+    def values(self) -> int:
+        """How many the detectors have seen since the signal began anew."""
+        return self._fed
+
+    def feed(self, values: Floats, at: NDArray[np.int64]) -> list[Fired]:
+        """Take values (N,) of the events of these numbers (N,) up; changes for the worse, in order."""
+        known = np.isfinite(values)
+        if not known.all():
+            values, at = values[known], at[known]
+        found = []
+        while len(values):
+            room = _MOST_VALUES - len(self._values)
+            if room <= 0:
+                self._begin_anew(_MOST_VALUES // 2)
+                room = _MOST_VALUES - len(self._values)
+            self._values = np.concatenate([self._values, values[:room]])
+            self._at = np.concatenate([self._at, at[:room]])
+            fired = self._advance()
+            if fired is None:
+                values, at = values[room:], at[room:]
+                continue
+            place, detector = fired
+            values = np.concatenate([self._values[place + 1 :], values[room:]])
+            at = np.concatenate([self._at[place + 1 :], at[room:]])
+            self._values, self._at = self._values[: place + 1], self._at[: place + 1]
+            one = self._locate(detector)
+            if one.after > one.before:
+                found.append(one)
+        return found
+
+    def scores(self) -> dict[str, float]:
+        """By detector, how near it is to a change: 1 and above is one."""
+        scores = {name: detector.score() for name, detector in self._detectors.items()}
+        if "adwin" in scores:
+            scores["adwin"] = self._adwin_score()
+        return scores
+
+    def highest(self, over: int, first: int, newest: int) -> tuple[float, int]:
+        """The highest mean of so many values in a row, ending at one of the `newest`; and the event where it ends.
+
+        Only values from the event `first` on count; (-1, 0) while they are too few.
+        """
+        begin = max(int(np.searchsorted(self._at, first)), len(self._values) - newest - over)
+        values = self._scaled(self._values[begin:])
+        if len(values) < over:
+            return -1.0, 0
+        sums = np.concatenate([[0.0], values.cumsum()])
+        means = (sums[over:] - sums[:-over]) / over
+        place = int(means.argmax())
+        return float(means[place]), int(self._at[begin + place + over - 1])
+
+    def tensors(self) -> dict[str, NDArray[Any]]:
+        """For a snapshot."""
+        return {"values": self._values, "at": self._at}
+
+    def restore(self, tensors: Mapping[str, NDArray[Any]]) -> None:
+        """Become the watch whose `tensors()` these are."""
+        self._values, self._at = tensors["values"].astype(np.float64), tensors["at"].astype(np.int64)
+        self._rebuild()
+
+    def _advance(self) -> tuple[int, str] | None:
+        """Feed what the detectors have not seen; where the first of them found a change, and which."""
+        if not self._bounded and len(self._values) < _SCALED_BY:
+            return None
+        fresh: list[float] = self._scaled(self._values[self._fed :]).tolist()
+        places = {name: one.first(fresh, self._fed) for name, one in self._detectors.items()}
+        earlier = self._fed
+        self._fed = len(self._values)
+        hits = [(earlier + place, name) for name, place in places.items() if place >= 0]
+        return min(hits, key=lambda hit: hit[0]) if hits else None
+
+    def _locate(self, detector: str) -> Fired:
+        """Where in the values the change is, by the largest CUSUM; and begin anew from there."""
+        scaled = self._scaled(self._values)
+        since = change_point(scaled)
+        fired = Fired(
+            detector,
+            int(self._at[-1]),
+            int(self._at[since]),
+            float(scaled[:since].mean()) if since else float(scaled[0]),
+            float(scaled[since:].mean()),
+        )
+        self._begin_anew(since)
+        return fired
+
+    def _begin_anew(self, first: int) -> None:
+        self._values, self._at = self._values[first:], self._at[first:]
+        self._rebuild()
+
+    def _rebuild(self) -> None:
+        self._detectors = {name: _make(name, self._patience) for name in self._names}
+        self._fed = 0
+        self._advance()
+
+    def _scaled(self, values: Floats) -> Floats:
+        """Within [0, 1], such that more is worse."""
+        if not self._bounded:
+            usual = self._values[:_SCALED_BY]
+            center = float(np.median(usual))
+            spread = float(np.abs(usual - center).mean())
+            with np.errstate(over="ignore"):
+                values = 1.0 / (1.0 + np.exp(-np.clip((values - center) / max(spread, 1e-12), -50.0, 50.0)))
+        return values if self._worse > 0 else 1.0 - values
+
+    def _adwin_score(self) -> float:
+        """The last 64 values against those before, in units of ADWIN's bound for that cut (Bifet & Gavaldà 2007)."""
+        recent, total = 64, self._fed
+        if total < 2 * recent:
+            return 0.0
+        scaled = self._scaled(self._values)
+        harmonic = 1.0 / (1.0 / recent + 1.0 / (total - recent))
+        log_term = np.log(2.0 * np.log(total) / 1e-4)
+        bound = np.sqrt(2.0 / harmonic * scaled.var() * log_term) + 2.0 / (3.0 * harmonic) * log_term
+        return float(abs(scaled[-recent:].mean() - scaled[:-recent].mean()) / bound)
+
+
+def change_point(values: Floats) -> int:
+    """The place k where the mean before and the mean from k on differ most, by |difference| sqrt(k (n - k) / n)."""
+    count = len(values)
+    if count < 2 * _LEAST_SIDE:
+        return max(0, count - 1)
+    first = np.arange(_LEAST_SIDE, count - _LEAST_SIDE + 1)
+    total = values.cumsum()
+    before = total[first - 1] / first
+    after = (total[-1] - total[first - 1]) / (count - first)
+    return int(first[np.argmax(np.abs(after - before) * np.sqrt(first * (count - first) / count))])

@@ -1,0 +1,229 @@
+"""What is always on beside learning: grades, a frozen twin to compare with, and the watch for drift."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import structlog
+from numpy.typing import NDArray
+
+from thalweg.memory.state import DamagedFile, State, read_state, write_state
+from thalweg.models.drift import Alarm, DriftParams, DriftWatch, Observed
+from thalweg.models.learner import Learner, Predictor, foreseen, keep_up
+from thalweg.proto.event import Array, Batch, NumberLabels, TensorSpec
+from thalweg.stream.prequential import Prequential
+
+log = structlog.get_logger(__name__)
+
+_PARTS = ("frozen", "drift")
+
+
+class Monitor:
+    """Grades a learner and its frozen twin, and watches both for drift; saved with the state.
+
+    Args:
+        learner: The one that is watched; only read, when its twin is made.
+        make: Makes one like it, with nothing learned.
+        window_events: How far the recent figures look back.
+        frozen_after: The twin is the learner as it was after so many events; 0: there is none.
+        drift: What watches.
+        twin_path: Where the twin is kept, so that a restart has it; None: nowhere.
+    """
+
+    def __init__(
+        self,
+        learner: Learner,
+        make: Callable[[], Learner],
+        *,
+        window_events: int = 1000,
+        frozen_after: int = 1000,
+        drift: DriftParams | None = None,
+        twin_path: Path | None = None,
+    ) -> None:
+        self._learner = learner
+        self._make = make
+        self._frozen_after = frozen_after
+        self._twin: Predictor | None = None
+        self._twin_path = twin_path
+        self._events = 0
+        self.live = Prequential(window_events)
+        self.frozen = Prequential(window_events)
+        params = drift if drift is not None else DriftParams()
+        predictor = learner.predictor()
+        self._inputs = _Columns(predictor.inputs, params.max_columns)
+        answers = [name for name in ("label", "value", "score") if name in predictor.outputs]
+        self._answers = _Columns(
+            {name: predictor.outputs[name] for name in answers[:1]}, params.max_columns, codes=True
+        )
+        self.drift = DriftWatch(
+            params,
+            [*self._inputs.names, *self._answers.names],
+            np.array([*self._inputs.categorical, *self._answers.categorical], dtype=np.bool_),
+            len(self._answers.names),
+        )
+
+    def predicted(self, batch: Batch, predictor: Predictor, outputs: Mapping[str, Array]) -> None:
+        """Take up what was answered before the batch is learned."""
+        self.live.predicted(batch, predictor, outputs)
+        count = len(batch)
+        twin, unknown = self._twin_of(predictor), np.full(count, np.nan)
+        if twin is not None:
+            answers = outputs if twin is predictor else foreseen(twin, batch)
+            self.frozen.predicted(batch, twin, answers)
+        loss, bounded = _losses(self.live, batch, outputs)
+        watched = [self._inputs.of(batch.inputs), self._answers.of(outputs)]
+        self.drift.observe(
+            Observed(
+                times=batch.times,
+                loss=loss,
+                twin=_losses(self.frozen, batch, answers)[0] if self._twin is not None else unknown,
+                confidence=_confidence(outputs, count),
+                bounded=bounded,
+                columns=np.concatenate(watched, axis=1),
+            )
+        )
+        self._events += count
+
+    @property
+    def worst_case_accuracy(self) -> float:
+        """The lowest accuracy that the recent window, once full, had after any event; NaN before."""
+        return self.live.worst_case_accuracy
+
+    def metrics(self) -> dict[str, float]:
+        """The learner's figures over all events."""
+        return self.live.metrics()
+
+    def recent(self) -> dict[str, float]:
+        """The learner's figures over the recent window."""
+        return self.live.recent()
+
+    def news(self) -> list[Alarm]:
+        """Alarms raised or ended since the last call."""
+        return self.drift.news()
+
+    def state(self) -> State:
+        """Everything later figures and alarms depend on; the twin itself has its own file."""
+        live = self.live.state()
+        tensors, meta = dict(live.tensors), dict(live.meta)
+        for part, state in zip(_PARTS, (self.frozen.state(), self.drift.state())):
+            tensors |= {f"{part}/{name}": tensor for name, tensor in state.tensors.items()}
+            meta[part] = state.meta
+        meta["events"], meta["has_twin"] = self._events, self._twin is not None
+        return State(tensors, meta)
+
+    def restore(self, state: State) -> None:
+        """Become the monitor whose `state()` this was; what an older version did not keep begins anew."""
+        own = {name: tensor for name, tensor in state.tensors.items() if "/" not in name}
+        self.live.restore(State(own, state.meta))
+        self._events = state.meta.get("events", 0)
+        parts: tuple[Prequential | DriftWatch, ...] = (self.frozen, self.drift)
+        for part, one in zip(_PARTS, parts):
+            if part in state.meta:
+                tensors = {n.removeprefix(f"{part}/"): t for n, t in state.tensors.items() if n.startswith(f"{part}/")}
+                one.restore(State(tensors, state.meta[part]))
+        self._twin = self._kept_twin() if state.meta.get("has_twin") else None
+
+    def _twin_of(self, predictor: Predictor) -> Predictor | None:
+        """The frozen twin as it answers now; until it is made, the learner itself."""
+        if not self._frozen_after:
+            return None
+        if self._twin is None and self._events >= self._frozen_after:
+            self._twin = self._freeze()
+        elif self._twin is not None:
+            self._twin = keep_up(self._twin, predictor)
+        return self._twin or predictor
+
+    def _freeze(self) -> Predictor:
+        state = self._learner.state()
+        copy = State({name: np.array(tensor) for name, tensor in state.tensors.items()}, dict(state.meta))
+        if self._twin_path is not None:
+            try:
+                write_state(copy, self._twin_path)
+            except OSError as error:
+                log.warning("the frozen twin cannot be kept: a restart will make another", problem=str(error))
+        return self._predictor_of(copy)
+
+    def _kept_twin(self) -> Predictor | None:
+        try:
+            if self._twin_path is not None:
+                return self._predictor_of(read_state(self._twin_path))
+        except (OSError, DamagedFile, ValueError, LookupError) as error:
+            log.warning("the frozen twin is gone: its figures go on with the model as it is now", problem=str(error))
+        return None
+
+    def _predictor_of(self, state: State) -> Predictor:
+        twin = self._make()
+        twin.restore(state)
+        return twin.predictor()
+
+
+class _Columns:
+    """Some tensors as columns of numbers."""
+
+    def __init__(self, specs: Mapping[str, TensorSpec], most: int, *, codes: bool = False) -> None:
+        self._places: list[tuple[str, NDArray[np.intp]]] = []
+        self.names: list[str] = []
+        self.categorical: list[bool] = []
+        kept = {name: spec for name, spec in specs.items() if codes or spec.dtype != "bytes"}
+        for name, spec in kept.items():
+            size = int(np.prod([max(1, length) for length in spec.shape], dtype=np.int64))
+            share = max(1, most // len(kept))
+            places = np.unique(np.linspace(0, size - 1, min(size, share)).astype(np.intp))
+            self._places.append((name, places))
+            self.names += [f"{name}[{place}]" if spec.shape else name for place in places.tolist()]
+            self.categorical += [spec.dtype in ("bytes", "int64", "int32")] * len(places)
+
+    def of(self, tensors: Mapping[str, Array]) -> NDArray[np.float32]:
+        """(N, F)."""
+        found = []
+        for name, places in self._places:
+            rows = tensors[name].reshape(len(tensors[name]), -1)
+            if rows.dtype.kind in "iu" and rows.dtype.itemsize > 2:
+                rows = rows % 16_777_213  # whole in float32
+            found.append((rows if rows.shape[1] == len(places) else rows[:, places]).astype(np.float32, copy=False))
+        return np.concatenate(found, axis=1) if found else np.zeros((_rows(tensors), 0), dtype=np.float32)
+
+
+def _rows(tensors: Mapping[str, Array]) -> int:
+    return len(next(iter(tensors.values()))) if tensors else 0
+
+
+def _losses(graded: Prequential, batch: Batch, outputs: Mapping[str, Array]) -> tuple[NDArray[np.float64], bool]:
+    """The loss of each event (N,), NaN where it was not graded; and whether it lies within [0, 1].
+
+    Zero-one loss of classes, Brier score of probabilities, negative log-likelihood of points, absolute error.
+    """
+    losses, grades = np.full(len(batch), np.nan), graded.grades
+    if grades is None:
+        return losses, True
+    if "hazard" in grades.columns:
+        losses[grades.rows] = -grades.columns["log_likelihood"]
+        return losses, False
+    if "score" in outputs and isinstance(batch.labels, NumberLabels):
+        truth = batch.labels.values[grades.rows, 0] >= 0.5
+        losses[grades.rows] = np.clip(np.nan_to_num(outputs["score"][grades.rows].astype(np.float64)), 0, 1)
+        return (losses - _spread(truth, grades.rows)) ** 2, True
+    if "correct" in grades.columns:
+        losses[grades.rows] = 1.0 - grades.columns["correct"]
+        return losses, True
+    losses[grades.rows] = np.minimum(grades.columns["absolute"], 1e300)
+    return losses, False
+
+
+def _spread(values: NDArray[Any], rows: NDArray[np.bool_]) -> NDArray[np.float64]:
+    found = np.full(len(rows), np.nan)
+    found[rows] = values
+    return found
+
+
+def _confidence(outputs: Mapping[str, Array], count: int) -> NDArray[np.float64]:
+    """How sure the answers were, (N,): the highest score, or the distance of a probability from one half."""
+    if "scores" in outputs and outputs["scores"].shape[1] > 1:
+        highest: NDArray[np.float64] = outputs["scores"].max(axis=1).astype(np.float64)
+        return highest
+    if "score" in outputs:
+        return np.abs(outputs["score"].astype(np.float64) - 0.5)
+    return np.full(count, np.nan)
