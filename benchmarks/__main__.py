@@ -27,6 +27,7 @@ NAMES = (
     "error_memory",
     "prompt_tpp",
     "cotta",
+    "drift",
 )
 
 
