@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 DETECTORS = ("adwin", "page_hinkley", "kswin", "ddm")
-_MOST_VALUES = 4096  # kept of a signal; then it begins anew with the newer half
+_MOST_VALUES = 8192  # kept of a signal; then it begins anew with the newest quarter, which is fed again
 _SCALED_BY = 100  # values that say what is usual for a signal without bounds
 _LEAST_SIDE = 8  # values on either side of a change
 _KSWIN_EVERY = 64  # one test costs as much as hundreds of steps of the others
@@ -163,7 +163,7 @@ class SignalWatch:
         while len(values):
             room = _MOST_VALUES - len(self._values)
             if room <= 0:
-                self._begin_anew(_MOST_VALUES // 2)
+                self._begin_anew(_MOST_VALUES - _MOST_VALUES // 4)
                 room = _MOST_VALUES - len(self._values)
             self._values = np.concatenate([self._values, values[:room]])
             self._at = np.concatenate([self._at, at[:room]])
