@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from thalweg.memory.snapshots import MemorySnapshots
+from thalweg.models.drift import Alarm, DriftParams
 from thalweg.models.learner import foreseen
 from thalweg.models.ridge import Ridge
 from thalweg.proto.event import Batch, ClassLabels, TensorSpec
@@ -16,6 +17,7 @@ from thalweg.stream.alarms import Alarms, alarms_topic
 from thalweg.stream.journal import MemoryJournal
 from thalweg.stream.log import Message
 from thalweg.stream.monitor import Monitor
+from thalweg.stream.observer import NoObserver
 from thalweg.stream.processor import Processor
 from thalweg.stream.settings import ProcessorSettings
 from thalweg.stream.sqlite_log import SqliteLog
@@ -46,6 +48,39 @@ def run(log: SqliteLog, snapshots: MemorySnapshots, journal: MemoryJournal, twin
     box = Alarms(log, "m")
     Processor(learner, log, snapshots, SETTINGS, journal=journal, evaluator=monitor, alarms=box).run(until_end=True)
     return monitor
+
+
+class Actions(NoObserver):
+    def __init__(self) -> None:
+        self.alarms: list[bool] = []
+        self.versions = 0
+        self.causes: list[str] = []
+
+    def drifted(self, alarm: Alarm) -> None:
+        self.alarms.append(alarm.end is None)
+
+    def snapshotted(self, version: int, seconds: float, size_bytes: int) -> None:
+        self.versions += 1
+
+    def rolled_back(self, version: int, cause: str) -> None:
+        self.causes.append(cause)
+
+
+def acted(folder: Path, action: str) -> Actions:
+    log, learner, seen = SqliteLog(folder / action), ridge(), Actions()
+    log.append("t", events(2600, turned=2000))
+    monitor = Monitor(learner, ridge, window_events=500, drift=DriftParams(action=action))
+    Processor(learner, log, MemorySnapshots(), SETTINGS, evaluator=monitor, observer=seen).run(until_end=True)
+    return seen
+
+
+def test_on_an_alarm_it_does_what_was_asked_for(tmp_path: Path) -> None:
+    observed, saved, rolled_back = (acted(tmp_path, action) for action in ("observe", "snapshot", "rollback"))
+
+    assert observed.alarms == saved.alarms == [True]
+    assert saved.versions == observed.versions + 1
+    assert observed.causes == saved.causes == []
+    assert rolled_back.causes == ["drift"]
 
 
 def told(log: SqliteLog) -> list[dict[str, object]]:
