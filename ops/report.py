@@ -21,6 +21,7 @@ _SHOWN = (
 _TYPES = ("#0b6e99", "#b3541e", "#3b7d4f", "#8a5a9e", "#b8952c")
 _SCALES = (("day", 86_400.0), ("hour", 3600.0), ("minute", 60.0), ("second", 1.0))
 _LEARNING, _FROZEN, _TIME = "#0b6e99", "#b3541e", "#5b6770"
+_DRIFT = "#8a5a9e"
 
 
 class NoMatplotlib(Exception):
@@ -81,6 +82,7 @@ def _draw(done: Replayed, path: Path) -> None:
         quality.axvline(done.frozen_after, color=_FROZEN, lw=0.8, ls=":")
         quality.set_ylabel(f"{shown.replace('_', ' ')}, last {done.model.window_events:,} events")
         quality.legend(frameon=False, loc="best")
+    _mark_drift(quality, done)
     cost.plot(*zip(*done.learn_times), color=_TIME, lw=1.2)
     cost.set_ylabel("learning, µs an event")
     cost.set_ylim(bottom=0)
@@ -89,6 +91,18 @@ def _draw(done: Replayed, path: Path) -> None:
         _plain(axes)
     figure.savefig(path)
     plt.close(figure)
+
+
+def _mark_drift(axes: Any, done: Replayed) -> None:
+    """A band from where each change began to where its alarm ended, with what it was seen by."""
+    for alarm in done.alarms:
+        end = done.events if alarm.end is None else alarm.end
+        axes.axvspan(alarm.since, max(end, alarm.start), color=_DRIFT, alpha=0.18, lw=0)
+        axes.axvline(alarm.start, color=_DRIFT, lw=0.9)
+        what = alarm.features[0][0] if alarm.kind == "inputs" and alarm.features else alarm.signal
+        place = (alarm.start, 1.0)
+        style = {"color": _DRIFT, "fontsize": 8, "va": "bottom", "ha": "center"}
+        axes.annotate(f"drift {alarm.number}: {what}", place, xycoords=("data", "axes fraction"), **style)
 
 
 def _draw_intensity(done: Replayed, path: Path) -> list[Path]:
