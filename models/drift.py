@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from thalweg.memory.state import State
-from thalweg.models.drift_detectors import DETECTORS, Fired, SignalWatch
+from thalweg.models.drift_detectors import DETECTORS, Fired, Scale, SignalWatch
 from thalweg.models.drift_inputs import TESTS, ColumnsWatch, Moved
 from thalweg.models.learner import ParamsError
 
@@ -79,10 +79,11 @@ class Alarm:
     peak: int
     """The event at which it was worst, so far."""
     end: int | None = None
-    """The last event at which a detector spoke; None while the alarm is open."""
+    """The last event at which a detector spoke, or the peak if that came later; None while the alarm is open."""
     start_time: float
-    """Time of that event, Unix seconds."""
+    """Time of `start`, Unix seconds."""
     end_time: float | None = None
+    """Time of `end`, Unix seconds."""
     detector: str
     """Which raised it …"""
     signal: str
@@ -162,7 +163,11 @@ class DriftWatch:
                 self._columns[signal] = (place, self._columns_watch(names[place], categorical[place]))
         self._alarms: list[Alarm] = []
         self._last_sign = 0
+        self._until = (0, 0.0)  # the event at which the open alarm would end, and its time
         self._base = float("nan")
+        self._scale: Scale | None = None
+        self._tracked = 0
+        self._losses: Floats = np.zeros(0)  # the latest of the open alarm
         self._told: list[Alarm] = []
 
     @property
@@ -194,10 +199,6 @@ class DriftWatch:
             found |= {(test, signal): score for test, score in columns.scores().items()}
         return found
 
-    def most_moved(self) -> tuple[tuple[str, float], ...]:
-        """The input columns farthest from their reference now, with their distance."""
-        return self._columns["inputs"][1].most_moved() if "inputs" in self._columns else ()
-
     def observe(self, seen: Observed) -> None:
         """Take a micro-batch up. However events are cut into such, the same alarms come of them."""
         count = len(seen.times)
@@ -214,7 +215,6 @@ class DriftWatch:
             self._take_up(event, signal, found, float(seen.times[event - at[0]]))
         self._events += count
         self._close_until(self._events, seen, at)
-        self._note_peak(seen, at)
 
     def state(self) -> State:
         """Everything later alarms depend on."""
@@ -224,11 +224,15 @@ class DriftWatch:
         for signal, (_, columns) in self._columns.items():
             tensors |= {f"columns.{signal}.{name}": tensor for name, tensor in columns.tensors().items()}
         tensors["base"] = np.array([self._base])
+        tensors["losses"] = self._losses
         meta = {
             "events": self._events,
             "unlabelled": self._unlabelled,
             "bounded": self._loss_bounded,
             "last_sign": self._last_sign,
+            "until": list(self._until),
+            "scale": None if self._scale is None else [self._scale.center, self._scale.spread],
+            "tracked": self._tracked,
             "alarms": [alarm.record() for alarm in self._alarms],
             "params": _watching(self._params),
         }
@@ -240,7 +244,12 @@ class DriftWatch:
         self._events, self._unlabelled = meta["events"], meta["unlabelled"]
         self._loss_bounded, self._last_sign = meta["bounded"], meta["last_sign"]
         self._alarms = [Alarm.of(record) for record in meta["alarms"]]
+        self._until = (int(meta["until"][0]), float(meta["until"][1]))
         self._base = float(state.tensors["base"][0])
+        self._scale = None if meta["scale"] is None else Scale(*meta["scale"])
+        self._tracked, self._losses = meta["tracked"], state.tensors["losses"].copy()
+        for _, columns in self._columns.values():
+            columns.begin_after(self._events)
         if meta["params"] != _watching(self._params):
             return
         for signal in SIGNALS[:3]:
@@ -313,7 +322,7 @@ class DriftWatch:
 
     def _take_up(self, event: int, signal: str, found: Fired | Moved, time: float) -> None:
         """Raise an alarm, or make it part of the one that is open."""
-        self._last_sign = event
+        self._last_sign, self._until = event, (event, time)
         severity = found.distance if isinstance(found, Moved) else found.after - found.before
         features = found.columns if isinstance(found, Moved) and signal == "inputs" else ()
         detector = found.test if isinstance(found, Moved) else found.detector
@@ -336,7 +345,11 @@ class DriftWatch:
             return
         if isinstance(found, Fired):
             self._base = found.before if signal == "loss" else float("nan")
-            features = self.most_moved()
+            self._scale = found.scale
+            self._losses, self._tracked = self._losses[:0], event
+            features = self._columns["inputs"][1].most_moved(event) if "inputs" in self._columns else ()
+        else:
+            self._base = float("nan")
         number = self._alarms[-1].number + 1 if self._alarms else 1
         alarm = Alarm(
             number=number,
@@ -346,7 +359,7 @@ class DriftWatch:
             start_time=time,
             detector=detector,
             signal=signal,
-            severity=round(float(severity), 4),
+            severity=float(severity),
             kind=_kind((told,)),
             signals=(told,),
             features=features,
@@ -356,23 +369,35 @@ class DriftWatch:
         self._told.append(alarm)
 
     def _close_until(self, event: int, seen: Observed, at: NDArray[np.int64]) -> None:
-        """End the open alarm if by then nothing had spoken for long enough."""
-        alarm = self.open
+        """Go on with the open alarm up to an event, and end it if by then nothing had spoken for long enough."""
         due = self._last_sign + self._params.settle_events
+        self._track(min(event, due), seen, at)
+        alarm = self.open
         if alarm is None or event < due:
             return
-        place = min(max(0, due - int(at[0])), len(at) - 1)
-        self._alarms[-1] = replace(alarm, end=max(self._last_sign, alarm.peak), end_time=float(seen.times[place]))
+        end, time = self._until
+        self._alarms[-1] = replace(alarm, end=end, end_time=time)
         self._told.append(self._alarms[-1])
 
-    def _note_peak(self, seen: Observed, at: NDArray[np.int64]) -> None:
-        """Where the loss stands highest above what it was before, while the alarm lasts."""
+    def _track(self, upto: int, seen: Observed, at: NDArray[np.int64]) -> None:
+        """Note where the mean loss of 64 events since the start stands highest above what it was before."""
         alarm = self.open
-        if alarm is None or not np.isfinite(self._base) or "loss" not in self._signals:
+        if alarm is None or not np.isfinite(self._base):
             return
-        height, event = self._signals["loss"].highest(_PEAK_OVER, alarm.start, len(at))
-        if height - self._base > alarm.severity:
-            self._alarms[-1] = replace(alarm, severity=round(height - self._base, 4), peak=event)
+        rows = np.flatnonzero((at > self._tracked) & (at <= upto) & np.isfinite(seen.loss))
+        self._tracked = max(self._tracked, upto)
+        fresh = seen.loss[rows] if self._scale is None else self._scale.of(seen.loss[rows])
+        losses = np.concatenate([self._losses, fresh])
+        self._losses = losses[-(_PEAK_OVER - 1) :]
+        if len(losses) < _PEAK_OVER:
+            return
+        means = np.lib.stride_tricks.sliding_window_view(losses, _PEAK_OVER).mean(axis=1)
+        place = int(means.argmax())
+        worst = rows[len(rows) - len(means) + place]
+        if means[place] - self._base > alarm.severity:
+            event = int(at[worst])
+            self._until = max(self._until, (event, float(seen.times[worst])))
+            self._alarms[-1] = replace(alarm, severity=float(means[place] - self._base), peak=event)
 
 
 def _kind(signals: Sequence[tuple[str, str, int]]) -> str:

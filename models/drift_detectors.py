@@ -24,6 +24,20 @@ _KSWIN_WINDOW, _KSWIN_RECENT = 200, 60
 
 
 @dataclass(frozen=True, slots=True)
+class Scale:
+    """What is usual for a signal without bounds."""
+
+    center: float
+    spread: float
+
+    def of(self, values: Floats) -> Floats:
+        """Values (N,) within [0, 1]: the logistic function of their distance from the center, in spreads."""
+        with np.errstate(over="ignore"):
+            far = np.clip((values - self.center) / max(self.spread, 1e-12), -50.0, 50.0)
+        return 1.0 / (1.0 + np.exp(-far))
+
+
+@dataclass(frozen=True, slots=True)
 class Fired:
     """A detector says that a signal has changed."""
 
@@ -36,6 +50,8 @@ class Fired:
     """Mean of the signal before, within [0, 1], more being worse …"""
     after: float
     """… and since."""
+    scale: Scale | None
+    """How values were brought within [0, 1]; None where they lie there as they are."""
 
 
 class _Detector(Protocol):
@@ -187,20 +203,6 @@ class SignalWatch:
             scores["adwin"] = self._adwin_score()
         return scores
 
-    def highest(self, over: int, first: int, newest: int) -> tuple[float, int]:
-        """The highest mean of so many values in a row, ending at one of the `newest`; and the event where it ends.
-
-        Only values from the event `first` on count; (-1, 0) while they are too few.
-        """
-        begin = max(int(np.searchsorted(self._at, first)), len(self._values) - newest - over)
-        values = self._scaled(self._values[begin:])
-        if len(values) < over:
-            return -1.0, 0
-        sums = np.concatenate([[0.0], values.cumsum()])
-        means = (sums[over:] - sums[:-over]) / over
-        place = int(means.argmax())
-        return float(means[place]), int(self._at[begin + place + over - 1])
-
     def tensors(self) -> dict[str, NDArray[Any]]:
         """For a snapshot."""
         return {"values": self._values, "at": self._at}
@@ -218,7 +220,8 @@ class SignalWatch:
         places = {name: one.first(fresh, self._fed) for name, one in self._detectors.items()}
         earlier = self._fed
         self._fed = len(self._values)
-        hits = [(earlier + place, name) for name, place in places.items() if place >= 0]
+        soonest = 0 if self._bounded else _SCALED_BY - 1  # before, nobody could tell
+        hits = [(max(earlier + place, soonest), name) for name, place in places.items() if place >= 0]
         return min(hits, key=lambda hit: hit[0]) if hits else None
 
     def _locate(self, detector: str) -> Fired:
@@ -231,6 +234,7 @@ class SignalWatch:
             int(self._at[since]),
             float(scaled[:since].mean()) if since else float(scaled[0]),
             float(scaled[since:].mean()),
+            self._scale(),
         )
         self._begin_anew(since)
         return fired
@@ -246,13 +250,16 @@ class SignalWatch:
 
     def _scaled(self, values: Floats) -> Floats:
         """Within [0, 1], such that more is worse."""
-        if not self._bounded:
-            usual = self._values[:_SCALED_BY]
-            center = float(np.median(usual))
-            spread = float(np.abs(usual - center).mean())
-            with np.errstate(over="ignore"):
-                values = 1.0 / (1.0 + np.exp(-np.clip((values - center) / max(spread, 1e-12), -50.0, 50.0)))
+        if (scale := self._scale()) is not None:
+            values = scale.of(values)
         return values if self._worse > 0 else 1.0 - values
+
+    def _scale(self) -> Scale | None:
+        if self._bounded:
+            return None
+        usual = self._values[:_SCALED_BY]
+        center = float(np.median(usual))
+        return Scale(center, float(np.abs(usual - center).mean()))
 
     def _adwin_score(self) -> float:
         """The last 64 values against those before, in units of ADWIN's bound for that cut (Bifet & Gavaldà 2007)."""

@@ -85,6 +85,7 @@ class ColumnsWatch:
         self._means: Floats = np.zeros((0, _FOURIER))
         self._scores: dict[str, float] = {}
         self._distances: Floats = np.zeros(len(names))
+        self._trail: list[tuple[int, Floats]] = []
 
     @property
     def width(self) -> int:
@@ -94,6 +95,7 @@ class ColumnsWatch:
     def feed(self, rows: NDArray[np.float32]) -> list[Moved]:
         """Take rows (N, F) up, NaN where there is no value; changes found, in order. Each begins a new reference."""
         found = []
+        self._trail = [(0, self._distances)]
         while len(rows):
             if self._base is None:
                 room = self._reference_rows - len(self._reference)
@@ -107,18 +109,25 @@ class ColumnsWatch:
             self._waiting = np.concatenate([self._waiting, rows[:room]]) if len(self._waiting) else rows[:room]
             self._rows += min(room, len(rows))
             rows = rows[room:]
-            if len(self._waiting) == STEP and (moved := self._test()) is not None:
-                found.append(moved)
-                self._begin_anew()
+            if len(self._waiting) == STEP:
+                moved = self._test()
+                self._trail.append((self._rows, self._distances))
+                if moved is not None:
+                    found.append(moved)
+                    self._begin_anew()
         return found
 
     def scores(self) -> dict[str, float]:
         """By test, how near the latest came to an alarm: above 1 is one."""
         return dict(self._scores)
 
-    def most_moved(self) -> tuple[tuple[str, float], ...]:
-        """The columns farthest from the reference at the latest test, with their distances; a level of 0.01."""
-        return self._told(self._distances, self._rows_of(_SHORT))
+    def most_moved(self, rows: int) -> tuple[tuple[str, float], ...]:
+        """The columns farthest from the reference when so many rows had come, with their distances; a level of 0.01.
+
+        `rows` lies within what was fed last.
+        """
+        distances = [distances for tested, distances in self._trail if tested <= rows]
+        return self._told(distances[-1], self._rows_of(_SHORT)) if distances else ()
 
     def tensors(self) -> dict[str, NDArray[Any]]:
         """For a snapshot."""
@@ -137,6 +146,10 @@ class ColumnsWatch:
         self._counts, self._means = tensors["counts"].astype(np.float32), tensors["means"].copy()
         self._rows, self._distances = int(tensors["rows"][0]), tensors["distances"].copy()
         self._base = self._based() if len(self._reference) == self._reference_rows else None
+
+    def begin_after(self, rows: int) -> None:
+        """Count on from so many rows that it has not seen."""
+        self._rows = rows
 
     def _based(self) -> _Base:
         return _Base(self._reference, self._categorical, np.random.default_rng(self._seed))

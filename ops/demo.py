@@ -250,13 +250,13 @@ def _report(console: Console, watched: list[_Watched], page: str, elapsed: float
             f"{accuracy:.3f}",
             f"{model.frozen.metrics()['accuracy']:.3f}",
             f"{half:.2f} / {most:.2f} ms",
-            "-",
+            f"{_total(page, 'thalweg_drift_alarms_total', model.name):.0f}",
         )
     console.print()
     console.print(table)
     console.print(
         "accuracy: each event predicted before it was learned; frozen: the same model, stopped after "
-        f"{_FROZEN_SHARE:.0%} of the stream. Drift detectors are not part of this version.",
+        f"{_FROZEN_SHARE:.0%} of the stream; drift alarms: changes that the service noticed by itself.",
         highlight=False,
     )
 
@@ -266,6 +266,12 @@ def _sample(page: str, name: str, labels: str) -> float:
         if line.startswith(f"{name}{{{labels}}}"):
             return float(line.rpartition(" ")[2])
     return float("nan")
+
+
+def _total(page: str, name: str, model: str) -> float:
+    """The sum of a model's samples of one name."""
+    lines = [line for line in page.splitlines() if line.startswith(f"{name}{{") and f'model_name="{model}"' in line]
+    return sum(float(line.rpartition(" ")[2]) for line in lines)
 
 
 def _stay(console: Console, ports: dict[str, int], config: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -180,7 +181,11 @@ class _Columns:
         """(N, F)."""
         found = []
         for name, places in self._places:
-            rows = tensors[name].reshape(len(tensors[name]), -1)
+            rows = tensors[name].reshape(len(tensors[name]), math.prod(tensors[name].shape[1:]))
+            if rows.shape[1] <= places[-1]:  # shorter than it may be
+                blank = np.full((len(rows), int(places[-1]) + 1), np.nan, dtype=np.float32)
+                blank[:, : rows.shape[1]] = rows
+                rows = blank
             if rows.dtype.kind in "iu" and rows.dtype.itemsize > 2:
                 rows = rows % 16_777_213  # whole in float32
             found.append((rows if rows.shape[1] == len(places) else rows[:, places]).astype(np.float32, copy=False))

@@ -80,5 +80,11 @@ class DeadLetterBox(Protocol):
 class AlarmBox(Protocol):
     """Where alarms of drift go; `stream.alarms` has it."""
 
-    def send(self, alarms: Sequence[Alarm]) -> object:
-        """Keep them. Raises LogError when they could not be kept."""
+    def send(self, alarms: Sequence[Alarm]) -> None:
+        """Keep these and those that wait; what cannot be kept now waits on."""
+
+    def state(self) -> State:
+        """What waits."""
+
+    def restore(self, state: State) -> None:
+        """Take up what waited when this was the `state()`."""

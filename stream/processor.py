@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections import Counter
@@ -103,6 +102,10 @@ class Processor:
         self._event_time = 0.0
         self._unsaved_events = 0
         self._block_events = 0
+        self._untold: list[Alarm] = []
+        self._owed: list[
+            Alarm
+        ] = []  # raised by the latest block; whatever follows it in the journal has dealt with them
         self._saved_at = time.monotonic()
         self._committed_at = 0.0
 
@@ -141,6 +144,7 @@ class Processor:
             with suppress(_Stopped):
                 self.recover()
                 self._publish(now=True)
+                self._tell_alarms()
                 self._follow(until_end)
             for _ in range(3):  # a disk that is full for a moment must not cost what was learned since
                 self._save(wait=True)
@@ -187,6 +191,8 @@ class Processor:
             self._recent_ids.restore(parts["recent_ids"])
         if self._evaluator is not None and "evaluator" in parts:
             self._evaluator.restore(parts["evaluator"])
+        if self._alarms is not None and "alarms" in parts:
+            self._alarms.restore(parts["alarms"])
         self._version, self._parent = manifest.version, manifest.version
         self._end, self._learned = dict(manifest.offsets), manifest.events_learned
         log.info("restored", model=self._settings.model, version=self._version, events=self._learned)
@@ -275,6 +281,7 @@ class Processor:
             self._publish(now=True)
             if not any(reader.lag().values()) and reader.reached():
                 self._publishing.confirm(self._clock())
+            self._tell_alarms()
             self._housekeeping(reader)
             return False
         entry = BlockEntry(self._version + 1, block.ranges, settings.batch_events)
@@ -312,31 +319,23 @@ class Processor:
         self._end.update(block.end)
         self._unsaved_events += events
         self._block_events = events
+        news = self._evaluator.news() if self._evaluator is not None else ()
+        self._untold += news
+        self._owed = [alarm for alarm in news if alarm.end is None]
 
     def _tell_alarms(self) -> None:
-        """Log, count and send the alarms that the last blocks raised or ended, and do what was asked for.
+        """Tell of what was raised or ended, and do what the latest block asks for.
 
-        Those that a replay raised again are among them: they may not have been told before the process died.
+        What a replay raised is told again: it may not have been before the process died.
         """
-        news = self._evaluator.news() if self._evaluator is not None else ()
-        for alarm in news:
-            log.log(
-                logging.WARNING if alarm.end is None else logging.INFO,
-                "drift" if alarm.end is None else "drift has ended",
-                model=self._settings.model,
-                number=alarm.number,
-                since=alarm.since,
-                detector=alarm.detector,
-                signal=alarm.signal,
-                severity=alarm.severity,
-                features=[name for name, _ in alarm.features],
-            )
+        untold, self._untold = self._untold, []
+        for alarm in untold:
             self._observer.drifted(alarm)
-        if news and self._alarms is not None:
-            self._persistently("alarms", partial(self._alarms.send, news))
-        for alarm in news:
-            if alarm.end is None:
-                self._act(alarm)
+        if self._alarms is not None:
+            self._alarms.send(untold)
+        owed, self._owed = self._owed, []
+        for alarm in owed:
+            self._act(alarm)
 
     def _act(self, alarm: Alarm) -> None:
         """Do what the configuration asks for on an alarm; what changes the state is journalled."""
@@ -344,11 +343,14 @@ class Processor:
             self._save()
         elif alarm.action == "rollback":
             learned_since = alarm.start - alarm.since + self._settings.batch_events + self._block_events
-            kept = [m for m in self._snapshots.manifests() if m.events_learned <= self._learned - learned_since]
-            if kept:
+            try:
+                kept = [m for m in self._snapshots.manifests() if m.events_learned <= self._learned - learned_since]
+                if not kept:
+                    log.warning("no version from before the drift is kept: going on", model=self._settings.model)
+                    return
                 self.roll_back(kept[-1].version, "drift")
-            else:
-                log.warning("no version from before the drift is kept: going on", model=self._settings.model)
+            except (UnknownVersion, DamagedFile, OSError) as error:
+                log.error("cannot roll back: going on", model=self._settings.model, problem=str(error))
 
     def _fresh(self, batch: Batch, observer: Observer) -> Batch:
         """The events that were not seen before."""
@@ -417,6 +419,8 @@ class Processor:
             parts = {"learner": self._learner.state(), "recent_ids": self._recent_ids.state()}
             if self._evaluator is not None:
                 parts["evaluator"] = self._evaluator.state()
+            if self._alarms is not None:
+                parts["alarms"] = self._alarms.state()
             self._saver.save(manifest, parts)
             self._parent = self._version
             self._unsaved_events, self._saved_at = 0, time.monotonic()
@@ -470,6 +474,7 @@ class Processor:
         self._learner.restore(kept.parts["learner"])
         self._learned = kept.manifest.events_learned
         self._version, self._parent = entry.version, entry.to
+        self._owed = []
         log.warning("rolled back", model=self._settings.model, to=entry.to, version=entry.version, cause=entry.cause)
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,9 +16,9 @@ from thalweg.models.learner import foreseen
 from thalweg.models.ridge import Ridge
 from thalweg.proto.event import Batch, ClassLabels, TensorSpec
 from thalweg.stream.alarms import Alarms, alarms_topic
-from thalweg.stream.journal import MemoryJournal
-from thalweg.stream.log import Message
-from thalweg.stream.monitor import Monitor
+from thalweg.stream.journal import Entry, MemoryJournal, RollbackEntry
+from thalweg.stream.log import LogError, Message
+from thalweg.stream.monitor import Monitor, _Columns
 from thalweg.stream.observer import NoObserver
 from thalweg.stream.processor import Processor
 from thalweg.stream.settings import ProcessorSettings
@@ -42,10 +44,16 @@ def events(count: int, turned: int) -> list[Message]:
     ]
 
 
-def run(log: SqliteLog, snapshots: MemorySnapshots, journal: MemoryJournal, twin_path: Path | None) -> Monitor:
+def run(
+    log: SqliteLog,
+    snapshots: MemorySnapshots,
+    journal: MemoryJournal,
+    twin_path: Path | None,
+    alarms_log: SqliteLog | None = None,
+) -> Monitor:
     learner = ridge()
     monitor = Monitor(learner, ridge, window_events=500, frozen_after=1000, twin_path=twin_path)
-    box = Alarms(log, "m")
+    box = Alarms(log if alarms_log is None else alarms_log, "m")
     Processor(learner, log, snapshots, SETTINGS, journal=journal, evaluator=monitor, alarms=box).run(until_end=True)
     return monitor
 
@@ -83,7 +91,89 @@ def test_on_an_alarm_it_does_what_was_asked_for(tmp_path: Path) -> None:
     assert rolled_back.causes == ["drift"]
 
 
-def told(log: SqliteLog) -> list[dict[str, object]]:
+class Crash(BaseException):
+    """The process dies here."""
+
+
+class DyingJournal(MemoryJournal):
+    """Ends the process once, before or after the first rollback is written down."""
+
+    def __init__(self, dies: str) -> None:
+        super().__init__()
+        self.dies = dies
+        self.rollbacks = 0
+
+    def append(self, entry: Entry) -> None:
+        if not isinstance(entry, RollbackEntry):
+            super().append(entry)
+            return
+        dies, self.dies = self.dies, "no more"
+        if dies == "before":
+            raise Crash
+        super().append(entry)
+        self.rollbacks += 1
+        if dies == "after":
+            raise Crash
+
+
+@pytest.mark.parametrize("dies", ["before", "after"])
+def test_wherever_the_process_dies_it_rolls_back_once(tmp_path: Path, dies: str) -> None:
+    log, snapshots, journal = SqliteLog(tmp_path / "log"), MemorySnapshots(), DyingJournal(dies)
+    log.append("t", events(2600, turned=2000))
+
+    def life() -> Actions:
+        learner, seen = ridge(), Actions()
+        monitor = Monitor(learner, ridge, window_events=500, drift=DriftParams(action="rollback"))
+        Processor(learner, log, snapshots, SETTINGS, journal=journal, evaluator=monitor, observer=seen).run(
+            until_end=True
+        )
+        return seen
+
+    with pytest.raises(Crash):
+        life()
+    second = life()
+    third = life()
+
+    assert journal.rollbacks == 1
+    assert second.alarms == [True]  # told again: nobody knows whether it was
+    assert third.alarms == []
+
+
+class RefusingLog:
+    """A log that takes no alarms."""
+
+    def __init__(self, log: SqliteLog) -> None:
+        self._log = log
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._log, name)
+
+    def append(self, topic: str, messages: Sequence[Message]) -> None:
+        raise LogError(f"topic {topic}: not allowed")
+
+
+def test_alarms_that_the_log_refuses_wait_over_a_restart_and_learning_goes_on(tmp_path: Path) -> None:
+    log, snapshots, journal = SqliteLog(tmp_path / "log"), MemorySnapshots(), MemoryJournal()
+    log.append("t", events(6000, turned=3000))
+    refusing: Any = RefusingLog(log)
+
+    monitor = run(log, snapshots, journal, None, alarms_log=refusing)
+    assert monitor.live.graded == 6000
+    assert told(log) == []
+    run(log, snapshots, journal, None)
+
+    assert [record["id"] for record in told(log)] == ["m-1-raised", "m-1-ended"]
+
+
+def test_an_input_shorter_than_it_may_be_is_watched_as_far_as_it_goes() -> None:
+    columns = _Columns({"x": TensorSpec("x", "float32", (2,)), "more": TensorSpec("more", "int64", (-1,))}, 10)
+
+    found = columns.of({"x": np.ones((3, 2), np.float32), "more": np.zeros((3, 0), np.int64)})
+
+    np.testing.assert_array_equal(found, [[1, 1, np.nan]] * 3)
+
+
+def told(log: SqliteLog) -> list[dict[str, Any]]:
     runs = log.reader([alarms_topic("m")], {}).poll(1.0)
     return [json.loads(value) for run in runs for value in run.values if value is not None]
 
@@ -100,7 +190,7 @@ def test_a_change_is_one_alarm_on_the_topic_and_the_twin_shows_what_learning_was
     assert raised["model"] == "m"
     assert raised["kind"] == "concept"
     assert raised["end"] is None
-    assert 2950 <= raised["since"] <= raised["start"] <= 3100  # type: ignore[operator]
+    assert 2950 <= raised["since"] <= raised["start"] <= 3100
     assert monitor.recent()["accuracy"] > monitor.frozen.recent()["accuracy"] + 0.5
     assert monitor.frozen.recent()["accuracy"] < 0.1  # it still knows the old rule
 
