@@ -21,10 +21,11 @@ from thalweg.models.learner import Learner, Placed, Predictor
 from thalweg.models.published import Publisher, live_folder
 from thalweg.models.registry import find
 from thalweg.ops.config import Config, ConfigurationError, ModelConfig
-from thalweg.ops.metrics import LearnerMetrics, ServerMetrics
+from thalweg.ops.learner_metrics import LearnerMetrics
 from thalweg.ops.recording import Recording
 from thalweg.ops.remembering import Remembering
 from thalweg.ops.server import Server
+from thalweg.ops.server_metrics import ServerMetrics
 from thalweg.ops.serving import ModelPlace
 from thalweg.proto.decode import Decoder
 from thalweg.stream.alarms import Alarms

@@ -1,4 +1,4 @@
-"""What the loop tells whoever watches; `ops.metrics` is one such watcher."""
+"""What the loop tells whoever watches; `ops.learner_metrics` is one such watcher."""
 
 from __future__ import annotations
 

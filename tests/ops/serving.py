@@ -13,8 +13,8 @@ from thalweg.memory.store import MemoryStore
 from thalweg.models.learner import Learner
 from thalweg.models.published import Publisher
 from thalweg.models.ridge import Ridge
-from thalweg.ops.metrics import ServerMetrics
 from thalweg.ops.server import Server
+from thalweg.ops.server_metrics import ServerMetrics
 from thalweg.ops.serving import ModelPlace
 from thalweg.proto.event import Batch, ClassLabels, TensorSpec
 from thalweg.stream.log import MemoryLog

@@ -24,14 +24,9 @@ from tests.ops.serving import served
 from tests.services.processes import Unavailable, free_port, required_or_skipped, stop
 from thalweg.models.drift import Alarm
 from thalweg.models.ridge import Ridge
-from thalweg.ops.metrics import (
-    COLLECTED,
-    LEARNER_GAUGES,
-    LEARNER_METRICS,
-    SERVER_METRICS,
-    LearnerMetrics,
-    ServerMetrics,
-)
+from thalweg.ops.learner_metrics import LearnerMetrics
+from thalweg.ops.metrics import COLLECTED, LEARNER_GAUGES, LEARNER_METRICS, SERVER_METRICS
+from thalweg.ops.server_metrics import ServerMetrics
 from thalweg.proto.event import Batch, ClassLabels, Partition, TensorSpec
 from thalweg.stream.log import Gap
 from thalweg.stream.monitor import Monitor

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +79,8 @@ def acted(folder: Path, action: str) -> Actions:
     log, learner, seen = SqliteLog(folder / action), ridge(), Actions()
     log.append("t", events(2600, turned=2000))
     monitor = Monitor(learner, ridge, window_events=500, drift=DriftParams(action=action))
-    Processor(learner, log, MemorySnapshots(), SETTINGS, evaluator=monitor, observer=seen).run(until_end=True)
+    settings = replace(SETTINGS, snapshot_events=1_000_000)  # none but the first, the last, and those asked for
+    Processor(learner, log, MemorySnapshots(), settings, evaluator=monitor, observer=seen).run(until_end=True)
     return seen
 
 
