@@ -133,5 +133,5 @@ def test_provisioning_names_the_data_source_and_the_folder_of_the_dashboards() -
     (provider,) = yaml.safe_load((GRAFANA / "provisioning/dashboards/thalweg.yml").read_text())["providers"]
 
     assert (source["type"], source["url"]) == ("prometheus", "${THALWEG_PROMETHEUS_URL}")
-    assert provider["options"]["path"] == "/var/lib/grafana/dashboards"
+    assert provider["options"]["path"] == "/etc/grafana/dashboards"
     assert set(DASHBOARDS) == {"overview", "model", "service", "ingest"}
