@@ -10,11 +10,11 @@ from typing import Any
 
 import structlog
 from prometheus_client import CollectorRegistry
-from prometheus_client.exposition import generate_latest
 from prometheus_client.metrics_core import Metric
 
 from thalweg.models.drift import Alarm
 from thalweg.models.learner import Learner, Predictor
+from thalweg.ops.exposition import page
 from thalweg.ops.metrics import LEARNER_GAUGES, LEARNER_METRICS, collected, family
 from thalweg.proto.event import Array, Batch, Partition
 from thalweg.proto.rejected import REASONS
@@ -90,7 +90,7 @@ class LearnerMetrics:
         """The page."""
         for model in self._models:
             model.refresh()
-        return bytes(generate_latest(self.registry))
+        return page(self.registry.collect())
 
     def _keep_writing(self) -> None:
         assert self._page is not None
