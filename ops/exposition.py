@@ -14,7 +14,10 @@ from prometheus_client.utils import floatToGoString
 
 
 def page(families: Iterable[Metric]) -> bytes:
-    """Counters, gauges and histograms in the text format, as `generate_latest` has them."""
+    """Counters, gauges and histograms in the text format, as `generate_latest` has them.
+
+    Without the series of when they began (`ops.metrics` switches them off), exemplars and times.
+    """
     lines: list[str] = []
     for family in families:
         name = f"{family.name}_total" if family.type == "counter" else family.name
