@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import structlog
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import generate_latest
 from prometheus_client.metrics_core import Metric
 
 from thalweg.models.drift import Alarm
 from thalweg.models.learner import Learner, Predictor
+from thalweg.ops.live_file import REFRESH_SECONDS, LiveFile
 from thalweg.ops.metrics import LEARNER_GAUGES, LEARNER_METRICS, collected, family
 from thalweg.proto.event import Array, Batch, Partition
 from thalweg.stream.log import Gap
 from thalweg.stream.monitor import Monitor
 from thalweg.stream.observer import NoObserver
-
-log = structlog.get_logger(__name__)
-
-_REFRESH_SECONDS = 1.0
 
 
 class LearnerMetrics:
@@ -32,9 +27,7 @@ class LearnerMetrics:
     def __init__(self, page: Path | None = None) -> None:
         self.registry = CollectorRegistry()
         self._metrics = _make(LEARNER_METRICS, self.registry)
-        self._page = page
-        self._stopping = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._file = LiveFile(page, self.render) if page is not None else None
         self._models: list[ModelMetrics] = []
         self.registry.register(self)
 
@@ -70,34 +63,19 @@ class LearnerMetrics:
 
     def start(self) -> None:
         """Write the page about once a second from now on."""
-        if self._page is not None and self._thread is None:
-            self._thread = threading.Thread(target=self._keep_writing, name="metrics", daemon=True)
-            self._thread.start()
+        if self._file is not None:
+            self._file.start()
 
     def close(self) -> None:
         """Write the page a last time."""
-        self._stopping.set()
-        if self._thread is not None:
-            self._thread.join()
+        if self._file is not None:
+            self._file.close()
 
     def render(self) -> bytes:
         """The page."""
         for model in self._models:
             model.refresh()
         return bytes(generate_latest(self.registry))
-
-    def _keep_writing(self) -> None:
-        assert self._page is not None
-        beside = self._page.with_name(f".{self._page.name}")
-        while True:
-            ended = self._stopping.wait(_REFRESH_SECONDS)
-            try:
-                beside.write_bytes(self.render())
-                beside.rename(self._page)
-            except OSError as error:
-                log.warning("metrics cannot be written", problem=str(error))
-            if ended:
-                return
 
 
 class ModelMetrics(NoObserver):
@@ -137,7 +115,7 @@ class ModelMetrics(NoObserver):
     def block_done(self, learner: Learner, version: int, lag: Mapping[Partition, int]) -> None:
         self.lag = lag
         now = time.monotonic()
-        if now - self._sized > _REFRESH_SECONDS:  # gauges of the learner are read on its own thread
+        if now - self._sized > REFRESH_SECONDS:  # gauges of the learner are read on its own thread
             self._sized = now
             self._bound["state_bytes"].set(learner.state().size_bytes)
             self.gauges = dict(learner.gauges())

@@ -89,6 +89,11 @@ class Monitor:
         self._events += count
 
     @property
+    def events(self) -> int:
+        """Events met so far."""
+        return self._events
+
+    @property
     def worst_case_accuracy(self) -> float:
         """The lowest accuracy that the recent window, once full, had after any event; NaN before."""
         return self.live.worst_case_accuracy
