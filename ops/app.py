@@ -27,7 +27,8 @@ from thalweg.ops.remembering import Remembering
 from thalweg.ops.server import Server
 from thalweg.ops.server_metrics import ServerMetrics
 from thalweg.ops.serving import ModelPlace
-from thalweg.ops.status import LearnerStatus
+from thalweg.ops.status import LearnerStatus, Statuses
+from thalweg.ops.tokens import Tokens
 from thalweg.proto.decode import Decoder
 from thalweg.stream.alarms import Alarms
 from thalweg.stream.dead_letters import DeadLetters
@@ -277,6 +278,8 @@ def build_server(config: Config, source: Log, store: Store) -> Server:
         max_message_bytes=config.service.max_message_bytes,
         workers=config.service.workers,
         queue=config.service.queue,
+        tokens=Tokens(Path(config.service.token_file)) if config.service.token_file else None,
+        statuses=Statuses(live),
     )
     metrics.serves(server.models, remembering, recording)
     return server

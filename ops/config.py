@@ -18,6 +18,7 @@ from thalweg.models.encoder import IDENTITY, encoder_sha256, make_learner
 from thalweg.models.learner import ParamsError
 from thalweg.models.registry import UnknownLearner
 from thalweg.ops.config_reading import SECRET, Reading, masked, overlay
+from thalweg.ops.tokens import TokensUnusable, read_tokens
 from thalweg.proto.event import TensorSpec
 from thalweg.stream.log import LogError, open_log
 
@@ -44,6 +45,9 @@ class ServiceConfig:
     """Address of metrics, health and the REST twin."""
     state_dir: str = "state"
     """Folder of snapshots, journals and published versions; relative to the working directory, as all paths are."""
+    token_file: str = ""
+    """File of tokens, one to a line: with it `Learn`, `Label`, `Snapshot`, `Rollback`, and on the page the buttons and
+    the dead letters, need one. Without it the page only shows."""
     max_message_bytes: int = 64 << 20
     """Larger requests and records are refused."""
     workers: int = 16
@@ -184,7 +188,6 @@ _NOT_YET = {
     "tls_certificate": "TLS is not offered in this version",
     "tls_key": "TLS is not offered in this version",
     "tls_client_ca": "TLS is not offered in this version",
-    "token_file": "tokens are not offered in this version",
     "device": "other devices are not offered in this version",
 }
 
@@ -240,6 +243,11 @@ def _check(config: Config, mistakes: list[str], source: str) -> None:
             wrong(f"service.{key}", f"expected HOST:PORT, got {address!r}")
     if config.service.grpc == config.service.http and not config.service.grpc.endswith(":0"):
         wrong("service.http", f"expected another address than service.grpc, got {config.service.http!r}")
+    if config.service.token_file:
+        try:
+            read_tokens(Path(config.service.token_file))
+        except TokensUnusable as error:
+            wrong("service.token_file", str(error))
     _at_least(1, config.service, "service", ("max_message_bytes", "workers"), wrong)
     _at_least(0, config.service, "service", ("queue", "drain_seconds"), wrong)
     _at_least(1, config.log, "log", ("retention_records", "retention_bytes"), wrong)
