@@ -55,7 +55,7 @@ class Told:
 
 def alarm_message(record: Mapping[str, Any]) -> pb.Alarm:
     """An alarm's `record()` as a message."""
-    known = pb.Alarm.DESCRIPTOR.fields_by_name.keys() - {"signals", "features"}  # of another release there may be more
+    known = set(pb.Alarm.DESCRIPTOR.fields_by_name) - {"signals", "features"}  # of another release there may be more
     plain = {name: value for name, value in record.items() if name in known}
     return pb.Alarm(
         **plain,
