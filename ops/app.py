@@ -78,6 +78,8 @@ def settings_of(model: ModelConfig) -> ProcessorSettings:
         snapshot_seconds=model.snapshot_seconds,
         dedup_events=model.dedup_events,
         publish_share=model.publish_share,
+        forgetting_factor=model.drift.forgetting_factor,
+        forgetting_events=model.drift.forgetting_events,
     )
 
 
@@ -126,6 +128,7 @@ def build_processor(
         commands=store,
         dead_letters=DeadLetters(source, model.topic, model.name),
         alarms=Alarms(source, model.name),
+        make=lambda: new_learner(model),
     )
     return processor, publisher
 

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from thalweg.models.drift import DriftParams
 from thalweg.models.encoder import IDENTITY, encoder_sha256, make_learner
-from thalweg.models.learner import ParamsError
+from thalweg.models.learner import Forgetting, ParamsError
 from thalweg.models.registry import UnknownLearner
 from thalweg.ops.config_reading import SECRET, Reading, masked, overlay
 from thalweg.ops.tokens import TokensUnusable, read_tokens
@@ -323,7 +323,9 @@ def _check_model(model: ModelConfig, names: list[str], wrong: Callable[[str, str
     if not sound:
         return
     try:
-        make_learner(model.learner, model.specs(), model.params, model.seed, model.encoder, model.weights)
+        learner = make_learner(model.learner, model.specs(), model.params, model.seed, model.encoder, model.weights)
+        if model.drift.action == "raise_forgetting" and not isinstance(learner, Forgetting):
+            wrong(f"{place}.drift.action", f"a {model.learner} cannot be told to forget faster, got 'raise_forgetting'")
     except UnknownLearner as error:
         wrong(f"{place}.learner", str(error))
     except ParamsError as error:

@@ -153,6 +153,9 @@ class ModelMetrics(NoObserver):
         if alarm.end is None:
             self._metrics["thalweg_drift_alarms_total"].labels(self.name, alarm.detector, alarm.signal).inc()
 
+    def acted(self, action: str) -> None:
+        self._metrics["thalweg_drift_actions_total"].labels(self.name, action).inc()
+
     def predicted(self, batch: Batch, predictor: Predictor, outputs: Mapping[str, Array]) -> None:
         """The evaluation grades; its figures are read when the page is."""
 

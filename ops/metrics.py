@@ -46,6 +46,7 @@ LEARNER_METRICS: Mapping[str, tuple[type, str, tuple[str, ...], tuple[float, ...
         ("detector", "signal"),
         (),
     ),
+    "thalweg_drift_actions_total": (Counter, "What alarms of drift asked for, done", ("action",), ()),
     "thalweg_drift_active": (Gauge, "Whether an alarm of drift is open", (), ()),
     "thalweg_drift_severity": (Gauge, "Severity of the open alarm of drift, 0 without one", (), ()),
     "thalweg_worst_case_accuracy": (Gauge, "Lowest accuracy that the full recent window ever had", (), ()),

@@ -110,6 +110,10 @@ class Monitor:
         """Alarms raised or ended since the last call."""
         return self.drift.news()
 
+    def note_done(self, number: int, done: str) -> None:
+        """Write down what was done about an alarm, in words."""
+        self.drift.note_done(number, done)
+
     def state(self) -> State:
         """Everything later figures and alarms depend on; the twin itself has its own file."""
         live = self.live.state()

@@ -50,6 +50,9 @@ class Observer(Protocol):
     def drifted(self, alarm: Alarm) -> None:
         """An alarm was raised, or has ended."""
 
+    def acted(self, action: str) -> None:
+        """What an alarm asks for was done: `snapshot`, `raise_forgetting`, `reset` or `rollback`."""
+
 
 class NoObserver:
     """Watches nothing; also the base for watchers that want only some of it."""
@@ -66,6 +69,7 @@ class NoObserver:
     def lost(self, gap: Gap) -> None: ...
     def rolled_back(self, version: int, cause: str) -> None: ...
     def drifted(self, alarm: Alarm) -> None: ...
+    def acted(self, action: str) -> None: ...
 
 
 def each(*watchers: object) -> Any:

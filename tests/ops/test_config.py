@@ -112,8 +112,13 @@ def test_all_mistakes_are_reported_at_once_with_the_nearest_key(tmp_path: Path) 
         ),
         ("[model.drift]\ninputs = ['t']\n", "model.digits.drift.inputs: expected of ks, psi, mmd, got 't'"),
         (
-            "[model.drift]\naction = 'reset'\n",
-            "model.digits.drift.action: expected one of observe, snapshot, rollback, got 'reset'",
+            "[model.drift]\naction = 'restart'\n",
+            "model.digits.drift.action: expected one of observe, snapshot, raise_forgetting, reset, rollback, "
+            "got 'restart'",
+        ),
+        (
+            "[model.drift]\nforgetting_factor = 1.0\n",
+            "model.digits.drift.forgetting_factor: expected above 1 and at most 1e6, got 1.0",
         ),
         ("[model.drift]\nreference_events = 5\n", "model.digits.drift.reference_events: expected at least 200, got 5"),
         ("[log]\nurl = 'ftp://x'\n", "log.url: expected sqlite:PATH, kafka://HOST:PORT or memory:, got 'ftp://x'"),

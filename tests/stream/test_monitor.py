@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +11,13 @@ import numpy as np
 import pytest
 
 from thalweg.memory.snapshots import MemorySnapshots
-from thalweg.models.drift import Alarm, DriftParams
 from thalweg.models.learner import foreseen
 from thalweg.models.ridge import Ridge
 from thalweg.proto.event import Batch, ClassLabels, TensorSpec
 from thalweg.stream.alarms import Alarms, alarms_topic
-from thalweg.stream.journal import Entry, MemoryJournal, RollbackEntry
+from thalweg.stream.journal import MemoryJournal
 from thalweg.stream.log import LogError, Message
 from thalweg.stream.monitor import Monitor, _Columns
-from thalweg.stream.observer import NoObserver
 from thalweg.stream.processor import Processor
 from thalweg.stream.settings import ProcessorSettings
 from thalweg.stream.sqlite_log import SqliteLog
@@ -57,88 +54,6 @@ def run(
     box = Alarms(log if alarms_log is None else alarms_log, "m")
     Processor(learner, log, snapshots, SETTINGS, journal=journal, evaluator=monitor, alarms=box).run(until_end=True)
     return monitor
-
-
-class Actions(NoObserver):
-    def __init__(self) -> None:
-        self.alarms: list[bool] = []
-        self.versions = 0
-        self.causes: list[str] = []
-
-    def drifted(self, alarm: Alarm) -> None:
-        self.alarms.append(alarm.end is None)
-
-    def snapshotted(self, version: int, seconds: float, size_bytes: int) -> None:
-        self.versions += 1
-
-    def rolled_back(self, version: int, cause: str) -> None:
-        self.causes.append(cause)
-
-
-def acted(folder: Path, action: str) -> Actions:
-    log, learner, seen = SqliteLog(folder / action), ridge(), Actions()
-    log.append("t", events(2600, turned=2000))
-    monitor = Monitor(learner, ridge, window_events=500, drift=DriftParams(action=action))
-    settings = replace(SETTINGS, snapshot_events=1_000_000)  # none but the first, the last, and those asked for
-    Processor(learner, log, MemorySnapshots(), settings, evaluator=monitor, observer=seen).run(until_end=True)
-    return seen
-
-
-def test_on_an_alarm_it_does_what_was_asked_for(tmp_path: Path) -> None:
-    observed, saved, rolled_back = (acted(tmp_path, action) for action in ("observe", "snapshot", "rollback"))
-
-    assert observed.alarms == saved.alarms == [True]
-    assert saved.versions == observed.versions + 1
-    assert observed.causes == saved.causes == []
-    assert rolled_back.causes == ["drift"]
-
-
-class Crash(BaseException):
-    """The process dies here."""
-
-
-class DyingJournal(MemoryJournal):
-    """Ends the process once, before or after the first rollback is written down."""
-
-    def __init__(self, dies: str) -> None:
-        super().__init__()
-        self.dies = dies
-        self.rollbacks = 0
-
-    def append(self, entry: Entry) -> None:
-        if not isinstance(entry, RollbackEntry):
-            super().append(entry)
-            return
-        dies, self.dies = self.dies, "no more"
-        if dies == "before":
-            raise Crash
-        super().append(entry)
-        self.rollbacks += 1
-        if dies == "after":
-            raise Crash
-
-
-@pytest.mark.parametrize("dies", ["before", "after"])
-def test_wherever_the_process_dies_it_rolls_back_once(tmp_path: Path, dies: str) -> None:
-    log, snapshots, journal = SqliteLog(tmp_path / "log"), MemorySnapshots(), DyingJournal(dies)
-    log.append("t", events(2600, turned=2000))
-
-    def life() -> Actions:
-        learner, seen = ridge(), Actions()
-        monitor = Monitor(learner, ridge, window_events=500, drift=DriftParams(action="rollback"))
-        Processor(learner, log, snapshots, SETTINGS, journal=journal, evaluator=monitor, observer=seen).run(
-            until_end=True
-        )
-        return seen
-
-    with pytest.raises(Crash):
-        life()
-    second = life()
-    third = life()
-
-    assert journal.rollbacks == 1
-    assert second.alarms == [True]  # told again: nobody knows whether it was
-    assert third.alarms == []
 
 
 class RefusingLog:
