@@ -214,6 +214,11 @@ class DriftWatch:
             found |= {(test, signal): score for test, score in columns.scores().items()}
         return found
 
+    def watchers(self) -> list[tuple[str, str]]:
+        """Every detector and signal that may raise an alarm."""
+        found = [(detector, signal) for signal in SIGNALS[:3] for detector in self._params.detectors]
+        return found + [(test, signal) for signal in self._columns for test in self._params.inputs]
+
     def observe(self, seen: Observed) -> None:
         """Take a micro-batch up. However events are cut into such, the same alarms come of them."""
         count = len(seen.times)

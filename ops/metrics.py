@@ -48,6 +48,12 @@ LEARNER_METRICS: Mapping[str, tuple[type, str, tuple[str, ...], tuple[float, ...
     ),
     "thalweg_drift_actions_total": (Counter, "What alarms of drift asked for, done", ("action",), ()),
     "thalweg_drift_active": (Gauge, "Whether an alarm of drift is open", (), ()),
+    "thalweg_drift_feature_distance": (
+        Gauge,
+        "How far the columns that moved most in the newest alarm of drift have moved, 0 to 1; at most 10",
+        ("feature",),
+        (),
+    ),
     "thalweg_drift_severity": (Gauge, "Severity of the open alarm of drift, 0 without one", (), ()),
     "thalweg_worst_case_accuracy": (Gauge, "Lowest accuracy that the full recent window ever had", (), ()),
     "thalweg_snapshots_total": (Counter, "Snapshots written", (), ()),
@@ -95,6 +101,11 @@ LEARNER_GAUGES: Mapping[str, tuple[str, str, str]] = {  # by the name under whic
     "embedding_rows": ("thalweg_embedding_rows", "gauge", "Ids that have a row in an embedding table"),
 }
 COLLECTED: Mapping[str, tuple[str, str, tuple[str, ...]]] = {
+    "thalweg_lag_seconds": (
+        "gauge",
+        "Age of the newest event taken from the log while more wait in it, 0 when none does",
+        ("model_name",),
+    ),
     "thalweg_state_version": ("gauge", "Version that answers now", ("model_name",)),
     "thalweg_learned_events": ("gauge", "Events in the version that answers now", ("model_name",)),
     "thalweg_staleness_seconds": (

@@ -30,6 +30,7 @@ from thalweg.ops.remembering import Remembering
 from thalweg.ops.serving import Models
 from thalweg.ops.tally import Tally
 
+_USUAL_CODES = ("OK", "INTERNAL", "UNAVAILABLE", "RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED")
 _COUNT_AT = 2000  # answers that wait to be counted; a scrape counts them too
 
 
@@ -56,6 +57,10 @@ class ServerMetrics:
         self._models = models
         self._remembering, self._recording = remembering, recording
         self._known = {model.name for model in models.all()}
+        with self._counting:  # of a count that appears at 1, Prometheus sees no increase
+            for name in self._known:
+                for code in _USUAL_CODES:
+                    self._add("thalweg_inference_requests_total", (name, code), 0)
 
     def answered(self, model: str, code: str, seconds: float, rows: int, queue_seconds: float = 0.0) -> None:
         # on the way of a request: counted when there is time
