@@ -200,7 +200,7 @@ class Api:
         outputs = model.predict(served, inputs)
         parameters = request.get("parameters") or {}
         if "event_id" in parameters:
-            model.remember(_event_id(parameters["event_id"]), inputs)
+            model.remember(_event_id(parameters["event_id"]), inputs, served, outputs)
         told = {}
         if most := _most_told(parameters.get("explain")):
             told["explanation"] = model.explain(served, inputs, most)

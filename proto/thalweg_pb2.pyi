@@ -8,7 +8,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Event(_message.Message):
-    __slots__ = ("id", "time", "key", "inputs", "raw_input_contents", "label_text", "label_number", "label_numbers", "weight", "model")
+    __slots__ = ("id", "time", "key", "inputs", "raw_input_contents", "label_text", "label_number", "label_numbers", "weight", "model", "served")
     ID_FIELD_NUMBER: _ClassVar[int]
     TIME_FIELD_NUMBER: _ClassVar[int]
     KEY_FIELD_NUMBER: _ClassVar[int]
@@ -19,6 +19,7 @@ class Event(_message.Message):
     LABEL_NUMBERS_FIELD_NUMBER: _ClassVar[int]
     WEIGHT_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
+    SERVED_FIELD_NUMBER: _ClassVar[int]
     id: str
     time: float
     key: str
@@ -29,7 +30,28 @@ class Event(_message.Message):
     label_numbers: Numbers
     weight: float
     model: str
-    def __init__(self, id: _Optional[str] = ..., time: _Optional[float] = ..., key: _Optional[str] = ..., inputs: _Optional[_Iterable[_Union[_inference_pb2.ModelInferRequest.InferInputTensor, _Mapping]]] = ..., raw_input_contents: _Optional[_Iterable[bytes]] = ..., label_text: _Optional[str] = ..., label_number: _Optional[float] = ..., label_numbers: _Optional[_Union[Numbers, _Mapping]] = ..., weight: _Optional[float] = ..., model: _Optional[str] = ...) -> None: ...
+    served: Answer
+    def __init__(self, id: _Optional[str] = ..., time: _Optional[float] = ..., key: _Optional[str] = ..., inputs: _Optional[_Iterable[_Union[_inference_pb2.ModelInferRequest.InferInputTensor, _Mapping]]] = ..., raw_input_contents: _Optional[_Iterable[bytes]] = ..., label_text: _Optional[str] = ..., label_number: _Optional[float] = ..., label_numbers: _Optional[_Union[Numbers, _Mapping]] = ..., weight: _Optional[float] = ..., model: _Optional[str] = ..., served: _Optional[_Union[Answer, _Mapping]] = ...) -> None: ...
+
+class Answer(_message.Message):
+    __slots__ = ("state_version", "label", "classes", "scores", "rest", "known", "value", "score")
+    STATE_VERSION_FIELD_NUMBER: _ClassVar[int]
+    LABEL_FIELD_NUMBER: _ClassVar[int]
+    CLASSES_FIELD_NUMBER: _ClassVar[int]
+    SCORES_FIELD_NUMBER: _ClassVar[int]
+    REST_FIELD_NUMBER: _ClassVar[int]
+    KNOWN_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    SCORE_FIELD_NUMBER: _ClassVar[int]
+    state_version: int
+    label: str
+    classes: _containers.RepeatedScalarFieldContainer[str]
+    scores: _containers.RepeatedScalarFieldContainer[float]
+    rest: float
+    known: int
+    value: _containers.RepeatedScalarFieldContainer[float]
+    score: float
+    def __init__(self, state_version: _Optional[int] = ..., label: _Optional[str] = ..., classes: _Optional[_Iterable[str]] = ..., scores: _Optional[_Iterable[float]] = ..., rest: _Optional[float] = ..., known: _Optional[int] = ..., value: _Optional[_Iterable[float]] = ..., score: _Optional[float] = ...) -> None: ...
 
 class Numbers(_message.Message):
     __slots__ = ("values",)
@@ -38,7 +60,7 @@ class Numbers(_message.Message):
     def __init__(self, values: _Optional[_Iterable[float]] = ...) -> None: ...
 
 class EventBatch(_message.Message):
-    __slots__ = ("events", "inputs", "raw_input_contents", "ids", "keys", "times", "weights", "class_names", "class_codes", "label_numbers")
+    __slots__ = ("events", "inputs", "raw_input_contents", "ids", "keys", "times", "weights", "class_names", "class_codes", "label_numbers", "served")
     EVENTS_FIELD_NUMBER: _ClassVar[int]
     INPUTS_FIELD_NUMBER: _ClassVar[int]
     RAW_INPUT_CONTENTS_FIELD_NUMBER: _ClassVar[int]
@@ -49,6 +71,7 @@ class EventBatch(_message.Message):
     CLASS_NAMES_FIELD_NUMBER: _ClassVar[int]
     CLASS_CODES_FIELD_NUMBER: _ClassVar[int]
     LABEL_NUMBERS_FIELD_NUMBER: _ClassVar[int]
+    SERVED_FIELD_NUMBER: _ClassVar[int]
     events: int
     inputs: _containers.RepeatedCompositeFieldContainer[_inference_pb2.ModelInferRequest.InferInputTensor]
     raw_input_contents: _containers.RepeatedScalarFieldContainer[bytes]
@@ -59,7 +82,8 @@ class EventBatch(_message.Message):
     class_names: _containers.RepeatedScalarFieldContainer[str]
     class_codes: bytes
     label_numbers: bytes
-    def __init__(self, events: _Optional[int] = ..., inputs: _Optional[_Iterable[_Union[_inference_pb2.ModelInferRequest.InferInputTensor, _Mapping]]] = ..., raw_input_contents: _Optional[_Iterable[bytes]] = ..., ids: _Optional[_Iterable[str]] = ..., keys: _Optional[_Iterable[str]] = ..., times: _Optional[bytes] = ..., weights: _Optional[bytes] = ..., class_names: _Optional[_Iterable[str]] = ..., class_codes: _Optional[bytes] = ..., label_numbers: _Optional[bytes] = ...) -> None: ...
+    served: _containers.RepeatedCompositeFieldContainer[Answer]
+    def __init__(self, events: _Optional[int] = ..., inputs: _Optional[_Iterable[_Union[_inference_pb2.ModelInferRequest.InferInputTensor, _Mapping]]] = ..., raw_input_contents: _Optional[_Iterable[bytes]] = ..., ids: _Optional[_Iterable[str]] = ..., keys: _Optional[_Iterable[str]] = ..., times: _Optional[bytes] = ..., weights: _Optional[bytes] = ..., class_names: _Optional[_Iterable[str]] = ..., class_codes: _Optional[bytes] = ..., label_numbers: _Optional[bytes] = ..., served: _Optional[_Iterable[_Union[Answer, _Mapping]]] = ...) -> None: ...
 
 class Ack(_message.Message):
     __slots__ = ("topic", "partition", "offset", "id", "error")

@@ -16,6 +16,7 @@ from thalweg.models.drift import Alarm, DriftParams, DriftWatch, Observed
 from thalweg.models.learner import Learner, Predictor, foreseen, keep_up
 from thalweg.proto.event import Array, Batch, NumberLabels, TensorSpec
 from thalweg.stream.prequential import Prequential
+from thalweg.stream.served import as_served
 
 log = structlog.get_logger(__name__)
 
@@ -67,14 +68,15 @@ class Monitor:
         )
 
     def predicted(self, batch: Batch, predictor: Predictor, outputs: Mapping[str, Array]) -> None:
-        """Take up what was answered before the batch is learned."""
-        self.live.predicted(batch, predictor, outputs)
+        """Take up what was answered before the batch is learned, or, to events that were asked before, then."""
+        answerer, graded = as_served(batch, predictor, outputs)
+        self.live.predicted(batch, answerer, graded)
         count = len(batch)
         twin, unknown = self._twin_of(predictor), np.full(count, np.nan)
         if twin is not None:
-            answers = outputs if twin is predictor else foreseen(twin, batch)
+            twin, answers = (answerer, graded) if twin is predictor else (twin, foreseen(twin, batch))
             self.frozen.predicted(batch, twin, answers)
-        loss, bounded = _losses(self.live, batch, outputs)
+        loss, bounded = _losses(self.live, batch, graded)
         watched = [self._inputs.of(batch.inputs), self._answers.of(outputs)]
         self.drift.observe(
             Observed(
