@@ -20,6 +20,7 @@ from thalweg.proto.event import Array, Batch, Partition
 from thalweg.stream.log import Gap
 from thalweg.stream.monitor import Monitor
 from thalweg.stream.observer import NoObserver
+from thalweg.stream.window_figures import Figures
 
 log = structlog.get_logger(__name__)
 
@@ -116,7 +117,7 @@ class ModelMetrics(NoObserver):
             for full, (_, _, labels, _) in LEARNER_METRICS.items()
             if not labels
         }
-        self._shown: set[tuple[str, str, str]] = set()
+        self._shown: set[tuple[str, ...]] = set()
         self._sized = 0.0
 
     def consumed(self, events: int) -> None:
@@ -184,7 +185,11 @@ class ModelMetrics(NoObserver):
             return
         watched = self._evaluation
         try:
-            figures = _labelled("prequential", watched.metrics(), watched.recent())
+            figures: dict[tuple[str, ...], float] = {}
+            figures |= _with_bounds("all", watched.live.figures()) | _with_bounds(
+                "recent", watched.live.recent_figures()
+            )
+            figures |= {("continual", metric): value for metric, value in watched.continual.metrics().items()}
             figures |= _labelled("frozen_prequential", watched.frozen.metrics(), watched.frozen.recent())
             scores = watched.drift.scores()
         except (LookupError, RuntimeError, ValueError):  # the learner is changing them: next time
@@ -201,11 +206,18 @@ class ModelMetrics(NoObserver):
         self._bound["drift_severity"].set(0.0 if alarm is None else alarm.severity)
 
 
-def _labelled(
-    family: str, whole: Mapping[str, float], recent: Mapping[str, float]
-) -> dict[tuple[str, str, str], float]:
+def _labelled(family: str, whole: Mapping[str, float], recent: Mapping[str, float]) -> dict[tuple[str, ...], float]:
     windows = {"all": whole, "recent": recent}
     return {(family, metric, window): value for window, part in windows.items() for metric, value in part.items()}
+
+
+def _with_bounds(window: str, figures: Figures) -> dict[tuple[str, ...], float]:
+    found: dict[tuple[str, ...], float] = {}
+    for metric, (value, both) in figures.items():
+        found["prequential", metric, window] = value
+        for bound, limit in zip(("lower", "upper"), both or ()):
+            found["prequential_bound", metric, window, bound] = limit
+    return found
 
 
 class JoinMetrics:

@@ -9,61 +9,26 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from thalweg.memory.state import State
 from thalweg.models.learner import Predictor
-from thalweg.proto.event import Array, Batch, ClassLabels, NumberLabels
+from thalweg.proto.event import Array, Batch
 from thalweg.stream.bounds import Bound
 from thalweg.stream.calibration import Calibration
+from thalweg.stream.grading import Alike, Graded, Grader, finite
 from thalweg.stream.means import Means
-from thalweg.stream.ranking import Ranks, auc, group_numbers, groups_of
+from thalweg.stream.ranking import Ranks, auc, group_numbers
 from thalweg.stream.recent import RecentWindow
-from thalweg.stream.sequence_grades import SEQUENCE_MEANS, grade_sequences, sequence_figures
+from thalweg.stream.sequence_grades import SEQUENCE_MEANS, sequence_figures
 from thalweg.stream.window_figures import Figures, class_figures, number_figures, window_figures
 
 _SMALLEST_PROBABILITY = 1e-15
-_NO_AND_YES = ("0", "1")
-_MOST_CLASSES = 10_000  # events of further classes are graded alike, but share one recall
 _AT_ONCE = 1024  # events that are taken into the figures together: a hundred small arrays cost what a large one does
 _MOST_WAITING = 1 << 20  # … or so many scores
-
-
-@dataclass(frozen=True, slots=True)
-class Grades:
-    """How the answers to a micro-batch of N events were graded."""
-
-    rows: NDArray[np.bool_]
-    """(N,), which events were."""
-    columns: Mapping[str, Any]
-    """Of those: `correct` and `label` (the class by its number here), `absolute`, or `log_likelihood`."""
-
-
-class _Alike(NamedTuple):
-    """What micro-batches must share to be taken into the figures together."""
-
-    kind: str
-    classes: tuple[str, ...] = ()
-    probabilities: bool = False
-    two: bool = False
-    columns: tuple[str, ...] = ()
-
-
-class _Tables(NamedTuple):
-    """What the codes of a batch are, by their names."""
-
-    names: tuple[str, ...]
-    classes: tuple[str, ...]
-    ours: NDArray[np.intp]
-    """Our numbers of the names, -1 of those not met."""
-    columns: NDArray[np.intp]
-    """Where the names are among the classes of the predictor, -1 of those unknown to it."""
-    whole: bool
-    """All names have been met."""
 
 
 class Prequential:
@@ -91,7 +56,7 @@ class Prequential:
     def __init__(self, window_events: int = 1000) -> None:
         self._lock = threading.Lock()
         self._graded = 0
-        self._classes: dict[str, int] = {}
+        self._grader = Grader()
         self._hits = np.zeros(0, dtype=np.int64)  # (C,) right answers by class
         self._seen = np.zeros(0, dtype=np.int64)  # (C,) events by class
         self._means = Means(("log_loss", "squared", "absolute"))
@@ -100,13 +65,11 @@ class Prequential:
         self._calibration = Calibration()
         self._scores = False
         self._recent = RecentWindow(window_events)
-        self._waiting: list[dict[str, Any]] = []
-        self._alike = _Alike("")
+        self._waiting: list[Graded] = []
         self._waiting_events = self._waiting_scores = 0
-        self._tabled: _Tables | None = None
         self.grades = None
 
-    grades: Grades | None
+    grades: Graded | None
     """Of the latest micro-batch; None where nothing in it was graded."""
 
     @property
@@ -117,22 +80,18 @@ class Prequential:
     @property
     def classes(self) -> tuple[str, ...]:
         """Those met, in the order of their first events: the numbers in `grades`."""
-        return tuple(self._classes)
+        return tuple(self._grader.classes)
 
     def predicted(self, batch: Batch, predictor: Predictor, outputs: Mapping[str, Array]) -> None:
         """Grade the answers that stood before the batch was learned."""
-        self.grades = None
         with self._lock:
-            if isinstance(batch.labels, ClassLabels):
-                self._grade_classes(batch, batch.labels, predictor, outputs)
-            elif isinstance(batch.labels, NumberLabels) and "score" in outputs:
-                self._grade_scores(batch, batch.labels, outputs["score"])
-            elif isinstance(batch.labels, NumberLabels):
-                self._grade_numbers(batch.labels, outputs)
+            self.grades = graded = self._grader.grade(batch, predictor, outputs)
+            if graded is not None:
+                self._wait(graded)
 
     def metrics(self) -> dict[str, float]:
         """Figures over all events graded so far; {} before the first."""
-        return {name: figure for name, (figure, _) in self._over_all().items()}
+        return {name: figure for name, (figure, _) in self.figures().items()}
 
     def bounds(self) -> dict[str, Bound]:
         """Between which values those figures lie with 95 % confidence, of those where that can be said.
@@ -140,15 +99,15 @@ class Prequential:
         As if events were independent and alike, see `thalweg.stream.bounds`. None of the calibration error, whose
         estimate is not near normal where it is small.
         """
-        return {name: bound for name, (_, bound) in self._over_all().items() if bound is not None}
+        return {name: bound for name, (_, bound) in self.figures().items() if bound is not None}
 
     def recent(self) -> dict[str, float]:
         """Figures over the recent window; {} before the first event."""
-        return {name: figure for name, (figure, _) in self._of_window().items()}
+        return {name: figure for name, (figure, _) in self.recent_figures().items()}
 
     def recent_bounds(self) -> dict[str, Bound]:
         """The same as `bounds`, of the recent window."""
-        return {name: bound for name, (_, bound) in self._of_window().items() if bound is not None}
+        return {name: bound for name, (_, bound) in self.recent_figures().items() if bound is not None}
 
     def main(self) -> tuple[str, float] | None:
         """Name and recent value of the one figure to look at first; None before the first event.
@@ -194,7 +153,7 @@ class Prequential:
                 tensors["sequence.sums"], tensors["sequence.counts"] = self._sequences.sums, self._sequences.counts
                 tensors["sequence.spreads"] = self._sequences.spreads
             tensors |= self._ranks.tensors() | self._calibration.tensors() | self._recent.tensors()
-            meta = {"classes": list(self._classes), "window_events": self._recent.size, "scores": self._scores}
+            meta = {"classes": list(self._grader.classes), "window_events": self._recent.size, "scores": self._scores}
             return State(tensors, meta | {"window_begun": self._graded - self._recent.pushed})
 
     def restore(self, state: State) -> None:
@@ -203,7 +162,7 @@ class Prequential:
         tensors, meta = state.tensors, state.meta
         with self._lock:
             self._waiting, self._waiting_events, self._waiting_scores = [], 0, 0
-            self._classes = {name: code for code, name in enumerate(meta["classes"])}
+            self._grader = Grader({name: code for code, name in enumerate(meta["classes"])})
             self._hits, self._seen = tensors["hits"].copy(), tensors["seen"].copy()
             self._graded, losses, numbers = tensors["counts"].tolist()
             counts = np.array([losses, numbers, numbers])
@@ -218,27 +177,28 @@ class Prequential:
             if meta["window_events"] == self._recent.size:
                 pushed = self._graded - meta.get("window_begun", 0)
                 self._recent.restore(tensors, pushed, float(tensors["sums"][3]))
-            self._tabled = None
 
-    def _over_all(self) -> Figures:
+    def figures(self) -> Figures:
+        """Figures over all events with their bounds, for who wants both."""
         with self._lock:
             self._settle()
             found = class_figures(self._hits, self._seen)
             means = self._means_of(self._means)
             if "log_loss" in means:
                 found["log_loss"] = means["log_loss"]
-            if len(self._classes) == 2 and (ranked := self._ranks.found) is not None:
+            if len(self._grader.classes) == 2 and (ranked := self._ranks.found) is not None:
                 found["auc"] = ranked
             if (error := self._calibration.error) is not None:
                 found["calibration_error"] = error, None
             counts = dict(zip(SEQUENCE_MEANS, self._sequences.counts.tolist()))
             return found | number_figures(means) | sequence_figures(self._means_of(self._sequences), counts)
 
-    def _of_window(self) -> Figures:
+    def recent_figures(self) -> Figures:
+        """Figures over the recent window with their bounds."""
         with self._lock:
             self._settle()
             columns = self._recent.columns() if len(self._recent) else {}
-            classes, scores = len(self._classes), self._scores
+            classes, scores = len(self._grader.classes), self._scores
         return window_figures(columns, classes, scores) if columns else {}
 
     @staticmethod
@@ -246,100 +206,16 @@ class Prequential:
         found = {name: (means.mean(name), means.bound(name)) for name in means.names}
         return {name: (mean, bound) for name, (mean, bound) in found.items() if mean is not None}
 
-    # -- grading a micro-batch ----------------------------------------------------------------------------------------
-
-    def _grade_classes(
-        self, batch: Batch, labels: ClassLabels, predictor: Predictor, outputs: Mapping[str, Array]
-    ) -> None:
-        codes, graded = labels.codes, labels.present
-        answers = outputs["label"] if "label" in outputs else outputs["next_type"]
-        scores = outputs.get("scores", outputs.get("type_scores"))
-        if "next_time" in outputs:
-            graded = graded & np.isfinite(outputs["next_time"])
-        whole = bool(graded.all())
-        if not whole:
-            codes, answers = codes[graded], answers[graded]
-            scores = None if scores is None else scores[graded]
-        if not len(codes):
-            return
-        classes = predictor.classes
-        ours, theirs = self._tables(labels.names, codes, classes)
-        truth, column = ours[codes], theirs[codes]
-        correct = (answers == column) & (column >= 0)
-        waits: dict[str, Any] = {"correct": correct, "label": truth}
-        self.grades = Grades(graded, waits)
-        two, probabilities = False, False
-        if scores is not None:
-            waits["scores"], waits["column"] = scores, column
-            probabilities = predictor.properties.get("scores") == "probabilities"
-            two = len(self._classes) <= 2 and len(classes) <= 2
-        if two and (groups := groups_of(batch)) is not None:
-            waits["group"] = groups if whole else _those(groups, graded)
-        if "hazard" in outputs:
-            waits |= grade_sequences(batch.times[graded], {n: o[graded] for n, o in outputs.items()}, column)
-            self.grades = Grades(graded, waits)
-        self._wait(_Alike("classes", classes, probabilities, two, tuple(waits)), waits)
-
-    def _tables(
-        self, names: tuple[str, ...], codes: NDArray[Any], classes: tuple[str, ...]
-    ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-        """What the codes of a batch are here, and in the columns of a predictor (-1: unknown to it), per name.
-
-        The batches of a block share their names, so the tables of last time mostly serve again.
-        """
-        known = self._tabled
-        if known is None or known.names is not names or known.classes != classes or not known.whole:
-            self._meet(names, codes)
-            where = {name: column for column, name in enumerate(classes)}
-            unknown = _MOST_CLASSES if len(self._classes) == _MOST_CLASSES else -1  # -1: not met yet, so not in codes
-            ours = np.array([self._classes.get(name, unknown) for name in names], dtype=np.intp)
-            columns = np.array([where.get(name, -1) for name in names], dtype=np.intp)
-            self._tabled = known = _Tables(names, classes, ours, columns, bool((ours >= 0).all()))
-        return known.ours, known.columns
-
-    def _meet(self, names: tuple[str, ...], codes: NDArray[Any]) -> None:
-        """Number new classes in the order of their first events, which no cut changes."""
-        met, first = np.unique(codes, return_index=True)
-        for code in met[np.argsort(first)]:
-            if len(self._classes) < _MOST_CLASSES:
-                self._classes.setdefault(names[code], len(self._classes))
-
-    def _grade_scores(self, batch: Batch, labels: NumberLabels, scores: Array) -> None:
-        number = labels.values[:, 0]
-        graded = labels.present & (number >= 0.0) & (number <= 1.0)
-        number, given = number[graded], _finite(scores[graded])
-        if not len(number):
-            return
-        self._scores = True
-        for name in _NO_AND_YES:
-            self._classes.setdefault(name, len(self._classes))
-        truth = (number >= 0.5).astype(np.int64)
-        waits: dict[str, Any] = {"correct": (given >= 0.5) == truth, "label": truth, "given": given}
-        if (groups := groups_of(batch)) is not None:
-            waits["group"] = groups if graded.all() else _those(groups, graded)
-        self.grades = Grades(graded, waits)
-        self._wait(_Alike("scores", columns=tuple(waits)), waits)
-
-    def _grade_numbers(self, labels: NumberLabels, outputs: Mapping[str, Array]) -> None:
-        present = labels.present
-        if not present.any():
-            return
-        error = outputs["value"][present] - labels.values[present]
-        with np.errstate(over="ignore"):  # a target of 1e300 is an infinite error, not a reason to stop
-            waits = {"squared": np.mean(error**2, axis=1), "absolute": np.mean(np.abs(error), axis=1)}
-        self.grades = Grades(present, waits)
-        self._wait(_Alike("numbers"), waits)
-
     # -- taking graded micro-batches into the figures -----------------------------------------------------------------
 
-    def _wait(self, alike: _Alike, waits: dict[str, Any]) -> None:
-        if self._alike != alike:
+    def _wait(self, graded: Graded) -> None:
+        if self._waiting and self._waiting[0].alike != graded.alike:
             self._settle()
-            self._alike = alike
-        self._waiting.append(waits)
-        self._waiting_events += len(next(iter(waits.values())))
-        if "scores" in waits:
-            self._waiting_scores += waits["scores"].size
+        self._scores = graded.alike.kind == "scores"
+        self._waiting.append(graded)
+        self._waiting_events += len(graded)
+        if "scores" in graded.columns:
+            self._waiting_scores += graded.columns["scores"].size
         if self._waiting_events >= _AT_ONCE or self._waiting_scores >= _MOST_WAITING:
             self._settle()
 
@@ -348,17 +224,17 @@ class Prequential:
         waiting, count = self._waiting, self._waiting_events
         if not waiting:
             return
+        alike = waiting[0].alike
         self._waiting, self._waiting_events, self._waiting_scores = [], 0, 0
-        sizes = [len(next(iter(waits.values()))) for waits in waiting]
-        starts = np.cumsum([0, *sizes[:-1]])
-        joined = {name: _joined([waits[name] for waits in waiting]) for name in waiting[0]}
+        starts = np.cumsum([0, *map(len, waiting[:-1])])
+        joined = {name: _joined([graded.columns[name] for graded in waiting]) for name in waiting[0].columns}
         pushed: dict[str, Any] = {name: joined[name] for name in _KEPT if name in joined}
         if "group" in joined:
             pushed["group"] = group_numbers(joined["group"])
-        if self._alike.kind != "numbers":
+        if alike.kind != "numbers":
             self._count(joined["label"], joined["correct"])
         if "scores" in joined:
-            pushed |= self._figures_of_scores(joined, starts)
+            pushed |= self._figures_of_scores(alike, joined, starts)
         if "given" in joined:
             given, yes = joined["given"], joined["label"] == 1
             pushed["margin"], pushed["log_loss"] = given, _log_losses(np.where(yes, given, 1.0 - given))
@@ -380,28 +256,29 @@ class Prequential:
         self._hits += right
         self._seen += wrong + right
 
-    def _figures_of_scores(self, joined: Mapping[str, Any], starts: NDArray[np.intp]) -> dict[str, NDArray[np.float64]]:
+    def _figures_of_scores(
+        self, alike: Alike, joined: Mapping[str, Any], starts: NDArray[np.intp]
+    ) -> dict[str, NDArray[np.float64]]:
         scores, column = joined["scores"], joined["column"]
         found = {}
-        if self._alike.probabilities:
+        if alike.probabilities:
             known = np.flatnonzero(column >= 0)
             given = np.zeros(len(column))
-            given[known] = _finite(scores[known, column[known]])  # of an unknown class it is 0
+            given[known] = finite(scores[known, column[known]])  # of an unknown class it is 0
             found["log_loss"] = _log_losses(given)
             self._means.add("log_loss", found["log_loss"], starts)
             if scores.shape[1]:
                 found["confidence"] = scores.max(axis=1).astype(np.float64)  # NaN counts for nothing
                 self._calibration.add(found["confidence"], joined["correct"])
-        if self._alike.two:
-            found["margin"] = margin = self._margins(_finite(scores))
-            self._ranks.add(margin, joined["label"] == 1, self._alike.probabilities)
+        if alike.two:
+            found["margin"] = margin = self._margins(alike.classes, finite(scores))
+            self._ranks.add(margin, joined["label"] == 1, alike.probabilities)
         return found
 
-    def _margins(self, scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    def _margins(self, classes: tuple[str, ...], scores: NDArray[np.float64]) -> NDArray[np.float64]:
         """By how much the second of two classes was preferred, (N,); the score of an unknown class is 0."""
-        first = next(iter(self._classes))
-        margin = np.zeros(len(scores))
-        for column, name in enumerate(self._alike.classes):
+        first, margin = next(iter(self._grader.classes)), np.zeros(len(scores))
+        for column, name in enumerate(classes):
             margin += -scores[:, column] if name == first else scores[:, column]
         return margin
 
@@ -417,22 +294,10 @@ def _joined(parts: list[Any]) -> Any:
     return [one for part in parts for one in part]
 
 
-def _those(groups: Any, rows: NDArray[np.bool_]) -> Any:
-    return groups[rows] if isinstance(groups, np.ndarray) else [groups[row] for row in np.flatnonzero(rows)]
-
-
 def _log_losses(given: NDArray[np.float64]) -> NDArray[np.float64]:
     """Of the probabilities that were given to what came."""
     losses: NDArray[np.float64] = -np.log(given.clip(_SMALLEST_PROBABILITY, 1.0))
     return losses
-
-
-def _finite(scores: Array) -> NDArray[np.float64]:
-    """As float64, with what is no number or endless replaced: a score may be anything, a figure must not."""
-    wide = scores.astype(np.float64)
-    if not np.isfinite(wide).all():
-        np.nan_to_num(wide, copy=False, posinf=1e300, neginf=-1e300)
-    return wide
 
 
 def _mean(column: NDArray[np.float64]) -> float:

@@ -238,7 +238,7 @@ def test_a_score_that_is_no_number_makes_no_figure_useless(odd: float) -> None:
 
 
 def test_labels_without_end_are_graded_in_constant_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("thalweg.stream.prequential._MOST_CLASSES", 3)
+    monkeypatch.setattr("thalweg.stream.grading._MOST_CLASSES", 3)
     evaluation = Prequential(window_events=8)
 
     for start in range(0, 40, 4):
