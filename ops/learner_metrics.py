@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from prometheus_client import CollectorRegistry
-from prometheus_client.exposition import generate_latest
 from prometheus_client.metrics_core import Metric
 
 from thalweg.models.drift import ACTIONS, Alarm
 from thalweg.models.learner import Learner, Predictor
+from thalweg.ops.exposition import page
 from thalweg.ops.live_file import REFRESH_SECONDS, LiveFile
 from thalweg.ops.metrics import LEARNER_GAUGES, LEARNER_METRICS, collected, family
 from thalweg.proto.event import Array, Batch, Partition
@@ -83,7 +83,7 @@ class LearnerMetrics:
         """The page."""
         for model in self._models:
             model.refresh()
-        return bytes(generate_latest(self.registry))
+        return page(self.registry.collect())
 
 
 class ModelMetrics(NoObserver):
