@@ -67,7 +67,7 @@ def summary(model: ServedModel, status: Mapping[str, Any] | None, now: float) ->
         "lag_seconds": lag / rate if lag is not None and rate else None,
         "quality": _quality(told),
         "open_alarm": next((alarm for alarm in reversed(alarms) if alarm.get("end") is None), None),
-        "last_alarm": alarms[-1]["number"] if alarms else 0,
+        "last_alarm": alarms[-1] if alarms else None,
         "dead_letters": told.get("dead_letters", {}),
         "snapshot_failures": told.get("snapshot_failures", 0),
         "rollbacks": told.get("rollbacks", {}),

@@ -1,8 +1,8 @@
 // The alarms of one model: a sentence each, the newest first, with the features that moved.
 
-import { draw, el, find, moment } from "./dom.js";
+import { draw, el, find, moment, say } from "./dom.js";
 import { timeOf } from "./chart.js";
-import { alarmWords, count, short, when } from "./words.js";
+import { alarmWords, count, detectorName, short, title, when } from "./words.js";
 
 const FIRST = 6;
 const FEATURES = 5;
@@ -11,10 +11,12 @@ let of = ""; // … of this model
 
 export function drawAlarms(model, redraw) {
   if (of !== model.name) [of, all] = [model.name, false];
+  say(find("nearest"), nearest(model.scores));
   const alarms = [...model.alarms].reverse();
   const shown = all ? alarms : alarms.slice(0, FIRST);
-  draw(find("alarms"), [model.name, shown, alarms.length, Boolean(model.curve)], () => {
-    if (!shown.length) return el("p", { className: "quiet" }, nothing(model));
+  const empty = shown.length ? "" : nothing(model);
+  draw(find("alarms"), [model.name, shown, alarms.length, Boolean(model.curve), empty], () => {
+    if (empty) return el("p", { className: "quiet" }, empty);
     const more = alarms.length - shown.length;
     const button = el("button", { type: "button", "data-key": "more-alarms" }, `Show ${more} older`);
     button.addEventListener("click", () => {
@@ -23,6 +25,14 @@ export function drawAlarms(model, redraw) {
     });
     return [el("ol", { className: "alarms" }, shown.map((alarm) => item(alarm, model.curve))), more > 0 ? button : null];
   });
+}
+
+/** How far the detector that is nearest to an alarm has come. */
+function nearest(scores) {
+  const first = [...scores].sort((a, b) => b.score - a.score)[0];
+  if (!first || !(first.score > 0)) return "";
+  const far = first.score >= 1 ? "speaks now" : `is ${Math.round(100 * first.score)}\u00a0% of the way to an alarm`;
+  return `${title(detectorName(first.detector))} on ${first.signal === "twin" ? "the frozen twin" : first.signal} ${far}`;
 }
 
 function nothing(model) {

@@ -185,15 +185,18 @@ function drawTimeline(model, points) {
   if (!plot) strip.style.marginLeft = strip.style.width = "";
   const inside = model.alarms.filter((alarm) => (alarm.end ?? to) >= from && alarm.since <= to);
   const facts = inside.map(({ number, since, end, kind, done }) => [number, since, end, kind, done]);
-  draw(strip, [from, to, facts], () => {
-    const made = inside.map((alarm) => mark(alarm, from, to));
-    return made.length ? made : el("span", { className: "quiet" }, model.events ? "no drift found" : "");
-  });
+  const empty = model.events ? "no drift found" : "";
+  draw(strip, [model.name, facts, empty], () => (facts.length ? inside.map(mark) : el("span", { className: "quiet" }, empty)));
   strip.classList.toggle("calm", inside.length === 0);
+  const share = (event) => (Math.min(Math.max(event, from), to) - from) / Math.max(1, to - from);
+  inside.forEach((alarm, place) => {
+    const button = strip.children[place];
+    button.style.left = `${100 * share(alarm.since)}%`;
+    button.style.width = `${100 * (share(alarm.end ?? to) - share(alarm.since))}%`;
+  });
 }
 
-function mark(alarm, from, to) {
-  const share = (event) => (Math.min(Math.max(event, from), to) - from) / Math.max(1, to - from);
+function mark(alarm) {
   const button = el("button", {
     type: "button",
     className: `drift ${alarm.kind === "inputs" ? "watch" : "bad"}`,
@@ -201,8 +204,6 @@ function mark(alarm, from, to) {
     "aria-label": `Alarm ${alarm.number}: ${alarmSentence(alarm)}`,
     "data-key": `mark-${alarm.number}`,
   });
-  button.style.left = `${100 * share(alarm.since)}%`;
-  button.style.width = `${100 * (share(alarm.end ?? to) - share(alarm.since))}%`;
   if (alarm.done?.startsWith("rolled back")) button.append("↺");
   button.addEventListener("click", () => find(`alarm-${alarm.number}`)?.focus());
   return button;

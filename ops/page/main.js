@@ -42,6 +42,8 @@ async function look() {
     setClock(found.time);
     service = found;
     const name = selected();
+    // the address says which model, also where nobody chose: it can be passed on, and does not jump with the trouble
+    if (name !== undefined && name !== wanted()) history.replaceState(null, "", ADDRESS + encodeURIComponent(name));
     model = name === undefined ? null : await api.model(name);
     connected();
     tellNews();
@@ -82,9 +84,9 @@ function drawService() {
 function tellNews() {
   const fresh = [];
   for (const one of service.models) {
-    const before = known.get(one.name);
-    if (before !== undefined && one.last_alarm > before && one.open_alarm) fresh.push(`${one.name}: ${alarmSentence(one.open_alarm)}`);
-    known.set(one.name, one.last_alarm);
+    const number = one.last_alarm?.number ?? 0;
+    if (number > (known.get(one.name) ?? number)) fresh.push(`${one.name}: ${alarmSentence(one.last_alarm)}`);
+    known.set(one.name, number);
   }
   if (fresh.length) say(find("news"), `New alarm. ${fresh.join(" ")}`);
 }

@@ -2,7 +2,7 @@
 
 import { Refused, act, token } from "./api.js";
 import { draw, el, find, moment, say } from "./dom.js";
-import { bytes, clock, count, metricName, metricValue, title, when } from "./words.js";
+import { ago, bytes, clock, count, metricName, metricValue, title } from "./words.js";
 
 const FIRST = 6;
 let all = false; // whether the older ones are shown, too …
@@ -69,7 +69,7 @@ function row(one, metric, locked) {
     "tr",
     {},
     el("th", { scope: "row" }, count(one.version), origin),
-    el("td", {}, moment(one.created, when)),
+    el("td", {}, el("span", { className: "wide" }, `${clock(one.created)}, `), moment(one.created, ago)),
     el("td", {}, count(one.learned_events)),
     el("td", {}, metricValue(metric, one.metrics[metric])),
     el("td", {}, bytes(one.size_bytes)),

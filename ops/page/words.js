@@ -105,6 +105,8 @@ const DETECTORS = {
   psi: "the population stability index",
   mmd: "the maximum mean discrepancy",
 };
+export const detectorName = (name) => DETECTORS[name] ?? name;
+
 const SIGNALS = {
   loss: (by) => `loss +${by}`,
   twin: (by) => `loss of the frozen twin +${by}, hidden from the model's own by learning`,
@@ -132,7 +134,7 @@ export function doneWords(alarm) {
 export function alarmWords(alarm, sinceTime) {
   const by = short(alarm.severity);
   const signal = (SIGNALS[alarm.signal] ?? ((size) => `${alarm.signal} ${size}`))(by);
-  const detector = DETECTORS[alarm.detector] ?? alarm.detector;
+  const detector = detectorName(alarm.detector);
   const same = alarm.kind === "concept" ? "; the inputs look unchanged" : "";
   return {
     since: `Since event ${count(alarm.since)}`,

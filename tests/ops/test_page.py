@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -170,6 +171,23 @@ def test_a_browser_that_has_a_file_is_told_that_it_is_the_same(reader: httpx.Cli
     assert (again.status_code, again.content) == (304, b"")
     assert other.content == first.content
     assert first.headers["cache-control"] == "no-cache"
+
+
+def luminance(color: str) -> float:
+    """Relative, as WCAG 2 defines it."""
+    parts = [int(color[place : place + 2], 16) / 255 for place in (1, 3, 5)]
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def test_text_stands_out_from_its_ground_by_day_and_by_night(reader: httpx.Client) -> None:
+    sheets = reader.get("/page/page.css").text.split("@media (prefers-color-scheme: dark)")[:2]
+    for sheet in sheets:
+        colors = dict(re.findall(r"--([a-z-]+): (#[0-9a-f]{6});", sheet.split("* {")[0]))
+        for ink in ("ink", "soft", "live", "bad", "watch"):
+            for ground in ("paper", "raised"):
+                dark, light = sorted([luminance(colors[ink]), luminance(colors[ground])])
+                assert (light + 0.05) / (dark + 0.05) >= 4.5, (ink, ground, colors)
 
 
 @pytest.mark.parametrize("name", ["nothing.js", "../page_api.py", "..%2fpage_api.py", "%2e%2e/errors.py", "", "vendor"])
