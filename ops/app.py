@@ -287,6 +287,7 @@ def build_server(config: Config, source: Log, store: Store) -> Server:
         queue=config.service.queue,
         tokens=Tokens(Path(config.service.token_file)) if config.service.token_file else None,
         statuses=Statuses(live),
+        figures=metrics,
     )
     metrics.serves(server.models, remembering, recording)
     return server

@@ -69,6 +69,7 @@ class Served:
             http_address="127.0.0.1:0",
             render=self.metrics.render,
             observer=self.metrics,
+            figures=self.metrics,
             max_message_bytes=4 << 20,
             **settings,
         )
