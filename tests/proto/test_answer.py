@@ -31,10 +31,10 @@ def of_classes(draw: st.DrawFn) -> Answer:
 
 
 of_numbers = st.builds(
-    Answer,
+    lambda version, value, score: Answer(version, value=value, score=score),
     st.integers(0, 9),
-    value=st.just(()) | st.tuples(*[st.floats(allow_nan=False, allow_infinity=False)] * 2),
-    score=st.none() | st.floats(),
+    st.just(()) | st.tuples(*[st.floats(allow_nan=False, allow_infinity=False)] * 2),
+    st.none() | st.floats(),
 )
 
 
