@@ -28,6 +28,8 @@ NAMES = (
     "prompt_tpp",
     "cotta",
     "drift",
+    "drift_actions",
+    "scrape",
 )
 
 

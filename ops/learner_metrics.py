@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import structlog
 from prometheus_client import CollectorRegistry
-from prometheus_client.exposition import generate_latest
 from prometheus_client.metrics_core import Metric
 
-from thalweg.models.drift import Alarm
+from thalweg.models.drift import ACTIONS, Alarm
 from thalweg.models.learner import Learner, Predictor
+from thalweg.ops.exposition import page
+from thalweg.ops.live_file import REFRESH_SECONDS, LiveFile
 from thalweg.ops.metrics import LEARNER_GAUGES, LEARNER_METRICS, collected, family
 from thalweg.proto.event import Array, Batch, Partition
+from thalweg.proto.rejected import REASONS
 from thalweg.stream.log import Gap
 from thalweg.stream.monitor import Monitor
 from thalweg.stream.observer import NoObserver
+from thalweg.stream.window_figures import Figures
 
-log = structlog.get_logger(__name__)
-
-_REFRESH_SECONDS = 1.0
+_CAUSES = ("operator", "drift")  # of rollbacks that learners do not make of themselves
+_MOVED_SHOWN = 10  # columns of the newest alarm
 
 
 class LearnerMetrics:
@@ -32,9 +32,7 @@ class LearnerMetrics:
     def __init__(self, page: Path | None = None) -> None:
         self.registry = CollectorRegistry()
         self._metrics = _make(LEARNER_METRICS, self.registry)
-        self._page = page
-        self._stopping = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._file = LiveFile(page, self.render) if page is not None else None
         self._models: list[ModelMetrics] = []
         self.registry.register(self)
 
@@ -51,6 +49,7 @@ class LearnerMetrics:
     def collect(self) -> Iterable[Metric]:
         """Lags, and what the learners tell of themselves, when asked."""
         lag, total = collected("kafka_consumergroup_lag"), collected("kafka_consumergroup_lag_sum")
+        behind_by = collected("thalweg_lag_seconds")
         for model in self._models:
             sums: dict[str, int] = {}
             for partition, behind in model.lag.items():
@@ -58,7 +57,9 @@ class LearnerMetrics:
                 sums[partition.topic] = sums.get(partition.topic, 0) + behind
             for topic, behind in sums.items():
                 total.add_metric((model.group, topic), behind)
-        return [lag, total, *self._told()]
+            if (seconds := model.lag_seconds()) is not None:
+                behind_by.add_metric((model.name,), seconds)
+        return [lag, total, behind_by, *self._told()]
 
     def _told(self) -> Iterable[Metric]:
         for gauge, (name, kind, text) in LEARNER_GAUGES.items():
@@ -70,34 +71,19 @@ class LearnerMetrics:
 
     def start(self) -> None:
         """Write the page about once a second from now on."""
-        if self._page is not None and self._thread is None:
-            self._thread = threading.Thread(target=self._keep_writing, name="metrics", daemon=True)
-            self._thread.start()
+        if self._file is not None:
+            self._file.start()
 
     def close(self) -> None:
         """Write the page a last time."""
-        self._stopping.set()
-        if self._thread is not None:
-            self._thread.join()
+        if self._file is not None:
+            self._file.close()
 
     def render(self) -> bytes:
         """The page."""
         for model in self._models:
             model.refresh()
-        return bytes(generate_latest(self.registry))
-
-    def _keep_writing(self) -> None:
-        assert self._page is not None
-        beside = self._page.with_name(f".{self._page.name}")
-        while True:
-            ended = self._stopping.wait(_REFRESH_SECONDS)
-            try:
-                beside.write_bytes(self.render())
-                beside.rename(self._page)
-            except OSError as error:
-                log.warning("metrics cannot be written", problem=str(error))
-            if ended:
-                return
+        return page(self.registry.collect())
 
 
 class ModelMetrics(NoObserver):
@@ -116,8 +102,21 @@ class ModelMetrics(NoObserver):
             for full, (_, _, labels, _) in LEARNER_METRICS.items()
             if not labels
         }
-        self._shown: set[tuple[str, str, str]] = set()
+        self._shown: set[tuple[str, ...]] = set()
         self._sized = 0.0
+        self._newest: float | None = None
+        self._begin_at_zero()
+
+    def _begin_at_zero(self) -> None:
+        """Show what may be counted before it is: of a count that appears at 1, Prometheus sees no increase."""
+        for reason in REASONS:
+            self._metrics["thalweg_events_dead_lettered_total"].labels(self.name, reason)
+        for cause in _CAUSES:
+            self._metrics["thalweg_rollbacks_total"].labels(self.name, cause)
+        for action in ACTIONS[1:]:
+            self._metrics["thalweg_drift_actions_total"].labels(self.name, action)
+        for place in self._evaluation.drift.watchers() if self._evaluation is not None else ():
+            self._metrics["thalweg_drift_alarms_total"].labels(self.name, *place)
 
     def consumed(self, events: int) -> None:
         self._bound["events_consumed_total"].inc(events)
@@ -132,25 +131,32 @@ class ModelMetrics(NoObserver):
     def learned(self, batch: Batch, seconds: float) -> None:
         if batch.labels is not None:
             self._bound["events_learned_total"].inc(int(batch.labels.present.sum()))
+        self._newest = float(batch.times.max())  # not the newest ever: one event from the future must not hide a lag
         self._bound["learn_duration_seconds"].observe(seconds)
 
     def block_done(self, learner: Learner, version: int, lag: Mapping[Partition, int]) -> None:
         self.lag = lag
         now = time.monotonic()
-        if now - self._sized > _REFRESH_SECONDS:  # gauges of the learner are read on its own thread
+        if now - self._sized > REFRESH_SECONDS:  # gauges of the learner are read on its own thread
             self._sized = now
             self._bound["state_bytes"].set(learner.state().size_bytes)
             self.gauges = dict(learner.gauges())
             self._rollbacks()
 
+    def lag_seconds(self) -> float | None:
+        """How old the newest event taken is, while more wait; None before the first."""
+        if self._newest is None:
+            return None
+        return max(0.0, time.time() - self._newest) if any(self.lag.values()) else 0.0
+
     def _rollbacks(self) -> None:
         """Count those that the learner made of itself."""
         for gauge, count in self.gauges.items():
             kind, _, cause = gauge.partition(".")
-            if kind == "rollbacks" and count > self._own_rollbacks.get(cause, 0.0):
-                more = count - self._own_rollbacks.get(cause, 0.0)
+            if kind == "rollbacks":
+                more = max(0.0, count - self._own_rollbacks.get(cause, 0.0))
                 self._metrics["thalweg_rollbacks_total"].labels(self.name, cause).inc(more)
-                self._own_rollbacks[cause] = count
+                self._own_rollbacks[cause] = max(count, self._own_rollbacks.get(cause, 0.0))
 
     def published(self, version: int, seconds: float, first_event_time: float | None) -> None:
         self._bound["published_total"].inc()
@@ -175,6 +181,9 @@ class ModelMetrics(NoObserver):
         if alarm.end is None:
             self._metrics["thalweg_drift_alarms_total"].labels(self.name, alarm.detector, alarm.signal).inc()
 
+    def acted(self, action: str) -> None:
+        self._metrics["thalweg_drift_actions_total"].labels(self.name, action).inc()
+
     def predicted(self, batch: Batch, predictor: Predictor, outputs: Mapping[str, Array]) -> None:
         """The evaluation grades; its figures are read when the page is."""
 
@@ -184,12 +193,19 @@ class ModelMetrics(NoObserver):
             return
         watched = self._evaluation
         try:
-            figures = _labelled("prequential", watched.metrics(), watched.recent())
+            figures: dict[tuple[str, ...], float] = {}
+            figures |= _with_bounds("all", watched.live.figures()) | _with_bounds(
+                "recent", watched.live.recent_figures()
+            )
+            figures |= {("continual", metric): value for metric, value in watched.continual.metrics().items()}
             figures |= _labelled("frozen_prequential", watched.frozen.metrics(), watched.frozen.recent())
             scores = watched.drift.scores()
+            alarms = watched.drift.alarms
         except (LookupError, RuntimeError, ValueError):  # the learner is changing them: next time
             return
         figures |= {("drift_score", *place): score for place, score in scores.items()}
+        if alarms:
+            figures |= {("drift_feature_distance", name): moved for name, moved in alarms[-1].features[:_MOVED_SHOWN]}
         for (name, *labels), value in figures.items():
             self._metrics[f"thalweg_{name}"].labels(self.name, *labels).set(value)
         for name, *labels in self._shown - figures.keys():  # no figure any more: AUC, when there is a third class
@@ -201,11 +217,18 @@ class ModelMetrics(NoObserver):
         self._bound["drift_severity"].set(0.0 if alarm is None else alarm.severity)
 
 
-def _labelled(
-    family: str, whole: Mapping[str, float], recent: Mapping[str, float]
-) -> dict[tuple[str, str, str], float]:
+def _labelled(family: str, whole: Mapping[str, float], recent: Mapping[str, float]) -> dict[tuple[str, ...], float]:
     windows = {"all": whole, "recent": recent}
     return {(family, metric, window): value for window, part in windows.items() for metric, value in part.items()}
+
+
+def _with_bounds(window: str, figures: Figures) -> dict[tuple[str, ...], float]:
+    found: dict[tuple[str, ...], float] = {}
+    for metric, (value, both) in figures.items():
+        found["prequential", metric, window] = value
+        for bound, limit in zip(("lower", "upper"), both or ()):
+            found["prequential_bound", metric, window, bound] = limit
+    return found
 
 
 class JoinMetrics:

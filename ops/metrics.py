@@ -38,6 +38,13 @@ LEARNER_METRICS: Mapping[str, tuple[type, str, tuple[str, ...], tuple[float, ...
     "thalweg_publish_duration_seconds": (Histogram, "Making a version visible", (), _LEARN_BUCKETS),
     "thalweg_state_bytes": (Gauge, "Size of the learner's state", (), ()),
     "thalweg_prequential": (Gauge, "Metric of answers graded before they were learned", ("metric", "window"), ()),
+    "thalweg_prequential_bound": (
+        Gauge,
+        "Between which values that metric lies with 95 % confidence",
+        ("metric", "window", "bound"),
+        (),
+    ),
+    "thalweg_continual": (Gauge, "What is still known of the classes, by events held of them", ("metric",), ()),
     "thalweg_frozen_prequential": (Gauge, "The same metric of the model's frozen twin", ("metric", "window"), ()),
     "thalweg_drift_score": (Gauge, "How near a detector is to an alarm: 1 is one", ("detector", "signal"), ()),
     "thalweg_drift_alarms_total": (
@@ -46,7 +53,14 @@ LEARNER_METRICS: Mapping[str, tuple[type, str, tuple[str, ...], tuple[float, ...
         ("detector", "signal"),
         (),
     ),
+    "thalweg_drift_actions_total": (Counter, "What alarms of drift asked for, done", ("action",), ()),
     "thalweg_drift_active": (Gauge, "Whether an alarm of drift is open", (), ()),
+    "thalweg_drift_feature_distance": (
+        Gauge,
+        "How far the columns that moved most in the newest alarm of drift have moved, 0 to 1; at most 10",
+        ("feature",),
+        (),
+    ),
     "thalweg_drift_severity": (Gauge, "Severity of the open alarm of drift, 0 without one", (), ()),
     "thalweg_worst_case_accuracy": (Gauge, "Lowest accuracy that the full recent window ever had", (), ()),
     "thalweg_snapshots_total": (Counter, "Snapshots written", (), ()),
@@ -94,6 +108,11 @@ LEARNER_GAUGES: Mapping[str, tuple[str, str, str]] = {  # by the name under whic
     "embedding_rows": ("thalweg_embedding_rows", "gauge", "Ids that have a row in an embedding table"),
 }
 COLLECTED: Mapping[str, tuple[str, str, tuple[str, ...]]] = {
+    "thalweg_lag_seconds": (
+        "gauge",
+        "Age of the newest event taken from the log while more wait in it, 0 when none does",
+        ("model_name",),
+    ),
     "thalweg_state_version": ("gauge", "Version that answers now", ("model_name",)),
     "thalweg_learned_events": ("gauge", "Events in the version that answers now", ("model_name",)),
     "thalweg_staleness_seconds": (

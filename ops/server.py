@@ -19,6 +19,8 @@ from thalweg.ops.http_api import HttpServer
 from thalweg.ops.recording import Recording
 from thalweg.ops.remembering import Remembering
 from thalweg.ops.serving import ModelPlace, Models, NoServingObserver, ServingObserver
+from thalweg.ops.status import Statuses
+from thalweg.ops.tokens import Tokens
 from thalweg.ops.workers import Workers
 from thalweg.proto import thalweg_pb2_grpc
 from thalweg.stream.log import Log
@@ -47,6 +49,8 @@ class Server:
         max_message_bytes: Larger requests are refused.
         workers: Requests answered at once.
         queue: Requests that may wait beside those; more are refused with RESOURCE_EXHAUSTED.
+        tokens: One of which whoever changes a model must have; None: none is needed.
+        statuses: What the learners tell of themselves.
 
     Raises:
         OSError: An address cannot be listened on; the message names it.
@@ -67,6 +71,8 @@ class Server:
         max_message_bytes: int = 64 << 20,
         workers: int = 16,
         queue: int = 1000,
+        tokens: Tokens | None = None,
+        statuses: Statuses | None = None,
     ) -> None:
         observer = observer or NoServingObserver()
         self._models = Models(places, most_waiting=max(1, workers // 2), remembering=remembering, recording=recording)
@@ -83,7 +89,7 @@ class Server:
         self._health = health.HealthServicer()
         self._told_health: dict[str, bool] = {}
         inference = InferenceService(self._models, observer, lambda: pool.queue_seconds)
-        learning = LearningService(self._models, log, store)
+        learning = LearningService(self._models, log, store, tokens=tokens, statuses=statuses)
         aside = _Aside(_STREAMS)
         _prepare(inference, _INFERENCE, observer, aside)
         _prepare(learning, _LEARNING, observer, aside)

@@ -258,7 +258,7 @@ class WatchRequest(_message.Message):
     def __init__(self, model: _Optional[str] = ..., interval_seconds: _Optional[float] = ...) -> None: ...
 
 class Status(_message.Message):
-    __slots__ = ("model", "time", "state_version", "learned_events", "staleness_seconds", "metrics", "recent")
+    __slots__ = ("model", "time", "state_version", "learned_events", "staleness_seconds", "metrics", "recent", "frozen", "frozen_recent", "worst_case_accuracy", "events_per_second", "lag_records", "drift_scores", "drifting", "alarms", "told")
     class MetricsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -273,6 +273,20 @@ class Status(_message.Message):
         key: str
         value: float
         def __init__(self, key: _Optional[str] = ..., value: _Optional[float] = ...) -> None: ...
+    class FrozenEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: float
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[float] = ...) -> None: ...
+    class FrozenRecentEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: float
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[float] = ...) -> None: ...
     MODEL_FIELD_NUMBER: _ClassVar[int]
     TIME_FIELD_NUMBER: _ClassVar[int]
     STATE_VERSION_FIELD_NUMBER: _ClassVar[int]
@@ -280,6 +294,15 @@ class Status(_message.Message):
     STALENESS_SECONDS_FIELD_NUMBER: _ClassVar[int]
     METRICS_FIELD_NUMBER: _ClassVar[int]
     RECENT_FIELD_NUMBER: _ClassVar[int]
+    FROZEN_FIELD_NUMBER: _ClassVar[int]
+    FROZEN_RECENT_FIELD_NUMBER: _ClassVar[int]
+    WORST_CASE_ACCURACY_FIELD_NUMBER: _ClassVar[int]
+    EVENTS_PER_SECOND_FIELD_NUMBER: _ClassVar[int]
+    LAG_RECORDS_FIELD_NUMBER: _ClassVar[int]
+    DRIFT_SCORES_FIELD_NUMBER: _ClassVar[int]
+    DRIFTING_FIELD_NUMBER: _ClassVar[int]
+    ALARMS_FIELD_NUMBER: _ClassVar[int]
+    TOLD_FIELD_NUMBER: _ClassVar[int]
     model: str
     time: float
     state_version: int
@@ -287,4 +310,73 @@ class Status(_message.Message):
     staleness_seconds: float
     metrics: _containers.ScalarMap[str, float]
     recent: _containers.ScalarMap[str, float]
-    def __init__(self, model: _Optional[str] = ..., time: _Optional[float] = ..., state_version: _Optional[int] = ..., learned_events: _Optional[int] = ..., staleness_seconds: _Optional[float] = ..., metrics: _Optional[_Mapping[str, float]] = ..., recent: _Optional[_Mapping[str, float]] = ...) -> None: ...
+    frozen: _containers.ScalarMap[str, float]
+    frozen_recent: _containers.ScalarMap[str, float]
+    worst_case_accuracy: float
+    events_per_second: float
+    lag_records: int
+    drift_scores: _containers.RepeatedCompositeFieldContainer[DriftScore]
+    drifting: bool
+    alarms: _containers.RepeatedCompositeFieldContainer[Alarm]
+    told: float
+    def __init__(self, model: _Optional[str] = ..., time: _Optional[float] = ..., state_version: _Optional[int] = ..., learned_events: _Optional[int] = ..., staleness_seconds: _Optional[float] = ..., metrics: _Optional[_Mapping[str, float]] = ..., recent: _Optional[_Mapping[str, float]] = ..., frozen: _Optional[_Mapping[str, float]] = ..., frozen_recent: _Optional[_Mapping[str, float]] = ..., worst_case_accuracy: _Optional[float] = ..., events_per_second: _Optional[float] = ..., lag_records: _Optional[int] = ..., drift_scores: _Optional[_Iterable[_Union[DriftScore, _Mapping]]] = ..., drifting: bool = ..., alarms: _Optional[_Iterable[_Union[Alarm, _Mapping]]] = ..., told: _Optional[float] = ...) -> None: ...
+
+class DriftScore(_message.Message):
+    __slots__ = ("detector", "signal", "score")
+    DETECTOR_FIELD_NUMBER: _ClassVar[int]
+    SIGNAL_FIELD_NUMBER: _ClassVar[int]
+    SCORE_FIELD_NUMBER: _ClassVar[int]
+    detector: str
+    signal: str
+    score: float
+    def __init__(self, detector: _Optional[str] = ..., signal: _Optional[str] = ..., score: _Optional[float] = ...) -> None: ...
+
+class Alarm(_message.Message):
+    __slots__ = ("number", "since", "start", "start_time", "peak", "end", "end_time", "detector", "signal", "severity", "kind", "signals", "features", "action", "done")
+    class Sign(_message.Message):
+        __slots__ = ("signal", "detector", "event")
+        SIGNAL_FIELD_NUMBER: _ClassVar[int]
+        DETECTOR_FIELD_NUMBER: _ClassVar[int]
+        EVENT_FIELD_NUMBER: _ClassVar[int]
+        signal: str
+        detector: str
+        event: int
+        def __init__(self, signal: _Optional[str] = ..., detector: _Optional[str] = ..., event: _Optional[int] = ...) -> None: ...
+    class Feature(_message.Message):
+        __slots__ = ("name", "distance")
+        NAME_FIELD_NUMBER: _ClassVar[int]
+        DISTANCE_FIELD_NUMBER: _ClassVar[int]
+        name: str
+        distance: float
+        def __init__(self, name: _Optional[str] = ..., distance: _Optional[float] = ...) -> None: ...
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    SINCE_FIELD_NUMBER: _ClassVar[int]
+    START_FIELD_NUMBER: _ClassVar[int]
+    START_TIME_FIELD_NUMBER: _ClassVar[int]
+    PEAK_FIELD_NUMBER: _ClassVar[int]
+    END_FIELD_NUMBER: _ClassVar[int]
+    END_TIME_FIELD_NUMBER: _ClassVar[int]
+    DETECTOR_FIELD_NUMBER: _ClassVar[int]
+    SIGNAL_FIELD_NUMBER: _ClassVar[int]
+    SEVERITY_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    SIGNALS_FIELD_NUMBER: _ClassVar[int]
+    FEATURES_FIELD_NUMBER: _ClassVar[int]
+    ACTION_FIELD_NUMBER: _ClassVar[int]
+    DONE_FIELD_NUMBER: _ClassVar[int]
+    number: int
+    since: int
+    start: int
+    start_time: float
+    peak: int
+    end: int
+    end_time: float
+    detector: str
+    signal: str
+    severity: float
+    kind: str
+    signals: _containers.RepeatedCompositeFieldContainer[Alarm.Sign]
+    features: _containers.RepeatedCompositeFieldContainer[Alarm.Feature]
+    action: str
+    done: str
+    def __init__(self, number: _Optional[int] = ..., since: _Optional[int] = ..., start: _Optional[int] = ..., start_time: _Optional[float] = ..., peak: _Optional[int] = ..., end: _Optional[int] = ..., end_time: _Optional[float] = ..., detector: _Optional[str] = ..., signal: _Optional[str] = ..., severity: _Optional[float] = ..., kind: _Optional[str] = ..., signals: _Optional[_Iterable[_Union[Alarm.Sign, _Mapping]]] = ..., features: _Optional[_Iterable[_Union[Alarm.Feature, _Mapping]]] = ..., action: _Optional[str] = ..., done: _Optional[str] = ...) -> None: ...

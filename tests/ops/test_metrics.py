@@ -22,12 +22,15 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.ops.serving import served
 from tests.services.processes import Unavailable, free_port, required_or_skipped, stop
+from thalweg.memory.state import State
 from thalweg.models.drift import Alarm
 from thalweg.models.ridge import Ridge
 from thalweg.ops.learner_metrics import LearnerMetrics
 from thalweg.ops.metrics import COLLECTED, LEARNER_GAUGES, LEARNER_METRICS, SERVER_METRICS
 from thalweg.ops.server_metrics import ServerMetrics
 from thalweg.proto.event import Batch, ClassLabels, Partition, TensorSpec
+from thalweg.proto.rejected import REASONS
+from thalweg.stream.continual import METRICS as CONTINUAL
 from thalweg.stream.log import Gap
 from thalweg.stream.monitor import Monitor
 
@@ -118,6 +121,29 @@ def test_what_a_processor_tells_is_counted() -> None:
     lag = ("consumergroup", "thalweg.m")
     assert found["kafka_consumergroup_lag", (lag, ("partition", "0"), ("topic", "t"))] == 6
     assert found["kafka_consumergroup_lag_sum", (lag, ("topic", "t"))] == 7
+
+
+def test_figures_stand_on_the_page_between_their_bounds_beside_what_is_still_known() -> None:
+    metrics, monitor = LearnerMetrics(), watched()
+    metrics.model("m", "t", monitor)
+    predictor: Any = SimpleNamespace(
+        classes=("a", "b"), properties={}, predict=lambda x: {"label": np.zeros(len(x["x"]), np.int32)}
+    )
+    for _ in range(40):
+        codes = np.arange(50, dtype=np.int32) % 2
+        batch = Batch({"x": np.ones((50, 2), np.float32)}, ClassLabels(codes, ("a", "b")), np.ones(50), np.zeros(50))
+        monitor.live.predicted(batch, predictor, {"label": np.zeros(50, np.int32)})
+        monitor.continual.predicted(batch, predictor, monitor.live)
+
+    found = samples(metrics.render())
+
+    for window in ("all", "recent"):
+        labels = (("metric", "accuracy"), ("model_name", "m"), ("window", window))
+        low, high = (found["thalweg_prequential_bound", (("bound", bound), *labels)] for bound in ("lower", "upper"))
+        assert low < found["thalweg_prequential", labels] == 0.5 < high
+    known = {labels: value for (name, labels), value in found.items() if name == "thalweg_continual"}
+    assert known[("metric", "accuracy"), ("model_name", "m")] == 0.5
+    assert {dict(labels)["metric"] for labels in known} <= set(CONTINUAL)
 
 
 def page(tmp_path: Path, learners: int) -> bytes:
@@ -221,6 +247,62 @@ def test_a_figure_that_is_no_more_leaves_the_page() -> None:
         answers = {"label": np.zeros(2, np.int32), "scores": np.ones((2, 2), np.float32)}
         monitor.live.predicted(batch, predictor, answers)
         assert (auc in samples(metrics.render())) == expected
+
+
+def test_the_columns_that_moved_most_are_those_of_the_newest_alarm_and_at_most_ten() -> None:
+    metrics, monitor = LearnerMetrics(), watched()
+    metrics.model("m", "t", monitor)
+
+    def shown() -> dict[str, float]:
+        found = samples(metrics.render())
+        return {
+            dict(labels)["feature"]: value
+            for (name, labels), value in found.items()
+            if name == "thalweg_drift_feature_distance"
+        }
+
+    assert shown() == {}
+    for features in (tuple((f"x[{place}]", 0.9 - place / 100) for place in range(12)), (("y", 0.5),), ()):
+        record = replace(RAISED, features=features).record()
+        state = monitor.drift.state()
+        monitor.drift.restore(State(state.tensors, {**state.meta, "alarms": [record]}))
+        assert shown() == dict(features[:10])
+
+
+def test_a_model_that_is_behind_says_by_how_long() -> None:
+    metrics = LearnerMetrics()
+    model = metrics.model("m", "t", None)
+    learner: Any = SimpleNamespace(state=lambda: SimpleNamespace(size_bytes=1), gauges=dict)
+    lag = ("thalweg_lag_seconds", (("model_name", "m"),))
+    assert lag not in samples(metrics.render())
+
+    for event_time, behind, least, most in (
+        (time.time() - 3600, 5, 3600, 3700),
+        (time.time() - 3600, 0, 0, 0),  # old, but nothing waits
+        (time.time() + 3600, 5, 0, 0),  # from the future
+        (time.time() - 10, 5, 10, 100),  # which does not hide what comes after
+    ):
+        model.learned(Batch({}, None, np.ones(2), np.array([0.0, event_time])), 0.01)
+        model.block_done(learner, 1, {Partition("t", 0): behind, Partition("t", 1): 0})
+        assert least <= samples(metrics.render())[lag] <= most
+
+
+def test_what_may_be_counted_stands_at_zero_before_it_is() -> None:
+    metrics, server = LearnerMetrics(), ServerMetrics()
+    metrics.model("m", "t", watched())
+    models: Any = SimpleNamespace(all=lambda: [SimpleNamespace(name="m", published=SimpleNamespace(current=None))])
+    server.serves(models)
+
+    found = samples(metrics.render()) | samples(server.render()[0])
+
+    m = ("model_name", "m")
+    for reason in REASONS:
+        assert found["thalweg_events_dead_lettered_total", (m, ("reason", reason))] == 0
+    for detector, signal in (("adwin", "loss"), ("page_hinkley", "twin"), ("ks", "inputs"), ("mmd", "predictions")):
+        place = (("detector", detector), m, ("signal", signal))
+        assert found["thalweg_drift_alarms_total", place] == 0
+    assert found["thalweg_rollbacks_total", (("cause", "operator"), m)] == 0
+    assert found["thalweg_inference_requests_total", (("code", "INTERNAL"), m)] == 0
 
 
 @pytest.mark.prometheus
