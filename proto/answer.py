@@ -19,8 +19,7 @@ if TYPE_CHECKING:
     from thalweg.proto import thalweg_pb2
 
 MOST_SCORES = 32
-"""Probabilities that are kept: all of up to so many classes."""
-_MOST_OTHER_SCORES = 2  # of scores that are no probabilities: what tells two classes apart, and the highest one
+"""Scores that are kept: all of up to so many classes."""
 
 
 class Answer(NamedTuple):
@@ -35,7 +34,7 @@ class Answer(NamedTuple):
     scores: tuple[float, ...] = ()
     """Theirs."""
     rest: float = 0.0
-    """The score taken for each of the other classes known then: of probabilities, what remained, in equal parts."""
+    """That of each other class known then: an equal part of what remained of probabilities, else the least kept."""
     known: int = 0
     """How many classes were known."""
     value: tuple[float, ...] = ()
@@ -141,10 +140,10 @@ def _highest(
     scores: Array, classes: Sequence[str], probabilities: bool
 ) -> tuple[tuple[str, ...], tuple[float, ...], float, int]:
     """What is kept of scores (C,): classes, their scores, that of each other class, and C."""
-    known, most = len(scores), MOST_SCORES if probabilities else _MOST_OTHER_SCORES
-    if known <= most:
+    known = len(scores)
+    if known <= MOST_SCORES:
         return tuple(classes[:known]), tuple(scores.tolist()), 0.0, known
-    places = np.argpartition(-scores, most - 1)[:most]
+    places = np.argpartition(-scores, MOST_SCORES - 1)[:MOST_SCORES]
     kept = tuple(scores[places].tolist())
-    rest = max(0.0, 1.0 - sum(kept)) / (known - most) if probabilities else min(kept)
+    rest = max(0.0, 1.0 - sum(kept)) / (known - MOST_SCORES) if probabilities else min(kept)
     return tuple([classes[place] for place in places.tolist()]), kept, rest, known
