@@ -1,4 +1,4 @@
-"""Pages of metrics as text, byte for byte as prometheus_client writes them, in a third of its time.
+"""Pages of metrics as text, byte for byte as prometheus_client writes them, in two thirds of its time.
 
 It checks every label's name on every page, which is not needed where names stand in tables (`ops.metrics`). A learner's
 page is written once a second, on a core that is there to learn.
