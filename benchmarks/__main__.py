@@ -28,6 +28,7 @@ NAMES = (
     "prompt_tpp",
     "cotta",
     "drift",
+    "evaluation",
 )
 
 
