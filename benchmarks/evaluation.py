@@ -32,7 +32,7 @@ from thalweg.stream.curve import Curve, CurvePoint, newest_time  # noqa: E402
 from thalweg.stream.prequential import Prequential  # noqa: E402
 
 _FROZEN_AFTER = 1000
-_FROM = 16_384
+_FROM, _LEAST = 16_384, 4096
 _TARGET = 5.0  # % of learning
 
 
@@ -64,7 +64,7 @@ def seconds(learner: Learner, log: Batch, size: int) -> dict[str, float]:
         times.append(perf_counter())
         learner.learn(batch)
         times.append(perf_counter())
-        if events > _FROM or len(log) < 2 * _FROM:
+        if events > _FROM or len(log) <= _FROM + _LEAST:
             for part, start, end in zip(spent, times, times[1:]):
                 spent[part] += end - start
     return spent
@@ -73,7 +73,7 @@ def seconds(learner: Learner, log: Batch, size: int) -> dict[str, float]:
 def cost(name: str, make: Callable[[], Learner], log: Batch, size: int, rounds: int) -> list[Result]:
     """Shares of the time that learning takes, in per cent."""
     runs = [seconds(make(), log, size) for _ in range(rounds)]
-    per_event = 1e6 / (len(log) - _FROM if len(log) >= 2 * _FROM else len(log))
+    per_event = 1e6 / (len(log) - _FROM if len(log) > _FROM + _LEAST else len(log))
 
     def share(*parts: str) -> float:
         return 100 * median(sum(run[part] for part in parts) / run["learning"] for run in runs)
