@@ -31,6 +31,7 @@ NAMES = (
     "drift_actions",
     "late_labels",
     "scrape",
+    "evaluation",
 )
 
 

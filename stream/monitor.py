@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import structlog
@@ -213,19 +212,14 @@ def _losses(graded: Prequential, batch: Batch, outputs: Mapping[str, Array]) -> 
         return losses, False
     if "score" in outputs and isinstance(batch.labels, NumberLabels):
         truth = batch.labels.values[grades.rows, 0] >= 0.5
-        losses[grades.rows] = np.clip(np.nan_to_num(outputs["score"][grades.rows].astype(np.float64)), 0, 1)
-        return (losses - _spread(truth, grades.rows)) ** 2, True
+        given = np.clip(np.nan_to_num(outputs["score"][grades.rows].astype(np.float64)), 0, 1)
+        losses[grades.rows] = (given - truth) ** 2
+        return losses, True
     if "correct" in grades.columns:
         losses[grades.rows] = 1.0 - grades.columns["correct"]
         return losses, True
     losses[grades.rows] = np.minimum(grades.columns["absolute"], 1e300)
     return losses, False
-
-
-def _spread(values: NDArray[Any], rows: NDArray[np.bool_]) -> NDArray[np.float64]:
-    found = np.full(len(rows), np.nan)
-    found[rows] = values
-    return found
 
 
 def _confidence(outputs: Mapping[str, Array], count: int) -> NDArray[np.float64]:
