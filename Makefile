@@ -27,13 +27,13 @@ links:
 
 install: $(VENV)/.dev links  ## the virtual environment, with everything for development
 
-services: ## what the tests need beside Python: the Kafka jars (Maven), Redis and Prometheus (Debian packages)
+services: ## what the tests need beside Python: the Kafka jars (Maven), Redis, Prometheus, Chromium (Debian packages)
 	bash ops/dev/services.sh
 
 demo: $(VENV)/.demo  ## digits and clicks as drifting streams, learned while they are served (KEEP=1 stays up)
 	$(BIN)/thalweg demo $(if $(KEEP),--keep)
 
-test: install services  ## all tests, with the real Kafka, Redis and Prometheus
+test: install services  ## all tests, with the real Kafka, Redis, Prometheus and Chromium
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 lint: install  ## formatting, style, types, and that the generated stubs are current

@@ -28,7 +28,10 @@ NAMES = (
     "prompt_tpp",
     "cotta",
     "drift",
+    "drift_actions",
+    "late_labels",
     "scrape",
+    "evaluation",
 )
 
 

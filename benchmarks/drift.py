@@ -16,7 +16,8 @@ from thalweg.ops.replay import replay
 from thalweg.stream.files import CsvMapping
 
 _MOST_ROWS = {"abrupt": 100, "recurring": 100, "gradual": 800, "incremental": 1500, "covariate_only": 200}
-_MAPPING = CsvMapping(ignore=("t", "concept", "ref_error"))
+MAPPING = CsvMapping(ignore=("t", "concept", "ref_error"))
+"""Which columns of the recorded streams are no features."""
 _COLUMNS, _BATCH = 64, 1024
 
 
@@ -30,7 +31,7 @@ def delays(name: str) -> tuple[list[int], int]:
         "batch_events": 64,
         "inputs": {"features": {"shape": [6]}},
     }
-    done = replay(parse({"model": [table]}, name, {}).model[0], folder / f"{name}.csv.gz", _MAPPING, frozen_after=1000)
+    done = replay(parse({"model": [table]}, name, {}).model[0], folder / f"{name}.csv.gz", MAPPING, frozen_after=1000)
     starts = [change["start"] for change in json.loads((folder / "ground_truth.json").read_text())[name]["changes"]]
     alarms = [alarm.start for alarm in done.alarms]
     if name == "covariate_only":

@@ -22,6 +22,8 @@ class Adam:
 
     def __init__(self, weights: Mapping[str, Array], learning_rate: float) -> None:
         self._learning_rate = learning_rate
+        self.pace = 1.0
+        """By how much faster the next steps go; no part of `tensors`: whoever sets it keeps it."""
         self.weights = {name: torch.from_numpy(array).clone() for name, array in weights.items()}
         self._moments = {name: (torch.zeros_like(each), torch.zeros_like(each)) for name, each in self.weights.items()}
         self._steps = dict.fromkeys(self.weights, 0)
@@ -40,8 +42,9 @@ class Adam:
             mean.lerp_(gradient, 1.0 - _BETA1)
             square.mul_(_BETA2).addcmul_(gradient, gradient, value=1.0 - _BETA2)
             size = (square / (1.0 - _BETA2**steps)).sqrt_().add_(_EPSILON)
+            rate = self.pace * self._learning_rate / (1.0 - _BETA1**steps)
             # a new tensor: whoever computes with the one before keeps it
-            self.weights[name] = self.weights[name] - (self._learning_rate / (1.0 - _BETA1**steps)) * mean / size
+            self.weights[name] = self.weights[name] - rate * mean / size
 
     def frozen(self) -> dict[str, Array]:
         """The weights, copied."""

@@ -29,6 +29,7 @@ class Optimizer(Protocol):
     """What moves the student: `Adam`, `Sgd`."""
 
     weights: dict[str, Tensor]
+    pace: float
 
     def step(self, gradients: Weights) -> None:
         """Move the weights that have a gradient."""

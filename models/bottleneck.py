@@ -23,6 +23,7 @@ from thalweg.models.bottleneck_params import Params
 from thalweg.models.bottleneck_predictor import BottleneckPredictor, softmax
 from thalweg.models.input_columns import InputColumns, usable_rows
 from thalweg.models.key_learning import learn_keys
+from thalweg.models.pace import Pace
 from thalweg.proto.event import Array, Batch, ClassLabels, InputError, Schema, TensorSpec
 
 Floats = NDArray[np.float64]
@@ -50,6 +51,7 @@ class Bottleneck:
         self._waiting = Waiting.none(self._columns.width)
         self._learned = 0
         self._skipped = 0
+        self._pace = Pace()
         self._predictor: BottleneckPredictor | None = None
 
     @property
@@ -108,16 +110,22 @@ class Bottleneck:
         smooth = self.params.label_smoothing
         targets = np.full((len(ids), classes), smooth / classes)
         targets[np.arange(len(ids)), codes] += 1.0 - smooth
-        rate = self.params.rate  # η/C, and C·η/C² = η/C: the step of a value is `rate` times the error
+        rates = self.params.rate * self._pace.of(
+            len(ids)
+        )  # η/C, and C·η/C² = η/C: the step of a value is `rate` times the error
         if self.params.updates == "event":
-            for place, target, weight in zip(places, targets, weights):
+            for place, target, step in zip(places, targets, rates * weights):
                 logits = flat[place].sum(axis=0, dtype=np.float64) / heads
-                flat[place] += (rate * weight * (target - softmax(logits[None])[0])).astype(np.float32)
+                flat[place] += (step * (target - softmax(logits[None])[0])).astype(np.float32)
         else:
             logits = flat[places].sum(axis=1, dtype=np.float64) / heads
-            error = rate * weights[:, None] * (targets - softmax(logits)) / len(ids)
+            error = (rates * weights)[:, None] * (targets - softmax(logits)) / len(ids)
             np.add.at(flat, places.ravel(), np.repeat(error, places.shape[1], axis=0).astype(np.float32))
         np.add.at(self._fetches.reshape(-1), places.ravel(), 1)
+
+    def raise_forgetting(self, factor: float, events: int) -> None:
+        """Values move faster; keys stay where they are."""
+        self._pace.raised(factor, events)
 
     def _grow(self, classes: int) -> None:
         missing = classes - self._values.shape[2]
@@ -198,6 +206,7 @@ class Bottleneck:
             "classes": list(self._classes),
             "learned": self._learned,
             "skipped": self._skipped,
+            **self._pace.meta(),
         }
         if self._codes is not None:
             tensors |= self._codes.tensors()
@@ -218,6 +227,7 @@ class Bottleneck:
         self._waiting = Waiting.of(tensors)
         self._classes = {name: code for code, name in enumerate(meta["classes"])}
         self._learned, self._skipped = meta["learned"], meta["skipped"]
+        self._pace.restore(meta)
         self._predictor = None
 
     def _identity(self) -> dict[str, Any]:

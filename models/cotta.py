@@ -22,6 +22,7 @@ from thalweg.models.cotta_params import Params
 from thalweg.models.cotta_predictor import CottaPredictor, as_pictures, in_range
 from thalweg.models.input_columns import InputColumns
 from thalweg.models.learner import ParamsError
+from thalweg.models.pace import Pace
 from thalweg.models.sgd import Sgd
 from thalweg.models.target_norm import replace_batch_norms, target_norms
 from thalweg.models.target_statistics import TargetStatistics
@@ -56,6 +57,7 @@ class Cotta:
         self._classes = names
         if not self._adapting() and p.learning_rate:
             raise ParamsError({"adapt": f"expected parameters to move, got none by {p.adapt!r} in {p.model}"})
+        self._pace = Pace()
         self._adaptation = self._fresh()
         self._target = TargetStatistics(self._source_statistics(), p.statistics_rows)
         self._statistics = self._target.moments
@@ -211,12 +213,17 @@ class Cotta:
         def masks(_: str, weight: Tensor) -> Tensor:
             return torch.rand(weight.shape, generator=generator) < p.restore
 
+        self._adaptation.optimizer.pace = self._pace.mean(len(x))
         done = self._adaptation.step(x, lambda one: self._views(one, p.view_count, generator), masks)
         self._counts["steps"] += 1
         self._counts["inputs"] += len(x)
         self._counts["left_out"] += not done.moved and p.learning_rate > 0
         self._predictor = None
         return done
+
+    def raise_forgetting(self, factor: float, events: int) -> None:
+        """Steps go farther; the belt still takes back those that go wrong."""
+        self._pace.raised(factor, events)
 
     # Answers and state
 
@@ -257,7 +264,7 @@ class Cotta:
         tensors |= {f"target.{name}": array for name, array in self._target.tensors().items()}
         tensors |= {"waiting": self._waiting, "offending": self._offending}
         meta = {"identity": self._identity(), "counts": self._counts, "belt": self._belt.counts}
-        return State(tensors, meta | {"followed": self._followed})
+        return State(tensors, meta | {"followed": self._followed} | self._pace.meta())
 
     def restore(self, state: State) -> None:
         tensors, meta = state.tensors, state.meta
@@ -275,6 +282,7 @@ class Cotta:
         self._statistics = self._target.moments
         self._waiting = np.array(tensors["waiting"])
         self._counts, self._followed = dict(meta["counts"]), meta["followed"]
+        self._pace.restore(meta)
         self._predictor = None
 
     def _identity(self) -> dict[str, Any]:

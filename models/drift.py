@@ -21,7 +21,7 @@ from thalweg.models.learner import ParamsError
 
 Floats = NDArray[np.float64]
 
-ACTIONS = ("observe", "snapshot", "rollback")
+ACTIONS = ("observe", "snapshot", "raise_forgetting", "reset", "rollback")
 SIGNALS = ("loss", "twin", "confidence", "inputs", "predictions")
 ALARMS_KEPT = 100
 _PATIENCE, _TWIN_PATIENCE = 25.0, 40.0  # an outdated twin errs half of the time: its loss wanders more
@@ -47,7 +47,12 @@ class DriftParams:
     max_columns: int = 1000
     """Inputs with more numbers are watched in so many of them, evenly spaced."""
     action: str = "observe"
-    """On an alarm: `observe`; `snapshot`, save a version; `rollback`, to the newest version from before the change."""
+    """On an alarm: `observe`; `snapshot`, save a version; `raise_forgetting`, follow faster for a while; `reset`, begin
+    anew; `rollback`, to the newest version from before the change."""
+    forgetting_factor: float = 5.0
+    """`raise_forgetting`: what was learned counts so many times less, or learning is so many times faster …"""
+    forgetting_events: int = 1000
+    """… for so many events."""
 
     def mistakes(self) -> dict[str, str]:
         """What cannot be used, by key."""
@@ -61,6 +66,10 @@ class DriftParams:
         for key, least in (("reference_events", 200), ("settle_events", 64), ("max_columns", 1)):
             if getattr(self, key) < least:
                 found[key] = f"expected at least {least}, got {getattr(self, key)}"
+        if not 1 < self.forgetting_factor <= 1e6:
+            found["forgetting_factor"] = f"expected above 1 and at most 1e6, got {self.forgetting_factor}"
+        if self.forgetting_events < 1:
+            found["forgetting_events"] = f"expected at least 1, got {self.forgetting_events}"
         if not 0 < self.false_alarms <= 100:
             found["false_alarms"] = f"expected above 0 and at most 100, got {self.false_alarms}"
         return found
@@ -97,7 +106,9 @@ class Alarm:
     features: tuple[tuple[str, float], ...] = ()
     """The columns that moved most, with their Kolmogorov-Smirnov distance."""
     action: str = "observe"
-    """What was asked to be done about it."""
+    """What was asked to be done about it …"""
+    done: str = ""
+    """… and what was done, in words."""
 
     def record(self) -> dict[str, Any]:
         """As JSON has it."""
@@ -189,6 +200,10 @@ class DriftWatch:
         """Alarms raised or ended since the last call; one that ended soon stands twice."""
         told, self._told = self._told, []
         return told
+
+    def note_done(self, number: int, done: str) -> None:
+        """Write down what was done about an alarm, if it is still kept."""
+        self._alarms = [replace(one, done=done) if one.number == number else one for one in self._alarms]
 
     def scores(self) -> dict[tuple[str, str], float]:
         """By detector and signal, how near it is to an alarm: 1 and above is one."""
@@ -414,7 +429,7 @@ def _kind(signals: Sequence[tuple[str, str, int]]) -> str:
 def _watching(params: DriftParams) -> dict[str, Any]:
     """What of the parameters the kept values depend on."""
     table = asdict(params)
-    for key in ("action", "settle_events"):
+    for key in ("action", "settle_events", "forgetting_factor", "forgetting_events"):
         del table[key]
     return table
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from thalweg.memory.state import State
 from thalweg.models.input_columns import InputColumns
-from thalweg.models.learner import Learner, ParamsError, Predictor
+from thalweg.models.learner import Forgetting, Learner, ParamsError, Predictor
 from thalweg.models.registry import find
 from thalweg.proto.event import Array, Batch, Inputs, Schema, TensorSpec
 
@@ -156,6 +156,8 @@ class EncodedLearner:
     def __init__(self, learner: Learner, encoder: Encoder) -> None:
         self._learner, self._encoder = learner, encoder
         self._wrapped: EncodedPredictor | None = None
+        if isinstance(learner, Forgetting):  # an attribute only then: whoever asks sees what the learner can do
+            self.raise_forgetting = learner.raise_forgetting
 
     @property
     def schema(self) -> Schema:

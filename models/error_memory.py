@@ -37,6 +37,7 @@ from thalweg.models.error_memory_predictor import (
 )
 from thalweg.models.key_space import KeySpace
 from thalweg.models.learner import ParamsError
+from thalweg.models.pace import Pace
 from thalweg.models.recursive_logistic import RecursiveLogistic
 from thalweg.models.standardise import Standardiser
 from thalweg.proto.event import Array, Batch, InputError, NumberLabels, Schema, TensorSpec
@@ -90,6 +91,7 @@ class ErrorMemory:
         self._learned = 0
         self._trained = 0
         self._skipped = 0
+        self._pace = Pace()
         self._predictor: ErrorMemoryPredictor | None = None
 
     @property
@@ -199,6 +201,10 @@ class ErrorMemory:
 
     # The slow model
 
+    def raise_forgetting(self, factor: float, events: int) -> None:
+        """The network learns faster; the memory forgets by itself."""
+        self._pace.raised(factor, events)
+
     def _wait(self, events: Columns) -> None:
         """Put events with those that wait, and train whenever there are enough."""
         p = self.params
@@ -231,6 +237,7 @@ class ErrorMemory:
             events["weight"],
             teacher,
             p.distillation,
+            self._pace.mean(len(numbers)),
         )
         self._trained += len(numbers)
 
@@ -338,6 +345,7 @@ class ErrorMemory:
             "trained": self._trained,
             "skipped": self._skipped,
             "scale": [self._standardiser.events, self._standardiser.next_step],
+            **self._pace.meta(),
         }
         return State(tensors, meta)
 
@@ -361,6 +369,7 @@ class ErrorMemory:
         self._space = KeySpace.of({name: np.array(array) for name, array in below("keys.").items()})
         self._mean_label, self._topics = meta["mean_label"], list(meta["topics"])
         self._learned, self._trained, self._skipped = meta["learned"], meta["trained"], meta["skipped"]
+        self._pace.restore(meta)
         self._predictor = None
 
     # What it is made of

@@ -116,6 +116,18 @@ def keep_up(frozen: Predictor, now: Predictor) -> Predictor:
 
 
 @runtime_checkable
+class Forgetting(Protocol):
+    """A learner that can be told to let go of what it learned, to follow a change faster."""
+
+    def raise_forgetting(self, factor: float, events: int) -> None:
+        """Let what comes count `factor` times as much against what was learned so far.
+
+        Sums are faded by it at once; what learns at a rate does so that much faster for the next `events` events.
+        Part of the state, like everything.
+        """
+
+
+@runtime_checkable
 class Placed(Protocol):
     """A learner with a memory too large to be copied for every version: it shares it with servers, in place."""
 

@@ -18,6 +18,7 @@ from thalweg.memory.histories import KeyedHistories, hash_key
 from thalweg.memory.state import State
 from thalweg.models.adam import Adam
 from thalweg.models.learner import ParamsError
+from thalweg.models.pace import Pace
 from thalweg.models.prompt_tpp_params import Params
 from thalweg.models.prompt_tpp_predictor import KEY, LONGEST, SHORTEST, MarkovTable, PromptTppPredictor
 from thalweg.models.torch_setup import torch
@@ -50,6 +51,7 @@ class PromptTpp:
         self._waiting = self._nothing()
         self._chosen_at = {pool: np.zeros(p.prompts, dtype=np.int64) for pool in self._shape.pools}
         self._counts = dict.fromkeys(("trained", "steps", "late", "skipped", "left_out", "silences"), 0)
+        self._pace = Pace()
         self._now = -np.inf  # the latest event's time, not the largest: one absurd time must not age all keys for good
         self._predictor: PromptTppPredictor | None = None
         self._frozen: dict[str, Array] | None = None
@@ -178,6 +180,7 @@ class PromptTpp:
         if not torch.isfinite(loss) or not torch.isfinite(norm):
             self._counts["left_out"] += 1
             return
+        self._adam.pace = self._pace.mean(len(gaps))
         scale = min(1.0, p.clip / max(float(norm), 1e-12))
         self._adam.step({name: gradient * scale for name, gradient in found.items()})
         self._tend_pool(ready)
@@ -207,6 +210,10 @@ class PromptTpp:
                 keys[place] = ready.query[-1].detach()
                 self._adam.weights[name] = keys
                 used[place] = trained
+
+    def raise_forgetting(self, factor: float, events: int) -> None:
+        """The network learns faster; histories, and how often types follow each other, stay."""
+        self._pace.raised(factor, events)
 
     # Answers and state
 
@@ -260,6 +267,7 @@ class PromptTpp:
             "unit": self._unit,
             "now": self._now if np.isfinite(self._now) else None,
             "counts": self._counts,
+            **self._pace.meta(),
         }
         return State(tensors, meta)
 
@@ -279,6 +287,7 @@ class PromptTpp:
         self._gaps = np.array(tensors["gaps"])
         self._classes = {name: code for code, name in enumerate(meta["classes"])}
         self._unit, self._counts = meta["unit"], dict(meta["counts"])
+        self._pace.restore(meta)
         self._now = -np.inf if meta["now"] is None else meta["now"]
         self._predictor = self._frozen = None
 

@@ -60,6 +60,7 @@ class Ridge:
         self._since_refresh = 0
         self._head_events = 0
         self._skipped = 0
+        self._faded = 0
         self._must_refresh = False
         self._predictor: RidgePredictor | None = None
 
@@ -142,6 +143,15 @@ class Ridge:
         if self._standardiser is None:
             return self._map.features(inputs.astype(np.float64, copy=False))
         return self._map.features(scaled(inputs, self._standardiser.shift, self._standardiser.factor, self.params.clip))
+
+    def raise_forgetting(self, factor: float, events: int) -> None:
+        """All sums are faded at once; how fast they fade by themselves stays."""
+        for member in self._members:
+            member.fade(1.0 / factor)
+        self._faded += 1
+        self._inverse.inverse = None
+        if self._learned:
+            self.refresh()
 
     # Heads
 
@@ -236,6 +246,7 @@ class Ridge:
             "since_refresh": self._since_refresh,
             "head_events": self._head_events,
             "skipped": self._skipped,
+            **({"faded": self._faded} if self._faded else {}),
         }
         if self._standardiser is not None:
             tensors |= {f"scale.{name}": array for name, array in self._standardiser.tensors().items()}
@@ -252,6 +263,7 @@ class Ridge:
         self._class_events = np.array(tensors["class_events"])
         self._learned, self._since_refresh = meta["learned"], meta["since_refresh"]
         self._head_events, self._skipped = meta["head_events"], meta["skipped"]
+        self._faded = meta.get("faded", 0)
         self._must_refresh, self._predictor = False, None
         self._heads, self._mixture.losses = np.array(tensors["heads"]), np.array(tensors["losses"])
         if self._map.expansion:
@@ -320,8 +332,10 @@ class Ridge:
         return {"classes": float(len(self._classes)), "skipped_events": float(self._skipped)}
 
     def _must_be_plain(self, verb: str) -> None:
-        if self.params.forgetting != (1.0,) or self.params.standardise:
-            raise ValueError(f"cannot {verb}: needs forgetting = 1 and standardise = false, so that sums have no order")
+        if self.params.forgetting != (1.0,) or self.params.standardise or self._faded:
+            raise ValueError(
+                f"cannot {verb}: needs forgetting = 1, never raised, and standardise = false: sums without an order"
+            )
 
     def _new_statistics(self, decay: float) -> Statistics:
         p = self.params

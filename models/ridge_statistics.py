@@ -150,6 +150,12 @@ class Statistics:
         other.class_weight = self.class_weight.copy()
         return other
 
+    def fade(self, share: float) -> None:
+        """Let everything taken up so far count for this share of what it did."""
+        for array in (self.gram, self.cross, self.class_m2, self.class_weight, *(self.class_grams or ())):
+            if array is not None:
+                array *= share
+
     def drop_denormals(self, before: int, after: int) -> None:
         """Set what has faded to nothing to 0, each time numbers have faded by a hundred powers of ten.
 

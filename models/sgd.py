@@ -24,6 +24,8 @@ class Sgd:
         self, weights: Mapping[str, Array], learning_rate: float, momentum: float = 0.9, nesterov: bool = True
     ) -> None:
         self._learning_rate, self._momentum, self._nesterov = learning_rate, momentum, nesterov
+        self.pace = 1.0
+        """By how much faster the next steps go; no part of `tensors`: whoever sets it keeps it."""
         self.weights = {name: torch.from_numpy(array).clone() for name, array in weights.items()}
         self._velocities: dict[str, Tensor] = {}
 
@@ -34,7 +36,7 @@ class Sgd:
             velocity = gradient.clone() if before is None else before * self._momentum + gradient
             self._velocities[name] = velocity
             move = gradient + self._momentum * velocity if self._nesterov else velocity
-            self.weights[name] = self.weights[name] - self._learning_rate * move
+            self.weights[name] = self.weights[name] - self.pace * self._learning_rate * move
 
     def tensors(self) -> dict[str, Array]:
         """Everything, for a snapshot."""

@@ -19,7 +19,7 @@ from typing import cast
 import numpy as np
 
 from thalweg.memory.state import State
-from thalweg.models.learner import Learner, LearnerFactory, Predictor
+from thalweg.models.learner import Forgetting, Learner, LearnerFactory, Predictor
 from thalweg.proto.event import Array, Batch, ClassLabels, InputError, Inputs
 
 
@@ -58,6 +58,21 @@ class LearnerContract:
                 learner.learn(batch)
                 restored.learn(batch)
             assert restored.state().sha256() == learner.state().sha256()
+
+    def test_forgetting_that_was_raised_is_part_of_the_state(self) -> None:
+        batches = self.batches()
+        learner, restored = self._trained(2), self.new()
+        if not isinstance(learner, Forgetting):
+            return  # not offered
+        learner.raise_forgetting(3.0, len(batches[2]) + 1)  # over in the middle of a batch
+        assert learner.state().sha256() != self._trained(2).state().sha256()
+
+        restored.restore(_stored(learner.state()))
+
+        for batch in batches[2:]:
+            learner.learn(batch)
+            restored.learn(batch)
+        assert restored.state().sha256() == learner.state().sha256()
 
     def test_restoring_takes_back_what_was_learned_since(self) -> None:
         batches = self.batches()

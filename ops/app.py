@@ -13,8 +13,8 @@ import structlog
 from threadpoolctl import threadpool_limits
 
 from thalweg.memory.pending import Limits, Pending, open_pending
-from thalweg.memory.snapshots import FolderSnapshots
-from thalweg.memory.state import State
+from thalweg.memory.snapshots import FolderSnapshots, UnknownVersion
+from thalweg.memory.state import DamagedFile, State
 from thalweg.memory.store import Store, open_store
 from thalweg.models.encoder import IDENTITY, EncodedPredictor, make_learner, shared_encoder
 from thalweg.models.learner import Learner, Placed, Predictor
@@ -27,15 +27,19 @@ from thalweg.ops.remembering import Remembering
 from thalweg.ops.server import Server
 from thalweg.ops.server_metrics import ServerMetrics
 from thalweg.ops.serving import ModelPlace
+from thalweg.ops.status import LearnerStatus, Statuses
+from thalweg.ops.tokens import Tokens
 from thalweg.proto.decode import Decoder
 from thalweg.stream.alarms import Alarms
 from thalweg.stream.dead_letters import DeadLetters
-from thalweg.stream.joining import Joiner, JoinSettings
+from thalweg.stream.joining import Joiner, JoinObserver, JoinSettings
 from thalweg.stream.journal import FileJournal
 from thalweg.stream.log import Log, Retention, open_log
 from thalweg.stream.monitor import Monitor
+from thalweg.stream.observer import each
 from thalweg.stream.processor import Processor
 from thalweg.stream.settings import ProcessorSettings
+from thalweg.stream.twin import Pinned
 
 log = structlog.get_logger(__name__)
 
@@ -47,7 +51,12 @@ def new_learner(model: ModelConfig, seed: int | None = None) -> Learner:
 
 
 def new_monitor(
-    model: ModelConfig, learner: Learner, twin_path: Path | None = None, *, seed: int | None = None
+    model: ModelConfig,
+    learner: Learner,
+    twin_path: Path | None = None,
+    pinned: Pinned | None = None,
+    *,
+    seed: int | None = None,
 ) -> Monitor:
     """What grades and watches a model's learner."""
     return Monitor(
@@ -57,6 +66,11 @@ def new_monitor(
         frozen_after=model.frozen_after_events,
         drift=model.drift,
         twin_path=twin_path,
+        pinned=pinned,
+        continual_events=model.continual_events,
+        continual_share=model.continual_share,
+        continual_bytes=model.continual_bytes,
+        seed=model.seed if seed is None else seed,
     )
 
 
@@ -75,6 +89,8 @@ def settings_of(model: ModelConfig) -> ProcessorSettings:
         snapshot_seconds=model.snapshot_seconds,
         dedup_events=model.dedup_events,
         publish_share=model.publish_share,
+        forgetting_factor=model.drift.forgetting_factor,
+        forgetting_events=model.drift.forgetting_events,
     )
 
 
@@ -93,7 +109,13 @@ def model_folder(config: Config, model: ModelConfig) -> Path:
 
 
 def build_processor(
-    config: Config, model: ModelConfig, source: Log, store: Store, live: Path, metrics: LearnerMetrics
+    config: Config,
+    model: ModelConfig,
+    source: Log,
+    store: Store,
+    live: Path,
+    metrics: LearnerMetrics,
+    told: LearnerStatus,
 ) -> tuple[Processor, Publisher]:
     """A model's processor and the publisher it publishes through."""
     folder = model_folder(config, model)
@@ -103,7 +125,13 @@ def build_processor(
     publisher = Publisher(live / model.name)
     if isinstance(learner, Placed):
         learner.place(live / model.name)
-    monitor = new_monitor(model, learner, folder / "frozen.safetensors")
+    pinned = None
+    if model.frozen_version:
+        pinned = Pinned(model.frozen_version, lambda: snapshots.load(model.frozen_version).parts["learner"])
+    try:
+        monitor = new_monitor(model, learner, folder / "frozen.safetensors", pinned)
+    except (UnknownVersion, DamagedFile) as error:
+        raise ConfigurationError([f"model.{model.name}.frozen_version: {error}"]) from error
     processor = Processor(
         learner,
         source,
@@ -113,17 +141,21 @@ def build_processor(
         decoder=Decoder(learner.schema, max_record_bytes=config.service.max_message_bytes),
         publisher=publisher,
         evaluator=monitor,
-        observer=metrics.model(model.name, model.topic, monitor),
+        observer=each(metrics.model(model.name, model.topic, monitor), told.model(model.name, monitor)),
         commands=store,
         dead_letters=DeadLetters(source, model.topic, model.name),
         alarms=Alarms(source, model.name),
+        make=lambda: new_learner(model),
     )
     return processor, publisher
 
 
-def build_joiner(config: Config, model: ModelConfig, source: Log, metrics: LearnerMetrics) -> tuple[Joiner, Pending]:
+def build_joiner(
+    config: Config, model: ModelConfig, source: Log, metrics: LearnerMetrics, told: LearnerStatus
+) -> tuple[Joiner, Pending]:
     """What joins the labels that come later, and the store where their events wait."""
     pending = open_model_pending(config, model)
+    observer: JoinObserver = each(metrics.joining(model.name), told.of(model.name))
     joiner = Joiner(
         JoinSettings(
             model=model.name,
@@ -137,7 +169,7 @@ def build_joiner(config: Config, model: ModelConfig, source: Log, metrics: Learn
         new_learner(model).schema,
         model_folder(config, model) / "joined.json",
         DeadLetters(source, model.labels_topic, model.name),
-        metrics.joining(model.name),
+        observer,
     )
     return joiner, pending
 
@@ -182,19 +214,20 @@ class Learning:
     def __init__(self, config: Config, source: Log, store: Store) -> None:
         live = live_folder(Path(config.service.state_dir))
         self._metrics = LearnerMetrics(live / "metrics-learner.prom")
+        self._status = LearnerStatus(live)
         self.failed: Exception | None = None
         self._ended = threading.Event()
         self._processors: list[Processor] = []
         self._publishers: list[Publisher] = []
         for model in config.model:
-            processor, publisher = build_processor(config, model, source, store, live, self._metrics)
+            processor, publisher = build_processor(config, model, source, store, live, self._metrics, self._status)
             self._processors.append(processor)
             self._publishers.append(publisher)
         self._joiners: list[Joiner] = []
         self._pendings: list[Pending] = []
         for model in config.model:
             if model.labels_topic:
-                joiner, pending = build_joiner(config, model, source, self._metrics)
+                joiner, pending = build_joiner(config, model, source, self._metrics, self._status)
                 self._joiners.append(joiner)
                 self._pendings.append(pending)
         self._threads = [
@@ -210,6 +243,7 @@ class Learning:
     def start(self) -> None:
         """Learn from now on."""
         self._metrics.start()
+        self._status.start()
         for thread in self._threads:
             thread.start()
 
@@ -228,6 +262,7 @@ class Learning:
             if thread.is_alive():
                 thread.join()
         self._metrics.close()
+        self._status.close()
         for publisher in self._publishers:
             publisher.close()
         for pending in self._pendings:
@@ -263,6 +298,9 @@ def build_server(config: Config, source: Log, store: Store) -> Server:
         max_message_bytes=config.service.max_message_bytes,
         workers=config.service.workers,
         queue=config.service.queue,
+        tokens=Tokens(Path(config.service.token_file)) if config.service.token_file else None,
+        statuses=Statuses(live),
+        figures=metrics,
     )
     metrics.serves(server.models, remembering, recording)
     return server

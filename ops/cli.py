@@ -68,9 +68,9 @@ def _exit_codes() -> Iterator[None]:
     from thalweg.ops.failed import Failed
     from thalweg.stream.blocks import HistoryLost
     from thalweg.stream.files import FileError
+    from thalweg.stream.fold import StateMismatch
     from thalweg.stream.journal import JournalError
     from thalweg.stream.log import LogError
-    from thalweg.stream.processor import StateMismatch
 
     try:
         yield

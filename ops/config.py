@@ -15,9 +15,10 @@ from typing import Any, Literal
 
 from thalweg.models.drift import DriftParams
 from thalweg.models.encoder import IDENTITY, encoder_sha256, make_learner
-from thalweg.models.learner import ParamsError
+from thalweg.models.learner import Forgetting, ParamsError
 from thalweg.models.registry import UnknownLearner
 from thalweg.ops.config_reading import SECRET, Reading, masked, overlay
+from thalweg.ops.tokens import TokensUnusable, read_tokens
 from thalweg.proto.event import TensorSpec
 from thalweg.stream.log import LogError, open_log
 
@@ -44,6 +45,9 @@ class ServiceConfig:
     """Address of metrics, health and the REST twin."""
     state_dir: str = "state"
     """Folder of snapshots, journals and published versions; relative to the working directory, as all paths are."""
+    token_file: str = ""
+    """File of tokens, one to a line: with it `Learn`, `Label`, `Snapshot`, `Rollback`, and on the page the buttons and
+    the dead letters, need one. Without it the page only shows."""
     max_message_bytes: int = 64 << 20
     """Larger requests and records are refused."""
     workers: int = 16
@@ -137,6 +141,14 @@ class ModelConfig:
     """Where it computes; only the processor in this version."""
     frozen_after_events: int = 1000
     """Beside the model stands its frozen twin, as it was after so many events, to compare with; 0: none."""
+    continual_events: int = 10
+    """So many events of every class are held and asked again while it learns, to see what it keeps of them; 0: none."""
+    continual_share: float = 0.02
+    """How many of those are asked, as a share of the events: what this costs beside answering."""
+    continual_bytes: int = 4 << 20
+    """Bound on what is held; classes that no longer fit are not followed."""
+    frozen_version: int = 0
+    """Instead: as it was in this kept version, which must be kept when the service first starts with it; 0: in none."""
     drift: DriftParams = field(default_factory=DriftParams)
     """`[model.drift]`: what watches the model, and what is done when it drifts."""
     learn_from_requests: bool = False
@@ -184,7 +196,6 @@ _NOT_YET = {
     "tls_certificate": "TLS is not offered in this version",
     "tls_key": "TLS is not offered in this version",
     "tls_client_ca": "TLS is not offered in this version",
-    "token_file": "tokens are not offered in this version",
     "device": "other devices are not offered in this version",
 }
 
@@ -240,6 +251,11 @@ def _check(config: Config, mistakes: list[str], source: str) -> None:
             wrong(f"service.{key}", f"expected HOST:PORT, got {address!r}")
     if config.service.grpc == config.service.http and not config.service.grpc.endswith(":0"):
         wrong("service.http", f"expected another address than service.grpc, got {config.service.http!r}")
+    if config.service.token_file:
+        try:
+            read_tokens(Path(config.service.token_file))
+        except TokensUnusable as error:
+            wrong("service.token_file", str(error))
     _at_least(1, config.service, "service", ("max_message_bytes", "workers"), wrong)
     _at_least(0, config.service, "service", ("queue", "drain_seconds"), wrong)
     _at_least(1, config.log, "log", ("retention_records", "retention_bytes"), wrong)
@@ -299,7 +315,9 @@ def _check_model(model: ModelConfig, names: list[str], wrong: Callable[[str, str
     _at_least(0, model, place, ("batch_seconds", "snapshot_seconds", "dedup_events", "seed"), wrong)
     if not 0 < model.publish_share <= 1:
         wrong(f"{place}.publish_share", f"expected above 0 and at most 1, got {model.publish_share}")
-    _at_least(0, model, place, ("frozen_after_events",), wrong)
+    _at_least(0, model, place, ("frozen_after_events", "frozen_version", "continual_events", "continual_bytes"), wrong)
+    if not 0 < model.continual_share <= 1:
+        wrong(f"{place}.continual_share", f"expected above 0 and at most 1, got {model.continual_share}")
     for key, text in model.drift.mistakes().items():
         wrong(f"{place}.drift.{key}", text)
     sound = bool(model.inputs) and model.seed >= 0
@@ -315,7 +333,9 @@ def _check_model(model: ModelConfig, names: list[str], wrong: Callable[[str, str
     if not sound:
         return
     try:
-        make_learner(model.learner, model.specs(), model.params, model.seed, model.encoder, model.weights)
+        learner = make_learner(model.learner, model.specs(), model.params, model.seed, model.encoder, model.weights)
+        if model.drift.action == "raise_forgetting" and not isinstance(learner, Forgetting):
+            wrong(f"{place}.drift.action", f"a {model.learner} cannot be told to forget faster, got 'raise_forgetting'")
     except UnknownLearner as error:
         wrong(f"{place}.learner", str(error))
     except ParamsError as error:

@@ -39,6 +39,14 @@ class TooLate(Exception):
     """The caller's deadline has passed, or a wait that was asked for took too long."""
 
 
+class Unauthenticated(Exception):
+    """This needs a token, and none that is known came with it."""
+
+
+class Forbidden(Exception):
+    """Nobody may do this here; the message says what would have to change."""
+
+
 class NotOffered(Exception):
     """This learner, or this version of the service, does not do that."""
 
@@ -58,6 +66,8 @@ _TABLE: tuple[tuple[type[Exception], grpc.StatusCode, int], ...] = (
     (QueueFull, grpc.StatusCode.RESOURCE_EXHAUSTED, 429),
     (TooLarge, grpc.StatusCode.RESOURCE_EXHAUSTED, 413),
     (TooLate, grpc.StatusCode.DEADLINE_EXCEEDED, 504),
+    (Unauthenticated, grpc.StatusCode.UNAUTHENTICATED, 401),
+    (Forbidden, grpc.StatusCode.PERMISSION_DENIED, 403),
     (NotOffered, grpc.StatusCode.UNIMPLEMENTED, 501),
     (Impossible, grpc.StatusCode.FAILED_PRECONDITION, 409),
     (DamagedFile, grpc.StatusCode.FAILED_PRECONDITION, 409),

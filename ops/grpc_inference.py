@@ -81,7 +81,7 @@ class InferenceService:
         served = model.current() if head.freshness is CURRENT else model.version(head.freshness, remaining)
         outputs = model.predict(served, inputs)
         if head.event_id is not None:
-            model.remember(head.event_id, inputs)
+            model.remember(head.event_id, inputs, served, outputs)
         response, rows = self._forms[model.name].response(served, outputs, head, model.staleness_seconds(served))
         if head.explain:
             response = _explained(response, model.explain(served, inputs, head.explain))

@@ -14,8 +14,11 @@ import grpc
 
 from thalweg.memory.snapshots import Manifest
 from thalweg.memory.store import Store
-from thalweg.ops.errors import EXPECTED, NotOffered, TooLate, raise_answer, refuse, text_of
+from thalweg.ops.errors import EXPECTED, NotOffered, TooLate, Unauthenticated, raise_answer, refuse, text_of
 from thalweg.ops.serving import Models, ServedModel
+from thalweg.ops.status import Statuses
+from thalweg.ops.tokens import Tokens
+from thalweg.ops.watching import Told
 from thalweg.proto import thalweg_pb2 as pb
 from thalweg.proto import thalweg_pb2_grpc
 from thalweg.proto.columns import label_column
@@ -41,8 +44,13 @@ class LearningService(thalweg_pb2_grpc.LearningServiceServicer):
         store: Store,
         answer_seconds: float = 30.0,
         clock: Callable[[], float] = time.time,
+        *,
+        tokens: Tokens | None = None,
+        statuses: Statuses | None = None,
     ) -> None:
         self._models = models
+        self._tokens = tokens
+        self._statuses = statuses
         self._log = log
         self._store = store
         self._answer_seconds = answer_seconds
@@ -51,6 +59,7 @@ class LearningService(thalweg_pb2_grpc.LearningServiceServicer):
 
     def Learn(self, request_iterator: Iterator[pb.Event], context: grpc.ServicerContext) -> Iterator[pb.Ack]:  # noqa: N802
         """Events that came while the log was busy are appended together."""
+        self._must_be_allowed(context)
         waiting: queue.Queue[pb.Event | None] = queue.Queue(2 * _APPEND_AT_ONCE)  # full: the stream is held back
         gone = threading.Event()
 
@@ -100,6 +109,7 @@ class LearningService(thalweg_pb2_grpc.LearningServiceServicer):
 
     def Label(self, request: pb.LabelRequest, context: grpc.ServicerContext) -> pb.Ack:  # noqa: N802
         """Appends to the labels topic, so that a label is safe before it is joined."""
+        self._must_be_allowed(context)
 
         def answer() -> pb.Ack:
             model = self._models.find(request.model)
@@ -131,11 +141,14 @@ class LearningService(thalweg_pb2_grpc.LearningServiceServicer):
         return _translated(context, answer)
 
     def Snapshot(self, request: pb.SnapshotRequest, context: grpc.ServicerContext) -> pb.SnapshotResponse:  # noqa: N802
+        self._must_be_allowed(context)
         return _translated(
             context, lambda: pb.SnapshotResponse(version=self._ask(context, request.model, "snapshot")["version"])
         )
 
     def Rollback(self, request: pb.RollbackRequest, context: grpc.ServicerContext) -> pb.RollbackResponse:  # noqa: N802
+        self._must_be_allowed(context)
+
         def answer() -> pb.RollbackResponse:
             done = self._ask(context, request.model, "rollback", version=request.version)
             return pb.RollbackResponse(version=done["version"])
@@ -150,22 +163,19 @@ class LearningService(thalweg_pb2_grpc.LearningServiceServicer):
         gone = threading.Event()
         if not context.add_callback(gone.set):
             return
+        told = Told(self._clock)
         while not self._models.draining:
-            yield self._status(model)
+            yield told.status(model, self._statuses.of(model.name) if self._statuses is not None else None)
             if gone.wait(max(_SHORTEST_WATCH_SECONDS, request.interval_seconds or 1.0)):
                 return
 
-    def _status(self, model: ServedModel) -> pb.Status:
-        status = pb.Status(model=model.name, time=self._clock())
-        served = model.published.current
-        if served is not None:
-            status.state_version = served.facts.version
-            status.learned_events = served.facts.learned_events
-            status.staleness_seconds = model.staleness_seconds(served)
-        kept = model.snapshots.manifests()
-        if kept:
-            status.metrics.update(kept[-1].metrics)
-        return status
+    def _must_be_allowed(self, context: grpc.ServicerContext) -> None:
+        """End a call that would change a model, where tokens are asked for and it has none."""
+        if self._tokens is None:
+            return
+        given = dict(context.invocation_metadata()).get("authorization")
+        if not self._tokens.allows(given if isinstance(given, str) else None):
+            refuse(context, Unauthenticated("expected metadata 'authorization: Bearer TOKEN' with a known token"))
 
     def _ask(self, context: grpc.ServicerContext, model: str, verb: str, **arguments: Any) -> Any:
         remaining = context.time_remaining()

@@ -1,4 +1,4 @@
-"""HTTP: health, metrics, and the Open Inference Protocol's REST twin under /v2."""
+"""HTTP: health, metrics, the live page, and the Open Inference Protocol's REST twin under /v2."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from starlette.routing import Route
 from thalweg.models.learner import Predictor
 from thalweg.ops.errors import EXPECTED, TooLarge, status_of, text_of
 from thalweg.ops.grpc_inference import describe
+from thalweg.ops.page_api import PageApi
 from thalweg.ops.request_heads import USUAL_EXPLANATION
 from thalweg.ops.serving import CURRENT, Freshness, Models, ServedModel, ServingObserver, accepted
 from thalweg.proto.event import Array, InputError, TensorSpec
@@ -40,6 +41,7 @@ class HttpServer:
         render: The metrics page: content and its type.
         observer: Told of every prediction.
         max_body_bytes: Larger requests are refused.
+        page: The live page.
     """
 
     def __init__(
@@ -49,9 +51,10 @@ class HttpServer:
         render: Callable[[], tuple[bytes, str]],
         observer: ServingObserver,
         max_body_bytes: int,
+        page: PageApi,
     ) -> None:
         self._socket = listen(address)
-        application = Api(models, render, observer, max_body_bytes).application()
+        application = Api(models, render, observer, max_body_bytes, page).application()
         config = uvicorn.Config(
             application, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=5
         )
@@ -98,8 +101,10 @@ class Api:
         render: Callable[[], tuple[bytes, str]],
         observer: ServingObserver,
         max_body_bytes: int,
+        page: PageApi,
     ) -> None:
         self._models = models
+        self._page = page
         self._render = render
         self._observer = observer
         self._max_body_bytes = max_body_bytes
@@ -118,17 +123,21 @@ class Api:
             Route("/v2/models/{name}/ready", self._model_ready),
             Route("/v2/models/{name}/infer", self._infer, methods=["POST"]),
             Route("/v2/models/{name}/versions/{version:int}/infer", self._infer, methods=["POST"]),
+            *self._page.routes(),
         ]
         handlers: dict[Any, Any] = dict.fromkeys((*EXPECTED, Exception), _failed) | {HTTPException: _http_error}
         return Starlette(routes=routes, exception_handlers=handlers)
 
     async def _index(self, request: Request) -> Response:
+        if page := self._page.page(request):
+            return page
         links = {
             "metrics": "/metrics",
             "ready": "/readyz",
             "models": [f"/v2/models/{m.name}" for m in self._models.all()],
         }
-        return JSONResponse({"service": "thalweg", "version": importlib.metadata.version("thalweg"), "links": links})
+        told = {"service": "thalweg", "version": importlib.metadata.version("thalweg"), "links": links}
+        return JSONResponse(told, headers={"vary": "accept"})
 
     async def _healthz(self, request: Request) -> Response:
         return PlainTextResponse("ok\n")
@@ -200,7 +209,7 @@ class Api:
         outputs = model.predict(served, inputs)
         parameters = request.get("parameters") or {}
         if "event_id" in parameters:
-            model.remember(_event_id(parameters["event_id"]), inputs)
+            model.remember(_event_id(parameters["event_id"]), inputs, served, outputs)
         told = {}
         if most := _most_told(parameters.get("explain")):
             told["explanation"] = model.explain(served, inputs, most)

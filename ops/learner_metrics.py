@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import structlog
 from prometheus_client import CollectorRegistry
 from prometheus_client.metrics_core import Metric
 
-from thalweg.models.drift import Alarm
+from thalweg.models.drift import ACTIONS, Alarm
 from thalweg.models.learner import Learner, Predictor
 from thalweg.ops.exposition import page
+from thalweg.ops.live_file import REFRESH_SECONDS, LiveFile
 from thalweg.ops.metrics import LEARNER_GAUGES, LEARNER_METRICS, collected, family
 from thalweg.proto.event import Array, Batch, Partition
 from thalweg.proto.rejected import REASONS
 from thalweg.stream.log import Gap
 from thalweg.stream.monitor import Monitor
 from thalweg.stream.observer import NoObserver
+from thalweg.stream.window_figures import Figures
 
-log = structlog.get_logger(__name__)
-
-_REFRESH_SECONDS = 1.0
 _CAUSES = ("operator", "drift")  # of rollbacks that learners do not make of themselves
 _MOVED_SHOWN = 10  # columns of the newest alarm
 
@@ -35,9 +32,7 @@ class LearnerMetrics:
     def __init__(self, page: Path | None = None) -> None:
         self.registry = CollectorRegistry()
         self._metrics = _make(LEARNER_METRICS, self.registry)
-        self._page = page
-        self._stopping = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._file = LiveFile(page, self.render) if page is not None else None
         self._models: list[ModelMetrics] = []
         self.registry.register(self)
 
@@ -76,34 +71,19 @@ class LearnerMetrics:
 
     def start(self) -> None:
         """Write the page about once a second from now on."""
-        if self._page is not None and self._thread is None:
-            self._thread = threading.Thread(target=self._keep_writing, name="metrics", daemon=True)
-            self._thread.start()
+        if self._file is not None:
+            self._file.start()
 
     def close(self) -> None:
         """Write the page a last time."""
-        self._stopping.set()
-        if self._thread is not None:
-            self._thread.join()
+        if self._file is not None:
+            self._file.close()
 
     def render(self) -> bytes:
         """The page."""
         for model in self._models:
             model.refresh()
         return page(self.registry.collect())
-
-    def _keep_writing(self) -> None:
-        assert self._page is not None
-        beside = self._page.with_name(f".{self._page.name}")
-        while True:
-            ended = self._stopping.wait(_REFRESH_SECONDS)
-            try:
-                beside.write_bytes(self.render())
-                beside.rename(self._page)
-            except OSError as error:
-                log.warning("metrics cannot be written", problem=str(error))
-            if ended:
-                return
 
 
 class ModelMetrics(NoObserver):
@@ -133,6 +113,8 @@ class ModelMetrics(NoObserver):
             self._metrics["thalweg_events_dead_lettered_total"].labels(self.name, reason)
         for cause in _CAUSES:
             self._metrics["thalweg_rollbacks_total"].labels(self.name, cause)
+        for action in ACTIONS[1:]:
+            self._metrics["thalweg_drift_actions_total"].labels(self.name, action)
         for place in self._evaluation.drift.watchers() if self._evaluation is not None else ():
             self._metrics["thalweg_drift_alarms_total"].labels(self.name, *place)
 
@@ -155,7 +137,7 @@ class ModelMetrics(NoObserver):
     def block_done(self, learner: Learner, version: int, lag: Mapping[Partition, int]) -> None:
         self.lag = lag
         now = time.monotonic()
-        if now - self._sized > _REFRESH_SECONDS:  # gauges of the learner are read on its own thread
+        if now - self._sized > REFRESH_SECONDS:  # gauges of the learner are read on its own thread
             self._sized = now
             self._bound["state_bytes"].set(learner.state().size_bytes)
             self.gauges = dict(learner.gauges())
@@ -199,6 +181,9 @@ class ModelMetrics(NoObserver):
         if alarm.end is None:
             self._metrics["thalweg_drift_alarms_total"].labels(self.name, alarm.detector, alarm.signal).inc()
 
+    def acted(self, action: str) -> None:
+        self._metrics["thalweg_drift_actions_total"].labels(self.name, action).inc()
+
     def predicted(self, batch: Batch, predictor: Predictor, outputs: Mapping[str, Array]) -> None:
         """The evaluation grades; its figures are read when the page is."""
 
@@ -208,7 +193,11 @@ class ModelMetrics(NoObserver):
             return
         watched = self._evaluation
         try:
-            figures = _labelled("prequential", watched.metrics(), watched.recent())
+            figures: dict[tuple[str, ...], float] = {}
+            figures |= _with_bounds("all", watched.live.figures()) | _with_bounds(
+                "recent", watched.live.recent_figures()
+            )
+            figures |= {("continual", metric): value for metric, value in watched.continual.metrics().items()}
             figures |= _labelled("frozen_prequential", watched.frozen.metrics(), watched.frozen.recent())
             scores = watched.drift.scores()
             alarms = watched.drift.alarms
@@ -231,6 +220,15 @@ class ModelMetrics(NoObserver):
 def _labelled(family: str, whole: Mapping[str, float], recent: Mapping[str, float]) -> dict[tuple[str, ...], float]:
     windows = {"all": whole, "recent": recent}
     return {(family, metric, window): value for window, part in windows.items() for metric, value in part.items()}
+
+
+def _with_bounds(window: str, figures: Figures) -> dict[tuple[str, ...], float]:
+    found: dict[tuple[str, ...], float] = {}
+    for metric, (value, both) in figures.items():
+        found["prequential", metric, window] = value
+        for bound, limit in zip(("lower", "upper"), both or ()):
+            found["prequential_bound", metric, window, bound] = limit
+    return found
 
 
 class JoinMetrics:

@@ -1,4 +1,5 @@
-"""Requests that wait for their label: handed to the store in the background, so that no answer waits for it.
+"""Requests, and what was answered, that wait for their label: handed to the store in the background, so that no answer
+waits for it.
 
 While the store is out of reach requests queue up here, to a bound; past it they are let go and counted. A label that
 comes before its request is in the store waits for it, so nothing depends on how soon this is.
@@ -16,6 +17,7 @@ import structlog
 
 from thalweg.memory.pending import Pending
 from thalweg.memory.store import StoreError
+from thalweg.proto.answer import Answer
 from thalweg.proto.encode import to_events
 from thalweg.proto.event import Batch, InputError, Inputs
 
@@ -37,7 +39,7 @@ class Remembering:
 
     def __init__(self, pendings: Mapping[str, Pending]) -> None:
         self._pendings = pendings
-        self._queues: dict[str, deque[tuple[str, float, Inputs]]] = {name: deque() for name in pendings}
+        self._queues: dict[str, deque[tuple[str, float, Inputs, Answer | None]]] = {name: deque() for name in pendings}
         self._reached = dict.fromkeys(pendings, True)
         self.remembered = dict.fromkeys(pendings, 0)
         """Requests in the store so far, by model."""
@@ -64,8 +66,8 @@ class Remembering:
             if not reached
         ]
 
-    def remember(self, model: str, event_id: str, inputs: Inputs) -> None:
-        """Keep these inputs, of one row, until their label comes.
+    def remember(self, model: str, event_id: str, inputs: Inputs, answer: Answer | None) -> None:
+        """Keep these inputs, of one row, and what was answered until their label comes.
 
         Raises:
             InputError: They are of more rows or none, or the id is empty.
@@ -79,7 +81,7 @@ class Remembering:
         if len(queue) >= MOST_QUEUED:
             self.forgotten[model] += 1
             return
-        queue.append((event_id, time.time(), dict(inputs)))
+        queue.append((event_id, time.time(), dict(inputs), answer))
         self._some.set()
 
     def start(self) -> None:
@@ -120,7 +122,7 @@ class Remembering:
         some = [queue[place] for place in range(min(_AT_ONCE, len(queue)))]
         if not some:
             return True
-        entries = [(id, moment, _event(id, moment, inputs)) for id, moment, inputs in some]
+        entries = [(id, moment, _event(id, moment, inputs, answer)) for id, moment, inputs, answer in some]
         try:
             self._pendings[model].remember(model, entries)
         except StoreError as error:
@@ -151,5 +153,5 @@ class Remembering:
             log.error("the store is out of reach: requests queue up", model=model, problem=problem)
 
 
-def _event(id: str, moment: float, inputs: Inputs) -> bytes:
-    return to_events(Batch(inputs, None, np.ones(1), np.array([moment]), [id]))[0]
+def _event(id: str, moment: float, inputs: Inputs, answer: Answer | None) -> bytes:
+    return to_events(Batch(inputs, None, np.ones(1), np.array([moment]), [id], served=[answer]))[0]

@@ -16,9 +16,13 @@ from thalweg.ops.errors import QueueFull, refuse
 from thalweg.ops.grpc_inference import InferenceService, handlers
 from thalweg.ops.grpc_learning import LearningService
 from thalweg.ops.http_api import HttpServer
+from thalweg.ops.page_api import PageApi
+from thalweg.ops.page_figures import ServingFigures
 from thalweg.ops.recording import Recording
 from thalweg.ops.remembering import Remembering
 from thalweg.ops.serving import ModelPlace, Models, NoServingObserver, ServingObserver
+from thalweg.ops.status import Statuses
+from thalweg.ops.tokens import Tokens
 from thalweg.ops.workers import Workers
 from thalweg.proto import thalweg_pb2_grpc
 from thalweg.stream.log import Log
@@ -47,6 +51,9 @@ class Server:
         max_message_bytes: Larger requests are refused.
         workers: Requests answered at once.
         queue: Requests that may wait beside those; more are refused with RESOURCE_EXHAUSTED.
+        tokens: One of which whoever changes a model must have; None: none is needed.
+        statuses: What the learners tell of themselves.
+        figures: What is counted here, for the page.
 
     Raises:
         OSError: An address cannot be listened on; the message names it.
@@ -67,6 +74,9 @@ class Server:
         max_message_bytes: int = 64 << 20,
         workers: int = 16,
         queue: int = 1000,
+        tokens: Tokens | None = None,
+        statuses: Statuses | None = None,
+        figures: ServingFigures | None = None,
     ) -> None:
         observer = observer or NoServingObserver()
         self._models = Models(places, most_waiting=max(1, workers // 2), remembering=remembering, recording=recording)
@@ -83,7 +93,7 @@ class Server:
         self._health = health.HealthServicer()
         self._told_health: dict[str, bool] = {}
         inference = InferenceService(self._models, observer, lambda: pool.queue_seconds)
-        learning = LearningService(self._models, log, store)
+        learning = LearningService(self._models, log, store, tokens=tokens, statuses=statuses)
         aside = _Aside(_STREAMS)
         _prepare(inference, _INFERENCE, observer, aside)
         _prepare(learning, _LEARNING, observer, aside)
@@ -98,7 +108,8 @@ class Server:
             self.grpc_port = self._grpc.add_insecure_port(grpc_address)
         except RuntimeError as error:
             raise OSError(f"cannot listen on {grpc_address} (gRPC): is the port in use?") from error
-        self._http = HttpServer(self._models, http_address, render, observer, max_message_bytes)
+        page = PageApi(self._models, log, store, statuses, figures, tokens)
+        self._http = HttpServer(self._models, http_address, render, observer, max_message_bytes, page)
         self.http_port = self._http.port
         self._stopping = threading.Event()
         self._telling_health = threading.Thread(target=self._tell_health, name="health", daemon=True)

@@ -11,6 +11,7 @@ import json
 import os
 import platform
 import threading
+import time
 from collections import deque
 from collections.abc import Iterable
 from pathlib import Path
@@ -25,6 +26,7 @@ from prometheus_client.metrics_core import Metric
 from thalweg.ops.exposition import bound, page
 from thalweg.ops.metrics import COLLECTED, SERVER_METRICS, collected, family
 from thalweg.ops.process_figures import process_figures
+from thalweg.ops.recent import Recent
 from thalweg.ops.recording import Recording
 from thalweg.ops.remembering import Remembering
 from thalweg.ops.serving import Models
@@ -46,7 +48,8 @@ class ServerMetrics:
         self._remembering: Remembering | None = None
         self._recording: Recording | None = None
         self._known: set[str] = set()
-        self._answered: deque[tuple[str, str, float, int, float]] = deque()
+        self._answered: deque[tuple[str, str, float, int, float, float]] = deque()
+        self._recent: dict[str, Recent] = {}
         self._counting = threading.Lock()
         self.registry.register(self)
 
@@ -64,21 +67,23 @@ class ServerMetrics:
 
     def answered(self, model: str, code: str, seconds: float, rows: int, queue_seconds: float = 0.0) -> None:
         # on the way of a request: counted when there is time
-        self._answered.append((model, code, seconds, rows, queue_seconds))
+        self._answered.append((model, code, seconds, rows, queue_seconds, time.monotonic()))
         if len(self._answered) >= _COUNT_AT:
             self._count()
 
     def _count(self) -> None:
         """Take what was answered into the figures, all of a kind at once."""
         with self._counting:
-            kinds: dict[tuple[str, str], list[tuple[float, int, float]]] = {}
+            kinds: dict[tuple[str, str], list[list[float]]] = {}
             for _ in range(len(self._answered)):
-                model, code, seconds, rows, queue_seconds = self._answered.popleft()
+                model, code, *figures = self._answered.popleft()
                 name = model if model in self._known else "unknown"  # what callers type must not become labels
-                kinds.setdefault((name, code), []).append((seconds, rows, queue_seconds))
-            for (name, code), figures in kinds.items():
-                durations, sizes, queued = (np.array(column, dtype=np.float64) for column in zip(*figures))
-                self._add("thalweg_inference_requests_total", (name, code), len(figures))
+                kinds.setdefault((name, code), []).append(figures)
+            for (name, code), rows in kinds.items():
+                durations, sizes, queued, moments = (np.array(column, dtype=np.float64) for column in zip(*rows))
+                self._add("thalweg_inference_requests_total", (name, code), len(rows))
+                if code == "OK":
+                    self._recent.setdefault(name, Recent()).add(durations, moments)
                 self._observe("thalweg_inference_duration_seconds", (name,), durations)
                 self._observe("thalweg_inference_batch_size", (name,), sizes)
                 self._observe("thalweg_inference_queue_seconds", (name,), queued)
@@ -101,6 +106,25 @@ class ServerMetrics:
         if (name, labels) not in self._histograms:
             self._histograms[name, labels] = Tally(SERVER_METRICS[name][3])
         self._histograms[name, labels].add(values)
+
+    def latency(self, model: str) -> dict[str, float | None]:
+        """Of the answers in the recent minute: how many a second, and within how many seconds half and 99 % came."""
+        self._count()
+        now = time.monotonic()
+        with self._counting:
+            recent = self._recent.get(model, Recent())
+            half, most = recent.quantiles((0.5, 0.99), now) or (None, None)
+            return {"answers_per_second": recent.per_second(now), "p50_seconds": half, "p99_seconds": most}
+
+    def processes(self) -> dict[str, dict[str, Any]]:
+        """By role: whether the process runs, how often it was started again, its memory and when it began."""
+        told = {}
+        for role, entry in {"server": {"pid": os.getpid()}, **self._supervised()}.items():
+            found = process_figures(entry.get("pid"))
+            told[role] = {"up": found is not None, "restarts": entry.get("restarts", 0)}
+            if found is not None:
+                told[role] |= {"memory_bytes": found.resident_memory_bytes, "started": found.start_time_seconds}
+        return told
 
     def render(self) -> tuple[bytes, str]:
         """The whole page and its content type."""

@@ -20,6 +20,7 @@ from thalweg.models.published import Facts, Published, Served
 from thalweg.ops.errors import Impossible, NotOffered, NotReady, QueueFull, TooLate, UnknownModel
 from thalweg.ops.recording import Recording
 from thalweg.ops.remembering import Remembering
+from thalweg.proto.answer import Answer
 from thalweg.proto.event import Array, InputError, Inputs, Schema, TensorSpec
 
 _OLD_VERSIONS = 4  # kept loaded for `as_of_version`
@@ -211,8 +212,8 @@ class ServedModel:
             self._recording.record(self.name, inputs)
         return outputs
 
-    def remember(self, event_id: str, inputs: Inputs) -> None:
-        """Keep these inputs until their label comes.
+    def remember(self, event_id: str, inputs: Inputs, served: Served, outputs: Mapping[str, Array]) -> None:
+        """Keep these inputs, and what this version answered, until their label comes.
 
         Raises:
             NotOffered: The model has no labels topic.
@@ -225,7 +226,10 @@ class ServedModel:
             raise InputError(
                 f"parameter 'event_id': expected inputs as events have them, {wanted}, got {sorted(inputs)}"
             )
-        self._remembering.remember(self.name, event_id, inputs)
+        predictor = served.predictor
+        probabilities = predictor.properties.get("scores") == "probabilities"
+        answer = Answer.of(served.facts.version, outputs, predictor.classes, self.schema, probabilities=probabilities)
+        self._remembering.remember(self.name, event_id, inputs, answer)
 
     def explain(self, served: Served, inputs: Inputs, most: int) -> list[Any]:
         """What the answers were made from, per row, as JSON knows it. Raises NotOffered where nothing can be told."""

@@ -11,6 +11,7 @@ import numpy as np
 from google.protobuf.message import DecodeError
 
 from thalweg.proto import columns, thalweg_pb2
+from thalweg.proto.answer import Answer
 from thalweg.proto.cloudevents import Envelopes
 from thalweg.proto.event import (
     Array,
@@ -88,7 +89,13 @@ class ProtobufDecoder:
             ),
             ids if any(name is not None for name in ids) else None,
             keys if any(key is not None for key in keys) else None,
+            served=self._served(events),
         )
+
+    def _served(self, events: Sequence[thalweg_pb2.Event]) -> list[Answer | None] | None:
+        if not any(event.HasField("served") for event in events):
+            return None
+        return [Answer.read(event.served, self._schema) for event in events]
 
     def _raw_columns(self, events: Sequence[thalweg_pb2.Event]) -> dict[str, Array] | None:
         """The inputs of events that all send the same numbers raw, in the same order; None where one does not."""
@@ -158,7 +165,15 @@ class ProtobufDecoder:
             _texts(message.ids, count, "ids"),
             [own or key for own in keys] if keys is not None else None if key is None else [key] * count,
             Places((records.partition,), np.zeros(count, np.int32), np.full(count, records.offsets[row], np.int64)),
+            self._answers(message, count),
         )
+
+    def _answers(self, message: thalweg_pb2.EventBatch, count: int) -> list[Answer | None] | None:
+        if not message.served:
+            return None
+        if len(message.served) != count:
+            raise Refused("malformed", f"served: expected {count}, got {len(message.served)}")
+        return [Answer.read(answer, self._schema) for answer in message.served]
 
     def _inputs(self, arrays: Mapping[str, Array]) -> Mapping[str, Array]:
         specs = self._schema.inputs

@@ -36,6 +36,10 @@ def to_event_batch(batch: Batch) -> bytes:
         message.class_codes = batch.labels.codes.astype("<i4").tobytes()
     elif isinstance(batch.labels, NumberLabels):
         message.label_numbers = batch.labels.values.astype("<f8").tobytes()
+    for answer in batch.served or ():
+        entry = message.served.add()
+        if answer is not None:
+            answer.write(entry)
     return message.SerializeToString()
 
 
@@ -54,12 +58,14 @@ def to_events(batch: Batch) -> list[bytes]:
             event.label_text = label
         elif isinstance(label, list):
             event.label_numbers.values.extend(label)
+        if batch.served is not None and (answer := batch.served[row]) is not None:
+            answer.write(event.served)
         records.append(event.SerializeToString())
     return records
 
 
 def to_json(batch: Batch) -> list[bytes]:
-    """One JSON record an event."""
+    """One JSON record an event; what was answered to it is left out."""
     columns = {name: _plain(column) for name, column in batch.inputs.items()}
     records = []
     for row, label in enumerate(_labels(batch)):

@@ -8,16 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from thalweg.proto.answer import Answer
 
 Array: TypeAlias = NDArray[Any]
 Inputs: TypeAlias = Mapping[str, Array]
 """Named input arrays, each (N, ...), dtype and trailing shape as the schema says."""
 
 Headers: TypeAlias = Sequence[tuple[str, bytes]]
+
+_Entry = TypeVar("_Entry")
 
 
 class Partition(NamedTuple):
@@ -172,6 +177,8 @@ class Batch:
     keys: Sequence[str | None] | None = None
     places: Places | None = None
     """None for events that are not from a log."""
+    served: Sequence[Answer | None] | None = None
+    """What was answered when an event was asked, before its label came; None when no event of the batch was."""
 
     def __len__(self) -> int:
         return len(self.times)
@@ -185,6 +192,7 @@ class Batch:
             None if self.ids is None else self.ids[part],
             None if self.keys is None else self.keys[part],
             None if self.places is None else self.places[part],
+            None if self.served is None else self.served[part],
         )
 
     def take(self, rows: Array) -> Batch:
@@ -199,6 +207,7 @@ class Batch:
             None if self.ids is None else [self.ids[i] for i in places],
             None if self.keys is None else [self.keys[i] for i in places],
             None if self.places is None else self.places[index],
+            None if self.served is None else [self.served[i] for i in places],
         )
 
     def micro_batches(self, size: int) -> Iterator[Batch]:
@@ -228,6 +237,7 @@ def join(batches: Sequence[Batch]) -> Batch:
         _join_column([b.ids for b in batches], batches),
         _join_column([b.keys for b in batches], batches),
         _join_places([b.places for b in batches]),
+        _join_column([b.served for b in batches], batches),
     )
 
 
@@ -252,10 +262,12 @@ def cut(batches: Iterable[Batch], size: int) -> Iterator[Batch]:
         yield join(waiting)
 
 
-def _join_column(columns: Sequence[Sequence[str | None] | None], batches: Sequence[Batch]) -> list[str | None] | None:
+def _join_column(
+    columns: Sequence[Sequence[_Entry | None] | None], batches: Sequence[Batch]
+) -> list[_Entry | None] | None:
     if all(column is None for column in columns):
         return None
-    joined: list[str | None] = []
+    joined: list[_Entry | None] = []
     for column, batch in zip(columns, batches):
         joined.extend([None] * len(batch) if column is None else column)
     return joined

@@ -8,7 +8,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Event(_message.Message):
-    __slots__ = ("id", "time", "key", "inputs", "raw_input_contents", "label_text", "label_number", "label_numbers", "weight", "model")
+    __slots__ = ("id", "time", "key", "inputs", "raw_input_contents", "label_text", "label_number", "label_numbers", "weight", "model", "served")
     ID_FIELD_NUMBER: _ClassVar[int]
     TIME_FIELD_NUMBER: _ClassVar[int]
     KEY_FIELD_NUMBER: _ClassVar[int]
@@ -19,6 +19,7 @@ class Event(_message.Message):
     LABEL_NUMBERS_FIELD_NUMBER: _ClassVar[int]
     WEIGHT_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
+    SERVED_FIELD_NUMBER: _ClassVar[int]
     id: str
     time: float
     key: str
@@ -29,7 +30,28 @@ class Event(_message.Message):
     label_numbers: Numbers
     weight: float
     model: str
-    def __init__(self, id: _Optional[str] = ..., time: _Optional[float] = ..., key: _Optional[str] = ..., inputs: _Optional[_Iterable[_Union[_inference_pb2.ModelInferRequest.InferInputTensor, _Mapping]]] = ..., raw_input_contents: _Optional[_Iterable[bytes]] = ..., label_text: _Optional[str] = ..., label_number: _Optional[float] = ..., label_numbers: _Optional[_Union[Numbers, _Mapping]] = ..., weight: _Optional[float] = ..., model: _Optional[str] = ...) -> None: ...
+    served: Answer
+    def __init__(self, id: _Optional[str] = ..., time: _Optional[float] = ..., key: _Optional[str] = ..., inputs: _Optional[_Iterable[_Union[_inference_pb2.ModelInferRequest.InferInputTensor, _Mapping]]] = ..., raw_input_contents: _Optional[_Iterable[bytes]] = ..., label_text: _Optional[str] = ..., label_number: _Optional[float] = ..., label_numbers: _Optional[_Union[Numbers, _Mapping]] = ..., weight: _Optional[float] = ..., model: _Optional[str] = ..., served: _Optional[_Union[Answer, _Mapping]] = ...) -> None: ...
+
+class Answer(_message.Message):
+    __slots__ = ("state_version", "label", "classes", "scores", "rest", "known", "value", "score")
+    STATE_VERSION_FIELD_NUMBER: _ClassVar[int]
+    LABEL_FIELD_NUMBER: _ClassVar[int]
+    CLASSES_FIELD_NUMBER: _ClassVar[int]
+    SCORES_FIELD_NUMBER: _ClassVar[int]
+    REST_FIELD_NUMBER: _ClassVar[int]
+    KNOWN_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    SCORE_FIELD_NUMBER: _ClassVar[int]
+    state_version: int
+    label: str
+    classes: _containers.RepeatedScalarFieldContainer[str]
+    scores: _containers.RepeatedScalarFieldContainer[float]
+    rest: float
+    known: int
+    value: _containers.RepeatedScalarFieldContainer[float]
+    score: float
+    def __init__(self, state_version: _Optional[int] = ..., label: _Optional[str] = ..., classes: _Optional[_Iterable[str]] = ..., scores: _Optional[_Iterable[float]] = ..., rest: _Optional[float] = ..., known: _Optional[int] = ..., value: _Optional[_Iterable[float]] = ..., score: _Optional[float] = ...) -> None: ...
 
 class Numbers(_message.Message):
     __slots__ = ("values",)
@@ -38,7 +60,7 @@ class Numbers(_message.Message):
     def __init__(self, values: _Optional[_Iterable[float]] = ...) -> None: ...
 
 class EventBatch(_message.Message):
-    __slots__ = ("events", "inputs", "raw_input_contents", "ids", "keys", "times", "weights", "class_names", "class_codes", "label_numbers")
+    __slots__ = ("events", "inputs", "raw_input_contents", "ids", "keys", "times", "weights", "class_names", "class_codes", "label_numbers", "served")
     EVENTS_FIELD_NUMBER: _ClassVar[int]
     INPUTS_FIELD_NUMBER: _ClassVar[int]
     RAW_INPUT_CONTENTS_FIELD_NUMBER: _ClassVar[int]
@@ -49,6 +71,7 @@ class EventBatch(_message.Message):
     CLASS_NAMES_FIELD_NUMBER: _ClassVar[int]
     CLASS_CODES_FIELD_NUMBER: _ClassVar[int]
     LABEL_NUMBERS_FIELD_NUMBER: _ClassVar[int]
+    SERVED_FIELD_NUMBER: _ClassVar[int]
     events: int
     inputs: _containers.RepeatedCompositeFieldContainer[_inference_pb2.ModelInferRequest.InferInputTensor]
     raw_input_contents: _containers.RepeatedScalarFieldContainer[bytes]
@@ -59,7 +82,8 @@ class EventBatch(_message.Message):
     class_names: _containers.RepeatedScalarFieldContainer[str]
     class_codes: bytes
     label_numbers: bytes
-    def __init__(self, events: _Optional[int] = ..., inputs: _Optional[_Iterable[_Union[_inference_pb2.ModelInferRequest.InferInputTensor, _Mapping]]] = ..., raw_input_contents: _Optional[_Iterable[bytes]] = ..., ids: _Optional[_Iterable[str]] = ..., keys: _Optional[_Iterable[str]] = ..., times: _Optional[bytes] = ..., weights: _Optional[bytes] = ..., class_names: _Optional[_Iterable[str]] = ..., class_codes: _Optional[bytes] = ..., label_numbers: _Optional[bytes] = ...) -> None: ...
+    served: _containers.RepeatedCompositeFieldContainer[Answer]
+    def __init__(self, events: _Optional[int] = ..., inputs: _Optional[_Iterable[_Union[_inference_pb2.ModelInferRequest.InferInputTensor, _Mapping]]] = ..., raw_input_contents: _Optional[_Iterable[bytes]] = ..., ids: _Optional[_Iterable[str]] = ..., keys: _Optional[_Iterable[str]] = ..., times: _Optional[bytes] = ..., weights: _Optional[bytes] = ..., class_names: _Optional[_Iterable[str]] = ..., class_codes: _Optional[bytes] = ..., label_numbers: _Optional[bytes] = ..., served: _Optional[_Iterable[_Union[Answer, _Mapping]]] = ...) -> None: ...
 
 class Ack(_message.Message):
     __slots__ = ("topic", "partition", "offset", "id", "error")
@@ -234,7 +258,7 @@ class WatchRequest(_message.Message):
     def __init__(self, model: _Optional[str] = ..., interval_seconds: _Optional[float] = ...) -> None: ...
 
 class Status(_message.Message):
-    __slots__ = ("model", "time", "state_version", "learned_events", "staleness_seconds", "metrics", "recent")
+    __slots__ = ("model", "time", "state_version", "learned_events", "staleness_seconds", "metrics", "recent", "frozen", "frozen_recent", "worst_case_accuracy", "events_per_second", "lag_records", "drift_scores", "drifting", "alarms", "told")
     class MetricsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -249,6 +273,20 @@ class Status(_message.Message):
         key: str
         value: float
         def __init__(self, key: _Optional[str] = ..., value: _Optional[float] = ...) -> None: ...
+    class FrozenEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: float
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[float] = ...) -> None: ...
+    class FrozenRecentEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: float
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[float] = ...) -> None: ...
     MODEL_FIELD_NUMBER: _ClassVar[int]
     TIME_FIELD_NUMBER: _ClassVar[int]
     STATE_VERSION_FIELD_NUMBER: _ClassVar[int]
@@ -256,6 +294,15 @@ class Status(_message.Message):
     STALENESS_SECONDS_FIELD_NUMBER: _ClassVar[int]
     METRICS_FIELD_NUMBER: _ClassVar[int]
     RECENT_FIELD_NUMBER: _ClassVar[int]
+    FROZEN_FIELD_NUMBER: _ClassVar[int]
+    FROZEN_RECENT_FIELD_NUMBER: _ClassVar[int]
+    WORST_CASE_ACCURACY_FIELD_NUMBER: _ClassVar[int]
+    EVENTS_PER_SECOND_FIELD_NUMBER: _ClassVar[int]
+    LAG_RECORDS_FIELD_NUMBER: _ClassVar[int]
+    DRIFT_SCORES_FIELD_NUMBER: _ClassVar[int]
+    DRIFTING_FIELD_NUMBER: _ClassVar[int]
+    ALARMS_FIELD_NUMBER: _ClassVar[int]
+    TOLD_FIELD_NUMBER: _ClassVar[int]
     model: str
     time: float
     state_version: int
@@ -263,4 +310,73 @@ class Status(_message.Message):
     staleness_seconds: float
     metrics: _containers.ScalarMap[str, float]
     recent: _containers.ScalarMap[str, float]
-    def __init__(self, model: _Optional[str] = ..., time: _Optional[float] = ..., state_version: _Optional[int] = ..., learned_events: _Optional[int] = ..., staleness_seconds: _Optional[float] = ..., metrics: _Optional[_Mapping[str, float]] = ..., recent: _Optional[_Mapping[str, float]] = ...) -> None: ...
+    frozen: _containers.ScalarMap[str, float]
+    frozen_recent: _containers.ScalarMap[str, float]
+    worst_case_accuracy: float
+    events_per_second: float
+    lag_records: int
+    drift_scores: _containers.RepeatedCompositeFieldContainer[DriftScore]
+    drifting: bool
+    alarms: _containers.RepeatedCompositeFieldContainer[Alarm]
+    told: float
+    def __init__(self, model: _Optional[str] = ..., time: _Optional[float] = ..., state_version: _Optional[int] = ..., learned_events: _Optional[int] = ..., staleness_seconds: _Optional[float] = ..., metrics: _Optional[_Mapping[str, float]] = ..., recent: _Optional[_Mapping[str, float]] = ..., frozen: _Optional[_Mapping[str, float]] = ..., frozen_recent: _Optional[_Mapping[str, float]] = ..., worst_case_accuracy: _Optional[float] = ..., events_per_second: _Optional[float] = ..., lag_records: _Optional[int] = ..., drift_scores: _Optional[_Iterable[_Union[DriftScore, _Mapping]]] = ..., drifting: bool = ..., alarms: _Optional[_Iterable[_Union[Alarm, _Mapping]]] = ..., told: _Optional[float] = ...) -> None: ...
+
+class DriftScore(_message.Message):
+    __slots__ = ("detector", "signal", "score")
+    DETECTOR_FIELD_NUMBER: _ClassVar[int]
+    SIGNAL_FIELD_NUMBER: _ClassVar[int]
+    SCORE_FIELD_NUMBER: _ClassVar[int]
+    detector: str
+    signal: str
+    score: float
+    def __init__(self, detector: _Optional[str] = ..., signal: _Optional[str] = ..., score: _Optional[float] = ...) -> None: ...
+
+class Alarm(_message.Message):
+    __slots__ = ("number", "since", "start", "start_time", "peak", "end", "end_time", "detector", "signal", "severity", "kind", "signals", "features", "action", "done")
+    class Sign(_message.Message):
+        __slots__ = ("signal", "detector", "event")
+        SIGNAL_FIELD_NUMBER: _ClassVar[int]
+        DETECTOR_FIELD_NUMBER: _ClassVar[int]
+        EVENT_FIELD_NUMBER: _ClassVar[int]
+        signal: str
+        detector: str
+        event: int
+        def __init__(self, signal: _Optional[str] = ..., detector: _Optional[str] = ..., event: _Optional[int] = ...) -> None: ...
+    class Feature(_message.Message):
+        __slots__ = ("name", "distance")
+        NAME_FIELD_NUMBER: _ClassVar[int]
+        DISTANCE_FIELD_NUMBER: _ClassVar[int]
+        name: str
+        distance: float
+        def __init__(self, name: _Optional[str] = ..., distance: _Optional[float] = ...) -> None: ...
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    SINCE_FIELD_NUMBER: _ClassVar[int]
+    START_FIELD_NUMBER: _ClassVar[int]
+    START_TIME_FIELD_NUMBER: _ClassVar[int]
+    PEAK_FIELD_NUMBER: _ClassVar[int]
+    END_FIELD_NUMBER: _ClassVar[int]
+    END_TIME_FIELD_NUMBER: _ClassVar[int]
+    DETECTOR_FIELD_NUMBER: _ClassVar[int]
+    SIGNAL_FIELD_NUMBER: _ClassVar[int]
+    SEVERITY_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    SIGNALS_FIELD_NUMBER: _ClassVar[int]
+    FEATURES_FIELD_NUMBER: _ClassVar[int]
+    ACTION_FIELD_NUMBER: _ClassVar[int]
+    DONE_FIELD_NUMBER: _ClassVar[int]
+    number: int
+    since: int
+    start: int
+    start_time: float
+    peak: int
+    end: int
+    end_time: float
+    detector: str
+    signal: str
+    severity: float
+    kind: str
+    signals: _containers.RepeatedCompositeFieldContainer[Alarm.Sign]
+    features: _containers.RepeatedCompositeFieldContainer[Alarm.Feature]
+    action: str
+    done: str
+    def __init__(self, number: _Optional[int] = ..., since: _Optional[int] = ..., start: _Optional[int] = ..., start_time: _Optional[float] = ..., peak: _Optional[int] = ..., end: _Optional[int] = ..., end_time: _Optional[float] = ..., detector: _Optional[str] = ..., signal: _Optional[str] = ..., severity: _Optional[float] = ..., kind: _Optional[str] = ..., signals: _Optional[_Iterable[_Union[Alarm.Sign, _Mapping]]] = ..., features: _Optional[_Iterable[_Union[Alarm.Feature, _Mapping]]] = ..., action: _Optional[str] = ..., done: _Optional[str] = ...) -> None: ...

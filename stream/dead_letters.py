@@ -91,7 +91,11 @@ class DeadLetters:
 
     def newest(self, count: int) -> list[DeadLetter]:
         """The newest dead letters of all models, at most so many of each partition, oldest of them first."""
-        return [_read(run, row) for run in self._tail(count) for row in range(len(run))]
+        return list(self.each_of_newest(count))
+
+    def each_of_newest(self, count: int) -> Iterator[DeadLetter]:
+        """The same one by one: they may be too large to be held all at once."""
+        return (_read(run, row) for run in self._tail(count) for row in range(len(run)))
 
     def last_sent(self) -> Position:
         """Per partition of the topic the newest record that this model sent, as far as the newest dead letters tell.

@@ -65,6 +65,16 @@ class JoinObserver(Protocol):
         """Whether the store with the waiting events answers."""
 
 
+class NoJoinObserver:
+    """Watches nothing; also the base for watchers that want only some of it."""
+
+    def labels_joined(self, delays: Sequence[float]) -> None: ...
+    def labels_unmatched(self, labels: int) -> None: ...
+    def labels_duplicated(self, labels: int) -> None: ...
+    def dead_lettered(self, reasons: Mapping[str, int]) -> None: ...
+    def store_reached(self, reached: bool) -> None: ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class JoinSettings:
     """Settings of one joiner."""

@@ -2,7 +2,7 @@
 
 A block is some whole records of the log, in the order they were learned. Which records share a block depends on
 timing; once journalled it no longer does, so a restart learns the very same blocks and ends bit-identical. Control
-operations that change the state (a rollback) are entries too. Entry n leads to version n of the state.
+operations that change the state (a rollback, a reset) are entries too. Entry n leads to version n of the state.
 
 Format: one line per entry, CRC-32 in front, in segments that begin where a snapshot was taken, so that what no kept
 snapshot needs is a file to unlink. A line torn by a crash had no effect anybody saw, and is cut off.
@@ -60,7 +60,27 @@ class RollbackEntry:
     cause: str
 
 
-Entry: TypeAlias = BlockEntry | RollbackEntry
+@dataclass(frozen=True, slots=True)
+class ResetEntry:
+    """The state became that of a new learner."""
+
+    version: int
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
+class ForgettingEntry:
+    """Forgetting was raised by a factor, for so many events."""
+
+    version: int
+    factor: float
+    events: int
+    cause: str
+
+
+Control: TypeAlias = RollbackEntry | ResetEntry | ForgettingEntry
+"""What changes the state though nothing was learned."""
+Entry: TypeAlias = BlockEntry | Control
 
 
 class Journal(Protocol):
@@ -249,8 +269,12 @@ def _to_line(entry: Entry) -> bytes:
     if isinstance(entry, BlockEntry):
         ranges = [[r.partition.topic, r.partition.number, r.first, r.last, r.count] for r in entry.ranges]
         record = {"version": entry.version, "batch_events": entry.batch_events, "block": ranges}
-    else:
+    elif isinstance(entry, RollbackEntry):
         record = {"version": entry.version, "rollback": entry.to, "cause": entry.cause}
+    elif isinstance(entry, ResetEntry):
+        record = {"version": entry.version, "reset": True, "cause": entry.cause}
+    else:
+        record = {"version": entry.version, "forgetting": [entry.factor, entry.events], "cause": entry.cause}
     text = json.dumps(record, separators=(",", ":")).encode()
     return b"%08x %b\n" % (zlib.crc32(text), text)
 
@@ -263,6 +287,11 @@ def _from_line(line: bytes) -> Entry:
     if "block" in record:
         ranges = tuple(Range(Partition(topic, number), *place) for topic, number, *place in record["block"])
         return BlockEntry(record["version"], ranges, record["batch_events"])
+    if "reset" in record:
+        return ResetEntry(record["version"], record["cause"])
+    if "forgetting" in record:
+        factor, events = record["forgetting"]
+        return ForgettingEntry(record["version"], factor, events, record["cause"])
     return RollbackEntry(record["version"], record["rollback"], record["cause"])
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
 from thalweg.models.drift import Alarm
 from thalweg.models.learner import Learner, Predictor
@@ -50,6 +50,9 @@ class Observer(Protocol):
     def drifted(self, alarm: Alarm) -> None:
         """An alarm was raised, or has ended."""
 
+    def acted(self, action: str) -> None:
+        """What an alarm asks for was done: `snapshot`, `raise_forgetting`, `reset` or `rollback`."""
+
 
 class NoObserver:
     """Watches nothing; also the base for watchers that want only some of it."""
@@ -66,16 +69,20 @@ class NoObserver:
     def lost(self, gap: Gap) -> None: ...
     def rolled_back(self, version: int, cause: str) -> None: ...
     def drifted(self, alarm: Alarm) -> None: ...
+    def acted(self, action: str) -> None: ...
 
 
-class Observers:
-    """Tells several watchers, in order."""
+def each(*watchers: object) -> Any:
+    """One that tells several watchers of a kind, in order."""
+    return _Each(watchers)
 
-    def __init__(self, *observers: Observer) -> None:
-        self._observers = observers
+
+class _Each:
+    def __init__(self, watchers: tuple[object, ...]) -> None:
+        self._watchers = watchers
 
     def __getattr__(self, name: str) -> object:
-        calls = [getattr(observer, name) for observer in self._observers]
+        calls = [getattr(watcher, name) for watcher in self._watchers]
 
         def tell(*args: object) -> None:
             for call in calls:

@@ -31,6 +31,9 @@ class Evaluator(Protocol):
     def metrics(self) -> Mapping[str, float]:
         """Figures over all events so far."""
 
+    def note_done(self, number: int, done: str) -> None:
+        """Write down what was done about an alarm."""
+
     def news(self) -> Sequence[Alarm]:
         """Alarms of drift raised or ended since the last call."""
 

@@ -54,7 +54,7 @@ def rebuild(
         JournalError: The journal ends before this version, or is damaged.
     """
     begin = journal.begins_after()
-    processor = Processor(new_learner(), source, _LookingOn(snapshots), settings, journal=journal)
+    processor = Processor(new_learner(), source, _LookingOn(snapshots), settings, journal=journal, make=new_learner)
     if begin == 0:
         base = 0
         processor.start_at(before_the_first(journal))

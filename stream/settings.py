@@ -37,6 +37,10 @@ class ProcessorSettings:
     """Redelivered events are recognised by id among this many newest ids."""
     publish_share: float = 0.05
     """Publishing may take this share of the time."""
+    forgetting_factor: float = 5.0
+    """On an alarm of drift, where forgetting is raised then: what was learned counts so many times less …"""
+    forgetting_events: int = 1000
+    """… for so many events."""
     idle_seconds: float = 0.05
     """How long to wait for records before looking after other things."""
 

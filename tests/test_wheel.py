@@ -27,5 +27,6 @@ def test_the_wheel_has_the_files_of_the_tree(tmp_path: Path) -> None:
         for path in (ROOT / package).glob("*")
         if path.suffix in (".py", ".pyi", ".proto") or path.name == "py.typed"
     }
+    wanted |= {f"thalweg/{path.relative_to(ROOT)}" for path in (ROOT / "ops" / "page").rglob("*") if path.is_file()}
     found = {name for name in names if not name.startswith("thalweg-")}
     assert {name for name in found if not name.endswith(".pyi")} == {n for n in wanted if not n.endswith(".pyi")}

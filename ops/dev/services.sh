@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what the tests need beside Python: the Kafka jars by Maven, Redis and Prometheus as Debian packages.
+# Installs what the tests need beside Python: the Kafka jars by Maven, Redis, Prometheus and Chromium as Debian packages.
 # What is missing and cannot be installed is named with the one command to run; the tests then skip with the reason.
 set -u
 cd "$(dirname "$0")/../.." || exit 1
@@ -7,6 +7,7 @@ cd "$(dirname "$0")/../.." || exit 1
 missing=()
 command -v redis-server >/dev/null || missing+=(redis-server)
 command -v prometheus >/dev/null || missing+=(prometheus)
+command -v chromium >/dev/null || missing+=(chromium)
 command -v java >/dev/null || missing+=(openjdk-17-jre-headless)
 command -v mvn >/dev/null || missing+=(maven)
 if [ ${#missing[@]} -gt 0 ]; then

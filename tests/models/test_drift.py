@@ -175,3 +175,19 @@ def test_watches_by_nothing_when_nothing_is_asked_for() -> None:
 def test_what_cannot_be_used_is_named() -> None:
     with pytest.raises(ParamsError, match="dowsing"):
         watch(detectors=["dowsing"])
+
+
+def test_a_clock_that_jumps_moves_the_times_of_alarms_and_nothing_else() -> None:
+    events = stream(6000, worse=3000)
+    jumps = events.times.copy()
+    jumps[1000:] -= 1e9
+    jumps[2500:3060] = 1e12
+
+    (usual,), (alarm,) = (fed(watch(), one, []).alarms for one in (events, replace(events, times=jumps)))
+
+    assert replace(alarm, start_time=usual.start_time, end_time=usual.end_time) == usual
+
+
+def test_answers_that_are_always_right_or_always_wrong_raise_nothing() -> None:
+    for loss in (0.0, 1.0):
+        assert fed(watch(), replace(stream(4000), loss=np.full(4000, loss)), []).alarms == []

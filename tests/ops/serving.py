@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -40,7 +41,7 @@ def events(count: int, seed: int = 0) -> Batch:
 class Served:
     """The parts, for a test to drive."""
 
-    def __init__(self, folder: Path, **settings: int) -> None:
+    def __init__(self, folder: Path, **settings: Any) -> None:
         self.learner = new_learner()
         self.log = MemoryLog()
         self.store = MemoryStore()
@@ -68,6 +69,7 @@ class Served:
             http_address="127.0.0.1:0",
             render=self.metrics.render,
             observer=self.metrics,
+            figures=self.metrics,
             max_message_bytes=4 << 20,
             **settings,
         )
@@ -104,7 +106,7 @@ class Served:
 
 
 @contextmanager
-def served(folder: Path, **settings: int) -> Iterator[Served]:
+def served(folder: Path, **settings: Any) -> Iterator[Served]:
     """A started server with one published version of 300 events, and a model without any."""
     parts = Served(folder, **settings)
     parts.server.start()

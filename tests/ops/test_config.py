@@ -105,6 +105,8 @@ def test_all_mistakes_are_reported_at_once_with_the_nearest_key(tmp_path: Path) 
         ),
         ("start = 'now'\n", "model.digits.start: expected 'earliest' or 'latest', got 'now'"),
         ("batch_events = 0\n", "model.digits.batch_events: expected at least 1, got 0"),
+        ("continual_events = -1\n", "model.digits.continual_events: expected at least 0, got -1"),
+        ("continual_share = 0.0\n", "model.digits.continual_share: expected above 0 and at most 1, got 0.0"),
         ("batch_events = true\n", "model.digits.batch_events: expected int, got True"),
         (
             "[model.drift]\ndetectors = ['adwin', 'dowsing']\n",
@@ -112,8 +114,13 @@ def test_all_mistakes_are_reported_at_once_with_the_nearest_key(tmp_path: Path) 
         ),
         ("[model.drift]\ninputs = ['t']\n", "model.digits.drift.inputs: expected of ks, psi, mmd, got 't'"),
         (
-            "[model.drift]\naction = 'reset'\n",
-            "model.digits.drift.action: expected one of observe, snapshot, rollback, got 'reset'",
+            "[model.drift]\naction = 'restart'\n",
+            "model.digits.drift.action: expected one of observe, snapshot, raise_forgetting, reset, rollback, "
+            "got 'restart'",
+        ),
+        (
+            "[model.drift]\nforgetting_factor = 1.0\n",
+            "model.digits.drift.forgetting_factor: expected above 1 and at most 1e6, got 1.0",
         ),
         ("[model.drift]\nreference_events = 5\n", "model.digits.drift.reference_events: expected at least 200, got 5"),
         ("[log]\nurl = 'ftp://x'\n", "log.url: expected sqlite:PATH, kafka://HOST:PORT or memory:, got 'ftp://x'"),
@@ -137,7 +144,7 @@ def test_a_mistake_is_named_with_what_was_expected(tmp_path: Path, more: str, fo
         ('grpc = "127.0.0.1:0"', 'grpc = "8081"', "service.grpc: expected HOST:PORT, got '8081'"),
         (':0"', ':9"', "service.http: expected another address than"),
         ('grpc = "127.0.0.1:0"', "queue = -1", "service.queue: expected at least 0, got -1"),
-        ('grpc = "127.0.0.1:0"', "token_file = 'x'", "service.token_file: tokens are not offered in this version"),
+        ('grpc = "127.0.0.1:0"', "tls_key = 'x'", "service.tls_key: TLS is not offered in this version"),
     ],
 )
 def test_a_value_that_does_not_do_is_named(tmp_path: Path, old: str, new: str, text: str) -> None:

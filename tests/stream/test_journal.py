@@ -10,10 +10,12 @@ from thalweg.stream.journal import (
     BlockEntry,
     Entry,
     FileJournal,
+    ForgettingEntry,
     Journal,
     JournalError,
     MemoryJournal,
     Range,
+    ResetEntry,
     RollbackEntry,
 )
 
@@ -21,6 +23,10 @@ from thalweg.stream.journal import (
 def entry(version: int) -> Entry:
     if version % 5 == 0:
         return RollbackEntry(version, version - 3, "operator")
+    if version % 5 == 2:
+        return ResetEntry(version, "drift")
+    if version % 5 == 4:
+        return ForgettingEntry(version, 2.5, 1000 + version, "drift")
     first = 10 * version
     return BlockEntry(version, (Range(Partition("événements", 0), first, first + 9, 8),), 64)
 

@@ -12,15 +12,14 @@ import numpy as np
 import pytest
 
 from thalweg.memory.snapshots import MemorySnapshots
-from thalweg.models.drift import Alarm, DriftParams
+from thalweg.memory.state import State
 from thalweg.models.learner import foreseen
 from thalweg.models.ridge import Ridge
 from thalweg.proto.event import Batch, ClassLabels, TensorSpec
 from thalweg.stream.alarms import Alarms, alarms_topic
-from thalweg.stream.journal import Entry, MemoryJournal, RollbackEntry
+from thalweg.stream.journal import MemoryJournal
 from thalweg.stream.log import LogError, Message
 from thalweg.stream.monitor import Monitor, _Columns
-from thalweg.stream.observer import NoObserver
 from thalweg.stream.processor import Processor
 from thalweg.stream.settings import ProcessorSettings
 from thalweg.stream.sqlite_log import SqliteLog
@@ -57,88 +56,6 @@ def run(
     box = Alarms(log if alarms_log is None else alarms_log, "m")
     Processor(learner, log, snapshots, SETTINGS, journal=journal, evaluator=monitor, alarms=box).run(until_end=True)
     return monitor
-
-
-class Actions(NoObserver):
-    def __init__(self) -> None:
-        self.alarms: list[bool] = []
-        self.versions = 0
-        self.causes: list[str] = []
-
-    def drifted(self, alarm: Alarm) -> None:
-        self.alarms.append(alarm.end is None)
-
-    def snapshotted(self, version: int, seconds: float, size_bytes: int) -> None:
-        self.versions += 1
-
-    def rolled_back(self, version: int, cause: str) -> None:
-        self.causes.append(cause)
-
-
-def acted(folder: Path, action: str) -> Actions:
-    log, learner, seen = SqliteLog(folder / action), ridge(), Actions()
-    log.append("t", events(2600, turned=2000))
-    monitor = Monitor(learner, ridge, window_events=500, drift=DriftParams(action=action))
-    settings = replace(SETTINGS, snapshot_events=1_000_000)  # none but the first, the last, and those asked for
-    Processor(learner, log, MemorySnapshots(), settings, evaluator=monitor, observer=seen).run(until_end=True)
-    return seen
-
-
-def test_on_an_alarm_it_does_what_was_asked_for(tmp_path: Path) -> None:
-    observed, saved, rolled_back = (acted(tmp_path, action) for action in ("observe", "snapshot", "rollback"))
-
-    assert observed.alarms == saved.alarms == [True]
-    assert saved.versions == observed.versions + 1
-    assert observed.causes == saved.causes == []
-    assert rolled_back.causes == ["drift"]
-
-
-class Crash(BaseException):
-    """The process dies here."""
-
-
-class DyingJournal(MemoryJournal):
-    """Ends the process once, before or after the first rollback is written down."""
-
-    def __init__(self, dies: str) -> None:
-        super().__init__()
-        self.dies = dies
-        self.rollbacks = 0
-
-    def append(self, entry: Entry) -> None:
-        if not isinstance(entry, RollbackEntry):
-            super().append(entry)
-            return
-        dies, self.dies = self.dies, "no more"
-        if dies == "before":
-            raise Crash
-        super().append(entry)
-        self.rollbacks += 1
-        if dies == "after":
-            raise Crash
-
-
-@pytest.mark.parametrize("dies", ["before", "after"])
-def test_wherever_the_process_dies_it_rolls_back_once(tmp_path: Path, dies: str) -> None:
-    log, snapshots, journal = SqliteLog(tmp_path / "log"), MemorySnapshots(), DyingJournal(dies)
-    log.append("t", events(2600, turned=2000))
-
-    def life() -> Actions:
-        learner, seen = ridge(), Actions()
-        monitor = Monitor(learner, ridge, window_events=500, drift=DriftParams(action="rollback"))
-        Processor(learner, log, snapshots, SETTINGS, journal=journal, evaluator=monitor, observer=seen).run(
-            until_end=True
-        )
-        return seen
-
-    with pytest.raises(Crash):
-        life()
-    second = life()
-    third = life()
-
-    assert journal.rollbacks == 1
-    assert second.alarms == [True]  # told again: nobody knows whether it was
-    assert third.alarms == []
 
 
 class RefusingLog:
@@ -257,3 +174,65 @@ def test_a_twin_that_is_gone_begins_anew_and_the_rest_goes_on(tmp_path: Path) ->
 
     assert second.monitor.metrics() == undisturbed.monitor.metrics()
     assert second.monitor.frozen.recent()["accuracy"] > 0.5 > undisturbed.monitor.frozen.recent()["accuracy"]
+
+
+def test_a_state_from_before_continual_evaluation_goes_on_and_the_new_begins(tmp_path: Path) -> None:
+    events = batches(6400, turned=100_000)
+    first, second = Life(None), Life(None)
+    first.follow(events[:50])
+    state = first.monitor.state()
+    new = ("continual", "curve")
+    old = State(
+        {name: tensor for name, tensor in state.tensors.items() if not name.startswith(new)},
+        {name: value for name, value in state.meta.items() if name not in new},
+    )
+
+    second.learner.restore(first.learner.state())
+    second.monitor.restore(old)
+
+    assert second.monitor.metrics() == first.monitor.metrics()
+    second.follow(events[50:])
+    assert second.monitor.continual.metrics()["accuracy"] > 0.9
+    assert second.monitor.curve.points[0].events > 50 * 64
+
+
+def test_the_curve_follows_the_learner_and_its_twin() -> None:
+    life = Life(None)
+    life.follow(batches(4096, turned=2500))
+
+    curve = life.monitor.curve
+
+    assert curve.metric == "accuracy"
+    assert curve.points[-1].events > 3000
+    before = [point for point in curve.points if point.events <= 1000]
+    assert all(point.live == point.frozen for point in before)  # until then the twin is the learner
+    assert curve.points[-1].live > curve.points[-1].frozen + 0.5
+    assert [point.time for point in curve.points] == [point.events - 1 for point in curve.points]
+
+
+@pytest.mark.parametrize(
+    "labels", [None, ClassLabels(np.full(64, -1, np.int32), ("a",))], ids=["no labels", "none present"]
+)
+def test_a_model_without_labels_has_no_figure_and_no_curve(labels: ClassLabels | None) -> None:
+    life = Life(None)
+
+    life.follow([replace(batch, labels=labels) for batch in batches(3200, turned=0)])
+
+    monitor = life.monitor
+    assert monitor.metrics() == monitor.recent() == monitor.continual.metrics() == {}
+    assert monitor.curve.points == ()
+    assert monitor.curve.metric is None
+
+
+@pytest.mark.parametrize("times", [[1e12, 5.0], [-1e12, 1e12], [7.0, 7.0]], ids=["forth", "from far", "still"])
+def test_figures_do_not_depend_on_the_clock(times: list[float]) -> None:
+    events = batches(2048, turned=1000)
+    usual, jumping = Life(None), Life(None)
+    usual.follow(events)
+
+    jumping.follow([replace(batch, times=np.resize(times, len(batch))) for batch in events])
+
+    assert jumping.monitor.metrics() == usual.monitor.metrics()
+    assert jumping.monitor.recent() == usual.monitor.recent()
+    assert jumping.monitor.continual.metrics() == usual.monitor.continual.metrics()
+    assert [point.live for point in jumping.monitor.curve.points] == [p.live for p in usual.monitor.curve.points]

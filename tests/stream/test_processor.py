@@ -17,10 +17,11 @@ from tests.stream.chain import Chain
 from thalweg.memory.snapshots import FolderSnapshots, Manifest, MemorySnapshots
 from thalweg.memory.state import State
 from thalweg.proto.event import Array, Batch, Partition, Position, Records
+from thalweg.stream.fold import StateMismatch
 from thalweg.stream.journal import FileJournal, MemoryJournal
 from thalweg.stream.log import Gap, LogError, MemoryLog, Message
 from thalweg.stream.observer import NoObserver
-from thalweg.stream.processor import Processor, StateMismatch
+from thalweg.stream.processor import Processor
 from thalweg.stream.rebuild import rebuild
 from thalweg.stream.settings import ProcessorSettings
 

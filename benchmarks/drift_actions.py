@@ -1,0 +1,62 @@
+"""What helps against drift: each action of `[model.drift]` on the recorded streams, by prequential accuracy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from benchmarks.drift import MAPPING
+from benchmarks.report import Result, at_least
+from benchmarks.streams import SHARED
+from thalweg.memory.snapshots import MemorySnapshots
+from thalweg.models.drift import ACTIONS, DriftParams
+from thalweg.models.ridge import Ridge
+from thalweg.proto.encode import EVENT_BATCH_HEADERS, to_event_batch
+from thalweg.proto.event import TensorSpec
+from thalweg.stream.files import read_events
+from thalweg.stream.log import MemoryLog, Message
+from thalweg.stream.monitor import Monitor
+from thalweg.stream.processor import Processor
+from thalweg.stream.settings import ProcessorSettings
+
+_SPECS = {"features": TensorSpec("features", "float32", (6,))}
+_STREAMS = ("abrupt", "recurring", "gradual", "incremental", "none")
+_LEARNERS: dict[str, dict[str, Any]] = {"ridge": {}, "ridge that never forgets": {"forgetting": [1.0]}}
+_SETTINGS = ProcessorSettings(  # a block a record: the same blocks, and so the same alarms, in every run
+    model="m",
+    topic="t",
+    batch_seconds=0,
+    idle_seconds=0,
+    snapshot_events=500,
+    snapshot_seconds=1e9,
+    block_bytes=1,
+)
+
+
+def accuracy(stream: str, params: dict[str, Any], action: str) -> float:
+    """Of one stream, each row predicted before it is learned, the action taken on every alarm."""
+
+    def make() -> Ridge:
+        return Ridge(inputs=_SPECS, params=params, seed=0)
+
+    learner, log = make(), MemoryLog()
+    for part in read_events(SHARED / "data" / "drift" / f"{stream}.csv.gz", learner.schema, MAPPING):
+        for batch in part.batch.micro_batches(64):
+            log.append("t", [Message(to_event_batch(batch), headers=EVENT_BATCH_HEADERS)])
+    monitor = Monitor(learner, make, drift=DriftParams(action=action))
+    Processor(learner, log, MemorySnapshots(), _SETTINGS, evaluator=monitor, make=make).run(until_end=True)
+    return monitor.metrics()["accuracy"]
+
+
+def run(quick: bool = False) -> list[Result]:
+    """A row per learner and stream: the best action against none."""
+    if not SHARED.is_dir():
+        note = "no streams here; set THALWEG_SHARED to the folder that has data/drift"
+        return [Result(name="drift, what helps", value=float("nan"), unit="", note=note)]
+    results: list[Result] = []
+    for learner, params in _LEARNERS.items():
+        for stream in _STREAMS[:1] if quick else _STREAMS:
+            found = {action: accuracy(stream, params, action) for action in ACTIONS if action != "snapshot"}
+            note = ", ".join(f"{action} {100 * value:.1f}" for action, value in found.items())
+            gained = 100 * (found["raise_forgetting"] - found["observe"])
+            results.append(at_least(f"drift, {learner}, {stream}: raised forgetting", gained, "points", 0.0, note))
+    return results

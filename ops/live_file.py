@@ -1,0 +1,46 @@
+"""A small file in the live folder that one process writes about once a second and others read."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import structlog
+
+log = structlog.get_logger(__name__)
+
+REFRESH_SECONDS = 1.0
+
+
+class LiveFile:
+    """Writes what `render` gives, at once whole or not at all, in a thread of its own."""
+
+    def __init__(self, path: Path, render: Callable[[], bytes]) -> None:
+        self._path = path
+        self._beside = path.with_name(f".{path.name}")
+        self._render = render
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Write about once a second from now on."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._keep_writing, name=self._path.name, daemon=True)
+            self._thread.start()
+
+    def close(self) -> None:
+        """Write a last time."""
+        self._stopping.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _keep_writing(self) -> None:
+        ended = False
+        while not ended:
+            ended = self._stopping.wait(REFRESH_SECONDS)
+            try:
+                self._beside.write_bytes(self._render())
+                self._beside.rename(self._path)
+            except OSError as error:
+                log.warning("cannot write what others read", file=str(self._path), problem=str(error))

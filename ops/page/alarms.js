@@ -1,0 +1,73 @@
+// The alarms of one model: a sentence each, the newest first, with the features that moved.
+
+import { draw, el, find, moment, say } from "./dom.js";
+import { timeOf } from "./chart.js";
+import { alarmWords, count, detectorName, short, title, when } from "./words.js";
+
+const FIRST = 6;
+const FEATURES = 5;
+let all = false; // whether the older ones are shown, too …
+let of = ""; // … of this model
+
+export function drawAlarms(model, redraw) {
+  if (of !== model.name) [of, all] = [model.name, false];
+  say(find("nearest"), nearest(model.scores));
+  const alarms = [...model.alarms].reverse();
+  const shown = all ? alarms : alarms.slice(0, FIRST);
+  const empty = shown.length ? "" : nothing(model);
+  draw(find("alarms"), [model.name, shown, alarms.length, Boolean(model.curve), empty], () => {
+    if (empty) return el("p", { className: "quiet" }, empty);
+    const more = alarms.length - shown.length;
+    const button = el("button", { type: "button", "data-key": "more-alarms" }, `Show ${more} older`);
+    button.addEventListener("click", () => {
+      all = true;
+      redraw();
+    });
+    return [el("ol", { className: "alarms" }, shown.map((alarm) => item(alarm, model.curve))), more > 0 ? button : null];
+  });
+}
+
+/** How far the detector that is nearest to an alarm has come. */
+function nearest(scores) {
+  const first = [...scores].sort((a, b) => b.score - a.score)[0];
+  if (!first || !(first.score > 0)) return "";
+  const far = first.score >= 1 ? "speaks now" : `is ${Math.round(100 * first.score)}\u00a0% of the way to an alarm`;
+  return `${title(detectorName(first.detector))} on ${first.signal === "twin" ? "the frozen twin" : first.signal} ${far}`;
+}
+
+function nothing(model) {
+  if (!model.events) return "Nothing to watch yet.";
+  return `No drift found in ${count(model.events)} events.`;
+}
+
+function item(alarm, curve) {
+  const words = alarmWords(alarm, timeOf(curve, alarm.since));
+  const open = alarm.end === null || alarm.end === undefined;
+  const features = alarm.features.slice(0, FEATURES);
+  return el(
+    "li",
+    { id: `alarm-${alarm.number}`, tabIndex: -1, className: alarm.kind === "inputs" ? "watch" : "bad" },
+    el(
+      "p",
+      {},
+      open ? el("strong", {}, "Open. ") : null,
+      `${words.since} (`,
+      moment(words.time, when),
+      `) ${words.what} `,
+      el("span", { className: "quiet" }, `${words.end} ${words.done}`),
+    ),
+    features.length ? bars(features) : null,
+  );
+}
+
+function bars(features) {
+  return el(
+    "dl",
+    { className: "bars", "aria-label": "Inputs that moved most" },
+    features.map(({ name, distance }) => {
+      const bar = el("span", { className: "bar", "aria-hidden": "true" }, el("span", {}));
+      bar.firstChild.style.width = `${Math.min(100, Math.max(1, 100 * distance))}%`;
+      return el("div", {}, el("dt", { title: name }, name), el("dd", {}, bar, short(distance)));
+    }),
+  );
+}

@@ -1,0 +1,139 @@
+// The page follows the service: asks it every moment, shows what it says, and says so when it is gone.
+
+import * as api from "./api.js";
+import { watchWindow } from "./chart.js";
+import { ages, find, say } from "./dom.js";
+import { peek } from "./letters.js";
+import { ADDRESS, drawList, LEVEL_WORDS, sorted, watchSorting } from "./list.js";
+import { drawModel } from "./model.js";
+import { confirmRollback, doIt, unlock, watchDialogs } from "./versions.js";
+import { alarmSentence, clock, count, setClock } from "./words.js";
+
+const EVERY = 1500; // milliseconds
+const known = new Map(); // by model, the number of the newest alarm that was told
+let service = null;
+let model = null;
+let lostAt = null;
+let timer = 0;
+let asking = false;
+
+/** The model that the address names. */
+function wanted() {
+  try {
+    return decodeURIComponent(location.hash.slice(ADDRESS.length));
+  } catch {
+    return "";
+  }
+}
+
+/** The model that the address names, else the one that most needs somebody. */
+function selected() {
+  const name = wanted();
+  if (service.models.some((one) => one.name === name)) return name;
+  return model && service.models.some((one) => one.name === model.name) ? model.name : sorted(service.models)[0]?.name;
+}
+
+async function look() {
+  if (asking) return;
+  asking = true;
+  clearTimeout(timer);
+  try {
+    const found = await api.models();
+    setClock(found.time);
+    service = found;
+    const name = selected();
+    // the address says which model, also where nobody chose: it can be passed on, and does not jump with the trouble
+    if (name !== undefined && name !== wanted()) history.replaceState(null, "", ADDRESS + encodeURIComponent(name));
+    model = name === undefined ? null : await api.model(name);
+    connected();
+    tellNews();
+    show();
+  } catch (error) {
+    disconnected(error);
+  } finally {
+    asking = false;
+    const other = service && model && selected() !== model.name; // another was chosen meanwhile
+    if (!document.hidden) timer = setTimeout(look, other ? 0 : EVERY);
+  }
+}
+
+function show() {
+  if (!service) return;
+  const name = selected();
+  drawList(service.models, name);
+  drawService();
+  document.body.dataset.shown = model ? model.name : ""; // first: what is hidden has no width to draw in
+  if (model) drawModel(model, service, show);
+}
+
+function drawService() {
+  const levels = { bad: 0, watch: 0, well: 0 };
+  for (const one of service.models) levels[one.level] += 1;
+  const words = Object.entries(levels).filter(([, number]) => number);
+  say(find("overall"), words.map(([level, number]) => `${number} ${LEVEL_WORDS[level]}`).join(" · "));
+  document.title = `${levels.bad ? `(${levels.bad}) ` : ""}${model ? `${model.name} · ` : ""}Thalweg`;
+  const roles = Object.entries(service.processes).map(([role, one]) => {
+    const restarts = one.restarts ? `, started again ${count(one.restarts)} ×` : "";
+    return one.up ? `${role} up since ${clock(one.started)}${restarts}` : `${role} down${restarts}`;
+  });
+  const more = [service.draining ? "draining" : null, ...service.degraded].filter(Boolean);
+  say(find("service"), [`Thalweg ${service.version}`, ...roles, ...more].join(" · "));
+}
+
+/** New alarms are said aloud, of whichever model. */
+function tellNews() {
+  const fresh = [];
+  for (const one of service.models) {
+    const number = one.last_alarm?.number ?? 0;
+    if (number > (known.get(one.name) ?? number)) fresh.push(`${one.name}: ${alarmSentence(one.last_alarm)}`);
+    known.set(one.name, number);
+  }
+  if (fresh.length) say(find("news"), `New alarm. ${fresh.join(" ")}`);
+}
+
+function connected() {
+  if (lostAt !== null) say(find("news"), "Connected again.");
+  lostAt = null;
+  find("banner").hidden = true;
+  document.body.dataset.connection = "live";
+  say(find("connection"), "live");
+}
+
+function disconnected(error) {
+  if (error instanceof api.Refused && error.status === 404 && model) {
+    model = null; // the model is gone: the next look chooses another
+    return;
+  }
+  lostAt ??= Date.now() / 1000;
+  const why = error instanceof api.Refused ? ` (${error.message})` : "";
+  const figures = service ? "; showing the last figures" : "";
+  say(find("banner"), `Disconnected since ${clock(lostAt, true)}${figures}${why}. Trying again.`);
+  find("banner").hidden = false;
+  document.body.dataset.connection = "lost";
+  say(find("connection"), "disconnected");
+}
+
+document.querySelector(".skip").addEventListener("click", (event) => {
+  event.preventDefault(); // the address says which model
+  find("model").focus();
+});
+watchSorting(show);
+watchDialogs();
+watchWindow(show);
+addEventListener("hashchange", async () => {
+  show();
+  clearTimeout(timer);
+  await look();
+  find("model").focus({ preventScroll: false });
+});
+document.addEventListener("visibilitychange", () => (document.hidden ? clearTimeout(timer) : look()));
+find("snapshot").addEventListener("click", () => model && doIt(model, "snapshot", null, show).then(look));
+find("versions").addEventListener("click", async (event) => {
+  const version = Number(event.target.dataset?.version ?? Number.NaN);
+  if (Number.isNaN(version) || !model || !(await confirmRollback(model, version))) return;
+  await doIt(model, "rollback", { version }, show);
+  await look();
+});
+find("peek").addEventListener("click", () => model && peek(model.name, Boolean(service.read_only), unlock));
+setInterval(ages, 1000);
+look();

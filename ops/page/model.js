@@ -1,0 +1,105 @@
+// One model: a sentence that says how it does, and its figures.
+
+import { drawAlarms } from "./alarms.js";
+import { drawChart } from "./chart.js";
+import { draw, el, find, moment, say } from "./dom.js";
+import { drawReasons } from "./letters.js";
+import { drawVersions } from "./versions.js";
+import { ago, bytes, clock, count, doneWords, gain, gainWords, metricName, metricValue, rate, short, span, title, when } from "./words.js";
+
+export function drawModel(model, service, redraw) {
+  say(find("name"), model.name);
+  say(find("what"), `${model.learner.replaceAll("_", " ")} on ${model.topic}${model.labels_topic ? `, labels from ${model.labels_topic}` : ""}`);
+  drawVerdict(model);
+  drawChart(model);
+  drawVitals(model, service);
+  drawAlarms(model, redraw);
+  drawVersions(model, service.read_only, redraw);
+  drawReasons(model, Boolean(service.read_only));
+}
+
+function drawVerdict(model) {
+  const [head, ...rest] = verdict(model);
+  draw(find("verdict"), [head, rest, model.level], () => [el("strong", { className: model.level }, head), ...rest.map((text) => ` ${text}`)]);
+  const said = new Set(["drift", "not_ready", "silent", "no_events", "unlabelled"]); // the sentence has these
+  const others = model.troubles.filter((one) => !said.has(one.code));
+  draw(find("troubles"), others, () =>
+    others.map((one) => el("li", { className: one.level }, el("span", { className: `mark ${one.level}` }), one.text)),
+  );
+}
+
+function verdict(model) {
+  const parts = [];
+  const alarm = model.open_alarm;
+  if (!model.ready) parts.push("Not answering yet.", "No version is published: its learner is starting, or not running.");
+  else if (model.silent_since !== null) {
+    parts.push("Its learner is silent", `since ${clock(model.silent_since, true)}. Answers go on from version ${count(model.state_version)}.`);
+  } else if (alarm && alarm.kind !== "inputs") parts.push("Answers have become worse", `since event ${count(alarm.since)} (${when(alarm.start_time)}).`);
+  else if (alarm) parts.push("The inputs have moved", `since event ${count(alarm.since)} (${when(alarm.start_time)}).`);
+  else if (!model.events) parts.push("Waiting for the first event.");
+  else if (!model.quality) parts.push("Quality unknown:", "no label has come. Watched by its inputs alone; nothing has moved.");
+  else if (model.troubles.some((one) => one.code === "lag" || one.code === "stalled")) parts.push("Falling behind.");
+  else if (model.troubles.some((one) => one.code === "worse_than_frozen")) parts.push("Learning does harm.");
+  else parts.push("Keeping up.");
+  if (model.quality?.now != null) parts.push(qualityWords(model.quality));
+  const ended = model.alarms.findLast?.((one) => one.end !== null && one.end !== undefined);
+  if (!alarm && ended) parts.push(`Its last drift began at event ${count(ended.since)} and is over.`, doneWords(ended));
+  if (alarm) parts.push(doneWords(alarm));
+  return parts.filter(Boolean);
+}
+
+function qualityWords(quality) {
+  const value = metricValue(quality.metric, quality.now);
+  const by = gain(quality);
+  const name = title(metricName(quality.metric));
+  if (by === null) return `${name} ${value}.`;
+  const points = metricValue(quality.metric, 0).includes("%") ? " points" : "";
+  const size = gainWords(quality).slice(1) + points;
+  return by === 0 || Number.parseFloat(size) === 0
+    ? `${name} ${value}, as its frozen twin.`
+    : `${name} ${value}, ${size} ${by > 0 ? "better" : "worse"} than its frozen twin.`;
+}
+
+function drawVitals(model, service) {
+  const { latency, quality } = model;
+  const bounds = quality?.low != null ? `${metricValue(quality.metric, quality.low)} to ${metricValue(quality.metric, quality.high)}` : null;
+  const behind = model.lag_records === null ? "–" : model.lag_records === 0 ? "nothing" : `${count(model.lag_records)} records`;
+  const groups = {
+    Stream: [
+      ["Events a second", rate(model.events_per_second)],
+      ["Behind", behind + (model.lag_seconds ? `, ${span(model.lag_seconds)}` : "")],
+      ["Events met", count(model.events)],
+      ["Events learned", count(model.learned_events)],
+      model.label_delay_seconds == null ? null : ["Label comes after", span(model.label_delay_seconds)],
+    ],
+    Freshness: [
+      ["Stale by", span(model.staleness_seconds)],
+      ["Event to effect", span(model.effect_seconds)],
+      ["Version", count(model.state_version)],
+      ["Published", model.published === null ? "–" : moment(model.published, ago)],
+    ],
+    "Answers, recent minute": [
+      ["Half within", span(latency.p50_seconds)],
+      ["99 % within", span(latency.p99_seconds)],
+      ["Answers a second", rate(latency.answers_per_second)],
+    ],
+    Quality: [
+      ...Object.entries(model.recent).slice(0, 5).map(([name, value]) => [title(metricName(name)), metricValue(name, value)]),
+      bounds ? [`${title(metricName(quality.metric))} lies in`, bounds] : null,
+      model.worst_case_accuracy == null ? null : ["Accuracy at its worst", metricValue("accuracy", model.worst_case_accuracy)],
+    ],
+    Memory: [
+      ["State", bytes(model.state_bytes)],
+      ["Learner process", bytes(service.processes.learner?.memory_bytes)],
+      ["Server process", bytes(service.processes.server?.memory_bytes)],
+      ...Object.entries(model.gauges).slice(0, 4).map(([name, value]) => [title(name.replaceAll(/[._]/g, " ")), name.endsWith("bytes") ? bytes(value) : short(value)]),
+    ],
+  };
+  const shown = Object.entries(groups).map(([name, rows]) => [name, rows.filter(Boolean)]).filter(([, rows]) => rows.length);
+  const facts = shown.map(([name, rows]) => [name, rows.map(([label, value]) => [label, value instanceof Node ? value.dataset.at : value])]);
+  draw(find("vitals"), facts, () =>
+    shown.map(([name, rows]) =>
+      el("div", { className: "group" }, el("h4", {}, name), el("dl", {}, rows.map(([label, value]) => el("div", {}, el("dt", {}, label), el("dd", {}, value))))),
+    ),
+  );
+}

@@ -1,0 +1,159 @@
+// Kept versions, and the two things an operator can do: save one, go back to one.
+
+import { Refused, act, token } from "./api.js";
+import { draw, el, find, moment, say } from "./dom.js";
+import { ago, bytes, clock, count, metricName, metricValue, title } from "./words.js";
+
+const FIRST = 6;
+let all = false; // whether the older ones are shown, too …
+let of = ""; // … of this model
+let busy = false;
+
+export function drawVersions(model, readOnly, redraw) {
+  if (of !== model.name) {
+    [of, all] = [model.name, false];
+    if (!busy) say(find("act-result"), "");
+  }
+  const versions = [...model.snapshots].reverse();
+  const shown = all ? versions : versions.slice(0, FIRST);
+  const metric = model.quality?.metric ?? "accuracy";
+  const locked = readOnly || busy;
+  const snapshot = find("snapshot");
+  snapshot.disabled = Boolean(locked);
+  const note = find("act-note");
+  note.hidden = !readOnly;
+  say(note, readOnly ? `Saving and rolling back are off: ${readOnly}.` : "");
+  if (readOnly) snapshot.setAttribute("aria-describedby", "act-note");
+  else snapshot.removeAttribute("aria-describedby");
+  draw(find("versions"), [model.name, shown, versions.length, metric, locked], () => {
+    if (!shown.length) return el("p", { className: "quiet" }, "None is kept yet.");
+    const heads = ["Version", "Saved", "Events learned", `${title(metricName(metric))} then`, "Size", ""];
+    const more = versions.length - shown.length;
+    const button = el("button", { type: "button", "data-key": "more-versions" }, `Show ${more} older`);
+    button.addEventListener("click", () => {
+      all = true;
+      redraw();
+    });
+    return [
+      el(
+        "div",
+        { className: "scroll" },
+        el(
+          "table",
+          { className: "plain versions" },
+          el("caption", { className: "unseen" }, "Kept versions, the newest first"),
+          el("thead", {}, el("tr", {}, heads.map((text) => el("th", { scope: "col" }, text || el("span", { className: "unseen" }, "Roll back"))))),
+          el("tbody", {}, shown.map((one) => row(one, metric, locked))),
+        ),
+      ),
+      more > 0 ? button : null,
+    ];
+  });
+}
+
+function row(one, metric, locked) {
+  const back = el(
+    "button",
+    {
+      type: "button",
+      disabled: Boolean(locked),
+      "aria-label": `Roll back to version ${one.version}`,
+      "aria-describedby": locked ? "act-note" : null,
+      "data-key": `back-${one.version}`,
+      "data-version": String(one.version),
+    },
+    "Roll back",
+  );
+  const origin = one.rolled_back_to === null ? null : el("span", { className: "quiet" }, ` ↺ back to ${count(one.rolled_back_to)}`);
+  return el(
+    "tr",
+    {},
+    el("th", { scope: "row" }, count(one.version), origin),
+    el("td", {}, el("span", { className: "wide" }, `${clock(one.created)}, `), moment(one.created, ago)),
+    el("td", {}, count(one.learned_events)),
+    el("td", {}, metricValue(metric, one.metrics[metric])),
+    el("td", {}, bytes(one.size_bytes)),
+    el("td", {}, back),
+  );
+}
+
+/** Ask in a dialog; whether the answer was yes. */
+export function asked(dialog, prepare) {
+  return new Promise((resolve) => {
+    dialog.returnValue = "no";
+    prepare?.();
+    dialog.addEventListener("close", () => resolve(dialog.returnValue === "yes"), { once: true });
+    dialog.showModal();
+  });
+}
+
+export async function unlock(reason = "It is kept in this tab until you close it.") {
+  const field = find("token-field");
+  const given = await asked(find("token"), () => {
+    field.value = "";
+    say(find("token-text"), reason);
+  });
+  const text = field.value.trim();
+  field.value = "";
+  if (!given || !text) return false;
+  token.keep(text);
+  return true;
+}
+
+export function confirmRollback(model, version) {
+  const one = model.snapshots.find((kept) => kept.version === version);
+  const lost = Math.max(0, (model.learned_events ?? 0) - (one?.learned_events ?? 0));
+  return asked(find("confirm"), () => {
+    say(find("confirm-title"), `Roll ${model.name} back to version ${count(version)}?`);
+    say(
+      find("confirm-text"),
+      `It was saved ${one ? clock(one.created) : "earlier"}. The model forgets the ${count(lost)} events it has ` +
+        "learned since, and goes on with the stream from where it is now. Versions kept until then stay.",
+    );
+  });
+}
+
+/** Do it, say what came of it; a token that is not accepted is asked for again. */
+export async function doIt(model, verb, body, redraw) {
+  if (!token.get() && !(await unlock())) return;
+  const result = find("act-result");
+  result.className = "result";
+  say(result, verb === "snapshot" ? "Saving …" : "Rolling back …");
+  busy = true;
+  redraw();
+  try {
+    const done = await act(model.name, verb, body);
+    say(
+      result,
+      verb === "snapshot"
+        ? `Saved as version ${count(done.version)}.`
+        : `Rolled back to version ${count(body.version)}: it goes on as version ${count(done.version)}.`,
+    );
+  } catch (error) {
+    if (error instanceof Refused && error.status === 401) {
+      token.forget();
+      say(result, "");
+      busy = false;
+      if (await unlock("That token is not accepted.")) return doIt(model, verb, body, redraw);
+    } else {
+      result.className = "result failed";
+      say(result, `Not done: ${error.message}`);
+    }
+  } finally {
+    busy = false;
+    redraw();
+  }
+}
+
+export function watchDialogs() {
+  for (const dialog of document.querySelectorAll("dialog")) {
+    dialog.addEventListener("click", (event) => {
+      const answer = event.target.dataset?.answer;
+      if (answer === "no" || (answer === "yes" && event.target.type === "button")) dialog.close(answer);
+    });
+    dialog.querySelector("form").addEventListener("submit", (event) => {
+      event.preventDefault();
+      dialog.close("yes");
+    });
+  }
+}
