@@ -277,6 +277,7 @@ def _total(page: str, name: str, model: str) -> float:
 def _stay(console: Console, ports: dict[str, int], config: Path) -> None:
     console.print(
         f"\nstill serving; Ctrl-C ends it\n"
+        f"  the page    http://127.0.0.1:{ports['http']}/\n"
         f"  metrics     http://127.0.0.1:{ports['http']}/metrics\n"
         f"  REST        http://127.0.0.1:{ports['http']}/v2/models/digits\n"
         f"  gRPC        127.0.0.1:{ports['grpc']}\n"
