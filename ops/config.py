@@ -42,7 +42,7 @@ class ServiceConfig:
     grpc: str = "127.0.0.1:8081"
     """Address of gRPC, `HOST:PORT`; port 0 takes a free one."""
     http: str = "127.0.0.1:8080"
-    """Address of metrics, health and the REST twin."""
+    """Address of the live page, metrics, health and the REST twin."""
     state_dir: str = "state"
     """Folder of snapshots, journals and published versions; relative to the working directory, as all paths are."""
     token_file: str = ""

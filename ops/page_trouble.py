@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -54,10 +55,12 @@ def _learning(figures: Mapping[str, Any]) -> list[Trouble]:
         return [Trouble("bad", "silent", "its learner is silent; answers come from the last version")]
     found = []
     lag, rate, seconds = figures["lag_records"] or 0, figures["events_per_second"] or 0.0, figures["lag_seconds"]
-    if seconds is not None and seconds >= _LAG_SECONDS:
-        level = "bad" if seconds >= _LONG_LAG_SECONDS else "watch"
+    stale = math.inf if figures["staleness_seconds"] is None else figures["staleness_seconds"]
+    behind = min(stale, seconds or 0.0)  # of a slow stream one record is long at its rate, and yet taken at once
+    if behind >= _LAG_SECONDS:
+        level = "bad" if behind >= _LONG_LAG_SECONDS else "watch"
         found.append(Trouble(level, "lag", f"{lag:,} records behind, {seconds:,.0f} s at the present rate"))
-    elif lag and not rate:
+    elif lag and not rate and stale >= _LAG_SECONDS:
         found.append(Trouble("watch", "stalled", f"{lag:,} records wait and none is taken"))
     if not figures["events"]:
         found.append(Trouble("note", "no_events", "no event has come yet"))

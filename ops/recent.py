@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 SLICE_SECONDS = 10.0
 SLICES = 6
 """So many full slices are looked at, and the one that fills."""
-_BOUNDS = np.logspace(-5, 2, 7 * 24 + 1)  # 10 µs to 100 s, 24 to a decade: a quantile is within 5 %
+_BOUNDS = np.logspace(-5, 2, 7 * 24 + 1)  # 10 µs to 100 s, 24 to a decade: a quantile is told up to 10 % too high
 
 
 class Recent:

@@ -26,6 +26,7 @@ export async function peek(name, readOnly, unlock) {
   try {
     const found = (await letters(name)).letters;
     of = name;
+    say(find("news"), `${found.length} dead letters are shown.`);
     draw(find("letters"), found, () =>
       found.length ? el("ol", { className: "letters" }, found.map(letter)) : el("p", { className: "quiet" }, "There is none."),
     );
@@ -70,5 +71,5 @@ const KINDS = { json: "JSON", text: "text", bytes: "bytes" };
 function part(name, { kind, size, text, cut }) {
   if (kind === "nothing") return name === "Value" ? el("p", { className: "quiet" }, "Value: none") : null;
   const what = `${name}: ${KINDS[kind]}, ${bytes(size)}${cut ? "; its beginning" : ""}`;
-  return el("div", {}, el("p", { className: "quiet" }, what), el("pre", { tabIndex: 0, "aria-label": what }, text));
+  return el("div", {}, el("p", { className: "quiet" }, what), el("pre", { tabIndex: 0, role: "group", "aria-label": what }, text));
 }

@@ -21,7 +21,7 @@ from tests.ops.serving import Served, served
 from thalweg.memory.snapshots import Manifest
 from thalweg.ops.page_figures import details, summary, versions_of
 from thalweg.ops.page_letters import decoded, newest
-from thalweg.ops.page_trouble import LEVELS
+from thalweg.ops.page_trouble import LEVELS, troubles
 from thalweg.ops.recent import SLICE_SECONDS, SLICES, Recent
 from thalweg.ops.status import STATUS_FILE, Statuses
 from thalweg.ops.tokens import Tokens
@@ -445,26 +445,30 @@ def test_what_the_learner_tells_is_shown_beside_what_the_server_sees(
     assert found["troubles"][0]["text"] == "answers are worse since event 3,057"
 
 
-def codes(service: Served, now: float | None = None, **changes: Any) -> list[str]:
+def codes(service: Served, now: float | None = None, stale: float = 0.0, **changes: Any) -> list[str]:
+    """What is wrong with a model that is so many seconds stale and of which its learner tells this."""
     found = summary(service.server.models.find("m"), told(**changes), now or time.time())
-    assert [LEVELS.index(one["level"]) for one in found["troubles"]] == sorted(
-        LEVELS.index(one["level"]) for one in found["troubles"]
-    )
-    return [one["code"] for one in found["troubles"]]
+    told_of = troubles({**found, "staleness_seconds": stale})
+    levels = [LEVELS.index(one.level) for one in told_of]
+    assert levels == sorted(levels)
+    return [one.code for one in told_of]
 
 
 def test_what_is_wrong_is_said_worst_first(open_service: Served) -> None:
     assert codes(open_service) == []
     assert codes(open_service, time.time() + 60) == ["silent"]
-    assert codes(open_service, lag_records=2000) == ["lag"]
-    assert codes(open_service, lag_records=2000, events_per_second=0.0) == ["stalled"]
-    assert codes(open_service, lag_records=5) == []
+    assert codes(open_service, stale=20.0, lag_records=2000) == ["lag"]
+    assert codes(open_service, stale=20.0, lag_records=2000, events_per_second=0.0) == ["stalled"]
+    assert codes(open_service, stale=1e9, lag_records=5) == []  # events of another decade, soon caught up with
+    assert (
+        codes(open_service, stale=0.5, lag_records=1, events_per_second=0.05) == []
+    )  # a slow stream, not a slow model
     assert codes(open_service, recent={}) == ["unlabelled"]
     assert codes(open_service, recent={}, events=0) == ["no_events"]
     assert codes(open_service, frozen_recent={"accuracy": 0.99}) == ["worse_than_frozen"]
     assert codes(open_service, snapshot_failures=2, dead_letters={"malformed": 1}) == ["snapshots", "dead_letters"]
     inputs = {"scores": [], "alarms": [{**ALARM, "kind": "inputs"}]}
-    assert codes(open_service, drift=inputs, lag_records=60_000) == ["lag", "drift"]
+    assert codes(open_service, stale=100.0, drift=inputs, lag_records=60_000) == ["lag", "drift"]
     ended = {"scores": [], "alarms": [{**ALARM, "end": 4000}]}
     assert codes(open_service, drift=ended) == []
 
