@@ -122,6 +122,9 @@ def drifted_and_rolled_back(world: World, prometheus: PrometheusServer) -> None:
     world.produce(1500)
     until("the stream to be learned", lambda: running.metric("thalweg_learned_events", model_name="m") == 1500)
     kept = world.learning.Snapshot(thalweg_pb2.SnapshotRequest(model="m"), timeout=20).version
+    until(
+        "Prometheus to have seen no alarm", lambda: prometheus.query('thalweg_drift_alarms_total{model_name="m"} == 0')
+    )
     world.turned = True
     world.produce(600)
     until("an alarm", lambda: running.metric("thalweg_drift_feature_distance", model_name="m") is not None)
