@@ -6,7 +6,7 @@ CONSTRAINTS := ops/dev/constraints.txt
 PACKAGES := proto memory models stream ops
 export PYTHONWARNINGS ?=
 
-.PHONY: help install services links demo test lint bench protos clean
+.PHONY: help install services links demo test lint bench protos dashboards clean
 
 help:  ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -47,6 +47,9 @@ bench: install services  ## the ratios of docs/benchmarks.md, measured here
 
 protos: install  ## regenerate proto/*_pb2*.py
 	bash ops/dev/protos.sh
+
+dashboards: install  ## write ops/grafana/dashboards/*.json anew
+	$(BIN)/python -m thalweg.ops.dev.dashboards
 
 clean:
 	rm -rf .venv .links .cache build *.egg-info .mypy_cache .ruff_cache .pytest_cache

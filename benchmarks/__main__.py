@@ -29,6 +29,7 @@ NAMES = (
     "cotta",
     "drift",
     "drift_actions",
+    "scrape",
 )
 
 

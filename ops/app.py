@@ -60,6 +60,10 @@ def new_monitor(
         frozen_after=model.frozen_after_events,
         drift=model.drift,
         twin_path=twin_path,
+        continual_events=model.continual_events,
+        continual_share=model.continual_share,
+        continual_bytes=model.continual_bytes,
+        seed=model.seed if seed is None else seed,
     )
 
 

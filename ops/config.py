@@ -141,6 +141,12 @@ class ModelConfig:
     """Where it computes; only the processor in this version."""
     frozen_after_events: int = 1000
     """Beside the model stands its frozen twin, as it was after so many events, to compare with; 0: none."""
+    continual_events: int = 10
+    """So many events of every class are held and asked again while it learns, to see what it keeps of them; 0: none."""
+    continual_share: float = 0.02
+    """How many of those are asked, as a share of the events: what this costs beside answering."""
+    continual_bytes: int = 4 << 20
+    """Bound on what is held; classes that no longer fit are not followed."""
     drift: DriftParams = field(default_factory=DriftParams)
     """`[model.drift]`: what watches the model, and what is done when it drifts."""
     learn_from_requests: bool = False
@@ -307,7 +313,9 @@ def _check_model(model: ModelConfig, names: list[str], wrong: Callable[[str, str
     _at_least(0, model, place, ("batch_seconds", "snapshot_seconds", "dedup_events", "seed"), wrong)
     if not 0 < model.publish_share <= 1:
         wrong(f"{place}.publish_share", f"expected above 0 and at most 1, got {model.publish_share}")
-    _at_least(0, model, place, ("frozen_after_events",), wrong)
+    _at_least(0, model, place, ("frozen_after_events", "continual_events", "continual_bytes"), wrong)
+    if not 0 < model.continual_share <= 1:
+        wrong(f"{place}.continual_share", f"expected above 0 and at most 1, got {model.continual_share}")
     for key, text in model.drift.mistakes().items():
         wrong(f"{place}.drift.{key}", text)
     sound = bool(model.inputs) and model.seed >= 0

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from prometheus_client import CollectorRegistry
-from prometheus_client.exposition import generate_latest
 from prometheus_client.metrics_core import Metric
 
 from thalweg.models.drift import ACTIONS, Alarm
 from thalweg.models.learner import Learner, Predictor
+from thalweg.ops.exposition import page
 from thalweg.ops.live_file import REFRESH_SECONDS, LiveFile
 from thalweg.ops.metrics import LEARNER_GAUGES, LEARNER_METRICS, collected, family
 from thalweg.proto.event import Array, Batch, Partition
@@ -20,6 +20,7 @@ from thalweg.proto.rejected import REASONS
 from thalweg.stream.log import Gap
 from thalweg.stream.monitor import Monitor
 from thalweg.stream.observer import NoObserver
+from thalweg.stream.window_figures import Figures
 
 _CAUSES = ("operator", "drift")  # of rollbacks that learners do not make of themselves
 _MOVED_SHOWN = 10  # columns of the newest alarm
@@ -82,7 +83,7 @@ class LearnerMetrics:
         """The page."""
         for model in self._models:
             model.refresh()
-        return bytes(generate_latest(self.registry))
+        return page(self.registry.collect())
 
 
 class ModelMetrics(NoObserver):
@@ -192,7 +193,11 @@ class ModelMetrics(NoObserver):
             return
         watched = self._evaluation
         try:
-            figures = _labelled("prequential", watched.metrics(), watched.recent())
+            figures: dict[tuple[str, ...], float] = {}
+            figures |= _with_bounds("all", watched.live.figures()) | _with_bounds(
+                "recent", watched.live.recent_figures()
+            )
+            figures |= {("continual", metric): value for metric, value in watched.continual.metrics().items()}
             figures |= _labelled("frozen_prequential", watched.frozen.metrics(), watched.frozen.recent())
             scores = watched.drift.scores()
             alarms = watched.drift.alarms
@@ -215,6 +220,15 @@ class ModelMetrics(NoObserver):
 def _labelled(family: str, whole: Mapping[str, float], recent: Mapping[str, float]) -> dict[tuple[str, ...], float]:
     windows = {"all": whole, "recent": recent}
     return {(family, metric, window): value for window, part in windows.items() for metric, value in part.items()}
+
+
+def _with_bounds(window: str, figures: Figures) -> dict[tuple[str, ...], float]:
+    found: dict[tuple[str, ...], float] = {}
+    for metric, (value, both) in figures.items():
+        found["prequential", metric, window] = value
+        for bound, limit in zip(("lower", "upper"), both or ()):
+            found["prequential_bound", metric, window, bound] = limit
+    return found
 
 
 class JoinMetrics:

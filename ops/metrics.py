@@ -38,6 +38,13 @@ LEARNER_METRICS: Mapping[str, tuple[type, str, tuple[str, ...], tuple[float, ...
     "thalweg_publish_duration_seconds": (Histogram, "Making a version visible", (), _LEARN_BUCKETS),
     "thalweg_state_bytes": (Gauge, "Size of the learner's state", (), ()),
     "thalweg_prequential": (Gauge, "Metric of answers graded before they were learned", ("metric", "window"), ()),
+    "thalweg_prequential_bound": (
+        Gauge,
+        "Between which values that metric lies with 95 % confidence",
+        ("metric", "window", "bound"),
+        (),
+    ),
+    "thalweg_continual": (Gauge, "What is still known of the classes, by events held of them", ("metric",), ()),
     "thalweg_frozen_prequential": (Gauge, "The same metric of the model's frozen twin", ("metric", "window"), ()),
     "thalweg_drift_score": (Gauge, "How near a detector is to an alarm: 1 is one", ("detector", "signal"), ()),
     "thalweg_drift_alarms_total": (

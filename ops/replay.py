@@ -44,6 +44,7 @@ class Replayed:
     frozen_after: int = 0
     evaluation: Prequential = field(default_factory=Prequential)
     frozen: Prequential = field(default_factory=Prequential)
+    continual: dict[str, float] = field(default_factory=dict)
     alarms: list[Alarm] = field(default_factory=list)
     curve: list[dict[str, Any]] = field(default_factory=list)
     frozen_curve: list[dict[str, Any]] = field(default_factory=list)
@@ -68,6 +69,8 @@ class Replayed:
             "events_per_second": self.events / self.seconds if self.seconds else 0.0,
             "metrics": self.evaluation.metrics(),
             "recent": self.evaluation.recent(),
+            "bounds": {"all": self.evaluation.bounds(), "recent": self.evaluation.recent_bounds()},
+            "continual": self.continual,
             "frozen": self.frozen.metrics(),
             "frozen_after_events": self.frozen_after,
             "curve": self.curve,
@@ -130,6 +133,7 @@ def replay(
             next_progress = now + _PROGRESS_SECONDS
     done.seconds = time.perf_counter() - started
     done.alarms = monitor.drift.alarms
+    done.continual = monitor.continual.metrics()
     if done.events:
         _point(done)
     return done

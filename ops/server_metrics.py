@@ -20,10 +20,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry
-from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.metrics_core import Metric
-from prometheus_client.utils import floatToGoString
 
+from thalweg.ops.exposition import bound, page
 from thalweg.ops.metrics import COLLECTED, SERVER_METRICS, collected, family
 from thalweg.ops.process_figures import process_figures
 from thalweg.ops.recent import Recent
@@ -129,7 +129,7 @@ class ServerMetrics:
     def render(self) -> tuple[bytes, str]:
         """The whole page and its content type."""
         self._count()
-        pages = [bytes(generate_latest(self.registry))]
+        pages = [page(self.registry.collect())]
         if self._live is not None:
             for path in sorted(self._live.glob("metrics-*.prom")):
                 with contextlib.suppress(OSError):  # replaced this moment
@@ -146,7 +146,7 @@ class ServerMetrics:
             for (name, labels), count in self._counters.items():
                 families[name].add_metric(labels, count)
             for (name, labels), tally in self._histograms.items():
-                buckets = [(_text(bound), count) for bound, count in tally.cumulative()]
+                buckets = [(bound(upper), count) for upper, count in tally.cumulative()]
                 families[name].add_metric(labels, buckets, tally.sum)
         return families.values()
 
@@ -202,9 +202,9 @@ def _merged(pages: list[bytes]) -> bytes:
     """Several pages as one: each family's samples together, its HELP and TYPE once, as the first page has them."""
     heads: dict[bytes, list[bytes]] = {}
     samples: dict[bytes, list[bytes]] = {}
-    for page in pages:
+    for text in pages:
         name, known = b"", True
-        for line in page.splitlines():
+        for line in text.splitlines():
             if line.startswith(b"# HELP "):
                 name = line.split(b" ", 3)[2]
                 known = name in heads
@@ -213,10 +213,6 @@ def _merged(pages: list[bytes]) -> bytes:
             elif not known:
                 heads.setdefault(name, []).append(line)
     return b"".join(b"\n".join([*lines, *samples.get(name, ()), b""]) for name, lines in heads.items())
-
-
-def _text(bound: float) -> str:
-    return str(floatToGoString(bound))  # type: ignore[no-untyped-call]  # the library's own way to write bounds
 
 
 def _build_info() -> Any:

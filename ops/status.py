@@ -28,6 +28,7 @@ ALARMS_SHOWN = 20
 _RATE_SECONDS = 10.0  # that a rate is a mean of
 _LOOK_SECONDS = 0.2  # a file is not looked at again before
 _DELAYS_KEPT = 1000
+LOWER_IS_BETTER = ("rmse", "mae", "log_loss")
 _CHANGING = LookupError, RuntimeError, ValueError  # the learner changed it while it was read
 
 
@@ -117,7 +118,10 @@ class ModelStatus(NoObserver, NoJoinObserver):
             "recent": monitor.live.recent(),
             "frozen": monitor.frozen.metrics(),
             "frozen_recent": monitor.frozen.recent(),
+            "bounds": monitor.live.recent_bounds(),
             "worst_case_accuracy": monitor.worst_case_accuracy,
+            "continual": monitor.continual.metrics(),
+            "curve": _curve(monitor),
             "drift": {"scores": scores, "alarms": [a.record() for a in monitor.drift.alarms[-ALARMS_SHOWN:]]},
         }
 
@@ -191,6 +195,12 @@ class Statuses:
         self._changed = changed
         if isinstance(tables, dict):
             self._tables = {name: table for name, table in tables.items() if isinstance(table, dict)}
+
+
+def _curve(monitor: Monitor) -> dict[str, Any]:
+    metric = monitor.curve.metric
+    points = [list(point) for point in monitor.curve.points]
+    return {"metric": metric, "higher_is_better": metric not in LOWER_IS_BETTER, "points": points}
 
 
 def finite(value: Any) -> Any:

@@ -15,12 +15,14 @@ from thalweg.memory.state import DamagedFile, State, read_state, write_state
 from thalweg.models.drift import Alarm, DriftParams, DriftWatch, Observed
 from thalweg.models.learner import Learner, Predictor, foreseen, keep_up
 from thalweg.proto.event import Array, Batch, NumberLabels, TensorSpec
+from thalweg.stream.continual import Continual
+from thalweg.stream.curve import Curve, CurvePoint, newest_time
 from thalweg.stream.prequential import Prequential
 from thalweg.stream.served import as_served
 
 log = structlog.get_logger(__name__)
 
-_PARTS = ("frozen", "drift")
+_PARTS = ("frozen", "drift", "continual", "curve")
 
 
 class Monitor:
@@ -33,6 +35,10 @@ class Monitor:
         frozen_after: The twin is the learner as it was after so many events; 0: there is none.
         drift: What watches.
         twin_path: Where the twin is kept, so that a restart has it; None: nowhere.
+        continual_events: How many events of every class are held and asked again; 0: none.
+        continual_share: How many of those are asked, as a share of the events.
+        continual_bytes: Bound on what is held.
+        seed: Of what is held.
     """
 
     def __init__(
@@ -44,6 +50,10 @@ class Monitor:
         frozen_after: int = 1000,
         drift: DriftParams | None = None,
         twin_path: Path | None = None,
+        continual_events: int = 10,
+        continual_share: float = 0.02,
+        continual_bytes: int = 4 << 20,
+        seed: int = 0,
     ) -> None:
         self._learner = learner
         self._make = make
@@ -55,6 +65,10 @@ class Monitor:
         self.frozen = Prequential(window_events)
         params = drift if drift is not None else DriftParams()
         predictor = learner.predictor()
+        self.continual = Continual(
+            predictor, events=continual_events, share=continual_share, most_bytes=continual_bytes, seed=seed
+        )
+        self.curve = Curve()
         self._inputs = _Columns(predictor.inputs, params.max_columns)
         answers = [name for name in ("label", "value", "score") if name in predictor.outputs]
         self._answers = _Columns(
@@ -88,7 +102,16 @@ class Monitor:
                 columns=np.concatenate(watched, axis=1),
             )
         )
+        self.continual.predicted(batch, predictor, self.live)
         self._events += count
+        if self.curve.due(self._events):
+            self._add_point(batch)
+
+    def _add_point(self, batch: Batch) -> None:
+        main, frozen = self.live.main(), self.frozen.main()
+        if main is not None and not math.isnan(main[1]):
+            beside = math.nan if frozen is None else frozen[1]
+            self.curve.add(main[0], CurvePoint(self._events, newest_time(batch.times), main[1], beside))
 
     @property
     def events(self) -> int:
@@ -120,7 +143,8 @@ class Monitor:
         """Everything later figures and alarms depend on; the twin itself has its own file."""
         live = self.live.state()
         tensors, meta = dict(live.tensors), dict(live.meta)
-        for part, state in zip(_PARTS, (self.frozen.state(), self.drift.state())):
+        for part, one in self._parts().items():
+            state = one.state()
             tensors |= {f"{part}/{name}": tensor for name, tensor in state.tensors.items()}
             meta[part] = state.meta
         meta["events"], meta["has_twin"] = self._events, self._twin is not None
@@ -131,12 +155,14 @@ class Monitor:
         own = {name: tensor for name, tensor in state.tensors.items() if "/" not in name}
         self.live.restore(State(own, state.meta))
         self._events = state.meta.get("events", 0)
-        parts: tuple[Prequential | DriftWatch, ...] = (self.frozen, self.drift)
-        for part, one in zip(_PARTS, parts):
+        for part, one in self._parts().items():
             if part in state.meta:
                 tensors = {n.removeprefix(f"{part}/"): t for n, t in state.tensors.items() if n.startswith(f"{part}/")}
                 one.restore(State(tensors, state.meta[part]))
         self._twin = self._kept_twin() if state.meta.get("has_twin") else None
+
+    def _parts(self) -> dict[str, Prequential | DriftWatch | Continual | Curve]:
+        return dict(zip(_PARTS, (self.frozen, self.drift, self.continual, self.curve)))
 
     def _twin_of(self, predictor: Predictor) -> Predictor | None:
         """The frozen twin as it answers now; until it is made, the learner itself."""

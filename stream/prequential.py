@@ -1,14 +1,14 @@
 """Prequential evaluation: each answer is graded by the label that came, before the learner has seen it.
 
-Figures are kept over all events and over a recent window, in constant memory, one vectorised step per micro-batch. They
-are part of what a snapshot holds, so a restart goes on with the same figures.
+Figures are kept over all events and over a recent window, in constant memory. They are part of what a snapshot holds,
+so a restart goes on with the same figures.
 """
 
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,30 +16,29 @@ from numpy.typing import NDArray
 
 from thalweg.memory.state import State
 from thalweg.models.learner import Predictor
-from thalweg.proto.event import Array, Batch, ClassLabels, NumberLabels
-from thalweg.stream.sequence_grades import SEQUENCE_COLUMNS, SequenceSums, grade_sequences, sequence_metrics
+from thalweg.proto.event import Array, Batch
+from thalweg.stream.bounds import Bound
+from thalweg.stream.calibration import Calibration
+from thalweg.stream.grading import Alike, Graded, Grader, finite
+from thalweg.stream.means import Means
+from thalweg.stream.ranking import Ranks, auc, group_numbers
+from thalweg.stream.recent import RecentWindow
+from thalweg.stream.sequence_grades import SEQUENCE_MEANS, sequence_figures
+from thalweg.stream.window_figures import Figures, class_figures, number_figures, window_figures
 
 _SMALLEST_PROBABILITY = 1e-15
-_NO_AND_YES = ("0", "1")
-_MOST_CLASSES = 10_000  # events of further classes are graded alike, but share one recall
-
-
-@dataclass(frozen=True, slots=True)
-class Grades:
-    """How the answers to a micro-batch of N events were graded."""
-
-    rows: NDArray[np.bool_]
-    """(N,), which events were."""
-    columns: Mapping[str, Any]
-    """Figures of those, one each or one for all, by the names under which the recent window keeps them."""
+_AT_ONCE = 1024  # events that are taken into the figures together: a hundred small arrays cost what a large one does
+_MOST_WAITING = 1 << 20  # … or so many scores
 
 
 class Prequential:
-    """Accuracy, balanced accuracy, log-loss and AUC of class labels; RMSE and MAE of numbers.
+    """Accuracy, balanced accuracy, log-loss, calibration error and AUC of class labels; RMSE and MAE of numbers.
 
     An output `score` is the probability that a number is 1 rather than 0, and graded as that: from one half up it
-    answers 1. A number between counts as the nearer of both; others are not graded. Log-loss is kept where a predictor
-    says that its scores are probabilities (property `scores`), AUC where there are two classes. An answer from before
+    answers 1. A number between counts as the nearer of both; others are not graded. Log-loss and calibration error are
+    kept where a predictor says that its scores are probabilities (property `scores`), AUC where there are two classes,
+    over all events by counts (`Ranks`); of the recent window also the mean AUC by group (`gauc`), a group being the
+    events of one `user` (an input) or key, weighted by its events, groups of one class left out. An answer from before
     the class was known counts as wrong. Unlabelled events are not graded. No figure depends on how the stream was cut
     into micro-batches.
 
@@ -48,279 +47,261 @@ class Prequential:
     seconds, mean absolute error of its logarithm, and of the recent window the Kolmogorov-Smirnov distance between
     1 - exp(-hazard) and what it is where the model is right, uniform (time rescaling).
 
+    One thread grades; any thread may read figures.
+
     Args:
         window_events: How many events the recent figures look back.
     """
 
     def __init__(self, window_events: int = 1000) -> None:
-        self._window = window_events
+        self._lock = threading.Lock()
         self._graded = 0
-        self._classes: dict[str, int] = {}
+        self._grader = Grader()
         self._hits = np.zeros(0, dtype=np.int64)  # (C,) right answers by class
         self._seen = np.zeros(0, dtype=np.int64)  # (C,) events by class
-        self._log_loss = 0.0
-        self._log_loss_events = 0
-        self._squared = 0.0
-        self._absolute = 0.0
-        self._numbers = 0
-        self._worst = float("nan")
-        self._begun = 0  # events graded before the recent window began
-        self._hits_in_window = 0.0
-        self._recent: dict[str, NDArray[np.float64]] = {}
-        self._sequence = SequenceSums()
+        self._means = Means(("log_loss", "squared", "absolute"))
+        self._sequences = Means(SEQUENCE_MEANS)
+        self._ranks = Ranks()
+        self._calibration = Calibration()
+        self._scores = False
+        self._recent = RecentWindow(window_events)
+        self._waiting: list[Graded] = []
+        self._waiting_events = self._waiting_scores = 0
         self.grades = None
-        self._tabled: tuple[tuple[str, ...], tuple[str, ...], NDArray[np.intp], NDArray[np.intp]] | None = None
 
-    grades: Grades | None
+    grades: Graded | None
     """Of the latest micro-batch; None where nothing in it was graded."""
 
     @property
     def graded(self) -> int:
         """Labelled events so far."""
-        return self._graded
+        return self._graded + self._waiting_events
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Those met, in the order of their first events: the numbers in `grades`."""
+        return tuple(self._grader.classes)
 
     def predicted(self, batch: Batch, predictor: Predictor, outputs: Mapping[str, Array]) -> None:
         """Grade the answers that stood before the batch was learned."""
-        self.grades = None
-        if isinstance(batch.labels, ClassLabels):
-            self._grade_classes(batch, predictor, outputs)
-        elif isinstance(batch.labels, NumberLabels) and "score" in outputs:
-            self._grade_scores(batch.labels, outputs["score"])
-        elif isinstance(batch.labels, NumberLabels):
-            self._grade_numbers(batch.labels, outputs)
+        with self._lock:
+            self.grades = graded = self._grader.grade(batch, predictor, outputs)
+            if graded is not None:
+                self._wait(graded)
 
     def metrics(self) -> dict[str, float]:
         """Figures over all events graded so far; {} before the first."""
-        found: dict[str, float] = {}
-        if self._seen.any():
-            found["accuracy"] = float(self._hits.sum() / self._seen.sum())
-            known = self._seen > 0
-            found["balanced_accuracy"] = float(np.mean(self._hits[known] / self._seen[known]))
-        if self._log_loss_events:
-            found["log_loss"] = self._log_loss / self._log_loss_events
-        if self._numbers:
-            found["rmse"] = float(np.sqrt(self._squared / self._numbers))
-            found["mae"] = self._absolute / self._numbers
-        return found | self._sequence.metrics()
+        return {name: figure for name, (figure, _) in self.figures().items()}
+
+    def bounds(self) -> dict[str, Bound]:
+        """Between which values those figures lie with 95 % confidence, of those where that can be said.
+
+        As if events were independent and alike, see `thalweg.stream.bounds`. None of the calibration error, whose
+        estimate is not near normal where it is small.
+        """
+        return {name: bound for name, (_, bound) in self.figures().items() if bound is not None}
 
     def recent(self) -> dict[str, float]:
         """Figures over the recent window; {} before the first event."""
-        found: dict[str, float] = {}
-        if self._graded == self._begun:
-            return found
-        if "correct" in self._recent:
-            correct, label = self._column("correct"), self._column("label").astype(np.int64)
-            found["accuracy"] = float(correct.mean())
-            seen = np.bincount(label, minlength=len(self._classes))
-            hits = np.bincount(label, weights=correct, minlength=len(self._classes))
-            found["balanced_accuracy"] = float(np.mean(hits[seen > 0] / seen[seen > 0]))
-            loss = self._column("log_loss")
-            if not np.isnan(loss).all():
-                found["log_loss"] = float(np.nanmean(loss))
-            margin = self._column("margin")
-            if len(self._classes) == 2 and not np.isnan(margin).any() and len(set(label)) == 2:
-                found["auc"] = _auc(margin, label == 1)
-        if "squared" in self._recent:
-            found["rmse"] = float(np.sqrt(self._column("squared").mean()))
-            found["mae"] = float(self._column("absolute").mean())
-        if "hazard" in self._recent:
-            found |= sequence_metrics({name: self._column(name) for name in SEQUENCE_COLUMNS})
-        return found
+        return {name: figure for name, (figure, _) in self.recent_figures().items()}
+
+    def recent_bounds(self) -> dict[str, Bound]:
+        """The same as `bounds`, of the recent window."""
+        return {name: bound for name, (_, bound) in self.recent_figures().items() if bound is not None}
+
+    def main(self) -> tuple[str, float] | None:
+        """Name and recent value of the one figure to look at first; None before the first event.
+
+        The log-likelihood of sequences, AUC of scores, accuracy of other classes, RMSE of numbers; NaN where it is not
+        known, as AUC while there is but one class in the window.
+        """
+        with self._lock:
+            self._settle()
+            recent = self._recent
+            if not len(recent):
+                return None
+            likelihood, squared = recent.column("log_likelihood"), recent.column("squared")
+            if likelihood is not None:
+                return "log_likelihood", _mean(likelihood)
+            if squared is not None:
+                return "rmse", math.sqrt(_mean(squared))
+            margin, label = recent.column("margin"), recent.column("label")
+            if not self._scores:
+                return "accuracy", recent.share_right
+            assert margin is not None
+            assert label is not None
+            yes = label == 1
+            return "auc", auc(margin, yes) if yes.any() and not yes.all() else math.nan
 
     @property
     def worst_case_accuracy(self) -> float:
         """The lowest accuracy that the recent window, once full, had after any event; NaN before."""
-        return self._worst
+        with self._lock:
+            self._settle()
+            return self._recent.lowest
 
     def state(self) -> State:
         """Everything later figures depend on."""
-        tensors: dict[str, Array] = {"hits": self._hits, "seen": self._seen}
-        tensors |= self._sequence.tensors()
-        tensors["sums"] = np.array([self._log_loss, self._squared, self._absolute, self._worst])
-        tensors["counts"] = np.array([self._graded, self._log_loss_events, self._numbers], dtype=np.int64)
-        tensors |= {f"recent.{name}": ring for name, ring in self._recent.items()}
-        meta = {"classes": list(self._classes), "window_events": self._window, "window_begun": self._begun}
-        return State(tensors, meta)
+        with self._lock:
+            self._settle()
+            means = self._means
+            tensors: dict[str, Array] = {"hits": self._hits, "seen": self._seen}
+            tensors["sums"] = np.array([*means.sums, self._recent.lowest])
+            tensors["counts"] = np.array([self._graded, means.count("log_loss"), means.count("squared")])
+            tensors["spreads"] = means.spreads
+            if self._sequences.counts.any():
+                tensors["sequence.sums"], tensors["sequence.counts"] = self._sequences.sums, self._sequences.counts
+                tensors["sequence.spreads"] = self._sequences.spreads
+            tensors |= self._ranks.tensors() | self._calibration.tensors() | self._recent.tensors()
+            meta = {"classes": list(self._grader.classes), "window_events": self._recent.size, "scores": self._scores}
+            return State(tensors, meta | {"window_begun": self._graded - self._recent.pushed})
 
     def restore(self, state: State) -> None:
-        """Become the evaluation whose `state()` this was; under another window the recent figures begin anew."""
-        tensors = state.tensors
-        self._classes = {name: code for code, name in enumerate(state.meta["classes"])}
-        self._hits, self._seen = tensors["hits"].copy(), tensors["seen"].copy()
-        self._log_loss, self._squared, self._absolute, self._worst = tensors["sums"].tolist()
-        self._graded, self._log_loss_events, self._numbers = tensors["counts"].tolist()
-        self._sequence = SequenceSums.of(tensors)
-        same = state.meta["window_events"] == self._window
-        self._begun = state.meta.get("window_begun", 0) if same else self._graded
-        self._worst = self._worst if same else float("nan")
-        self._recent = {
-            name.removeprefix("recent."): ring.copy()
-            for name, ring in tensors.items()
-            if name.startswith("recent.") and same
-        }
-        self._hits_in_window = float(np.nansum(self._recent.get("correct", 0.0)))
-        self._tabled = None
+        """Become the evaluation whose `state()` this was; under another window the recent figures begin anew, as does
+        what an older version did not keep."""
+        tensors, meta = state.tensors, state.meta
+        with self._lock:
+            self._waiting, self._waiting_events, self._waiting_scores = [], 0, 0
+            self._grader = Grader({name: code for code, name in enumerate(meta["classes"])})
+            self._hits, self._seen = tensors["hits"].copy(), tensors["seen"].copy()
+            self._graded, losses, numbers = tensors["counts"].tolist()
+            counts = np.array([losses, numbers, numbers])
+            self._means.restore(tensors["sums"][:3], counts, tensors.get("spreads"))
+            self._sequences = Means(SEQUENCE_MEANS)
+            if "sequence.sums" in tensors:
+                spreads = tensors.get("sequence.spreads")
+                self._sequences.restore(tensors["sequence.sums"], tensors["sequence.counts"], spreads)
+            self._ranks, self._calibration = Ranks.of(tensors), Calibration.of(tensors)
+            self._scores = meta.get("scores", False)
+            self._recent = RecentWindow(self._recent.size)
+            if meta["window_events"] == self._recent.size:
+                pushed = self._graded - meta.get("window_begun", 0)
+                self._recent.restore(tensors, pushed, float(tensors["sums"][3]))
 
-    def _grade_classes(self, batch: Batch, predictor: Predictor, outputs: Mapping[str, Array]) -> None:
-        labels = batch.labels
-        assert isinstance(labels, ClassLabels)
-        codes = labels.codes
-        answers = outputs["label"] if "label" in outputs else outputs["next_type"]
-        scores = outputs.get("scores", outputs.get("type_scores"))
-        graded = labels.present & np.isfinite(outputs["next_time"]) if "next_time" in outputs else labels.present
-        if not graded.all():
-            codes, answers = codes[graded], answers[graded]
-            scores = None if scores is None else scores[graded]
-        if not len(codes):
+    def figures(self) -> Figures:
+        """Figures over all events with their bounds, for who wants both."""
+        with self._lock:
+            self._settle()
+            found = class_figures(self._hits, self._seen)
+            means = self._means_of(self._means)
+            if "log_loss" in means:
+                found["log_loss"] = means["log_loss"]
+            if len(self._grader.classes) == 2 and (ranked := self._ranks.found) is not None:
+                found["auc"] = ranked
+            if (error := self._calibration.error) is not None:
+                found["calibration_error"] = error, None
+            counts = dict(zip(SEQUENCE_MEANS, self._sequences.counts.tolist()))
+            return found | number_figures(means) | sequence_figures(self._means_of(self._sequences), counts)
+
+    def recent_figures(self) -> Figures:
+        """Figures over the recent window with their bounds."""
+        with self._lock:
+            self._settle()
+            columns = self._recent.columns() if len(self._recent) else {}
+            classes, scores = len(self._grader.classes), self._scores
+        return window_figures(columns, classes, scores) if columns else {}
+
+    @staticmethod
+    def _means_of(means: Means) -> Figures:
+        found = {name: (means.mean(name), means.bound(name)) for name in means.names}
+        return {name: (mean, bound) for name, (mean, bound) in found.items() if mean is not None}
+
+    # -- taking graded micro-batches into the figures -----------------------------------------------------------------
+
+    def _wait(self, graded: Graded) -> None:
+        if self._waiting and self._waiting[0].alike != graded.alike:
+            self._settle()
+        self._scores = graded.alike.kind == "scores"
+        self._waiting.append(graded)
+        self._waiting_events += len(graded)
+        if "scores" in graded.columns:
+            self._waiting_scores += graded.columns["scores"].size
+        if self._waiting_events >= _AT_ONCE or self._waiting_scores >= _MOST_WAITING:
+            self._settle()
+
+    def _settle(self) -> None:
+        """Take up what waits. When that happens changes no figure, in no bit."""
+        waiting, count = self._waiting, self._waiting_events
+        if not waiting:
             return
-        ours, columns = self._tables(labels.names, codes, predictor.classes)
-        truth, theirs = ours[codes], columns[codes]
-        correct = (answers == theirs) & (theirs >= 0)
-        self._grow(int(truth.max()) + 1)
-        self._hits += np.bincount(truth[correct], minlength=len(self._hits))
-        self._seen += np.bincount(truth, minlength=len(self._seen))
-        loss: Any = np.nan
-        margin: Any = np.nan
-        if scores is not None and predictor.properties.get("scores") == "probabilities":
-            loss = _log_losses(scores, theirs)
-            self._log_loss += float(loss.sum())
-            self._log_loss_events += len(loss)
-        if scores is not None and len(self._classes) <= 2 and len(predictor.classes) <= 2:
-            margin = self._margins(scores, predictor.classes)
-        self._note_worst(correct)
-        pushed: dict[str, Any] = {"correct": correct, "label": truth, "log_loss": loss, "margin": margin}
-        if "hazard" in outputs:
-            pushed |= grade_sequences(batch.times[graded], {n: o[graded] for n, o in outputs.items()}, theirs)
-            self._sequence.add(pushed)
-        self._push(graded, pushed)
-
-    def _tables(
-        self, names: tuple[str, ...], codes: NDArray[Any], classes: tuple[str, ...]
-    ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-        """What the codes of a batch are here, and in the columns of a predictor (-1: unknown to it), per name.
-
-        The batches of a block share their names, so the tables of last time mostly serve again.
-        """
-        known = self._tabled
-        if known is None or known[0] is not names or known[1] != classes or known[2].min(initial=0) < 0:
-            self._meet(names, codes)
-            where = {name: column for column, name in enumerate(classes)}
-            unknown = _MOST_CLASSES if len(self._classes) == _MOST_CLASSES else -1  # -1: not met yet, so not in codes
-            ours = np.array([self._classes.get(name, unknown) for name in names], dtype=np.intp)
-            columns = np.array([where.get(name, -1) for name in names], dtype=np.intp)
-            self._tabled = known = (names, classes, ours, columns)
-        return known[2], known[3]
-
-    def _meet(self, names: tuple[str, ...], codes: NDArray[Any]) -> None:
-        """Number new classes in the order of their first events, which no cut changes."""
-        met, first = np.unique(codes, return_index=True)
-        for code in met[np.argsort(first)]:
-            if len(self._classes) < _MOST_CLASSES:
-                self._classes.setdefault(names[code], len(self._classes))
-
-    def _margins(self, scores: Array, classes: tuple[str, ...]) -> NDArray[np.float64]:
-        """By how much the second of two classes was preferred, (N,); the score of an unknown class is 0."""
-        finite = _finite(scores)
-        first = next(iter(self._classes))
-        total: NDArray[np.float64] = finite.sum(axis=1)
-        if first in classes:
-            total -= 2 * finite[:, classes.index(first)]
-        return total
-
-    def _note_worst(self, correct: NDArray[np.bool_]) -> None:
-        """Slide the window over these answers event by event, before they are pushed into it."""
-        count, window, earlier = len(correct), self._window, self._graded - self._begun
-        change = correct.astype(np.float64)
-        leaving = min(count, window) - max(0, window - earlier)  # answers of earlier batches that leave the window
-        if leaving > 0:
-            ring, start = self._recent["correct"], max(0, earlier - window) % window
-            at = max(0, window - earlier)  # from which of these on they leave
-            until_end = min(leaving, window - start)
-            change[at : at + until_end] -= ring[start : start + until_end]
-            change[at + until_end : at + leaving] -= ring[: leaving - until_end]
-        if count > window:
-            change[window:] -= correct[: count - window]
-        hits = self._hits_in_window + change.cumsum()
-        self._hits_in_window = float(hits[-1])
-        if earlier + count >= window:
-            lowest = float(hits[max(0, window - 1 - earlier) :].min()) / window
-            self._worst = lowest if math.isnan(self._worst) else min(self._worst, lowest)
-
-    def _grade_numbers(self, labels: NumberLabels, outputs: Mapping[str, Array]) -> None:
-        present = labels.present
-        if not present.any():
-            return
-        error = outputs["value"][present] - labels.values[present]
-        with np.errstate(over="ignore"):  # a target of 1e300 is an infinite error, not a reason to stop
-            squared, absolute = np.mean(error**2, axis=1), np.mean(np.abs(error), axis=1)
-        self._squared += float(squared.sum())
-        self._absolute += float(absolute.sum())
-        self._numbers += len(error)
-        self._push(present, {"squared": squared, "absolute": absolute})
-
-    def _grade_scores(self, labels: NumberLabels, scores: Array) -> None:
-        number = labels.values[:, 0]
-        graded = labels.present & (number >= 0.0) & (number <= 1.0)
-        number, given = number[graded], _finite(scores[graded])
-        if not len(number):
-            return
-        for name in _NO_AND_YES:
-            self._classes.setdefault(name, len(self._classes))
-        self._grow(len(_NO_AND_YES))
-        truth = (number >= 0.5).astype(np.int64)
-        correct = (given >= 0.5) == truth
-        self._hits += np.bincount(truth[correct], minlength=len(self._hits))
-        self._seen += np.bincount(truth, minlength=len(self._seen))
-        loss = -np.log(np.where(truth == 1, given, 1.0 - given).clip(_SMALLEST_PROBABILITY, 1.0))
-        self._log_loss += float(loss.sum())
-        self._log_loss_events += len(loss)
-        self._note_worst(correct)
-        self._push(graded, {"correct": correct, "label": truth, "log_loss": loss, "margin": given})
-
-    def _grow(self, count: int) -> None:
-        more = count - len(self._seen)
-        if more > 0:
-            self._hits, self._seen = np.pad(self._hits, (0, more)), np.pad(self._seen, (0, more))
-
-    def _push(self, rows: NDArray[np.bool_], columns: Mapping[str, Any]) -> None:
-        """Put a value, or one per event, of those that were graded into the recent window."""
-        self.grades, count = Grades(rows, columns), int(np.count_nonzero(rows))
-        if not self._recent:  # all at once: the metrics' thread may be reading
-            self._recent = {name: np.full(self._window, np.nan) for name in columns}
-        kept = min(count, self._window)
-        start = (self._graded - self._begun + count - kept) % self._window
-        until_end = min(kept, self._window - start)
-        for name, column in columns.items():
-            ring = self._recent[name]
-            if isinstance(column, float):
-                ring[start : start + until_end] = ring[: kept - until_end] = column
-            else:
-                newest = column[count - kept :]
-                ring[start : start + until_end], ring[: kept - until_end] = newest[:until_end], newest[until_end:]
+        alike = waiting[0].alike
+        self._waiting, self._waiting_events, self._waiting_scores = [], 0, 0
+        starts = np.cumsum([0, *map(len, waiting[:-1])])
+        joined = {name: _joined([graded.columns[name] for graded in waiting]) for name in waiting[0].columns}
+        pushed: dict[str, Any] = {name: joined[name] for name in _KEPT if name in joined}
+        if "group" in joined:
+            pushed["group"] = group_numbers(joined["group"])
+        if alike.kind != "numbers":
+            self._count(joined["label"], joined["correct"])
+        if "scores" in joined:
+            pushed |= self._figures_of_scores(alike, joined, starts)
+        if "given" in joined:
+            given, yes = joined["given"], joined["label"] == 1
+            pushed["margin"], pushed["log_loss"] = given, _log_losses(np.where(yes, given, 1.0 - given))
+            self._means.add("log_loss", pushed["log_loss"], starts)
+            self._ranks.add(2.0 * given - 1.0, yes, True)
+            self._calibration.add(given, yes)
+        for means in (self._means, self._sequences):
+            for name in means.names:
+                if name in joined:
+                    means.add(name, joined[name], starts)
+        self._recent.push(pushed, count)
         self._graded += count
 
-    def _column(self, name: str) -> NDArray[np.float64]:
-        return self._recent[name][: min(self._graded - self._begun, self._window)]
+    def _count(self, truth: NDArray[np.intp], correct: NDArray[np.bool_]) -> None:
+        both = np.bincount(2 * truth + correct, minlength=2 * len(self._seen))
+        wrong, right = both[::2], np.append(both[1::2], 0)[: (len(both) + 1) // 2]
+        if (more := len(wrong) - len(self._seen)) > 0:
+            self._hits, self._seen = np.pad(self._hits, (0, more)), np.pad(self._seen, (0, more))
+        self._hits += right
+        self._seen += wrong + right
+
+    def _figures_of_scores(
+        self, alike: Alike, joined: Mapping[str, Any], starts: NDArray[np.intp]
+    ) -> dict[str, NDArray[np.float64]]:
+        scores, column = joined["scores"], joined["column"]
+        found = {}
+        if alike.probabilities:
+            known = np.flatnonzero(column >= 0)
+            given = np.zeros(len(column))
+            given[known] = finite(scores[known, column[known]])  # of an unknown class it is 0
+            found["log_loss"] = _log_losses(given)
+            self._means.add("log_loss", found["log_loss"], starts)
+            if scores.shape[1]:
+                highest = scores.max(axis=1).astype(np.float64)
+                # NaN counts for nothing: all zeros say that no class was known
+                found["confidence"] = np.where(highest > 0, highest, np.nan)
+                self._calibration.add(found["confidence"], joined["correct"])
+        if alike.two:
+            found["margin"] = margin = self._margins(alike.classes, finite(scores))
+            self._ranks.add(margin, joined["label"] == 1, alike.probabilities)
+        return found
+
+    def _margins(self, classes: tuple[str, ...], scores: NDArray[np.float64]) -> NDArray[np.float64]:
+        """By how much the second of two classes was preferred, (N,); the score of an unknown class is 0."""
+        first, margin = next(iter(self._grader.classes)), np.zeros(len(scores))
+        for column, name in enumerate(classes):
+            margin += -scores[:, column] if name == first else scores[:, column]
+        return margin
 
 
-def _log_losses(scores: Array, truth: NDArray[np.intp]) -> NDArray[np.float64]:
-    """Of probabilities (N, C), given the true columns (N,), -1 where the class was unknown: its probability is 0."""
-    known = np.flatnonzero(truth >= 0)
-    given = np.zeros(len(truth))
-    given[known] = _finite(scores[known, truth[known]])
+_KEPT = ("correct", "label", "squared", "absolute", "hazard", *SEQUENCE_MEANS)
+
+
+def _joined(parts: list[Any]) -> Any:
+    if len(parts) == 1:
+        return parts[0]
+    if isinstance(parts[0], np.ndarray):
+        return np.concatenate(parts)
+    return [one for part in parts for one in part]
+
+
+def _log_losses(given: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Of the probabilities that were given to what came."""
     losses: NDArray[np.float64] = -np.log(given.clip(_SMALLEST_PROBABILITY, 1.0))
     return losses
 
 
-def _finite(scores: Array) -> NDArray[np.float64]:
-    """As float64, with what is no number or endless replaced: a score may be anything, a figure must not."""
-    return np.nan_to_num(scores.astype(np.float64), posinf=1e300, neginf=-1e300)
-
-
-def _auc(score: NDArray[np.float64], positive: NDArray[np.bool_]) -> float:
-    """Probability that a positive outranks a negative, ties counting half (Mann-Whitney)."""
-    _, inverse, counts = np.unique(score, return_inverse=True, return_counts=True)
-    rank = (np.cumsum(counts) - (counts - 1) / 2)[inverse]  # mean rank of each score
-    positives = int(positive.sum())
-    negatives = len(score) - positives
-    return float((rank[positive].sum() - positives * (positives + 1) / 2) / (positives * negatives))
+def _mean(column: NDArray[np.float64]) -> float:
+    known = column[~np.isnan(column)]
+    return float(known.mean()) if len(known) else math.nan

@@ -3,44 +3,57 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from thalweg.proto.event import Array
+from thalweg.stream.bounds import Bound, root_bound, share_bound
 
 Floats = NDArray[np.float64]
-SEQUENCE_COLUMNS = ("log_likelihood", "hazard", "top3", "gap_squared", "log_gap")
-"""Per event: log-density of what came; ∫ λ until then; whether its type was among the three likeliest; squared error
-of the expected gap in s²; absolute error of its logarithm, NaN for a gap of 0."""
+SEQUENCE_MEANS = ("log_likelihood", "top3", "gap_squared", "log_gap")
+"""Columns of which the figures are means."""
 
 
 def grade_sequences(times: Floats, outputs: Mapping[str, Array], truth: NDArray[np.intp]) -> dict[str, Floats]:
-    """The columns for events that came at these times (N,), given what was foreseen and the true columns of scores."""
+    """The columns for events that came at these times (N,), given what was foreseen and the true columns of scores.
+
+    Returns:
+        Per event: `log_likelihood`, the log-density of what came; `hazard`, ∫ λ until then; `top3`, whether its type
+        was among the three likeliest; `gap_squared`, the squared error of the expected gap in s²; `log_gap`, the
+        absolute error of its logarithm, NaN for a gap of 0. What is endless is NaN.
+    """
     gaps, expected = times - outputs["last_time"], outputs["next_time"] - outputs["last_time"]
     scores = outputs["type_scores"]
     likeliest = np.argsort(-scores, axis=1, kind="stable")[:, :3]
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):  # a time may be any number
         log_gap = np.abs(np.log(expected) - np.log(gaps))
         squared = (expected - gaps) ** 2
-    return {
+    found = {
         "log_likelihood": outputs["log_likelihood"],
         "hazard": outputs["hazard"],
         "top3": ((likeliest == truth[:, None]) & (truth[:, None] >= 0)).any(axis=1).astype(np.float64),
         "gap_squared": squared,
-        "log_gap": np.where(np.isfinite(log_gap), log_gap, np.nan),
+        "log_gap": log_gap,
     }
+    return {name: np.where(np.isfinite(column), column, np.nan) for name, column in found.items()}
 
 
-def sequence_metrics(columns: Mapping[str, Floats]) -> dict[str, float]:
-    """Figures over some events."""
-    sums = SequenceSums()
-    sums.add(columns)
-    found = sums.metrics()
-    hazard = columns["hazard"]
-    if np.isfinite(hazard).any():
-        found["rescaling_ks"] = uniform_distance(1.0 - np.exp(-hazard[np.isfinite(hazard)]))
+def sequence_figures(
+    means: Mapping[str, tuple[float, Bound | None]], counts: Mapping[str, int]
+) -> dict[str, tuple[float, Bound | None]]:
+    """Figures by name, with their bounds, of the means of the columns."""
+    found: dict[str, tuple[float, Bound | None]] = {}
+    if "log_likelihood" in means:
+        found["log_likelihood"] = means["log_likelihood"]
+    if "top3" in means:
+        share = means["top3"][0]
+        found["top3_accuracy"] = share, share_bound(share * counts["top3"], counts["top3"])
+    if "gap_squared" in means:
+        square, bound = means["gap_squared"]
+        found["gap_rmse"] = square**0.5, root_bound(bound)
+    if "log_gap" in means:
+        found["log_gap_mae"] = means["log_gap"]
     return found
 
 
@@ -49,40 +62,3 @@ def uniform_distance(sample: Floats) -> float:
     ordered, count = np.sort(sample), len(sample)
     level = np.arange(1, count + 1) / count
     return float(np.maximum(level - ordered, ordered - level + 1 / count).max())
-
-
-class SequenceSums:
-    """Means over all events, in constant memory; NaN in a column counts for nothing."""
-
-    _SUMMED = ("log_likelihood", "top3", "gap_squared", "log_gap")
-
-    def __init__(self) -> None:
-        self._sums = np.zeros(len(self._SUMMED))
-        self._counts = np.zeros(len(self._SUMMED), dtype=np.int64)
-
-    def add(self, columns: Mapping[str, Any]) -> None:
-        """Take up events."""
-        for place, name in enumerate(self._SUMMED):
-            known = columns[name][np.isfinite(columns[name])]
-            self._sums[place] += known.sum()
-            self._counts[place] += len(known)
-
-    def metrics(self) -> dict[str, float]:
-        """Figures; those without an event are missing."""
-        means = {name: s / c for name, s, c in zip(self._SUMMED, self._sums.tolist(), self._counts.tolist()) if c}
-        found = {"log_likelihood": means.get("log_likelihood"), "top3_accuracy": means.get("top3")}
-        found |= {"gap_rmse": means["gap_squared"] ** 0.5 if "gap_squared" in means else None}
-        found |= {"log_gap_mae": means.get("log_gap")}
-        return {name: value for name, value in found.items() if value is not None}
-
-    def tensors(self) -> dict[str, Array]:
-        """For a snapshot; nothing before the first event."""
-        return {"sequence.sums": self._sums, "sequence.counts": self._counts} if self._counts.any() else {}
-
-    @classmethod
-    def of(cls, tensors: Mapping[str, Array]) -> SequenceSums:
-        """Those whose `tensors()` are among these."""
-        sums = cls()
-        if "sequence.sums" in tensors:
-            sums._sums, sums._counts = tensors["sequence.sums"].copy(), tensors["sequence.counts"].copy()
-        return sums

@@ -7,6 +7,12 @@ import { drawReasons } from "./letters.js";
 import { drawVersions } from "./versions.js";
 import { ago, bytes, clock, count, doneWords, gain, gainWords, metricName, metricValue, rate, short, span, title, when } from "./words.js";
 
+const CONTINUAL = { // means over the classes; docs/evaluation.md
+  min_accuracy: "Classes at their worst",
+  windowed_forgetting: "Classes' largest fall",
+  windowed_plasticity: "Classes' largest rise",
+};
+
 export function drawModel(model, service, redraw) {
   say(find("name"), model.name);
   say(find("what"), `${model.learner.replaceAll("_", " ")} on ${model.topic}${model.labels_topic ? `, labels from ${model.labels_topic}` : ""}`);
@@ -87,6 +93,9 @@ function drawVitals(model, service) {
       ...Object.entries(model.recent).slice(0, 5).map(([name, value]) => [title(metricName(name)), metricValue(name, value)]),
       bounds ? [`${title(metricName(quality.metric))} lies in`, bounds] : null,
       model.worst_case_accuracy == null ? null : ["Accuracy at its worst", metricValue("accuracy", model.worst_case_accuracy)],
+      ...["min_accuracy", "windowed_forgetting", "windowed_plasticity"]
+        .filter((name) => model.continual[name] != null)
+        .map((name) => [CONTINUAL[name], metricValue("accuracy", model.continual[name])]),
     ],
     Memory: [
       ["State", bytes(model.state_bytes)],

@@ -105,6 +105,8 @@ def test_all_mistakes_are_reported_at_once_with_the_nearest_key(tmp_path: Path) 
         ),
         ("start = 'now'\n", "model.digits.start: expected 'earliest' or 'latest', got 'now'"),
         ("batch_events = 0\n", "model.digits.batch_events: expected at least 1, got 0"),
+        ("continual_events = -1\n", "model.digits.continual_events: expected at least 0, got -1"),
+        ("continual_share = 0.0\n", "model.digits.continual_share: expected above 0 and at most 1, got 0.0"),
         ("batch_events = true\n", "model.digits.batch_events: expected int, got True"),
         (
             "[model.drift]\ndetectors = ['adwin', 'dowsing']\n",

@@ -13,11 +13,13 @@ import httpx
 import numpy as np
 import pytest
 
-from tests.ops.running import Service, service, until
+from tests.ops.running import FEATURES, Service, service, until
 from tests.services.processes import required_or_skipped, stop
 from tests.services.redis import RedisServer
+from thalweg.ops.cli_produce import messages
 from thalweg.proto import inference_pb2 as pb
 from thalweg.proto import inference_pb2_grpc, thalweg_pb2, thalweg_pb2_grpc
+from thalweg.proto.event import Batch, ClassLabels
 from thalweg.stream.dead_letters import DeadLetters
 from thalweg.stream.log import Message
 
@@ -159,3 +161,107 @@ def test_a_redis_that_goes_and_comes_back_stops_no_prediction_and_loses_no_label
         assert json.loads(running.get("/readyz")[1])["degraded"] == []
         until("all twenty to be learned", lambda: answered(running) == 20)
         caller.close()
+
+
+ASKED = 20
+
+
+class Questions:
+    """The same few inputs, asked and told of under ids of their own."""
+
+    def __init__(self, running: Service) -> None:
+        self.running = running
+        self._channel = grpc.insecure_channel(f"127.0.0.1:{running.ports['grpc']}")
+        self._inference = inference_pb2_grpc.GRPCInferenceServiceStub(self._channel)
+        self._learning = thalweg_pb2_grpc.LearningServiceStub(self._channel)
+
+    def close(self) -> None:
+        self._channel.close()
+
+    def ask(self, number: int, event_id: str | None) -> str:
+        """What is answered; the odd ones are asked over HTTP."""
+        x = np.eye(FEATURES, dtype=np.float32)[number % 3]
+        if number % 2:
+            tensor = {"name": "features", "datatype": "FP32", "shape": [1, FEATURES], "data": x.tolist()}
+            asked = {"inputs": [tensor], "parameters": {} if event_id is None else {"event_id": event_id}}
+            url = f"http://127.0.0.1:{self.running.ports['http']}/v2/models/m/infer"
+            outputs = httpx.post(url, json=asked, timeout=20).json()["outputs"]
+            return next(str(output["data"][0]) for output in outputs if output["name"] == "label")
+        request = pb.ModelInferRequest(model_name="m")
+        request.inputs.add(name="features", datatype="FP32", shape=[1, FEATURES])
+        request.raw_input_contents.append(x.tobytes())
+        if event_id is not None:
+            request.parameters["event_id"].string_param = event_id
+        response = self._inference.ModelInfer(request, timeout=20, wait_for_ready=True)
+        return response.raw_output_contents[0][4:].decode()
+
+    def label(self, event_id: str, label: str) -> None:
+        self._learning.Label(thalweg_pb2.LabelRequest(model="m", id=event_id, text=label), timeout=20)
+
+    def right_answers(self, events: int) -> int:
+        """How many were graded as right, of so many learned, as a version saved now has it."""
+        version = self._learning.Snapshot(thalweg_pb2.SnapshotRequest(model="m"), timeout=20).version
+        manifest = self.running.snapshots().load(version).manifest
+        assert manifest.events_learned == events
+        return round(manifest.metrics["accuracy"] * events)
+
+
+def rule(count: int, seed: int, turn: int) -> Batch:
+    """The place of the highest input says which class it is, `turn` places on."""
+    random = np.random.default_rng(seed)
+    place = random.integers(0, 3, count)
+    features = random.normal(0, 0.1, (count, FEATURES)).astype(np.float32)
+    features[np.arange(count), place] += 1
+    codes = ((place + turn) % 3).astype(np.int32)
+    ids = [f"{seed}-{row}" for row in range(count)]
+    return Batch({"features": features}, ClassLabels(codes, ("a", "b", "c")), np.ones(count), np.zeros(count), ids)
+
+
+def grade_what_was_served(running: Service, name: str) -> None:
+    """Ask, let it learn another rule, tell the labels: right then, wrong by now; the learner is killed in between."""
+    supervisor = running.start()
+    until("readiness", running.ready)
+    running.log.append(running.topic, messages(rule(200, 1, turn=0), 50))
+    until("the first rule to be learned", lambda: answered(running) == 200)
+    asking = Questions(running)
+    served = [asking.ask(number, f"{name}-{number}") for number in range(ASKED)]
+    assert served == [("a", "b", "c")[number % 3] for number in range(ASKED)]
+    until("all to wait", lambda: running.metric("thalweg_requests_remembered_total", model_name="m") == ASKED)
+    running.log.append(running.topic, messages(rule(2000, 2, turn=1), 50))
+    until("the second rule to be learned", lambda: answered(running) == 2200)
+    assert [asking.ask(number, None) for number in range(ASKED)] == [("b", "c", "a")[n % 3] for n in range(ASKED)]
+    right = asking.right_answers(2200)
+
+    for number in range(10):
+        asking.label(f"{name}-{number}", served[number])
+    until("ten labels to be learned", lambda: answered(running) == 2210)
+    assert asking.right_answers(2210) == right + 10  # by what it would answer now all ten are wrong
+    for number in range(10, ASKED):
+        asking.label(f"{name}-{number}", served[number])
+    until("all labels to be learned", lambda: answered(running) == 2220)
+    pid = running.kill("learner")
+    until("another learner", lambda: running.pid("learner") != pid)
+    until("it to have learned them again", lambda: running.published(running.pid("learner") or 0) == 2220)
+
+    assert asking.right_answers(2220) == right + ASKED
+    asking.close()
+    assert stop(supervisor) == 0
+
+
+LATE = 'labels_topic = "{topic}.labels"\nlabel_seconds = 3600\nsnapshot_seconds = 3600\n'
+
+
+def test_a_late_label_grades_the_answer_that_was_served_though_it_would_answer_otherwise_by_now(tmp_path: Path) -> None:
+    with service(tmp_path, model=LATE.format(topic="m")) as running:
+        grade_what_was_served(running, "q")
+
+
+@pytest.mark.redis
+@pytest.mark.kafka
+def test_over_kafka_and_redis_a_late_label_grades_the_answer_that_was_served(
+    tmp_path: Path, redis_server: RedisServer, kafka_servers: str
+) -> None:
+    topic = f"m-{uuid.uuid4().hex[:8]}"
+    model = LATE.format(topic=topic)
+    with service(tmp_path, f"kafka://{kafka_servers}", topic, store=redis_server.url, model=model) as running:
+        grade_what_was_served(running, topic)

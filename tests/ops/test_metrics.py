@@ -30,6 +30,7 @@ from thalweg.ops.metrics import COLLECTED, LEARNER_GAUGES, LEARNER_METRICS, SERV
 from thalweg.ops.server_metrics import ServerMetrics
 from thalweg.proto.event import Batch, ClassLabels, Partition, TensorSpec
 from thalweg.proto.rejected import REASONS
+from thalweg.stream.continual import METRICS as CONTINUAL
 from thalweg.stream.log import Gap
 from thalweg.stream.monitor import Monitor
 
@@ -120,6 +121,29 @@ def test_what_a_processor_tells_is_counted() -> None:
     lag = ("consumergroup", "thalweg.m")
     assert found["kafka_consumergroup_lag", (lag, ("partition", "0"), ("topic", "t"))] == 6
     assert found["kafka_consumergroup_lag_sum", (lag, ("topic", "t"))] == 7
+
+
+def test_figures_stand_on_the_page_between_their_bounds_beside_what_is_still_known() -> None:
+    metrics, monitor = LearnerMetrics(), watched()
+    metrics.model("m", "t", monitor)
+    predictor: Any = SimpleNamespace(
+        classes=("a", "b"), properties={}, predict=lambda x: {"label": np.zeros(len(x["x"]), np.int32)}
+    )
+    for _ in range(40):
+        codes = np.arange(50, dtype=np.int32) % 2
+        batch = Batch({"x": np.ones((50, 2), np.float32)}, ClassLabels(codes, ("a", "b")), np.ones(50), np.zeros(50))
+        monitor.live.predicted(batch, predictor, {"label": np.zeros(50, np.int32)})
+        monitor.continual.predicted(batch, predictor, monitor.live)
+
+    found = samples(metrics.render())
+
+    for window in ("all", "recent"):
+        labels = (("metric", "accuracy"), ("model_name", "m"), ("window", window))
+        low, high = (found["thalweg_prequential_bound", (("bound", bound), *labels)] for bound in ("lower", "upper"))
+        assert low < found["thalweg_prequential", labels] == 0.5 < high
+    known = {labels: value for (name, labels), value in found.items() if name == "thalweg_continual"}
+    assert known[("metric", "accuracy"), ("model_name", "m")] == 0.5
+    assert {dict(labels)["metric"] for labels in known} <= set(CONTINUAL)
 
 
 def page(tmp_path: Path, learners: int) -> bytes:

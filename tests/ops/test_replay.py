@@ -99,6 +99,18 @@ def test_a_figure_that_is_no_number_is_null(tmp_path: Path) -> None:
     assert read["curve"][0]["metrics"] == {"accuracy": None, "log_loss": None}
 
 
+def test_the_report_says_how_sure_it_is_and_what_is_still_known(tmp_path: Path) -> None:
+    done = replay(model(), written(tmp_path / "s.jsonl", to_json(events(4000))))
+    record, _ = write_report(done, tmp_path / "report")
+
+    read = json.loads(record.read_text())
+
+    for window, figures in (("all", read["metrics"]), ("recent", read["recent"])):
+        low, high = read["bounds"][window]["accuracy"]
+        assert 0 <= low < figures["accuracy"] < high <= 1
+    assert 0 < read["continual"]["accuracy"] <= 1
+
+
 def test_numbers_are_learned_too(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     rows = random.normal(size=(400, 4))

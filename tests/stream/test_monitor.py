@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 from thalweg.memory.snapshots import MemorySnapshots
+from thalweg.memory.state import State
 from thalweg.models.learner import foreseen
 from thalweg.models.ridge import Ridge
 from thalweg.proto.event import Batch, ClassLabels, TensorSpec
@@ -172,3 +174,65 @@ def test_a_twin_that_is_gone_begins_anew_and_the_rest_goes_on(tmp_path: Path) ->
 
     assert second.monitor.metrics() == undisturbed.monitor.metrics()
     assert second.monitor.frozen.recent()["accuracy"] > 0.5 > undisturbed.monitor.frozen.recent()["accuracy"]
+
+
+def test_a_state_from_before_continual_evaluation_goes_on_and_the_new_begins(tmp_path: Path) -> None:
+    events = batches(6400, turned=100_000)
+    first, second = Life(None), Life(None)
+    first.follow(events[:50])
+    state = first.monitor.state()
+    new = ("continual", "curve")
+    old = State(
+        {name: tensor for name, tensor in state.tensors.items() if not name.startswith(new)},
+        {name: value for name, value in state.meta.items() if name not in new},
+    )
+
+    second.learner.restore(first.learner.state())
+    second.monitor.restore(old)
+
+    assert second.monitor.metrics() == first.monitor.metrics()
+    second.follow(events[50:])
+    assert second.monitor.continual.metrics()["accuracy"] > 0.9
+    assert second.monitor.curve.points[0].events > 50 * 64
+
+
+def test_the_curve_follows_the_learner_and_its_twin() -> None:
+    life = Life(None)
+    life.follow(batches(4096, turned=2500))
+
+    curve = life.monitor.curve
+
+    assert curve.metric == "accuracy"
+    assert curve.points[-1].events > 3000
+    before = [point for point in curve.points if point.events <= 1000]
+    assert all(point.live == point.frozen for point in before)  # until then the twin is the learner
+    assert curve.points[-1].live > curve.points[-1].frozen + 0.5
+    assert [point.time for point in curve.points] == [point.events - 1 for point in curve.points]
+
+
+@pytest.mark.parametrize(
+    "labels", [None, ClassLabels(np.full(64, -1, np.int32), ("a",))], ids=["no labels", "none present"]
+)
+def test_a_model_without_labels_has_no_figure_and_no_curve(labels: ClassLabels | None) -> None:
+    life = Life(None)
+
+    life.follow([replace(batch, labels=labels) for batch in batches(3200, turned=0)])
+
+    monitor = life.monitor
+    assert monitor.metrics() == monitor.recent() == monitor.continual.metrics() == {}
+    assert monitor.curve.points == ()
+    assert monitor.curve.metric is None
+
+
+@pytest.mark.parametrize("times", [[1e12, 5.0], [-1e12, 1e12], [7.0, 7.0]], ids=["forth", "from far", "still"])
+def test_figures_do_not_depend_on_the_clock(times: list[float]) -> None:
+    events = batches(2048, turned=1000)
+    usual, jumping = Life(None), Life(None)
+    usual.follow(events)
+
+    jumping.follow([replace(batch, times=np.resize(times, len(batch))) for batch in events])
+
+    assert jumping.monitor.metrics() == usual.monitor.metrics()
+    assert jumping.monitor.recent() == usual.monitor.recent()
+    assert jumping.monitor.continual.metrics() == usual.monitor.continual.metrics()
+    assert [point.live for point in jumping.monitor.curve.points] == [p.live for p in usual.monitor.curve.points]

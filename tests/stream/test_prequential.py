@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from thalweg.memory.state import State
 from thalweg.proto.event import Batch, ClassLabels, NumberLabels
 from thalweg.stream.prequential import Prequential
 
@@ -101,6 +103,86 @@ def test_auc_is_the_share_of_pairs_in_order(scores: list[int], data: st.DataObje
     assert evaluation.recent()["auc"] == pytest.approx(np.mean([(s > r) + 0.5 * (s == r) for s, r in pairs]))
 
 
+@given(seed=st.integers(0, 10_000), spread=st.sampled_from([1e-3, 0.1, 1.0, 5.0]), probabilities=st.booleans())
+def test_auc_over_all_events_is_that_of_every_pair_or_is_not_told(
+    seed: int, spread: float, probabilities: bool
+) -> None:
+    generator = np.random.default_rng(seed)
+    truth = generator.integers(0, 2, 300)
+    truth[:2] = 0, 1
+    steep = spread * (truth + generator.normal(size=300))
+    yes = 1 / (1 + np.exp(-steep)) if probabilities else steep
+    scores = np.stack([1 - yes if probabilities else -steep, yes], axis=1)
+    evaluation = Prequential(window_events=300)
+
+    for start in range(0, 300, 7):
+        part = slice(start, start + 7)
+        answers = {"label": np.zeros(len(truth[part]), np.int32), "scores": scores[part]}
+        labels = ClassLabels(truth[part].astype(np.int32), ("no", "yes"))
+        kind = "probabilities" if probabilities else ""
+        evaluation.predicted(batch(labels), predictor(("no", "yes"), kind), answers)
+
+    exact = evaluation.recent()["auc"]
+    assert ("auc" in evaluation.metrics()) == (spread > 0.01 or not probabilities)  # else all share a few bins
+    assert evaluation.metrics().get("auc", exact) == pytest.approx(exact, abs=0.003)
+
+
+def test_auc_by_group_is_the_mean_over_groups_of_both_classes_weighted_by_their_events() -> None:
+    generator = np.random.default_rng(7)
+    users, score, label = generator.integers(0, 12, 400), generator.random(400).round(1), generator.integers(0, 2, 400)
+    label[users == 3] = 1  # of one class: left out
+    by_user, by_key = Prequential(), Prequential()
+    for start in range(0, 400, 9):
+        part = slice(start, start + 9)
+        labels = NumberLabels(label[part, None].astype(float))
+        rows = batch(labels)
+        by_user.predicted(replace(rows, inputs={"user": users[part]}), predictor(()), {"score": score[part]})
+        keys = [None if user == 5 else f"u{user}" for user in users[part]]  # an event without a key has no group
+        by_key.predicted(replace(rows, keys=keys), predictor(()), {"score": score[part]})
+
+    areas, sizes = {}, {}
+    for user in set(range(12)) - {3}:
+        yes, no = (score[(users == user) & (label == truth)] for truth in (1, 0))
+        areas[user] = np.mean((yes[:, None] > no) + 0.5 * (yes[:, None] == no))
+        sizes[user] = len(yes) + len(no)
+    for evaluation, left_out in ((by_user, {3}), (by_key, {3, 5})):
+        found = [user for user in areas if user not in left_out]
+        expected = np.average([areas[user] for user in found], weights=[sizes[user] for user in found])
+        assert evaluation.recent()["gauc"] == pytest.approx(expected)
+        low, high = evaluation.recent_bounds()["gauc"]
+        assert low < expected < high
+
+
+def test_calibration_error_is_the_distance_of_probabilities_from_what_happened() -> None:
+    generator = np.random.default_rng(8)
+    stated = generator.uniform(0.5, 1.0, 20_000)
+    right = generator.random(20_000) < stated - 0.2  # too sure by a fifth
+    scores = np.stack([stated, 1 - stated], axis=1)
+    truth = ClassLabels((~right).astype(np.int32), ("a", "b"))
+    classes, clicks = Prequential(20_000), Prequential(20_000)
+    for start in range(0, 20_000, 300):
+        part = slice(start, start + 300)
+        answers = {"label": np.zeros(len(scores[part]), np.int32), "scores": scores[part]}
+        classes.predicted(batch(truth[part]), predictor(("a", "b"), "probabilities"), answers)
+        clicks.predicted(batch(NumberLabels(right[part, None].astype(float))), predictor(()), {"score": stated[part]})
+
+    for evaluation in (classes, clicks):
+        assert evaluation.metrics()["calibration_error"] == pytest.approx(0.2, abs=0.02)
+        assert evaluation.recent()["calibration_error"] == pytest.approx(evaluation.metrics()["calibration_error"])
+        assert "calibration_error" not in evaluation.bounds()
+
+
+def test_probabilities_that_are_true_have_nearly_no_calibration_error() -> None:
+    generator = np.random.default_rng(9)
+    evaluation, stated = Prequential(), generator.random(20_000)
+
+    labels = NumberLabels((generator.random(20_000) < stated)[:, None].astype(float))
+    evaluation.predicted(batch(labels), predictor(()), {"score": stated})
+
+    assert evaluation.metrics()["calibration_error"] < 0.02
+    assert evaluation.recent()["calibration_error"] < 0.06
+
+
 def test_numbers_are_graded_by_their_errors() -> None:
     evaluation = Prequential(window_events=2)
     truth = NumberLabels(np.array([[1.0], [np.nan], [5.0], [2.0]]))
@@ -156,7 +238,7 @@ def test_a_score_that_is_no_number_makes_no_figure_useless(odd: float) -> None:
 
 
 def test_labels_without_end_are_graded_in_constant_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("thalweg.stream.prequential._MOST_CLASSES", 3)
+    monkeypatch.setattr("thalweg.stream.grading._MOST_CLASSES", 3)
     evaluation = Prequential(window_events=8)
 
     for start in range(0, 40, 4):
@@ -187,13 +269,105 @@ def test_figures_of_labels_equal_those_of_scikit_learn() -> None:
 
     for figures, part in ((evaluation.metrics(), slice(None)), (evaluation.recent(), slice(-200, None))):
         found = scores[part].argmax(axis=1)
-        assert figures == pytest.approx(
+        assert {name: value for name, value in figures.items() if name != "calibration_error"} == pytest.approx(
             {
                 "accuracy": sklearn_metrics.accuracy_score(truth[part], found),
                 "balanced_accuracy": sklearn_metrics.balanced_accuracy_score(truth[part], found),
                 "log_loss": sklearn_metrics.log_loss(truth[part], scores[part]),
             }
         )
+
+
+@given(stream=rows, cuts=st.lists(st.integers(1, 7), min_size=12, max_size=12), looks=st.sets(st.integers(0, 11)))
+def test_looking_at_figures_changes_none_in_any_bit(
+    stream: list[tuple[int, int]], cuts: list[int], looks: set[int]
+) -> None:
+    alone, watched, at = Prequential(7), Prequential(7), 0
+    generator = np.random.default_rng(1)
+    for number, size in enumerate(cuts):
+        part = stream[at : at + size]
+        at += size
+        seen, _, answers = answered(part)
+        scores = generator.dirichlet(np.ones(3), len(part)).astype(np.float32)
+        for grader in (alone, watched):
+            grader.predicted(seen, predictor(scores="probabilities"), {**answers, "scores": scores})
+        if number in looks:
+            assert watched.metrics() == pytest.approx(watched.metrics())
+            watched.bounds(), watched.recent(), watched.main(), watched.state()
+
+    assert watched.state().sha256() == alone.state().sha256()
+
+
+def test_a_state_without_the_newer_figures_goes_on_with_those_it_has() -> None:
+    generator = np.random.default_rng(2)
+    score, label = generator.random(600), generator.integers(0, 2, 600).astype(float)
+    through, older, newer = Prequential(100), Prequential(100), Prequential(100)
+    for grader in (through, older):
+        grader.predicted(batch(NumberLabels(label[:300, None])), predictor(()), {"score": score[:300]})
+    state = older.state()
+    new = ("spreads", "sequence.spreads", "ranks", "calibration")
+    old = State(
+        {name: tensor for name, tensor in state.tensors.items() if name not in new},
+        {name: value for name, value in state.meta.items() if name != "scores"},
+    )
+
+    newer.restore(old)
+    assert newer.metrics() == {name: through.metrics()[name] for name in ("accuracy", "balanced_accuracy", "log_loss")}
+    for grader in (through, newer):
+        grader.predicted(batch(NumberLabels(label[300:, None])), predictor(()), {"score": score[300:]})
+
+    assert newer.metrics()["log_loss"] == through.metrics()["log_loss"]
+    assert newer.recent() == pytest.approx(through.recent())
+    assert newer.recent_bounds().keys() == through.recent_bounds().keys()
+    since = slice(300, None)
+    yes, no = (score[since][label[since] == truth] for truth in (1, 0))
+    assert newer.metrics()["auc"] == pytest.approx(np.mean(yes[:, None] > no), abs=0.003)  # of what came since
+
+
+def nothing(count: int) -> Mapping[str, Any]:
+    return {"label": np.full(count, -1, np.int32), "scores": np.zeros((count, 0), np.float32)}
+
+
+def test_without_labels_there_is_no_figure() -> None:
+    evaluation = Prequential()
+
+    for labels in (None, ClassLabels(np.full(5, -1, np.int32), ()), NumberLabels(np.full((5, 1), np.nan))):
+        evaluation.predicted(Batch({}, labels, np.ones(5), np.zeros(5)), predictor(()), nothing(5))
+
+    assert evaluation.metrics() == evaluation.recent() == evaluation.bounds() == evaluation.recent_bounds() == {}
+    assert evaluation.main() is None
+
+
+def test_of_one_class_there_is_no_ranking_and_the_rest_is_known() -> None:
+    evaluation = Prequential()
+
+    for scores in (np.zeros((6, 0), np.float32), np.ones((6, 1), np.float32)):
+        truth = ClassLabels(np.zeros(6, np.int32), ("only",))
+        answers = {"label": np.zeros(6, np.int32), "scores": scores}
+        evaluation.predicted(batch(truth), predictor(("only",)[: scores.shape[1]], "probabilities"), answers)
+
+    assert evaluation.metrics()["accuracy"] == 0.5
+    assert not {"auc", "gauc"} & (evaluation.metrics().keys() | evaluation.recent().keys())
+    assert all(low <= evaluation.metrics()[name] <= high for name, (low, high) in evaluation.bounds().items())
+
+
+@pytest.mark.parametrize("constant", [0.0, 0.5, 1.0, np.nan])
+def test_constant_scores_rank_nothing(constant: float) -> None:
+    evaluation = Prequential()
+    label = np.arange(40) % 2
+
+    scores = {"score": np.full(40, constant, np.float32)}
+    evaluation.predicted(batch(NumberLabels(label[:, None].astype(float))), predictor(()), scores)
+
+    assert evaluation.recent()["auc"] == 0.5
+    assert "auc" not in evaluation.metrics()  # constant, or apart by less than is told apart over all events
+    assert evaluation.main() == ("auc", 0.5)
+    for figures, bounds in (
+        (evaluation.metrics(), evaluation.bounds()),
+        (evaluation.recent(), evaluation.recent_bounds()),
+    ):
+        assert all(np.isfinite(value) for value in figures.values())
+        assert all(low <= figures[name] <= high for name, (low, high) in bounds.items())
 
 
 @given(stream=rows, cut=st.integers(0, 40))

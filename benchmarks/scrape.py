@@ -1,0 +1,96 @@
+"""What a scrape costs: the page of a server with many models, each with all that it may show."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from benchmarks.report import Result, at_most, median_seconds, show
+from thalweg.models.ridge import Ridge
+from thalweg.ops.learner_metrics import LearnerMetrics
+from thalweg.ops.server_metrics import ServerMetrics
+from thalweg.proto.event import Batch, ClassLabels, Partition, TensorSpec
+from thalweg.stream.monitor import Monitor
+
+_MODELS, _COLUMNS = 20, 64
+_CODES = ("OK", "INVALID_ARGUMENT", "UNAVAILABLE", "INTERNAL")
+
+
+def learner_page(live: Path) -> LearnerMetrics:
+    """Of models that have learned, drifted, and told everything once."""
+    metrics = LearnerMetrics(live / "metrics-learner.prom")
+    rng = np.random.default_rng(0)
+    spec = {"x": TensorSpec("x", "float32", (_COLUMNS,))}
+
+    def make() -> Ridge:
+        return Ridge(inputs=spec, params={"expansion": 0}, seed=0)
+
+    for number in range(_MODELS):
+        monitor = Monitor(make(), make, frozen_after=256)
+        told = metrics.model(f"model-{number}", "t", monitor)
+        learner = make()
+        for part in range(24):
+            inputs = {"x": rng.normal(3.0 * (part > 20), 1, (64, _COLUMNS)).astype(np.float32)}
+            labels = ClassLabels(rng.integers(0, 2, 64).astype(np.int32), ("a", "b"))
+            batch = Batch(inputs, labels, np.ones(64), np.arange(64.0))
+            predictor = learner.predictor()
+            monitor.predicted(batch, predictor, predictor.predict(inputs))
+            learner.learn(batch)
+            told.consumed(64)
+            told.learned(batch, 0.01)
+        for alarm in monitor.news():
+            told.drifted(alarm)
+        told.block_done(learner, 1, {Partition(f"t-{number}", place): 3 for place in range(4)})
+        told.published(1, 0.001, 0.0)
+        told.snapshotted(1, 0.1, 10)
+        metrics.joining(f"model-{number}").labels_joined([1.0])
+    return metrics
+
+
+def server_of(live: Path) -> ServerMetrics:
+    """Serving the same models, asked with every kind of outcome."""
+    facts = SimpleNamespace(version=1, learned_events=1)
+    models = [
+        SimpleNamespace(
+            name=f"model-{number}",
+            published=SimpleNamespace(current=SimpleNamespace(facts=facts)),
+            staleness_seconds=lambda served: 0.1,
+        )
+        for number in range(_MODELS)
+    ]
+    server = ServerMetrics(live)
+    every: Any = SimpleNamespace(all=lambda: models)
+    server.serves(every)
+    for model in models:
+        for code in _CODES:
+            server.answered(model.name, code, 0.001, 3)
+    return server
+
+
+def run(quick: bool = False) -> list[Result]:
+    """All figures."""
+    rounds = 10 if quick else 50
+    with tempfile.TemporaryDirectory() as folder:
+        live = Path(folder)
+        learners = learner_page(live)
+        learners.start()
+        learners.close()
+        server = server_of(live)
+        page = server.render()[0]
+        samples = sum(not line.startswith(b"#") for line in page.splitlines())
+        note = f"{samples} series, {len(page) // 1024} kB"
+        scrape = 1000 * median_seconds(server.render, rounds)
+        writing = 1000 * median_seconds(learners.render, rounds)
+    return [
+        at_most(f"scrape of {_MODELS} models", scrape, "ms", 20, note),
+        Result(name="the learner's page, written once a second", value=writing, unit="ms"),
+    ]
+
+
+if __name__ == "__main__":
+    show("Scrape", run(quick="--quick" in sys.argv))

@@ -1,0 +1,94 @@
+"""The recent window: columns of figures of the latest events, in rings that are overwritten in place."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from thalweg.proto.event import Array
+
+Floats = NDArray[np.float64]
+
+
+class RecentWindow:
+    """The latest `size` events, and the lowest share of right answers (column `correct`) the full window ever had."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.pushed = 0
+        """Events since it began."""
+        self.lowest = math.nan
+        """Share of right answers; NaN until the window was full."""
+        self._rings: dict[str, Floats] = {}
+        self._hits = 0.0
+
+    def __len__(self) -> int:
+        return min(self.pushed, self.size)
+
+    def push(self, columns: Mapping[str, Any], count: int) -> None:
+        """Put values (N,), or one for all, of N events into the window; a column that is not named becomes NaN."""
+        if "correct" in columns:
+            self._note_lowest(columns["correct"])
+        kept = min(count, self.size)
+        start = (self.pushed + count - kept) % self.size
+        until_end = min(kept, self.size - start)
+        if new := columns.keys() - self._rings.keys():
+            self._rings |= {name: np.full(self.size, np.nan) for name in new}
+        for name, ring in self._rings.items():
+            column = columns.get(name, math.nan)
+            if isinstance(column, float):
+                ring[start : start + until_end] = ring[: kept - until_end] = column
+                continue
+            newest = column[count - kept :] if count > kept else column
+            ring[start : start + until_end] = newest[:until_end]
+            if until_end < kept:
+                ring[: kept - until_end] = newest[until_end:]
+        self.pushed += count
+
+    def columns(self) -> dict[str, Floats]:
+        """Copies of all, (len,), in no particular order."""
+        return {name: ring[: len(self)].copy() for name, ring in self._rings.items()}
+
+    def column(self, name: str) -> Floats | None:
+        """A view of one, (len,); None if there is none."""
+        ring = self._rings.get(name)
+        return None if ring is None else ring[: len(self)]
+
+    @property
+    def share_right(self) -> float:
+        """Of the answers in the window; NaN without any."""
+        return self._hits / len(self) if len(self) and "correct" in self._rings else math.nan
+
+    def _note_lowest(self, correct: NDArray[np.bool_]) -> None:
+        """Slide over these answers event by event, before they are pushed."""
+        count, size, earlier = len(correct), self.size, self.pushed
+        change = correct.astype(np.float64)
+        leaving = min(count, size) - max(0, size - earlier)  # answers pushed before that leave the window
+        if leaving > 0:
+            ring, start = self._rings["correct"], max(0, earlier - size) % size
+            at = max(0, size - earlier)  # from which of these on they leave
+            until_end = min(leaving, size - start)
+            change[at : at + until_end] -= ring[start : start + until_end]
+            change[at + until_end : at + leaving] -= ring[: leaving - until_end]
+        if count > size:
+            change[size:] -= correct[: count - size]
+        hits = self._hits + change.cumsum()
+        self._hits = float(hits[-1])
+        if earlier + count >= size:
+            lowest = float(hits[max(0, size - 1 - earlier) :].min()) / size
+            self.lowest = lowest if math.isnan(self.lowest) else min(self.lowest, lowest)
+
+    def tensors(self) -> dict[str, Array]:
+        """For a snapshot."""
+        return {f"recent.{name}": ring for name, ring in self._rings.items()}
+
+    def restore(self, tensors: Mapping[str, Array], pushed: int, lowest: float) -> None:
+        """Become the window of this size whose `tensors()` are among these."""
+        found = {name.removeprefix("recent."): ring for name, ring in tensors.items() if name.startswith("recent.")}
+        self._rings = {name: ring.copy() for name, ring in found.items()}
+        self.pushed, self.lowest = pushed, lowest
+        self._hits = float(np.nansum(self._rings["correct"])) if "correct" in self._rings else 0.0
