@@ -29,7 +29,9 @@ NAMES = (
     "cotta",
     "drift",
     "drift_actions",
+    "late_labels",
     "scrape",
+    "evaluation",
 )
 
 

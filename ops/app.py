@@ -13,8 +13,8 @@ import structlog
 from threadpoolctl import threadpool_limits
 
 from thalweg.memory.pending import Limits, Pending, open_pending
-from thalweg.memory.snapshots import FolderSnapshots
-from thalweg.memory.state import State
+from thalweg.memory.snapshots import FolderSnapshots, UnknownVersion
+from thalweg.memory.state import DamagedFile, State
 from thalweg.memory.store import Store, open_store
 from thalweg.models.encoder import IDENTITY, EncodedPredictor, make_learner, shared_encoder
 from thalweg.models.learner import Learner, Placed, Predictor
@@ -39,6 +39,7 @@ from thalweg.stream.monitor import Monitor
 from thalweg.stream.observer import each
 from thalweg.stream.processor import Processor
 from thalweg.stream.settings import ProcessorSettings
+from thalweg.stream.twin import Pinned
 
 log = structlog.get_logger(__name__)
 
@@ -50,7 +51,12 @@ def new_learner(model: ModelConfig, seed: int | None = None) -> Learner:
 
 
 def new_monitor(
-    model: ModelConfig, learner: Learner, twin_path: Path | None = None, *, seed: int | None = None
+    model: ModelConfig,
+    learner: Learner,
+    twin_path: Path | None = None,
+    pinned: Pinned | None = None,
+    *,
+    seed: int | None = None,
 ) -> Monitor:
     """What grades and watches a model's learner."""
     return Monitor(
@@ -60,6 +66,7 @@ def new_monitor(
         frozen_after=model.frozen_after_events,
         drift=model.drift,
         twin_path=twin_path,
+        pinned=pinned,
         continual_events=model.continual_events,
         continual_share=model.continual_share,
         continual_bytes=model.continual_bytes,
@@ -118,7 +125,13 @@ def build_processor(
     publisher = Publisher(live / model.name)
     if isinstance(learner, Placed):
         learner.place(live / model.name)
-    monitor = new_monitor(model, learner, folder / "frozen.safetensors")
+    pinned = None
+    if model.frozen_version:
+        pinned = Pinned(model.frozen_version, lambda: snapshots.load(model.frozen_version).parts["learner"])
+    try:
+        monitor = new_monitor(model, learner, folder / "frozen.safetensors", pinned)
+    except (UnknownVersion, DamagedFile) as error:
+        raise ConfigurationError([f"model.{model.name}.frozen_version: {error}"]) from error
     processor = Processor(
         learner,
         source,

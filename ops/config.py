@@ -147,6 +147,8 @@ class ModelConfig:
     """How many of those are asked, as a share of the events: what this costs beside answering."""
     continual_bytes: int = 4 << 20
     """Bound on what is held; classes that no longer fit are not followed."""
+    frozen_version: int = 0
+    """Instead: as it was in this kept version, which must be kept when the service first starts with it; 0: in none."""
     drift: DriftParams = field(default_factory=DriftParams)
     """`[model.drift]`: what watches the model, and what is done when it drifts."""
     learn_from_requests: bool = False
@@ -313,7 +315,7 @@ def _check_model(model: ModelConfig, names: list[str], wrong: Callable[[str, str
     _at_least(0, model, place, ("batch_seconds", "snapshot_seconds", "dedup_events", "seed"), wrong)
     if not 0 < model.publish_share <= 1:
         wrong(f"{place}.publish_share", f"expected above 0 and at most 1, got {model.publish_share}")
-    _at_least(0, model, place, ("frozen_after_events", "continual_events", "continual_bytes"), wrong)
+    _at_least(0, model, place, ("frozen_after_events", "frozen_version", "continual_events", "continual_bytes"), wrong)
     if not 0 < model.continual_share <= 1:
         wrong(f"{place}.continual_share", f"expected above 0 and at most 1, got {model.continual_share}")
     for key, text in model.drift.mistakes().items():

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -60,6 +61,7 @@ _CONFIG = """\
 grpc = "127.0.0.1:{grpc}"
 http = "127.0.0.1:{http}"
 state_dir = "{folder}/state"
+token_file = "{folder}/token"
 
 [log]
 url = "sqlite:{folder}/log.db"
@@ -135,6 +137,7 @@ def run(*, keep: bool, seconds: float) -> None:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="thalweg-demo-")))
         ports = {"grpc": _free_port(), "http": _free_port()}
         config = folder / "demo.toml"
+        (folder / "token").write_text(secrets.token_urlsafe(24) + "\n")
         np.save(folder / "unlabelled.npy", np.stack([pixels for pixels, *_ in digits(_UNLABELLED, seed=1)]))
         models = "".join(
             _MODEL.format(name=name, learner=learner, params=params.format(folder=folder))
@@ -146,6 +149,7 @@ def run(*, keep: bool, seconds: float) -> None:
             _CONFIG.format(folder=folder, **ports) + models + demo_clicks.MODEL + demo_visits.MODEL + camera
         )
         console.print(f"starting the service: a server and a learner process, state in {folder}", highlight=False)
+        console.print(f"  the page: http://127.0.0.1:{ports['http']}/", highlight=False)
         service = _start(config)
         stack.callback(lambda: shutil.rmtree((folder / "state" / "live").resolve(), ignore_errors=True))
         stack.callback(_end, service)
@@ -179,7 +183,7 @@ def run(*, keep: bool, seconds: float) -> None:
         except (grpc.RpcError, OSError) as error:
             raise DemoFailed(f"the service did not answer: {error}{_said(folder)}") from error
         if keep:
-            _stay(console, ports, config)
+            _stay(console, ports, config, (folder / "token").read_text().strip())
 
 
 def _stream(console: Console, log: Log, watched: list[_Watched], channel: Any, count: int) -> float:
@@ -274,10 +278,11 @@ def _total(page: str, name: str, model: str) -> float:
     return sum(float(line.rpartition(" ")[2]) for line in lines)
 
 
-def _stay(console: Console, ports: dict[str, int], config: Path) -> None:
+def _stay(console: Console, ports: dict[str, int], config: Path, token: str) -> None:
     console.print(
         f"\nstill serving; Ctrl-C ends it\n"
         f"  the page    http://127.0.0.1:{ports['http']}/\n"
+        f"  its token   {token}\n"
         f"  metrics     http://127.0.0.1:{ports['http']}/metrics\n"
         f"  REST        http://127.0.0.1:{ports['http']}/v2/models/digits\n"
         f"  gRPC        127.0.0.1:{ports['grpc']}\n"

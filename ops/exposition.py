@@ -1,4 +1,4 @@
-"""Pages of metrics as text, byte for byte as prometheus_client writes them, in a third of its time.
+"""Pages of metrics as text, byte for byte as prometheus_client writes them, in two thirds of its time.
 
 It checks every label's name on every page, which is not needed where names stand in tables (`ops.metrics`). A learner's
 page is written once a second, on a core that is there to learn.
@@ -14,7 +14,10 @@ from prometheus_client.utils import floatToGoString
 
 
 def page(families: Iterable[Metric]) -> bytes:
-    """Counters, gauges and histograms in the text format, as `generate_latest` has them."""
+    """Counters, gauges and histograms in the text format, as `generate_latest` has them.
+
+    Without the series of when they began (`ops.metrics` switches them off), exemplars and times.
+    """
     lines: list[str] = []
     for family in families:
         name = f"{family.name}_total" if family.type == "counter" else family.name

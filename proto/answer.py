@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -20,12 +19,10 @@ if TYPE_CHECKING:
     from thalweg.proto import thalweg_pb2
 
 MOST_SCORES = 32
-"""Probabilities that are kept: all of up to so many classes."""
-_MOST_OTHER_SCORES = 2  # of scores that are no probabilities: what tells two classes apart, and the highest one
+"""Scores that are kept: all of up to so many classes."""
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """One row of a model's outputs: a label with scores, numbers, or the probability of a 1."""
 
     version: int
@@ -37,7 +34,7 @@ class Answer:
     scores: tuple[float, ...] = ()
     """Theirs."""
     rest: float = 0.0
-    """The score taken for each of the other classes known then: of probabilities, what remained, in equal parts."""
+    """That of each other class known then: an equal part of what remained of probabilities, else the least kept."""
     known: int = 0
     """How many classes were known."""
     value: tuple[float, ...] = ()
@@ -63,20 +60,24 @@ class Answer:
             schema: Of the events it answers to.
             probabilities: Whether that is what `scores` are.
         """
-        answer = None
-        if not all(map(len, outputs.values())):
+        if schema.label == "number":
+            answer = cls._of_numbers(version, outputs)
+            return None if answer is None or answer._problem(schema) else answer
+        if "label" not in outputs or not len(outputs["label"]):
             return None
-        if "value" in outputs:
-            answer = cls(version, value=tuple(outputs["value"][0].tolist()))
-        elif "score" in outputs:
-            answer = cls(version, score=float(outputs["score"][0]))
-        elif "label" in outputs:
-            code = int(outputs["label"][0])
-            label = classes[code] if code >= 0 else None
-            answer = cls(version, label)
-            if "scores" in outputs:
-                answer = replace(answer, **_highest(outputs["scores"][0], classes, probabilities))
-        return None if answer is None or answer._problem(schema) else answer
+        code = int(outputs["label"][0])
+        label = classes[code] if code >= 0 else None
+        if "scores" not in outputs:
+            return cls(version, label)
+        return cls(version, label, *_highest(outputs["scores"][0], classes, probabilities))
+
+    @classmethod
+    def _of_numbers(cls, version: int, outputs: Mapping[str, Array]) -> Answer | None:
+        if "value" in outputs and len(outputs["value"]):
+            return cls(version, value=tuple(outputs["value"][0].tolist()))
+        if "score" in outputs and len(outputs["score"]):
+            return cls(version, score=float(outputs["score"][0]))
+        return None
 
     def write(self, message: thalweg_pb2.Answer) -> None:
         """Put it into an empty message."""
@@ -135,13 +136,14 @@ class Answer:
         return ""
 
 
-def _highest(scores: Array, classes: Sequence[str], probabilities: bool) -> dict[str, Any]:
-    """What is kept of scores (C,)."""
-    known, most = len(scores), MOST_SCORES if probabilities else _MOST_OTHER_SCORES
-    if known <= most:
-        return {"classes": tuple(classes[:known]), "scores": tuple(scores.tolist()), "known": known}
-    places = np.argpartition(-scores, most - 1)[:most].tolist()
-    kept = [float(scores[place]) for place in places]
-    rest = max(0.0, 1.0 - sum(kept)) / (known - most) if probabilities else min(kept)
-    names = tuple([classes[place] for place in places])
-    return {"classes": names, "scores": tuple(kept), "rest": rest, "known": known}
+def _highest(
+    scores: Array, classes: Sequence[str], probabilities: bool
+) -> tuple[tuple[str, ...], tuple[float, ...], float, int]:
+    """What is kept of scores (C,): classes, their scores, that of each other class, and C."""
+    known = len(scores)
+    if known <= MOST_SCORES:
+        return tuple(classes[:known]), tuple(scores.tolist()), 0.0, known
+    places = np.argpartition(-scores, MOST_SCORES - 1)[:MOST_SCORES]
+    kept = tuple(scores[places].tolist())
+    rest = max(0.0, 1.0 - sum(kept)) / (known - MOST_SCORES) if probabilities else min(kept)
+    return tuple([classes[place] for place in places.tolist()]), kept, rest, known

@@ -24,7 +24,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
-from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +31,7 @@ from numpy.typing import NDArray
 from thalweg.memory.state import State
 from thalweg.models.learner import Foreseeing, Predictor
 from thalweg.proto.event import Array, Batch, TensorSpec
+from thalweg.stream.grading import Graded
 from thalweg.stream.prequential import Prequential
 
 METRICS = (
@@ -46,9 +46,8 @@ _WINDOW = 10  # Δ
 _LEARNED = 10  # times K
 _HORIZON = 100  # times K
 _MOST_CLASSES = 1000
-_Graded: TypeAlias = tuple[Batch, NDArray[np.bool_], NDArray[np.intp]]  # which events were, and the classes of those
 _TURNS = 4  # classes asked in one go
-_AT_ONCE = 2048  # events of which it is drawn together which are held …
+_AT_ONCE = 4096  # events of which it is drawn together which are held …
 _WAITING_BYTES = 1 << 20  # … if they have no more than this
 
 
@@ -83,7 +82,7 @@ class Continual:
         self._generator = np.random.Generator(np.random.PCG64(self._seed))
         self._owed = 0.0  # held events that are still to be asked
         self._turn = 0
-        self._waiting: list[_Graded] = []  # not yet drawn for
+        self._waiting: list[tuple[Batch, Graded]] = []  # not yet drawn for
         self._waiting_events = 0
         self._seen = np.zeros(0, dtype=np.int64)  # (C,) events of each class
         self._chance = np.zeros(0)  # (C,) at least the probability that its next event is held
@@ -105,8 +104,8 @@ class Continual:
                 self._hold()
                 self._ask(predictor, live)
             grades = live.grades
-            if grades is not None and "label" in grades.columns:
-                self._waiting.append((batch, grades.rows, grades.columns["label"]))
+            if grades is not None and grades.alike.kind != "numbers":
+                self._waiting.append((batch, grades))
                 self._waiting_events += len(batch)
                 if self._waiting_events >= self._most_waiting:
                     self._hold()
@@ -162,18 +161,19 @@ class Continual:
         else:
             column = self._columns_of(predictor.classes, live)[np.repeat(turn, sizes)]
             right = (outputs["label"] == column) & (column >= 0)
-        for number, accuracy in zip(turn.tolist(), (np.add.reduceat(right, begins, dtype=np.float64) / sizes).tolist()):
-            self._note(number, accuracy)
+        self._note(turn, np.add.reduceat(right, begins, dtype=np.float64) / sizes)
 
-    def _note(self, number: int, accuracy: float) -> None:
-        row = self._accuracies[number]
-        row[:-1] = row[1:]
-        row[-1] = accuracy
-        if row[-2] == row[-2]:  # not the first
-            self._fall[number] = np.fmax(self._fall[number], np.fmax.reduce(row) - accuracy)
-            self._rise[number] = np.fmax(self._rise[number], accuracy - np.fmin.reduce(row))
-        if number < len(self._seen) - 1 and self._seen[number] >= _LEARNED * self._events:
-            self._lowest[number] = np.fmin(self._lowest[number], accuracy)
+    def _note(self, turn: NDArray[np.intp], accuracy: NDArray[np.float64]) -> None:
+        """Take up the accuracies of these classes, (M,) each."""
+        window = np.concatenate([self._accuracies[turn, 1:], accuracy[:, None]], axis=1)
+        again = ~np.isnan(window[:, -2])
+        self._accuracies[turn] = window
+        if again.any():
+            then, newest, window = turn[again], accuracy[again], window[again]
+            self._fall[then] = np.fmax(self._fall[then], np.fmax.reduce(window, axis=1) - newest)
+            self._rise[then] = np.fmax(self._rise[then], newest - np.fmin.reduce(window, axis=1))
+        learned = (turn < len(self._seen) - 1) & (self._seen[turn] >= _LEARNED * self._events)
+        self._lowest[turn] = np.where(learned, np.fmin(self._lowest[turn], accuracy), self._lowest[turn])
 
     def _columns_of(self, classes: tuple[str, ...], live: Prequential) -> NDArray[np.intp]:
         """Where our classes are in the scores of a predictor, (C,), -1 where unknown to it."""
@@ -189,7 +189,7 @@ class Continual:
         waiting, self._waiting, self._waiting_events = self._waiting, [], 0
         if not waiting:
             return
-        label = np.concatenate([labels for _, _, labels in waiting])
+        label = np.concatenate([labels for _, graded in waiting if (labels := graded.labels) is not None])
         draws = self._generator.random(len(label))
         self._draws += len(label)
         self._grow(min(int(label.max()) + 1, self._most))
@@ -207,15 +207,15 @@ class Continual:
         self._seen += np.bincount(label, minlength=len(chance))[:-1]
         self._chance = each / np.minimum(self._seen + 1, horizon)
 
-    def _copy(self, waiting: list[_Graded], drawn: NDArray[np.intp], slots: NDArray[np.intp]) -> None:
+    def _copy(self, waiting: list[tuple[Batch, Graded]], drawn: NDArray[np.intp], slots: NDArray[np.intp]) -> None:
         """Put the events at these places among all that wait, in order, into these slots."""
-        ends = np.cumsum([len(labels) for _, _, labels in waiting])
+        ends = np.cumsum([len(graded) for _, graded in waiting])
         parts = np.searchsorted(ends, drawn, side="right")
         for place, part, slot in zip((drawn - ends[parts]).tolist(), parts.tolist(), slots.tolist()):
-            batch, rows, labels = waiting[part]
-            row = place + len(labels)  # of those graded
-            if len(labels) < len(batch):
-                row = int(np.flatnonzero(rows)[row])
+            batch, graded = waiting[part]
+            row = place + len(graded)
+            if not isinstance(graded.rows, slice):
+                row = int(graded.rows[row])
             for name, held in self._held.items():
                 held[slot] = batch.inputs[name][row]
 

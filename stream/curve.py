@@ -33,7 +33,7 @@ class Curve:
         nearest: The least spacing, at the very beginning.
     """
 
-    def __init__(self, most: int = 512, every: int = 1024, nearest: int = 64) -> None:
+    def __init__(self, most: int = 512, every: int = 4096, nearest: int = 64) -> None:
         self._most, self._first, self._nearest = most, every, nearest
         self._every, self._next = every, nearest
         self._points: list[CurvePoint] = []

@@ -15,6 +15,7 @@ from thalweg.stream.ranking import groups_of
 from thalweg.stream.sequence_grades import grade_sequences
 
 _NO_AND_YES = ("0", "1")
+_EVERY = slice(None)
 _MOST_CLASSES = 10_000  # events of further classes are graded alike, but share one recall
 
 
@@ -36,16 +37,26 @@ class Alike(NamedTuple):
 class Graded:
     """How the answers to a micro-batch of N events were graded."""
 
-    rows: NDArray[np.bool_]
-    """(N,), which events were; M of them."""
+    rows: NDArray[np.intp] | slice
+    """Which were, M of them."""
     columns: dict[str, Any]
-    """Of those, (M, …). Of classes and scores `correct` and `label` (the class by its number here), and `group`, whose
+    """Of those, (M, …). Of classes and scores `correct`, `label` of scores (for classes see there), and `group`, whose
     they are; of classes with scores `scores` and `column`, the true one among them; of scores `given`, of numbers
     `squared` and `absolute`, of sequences those of `grade_sequences`."""
     alike: Alike
+    codes: NDArray[np.int32] | None = None
+    """Of classes those of the batch, and what they are here."""
+    numbers: NDArray[np.intp] | None = None
 
     def __len__(self) -> int:
         return len(next(iter(self.columns.values())))
+
+    @property
+    def labels(self) -> NDArray[np.intp] | None:
+        """The classes by their number here, (M,); None of numbers."""
+        if self.codes is not None and self.numbers is not None:
+            return self.numbers[self.codes]
+        return self.columns.get("label")
 
 
 class _Tables(NamedTuple):
@@ -55,8 +66,8 @@ class _Tables(NamedTuple):
     classes: tuple[str, ...]
     ours: NDArray[np.intp]
     """Our numbers of the names, -1 of those not met."""
-    columns: NDArray[np.intp]
-    """Where the names are among the classes of the predictor, -1 of those unknown to it."""
+    columns: NDArray[np.int32]
+    """Where the names are among the classes of the predictor, -2 of those unknown to it: -1 is an answer, too."""
     whole: bool
     """All names have been met."""
 
@@ -82,31 +93,33 @@ class Grader:
     def _classes(
         self, batch: Batch, labels: ClassLabels, predictor: Predictor, outputs: Mapping[str, Array]
     ) -> Graded | None:
-        codes, graded = labels.codes, labels.present
+        rows: NDArray[np.intp] | slice = _EVERY
+        codes = labels.codes
         answers = outputs["label"] if "label" in outputs else outputs["next_type"]
         scores = outputs.get("scores", outputs.get("type_scores"))
         if "next_time" in outputs:
-            graded = graded & np.isfinite(outputs["next_time"])
-        whole = bool(graded.all())
-        if not whole:
-            codes, answers = codes[graded], answers[graded]
-            scores = None if scores is None else scores[graded]
-        if not len(codes):
-            return None
+            rows = np.flatnonzero(labels.present & np.isfinite(outputs["next_time"]))
+        elif not len(codes) or codes.min() < 0:
+            rows = np.flatnonzero(codes >= 0)
+        if rows is not _EVERY:
+            codes, answers = codes[rows], answers[rows]
+            scores = None if scores is None else scores[rows]
+            if not len(codes):
+                return None
         classes = predictor.classes
         known = self._tables(labels.names, codes, classes)
-        truth, column = known.ours[codes], known.columns[codes]
-        found: dict[str, Any] = {"correct": (answers == column) & (column >= 0), "label": truth}
+        column = known.columns[codes]
+        found: dict[str, Any] = {"correct": answers == column}
         two, probabilities = False, False
         if scores is not None:
             found["scores"], found["column"] = scores, column
             probabilities = predictor.properties.get("scores") == "probabilities"
             two = len(self.classes) <= 2 and len(classes) <= 2
         if two and (groups := groups_of(batch)) is not None:
-            found["group"] = groups if whole else _those(groups, graded)
+            found["group"] = _those(groups, rows)
         if "hazard" in outputs:
-            found |= grade_sequences(batch.times[graded], {n: o[graded] for n, o in outputs.items()}, column)
-        return Graded(graded, found, Alike("classes", classes, probabilities, two, tuple(found)))
+            found |= grade_sequences(batch.times[rows], {n: o[rows] for n, o in outputs.items()}, column)
+        return Graded(rows, found, Alike("classes", classes, probabilities, two, tuple(found)), codes, known.ours)
 
     def _tables(self, names: tuple[str, ...], codes: NDArray[Any], classes: tuple[str, ...]) -> _Tables:
         """The batches of a block share their names, so the tables of last time mostly serve again."""
@@ -116,7 +129,7 @@ class Grader:
             where = {name: column for column, name in enumerate(classes)}
             unknown = _MOST_CLASSES if len(self.classes) == _MOST_CLASSES else -1  # -1: not met yet, so not in codes
             ours = np.array([self.classes.get(name, unknown) for name in names], dtype=np.intp)
-            columns = np.array([where.get(name, -1) for name in names], dtype=np.intp)
+            columns = np.array([where.get(name, -2) for name in names], dtype=np.int32)
             self._tabled = known = _Tables(names, classes, ours, columns, bool((ours >= 0).all()))
         return known
 
@@ -129,8 +142,8 @@ class Grader:
 
     def _scores(self, batch: Batch, labels: NumberLabels, scores: Array) -> Graded | None:
         number = labels.values[:, 0]
-        graded = labels.present & (number >= 0.0) & (number <= 1.0)
-        number, given = number[graded], finite(scores[graded])
+        rows = np.flatnonzero(labels.present & (number >= 0.0) & (number <= 1.0))
+        number, given = number[rows], finite(scores[rows])
         if not len(number):
             return None
         for name in _NO_AND_YES:
@@ -138,18 +151,18 @@ class Grader:
         truth = (number >= 0.5).astype(np.int64)
         found: dict[str, Any] = {"correct": (given >= 0.5) == truth, "label": truth, "given": given}
         if (groups := groups_of(batch)) is not None:
-            found["group"] = groups if graded.all() else _those(groups, graded)
-        return Graded(graded, found, Alike("scores", columns=tuple(found)))
+            found["group"] = _those(groups, rows)
+        return Graded(rows, found, Alike("scores", columns=tuple(found)))
 
 
 def _numbers(labels: NumberLabels, outputs: Mapping[str, Array]) -> Graded | None:
-    present = labels.present
-    if not present.any():
+    rows = np.flatnonzero(labels.present)
+    if not len(rows):
         return None
-    error = outputs["value"][present] - labels.values[present]
+    error = outputs["value"][rows] - labels.values[rows]
     with np.errstate(over="ignore"):  # a target of 1e300 is an infinite error, not a reason to stop
         found = {"squared": np.mean(error**2, axis=1), "absolute": np.mean(np.abs(error), axis=1)}
-    return Graded(present, found, Alike("numbers"))
+    return Graded(rows, found, Alike("numbers"))
 
 
 def finite(scores: Array) -> NDArray[np.float64]:
@@ -160,5 +173,7 @@ def finite(scores: Array) -> NDArray[np.float64]:
     return wide
 
 
-def _those(groups: Any, rows: NDArray[np.bool_]) -> Any:
-    return groups[rows] if isinstance(groups, np.ndarray) else [groups[row] for row in np.flatnonzero(rows)]
+def _those(groups: Any, rows: NDArray[np.intp] | slice) -> Any:
+    if isinstance(groups, np.ndarray) or isinstance(rows, slice):
+        return groups[rows]
+    return [groups[row] for row in rows.tolist()]

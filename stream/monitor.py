@@ -5,20 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from thalweg.memory.state import DamagedFile, State, read_state, write_state
+from thalweg.memory.state import State
 from thalweg.models.drift import Alarm, DriftParams, DriftWatch, Observed
-from thalweg.models.learner import Learner, Predictor, foreseen, keep_up
+from thalweg.models.learner import Learner, Predictor, foreseen
 from thalweg.proto.event import Array, Batch, NumberLabels, TensorSpec
 from thalweg.stream.continual import Continual
 from thalweg.stream.curve import Curve, CurvePoint, newest_time
 from thalweg.stream.prequential import Prequential
 from thalweg.stream.served import as_served
+from thalweg.stream.twin import FrozenTwin, Pinned
 
 log = structlog.get_logger(__name__)
 
@@ -35,6 +35,7 @@ class Monitor:
         frozen_after: The twin is the learner as it was after so many events; 0: there is none.
         drift: What watches.
         twin_path: Where the twin is kept, so that a restart has it; None: nowhere.
+        pinned: A version that the twin is to be instead.
         continual_events: How many events of every class are held and asked again; 0: none.
         continual_share: How many of those are asked, as a share of the events.
         continual_bytes: Bound on what is held.
@@ -50,17 +51,15 @@ class Monitor:
         frozen_after: int = 1000,
         drift: DriftParams | None = None,
         twin_path: Path | None = None,
+        pinned: Pinned | None = None,
         continual_events: int = 10,
         continual_share: float = 0.02,
         continual_bytes: int = 4 << 20,
         seed: int = 0,
     ) -> None:
-        self._learner = learner
-        self._make = make
-        self._frozen_after = frozen_after
-        self._twin: Predictor | None = None
-        self._twin_path = twin_path
+        self._twin = FrozenTwin(learner, make, frozen_after, twin_path, pinned)
         self._events = 0
+        self._window_events = window_events
         self.live = Prequential(window_events)
         self.frozen = Prequential(window_events)
         params = drift if drift is not None else DriftParams()
@@ -86,7 +85,7 @@ class Monitor:
         answerer, graded = as_served(batch, predictor, outputs)
         self.live.predicted(batch, answerer, graded)
         count = len(batch)
-        twin, unknown = self._twin_of(predictor), np.full(count, np.nan)
+        twin, unknown = self._twin.answerer(self._events, predictor), np.full(count, np.nan)
         if twin is not None:
             twin, answers = (answerer, graded) if twin is predictor else (twin, foreseen(twin, batch))
             self.frozen.predicted(batch, twin, answers)
@@ -96,7 +95,7 @@ class Monitor:
             Observed(
                 times=batch.times,
                 loss=loss,
-                twin=_losses(self.frozen, batch, answers)[0] if self._twin is not None else unknown,
+                twin=_losses(self.frozen, batch, answers)[0] if self._twin.made else unknown,
                 confidence=_confidence(outputs, count),
                 bounded=bounded,
                 columns=np.concatenate(watched, axis=1),
@@ -147,8 +146,7 @@ class Monitor:
             state = one.state()
             tensors |= {f"{part}/{name}": tensor for name, tensor in state.tensors.items()}
             meta[part] = state.meta
-        meta["events"], meta["has_twin"] = self._events, self._twin is not None
-        return State(tensors, meta)
+        return State(tensors, {**meta, **self._twin.meta(), "events": self._events})
 
     def restore(self, state: State) -> None:
         """Become the monitor whose `state()` this was; what an older version did not keep begins anew."""
@@ -159,43 +157,11 @@ class Monitor:
             if part in state.meta:
                 tensors = {n.removeprefix(f"{part}/"): t for n, t in state.tensors.items() if n.startswith(f"{part}/")}
                 one.restore(State(tensors, state.meta[part]))
-        self._twin = self._kept_twin() if state.meta.get("has_twin") else None
+        if not self._twin.restore(state.meta):  # another one: what was said of the one before says nothing of it
+            self.frozen = Prequential(self._window_events)
 
     def _parts(self) -> dict[str, Prequential | DriftWatch | Continual | Curve]:
         return dict(zip(_PARTS, (self.frozen, self.drift, self.continual, self.curve)))
-
-    def _twin_of(self, predictor: Predictor) -> Predictor | None:
-        """The frozen twin as it answers now; until it is made, the learner itself."""
-        if not self._frozen_after:
-            return None
-        if self._twin is None and self._events >= self._frozen_after:
-            self._twin = self._freeze()
-        elif self._twin is not None:
-            self._twin = keep_up(self._twin, predictor)
-        return self._twin or predictor
-
-    def _freeze(self) -> Predictor:
-        state = self._learner.state()
-        copy = State({name: np.array(tensor) for name, tensor in state.tensors.items()}, dict(state.meta))
-        if self._twin_path is not None:
-            try:
-                write_state(copy, self._twin_path)
-            except OSError as error:
-                log.warning("the frozen twin cannot be kept: a restart will make another", problem=str(error))
-        return self._predictor_of(copy)
-
-    def _kept_twin(self) -> Predictor | None:
-        try:
-            if self._twin_path is not None:
-                return self._predictor_of(read_state(self._twin_path))
-        except (OSError, DamagedFile, ValueError, LookupError) as error:
-            log.warning("the frozen twin is gone: its figures go on with the model as it is now", problem=str(error))
-        return None
-
-    def _predictor_of(self, state: State) -> Predictor:
-        twin = self._make()
-        twin.restore(state)
-        return twin.predictor()
 
 
 class _Columns:
@@ -246,19 +212,14 @@ def _losses(graded: Prequential, batch: Batch, outputs: Mapping[str, Array]) -> 
         return losses, False
     if "score" in outputs and isinstance(batch.labels, NumberLabels):
         truth = batch.labels.values[grades.rows, 0] >= 0.5
-        losses[grades.rows] = np.clip(np.nan_to_num(outputs["score"][grades.rows].astype(np.float64)), 0, 1)
-        return (losses - _spread(truth, grades.rows)) ** 2, True
+        given = np.clip(np.nan_to_num(outputs["score"][grades.rows].astype(np.float64)), 0, 1)
+        losses[grades.rows] = (given - truth) ** 2
+        return losses, True
     if "correct" in grades.columns:
         losses[grades.rows] = 1.0 - grades.columns["correct"]
         return losses, True
     losses[grades.rows] = np.minimum(grades.columns["absolute"], 1e300)
     return losses, False
-
-
-def _spread(values: NDArray[Any], rows: NDArray[np.bool_]) -> NDArray[np.float64]:
-    found = np.full(len(rows), np.nan)
-    found[rows] = values
-    return found
 
 
 def _confidence(outputs: Mapping[str, Array], count: int) -> NDArray[np.float64]:

@@ -27,7 +27,7 @@ from thalweg.stream.sequence_grades import SEQUENCE_MEANS, sequence_figures
 from thalweg.stream.window_figures import Figures, class_figures, number_figures, window_figures
 
 _SMALLEST_PROBABILITY = 1e-15
-_AT_ONCE = 1024  # events that are taken into the figures together: a hundred small arrays cost what a large one does
+_AT_ONCE = 4096  # events that are taken into the figures together: a hundred small arrays cost what a large one does
 _MOST_WAITING = 1 << 20  # … or so many scores
 
 
@@ -228,6 +228,8 @@ class Prequential:
         self._waiting, self._waiting_events, self._waiting_scores = [], 0, 0
         starts = np.cumsum([0, *map(len, waiting[:-1])])
         joined = {name: _joined([graded.columns[name] for graded in waiting]) for name in waiting[0].columns}
+        if alike.kind == "classes":
+            joined["label"] = _joined([graded.labels for graded in waiting])
         pushed: dict[str, Any] = {name: joined[name] for name in _KEPT if name in joined}
         if "group" in joined:
             pushed["group"] = group_numbers(joined["group"])

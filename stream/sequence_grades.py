@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,7 @@ SEQUENCE_MEANS = ("log_likelihood", "top3", "gap_squared", "log_gap")
 """Columns of which the figures are means."""
 
 
-def grade_sequences(times: Floats, outputs: Mapping[str, Array], truth: NDArray[np.intp]) -> dict[str, Floats]:
+def grade_sequences(times: Floats, outputs: Mapping[str, Array], truth: NDArray[Any]) -> dict[str, Floats]:
     """The columns for events that came at these times (N,), given what was foreseen and the true columns of scores.
 
     Returns:

@@ -66,9 +66,15 @@ function qualityWords(quality) {
     : `${name} ${value}, ${size} ${by > 0 ? "better" : "worse"} than its frozen twin.`;
 }
 
+/** The figure to judge by, last of a few: its bounds stand beneath it. */
+function shownFirst(recent, main) {
+  const others = Object.keys(recent).filter((name) => name !== main).slice(0, 4);
+  return main in recent ? [...others, main] : others;
+}
+
 function drawVitals(model, service) {
   const { latency, quality } = model;
-  const bounds = quality?.low != null ? `${metricValue(quality.metric, quality.low)} to ${metricValue(quality.metric, quality.high)}` : null;
+  const bounds = quality?.low != null ? `${metricValue(quality.metric, quality.low).replace("\u00a0%", "")}–${metricValue(quality.metric, quality.high)}` : null;
   const behind = model.lag_records === null ? "–" : model.lag_records === 0 ? "nothing" : `${count(model.lag_records)} records`;
   const groups = {
     Stream: [
@@ -90,8 +96,8 @@ function drawVitals(model, service) {
       ["Answers a second", rate(latency.answers_per_second)],
     ],
     Quality: [
-      ...Object.entries(model.recent).slice(0, 5).map(([name, value]) => [title(metricName(name)), metricValue(name, value)]),
-      bounds ? [`${title(metricName(quality.metric))} lies in`, bounds] : null,
+      ...shownFirst(model.recent, quality?.metric).map((name) => [title(metricName(name)), metricValue(name, model.recent[name])]),
+      bounds ? ["95\u00a0% bounds of it", bounds] : null,
       model.worst_case_accuracy == null ? null : ["Accuracy at its worst", metricValue("accuracy", model.worst_case_accuracy)],
       ...["min_accuracy", "windowed_forgetting", "windowed_plasticity"]
         .filter((name) => model.continual[name] != null)

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import generate_latest
 
+import thalweg.ops.metrics  # noqa: F401 - it leaves out the series of when counters began
 from thalweg.ops.exposition import page
 
 texts = st.text(st.sampled_from('a"\\\n{},= é\U0001f30a'), max_size=6)

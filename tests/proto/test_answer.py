@@ -31,10 +31,10 @@ def of_classes(draw: st.DrawFn) -> Answer:
 
 
 of_numbers = st.builds(
-    Answer,
+    lambda version, value, score: Answer(version, value=value, score=score),
     st.integers(0, 9),
-    value=st.just(()) | st.tuples(*[st.floats(allow_nan=False, allow_infinity=False)] * 2),
-    score=st.none() | st.floats(),
+    st.just(()) | st.tuples(*[st.floats(allow_nan=False, allow_infinity=False)] * 2),
+    st.none() | st.floats(),
 )
 
 
@@ -162,9 +162,8 @@ def test_the_highest_scores_are_kept_and_what_remains_is_shared_by_the_others(
     kept = Answer.of(5, outputs, classes, CLASSES, probabilities=probabilities)
 
     assert kept is not None
-    most = MOST_SCORES if probabilities else 2
     assert (kept.version, kept.label, kept.known) == (5, None if label < 0 else classes[label], len(scores))
-    assert sorted(kept.scores, reverse=True) == sorted(row.tolist(), reverse=True)[:most]
+    assert sorted(kept.scores, reverse=True) == sorted(row.tolist(), reverse=True)[:MOST_SCORES]
     assert all(row[classes.index(name)] == score for name, score in zip(kept.classes, kept.scores))
     others = len(scores) - len(kept.scores)
     if others and probabilities:

@@ -351,6 +351,22 @@ def test_of_one_class_there_is_no_ranking_and_the_rest_is_known() -> None:
     assert all(low <= evaluation.metrics()[name] <= high for name, (low, high) in evaluation.bounds().items())
 
 
+def test_the_main_figure_is_that_of_the_kind_of_label() -> None:
+    seen, outputs = foreseen_events(400)
+    sequences, clicks, numbers, classes = (Prequential(100) for _ in range(4))
+    generator = np.random.default_rng(5)
+    label = generator.integers(0, 2, 300).astype(float)
+
+    sequences.predicted(seen, predictor(), outputs)
+    clicks.predicted(batch(NumberLabels(label[:, None])), predictor(()), {"score": generator.random(300)})
+    numbers.predicted(batch(NumberLabels(label[:, None])), predictor(()), {"value": np.zeros((300, 1))})
+    classes.predicted(*answered([(number % 3, 0) for number in range(300)]))
+
+    kinds = ((sequences, "log_likelihood"), (clicks, "auc"), (numbers, "rmse"), (classes, "accuracy"))
+    for evaluation, name in kinds:
+        assert evaluation.main() == (name, pytest.approx(evaluation.recent()[name]))
+
+
 @pytest.mark.parametrize("constant", [0.0, 0.5, 1.0, np.nan])
 def test_constant_scores_rank_nothing(constant: float) -> None:
     evaluation = Prequential()

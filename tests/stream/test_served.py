@@ -184,6 +184,17 @@ def test_an_answer_from_before_anything_was_known_is_wrong() -> None:
     assert found.metrics()["accuracy"] == 0.0
 
 
+def test_event_sequences_are_graded_by_what_was_foreseen_whatever_is_said_to_have_been_served() -> None:
+    batch = labelled(["cat"], [Answer(1, "owl", ("owl",), (1.0,), 0.0, 1)])
+    foreseen = {"next_time": np.ones(1), "next_type": np.zeros(1, np.int64), "type_scores": np.ones((1, 1))}
+    predictor = Knows("cat")
+
+    answerer, outputs = as_served(batch, predictor, foreseen)
+
+    assert answerer is predictor
+    assert outputs is foreseen
+
+
 @given(data=st.data(), kind=st.sampled_from(["classes", "probabilities", "numbers", "clicks"]))
 def test_whatever_somebody_writes_as_served_the_figures_stay_figures(data: st.DataObject, kind: str) -> None:
     learner = new(kind)
@@ -263,7 +274,8 @@ def test_killed_and_replayed_state_and_figures_are_those_of_an_undisturbed_run(t
         right = [Answer(part, "ab"[int(code)], ("a", "b"), (0.5, 0.5), 0.0, 2) for code in part_codes(own)]
         late = replace(events("classes", 12, part), ids=[f"e{part}-{row}" for row in range(12)], served=right)
         log.append("t", [Message(value, headers=EVENT_HEADERS) for value in to_events(own)])
-        log.append("m.joined", [Message(value, headers=EVENT_HEADERS) for value in to_events(late)])
+        for _ in range(2):  # as a joiner does that was killed before it noted it
+            log.append("m.joined", [Message(value, headers=EVENT_HEADERS) for value in to_events(late)])
 
     undisturbed, figures = life(tmp_path, "undisturbed", log)
     undisturbed.run(until_end=True)
@@ -276,6 +288,7 @@ def test_killed_and_replayed_state_and_figures_are_those_of_an_undisturbed_run(t
     assert second.state_sha256 == undisturbed.state_sha256
     assert after.state().sha256() == figures.state().sha256()
     assert after.metrics() == figures.metrics()
+    assert figures.live.graded == 240  # each label once
     assert figures.metrics()["accuracy"] > 0.5  # half of the answers were right, whatever was learned
 
 

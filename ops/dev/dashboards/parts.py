@@ -147,14 +147,8 @@ def table(title: str, text: str, columns: Sequence[tuple[str, str, str]], by: st
     ]
     more: Json = {
         "transformations": [
-            {"id": "joinByField", "options": {"byField": by, "mode": "outer"}},
-            {
-                "id": "organize",
-                "options": {
-                    "excludeByName": {f"Time {place + 1}": True for place in range(len(columns))} | {"Time": True},
-                    "renameByName": renamed,
-                },
-            },
+            {"id": "merge", "options": {}},  # all are of one moment, so that a row is left for each value of the label
+            {"id": "organize", "options": {"excludeByName": {"Time": True}, "renameByName": renamed}},
         ],
         "overrides": overrides,
     }
