@@ -8,10 +8,10 @@ from typing import Any, Protocol
 from thalweg.memory.snapshots import Manifest
 from thalweg.ops.page_trouble import SILENT_SECONDS, level_of, troubles
 from thalweg.ops.serving import ServedModel
+from thalweg.ops.status import LOWER_IS_BETTER
 
 Figures = dict[str, Any]
 _PREFERRED = ("accuracy", "log_likelihood", "auc", "rmse", "mae", "log_loss")  # where no curve says which
-_SMALLER_IS_BETTER = {"rmse", "mae", "log_loss", "gap_rmse", "log_gap_mae", "calibration"}
 _SNAPSHOTS_SHOWN = 50
 
 
@@ -88,7 +88,8 @@ def details(
     drift = told.get("drift", {})
     versions = versions_of(snapshots)
     plain = {
-        name: told.get(name, {}) for name in ("metrics", "recent", "bounds", "frozen", "frozen_recent", "gauges")
+        name: told.get(name, {})
+        for name in ("metrics", "recent", "bounds", "frozen", "frozen_recent", "continual", "gauges")
     } | {name: told.get(name) for name in ("curve", "worst_case_accuracy", "state_bytes", "label_delay_seconds")}
     return {
         **summary(model, status, now),
@@ -131,7 +132,7 @@ def _quality(told: Mapping[str, Any]) -> Figures | None:
     low, high = told.get("bounds", {}).get(metric, (None, None))
     return {
         "metric": metric,
-        "higher_is_better": curve.get("higher_is_better", metric not in _SMALLER_IS_BETTER),
+        "higher_is_better": metric not in LOWER_IS_BETTER,
         "now": recent.get(metric),
         "frozen": told.get("frozen_recent", {}).get(metric),
         "low": low,

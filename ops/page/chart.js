@@ -16,7 +16,7 @@ const color = (name) => getComputedStyle(document.documentElement).getPropertyVa
 export function timeOf(curve, event) {
   const points = curve?.points ?? [];
   const after = points.findIndex((point) => point[0] >= event);
-  if (after < 0) return null;
+  if (after < 0 || points[after][1] === null || (after > 0 && points[after - 1][1] === null)) return null;
   if (after === 0) return points[0][0] === event ? points[0][1] : null;
   const [x0, t0] = points[after - 1];
   const [x1, t1] = points[after];
@@ -25,7 +25,7 @@ export function timeOf(curve, event) {
 
 export function drawChart(model) {
   const curve = model.curve;
-  const points = curve?.points ?? [];
+  const points = upToNow(model);
   alarmsShown = model.alarms;
   pointsShown = points;
   const box = find("chart");
@@ -42,6 +42,14 @@ export function drawChart(model) {
     drawWords(model, curve, points);
   }
   drawTimeline(model, points);
+}
+
+/** The curve's points, and the figure of now: points lie the farther apart the longer the stream is. */
+function upToNow({ curve, quality, events }) {
+  const points = curve?.points ?? [];
+  const last = points[points.length - 1];
+  if (!last || quality?.metric !== curve.metric || quality.now === null || events <= last[0]) return points;
+  return [...points, [events, null, quality.now, quality.frozen]];
 }
 
 function emptyWords(model) {
@@ -130,7 +138,7 @@ function readout(u) {
   const words = point
     ? [
         `event ${count(point[0])}`,
-        clock(point[1], true),
+        point[1] === null ? null : clock(point[1], true),
         `live ${metricValue(shown.metric, point[2])}`,
         point[3] === null || point[3] === undefined ? null : `frozen ${metricValue(shown.metric, point[3])}`,
       ]
@@ -147,8 +155,8 @@ function place(u) {
 
 function drawWords(model, curve, points) {
   const [first, last] = [points[0], points[points.length - 1]];
-  const better = curve.higher_is_better ? Math.min : Math.max;
-  const worst = points.reduce((one, other) => (better(one[2], other[2]) === one[2] ? one : other));
+  const sign = curve.higher_is_better ? 1 : -1;
+  const worst = points.filter((point) => point[2] !== null).sort((a, b) => sign * (a[2] - b[2]))[0] ?? last;
   const name = metricName(curve.metric);
   const value = (number) => metricValue(curve.metric, number);
   const frozen = last[3] === null || last[3] === undefined ? "" : `; frozen, it would be ${value(last[3])}`;
@@ -172,7 +180,7 @@ function drawWords(model, curve, points) {
       "tbody",
       {},
       rows.map(([event, at, live, twin]) =>
-        el("tr", {}, [count(event), clock(at, true), value(live), value(twin)].map((text) => el("td", {}, text))),
+        el("tr", {}, [count(event), at === null ? "–" : clock(at, true), value(live), value(twin)].map((text) => el("td", {}, text))),
       ),
     ),
   ]);

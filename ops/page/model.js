@@ -7,6 +7,12 @@ import { drawReasons } from "./letters.js";
 import { drawVersions } from "./versions.js";
 import { ago, bytes, clock, count, doneWords, gain, gainWords, metricName, metricValue, rate, short, span, title, when } from "./words.js";
 
+const CONTINUAL = { // means over the classes; docs/evaluation.md
+  min_accuracy: "Classes at their worst",
+  windowed_forgetting: "Classes' largest fall",
+  windowed_plasticity: "Classes' largest rise",
+};
+
 export function drawModel(model, service, redraw) {
   say(find("name"), model.name);
   say(find("what"), `${model.learner.replaceAll("_", " ")} on ${model.topic}${model.labels_topic ? `, labels from ${model.labels_topic}` : ""}`);
@@ -60,9 +66,15 @@ function qualityWords(quality) {
     : `${name} ${value}, ${size} ${by > 0 ? "better" : "worse"} than its frozen twin.`;
 }
 
+/** The figure to judge by, last of a few: its bounds stand beneath it. */
+function shownFirst(recent, main) {
+  const others = Object.keys(recent).filter((name) => name !== main).slice(0, 4);
+  return main in recent ? [...others, main] : others;
+}
+
 function drawVitals(model, service) {
   const { latency, quality } = model;
-  const bounds = quality?.low != null ? `${metricValue(quality.metric, quality.low)} to ${metricValue(quality.metric, quality.high)}` : null;
+  const bounds = quality?.low != null ? `${metricValue(quality.metric, quality.low).replace("\u00a0%", "")}–${metricValue(quality.metric, quality.high)}` : null;
   const behind = model.lag_records === null ? "–" : model.lag_records === 0 ? "nothing" : `${count(model.lag_records)} records`;
   const groups = {
     Stream: [
@@ -84,9 +96,12 @@ function drawVitals(model, service) {
       ["Answers a second", rate(latency.answers_per_second)],
     ],
     Quality: [
-      ...Object.entries(model.recent).slice(0, 5).map(([name, value]) => [title(metricName(name)), metricValue(name, value)]),
-      bounds ? [`${title(metricName(quality.metric))} lies in`, bounds] : null,
+      ...shownFirst(model.recent, quality?.metric).map((name) => [title(metricName(name)), metricValue(name, model.recent[name])]),
+      bounds ? ["95\u00a0% bounds of it", bounds] : null,
       model.worst_case_accuracy == null ? null : ["Accuracy at its worst", metricValue("accuracy", model.worst_case_accuracy)],
+      ...["min_accuracy", "windowed_forgetting", "windowed_plasticity"]
+        .filter((name) => model.continual[name] != null)
+        .map((name) => [CONTINUAL[name], metricValue("accuracy", model.continual[name])]),
     ],
     Memory: [
       ["State", bytes(model.state_bytes)],

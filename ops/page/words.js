@@ -71,7 +71,7 @@ export function when(at) {
   return known(age) && age >= -2 && age < 86400 * 30 ? `${clock(at)}, ${ago(at)}` : clock(at);
 }
 
-const SHARES = new Set(["accuracy", "balanced_accuracy", "top_three", "auc", "gauc"]);
+const SHARES = new Set(["accuracy", "balanced_accuracy", "top3_accuracy", "auc", "gauc"]);
 const NAMES = { auc: "AUC", gauc: "gAUC", rmse: "RMSE", mae: "MAE" };
 
 export const metricName = (name) => NAMES[name] ?? name.replaceAll("_", " ");

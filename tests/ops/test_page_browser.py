@@ -120,6 +120,9 @@ def test_while_a_stream_drifts_the_alarm_appears_by_itself(browser: Browser, dri
 
         send(drifting, 1500)
         it.verdict(re.compile(r"Keeping up\. Accuracy 9\d\.\d.%"))
+        curve = it.page.get_by_role("img")
+        expect(curve).to_have_accessible_name(re.compile(r"Accuracy from event \d+ to 1,500: 9\d\.\d.% now; frozen"))
+        expect(curve.locator("canvas")).to_be_visible()
         expect(it.page.locator("#alarms")).to_contain_text("No drift found in 1,500 events")
 
         send(drifting, 600, turned=True)
