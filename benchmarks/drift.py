@@ -10,7 +10,8 @@ import numpy as np
 
 from benchmarks.report import Result, at_least, at_most, show
 from benchmarks.streams import SHARED
-from thalweg.models.drift import DriftParams, DriftWatch, Observed
+from thalweg.models.drift import DriftWatch, Observed
+from thalweg.models.drift_params import DriftParams
 from thalweg.ops.config import parse
 from thalweg.ops.replay import replay
 from thalweg.stream.files import CsvMapping

@@ -8,7 +8,7 @@ from benchmarks.drift import MAPPING
 from benchmarks.report import Result, at_least
 from benchmarks.streams import SHARED
 from thalweg.memory.snapshots import MemorySnapshots
-from thalweg.models.drift import ACTIONS, DriftParams
+from thalweg.models.drift_params import ACTIONS, DriftParams
 from thalweg.models.ridge import Ridge
 from thalweg.proto.encode import EVENT_BATCH_HEADERS, to_event_batch
 from thalweg.proto.event import TensorSpec

@@ -8,122 +8,27 @@ follows from the events and their order alone, never from a clock.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from thalweg.memory.state import State
-from thalweg.models.drift_detectors import DETECTORS, Fired, Scale, SignalWatch
-from thalweg.models.drift_inputs import TESTS, ColumnsWatch, Moved
+from thalweg.models.alarm import Alarm
+from thalweg.models.drift_detectors import Fired, Scale, SignalWatch
+from thalweg.models.drift_inputs import ColumnsWatch, Moved
+from thalweg.models.drift_params import DriftParams
 from thalweg.models.learner import ParamsError
 
 Floats = NDArray[np.float64]
 
-ACTIONS = ("observe", "snapshot", "raise_forgetting", "reset", "rollback")
 SIGNALS = ("loss", "twin", "confidence", "inputs", "predictions")
 ALARMS_KEPT = 100
 _PATIENCE, _TWIN_PATIENCE = 25.0, 40.0  # an outdated twin errs half of the time: its loss wanders more
 _LEAST_OF_TWIN = 0.15
 _PEAK_OVER = 64  # values that the height of the loss is a mean of
 _LABELS_SEEN = 1000  # events without a label after which confidence and predictions speak for the loss
-
-
-@dataclass(frozen=True, kw_only=True)
-class DriftParams:
-    """`[model.drift]`: what watches a model, and what is done when it drifts."""
-
-    detectors: list[str] = field(default_factory=lambda: ["adwin", "page_hinkley"])
-    """On the loss, the frozen twin's loss and the confidence: `adwin`, `page_hinkley`, `kswin`, `ddm`; may be empty."""
-    inputs: list[str] = field(default_factory=lambda: ["ks", "psi", "mmd"])
-    """On the inputs and predictions: `ks`, `psi`, `mmd`; may be empty."""
-    reference_events: int = 1000
-    """How many events say what inputs and predictions were like before."""
-    settle_events: int = 1000
-    """An alarm ends when no detector has found a change for so many events."""
-    false_alarms: float = 0.05
-    """How many alarms of the inputs to expect in 10,000 independent events without a change."""
-    max_columns: int = 1000
-    """Inputs with more numbers are watched in so many of them, evenly spaced."""
-    action: str = "observe"
-    """On an alarm: `observe`; `snapshot`, save a version; `raise_forgetting`, follow faster for a while; `reset`, begin
-    anew; `rollback`, to the newest version from before the change."""
-    forgetting_factor: float = 5.0
-    """`raise_forgetting`: what was learned counts so many times less, or learning is so many times faster …"""
-    forgetting_events: int = 1000
-    """… for so many events."""
-
-    def mistakes(self) -> dict[str, str]:
-        """What cannot be used, by key."""
-        found = {}
-        for key, given, known in (("detectors", self.detectors, DETECTORS), ("inputs", self.inputs, TESTS)):
-            unknown = [name for name in given if name not in known]
-            if unknown:
-                found[key] = f"expected of {', '.join(known)}, got {', '.join(map(repr, unknown))}"
-        if self.action not in ACTIONS:
-            found["action"] = f"expected one of {', '.join(ACTIONS)}, got {self.action!r}"
-        for key, least in (("reference_events", 200), ("settle_events", 64), ("max_columns", 1)):
-            if getattr(self, key) < least:
-                found[key] = f"expected at least {least}, got {getattr(self, key)}"
-        if not 1 < self.forgetting_factor <= 1e6:
-            found["forgetting_factor"] = f"expected above 1 and at most 1e6, got {self.forgetting_factor}"
-        if self.forgetting_events < 1:
-            found["forgetting_events"] = f"expected at least 1, got {self.forgetting_events}"
-        if not 0 < self.false_alarms <= 100:
-            found["false_alarms"] = f"expected above 0 and at most 100, got {self.false_alarms}"
-        return found
-
-
-@dataclass(frozen=True, kw_only=True)
-class Alarm:
-    """One change. Events are numbered from 1 in the order in which the model met them."""
-
-    number: int
-    """Of the model's alarms, from 1."""
-    since: int
-    """The event from which on things were different, as far as can be told."""
-    start: int
-    """The event at which the alarm was raised."""
-    peak: int
-    """The event at which it was worst, so far."""
-    end: int | None = None
-    """The last event at which a detector spoke, or the peak if that came later; None while the alarm is open."""
-    start_time: float
-    """Time of `start`, Unix seconds."""
-    end_time: float | None = None
-    """Time of `end`, Unix seconds."""
-    detector: str
-    """Which raised it …"""
-    signal: str
-    """… on which signal."""
-    severity: float
-    """By how much the signal worsened, or the distance that the farthest column moved; both within [0, 1]."""
-    kind: str
-    """`concept`: answers became worse while the inputs look the same; `inputs`: the other way round; `both`."""
-    signals: tuple[tuple[str, str, int], ...]
-    """Signal, detector and event of all that spoke, in order."""
-    features: tuple[tuple[str, float], ...] = ()
-    """The columns that moved most, with their Kolmogorov-Smirnov distance."""
-    action: str = "observe"
-    """What was asked to be done about it …"""
-    done: str = ""
-    """… and what was done, in words."""
-
-    def record(self) -> dict[str, Any]:
-        """As JSON has it."""
-        table = asdict(self)
-        table["signals"] = [{"signal": s, "detector": d, "event": at} for s, d, at in self.signals]
-        table["features"] = [{"name": name, "distance": distance} for name, distance in self.features]
-        return table
-
-    @classmethod
-    def of(cls, record: Mapping[str, Any]) -> Alarm:
-        """The alarm whose `record()` this is."""
-        table = dict(record)
-        table["signals"] = tuple((one["signal"], one["detector"], one["event"]) for one in table["signals"])
-        table["features"] = tuple((one["name"], one["distance"]) for one in table["features"])
-        return cls(**table)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from thalweg.models.drift import DriftParams
+from thalweg.models.drift_params import DriftParams
 from thalweg.models.encoder import IDENTITY, encoder_sha256, make_learner
 from thalweg.models.learner import Forgetting, ParamsError
 from thalweg.models.registry import UnknownLearner

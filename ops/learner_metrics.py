@@ -10,7 +10,8 @@ from typing import Any
 from prometheus_client import CollectorRegistry
 from prometheus_client.metrics_core import Metric
 
-from thalweg.models.drift import ACTIONS, Alarm
+from thalweg.models.alarm import Alarm
+from thalweg.models.drift_params import ACTIONS
 from thalweg.models.learner import Learner, Predictor
 from thalweg.ops.exposition import page
 from thalweg.ops.live_file import REFRESH_SECONDS, LiveFile

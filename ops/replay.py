@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from thalweg.models.drift import Alarm
+from thalweg.models.alarm import Alarm
 from thalweg.models.learner import Learner, foreseen
 from thalweg.ops.app import new_learner, new_monitor
 from thalweg.ops.config import ModelConfig

@@ -10,7 +10,8 @@ from time import time
 import structlog
 
 from thalweg.memory.state import State
-from thalweg.models.drift import ALARMS_KEPT, Alarm
+from thalweg.models.alarm import Alarm
+from thalweg.models.drift import ALARMS_KEPT
 from thalweg.stream.log import Log, LogError, Message
 
 log = structlog.get_logger(__name__)

@@ -10,7 +10,7 @@ import structlog
 from thalweg.memory.snapshots import Snapshots, UnknownVersion
 from thalweg.memory.state import DamagedFile
 from thalweg.memory.store import StoreError
-from thalweg.models.drift import Alarm
+from thalweg.models.alarm import Alarm
 from thalweg.stream.fold import DRIFT, Fold
 from thalweg.stream.journal import Control, ForgettingEntry, ResetEntry, RollbackEntry
 from thalweg.stream.observer import Observer

@@ -10,7 +10,7 @@ import structlog
 
 from thalweg.memory.snapshots import Manifest, Snapshots
 from thalweg.memory.state import State
-from thalweg.models.drift import Alarm
+from thalweg.models.alarm import Alarm
 from thalweg.models.learner import Forgetting, Learner, foreseen
 from thalweg.proto.event import Batch, Partition, Position, cut
 from thalweg.stream.dedup import RecentIds

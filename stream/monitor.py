@@ -11,7 +11,9 @@ import structlog
 from numpy.typing import NDArray
 
 from thalweg.memory.state import State
-from thalweg.models.drift import Alarm, DriftParams, DriftWatch, Observed
+from thalweg.models.alarm import Alarm
+from thalweg.models.drift import DriftWatch, Observed
+from thalweg.models.drift_params import DriftParams
 from thalweg.models.learner import Learner, Predictor, foreseen
 from thalweg.proto.event import Array, Batch, NumberLabels, TensorSpec
 from thalweg.stream.continual import Continual

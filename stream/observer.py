@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from thalweg.models.drift import Alarm
+from thalweg.models.alarm import Alarm
 from thalweg.models.learner import Learner, Predictor
 from thalweg.proto.event import Array, Batch, Partition
 from thalweg.stream.log import Gap

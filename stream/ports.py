@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from thalweg.memory.state import State
-from thalweg.models.drift import Alarm
+from thalweg.models.alarm import Alarm
 from thalweg.models.learner import Predictor
 from thalweg.proto.decode import Rejected
 from thalweg.proto.event import Array, Batch, Position, Records

@@ -11,6 +11,7 @@ const ORDERS = {
   trouble: (a, b) =>
     RANK[a.level] - RANK[b.level] ||
     (b.open_alarm?.severity ?? -1) - (a.open_alarm?.severity ?? -1) ||
+    (b.events > 0) - (a.events > 0) || // what nothing happens to is not what one came for
     a.name.localeCompare(b.name),
   quality: (a, b) => last(a.quality?.now) - last(b.quality?.now) || ORDERS.trouble(a, b),
   gain: (a, b) => last(gain(a.quality)) - last(gain(b.quality)) || ORDERS.trouble(a, b),

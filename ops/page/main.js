@@ -30,7 +30,8 @@ function wanted() {
 function selected() {
   const name = wanted();
   if (service.models.some((one) => one.name === name)) return name;
-  return model && service.models.some((one) => one.name === model.name) ? model.name : sorted(service.models)[0]?.name;
+  const shown = model && service.models.find((one) => one.name === model.name);
+  return shown?.events ? shown.name : sorted(service.models)[0]?.name;
 }
 
 async function look() {
@@ -43,7 +44,8 @@ async function look() {
     service = found;
     const name = selected();
     // the address says which model, also where nobody chose: it can be passed on, and does not jump with the trouble
-    if (name !== undefined && name !== wanted()) history.replaceState(null, "", ADDRESS + encodeURIComponent(name));
+    const begun = service.models.find((one) => one.name === name)?.events; // before, another may have more to show
+    if (begun && name !== wanted()) history.replaceState(null, "", ADDRESS + encodeURIComponent(name));
     model = name === undefined ? null : await api.model(name);
     connected();
     tellNews();

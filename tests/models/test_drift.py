@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from thalweg.memory.state import State
-from thalweg.models.drift import DriftParams, DriftWatch, Observed
+from thalweg.models.drift import DriftWatch, Observed
+from thalweg.models.drift_params import DriftParams
 from thalweg.models.learner import ParamsError
 
 COLUMNS = ("x[0]", "x[1]", "x[2]", "label")

@@ -23,7 +23,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.ops.serving import served
 from tests.services.processes import Unavailable, free_port, required_or_skipped, stop
 from thalweg.memory.state import State
-from thalweg.models.drift import Alarm
+from thalweg.models.alarm import Alarm
 from thalweg.models.ridge import Ridge
 from thalweg.ops.learner_metrics import LearnerMetrics
 from thalweg.ops.metrics import COLLECTED, LEARNER_GAUGES, LEARNER_METRICS, SERVER_METRICS

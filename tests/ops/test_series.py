@@ -13,8 +13,8 @@ import numpy as np
 from tests.ops.running import LEARNERS, TOML, service, until
 from tests.ops.test_metrics import samples
 from tests.services.processes import stop
-from thalweg.models.drift import DriftParams
 from thalweg.models.drift_detectors import DETECTORS
+from thalweg.models.drift_params import DriftParams
 from thalweg.ops.learner_metrics import LearnerMetrics
 from thalweg.ops.server_metrics import ServerMetrics
 from thalweg.proto.event import Batch, ClassLabels, Partition, TensorSpec

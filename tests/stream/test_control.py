@@ -10,7 +10,8 @@ import pytest
 
 from tests.stream.test_monitor import INPUTS, SETTINGS, events, ridge
 from thalweg.memory.snapshots import MemorySnapshots
-from thalweg.models.drift import Alarm, DriftParams
+from thalweg.models.alarm import Alarm
+from thalweg.models.drift_params import DriftParams
 from thalweg.models.ridge import Ridge
 from thalweg.stream.journal import BlockEntry, Entry, MemoryJournal
 from thalweg.stream.monitor import Monitor

@@ -12,12 +12,19 @@ def model() -> Json:
         f'{name}{{{OF_MODEL}, metric=~"$metric", window="%s"}}'
         for name in ("thalweg_prequential", "thalweg_frozen_prequential")
     )
+    bounds = f'thalweg_prequential_bound{{{OF_MODEL}, metric=~"$metric", window="recent", bound="%s"}}'
     quality: list[Panel] = [
         lines(
             "Quality, recent",
             "Answers graded before their events were learned, of the recent window; beside them the frozen twin's.",
             Query(recent % "recent", "{{metric}}"),
             Query(frozen % "recent", "{{metric}}, frozen twin"),
+        ),
+        lines(
+            "How sure",
+            "Between which values the recent figures lie with 95 % confidence, as if events were independent.",
+            Query(bounds % "lower", "{{metric}}, at least"),
+            Query(bounds % "upper", "{{metric}}, at most"),
         ),
         lines(
             "Quality, all events",
@@ -30,6 +37,11 @@ def model() -> Json:
             "The model's recent figure less the frozen twin's. Of losses and errors, below 0 is better.",
             Query(f"{recent % 'recent'} - {frozen % 'recent'}", "{{metric}}"),
             signed=True,
+        ),
+        lines(
+            "What is still known of every class",
+            "Accuracy on events held of every class, asked again and again: now, at its worst, and how far it fell.",
+            Query(f"thalweg_continual{{{OF_MODEL}}}", "{{metric}}"),
         ),
         figure(
             "Worst case",
@@ -72,6 +84,15 @@ def model() -> Json:
             Query(
                 f"sum by (detector, signal) (increase(thalweg_drift_alarms_total{{{OF_MODEL}}}[$__range])) > 0",
                 "{{detector}} on {{signal}}",
+                now=True,
+            ),
+        ),
+        bars(
+            "Done about alarms",
+            "What alarms asked for and was done, within the time shown.",
+            Query(
+                f"sum by (action) (increase(thalweg_drift_actions_total{{{OF_MODEL}}}[$__range]))",
+                "{{action}}",
                 now=True,
             ),
         ),
