@@ -14,8 +14,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import kolmogorov
-from scipy.stats import chi2
+from scipy.special import chdtrc, kolmogorov
 
 Floats = NDArray[np.float64]
 
@@ -194,7 +193,7 @@ class ColumnsWatch:
             p_values["psi"] = self._stability(share, base, effective) * len(self._names)
         if "mmd" in self._tests and base.degrees:
             gap = self._means[-steps:].mean(axis=0) - base.mean
-            p_values["mmd"] = float(chi2.sf(effective * float(gap @ gap) / base.scale, base.degrees))
+            p_values["mmd"] = float(chdtrc(base.degrees, effective * float(gap @ gap) / base.scale))
         scores = {name: float(np.log(max(p, _SMALLEST)) / np.log(self._level)) for name, p in p_values.items()}
         scores = {name: max(0.0, score) for name, score in scores.items()}
         if steps == _SHORT:
@@ -214,7 +213,7 @@ class ColumnsWatch:
         then = base.coarse + 1e-3
         index = ((now - then) * np.log(now / then)).sum(axis=1)
         squared = effective * ((now - then) ** 2 / (0.5 * (now + then))).sum(axis=1)
-        p = chi2.sf(squared, np.maximum(1, (then > 2e-3).sum(axis=1) - 1))
+        p = chdtrc(np.maximum(1, (then > 2e-3).sum(axis=1) - 1), squared)
         return float(np.where(index >= _LEAST_PSI, p, 1.0).min(initial=1.0))
 
     def _told(self, distances: Floats, effective: float) -> tuple[tuple[str, float], ...]:
