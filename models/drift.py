@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from thalweg.memory.state import State
 from thalweg.models.alarm import Alarm
-from thalweg.models.drift_detectors import Fired, Scale, SignalWatch
+from thalweg.models.drift_detectors import Fired, Scale, SignalWatch, preload
 from thalweg.models.drift_inputs import ColumnsWatch, Moved
 from thalweg.models.drift_params import DriftParams
 from thalweg.models.learner import ParamsError
@@ -67,6 +67,8 @@ class DriftWatch:
     ) -> None:
         if mistakes := params.mistakes():
             raise ParamsError(mistakes)
+        if params.detectors:
+            preload()
         self._params = params
         self._events = 0
         self._unlabelled = 0

@@ -114,6 +114,11 @@ class _Kswin:
         return self._score
 
 
+def preload() -> None:
+    """Import what detectors are made of, which takes a second: before a stream, not within it."""
+    import river.drift.binary  # noqa: F401
+
+
 def _make(name: str, patience: float) -> _Detector:
     """A detector by its name."""
     if name == "kswin":
