@@ -9,11 +9,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-from prometheus_client.exposition import generate_latest
 
 from benchmarks.report import Result, at_most, median_seconds, show
 from thalweg.models.ridge import Ridge
-from thalweg.ops import exposition
 from thalweg.ops.learner_metrics import LearnerMetrics
 from thalweg.ops.server_metrics import ServerMetrics
 from thalweg.proto.event import Batch, ClassLabels, Partition, TensorSpec
@@ -88,12 +86,9 @@ def run(quick: bool = False) -> list[Result]:
         note = f"{samples} series, {len(page) // 1024} kB"
         scrape = 1000 * median_seconds(server.render, rounds)
         writing = 1000 * median_seconds(learners.render, rounds)
-        ours = median_seconds(lambda: exposition.page(learners.registry.collect()), rounds)
-        theirs = median_seconds(lambda: generate_latest(learners.registry), rounds)
     return [
         at_most(f"scrape of {_MODELS} models", scrape, "ms", 20, note),
         Result(name="the learner's page, written once a second", value=writing, unit="ms"),
-        at_most("writing its text, against prometheus_client", ours / theirs, "×", 0.8),
     ]
 
 

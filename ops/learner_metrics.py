@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import generate_latest
 from prometheus_client.metrics_core import Metric
 
 from thalweg.models.alarm import Alarm
 from thalweg.models.drift_params import ACTIONS
 from thalweg.models.learner import Learner, Predictor
-from thalweg.ops.exposition import page
 from thalweg.ops.live_file import REFRESH_SECONDS, LiveFile
 from thalweg.ops.metrics import LEARNER_GAUGES, LEARNER_METRICS, collected, family
 from thalweg.proto.event import Array, Batch, Partition
@@ -84,7 +84,7 @@ class LearnerMetrics:
         """The page."""
         for model in self._models:
             model.refresh()
-        return page(self.registry.collect())
+        return bytes(generate_latest(self.registry))
 
 
 class ModelMetrics(NoObserver):

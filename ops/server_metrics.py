@@ -20,10 +20,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry
-from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.metrics_core import Metric
+from prometheus_client.utils import floatToGoString
 
-from thalweg.ops.exposition import bound, page
 from thalweg.ops.metrics import COLLECTED, SERVER_METRICS, collected, family
 from thalweg.ops.process_figures import process_figures
 from thalweg.ops.recent import Recent
@@ -129,7 +129,7 @@ class ServerMetrics:
     def render(self) -> tuple[bytes, str]:
         """The whole page and its content type."""
         self._count()
-        pages = [page(self.registry.collect())]
+        pages = [bytes(generate_latest(self.registry))]
         if self._live is not None:
             for path in sorted(self._live.glob("metrics-*.prom")):
                 with contextlib.suppress(OSError):  # replaced this moment
@@ -146,7 +146,7 @@ class ServerMetrics:
             for (name, labels), count in self._counters.items():
                 families[name].add_metric(labels, count)
             for (name, labels), tally in self._histograms.items():
-                buckets = [(bound(upper), count) for upper, count in tally.cumulative()]
+                buckets = [(_text(upper), count) for upper, count in tally.cumulative()]
                 families[name].add_metric(labels, buckets, tally.sum)
         return families.values()
 
@@ -219,3 +219,7 @@ def _build_info() -> Any:
     info = collected("thalweg_build_info")
     info.add_metric((importlib.metadata.version("thalweg"), platform.python_version()), 1)
     return info
+
+
+def _text(bound: float) -> str:
+    return str(floatToGoString(bound))  # type: ignore[no-untyped-call]  # the library's own way to write bounds
