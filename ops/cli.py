@@ -189,7 +189,7 @@ def predict(
 @app.command()
 def demo(
     keep: Annotated[bool, typer.Option("--keep", help="Stay up and print where to look.")] = False,
-    seconds: Annotated[float, typer.Option(min=1.0, help="How long the stream lasts.")] = 25.0,
+    seconds: Annotated[float, typer.Option(min=1.0, help="How long the stream lasts.")] = 20.0,
     log_format: Form = LogFormat.console,
 ) -> None:
     """Handwritten digits as a drifting stream, learned while they are served."""

@@ -174,7 +174,7 @@ def run(*, keep: bool, seconds: float) -> None:
             stub = inference_pb2_grpc.GRPCInferenceServiceStub(channel)
             seen = demo_clicks.stream(console, log, shop, stub, int(demo_clicks.RATE * 0.4 * seconds))
             demo_clicks.report(console, seen, Path.cwd())
-            visited = demo_visits.stream(console, log, site, stub, int(demo_visits.RATE * 0.6 * seconds))
+            visited = demo_visits.stream(console, log, site, stub, int(demo_visits.RATE * 0.75 * seconds))
             demo_visits.report(console, visited, Path.cwd())
             looked = demo_camera.stream(
                 console, stub, folder / "camera.safetensors", int(demo_camera.RATE * 0.4 * seconds)
@@ -218,7 +218,7 @@ def _ask(stub: Any, model: _Watched, batch: Batch) -> None:
     served = model.published.current
     for row in range(len(batch)):
         one = batch[row : row + 1]
-        if row % 4 == 0:  # every fourth over the wire: the rest would only ask the same of the same version
+        if row % 10 == 0:  # every tenth over the wire: the rest would only ask the same of the same version
             request = pb.ModelInferRequest(model_name=model.name)
             request.inputs.add(name="features", datatype="FP32", shape=[1, 64])
             request.raw_input_contents.append(one.inputs["features"].tobytes())
@@ -226,9 +226,10 @@ def _ask(stub: Any, model: _Watched, batch: Batch) -> None:
             stub.ModelInfer(request)
             model.latencies.append(time.perf_counter() - before)
     if served is not None:
-        model.evaluation.predicted(batch, served.predictor, served.predictor.predict(batch.inputs))
+        answers = served.predictor.predict(batch.inputs)
+        model.evaluation.predicted(batch, served.predictor, answers)
         twin = model.twin or served.predictor
-        model.frozen.predicted(batch, twin, twin.predict(batch.inputs))
+        model.frozen.predicted(batch, twin, answers if twin is served.predictor else twin.predict(batch.inputs))
 
 
 def _batch(events: list[tuple[Array, str]]) -> Batch:
