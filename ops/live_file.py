@@ -44,3 +44,5 @@ class LiveFile:
                 self._beside.rename(self._path)
             except OSError as error:
                 log.warning("cannot write what others read", file=str(self._path), problem=str(error))
+            except Exception:  # whatever is wrong with one page, the next may be right, and nobody else would tell
+                log.exception("cannot make what others read", file=str(self._path))

@@ -101,6 +101,9 @@ class Controls:
             settings = self._settings
             entry = ForgettingEntry(following, settings.forgetting_factor, settings.forgetting_events, DRIFT)
             self._attempt(alarm, entry)
+        elif alarm.action == "reset" and not self._fold.can_reset:
+            log.warning("nothing here makes a new learner: going on", model=self._settings.model)
+            self._fold.note_done("nothing: nothing here makes a new learner")
         elif alarm.action == "reset":
             self._attempt(alarm, ResetEntry(following, DRIFT))
         elif alarm.action == "rollback":

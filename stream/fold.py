@@ -177,6 +177,11 @@ class Fold:
         self.owed = []
         log.warning(done, model=self._settings.model, version=entry.version, cause=entry.cause)
 
+    @property
+    def can_reset(self) -> bool:
+        """Whether another learner can be made; asked before a reset is journalled, for what is must be repeatable."""
+        return self._make is not None
+
     def note_done(self, done: str) -> None:
         """Write down what was done about the alarms that are owed something."""
         if self._evaluator is not None:

@@ -174,6 +174,18 @@ def test_wherever_the_process_dies_it_acts_once(tmp_path: Path, dies: str, actio
     assert [alarm.done for alarm in third.monitor.drift.alarms] == [DONE[action]]
 
 
+def test_a_reset_without_anything_that_makes_a_learner_is_not_journalled_and_says_so(tmp_path: Path) -> None:
+    journal, learner = MemoryJournal(), ridge()
+    monitor = Monitor(learner, ridge, window_events=500, drift=DriftParams(action="reset"))
+
+    Processor(learner, turned(tmp_path), MemorySnapshots(), SAVING_LITTLE, journal=journal, evaluator=monitor).run(
+        until_end=True
+    )
+
+    assert all(isinstance(entry, BlockEntry) for entry in journal.entries(journal.begins_after() or 0))
+    assert [alarm.done for alarm in monitor.drift.alarms] == ["nothing: nothing here makes a new learner"]
+
+
 def test_a_rollback_without_a_version_from_before_does_nothing_and_says_so(tmp_path: Path) -> None:
     class Forgetful(MemorySnapshots):
         def manifests(self):  # type: ignore[no-untyped-def]
