@@ -82,14 +82,18 @@ class HttpServer:
 
 
 def listen(address: str) -> socket.socket:
-    """A listening socket. Raises OSError that names the address."""
+    """A listening socket; its connections send at once what they are given. Raises OSError that names the address."""
     host, _, port = address.rpartition(":")
     try:
-        return socket.create_server(
+        listening = socket.create_server(
             (host.strip("[]"), int(port)), family=socket.AF_INET6 if "[" in host else socket.AF_INET
         )
     except OSError as error:
         raise OSError(error.errno, f"cannot listen on {address}: {error.strerror}") from error
+    # Accepted connections inherit it. asyncio sets it only on sockets made with the protocol's number, which
+    # create_server does not give. Without it an answer's body waits for the acknowledgement of its head: 40 ms.
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listening
 
 
 class Api:

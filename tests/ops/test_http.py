@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,16 @@ def test_the_rest_twin_answers_as_grpc_does(client: httpx.Client, service: Serve
     ]
     assert record["parameters"]["state_version"] == service.version
     assert record["id"] == "1"
+
+
+def test_an_answer_waits_for_no_acknowledgement(client: httpx.Client, service: Served) -> None:
+    assert client.get("/healthz").status_code == 200  # and the connection is kept
+
+    connections: set[Any] = set(service.server._http._server.server_state.connections)
+    sockets = [connection.transport.get_extra_info("socket") for connection in connections]
+
+    assert sockets
+    assert all(one.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) for one in sockets)
 
 
 def test_values_may_be_nested_as_their_shape_is(client: httpx.Client) -> None:
