@@ -17,6 +17,7 @@ from thalweg.models.drift_params import DriftParams
 from thalweg.models.encoder import IDENTITY, encoder_sha256, make_learner
 from thalweg.models.learner import Forgetting, ParamsError
 from thalweg.models.registry import UnknownLearner
+from thalweg.ops import addresses
 from thalweg.ops.config_reading import SECRET, Reading, masked, overlay
 from thalweg.ops.tokens import TokensUnusable, read_tokens
 from thalweg.proto.event import TensorSpec
@@ -40,7 +41,8 @@ class ServiceConfig:
     """`[service]`: where the service listens and keeps its state."""
 
     grpc: str = "127.0.0.1:8081"
-    """Address of gRPC, `HOST:PORT`; port 0 takes a free one."""
+    """Address of gRPC, `HOST:PORT`, an IPv6 host in brackets; `[::]` means all addresses, IPv4 included; port 0 takes a
+    free one."""
     http: str = "127.0.0.1:8080"
     """Address of the live page, metrics, health and the REST twin."""
     state_dir: str = "state"
@@ -245,10 +247,10 @@ def _check(config: Config, mistakes: list[str], source: str) -> None:
         mistakes.append(f"{source}: {where}: {text}")
 
     for key in ("grpc", "http"):
-        address = getattr(config.service, key)
-        host, _, port = address.rpartition(":")
-        if not host or not port.isdigit() or int(port) > 65535:
-            wrong(f"service.{key}", f"expected HOST:PORT, got {address!r}")
+        try:
+            addresses.split(getattr(config.service, key))
+        except ValueError as error:
+            wrong(f"service.{key}", str(error))
     if config.service.grpc == config.service.http and not config.service.grpc.endswith(":0"):
         wrong("service.http", f"expected another address than service.grpc, got {config.service.http!r}")
     if config.service.token_file:

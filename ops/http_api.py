@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import math
-import socket
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -21,6 +20,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from thalweg.models.learner import Predictor
+from thalweg.ops.addresses import listen
 from thalweg.ops.errors import EXPECTED, TooLarge, status_of, text_of
 from thalweg.ops.grpc_inference import describe
 from thalweg.ops.page_api import PageApi
@@ -37,7 +37,7 @@ class HttpServer:
 
     Args:
         models: What is served.
-        address: `HOST:PORT`; port 0 takes a free one.
+        address: `HOST:PORT`, an IPv6 host in brackets; port 0 takes a free one.
         render: The metrics page: content and its type.
         observer: Told of every prediction.
         max_body_bytes: Larger requests are refused.
@@ -79,21 +79,6 @@ class HttpServer:
         if self._thread.is_alive():
             self._thread.join()
         self._socket.close()
-
-
-def listen(address: str) -> socket.socket:
-    """A listening socket; its connections send at once what they are given. Raises OSError that names the address."""
-    host, _, port = address.rpartition(":")
-    try:
-        listening = socket.create_server(
-            (host.strip("[]"), int(port)), family=socket.AF_INET6 if "[" in host else socket.AF_INET
-        )
-    except OSError as error:
-        raise OSError(error.errno, f"cannot listen on {address}: {error.strerror}") from error
-    # Accepted connections inherit it. asyncio sets it only on sockets made with the protocol's number, which
-    # create_server does not give. Without it an answer's body waits for the acknowledgement of its head: 40 ms.
-    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return listening
 
 
 class Api:

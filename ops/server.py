@@ -44,7 +44,7 @@ class Server:
         store: Where learners are asked.
         remembering: What keeps requests until their label comes.
         recording: What makes events of requests.
-        grpc_address: `HOST:PORT`; port 0 takes a free one.
+        grpc_address: `HOST:PORT`, an IPv6 host in brackets; port 0 takes a free one.
         http_address: Likewise.
         render: The metrics page.
         observer: Told of every request.

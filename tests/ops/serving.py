@@ -65,13 +65,11 @@ class Served:
             [place, empty],
             self.log,
             self.store,
-            grpc_address="127.0.0.1:0",
-            http_address="127.0.0.1:0",
             render=self.metrics.render,
             observer=self.metrics,
             figures=self.metrics,
             max_message_bytes=4 << 20,
-            **settings,
+            **{"grpc_address": "127.0.0.1:0", "http_address": "127.0.0.1:0"} | settings,
         )
         self.metrics.serves(self.server.models)
 

@@ -47,6 +47,11 @@ def test_what_is_left_out_has_its_default(tmp_path: Path) -> None:
     assert config.model[0].specs()["features"].dtype == "float32"
 
 
+@pytest.mark.parametrize("address", ["[::]:8081", "[::1]:8081", "localhost:8081"])
+def test_an_address_may_be_of_ipv6_or_a_name(tmp_path: Path, address: str) -> None:
+    assert load(written(tmp_path, GOOD), {"THALWEG_SERVICE__GRPC": address}).service.grpc == address
+
+
 def test_all_mistakes_are_reported_at_once_with_the_nearest_key(tmp_path: Path) -> None:
     found = mistakes(
         tmp_path,
@@ -142,6 +147,12 @@ def test_a_mistake_is_named_with_what_was_expected(tmp_path: Path, more: str, fo
         ("[64] }", "[64], dtype = 'float' }", "model.digits.inputs.features.dtype: expected one of float32"),
         ("{ shape = [64] }", "{ }", "model.digits.inputs.features.shape: missing"),
         ('grpc = "127.0.0.1:0"', 'grpc = "8081"', "service.grpc: expected HOST:PORT, got '8081'"),
+        (
+            "127.0.0.1",
+            "[::",
+            "service.grpc: expected HOST:PORT, an IPv6 host in brackets as in [::1]:8080, got '[:::0'",
+        ),
+        ("127.0.0.1", "::1", "service.grpc: expected HOST:PORT, an IPv6 host in brackets"),
         (':0"', ':9"', "service.http: expected another address than"),
         ('grpc = "127.0.0.1:0"', "queue = -1", "service.queue: expected at least 0, got -1"),
         ('grpc = "127.0.0.1:0"', "tls_key = 'x'", "service.tls_key: TLS is not offered in this version"),
