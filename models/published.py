@@ -18,14 +18,17 @@ import struct
 import threading
 import time
 import zlib
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import structlog
 
 from thalweg.memory.state import DamagedFile, State, read_state, write_state
+from thalweg.models.capabilities import Checking, Explaining, Otherwise
 from thalweg.models.learner import Predictor
+from thalweg.proto.event import Inputs, TensorSpec
 
 log = structlog.get_logger(__name__)
 
@@ -58,10 +61,26 @@ class Facts:
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """A predictor and what it is; never changes."""
+    """A predictor and what it is; never changes.
+
+    What the predictor can do beyond predicting is looked up here, once: `isinstance` with a protocol takes
+    microseconds, which is too long for every request.
+    """
 
     predictor: Predictor
     facts: Facts
+    check: Callable[[Inputs], None] | None = field(init=False, repr=False, compare=False)
+    """As in `Checking`; None: it takes all that fits its shapes and dtypes."""
+    explain: Callable[[Inputs, int], list[Any]] | None = field(init=False, repr=False, compare=False)
+    """As in `Explaining`; None: it cannot."""
+    other_inputs: Mapping[str, TensorSpec] | None = field(init=False, repr=False, compare=False)
+    """As in `Otherwise`; None: there are none."""
+
+    def __post_init__(self) -> None:
+        made = self.predictor
+        object.__setattr__(self, "check", made.check if isinstance(made, Checking) else None)
+        object.__setattr__(self, "explain", made.explain if isinstance(made, Explaining) else None)
+        object.__setattr__(self, "other_inputs", made.other_inputs if isinstance(made, Otherwise) else None)
 
 
 @dataclass(frozen=True, slots=True)

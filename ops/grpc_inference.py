@@ -14,7 +14,7 @@ import grpc
 from thalweg.ops.errors import EXPECTED, TooLate, refuse, status_of, text_of
 from thalweg.ops.request_heads import Head, RequestHeads, read
 from thalweg.ops.response_forms import Forms
-from thalweg.ops.serving import CURRENT, Models, Otherwise, ServedModel, ServingObserver
+from thalweg.ops.serving import CURRENT, Models, ServedModel, ServingObserver
 from thalweg.proto import inference_pb2 as pb
 from thalweg.proto.event import Array, TensorSpec
 from thalweg.proto.tensors import datatype
@@ -185,8 +185,8 @@ def describe(model: ServedModel) -> Description:
         return Description(inputs, [], [], properties)
     predictor = served.predictor
     properties |= predictor.properties
-    if isinstance(predictor, Otherwise):
-        others = {spec.name: [datatype(spec.dtype), [-1, *spec.shape]] for spec in predictor.other_inputs.values()}
+    if served.other_inputs is not None:
+        others = {spec.name: [datatype(spec.dtype), [-1, *spec.shape]] for spec in served.other_inputs.values()}
         properties["other_inputs"] = json.dumps(others)
     if {"scores", "type_scores"} & predictor.outputs.keys():
         properties["classes"] = json.dumps(predictor.classes, ensure_ascii=False)

@@ -8,7 +8,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -41,35 +41,9 @@ class ServingObserver(Protocol):
         """A call of this full method name ended."""
 
 
-@runtime_checkable
-class Otherwise(Protocol):
-    """A predictor that can also be asked with other inputs than those of the events it learns from."""
-
-    @property
-    def other_inputs(self) -> Mapping[str, TensorSpec]:
-        """By name; given together, and without `inputs`."""
-
-
 def accepted(served: Served, schema: Schema) -> dict[str, TensorSpec]:
     """Every input that a request may have."""
-    others = served.predictor.other_inputs if isinstance(served.predictor, Otherwise) else {}
-    return {**schema.inputs, **others}
-
-
-@runtime_checkable
-class Checking(Protocol):
-    """A predictor that takes fewer inputs than their shapes and dtypes say."""
-
-    def check(self, inputs: Inputs) -> None:
-        """Raise InputError for those it does not take."""
-
-
-@runtime_checkable
-class Explaining(Protocol):
-    """A predictor that can say what its answers were made from."""
-
-    def explain(self, inputs: Inputs, most: int) -> list[Any]:
-        """Per row, what counted, as JSON knows it, at most so many."""
+    return {**schema.inputs, **(served.other_inputs or {})}
 
 
 class NoServingObserver:
@@ -205,8 +179,8 @@ class ServedModel:
             if array.dtype.kind == "f" and not all_finite(array):
                 row = int(np.flatnonzero(~np.isfinite(array).reshape(len(array), -1).all(axis=1))[0])
                 raise InputError(f"input {name!r}: expected finite numbers, got NaN or infinity in row {row}")
-        if isinstance(served.predictor, Checking):
-            served.predictor.check(inputs)
+        if served.check is not None:
+            served.check(inputs)
         outputs = served.predictor.predict(inputs)
         if self._recording is not None and inputs.keys() == self.schema.inputs.keys():
             self._recording.record(self.name, inputs)
@@ -233,9 +207,9 @@ class ServedModel:
 
     def explain(self, served: Served, inputs: Inputs, most: int) -> list[Any]:
         """What the answers were made from, per row, as JSON knows it. Raises NotOffered where nothing can be told."""
-        if not isinstance(served.predictor, Explaining):
+        if served.explain is None:
             raise NotOffered(f"parameter 'explain': a {self.learner} cannot say what moved an answer")
-        return served.predictor.explain(inputs, most)
+        return served.explain(inputs, most)
 
     def staleness_seconds(self, served: Served) -> float:
         """How old the newest knowledge in an answer of this version is."""

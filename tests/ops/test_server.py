@@ -22,6 +22,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tests.ops.serving import FEATURES, SPECS, Served, served
 from thalweg.memory.state import State
 from thalweg.memory.store import MemoryStore
+from thalweg.models.capabilities import Checking
 from thalweg.models.learner import Predictor
 from thalweg.models.published import Publisher
 from thalweg.ops.server import Server
@@ -218,6 +219,44 @@ def test_more_requests_than_may_wait_are_refused_at_once(tmp_path: Path) -> None
 
     assert codes.count("OK") == 5
     assert codes.count("RESOURCE_EXHAUSTED") == 7
+
+
+def test_what_a_version_can_do_is_looked_up_once_not_for_each_request(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[str] = []
+    kind: Any = type(Checking)
+    plain = kind.__instancecheck__
+
+    def counting(protocol: Any, instance: Any) -> bool:
+        if isinstance(instance, Able):
+            looked.append(protocol.__name__)
+        return bool(plain(protocol, instance))
+
+    class Able(Numbered):
+        other_inputs = {"other": TensorSpec("other", "float32", ())}  # noqa: RUF012 - never changed
+
+        def check(self, inputs: Inputs) -> None: ...
+
+        def explain(self, inputs: Inputs, most: int) -> list[Any]:
+            return [most]
+
+    monkeypatch.setattr(kind, "__instancecheck__", counting)
+    Publisher(tmp_path / "m").publish(numbered(1), version=1, learned_events=1, event_time=0.0)
+    with serving(tmp_path, Able) as server, ExitStack() as stack:
+        assert server.wait_ready(30)
+        assert sorted(looked) == ["Checking", "Explaining", "Otherwise"]
+        tensor = {"name": "features", "shape": [1, FEATURES], "datatype": "FP32", "data": [0] * FEATURES}
+        url = f"http://127.0.0.1:{server.http_port}/v2/models/m/infer"
+
+        asking = stub(server, stack)
+
+        for _ in range(3):
+            asking.ModelInfer(ask(parameters={"explain": pb.InferParameter(int64_param=2)}))
+            answer = httpx.post(url, json={"inputs": [tensor], "parameters": {"explain": 2}})
+
+        assert answer.json()["parameters"]["explanation"] == [2]
+        assert len(looked) == 3
 
 
 def test_a_bug_is_an_internal_error_that_tells_callers_nothing_of_us(tmp_path: Path) -> None:
