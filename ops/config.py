@@ -52,8 +52,9 @@ class ServiceConfig:
     the dead letters, need one. Without it the page only shows."""
     max_message_bytes: int = 64 << 20
     """Larger requests and records are refused."""
-    workers: int = 16
-    """Requests answered at once."""
+    workers: int = 2
+    """Requests answered at once; more only fight over the interpreter's lock. Those that wait for a version, the log or
+    a disk are not among them."""
     queue: int = 1000
     """Requests that may wait beside those; more are refused with RESOURCE_EXHAUSTED."""
     drain_seconds: float = 10.0

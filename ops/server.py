@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import grpc
@@ -20,7 +21,15 @@ from thalweg.ops.page_api import PageApi
 from thalweg.ops.page_figures import ServingFigures
 from thalweg.ops.recording import Recording
 from thalweg.ops.remembering import Remembering
-from thalweg.ops.serving import ModelPlace, Models, NoServingObserver, ServingObserver
+from thalweg.ops.serving import (
+    MOST_LOADING,
+    MOST_WAITING,
+    ModelPlace,
+    Models,
+    NoServingObserver,
+    Seats,
+    ServingObserver,
+)
 from thalweg.ops.status import Statuses
 from thalweg.ops.tokens import Tokens
 from thalweg.ops.workers import Workers
@@ -30,9 +39,12 @@ from thalweg.stream.log import Log
 _INFERENCE = "inference.GRPCInferenceService"
 _LEARNING = "thalweg.v1.LearningService"
 _HEALTH_SECONDS = 0.05  # between two looks at what is ready
+_STOP_SECONDS = 5.0  # that gRPC may take to let go of its port
 _STREAMS = 64  # streams, and calls that wait for a learner, at once; they have threads of their own
 _STREAMED = {"ModelStreamInfer", "Learn", "Watch"}
 _LONG = {"Snapshot", "Rollback"}
+_BLOCKING = 16  # calls at once that append to the log or read a folder, on threads of their own; more of them queue
+_BLOCKED = {"Label", "ListSnapshots"}
 
 
 class Server:
@@ -49,7 +61,7 @@ class Server:
         render: The metrics page.
         observer: Told of every request.
         max_message_bytes: Larger requests are refused.
-        workers: Requests answered at once.
+        workers: Requests answered at once; those that wait for a version, the log or a disk are not among them.
         queue: Requests that may wait beside those; more are refused with RESOURCE_EXHAUSTED.
         tokens: One of which whoever changes a model must have; None: none is needed.
         statuses: What the learners tell of themselves.
@@ -72,17 +84,19 @@ class Server:
         render: Callable[[], tuple[bytes, str]] = lambda: (b"", "text/plain"),
         observer: ServingObserver | None = None,
         max_message_bytes: int = 64 << 20,
-        workers: int = 16,
+        workers: int = 2,
         queue: int = 1000,
         tokens: Tokens | None = None,
         statuses: Statuses | None = None,
         figures: ServingFigures | None = None,
     ) -> None:
         observer = observer or NoServingObserver()
-        self._models = Models(places, most_waiting=max(1, workers // 2), remembering=remembering, recording=recording)
-        pool = Workers(workers, "grpc")
+        most_waiting = max(1, min(MOST_WAITING, queue))  # those who wait count among the requests that may be here
+        pool = self._pool = Workers(workers, "grpc", most_waiting + MOST_LOADING)
+        seats = Seats(most_waiting, pool.waiting)
+        self._models = Models(places, seats, remembering=remembering, recording=recording)
         self._grpc = grpc.server(
-            pool,
+            pool,  # type: ignore[arg-type]  # of which gRPC only calls `submit`
             options=[
                 ("grpc.so_reuseport", 0),  # a port that another server has is an error, not half of the requests
                 ("grpc.max_receive_message_length", max_message_bytes),
@@ -95,8 +109,9 @@ class Server:
         inference = InferenceService(self._models, observer, lambda: pool.queue_seconds)
         learning = LearningService(self._models, log, store, tokens=tokens, statuses=statuses)
         aside = _Aside(_STREAMS)
-        _prepare(inference, _INFERENCE, observer, aside)
-        _prepare(learning, _LEARNING, observer, aside)
+        blocking = ThreadPoolExecutor(_BLOCKING, "grpc-blocking")
+        _prepare(inference, _INFERENCE, observer, aside, blocking)
+        _prepare(learning, _LEARNING, observer, aside, blocking)
         self._health.Check = _told(self._health.Check, health.SERVICE_NAME, "Check", observer)  # type: ignore[method-assign]
         self._grpc.add_registered_method_handlers(  # type: ignore[attr-defined]  # newer than the stubs
             _INFERENCE, handlers(inference)
@@ -146,7 +161,8 @@ class Server:
     def close(self) -> None:
         """Stop at once; may be called twice."""
         self._stopping.set()
-        self._grpc.stop(0)
+        if self._grpc.stop(0).wait(_STOP_SECONDS):  # until then gRPC may still submit
+            self._pool.shutdown(wait=False)
         self._http.close()
         self._models.close()
 
@@ -191,7 +207,7 @@ class _Aside:
     def __init__(self, most: int) -> None:
         self._most = most
         self._seats = threading.BoundedSemaphore(most)
-        self._pool = Workers(2 * most, "grpc-aside")  # more threads than seats: refusing takes one, too
+        self._pool = ThreadPoolExecutor(2 * most, "grpc-aside")  # more threads than seats: refusing takes one, too
 
     def stream(self, method: Any) -> Any:
         """The method, whose answers are a stream, on these threads."""
@@ -224,8 +240,10 @@ class _Aside:
             refuse(context, QueueFull(f"{self._most} streams or long calls are open already"))
 
 
-def _prepare(servicer: Any, service: str, observer: ServingObserver, aside: _Aside) -> None:
-    """Set lasting calls aside, and have the observer told of the unary ones but inference, which tells of itself.
+def _prepare(
+    servicer: Any, service: str, observer: ServingObserver, aside: _Aside, blocking: ThreadPoolExecutor
+) -> None:
+    """Set lasting and blocking calls aside; have the observer told of unary ones, but inference, which tells of itself.
 
     An interceptor would do the second, and cost every prediction.
     """
@@ -235,6 +253,10 @@ def _prepare(servicer: Any, service: str, observer: ServingObserver, aside: _Asi
             setattr(servicer, name, aside.stream(method))
         elif name in _LONG:
             setattr(servicer, name, aside.unary(_told(method, service, name, observer)))
+        elif name in _BLOCKED:
+            call = _told(method, service, name, observer)
+            call.experimental_thread_pool = blocking
+            setattr(servicer, name, call)
         elif name != "ModelInfer":
             setattr(servicer, name, _told(method, service, name, observer))
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -23,6 +24,10 @@ from thalweg.ops.remembering import Remembering
 from thalweg.proto.answer import Answer
 from thalweg.proto.event import Array, InputError, Inputs, Schema, TensorSpec
 
+MOST_WAITING = 8
+"""Callers who may wait for a version to come, at once."""
+MOST_LOADING = 16
+"""Callers who may wait for a kept version to be loaded, at once."""
 _OLD_VERSIONS = 4  # kept loaded for `as_of_version`
 _WAIT_SECONDS = 1.0  # for `min_state_version` of a caller without a deadline …
 _LONGEST_WAIT_SECONDS = 10.0  # … and of one with
@@ -86,6 +91,40 @@ class Freshness:
 CURRENT = Freshness()
 
 
+class Seats:
+    """Bounds how many requests wait, of all models, whatever the wire; more are refused.
+
+    Args:
+        most_waiting: For a version to come.
+        waiting: Entered around each wait, on the thread that waits, so that another call may have it meanwhile.
+    """
+
+    def __init__(
+        self, most_waiting: int = MOST_WAITING, waiting: Callable[[], AbstractContextManager[None]] = nullcontext
+    ) -> None:
+        self._to_wait = threading.BoundedSemaphore(most_waiting)
+        self._to_load = threading.BoundedSemaphore(MOST_LOADING)
+        self._waiting = waiting
+
+    def to_wait(self, refusal: str) -> AbstractContextManager[None]:
+        """A seat for a wait for a version to come. Raises QueueFull with this text when entered and none is free."""
+        return self._seat(self._to_wait, refusal)
+
+    def to_load(self, refusal: str) -> AbstractContextManager[None]:
+        """The same for a kept version to be loaded."""
+        return self._seat(self._to_load, refusal)
+
+    @contextmanager
+    def _seat(self, free: threading.Semaphore, refusal: str) -> Iterator[None]:
+        if not free.acquire(blocking=False):
+            raise QueueFull(refusal)
+        try:
+            with self._waiting():
+                yield
+        finally:
+            free.release()
+
+
 class ServedModel:
     """One model, as a server sees it. Any number of threads may ask at once."""
 
@@ -93,7 +132,7 @@ class ServedModel:
         self,
         place: ModelPlace,
         clock: Callable[[], float] = time.time,
-        seats: threading.Semaphore | None = None,
+        seats: Seats | None = None,
         remembering: Remembering | None = None,
         recording: Recording | None = None,
     ) -> None:
@@ -107,9 +146,10 @@ class ServedModel:
         self._restore = place.restore
         self._clock = clock
         self._remembering, self._recording = remembering, recording
-        self._seats = seats or threading.Semaphore()
-        self._loading = threading.Lock()
+        self._seats = seats or Seats()
+        self._loading = threading.Lock()  # one version at a time
         self._old: OrderedDict[int, Served] = OrderedDict()
+        self._ordering = threading.Lock()  # of `_old`; never held for long
 
     def current(self) -> Served:
         """The version that answers now. Raises NotReady before the first."""
@@ -127,7 +167,7 @@ class ServedModel:
             Impossible: It was made under other settings.
             DamagedFile: It cannot be read.
             TooLate: It did not come in time.
-            QueueFull: As many callers as may are waiting for versions to come.
+            QueueFull: As many callers as may are waiting for versions to come, or to be loaded.
         """
         current = self.current()
         if wanted.as_of is not None:
@@ -137,12 +177,10 @@ class ServedModel:
         return current
 
     def _wait(self, version: int, patience_seconds: float) -> Served:
-        if not self._seats.acquire(blocking=False):
-            raise QueueFull(f"model {self.name!r}: too many requests wait for versions to come; ask again without")
-        try:
+        with self._seats.to_wait(
+            f"model {self.name!r}: too many requests wait for versions to come; ask again without"
+        ):
             served = self.published.wait_for(version, min(patience_seconds, _LONGEST_WAIT_SECONDS))
-        finally:
-            self._seats.release()
         if served is None or served.facts.version < version:
             got = "none" if served is None else served.facts.version
             raise TooLate(f"model {self.name!r}: waited for version {version}, got {got}")
@@ -151,15 +189,27 @@ class ServedModel:
     def _kept(self, version: int, current: Served) -> Served:
         if current.facts.version == version:
             return current
-        with self._loading:  # once, however many ask for it at a time
-            served = self._old.get(version)
+        if served := self._loaded(version):
+            return served
+        with (
+            self._seats.to_load(f"model {self.name!r}: too many requests wait for kept versions; ask again later"),
+            self._loading,  # once, however many ask for it at a time
+        ):
+            served = self._loaded(version)
             if served is None:
-                served = self._old[version] = self._load(version)
-                while len(self._old) > _OLD_VERSIONS:
-                    self._old.popitem(last=False)
-            else:
-                self._old.move_to_end(version)
+                served = self._load(version)
+                with self._ordering:
+                    self._old[version] = served
+                    while len(self._old) > _OLD_VERSIONS:
+                        self._old.popitem(last=False)
         return served
+
+    def _loaded(self, version: int) -> Served | None:
+        with self._ordering:
+            served = self._old.get(version)
+            if served is not None:
+                self._old.move_to_end(version)
+            return served
 
     def _load(self, version: int) -> Served:
         kept = self.snapshots.load(version)
@@ -221,7 +271,7 @@ class Models:
 
     Args:
         places: Where they are.
-        most_waiting: So many requests at once may wait for a version to come: each holds a thread.
+        seats: Of requests that wait for versions.
         remembering: What keeps requests until their label comes.
         recording: What makes events of requests.
     """
@@ -229,11 +279,11 @@ class Models:
     def __init__(
         self,
         places: list[ModelPlace],
-        most_waiting: int = 8,
+        seats: Seats | None = None,
         remembering: Remembering | None = None,
         recording: Recording | None = None,
     ) -> None:
-        seats = threading.BoundedSemaphore(most_waiting)
+        seats = seats or Seats()
         self._remembering, self._recording = remembering, recording
         self._models = {
             place.name: ServedModel(place, seats=seats, remembering=remembering, recording=recording)

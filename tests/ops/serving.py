@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -50,6 +50,8 @@ class Served:
         self.metrics = ServerMetrics(folder / "live")
         self.version = 0
         self.learned = 0
+        self.loading: Callable[[], object] = lambda: None
+        """Called while a kept version is loaded."""
         place = ModelPlace(
             name="m",
             learner="ridge",
@@ -74,6 +76,7 @@ class Served:
         self.metrics.serves(self.server.models)
 
     def _restored(self, state: object) -> object:
+        self.loading()
         learner = new_learner()
         learner.restore(state)  # type: ignore[arg-type]
         return learner.predictor()

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -25,12 +25,13 @@ from thalweg.memory.store import MemoryStore
 from thalweg.models.capabilities import Checking
 from thalweg.models.learner import Predictor
 from thalweg.models.published import Publisher
+from thalweg.ops import serving as serving_module
 from thalweg.ops.server import Server
-from thalweg.ops.serving import ModelPlace
+from thalweg.ops.serving import MOST_LOADING, MOST_WAITING, ModelPlace
 from thalweg.proto import inference_pb2 as pb
 from thalweg.proto import inference_pb2_grpc, thalweg_pb2, thalweg_pb2_grpc
 from thalweg.proto.event import Array, Inputs, Schema, TensorSpec
-from thalweg.stream.log import MemoryLog
+from thalweg.stream.log import Appended, Log, MemoryLog, Message
 
 
 def stub(parts: Any, stack: ExitStack) -> Any:
@@ -101,20 +102,23 @@ for number in range(first, first + 1_000_000):
 
 
 @contextmanager
-def serving(folder: Path, build: Callable[[State], Predictor] = Numbered, **settings: int) -> Iterator[Server]:
+def serving(
+    folder: Path, build: Callable[[State], Predictor] = Numbered, log: Log | None = None, **settings: int
+) -> Iterator[Server]:
     """A server of one model whose versions come from wherever the test has them published."""
     place = ModelPlace(
         name="m",
         learner="numbered",
         topic="t",
+        labels_topic="l",
         live=folder / "m",
         state=folder / "state",
-        schema=Schema(SPECS, "none"),
+        schema=Schema(SPECS, "class"),
         build=build,
         restore=build,
     )
     addresses = {"grpc_address": "127.0.0.1:0", "http_address": "127.0.0.1:0"}
-    server = Server([place], MemoryLog(), MemoryStore(), **addresses, **settings)  # type: ignore[arg-type]
+    server = Server([place], log or MemoryLog(), MemoryStore(), **addresses, **settings)  # type: ignore[arg-type]
     server.start()
     try:
         yield server
@@ -183,18 +187,118 @@ def _allowed(teaching: Any, request: Any) -> bool:
     return True
 
 
-def test_those_who_wait_for_a_version_leave_threads_for_the_others(tmp_path: Path) -> None:
-    with served(tmp_path, workers=2) as parts, ExitStack() as stack:
+def answered_beside_them(parts: Any, stack: ExitStack) -> None:
+    """What is asked while others wait is answered by gRPC and REST."""
+    server = parts if isinstance(parts, Server) else parts.server
+    channel = stack.enter_context(grpc.insecure_channel(f"127.0.0.1:{server.grpc_port}"))
+    inference, health = inference_pb2_grpc.GRPCInferenceServiceStub(channel), health_pb2_grpc.HealthStub(channel)
+    for _ in range(10):
+        assert inference.ModelInfer(ask(), timeout=20)
+    assert health.Check(health_pb2.HealthCheckRequest(service="m"), timeout=20)
+    assert inference.ServerLive(pb.ServerLiveRequest(), timeout=20).live
+    assert inference.ServerReady(pb.ServerReadyRequest(), timeout=20)
+    assert inference.ModelReady(pb.ModelReadyRequest(name="m"), timeout=20).ready
+    assert inference.ModelMetadata(pb.ModelMetadataRequest(name="m"), timeout=20).name == "m"
+    assert (
+        thalweg_pb2_grpc.LearningServiceStub(channel).GetModel(thalweg_pb2.GetModelRequest(name="m"), timeout=20).ready
+    )
+    assert httpx.post(f"http://127.0.0.1:{server.http_port}/v2/models/m/infer", json=REST, timeout=20).is_success
+
+
+REST = {"inputs": [{"name": "features", "shape": [1, FEATURES], "datatype": "FP32", "data": [0] * FEATURES}]}
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_those_who_wait_for_a_version_take_no_thread_from_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int
+) -> None:
+    monkeypatch.setattr(serving_module, "_LONGEST_WAIT_SECONDS", 60.0)  # so that no machine is too slow
+    with served(tmp_path, workers=workers) as parts, ExitStack() as stack:
         asking = stub(parts, stack)
         future = ask(parameters={"min_state_version": pb.InferParameter(int64_param=parts.version + 1)})
-        waiting = [asking.ModelInfer.future(future, timeout=30) for _ in range(5)]
-        until(lambda: sum(call.done() for call in waiting) == 4)  # one may wait, with two threads
+        waiting = [asking.ModelInfer.future(future, timeout=60) for _ in range(MOST_WAITING + 4)]
+        until(lambda: sum(call.done() for call in waiting) == 4)
 
-        assert asking.ModelInfer(ask(), timeout=20)
+        answered_beside_them(parts, stack)
+        url = f"http://127.0.0.1:{parts.server.http_port}/v2/models/m/infer"
+        by_rest = httpx.post(url, json=REST | {"parameters": {"min_state_version": parts.version + 1}}, timeout=20)
+        assert by_rest.status_code == 429  # the seats are the same
+        assert sum(call.done() for call in waiting) == 4
         parts.learn(10)
 
         codes = [call.code().name for call in waiting]  # waits for each
-        assert sorted(codes) == ["OK"] + ["RESOURCE_EXHAUSTED"] * 4
+        assert sorted(codes) == ["OK"] * MOST_WAITING + ["RESOURCE_EXHAUSTED"] * 4
+        assert asking.ModelInfer(future, timeout=20)  # all seats are free again
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_those_who_wait_for_a_kept_version_take_no_thread_from_the_others(tmp_path: Path, workers: int) -> None:
+    with served(tmp_path, workers=workers) as parts, ExitStack() as stack:
+        release = threading.Event()
+        stack.callback(release.set)
+        loads: list[bool] = []
+        parts.loading = lambda: loads.append(release.wait(30))
+        kept = parts.version
+        parts.learn(10)
+        asking = stub(parts, stack)
+        request = ask(parameters={"as_of_version": pb.InferParameter(int64_param=kept)})
+        waiting = [asking.ModelInfer.future(request, timeout=60) for _ in range(MOST_LOADING + 3)]
+        until(lambda: sum(call.done() for call in waiting) == 3)
+
+        answered_beside_them(parts, stack)
+        assert sum(call.done() for call in waiting) == 3
+        release.set()
+
+        codes = [call.code().name for call in waiting]
+        assert sorted(codes) == ["OK"] * MOST_LOADING + ["RESOURCE_EXHAUSTED"] * 3
+        assert loads == [True]  # for all of them
+
+
+def test_a_version_that_is_loaded_answers_while_another_is_loaded(tmp_path: Path) -> None:
+    with served(tmp_path) as parts, ExitStack() as stack:
+        first = parts.version
+        parts.learn(10, save=True)
+        parts.learn(10)
+        asking = stub(parts, stack)
+        loaded = ask(parameters={"as_of_version": pb.InferParameter(int64_param=first)})
+        assert asking.ModelInfer(loaded, timeout=20)
+        release, busy = threading.Event(), threading.Event()
+        stack.callback(release.set)
+        parts.loading = lambda: busy.set() or release.wait(30)  # type: ignore[func-returns-value]
+
+        other = ask(parameters={"as_of_version": pb.InferParameter(int64_param=first + 1)})
+        waiting = asking.ModelInfer.future(other, timeout=60)
+        assert busy.wait(30)
+
+        assert asking.ModelInfer(loaded, timeout=20)
+        assert not waiting.done()
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_labels_that_wait_for_the_log_take_no_thread_from_the_others(tmp_path: Path, workers: int) -> None:
+    release, busy = threading.Event(), threading.Semaphore(0)
+
+    class Slow(MemoryLog):
+        def append(self, topic: str, messages: Sequence[Message]) -> list[Appended]:
+            busy.release()
+            assert release.wait(30)
+            return super().append(topic, messages)
+
+    Publisher(tmp_path / "m").publish(numbered(1), version=1, learned_events=1, event_time=0.0)
+    with serving(tmp_path, log=Slow(), workers=workers) as server, ExitStack() as stack:
+        stack.callback(release.set)
+        channel = stack.enter_context(grpc.insecure_channel(f"127.0.0.1:{server.grpc_port}"))
+        label = thalweg_pb2.LabelRequest(model="m", id="e", text="a")
+        labelling = thalweg_pb2_grpc.LearningServiceStub(channel).Label
+        calls = [labelling.future(label, timeout=60) for _ in range(20)]
+        for _ in range(workers + 1):
+            assert busy.acquire(timeout=30)
+
+        answered_beside_them(server, stack)
+        assert not any(call.done() for call in calls)
+        release.set()
+
+        assert sorted(call.result().offset for call in calls) == list(range(20))
 
 
 def test_more_requests_than_may_wait_are_refused_at_once(tmp_path: Path) -> None:
