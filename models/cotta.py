@@ -263,7 +263,7 @@ class Cotta:
         tensors |= {f"belt.{name}": array for name, array in self._belt.tensors().items()}
         tensors |= {f"target.{name}": array for name, array in self._target.tensors().items()}
         tensors |= {"waiting": self._waiting, "offending": self._offending}
-        meta = {"identity": self._identity(), "counts": self._counts, "belt": self._belt.counts}
+        meta = {"identity": self._identity(), "counts": dict(self._counts), "belt": dict(self._belt.counts)}
         return State(tensors, meta | {"followed": self._followed} | self._pace.meta())
 
     def restore(self, state: State) -> None:

@@ -23,7 +23,7 @@ _CROSS = {
 VARIANTS: Mapping[str, Mapping[str, Any]] = {
     "ours": {},
     "paper": {**_CROSS, "views": "images", "view_count": 32, "threshold": 0.92},
-    "code-cifar": {**_CROSS, "views": "images", "view_count": 32, "threshold": 0.92, "serve_views": 1},
+    "code-cifar": {**_CROSS, "views": "images", "view_count": 32, "threshold": 0.92},
     "code-imagenet": {
         "reset_steps": 0,
         "optimizer": "sgd",
@@ -109,8 +109,8 @@ class Params:
     view_count: int = 4
     """Views averaged, N."""
 
-    serve_views: int = 2
-    """Of them averaged in an answer: 1: the input alone, 2: and its mirror image."""
+    serve_views: int = 1
+    """What an answer is of: 1: the input alone, 2: the mean with its mirror image, where that means the same."""
 
     statistics_rows: int = 30
     """Latest rows, balanced over classes, that the target's statistics are made of; 0: the source's stand."""

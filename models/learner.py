@@ -81,7 +81,10 @@ class Learner(Protocol):
         """
 
     def state(self) -> State:
-        """Everything that later learning and answers depend on; arrays may be views, valid until the next `learn`."""
+        """Everything that later learning and answers depend on; arrays may be views, valid until the next `learn`.
+
+        `meta` is the caller's: nothing in it changes later.
+        """
 
     def restore(self, state: State) -> None:
         """Become the learner whose `state()` this was. Raises `ValueError` if it was made under other parameters."""

@@ -266,7 +266,7 @@ class PromptTpp:
             "classes": list(self._classes),
             "unit": self._unit,
             "now": self._now if np.isfinite(self._now) else None,
-            "counts": self._counts,
+            "counts": dict(self._counts),
             **self._pace.meta(),
         }
         return State(tensors, meta)

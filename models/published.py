@@ -156,7 +156,7 @@ class Publisher:
         self._folder = folder
         self._clock = clock
         folder.mkdir(parents=True, exist_ok=True)
-        self._map = _open_announcement(folder / _ANNOUNCEMENT)
+        self._map = _make_announcement(folder / _ANNOUNCEMENT)
         newest = _newest(self._map[:])
         self._number = newest.number if newest else 0
         self._file = newest.file if newest else 0
@@ -298,6 +298,8 @@ class Published:
             if not path.exists():
                 return None
             self._map = _open_announcement(path)
+            if self._map is None:
+                return None
             self._inode = path.stat().st_ino
         return self._map[:]
 
@@ -319,14 +321,21 @@ def _name(file: int) -> str:
     return f"{file}.safetensors"
 
 
-def _open_announcement(path: Path) -> mmap.mmap:
+def _make_announcement(path: Path) -> mmap.mmap:
     handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        if os.fstat(handle).st_size < 2 * _SLOT_BYTES:
-            os.truncate(handle, 2 * _SLOT_BYTES)
+        os.posix_fallocate(handle, 0, 2 * _SLOT_BYTES)  # else a full memory folder would kill us as we write
         return mmap.mmap(handle, 2 * _SLOT_BYTES)
     finally:
         os.close(handle)
+
+
+def _open_announcement(path: Path) -> mmap.mmap | None:
+    """None while its publisher is making it."""
+    with path.open("rb") as file:
+        if os.fstat(file.fileno()).st_size < 2 * _SLOT_BYTES:
+            return None
+        return mmap.mmap(file.fileno(), 2 * _SLOT_BYTES, access=mmap.ACCESS_READ)
 
 
 def _newest(announced: bytes) -> _Slot | None:

@@ -13,6 +13,7 @@ pytest then runs every test below on your learner.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import replace
 from typing import cast
 
@@ -87,6 +88,16 @@ class LearnerContract:
         _assert_same(
             learner.predictor().predict(batches[0].inputs), self._trained(2).predictor().predict(batches[0].inputs)
         )
+
+    def test_what_a_state_says_beside_its_arrays_stays_as_it_was_while_learning_goes_on(self) -> None:
+        learner = self._trained(2)
+        state = learner.state()
+        before = deepcopy(state.meta)
+
+        for batch in self.batches()[2:]:
+            learner.learn(batch)
+
+        assert state.meta == before
 
     def test_a_learner_does_not_write_into_the_state_it_was_restored_from(self) -> None:
         kept = _stored(self._trained(2).state())  # its arrays are read-only: writing would raise

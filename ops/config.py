@@ -116,9 +116,10 @@ class ModelConfig:
     start: Literal["earliest", "latest"] = "earliest"
     """Where a model without a snapshot begins."""
     batch_events: int = 64
-    """Learn in micro-batches of at most this many events …"""
+    """Learn in micro-batches of at most this many events."""
     batch_seconds: float = 0.05
-    """… or after this long."""
+    """The longest time that events are gathered for a micro-batch while more keep coming. An event that comes alone is
+    learned at once."""
     snapshot_events: int = 10_000
     """Save a snapshot after this many events …"""
     snapshot_seconds: float = 30.0

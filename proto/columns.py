@@ -1,8 +1,9 @@
-"""From values of many events to the columns of a batch: what JSON and protobuf records share."""
+"""From values of many events to the columns of a batch: what JSON and protobuf records and files share."""
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -42,6 +43,28 @@ def class_name(value: Any) -> str:
     if isinstance(value, float) and math.isfinite(value):
         return str(int(value)) if value.is_integer() else repr(value)
     raise Refused("bad_label", f"label: expected a string or a finite number, got {value!r:.80}")
+
+
+def of_untyped(text: str) -> str | int | float | bool | None:
+    """What a field says that has no type, a CSV file's say, so that it means what the same value means in JSON.
+
+    None for an empty field; a truth value for `true`, `True` and `TRUE`, likewise false; a number for what JSON calls
+    one; else the text itself, `007`, `nan` and ` 3` too.
+    """
+    if not text:
+        return None
+    if (truth := _TRUTH.get(text)) is not None:
+        return truth
+    if _NUMBER.fullmatch(text) is None:
+        return text
+    try:
+        return int(text)
+    except ValueError:  # a fraction, an exponent, or more digits than Python converts
+        return float(text)
+
+
+_NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
+_TRUTH = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
 
 
 def numbers(value: Any, width: int) -> Sequence[float]:

@@ -14,6 +14,8 @@ from thalweg.proto.event import Partition, Position, Records
 from thalweg.stream.journal import BlockEntry, Range
 from thalweg.stream.log import Reader
 
+_PAUSE_SECONDS = 0.005  # records that follow each other more closely than this are one stream
+
 
 class HistoryLost(Exception):
     """Records that a journalled block was made of are not in the log any more; the message names them."""
@@ -48,12 +50,16 @@ def gather(
     max_bytes: int,
     clock: Callable[[], float] = time.monotonic,
 ) -> Block | None:
-    """Take what the log has: at least `batch_records` if they come within `batch_seconds` of the first one.
+    """Take what the log has, and what follows close behind, up to `batch_records`.
+
+    A record that comes after a quiet moment is taken at once, with all that is there by then. Records that came while
+    the caller was at something else are a stream: more of it is taken as long as it goes on, or as long as the log is
+    known to have more (a broker may hand out a part), so that a busy stream is learned in few large blocks.
 
     Args:
         reader: Where the records come from.
         batch_records: Enough records to go on at once.
-        batch_seconds: How long the first record waits for company.
+        batch_seconds: How long gathering may go on while records keep coming.
         idle_seconds: How long to wait for a first record.
         max_bytes: About how large a block may get.
         clock: Monotonic seconds.
@@ -62,13 +68,19 @@ def gather(
         None when nothing came within `idle_seconds`.
     """
     wanted = max(500, batch_records)
-    runs = reader.poll(idle_seconds, wanted, max_bytes)
+    runs = reader.poll(0.0, wanted, max_bytes)
+    flowing = bool(runs)
+    if not runs and idle_seconds > 0:
+        runs = reader.poll(idle_seconds, wanted, max_bytes)
     if not runs:
         return None
     deadline = clock() + batch_seconds
     count, size = sum(map(len, runs)), sum(run.size_bytes for run in runs)
     while count < batch_records and size < max_bytes and (left := deadline - clock()) > 0:
-        more = reader.poll(left, wanted - count, max_bytes - size)
+        more = reader.poll(min(left, _PAUSE_SECONDS) if flowing else 0.0, wanted - count, max_bytes - size)
+        if not more and not any(reader.lag().values()):
+            break
+        flowing = True
         runs += more
         count += sum(map(len, more))
         size += sum(run.size_bytes for run in more)

@@ -171,13 +171,14 @@ class _Table:
             self._names("key", rows),
         )
 
-    def _labels(self, rows: Sequence[Sequence[str]]) -> Sequence[str | float | None]:
+    def _labels(self, rows: Sequence[Sequence[str]]) -> Sequence[str | float | bool | None]:
         texts = self._texts("label", rows)
         if not texts:
             return [None] * len(rows)
         if self._schema.label == "number":
             return [_number(text, "bad_label") if text else None for text in texts]
-        return [text or None for text in texts]
+        said = {text: columns.of_untyped(text) for text in set(texts)}
+        return [said[text] for text in texts]
 
     def _times(self, part: Sequence[_Row], rows: Sequence[Sequence[str]], now: float | None) -> NDArray[np.float64]:
         defaults = [float(row.place) if now is None else now for row in part]

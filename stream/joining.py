@@ -30,7 +30,7 @@ from thalweg.proto import columns, thalweg_pb2
 from thalweg.proto.decode import Decoder
 from thalweg.proto.encode import EVENT_HEADERS, to_events
 from thalweg.proto.event import Batch, ClassLabels, Partition, Records, Schema
-from thalweg.proto.rejected import Refused, Rejected
+from thalweg.proto.rejected import Reason, Refused, Rejected
 from thalweg.stream.dead_letters import DeadLetters
 from thalweg.stream.log import Log, LogError, Message
 
@@ -205,7 +205,8 @@ class Joiner:
             except Refused as error:
                 bad.append(Rejected(row, error.reason, str(error)))
             except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-                bad.append(Rejected(row, "malformed", f'expected {{"id": …, "label": …}}: {error}'))
+                reason: Reason = "bad_label" if "`$.label" in str(error) else "malformed"  # a number beyond every float
+                bad.append(Rejected(row, reason, f'expected {{"id": …, "label": …}}: {error}'))
             else:
                 deadline = run.times[row] + self._settings.label_seconds
                 label = _Label(run, row, str(record.id), record.label, deadline)

@@ -10,6 +10,7 @@ snapshot needs is a file to unlink. A line torn by a crash had no effect anybody
 
 from __future__ import annotations
 
+import errno
 import itertools
 import json
 import os
@@ -175,6 +176,7 @@ class FileJournal:
         self._clock = clock
         self._file: IO[bytes] | None = None
         self._synced = clock()
+        self._torn_at: int | None = None
         self._fresh_segment = False
         self._read_only = read_only
         if read_only:
@@ -186,14 +188,19 @@ class FileJournal:
 
     def append(self, entry: Entry) -> None:
         file = self._file or self._open(entry.version - 1)
+        if self._torn_at is not None:
+            file.truncate(self._torn_at)
+            self._torn_at = None
         end = file.seek(0, os.SEEK_END)
         try:
-            file.write(_to_line(entry))  # unbuffered: in the kernel's hands when this returns
+            _write_whole(file, _to_line(entry))
+            if self._clock() - self._synced >= self._sync_seconds:
+                self.sync()
         except OSError:
+            self._torn_at = end  # for the next append, should cutting it off fail as well
             file.truncate(end)
+            self._torn_at = None
             raise
-        if self._clock() - self._synced >= self._sync_seconds:
-            self.sync()
 
     def entries(self, after: int) -> Iterator[Entry]:
         return _consecutive((e for e in self._all(after) if e.version > after), after, str(self._folder))
@@ -230,6 +237,9 @@ class FileJournal:
     def close(self) -> None:
         if self._file is not None:
             self.sync()
+            if self._torn_at is not None:
+                self._file.truncate(self._torn_at)
+                self._torn_at = None
             self._file.close()
             self._file = None
 
@@ -237,8 +247,8 @@ class FileJournal:
         segments = self._segments()
         if segments and not self._fresh_segment:
             begin = segments[-1]
+        self._file = self._path(begin).open("ab", buffering=0)  # what was written is in the kernel's hands
         self._fresh_segment = False
-        self._file = self._path(begin).open("ab", buffering=0)
         sync_folder(self._folder)
         return self._file
 
@@ -253,6 +263,16 @@ class FileJournal:
         for begin, following in zip(segments, [*segments[1:], None]):
             if following is None or following > after:
                 yield from _read(self._path(begin), torn_end=self._read_only)
+
+
+def _write_whole(file: IO[bytes], line: bytes) -> None:
+    """Write all of it: a disk that is nearly full takes a part, and says so only by how much it took."""
+    left = memoryview(line)
+    while left:
+        taken = file.write(left)
+        if not taken:
+            raise OSError(errno.ENOSPC, f"no byte of {len(left)} was taken", file.name)
+        left = left[taken:]
 
 
 def _consecutive(entries: Iterator[Entry], after: int, place: str) -> Iterator[Entry]:

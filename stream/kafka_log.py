@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import structlog
-from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+from kafka import KafkaConsumer, KafkaProducer, TopicPartition, codec
 from kafka.consumer.fetcher import ConsumerRecord
 from kafka.errors import KafkaConfigurationError, KafkaError, OffsetOutOfRangeError
 from kafka.serializer import Serializer
@@ -79,11 +79,12 @@ class KafkaLog:
         properties: Client properties under their usual names (`security.protocol`, `sasl.mechanism`, …).
 
     Raises:
-        LogError: A property is unknown, ours to set or cannot work, or the crc32c package is missing.
+        LogError: A property is unknown, ours to set or cannot work, or a package is missing that reading needs.
     """
 
     def __init__(self, servers: str, properties: Mapping[str, Any] | None = None) -> None:
         _require_crc32c()
+        _require_codecs()
         be_tolerant()
         self._servers = [server.strip() for server in servers.split(",") if server.strip()]
         known = set(KafkaConsumer.DEFAULT_CONFIG) | set(KafkaProducer.DEFAULT_CONFIG)
@@ -378,6 +379,21 @@ def _require_crc32c() -> None:
             "the package crc32c is missing: without it reading from Kafka takes 5 to 27 times the CPU; "
             "run: pip install crc32c"
         ) from error
+
+
+def _require_codecs() -> None:
+    """A record that cannot be decompressed cannot be passed over either: it would stop its partition for good."""
+    there = {
+        "snappy": (codec.has_snappy(), "python-snappy"),
+        "lz4": (codec.has_lz4(), "lz4"),
+        "zstd": (codec.has_zstd(), "zstandard"),
+    }
+    missing = {name: package for name, (has, package) in there.items() if not has}
+    if missing:
+        raise LogError(
+            f"records that a producer compresses by {', '.join(missing)} could not be read; "
+            f"run: pip install {' '.join(missing.values())}"
+        )
 
 
 def _headers(headers: Headers) -> Headers:

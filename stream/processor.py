@@ -232,7 +232,7 @@ class Processor:
             reader,
             batch_records=settings.batch_events,
             batch_seconds=settings.batch_seconds,
-            idle_seconds=settings.idle_seconds,
+            idle_seconds=min(settings.idle_seconds, self._publishing.due_seconds()),
             max_bytes=settings.block_bytes,
         )
         for gap in reader.gaps():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 
 import structlog
@@ -30,6 +31,12 @@ class Publishing:
         """Events were learned, the oldest recorded at this time (Unix seconds), that nobody can see yet."""
         if self._oldest_waiting is None:
             self._oldest_waiting = oldest
+
+    def due_seconds(self) -> float:
+        """How long until its turn comes to show what nobody can see yet; infinite where there is nothing of it."""
+        if self._publisher is None or self._oldest_waiting is None:
+            return math.inf
+        return max(0.0, self._not_before - time.monotonic())
 
     def publish(self, learner: Learner, version: int, learned_events: int, event_time: float, *, now: bool) -> None:
         """Show this version if it is new and its turn has come, or if it must be `now`."""

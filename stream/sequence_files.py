@@ -11,13 +11,13 @@ import json
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from thalweg.proto.columns import class_name
 from thalweg.proto.event import Batch, ClassLabels, Schema, TensorSpec
-from thalweg.proto.rejected import Decoded, Rejected
+from thalweg.proto.rejected import Decoded, Refused, Rejected
 from thalweg.stream.csv_events import FileError
 
 _KEY = {"key": TensorSpec("key", "bytes", ())}
@@ -54,12 +54,15 @@ def sequence_events(
     if dict(schema.inputs) != _KEY or schema.label != "class":
         raise FileError(f"{path}: holds event sequences; expected a model with one input 'key' of bytes")
     keys: list[str] = []
-    sequences: list[tuple[NDArray[np.float64], list[Any]]] = []
+    sequences: list[tuple[NDArray[np.float64], list[str]]] = []
     rejected: list[Rejected] = []
     for number, line in enumerate(lines, 1):
         if line.strip():
             try:
                 key, times, types = _sequence(line)
+            except Refused as error:
+                rejected.append(Rejected(number, error.reason, str(error)))
+                continue
             except ValueError as error:
                 rejected.append(Rejected(number, "malformed", str(error)))
                 continue
@@ -74,8 +77,8 @@ def sequence_events(
         yield Decoded(batch[:0], rejected)
 
 
-def _sequence(line: bytes) -> tuple[str, NDArray[np.float64], list[Any]]:
-    """Key, times and types; the times are of (L,)."""
+def _sequence(line: bytes) -> tuple[str, NDArray[np.float64], list[str]]:
+    """Key, times and names of types; the times are of (L,). Raises ValueError or Refused."""
     found = json.loads(line)
     if not isinstance(found, dict) or not {"key", "t", "k"} <= set(found):
         raise ValueError("expected an object with key, t and k")
@@ -89,10 +92,10 @@ def _sequence(line: bytes) -> tuple[str, NDArray[np.float64], list[Any]]:
         raise ValueError(f"expected as many types as times, got {np.shape(found['k'])} and {times.shape}")
     if not np.isfinite(times).all() or (np.diff(times) < 0).any():
         raise ValueError(f"{source}: expected finite times that never go back")
-    return str(found["key"]), times, found["k"]
+    return str(found["key"]), times, [class_name(kind) for kind in found["k"]]
 
 
-def _merged(keys: list[str], sequences: list[tuple[NDArray[np.float64], list[Any]]]) -> Batch:
+def _merged(keys: list[str], sequences: list[tuple[NDArray[np.float64], list[str]]]) -> Batch:
     there = [place for place, (times, _) in enumerate(sequences) if len(times)]
     begins = np.array([sequences[place][0][0] for place in there])
     if len(there) > 1 and not begins.any():
@@ -103,7 +106,7 @@ def _merged(keys: list[str], sequences: list[tuple[NDArray[np.float64], list[Any
     empty = np.zeros(0)
     times = np.concatenate([empty, *(begin + sequences[place][0] for begin, place in zip(begins, there))])
     owners = np.repeat(np.array(there, dtype=np.int64), [len(sequences[place][0]) for place in there])
-    kinds = [str(kind) for place in there for kind in sequences[place][1]]
+    kinds = [kind for place in there for kind in sequences[place][1]]
     order = np.argsort(times, kind="stable")
     names = {name: code for code, name in enumerate(dict.fromkeys(kinds[row] for row in order.tolist()))}
     codes = np.array([names[kind] for kind in kinds], dtype=np.int32)[order]

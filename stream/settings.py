@@ -26,7 +26,7 @@ class ProcessorSettings:
     batch_events: int = 64
     """Learn in micro-batches of at most this many events."""
     batch_seconds: float = 0.05
-    """How long an event waits for company before it is learned."""
+    """The longest time that a block is gathered while records keep coming; one that comes alone is learned at once."""
     block_bytes: int = 4 << 20
     """About how much is taken from the log at once."""
     snapshot_events: int = 10_000

@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 
 from tests.models import small_networks
 from thalweg.models.cotta import Cotta
+from thalweg.models.cotta_params import VARIANTS
 from thalweg.models.learner import Learner, ParamsError
 from thalweg.models.testing import LearnerContract
 from thalweg.proto.event import Batch, ClassLabels, InputError, TensorSpec
@@ -21,7 +22,7 @@ PICTURE = {"image": TensorSpec("image", "float32", (1, small_networks.SIDE, smal
 VECTOR = {"features": TensorSpec("features", "float32", (12,))}
 NETWORKS = "tests.models.small_networks"
 SMALL: dict[str, Any] = {"model": f"{NETWORKS}:convolutional", "adapt_batch": 8, "follow_batch": 4}
-VECTORS: dict[str, Any] = {"adapt_batch": 8, "follow_batch": 4, "views": "jitter", "largest": 0, "serve_views": 1}
+VECTORS: dict[str, Any] = {"adapt_batch": 8, "follow_batch": 4, "views": "jitter", "largest": 0}
 
 
 def learner(**params: Any) -> Cotta:
@@ -101,6 +102,23 @@ def test_an_answer_alone_is_that_in_company_whatever_the_company() -> None:
 
     company = np.concatenate([np.ones_like(asked), asked[2:3]])
     np.testing.assert_array_equal(made.predictor().predict({"image": company})["scores"][5:], alone)
+
+
+def test_an_answer_is_averaged_with_that_of_the_mirror_image_only_where_it_is_asked_for() -> None:
+    asked = pictures(5).inputs["image"]
+    as_it_is, averaged = learner().predictor(), learner(serve_views=2).predictor()
+
+    def difference(predictor: Any) -> float:
+        scores = [predictor.predict({"image": x})["scores"] for x in (asked, asked[..., ::-1].copy())]
+        return float(np.abs(scores[0] - scores[1]).max())
+
+    assert difference(as_it_is) > 1e-3  # the network tells left from right
+    assert difference(averaged) < 1e-6
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_no_published_setting_mirrors_what_is_answered(variant: str) -> None:
+    assert learner(variant=variant).params.serve_views == 1
 
 
 def test_statistics_follow_before_weights_do() -> None:

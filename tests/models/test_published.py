@@ -319,3 +319,12 @@ def test_processes_that_start_together_find_the_same_live_folder(tmp_path: Path,
 
     assert len(set(found)) == 1
     assert [path.name for path in (tmp_path / "state").iterdir()] == ["live"]
+
+
+def test_the_announcement_has_its_space_before_anything_is_announced(tmp_path: Path) -> None:
+    publisher = Publisher(tmp_path / "m")
+    publisher.close()
+
+    (announcement,) = (tmp_path / "m").iterdir()
+    facts = announcement.stat()
+    assert facts.st_blocks * 512 >= facts.st_size > 0  # a hole in it would be SIGBUS where the memory is full

@@ -1,5 +1,10 @@
 """The journal: what was appended is read back, torn ends are cut, what no snapshot needs goes."""
 
+import errno
+import io
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -133,3 +138,92 @@ def test_a_reader_beside_the_writer_sees_whole_lines_only(tmp_path: Path) -> Non
 
     assert list(FileJournal(tmp_path, read_only=True).entries(after=0)) == [entry(1)]
     assert (tmp_path / "0.log").read_bytes().endswith(b"0123")
+
+
+NEARLY_FULL = """
+import resource, signal, sys
+from pathlib import Path
+from tests.stream.test_journal import entry
+from thalweg.stream.journal import FileJournal
+
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # a write past the limit is then short, or an error, as on a full disk
+folder, room = Path(sys.argv[1]), int(sys.argv[2])
+journal = FileJournal(folder)
+journal.append(entry(1))
+before = (folder / "0.log").read_bytes()
+resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + room, resource.RLIM_INFINITY))
+try:
+    journal.append(entry(2))
+except OSError as error:
+    print("refused")
+assert (folder / "0.log").read_bytes() == before
+assert list(journal.entries(after=0)) == [entry(1)]
+resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+journal.append(entry(2))
+journal.append(entry(3))
+journal.close()
+"""
+
+
+@pytest.mark.parametrize("room", [0, 1, 20])
+def test_a_full_disk_is_an_error_and_the_journal_goes_on_once_there_is_space(tmp_path: Path, room: int) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", NEARLY_FULL, tmp_path, str(room)],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert (done.stdout, done.stderr) == ("refused\n", "")
+    assert list(FileJournal(tmp_path).entries(after=0)) == [entry(1), entry(2), entry(3)]
+
+
+def test_an_entry_that_could_not_be_flushed_is_not_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    journal = FileJournal(tmp_path, sync_seconds=0)
+    journal.append(entry(1))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fdatasync", _broken_disk)
+        with pytest.raises(OSError, match="Input/output error"):
+            journal.append(entry(2))
+    journal.append(entry(2))
+    journal.close()
+
+    assert list(journal.entries(after=0)) == [entry(1), entry(2)]
+
+
+def test_what_could_not_be_cut_off_at_once_is_cut_off_before_the_next_entry(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = FileJournal(tmp_path, sync_seconds=0)
+    journal.append(entry(1))
+    journal.close()
+    file = _NoTruncate(tmp_path / "0.log")
+    monkeypatch.setattr(journal, "_file", file)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fdatasync", _broken_disk)
+        with pytest.raises(OSError, match="Input/output error"):
+            journal.append(entry(2))
+    file.refuses = False
+    journal.append(entry(2))
+    journal.close()
+
+    assert list(journal.entries(after=0)) == [entry(1), entry(2)]
+
+
+def _broken_disk(_: int) -> None:
+    raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+
+class _NoTruncate(io.FileIO):
+    refuses = True
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, "ab")
+
+    def truncate(self, size: int | None = None) -> int:
+        if self.refuses:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return super().truncate(size)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
+from kafka import KafkaAdminClient, KafkaProducer, TopicPartition, codec
 from kafka.admin import NewPartitions
 from kafka.record.default_records import DefaultRecordBatchBuilder
 
@@ -299,6 +299,32 @@ def test_a_header_without_a_value_comes_as_an_empty_one(
 
     assert [list(one) for run in runs for one in run.headers] == [[], [("a", b""), ("b", b"2")]]
     reader.close()
+
+
+@pytest.mark.parametrize("compression", ["gzip", "snappy", "lz4", "zstd"])
+def test_records_are_read_whatever_compresses_them(
+    log: KafkaLog, kafka_servers: str, topic: str, compression: str
+) -> None:
+    admin = KafkaAdminClient(bootstrap_servers=kafka_servers)
+    # the broker compresses these again, by the Java library that most producers use
+    admin.create_topics({topic: {"num_partitions": 1, "configs": {"compression.type": compression}}})
+    admin.close()
+    written = [f"record {i} ".encode() * 10_000 for i in range(5)]
+    log.append(topic, [Message(value) for value in written])
+    producer = KafkaProducer(bootstrap_servers=kafka_servers, compression_type=compression)
+    producer.send(topic, b"by the producer " * 10_000)
+    producer.close()
+
+    reader = log.reader([topic], {})
+    assert values(drain(reader, 6)) == [*written, b"by the producer " * 10_000]
+    reader.close()
+
+
+def test_a_codec_that_is_missing_is_named_before_anything_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(codec, "snappy", None)
+
+    with pytest.raises(LogError, match=r"compresses by snappy could not be read; run: pip install python-snappy"):
+        KafkaLog("127.0.0.1:1")
 
 
 @pytest.mark.parametrize("name", ["bad topic", "", "a" * 300])

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from queue import Queue
 from types import SimpleNamespace
 from typing import Any
 
@@ -469,3 +473,36 @@ def test_a_publisher_without_room_stops_no_learning() -> None:
 
     assert len(learner.learned) == 2
     assert publisher.shown == 1
+
+
+class SlowPublisher:
+    """Takes a moment for each version, so that the next has to wait its turn."""
+
+    def __init__(self) -> None:
+        self.shown: Queue[int] = Queue()
+
+    def publish(self, predictor: Any, *, version: int, learned_events: int, event_time: float) -> None:
+        time.sleep(0.01)
+        self.shown.put(learned_events)
+
+    def confirm(self, as_of: float) -> None:
+        """Nobody asks how fresh it is."""
+
+
+def test_what_was_learned_last_is_shown_when_its_turn_comes_also_if_no_record_follows() -> None:
+    log, publisher = log_of(0), SlowPublisher()
+    settings = replace(SETTINGS, idle_seconds=3600, publish_share=0.02)  # a turn each half second
+    processor = Processor(Chain(), log, MemorySnapshots(), settings, publisher=publisher)
+    thread = threading.Thread(target=processor.run, daemon=True)  # it may be waiting for a record when the test ends
+    thread.start()
+    assert publisher.shown.get(timeout=30) == 0
+
+    log.append("t", [event(0)])
+    assert publisher.shown.get(timeout=30) == 1
+    log.append("t", [event(1)])
+    assert publisher.shown.get(timeout=30) == 2
+
+    processor.stop()
+    log.append("t", [event(2)])
+    thread.join(30)
+    assert not thread.is_alive()
