@@ -343,3 +343,17 @@ def test_number_labels_are_joined_as_numbers(tmp_path: Path) -> None:
     labels: Any = Decoder(schema).decode(run).batch.labels
     assert labels.values.tolist() == [[2.5]]
     assert [reason for reason, _ in house.letters()] == ["bad_label"]
+
+
+def test_events_that_hold_a_single_text_wait_for_their_label_and_are_joined(house: House) -> None:
+    schema = Schema({"key": TensorSpec("key", "bytes", ())}, "class")
+    settings = JoinSettings(model="m", topic="events", labels_topic="labels", joined_topic="m.joined")
+    house.log.append("events", [Message(b'{"id": "e1", "inputs": {"key": "k1"}}')])
+    house.tell(("e1", "a"))
+    letters = DeadLetters(house.log, "labels", "m")
+
+    Joiner(settings, house.log, house.pending, schema, house.place, letters, house.told).run(until_end=True)
+
+    (run,) = house.log.reader(["m.joined"], {}).poll(0.0)
+    assert Decoder(schema).decode(run).batch.inputs["key"].tolist() == [b"k1"]
+    assert house.letters() == []
