@@ -151,6 +151,10 @@ class Publisher:
         for path in folder.glob(".*.safetensors.*"):
             path.unlink(missing_ok=True)
 
+    def shown(self) -> int | None:
+        """The version that is shown, perhaps by an earlier publisher of this folder; None: none is."""
+        return None if self._facts is None else self._facts.version
+
     def publish(self, predictor: Predictor, *, version: int, learned_events: int, event_time: float) -> None:
         """Show this version from now on.
 
