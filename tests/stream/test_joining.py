@@ -357,3 +357,20 @@ def test_events_that_hold_a_single_text_wait_for_their_label_and_are_joined(hous
     (run,) = house.log.reader(["m.joined"], {}).poll(0.0)
     assert Decoder(schema).decode(run).batch.inputs["key"].tolist() == [b"k1"]
     assert house.letters() == []
+
+
+def test_a_log_that_is_away_at_the_start_is_waited_for(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    house.ask("e1")
+    house.tell(("e1", "b"))
+    reader, refusals = house.log.reader, []
+
+    def refusing(*arguments: Any) -> Any:
+        if len(refusals) < 2:
+            refusals.append("away")
+            raise LogError("out of reach")
+        return reader(*arguments)
+
+    monkeypatch.setattr(house.log, "reader", refusing)
+    house.run()
+
+    assert house.joined() == [("e1", "b", 1.0)]
