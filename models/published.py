@@ -10,10 +10,8 @@ the slot that nobody reads yet; the other one still says what was current.
 
 from __future__ import annotations
 
-import hashlib
 import mmap
 import os
-import stat
 import struct
 import threading
 import time
@@ -112,38 +110,6 @@ class _Slot:
         return cls(number, file, Facts(*facts)) if number else None
 
 
-def live_folder(state_dir: Path) -> Path:
-    """The folder of published versions below `state_dir`; made if need be.
-
-    A link to a private folder on memory where the machine offers one, else a plain folder. A plain folder that is
-    there already is taken as it is: so processes that do not share `/dev/shm` can share this one.
-
-    Raises:
-        OSError: It cannot be made, or the one on memory is another user's.
-    """
-    place = state_dir / "live"
-    shared = Path("/dev/shm")
-    if place.is_dir() and not place.is_symlink():
-        return place
-    state_dir.mkdir(parents=True, exist_ok=True)
-    if not (shared.is_dir() and os.access(shared, os.W_OK)):
-        place.unlink(missing_ok=True)
-        place.mkdir(exist_ok=True)
-        return place
-    name = hashlib.sha256(str(state_dir.resolve()).encode()).hexdigest()[:16]
-    target = shared / f"thalweg-{os.getuid()}-{name}"
-    target.mkdir(mode=0o700, exist_ok=True)
-    found = target.lstat()  # anybody may put something there before us, a link to a folder of ours, say
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
-        raise PermissionError(f"{target}: expected a folder of our own, found somebody else's; remove it")
-    target.chmod(0o700)
-    if not place.is_symlink() or place.readlink() != target:  # new, or copied along with another service's state
-        beside = place.with_name(f".live.{os.getpid()}.{threading.get_ident()}")
-        beside.symlink_to(target)
-        beside.replace(place)  # at once: a process that starts beside us never finds nothing there
-    return place
-
-
 class Publisher:
     """The learner's side, one per model. One thread uses it.
 
@@ -169,6 +135,10 @@ class Publisher:
                 path.unlink(missing_ok=True)
         for path in folder.glob(".*.safetensors.*"):
             path.unlink(missing_ok=True)
+
+    def shown(self) -> int | None:
+        """The version that is shown, perhaps by an earlier publisher of this folder; None: none is."""
+        return None if self._facts is None else self._facts.version
 
     def publish(self, predictor: Predictor, *, version: int, learned_events: int, event_time: float) -> None:
         """Show this version from now on.

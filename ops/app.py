@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import fcntl
 import gc
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import structlog
@@ -18,10 +17,13 @@ from thalweg.memory.state import DamagedFile, State
 from thalweg.memory.store import Store, open_store
 from thalweg.models.encoder import IDENTITY, EncodedPredictor, make_learner, shared_encoder
 from thalweg.models.learner import Learner, Placed, Predictor
-from thalweg.models.published import Publisher, live_folder
+from thalweg.models.live_folder import live_folder
+from thalweg.models.published import Publisher
 from thalweg.models.registry import find
-from thalweg.ops.config import Config, ConfigurationError, ModelConfig
+from thalweg.ops.config import Config, ModelConfig
+from thalweg.ops.config_error import ConfigurationError
 from thalweg.ops.learner_metrics import LearnerMetrics
+from thalweg.ops.only_one import only_one
 from thalweg.ops.recording import Recording
 from thalweg.ops.remembering import Remembering
 from thalweg.ops.server import Server
@@ -342,26 +344,3 @@ def run_server(config: Config, stop: threading.Event, ready: Callable[[Server], 
         stop.wait()
         log.info("draining")
         server.drain(config.service.drain_seconds)
-
-
-@contextmanager
-def only_one(state_dir: Path, role: str) -> Iterator[None]:
-    """Hold the state folder for this role; a second process of it is refused.
-
-    Raises:
-        ConfigurationError: Another one has it, or the folder cannot be written.
-    """
-    path = state_dir / f".{role}.lock"
-    try:
-        state_dir.mkdir(parents=True, exist_ok=True)
-        file = path.open("w")
-    except OSError as error:
-        raise ConfigurationError([f"service.state_dir: {state_dir} cannot be written: {error.strerror}"]) from error
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise ConfigurationError(
-                [f"service.state_dir: another {role} process works in {state_dir}; stop it or take another folder"]
-            ) from error
-        yield

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -60,11 +60,24 @@ def main() -> None:
 @contextmanager
 def _exit_codes() -> Iterator[None]:
     """Users' mistakes are a message and an exit code, not a traceback."""
+    try:
+        yield
+    except Exception as error:
+        from thalweg.ops import logs
+        from thalweg.ops.config_error import ConfigurationError
+
+        if isinstance(error, ConfigurationError):
+            logs.failure(str(error))
+            sys.exit(2)
+        _fail(error)
+
+
+def _fail(error: Exception) -> NoReturn:
+    """The exit code of an error; only now are the kinds of errors imported, most processes meet none."""
     from thalweg.memory.snapshots import UnknownVersion
     from thalweg.memory.state import DamagedFile
     from thalweg.memory.store import StoreError
     from thalweg.ops import logs
-    from thalweg.ops.config import ConfigurationError
     from thalweg.ops.failed import Failed
     from thalweg.stream.blocks import HistoryLost
     from thalweg.stream.files import FileError
@@ -72,17 +85,14 @@ def _exit_codes() -> Iterator[None]:
     from thalweg.stream.journal import JournalError
     from thalweg.stream.log import LogError
 
-    try:
-        yield
-    except (ConfigurationError, StateMismatch) as error:
+    if isinstance(error, StateMismatch):
         logs.failure(str(error))
         sys.exit(2)
-    except (
-        *(Failed, FileError, LogError, StoreError, JournalError, HistoryLost, UnknownVersion, DamagedFile),
-        OSError,
-    ) as error:
+    failures = (Failed, FileError, LogError, StoreError, JournalError, HistoryLost, UnknownVersion, DamagedFile)
+    if isinstance(error, (*failures, OSError)):
         logs.failure(f"error: {error}")
         sys.exit(1)
+    raise error
 
 
 @app.command()
@@ -96,21 +106,33 @@ def serve(
     for number in (signal.SIGTERM, signal.SIGINT):  # before the heavy imports: told to stop while starting, we do
         signal.signal(number, lambda *_: stop.set())
     _log(log_format, role={"all": "supervisor", "learn": "learner", "serve": "server"}[role])
-    from thalweg.ops.supervisor import Supervisor, die_with_supervisor
+    from thalweg.ops.supervisor import Supervisor, checked_service, die_with_supervisor
 
     die_with_supervisor()
-    loaded = _load(config)
     if role is Role.all:
-        sys.exit(Supervisor(loaded, [str(config), "--log-format", log_format.value], stop).run())
+        arguments = [str(config), "--log-format", log_format.value]
+        service = checked_service(arguments, stop)
+        if service is None:
+            return
+        sys.exit(Supervisor(Path(service["state_dir"]), service["drain_seconds"], arguments, stop).run())
+    loaded = _load(config)
     from thalweg.ops.app import run_learners, run_server
 
     (run_learners if role is Role.learn else run_server)(loaded, stop)
 
 
 @app.command()
-def check(config: ConfigPath, log_format: Form = LogFormat.console) -> None:
+def check(
+    config: ConfigPath,
+    log_format: Form = LogFormat.console,
+    role: Annotated[str, typer.Option(hidden=True, help="For whom; stands in what is logged.")] = "",
+) -> None:
     """Validate a configuration: print what is in effect, or every mistake at once."""
-    _log(log_format)
+    _log(log_format, **({"role": role} if role else {}))
+    if role:
+        from thalweg.ops.supervisor import die_with_supervisor
+
+        die_with_supervisor()
     from thalweg.ops.config import effective
 
     print(json.dumps(effective(_load(config)), indent=2))

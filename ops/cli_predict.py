@@ -11,12 +11,13 @@ import numpy as np
 from thalweg.ops.failed import Failed
 from thalweg.proto import inference_pb2 as pb
 from thalweg.proto import inference_pb2_grpc
+from thalweg.proto.json_text import json_of
 
 
 def run(target: str, model: str, text: str) -> None:
     """Print the answer as JSON."""
     try:
-        given = json.loads(text)
+        given = json_of(text.encode())
     except ValueError as error:
         raise Failed(f"standard input is no JSON: {error}") from error
     if not isinstance(given, dict):

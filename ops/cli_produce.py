@@ -10,7 +10,8 @@ from rich.console import Console
 from rich.progress import Progress
 
 from thalweg.ops.app import new_learner, open_configured_log
-from thalweg.ops.config import Config, ConfigurationError
+from thalweg.ops.config import Config
+from thalweg.ops.config_error import ConfigurationError
 from thalweg.proto.encode import EVENT_BATCH_HEADERS, to_event_batch, to_json
 from thalweg.proto.event import Batch, Schema
 from thalweg.proto.rejected import Rejected

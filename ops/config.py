@@ -18,6 +18,7 @@ from thalweg.models.encoder import IDENTITY, encoder_sha256, make_learner
 from thalweg.models.learner import Forgetting, ParamsError
 from thalweg.models.registry import UnknownLearner
 from thalweg.ops import addresses
+from thalweg.ops.config_error import ConfigurationError
 from thalweg.ops.config_reading import SECRET, Reading, masked, overlay
 from thalweg.ops.tokens import TokensUnusable, read_tokens
 from thalweg.proto.event import TensorSpec
@@ -26,14 +27,6 @@ from thalweg.stream.log import LogError, open_log
 DTYPES = ("float32", "float64", "int64", "int32", "uint8", "bool", "bytes")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 _RESERVED = {"live"}
-
-
-class ConfigurationError(Exception):
-    """The configuration cannot be used; one line per mistake."""
-
-    def __init__(self, mistakes: list[str]) -> None:
-        self.mistakes = mistakes
-        super().__init__("\n".join(mistakes))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -31,7 +31,8 @@ from rich.console import Console
 from rich.table import Table
 
 from thalweg.models.learner import Predictor
-from thalweg.models.published import Published, live_folder
+from thalweg.models.live_folder import live_folder
+from thalweg.models.published import Published
 from thalweg.models.registry import find
 from thalweg.ops import demo_camera, demo_clicks, demo_visits
 from thalweg.ops.config_reading import PREFIX

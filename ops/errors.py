@@ -92,7 +92,7 @@ def status_of(error: Exception) -> tuple[grpc.StatusCode, int]:
 def text_of(error: Exception) -> str:
     """What a caller is told; of a bug of ours only that there is one, its story goes to our log."""
     if isinstance(error, EXPECTED):
-        text = str(error)
+        text = str(error).encode("utf-8", "backslashreplace").decode()  # or it could not be sent, whatever it quotes
         return text if len(text) <= _LONGEST_TEXT else text[:_LONGEST_TEXT] + " …"
     log.exception("a request could not be answered", exc_info=error)
     return "internal error; the server's log says more"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import json
 import math
 import threading
 import time
@@ -27,6 +26,7 @@ from thalweg.ops.page_api import PageApi
 from thalweg.ops.request_heads import USUAL_EXPLANATION
 from thalweg.ops.serving import CURRENT, Freshness, Models, ServedModel, ServingObserver, accepted
 from thalweg.proto.event import Array, InputError, TensorSpec
+from thalweg.proto.json_text import NotUtf8, json_of
 from thalweg.proto.tensors import datatype
 
 _START_SECONDS = 10.0
@@ -226,7 +226,9 @@ class Api:
 
 def _parse(body: bytearray) -> dict[str, Any]:
     try:
-        request = json.loads(body)
+        request = json_of(body)
+    except NotUtf8 as error:
+        raise InputError(str(error)) from error
     except (ValueError, RecursionError) as error:
         raise InputError(f"the request is no JSON: {error}") from error
     if not isinstance(request, dict) or not isinstance(request.get("inputs"), list):

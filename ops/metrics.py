@@ -123,13 +123,13 @@ COLLECTED: Mapping[str, tuple[str, str, tuple[str, ...]]] = {
     "thalweg_requests_remembered_total": ("counter", "Requests kept until their label comes", ("model_name",)),
     "thalweg_requests_forgotten_total": (
         "counter",
-        "Requests let go because the store was out of reach for too long",
+        "Requests let go: the store was out of reach for too long, or they could not be written",
         ("model_name",),
     ),
     "thalweg_requests_recorded_total": ("counter", "Rows of requests that became events", ("model_name",)),
     "thalweg_requests_unrecorded_total": (
         "counter",
-        "Rows of requests let go because the log was out of reach for too long",
+        "Rows of requests let go: the log was out of reach for too long, or they could not be appended",
         ("model_name",),
     ),
     "thalweg_request_store_up": ("gauge", "Whether the store of waiting requests answers the server", ("model_name",)),

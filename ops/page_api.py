@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import json
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -27,6 +26,7 @@ from thalweg.ops.serving import Models, ServedModel
 from thalweg.ops.status import Statuses
 from thalweg.ops.tokens import Tokens
 from thalweg.proto.event import InputError
+from thalweg.proto.json_text import json_of
 from thalweg.stream.log import Log
 
 READ_ONLY = "this service has no token_file: its page is for looking only"
@@ -187,7 +187,7 @@ async def _body(request: Request) -> Any:
         if len(body) > _LARGEST_BODY:
             raise TooLarge(f"the request is larger than {_LARGEST_BODY} bytes")
     try:
-        return json.loads(body)
+        return json_of(body)
     except (ValueError, RecursionError) as error:
         raise InputError(f"the request is no JSON: {error}") from error
 

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 import numpy as np
 import structlog
 
+from thalweg.ops.dropped import Dropped
 from thalweg.proto.encode import EVENT_BATCH_HEADERS, to_event_batch
 from thalweg.proto.event import Batch, Inputs
 from thalweg.stream.log import Log, LogError, Message
@@ -44,7 +45,8 @@ class Recording:
         self.recorded = dict.fromkeys(topics, 0)
         """Rows in the log so far, by model."""
         self.lost = dict.fromkeys(topics, 0)
-        """Rows let go because the log was out of reach for too long, by model."""
+        """Rows let go, by model: the log was out of reach for too long, or they could not be appended."""
+        self._dropped = Dropped("requests that cannot become events")
         self._reached = True
         self._some, self._stopping = threading.Event(), threading.Event()
         self._thread: threading.Thread | None = None
@@ -56,7 +58,8 @@ class Recording:
 
     def degraded(self) -> list[str]:
         """What does not work at the moment, though predictions do."""
-        return [] if self._reached else ["the log is out of reach: requests wait to become events"]
+        waiting = [] if self._reached else ["the log is out of reach: requests wait to become events"]
+        return waiting + self._dropped.degraded()
 
     def record(self, model: str, inputs: Inputs) -> None:
         """Make events of a request's rows; of a model that does not learn from them nothing."""
@@ -95,22 +98,37 @@ class Recording:
 
     def _keep_appending(self) -> None:
         while not self._stopping.is_set():
-            self._some.wait(_AGAIN_SECONDS)
-            self._some.clear()
-            self._stopping.wait(_IDLE_SECONDS)  # what comes together is appended together
-            for model in self._topics:
-                if not self._append(model):
-                    self._stopping.wait(_AGAIN_SECONDS)
-                    self._some.set()
+            try:
+                self._round()
+            except Exception:  # the requests of all models pass here: whatever happens to one, the others go on
+                log.exception("requests do not become events: trying again")
+                self._stopping.wait(_AGAIN_SECONDS)
+
+    def _round(self) -> None:
+        self._some.wait(_AGAIN_SECONDS)
+        self._some.clear()
+        self._stopping.wait(_IDLE_SECONDS)  # what comes together is appended together
+        for model in self._topics:
+            if not self._append(model):
+                self._stopping.wait(_AGAIN_SECONDS)
+                self._some.set()
 
     def _append(self, model: str) -> bool:
-        """The queue into the log; whether that went well."""
+        """The queue into the log; whether that went well. What cannot be appended at all is dropped."""
         some = list(self._queues[model])
         if not some:
             return True
-        messages = [Message(to_event_batch(batch), headers=EVENT_BATCH_HEADERS) for batch in some]
+        failed: list[Exception] = []
+        lost = 0
+        messages: list[tuple[int, Message]] = []
+        for batch in some:
+            try:
+                messages.append((len(batch), Message(to_event_batch(batch), headers=EVENT_BATCH_HEADERS)))
+            except Exception as error:
+                failed.append(error)
+                lost += len(batch)
         try:
-            self._log.append(self._topics[model], messages)
+            lost += self._send(model, messages, failed)
         except LogError as error:
             if self._reached:
                 log.warning("requests wait to become events", model=model, problem=str(error))
@@ -121,6 +139,21 @@ class Recording:
             for _ in some:
                 self._queues[model].popleft()
             self._rows[model] -= rows
-        self.recorded[model] += rows
+            self.lost[model] += lost
+        self._dropped.note(model, failed)
+        self.recorded[model] += rows - lost
         self._reached = True
         return True
+
+    def _send(self, model: str, messages: list[tuple[int, Message]], failed: list[Exception]) -> int:
+        """Append messages, each of so many rows; how many rows the log fails at, otherwise than by being away."""
+        try:
+            self._log.append(self._topics[model], [message for _, message in messages])
+        except LogError:
+            raise
+        except Exception as error:
+            if len(messages) == 1:
+                failed.append(error)
+                return messages[0][0]
+            return sum(self._send(model, [one], failed) for one in messages)
+        return 0

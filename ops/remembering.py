@@ -17,9 +17,11 @@ import structlog
 
 from thalweg.memory.pending import Pending
 from thalweg.memory.store import StoreError
+from thalweg.ops.dropped import Dropped
 from thalweg.proto.answer import Answer
 from thalweg.proto.encode import to_events
 from thalweg.proto.event import Batch, InputError, Inputs
+from thalweg.proto.json_text import is_utf8
 
 log = structlog.get_logger(__name__)
 
@@ -44,10 +46,12 @@ class Remembering:
         self.remembered = dict.fromkeys(pendings, 0)
         """Requests in the store so far, by model."""
         self.forgotten = dict.fromkeys(pendings, 0)
-        """Requests let go because the store was out of reach for too long, by model."""
+        """Requests let go, by model: the store was out of reach for too long, or they could not be written."""
+        self._dropped = Dropped("requests that cannot be remembered")
         self._some = threading.Event()
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
+        self._checked = 0.0
 
     @property
     def models(self) -> list[str]:
@@ -64,17 +68,19 @@ class Remembering:
             f"model {name!r}: the store is out of reach: requests wait to be remembered, labels to be joined"
             for name, reached in self._reached.items()
             if not reached
-        ]
+        ] + self._dropped.degraded()
 
     def remember(self, model: str, event_id: str, inputs: Inputs, answer: Answer | None) -> None:
         """Keep these inputs, of one row, and what was answered until their label comes.
 
         Raises:
-            InputError: They are of more rows or none, or the id is empty.
+            InputError: They are of more rows or none, or the id is empty or none that UTF-8 can hold.
         """
         rows = {len(column) for column in inputs.values()}
         if not event_id:
             raise InputError("parameter 'event_id': expected an id, got an empty text")
+        if not is_utf8(event_id):
+            raise InputError(f"parameter 'event_id': expected a text that UTF-8 can hold, got {event_id!r:.80}")
         if rows != {1}:
             raise InputError(f"parameter 'event_id': expected inputs of one row, got {max(rows, default=0)}")
         queue = self._queues[model]
@@ -102,37 +108,65 @@ class Remembering:
             pending.close()
 
     def _keep_writing(self) -> None:
-        checked = time.monotonic()
+        self._checked = time.monotonic()
         while not self._stopping.is_set():
-            if self._some.wait(_CHECK_SECONDS):
-                self._some.clear()
-                self._stopping.wait(_IDLE_SECONDS)  # what comes together is written together
+            try:
+                self._round()
+            except Exception:  # the requests of all models pass here: whatever happens to one, the others go on
+                log.exception("requests are not remembered: trying again")
+                self._stopping.wait(_CHECK_SECONDS)
+
+    def _round(self) -> None:
+        if self._some.wait(_CHECK_SECONDS):
+            self._some.clear()
+            self._stopping.wait(_IDLE_SECONDS)  # what comes together is written together
+        for model in self._pendings:
+            while self._queues[model] and self._write(model):
+                pass
+        if time.monotonic() - self._checked >= _CHECK_SECONDS:
+            self._checked = time.monotonic()
             for model in self._pendings:
-                while self._queues[model] and self._write(model):
-                    pass
-            if time.monotonic() - checked >= _CHECK_SECONDS:
-                checked = time.monotonic()
-                for model in self._pendings:
-                    if self._check(model) and self._queues[model]:
-                        self._some.set()
+                if self._check(model) and self._queues[model]:
+                    self._some.set()
 
     def _write(self, model: str) -> bool:
-        """Some of the queue into the store; whether that went well."""
+        """Some of the queue into the store; whether that went well. What cannot be written at all is dropped."""
         queue = self._queues[model]
         some = [queue[place] for place in range(min(_AT_ONCE, len(queue)))]
         if not some:
             return True
-        entries = [(id, moment, _event(id, moment, inputs, answer)) for id, moment, inputs, answer in some]
+        failed: list[Exception] = []
+        entries = []
+        for id, moment, inputs, answer in some:
+            try:
+                entries.append((id, moment, _event(id, moment, inputs, answer)))
+            except Exception as error:
+                failed.append(error)
         try:
-            self._pendings[model].remember(model, entries)
+            self._remember(model, entries, failed)
         except StoreError as error:
             self._note(model, False, str(error))
             return False
         for _ in some:
             queue.popleft()
-        self.remembered[model] += len(some)
+        self.forgotten[model] += len(failed)
+        self._dropped.note(model, failed)
+        self.remembered[model] += len(some) - len(failed)
         self._note(model, True)
         return True
+
+    def _remember(self, model: str, entries: list[tuple[str, float, bytes]], failed: list[Exception]) -> None:
+        """Write entries; those at which the store fails otherwise than by being out of reach are left out."""
+        try:
+            self._pendings[model].remember(model, entries)
+        except StoreError:
+            raise
+        except Exception as error:
+            if len(entries) == 1:
+                failed.append(error)
+                return
+            for entry in entries:
+                self._remember(model, [entry], failed)
 
     def _check(self, model: str) -> bool:
         try:

@@ -1,4 +1,7 @@
-"""Keeps a server process and a learner process running: either may die and be started again alone."""
+"""Keeps a server process and a learner process running: either may die and be started again alone.
+
+It loads nothing that they need: what it knows of the configuration another process tells it.
+"""
 
 from __future__ import annotations
 
@@ -8,17 +11,18 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import structlog
 
-from thalweg.models.published import live_folder
-from thalweg.ops.app import only_one
-from thalweg.ops.config import Config
+from thalweg.models.live_folder import live_folder
+from thalweg.ops.only_one import only_one
 
 log = structlog.get_logger(__name__)
 
@@ -47,7 +51,8 @@ class Supervisor:
     """Starts, watches, restarts and stops the processes of one service.
 
     Args:
-        config: The service; its state folder is held while this runs.
+        state_dir: The service's state folder, which is held while this runs.
+        drain_seconds: How long each process may take to stop.
         arguments: What follows `thalweg serve` for each child, but the role.
         stop: Set when it is to end, by a signal's handler, say.
         environment: What children see.
@@ -55,13 +60,14 @@ class Supervisor:
 
     def __init__(
         self,
-        config: Config,
+        state_dir: Path,
+        drain_seconds: float,
         arguments: list[str],
         stop: threading.Event,
         environment: Mapping[str, str] | None = None,
     ) -> None:
-        self._state_dir = Path(config.service.state_dir)
-        self._drain_seconds = config.service.drain_seconds
+        self._state_dir = state_dir
+        self._drain_seconds = drain_seconds
         base = dict(os.environ if environment is None else environment)
         self._environment = {**dict.fromkeys(_THREADS, "1"), **base, PARENT: str(os.getpid())}
         roles = {"server": "serve", "learner": "learn"}
@@ -140,6 +146,36 @@ class Supervisor:
                 child.process.wait()
                 code = 1
         return code
+
+
+def checked_service(arguments: list[str], stop: threading.Event) -> dict[str, Any] | None:
+    """The table `[service]` of a configuration, validated in a process that ends: to make every learner takes all of
+    their libraries.
+
+    Args:
+        arguments: What follows `thalweg check`.
+        stop: Set when nobody wants to know any more.
+
+    Returns:
+        None when told to stop.
+
+    Raises:
+        SystemExit: The configuration cannot be used; that process has said why, and this is its exit code.
+    """
+    command = [sys.executable, "-m", "thalweg.ops.cli", "check", *arguments, "--role", "supervisor"]
+    environment = {**dict.fromkeys(_THREADS, "1"), **os.environ, PARENT: str(os.getpid())}
+    with tempfile.TemporaryFile() as output, subprocess.Popen(command, stdout=output, env=environment) as process:
+        while process.poll() is None:
+            if stop.wait(0.02):
+                process.kill()  # it changes nothing
+                return None
+        if process.returncode != 0:
+            sys.exit(process.returncode if process.returncode > 0 else 1)
+        output.seek(0)
+        text = "\n" + output.read().decode()
+        # the table stands last: a plug-in may have printed something while it was imported
+        service: dict[str, Any] = json.loads(text[text.rindex("\n{\n") :])["service"]
+    return service
 
 
 def die_with_supervisor() -> None:

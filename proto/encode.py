@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-import numpy as np
 
 from thalweg.proto import thalweg_pb2
 from thalweg.proto.decode import CONTENT_TYPE_EVENT, CONTENT_TYPE_EVENT_BATCH
@@ -49,7 +48,7 @@ def to_events(batch: Batch) -> list[bytes]:
     for row, label in enumerate(_labels(batch)):
         event = thalweg_pb2.Event(time=float(batch.times[row]), weight=float(batch.weights[row]))
         for name, column in batch.inputs.items():
-            _add_input(event, name, column[row])
+            _add_input(event, name, column[row, ...])  # of scalars an array, too: a string of its own has no dtype
         if batch.ids is not None and (own := batch.ids[row]) is not None:
             event.id = own
         if batch.keys is not None and (key := batch.keys[row]) is not None:
@@ -101,6 +100,8 @@ def _labels(batch: Batch) -> Sequence[str | list[float] | None]:
 
 
 def _plain(column: Array) -> Any:
-    if column.dtype == object:
-        return [[part.decode() for part in row] if isinstance(row, np.ndarray) else row.decode() for row in column]
-    return column.tolist()
+    return _decoded(column.tolist()) if column.dtype == object else column.tolist()
+
+
+def _decoded(value: Any) -> Any:
+    return [_decoded(part) for part in value] if isinstance(value, list) else value.decode()

@@ -155,8 +155,11 @@ class Joiner:
 
     def run(self, *, until_end: bool = False) -> None:
         """Join until told to stop, or until nothing more is in the log."""
-        topics = [self._settings.labels_topic, self._settings.topic]
-        reader = self._source.reader(topics, self._end, "earliest", f"thalweg.{self._settings.model}.joiner")
+        topics, group = [self._settings.labels_topic, self._settings.topic], f"thalweg.{self._settings.model}.joiner"
+        try:
+            reader = self._persistently("log", lambda: self._source.reader(topics, self._end, "earliest", group))
+        except _Stopped:
+            return
         try:
             self._sent = self._persistently("dead letters", self._dead_letters.recently_sent)
             while not self._stopping.is_set():
@@ -291,7 +294,7 @@ class Joiner:
             except StoreError as error:
                 self._reach(False, str(error))
             except (OSError, LogError) as error:
-                log.error("cannot write: trying again", what=what, model=self._settings.model, problem=str(error))
+                log.error("refused: trying again", what=what, model=self._settings.model, problem=str(error))
             else:
                 self._reach(True)
                 return answer

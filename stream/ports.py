@@ -18,6 +18,9 @@ class Publisher(Protocol):
     def publish(self, predictor: Predictor, *, version: int, learned_events: int, event_time: float) -> None:
         """Show this version from now on. `event_time`: Unix seconds of the newest event in it, 0 if none."""
 
+    def shown(self) -> int | None:
+        """The version that is shown, perhaps by an earlier process; None: none is."""
+
     def confirm(self, as_of: float) -> None:
         """The version shown has everything that was in the log at this time (Unix seconds)."""
 

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
+from typing import TypeVar
 
 import structlog
 
@@ -29,7 +30,7 @@ from thalweg.stream.journal import (
     RollbackEntry,
     before_the_first,
 )
-from thalweg.stream.log import Log, LogError, Reader
+from thalweg.stream.log import Log, LogError, Reader, Start
 from thalweg.stream.observer import NoObserver, Observer
 from thalweg.stream.ports import AlarmBox, Commands, DeadLetterBox, Evaluator, Publisher
 from thalweg.stream.publishing import Publishing
@@ -37,6 +38,7 @@ from thalweg.stream.saver import Saver
 from thalweg.stream.settings import ProcessorSettings
 
 log = structlog.get_logger(__name__)
+Answer = TypeVar("Answer")
 
 
 class _Stopped(Exception):
@@ -124,7 +126,7 @@ class Processor:
         """
         try:
             with suppress(_Stopped):
-                self.recover()
+                self._recover(None, shown=True)
                 self._publish(now=True)
                 self._tell_alarms()
                 self._follow(until_end)
@@ -137,7 +139,7 @@ class Processor:
             self._journal.close()
 
     def _follow(self, until_end: bool) -> None:
-        reader = self._source.reader(self._settings.topics, self._fold.end, "earliest", self._group)
+        reader = self._open(self._fold.end)
         try:
             while not self._stopping.is_set():
                 self._controls.obey()
@@ -151,12 +153,19 @@ class Processor:
 
     def recover(self, upto: int | None = None) -> None:
         """Load the newest snapshot and learn again what the journal says came after it, up to version `upto`."""
+        self._recover(upto, shown=False)
+
+    def _recover(self, upto: int | None, *, shown: bool) -> None:
         newest = self._snapshots.newest()
         if newest is None:
             self._begin()
         else:
             self.load(newest.manifest, newest.parts)
             self._saver.found(self._fold.version)
+            if shown and self._publishing.behind(self.version):
+                # before the log is asked for anything: it may be away for long, and this can be served
+                self._publish(now=True)
+                self._publishing.confirm(newest.manifest.created)
         self.replay(upto)
 
     def load(self, manifest: Manifest, parts: Mapping[str, State]) -> None:
@@ -176,16 +185,20 @@ class Processor:
         if self._journal.begins_after() is not None:
             log.error("no snapshot verifies and the journal does not reach back to the beginning: starting anew")
             self._journal.truncate(0)
-        reader = self._source.reader(self._settings.topics, {}, self._settings.start, self._group)
-        self._fold.end = dict(reader.position()) if self._settings.start == "latest" else {}
-        reader.close()
+        if self._settings.start == "latest":
+            reader = self._open({}, "latest")
+            self._fold.end = dict(reader.position())
+            reader.close()
+        else:
+            self._fold.end = {}
         self._save(wait=True, must=True)
 
     def replay(self, upto: int | None = None) -> None:
         """Apply the journal's entries above the present version, the very same blocks in the same order."""
         first = self.version
-        reader = self._source.reader(self._settings.topics, self._fold.end, "earliest", self._group)
-        sent = self._dead_letters.last_sent() if self._dead_letters is not None else {}
+        letters = self._dead_letters
+        sent = self._persistently("dead letters", letters.last_sent) if letters is not None else {}
+        reader = self._open(self._fold.end) if upto is None else self._reader(self._fold.end)
         try:
             replay = Replay(reader)
             for entry in self._journal.entries(self.version):
@@ -298,19 +311,24 @@ class Processor:
             elif unsent:
                 self._persistently("dead letters", partial(self._dead_letters.send, run, unsent))
 
-    def _persistently(self, what: str, action: Callable[[], object]) -> None:
+    def _persistently(self, what: str, action: Callable[[], Answer]) -> Answer:
         """Do it, again and again while disk or broker refuse. Raises _Stopped when told to stop first."""
         wait = 0.1
         while True:
             try:
-                action()
+                return action()
             except (OSError, LogError) as error:
-                log.error("cannot write: trying again", what=what, model=self._settings.model, problem=str(error))
+                log.error("refused: trying again", what=what, model=self._settings.model, problem=str(error))
                 if self._stopping.wait(wait):
                     raise _Stopped from error
                 wait = min(2 * wait, 5.0)
-            else:
-                return
+
+    def _open(self, after: Position, start: Start = "earliest") -> Reader:
+        """A reader of our topics; while the log is away it is waited for."""
+        return self._persistently("log", lambda: self._reader(after, start))
+
+    def _reader(self, after: Position, start: Start = "earliest") -> Reader:
+        return self._source.reader(self._settings.topics, after, start, self._group)
 
     def _housekeeping(self, reader: Reader) -> None:
         now = time.monotonic()

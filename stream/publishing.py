@@ -38,6 +38,13 @@ class Publishing:
             return math.inf
         return max(0.0, self._not_before - time.monotonic())
 
+    def behind(self, version: int) -> bool:
+        """Whether nothing is shown, by an earlier process neither, or less than this version."""
+        if self._publisher is None:
+            return False
+        shown = self._publisher.shown()
+        return shown is None or shown < version
+
     def publish(self, learner: Learner, version: int, learned_events: int, event_time: float, *, now: bool) -> None:
         """Show this version if it is new and its turn has come, or if it must be `now`."""
         started = time.monotonic()

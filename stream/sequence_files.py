@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from thalweg.proto.columns import class_name
 from thalweg.proto.event import Batch, ClassLabels, Schema, TensorSpec
+from thalweg.proto.json_text import json_of
 from thalweg.proto.rejected import Decoded, Refused, Rejected
 from thalweg.stream.csv_events import FileError
 
@@ -79,7 +80,7 @@ def sequence_events(
 
 def _sequence(line: bytes) -> tuple[str, NDArray[np.float64], list[str]]:
     """Key, times and names of types; the times are of (L,). Raises ValueError or Refused."""
-    found = json.loads(line)
+    found = json_of(line)
     if not isinstance(found, dict) or not {"key", "t", "k"} <= set(found):
         raise ValueError("expected an object with key, t and k")
     source = "dt" if "dt" in found else "t"

@@ -17,7 +17,8 @@ import numpy as np
 import pytest
 
 from thalweg.memory.state import State
-from thalweg.models.published import Facts, Published, Publisher, live_folder
+from thalweg.models.live_folder import live_folder
+from thalweg.models.published import Facts, Published, Publisher
 
 
 class Filled:

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from thalweg.ops.config import ConfigurationError, effective, load, parse
+from thalweg.ops.config import effective, load, parse
+from thalweg.ops.config_error import ConfigurationError
 
 GOOD = """
 [service]

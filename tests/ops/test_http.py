@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -115,17 +116,42 @@ def test_an_older_version_and_single_outputs_can_be_asked_for(client: httpx.Clie
         ({"inputs": [tensor([[0] * 4])], "parameters": {"as_of_version": 99}}, 404, "version 99"),
         ({"inputs": [tensor([[0] * 4])], "parameters": {"min_state_version": 10**6}}, 504, "waited for version"),
         ({"inputs": [tensor([[0] * 4])], "parameters": {"event_id": "e"}}, 501, "event_id"),
+        (
+            {"inputs": [tensor([[0] * 4])], "parameters": {"event_id": "\ud800"}},
+            400,
+            "parameter 'event_id': expected a",
+        ),
+        ({"inputs": [tensor([[0] * 4])], "parameters": {"\udfff": 1}}, 400, "parameters: expected a text that UTF-8"),
+        (
+            {"inputs": [tensor([[0] * 4])], "id": "a\udc00"},
+            400,
+            "id: expected a text that UTF-8 can hold, got 'a\\udc00'",
+        ),
+        ({"inputs": [tensor([[0] * 4], data="\ud800")]}, 400, "inputs.0.data: expected a text that UTF-8 can hold"),
+        ({"inputs": [tensor([[0] * 4], name="\ud800")]}, 400, "inputs.0.name: expected a text that UTF-8 can hold"),
+        (b'{"inputs": [], "id": "\xed\xa0\x80"}', 400, "no JSON"),
     ],
 )
 def test_a_request_that_does_not_fit_says_what_was_expected(
     client: httpx.Client, body: Any, status: int, text: str
 ) -> None:
-    more: Any = {"content": body} if isinstance(body, bytes) else {"json": body}
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
 
-    answer = client.post("/v2/models/m/infer", **more)
+    answer = client.post("/v2/models/m/infer", content=content)
 
     assert answer.status_code == status
     assert text in answer.json()["error"]
+
+
+def test_texts_of_two_escapes_and_names_in_paths_that_are_no_utf8_are_answered(client: httpx.Client) -> None:
+    body = json.dumps({"id": "\U0001f600", "inputs": [tensor([[0] * 4])]}).encode()
+    assert b"\\ud83d\\ude00" in body
+
+    answer = client.post("/v2/models/m/infer", content=body)
+
+    assert (answer.status_code, answer.json()["id"]) == (200, "\U0001f600")
+    assert client.post("/v2/models/%ed%a0%80/infer", content=body).status_code == 404
+    assert client.get("/api/models/%ed%a0%80").status_code == 404
 
 
 def test_what_is_not_there_has_an_error_too(client: httpx.Client) -> None:

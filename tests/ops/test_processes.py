@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import subprocess
 import sys
 import time
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.ops.running import WAIT, Service, service, until
+from tests.services.kafka import Broker
 from tests.services.processes import stop
 from thalweg.ops.app import new_learner, settings_of
 from thalweg.stream.journal import FileJournal
@@ -354,3 +356,32 @@ def test_over_kafka_answers_go_on_while_the_learner_is_killed_and_come_back_when
         kept = running.snapshots().manifests()
         assert kept[-1].events_learned == running.sent
         assert rebuilt_sha256(running, kept[-1].version) == kept[-1].state_sha256
+
+
+@pytest.mark.kafka
+def test_with_the_broker_away_at_the_start_what_was_saved_is_served_and_learning_goes_on_when_it_is_back(
+    tmp_path: Path, kafka_broker: Broker
+) -> None:
+    with service(tmp_path, f"kafka://{kafka_broker.servers}", f"m-{uuid.uuid4().hex[:8]}") as running:
+        supervisor = running.start()
+        running.send(100)
+        until("100 events to be served", lambda: running.ready() and running.learned() == 100)
+        assert stop(supervisor, WAIT) == 0, running.text()
+        kafka_broker.stop()
+        live = running.folder / "state" / "live"
+        shutil.rmtree(live.resolve())  # as after the machine was started again
+        live.unlink()
+
+        supervisor = running.start()
+        until("readiness without a broker", running.ready)
+        assert running.learned() == 100
+        assert running.predict().parameters["staleness_seconds"].double_param > 0
+        learner = running.pid("learner")
+        until("the learner to try again", lambda: running.text().count("refused: trying again") > 1, 60)
+        assert running.pid("learner") == learner
+
+        kafka_broker.start()
+        running.send(50)
+        until("what came since to be served", lambda: running.learned() == 150, 60)
+        assert running.pid("learner") == learner  # it waited, it did not die
+        assert stop(supervisor, WAIT) == 0, running.text()

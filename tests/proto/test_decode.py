@@ -132,6 +132,25 @@ def test_every_form_of_the_same_events_decodes_to_the_same_batch(
         same(decoded.batch, batch)
 
 
+@pytest.mark.parametrize("shape", [(), (2,), (2, 1)])
+@pytest.mark.parametrize("dtype", ["bytes", "float32", "bool"])
+def test_inputs_of_every_dtype_and_shape_come_back_from_every_form(dtype: str, shape: tuple[int, ...]) -> None:
+    size = int(np.prod(shape))
+    texts = [f"süd {i}".encode() for i in range(3 * size)]
+    column = np.array(texts, dtype=object) if dtype == "bytes" else np.arange(3 * size).astype(dtype)
+    batch = Batch({"v": column.reshape(3, *shape)}, None, np.ones(3), np.arange(3.0), ["a", "b", "c"])
+    decoder = Decoder(Schema({"v": TensorSpec("v", dtype, shape)}, "class"))
+
+    for values, headers in (
+        (to_json(batch), ()),
+        (to_events(batch), EVENT),
+        ([to_event_batch(batch)], EVENT_BATCH),
+    ):
+        decoded = decoder.decode(records(values, headers))
+        assert decoded.rejected == []
+        assert decoded.batch.inputs["v"].tolist() == batch.inputs["v"].tolist()
+
+
 def test_forms_may_be_mixed_in_one_run_and_order_is_kept() -> None:
     def event(i: int) -> dict[str, Any]:
         return {"inputs": {"x": [i, 0], "n": i}, "label": i}

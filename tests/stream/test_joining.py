@@ -343,3 +343,34 @@ def test_number_labels_are_joined_as_numbers(tmp_path: Path) -> None:
     labels: Any = Decoder(schema).decode(run).batch.labels
     assert labels.values.tolist() == [[2.5]]
     assert [reason for reason, _ in house.letters()] == ["bad_label"]
+
+
+def test_events_that_hold_a_single_text_wait_for_their_label_and_are_joined(house: House) -> None:
+    schema = Schema({"key": TensorSpec("key", "bytes", ())}, "class")
+    settings = JoinSettings(model="m", topic="events", labels_topic="labels", joined_topic="m.joined")
+    house.log.append("events", [Message(b'{"id": "e1", "inputs": {"key": "k1"}}')])
+    house.tell(("e1", "a"))
+    letters = DeadLetters(house.log, "labels", "m")
+
+    Joiner(settings, house.log, house.pending, schema, house.place, letters, house.told).run(until_end=True)
+
+    (run,) = house.log.reader(["m.joined"], {}).poll(0.0)
+    assert Decoder(schema).decode(run).batch.inputs["key"].tolist() == [b"k1"]
+    assert house.letters() == []
+
+
+def test_a_log_that_is_away_at_the_start_is_waited_for(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    house.ask("e1")
+    house.tell(("e1", "b"))
+    reader, refusals = house.log.reader, []
+
+    def refusing(*arguments: Any) -> Any:
+        if len(refusals) < 2:
+            refusals.append("away")
+            raise LogError("out of reach")
+        return reader(*arguments)
+
+    monkeypatch.setattr(house.log, "reader", refusing)
+    house.run()
+
+    assert house.joined() == [("e1", "b", 1.0)]

@@ -17,10 +17,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.stream.chain import Chain
+from tests.stream.chain import Chain, ChainPredictor
 from thalweg.memory.snapshots import FolderSnapshots, Manifest, MemorySnapshots
 from thalweg.memory.state import State
+from thalweg.models.published import Published, Publisher
 from thalweg.proto.event import Array, Batch, Partition, Position, Records
+from thalweg.stream.dead_letters import DeadLetters
 from thalweg.stream.fold import StateMismatch
 from thalweg.stream.journal import FileJournal, MemoryJournal
 from thalweg.stream.log import Gap, LogError, MemoryLog, Message
@@ -437,6 +439,7 @@ def test_a_log_out_of_reach_is_not_taken_for_one_that_has_nothing_more(monkeypat
         confirmed = 0
 
         def publish(self, predictor: Any, **facts: Any) -> None: ...
+        def shown(self) -> int | None: ...
 
         def confirm(self, as_of: float) -> None:
             self.confirmed += 1
@@ -463,8 +466,9 @@ def test_a_publisher_without_room_stops_no_learning() -> None:
             if version and self.refusals:
                 self.refusals -= 1
                 raise OSError(28, "No space left on device")
-            self.shown = version
+            self.version = version
 
+        def shown(self) -> int | None: ...
         def confirm(self, as_of: float) -> None: ...
 
     publisher, learner = Full(), Chain()
@@ -472,18 +476,171 @@ def test_a_publisher_without_room_stops_no_learning() -> None:
     Processor(learner, log_of(5), MemorySnapshots(), SETTINGS, publisher=publisher).run(until_end=True)
 
     assert len(learner.learned) == 2
-    assert publisher.shown == 1
+    assert publisher.version == 1
+
+
+class _Away(MemoryLog):
+    """A log that is out of reach until `back` is set: asked for a reader it refuses."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.back = threading.Event()
+        self.refusals = 0
+
+    def reader(self, *arguments: Any, **more: Any) -> Any:
+        if not self.back.is_set():
+            self.refusals += 1
+            raise LogError("out of reach")
+        return super().reader(*arguments, **more)
+
+    def bounds(self, topic: str) -> Any:
+        if not self.back.is_set():
+            self.refusals += 1
+            raise LogError("out of reach")
+        return super().bounds(topic)
+
+
+class _Hanging(_Away):
+    """A log that is out of reach until `back` is set: asked for anything it does not answer."""
+
+    def reader(self, *arguments: Any, **more: Any) -> Any:
+        self.refusals += 1
+        assert self.back.wait(20)
+        return super().reader(*arguments, **more)
+
+    def bounds(self, topic: str) -> Any:
+        self.refusals += 1
+        assert self.back.wait(20)
+        return super().bounds(topic)
+
+
+def _until(true: Any) -> None:
+    deadline = time.monotonic() + 20
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+@pytest.mark.parametrize("kind", [_Away, _Hanging])
+def test_while_the_log_is_away_what_was_saved_is_published_and_learning_goes_on_when_it_is_back(
+    tmp_path: Path, kind: type[_Away]
+) -> None:
+    log, snapshots, journal = kind(), MemorySnapshots(), MemoryJournal()
+    log.back.set()
+    log.append("t", [event(i) for i in range(10)])
+    Processor(Chain(), log, snapshots, SETTINGS, journal=journal).run(until_end=True)
+    log.append("t", [event(i) for i in range(10, 14)])
+    log.back.clear()
+    log.refusals = 0
+    publisher, learner = Publisher(tmp_path), Chain()
+    processor = Processor(
+        learner,
+        log,
+        snapshots,
+        SETTINGS,
+        journal=journal,
+        publisher=publisher,
+        dead_letters=DeadLetters(log, "t", "m"),
+        clock=lambda: 100.0,
+    )
+    newest = snapshots.newest()
+    assert newest is not None
+    thread = threading.Thread(target=processor.run, daemon=True)
+    thread.start()
+    published = Published(tmp_path, lambda state: ChainPredictor(int(state.tensors["events"][0])))
+
+    _until(lambda: log.refusals)
+    published.look()
+    assert published.current is not None
+    assert published.current.facts.version == newest.manifest.version
+    assert published.current.facts.learned_events == 10
+    assert published.current.facts.as_of == newest.manifest.created  # it is as stale as the snapshot is old
+    assert thread.is_alive()
+
+    log.back.set()
+    _until(lambda: learner.learned)
+    processor.stop()
+    thread.join(20)
+    assert not thread.is_alive()
+    assert learner.learned == [[10, 11, 12, 13]]
+    assert publisher.shown() == newest.manifest.version + 1
+    publisher.close()
+
+
+def test_stopped_while_the_log_is_away_it_ends_and_what_was_saved_stays(tmp_path: Path) -> None:
+    log, snapshots = _Away(), MemorySnapshots()
+    log.back.set()
+    log.append("t", [event(0)])
+    Processor(Chain(), log, snapshots, SETTINGS).run(until_end=True)
+    log.back.clear()
+    log.refusals = 0
+    processor = Processor(Chain(), log, snapshots, SETTINGS, dead_letters=DeadLetters(log, "t", "m"))
+    thread = threading.Thread(target=processor.run, daemon=True)
+    thread.start()
+    _until(lambda: log.refusals)
+
+    processor.stop()
+    thread.join(20)
+
+    assert not thread.is_alive()
+    assert processor.events_learned == 1
+
+
+def test_a_new_model_that_starts_at_the_latest_waits_for_a_log_that_is_away() -> None:
+    log, learner = _Away(), Chain()
+    log.back.set()
+    log.append("t", [event(0)])
+    log.back.clear()
+    processor = Processor(learner, log, MemorySnapshots(), replace(SETTINGS, start="latest"))
+    thread = threading.Thread(target=processor.run, daemon=True)
+    thread.start()
+    _until(lambda: log.refusals > 1)
+    log.append("t", [event(1)])
+    log.back.set()
+    _until(lambda: processor._fold.end)
+
+    log.append("t", [event(2)])
+    _until(lambda: learner.learned)
+    processor.stop()
+    thread.join(20)
+
+    assert learner.learned == [[2]]
+
+
+def test_a_restart_does_not_show_less_than_the_process_before_showed(tmp_path: Path) -> None:
+    log, snapshots, journal = log_of(10), MemorySnapshots(), MemoryJournal()
+    publisher = Publisher(tmp_path)
+    first = Processor(Chain(), log, snapshots, SETTINGS, journal=journal, publisher=publisher)
+    first.recover()  # saves version 0
+    first._follow(until_end=True)  # and dies before it saves again
+    assert publisher.shown() == first.version > 0
+    publisher.close()
+    versions: list[int] = []
+
+    class Heard(Publisher):
+        def publish(self, predictor: Any, *, version: int, learned_events: int, event_time: float) -> None:
+            versions.append(version)
+            super().publish(predictor, version=version, learned_events=learned_events, event_time=event_time)
+
+    again = Heard(tmp_path)
+    Processor(Chain(), log, snapshots, SETTINGS, journal=journal, publisher=again).run(until_end=True)
+    again.close()
+
+    assert versions[0] == first.version
 
 
 class SlowPublisher:
     """Takes a moment for each version, so that the next has to wait its turn."""
 
     def __init__(self) -> None:
-        self.shown: Queue[int] = Queue()
+        self.events: Queue[int] = Queue()
 
     def publish(self, predictor: Any, *, version: int, learned_events: int, event_time: float) -> None:
         time.sleep(0.01)
-        self.shown.put(learned_events)
+        self.events.put(learned_events)
+
+    def shown(self) -> int | None:
+        return None
 
     def confirm(self, as_of: float) -> None:
         """Nobody asks how fresh it is."""
@@ -495,12 +652,12 @@ def test_what_was_learned_last_is_shown_when_its_turn_comes_also_if_no_record_fo
     processor = Processor(Chain(), log, MemorySnapshots(), settings, publisher=publisher)
     thread = threading.Thread(target=processor.run, daemon=True)  # it may be waiting for a record when the test ends
     thread.start()
-    assert publisher.shown.get(timeout=30) == 0
+    assert publisher.events.get(timeout=30) == 0
 
     log.append("t", [event(0)])
-    assert publisher.shown.get(timeout=30) == 1
+    assert publisher.events.get(timeout=30) == 1
     log.append("t", [event(1)])
-    assert publisher.shown.get(timeout=30) == 2
+    assert publisher.events.get(timeout=30) == 2
 
     processor.stop()
     log.append("t", [event(2)])

@@ -92,6 +92,20 @@ def test_lines_that_are_no_sequence_are_named_and_the_others_are_read(tmp_path: 
     assert "as many types as times" in rejected[2].detail
 
 
+def test_a_key_or_a_type_that_utf8_cannot_hold_is_named(tmp_path: Path) -> None:
+    path = written(
+        tmp_path,
+        {"key": "\ud800", "t": [1.0], "k": [0]},
+        {"key": "a", "t": [1.0], "k": ["\udfff"]},
+        {"key": "b", "t": [2.0], "k": [1]},
+    )
+
+    events, rejected = read(path)
+
+    assert events == [(2.0, "b", "1")]
+    assert [one.detail.partition(":")[0] for one in rejected] == ["key", "k.0"]
+
+
 def test_a_model_of_other_events_is_told_so(tmp_path: Path) -> None:
     path = written(tmp_path, {"key": "a", "t": [1.0], "k": [0]})
     schema = Schema({"features": TensorSpec("features", "float64", (2,))}, "class")

@@ -1,0 +1,68 @@
+"""JSON that a stranger wrote, none of whose texts surprises who encodes it later.
+
+An escape such as `\\ud800` is one half of a pair: Python reads it into a text, UTF-8 cannot hold it.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+
+class NotUtf8(ValueError):
+    """A text that UTF-8 cannot hold.
+
+    Args:
+        path: Where it stands: keys and places in lists; of a key that is such a text itself, where its object stands.
+        text: The text.
+    """
+
+    def __init__(self, path: tuple[str | int, ...], text: str) -> None:
+        self.path = path
+        super().__init__(f"{_place(path)}: expected a text that UTF-8 can hold, got {text!r:.80}")
+
+
+def json_of(content: bytes | bytearray) -> Any:
+    """What a JSON text says.
+
+    Raises:
+        NotUtf8: A text or a key in it is none that UTF-8 can hold.
+        ValueError: It is no JSON.
+        RecursionError: It is nested too deeply.
+    """
+    text = content.decode(json.detect_encoding(bytes(content[:4])))  # json.loads would let halves of pairs pass
+    found = json.loads(text)
+    if "\\ud" in text or "\\uD" in text:  # nothing else leads to them
+        _check(found)
+    return found
+
+
+def is_utf8(text: str) -> bool:
+    """Whether UTF-8 can hold a text."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _check(found: Any) -> None:
+    waiting: list[tuple[tuple[str | int, ...], Any]] = [((), found)]
+    while waiting:
+        path, value = waiting.pop()
+        if isinstance(value, str):
+            if not is_utf8(value):
+                raise NotUtf8(path, value)
+        elif isinstance(value, dict):
+            for key in value:
+                if not is_utf8(key):
+                    raise NotUtf8(path, key)
+            waiting += [((*path, key), part) for key, part in value.items()]
+        elif isinstance(value, list):
+            waiting += [((*path, place), part) for place, part in enumerate(value)]
+
+
+def _place(path: tuple[str | int, ...]) -> str:
+    if len(path) == 2 and path[0] == "parameters":
+        return f"parameter {path[1]!r:.80}"
+    return ".".join(f"{part:.80}" if isinstance(part, str) else str(part) for part in path) or "the JSON"

@@ -1,0 +1,59 @@
+"""JSON of strangers: what UTF-8 cannot hold is found, wherever it stands."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from thalweg.proto.json_text import NotUtf8, is_utf8, json_of
+
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(st.characters(exclude_categories=())),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(st.characters(exclude_categories=())), inner),
+)
+
+
+@given(anything)
+def test_what_is_read_can_be_encoded_and_what_cannot_is_refused(value: Any) -> None:
+    content = json.dumps(value).encode()
+    pairs_made = json.loads(content)  # two halves side by side are one sign
+
+    try:
+        found = json_of(content)
+    except NotUtf8:
+        assert not is_utf8(json.dumps(pairs_made, ensure_ascii=False))
+    else:
+        assert found == pairs_made
+        json.dumps(found, ensure_ascii=False).encode()
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        (b'"\\ud800"', "the JSON: expected a text that UTF-8 can hold, got '\\ud800'"),
+        (b'{"a": [0, {"b": "x\\uDFFF"}]}', "a.1.b: expected"),
+        (b'{"a": {"\\udc00": 1}}', "a: expected a text that UTF-8 can hold, got '\\udc00'"),
+        (b'{"parameters": {"event_id": "\\ud800"}}', "parameter 'event_id': expected"),
+    ],
+)
+def test_the_place_is_named(content: bytes, text: str) -> None:
+    with pytest.raises(NotUtf8) as caught:
+        json_of(content)
+
+    assert str(caught.value).startswith(text)
+
+
+@pytest.mark.parametrize("content", [b'"\xed\xa0\x80"', b'"\xff"', b"{", b""])
+def test_bytes_that_are_no_utf8_or_no_json_are_a_value_error(content: bytes) -> None:
+    with pytest.raises(ValueError, match=r"utf-8|Expecting"):
+        json_of(content)
+
+
+def test_a_text_that_only_looks_like_an_escape_is_taken() -> None:
+    assert json_of(rb'"\\ud800"') == "\\ud800"
+    assert json_of('\ufeff"süd"'.encode()) == "süd"
+    assert json_of('"süd"'.encode("utf-16")) == "süd"
