@@ -24,10 +24,10 @@ from numpy.typing import NDArray  # noqa: E402
 
 from benchmarks.report import Result, at_least, at_most, median_seconds, show  # noqa: E402
 from benchmarks.streams import SHARED  # noqa: E402
-from thalweg.memory.nearest import HeadSearch  # noqa: E402
-from thalweg.models.bottleneck import Bottleneck  # noqa: E402
-from thalweg.models.learner import Learner  # noqa: E402
-from thalweg.models.ridge import Ridge  # noqa: E402
+from thalweg.memory.vectors.key_tables import HeadSearch  # noqa: E402
+from thalweg.models.bottleneck.learner import Bottleneck  # noqa: E402
+from thalweg.models.contract.learner import Learner  # noqa: E402
+from thalweg.models.ridge.learner import Ridge  # noqa: E402
 from thalweg.proto.event import Batch, ClassLabels, TensorSpec  # noqa: E402
 
 PROTOTYPES = {"fashion_mnist": 77.1, "cifar10_small": 35.9}

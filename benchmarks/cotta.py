@@ -16,9 +16,9 @@ import numpy as np  # noqa: E402
 from benchmarks.report import Result, at_most, median_seconds, show  # noqa: E402
 from benchmarks.small_cnn import as_input, classifier, error, pictures, trained  # noqa: E402
 from benchmarks.streams import SHARED  # noqa: E402
-from thalweg.models.cotta import Cotta  # noqa: E402
-from thalweg.models.torch_models import build  # noqa: E402
-from thalweg.models.torch_setup import functional, torch  # noqa: E402
+from thalweg.models.cotta.learner import Cotta  # noqa: E402
+from thalweg.models.parts.torch_models import build  # noqa: E402
+from thalweg.models.parts.torch_setup import functional, torch  # noqa: E402
 from thalweg.proto.event import Batch, TensorSpec  # noqa: E402
 
 WEIGHTS = Path(".cache") / "small_cnn.safetensors"

@@ -22,14 +22,14 @@ import numpy as np  # noqa: E402
 from benchmarks.error_memory import INPUTS, movie_tweetings  # noqa: E402
 from benchmarks.report import Result, at_most, show  # noqa: E402
 from benchmarks.streams import SHARED, load  # noqa: E402
-from thalweg.models.bottleneck import Bottleneck  # noqa: E402
-from thalweg.models.error_memory import ErrorMemory  # noqa: E402
-from thalweg.models.learner import Learner  # noqa: E402
-from thalweg.models.ridge import Ridge  # noqa: E402
+from thalweg.models.bottleneck.learner import Bottleneck  # noqa: E402
+from thalweg.models.error_memory.learner import ErrorMemory  # noqa: E402
+from thalweg.models.contract.learner import Learner  # noqa: E402
+from thalweg.models.ridge.learner import Ridge  # noqa: E402
 from thalweg.proto.event import Batch, TensorSpec  # noqa: E402
-from thalweg.stream.continual import Continual  # noqa: E402
-from thalweg.stream.curve import Curve, CurvePoint, newest_time  # noqa: E402
-from thalweg.stream.prequential import Prequential  # noqa: E402
+from thalweg.stream.evaluation.continual import Continual  # noqa: E402
+from thalweg.stream.evaluation.curve import Curve, CurvePoint, newest_time  # noqa: E402
+from thalweg.stream.evaluation.prequential import Prequential  # noqa: E402
 
 _FROZEN_AFTER = 1000
 _FROM, _LEAST = 16_384, 4096

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from benchmarks.report import Result, at_most, show
 from tests.ops.running import events, service
-from thalweg.ops.cli_produce import messages
+from thalweg.ops.cli.produce import messages
 
 _STEP = 20_000
 

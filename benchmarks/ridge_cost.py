@@ -20,7 +20,7 @@ import numpy as np  # noqa: E402
 from scipy.linalg.blas import dgemm, dsyrk  # noqa: E402
 
 from benchmarks.report import Result, at_least, at_most, show  # noqa: E402
-from thalweg.models.ridge import Ridge  # noqa: E402
+from thalweg.models.ridge.learner import Ridge  # noqa: E402
 from thalweg.proto.event import Batch, ClassLabels, TensorSpec  # noqa: E402
 
 WIDTH, CLASSES = 64, 10

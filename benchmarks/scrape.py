@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 
 from benchmarks.report import Result, at_most, median_seconds, show
-from thalweg.models.ridge import Ridge
-from thalweg.ops.learner_metrics import LearnerMetrics
-from thalweg.ops.server_metrics import ServerMetrics
+from thalweg.models.ridge.learner import Ridge
+from thalweg.ops.telemetry.learner_metrics import LearnerMetrics
+from thalweg.ops.telemetry.server_metrics import ServerMetrics
 from thalweg.proto.event import Batch, ClassLabels, Partition, TensorSpec
-from thalweg.stream.monitor import Monitor
+from thalweg.stream.evaluation.monitor import Monitor
 
 _MODELS, _COLUMNS = 20, 64
 _CODES = ("OK", "INVALID_ARGUMENT", "UNAVAILABLE", "INTERNAL")

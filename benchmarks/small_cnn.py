@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 
 from benchmarks.streams import SHARED
-from thalweg.models.torch_setup import Tensor, functional, torch
+from thalweg.models.parts.torch_setup import Tensor, functional, torch
 
 IMAGES = SHARED / "data" / "images"
 PASSES, BATCH, RATE = 12, 64, 0.05

@@ -21,7 +21,7 @@ import numpy as np  # noqa: E402
 from numpy.typing import NDArray  # noqa: E402
 
 from benchmarks.report import Result, at_least, show  # noqa: E402
-from thalweg.models.ridge import Ridge  # noqa: E402
+from thalweg.models.ridge.learner import Ridge  # noqa: E402
 from thalweg.proto.event import Batch, ClassLabels, TensorSpec  # noqa: E402
 
 SHARED = Path(os.environ.get("THALWEG_SHARED", Path(__file__).parents[2] / "shared"))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from thalweg.ops.config import load
+from thalweg.ops.config.config import load
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
@@ -16,7 +16,7 @@ CODE = [
     pytest.param(block, id=f"{path.relative_to(ROOT)}:{number}")
     for path in DOCUMENTS
     for number, block in enumerate(re.findall(r"```python\n(.*?)```", path.read_text(), re.DOTALL))
-    if "tritonclient" not in block  # tests/ops/test_tritonclient.py runs it, in a process of its own
+    if "tritonclient" not in block  # tests/ops/serve/test_tritonclient.py runs it, in a process of its own
 ]
 
 

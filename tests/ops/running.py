@@ -20,12 +20,12 @@ import grpc
 import numpy as np
 
 from tests.services.processes import free_port, stop
-from thalweg.memory.snapshots import FolderSnapshots
-from thalweg.models.published import Published
-from thalweg.models.registry import find
-from thalweg.ops.app import open_configured_log
-from thalweg.ops.cli_produce import messages
-from thalweg.ops.config import Config, load
+from thalweg.memory.snapshots.snapshots import FolderSnapshots
+from thalweg.stream.publication.file_channel import Published
+from thalweg.models.contract.registry import find
+from thalweg.ops.run.app import open_configured_log
+from thalweg.ops.cli.produce import messages
+from thalweg.ops.config.config import Config, load
 from thalweg.proto import inference_pb2 as pb
 from thalweg.proto import inference_pb2_grpc
 from thalweg.proto.event import Batch, ClassLabels, NumberLabels

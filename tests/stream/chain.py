@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from thalweg.memory.state import State
+from thalweg.memory.snapshots.state import State
 from thalweg.proto.event import Array, Batch, ClassLabels, Inputs, NumberLabels, Schema, TensorSpec
 
 INPUTS = {"features": TensorSpec("features", "float32", (2,))}

@@ -1,0 +1,210 @@
+"""What the processes of one service share beside the log: today, what is asked of learners and what they answer.
+
+A command is given out once. A learner that dies over it leaves it unanswered; whoever asked runs into the time limit
+and asks again, if still wanted: nothing is ever done twice behind anybody's back.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import structlog
+
+log = structlog.get_logger(__name__)
+
+EXPIRE_SECONDS = 600.0
+"""Commands older than this are forgotten, answered or not."""
+MOST_COMMANDS = 1000
+"""More than this many waiting for one model are refused."""
+_LOOK_SECONDS = 0.01  # between two looks at the store: a learner asks after every block
+
+
+class StoreError(Exception):
+    """The store cannot do what was asked, now or ever; the message says which and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """Something asked of a model's learner."""
+
+    id: str
+    verb: str
+    arguments: Mapping[str, Any]
+
+
+class Store(Protocol):
+    """Safe to share between threads."""
+
+    def ask(self, model: str, verb: str, arguments: Mapping[str, Any]) -> str:
+        """Leave a command for the model's learner; its id. Raises StoreError when it cannot be left."""
+
+    def asked(self, model: str) -> list[Command]:
+        """The commands not yet given out, oldest first. Cheap when there is none; [] when the store is out of reach."""
+
+    def answer(self, id: str, result: Mapping[str, Any]) -> None:
+        """What came of a command."""
+
+    def answered(self, id: str, timeout_seconds: float) -> Mapping[str, Any] | None:
+        """What came of it, waiting so long; None if nothing did."""
+
+    def close(self) -> None:
+        """Let go; may be called twice."""
+
+
+class MemoryStore:
+    """Within one process."""
+
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
+        self._changed = threading.Condition()
+        self._waiting: dict[str, list[tuple[float, Command]]] = {}
+        self._results: dict[str, tuple[float, Mapping[str, Any]]] = {}
+
+    def ask(self, model: str, verb: str, arguments: Mapping[str, Any]) -> str:
+        with self._changed:
+            oldest = self._clock() - EXPIRE_SECONDS
+            waiting = [entry for entry in self._waiting.get(model, []) if entry[0] > oldest]
+            self._results = {key: entry for key, entry in self._results.items() if entry[0] > oldest}
+            if len(waiting) >= MOST_COMMANDS:
+                raise StoreError(_too_many(model))
+            command = Command(uuid.uuid4().hex, verb, dict(arguments))
+            self._waiting[model] = [*waiting, (self._clock(), command)]
+        return command.id
+
+    def asked(self, model: str) -> list[Command]:
+        if not self._waiting.get(model):
+            return []
+        with self._changed:
+            oldest = self._clock() - EXPIRE_SECONDS
+            return [command for asked, command in self._waiting.pop(model, []) if asked > oldest]
+
+    def answer(self, id: str, result: Mapping[str, Any]) -> None:
+        with self._changed:
+            self._results[id] = (self._clock(), dict(result))
+            self._changed.notify_all()
+
+    def answered(self, id: str, timeout_seconds: float) -> Mapping[str, Any] | None:
+        with self._changed:
+            self._changed.wait_for(lambda: id in self._results, timeout_seconds)
+            found = self._results.get(id)
+        return None if found is None else found[1]
+
+    def close(self) -> None:
+        """Nothing to let go of."""
+
+
+class SqliteStore:
+    """In a file that the processes of one machine share."""
+
+    def __init__(self, path: str | Path, clock: Callable[[], float] = time.time) -> None:
+        self._path = Path(path)
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._look_after: dict[str, float] = {}
+        self._readable = True
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._connection = sqlite3.connect(self._path, timeout=10, isolation_level=None, check_same_thread=False)
+            self._connection.execute("PRAGMA journal_mode = WAL")
+            self._connection.execute(
+                "CREATE TABLE IF NOT EXISTS commands (id TEXT PRIMARY KEY, model TEXT NOT NULL, verb TEXT NOT NULL,"
+                " arguments TEXT NOT NULL, asked REAL NOT NULL, taken INTEGER NOT NULL DEFAULT 0, result TEXT)"
+            )
+        except (sqlite3.Error, OSError) as error:
+            raise StoreError(f"store {self._path}: cannot be opened: {error}") from error
+
+    def ask(self, model: str, verb: str, arguments: Mapping[str, Any]) -> str:
+        now, id = self._clock(), uuid.uuid4().hex
+        try:
+            with self._lock:
+                self._connection.execute("DELETE FROM commands WHERE asked < ?", (now - EXPIRE_SECONDS,))
+                waiting = self._connection.execute(
+                    "SELECT count(*) FROM commands WHERE model = ? AND taken = 0", (model,)
+                ).fetchone()[0]
+                if waiting >= MOST_COMMANDS:
+                    raise StoreError(_too_many(model))
+                self._connection.execute(
+                    "INSERT INTO commands (id, model, verb, arguments, asked) VALUES (?, ?, ?, ?, ?)",
+                    (id, model, verb, json.dumps(dict(arguments)), now),
+                )
+        except sqlite3.Error as error:
+            raise StoreError(f"store {self._path}: {error}") from error
+        return id
+
+    def asked(self, model: str) -> list[Command]:
+        now = time.monotonic()
+        if now < self._look_after.get(model, 0.0):
+            return []
+        self._look_after[model] = now + _LOOK_SECONDS
+        which = "WHERE model = ? AND taken = 0 AND asked >= ?"
+        values = (model, self._clock() - EXPIRE_SECONDS)
+        try:
+            with self._lock:
+                rows = []
+                if self._connection.execute(f"SELECT 1 FROM commands {which} LIMIT 1", values).fetchone():
+                    rows = self._connection.execute(
+                        f"UPDATE commands SET taken = 1 {which} RETURNING id, verb, arguments, asked", values
+                    ).fetchall()
+        except sqlite3.Error as error:
+            if self._readable:
+                log.warning("store cannot be read: commands wait", store=str(self._path), problem=str(error))
+            self._readable = False
+            return []
+        self._readable = True
+        return [Command(id, verb, json.loads(text)) for id, verb, text, _ in sorted(rows, key=lambda row: row[3])]
+
+    def answer(self, id: str, result: Mapping[str, Any]) -> None:
+        try:
+            with self._lock:
+                self._connection.execute("UPDATE commands SET result = ? WHERE id = ?", (json.dumps(dict(result)), id))
+        except sqlite3.Error as error:
+            raise StoreError(f"store {self._path}: {error}") from error
+
+    def answered(self, id: str, timeout_seconds: float) -> Mapping[str, Any] | None:
+        deadline = time.monotonic() + timeout_seconds
+        while True:
+            try:
+                with self._lock:
+                    row = self._connection.execute("SELECT result FROM commands WHERE id = ?", (id,)).fetchone()
+            except sqlite3.Error as error:
+                raise StoreError(f"store {self._path}: {error}") from error
+            if row is not None and row[0] is not None:
+                result: Mapping[str, Any] = json.loads(row[0])
+                return result
+            if time.monotonic() >= deadline:
+                return None
+            time.sleep(_LOOK_SECONDS)
+
+    def close(self) -> None:
+        with self._lock:
+            self._connection.close()
+
+
+def open_store(url: str) -> Store:
+    """The store behind a URL: `memory:`, `sqlite:PATH` or `redis://HOST:PORT/DB`.
+
+    Raises:
+        StoreError: The URL has another form, or the store cannot be opened.
+    """
+    kind, _, rest = url.partition(":")
+    if kind == "memory":
+        return MemoryStore()
+    if kind == "sqlite" and rest:
+        return SqliteStore(rest)
+    if kind in ("redis", "rediss"):
+        from thalweg.memory.exchange.redis_commands import RedisStore
+
+        return RedisStore(url)
+    raise StoreError(f"store url {url!r}: expected memory:, sqlite:PATH or redis://HOST:PORT/DB")
+
+
+def _too_many(model: str) -> str:
+    return f"{MOST_COMMANDS} commands wait for model {model!r} already; is its learner running?"

@@ -1,0 +1,218 @@
+"""Events that wait for their label, by id: what was asked of a model, until somebody tells what came of it.
+
+Bounded in number and in time. An event that was joined stays as an empty stub until its time is over, so that the same
+label told twice is known as such. The first event of an id counts; a later one of the same id changes nothing.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from thalweg.memory.exchange.commands import StoreError
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """An event that was remembered."""
+
+    time: float
+    """Unix seconds at which it was asked or came."""
+    value: bytes
+    """The event, as whoever remembered it wrote it; empty once it was joined."""
+
+    @property
+    def joined(self) -> bool:
+        """Whether its label came already."""
+        return not self.value
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much waits."""
+
+    seconds: float = 86_400.0
+    """An event waits so long for its label."""
+    events: int = 1_000_000
+    """At most so many per model; the oldest go first."""
+
+
+USUAL = Limits()
+
+
+class Pending(Protocol):
+    """Safe to share between threads. Everything raises `StoreError` while the store is out of reach."""
+
+    def remember(self, model: str, entries: Sequence[tuple[str, float, bytes]]) -> None:
+        """Keep events: id, Unix seconds, the event itself (not empty)."""
+
+    def find(self, model: str, ids: Sequence[str]) -> list[Waiting | None]:
+        """Those of these ids, in order; None where there is none (any more)."""
+
+    def settle(self, model: str, ids: Sequence[str]) -> None:
+        """These were joined: only their stubs stay."""
+
+    def check(self) -> None:
+        """Raise `StoreError` if the store is out of reach."""
+
+    def close(self) -> None:
+        """Let go; may be called twice."""
+
+
+class MemoryPending:
+    """Within one process."""
+
+    def __init__(self, limits: Limits = USUAL, clock: Callable[[], float] = time.time) -> None:
+        self._limits, self._clock = limits, clock
+        self._lock = threading.Lock()
+        self._models: dict[str, OrderedDict[str, tuple[float, Waiting]]] = {}
+
+    def remember(self, model: str, entries: Sequence[tuple[str, float, bytes]]) -> None:
+        now = self._clock()
+        with self._lock:
+            kept = self._models.setdefault(model, OrderedDict())
+            while kept and next(iter(kept.values()))[0] < now - self._limits.seconds:
+                kept.popitem(last=False)
+            for id, moment, value in entries:
+                kept.setdefault(id, (now, Waiting(moment, value)))
+            while len(kept) > self._limits.events:
+                kept.popitem(last=False)
+
+    def find(self, model: str, ids: Sequence[str]) -> list[Waiting | None]:
+        oldest = self._clock() - self._limits.seconds
+        with self._lock:
+            kept = self._models.get(model, OrderedDict())
+            found = [kept.get(id) for id in ids]
+        return [None if entry is None or entry[0] < oldest else entry[1] for entry in found]
+
+    def settle(self, model: str, ids: Sequence[str]) -> None:
+        with self._lock:
+            kept = self._models.get(model, OrderedDict())
+            for id in ids:
+                if (entry := kept.get(id)) is not None:
+                    kept[id] = entry[0], Waiting(entry[1].time, b"")
+
+    def check(self) -> None:
+        """Always there."""
+
+    def close(self) -> None:
+        """Nothing to let go of."""
+
+
+class SqlitePending:
+    """In a file that the processes of one machine share; it may be the store's."""
+
+    def __init__(self, path: str | Path, limits: Limits = USUAL, clock: Callable[[], float] = time.time) -> None:
+        self._path = Path(path)
+        self._limits, self._clock = limits, clock
+        self._lock = threading.Lock()
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._connection = sqlite3.connect(self._path, timeout=10, isolation_level=None, check_same_thread=False)
+            self._connection.execute("PRAGMA journal_mode = WAL")
+            self._connection.execute("PRAGMA synchronous = NORMAL")
+            self._connection.execute(
+                "CREATE TABLE IF NOT EXISTS pending (number INTEGER PRIMARY KEY AUTOINCREMENT, model TEXT NOT NULL,"
+                " id TEXT NOT NULL, kept REAL NOT NULL, time REAL NOT NULL, value BLOB NOT NULL, UNIQUE (model, id))"
+            )
+        except (sqlite3.Error, OSError) as error:
+            raise StoreError(f"store {self._path}: cannot be opened: {error}") from error
+
+    def remember(self, model: str, entries: Sequence[tuple[str, float, bytes]]) -> None:
+        now = self._clock()
+        rows = [(model, id, now, moment, value) for id, moment, value in entries]
+        with self._transaction() as connection:
+            connection.executemany(
+                "INSERT OR IGNORE INTO pending (model, id, kept, time, value) VALUES (?, ?, ?, ?, ?)", rows
+            )
+            # in the order of their numbers kept moments ascend: from the oldest on, as many as are too old or too many
+            connection.execute(
+                "DELETE FROM pending WHERE number IN"
+                " (SELECT number FROM pending WHERE kept < ? ORDER BY number LIMIT 10000)",
+                (now - self._limits.seconds,),
+            )
+            count = connection.execute("SELECT count(*) FROM pending WHERE model = ?", (model,)).fetchone()[0]
+            if count > self._limits.events:
+                connection.execute(
+                    "DELETE FROM pending WHERE number IN"
+                    " (SELECT number FROM pending WHERE model = ? ORDER BY number LIMIT ?)",
+                    (model, count - self._limits.events),
+                )
+
+    def find(self, model: str, ids: Sequence[str]) -> list[Waiting | None]:
+        oldest = self._clock() - self._limits.seconds
+        found: list[Waiting | None] = []
+        with self._transaction() as connection:
+            for id in ids:
+                row = connection.execute(
+                    "SELECT time, value FROM pending WHERE model = ? AND id = ? AND kept >= ?", (model, id, oldest)
+                ).fetchone()
+                found.append(None if row is None else Waiting(*row))
+        return found
+
+    def settle(self, model: str, ids: Sequence[str]) -> None:
+        with self._transaction() as connection:
+            connection.executemany(
+                "UPDATE pending SET value = x'' WHERE model = ? AND id = ?", [(model, id) for id in ids]
+            )
+
+    def check(self) -> None:
+        with self._transaction() as connection:
+            connection.execute("SELECT 1")
+
+    def close(self) -> None:
+        with self._lock:
+            self._connection.close()
+
+    def _transaction(self) -> _Transaction:
+        return _Transaction(self._connection, self._lock, str(self._path))
+
+
+class _Transaction:
+    """All or nothing, one thread at a time; SQLite's errors as ours."""
+
+    def __init__(self, connection: sqlite3.Connection, lock: threading.Lock, place: str) -> None:
+        self._connection, self._lock, self._place = connection, lock, place
+
+    def __enter__(self) -> sqlite3.Connection:
+        self._lock.acquire()
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+        except sqlite3.Error as error:
+            self._lock.release()
+            raise StoreError(f"store {self._place}: {error}") from error
+        return self._connection
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        try:
+            self._connection.execute("COMMIT" if error is None else "ROLLBACK")
+        except sqlite3.Error as failed:
+            raise StoreError(f"store {self._place}: {failed}") from failed
+        finally:
+            self._lock.release()
+        if isinstance(error, sqlite3.Error):
+            raise StoreError(f"store {self._place}: {error}") from error
+
+
+def open_pending(url: str, limits: Limits = USUAL) -> Pending:
+    """Where events wait, behind the store's URL: `memory:`, `sqlite:PATH` or `redis://HOST:PORT/DB`.
+
+    Raises:
+        StoreError: The URL has another form, or the store cannot be opened.
+    """
+    kind, _, rest = url.partition(":")
+    if kind == "memory":
+        return MemoryPending(limits)
+    if kind == "sqlite" and rest:
+        return SqlitePending(rest, limits)
+    if kind in ("redis", "rediss"):
+        from thalweg.memory.exchange.redis_pending import RedisPending
+
+        return RedisPending(url, limits)
+    raise StoreError(f"store url {url!r}: expected memory:, sqlite:PATH or redis://HOST:PORT/DB")

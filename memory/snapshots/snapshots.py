@@ -1,0 +1,307 @@
+"""Snapshots: a state and the place in the log it stands for, saved as one thing.
+
+A version is a folder `<version>/` with `manifest.json` and one safetensors file per part of the state, large arrays in
+pieces beside it (`pieces.py`), those that did not change shared with the version before. It is written beside,
+flushed, and renamed, so a crash leaves the old or the new version. A version that fails its checksums is set aside,
+loudly, and the next older one is used.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import structlog
+
+from thalweg.memory.snapshots.pieces import Index, read_pieces, split, write_pieces
+from thalweg.memory.snapshots.state import DamagedFile, State, read_state, sync_folder, write_state
+from thalweg.proto.event import Partition, Position
+
+log = structlog.get_logger(__name__)
+
+_FILES = {"learner": "state.safetensors"}  # other parts go by their own name
+
+
+class UnknownVersion(LookupError):
+    """That version is not kept (any more); the message names those that are."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """What a version is: where in the log it stands, where it came from, and what its files must hash to."""
+
+    model: str
+    version: int
+    """Journal entries applied: blocks of records and control operations. 0: nothing learned."""
+    parent: int | None
+    """The version saved before this one, or rolled back to."""
+    learner: str
+    config_sha256: str
+    """Over the settings that make a state what it is; a state is only restored under equal ones."""
+    offsets: Position
+    """The last record of each partition that is in the state."""
+    events_learned: int
+    created: float
+    """Unix seconds."""
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    """Prequential metrics as they were then."""
+    state_sha256: str = ""
+    """Hash of the learner's state, independent of the file format."""
+    size_bytes: int = 0
+    software: Mapping[str, str] = field(default_factory=dict)
+    files: Mapping[str, str] = field(default_factory=dict)
+    """SHA-256 by file name."""
+    pieces: Mapping[str, Index] = field(default_factory=dict)
+    """By part of the state, the arrays that are too large for one file."""
+
+    def to_json(self) -> dict[str, Any]:
+        """As in `manifest.json`: offsets as {topic: {partition: offset}}, and a hash over all the rest."""
+        offsets: dict[str, dict[str, int]] = {}
+        for partition, offset in sorted(self.offsets.items()):
+            offsets.setdefault(partition.topic, {})[str(partition.number)] = offset
+        record = {**self.__dict__, "offsets": offsets}
+        if not self.pieces:
+            del record["pieces"]
+        return {**record, "manifest_sha256": _record_sha256(record)}
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> Manifest:
+        """The manifest of this record. Raises KeyError, TypeError or ValueError when it is not one, or altered."""
+        record = dict(record)
+        expected = record.pop("manifest_sha256")
+        if (got := _record_sha256(record)) != expected:
+            raise ValueError(f"SHA-256 of the manifest: expected {expected}, got {got}")
+        offsets = {
+            Partition(topic, int(number)): int(offset)
+            for topic, partitions in record["offsets"].items()
+            for number, offset in partitions.items()
+        }
+        return cls(**{**record, "offsets": offsets})
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A version, loaded: its manifest and its parts by name (`learner`, and what the processor keeps)."""
+
+    manifest: Manifest
+    parts: Mapping[str, State]
+
+
+class Snapshots(Protocol):
+    """The kept versions of one model. One writer; readers may look on from other processes."""
+
+    def save(self, manifest: Manifest, parts: Mapping[str, State]) -> Manifest:
+        """Keep a version; hashes and sizes are filled in. Raises OSError, and then keeps the older ones as they are."""
+
+    def newest(self) -> Snapshot | None:
+        """The newest version that verifies; damaged ones are set aside on the way."""
+
+    def load(self, version: int) -> Snapshot:
+        """That version. Raises UnknownVersion, or DamagedFile."""
+
+    def manifests(self) -> Sequence[Manifest]:
+        """Of all kept versions, oldest first; unreadable ones are left out."""
+
+
+class MemorySnapshots:
+    """The twin in memory, for tests and notebooks."""
+
+    def __init__(self, keep: int = 5) -> None:
+        self._keep = keep
+        self._kept: dict[int, Snapshot] = {}
+
+    def save(self, manifest: Manifest, parts: Mapping[str, State]) -> Manifest:
+        parts = {
+            name: State({key: tensor.copy() for key, tensor in part.tensors.items()}, dict(part.meta))
+            for name, part in parts.items()
+        }
+        manifest = replace(manifest, **_facts(parts))
+        self._kept[manifest.version] = Snapshot(manifest, parts)
+        for version in sorted(self._kept)[: -self._keep]:
+            del self._kept[version]
+        return manifest
+
+    def newest(self) -> Snapshot | None:
+        return self._kept[max(self._kept)] if self._kept else None
+
+    def load(self, version: int) -> Snapshot:
+        if version not in self._kept:
+            raise UnknownVersion(_unknown(version, sorted(self._kept)))
+        return self._kept[version]
+
+    def manifests(self) -> Sequence[Manifest]:
+        return [self._kept[version].manifest for version in sorted(self._kept)]
+
+
+class FolderSnapshots:
+    """Versions as folders below `folder`, which is made if need be; the newest `keep` are kept."""
+
+    def __init__(self, folder: Path, keep: int = 5) -> None:
+        self._folder = folder
+        self._keep = keep
+
+    @property
+    def folder(self) -> Path:
+        """Where the versions lie."""
+        return self._folder
+
+    def prepare(self) -> None:
+        """Make the folder and clear what a killed writer left. The one writer calls it, before it saves."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        for leftover in self._folder.glob(".*.partial"):
+            shutil.rmtree(leftover)
+
+    def save(self, manifest: Manifest, parts: Mapping[str, State]) -> Manifest:
+        beside = self._folder / f".{manifest.version}.partial"
+        beside.mkdir(parents=True, exist_ok=True)
+        try:
+            files: dict[str, str] = {}
+            pieces: dict[str, Index] = {}
+            before, known = self._before()
+            for name, part in parts.items():
+                path = beside / _file(name)
+                small, large = split(part)
+                write_state(small, path)
+                files[path.name] = _sha256(path)
+                if large:
+                    pieces[name], hashes = write_pieces(name, large, beside, before, known)
+                    files |= hashes
+            manifest = replace(manifest, files=files, pieces=pieces, **_facts(parts))
+            text = json.dumps(manifest.to_json(), indent=1)
+            with (beside / "manifest.json").open("w") as file:
+                file.write(text + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+            sync_folder(beside)
+            final = self._folder / str(manifest.version)
+            if final.exists():  # the same version, saved by a run that was killed after the rename
+                shutil.rmtree(final)
+            beside.rename(final)
+            sync_folder(self._folder)
+        except BaseException:
+            shutil.rmtree(beside, ignore_errors=True)
+            raise
+        for version in self._versions()[: -self._keep]:
+            shutil.rmtree(self._folder / str(version), ignore_errors=True)
+        return manifest
+
+    def _before(self) -> tuple[Path | None, Mapping[str, str]]:
+        """The newest version's folder, and the hashes of its files."""
+        versions = self._versions()
+        try:
+            return (self._folder / str(versions[-1]), self._manifest(versions[-1]).files) if versions else (None, {})
+        except DamagedFile:
+            return None, {}
+
+    def newest(self) -> Snapshot | None:
+        for version in reversed(self._versions()):
+            problems = self.verify(version)
+            if not problems:
+                return self.load(version)
+            aside = self._folder / f"{version}.damaged"
+            log.error("snapshot is damaged: set aside, going back to an older one", version=version, problems=problems)
+            if aside.exists():
+                shutil.rmtree(aside)
+            (self._folder / str(version)).rename(aside)
+        return None
+
+    def load(self, version: int) -> Snapshot:
+        folder = self._folder / str(version)
+        if not folder.is_dir():
+            raise UnknownVersion(_unknown(version, self._versions()))
+        manifest = self._manifest(version)
+        names = {_file(name): name for name in ("learner",)}
+        parts = {}
+        for file in manifest.files:
+            if not file.endswith(".safetensors"):
+                continue
+            try:
+                parts[names.get(file, file.removesuffix(".safetensors"))] = read_state(folder / file)
+            except FileNotFoundError as error:
+                raise DamagedFile(f"{folder / file}: missing") from error
+        for name, index in manifest.pieces.items():
+            large = read_pieces(name, index, folder)
+            parts[name] = State({**parts[name].tensors, **large}, parts[name].meta)
+        return Snapshot(manifest, parts)
+
+    def verify(self, version: int) -> list[str]:
+        """What is wrong with a version, in words; empty when every hash is right. Raises UnknownVersion."""
+        folder = self._folder / str(version)
+        if not folder.is_dir():
+            raise UnknownVersion(_unknown(version, self._versions()))
+        try:
+            manifest = self._manifest(version)
+        except DamagedFile as error:
+            return [str(error)]
+        problems = []
+        for name, expected in manifest.files.items():
+            path = folder / name
+            if not path.is_file():
+                problems.append(f"{name}: missing")
+            elif (got := _sha256(path)) != expected:
+                problems.append(f"{name}: SHA-256 expected {expected}, got {got}")
+        if not problems:
+            got = self.load(version).parts["learner"].sha256()
+            if got != manifest.state_sha256:
+                problems.append(f"state: SHA-256 expected {manifest.state_sha256}, got {got}")
+        return problems
+
+    def manifests(self) -> Sequence[Manifest]:
+        found = []
+        for version in self._versions():
+            try:
+                found.append(self._manifest(version))
+            except DamagedFile as error:
+                log.warning("snapshot cannot be listed", version=version, problem=str(error))
+        return found
+
+    def _versions(self) -> list[int]:
+        if not self._folder.is_dir():
+            return []
+        return sorted(int(entry.name) for entry in self._folder.iterdir() if entry.name.isdigit())
+
+    def _manifest(self, version: int) -> Manifest:
+        path = self._folder / str(version) / "manifest.json"
+        try:
+            return Manifest.from_json(json.loads(path.read_text()))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise DamagedFile(f"{path}: {type(error).__name__}: {error}") from error
+
+
+def software() -> dict[str, str]:
+    """Versions of what computed a state."""
+    names = ("thalweg", "numpy", "scipy")
+    return {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in names}}
+
+
+def _facts(parts: Mapping[str, State]) -> dict[str, Any]:
+    return {
+        "state_sha256": parts["learner"].sha256(),
+        "size_bytes": sum(part.size_bytes for part in parts.values()),
+        "software": software(),
+    }
+
+
+def _record_sha256(record: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
+
+
+def _file(part: str) -> str:
+    return _FILES.get(part, f"{part}.safetensors")
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _unknown(version: int, kept: Sequence[int]) -> str:
+    return f"version {version} is not kept; kept: {', '.join(map(str, kept)) or 'none'}"

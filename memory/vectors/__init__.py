@@ -1,0 +1,1 @@
+"""Bounded memories of rows: histories, rings, tables of keys, and the search in them."""

@@ -1,0 +1,1 @@
+"""Discrete key-value bottleneck: frozen keys, values that learn."""

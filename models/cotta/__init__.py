@@ -1,0 +1,1 @@
+"""Continual test-time adaptation of a classifier (CoTTA) and its guards."""

@@ -1,0 +1,184 @@
+"""One step of test-time adaptation: student, teacher and anchor of a classifier, and a batch without labels.
+
+Source: Wang, Fink, Van Gool and Dai, "Continual Test-Time Domain Adaptation" (CoTTA), CVPR 2022, arXiv:2203.13591, with
+the official code's two variants; TENT (Wang et al., ICLR 2021) and plain batch statistics are the same step with less
+of it. All three copies share one module, whose batch norms are `TargetNorm`s; weights are dictionaries of tensors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+from thalweg.models.parts.torch_setup import Tensor, torch
+from thalweg.proto.event import Array
+
+Weights = Mapping[str, Tensor]
+Views = Callable[[Tensor], Iterator[Tensor]]
+"""Views (B, …) of a batch (B, …), one after the other, so that few are in memory at a time."""
+Masks = Callable[[str, Tensor], Tensor]
+"""Which elements of a weight go back to the source, as bool, like it."""
+
+LOSSES = ("cross_entropy", "symmetric", "entropy")
+
+
+class Optimizer(Protocol):
+    """What moves the student: `Adam`, `Sgd`."""
+
+    weights: dict[str, Tensor]
+    pace: float
+
+    def step(self, gradients: Weights) -> None:
+        """Move the weights that have a gradient."""
+
+    def tensors(self) -> dict[str, Array]:
+        """Everything, for a snapshot."""
+
+    def restore(self, tensors: Mapping[str, Array]) -> None:
+        """Become the one whose `tensors()` are among these."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """How a step goes."""
+
+    loss: str = "cross_entropy"
+    """Of the teacher's answer, `symmetric` with the student's, or the student's own `entropy` (TENT)."""
+
+    average: float = 0.999
+    """Of the teacher that stays at each step, α; 0: the student is the teacher."""
+
+    restore: float = 0.01
+    """Chance of an element to go back to the source, p."""
+
+    threshold: float = 0.92
+    """Views are averaged where the anchor's mean confidence is below, p_th; above 1: always, 0: never."""
+
+    steps: int = 1
+    """On each batch."""
+
+    least_gradient: float = 0.0
+    """Of a step's norm; below it nothing moves: Adam divides round-off by its own size."""
+
+
+class Stepped(NamedTuple):
+    """What became of a batch."""
+
+    answer: Tensor
+    """Logits (B, K), of the teacher before the last step."""
+    confidence: float
+    """The anchor's, mean over the batch."""
+    viewed: bool
+    """Whether views were averaged."""
+    loss: Tensor
+    """(B,), of the last step."""
+    student: Tensor
+    """Logits (B, K)."""
+    moved: bool
+    """Whether the last step was taken."""
+
+
+class Adaptation:
+    """Student, teacher and anchor. One thread uses it.
+
+    Args:
+        model: In eval mode, its batch norms replaced; its own weights are not changed.
+        optimizer: Holds the student; its weights are the ones that adapt.
+        anchor: Every weight of the source, by name.
+        recipe: How a step goes.
+    """
+
+    def __init__(self, model: torch.nn.Module, optimizer: Optimizer, anchor: Weights, recipe: Recipe) -> None:
+        self._model, self.optimizer, self._recipe = model, optimizer, recipe
+        self.anchor = dict(anchor)
+        self.teacher = {name: each.clone() for name, each in self.anchor.items()}
+
+    def logits(self, weights: Weights, x: Tensor) -> Tensor:
+        """Of the model with other weights, by its normalisation as it is set."""
+        found: Tensor = torch.func.functional_call(self._model, {**self.anchor, **weights}, (x,))
+        return found
+
+    def answer(self, x: Tensor) -> Tensor:
+        """The teacher's logits (B, K), by this batch's statistics."""
+        with torch.no_grad():
+            return self.logits(self.teacher, x)
+
+    def distance(self) -> float:
+        """Of the teacher from the source, as a share of the source's norm."""
+        moved = sum(float((self.teacher[name] - each).double().square().sum()) for name, each in self.anchor.items())
+        whole = sum(float(each.double().square().sum()) for each in self.anchor.values())
+        return float((moved / max(whole, 1e-30)) ** 0.5)
+
+    def state(self) -> dict[str, Array]:
+        """Student with its optimizer, and teacher, copied."""
+        found = {f"student.{name}": np.array(array) for name, array in self.optimizer.tensors().items()}
+        return found | {f"teacher.{name}": each.numpy().copy() for name, each in self.teacher.items()}
+
+    def restore(self, tensors: Mapping[str, Array]) -> None:
+        """Become the one whose `state()` this was."""
+        # cloned: torch aligns its own memory alike, and what is aligned otherwise may be summed in another order
+        prefix = "student."
+        student = {name.removeprefix(prefix): array for name, array in tensors.items() if name.startswith(prefix)}
+        self.optimizer.restore(student)
+        self.teacher = {name: torch.from_numpy(np.array(tensors[f"teacher.{name}"])).clone() for name in self.anchor}
+
+    def step(self, x: Tensor, views: Views, masks: Masks) -> Stepped:
+        """Answer a batch (B, …), then learn from it."""
+        for _ in range(self._recipe.steps):
+            done = self._once(x, views, masks)
+        return done
+
+    def _once(self, x: Tensor, views: Views, masks: Masks) -> Stepped:
+        recipe = self._recipe
+        with torch.no_grad():
+            confidence = 1.0
+            if 0 < recipe.threshold <= 1:
+                confidence = float(self.logits({}, x).softmax(1).amax(1).mean())
+            viewed = confidence < recipe.threshold or recipe.threshold > 1
+            target = self._averaged(x, views) if viewed else self.logits(self.teacher, x)
+        leaves = {name: each.detach().requires_grad_() for name, each in self.optimizer.weights.items()}
+        student = self.logits(leaves, x)
+        loss = _loss(recipe.loss, student, target)
+        if not leaves:
+            return Stepped(target, confidence, viewed, loss, student, moved=False)
+        gradients = torch.autograd.grad(loss.mean(), list(leaves.values()), allow_unused=True)
+        found = {name: gradient for name, gradient in zip(leaves, gradients) if gradient is not None}
+        size = float(torch.stack([gradient.double().square().sum() for gradient in found.values()]).sum().sqrt())
+        moved = size >= recipe.least_gradient and size < float("inf")
+        if moved:
+            self.optimizer.step(found)
+            self._average()
+            self._restore(masks)
+        return Stepped(target, confidence, viewed, loss.detach(), student.detach(), moved)
+
+    def _averaged(self, x: Tensor, views: Views) -> Tensor:
+        total, count = None, 0
+        for view in views(x):
+            logits = self.logits(self.teacher, view)
+            total, count = logits if total is None else total + logits, count + 1
+        assert total is not None
+        return total / count
+
+    def _average(self) -> None:
+        for name, student in self.optimizer.weights.items():
+            share = self._recipe.average
+            self.teacher[name] = self.teacher[name] * share + student * (1.0 - share)
+
+    def _restore(self, masks: Masks) -> None:
+        if not self._recipe.restore:
+            return
+        for name, student in self.optimizer.weights.items():
+            self.optimizer.weights[name] = torch.where(masks(name, student), self.anchor[name], student)
+
+
+def _loss(kind: str, student: Tensor, target: Tensor) -> Tensor:
+    """Per row, (B,)."""
+    ours = student.log_softmax(1)
+    if kind == "entropy":
+        return -(ours.exp() * ours).sum(1)
+    theirs = target.log_softmax(1)
+    forward = -(theirs.exp() * ours).sum(1)
+    return forward if kind == "cross_entropy" else 0.5 * forward - 0.5 * (ours.exp() * theirs).sum(1)

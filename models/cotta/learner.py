@@ -1,0 +1,295 @@
+"""CoTTA: a deployed classifier that adapts to its unlabelled traffic.
+
+Source: `adaptation.py` names paper and code. Every event's input counts, labelled or not; labels only grade. A
+step is taken on `adapt_batch` inputs in the order of the log; answers go by the teacher and by running statistics of
+the target, never by who shares a request. State: student with its optimizer, teacher, statistics, inputs that wait.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from copy import deepcopy
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from thalweg.memory.snapshots.state import State
+from thalweg.models.parts.adam import Adam
+from thalweg.models.cotta.adaptation import Adaptation, Stepped
+from thalweg.models.cotta.guard import CAUSES, MISLED, Belt
+from thalweg.models.cotta.params import Params
+from thalweg.models.cotta.predictor import CottaPredictor, as_pictures, in_range
+from thalweg.models.parts.input_columns import InputColumns
+from thalweg.models.contract.learner import ParamsError
+from thalweg.models.parts.learning_rate import Pace
+from thalweg.models.parts.sgd import Sgd
+from thalweg.models.cotta.target_norm import replace_batch_norms, target_norms
+from thalweg.models.cotta.target_statistics import TargetStatistics
+from thalweg.models.parts.torch_models import build, weights_sha256
+from thalweg.models.parts.torch_setup import Tensor, torch
+from thalweg.models.cotta.views import find_views
+from thalweg.proto.event import Array, Batch, ClassLabels, Schema, TensorSpec
+
+_NORMS = (torch.nn.LayerNorm, torch.nn.GroupNorm, torch.nn.InstanceNorm2d)
+
+
+class Cotta:
+    """The learner `cotta`; parameters in `Params`, obligations in `models/contract/learner.py`.
+
+    Inputs that are not finite or out of range are passed over and counted.
+    """
+
+    def __init__(self, *, inputs: Mapping[str, TensorSpec], params: Mapping[str, Any], seed: int) -> None:
+        self.params = p = Params.of(params)
+        self._columns = InputColumns(inputs)
+        if len(inputs) != 1:
+            raise ParamsError({"inputs": f"expected one input, got {list(inputs)}"})
+        self._views, self._seed = find_views(p.views), seed
+        self._model = replace_batch_norms(build(p.model, p.weights))
+        self._weights_sha256 = weights_sha256(p.weights)
+        outputs = self._outputs()
+        names = [name.strip() for name in p.classes.split(",")] if p.classes else [str(k) for k in range(outputs)]
+        if len(set(names)) != outputs:
+            raise ParamsError(
+                {"classes": f"expected {outputs} different names, as the model has outputs, got {p.classes!r}"}
+            )
+        self._classes = names
+        if not self._adapting() and p.learning_rate:
+            raise ParamsError({"adapt": f"expected parameters to move, got none by {p.adapt!r} in {p.model}"})
+        self._pace = Pace()
+        self._adaptation = self._fresh()
+        self._target = TargetStatistics(self._source_statistics(), p.statistics_rows)
+        self._statistics = self._target.moments
+        self._waiting = np.zeros((0, *self._shape), dtype=np.float32)
+        self._followed = 0  # of those that wait, how many the statistics have taken up
+        self._counts = {"steps": 0, "inputs": 0, "skipped": 0, "left_out": 0, "resets": 0}
+        self._belt = Belt(p.limits, p.belt_window, outputs)
+        self._good = self._adaptation.state()
+        self._offending = self._waiting
+        self._predictor: CottaPredictor | None = None
+        self._deployed: CottaPredictor | None = None
+
+    @property
+    def _shape(self) -> tuple[int, ...]:
+        (spec,) = self._columns.specs.values()
+        return tuple(spec.shape)
+
+    @property
+    def schema(self) -> Schema:
+        return Schema(self._columns.specs, "class")
+
+    def _outputs(self) -> int:
+        try:
+            with torch.no_grad():
+                found = self._model(torch.zeros(2, *self._shape))
+        except (RuntimeError, ValueError) as error:
+            shape = list(self._shape)
+            raise ParamsError(
+                {"inputs": f"{self.params.model} cannot take inputs of shape {shape}: {error}"}
+            ) from error
+        if found.ndim != 2:
+            raise ParamsError({"model": f"expected logits (N, K), got {list(found.shape)} from {self.params.model}"})
+        return int(found.shape[1])
+
+    def _source_statistics(self) -> dict[str, tuple[Tensor, Tensor]]:
+        return {name: (layer.mean.clone(), layer.square.clone()) for name, layer in target_norms(self._model)}
+
+    @property
+    def _serving_source(self) -> bool:
+        """Whether statistics are those of the source."""
+        return all(torch.equal(self._statistics[name][0], layer.mean) for name, layer in target_norms(self._model))
+
+    def _fresh(self) -> Adaptation:
+        """Student and teacher as the source is."""
+        p = self.params
+        anchor = {name: each.detach().clone() for name, each in self._model.named_parameters()}
+        student = {name: anchor[name].numpy() for name in self._adapting()}
+        optimizer = Adam(student, p.learning_rate) if p.optimizer == "adam" else Sgd(student, p.learning_rate)
+        return Adaptation(self._model, optimizer, anchor, p.recipe)
+
+    def _adapting(self) -> list[str]:
+        norms = {name for name, _ in target_norms(self._model)}
+        norms |= {name for name, module in self._model.named_modules() if isinstance(module, _NORMS)}
+        return [
+            name
+            for name, _ in self._model.named_parameters()
+            if self.params.adapts(name, name.rpartition(".")[0] in norms)
+        ]
+
+    # Learning
+
+    def learn(self, batch: Batch) -> None:
+        x = as_pictures(self._columns, batch.inputs)
+        usable = in_range(x, self.params.largest)
+        self._counts["skipped"] += int(np.count_nonzero(~usable))
+        if not usable.any():
+            return
+        if self.params.belt and isinstance(batch.labels, ClassLabels):
+            self._note_canaries(batch, usable)
+        self._waiting = np.concatenate([self._waiting, x[usable]])
+        follow, size = self.params.follow_batch, self.params.adapt_batch
+        while len(self._waiting) >= self._followed + follow:
+            self._follow(torch.from_numpy(self._waiting[self._followed : self._followed + follow].copy()))
+            self._followed += follow
+            if self._followed >= size:
+                first = torch.from_numpy(self._waiting[:size].copy())
+                if self._belt.holds:
+                    self._belt.passed_over()
+                    self._predictor = None  # what answers depends on whether steps still wait
+                else:
+                    self._guarded(first)
+                self._waiting, self._followed = self._waiting[size:].copy(), 0
+
+    def _guarded(self, x: Tensor) -> None:
+        """A step that must pass the guards, or is taken back."""
+        self.adapt(x)
+        if not self.params.belt or not self.params.learning_rate:
+            return
+        with torch.no_grad():
+            ours, source = self._adaptation.answer(x), self._adaptation.logits({}, x)
+        cause = self._belt.check(_shares(ours), _shares(source), self._adaptation.distance())
+        if cause is None:
+            self._good = self._adaptation.state()
+        else:
+            self._go_back(cause, x.numpy())
+
+    def _go_back(self, cause: str, offending: Array) -> None:
+        """To the last good step; to the source where that was not long ago, or where steps add up to too much."""
+        again = self._belt.breached(cause)
+        self._offending = np.array(offending)
+        if again or cause in ("update", *MISLED):
+            self._adaptation = self._fresh()
+            self._good = self._adaptation.state()
+        else:
+            self._adaptation.restore(self._good)
+        if cause in MISLED:  # statistics, too, may be what misleads: until steps are taken again, serve the source
+            self._target.clear()
+            self._statistics = self._target.moments
+        self._predictor = None
+
+    def _note_canaries(self, batch: Batch, usable: NDArray[np.bool_]) -> None:
+        """Hold what is served against the source, on events that carry their label."""
+        labels = batch.labels
+        assert isinstance(labels, ClassLabels)
+        rows = np.flatnonzero(usable & (labels.codes >= 0))
+        rows = rows[np.isin([labels.names[labels.codes[row]] for row in rows], self._classes)]
+        if not len(rows) or (self._belt.holds and self._serving_source):
+            return
+        if self._deployed is None:
+            self._deployed = self._predictor_of(self._fresh().teacher, self._source_statistics(), own=0.0)
+        some = batch.take(rows)
+        wanted = np.array([self._classes.index(labels.names[labels.codes[row]]) for row in rows])
+        ours, source = (one.predict(some.inputs)["label"] == wanted for one in (self.predictor(), self._deployed))
+        cause = self._belt.canary(ours, source)
+        if cause is not None:
+            self._go_back(cause, as_pictures(self._columns, some.inputs))
+
+    def _follow(self, x: Tensor) -> None:
+        """Let the target's statistics follow these inputs (B, …), as the teacher sees them."""
+        if not self._target.follows or (self._belt.holds and self._serving_source):
+            return
+        source = self._source_statistics()
+        for name, layer in target_norms(self._model):  # as an answer would be given now
+            layer.own, layer.keeps = self.params.own, True
+            layer.mean, layer.square = self._statistics[name]
+        likeliest = self._adaptation.answer(x).argmax(1).tolist()
+        rows = {name: layer.rows for name, layer in target_norms(self._model)}
+        for name, layer in target_norms(self._model):
+            layer.own, layer.keeps, layer.rows = None, False, None
+            layer.mean, layer.square = source[name]
+        self._target.take({name: kept for name, kept in rows.items() if kept is not None}, likeliest)
+        self._statistics = self._target.moments
+        self._predictor = None
+
+    def adapt(self, x: Tensor) -> Stepped:
+        """Answer inputs (B, …) by their own statistics, then take a step on them."""
+        p = self.params
+        if p.reset_steps and self._counts["steps"] and self._counts["steps"] % p.reset_steps == 0:
+            self._adaptation = self._fresh()
+            self._counts["resets"] += 1
+        generator = torch.Generator().manual_seed(1_000_003 * self._seed + self._counts["steps"])
+
+        def masks(_: str, weight: Tensor) -> Tensor:
+            return torch.rand(weight.shape, generator=generator) < p.restore
+
+        self._adaptation.optimizer.pace = self._pace.mean(len(x))
+        done = self._adaptation.step(x, lambda one: self._views(one, p.view_count, generator), masks)
+        self._counts["steps"] += 1
+        self._counts["inputs"] += len(x)
+        self._counts["left_out"] += not done.moved and p.learning_rate > 0
+        self._predictor = None
+        return done
+
+    def raise_forgetting(self, factor: float, events: int) -> None:
+        """Steps go farther; the belt still takes back those that go wrong."""
+        self._pace.raised(factor, events)
+
+    # Answers and state
+
+    def predictor(self) -> CottaPredictor:
+        if self._predictor is None:
+            own = 0.0 if self._belt.holds and self._serving_source else self.params.own
+            self._predictor = self._predictor_of(self._adaptation.teacher, self._statistics, own)
+        return self._predictor
+
+    def _predictor_of(
+        self, teacher: Mapping[str, Tensor], statistics: Mapping[str, tuple[Tensor, Tensor]], own: float
+    ) -> CottaPredictor:
+        p, model = self.params, deepcopy(self._model)
+        tensors = dict(teacher)
+        for name, (mean, square) in statistics.items():
+            tensors |= {f"{name}.mean".lstrip("."): mean, f"{name}.square".lstrip("."): square}
+        model.load_state_dict(tensors, strict=False)
+        settings = {"model": p.model, "largest": p.largest, "serve_views": p.serve_views, "own": own}
+        return CottaPredictor(self._columns, model, settings, self._classes)
+
+    @classmethod
+    def predictor_from(cls, state: State) -> CottaPredictor:
+        """The predictor whose `state()` this was."""
+        return CottaPredictor.of(state)
+
+    def gauges(self) -> Mapping[str, float]:
+        breaches = {f"rollbacks.{cause}": float(self._belt.counts[f"cause_{cause}"]) for cause in CAUSES}
+        return breaches | {
+            "classes": float(len(self._classes)),
+            "skipped_events": float(self._counts["skipped"]),
+            "left_out_steps": float(self._counts["left_out"]),
+        }
+
+    def state(self) -> State:
+        tensors: dict[str, Array] = {f"now.{name}": array for name, array in self._adaptation.state().items()}
+        tensors |= {f"good.{name}": array for name, array in self._good.items()}
+        tensors |= {f"belt.{name}": array for name, array in self._belt.tensors().items()}
+        tensors |= {f"target.{name}": array for name, array in self._target.tensors().items()}
+        tensors |= {"waiting": self._waiting, "offending": self._offending}
+        meta = {"identity": self._identity(), "counts": dict(self._counts), "belt": dict(self._belt.counts)}
+        return State(tensors, meta | {"followed": self._followed} | self._pace.meta())
+
+    def restore(self, state: State) -> None:
+        tensors, meta = state.tensors, state.meta
+        if meta.get("identity") != self._identity():
+            raise ValueError(f"state of other parameters: expected {self._identity()}, got {meta.get('identity')}")
+
+        def below(prefix: str) -> dict[str, Array]:
+            return {name.removeprefix(prefix): array for name, array in tensors.items() if name.startswith(prefix)}
+
+        self._adaptation.restore(below("now."))
+        self._good = {name: np.array(array) for name, array in below("good.").items()}
+        self._belt.restore(below("belt."), meta["belt"])
+        self._offending = np.array(tensors["offending"])
+        self._target.restore(below("target."))
+        self._statistics = self._target.moments
+        self._waiting = np.array(tensors["waiting"])
+        self._counts, self._followed = dict(meta["counts"]), meta["followed"]
+        self._pace.restore(meta)
+        self._predictor = None
+
+    def _identity(self) -> dict[str, Any]:
+        p = self.params
+        return {"model": p.model, "weights_sha256": self._weights_sha256, "adapt": p.adapt, "optimizer": p.optimizer}
+
+
+def _shares(logits: Tensor) -> NDArray[np.float64]:
+    found: NDArray[np.float64] = logits.double().softmax(1).numpy()
+    return found

@@ -1,0 +1,130 @@
+"""What an adapting classifier publishes: the teacher, and the statistics of the target that its batch norms go by."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from thalweg.memory.snapshots.state import State
+from thalweg.models.parts.input_columns import InputColumns
+from thalweg.models.cotta.target_norm import replace_batch_norms, target_norms
+from thalweg.models.parts.torch_models import build
+from thalweg.models.parts.torch_setup import Tensor, torch
+from thalweg.models.cotta.views import mirrored
+from thalweg.proto.event import Array, InputError, Inputs, TensorSpec
+
+_ROWS = 8
+"""Rows are computed in multiples of this: fewer go another way through matrix products, with other last bits."""
+_AT_ONCE = 64
+
+
+class CottaPredictor:
+    """Answers `label` and `scores`, probabilities by the teacher; rows that are out of range get -1 and NaN.
+
+    Args:
+        columns: The one input.
+        model: With the teacher's weights and the target's statistics, its norms set to serve; not shared.
+        settings: `model`, `largest`, `serve_views`, `own`.
+        classes: Names of its outputs; empty: their numbers.
+    """
+
+    def __init__(
+        self, columns: InputColumns, model: torch.nn.Module, settings: Mapping[str, Any], classes: Sequence[str]
+    ) -> None:
+        self._columns, self._model, self._settings = columns, model.eval(), dict(settings)
+        self._classes = tuple(classes)
+        for _, layer in target_norms(model):
+            layer.own = float(settings["own"])
+        for parameter in model.parameters():
+            parameter.requires_grad_(False)
+
+    @property
+    def inputs(self) -> Mapping[str, TensorSpec]:
+        return self._columns.specs
+
+    @property
+    def outputs(self) -> Mapping[str, TensorSpec]:
+        return {"label": TensorSpec("label", "bytes", ()), "scores": TensorSpec("scores", "float32", (-1,))}
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self._classes
+
+    @property
+    def properties(self) -> Mapping[str, str]:
+        return {"scores": "probabilities"}
+
+    def check(self, inputs: Inputs) -> None:
+        """Raise InputError for inputs that are out of range."""
+        rows = self._columns.gather(inputs)
+        largest = self._settings["largest"]
+        if largest and rows.size and (float(rows.min()) < 0 or float(rows.max()) > largest):
+            (name,) = self._columns.specs
+            bytes_ = "; bytes are meant to be divided by 255" if largest == 1 and rows.max() > 1.5 else ""
+            raise InputError(
+                f"input {name!r}: expected numbers from 0 to {largest:g}, got {rows.min():g} to {rows.max():g}{bytes_}"
+            )
+
+    def predict(self, inputs: Inputs) -> Mapping[str, Array]:
+        x = as_pictures(self._columns, inputs)
+        usable = in_range(x, self._settings["largest"])
+        found = np.full((len(x), len(self._classes)), np.nan, dtype=np.float32)
+        places = np.flatnonzero(usable)
+        for start in range(0, len(places), _AT_ONCE):
+            part = places[start : start + _AT_ONCE]
+            found[part] = self._scores(torch.from_numpy(x[part]))
+        labels = np.full(len(x), -1, dtype=np.int32)
+        known = np.isfinite(found).all(axis=1)
+        labels[known] = found[known].argmax(axis=1)
+        return {"label": labels, "scores": found}
+
+    def _scores(self, x: Tensor) -> NDArray[np.float32]:
+        views = [x, mirrored(x)][: self._settings["serve_views"]]
+        rows = len(x) * len(views)
+        padding = x[:1].expand(-rows % _ROWS, *x.shape[1:])
+        with torch.no_grad():
+            logits = self._model(torch.cat([*views, padding]))[:rows]
+            scores: NDArray[np.float32] = logits.view(len(views), len(x), -1).mean(0).softmax(1).numpy()
+        return scores
+
+    def state(self) -> State:
+        tensors = {f"network.{name}": each.numpy() for name, each in self._model.state_dict().items()}
+        (spec,) = self._columns.specs.values()
+        meta = {"settings": self._settings, "classes": list(self._classes)}
+        return State(tensors, meta | {"input": {"name": spec.name, "shape": list(spec.shape), "dtype": spec.dtype}})
+
+    @classmethod
+    def of(cls, state: State) -> CottaPredictor:
+        """The predictor whose `state()` this was."""
+        meta = state.meta
+        model = replace_batch_norms(build(meta["settings"]["model"]))
+        prefix = "network."
+        tensors = {
+            name.removeprefix(prefix): torch.from_numpy(np.array(array))
+            for name, array in state.tensors.items()
+            if name.startswith(prefix)
+        }
+        model.load_state_dict(tensors)
+        spec = TensorSpec(meta["input"]["name"], meta["input"]["dtype"], tuple(meta["input"]["shape"]))
+        return cls(InputColumns({spec.name: spec}), model, meta["settings"], meta["classes"])
+
+
+def as_pictures(columns: InputColumns, inputs: Inputs) -> NDArray[np.float32]:
+    """The one input as float32, (N, ...). Raises InputError as `InputColumns.gather`."""
+    (spec,) = columns.specs.values()
+    rows = columns.gather(inputs)
+    found: NDArray[np.float32] = np.ascontiguousarray(rows, dtype=np.float32).reshape((len(rows), *spec.shape))
+    return found
+
+
+def in_range(x: NDArray[np.float32], largest: float) -> NDArray[np.bool_]:
+    """Which rows are finite and lie from 0 to `largest` (0: anywhere), (N,)."""
+    flat = x.reshape((len(x), x[0].size if len(x) else 0))
+    usable = np.isfinite(flat).all(axis=1)
+    if largest:
+        with np.errstate(invalid="ignore"):
+            usable = usable & ((flat >= 0) & (flat <= largest)).all(axis=1)
+    return np.asarray(usable, dtype=np.bool_)

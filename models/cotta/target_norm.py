@@ -1,0 +1,74 @@
+"""Batch norm on a stream that has drifted: statistics of the batch while adapting, of the target while serving.
+
+While a model adapts, a layer normalises by the statistics of its batch (Schneider et al., "Improving
+robustness against common corruptions by covariate shift adaptation", NeurIPS 2020). While it serves, it uses the
+target's running statistics, blended with those of the row itself: an answer never depends on who shares the batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from thalweg.models.parts.torch_setup import Tensor, functional, torch
+
+_KINDS = (torch.nn.BatchNorm1d, torch.nn.BatchNorm2d, torch.nn.BatchNorm3d)
+
+
+class TargetNorm(torch.nn.Module):
+    """In place of a batch norm; its parameters keep their names.
+
+    Args:
+        layer: The one replaced; its scale, shift and eps are taken over, its running statistics are the source's.
+    """
+
+    mean: Tensor
+    square: Tensor
+
+    def __init__(self, layer: torch.nn.modules.batchnorm._BatchNorm) -> None:
+        super().__init__()
+        self.weight, self.bias, self.eps = layer.weight, layer.bias, layer.eps
+        width = layer.num_features
+        mean = torch.zeros(width) if layer.running_mean is None else layer.running_mean.detach().clone()
+        variance = torch.ones(width) if layer.running_var is None else layer.running_var.detach().clone()
+        self.register_buffer("mean", mean)
+        self.register_buffer("square", variance + mean**2)
+        self.own: float | None = None
+        """The share of the row's own statistics; None: those of the batch are used."""
+        self.keeps = False
+        """Whether mean and mean square of each row (N, C) are kept in `rows`, while `own` is set."""
+        self.rows: tuple[Tensor, Tensor] | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.own is None:
+            return functional.batch_norm(x, None, None, self.weight, self.bias, True, 0.0, self.eps)
+        shape = (1, -1, *[1] * (x.ndim - 2))
+        mean, square = self.mean.view(shape), self.square.view(shape)
+        inside = tuple(range(2, x.ndim))
+        if self.keeps:
+            self.rows = (x.mean(inside), (x * x).mean(inside)) if inside else (x, x * x)
+        if inside and self.own > 0:
+            mean = mean.lerp(x.mean(inside, keepdim=True), self.own)
+            square = square.lerp((x * x).mean(inside, keepdim=True), self.own)
+        scale = torch.rsqrt((square - mean**2).clamp(min=0.0) + self.eps)
+        if self.weight is not None:
+            scale = scale * self.weight.view(shape)
+        shifted = (x - mean) * scale
+        return shifted if self.bias is None else shifted + self.bias.view(shape)
+
+
+def replace_batch_norms(model: torch.nn.Module) -> torch.nn.Module:
+    """The model with every batch norm replaced, in place; the model itself if it is one."""
+    if isinstance(model, _KINDS):
+        return TargetNorm(model)
+    for name, child in model.named_children():
+        changed = replace_batch_norms(child)
+        if changed is not child:
+            setattr(model, name, changed)
+    return model
+
+
+def target_norms(model: torch.nn.Module) -> Iterator[tuple[str, TargetNorm]]:
+    """Every replaced layer, by name."""
+    for name, module in model.named_modules():
+        if isinstance(module, TargetNorm):
+            yield name, module

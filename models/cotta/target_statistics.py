@@ -1,0 +1,103 @@
+"""What the inputs of batch norms look like lately: moments of single rows, balanced over the classes they seem to be.
+
+A bounded memory of rows; where it is full, the oldest row of the most frequent class goes (after the memory of RoTTA,
+Yuan, Xie and Li, CVPR 2023, which keeps inputs; ours keeps their moments). A run of one class displaces only its own
+kind, so it does not look like drift. What is missing to a full memory counts as the source.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from thalweg.models.parts.torch_setup import Tensor, torch
+from thalweg.proto.event import Array
+
+Moments = Mapping[str, tuple[Tensor, Tensor]]
+"""Mean and mean square by layer."""
+
+
+class TargetStatistics:
+    """One thread uses it.
+
+    Args:
+        source: Moments (C,) of each layer as the source had them.
+        rows: Kept at most, R; 0: the source's moments stand.
+    """
+
+    def __init__(self, source: Moments, rows: int) -> None:
+        self._source, self._rows = dict(source), rows
+        self._kept = {
+            name: (torch.zeros(rows, len(mean)), torch.zeros(rows, len(mean))) for name, (mean, _) in source.items()
+        }
+        self._classes = np.full(rows, -1, dtype=np.int64)
+        self._ages = np.zeros(rows, dtype=np.int64)  # when each was put in, counted in rows
+        self._seen = 0
+
+    @property
+    def follows(self) -> bool:
+        """Whether there is anything to keep."""
+        return self._rows > 0 and bool(self._source)
+
+    @property
+    def moments(self) -> dict[str, tuple[Tensor, Tensor]]:
+        """Mean and mean square (C,) of each layer now."""
+        count = int(np.count_nonzero(self._classes >= 0))
+        if not count:
+            return dict(self._source)
+        share = count / self._rows
+        return {
+            name: (
+                self._source[name][0].lerp(mean.sum(0) / count, share),
+                self._source[name][1].lerp(square.sum(0) / count, share),
+            )
+            for name, (mean, square) in self._kept.items()
+        }
+
+    def take(self, moments: Moments, classes: Sequence[int]) -> None:
+        """Take up rows: moments (N, C) of each layer, and the class that each seems to be of; finite ones only."""
+        sound = torch.stack([torch.isfinite(one).all(1) for pair in moments.values() for one in pair]).all(0).tolist()
+        for row, kind in enumerate(classes):
+            if not sound[row]:
+                continue
+            place = self._place(kind)
+            for name, (mean, square) in moments.items():
+                self._kept[name][0][place], self._kept[name][1][place] = mean[row], square[row]
+            self._classes[place], self._ages[place] = kind, self._seen
+            self._seen += 1
+
+    def _place(self, kind: int) -> int:
+        free = np.flatnonzero(self._classes < 0)
+        if len(free):
+            return int(free[0])
+        kinds, counts = np.unique(self._classes, return_counts=True)
+        most = kinds[counts == counts.max()]
+        leaving = np.isin(self._classes, [kind] if kind in most else most)
+        return int(np.flatnonzero(leaving)[self._ages[leaving].argmin()])
+
+    def clear(self) -> None:
+        """Begin anew from the source."""
+        self._classes[:] = -1
+        for mean, square in self._kept.values():
+            mean.zero_()
+            square.zero_()
+
+    def tensors(self) -> dict[str, Array]:
+        """Everything, for a snapshot."""
+        found: dict[str, Array] = {"classes": self._classes, "ages": self._ages, "seen": np.array([self._seen])}
+        for name, (mean, square) in self._kept.items():
+            found |= {f"mean.{name}": mean.numpy(), f"square.{name}": square.numpy()}
+        return found
+
+    def restore(self, tensors: Mapping[str, Array]) -> None:
+        """Become the one whose `tensors()` these are."""
+        self._classes, self._ages = np.array(tensors["classes"]), np.array(tensors["ages"])
+        self._seen = int(tensors["seen"][0])
+        self._kept = {
+            name: (
+                torch.from_numpy(np.array(tensors[f"mean.{name}"])).clone(),
+                torch.from_numpy(np.array(tensors[f"square.{name}"])).clone(),
+            )
+            for name in self._kept
+        }

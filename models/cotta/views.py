@@ -1,0 +1,63 @@
+"""Views of inputs that a classifier should answer alike: shifted and mirrored pictures, the published set, jitter."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterator
+
+from thalweg.models.cotta.image_views import images
+from thalweg.models.contract.learner import ParamsError
+from thalweg.models.parts.torch_setup import Tensor, functional, torch
+
+Drawn = Callable[[Tensor, int, torch.Generator], Iterator[Tensor]]
+"""So many views (B, …) of inputs (B, …), drawn by a generator."""
+
+_SHIFT, _JITTER = 1, 0.05
+
+
+def find_views(name: str) -> Drawn:
+    """The views of a name. Raises ParamsError, key `views`."""
+    if name in _KNOWN:
+        return _KNOWN[name]
+    module, _, function = name.partition(":")
+    if not function:
+        known = ", ".join(_KNOWN)
+        raise ParamsError({"views": f"expected one of {known}, or 'module:function', got {name!r}"})
+    try:
+        found: Drawn = getattr(importlib.import_module(module), function)
+    except (ImportError, AttributeError) as error:
+        raise ParamsError({"views": f"{name!r} cannot be imported: {error}"}) from error
+    return found
+
+
+def mirrored(x: Tensor) -> Tensor:
+    """Pictures (B, C, H, W) from left to right; anything else as it is."""
+    return x.flip(3) if x.ndim == 4 else x
+
+
+def shifts(x: Tensor, count: int, generator: torch.Generator) -> Iterator[Tensor]:
+    """The pictures themselves, mirrored, then shifted by a pixel, every second one mirrored too."""
+    yield x
+    if count > 1:
+        yield mirrored(x)
+    height, width = x.shape[-2:]
+    padded = functional.pad(x, (_SHIFT,) * 4, mode="replicate")
+    for number in range(count - 2):
+        down, right = torch.randint(0, 2 * _SHIFT + 1, (2,), generator=generator).tolist()
+        moved = padded[..., down : down + height, right : right + width]
+        yield mirrored(moved) if number % 2 else moved
+
+
+def jitter(x: Tensor, count: int, generator: torch.Generator) -> Iterator[Tensor]:
+    """Each number moved by a twentieth of its column's deviation in the batch."""
+    spread = x.std(0, correction=0, keepdim=True)
+    for _ in range(count):
+        yield x + _JITTER * spread * torch.randn(x.shape, generator=generator)
+
+
+def none(x: Tensor, count: int, generator: torch.Generator) -> Iterator[Tensor]:
+    """The inputs as they are."""
+    yield x
+
+
+_KNOWN: dict[str, Drawn] = {"shifts": shifts, "images": images, "jitter": jitter, "none": none}

@@ -1,0 +1,1 @@
+"""Click-through network with a memory of its recent errors (ReLoop2)."""

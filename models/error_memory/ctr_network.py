@@ -1,0 +1,264 @@
+"""Click-through networks that learn in one pass over a stream, in torch: DCNv2, DeepFM and a plain MLP.
+
+Sources: Wang et al., "DCN V2", WWW 2021 (arXiv:2008.13535), parallel structure; Guo et al., "DeepFM", IJCAI 2017
+(arXiv:1703.04247). Layers learn by Adam (Kingma and Ba, 2015), embedding rows by Adagrad (Duchi et al., JMLR 2011):
+a row moves only when its id occurs, far at first and less each time, which Adam's running moments would not give it.
+Every id has a row in a bounded table; one that was never learned is a row of zeros.
+Cost per event: about 3 · (layers · D² + D · first hidden) multiply-adds, D numbers of all embeddings side by side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from thalweg.models.parts.adam import Adam
+from thalweg.models.error_memory.id_table import FrozenTable, IdTable
+from thalweg.models.parts.torch_setup import Tensor, functional, torch
+from thalweg.proto.event import Array
+
+Weights: TypeAlias = Mapping[str, Tensor]
+Ids: TypeAlias = NDArray[np.int64]
+NETWORKS = ("dcnv2", "deepfm", "mlp")
+
+ALIGN = 4
+"""Widths of layers are multiples of this: rows that begin at odd addresses go through other instructions, and a row's
+bits would depend on where in a request it stands."""
+_TILE = 16  # rows computed at a time when answering: always as many, so that a row's bits do not depend on the others
+_SPREAD = 0.01
+_EPSILON = 1e-8
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What a network is made of."""
+
+    network: str
+    fields: int
+    """Ids per event, each of an embedding of its own."""
+    numeric: int
+    """Numbers per event."""
+    dim: int
+    """Numbers per embedding."""
+    hidden: tuple[int, ...]
+    """Widths of the deep part; the last is the width of a memory's key."""
+    cross_layers: int
+
+    @property
+    def row_width(self) -> int:
+        """Numbers per id: its embedding; DeepFM has a first-order weight beside it."""
+        return self.dim + (self.network == "deepfm")
+
+    @property
+    def flat(self) -> int:
+        """Numbers of all embeddings and numeric features side by side, filled up with zeros to a multiple of 4, D."""
+        return -(-(self.fields * self.dim + self.numeric) // ALIGN) * ALIGN
+
+
+def draw_weights(shape: Shape, seed: int) -> dict[str, Array]:
+    """First weights: uniform within ±1/√inputs (as torch's own linear layers), the same for the same seed."""
+    generator = np.random.Generator(np.random.PCG64([seed, 0x637472]))
+    layers: dict[str, tuple[int, int]] = {}
+    width = shape.flat
+    for number, hidden in enumerate(shape.hidden):
+        layers[f"deep.{number}"] = (hidden, width)
+        width = hidden
+    if shape.network == "dcnv2":
+        layers |= {f"cross.{number}": (shape.flat, shape.flat) for number in range(shape.cross_layers)}
+        layers["out"] = (1, shape.flat + width)
+    else:
+        layers["out"] = (1, width)
+    if shape.network == "deepfm" and shape.numeric:
+        layers["linear"] = (1, shape.flat)
+    weights = {}
+    for name, (rows, columns) in layers.items():
+        bound = columns**-0.5
+        weights[f"{name}.weight"] = generator.uniform(-bound, bound, (rows, columns)).astype(np.float32)
+        weights[f"{name}.bias"] = generator.uniform(-bound, bound, rows).astype(np.float32)
+    return weights
+
+
+def forward(shape: Shape, weights: Weights, rows: Tensor, numeric: Tensor) -> tuple[Tensor, Tensor]:
+    """Logits (N,) and last hidden layers (N, h) for rows (N, fields, row_width) and numeric features (N, H)."""
+    embedded = rows[:, :, : shape.dim]
+    flat = torch.cat([embedded.reshape(len(rows), -1), numeric], dim=1)
+    flat = functional.pad(flat, (0, shape.flat - flat.shape[1]))
+    hidden = flat
+    for number in range(len(shape.hidden)):
+        name = f"deep.{number}"
+        hidden = torch.relu(functional.linear(hidden, weights[f"{name}.weight"], weights[f"{name}.bias"]))
+    top = hidden
+    if shape.network == "dcnv2":
+        crossed = flat
+        for number in range(shape.cross_layers):
+            name = f"cross.{number}"
+            crossed = flat * functional.linear(crossed, weights[f"{name}.weight"], weights[f"{name}.bias"]) + crossed
+        top = torch.cat([crossed, hidden], dim=1)
+    logits = functional.linear(top, weights["out.weight"], weights["out.bias"])[:, 0]
+    if shape.network == "deepfm":
+        total = embedded.sum(dim=1)
+        pairs = 0.5 * (total * total - (embedded * embedded).sum(dim=1)).sum(dim=1)
+        logits = logits + pairs + rows[:, :, shape.dim].sum(dim=1)
+        if shape.numeric:
+            logits = (
+                logits
+                + functional.linear(
+                    functional.pad(numeric, (0, shape.flat - shape.numeric)),
+                    weights["linear.weight"],
+                    weights["linear.bias"],
+                )[:, 0]
+            )
+    return logits, hidden
+
+
+class FrozenNetwork:
+    """A network to answer with; any number of threads may."""
+
+    def __init__(self, shape: Shape, weights: Mapping[str, Array], tables: list[FrozenTable]) -> None:
+        self.shape = shape
+        self._arrays = weights
+        self._weights = {name: torch.from_numpy(_writable(array)) for name, array in weights.items()}
+        self._tables = tables
+
+    def scores(self, ids: Ids, numeric: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
+        """Probabilities (N,) and last hidden layers (N, h), for ids (N, fields) and numeric features (N, H)."""
+        count, shape = len(ids), self.shape
+        tiles = -(-count // _TILE)
+        rows = np.zeros((tiles * _TILE, shape.fields, shape.row_width), dtype=np.float32)
+        numbers = np.zeros((tiles * _TILE, shape.numeric), dtype=np.float32)
+        numbers[:count] = numeric
+        for field, table in enumerate(self._tables):
+            rows[:count, field] = table[ids[:, field]]
+        logits = np.empty(tiles * _TILE, dtype=np.float64)
+        hidden = np.empty((tiles * _TILE, shape.hidden[-1]), dtype=np.float32)
+        with torch.no_grad():
+            for start in range(0, len(rows), _TILE):
+                part = slice(start, start + _TILE)
+                found = forward(shape, self._weights, torch.from_numpy(rows[part]), torch.from_numpy(numbers[part]))
+                logits[part], hidden[part] = found[0].numpy(), found[1].numpy()
+        return sigmoid(logits[:count]), hidden[:count]
+
+    def tensors(self) -> dict[str, Array]:
+        """For a published version."""
+        found = dict(self._arrays)
+        for field, table in enumerate(self._tables):
+            found |= {f"table.{field}.{name}": array for name, array in table.tensors().items()}
+        return found
+
+    @classmethod
+    def of(cls, shape: Shape, tensors: Mapping[str, Array]) -> FrozenNetwork:
+        """The one whose `tensors()` are among these; maps of a file are used in place."""
+        tables = [
+            FrozenTable(tensors[f"table.{field}.ids"], tensors[f"table.{field}.rows"]) for field in range(shape.fields)
+        ]
+        return cls(shape, {name: tensors[name] for name in draw_weights(shape, 0)}, tables)
+
+
+class Network:
+    """A network that learns. One thread uses it.
+
+    Args:
+        shape: What it is made of.
+        rows: At most so many ids per field are kept; the longest unused goes first.
+        learning_rate: Adam's, of the weights that every event moves.
+        row_rate: Adagrad's, of embedding rows: about how far a new id's row goes for its first event.
+        seed: Of the first weights and of new rows.
+    """
+
+    def __init__(self, shape: Shape, rows: int, learning_rate: float, row_rate: float, seed: int) -> None:
+        self.shape = shape
+        self._row_rate = row_rate
+        self._adam = Adam(draw_weights(shape, seed), learning_rate)
+        self._tables = [IdTable(shape.row_width, rows, (seed, field), _SPREAD) for field in range(shape.fields)]
+        self._frozen: FrozenNetwork | None = None
+
+    @property
+    def ids_kept(self) -> int:
+        """Rows of all tables."""
+        return sum(map(len, self._tables))
+
+    @property
+    def ids_evicted(self) -> int:
+        """Ids that had to go."""
+        return sum(table.evicted for table in self._tables)
+
+    def learn(
+        self,
+        ids: Ids,
+        numeric: Array,
+        labels: Array,
+        weights: Array,
+        teacher: Array | None = None,
+        share: float = 0.0,
+        pace: float = 1.0,
+    ) -> None:
+        """One step of Adam on the mean cross-entropy of so many events.
+
+        Args:
+            ids: (n, fields); n at most as many as a table keeps rows.
+            numeric: (n, H).
+            labels: (n,) in 0 … 1.
+            weights: (n,), 0 or more.
+            teacher: (n,) probabilities of the network before, to stay near to.
+            share: How much of the loss is towards the teacher.
+            pace: By how much faster than usual.
+        """
+        places, inverses, leaves = [], [], []
+        for field, table in enumerate(self._tables):
+            distinct, inverse = np.unique(ids[:, field], return_inverse=True)
+            at = table.places(distinct)
+            places.append(at)
+            inverses.append(torch.from_numpy(inverse))
+            leaves.append(torch.from_numpy(table.rows[at, 0]).requires_grad_())
+        parameters = self._adam.leaves()
+        rows = torch.stack([leaf[inverse] for leaf, inverse in zip(leaves, inverses)], dim=1)
+        logits, _ = forward(self.shape, parameters, rows, torch.from_numpy(numeric.astype(np.float32)))
+        towards = labels if teacher is None else (1.0 - share) * labels + share * teacher
+        weighed = torch.from_numpy(weights.astype(np.float32))
+        loss = functional.binary_cross_entropy_with_logits(
+            logits, torch.from_numpy(towards.astype(np.float32)), weighed, reduction="sum"
+        ) / len(ids)
+        names = list(parameters)
+        gradients = torch.autograd.grad(loss, [*(parameters[name] for name in names), *leaves])
+        self._adam.pace = pace
+        self._adam.step(dict(zip(names, gradients)))
+        for table, at, gradient in zip(self._tables, places, gradients[len(names) :]):
+            slope = gradient.numpy()
+            table.rows[at, 1] += slope * slope
+            table.rows[at, 0] -= pace * self._row_rate * slope / (np.sqrt(table.rows[at, 1]) + _EPSILON)
+        self._frozen = None
+
+    def frozen(self) -> FrozenNetwork:
+        """What answers as this does now; the same object until the next `learn`."""
+        if self._frozen is None:
+            self._frozen = FrozenNetwork(self.shape, self._adam.frozen(), [table.frozen() for table in self._tables])
+        return self._frozen
+
+    def tensors(self) -> dict[str, Array]:
+        """Everything, for a snapshot."""
+        found = self._adam.tensors()
+        for field, table in enumerate(self._tables):
+            found |= {f"table.{field}.{name}": array for name, array in table.tensors().items()}
+        return found
+
+    def restore(self, tensors: Mapping[str, Array]) -> None:
+        """Become the network whose `tensors()` these are."""
+        self._adam.restore(tensors)
+        for field, table in enumerate(self._tables):
+            table.restore({name: tensors[f"table.{field}.{name}"] for name in ("ids", "rows", "counts")})
+        self._frozen = None
+
+
+def sigmoid(logits: NDArray[np.float64]) -> NDArray[np.float64]:
+    """1 / (1 + e^-z), without overflow."""
+    found: NDArray[np.float64] = 0.5 * (1.0 + np.tanh(0.5 * logits))
+    return found
+
+
+def _writable(array: Array) -> Array:
+    """The same array for torch, which warns of read-only ones; nothing is ever written to it."""
+    return array if array.flags.writeable else np.array(array)

@@ -1,0 +1,121 @@
+"""What a memory of errors says of one user and of one item: sums over their own latest entries.
+
+Beside the neighbours in the network's space, the entries of the very user and of the very item are the ones that tell
+most of the next answer. They are found by their tags: one pass over a column of ids, exact, no index to keep.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from thalweg.memory.vectors.ring import Seqs, Window
+from thalweg.proto.event import Array
+
+Floats = NDArray[np.float64]
+FIGURES = 6
+"""Features per view: mean error, mean label beyond the average, slope, and of the few latest entries mean error, slope,
+and whether they have turned."""
+
+_FEW = 6  # latest entries that tell of a change
+_TURN_ODDS = 2.0  # log-odds against a turn, before anything is seen
+_NARROW = 1e-3  # base scores count as this far from 0 and 1 at least
+_SIEVE = 1 << 16
+
+
+def logit(scores: Array) -> Floats:
+    """ln(p / (1 - p)), p held within 0.001 … 0.999."""
+    held = np.clip(scores, _NARROW, 1.0 - _NARROW, dtype=np.float64)
+    found: Floats = np.log(held / (1.0 - held))
+    return found
+
+
+def entries_of(window: Window, column: str, ids: NDArray[np.int64], latest: int) -> tuple[NDArray[np.int64], Seqs]:
+    """The latest entries whose `column` is one of `ids`, distinct and ascending.
+
+    Returns:
+        Places in `ids` (m,), ascending, and entries (m,), oldest first under each id.
+    """
+    where, entries = [], []
+    for first, part in window.segments():
+        tags = window.column(column, part)
+        if len(ids) == 1:
+            hits = np.flatnonzero(tags == ids[0])
+            places = np.zeros(len(hits), dtype=np.int64)
+        else:
+            sieve = np.zeros(_SIEVE, dtype=np.bool_)
+            sieve[ids & (_SIEVE - 1)] = True
+            hits = np.flatnonzero(sieve[tags & (_SIEVE - 1)])
+            tags = tags[hits]
+            places = np.minimum(np.searchsorted(ids, tags), len(ids) - 1)
+            real = ids[places] == tags
+            hits, places = hits[real], places[real]
+        where.append(places)
+        entries.append(hits + first)
+    if not where:
+        return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
+    places, seqs = np.concatenate(where), np.concatenate(entries)
+    alive = window.standing(seqs)
+    places, seqs = places[alive], seqs[alive]
+    order = np.argsort(places, kind="stable")
+    places, seqs = places[order], seqs[order]
+    ends = np.searchsorted(places, np.arange(len(ids)), side="right")
+    near = ends[places] - np.arange(len(places)) <= latest
+    return places[near], seqs[near]
+
+
+def view(
+    window: Window, column: str, ids: NDArray[np.int64], steep: Floats, latest: int, prior: float, mean_label: float
+) -> Floats:
+    """Figures (N, 6) for each id (N,) from its latest entries; `steep` are the logits at hand (N,).
+
+    With y the labels, b the base scores and z their logits: mean error Σ(y - b)/(n + prior); mean label
+    Σ(y - mean)/(n + prior); slope Σ(y - b)·z / (Σ z²/4 + 0.4 prior), one Newton step of a logistic regression, times
+    the logit at hand. Of the latest six with a prior of 1: mean error and slope again, and the logit at hand times the
+    probability that the answer has turned into its opposite, whose log-odds are -2 - Σ(2 y - 1)·z.
+    """
+    distinct, inverse = np.unique(ids, return_inverse=True)
+    places, seqs = entries_of(window, column, distinct, latest)
+    labels, bases = window.take("label", seqs).astype(np.float64), window.take("base", seqs)
+    whole = window.standing(seqs)  # after the values were taken
+    last = np.searchsorted(places, places, side="right") - np.arange(len(places)) <= _FEW
+    every = _sums(places, len(distinct), labels, bases, mean_label, whole)
+    few = _sums(places, len(distinct), labels, bases, mean_label, whole & last)
+    count = every.events + prior
+    figures = np.stack(
+        [
+            every.error / count,
+            every.above / count,
+            every.steep_error / (0.25 * every.steepness + 0.4 * prior),
+            few.error / (few.events + 1.0),
+            few.steep_error / (0.25 * few.steepness + 0.4),
+            1.0 / (1.0 + np.exp(np.clip(few.agreement + _TURN_ODDS, -30.0, 30.0))),
+        ],
+        axis=1,
+    )[inverse]
+    figures[:, [2, 4, 5]] *= steep[:, None]
+    found: Floats = figures
+    return found
+
+
+class _Sums(NamedTuple):
+    """Over the entries of each id, (n,)."""
+
+    events: Floats
+    error: Floats
+    above: Floats
+    steep_error: Floats
+    steepness: Floats
+    agreement: Floats
+
+
+def _sums(
+    places: NDArray[np.int64], ids: int, labels: Floats, bases: Floats, mean_label: float, counts: NDArray[np.bool_]
+) -> _Sums:
+    """Sums over the entries that count; added up in order under each id, so that none depends on the other ids."""
+    places, labels, bases = places[counts], labels[counts], bases[counts]
+    error, steep = labels - bases, logit(bases)
+    columns = (np.ones(len(places)), error, labels - mean_label, error * steep, steep * steep, (2 * labels - 1) * steep)
+    return _Sums(*(np.bincount(places, weights=column, minlength=ids).astype(np.float64) for column in columns))

@@ -1,0 +1,1 @@
+"""What several learners use: optimisers, input columns, random features, standardisation."""

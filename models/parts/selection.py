@@ -1,0 +1,76 @@
+"""Which events of a batch a supervised learner learns from, and their labels as columns."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from thalweg.models.parts.input_columns import usable_rows
+from thalweg.proto.event import Array, ClassLabels, InputError, NumberLabels
+
+Floats = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+
+class Selected(NamedTuple):
+    """n events, in order."""
+
+    inputs: Array
+    """(n, F)."""
+    targets: Floats
+    """(n, C): one-hot, or numbers."""
+    codes: NDArray[np.int32] | None
+    """(n,): columns of their classes; None for numbers."""
+    weights: Floats | None
+    """(n,), > 0; None: all 1."""
+    skipped: int
+    """Labelled events left out because of what they hold."""
+
+
+def select_numbers(inputs: Array, labels: NumberLabels, weights: Floats, targets: int) -> Selected:
+    """Events with K finite targets.
+
+    Raises:
+        InputError: Labels have another width.
+    """
+    if labels.values.shape[1] != targets:
+        raise InputError(f"labels: expected (N, {targets}), got {labels.values.shape}")
+    wanted = _weighty(labels.present, weights)
+    keep: Mask = wanted & (np.abs(labels.values) < 1e100).all(axis=1)
+    keep = _finite(keep, inputs)
+    values = np.ascontiguousarray(labels.values[keep], dtype=np.float64)
+    return Selected(inputs[keep], values, None, _weights(weights[keep]), int(wanted.sum() - keep.sum()))
+
+
+def select_classes(inputs: Array, labels: ClassLabels, weights: Floats, table: dict[str, int], most: int) -> Selected:
+    """Events of a known class; new classes enter `table` in the order in which their events came, up to `most`."""
+    wanted = _weighty(labels.present, weights)
+    keep = _finite(wanted, inputs)
+    if not all(name in table for name in labels.names):
+        used, first = np.unique(labels.codes[keep], return_index=True)
+        for code in used[np.argsort(first)].tolist():
+            if len(table) < most:
+                table.setdefault(labels.names[code], len(table))
+    codes = labels.recoded(table)
+    keep &= codes >= 0
+    skipped = int(wanted.sum() - keep.sum())
+    if not keep.all():
+        inputs, codes, weights = inputs[keep], codes[keep], weights[keep]
+    targets = np.zeros((len(codes), len(table)))
+    targets[np.arange(len(codes)), codes] = 1.0
+    return Selected(inputs, targets, codes, _weights(weights), skipped)
+
+
+def _weighty(present: Mask, weights: Floats) -> Mask:
+    return np.logical_and(present, (weights > 0) & (weights < 1e100))
+
+
+def _finite(keep: Mask, inputs: Array) -> Mask:
+    usable = usable_rows(inputs)
+    return keep.copy() if usable is None else keep & usable
+
+
+def _weights(weights: Floats) -> Floats | None:
+    return None if (weights == 1.0).all() else weights

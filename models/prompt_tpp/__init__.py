@@ -1,0 +1,1 @@
+"""Temporal point process with a continuous-time prompt pool (PromptTPP)."""

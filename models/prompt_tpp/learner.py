@@ -1,0 +1,310 @@
+"""PromptTPP: the next event of each of many keys, when and of which type, learned from their interleaved stream.
+
+Source: Xue et al., "Prompt-augmented Temporal Point Process for Streaming Event Sequence", NeurIPS 2023
+(arXiv:2310.04993). An event is (key, time, type): the type is the event's label. Ours differs
+(docs/learners/prompt_tpp.md says how): retrieval and expected time see a key's own past alone, prompts learn at every
+step, what comes next is told by a density in closed form, and type probabilities start from a forgetful Markov table.
+State: per key a window of events (10 bytes each); the network and its moments; events that wait for a step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from thalweg.memory.vectors.histories import KeyedHistories, hash_key
+from thalweg.memory.snapshots.state import State
+from thalweg.models.parts.adam import Adam
+from thalweg.models.contract.learner import ParamsError
+from thalweg.models.parts.learning_rate import Pace
+from thalweg.models.prompt_tpp.params import Params
+from thalweg.models.prompt_tpp.predictor import KEY, LONGEST, SHORTEST, MarkovTable, PromptTppPredictor
+from thalweg.models.parts.torch_setup import torch
+from thalweg.models.prompt_tpp.network import POOL, Past, Ready, draw_weights, prepare
+from thalweg.proto.event import Array, Batch, ClassLabels, InputError, Schema, TensorSpec
+
+_HEAD = ("type.", "mixture.", "markov", "head.", "log_beta")
+_SILENCE = -1  # the type of a sample that tells of nothing having come
+_COLUMNS = ("times", "types", "lengths", "markov", "gap", "type", "silent")
+
+
+class PromptTpp:
+    """The learner `prompt_tpp`; parameters in `Params`, obligations in `models/contract/learner.py`.
+
+    A key's first event only begins its history. Events before their key's newest one are passed over and counted, as
+    are events of types past `max_types`. A step whose loss or gradient is no number is left out and counted.
+    """
+
+    def __init__(self, *, inputs: Mapping[str, TensorSpec], params: Mapping[str, Any], seed: int) -> None:
+        self.params = p = Params.of(params)
+        if dict(inputs) != KEY:
+            raise ParamsError({"inputs": f"expected key = {{ shape = [], dtype = 'bytes' }} alone, got {list(inputs)}"})
+        self._shape = p.shape
+        self._adam = Adam(draw_weights(self._shape, seed), p.learning_rate)
+        self._histories = KeyedHistories(p.window, p.keys)
+        self._markov = MarkovTable(np.zeros((p.max_types, p.max_types)))
+        self._classes: dict[str, int] = {}
+        self._gaps = np.zeros(0)  # first gaps, in seconds, until there is a unit
+        self._unit: float | None = None
+        self._waiting = self._nothing()
+        self._chosen_at = {pool: np.zeros(p.prompts, dtype=np.int64) for pool in self._shape.pools}
+        self._counts = dict.fromkeys(("trained", "steps", "late", "skipped", "left_out", "silences"), 0)
+        self._pace = Pace()
+        self._now = -np.inf  # the latest event's time, not the largest: one absurd time must not age all keys for good
+        self._predictor: PromptTppPredictor | None = None
+        self._frozen: dict[str, Array] | None = None
+
+    @property
+    def schema(self) -> Schema:
+        return Schema(KEY, "class")
+
+    # Learning
+
+    def learn(self, batch: Batch) -> None:
+        if batch.labels is not None and not isinstance(batch.labels, ClassLabels):
+            raise InputError(f"labels: expected the event's type, got {type(batch.labels).__name__}")
+        if batch.labels is None or not len(batch):
+            return
+        samples: list[tuple[Any, ...]] = []
+        before = self._now, len(self._histories), dict(self._counts)
+        for row, code in enumerate(batch.labels.codes.tolist()):
+            if code < 0 or batch.weights[row] <= 0:
+                continue
+            kind = self._type(batch.labels.names[code])
+            moment = float(batch.times[row])
+            if kind is None or not np.isfinite(moment):
+                self._counts["skipped"] += 1
+                continue
+            self._event(hash_key(batch.inputs["key"][row]), moment, kind, samples)
+        if samples:
+            columns = [np.stack([sample[place] for sample in samples]) for place in range(len(_COLUMNS))]
+            self._wait(dict(zip(_COLUMNS, columns)))
+        if samples or before != (self._now, len(self._histories), self._counts):
+            self._predictor = None
+
+    def _type(self, name: str) -> int | None:
+        if name not in self._classes and len(self._classes) < self.params.max_types:
+            self._classes[name] = len(self._classes)
+        return self._classes.get(name)
+
+    def _event(self, key: int, moment: float, kind: int, samples: list[tuple[Any, ...]]) -> None:
+        histories = self._histories
+        last = histories.last(key)
+        if last is not None and moment < last[0]:
+            self._counts["late"] += 1
+            return
+        if last is not None:
+            samples.append(self._sample(key, moment, kind))
+            self._note_markov(last[1], kind)
+        elif (leaving := histories.leaving(key)) is not None:
+            self._silence(leaving, samples)
+        histories.push(key, moment, kind)
+        self._now = moment
+        self._tend_silent(samples)
+
+    def _tend_silent(self, samples: list[tuple[Any, ...]]) -> None:
+        """Let one key go whose time is over, and learn of one that it is still silent: one each per event, so that a
+        leap of the clock stops nothing."""
+        histories, p = self._histories, self.params
+        oldest = histories.oldest()
+        if p.time_to_live and oldest is not None and self._now - histories.silent_since(oldest) > p.time_to_live:
+            self._silence(oldest, samples)
+            histories.drop(oldest)
+        if p.silence_after and self._unit is not None and (quietest := histories.quietest()) is not None:
+            key, until = quietest
+            if self._now - until > p.silence_after * self._unit:
+                self._silence(key, samples)
+                histories.note_silence(key, self._now)
+
+    def _silence(self, key: int, samples: list[tuple[Any, ...]]) -> None:
+        """Nothing came of a key until now."""
+        if self._now > self._histories.silent_until(key):
+            samples.append(self._sample(key, self._now, _SILENCE))
+            self._counts["silences"] += 1
+
+    def _sample(self, key: int, moment: float, kind: int) -> tuple[Any, ...]:
+        past = self._histories.read([key])
+        last = past.times[0, past.lengths[0] - 1]
+        markov = self._markov.log_probabilities(past.types[:1, past.lengths[0] - 1], len(self._classes))[0]
+        silent = self._histories.silent_until(key) - last  # of which was told already
+        return past.times[0], past.types[0], past.lengths[0], markov, moment - last, np.int64(kind), silent
+
+    def _note_markov(self, last: int, kind: int) -> None:
+        counts = self._markov.counts
+        counts[last] *= np.exp(-1.0 / self.params.markov_memory)
+        counts[last, kind] += 1.0
+
+    def _wait(self, more: dict[str, Array]) -> None:
+        """Put samples with those that wait; learn the unit of them first, then step whenever there are enough."""
+        p = self.params
+        self._waiting = {name: np.concatenate([self._waiting[name], column]) for name, column in more.items()}
+        if self._unit is None:
+            gaps = more["gap"][(more["gap"] > 0) & (more["type"] >= 0)]
+            self._gaps = np.concatenate([self._gaps, gaps])[: p.unit_gaps]
+            if len(self._gaps) < p.unit_gaps:
+                keep = 4 * p.unit_gaps  # a stream of one time stamp must not pile up for ever
+                self._waiting = {name: column[-keep:] for name, column in self._waiting.items()}
+                return
+            self._unit = float(np.median(self._gaps))
+        start = 0
+        while len(self._waiting["gap"]) - start >= p.train_batch:
+            self._step({name: column[start : start + p.train_batch] for name, column in self._waiting.items()})
+            start += p.train_batch
+        if start:
+            self._waiting = {name: column[start:].copy() for name, column in self._waiting.items()}
+
+    def _step(self, samples: dict[str, Array]) -> None:
+        """Learn these."""
+        p = self.params
+        assert self._unit is not None
+        names = self._learning()
+        leaves = self._adam.leaves(names)
+        times, kinds, lengths, markov = (samples[name] for name in _COLUMNS[:4])
+        past = Past.of(times, kinds, lengths, markov, self._unit)
+        gaps = torch.from_numpy((samples["gap"] / self._unit).clip(SHORTEST, LONGEST))
+        types = torch.from_numpy(samples["type"])
+        ready = prepare(self._shape, leaves, past)
+        likelihood = ready.log_likelihood(gaps, types)
+        if (samples["silent"] > 0).any():  # what came counts given the silence that was told before
+            silent = torch.from_numpy((samples["silent"] / self._unit).clip(SHORTEST, LONGEST)).minimum(gaps)
+            likelihood = likelihood + torch.where(torch.from_numpy(samples["silent"] > 0), ready.hazard(silent), 0.0)
+        loss = -(likelihood.sum() + p.key_loss * ready.similarity.sum()) / len(gaps)
+        self._counts["trained"] += len(gaps)
+        self._counts["steps"] += 1
+        ordered = sorted(names)
+        gradients = torch.autograd.grad(loss, [leaves[name] for name in ordered], allow_unused=True)
+        found = {name: gradient for name, gradient in zip(ordered, gradients) if gradient is not None}
+        norm = torch.sqrt(sum((gradient.double().square().sum() for gradient in found.values()), torch.zeros(())))
+        if not torch.isfinite(loss) or not torch.isfinite(norm):
+            self._counts["left_out"] += 1
+            return
+        self._adam.pace = self._pace.mean(len(gaps))
+        scale = min(1.0, p.clip / max(float(norm), 1e-12))
+        self._adam.step({name: gradient * scale for name, gradient in found.items()})
+        self._tend_pool(ready)
+        self._frozen = None
+
+    def _learning(self) -> set[str]:
+        """Weights that move at this step."""
+        p, every = self.params, set(self._adam.weights)
+        pool = {name for name in every if name.startswith(POOL)}
+        if p.mode == "joint" or self._counts["trained"] < p.warm_events:
+            slow = self._counts["steps"] % p.backbone_every == 0 or not pool
+            return every if slow else pool
+        head = {name for name in every if name.startswith(_HEAD)}
+        return pool | head if p.mode == "freeze_backbone" else pool
+
+    def _tend_pool(self, ready: Ready) -> None:
+        """Note which prompts are in use; one that long was not gets a new key, near the latest history's choice."""
+        trained = self._counts["trained"]
+        for pool, places in ready.chosen.items():
+            used = self._chosen_at[pool]
+            used[np.unique(places.numpy())] = trained
+            if not self.params.reseed_events:
+                continue
+            name = f"{POOL}{pool}.keys"
+            for place in np.flatnonzero(trained - used > self.params.reseed_events):
+                keys = self._adam.weights[name].clone()
+                keys[place] = ready.query[-1].detach()
+                self._adam.weights[name] = keys
+                used[place] = trained
+
+    def raise_forgetting(self, factor: float, events: int) -> None:
+        """The network learns faster; histories, and how often types follow each other, stay."""
+        self._pace.raised(factor, events)
+
+    # Answers and state
+
+    def predictor(self) -> PromptTppPredictor:
+        if self._predictor is None:
+            if self._frozen is None:
+                self._frozen = self._adam.frozen()
+            p = self.params
+            settings = {
+                "unit": self._unit,
+                "horizon": p.horizon,
+                "forecast_nodes": p.forecast_nodes,
+                "window": p.window,
+            }
+            self._predictor = PromptTppPredictor(
+                self._shape,
+                self._frozen,
+                self._histories.frozen(),
+                MarkovTable(self._markov.counts.copy()),
+                list(self._classes),
+                settings,
+            )
+        return self._predictor
+
+    @classmethod
+    def predictor_from(cls, state: State) -> PromptTppPredictor:
+        """The predictor whose `state()` this was; arrays may be read-only maps of a file."""
+        return PromptTppPredictor.of(state)
+
+    def gauges(self) -> Mapping[str, float]:
+        return {
+            "classes": float(len(self._classes)),
+            "memory_entries": float(len(self._histories)),
+            "memory_evictions": float(self._histories.evicted),
+            "memory_bytes": float(self._histories.nbytes),
+            "skipped_events": float(self._counts["skipped"]),
+            "late_events": float(self._counts["late"]),
+            "silences": float(self._counts["silences"]),
+            "left_out_steps": float(self._counts["left_out"]),
+        }
+
+    def state(self) -> State:
+        tensors = {f"network.{name}": array for name, array in self._adam.tensors().items()}
+        tensors |= {f"history.{name}": array for name, array in self._histories.tensors().items()}
+        tensors |= {f"waiting.{name}": array for name, array in self._waiting.items()}
+        tensors |= {f"chosen.{pool}": used for pool, used in self._chosen_at.items()}
+        tensors |= {"markov": self._markov.counts, "gaps": self._gaps}
+        meta = {
+            "identity": self._identity(),
+            "classes": list(self._classes),
+            "unit": self._unit,
+            "now": self._now if np.isfinite(self._now) else None,
+            "counts": dict(self._counts),
+            **self._pace.meta(),
+        }
+        return State(tensors, meta)
+
+    def restore(self, state: State) -> None:
+        tensors, meta = state.tensors, state.meta
+        if meta.get("identity") != self._identity():
+            raise ValueError(f"state of other parameters: expected {self._identity()}, got {meta.get('identity')}")
+
+        def below(prefix: str) -> dict[str, Array]:
+            return {name.removeprefix(prefix): array for name, array in tensors.items() if name.startswith(prefix)}
+
+        self._adam.restore(below("network."))
+        self._histories.restore(below("history."))
+        self._waiting = {name: np.array(array) for name, array in below("waiting.").items()}
+        self._chosen_at = {pool: np.array(used) for pool, used in below("chosen.").items()}
+        self._markov = MarkovTable(np.array(tensors["markov"]))
+        self._gaps = np.array(tensors["gaps"])
+        self._classes = {name: code for code, name in enumerate(meta["classes"])}
+        self._unit, self._counts = meta["unit"], dict(meta["counts"])
+        self._pace.restore(meta)
+        self._now = -np.inf if meta["now"] is None else meta["now"]
+        self._predictor = self._frozen = None
+
+    def _nothing(self) -> dict[str, Array]:
+        """No samples."""
+        p = self.params
+        return {
+            "times": np.zeros((0, p.window)),
+            "types": np.zeros((0, p.window), np.int16),
+            "lengths": np.zeros(0, np.int64),
+            "markov": np.zeros((0, p.max_types), np.float32),
+            "gap": np.zeros(0),
+            "type": np.zeros(0, np.int64),
+            "silent": np.zeros(0),
+        }
+
+    def _identity(self) -> dict[str, Any]:
+        p = self.params
+        names = ("base", "head", "width", "time_width", "layers", "heads", "components", "prompts", "prompt_rows")
+        return {name: getattr(p, name) for name in (*names, "pool_scope", "window", "keys", "max_types")}

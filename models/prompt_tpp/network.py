@@ -1,0 +1,310 @@
+"""A neural temporal point process with a prompt pool, from a history to what comes next.
+
+A history is encoded by NHP (`nhp.py`) or attention (`attentive.py`); prompts retrieved for it
+enter as a shift of NHP's gates or as a prefix. What comes next is told by one of two heads:
+
+- `intensity`, as published: rates per type at any age, likelihood by the trapezoid rule;
+- `mixture`: probabilities of types, and of the gap given the type a mixture of log-normals, a density in closed form
+  (Shchur, Biloš and Günnemann, "Intensity-Free Learning of Temporal Point Processes", ICLR 2020, arXiv:1909.12127):
+  no grid in training, and gaps from seconds to months in one model. Type logits start from those of a Markov table
+  that forgets, which the learner keeps.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from thalweg.models.prompt_tpp import prompt_pool
+from thalweg.models.prompt_tpp import attentive
+from thalweg.models.prompt_tpp import nhp
+from thalweg.models.parts.torch_setup import Tensor, functional, torch
+from thalweg.models.prompt_tpp.attentive import AttentiveShape, Prefix
+from thalweg.models.prompt_tpp.nhp import CellState
+from thalweg.models.prompt_tpp.process import Forecast, forecast, interval, nodes, when
+from thalweg.proto.event import Array
+
+Weights = Mapping[str, Tensor]
+BASES, HEADS = ("nhp", "attentive"), ("mixture", "intensity")
+TILE = 8
+"""Rows computed at a time when answering are a multiple of this: a row's bits do not depend on the others."""
+POOL = "pool."
+"""What names of the prompts' weights begin with."""
+UNKNOWN = -1e9
+"""In place of the log-probability of a type not met yet."""
+_SHORT_GAP = math.exp(-6.0)
+_WIDEST = 3.0  # of log deviations
+
+
+@dataclass(frozen=True, slots=True)
+class TppShape:
+    """What a network is made of."""
+
+    base: str
+    head: str
+    types: int
+    """Types it has room for."""
+    width: int
+    """Of embeddings and hidden vectors; a multiple of 4."""
+    time_width: int
+    layers: int
+    heads: int
+    components: int
+    """Of the mixture."""
+    prompts: int
+    """In the pool, M; 0: no pool."""
+    chosen: int
+    """Prompts per history, N."""
+    prompt_rows: int
+    """Rows per prompt, Lp."""
+    shared_pool: bool
+    """One pool for all; else one per head, layer, and keys or values. NHP has one in any case."""
+    nodes: int
+    """Of the integral over a gap, G."""
+
+    @property
+    def attentive(self) -> AttentiveShape:
+        """Of the attentive base."""
+        return AttentiveShape(self.width, self.time_width, self.layers, self.heads)
+
+    @property
+    def hidden(self) -> int:
+        """Numbers of a hidden vector."""
+        return self.width * (self.heads if self.base == "attentive" else 1)
+
+    @property
+    def pools(self) -> list[str]:
+        """Names of the pools."""
+        if not self.prompts:
+            return []
+        if self.shared_pool or self.base == "nhp":
+            return ["all"]
+        return [f"{kind}.{head}.{layer}" for head in range(self.heads) for layer in range(self.layers) for kind in "kv"]
+
+
+def draw_weights(shape: TppShape, seed: int) -> dict[str, Array]:
+    """First weights, the same for the same seed."""
+    generator = np.random.Generator(np.random.PCG64([seed, 0x747070]))
+    weights: dict[str, Array] = {}
+
+    def linear(name: str, rows: int, columns: int) -> None:
+        bound = columns**-0.5
+        weights[f"{name}.weight"] = generator.uniform(-bound, bound, (rows, columns)).astype(np.float32)
+        weights[f"{name}.bias"] = generator.uniform(-bound, bound, rows).astype(np.float32)
+
+    d, dt = shape.width, shape.time_width
+    weights["emb"] = generator.standard_normal((shape.types, d)).astype(np.float32)
+    linear("gap", d, 4)
+    if shape.base == "nhp":
+        linear("cell", 7 * d, 2 * d)
+    else:
+        for head in range(shape.heads):
+            for layer in range(shape.layers):
+                for name in "qkv":
+                    linear(f"{name}.{head}.{layer}", d, d + dt)
+    if shape.head == "intensity":
+        linear("head", shape.types, shape.hidden)
+        weights["log_beta"] = np.zeros(shape.types, np.float32)
+    else:
+        m = shape.components
+        weights["type.weight"] = np.zeros((shape.types, shape.hidden), np.float32)
+        weights["type.bias"] = np.zeros(shape.types, np.float32)
+        weights["markov"] = np.ones(1, np.float32)
+        weights["mixture.weight"] = np.zeros((3 * m, shape.hidden), np.float32)
+        middles = np.linspace(-3.0, 1.0, m)
+        weights["mixture.bias"] = np.concatenate([np.zeros(m), middles, np.zeros(m)]).astype(np.float32)
+        weights["mixture.type"] = np.zeros((shape.types, 3 * m), np.float32)
+    for pool in shape.pools:
+        weights[f"{POOL}{pool}.keys"] = generator.uniform(-1, 1, (shape.prompts, d)).astype(np.float32)
+        content = generator.uniform(-1, 1, (shape.prompts, shape.prompt_rows, d))
+        weights[f"{POOL}{pool}.content"] = content.astype(np.float32)
+    if shape.base == "nhp" and shape.prompts:
+        weights[f"{POOL}map.weight"] = np.zeros((7 * d, d + dt), np.float32)
+        weights[f"{POOL}map.bias"] = np.zeros(7 * d, np.float32)
+    return weights
+
+
+class Past(NamedTuple):
+    """Histories in the model's unit."""
+
+    ages: Tensor
+    """(B, W) float64: times from the oldest event on, ascending."""
+    types: Tensor
+    """(B, W) int64."""
+    lengths: Tensor
+    """(B,) int64, 1 or more."""
+    markov: Tensor
+    """Log-probabilities (B, K) of the next type by the Markov table; UNKNOWN for types not met yet."""
+
+    @classmethod
+    def of(cls, times: Array, types: Array, lengths: Array, markov: Array, unit: float) -> Past:
+        """Of times on any clock; what stands beyond a row's length is levelled."""
+        there = np.arange(times.shape[1]) < lengths[:, None]
+        ages = np.where(there, times - times[:, :1], 0.0) / unit
+        kinds = np.where(there, types, 0).astype(np.int64)
+        return cls(*(torch.from_numpy(np.ascontiguousarray(a)) for a in (ages, kinds, lengths, markov)))
+
+
+class Ready(NamedTuple):
+    """Histories encoded, to be asked what comes next."""
+
+    shape: TppShape
+    weights: Weights
+    past: Past
+    state: CellState | attentive.Encoded
+    similarity: Tensor
+    """Of the prompts that were chosen, (B, pools · N)."""
+    chosen: dict[str, Tensor]
+    """Places of the prompts by pool, (B, N)."""
+    query: Tensor
+    """What they were chosen by, (B, d)."""
+
+    def hidden(self, ages: Tensor) -> Tensor:
+        """(B, Q, hidden) at ages (B, Q) after the last event."""
+        if isinstance(self.state, CellState):
+            return self.state.hidden(ages.to(self.state.cell.dtype))
+        return attentive.hidden(self.shape.attentive, self.weights, self.state, ages)
+
+    def rates(self, ages: Tensor) -> Tensor:
+        """Intensities (B, Q, K) at ages (B, Q); of types not met yet 0."""
+        known = (self.past.markov > UNKNOWN)[:, None]
+        if self.shape.head == "intensity":
+            return torch.where(known, nhp.rates(self.weights, self.hidden(ages)), 0.0)
+        types, parts = self.mixture()
+        logs = torch.log(ages.clamp(min=1e-12)).to(types.dtype)
+        density = torch.exp(_log_density(parts, logs) + types[:, None])  # f(g, k), (B, Q, K)
+        survival = (torch.exp(types)[:, None] * _survival(parts, logs)).sum(dim=2, keepdim=True)
+        return torch.where(known, density / survival.clamp(min=1e-30), 0.0)
+
+    def mixture(self) -> tuple[Tensor, Tensor]:
+        """Log-probabilities of types (B, K), and the mixture of each type's gap (B, K, 3, M)."""
+        last = self.hidden(torch.zeros(len(self.past.lengths), 1, dtype=torch.float64))[:, 0]
+        raw = functional.linear(last, self.weights["type.weight"], self.weights["type.bias"])
+        met = self.past.markov > UNKNOWN
+        raw = raw + self.weights["markov"] * torch.where(met, self.past.markov, 0.0)
+        types = torch.log_softmax(raw.masked_fill(~met, -torch.inf), dim=1)
+        shared = functional.linear(last, self.weights["mixture.weight"], self.weights["mixture.bias"])
+        parts = shared[:, None] + self.weights["mixture.type"]
+        return types, parts.view(*parts.shape[:2], 3, -1)
+
+    def log_likelihood(self, gaps: Tensor, types: Tensor) -> Tensor:
+        """Of events of types (B,) that came gaps (B,) later; type -1: of nothing having come by then."""
+        censored, kinds = types < 0, types.clamp(min=0)
+        if self.shape.head == "intensity":
+            terms = interval(self.rates, gaps, kinds, self.shape.nodes)
+            return torch.where(censored, 0.0, terms.event) - terms.compensator
+        logits, parts = self.mixture()
+        logs = torch.log(gaps).to(logits.dtype)[:, None]
+        every = _log_density(parts, logs)[:, 0]  # (B, K)
+        came = (logits + every).gather(1, kinds[:, None])[:, 0]
+        still = torch.log((torch.exp(logits) * _survival(parts, logs)[:, 0]).sum(dim=1).clamp(min=1e-30))
+        return torch.where(censored, still, came)
+
+    def hazard(self, gaps: Tensor) -> Tensor:
+        """∫ λ over gaps (B,): of rate 1 per event where the model is right (time rescaling)."""
+        if self.shape.head == "intensity":
+            rates = self.rates(nodes(gaps, self.shape.nodes)).sum(dim=2)
+            return torch.trapezoid(rates, dim=1) * gaps / (self.shape.nodes - 1)
+        return -self.log_likelihood(gaps, torch.full_like(gaps, -1, dtype=torch.int64))
+
+    def forecast(self, horizon: Tensor, count: int) -> Forecast:
+        """What comes next, looking as far as the horizon (B,), on so many nodes."""
+        if self.shape.head == "intensity":
+            return forecast(self.rates, horizon, count)
+        types, parts = self.mixture()
+        ages = horizon[:, None] * torch.linspace(0.0, 1.0, count, dtype=horizon.dtype) ** 2
+        logs = torch.log(ages.clamp(min=1e-12)).to(types.dtype)
+        survival = (torch.exp(types)[:, None] * _survival(parts, logs)).sum(dim=2).to(ages.dtype)
+        return Forecast(torch.trapezoid(survival, ages, dim=1), torch.exp(types), ages, survival)
+
+
+def prepare(shape: TppShape, weights: Weights, past: Past) -> Ready:
+    """Encode histories."""
+    there = torch.arange(past.ages.shape[1]) < past.lengths[:, None]
+    gaps = torch.where(there, torch.diff(past.ages, dim=1, prepend=past.ages[:, :1]), 0.0)  # never back in time
+    steps = _gap_features(weights, gaps)
+    kinds = torch.tanh(weights["emb"][past.types]) + steps
+    query = (kinds * there[:, :, None]).sum(dim=1) / past.lengths[:, None]
+    last = past.ages.gather(1, past.lengths[:, None] - 1)[:, 0]
+    mean_gap = last / (past.lengths - 1).clamp(min=1)
+    expected = attentive.embed_times(last + mean_gap, shape.time_width).to(kinds.dtype)
+    chosen = {pool: prompt_pool.choose(weights[f"{POOL}{pool}.keys"], query, shape.chosen) for pool in shape.pools}
+    rows = {
+        pool: prompt_pool.rows(weights[f"{POOL}{pool}.content"], one.places, expected) for pool, one in chosen.items()
+    }
+    similarity = torch.cat([one.similarity for one in chosen.values()], dim=1) if chosen else query[:, :0]
+    places = {pool: one.places for pool, one in chosen.items()}
+    state: CellState | attentive.Encoded
+    if shape.base == "nhp":
+        shift = None
+        if rows:
+            shift = functional.linear(rows["all"].mean(dim=1), weights[f"{POOL}map.weight"], weights[f"{POOL}map.bias"])
+        state = _run(weights, kinds, gaps.to(kinds.dtype), there, shift)
+    else:
+        state = attentive.encode(
+            shape.attentive, weights, past.ages, past.types, past.lengths, _prefixes(shape, rows), steps
+        )
+    return Ready(shape, weights, past, state, similarity, places, query)
+
+
+def _gap_features(weights: Weights, gaps: Tensor) -> Tensor:
+    """What the gap before an event adds to its embedding, (B, W, d)."""
+    small = gaps.clamp(min=1e-9)
+    logs = torch.log(small)
+    short, long = (small < _SHORT_GAP).to(logs.dtype), torch.tanh(small)
+    features = torch.stack([logs / 4.0, short, long, long * long], dim=2)
+    return functional.linear(features.to(weights["gap.weight"].dtype), weights["gap.weight"], weights["gap.bias"])
+
+
+def _run(weights: Weights, kinds: Tensor, gaps: Tensor, there: Tensor, shift: Tensor | None) -> CellState:
+    state = CellState.zero(len(kinds), kinds.shape[2], kinds)
+    for at in range(int(there.sum(dim=1).max())):
+        following = nhp.advance_embedded(weights, state, gaps[:, at], kinds[:, at], shift)
+        here = there[:, at, None]
+        state = CellState(*(torch.where(here, new, old) for new, old in zip(following, state)))
+    return state
+
+
+def _prefixes(shape: TppShape, rows: Mapping[str, Tensor]) -> dict[tuple[int, int], Prefix]:
+    if not rows:
+        return {}
+    places = [(head, layer) for head in range(shape.heads) for layer in range(shape.layers)]
+    if shape.shared_pool:
+        return {place: Prefix(rows["all"], rows["all"]) for place in places}
+    return {(head, layer): Prefix(rows[f"k.{head}.{layer}"], rows[f"v.{head}.{layer}"]) for head, layer in places}
+
+
+def _parts(parts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    weight, middle, spread = parts.unbind(dim=2)
+    return torch.log_softmax(weight, dim=2), middle, spread.clamp(-_WIDEST, _WIDEST)
+
+
+def _log_density(parts: Tensor, logs: Tensor) -> Tensor:
+    """Log-density (B, Q, K) of gaps with these logarithms (B, Q)."""
+    weight, middle, spread = (part[:, None] for part in _parts(parts))
+    z = (logs[:, :, None, None] - middle) * torch.exp(-spread)
+    inside = weight - 0.5 * z * z - spread - 0.5 * math.log(2 * math.pi)
+    return torch.logsumexp(inside, dim=3) - logs[:, :, None]
+
+
+def _survival(parts: Tensor, logs: Tensor) -> Tensor:
+    """Probability (B, Q, K) of a longer gap."""
+    weight, middle, spread = (part[:, None] for part in _parts(parts))
+    z = (logs[:, :, None, None] - middle) * torch.exp(-spread)
+    return (torch.exp(weight) * 0.5 * torch.erfc(z / math.sqrt(2.0))).sum(dim=3)
+
+
+def answer_rows(count: int) -> int:
+    """Rows to compute for so many asked."""
+    return max(1, -(-count // TILE)) * TILE
+
+
+def median_gap(ages: NDArray[np.float64], survival: NDArray[np.float64]) -> NDArray[np.float64]:
+    """By which the next event has come with probability one half, (B,)."""
+    found: NDArray[np.float64] = when(torch.from_numpy(ages), torch.from_numpy(survival), 0.5).numpy()
+    return found

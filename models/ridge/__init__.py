@@ -1,0 +1,1 @@
+"""Analytic ridge (AEF-OCL): recursive ridge regression on additive sums."""

@@ -1,0 +1,151 @@
+"""What a ridge learner publishes: one head, the feature map, the scale, the class names. Small and immutable."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from thalweg.memory.snapshots.state import State
+from thalweg.models.parts.input_columns import InputColumns, all_finite
+from thalweg.models.parts.random_features import ROWS, FeatureMap
+from thalweg.models.parts.standardise import scaled
+from thalweg.proto.event import Array, Inputs, TensorSpec
+
+Floats = NDArray[np.float64]
+CHUNK = 4096
+"""Rows expanded at a time: bounds the memory of a request with many rows."""
+
+
+class RidgePredictor:
+    """Answers `label` and `scores`, or `value`; a row's answer has the same bits whatever rows stand beside it.
+
+    A row with a number that is not finite gets label -1 and scores that are not numbers.
+    """
+
+    def __init__(
+        self,
+        columns: InputColumns,
+        feature_map: FeatureMap,
+        head: Floats,
+        classes: Sequence[str] | None,
+        scale: tuple[Floats, Floats, float] | None,
+        events: int,
+    ) -> None:
+        """An answerer.
+
+        Args:
+            columns: The inputs.
+            feature_map: From scaled inputs to features.
+            head: W, (D, C) float64.
+            classes: Names of the columns of W; None for regression.
+            scale: Shift (F,), factor (F,) and clip of inputs; None: taken as they come.
+            events: Events learned when the head was solved.
+        """
+        self._columns, self._map, self._head, self._scale, self._events = columns, feature_map, head, scale, events
+        self._classification = classes is not None
+        self._classes = tuple(classes or ())
+        expansion, width = feature_map.expansion, feature_map.width
+        head = np.ascontiguousarray(head)
+        self._random = head[:expansion] if expansion else None
+        self._direct = head[expansion : expansion + width] if feature_map.direct else None
+        self._constant = head[-1] if feature_map.bias else None
+
+    @property
+    def inputs(self) -> Mapping[str, TensorSpec]:
+        return self._columns.specs
+
+    @property
+    def outputs(self) -> Mapping[str, TensorSpec]:
+        if self._classification:
+            return {
+                "label": TensorSpec("label", "bytes", ()),
+                "scores": TensorSpec("scores", "float32", (-1,)),
+            }
+        return {"value": TensorSpec("value", "float32", (self._head.shape[1],))}
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self._classes
+
+    @property
+    def properties(self) -> Mapping[str, str]:
+        return {"events_in_head": str(self._events)}
+
+    def predict(self, inputs: Inputs) -> Mapping[str, Array]:
+        rows = self._columns.gather(inputs)
+        n = len(rows)
+        with np.errstate(invalid="ignore", over="ignore"):
+            if n > CHUNK:
+                scores = np.concatenate([self._scores(rows[i : i + CHUNK]) for i in range(0, n, CHUNK)])
+            else:
+                scores = self._scores(rows)
+            answer = scores.astype(np.float32)  # beyond float32 is infinite there
+        if not self._classification:
+            return {"value": answer}
+        if not self._classes or not n:
+            return {"label": np.full(n, -1, dtype=np.int32), "scores": answer}
+        codes = answer.argmax(axis=1).astype(np.int32)
+        if not all_finite(answer):
+            codes[~np.isfinite(answer).all(axis=1)] = -1
+        return {"label": codes, "scores": answer}
+
+    def raw_scores(self, rows: Array) -> Floats:
+        """h · W in float64, (N, C), of gathered inputs (N, F)."""
+        with np.errstate(invalid="ignore", over="ignore"):
+            return self._scores(rows)
+
+    def _scores(self, rows: Array) -> Floats:
+        n = len(rows)
+        z: Floats = np.zeros((n + -n % ROWS, rows.shape[1]))  # whole tiles, see ROWS
+        if self._scale is None:
+            z[:n] = rows
+        else:
+            scaled(rows, *self._scale, out=z[:n])
+        scores: Floats | None = None
+        if self._direct is not None:
+            scores = z @ self._direct
+        if self._random is not None:
+            hidden = z @ self._map.projection
+            hidden += self._map.offsets
+            np.maximum(hidden, 0.0, out=hidden)
+            part = hidden @ self._random
+            scores = part if scores is None else np.add(scores, part, out=scores)
+        assert scores is not None
+        if self._constant is not None:
+            scores += self._constant
+        return scores[:n]
+
+    def state(self) -> State:
+        tensors: dict[str, Array] = {"head": self._head}
+        if self._map.expansion:
+            tensors |= {"projection": self._map.projection, "offsets": self._map.offsets}
+        meta: dict[str, Any] = {
+            "inputs": [[spec.name, spec.dtype, list(spec.shape)] for spec in self._columns.specs.values()],
+            "classes": list(self._classes) if self._classification else None,
+            "direct": self._map.direct,
+            "bias": self._map.bias,
+            "events": self._events,
+            "clip": None,
+        }
+        if self._scale is not None:
+            tensors["shift"], tensors["factor"], meta["clip"] = self._scale
+        return State(tensors, meta)
+
+    @classmethod
+    def of(cls, state: State) -> RidgePredictor:
+        """The predictor whose `state()` this was; maps of a file are used in place."""
+        meta, tensors = state.meta, state.tensors
+        columns = InputColumns({name: TensorSpec(name, dtype, tuple(shape)) for name, dtype, shape in meta["inputs"]})
+        width = columns.width
+        feature_map = FeatureMap(
+            width,
+            tensors.get("projection", np.zeros((width, 0))),
+            tensors.get("offsets", np.zeros(0)),
+            meta["direct"],
+            meta["bias"],
+        )
+        scale = None if meta["clip"] is None else (tensors["shift"], tensors["factor"], meta["clip"])
+        return cls(columns, feature_map, tensors["head"], meta["classes"], scale, meta["events"])

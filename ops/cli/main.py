@@ -1,0 +1,306 @@
+"""The command line. Exit codes: 0 done, 1 failed, 2 wrong usage or configuration."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+if TYPE_CHECKING:
+    from thalweg.ops.config.config import Config
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Models that follow the stream: they learn from a log while they serve.",
+)
+
+
+class Role(StrEnum):
+    """Which processes to run."""
+
+    all = "all"
+    learn = "learn"
+    serve = "serve"
+
+
+class LogFormat(StrEnum):
+    """How to log."""
+
+    console = "console"
+    json = "json"
+
+
+ConfigPath = Annotated[Path, typer.Argument(metavar="CONFIG", help="The TOML file.")]
+Form = Annotated[LogFormat, typer.Option("--log-format", help="How to log, on standard error.")]
+ModelName = Annotated[str, typer.Option("--model", help="The model's name.")]
+InputFile = Annotated[Path, typer.Option("--input", help=".jsonl, .csv, each also with .gz.")]
+LabelColumn = Annotated[str, typer.Option("--label", help="CSV: the label's column.")]
+TimeColumn = Annotated[str | None, typer.Option("--time", help="CSV: the time's column; default: row i at second i.")]
+IdColumn = Annotated[str | None, typer.Option("--id", help="CSV: the id's column.")]
+TimeUnit = Annotated[float, typer.Option("--time-unit", min=1e-9, help="Event sequences: seconds of their time unit.")]
+Ignored = Annotated[str, typer.Option("--ignore", help="CSV: columns that are no input, separated by commas.")]
+
+
+def main() -> None:
+    """Run the command line."""
+    with _exit_codes():
+        app()
+
+
+@contextmanager
+def _exit_codes() -> Iterator[None]:
+    """Users' mistakes are a message and an exit code, not a traceback."""
+    try:
+        yield
+    except Exception as error:
+        from thalweg.ops.run import logs
+        from thalweg.ops.config.error import ConfigurationError
+
+        if isinstance(error, ConfigurationError):
+            logs.failure(str(error))
+            sys.exit(2)
+        _fail(error)
+
+
+def _fail(error: Exception) -> NoReturn:
+    """The exit code of an error; only now are the kinds of errors imported, most processes meet none."""
+    from thalweg.memory.snapshots.snapshots import UnknownVersion
+    from thalweg.memory.snapshots.state import DamagedFile
+    from thalweg.memory.exchange.commands import StoreError
+    from thalweg.ops.run import logs
+    from thalweg.ops.run.failed import Failed
+    from thalweg.stream.learn.blocks import HistoryLost
+    from thalweg.stream.sources.files import FileError
+    from thalweg.stream.learn.fold import StateMismatch
+    from thalweg.stream.learn.journal import JournalError
+    from thalweg.stream.log.log import LogError
+
+    if isinstance(error, StateMismatch):
+        logs.failure(str(error))
+        sys.exit(2)
+    failures = (Failed, FileError, LogError, StoreError, JournalError, HistoryLost, UnknownVersion, DamagedFile)
+    if isinstance(error, (*failures, OSError)):
+        logs.failure(f"error: {error}")
+        sys.exit(1)
+    raise error
+
+
+@app.command()
+def serve(
+    config: ConfigPath,
+    role: Annotated[Role, typer.Option(help="all: a supervised server and learner; or one of them.")] = Role.all,
+    log_format: Form = LogFormat.console,
+) -> None:
+    """Ingest, learn, serve, expose metrics; until SIGTERM, which drains and saves."""
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):  # before the heavy imports: told to stop while starting, we do
+        signal.signal(number, lambda *_: stop.set())
+    _log(log_format, role={"all": "supervisor", "learn": "learner", "serve": "server"}[role])
+    from thalweg.ops.run.supervisor import Supervisor, checked_service, die_with_supervisor
+
+    die_with_supervisor()
+    if role is Role.all:
+        arguments = [str(config), "--log-format", log_format.value]
+        service = checked_service(arguments, stop)
+        if service is None:
+            return
+        sys.exit(Supervisor(Path(service["state_dir"]), service["drain_seconds"], arguments, stop).run())
+    loaded = _load(config)
+    from thalweg.ops.run.app import run_learners, run_server
+
+    (run_learners if role is Role.learn else run_server)(loaded, stop)
+
+
+@app.command()
+def check(
+    config: ConfigPath,
+    log_format: Form = LogFormat.console,
+    role: Annotated[str, typer.Option(hidden=True, help="For whom; stands in what is logged.")] = "",
+) -> None:
+    """Validate a configuration: print what is in effect, or every mistake at once."""
+    _log(log_format, **({"role": role} if role else {}))
+    if role:
+        from thalweg.ops.run.supervisor import die_with_supervisor
+
+        die_with_supervisor()
+    from thalweg.ops.config.config import effective
+
+    print(json.dumps(effective(_load(config)), indent=2))
+
+
+@app.command()
+def replay(
+    config: ConfigPath,
+    model: ModelName,
+    input: InputFile,
+    report: Annotated[Path | None, typer.Option(help="Folder for report.json and report.png.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="At most so many lines.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Instead of the model's.")] = None,
+    frozen_after: Annotated[
+        int | None, typer.Option(help="Events until the frozen twin stops; default a tenth.")
+    ] = None,
+    label: LabelColumn = "label",
+    time: TimeColumn = None,
+    id: IdColumn = None,
+    ignore: Ignored = "t,context",
+    time_unit: TimeUnit = 1.0,
+    log_format: Form = LogFormat.console,
+) -> None:
+    """Run a recorded stream through a learner, predict-then-learn, and print its metrics."""
+    _log(log_format)
+    from thalweg.ops.cli.replay import run
+
+    run(
+        _load(config).find(model),
+        input,
+        _mapping(label, time, id, ignore, time_unit),
+        report,
+        limit,
+        seed,
+        frozen_after,
+    )
+
+
+@app.command()
+def produce(
+    config: ConfigPath,
+    topic: Annotated[str, typer.Option(help="Where to append.")],
+    input: InputFile,
+    rate: Annotated[
+        float | None, typer.Option(min=0.001, help="Events per second; default: as fast as it goes.")
+    ] = None,
+    batch: Annotated[int, typer.Option(min=1, help="Events per record; more than 1: EventBatch records.")] = 1,
+    limit: Annotated[int | None, typer.Option(min=1, help="At most so many lines.")] = None,
+    label: LabelColumn = "label",
+    time: TimeColumn = None,
+    id: IdColumn = None,
+    ignore: Ignored = "t,context",
+    time_unit: TimeUnit = 1.0,
+    log_format: Form = LogFormat.console,
+) -> None:
+    """Append a file of events to the log."""
+    _log(log_format)
+    from thalweg.ops.cli.produce import run
+
+    run(_load(config), topic, input, _mapping(label, time, id, ignore, time_unit), rate, batch, limit)
+
+
+@app.command()
+def predict(
+    target: Annotated[str, typer.Option(help="HOST:PORT of gRPC.")],
+    model: ModelName,
+    log_format: Form = LogFormat.console,
+) -> None:
+    """One prediction from JSON on standard input, such as {"features": [0.1, 0.2]}."""
+    _log(log_format)
+    from thalweg.ops.cli.predict import run
+
+    run(target, model, sys.stdin.read())
+
+
+@app.command()
+def demo(
+    keep: Annotated[bool, typer.Option("--keep", help="Stay up and print where to look.")] = False,
+    seconds: Annotated[float, typer.Option(min=1.0, help="How long the stream lasts.")] = 20.0,
+    log_format: Form = LogFormat.console,
+) -> None:
+    """Handwritten digits as a drifting stream, learned while they are served."""
+    _log(log_format)
+    from thalweg.ops.demo.run import run
+
+    run(keep=keep, seconds=seconds)
+
+
+snapshot = typer.Typer(no_args_is_help=True, help="The kept versions of a model.")
+app.add_typer(snapshot, name="snapshot")
+Version = Annotated[int, typer.Argument(min=0, help="The version's number.")]
+
+
+@snapshot.command("list")
+def list_snapshots(config: ConfigPath, model: ModelName, log_format: Form = LogFormat.console) -> None:
+    """The kept versions, oldest first."""
+    _log(log_format)
+    from thalweg.ops.cli import snapshot as cli_snapshot
+
+    cli_snapshot.list_versions(_load(config), model)
+
+
+@snapshot.command()
+def show(config: ConfigPath, version: Version, model: ModelName, log_format: Form = LogFormat.console) -> None:
+    """A version's manifest."""
+    _log(log_format)
+    from thalweg.ops.cli import snapshot as cli_snapshot
+
+    cli_snapshot.show(_load(config), model, version)
+
+
+@snapshot.command()
+def verify(
+    config: ConfigPath,
+    model: ModelName,
+    version: Annotated[int | None, typer.Argument(min=0, help="Default: all that are kept.")] = None,
+    replay: Annotated[bool, typer.Option("--replay", help="Rebuild the state from the log and compare.")] = False,
+    log_format: Form = LogFormat.console,
+) -> None:
+    """Check every hash; with --replay, that the log leads to this very state."""
+    _log(log_format)
+    from thalweg.ops.cli import snapshot as cli_snapshot
+
+    cli_snapshot.verify(_load(config), model, version, from_log=replay)
+
+
+@snapshot.command()
+def rollback(config: ConfigPath, version: Version, model: ModelName, log_format: Form = LogFormat.console) -> None:
+    """Make the state that of a kept version again; the service must be running."""
+    _log(log_format)
+    from thalweg.ops.cli import snapshot as cli_snapshot
+
+    cli_snapshot.rollback(_load(config), model, version)
+
+
+@snapshot.command()
+def export(
+    config: ConfigPath,
+    version: Version,
+    model: ModelName,
+    to: Annotated[Path, typer.Option("--to", help="A folder that is not there yet.")],
+    log_format: Form = LogFormat.console,
+) -> None:
+    """Copy a version, verified, to a folder of its own."""
+    _log(log_format)
+    from thalweg.ops.cli import snapshot as cli_snapshot
+
+    cli_snapshot.export(_load(config), model, version, to)
+
+
+def _log(form: LogFormat, **context: str) -> None:
+    from thalweg.ops.run import logs
+
+    logs.configure(form.value, **context)
+
+
+def _load(path: Path) -> Config:
+    from thalweg.ops.config.config import load
+
+    return load(path)
+
+
+def _mapping(label: str, time: str | None, id: str | None, ignore: str, time_unit: float) -> Any:
+    from thalweg.stream.sources.files import CsvMapping
+
+    ignored = [name.strip() for name in ignore.split(",") if name.strip()]
+    return CsvMapping(label=label, time=time, id=id, ignore=ignored, time_unit=time_unit)
+
+
+if __name__ == "__main__":
+    main()

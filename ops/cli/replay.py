@@ -1,0 +1,79 @@
+"""`thalweg replay`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from threadpoolctl import threadpool_limits
+
+from thalweg.ops.config.config import ModelConfig
+from thalweg.ops.replay.replay import Replayed, replay
+from thalweg.ops.replay.report import NoMatplotlib, write_report
+from thalweg.stream.sources.files import CsvMapping
+from thalweg.stream.evaluation.prequential import Prequential
+
+
+def run(
+    model: ModelConfig,
+    path: Path,
+    mapping: CsvMapping,
+    report: Path | None,
+    limit: int | None,
+    seed: int | None,
+    frozen_after: int | None,
+) -> None:
+    """Replay a file, with a progress bar on a terminal, and print what came of it."""
+    console = Console()
+    with (
+        threadpool_limits(1),
+        Progress(
+            SpinnerColumn(),
+            TextColumn("{task.completed:>9,.0f} events"),
+            BarColumn(),
+            TextColumn("{task.description}"),
+            TimeElapsedColumn(),
+            console=console,
+            disable=not console.is_terminal,
+            transient=True,
+        ) as bar,
+    ):
+        task = bar.add_task("", total=limit)
+
+        def progress(events: int, evaluation: Prequential) -> None:
+            figures = "  ".join(f"{name} {value:.4f}" for name, value in evaluation.metrics().items())
+            bar.update(task, completed=events, description=figures)
+
+        done = replay(model, path, mapping, limit=limit, seed=seed, frozen_after=frozen_after, progress=progress)
+    _show(console, done)
+    if report is not None:
+        try:
+            for written in write_report(done, report):
+                console.print(f"wrote {written}", highlight=False, soft_wrap=True)
+        except NoMatplotlib as error:
+            console.print(str(error), highlight=False, soft_wrap=True)
+
+
+def _show(console: Console, done: Replayed) -> None:
+    record = done.report()
+    console.print(
+        f"{record['model']} ({record['learner']}): {record['events']:,} events in {record['seconds']:.1f} s, "
+        f"{record['events_per_second']:,.0f}/s, state {record['memory_bytes'] / 1e6:.2f} MB",
+        highlight=False,
+        soft_wrap=True,
+    )
+    table = Table(
+        "metric", "all", f"last {done.model.window_events:,}", f"frozen after {done.frozen_after:,}", box=None
+    )
+    for name in sorted({*record["metrics"], *record["recent"]}):
+        figures = (record[part].get(name) for part in ("metrics", "recent", "frozen"))
+        table.add_row(name, *("-" if value is None else f"{value:.4f}" for value in figures))
+    console.print(table)
+    for rejected in done.rejected[:5]:
+        console.print(f"line {rejected.row}: {rejected.reason}: {rejected.detail}", highlight=False, soft_wrap=True)
+    if done.reasons:
+        counts = ", ".join(f"{count} {reason}" for reason, count in done.reasons.items())
+        console.print(f"lines that could not be used: {counts}", highlight=False, soft_wrap=True)
+    console.print(f"state_sha256 {record['state_sha256']}", highlight=False, soft_wrap=True)

@@ -1,0 +1,118 @@
+"""`thalweg snapshot …`."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+from threadpoolctl import threadpool_limits
+
+from thalweg.memory.snapshots.snapshots import FolderSnapshots
+from thalweg.memory.exchange.commands import open_store
+from thalweg.ops.run.app import model_folder, new_learner, open_configured_log, settings_of
+from thalweg.ops.config.config import Config
+from thalweg.ops.serve.errors import EXPECTED
+from thalweg.ops.run.failed import Failed
+from thalweg.ops.serve.grpc_learning import ask
+from thalweg.stream.learn.journal import FileJournal
+from thalweg.stream.learn.rebuild import rebuild
+
+_PATIENCE_SECONDS = 30.0
+
+
+def list_versions(config: Config, name: str) -> None:
+    """Print a table of the kept versions."""
+    kept = _snapshots(config, name).manifests()
+    if not kept:
+        raise Failed(f"model {name!r} has no snapshots in {config.service.state_dir}")
+    table = Table("version", "parent", "created", "events learned", "size", "metrics", "state sha256", box=None)
+    for manifest in kept:
+        figures = " ".join(f"{key}={value:.4f}" for key, value in manifest.metrics.items())
+        created = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(manifest.created))
+        table.add_row(
+            str(manifest.version),
+            "-" if manifest.parent is None else str(manifest.parent),
+            created,
+            f"{manifest.events_learned:,}",
+            f"{manifest.size_bytes / 1e6:.2f} MB",
+            figures,
+            manifest.state_sha256[:12],
+        )
+    Console(width=None if Console().is_terminal else 200).print(table)
+
+
+def show(config: Config, name: str, version: int) -> None:
+    """Print a manifest."""
+    print(json.dumps(_snapshots(config, name).load(version).manifest.to_json(), indent=2))
+
+
+def verify(config: Config, name: str, version: int | None, *, from_log: bool) -> None:
+    """Print for each version whether it is what it should be; fail if one is not."""
+    snapshots = _snapshots(config, name)
+    kept = {manifest.version: manifest for manifest in snapshots.manifests()}
+    versions = list(kept) if version is None else [version]
+    if not versions:
+        raise Failed(f"model {name!r} has no snapshots in {config.service.state_dir}")
+    bad = 0
+    for one in versions:
+        problems = snapshots.verify(one)
+        if not problems and from_log and one > 0:
+            problems = _rebuild(config, name, one, kept[one].state_sha256)
+        print(f"{one}: {'ok' if not problems else '; '.join(problems)}")
+        bad += bool(problems)
+    if bad:
+        raise Failed(f"{bad} of {len(versions)} versions are not what they should be")
+
+
+def _rebuild(config: Config, name: str, version: int, expected: str) -> list[str]:
+    model = config.find(name)
+    folder = model_folder(config, model)
+    source = open_configured_log(config)
+    try:
+        with threadpool_limits(1):
+            rebuilt = rebuild(
+                lambda: new_learner(model),
+                source,
+                FolderSnapshots(folder),
+                FileJournal(folder / "journal", read_only=True),
+                settings_of(model),
+                version,
+            )
+    finally:
+        source.close()
+    print(f"{version}: rebuilt from version {rebuilt.base}, {rebuilt.events:,} events learned again")
+    if rebuilt.state_sha256 != expected:
+        return [f"the log leads to another state: expected {expected}, got {rebuilt.state_sha256}"]
+    return []
+
+
+def rollback(config: Config, name: str, version: int) -> None:
+    """Ask the running learner, and print the new version."""
+    config.find(name)
+    store = open_store(config.store.url)
+    try:
+        done = ask(store, name, "rollback", _PATIENCE_SECONDS, version=version)
+    except EXPECTED as error:
+        raise Failed(str(error)) from error
+    finally:
+        store.close()
+    print(f"{name}: the state is that of version {version} again, as version {done['version']}")
+
+
+def export(config: Config, name: str, version: int, to: Path) -> None:
+    """Copy a version's folder."""
+    problems = _snapshots(config, name).verify(version)
+    if problems:
+        raise Failed(f"version {version}: {'; '.join(problems)}")
+    if to.exists():
+        raise Failed(f"{to} is there already")
+    shutil.copytree(model_folder(config, config.find(name)) / str(version), to)
+    print(f"wrote {to}")
+
+
+def _snapshots(config: Config, name: str) -> FolderSnapshots:
+    return FolderSnapshots(model_folder(config, config.find(name)))

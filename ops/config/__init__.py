@@ -1,0 +1,1 @@
+"""The configuration file: its keys, their defaults, and every mistake in it."""

@@ -1,0 +1,1 @@
+"""What developers run: tables and dashboards made from the code."""

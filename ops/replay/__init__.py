@@ -1,0 +1,1 @@
+"""A recorded stream through a learner, and the report of it."""

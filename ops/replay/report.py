@@ -1,0 +1,161 @@
+"""The report of a replay: `report.json`, and `report.png` with what one wants to see of it."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from thalweg.ops.replay.replay import Replayed, Tracing
+
+_SHOWN = (
+    "log_likelihood",
+    "accuracy",
+    "rmse",
+    "log_loss",
+    "mae",
+)  # the first of these that there is goes into the picture
+_TYPES = ("#0b6e99", "#b3541e", "#3b7d4f", "#8a5a9e", "#b8952c")
+_SCALES = (("day", 86_400.0), ("hour", 3600.0), ("minute", 60.0), ("second", 1.0))
+_LEARNING, _FROZEN, _TIME = "#0b6e99", "#b3541e", "#5b6770"
+_DRIFT = "#8a5a9e"
+
+
+class NoMatplotlib(Exception):
+    """The picture needs matplotlib, which is not installed; the message says what to run."""
+
+
+def write_report(done: Replayed, folder: Path) -> list[Path]:
+    """Write the files into a folder, which is made if need be; the paths. Of event sequences there is a third,
+    `intensity.png`: what one key's next event was expected to be, and when, between its latest ones.
+
+    Raises:
+        NoMatplotlib: `report.json` is written, the picture cannot be.
+        OSError: The folder cannot be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    record = folder / "report.json"
+    record.write_text(json.dumps(_finite(done.report()), indent=1, allow_nan=False) + "\n")
+    try:
+        import matplotlib as mpl
+    except ImportError as error:
+        raise NoMatplotlib(f"{record} is written; for the picture run: pip install 'thalweg[report]'") from error
+    mpl.use("Agg")
+    picture = folder / "report.png"
+    _draw(done, picture)
+    return [record, picture, *_draw_intensity(done, folder / "intensity.png")]
+
+
+def _finite(value: Any) -> Any:
+    """The same with null for what JSON has no number for."""
+    if isinstance(value, dict):
+        return {key: _finite(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _draw(done: Replayed, path: Path) -> None:
+    from matplotlib import pyplot as plt
+
+    shown = next((name for name in _SHOWN if any(name in point["metrics"] for point in done.curve)), None)
+    figure, (quality, cost) = plt.subplots(
+        2, 1, figsize=(9, 6.5), sharex=True, height_ratios=[2.4, 1], layout="constrained", dpi=120
+    )
+    title = f"{done.model.name}: {done.model.learner}, {done.events:,} events at {done.events / done.seconds:,.0f}/s"
+    figure.suptitle(title, x=0.02, ha="left", fontsize=13, fontweight="bold")
+    if shown is not None:
+        settled = min(done.model.window_events, done.events) // 10  # before, a figure is one of a handful of events
+        for curve, color, label in (
+            (done.frozen_curve, _FROZEN, f"frozen after {done.frozen_after:,} events"),
+            (done.curve, _LEARNING, "learning"),
+        ):
+            points = [(p["events"], p["metrics"][shown]) for p in curve if shown in p["metrics"]]
+            points = [point for point in points if point[0] >= settled] or points[-1:]
+            quality.plot(*zip(*points), color=color, lw=1.8, label=label)
+            quality.annotate(
+                f"{points[-1][1]:.3f}", points[-1], xytext=(5, 0), textcoords="offset points", color=color, va="center"
+            )
+        quality.axvline(done.frozen_after, color=_FROZEN, lw=0.8, ls=":")
+        quality.set_ylabel(f"{shown.replace('_', ' ')}, last {done.model.window_events:,} events")
+        quality.legend(frameon=False, loc="best")
+    _mark_drift(quality, done)
+    cost.plot(*zip(*done.learn_times), color=_TIME, lw=1.2)
+    cost.set_ylabel("learning, µs an event")
+    cost.set_ylim(bottom=0)
+    cost.set_xlabel("events")
+    for axes in (quality, cost):
+        _plain(axes)
+    figure.savefig(path)
+    plt.close(figure)
+
+
+def _mark_drift(axes: Any, done: Replayed) -> None:
+    """A band from where each change began to where its alarm ended, with what it was seen by."""
+    for alarm in done.alarms:
+        end = done.events if alarm.end is None else alarm.end
+        axes.axvspan(alarm.since, max(end, alarm.start), color=_DRIFT, alpha=0.18, lw=0)
+        axes.axvline(alarm.start, color=_DRIFT, lw=0.9)
+        what = alarm.features[0][0] if alarm.kind == "inputs" and alarm.features else alarm.signal
+        place = (alarm.start, 1.0)
+        style = {"color": _DRIFT, "fontsize": 8, "va": "bottom", "ha": "center"}
+        axes.annotate(f"drift {alarm.number}: {what}", place, xycoords=("data", "axes fraction"), **style)
+
+
+def _draw_intensity(done: Replayed, path: Path) -> list[Path]:
+    from matplotlib import pyplot as plt
+
+    predictor = done.learner.predictor()
+    if not isinstance(predictor, Tracing) or not done.latest_keys:
+        return []
+    key = done.latest_keys.most_common(1)[0][0]
+    course = predictor.course(key)
+    if course is None:
+        return []
+    span = course.times[-1] - course.times[0]
+    name, seconds = next(((n, s) for n, s in _SCALES if span > 3 * s), _SCALES[-1])
+    figure, (rates, events) = plt.subplots(
+        2, 1, figsize=(9, 5.5), sharex=True, height_ratios=[2.4, 1], layout="constrained", dpi=120
+    )
+    figure.suptitle(
+        f"{done.model.name}: what key {key.decode(errors='replace')[:40]} was about to do",
+        x=0.02,
+        ha="left",
+        fontsize=13,
+        fontweight="bold",
+    )
+    at, came = (course.times - course.times[0]) / seconds, (course.event_times - course.times[0]) / seconds
+    rates.plot(at, course.rates.sum(axis=1) * seconds, color=_TIME, lw=1.2, label="any type")
+    shown = np.argsort(-np.bincount(course.event_types, minlength=len(predictor.classes)), kind="stable")[:5]
+    for row, (kind, color) in enumerate(zip(shown.tolist(), _TYPES)):
+        rates.plot(at, course.rates[:, kind] * seconds, color=color, lw=1.2, label=predictor.classes[kind])
+        here = course.event_types == kind
+        events.plot(came[here], np.full(here.sum(), row), "|", color=color, ms=11, mew=1.6)
+    others = ~np.isin(course.event_types, shown)
+    if others.any():
+        events.plot(came[others], np.full(others.sum(), len(shown)), "|", color=_TIME, ms=11, mew=1.6)
+    names = [predictor.classes[kind] for kind in shown.tolist()] + ["others"] * bool(others.any())
+    events.set_yticks(range(len(names)), names)
+    events.set_ylim(len(names) - 0.5, -0.5)
+    rates.set_yscale("log")
+    usual = np.percentile(course.rates.sum(axis=1), [5, 99]) * seconds
+    rates.set_ylim(usual[0] / 30, usual[1] * 3)
+    rates.set_ylabel(f"intensity, events per {name}")
+    rates.legend(frameon=False, loc="upper right", ncols=3, fontsize=8)
+    events.set_xlabel(f"{name}s, of its latest {len(came)} events")
+    for axes in (rates, events):
+        _plain(axes)
+    figure.savefig(path)
+    plt.close(figure)
+    return [path]
+
+
+def _plain(axes: Any) -> None:
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis="y", color="#e3e6e8", lw=0.8)
+    axes.set_axisbelow(True)
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    axes.margins(x=0.02)

@@ -1,0 +1,1 @@
+"""Processes: what builds everything, and the supervisor of servers and learners."""

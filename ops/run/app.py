@@ -1,0 +1,346 @@
+"""The one place that builds everything: opened in order, closed in reverse."""
+
+from __future__ import annotations
+
+import gc
+import threading
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+import structlog
+from threadpoolctl import threadpool_limits
+
+from thalweg.memory.exchange.pending import Limits, Pending, open_pending
+from thalweg.memory.snapshots.snapshots import FolderSnapshots, UnknownVersion
+from thalweg.memory.snapshots.state import DamagedFile, State
+from thalweg.memory.exchange.commands import Store, open_store
+from thalweg.models.encoders.encoder import IDENTITY, EncodedPredictor, make_learner, shared_encoder
+from thalweg.models.contract.learner import Learner, Placed, Predictor
+from thalweg.stream.publication.live_folder import live_folder
+from thalweg.stream.publication.file_channel import Publisher
+from thalweg.models.contract.registry import find
+from thalweg.ops.config.config import Config, ModelConfig
+from thalweg.ops.config.error import ConfigurationError
+from thalweg.ops.telemetry.learner_metrics import LearnerMetrics
+from thalweg.ops.run.only_one import only_one
+from thalweg.stream.labels.request_log import Recording
+from thalweg.stream.labels.request_buffer import Remembering
+from thalweg.ops.serve.server import Server
+from thalweg.ops.telemetry.server_metrics import ServerMetrics
+from thalweg.ops.serve.serving import ModelPlace
+from thalweg.ops.telemetry.status import LearnerStatus, Statuses
+from thalweg.ops.serve.tokens import Tokens
+from thalweg.proto.decode import Decoder
+from thalweg.stream.drift.alarm_outbox import Alarms
+from thalweg.stream.log.dead_letters import DeadLetters
+from thalweg.stream.labels.joining import Joiner, JoinObserver, JoinSettings
+from thalweg.stream.learn.journal import FileJournal
+from thalweg.stream.log.log import Log, Retention, open_log
+from thalweg.stream.evaluation.monitor import Monitor
+from thalweg.stream.learn.observer import each
+from thalweg.stream.learn.processor import Processor
+from thalweg.stream.learn.settings import ProcessorSettings
+from thalweg.stream.evaluation.baseline import Pinned
+
+log = structlog.get_logger(__name__)
+
+
+def new_learner(model: ModelConfig, seed: int | None = None) -> Learner:
+    """The learner of a model, with nothing learned."""
+    seed = model.seed if seed is None else seed
+    return make_learner(model.learner, model.specs(), model.params, seed, model.encoder, model.weights)
+
+
+def new_monitor(
+    model: ModelConfig,
+    learner: Learner,
+    twin_path: Path | None = None,
+    pinned: Pinned | None = None,
+    *,
+    seed: int | None = None,
+) -> Monitor:
+    """What grades and watches a model's learner."""
+    return Monitor(
+        learner,
+        lambda: new_learner(model, seed),
+        window_events=model.window_events,
+        frozen_after=model.frozen_after_events,
+        drift=model.drift,
+        twin_path=twin_path,
+        pinned=pinned,
+        continual_events=model.continual_events,
+        continual_share=model.continual_share,
+        continual_bytes=model.continual_bytes,
+        seed=model.seed if seed is None else seed,
+    )
+
+
+def settings_of(model: ModelConfig) -> ProcessorSettings:
+    """A model's configuration as its processor sees it."""
+    return ProcessorSettings(
+        model=model.name,
+        topic=model.topic,
+        joined_topic=model.joined_topic,
+        learner=model.learner,
+        config_sha256=model.identity_sha256(),
+        start=model.start,
+        batch_events=model.batch_events,
+        batch_seconds=model.batch_seconds,
+        snapshot_events=model.snapshot_events,
+        snapshot_seconds=model.snapshot_seconds,
+        dedup_events=model.dedup_events,
+        publish_share=model.publish_share,
+        forgetting_factor=model.drift.forgetting_factor,
+        forgetting_events=model.drift.forgetting_events,
+    )
+
+
+def open_configured_log(config: Config) -> Log:
+    """The log. Raises LogError."""
+    section = config.log
+    retention = Retention(
+        records=section.retention_records, bytes=section.retention_bytes, seconds=section.retention_seconds
+    )
+    return open_log(section.url, section.kafka, retention)
+
+
+def model_folder(config: Config, model: ModelConfig) -> Path:
+    """Where a model's snapshots and journal are."""
+    return Path(config.service.state_dir) / model.name
+
+
+def build_processor(
+    config: Config,
+    model: ModelConfig,
+    source: Log,
+    store: Store,
+    live: Path,
+    metrics: LearnerMetrics,
+    told: LearnerStatus,
+) -> tuple[Processor, Publisher]:
+    """A model's processor and the publisher it publishes through."""
+    folder = model_folder(config, model)
+    snapshots = FolderSnapshots(folder, model.snapshots_kept)
+    snapshots.prepare()
+    learner = new_learner(model)
+    publisher = Publisher(live / model.name)
+    if isinstance(learner, Placed):
+        learner.place(live / model.name)
+    pinned = None
+    if model.frozen_version:
+        pinned = Pinned(model.frozen_version, lambda: snapshots.load(model.frozen_version).parts["learner"])
+    try:
+        monitor = new_monitor(model, learner, folder / "frozen.safetensors", pinned)
+    except (UnknownVersion, DamagedFile) as error:
+        raise ConfigurationError([f"model.{model.name}.frozen_version: {error}"]) from error
+    processor = Processor(
+        learner,
+        source,
+        snapshots,
+        settings_of(model),
+        journal=FileJournal(folder / "journal"),
+        decoder=Decoder(learner.schema, max_record_bytes=config.service.max_message_bytes),
+        publisher=publisher,
+        evaluator=monitor,
+        observer=each(metrics.model(model.name, model.topic, monitor), told.model(model.name, monitor)),
+        commands=store,
+        dead_letters=DeadLetters(source, model.topic, model.name),
+        alarms=Alarms(source, model.name),
+        make=lambda: new_learner(model),
+    )
+    return processor, publisher
+
+
+def build_joiner(
+    config: Config, model: ModelConfig, source: Log, metrics: LearnerMetrics, told: LearnerStatus
+) -> tuple[Joiner, Pending]:
+    """What joins the labels that come later, and the store where their events wait."""
+    pending = open_model_pending(config, model)
+    observer: JoinObserver = each(metrics.joining(model.name), told.of(model.name))
+    joiner = Joiner(
+        JoinSettings(
+            model=model.name,
+            topic=model.topic,
+            labels_topic=model.labels_topic,
+            joined_topic=model.joined_topic,
+            label_seconds=model.label_seconds,
+        ),
+        source,
+        pending,
+        new_learner(model).schema,
+        model_folder(config, model) / "joined.json",
+        DeadLetters(source, model.labels_topic, model.name),
+        observer,
+    )
+    return joiner, pending
+
+
+def open_model_pending(config: Config, model: ModelConfig) -> Pending:
+    """Where a model's events wait for their labels. Raises StoreError."""
+    return open_pending(config.store.url, Limits(model.label_seconds, model.label_events))
+
+
+def place_of(config: Config, model: ModelConfig, live: Path) -> ModelPlace:
+    """A model as a server sees it."""
+
+    def restore(state: State) -> Predictor:
+        learner = new_learner(model)
+        learner.restore(state)
+        return learner.predictor()
+
+    encoder = None
+    if model.encoder != IDENTITY:
+        encoder = shared_encoder(model.encoder, model.weights, model.specs(), model.seed)
+
+    def build(state: State) -> Predictor:
+        inner = find(model.learner).predictor_from(state)
+        return inner if encoder is None else EncodedPredictor(inner, encoder)
+
+    return ModelPlace(
+        name=model.name,
+        learner=model.learner,
+        topic=model.topic,
+        live=live / model.name,
+        state=model_folder(config, model),
+        labels_topic=model.labels_topic,
+        schema=new_learner(model).schema,
+        build=build,
+        restore=restore,
+    )
+
+
+class Learning:
+    """The learners of a configuration, each following its topic in a thread of its own."""
+
+    def __init__(self, config: Config, source: Log, store: Store) -> None:
+        live = live_folder(Path(config.service.state_dir))
+        self._metrics = LearnerMetrics(live / "metrics-learner.prom")
+        self._status = LearnerStatus(live)
+        self.failed: Exception | None = None
+        self._ended = threading.Event()
+        self._processors: list[Processor] = []
+        self._publishers: list[Publisher] = []
+        for model in config.model:
+            processor, publisher = build_processor(config, model, source, store, live, self._metrics, self._status)
+            self._processors.append(processor)
+            self._publishers.append(publisher)
+        self._joiners: list[Joiner] = []
+        self._pendings: list[Pending] = []
+        for model in config.model:
+            if model.labels_topic:
+                joiner, pending = build_joiner(config, model, source, self._metrics, self._status)
+                self._joiners.append(joiner)
+                self._pendings.append(pending)
+        self._threads = [
+            threading.Thread(target=self._run, args=(processor, model.name), name=f"learn-{model.name}", daemon=True)
+            for processor, model in zip(self._processors, config.model)
+        ]
+        joined = [model.name for model in config.model if model.labels_topic]
+        self._threads += [
+            threading.Thread(target=self._run, args=(joiner, name), name=f"join-{name}", daemon=True)
+            for joiner, name in zip(self._joiners, joined)
+        ]
+
+    def start(self) -> None:
+        """Learn from now on."""
+        self._metrics.start()
+        self._status.start()
+        for thread in self._threads:
+            thread.start()
+
+    def wait(self, stop: threading.Event) -> None:
+        """Until told to stop, or one of the learners died."""
+        while not stop.wait(0.1) and not self._ended.is_set():
+            pass
+
+    def close(self) -> None:
+        """Stop each after its block, save what is not saved, and let go."""
+        for joiner in self._joiners:
+            joiner.stop()
+        for processor in self._processors:
+            processor.stop()
+        for thread in self._threads:
+            if thread.is_alive():
+                thread.join()
+        self._metrics.close()
+        self._status.close()
+        for publisher in self._publishers:
+            publisher.close()
+        for pending in self._pendings:
+            pending.close()
+
+    def _run(self, part: Processor | Joiner, name: str) -> None:
+        try:
+            part.run()
+        except Exception as error:
+            log.exception("a learner died", model=name)
+            self.failed = error
+            self._ended.set()
+
+
+def build_server(config: Config, source: Log, store: Store) -> Server:
+    """The server of a configuration. Raises OSError when an address is in use."""
+    live = live_folder(Path(config.service.state_dir))
+    metrics = ServerMetrics(live)
+    remembering = Remembering(
+        {model.name: open_model_pending(config, model) for model in config.model if model.labels_topic}
+    )
+    recording = Recording({model.name: model.topic for model in config.model if model.learn_from_requests}, source)
+    server = Server(
+        [place_of(config, model, live) for model in config.model],
+        source,
+        store,
+        remembering=remembering,
+        recording=recording,
+        grpc_address=config.service.grpc,
+        http_address=config.service.http,
+        render=metrics.render,
+        observer=metrics,
+        max_message_bytes=config.service.max_message_bytes,
+        workers=config.service.workers,
+        queue=config.service.queue,
+        tokens=Tokens(Path(config.service.token_file)) if config.service.token_file else None,
+        statuses=Statuses(live),
+        figures=metrics,
+    )
+    metrics.serves(server.models, remembering, recording)
+    return server
+
+
+def run_learners(config: Config, stop: threading.Event) -> None:
+    """The learner's process, until told to stop. Raises what a learner died of."""
+    with ExitStack() as stack:
+        stack.enter_context(threadpool_limits(1))
+        stack.enter_context(only_one(Path(config.service.state_dir), "learner"))
+        source = open_configured_log(config)
+        stack.callback(source.close)
+        store = open_store(config.store.url)
+        stack.callback(store.close)
+        learning = Learning(config, source, store)
+        stack.callback(learning.close)
+        learning.start()
+        log.info("learning", models=[model.name for model in config.model])
+        learning.wait(stop)
+    if learning.failed is not None:
+        raise learning.failed
+
+
+def run_server(config: Config, stop: threading.Event, ready: Callable[[Server], None] | None = None) -> None:
+    """The server's process, until told to stop."""
+    with ExitStack() as stack:
+        stack.enter_context(threadpool_limits(1))
+        source = open_configured_log(config)
+        stack.callback(source.close)
+        store = open_store(config.store.url)
+        stack.callback(store.close)
+        server = build_server(config, source, store)
+        server.start()
+        gc.collect()
+        gc.freeze()  # what was loaded stays: no later collection stops the answers to look at it again
+        log.info("serving", grpc=server.grpc_port, http=server.http_port)
+        if ready is not None:
+            ready(server)
+        stop.wait()
+        log.info("draining")
+        server.drain(config.service.drain_seconds)

@@ -1,0 +1,188 @@
+"""Keeps a server process and a learner process running: either may die and be started again alone.
+
+It loads nothing that they need: what it knows of the configuration another process tells it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from thalweg.stream.publication.live_folder import live_folder
+from thalweg.ops.run.only_one import only_one
+
+log = structlog.get_logger(__name__)
+
+ROLES = ("server", "learner")
+_FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS = 0.1, 10.0
+_WELL_SECONDS = 30.0  # a process that ran so long starts again at once
+_ENDS_EVERYTHING = 2  # exit code of a wrong configuration: starting again would not help
+PARENT = "THALWEG_SUPERVISOR"
+"""The environment variable that names the process whose end is ours, too."""
+_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+@dataclass(slots=True)
+class _Child:
+    role: str
+    command: list[str]
+    process: subprocess.Popen[bytes] | None = None
+    started: float = 0.0
+    restarts: int = 0
+    wait_seconds: float = _FIRST_WAIT_SECONDS
+    not_before: float = 0.0
+    since: float = field(default=0.0)
+
+
+class Supervisor:
+    """Starts, watches, restarts and stops the processes of one service.
+
+    Args:
+        state_dir: The service's state folder, which is held while this runs.
+        drain_seconds: How long each process may take to stop.
+        arguments: What follows `thalweg serve` for each child, but the role.
+        stop: Set when it is to end, by a signal's handler, say.
+        environment: What children see.
+    """
+
+    def __init__(
+        self,
+        state_dir: Path,
+        drain_seconds: float,
+        arguments: list[str],
+        stop: threading.Event,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        self._state_dir = state_dir
+        self._drain_seconds = drain_seconds
+        base = dict(os.environ if environment is None else environment)
+        self._environment = {**dict.fromkeys(_THREADS, "1"), **base, PARENT: str(os.getpid())}
+        roles = {"server": "serve", "learner": "learn"}
+        self._children = [
+            _Child(role, [sys.executable, "-m", "thalweg.ops.cli", "serve", *arguments, "--role", roles[role]])
+            for role in ROLES
+        ]
+        self._stop = stop
+
+    def run(self) -> int:
+        """Until told to stop; the exit code: 0 after a clean stop, 2 when the configuration is of no use."""
+        with only_one(self._state_dir, "supervisor"):
+            self._status = live_folder(self._state_dir) / "supervisor.json"
+            code = 0
+            try:
+                while not self._stop.wait(0.02) and code == 0:
+                    code = self._look()
+            finally:
+                code = max(code, self._end())
+        return code
+
+    def _look(self) -> int:
+        changed = False
+        for child in self._children:
+            now = time.monotonic()
+            if child.process is not None and (code := child.process.poll()) is not None:
+                child.process = None
+                if code == _ENDS_EVERYTHING:
+                    log.error("a process cannot run under this configuration", role=child.role)
+                    return code
+                if now - child.started > _WELL_SECONDS:
+                    child.wait_seconds = _FIRST_WAIT_SECONDS
+                log.error("a process died: starting it again", role=child.role, code=code, wait=child.wait_seconds)
+                child.restarts += 1
+                child.not_before = now + child.wait_seconds
+                child.wait_seconds = min(2 * child.wait_seconds, _LONGEST_WAIT_SECONDS)
+                changed = True
+            if child.process is None and now >= child.not_before:
+                child.process = subprocess.Popen(child.command, env=self._environment)
+                child.started, child.since = now, time.time()
+                changed = True
+        if changed:
+            self._tell()
+        return 0
+
+    def _tell(self) -> None:
+        """Who runs since when and was restarted how often, for the metrics."""
+        roles = {
+            child.role: {
+                "pid": child.process.pid if child.process is not None else None,
+                "restarts": child.restarts,
+                "since": child.since,
+            }
+            for child in self._children
+        }
+        beside = self._status.with_name(".supervisor.json")
+        try:
+            beside.write_text(json.dumps({"pid": os.getpid(), "roles": roles}))
+            beside.rename(self._status)
+        except OSError as error:
+            log.warning("cannot write who runs", problem=str(error))
+
+    def _end(self) -> int:
+        """The server first, so that nobody asks any more; then the learner, which saves. 1 if one had to be killed."""
+        code = 0
+        for child in self._children:
+            if child.process is None:
+                continue
+            child.process.terminate()
+            try:
+                ended = child.process.wait(self._drain_seconds + 5)
+                code = max(code, int(ended not in (0, -signal.SIGTERM)))  # ended while it started: nothing was begun
+            except subprocess.TimeoutExpired:
+                log.error("a process did not end in time: killed", role=child.role)
+                child.process.kill()
+                child.process.wait()
+                code = 1
+        return code
+
+
+def checked_service(arguments: list[str], stop: threading.Event) -> dict[str, Any] | None:
+    """The table `[service]` of a configuration, validated in a process that ends: to make every learner takes all of
+    their libraries.
+
+    Args:
+        arguments: What follows `thalweg check`.
+        stop: Set when nobody wants to know any more.
+
+    Returns:
+        None when told to stop.
+
+    Raises:
+        SystemExit: The configuration cannot be used; that process has said why, and this is its exit code.
+    """
+    command = [sys.executable, "-m", "thalweg.ops.cli", "check", *arguments, "--role", "supervisor"]
+    environment = {**dict.fromkeys(_THREADS, "1"), **os.environ, PARENT: str(os.getpid())}
+    with tempfile.TemporaryFile() as output, subprocess.Popen(command, stdout=output, env=environment) as process:
+        while process.poll() is None:
+            if stop.wait(0.02):
+                process.kill()  # it changes nothing
+                return None
+        if process.returncode != 0:
+            sys.exit(process.returncode if process.returncode > 0 else 1)
+        output.seek(0)
+        text = "\n" + output.read().decode()
+        # the table stands last: a plug-in may have printed something while it was imported
+        service: dict[str, Any] = json.loads(text[text.rindex("\n{\n") :])["service"]
+    return service
+
+
+def die_with_supervisor() -> None:
+    """End this process when the one that PARENT names dies, however it dies: no orphan keeps a port or a lock."""
+    parent = os.environ.get(PARENT)
+    if parent is None or not sys.platform.startswith("linux"):
+        return
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+    if os.getppid() != int(parent):  # it died before we asked
+        sys.exit(1)

@@ -1,0 +1,225 @@
+"""What the server's process counts, and the page that shows it with the learners' behind it, at one address.
+
+Requests are counted when there is time, all of a kind at once: on the way of an answer they only wait.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import json
+import os
+import platform
+import threading
+import time
+from collections import deque
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.metrics_core import Metric
+from prometheus_client.utils import floatToGoString
+
+from thalweg.ops.telemetry.metrics import COLLECTED, SERVER_METRICS, collected, family
+from thalweg.ops.telemetry.process_figures import process_figures
+from thalweg.ops.telemetry.latency_window import Recent
+from thalweg.stream.labels.request_log import Recording
+from thalweg.stream.labels.request_buffer import Remembering
+from thalweg.ops.serve.serving import Models
+from thalweg.ops.telemetry.histogram import Tally
+
+_USUAL_CODES = ("OK", "INTERNAL", "UNAVAILABLE", "RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED")
+_COUNT_AT = 2000  # answers that wait to be counted; a scrape counts them too
+
+
+class ServerMetrics:
+    """The registry of the server's process; renders the learners' pages behind its own."""
+
+    def __init__(self, live: Path | None = None) -> None:
+        self.registry = CollectorRegistry()
+        self._counters: dict[tuple[str, tuple[str, ...]], int] = {}
+        self._histograms: dict[tuple[str, tuple[str, ...]], Tally] = {}
+        self._live = live
+        self._models: Models | None = None
+        self._remembering: Remembering | None = None
+        self._recording: Recording | None = None
+        self._known: set[str] = set()
+        self._answered: deque[tuple[str, str, float, int, float, float]] = deque()
+        self._recent: dict[str, Recent] = {}
+        self._counting = threading.Lock()
+        self.registry.register(self)
+
+    def serves(
+        self, models: Models, remembering: Remembering | None = None, recording: Recording | None = None
+    ) -> None:
+        """What to tell the versions of; other names that callers ask for are counted together."""
+        self._models = models
+        self._remembering, self._recording = remembering, recording
+        self._known = {model.name for model in models.all()}
+        with self._counting:  # of a count that appears at 1, Prometheus sees no increase
+            for name in self._known:
+                for code in _USUAL_CODES:
+                    self._add("thalweg_inference_requests_total", (name, code), 0)
+
+    def answered(self, model: str, code: str, seconds: float, rows: int, queue_seconds: float = 0.0) -> None:
+        # on the way of a request: counted when there is time
+        self._answered.append((model, code, seconds, rows, queue_seconds, time.monotonic()))
+        if len(self._answered) >= _COUNT_AT:
+            self._count()
+
+    def _count(self) -> None:
+        """Take what was answered into the figures, all of a kind at once."""
+        with self._counting:
+            kinds: dict[tuple[str, str], list[list[float]]] = {}
+            for _ in range(len(self._answered)):
+                model, code, *figures = self._answered.popleft()
+                name = model if model in self._known else "unknown"  # what callers type must not become labels
+                kinds.setdefault((name, code), []).append(figures)
+            for (name, code), rows in kinds.items():
+                durations, sizes, queued, moments = (np.array(column, dtype=np.float64) for column in zip(*rows))
+                self._add("thalweg_inference_requests_total", (name, code), len(rows))
+                if code == "OK":
+                    self._recent.setdefault(name, Recent()).add(durations, moments)
+                self._observe("thalweg_inference_duration_seconds", (name,), durations)
+                self._observe("thalweg_inference_batch_size", (name,), sizes)
+                self._observe("thalweg_inference_queue_seconds", (name,), queued)
+                self._note_call("inference.GRPCInferenceService", "ModelInfer", code, durations)
+
+    def called(self, method: str, code: str, seconds: float) -> None:
+        _, service, name = method.split("/", 2)
+        with self._counting:
+            self._note_call(service, name, code, np.array([seconds]))
+
+    def _note_call(self, service: str, method: str, code: str, seconds: NDArray[np.float64]) -> None:
+        self._add("grpc_server_started_total", (service, method), len(seconds))
+        self._add("grpc_server_handled_total", (service, method, code), len(seconds))
+        self._observe("grpc_server_handling_seconds", (service, method), seconds)
+
+    def _add(self, name: str, labels: tuple[str, ...], count: int) -> None:
+        self._counters[name, labels] = self._counters.get((name, labels), 0) + count
+
+    def _observe(self, name: str, labels: tuple[str, ...], values: NDArray[np.float64]) -> None:
+        if (name, labels) not in self._histograms:
+            self._histograms[name, labels] = Tally(SERVER_METRICS[name][3])
+        self._histograms[name, labels].add(values)
+
+    def latency(self, model: str) -> dict[str, float | None]:
+        """Of the answers in the recent minute: how many a second, and within how many seconds half and 99 % came."""
+        self._count()
+        now = time.monotonic()
+        with self._counting:
+            recent = self._recent.get(model, Recent())
+            half, most = recent.quantiles((0.5, 0.99), now) or (None, None)
+            return {"answers_per_second": recent.per_second(now), "p50_seconds": half, "p99_seconds": most}
+
+    def processes(self) -> dict[str, dict[str, Any]]:
+        """By role: whether the process runs, how often it was started again, its memory and when it began."""
+        told = {}
+        for role, entry in {"server": {"pid": os.getpid()}, **self._supervised()}.items():
+            found = process_figures(entry.get("pid"))
+            told[role] = {"up": found is not None, "restarts": entry.get("restarts", 0)}
+            if found is not None:
+                told[role] |= {"memory_bytes": found.resident_memory_bytes, "started": found.start_time_seconds}
+        return told
+
+    def render(self) -> tuple[bytes, str]:
+        """The whole page and its content type."""
+        self._count()
+        pages = [bytes(generate_latest(self.registry))]
+        if self._live is not None:
+            for path in sorted(self._live.glob("metrics-*.prom")):
+                with contextlib.suppress(OSError):  # replaced this moment
+                    pages.append(path.read_bytes())
+        return _merged(pages), CONTENT_TYPE_LATEST
+
+    def collect(self) -> Iterable[Metric]:
+        """What is computed when asked."""
+        return [*self._requests(), *self._versions(), *self._remembered(), *self._processes(), _build_info()]
+
+    def _requests(self) -> Iterable[Metric]:
+        families = {name: family(kind, name, text, labels) for name, (kind, text, labels, _) in SERVER_METRICS.items()}
+        with self._counting:
+            for (name, labels), count in self._counters.items():
+                families[name].add_metric(labels, count)
+            for (name, labels), tally in self._histograms.items():
+                buckets = [(_text(upper), count) for upper, count in tally.cumulative()]
+                families[name].add_metric(labels, buckets, tally.sum)
+        return families.values()
+
+    def _versions(self) -> Iterable[Metric]:
+        version, learned = collected("thalweg_state_version"), collected("thalweg_learned_events")
+        staleness = collected("thalweg_staleness_seconds")
+        for model in self._models.all() if self._models is not None else ():
+            served = model.published.current
+            if served is not None:
+                version.add_metric((model.name,), served.facts.version)
+                learned.add_metric((model.name,), served.facts.learned_events)
+                staleness.add_metric((model.name,), model.staleness_seconds(served))
+        return [version, learned, staleness]
+
+    def _remembered(self) -> Iterable[Metric]:
+        kept, lost = collected("thalweg_requests_remembered_total"), collected("thalweg_requests_forgotten_total")
+        up, remembering = collected("thalweg_request_store_up"), self._remembering
+        for name in remembering.models if remembering is not None else ():
+            assert remembering is not None
+            kept.add_metric((name,), remembering.remembered[name])
+            lost.add_metric((name,), remembering.forgotten[name])
+            up.add_metric((name,), remembering.reached(name))
+        made, missed = collected("thalweg_requests_recorded_total"), collected("thalweg_requests_unrecorded_total")
+        for name in self._recording.models if self._recording is not None else ():
+            assert self._recording is not None
+            made.add_metric((name,), self._recording.recorded[name])
+            missed.add_metric((name,), self._recording.lost[name])
+        return [kept, lost, up, made, missed]
+
+    def _processes(self) -> Iterable[Metric]:
+        roles = {"server": {"pid": os.getpid()}, **self._supervised()}
+        up, restarts = collected("thalweg_process_up"), collected("thalweg_process_restarts_total")
+        of_running = [collected(name) for name in COLLECTED if name.startswith("process_")]  # in the order of figures
+        for role, entry in roles.items():
+            found = process_figures(entry.get("pid"))
+            up.add_metric((role,), found is not None)
+            restarts.add_metric((role,), entry.get("restarts", 0))
+            for figure, value in zip(of_running, found or ()):
+                figure.add_metric((role,), value)
+        return [up, restarts, *of_running]
+
+    def _supervised(self) -> dict[str, dict[str, Any]]:
+        if self._live is None:
+            return {}
+        try:
+            roles: dict[str, dict[str, Any]] = json.loads((self._live / "supervisor.json").read_text())["roles"]
+        except (OSError, ValueError, LookupError, TypeError):
+            return {}
+        return roles if isinstance(roles, dict) else {}
+
+
+def _merged(pages: list[bytes]) -> bytes:
+    """Several pages as one: each family's samples together, its HELP and TYPE once, as the first page has them."""
+    heads: dict[bytes, list[bytes]] = {}
+    samples: dict[bytes, list[bytes]] = {}
+    for text in pages:
+        name, known = b"", True
+        for line in text.splitlines():
+            if line.startswith(b"# HELP "):
+                name = line.split(b" ", 3)[2]
+                known = name in heads
+            if not line.startswith(b"#"):
+                samples.setdefault(name, []).append(line)
+            elif not known:
+                heads.setdefault(name, []).append(line)
+    return b"".join(b"\n".join([*lines, *samples.get(name, ()), b""]) for name, lines in heads.items())
+
+
+def _build_info() -> Any:
+    info = collected("thalweg_build_info")
+    info.add_metric((importlib.metadata.version("thalweg"), platform.python_version()), 1)
+    return info
+
+
+def _text(bound: float) -> str:
+    return str(floatToGoString(bound))  # type: ignore[no-untyped-call]  # the library's own way to write bounds

@@ -1,0 +1,216 @@
+"""How each model is doing, as the learner's process tells it to servers: for the live page and `Watch`.
+
+One JSON file in the live folder, beside the metrics: it has what metrics cannot hold, curves, alarms with their
+features, and is never an input of anything that learns.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from thalweg.models.contract.learner import Learner
+from thalweg.ops.telemetry.live_file import REFRESH_SECONDS, LiveFile
+from thalweg.proto.event import Partition
+from thalweg.stream.labels.joining import NoJoinObserver
+from thalweg.stream.evaluation.monitor import Monitor
+from thalweg.stream.learn.observer import NoObserver
+
+STATUS_FILE = "status-learner.json"
+ALARMS_SHOWN = 20
+_RATE_SECONDS = 10.0  # that a rate is a mean of
+_LOOK_SECONDS = 0.2  # a file is not looked at again before
+_DELAYS_KEPT = 1000
+LOWER_IS_BETTER = ("rmse", "mae", "log_loss")
+_CHANGING = LookupError, RuntimeError, ValueError  # the learner changed it while it was read
+
+
+class ModelStatus(NoObserver, NoJoinObserver):
+    """What one model's processor and joiner tell, kept to be shown.
+
+    Args:
+        monitor: What grades and watches the model.
+        clock: Unix seconds.
+        ticks: Seconds that never go back.
+    """
+
+    def __init__(
+        self,
+        monitor: Monitor,
+        clock: Callable[[], float] = time.time,
+        ticks: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._monitor = monitor
+        self._clock = clock
+        self._ticks = ticks
+        self._consumed = 0
+        self._learned = 0
+        self._lag = 0
+        self._version = 0
+        self._dead_letters: Counter[str] = Counter()
+        self._rollbacks: Counter[str] = Counter()
+        self._snapshot_failures = 0
+        self._state_bytes = 0
+        self._gauges: dict[str, float] = {}
+        self._sized = -math.inf
+        self._rates: deque[tuple[float, int]] = deque([(ticks(), 0)])
+        self._delays: deque[float] = deque(maxlen=_DELAYS_KEPT)
+        self._last: dict[str, Any] = {}
+
+    def consumed(self, events: int) -> None:
+        self._consumed += events
+
+    def dead_lettered(self, reasons: Mapping[str, int]) -> None:
+        self._dead_letters.update(reasons)
+
+    def block_done(self, learner: Learner, version: int, lag: Mapping[Partition, int]) -> None:
+        self._lag, self._version = sum(lag.values()), version
+        now = self._ticks()
+        if now - self._sized > REFRESH_SECONDS:  # read on the learner's own thread
+            self._sized = now
+            self._state_bytes = learner.state().size_bytes
+            self._gauges = {name: float(value) for name, value in learner.gauges().items()}
+
+    def snapshot_failed(self, version: int, error: str) -> None:
+        self._snapshot_failures += 1
+
+    def rolled_back(self, version: int, cause: str) -> None:
+        self._rollbacks[cause] += 1
+
+    def labels_joined(self, delays: Sequence[float]) -> None:
+        self._delays.extend(delays)
+
+    def table(self) -> dict[str, Any]:
+        """As JSON has it; figures that are no number are left out."""
+        told = {
+            "time": self._clock(),
+            "version": self._version,
+            "consumed_events": self._consumed,
+            "events_per_second": self._rate(),
+            "lag_records": self._lag,
+            "dead_letters": dict(self._dead_letters),
+            "snapshot_failures": self._snapshot_failures,
+            "rollbacks": dict(self._rollbacks),
+            "state_bytes": self._state_bytes,
+            "gauges": self._gauges,
+        }
+        delays = sorted(self._delays)
+        if delays:
+            told["label_delay_seconds"] = delays[len(delays) // 2]
+        with suppress(*_CHANGING):  # then as it was a second ago
+            self._last = self._watched()
+        found: dict[str, Any] = finite(told | self._last)
+        return found
+
+    def _watched(self) -> dict[str, Any]:
+        monitor = self._monitor
+        scores = [{"detector": d, "signal": s, "score": score} for (d, s), score in monitor.drift.scores().items()]
+        return {
+            "events": monitor.events,
+            "metrics": monitor.live.metrics(),
+            "recent": monitor.live.recent(),
+            "frozen": monitor.frozen.metrics(),
+            "frozen_recent": monitor.frozen.recent(),
+            "bounds": monitor.live.recent_bounds(),
+            "worst_case_accuracy": monitor.worst_case_accuracy,
+            "continual": monitor.continual.metrics(),
+            "curve": _curve(monitor),
+            "drift": {"scores": scores, "alarms": [a.record() for a in monitor.drift.alarms[-ALARMS_SHOWN:]]},
+        }
+
+    def _rate(self) -> float:
+        """Events a second, over the last ten."""
+        now = self._ticks()
+        self._rates.append((now, self._consumed))
+        while len(self._rates) > 2 and self._rates[1][0] <= now - _RATE_SECONDS:
+            self._rates.popleft()
+        since, before = self._rates[0]
+        return max(0.0, (self._consumed - before) / (now - since)) if now > since else 0.0
+
+
+class LearnerStatus:
+    """Writes the file."""
+
+    def __init__(self, live: Path, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
+        self._models: dict[str, ModelStatus] = {}
+        self._file = LiveFile(live / STATUS_FILE, self.render)
+
+    def model(self, name: str, monitor: Monitor) -> ModelStatus:
+        """What watches one model."""
+        made = self._models[name] = ModelStatus(monitor, self._clock)
+        return made
+
+    def of(self, name: str) -> ModelStatus:
+        """The one made before."""
+        return self._models[name]
+
+    def start(self) -> None:
+        """Write it about once a second from now on."""
+        self._file.start()
+
+    def close(self) -> None:
+        """Write it a last time."""
+        self._file.close()
+
+    def render(self) -> bytes:
+        """The file's content."""
+        return json.dumps({name: model.table() for name, model in self._models.items()}, allow_nan=False).encode()
+
+
+class Statuses:
+    """A server's side: what the learner's process told last. Any number of threads may ask."""
+
+    def __init__(self, live: Path) -> None:
+        self._path = live / STATUS_FILE
+        self._lock = threading.Lock()
+        self._looked = -math.inf
+        self._changed = 0
+        self._tables: dict[str, dict[str, Any]] = {}
+
+    def of(self, model: str) -> dict[str, Any] | None:
+        """A model's; None: nothing was told of it yet. Its `time` says how old it is."""
+        with self._lock:
+            now = time.monotonic()
+            if now - self._looked > _LOOK_SECONDS:
+                self._looked = now
+                self._look()
+            return self._tables.get(model)
+
+    def _look(self) -> None:
+        try:
+            changed = self._path.stat().st_mtime_ns
+            if changed == self._changed:
+                return
+            tables = json.loads(self._path.read_bytes())
+        except (OSError, ValueError):  # not there yet, or no longer: what was told last stands
+            return
+        self._changed = changed
+        if isinstance(tables, dict):
+            self._tables = {name: table for name, table in tables.items() if isinstance(table, dict)}
+
+
+def _curve(monitor: Monitor) -> dict[str, Any]:
+    metric = monitor.curve.metric
+    points = [list(point) for point in monitor.curve.points]
+    return {"metric": metric, "higher_is_better": metric not in LOWER_IS_BETTER, "points": points}
+
+
+def finite(value: Any) -> Any:
+    """The same without what JSON has no number for: such entries of mappings go, such items of lists become null."""
+    if isinstance(value, Mapping):
+        return {key: finite(one) for key, one in value.items() if not _no_number(one)}
+    if isinstance(value, list | tuple):
+        return [finite(one) for one in value]
+    return None if _no_number(value) else value
+
+
+def _no_number(value: Any) -> bool:
+    return isinstance(value, float) and not math.isfinite(value)

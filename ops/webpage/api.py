@@ -1,0 +1,205 @@
+"""The live page at `/`, and the JSON behind it: everybody may look, who has a token may act."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import msgspec
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from thalweg.memory.snapshots.snapshots import Manifest
+from thalweg.memory.exchange.commands import Store
+from thalweg.ops.serve.errors import QueueFull, TooLarge
+from thalweg.ops.serve.grpc_learning import ask
+from thalweg.ops.webpage.figures import NoServingFigures, ServingFigures, details, summary
+from thalweg.ops.webpage.files import HEADERS, PageFiles
+from thalweg.ops.webpage.dead_letters import MOST, newest
+from thalweg.ops.serve.serving import Models, ServedModel
+from thalweg.ops.telemetry.status import Statuses
+from thalweg.ops.serve.tokens import Tokens
+from thalweg.proto.event import InputError
+from thalweg.proto.json_text import json_of
+from thalweg.stream.log.log import Log
+
+READ_ONLY = "this service has no token_file: its page is for looking only"
+_TOKEN_WANTED = "a token is needed: send `Authorization: Bearer TOKEN`"
+_LARGEST_BODY = 4096
+_AT_ONCE = 4  # actions, and looks at dead letters: each holds a thread that predictions use, too
+_LETTERS = 20
+
+
+class PageApi:
+    """Routes of the page; each translates and nothing else.
+
+    Args:
+        models: What is served.
+        log: Where dead letters are.
+        store: Where learners are asked.
+        statuses: What learners tell of themselves; None: nothing.
+        figures: What the server counts.
+        tokens: Who may act; None: nobody.
+        answer_seconds: How long a learner may take over what it is asked.
+        clock: Unix seconds.
+    """
+
+    def __init__(
+        self,
+        models: Models,
+        log: Log,
+        store: Store,
+        statuses: Statuses | None = None,
+        figures: ServingFigures | None = None,
+        tokens: Tokens | None = None,
+        answer_seconds: float = 30.0,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._models = models
+        self._log = log
+        self._store = store
+        self._statuses = statuses
+        self._figures = figures or NoServingFigures()
+        self._tokens = tokens
+        self._answer_seconds = answer_seconds
+        self._clock = clock
+        self._files = PageFiles()
+        self._seats = threading.BoundedSemaphore(_AT_ONCE)
+        self._manifests: dict[str, tuple[int, Sequence[Manifest]]] = {}
+
+    def routes(self) -> list[Route]:
+        """All but `/`."""
+        return [
+            Route("/page/{name:path}", self._file),
+            Route("/api/models", self._list),
+            Route("/api/models/{name}", self._model),
+            Route("/api/models/{name}/dead_letters", self._dead_letters),
+            Route("/api/models/{name}/snapshot", self._snapshot, methods=["POST"]),
+            Route("/api/models/{name}/rollback", self._rollback, methods=["POST"]),
+        ]
+
+    def page(self, request: Request) -> Response | None:
+        """The page, for who asks for one; None for programs, which do not ask for HTML."""
+        return self._files.answer("index.html", request) if "text/html" in request.headers.get("accept", "") else None
+
+    async def _file(self, request: Request) -> Response:
+        return self._files.answer(request.path_params["name"], request)
+
+    async def _list(self, request: Request) -> Response:
+        return _answer(await run_in_threadpool(self._all))
+
+    async def _model(self, request: Request) -> Response:
+        return _answer(await run_in_threadpool(self._details, self._models.find(request.path_params["name"])))
+
+    async def _dead_letters(self, request: Request) -> Response:
+        model = self._models.find(request.path_params["name"])
+        if self._tokens is not None and (refused := self._refused(request)):
+            return refused
+        count = _count(request.query_params.get("limit", str(_LETTERS)))
+        topics = [topic for topic in (model.topic, model.labels_topic) if topic]
+        with self._seat():
+            return _answer({"letters": await run_in_threadpool(newest, self._log, topics, count)})
+
+    async def _snapshot(self, request: Request) -> Response:
+        return await self._act(request, "snapshot")
+
+    async def _rollback(self, request: Request) -> Response:
+        return await self._act(request, "rollback")
+
+    async def _act(self, request: Request, verb: str) -> Response:
+        if refused := self._refused(request):
+            return refused
+        model = self._models.find(request.path_params["name"])
+        arguments = {"version": _version(await _body(request))} if verb == "rollback" else {}
+
+        def done() -> Any:
+            return ask(self._store, model.name, verb, self._answer_seconds, **arguments)
+
+        with self._seat():
+            return _answer({"version": (await run_in_threadpool(done))["version"]})
+
+    def _refused(self, request: Request) -> Response | None:
+        """Why the caller may not do more than look; None: it may."""
+        if self._tokens is None:
+            return JSONResponse({"error": READ_ONLY}, 403, {**HEADERS, "cache-control": "no-store"})
+        if self._tokens.allows(request.headers.get("authorization")):
+            return None
+        return JSONResponse(
+            {"error": _TOKEN_WANTED}, 401, {**HEADERS, "cache-control": "no-store", "www-authenticate": "Bearer"}
+        )
+
+    @contextmanager
+    def _seat(self) -> Iterator[None]:
+        if not self._seats.acquire(blocking=False):
+            raise QueueFull(f"{_AT_ONCE} requests of this kind are being answered already; ask again in a moment")
+        try:
+            yield
+        finally:
+            self._seats.release()
+
+    def _all(self) -> dict[str, Any]:
+        now = self._clock()
+        return {
+            "time": now,
+            "version": importlib.metadata.version("thalweg"),
+            "draining": self._models.draining,
+            "degraded": self._models.degraded(),
+            "read_only": READ_ONLY if self._tokens is None else None,
+            "processes": self._figures.processes(),
+            "models": [summary(model, self._status(model), now) for model in self._models.all()],
+        }
+
+    def _details(self, model: ServedModel) -> dict[str, Any]:
+        latency = self._figures.latency(model.name)
+        return details(model, self._status(model), self._clock(), self._snapshots(model), latency)
+
+    def _status(self, model: ServedModel) -> dict[str, Any] | None:
+        return self._statuses.of(model.name) if self._statuses is not None else None
+
+    def _snapshots(self, model: ServedModel) -> Sequence[Manifest]:
+        """Read again when the folder has changed: a version comes and goes by a rename."""
+        try:
+            changed = model.snapshots.folder.stat().st_mtime_ns
+        except OSError:
+            return []
+        known = self._manifests.get(model.name)
+        if known is None or known[0] != changed:
+            known = self._manifests[model.name] = (changed, model.snapshots.manifests())
+        return known[1]
+
+
+def _answer(content: Any) -> Response:
+    """JSON in which a number that is not finite is null."""
+    headers = {**HEADERS, "cache-control": "no-store"}
+    return Response(msgspec.json.encode(content), headers=headers, media_type="application/json")
+
+
+async def _body(request: Request) -> Any:
+    body = bytearray()
+    async for part in request.stream():
+        body += part
+        if len(body) > _LARGEST_BODY:
+            raise TooLarge(f"the request is larger than {_LARGEST_BODY} bytes")
+    try:
+        return json_of(body)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"the request is no JSON: {error}") from error
+
+
+def _version(body: Any) -> int:
+    version = body.get("version") if isinstance(body, dict) else None
+    if not isinstance(version, int) or isinstance(version, bool) or not 0 <= version < 2**63:
+        raise InputError('the request: expected {"version": N}, a kept version')
+    return version
+
+
+def _count(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text[:9]) <= MOST:
+        raise InputError(f"limit: expected a whole number from 1 to {MOST}, got {text[:20]!r}")
+    return int(text)

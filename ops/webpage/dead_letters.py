@@ -1,0 +1,108 @@
+"""Dead letters decoded for a person: JSON where it is, else text, else bytes; cut, and with nothing hidden in it."""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from collections import deque
+from collections.abc import Iterable
+from typing import Any
+
+from thalweg.stream.log.dead_letters import DeadLetter, DeadLetters
+from thalweg.stream.log.log import Log
+
+MOST = 100
+"""More letters are not shown at once."""
+_LONGEST_TEXT = 4000  # characters
+_LARGEST_JSON = 64_000  # bytes; larger values are shown as text
+_MOST_BYTES = 512
+_MOST_HEADERS = 20
+_MOST_ROWS = 20
+
+
+def newest(log: Log, topics: Iterable[str], count: int) -> list[dict[str, Any]]:
+    """The newest dead letters of these topics, newest first, as JSON has them. Raises LogError."""
+    found: list[dict[str, Any]] = []
+    for topic in topics:
+        last = deque((shown(letter, topic) for letter in DeadLetters(log, topic).each_of_newest(count)), maxlen=MOST)
+        found += reversed(last)
+    found.sort(key=lambda letter: letter["time"] or 0.0, reverse=True)  # stable: those of a moment stay as they came
+    return found[:count]
+
+
+def shown(letter: DeadLetter, topic: str) -> dict[str, Any]:
+    """One dead letter of `topic` as JSON has it."""
+    return {
+        "kept_in": f"{topic}.dlq",
+        "model": _plain(letter.model),
+        "reason": _plain(letter.reason),
+        "detail": _plain(letter.detail),
+        "topic": _plain(letter.topic),
+        "partition": letter.partition,
+        "offset": letter.offset,
+        "time": letter.record.time,
+        "rows": list(letter.rows[:_MOST_ROWS]),
+        "key": decoded(letter.key),
+        "value": decoded(letter.value),
+        "headers": [
+            {"name": _plain(name[:200]), "value": decoded(content)}
+            for name, content in list(letter.record.headers)[:_MOST_HEADERS]
+        ],
+    }
+
+
+def decoded(content: bytes | None) -> dict[str, Any]:
+    """For a person to read: `kind` (`nothing`, `json`, `text`, `bytes`), `size`, `text`, and whether it was `cut`."""
+    if content is None:
+        return {"kind": "nothing", "size": 0, "text": "", "cut": False}
+    kind, text, cut = "json", _json(content), False
+    if text is None:
+        kind, text, cut = "text", *_text(content)
+    if text is None:
+        kind, text, cut = "bytes", _bytes(content[:_MOST_BYTES]), len(content) > _MOST_BYTES
+    cut = cut or len(text) > _LONGEST_TEXT
+    return {"kind": kind, "size": len(content), "text": _plain(text[:_LONGEST_TEXT]), "cut": cut}
+
+
+def _json(content: bytes) -> str | None:
+    if len(content) > _LARGEST_JSON:
+        return None
+    try:
+        found = json.loads(content)
+        return json.dumps(found, indent=2, ensure_ascii=False) if isinstance(found, dict | list) else None
+    except (ValueError, RecursionError):
+        return None
+
+
+def _text(content: bytes) -> tuple[str | None, bool]:
+    """The text, and whether it was cut; None where it is none, or mostly signs that cannot be seen."""
+    head = content[: 4 * _LONGEST_TEXT]
+    cut = len(head) < len(content)
+    for less in range(4 if cut else 1):  # a sign may have been cut in two
+        try:
+            text = head[: len(head) - less].decode()
+        except UnicodeDecodeError:
+            continue
+        unseen = sum(unicodedata.category(sign) == "Cc" and sign not in "\n\r\t" for sign in text)
+        return (text, cut) if 10 * unseen <= len(text) else (None, False)
+    return None, False
+
+
+def _bytes(content: bytes) -> str:
+    """Sixteen to a line, in hexadecimal and as ASCII."""
+    lines = []
+    for start in range(0, len(content), 16):
+        part = content[start : start + 16]
+        signs = "".join(chr(byte) if 32 <= byte < 127 else "·" for byte in part)
+        lines.append(f"{start:04x}  {part.hex(' '):<47}  {signs}")
+    return "\n".join(lines)
+
+
+def _plain(text: str) -> str:
+    """What cannot be seen, or would turn the direction of reading, as an escape."""
+    if text.isprintable():
+        return text
+    return "".join(
+        sign if sign in "\n\t" or not unicodedata.category(sign).startswith("C") else f"\\u{{{ord(sign):x}}}"
+        for sign in text
+    )

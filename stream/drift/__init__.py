@@ -1,0 +1,1 @@
+"""Whether the stream changed: detectors, alarms, and who is told."""

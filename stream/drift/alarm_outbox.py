@@ -1,0 +1,82 @@
+"""Alarms of drift as records of the topic `MODEL.alarms`: one when it is raised, one when it ends."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Sequence
+from time import time
+
+import structlog
+
+from thalweg.memory.snapshots.state import State
+from thalweg.stream.drift.alarm import Alarm
+from thalweg.stream.drift.drift import ALARMS_KEPT
+from thalweg.stream.log.log import Log, LogError, Message
+
+log = structlog.get_logger(__name__)
+
+
+def alarms_topic(model: str) -> str:
+    """Where the alarms of a model are."""
+    return f"{model}.alarms"
+
+
+class Alarms:
+    """Appends one model's alarms to the log, keyed by the model's name, and writes a log line of each.
+
+    While the log refuses they wait, also over a restart: learning goes on meanwhile. After a crash one may be sent
+    again: `id`, made of model, number and state, tells that it is the same.
+    """
+
+    def __init__(self, log: Log, model: str, clock: Callable[[], float] = time) -> None:
+        self._log = log
+        self._model = model
+        self._clock = clock
+        self._waiting: list[Alarm] = []
+
+    def send(self, alarms: Sequence[Alarm]) -> None:
+        """Keep these, and those that could not be kept before."""
+        for alarm in alarms:
+            self._say(alarm)
+        self._waiting = [*self._waiting, *alarms][-2 * ALARMS_KEPT :]
+        if not self._waiting:
+            return
+        messages = [
+            Message(json.dumps(alarm_record(self._model, alarm)).encode(), self._model.encode(), time=self._clock())
+            for alarm in self._waiting
+        ]
+        try:
+            self._log.append(alarms_topic(self._model), messages)
+        except (LogError, OSError) as error:
+            if alarms:
+                log.error("alarms cannot be sent: they wait", model=self._model, problem=str(error))
+        else:
+            self._waiting = []
+
+    def state(self) -> State:
+        """What waits."""
+        return State({}, {"waiting": [alarm.record() for alarm in self._waiting]})
+
+    def restore(self, state: State) -> None:
+        """Take up what waited when this was the `state()`."""
+        self._waiting = [Alarm.of(record) for record in state.meta["waiting"]]
+
+    def _say(self, alarm: Alarm) -> None:
+        log.log(
+            logging.WARNING if alarm.end is None else logging.INFO,
+            "drift" if alarm.end is None else "drift has ended",
+            model=self._model,
+            number=alarm.number,
+            since=alarm.since,
+            detector=alarm.detector,
+            signal=alarm.signal,
+            severity=round(alarm.severity, 3),
+            features=[name for name, _ in alarm.features],
+        )
+
+
+def alarm_record(model: str, alarm: Alarm) -> dict[str, object]:
+    """An alarm as JSON has it: `state` is `raised` or `ended`."""
+    state = "raised" if alarm.end is None else "ended"
+    return {"id": f"{model}-{alarm.number}-{state}", "model": model, "state": state, **alarm.record()}

@@ -1,0 +1,345 @@
+"""Drift: several detectors on several signals, and one alarm for each change.
+
+Signals are the model's loss, the loss of its frozen twin, how sure it is of its answers, its inputs, and its
+predictions. What fires while an alarm is open belongs to it; it ends when nothing has fired for a while. All of it
+follows from the events and their order alone, never from a clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from thalweg.memory.snapshots.state import State
+from thalweg.stream.drift.alarm import Alarm
+from thalweg.stream.drift.detectors import Fired, Scale, SignalWatch, preload
+from thalweg.stream.drift.inputs import ColumnsWatch, Moved
+from thalweg.stream.drift.params import DriftParams
+from thalweg.models.contract.learner import ParamsError
+
+Floats = NDArray[np.float64]
+
+SIGNALS = ("loss", "twin", "confidence", "inputs", "predictions")
+ALARMS_KEPT = 100
+_PATIENCE, _TWIN_PATIENCE = 25.0, 40.0  # an outdated twin errs half of the time: its loss wanders more
+_LEAST_OF_TWIN = 0.15
+_PEAK_OVER = 64  # values that the height of the loss is a mean of
+_LABELS_SEEN = 1000  # events without a label after which confidence and predictions speak for the loss
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """What came of a micro-batch of N events."""
+
+    times: Floats
+    """(N,), Unix seconds."""
+    loss: Floats
+    """(N,), NaN where an event was not graded."""
+    twin: Floats
+    """(N,), of the frozen twin; all NaN before there is one."""
+    confidence: Floats
+    """(N,), NaN where the model says nothing of it."""
+    bounded: bool
+    """Whether losses lie within [0, 1]."""
+    columns: NDArray[np.float32]
+    """(N, F), what is watched of inputs, then of predictions."""
+
+
+class DriftWatch:
+    """Tells of a model's drift.
+
+    Args:
+        params: What watches.
+        names: Of the columns of inputs, then of predictions.
+        categorical: Which of them hold codes without an order, (F,).
+        predictions: How many of them, the last, are predictions.
+
+    Raises:
+        ParamsError: Parameters out of range.
+    """
+
+    def __init__(
+        self, params: DriftParams, names: Sequence[str], categorical: NDArray[np.bool_], predictions: int = 0
+    ) -> None:
+        if mistakes := params.mistakes():
+            raise ParamsError(mistakes)
+        if params.detectors:
+            preload()
+        self._params = params
+        self._events = 0
+        self._unlabelled = 0
+        self._loss_bounded: bool | None = None
+        self._signals: dict[str, SignalWatch] = {}
+        self._columns: dict[str, tuple[slice, ColumnsWatch]] = {}
+        inputs = len(names) - predictions
+        for signal, place in (("inputs", slice(0, inputs)), ("predictions", slice(inputs, len(names)))):
+            if names[place] and params.inputs:
+                self._columns[signal] = (place, self._columns_watch(names[place], categorical[place]))
+        self._alarms: list[Alarm] = []
+        self._last_sign = 0
+        self._until = (0, 0.0)  # the event at which the open alarm would end, and its time
+        self._base = float("nan")
+        self._scale: Scale | None = None
+        self._tracked = 0
+        self._losses: Floats = np.zeros(0)  # the latest of the open alarm
+        self._told: list[Alarm] = []
+
+    @property
+    def events(self) -> int:
+        """Events so far."""
+        return self._events
+
+    @property
+    def alarms(self) -> list[Alarm]:
+        """The latest, oldest first; the last may be open."""
+        return list(self._alarms)
+
+    @property
+    def open(self) -> Alarm | None:
+        """The alarm that has not ended."""
+        return self._alarms[-1] if self._alarms and self._alarms[-1].end is None else None
+
+    def news(self) -> list[Alarm]:
+        """Alarms raised or ended since the last call; one that ended soon stands twice."""
+        told, self._told = self._told, []
+        return told
+
+    def note_done(self, number: int, done: str) -> None:
+        """Write down what was done about an alarm, if it is still kept."""
+        self._alarms = [replace(one, done=done) if one.number == number else one for one in self._alarms]
+
+    def scores(self) -> dict[tuple[str, str], float]:
+        """By detector and signal, how near it is to an alarm: 1 and above is one."""
+        found: dict[tuple[str, str], float] = {}
+        for signal, watch in self._signals.items():
+            found |= {(detector, signal): score for detector, score in watch.scores().items()}
+        for signal, (_, columns) in self._columns.items():
+            found |= {(test, signal): score for test, score in columns.scores().items()}
+        return found
+
+    def watchers(self) -> list[tuple[str, str]]:
+        """Every detector and signal that may raise an alarm."""
+        found = [(detector, signal) for signal in SIGNALS[:3] for detector in self._params.detectors]
+        return found + [(test, signal) for signal in self._columns for test in self._params.inputs]
+
+    def observe(self, seen: Observed) -> None:
+        """Take a micro-batch up. However events are cut into such, the same alarms come of them."""
+        count = len(seen.times)
+        if not count:
+            return
+        at = np.arange(self._events + 1, self._events + count + 1)
+        graded = np.isfinite(seen.loss)
+        signs = self._feed_signals(seen, at, graded) + self._feed_columns(seen, at, graded)
+        last = np.flatnonzero(graded)
+        self._unlabelled = count - 1 - int(last[-1]) if len(last) else self._unlabelled + count
+        signs.sort(key=lambda sign: (sign[0], SIGNALS.index(sign[1])))
+        for event, signal, found in signs:
+            self._close_until(event, seen, at)
+            self._take_up(event, signal, found, float(seen.times[event - at[0]]))
+        self._events += count
+        self._close_until(self._events, seen, at)
+
+    def state(self) -> State:
+        """Everything later alarms depend on."""
+        tensors: dict[str, NDArray[Any]] = {}
+        for signal, watch in self._signals.items():
+            tensors |= {f"signal.{signal}.{name}": tensor for name, tensor in watch.tensors().items()}
+        for signal, (_, columns) in self._columns.items():
+            tensors |= {f"columns.{signal}.{name}": tensor for name, tensor in columns.tensors().items()}
+        tensors["base"] = np.array([self._base])
+        tensors["losses"] = self._losses
+        meta = {
+            "events": self._events,
+            "unlabelled": self._unlabelled,
+            "bounded": self._loss_bounded,
+            "last_sign": self._last_sign,
+            "until": list(self._until),
+            "scale": None if self._scale is None else [self._scale.center, self._scale.spread],
+            "tracked": self._tracked,
+            "alarms": [alarm.record() for alarm in self._alarms],
+            "params": _watching(self._params),
+        }
+        return State(tensors, meta)
+
+    def restore(self, state: State) -> None:
+        """Become the watch whose `state()` this was; under other parameters only alarms and counts come back."""
+        meta = state.meta
+        self._events, self._unlabelled = meta["events"], meta["unlabelled"]
+        self._loss_bounded, self._last_sign = meta["bounded"], meta["last_sign"]
+        self._alarms = [Alarm.of(record) for record in meta["alarms"]]
+        self._until = (int(meta["until"][0]), float(meta["until"][1]))
+        self._base = float(state.tensors["base"][0])
+        self._scale = None if meta["scale"] is None else Scale(*meta["scale"])
+        self._tracked, self._losses = meta["tracked"], state.tensors["losses"].copy()
+        for _, columns in self._columns.values():
+            columns.begin_after(self._events)
+        if meta["params"] != _watching(self._params):
+            return
+        for signal in SIGNALS[:3]:
+            tensors = _under(f"signal.{signal}.", state.tensors)
+            if tensors:
+                self._signal(signal).restore(tensors)
+        for signal, (_, columns) in self._columns.items():
+            tensors = _under(f"columns.{signal}.", state.tensors)
+            if tensors and tensors["reference"].shape[1] == tensors["counts"].shape[1] == columns.width:
+                columns.restore(tensors)
+
+    def _columns_watch(self, names: Sequence[str], categorical: NDArray[np.bool_]) -> ColumnsWatch:
+        params = self._params
+        return ColumnsWatch(
+            names,
+            categorical,
+            params.inputs,
+            reference_rows=params.reference_events,
+            false_alarms=params.false_alarms / 2,  # inputs and predictions share them
+        )
+
+    def _signal(self, name: str) -> SignalWatch:
+        if name not in self._signals:
+            bounded = name != "confidence" and bool(self._loss_bounded)
+            self._signals[name] = SignalWatch(
+                self._params.detectors,
+                bounded=bounded,
+                worse=-1 if name == "confidence" else 1,
+                patience=_TWIN_PATIENCE if name == "twin" else _PATIENCE,
+            )
+        return self._signals[name]
+
+    def _feed_signals(
+        self, seen: Observed, at: NDArray[np.int64], graded: NDArray[np.bool_]
+    ) -> list[tuple[int, str, Fired | Moved]]:
+        if not self._params.detectors:
+            return []
+        found: list[tuple[int, str, Fired | Moved]] = []
+        if graded.any() and self._loss_bounded is None:
+            self._loss_bounded = seen.bounded
+        fed = {"loss": seen.loss, "twin": seen.twin, "confidence": seen.confidence}
+        for signal, values in fed.items():
+            if not np.isfinite(values).any():
+                continue
+            fired = self._signal(signal).feed(values, at)
+            if signal == "twin":  # it is a comparison, not what is served: small moves say nothing
+                fired = [one for one in fired if one.after - one.before >= _LEAST_OF_TWIN]
+            if signal == "confidence":
+                fired = [one for one in fired if self._speaks(one.at, graded, at)]
+            found += [(one.at, signal, one) for one in fired]
+        return found
+
+    def _speaks(self, event: int, graded: NDArray[np.bool_], at: NDArray[np.int64]) -> bool:
+        """Whether answers alone may raise an alarm: no label has come for long, so the loss is silent."""
+        place = event - int(at[0])
+        last = np.flatnonzero(graded[: place + 1])
+        unlabelled = place - int(last[-1]) if len(last) else self._unlabelled + place + 1
+        return unlabelled >= _LABELS_SEEN
+
+    def _feed_columns(
+        self, seen: Observed, at: NDArray[np.int64], graded: NDArray[np.bool_]
+    ) -> list[tuple[int, str, Fired | Moved]]:
+        found: list[tuple[int, str, Fired | Moved]] = []
+        for signal, (place, columns) in self._columns.items():
+            moves = columns.feed(seen.columns[:, place])
+            if signal == "predictions":
+                moves = [moved for moved in moves if self._speaks(moved.rows, graded, at)]
+            found += [(moved.rows, signal, moved) for moved in moves]
+        return found
+
+    def _take_up(self, event: int, signal: str, found: Fired | Moved, time: float) -> None:
+        """Raise an alarm, or make it part of the one that is open."""
+        self._last_sign, self._until = event, (event, time)
+        severity = found.distance if isinstance(found, Moved) else found.after - found.before
+        features = found.columns if isinstance(found, Moved) and signal == "inputs" else ()
+        detector = found.test if isinstance(found, Moved) else found.detector
+        told = (signal, detector, event)
+        if self.open is not None:
+            alarm = self.open
+            signals = (*alarm.signals, told)[:50]
+            moved = dict(alarm.features)
+            moved.update({name: max(distance, moved.get(name, 0.0)) for name, distance in features})
+            ranked = tuple(sorted(moved.items(), key=lambda one: -one[1]))[:10]
+            worse = severity > alarm.severity
+            self._alarms[-1] = replace(
+                alarm,
+                signals=signals,
+                features=ranked,
+                kind=_kind(signals),
+                severity=max(severity, alarm.severity),
+                peak=event if worse else alarm.peak,
+            )
+            return
+        if isinstance(found, Fired):
+            self._base = found.before if signal == "loss" else float("nan")
+            self._scale = found.scale
+            self._losses, self._tracked = self._losses[:0], event
+            features = self._columns["inputs"][1].most_moved(event) if "inputs" in self._columns else ()
+        else:
+            self._base = float("nan")
+        number = self._alarms[-1].number + 1 if self._alarms else 1
+        alarm = Alarm(
+            number=number,
+            since=min(found.since, event),
+            start=event,
+            peak=event,
+            start_time=time,
+            detector=detector,
+            signal=signal,
+            severity=float(severity),
+            kind=_kind((told,)),
+            signals=(told,),
+            features=features,
+            action=self._params.action,
+        )
+        self._alarms = [*self._alarms, alarm][-ALARMS_KEPT:]
+        self._told.append(alarm)
+
+    def _close_until(self, event: int, seen: Observed, at: NDArray[np.int64]) -> None:
+        """Go on with the open alarm up to an event, and end it if by then nothing had spoken for long enough."""
+        due = self._last_sign + self._params.settle_events
+        self._track(min(event, due), seen, at)
+        alarm = self.open
+        if alarm is None or event < due:
+            return
+        end, time = self._until
+        self._alarms[-1] = replace(alarm, end=end, end_time=time)
+        self._told.append(self._alarms[-1])
+
+    def _track(self, upto: int, seen: Observed, at: NDArray[np.int64]) -> None:
+        """Note where the mean loss of 64 events since the start stands highest above what it was before."""
+        alarm = self.open
+        if alarm is None or not np.isfinite(self._base):
+            return
+        rows = np.flatnonzero((at > self._tracked) & (at <= upto) & np.isfinite(seen.loss))
+        self._tracked = max(self._tracked, upto)
+        fresh = seen.loss[rows] if self._scale is None else self._scale.of(seen.loss[rows])
+        losses = np.concatenate([self._losses, fresh])
+        self._losses = losses[-(_PEAK_OVER - 1) :]
+        if len(losses) < _PEAK_OVER:
+            return
+        means = np.lib.stride_tricks.sliding_window_view(losses, _PEAK_OVER).mean(axis=1)
+        place = int(means.argmax())
+        worst = rows[len(rows) - len(means) + place]
+        if means[place] - self._base > alarm.severity:
+            event = int(at[worst])
+            self._until = max(self._until, (event, float(seen.times[worst])))
+            self._alarms[-1] = replace(alarm, severity=float(means[place] - self._base), peak=event)
+
+
+def _kind(signals: Sequence[tuple[str, str, int]]) -> str:
+    named = {signal for signal, _, _ in signals}
+    of_inputs, of_answers = "inputs" in named, bool(named - {"inputs"})
+    return "both" if of_inputs and of_answers else "inputs" if of_inputs else "concept"
+
+
+def _watching(params: DriftParams) -> dict[str, Any]:
+    """What of the parameters the kept values depend on."""
+    table = asdict(params)
+    for key in ("action", "settle_events", "forgetting_factor", "forgetting_events"):
+        del table[key]
+    return table
+
+
+def _under(prefix: str, tensors: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

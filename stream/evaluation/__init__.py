@@ -1,0 +1,1 @@
+"""How good a model is: prequential, continual, and beside its frozen baseline."""

@@ -1,0 +1,116 @@
+"""The frozen twin: the model as it once was, beside the one that goes on learning, so that learning has a worth."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import structlog
+
+from thalweg.memory.snapshots.state import DamagedFile, State, read_state, write_state
+from thalweg.models.contract.learner import Learner, Predictor, keep_up
+
+log = structlog.get_logger(__name__)
+
+_VERSION = "twin_of_version"
+
+
+@dataclass(frozen=True, slots=True)
+class Pinned:
+    """A version that the twin is to be, instead of what the model is after some events."""
+
+    version: int
+    state: Callable[[], State]
+    """The learner's state in it; called once, at the start, unless the twin is that version already."""
+
+
+class FrozenTwin:
+    """Answers as the model did; it never learns. One thread uses it.
+
+    Args:
+        learner: The one that goes on; only read, when the twin is made.
+        make: Makes one like it, with nothing learned.
+        after: It is the learner as it was after so many events; 0: there is none, unless one is pinned.
+        path: Where it is kept, so that a restart has it; None: nowhere.
+        pinned: A version to be instead.
+    """
+
+    def __init__(
+        self, learner: Learner, make: Callable[[], Learner], after: int, path: Path | None, pinned: Pinned | None = None
+    ) -> None:
+        self._learner = learner
+        self._make = make
+        self._after = after
+        self._path = path
+        self._pinned = pinned
+        self._twin: Predictor | None = None
+        if pinned is not None and not self._is_kept(pinned.version):
+            self._keep(State(*_copied(pinned.state())), pinned.version)
+        if pinned is not None:
+            self._twin = self._kept()
+
+    @property
+    def made(self) -> bool:
+        """Whether it is another than the learner."""
+        return self._twin is not None
+
+    def answerer(self, events: int, predictor: Predictor) -> Predictor | None:
+        """The twin as it answers after so many events; until it is made, the learner itself; None: there is none."""
+        if self._twin is not None:
+            self._twin = keep_up(self._twin, predictor)
+        elif self._after and events >= self._after:
+            state = State(*_copied(self._learner.state()))
+            self._keep(state, None)
+            self._twin = self._predictor_of(state)
+        elif not self._after:
+            return None
+        return self._twin or predictor
+
+    def meta(self) -> dict[str, Any]:
+        """For a state; the twin itself has its own file."""
+        return {"has_twin": self.made, _VERSION: None if self._pinned is None else self._pinned.version}
+
+    def restore(self, meta: Mapping[str, Any]) -> bool:
+        """Become the twin whose `meta()` is in this; whether figures of that one are figures of this one."""
+        if self._pinned is not None:
+            return meta.get(_VERSION) == self._pinned.version
+        self._twin = self._kept() if meta.get("has_twin") else None
+        return True
+
+    def _is_kept(self, version: int) -> bool:
+        try:
+            return self._path is not None and read_state(self._path).meta.get(_VERSION) == version
+        except (OSError, DamagedFile):
+            return False
+
+    def _keep(self, state: State, version: int | None) -> None:
+        if self._path is None:
+            self._twin = self._predictor_of(state)
+            return
+        marked = State(state.tensors, {**state.meta, _VERSION: version})
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            write_state(marked, self._path)
+        except OSError as error:
+            log.warning("the frozen twin cannot be kept: a restart will make another", problem=str(error))
+            self._twin = self._predictor_of(state)
+
+    def _kept(self) -> Predictor | None:
+        try:
+            if self._path is not None:
+                return self._predictor_of(read_state(self._path))
+        except (OSError, DamagedFile, ValueError, LookupError) as error:
+            log.warning("the frozen twin is gone: its figures go on with the model as it is now", problem=str(error))
+        return self._twin
+
+    def _predictor_of(self, state: State) -> Predictor:
+        twin = self._make()
+        twin.restore(state)
+        return twin.predictor()
+
+
+def _copied(state: State) -> tuple[dict[str, Any], dict[str, Any]]:
+    return {name: np.array(tensor) for name, tensor in state.tensors.items()}, dict(state.meta)

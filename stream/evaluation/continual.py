@@ -1,0 +1,279 @@
+"""Continual evaluation: what of every class is still known, asked again and again while learning goes on.
+
+Source: De Lange, van de Ven and Tuytelaars, "Continual evaluation for lifelong learning: identifying the stability
+gap", ICLR 2023 (arXiv:2205.13452), section 3. A class is a task, E_i the events held of class i, f_t the model at step
+t, A(E_i, f_t) its accuracy there. With k classes and class k the newest:
+
+- min-ACC: the mean over the classes before k of min A(E_i, f_n) over n since the class was learned;
+- WC-ACC: A(E_k, f_t) / k + (1 - 1/k) min-ACC, worst-case accuracy;
+- WF^Δ, WP^Δ: the mean over classes of the largest fall, or rise, of A(E_i, ·) within Δ evaluations in a row.
+
+Ours differs: (1) a stream has no test set: the events held are ones that the model has learned, once; what is measured
+is what it keeps of them. (2) Nobody says when a task ends: a class counts as learned from its 10 K-th event on, K
+events being held of it, and the newest is the one met last. (3) Held events are replaced: a uniform sample of the
+class's first 100 K events (algorithm R, Vitter 1985), later one that fades, each event staying for 100 K more of its
+class on average (Aggarwal, VLDB 2006). So a class that goes on changing is followed, and one that comes no more is kept
+as it was; exchanging one event moves an accuracy by up to 1/K. (4) Classes take turns, four at a time, each wholly and
+by the predictor of that moment: of C classes each one every max(C, 4) K / share events (the paper's evaluation
+periodicity), so that the cost is a fixed share of that of answering.
+
+State: K * classes * bytes of the inputs, within the bound given. A function of the events and micro-batches alone.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from thalweg.memory.snapshots.state import State
+from thalweg.models.contract.learner import Foreseeing, Predictor
+from thalweg.proto.event import Array, Batch, TensorSpec
+from thalweg.stream.evaluation.grading import Graded
+from thalweg.stream.evaluation.prequential import Prequential
+
+METRICS = (
+    "accuracy",
+    "min_accuracy",
+    "worst_case_accuracy",
+    "windowed_forgetting",
+    "windowed_plasticity",
+    "recent_forgetting",
+)
+_WINDOW = 10  # Δ
+_LEARNED = 10  # times K
+_HORIZON = 100  # times K
+_MOST_CLASSES = 1000
+_TURNS = 4  # classes asked in one go
+_AT_ONCE = 4096  # events of which it is drawn together which are held …
+_WAITING_BYTES = 1 << 20  # … if they have no more than this
+
+
+class Continual:
+    """Tracks the accuracy of every class on events held of it.
+
+    Models that answer neither `label` nor `score`, that foresee by key, or whose inputs are texts or of no fixed size
+    have none. Scores count as two classes. Classes that no longer fit the bytes are not tracked.
+
+    Args:
+        predictor: One of the learner's, for its inputs.
+        events: Held per class, K; 0: nothing is.
+        share: Of the events, so many held ones are asked again.
+        most_bytes: Bound on the inputs held.
+        seed: Of what is held.
+    """
+
+    def __init__(
+        self, predictor: Predictor, *, events: int = 10, share: float = 0.02, most_bytes: int = 4 << 20, seed: int = 0
+    ) -> None:
+        self._lock = threading.Lock()
+        self._events, self._share, self._seed = events, share, seed
+        self._specs = dict(predictor.inputs)
+        self._most, size = 0, _row_bytes(self._specs)
+        self._most_waiting = min(_AT_ONCE, _WAITING_BYTES // max(1, size))
+        if size and events and not isinstance(predictor, Foreseeing) and {"label", "score"} & predictor.outputs.keys():
+            self._most = min(_MOST_CLASSES, most_bytes // (events * size))
+        self._begin()
+
+    def _begin(self) -> None:
+        self._draws = 0
+        self._generator = np.random.Generator(np.random.PCG64(self._seed))
+        self._owed = 0.0  # held events that are still to be asked
+        self._turn = 0
+        self._waiting: list[tuple[Batch, Graded]] = []  # not yet drawn for
+        self._waiting_events = 0
+        self._seen = np.zeros(0, dtype=np.int64)  # (C,) events of each class
+        self._chance = np.zeros(0)  # (C,) at least the probability that its next event is held
+        self._accuracies = np.zeros((0, _WINDOW))  # (C, Δ) newest last, NaN before the first
+        self._lowest = np.zeros(0)  # (C,) since learned, NaN before
+        self._fall, self._rise = np.zeros(0), np.zeros(0)  # (C,) NaN before the second evaluation
+        self._held: dict[str, Array] = {
+            name: np.zeros((0, *spec.shape), dtype=spec.dtype) for name, spec in self._specs.items() if self._most
+        }
+        self._columns: tuple[tuple[str, ...], int, NDArray[np.intp]] | None = None
+
+    def predicted(self, batch: Batch, predictor: Predictor, live: Prequential) -> None:
+        """Ask those whose turn it is, then hold some of a batch that was graded but is not learned yet."""
+        if not self._most:
+            return
+        with self._lock:
+            self._owed += self._share * len(batch)
+            if self._owed >= self._events * _TURNS:
+                self._hold()
+                self._ask(predictor, live)
+            grades = live.grades
+            if grades is not None and grades.alike.kind != "numbers":
+                self._waiting.append((batch, grades))
+                self._waiting_events += len(batch)
+                if self._waiting_events >= self._most_waiting:
+                    self._hold()
+
+    def metrics(self) -> dict[str, float]:
+        """Of `METRICS` those that are known; {} before the first evaluation.
+
+        `accuracy` is the mean of the classes' latest accuracies; `recent_forgetting` is WF over the latest Δ
+        evaluations of each class alone, where the others go back to the beginning.
+        """
+        with self._lock:
+            rows, lowest = self._accuracies.copy(), self._lowest.copy()
+            fall, rise = self._fall.copy(), self._rise.copy()
+        latest = rows[:, -1]
+        known = ~np.isnan(latest)
+        if not known.any():
+            return {}
+        found = {"accuracy": float(latest[known].mean())}
+        earlier = lowest[:-1][~np.isnan(lowest[:-1])]
+        if len(earlier):
+            found["min_accuracy"] = least = float(earlier.mean())
+            if known[-1]:
+                classes = len(earlier) + 1
+                found["worst_case_accuracy"] = float(latest[-1]) / classes + (1 - 1 / classes) * least
+        for name, column in (("windowed_forgetting", fall), ("windowed_plasticity", rise)):
+            if len(measured := column[~np.isnan(column)]):
+                found[name] = float(measured.mean())
+        twice = rows[~np.isnan(rows[:, -2])]
+        if len(twice):
+            highest = np.fmax.accumulate(twice, axis=1)
+            found["recent_forgetting"] = float(np.nanmax(highest - twice, axis=1).mean())
+        return found
+
+    def _ask(self, predictor: Predictor, live: Prequential) -> None:
+        """Evaluate the next classes in turn, each wholly."""
+        count, each = len(self._seen), self._events
+        turns = min(int(self._owed // each), count)
+        self._owed = min(self._owed - turns * each, float(each))
+        if not turns:
+            return
+        turn = (self._turn + np.arange(turns)) % count
+        self._turn = int((turn[-1] + 1) % count)
+        turn = turn[self._seen[turn] > 0]
+        sizes = np.minimum(self._seen[turn], each)
+        if not len(sizes):
+            return
+        begins = np.cumsum(sizes) - sizes
+        slots = np.arange(sizes.sum()) + np.repeat(turn * each - begins, sizes)
+        outputs = predictor.predict({name: held[slots] for name, held in self._held.items()})
+        if "score" in outputs:
+            with np.errstate(invalid="ignore"):
+                right = (outputs["score"] >= 0.5) == (np.repeat(turn, sizes) == 1)
+        else:
+            column = self._columns_of(predictor.classes, live)[np.repeat(turn, sizes)]
+            right = (outputs["label"] == column) & (column >= 0)
+        self._note(turn, np.add.reduceat(right, begins, dtype=np.float64) / sizes)
+
+    def _note(self, turn: NDArray[np.intp], accuracy: NDArray[np.float64]) -> None:
+        """Take up the accuracies of these classes, (M,) each."""
+        window = np.concatenate([self._accuracies[turn, 1:], accuracy[:, None]], axis=1)
+        again = ~np.isnan(window[:, -2])
+        self._accuracies[turn] = window
+        if again.any():
+            then, newest, window = turn[again], accuracy[again], window[again]
+            self._fall[then] = np.fmax(self._fall[then], np.fmax.reduce(window, axis=1) - newest)
+            self._rise[then] = np.fmax(self._rise[then], newest - np.fmin.reduce(window, axis=1))
+        learned = (turn < len(self._seen) - 1) & (self._seen[turn] >= _LEARNED * self._events)
+        self._lowest[turn] = np.where(learned, np.fmin(self._lowest[turn], accuracy), self._lowest[turn])
+
+    def _columns_of(self, classes: tuple[str, ...], live: Prequential) -> NDArray[np.intp]:
+        """Where our classes are in the scores of a predictor, (C,), -1 where unknown to it."""
+        known = self._columns
+        if known is None or known[0] != classes or known[1] != len(self._seen):
+            where = {name: column for column, name in enumerate(classes)}
+            columns = np.array([where.get(name, -1) for name in live.classes[: len(self._seen)]], dtype=np.intp)
+            self._columns = known = (classes, len(self._seen), columns)
+        return known[2]
+
+    def _hold(self) -> None:
+        """Let events that wait take the place of held ones by chance. When that happens changes nothing."""
+        waiting, self._waiting, self._waiting_events = self._waiting, [], 0
+        if not waiting:
+            return
+        label = np.concatenate([labels for _, graded in waiting if (labels := graded.labels) is not None])
+        draws = self._generator.random(len(label))
+        self._draws += len(label)
+        self._grow(min(int(label.max()) + 1, self._most))
+        chance = np.append(self._chance, 0.0)  # of classes that are not tracked
+        label = np.minimum(label, len(self._seen))
+        each, horizon = self._events, _HORIZON * self._events
+        drawn = np.flatnonzero(draws < chance[label])  # the chance was higher before than it is now, so none is missing
+        number = label[drawn]
+        nth = self._seen[number] + 1
+        if len(nth) and nth.min() < horizon:  # from then on it does not matter how many there were
+            nth += _earlier_alike(label)[drawn]
+        slot = np.where(nth <= each, nth - 1, (draws[drawn] * np.minimum(nth, horizon)).astype(np.int64))
+        taken = slot < each
+        self._copy(waiting, drawn[taken], (number * each + slot)[taken])
+        self._seen += np.bincount(label, minlength=len(chance))[:-1]
+        self._chance = each / np.minimum(self._seen + 1, horizon)
+
+    def _copy(self, waiting: list[tuple[Batch, Graded]], drawn: NDArray[np.intp], slots: NDArray[np.intp]) -> None:
+        """Put the events at these places among all that wait, in order, into these slots."""
+        ends = np.cumsum([len(graded) for _, graded in waiting])
+        parts = np.searchsorted(ends, drawn, side="right")
+        for place, part, slot in zip((drawn - ends[parts]).tolist(), parts.tolist(), slots.tolist()):
+            batch, graded = waiting[part]
+            row = place + len(graded)
+            if not isinstance(graded.rows, slice):
+                row = int(graded.rows[row])
+            for name, held in self._held.items():
+                held[slot] = batch.inputs[name][row]
+
+    def _grow(self, classes: int) -> None:
+        more = classes - len(self._seen)
+        if more <= 0:
+            return
+        self._seen = np.pad(self._seen, (0, more))
+        self._chance = np.pad(self._chance, (0, more), constant_values=1.0)
+        self._accuracies = np.pad(self._accuracies, ((0, more), (0, 0)), constant_values=np.nan)
+        self._lowest, self._fall, self._rise = (
+            np.pad(column, (0, more), constant_values=np.nan) for column in (self._lowest, self._fall, self._rise)
+        )
+        for name, held in self._held.items():
+            new = np.zeros((more * self._events, *held.shape[1:]), dtype=held.dtype)
+            self._held[name] = np.concatenate([held, new])
+
+    def state(self) -> State:
+        """Everything later figures depend on."""
+        with self._lock:
+            self._hold()
+        tensors: dict[str, Array] = {"seen": self._seen, "accuracies": self._accuracies, "lowest": self._lowest}
+        tensors |= {"fall": self._fall, "rise": self._rise}
+        tensors |= {f"held.{name}": held for name, held in self._held.items()}
+        meta = {"kind": self._kind, "draws": self._draws, "owed": self._owed, "turn": self._turn}
+        return State(tensors, meta)
+
+    def restore(self, state: State) -> None:
+        """Become the one whose `state()` this was; under other settings begin anew."""
+        with self._lock:
+            self._begin()
+            if state.meta["kind"] != self._kind:
+                return
+            tensors = {name: tensor.copy() for name, tensor in state.tensors.items()}
+            self._seen, self._accuracies, self._lowest = (tensors[n] for n in ("seen", "accuracies", "lowest"))
+            self._fall, self._rise = tensors["fall"], tensors["rise"]
+            self._held = {name: tensors[f"held.{name}"] for name in self._held}
+            self._draws, self._owed, self._turn = (state.meta[name] for name in ("draws", "owed", "turn"))
+            self._generator.bit_generator.advance(self._draws)  # type: ignore[attr-defined]  # PCG64 has it
+            self._chance = self._events / np.minimum(self._seen + 1, _HORIZON * self._events)
+
+    @property
+    def _kind(self) -> list[int]:
+        return [self._events, self._most, self._seed]
+
+
+def _earlier_alike(label: NDArray[np.intp]) -> NDArray[np.intp]:
+    """How many events before each have its label, (N,)."""
+    order = np.argsort(label, kind="stable")
+    ordered = label[order]
+    begins = np.flatnonzero(np.diff(ordered, prepend=-1))
+    found = np.empty(len(label), dtype=np.intp)
+    found[order] = np.arange(len(label)) - np.repeat(begins, np.diff(begins, append=len(label)))
+    return found
+
+
+def _row_bytes(specs: Mapping[str, TensorSpec]) -> int:
+    """Bytes of the inputs of one event; 0 where they have no fixed size."""
+    if any(spec.dtype == "bytes" or any(size < 0 for size in spec.shape) for spec in specs.values()):
+        return 0
+    return sum(np.dtype(spec.dtype).itemsize * int(np.prod(spec.shape, dtype=int)) for spec in specs.values())

@@ -1,0 +1,85 @@
+"""A bounded history of the main figure, of the model and of its frozen twin: what a page draws."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from thalweg.memory.snapshots.state import State
+
+
+class CurvePoint(NamedTuple):
+    """One point; of the recent window as it was then."""
+
+    events: int
+    """Events so far."""
+    time: float
+    """Of the newest event of the micro-batch, Unix seconds, as the event says; NaN if that is no number."""
+    live: float
+    frozen: float
+    """NaN where the twin has no figure."""
+
+
+class Curve:
+    """At most so many points, an eighth of the events apart at first, then evenly; when it is full every second one
+    goes, and the spacing doubles. A point is taken at the end of a micro-batch.
+
+    Args:
+        most: Points kept.
+        every: The spacing in events, before it doubles.
+        nearest: The least spacing, at the very beginning.
+    """
+
+    def __init__(self, most: int = 512, every: int = 4096, nearest: int = 64) -> None:
+        self._most, self._first, self._nearest = most, every, nearest
+        self._every, self._next = every, nearest
+        self._points: list[CurvePoint] = []
+        self.metric: str | None = None
+        """Whose values they are; None before the first."""
+
+    @property
+    def points(self) -> tuple[CurvePoint, ...]:
+        """Oldest first; any thread may read them."""
+        return tuple(self._points)
+
+    def due(self, events: int) -> bool:
+        """Whether it is time for a point."""
+        return events >= self._next
+
+    def add(self, metric: str, point: CurvePoint) -> None:
+        """Take a point; of another metric than before the curve begins anew."""
+        if metric != self.metric:
+            self._points, self._every, self.metric = [], self._first, metric
+        self._points.append(point)
+        if len(self._points) >= self._most:
+            apart = (self._points[-1].events - self._points[0].events) // (len(self._points) - 1)
+            self._points = self._points[1::2]
+            self._every = 2 * max(self._every, apart)  # micro-batches may lie farther apart than points were wanted
+        eighth = 1 << max(0, point.events.bit_length() - 4)
+        spacing = max(self._nearest, min(self._every, eighth))
+        self._next = (point.events // spacing + 1) * spacing
+
+    def state(self) -> State:
+        """Everything later points depend on."""
+        rows = [(point.time, point.live, point.frozen) for point in self._points]
+        tensors = {
+            "events": np.array([point.events for point in self._points], dtype=np.int64),
+            "points": np.array(rows, dtype=np.float64).reshape(len(rows), 3),
+        }
+        return State(tensors, {"metric": self.metric, "every": self._every, "next": self._next})
+
+    def restore(self, state: State) -> None:
+        """Become the curve whose `state()` this was."""
+        numbers = state.tensors["events"].tolist()
+        rows = state.tensors["points"].tolist()
+        self._points = [CurvePoint(events, *row) for events, row in zip(numbers, rows)]
+        self.metric, self._every, self._next = (state.meta[name] for name in ("metric", "every", "next"))
+
+
+def newest_time(times: NDArray[np.float64]) -> float:
+    """Of a micro-batch; NaN if it has none, or if that is no number."""
+    newest = float(times.max()) if len(times) else math.nan
+    return newest if math.isfinite(newest) else math.nan

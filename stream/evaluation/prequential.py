@@ -1,0 +1,309 @@
+"""Prequential evaluation: each answer is graded by the label that came, before the learner has seen it.
+
+Figures are kept over all events and over a recent window, in constant memory. They are part of what a snapshot holds,
+so a restart goes on with the same figures.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from thalweg.memory.snapshots.state import State
+from thalweg.models.contract.learner import Predictor
+from thalweg.proto.event import Array, Batch
+from thalweg.stream.evaluation.bounds import Bound
+from thalweg.stream.evaluation.calibration import Calibration
+from thalweg.stream.evaluation.grading import Alike, Graded, Grader, finite
+from thalweg.stream.evaluation.means import Means
+from thalweg.stream.evaluation.ranking import Ranks, auc, group_numbers
+from thalweg.stream.evaluation.recent import RecentWindow
+from thalweg.stream.evaluation.sequence_grades import SEQUENCE_MEANS, sequence_figures
+from thalweg.stream.evaluation.window_figures import Figures, class_figures, number_figures, window_figures
+
+_SMALLEST_PROBABILITY = 1e-15
+_AT_ONCE = 4096  # events that are taken into the figures together: a hundred small arrays cost what a large one does
+_MOST_WAITING = 1 << 20  # … or so many scores
+
+
+class Prequential:
+    """Accuracy, balanced accuracy, log-loss, calibration error and AUC of class labels; RMSE and MAE of numbers.
+
+    An output `score` is the probability that a number is 1 rather than 0, and graded as that: from one half up it
+    answers 1. A number between counts as the nearer of both; others are not graded. Log-loss and calibration error are
+    kept where a predictor says that its scores are probabilities (property `scores`), AUC where there are two classes,
+    over all events by counts (`Ranks`); of the recent window also the mean AUC by group (`gauc`), a group being the
+    events of one `user` (an input) or key, weighted by its events, groups of one class left out. An answer from before
+    the class was known counts as wrong. Unlabelled events are not graded. No figure depends on how the stream was cut
+    into micro-batches.
+
+    Where outputs tell a `next_time`, events for which it is NaN are not graded: nothing could be foreseen. Then there
+    are also the mean `log_likelihood`, the share of types among the three likeliest, RMSE of the expected gap in
+    seconds, mean absolute error of its logarithm, and of the recent window the Kolmogorov-Smirnov distance between
+    1 - exp(-hazard) and what it is where the model is right, uniform (time rescaling).
+
+    One thread grades; any thread may read figures.
+
+    Args:
+        window_events: How many events the recent figures look back.
+    """
+
+    def __init__(self, window_events: int = 1000) -> None:
+        self._lock = threading.Lock()
+        self._graded = 0
+        self._grader = Grader()
+        self._hits = np.zeros(0, dtype=np.int64)  # (C,) right answers by class
+        self._seen = np.zeros(0, dtype=np.int64)  # (C,) events by class
+        self._means = Means(("log_loss", "squared", "absolute"))
+        self._sequences = Means(SEQUENCE_MEANS)
+        self._ranks = Ranks()
+        self._calibration = Calibration()
+        self._scores = False
+        self._recent = RecentWindow(window_events)
+        self._waiting: list[Graded] = []
+        self._waiting_events = self._waiting_scores = 0
+        self.grades = None
+
+    grades: Graded | None
+    """Of the latest micro-batch; None where nothing in it was graded."""
+
+    @property
+    def graded(self) -> int:
+        """Labelled events so far."""
+        return self._graded + self._waiting_events
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Those met, in the order of their first events: the numbers in `grades`."""
+        return tuple(self._grader.classes)
+
+    def predicted(self, batch: Batch, predictor: Predictor, outputs: Mapping[str, Array]) -> None:
+        """Grade the answers that stood before the batch was learned."""
+        with self._lock:
+            self.grades = graded = self._grader.grade(batch, predictor, outputs)
+            if graded is not None:
+                self._wait(graded)
+
+    def metrics(self) -> dict[str, float]:
+        """Figures over all events graded so far; {} before the first."""
+        return {name: figure for name, (figure, _) in self.figures().items()}
+
+    def bounds(self) -> dict[str, Bound]:
+        """Between which values those figures lie with 95 % confidence, of those where that can be said.
+
+        As if events were independent and alike, see `bounds.py`. None of the calibration error, whose
+        estimate is not near normal where it is small.
+        """
+        return {name: bound for name, (_, bound) in self.figures().items() if bound is not None}
+
+    def recent(self) -> dict[str, float]:
+        """Figures over the recent window; {} before the first event."""
+        return {name: figure for name, (figure, _) in self.recent_figures().items()}
+
+    def recent_bounds(self) -> dict[str, Bound]:
+        """The same as `bounds`, of the recent window."""
+        return {name: bound for name, (_, bound) in self.recent_figures().items() if bound is not None}
+
+    def main(self) -> tuple[str, float] | None:
+        """Name and recent value of the one figure to look at first; None before the first event.
+
+        The log-likelihood of sequences, AUC of scores, accuracy of other classes, RMSE of numbers; NaN where it is not
+        known, as AUC while there is but one class in the window.
+        """
+        with self._lock:
+            self._settle()
+            recent = self._recent
+            if not len(recent):
+                return None
+            likelihood, squared = recent.column("log_likelihood"), recent.column("squared")
+            if likelihood is not None:
+                return "log_likelihood", _mean(likelihood)
+            if squared is not None:
+                return "rmse", math.sqrt(_mean(squared))
+            margin, label = recent.column("margin"), recent.column("label")
+            if not self._scores:
+                return "accuracy", recent.share_right
+            assert margin is not None
+            assert label is not None
+            yes = label == 1
+            return "auc", auc(margin, yes) if yes.any() and not yes.all() else math.nan
+
+    @property
+    def worst_case_accuracy(self) -> float:
+        """The lowest accuracy that the recent window, once full, had after any event; NaN before."""
+        with self._lock:
+            self._settle()
+            return self._recent.lowest
+
+    def state(self) -> State:
+        """Everything later figures depend on."""
+        with self._lock:
+            self._settle()
+            means = self._means
+            tensors: dict[str, Array] = {"hits": self._hits, "seen": self._seen}
+            tensors["sums"] = np.array([*means.sums, self._recent.lowest])
+            tensors["counts"] = np.array([self._graded, means.count("log_loss"), means.count("squared")])
+            tensors["spreads"] = means.spreads
+            if self._sequences.counts.any():
+                tensors["sequence.sums"], tensors["sequence.counts"] = self._sequences.sums, self._sequences.counts
+                tensors["sequence.spreads"] = self._sequences.spreads
+            tensors |= self._ranks.tensors() | self._calibration.tensors() | self._recent.tensors()
+            meta = {"classes": list(self._grader.classes), "window_events": self._recent.size, "scores": self._scores}
+            return State(tensors, meta | {"window_begun": self._graded - self._recent.pushed})
+
+    def restore(self, state: State) -> None:
+        """Become the evaluation whose `state()` this was; under another window the recent figures begin anew, as does
+        what an older version did not keep."""
+        tensors, meta = state.tensors, state.meta
+        with self._lock:
+            self._waiting, self._waiting_events, self._waiting_scores = [], 0, 0
+            self._grader = Grader({name: code for code, name in enumerate(meta["classes"])})
+            self._hits, self._seen = tensors["hits"].copy(), tensors["seen"].copy()
+            self._graded, losses, numbers = tensors["counts"].tolist()
+            counts = np.array([losses, numbers, numbers])
+            self._means.restore(tensors["sums"][:3], counts, tensors.get("spreads"))
+            self._sequences = Means(SEQUENCE_MEANS)
+            if "sequence.sums" in tensors:
+                spreads = tensors.get("sequence.spreads")
+                self._sequences.restore(tensors["sequence.sums"], tensors["sequence.counts"], spreads)
+            self._ranks, self._calibration = Ranks.of(tensors), Calibration.of(tensors)
+            self._scores = meta.get("scores", False)
+            self._recent = RecentWindow(self._recent.size)
+            if meta["window_events"] == self._recent.size:
+                pushed = self._graded - meta.get("window_begun", 0)
+                self._recent.restore(tensors, pushed, float(tensors["sums"][3]))
+
+    def figures(self) -> Figures:
+        """Figures over all events with their bounds, for who wants both."""
+        with self._lock:
+            self._settle()
+            found = class_figures(self._hits, self._seen)
+            means = self._means_of(self._means)
+            if "log_loss" in means:
+                found["log_loss"] = means["log_loss"]
+            if len(self._grader.classes) == 2 and (ranked := self._ranks.found) is not None:
+                found["auc"] = ranked
+            if (error := self._calibration.error) is not None:
+                found["calibration_error"] = error, None
+            counts = dict(zip(SEQUENCE_MEANS, self._sequences.counts.tolist()))
+            return found | number_figures(means) | sequence_figures(self._means_of(self._sequences), counts)
+
+    def recent_figures(self) -> Figures:
+        """Figures over the recent window with their bounds."""
+        with self._lock:
+            self._settle()
+            columns = self._recent.columns() if len(self._recent) else {}
+            classes, scores = len(self._grader.classes), self._scores
+        return window_figures(columns, classes, scores) if columns else {}
+
+    @staticmethod
+    def _means_of(means: Means) -> Figures:
+        found = {name: (means.mean(name), means.bound(name)) for name in means.names}
+        return {name: (mean, bound) for name, (mean, bound) in found.items() if mean is not None}
+
+    # -- taking graded micro-batches into the figures -----------------------------------------------------------------
+
+    def _wait(self, graded: Graded) -> None:
+        if self._waiting and self._waiting[0].alike != graded.alike:
+            self._settle()
+        self._scores = graded.alike.kind == "scores"
+        self._waiting.append(graded)
+        self._waiting_events += len(graded)
+        if "scores" in graded.columns:
+            self._waiting_scores += graded.columns["scores"].size
+        if self._waiting_events >= _AT_ONCE or self._waiting_scores >= _MOST_WAITING:
+            self._settle()
+
+    def _settle(self) -> None:
+        """Take up what waits. When that happens changes no figure, in no bit."""
+        waiting, count = self._waiting, self._waiting_events
+        if not waiting:
+            return
+        alike = waiting[0].alike
+        self._waiting, self._waiting_events, self._waiting_scores = [], 0, 0
+        starts = np.cumsum([0, *map(len, waiting[:-1])])
+        joined = {name: _joined([graded.columns[name] for graded in waiting]) for name in waiting[0].columns}
+        if alike.kind == "classes":
+            joined["label"] = _joined([graded.labels for graded in waiting])
+        pushed: dict[str, Any] = {name: joined[name] for name in _KEPT if name in joined}
+        if "group" in joined:
+            pushed["group"] = group_numbers(joined["group"])
+        if alike.kind != "numbers":
+            self._count(joined["label"], joined["correct"])
+        if "scores" in joined:
+            pushed |= self._figures_of_scores(alike, joined, starts)
+        if "given" in joined:
+            given, yes = joined["given"], joined["label"] == 1
+            pushed["margin"], pushed["log_loss"] = given, _log_losses(np.where(yes, given, 1.0 - given))
+            self._means.add("log_loss", pushed["log_loss"], starts)
+            self._ranks.add(2.0 * given - 1.0, yes, True)
+            self._calibration.add(given, yes)
+        for means in (self._means, self._sequences):
+            for name in means.names:
+                if name in joined:
+                    means.add(name, joined[name], starts)
+        self._recent.push(pushed, count)
+        self._graded += count
+
+    def _count(self, truth: NDArray[np.intp], correct: NDArray[np.bool_]) -> None:
+        both = np.bincount(2 * truth + correct, minlength=2 * len(self._seen))
+        wrong, right = both[::2], np.append(both[1::2], 0)[: (len(both) + 1) // 2]
+        if (more := len(wrong) - len(self._seen)) > 0:
+            self._hits, self._seen = np.pad(self._hits, (0, more)), np.pad(self._seen, (0, more))
+        self._hits += right
+        self._seen += wrong + right
+
+    def _figures_of_scores(
+        self, alike: Alike, joined: Mapping[str, Any], starts: NDArray[np.intp]
+    ) -> dict[str, NDArray[np.float64]]:
+        scores, column = joined["scores"], joined["column"]
+        found = {}
+        if alike.probabilities:
+            known = np.flatnonzero(column >= 0)
+            given = np.zeros(len(column))
+            given[known] = finite(scores[known, column[known]])  # of an unknown class it is 0
+            found["log_loss"] = _log_losses(given)
+            self._means.add("log_loss", found["log_loss"], starts)
+            if scores.shape[1]:
+                highest = scores.max(axis=1).astype(np.float64)
+                # NaN counts for nothing: all zeros say that no class was known
+                found["confidence"] = np.where(highest > 0, highest, np.nan)
+                self._calibration.add(found["confidence"], joined["correct"])
+        if alike.two:
+            found["margin"] = margin = self._margins(alike.classes, finite(scores))
+            self._ranks.add(margin, joined["label"] == 1, alike.probabilities)
+        return found
+
+    def _margins(self, classes: tuple[str, ...], scores: NDArray[np.float64]) -> NDArray[np.float64]:
+        """By how much the second of two classes was preferred, (N,); the score of an unknown class is 0."""
+        first, margin = next(iter(self._grader.classes)), np.zeros(len(scores))
+        for column, name in enumerate(classes):
+            margin += -scores[:, column] if name == first else scores[:, column]
+        return margin
+
+
+_KEPT = ("correct", "label", "squared", "absolute", "hazard", *SEQUENCE_MEANS)
+
+
+def _joined(parts: list[Any]) -> Any:
+    if len(parts) == 1:
+        return parts[0]
+    if isinstance(parts[0], np.ndarray):
+        return np.concatenate(parts)
+    return [one for part in parts for one in part]
+
+
+def _log_losses(given: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Of the probabilities that were given to what came."""
+    losses: NDArray[np.float64] = -np.log(given.clip(_SMALLEST_PROBABILITY, 1.0))
+    return losses
+
+
+def _mean(column: NDArray[np.float64]) -> float:
+    known = column[~np.isnan(column)]
+    return float(known.mean()) if len(known) else math.nan

@@ -1,0 +1,65 @@
+"""How well the next event of a key was foreseen: its likelihood, its time, its type among the likeliest."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from thalweg.proto.event import Array
+from thalweg.stream.evaluation.bounds import Bound, root_bound, share_bound
+
+Floats = NDArray[np.float64]
+SEQUENCE_MEANS = ("log_likelihood", "top3", "gap_squared", "log_gap")
+"""Columns of which the figures are means."""
+
+
+def grade_sequences(times: Floats, outputs: Mapping[str, Array], truth: NDArray[Any]) -> dict[str, Floats]:
+    """The columns for events that came at these times (N,), given what was foreseen and the true columns of scores.
+
+    Returns:
+        Per event: `log_likelihood`, the log-density of what came; `hazard`, ∫ λ until then; `top3`, whether its type
+        was among the three likeliest; `gap_squared`, the squared error of the expected gap in s²; `log_gap`, the
+        absolute error of its logarithm, NaN for a gap of 0. What is endless is NaN.
+    """
+    gaps, expected = times - outputs["last_time"], outputs["next_time"] - outputs["last_time"]
+    scores = outputs["type_scores"]
+    likeliest = np.argsort(-scores, axis=1, kind="stable")[:, :3]
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):  # a time may be any number
+        log_gap = np.abs(np.log(expected) - np.log(gaps))
+        squared = (expected - gaps) ** 2
+    found = {
+        "log_likelihood": outputs["log_likelihood"],
+        "hazard": outputs["hazard"],
+        "top3": ((likeliest == truth[:, None]) & (truth[:, None] >= 0)).any(axis=1).astype(np.float64),
+        "gap_squared": squared,
+        "log_gap": log_gap,
+    }
+    return {name: np.where(np.isfinite(column), column, np.nan) for name, column in found.items()}
+
+
+def sequence_figures(
+    means: Mapping[str, tuple[float, Bound | None]], counts: Mapping[str, int]
+) -> dict[str, tuple[float, Bound | None]]:
+    """Figures by name, with their bounds, of the means of the columns."""
+    found: dict[str, tuple[float, Bound | None]] = {}
+    if "log_likelihood" in means:
+        found["log_likelihood"] = means["log_likelihood"]
+    if "top3" in means:
+        share = means["top3"][0]
+        found["top3_accuracy"] = share, share_bound(share * counts["top3"], counts["top3"])
+    if "gap_squared" in means:
+        square, bound = means["gap_squared"]
+        found["gap_rmse"] = square**0.5, root_bound(bound)
+    if "log_gap" in means:
+        found["log_gap_mae"] = means["log_gap"]
+    return found
+
+
+def uniform_distance(sample: Floats) -> float:
+    """Kolmogorov-Smirnov distance between a sample (N,), N > 0, and the uniform distribution on [0, 1]."""
+    ordered, count = np.sort(sample), len(sample)
+    level = np.arange(1, count + 1) / count
+    return float(np.maximum(level - ordered, ordered - level + 1 / count).max())

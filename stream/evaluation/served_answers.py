@@ -1,0 +1,132 @@
+"""What to grade: the answer that was served, where that is known; else what the model answers now.
+
+An event that was asked, and whose label came later, carries the answer it was given. Learning went on meanwhile, so the
+model would answer otherwise by now; nobody saw that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from thalweg.memory.snapshots.state import State
+from thalweg.models.contract.learner import Predictor
+from thalweg.proto.answer import Answer
+from thalweg.proto.event import Array, Batch, ClassLabels, Inputs, TensorSpec
+
+_MOST_ADDED = 100
+"""Classes of a micro-batch that were known when they were answered, and are not now; further ones count as unknown."""
+
+
+def as_served(
+    batch: Batch, predictor: Predictor, outputs: Mapping[str, Array]
+) -> tuple[Predictor, Mapping[str, Array]]:
+    """The answers to grade, and whose they are.
+
+    Answers to event sequences stay as they are: how likely an event was cannot be told from what was served.
+
+    Args:
+        batch: N events, perhaps with what was served to some.
+        predictor: What answers now.
+        outputs: What it answers, (N, ...) each; not changed.
+
+    Returns:
+        A predictor that names the columns of scores, and outputs of the same names, (N, ...) each. Those given, where
+        nothing was served.
+    """
+    if batch.served is None or "next_time" in outputs:
+        return predictor, outputs
+    served = [(row, answer) for row, answer in enumerate(batch.served) if answer is not None]
+    if "value" in outputs:
+        return predictor, {**outputs, "value": _values(outputs["value"], served)}
+    if "score" in outputs:
+        return predictor, {**outputs, "score": _scores(outputs["score"], served)}
+    if "label" not in outputs:
+        return predictor, outputs
+    classes = _with_forgotten(batch, predictor.classes, served)
+    answerer = predictor if len(classes) == len(predictor.classes) else _Knowing(predictor, classes)
+    return answerer, {**outputs, **_classes(outputs, classes, served)}
+
+
+def _values(now: Array, served: Sequence[tuple[int, Answer]]) -> Array:
+    width = now.shape[1]
+    found = now.astype(np.float64)
+    for row, answer in served:
+        if len(answer.value) == width:
+            found[row] = answer.value
+    return found
+
+
+def _scores(now: Array, served: Sequence[tuple[int, Answer]]) -> Array:
+    found = now.astype(np.float64)
+    for row, answer in served:
+        if answer.score is not None:
+            found[row] = answer.score
+    return found
+
+
+def _classes(
+    outputs: Mapping[str, Array], classes: tuple[str, ...], served: Sequence[tuple[int, Answer]]
+) -> dict[str, Array]:
+    """Labels and scores in columns of these classes."""
+    places = {name: place for place, name in enumerate(classes)}
+    label, scores = np.array(outputs["label"]), None
+    if "scores" in outputs:
+        now = outputs["scores"]
+        scores = np.zeros((len(now), len(classes)), dtype=now.dtype)
+        scores[:, : now.shape[1]] = now
+    for row, answer in served:
+        if scores is not None:
+            if answer.label is not None and not answer.known:
+                continue  # a label without scores: from a model that has none
+            scores[row, : answer.known] = answer.rest if answer.known > len(answer.classes) else 0.0
+            scores[row, answer.known :] = 0.0
+            for name, score in zip(answer.classes, answer.scores):
+                if (place := places.get(name)) is not None:
+                    scores[row, place] = score
+        label[row] = -1 if answer.label is None else places.get(answer.label, -1)
+    return {"label": label} if scores is None else {"label": label, "scores": scores}
+
+
+def _with_forgotten(batch: Batch, known: tuple[str, ...], served: Sequence[tuple[int, Answer]]) -> tuple[str, ...]:
+    """The classes known now, and those of labels that were known when they were answered: a rollback forgets some."""
+    if not isinstance(batch.labels, ClassLabels):
+        return known
+    now, added = set(known), dict[str, None]()
+    names, codes = batch.labels.names, batch.labels.codes
+    for row, answer in served:
+        if codes[row] < 0 or (name := names[codes[row]]) in now:
+            continue
+        if len(added) < _MOST_ADDED and (name == answer.label or name in answer.classes):
+            added[name] = None
+    return (*known, *added)
+
+
+class _Knowing:
+    """A predictor that knows more classes than it will ever answer."""
+
+    def __init__(self, predictor: Predictor, classes: tuple[str, ...]) -> None:
+        self._predictor, self._classes = predictor, classes
+
+    @property
+    def inputs(self) -> Mapping[str, TensorSpec]:
+        return self._predictor.inputs
+
+    @property
+    def outputs(self) -> Mapping[str, TensorSpec]:
+        return self._predictor.outputs
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self._classes
+
+    @property
+    def properties(self) -> Mapping[str, str]:
+        return self._predictor.properties
+
+    def predict(self, inputs: Inputs) -> Mapping[str, Array]:
+        return self._predictor.predict(inputs)
+
+    def state(self) -> State:
+        return self._predictor.state()

@@ -1,0 +1,1 @@
+"""Labels that come later: requests kept until then, and the join."""

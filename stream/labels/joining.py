@@ -1,0 +1,353 @@
+"""Labels that come later: joined with the events they belong to, which are then appended to the log to be learned.
+
+The joined event is a record like any other, in the topic `<model>.joined`, which the model follows beside its own. So a
+model stays a function of the log whatever the order and the delay in which labels came, and whatever the store forgot.
+
+One thread runs a joiner. What it may not lose is in the log: it remembers only how far it is, and takes a label as
+dealt with once the joined event is in the log, or the label in the dead letters. Killed in between, it appends the
+event a second time; the model drops it by its id.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import msgspec
+import numpy as np
+import structlog
+
+from thalweg.memory.exchange.pending import Pending, Waiting
+from thalweg.memory.exchange.commands import StoreError
+from thalweg.proto import columns, thalweg_pb2
+from thalweg.proto.decode import Decoder
+from thalweg.proto.encode import EVENT_HEADERS, to_events
+from thalweg.proto.event import Batch, ClassLabels, Partition, Records, Schema
+from thalweg.proto.rejected import Reason, Refused, Rejected
+from thalweg.stream.log.dead_letters import DeadLetters
+from thalweg.stream.log.log import Log, LogError, Message
+
+log = structlog.get_logger(__name__)
+Answer = TypeVar("Answer")
+
+JOIN_AT_ONCE = 500
+MOST_WAITING = 100_000
+"""Labels that wait for their event; more, and the oldest are given up before their time."""
+_IDLE_SECONDS = 0.05
+_LOOK_AGAIN_SECONDS = 0.25  # for the events of labels that came before them
+_SAVE_SECONDS = 1.0
+_LONGEST_WAIT_SECONDS = 5.0  # between two tries while store or log are out of reach
+
+
+class JoinObserver(Protocol):
+    """Told of what becomes of labels, on the joiner's thread."""
+
+    def labels_joined(self, delays: Sequence[float]) -> None:
+        """So many seconds after their events these labels came."""
+
+    def labels_unmatched(self, labels: int) -> None:
+        """The events of so many labels are not known, or no longer."""
+
+    def labels_duplicated(self, labels: int) -> None:
+        """So many labels were of events that had been joined before."""
+
+    def dead_lettered(self, reasons: Mapping[str, int]) -> None:
+        """So many records, by reason, went to the dead letters."""
+
+    def store_reached(self, reached: bool) -> None:
+        """Whether the store with the waiting events answers."""
+
+
+class NoJoinObserver:
+    """Watches nothing; also the base for watchers that want only some of it."""
+
+    def labels_joined(self, delays: Sequence[float]) -> None: ...
+    def labels_unmatched(self, labels: int) -> None: ...
+    def labels_duplicated(self, labels: int) -> None: ...
+    def dead_lettered(self, reasons: Mapping[str, int]) -> None: ...
+    def store_reached(self, reached: bool) -> None: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class JoinSettings:
+    """Settings of one joiner."""
+
+    model: str
+    topic: str
+    """Its events without a label, but with an id, wait for one."""
+    labels_topic: str
+    """Where labels come: `{"id": …, "label": …}`."""
+    joined_topic: str
+    """Where joined events go."""
+    label_seconds: float = 86_400.0
+    """How long a label waits for its event."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Label:
+    records: Records
+    row: int
+    id: str
+    label: Any
+    deadline: float
+
+    @property
+    def place(self) -> tuple[Partition, int]:
+        return self.records.partition, self.records.offsets[self.row]
+
+
+class _LabelRecord(msgspec.Struct):
+    id: str | int
+    label: Any
+
+
+class _Stopped(Exception):
+    """Told to stop."""
+
+
+class Joiner:
+    """Joins one model's labels.
+
+    Args:
+        settings: Which topics.
+        source: The log.
+        pending: Where events wait.
+        schema: What the model's events look like.
+        place: A file that says how far the joiner is; its folder exists.
+        dead_letters: Where labels go that cannot be used or have no event.
+        observer: Told of what happens.
+        clock: Unix seconds.
+    """
+
+    def __init__(
+        self,
+        settings: JoinSettings,
+        source: Log,
+        pending: Pending,
+        schema: Schema,
+        place: Path,
+        dead_letters: DeadLetters,
+        observer: JoinObserver,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._settings, self._source, self._pending, self._schema = settings, source, pending, schema
+        self._place, self._dead_letters, self._observer, self._clock = place, dead_letters, observer, clock
+        self._decoder = Decoder(schema)
+        self._labels = msgspec.json.Decoder(_LabelRecord)
+        self._waiting: OrderedDict[tuple[Partition, int], _Label] = OrderedDict()
+        self._end: dict[Partition, int] = _read(place)
+        self._sent: set[tuple[Partition, int]] = set()
+        self._saved: Mapping[Partition, int] = dict(self._end)
+        self._saved_at = self._looked_at = time.monotonic()
+        self._stopping = threading.Event()
+        self._reached = True
+
+    def stop(self) -> None:
+        """Ask `run` to finish what it is at, and return."""
+        self._stopping.set()
+
+    def run(self, *, until_end: bool = False) -> None:
+        """Join until told to stop, or until nothing more is in the log."""
+        topics, group = [self._settings.labels_topic, self._settings.topic], f"thalweg.{self._settings.model}.joiner"
+        try:
+            reader = self._persistently("log", lambda: self._source.reader(topics, self._end, "earliest", group))
+        except _Stopped:
+            return
+        try:
+            self._sent = self._persistently("dead letters", self._dead_letters.recently_sent)
+            while not self._stopping.is_set():
+                runs = reader.poll(_IDLE_SECONDS, JOIN_AT_ONCE)
+                for run in runs:
+                    self._take(run)
+                self._join(fresh=[run for run in runs if run.partition.topic == self._settings.labels_topic])
+                if not runs and until_end and not any(reader.lag().values()) and reader.reached():
+                    break
+                self._save()
+        except _Stopped:
+            pass
+        finally:
+            reader.close()
+            self._save(now=True)
+
+    # -- taking records -----------------------------------------------------------------------------------------------
+
+    def _take(self, run: Records) -> None:
+        if run.partition.topic == self._settings.labels_topic:
+            self._take_labels(run)
+        else:
+            self._take_events(run)
+        self._end[run.partition] = run.offsets[-1]
+
+    def _take_events(self, run: Records) -> None:
+        """Events without a label wait for one; bad records are the learner's to set aside."""
+        batch = self._decoder.decode(run).batch
+        if batch.ids is None:
+            return
+        present = None if batch.labels is None else batch.labels.present
+        rows = [row for row, id in enumerate(batch.ids) if id is not None and (present is None or not present[row])]
+        if not rows:
+            return
+        entries = entries_of(batch, rows)
+        self._persistently("waiting events", lambda: self._pending.remember(self._settings.model, entries))
+
+    def _take_labels(self, run: Records) -> None:
+        bad = []
+        for row, value in enumerate(run.values):
+            try:
+                record = self._labels.decode(value or b"")
+                columns.label_column(self._schema, [record.label])
+                if record.label is None or not str(record.id):
+                    raise Refused("bad_label", f"expected an id and a label, got {value!r:.200}")
+            except Refused as error:
+                bad.append(Rejected(row, error.reason, str(error)))
+            except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+                reason: Reason = "bad_label" if "`$.label" in str(error) else "malformed"  # a number beyond every float
+                bad.append(Rejected(row, reason, f'expected {{"id": …, "label": …}}: {error}'))
+            else:
+                deadline = run.times[row] + self._settings.label_seconds
+                label = _Label(run, row, str(record.id), record.label, deadline)
+                self._waiting[label.place] = label
+        self._set_aside(run, bad)
+
+    def _set_aside(self, run: Records, rejected: Sequence[Rejected]) -> None:
+        unsent = [one for one in rejected if (run.partition, run.offsets[one.row]) not in self._sent]
+        if unsent:
+            self._persistently("dead letters", lambda: self._dead_letters.send(run, unsent))
+            for one in unsent:
+                self._observer.dead_lettered({one.reason: 1})
+
+    # -- joining ------------------------------------------------------------------------------------------------------
+
+    def _join(self, fresh: Sequence[Records]) -> None:
+        """Join what is new, and now and then look again for what is not there yet."""
+        now = time.monotonic()
+        if now - self._looked_at >= _LOOK_AGAIN_SECONDS:
+            self._looked_at = now
+            labels = list(self._waiting.values())
+        else:
+            places = [(run.partition, offset) for run in fresh for offset in run.offsets]
+            labels = [self._waiting[place] for place in places if place in self._waiting]
+        for start in range(0, len(labels), JOIN_AT_ONCE):
+            self._join_some(labels[start : start + JOIN_AT_ONCE])
+        self._give_up()
+
+    def _join_some(self, labels: Sequence[_Label]) -> None:
+        model, ids = self._settings.model, [label.id for label in labels]
+        found = self._persistently("waiting events", lambda: self._pending.find(model, ids))
+        told: dict[str, tuple[_Label, Waiting]] = {}
+        done = [label for label, event in zip(labels, found) if event is not None]
+        for label, event in zip(labels, found):
+            if event is not None and not event.joined:
+                told.setdefault(label.id, (label, event))
+        if told:
+            messages = [self._message(label, event) for label, event in told.values()]
+            self._persistently("joined events", lambda: self._source.append(self._settings.joined_topic, messages))
+            self._persistently("waiting events", lambda: self._pending.settle(model, list(told)))
+            self._observer.labels_joined(
+                [max(0.0, label.records.times[label.row] - event.time) for label, event in told.values()]
+            )
+        if len(done) > len(told):
+            self._observer.labels_duplicated(len(done) - len(told))
+        for label in done:  # not before: what still waits is where a next run begins
+            del self._waiting[label.place]
+
+    def _message(self, label: _Label, waiting: Waiting) -> Message:
+        event = thalweg_pb2.Event.FromString(waiting.value)
+        column = columns.label_column(self._schema, [label.label])
+        if isinstance(column, ClassLabels):
+            event.label_text = column.names[column.codes[0]]
+        elif column is not None:
+            event.label_numbers.values.extend(column.values[0].tolist())
+        event.id = label.id
+        key = event.key.encode() if event.HasField("key") else None
+        return Message(event.SerializeToString(), key, EVENT_HEADERS)
+
+    def _give_up(self) -> None:
+        """Labels whose time is over, or of which there are too many, go to the dead letters; the oldest first."""
+        now = self._clock()
+        over = [label for label in self._waiting.values() if label.deadline < now]
+        excess = len(self._waiting) - len(over) - MOST_WAITING
+        if excess > 0:
+            over += [label for label in self._waiting.values() if label.deadline >= now][:excess]
+        for label in over:
+            detail = f"no event of id {label.id!r} is known, or no longer"
+            self._set_aside(label.records, [Rejected(label.row, "unmatched_label", detail)])
+            del self._waiting[label.place]
+        if over:
+            self._observer.labels_unmatched(len(over))
+
+    # -- keeping on ---------------------------------------------------------------------------------------------------
+
+    def _persistently(self, what: str, action: Callable[[], Answer]) -> Answer:
+        """Do it, again and again while store or log refuse. Raises _Stopped when told to stop first."""
+        wait = 0.1
+        while True:
+            try:
+                answer = action()
+            except StoreError as error:
+                self._reach(False, str(error))
+            except (OSError, LogError) as error:
+                log.error("refused: trying again", what=what, model=self._settings.model, problem=str(error))
+            else:
+                self._reach(True)
+                return answer
+            if self._stopping.wait(wait):
+                raise _Stopped
+            wait = min(2 * wait, _LONGEST_WAIT_SECONDS)
+
+    def _reach(self, reached: bool, problem: str = "") -> None:
+        if reached != self._reached:
+            self._reached = reached
+            if reached:
+                log.info("the store answers again: labels are joined", model=self._settings.model)
+            else:
+                log.error("the store is out of reach: labels wait", model=self._settings.model, problem=problem)
+        self._observer.store_reached(reached)
+
+    def _save(self, *, now: bool = False) -> None:
+        """Say how far we are: up to the oldest label that still waits."""
+        if not now and time.monotonic() - self._saved_at < _SAVE_SECONDS:
+            return
+        self._saved_at = time.monotonic()
+        done = dict(self._end)
+        for partition, offset in self._waiting:
+            done[partition] = min(done.get(partition, offset), offset - 1)
+        if done == self._saved:
+            return
+        try:
+            _write(self._place, done)
+            self._saved = done
+        except OSError as error:
+            log.warning("cannot say how far labels are joined", place=str(self._place), problem=str(error))
+
+
+def entries_of(batch: Batch, rows: Sequence[int]) -> list[tuple[str, float, bytes]]:
+    """These events of a batch, all with an id, without their labels, as a store of waiting events takes them."""
+    some = batch.take(np.array(rows, dtype=np.int64)).unlabelled()
+    assert some.ids is not None
+    return [(id or "", moment, value) for id, moment, value in zip(some.ids, some.times.tolist(), to_events(some))]
+
+
+def _read(place: Path) -> dict[Partition, int]:
+    """How far the last run was; nothing if there was none, or its file is damaged: then all is looked at again."""
+    try:
+        entries = json.loads(place.read_text())
+        return {Partition(str(topic), int(number)): int(offset) for topic, number, offset in entries}
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, TypeError) as error:
+        log.warning("joining labels from the beginning: how far it was cannot be read", problem=str(error))
+        return {}
+
+
+def _write(place: Path, done: Mapping[Partition, int]) -> None:
+    beside = place.with_name(f".{place.name}.{os.getpid()}")
+    beside.write_text(json.dumps([[*partition, offset] for partition, offset in sorted(done.items())]))
+    beside.replace(place)

@@ -1,0 +1,1 @@
+"""The loop that folds the log into a model: blocks, journal, fold, processor."""

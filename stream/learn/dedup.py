@@ -1,0 +1,65 @@
+"""Redelivered events, recognised by their id within a bounded window of the newest ids.
+
+Producers that retry deliver some events twice. The window is part of the state, so that what is dropped is a function
+of the log, and a restart drops the same.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from thalweg.memory.snapshots.state import State
+
+
+class RecentIds:
+    """The last `window` distinct ids; about 150 bytes each. Events without an id are never dropped."""
+
+    def __init__(self, window: int) -> None:
+        self._window = window
+        self._order: deque[str] = deque()
+        self._known: set[str] = set()
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+    def fresh(self, ids: Sequence[str | None]) -> NDArray[np.bool_] | None:
+        """Take up the ids and say which were not known, (N,); None when all were new."""
+        known, order = self._known, self._order
+        repeated: list[int] = []
+        for row, name in enumerate(ids):
+            if name is None:
+                continue
+            if name in known:
+                repeated.append(row)
+            else:
+                known.add(name)
+                order.append(name)
+                if len(order) > self._window:
+                    known.discard(order.popleft())
+        if not repeated:
+            return None
+        fresh = np.ones(len(ids), dtype=np.bool_)
+        fresh[repeated] = False
+        return fresh
+
+    def state(self) -> State:
+        """All ids, oldest first, as one run of UTF-8 bytes and their lengths."""
+        encoded = [name.encode("utf-8", "surrogatepass") for name in self._order]
+        return State(
+            {
+                "lengths": np.array([len(name) for name in encoded], dtype=np.int64),
+                "bytes": np.frombuffer(b"".join(encoded), dtype=np.uint8),
+            }
+        )
+
+    def restore(self, state: State) -> None:
+        """Become the window whose `state()` this was; the oldest ids go if ours is narrower."""
+        blob = state.tensors["bytes"].tobytes()
+        ends = np.cumsum(state.tensors["lengths"]).tolist()
+        names = [blob[start:end].decode("utf-8", "surrogatepass") for start, end in zip([0, *ends], ends)]
+        self._order = deque(names[-self._window :] if self._window else [])
+        self._known = set(self._order)

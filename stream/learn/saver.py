@@ -1,0 +1,114 @@
+"""Saves snapshots in a thread of its own, so that learning goes on while the disk works."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping
+from copy import deepcopy
+
+import numpy as np
+import structlog
+
+from thalweg.memory.snapshots.snapshots import Manifest, Snapshots
+from thalweg.memory.snapshots.state import State
+from thalweg.proto.event import Array
+from thalweg.stream.learn.journal import Journal
+from thalweg.stream.learn.observer import Observer
+
+log = structlog.get_logger(__name__)
+
+_LARGE_BYTES = 1 << 20
+_SHARE = 0.1  # of the time that saving may take: a fast stream would otherwise do little else
+
+
+class Saver:
+    """One save at a time. All methods are called by the learner's thread."""
+
+    def __init__(self, snapshots: Snapshots, journal: Journal, observer: Observer) -> None:
+        self._snapshots = snapshots
+        self._journal = journal
+        self._observer = observer
+        self._thread: threading.Thread | None = None
+        self._error: OSError | None = None
+        self._cut: tuple[int, int] | None = None
+        self._not_before = 0.0
+        self.version = -1
+        """The newest version that is saved, or is being saved."""
+        self._saved = -1
+        self._copies: dict[tuple[str, str], Array] = {}
+
+    def found(self, version: int) -> None:
+        """This version is on disk already."""
+        self.version = self._saved = version
+
+    def ready(self) -> bool:
+        """Whether the last save is done and another would not take too large a share of the time."""
+        self._finish(wait=False)
+        return self._thread is None and time.monotonic() >= self._not_before
+
+    def save(self, manifest: Manifest, parts: Mapping[str, State]) -> None:
+        """Begin to save; everything is copied first, so learning may change it at once. Waits for the one before."""
+        self.wait()
+        self._journal.sync()  # a snapshot on disk must not outlive the entries that led to it
+        copied = {
+            name: State(
+                {key: self._copied(name, key, tensor) for key, tensor in part.tensors.items()}, deepcopy(part.meta)
+            )
+            for name, part in parts.items()
+        }
+        self._error = None
+        self.version = manifest.version
+        self._thread = threading.Thread(target=self._write, args=(manifest, copied), name="snapshot", daemon=True)
+        self._thread.start()
+
+    def _copied(self, part: str, name: str, tensor: Array) -> Array:
+        """A copy, of a large array into the memory of its last one: fresh memory costs several times the copying."""
+        if tensor.nbytes < _LARGE_BYTES:
+            return tensor.copy()
+        kept = self._copies.get((part, name))
+        if kept is None or kept.shape != tensor.shape or kept.dtype != tensor.dtype:
+            kept = self._copies[part, name] = np.empty_like(tensor, order="C")
+        np.copyto(kept, tensor)
+        return kept
+
+    def wait(self) -> OSError | None:
+        """Wait for the save in progress; what went wrong with it, if anything did."""
+        self._finish(wait=True)
+        return self._error
+
+    def close(self) -> None:
+        """Wait for the save in progress."""
+        self._finish(wait=True)
+
+    def _finish(self, *, wait: bool) -> None:
+        if self._thread is None or (self._thread.is_alive() and not wait):
+            return
+        self._thread.join()
+        self._thread = None
+        self.version = self._saved
+        if self._cut is not None:
+            self._journal.cut(*self._cut)
+            self._cut = None
+
+    def _write(self, manifest: Manifest, parts: Mapping[str, State]) -> None:
+        started = time.monotonic()
+        try:
+            saved = self._snapshots.save(manifest, parts)
+        except OSError as error:
+            log.error("snapshot failed: learning goes on", version=manifest.version, problem=str(error))
+            self._failed(manifest.version, error)
+        except Exception as error:  # a learner's state that cannot be written must not go unnoticed
+            log.exception("snapshot failed: learning goes on", version=manifest.version)
+            self._failed(manifest.version, OSError(f"{type(error).__name__}: {error}"))
+        else:
+            kept = [other.version for other in self._snapshots.manifests()]
+            self._saved = saved.version
+            self._cut = (saved.version, min(kept, default=saved.version))
+            self._observer.snapshotted(saved.version, time.monotonic() - started, saved.size_bytes)
+        finished = time.monotonic()
+        self._not_before = finished + (finished - started) / _SHARE
+
+    def _failed(self, version: int, error: OSError) -> None:
+        self._error = error
+        self._observer.snapshot_failed(version, str(error))

@@ -1,0 +1,1 @@
+"""The ordered record of events: the protocol, SQLite, Kafka, and dead letters."""

@@ -1,0 +1,169 @@
+"""Dead letters: records that cannot be used, kept byte for byte beside their reason in the topic `<topic>.dlq`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from thalweg.proto.event import Headers, Partition, Position, Records
+from thalweg.proto.rejected import Rejected
+from thalweg.stream.log.log import Log, LogError, Message
+
+MODEL = "thalweg-model"
+REASON = "thalweg-reason"
+DETAIL = "thalweg-detail"
+TOPIC = "thalweg-topic"
+PARTITION = "thalweg-partition"
+OFFSET = "thalweg-offset"
+TIME = "thalweg-time"
+ROWS = "thalweg-rows"
+_LONGEST_DETAIL = 1000
+_LOOK_BACK = 1000  # newest dead letters that are read to find where the last run stopped
+_PATIENCE_SECONDS = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A record that could not be used, for a person to look at."""
+
+    record: Message
+    """As it was, without the headers that were added."""
+    model: str
+    reason: str
+    detail: str
+    topic: str
+    partition: int
+    """-1: somebody else put the letter there, without saying so."""
+    offset: int
+    """-1, likewise."""
+    rows: tuple[int, ...]
+    """Of a record of many events, those that could not be used; the others were taken. Empty: none was."""
+
+    @property
+    def value(self) -> bytes | None:
+        """The record's value."""
+        return self.record.value
+
+    @property
+    def key(self) -> bytes | None:
+        """The record's key."""
+        return self.record.key
+
+
+class DeadLetters:
+    """The dead letters of one topic. Their value, key and headers are the record's own; ours are added:
+
+    `thalweg-model` (who could not use it), `thalweg-reason` (one of a few words), `thalweg-detail`, `thalweg-topic`,
+    `thalweg-partition`, `thalweg-offset`, `thalweg-time` (Unix seconds), and for a record of many events of which only
+    some were bad, `thalweg-rows`.
+
+    Args:
+        log: Where the topic is and its dead letters go.
+        topic: Whose dead letters.
+        model: Which of the models that read the topic sends them.
+    """
+
+    def __init__(self, log: Log, topic: str, model: str = "") -> None:
+        self._log = log
+        self._topic = topic
+        self._model = model
+        self._name = f"{topic}.dlq"
+
+    def send(self, records: Records, rejected: Sequence[Rejected]) -> None:
+        """Keep these records. Raises LogError when the log does not take them."""
+        self._log.append(self._name, [self._letter(records, one) for one in rejected])
+
+    def _letter(self, records: Records, one: Rejected) -> Message:
+        row = one.row
+        headers = [
+            *records.headers[row],
+            (MODEL, self._model.encode()),
+            (REASON, one.reason.encode()),
+            (DETAIL, one.detail[:_LONGEST_DETAIL].encode("utf-8", "replace")),
+            (TOPIC, records.partition.topic.encode()),
+            (PARTITION, str(records.partition.number).encode()),
+            (OFFSET, str(records.offsets[row]).encode()),
+            (TIME, repr(float(records.times[row])).encode()),
+        ]
+        if one.rows:
+            headers.append((ROWS, ",".join(map(str, one.rows)).encode()))
+        return Message(records.values[row], records.keys[row], headers)
+
+    def newest(self, count: int) -> list[DeadLetter]:
+        """The newest dead letters of all models, at most so many of each partition, oldest of them first."""
+        return list(self.each_of_newest(count))
+
+    def each_of_newest(self, count: int) -> Iterator[DeadLetter]:
+        """The same one by one: they may be too large to be held all at once."""
+        return (_read(run, row) for run in self._tail(count) for row in range(len(run)))
+
+    def last_sent(self) -> Position:
+        """Per partition of the topic the newest record that this model sent, as far as the newest dead letters tell.
+
+        What other models sent says nothing about what this one did: they may be ahead of it.
+        """
+        last: dict[Partition, int] = {}
+        for partition, offset in self.recently_sent():
+            last[partition] = max(last.get(partition, -1), offset)
+        return last
+
+    def recently_sent(self) -> set[tuple[Partition, int]]:
+        """The records that this model sent, as far as the newest dead letters tell."""
+        found = set()
+        for run in self._tail(_LOOK_BACK):
+            for headers in run.headers:
+                ours = _ours(headers)
+                if ours.get(TOPIC) == self._topic and ours.get(MODEL, "") == self._model:
+                    found.add((Partition(self._topic, _number(ours, PARTITION)), _number(ours, OFFSET)))
+        return found
+
+    def _tail(self, count: int) -> Iterator[Records]:
+        """The newest records of the dead letters' topic, up to the end that it has now."""
+        bounds = self._log.bounds(self._name)
+        after = {partition: max(earliest, end - count) - 1 for partition, (earliest, end) in bounds.items()}
+        if not after:
+            return
+        reader = self._log.reader([self._name], after)
+        try:
+            while any(reader.position().get(partition, -1) < end - 1 for partition, (_, end) in bounds.items()):
+                runs = reader.poll(_PATIENCE_SECONDS)
+                yield from runs
+                if not runs and not any(reader.lag().values()):
+                    return  # the newest were transaction markers, or retention was quicker
+                if not runs and not reader.reached():
+                    raise LogError(f"topic {self._name!r}: the log does not answer")
+        finally:
+            reader.close()
+
+
+def _ours(headers: Headers) -> Mapping[str, str]:
+    """The headers that were added; the last of a name counts, for the record's own may be called so too."""
+    return {name: content.decode("utf-8", "replace") for name, content in headers if name.startswith("thalweg-")}
+
+
+def _number(headers: Mapping[str, str], name: str) -> int:
+    try:
+        return int(headers.get(name, ""))
+    except ValueError:
+        return -1
+
+
+def _read(run: Records, row: int) -> DeadLetter:
+    headers = list(run.headers[row])
+    names = [name for name, _ in headers]
+    added = len(names) - 1 - names[::-1].index(MODEL) if MODEL in names else len(names)  # the first of those we added
+    ours = _ours(headers[added:])
+    try:
+        moment = float(ours.get(TIME, ""))
+    except ValueError:
+        moment = run.times[row]
+    return DeadLetter(
+        record=Message(run.values[row], run.keys[row], headers[:added], moment),
+        model=ours.get(MODEL, ""),
+        reason=ours.get(REASON, ""),
+        detail=ours.get(DETAIL, ""),
+        topic=ours.get(TOPIC, ""),
+        partition=_number(ours, PARTITION),
+        offset=_number(ours, OFFSET),
+        rows=tuple(int(part) for part in ours.get(ROWS, "").split(",") if part.isdigit()),
+    )

@@ -1,0 +1,253 @@
+"""The ordered record of events: one small interface, and its twin in memory.
+
+Real ones: `sqlite_log` (embedded) and `kafka_log`. `open_log` chooses by URL.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol, TypeAlias
+
+from thalweg.proto.event import Headers, Partition, Position, Records
+
+Start: TypeAlias = Literal["earliest", "latest"]
+
+
+class LogError(Exception):
+    """The log cannot do what was asked, now or ever; the message says which topic and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Appended:
+    """Where a record landed."""
+
+    partition: Partition
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A record to append."""
+
+    value: bytes | None
+    key: bytes | None = None
+    headers: Headers = ()
+    time: float | None = None
+    """Unix seconds; None: now."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retention:
+    """How much of each topic an embedded log keeps; the oldest records go first. None: no bound of that kind."""
+
+    records: int | None = None
+    """At most so many records."""
+    bytes: int | None = 4 << 30
+    """At most so many bytes of keys and values."""
+    seconds: float | None = None
+    """At most this old."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Offsets that retention deleted before they were read: `first` to `last`, both included."""
+
+    partition: Partition
+    first: int
+    last: int
+
+
+class Reader(Protocol):
+    """A place in one or more topics. One thread uses it. It never moves backwards except by `seek`."""
+
+    def poll(self, timeout_seconds: float, max_records: int = 500, max_bytes: int = 8 << 20) -> list[Records]:
+        """The next records, at most about so many; waits up to the timeout if there are none; [] then.
+
+        Every partition of the topics is read, also one that came into being later. Records of one partition come in
+        offset order; across partitions there is no order. Only committed records are given.
+        When the log is out of reach it is retried inside and [] comes back: this never raises for a passing fault.
+        """
+
+    def seek(self, after: Position) -> None:
+        """Go on after these offsets; partitions not named go to the reader's start."""
+
+    def position(self) -> Position:
+        """Per partition the last offset that was handed out or seeked past."""
+
+    def lag(self) -> Mapping[Partition, int]:
+        """Records not yet handed out, per partition; without blocking, so perhaps a moment old."""
+
+    def reached(self) -> bool:
+        """Whether the log answered of late. If not, that nothing comes and nothing is left says nothing."""
+
+    def gaps(self) -> list[Gap]:
+        """What retention took away before it was read, since the last call. The reader went on at the earliest."""
+
+    def commit(self, position: Position, note: str = "") -> None:
+        """Tell the log how far we are, for its own monitoring only; never read back. Does not wait."""
+
+    def close(self) -> None:
+        """Let go; may be called twice."""
+
+
+class Log(Protocol):
+    """Topics of partitions of records. Safe to share between threads; readers are not."""
+
+    def append(self, topic: str, messages: Sequence[Message]) -> list[Appended]:
+        """Append in order and durably; returns when the log has them. A new topic comes into being.
+
+        Messages with equal keys land in one partition. Raises LogError when the log does not take them.
+        """
+
+    def reader(self, topics: Sequence[str], after: Position, start: Start = "earliest", group: str = "") -> Reader:
+        """A reader that goes on after `after`; partitions not named there begin at `start`.
+
+        `group` names the reader for the log's own monitoring (Kafka: the consumer group whose lag is shown).
+        Raises LogError for `latest` when the log is out of reach: where that is can only be told now.
+        """
+
+    def bounds(self, topic: str) -> Mapping[Partition, tuple[int, int]]:
+        """Per partition the earliest offset kept and the offset the next record will get; {} if there is no topic."""
+
+    def close(self) -> None:
+        """Let go; may be called twice."""
+
+
+class MemoryLog:
+    """The log as lists in memory: one partition per topic, for tests and notebooks."""
+
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
+        self._topics: dict[str, list[tuple[float, bytes | None, bytes | None, Headers]]] = defaultdict(list)
+        self._earliest: dict[str, int] = defaultdict(int)
+        self._changed = threading.Condition()
+
+    def append(self, topic: str, messages: Sequence[Message]) -> list[Appended]:
+        with self._changed:
+            rows = self._topics[topic]
+            first = self._earliest[topic] + len(rows)
+            rows.extend((m.time if m.time is not None else self._clock(), m.key, m.value, m.headers) for m in messages)
+            self._changed.notify_all()
+        return [Appended(Partition(topic, 0), first + i) for i in range(len(messages))]
+
+    def reader(self, topics: Sequence[str], after: Position, start: Start = "earliest", group: str = "") -> Reader:
+        return _MemoryReader(self, topics, after, start)
+
+    def bounds(self, topic: str) -> Mapping[Partition, tuple[int, int]]:
+        with self._changed:
+            if topic not in self._topics:
+                return {}
+            earliest = self._earliest[topic]
+            return {Partition(topic, 0): (earliest, earliest + len(self._topics[topic]))}
+
+    def delete_before(self, topic: str, offset: int) -> None:
+        """Forget the records before `offset`, as retention does."""
+        with self._changed:
+            drop = max(0, min(offset - self._earliest[topic], len(self._topics[topic])))
+            del self._topics[topic][:drop]
+            self._earliest[topic] += drop
+
+    def close(self) -> None:
+        """Nothing to let go of."""
+
+    def _slice(self, topic: str, offset: int, count: int) -> tuple[int, Records]:
+        """Earliest offset, and up to `count` records from `offset` on. The caller holds the condition."""
+        earliest = self._earliest[topic]
+        at = max(offset, earliest) - earliest
+        rows = self._topics[topic][at : at + count] if topic in self._topics else []
+        offsets = range(earliest + at, earliest + at + len(rows))
+        times, keys, values, headers = zip(*rows) if rows else ((), (), (), ())
+        return earliest, Records(Partition(topic, 0), offsets, times, keys, values, headers)
+
+
+class _MemoryReader:
+    def __init__(self, log: MemoryLog, topics: Sequence[str], after: Position, start: Start) -> None:
+        self._log = log
+        self._starts = {}
+        for topic in topics:
+            bounds = log.bounds(topic).get(Partition(topic, 0), (0, 0))
+            self._starts[topic] = bounds[0] if start == "earliest" else bounds[1]
+        self._gaps: list[Gap] = []
+        self.seek(after)
+
+    def seek(self, after: Position) -> None:
+        self._next = {topic: after.get(Partition(topic, 0), first - 1) + 1 for topic, first in self._starts.items()}
+
+    def poll(self, timeout_seconds: float, max_records: int = 500, max_bytes: int = 8 << 20) -> list[Records]:
+        deadline = time.monotonic() + timeout_seconds
+        with self._log._changed:
+            while not (found := self._take(max_records, max_bytes)):
+                left = deadline - time.monotonic()
+                if left <= 0 or not self._log._changed.wait(left):
+                    return self._take(max_records, max_bytes)
+        return found
+
+    def _take(self, max_records: int, max_bytes: int) -> list[Records]:
+        found = []
+        for topic, offset in self._next.items():
+            earliest, records = self._log._slice(topic, offset, max_records)
+            if offset < earliest:
+                self._gaps.append(Gap(Partition(topic, 0), offset, earliest - 1))
+                self._next[topic] = earliest
+            size = 0
+            for count, value in enumerate(records.values):
+                size += len(value or b"")
+                if size > max_bytes and count:
+                    records = records[:count]
+                    break
+            if len(records):
+                self._next[topic] = records.offsets[-1] + 1
+                found.append(records)
+        return found
+
+    def position(self) -> Position:
+        return {Partition(topic, 0): offset - 1 for topic, offset in self._next.items() if offset > 0}
+
+    def lag(self) -> Mapping[Partition, int]:
+        return {
+            partition: end - max(self._next[topic], earliest)
+            for topic in self._next
+            for partition, (earliest, end) in self._log.bounds(topic).items()
+        }
+
+    def reached(self) -> bool:
+        return True
+
+    def gaps(self) -> list[Gap]:
+        found, self._gaps = self._gaps, []
+        return found
+
+    def commit(self, position: Position, note: str = "") -> None:
+        """Nobody watches."""
+
+    def close(self) -> None:
+        """Nothing to let go of."""
+
+
+def open_log(url: str, kafka_properties: Mapping[str, Any] | None = None, retention: Retention | None = None) -> Log:
+    """The log behind a URL: `memory:`, `sqlite:PATH` or `kafka://HOST:PORT[,HOST:PORT]`.
+
+    Args:
+        url: Which log.
+        kafka_properties: Client properties under their usual names, for Kafka.
+        retention: What is kept, for the embedded log.
+
+    Raises:
+        LogError: The URL has another form, or the log cannot be opened.
+    """
+    kind, _, rest = url.partition(":")
+    if kind == "memory":
+        return MemoryLog()
+    if kind == "sqlite" and rest:
+        from thalweg.stream.log.sqlite import SqliteLog
+
+        return SqliteLog(rest, retention)
+    if kind == "kafka" and rest.startswith("//"):
+        from thalweg.stream.log.kafka import KafkaLog
+
+        return KafkaLog(rest[2:], kafka_properties or {})
+    raise LogError(f"log url {url!r}: expected memory:, sqlite:PATH or kafka://HOST:PORT[,HOST:PORT]")

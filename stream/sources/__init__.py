@@ -1,0 +1,1 @@
+"""Recorded streams: files of events, CSV, event sequences."""

@@ -1,0 +1,90 @@
+"""Files as streams: `.jsonl` and `.csv`, gzip'd or not, in chunks, each decoded as a run of records would be.
+
+A line that cannot be used is reported with its number and does not stop the rest; a file that ends in the middle of its
+compressed data is an error, for then nobody knows what is missing.
+"""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain, islice
+from pathlib import Path
+
+from thalweg.proto.decode import Decoder
+from thalweg.proto.event import Partition, Records, Schema
+from thalweg.proto.rejected import Decoded, Rejected
+from thalweg.stream.sources.csv_events import CsvMapping, FileError, csv_events
+from thalweg.stream.sources.sequence_files import holds_sequences, sequence_events
+
+__all__ = ["CsvMapping", "FileError", "read_events"]
+
+
+def read_events(
+    path: Path,
+    schema: Schema,
+    mapping: CsvMapping | None = None,
+    *,
+    limit: int | None = None,
+    chunk: int = 1000,
+    clock: Callable[[], float] | None = None,
+) -> Iterator[Decoded]:
+    """The events of a file in order, in chunks of at most `chunk`; of event sequences see `sequence_files`.
+
+    `Rejected.row` is the line number in the file, from 1.
+
+    Args:
+        path: `.jsonl`, `.csv`, each also with `.gz`.
+        schema: What an event must look like.
+        mapping: Which column of a CSV file is what; the time unit of sequences.
+        limit: At most so many lines of events.
+        chunk: Lines decoded at once.
+        clock: The time, in Unix seconds, of events that have none of their own, asked once a chunk. None: row i
+            happened at second i, so that what is read does not depend on when.
+
+    Raises:
+        FileError: There is no such file, it is of another kind, or its compressed data ends early.
+    """
+    kind = path.name.removesuffix(".gz").rpartition(".")[2]
+    if kind not in ("jsonl", "csv"):
+        raise FileError(f"{path}: expected .jsonl, .jsonl.gz, .csv or .csv.gz")
+    try:
+        with gzip.open(path, "rb") if path.name.endswith(".gz") else path.open("rb") as file:
+            lines = _without_mark(file)
+            first = next(lines, b"") if kind == "jsonl" else b""
+            if kind == "jsonl" and holds_sequences(first):
+                unit = (mapping or CsvMapping()).time_unit
+                yield from sequence_events(path, chain([first], lines), schema, unit, limit, chunk)
+            elif kind == "jsonl":
+                yield from _json_lines(chain([first] if first else [], lines), Decoder(schema), limit, chunk, clock)
+            else:
+                yield from csv_events(path, lines, schema, mapping or CsvMapping(), limit, chunk, clock)
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise FileError(f"{path}: the compressed data is damaged or ends early: {error}") from error
+    except OSError as error:
+        raise FileError(f"{path}: {error}") from error
+
+
+def _json_lines(
+    file: Iterable[bytes], decoder: Decoder, limit: int | None, chunk: int, clock: Callable[[], float] | None
+) -> Iterator[Decoded]:
+    lines = enumerate(islice(file, limit), 1)
+    while part := list(islice(lines, chunk)):
+        part = [(number, line.strip()) for number, line in part if line.strip()]
+        numbers = [number for number, _ in part]
+        nothing = [None] * len(part)
+        times = [float(number - 1) for number in numbers] if clock is None else [clock()] * len(part)
+        values = [line for _, line in part]
+        records = Records(Partition("file", 0), numbers, times, nothing, values, [()] * len(part))
+        decoded = decoder.decode(records)
+        rejected = [Rejected(numbers[r.row], r.reason, r.detail, r.rows) for r in decoded.rejected]
+        yield Decoded(decoded.batch, rejected)
+
+
+def _without_mark(file: Iterable[bytes]) -> Iterator[bytes]:
+    """The lines, without the byte order mark that spreadsheets put before the first."""
+    lines = iter(file)
+    for first in islice(lines, 1):
+        yield first.removeprefix(b"\xef\xbb\xbf")
+    yield from lines

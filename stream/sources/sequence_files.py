@@ -1,0 +1,117 @@
+"""Files of event sequences, one to a line, as the stream of single events that they were recorded from.
+
+A line is a JSON object with `key`, the times `t` (ascending) and the types `k`, as the point-process literature
+publishes its sets; a list `dt` of gaps goes before differences of `t`. Sequences that each begin at 0 are begun one
+after the other, some twenty running at a time; others lie where their times say.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from thalweg.proto.columns import class_name
+from thalweg.proto.event import Batch, ClassLabels, Schema, TensorSpec
+from thalweg.proto.json_text import json_of
+from thalweg.proto.rejected import Decoded, Refused, Rejected
+from thalweg.stream.sources.csv_events import FileError
+
+_KEY = {"key": TensorSpec("key", "bytes", ())}
+_AT_A_TIME = 20.0
+
+
+def holds_sequences(line: bytes) -> bool:
+    """Whether a file's first line is a sequence rather than an event."""
+    if not line.lstrip().startswith(b"{"):
+        return False
+    try:
+        found = json.loads(line)
+    except ValueError:
+        return False
+    return isinstance(found.get("t"), list) and isinstance(found.get("k"), list)
+
+
+def sequence_events(
+    path: Path, lines: Iterable[bytes], schema: Schema, time_unit: float, limit: int | None, chunk: int
+) -> Iterator[Decoded]:
+    """Single events of all sequences in the order of their times; `Rejected.row` is the line of a sequence.
+
+    Args:
+        path: For messages.
+        lines: Of the file, all of which are read before the first event can be told.
+        schema: Of a model with one input `key` and class labels.
+        time_unit: Seconds of the file's time unit.
+        limit: At most so many events.
+        chunk: Events at once.
+
+    Raises:
+        FileError: The model learns from other events.
+    """
+    if dict(schema.inputs) != _KEY or schema.label != "class":
+        raise FileError(f"{path}: holds event sequences; expected a model with one input 'key' of bytes")
+    keys: list[str] = []
+    sequences: list[tuple[NDArray[np.float64], list[str]]] = []
+    rejected: list[Rejected] = []
+    for number, line in enumerate(lines, 1):
+        if line.strip():
+            try:
+                key, times, types = _sequence(line)
+            except Refused as error:
+                rejected.append(Rejected(number, error.reason, str(error)))
+                continue
+            except ValueError as error:
+                rejected.append(Rejected(number, "malformed", str(error)))
+                continue
+            keys.append(key)
+            sequences.append((times * time_unit, types))
+    batch = _merged(keys, sequences)
+    for part in islice(batch.micro_batches(chunk), None if limit is None else -(-limit // chunk)):
+        left = len(part) if limit is None else limit
+        yield Decoded(part[:left], rejected)
+        limit, rejected = None if limit is None else limit - len(part), []
+    if rejected:
+        yield Decoded(batch[:0], rejected)
+
+
+def _sequence(line: bytes) -> tuple[str, NDArray[np.float64], list[str]]:
+    """Key, times and names of types; the times are of (L,). Raises ValueError or Refused."""
+    found = json_of(line)
+    if not isinstance(found, dict) or not {"key", "t", "k"} <= set(found):
+        raise ValueError("expected an object with key, t and k")
+    source = "dt" if "dt" in found else "t"
+    try:
+        times = np.array(found[source], dtype=np.float64)
+    except (TypeError, ValueError):
+        raise ValueError(f"{source}: expected a list of numbers") from None
+    times = times.cumsum() if source == "dt" else times
+    if times.ndim != 1 or not isinstance(found["k"], list) or len(times) != len(found["k"]):
+        raise ValueError(f"expected as many types as times, got {np.shape(found['k'])} and {times.shape}")
+    if not np.isfinite(times).all() or (np.diff(times) < 0).any():
+        raise ValueError(f"{source}: expected finite times that never go back")
+    return str(found["key"]), times, [class_name(kind) for kind in found["k"]]
+
+
+def _merged(keys: list[str], sequences: list[tuple[NDArray[np.float64], list[str]]]) -> Batch:
+    there = [place for place, (times, _) in enumerate(sequences) if len(times)]
+    begins = np.array([sequences[place][0][0] for place in there])
+    if len(there) > 1 and not begins.any():
+        mean = float(np.mean([sequences[place][0][-1] for place in there]))
+        begins = np.random.default_rng(0).exponential(mean / _AT_A_TIME, len(there)).cumsum()
+    else:
+        begins = np.zeros(len(there))
+    empty = np.zeros(0)
+    times = np.concatenate([empty, *(begin + sequences[place][0] for begin, place in zip(begins, there))])
+    owners = np.repeat(np.array(there, dtype=np.int64), [len(sequences[place][0]) for place in there])
+    kinds = [kind for place in there for kind in sequences[place][1]]
+    order = np.argsort(times, kind="stable")
+    names = {name: code for code, name in enumerate(dict.fromkeys(kinds[row] for row in order.tolist()))}
+    codes = np.array([names[kind] for kind in kinds], dtype=np.int32)[order]
+    told = [keys[place] for place in owners[order].tolist()]
+    column = np.empty(len(told), dtype=object)
+    column[:] = [key.encode() for key in told]
+    return Batch({"key": column}, ClassLabels(codes, tuple(names)), np.ones(len(told)), times[order], keys=told)

@@ -1,0 +1,142 @@
+"""Events that wait for their label, in every kind of store alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.services.processes import required_or_skipped
+from tests.services.redis import RedisServer
+from thalweg.memory.exchange.pending import Limits, MemoryPending, Pending, SqlitePending, Waiting, open_pending
+from thalweg.memory.exchange.redis_pending import RedisPending
+from thalweg.memory.exchange.commands import StoreError
+
+
+class Clock:
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture(params=["memory", "sqlite", pytest.param("redis", marks=pytest.mark.redis)])
+def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[..., tuple[Pending, Clock, str]]]:
+    """A store with a clock of its own, and a model name that no other test uses."""
+    made: list[Pending] = []
+
+    def make(limits: Limits = Limits(), clock: Clock | None = None) -> tuple[Pending, Clock, str]:  # noqa: B008
+        clock = clock or Clock()
+        if request.param == "memory":
+            made.append(MemoryPending(limits, clock))
+        elif request.param == "sqlite":
+            made.append(SqlitePending(tmp_path / "store.db", limits, clock))
+        else:
+            made.append(RedisPending(request.getfixturevalue("redis_url"), limits, clock))
+        return made[-1], clock, f"{request.node.name}.{tmp_path.name}"
+
+    yield make
+    for pending in made:
+        pending.close()
+        pending.close()
+
+
+def test_what_is_remembered_is_found_by_id_and_model(opened: Callable[..., tuple[Pending, Clock, str]]) -> None:
+    pending, _, model = opened()
+    pending.remember(model, [("a", 1.5, b"first"), ("ü:b", 2.0, b"second")])
+
+    assert pending.find(model, ["ü:b", "none", "a"]) == [Waiting(2.0, b"second"), None, Waiting(1.5, b"first")]
+    assert pending.find(f"{model}2", ["a"]) == [None]
+    pending.check()
+
+
+def test_the_first_of_an_id_counts_and_a_joined_one_stays_known(
+    opened: Callable[..., tuple[Pending, Clock, str]],
+) -> None:
+    pending, _, model = opened()
+    pending.remember(model, [("a", 1.0, b"first")])
+    pending.remember(model, [("a", 2.0, b"second")])
+    assert pending.find(model, ["a"]) == [Waiting(1.0, b"first")]
+
+    pending.settle(model, ["a", "never"])
+    pending.remember(model, [("a", 3.0, b"third")])
+
+    (found,) = pending.find(model, ["a"])
+    assert found is not None
+    assert found.joined
+    assert pending.find(model, ["never"]) == [None]
+
+
+def test_no_more_wait_than_may_and_the_oldest_go_first(opened: Callable[..., tuple[Pending, Clock, str]]) -> None:
+    pending, clock, model = opened(Limits(events=3))
+    for number in range(5):
+        clock.now += 1
+        pending.remember(model, [(f"e{number}", 0.0, b"x")])
+
+    found = pending.find(model, [f"e{number}" for number in range(5)])
+    assert [event is not None for event in found] == [False, False, True, True, True]
+
+
+def test_in_memory_and_sqlite_events_past_their_time_are_gone(tmp_path: Path) -> None:
+    clock = Clock()
+    for pending in (MemoryPending(Limits(seconds=10), clock), SqlitePending(tmp_path / "s.db", Limits(10), clock)):
+        clock.now = 1000.0
+        pending.remember("m", [("a", 0.0, b"x")])
+        clock.now += 11
+        assert pending.find("m", ["a"]) == [None]
+        pending.remember("m", [("b", 0.0, b"x")])
+        assert pending.find("m", ["b"]) != [None]
+        pending.close()
+
+
+@pytest.mark.redis
+def test_in_redis_events_expire_by_themselves(redis_url: str, tmp_path: Path) -> None:
+    import redis
+
+    pending = RedisPending(redis_url, Limits(seconds=77))
+    pending.remember(tmp_path.name, [("a", 0.0, b"x")])
+    pending.settle(tmp_path.name, ["a"])
+
+    client = redis.Redis.from_url(redis_url)
+    assert 0 < client.ttl(f"thalweg:pending:{tmp_path.name}:a") <= 77  # type: ignore[operator]
+    assert 0 < client.ttl(f"thalweg:pending:{tmp_path.name}") <= 77  # type: ignore[operator]
+
+
+def test_other_processes_see_the_same_file(tmp_path: Path) -> None:
+    one, other = open_pending(f"sqlite:{tmp_path}/store.db"), open_pending(f"sqlite:{tmp_path}/store.db")
+    one.remember("m", [("a", 1.0, b"x")])
+
+    assert other.find("m", ["a"]) == [Waiting(1.0, b"x")]
+    other.settle("m", ["a"])
+    (found,) = one.find("m", ["a"])
+    assert found is not None
+    assert found.joined
+
+
+@pytest.mark.redis
+def test_a_redis_that_is_gone_is_said_so_and_one_that_is_back_used_again(tmp_path: Path) -> None:
+    with required_or_skipped():
+        server = RedisServer(tmp_path)
+    server.start()
+    pending = open_pending(server.url)
+    pending.remember("m", [("a", 1.0, b"x")])
+    server.stop()
+    for action in (
+        pending.check,
+        lambda: pending.remember("m", [("b", 1.0, b"x")]),
+        lambda: pending.find("m", ["a"]),
+        lambda: pending.settle("m", ["a"]),
+    ):
+        with pytest.raises(StoreError, match="store redis://127"):
+            action()
+    server.start()
+    pending.remember("m", [("c", 1.0, b"x")])
+    assert pending.find("m", ["c"]) == [Waiting(1.0, b"x")]
+    pending.close()
+    server.stop()
+
+
+def test_a_url_of_another_form_is_refused() -> None:
+    with pytest.raises(StoreError, match="expected memory:, sqlite:PATH or redis://"):
+        open_pending("ftp://x")

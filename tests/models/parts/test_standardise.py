@@ -1,0 +1,90 @@
+"""The running scale: exact moments, and steps that depend on the number of events alone."""
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from thalweg.models.parts.standardise import Standardiser
+
+Floats = NDArray[np.float64]
+
+
+def rows(count: int, seed: int = 0) -> Floats:
+    generator = np.random.default_rng(seed)
+    return generator.standard_normal((count, 3)) * [1, 1e4, 1e-3] + [5, -2e4, 0]
+
+
+def scaled(log: Floats, cuts: list[int]) -> tuple[Floats, Standardiser]:
+    standardiser, start, parts = Standardiser(3), 0, []
+    for size in [*cuts, len(log)]:
+        some = log[start : start + size]
+        start += size
+        parts += [standardiser.take(some[part], 6.0)[0] for part in standardiser.stretches(len(some))]
+    return np.concatenate(parts), standardiser
+
+
+@given(cuts=st.lists(st.integers(1, 50), max_size=8))
+def test_however_the_log_is_cut_each_event_is_scaled_the_same(cuts: list[int]) -> None:
+    log = rows(300)
+
+    cut, whole = scaled(log, cuts)[0], scaled(log, [])[0]
+
+    np.testing.assert_allclose(cut, whole, rtol=1e-9, atol=1e-9)
+
+
+def test_the_scale_becomes_that_of_the_data() -> None:
+    log = rows(5000)
+
+    z, standardiser = scaled(log, [])
+
+    np.testing.assert_allclose(1 / standardiser.factor, log.std(axis=0), rtol=0.05)
+    assert np.abs(z[1000:].mean(axis=0)).max() < 0.1
+    assert np.abs(z[1000:].std(axis=0) - 1).max() < 0.1
+
+
+def test_the_first_event_is_its_own_centre() -> None:
+    z, _ = scaled(rows(1), [])
+
+    assert (z == 0).all()
+
+
+def test_a_constant_input_is_no_division_by_zero() -> None:
+    log = np.full((100, 3), 0.1)
+
+    z, standardiser = scaled(log, [])
+
+    assert np.abs(z).max() < 1e-9
+    assert np.isfinite(standardiser.factor).all()
+
+
+def test_an_input_that_starts_to_vary_late_is_followed() -> None:
+    log = rows(4000)
+    log[:1000, 1] = 7.0
+
+    _, standardiser = scaled(log, [])
+
+    assert 0.3 < 1e4 * standardiser.factor[1] < 3
+
+
+def test_one_absurd_number_moves_the_scale_by_a_bounded_share() -> None:
+    log, absurd = rows(4000), rows(4000)
+    absurd[500, 0] = 3e38
+
+    spoiled, clean = scaled(absurd, [])[1], scaled(log, [])[1]
+
+    assert spoiled.factor[0] > 0.4 * clean.factor[0]
+
+
+def test_restored_moments_go_on_as_if_never_stopped() -> None:
+    log = rows(200)
+    _, whole = scaled(log, [77])
+    _, half = scaled(log[:77], [])
+    again = Standardiser(3)
+
+    again.restore(half.tensors(), half.events, half.next_step)
+    for part in again.stretches(123):
+        again.take(log[77:][part], 6.0)
+
+    for name, array in again.tensors().items():
+        np.testing.assert_array_equal(array, whole.tensors()[name])

@@ -1,0 +1,76 @@
+"""Solving for heads."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from thalweg.models.ridge.head import Inverse, solve
+
+GENERATOR = np.random.default_rng(0)
+H, Y = GENERATOR.standard_normal((200, 12)), GENERATOR.standard_normal((200, 3))
+
+
+def sums(rows: int) -> tuple[np.ndarray, np.ndarray]:
+    return np.asfortranarray(np.triu(H[:rows].T @ H[:rows])), np.asfortranarray(H[:rows].T @ Y[:rows])
+
+
+def test_the_head_solves_the_normal_equations() -> None:
+    gram, cross = sums(200)
+
+    head = solve(gram, cross, 0.3)
+
+    np.testing.assert_allclose((H.T @ H + 0.3 * np.eye(12)) @ head, H.T @ Y, rtol=0, atol=1e-10)
+
+
+def test_the_constant_is_not_penalised() -> None:
+    rows = np.hstack([H, np.ones((200, 1))])
+    gram, cross = np.asfortranarray(rows.T @ rows), np.asfortranarray(rows.T @ (Y + 1e6))
+
+    head = solve(gram, cross, 5.0, constant=12)
+
+    np.testing.assert_allclose((rows @ head).mean(axis=0), Y.mean(axis=0) + 1e6, rtol=1e-9)
+
+
+def test_nothing_is_changed_by_solving() -> None:
+    gram, cross = sums(50)
+    before = gram.copy(), cross.copy()
+
+    solve(gram, cross, 0.3)
+
+    np.testing.assert_array_equal(gram, before[0])
+    np.testing.assert_array_equal(cross, before[1])
+
+
+def test_sums_that_rounding_left_indefinite_are_still_solved() -> None:
+    gram, cross = sums(5)
+    gram[np.diag_indices(12)] -= 0.5
+
+    assert np.isfinite(solve(gram, cross, 1e-3)).all()
+
+
+def test_sums_that_are_not_finite_are_an_error_not_an_endless_loop() -> None:
+    gram, cross = sums(5)
+    gram[3, 3] = np.nan
+
+    with pytest.raises(FloatingPointError, match="not finite"):
+        solve(gram, cross, 1e-3)
+
+
+@given(cuts=st.lists(st.integers(1, 40), max_size=6), weights=st.booleans())
+def test_woodbury_steps_of_any_size_lead_to_the_same_head(cuts: list[int], weights: bool) -> None:
+    w = GENERATOR.uniform(0.5, 2, 200) if weights else np.ones(200)
+    inverse = Inverse()
+    head = inverse.begin(np.zeros((12, 12), order="F"), np.zeros((12, 3), order="F"), 0.3, None)
+    start = 0
+    for size in [*cuts, 200]:
+        part = slice(start, start + size)
+        start += size
+        if len(H[part]):
+            head = inverse.add(H[part], Y[part], w[part] if weights else None, head)
+
+    wanted = np.linalg.solve(H.T @ (w[:, None] * H) + 0.3 * np.eye(12), H.T @ (w[:, None] * Y))
+    np.testing.assert_allclose(head, wanted, rtol=0, atol=1e-10)
+    assert inverse.inverse is not None
+    full = np.triu(inverse.inverse) + np.triu(inverse.inverse, 1).T
+    np.testing.assert_allclose(full, np.linalg.inv(H.T @ (w[:, None] * H) + 0.3 * np.eye(12)), rtol=0, atol=1e-10)

@@ -1,0 +1,97 @@
+"""The supervisor's own process: light, and what it knows of the configuration it was told by another one."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.ops.running import service, until
+from tests.services.processes import stop
+from thalweg.ops.run.supervisor import checked_service
+
+LIBRARIES = ("torch", "faiss", "scipy", "river", "grpc", "kafka", "numpy", "sklearn")
+MOST_MIB = 50  # 41: Python itself 11, typer with what it checks arguments with 16, structlog with its colours 13
+
+MINIMAL = """
+[[model]]
+name = "m"
+learner = "ridge"
+topic = "t"
+inputs.features = {shape = [4]}
+"""
+WRONG = MINIMAL.replace("ridge", "rigde")
+
+
+@pytest.mark.parametrize("learner", ["cotta", "prompt_tpp"])
+def test_its_process_loads_no_library_that_only_learners_and_servers_need(tmp_path: Path, learner: str) -> None:
+    with service(tmp_path, learner=learner) as running:
+        supervisor = running.start()
+        until("both processes", lambda: running.pid("server") and running.pid("learner"))
+
+        mapped = Path(f"/proc/{supervisor.pid}/maps").read_text()
+        found = [name for name in LIBRARIES if f"/{name}" in mapped or f"lib{name}" in mapped]
+        assert "libc" in mapped
+        assert found == []
+        pages = int(Path(f"/proc/{supervisor.pid}/statm").read_text().split()[1])
+        assert pages * os.sysconf("SC_PAGE_SIZE") < MOST_MIB << 20
+        assert stop(supervisor) == 0, running.text()
+
+
+def test_nothing_it_imports_is_heavy() -> None:
+    code = "import sys, thalweg.ops.cli.main, thalweg.ops.run.supervisor, thalweg.ops.run.logs; print(*sys.modules)"
+
+    modules = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+
+    assert "thalweg.ops.run.supervisor" in modules
+    assert not {name.partition(".")[0] for name in modules} & set(LIBRARIES)
+
+
+@pytest.mark.parametrize("form", ["console", "json"])
+def test_a_configuration_that_cannot_be_used_ends_it_as_check_does(tmp_path: Path, form: str) -> None:
+    path = tmp_path / "t.toml"
+    path.write_text(WRONG)
+
+    def ran(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "thalweg.ops.cli", *arguments, str(path), "--log-format", form]
+        return subprocess.run(command, capture_output=True, text=True)
+
+    served, checked = ran("serve"), ran("check")
+
+    assert (served.returncode, checked.returncode) == (2, 2)
+    if form == "console":
+        assert served.stderr == checked.stderr
+        assert "rigde" in served.stderr
+    else:
+        told, wanted = json.loads(served.stderr), json.loads(checked.stderr)
+        assert told["role"] == "supervisor"
+        assert {key: told[key] for key in ("event", "level")} == {key: wanted[key] for key in ("event", "level")}
+    assert served.stdout == ""
+
+
+def test_told_to_stop_while_the_configuration_is_validated_it_ends_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "t.toml"
+    path.write_text(MINIMAL)
+    stopping = threading.Event()
+    stopping.set()
+    started = time.monotonic()
+
+    assert checked_service([str(path)], stopping) is None
+    assert time.monotonic() - started < 5
+
+
+def test_what_it_learns_of_the_service_is_what_is_in_effect(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "t.toml"
+    path.write_text('[service]\nstate_dir = "kept"\n' + MINIMAL)
+    monkeypatch.setenv("THALWEG_SERVICE__DRAIN_SECONDS", "2.5")
+
+    found = checked_service([str(path)], threading.Event())
+
+    assert found is not None
+    assert (found["state_dir"], found["drain_seconds"]) == ("kept", 2.5)

@@ -1,0 +1,119 @@
+"""A served model for tests: a real ridge, published and answered for in this process, on free ports."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from thalweg.memory.snapshots.snapshots import FolderSnapshots, Manifest
+from thalweg.memory.exchange.commands import MemoryStore
+from thalweg.models.contract.learner import Learner
+from thalweg.stream.publication.file_channel import Publisher
+from thalweg.models.ridge.learner import Ridge
+from thalweg.ops.serve.server import Server
+from thalweg.ops.telemetry.server_metrics import ServerMetrics
+from thalweg.ops.serve.serving import ModelPlace
+from thalweg.proto.event import Batch, ClassLabels, TensorSpec
+from thalweg.stream.log.log import MemoryLog
+
+FEATURES = 4
+SPECS = {"features": TensorSpec("features", "float32", (FEATURES,))}
+NAMES = ("left", "right", "süd")
+
+
+def new_learner() -> Learner:
+    return Ridge(inputs=SPECS, params={"expansion": 0}, seed=0)
+
+
+def events(count: int, seed: int = 0) -> Batch:
+    """Three classes that a linear model tells apart."""
+    random = np.random.default_rng(seed)
+    codes = random.integers(0, 3, count).astype(np.int32)
+    features = random.normal(0, 0.1, (count, FEATURES)).astype(np.float32)
+    features[np.arange(count), codes] += 1
+    return Batch({"features": features}, ClassLabels(codes, NAMES), np.ones(count), np.arange(count, dtype=float))
+
+
+class Served:
+    """The parts, for a test to drive."""
+
+    def __init__(self, folder: Path, **settings: Any) -> None:
+        self.learner = new_learner()
+        self.log = MemoryLog()
+        self.store = MemoryStore()
+        self.snapshots = FolderSnapshots(folder / "state" / "m")
+        self.publisher = Publisher(folder / "live" / "m")
+        self.metrics = ServerMetrics(folder / "live")
+        self.version = 0
+        self.learned = 0
+        self.loading: Callable[[], object] = lambda: None
+        """Called while a kept version is loaded."""
+        place = ModelPlace(
+            name="m",
+            learner="ridge",
+            topic="m.events",
+            live=folder / "live" / "m",
+            state=self.snapshots.folder,
+            schema=self.learner.schema,
+            build=Ridge.predictor_from,
+            restore=self._restored,
+        )
+        empty = ModelPlace(**{**place.__dict__, "name": "empty", "live": folder / "live" / "empty"})
+        self.server = Server(
+            [place, empty],
+            self.log,
+            self.store,
+            render=self.metrics.render,
+            observer=self.metrics,
+            figures=self.metrics,
+            max_message_bytes=4 << 20,
+            **{"grpc_address": "127.0.0.1:0", "http_address": "127.0.0.1:0"} | settings,
+        )
+        self.metrics.serves(self.server.models)
+
+    def _restored(self, state: object) -> object:
+        self.loading()
+        learner = new_learner()
+        learner.restore(state)  # type: ignore[arg-type]
+        return learner.predictor()
+
+    def learn(self, count: int, *, save: bool = False) -> None:
+        """Learn, publish, and perhaps save a version."""
+        self.learner.learn(events(count, seed=self.version))
+        self.version, self.learned = self.version + 1, self.learned + count
+        if save:
+            manifest = Manifest(
+                model="m",
+                version=self.version,
+                parent=None,
+                learner="ridge",
+                config_sha256="",
+                offsets={},
+                events_learned=self.learned,
+                created=1.0,
+                metrics={"accuracy": 0.5},
+            )
+            self.snapshots.save(manifest, {"learner": self.learner.state()})
+        self.publisher.publish(
+            self.learner.predictor(), version=self.version, learned_events=self.learned, event_time=1.0
+        )
+        served = self.server.models.find("m").published.wait_for(self.version, 20)
+        assert served is not None
+        assert served.facts.version == self.version
+
+
+@contextmanager
+def served(folder: Path, **settings: Any) -> Iterator[Served]:
+    """A started server with one published version of 300 events, and a model without any."""
+    parts = Served(folder, **settings)
+    parts.server.start()
+    try:
+        parts.learn(300, save=True)
+        yield parts
+    finally:
+        parts.server.close()
+        parts.publisher.close()

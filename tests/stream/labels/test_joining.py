@@ -1,0 +1,376 @@
+"""Labels that come later: each joined once, whatever comes first, twice, or never; and nothing is lost."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from thalweg.memory.exchange.pending import Limits, MemoryPending
+from thalweg.memory.exchange.commands import StoreError
+from thalweg.models.ridge.learner import Ridge
+from thalweg.proto.decode import Decoder
+from thalweg.proto.encode import to_json
+from thalweg.proto.event import Batch, ClassLabels, Partition, Schema, TensorSpec
+from thalweg.stream.labels import joining
+from thalweg.stream.log.dead_letters import DeadLetters
+from thalweg.stream.labels.joining import Joiner, JoinSettings, entries_of
+from thalweg.stream.log.log import LogError, MemoryLog, Message
+
+SPECS = {"x": TensorSpec("x", "float32", (2,))}
+SCHEMA = Schema(SPECS, "class")
+
+
+class Counted:
+    """What the joiner told."""
+
+    def __init__(self) -> None:
+        self.joined: list[float] = []
+        self.unmatched = self.duplicated = 0
+        self.reasons: Counter[str] = Counter()
+        self.reached: list[bool] = []
+
+    def labels_joined(self, delays: Sequence[float]) -> None:
+        self.joined += delays
+
+    def labels_unmatched(self, labels: int) -> None:
+        self.unmatched += labels
+
+    def labels_duplicated(self, labels: int) -> None:
+        self.duplicated += labels
+
+    def dead_lettered(self, reasons: Mapping[str, int]) -> None:
+        self.reasons.update(reasons)
+
+    def store_reached(self, reached: bool) -> None:
+        if self.reached[-1:] != [reached]:
+            self.reached.append(reached)
+
+
+class House:
+    """A log, a store, and a joiner that can be built again over them."""
+
+    def __init__(self, folder: Path, label_seconds: float = 100.0) -> None:
+        self.now = 1000.0
+        self.log = MemoryLog(lambda: self.now)
+        self.pending: Any = MemoryPending(Limits(), lambda: self.now)
+        self.place = folder / "joined.json"
+        self.label_seconds = label_seconds
+        self.told = Counted()
+
+    def joiner(self) -> Joiner:
+        settings = JoinSettings(
+            model="m",
+            topic="events",
+            labels_topic="labels",
+            joined_topic="m.joined",
+            label_seconds=self.label_seconds,
+        )
+        dead_letters = DeadLetters(self.log, "labels", "m")
+        return Joiner(
+            settings, self.log, self.pending, SCHEMA, self.place, dead_letters, self.told, clock=lambda: self.now
+        )
+
+    def run(self) -> None:
+        self.joiner().run(until_end=True)
+
+    def ask(self, *ids: str) -> None:
+        """As a server does."""
+        self.pending.remember("m", entries_of(batch(*ids, time=self.now), range(len(ids))))
+
+    def tell(self, *labels: tuple[Any, Any]) -> None:
+        records = [json.dumps({"id": id, "label": label}).encode() for id, label in labels]
+        self.log.append("labels", [Message(record) for record in records])
+
+    def joined(self) -> list[tuple[str | None, str, float]]:
+        """Id, label and first input of the joined events."""
+        reader = self.log.reader(["m.joined"], {})
+        found = []
+        for run in reader.poll(0.0, 10_000):
+            events = Decoder(SCHEMA).decode(run).batch
+            assert isinstance(events.labels, ClassLabels)
+            assert events.ids is not None
+            for row, code in enumerate(events.labels.codes):
+                found.append((events.ids[row], events.labels.names[code], float(events.inputs["x"][row, 0])))
+        return found
+
+    def letters(self) -> list[tuple[str, bytes | None]]:
+        return [(letter.reason, letter.value) for letter in DeadLetters(self.log, "labels", "m").newest(100)]
+
+
+def batch(*ids: str, time: float = 0.0, labels: ClassLabels | None = None) -> Batch:
+    """Events whose first input is the number in their id."""
+    x = np.array([[float(id[1:]), 1.0] for id in ids], dtype=np.float32)
+    return Batch({"x": x}, labels, np.ones(len(ids)), np.full(len(ids), time), list(ids))
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> House:
+    return House(tmp_path)
+
+
+def test_a_label_is_joined_with_the_request_of_its_id(house: House) -> None:
+    house.ask("e1", "e2", "e3")
+    house.now += 7
+    house.tell(("e3", "b"), ("e1", 5))
+
+    house.run()
+
+    assert house.joined() == [("e3", "b", 3.0), ("e1", "5", 1.0)]
+    assert house.told.joined == [7.0, 7.0]
+    assert not house.letters()
+
+
+def test_events_of_the_topic_without_a_label_wait_for_one_too(house: House) -> None:
+    labelled = ClassLabels(np.array([0, -1], np.int32), ("a",))
+    house.log.append("events", [Message(value) for value in to_json(batch("e1", "e2", time=990.0, labels=labelled))])
+    house.tell(("e2", "b"))
+
+    house.run()
+
+    assert house.joined() == [("e2", "b", 2.0)]
+    assert house.told.joined == [10.0]
+
+
+def test_a_label_that_comes_first_waits_for_its_event(house: House) -> None:
+    house.tell(("e1", "a"))
+    house.run()
+    assert house.joined() == []
+
+    house.ask("e1")
+    house.run()
+
+    assert house.joined() == [("e1", "a", 1.0)]
+
+
+def test_the_same_label_twice_counts_once(house: House) -> None:
+    house.ask("e1")
+    house.tell(("e1", "a"), ("e1", "a"))
+    house.run()
+    house.tell(("e1", "b"))
+    house.run()
+
+    assert house.joined() == [("e1", "a", 1.0)]
+    assert house.told.duplicated == 2
+
+
+def test_a_label_for_an_unknown_id_goes_to_the_dead_letters_once_its_time_is_over(house: House) -> None:
+    house.tell(("e1", "a"), ("e2", "b"))
+    house.run()
+    assert house.letters() == []
+
+    house.now += 101
+    for _ in range(3):  # again and again, as after restarts
+        house.run()
+
+    assert house.letters() == [
+        ("unmatched_label", b'{"id": "e1", "label": "a"}'),
+        ("unmatched_label", b'{"id": "e2", "label": "b"}'),
+    ]
+    assert house.told.unmatched == 2
+
+
+def test_labels_that_cannot_be_used_go_to_the_dead_letters_at_once(house: House) -> None:
+    house.ask("e1")
+    for value in (b"{", b'{"id": "e1"}', b'{"label": 3}', b'{"id": "e1", "label": null}', b'{"id": "e1", "label": {}}'):
+        house.log.append("labels", [Message(value)])
+    house.log.append("labels", [Message(None)])
+    house.tell(("e1", "a"))
+
+    for _ in range(2):
+        house.run()
+
+    assert house.joined() == [("e1", "a", 1.0)]
+    assert [reason for reason, _ in house.letters()] == [
+        "malformed",
+        "malformed",
+        "malformed",
+        "bad_label",
+        "bad_label",
+        "malformed",
+    ]
+
+
+def test_more_labels_than_may_wait_push_the_oldest_out(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(joining, "MOST_WAITING", 3)
+    house.tell(*((f"e{number}", "a") for number in range(5)))
+
+    house.run()
+
+    assert [json.loads(value or b"")["id"] for _, value in house.letters()] == ["e0", "e1"]
+
+
+class Dying(MemoryLog):
+    """Dies at the n-th append."""
+
+    left = 10**9
+
+    def append(self, topic: str, messages: Any) -> Any:
+        self.left -= 1
+        if self.left == 0:
+            raise SystemExit("killed")
+        done = super().append(topic, messages)
+        if self.left == -1:
+            raise SystemExit("killed just after")
+        return done
+
+
+@pytest.mark.parametrize("step", [1, 2, 3])
+@pytest.mark.parametrize("after", [False, True])
+def test_killed_anywhere_each_label_is_learned_exactly_once(tmp_path: Path, step: int, after: bool) -> None:
+    house = House(tmp_path)
+    ids = [f"e{number}" for number in range(30)]
+    house.ask(*ids)
+    for part in range(3):
+        house.tell(*((id, "a" if int(id[1:]) % 2 else "b") for id in ids[part::3]))
+    dying = Dying(lambda: house.now)
+    dying.__dict__.update(house.log.__dict__)
+    house.log = dying
+    old, joining.JOIN_AT_ONCE = joining.JOIN_AT_ONCE, 10
+    try:
+        dying.left = 0 - step if after else step
+        if after:
+            dying.left = 10**9  # appended, but not settled: the store dies instead
+
+            class Settling(MemoryPending):
+                calls = 0
+
+                def settle(self, model: str, ids: Sequence[str]) -> None:
+                    self.calls += 1
+                    if self.calls == step:
+                        raise SystemExit("killed before it was noted")
+                    super().settle(model, ids)
+
+            other = Settling(Limits(), lambda: house.now)
+            other.__dict__.update(house.pending.__dict__)
+            house.pending = other
+        with pytest.raises(SystemExit):
+            house.run()
+        dying.left = 10**9
+        house.run()
+    finally:
+        joining.JOIN_AT_ONCE = old
+
+    counts = Counter(id for id, _, _ in house.joined())
+    assert set(counts) == set(ids)  # none is lost; what came twice has one id, by which the model drops it
+    assert (max(counts.values()) == 2) == after
+    assert not house.letters()
+
+
+class Flaky(MemoryPending):
+    """Out of reach for the first so many calls."""
+
+    failures = 4
+
+    def find(self, model: str, ids: Sequence[str]) -> Any:
+        if self.failures > 0:
+            self.failures -= 1
+            raise StoreError("store x: out of reach")
+        return super().find(model, ids)
+
+
+def test_while_the_store_is_out_of_reach_labels_wait_and_it_is_said(house: House) -> None:
+    flaky = Flaky(Limits(), lambda: house.now)
+    house.pending = flaky
+    house.ask("e1")
+    house.tell(("e1", "a"))
+
+    house.run()
+
+    assert house.joined() == [("e1", "a", 1.0)]
+    assert house.told.reached == [True, False, True]
+
+
+def test_a_log_that_refuses_is_tried_again(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    house.ask("e1")
+    house.tell(("e1", "a"))
+    real, refused = house.log.append, []
+
+    def append(topic: str, messages: Any) -> Any:
+        if len(refused) < 2:
+            refused.append(topic)
+            raise LogError("no")
+        return real(topic, messages)
+
+    monkeypatch.setattr(house.log, "append", append)
+    house.run()
+
+    assert refused == ["m.joined", "m.joined"]
+    assert house.joined() == [("e1", "a", 1.0)]
+
+
+def test_it_goes_on_where_it_was_and_a_damaged_note_of_that_only_costs_looking_again(house: House) -> None:
+    house.ask("e1", "e2")
+    house.tell(("e1", "a"))
+    house.run()
+    assert json.loads(house.place.read_text()) == [["labels", 0, 0]]
+    house.place.write_text("garbage")
+    house.tell(("e2", "a"))
+
+    house.run()
+
+    assert house.joined() == [("e1", "a", 1.0), ("e2", "a", 2.0)]
+    assert house.told.duplicated == 1
+
+
+def test_the_oldest_label_that_waits_is_where_the_next_run_begins(house: House) -> None:
+    house.ask("e2")
+    house.tell(("e1", "a"), ("e2", "b"))
+    house.run()
+
+    assert json.loads(house.place.read_text()) == [["labels", 0, -1]]
+    assert Partition("labels", 0)  # the label at offset 0 still waits
+
+
+def test_number_labels_are_joined_as_numbers(tmp_path: Path) -> None:
+    from thalweg.stream.labels.joining import Joiner
+
+    house = House(tmp_path)
+    schema = Ridge(inputs=SPECS, params={"task": "regression"}, seed=0).schema
+    settings = JoinSettings(model="m", topic="events", labels_topic="labels", joined_topic="m.joined")
+    house.ask("e1")
+    house.tell(("e1", 2.5), ("e1", "no number"))
+    letters = DeadLetters(house.log, "labels", "m")
+
+    Joiner(settings, house.log, house.pending, schema, house.place, letters, house.told).run(until_end=True)
+
+    (run,) = house.log.reader(["m.joined"], {}).poll(0.0)
+    labels: Any = Decoder(schema).decode(run).batch.labels
+    assert labels.values.tolist() == [[2.5]]
+    assert [reason for reason, _ in house.letters()] == ["bad_label"]
+
+
+def test_events_that_hold_a_single_text_wait_for_their_label_and_are_joined(house: House) -> None:
+    schema = Schema({"key": TensorSpec("key", "bytes", ())}, "class")
+    settings = JoinSettings(model="m", topic="events", labels_topic="labels", joined_topic="m.joined")
+    house.log.append("events", [Message(b'{"id": "e1", "inputs": {"key": "k1"}}')])
+    house.tell(("e1", "a"))
+    letters = DeadLetters(house.log, "labels", "m")
+
+    Joiner(settings, house.log, house.pending, schema, house.place, letters, house.told).run(until_end=True)
+
+    (run,) = house.log.reader(["m.joined"], {}).poll(0.0)
+    assert Decoder(schema).decode(run).batch.inputs["key"].tolist() == [b"k1"]
+    assert house.letters() == []
+
+
+def test_a_log_that_is_away_at_the_start_is_waited_for(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    house.ask("e1")
+    house.tell(("e1", "b"))
+    reader, refusals = house.log.reader, []
+
+    def refusing(*arguments: Any) -> Any:
+        if len(refusals) < 2:
+            refusals.append("away")
+            raise LogError("out of reach")
+        return reader(*arguments)
+
+    monkeypatch.setattr(house.log, "reader", refusing)
+    house.run()
+
+    assert house.joined() == [("e1", "b", 1.0)]

@@ -1,0 +1,141 @@
+"""Requests that are remembered or recorded in the background: one that cannot be does not stop the others."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.ops.running import until
+from thalweg.memory.exchange.pending import MemoryPending, SqlitePending
+from thalweg.stream.labels import dropped
+from thalweg.stream.labels.request_log import Recording
+from thalweg.stream.labels.request_buffer import Remembering
+from thalweg.proto.event import InputError
+from thalweg.stream.log.log import MemoryLog, Message
+
+GOOD = {"x": np.zeros((1, 2), np.float32)}
+NO_TENSOR = {"x": np.zeros((1, 2), np.complex64)}  # nothing on the wire is like it
+
+
+@pytest.mark.parametrize("id", ["\ud800", "a\udfff", ""])
+def test_an_id_that_cannot_be_kept_is_refused_by_name(id: str) -> None:
+    remembering = Remembering({"m": MemoryPending()})
+
+    with pytest.raises(InputError, match=r"parameter 'event_id': expected (an id|a text that UTF-8 can hold), got"):
+        remembering.remember("m", id, GOOD, None)
+
+
+def test_a_request_that_cannot_be_written_is_dropped_and_said_and_the_others_are_remembered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pendings = {name: SqlitePending(tmp_path / name) for name in ("m", "other")}
+    remembering = Remembering(pendings)
+    for id, inputs in (("a", GOOD), ("b", NO_TENSOR), ("c", GOOD)):
+        remembering.remember("m", id, inputs, None)
+    remembering.remember("other", "d", GOOD, None)
+    remembering.start()
+    until("the others", lambda: remembering.remembered == {"m": 2, "other": 1}, 20)
+    remembering.remember("m", "e", GOOD, None)
+    until("those that come later", lambda: remembering.remembered["m"] == 3, 20)
+
+    assert [waiting is not None for waiting in pendings["m"].find("m", ["a", "b", "c", "e"])] == [
+        True,
+        False,
+        True,
+        True,
+    ]
+    assert remembering.forgotten == {"m": 1, "other": 0}
+    (said,) = remembering.degraded()
+    assert said.startswith("model 'm': requests that cannot be remembered: 1 since the server started, the last for")
+    monkeypatch.setattr(dropped, "SAID_SECONDS", 0.0)
+    assert remembering.degraded() == []
+    remembering.close()
+
+
+class _Picky(MemoryPending):
+    """A store that fails as no store should at one id, and at once at whether it is there."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.checks = 0
+
+    def remember(self, model: str, entries: Sequence[tuple[str, float, bytes]]) -> None:
+        if any(id == "bad" for id, _, _ in entries):
+            raise ValueError("cannot")
+        super().remember(model, entries)
+
+    def check(self) -> None:
+        self.checks += 1
+        if self.checks == 1:
+            raise RuntimeError("surprise")
+
+
+def test_whatever_a_store_raises_the_thread_that_remembers_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("thalweg.stream.labels.request_buffer._CHECK_SECONDS", 0.01)
+    pending = _Picky()
+    remembering = Remembering({"m": pending})
+    remembering.start()
+    until("a check that failed and one after it", lambda: pending.checks > 1, 20)
+    for id in ("a", "bad", "c"):
+        remembering.remember("m", id, GOOD, None)
+    until("the good ones", lambda: remembering.remembered["m"] == 2, 20)
+
+    assert [waiting is not None for waiting in pending.find("m", ["a", "bad", "c"])] == [True, False, True]
+    assert remembering.forgotten["m"] == 1
+    assert "ValueError: cannot" in remembering.degraded()[0]
+    remembering.close()
+
+
+class _PickyLog(MemoryLog):
+    """A log that fails as no log should at one record, and at its first append altogether."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.appends = 0
+
+    def append(self, topic: str, messages: Sequence[Message]) -> Any:
+        self.appends += 1
+        if any(b"bad" in (message.value or b"") for message in messages):
+            raise ValueError("cannot")
+        return super().append(topic, messages)
+
+
+def test_a_request_that_cannot_be_appended_is_dropped_and_said_and_the_others_become_events() -> None:
+    log = _PickyLog()
+    recording = Recording({"m": "m.events", "other": "other.events"}, log)
+    bad = {"t": np.array([b"bad", b"bad"], dtype=object)}
+    for inputs in (GOOD, NO_TENSOR, bad, GOOD):
+        recording.record("m", inputs)
+    recording.record("other", GOOD)
+    recording.start()
+    until("the others", lambda: recording.recorded == {"m": 2, "other": 1}, 20)
+    recording.record("m", GOOD)
+    until("those that come later", lambda: recording.recorded["m"] == 3, 20)
+
+    assert recording.lost == {"m": 3, "other": 0}
+    (said,) = recording.degraded()
+    assert said.startswith("model 'm': requests that cannot become events: 2 since the server started, the last for")
+    recording.close()
+    assert sum(len(run) for run in log.reader(["m.events"], {}).poll(0.0)) == 3
+
+
+def test_whatever_goes_wrong_the_thread_that_records_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("thalweg.stream.labels.request_log._AGAIN_SECONDS", 0.01)
+    recording = Recording({"m": "m.events"}, MemoryLog())
+    append, calls = recording._append, []
+
+    def failing(model: str) -> bool:
+        calls.append(model)
+        if len(calls) == 1:
+            raise RuntimeError("surprise")
+        return append(model)
+
+    monkeypatch.setattr(recording, "_append", failing)
+    recording.start()
+    recording.record("m", GOOD)
+    until("the request to be an event", lambda: recording.recorded["m"] == 1, 20)
+    recording.close()

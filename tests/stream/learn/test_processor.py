@@ -1,0 +1,665 @@
+"""The loop: every event predicted before it is learned, learned once, and after a crash the state is as if none was."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from queue import Queue
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.stream.chain import Chain, ChainPredictor
+from thalweg.memory.snapshots.snapshots import FolderSnapshots, Manifest, MemorySnapshots
+from thalweg.memory.snapshots.state import State
+from thalweg.stream.publication.file_channel import Published, Publisher
+from thalweg.proto.event import Array, Batch, Partition, Position, Records
+from thalweg.stream.log.dead_letters import DeadLetters
+from thalweg.stream.learn.fold import StateMismatch
+from thalweg.stream.learn.journal import FileJournal, MemoryJournal
+from thalweg.stream.log.log import Gap, LogError, MemoryLog, Message
+from thalweg.stream.learn.observer import NoObserver
+from thalweg.stream.learn.processor import Processor
+from thalweg.stream.learn.rebuild import rebuild
+from thalweg.stream.learn.settings import ProcessorSettings
+
+SETTINGS = ProcessorSettings(
+    model="m", topic="t", batch_events=4, batch_seconds=0, idle_seconds=0, snapshot_events=20, snapshot_seconds=1e9
+)
+
+
+def event(i: int, **more: Any) -> Message:
+    record = {"inputs": {"features": [i, 0]}, "label": i % 3, **more}
+    return Message(json.dumps(record).encode(), time=float(i))
+
+
+def log_of(count: int) -> MemoryLog:
+    log = MemoryLog()
+    log.append("t", [event(i) for i in range(count)])
+    return log
+
+
+class Crash(BaseException):
+    """The process dies here."""
+
+
+class Watcher(NoObserver):
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, Any]] = []
+        self.hashes: dict[int, str] = {}
+
+    def predicted(self, batch: Batch, predictor: Any, outputs: Mapping[str, Array]) -> None:
+        self.calls.append(("predicted", (predictor.events, len(batch))))
+
+    def learned(self, batch: Batch, seconds: float) -> None:
+        self.calls.append(("learned", len(batch)))
+
+    def dead_lettered(self, reasons: Mapping[str, int]) -> None:
+        self.calls.append(("dead", dict(reasons)))
+
+    def duplicated(self, events: int) -> None:
+        self.calls.append(("duplicated", events))
+
+    def lost(self, gap: Gap) -> None:
+        self.calls.append(("lost", gap))
+
+    def block_done(self, learner: Any, version: int, lag: Mapping[Partition, int]) -> None:
+        self.hashes[version] = learner.state().sha256()
+
+    def snapshot_failed(self, version: int, error: str) -> None:
+        self.calls.append(("snapshot failed", version))
+
+
+def test_every_event_is_predicted_by_a_state_that_has_not_seen_it_and_then_learned() -> None:
+    watcher = Watcher()
+
+    Processor(Chain(), log_of(10), MemorySnapshots(), SETTINGS, observer=watcher).run(until_end=True)
+
+    assert watcher.calls == [
+        ("predicted", (0, 4)),
+        ("learned", 4),
+        ("predicted", (4, 4)),
+        ("learned", 4),
+        ("predicted", (8, 2)),
+        ("learned", 2),
+    ]
+
+
+def test_a_stopped_processor_goes_on_where_it_stopped() -> None:
+    log, snapshots, learner = log_of(10), MemorySnapshots(), Chain()
+    Processor(Chain(), log, snapshots, SETTINGS).run(until_end=True)
+    log.append("t", [event(10), event(11)])
+
+    Processor(learner, log, snapshots, SETTINGS).run(until_end=True)
+
+    assert learner.learned == [[10, 11]]
+    newest = snapshots.newest()
+    assert newest is not None
+    assert newest.manifest.offsets == {Partition("t", 0): 11}
+    assert newest.manifest.events_learned == 12
+
+
+class _CrashingLearner(Chain):
+    """Dies in the middle of a block, after so many micro-batches."""
+
+    def __init__(self, micro_batches: int) -> None:
+        super().__init__()
+        self.left = micro_batches
+
+    def learn(self, batch: Batch) -> None:
+        if self.left == 0:
+            raise Crash
+        self.left -= 1
+        super().learn(batch)
+
+
+@given(
+    appended=st.lists(st.integers(1, 30), min_size=1, max_size=6),
+    crashes=st.lists(st.integers(0, 9), max_size=5),
+    every=st.integers(1, 40),
+)
+def test_however_often_it_crashes_the_state_is_that_of_an_undisturbed_run(
+    appended: list[int], crashes: list[int], every: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("state")
+    settings = ProcessorSettings(**{**_fields(SETTINGS), "snapshot_events": every})
+    watched: dict[int, str] = {}
+    log, count, left = MemoryLog(), 0, list(crashes)
+    for size in appended:
+        log.append("t", [event(i) for i in range(count, count + size)])
+        count += size
+        while True:
+            watcher = Watcher()
+            learner = _CrashingLearner(left.pop() if left else -1)
+            try:
+                Processor(
+                    learner,
+                    log,
+                    FolderSnapshots(folder),
+                    settings,
+                    journal=FileJournal(folder / "journal"),
+                    observer=watcher,
+                ).run(until_end=True)
+            except Crash:
+                for version, seen in watcher.hashes.items():
+                    assert watched.setdefault(version, seen) == seen
+            else:
+                break
+    newest = FolderSnapshots(folder).newest()
+
+    assert newest is not None
+    assert newest.manifest.events_learned == count
+    for version, seen in watched.items():
+        if version == newest.manifest.version:
+            assert newest.manifest.state_sha256 == seen
+    rebuilt = rebuild(
+        Chain,
+        log,
+        FolderSnapshots(folder),
+        FileJournal(folder / "journal", read_only=True),
+        settings,
+        newest.manifest.version,
+    )
+    assert rebuilt.state_sha256 == newest.manifest.state_sha256
+
+
+def _fields(settings: ProcessorSettings) -> dict[str, Any]:
+    return {name: getattr(settings, name) for name in settings.__dataclass_fields__}
+
+
+def test_a_changed_batch_size_does_not_change_what_older_entries_mean() -> None:
+    log, snapshots, journal = log_of(10), MemorySnapshots(), MemoryJournal()
+    crashed = Processor(Chain(), log, snapshots, SETTINGS, journal=journal)
+    reader = log.reader(["t"], {})
+    crashed.recover()
+    crashed._step(reader)
+    learned = crashed.state_sha256
+
+    settings = ProcessorSettings(**{**_fields(SETTINGS), "batch_events": 7})
+    again = Processor(Chain(), log, snapshots, settings, journal=journal)
+    again.recover()
+
+    assert again.state_sha256 == learned
+
+
+def test_redelivered_events_are_learned_once_also_across_a_restart() -> None:
+    log, snapshots, watcher, learner = MemoryLog(), MemorySnapshots(), Watcher(), Chain()
+    log.append("t", [event(i, id=f"e{i}") for i in (0, 1, 0, 2)])
+    Processor(Chain(), log, snapshots, SETTINGS, observer=watcher).run(until_end=True)
+    log.append("t", [event(i, id=f"e{i}") for i in (1, 3)])
+
+    Processor(learner, log, snapshots, SETTINGS, observer=watcher).run(until_end=True)
+
+    assert ("duplicated", 1) in watcher.calls
+    assert learner.learned == [[3]]
+    newest = snapshots.newest()
+    assert newest is not None
+    assert newest.manifest.events_learned == 4
+
+
+class Box:
+    """A dead-letter box that refuses at first."""
+
+    def __init__(self, refusals: int = 0, last: Position | None = None) -> None:
+        self.kept: list[bytes | None] = []
+        self.refusals = refusals
+        self.last = last or {}
+
+    def send(self, records: Records, rejected: Sequence[Any]) -> None:
+        if self.refusals:
+            self.refusals -= 1
+            raise LogError("the broker is gone")
+        self.kept += [records.values[r.row] for r in rejected]
+
+    def last_sent(self) -> Position:
+        return self.last
+
+
+def test_bad_records_go_to_the_dead_letters_byte_for_byte_and_the_stream_goes_on() -> None:
+    log, box, watcher, learner = MemoryLog(), Box(refusals=2), Watcher(), Chain()
+    log.append("t", [event(0), Message(b"{not json"), event(1), Message(b'{"inputs": {"features": [1]}}'), event(2)])
+
+    Processor(learner, log, MemorySnapshots(), SETTINGS, dead_letters=box, observer=watcher).run(until_end=True)
+
+    assert box.kept == [b"{not json", b'{"inputs": {"features": [1]}}']
+    assert learner.learned == [[0, 1, 2]]
+    assert ("dead", {"malformed": 1, "wrong_shape": 1}) in watcher.calls
+
+
+def test_a_replay_sends_no_dead_letter_twice() -> None:
+    log, snapshots, journal = MemoryLog(), MemorySnapshots(), MemoryJournal()
+    log.append("t", [Message(b"bad 0"), Message(b"bad 1"), Message(b"bad 2")])
+    first = Processor(Chain(), log, snapshots, SETTINGS, journal=journal, dead_letters=Box())
+    first.recover()
+    first._step(log.reader(["t"], {}))
+    box = Box(last={Partition("t", 0): 1})
+
+    Processor(Chain(), log, snapshots, SETTINGS, journal=journal, dead_letters=box).recover()
+
+    assert box.kept == [b"bad 2"]
+
+
+def test_stopped_while_dead_letters_cannot_be_kept_nothing_of_the_block_is_in_the_state() -> None:
+    log, snapshots, learner = MemoryLog(), MemorySnapshots(), Chain()
+    log.append("t", [event(0), Message(b"bad")])
+    processor = Processor(learner, log, snapshots, SETTINGS, dead_letters=Box(refusals=99))
+    processor._dead_letters = SimpleNamespace(  # type: ignore[assignment]
+        last_sent=dict, send=lambda *_: (processor.stop(), Box(refusals=1).send(*_))
+    )
+
+    processor.run()
+
+    assert learner.learned == []
+    newest = snapshots.newest()
+    assert newest is not None
+    assert newest.manifest.offsets == {}
+
+
+def test_records_deleted_by_retention_are_reported_and_the_rest_is_learned() -> None:
+    log, snapshots, watcher, learner = log_of(4), MemorySnapshots(), Watcher(), Chain()
+    Processor(Chain(), log, snapshots, SETTINGS).run(until_end=True)
+    log.append("t", [event(i) for i in range(4, 10)])
+    log.delete_before("t", 7)
+
+    Processor(learner, log, snapshots, SETTINGS, observer=watcher).run(until_end=True)
+
+    assert ("lost", Gap(Partition("t", 0), 4, 6)) in watcher.calls
+    assert learner.learned == [[7, 8, 9]]
+
+
+def test_when_journalled_records_are_gone_it_says_so_and_goes_on_from_the_snapshot() -> None:
+    log, snapshots, journal = log_of(4), MemorySnapshots(), MemoryJournal()
+    Processor(Chain(), log, snapshots, SETTINGS, journal=journal).run(until_end=True)
+    log.append("t", [event(i) for i in range(4, 10)])
+    crashed = Processor(Chain(), log, snapshots, SETTINGS, journal=journal)
+    crashed.recover()
+    crashed._step(log.reader(["t"], crashed.position))
+    log.delete_before("t", 6)
+    learner, watcher = Chain(), Watcher()
+
+    Processor(learner, log, snapshots, SETTINGS, journal=journal, observer=watcher).run(until_end=True)
+
+    assert learner.learned == [[6, 7, 8, 9]]
+    assert ("lost", Gap(Partition("t", 0), 4, 5)) in watcher.calls
+
+
+def test_a_model_that_starts_at_the_latest_misses_nothing_that_comes_while_it_restarts() -> None:
+    log, snapshots, learner = log_of(3), MemorySnapshots(), Chain()
+    settings = ProcessorSettings(**{**_fields(SETTINGS), "start": "latest"})
+    Processor(Chain(), log, snapshots, settings).recover()  # and dies before the first event
+    log.append("t", [event(3)])
+
+    Processor(learner, log, snapshots, settings).run(until_end=True)
+
+    assert learner.learned == [[3]]
+
+
+def test_a_state_made_under_other_settings_is_refused_with_advice() -> None:
+    snapshots = MemorySnapshots()
+    Processor(Chain(), log_of(3), snapshots, SETTINGS).run(until_end=True)
+    other = ProcessorSettings(**{**_fields(SETTINGS), "config_sha256": "beef"})
+
+    with pytest.raises(StateMismatch, match=r"model 'm'.*other settings.*another state_dir"):
+        Processor(Chain(), log_of(3), snapshots, other).run(until_end=True)
+
+
+class Asked:
+    """Commands, and their answers."""
+
+    def __init__(self, *commands: tuple[str, dict[str, Any]]) -> None:
+        self.waiting = [
+            SimpleNamespace(id=str(number), verb=verb, arguments=more) for number, (verb, more) in enumerate(commands)
+        ]
+        self.answers: dict[str, Mapping[str, Any]] = {}
+
+    def asked(self, model: str) -> list[Any]:
+        waiting, self.waiting = self.waiting, []
+        return waiting
+
+    def answer(self, id: str, result: Mapping[str, Any]) -> None:
+        self.answers[id] = result
+
+
+def test_a_rollback_brings_back_the_state_under_a_new_number_and_keeps_the_position() -> None:
+    log, snapshots, journal = log_of(4), MemorySnapshots(), MemoryJournal()
+    Processor(Chain(), log, snapshots, SETTINGS, journal=journal).run(until_end=True)
+    good = snapshots.newest()
+    assert good is not None
+    log.append("t", [event(i) for i in range(4, 8)])
+    Processor(Chain(), log, snapshots, SETTINGS, journal=journal).run(until_end=True)
+    asked, learner = Asked(("rollback", {"version": good.manifest.version}), ("rollback", {"version": 77})), Chain()
+
+    Processor(learner, log, snapshots, SETTINGS, journal=journal, commands=asked).run(until_end=True)
+
+    newest = snapshots.newest()
+    assert newest is not None
+    assert newest.manifest.version == 3
+    assert newest.manifest.parent == good.manifest.version
+    assert newest.manifest.state_sha256 == good.manifest.state_sha256
+    assert newest.manifest.offsets == {Partition("t", 0): 7}
+    assert learner.learned == []
+    assert asked.answers["0"] == {"version": 3}
+    assert asked.answers["1"]["error"] == "failed_precondition"
+    assert "version 77 is not kept; kept: 0, 1, 2" in asked.answers["1"]["message"]
+    rebuilt = rebuild(Chain, log, snapshots, journal, SETTINGS, 3)
+    assert rebuilt.state_sha256 == newest.manifest.state_sha256
+
+
+def test_a_snapshot_that_is_asked_for_is_there_when_the_answer_comes() -> None:
+    log, snapshots, asked = log_of(4), MemorySnapshots(), Asked(("snapshot", {}), ("dance", {}))
+    Processor(Chain(), log, snapshots, SETTINGS, commands=asked).run(until_end=True)
+
+    assert asked.answers["0"] == {"version": 0}
+    assert asked.answers["1"]["error"] == "unimplemented"
+    assert 0 in [kept.version for kept in snapshots.manifests()]
+
+
+class _Refusing(MemorySnapshots):
+    """Keeps version 0 and then finds the disk full, so many times."""
+
+    def __init__(self, times: int) -> None:
+        super().__init__()
+        self.times = times
+
+    def save(self, manifest: Manifest, parts: Mapping[str, State]) -> Manifest:
+        if manifest.version and self.times:
+            self.times -= 1
+            raise OSError(28, "No space left on device")
+        return super().save(manifest, parts)
+
+
+def test_a_full_disk_while_saving_stops_no_learning_and_the_next_save_is_tried() -> None:
+    log, snapshots, watcher, learner = log_of(30), _Refusing(1), Watcher(), Chain()
+    settings = ProcessorSettings(**{**_fields(SETTINGS), "block_bytes": 300, "snapshot_events": 1})
+
+    Processor(learner, log, snapshots, settings, observer=watcher).run(until_end=True)
+
+    assert [name for name, _ in watcher.calls].count("snapshot failed") == 1
+    newest = snapshots.newest()
+    assert newest is not None
+    assert newest.manifest.events_learned == 30
+
+
+def test_a_state_folder_that_cannot_be_written_is_an_error_at_once(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("not a folder")
+
+    with pytest.raises(OSError, match="file"):
+        Processor(Chain(), log_of(3), FolderSnapshots(tmp_path / "file" / "m"), SETTINGS).run(until_end=True)
+
+
+def test_weights_and_missing_labels_reach_the_learner() -> None:
+    log = MemoryLog()
+    log.append("t", [event(0, weight=2.5), Message(b'{"inputs": {"features": [1, 2]}}', time=1.0)])
+    seen: list[Batch] = []
+
+    class Keeps(Chain):
+        def learn(self, batch: Batch) -> None:
+            seen.append(batch)
+
+    Processor(Keeps(), log, MemorySnapshots(), SETTINGS).run(until_end=True)
+
+    np.testing.assert_array_equal(seen[0].weights, [2.5, 1.0])
+    assert seen[0].labels is not None
+    np.testing.assert_array_equal(seen[0].labels.present, [True, False])
+
+
+@pytest.mark.parametrize("start", ["earliest", "latest"])
+def test_when_every_snapshot_is_damaged_the_journal_and_the_log_still_lead_to_the_state(
+    tmp_path: Path, start: Any
+) -> None:
+    log, undisturbed = log_of(5), Chain()
+    settings = ProcessorSettings(**{**_fields(SETTINGS), "start": start})
+
+    def processor(learner: Chain) -> Processor:
+        snapshots, journal = FolderSnapshots(tmp_path, keep=99), FileJournal(tmp_path / "journal")
+        return Processor(learner, log, snapshots, settings, journal=journal)
+
+    processor(undisturbed).run(until_end=True)
+    log.append("t", [event(i) for i in range(5, 9)])
+    processor(again := Chain()).run(until_end=True)
+    expected = again.state().sha256()
+    for path in tmp_path.glob("*/state.safetensors"):
+        path.write_bytes(b"damaged")
+
+    processor(recovered := Chain()).run(until_end=True)
+
+    assert recovered.state().sha256() == expected
+
+
+def test_a_log_out_of_reach_is_not_taken_for_one_that_has_nothing_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Shown:
+        confirmed = 0
+
+        def publish(self, predictor: Any, **facts: Any) -> None: ...
+        def shown(self) -> int | None: ...
+
+        def confirm(self, as_of: float) -> None:
+            self.confirmed += 1
+
+    log, shown = log_of(3), Shown()
+    processor = Processor(Chain(), log, MemorySnapshots(), SETTINGS, publisher=shown)
+    reader = log.reader(["t"], {})
+    assert processor._step(reader)
+    confirmed = shown.confirmed
+
+    monkeypatch.setattr(reader, "reached", lambda: False)
+    assert not processor._step(reader)
+    assert shown.confirmed == confirmed
+    monkeypatch.undo()
+    assert not processor._step(reader)
+    assert shown.confirmed == confirmed + 1
+
+
+def test_a_publisher_without_room_stops_no_learning() -> None:
+    class Full:
+        refusals = 1
+
+        def publish(self, predictor: Any, *, version: int, learned_events: int, event_time: float) -> None:
+            if version and self.refusals:
+                self.refusals -= 1
+                raise OSError(28, "No space left on device")
+            self.version = version
+
+        def shown(self) -> int | None: ...
+        def confirm(self, as_of: float) -> None: ...
+
+    publisher, learner = Full(), Chain()
+
+    Processor(learner, log_of(5), MemorySnapshots(), SETTINGS, publisher=publisher).run(until_end=True)
+
+    assert len(learner.learned) == 2
+    assert publisher.version == 1
+
+
+class _Away(MemoryLog):
+    """A log that is out of reach until `back` is set: asked for a reader it refuses."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.back = threading.Event()
+        self.refusals = 0
+
+    def reader(self, *arguments: Any, **more: Any) -> Any:
+        if not self.back.is_set():
+            self.refusals += 1
+            raise LogError("out of reach")
+        return super().reader(*arguments, **more)
+
+    def bounds(self, topic: str) -> Any:
+        if not self.back.is_set():
+            self.refusals += 1
+            raise LogError("out of reach")
+        return super().bounds(topic)
+
+
+class _Hanging(_Away):
+    """A log that is out of reach until `back` is set: asked for anything it does not answer."""
+
+    def reader(self, *arguments: Any, **more: Any) -> Any:
+        self.refusals += 1
+        assert self.back.wait(20)
+        return super().reader(*arguments, **more)
+
+    def bounds(self, topic: str) -> Any:
+        self.refusals += 1
+        assert self.back.wait(20)
+        return super().bounds(topic)
+
+
+def _until(true: Any) -> None:
+    deadline = time.monotonic() + 20
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+@pytest.mark.parametrize("kind", [_Away, _Hanging])
+def test_while_the_log_is_away_what_was_saved_is_published_and_learning_goes_on_when_it_is_back(
+    tmp_path: Path, kind: type[_Away]
+) -> None:
+    log, snapshots, journal = kind(), MemorySnapshots(), MemoryJournal()
+    log.back.set()
+    log.append("t", [event(i) for i in range(10)])
+    Processor(Chain(), log, snapshots, SETTINGS, journal=journal).run(until_end=True)
+    log.append("t", [event(i) for i in range(10, 14)])
+    log.back.clear()
+    log.refusals = 0
+    publisher, learner = Publisher(tmp_path), Chain()
+    processor = Processor(
+        learner,
+        log,
+        snapshots,
+        SETTINGS,
+        journal=journal,
+        publisher=publisher,
+        dead_letters=DeadLetters(log, "t", "m"),
+        clock=lambda: 100.0,
+    )
+    newest = snapshots.newest()
+    assert newest is not None
+    thread = threading.Thread(target=processor.run, daemon=True)
+    thread.start()
+    published = Published(tmp_path, lambda state: ChainPredictor(int(state.tensors["events"][0])))
+
+    _until(lambda: log.refusals)
+    published.look()
+    assert published.current is not None
+    assert published.current.facts.version == newest.manifest.version
+    assert published.current.facts.learned_events == 10
+    assert published.current.facts.as_of == newest.manifest.created  # it is as stale as the snapshot is old
+    assert thread.is_alive()
+
+    log.back.set()
+    _until(lambda: learner.learned)
+    processor.stop()
+    thread.join(20)
+    assert not thread.is_alive()
+    assert learner.learned == [[10, 11, 12, 13]]
+    assert publisher.shown() == newest.manifest.version + 1
+    publisher.close()
+
+
+def test_stopped_while_the_log_is_away_it_ends_and_what_was_saved_stays(tmp_path: Path) -> None:
+    log, snapshots = _Away(), MemorySnapshots()
+    log.back.set()
+    log.append("t", [event(0)])
+    Processor(Chain(), log, snapshots, SETTINGS).run(until_end=True)
+    log.back.clear()
+    log.refusals = 0
+    processor = Processor(Chain(), log, snapshots, SETTINGS, dead_letters=DeadLetters(log, "t", "m"))
+    thread = threading.Thread(target=processor.run, daemon=True)
+    thread.start()
+    _until(lambda: log.refusals)
+
+    processor.stop()
+    thread.join(20)
+
+    assert not thread.is_alive()
+    assert processor.events_learned == 1
+
+
+def test_a_new_model_that_starts_at_the_latest_waits_for_a_log_that_is_away() -> None:
+    log, learner = _Away(), Chain()
+    log.back.set()
+    log.append("t", [event(0)])
+    log.back.clear()
+    processor = Processor(learner, log, MemorySnapshots(), replace(SETTINGS, start="latest"))
+    thread = threading.Thread(target=processor.run, daemon=True)
+    thread.start()
+    _until(lambda: log.refusals > 1)
+    log.append("t", [event(1)])
+    log.back.set()
+    _until(lambda: processor._fold.end)
+
+    log.append("t", [event(2)])
+    _until(lambda: learner.learned)
+    processor.stop()
+    thread.join(20)
+
+    assert learner.learned == [[2]]
+
+
+def test_a_restart_does_not_show_less_than_the_process_before_showed(tmp_path: Path) -> None:
+    log, snapshots, journal = log_of(10), MemorySnapshots(), MemoryJournal()
+    publisher = Publisher(tmp_path)
+    first = Processor(Chain(), log, snapshots, SETTINGS, journal=journal, publisher=publisher)
+    first.recover()  # saves version 0
+    first._follow(until_end=True)  # and dies before it saves again
+    assert publisher.shown() == first.version > 0
+    publisher.close()
+    versions: list[int] = []
+
+    class Heard(Publisher):
+        def publish(self, predictor: Any, *, version: int, learned_events: int, event_time: float) -> None:
+            versions.append(version)
+            super().publish(predictor, version=version, learned_events=learned_events, event_time=event_time)
+
+    again = Heard(tmp_path)
+    Processor(Chain(), log, snapshots, SETTINGS, journal=journal, publisher=again).run(until_end=True)
+    again.close()
+
+    assert versions[0] == first.version
+
+
+class SlowPublisher:
+    """Takes a moment for each version, so that the next has to wait its turn."""
+
+    def __init__(self) -> None:
+        self.events: Queue[int] = Queue()
+
+    def publish(self, predictor: Any, *, version: int, learned_events: int, event_time: float) -> None:
+        time.sleep(0.01)
+        self.events.put(learned_events)
+
+    def shown(self) -> int | None:
+        return None
+
+    def confirm(self, as_of: float) -> None:
+        """Nobody asks how fresh it is."""
+
+
+def test_what_was_learned_last_is_shown_when_its_turn_comes_also_if_no_record_follows() -> None:
+    log, publisher = log_of(0), SlowPublisher()
+    settings = replace(SETTINGS, idle_seconds=3600, publish_share=0.02)  # a turn each half second
+    processor = Processor(Chain(), log, MemorySnapshots(), settings, publisher=publisher)
+    thread = threading.Thread(target=processor.run, daemon=True)  # it may be waiting for a record when the test ends
+    thread.start()
+    assert publisher.events.get(timeout=30) == 0
+
+    log.append("t", [event(0)])
+    assert publisher.events.get(timeout=30) == 1
+    log.append("t", [event(1)])
+    assert publisher.events.get(timeout=30) == 2
+
+    processor.stop()
+    log.append("t", [event(2)])
+    thread.join(30)
+    assert not thread.is_alive()

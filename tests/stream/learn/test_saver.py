@@ -1,0 +1,72 @@
+"""The saver: what goes to disk is the state as it was when saving began, whatever is learned meanwhile."""
+
+import threading
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from thalweg.memory.snapshots.snapshots import FolderSnapshots, Manifest
+from thalweg.memory.snapshots.state import State
+from thalweg.stream.learn.journal import MemoryJournal
+from thalweg.stream.learn.observer import NoObserver
+from thalweg.stream.learn.saver import Saver
+
+
+class SlowDisk(FolderSnapshots):
+    """Writes nothing before it is told to."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.go = threading.Event()
+
+    def save(self, manifest: Manifest, parts: Mapping[str, State]) -> Manifest:
+        assert self.go.wait(10)
+        return super().save(manifest, parts)
+
+
+@pytest.mark.parametrize("entries", [3, 1 << 18], ids=["small", "large"])
+def test_what_is_learned_while_a_snapshot_is_written_is_not_in_it(tmp_path: Path, entries: int) -> None:
+    disk = SlowDisk(tmp_path)
+    disk.prepare()
+    saver = Saver(disk, MemoryJournal(), NoObserver())
+    weights = np.arange(entries, dtype=np.float64)
+    of_class = {"seven": 2}
+    before = State({"weights": weights.copy()}, {"of_class": {"seven": 2}})
+
+    manifest = Manifest(
+        model="m", version=1, parent=None, learner="any", config_sha256="", offsets={}, events_learned=1, created=0.0
+    )
+    saver.save(manifest, {"learner": State({"weights": weights}, {"of_class": of_class})})
+    weights += 1.0
+    of_class["seven"] = 9
+    disk.go.set()
+
+    assert saver.wait() is None
+    assert disk.manifests()[-1].state_sha256 == before.sha256()
+
+
+def test_a_state_that_cannot_be_written_is_told_and_the_next_one_is_saved(tmp_path: Path) -> None:
+    told: list[tuple[int, str]] = []
+
+    class Watching(NoObserver):
+        def snapshot_failed(self, version: int, error: str) -> None:
+            told.append((version, error))
+
+    disk = FolderSnapshots(tmp_path)
+    disk.prepare()
+    saver = Saver(disk, MemoryJournal(), Watching())
+    manifest = Manifest(
+        model="m", version=1, parent=None, learner="any", config_sha256="", offsets={}, events_learned=1, created=0.0
+    )
+
+    saver.save(manifest, {"learner": State({"weights": np.zeros(3)}, {"never": {1, 2}})})
+    problem = saver.wait()
+    saver.save(replace(manifest, version=2), {"learner": State({"weights": np.zeros(3)}, {})})
+
+    assert problem is not None
+    assert told == [(1, str(problem))]
+    assert saver.wait() is None
+    assert [one.version for one in disk.manifests()] == [2]
