@@ -3,10 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 CONSTRAINTS := ops/dev/constraints.txt
-PACKAGES := proto memory models stream ops
 export PYTHONWARNINGS ?=
 
-.PHONY: help install services links demo test lint bench protos dashboards clean
+.PHONY: help install services demo test lint bench protos dashboards clean
 
 help:  ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -21,11 +20,7 @@ $(VENV)/.dev: pyproject.toml $(CONSTRAINTS)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) -e '.[demo,report,dev]'
 	touch $@ $(VENV)/.demo
 
-links:
-	@mkdir -p .links/thalweg
-	@for p in $(PACKAGES); do ln -sfn ../../$$p .links/thalweg/$$p; done
-
-install: $(VENV)/.dev links  ## the virtual environment, with everything for development
+install: $(VENV)/.dev  ## the virtual environment, with everything for development
 
 services: ## what the tests need beside Python: the Kafka jars (Maven), Redis, Prometheus, Chromium (Debian packages)
 	bash ops/dev/services.sh
@@ -52,4 +47,4 @@ dashboards: install  ## write ops/grafana/dashboards/*.json anew
 	$(BIN)/python -m thalweg.ops.dev.dashboards
 
 clean:
-	rm -rf .venv .links .cache build *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv .cache build *.egg-info .mypy_cache .ruff_cache .pytest_cache

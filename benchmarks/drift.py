@@ -10,10 +10,10 @@ import numpy as np
 
 from benchmarks.report import Result, at_least, at_most, show
 from benchmarks.streams import SHARED
-from thalweg.stream.drift.drift import DriftWatch, Observed
-from thalweg.stream.drift.params import DriftParams
 from thalweg.ops.config.config import parse
 from thalweg.ops.replay.replay import replay
+from thalweg.stream.drift.drift import DriftWatch, Observed
+from thalweg.stream.drift.params import DriftParams
 from thalweg.stream.sources.files import CsvMapping
 
 _MOST_ROWS = {"abrupt": 100, "recurring": 100, "gradual": 800, "incremental": 1500, "covariate_only": 200}

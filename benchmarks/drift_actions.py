@@ -8,15 +8,15 @@ from benchmarks.drift import MAPPING
 from benchmarks.report import Result, at_least
 from benchmarks.streams import SHARED
 from thalweg.memory.snapshots.snapshots import MemorySnapshots
-from thalweg.stream.drift.params import ACTIONS, DriftParams
 from thalweg.models.ridge.learner import Ridge
 from thalweg.proto.encode import EVENT_BATCH_HEADERS, to_event_batch
 from thalweg.proto.event import TensorSpec
-from thalweg.stream.sources.files import read_events
-from thalweg.stream.log.log import MemoryLog, Message
+from thalweg.stream.drift.params import ACTIONS, DriftParams
 from thalweg.stream.evaluation.monitor import Monitor
 from thalweg.stream.learn.processor import Processor
 from thalweg.stream.learn.settings import ProcessorSettings
+from thalweg.stream.log.log import MemoryLog, Message
+from thalweg.stream.sources.files import read_events
 
 _SPECS = {"features": TensorSpec("features", "float32", (6,))}
 _STREAMS = ("abrupt", "recurring", "gradual", "incremental", "none")

@@ -26,10 +26,10 @@ from numpy.typing import NDArray  # noqa: E402
 
 from benchmarks.report import Result, at_least, at_most, median_seconds, show  # noqa: E402
 from benchmarks.streams import SHARED  # noqa: E402
-from thalweg.memory.vectors.neighbours import learn_cells, nearest, nearest_in_cells  # noqa: E402
-from thalweg.memory.vectors.ring import Ring  # noqa: E402
 from thalweg.memory.snapshots.snapshots import FolderSnapshots, Manifest  # noqa: E402
 from thalweg.memory.snapshots.state import State  # noqa: E402
+from thalweg.memory.vectors.neighbours import learn_cells, nearest, nearest_in_cells  # noqa: E402
+from thalweg.memory.vectors.ring import Ring  # noqa: E402
 from thalweg.models.error_memory.learner import ErrorMemory  # noqa: E402
 from thalweg.proto.event import Batch, NumberLabels, TensorSpec  # noqa: E402
 

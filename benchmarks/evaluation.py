@@ -23,8 +23,8 @@ from benchmarks.error_memory import INPUTS, movie_tweetings  # noqa: E402
 from benchmarks.report import Result, at_most, show  # noqa: E402
 from benchmarks.streams import SHARED, load  # noqa: E402
 from thalweg.models.bottleneck.learner import Bottleneck  # noqa: E402
-from thalweg.models.error_memory.learner import ErrorMemory  # noqa: E402
 from thalweg.models.contract.learner import Learner  # noqa: E402
+from thalweg.models.error_memory.learner import ErrorMemory  # noqa: E402
 from thalweg.models.ridge.learner import Ridge  # noqa: E402
 from thalweg.proto.event import Batch, TensorSpec  # noqa: E402
 from thalweg.stream.evaluation.continual import Continual  # noqa: E402

@@ -24,19 +24,19 @@ from benchmarks.report import Result, at_least, show
 from tests.services.kafka import Broker
 from tests.services.processes import Unavailable
 from thalweg.memory.snapshots.snapshots import FolderSnapshots
-from thalweg.stream.publication.file_channel import Publisher
 from thalweg.models.contract.registry import find
 from thalweg.ops.cli.produce import messages
 from thalweg.proto.decode import Decoder
 from thalweg.proto.event import Batch, ClassLabels, TensorSpec
-from thalweg.stream.learn.journal import FileJournal
-from thalweg.stream.log.kafka import KafkaLog
-from thalweg.stream.log.log import Log
-from thalweg.stream.learn.observer import NoObserver
 from thalweg.stream.evaluation.prequential import Prequential
+from thalweg.stream.learn.journal import FileJournal
+from thalweg.stream.learn.observer import NoObserver
 from thalweg.stream.learn.processor import Processor
 from thalweg.stream.learn.settings import ProcessorSettings
+from thalweg.stream.log.kafka import KafkaLog
+from thalweg.stream.log.log import Log
 from thalweg.stream.log.sqlite import SqliteLog
+from thalweg.stream.publication.file_channel import Publisher
 
 SPECS = {"features": TensorSpec("features", "float32", (64,))}
 PARAMS = {"expansion": 0, "forgetting": 0.999}

@@ -18,15 +18,15 @@ import numpy as np
 from benchmarks.report import Result, at_most, show
 from thalweg.memory.exchange.pending import MemoryPending
 from thalweg.models.contract.learner import Predictor
-from thalweg.stream.publication.file_channel import Facts, Served
 from thalweg.models.ridge.learner import Ridge
-from thalweg.stream.labels.request_buffer import Remembering
 from thalweg.ops.serve.serving import ModelPlace, ServedModel
 from thalweg.proto.answer import Answer
 from thalweg.proto.decode import Decoder
 from thalweg.proto.encode import EVENT_HEADERS, to_events
 from thalweg.proto.event import Batch, ClassLabels, Partition, Records, TensorSpec
 from thalweg.stream.evaluation.monitor import Monitor
+from thalweg.stream.labels.request_buffer import Remembering
+from thalweg.stream.publication.file_channel import Facts, Served
 
 SPECS = {"features": TensorSpec("features", "float32", (64,))}
 NAMES = tuple(map(str, range(10)))

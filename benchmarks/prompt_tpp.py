@@ -30,15 +30,15 @@ from benchmarks.event_sequences import (  # noqa: E402
 )
 from benchmarks.report import Result, at_least, at_most, show  # noqa: E402
 from benchmarks.streams import SHARED  # noqa: E402
-from thalweg.memory.vectors.histories import KeyedHistories, hash_key  # noqa: E402
 from thalweg.memory.snapshots.state import State, write_state  # noqa: E402
-from thalweg.models.parts.adam import Adam  # noqa: E402
+from thalweg.memory.vectors.histories import KeyedHistories, hash_key  # noqa: E402
 from thalweg.models.contract.learner import foreseen, keep_up  # noqa: E402
+from thalweg.models.parts.adam import Adam  # noqa: E402
+from thalweg.models.parts.torch_setup import torch  # noqa: E402
 from thalweg.models.prompt_tpp.learner import PromptTpp  # noqa: E402
+from thalweg.models.prompt_tpp.network import Past, draw_weights, prepare  # noqa: E402
 from thalweg.models.prompt_tpp.params import Params  # noqa: E402
 from thalweg.models.prompt_tpp.predictor import KEY, PromptTppPredictor  # noqa: E402
-from thalweg.models.parts.torch_setup import torch  # noqa: E402
-from thalweg.models.prompt_tpp.network import Past, draw_weights, prepare  # noqa: E402
 from thalweg.proto.event import Batch  # noqa: E402
 
 Floats = NDArray[np.float64]

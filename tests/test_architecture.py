@@ -1,20 +1,27 @@
-"""The folders are the architecture: a file imports from its own folder or from folders to the right."""
+"""The folders are the architecture: who may import whom, how full a room may be, and where an outside library lives."""
 
 import ast
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
 ORDER = ["ops", "stream", "models", "memory", "proto"]  # who may import whom: only rightwards
+MOST_FILES = 15
 ONE_HOME = {
     "faiss": {"memory/vectors/key_tables.py"},
     "kafka": {"stream/log/kafka.py", "stream/log/kafka_records.py"},
     "redis": {"memory/exchange/redis_pending.py", "memory/exchange/redis_commands.py"},
-    "prometheus_client": {"ops/telemetry/metrics.py", "ops/telemetry/learner_metrics.py", "ops/telemetry/server_metrics.py"},
+    "prometheus_client": {f"ops/telemetry/{name}metrics.py" for name in ("", "learner_", "server_")},
     "river": {"stream/drift/detectors.py"},
 }
 FILES = [path for folder in ORDER for path in sorted((ROOT / folder).rglob("*.py")) if "_pb2" not in path.name]
+ROOMS = sorted({path.parent for path in FILES})
+
+
+def named(path: Path) -> str:
+    return str(path.relative_to(ROOT))
 
 
 def imported(path: Path) -> set[str]:
@@ -28,7 +35,35 @@ def imported(path: Path) -> set[str]:
     return names
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def files_imported(path: Path) -> set[str]:
+    """Files of ours that a file imports, at its head or within a function."""
+    found = set()
+    for name in imported(path):
+        parts = name.split(".")[1:] if name.startswith("thalweg.") else []
+        while parts and not (ROOT / Path(*parts)).with_suffix(".py").is_file():
+            parts = parts[:-1]
+        if parts:
+            found.add(str(Path(*parts).with_suffix(".py")))
+    return found - {named(path)}
+
+
+def circles(imports: dict[str, set[str]]) -> Iterator[list[str]]:
+    """One circle for each file that is met again on a walk along the imports."""
+    finished: set[str] = set()
+
+    def walk(file: str, way: list[str]) -> Iterator[list[str]]:
+        if file in way:
+            yield [*way[way.index(file) :], file]
+        elif file not in finished:
+            for following in sorted(imports.get(file, ())):
+                yield from walk(following, [*way, file])
+            finished.add(file)
+
+    for file in sorted(imports):
+        yield from walk(file, [])
+
+
+@pytest.mark.parametrize("path", FILES, ids=named)
 def test_a_file_imports_only_its_own_folder_and_those_to_the_right(path: Path) -> None:
     folder = path.relative_to(ROOT).parts[0]
 
@@ -37,9 +72,29 @@ def test_a_file_imports_only_its_own_folder_and_those_to_the_right(path: Path) -
     assert folders <= set(ORDER[ORDER.index(folder) :])
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_an_outside_library_has_one_home(path: Path) -> None:
-    here = str(path.relative_to(ROOT))
+def test_no_files_import_each_other_in_a_circle() -> None:
+    found = [" -> ".join(circle) for circle in circles({named(path): files_imported(path) for path in FILES})]
 
+    assert not found, "\n".join(found)
+
+
+def test_a_circle_of_files_would_be_found() -> None:
+    assert list(circles({"a.py": {"b.py"}, "b.py": {"c.py"}, "c.py": {"b.py"}})) == [["b.py", "c.py", "b.py"]]
+
+
+@pytest.mark.parametrize("room", ROOMS, ids=named)
+def test_a_folder_holds_at_most_fifteen_files(room: Path) -> None:
+    files = [path.name for path in FILES if path.parent == room and path.name != "__init__.py"]
+
+    assert len(files) <= MOST_FILES, f"{named(room)} holds {len(files)} files: split it by what they are for"
+
+
+@pytest.mark.parametrize("room", ROOMS, ids=named)
+def test_a_folder_says_what_it_is_for(room: Path) -> None:
+    assert ast.get_docstring(ast.parse((room / "__init__.py").read_text()))
+
+
+@pytest.mark.parametrize("path", FILES, ids=named)
+def test_an_outside_library_has_one_home(path: Path) -> None:
     for library in {name.split(".")[0] for name in imported(path)} & set(ONE_HOME):
-        assert here in ONE_HOME[library], f"{library} is imported outside {ONE_HOME[library]}"
+        assert named(path) in ONE_HOME[library], f"{library} is imported outside {ONE_HOME[library]}"

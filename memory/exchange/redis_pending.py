@@ -9,9 +9,9 @@ from typing import Any
 
 import redis
 
+from thalweg.memory.exchange.commands import StoreError
 from thalweg.memory.exchange.pending import USUAL, Limits, Waiting
 from thalweg.memory.exchange.redis_commands import masked
-from thalweg.memory.exchange.commands import StoreError
 
 _PATIENCE_SECONDS = 1.0
 

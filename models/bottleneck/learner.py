@@ -16,13 +16,13 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from thalweg.memory.vectors.key_tables import Backend, Ids
 from thalweg.memory.snapshots.state import State
+from thalweg.memory.vectors.key_tables import Backend, Ids
 from thalweg.models.bottleneck.codes import Codes, draw_projection, projected, scale_of, sha256_of
+from thalweg.models.bottleneck.key_learning import learn_keys
 from thalweg.models.bottleneck.params import Params
 from thalweg.models.bottleneck.predictor import BottleneckPredictor, softmax
 from thalweg.models.parts.input_columns import InputColumns, usable_rows
-from thalweg.models.bottleneck.key_learning import learn_keys
 from thalweg.models.parts.learning_rate import Pace
 from thalweg.proto.event import Array, Batch, ClassLabels, InputError, Schema, TensorSpec
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from thalweg.memory.vectors.key_tables import Backend
 from thalweg.memory.snapshots.state import State
+from thalweg.memory.vectors.key_tables import Backend
 from thalweg.models.bottleneck.codes import Codes
 from thalweg.models.parts.input_columns import InputColumns
 from thalweg.proto.event import Array, Inputs, TensorSpec

@@ -15,20 +15,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from thalweg.memory.snapshots.state import State
-from thalweg.models.parts.adam import Adam
+from thalweg.models.contract.learner import ParamsError
 from thalweg.models.cotta.adaptation import Adaptation, Stepped
 from thalweg.models.cotta.guard import CAUSES, MISLED, Belt
 from thalweg.models.cotta.params import Params
 from thalweg.models.cotta.predictor import CottaPredictor, as_pictures, in_range
-from thalweg.models.parts.input_columns import InputColumns
-from thalweg.models.contract.learner import ParamsError
-from thalweg.models.parts.learning_rate import Pace
-from thalweg.models.parts.sgd import Sgd
 from thalweg.models.cotta.target_norm import replace_batch_norms, target_norms
 from thalweg.models.cotta.target_statistics import TargetStatistics
+from thalweg.models.cotta.views import find_views
+from thalweg.models.parts.adam import Adam
+from thalweg.models.parts.input_columns import InputColumns
+from thalweg.models.parts.learning_rate import Pace
+from thalweg.models.parts.sgd import Sgd
 from thalweg.models.parts.torch_models import build, weights_sha256
 from thalweg.models.parts.torch_setup import Tensor, torch
-from thalweg.models.cotta.views import find_views
 from thalweg.proto.event import Array, Batch, ClassLabels, Schema, TensorSpec
 
 _NORMS = (torch.nn.LayerNorm, torch.nn.GroupNorm, torch.nn.InstanceNorm2d)

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
+from thalweg.models.contract.learner import ParamsError
 from thalweg.models.cotta.adaptation import LOSSES, Recipe
 from thalweg.models.cotta.guard import Limits
-from thalweg.models.contract.learner import ParamsError
 from thalweg.models.parts.reading import read_params, within
 
 _CROSS = {

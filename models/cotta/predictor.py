@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from thalweg.memory.snapshots.state import State
-from thalweg.models.parts.input_columns import InputColumns
 from thalweg.models.cotta.target_norm import replace_batch_norms, target_norms
+from thalweg.models.cotta.views import mirrored
+from thalweg.models.parts.input_columns import InputColumns
 from thalweg.models.parts.torch_models import build
 from thalweg.models.parts.torch_setup import Tensor, torch
-from thalweg.models.cotta.views import mirrored
 from thalweg.proto.event import Array, InputError, Inputs, TensorSpec
 
 _ROWS = 8

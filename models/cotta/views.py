@@ -5,8 +5,8 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Iterator
 
-from thalweg.models.cotta.image_views import images
 from thalweg.models.contract.learner import ParamsError
+from thalweg.models.cotta.image_views import images
 from thalweg.models.parts.torch_setup import Tensor, functional, torch
 
 Drawn = Callable[[Tensor, int, torch.Generator], Iterator[Tensor]]

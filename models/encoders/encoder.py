@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from thalweg.memory.snapshots.state import State
-from thalweg.models.parts.input_columns import InputColumns
 from thalweg.models.contract.learner import Forgetting, Learner, ParamsError, Predictor
 from thalweg.models.contract.registry import find
+from thalweg.models.parts.input_columns import InputColumns
 from thalweg.proto.event import Array, Batch, Inputs, Schema, TensorSpec
 
 IDENTITY = "identity"

@@ -16,8 +16,8 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from thalweg.models.parts.adam import Adam
 from thalweg.models.error_memory.id_table import FrozenTable, IdTable
+from thalweg.models.parts.adam import Adam
 from thalweg.models.parts.torch_setup import Tensor, functional, torch
 from thalweg.proto.event import Array
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from thalweg.models.parts.input_columns import InputColumns
 from thalweg.models.contract.learner import ParamsError
+from thalweg.models.parts.input_columns import InputColumns
 from thalweg.proto.event import Inputs, TensorSpec
 
 Ids = NDArray[np.int64]

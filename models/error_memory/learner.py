@@ -19,14 +19,16 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
+from thalweg.memory.snapshots.state import State
 from thalweg.memory.vectors.histories import hash_key
 from thalweg.memory.vectors.key_tables import require_faiss_gpu
 from thalweg.memory.vectors.neighbours import cell_of
 from thalweg.memory.vectors.ring import Limits, Ring, capacity_for
 from thalweg.memory.vectors.sketch import Sketch, draw_hyperplanes
-from thalweg.memory.snapshots.state import State
+from thalweg.models.contract.learner import ParamsError
 from thalweg.models.error_memory.ctr_network import Network, Shape
 from thalweg.models.error_memory.inputs import RecommenderInputs
+from thalweg.models.error_memory.key_space import KeySpace
 from thalweg.models.error_memory.params import Params
 from thalweg.models.error_memory.predictor import (
     ID_BYTES,
@@ -35,10 +37,8 @@ from thalweg.models.error_memory.predictor import (
     Remembered,
     scaled_numbers,
 )
-from thalweg.models.error_memory.key_space import KeySpace
-from thalweg.models.contract.learner import ParamsError
-from thalweg.models.parts.learning_rate import Pace
 from thalweg.models.error_memory.recursive_logistic import RecursiveLogistic
+from thalweg.models.parts.learning_rate import Pace
 from thalweg.models.parts.standardise import Standardiser
 from thalweg.proto.event import Array, Batch, InputError, NumberLabels, Schema, TensorSpec
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from thalweg.memory.vectors.neighbours import BACKENDS
-from thalweg.models.error_memory.ctr_network import ALIGN, NETWORKS
 from thalweg.models.contract.learner import ParamsError
+from thalweg.models.error_memory.ctr_network import ALIGN, NETWORKS
 from thalweg.models.parts.reading import read_params, within
 
 MEMORIES = ("neighbours", "sketch", "none")

@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from thalweg.memory.snapshots.state import State
 from thalweg.memory.vectors.neighbours import NOBODY, nearest, nearest_in_cells
 from thalweg.memory.vectors.ring import Columns, Seqs, Window
 from thalweg.memory.vectors.sketch import FrozenSketch
-from thalweg.memory.snapshots.state import State
 from thalweg.models.error_memory.compensation import Neighbourhood, attend, compensation
 from thalweg.models.error_memory.ctr_network import FrozenNetwork, Shape, sigmoid
 from thalweg.models.error_memory.inputs import Ids, Numbers, RecommenderInputs
-from thalweg.models.error_memory.views import FIGURES, entries_of, logit, view
 from thalweg.models.error_memory.key_space import KeySpace
+from thalweg.models.error_memory.views import FIGURES, entries_of, logit, view
 from thalweg.models.parts.standardise import scaled
 from thalweg.proto.event import Array, Inputs, TensorSpec
 

@@ -14,15 +14,15 @@ from typing import Any
 
 import numpy as np
 
-from thalweg.memory.vectors.histories import KeyedHistories, hash_key
 from thalweg.memory.snapshots.state import State
-from thalweg.models.parts.adam import Adam
+from thalweg.memory.vectors.histories import KeyedHistories, hash_key
 from thalweg.models.contract.learner import ParamsError
+from thalweg.models.parts.adam import Adam
 from thalweg.models.parts.learning_rate import Pace
-from thalweg.models.prompt_tpp.params import Params
-from thalweg.models.prompt_tpp.predictor import KEY, LONGEST, SHORTEST, MarkovTable, PromptTppPredictor
 from thalweg.models.parts.torch_setup import torch
 from thalweg.models.prompt_tpp.network import POOL, Past, Ready, draw_weights, prepare
+from thalweg.models.prompt_tpp.params import Params
+from thalweg.models.prompt_tpp.predictor import KEY, LONGEST, SHORTEST, MarkovTable, PromptTppPredictor
 from thalweg.proto.event import Array, Batch, ClassLabels, InputError, Schema, TensorSpec
 
 _HEAD = ("type.", "mixture.", "markov", "head.", "log_beta")

@@ -20,10 +20,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from thalweg.models.prompt_tpp import prompt_pool
-from thalweg.models.prompt_tpp import attentive
-from thalweg.models.prompt_tpp import nhp
 from thalweg.models.parts.torch_setup import Tensor, functional, torch
+from thalweg.models.prompt_tpp import attentive, nhp, prompt_pool
 from thalweg.models.prompt_tpp.attentive import AttentiveShape, Prefix
 from thalweg.models.prompt_tpp.nhp import CellState
 from thalweg.models.prompt_tpp.process import Forecast, forecast, interval, nodes, when

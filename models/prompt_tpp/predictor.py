@@ -10,8 +10,8 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from thalweg.memory.vectors.histories import Histories, PublishedHistories, hash_key
 from thalweg.memory.snapshots.state import State
+from thalweg.memory.vectors.histories import Histories, PublishedHistories, hash_key
 from thalweg.models.contract.learner import Predictor
 from thalweg.models.parts.torch_setup import torch
 from thalweg.models.prompt_tpp.network import UNKNOWN, Past, TppShape, answer_rows, prepare

@@ -20,16 +20,16 @@ from numpy.typing import NDArray
 
 from thalweg.memory.snapshots.state import State
 from thalweg.models.parts.input_columns import InputColumns
-from thalweg.models.ridge.mixture import Mixture
-from thalweg.models.ridge.pseudo_features import reweighted_head, rows_needed, seeded_noise, topped_up
 from thalweg.models.parts.random_features import FeatureMap
-from thalweg.models.ridge.refresh import event_cost, interval, recursion_pays, solve_cost
-from thalweg.models.ridge.head import Inverse, solve
-from thalweg.models.ridge.params import Params
-from thalweg.models.ridge.predictor import CHUNK, RidgePredictor
-from thalweg.models.ridge.statistics import Rows, Statistics
 from thalweg.models.parts.selection import Selected, select_classes, select_numbers
 from thalweg.models.parts.standardise import Standardiser, scaled
+from thalweg.models.ridge.head import Inverse, solve
+from thalweg.models.ridge.mixture import Mixture
+from thalweg.models.ridge.params import Params
+from thalweg.models.ridge.predictor import CHUNK, RidgePredictor
+from thalweg.models.ridge.pseudo_features import reweighted_head, rows_needed, seeded_noise, topped_up
+from thalweg.models.ridge.refresh import event_cost, interval, recursion_pays, solve_cost
+from thalweg.models.ridge.statistics import Rows, Statistics
 from thalweg.proto.event import Array, Batch, ClassLabels, InputError, NumberLabels, Schema, TensorSpec
 
 Floats = NDArray[np.float64]

@@ -63,8 +63,8 @@ def _exit_codes() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        from thalweg.ops.run import logs
         from thalweg.ops.config.error import ConfigurationError
+        from thalweg.ops.run import logs
 
         if isinstance(error, ConfigurationError):
             logs.failure(str(error))
@@ -74,16 +74,16 @@ def _exit_codes() -> Iterator[None]:
 
 def _fail(error: Exception) -> NoReturn:
     """The exit code of an error; only now are the kinds of errors imported, most processes meet none."""
+    from thalweg.memory.exchange.commands import StoreError
     from thalweg.memory.snapshots.snapshots import UnknownVersion
     from thalweg.memory.snapshots.state import DamagedFile
-    from thalweg.memory.exchange.commands import StoreError
     from thalweg.ops.run import logs
     from thalweg.ops.run.failed import Failed
     from thalweg.stream.learn.blocks import HistoryLost
-    from thalweg.stream.sources.files import FileError
     from thalweg.stream.learn.fold import StateMismatch
     from thalweg.stream.learn.journal import JournalError
     from thalweg.stream.log.log import LogError
+    from thalweg.stream.sources.files import FileError
 
     if isinstance(error, StateMismatch):
         logs.failure(str(error))
@@ -300,7 +300,3 @@ def _mapping(label: str, time: str | None, id: str | None, ignore: str, time_uni
 
     ignored = [name.strip() for name in ignore.split(",") if name.strip()]
     return CsvMapping(label=label, time=time, id=id, ignore=ignored, time_unit=time_unit)
-
-
-if __name__ == "__main__":
-    main()

@@ -12,8 +12,8 @@ from threadpoolctl import threadpool_limits
 from thalweg.ops.config.config import ModelConfig
 from thalweg.ops.replay.replay import Replayed, replay
 from thalweg.ops.replay.report import NoMatplotlib, write_report
-from thalweg.stream.sources.files import CsvMapping
 from thalweg.stream.evaluation.prequential import Prequential
+from thalweg.stream.sources.files import CsvMapping
 
 
 def run(

@@ -11,12 +11,12 @@ from rich.console import Console
 from rich.table import Table
 from threadpoolctl import threadpool_limits
 
-from thalweg.memory.snapshots.snapshots import FolderSnapshots
 from thalweg.memory.exchange.commands import open_store
-from thalweg.ops.run.app import model_folder, new_learner, open_configured_log, settings_of
+from thalweg.memory.snapshots.snapshots import FolderSnapshots
 from thalweg.ops.config.config import Config
-from thalweg.ops.serve.errors import EXPECTED
+from thalweg.ops.run.app import model_folder, new_learner, open_configured_log, settings_of
 from thalweg.ops.run.failed import Failed
+from thalweg.ops.serve.errors import EXPECTED
 from thalweg.ops.serve.grpc_learning import ask
 from thalweg.stream.learn.journal import FileJournal
 from thalweg.stream.learn.rebuild import rebuild

@@ -13,15 +13,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from thalweg.stream.drift.params import DriftParams
-from thalweg.models.encoders.encoder import IDENTITY, encoder_sha256, make_learner
 from thalweg.models.contract.learner import Forgetting, ParamsError
 from thalweg.models.contract.registry import UnknownLearner
+from thalweg.models.encoders.encoder import IDENTITY, encoder_sha256, make_learner
 from thalweg.ops.config import addresses
 from thalweg.ops.config.error import ConfigurationError
 from thalweg.ops.config.reading import SECRET, Reading, masked, overlay
 from thalweg.ops.serve.tokens import TokensUnusable, read_tokens
 from thalweg.proto.event import TensorSpec
+from thalweg.stream.drift.params import DriftParams
 from thalweg.stream.log.log import LogError, open_log
 
 DTYPES = ("float32", "float64", "int64", "int32", "uint8", "bool", "bytes")

@@ -18,13 +18,13 @@ from rich.console import Console
 from rich.table import Table
 
 from thalweg.models.contract.learner import Predictor
-from thalweg.stream.publication.file_channel import Published
 from thalweg.ops.demo.picture import draw_curves
 from thalweg.proto import inference_pb2 as pb
 from thalweg.proto.encode import to_json
 from thalweg.proto.event import Array, Batch, NumberLabels
-from thalweg.stream.log.log import Log, Message
 from thalweg.stream.evaluation.prequential import Prequential
+from thalweg.stream.log.log import Log, Message
+from thalweg.stream.publication.file_channel import Published
 
 NAME, TOPIC = "clicks", "clicks.events"
 MODEL = f"""

@@ -31,21 +31,21 @@ from rich.console import Console
 from rich.table import Table
 
 from thalweg.models.contract.learner import Predictor
-from thalweg.stream.publication.live_folder import live_folder
-from thalweg.stream.publication.file_channel import Published
 from thalweg.models.contract.registry import find
+from thalweg.ops.config.reading import PREFIX
 from thalweg.ops.demo import camera as demo_camera
 from thalweg.ops.demo import clicks as demo_clicks
 from thalweg.ops.demo import visits as demo_visits
-from thalweg.ops.config.reading import PREFIX
 from thalweg.ops.run.supervisor import PARENT
 from thalweg.proto import inference_pb2 as pb
 from thalweg.proto import inference_pb2_grpc
 from thalweg.proto.encode import to_json
 from thalweg.proto.event import Array, Batch, ClassLabels
-from thalweg.stream.log.log import Log, Message
 from thalweg.stream.evaluation.prequential import Prequential
+from thalweg.stream.log.log import Log, Message
 from thalweg.stream.log.sqlite import SqliteLog
+from thalweg.stream.publication.file_channel import Published
+from thalweg.stream.publication.live_folder import live_folder
 
 RATE = 800.0
 """Events per second."""

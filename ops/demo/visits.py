@@ -21,12 +21,12 @@ from rich.table import Table
 
 from thalweg.memory.vectors.histories import KeyedHistories, hash_key
 from thalweg.models.prompt_tpp.predictor import PromptTppPredictor
-from thalweg.stream.publication.file_channel import Published
 from thalweg.ops.demo.picture import draw_curves
 from thalweg.proto import inference_pb2 as pb
 from thalweg.proto.encode import to_json
 from thalweg.proto.event import Batch, ClassLabels
 from thalweg.stream.log.log import Log, Message
+from thalweg.stream.publication.file_channel import Published
 
 NAME, TOPIC = "visits", "visits.events"
 MODEL = f"""

@@ -10,15 +10,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from thalweg.stream.drift.alarm import Alarm
 from thalweg.models.contract.learner import Learner, foreseen
-from thalweg.ops.run.app import new_learner, new_monitor
 from thalweg.ops.config.config import ModelConfig
+from thalweg.ops.run.app import new_learner, new_monitor
 from thalweg.proto.event import Batch, cut
 from thalweg.proto.rejected import Decoded, Rejected
+from thalweg.stream.drift.alarm import Alarm
+from thalweg.stream.evaluation.prequential import Prequential
 from thalweg.stream.learn.dedup import RecentIds
 from thalweg.stream.sources.files import CsvMapping, read_events
-from thalweg.stream.evaluation.prequential import Prequential
 
 CURVE_POINTS = 200
 _PROGRESS_SECONDS = 0.1

@@ -11,37 +11,37 @@ from pathlib import Path
 import structlog
 from threadpoolctl import threadpool_limits
 
+from thalweg.memory.exchange.commands import Store, open_store
 from thalweg.memory.exchange.pending import Limits, Pending, open_pending
 from thalweg.memory.snapshots.snapshots import FolderSnapshots, UnknownVersion
 from thalweg.memory.snapshots.state import DamagedFile, State
-from thalweg.memory.exchange.commands import Store, open_store
-from thalweg.models.encoders.encoder import IDENTITY, EncodedPredictor, make_learner, shared_encoder
 from thalweg.models.contract.learner import Learner, Placed, Predictor
-from thalweg.stream.publication.live_folder import live_folder
-from thalweg.stream.publication.file_channel import Publisher
 from thalweg.models.contract.registry import find
+from thalweg.models.encoders.encoder import IDENTITY, EncodedPredictor, make_learner, shared_encoder
 from thalweg.ops.config.config import Config, ModelConfig
 from thalweg.ops.config.error import ConfigurationError
-from thalweg.ops.telemetry.learner_metrics import LearnerMetrics
 from thalweg.ops.run.only_one import only_one
-from thalweg.stream.labels.request_log import Recording
-from thalweg.stream.labels.request_buffer import Remembering
 from thalweg.ops.serve.server import Server
-from thalweg.ops.telemetry.server_metrics import ServerMetrics
 from thalweg.ops.serve.serving import ModelPlace
-from thalweg.ops.telemetry.status import LearnerStatus, Statuses
 from thalweg.ops.serve.tokens import Tokens
+from thalweg.ops.telemetry.learner_metrics import LearnerMetrics
+from thalweg.ops.telemetry.server_metrics import ServerMetrics
+from thalweg.ops.telemetry.status import LearnerStatus, Statuses
 from thalweg.proto.decode import Decoder
 from thalweg.stream.drift.alarm_outbox import Alarms
-from thalweg.stream.log.dead_letters import DeadLetters
-from thalweg.stream.labels.joining import Joiner, JoinObserver, JoinSettings
-from thalweg.stream.learn.journal import FileJournal
-from thalweg.stream.log.log import Log, Retention, open_log
+from thalweg.stream.evaluation.baseline import Pinned
 from thalweg.stream.evaluation.monitor import Monitor
+from thalweg.stream.labels.joining import Joiner, JoinObserver, JoinSettings
+from thalweg.stream.labels.request_buffer import Remembering
+from thalweg.stream.labels.request_log import Recording
+from thalweg.stream.learn.journal import FileJournal
 from thalweg.stream.learn.observer import each
 from thalweg.stream.learn.processor import Processor
 from thalweg.stream.learn.settings import ProcessorSettings
-from thalweg.stream.evaluation.baseline import Pinned
+from thalweg.stream.log.dead_letters import DeadLetters
+from thalweg.stream.log.log import Log, Retention, open_log
+from thalweg.stream.publication.file_channel import Publisher
+from thalweg.stream.publication.live_folder import live_folder
 
 log = structlog.get_logger(__name__)
 

@@ -21,8 +21,8 @@ from typing import Any
 
 import structlog
 
-from thalweg.stream.publication.live_folder import live_folder
 from thalweg.ops.run.only_one import only_one
+from thalweg.stream.publication.live_folder import live_folder
 
 log = structlog.get_logger(__name__)
 

@@ -7,9 +7,9 @@ from typing import NoReturn
 import grpc
 import structlog
 
+from thalweg.memory.exchange.commands import StoreError
 from thalweg.memory.snapshots.snapshots import UnknownVersion
 from thalweg.memory.snapshots.state import DamagedFile
-from thalweg.memory.exchange.commands import StoreError
 from thalweg.proto.event import InputError
 from thalweg.proto.rejected import Refused
 from thalweg.stream.log.log import LogError

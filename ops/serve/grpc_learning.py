@@ -12,13 +12,13 @@ from typing import Any, NoReturn, TypeVar
 
 import grpc
 
-from thalweg.memory.snapshots.snapshots import Manifest
 from thalweg.memory.exchange.commands import Store
+from thalweg.memory.snapshots.snapshots import Manifest
 from thalweg.ops.serve.errors import EXPECTED, NotOffered, TooLate, Unauthenticated, raise_answer, refuse, text_of
 from thalweg.ops.serve.serving import Models, ServedModel
-from thalweg.ops.telemetry.status import Statuses
-from thalweg.ops.serve.tokens import Tokens
 from thalweg.ops.serve.status_stream import Told
+from thalweg.ops.serve.tokens import Tokens
+from thalweg.ops.telemetry.status import Statuses
 from thalweg.proto import thalweg_pb2 as pb
 from thalweg.proto import thalweg_pb2_grpc
 from thalweg.proto.columns import label_column

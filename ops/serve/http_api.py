@@ -22,9 +22,9 @@ from thalweg.models.contract.learner import Predictor
 from thalweg.ops.config.addresses import listen
 from thalweg.ops.serve.errors import EXPECTED, TooLarge, status_of, text_of
 from thalweg.ops.serve.grpc_inference import describe
-from thalweg.ops.webpage.api import PageApi
 from thalweg.ops.serve.request_cache import USUAL_EXPLANATION
 from thalweg.ops.serve.serving import CURRENT, Freshness, Models, ServedModel, ServingObserver, accepted
+from thalweg.ops.webpage.api import PageApi
 from thalweg.proto.event import Array, InputError, TensorSpec
 from thalweg.proto.json_text import NotUtf8, json_of
 from thalweg.proto.tensors import datatype

@@ -5,11 +5,11 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable, Mapping
 
-from thalweg.stream.publication.file_channel import Served
 from thalweg.ops.serve.request_cache import Head
 from thalweg.proto import inference_pb2 as pb
 from thalweg.proto.event import Array, InputError
 from thalweg.proto.tensors import datatype, to_raw, to_typed
+from thalweg.stream.publication.file_channel import Served
 
 _DOUBLE = struct.Struct("<d")
 _MOST = 64  # forms kept of one version: requests of so many different sizes, or wishes for outputs

@@ -17,10 +17,6 @@ from thalweg.ops.serve.errors import QueueFull, refuse
 from thalweg.ops.serve.grpc_inference import InferenceService, handlers
 from thalweg.ops.serve.grpc_learning import LearningService
 from thalweg.ops.serve.http_api import HttpServer
-from thalweg.ops.webpage.api import PageApi
-from thalweg.ops.webpage.figures import ServingFigures
-from thalweg.stream.labels.request_log import Recording
-from thalweg.stream.labels.request_buffer import Remembering
 from thalweg.ops.serve.serving import (
     MOST_LOADING,
     MOST_WAITING,
@@ -30,10 +26,14 @@ from thalweg.ops.serve.serving import (
     Seats,
     ServingObserver,
 )
-from thalweg.ops.telemetry.status import Statuses
 from thalweg.ops.serve.tokens import Tokens
 from thalweg.ops.serve.workers import Workers
+from thalweg.ops.telemetry.status import Statuses
+from thalweg.ops.webpage.api import PageApi
+from thalweg.ops.webpage.figures import ServingFigures
 from thalweg.proto import thalweg_pb2_grpc
+from thalweg.stream.labels.request_buffer import Remembering
+from thalweg.stream.labels.request_log import Recording
 from thalweg.stream.log.log import Log
 
 _INFERENCE = "inference.GRPCInferenceService"

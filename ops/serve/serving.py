@@ -15,14 +15,14 @@ import numpy as np
 
 from thalweg.memory.snapshots.snapshots import FolderSnapshots
 from thalweg.memory.snapshots.state import State
-from thalweg.models.parts.input_columns import all_finite
 from thalweg.models.contract.learner import Predictor
-from thalweg.stream.publication.file_channel import Facts, Published, Served
+from thalweg.models.parts.input_columns import all_finite
 from thalweg.ops.serve.errors import Impossible, NotOffered, NotReady, QueueFull, TooLate, UnknownModel
-from thalweg.stream.labels.request_log import Recording
-from thalweg.stream.labels.request_buffer import Remembering
 from thalweg.proto.answer import Answer
 from thalweg.proto.event import Array, InputError, Inputs, Schema, TensorSpec
+from thalweg.stream.labels.request_buffer import Remembering
+from thalweg.stream.labels.request_log import Recording
+from thalweg.stream.publication.file_channel import Facts, Published, Served
 
 MOST_WAITING = 8
 """Callers who may wait for a version to come, at once."""

@@ -11,17 +11,17 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import generate_latest
 from prometheus_client.metrics_core import Metric
 
-from thalweg.stream.drift.alarm import Alarm
-from thalweg.stream.drift.params import ACTIONS
 from thalweg.models.contract.learner import Learner, Predictor
 from thalweg.ops.telemetry.live_file import REFRESH_SECONDS, LiveFile
 from thalweg.ops.telemetry.metrics import LEARNER_GAUGES, LEARNER_METRICS, collected, family
 from thalweg.proto.event import Array, Batch, Partition
 from thalweg.proto.rejected import REASONS
-from thalweg.stream.log.log import Gap
+from thalweg.stream.drift.alarm import Alarm
+from thalweg.stream.drift.params import ACTIONS
 from thalweg.stream.evaluation.monitor import Monitor
-from thalweg.stream.learn.observer import NoObserver
 from thalweg.stream.evaluation.window_figures import Figures
+from thalweg.stream.learn.observer import NoObserver
+from thalweg.stream.log.log import Gap
 
 _CAUSES = ("operator", "drift")  # of rollbacks that learners do not make of themselves
 _MOVED_SHOWN = 10  # columns of the newest alarm

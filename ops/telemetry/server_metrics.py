@@ -24,13 +24,13 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.metrics_core import Metric
 from prometheus_client.utils import floatToGoString
 
-from thalweg.ops.telemetry.metrics import COLLECTED, SERVER_METRICS, collected, family
-from thalweg.ops.telemetry.process_figures import process_figures
-from thalweg.ops.telemetry.latency_window import Recent
-from thalweg.stream.labels.request_log import Recording
-from thalweg.stream.labels.request_buffer import Remembering
 from thalweg.ops.serve.serving import Models
 from thalweg.ops.telemetry.histogram import Tally
+from thalweg.ops.telemetry.latency_window import Recent
+from thalweg.ops.telemetry.metrics import COLLECTED, SERVER_METRICS, collected, family
+from thalweg.ops.telemetry.process_figures import process_figures
+from thalweg.stream.labels.request_buffer import Remembering
+from thalweg.stream.labels.request_log import Recording
 
 _USUAL_CODES = ("OK", "INTERNAL", "UNAVAILABLE", "RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED")
 _COUNT_AT = 2000  # answers that wait to be counted; a scrape counts them too

@@ -19,8 +19,8 @@ from typing import Any
 from thalweg.models.contract.learner import Learner
 from thalweg.ops.telemetry.live_file import REFRESH_SECONDS, LiveFile
 from thalweg.proto.event import Partition
-from thalweg.stream.labels.joining import NoJoinObserver
 from thalweg.stream.evaluation.monitor import Monitor
+from thalweg.stream.labels.joining import NoJoinObserver
 from thalweg.stream.learn.observer import NoObserver
 
 STATUS_FILE = "status-learner.json"

@@ -15,16 +15,16 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from thalweg.memory.snapshots.snapshots import Manifest
 from thalweg.memory.exchange.commands import Store
+from thalweg.memory.snapshots.snapshots import Manifest
 from thalweg.ops.serve.errors import QueueFull, TooLarge
 from thalweg.ops.serve.grpc_learning import ask
+from thalweg.ops.serve.serving import Models, ServedModel
+from thalweg.ops.serve.tokens import Tokens
+from thalweg.ops.telemetry.status import Statuses
+from thalweg.ops.webpage.dead_letters import MOST, newest
 from thalweg.ops.webpage.figures import NoServingFigures, ServingFigures, details, summary
 from thalweg.ops.webpage.files import HEADERS, PageFiles
-from thalweg.ops.webpage.dead_letters import MOST, newest
-from thalweg.ops.serve.serving import Models, ServedModel
-from thalweg.ops.telemetry.status import Statuses
-from thalweg.ops.serve.tokens import Tokens
 from thalweg.proto.event import InputError
 from thalweg.proto.json_text import json_of
 from thalweg.stream.log.log import Log

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from thalweg.memory.snapshots.snapshots import Manifest
-from thalweg.ops.webpage.troubles import SILENT_SECONDS, level_of, troubles
 from thalweg.ops.serve.serving import ServedModel
 from thalweg.ops.telemetry.status import LOWER_IS_BETTER
+from thalweg.ops.webpage.troubles import SILENT_SECONDS, level_of, troubles
 
 Figures = dict[str, Any]
 _PREFERRED = ("accuracy", "log_likelihood", "auc", "rmse", "mae", "log_loss")  # where no curve says which

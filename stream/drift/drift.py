@@ -15,11 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from thalweg.memory.snapshots.state import State
+from thalweg.models.contract.learner import ParamsError
 from thalweg.stream.drift.alarm import Alarm
 from thalweg.stream.drift.detectors import Fired, Scale, SignalWatch, preload
 from thalweg.stream.drift.inputs import ColumnsWatch, Moved
 from thalweg.stream.drift.params import DriftParams
-from thalweg.models.contract.learner import ParamsError
 
 Floats = NDArray[np.float64]
 

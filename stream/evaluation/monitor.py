@@ -11,16 +11,16 @@ import structlog
 from numpy.typing import NDArray
 
 from thalweg.memory.snapshots.state import State
+from thalweg.models.contract.learner import Learner, Predictor, foreseen
+from thalweg.proto.event import Array, Batch, NumberLabels, TensorSpec
 from thalweg.stream.drift.alarm import Alarm
 from thalweg.stream.drift.drift import DriftWatch, Observed
 from thalweg.stream.drift.params import DriftParams
-from thalweg.models.contract.learner import Learner, Predictor, foreseen
-from thalweg.proto.event import Array, Batch, NumberLabels, TensorSpec
+from thalweg.stream.evaluation.baseline import FrozenTwin, Pinned
 from thalweg.stream.evaluation.continual import Continual
 from thalweg.stream.evaluation.curve import Curve, CurvePoint, newest_time
 from thalweg.stream.evaluation.prequential import Prequential
 from thalweg.stream.evaluation.served_answers import as_served
-from thalweg.stream.evaluation.baseline import FrozenTwin, Pinned
 
 log = structlog.get_logger(__name__)
 

@@ -24,8 +24,8 @@ import msgspec
 import numpy as np
 import structlog
 
-from thalweg.memory.exchange.pending import Pending, Waiting
 from thalweg.memory.exchange.commands import StoreError
+from thalweg.memory.exchange.pending import Pending, Waiting
 from thalweg.proto import columns, thalweg_pb2
 from thalweg.proto.decode import Decoder
 from thalweg.proto.encode import EVENT_HEADERS, to_events

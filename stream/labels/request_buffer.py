@@ -15,13 +15,13 @@ from collections.abc import Mapping
 import numpy as np
 import structlog
 
-from thalweg.memory.exchange.pending import Pending
 from thalweg.memory.exchange.commands import StoreError
-from thalweg.stream.labels.dropped import Dropped
+from thalweg.memory.exchange.pending import Pending
 from thalweg.proto.answer import Answer
 from thalweg.proto.encode import to_events
 from thalweg.proto.event import Batch, InputError, Inputs
 from thalweg.proto.json_text import is_utf8
+from thalweg.stream.labels.dropped import Dropped
 
 log = structlog.get_logger(__name__)
 

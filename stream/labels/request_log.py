@@ -15,9 +15,9 @@ from collections.abc import Mapping
 import numpy as np
 import structlog
 
-from thalweg.stream.labels.dropped import Dropped
 from thalweg.proto.encode import EVENT_BATCH_HEADERS, to_event_batch
 from thalweg.proto.event import Batch, Inputs
+from thalweg.stream.labels.dropped import Dropped
 from thalweg.stream.log.log import Log, LogError, Message
 
 log = structlog.get_logger(__name__)

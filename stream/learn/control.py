@@ -7,9 +7,9 @@ from typing import Any
 
 import structlog
 
+from thalweg.memory.exchange.commands import StoreError
 from thalweg.memory.snapshots.snapshots import Snapshots, UnknownVersion
 from thalweg.memory.snapshots.state import DamagedFile
-from thalweg.memory.exchange.commands import StoreError
 from thalweg.stream.drift.alarm import Alarm
 from thalweg.stream.learn.fold import DRIFT, Fold
 from thalweg.stream.learn.journal import Control, ForgettingEntry, ResetEntry, RollbackEntry

@@ -10,9 +10,9 @@ import structlog
 
 from thalweg.memory.snapshots.snapshots import Manifest, Snapshots
 from thalweg.memory.snapshots.state import State
-from thalweg.stream.drift.alarm import Alarm
 from thalweg.models.contract.learner import Forgetting, Learner, foreseen
 from thalweg.proto.event import Batch, Partition, Position, cut
+from thalweg.stream.drift.alarm import Alarm
 from thalweg.stream.learn.dedup import RecentIds
 from thalweg.stream.learn.journal import BlockEntry, Control, ForgettingEntry, ResetEntry, RollbackEntry
 from thalweg.stream.learn.observer import Observer

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from thalweg.stream.drift.alarm import Alarm
 from thalweg.models.contract.learner import Learner, Predictor
 from thalweg.proto.event import Array, Batch, Partition
+from thalweg.stream.drift.alarm import Alarm
 from thalweg.stream.log.log import Gap
 
 

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from thalweg.memory.snapshots.state import State
-from thalweg.stream.drift.alarm import Alarm
 from thalweg.models.contract.learner import Predictor
 from thalweg.proto.decode import Rejected
 from thalweg.proto.event import Array, Batch, Position, Records
+from thalweg.stream.drift.alarm import Alarm
 
 
 class Publisher(Protocol):

@@ -18,6 +18,7 @@ from thalweg.models.contract.learner import Learner
 from thalweg.proto.decode import Decoded, Decoder
 from thalweg.proto.event import Position
 from thalweg.stream.learn.blocks import Block, HistoryLost, Replay, gather
+from thalweg.stream.learn.cadence import Publishing
 from thalweg.stream.learn.control import Controls
 from thalweg.stream.learn.fold import Fold
 from thalweg.stream.learn.journal import (
@@ -30,12 +31,11 @@ from thalweg.stream.learn.journal import (
     RollbackEntry,
     before_the_first,
 )
-from thalweg.stream.log.log import Log, LogError, Reader, Start
 from thalweg.stream.learn.observer import NoObserver, Observer
 from thalweg.stream.learn.ports import AlarmBox, Commands, DeadLetterBox, Evaluator, Publisher
-from thalweg.stream.learn.cadence import Publishing
 from thalweg.stream.learn.saver import Saver
 from thalweg.stream.learn.settings import ProcessorSettings
+from thalweg.stream.log.log import Log, LogError, Reader, Start
 
 log = structlog.get_logger(__name__)
 Answer = TypeVar("Answer")

@@ -9,9 +9,9 @@ from thalweg.memory.snapshots.snapshots import Manifest, Snapshots, UnknownVersi
 from thalweg.memory.snapshots.state import State
 from thalweg.models.contract.learner import Learner
 from thalweg.stream.learn.journal import Journal, JournalError, before_the_first
-from thalweg.stream.log.log import Log
 from thalweg.stream.learn.processor import Processor
 from thalweg.stream.learn.settings import ProcessorSettings
+from thalweg.stream.log.log import Log
 
 
 @dataclass(frozen=True, slots=True)

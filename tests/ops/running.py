@@ -21,14 +21,14 @@ import numpy as np
 
 from tests.services.processes import free_port, stop
 from thalweg.memory.snapshots.snapshots import FolderSnapshots
-from thalweg.stream.publication.file_channel import Published
 from thalweg.models.contract.registry import find
-from thalweg.ops.run.app import open_configured_log
 from thalweg.ops.cli.produce import messages
 from thalweg.ops.config.config import Config, load
+from thalweg.ops.run.app import open_configured_log
 from thalweg.proto import inference_pb2 as pb
 from thalweg.proto import inference_pb2_grpc
 from thalweg.proto.event import Batch, ClassLabels, NumberLabels
+from thalweg.stream.publication.file_channel import Published
 
 WAIT = 60.0
 FEATURES = 4

@@ -17,7 +17,15 @@ import structlog
 
 from tests.services.processes import required_or_skipped
 from tests.services.redis import RedisServer
-from thalweg.memory.exchange.commands import MOST_COMMANDS, Command, MemoryStore, SqliteStore, Store, StoreError, open_store
+from thalweg.memory.exchange.commands import (
+    MOST_COMMANDS,
+    Command,
+    MemoryStore,
+    SqliteStore,
+    Store,
+    StoreError,
+    open_store,
+)
 
 WAIT = 20.0
 

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from thalweg.memory.vectors.key_tables import HeadSearch
 from thalweg.memory.snapshots.state import State
-from thalweg.models.bottleneck.learner import Bottleneck
+from thalweg.memory.vectors.key_tables import HeadSearch
 from thalweg.models.bottleneck.key_learning import KeyLearning
+from thalweg.models.bottleneck.learner import Bottleneck
 from thalweg.proto.event import Batch, ClassLabels, TensorSpec
 
 NAMES = tuple(str(name) for name in range(5))

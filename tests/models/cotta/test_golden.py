@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from thalweg.models.parts.adam import Adam
 from thalweg.models.cotta.adaptation import Adaptation, Recipe
-from thalweg.models.parts.sgd import Sgd
 from thalweg.models.cotta.target_norm import replace_batch_norms
+from thalweg.models.parts.adam import Adam
+from thalweg.models.parts.sgd import Sgd
 from thalweg.models.parts.torch_setup import Tensor, torch
 
 CASES = (

@@ -12,10 +12,10 @@ import torch
 from safetensors.torch import save_file
 
 from tests.models import small_networks
-from thalweg.models.cotta.learner import Cotta
-from thalweg.models.cotta.params import VARIANTS
 from thalweg.models.contract.learner import Learner, ParamsError
 from thalweg.models.contract.testing import LearnerContract
+from thalweg.models.cotta.learner import Cotta
+from thalweg.models.cotta.params import VARIANTS
 from thalweg.proto.event import Batch, ClassLabels, InputError, TensorSpec
 
 PICTURE = {"image": TensorSpec("image", "float32", (1, small_networks.SIDE, small_networks.SIDE))}

@@ -11,10 +11,10 @@ from safetensors.torch import save_file
 
 from tests.models import small_networks
 from thalweg.memory.snapshots.state import State
-from thalweg.models.encoders.encoder import EncodedPredictor, Encoder, make_learner, shared_encoder
 from thalweg.models.contract.learner import Learner, ParamsError, Predictor
 from thalweg.models.contract.registry import find
 from thalweg.models.contract.testing import LearnerContract
+from thalweg.models.encoders.encoder import EncodedPredictor, Encoder, make_learner, shared_encoder
 from thalweg.proto.event import Batch, ClassLabels, TensorSpec
 
 IMAGE = {"image": TensorSpec("image", "float32", (1, 8, 8))}

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from thalweg.memory.vectors.key_tables import require_faiss_gpu
 from thalweg.memory.snapshots.state import State
-from thalweg.models.error_memory.learner import ErrorMemory
+from thalweg.memory.vectors.key_tables import require_faiss_gpu
 from thalweg.models.contract.learner import Learner, ParamsError
 from thalweg.models.contract.testing import LearnerContract
+from thalweg.models.error_memory.learner import ErrorMemory
 from thalweg.proto.event import Batch, InputError, NumberLabels, Partition, Places, TensorSpec
 
 INPUTS = {

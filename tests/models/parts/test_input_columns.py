@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from thalweg.models.parts.input_columns import InputColumns, usable_rows
 from thalweg.models.contract.learner import ParamsError
+from thalweg.models.parts.input_columns import InputColumns, usable_rows
 from thalweg.proto.event import InputError, TensorSpec
 
 PICTURE = TensorSpec("picture", "float32", (2, 3))

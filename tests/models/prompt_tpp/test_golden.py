@@ -11,9 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from thalweg.models.prompt_tpp import prompt_pool
-from thalweg.models.prompt_tpp import attentive
-from thalweg.models.prompt_tpp import nhp
+from thalweg.models.prompt_tpp import attentive, nhp, prompt_pool
 from thalweg.models.prompt_tpp.attentive import AttentiveShape, Prefix
 from thalweg.models.prompt_tpp.nhp import CellState
 from thalweg.models.prompt_tpp.process import EPSILON, forecast, integral, interval, nodes

@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from thalweg.models.contract.learner import Learner, ParamsError
-from thalweg.models.prompt_tpp.learner import PromptTpp
-from thalweg.models.prompt_tpp.predictor import KEY, PromptTppPredictor
 from thalweg.models.contract.testing import LearnerContract
+from thalweg.models.prompt_tpp.learner import PromptTpp
 from thalweg.models.prompt_tpp.network import Past, draw_weights, prepare
+from thalweg.models.prompt_tpp.predictor import KEY, PromptTppPredictor
 from thalweg.proto.event import Batch, ClassLabels, InputError, TensorSpec
 
 SMALL: dict[str, Any] = {

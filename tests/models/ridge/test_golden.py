@@ -12,9 +12,9 @@ import pytest
 from numpy.typing import NDArray
 
 from thalweg.memory.snapshots.state import State
-from thalweg.models.ridge.pseudo_features import deviations, reweighted_head, topped_up
-from thalweg.models.ridge.learner import Ridge
 from thalweg.models.ridge.head import Inverse, solve
+from thalweg.models.ridge.learner import Ridge
+from thalweg.models.ridge.pseudo_features import deviations, reweighted_head, topped_up
 from thalweg.models.ridge.statistics import Rows, Statistics
 from thalweg.proto.event import Batch, ClassLabels, TensorSpec
 

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from thalweg.memory.snapshots.state import State, read_state, write_state
 from thalweg.models.contract.learner import Learner, ParamsError
-from thalweg.models.ridge.learner import Ridge
 from thalweg.models.contract.testing import LearnerContract
+from thalweg.models.ridge.learner import Ridge
 from thalweg.proto.event import Batch, ClassLabels, InputError, NumberLabels, TensorSpec, join
 
 INPUTS = {"features": TensorSpec("features", "float32", (5,))}

@@ -9,16 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from thalweg.memory.snapshots.snapshots import FolderSnapshots, Manifest
 from thalweg.memory.exchange.commands import MemoryStore
+from thalweg.memory.snapshots.snapshots import FolderSnapshots, Manifest
 from thalweg.models.contract.learner import Learner
-from thalweg.stream.publication.file_channel import Publisher
 from thalweg.models.ridge.learner import Ridge
 from thalweg.ops.serve.server import Server
-from thalweg.ops.telemetry.server_metrics import ServerMetrics
 from thalweg.ops.serve.serving import ModelPlace
+from thalweg.ops.telemetry.server_metrics import ServerMetrics
 from thalweg.proto.event import Batch, ClassLabels, TensorSpec
 from thalweg.stream.log.log import MemoryLog
+from thalweg.stream.publication.file_channel import Publisher
 
 FEATURES = 4
 SPECS = {"features": TensorSpec("features", "float32", (FEATURES,))}

@@ -20,11 +20,10 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from tests.ops.serve.serving import FEATURES, SPECS, Served, served
-from thalweg.memory.snapshots.state import State
 from thalweg.memory.exchange.commands import MemoryStore
+from thalweg.memory.snapshots.state import State
 from thalweg.models.contract.capabilities import Checking
 from thalweg.models.contract.learner import Predictor
-from thalweg.stream.publication.file_channel import Publisher
 from thalweg.ops.serve import serving as serving_module
 from thalweg.ops.serve.server import Server
 from thalweg.ops.serve.serving import MOST_LOADING, MOST_WAITING, ModelPlace
@@ -32,6 +31,7 @@ from thalweg.proto import inference_pb2 as pb
 from thalweg.proto import inference_pb2_grpc, thalweg_pb2, thalweg_pb2_grpc
 from thalweg.proto.event import Array, Inputs, Schema, TensorSpec
 from thalweg.stream.log.log import Appended, Log, MemoryLog, Message
+from thalweg.stream.publication.file_channel import Publisher
 
 
 def stub(parts: Any, stack: ExitStack) -> Any:

@@ -10,8 +10,8 @@ import grpc
 from tests.ops.serve.serving import served
 from tests.ops.telemetry.test_metrics import RAISED, watched
 from tests.ops.telemetry.test_status import graded
-from thalweg.ops.telemetry.status import STATUS_FILE, LearnerStatus, Statuses
 from thalweg.ops.serve.status_stream import alarm_message
+from thalweg.ops.telemetry.status import STATUS_FILE, LearnerStatus, Statuses
 from thalweg.proto import thalweg_pb2 as pb
 from thalweg.proto import thalweg_pb2_grpc
 

@@ -23,16 +23,16 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.ops.serve.serving import served
 from tests.services.processes import Unavailable, free_port, required_or_skipped, stop
 from thalweg.memory.snapshots.state import State
-from thalweg.stream.drift.alarm import Alarm
 from thalweg.models.ridge.learner import Ridge
 from thalweg.ops.telemetry.learner_metrics import LearnerMetrics
 from thalweg.ops.telemetry.metrics import COLLECTED, LEARNER_GAUGES, LEARNER_METRICS, SERVER_METRICS
 from thalweg.ops.telemetry.server_metrics import ServerMetrics
 from thalweg.proto.event import Batch, ClassLabels, Partition, TensorSpec
 from thalweg.proto.rejected import REASONS
+from thalweg.stream.drift.alarm import Alarm
 from thalweg.stream.evaluation.continual import METRICS as CONTINUAL
-from thalweg.stream.log.log import Gap
 from thalweg.stream.evaluation.monitor import Monitor
+from thalweg.stream.log.log import Gap
 
 ROOT = Path(__file__).parents[3]
 

@@ -13,12 +13,12 @@ import numpy as np
 from tests.ops.running import LEARNERS, TOML, service, until
 from tests.ops.telemetry.test_metrics import samples
 from tests.services.processes import stop
-from thalweg.stream.drift.detectors import DETECTORS
-from thalweg.stream.drift.params import DriftParams
 from thalweg.ops.telemetry.learner_metrics import LearnerMetrics
 from thalweg.ops.telemetry.server_metrics import ServerMetrics
 from thalweg.proto.event import Batch, ClassLabels, Partition, TensorSpec
 from thalweg.proto.rejected import REASONS
+from thalweg.stream.drift.detectors import DETECTORS
+from thalweg.stream.drift.params import DriftParams
 from thalweg.stream.evaluation.monitor import Monitor
 
 PER_MODEL = 400

@@ -19,12 +19,12 @@ from hypothesis import strategies as st
 
 from tests.ops.serve.serving import Served, served
 from thalweg.memory.snapshots.snapshots import Manifest
-from thalweg.ops.webpage.figures import details, summary, versions_of
-from thalweg.ops.webpage.dead_letters import decoded, newest
-from thalweg.ops.webpage.troubles import LEVELS, troubles
+from thalweg.ops.serve.tokens import Tokens
 from thalweg.ops.telemetry.latency_window import SLICE_SECONDS, SLICES, Recent
 from thalweg.ops.telemetry.status import STATUS_FILE, Statuses
-from thalweg.ops.serve.tokens import Tokens
+from thalweg.ops.webpage.dead_letters import decoded, newest
+from thalweg.ops.webpage.figures import details, summary, versions_of
+from thalweg.ops.webpage.troubles import LEVELS, troubles
 from thalweg.proto.event import Partition, Records
 from thalweg.proto.rejected import Rejected
 from thalweg.stream.log.dead_letters import DeadLetters

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from thalweg.memory.snapshots.state import State
+from thalweg.models.contract.learner import ParamsError
 from thalweg.stream.drift.drift import DriftWatch, Observed
 from thalweg.stream.drift.params import DriftParams
-from thalweg.models.contract.learner import ParamsError
 
 COLUMNS = ("x[0]", "x[1]", "x[2]", "label")
 

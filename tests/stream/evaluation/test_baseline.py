@@ -11,8 +11,8 @@ from thalweg.memory.snapshots.snapshots import UnknownVersion
 from thalweg.memory.snapshots.state import State
 from thalweg.models.contract.learner import foreseen
 from thalweg.models.ridge.learner import Ridge
-from thalweg.stream.evaluation.monitor import Monitor
 from thalweg.stream.evaluation.baseline import Pinned
+from thalweg.stream.evaluation.monitor import Monitor
 
 
 def learned(count: int) -> Ridge:

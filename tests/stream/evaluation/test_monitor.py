@@ -17,11 +17,11 @@ from thalweg.models.contract.learner import foreseen
 from thalweg.models.ridge.learner import Ridge
 from thalweg.proto.event import Batch, ClassLabels, TensorSpec
 from thalweg.stream.drift.alarm_outbox import Alarms, alarms_topic
-from thalweg.stream.learn.journal import MemoryJournal
-from thalweg.stream.log.log import LogError, Message
 from thalweg.stream.evaluation.monitor import Monitor, _Columns
+from thalweg.stream.learn.journal import MemoryJournal
 from thalweg.stream.learn.processor import Processor
 from thalweg.stream.learn.settings import ProcessorSettings
+from thalweg.stream.log.log import LogError, Message
 from thalweg.stream.log.sqlite import SqliteLog
 
 INPUTS = {"x": TensorSpec("x", "float32", (2,))}

@@ -20,13 +20,13 @@ from thalweg.proto.answer import Answer
 from thalweg.proto.decode import Decoder
 from thalweg.proto.encode import EVENT_HEADERS, to_events
 from thalweg.proto.event import Batch, ClassLabels, Labels, NumberLabels, Partition, Records, Schema, TensorSpec, join
-from thalweg.stream.learn.journal import FileJournal, MemoryJournal
-from thalweg.stream.log.log import Message
 from thalweg.stream.evaluation.monitor import Monitor
 from thalweg.stream.evaluation.prequential import Prequential
-from thalweg.stream.learn.processor import Processor
 from thalweg.stream.evaluation.served_answers import as_served
+from thalweg.stream.learn.journal import FileJournal, MemoryJournal
+from thalweg.stream.learn.processor import Processor
 from thalweg.stream.learn.settings import ProcessorSettings
+from thalweg.stream.log.log import Message
 from thalweg.stream.log.sqlite import SqliteLog
 
 FEATURES = {"features": TensorSpec("features", "float32", (2,))}

@@ -11,15 +11,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from thalweg.memory.exchange.pending import Limits, MemoryPending
 from thalweg.memory.exchange.commands import StoreError
+from thalweg.memory.exchange.pending import Limits, MemoryPending
 from thalweg.models.ridge.learner import Ridge
 from thalweg.proto.decode import Decoder
 from thalweg.proto.encode import to_json
 from thalweg.proto.event import Batch, ClassLabels, Partition, Schema, TensorSpec
 from thalweg.stream.labels import joining
-from thalweg.stream.log.dead_letters import DeadLetters
 from thalweg.stream.labels.joining import Joiner, JoinSettings, entries_of
+from thalweg.stream.log.dead_letters import DeadLetters
 from thalweg.stream.log.log import LogError, MemoryLog, Message
 
 SPECS = {"x": TensorSpec("x", "float32", (2,))}

@@ -11,10 +11,10 @@ import pytest
 
 from tests.ops.running import until
 from thalweg.memory.exchange.pending import MemoryPending, SqlitePending
-from thalweg.stream.labels import dropped
-from thalweg.stream.labels.request_log import Recording
-from thalweg.stream.labels.request_buffer import Remembering
 from thalweg.proto.event import InputError
+from thalweg.stream.labels import dropped
+from thalweg.stream.labels.request_buffer import Remembering
+from thalweg.stream.labels.request_log import Recording
 from thalweg.stream.log.log import MemoryLog, Message
 
 GOOD = {"x": np.zeros((1, 2), np.float32)}

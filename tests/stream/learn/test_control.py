@@ -10,11 +10,11 @@ import pytest
 
 from tests.stream.evaluation.test_monitor import INPUTS, SETTINGS, events, ridge
 from thalweg.memory.snapshots.snapshots import MemorySnapshots
+from thalweg.models.ridge.learner import Ridge
 from thalweg.stream.drift.alarm import Alarm
 from thalweg.stream.drift.params import DriftParams
-from thalweg.models.ridge.learner import Ridge
-from thalweg.stream.learn.journal import BlockEntry, Entry, MemoryJournal
 from thalweg.stream.evaluation.monitor import Monitor
+from thalweg.stream.learn.journal import BlockEntry, Entry, MemoryJournal
 from thalweg.stream.learn.observer import NoObserver
 from thalweg.stream.learn.processor import Processor
 from thalweg.stream.learn.rebuild import rebuild

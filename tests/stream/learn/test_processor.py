@@ -20,16 +20,16 @@ from hypothesis import strategies as st
 from tests.stream.chain import Chain, ChainPredictor
 from thalweg.memory.snapshots.snapshots import FolderSnapshots, Manifest, MemorySnapshots
 from thalweg.memory.snapshots.state import State
-from thalweg.stream.publication.file_channel import Published, Publisher
 from thalweg.proto.event import Array, Batch, Partition, Position, Records
-from thalweg.stream.log.dead_letters import DeadLetters
 from thalweg.stream.learn.fold import StateMismatch
 from thalweg.stream.learn.journal import FileJournal, MemoryJournal
-from thalweg.stream.log.log import Gap, LogError, MemoryLog, Message
 from thalweg.stream.learn.observer import NoObserver
 from thalweg.stream.learn.processor import Processor
 from thalweg.stream.learn.rebuild import rebuild
 from thalweg.stream.learn.settings import ProcessorSettings
+from thalweg.stream.log.dead_letters import DeadLetters
+from thalweg.stream.log.log import Gap, LogError, MemoryLog, Message
+from thalweg.stream.publication.file_channel import Published, Publisher
 
 SETTINGS = ProcessorSettings(
     model="m", topic="t", batch_events=4, batch_seconds=0, idle_seconds=0, snapshot_events=20, snapshot_seconds=1e9

@@ -17,8 +17,8 @@ import numpy as np
 import pytest
 
 from thalweg.memory.snapshots.state import State
-from thalweg.stream.publication.live_folder import live_folder
 from thalweg.stream.publication.file_channel import Facts, Published, Publisher
+from thalweg.stream.publication.live_folder import live_folder
 
 
 class Filled:

@@ -16,8 +16,8 @@ from thalweg.proto.decode import Decoder
 from thalweg.proto.encode import EVENT_HEADERS
 from thalweg.proto.event import ClassLabels, Partition, Records, Schema, TensorSpec
 from thalweg.proto.rejected import Decoded
-from thalweg.stream.sources.files import read_events
 from thalweg.stream.log.log import Message
+from thalweg.stream.sources.files import read_events
 
 SCHEMA = Schema({"x": TensorSpec("x", "float32", (2,))})
 SEQUENCES = Schema({"key": TensorSpec("key", "bytes", ())}, "class")
