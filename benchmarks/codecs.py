@@ -14,7 +14,9 @@ from benchmarks.report import Result, at_most
 from thalweg.proto import inference_pb2
 from thalweg.proto.decode import Decoder
 from thalweg.proto.encode import EVENT_BATCH_HEADERS, EVENT_HEADERS, to_event_batch, to_events, to_json
-from thalweg.proto.event import Batch, ClassLabels, Headers, Partition, Records, Schema, TensorSpec
+from thalweg.proto.event import Batch, ClassLabels
+from thalweg.proto.records import Headers, Partition, Records
+from thalweg.proto.schema import Schema, TensorSpec
 from thalweg.proto.tensors import read_tensors, to_raw
 
 FEATURES = 64

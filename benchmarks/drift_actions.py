@@ -10,7 +10,7 @@ from benchmarks.streams import SHARED
 from thalweg.memory.snapshots.snapshots import MemorySnapshots
 from thalweg.models.ridge.learner import Ridge
 from thalweg.proto.encode import EVENT_BATCH_HEADERS, to_event_batch
-from thalweg.proto.event import TensorSpec
+from thalweg.proto.schema import TensorSpec
 from thalweg.stream.drift.params import ACTIONS, DriftParams
 from thalweg.stream.evaluation.monitor import Monitor
 from thalweg.stream.learn.processor import Processor

@@ -27,7 +27,8 @@ from thalweg.memory.snapshots.snapshots import FolderSnapshots
 from thalweg.models.contract.registry import find
 from thalweg.ops.cli.produce import messages
 from thalweg.proto.decode import Decoder
-from thalweg.proto.event import Batch, ClassLabels, TensorSpec
+from thalweg.proto.event import Batch, ClassLabels
+from thalweg.proto.schema import TensorSpec
 from thalweg.stream.evaluation.prequential import Prequential
 from thalweg.stream.learn.journal import FileJournal
 from thalweg.stream.learn.observer import NoObserver

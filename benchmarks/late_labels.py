@@ -23,7 +23,9 @@ from thalweg.ops.serve.serving import ModelPlace, ServedModel
 from thalweg.proto.answer import Answer
 from thalweg.proto.decode import Decoder
 from thalweg.proto.encode import EVENT_HEADERS, to_events
-from thalweg.proto.event import Batch, ClassLabels, Partition, Records, TensorSpec
+from thalweg.proto.event import Batch, ClassLabels
+from thalweg.proto.records import Partition, Records
+from thalweg.proto.schema import TensorSpec
 from thalweg.stream.evaluation.monitor import Monitor
 from thalweg.stream.labels.request_buffer import Remembering
 from thalweg.stream.publication.file_channel import Facts, Served

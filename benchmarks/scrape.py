@@ -14,7 +14,9 @@ from benchmarks.report import Result, at_most, median_seconds, show
 from thalweg.models.ridge.learner import Ridge
 from thalweg.ops.telemetry.learner_metrics import LearnerMetrics
 from thalweg.ops.telemetry.server_metrics import ServerMetrics
-from thalweg.proto.event import Batch, ClassLabels, Partition, TensorSpec
+from thalweg.proto.event import Batch, ClassLabels
+from thalweg.proto.records import Partition
+from thalweg.proto.schema import TensorSpec
 from thalweg.stream.evaluation.monitor import Monitor
 
 _MODELS, _COLUMNS = 20, 64

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from thalweg.proto.event import Array, Schema
 from thalweg.proto.rejected import Refused
+from thalweg.proto.schema import Array, Schema
 
 if TYPE_CHECKING:
     from thalweg.proto import thalweg_pb2

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from thalweg.proto.event import InputError
+from thalweg.proto.schema import InputError
 
 STRUCTURED = "application/cloudevents+json"
 

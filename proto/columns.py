@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from thalweg.proto.event import Array, Batch, ClassLabels, Labels, NumberLabels, Schema, TensorSpec
+from thalweg.proto.event import Batch, ClassLabels, Labels, NumberLabels
 from thalweg.proto.rejected import Refused
+from thalweg.proto.schema import Array, Schema, TensorSpec
 
 
 def empty_batch(schema: Schema) -> Batch:

@@ -15,8 +15,10 @@ from thalweg.proto.cloudevents import Envelopes
 from thalweg.proto.columns import empty_batch
 from thalweg.proto.decode_json import JsonDecoder
 from thalweg.proto.decode_protobuf import ProtobufDecoder
-from thalweg.proto.event import Batch, Headers, InputError, Records, Schema, join
-from thalweg.proto.rejected import Decoded, Reason, Rejected
+from thalweg.proto.event import Batch, Decoded, join
+from thalweg.proto.records import Headers, Records
+from thalweg.proto.rejected import Reason, Rejected
+from thalweg.proto.schema import InputError, Schema
 
 __all__ = [
     "CONTENT_TYPE_EVENT",

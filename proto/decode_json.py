@@ -11,9 +11,11 @@ import numpy as np
 
 from thalweg.proto import columns
 from thalweg.proto.cloudevents import Envelopes
-from thalweg.proto.event import Array, Batch, Places, Records, Schema, TensorSpec
-from thalweg.proto.rejected import Decoded, Reason, Refused
+from thalweg.proto.event import Batch, Decoded, Places
+from thalweg.proto.records import Records
+from thalweg.proto.rejected import Reason, Refused
 from thalweg.proto.salvage import salvage
+from thalweg.proto.schema import Array, Schema, TensorSpec
 
 _LONGEST_DETAIL = 1000  # characters; a parser's complaint may quote a whole record
 _OF_FIELD: dict[str, Reason] = {"label": "bad_label", "time": "bad_time", "weight": "bad_weight"}

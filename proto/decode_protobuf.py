@@ -13,20 +13,11 @@ from google.protobuf.message import DecodeError
 from thalweg.proto import columns, thalweg_pb2
 from thalweg.proto.answer import Answer
 from thalweg.proto.cloudevents import Envelopes
-from thalweg.proto.event import (
-    Array,
-    Batch,
-    ClassLabels,
-    InputError,
-    Labels,
-    NumberLabels,
-    Places,
-    Records,
-    Schema,
-    join,
-)
-from thalweg.proto.rejected import Decoded, Reason, Refused, Rejected
+from thalweg.proto.event import Batch, ClassLabels, Decoded, Labels, NumberLabels, Places, join
+from thalweg.proto.records import Records
+from thalweg.proto.rejected import Reason, Refused, Rejected
 from thalweg.proto.salvage import salvage
+from thalweg.proto.schema import Array, InputError, Schema
 from thalweg.proto.tensors import check_inputs, datatype, from_raw, read_tensors
 
 _Message = TypeVar("_Message", thalweg_pb2.Event, thalweg_pb2.EventBatch)

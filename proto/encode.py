@@ -9,7 +9,9 @@ import msgspec
 
 from thalweg.proto import thalweg_pb2
 from thalweg.proto.decode import CONTENT_TYPE_EVENT, CONTENT_TYPE_EVENT_BATCH
-from thalweg.proto.event import Array, Batch, ClassLabels, Headers, NumberLabels
+from thalweg.proto.event import Batch, ClassLabels, NumberLabels
+from thalweg.proto.records import Headers
+from thalweg.proto.schema import Array
 from thalweg.proto.tensors import datatype, to_raw
 
 EVENT_HEADERS: Headers = (("content-type", CONTENT_TYPE_EVENT),)

@@ -7,97 +7,18 @@ downstream (learners, metrics, servers) reads these columns.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, TypeVar
+from dataclasses import dataclass, field, replace
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from thalweg.proto.answer import Answer
-
-Array: TypeAlias = NDArray[Any]
-Inputs: TypeAlias = Mapping[str, Array]
-"""Named input arrays, each (N, ...), dtype and trailing shape as the schema says."""
-
-Headers: TypeAlias = Sequence[tuple[str, bytes]]
+from thalweg.proto.answer import Answer
+from thalweg.proto.records import Partition
+from thalweg.proto.rejected import Rejected
+from thalweg.proto.schema import Array, Inputs
 
 _Entry = TypeVar("_Entry")
-
-
-class Partition(NamedTuple):
-    """One ordered sequence of records in the log."""
-
-    topic: str
-    number: int
-
-    def __str__(self) -> str:
-        return f"{self.topic}/{self.number}"
-
-
-Position: TypeAlias = Mapping[Partition, int]
-"""Per partition the offset of the last record taken. A partition that is missing: nothing taken from it yet."""
-
-
-class InputError(ValueError):
-    """Data from outside does not fit; the message names the thing, what was expected and what came."""
-
-
-@dataclass(frozen=True, slots=True)
-class Records:
-    """A run of records of one partition, in columns of equal length, offsets ascending (gaps are allowed)."""
-
-    partition: Partition
-    offsets: Sequence[int]
-    times: Sequence[float]
-    """Unix seconds at which the log took the record (or its producer made it)."""
-    keys: Sequence[bytes | None]
-    values: Sequence[bytes | None]
-    headers: Sequence[Headers]
-
-    def __len__(self) -> int:
-        return len(self.offsets)
-
-    def __getitem__(self, part: slice) -> Records:
-        return Records(
-            self.partition,
-            self.offsets[part],
-            self.times[part],
-            self.keys[part],
-            self.values[part],
-            self.headers[part],
-        )
-
-    @property
-    def size_bytes(self) -> int:
-        """Bytes of keys and values together."""
-        return sum(len(v) for v in self.values if v) + sum(len(k) for k in self.keys if k)
-
-
-@dataclass(frozen=True, slots=True)
-class TensorSpec:
-    """One named tensor without its batch dimension.
-
-    `dtype` is a NumPy name (`float32`, `float64`, `int64`, `int32`, `bool`, `uint8`) or `bytes` for strings.
-    A dimension of -1 may have any length.
-    """
-
-    name: str
-    dtype: str
-    shape: tuple[int, ...]
-
-
-LabelKind: TypeAlias = Literal["class", "number", "none"]
-
-
-@dataclass(frozen=True, slots=True)
-class Schema:
-    """What an event of a model must look like: the decoder and the servers hold data against it."""
-
-    inputs: Mapping[str, TensorSpec]
-    label: LabelKind = "class"
-    label_width: int = 1
-    """Numbers per label, K; only for `number`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,6 +138,14 @@ class Batch:
     def unlabelled(self) -> Batch:
         """The same events without their labels."""
         return replace(self, labels=None)
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """What a run of records came to."""
+
+    batch: Batch
+    rejected: list[Rejected] = field(default_factory=list)
 
 
 def join(batches: Sequence[Batch]) -> Batch:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal, TypeAlias, get_args
-
-from thalweg.proto.event import Batch
 
 Reason: TypeAlias = Literal[
     "malformed",
@@ -35,14 +33,6 @@ class Rejected:
     """What was expected and what came, in words."""
     rows: tuple[int, ...] = ()
     """Of a record of many events, those that cannot be used; the others were taken. Empty: none was taken."""
-
-
-@dataclass(frozen=True, slots=True)
-class Decoded:
-    """What a run of records came to."""
-
-    batch: Batch
-    rejected: list[Rejected] = field(default_factory=list)
 
 
 class Refused(Exception):

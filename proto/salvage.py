@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 from thalweg.proto.columns import empty_batch
-from thalweg.proto.event import Batch, Schema, join
-from thalweg.proto.rejected import Decoded, Refused, Rejected
+from thalweg.proto.event import Batch, Decoded, join
+from thalweg.proto.rejected import Refused, Rejected
+from thalweg.proto.schema import Schema
 
 _PARTS = 8  # one bad event in a thousand costs a second decoding; nothing but bad ones, about four
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from thalweg.proto.event import Array, InputError, TensorSpec
+from thalweg.proto.schema import Array, InputError, TensorSpec
 
 if TYPE_CHECKING:
     from thalweg.proto.inference_pb2 import InferTensorContents, ModelInferRequest

@@ -188,23 +188,5 @@ class SqliteStore:
             self._connection.close()
 
 
-def open_store(url: str) -> Store:
-    """The store behind a URL: `memory:`, `sqlite:PATH` or `redis://HOST:PORT/DB`.
-
-    Raises:
-        StoreError: The URL has another form, or the store cannot be opened.
-    """
-    kind, _, rest = url.partition(":")
-    if kind == "memory":
-        return MemoryStore()
-    if kind == "sqlite" and rest:
-        return SqliteStore(rest)
-    if kind in ("redis", "rediss"):
-        from thalweg.memory.exchange.redis_commands import RedisStore
-
-        return RedisStore(url)
-    raise StoreError(f"store url {url!r}: expected memory:, sqlite:PATH or redis://HOST:PORT/DB")
-
-
 def _too_many(model: str) -> str:
     return f"{MOST_COMMANDS} commands wait for model {model!r} already; is its learner running?"

@@ -198,21 +198,3 @@ class _Transaction:
             self._lock.release()
         if isinstance(error, sqlite3.Error):
             raise StoreError(f"store {self._place}: {error}") from error
-
-
-def open_pending(url: str, limits: Limits = USUAL) -> Pending:
-    """Where events wait, behind the store's URL: `memory:`, `sqlite:PATH` or `redis://HOST:PORT/DB`.
-
-    Raises:
-        StoreError: The URL has another form, or the store cannot be opened.
-    """
-    kind, _, rest = url.partition(":")
-    if kind == "memory":
-        return MemoryPending(limits)
-    if kind == "sqlite" and rest:
-        return SqlitePending(rest, limits)
-    if kind in ("redis", "rediss"):
-        from thalweg.memory.exchange.redis_pending import RedisPending
-
-        return RedisPending(url, limits)
-    raise StoreError(f"store url {url!r}: expected memory:, sqlite:PATH or redis://HOST:PORT/DB")

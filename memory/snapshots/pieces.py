@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from thalweg.memory.snapshots.state import DamagedFile, State
-from thalweg.proto.event import Array
+from thalweg.proto.schema import Array
 
 LARGE_BYTES = 4 << 20
 """Arrays of this size or more are saved in pieces."""

@@ -23,7 +23,7 @@ import structlog
 
 from thalweg.memory.snapshots.pieces import Index, read_pieces, split, write_pieces
 from thalweg.memory.snapshots.state import DamagedFile, State, read_state, sync_folder, write_state
-from thalweg.proto.event import Partition, Position
+from thalweg.proto.records import Partition, Position
 
 log = structlog.get_logger(__name__)
 

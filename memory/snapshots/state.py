@@ -19,7 +19,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
-from thalweg.proto.event import Array
+from thalweg.proto.schema import Array
 
 _DTYPES = {
     "BOOL": np.dtype(np.bool_),

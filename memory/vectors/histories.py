@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from thalweg.proto.event import Array
+from thalweg.proto.schema import Array
 
 _FIRST_KEYS = 256
 _AT_ONCE = 8192

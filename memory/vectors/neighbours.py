@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from thalweg.memory.vectors.key_tables import faiss_top
 from thalweg.memory.vectors.ring import Seqs, Window
-from thalweg.proto.event import Array, InputError
+from thalweg.proto.schema import Array, InputError
 
 Floats: TypeAlias = NDArray[np.float64]
 NeighbourBackend: TypeAlias = Literal["auto", "faiss", "faiss_gpu", "numpy", "torch"]

@@ -21,7 +21,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from thalweg.proto.event import Array
+from thalweg.proto.schema import Array
 
 Seqs: TypeAlias = NDArray[np.int64]
 Columns: TypeAlias = Mapping[str, tuple[DTypeLike, tuple[int, ...]]]

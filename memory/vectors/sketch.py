@@ -16,7 +16,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from thalweg.proto.event import Array
+from thalweg.proto.schema import Array
 
 Floats: TypeAlias = NDArray[np.float64]
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from thalweg.memory.vectors.key_tables import Backend, HeadSearch, Ids
 from thalweg.models.parts.random_features import ROWS
-from thalweg.proto.event import Array
+from thalweg.proto.schema import Array
 
 Floats = NDArray[np.float64]
 _LARGEST = 1e6

@@ -24,7 +24,8 @@ from thalweg.models.bottleneck.params import Params
 from thalweg.models.bottleneck.predictor import BottleneckPredictor, softmax
 from thalweg.models.parts.input_columns import InputColumns, usable_rows
 from thalweg.models.parts.learning_rate import Pace
-from thalweg.proto.event import Array, Batch, ClassLabels, InputError, Schema, TensorSpec
+from thalweg.proto.event import Batch, ClassLabels
+from thalweg.proto.schema import Array, InputError, Schema, TensorSpec
 
 Floats = NDArray[np.float64]
 

@@ -12,7 +12,7 @@ from thalweg.memory.snapshots.state import State
 from thalweg.memory.vectors.key_tables import Backend
 from thalweg.models.bottleneck.codes import Codes
 from thalweg.models.parts.input_columns import InputColumns
-from thalweg.proto.event import Array, Inputs, TensorSpec
+from thalweg.proto.schema import Array, Inputs, TensorSpec
 
 Floats = NDArray[np.float64]
 _CHUNK = 256

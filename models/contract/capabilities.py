@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Protocol, runtime_checkable
 
-from thalweg.proto.event import Inputs, TensorSpec
+from thalweg.proto.schema import Inputs, TensorSpec
 
 
 @runtime_checkable

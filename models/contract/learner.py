@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from thalweg.memory.snapshots.state import State
-from thalweg.proto.event import Array, Batch, Inputs, Schema, TensorSpec
+from thalweg.proto.event import Batch
+from thalweg.proto.schema import Array, Inputs, Schema, TensorSpec
 
 
 @runtime_checkable

@@ -21,7 +21,8 @@ import numpy as np
 
 from thalweg.memory.snapshots.state import State
 from thalweg.models.contract.learner import Forgetting, Learner, LearnerFactory, Predictor
-from thalweg.proto.event import Array, Batch, ClassLabels, InputError, Inputs
+from thalweg.proto.event import Batch, ClassLabels
+from thalweg.proto.schema import Array, InputError, Inputs
 
 
 class LearnerContract:

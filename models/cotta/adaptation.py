@@ -14,7 +14,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from thalweg.models.parts.torch_setup import Tensor, torch
-from thalweg.proto.event import Array
+from thalweg.proto.schema import Array
 
 Weights = Mapping[str, Tensor]
 Views = Callable[[Tensor], Iterator[Tensor]]

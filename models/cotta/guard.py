@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from thalweg.proto.event import Array
+from thalweg.proto.schema import Array
 
 Floats = NDArray[np.float64]
 CAUSES = ("non_finite", "agreement", "entropy", "update", "canary")

@@ -29,7 +29,8 @@ from thalweg.models.parts.learning_rate import Pace
 from thalweg.models.parts.sgd import Sgd
 from thalweg.models.parts.torch_models import build, weights_sha256
 from thalweg.models.parts.torch_setup import Tensor, torch
-from thalweg.proto.event import Array, Batch, ClassLabels, Schema, TensorSpec
+from thalweg.proto.event import Batch, ClassLabels
+from thalweg.proto.schema import Array, Schema, TensorSpec
 
 _NORMS = (torch.nn.LayerNorm, torch.nn.GroupNorm, torch.nn.InstanceNorm2d)
 

@@ -14,7 +14,7 @@ from thalweg.models.cotta.views import mirrored
 from thalweg.models.parts.input_columns import InputColumns
 from thalweg.models.parts.torch_models import build
 from thalweg.models.parts.torch_setup import Tensor, torch
-from thalweg.proto.event import Array, InputError, Inputs, TensorSpec
+from thalweg.proto.schema import Array, InputError, Inputs, TensorSpec
 
 _ROWS = 8
 """Rows are computed in multiples of this: fewer go another way through matrix products, with other last bits."""

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from thalweg.models.parts.torch_setup import Tensor, torch
-from thalweg.proto.event import Array
+from thalweg.proto.schema import Array
 
 Moments = Mapping[str, tuple[Tensor, Tensor]]
 """Mean and mean square by layer."""

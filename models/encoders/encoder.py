@@ -20,7 +20,8 @@ from thalweg.memory.snapshots.state import State
 from thalweg.models.contract.learner import Forgetting, Learner, ParamsError, Predictor
 from thalweg.models.contract.registry import find
 from thalweg.models.parts.input_columns import InputColumns
-from thalweg.proto.event import Array, Batch, Inputs, Schema, TensorSpec
+from thalweg.proto.event import Batch
+from thalweg.proto.schema import Array, Inputs, Schema, TensorSpec
 
 IDENTITY = "identity"
 _FEATURES = "features"

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from thalweg.models.error_memory.id_table import FrozenTable, IdTable
 from thalweg.models.parts.adam import Adam
 from thalweg.models.parts.torch_setup import Tensor, functional, torch
-from thalweg.proto.event import Array
+from thalweg.proto.schema import Array
 
 Weights: TypeAlias = Mapping[str, Tensor]
 Ids: TypeAlias = NDArray[np.int64]

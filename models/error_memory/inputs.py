@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from thalweg.models.contract.learner import ParamsError
 from thalweg.models.parts.input_columns import InputColumns
-from thalweg.proto.event import Inputs, TensorSpec
+from thalweg.proto.schema import Inputs, TensorSpec
 
 Ids = NDArray[np.int64]
 Numbers = NDArray[np.float32]

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from thalweg.memory.vectors.neighbours import learn_cells
-from thalweg.proto.event import Array
+from thalweg.proto.schema import Array
 
 Floats = NDArray[np.float64]
 Keys = NDArray[np.float32]

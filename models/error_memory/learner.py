@@ -40,7 +40,8 @@ from thalweg.models.error_memory.predictor import (
 from thalweg.models.error_memory.recursive_logistic import RecursiveLogistic
 from thalweg.models.parts.learning_rate import Pace
 from thalweg.models.parts.standardise import Standardiser
-from thalweg.proto.event import Array, Batch, InputError, NumberLabels, Schema, TensorSpec
+from thalweg.proto.event import Batch, NumberLabels
+from thalweg.proto.schema import Array, InputError, Schema, TensorSpec
 
 log = structlog.get_logger(__name__)
 

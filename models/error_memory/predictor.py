@@ -19,7 +19,7 @@ from thalweg.models.error_memory.inputs import Ids, Numbers, RecommenderInputs
 from thalweg.models.error_memory.key_space import KeySpace
 from thalweg.models.error_memory.views import FIGURES, entries_of, logit, view
 from thalweg.models.parts.standardise import scaled
-from thalweg.proto.event import Array, Inputs, TensorSpec
+from thalweg.proto.schema import Array, Inputs, TensorSpec
 
 Floats = NDArray[np.float64]
 _CLIP = 10.0  # a numeric feature beyond so many deviations counts as this many

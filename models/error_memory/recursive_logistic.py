@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from thalweg.models.error_memory.ctr_network import sigmoid
-from thalweg.proto.event import Array
+from thalweg.proto.schema import Array
 
 Floats = NDArray[np.float64]
 _FURTHEST = 30.0  # a weight beyond this says that two features are one: it is held there

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 import numpy as np
 
 from thalweg.models.parts.torch_setup import Tensor, torch
-from thalweg.proto.event import Array
+from thalweg.proto.schema import Array
 
 _BETA1, _BETA2, _EPSILON = 0.9, 0.999, 1e-8
 

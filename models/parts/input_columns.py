@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from thalweg.models.contract.learner import ParamsError
-from thalweg.proto.event import Array, InputError, Inputs, TensorSpec
+from thalweg.proto.schema import Array, InputError, Inputs, TensorSpec
 
 _FEW = 256
 """Numbers that Python adds up sooner than NumPy looks at them; a sum that is not finite only sends us the slow way."""

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from thalweg.models.parts.input_columns import usable_rows
-from thalweg.proto.event import Array, ClassLabels, InputError, NumberLabels
+from thalweg.proto.event import ClassLabels, NumberLabels
+from thalweg.proto.schema import Array, InputError
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from thalweg.models.parts.torch_setup import Tensor, torch
-from thalweg.proto.event import Array
+from thalweg.proto.schema import Array
 
 
 class Sgd:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from thalweg.proto.event import Array
+from thalweg.proto.schema import Array
 
 Floats = NDArray[np.float64]
 REACH = 60.0

@@ -23,7 +23,8 @@ from thalweg.models.parts.torch_setup import torch
 from thalweg.models.prompt_tpp.network import POOL, Past, Ready, draw_weights, prepare
 from thalweg.models.prompt_tpp.params import Params
 from thalweg.models.prompt_tpp.predictor import KEY, LONGEST, SHORTEST, MarkovTable, PromptTppPredictor
-from thalweg.proto.event import Array, Batch, ClassLabels, InputError, Schema, TensorSpec
+from thalweg.proto.event import Batch, ClassLabels
+from thalweg.proto.schema import Array, InputError, Schema, TensorSpec
 
 _HEAD = ("type.", "mixture.", "markov", "head.", "log_beta")
 _SILENCE = -1  # the type of a sample that tells of nothing having come

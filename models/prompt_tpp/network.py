@@ -25,7 +25,7 @@ from thalweg.models.prompt_tpp import attentive, nhp, prompt_pool
 from thalweg.models.prompt_tpp.attentive import AttentiveShape, Prefix
 from thalweg.models.prompt_tpp.nhp import CellState
 from thalweg.models.prompt_tpp.process import Forecast, forecast, interval, nodes, when
-from thalweg.proto.event import Array
+from thalweg.proto.schema import Array
 
 Weights = Mapping[str, Tensor]
 BASES, HEADS = ("nhp", "attentive"), ("mixture", "intensity")

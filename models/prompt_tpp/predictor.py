@@ -15,7 +15,8 @@ from thalweg.memory.vectors.histories import Histories, PublishedHistories, hash
 from thalweg.models.contract.learner import Predictor
 from thalweg.models.parts.torch_setup import torch
 from thalweg.models.prompt_tpp.network import UNKNOWN, Past, TppShape, answer_rows, prepare
-from thalweg.proto.event import Array, Batch, ClassLabels, InputError, Inputs, TensorSpec
+from thalweg.proto.event import Batch, ClassLabels
+from thalweg.proto.schema import Array, InputError, Inputs, TensorSpec
 
 Floats = NDArray[np.float64]
 KEY = {"key": TensorSpec("key", "bytes", ())}

@@ -30,7 +30,8 @@ from thalweg.models.ridge.predictor import CHUNK, RidgePredictor
 from thalweg.models.ridge.pseudo_features import reweighted_head, rows_needed, seeded_noise, topped_up
 from thalweg.models.ridge.refresh import event_cost, interval, recursion_pays, solve_cost
 from thalweg.models.ridge.statistics import Rows, Statistics
-from thalweg.proto.event import Array, Batch, ClassLabels, InputError, NumberLabels, Schema, TensorSpec
+from thalweg.proto.event import Batch, ClassLabels, NumberLabels
+from thalweg.proto.schema import Array, InputError, Schema, TensorSpec
 
 Floats = NDArray[np.float64]
 

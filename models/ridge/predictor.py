@@ -12,7 +12,7 @@ from thalweg.memory.snapshots.state import State
 from thalweg.models.parts.input_columns import InputColumns, all_finite
 from thalweg.models.parts.random_features import ROWS, FeatureMap
 from thalweg.models.parts.standardise import scaled
-from thalweg.proto.event import Array, Inputs, TensorSpec
+from thalweg.proto.schema import Array, Inputs, TensorSpec
 
 Floats = NDArray[np.float64]
 CHUNK = 4096

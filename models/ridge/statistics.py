@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg.blas import dgemm, dsyrk
 
-from thalweg.proto.event import Array
+from thalweg.proto.schema import Array
 
 Floats = NDArray[np.float64]
 TINY = 1e-200

@@ -13,8 +13,9 @@ from thalweg.ops.config.config import Config
 from thalweg.ops.config.error import ConfigurationError
 from thalweg.ops.run.app import new_learner, open_configured_log
 from thalweg.proto.encode import EVENT_BATCH_HEADERS, to_event_batch, to_json
-from thalweg.proto.event import Batch, Schema
+from thalweg.proto.event import Batch
 from thalweg.proto.rejected import Rejected
+from thalweg.proto.schema import Schema
 from thalweg.stream.log.log import Log, Message
 from thalweg.stream.sources.files import CsvMapping, read_events
 

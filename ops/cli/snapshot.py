@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from threadpoolctl import threadpool_limits
 
-from thalweg.memory.exchange.commands import open_store
+from thalweg.memory.exchange.open import open_store
 from thalweg.memory.snapshots.snapshots import FolderSnapshots
 from thalweg.ops.config.config import Config
 from thalweg.ops.run.app import model_folder, new_learner, open_configured_log, settings_of

@@ -20,9 +20,10 @@ from thalweg.ops.config import addresses
 from thalweg.ops.config.error import ConfigurationError
 from thalweg.ops.config.reading import SECRET, Reading, masked, overlay
 from thalweg.ops.serve.tokens import TokensUnusable, read_tokens
-from thalweg.proto.event import TensorSpec
+from thalweg.proto.schema import TensorSpec
 from thalweg.stream.drift.params import DriftParams
-from thalweg.stream.log.log import LogError, open_log
+from thalweg.stream.log.log import LogError
+from thalweg.stream.log.open import open_log
 
 DTYPES = ("float32", "float64", "int64", "int32", "uint8", "bool", "bytes")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")

@@ -21,7 +21,8 @@ from thalweg.models.contract.learner import Predictor
 from thalweg.ops.demo.picture import draw_curves
 from thalweg.proto import inference_pb2 as pb
 from thalweg.proto.encode import to_json
-from thalweg.proto.event import Array, Batch, NumberLabels
+from thalweg.proto.event import Batch, NumberLabels
+from thalweg.proto.schema import Array
 from thalweg.stream.evaluation.prequential import Prequential
 from thalweg.stream.log.log import Log, Message
 from thalweg.stream.publication.file_channel import Published

@@ -40,7 +40,8 @@ from thalweg.ops.run.supervisor import PARENT
 from thalweg.proto import inference_pb2 as pb
 from thalweg.proto import inference_pb2_grpc
 from thalweg.proto.encode import to_json
-from thalweg.proto.event import Array, Batch, ClassLabels
+from thalweg.proto.event import Batch, ClassLabels
+from thalweg.proto.schema import Array
 from thalweg.stream.evaluation.prequential import Prequential
 from thalweg.stream.log.log import Log, Message
 from thalweg.stream.log.sqlite import SqliteLog

@@ -13,8 +13,8 @@ from typing import Any, Protocol, runtime_checkable
 from thalweg.models.contract.learner import Learner, foreseen
 from thalweg.ops.config.config import ModelConfig
 from thalweg.ops.run.app import new_learner, new_monitor
-from thalweg.proto.event import Batch, cut
-from thalweg.proto.rejected import Decoded, Rejected
+from thalweg.proto.event import Batch, Decoded, cut
+from thalweg.proto.rejected import Rejected
 from thalweg.stream.drift.alarm import Alarm
 from thalweg.stream.evaluation.prequential import Prequential
 from thalweg.stream.learn.dedup import RecentIds

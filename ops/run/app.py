@@ -11,8 +11,9 @@ from pathlib import Path
 import structlog
 from threadpoolctl import threadpool_limits
 
-from thalweg.memory.exchange.commands import Store, open_store
-from thalweg.memory.exchange.pending import Limits, Pending, open_pending
+from thalweg.memory.exchange.commands import Store
+from thalweg.memory.exchange.open import open_pending, open_store
+from thalweg.memory.exchange.pending import Limits, Pending
 from thalweg.memory.snapshots.snapshots import FolderSnapshots, UnknownVersion
 from thalweg.memory.snapshots.state import DamagedFile, State
 from thalweg.models.contract.learner import Learner, Placed, Predictor
@@ -39,7 +40,8 @@ from thalweg.stream.learn.observer import each
 from thalweg.stream.learn.processor import Processor
 from thalweg.stream.learn.settings import ProcessorSettings
 from thalweg.stream.log.dead_letters import DeadLetters
-from thalweg.stream.log.log import Log, Retention, open_log
+from thalweg.stream.log.log import Log, Retention
+from thalweg.stream.log.open import open_log
 from thalweg.stream.publication.file_channel import Publisher
 from thalweg.stream.publication.live_folder import live_folder
 

@@ -10,8 +10,8 @@ import structlog
 from thalweg.memory.exchange.commands import StoreError
 from thalweg.memory.snapshots.snapshots import UnknownVersion
 from thalweg.memory.snapshots.state import DamagedFile
-from thalweg.proto.event import InputError
 from thalweg.proto.rejected import Refused
+from thalweg.proto.schema import InputError
 from thalweg.stream.log.log import LogError
 
 log = structlog.get_logger(__name__)

@@ -16,7 +16,7 @@ from thalweg.ops.serve.request_cache import Head, RequestHeads, read
 from thalweg.ops.serve.response_cache import Forms
 from thalweg.ops.serve.serving import CURRENT, Models, ServedModel, ServingObserver
 from thalweg.proto import inference_pb2 as pb
-from thalweg.proto.event import Array, TensorSpec
+from thalweg.proto.schema import Array, TensorSpec
 from thalweg.proto.tensors import datatype
 
 _EXTENSIONS = ("model_repository", "thalweg.v1.LearningService")

@@ -24,8 +24,8 @@ from thalweg.proto import thalweg_pb2_grpc
 from thalweg.proto.columns import label_column
 from thalweg.proto.decode import CONTENT_TYPE_EVENT
 from thalweg.proto.decode_protobuf import ProtobufDecoder
-from thalweg.proto.event import InputError, Schema
 from thalweg.proto.rejected import Refused
+from thalweg.proto.schema import InputError, Schema
 from thalweg.stream.log.log import Log, LogError, Message
 
 Answer = TypeVar("Answer")

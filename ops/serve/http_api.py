@@ -25,8 +25,8 @@ from thalweg.ops.serve.grpc_inference import describe
 from thalweg.ops.serve.request_cache import USUAL_EXPLANATION
 from thalweg.ops.serve.serving import CURRENT, Freshness, Models, ServedModel, ServingObserver, accepted
 from thalweg.ops.webpage.api import PageApi
-from thalweg.proto.event import Array, InputError, TensorSpec
 from thalweg.proto.json_text import NotUtf8, json_of
+from thalweg.proto.schema import Array, InputError, TensorSpec
 from thalweg.proto.tensors import datatype
 
 _START_SECONDS = 10.0

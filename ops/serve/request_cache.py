@@ -15,7 +15,7 @@ from google.protobuf.message import DecodeError
 
 from thalweg.ops.serve.serving import CURRENT, Freshness
 from thalweg.proto import inference_pb2 as pb
-from thalweg.proto.event import Array, InputError
+from thalweg.proto.schema import Array, InputError
 from thalweg.proto.tensors import read_tensors
 
 _MOST = 256  # heads kept; then they are forgotten, all at once

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 
 from thalweg.ops.serve.request_cache import Head
 from thalweg.proto import inference_pb2 as pb
-from thalweg.proto.event import Array, InputError
+from thalweg.proto.schema import Array, InputError
 from thalweg.proto.tensors import datatype, to_raw, to_typed
 from thalweg.stream.publication.file_channel import Served
 

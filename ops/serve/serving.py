@@ -19,7 +19,7 @@ from thalweg.models.contract.learner import Predictor
 from thalweg.models.parts.input_columns import all_finite
 from thalweg.ops.serve.errors import Impossible, NotOffered, NotReady, QueueFull, TooLate, UnknownModel
 from thalweg.proto.answer import Answer
-from thalweg.proto.event import Array, InputError, Inputs, Schema, TensorSpec
+from thalweg.proto.schema import Array, InputError, Inputs, Schema, TensorSpec
 from thalweg.stream.labels.request_buffer import Remembering
 from thalweg.stream.labels.request_log import Recording
 from thalweg.stream.publication.file_channel import Facts, Published, Served

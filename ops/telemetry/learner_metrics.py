@@ -14,8 +14,10 @@ from prometheus_client.metrics_core import Metric
 from thalweg.models.contract.learner import Learner, Predictor
 from thalweg.ops.telemetry.live_file import REFRESH_SECONDS, LiveFile
 from thalweg.ops.telemetry.metrics import LEARNER_GAUGES, LEARNER_METRICS, collected, family
-from thalweg.proto.event import Array, Batch, Partition
+from thalweg.proto.event import Batch
+from thalweg.proto.records import Partition
 from thalweg.proto.rejected import REASONS
+from thalweg.proto.schema import Array
 from thalweg.stream.drift.alarm import Alarm
 from thalweg.stream.drift.params import ACTIONS
 from thalweg.stream.evaluation.monitor import Monitor

@@ -18,7 +18,7 @@ from typing import Any
 
 from thalweg.models.contract.learner import Learner
 from thalweg.ops.telemetry.live_file import REFRESH_SECONDS, LiveFile
-from thalweg.proto.event import Partition
+from thalweg.proto.records import Partition
 from thalweg.stream.evaluation.monitor import Monitor
 from thalweg.stream.labels.joining import NoJoinObserver
 from thalweg.stream.learn.observer import NoObserver

@@ -25,8 +25,8 @@ from thalweg.ops.telemetry.status import Statuses
 from thalweg.ops.webpage.dead_letters import MOST, newest
 from thalweg.ops.webpage.figures import NoServingFigures, ServingFigures, details, summary
 from thalweg.ops.webpage.files import HEADERS, PageFiles
-from thalweg.proto.event import InputError
 from thalweg.proto.json_text import json_of
+from thalweg.proto.schema import InputError
 from thalweg.stream.log.log import Log
 
 READ_ONLY = "this service has no token_file: its page is for looking only"

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from thalweg.proto.event import Array
+from thalweg.proto.schema import Array
 
 _BINS = 15
 _UNIT = float(1 << 30)  # probabilities are summed as whole multiples of 1 / unit: exact, in whatever order

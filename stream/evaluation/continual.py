@@ -30,7 +30,8 @@ from numpy.typing import NDArray
 
 from thalweg.memory.snapshots.state import State
 from thalweg.models.contract.learner import Foreseeing, Predictor
-from thalweg.proto.event import Array, Batch, TensorSpec
+from thalweg.proto.event import Batch
+from thalweg.proto.schema import Array, TensorSpec
 from thalweg.stream.evaluation.grading import Graded
 from thalweg.stream.evaluation.prequential import Prequential
 

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from thalweg.models.contract.learner import Predictor
-from thalweg.proto.event import Array, Batch, ClassLabels, NumberLabels
+from thalweg.proto.event import Batch, ClassLabels, NumberLabels
+from thalweg.proto.schema import Array
 from thalweg.stream.evaluation.ranking import groups_of
 from thalweg.stream.evaluation.sequence_grades import grade_sequences
 

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from thalweg.memory.snapshots.state import State
 from thalweg.models.contract.learner import Learner, Predictor, foreseen
-from thalweg.proto.event import Array, Batch, NumberLabels, TensorSpec
+from thalweg.proto.event import Batch, NumberLabels
+from thalweg.proto.schema import Array, TensorSpec
 from thalweg.stream.drift.alarm import Alarm
 from thalweg.stream.drift.drift import DriftWatch, Observed
 from thalweg.stream.drift.params import DriftParams

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from thalweg.memory.snapshots.state import State
 from thalweg.models.contract.learner import Predictor
-from thalweg.proto.event import Array, Batch
+from thalweg.proto.event import Batch
+from thalweg.proto.schema import Array
 from thalweg.stream.evaluation.bounds import Bound
 from thalweg.stream.evaluation.calibration import Calibration
 from thalweg.stream.evaluation.grading import Alike, Graded, Grader, finite

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from thalweg.proto.event import Array, Batch
+from thalweg.proto.event import Batch
+from thalweg.proto.schema import Array
 from thalweg.stream.evaluation.bounds import Bound, ranking_bound
 
 Floats = NDArray[np.float64]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from thalweg.proto.event import Array
+from thalweg.proto.schema import Array
 from thalweg.stream.evaluation.bounds import Bound, root_bound, share_bound
 
 Floats = NDArray[np.float64]

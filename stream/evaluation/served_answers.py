@@ -13,7 +13,8 @@ import numpy as np
 from thalweg.memory.snapshots.state import State
 from thalweg.models.contract.learner import Predictor
 from thalweg.proto.answer import Answer
-from thalweg.proto.event import Array, Batch, ClassLabels, Inputs, TensorSpec
+from thalweg.proto.event import Batch, ClassLabels
+from thalweg.proto.schema import Array, Inputs, TensorSpec
 
 _MOST_ADDED = 100
 """Classes of a micro-batch that were known when they were answered, and are not now; further ones count as unknown."""

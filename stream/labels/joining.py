@@ -29,8 +29,10 @@ from thalweg.memory.exchange.pending import Pending, Waiting
 from thalweg.proto import columns, thalweg_pb2
 from thalweg.proto.decode import Decoder
 from thalweg.proto.encode import EVENT_HEADERS, to_events
-from thalweg.proto.event import Batch, ClassLabels, Partition, Records, Schema
+from thalweg.proto.event import Batch, ClassLabels
+from thalweg.proto.records import Partition, Records
 from thalweg.proto.rejected import Reason, Refused, Rejected
+from thalweg.proto.schema import Schema
 from thalweg.stream.log.dead_letters import DeadLetters
 from thalweg.stream.log.log import Log, LogError, Message
 

@@ -19,8 +19,9 @@ from thalweg.memory.exchange.commands import StoreError
 from thalweg.memory.exchange.pending import Pending
 from thalweg.proto.answer import Answer
 from thalweg.proto.encode import to_events
-from thalweg.proto.event import Batch, InputError, Inputs
+from thalweg.proto.event import Batch
 from thalweg.proto.json_text import is_utf8
+from thalweg.proto.schema import InputError, Inputs
 from thalweg.stream.labels.dropped import Dropped
 
 log = structlog.get_logger(__name__)

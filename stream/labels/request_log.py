@@ -16,7 +16,8 @@ import numpy as np
 import structlog
 
 from thalweg.proto.encode import EVENT_BATCH_HEADERS, to_event_batch
-from thalweg.proto.event import Batch, Inputs
+from thalweg.proto.event import Batch
+from thalweg.proto.schema import Inputs
 from thalweg.stream.labels.dropped import Dropped
 from thalweg.stream.log.log import Log, LogError, Message
 

@@ -10,7 +10,7 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from thalweg.proto.event import Partition, Position, Records
+from thalweg.proto.records import Partition, Position, Records
 from thalweg.stream.learn.journal import BlockEntry, Range
 from thalweg.stream.log.log import Reader
 

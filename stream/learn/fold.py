@@ -11,7 +11,8 @@ import structlog
 from thalweg.memory.snapshots.snapshots import Manifest, Snapshots
 from thalweg.memory.snapshots.state import State
 from thalweg.models.contract.learner import Forgetting, Learner, foreseen
-from thalweg.proto.event import Batch, Partition, Position, cut
+from thalweg.proto.event import Batch, cut
+from thalweg.proto.records import Partition, Position
 from thalweg.stream.drift.alarm import Alarm
 from thalweg.stream.learn.dedup import RecentIds
 from thalweg.stream.learn.journal import BlockEntry, Control, ForgettingEntry, ResetEntry, RollbackEntry

@@ -24,7 +24,7 @@ from typing import IO, Any, Protocol, TypeAlias
 import structlog
 
 from thalweg.memory.snapshots.state import sync_folder
-from thalweg.proto.event import Partition
+from thalweg.proto.records import Partition
 
 log = structlog.get_logger(__name__)
 

@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from thalweg.models.contract.learner import Learner, Predictor
-from thalweg.proto.event import Array, Batch, Partition
+from thalweg.proto.event import Batch
+from thalweg.proto.records import Partition
+from thalweg.proto.schema import Array
 from thalweg.stream.drift.alarm import Alarm
 from thalweg.stream.log.log import Gap
 

@@ -8,7 +8,9 @@ from typing import Any, Protocol
 from thalweg.memory.snapshots.state import State
 from thalweg.models.contract.learner import Predictor
 from thalweg.proto.decode import Rejected
-from thalweg.proto.event import Array, Batch, Position, Records
+from thalweg.proto.event import Batch
+from thalweg.proto.records import Position, Records
+from thalweg.proto.schema import Array
 from thalweg.stream.drift.alarm import Alarm
 
 

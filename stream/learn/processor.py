@@ -16,7 +16,7 @@ from thalweg.memory.snapshots.snapshots import Manifest, Snapshots
 from thalweg.memory.snapshots.state import State
 from thalweg.models.contract.learner import Learner
 from thalweg.proto.decode import Decoded, Decoder
-from thalweg.proto.event import Position
+from thalweg.proto.records import Position
 from thalweg.stream.learn.blocks import Block, HistoryLost, Replay, gather
 from thalweg.stream.learn.cadence import Publishing
 from thalweg.stream.learn.control import Controls

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from thalweg.proto.event import Headers, Partition, Position, Records
+from thalweg.proto.records import Headers, Partition, Position, Records
 from thalweg.proto.rejected import Rejected
 from thalweg.stream.log.log import Log, LogError, Message
 

@@ -18,7 +18,7 @@ from kafka.errors import KafkaConfigurationError, KafkaError, OffsetOutOfRangeEr
 from kafka.serializer import Serializer
 from kafka.structs import OffsetAndMetadata
 
-from thalweg.proto.event import Headers, Partition, Position, Records
+from thalweg.proto.records import Headers, Partition, Position, Records
 from thalweg.stream.log.kafka_properties import translate
 from thalweg.stream.log.kafka_records import be_tolerant
 from thalweg.stream.log.log import Appended, Gap, LogError, Message, Reader, Start

@@ -10,9 +10,9 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Literal, Protocol, TypeAlias
 
-from thalweg.proto.event import Headers, Partition, Position, Records
+from thalweg.proto.records import Headers, Partition, Position, Records
 
 Start: TypeAlias = Literal["earliest", "latest"]
 
@@ -226,28 +226,3 @@ class _MemoryReader:
 
     def close(self) -> None:
         """Nothing to let go of."""
-
-
-def open_log(url: str, kafka_properties: Mapping[str, Any] | None = None, retention: Retention | None = None) -> Log:
-    """The log behind a URL: `memory:`, `sqlite:PATH` or `kafka://HOST:PORT[,HOST:PORT]`.
-
-    Args:
-        url: Which log.
-        kafka_properties: Client properties under their usual names, for Kafka.
-        retention: What is kept, for the embedded log.
-
-    Raises:
-        LogError: The URL has another form, or the log cannot be opened.
-    """
-    kind, _, rest = url.partition(":")
-    if kind == "memory":
-        return MemoryLog()
-    if kind == "sqlite" and rest:
-        from thalweg.stream.log.sqlite import SqliteLog
-
-        return SqliteLog(rest, retention)
-    if kind == "kafka" and rest.startswith("//"):
-        from thalweg.stream.log.kafka import KafkaLog
-
-        return KafkaLog(rest[2:], kafka_properties or {})
-    raise LogError(f"log url {url!r}: expected memory:, sqlite:PATH or kafka://HOST:PORT[,HOST:PORT]")

@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 import structlog
 
-from thalweg.proto.event import Headers, Partition, Position, Records
+from thalweg.proto.records import Headers, Partition, Position, Records
 from thalweg.stream.log.log import Appended, Gap, LogError, Message, Reader, Retention, Start
 
 log = structlog.get_logger(__name__)

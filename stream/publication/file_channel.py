@@ -26,7 +26,7 @@ import structlog
 from thalweg.memory.snapshots.state import DamagedFile, State, read_state, write_state
 from thalweg.models.contract.capabilities import Checking, Explaining, Otherwise
 from thalweg.models.contract.learner import Predictor
-from thalweg.proto.event import Inputs, TensorSpec
+from thalweg.proto.schema import Inputs, TensorSpec
 
 log = structlog.get_logger(__name__)
 

@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from thalweg.proto import columns
-from thalweg.proto.event import Array, Batch, Schema, TensorSpec
-from thalweg.proto.rejected import Decoded, Reason, Refused
+from thalweg.proto.event import Batch, Decoded
+from thalweg.proto.rejected import Reason, Refused
 from thalweg.proto.salvage import salvage
+from thalweg.proto.schema import Array, Schema, TensorSpec
 
 
 class FileError(Exception):

@@ -13,8 +13,10 @@ from itertools import chain, islice
 from pathlib import Path
 
 from thalweg.proto.decode import Decoder
-from thalweg.proto.event import Partition, Records, Schema
-from thalweg.proto.rejected import Decoded, Rejected
+from thalweg.proto.event import Decoded
+from thalweg.proto.records import Partition, Records
+from thalweg.proto.rejected import Rejected
+from thalweg.proto.schema import Schema
 from thalweg.stream.sources.csv_events import CsvMapping, FileError, csv_events
 from thalweg.stream.sources.sequence_files import holds_sequences, sequence_events
 

@@ -16,9 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from thalweg.proto.columns import class_name
-from thalweg.proto.event import Batch, ClassLabels, Schema, TensorSpec
+from thalweg.proto.event import Batch, ClassLabels, Decoded
 from thalweg.proto.json_text import json_of
-from thalweg.proto.rejected import Decoded, Refused, Rejected
+from thalweg.proto.rejected import Refused, Rejected
+from thalweg.proto.schema import Schema, TensorSpec
 from thalweg.stream.sources.csv_events import FileError
 
 _KEY = {"key": TensorSpec("key", "bytes", ())}

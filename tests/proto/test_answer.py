@@ -13,7 +13,9 @@ from thalweg.proto import thalweg_pb2
 from thalweg.proto.answer import MOST_SCORES, Answer
 from thalweg.proto.decode import Decoder
 from thalweg.proto.encode import EVENT_BATCH_HEADERS, EVENT_HEADERS, to_event_batch, to_events
-from thalweg.proto.event import Batch, ClassLabels, Headers, Partition, Records, Schema, TensorSpec, join
+from thalweg.proto.event import Batch, ClassLabels, join
+from thalweg.proto.records import Headers, Partition, Records
+from thalweg.proto.schema import Schema, TensorSpec
 
 SPECS = {"x": TensorSpec("x", "float32", (1,))}
 CLASSES, NUMBERS = Schema(SPECS), Schema(SPECS, "number", 2)

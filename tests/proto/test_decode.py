@@ -15,19 +15,9 @@ from hypothesis import strategies as st
 from thalweg.proto import thalweg_pb2
 from thalweg.proto.decode import CONTENT_TYPE_EVENT, CONTENT_TYPE_EVENT_BATCH, Decoder
 from thalweg.proto.encode import to_event_batch, to_events, to_json
-from thalweg.proto.event import (
-    Array,
-    Batch,
-    ClassLabels,
-    Headers,
-    InputError,
-    NumberLabels,
-    Partition,
-    Records,
-    Schema,
-    TensorSpec,
-    join,
-)
+from thalweg.proto.event import Batch, ClassLabels, NumberLabels, join
+from thalweg.proto.records import Headers, Partition, Records
+from thalweg.proto.schema import Array, InputError, Schema, TensorSpec
 from thalweg.proto.tensors import to_typed
 
 SPECS = {"x": TensorSpec("x", "float32", (2,)), "n": TensorSpec("n", "int64", ())}

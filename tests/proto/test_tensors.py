@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from thalweg.proto.event import Array, InputError, TensorSpec
 from thalweg.proto.inference_pb2 import ModelInferRequest
+from thalweg.proto.schema import Array, InputError, TensorSpec
 from thalweg.proto.tensors import (
     MAX_DIMENSIONS,
     MAX_ELEMENTS,

@@ -12,7 +12,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from thalweg.memory.snapshots.state import State
-from thalweg.proto.event import Array, Batch, ClassLabels, Inputs, NumberLabels, Schema, TensorSpec
+from thalweg.proto.event import Batch, ClassLabels, NumberLabels
+from thalweg.proto.schema import Array, Inputs, Schema, TensorSpec
 
 INPUTS = {"features": TensorSpec("features", "float32", (2,))}
 

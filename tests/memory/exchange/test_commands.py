@@ -17,15 +17,8 @@ import structlog
 
 from tests.services.processes import required_or_skipped
 from tests.services.redis import RedisServer
-from thalweg.memory.exchange.commands import (
-    MOST_COMMANDS,
-    Command,
-    MemoryStore,
-    SqliteStore,
-    Store,
-    StoreError,
-    open_store,
-)
+from thalweg.memory.exchange.commands import MOST_COMMANDS, Command, MemoryStore, SqliteStore, Store, StoreError
+from thalweg.memory.exchange.open import open_store
 
 WAIT = 20.0
 
@@ -154,7 +147,7 @@ def test_a_command_that_nobody_took_for_too_long_is_forgotten(kind: str, tmp_pat
 
 ASKER = """
 import sys
-from thalweg.memory.exchange.commands import open_store
+from thalweg.memory.exchange.open import open_store
 store = open_store(sys.argv[1])
 print(store.answered(store.ask("m", "snapshot", {}), 20))
 """

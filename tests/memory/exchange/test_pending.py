@@ -10,7 +10,8 @@ import pytest
 from tests.services.processes import required_or_skipped
 from tests.services.redis import RedisServer
 from thalweg.memory.exchange.commands import StoreError
-from thalweg.memory.exchange.pending import Limits, MemoryPending, Pending, SqlitePending, Waiting, open_pending
+from thalweg.memory.exchange.open import open_pending
+from thalweg.memory.exchange.pending import Limits, MemoryPending, Pending, SqlitePending, Waiting
 from thalweg.memory.exchange.redis_pending import RedisPending
 
 

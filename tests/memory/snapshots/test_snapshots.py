@@ -10,7 +10,7 @@ import pytest
 
 from thalweg.memory.snapshots.snapshots import FolderSnapshots, Manifest, MemorySnapshots, Snapshots, UnknownVersion
 from thalweg.memory.snapshots.state import State
-from thalweg.proto.event import Partition
+from thalweg.proto.records import Partition
 
 
 def manifest(version: int) -> Manifest:

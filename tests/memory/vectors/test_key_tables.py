@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from thalweg.memory.vectors.key_tables import HeadSearch
-from thalweg.proto.event import InputError
+from thalweg.proto.schema import InputError
 
 Floats = NDArray[np.float64]
 

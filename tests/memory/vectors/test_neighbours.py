@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from thalweg.memory.vectors.key_tables import require_faiss_gpu
 from thalweg.memory.vectors.neighbours import NOBODY, cell_of, learn_cells, nearest, nearest_in_cells
 from thalweg.memory.vectors.ring import Limits, Ring
-from thalweg.proto.event import InputError
+from thalweg.proto.schema import InputError
 
 BACKENDS = ("numpy", "faiss", "torch")
 

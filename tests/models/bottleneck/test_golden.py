@@ -13,7 +13,8 @@ from thalweg.memory.snapshots.state import State
 from thalweg.memory.vectors.key_tables import HeadSearch
 from thalweg.models.bottleneck.key_learning import KeyLearning
 from thalweg.models.bottleneck.learner import Bottleneck
-from thalweg.proto.event import Batch, ClassLabels, TensorSpec
+from thalweg.proto.event import Batch, ClassLabels
+from thalweg.proto.schema import TensorSpec
 
 NAMES = tuple(str(name) for name in range(5))
 

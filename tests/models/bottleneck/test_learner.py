@@ -14,7 +14,8 @@ from thalweg.memory.snapshots.state import State
 from thalweg.models.bottleneck.learner import Bottleneck
 from thalweg.models.contract.learner import Learner, ParamsError, Predictor
 from thalweg.models.contract.testing import LearnerContract
-from thalweg.proto.event import Batch, ClassLabels, InputError, TensorSpec, join
+from thalweg.proto.event import Batch, ClassLabels, join
+from thalweg.proto.schema import InputError, TensorSpec
 
 INPUTS = {"features": TensorSpec("features", "float32", (6,))}
 SMALL = {"heads": 8, "pairs": 16, "key_width": 3, "key_events": 40, "key_steps": 20, "key_batch": 16}

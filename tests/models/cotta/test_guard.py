@@ -14,7 +14,8 @@ from safetensors.torch import save_file
 
 from tests.models.small_networks import digits
 from thalweg.models.cotta.learner import Cotta
-from thalweg.proto.event import Batch, ClassLabels, TensorSpec
+from thalweg.proto.event import Batch, ClassLabels
+from thalweg.proto.schema import TensorSpec
 
 PICTURE = {"image": TensorSpec("image", "float32", (1, 8, 8))}
 NAMES = tuple(str(k) for k in range(10))

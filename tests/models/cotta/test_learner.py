@@ -16,7 +16,8 @@ from thalweg.models.contract.learner import Learner, ParamsError
 from thalweg.models.contract.testing import LearnerContract
 from thalweg.models.cotta.learner import Cotta
 from thalweg.models.cotta.params import VARIANTS
-from thalweg.proto.event import Batch, ClassLabels, InputError, TensorSpec
+from thalweg.proto.event import Batch, ClassLabels
+from thalweg.proto.schema import InputError, TensorSpec
 
 PICTURE = {"image": TensorSpec("image", "float32", (1, small_networks.SIDE, small_networks.SIDE))}
 VECTOR = {"features": TensorSpec("features", "float32", (12,))}

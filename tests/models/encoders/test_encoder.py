@@ -15,7 +15,8 @@ from thalweg.models.contract.learner import Learner, ParamsError, Predictor
 from thalweg.models.contract.registry import find
 from thalweg.models.contract.testing import LearnerContract
 from thalweg.models.encoders.encoder import EncodedPredictor, Encoder, make_learner, shared_encoder
-from thalweg.proto.event import Batch, ClassLabels, TensorSpec
+from thalweg.proto.event import Batch, ClassLabels
+from thalweg.proto.schema import TensorSpec
 
 IMAGE = {"image": TensorSpec("image", "float32", (1, 8, 8))}
 EMBEDDING = "tests.models.small_networks:embedding"

@@ -13,7 +13,9 @@ from thalweg.memory.vectors.key_tables import require_faiss_gpu
 from thalweg.models.contract.learner import Learner, ParamsError
 from thalweg.models.contract.testing import LearnerContract
 from thalweg.models.error_memory.learner import ErrorMemory
-from thalweg.proto.event import Batch, InputError, NumberLabels, Partition, Places, TensorSpec
+from thalweg.proto.event import Batch, NumberLabels, Places
+from thalweg.proto.records import Partition
+from thalweg.proto.schema import InputError, TensorSpec
 
 INPUTS = {
     "user": TensorSpec("user", "int64", ()),

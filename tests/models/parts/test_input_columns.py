@@ -5,7 +5,7 @@ import pytest
 
 from thalweg.models.contract.learner import ParamsError
 from thalweg.models.parts.input_columns import InputColumns, usable_rows
-from thalweg.proto.event import InputError, TensorSpec
+from thalweg.proto.schema import InputError, TensorSpec
 
 PICTURE = TensorSpec("picture", "float32", (2, 3))
 COUNT = TensorSpec("count", "int64", ())

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from thalweg.models.parts.selection import select_classes, select_numbers
-from thalweg.proto.event import ClassLabels, InputError, NumberLabels
+from thalweg.proto.event import ClassLabels, NumberLabels
+from thalweg.proto.schema import InputError
 
 X = np.arange(12, dtype=np.float32).reshape(6, 2)
 ONES = np.ones(6)

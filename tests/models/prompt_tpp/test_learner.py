@@ -14,7 +14,8 @@ from thalweg.models.contract.testing import LearnerContract
 from thalweg.models.prompt_tpp.learner import PromptTpp
 from thalweg.models.prompt_tpp.network import Past, draw_weights, prepare
 from thalweg.models.prompt_tpp.predictor import KEY, PromptTppPredictor
-from thalweg.proto.event import Batch, ClassLabels, InputError, TensorSpec
+from thalweg.proto.event import Batch, ClassLabels
+from thalweg.proto.schema import InputError, TensorSpec
 
 SMALL: dict[str, Any] = {
     "width": 8,

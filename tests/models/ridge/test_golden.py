@@ -16,7 +16,8 @@ from thalweg.models.ridge.head import Inverse, solve
 from thalweg.models.ridge.learner import Ridge
 from thalweg.models.ridge.pseudo_features import deviations, reweighted_head, topped_up
 from thalweg.models.ridge.statistics import Rows, Statistics
-from thalweg.proto.event import Batch, ClassLabels, TensorSpec
+from thalweg.proto.event import Batch, ClassLabels
+from thalweg.proto.schema import TensorSpec
 
 Array = NDArray[Any]
 PUBLISHED = {

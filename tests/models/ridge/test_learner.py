@@ -17,7 +17,8 @@ from thalweg.memory.snapshots.state import State, read_state, write_state
 from thalweg.models.contract.learner import Learner, ParamsError
 from thalweg.models.contract.testing import LearnerContract
 from thalweg.models.ridge.learner import Ridge
-from thalweg.proto.event import Batch, ClassLabels, InputError, NumberLabels, TensorSpec, join
+from thalweg.proto.event import Batch, ClassLabels, NumberLabels, join
+from thalweg.proto.schema import InputError, TensorSpec
 
 INPUTS = {"features": TensorSpec("features", "float32", (5,))}
 AS_PUBLISHED = {

@@ -6,7 +6,7 @@ import pytest
 from thalweg.models.parts.input_columns import InputColumns
 from thalweg.models.parts.random_features import FeatureMap
 from thalweg.models.ridge.predictor import CHUNK, RidgePredictor
-from thalweg.proto.event import TensorSpec
+from thalweg.proto.schema import TensorSpec
 
 COLUMNS = InputColumns({"features": TensorSpec("features", "float32", (4,))})
 LAYER = FeatureMap.draw(4, 10, offsets=True, direct=True, bias=True, seed=0)

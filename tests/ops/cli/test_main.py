@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from tests.ops.running import WAIT, service, until
 from thalweg.proto.decode import Decoder
-from thalweg.proto.event import Partition, Schema, TensorSpec
+from thalweg.proto.records import Partition
+from thalweg.proto.schema import Schema, TensorSpec
 from thalweg.stream.log.sqlite import SqliteLog
 
 CONFIG = """

@@ -16,7 +16,8 @@ from thalweg.models.ridge.learner import Ridge
 from thalweg.ops.serve.server import Server
 from thalweg.ops.serve.serving import ModelPlace
 from thalweg.ops.telemetry.server_metrics import ServerMetrics
-from thalweg.proto.event import Batch, ClassLabels, TensorSpec
+from thalweg.proto.event import Batch, ClassLabels
+from thalweg.proto.schema import TensorSpec
 from thalweg.stream.log.log import MemoryLog
 from thalweg.stream.publication.file_channel import Publisher
 

@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.ops.serve.serving import FEATURES, NAMES, Served, events, served
 from thalweg.ops.serve.http_api import _column
-from thalweg.proto.event import TensorSpec
+from thalweg.proto.schema import TensorSpec
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from thalweg.ops.serve.request_cache import RequestHeads, read
 from thalweg.ops.serve.serving import CURRENT, Freshness
 from thalweg.proto import inference_pb2 as pb
-from thalweg.proto.event import InputError
+from thalweg.proto.schema import InputError
 from thalweg.proto.tensors import to_raw
 
 DTYPES = {"FP32": np.float32, "INT64": np.int64, "BOOL": np.bool_, "BYTES": object}

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from thalweg.ops.serve.request_cache import Head
 from thalweg.ops.serve.response_cache import Forms
 from thalweg.proto import inference_pb2 as pb
-from thalweg.proto.event import InputError, TensorSpec
+from thalweg.proto.schema import InputError, TensorSpec
 from thalweg.proto.tensors import to_raw, to_typed
 from thalweg.stream.publication.file_channel import Facts, Served
 

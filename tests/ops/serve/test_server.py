@@ -29,7 +29,7 @@ from thalweg.ops.serve.server import Server
 from thalweg.ops.serve.serving import MOST_LOADING, MOST_WAITING, ModelPlace
 from thalweg.proto import inference_pb2 as pb
 from thalweg.proto import inference_pb2_grpc, thalweg_pb2, thalweg_pb2_grpc
-from thalweg.proto.event import Array, Inputs, Schema, TensorSpec
+from thalweg.proto.schema import Array, Inputs, Schema, TensorSpec
 from thalweg.stream.log.log import Appended, Log, MemoryLog, Message
 from thalweg.stream.publication.file_channel import Publisher
 

@@ -27,8 +27,10 @@ from thalweg.models.ridge.learner import Ridge
 from thalweg.ops.telemetry.learner_metrics import LearnerMetrics
 from thalweg.ops.telemetry.metrics import COLLECTED, LEARNER_GAUGES, LEARNER_METRICS, SERVER_METRICS
 from thalweg.ops.telemetry.server_metrics import ServerMetrics
-from thalweg.proto.event import Batch, ClassLabels, Partition, TensorSpec
+from thalweg.proto.event import Batch, ClassLabels
+from thalweg.proto.records import Partition
 from thalweg.proto.rejected import REASONS
+from thalweg.proto.schema import TensorSpec
 from thalweg.stream.drift.alarm import Alarm
 from thalweg.stream.evaluation.continual import METRICS as CONTINUAL
 from thalweg.stream.evaluation.monitor import Monitor

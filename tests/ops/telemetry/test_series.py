@@ -15,8 +15,10 @@ from tests.ops.telemetry.test_metrics import samples
 from tests.services.processes import stop
 from thalweg.ops.telemetry.learner_metrics import LearnerMetrics
 from thalweg.ops.telemetry.server_metrics import ServerMetrics
-from thalweg.proto.event import Batch, ClassLabels, Partition, TensorSpec
+from thalweg.proto.event import Batch, ClassLabels
+from thalweg.proto.records import Partition
 from thalweg.proto.rejected import REASONS
+from thalweg.proto.schema import TensorSpec
 from thalweg.stream.drift.detectors import DETECTORS
 from thalweg.stream.drift.params import DriftParams
 from thalweg.stream.evaluation.monitor import Monitor

@@ -13,7 +13,8 @@ import pytest
 
 from tests.ops.telemetry.test_metrics import RAISED, watched
 from thalweg.ops.telemetry.status import ALARMS_SHOWN, STATUS_FILE, LearnerStatus, ModelStatus, Statuses, finite
-from thalweg.proto.event import Batch, ClassLabels, Partition
+from thalweg.proto.event import Batch, ClassLabels
+from thalweg.proto.records import Partition
 
 
 def graded(status: ModelStatus, monitor: Any) -> None:

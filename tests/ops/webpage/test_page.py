@@ -25,7 +25,7 @@ from thalweg.ops.telemetry.status import STATUS_FILE, Statuses
 from thalweg.ops.webpage.dead_letters import decoded, newest
 from thalweg.ops.webpage.figures import details, summary, versions_of
 from thalweg.ops.webpage.troubles import LEVELS, troubles
-from thalweg.proto.event import Partition, Records
+from thalweg.proto.records import Partition, Records
 from thalweg.proto.rejected import Rejected
 from thalweg.stream.log.dead_letters import DeadLetters
 from thalweg.stream.log.log import MemoryLog

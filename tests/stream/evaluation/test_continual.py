@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from thalweg.models.contract.learner import Predictor
 from thalweg.models.prompt_tpp.learner import PromptTpp
 from thalweg.models.ridge.learner import Ridge
-from thalweg.proto.event import Batch, ClassLabels, NumberLabels, TensorSpec
+from thalweg.proto.event import Batch, ClassLabels, NumberLabels
+from thalweg.proto.schema import TensorSpec
 from thalweg.stream.evaluation.continual import METRICS, Continual
 from thalweg.stream.evaluation.prequential import Prequential
 

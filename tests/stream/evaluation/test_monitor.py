@@ -15,7 +15,8 @@ from thalweg.memory.snapshots.snapshots import MemorySnapshots
 from thalweg.memory.snapshots.state import State
 from thalweg.models.contract.learner import foreseen
 from thalweg.models.ridge.learner import Ridge
-from thalweg.proto.event import Batch, ClassLabels, TensorSpec
+from thalweg.proto.event import Batch, ClassLabels
+from thalweg.proto.schema import TensorSpec
 from thalweg.stream.drift.alarm_outbox import Alarms, alarms_topic
 from thalweg.stream.evaluation.monitor import Monitor, _Columns
 from thalweg.stream.learn.journal import MemoryJournal

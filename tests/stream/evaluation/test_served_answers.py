@@ -19,7 +19,9 @@ from thalweg.proto import thalweg_pb2
 from thalweg.proto.answer import Answer
 from thalweg.proto.decode import Decoder
 from thalweg.proto.encode import EVENT_HEADERS, to_events
-from thalweg.proto.event import Batch, ClassLabels, Labels, NumberLabels, Partition, Records, Schema, TensorSpec, join
+from thalweg.proto.event import Batch, ClassLabels, Labels, NumberLabels, join
+from thalweg.proto.records import Partition, Records
+from thalweg.proto.schema import Schema, TensorSpec
 from thalweg.stream.evaluation.monitor import Monitor
 from thalweg.stream.evaluation.prequential import Prequential
 from thalweg.stream.evaluation.served_answers import as_served

@@ -16,7 +16,9 @@ from thalweg.memory.exchange.pending import Limits, MemoryPending
 from thalweg.models.ridge.learner import Ridge
 from thalweg.proto.decode import Decoder
 from thalweg.proto.encode import to_json
-from thalweg.proto.event import Batch, ClassLabels, Partition, Schema, TensorSpec
+from thalweg.proto.event import Batch, ClassLabels
+from thalweg.proto.records import Partition
+from thalweg.proto.schema import Schema, TensorSpec
 from thalweg.stream.labels import joining
 from thalweg.stream.labels.joining import Joiner, JoinSettings, entries_of
 from thalweg.stream.log.dead_letters import DeadLetters

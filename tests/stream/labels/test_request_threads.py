@@ -11,7 +11,7 @@ import pytest
 
 from tests.ops.running import until
 from thalweg.memory.exchange.pending import MemoryPending, SqlitePending
-from thalweg.proto.event import InputError
+from thalweg.proto.schema import InputError
 from thalweg.stream.labels import dropped
 from thalweg.stream.labels.request_buffer import Remembering
 from thalweg.stream.labels.request_log import Recording

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from thalweg.proto.event import Partition, Records
+from thalweg.proto.records import Partition, Records
 from thalweg.stream.learn.blocks import Block, HistoryLost, Replay, gather
 from thalweg.stream.learn.journal import BlockEntry, Range
 from thalweg.stream.log.log import MemoryLog, Message

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from thalweg.proto.event import Partition
+from thalweg.proto.records import Partition
 from thalweg.stream.learn.journal import (
     BlockEntry,
     Entry,

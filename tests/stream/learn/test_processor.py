@@ -20,7 +20,9 @@ from hypothesis import strategies as st
 from tests.stream.chain import Chain, ChainPredictor
 from thalweg.memory.snapshots.snapshots import FolderSnapshots, Manifest, MemorySnapshots
 from thalweg.memory.snapshots.state import State
-from thalweg.proto.event import Array, Batch, Partition, Position, Records
+from thalweg.proto.event import Batch
+from thalweg.proto.records import Partition, Position, Records
+from thalweg.proto.schema import Array
 from thalweg.stream.learn.fold import StateMismatch
 from thalweg.stream.learn.journal import FileJournal, MemoryJournal
 from thalweg.stream.learn.observer import NoObserver

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from thalweg.proto.event import Partition, Records
+from thalweg.proto.records import Partition, Records
 from thalweg.stream.log.log import Log, Message, Reader
 
 WAIT = 20.0  # the longest a test waits for a record that must come; never waited in full

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.stream.log.battery import drain
-from thalweg.proto.event import Headers, Partition, Records
+from thalweg.proto.records import Headers, Partition, Records
 from thalweg.proto.rejected import Rejected
 from thalweg.stream.log.dead_letters import DeadLetters
 from thalweg.stream.log.log import Log, LogError, MemoryLog, Message

@@ -16,7 +16,7 @@ from kafka.record.default_records import DefaultRecordBatchBuilder
 
 from tests.services.kafka import Broker
 from tests.stream.log.battery import WAIT, LogBattery, drain, offsets, values
-from thalweg.proto.event import Partition, Records
+from thalweg.proto.records import Partition, Records
 from thalweg.proto.rejected import Rejected
 from thalweg.stream.log.dead_letters import DeadLetters
 from thalweg.stream.log.kafka import KafkaLog

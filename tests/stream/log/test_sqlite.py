@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.stream.log.battery import LogBattery, drain, offsets, values
-from thalweg.proto.event import Partition
+from thalweg.proto.records import Partition
 from thalweg.stream.log import sqlite as sqlite_log
 from thalweg.stream.log.log import Gap, Log, LogError, Message, Retention
 from thalweg.stream.log.sqlite import SqliteLog

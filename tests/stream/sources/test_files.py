@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from thalweg.proto.event import ClassLabels, NumberLabels, Schema, TensorSpec, join
+from thalweg.proto.event import ClassLabels, NumberLabels, join
+from thalweg.proto.schema import Schema, TensorSpec
 from thalweg.stream.sources.files import CsvMapping, FileError, read_events
 
 SCHEMA = Schema({"x": TensorSpec("x", "float32", (2,))})

@@ -14,8 +14,9 @@ from thalweg.proto import thalweg_pb2
 from thalweg.proto.columns import of_untyped
 from thalweg.proto.decode import Decoder
 from thalweg.proto.encode import EVENT_HEADERS
-from thalweg.proto.event import ClassLabels, Partition, Records, Schema, TensorSpec
-from thalweg.proto.rejected import Decoded
+from thalweg.proto.event import ClassLabels, Decoded
+from thalweg.proto.records import Partition, Records
+from thalweg.proto.schema import Schema, TensorSpec
 from thalweg.stream.log.log import Message
 from thalweg.stream.sources.files import read_events
 

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from thalweg.proto.event import Batch, ClassLabels, Schema, TensorSpec
+from thalweg.proto.event import Batch, ClassLabels
 from thalweg.proto.rejected import Rejected
+from thalweg.proto.schema import Schema, TensorSpec
 from thalweg.stream.sources.files import CsvMapping, FileError, read_events
 
 SCHEMA = Schema({"key": TensorSpec("key", "bytes", ())}, "class")

@@ -1,0 +1,54 @@
+"""Records of the log as they are, and where they stand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, TypeAlias
+
+Headers: TypeAlias = Sequence[tuple[str, bytes]]
+
+
+class Partition(NamedTuple):
+    """One ordered sequence of records in the log."""
+
+    topic: str
+    number: int
+
+    def __str__(self) -> str:
+        return f"{self.topic}/{self.number}"
+
+
+Position: TypeAlias = Mapping[Partition, int]
+"""Per partition the offset of the last record taken. A partition that is missing: nothing taken from it yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Records:
+    """A run of records of one partition, in columns of equal length, offsets ascending (gaps are allowed)."""
+
+    partition: Partition
+    offsets: Sequence[int]
+    times: Sequence[float]
+    """Unix seconds at which the log took the record (or its producer made it)."""
+    keys: Sequence[bytes | None]
+    values: Sequence[bytes | None]
+    headers: Sequence[Headers]
+
+    def __len__(self) -> int:
+        return len(self.offsets)
+
+    def __getitem__(self, part: slice) -> Records:
+        return Records(
+            self.partition,
+            self.offsets[part],
+            self.times[part],
+            self.keys[part],
+            self.values[part],
+            self.headers[part],
+        )
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of keys and values together."""
+        return sum(len(v) for v in self.values if v) + sum(len(k) for k in self.keys if k)
