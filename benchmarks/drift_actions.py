@@ -7,7 +7,7 @@ from typing import Any
 from benchmarks.drift import MAPPING
 from benchmarks.report import Result, at_least
 from benchmarks.streams import SHARED
-from thalweg.memory.snapshots.snapshots import MemorySnapshots
+from thalweg.memory.snapshots.snapshots import InMemorySnapshots
 from thalweg.models.ridge.learner import Ridge
 from thalweg.proto.encode import EVENT_BATCH_HEADERS, to_event_batch
 from thalweg.proto.schema import TensorSpec
@@ -15,7 +15,7 @@ from thalweg.stream.drift.params import ACTIONS, DriftParams
 from thalweg.stream.evaluation.monitor import Monitor
 from thalweg.stream.learn.processor import Processor
 from thalweg.stream.learn.settings import ProcessorSettings
-from thalweg.stream.log.log import MemoryLog, Message
+from thalweg.stream.log.log import InMemoryLog, Message
 from thalweg.stream.sources.files import read_events
 
 _SPECS = {"features": TensorSpec("features", "float32", (6,))}
@@ -38,12 +38,12 @@ def accuracy(stream: str, params: dict[str, Any], action: str) -> float:
     def make() -> Ridge:
         return Ridge(inputs=_SPECS, params=params, seed=0)
 
-    learner, log = make(), MemoryLog()
+    learner, log = make(), InMemoryLog()
     for part in read_events(SHARED / "data" / "drift" / f"{stream}.csv.gz", learner.schema, MAPPING):
         for batch in part.batch.micro_batches(64):
             log.append("t", [Message(to_event_batch(batch), headers=EVENT_BATCH_HEADERS)])
     monitor = Monitor(learner, make, drift=DriftParams(action=action))
-    Processor(learner, log, MemorySnapshots(), _SETTINGS, evaluator=monitor, make=make).run(until_end=True)
+    Processor(learner, log, InMemorySnapshots(), _SETTINGS, evaluator=monitor, make=make).run(until_end=True)
     return monitor.metrics()["accuracy"]
 
 

@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 
 from benchmarks.report import Result, at_most, show
-from thalweg.memory.exchange.pending import MemoryPending
+from thalweg.memory.exchange.pending import InMemoryPending
 from thalweg.models.contract.learner import Predictor
 from thalweg.models.ridge.learner import Ridge
-from thalweg.ops.serve.serving import ModelPlace, ServedModel
+from thalweg.ops.serve.serving import ModelLocation, ServedModel
 from thalweg.proto.answer import Answer
 from thalweg.proto.decode import Decoder
 from thalweg.proto.encode import EVENT_HEADERS, to_events
@@ -27,8 +27,8 @@ from thalweg.proto.event import Batch, ClassLabels
 from thalweg.proto.records import Partition, Records
 from thalweg.proto.schema import TensorSpec
 from thalweg.stream.evaluation.monitor import Monitor
-from thalweg.stream.labels.request_buffer import Remembering
-from thalweg.stream.publication.file_channel import Facts, Served
+from thalweg.stream.labels.request_buffer import RequestBuffer
+from thalweg.stream.publication.file_channel import ServedVersion, VersionInfo
 
 SPECS = {"features": TensorSpec("features", "float32", (64,))}
 NAMES = tuple(map(str, range(10)))
@@ -61,8 +61,8 @@ def paired(one: Callable[[], Any], other: Callable[[], Any], rounds: int) -> tup
 
 def answering(learner: Ridge, folder: Path, rounds: int) -> Result:
     """A request that is answered and remembered, against one that is answered only."""
-    remembering = Remembering({"m": MemoryPending()})
-    place = ModelPlace(
+    request_buffer = RequestBuffer({"m": InMemoryPending()})
+    place = ModelLocation(
         name="m",
         learner="ridge",
         topic="t",
@@ -73,7 +73,10 @@ def answering(learner: Ridge, folder: Path, rounds: int) -> Result:
         build=Ridge.predictor_from,
         restore=Ridge.predictor_from,
     )
-    model, served = ServedModel(place, remembering=remembering), Served(learner.predictor(), Facts(1, 0, 0, 0, 0, 0))
+    model, served = (
+        ServedModel(place, request_buffer=request_buffer),
+        ServedVersion(learner.predictor(), VersionInfo(1, 0, 0, 0, 0, 0)),
+    )
     inputs = {"features": np.ones((1, 64), np.float32)}
 
     def asked() -> None:

@@ -32,7 +32,7 @@ from benchmarks.report import Result, at_least, at_most, show  # noqa: E402
 from benchmarks.streams import SHARED  # noqa: E402
 from thalweg.memory.snapshots.state import State, write_state  # noqa: E402
 from thalweg.memory.vectors.histories import KeyedHistories, hash_key  # noqa: E402
-from thalweg.models.contract.learner import foreseen, keep_up  # noqa: E402
+from thalweg.models.contract.learner import predict_batch, with_history  # noqa: E402
 from thalweg.models.parts.adam import Adam  # noqa: E402
 from thalweg.models.parts.torch_setup import torch  # noqa: E402
 from thalweg.models.prompt_tpp.learner import PromptTpp  # noqa: E402
@@ -74,7 +74,7 @@ def followed(events: Events, twin: bool = False, **params: Any) -> Followed:
             found.networks.append(_alone(predictor).state())
         found.likelihood[part], found.wrong[part] = _graded(predictor, batch, events)
         if twin and found.networks:
-            frozen = keep_up(frozen or predictor, predictor)
+            frozen = with_history(frozen or predictor, predictor)
             found.frozen[part] = _graded(frozen, batch, events)[0]
         learner.learn(batch)
     found.networks.append(_alone(learner.predictor()).state())
@@ -82,7 +82,7 @@ def followed(events: Events, twin: bool = False, **params: Any) -> Followed:
 
 
 def _graded(predictor: Any, batch: Batch, events: Events) -> tuple[Floats, Floats]:
-    outputs = foreseen(predictor, batch)
+    outputs = predict_batch(predictor, batch)
     told = predictor.properties["time_unit_seconds"]
     unit = 1.0 if told == "unknown" else float(told)
     types = np.array([*map(int, predictor.classes), -1])

@@ -56,11 +56,11 @@ def learner_page(live: Path) -> LearnerMetrics:
 
 def server_of(live: Path) -> ServerMetrics:
     """Serving the same models, asked with every kind of outcome."""
-    facts = SimpleNamespace(version=1, learned_events=1)
+    info = SimpleNamespace(version=1, learned_events=1)
     models = [
         SimpleNamespace(
             name=f"model-{number}",
-            published=SimpleNamespace(current=SimpleNamespace(facts=facts)),
+            published=SimpleNamespace(current=SimpleNamespace(info=info)),
             staleness_seconds=lambda served: 0.1,
         )
         for number in range(_MODELS)

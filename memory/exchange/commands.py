@@ -40,26 +40,26 @@ class Command:
     arguments: Mapping[str, Any]
 
 
-class Store(Protocol):
+class CommandQueue(Protocol):
     """Safe to share between threads."""
 
-    def ask(self, model: str, verb: str, arguments: Mapping[str, Any]) -> str:
+    def submit(self, model: str, verb: str, arguments: Mapping[str, Any]) -> str:
         """Leave a command for the model's learner; its id. Raises StoreError when it cannot be left."""
 
-    def asked(self, model: str) -> list[Command]:
+    def poll(self, model: str) -> list[Command]:
         """The commands not yet given out, oldest first. Cheap when there is none; [] when the store is out of reach."""
 
-    def answer(self, id: str, result: Mapping[str, Any]) -> None:
+    def respond(self, id: str, result: Mapping[str, Any]) -> None:
         """What came of a command."""
 
-    def answered(self, id: str, timeout_seconds: float) -> Mapping[str, Any] | None:
+    def response(self, id: str, timeout_seconds: float) -> Mapping[str, Any] | None:
         """What came of it, waiting so long; None if nothing did."""
 
     def close(self) -> None:
         """Let go; may be called twice."""
 
 
-class MemoryStore:
+class InMemoryCommandQueue:
     """Within one process."""
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
@@ -68,7 +68,7 @@ class MemoryStore:
         self._waiting: dict[str, list[tuple[float, Command]]] = {}
         self._results: dict[str, tuple[float, Mapping[str, Any]]] = {}
 
-    def ask(self, model: str, verb: str, arguments: Mapping[str, Any]) -> str:
+    def submit(self, model: str, verb: str, arguments: Mapping[str, Any]) -> str:
         with self._changed:
             oldest = self._clock() - EXPIRE_SECONDS
             waiting = [entry for entry in self._waiting.get(model, []) if entry[0] > oldest]
@@ -79,19 +79,19 @@ class MemoryStore:
             self._waiting[model] = [*waiting, (self._clock(), command)]
         return command.id
 
-    def asked(self, model: str) -> list[Command]:
+    def poll(self, model: str) -> list[Command]:
         if not self._waiting.get(model):
             return []
         with self._changed:
             oldest = self._clock() - EXPIRE_SECONDS
             return [command for asked, command in self._waiting.pop(model, []) if asked > oldest]
 
-    def answer(self, id: str, result: Mapping[str, Any]) -> None:
+    def respond(self, id: str, result: Mapping[str, Any]) -> None:
         with self._changed:
             self._results[id] = (self._clock(), dict(result))
             self._changed.notify_all()
 
-    def answered(self, id: str, timeout_seconds: float) -> Mapping[str, Any] | None:
+    def response(self, id: str, timeout_seconds: float) -> Mapping[str, Any] | None:
         with self._changed:
             self._changed.wait_for(lambda: id in self._results, timeout_seconds)
             found = self._results.get(id)
@@ -101,7 +101,7 @@ class MemoryStore:
         """Nothing to let go of."""
 
 
-class SqliteStore:
+class SqliteCommandQueue:
     """In a file that the processes of one machine share."""
 
     def __init__(self, path: str | Path, clock: Callable[[], float] = time.time) -> None:
@@ -121,7 +121,7 @@ class SqliteStore:
         except (sqlite3.Error, OSError) as error:
             raise StoreError(f"store {self._path}: cannot be opened: {error}") from error
 
-    def ask(self, model: str, verb: str, arguments: Mapping[str, Any]) -> str:
+    def submit(self, model: str, verb: str, arguments: Mapping[str, Any]) -> str:
         now, id = self._clock(), uuid.uuid4().hex
         try:
             with self._lock:
@@ -139,7 +139,7 @@ class SqliteStore:
             raise StoreError(f"store {self._path}: {error}") from error
         return id
 
-    def asked(self, model: str) -> list[Command]:
+    def poll(self, model: str) -> list[Command]:
         now = time.monotonic()
         if now < self._look_after.get(model, 0.0):
             return []
@@ -161,14 +161,14 @@ class SqliteStore:
         self._readable = True
         return [Command(id, verb, json.loads(text)) for id, verb, text, _ in sorted(rows, key=lambda row: row[3])]
 
-    def answer(self, id: str, result: Mapping[str, Any]) -> None:
+    def respond(self, id: str, result: Mapping[str, Any]) -> None:
         try:
             with self._lock:
                 self._connection.execute("UPDATE commands SET result = ? WHERE id = ?", (json.dumps(dict(result)), id))
         except sqlite3.Error as error:
             raise StoreError(f"store {self._path}: {error}") from error
 
-    def answered(self, id: str, timeout_seconds: float) -> Mapping[str, Any] | None:
+    def response(self, id: str, timeout_seconds: float) -> Mapping[str, Any] | None:
         deadline = time.monotonic() + timeout_seconds
         while True:
             try:

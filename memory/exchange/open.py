@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from thalweg.memory.exchange.commands import MemoryStore, SqliteStore, Store, StoreError
-from thalweg.memory.exchange.pending import USUAL, Limits, MemoryPending, Pending, SqlitePending
+from thalweg.memory.exchange.commands import CommandQueue, InMemoryCommandQueue, SqliteCommandQueue, StoreError
+from thalweg.memory.exchange.pending import USUAL, InMemoryPending, Limits, Pending, SqlitePending
 
 
-def open_store(url: str) -> Store:
+def open_commands(url: str) -> CommandQueue:
     """The store behind a URL: `memory:`, `sqlite:PATH` or `redis://HOST:PORT/DB`.
 
     Raises:
@@ -14,13 +14,13 @@ def open_store(url: str) -> Store:
     """
     kind, _, rest = url.partition(":")
     if kind == "memory":
-        return MemoryStore()
+        return InMemoryCommandQueue()
     if kind == "sqlite" and rest:
-        return SqliteStore(rest)
+        return SqliteCommandQueue(rest)
     if kind in ("redis", "rediss"):
-        from thalweg.memory.exchange.redis_commands import RedisStore
+        from thalweg.memory.exchange.redis_commands import RedisCommandQueue
 
-        return RedisStore(url)
+        return RedisCommandQueue(url)
     raise StoreError(f"store url {url!r}: expected memory:, sqlite:PATH or redis://HOST:PORT/DB")
 
 
@@ -32,7 +32,7 @@ def open_pending(url: str, limits: Limits = USUAL) -> Pending:
     """
     kind, _, rest = url.partition(":")
     if kind == "memory":
-        return MemoryPending(limits)
+        return InMemoryPending(limits)
     if kind == "sqlite" and rest:
         return SqlitePending(rest, limits)
     if kind in ("redis", "rediss"):

@@ -65,7 +65,7 @@ class Pending(Protocol):
         """Let go; may be called twice."""
 
 
-class MemoryPending:
+class InMemoryPending:
     """Within one process."""
 
     def __init__(self, limits: Limits = USUAL, clock: Callable[[], float] = time.time) -> None:

@@ -20,7 +20,7 @@ _GLANCE_SECONDS = 0.25  # … and a learner waits no longer for it …
 _PAUSE_SECONDS = 5.0  # … nor looks sooner again when that was in vain
 
 
-class RedisStore:
+class RedisCommandQueue:
     """Commands are a list per model, answers a key each that expires."""
 
     def __init__(self, url: str) -> None:
@@ -35,7 +35,7 @@ class RedisStore:
         self._look_after: dict[str, float] = {}
         self._reachable = True
 
-    def ask(self, model: str, verb: str, arguments: Mapping[str, Any]) -> str:
+    def submit(self, model: str, verb: str, arguments: Mapping[str, Any]) -> str:
         id = uuid.uuid4().hex
         record = json.dumps({"id": id, "verb": verb, "arguments": dict(arguments), "asked": time.time()})
         try:
@@ -49,7 +49,7 @@ class RedisStore:
             raise StoreError(f"store {self._place}: {error}") from error
         return id
 
-    def asked(self, model: str) -> list[Command]:
+    def poll(self, model: str) -> list[Command]:
         now = time.monotonic()
         if now < self._look_after.get(model, 0.0):
             return []
@@ -73,7 +73,7 @@ class RedisStore:
                 log.warning("not a command: left out", store=self._place, model=model, problem=repr(error))
         return commands
 
-    def answer(self, id: str, result: Mapping[str, Any]) -> None:
+    def respond(self, id: str, result: Mapping[str, Any]) -> None:
         try:
             with self._client.pipeline() as pipeline:
                 pipeline.rpush(_answer(id), json.dumps(dict(result)))
@@ -82,7 +82,7 @@ class RedisStore:
         except redis.RedisError as error:
             raise StoreError(f"store {self._place}: {error}") from error
 
-    def answered(self, id: str, timeout_seconds: float) -> Mapping[str, Any] | None:
+    def response(self, id: str, timeout_seconds: float) -> Mapping[str, Any] | None:
         deadline = time.monotonic() + timeout_seconds
         try:
             found: Any = None

@@ -111,7 +111,7 @@ class Snapshots(Protocol):
         """Of all kept versions, oldest first; unreadable ones are left out."""
 
 
-class MemorySnapshots:
+class InMemorySnapshots:
     """The twin in memory, for tests and notebooks."""
 
     def __init__(self, keep: int = 5) -> None:

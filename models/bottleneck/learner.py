@@ -23,7 +23,7 @@ from thalweg.models.bottleneck.key_learning import learn_keys
 from thalweg.models.bottleneck.params import Params
 from thalweg.models.bottleneck.predictor import BottleneckPredictor, softmax
 from thalweg.models.parts.input_columns import InputColumns, usable_rows
-from thalweg.models.parts.learning_rate import Pace
+from thalweg.models.parts.learning_rate import LearningRateBoost
 from thalweg.proto.event import Batch, ClassLabels
 from thalweg.proto.schema import Array, InputError, Schema, TensorSpec
 
@@ -52,7 +52,7 @@ class Bottleneck:
         self._waiting = Waiting.none(self._columns.width)
         self._learned = 0
         self._skipped = 0
-        self._pace = Pace()
+        self._boost = LearningRateBoost()
         self._predictor: BottleneckPredictor | None = None
 
     @property
@@ -111,7 +111,7 @@ class Bottleneck:
         smooth = self.params.label_smoothing
         targets = np.full((len(ids), classes), smooth / classes)
         targets[np.arange(len(ids)), codes] += 1.0 - smooth
-        rates = self.params.rate * self._pace.of(
+        rates = self.params.rate * self._boost.of(
             len(ids)
         )  # η/C, and C·η/C² = η/C: the step of a value is `rate` times the error
         if self.params.updates == "event":
@@ -126,7 +126,7 @@ class Bottleneck:
 
     def raise_forgetting(self, factor: float, events: int) -> None:
         """Values move faster; keys stay where they are."""
-        self._pace.raised(factor, events)
+        self._boost.raised(factor, events)
 
     def _grow(self, classes: int) -> None:
         missing = classes - self._values.shape[2]
@@ -207,7 +207,7 @@ class Bottleneck:
             "classes": list(self._classes),
             "learned": self._learned,
             "skipped": self._skipped,
-            **self._pace.meta(),
+            **self._boost.meta(),
         }
         if self._codes is not None:
             tensors |= self._codes.tensors()
@@ -228,7 +228,7 @@ class Bottleneck:
         self._waiting = Waiting.of(tensors)
         self._classes = {name: code for code, name in enumerate(meta["classes"])}
         self._learned, self._skipped = meta["learned"], meta["skipped"]
-        self._pace.restore(meta)
+        self._boost.restore(meta)
         self._predictor = None
 
     def _identity(self) -> dict[str, Any]:

@@ -9,16 +9,16 @@ from thalweg.proto.schema import Inputs, TensorSpec
 
 
 @runtime_checkable
-class Otherwise(Protocol):
+class AlternativeInputs(Protocol):
     """A predictor that can also be asked with other inputs than those of the events it learns from."""
 
     @property
-    def other_inputs(self) -> Mapping[str, TensorSpec]:
+    def alternative_inputs(self) -> Mapping[str, TensorSpec]:
         """By name; given together, and without `inputs`. The same for as long as the predictor lives."""
 
 
 @runtime_checkable
-class Checking(Protocol):
+class InputValidator(Protocol):
     """A predictor that takes fewer inputs than their shapes and dtypes say."""
 
     def check(self, inputs: Inputs) -> None:
@@ -26,7 +26,7 @@ class Checking(Protocol):
 
 
 @runtime_checkable
-class Explaining(Protocol):
+class Explainer(Protocol):
     """A predictor that can say what its answers were made from."""
 
     def explain(self, inputs: Inputs, most: int) -> list[Any]:

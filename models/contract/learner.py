@@ -95,28 +95,30 @@ class Learner(Protocol):
 
 
 @runtime_checkable
-class Foreseeing(Protocol):
+class SequencePredictor(Protocol):
     """A predictor whose inputs alone do not say what it answers from: it also knows what came before, by key."""
 
-    def foresee(self, batch: Batch) -> Mapping[str, Array]:
+    def predict_events(self, batch: Batch) -> Mapping[str, Array]:
         """What is answered to each event just before it comes, those above it in the batch having come.
 
         Returns:
             The outputs of `predict`, and figures of what came, (N,) each, NaN where there are none; see `Prequential`.
         """
 
-    def with_past_of(self, newer: Predictor) -> Predictor:
+    def with_history_of(self, newer: Predictor) -> Predictor:
         """The same knowledge, applied to what had come when another was made."""
 
 
-def foreseen(predictor: Predictor, batch: Batch) -> Mapping[str, Array]:
+def predict_batch(predictor: Predictor, batch: Batch) -> Mapping[str, Array]:
     """What a predictor answered to the events of a batch before they came, for grading."""
-    return predictor.foresee(batch) if isinstance(predictor, Foreseeing) else predictor.predict(batch.inputs)
+    return (
+        predictor.predict_events(batch) if isinstance(predictor, SequencePredictor) else predictor.predict(batch.inputs)
+    )
 
 
-def keep_up(frozen: Predictor, now: Predictor) -> Predictor:
+def with_history(frozen: Predictor, now: Predictor) -> Predictor:
     """One that stopped learning, as it answers now: what came meanwhile it knows, but has not learned from."""
-    return frozen.with_past_of(now) if isinstance(frozen, Foreseeing) else frozen
+    return frozen.with_history_of(now) if isinstance(frozen, SequencePredictor) else frozen
 
 
 @runtime_checkable
@@ -132,7 +134,7 @@ class Forgetting(Protocol):
 
 
 @runtime_checkable
-class Placed(Protocol):
+class SharedMemoryLearner(Protocol):
     """A learner with a memory too large to be copied for every version: it shares it with servers, in place."""
 
     def place(self, folder: Path) -> None:

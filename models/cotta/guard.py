@@ -39,7 +39,7 @@ class Limits(NamedTuple):
     """Steps that are left out after a breach; twice as many after the next."""
 
 
-class Belt:
+class Guard:
     """One thread uses it.
 
     Args:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from thalweg.memory.snapshots.state import State
 from thalweg.models.contract.learner import ParamsError
 from thalweg.models.cotta.adaptation import Adaptation, Stepped
-from thalweg.models.cotta.guard import CAUSES, MISLED, Belt
+from thalweg.models.cotta.guard import CAUSES, MISLED, Guard
 from thalweg.models.cotta.params import Params
 from thalweg.models.cotta.predictor import CottaPredictor, as_pictures, in_range
 from thalweg.models.cotta.target_norm import replace_batch_norms, target_norms
@@ -25,7 +25,7 @@ from thalweg.models.cotta.target_statistics import TargetStatistics
 from thalweg.models.cotta.views import find_views
 from thalweg.models.parts.adam import Adam
 from thalweg.models.parts.input_columns import InputColumns
-from thalweg.models.parts.learning_rate import Pace
+from thalweg.models.parts.learning_rate import LearningRateBoost
 from thalweg.models.parts.sgd import Sgd
 from thalweg.models.parts.torch_models import build, weights_sha256
 from thalweg.models.parts.torch_setup import Tensor, torch
@@ -58,14 +58,14 @@ class Cotta:
         self._classes = names
         if not self._adapting() and p.learning_rate:
             raise ParamsError({"adapt": f"expected parameters to move, got none by {p.adapt!r} in {p.model}"})
-        self._pace = Pace()
+        self._boost = LearningRateBoost()
         self._adaptation = self._fresh()
         self._target = TargetStatistics(self._source_statistics(), p.statistics_rows)
         self._statistics = self._target.moments
         self._waiting = np.zeros((0, *self._shape), dtype=np.float32)
         self._followed = 0  # of those that wait, how many the statistics have taken up
         self._counts = {"steps": 0, "inputs": 0, "skipped": 0, "left_out": 0, "resets": 0}
-        self._belt = Belt(p.limits, p.belt_window, outputs)
+        self._guard = Guard(p.limits, p.belt_window, outputs)
         self._good = self._adaptation.state()
         self._offending = self._waiting
         self._predictor: CottaPredictor | None = None
@@ -135,8 +135,8 @@ class Cotta:
             self._followed += follow
             if self._followed >= size:
                 first = torch.from_numpy(self._waiting[:size].copy())
-                if self._belt.holds:
-                    self._belt.passed_over()
+                if self._guard.holds:
+                    self._guard.passed_over()
                     self._predictor = None  # what answers depends on whether steps still wait
                 else:
                     self._guarded(first)
@@ -149,7 +149,7 @@ class Cotta:
             return
         with torch.no_grad():
             ours, source = self._adaptation.answer(x), self._adaptation.logits({}, x)
-        cause = self._belt.check(_shares(ours), _shares(source), self._adaptation.distance())
+        cause = self._guard.check(_shares(ours), _shares(source), self._adaptation.distance())
         if cause is None:
             self._good = self._adaptation.state()
         else:
@@ -157,7 +157,7 @@ class Cotta:
 
     def _go_back(self, cause: str, offending: Array) -> None:
         """To the last good step; to the source where that was not long ago, or where steps add up to too much."""
-        again = self._belt.breached(cause)
+        again = self._guard.breached(cause)
         self._offending = np.array(offending)
         if again or cause in ("update", *MISLED):
             self._adaptation = self._fresh()
@@ -175,20 +175,20 @@ class Cotta:
         assert isinstance(labels, ClassLabels)
         rows = np.flatnonzero(usable & (labels.codes >= 0))
         rows = rows[np.isin([labels.names[labels.codes[row]] for row in rows], self._classes)]
-        if not len(rows) or (self._belt.holds and self._serving_source):
+        if not len(rows) or (self._guard.holds and self._serving_source):
             return
         if self._deployed is None:
             self._deployed = self._predictor_of(self._fresh().teacher, self._source_statistics(), own=0.0)
         some = batch.take(rows)
         wanted = np.array([self._classes.index(labels.names[labels.codes[row]]) for row in rows])
         ours, source = (one.predict(some.inputs)["label"] == wanted for one in (self.predictor(), self._deployed))
-        cause = self._belt.canary(ours, source)
+        cause = self._guard.canary(ours, source)
         if cause is not None:
             self._go_back(cause, as_pictures(self._columns, some.inputs))
 
     def _follow(self, x: Tensor) -> None:
         """Let the target's statistics follow these inputs (B, …), as the teacher sees them."""
-        if not self._target.follows or (self._belt.holds and self._serving_source):
+        if not self._target.follows or (self._guard.holds and self._serving_source):
             return
         source = self._source_statistics()
         for name, layer in target_norms(self._model):  # as an answer would be given now
@@ -214,7 +214,7 @@ class Cotta:
         def masks(_: str, weight: Tensor) -> Tensor:
             return torch.rand(weight.shape, generator=generator) < p.restore
 
-        self._adaptation.optimizer.pace = self._pace.mean(len(x))
+        self._adaptation.optimizer.pace = self._boost.mean(len(x))
         done = self._adaptation.step(x, lambda one: self._views(one, p.view_count, generator), masks)
         self._counts["steps"] += 1
         self._counts["inputs"] += len(x)
@@ -224,13 +224,13 @@ class Cotta:
 
     def raise_forgetting(self, factor: float, events: int) -> None:
         """Steps go farther; the belt still takes back those that go wrong."""
-        self._pace.raised(factor, events)
+        self._boost.raised(factor, events)
 
     # Answers and state
 
     def predictor(self) -> CottaPredictor:
         if self._predictor is None:
-            own = 0.0 if self._belt.holds and self._serving_source else self.params.own
+            own = 0.0 if self._guard.holds and self._serving_source else self.params.own
             self._predictor = self._predictor_of(self._adaptation.teacher, self._statistics, own)
         return self._predictor
 
@@ -251,7 +251,7 @@ class Cotta:
         return CottaPredictor.of(state)
 
     def gauges(self) -> Mapping[str, float]:
-        breaches = {f"rollbacks.{cause}": float(self._belt.counts[f"cause_{cause}"]) for cause in CAUSES}
+        breaches = {f"rollbacks.{cause}": float(self._guard.counts[f"cause_{cause}"]) for cause in CAUSES}
         return breaches | {
             "classes": float(len(self._classes)),
             "skipped_events": float(self._counts["skipped"]),
@@ -261,11 +261,11 @@ class Cotta:
     def state(self) -> State:
         tensors: dict[str, Array] = {f"now.{name}": array for name, array in self._adaptation.state().items()}
         tensors |= {f"good.{name}": array for name, array in self._good.items()}
-        tensors |= {f"belt.{name}": array for name, array in self._belt.tensors().items()}
+        tensors |= {f"belt.{name}": array for name, array in self._guard.tensors().items()}
         tensors |= {f"target.{name}": array for name, array in self._target.tensors().items()}
         tensors |= {"waiting": self._waiting, "offending": self._offending}
-        meta = {"identity": self._identity(), "counts": dict(self._counts), "belt": dict(self._belt.counts)}
-        return State(tensors, meta | {"followed": self._followed} | self._pace.meta())
+        meta = {"identity": self._identity(), "counts": dict(self._counts), "belt": dict(self._guard.counts)}
+        return State(tensors, meta | {"followed": self._followed} | self._boost.meta())
 
     def restore(self, state: State) -> None:
         tensors, meta = state.tensors, state.meta
@@ -277,13 +277,13 @@ class Cotta:
 
         self._adaptation.restore(below("now."))
         self._good = {name: np.array(array) for name, array in below("good.").items()}
-        self._belt.restore(below("belt."), meta["belt"])
+        self._guard.restore(below("belt."), meta["belt"])
         self._offending = np.array(tensors["offending"])
         self._target.restore(below("target."))
         self._statistics = self._target.moments
         self._waiting = np.array(tensors["waiting"])
         self._counts, self._followed = dict(meta["counts"]), meta["followed"]
-        self._pace.restore(meta)
+        self._boost.restore(meta)
         self._predictor = None
 
     def _identity(self) -> dict[str, Any]:

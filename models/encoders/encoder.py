@@ -209,11 +209,11 @@ class EncodedPredictor:
     def predict(self, inputs: Inputs) -> Mapping[str, Array]:
         return self.inner.predict(self._encoder.inputs(inputs))
 
-    def foresee(self, batch: Batch) -> Mapping[str, Array]:
+    def predict_events(self, batch: Batch) -> Mapping[str, Array]:
         """The answers to a batch; what is encoded here is not encoded again when it is learned."""
         return self.inner.predict(self._encoder.batch(batch).inputs)
 
-    def with_past_of(self, newer: Predictor) -> EncodedPredictor:
+    def with_history_of(self, newer: Predictor) -> EncodedPredictor:
         """Itself: it answers from inputs alone."""
         return self
 

@@ -38,7 +38,7 @@ from thalweg.models.error_memory.predictor import (
     scaled_numbers,
 )
 from thalweg.models.error_memory.recursive_logistic import RecursiveLogistic
-from thalweg.models.parts.learning_rate import Pace
+from thalweg.models.parts.learning_rate import LearningRateBoost
 from thalweg.models.parts.standardise import Standardiser
 from thalweg.proto.event import Batch, NumberLabels
 from thalweg.proto.schema import Array, InputError, Schema, TensorSpec
@@ -92,7 +92,7 @@ class ErrorMemory:
         self._learned = 0
         self._trained = 0
         self._skipped = 0
-        self._pace = Pace()
+        self._boost = LearningRateBoost()
         self._predictor: ErrorMemoryPredictor | None = None
 
     @property
@@ -204,7 +204,7 @@ class ErrorMemory:
 
     def raise_forgetting(self, factor: float, events: int) -> None:
         """The network learns faster; the memory forgets by itself."""
-        self._pace.raised(factor, events)
+        self._boost.raised(factor, events)
 
     def _wait(self, events: Columns) -> None:
         """Put events with those that wait, and train whenever there are enough."""
@@ -238,7 +238,7 @@ class ErrorMemory:
             events["weight"],
             teacher,
             p.distillation,
-            self._pace.mean(len(numbers)),
+            self._boost.mean(len(numbers)),
         )
         self._trained += len(numbers)
 
@@ -346,7 +346,7 @@ class ErrorMemory:
             "trained": self._trained,
             "skipped": self._skipped,
             "scale": [self._standardiser.events, self._standardiser.next_step],
-            **self._pace.meta(),
+            **self._boost.meta(),
         }
         return State(tensors, meta)
 
@@ -370,7 +370,7 @@ class ErrorMemory:
         self._space = KeySpace.of({name: np.array(array) for name, array in below("keys.").items()})
         self._mean_label, self._topics = meta["mean_label"], list(meta["topics"])
         self._learned, self._trained, self._skipped = meta["learned"], meta["trained"], meta["skipped"]
-        self._pace.restore(meta)
+        self._boost.restore(meta)
         self._predictor = None
 
     # What it is made of

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-class Pace:
+class LearningRateBoost:
     """A factor for the next so many events, then 1; the same however they are cut."""
 
     def __init__(self) -> None:

@@ -18,7 +18,7 @@ from thalweg.memory.snapshots.state import State
 from thalweg.memory.vectors.histories import KeyedHistories, hash_key
 from thalweg.models.contract.learner import ParamsError
 from thalweg.models.parts.adam import Adam
-from thalweg.models.parts.learning_rate import Pace
+from thalweg.models.parts.learning_rate import LearningRateBoost
 from thalweg.models.parts.torch_setup import torch
 from thalweg.models.prompt_tpp.network import POOL, Past, Ready, draw_weights, prepare
 from thalweg.models.prompt_tpp.params import Params
@@ -52,7 +52,7 @@ class PromptTpp:
         self._waiting = self._nothing()
         self._chosen_at = {pool: np.zeros(p.prompts, dtype=np.int64) for pool in self._shape.pools}
         self._counts = dict.fromkeys(("trained", "steps", "late", "skipped", "left_out", "silences"), 0)
-        self._pace = Pace()
+        self._boost = LearningRateBoost()
         self._now = -np.inf  # the latest event's time, not the largest: one absurd time must not age all keys for good
         self._predictor: PromptTppPredictor | None = None
         self._frozen: dict[str, Array] | None = None
@@ -181,7 +181,7 @@ class PromptTpp:
         if not torch.isfinite(loss) or not torch.isfinite(norm):
             self._counts["left_out"] += 1
             return
-        self._adam.pace = self._pace.mean(len(gaps))
+        self._adam.pace = self._boost.mean(len(gaps))
         scale = min(1.0, p.clip / max(float(norm), 1e-12))
         self._adam.step({name: gradient * scale for name, gradient in found.items()})
         self._tend_pool(ready)
@@ -214,7 +214,7 @@ class PromptTpp:
 
     def raise_forgetting(self, factor: float, events: int) -> None:
         """The network learns faster; histories, and how often types follow each other, stay."""
-        self._pace.raised(factor, events)
+        self._boost.raised(factor, events)
 
     # Answers and state
 
@@ -268,7 +268,7 @@ class PromptTpp:
             "unit": self._unit,
             "now": self._now if np.isfinite(self._now) else None,
             "counts": dict(self._counts),
-            **self._pace.meta(),
+            **self._boost.meta(),
         }
         return State(tensors, meta)
 
@@ -288,7 +288,7 @@ class PromptTpp:
         self._gaps = np.array(tensors["gaps"])
         self._classes = {name: code for code, name in enumerate(meta["classes"])}
         self._unit, self._counts = meta["unit"], dict(meta["counts"])
-        self._pace.restore(meta)
+        self._boost.restore(meta)
         self._now = -np.inf if meta["now"] is None else meta["now"]
         self._predictor = self._frozen = None
 

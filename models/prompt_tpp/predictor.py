@@ -95,7 +95,7 @@ class PromptTppPredictor:
         return KEY
 
     @property
-    def other_inputs(self) -> Mapping[str, TensorSpec]:
+    def alternative_inputs(self) -> Mapping[str, TensorSpec]:
         """A history of one's own; types are places in `classes`."""
         return {"times": TensorSpec("times", "float64", (-1,)), "types": TensorSpec("types", "int64", (-1,))}
 
@@ -136,7 +136,7 @@ class PromptTppPredictor:
             found["next_type"][rows] = scores.argmax(axis=1)
         return found
 
-    def foresee(self, batch: Batch) -> Mapping[str, Array]:
+    def predict_events(self, batch: Batch) -> Mapping[str, Array]:
         """Answers to each event before it comes, those above it having come; and figures of what came.
 
         Beside `outputs`, all (N,) float64 and NaN where nothing could be foreseen (a key's first event, one before
@@ -200,7 +200,7 @@ class PromptTppPredictor:
             now.times[at, length], now.types[at, length], now.lengths[at] = moment, kind, length + 1
         return pasts, kinds
 
-    def with_past_of(self, newer: Predictor) -> PromptTppPredictor:
+    def with_history_of(self, newer: Predictor) -> PromptTppPredictor:
         """This network and table, applied to the histories that another knows."""
         assert isinstance(newer, PromptTppPredictor)
         return self.with_histories(newer._histories)

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from threadpoolctl import threadpool_limits
 
-from thalweg.memory.exchange.open import open_store
+from thalweg.memory.exchange.open import open_commands
 from thalweg.memory.snapshots.snapshots import FolderSnapshots
 from thalweg.ops.config.config import Config
 from thalweg.ops.run.app import model_folder, new_learner, open_configured_log, settings_of
@@ -93,7 +93,7 @@ def _rebuild(config: Config, name: str, version: int, expected: str) -> list[str
 def rollback(config: Config, name: str, version: int) -> None:
     """Ask the running learner, and print the new version."""
     config.find(name)
-    store = open_store(config.store.url)
+    store = open_commands(config.store.url)
     try:
         done = ask(store, name, "rollback", _PATIENCE_SECONDS, version=version)
     except EXPECTED as error:

@@ -167,7 +167,7 @@ def _grade(seen: _Seen, batch: Batch, predictors: dict[str, Any], histories: Key
         if not isinstance(predictor, PromptTppPredictor) or predictor.properties["time_unit_seconds"] == "unknown":
             seen.likelihoods[name] += [float("nan")] * len(batch)
             continue
-        told = predictor.with_histories(histories.frozen()).foresee(batch)
+        told = predictor.with_histories(histories.frozen()).predict_events(batch)
         unit = float(predictor.properties["time_unit_seconds"])
         seen.likelihoods[name] += (told["log_likelihood"] - np.log(unit)).tolist()  # the density per second
 

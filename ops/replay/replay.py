@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from thalweg.models.contract.learner import Learner, foreseen
+from thalweg.models.contract.learner import Learner, predict_batch
 from thalweg.ops.config.config import ModelConfig
 from thalweg.ops.run.app import new_learner, new_monitor
 from thalweg.proto.event import Batch, Decoded, cut
@@ -118,7 +118,7 @@ def replay(
     read = read_events(path, learner.schema, mapping, limit=limit)
     for micro_batch in cut(_fresh(read, done, model.dedup_events), model.batch_events):
         predictor = learner.predictor()
-        monitor.predicted(micro_batch, predictor, foreseen(predictor, micro_batch))
+        monitor.predicted(micro_batch, predictor, predict_batch(predictor, micro_batch))
         before = time.perf_counter()
         learner.learn(micro_batch)
         done.learn_seconds += time.perf_counter() - before

@@ -11,30 +11,30 @@ from pathlib import Path
 import structlog
 from threadpoolctl import threadpool_limits
 
-from thalweg.memory.exchange.commands import Store
-from thalweg.memory.exchange.open import open_pending, open_store
+from thalweg.memory.exchange.commands import CommandQueue
+from thalweg.memory.exchange.open import open_commands, open_pending
 from thalweg.memory.exchange.pending import Limits, Pending
 from thalweg.memory.snapshots.snapshots import FolderSnapshots, UnknownVersion
 from thalweg.memory.snapshots.state import DamagedFile, State
-from thalweg.models.contract.learner import Learner, Placed, Predictor
+from thalweg.models.contract.learner import Learner, Predictor, SharedMemoryLearner
 from thalweg.models.contract.registry import find
 from thalweg.models.encoders.encoder import IDENTITY, EncodedPredictor, make_learner, shared_encoder
 from thalweg.ops.config.config import Config, ModelConfig
 from thalweg.ops.config.error import ConfigurationError
 from thalweg.ops.run.only_one import only_one
 from thalweg.ops.serve.server import Server
-from thalweg.ops.serve.serving import ModelPlace
+from thalweg.ops.serve.serving import ModelLocation
 from thalweg.ops.serve.tokens import Tokens
 from thalweg.ops.telemetry.learner_metrics import LearnerMetrics
 from thalweg.ops.telemetry.server_metrics import ServerMetrics
 from thalweg.ops.telemetry.status import LearnerStatus, Statuses
 from thalweg.proto.decode import Decoder
-from thalweg.stream.drift.alarm_outbox import Alarms
+from thalweg.stream.drift.alarm_outbox import AlarmOutbox
 from thalweg.stream.evaluation.baseline import Pinned
 from thalweg.stream.evaluation.monitor import Monitor
 from thalweg.stream.labels.joining import Joiner, JoinObserver, JoinSettings
-from thalweg.stream.labels.request_buffer import Remembering
-from thalweg.stream.labels.request_log import Recording
+from thalweg.stream.labels.request_buffer import RequestBuffer
+from thalweg.stream.labels.request_log import RequestLog
 from thalweg.stream.learn.journal import FileJournal
 from thalweg.stream.learn.observer import each
 from thalweg.stream.learn.processor import Processor
@@ -57,7 +57,7 @@ def new_learner(model: ModelConfig, seed: int | None = None) -> Learner:
 def new_monitor(
     model: ModelConfig,
     learner: Learner,
-    twin_path: Path | None = None,
+    baseline_path: Path | None = None,
     pinned: Pinned | None = None,
     *,
     seed: int | None = None,
@@ -69,7 +69,7 @@ def new_monitor(
         window_events=model.window_events,
         frozen_after=model.frozen_after_events,
         drift=model.drift,
-        twin_path=twin_path,
+        baseline_path=baseline_path,
         pinned=pinned,
         continual_events=model.continual_events,
         continual_share=model.continual_share,
@@ -116,7 +116,7 @@ def build_processor(
     config: Config,
     model: ModelConfig,
     source: Log,
-    store: Store,
+    store: CommandQueue,
     live: Path,
     metrics: LearnerMetrics,
     told: LearnerStatus,
@@ -127,7 +127,7 @@ def build_processor(
     snapshots.prepare()
     learner = new_learner(model)
     publisher = Publisher(live / model.name)
-    if isinstance(learner, Placed):
+    if isinstance(learner, SharedMemoryLearner):
         learner.place(live / model.name)
     pinned = None
     if model.frozen_version:
@@ -148,7 +148,7 @@ def build_processor(
         observer=each(metrics.model(model.name, model.topic, monitor), told.model(model.name, monitor)),
         commands=store,
         dead_letters=DeadLetters(source, model.topic, model.name),
-        alarms=Alarms(source, model.name),
+        alarms=AlarmOutbox(source, model.name),
         make=lambda: new_learner(model),
     )
     return processor, publisher
@@ -183,7 +183,7 @@ def open_model_pending(config: Config, model: ModelConfig) -> Pending:
     return open_pending(config.store.url, Limits(model.label_seconds, model.label_events))
 
 
-def place_of(config: Config, model: ModelConfig, live: Path) -> ModelPlace:
+def place_of(config: Config, model: ModelConfig, live: Path) -> ModelLocation:
     """A model as a server sees it."""
 
     def restore(state: State) -> Predictor:
@@ -199,7 +199,7 @@ def place_of(config: Config, model: ModelConfig, live: Path) -> ModelPlace:
         inner = find(model.learner).predictor_from(state)
         return inner if encoder is None else EncodedPredictor(inner, encoder)
 
-    return ModelPlace(
+    return ModelLocation(
         name=model.name,
         learner=model.learner,
         topic=model.topic,
@@ -215,7 +215,7 @@ def place_of(config: Config, model: ModelConfig, live: Path) -> ModelPlace:
 class Learning:
     """The learners of a configuration, each following its topic in a thread of its own."""
 
-    def __init__(self, config: Config, source: Log, store: Store) -> None:
+    def __init__(self, config: Config, source: Log, store: CommandQueue) -> None:
         live = live_folder(Path(config.service.state_dir))
         self._metrics = LearnerMetrics(live / "metrics-learner.prom")
         self._status = LearnerStatus(live)
@@ -281,20 +281,20 @@ class Learning:
             self._ended.set()
 
 
-def build_server(config: Config, source: Log, store: Store) -> Server:
+def build_server(config: Config, source: Log, store: CommandQueue) -> Server:
     """The server of a configuration. Raises OSError when an address is in use."""
     live = live_folder(Path(config.service.state_dir))
     metrics = ServerMetrics(live)
-    remembering = Remembering(
+    request_buffer = RequestBuffer(
         {model.name: open_model_pending(config, model) for model in config.model if model.labels_topic}
     )
-    recording = Recording({model.name: model.topic for model in config.model if model.learn_from_requests}, source)
+    request_log = RequestLog({model.name: model.topic for model in config.model if model.learn_from_requests}, source)
     server = Server(
         [place_of(config, model, live) for model in config.model],
         source,
         store,
-        remembering=remembering,
-        recording=recording,
+        request_buffer=request_buffer,
+        request_log=request_log,
         grpc_address=config.service.grpc,
         http_address=config.service.http,
         render=metrics.render,
@@ -306,7 +306,7 @@ def build_server(config: Config, source: Log, store: Store) -> Server:
         statuses=Statuses(live),
         figures=metrics,
     )
-    metrics.serves(server.models, remembering, recording)
+    metrics.serves(server.models, request_buffer, request_log)
     return server
 
 
@@ -317,7 +317,7 @@ def run_learners(config: Config, stop: threading.Event) -> None:
         stack.enter_context(only_one(Path(config.service.state_dir), "learner"))
         source = open_configured_log(config)
         stack.callback(source.close)
-        store = open_store(config.store.url)
+        store = open_commands(config.store.url)
         stack.callback(store.close)
         learning = Learning(config, source, store)
         stack.callback(learning.close)
@@ -334,7 +334,7 @@ def run_server(config: Config, stop: threading.Event, ready: Callable[[Server], 
         stack.enter_context(threadpool_limits(1))
         source = open_configured_log(config)
         stack.callback(source.close)
-        store = open_store(config.store.url)
+        store = open_commands(config.store.url)
         stack.callback(store.close)
         server = build_server(config, source, store)
         server.start()

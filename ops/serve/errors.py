@@ -35,7 +35,7 @@ class TooLarge(Exception):
     """A request of more bytes than are taken; the message names the limit."""
 
 
-class TooLate(Exception):
+class DeadlineExceeded(Exception):
     """The caller's deadline has passed, or a wait that was asked for took too long."""
 
 
@@ -47,11 +47,11 @@ class Forbidden(Exception):
     """Nobody may do this here; the message says what would have to change."""
 
 
-class NotOffered(Exception):
+class Unimplemented(Exception):
     """This learner, or this version of the service, does not do that."""
 
 
-class Impossible(Exception):
+class FailedPrecondition(Exception):
     """It cannot be done in the state things are in; the message says what would have to change."""
 
 
@@ -65,17 +65,17 @@ _TABLE: tuple[tuple[type[Exception], grpc.StatusCode, int], ...] = (
     (StoreError, grpc.StatusCode.UNAVAILABLE, 503),
     (QueueFull, grpc.StatusCode.RESOURCE_EXHAUSTED, 429),
     (TooLarge, grpc.StatusCode.RESOURCE_EXHAUSTED, 413),
-    (TooLate, grpc.StatusCode.DEADLINE_EXCEEDED, 504),
+    (DeadlineExceeded, grpc.StatusCode.DEADLINE_EXCEEDED, 504),
     (Unauthenticated, grpc.StatusCode.UNAUTHENTICATED, 401),
     (Forbidden, grpc.StatusCode.PERMISSION_DENIED, 403),
-    (NotOffered, grpc.StatusCode.UNIMPLEMENTED, 501),
-    (Impossible, grpc.StatusCode.FAILED_PRECONDITION, 409),
+    (Unimplemented, grpc.StatusCode.UNIMPLEMENTED, 501),
+    (FailedPrecondition, grpc.StatusCode.FAILED_PRECONDITION, 409),
     (DamagedFile, grpc.StatusCode.FAILED_PRECONDITION, 409),
 )
 _BY_WORD = {
-    "failed_precondition": Impossible,
+    "failed_precondition": FailedPrecondition,
     "unavailable": NotReady,
-    "unimplemented": NotOffered,
+    "unimplemented": Unimplemented,
 }
 EXPECTED: tuple[type[Exception], ...] = tuple(row[0] for row in _TABLE)
 """Errors that callers cause or must live with; anything else is a bug of ours."""
@@ -107,4 +107,4 @@ def refuse(context: grpc.ServicerContext, error: Exception) -> NoReturn:
 def raise_answer(result: object) -> None:
     """Raise what a learner answered to a command, if it was an error."""
     if isinstance(result, dict) and "error" in result:
-        raise _BY_WORD.get(str(result["error"]), Impossible)(str(result.get("message", "")))
+        raise _BY_WORD.get(str(result["error"]), FailedPrecondition)(str(result.get("message", "")))

@@ -11,9 +11,9 @@ from typing import Any
 
 import grpc
 
-from thalweg.ops.serve.errors import EXPECTED, TooLate, refuse, status_of, text_of
-from thalweg.ops.serve.request_cache import Head, RequestHeads, read
-from thalweg.ops.serve.response_cache import Forms
+from thalweg.ops.serve.errors import EXPECTED, DeadlineExceeded, refuse, status_of, text_of
+from thalweg.ops.serve.request_cache import Head, RequestTemplates, read
+from thalweg.ops.serve.response_cache import ResponseTemplates
 from thalweg.ops.serve.serving import CURRENT, Models, ServedModel, ServingObserver
 from thalweg.proto import inference_pb2 as pb
 from thalweg.proto.schema import Array, TensorSpec
@@ -37,8 +37,8 @@ class InferenceService:
         self._models = models
         self._observer = observer
         self._queue_seconds = queue_seconds
-        self._heads = RequestHeads()
-        self._forms = {model.name: Forms(model.name) for model in models.all()}
+        self._heads = RequestTemplates()
+        self._forms = {model.name: ResponseTemplates(model.name) for model in models.all()}
 
     def ModelInfer(self, request: bytes, context: grpc.ServicerContext) -> bytes:  # noqa: N802 - the protocol's name
         """From bytes to bytes: `handlers` has gRPC leave both as they are."""
@@ -47,7 +47,7 @@ class InferenceService:
         try:
             remaining = context.time_remaining()
             if remaining is not None and remaining <= 0:
-                raise TooLate("the deadline has passed")
+                raise DeadlineExceeded("the deadline has passed")
             head, inputs = self._heads.read(request)
             model = head.model
             response, rows = self._infer(head, inputs, remaining)
@@ -125,7 +125,7 @@ class InferenceService:
         for model in self._models.all():
             served = model.published.current
             if served is not None:
-                response.models.add(name=model.name, version=str(served.facts.version), state="READY")
+                response.models.add(name=model.name, version=str(served.info.version), state="READY")
             elif not request.ready:
                 response.models.add(name=model.name, state="UNAVAILABLE", reason="no version is published yet")
         return response
@@ -185,12 +185,12 @@ def describe(model: ServedModel) -> Description:
         return Description(inputs, [], [], properties)
     predictor = served.predictor
     properties |= predictor.properties
-    if served.other_inputs is not None:
-        others = {spec.name: [datatype(spec.dtype), [-1, *spec.shape]] for spec in served.other_inputs.values()}
-        properties["other_inputs"] = json.dumps(others)
+    if served.alternative_inputs is not None:
+        others = {spec.name: [datatype(spec.dtype), [-1, *spec.shape]] for spec in served.alternative_inputs.values()}
+        properties["alternative_inputs"] = json.dumps(others)
     if {"scores", "type_scores"} & predictor.outputs.keys():
         properties["classes"] = json.dumps(predictor.classes, ensure_ascii=False)
-    return Description(inputs, list(predictor.outputs.values()), [str(served.facts.version)], properties)
+    return Description(inputs, list(predictor.outputs.values()), [str(served.info.version)], properties)
 
 
 def _tensor(spec: TensorSpec) -> pb.ModelMetadataResponse.TensorMetadata:

@@ -12,11 +12,19 @@ from typing import Any, NoReturn, TypeVar
 
 import grpc
 
-from thalweg.memory.exchange.commands import Store
+from thalweg.memory.exchange.commands import CommandQueue
 from thalweg.memory.snapshots.snapshots import Manifest
-from thalweg.ops.serve.errors import EXPECTED, NotOffered, TooLate, Unauthenticated, raise_answer, refuse, text_of
+from thalweg.ops.serve.errors import (
+    EXPECTED,
+    DeadlineExceeded,
+    Unauthenticated,
+    Unimplemented,
+    raise_answer,
+    refuse,
+    text_of,
+)
 from thalweg.ops.serve.serving import Models, ServedModel
-from thalweg.ops.serve.status_stream import Told
+from thalweg.ops.serve.status_stream import StatusStream
 from thalweg.ops.serve.tokens import Tokens
 from thalweg.ops.telemetry.status import Statuses
 from thalweg.proto import thalweg_pb2 as pb
@@ -41,7 +49,7 @@ class LearningService(thalweg_pb2_grpc.LearningServiceServicer):
         self,
         models: Models,
         log: Log,
-        store: Store,
+        store: CommandQueue,
         answer_seconds: float = 30.0,
         clock: Callable[[], float] = time.time,
         *,
@@ -114,7 +122,7 @@ class LearningService(thalweg_pb2_grpc.LearningServiceServicer):
         def answer() -> pb.Ack:
             model = self._models.find(request.model)
             if not model.labels_topic:
-                raise NotOffered(f"model {model.name!r} has no labels_topic: its labels come with their events")
+                raise Unimplemented(f"model {model.name!r} has no labels_topic: its labels come with their events")
             record = {"id": request.id, "label": _label(request, model.schema)}
             (landed,) = self._log.append(
                 model.labels_topic, [Message(json.dumps(record).encode(), request.id.encode(), time=self._clock())]
@@ -163,7 +171,7 @@ class LearningService(thalweg_pb2_grpc.LearningServiceServicer):
         gone = threading.Event()
         if not context.add_callback(gone.set):
             return
-        told = Told(self._clock)
+        told = StatusStream(self._clock)
         while not self._models.draining:
             yield told.status(model, self._statuses.of(model.name) if self._statuses is not None else None)
             if gone.wait(max(_SHORTEST_WATCH_SECONDS, request.interval_seconds or 1.0)):
@@ -183,11 +191,11 @@ class LearningService(thalweg_pb2_grpc.LearningServiceServicer):
         return ask(self._store, self._models.find(model).name, verb, patience, **arguments)
 
 
-def ask(store: Store, model: str, verb: str, patience_seconds: float, **arguments: Any) -> Any:
-    """Ask a learner and wait for the answer. Raises TooLate, or what the learner answered."""
-    answered = store.answered(store.ask(model, verb, arguments), patience_seconds)
+def ask(store: CommandQueue, model: str, verb: str, patience_seconds: float, **arguments: Any) -> Any:
+    """Ask a learner and wait for the answer. Raises DeadlineExceeded, or what the learner answered."""
+    answered = store.response(store.submit(model, verb, arguments), patience_seconds)
     if answered is None:
-        raise TooLate(
+        raise DeadlineExceeded(
             f"model {model!r}: its learner did not answer {verb!r} within {patience_seconds:.0f} s; is it running?"
         )
     raise_answer(answered)
@@ -226,9 +234,9 @@ def _model(model: ServedModel) -> pb.Model:
         answer.reason = "no version is published yet"
         return answer
     answer.ready = True
-    answer.state_version = served.facts.version
-    answer.learned_events = served.facts.learned_events
-    answer.published = served.facts.published_at
+    answer.state_version = served.info.version
+    answer.learned_events = served.info.learned_events
+    answer.published = served.info.published_at
     answer.staleness_seconds = model.staleness_seconds(served)
     answer.classes.extend(served.predictor.classes)
     answer.properties.update(served.predictor.properties)
@@ -265,7 +273,7 @@ def _put(waiting: queue.Queue[pb.Event | None], event: pb.Event | None, gone: th
 
 
 def _refused(context: grpc.ServicerContext, text: str) -> NoReturn:
-    refuse(context, NotOffered(text))
+    refuse(context, Unimplemented(text))
 
 
 def _translated(context: grpc.ServicerContext, action: Callable[[], Answer]) -> Answer:

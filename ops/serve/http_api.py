@@ -209,14 +209,14 @@ class Api:
             spec, array = known[name], outputs[name]
             rows = len(array)
             answer.append({**_tensor(spec), "shape": list(array.shape), "data": _data(array, spec, served.predictor)})
-        facts = served.facts
+        info = served.info
         return {
             "model_name": model.name,
-            "model_version": str(facts.version),
+            "model_version": str(info.version),
             "id": request.get("id", ""),
             "parameters": {
-                "state_version": facts.version,
-                "learned_events": facts.learned_events,
+                "state_version": info.version,
+                "learned_events": info.learned_events,
                 "staleness_seconds": model.staleness_seconds(served),
                 **told,
             },

@@ -52,7 +52,7 @@ class _Tensor:
     end: int
 
 
-class RequestHeads:
+class RequestTemplates:
     """Reads requests; any number of threads may at once."""
 
     def __init__(self) -> None:

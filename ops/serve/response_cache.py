@@ -9,7 +9,7 @@ from thalweg.ops.serve.request_cache import Head
 from thalweg.proto import inference_pb2 as pb
 from thalweg.proto.schema import Array, InputError
 from thalweg.proto.tensors import datatype, to_raw, to_typed
-from thalweg.stream.publication.file_channel import Served
+from thalweg.stream.publication.file_channel import ServedVersion
 
 _DOUBLE = struct.Struct("<d")
 _MOST = 64  # forms kept of one version: requests of so many different sizes, or wishes for outputs
@@ -24,15 +24,15 @@ def _open_end(staleness: float) -> bytes:
 _STALENESS = _open_end(1.0)
 
 
-class Forms:
+class ResponseTemplates:
     """The responses of one model. Any number of threads may ask at once."""
 
     def __init__(self, name: str) -> None:
         self._name = name
-        self._newest: _VersionForms | None = None
+        self._newest: _VersionTemplates | None = None
 
     def response(
-        self, served: Served, outputs: Mapping[str, Array], head: Head, staleness_seconds: float
+        self, served: ServedVersion, outputs: Mapping[str, Array], head: Head, staleness_seconds: float
     ) -> tuple[bytes, int]:
         """The response to a request with this head, as it goes over the wire, and its number of rows.
 
@@ -43,15 +43,15 @@ class Forms:
             InputError: No output is called as one that is wanted.
         """
         forms = self._newest
-        if forms is None or forms.served.predictor is not served.predictor or forms.version != served.facts.version:
-            forms = self._newest = _VersionForms(self._name, served)
+        if forms is None or forms.served.predictor is not served.predictor or forms.version != served.info.version:
+            forms = self._newest = _VersionTemplates(self._name, served)
         return forms.response(outputs, head, staleness_seconds)
 
 
-class _VersionForms:
-    def __init__(self, name: str, served: Served) -> None:
+class _VersionTemplates:
+    def __init__(self, name: str, served: ServedVersion) -> None:
         self.served = served
-        self.version = served.facts.version
+        self.version = served.info.version
         self._name = name
         self._specs = served.predictor.outputs
         self._all = tuple(self._specs)
@@ -91,12 +91,12 @@ class _VersionForms:
         return response.SerializeToString()
 
     def _form(self, names: Iterable[str], arrays: Iterable[Array]) -> bytes:
-        facts = self.served.facts
-        form = pb.ModelInferResponse(model_name=self._name, model_version=str(facts.version))
+        info = self.served.info
+        form = pb.ModelInferResponse(model_name=self._name, model_version=str(info.version))
         for name, array in zip(names, arrays):
             form.outputs.add(name=name, datatype=datatype(self._specs[name].dtype), shape=array.shape)
-        form.parameters["state_version"].int64_param = facts.version
-        form.parameters["learned_events"].int64_param = facts.learned_events
+        form.parameters["state_version"].int64_param = info.version
+        form.parameters["learned_events"].int64_param = info.learned_events
         return form.SerializeToString()
 
 

@@ -12,7 +12,7 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
-from thalweg.memory.exchange.commands import Store
+from thalweg.memory.exchange.commands import CommandQueue
 from thalweg.ops.serve.errors import QueueFull, refuse
 from thalweg.ops.serve.grpc_inference import InferenceService, handlers
 from thalweg.ops.serve.grpc_learning import LearningService
@@ -20,7 +20,7 @@ from thalweg.ops.serve.http_api import HttpServer
 from thalweg.ops.serve.serving import (
     MOST_LOADING,
     MOST_WAITING,
-    ModelPlace,
+    ModelLocation,
     Models,
     NoServingObserver,
     Seats,
@@ -32,8 +32,8 @@ from thalweg.ops.telemetry.status import Statuses
 from thalweg.ops.webpage.api import PageApi
 from thalweg.ops.webpage.figures import ServingFigures
 from thalweg.proto import thalweg_pb2_grpc
-from thalweg.stream.labels.request_buffer import Remembering
-from thalweg.stream.labels.request_log import Recording
+from thalweg.stream.labels.request_buffer import RequestBuffer
+from thalweg.stream.labels.request_log import RequestLog
 from thalweg.stream.log.log import Log
 
 _INFERENCE = "inference.GRPCInferenceService"
@@ -73,12 +73,12 @@ class Server:
 
     def __init__(
         self,
-        places: list[ModelPlace],
+        places: list[ModelLocation],
         log: Log,
-        store: Store,
+        store: CommandQueue,
         *,
-        remembering: Remembering | None = None,
-        recording: Recording | None = None,
+        request_buffer: RequestBuffer | None = None,
+        request_log: RequestLog | None = None,
         grpc_address: str,
         http_address: str,
         render: Callable[[], tuple[bytes, str]] = lambda: (b"", "text/plain"),
@@ -94,7 +94,7 @@ class Server:
         most_waiting = max(1, min(MOST_WAITING, queue))  # those who wait count among the requests that may be here
         pool = self._pool = Workers(workers, "grpc", most_waiting + MOST_LOADING)
         seats = Seats(most_waiting, pool.waiting)
-        self._models = Models(places, seats, remembering=remembering, recording=recording)
+        self._models = Models(places, seats, request_buffer=request_buffer, request_log=request_log)
         self._grpc = grpc.server(
             pool,  # type: ignore[arg-type]  # of which gRPC only calls `submit`
             options=[

@@ -17,12 +17,19 @@ from thalweg.memory.snapshots.snapshots import FolderSnapshots
 from thalweg.memory.snapshots.state import State
 from thalweg.models.contract.learner import Predictor
 from thalweg.models.parts.input_columns import all_finite
-from thalweg.ops.serve.errors import Impossible, NotOffered, NotReady, QueueFull, TooLate, UnknownModel
+from thalweg.ops.serve.errors import (
+    DeadlineExceeded,
+    FailedPrecondition,
+    NotReady,
+    QueueFull,
+    Unimplemented,
+    UnknownModel,
+)
 from thalweg.proto.answer import Answer
 from thalweg.proto.schema import Array, InputError, Inputs, Schema, TensorSpec
-from thalweg.stream.labels.request_buffer import Remembering
-from thalweg.stream.labels.request_log import Recording
-from thalweg.stream.publication.file_channel import Facts, Published, Served
+from thalweg.stream.labels.request_buffer import RequestBuffer
+from thalweg.stream.labels.request_log import RequestLog
+from thalweg.stream.publication.file_channel import Published, ServedVersion, VersionInfo
 
 MOST_WAITING = 8
 """Callers who may wait for a version to come, at once."""
@@ -46,9 +53,9 @@ class ServingObserver(Protocol):
         """A call of this full method name ended."""
 
 
-def accepted(served: Served, schema: Schema) -> dict[str, TensorSpec]:
+def accepted(served: ServedVersion, schema: Schema) -> dict[str, TensorSpec]:
     """Every input that a request may have."""
-    return {**schema.inputs, **(served.other_inputs or {})}
+    return {**schema.inputs, **(served.alternative_inputs or {})}
 
 
 class NoServingObserver:
@@ -59,7 +66,7 @@ class NoServingObserver:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ModelPlace:
+class ModelLocation:
     """Where a model is found, and what its events look like."""
 
     name: str
@@ -130,11 +137,11 @@ class ServedModel:
 
     def __init__(
         self,
-        place: ModelPlace,
+        place: ModelLocation,
         clock: Callable[[], float] = time.time,
         seats: Seats | None = None,
-        remembering: Remembering | None = None,
-        recording: Recording | None = None,
+        request_buffer: RequestBuffer | None = None,
+        request_log: RequestLog | None = None,
     ) -> None:
         self.name = place.name
         self.learner = place.learner
@@ -145,20 +152,20 @@ class ServedModel:
         self.snapshots = FolderSnapshots(place.state)
         self._restore = place.restore
         self._clock = clock
-        self._remembering, self._recording = remembering, recording
+        self._request_buffer, self._request_log = request_buffer, request_log
         self._seats = seats or Seats()
         self._loading = threading.Lock()  # one version at a time
-        self._old: OrderedDict[int, Served] = OrderedDict()
+        self._old: OrderedDict[int, ServedVersion] = OrderedDict()
         self._ordering = threading.Lock()  # of `_old`; never held for long
 
-    def current(self) -> Served:
+    def current(self) -> ServedVersion:
         """The version that answers now. Raises NotReady before the first."""
         served = self.published.current
         if served is None:
             raise NotReady(f"model {self.name!r}: no version is published yet; its learner is starting or not running")
         return served
 
-    def version(self, wanted: Freshness, patience_seconds: float | None) -> Served:
+    def version(self, wanted: Freshness, patience_seconds: float | None) -> ServedVersion:
         """The version that a caller wants, who waits for so long at most (None: says nothing about it).
 
         Raises:
@@ -166,28 +173,28 @@ class ServedModel:
             UnknownVersion: The version is not kept.
             Impossible: It was made under other settings.
             DamagedFile: It cannot be read.
-            TooLate: It did not come in time.
+            DeadlineExceeded: It did not come in time.
             QueueFull: As many callers as may are waiting for versions to come, or to be loaded.
         """
         current = self.current()
         if wanted.as_of is not None:
             return self._kept(wanted.as_of, current)
-        if wanted.at_least is not None and current.facts.version < wanted.at_least:
+        if wanted.at_least is not None and current.info.version < wanted.at_least:
             return self._wait(wanted.at_least, _WAIT_SECONDS if patience_seconds is None else patience_seconds)
         return current
 
-    def _wait(self, version: int, patience_seconds: float) -> Served:
+    def _wait(self, version: int, patience_seconds: float) -> ServedVersion:
         with self._seats.to_wait(
             f"model {self.name!r}: too many requests wait for versions to come; ask again without"
         ):
             served = self.published.wait_for(version, min(patience_seconds, _LONGEST_WAIT_SECONDS))
-        if served is None or served.facts.version < version:
-            got = "none" if served is None else served.facts.version
-            raise TooLate(f"model {self.name!r}: waited for version {version}, got {got}")
+        if served is None or served.info.version < version:
+            got = "none" if served is None else served.info.version
+            raise DeadlineExceeded(f"model {self.name!r}: waited for version {version}, got {got}")
         return served
 
-    def _kept(self, version: int, current: Served) -> Served:
-        if current.facts.version == version:
+    def _kept(self, version: int, current: ServedVersion) -> ServedVersion:
+        if current.info.version == version:
             return current
         if served := self._loaded(version):
             return served
@@ -204,26 +211,26 @@ class ServedModel:
                         self._old.popitem(last=False)
         return served
 
-    def _loaded(self, version: int) -> Served | None:
+    def _loaded(self, version: int) -> ServedVersion | None:
         with self._ordering:
             served = self._old.get(version)
             if served is not None:
                 self._old.move_to_end(version)
             return served
 
-    def _load(self, version: int) -> Served:
+    def _load(self, version: int) -> ServedVersion:
         kept = self.snapshots.load(version)
         manifest = kept.manifest
         try:
             predictor = self._restore(kept.parts["learner"])
         except ValueError as error:
-            raise Impossible(
+            raise FailedPrecondition(
                 f"model {self.name!r}: version {version} was made under other settings: {error}"
             ) from error
-        facts = Facts(version, manifest.events_learned, 0.0, manifest.created, manifest.created, 0)
-        return Served(predictor, facts)
+        info = VersionInfo(version, manifest.events_learned, 0.0, manifest.created, manifest.created, 0)
+        return ServedVersion(predictor, info)
 
-    def predict(self, served: Served, inputs: Inputs) -> Mapping[str, Array]:
+    def predict(self, served: ServedVersion, inputs: Inputs) -> Mapping[str, Array]:
         """Answer with this version. Raises InputError for inputs that do not fit or are not finite."""
         for name, array in inputs.items():
             if array.dtype.kind == "f" and not all_finite(array):
@@ -232,19 +239,21 @@ class ServedModel:
         if served.check is not None:
             served.check(inputs)
         outputs = served.predictor.predict(inputs)
-        if self._recording is not None and inputs.keys() == self.schema.inputs.keys():
-            self._recording.record(self.name, inputs)
+        if self._request_log is not None and inputs.keys() == self.schema.inputs.keys():
+            self._request_log.record(self.name, inputs)
         return outputs
 
-    def remember(self, event_id: str, inputs: Inputs, served: Served, outputs: Mapping[str, Array]) -> None:
+    def remember(self, event_id: str, inputs: Inputs, served: ServedVersion, outputs: Mapping[str, Array]) -> None:
         """Keep these inputs, and what this version answered, until their label comes.
 
         Raises:
-            NotOffered: The model has no labels topic.
+            Unimplemented: The model has no labels topic.
             InputError: They are not of one row, or the id is empty.
         """
-        if not self.labels_topic or self._remembering is None:
-            raise NotOffered(f"parameter 'event_id': model {self.name!r} has no labels_topic, so no label would come")
+        if not self.labels_topic or self._request_buffer is None:
+            raise Unimplemented(
+                f"parameter 'event_id': model {self.name!r} has no labels_topic, so no label would come"
+            )
         if inputs.keys() != self.schema.inputs.keys():
             wanted = ", ".join(map(repr, self.schema.inputs))
             raise InputError(
@@ -252,18 +261,18 @@ class ServedModel:
             )
         predictor = served.predictor
         probabilities = predictor.properties.get("scores") == "probabilities"
-        answer = Answer.of(served.facts.version, outputs, predictor.classes, self.schema, probabilities=probabilities)
-        self._remembering.remember(self.name, event_id, inputs, answer)
+        answer = Answer.of(served.info.version, outputs, predictor.classes, self.schema, probabilities=probabilities)
+        self._request_buffer.remember(self.name, event_id, inputs, answer)
 
-    def explain(self, served: Served, inputs: Inputs, most: int) -> list[Any]:
-        """What the answers were made from, per row, as JSON knows it. Raises NotOffered where nothing can be told."""
+    def explain(self, served: ServedVersion, inputs: Inputs, most: int) -> list[Any]:
+        """What the answers were made from, per row, as JSON knows it. Raises Unimplemented where nothing can be told."""
         if served.explain is None:
-            raise NotOffered(f"parameter 'explain': a {self.learner} cannot say what moved an answer")
+            raise Unimplemented(f"parameter 'explain': a {self.learner} cannot say what moved an answer")
         return served.explain(inputs, most)
 
-    def staleness_seconds(self, served: Served) -> float:
+    def staleness_seconds(self, served: ServedVersion) -> float:
         """How old the newest knowledge in an answer of this version is."""
-        return served.facts.staleness_seconds(self._clock())
+        return served.info.staleness_seconds(self._clock())
 
 
 class Models:
@@ -278,15 +287,15 @@ class Models:
 
     def __init__(
         self,
-        places: list[ModelPlace],
+        places: list[ModelLocation],
         seats: Seats | None = None,
-        remembering: Remembering | None = None,
-        recording: Recording | None = None,
+        request_buffer: RequestBuffer | None = None,
+        request_log: RequestLog | None = None,
     ) -> None:
         seats = seats or Seats()
-        self._remembering, self._recording = remembering, recording
+        self._request_buffer, self._request_log = request_buffer, request_log
         self._models = {
-            place.name: ServedModel(place, seats=seats, remembering=remembering, recording=recording)
+            place.name: ServedModel(place, seats=seats, request_buffer=request_buffer, request_log=request_log)
             for place in places
         }
         self.draining = False
@@ -317,12 +326,12 @@ class Models:
 
     def degraded(self) -> list[str]:
         """What does not work although predictions do."""
-        both = (self._remembering, self._recording)
+        both = (self._request_buffer, self._request_log)
         return [problem for one in both if one is not None for problem in one.degraded()]
 
     def start(self) -> None:
         """Look for versions, remember and record requests."""
-        for one in (self._remembering, self._recording):
+        for one in (self._request_buffer, self._request_log):
             if one is not None:
                 one.start()
         for model in self.all():
@@ -332,6 +341,6 @@ class Models:
         """Stop looking."""
         for model in self.all():
             model.published.close()
-        for one in (self._remembering, self._recording):
+        for one in (self._request_buffer, self._request_log):
             if one is not None:
                 one.close()

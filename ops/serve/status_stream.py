@@ -11,7 +11,7 @@ from thalweg.proto import thalweg_pb2 as pb
 _FIGURES = ("metrics", "recent", "frozen", "frozen_recent")
 
 
-class Told:
+class StatusStream:
     """One stream of statuses; it knows which alarms it has told of."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
@@ -28,8 +28,8 @@ class Told:
         status = pb.Status(model=model.name, time=self._clock())
         served = model.published.current
         if served is not None:
-            status.state_version = served.facts.version
-            status.learned_events = served.facts.learned_events
+            status.state_version = served.info.version
+            status.learned_events = served.info.learned_events
             status.staleness_seconds = model.staleness_seconds(served)
         if told is None:
             kept = model.snapshots.manifests()

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-class Tally:
+class Histogram:
     """How many values lay at or below each bound, and their sum; constant in size, whatever the number of values.
 
     Args:

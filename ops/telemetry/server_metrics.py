@@ -25,12 +25,12 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.utils import floatToGoString
 
 from thalweg.ops.serve.serving import Models
-from thalweg.ops.telemetry.histogram import Tally
+from thalweg.ops.telemetry.histogram import Histogram
 from thalweg.ops.telemetry.latency_window import Recent
 from thalweg.ops.telemetry.metrics import COLLECTED, SERVER_METRICS, collected, family
 from thalweg.ops.telemetry.process_figures import process_figures
-from thalweg.stream.labels.request_buffer import Remembering
-from thalweg.stream.labels.request_log import Recording
+from thalweg.stream.labels.request_buffer import RequestBuffer
+from thalweg.stream.labels.request_log import RequestLog
 
 _USUAL_CODES = ("OK", "INTERNAL", "UNAVAILABLE", "RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED")
 _COUNT_AT = 2000  # answers that wait to be counted; a scrape counts them too
@@ -42,11 +42,11 @@ class ServerMetrics:
     def __init__(self, live: Path | None = None) -> None:
         self.registry = CollectorRegistry()
         self._counters: dict[tuple[str, tuple[str, ...]], int] = {}
-        self._histograms: dict[tuple[str, tuple[str, ...]], Tally] = {}
+        self._histograms: dict[tuple[str, tuple[str, ...]], Histogram] = {}
         self._live = live
         self._models: Models | None = None
-        self._remembering: Remembering | None = None
-        self._recording: Recording | None = None
+        self._request_buffer: RequestBuffer | None = None
+        self._request_log: RequestLog | None = None
         self._known: set[str] = set()
         self._answered: deque[tuple[str, str, float, int, float, float]] = deque()
         self._recent: dict[str, Recent] = {}
@@ -54,11 +54,11 @@ class ServerMetrics:
         self.registry.register(self)
 
     def serves(
-        self, models: Models, remembering: Remembering | None = None, recording: Recording | None = None
+        self, models: Models, request_buffer: RequestBuffer | None = None, request_log: RequestLog | None = None
     ) -> None:
         """What to tell the versions of; other names that callers ask for are counted together."""
         self._models = models
-        self._remembering, self._recording = remembering, recording
+        self._request_buffer, self._request_log = request_buffer, request_log
         self._known = {model.name for model in models.all()}
         with self._counting:  # of a count that appears at 1, Prometheus sees no increase
             for name in self._known:
@@ -104,7 +104,7 @@ class ServerMetrics:
 
     def _observe(self, name: str, labels: tuple[str, ...], values: NDArray[np.float64]) -> None:
         if (name, labels) not in self._histograms:
-            self._histograms[name, labels] = Tally(SERVER_METRICS[name][3])
+            self._histograms[name, labels] = Histogram(SERVER_METRICS[name][3])
         self._histograms[name, labels].add(values)
 
     def latency(self, model: str) -> dict[str, float | None]:
@@ -156,24 +156,24 @@ class ServerMetrics:
         for model in self._models.all() if self._models is not None else ():
             served = model.published.current
             if served is not None:
-                version.add_metric((model.name,), served.facts.version)
-                learned.add_metric((model.name,), served.facts.learned_events)
+                version.add_metric((model.name,), served.info.version)
+                learned.add_metric((model.name,), served.info.learned_events)
                 staleness.add_metric((model.name,), model.staleness_seconds(served))
         return [version, learned, staleness]
 
     def _remembered(self) -> Iterable[Metric]:
         kept, lost = collected("thalweg_requests_remembered_total"), collected("thalweg_requests_forgotten_total")
-        up, remembering = collected("thalweg_request_store_up"), self._remembering
-        for name in remembering.models if remembering is not None else ():
-            assert remembering is not None
-            kept.add_metric((name,), remembering.remembered[name])
-            lost.add_metric((name,), remembering.forgotten[name])
-            up.add_metric((name,), remembering.reached(name))
+        up, request_buffer = collected("thalweg_request_store_up"), self._request_buffer
+        for name in request_buffer.models if request_buffer is not None else ():
+            assert request_buffer is not None
+            kept.add_metric((name,), request_buffer.remembered[name])
+            lost.add_metric((name,), request_buffer.forgotten[name])
+            up.add_metric((name,), request_buffer.reached(name))
         made, missed = collected("thalweg_requests_recorded_total"), collected("thalweg_requests_unrecorded_total")
-        for name in self._recording.models if self._recording is not None else ():
-            assert self._recording is not None
-            made.add_metric((name,), self._recording.recorded[name])
-            missed.add_metric((name,), self._recording.lost[name])
+        for name in self._request_log.models if self._request_log is not None else ():
+            assert self._request_log is not None
+            made.add_metric((name,), self._request_log.recorded[name])
+            missed.add_metric((name,), self._request_log.lost[name])
         return [kept, lost, up, made, missed]
 
     def _processes(self) -> Iterable[Metric]:

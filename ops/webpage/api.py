@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from thalweg.memory.exchange.commands import Store
+from thalweg.memory.exchange.commands import CommandQueue
 from thalweg.memory.snapshots.snapshots import Manifest
 from thalweg.ops.serve.errors import QueueFull, TooLarge
 from thalweg.ops.serve.grpc_learning import ask
@@ -54,7 +54,7 @@ class PageApi:
         self,
         models: Models,
         log: Log,
-        store: Store,
+        store: CommandQueue,
         statuses: Statuses | None = None,
         figures: ServingFigures | None = None,
         tokens: Tokens | None = None,

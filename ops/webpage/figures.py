@@ -45,7 +45,7 @@ def summary(model: ServedModel, status: Mapping[str, Any] | None, now: float) ->
     """
     told = status or {}
     served = model.published.current
-    facts = served.facts if served is not None else None
+    info = served.info if served is not None else None
     alarms = told.get("drift", {}).get("alarms", [])
     rate, lag, at = told.get("events_per_second"), told.get("lag_records"), told.get("time")
     figures: Figures = {
@@ -53,12 +53,12 @@ def summary(model: ServedModel, status: Mapping[str, Any] | None, now: float) ->
         "learner": model.learner,
         "topic": model.topic,
         "labels_topic": model.labels_topic,
-        "ready": facts is not None,
-        "state_version": facts.version if facts else None,
-        "learned_events": facts.learned_events if facts else None,
-        "published": facts.published_at if facts else None,
+        "ready": info is not None,
+        "state_version": info.version if info else None,
+        "learned_events": info.learned_events if info else None,
+        "published": info.published_at if info else None,
         "staleness_seconds": model.staleness_seconds(served) if served is not None else None,
-        "effect_seconds": _effect(facts.published_at, facts.event_time) if facts else None,
+        "effect_seconds": _effect(info.published_at, info.event_time) if info else None,
         "told_at": at,
         "silent_since": at if at is not None and now - at > SILENT_SECONDS else None,
         "events": told.get("events", 0),

@@ -22,7 +22,7 @@ def alarms_topic(model: str) -> str:
     return f"{model}.alarms"
 
 
-class Alarms:
+class AlarmOutbox:
     """Appends one model's alarms to the log, keyed by the model's name, and writes a log line of each.
 
     While the log refuses they wait, also over a restart: learning goes on meanwhile. After a crash one may be sent

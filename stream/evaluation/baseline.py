@@ -11,7 +11,7 @@ import numpy as np
 import structlog
 
 from thalweg.memory.snapshots.state import DamagedFile, State, read_state, write_state
-from thalweg.models.contract.learner import Learner, Predictor, keep_up
+from thalweg.models.contract.learner import Learner, Predictor, with_history
 
 log = structlog.get_logger(__name__)
 
@@ -27,7 +27,7 @@ class Pinned:
     """The learner's state in it; called once, at the start, unless the twin is that version already."""
 
 
-class FrozenTwin:
+class Baseline:
     """Answers as the model did; it never learns. One thread uses it.
 
     Args:
@@ -60,7 +60,7 @@ class FrozenTwin:
     def answerer(self, events: int, predictor: Predictor) -> Predictor | None:
         """The twin as it answers after so many events; until it is made, the learner itself; None: there is none."""
         if self._twin is not None:
-            self._twin = keep_up(self._twin, predictor)
+            self._twin = with_history(self._twin, predictor)
         elif self._after and events >= self._after:
             state = State(*_copied(self._learner.state()))
             self._keep(state, None)

@@ -29,7 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from thalweg.memory.snapshots.state import State
-from thalweg.models.contract.learner import Foreseeing, Predictor
+from thalweg.models.contract.learner import Predictor, SequencePredictor
 from thalweg.proto.event import Batch
 from thalweg.proto.schema import Array, TensorSpec
 from thalweg.stream.evaluation.grading import Graded
@@ -74,7 +74,12 @@ class Continual:
         self._specs = dict(predictor.inputs)
         self._most, size = 0, _row_bytes(self._specs)
         self._most_waiting = min(_AT_ONCE, _WAITING_BYTES // max(1, size))
-        if size and events and not isinstance(predictor, Foreseeing) and {"label", "score"} & predictor.outputs.keys():
+        if (
+            size
+            and events
+            and not isinstance(predictor, SequencePredictor)
+            and {"label", "score"} & predictor.outputs.keys()
+        ):
             self._most = min(_MOST_CLASSES, most_bytes // (events * size))
         self._begin()
 

@@ -11,13 +11,13 @@ import structlog
 from numpy.typing import NDArray
 
 from thalweg.memory.snapshots.state import State
-from thalweg.models.contract.learner import Learner, Predictor, foreseen
+from thalweg.models.contract.learner import Learner, Predictor, predict_batch
 from thalweg.proto.event import Batch, NumberLabels
 from thalweg.proto.schema import Array, TensorSpec
 from thalweg.stream.drift.alarm import Alarm
 from thalweg.stream.drift.drift import DriftWatch, Observed
 from thalweg.stream.drift.params import DriftParams
-from thalweg.stream.evaluation.baseline import FrozenTwin, Pinned
+from thalweg.stream.evaluation.baseline import Baseline, Pinned
 from thalweg.stream.evaluation.continual import Continual
 from thalweg.stream.evaluation.curve import Curve, CurvePoint, newest_time
 from thalweg.stream.evaluation.prequential import Prequential
@@ -37,7 +37,7 @@ class Monitor:
         window_events: How far the recent figures look back.
         frozen_after: The twin is the learner as it was after so many events; 0: there is none.
         drift: What watches.
-        twin_path: Where the twin is kept, so that a restart has it; None: nowhere.
+        baseline_path: Where the twin is kept, so that a restart has it; None: nowhere.
         pinned: A version that the twin is to be instead.
         continual_events: How many events of every class are held and asked again; 0: none.
         continual_share: How many of those are asked, as a share of the events.
@@ -53,14 +53,14 @@ class Monitor:
         window_events: int = 1000,
         frozen_after: int = 1000,
         drift: DriftParams | None = None,
-        twin_path: Path | None = None,
+        baseline_path: Path | None = None,
         pinned: Pinned | None = None,
         continual_events: int = 10,
         continual_share: float = 0.02,
         continual_bytes: int = 4 << 20,
         seed: int = 0,
     ) -> None:
-        self._twin = FrozenTwin(learner, make, frozen_after, twin_path, pinned)
+        self._twin = Baseline(learner, make, frozen_after, baseline_path, pinned)
         self._events = 0
         self._window_events = window_events
         self.live = Prequential(window_events)
@@ -90,7 +90,7 @@ class Monitor:
         count = len(batch)
         twin, unknown = self._twin.answerer(self._events, predictor), np.full(count, np.nan)
         if twin is not None:
-            twin, answers = (answerer, graded) if twin is predictor else (twin, foreseen(twin, batch))
+            twin, answers = (answerer, graded) if twin is predictor else (twin, predict_batch(twin, batch))
             self.frozen.predicted(batch, twin, answers)
         loss, bounded = _losses(self.live, batch, graded)
         watched = [self._inputs.of(batch.inputs), self._answers.of(outputs)]

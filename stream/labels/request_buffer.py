@@ -33,7 +33,7 @@ _CHECK_SECONDS = 1.0
 _IDLE_SECONDS = 0.005
 
 
-class Remembering:
+class RequestBuffer:
     """Remembers requests of all models; any number of threads may tell it of one.
 
     Args:

@@ -30,7 +30,7 @@ _IDLE_SECONDS = 0.005
 _AGAIN_SECONDS = 1.0
 
 
-class Recording:
+class RequestLog:
     """Records requests of the models that learn from them; any number of threads may tell it of one.
 
     Args:

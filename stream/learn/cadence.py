@@ -16,7 +16,7 @@ log = structlog.get_logger(__name__)
 _AGAIN_SECONDS = 1.0
 
 
-class Publishing:
+class PublishCadence:
     """Hands the learner's predictor to a publisher, at its own pace."""
 
     def __init__(self, publisher: Publisher | None, observer: Observer, share: float) -> None:

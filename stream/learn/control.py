@@ -51,9 +51,9 @@ class Controls:
         self._change = change
         self._observer = observer
 
-    def obey(self) -> None:
+    def handle_commands(self) -> None:
         """Do what was asked for since the last time, and answer."""
-        for command in self._commands.asked(self._settings.model) if self._commands is not None else ():
+        for command in self._commands.poll(self._settings.model) if self._commands is not None else ():
             try:
                 result = self._carry_out(command)
             except (UnknownVersion, DamagedFile) as error:
@@ -62,7 +62,7 @@ class Controls:
                 result = {"error": "unavailable", "message": str(error)}
             try:
                 assert self._commands is not None
-                self._commands.answer(command.id, result)
+                self._commands.respond(command.id, result)
             except StoreError as error:  # it was done; only whoever asked does not hear of it
                 log.warning("cannot answer a command", verb=command.verb, problem=str(error))
 
@@ -86,10 +86,10 @@ class Controls:
 
     def act(self) -> None:
         """Do what the configuration asks for on the alarms that the latest block raised, once for all of them."""
-        owed = self._fold.owed
-        if owed:
-            self._act(owed[0])
-            self._fold.owed = []
+        unhandled = self._fold.unhandled
+        if unhandled:
+            self._act(unhandled[0])
+            self._fold.unhandled = []
 
     def _act(self, alarm: Alarm) -> None:
         following = self._fold.version + 1

@@ -10,14 +10,14 @@ import structlog
 
 from thalweg.memory.snapshots.snapshots import Manifest, Snapshots
 from thalweg.memory.snapshots.state import State
-from thalweg.models.contract.learner import Forgetting, Learner, foreseen
+from thalweg.models.contract.learner import Forgetting, Learner, predict_batch
 from thalweg.proto.event import Batch, cut
 from thalweg.proto.records import Partition, Position
 from thalweg.stream.drift.alarm import Alarm
 from thalweg.stream.learn.dedup import RecentIds
 from thalweg.stream.learn.journal import BlockEntry, Control, ForgettingEntry, ResetEntry, RollbackEntry
 from thalweg.stream.learn.observer import Observer
-from thalweg.stream.learn.ports import AlarmBox, Evaluator
+from thalweg.stream.learn.ports import AlarmSink, Evaluator
 from thalweg.stream.learn.settings import ProcessorSettings
 
 log = structlog.get_logger(__name__)
@@ -51,7 +51,7 @@ class Fold:
         snapshots: Snapshots,
         settings: ProcessorSettings,
         evaluator: Evaluator | None = None,
-        alarms: AlarmBox | None = None,
+        alarms: AlarmSink | None = None,
         make: Callable[[], Learner] | None = None,
     ) -> None:
         self.learner = learner
@@ -71,9 +71,9 @@ class Fold:
         """Labelled events in the state."""
         self.event_time = 0.0
         """Unix seconds of the newest event met."""
-        self.untold: list[Alarm] = []
+        self.unreported: list[Alarm] = []
         """Alarms raised or ended that nobody was told of."""
-        self.owed: list[Alarm] = []
+        self.unhandled: list[Alarm] = []
         """Those that the latest block raised; whatever follows it in the journal has dealt with them."""
         self.block_events = 0
         """Events of the latest block."""
@@ -132,7 +132,7 @@ class Fold:
         """Predict, grade and learn a block's events, which are fresh; how many there were."""
         for micro_batch in cut(batches, entry.batch_events):
             predictor = self.learner.predictor()
-            outputs = foreseen(predictor, micro_batch)
+            outputs = predict_batch(predictor, micro_batch)
             if self._evaluator is not None:
                 self._evaluator.predicted(micro_batch, predictor, outputs)
             observer.predicted(micro_batch, predictor, outputs)
@@ -145,8 +145,8 @@ class Fold:
         self.end.update(end)
         self.block_events = sum(map(len, batches))
         news = self._evaluator.news() if self._evaluator is not None else ()
-        self.untold += news
-        self.owed = [alarm for alarm in news if alarm.end is None]
+        self.unreported += news
+        self.unhandled = [alarm for alarm in news if alarm.end is None]
         return self.block_events
 
     def apply(self, entry: Control) -> None:
@@ -175,7 +175,7 @@ class Fold:
         self.version = entry.version
         if entry.cause == DRIFT:
             self.note_done(done)
-        self.owed = []
+        self.unhandled = []
         log.warning(done, model=self._settings.model, version=entry.version, cause=entry.cause)
 
     @property
@@ -186,7 +186,7 @@ class Fold:
     def note_done(self, done: str) -> None:
         """Write down what was done about the alarms that are owed something."""
         if self._evaluator is not None:
-            for alarm in self.owed:
+            for alarm in self.unhandled:
                 self._evaluator.note_done(alarm.number, done)
 
 

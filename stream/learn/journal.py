@@ -122,7 +122,7 @@ def before_the_first(journal: Journal) -> dict[Partition, int]:
     return first
 
 
-class MemoryJournal:
+class InMemoryJournal:
     """The twin in memory."""
 
     def __init__(self) -> None:

@@ -68,14 +68,14 @@ class Command(Protocol):
 class Commands(Protocol):
     """Where commands to learners wait; `memory.store` has it."""
 
-    def asked(self, model: str) -> Sequence[Command]:
+    def poll(self, model: str) -> Sequence[Command]:
         """The commands not yet given out."""
 
-    def answer(self, id: str, result: Mapping[str, Any]) -> None:
+    def respond(self, id: str, result: Mapping[str, Any]) -> None:
         """What came of one."""
 
 
-class DeadLetterBox(Protocol):
+class DeadLetterSink(Protocol):
     """Where records go that cannot be used; `stream.dead_letters` has it."""
 
     def send(self, records: Records, rejected: Sequence[Rejected]) -> object:
@@ -85,7 +85,7 @@ class DeadLetterBox(Protocol):
         """Per partition the newest record that was sent, so that a replay sends none twice."""
 
 
-class AlarmBox(Protocol):
+class AlarmSink(Protocol):
     """Where alarms of drift go; `stream.alarms` has it."""
 
     def send(self, alarms: Sequence[Alarm]) -> None:

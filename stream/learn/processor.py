@@ -18,21 +18,21 @@ from thalweg.models.contract.learner import Learner
 from thalweg.proto.decode import Decoded, Decoder
 from thalweg.proto.records import Position
 from thalweg.stream.learn.blocks import Block, HistoryLost, Replay, gather
-from thalweg.stream.learn.cadence import Publishing
+from thalweg.stream.learn.cadence import PublishCadence
 from thalweg.stream.learn.control import Controls
 from thalweg.stream.learn.fold import Fold
 from thalweg.stream.learn.journal import (
     BlockEntry,
     Control,
     Entry,
+    InMemoryJournal,
     Journal,
     JournalError,
-    MemoryJournal,
     RollbackEntry,
     before_the_first,
 )
 from thalweg.stream.learn.observer import NoObserver, Observer
-from thalweg.stream.learn.ports import AlarmBox, Commands, DeadLetterBox, Evaluator, Publisher
+from thalweg.stream.learn.ports import AlarmSink, Commands, DeadLetterSink, Evaluator, Publisher
 from thalweg.stream.learn.saver import Saver
 from thalweg.stream.learn.settings import ProcessorSettings
 from thalweg.stream.log.log import Log, LogError, Reader, Start
@@ -68,15 +68,15 @@ class Processor:
         evaluator: Evaluator | None = None,
         observer: Observer | None = None,
         commands: Commands | None = None,
-        dead_letters: DeadLetterBox | None = None,
-        alarms: AlarmBox | None = None,
+        dead_letters: DeadLetterSink | None = None,
+        alarms: AlarmSink | None = None,
         make: Callable[[], Learner] | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._source = source
         self._settings = settings
         self._snapshots = snapshots
-        self._journal: Journal = journal if journal is not None else MemoryJournal()
+        self._journal: Journal = journal if journal is not None else InMemoryJournal()
         self._decoder = decoder if decoder is not None else Decoder(learner.schema)
         self._observer: Observer = observer if observer is not None else NoObserver()
         self._dead_letters = dead_letters
@@ -87,7 +87,7 @@ class Processor:
             self._fold, snapshots, settings, commands, self._save_asked, self._change, self._observer
         )
         self._saver = Saver(snapshots, self._journal, self._observer)
-        self._publishing = Publishing(publisher, self._observer, settings.publish_share)
+        self._cadence = PublishCadence(publisher, self._observer, settings.publish_share)
         self._stopping = threading.Event()
         self._unsaved_events = 0
         self._saved_at = time.monotonic()
@@ -142,7 +142,7 @@ class Processor:
         reader = self._open(self._fold.end)
         try:
             while not self._stopping.is_set():
-                self._controls.obey()
+                self._controls.handle_commands()
                 if not self._step(reader) and until_end and not any(reader.lag().values()) and reader.reached():
                     break
             self._publish(now=True)
@@ -162,10 +162,10 @@ class Processor:
         else:
             self.load(newest.manifest, newest.parts)
             self._saver.found(self._fold.version)
-            if shown and self._publishing.behind(self.version):
+            if shown and self._cadence.behind(self.version):
                 # before the log is asked for anything: it may be away for long, and this can be served
                 self._publish(now=True)
-                self._publishing.confirm(newest.manifest.created)
+                self._cadence.confirm(newest.manifest.created)
         self.replay(upto)
 
     def load(self, manifest: Manifest, parts: Mapping[str, State]) -> None:
@@ -245,7 +245,7 @@ class Processor:
             reader,
             batch_records=settings.batch_events,
             batch_seconds=settings.batch_seconds,
-            idle_seconds=min(settings.idle_seconds, self._publishing.due_seconds()),
+            idle_seconds=min(settings.idle_seconds, self._cadence.due_seconds()),
             max_bytes=settings.block_bytes,
         )
         for gap in reader.gaps():
@@ -260,7 +260,7 @@ class Processor:
         if block is None or len(block) == 0:
             self._publish(now=True)
             if not any(reader.lag().values()) and reader.reached():
-                self._publishing.confirm(self._clock())
+                self._cadence.confirm(self._clock())
             self._tell_alarms()
             self._housekeeping(reader)
             return False
@@ -271,7 +271,7 @@ class Processor:
         lag = reader.lag()
         self._observer.block_done(self._fold.learner, self.version, lag)
         self._publish()
-        self._publishing.confirm(self._fold.event_time if any(lag.values()) else self._clock())
+        self._cadence.confirm(self._fold.event_time if any(lag.values()) else self._clock())
         self._housekeeping(reader)
         return True
 
@@ -283,7 +283,7 @@ class Processor:
         batches = [batch for batch in batches if len(batch)]
         if batches:
             observer.consumed(sum(map(len, batches)))
-            self._publishing.taken(min(float(batch.times.min()) for batch in batches))
+            self._cadence.taken(min(float(batch.times.min()) for batch in batches))
         self._unsaved_events += self._fold.learn(batches, entry, block.end, observer)
 
     def _tell_alarms(self) -> None:
@@ -291,11 +291,11 @@ class Processor:
 
         What a replay raised is told again: it may not have been before the process died.
         """
-        untold, self._fold.untold = self._fold.untold, []
-        for alarm in untold:
+        unreported, self._fold.unreported = self._fold.unreported, []
+        for alarm in unreported:
             self._observer.drifted(alarm)
         if self._alarms is not None:
-            self._alarms.send(untold)
+            self._alarms.send(unreported)
         self._controls.act()
 
     def _set_aside(self, block: Block, decoded: list[Decoded], observer: Observer, sent: Position) -> None:
@@ -344,7 +344,7 @@ class Processor:
 
     def _publish(self, *, now: bool = False) -> None:
         fold = self._fold
-        self._publishing.publish(fold.learner, fold.version, fold.learned, fold.event_time, now=now)
+        self._cadence.publish(fold.learner, fold.version, fold.learned, fold.event_time, now=now)
 
     def _save(self, *, wait: bool = False, must: bool = False) -> None:
         """Save the present version in the background; `wait` for it, and raise what went wrong if it `must`."""

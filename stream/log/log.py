@@ -117,7 +117,7 @@ class Log(Protocol):
         """Let go; may be called twice."""
 
 
-class MemoryLog:
+class InMemoryLog:
     """The log as lists in memory: one partition per topic, for tests and notebooks."""
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
@@ -135,7 +135,7 @@ class MemoryLog:
         return [Appended(Partition(topic, 0), first + i) for i in range(len(messages))]
 
     def reader(self, topics: Sequence[str], after: Position, start: Start = "earliest", group: str = "") -> Reader:
-        return _MemoryReader(self, topics, after, start)
+        return _InMemoryReader(self, topics, after, start)
 
     def bounds(self, topic: str) -> Mapping[Partition, tuple[int, int]]:
         with self._changed:
@@ -164,8 +164,8 @@ class MemoryLog:
         return earliest, Records(Partition(topic, 0), offsets, times, keys, values, headers)
 
 
-class _MemoryReader:
-    def __init__(self, log: MemoryLog, topics: Sequence[str], after: Position, start: Start) -> None:
+class _InMemoryReader:
+    def __init__(self, log: InMemoryLog, topics: Sequence[str], after: Position, start: Start) -> None:
         self._log = log
         self._starts = {}
         for topic in topics:

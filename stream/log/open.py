@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from thalweg.stream.log.log import Log, LogError, MemoryLog, Retention
+from thalweg.stream.log.log import InMemoryLog, Log, LogError, Retention
 
 
 def open_log(url: str, kafka_properties: Mapping[str, Any] | None = None, retention: Retention | None = None) -> Log:
@@ -21,7 +21,7 @@ def open_log(url: str, kafka_properties: Mapping[str, Any] | None = None, retent
     """
     kind, _, rest = url.partition(":")
     if kind == "memory":
-        return MemoryLog()
+        return InMemoryLog()
     if kind == "sqlite" and rest:
         from thalweg.stream.log.sqlite import SqliteLog
 

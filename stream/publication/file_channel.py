@@ -24,7 +24,7 @@ from typing import Any
 import structlog
 
 from thalweg.memory.snapshots.state import DamagedFile, State, read_state, write_state
-from thalweg.models.contract.capabilities import Checking, Explaining, Otherwise
+from thalweg.models.contract.capabilities import AlternativeInputs, Explainer, InputValidator
 from thalweg.models.contract.learner import Predictor
 from thalweg.proto.schema import Inputs, TensorSpec
 
@@ -38,7 +38,7 @@ _KEEP_FILES = 3  # a server that just read the announcement must still find the 
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class VersionInfo:
     """What an answer is made from."""
 
     version: int
@@ -58,7 +58,7 @@ class Facts:
 
 
 @dataclass(frozen=True, slots=True)
-class Served:
+class ServedVersion:
     """A predictor and what it is; never changes.
 
     What the predictor can do beyond predicting is looked up here, once: `isinstance` with a protocol takes
@@ -66,38 +66,40 @@ class Served:
     """
 
     predictor: Predictor
-    facts: Facts
+    info: VersionInfo
     check: Callable[[Inputs], None] | None = field(init=False, repr=False, compare=False)
-    """As in `Checking`; None: it takes all that fits its shapes and dtypes."""
+    """As in `InputValidator`; None: it takes all that fits its shapes and dtypes."""
     explain: Callable[[Inputs, int], list[Any]] | None = field(init=False, repr=False, compare=False)
-    """As in `Explaining`; None: it cannot."""
-    other_inputs: Mapping[str, TensorSpec] | None = field(init=False, repr=False, compare=False)
-    """As in `Otherwise`; None: there are none."""
+    """As in `Explainer`; None: it cannot."""
+    alternative_inputs: Mapping[str, TensorSpec] | None = field(init=False, repr=False, compare=False)
+    """As in `AlternativeInputs`; None: there are none."""
 
     def __post_init__(self) -> None:
         made = self.predictor
-        object.__setattr__(self, "check", made.check if isinstance(made, Checking) else None)
-        object.__setattr__(self, "explain", made.explain if isinstance(made, Explaining) else None)
-        object.__setattr__(self, "other_inputs", made.other_inputs if isinstance(made, Otherwise) else None)
+        object.__setattr__(self, "check", made.check if isinstance(made, InputValidator) else None)
+        object.__setattr__(self, "explain", made.explain if isinstance(made, Explainer) else None)
+        object.__setattr__(
+            self, "alternative_inputs", made.alternative_inputs if isinstance(made, AlternativeInputs) else None
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class _Slot:
     number: int
     file: int
-    facts: Facts
+    info: VersionInfo
 
     def pack(self) -> bytes:
-        facts = self.facts
+        info = self.info
         body = _SLOT.pack(
             self.number,
             self.file,
-            facts.version,
-            facts.learned_events,
-            facts.event_time,
-            facts.published_at,
-            facts.as_of,
-            facts.pid,
+            info.version,
+            info.learned_events,
+            info.event_time,
+            info.published_at,
+            info.as_of,
+            info.pid,
         )
         return body + zlib.crc32(body).to_bytes(4, "little")
 
@@ -106,8 +108,8 @@ class _Slot:
         body, check = content[: _SLOT.size], content[_SLOT.size : _SLOT.size + 4]
         if len(check) < 4 or zlib.crc32(body) != int.from_bytes(check, "little"):
             return None
-        number, file, *facts = _SLOT.unpack(body)
-        return cls(number, file, Facts(*facts)) if number else None
+        number, file, *info = _SLOT.unpack(body)
+        return cls(number, file, VersionInfo(*info)) if number else None
 
 
 class Publisher:
@@ -126,9 +128,9 @@ class Publisher:
         newest = _newest(self._map[:])
         self._number = newest.number if newest else 0
         self._file = newest.file if newest else 0
-        self._facts = newest.facts if newest else None
+        self._info = newest.info if newest else None
         self._shown: Predictor | None = None
-        self._as_of = newest.facts.as_of if newest else 0.0
+        self._as_of = newest.info.as_of if newest else 0.0
         self._files = [self._file]
         for path in folder.glob("*safetensors*"):  # left by a killed publisher, hidden half-written ones too
             if path.name != _name(self._file):
@@ -138,7 +140,7 @@ class Publisher:
 
     def shown(self) -> int | None:
         """The version that is shown, perhaps by an earlier publisher of this folder; None: none is."""
-        return None if self._facts is None else self._facts.version
+        return None if self._info is None else self._info.version
 
     def publish(self, predictor: Predictor, *, version: int, learned_events: int, event_time: float) -> None:
         """Show this version from now on.
@@ -151,7 +153,7 @@ class Publisher:
             write_state(predictor.state(), self._folder / _name(file), durable=False)
             self._file, self._shown = file, predictor
             self._files.append(file)
-        self._facts = Facts(version, learned_events, event_time, self._clock(), self._as_of, os.getpid())
+        self._info = VersionInfo(version, learned_events, event_time, self._clock(), self._as_of, os.getpid())
         self._announce()
         while len(self._files) > _KEEP_FILES:
             (self._folder / _name(self._files.pop(0))).unlink(missing_ok=True)
@@ -160,8 +162,8 @@ class Publisher:
         """The version shown has everything that was in the log at this time."""
         if as_of > self._as_of:
             self._as_of = as_of
-            if self._facts is not None:
-                self._facts = replace(self._facts, as_of=as_of, pid=os.getpid())
+            if self._info is not None:
+                self._info = replace(self._info, as_of=as_of, pid=os.getpid())
                 self._announce()
 
     def close(self) -> None:
@@ -169,9 +171,9 @@ class Publisher:
         self._map.close()
 
     def _announce(self) -> None:
-        assert self._facts is not None
+        assert self._info is not None
         self._number += 1
-        content = _Slot(self._number, self._file, self._facts).pack()
+        content = _Slot(self._number, self._file, self._info).pack()
         at = (self._number % 2) * _SLOT_BYTES
         self._map[at : at + len(content)] = content
 
@@ -186,7 +188,7 @@ class Published:
     """
 
     def __init__(self, folder: Path, build: Callable[[State], Predictor], look_seconds: float = 0.002) -> None:
-        self.current: Served | None = None
+        self.current: ServedVersion | None = None
         """Read it once per answer: one attribute read, no lock."""
         self._folder = folder
         self._build = build
@@ -212,12 +214,12 @@ class Published:
             self._thread.join()
         self._let_go()
 
-    def wait_for(self, version: int, timeout_seconds: float) -> Served | None:
+    def wait_for(self, version: int, timeout_seconds: float) -> ServedVersion | None:
         """What is current once it is this version or a later one, or when the time is over."""
 
         def come() -> bool:
             served = self.current
-            return served is not None and served.facts.version >= version
+            return served is not None and served.info.version >= version
 
         with self._news:
             self._news.wait_for(come, timeout_seconds)
@@ -248,7 +250,7 @@ class Published:
             return False
         self._looked, self._file = announced, slot.file
         with self._news:
-            self.current = Served(predictor, slot.facts)
+            self.current = ServedVersion(predictor, slot.info)
             self._news.notify_all()
         return True
 

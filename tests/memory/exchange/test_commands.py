@@ -17,23 +17,30 @@ import structlog
 
 from tests.services.processes import required_or_skipped
 from tests.services.redis import RedisServer
-from thalweg.memory.exchange.commands import MOST_COMMANDS, Command, MemoryStore, SqliteStore, Store, StoreError
-from thalweg.memory.exchange.open import open_store
+from thalweg.memory.exchange.commands import (
+    MOST_COMMANDS,
+    Command,
+    CommandQueue,
+    InMemoryCommandQueue,
+    SqliteCommandQueue,
+    StoreError,
+)
+from thalweg.memory.exchange.open import open_commands
 
 WAIT = 20.0
 
 
 @pytest.fixture(params=["memory", "sqlite", pytest.param("redis", marks=pytest.mark.redis)])
-def reopened(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[], Store]]:
+def reopened(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[], CommandQueue]]:
     """The store as each process opens it; in memory there is only the one."""
-    memory = MemoryStore()
-    opened: list[Store] = []
+    memory = InMemoryCommandQueue()
+    opened: list[CommandQueue] = []
     url = f"sqlite:{tmp_path / 'store.db'}"
     if request.param == "redis":
         url = request.getfixturevalue("redis_url")
 
-    def reopen() -> Store:
-        opened.append(memory if request.param == "memory" else open_store(url))
+    def reopen() -> CommandQueue:
+        opened.append(memory if request.param == "memory" else open_commands(url))
         return opened[-1]
 
     yield reopen
@@ -42,20 +49,20 @@ def reopened(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callabl
         store.close()
 
 
-def taken(store: Store, model: str) -> list[Command]:
+def taken(store: CommandQueue, model: str) -> list[Command]:
     """What is asked, waiting for the store's own pace."""
-    while not (commands := store.asked(model)):
+    while not (commands := store.poll(model)):
         pass
     return commands
 
 
 def test_a_command_goes_to_the_learner_once_and_its_answer_to_whoever_asked(
-    reopened: Callable[[], Store], request: pytest.FixtureRequest
+    reopened: Callable[[], CommandQueue], request: pytest.FixtureRequest
 ) -> None:
     model = request.node.name
     server, learner = reopened(), reopened()
-    first = server.ask(model, "snapshot", {})
-    second = server.ask(model, "rollback", {"version": 7})
+    first = server.submit(model, "snapshot", {})
+    second = server.submit(model, "rollback", {"version": 7})
 
     commands = taken(learner, model)
 
@@ -63,57 +70,57 @@ def test_a_command_goes_to_the_learner_once_and_its_answer_to_whoever_asked(
         (first, "snapshot", {}),
         (second, "rollback", {"version": 7}),
     ]
-    assert reopened().asked(model) == []
-    learner.answer(second, {"version": 9})
-    assert server.answered(second, WAIT) == {"version": 9}
-    assert server.answered(first, 0.05) is None
+    assert reopened().poll(model) == []
+    learner.respond(second, {"version": 9})
+    assert server.response(second, WAIT) == {"version": 9}
+    assert server.response(first, 0.05) is None
 
 
 def test_an_answer_that_comes_later_is_waited_for(
-    reopened: Callable[[], Store], request: pytest.FixtureRequest
+    reopened: Callable[[], CommandQueue], request: pytest.FixtureRequest
 ) -> None:
     model = request.node.name
     server, learner = reopened(), reopened()
-    asked = server.ask(model, "snapshot", {})
+    asked = server.submit(model, "snapshot", {})
 
     def answer() -> None:
-        learner.answer(taken(learner, model)[0].id, {"version": 1})
+        learner.respond(taken(learner, model)[0].id, {"version": 1})
 
     thread = threading.Thread(target=answer)
     thread.start()
 
-    assert server.answered(asked, WAIT) == {"version": 1}
+    assert server.response(asked, WAIT) == {"version": 1}
     thread.join()
 
 
 def test_commands_of_one_model_are_not_given_to_another(
-    reopened: Callable[[], Store], request: pytest.FixtureRequest
+    reopened: Callable[[], CommandQueue], request: pytest.FixtureRequest
 ) -> None:
     model = request.node.name
     store = reopened()
-    store.ask(model, "snapshot", {})
+    store.submit(model, "snapshot", {})
 
-    assert store.asked(model + "-other") == []
+    assert store.poll(model + "-other") == []
     assert len(taken(store, model)) == 1
 
 
 def test_of_several_learners_that_look_at_once_each_command_goes_to_one(
-    reopened: Callable[[], Store], request: pytest.FixtureRequest
+    reopened: Callable[[], CommandQueue], request: pytest.FixtureRequest
 ) -> None:
     model = request.node.name
     server, got = reopened(), queue.SimpleQueue[str]()
     asked: set[str] = set()
     done = threading.Event()
 
-    def look(store: Store) -> None:
+    def look(store: CommandQueue) -> None:
         while not done.is_set():
-            for command in store.asked(model):
+            for command in store.poll(model):
                 got.put(command.id)
 
     threads = [threading.Thread(target=look, args=(reopened(),)) for _ in range(3)]
     for thread in threads:
         thread.start()
-    asked |= {server.ask(model, "snapshot", {}) for _ in range(60)}
+    asked |= {server.submit(model, "snapshot", {}) for _ in range(60)}
     first = [got.get(timeout=WAIT) for _ in asked]
     done.set()
     for thread in threads:
@@ -123,42 +130,48 @@ def test_of_several_learners_that_look_at_once_each_command_goes_to_one(
     assert sorted(first) == sorted(asked)
 
 
-def test_more_commands_than_may_wait_are_refused(reopened: Callable[[], Store], request: pytest.FixtureRequest) -> None:
+def test_more_commands_than_may_wait_are_refused(
+    reopened: Callable[[], CommandQueue], request: pytest.FixtureRequest
+) -> None:
     model = request.node.name
     store = reopened()
     for _ in range(MOST_COMMANDS):
-        store.ask(model, "snapshot", {})
+        store.submit(model, "snapshot", {})
 
     with pytest.raises(StoreError, match="is its learner running"):
-        store.ask(model, "snapshot", {})
+        store.submit(model, "snapshot", {})
 
 
 @pytest.mark.parametrize("kind", ["memory", "sqlite"])
 def test_a_command_that_nobody_took_for_too_long_is_forgotten(kind: str, tmp_path: Path) -> None:
     now = [0.0]
-    store: Store = MemoryStore(lambda: now[0]) if kind == "memory" else SqliteStore(tmp_path / "s.db", lambda: now[0])
-    store.ask("m", "snapshot", {})
+    store: CommandQueue = (
+        InMemoryCommandQueue(lambda: now[0])
+        if kind == "memory"
+        else SqliteCommandQueue(tmp_path / "s.db", lambda: now[0])
+    )
+    store.submit("m", "snapshot", {})
 
     now[0] = 601.0
 
-    assert store.asked("m") == []
+    assert store.poll("m") == []
     store.close()
 
 
 ASKER = """
 import sys
-from thalweg.memory.exchange.open import open_store
-store = open_store(sys.argv[1])
-print(store.answered(store.ask("m", "snapshot", {}), 20))
+from thalweg.memory.exchange.open import open_commands
+store = open_commands(sys.argv[1])
+print(store.response(store.submit("m", "snapshot", {}), 20))
 """
 
 
 def test_two_processes_share_the_file(tmp_path: Path) -> None:
     url = f"sqlite:{tmp_path / 'store.db'}"
-    store = open_store(url)
+    store = open_commands(url)
     process = subprocess.Popen([sys.executable, "-c", ASKER, url], stdout=subprocess.PIPE, text=True)
 
-    store.answer(taken(store, "m")[0].id, {"version": 3})
+    store.respond(taken(store, "m")[0].id, {"version": 3})
 
     assert process.communicate(timeout=30)[0] == "{'version': 3}\n"
     store.close()
@@ -169,23 +182,23 @@ def test_a_redis_that_is_gone_is_an_error_to_who_asks_and_silence_to_the_learner
     with required_or_skipped():
         server = RedisServer(tmp_path)
     server.start()
-    store = open_store(server.url)
-    store.ask("m", "snapshot", {})
+    store = open_commands(server.url)
+    store.submit("m", "snapshot", {})
     server.stop()
 
     with pytest.raises(StoreError, match=r"store redis://127\.0\.0\.1"):
-        store.ask("m", "snapshot", {})
-    assert store.asked("m") == []
+        store.submit("m", "snapshot", {})
+    assert store.poll("m") == []
     server.start()
-    assert store.ask("m", "snapshot", {})
+    assert store.submit("m", "snapshot", {})
     server.stop()
     store.close()
 
 
 @pytest.mark.redis
 def test_what_is_no_command_is_left_out_and_those_beside_it_are_not(redis_url: str) -> None:
-    store, foreign = open_store(redis_url), redis.Redis.from_url(redis_url)
-    first = store.ask("beside", "snapshot", {})
+    store, foreign = open_commands(redis_url), redis.Redis.from_url(redis_url)
+    first = store.submit("beside", "snapshot", {})
     for garbage in (
         b"not json",
         b"7",
@@ -194,7 +207,7 @@ def test_what_is_no_command_is_left_out_and_those_beside_it_are_not(redis_url: s
         b"\xff",
     ):
         foreign.rpush("thalweg:commands:beside", garbage)
-    second = store.ask("beside", "snapshot", {})
+    second = store.submit("beside", "snapshot", {})
 
     commands = taken(store, "beside")
 
@@ -205,9 +218,9 @@ def test_what_is_no_command_is_left_out_and_those_beside_it_are_not(redis_url: s
 
 def test_a_redis_that_hangs_is_not_waited_for_at_every_look() -> None:
     hung = socket.create_server(("127.0.0.1", 0))  # takes connections and never says a word
-    deaf = open_store(f"redis://127.0.0.1:{hung.getsockname()[1]}/0")
+    deaf = open_commands(f"redis://127.0.0.1:{hung.getsockname()[1]}/0")
 
-    assert [deaf.asked("m") for _ in range(100)] == [[]] * 100
+    assert [deaf.poll("m") for _ in range(100)] == [[]] * 100
 
     hung.setblocking(False)
     hung.accept()[0].close()
@@ -219,10 +232,10 @@ def test_a_redis_that_hangs_is_not_waited_for_at_every_look() -> None:
 
 @pytest.mark.parametrize("url", ["redis://user:hush@127.0.0.1:1/0", "redis://127.0.0.1:1/0?password=hush"])
 def test_no_message_tells_a_password(url: str) -> None:
-    store = open_store(url)
+    store = open_commands(url)
 
     with pytest.raises(StoreError) as caught:
-        store.ask("m", "snapshot", {})
+        store.submit("m", "snapshot", {})
 
     assert "hush" not in str(caught.value)
     assert "127.0.0.1:1/0" in str(caught.value)
@@ -231,13 +244,13 @@ def test_no_message_tells_a_password(url: str) -> None:
 
 def test_a_file_that_is_damaged_while_it_is_used_is_silence_to_the_learner_and_told_once(tmp_path: Path) -> None:
     path = tmp_path / "store.db"
-    store = open_store(f"sqlite:{path}")
+    store = open_commands(f"sqlite:{path}")
     sqlite3.connect(path).execute("DROP TABLE commands").connection.close()
 
     with structlog.testing.capture_logs() as told:
-        assert [store.asked("a"), store.asked("b"), store.asked("c")] == [[], [], []]
+        assert [store.poll("a"), store.poll("b"), store.poll("c")] == [[], [], []]
     with pytest.raises(StoreError, match=f"store {path}: "):
-        store.ask("a", "snapshot", {})
+        store.submit("a", "snapshot", {})
 
     assert [entry["event"] for entry in told] == ["store cannot be read: commands wait"]
     store.close()
@@ -246,9 +259,9 @@ def test_a_file_that_is_damaged_while_it_is_used_is_silence_to_the_learner_and_t
 @pytest.mark.parametrize("url", ["", "sqlite:", "http://x"])
 def test_another_url_is_refused_with_the_forms_there_are(url: str) -> None:
     with pytest.raises(StoreError, match="expected memory:, sqlite:PATH or redis://"):
-        open_store(url)
+        open_commands(url)
 
 
 def test_a_place_that_is_no_place_for_a_store_is_named(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match=f"store {tmp_path}: cannot be opened"):
-        open_store(f"sqlite:{tmp_path}")
+        open_commands(f"sqlite:{tmp_path}")

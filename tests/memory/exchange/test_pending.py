@@ -11,7 +11,7 @@ from tests.services.processes import required_or_skipped
 from tests.services.redis import RedisServer
 from thalweg.memory.exchange.commands import StoreError
 from thalweg.memory.exchange.open import open_pending
-from thalweg.memory.exchange.pending import Limits, MemoryPending, Pending, SqlitePending, Waiting
+from thalweg.memory.exchange.pending import InMemoryPending, Limits, Pending, SqlitePending, Waiting
 from thalweg.memory.exchange.redis_pending import RedisPending
 
 
@@ -30,7 +30,7 @@ def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[
     def make(limits: Limits = Limits(), clock: Clock | None = None) -> tuple[Pending, Clock, str]:  # noqa: B008
         clock = clock or Clock()
         if request.param == "memory":
-            made.append(MemoryPending(limits, clock))
+            made.append(InMemoryPending(limits, clock))
         elif request.param == "sqlite":
             made.append(SqlitePending(tmp_path / "store.db", limits, clock))
         else:
@@ -81,7 +81,7 @@ def test_no_more_wait_than_may_and_the_oldest_go_first(opened: Callable[..., tup
 
 def test_in_memory_and_sqlite_events_past_their_time_are_gone(tmp_path: Path) -> None:
     clock = Clock()
-    for pending in (MemoryPending(Limits(seconds=10), clock), SqlitePending(tmp_path / "s.db", Limits(10), clock)):
+    for pending in (InMemoryPending(Limits(seconds=10), clock), SqlitePending(tmp_path / "s.db", Limits(10), clock)):
         clock.now = 1000.0
         pending.remember("m", [("a", 0.0, b"x")])
         clock.now += 11

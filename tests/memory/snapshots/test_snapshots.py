@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from thalweg.memory.snapshots.snapshots import FolderSnapshots, Manifest, MemorySnapshots, Snapshots, UnknownVersion
+from thalweg.memory.snapshots.snapshots import FolderSnapshots, InMemorySnapshots, Manifest, Snapshots, UnknownVersion
 from thalweg.memory.snapshots.state import State
 from thalweg.proto.records import Partition
 
@@ -36,7 +36,7 @@ def parts(version: int) -> dict[str, State]:
 
 @pytest.fixture(params=["memory", "folder"])
 def new(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], Snapshots]:
-    memory = MemorySnapshots(keep=3)
+    memory = InMemorySnapshots(keep=3)
     return lambda: memory if request.param == "memory" else FolderSnapshots(tmp_path / "digits", keep=3)
 
 

@@ -315,12 +315,12 @@ def test_what_is_foreseen_is_what_single_events_would_have_been_answered() -> No
     batch = events(30, start=90.0)
     predictor = made.predictor()
 
-    at_once = predictor.foresee(batch)
+    at_once = predictor.predict_events(batch)
 
     slow = learner(train_batch=1000)  # as far as histories go the same, but it learns nothing from now on
     slow.learn(events(60))
     for row in range(30):
-        alone = predictor.with_past_of(slow.predictor()).predict(batch[row : row + 1].inputs)
+        alone = predictor.with_history_of(slow.predictor()).predict(batch[row : row + 1].inputs)
         for name, column in alone.items():
             np.testing.assert_allclose(at_once[name][row], column[0], rtol=1e-6, err_msg=f"{name} of {row}")
         slow.learn(batch[row : row + 1])
@@ -335,7 +335,7 @@ def test_what_comes_in_the_same_batch_is_not_foreseen_from_its_own_future() -> N
     times[20:] += 1000.0
     changed = Batch(batch.inputs, batch.labels, batch.weights, times)
 
-    one, other = made.predictor().foresee(batch), made.predictor().foresee(changed)
+    one, other = made.predictor().predict_events(batch), made.predictor().predict_events(changed)
 
     for name in one:
         np.testing.assert_array_equal(one[name][:20], other[name][:20])
@@ -347,7 +347,7 @@ def test_of_first_late_and_unheard_of_events_nothing_is_foreseen() -> None:
     keys = np.array([b"new", b"0", b"0", b"new"], dtype=object)
     labels = ClassLabels(np.array([0, 0, 1, 0], dtype=np.int32), (NAMES[0], "unheard of"))
 
-    told = made.predictor().foresee(
+    told = made.predictor().predict_events(
         Batch({"key": keys}, labels, np.ones(4), 1e9 + np.array([900.0, 1.0, 901.0, 902.0]))
     )
 

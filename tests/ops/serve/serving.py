@@ -9,16 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from thalweg.memory.exchange.commands import MemoryStore
+from thalweg.memory.exchange.commands import InMemoryCommandQueue
 from thalweg.memory.snapshots.snapshots import FolderSnapshots, Manifest
 from thalweg.models.contract.learner import Learner
 from thalweg.models.ridge.learner import Ridge
 from thalweg.ops.serve.server import Server
-from thalweg.ops.serve.serving import ModelPlace
+from thalweg.ops.serve.serving import ModelLocation
 from thalweg.ops.telemetry.server_metrics import ServerMetrics
 from thalweg.proto.event import Batch, ClassLabels
 from thalweg.proto.schema import TensorSpec
-from thalweg.stream.log.log import MemoryLog
+from thalweg.stream.log.log import InMemoryLog
 from thalweg.stream.publication.file_channel import Publisher
 
 FEATURES = 4
@@ -39,13 +39,13 @@ def events(count: int, seed: int = 0) -> Batch:
     return Batch({"features": features}, ClassLabels(codes, NAMES), np.ones(count), np.arange(count, dtype=float))
 
 
-class Served:
+class RunningServer:
     """The parts, for a test to drive."""
 
     def __init__(self, folder: Path, **settings: Any) -> None:
         self.learner = new_learner()
-        self.log = MemoryLog()
-        self.store = MemoryStore()
+        self.log = InMemoryLog()
+        self.store = InMemoryCommandQueue()
         self.snapshots = FolderSnapshots(folder / "state" / "m")
         self.publisher = Publisher(folder / "live" / "m")
         self.metrics = ServerMetrics(folder / "live")
@@ -53,7 +53,7 @@ class Served:
         self.learned = 0
         self.loading: Callable[[], object] = lambda: None
         """Called while a kept version is loaded."""
-        place = ModelPlace(
+        place = ModelLocation(
             name="m",
             learner="ridge",
             topic="m.events",
@@ -63,7 +63,7 @@ class Served:
             build=Ridge.predictor_from,
             restore=self._restored,
         )
-        empty = ModelPlace(**{**place.__dict__, "name": "empty", "live": folder / "live" / "empty"})
+        empty = ModelLocation(**{**place.__dict__, "name": "empty", "live": folder / "live" / "empty"})
         self.server = Server(
             [place, empty],
             self.log,
@@ -104,13 +104,13 @@ class Served:
         )
         served = self.server.models.find("m").published.wait_for(self.version, 20)
         assert served is not None
-        assert served.facts.version == self.version
+        assert served.info.version == self.version
 
 
 @contextmanager
-def served(folder: Path, **settings: Any) -> Iterator[Served]:
+def served(folder: Path, **settings: Any) -> Iterator[RunningServer]:
     """A started server with one published version of 300 events, and a model without any."""
-    parts = Served(folder, **settings)
+    parts = RunningServer(folder, **settings)
     parts.server.start()
     try:
         parts.learn(300, save=True)

@@ -15,24 +15,24 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
-from tests.ops.serve.serving import FEATURES, NAMES, Served, events, served
+from tests.ops.serve.serving import FEATURES, NAMES, RunningServer, events, served
 from thalweg.ops.serve.grpc_inference import InferenceService
 from thalweg.ops.serve.server import Server
 from thalweg.proto import inference_pb2 as pb
 from thalweg.proto import inference_pb2_grpc, thalweg_pb2, thalweg_pb2_grpc
 from thalweg.proto.encode import to_events
 from thalweg.proto.event import Batch
-from thalweg.stream.log.log import MemoryLog
+from thalweg.stream.log.log import InMemoryLog
 
 
 @pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     with served(tmp_path_factory.mktemp("service")) as parts:
         yield parts
 
 
 @pytest.fixture(scope="module")
-def channel(service: Served) -> Iterator[grpc.Channel]:
+def channel(service: RunningServer) -> Iterator[grpc.Channel]:
     with grpc.insecure_channel(f"127.0.0.1:{service.server.grpc_port}") as channel:
         yield channel
 
@@ -80,7 +80,9 @@ def refused(call: Any, *arguments: Any, **more: Any) -> tuple[str, str]:
 
 
 @pytest.mark.parametrize("raw", [True, False])
-def test_a_prediction_names_the_class_and_says_what_it_was_made_from(stub: Any, service: Served, raw: bool) -> None:
+def test_a_prediction_names_the_class_and_says_what_it_was_made_from(
+    stub: Any, service: RunningServer, raw: bool
+) -> None:
     batch = events(20, seed=9)
 
     response = stub.ModelInfer(ask(batch.inputs["features"], raw=raw, id="mine"))
@@ -213,7 +215,7 @@ class Late:
         raise RuntimeError(code.name)
 
 
-def test_a_deadline_that_has_passed_is_not_worked_for(service: Served) -> None:
+def test_a_deadline_that_has_passed_is_not_worked_for(service: RunningServer) -> None:
     models = SimpleNamespace(all=list, asked=lambda name: pytest.fail("the work was begun"))
     servicer = InferenceService(models, service.metrics)  # type: ignore[arg-type]
 
@@ -221,7 +223,7 @@ def test_a_deadline_that_has_passed_is_not_worked_for(service: Served) -> None:
         servicer.ModelInfer(ask(np.zeros((1, FEATURES))).SerializeToString(), Late())  # type: ignore[arg-type]
 
 
-def test_an_older_kept_version_answers_as_it_did(stub: Any, service: Served) -> None:
+def test_an_older_kept_version_answers_as_it_did(stub: Any, service: RunningServer) -> None:
     features = events(5, seed=3).inputs["features"]
     service.learn(50, save=True)
     version = service.version
@@ -237,7 +239,7 @@ def test_an_older_kept_version_answers_as_it_did(stub: Any, service: Served) -> 
     assert then.parameters["state_version"].int64_param == version
 
 
-def test_a_caller_can_wait_for_its_own_write_to_show(stub: Any, service: Served) -> None:
+def test_a_caller_can_wait_for_its_own_write_to_show(stub: Any, service: RunningServer) -> None:
     wanted = service.version + 1
     request = ask(np.zeros((1, FEATURES)), parameters={"min_state_version": pb.InferParameter(int64_param=wanted)})
     assert refused(stub.ModelInfer, request, timeout=0.2)[0] == "DEADLINE_EXCEEDED"
@@ -295,7 +297,7 @@ def test_reflection_lists_the_services(channel: grpc.Channel) -> None:
     assert {"inference.GRPCInferenceService", "thalweg.v1.LearningService", "grpc.health.v1.Health"} <= services
 
 
-def test_events_that_are_sent_to_learn_are_in_the_log_when_acknowledged(learning: Any, service: Served) -> None:
+def test_events_that_are_sent_to_learn_are_in_the_log_when_acknowledged(learning: Any, service: RunningServer) -> None:
     def event(value: bytes, model: str = "m") -> thalweg_pb2.Event:
         message = thalweg_pb2.Event.FromString(value)
         message.model = model
@@ -316,7 +318,7 @@ def test_events_that_are_sent_to_learn_are_in_the_log_when_acknowledged(learning
     assert thalweg_pb2.Event.FromString(runs[0].values[0] or b"").model == ""
 
 
-def test_a_model_and_its_versions_can_be_looked_up(learning: Any, service: Served) -> None:
+def test_a_model_and_its_versions_can_be_looked_up(learning: Any, service: RunningServer) -> None:
     model = learning.GetModel(thalweg_pb2.GetModelRequest(name="m"))
     assert (model.name, model.learner, model.topic, model.ready) == ("m", "ridge", "m.events", True)
     assert (model.state_version, model.learned_events) == (service.version, service.learned)
@@ -327,11 +329,13 @@ def test_a_model_and_its_versions_can_be_looked_up(learning: Any, service: Serve
     assert kept[0].metrics["accuracy"] == 0.5
 
 
-def test_snapshot_and_rollback_are_asked_of_the_learner_through_the_store(learning: Any, service: Served) -> None:
+def test_snapshot_and_rollback_are_asked_of_the_learner_through_the_store(
+    learning: Any, service: RunningServer
+) -> None:
     def answer(result: dict[str, Any]) -> None:
-        while not (commands := service.store.asked("m")):
+        while not (commands := service.store.poll("m")):
             pass
-        service.store.answer(commands[0].id, {**result, "verb": commands[0].verb, **commands[0].arguments})
+        service.store.respond(commands[0].id, {**result, "verb": commands[0].verb, **commands[0].arguments})
 
     def beside(result: dict[str, Any]) -> threading.Thread:
         thread = threading.Thread(target=answer, args=(result,), daemon=True)
@@ -360,7 +364,7 @@ def test_what_is_not_offered_says_so(learning: Any, name: str, request_: Any, te
     assert text in details
 
 
-def test_a_model_can_be_watched(learning: Any, service: Served) -> None:
+def test_a_model_can_be_watched(learning: Any, service: RunningServer) -> None:
     call = learning.Watch(thalweg_pb2.WatchRequest(model="m", interval_seconds=0.05), timeout=20)
     first = next(call)
     assert first.state_version == service.version
@@ -382,11 +386,11 @@ def test_a_draining_server_says_so_and_finishes(tmp_path: Path) -> None:
         assert refused(stub.ModelInfer, ask(np.zeros((1, FEATURES))))[0] == "UNAVAILABLE"
 
 
-def test_a_port_in_use_is_an_error_that_names_it(service: Served) -> None:
+def test_a_port_in_use_is_an_error_that_names_it(service: RunningServer) -> None:
     with pytest.raises(OSError, match=f"cannot listen on 127.0.0.1:{service.server.grpc_port}"):
         Server(
             [],
-            MemoryLog(),
+            InMemoryLog(),
             service.store,
             grpc_address=f"127.0.0.1:{service.server.grpc_port}",
             http_address="127.0.0.1:0",
@@ -394,7 +398,7 @@ def test_a_port_in_use_is_an_error_that_names_it(service: Served) -> None:
     with pytest.raises(OSError, match=f"cannot listen on 127.0.0.1:{service.server.http_port}"):
         Server(
             [],
-            MemoryLog(),
+            InMemoryLog(),
             service.store,
             grpc_address="127.0.0.1:0",
             http_address=f"127.0.0.1:{service.server.http_port}",

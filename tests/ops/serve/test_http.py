@@ -12,19 +12,19 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.ops.serve.serving import FEATURES, NAMES, Served, events, served
+from tests.ops.serve.serving import FEATURES, NAMES, RunningServer, events, served
 from thalweg.ops.serve.http_api import _column
 from thalweg.proto.schema import TensorSpec
 
 
 @pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     with served(tmp_path_factory.mktemp("service")) as parts:
         yield parts
 
 
 @pytest.fixture
-def client(service: Served) -> Iterator[httpx.Client]:
+def client(service: RunningServer) -> Iterator[httpx.Client]:
     with httpx.Client(base_url=f"http://127.0.0.1:{service.server.http_port}") as client:
         yield client
 
@@ -34,7 +34,7 @@ def tensor(rows: list[list[Any]], **changes: Any) -> dict[str, Any]:
     return {"name": "features", "shape": [len(rows), FEATURES], "datatype": "FP32", "data": flat, **changes}
 
 
-def test_the_rest_twin_answers_as_grpc_does(client: httpx.Client, service: Served) -> None:
+def test_the_rest_twin_answers_as_grpc_does(client: httpx.Client, service: RunningServer) -> None:
     batch = events(10, seed=5)
 
     answer = client.post("/v2/models/m/infer", json={"id": "1", "inputs": [tensor(batch.inputs["features"].tolist())]})
@@ -50,7 +50,7 @@ def test_the_rest_twin_answers_as_grpc_does(client: httpx.Client, service: Serve
     assert record["id"] == "1"
 
 
-def test_an_answer_waits_for_no_acknowledgement(client: httpx.Client, service: Served) -> None:
+def test_an_answer_waits_for_no_acknowledgement(client: httpx.Client, service: RunningServer) -> None:
     assert client.get("/healthz").status_code == 200  # and the connection is kept
 
     connections: set[Any] = set(service.server._http._server.server_state.connections)
@@ -68,7 +68,7 @@ def test_values_may_be_nested_as_their_shape_is(client: httpx.Client) -> None:
     assert answer.status_code == 200
 
 
-def test_an_older_version_and_single_outputs_can_be_asked_for(client: httpx.Client, service: Served) -> None:
+def test_an_older_version_and_single_outputs_can_be_asked_for(client: httpx.Client, service: RunningServer) -> None:
     service.learn(50, save=True)
     kept = service.version
     body = {"inputs": [tensor([[0.5] * FEATURES])], "outputs": [{"name": "scores"}]}
@@ -178,7 +178,7 @@ def test_health_says_what_is_missing(client: httpx.Client) -> None:
     assert "/v2/models/m" in client.get("/").json()["links"]["models"]
 
 
-def test_metrics_tell_of_requests_and_versions_and_parse(client: httpx.Client, service: Served) -> None:
+def test_metrics_tell_of_requests_and_versions_and_parse(client: httpx.Client, service: RunningServer) -> None:
     client.post("/v2/models/m/infer", json={"inputs": [tensor([[0] * 4])]})
     client.post("/v2/models/anything/infer", json={"inputs": [tensor([[0] * 4])]})
 

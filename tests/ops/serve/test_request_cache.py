@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from thalweg.ops.serve.request_cache import RequestHeads, read
+from thalweg.ops.serve.request_cache import RequestTemplates, read
 from thalweg.ops.serve.serving import CURRENT, Freshness
 from thalweg.proto import inference_pb2 as pb
 from thalweg.proto.schema import InputError
@@ -44,7 +44,7 @@ def plain(found: tuple[Any, dict[str, Any]]) -> tuple[Any, dict[str, Any]]:
 
 @given(st.lists(requests(), min_size=1, max_size=30))
 def test_whatever_was_read_before_a_request_is_read_as_if_it_were_the_first(contents: list[bytes]) -> None:
-    heads = RequestHeads()
+    heads = RequestTemplates()
 
     for content in contents + contents:
         assert plain(heads.read(content)) == plain(read(pb.ModelInferRequest.FromString(content)))
@@ -58,7 +58,7 @@ def asked(values: np.ndarray[Any, Any]) -> pb.ModelInferRequest:
 
 
 def test_a_head_that_was_seen_is_not_parsed_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    heads = RequestHeads()
+    heads = RequestTemplates()
     first, second = (asked(np.full((1, 3), value)).SerializeToString() for value in (1, 2))
     heads.read(first)
     monkeypatch.setattr("thalweg.ops.serve.request_cache.read", lambda request: pytest.fail("it was parsed"))
@@ -73,7 +73,7 @@ def test_a_head_that_was_seen_is_not_parsed_again(monkeypatch: pytest.MonkeyPatc
 def test_fields_after_the_values_are_not_taken_for_values() -> None:
     content = asked(np.zeros((1, 8))).SerializeToString()
     named = content + pb.ModelInferRequest(id="late").SerializeToString()
-    heads = RequestHeads()
+    heads = RequestTemplates()
 
     for _ in range(2):
         head, inputs = heads.read(named)
@@ -82,7 +82,7 @@ def test_fields_after_the_values_are_not_taken_for_values() -> None:
 
 
 def test_heads_that_are_never_seen_again_do_not_pile_up() -> None:
-    heads = RequestHeads()
+    heads = RequestTemplates()
 
     for size in range(1000):
         heads.read(asked(np.zeros((1, size))).SerializeToString())
@@ -93,7 +93,7 @@ def test_heads_that_are_never_seen_again_do_not_pile_up() -> None:
 @pytest.mark.parametrize("content", [b"\xff", b"\x0a\x05ab", bytes(100)])
 def test_what_is_no_request_is_refused(content: bytes) -> None:
     with pytest.raises(InputError, match="no ModelInferRequest"):
-        RequestHeads().read(content)
+        RequestTemplates().read(content)
 
 
 @pytest.mark.parametrize(

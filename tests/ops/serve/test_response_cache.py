@@ -11,17 +11,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from thalweg.ops.serve.request_cache import Head
-from thalweg.ops.serve.response_cache import Forms
+from thalweg.ops.serve.response_cache import ResponseTemplates
 from thalweg.proto import inference_pb2 as pb
 from thalweg.proto.schema import InputError, TensorSpec
 from thalweg.proto.tensors import to_raw, to_typed
-from thalweg.stream.publication.file_channel import Facts, Served
+from thalweg.stream.publication.file_channel import ServedVersion, VersionInfo
 
 
-def version(number: int, classes: tuple[str, ...] = ("a", "süd")) -> Served:
+def version(number: int, classes: tuple[str, ...] = ("a", "süd")) -> ServedVersion:
     outputs = {"label": TensorSpec("label", "bytes", ()), "scores": TensorSpec("scores", "float32", (-1,))}
     predictor: Any = SimpleNamespace(outputs=outputs, classes=classes)
-    return Served(predictor, Facts(number, 10 * number, 0.0, 0.0, 0.0, 1))
+    return ServedVersion(predictor, VersionInfo(number, 10 * number, 0.0, 0.0, 0.0, 1))
 
 
 def answer(rows: int, columns: int, seed: int) -> dict[str, Any]:
@@ -32,12 +32,12 @@ def answer(rows: int, columns: int, seed: int) -> dict[str, Any]:
     }
 
 
-def expected(served: Served, outputs: dict[str, Any], head: Head, staleness: float) -> pb.ModelInferResponse:
+def expected(served: ServedVersion, outputs: dict[str, Any], head: Head, staleness: float) -> pb.ModelInferResponse:
     """Field by field."""
-    facts = served.facts
-    response = pb.ModelInferResponse(model_name="m", model_version=str(facts.version), id=head.id)
-    response.parameters["state_version"].int64_param = facts.version
-    response.parameters["learned_events"].int64_param = facts.learned_events
+    info = served.info
+    response = pb.ModelInferResponse(model_name="m", model_version=str(info.version), id=head.id)
+    response.parameters["state_version"].int64_param = info.version
+    response.parameters["learned_events"].int64_param = info.learned_events
     response.parameters["staleness_seconds"].double_param = staleness
     names = np.array([*(name.encode() for name in served.predictor.classes), b""], object)
     for name in head.wanted or ("label", "scores"):
@@ -64,7 +64,7 @@ def expected(served: Served, outputs: dict[str, Any], head: Head, staleness: flo
     )
 )
 def test_whatever_was_answered_before_a_response_says_what_it_must(asked: list[Any]) -> None:
-    forms = Forms("m")
+    forms = ResponseTemplates("m")
     versions = {1: version(1), 2: version(2, ("x", "y", "z"))}
     for number, rows, id, wanted, typed, staleness in asked:
         served, head = versions[number], Head("m", id, wanted=wanted, typed=typed)
@@ -77,7 +77,7 @@ def test_whatever_was_answered_before_a_response_says_what_it_must(asked: list[A
 
 
 def test_requests_of_ever_other_sizes_do_not_pile_up() -> None:
-    forms, served = Forms("m"), version(1)
+    forms, served = ResponseTemplates("m"), version(1)
 
     for rows in range(500):
         content, _ = forms.response(served, answer(rows, 2, 0), Head("m"), 0.0)
@@ -88,4 +88,4 @@ def test_requests_of_ever_other_sizes_do_not_pile_up() -> None:
 
 def test_an_output_that_there_is_not_is_named() -> None:
     with pytest.raises(InputError, match="output 'lable': no such output; known: 'label', 'scores'"):
-        Forms("m").response(version(1), answer(1, 2, 0), Head("m", wanted=("lable",)), 0.0)
+        ResponseTemplates("m").response(version(1), answer(1, 2, 0), Head("m", wanted=("lable",)), 0.0)

@@ -19,18 +19,18 @@ import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from tests.ops.serve.serving import FEATURES, SPECS, Served, served
-from thalweg.memory.exchange.commands import MemoryStore
+from tests.ops.serve.serving import FEATURES, SPECS, RunningServer, served
+from thalweg.memory.exchange.commands import InMemoryCommandQueue
 from thalweg.memory.snapshots.state import State
-from thalweg.models.contract.capabilities import Checking
+from thalweg.models.contract.capabilities import InputValidator
 from thalweg.models.contract.learner import Predictor
 from thalweg.ops.serve import serving as serving_module
 from thalweg.ops.serve.server import Server
-from thalweg.ops.serve.serving import MOST_LOADING, MOST_WAITING, ModelPlace
+from thalweg.ops.serve.serving import MOST_LOADING, MOST_WAITING, ModelLocation
 from thalweg.proto import inference_pb2 as pb
 from thalweg.proto import inference_pb2_grpc, thalweg_pb2, thalweg_pb2_grpc
 from thalweg.proto.schema import Array, Inputs, Schema, TensorSpec
-from thalweg.stream.log.log import Appended, Log, MemoryLog, Message
+from thalweg.stream.log.log import Appended, InMemoryLog, Log, Message
 from thalweg.stream.publication.file_channel import Publisher
 
 
@@ -40,7 +40,7 @@ def stub(parts: Any, stack: ExitStack) -> Any:
     return inference_pb2_grpc.GRPCInferenceServiceStub(channel)
 
 
-def learning(parts: Served, stack: ExitStack) -> Any:
+def learning(parts: RunningServer, stack: ExitStack) -> Any:
     channel = stack.enter_context(grpc.insecure_channel(f"127.0.0.1:{parts.server.grpc_port}"))
     return thalweg_pb2_grpc.LearningServiceStub(channel)
 
@@ -106,7 +106,7 @@ def serving(
     folder: Path, build: Callable[[State], Predictor] = Numbered, log: Log | None = None, **settings: int
 ) -> Iterator[Server]:
     """A server of one model whose versions come from wherever the test has them published."""
-    place = ModelPlace(
+    place = ModelLocation(
         name="m",
         learner="numbered",
         topic="t",
@@ -118,7 +118,7 @@ def serving(
         restore=build,
     )
     addresses = {"grpc_address": "127.0.0.1:0", "http_address": "127.0.0.1:0"}
-    server = Server([place], log or MemoryLog(), MemoryStore(), **addresses, **settings)  # type: ignore[arg-type]
+    server = Server([place], log or InMemoryLog(), InMemoryCommandQueue(), **addresses, **settings)  # type: ignore[arg-type]
     server.start()
     try:
         yield server
@@ -278,7 +278,7 @@ def test_a_version_that_is_loaded_answers_while_another_is_loaded(tmp_path: Path
 def test_labels_that_wait_for_the_log_take_no_thread_from_the_others(tmp_path: Path, workers: int) -> None:
     release, busy = threading.Event(), threading.Semaphore(0)
 
-    class Slow(MemoryLog):
+    class Slow(InMemoryLog):
         def append(self, topic: str, messages: Sequence[Message]) -> list[Appended]:
             busy.release()
             assert release.wait(30)
@@ -329,7 +329,7 @@ def test_what_a_version_can_do_is_looked_up_once_not_for_each_request(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looked: list[str] = []
-    kind: Any = type(Checking)
+    kind: Any = type(InputValidator)
     plain = kind.__instancecheck__
 
     def counting(protocol: Any, instance: Any) -> bool:
@@ -338,7 +338,7 @@ def test_what_a_version_can_do_is_looked_up_once_not_for_each_request(
         return bool(plain(protocol, instance))
 
     class Able(Numbered):
-        other_inputs = {"other": TensorSpec("other", "float32", ())}  # noqa: RUF012 - never changed
+        alternative_inputs = {"other": TensorSpec("other", "float32", ())}  # noqa: RUF012 - never changed
 
         def check(self, inputs: Inputs) -> None: ...
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from thalweg.ops.telemetry.histogram import Tally
+from thalweg.ops.telemetry.histogram import Histogram
 
 BOUNDS = (0.5, 1.0, 4.0)
 values = st.lists(st.one_of(st.floats(0, 10), st.sampled_from(BOUNDS)), max_size=30)
@@ -15,7 +15,7 @@ values = st.lists(st.one_of(st.floats(0, 10), st.sampled_from(BOUNDS)), max_size
 
 @given(portions=st.lists(values, max_size=5))
 def test_at_each_bound_stands_how_many_values_do_not_exceed_it(portions: list[list[float]]) -> None:
-    tally = Tally(BOUNDS)
+    tally = Histogram(BOUNDS)
 
     for portion in portions:
         tally.add(np.array(portion, dtype=np.float64))

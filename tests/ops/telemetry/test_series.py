@@ -71,8 +71,8 @@ def test_the_page_is_bounded_per_model_whatever_stream_and_callers_say(tmp_path:
         hostile(metrics, name)
     metrics.start()
     metrics.close()
-    facts = SimpleNamespace(version=1, learned_events=1)
-    published = SimpleNamespace(current=SimpleNamespace(facts=facts))
+    info = SimpleNamespace(version=1, learned_events=1)
+    published = SimpleNamespace(current=SimpleNamespace(info=info))
     served: Any = [SimpleNamespace(name=name, published=published, staleness_seconds=lambda _: 0.0) for name in names]
     models: Any = SimpleNamespace(all=lambda: served)
     server.serves(models)

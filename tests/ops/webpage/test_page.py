@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.ops.serve.serving import Served, served
+from tests.ops.serve.serving import RunningServer, served
 from thalweg.memory.snapshots.snapshots import Manifest
 from thalweg.ops.serve.tokens import Tokens
 from thalweg.ops.telemetry.latency_window import SLICE_SECONDS, SLICES, Recent
@@ -28,7 +28,7 @@ from thalweg.ops.webpage.troubles import LEVELS, troubles
 from thalweg.proto.records import Partition, Records
 from thalweg.proto.rejected import Rejected
 from thalweg.stream.log.dead_letters import DeadLetters
-from thalweg.stream.log.log import MemoryLog
+from thalweg.stream.log.log import InMemoryLog
 
 TOKEN = "a token that nobody guesses"
 BROWSER = {"accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
@@ -68,14 +68,14 @@ def told(**changes: Any) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def open_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+def open_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     """Without a token file."""
     with served(tmp_path_factory.mktemp("open")) as parts:
         yield parts
 
 
 @pytest.fixture(scope="module")
-def locked_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+def locked_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     """With a token file, statuses, and somebody who answers for the learner."""
     folder = tmp_path_factory.mktemp("locked")
     (folder / "tokens").write_text(TOKEN + "\n")
@@ -85,13 +85,13 @@ def locked_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]
 
 
 @pytest.fixture
-def reader(open_service: Served) -> Iterator[httpx.Client]:
+def reader(open_service: RunningServer) -> Iterator[httpx.Client]:
     with httpx.Client(base_url=f"http://127.0.0.1:{open_service.server.http_port}") as client:
         yield client
 
 
 @pytest.fixture
-def operator(locked_service: Served) -> Iterator[httpx.Client]:
+def operator(locked_service: RunningServer) -> Iterator[httpx.Client]:
     with httpx.Client(base_url=f"http://127.0.0.1:{locked_service.server.http_port}") as client:
         yield client
 
@@ -99,17 +99,17 @@ def operator(locked_service: Served) -> Iterator[httpx.Client]:
 class Answering:
     """Answers what is asked of model `m` as its learner would, once."""
 
-    def __init__(self, parts: Served, answer: dict[str, Any]) -> None:
+    def __init__(self, parts: RunningServer, answer: dict[str, Any]) -> None:
         self.asked: list[tuple[str, dict[str, Any]]] = []
         self._parts, self._answer = parts, answer
         self._thread = threading.Thread(target=self._wait)
 
     def _wait(self) -> None:
-        while not (commands := self._parts.store.asked("m")):
+        while not (commands := self._parts.store.poll("m")):
             time.sleep(0.005)
         self.asked = [(command.verb, dict(command.arguments)) for command in commands]
         for command in commands:
-            self._parts.store.answer(command.id, self._answer)
+            self._parts.store.respond(command.id, self._answer)
 
     def __enter__(self) -> Answering:
         self._thread.start()
@@ -202,7 +202,7 @@ def test_figures_are_never_kept_by_a_cache(reader: httpx.Client) -> None:
         assert answer.headers["content-type"] == "application/json"
 
 
-def test_every_model_is_listed_with_what_is_wrong_with_it(reader: httpx.Client, open_service: Served) -> None:
+def test_every_model_is_listed_with_what_is_wrong_with_it(reader: httpx.Client, open_service: RunningServer) -> None:
     found = {one["name"]: one for one in reader.get("/api/models").json()["models"]}
 
     assert found["m"]["ready"]
@@ -212,7 +212,7 @@ def test_every_model_is_listed_with_what_is_wrong_with_it(reader: httpx.Client, 
     assert found["empty"]["troubles"][0]["code"] == "not_ready"
 
 
-def test_one_model_has_its_kept_versions_and_latency(reader: httpx.Client, open_service: Served) -> None:
+def test_one_model_has_its_kept_versions_and_latency(reader: httpx.Client, open_service: RunningServer) -> None:
     rows = [[0.0] * 4] * 2
     tensor = {"name": "features", "shape": [2, 4], "datatype": "FP32", "data": rows}
     for _ in range(5):
@@ -226,7 +226,7 @@ def test_one_model_has_its_kept_versions_and_latency(reader: httpx.Client, open_
     assert found["latency"]["answers_per_second"] > 0
 
 
-def test_a_version_saved_while_the_page_is_open_appears(reader: httpx.Client, open_service: Served) -> None:
+def test_a_version_saved_while_the_page_is_open_appears(reader: httpx.Client, open_service: RunningServer) -> None:
     before = {one["version"] for one in reader.get("/api/models/m").json()["snapshots"]}
 
     open_service.learn(10, save=True)
@@ -243,13 +243,13 @@ def test_an_unknown_model_is_not_found(reader: httpx.Client, name: str) -> None:
     assert answer.headers["content-type"] == "application/json"
 
 
-def test_without_a_token_file_the_page_is_for_looking_only(reader: httpx.Client, open_service: Served) -> None:
+def test_without_a_token_file_the_page_is_for_looking_only(reader: httpx.Client, open_service: RunningServer) -> None:
     assert "token_file" in reader.get("/api/models").json()["read_only"]
     for verb in ("snapshot", "rollback"):
         answer = reader.post(f"/api/models/m/{verb}", json={"version": 1}, headers=AUTHORIZED)
         assert answer.status_code == 403
         assert "token_file" in answer.json()["error"]
-    assert open_service.store.asked("m") == []
+    assert open_service.store.poll("m") == []
 
 
 @pytest.mark.parametrize(
@@ -257,7 +257,7 @@ def test_without_a_token_file_the_page_is_for_looking_only(reader: httpx.Client,
     [{}, {"authorization": TOKEN}, {"authorization": "Bearer wrong"}, {"authorization": f"Basic {TOKEN}"}],
 )
 def test_with_a_token_file_acting_and_dead_letters_need_a_token(
-    operator: httpx.Client, locked_service: Served, headers: dict[str, str]
+    operator: httpx.Client, locked_service: RunningServer, headers: dict[str, str]
 ) -> None:
     answers = [
         operator.post("/api/models/m/snapshot", headers=headers),
@@ -268,11 +268,11 @@ def test_with_a_token_file_acting_and_dead_letters_need_a_token(
 
     assert [answer.status_code for answer in answers] == [401] * 4
     assert {answer.headers["www-authenticate"] for answer in answers} == {"Bearer"}
-    assert locked_service.store.asked("m") == []
+    assert locked_service.store.poll("m") == []
     assert operator.get("/api/models/m").status_code == 200  # looking is free
 
 
-def test_who_has_a_token_saves_and_rolls_back(operator: httpx.Client, locked_service: Served) -> None:
+def test_who_has_a_token_saves_and_rolls_back(operator: httpx.Client, locked_service: RunningServer) -> None:
     with Answering(locked_service, {"version": 7}) as learner:
         saved = operator.post("/api/models/m/snapshot", headers=AUTHORIZED)
     assert (saved.json(), learner.asked) == ({"version": 7}, [("snapshot", {})])
@@ -282,7 +282,7 @@ def test_who_has_a_token_saves_and_rolls_back(operator: httpx.Client, locked_ser
     assert (back.json(), learner.asked) == ({"version": 8}, [("rollback", {"version": 0})])
 
 
-def test_what_a_learner_refuses_is_told_as_it_says_it(operator: httpx.Client, locked_service: Served) -> None:
+def test_what_a_learner_refuses_is_told_as_it_says_it(operator: httpx.Client, locked_service: RunningServer) -> None:
     refusal = {"error": "failed_precondition", "message": "version 3 is not kept; kept: 1, 2"}
     with Answering(locked_service, refusal):
         answer = operator.post("/api/models/m/rollback", json={"version": 3}, headers=AUTHORIZED)
@@ -294,12 +294,12 @@ def test_what_a_learner_refuses_is_told_as_it_says_it(operator: httpx.Client, lo
     "body", [b"", b"{", b"[]", b"3", b'{"version": "1"}', b'{"version": true}', b'{"version": -1}', b"[" * 4000]
 )
 def test_a_rollback_to_no_version_is_refused_before_anybody_is_asked(
-    operator: httpx.Client, locked_service: Served, body: bytes
+    operator: httpx.Client, locked_service: RunningServer, body: bytes
 ) -> None:
     answer = operator.post("/api/models/m/rollback", content=body, headers=AUTHORIZED)
 
     assert answer.status_code == 400
-    assert locked_service.store.asked("m") == []
+    assert locked_service.store.poll("m") == []
 
 
 def test_a_body_without_end_is_not_read(operator: httpx.Client) -> None:
@@ -323,8 +323,8 @@ def test_actions_that_wait_never_take_all_threads(tmp_path: Path) -> None:
         while codes.count(429) < 8 and time.monotonic() < deadline:
             time.sleep(0.01)
         while len(codes) < 12 and time.monotonic() < deadline:
-            for command in parts.store.asked("m"):
-                parts.store.answer(command.id, {"version": 1})
+            for command in parts.store.poll("m"):
+                parts.store.respond(command.id, {"version": 1})
             time.sleep(0.01)
         for thread in threads:
             thread.join()
@@ -381,8 +381,8 @@ def test_a_large_value_is_cut_where_no_sign_is(tmp_path: Path) -> None:
     assert found["text"] == "a" + "ü" * 3999
 
 
-def test_the_newest_dead_letters_come_first_from_events_and_labels(locked_service: Served) -> None:
-    log = MemoryLog()
+def test_the_newest_dead_letters_come_first_from_events_and_labels(locked_service: RunningServer) -> None:
+    log = InMemoryLog()
     for number, topic in enumerate(["e", "l", "e", "e"]):
         records = Records(
             Partition(topic, 2), [number], [100.0 + number], [b"k"], [b"v%d" % number], [[("h", b"\xff")]]
@@ -408,7 +408,7 @@ def test_the_newest_dead_letters_come_first_from_events_and_labels(locked_servic
     }
 
 
-def test_dead_letters_are_told_over_http(operator: httpx.Client, locked_service: Served) -> None:
+def test_dead_letters_are_told_over_http(operator: httpx.Client, locked_service: RunningServer) -> None:
     records = Records(Partition("m.events", 0), [5], [1.0], [None], [b"\x80nonsense"], [[]])
     DeadLetters(locked_service.log, "m.events", "m").send(records, [Rejected(0, "malformed", "<img src=x>")])
 
@@ -417,7 +417,7 @@ def test_dead_letters_are_told_over_http(operator: httpx.Client, locked_service:
     assert (found["offset"], found["value"]["kind"], found["detail"]) == (5, "bytes", "<img src=x>")
 
 
-def write(parts: Served, table: dict[str, Any]) -> None:
+def write(parts: RunningServer, table: dict[str, Any]) -> None:
     """As the learner's process writes it."""
     live = parts.publisher._folder.parent  # the live folder, where a learner would write it
     beside = live / f".{STATUS_FILE}"
@@ -426,7 +426,7 @@ def write(parts: Served, table: dict[str, Any]) -> None:
 
 
 def test_what_the_learner_tells_is_shown_beside_what_the_server_sees(
-    operator: httpx.Client, locked_service: Served
+    operator: httpx.Client, locked_service: RunningServer
 ) -> None:
     points = [[10 * n, 1.7e9 + n, 0.9, None if n < 3 else 0.6] for n in range(10)]
     curve = {"metric": "accuracy", "higher_is_better": True, "points": points}
@@ -445,7 +445,7 @@ def test_what_the_learner_tells_is_shown_beside_what_the_server_sees(
     assert found["troubles"][0]["text"] == "answers are worse since event 3,057"
 
 
-def codes(service: Served, now: float | None = None, stale: float = 0.0, **changes: Any) -> list[str]:
+def codes(service: RunningServer, now: float | None = None, stale: float = 0.0, **changes: Any) -> list[str]:
     """What is wrong with a model that is so many seconds stale and of which its learner tells this."""
     found = summary(service.server.models.find("m"), told(**changes), now or time.time())
     told_of = troubles({**found, "staleness_seconds": stale})
@@ -454,7 +454,7 @@ def codes(service: Served, now: float | None = None, stale: float = 0.0, **chang
     return [one.code for one in told_of]
 
 
-def test_what_is_wrong_is_said_worst_first(open_service: Served) -> None:
+def test_what_is_wrong_is_said_worst_first(open_service: RunningServer) -> None:
     assert codes(open_service) == []
     assert codes(open_service, time.time() + 60) == ["silent"]
     assert codes(open_service, stale=20.0, lag_records=2000) == ["lag"]
@@ -473,14 +473,14 @@ def test_what_is_wrong_is_said_worst_first(open_service: Served) -> None:
     assert codes(open_service, drift=ended) == []
 
 
-def test_a_twin_within_the_bounds_of_chance_is_no_better(open_service: Served) -> None:
+def test_a_twin_within_the_bounds_of_chance_is_no_better(open_service: RunningServer) -> None:
     twin = {"accuracy": 0.95}
 
     assert codes(open_service, frozen_recent=twin, bounds={"accuracy": [0.92, 0.96]}) == []
     assert codes(open_service, frozen_recent=twin, bounds={"accuracy": [0.935, 0.945]}) == ["worse_than_frozen"]
 
 
-def test_where_smaller_is_better_a_smaller_twin_is_better(open_service: Served) -> None:
+def test_where_smaller_is_better_a_smaller_twin_is_better(open_service: RunningServer) -> None:
     worse = {"recent": {"rmse": 3.0}, "frozen_recent": {"rmse": 2.0}}
     better = {"recent": {"rmse": 2.0}, "frozen_recent": {"rmse": 3.0}}
 
@@ -488,7 +488,7 @@ def test_where_smaller_is_better_a_smaller_twin_is_better(open_service: Served) 
     assert codes(open_service, **better) == []
 
 
-def test_a_model_whose_learner_has_said_nothing_is_shown_all_the_same(open_service: Served) -> None:
+def test_a_model_whose_learner_has_said_nothing_is_shown_all_the_same(open_service: RunningServer) -> None:
     model = open_service.server.models.find("m")
 
     found = details(model, None, time.time(), model.snapshots.manifests(), {})

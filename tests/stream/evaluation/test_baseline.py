@@ -9,7 +9,7 @@ import pytest
 from tests.stream.evaluation.test_monitor import batches, ridge
 from thalweg.memory.snapshots.snapshots import UnknownVersion
 from thalweg.memory.snapshots.state import State
-from thalweg.models.contract.learner import foreseen
+from thalweg.models.contract.learner import predict_batch
 from thalweg.models.ridge.learner import Ridge
 from thalweg.stream.evaluation.baseline import Pinned
 from thalweg.stream.evaluation.monitor import Monitor
@@ -29,7 +29,7 @@ def gone() -> State:
 def follow(monitor: Monitor, learner: Ridge, first: int, end: int) -> None:
     for batch in batches(3200, turned=1000)[first:end]:
         predictor = learner.predictor()
-        monitor.predicted(batch, predictor, foreseen(predictor, batch))
+        monitor.predicted(batch, predictor, predict_batch(predictor, batch))
         learner.learn(batch)
 
 
@@ -37,10 +37,10 @@ def test_a_pinned_version_is_the_twin_from_the_first_event_on_and_after_restarts
     tmp_path: Path,
 ) -> None:
     learner, path = learned(640), tmp_path / "twin"
-    monitor = Monitor(learner, ridge, frozen_after=0, twin_path=path, pinned=Pinned(7, learned(640).state))
+    monitor = Monitor(learner, ridge, frozen_after=0, baseline_path=path, pinned=Pinned(7, learned(640).state))
     follow(monitor, learner, 0, 40)
 
-    again = Monitor(learner, ridge, frozen_after=0, twin_path=path, pinned=Pinned(7, gone))
+    again = Monitor(learner, ridge, frozen_after=0, baseline_path=path, pinned=Pinned(7, gone))
     again.restore(monitor.state())
     follow(again, learner, 40, 50)
 
@@ -51,10 +51,10 @@ def test_a_pinned_version_is_the_twin_from_the_first_event_on_and_after_restarts
 
 def test_another_version_begins_its_figures_anew(tmp_path: Path) -> None:
     learner, path = learned(640), tmp_path / "twin"
-    monitor = Monitor(learner, ridge, frozen_after=64, twin_path=path)
+    monitor = Monitor(learner, ridge, frozen_after=64, baseline_path=path)
     follow(monitor, learner, 0, 40)
 
-    again = Monitor(learner, ridge, frozen_after=64, twin_path=path, pinned=Pinned(8, learner.state))
+    again = Monitor(learner, ridge, frozen_after=64, baseline_path=path, pinned=Pinned(8, learner.state))
     again.restore(monitor.state())
 
     assert again.frozen.metrics() == {}
@@ -65,4 +65,4 @@ def test_another_version_begins_its_figures_anew(tmp_path: Path) -> None:
 
 def test_a_version_that_is_not_kept_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UnknownVersion, match="no version 7"):
-        Monitor(learned(64), ridge, twin_path=tmp_path / "twin", pinned=Pinned(7, gone))
+        Monitor(learned(64), ridge, baseline_path=tmp_path / "twin", pinned=Pinned(7, gone))

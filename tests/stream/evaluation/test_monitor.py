@@ -11,15 +11,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from thalweg.memory.snapshots.snapshots import MemorySnapshots
+from thalweg.memory.snapshots.snapshots import InMemorySnapshots
 from thalweg.memory.snapshots.state import State
-from thalweg.models.contract.learner import foreseen
+from thalweg.models.contract.learner import predict_batch
 from thalweg.models.ridge.learner import Ridge
 from thalweg.proto.event import Batch, ClassLabels
 from thalweg.proto.schema import TensorSpec
-from thalweg.stream.drift.alarm_outbox import Alarms, alarms_topic
+from thalweg.stream.drift.alarm_outbox import AlarmOutbox, alarms_topic
 from thalweg.stream.evaluation.monitor import Monitor, _Columns
-from thalweg.stream.learn.journal import MemoryJournal
+from thalweg.stream.learn.journal import InMemoryJournal
 from thalweg.stream.learn.processor import Processor
 from thalweg.stream.learn.settings import ProcessorSettings
 from thalweg.stream.log.log import LogError, Message
@@ -47,14 +47,14 @@ def events(count: int, turned: int) -> list[Message]:
 
 def run(
     log: SqliteLog,
-    snapshots: MemorySnapshots,
-    journal: MemoryJournal,
-    twin_path: Path | None,
+    snapshots: InMemorySnapshots,
+    journal: InMemoryJournal,
+    baseline_path: Path | None,
     alarms_log: SqliteLog | None = None,
 ) -> Monitor:
     learner = ridge()
-    monitor = Monitor(learner, ridge, window_events=500, frozen_after=1000, twin_path=twin_path)
-    box = Alarms(log if alarms_log is None else alarms_log, "m")
+    monitor = Monitor(learner, ridge, window_events=500, frozen_after=1000, baseline_path=baseline_path)
+    box = AlarmOutbox(log if alarms_log is None else alarms_log, "m")
     Processor(learner, log, snapshots, SETTINGS, journal=journal, evaluator=monitor, alarms=box).run(until_end=True)
     return monitor
 
@@ -73,7 +73,7 @@ class RefusingLog:
 
 
 def test_alarms_that_the_log_refuses_wait_over_a_restart_and_learning_goes_on(tmp_path: Path) -> None:
-    log, snapshots, journal = SqliteLog(tmp_path / "log"), MemorySnapshots(), MemoryJournal()
+    log, snapshots, journal = SqliteLog(tmp_path / "log"), InMemorySnapshots(), InMemoryJournal()
     log.append("t", events(6000, turned=3000))
     refusing: Any = RefusingLog(log)
 
@@ -102,7 +102,7 @@ def test_a_change_is_one_alarm_on_the_topic_and_the_twin_shows_what_learning_was
     log = SqliteLog(tmp_path / "log")
     log.append("t", events(6000, turned=3000))
 
-    monitor = run(log, MemorySnapshots(), MemoryJournal(), None)
+    monitor = run(log, InMemorySnapshots(), InMemoryJournal(), None)
 
     records = told(log)
     assert [record["id"] for record in records] == ["m-1-raised", "m-1-ended"]
@@ -118,18 +118,18 @@ def test_a_change_is_one_alarm_on_the_topic_and_the_twin_shows_what_learning_was
 class Life:
     """A learner and its monitor, as one process has them."""
 
-    def __init__(self, twin_path: Path | None) -> None:
+    def __init__(self, baseline_path: Path | None) -> None:
         self.learner = ridge()
-        self.monitor = Monitor(self.learner, ridge, window_events=500, frozen_after=1000, twin_path=twin_path)
+        self.monitor = Monitor(self.learner, ridge, window_events=500, frozen_after=1000, baseline_path=baseline_path)
 
     def follow(self, batches: list[Batch]) -> None:
         for batch in batches:
             predictor = self.learner.predictor()
-            self.monitor.predicted(batch, predictor, foreseen(predictor, batch))
+            self.monitor.predicted(batch, predictor, predict_batch(predictor, batch))
             self.learner.learn(batch)
 
-    def next_life(self, twin_path: Path | None) -> Life:
-        other = Life(twin_path)
+    def next_life(self, baseline_path: Path | None) -> Life:
+        other = Life(baseline_path)
         other.learner.restore(self.learner.state())
         other.monitor.restore(self.monitor.state())
         return other

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from thalweg.memory.snapshots.snapshots import FolderSnapshots, MemorySnapshots
+from thalweg.memory.snapshots.snapshots import FolderSnapshots, InMemorySnapshots
 from thalweg.models.contract.learner import Learner, Predictor
 from thalweg.models.contract.registry import find
 from thalweg.proto import thalweg_pb2
@@ -25,7 +25,7 @@ from thalweg.proto.schema import Schema, TensorSpec
 from thalweg.stream.evaluation.monitor import Monitor
 from thalweg.stream.evaluation.prequential import Prequential
 from thalweg.stream.evaluation.served_answers import as_served
-from thalweg.stream.learn.journal import FileJournal, MemoryJournal
+from thalweg.stream.learn.journal import FileJournal, InMemoryJournal
 from thalweg.stream.learn.processor import Processor
 from thalweg.stream.learn.settings import ProcessorSettings
 from thalweg.stream.log.log import Message
@@ -188,13 +188,13 @@ def test_an_answer_from_before_anything_was_known_is_wrong() -> None:
 
 def test_event_sequences_are_graded_by_what_was_foreseen_whatever_is_said_to_have_been_served() -> None:
     batch = labelled(["cat"], [Answer(1, "owl", ("owl",), (1.0,), 0.0, 1)])
-    foreseen = {"next_time": np.ones(1), "next_type": np.zeros(1, np.int64), "type_scores": np.ones((1, 1))}
+    predict_batch = {"next_time": np.ones(1), "next_type": np.zeros(1, np.int64), "type_scores": np.ones((1, 1))}
     predictor = Knows("cat")
 
-    answerer, outputs = as_served(batch, predictor, foreseen)
+    answerer, outputs = as_served(batch, predictor, predict_batch)
 
     assert answerer is predictor
-    assert outputs is foreseen
+    assert outputs is predict_batch
 
 
 @given(data=st.data(), kind=st.sampled_from(["classes", "probabilities", "numbers", "clicks"]))
@@ -249,7 +249,7 @@ class DyingMonitor(Monitor):
 
 def life(folder: Path, name: str, log: SqliteLog, left: int = -1) -> tuple[Processor, Monitor]:
     learner = new("classes")
-    monitor = DyingMonitor(learner, lambda: new("classes"), frozen_after=40, twin_path=folder / f"{name}.twin")
+    monitor = DyingMonitor(learner, lambda: new("classes"), frozen_after=40, baseline_path=folder / f"{name}.twin")
     monitor.left = left
     settings = ProcessorSettings(
         model="m",
@@ -261,8 +261,8 @@ def life(folder: Path, name: str, log: SqliteLog, left: int = -1) -> tuple[Proce
         snapshot_events=50,
         snapshot_seconds=1e9,
     )
-    journal = FileJournal(folder / f"{name}.journal") if left >= 0 or name == "dying" else MemoryJournal()
-    snapshots = FolderSnapshots(folder / name) if name == "dying" else MemorySnapshots()
+    journal = FileJournal(folder / f"{name}.journal") if left >= 0 or name == "dying" else InMemoryJournal()
+    snapshots = FolderSnapshots(folder / name) if name == "dying" else InMemorySnapshots()
     if isinstance(snapshots, FolderSnapshots):
         snapshots.prepare()
     return Processor(learner, log, snapshots, settings, journal=journal, evaluator=monitor), monitor

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from thalweg.memory.exchange.commands import StoreError
-from thalweg.memory.exchange.pending import Limits, MemoryPending
+from thalweg.memory.exchange.pending import InMemoryPending, Limits
 from thalweg.models.ridge.learner import Ridge
 from thalweg.proto.decode import Decoder
 from thalweg.proto.encode import to_json
@@ -22,7 +22,7 @@ from thalweg.proto.schema import Schema, TensorSpec
 from thalweg.stream.labels import joining
 from thalweg.stream.labels.joining import Joiner, JoinSettings, entries_of
 from thalweg.stream.log.dead_letters import DeadLetters
-from thalweg.stream.log.log import LogError, MemoryLog, Message
+from thalweg.stream.log.log import InMemoryLog, LogError, Message
 
 SPECS = {"x": TensorSpec("x", "float32", (2,))}
 SCHEMA = Schema(SPECS, "class")
@@ -59,8 +59,8 @@ class House:
 
     def __init__(self, folder: Path, label_seconds: float = 100.0) -> None:
         self.now = 1000.0
-        self.log = MemoryLog(lambda: self.now)
-        self.pending: Any = MemoryPending(Limits(), lambda: self.now)
+        self.log = InMemoryLog(lambda: self.now)
+        self.pending: Any = InMemoryPending(Limits(), lambda: self.now)
         self.place = folder / "joined.json"
         self.label_seconds = label_seconds
         self.told = Counted()
@@ -207,7 +207,7 @@ def test_more_labels_than_may_wait_push_the_oldest_out(house: House, monkeypatch
     assert [json.loads(value or b"")["id"] for _, value in house.letters()] == ["e0", "e1"]
 
 
-class Dying(MemoryLog):
+class Dying(InMemoryLog):
     """Dies at the n-th append."""
 
     left = 10**9
@@ -239,7 +239,7 @@ def test_killed_anywhere_each_label_is_learned_exactly_once(tmp_path: Path, step
         if after:
             dying.left = 10**9  # appended, but not settled: the store dies instead
 
-            class Settling(MemoryPending):
+            class Settling(InMemoryPending):
                 calls = 0
 
                 def settle(self, model: str, ids: Sequence[str]) -> None:
@@ -264,7 +264,7 @@ def test_killed_anywhere_each_label_is_learned_exactly_once(tmp_path: Path, step
     assert not house.letters()
 
 
-class Flaky(MemoryPending):
+class Flaky(InMemoryPending):
     """Out of reach for the first so many calls."""
 
     failures = 4

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from tests.ops.running import until
-from thalweg.memory.exchange.pending import MemoryPending, SqlitePending
+from thalweg.memory.exchange.pending import InMemoryPending, SqlitePending
 from thalweg.proto.schema import InputError
 from thalweg.stream.labels import dropped
-from thalweg.stream.labels.request_buffer import Remembering
-from thalweg.stream.labels.request_log import Recording
-from thalweg.stream.log.log import MemoryLog, Message
+from thalweg.stream.labels.request_buffer import RequestBuffer
+from thalweg.stream.labels.request_log import RequestLog
+from thalweg.stream.log.log import InMemoryLog, Message
 
 GOOD = {"x": np.zeros((1, 2), np.float32)}
 NO_TENSOR = {"x": np.zeros((1, 2), np.complex64)}  # nothing on the wire is like it
@@ -23,24 +23,24 @@ NO_TENSOR = {"x": np.zeros((1, 2), np.complex64)}  # nothing on the wire is like
 
 @pytest.mark.parametrize("id", ["\ud800", "a\udfff", ""])
 def test_an_id_that_cannot_be_kept_is_refused_by_name(id: str) -> None:
-    remembering = Remembering({"m": MemoryPending()})
+    request_buffer = RequestBuffer({"m": InMemoryPending()})
 
     with pytest.raises(InputError, match=r"parameter 'event_id': expected (an id|a text that UTF-8 can hold), got"):
-        remembering.remember("m", id, GOOD, None)
+        request_buffer.remember("m", id, GOOD, None)
 
 
 def test_a_request_that_cannot_be_written_is_dropped_and_said_and_the_others_are_remembered(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pendings = {name: SqlitePending(tmp_path / name) for name in ("m", "other")}
-    remembering = Remembering(pendings)
+    request_buffer = RequestBuffer(pendings)
     for id, inputs in (("a", GOOD), ("b", NO_TENSOR), ("c", GOOD)):
-        remembering.remember("m", id, inputs, None)
-    remembering.remember("other", "d", GOOD, None)
-    remembering.start()
-    until("the others", lambda: remembering.remembered == {"m": 2, "other": 1}, 20)
-    remembering.remember("m", "e", GOOD, None)
-    until("those that come later", lambda: remembering.remembered["m"] == 3, 20)
+        request_buffer.remember("m", id, inputs, None)
+    request_buffer.remember("other", "d", GOOD, None)
+    request_buffer.start()
+    until("the others", lambda: request_buffer.remembered == {"m": 2, "other": 1}, 20)
+    request_buffer.remember("m", "e", GOOD, None)
+    until("those that come later", lambda: request_buffer.remembered["m"] == 3, 20)
 
     assert [waiting is not None for waiting in pendings["m"].find("m", ["a", "b", "c", "e"])] == [
         True,
@@ -48,15 +48,15 @@ def test_a_request_that_cannot_be_written_is_dropped_and_said_and_the_others_are
         True,
         True,
     ]
-    assert remembering.forgotten == {"m": 1, "other": 0}
-    (said,) = remembering.degraded()
+    assert request_buffer.forgotten == {"m": 1, "other": 0}
+    (said,) = request_buffer.degraded()
     assert said.startswith("model 'm': requests that cannot be remembered: 1 since the server started, the last for")
     monkeypatch.setattr(dropped, "SAID_SECONDS", 0.0)
-    assert remembering.degraded() == []
-    remembering.close()
+    assert request_buffer.degraded() == []
+    request_buffer.close()
 
 
-class _Picky(MemoryPending):
+class _Picky(InMemoryPending):
     """A store that fails as no store should at one id, and at once at whether it is there."""
 
     def __init__(self) -> None:
@@ -77,20 +77,20 @@ class _Picky(MemoryPending):
 def test_whatever_a_store_raises_the_thread_that_remembers_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("thalweg.stream.labels.request_buffer._CHECK_SECONDS", 0.01)
     pending = _Picky()
-    remembering = Remembering({"m": pending})
-    remembering.start()
+    request_buffer = RequestBuffer({"m": pending})
+    request_buffer.start()
     until("a check that failed and one after it", lambda: pending.checks > 1, 20)
     for id in ("a", "bad", "c"):
-        remembering.remember("m", id, GOOD, None)
-    until("the good ones", lambda: remembering.remembered["m"] == 2, 20)
+        request_buffer.remember("m", id, GOOD, None)
+    until("the good ones", lambda: request_buffer.remembered["m"] == 2, 20)
 
     assert [waiting is not None for waiting in pending.find("m", ["a", "bad", "c"])] == [True, False, True]
-    assert remembering.forgotten["m"] == 1
-    assert "ValueError: cannot" in remembering.degraded()[0]
-    remembering.close()
+    assert request_buffer.forgotten["m"] == 1
+    assert "ValueError: cannot" in request_buffer.degraded()[0]
+    request_buffer.close()
 
 
-class _PickyLog(MemoryLog):
+class _PickyLog(InMemoryLog):
     """A log that fails as no log should at one record, and at its first append altogether."""
 
     def __init__(self) -> None:
@@ -106,7 +106,7 @@ class _PickyLog(MemoryLog):
 
 def test_a_request_that_cannot_be_appended_is_dropped_and_said_and_the_others_become_events() -> None:
     log = _PickyLog()
-    recording = Recording({"m": "m.events", "other": "other.events"}, log)
+    recording = RequestLog({"m": "m.events", "other": "other.events"}, log)
     bad = {"t": np.array([b"bad", b"bad"], dtype=object)}
     for inputs in (GOOD, NO_TENSOR, bad, GOOD):
         recording.record("m", inputs)
@@ -125,7 +125,7 @@ def test_a_request_that_cannot_be_appended_is_dropped_and_said_and_the_others_be
 
 def test_whatever_goes_wrong_the_thread_that_records_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("thalweg.stream.labels.request_log._AGAIN_SECONDS", 0.01)
-    recording = Recording({"m": "m.events"}, MemoryLog())
+    recording = RequestLog({"m": "m.events"}, InMemoryLog())
     append, calls = recording._append, []
 
     def failing(model: str) -> bool:

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from thalweg.proto.records import Partition, Records
 from thalweg.stream.learn.blocks import Block, HistoryLost, Replay, gather
 from thalweg.stream.learn.journal import BlockEntry, Range
-from thalweg.stream.log.log import MemoryLog, Message
+from thalweg.stream.log.log import InMemoryLog, Message
 
 
-def log_of(count: int) -> MemoryLog:
-    log = MemoryLog(clock=lambda: 5.0)
+def log_of(count: int) -> InMemoryLog:
+    log = InMemoryLog(clock=lambda: 5.0)
     log.append("t", [Message(str(i).encode(), key=b"k") for i in range(count)])
     return log
 
@@ -35,7 +35,7 @@ def test_a_block_takes_what_is_there_without_waiting_for_more() -> None:
 class Wire:
     """The log's reader with the moments between: what happens while it waits, and how long it was told to."""
 
-    def __init__(self, log: MemoryLog, arrive: Callable[[float], object], at_once: int = 500) -> None:
+    def __init__(self, log: InMemoryLog, arrive: Callable[[float], object], at_once: int = 500) -> None:
         self.now = 0.0
         self.waits: list[float] = []
         self._reader = log.reader(["t"], {})
@@ -63,7 +63,7 @@ class Wire:
         )
 
 
-def one_of(log: MemoryLog) -> Callable[[float], object]:
+def one_of(log: InMemoryLog) -> Callable[[float], object]:
     return lambda now: log.append("t", [Message(f"at {now:.3f}".encode())])
 
 

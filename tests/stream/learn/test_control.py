@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from tests.stream.evaluation.test_monitor import INPUTS, SETTINGS, events, ridge
-from thalweg.memory.snapshots.snapshots import MemorySnapshots
+from thalweg.memory.snapshots.snapshots import InMemorySnapshots
 from thalweg.models.ridge.learner import Ridge
 from thalweg.stream.drift.alarm import Alarm
 from thalweg.stream.drift.params import DriftParams
 from thalweg.stream.evaluation.monitor import Monitor
-from thalweg.stream.learn.journal import BlockEntry, Entry, MemoryJournal
+from thalweg.stream.learn.journal import BlockEntry, Entry, InMemoryJournal
 from thalweg.stream.learn.observer import NoObserver
 from thalweg.stream.learn.processor import Processor
 from thalweg.stream.learn.rebuild import rebuild
@@ -50,8 +50,8 @@ class Life:
     def __init__(
         self,
         log: SqliteLog,
-        snapshots: MemorySnapshots,
-        journal: MemoryJournal,
+        snapshots: InMemorySnapshots,
+        journal: InMemoryJournal,
         action: str,
         make: Callable[[], Ridge] = ridge,
     ) -> None:
@@ -91,7 +91,7 @@ DONE = {
 
 @pytest.mark.parametrize("action", DONE)
 def test_on_an_alarm_it_does_what_was_asked_for_and_says_so(tmp_path: Path, action: str) -> None:
-    snapshots, journal = MemorySnapshots(), MemoryJournal()
+    snapshots, journal = InMemorySnapshots(), InMemoryJournal()
 
     life = Life(turned(tmp_path), snapshots, journal, action).run()
 
@@ -108,7 +108,7 @@ def test_on_an_alarm_it_does_what_was_asked_for_and_says_so(tmp_path: Path, acti
 
 @pytest.mark.parametrize("action", ["raise_forgetting", "reset", "rollback"])
 def test_what_an_alarm_did_is_learned_again_from_the_journal(tmp_path: Path, action: str) -> None:
-    log, snapshots, journal = turned(tmp_path), MemorySnapshots(), MemoryJournal()
+    log, snapshots, journal = turned(tmp_path), InMemorySnapshots(), InMemoryJournal()
     life = Life(log, snapshots, journal, action).run()
     first = [entry for entry in journal.entries(0) if not isinstance(entry, BlockEntry)]
 
@@ -125,7 +125,7 @@ def never_forgetting() -> Ridge:
 @pytest.mark.parametrize("action", ["raise_forgetting", "reset"])
 def test_after_it_the_new_rule_is_learned_sooner(tmp_path: Path, action: str) -> None:
     lives = [
-        Life(turned(tmp_path / name, 3400), MemorySnapshots(), MemoryJournal(), name, never_forgetting).run()
+        Life(turned(tmp_path / name, 3400), InMemorySnapshots(), InMemoryJournal(), name, never_forgetting).run()
         for name in ("observe", action)
     ]
 
@@ -137,7 +137,7 @@ class Crash(BaseException):
     """The process dies here."""
 
 
-class DyingJournal(MemoryJournal):
+class DyingJournal(InMemoryJournal):
     """Ends the process once, before or after the first thing that an alarm asked for is written down."""
 
     def __init__(self, dies: str) -> None:
@@ -161,7 +161,7 @@ class DyingJournal(MemoryJournal):
 @pytest.mark.parametrize("action", ["raise_forgetting", "reset", "rollback"])
 @pytest.mark.parametrize("dies", ["before", "after"])
 def test_wherever_the_process_dies_it_acts_once(tmp_path: Path, dies: str, action: str) -> None:
-    log, snapshots, journal = turned(tmp_path), MemorySnapshots(), DyingJournal(dies)
+    log, snapshots, journal = turned(tmp_path), InMemorySnapshots(), DyingJournal(dies)
 
     with pytest.raises(Crash):
         Life(log, snapshots, journal, action).run()
@@ -175,10 +175,10 @@ def test_wherever_the_process_dies_it_acts_once(tmp_path: Path, dies: str, actio
 
 
 def test_a_reset_without_anything_that_makes_a_learner_is_not_journalled_and_says_so(tmp_path: Path) -> None:
-    journal, learner = MemoryJournal(), ridge()
+    journal, learner = InMemoryJournal(), ridge()
     monitor = Monitor(learner, ridge, window_events=500, drift=DriftParams(action="reset"))
 
-    Processor(learner, turned(tmp_path), MemorySnapshots(), SAVING_LITTLE, journal=journal, evaluator=monitor).run(
+    Processor(learner, turned(tmp_path), InMemorySnapshots(), SAVING_LITTLE, journal=journal, evaluator=monitor).run(
         until_end=True
     )
 
@@ -187,11 +187,11 @@ def test_a_reset_without_anything_that_makes_a_learner_is_not_journalled_and_say
 
 
 def test_a_rollback_without_a_version_from_before_does_nothing_and_says_so(tmp_path: Path) -> None:
-    class Forgetful(MemorySnapshots):
+    class Forgetful(InMemorySnapshots):
         def manifests(self):  # type: ignore[no-untyped-def]
             return [kept for kept in super().manifests() if kept.events_learned > 2500]
 
-    life = Life(turned(tmp_path), Forgetful(), MemoryJournal(), "rollback").run()
+    life = Life(turned(tmp_path), Forgetful(), InMemoryJournal(), "rollback").run()
 
     assert life.seen.causes == life.seen.done == []
     assert [alarm.done for alarm in life.monitor.drift.alarms] == ["nothing: no version from before the change is kept"]

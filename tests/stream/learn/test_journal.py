@@ -16,9 +16,9 @@ from thalweg.stream.learn.journal import (
     Entry,
     FileJournal,
     ForgettingEntry,
+    InMemoryJournal,
     Journal,
     JournalError,
-    MemoryJournal,
     Range,
     ResetEntry,
     RollbackEntry,
@@ -39,7 +39,7 @@ def entry(version: int) -> Entry:
 @pytest.fixture(params=["memory", "files"])
 def reopened(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[], Journal]]:
     """A journal as a new process finds it; in memory there is only the one."""
-    memory = MemoryJournal()
+    memory = InMemoryJournal()
     opened: list[Journal] = []
 
     def reopen() -> Journal:

@@ -18,19 +18,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.stream.chain import Chain, ChainPredictor
-from thalweg.memory.snapshots.snapshots import FolderSnapshots, Manifest, MemorySnapshots
+from thalweg.memory.snapshots.snapshots import FolderSnapshots, InMemorySnapshots, Manifest
 from thalweg.memory.snapshots.state import State
 from thalweg.proto.event import Batch
 from thalweg.proto.records import Partition, Position, Records
 from thalweg.proto.schema import Array
 from thalweg.stream.learn.fold import StateMismatch
-from thalweg.stream.learn.journal import FileJournal, MemoryJournal
+from thalweg.stream.learn.journal import FileJournal, InMemoryJournal
 from thalweg.stream.learn.observer import NoObserver
 from thalweg.stream.learn.processor import Processor
 from thalweg.stream.learn.rebuild import rebuild
 from thalweg.stream.learn.settings import ProcessorSettings
 from thalweg.stream.log.dead_letters import DeadLetters
-from thalweg.stream.log.log import Gap, LogError, MemoryLog, Message
+from thalweg.stream.log.log import Gap, InMemoryLog, LogError, Message
 from thalweg.stream.publication.file_channel import Published, Publisher
 
 SETTINGS = ProcessorSettings(
@@ -43,8 +43,8 @@ def event(i: int, **more: Any) -> Message:
     return Message(json.dumps(record).encode(), time=float(i))
 
 
-def log_of(count: int) -> MemoryLog:
-    log = MemoryLog()
+def log_of(count: int) -> InMemoryLog:
+    log = InMemoryLog()
     log.append("t", [event(i) for i in range(count)])
     return log
 
@@ -83,7 +83,7 @@ class Watcher(NoObserver):
 def test_every_event_is_predicted_by_a_state_that_has_not_seen_it_and_then_learned() -> None:
     watcher = Watcher()
 
-    Processor(Chain(), log_of(10), MemorySnapshots(), SETTINGS, observer=watcher).run(until_end=True)
+    Processor(Chain(), log_of(10), InMemorySnapshots(), SETTINGS, observer=watcher).run(until_end=True)
 
     assert watcher.calls == [
         ("predicted", (0, 4)),
@@ -96,7 +96,7 @@ def test_every_event_is_predicted_by_a_state_that_has_not_seen_it_and_then_learn
 
 
 def test_a_stopped_processor_goes_on_where_it_stopped() -> None:
-    log, snapshots, learner = log_of(10), MemorySnapshots(), Chain()
+    log, snapshots, learner = log_of(10), InMemorySnapshots(), Chain()
     Processor(Chain(), log, snapshots, SETTINGS).run(until_end=True)
     log.append("t", [event(10), event(11)])
 
@@ -134,7 +134,7 @@ def test_however_often_it_crashes_the_state_is_that_of_an_undisturbed_run(
     folder = tmp_path_factory.mktemp("state")
     settings = ProcessorSettings(**{**_fields(SETTINGS), "snapshot_events": every})
     watched: dict[int, str] = {}
-    log, count, left = MemoryLog(), 0, list(crashes)
+    log, count, left = InMemoryLog(), 0, list(crashes)
     for size in appended:
         log.append("t", [event(i) for i in range(count, count + size)])
         count += size
@@ -178,7 +178,7 @@ def _fields(settings: ProcessorSettings) -> dict[str, Any]:
 
 
 def test_a_changed_batch_size_does_not_change_what_older_entries_mean() -> None:
-    log, snapshots, journal = log_of(10), MemorySnapshots(), MemoryJournal()
+    log, snapshots, journal = log_of(10), InMemorySnapshots(), InMemoryJournal()
     crashed = Processor(Chain(), log, snapshots, SETTINGS, journal=journal)
     reader = log.reader(["t"], {})
     crashed.recover()
@@ -193,7 +193,7 @@ def test_a_changed_batch_size_does_not_change_what_older_entries_mean() -> None:
 
 
 def test_redelivered_events_are_learned_once_also_across_a_restart() -> None:
-    log, snapshots, watcher, learner = MemoryLog(), MemorySnapshots(), Watcher(), Chain()
+    log, snapshots, watcher, learner = InMemoryLog(), InMemorySnapshots(), Watcher(), Chain()
     log.append("t", [event(i, id=f"e{i}") for i in (0, 1, 0, 2)])
     Processor(Chain(), log, snapshots, SETTINGS, observer=watcher).run(until_end=True)
     log.append("t", [event(i, id=f"e{i}") for i in (1, 3)])
@@ -226,10 +226,10 @@ class Box:
 
 
 def test_bad_records_go_to_the_dead_letters_byte_for_byte_and_the_stream_goes_on() -> None:
-    log, box, watcher, learner = MemoryLog(), Box(refusals=2), Watcher(), Chain()
+    log, box, watcher, learner = InMemoryLog(), Box(refusals=2), Watcher(), Chain()
     log.append("t", [event(0), Message(b"{not json"), event(1), Message(b'{"inputs": {"features": [1]}}'), event(2)])
 
-    Processor(learner, log, MemorySnapshots(), SETTINGS, dead_letters=box, observer=watcher).run(until_end=True)
+    Processor(learner, log, InMemorySnapshots(), SETTINGS, dead_letters=box, observer=watcher).run(until_end=True)
 
     assert box.kept == [b"{not json", b'{"inputs": {"features": [1]}}']
     assert learner.learned == [[0, 1, 2]]
@@ -237,7 +237,7 @@ def test_bad_records_go_to_the_dead_letters_byte_for_byte_and_the_stream_goes_on
 
 
 def test_a_replay_sends_no_dead_letter_twice() -> None:
-    log, snapshots, journal = MemoryLog(), MemorySnapshots(), MemoryJournal()
+    log, snapshots, journal = InMemoryLog(), InMemorySnapshots(), InMemoryJournal()
     log.append("t", [Message(b"bad 0"), Message(b"bad 1"), Message(b"bad 2")])
     first = Processor(Chain(), log, snapshots, SETTINGS, journal=journal, dead_letters=Box())
     first.recover()
@@ -250,7 +250,7 @@ def test_a_replay_sends_no_dead_letter_twice() -> None:
 
 
 def test_stopped_while_dead_letters_cannot_be_kept_nothing_of_the_block_is_in_the_state() -> None:
-    log, snapshots, learner = MemoryLog(), MemorySnapshots(), Chain()
+    log, snapshots, learner = InMemoryLog(), InMemorySnapshots(), Chain()
     log.append("t", [event(0), Message(b"bad")])
     processor = Processor(learner, log, snapshots, SETTINGS, dead_letters=Box(refusals=99))
     processor._dead_letters = SimpleNamespace(  # type: ignore[assignment]
@@ -266,7 +266,7 @@ def test_stopped_while_dead_letters_cannot_be_kept_nothing_of_the_block_is_in_th
 
 
 def test_records_deleted_by_retention_are_reported_and_the_rest_is_learned() -> None:
-    log, snapshots, watcher, learner = log_of(4), MemorySnapshots(), Watcher(), Chain()
+    log, snapshots, watcher, learner = log_of(4), InMemorySnapshots(), Watcher(), Chain()
     Processor(Chain(), log, snapshots, SETTINGS).run(until_end=True)
     log.append("t", [event(i) for i in range(4, 10)])
     log.delete_before("t", 7)
@@ -278,7 +278,7 @@ def test_records_deleted_by_retention_are_reported_and_the_rest_is_learned() -> 
 
 
 def test_when_journalled_records_are_gone_it_says_so_and_goes_on_from_the_snapshot() -> None:
-    log, snapshots, journal = log_of(4), MemorySnapshots(), MemoryJournal()
+    log, snapshots, journal = log_of(4), InMemorySnapshots(), InMemoryJournal()
     Processor(Chain(), log, snapshots, SETTINGS, journal=journal).run(until_end=True)
     log.append("t", [event(i) for i in range(4, 10)])
     crashed = Processor(Chain(), log, snapshots, SETTINGS, journal=journal)
@@ -294,7 +294,7 @@ def test_when_journalled_records_are_gone_it_says_so_and_goes_on_from_the_snapsh
 
 
 def test_a_model_that_starts_at_the_latest_misses_nothing_that_comes_while_it_restarts() -> None:
-    log, snapshots, learner = log_of(3), MemorySnapshots(), Chain()
+    log, snapshots, learner = log_of(3), InMemorySnapshots(), Chain()
     settings = ProcessorSettings(**{**_fields(SETTINGS), "start": "latest"})
     Processor(Chain(), log, snapshots, settings).recover()  # and dies before the first event
     log.append("t", [event(3)])
@@ -305,7 +305,7 @@ def test_a_model_that_starts_at_the_latest_misses_nothing_that_comes_while_it_re
 
 
 def test_a_state_made_under_other_settings_is_refused_with_advice() -> None:
-    snapshots = MemorySnapshots()
+    snapshots = InMemorySnapshots()
     Processor(Chain(), log_of(3), snapshots, SETTINGS).run(until_end=True)
     other = ProcessorSettings(**{**_fields(SETTINGS), "config_sha256": "beef"})
 
@@ -331,7 +331,7 @@ class Asked:
 
 
 def test_a_rollback_brings_back_the_state_under_a_new_number_and_keeps_the_position() -> None:
-    log, snapshots, journal = log_of(4), MemorySnapshots(), MemoryJournal()
+    log, snapshots, journal = log_of(4), InMemorySnapshots(), InMemoryJournal()
     Processor(Chain(), log, snapshots, SETTINGS, journal=journal).run(until_end=True)
     good = snapshots.newest()
     assert good is not None
@@ -356,7 +356,7 @@ def test_a_rollback_brings_back_the_state_under_a_new_number_and_keeps_the_posit
 
 
 def test_a_snapshot_that_is_asked_for_is_there_when_the_answer_comes() -> None:
-    log, snapshots, asked = log_of(4), MemorySnapshots(), Asked(("snapshot", {}), ("dance", {}))
+    log, snapshots, asked = log_of(4), InMemorySnapshots(), Asked(("snapshot", {}), ("dance", {}))
     Processor(Chain(), log, snapshots, SETTINGS, commands=asked).run(until_end=True)
 
     assert asked.answers["0"] == {"version": 0}
@@ -364,7 +364,7 @@ def test_a_snapshot_that_is_asked_for_is_there_when_the_answer_comes() -> None:
     assert 0 in [kept.version for kept in snapshots.manifests()]
 
 
-class _Refusing(MemorySnapshots):
+class _Refusing(InMemorySnapshots):
     """Keeps version 0 and then finds the disk full, so many times."""
 
     def __init__(self, times: int) -> None:
@@ -398,7 +398,7 @@ def test_a_state_folder_that_cannot_be_written_is_an_error_at_once(tmp_path: Pat
 
 
 def test_weights_and_missing_labels_reach_the_learner() -> None:
-    log = MemoryLog()
+    log = InMemoryLog()
     log.append("t", [event(0, weight=2.5), Message(b'{"inputs": {"features": [1, 2]}}', time=1.0)])
     seen: list[Batch] = []
 
@@ -406,7 +406,7 @@ def test_weights_and_missing_labels_reach_the_learner() -> None:
         def learn(self, batch: Batch) -> None:
             seen.append(batch)
 
-    Processor(Keeps(), log, MemorySnapshots(), SETTINGS).run(until_end=True)
+    Processor(Keeps(), log, InMemorySnapshots(), SETTINGS).run(until_end=True)
 
     np.testing.assert_array_equal(seen[0].weights, [2.5, 1.0])
     assert seen[0].labels is not None
@@ -447,7 +447,7 @@ def test_a_log_out_of_reach_is_not_taken_for_one_that_has_nothing_more(monkeypat
             self.confirmed += 1
 
     log, shown = log_of(3), Shown()
-    processor = Processor(Chain(), log, MemorySnapshots(), SETTINGS, publisher=shown)
+    processor = Processor(Chain(), log, InMemorySnapshots(), SETTINGS, publisher=shown)
     reader = log.reader(["t"], {})
     assert processor._step(reader)
     confirmed = shown.confirmed
@@ -475,13 +475,13 @@ def test_a_publisher_without_room_stops_no_learning() -> None:
 
     publisher, learner = Full(), Chain()
 
-    Processor(learner, log_of(5), MemorySnapshots(), SETTINGS, publisher=publisher).run(until_end=True)
+    Processor(learner, log_of(5), InMemorySnapshots(), SETTINGS, publisher=publisher).run(until_end=True)
 
     assert len(learner.learned) == 2
     assert publisher.version == 1
 
 
-class _Away(MemoryLog):
+class _Away(InMemoryLog):
     """A log that is out of reach until `back` is set: asked for a reader it refuses."""
 
     def __init__(self) -> None:
@@ -527,7 +527,7 @@ def _until(true: Any) -> None:
 def test_while_the_log_is_away_what_was_saved_is_published_and_learning_goes_on_when_it_is_back(
     tmp_path: Path, kind: type[_Away]
 ) -> None:
-    log, snapshots, journal = kind(), MemorySnapshots(), MemoryJournal()
+    log, snapshots, journal = kind(), InMemorySnapshots(), InMemoryJournal()
     log.back.set()
     log.append("t", [event(i) for i in range(10)])
     Processor(Chain(), log, snapshots, SETTINGS, journal=journal).run(until_end=True)
@@ -570,7 +570,7 @@ def test_while_the_log_is_away_what_was_saved_is_published_and_learning_goes_on_
 
 
 def test_stopped_while_the_log_is_away_it_ends_and_what_was_saved_stays(tmp_path: Path) -> None:
-    log, snapshots = _Away(), MemorySnapshots()
+    log, snapshots = _Away(), InMemorySnapshots()
     log.back.set()
     log.append("t", [event(0)])
     Processor(Chain(), log, snapshots, SETTINGS).run(until_end=True)
@@ -593,7 +593,7 @@ def test_a_new_model_that_starts_at_the_latest_waits_for_a_log_that_is_away() ->
     log.back.set()
     log.append("t", [event(0)])
     log.back.clear()
-    processor = Processor(learner, log, MemorySnapshots(), replace(SETTINGS, start="latest"))
+    processor = Processor(learner, log, InMemorySnapshots(), replace(SETTINGS, start="latest"))
     thread = threading.Thread(target=processor.run, daemon=True)
     thread.start()
     _until(lambda: log.refusals > 1)
@@ -610,7 +610,7 @@ def test_a_new_model_that_starts_at_the_latest_waits_for_a_log_that_is_away() ->
 
 
 def test_a_restart_does_not_show_less_than_the_process_before_showed(tmp_path: Path) -> None:
-    log, snapshots, journal = log_of(10), MemorySnapshots(), MemoryJournal()
+    log, snapshots, journal = log_of(10), InMemorySnapshots(), InMemoryJournal()
     publisher = Publisher(tmp_path)
     first = Processor(Chain(), log, snapshots, SETTINGS, journal=journal, publisher=publisher)
     first.recover()  # saves version 0
@@ -651,7 +651,7 @@ class SlowPublisher:
 def test_what_was_learned_last_is_shown_when_its_turn_comes_also_if_no_record_follows() -> None:
     log, publisher = log_of(0), SlowPublisher()
     settings = replace(SETTINGS, idle_seconds=3600, publish_share=0.02)  # a turn each half second
-    processor = Processor(Chain(), log, MemorySnapshots(), settings, publisher=publisher)
+    processor = Processor(Chain(), log, InMemorySnapshots(), settings, publisher=publisher)
     thread = threading.Thread(target=processor.run, daemon=True)  # it may be waiting for a record when the test ends
     thread.start()
     assert publisher.events.get(timeout=30) == 0

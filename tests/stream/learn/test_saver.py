@@ -10,7 +10,7 @@ import pytest
 
 from thalweg.memory.snapshots.snapshots import FolderSnapshots, Manifest
 from thalweg.memory.snapshots.state import State
-from thalweg.stream.learn.journal import MemoryJournal
+from thalweg.stream.learn.journal import InMemoryJournal
 from thalweg.stream.learn.observer import NoObserver
 from thalweg.stream.learn.saver import Saver
 
@@ -31,7 +31,7 @@ class SlowDisk(FolderSnapshots):
 def test_what_is_learned_while_a_snapshot_is_written_is_not_in_it(tmp_path: Path, entries: int) -> None:
     disk = SlowDisk(tmp_path)
     disk.prepare()
-    saver = Saver(disk, MemoryJournal(), NoObserver())
+    saver = Saver(disk, InMemoryJournal(), NoObserver())
     weights = np.arange(entries, dtype=np.float64)
     of_class = {"seven": 2}
     before = State({"weights": weights.copy()}, {"of_class": {"seven": 2}})
@@ -57,7 +57,7 @@ def test_a_state_that_cannot_be_written_is_told_and_the_next_one_is_saved(tmp_pa
 
     disk = FolderSnapshots(tmp_path)
     disk.prepare()
-    saver = Saver(disk, MemoryJournal(), Watching())
+    saver = Saver(disk, InMemoryJournal(), Watching())
     manifest = Manifest(
         model="m", version=1, parent=None, learner="any", config_sha256="", offsets={}, events_learned=1, created=0.0
     )

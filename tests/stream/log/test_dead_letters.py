@@ -13,7 +13,7 @@ from tests.stream.log.battery import drain
 from thalweg.proto.records import Headers, Partition, Records
 from thalweg.proto.rejected import Rejected
 from thalweg.stream.log.dead_letters import DeadLetters
-from thalweg.stream.log.log import Log, LogError, MemoryLog, Message
+from thalweg.stream.log.log import InMemoryLog, Log, LogError, Message
 from thalweg.stream.log.sqlite import SqliteLog
 
 T0 = Partition("t", 0)
@@ -45,7 +45,7 @@ def kept(log: Log, count: int) -> Records:
 def test_value_key_and_headers_are_the_records_own(
     value: bytes | None, key: bytes | None, headers: list[tuple[str, bytes]]
 ) -> None:
-    log = MemoryLog()
+    log = InMemoryLog()
     records = Records(Partition("t", 3), [41], [1700000000.25], [key], [value], [headers])
 
     DeadLetters(log, "t", "m").send(records, [Rejected(0, "wrong_shape", "expected (2,), got (3,)", (5, 7))])
@@ -105,7 +105,7 @@ class _OverEveryLog:
 class TestInMemory(_OverEveryLog):
     @pytest.fixture
     def log(self) -> Log:
-        return MemoryLog()
+        return InMemoryLog()
 
 
 class TestEmbedded(_OverEveryLog):
@@ -117,7 +117,7 @@ class TestEmbedded(_OverEveryLog):
 
 
 def test_headers_of_the_record_that_are_called_like_ours_do_not_mislead() -> None:
-    letters = DeadLetters(MemoryLog(), "t", "m")
+    letters = DeadLetters(InMemoryLog(), "t", "m")
     theirs = (("thalweg-offset", b"77"), ("thalweg-model", b"x"))
 
     letters.send(run_of(b"a", first=5, headers=theirs), bad(0))
@@ -127,7 +127,7 @@ def test_headers_of_the_record_that_are_called_like_ours_do_not_mislead() -> Non
 
 
 def test_letters_somebody_else_put_there_are_shown_and_passed_over() -> None:
-    log = MemoryLog()
+    log = InMemoryLog()
     log.append("t.dlq", [Message(b"by hand", headers=(("thalweg-topic", b"t"), ("thalweg-offset", b"x")))])
 
     assert [one.offset for one in DeadLetters(log, "t").newest(3)] == [-1]
@@ -135,7 +135,7 @@ def test_letters_somebody_else_put_there_are_shown_and_passed_over() -> None:
 
 
 def test_a_look_back_reads_a_bounded_number_of_letters(tmp_path: Path) -> None:
-    log = MemoryLog()
+    log = InMemoryLog()
     letters = DeadLetters(log, "t", "m")
     letters.send(run_of(b"old", partition=T1), bad(0))
     letters.send(run_of(*[b"new"] * 1200), bad(*range(1200)))
@@ -144,7 +144,7 @@ def test_a_look_back_reads_a_bounded_number_of_letters(tmp_path: Path) -> None:
 
 
 def test_a_long_detail_is_cut() -> None:
-    log = MemoryLog()
+    log = InMemoryLog()
 
     DeadLetters(log, "t").send(run_of(b"a"), [Rejected(0, "malformed", "é" * 5000)])
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.stream.log.battery import LogBattery
-from thalweg.stream.log.log import Log, LogError, MemoryLog
+from thalweg.stream.log.log import InMemoryLog, Log, LogError
 from thalweg.stream.log.open import open_log
 from thalweg.stream.log.sqlite import SqliteLog
 
@@ -13,11 +13,11 @@ from thalweg.stream.log.sqlite import SqliteLog
 class TestMemoryLog(LogBattery):
     @pytest.fixture
     def log(self) -> Log:
-        return MemoryLog()
+        return InMemoryLog()
 
 
 def test_a_url_chooses_the_log(tmp_path: Path) -> None:
-    assert isinstance(open_log("memory:"), MemoryLog)
+    assert isinstance(open_log("memory:"), InMemoryLog)
     log = open_log(f"sqlite:{tmp_path / 'new' / 'log.db'}")
     assert isinstance(log, SqliteLog)
     log.close()

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from thalweg.memory.snapshots.state import State
-from thalweg.stream.publication.file_channel import Facts, Published, Publisher
+from thalweg.stream.publication.file_channel import Published, Publisher, VersionInfo
 from thalweg.stream.publication.live_folder import live_folder
 
 
@@ -62,8 +62,8 @@ def test_a_server_sees_the_newest_version_and_what_it_is(tmp_path: Path) -> None
 
     assert value(watching) == 2
     assert watching.current is not None
-    assert watching.current.facts == Facts(2, 20, 5.0, 50.0, 49.0, os.getpid())
-    assert watching.current.facts.staleness_seconds(60.0) == 11.0
+    assert watching.current.info == VersionInfo(2, 20, 5.0, 50.0, 49.0, os.getpid())
+    assert watching.current.info.staleness_seconds(60.0) == 11.0
     assert not watching.look()
 
 
@@ -79,7 +79,7 @@ def test_confirming_changes_how_fresh_the_version_is_and_not_the_version(tmp_pat
     assert before is not None
     assert watching.current is not None
     assert watching.current.predictor is before.predictor
-    assert watching.current.facts.as_of == 77.0
+    assert watching.current.info.as_of == 77.0
 
 
 def test_a_version_in_hand_outlives_its_file(tmp_path: Path) -> None:
@@ -171,7 +171,7 @@ def test_a_version_that_nobody_can_make_anything_of_leaves_the_one_before_and_th
     watching.start()
     show(publisher, 2)
     assert watching.current is not None
-    assert watching.current.facts.version == 1
+    assert watching.current.info.version == 1
 
     show(publisher, 3)
 
@@ -190,7 +190,7 @@ def test_waiting_for_a_version_ends_when_it_comes_or_the_time_is_over(tmp_path: 
     late = watching.wait_for(2, 0.01)
 
     assert late is not None
-    assert late.facts.version == 1
+    assert late.info.version == 1
     watching.close()
 
 
@@ -327,5 +327,5 @@ def test_the_announcement_has_its_space_before_anything_is_announced(tmp_path: P
     publisher.close()
 
     (announcement,) = (tmp_path / "m").iterdir()
-    facts = announcement.stat()
-    assert facts.st_blocks * 512 >= facts.st_size > 0  # a hole in it would be SIGBUS where the memory is full
+    info = announcement.stat()
+    assert info.st_blocks * 512 >= info.st_size > 0  # a hole in it would be SIGBUS where the memory is full
