@@ -265,7 +265,7 @@ class ServedModel:
         self._request_buffer.remember(self.name, event_id, inputs, answer)
 
     def explain(self, served: ServedVersion, inputs: Inputs, most: int) -> list[Any]:
-        """What the answers were made from, per row, as JSON knows it. Raises Unimplemented where nothing can be told."""
+        """What the answers were made from, per row, as JSON knows it. Raises Unimplemented where nothing is known."""
         if served.explain is None:
             raise Unimplemented(f"parameter 'explain': a {self.learner} cannot say what moved an answer")
         return served.explain(inputs, most)
