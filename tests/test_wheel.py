@@ -9,6 +9,7 @@ import zipfile
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
+STATIC = ROOT / "ops" / "webpage" / "static"
 PACKAGES = ("proto", "memory", "models", "stream", "ops")
 
 
@@ -26,9 +27,9 @@ def test_the_wheel_has_the_files_of_the_tree(tmp_path: Path) -> None:
     wanted = {
         f"thalweg/{path.relative_to(ROOT)}"
         for package in PACKAGES
-        for path in (ROOT / package).glob("*")
-        if path.suffix in (".py", ".pyi", ".proto") or path.name == "py.typed"
+        for path in (ROOT / package).rglob("*")
+        if path.suffix in (".py", ".proto") or path.name == "py.typed" or (path.is_file() and STATIC in path.parents)
     }
-    wanted |= {f"thalweg/{path.relative_to(ROOT)}" for path in (ROOT / "ops" / "page").rglob("*") if path.is_file()}
+    wanted.add("thalweg/__init__.py")
     found = {name for name in names if not name.startswith("thalweg-")}
-    assert {name for name in found if not name.endswith(".pyi")} == {n for n in wanted if not n.endswith(".pyi")}
+    assert {name for name in found if not name.endswith(".pyi")} == wanted

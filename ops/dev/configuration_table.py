@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 _ROOT = Path(__file__).parents[2]
-_CONFIG, _DRIFT = _ROOT / "ops" / "config.py", _ROOT / "models" / "drift_params.py"
+_CONFIG, _DRIFT = _ROOT / "ops" / "config" / "config.py", _ROOT / "stream" / "drift" / "params.py"
 _SECTIONS = (
     (_CONFIG, "ServiceConfig"),
     (_CONFIG, "LogConfig"),

@@ -252,7 +252,7 @@ class Service:
         """Events in the version that this process published; 0 if it has not."""
         watching = Published(self.folder / "state" / "live" / "m", find(self.learner).predictor_from)
         watching.look()
-        facts = None if watching.current is None else watching.current.facts
+        facts = None if watching.current is None else watching.current.info
         return facts.learned_events if facts is not None and facts.pid == pid else 0
 
     def snapshots(self) -> FolderSnapshots:

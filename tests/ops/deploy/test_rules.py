@@ -16,7 +16,7 @@ from thalweg.ops.telemetry.metrics import COLLECTED, LEARNER_GAUGES, LEARNER_MET
 
 ROOT = Path(__file__).parents[3]
 FOLDER = ROOT / "ops" / "prometheus"
-TESTS = sorted((ROOT / "tests" / "ops" / "rules").glob("*.yml"))
+TESTS = sorted((ROOT / "tests" / "ops" / "deploy" / "rules").glob("*.yml"))
 RULES: list[dict[str, Any]] = [
     rule
     for path in sorted((FOLDER / "rules").glob("*.yml"))

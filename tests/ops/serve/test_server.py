@@ -349,7 +349,7 @@ def test_what_a_version_can_do_is_looked_up_once_not_for_each_request(
     Publisher(tmp_path / "m").publish(numbered(1), version=1, learned_events=1, event_time=0.0)
     with serving(tmp_path, Able) as server, ExitStack() as stack:
         assert server.wait_ready(30)
-        assert sorted(looked) == ["Checking", "Explaining", "Otherwise"]
+        assert sorted(looked) == ["AlternativeInputs", "Explainer", "InputValidator"]
         tensor = {"name": "features", "shape": [1, FEATURES], "datatype": "FP32", "data": [0] * FEATURES}
         url = f"http://127.0.0.1:{server.http_port}/v2/models/m/infer"
 

@@ -554,9 +554,9 @@ def test_while_the_log_is_away_what_was_saved_is_published_and_learning_goes_on_
     _until(lambda: log.refusals)
     published.look()
     assert published.current is not None
-    assert published.current.facts.version == newest.manifest.version
-    assert published.current.facts.learned_events == 10
-    assert published.current.facts.as_of == newest.manifest.created  # it is as stale as the snapshot is old
+    assert published.current.info.version == newest.manifest.version
+    assert published.current.info.learned_events == 10
+    assert published.current.info.as_of == newest.manifest.created  # it is as stale as the snapshot is old
     assert thread.is_alive()
 
     log.back.set()
