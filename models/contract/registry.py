@@ -15,6 +15,7 @@ BUILT_IN = {
     "bottleneck": "thalweg.models.bottleneck.learner:Bottleneck",
     "cotta": "thalweg.models.cotta.learner:Cotta",
     "error_memory": "thalweg.models.error_memory.learner:ErrorMemory",
+    "nearest_mean": "thalweg.models.nearest_mean:NearestMean",
     "prompt_tpp": "thalweg.models.prompt_tpp.learner:PromptTpp",
     "ridge": "thalweg.models.ridge.learner:Ridge",
 }
