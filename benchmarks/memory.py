@@ -7,7 +7,8 @@ import time
 from pathlib import Path
 
 from benchmarks.report import Result, at_most, show
-from tests.ops.running import events, service
+from tests.ops.running import service
+from tests.samples import events
 from thalweg.ops.cli.produce import messages
 
 _STEP = 20_000

@@ -7,17 +7,43 @@ from __future__ import annotations
 from difflib import get_close_matches
 from importlib import import_module
 from importlib.metadata import entry_points
-from typing import cast
+from typing import NamedTuple, cast
 
 from thalweg.models.contract.learner import LearnerFactory
 
+
+class BuiltIn(NamedTuple):
+    """A learner of ours."""
+
+    target: str
+    """Where its factory is, as an import string."""
+    summary: str
+    """What it is for, in half a sentence; the tables of learners in the documentation show it."""
+
+
 BUILT_IN = {
-    "bottleneck": "thalweg.models.bottleneck.learner:Bottleneck",
-    "cotta": "thalweg.models.cotta.learner:Cotta",
-    "error_memory": "thalweg.models.error_memory.learner:ErrorMemory",
-    "nearest_mean": "thalweg.models.nearest_mean:NearestMean",
-    "prompt_tpp": "thalweg.models.prompt_tpp.learner:PromptTpp",
-    "ridge": "thalweg.models.ridge.learner:Ridge",
+    "bottleneck": BuiltIn(
+        "thalweg.models.bottleneck.learner:Bottleneck",
+        "classes one after the other, remembered without stored samples: a discrete key-value bottleneck",
+    ),
+    "cotta": BuiltIn(
+        "thalweg.models.cotta.learner:Cotta", "a torch classifier that adapts to its unlabelled traffic, guarded"
+    ),
+    "error_memory": BuiltIn(
+        "thalweg.models.error_memory.learner:ErrorMemory",
+        "clicks and ratings: a recommender corrected by a memory of its recent errors",
+    ),
+    "nearest_mean": BuiltIn(
+        "thalweg.models.nearest_mean:NearestMean",
+        "classes from their first label on: class means with a shared covariance; merges and unlearns",
+    ),
+    "prompt_tpp": BuiltIn(
+        "thalweg.models.prompt_tpp.learner:PromptTpp", "what each of many keys does next, and when: a point process"
+    ),
+    "ridge": BuiltIn(
+        "thalweg.models.ridge.learner:Ridge",
+        "classification or regression on numbers, exact after every event; take it first",
+    ),
 }
 GROUP = "thalweg.learners"
 
@@ -28,7 +54,8 @@ class UnknownLearner(ValueError):
 
 def known() -> dict[str, str]:
     """Import strings by name; a built-in name cannot be taken by an entry point."""
-    return {entry.name: entry.value for entry in entry_points(group=GROUP)} | BUILT_IN
+    built_in = {name: learner.target for name, learner in BUILT_IN.items()}
+    return {entry.name: entry.value for entry in entry_points(group=GROUP)} | built_in
 
 
 def find(name: str) -> LearnerFactory:

@@ -96,7 +96,7 @@ class ModelConfig:
     name: str
     """Letters, digits, `.`, `_`, `-`; what clients ask for."""
     learner: str
-    """`ridge`, `bottleneck`, `error_memory`, `prompt_tpp`, `cotta`, or of the entry points `thalweg.learners`."""
+    """One that is built in (docs/learners), or one of the entry points `thalweg.learners`, by name."""
     topic: str
     """Where its events are."""
     inputs: dict[str, InputConfig]

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.neighbors import NearestCentroid
 
+from tests.samples import Sample, events
 from thalweg.models.contract.learner import Learner, ParamsError
 from thalweg.models.contract.testing import LearnerContract
 from thalweg.models.nearest_mean import NearestMean
@@ -24,6 +25,13 @@ Floats = NDArray[np.float64]
 WIDTH = 5
 INPUTS = {"features": TensorSpec("features", "float32", (WIDTH,))}
 NAMES = ("a", "b", "c", "d")
+SAMPLE = Sample(
+    configuration="""
+learner = "nearest_mean"
+inputs.features = { shape = [4], dtype = "float32" }
+""",
+    events=events,
+)
 
 
 def nearest_mean(**params: Any) -> NearestMean:

@@ -19,6 +19,7 @@ from typing import Any
 import grpc
 import numpy as np
 
+from tests.samples import FEATURES, sample
 from tests.services.processes import free_port, stop
 from thalweg.memory.snapshots.snapshots import FolderSnapshots
 from thalweg.models.contract.registry import find
@@ -27,11 +28,9 @@ from thalweg.ops.config.config import Config, load
 from thalweg.ops.run.app import open_configured_log
 from thalweg.proto import inference_pb2 as pb
 from thalweg.proto import inference_pb2_grpc
-from thalweg.proto.event import Batch, ClassLabels, NumberLabels
 from thalweg.stream.publication.file_channel import Published
 
 WAIT = 60.0
-FEATURES = 4
 
 TOML = """
 [service]
@@ -52,106 +51,6 @@ batch_events = 16
 snapshot_events = 60
 snapshots_kept = 1000
 """
-
-LEARNERS = {
-    "ridge": """
-learner = "ridge"
-inputs.features = { shape = [4], dtype = "float32" }
-[model.params]
-expansion = 8
-""",
-    "bottleneck": """
-learner = "bottleneck"
-inputs.features = { shape = [4], dtype = "float32" }
-[model.params]
-heads = 8
-pairs = 16
-key_width = 3
-key_events = 80
-key_steps = 20
-""",
-    "prompt_tpp": """
-learner = "prompt_tpp"
-inputs.key = { shape = [], dtype = "bytes" }
-[model.params]
-width = 8
-time_width = 4
-window = 8
-unit_gaps = 20
-train_batch = 8
-prompts = 4
-chosen = 2
-keys = 12
-""",
-    "cotta": """
-learner = "cotta"
-inputs.image = { shape = [1, 8, 8], dtype = "float32" }
-[model.params]
-model = "tests.models.small_networks:convolutional"
-classes = "cat,dog,owl,eel"
-adapt_batch = 8
-follow_batch = 4
-""",
-    "error_memory": """
-learner = "error_memory"
-inputs.user = { shape = [], dtype = "int64" }
-inputs.item = { shape = [], dtype = "int64" }
-[model.params]
-dim = 4
-hidden = "8-4"
-views = "user+item+key"
-memory_bytes = 20000
-centre_events = 50
-train_batch = 8
-row_rate = 0.3
-""",
-}
-
-
-def events(count: int, first: int = 0, seed: int = 0) -> Batch:
-    random = np.random.default_rng(seed + first)
-    codes = random.integers(0, 3, count).astype(np.int32)
-    features = random.normal(0, 0.3, (count, FEATURES)).astype(np.float32)
-    features[np.arange(count), codes] += 1
-    ids = [f"e{first + i}" for i in range(count)]
-    return Batch(
-        {"features": features}, ClassLabels(codes, ("a", "b", "c")), np.ones(count), np.full(count, time.time()), ids
-    )
-
-
-def clicks(count: int, first: int = 0, seed: int = 0) -> Batch:
-    """Of every two items one is liked."""
-    random = np.random.default_rng(seed + first)
-    user, item = random.integers(0, 20, count), random.integers(0, 10, count)
-    labels = random.random(count) < np.where(item % 2, 0.95, 0.05)
-    ids = [f"e{first + i}" for i in range(count)]
-    return Batch(
-        {"user": user, "item": item},
-        NumberLabels(labels[:, None].astype(np.float64)),
-        np.ones(count),
-        np.full(count, time.time()),
-        ids,
-    )
-
-
-def visits(count: int, first: int = 0, seed: int = 0) -> Batch:
-    """Of keys that do three things in turn."""
-    random = np.random.default_rng(seed + first)
-    key = random.integers(0, 15, count)
-    moment = first + np.arange(count, dtype=np.float64)
-    kind = ((moment // 15).astype(np.int32) + key.astype(np.int32)) % 3
-    ids = [f"e{first + i}" for i in range(count)]
-    keys = np.array([f"k{number}".encode() for number in key], dtype=object)
-    return Batch({"key": keys}, ClassLabels(kind, ("a", "b", "c")), np.ones(count), 1e9 + moment, ids)
-
-
-def photos(count: int, first: int = 0, seed: int = 0) -> Batch:
-    """Noise, said to be one of two animals."""
-    random = np.random.default_rng(seed + first)
-    images = random.random((count, 1, 8, 8), dtype=np.float32)
-    labels = ClassLabels((images.mean(axis=(1, 2, 3)) > 0.5).astype(np.int32), ("cat", "dog"))
-    ids = [f"e{first + i}" for i in range(count)]
-    return Batch({"image": images}, labels, np.ones(count), np.full(count, time.time()), ids)
 
 
 def until(what: str, true: Callable[[], Any], seconds: float = WAIT) -> Any:
@@ -182,7 +81,7 @@ class Service:
         url = log or f"sqlite:{folder}/log.db"
         store = store or f"sqlite:{folder}/store.db"
         head = TOML.format(folder=folder, log=url, store=store, topic=topic, **self.ports)
-        self.path.write_text(head + model + LEARNERS[learner] + more)
+        self.path.write_text(head + model + sample(learner).configuration + more)
         self.learner = learner
         self.config: Config = load(self.path, {})
         self.topic = topic
@@ -198,8 +97,7 @@ class Service:
         return process
 
     def send(self, count: int, per_record: int = 1) -> None:
-        made = {"error_memory": clicks, "prompt_tpp": visits, "cotta": photos}.get(self.learner, events)
-        self.log.append(self.topic, messages(made(count, self.sent), per_record))
+        self.log.append(self.topic, messages(sample(self.learner).events(count, self.sent), per_record))
         self.sent += count
 
     def text(self) -> str:

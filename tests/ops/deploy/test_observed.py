@@ -17,7 +17,8 @@ import yaml
 
 from tests.ops.deploy.test_dashboards import DASHBOARDS, expressions
 from tests.ops.deploy.test_rules import ALERTS, FOLDER, RECORDED
-from tests.ops.running import Service, events, service, until
+from tests.ops.running import Service, service, until
+from tests.samples import events
 from tests.services.prometheus import PrometheusServer
 from thalweg.ops.cli.produce import messages
 from thalweg.proto import inference_pb2 as pb

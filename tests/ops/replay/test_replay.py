@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.ops.running import WAIT, events, service, until
+from tests.ops.running import WAIT, service, until
+from tests.samples import events
 from tests.services.processes import stop
 from thalweg.ops.config.config import ModelConfig, parse
 from thalweg.ops.replay.replay import replay

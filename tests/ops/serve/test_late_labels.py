@@ -13,7 +13,8 @@ import httpx
 import numpy as np
 import pytest
 
-from tests.ops.running import FEATURES, Service, service, until
+from tests.ops.running import Service, service, until
+from tests.samples import FEATURES
 from tests.services.processes import required_or_skipped, stop
 from tests.services.redis import RedisServer
 from thalweg.ops.cli.produce import messages

@@ -10,8 +10,9 @@ from typing import Any
 import grpc
 import numpy as np
 
-from tests.ops.running import LEARNERS, TOML, service, until
+from tests.ops.running import TOML, service, until
 from tests.ops.telemetry.test_metrics import samples
+from tests.samples import sample
 from tests.services.processes import stop
 from thalweg.ops.telemetry.learner_metrics import LearnerMetrics
 from thalweg.ops.telemetry.server_metrics import ServerMetrics
@@ -97,7 +98,7 @@ def test_the_page_is_bounded_per_model_whatever_stream_and_callers_say(tmp_path:
 
 
 def test_a_model_that_is_configured_no_more_leaves_the_page_after_a_restart(tmp_path: Path) -> None:
-    other = f'\n[[model]]\nname = "n"\ntopic = "n.events"\n{LEARNERS["ridge"]}'
+    other = f'\n[[model]]\nname = "n"\ntopic = "n.events"\n{sample("ridge").configuration}'
     with service(tmp_path, more=other) as running:
         first = running.start()
         until("readiness", running.ready)
@@ -114,7 +115,7 @@ def test_a_model_that_is_configured_no_more_leaves_the_page_after_a_restart(tmp_
             topic="m.events",
             **running.ports,
         )
-        running.path.write_text(head + LEARNERS["ridge"])
+        running.path.write_text(head + sample("ridge").configuration)
 
         running.start()
         until("readiness", running.ready)

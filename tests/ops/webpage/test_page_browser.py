@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.ops.running import Service, events, service, until
+from tests.ops.running import Service, service, until
+from tests.samples import events
 from tests.services.chromium import chromium
 from tests.services.processes import required_or_skipped, stop
 from thalweg.ops.cli.produce import messages
