@@ -20,6 +20,7 @@ NAMES = (
     "ingest",
     "ridge_cost",
     "streams",
+    "nearest_mean",
     "peers",
     "memory",
     "latency",

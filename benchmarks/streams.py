@@ -22,7 +22,8 @@ from numpy.typing import NDArray  # noqa: E402
 
 from benchmarks.report import Result, at_least, show  # noqa: E402
 from thalweg.models.ridge.learner import Ridge  # noqa: E402
-from thalweg.proto.event import Batch, ClassLabels, TensorSpec  # noqa: E402
+from thalweg.proto.event import Batch, ClassLabels  # noqa: E402
+from thalweg.proto.schema import TensorSpec  # noqa: E402
 
 SHARED = Path(os.environ.get("THALWEG_SHARED", Path(__file__).parents[2] / "shared"))
 TO_BEAT = {"electricity": 87.7, "noaa_weather": 77.9, "insects_gradual": 78.7, "spoken_digits_recurring": 84.2}
