@@ -17,6 +17,7 @@ CODE = [
     for path in DOCUMENTS
     for number, block in enumerate(re.findall(r"```python\n(.*?)```", path.read_text(), re.DOTALL))
     if "tritonclient" not in block  # tests/ops/serve/test_tritonclient.py runs it, in a process of its own
+    and path.parent.name != "tutorials"  # tests/test_tutorials.py follows them, file by file and command by command
 ]
 
 
