@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save_file
 
 from tests.models import small_networks
-from thalweg.models.contract.learner import Learner, ParamsError
+from thalweg.models.contract.learner import Learner, LearnerContext, ParamsError
 from thalweg.models.contract.testing import LearnerContract
 from thalweg.models.cotta.learner import Cotta
 from thalweg.models.cotta.params import VARIANTS
@@ -27,11 +27,11 @@ VECTORS: dict[str, Any] = {"adapt_batch": 8, "follow_batch": 4, "views": "jitter
 
 
 def learner(**params: Any) -> Cotta:
-    return Cotta(inputs=PICTURE, params={**SMALL, **params}, seed=1)
+    return Cotta(LearnerContext(inputs=PICTURE, params={**SMALL, **params}, seed=1))
 
 
 def of_vectors(network: str, **params: Any) -> Cotta:
-    return Cotta(inputs=VECTOR, params={**VECTORS, "model": f"{NETWORKS}:{network}", **params}, seed=1)
+    return Cotta(LearnerContext(inputs=VECTOR, params={**VECTORS, "model": f"{NETWORKS}:{network}", **params}, seed=1))
 
 
 def pictures(count: int, seed: int = 0, labelled: bool = True) -> Batch:

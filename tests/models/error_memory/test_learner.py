@@ -10,7 +10,7 @@ import pytest
 
 from thalweg.memory.snapshots.state import State
 from thalweg.memory.vectors.key_tables import require_faiss_gpu
-from thalweg.models.contract.learner import Learner, ParamsError
+from thalweg.models.contract.learner import Learner, LearnerContext, ParamsError
 from thalweg.models.contract.testing import LearnerContract
 from thalweg.models.error_memory.learner import ErrorMemory
 from thalweg.proto.event import Batch, NumberLabels, Places
@@ -49,7 +49,7 @@ def events(count: int, seed: int = 0, start: int = 0, flip: bool = False) -> Bat
 
 
 def learner(**params: Any) -> ErrorMemory:
-    return ErrorMemory(inputs=INPUTS, params={**SMALL, **params}, seed=3)
+    return ErrorMemory(LearnerContext(inputs=INPUTS, params={**SMALL, **params}, seed=3))
 
 
 class Contract(LearnerContract):
@@ -299,7 +299,7 @@ def test_a_gpu_that_is_not_there_is_refused_before_anything_is_learned() -> None
 )
 def test_inputs_that_do_not_fit_are_named(inputs: dict[str, TensorSpec], message: str) -> None:
     with pytest.raises(ParamsError, match=message):
-        ErrorMemory(inputs=inputs, params={}, seed=0)
+        ErrorMemory(LearnerContext(inputs=inputs, params={}, seed=0))
 
 
 def test_a_state_of_other_parameters_is_refused() -> None:

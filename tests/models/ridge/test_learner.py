@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from thalweg.memory.snapshots.state import State, read_state, write_state
-from thalweg.models.contract.learner import Learner, ParamsError
+from thalweg.models.contract.learner import Learner, LearnerContext, ParamsError
 from thalweg.models.contract.testing import LearnerContract
 from thalweg.models.ridge.learner import Ridge
 from thalweg.proto.event import Batch, ClassLabels, NumberLabels, join
@@ -33,7 +33,7 @@ PLAIN = {"forgetting": 1, "standardise": False, "refresh_events": 1, "expansion"
 
 
 def ridge(**params: Any) -> Ridge:
-    return Ridge(inputs=INPUTS, params=params, seed=3)
+    return Ridge(LearnerContext(inputs=INPUTS, params=params, seed=3))
 
 
 def batch(events: int, seed: int, classes: Sequence[str] = ("a", "b", "c"), *, weights: bool = False) -> Batch:
