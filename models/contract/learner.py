@@ -50,8 +50,9 @@ class Predictor(Protocol):
 
         Returns:
             Named arrays, each (N, ...) as in `outputs`. Before the first learn, too: then `label` is -1 (nothing
-            known) and `scores` is (N, 0). For finite inputs the answers are finite, up to the largest number that
-            the dtype holds (3.4e38 in float32), whatever was learned before.
+            known) and `scores` is (N, 0). Answers are finite whatever was learned before, NaN, infinities and the
+            largest numbers of the dtype (3.4e38 in float32) included. NaN says that there is no answer for a row: its
+            key is not known, or its numbers are beyond what the model can take; other rows are answered as without it.
 
         Raises:
             InputError: A tensor is missing or has another shape; the message names it, with expected and got.

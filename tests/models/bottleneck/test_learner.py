@@ -42,6 +42,10 @@ class TestContract(LearnerContract):
     def new(self) -> Learner:
         return bottleneck()
 
+    def other(self) -> Learner:
+        wider = {"features": TensorSpec("features", "float32", (7,))}
+        return Bottleneck(LearnerContext(inputs=wider, params=SMALL, seed=3))
+
     def predictor_from(self, state: State) -> Predictor:
         return Bottleneck.predictor_from(state)
 
@@ -52,6 +56,9 @@ class TestContract(LearnerContract):
 class TestContractOfThePublishedForm(TestContract):
     def new(self) -> Learner:
         return bottleneck(updates="micro_batch", top_k=3, search="faiss", label_smoothing=0.1)
+
+    def other(self) -> Learner:
+        return bottleneck(pairs=8)
 
 
 @given(sizes=st.lists(st.integers(1, 60), min_size=1, max_size=6))

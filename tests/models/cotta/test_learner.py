@@ -51,6 +51,9 @@ class TestDefault(LearnerContract):
     def new(self) -> Learner:
         return learner()
 
+    def other(self) -> Learner:
+        return learner(statistics_rows=5)
+
     def batches(self) -> list[Batch]:
         return [pictures(13, seed, labelled=seed != 2) for seed in range(5)]
 
@@ -74,6 +77,9 @@ class TestSgd(TestDefault):
     def new(self) -> Learner:
         return learner(optimizer="sgd", learning_rate=0.01)
 
+    def other(self) -> Learner:
+        return learner(optimizer="adam")
+
 
 class TestLayerNorm(LearnerContract):
     network = "layered"
@@ -81,12 +87,24 @@ class TestLayerNorm(LearnerContract):
     def new(self) -> Learner:
         return of_vectors(self.network)
 
+    def other(self) -> Learner:
+        return of_vectors(self.network, statistics_rows=5)
+
     def batches(self) -> list[Batch]:
         return [vectors(13, seed) for seed in range(5)]
 
 
 class TestBatchNormOfVectors(TestLayerNorm):
     network = "vectors"
+
+
+class TestPicturesOfAnySize(TestDefault):
+    def new(self) -> Learner:
+        return learner(model=f"{NETWORKS}:pooled")
+
+    def other(self) -> Learner:
+        larger = {"image": TensorSpec("image", "float32", (1, 12, 12))}
+        return Cotta(LearnerContext(inputs=larger, params={**SMALL, "model": f"{NETWORKS}:pooled"}, seed=1))
 
 
 class TestSingleInputs(TestDefault):

@@ -41,6 +41,10 @@ class Contract(LearnerContract):
     def new(self) -> Learner:
         return make_learner(self.learner, LearnerContext(inputs=IMAGE, params=self.params), self.encoder)
 
+    def other(self) -> Learner:
+        larger = {"image": TensorSpec("image", "float32", (1, 8, 9))}
+        return make_learner(self.learner, LearnerContext(inputs=larger, params=self.params), "random_features:48")
+
     def predictor_from(self, state: State) -> Predictor:
         return EncodedPredictor(find(self.learner).predictor_from(state), shared_encoder(self.encoder, "", IMAGE, 0))
 

@@ -59,6 +59,9 @@ class Contract(LearnerContract):
     def new(self) -> Learner:
         return learner(**self.params)
 
+    def other(self) -> Learner:
+        return learner(**{**self.params, "max_types": 6})
+
     def batches(self) -> list[Batch]:
         return [events(count, start=1000.0 * number) for number, count in enumerate((23, 17, 1, 30, 9))]
 
