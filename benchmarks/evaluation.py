@@ -23,7 +23,7 @@ from benchmarks.error_memory import INPUTS, movie_tweetings  # noqa: E402
 from benchmarks.report import Result, at_most, show  # noqa: E402
 from benchmarks.streams import SHARED, load  # noqa: E402
 from thalweg.models.bottleneck.learner import Bottleneck  # noqa: E402
-from thalweg.models.contract.learner import Learner  # noqa: E402
+from thalweg.models.contract.learner import Learner, LearnerContext  # noqa: E402
 from thalweg.models.error_memory.learner import ErrorMemory  # noqa: E402
 from thalweg.models.ridge.learner import Ridge  # noqa: E402
 from thalweg.proto.event import Batch, TensorSpec  # noqa: E402
@@ -102,14 +102,24 @@ def run(quick: bool = False) -> list[Result]:
         log = Batch({"features": features}, labels, np.ones(len(features)), np.arange(len(features), dtype=float))
         spec = {"features": TensorSpec("features", "float32", (features.shape[1],))}
         for size in (64, 256):
-            made: Callable[[], Learner] = lambda spec=spec: Ridge(inputs=spec, params={}, seed=0)  # noqa: E731
+            made: Callable[[], Learner] = lambda spec=spec: Ridge(LearnerContext(inputs=spec, params={}, seed=0))  # noqa: E731
             results += cost(f"ridge, {stream}", made, log[:count], size, rounds)
     slow = log[: 640 if quick else 6400]
     results += cost(
-        "bottleneck, insects_gradual", lambda: Bottleneck(inputs=spec, params={}, seed=0), slow, 64, min(2, rounds)
+        "bottleneck, insects_gradual",
+        lambda: Bottleneck(LearnerContext(inputs=spec, params={}, seed=0)),
+        slow,
+        64,
+        min(2, rounds),
     )
     clicks = movie_tweetings().batch(slice(0, 3200 if quick else 40_000))
-    results += cost("error_memory, clicks", lambda: ErrorMemory(inputs=INPUTS, params={}, seed=0), clicks, 64, rounds)
+    results += cost(
+        "error_memory, clicks",
+        lambda: ErrorMemory(LearnerContext(inputs=INPUTS, params={}, seed=0)),
+        clicks,
+        64,
+        rounds,
+    )
     return results
 
 

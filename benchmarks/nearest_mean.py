@@ -20,7 +20,7 @@ from numpy.typing import NDArray  # noqa: E402
 
 from benchmarks.report import Result, show  # noqa: E402
 from benchmarks.streams import SHARED, TO_BEAT, load  # noqa: E402
-from thalweg.models.contract.learner import Learner  # noqa: E402
+from thalweg.models.contract.learner import Learner, LearnerContext  # noqa: E402
 from thalweg.models.contract.registry import find  # noqa: E402
 from thalweg.proto.event import Batch, ClassLabels  # noqa: E402
 from thalweg.proto.schema import TensorSpec  # noqa: E402
@@ -39,7 +39,9 @@ LEARNERS: Mapping[str, tuple[str, dict[str, Any]]] = {
 
 def made(learner: str, width: int, params: dict[str, Any]) -> Learner:
     """One that has learned nothing."""
-    return find(learner)(inputs={"features": TensorSpec("features", "float32", (width,))}, params=params, seed=0)
+    return find(learner)(
+        LearnerContext(inputs={"features": TensorSpec("features", "float32", (width,))}, params=params)
+    )
 
 
 def digits() -> tuple[NDArray[np.float32], ClassLabels]:

@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
 
 from thalweg.memory.snapshots.state import State
-from thalweg.models.contract.learner import ParamsError
+from thalweg.models.contract.gauges import CLASSES, SKIPPED_EVENTS, GaugeValue
+from thalweg.models.contract.learner import LearnerContext, ParamsError
 from thalweg.models.parts.input_columns import InputColumns
 from thalweg.models.parts.reading import read_params, within
 from thalweg.models.parts.selection import Selected, select_classes
@@ -86,9 +87,11 @@ class NearestMean:
     1e100), or that are of a class past `max_classes`; the last two are counted.
     """
 
-    def __init__(self, *, inputs: Mapping[str, TensorSpec], params: Mapping[str, Any], seed: int = 0) -> None:
-        self.params = Params.of(params)
-        self._columns = InputColumns(inputs)
+    gauges_declared = (CLASSES, SKIPPED_EVENTS)
+
+    def __init__(self, context: LearnerContext) -> None:
+        self.params = Params.of(context.params)
+        self._columns = InputColumns(context.inputs)
         width = self._columns.width
         self._classes: dict[str, int] = {}  # by name, in order of first sight: columns never move
         self._events: NDArray[np.int64] = np.zeros(0, np.int64)  # (C,), never faded
@@ -179,7 +182,7 @@ class NearestMean:
             ValueError: It was made under other parameters, events fade, or there are more classes than `max_classes`.
         """
         self._must_not_fade("merge")
-        theirs = NearestMean(inputs=self._columns.specs, params=asdict(self.params))
+        theirs = NearestMean(LearnerContext(inputs=self._columns.specs, params=asdict(self.params)))
         theirs.restore(other)
         theirs._must_not_fade("merge")
         together = dict.fromkeys([*self._classes, *theirs._classes])
@@ -278,7 +281,7 @@ class NearestMean:
         self._mean, self._scatter = np.array(tensors["mean"]), np.array(tensors["scatter"])
         self._skipped, self._faded, self._predictor = meta["skipped"], meta["faded"], None
 
-    def gauges(self) -> Mapping[str, float]:
+    def gauges(self) -> Mapping[str, GaugeValue]:
         return {"classes": float(len(self._classes)), "skipped_events": float(self._skipped)}
 
     def _identity(self) -> dict[str, Any]:

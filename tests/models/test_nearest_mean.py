@@ -15,7 +15,7 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.neighbors import NearestCentroid
 
 from tests.samples import Sample, events
-from thalweg.models.contract.learner import Learner, ParamsError
+from thalweg.models.contract.learner import Learner, LearnerContext, ParamsError
 from thalweg.models.contract.testing import LearnerContract
 from thalweg.models.nearest_mean import NearestMean
 from thalweg.proto.event import Batch, ClassLabels, NumberLabels
@@ -35,7 +35,7 @@ inputs.features = { shape = [4], dtype = "float32" }
 
 
 def nearest_mean(**params: Any) -> NearestMean:
-    return NearestMean(inputs=INPUTS, params=params, seed=0)
+    return NearestMean(LearnerContext(inputs=INPUTS, params=params))
 
 
 def batch(events: int, seed: int, classes: Sequence[str] = NAMES[:3], *, weights: bool = False) -> Batch:
