@@ -19,6 +19,7 @@ from thalweg.proto.event import Batch, ClassLabels
 from thalweg.proto.records import Partition
 from thalweg.proto.schema import TensorSpec
 from thalweg.stream.evaluation.monitor import Monitor
+from thalweg.stream.learn.outcome import Outcome
 
 _MODELS, _COLUMNS = 20, 64
 _CODES = ("OK", "INVALID_ARGUMENT", "UNAVAILABLE", "INTERNAL")
@@ -44,11 +45,12 @@ def learner_page(live: Path) -> LearnerMetrics:
             predictor = learner.predictor()
             monitor.predicted(batch, predictor, predictor.predict(inputs))
             learner.learn(batch)
-            told.consumed(64)
-            told.learned(batch, 0.01)
         for alarm in monitor.news():
             told.drifted(alarm)
-        told.block_done(learner, 1, {Partition(f"t-{number}", place): 3 for place in range(4)})
+        done = Outcome(
+            version=1, learned=1536, events=1536, labelled=1536, newest_time=63.0, learn_seconds=(0.01,) * 24
+        )
+        told.block_done(done, learner, {Partition(f"t-{number}", place): 3 for place in range(4)})
         told.published(1, 0.001, 0.0)
         told.snapshotted(1, 0.1, 10)
         metrics.joining(f"model-{number}").labels_joined([1.0])

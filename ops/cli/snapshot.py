@@ -79,7 +79,7 @@ def _rebuild(config: Config, name: str, version: int, expected: str) -> list[str
                 source,
                 FolderSnapshots(folder),
                 FileJournal(folder / "journal", read_only=True),
-                settings_of(model),
+                settings_of(model, config.service.max_message_bytes),
                 version,
             )
     finally:

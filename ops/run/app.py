@@ -31,7 +31,6 @@ from thalweg.ops.serve.tokens import Tokens
 from thalweg.ops.telemetry.learner_metrics import LearnerMetrics
 from thalweg.ops.telemetry.server_metrics import ServerMetrics
 from thalweg.ops.telemetry.status import LearnerStatus, Statuses
-from thalweg.proto.decode import Decoder
 from thalweg.stream.drift.alarm_outbox import AlarmOutbox
 from thalweg.stream.evaluation.baseline import Pinned
 from thalweg.stream.evaluation.monitor import Monitor
@@ -40,6 +39,7 @@ from thalweg.stream.labels.request_buffer import RequestBuffer
 from thalweg.stream.labels.request_log import RequestLog
 from thalweg.stream.learn.journal import FileJournal
 from thalweg.stream.learn.observer import each
+from thalweg.stream.learn.ports import Ports
 from thalweg.stream.learn.processor import Processor
 from thalweg.stream.learn.settings import ProcessorSettings
 from thalweg.stream.log.dead_letters import DeadLetters
@@ -81,8 +81,11 @@ def new_monitor(
     )
 
 
-def settings_of(model: ModelConfig) -> ProcessorSettings:
-    """A model's configuration as its processor sees it."""
+def settings_of(model: ModelConfig, max_record_bytes: int) -> ProcessorSettings:
+    """A model's configuration as its processor, and whoever folds its events again, sees it.
+
+    `max_record_bytes`: `service.max_message_bytes`; what is larger is not learned.
+    """
     return ProcessorSettings(
         model=model.name,
         topic=model.topic,
@@ -92,6 +95,7 @@ def settings_of(model: ModelConfig) -> ProcessorSettings:
         start=model.start,
         batch_events=model.batch_events,
         batch_seconds=model.batch_seconds,
+        max_record_bytes=max_record_bytes,
         snapshot_events=model.snapshot_events,
         snapshot_seconds=model.snapshot_seconds,
         dedup_events=model.dedup_events,
@@ -129,32 +133,38 @@ def build_processor(
     snapshots = FolderSnapshots(folder, model.snapshots_kept)
     snapshots.prepare()
     learner = new_learner(model)
-    publisher = Publisher(live / model.name)
     if shared := capability(learner, SharedMemoryLearner):
         shared.place(live / model.name)
-    pinned = None
-    if model.frozen_version:
-        pinned = Pinned(model.frozen_version, lambda: snapshots.load(model.frozen_version).parts["learner"])
-    try:
-        monitor = new_monitor(model, learner, folder / "frozen.safetensors", pinned)
-    except (UnknownVersion, DamagedFile) as error:
-        raise ConfigurationError([f"model.{model.name}.frozen_version: {error}"]) from error
+    monitor = _kept_monitor(model, learner, folder, snapshots)
+    publisher = Publisher(live / model.name)
     processor = Processor(
         learner,
         source,
         snapshots,
-        settings_of(model),
+        settings_of(model, config.service.max_message_bytes),
         journal=FileJournal(folder / "journal"),
-        decoder=Decoder(learner.schema, max_record_bytes=config.service.max_message_bytes),
-        publisher=publisher,
         evaluator=monitor,
-        observer=each(metrics.model(model.name, model.topic, monitor), told.model(model.name, monitor)),
-        commands=store,
-        dead_letters=DeadLetters(source, model.topic, model.name),
-        alarms=AlarmOutbox(source, model.name),
         make=lambda: new_learner(model),
+        ports=Ports(
+            publisher=publisher,
+            observer=each(metrics.model(model.name, model.topic, monitor), told.model(model.name, monitor)),
+            commands=store,
+            dead_letters=DeadLetters(source, model.topic, model.name),
+            alarms=AlarmOutbox(source, model.name),
+        ),
     )
     return processor, publisher
+
+
+def _kept_monitor(model: ModelConfig, learner: Learner, folder: Path, snapshots: FolderSnapshots) -> Monitor:
+    """The monitor of a service: its baseline outlives a restart, and may be a version that is kept."""
+    pinned = None
+    if model.frozen_version:
+        pinned = Pinned(model.frozen_version, lambda: snapshots.load(model.frozen_version).parts["learner"])
+    try:
+        return new_monitor(model, learner, folder / "frozen.safetensors", pinned)
+    except (UnknownVersion, DamagedFile) as error:
+        raise ConfigurationError([f"model.{model.name}.frozen_version: {error}"]) from error
 
 
 def build_joiner(

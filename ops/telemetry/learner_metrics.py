@@ -11,19 +11,18 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import generate_latest
 from prometheus_client.metrics_core import Metric
 
-from thalweg.models.contract.learner import Learner, Predictor
+from thalweg.models.contract.learner import Learner
 from thalweg.ops.telemetry.learner_gauges import ModelGauges, families
 from thalweg.ops.telemetry.live_file import REFRESH_SECONDS, LiveFile
 from thalweg.ops.telemetry.metrics import LEARNER_METRICS, collected
-from thalweg.proto.event import Batch
 from thalweg.proto.records import Partition
 from thalweg.proto.rejected import REASONS
-from thalweg.proto.schema import Array
 from thalweg.stream.drift.alarm import Alarm
 from thalweg.stream.drift.params import ACTIONS
 from thalweg.stream.evaluation.monitor import Monitor
 from thalweg.stream.evaluation.window_figures import Figures
 from thalweg.stream.learn.observer import NoObserver
+from thalweg.stream.learn.outcome import Outcome
 from thalweg.stream.log.log import Gap
 
 _CAUSES = ("operator", "drift")  # of rollbacks that learners do not make of themselves
@@ -113,23 +112,16 @@ class ModelMetrics(NoObserver):
         for place in self._evaluation.drift.watchers() if self._evaluation is not None else ():
             self._metrics["thalweg_drift_alarms_total"].labels(self.name, *place)
 
-    def consumed(self, events: int) -> None:
-        self._bound["events_consumed_total"].inc(events)
-
-    def dead_lettered(self, reasons: Mapping[str, int]) -> None:
-        for reason, count in reasons.items():
+    def block_done(self, outcome: Outcome, learner: Learner, lag: Mapping[Partition, int]) -> None:
+        self._bound["events_consumed_total"].inc(outcome.events)
+        self._bound["events_duplicated_total"].inc(outcome.duplicates)
+        self._bound["events_learned_total"].inc(outcome.labelled)
+        for reason, count in outcome.rejected.items():
             self._metrics["thalweg_events_dead_lettered_total"].labels(self.name, reason).inc(count)
-
-    def duplicated(self, events: int) -> None:
-        self._bound["events_duplicated_total"].inc(events)
-
-    def learned(self, batch: Batch, seconds: float) -> None:
-        if batch.labels is not None:
-            self._bound["events_learned_total"].inc(int(batch.labels.present.sum()))
-        self._newest = float(batch.times.max())  # not the newest ever: one event from the future must not hide a lag
-        self._bound["learn_duration_seconds"].observe(seconds)
-
-    def block_done(self, learner: Learner, version: int, lag: Mapping[Partition, int]) -> None:
+        for seconds in outcome.learn_seconds:
+            self._bound["learn_duration_seconds"].observe(seconds)
+        if outcome.newest_time is not None:
+            self._newest = outcome.newest_time
         self.lag = lag
         now = time.monotonic()
         if now - self._sized > REFRESH_SECONDS:  # gauges of the learner are read on its own thread
@@ -168,9 +160,6 @@ class ModelMetrics(NoObserver):
 
     def acted(self, action: str) -> None:
         self._metrics["thalweg_drift_actions_total"].labels(self.name, action).inc()
-
-    def predicted(self, batch: Batch, predictor: Predictor, outputs: Mapping[str, Array]) -> None:
-        """The evaluation grades; its figures are read when the page is."""
 
     def refresh(self) -> None:
         """Take the evaluation's figures over."""

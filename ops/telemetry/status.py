@@ -23,6 +23,7 @@ from thalweg.proto.records import Partition
 from thalweg.stream.evaluation.monitor import Monitor
 from thalweg.stream.labels.joining import NoJoinObserver
 from thalweg.stream.learn.observer import NoObserver
+from thalweg.stream.learn.outcome import Outcome
 
 STATUS_FILE = "status-learner.json"
 ALARMS_SHOWN = 20
@@ -65,19 +66,21 @@ class ModelStatus(NoObserver, NoJoinObserver):
         self._delays: deque[float] = deque(maxlen=_DELAYS_KEPT)
         self._last: dict[str, Any] = {}
 
-    def consumed(self, events: int) -> None:
-        self._consumed += events
-
     def dead_lettered(self, reasons: Mapping[str, int]) -> None:
         self._dead_letters.update(reasons)
 
-    def block_done(self, learner: Learner, version: int, lag: Mapping[Partition, int]) -> None:
-        self._lag, self._version = sum(lag.values()), version
+    def block_done(self, outcome: Outcome, learner: Learner, lag: Mapping[Partition, int]) -> None:
+        self._consumed += outcome.events
+        self._dead_letters.update(outcome.rejected)
+        self._lag, self._version = sum(lag.values()), outcome.version
         now = self._ticks()
         if now - self._sized > REFRESH_SECONDS:  # read on the learner's own thread
             self._sized = now
             self._state_bytes = learner.state().size_bytes
             self._gauges = flattened(learner.gauges())
+
+    def published(self, version: int, seconds: float, first_event_time: float | None) -> None:
+        self._version = version  # also one that came of no block: a rollback, a reset
 
     def snapshot_failed(self, version: int, error: str) -> None:
         self._snapshot_failures += 1

@@ -37,6 +37,7 @@ from thalweg.proto.schema import TensorSpec
 from thalweg.stream.drift.alarm import Alarm
 from thalweg.stream.evaluation.continual import METRICS as CONTINUAL
 from thalweg.stream.evaluation.monitor import Monitor
+from thalweg.stream.learn.outcome import Outcome
 from thalweg.stream.log.log import Gap
 
 ROOT = Path(__file__).parents[3]
@@ -64,6 +65,19 @@ RAISED = Alarm(
 )
 
 
+BLOCK = Outcome(
+    version=1,
+    learned=2,
+    events=3,
+    labelled=2,
+    duplicates=4,
+    rejected={"malformed": 2},
+    oldest_time=0.0,
+    newest_time=0.0,
+    learn_seconds=(0.01,),
+)
+
+
 def watched() -> Monitor:
     def make() -> Ridge:
         return Ridge(LearnerContext(inputs={"x": TensorSpec("x", "float32", (2,))}, params={"expansion": 0}, seed=0))
@@ -84,11 +98,7 @@ def told(metrics: LearnerMetrics, name: str = "m") -> None:
         gauges_declared=(MEMORY_ENTRIES, MEMORY_EVICTIONS, SKIPPED_EVENTS),
         gauges=lambda: {"memory_entries": 5.0, "memory_evictions": 2.0, "skipped_events": 3.0, "unknown": 1.0},
     )
-    model.consumed(3)
-    model.dead_lettered({"malformed": 2})
-    model.duplicated(4)
-    model.learned(batch, 0.01)
-    model.block_done(learner, 1, {Partition("t", 0): 6, Partition("t", 1): 1})
+    model.block_done(BLOCK, learner, {Partition("t", 0): 6, Partition("t", 1): 1})
     model.published(1, 0.001, 0.0)
     model.snapshotted(1, 0.1, 10)
     model.snapshot_failed(1, "full")
@@ -288,8 +298,8 @@ def test_a_model_that_is_behind_says_by_how_long() -> None:
         (time.time() + 3600, 5, 0, 0),  # from the future
         (time.time() - 10, 5, 10, 100),  # which does not hide what comes after
     ):
-        model.learned(Batch({}, None, np.ones(2), np.array([0.0, event_time])), 0.01)
-        model.block_done(learner, 1, {Partition("t", 0): behind, Partition("t", 1): 0})
+        outcome = replace(BLOCK, newest_time=event_time)
+        model.block_done(outcome, learner, {Partition("t", 0): behind, Partition("t", 1): 0})
         assert least <= samples(metrics.render())[lag] <= most
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,7 +12,7 @@ import grpc
 import numpy as np
 
 from tests.ops.running import LEARNERS, TOML, service, until
-from tests.ops.telemetry.test_metrics import samples
+from tests.ops.telemetry.test_metrics import BLOCK, samples
 from tests.services.processes import stop
 from thalweg.models.contract.gauges import MEMORY_ENTRIES, GaugeSpec
 from thalweg.models.cotta.learner import ROLLBACKS
@@ -51,13 +52,10 @@ def hostile(metrics: LearnerMetrics, name: str) -> None:
             {"x": rng.normal(moved, 1, (200, COLUMNS)).astype(np.float32)}, labels, np.ones(200), np.ones(200)
         )
         monitor.predicted(batch, predictor, {"label": rng.integers(0, CLASSES, 200).astype(np.int32)})
-        told.learned(batch, 0.1)
-        told.consumed(200)
         metrics.render()
     for alarm in monitor.news():
         told.drifted(alarm)
     assert monitor.drift.alarms[-1].features
-    told.dead_lettered(dict.fromkeys(REASONS, 1))
     causes = {(f"cause {number}",): 1.0 for number in range(5)}
     ids = {(f"id {number}",): 1.0 for number in range(10_000)}
     gauges = {"rollbacks": causes, "memory_entries": 1.0, "made up": 1.0, "by_id": ids}
@@ -67,7 +65,8 @@ def hostile(metrics: LearnerMetrics, name: str) -> None:
         gauges_declared=(ROLLBACKS, MEMORY_ENTRIES, by_id),
         gauges=lambda: gauges,
     )
-    told.block_done(learning, 1, {Partition("t", number): 1 for number in range(8)})
+    outcome = replace(BLOCK, events=1200, rejected=dict.fromkeys(REASONS, 1), learn_seconds=(0.1,) * 6)
+    told.block_done(outcome, learning, {Partition("t", number): 1 for number in range(8)})
     told.published(1, 0.1, 0.0)
     told.snapshotted(1, 0.1, 1)
     joined.labels_joined([1.0])

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.ops.telemetry.test_metrics import RAISED, watched
+from tests.ops.telemetry.test_metrics import BLOCK, RAISED, watched
 from thalweg.ops.telemetry.status import ALARMS_SHOWN, STATUS_FILE, LearnerStatus, ModelStatus, Statuses, finite
 from thalweg.proto.event import Batch, ClassLabels
 from thalweg.proto.records import Partition
@@ -23,11 +23,11 @@ def graded(status: ModelStatus, monitor: Any) -> None:
     for one in (monitor.live, monitor.frozen):
         one.predicted(batch, predictor, {"label": np.zeros(3, np.int32)})
     learner: Any = SimpleNamespace(state=lambda: SimpleNamespace(size_bytes=77), gauges=lambda: {"classes": 2})
-    status.consumed(30)
-    status.dead_lettered({"malformed": 2})
-    status.block_done(learner, 4, {Partition("t", 0): 6, Partition("t", 1): 1})
+    outcome = replace(BLOCK, version=4, events=30)
+    status.block_done(outcome, learner, {Partition("t", 0): 6, Partition("t", 1): 1})
     status.snapshot_failed(4, "full")
     status.rolled_back(5, "drift")
+    status.published(5, 0.1, None)
     status.labels_joined([3.0, 1.0, 2.0])
 
 
@@ -42,7 +42,7 @@ def test_what_a_processor_and_a_joiner_tell_reaches_a_server(tmp_path: Path) -> 
 
     assert found is not None
     assert found["time"] == 50.0
-    assert (found["version"], found["consumed_events"], found["lag_records"]) == (4, 30, 7)
+    assert (found["version"], found["consumed_events"], found["lag_records"]) == (5, 30, 7)
     assert found["metrics"]["accuracy"] == found["frozen"]["accuracy"] == 0.5
     assert found["dead_letters"] == {"malformed": 2}
     assert found["rollbacks"] == {"drift": 1}
@@ -57,10 +57,11 @@ def test_what_a_processor_and_a_joiner_tell_reaches_a_server(tmp_path: Path) -> 
 def test_the_rate_is_that_of_the_last_ten_seconds() -> None:
     now = [0.0]
     status = ModelStatus(watched(), ticks=lambda: now[0])
+    learner: Any = SimpleNamespace(state=lambda: SimpleNamespace(size_bytes=77), gauges=dict)
     rates = []
     for second in range(1, 41):
         now[0] = float(second)
-        status.consumed(100 if second <= 20 else 0)
+        status.block_done(replace(BLOCK, events=100 if second <= 20 else 0), learner, {})
         rates.append(status.table()["events_per_second"])
 
     assert rates[14] == pytest.approx(100)

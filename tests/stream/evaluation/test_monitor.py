@@ -21,6 +21,7 @@ from thalweg.proto.schema import TensorSpec
 from thalweg.stream.drift.alarm_outbox import AlarmOutbox, alarms_topic
 from thalweg.stream.evaluation.monitor import Monitor, _Columns
 from thalweg.stream.learn.journal import InMemoryJournal
+from thalweg.stream.learn.ports import Ports
 from thalweg.stream.learn.processor import Processor
 from thalweg.stream.learn.settings import ProcessorSettings
 from thalweg.stream.log.log import LogError, Message
@@ -56,7 +57,9 @@ def run(
     learner = ridge()
     monitor = Monitor(learner, ridge, window_events=500, frozen_after=1000, baseline_path=baseline_path)
     box = AlarmOutbox(log if alarms_log is None else alarms_log, "m")
-    Processor(learner, log, snapshots, SETTINGS, journal=journal, evaluator=monitor, alarms=box).run(until_end=True)
+    Processor(learner, log, snapshots, SETTINGS, journal=journal, evaluator=monitor, ports=Ports(alarms=box)).run(
+        until_end=True
+    )
     return monitor
 
 
