@@ -19,8 +19,8 @@ from thalweg.proto.records import Partition
 from thalweg.proto.rejected import REASONS
 from thalweg.stream.drift.alarm import Alarm
 from thalweg.stream.drift.params import ACTIONS
+from thalweg.stream.evaluation.figures.window_figures import Figures
 from thalweg.stream.evaluation.monitor import Monitor
-from thalweg.stream.evaluation.window_figures import Figures
 from thalweg.stream.learn.observer import NoObserver
 from thalweg.stream.learn.outcome import Outcome
 from thalweg.stream.log.log import Gap

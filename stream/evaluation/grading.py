@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from thalweg.models.contract.learner import Predictor
 from thalweg.proto.event import Batch, ClassLabels, NumberLabels
 from thalweg.proto.schema import Array
-from thalweg.stream.evaluation.ranking import groups_of
+from thalweg.stream.evaluation.figures.ranking import groups_of
 from thalweg.stream.evaluation.sequence_grades import grade_sequences
 
 _NO_AND_YES = ("0", "1")

@@ -18,14 +18,14 @@ from thalweg.memory.snapshots.state import State
 from thalweg.models.contract.learner import Predictor
 from thalweg.proto.event import Batch
 from thalweg.proto.schema import Array
-from thalweg.stream.evaluation.bounds import Bound
-from thalweg.stream.evaluation.calibration import Calibration
+from thalweg.stream.evaluation.figures.bounds import Bound
+from thalweg.stream.evaluation.figures.calibration import Calibration
+from thalweg.stream.evaluation.figures.means import Means
+from thalweg.stream.evaluation.figures.ranking import Ranks, auc, group_numbers
+from thalweg.stream.evaluation.figures.recent import RecentWindow
+from thalweg.stream.evaluation.figures.window_figures import Figures, class_figures, number_figures, window_figures
 from thalweg.stream.evaluation.grading import Alike, Graded, Grader, finite
-from thalweg.stream.evaluation.means import Means
-from thalweg.stream.evaluation.ranking import Ranks, auc, group_numbers
-from thalweg.stream.evaluation.recent import RecentWindow
 from thalweg.stream.evaluation.sequence_grades import SEQUENCE_MEANS, sequence_figures
-from thalweg.stream.evaluation.window_figures import Figures, class_figures, number_figures, window_figures
 
 _SMALLEST_PROBABILITY = 1e-15
 _AT_ONCE = 4096  # events that are taken into the figures together: a hundred small arrays cost what a large one does

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from thalweg.proto.schema import Array
-from thalweg.stream.evaluation.bounds import Bound, root_bound, share_bound
+from thalweg.stream.evaluation.figures.bounds import Bound, root_bound, share_bound
 
 Floats = NDArray[np.float64]
 SEQUENCE_MEANS = ("log_likelihood", "top3", "gap_squared", "log_gap")

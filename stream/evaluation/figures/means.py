@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from thalweg.proto.schema import Array
-from thalweg.stream.evaluation.bounds import Bound, mean_bound
+from thalweg.stream.evaluation.figures.bounds import Bound, mean_bound
 
 Floats = NDArray[np.float64]
 

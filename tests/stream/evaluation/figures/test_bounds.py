@@ -12,7 +12,7 @@ import pytest
 from scipy.stats import norm
 
 from thalweg.proto.event import Batch, ClassLabels, NumberLabels
-from thalweg.stream.evaluation.bounds import Bound, ranking_bound, share_bound
+from thalweg.stream.evaluation.figures.bounds import Bound, ranking_bound, share_bound
 from thalweg.stream.evaluation.prequential import Prequential
 
 ROUNDS = 400

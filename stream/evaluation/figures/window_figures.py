@@ -8,7 +8,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from thalweg.stream.evaluation.bounds import (
+from thalweg.stream.evaluation.figures.bounds import (
     Bound,
     mean_of_shares_bound,
     ranking_bound,
@@ -16,9 +16,9 @@ from thalweg.stream.evaluation.bounds import (
     share_bound,
     weighted_mean_bound,
 )
-from thalweg.stream.evaluation.calibration import Calibration
-from thalweg.stream.evaluation.means import figures_of
-from thalweg.stream.evaluation.ranking import auc, auc_by_group
+from thalweg.stream.evaluation.figures.calibration import Calibration
+from thalweg.stream.evaluation.figures.means import figures_of
+from thalweg.stream.evaluation.figures.ranking import auc, auc_by_group
 from thalweg.stream.evaluation.sequence_grades import SEQUENCE_MEANS, sequence_figures, uniform_distance
 
 Floats = NDArray[np.float64]

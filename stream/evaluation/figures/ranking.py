@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from thalweg.proto.event import Batch
 from thalweg.proto.schema import Array
-from thalweg.stream.evaluation.bounds import Bound, ranking_bound
+from thalweg.stream.evaluation.figures.bounds import Bound, ranking_bound
 
 Floats = NDArray[np.float64]
 _BINS = 4096
