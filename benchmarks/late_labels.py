@@ -26,6 +26,7 @@ from thalweg.proto.encode import EVENT_HEADERS, to_events
 from thalweg.proto.event import Batch, ClassLabels
 from thalweg.proto.records import Partition, Records
 from thalweg.proto.schema import TensorSpec
+from thalweg.proto.task import task_of
 from thalweg.stream.evaluation.monitor import Monitor
 from thalweg.stream.labels.request_buffer import RequestBuffer
 from thalweg.stream.publication.file_channel import ServedVersion, VersionInfo
@@ -126,7 +127,7 @@ def run(quick: bool = False) -> list[Result]:
             {name: column[row : row + 1] for name, column in outputs.items()},
             predictor.classes,
             learner.schema,
-            probabilities=False,
+            task_of(predictor),
         )
         for row in range(EVENTS)
     ]

@@ -41,8 +41,7 @@ class Task:
     quality: str
     """The figure to look at first."""
 
-    @property
-    def of_probabilities(self) -> Task:
+    def with_probabilities(self) -> Task:
         """The same with scores that are probabilities."""
         return replace(self, probabilities=True)
 
@@ -95,6 +94,7 @@ SEQUENCE = Task(
 ADAPTATION = replace(CLASSIFICATION, name="adaptation")
 """Classification that learns without labels: those that come grade it, and teach it nothing."""
 
+BUILT_IN = {task.name: task for task in (CLASSIFICATION, REGRESSION, SCORING, SEQUENCE, ADAPTATION)}
 _BY_OUTPUT = {"next_time": SEQUENCE, "value": REGRESSION, "score": SCORING, "label": CLASSIFICATION}
 
 
@@ -114,5 +114,6 @@ def task_of(predictor: Any, outputs: Mapping[str, Any] | None = None) -> Task:
     names = predictor.outputs if outputs is None else outputs
     for name, meant in _BY_OUTPUT.items():
         if name in names:
-            return meant.of_probabilities if predictor.properties.get("scores") == "probabilities" else meant
+            said = getattr(predictor, "properties", {}).get("scores")
+            return meant.with_probabilities() if said == "probabilities" else meant
     raise ValueError(f"the predictor has no `task`, and its outputs are those of none: {', '.join(names) or 'none'}")

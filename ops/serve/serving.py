@@ -27,6 +27,7 @@ from thalweg.ops.serve.errors import (
 )
 from thalweg.proto.answer import Answer
 from thalweg.proto.schema import Array, InputError, Inputs, Schema, TensorSpec
+from thalweg.proto.task import task_of
 from thalweg.stream.labels.request_buffer import RequestBuffer
 from thalweg.stream.labels.request_log import RequestLog
 from thalweg.stream.publication.file_channel import Published, ServedVersion, VersionInfo
@@ -260,8 +261,7 @@ class ServedModel:
                 f"parameter 'event_id': expected inputs as events have them, {wanted}, got {sorted(inputs)}"
             )
         predictor = served.predictor
-        probabilities = predictor.properties.get("scores") == "probabilities"
-        answer = Answer.of(served.info.version, outputs, predictor.classes, self.schema, probabilities=probabilities)
+        answer = Answer.of(served.info.version, outputs, predictor.classes, self.schema, task_of(predictor))
         self._request_buffer.remember(self.name, event_id, inputs, answer)
 
     def explain(self, served: ServedVersion, inputs: Inputs, most: int) -> list[Any]:

@@ -17,9 +17,7 @@ from thalweg.stream.evaluation.figures.bounds import (
     weighted_mean_bound,
 )
 from thalweg.stream.evaluation.figures.calibration import Calibration
-from thalweg.stream.evaluation.figures.means import figures_of
 from thalweg.stream.evaluation.figures.ranking import auc, auc_by_group
-from thalweg.stream.evaluation.sequence_grades import SEQUENCE_MEANS, sequence_figures, uniform_distance
 
 Floats = NDArray[np.float64]
 Figures: TypeAlias = dict[str, tuple[float, Bound | None]]
@@ -49,17 +47,19 @@ def number_figures(means: Mapping[str, tuple[float, Bound | None]]) -> Figures:
     return found
 
 
-def window_figures(columns: Mapping[str, Floats], classes: int, scores: bool) -> Figures:
-    """All figures of a window.
+def window_figures(
+    columns: Mapping[str, Floats], means: Mapping[str, tuple[float, Bound | None]], classes: int, scores: bool
+) -> Figures:
+    """The figures of a window that no task has for itself alone.
 
     Args:
         columns: Of equal length N > 0: `correct`, `label`, `log_loss`, `margin`, `group`, `confidence` of classes;
-            `squared` and `absolute` of numbers; those of `grade_sequences`.
+            `squared` and `absolute` of numbers.
+        means: Of those of which figures are means, and their bounds.
         classes: How many are known.
         scores: Whether `margin` is the probability of the class 1.
     """
     found: Figures = {}
-    means = figures_of({name: columns[name] for name in _MEANS if name in columns})
     if "correct" in columns:
         label = columns["label"].astype(np.int64)
         seen = np.bincount(label)
@@ -76,17 +76,7 @@ def window_figures(columns: Mapping[str, Floats], classes: int, scores: bool) ->
             calibration.add(columns[stated], columns[happened])
             if (error := calibration.error) is not None:
                 found["calibration_error"] = error, None
-    found |= number_figures(means)
-    if "hazard" in columns:
-        counts = {name: int(np.count_nonzero(~np.isnan(columns[name]))) for name in SEQUENCE_MEANS}
-        found |= sequence_figures(means, counts)
-        hazard = columns["hazard"][~np.isnan(columns["hazard"])]
-        if len(hazard):
-            found["rescaling_ks"] = uniform_distance(1.0 - np.exp(-hazard)), None
-    return found
-
-
-_MEANS = ("log_loss", "squared", "absolute", *SEQUENCE_MEANS)
+    return found | number_figures(means)
 
 
 def _ranking_figures(margin: Floats, positive: NDArray[np.bool_], groups: Floats | None) -> Figures:

@@ -30,6 +30,7 @@ from thalweg.ops.serve.serving import MOST_LOADING, MOST_WAITING, ModelLocation
 from thalweg.proto import inference_pb2 as pb
 from thalweg.proto import inference_pb2_grpc, thalweg_pb2, thalweg_pb2_grpc
 from thalweg.proto.schema import Array, Inputs, Schema, TensorSpec
+from thalweg.proto.task import REGRESSION
 from thalweg.stream.log.log import Appended, InMemoryLog, Log, Message
 from thalweg.stream.publication.file_channel import Publisher
 
@@ -69,6 +70,7 @@ class Numbered:
     """Every number it answers is that of its version, out of an array that a half-taken version would show in."""
 
     inputs = SPECS
+    task = REGRESSION
     outputs = {"value": TensorSpec("value", "float32", (2,))}  # noqa: RUF012 - never changed
     classes: tuple[str, ...] = ()
     properties: dict[str, str] = {}  # noqa: RUF012

@@ -19,7 +19,8 @@ from thalweg.models.ridge.learner import Ridge
 from thalweg.proto.event import Batch, ClassLabels
 from thalweg.proto.schema import TensorSpec
 from thalweg.stream.drift.alarm_outbox import AlarmOutbox, alarms_topic
-from thalweg.stream.evaluation.monitor import Monitor, _Columns
+from thalweg.stream.drift.columns import WatchedColumns
+from thalweg.stream.evaluation.monitor import Monitor
 from thalweg.stream.learn.journal import InMemoryJournal
 from thalweg.stream.learn.ports import Ports
 from thalweg.stream.learn.processor import Processor
@@ -90,7 +91,7 @@ def test_alarms_that_the_log_refuses_wait_over_a_restart_and_learning_goes_on(tm
 
 
 def test_an_input_shorter_than_it_may_be_is_watched_as_far_as_it_goes() -> None:
-    columns = _Columns({"x": TensorSpec("x", "float32", (2,)), "more": TensorSpec("more", "int64", (-1,))}, 10)
+    columns = WatchedColumns({"x": TensorSpec("x", "float32", (2,)), "more": TensorSpec("more", "int64", (-1,))}, 10)
 
     found = columns.of({"x": np.ones((3, 2), np.float32), "more": np.zeros((3, 0), np.int64)})
 
