@@ -19,6 +19,7 @@ from thalweg.proto.event import Batch, ClassLabels
 from thalweg.proto.records import Partition
 from thalweg.proto.schema import TensorSpec
 from thalweg.stream.evaluation.monitor import Monitor
+from thalweg.stream.learn.observer import LearnerReport
 from thalweg.stream.learn.outcome import Outcome
 
 _MODELS, _COLUMNS = 20, 64
@@ -36,7 +37,7 @@ def learner_page(live: Path) -> LearnerMetrics:
 
     for number in range(_MODELS):
         monitor = Monitor(make(), make, frozen_after=256)
-        told = metrics.model(f"model-{number}", "t", monitor)
+        told = metrics.model(f"model-{number}", monitor.drift.watchers())
         learner = make()
         for part in range(24):
             inputs = {"x": rng.normal(3.0 * (part > 20), 1, (64, _COLUMNS)).astype(np.float32)}
@@ -50,7 +51,21 @@ def learner_page(live: Path) -> LearnerMetrics:
         done = Outcome(
             version=1, learned=1536, events=1536, labelled=1536, newest_time=63.0, learn_seconds=(0.01,) * 24
         )
-        told.block_done(done, learner, {Partition(f"t-{number}", place): 3 for place in range(4)})
+        lag = {Partition(f"t-{number}", place): 3 for place in range(4)}
+        told.block_done(done, learner, lag)
+        told.reported(
+            LearnerReport(
+                time=0.0,
+                version=1,
+                learned=1536,
+                state_bytes=learner.state().size_bytes,
+                gauges=learner.gauges(),
+                gauges_declared=learner.gauges_declared,
+                lag=lag,
+                newest_time=63.0,
+                evaluation=monitor.report(0.0),
+            )
+        )
         told.published(1, 0.001, 0.0)
         told.snapshotted(1, 0.1, 10)
         metrics.joining(f"model-{number}").labels_joined([1.0])

@@ -40,6 +40,8 @@ class Task:
     """Whether an answer is right or wrong and follows from inputs alone, so that held events can be asked again."""
     quality: str
     """The figure to look at first."""
+    lower_is_better: bool = False
+    """Whether that is an error."""
 
     def with_probabilities(self) -> Task:
         """The same with scores that are probabilities."""
@@ -69,7 +71,13 @@ CLASSIFICATION = Task(
     quality="accuracy",
 )
 REGRESSION = Task(
-    name="regression", label="number", outputs={"value": ("", 1)}, answer="value", remembered="numbers", quality="rmse"
+    name="regression",
+    label="number",
+    outputs={"value": ("", 1)},
+    answer="value",
+    remembered="numbers",
+    quality="rmse",
+    lower_is_better=True,
 )
 SCORING = Task(
     name="scoring",

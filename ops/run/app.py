@@ -147,7 +147,7 @@ def build_processor(
         make=lambda: new_learner(model),
         ports=Ports(
             publisher=publisher,
-            observer=each(metrics.model(model.name, model.topic, monitor), told.model(model.name, monitor)),
+            observer=each(metrics.model(model.name, monitor.drift.watchers()), told.model(model.name)),
             commands=store,
             dead_letters=DeadLetters(source, model.topic, model.name),
             alarms=AlarmOutbox(source, model.name),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import structlog
@@ -23,6 +24,7 @@ from thalweg.stream.evaluation.baseline import Baseline, Pinned
 from thalweg.stream.evaluation.continual import Continual
 from thalweg.stream.evaluation.curve import Curve, CurvePoint, newest_time
 from thalweg.stream.evaluation.prequential import Prequential
+from thalweg.stream.evaluation.report import EvaluationReport
 from thalweg.stream.evaluation.served_answers import as_served
 from thalweg.stream.evaluation.tasks import grading_of
 
@@ -135,6 +137,26 @@ class Monitor:
     def recent(self) -> dict[str, float]:
         """The learner's figures over the recent window."""
         return self.live.recent()
+
+    def report(self, now: float) -> EvaluationReport:
+        """All that is to be shown, as it is at this time (Unix seconds); nothing in it changes any more."""
+        live, frozen = self.live, self.frozen
+        return EvaluationReport(
+            time=now,
+            events=self._events,
+            task=self.task,
+            figures=MappingProxyType(live.figures()),
+            recent_figures=MappingProxyType(live.recent_figures()),
+            baseline=MappingProxyType(frozen.metrics()),
+            baseline_recent=MappingProxyType(frozen.recent()),
+            worst_case_accuracy=live.worst_case_accuracy,
+            continual=MappingProxyType(self.continual.metrics()),
+            curve_metric=self.curve.metric,
+            curve=self.curve.points,
+            drift_scores=MappingProxyType(self.drift.scores()),
+            alarms=tuple(self.drift.alarms),
+            classes=live.classes,
+        )
 
     def news(self) -> list[Alarm]:
         """Alarms raised or ended since the last call."""

@@ -22,6 +22,7 @@ from thalweg.proto.decode import Decoder
 from thalweg.proto.event import Batch, Decoded, cut
 from thalweg.proto.records import Partition, Position
 from thalweg.stream.drift.alarm import Alarm
+from thalweg.stream.evaluation.report import EvaluationReport
 from thalweg.stream.learn.blocks import Block, DecodedBlock
 from thalweg.stream.learn.dedup import RecentIds
 from thalweg.stream.learn.journal import BlockEntry, Control, ForgettingEntry, ResetEntry, RollbackEntry
@@ -108,6 +109,10 @@ class Fold:
     def can_reset(self) -> bool:
         """Whether another learner can be made; asked before a reset is journalled, for what is must be repeatable."""
         return self._make is not None
+
+    def report(self, now: float) -> EvaluationReport | None:
+        """What the evaluation has to say at this time (Unix seconds); None: nobody grades."""
+        return None if self._drift is None else self._drift.report(now)
 
     # -- beginning and saving -----------------------------------------------------------------------------------------
 

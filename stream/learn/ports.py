@@ -13,6 +13,7 @@ from thalweg.proto.event import Batch
 from thalweg.proto.records import Position, Records
 from thalweg.proto.schema import Array
 from thalweg.stream.drift.alarm import Alarm
+from thalweg.stream.evaluation.report import EvaluationReport
 from thalweg.stream.learn.observer import NoObserver, Observer
 
 
@@ -50,10 +51,13 @@ class Evaluator(Protocol):
 
 @runtime_checkable
 class DriftEvaluator(Evaluator, Protocol):
-    """Raises alarms of drift, too; `Monitor` does."""
+    """Raises alarms of drift, too, and makes reports; `Monitor` does."""
 
     def note_done(self, number: int, done: str) -> None:
         """Write down what was done about an alarm."""
+
+    def report(self, now: float) -> EvaluationReport:
+        """All that is to be shown, as it is at this time (Unix seconds)."""
 
     def news(self) -> Sequence[Alarm]:
         """Alarms of drift raised or ended since the last call."""

@@ -28,6 +28,7 @@ from thalweg.stream.learn.journal import (
 from thalweg.stream.learn.outcome import Outcome
 from thalweg.stream.learn.ports import Evaluator, Ports
 from thalweg.stream.learn.rebuild import apply_again
+from thalweg.stream.learn.reporting import Reporter
 from thalweg.stream.learn.saver import Saver
 from thalweg.stream.learn.settings import ProcessorSettings
 from thalweg.stream.log.log import Log, Reader
@@ -84,6 +85,7 @@ class Processor:
         self._intake = Intake(self._fold, source, self._journal, settings, ports, self._stopping)
         self._policy = Policy(settings, snapshots, can_reset=self._fold.can_reset)
         self._controls = Controls(self._fold, settings.model, ports, self._save_asked, self._change)
+        self._reporter = Reporter(self._fold, self._observer.reported, clock)
         self._saver = Saver(snapshots, self._journal, self._observer)
         self._cadence = PublishCadence(ports.publisher, self._observer, settings.publish_share)
         self._unsaved_events = 0
@@ -127,6 +129,7 @@ class Processor:
             with suppress(Stopped):
                 self.recover()
                 self._follow(until_end)
+            self._reporter.offer(must=True)
             for _ in range(_LAST_SAVES):
                 self._save(wait=True)
                 if self._saver.version == self._fold.version:
@@ -159,10 +162,12 @@ class Processor:
         self._confirm(reader, idle=block is None)
         self._save_if_due()
         self._commit_if_due(reader)
+        self._reporter.offer(reader.lag())
         return block is not None
 
     def _note(self, outcome: Outcome) -> None:
         self._unsaved_events += outcome.events
+        self._reporter.note(outcome)
         if outcome.oldest_time is not None:
             self._cadence.taken(outcome.oldest_time)
 
@@ -231,6 +236,7 @@ class Processor:
                 ):
                     self._note(outcome)
                     kept = [*(one for one in kept if one.alarms), outcome]
+                    self._reporter.offer()
         except (HistoryLost, JournalError) as error:
             log.error(
                 "what was learned after the snapshot cannot be repeated exactly: going on from here, with the rest "

@@ -8,7 +8,7 @@ from pathlib import Path
 import grpc
 
 from tests.ops.serve.serving import served
-from tests.ops.telemetry.test_metrics import RAISED, watched
+from tests.ops.telemetry.test_metrics import RAISED, report_of, watched
 from tests.ops.telemetry.test_status import graded
 from thalweg.ops.serve.status_stream import alarm_message
 from thalweg.ops.telemetry.status import STATUS_FILE, LearnerStatus, Statuses
@@ -19,10 +19,12 @@ from thalweg.proto import thalweg_pb2_grpc
 def test_whoever_watches_hears_of_figures_and_of_each_change_of_an_alarm_once(tmp_path: Path) -> None:
     live = tmp_path / "live"
     told, monitor = LearnerStatus(live, clock=lambda: 50.0), watched()
-    graded(told.model("m", monitor), monitor)
+    model = told.model("m")
+    graded(model, monitor)
 
     def tells(*alarms: object) -> None:
         monitor.drift._alarms = list(alarms)  # type: ignore[arg-type]
+        model.reported(report_of(monitor))
         beside = live / "beside"
         beside.write_bytes(told.render())
         beside.rename(live / STATUS_FILE)

@@ -12,7 +12,7 @@ import grpc
 import numpy as np
 
 from tests.ops.running import LEARNERS, TOML, service, until
-from tests.ops.telemetry.test_metrics import BLOCK, samples
+from tests.ops.telemetry.test_metrics import BLOCK, report_of, samples
 from tests.services.processes import stop
 from thalweg.models.contract.gauges import MEMORY_ENTRIES, GaugeSpec
 from thalweg.models.cotta.learner import ROLLBACKS
@@ -44,7 +44,7 @@ def hostile(metrics: LearnerMetrics, name: str) -> None:
     learner: Any = SimpleNamespace(predictor=lambda: predictor)
     params = DriftParams(detectors=list(DETECTORS), reference_events=200)
     monitor = Monitor(learner, lambda: learner, frozen_after=0, drift=params)
-    told, joined, rng = metrics.model(name, "t", monitor), metrics.joining(name), np.random.default_rng(0)
+    told, joined, rng = metrics.model(name, monitor.drift.watchers()), metrics.joining(name), np.random.default_rng(0)
     for part in range(6):
         moved = np.linspace(0, 9, COLUMNS) * (part > 3)
         labels = ClassLabels(np.arange(200, dtype=np.int32), tuple(f"{part}-{code}" for code in range(CLASSES)))
@@ -52,6 +52,7 @@ def hostile(metrics: LearnerMetrics, name: str) -> None:
             {"x": rng.normal(moved, 1, (200, COLUMNS)).astype(np.float32)}, labels, np.ones(200), np.ones(200)
         )
         monitor.predicted(batch, predictor, {"label": rng.integers(0, CLASSES, 200).astype(np.int32)})
+        told.reported(report_of(monitor))
         metrics.render()
     for alarm in monitor.news():
         told.drifted(alarm)
@@ -60,13 +61,11 @@ def hostile(metrics: LearnerMetrics, name: str) -> None:
     ids = {(f"id {number}",): 1.0 for number in range(10_000)}
     gauges = {"rollbacks": causes, "memory_entries": 1.0, "made up": 1.0, "by_id": ids}
     by_id = GaugeSpec(name="by_id", help="A learner's mistake", labels=("id",))
-    learning: Any = SimpleNamespace(
-        state=lambda: SimpleNamespace(size_bytes=1),
-        gauges_declared=(ROLLBACKS, MEMORY_ENTRIES, by_id),
-        gauges=lambda: gauges,
-    )
     outcome = replace(BLOCK, events=1200, rejected=dict.fromkeys(REASONS, 1), learn_seconds=(0.1,) * 6)
-    told.block_done(outcome, learning, {Partition("t", number): 1 for number in range(8)})
+    told.block_done(outcome, learner, {})
+    lag = {Partition("t", number): 1 for number in range(8)}
+    declared = (ROLLBACKS, MEMORY_ENTRIES, by_id)
+    told.reported(report_of(monitor, lag=lag, gauges=gauges, gauges_declared=declared))
     told.published(1, 0.1, 0.0)
     told.snapshotted(1, 0.1, 1)
     joined.labels_joined([1.0])

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from thalweg.memory.snapshots.state import State
-from thalweg.models.contract.learner import Predictor
-from thalweg.models.encoders.encoder import make_learner
+from thalweg.models.contract.learner import LearnerContext, Predictor
+from thalweg.models.encoders.encoded import make_learner
 from thalweg.models.ridge.learner import Ridge
 from thalweg.proto.answer import Answer
 from thalweg.proto.event import Batch, ClassLabels, NumberLabels
@@ -91,6 +91,8 @@ class Popularity:
 
     def restore(self, state: State) -> None:
         self.counts = state.tensors["counts"].copy()
+
+    gauges_declared = ()
 
     def gauges(self) -> Mapping[str, float]:
         return {}
@@ -224,7 +226,7 @@ def test_nothing_is_remembered_of_an_answer_that_its_task_does_not_remember() ->
 
 def test_labels_of_another_kind_than_the_task_are_not_graded() -> None:
     evaluation = Prequential(task=CLASSIFICATION)
-    ridge = Ridge(inputs={"query": QUERY["query"]}, params={"expansion": 0}, seed=0).predictor()
+    ridge = Ridge(LearnerContext(inputs=QUERY, params={"expansion": 0})).predictor()
 
     batch = wanted([1, 2])
     evaluation.predicted(batch, ridge, ridge.predict(batch.inputs))
@@ -237,7 +239,7 @@ def test_an_encoder_in_front_changes_neither_the_task_nor_that_classes_are_asked
     inputs = {"x": TensorSpec("x", "float32", (4,))}
 
     def make() -> Any:
-        return make_learner("ridge", inputs, {"expansion": 0}, 0, "random_features:8", "")
+        return make_learner("ridge", LearnerContext(inputs=inputs, params={"expansion": 0}), "random_features:8")
 
     learner = make()
     monitor = Monitor(learner, make)
