@@ -1,4 +1,4 @@
-"""What is always on beside learning: grades, a frozen twin to compare with, and the watch for drift."""
+"""What is always on beside learning: grades, a frozen baseline to compare with, and the watch for drift."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ _PARTS = ("frozen", "drift", "continual", "curve")
 
 
 class Monitor:
-    """Grades a learner and its frozen twin, and watches both for drift; saved with the state.
+    """Grades a learner and its frozen baseline, and watches both for drift; saved with the state.
 
     Args:
-        learner: The one that is watched; only read, when its twin is made.
+        learner: The one that is watched; only read, when its baseline is made.
         make: Makes one like it, with nothing learned.
         window_events: How far the recent figures look back.
-        frozen_after: The twin is the learner as it was after so many events; 0: there is none.
+        frozen_after: The baseline is the learner as it was after so many events; 0: there is none.
         drift: What watches.
-        baseline_path: Where the twin is kept, so that a restart has it; None: nowhere.
-        pinned: A version that the twin is to be instead.
+        baseline_path: Where the baseline is kept, so that a restart has it; None: nowhere.
+        pinned: A version that the baseline is to be instead.
         continual_events: How many events of every class are held and asked again; 0: none.
         continual_share: How many of those are asked, as a share of the events.
         continual_bytes: Bound on what is held.
@@ -65,7 +65,7 @@ class Monitor:
         continual_bytes: int = 4 << 20,
         seed: int = 0,
     ) -> None:
-        self._twin = Baseline(learner, make, frozen_after, baseline_path, pinned)
+        self._baseline = Baseline(learner, make, frozen_after, baseline_path, pinned)
         self._events = 0
         self._window_events = window_events
         params = drift if drift is not None else DriftParams()
@@ -94,16 +94,17 @@ class Monitor:
         answerer, graded = as_served(batch, predictor, outputs)
         self.live.predicted(batch, answerer, graded)
         count = len(batch)
-        twin, unknown = self._twin.answerer(self._events, predictor), np.full(count, np.nan)
-        if twin is not None:
-            twin, answers = (answerer, graded) if twin is predictor else (twin, predict_batch(twin, batch))
-            self.frozen.predicted(batch, twin, answers)
+        frozen = self._baseline.answerer(self._events, predictor)
+        if frozen is predictor:  # until there is a baseline, its figures are the learner's
+            self.frozen.predicted(batch, answerer, graded)
+        elif frozen is not None:
+            self.frozen.predicted(batch, frozen, predict_batch(frozen, batch))
         watched = [self._inputs.of(batch.inputs), self._answers.of(outputs)]
         self.drift.observe(
             Observed(
                 times=batch.times,
                 loss=self.live.losses(count),
-                twin=self.frozen.losses(count) if self._twin.made else unknown,
+                baseline=self.frozen.losses(count) if self._baseline.made else np.full(count, np.nan),
                 confidence=self._grading.confidence(self.task, outputs, count),
                 bounded=self._grading.bounded,
                 columns=np.concatenate(watched, axis=1),
@@ -167,14 +168,14 @@ class Monitor:
         self.drift.note_done(number, done)
 
     def state(self) -> State:
-        """Everything later figures and alarms depend on; the twin itself has its own file."""
+        """Everything later figures and alarms depend on; the baseline itself has its own file."""
         live = self.live.state()
         tensors, meta = dict(live.tensors), dict(live.meta)
         for part, one in self._parts().items():
             state = one.state()
             tensors |= {f"{part}/{name}": tensor for name, tensor in state.tensors.items()}
             meta[part] = state.meta
-        return State(tensors, {**meta, **self._twin.meta(), "events": self._events})
+        return State(tensors, {**meta, **self._baseline.meta(), "events": self._events})
 
     def restore(self, state: State) -> None:
         """Become the monitor whose `state()` this was; what an older version did not keep begins anew."""
@@ -185,7 +186,7 @@ class Monitor:
             if part in state.meta:
                 tensors = {n.removeprefix(f"{part}/"): t for n, t in state.tensors.items() if n.startswith(f"{part}/")}
                 one.restore(State(tensors, state.meta[part]))
-        if not self._twin.restore(state.meta):  # another one: what was said of the one before says nothing of it
+        if not self._baseline.restore(state.meta):  # another one: what was said of the one before says nothing of it
             self.frozen = Prequential(self._window_events, self.task)
 
     def _parts(self) -> dict[str, Prequential | DriftWatch | Continual | Curve]:

@@ -120,7 +120,7 @@ def test_whatever_was_learned_in_between_the_figures_are_those_of_what_was_serve
         wanted.pop("auc", None)
     assert recent == pytest.approx(wanted, rel=1e-12)
     assert monitor.live.graded == len(late)
-    assert monitor.frozen.metrics() == monitor.live.metrics()  # there is no twin yet
+    assert monitor.frozen.metrics() == monitor.live.metrics()  # there is no baseline yet
 
 
 class Knows:
@@ -250,7 +250,7 @@ class DyingMonitor(Monitor):
 
 def life(folder: Path, name: str, log: SqliteLog, left: int = -1) -> tuple[Processor, Monitor]:
     learner = new("classes")
-    monitor = DyingMonitor(learner, lambda: new("classes"), frozen_after=40, baseline_path=folder / f"{name}.twin")
+    monitor = DyingMonitor(learner, lambda: new("classes"), frozen_after=40, baseline_path=folder / f"{name}.baseline")
     monitor.left = left
     settings = ProcessorSettings(
         model="m",
