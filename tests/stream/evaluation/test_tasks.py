@@ -253,3 +253,15 @@ def test_an_encoder_in_front_changes_neither_the_task_nor_that_classes_are_asked
 
     assert monitor.task == CLASSIFICATION
     assert monitor.continual.metrics()["accuracy"] > 0.7
+
+
+def test_the_table_of_the_documentation_is_that_of_the_code() -> None:
+    text = (Path(__file__).parents[3] / "docs" / "evaluation.md").read_text()
+    rows = text.split("## Tasks")[1].split("## ")[0]
+
+    wanted = [
+        f"| `{task.name}` | `{task.answer}` | {task.label} | `{task.quality}` | {task.remembered or 'nothing'} | "
+        f"{'yes' if task.recallable else 'no'} |"
+        for task in BUILT_IN.values()
+    ]
+    assert [line for line in rows.splitlines() if line.startswith("| `")] == wanted
