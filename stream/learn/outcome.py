@@ -34,8 +34,6 @@ class Outcome:
     """How long learning took, for each micro-batch."""
     alarms: tuple[Alarm, ...] = ()
     """Alarms of drift raised or ended, in order; one that ended soon stands twice."""
-    report: object | None = None
-    """What the evaluation has to say, where a report was due."""
 
     @property
     def raised(self) -> tuple[Alarm, ...]:
