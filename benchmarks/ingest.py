@@ -37,7 +37,7 @@ from thalweg.stream.learn.settings import ProcessorSettings
 from thalweg.stream.log.kafka import KafkaLog
 from thalweg.stream.log.log import Log
 from thalweg.stream.log.sqlite import SqliteLog
-from thalweg.stream.publication.file_channel import Publisher
+from thalweg.stream.publication.file_channel import FilePublisher
 
 SPECS = {"features": TensorSpec("features", "float32", (64,))}
 PARAMS = {"expansion": 0, "forgetting": 0.999}
@@ -147,7 +147,7 @@ def whole(log: Log, topic: str, count: int, batch_events: int) -> float:
             ProcessorSettings(model="m", topic=topic, batch_events=batch_events, idle_seconds=0.0),
             journal=FileJournal(folder / "m" / "journal"),
             decoder=Decoder(mine.schema),
-            publisher=Publisher(folder / "live"),
+            publisher=FilePublisher(folder / "live"),
             evaluator=evaluation,
             observer=steady,
         )

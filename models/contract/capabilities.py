@@ -1,4 +1,4 @@
-"""What a predictor may be able to do beyond predicting. `Published` looks it up once per version."""
+"""What a predictor may offer beyond predicting. Each is optional; servers look it up once per version."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from thalweg.proto.schema import Inputs, TensorSpec
 
 @runtime_checkable
 class AlternativeInputs(Protocol):
-    """A predictor that can also be asked with other inputs than those of the events it learns from."""
+    """A predictor that also answers requests with other inputs than those of the events it learns from."""
 
     @property
     def alternative_inputs(self) -> Mapping[str, TensorSpec]:
@@ -30,4 +30,4 @@ class Explainer(Protocol):
     """A predictor that can say what its answers were made from."""
 
     def explain(self, inputs: Inputs, most: int) -> list[Any]:
-        """Per row, what counted, as JSON knows it, at most so many."""
+        """Per row, what counted, as JSON knows it, at most `most` entries."""
