@@ -39,7 +39,7 @@ from thalweg.stream.learn.settings import ProcessorSettings
 from thalweg.stream.log.kafka import KafkaLog
 from thalweg.stream.log.log import Log
 from thalweg.stream.log.sqlite import SqliteLog
-from thalweg.stream.publication.file_channel import Publisher
+from thalweg.stream.publication.file_channel import FilePublisher
 
 SPECS = {"features": TensorSpec("features", "float32", (64,))}
 PARAMS = {"expansion": 0, "forgetting": 0.999}
@@ -146,7 +146,7 @@ def whole(log: Log, topic: str, count: int, batch_events: int) -> float:
             ProcessorSettings(model="m", topic=topic, batch_events=batch_events, idle_seconds=0.0),
             journal=FileJournal(folder / "m" / "journal"),
             evaluator=evaluation,
-            ports=Ports(publisher=Publisher(folder / "live"), observer=steady),
+            ports=Ports(publisher=FilePublisher(folder / "live"), observer=steady),
         )
         processor.run(until_end=True)
         assert processor.events_learned == count, f"{processor.events_learned} of {count} events were learned"

@@ -13,6 +13,7 @@ import numpy as np
 from benchmarks.report import Result, at_most, median_seconds, show
 from thalweg.models.contract.learner import LearnerContext
 from thalweg.models.ridge.learner import Ridge
+from thalweg.ops.serve.models import RequestSinks
 from thalweg.ops.telemetry.learner_metrics import LearnerMetrics
 from thalweg.ops.telemetry.server_metrics import ServerMetrics
 from thalweg.proto.event import Batch, ClassLabels
@@ -78,14 +79,13 @@ def server_of(live: Path) -> ServerMetrics:
     models = [
         SimpleNamespace(
             name=f"model-{number}",
-            published=SimpleNamespace(current=SimpleNamespace(info=info)),
+            versions=SimpleNamespace(newest=SimpleNamespace(info=info)),
             staleness_seconds=lambda served: 0.1,
         )
         for number in range(_MODELS)
     ]
-    server = ServerMetrics(live)
-    every: Any = SimpleNamespace(all=lambda: models)
-    server.serves(every)
+    every: Any = SimpleNamespace(all=lambda: models, sinks=RequestSinks())
+    server = ServerMetrics(live, every)
     for model in models:
         for code in _CODES:
             server.answered(model.name, code, 0.001, 3)

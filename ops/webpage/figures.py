@@ -3,36 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from thalweg.memory.snapshots.snapshots import Manifest
-from thalweg.ops.serve.serving import ServedModel
+from thalweg.ops.serve.models import ServedModel
 from thalweg.ops.telemetry.status import LOWER_IS_BETTER
 from thalweg.ops.webpage.troubles import SILENT_SECONDS, level_of, troubles
 
 Figures = dict[str, Any]
 _PREFERRED = ("accuracy", "log_likelihood", "auc", "rmse", "mae", "log_loss")  # where no curve says which
 _SNAPSHOTS_SHOWN = 50
-
-
-class ServingFigures(Protocol):
-    """What the server's process counts, for the page."""
-
-    def latency(self, model: str) -> dict[str, float | None]:
-        """Of the recent minute."""
-
-    def processes(self) -> dict[str, dict[str, Any]]:
-        """By role."""
-
-
-class NoServingFigures:
-    """Counts nothing."""
-
-    def latency(self, model: str) -> dict[str, float | None]:
-        return {}
-
-    def processes(self) -> dict[str, dict[str, Any]]:
-        return {}
 
 
 def summary(model: ServedModel, status: Mapping[str, Any] | None, now: float) -> Figures:
@@ -44,7 +24,7 @@ def summary(model: ServedModel, status: Mapping[str, Any] | None, now: float) ->
         now: Unix seconds.
     """
     told = status or {}
-    served = model.published.current
+    served = model.versions.newest
     info = served.info if served is not None else None
     alarms = told.get("drift", {}).get("alarms", [])
     rate, lag, at = told.get("events_per_second"), told.get("lag_records"), told.get("time")

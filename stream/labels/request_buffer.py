@@ -71,19 +71,24 @@ class RequestBuffer:
             if not reached
         ] + self._dropped.degraded()
 
-    def remember(self, model: str, event_id: str, inputs: Inputs, answer: Answer | None) -> None:
-        """Keep these inputs, of one row, and what was answered until their label comes.
-
-        Raises:
-            InputError: They are of more rows or none, or the id is empty or none that UTF-8 can hold.
-        """
-        rows = {len(column) for column in inputs.values()}
+    def check(self, event_id: str, inputs: Inputs) -> None:
+        """Raise InputError for what `remember` would not keep: inputs of more rows or none, an id that is empty or that
+        UTF-8 cannot hold."""
         if not event_id:
             raise InputError("parameter 'event_id': expected an id, got an empty text")
         if not is_utf8(event_id):
             raise InputError(f"parameter 'event_id': expected a text that UTF-8 can hold, got {event_id!r:.80}")
+        rows = {len(column) if column.ndim else 0 for column in inputs.values()}
         if rows != {1}:
             raise InputError(f"parameter 'event_id': expected inputs of one row, got {max(rows, default=0)}")
+
+    def remember(self, model: str, event_id: str, inputs: Inputs, answer: Answer | None) -> None:
+        """Keep these inputs, of one row, and what was answered until their label comes.
+
+        Raises:
+            InputError: As `check` does.
+        """
+        self.check(event_id, inputs)
         queue = self._queues[model]
         if len(queue) >= MOST_QUEUED:
             self.forgotten[model] += 1

@@ -27,6 +27,7 @@ from thalweg.memory.snapshots.state import State
 from thalweg.models.contract.gauges import MEMORY_ENTRIES, MEMORY_EVICTIONS, SKIPPED_EVENTS
 from thalweg.models.contract.learner import LearnerContext
 from thalweg.models.ridge.learner import Ridge
+from thalweg.ops.serve.models import RequestSinks
 from thalweg.ops.telemetry.learner_metrics import LearnerMetrics
 from thalweg.ops.telemetry.metrics import COLLECTED, LEARNER_METRICS, SERVER_METRICS
 from thalweg.ops.telemetry.server_metrics import ServerMetrics
@@ -176,6 +177,12 @@ def test_figures_stand_on_the_page_between_their_bounds_beside_what_is_still_kno
     assert {dict(labels)["metric"] for labels in known} <= set(CONTINUAL)
 
 
+def models_named(*names: str) -> Any:
+    """Served models without a version."""
+    models = [SimpleNamespace(name=name, versions=SimpleNamespace(newest=None)) for name in names]
+    return SimpleNamespace(all=lambda: models, sinks=RequestSinks())
+
+
 def page(tmp_path: Path, learners: int) -> bytes:
     for number in range(learners):
         metrics = LearnerMetrics(tmp_path / f"metrics-learner-{number}.prom")
@@ -226,9 +233,7 @@ requests = st.lists(
 def test_requests_are_counted_alike_whenever_they_are_counted(
     asked: list[tuple[str, str, float]], at_once: int
 ) -> None:
-    server = ServerMetrics()
-    models: Any = SimpleNamespace(all=lambda: [SimpleNamespace(name="m", published=SimpleNamespace(current=None))])
-    server.serves(models)
+    server = ServerMetrics(models=models_named("m"))
     for number, (model, code, seconds) in enumerate(asked):
         server.answered(model, code, seconds, 2, 0.5)
         if number % at_once == 0:
@@ -318,10 +323,8 @@ def test_a_model_that_is_behind_says_by_how_long() -> None:
 
 
 def test_what_may_be_counted_stands_at_zero_before_it_is() -> None:
-    metrics, server = LearnerMetrics(), ServerMetrics()
+    metrics, server = LearnerMetrics(), ServerMetrics(models=models_named("m"))
     metrics.model("m", watched().drift.watchers())
-    models: Any = SimpleNamespace(all=lambda: [SimpleNamespace(name="m", published=SimpleNamespace(current=None))])
-    server.serves(models)
 
     found = samples(metrics.render()) | samples(server.render()[0])
 

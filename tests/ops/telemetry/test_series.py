@@ -16,6 +16,7 @@ from tests.ops.telemetry.test_metrics import BLOCK, report_of, samples
 from tests.services.processes import stop
 from thalweg.models.contract.gauges import MEMORY_ENTRIES, GaugeSpec
 from thalweg.models.cotta.learner import ROLLBACKS
+from thalweg.ops.serve.models import RequestSinks
 from thalweg.ops.telemetry.learner_metrics import LearnerMetrics
 from thalweg.ops.telemetry.server_metrics import ServerMetrics
 from thalweg.proto.event import Batch, ClassLabels
@@ -72,17 +73,17 @@ def hostile(metrics: LearnerMetrics, name: str) -> None:
 
 
 def test_the_page_is_bounded_per_model_whatever_stream_and_callers_say(tmp_path: Path) -> None:
-    metrics, server = LearnerMetrics(tmp_path / "metrics-learner.prom"), ServerMetrics(tmp_path)
+    metrics = LearnerMetrics(tmp_path / "metrics-learner.prom")
     names = [f"m{number}" for number in range(MODELS)]
     for name in names:
         hostile(metrics, name)
     metrics.start()
     metrics.close()
     info = SimpleNamespace(version=1, learned_events=1)
-    published = SimpleNamespace(current=SimpleNamespace(info=info))
-    served: Any = [SimpleNamespace(name=name, published=published, staleness_seconds=lambda _: 0.0) for name in names]
-    models: Any = SimpleNamespace(all=lambda: served)
-    server.serves(models)
+    versions = SimpleNamespace(newest=SimpleNamespace(info=info))
+    served: Any = [SimpleNamespace(name=name, versions=versions, staleness_seconds=lambda _: 0.0) for name in names]
+    models: Any = SimpleNamespace(all=lambda: served, sinks=RequestSinks())
+    server = ServerMetrics(tmp_path, models)
     for code in grpc.StatusCode:
         for name in (*names, *(f"no model {number}" for number in range(500))):
             server.answered(name, code.name, 0.001, 1)

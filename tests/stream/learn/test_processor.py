@@ -33,7 +33,7 @@ from thalweg.stream.learn.rebuild import rebuild
 from thalweg.stream.learn.settings import ProcessorSettings
 from thalweg.stream.log.dead_letters import DeadLetters
 from thalweg.stream.log.log import Gap, InMemoryLog, LogError, Message
-from thalweg.stream.publication.file_channel import Published, Publisher
+from thalweg.stream.publication.file_channel import FilePublisher, FileSubscriber
 
 SETTINGS = ProcessorSettings(
     model="m", topic="t", batch_events=4, batch_seconds=0, idle_seconds=0, snapshot_events=20, snapshot_seconds=1e9
@@ -551,7 +551,7 @@ def test_while_the_log_is_away_what_was_saved_is_published_and_learning_goes_on_
     log.append("t", [event(i) for i in range(10, 14)])
     log.back.clear()
     log.refusals = 0
-    publisher, learner = Publisher(tmp_path), Chain()
+    publisher, learner = FilePublisher(tmp_path), Chain()
     processor = Processor(
         learner,
         log,
@@ -565,7 +565,7 @@ def test_while_the_log_is_away_what_was_saved_is_published_and_learning_goes_on_
     assert newest is not None
     thread = threading.Thread(target=processor.run, daemon=True)
     thread.start()
-    published = Published(tmp_path, lambda state: ChainPredictor(int(state.tensors["events"][0])))
+    published = FileSubscriber(tmp_path, lambda state: ChainPredictor(int(state.tensors["events"][0])))
 
     _until(lambda: log.refusals)
     published.look()
@@ -627,7 +627,7 @@ def test_a_new_model_that_starts_at_the_latest_waits_for_a_log_that_is_away() ->
 
 def test_a_restart_does_not_show_less_than_the_process_before_showed(tmp_path: Path) -> None:
     log, snapshots, journal = log_of(10), InMemorySnapshots(), InMemoryJournal()
-    publisher = Publisher(tmp_path)
+    publisher = FilePublisher(tmp_path)
     first = Processor(Chain(), log, snapshots, SETTINGS, journal=journal, ports=Ports(publisher=publisher))
     first.recover()  # saves version 0
     first._follow(until_end=True)  # and dies before it saves again
@@ -635,7 +635,7 @@ def test_a_restart_does_not_show_less_than_the_process_before_showed(tmp_path: P
     publisher.close()
     versions: list[int] = []
 
-    class Heard(Publisher):
+    class Heard(FilePublisher):
         def publish(self, predictor: Any, *, version: int, learned_events: int, event_time: float) -> None:
             versions.append(version)
             super().publish(predictor, version=version, learned_events=learned_events, event_time=event_time)

@@ -8,27 +8,20 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from typing import Any, NoReturn, TypeVar
+from typing import Any
 
 import grpc
 
 from thalweg.memory.exchange.commands import CommandQueue
 from thalweg.memory.snapshots.snapshots import Manifest
-from thalweg.ops.serve.errors import (
-    EXPECTED,
-    DeadlineExceeded,
-    Unauthenticated,
-    Unimplemented,
-    raise_answer,
-    refuse,
-    text_of,
-)
-from thalweg.ops.serve.serving import Models, ServedModel
-from thalweg.ops.serve.status_stream import StatusStream
+from thalweg.ops.serve.commands import run_command
+from thalweg.ops.serve.errors import EXPECTED, Unauthenticated, Unimplemented, refuse, text_of
+from thalweg.ops.serve.grpc_api.methods import Method, translated
+from thalweg.ops.serve.grpc_api.status_stream import StatusStream
+from thalweg.ops.serve.models import Models, ServedModel
 from thalweg.ops.serve.tokens import Tokens
 from thalweg.ops.telemetry.status import Statuses
 from thalweg.proto import thalweg_pb2 as pb
-from thalweg.proto import thalweg_pb2_grpc
 from thalweg.proto.columns import label_column
 from thalweg.proto.decode import CONTENT_TYPE_EVENT
 from thalweg.proto.decode_protobuf import ProtobufDecoder
@@ -36,20 +29,20 @@ from thalweg.proto.rejected import Refused
 from thalweg.proto.schema import InputError, Schema
 from thalweg.stream.log.log import Log, LogError, Message
 
-Answer = TypeVar("Answer")
+SERVICE = "thalweg.v1.LearningService"
 _HEADERS = (("content-type", CONTENT_TYPE_EVENT),)
 _APPEND_AT_ONCE = 500
-_SHORTEST_WATCH_SECONDS = 0.05
+_SHORTEST_WATCH_SECONDS, _LONGEST_WATCH_SECONDS = 0.05, 86_400.0
 
 
-class LearningService(thalweg_pb2_grpc.LearningServiceServicer):
-    """Appends to the log and asks learners through the store; it never reaches into a learner."""
+class LearningService:
+    """Appends to the log and submits commands to learners; it never reaches into a learner."""
 
     def __init__(
         self,
         models: Models,
-        log: Log,
-        store: CommandQueue,
+        source: Log,
+        commands: CommandQueue,
         answer_seconds: float = 30.0,
         clock: Callable[[], float] = time.time,
         *,
@@ -59,8 +52,8 @@ class LearningService(thalweg_pb2_grpc.LearningServiceServicer):
         self._models = models
         self._tokens = tokens
         self._statuses = statuses
-        self._log = log
-        self._store = store
+        self._log = source
+        self._commands = commands
         self._answer_seconds = answer_seconds
         self._clock = clock
         self._decoders = {model.name: ProtobufDecoder(model.schema) for model in models.all()}
@@ -131,50 +124,48 @@ class LearningService(thalweg_pb2_grpc.LearningServiceServicer):
                 id=request.id, topic=model.labels_topic, partition=landed.partition.number, offset=landed.offset
             )
 
-        return _translated(context, answer)
+        return translated(context, answer)
 
     def Forget(self, request: pb.ForgetRequest, context: grpc.ServicerContext) -> pb.ForgetResponse:  # noqa: N802
-        return _refused(context, "forgetting single events is not offered, in this version")
+        refuse(context, Unimplemented("forgetting single events is not offered, in this version"))
 
     def GetModel(self, request: pb.GetModelRequest, context: grpc.ServicerContext) -> pb.Model:  # noqa: N802
-        return _translated(context, lambda: _model(self._models.find(request.name)))
+        return translated(context, lambda: _model(self._models.find(request.name)))
 
     def ListSnapshots(  # noqa: N802
         self, request: pb.ListSnapshotsRequest, context: grpc.ServicerContext
     ) -> pb.ListSnapshotsResponse:
         def answer() -> pb.ListSnapshotsResponse:
-            kept = self._models.find(request.model).snapshots.manifests()
+            kept = self._models.find(request.model).versions.snapshots.manifests()
             return pb.ListSnapshotsResponse(snapshots=[_info(manifest) for manifest in kept])
 
-        return _translated(context, answer)
+        return translated(context, answer)
 
     def Snapshot(self, request: pb.SnapshotRequest, context: grpc.ServicerContext) -> pb.SnapshotResponse:  # noqa: N802
         self._must_be_allowed(context)
-        return _translated(
-            context, lambda: pb.SnapshotResponse(version=self._ask(context, request.model, "snapshot")["version"])
+        return translated(
+            context, lambda: pb.SnapshotResponse(version=self._command(context, request.model, "snapshot")["version"])
         )
 
     def Rollback(self, request: pb.RollbackRequest, context: grpc.ServicerContext) -> pb.RollbackResponse:  # noqa: N802
         self._must_be_allowed(context)
 
         def answer() -> pb.RollbackResponse:
-            done = self._ask(context, request.model, "rollback", version=request.version)
+            done = self._command(context, request.model, "rollback", version=request.version)
             return pb.RollbackResponse(version=done["version"])
 
-        return _translated(context, answer)
+        return translated(context, answer)
 
     def Watch(self, request: pb.WatchRequest, context: grpc.ServicerContext) -> Iterator[pb.Status]:  # noqa: N802
-        try:
-            model = self._models.find(request.model)
-        except EXPECTED as error:
-            refuse(context, error)
+        model = translated(context, lambda: self._models.find(request.model))
+        interval = translated(context, lambda: _interval_seconds(request))
         gone = threading.Event()
         if not context.add_callback(gone.set):
             return
-        told = StatusStream(self._clock)
+        stream = StatusStream(self._clock)
         while not self._models.draining:
-            yield told.status(model, self._statuses.of(model.name) if self._statuses is not None else None)
-            if gone.wait(max(_SHORTEST_WATCH_SECONDS, request.interval_seconds or 1.0)):
+            yield stream.status(model, self._statuses.of(model.name) if self._statuses is not None else None)
+            if gone.wait(interval):
                 return
 
     def _must_be_allowed(self, context: grpc.ServicerContext) -> None:
@@ -185,21 +176,30 @@ class LearningService(thalweg_pb2_grpc.LearningServiceServicer):
         if not self._tokens.allows(given if isinstance(given, str) else None):
             refuse(context, Unauthenticated("expected metadata 'authorization: Bearer TOKEN' with a known token"))
 
-    def _ask(self, context: grpc.ServicerContext, model: str, verb: str, **arguments: Any) -> Any:
+    def _command(self, context: grpc.ServicerContext, model: str, verb: str, **arguments: Any) -> Any:
         remaining = context.time_remaining()
         patience = self._answer_seconds if remaining is None else min(self._answer_seconds, remaining)
-        return ask(self._store, self._models.find(model).name, verb, patience, **arguments)
+        return run_command(self._commands, self._models.find(model).name, verb, patience, **arguments)
 
 
-def ask(store: CommandQueue, model: str, verb: str, patience_seconds: float, **arguments: Any) -> Any:
-    """Ask a learner and wait for the answer. Raises DeadlineExceeded, or what the learner answered."""
-    answered = store.response(store.submit(model, verb, arguments), patience_seconds)
-    if answered is None:
-        raise DeadlineExceeded(
-            f"model {model!r}: its learner did not answer {verb!r} within {patience_seconds:.0f} s; is it running?"
-        )
-    raise_answer(answered)
-    return answered
+METHODS = (
+    Method("Learn", pb.Event, pb.Ack, streams="both", threads="long"),
+    Method("Label", pb.LabelRequest, pb.Ack, threads="blocking"),
+    Method("GetModel", pb.GetModelRequest, pb.Model),
+    Method("ListSnapshots", pb.ListSnapshotsRequest, pb.ListSnapshotsResponse, threads="blocking"),
+    Method("Snapshot", pb.SnapshotRequest, pb.SnapshotResponse, threads="long"),
+    Method("Rollback", pb.RollbackRequest, pb.RollbackResponse, threads="long"),
+    Method("Forget", pb.ForgetRequest, pb.ForgetResponse),
+    Method("Watch", pb.WatchRequest, pb.Status, streams="answers", threads="long"),
+)
+
+
+def _interval_seconds(request: pb.WatchRequest) -> float:
+    """Between two statuses. Raises InputError for what is no time to wait."""
+    interval = request.interval_seconds or 1.0
+    if not 0 < interval <= _LONGEST_WATCH_SECONDS:
+        raise InputError(f"interval_seconds: expected a number from 0 to {_LONGEST_WATCH_SECONDS:g}, got {interval:g}")
+    return max(_SHORTEST_WATCH_SECONDS, interval)
 
 
 def _label(request: pb.LabelRequest, schema: Schema) -> str | float | list[float]:
@@ -229,7 +229,7 @@ def _message(event: pb.Event, now: float) -> Message:
 
 def _model(model: ServedModel) -> pb.Model:
     answer = pb.Model(name=model.name, learner=model.learner, topic=model.topic)
-    served = model.published.current
+    served = model.versions.newest
     if served is None:
         answer.reason = "no version is published yet"
         return answer
@@ -270,14 +270,3 @@ def _put(waiting: queue.Queue[pb.Event | None], event: pb.Event | None, gone: th
             continue
         return True
     return False
-
-
-def _refused(context: grpc.ServicerContext, text: str) -> NoReturn:
-    refuse(context, Unimplemented(text))
-
-
-def _translated(context: grpc.ServicerContext, action: Callable[[], Answer]) -> Answer:
-    try:
-        return action()
-    except Exception as error:
-        refuse(context, error)

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from thalweg.ops.serve.request_cache import Head
-from thalweg.ops.serve.response_cache import ResponseTemplates
+from thalweg.ops.serve.grpc_api.response_cache import ResponseTemplates
+from thalweg.ops.serve.inference import InferenceResponse, RequestOptions
 from thalweg.proto import inference_pb2 as pb
-from thalweg.proto.schema import InputError, TensorSpec
+from thalweg.proto.schema import TensorSpec
 from thalweg.proto.tensors import to_raw, to_typed
-from thalweg.stream.publication.file_channel import ServedVersion, VersionInfo
+from thalweg.stream.publication.ports import ServedVersion, VersionInfo
 
 
 def version(number: int, classes: tuple[str, ...] = ("a", "süd")) -> ServedVersion:
@@ -32,21 +32,24 @@ def answer(rows: int, columns: int, seed: int) -> dict[str, Any]:
     }
 
 
-def expected(served: ServedVersion, outputs: dict[str, Any], head: Head, staleness: float) -> pb.ModelInferResponse:
+def expected(answered: InferenceResponse, typed: bool) -> pb.ModelInferResponse:
     """Field by field."""
+    served, outputs, options = answered.served, answered.outputs, answered.options
     info = served.info
-    response = pb.ModelInferResponse(model_name="m", model_version=str(info.version), id=head.id)
+    response = pb.ModelInferResponse(model_name="m", model_version=str(info.version), id=options.id)
     response.parameters["state_version"].int64_param = info.version
     response.parameters["learned_events"].int64_param = info.learned_events
-    response.parameters["staleness_seconds"].double_param = staleness
+    response.parameters["staleness_seconds"].double_param = answered.staleness_seconds
     names = np.array([*(name.encode() for name in served.predictor.classes), b""], object)
-    for name in head.wanted or ("label", "scores"):
+    for name in options.outputs or ("label", "scores"):
         array = names[outputs[name]] if name == "label" else outputs[name]
         kind = "BYTES" if name == "label" else "FP32"
         tensor = response.outputs.add(name=name, datatype=kind, shape=outputs[name].shape)
         response.raw_output_contents.append(to_raw(array))
-        if head.typed:
+        if typed:
             to_typed(array, tensor.contents)
+    if answered.explanation is not None:
+        response.parameters["explanation"].string_param = json.dumps(answered.explanation)
     return response
 
 
@@ -59,33 +62,31 @@ def expected(served: ServedVersion, outputs: dict[str, Any], head: Head, stalene
             st.sampled_from([(), ("scores",), ("scores", "label")]),
             st.booleans(),
             st.floats(allow_nan=False),
+            st.sampled_from([None, [], [[{"süd": 1}]]]),
         ),
         max_size=12,
     )
 )
 def test_whatever_was_answered_before_a_response_says_what_it_must(asked: list[Any]) -> None:
-    forms = ResponseTemplates("m")
+    templates = ResponseTemplates("m")
     versions = {1: version(1), 2: version(2, ("x", "y", "z"))}
-    for number, rows, id, wanted, typed, staleness in asked:
-        served, head = versions[number], Head("m", id, wanted=wanted, typed=typed)
+    for number, rows, id, wanted, typed, staleness, explanation in asked:
+        served, options = versions[number], RequestOptions("m", id, outputs=wanted)
         outputs = answer(rows, len(served.predictor.classes), rows)
+        answered = InferenceResponse(options, served, outputs, staleness, explanation)
 
-        content, count = forms.response(served, outputs, head, staleness)
+        content, count = templates.encode(answered, typed=typed)
 
-        assert pb.ModelInferResponse.FromString(content) == expected(served, outputs, head, staleness)
-        assert count == rows
+        assert pb.ModelInferResponse.FromString(content) == expected(answered, typed)
+        assert count == rows == answered.rows
 
 
 def test_requests_of_ever_other_sizes_do_not_pile_up() -> None:
-    forms, served = ResponseTemplates("m"), version(1)
+    templates, served = ResponseTemplates("m"), version(1)
 
     for rows in range(500):
-        content, _ = forms.response(served, answer(rows, 2, 0), Head("m"), 0.0)
+        answered = InferenceResponse(RequestOptions("m"), served, answer(rows, 2, 0), 0.0)
+        content, _ = templates.encode(answered)
         assert pb.ModelInferResponse.FromString(content).outputs[0].shape == [rows]
 
-    assert len(forms._newest._forms) <= 64  # type: ignore[union-attr]
-
-
-def test_an_output_that_there_is_not_is_named() -> None:
-    with pytest.raises(InputError, match="output 'lable': no such output; known: 'label', 'scores'"):
-        ResponseTemplates("m").response(version(1), answer(1, 2, 0), Head("m", wanted=("lable",)), 0.0)
+    assert len(templates._newest._templates) <= 64  # type: ignore[union-attr]

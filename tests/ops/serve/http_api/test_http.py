@@ -13,8 +13,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.ops.serve.serving import FEATURES, NAMES, RunningServer, events, served
-from thalweg.ops.serve.http_api import _column
-from thalweg.proto.schema import TensorSpec
+from thalweg.ops.serve.http_api.inference_json import _column
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +91,7 @@ def test_an_older_version_and_single_outputs_can_be_asked_for(client: httpx.Clie
         (b"[" * 100_000, 400, "no JSON"),
         ({"inputs": [{}]}, 400, "expected name, shape, datatype and data"),
         ({"inputs": [tensor([[0] * 4], name="x")]}, 400, "input 'x': no such input"),
-        ({"inputs": [tensor([[0] * 4], datatype="INT64")]}, 400, "expected FP32, got 'INT64'"),
+        ({"inputs": [tensor([[0] * 4], datatype="INT64")]}, 400, "expected FP32, got INT64"),
         ({"inputs": [tensor([[0] * 4], shape=[2, 4])]}, 400, "expected 8 values"),
         ({"inputs": [tensor([[0] * 4], shape=[-1, -4])]}, 400, "input 'features'"),
         ({"inputs": [tensor([["a"] * 4])]}, 400, "input 'features'"),
@@ -108,7 +107,7 @@ def test_an_older_version_and_single_outputs_can_be_asked_for(client: httpx.Clie
         ({"inputs": [tensor([[0] * 4], data=[1e300] * 4)]}, 400, "row 0"),
         ({"inputs": [tensor([[0] * 4], data=[10**400] * 4)]}, 400, "input 'features': expected numbers"),
         ({"inputs": [tensor([[0] * 4])] * 2}, 400, "given twice"),
-        ({"inputs": [tensor([[0] * 4], name=["features"])]}, 400, "no such input"),
+        ({"inputs": [tensor([[0] * 4], name=["features"])]}, 400, "expected a text as its name"),
         ({"inputs": [tensor([[0] * 4])], "outputs": [{"name": "lable"}]}, 400, "output 'lable': no such output"),
         ({"inputs": [tensor([[0] * 4])], "outputs": 5}, 400, "outputs: expected a list"),
         ({"inputs": [tensor([[0] * 4])], "parameters": [1]}, 400, "parameters: expected an object"),
@@ -178,6 +177,33 @@ def test_health_says_what_is_missing(client: httpx.Client) -> None:
     assert "/v2/models/m" in client.get("/").json()["links"]["models"]
 
 
+def test_a_version_describes_itself_and_says_whether_it_is_ready(client: httpx.Client, service: RunningServer) -> None:
+    service.learn(20, save=True)
+    kept = service.version
+    service.learn(20)
+
+    for version in (kept, service.version):
+        assert client.get(f"/v2/models/m/versions/{version}").json()["versions"] == [str(version)]
+        ready = client.get(f"/v2/models/m/versions/{version}/ready")
+        assert (ready.status_code, ready.json()) == (200, {"name": "m", "ready": True})
+    for path in ("", "/ready"):
+        missing = client.get(f"/v2/models/m/versions/99{path}")
+        assert (missing.status_code, "version 99" in missing.json()["error"]) == (404, True)
+        assert client.get(f"/v2/models/empty/versions/1{path}").status_code == 503
+        assert client.get(f"/v2/models/x/versions/1{path}").status_code == 404
+
+
+@pytest.mark.parametrize("version", ["latest", "-1", "9" * 5000, "1.0", "٣"])
+@pytest.mark.parametrize("path", ["", "/ready", "/infer"])
+def test_a_version_in_a_path_that_is_no_number_is_a_bad_request(client: httpx.Client, version: str, path: str) -> None:
+    url = f"/v2/models/m/versions/{version}{path}"
+
+    answer = client.post(url, json={"inputs": []}) if path == "/infer" else client.get(url)
+
+    assert answer.status_code == 400
+    assert "version: expected the number of a kept version" in answer.json()["error"]
+
+
 def test_metrics_tell_of_requests_and_versions_and_parse(client: httpx.Client, service: RunningServer) -> None:
     client.post("/v2/models/m/infer", json={"inputs": [tensor([[0] * 4])]})
     client.post("/v2/models/anything/infer", json={"inputs": [tensor([[0] * 4])]})
@@ -218,7 +244,7 @@ def test_after_draining_nobody_is_sent_here(tmp_path: Path) -> None:
     ],
 )
 def test_values_of_any_type_come_as_they_are(dtype: str, data: Any, found: list[Any]) -> None:
-    assert _column(data, TensorSpec("x", dtype, ())).tolist() == found
+    assert _column(data, dtype).tolist() == found
 
 
 @pytest.mark.parametrize(
@@ -238,4 +264,4 @@ def test_values_of_any_type_come_as_they_are(dtype: str, data: Any, found: list[
 )
 def test_values_of_another_type_are_no_values(dtype: str, data: Any) -> None:
     with pytest.raises((TypeError, ValueError, OverflowError)):
-        _column(data, TensorSpec("x", dtype, ()))
+        _column(data, dtype)

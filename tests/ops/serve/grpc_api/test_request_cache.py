@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from thalweg.ops.serve.request_cache import RequestTemplates, read
-from thalweg.ops.serve.serving import CURRENT, Freshness
+from thalweg.ops.serve.grpc_api.request_cache import Parsed, RequestTemplates, read
+from thalweg.ops.serve.versions import CURRENT, Freshness
 from thalweg.proto import inference_pb2 as pb
 from thalweg.proto.schema import InputError
 from thalweg.proto.tensors import to_raw
@@ -38,16 +38,17 @@ def requests(draw: st.DrawFn) -> bytes:
     return request.SerializeToString()
 
 
-def plain(found: tuple[Any, dict[str, Any]]) -> tuple[Any, dict[str, Any]]:
-    return found[0], {name: (array.dtype, array.shape, array.tolist()) for name, array in found[1].items()}
+def plain(parsed: Parsed) -> tuple[Any, ...]:
+    values = {name: (array.dtype, array.shape, array.tolist()) for name, array in parsed.inputs.items()}
+    return parsed.options, values, parsed.typed
 
 
 @given(st.lists(requests(), min_size=1, max_size=30))
 def test_whatever_was_read_before_a_request_is_read_as_if_it_were_the_first(contents: list[bytes]) -> None:
-    heads = RequestTemplates()
+    templates = RequestTemplates()
 
     for content in contents + contents:
-        assert plain(heads.read(content)) == plain(read(pb.ModelInferRequest.FromString(content)))
+        assert plain(templates.read(content)) == plain(read(pb.ModelInferRequest.FromString(content)))
 
 
 def asked(values: np.ndarray[Any, Any]) -> pb.ModelInferRequest:
@@ -57,15 +58,15 @@ def asked(values: np.ndarray[Any, Any]) -> pb.ModelInferRequest:
     return request
 
 
-def test_a_head_that_was_seen_is_not_parsed_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    heads = RequestTemplates()
+def test_a_request_that_begins_like_one_before_is_not_parsed_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    templates = RequestTemplates()
     first, second = (asked(np.full((1, 3), value)).SerializeToString() for value in (1, 2))
-    heads.read(first)
-    monkeypatch.setattr("thalweg.ops.serve.request_cache.read", lambda request: pytest.fail("it was parsed"))
+    templates.read(first)
+    monkeypatch.setattr("thalweg.ops.serve.grpc_api.request_cache.read", lambda request: pytest.fail("it was parsed"))
 
-    head, inputs = heads.read(second)
+    options, inputs, typed = templates.read(second)
 
-    assert (head.model, head.freshness, head.typed) == ("m", CURRENT, False)
+    assert (options.model, options.freshness, typed) == ("m", CURRENT, False)
     assert inputs["x"].tolist() == [[2, 2, 2]]
     assert inputs["x"].flags.aligned
 
@@ -73,21 +74,21 @@ def test_a_head_that_was_seen_is_not_parsed_again(monkeypatch: pytest.MonkeyPatc
 def test_fields_after_the_values_are_not_taken_for_values() -> None:
     content = asked(np.zeros((1, 8))).SerializeToString()
     named = content + pb.ModelInferRequest(id="late").SerializeToString()
-    heads = RequestTemplates()
+    templates = RequestTemplates()
 
     for _ in range(2):
-        head, inputs = heads.read(named)
-        assert head.id == "late"
+        options, inputs, _ = templates.read(named)
+        assert options.id == "late"
         assert inputs["x"].tolist() == [[0] * 8]
 
 
-def test_heads_that_are_never_seen_again_do_not_pile_up() -> None:
-    heads = RequestTemplates()
+def test_templates_that_are_never_seen_again_do_not_pile_up() -> None:
+    templates = RequestTemplates()
 
     for size in range(1000):
-        heads.read(asked(np.zeros((1, size))).SerializeToString())
+        templates.read(asked(np.zeros((1, size))).SerializeToString())
 
-    assert len(heads._known) <= 256
+    assert len(templates._known) <= 256
 
 
 @pytest.mark.parametrize("content", [b"\xff", b"\x0a\x05ab", bytes(100)])
@@ -111,7 +112,7 @@ def test_the_version_that_is_wanted_may_come_in_any_whole_number(
     request = asked(np.zeros((1, 1)))
     request.parameters[name].CopyFrom(parameter)
 
-    assert read(request)[0].freshness == wanted
+    assert read(request).options.freshness == wanted
 
 
 @pytest.mark.parametrize("text", ["latest", "-1", "1.5", "٣", "9" * 30])

@@ -16,8 +16,11 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
 from tests.ops.serve.serving import FEATURES, NAMES, RunningServer, events, served
-from thalweg.ops.serve.grpc_inference import InferenceService
-from thalweg.ops.serve.server import Server
+from thalweg.ops.serve.grpc_api.inference import InferenceService
+from thalweg.ops.serve.inference import InferenceCore
+from thalweg.ops.serve.models import Models, RequestSinks
+from thalweg.ops.serve.server import Server, workers_of
+from thalweg.ops.serve.settings import Addresses, ServerLimits
 from thalweg.proto import inference_pb2 as pb
 from thalweg.proto import inference_pb2_grpc, thalweg_pb2, thalweg_pb2_grpc
 from thalweg.proto.encode import to_events
@@ -216,8 +219,8 @@ class Late:
 
 
 def test_a_deadline_that_has_passed_is_not_worked_for(service: RunningServer) -> None:
-    models = SimpleNamespace(all=list, asked=lambda name: pytest.fail("the work was begun"))
-    servicer = InferenceService(models, service.metrics)  # type: ignore[arg-type]
+    models = SimpleNamespace(all=list, ready=lambda name: pytest.fail("the work was begun"), sinks=RequestSinks())
+    servicer = InferenceService(InferenceCore(models), service.metrics)  # type: ignore[arg-type]
 
     with pytest.raises(RuntimeError, match="DEADLINE_EXCEEDED"):
         servicer.ModelInfer(ask(np.zeros((1, FEATURES))).SerializeToString(), Late())  # type: ignore[arg-type]
@@ -277,6 +280,20 @@ def test_the_server_and_its_models_describe_themselves(stub: Any) -> None:
     index = stub.RepositoryIndex(pb.RepositoryIndexRequest())
     assert [(model.name, model.state) for model in index.models] == [("m", "READY"), ("empty", "UNAVAILABLE")]
     assert [m.name for m in stub.RepositoryIndex(pb.RepositoryIndexRequest(ready=True)).models] == ["m"]
+
+
+def test_a_version_describes_itself_and_says_whether_it_is_ready(stub: Any, service: RunningServer) -> None:
+    service.learn(20, save=True)
+    kept = service.version
+    service.learn(20)
+
+    for version in map(str, (kept, service.version)):
+        assert stub.ModelReady(pb.ModelReadyRequest(name="m", version=version)).ready
+        assert stub.ModelMetadata(pb.ModelMetadataRequest(name="m", version=version)).versions == [version]
+    assert not stub.ModelReady(pb.ModelReadyRequest(name="empty", version="1")).ready
+    for version, code in (("99", "NOT_FOUND"), ("latest", "INVALID_ARGUMENT"), ("9" * 5000, "INVALID_ARGUMENT")):
+        assert refused(stub.ModelReady, pb.ModelReadyRequest(name="m", version=version))[0] == code
+        assert refused(stub.ModelMetadata, pb.ModelMetadataRequest(name="m", version=version))[0] == code
 
 
 def test_health_has_an_entry_per_model(channel: grpc.Channel) -> None:
@@ -389,17 +406,17 @@ def test_a_draining_server_says_so_and_finishes(tmp_path: Path) -> None:
 def test_a_port_in_use_is_an_error_that_names_it(service: RunningServer) -> None:
     with pytest.raises(OSError, match=f"cannot listen on 127.0.0.1:{service.server.grpc_port}"):
         Server(
-            [],
+            Models([]),
             InMemoryLog(),
             service.store,
-            grpc_address=f"127.0.0.1:{service.server.grpc_port}",
-            http_address="127.0.0.1:0",
+            workers=workers_of(ServerLimits()),
+            addresses=Addresses(grpc=f"127.0.0.1:{service.server.grpc_port}", http="127.0.0.1:0"),
         )
     with pytest.raises(OSError, match=f"cannot listen on 127.0.0.1:{service.server.http_port}"):
         Server(
-            [],
+            Models([]),
             InMemoryLog(),
             service.store,
-            grpc_address="127.0.0.1:0",
-            http_address=f"127.0.0.1:{service.server.http_port}",
+            workers=workers_of(ServerLimits()),
+            addresses=Addresses(grpc="127.0.0.1:0", http=f"127.0.0.1:{service.server.http_port}"),
         )

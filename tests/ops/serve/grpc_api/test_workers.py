@@ -9,7 +9,7 @@ from concurrent.futures import Future, wait
 
 import pytest
 
-from thalweg.ops.serve.workers import Workers
+from thalweg.ops.serve.grpc_api.workers import Workers
 
 WAIT = 30
 

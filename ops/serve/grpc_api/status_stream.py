@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from thalweg.ops.serve.serving import ServedModel
+from thalweg.ops.serve.models import ServedModel
 from thalweg.proto import thalweg_pb2 as pb
 
 _FIGURES = ("metrics", "recent", "frozen", "frozen_recent")
@@ -26,13 +26,13 @@ class StatusStream:
             told: What its learner told last; None: nothing yet, then the figures are those of its newest snapshot.
         """
         status = pb.Status(model=model.name, time=self._clock())
-        served = model.published.current
+        served = model.versions.newest
         if served is not None:
             status.state_version = served.info.version
             status.learned_events = served.info.learned_events
             status.staleness_seconds = model.staleness_seconds(served)
         if told is None:
-            kept = model.snapshots.manifests()
+            kept = model.versions.snapshots.manifests()
             status.metrics.update(kept[-1].metrics if kept else {})
             return status
         for name in _FIGURES:

@@ -9,36 +9,28 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from google.protobuf.message import DecodeError
 
-from thalweg.ops.serve.serving import CURRENT, Freshness
+from thalweg.ops.serve.inference import USUAL_EXPLANATION, RequestOptions
+from thalweg.ops.serve.versions import CURRENT, Freshness, version_number
 from thalweg.proto import inference_pb2 as pb
-from thalweg.proto.schema import Array, InputError
+from thalweg.proto.schema import Array, InputError, Inputs
 from thalweg.proto.tensors import read_tensors
 
-_MOST = 256  # heads kept; then they are forgotten, all at once
-USUAL_EXPLANATION = 10
-"""Entries per row that are told where a caller does not say how many."""
-_LONGEST_BYTES = 1 << 20  # larger requests are parsed: it is not their head that costs
+_MOST = 256  # templates kept; then they are dropped, all at once
+_LONGEST_BYTES = 1 << 20  # larger requests are parsed: it is not their beginning that costs
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
-    """What a request asks for, without the values."""
+class Parsed(NamedTuple):
+    """A request as the wire has it."""
 
-    model: str
-    id: str = ""
-    freshness: Freshness = CURRENT
-    wanted: tuple[str, ...] = ()
-    """Outputs to send; empty for all."""
-    typed: bool = False
+    options: RequestOptions
+    inputs: Inputs
+    typed: bool
     """Its values came in typed contents."""
-    event_id: str | None = None
-    """Under which its inputs are to be remembered until their label comes."""
-    explain: int = 0
-    """So many of what counted are to be told for each row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +39,7 @@ class _Tensor:
     dtype: np.dtype[np.generic]
     shape: tuple[int, ...]
     before: bytes
-    """What stands between the values of the tensor before and these: the head, before the first."""
+    """What stands between the values of the tensor before and these: the beginning of the request, before the first."""
     start: int
     end: int
 
@@ -56,10 +48,10 @@ class RequestTemplates:
     """Reads requests; any number of threads may at once."""
 
     def __init__(self) -> None:
-        self._known: dict[int, tuple[Head, tuple[_Tensor, ...]]] = {}  # by length of the request
+        self._known: dict[int, tuple[RequestOptions, tuple[_Tensor, ...]]] = {}  # by length of the request
 
-    def read(self, content: bytes) -> tuple[Head, dict[str, Array]]:
-        """What is asked for, and the inputs.
+    def read(self, content: bytes) -> Parsed:
+        """What a request asks for, and the inputs.
 
         Raises:
             InputError: It is no request, or its tensors do not fit what it says of them.
@@ -68,20 +60,19 @@ class RequestTemplates:
         if known is not None:
             inputs = _values(known[1], content)
             if inputs is not None:
-                return known[0], inputs
+                return Parsed(known[0], inputs, False)
         try:
             request = pb.ModelInferRequest.FromString(content)
         except DecodeError as error:
             raise InputError(f"the request is no ModelInferRequest: {error}") from error
-        head, inputs = read(request)
-        if (
-            not head.id and head.event_id is None and head.freshness is CURRENT
-        ):  # nothing in it that only this one request has
-            self._remember(content, request, head, inputs)
-        return head, inputs
+        parsed = read(request)
+        options = parsed.options
+        if not options.id and options.event_id is None and options.freshness is CURRENT:
+            self._remember(content, request, parsed)  # nothing in it that only this one request has
+        return parsed
 
-    def _remember(self, content: bytes, request: pb.ModelInferRequest, head: Head, inputs: Mapping[str, Array]) -> None:
-        raw = request.raw_input_contents
+    def _remember(self, content: bytes, request: pb.ModelInferRequest, parsed: Parsed) -> None:
+        raw, inputs = request.raw_input_contents, parsed.inputs
         if len(content) > _LONGEST_BYTES or any(array.dtype == object for array in inputs.values()):
             return  # strings: their values begin elsewhere in every request
         values = pb.ModelInferRequest(raw_input_contents=raw).SerializeToString()
@@ -96,7 +87,7 @@ class RequestTemplates:
             end = at
         if len(self._known) >= _MOST:
             self._known.clear()
-        self._known[len(content)] = head, tuple(tensors)
+        self._known[len(content)] = parsed.options, tuple(tensors)
 
 
 def _values(tensors: tuple[_Tensor, ...], content: bytes) -> dict[str, Array] | None:
@@ -111,28 +102,26 @@ def _values(tensors: tuple[_Tensor, ...], content: bytes) -> dict[str, Array] | 
     return inputs
 
 
-def read(request: pb.ModelInferRequest) -> tuple[Head, dict[str, Array]]:
+def read(request: pb.ModelInferRequest) -> Parsed:
     """What a request asks for, and its inputs. Raises InputError."""
     raw = request.raw_input_contents
-    wanted = tuple(output.name for output in request.outputs)
     parameters = request.parameters
-    head = Head(
+    options = RequestOptions(
         request.model_name,
         request.id,
         _freshness(request),
-        wanted,
-        typed=not raw,
+        tuple(output.name for output in request.outputs),
         event_id=_event_id(parameters["event_id"]) if "event_id" in parameters else None,
-        explain=_count(parameters["explain"]) if "explain" in parameters else 0,
+        explain=_explain(parameters["explain"]) if "explain" in parameters else 0,
     )
-    return head, read_tensors(request.inputs, raw)
+    return Parsed(options, read_tensors(request.inputs, raw), typed=not raw)
 
 
 def _freshness(request: pb.ModelInferRequest) -> Freshness:
     """The version that a request asks for."""
     parameters: Mapping[str, pb.InferParameter] = request.parameters
     if request.model_version:
-        return Freshness(as_of=_whole(request.model_version, "model_version"))
+        return Freshness(as_of=version_number(request.model_version, "model_version"))
     if "as_of_version" in parameters:
         return Freshness(as_of=_number(parameters["as_of_version"], "as_of_version"))
     if "min_state_version" in parameters:
@@ -147,7 +136,7 @@ def _event_id(parameter: pb.InferParameter) -> str:
     return str(_number(parameter, "event_id"))
 
 
-def _count(parameter: pb.InferParameter) -> int:
+def _explain(parameter: pb.InferParameter) -> int:
     if parameter.WhichOneof("parameter_choice") == "bool_param":
         return USUAL_EXPLANATION if parameter.bool_param else 0
     return _number(parameter, "explain")
@@ -158,11 +147,5 @@ def _number(parameter: pb.InferParameter, name: str) -> int:
     if choice in ("int64_param", "uint64_param"):
         return int(getattr(parameter, choice))
     if choice == "string_param":
-        return _whole(parameter.string_param, name)
+        return version_number(parameter.string_param, name)
     raise InputError(f"parameter {name!r}: expected a whole number, got {choice or 'nothing'}")
-
-
-def _whole(text: str, name: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) < 20):
-        raise InputError(f"{name}: expected the number of a kept version, got {text!r:.80}")
-    return int(text)

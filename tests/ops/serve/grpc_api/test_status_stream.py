@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
 import grpc
+import pytest
 
 from tests.ops.serve.serving import served
 from tests.ops.telemetry.test_metrics import RAISED, report_of, watched
 from tests.ops.telemetry.test_status import graded
-from thalweg.ops.serve.status_stream import alarm_message
+from thalweg.ops.serve.grpc_api.status_stream import alarm_message
 from thalweg.ops.telemetry.status import STATUS_FILE, LearnerStatus, Statuses
 from thalweg.proto import thalweg_pb2 as pb
 from thalweg.proto import thalweg_pb2_grpc
@@ -60,3 +62,14 @@ def test_an_alarm_of_another_release_is_told_as_far_as_it_is_known() -> None:
     message = alarm_message(record)
 
     assert (message.number, message.signals[0].event, message.HasField("end")) == (1, 5, False)
+
+
+@pytest.mark.parametrize("seconds", [math.inf, -math.inf, math.nan, -1.0, 1e30])
+def test_an_interval_that_cannot_be_waited_is_refused_by_name(tmp_path: Path, seconds: float) -> None:
+    with served(tmp_path) as parts, grpc.insecure_channel(f"127.0.0.1:{parts.server.grpc_port}") as wire:
+        request = pb.WatchRequest(model="m", interval_seconds=seconds)
+        with pytest.raises(grpc.RpcError) as caught:
+            next(thalweg_pb2_grpc.LearningServiceStub(wire).Watch(request, timeout=30))
+
+    assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+    assert "interval_seconds: expected" in caught.value.details()
