@@ -30,6 +30,7 @@ from thalweg.models.testing import WrapperContract
 from thalweg.proto.event import Batch, ClassLabels
 from thalweg.proto.schema import InputError, Inputs, TensorSpec
 from thalweg.stream.evaluation.monitor import Monitor
+from thalweg.stream.publication.file_channel import ServedVersion, VersionInfo
 
 FLATTENED = "tests.models.small_networks:flattened"
 PARAMS: dict[str, dict[str, Any]] = {
@@ -217,6 +218,14 @@ def test_evaluation_gives_the_same_figures_bare_and_encoded() -> None:
     assert other.continual.metrics() == one.continual.metrics()
     assert (other.metrics(), other.recent()) == (one.metrics(), one.recent())
     assert other.frozen.metrics() == one.frozen.metrics()
+
+
+@pytest.mark.parametrize(("case", "offered"), [(TestEveryCapability, True), (TestNoCapability, False)])
+def test_a_served_version_does_what_the_model_behind_the_encoder_can(case: type[Encoded], offered: bool) -> None:
+    served = ServedVersion(case().wrapped().predictor(), VersionInfo(1, 0, 0.0, 0.0, 0.0, 0))
+
+    for found in (served.check, served.explain, served.alternative_inputs):
+        assert (found is not None) == offered
 
 
 def test_nothing_is_looked_for_where_it_is_not_declared() -> None:
