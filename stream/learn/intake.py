@@ -1,7 +1,7 @@
 """How a block comes in: taken from the log, journalled, decoded, and what cannot be used kept as dead letters.
 
-All of it is done before anything of the block is in the state, in this order: what disk or broker refuse is tried again,
-and who is stopped meanwhile leaves a state that knows nothing of the block.
+All of it is done before anything of the block is in the state, in this order: what disk or broker refuse is tried
+again, and who is stopped meanwhile leaves a state that knows nothing of the block.
 """
 
 from __future__ import annotations
