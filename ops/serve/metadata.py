@@ -36,7 +36,7 @@ def describe(model: ServedModel, version: int | None = None) -> Metadata:
     properties |= predictor.properties
     if served.alternative_inputs is not None:
         others = {spec.name: [datatype(spec.dtype), [-1, *spec.shape]] for spec in served.alternative_inputs.values()}
-        properties["alternative_inputs"] = json.dumps(others)
+        properties["other_inputs"] = json.dumps(others)
     if {"scores", "type_scores"} & predictor.outputs.keys():
         properties["classes"] = json.dumps(predictor.classes, ensure_ascii=False)
     return Metadata(inputs, list(predictor.outputs.values()), [str(served.info.version)], properties)

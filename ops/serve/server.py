@@ -31,7 +31,7 @@ _STOP_SECONDS = 5.0  # that gRPC may take to let go of its port
 
 
 class Server:
-    """Answers predictions, takes events, tells its health.
+    """Answers predictions, takes events, reports its health.
 
     Args:
         models: What is served; started and closed with the server.
@@ -42,7 +42,7 @@ class Server:
         limits: How much to take at once.
         telemetry: Notified of every request; renders the metrics page.
         tokens: One of which whoever changes a model must have; None: none is needed.
-        statuses: What the learners tell of themselves.
+        statuses: What the learners report.
 
     Raises:
         OSError: An address cannot be listened on; the message names it.
@@ -112,7 +112,7 @@ class Server:
         return True
 
     def drain(self, grace_seconds: float) -> None:
-        """Tell everybody that no more is answered, finish what is begun, and stop."""
+        """Report that no more is answered, finish what is begun, and stop."""
         self._models.draining = True
         self._update_health()
         self._grpc.stop(grace_seconds).wait()

@@ -110,13 +110,13 @@ class ServerMetrics:
 
     def processes(self) -> dict[str, dict[str, Any]]:
         """By role: whether the process runs, how often it was started again, its memory and when it began."""
-        told = {}
+        by_role = {}
         for role, entry in {"server": {"pid": os.getpid()}, **self._supervised()}.items():
             found = process_figures(entry.get("pid"))
-            told[role] = {"up": found is not None, "restarts": entry.get("restarts", 0)}
+            by_role[role] = {"up": found is not None, "restarts": entry.get("restarts", 0)}
             if found is not None:
-                told[role] |= {"memory_bytes": found.resident_memory_bytes, "started": found.start_time_seconds}
-        return told
+                by_role[role] |= {"memory_bytes": found.resident_memory_bytes, "started": found.start_time_seconds}
+        return by_role
 
     def render(self) -> tuple[bytes, str]:
         """The whole page and its content type."""
@@ -129,7 +129,7 @@ class ServerMetrics:
         return _merged(pages), CONTENT_TYPE_LATEST
 
     def collect(self) -> Iterable[Metric]:
-        """What is computed when asked."""
+        """What is computed on request."""
         return [*self._requests(), *self._versions(), *self._remembered(), *self._processes(), _build_info()]
 
     def _requests(self) -> Iterable[Metric]:

@@ -90,7 +90,7 @@ class FilePublisher:
                 self._announce()
 
     def close(self) -> None:
-        """Let go of the announcement; what is shown stays shown."""
+        """Close the announcement; what is shown stays shown."""
         self._map.close()
 
     def _announce(self) -> None:

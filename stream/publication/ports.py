@@ -74,7 +74,7 @@ class VersionPublisher(Protocol):
         """The version shown has everything that was in the log at this time (Unix seconds)."""
 
     def close(self) -> None:
-        """Let go; what is shown stays shown."""
+        """Close; what is shown stays shown."""
 
 
 class VersionSubscriber(Protocol):

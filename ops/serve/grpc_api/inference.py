@@ -49,7 +49,7 @@ class InferenceService:
         model, code, rows = "", "OK", 0
         try:
             parsed = self._requests.read(request)
-            model = parsed.options.model
+            model = parsed[0].model
             response, rows = self._infer(parsed, context.time_remaining())
         except Exception as error:
             code = status_of(error)[0].name

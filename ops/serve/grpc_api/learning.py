@@ -1,4 +1,4 @@
-"""`thalweg.v1.LearningService` over gRPC: events into the log, and what an operator asks of a learner."""
+"""`thalweg.v1.LearningService` over gRPC: events into the log, and the commands of operators."""
 
 from __future__ import annotations
 
@@ -86,26 +86,26 @@ class LearningService:
     def _append(self, events: list[pb.Event]) -> list[pb.Ack]:
         acks = [pb.Ack(id=event.id) for event in events]
         by_topic: dict[str, list[int]] = {}
-        for place, event in enumerate(events):
+        for index, event in enumerate(events):
             try:
                 model = self._models.find(event.model)
                 self._decoders[model.name].event(event, 0.0)
             except EXPECTED as error:
-                acks[place].error = text_of(error)
+                acks[index].error = text_of(error)
             else:
-                by_topic.setdefault(model.topic, []).append(place)
-        for topic, places in by_topic.items():
-            messages = [_message(events[place], self._clock()) for place in places]
+                by_topic.setdefault(model.topic, []).append(index)
+        for topic, indices in by_topic.items():
+            messages = [_message(events[index], self._clock()) for index in indices]
             try:
                 landed = self._log.append(topic, messages)
             except LogError as error:
-                for place in places:
-                    acks[place].error = str(error)
+                for index in indices:
+                    acks[index].error = str(error)
                 continue
-            for place, appended in zip(places, landed):
-                acks[place].topic = topic
-                acks[place].partition = appended.partition.number
-                acks[place].offset = appended.offset
+            for index, appended in zip(indices, landed):
+                acks[index].topic = topic
+                acks[index].partition = appended.partition.number
+                acks[index].offset = appended.offset
         return acks
 
     def Label(self, request: pb.LabelRequest, context: grpc.ServicerContext) -> pb.Ack:  # noqa: N802

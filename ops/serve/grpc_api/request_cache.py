@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TypeAlias
 
 import numpy as np
 from google.protobuf.message import DecodeError
@@ -17,20 +17,15 @@ from google.protobuf.message import DecodeError
 from thalweg.ops.serve.inference import USUAL_EXPLANATION, RequestOptions
 from thalweg.ops.serve.versions import CURRENT, Freshness, version_number
 from thalweg.proto import inference_pb2 as pb
-from thalweg.proto.schema import Array, InputError, Inputs
+from thalweg.proto.schema import Array, InputError
 from thalweg.proto.tensors import read_tensors
 
 _MOST = 256  # templates kept; then they are dropped, all at once
 _LONGEST_BYTES = 1 << 20  # larger requests are parsed: it is not their beginning that costs
 
 
-class Parsed(NamedTuple):
-    """A request as the wire has it."""
-
-    options: RequestOptions
-    inputs: Inputs
-    typed: bool
-    """Its values came in typed contents."""
+Parsed: TypeAlias = tuple[RequestOptions, dict[str, Array], bool]
+"""A request as the wire has it: what it asks for, the inputs, and whether its values came in typed contents."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,19 +55,21 @@ class RequestTemplates:
         if known is not None:
             inputs = _values(known[1], content)
             if inputs is not None:
-                return Parsed(known[0], inputs, False)
+                return known[0], inputs, False
         try:
             request = pb.ModelInferRequest.FromString(content)
         except DecodeError as error:
             raise InputError(f"the request is no ModelInferRequest: {error}") from error
         parsed = read(request)
-        options = parsed.options
+        options, inputs, _ = parsed
         if not options.id and options.event_id is None and options.freshness is CURRENT:
-            self._remember(content, request, parsed)  # nothing in it that only this one request has
+            self._remember(content, request, options, inputs)  # nothing in it that only this one request has
         return parsed
 
-    def _remember(self, content: bytes, request: pb.ModelInferRequest, parsed: Parsed) -> None:
-        raw, inputs = request.raw_input_contents, parsed.inputs
+    def _remember(
+        self, content: bytes, request: pb.ModelInferRequest, options: RequestOptions, inputs: dict[str, Array]
+    ) -> None:
+        raw = request.raw_input_contents
         if len(content) > _LONGEST_BYTES or any(array.dtype == object for array in inputs.values()):
             return  # strings: their values begin elsewhere in every request
         values = pb.ModelInferRequest(raw_input_contents=raw).SerializeToString()
@@ -87,7 +84,7 @@ class RequestTemplates:
             end = at
         if len(self._known) >= _MOST:
             self._known.clear()
-        self._known[len(content)] = parsed.options, tuple(tensors)
+        self._known[len(content)] = options, tuple(tensors)
 
 
 def _values(tensors: tuple[_Tensor, ...], content: bytes) -> dict[str, Array] | None:
@@ -114,7 +111,7 @@ def read(request: pb.ModelInferRequest) -> Parsed:
         event_id=_event_id(parameters["event_id"]) if "event_id" in parameters else None,
         explain=_explain(parameters["explain"]) if "explain" in parameters else 0,
     )
-    return Parsed(options, read_tensors(request.inputs, raw), typed=not raw)
+    return options, read_tensors(request.inputs, raw), not raw
 
 
 def _freshness(request: pb.ModelInferRequest) -> Freshness:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any
 
 from thalweg.ops.serve.inference import InferenceResponse
@@ -24,6 +25,12 @@ def _open_end(staleness: float) -> bytes:
 
 
 _STALENESS = _open_end(1.0)
+
+
+@lru_cache(1024)
+def _raw_head(length: int) -> bytes:
+    """What stands before raw contents of so many bytes."""
+    return pb.ModelInferResponse(raw_output_contents=[bytes(length)]).SerializeToString()[: -length or None]
 
 
 class ResponseTemplates:
@@ -72,9 +79,13 @@ class _VersionTemplates:
             b"".join(_looked_up(self._framed, array)) if self._coded[name] else to_raw(array)
             for name, array in zip(names, arrays)
         ]
-        rest = pb.ModelInferResponse(id=options.id, raw_output_contents=raw).SerializeToString()
         # parts of a message that are written one after the other are one message
-        content = b"".join((template, _STALENESS, _DOUBLE.pack(response.staleness_seconds), rest))
+        parts = [template, _STALENESS, _DOUBLE.pack(response.staleness_seconds)]
+        if options.id:
+            parts.append(pb.ModelInferResponse(id=options.id).SerializeToString())
+        for one in raw:
+            parts += (_raw_head(len(one)), one)
+        content = b"".join(parts)
         if typed:
             content = self._with_typed(content, arrays)
         if response.explanation is not None:

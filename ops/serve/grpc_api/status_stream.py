@@ -1,4 +1,4 @@
-"""What `Watch` tells: a model's figures as they are, and its alarms as they happen."""
+"""What `Watch` streams: a model's figures as they are, and its alarms as they happen."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ _FIGURES = ("metrics", "recent", "frozen", "frozen_recent")
 
 
 class StatusStream:
-    """One stream of statuses; it knows which alarms it has told of."""
+    """One stream of statuses; it knows which alarms it has sent."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._alarms: dict[int, tuple[Any, Any]] = {}
 
-    def status(self, model: ServedModel, told: Mapping[str, Any] | None) -> pb.Status:
+    def status(self, model: ServedModel, reported: Mapping[str, Any] | None) -> pb.Status:
         """The next one.
 
         Args:
             model: As it is served.
-            told: What its learner told last; None: nothing yet, then the figures are those of its newest snapshot.
+            reported: What its learner reported last; None: nothing yet, then figures are those of its newest snapshot.
         """
         status = pb.Status(model=model.name, time=self._clock())
         served = model.versions.newest
@@ -31,18 +31,18 @@ class StatusStream:
             status.state_version = served.info.version
             status.learned_events = served.info.learned_events
             status.staleness_seconds = model.staleness_seconds(served)
-        if told is None:
+        if reported is None:
             kept = model.versions.snapshots.manifests()
             status.metrics.update(kept[-1].metrics if kept else {})
             return status
         for name in _FIGURES:
-            getattr(status, name).update(told.get(name, {}))
-        status.told = told.get("time", 0.0)
-        status.events_per_second = told.get("events_per_second", 0.0)
-        status.lag_records = told.get("lag_records", 0)
-        if "worst_case_accuracy" in told:
-            status.worst_case_accuracy = told["worst_case_accuracy"]
-        drift = told.get("drift", {})
+            getattr(status, name).update(reported.get(name, {}))
+        status.told = reported.get("time", 0.0)
+        status.events_per_second = reported.get("events_per_second", 0.0)
+        status.lag_records = reported.get("lag_records", 0)
+        if "worst_case_accuracy" in reported:
+            status.worst_case_accuracy = reported["worst_case_accuracy"]
+        drift = reported.get("drift", {})
         status.drift_scores.extend(pb.DriftScore(**score) for score in drift.get("scores", ()))
         alarms = drift.get("alarms", ())
         status.drifting = bool(alarms) and alarms[-1]["end"] is None

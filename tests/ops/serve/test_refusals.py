@@ -20,7 +20,7 @@ from thalweg.memory.exchange.commands import InMemoryCommandQueue
 from thalweg.memory.exchange.pending import InMemoryPending
 from thalweg.memory.snapshots.snapshots import FolderSnapshots, Manifest
 from thalweg.memory.snapshots.state import State
-from thalweg.models.contract.learner import Predictor
+from thalweg.models.contract.learner import LearnerContext, Predictor
 from thalweg.models.ridge.learner import Ridge
 from thalweg.ops.serve.errors import DeadlineExceeded, NotReady, status_of
 from thalweg.ops.serve.inference import InferenceCore, InferenceRequest, RequestOptions
@@ -123,7 +123,7 @@ class House:
         )
 
     def _keep_bad_versions(self, snapshots: FolderSnapshots, learner: Ridge) -> None:
-        wider = Ridge(inputs={"features": TensorSpec("features", "float32", (FEATURES + 1,))}, params={}, seed=0)
+        wider = Ridge(LearnerContext(inputs={"features": TensorSpec("features", "float32", (FEATURES + 1,))}))
         for version, state in ((DAMAGED, learner.state()), (OTHER_SETTINGS, wider.state())):
             manifest = Manifest(
                 model="m",
