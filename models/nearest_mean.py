@@ -28,6 +28,7 @@ from thalweg.models.parts.reading import read_params, within
 from thalweg.models.parts.selection import Selected, select_classes
 from thalweg.proto.event import Batch, ClassLabels
 from thalweg.proto.schema import Array, InputError, Inputs, Schema, TensorSpec
+from thalweg.proto.task import CLASSIFICATION, Task
 
 Floats = NDArray[np.float64]
 COVARIANCES = ("none", "shared")
@@ -309,6 +310,10 @@ class NearestMeanPredictor:
     @property
     def inputs(self) -> Mapping[str, TensorSpec]:
         return self._columns.specs
+
+    @property
+    def task(self) -> Task:
+        return CLASSIFICATION.with_probabilities()
 
     @property
     def outputs(self) -> Mapping[str, TensorSpec]:
