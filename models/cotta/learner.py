@@ -41,6 +41,8 @@ class Cotta:
     Inputs that are not finite or out of range are passed over and counted.
     """
 
+    params_type = Params
+
     def __init__(self, *, inputs: Mapping[str, TensorSpec], params: Mapping[str, Any], seed: int) -> None:
         self.params = p = Params.of(params)
         self._columns = InputColumns(inputs)

@@ -62,6 +62,8 @@ class ErrorMemory:
     not finite, are passed over and counted.
     """
 
+    params_type = Params
+
     def __init__(self, *, inputs: Mapping[str, TensorSpec], params: Mapping[str, Any], seed: int) -> None:
         self.params = p = Params.of(params)
         self._inputs = RecommenderInputs(inputs)

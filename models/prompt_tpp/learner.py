@@ -38,6 +38,8 @@ class PromptTpp:
     are events of types past `max_types`. A step whose loss or gradient is no number is left out and counted.
     """
 
+    params_type = Params
+
     def __init__(self, *, inputs: Mapping[str, TensorSpec], params: Mapping[str, Any], seed: int) -> None:
         self.params = p = Params.of(params)
         if dict(inputs) != KEY:

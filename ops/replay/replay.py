@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from thalweg.models.contract.learner import Learner, predict_batch
-from thalweg.ops.config.config import ModelConfig
+from thalweg.ops.config.model import ModelConfig
 from thalweg.ops.run.app import new_learner, new_monitor
 from thalweg.proto.event import Batch, Decoded, cut
 from thalweg.proto.rejected import Rejected
@@ -111,7 +110,7 @@ def replay(
         total = sum(len(part.batch) for part in read_events(path, learner.schema, mapping, limit=limit))
         frozen_after = max(1, total // 10)
     done = Replayed(model, learner, frozen_after=frozen_after)
-    monitor = new_monitor(dataclasses.replace(model, frozen_after_events=frozen_after), learner, seed=seed)
+    monitor = new_monitor(model.model_copy(update={"frozen_after_events": frozen_after}), learner, seed=seed)
     done.evaluation, done.frozen = monitor.live, monitor.frozen
     started = time.perf_counter()
     next_point, every, next_progress = 0, max(1, 10 * frozen_after // CURVE_POINTS), started

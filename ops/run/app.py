@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import gc
 import threading
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import structlog
@@ -19,8 +20,9 @@ from thalweg.memory.snapshots.state import DamagedFile, State
 from thalweg.models.contract.learner import Learner, Predictor, SharedMemoryLearner
 from thalweg.models.contract.registry import find
 from thalweg.models.encoders.encoder import IDENTITY, EncodedPredictor, make_learner, shared_encoder
-from thalweg.ops.config.config import Config, ModelConfig
+from thalweg.ops.config.config import Config
 from thalweg.ops.config.error import ConfigurationError
+from thalweg.ops.config.model import ModelConfig
 from thalweg.ops.run.only_one import only_one
 from thalweg.ops.serve.server import Server
 from thalweg.ops.serve.serving import ModelLocation
@@ -38,12 +40,11 @@ from thalweg.stream.labels.request_log import RequestLog
 from thalweg.stream.learn.journal import FileJournal
 from thalweg.stream.learn.observer import each
 from thalweg.stream.learn.processor import Processor
-from thalweg.stream.learn.settings import ProcessorSettings
+from thalweg.stream.learn.settings import LearnSettings, ProcessorSettings
 from thalweg.stream.log.dead_letters import DeadLetters
 from thalweg.stream.log.log import Log, Retention
 from thalweg.stream.log.open import open_log
-from thalweg.stream.publication.file_channel import Publisher
-from thalweg.stream.publication.live_folder import live_folder
+from thalweg.stream.publication.file_channel import Publisher, live_folder
 
 log = structlog.get_logger(__name__)
 
@@ -81,18 +82,12 @@ def new_monitor(
 def settings_of(model: ModelConfig) -> ProcessorSettings:
     """A model's configuration as its processor sees it."""
     return ProcessorSettings(
+        **{key: getattr(model, key) for key in LearnSettings.model_fields},
         model=model.name,
         topic=model.topic,
         joined_topic=model.joined_topic,
         learner=model.learner,
         config_sha256=model.identity_sha256(),
-        start=model.start,
-        batch_events=model.batch_events,
-        batch_seconds=model.batch_seconds,
-        snapshot_events=model.snapshot_events,
-        snapshot_seconds=model.snapshot_seconds,
-        dedup_events=model.dedup_events,
-        publish_share=model.publish_share,
         forgetting_factor=model.drift.forgetting_factor,
         forgetting_events=model.drift.forgetting_events,
     )
@@ -346,3 +341,26 @@ def run_server(config: Config, stop: threading.Event, ready: Callable[[Server], 
         stop.wait()
         log.info("draining")
         server.drain(config.service.drain_seconds)
+
+
+@contextmanager
+def only_one(state_dir: Path, role: str) -> Iterator[None]:
+    """Hold the state folder for this role; a second process of it is refused.
+
+    Raises:
+        ConfigurationError: Another one has it, or the folder cannot be written.
+    """
+    path = state_dir / f".{role}.lock"
+    try:
+        state_dir.mkdir(parents=True, exist_ok=True)
+        file = path.open("w")
+    except OSError as error:
+        raise ConfigurationError([f"service.state_dir: {state_dir} cannot be written: {error.strerror}"]) from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise ConfigurationError(
+                [f"service.state_dir: another {role} process works in {state_dir}; stop it or take another folder"]
+            ) from error
+        yield

@@ -174,7 +174,7 @@ def test_however_often_it_crashes_the_state_is_that_of_an_undisturbed_run(
 
 
 def _fields(settings: ProcessorSettings) -> dict[str, Any]:
-    return {name: getattr(settings, name) for name in settings.__dataclass_fields__}
+    return {name: getattr(settings, name) for name in type(settings).model_fields}
 
 
 def test_a_changed_batch_size_does_not_change_what_older_entries_mean() -> None:
