@@ -12,7 +12,7 @@ from thalweg.models.parts.settings import Place, Settings, keys_of
 from thalweg.ops.config.config import Config
 from thalweg.ops.config.learners import effective_params, params_type
 from thalweg.ops.config.model import ModelConfig
-from thalweg.ops.config.secrets import MASK, is_secret, masked
+from thalweg.ops.config.secrets import MASK, shown
 
 HEADER = f"""\
 # What is in effect, secrets as {MASK}; a configuration, too. "default": the file and the environment do not say it.
@@ -37,7 +37,7 @@ def effective(config: Config) -> str:
 def _table(settings: Settings, place: Place, leave_out: tuple[str, ...] = ()) -> Iterator[str]:
     for key in keys_of(type(settings)):
         if key not in leave_out:
-            yield _line(key, _shown(getattr(settings, key), (*place, key)), key not in settings.model_fields_set)
+            yield _line(key, shown(getattr(settings, key), (*place, key)), key not in settings.model_fields_set)
 
 
 def _params(model: ModelConfig, place: Place) -> Iterator[str]:
@@ -45,19 +45,8 @@ def _params(model: ModelConfig, place: Place) -> Iterator[str]:
         yield f"# {model.learner} does not declare its parameters: here are those that are given"
     for key, value in effective_params(model).items():
         given = key in model.params
-        line = _line(key, _shown(model.params[key] if given else value, (*place, key)), not given)
+        line = _line(key, shown(model.params[key] if given else value, (*place, key)), not given)
         yield line if given or line.startswith("#") else f"# {line}"
-
-
-def _shown(value: Any, place: Place) -> Any:
-    """A value without secrets."""
-    if isinstance(value, Settings):
-        value = value.model_dump()
-    if isinstance(value, Mapping):
-        return {key: _shown(inner, (*place, key)) for key, inner in value.items()}
-    if is_secret(place):
-        return MASK
-    return masked(value) if place[-1] == "url" and isinstance(value, str) else value
 
 
 def _line(key: str, value: Any, is_default: bool) -> str:

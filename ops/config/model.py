@@ -12,6 +12,7 @@ from pydantic import AfterValidator, Field
 from thalweg.memory.exchange.pending import USUAL
 from thalweg.models.encoders.encoder import IDENTITY, encoder_sha256
 from thalweg.models.parts.settings import Count, Settings, Whole, rule
+from thalweg.ops.config.secrets import shown
 from thalweg.proto.schema import TensorSpec
 from thalweg.stream.drift.params import DriftParams
 from thalweg.stream.learn.settings import LearnSettings
@@ -132,5 +133,11 @@ class ModelConfig(LearnSettings):
         }
 
     def identity_sha256(self) -> str:
-        """Hash over the identity."""
+        """Hash over `identity`."""
         return hashlib.sha256(json.dumps(self.identity(), sort_keys=True, default=str).encode()).hexdigest()
+
+    def shown_identity(self) -> dict[str, Any]:
+        """`identity` as JSON reads it back, secrets masked, for manifests."""
+        params = shown(self.params, ("model", 0, "params"))
+        made: dict[str, Any] = json.loads(json.dumps({**self.identity(), "params": params}, default=str))
+        return made

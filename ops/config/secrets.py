@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from typing import Any
 
-from thalweg.models.parts.settings import Place
+from thalweg.models.parts.settings import Place, Settings
 
 _SECRET = "password|passwd|secret|jaas|token|credential|private|pem"
 MASK = "***"
@@ -21,3 +23,14 @@ def masked(url: str) -> str:
     """A URL without user, password and secret parameters, for people to read."""
     url = re.sub(r"://.*@", f"://{MASK}@", url)  # greedy: a password may hold an @ or a slash
     return re.sub(rf"([?&][^=&]*(?:{_SECRET})[^=&]*=)[^&]*", rf"\1{MASK}", url, flags=re.IGNORECASE)
+
+
+def shown(value: Any, place: Place) -> Any:
+    """A value without secrets."""
+    if isinstance(value, Settings):
+        value = value.model_dump()
+    if isinstance(value, Mapping):
+        return {key: shown(inner, (*place, key)) for key, inner in value.items()}
+    if is_secret(place):
+        return MASK
+    return masked(value) if place[-1] == "url" and isinstance(value, str) else value

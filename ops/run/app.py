@@ -88,6 +88,7 @@ def settings_of(model: ModelConfig) -> ProcessorSettings:
         joined_topic=model.joined_topic,
         learner=model.learner,
         config_sha256=model.identity_sha256(),
+        identity=model.shown_identity(),
         forgetting_factor=model.drift.forgetting_factor,
         forgetting_events=model.drift.forgetting_events,
     )

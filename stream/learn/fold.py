@@ -18,7 +18,7 @@ from thalweg.stream.learn.dedup import RecentIds
 from thalweg.stream.learn.journal import BlockEntry, Control, ForgettingEntry, ResetEntry, RollbackEntry
 from thalweg.stream.learn.observer import Observer
 from thalweg.stream.learn.ports import AlarmSink, Evaluator
-from thalweg.stream.learn.settings import ProcessorSettings
+from thalweg.stream.learn.settings import ProcessorSettings, identity_differences
 
 log = structlog.get_logger(__name__)
 
@@ -82,10 +82,12 @@ class Fold:
         """Become that version. Raises StateMismatch."""
         wanted, got = self._settings.config_sha256, manifest.config_sha256
         if wanted != got:
+            differences = identity_differences(manifest.identity, self._settings.identity)
+            hashes = f"hash {got[:12] or 'none'}, now {wanted[:12] or 'none'}"
             raise StateMismatch(
                 f"model {self._settings.model!r}: the saved state (version {manifest.version}) was made under other "
-                f"settings (hash {got[:12] or 'none'}, now {wanted[:12] or 'none'}); give the model a new name or "
-                f"another state_dir, or restore the settings"
+                f"settings ({'; '.join(differences) or hashes}); give the model a new name or another state_dir, or "
+                f"restore the settings"
             )
         self.learner.restore(parts["learner"])
         if "recent_ids" in parts:
@@ -105,6 +107,7 @@ class Fold:
             parent=self.parent,
             learner=self._settings.learner,
             config_sha256=self._settings.config_sha256,
+            identity=self._settings.identity,
             offsets=dict(self.end),
             events_learned=self.learned,
             created=created,

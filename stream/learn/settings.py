@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import json
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any
 
 from pydantic import Field
 
@@ -46,6 +48,8 @@ class ProcessorSettings(LearnSettings):
     """The learner's registered name, for manifests."""
     config_sha256: str = ""
     """Over the settings that make the state what it is; a state saved under another one is refused."""
+    identity: dict[str, Any] = {}  # noqa: RUF012 - pydantic copies it
+    """Those settings, secrets masked, for manifests."""
     block_bytes: int = 4 << 20
     """About how much is taken from the log at once."""
     forgetting_factor: float = _DRIFT.forgetting_factor
@@ -59,3 +63,28 @@ class ProcessorSettings(LearnSettings):
     def topics(self) -> list[str]:
         """All that are followed."""
         return [self.topic, *([self.joined_topic] if self.joined_topic else [])]
+
+
+def identity_differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """What a state was made under and what is configured now, a line for each key that differs.
+
+    Args:
+        old: `identity` of a manifest; empty in manifests from before there was one.
+        new: `identity` of the settings.
+    """
+    was, now = dict(_leaves(old)), dict(_leaves(new))
+    if not old:
+        return []
+    return [
+        f"{key}: was {was.get(key, 'not given')}, is {now.get(key, 'not given')}"
+        for key in sorted(was.keys() | now.keys())
+        if was.get(key) != now.get(key)
+    ]
+
+
+def _leaves(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    for key, value in table.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", json.dumps(value)

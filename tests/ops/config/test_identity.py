@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,17 @@ def test_a_model_has_the_identity_it_had(learner: str, model: dict[str, Any], re
     table = {"model": [{"name": "m", "learner": learner, "topic": "t", **model}]}
 
     assert parse(table, "f", {}).model[0].identity_sha256() == recorded
+
+
+def test_an_identity_is_shown_without_secrets_and_as_json_reads_it() -> None:
+    table = {"model": [{"name": "m", "learner": "ridge", "topic": "t", "inputs": {"x": {"shape": [2]}}}]}
+    model = parse(table, "f", {}).model[0]
+    secret = model.model_copy(update={"params": {"api_token": "hush", "at": {"password": "hush", "port": 1}}})
+
+    shown = secret.shown_identity()
+
+    assert shown["params"] == {"api_token": "***", "at": {"password": "***", "port": 1}}
+    assert json.loads(json.dumps(shown)) == shown
 
 
 @pytest.mark.parametrize(

@@ -313,6 +313,17 @@ def test_a_state_made_under_other_settings_is_refused_with_advice() -> None:
         Processor(Chain(), log_of(3), snapshots, other).run(until_end=True)
 
 
+def test_a_state_made_under_other_settings_is_refused_with_each_that_differs(tmp_path: Path) -> None:
+    def settings(gamma: float, sha256: str) -> ProcessorSettings:
+        identity = {"learner": "ridge", "params": {"gamma": gamma}}
+        return SETTINGS.model_copy(update={"config_sha256": sha256, "identity": identity})
+
+    Processor(Chain(), log_of(3), FolderSnapshots(tmp_path, keep=9), settings(1.0, "aa")).run(until_end=True)
+
+    with pytest.raises(StateMismatch, match=r"other settings \(params.gamma: was 1.0, is 2.0\); give"):
+        Processor(Chain(), log_of(3), FolderSnapshots(tmp_path, keep=9), settings(2.0, "bb")).run(until_end=True)
+
+
 class Asked:
     """Commands, and their answers."""
 
