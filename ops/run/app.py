@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import fcntl
 import gc
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import structlog
@@ -44,7 +43,8 @@ from thalweg.stream.learn.settings import LearnSettings, ProcessorSettings
 from thalweg.stream.log.dead_letters import DeadLetters
 from thalweg.stream.log.log import Log, Retention
 from thalweg.stream.log.open import open_log
-from thalweg.stream.publication.file_channel import Publisher, live_folder
+from thalweg.stream.publication.file_channel import Publisher
+from thalweg.stream.publication.live_folder import live_folder
 
 log = structlog.get_logger(__name__)
 
@@ -342,26 +342,3 @@ def run_server(config: Config, stop: threading.Event, ready: Callable[[Server], 
         stop.wait()
         log.info("draining")
         server.drain(config.service.drain_seconds)
-
-
-@contextmanager
-def only_one(state_dir: Path, role: str) -> Iterator[None]:
-    """Hold the state folder for this role; a second process of it is refused.
-
-    Raises:
-        ConfigurationError: Another one has it, or the folder cannot be written.
-    """
-    path = state_dir / f".{role}.lock"
-    try:
-        state_dir.mkdir(parents=True, exist_ok=True)
-        file = path.open("w")
-    except OSError as error:
-        raise ConfigurationError([f"service.state_dir: {state_dir} cannot be written: {error.strerror}"]) from error
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise ConfigurationError(
-                [f"service.state_dir: another {role} process works in {state_dir}; stop it or take another folder"]
-            ) from error
-        yield
