@@ -13,26 +13,24 @@ State: 8 (F² + C F) bytes, 8 (C + 1) F with `covariance = "none"`, whatever the
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 from scipy.linalg import cho_factor, cho_solve
 
 from thalweg.memory.snapshots.state import State
 from thalweg.models.contract.gauges import CLASSES, SKIPPED_EVENTS, GaugeValue
-from thalweg.models.contract.learner import LearnerContext, ParamsError
+from thalweg.models.contract.learner import LearnerContext
 from thalweg.models.parts.input_columns import InputColumns
-from thalweg.models.parts.reading import read_params, within
 from thalweg.models.parts.selection import Selected, select_classes
+from thalweg.models.parts.settings import Count, NotNegative, Settings
 from thalweg.proto.event import Batch, ClassLabels
 from thalweg.proto.schema import Array, InputError, Inputs, Schema, TensorSpec
 from thalweg.proto.task import CLASSIFICATION, Task
 
 Floats = NDArray[np.float64]
-COVARIANCES = ("none", "shared")
-PRIORS = ("equal", "frequency")
 ROWS = 8
 """Rows are padded to a multiple of this before a matrix product: whole tiles of the BLAS kernel give a row the same
 bits whatever rows stand beside it."""
@@ -40,45 +38,25 @@ FAR = 1e100
 """Differences from the mean are held within ± this, so that no product of theirs is infinite."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Params:
+class Params(Settings):
     """Everything that can be set on `nearest_mean`."""
 
-    covariance: str = "shared"
+    covariance: Literal["none", "shared"] = "shared"
     """`shared`: distances take into account how inputs scatter together within the classes, whatever their units.
     `none`: plain Euclidean distance; cheap for any number of inputs, which must then have similar units."""
 
-    shrinkage: float = 1.0
+    shrinkage: NotNegative = 1.0
     """k ≥ 0: before many events came, the scatter within classes is shrunk towards the variances of all events, as if
     k F events of uncorrelated inputs had come as well; their share after n events is k F / (k F + n)."""
 
-    priors: str = "equal"
+    priors: Literal["equal", "frequency"] = "equal"
     """`equal`: the closest class wins. `frequency`: a frequent class wins over one about as close that is rare."""
 
-    decay: float = 1.0
+    decay: Annotated[float, Field(gt=0, le=1)] = 1.0
     """λ per labelled event, 0 < λ ≤ 1; an event k events ago counts λᵏ. 1: no order of events makes a difference."""
 
-    max_classes: int = 1000
+    max_classes: Count = 1000
     """Events of further classes are skipped and counted, ≥ 1."""
-
-    @classmethod
-    def of(cls, given: Mapping[str, Any]) -> Params:
-        """Parameters from a configuration table.
-
-        Raises:
-            ParamsError: Keys are unknown or values unfit; all of them at once.
-        """
-        params, mistakes = cls(**read_params(cls, given)), dict[str, str]()
-        for key, choices in (("covariance", COVARIANCES), ("priors", PRIORS)):
-            if getattr(params, key) not in choices:
-                mistakes[key] = f"expected one of {', '.join(choices)}, got {getattr(params, key)!r}"
-        within(mistakes, "shrinkage", params.shrinkage, 0.0)
-        within(mistakes, "max_classes", params.max_classes, 1)
-        if not 0 < params.decay <= 1:
-            mistakes["decay"] = f"expected above 0 and at most 1, got {params.decay}"
-        if mistakes:
-            raise ParamsError(mistakes)
-        return params
 
 
 class NearestMean:
@@ -88,6 +66,7 @@ class NearestMean:
     1e100), or that are of a class past `max_classes`; the last two are counted.
     """
 
+    params_type = Params
     gauges_declared = (CLASSES, SKIPPED_EVENTS)
 
     def __init__(self, context: LearnerContext) -> None:
@@ -183,7 +162,7 @@ class NearestMean:
             ValueError: It was made under other parameters, events fade, or there are more classes than `max_classes`.
         """
         self._must_not_fade("merge")
-        theirs = NearestMean(LearnerContext(inputs=self._columns.specs, params=asdict(self.params)))
+        theirs = NearestMean(LearnerContext(inputs=self._columns.specs, params=self.params.model_dump()))
         theirs.restore(other)
         theirs._must_not_fade("merge")
         together = dict.fromkeys([*self._classes, *theirs._classes])
@@ -286,7 +265,7 @@ class NearestMean:
         return {"classes": float(len(self._classes)), "skipped_events": float(self._skipped)}
 
     def _identity(self) -> dict[str, Any]:
-        return {"learner": "nearest_mean", "params": asdict(self.params), "inputs": _listed(self._columns)}
+        return {"learner": "nearest_mean", "params": self.params.model_dump(), "inputs": _listed(self._columns)}
 
 
 class NearestMeanPredictor:

@@ -368,9 +368,9 @@ def test_a_mean_that_faded_for_a_million_events_is_finite_and_comes_back() -> No
     ("params", "text"),
     [
         ({"covariance": "full"}, "covariance: expected one of none, shared, got 'full'"),
-        ({"shrinkage": -1}, "shrinkage: expected 0 or more, got -1"),
+        ({"shrinkage": -1}, "shrinkage: expected at least 0, got -1"),
         ({"decay": 0}, "decay: expected above 0 and at most 1, got 0"),
-        ({"max_classes": 0}, "max_classes: expected 1 or more, got 0"),
+        ({"max_classes": 0}, "max_classes: expected at least 1, got 0"),
         ({"priors": "no"}, "priors: expected one of equal, frequency, got 'no'"),
         ({"shrinkag": 1}, "did you mean shrinkage"),
     ],
