@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from thalweg.memory.snapshots.snapshots import Manifest, Snapshots, UnknownVersion
@@ -48,6 +48,23 @@ def rebuild(
 ) -> Rebuilt:
     """Learn what the journal says led to `version`: from nothing if it reaches back so far, else from a kept version.
 
+    Raises: as `rebuild_each`.
+    """
+    return next(rebuild_each(new_learner, source, snapshots, journal, settings, [version]))
+
+
+def rebuild_each(
+    new_learner: Callable[[], Learner],
+    source: Log,
+    snapshots: Snapshots,
+    journal: Journal,
+    settings: ProcessorSettings,
+    versions: Sequence[int],
+) -> Iterator[Rebuilt]:
+    """Rebuild several versions, in rising order, in one pass: each event is learned once, however many are asked for.
+
+    It begins with nothing if the journal reaches back so far, else with the newest kept version before the first.
+
     Raises:
         UnknownVersion: No kept version lies before it, and the journal does not reach back to the beginning.
         HistoryLost: The log does not have the records any more.
@@ -59,17 +76,18 @@ def rebuild(
         base = 0
         processor.start_at(before_the_first(journal))
     else:
-        older = [kept for kept in snapshots.manifests() if (begin or 0) <= kept.version < version]
+        older = [kept for kept in snapshots.manifests() if (begin or 0) <= kept.version < versions[0]]
         if not older:
             raise UnknownVersion(
-                f"version {version} cannot be rebuilt: the journal begins after version {begin}, "
+                f"version {versions[0]} cannot be rebuilt: the journal begins after version {begin}, "
                 f"and no older version is kept to begin with"
             )
         base = older[-1].version
         kept = snapshots.load(base)
         processor.load(kept.manifest, kept.parts)
     before = processor.events_learned
-    processor.replay(upto=version)
-    if processor.version != version:
-        raise JournalError(f"the journal ends at version {processor.version}, before {version}")
-    return Rebuilt(base, processor.state_sha256, processor.events_learned - before)
+    for version in versions:
+        processor.replay(upto=version)
+        if processor.version != version:
+            raise JournalError(f"the journal ends at version {processor.version}, before {version}")
+        yield Rebuilt(base, processor.state_sha256, processor.events_learned - before)
