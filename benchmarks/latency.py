@@ -19,7 +19,7 @@ import numpy as np
 from benchmarks.report import Result, at_most, show
 from benchmarks.scale import Scale
 from tests.ops.running import service, until
-from tests.services.processes import free_port
+from tests.services.ports import free_port
 from thalweg.ops.cli.produce import messages
 from thalweg.proto.event import Batch, ClassLabels
 

@@ -11,15 +11,16 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import grpc
 import numpy as np
 
-from tests.services.processes import free_port, stop
+from tests.services.ports import free_port
+from tests.services.processes import PATIENCE as WAIT
+from tests.services.processes import stop, until
 from thalweg.memory.snapshots.snapshots import FolderSnapshots
 from thalweg.models.contract.registry import find
 from thalweg.ops.cli.produce import messages
@@ -30,7 +31,6 @@ from thalweg.proto import inference_pb2_grpc
 from thalweg.proto.event import Batch, ClassLabels, NumberLabels
 from thalweg.stream.publication.file_channel import Published
 
-WAIT = 60.0
 FEATURES = 4
 
 TOML = """
@@ -154,15 +154,6 @@ def photos(count: int, first: int = 0, seed: int = 0) -> Batch:
     return Batch({"image": images}, labels, np.ones(count), np.full(count, time.time()), ids)
 
 
-def until(what: str, true: Callable[[], Any], seconds: float = WAIT) -> Any:
-    """Wait for a condition, not for time."""
-    deadline = time.monotonic() + seconds
-    while not (found := true()):
-        assert time.monotonic() < deadline, f"waited {seconds} s for {what}"
-        time.sleep(0.01)
-    return found
-
-
 class Service:
     """One service in a folder; its processes come and go, its state stays."""
 
@@ -207,7 +198,7 @@ class Service:
 
     def get(self, path: str) -> tuple[int, str]:
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.ports['http']}{path}", timeout=5) as answer:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.ports['http']}{path}", timeout=WAIT) as answer:
                 return answer.status, answer.read().decode()
         except urllib.error.HTTPError as error:
             return error.code, error.read().decode()
@@ -242,7 +233,7 @@ class Service:
         request.raw_input_contents.append(np.eye(FEATURES, dtype=np.float32)[:1].tobytes())
         with grpc.insecure_channel(f"127.0.0.1:{self.ports['grpc']}") as channel:
             return inference_pb2_grpc.GRPCInferenceServiceStub(channel).ModelInfer(
-                request, timeout=10, wait_for_ready=True
+                request, timeout=WAIT, wait_for_ready=True
             )
 
     def learned(self) -> int:

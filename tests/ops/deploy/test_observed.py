@@ -17,7 +17,7 @@ import yaml
 
 from tests.ops.deploy.test_dashboards import DASHBOARDS, expressions
 from tests.ops.deploy.test_rules import ALERTS, FOLDER, RECORDED
-from tests.ops.running import Service, events, service, until
+from tests.ops.running import WAIT, Service, events, service, until
 from tests.services.prometheus import PrometheusServer
 from thalweg.ops.cli.produce import messages
 from thalweg.proto import inference_pb2 as pb
@@ -46,7 +46,6 @@ centre_events = 50
 train_batch = 8
 """
 VARIABLES = {"$model": ".*", "$metric": ".*", "$__rate_interval": "10s", "$__range": "10m", "$__interval": "10s"}
-WAIT = 120.0  # for all of it to be seen; on a quiet machine a few seconds
 
 
 def substituted(expr: str) -> str:
@@ -177,7 +176,7 @@ def test_every_expression_of_dashboards_and_rules_has_something_to_show(
         world = World(running)
         drifted_and_rolled_back(world, prometheus)
 
-        missing, deadline, told = everything_asked(), time.monotonic() + WAIT, set()
+        missing, deadline, told = everything_asked(), time.monotonic() + WAIT, set()  # on a quiet machine a few seconds
         expected = {"ThalwegDrift", "ThalwegDeadLetters", "ThalwegRollback"}
         while (missing or not expected <= told) and time.monotonic() < deadline:
             world.step()
@@ -188,7 +187,7 @@ def test_every_expression_of_dashboards_and_rules_has_something_to_show(
                 if not any(np.isfinite(value) for value in values.values())
             }
             told |= firing(prometheus)
-        with urllib.request.urlopen(f"{prometheus.url}/api/v1/rules", timeout=10) as reply:
+        with urllib.request.urlopen(f"{prometheus.url}/api/v1/rules", timeout=WAIT) as reply:
             groups = json.load(reply)["data"]["groups"]
         world.close()
 

@@ -305,7 +305,7 @@ tensor.set_data_from_numpy(np.eye(4, dtype=np.float32)[:1])
 answered = failed = version = 0
 while True:
     try:
-        answer = client.infer("m", [tensor], client_timeout=5)
+        answer = client.infer("m", [tensor], client_timeout=60)
     except InferenceServerException as error:
         failed += 1
         time.sleep(0.02)
