@@ -15,6 +15,8 @@ from benchmarks.__main__ import NAMES
 from benchmarks.report import Result
 from benchmarks.scale import Scale
 
+pytestmark = pytest.mark.slow
+
 HERE = Path(__file__).parents[2] / "benchmarks"
 _KAFKA = {"ingest"}
 

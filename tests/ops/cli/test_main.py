@@ -179,6 +179,7 @@ def test_in_json_what_goes_wrong_is_a_line_of_json(config: str) -> None:
     assert json.loads(done.stderr)["event"] == "no model is called 'x'; known: m"
 
 
+@pytest.mark.slow
 def test_predict_answers_from_standard_input(tmp_path: Path) -> None:
     with service(tmp_path) as running:
         running.start()
@@ -206,6 +207,7 @@ def test_predict_answers_from_standard_input(tmp_path: Path) -> None:
         )
 
 
+@pytest.mark.slow
 def test_the_demo_shows_that_learning_follows_the_stream(tmp_path: Path) -> None:
     done = thalweg("demo", "--seconds", "8", folder=tmp_path)
 
@@ -230,6 +232,7 @@ def test_the_demo_shows_that_learning_follows_the_stream(tmp_path: Path) -> None
         assert (tmp_path / f"demo-{name}.png").stat().st_size > 10_000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_a_demo_that_is_ended_early_leaves_no_process_behind(number: signal.Signals) -> None:
     command = [sys.executable, "-m", "thalweg.ops.cli", "demo", "--seconds", "60"]

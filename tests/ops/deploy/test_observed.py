@@ -25,6 +25,8 @@ from thalweg.proto import inference_pb2_grpc, thalweg_pb2, thalweg_pb2_grpc
 from thalweg.proto.event import Batch, ClassLabels
 from thalweg.stream.log.log import Message
 
+pytestmark = pytest.mark.slow
+
 MODEL = "learn_from_requests = true\nwindow_events = 500\nfrozen_after_events = 500\n"
 MORE = """
 [model.drift]

@@ -22,6 +22,8 @@ from thalweg.ops.run.app import new_learner, settings_of
 from thalweg.stream.learn.journal import FileJournal
 from thalweg.stream.learn.rebuild import rebuild_each
 
+pytestmark = pytest.mark.slow
+
 _WHILE_IT_STARTS = 400  # events; how many a slow machine would send meanwhile must not decide how long this takes
 
 
