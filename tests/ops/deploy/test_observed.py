@@ -131,7 +131,7 @@ def drifted_and_rolled_back(world: World, prometheus: PrometheusServer) -> None:
     until("an alarm", lambda: running.metric("thalweg_drift_feature_distance", model_name="m") is not None)
     world.learning.Rollback(thalweg_pb2.RollbackRequest(model="m", version=kept), timeout=20)
     until("the rollback", lambda: running.metric("thalweg_rollbacks_total", model_name="m", cause="operator"))
-    seen = "increase(thalweg_rollbacks_total[1m]) > 0 and on (model_name) increase(thalweg_drift_alarms_total[1m]) > 0"
+    seen = "thalweg_rollbacks_total > 0 and on (model_name) thalweg_drift_alarms_total > 0"
     until("Prometheus to have seen both, before the process that counted is no more", lambda: prometheus.query(seen))
     running.kill("learner")
     until("another learner", lambda: running.metric("thalweg_process_restarts_total", role="learner"))
