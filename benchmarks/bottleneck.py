@@ -26,7 +26,7 @@ from benchmarks.scale import Scale  # noqa: E402
 from benchmarks.streams import SHARED, no_streams  # noqa: E402
 from thalweg.memory.vectors.key_tables import HeadSearch  # noqa: E402
 from thalweg.models.bottleneck.learner import Bottleneck  # noqa: E402
-from thalweg.models.contract.learner import Learner  # noqa: E402
+from thalweg.models.contract.learner import Learner, LearnerContext  # noqa: E402
 from thalweg.models.ridge.learner import Ridge  # noqa: E402
 from thalweg.proto.event import Batch, ClassLabels  # noqa: E402
 from thalweg.proto.schema import TensorSpec  # noqa: E402
@@ -103,7 +103,9 @@ def bottleneck(x: Floats, folder: Path, seed: int = 0, **params: Any) -> Bottlen
     """A learner whose keys come from these unlabelled inputs."""
     np.save(folder / "keys.npy", x)
     spec = TensorSpec("x", "float32", (x.shape[1],))
-    return Bottleneck(inputs={"x": spec}, params={"key_file": str(folder / "keys.npy"), **params}, seed=seed)
+    return Bottleneck(
+        LearnerContext(inputs={"x": spec}, params={"key_file": str(folder / "keys.npy"), **params}, seed=seed)
+    )
 
 
 def digits(folder: Path, seeds: int, rows: int | None, **params: Any) -> list[Result]:
@@ -135,7 +137,11 @@ def pictures(name: str, folder: Path, count: int | None, **params: Any) -> list[
     train, test = (x[order], y[order].astype(np.int64)), (tx, ty.astype(np.int64))
     right, loss = one_pass(bottleneck(x, folder, **{**SETTINGS, **params}), train, test)
     spec = {"x": TensorSpec("x", "float32", (x.shape[1],))}
-    ridge = Ridge(inputs=spec, params={"expansion": 0, "forgetting": 1.0, "standardise": False, "gamma": 100.0}, seed=0)
+    ridge = Ridge(
+        LearnerContext(
+            inputs=spec, params={"expansion": 0, "forgetting": 1.0, "standardise": False, "gamma": 100.0}, seed=0
+        )
+    )
     best, _ = one_pass(ridge, train, test)
     note = f"ridge on the same features {100 * best:.1f} %; likelihood {loss:.2f}"
     return [at_least(f"{name}, five times two classes: right at the end", 100 * right, "%", PROTOTYPES[name], note)]

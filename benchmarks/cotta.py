@@ -18,6 +18,7 @@ from benchmarks.report import Result, at_most, median_seconds, show  # noqa: E40
 from benchmarks.scale import Scale  # noqa: E402
 from benchmarks.small_cnn import as_input, classifier, error, pictures, trained  # noqa: E402
 from benchmarks.streams import SHARED, no_streams  # noqa: E402
+from thalweg.models.contract.learner import LearnerContext  # noqa: E402
 from thalweg.models.cotta.learner import Cotta  # noqa: E402
 from thalweg.models.parts.torch_models import build  # noqa: E402
 from thalweg.models.parts.torch_setup import functional, torch  # noqa: E402
@@ -48,7 +49,7 @@ class Source:
     def learner(self, **params: Any) -> Cotta:
         """With default settings, or others; a mirrored piece of clothing is the same piece."""
         source = {"model": "benchmarks.small_cnn:classifier", "weights": str(self.weights), "serve_views": 2}
-        return Cotta(inputs=PICTURE, params={**source, **params}, seed=0)
+        return Cotta(LearnerContext(inputs=PICTURE, params={**source, **params}, seed=0))
 
 
 def in_batches(source: Source, name: str, rounds: int = 1, **params: Any) -> list[float]:

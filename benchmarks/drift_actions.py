@@ -9,6 +9,7 @@ from benchmarks.report import Result, at_least
 from benchmarks.scale import Scale
 from benchmarks.streams import SHARED, no_streams
 from thalweg.memory.snapshots.snapshots import InMemorySnapshots
+from thalweg.models.contract.learner import LearnerContext
 from thalweg.models.ridge.learner import Ridge
 from thalweg.proto.encode import EVENT_BATCH_HEADERS, to_event_batch
 from thalweg.proto.schema import TensorSpec
@@ -37,7 +38,7 @@ def accuracy(stream: str, params: dict[str, Any], action: str, rows: int | None)
     """Of one stream, each row predicted before it is learned, the action taken on every alarm."""
 
     def make() -> Ridge:
-        return Ridge(inputs=_SPECS, params=params, seed=0)
+        return Ridge(LearnerContext(inputs=_SPECS, params=params, seed=0))
 
     learner, log = make(), InMemoryLog()
     for part in read_events(recorded(stream), learner.schema, MAPPING, limit=rows):

@@ -23,7 +23,7 @@ from benchmarks.report import Result, at_most, show  # noqa: E402
 from benchmarks.scale import Scale  # noqa: E402
 from benchmarks.streams import SHARED, load, no_streams  # noqa: E402
 from thalweg.models.bottleneck.learner import Bottleneck  # noqa: E402
-from thalweg.models.contract.learner import Learner  # noqa: E402
+from thalweg.models.contract.learner import Learner, LearnerContext  # noqa: E402
 from thalweg.models.error_memory.learner import ErrorMemory  # noqa: E402
 from thalweg.models.ridge.learner import Ridge  # noqa: E402
 from thalweg.proto.event import Batch  # noqa: E402
@@ -102,14 +102,24 @@ def run(scale: Scale = Scale.FULL) -> list[Result]:
         log = Batch({"features": features}, labels, np.ones(len(features)), np.arange(len(features), dtype=float))
         spec = {"features": TensorSpec("features", "float32", (features.shape[1],))}
         for size in (64, 256):
-            made: Callable[[], Learner] = lambda spec=spec: Ridge(inputs=spec, params={}, seed=0)  # noqa: E731
+            made: Callable[[], Learner] = lambda spec=spec: Ridge(LearnerContext(inputs=spec, params={}, seed=0))  # noqa: E731
             results += cost(f"ridge, {stream}", made, log, size, rounds)
     slow = log[: scale.of(6400, quick=640, tiny=128)]
     results += cost(
-        "bottleneck, insects_gradual", lambda: Bottleneck(inputs=spec, params={}, seed=0), slow, 64, min(2, rounds)
+        "bottleneck, insects_gradual",
+        lambda: Bottleneck(LearnerContext(inputs=spec, params={}, seed=0)),
+        slow,
+        64,
+        min(2, rounds),
     )
     clicks = movie_tweetings(scale.of(40_000, quick=3200, tiny=640)).batch(slice(None))
-    results += cost("error_memory, clicks", lambda: ErrorMemory(inputs=INPUTS, params={}, seed=0), clicks, 64, rounds)
+    results += cost(
+        "error_memory, clicks",
+        lambda: ErrorMemory(LearnerContext(inputs=INPUTS, params={}, seed=0)),
+        clicks,
+        64,
+        rounds,
+    )
     return results
 
 

@@ -27,6 +27,7 @@ from benchmarks.scale import Scale
 from tests.services.kafka import Broker
 from tests.services.processes import Unavailable
 from thalweg.memory.snapshots.snapshots import FolderSnapshots
+from thalweg.models.contract.learner import LearnerContext
 from thalweg.models.contract.registry import find
 from thalweg.ops.cli.produce import messages
 from thalweg.proto.decode import Decoder
@@ -49,7 +50,7 @@ PER_RECORD = 1000
 
 
 def learner() -> Any:
-    return find("ridge")(inputs=SPECS, params=PARAMS, seed=0)
+    return find("ridge")(LearnerContext(inputs=SPECS, params=PARAMS, seed=0))
 
 
 def events(count: int) -> Batch:

@@ -18,7 +18,7 @@ import numpy as np
 from benchmarks.report import Result, at_most, show
 from benchmarks.scale import Scale
 from thalweg.memory.exchange.pending import InMemoryPending
-from thalweg.models.contract.learner import Predictor
+from thalweg.models.contract.learner import LearnerContext, Predictor
 from thalweg.models.ridge.learner import Ridge
 from thalweg.ops.serve.serving import ModelLocation, ServedModel
 from thalweg.proto.answer import Answer
@@ -37,7 +37,7 @@ EVENTS = 500
 
 
 def new() -> Ridge:
-    return Ridge(inputs=SPECS, params={"expansion": 0}, seed=0)
+    return Ridge(LearnerContext(inputs=SPECS, params={"expansion": 0}, seed=0))
 
 
 def events(count: int) -> Batch:

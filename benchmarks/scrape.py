@@ -11,6 +11,7 @@ import numpy as np
 
 from benchmarks.report import Result, at_most, median_seconds, show
 from benchmarks.scale import Scale
+from thalweg.models.contract.learner import LearnerContext
 from thalweg.models.ridge.learner import Ridge
 from thalweg.ops.telemetry.learner_metrics import LearnerMetrics
 from thalweg.ops.telemetry.server_metrics import ServerMetrics
@@ -30,7 +31,7 @@ def learner_page(live: Path, models: int) -> LearnerMetrics:
     spec = {"x": TensorSpec("x", "float32", (_COLUMNS,))}
 
     def make() -> Ridge:
-        return Ridge(inputs=spec, params={"expansion": 0}, seed=0)
+        return Ridge(LearnerContext(inputs=spec, params={"expansion": 0}, seed=0))
 
     for number in range(models):
         monitor = Monitor(make(), make, frozen_after=256)

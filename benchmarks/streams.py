@@ -22,6 +22,7 @@ from numpy.typing import NDArray  # noqa: E402
 
 from benchmarks.report import Result, at_least, left_out, show  # noqa: E402
 from benchmarks.scale import Scale  # noqa: E402
+from thalweg.models.contract.learner import LearnerContext  # noqa: E402
 from thalweg.models.ridge.learner import Ridge  # noqa: E402
 from thalweg.proto.event import Batch, ClassLabels  # noqa: E402
 from thalweg.proto.schema import TensorSpec  # noqa: E402
@@ -59,7 +60,7 @@ def prequential(
     """
     count, width = features.shape
     spec = TensorSpec("features", "float32", (width,))
-    learner = Ridge(inputs={"features": spec}, params=params, seed=0)
+    learner = Ridge(LearnerContext(inputs={"features": spec}, params=params, seed=0))
     log = Batch({"features": features}, labels, np.ones(count), np.arange(count, dtype=np.float64))
     right, start, size = [], 0, min(16, micro_batch)
     while start < count:

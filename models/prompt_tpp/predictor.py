@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import asdict
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from thalweg.memory.snapshots.state import State
 from thalweg.memory.vectors.histories import Histories, PublishedHistories, hash_key
+from thalweg.models.contract.capabilities import Course
 from thalweg.models.contract.learner import Predictor
 from thalweg.models.parts.torch_setup import torch
 from thalweg.models.prompt_tpp.network import UNKNOWN, Past, TppShape, answer_rows, prepare
@@ -35,19 +36,6 @@ class ReadableHistories(Protocol):
 
     def tensors(self) -> dict[str, Array]:
         """For a published version."""
-
-
-class Course(NamedTuple):
-    """Intensities of a key over time, and the events that came."""
-
-    times: Floats
-    """(Q,), ascending."""
-    rates: Floats
-    """(Q, classes), per second."""
-    event_times: Floats
-    """(L,)."""
-    event_types: NDArray[np.int64]
-    """(L,), places in `classes`."""
 
 
 class MarkovTable:

@@ -8,9 +8,10 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
-from thalweg.models.contract.learner import Learner, predict_batch
+from thalweg.models.contract.capabilities import IntensityCurves, capability, predict_batch
+from thalweg.models.contract.learner import Learner
 from thalweg.ops.config.config import ModelConfig
 from thalweg.ops.run.app import new_learner, new_monitor
 from thalweg.proto.event import Batch, Decoded, cut
@@ -22,14 +23,6 @@ from thalweg.stream.sources.files import CsvMapping, read_events
 
 CURVE_POINTS = 200
 _PROGRESS_SECONDS = 0.1
-
-
-@runtime_checkable
-class Tracing(Protocol):
-    """A predictor that knows keys, and how likely each type was between a key's events."""
-
-    def course(self, key: bytes) -> Any:
-        """Times, rates and events of a key; None where too little is known."""
 
 
 @dataclass
@@ -113,6 +106,7 @@ def replay(
     done = Replayed(model, learner, frozen_after=frozen_after)
     monitor = new_monitor(dataclasses.replace(model, frozen_after_events=frozen_after), learner, seed=seed)
     done.evaluation, done.frozen = monitor.live, monitor.frozen
+    has_curves = "key" in learner.schema.inputs and capability(learner.predictor(), IntensityCurves) is not None
     started = time.perf_counter()
     next_point, every, next_progress = 0, max(1, 10 * frozen_after // CURVE_POINTS), started
     read = read_events(path, learner.schema, mapping, limit=limit)
@@ -123,7 +117,7 @@ def replay(
         learner.learn(micro_batch)
         done.learn_seconds += time.perf_counter() - before
         done.events += len(micro_batch)
-        if isinstance(predictor, Tracing) and done.events > 5 * frozen_after:
+        if has_curves and done.events > 5 * frozen_after:
             done.latest_keys.update(micro_batch.inputs["key"].tolist())
         if done.events >= next_point:
             _point(done)

@@ -6,6 +6,7 @@ import gc
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import structlog
@@ -16,9 +17,11 @@ from thalweg.memory.exchange.open import open_commands, open_pending
 from thalweg.memory.exchange.pending import Limits, Pending
 from thalweg.memory.snapshots.snapshots import FolderSnapshots, UnknownVersion
 from thalweg.memory.snapshots.state import DamagedFile, State
-from thalweg.models.contract.learner import Learner, Predictor, SharedMemoryLearner
+from thalweg.models.contract.capabilities import SharedMemoryLearner, capability
+from thalweg.models.contract.learner import Learner, Predictor
 from thalweg.models.contract.registry import find
-from thalweg.models.encoders.encoder import IDENTITY, EncodedPredictor, make_learner, shared_encoder
+from thalweg.models.encoders.encoded import EncodedPredictor, make_learner
+from thalweg.models.encoders.encoder import IDENTITY, shared_encoder
 from thalweg.ops.config.config import Config, ModelConfig
 from thalweg.ops.config.error import ConfigurationError
 from thalweg.ops.run.only_one import only_one
@@ -50,8 +53,8 @@ log = structlog.get_logger(__name__)
 
 def new_learner(model: ModelConfig, seed: int | None = None) -> Learner:
     """The learner of a model, with nothing learned."""
-    seed = model.seed if seed is None else seed
-    return make_learner(model.learner, model.specs(), model.params, seed, model.encoder, model.weights)
+    context = model.context() if seed is None else replace(model.context(), seed=seed)
+    return make_learner(model.learner, context, model.encoder, model.weights)
 
 
 def new_monitor(
@@ -127,8 +130,8 @@ def build_processor(
     snapshots.prepare()
     learner = new_learner(model)
     publisher = Publisher(live / model.name)
-    if isinstance(learner, SharedMemoryLearner):
-        learner.place(live / model.name)
+    if shared := capability(learner, SharedMemoryLearner):
+        shared.place(live / model.name)
     pinned = None
     if model.frozen_version:
         pinned = Pinned(model.frozen_version, lambda: snapshots.load(model.frozen_version).parts["learner"])

@@ -12,8 +12,9 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.metrics_core import Metric
 
 from thalweg.models.contract.learner import Learner, Predictor
+from thalweg.ops.telemetry.learner_gauges import ModelGauges, families
 from thalweg.ops.telemetry.live_file import REFRESH_SECONDS, LiveFile
-from thalweg.ops.telemetry.metrics import LEARNER_GAUGES, LEARNER_METRICS, collected, family
+from thalweg.ops.telemetry.metrics import LEARNER_METRICS, collected
 from thalweg.proto.event import Batch
 from thalweg.proto.records import Partition
 from thalweg.proto.rejected import REASONS
@@ -62,15 +63,7 @@ class LearnerMetrics:
                 total.add_metric((model.group, topic), behind)
             if (seconds := model.lag_seconds()) is not None:
                 behind_by.add_metric((model.name,), seconds)
-        return [lag, total, behind_by, *self._told()]
-
-    def _told(self) -> Iterable[Metric]:
-        for gauge, (name, kind, text) in LEARNER_GAUGES.items():
-            told = family(kind, name, text, ("model_name",))
-            for model in self._models:
-                if gauge in model.gauges:
-                    told.add_metric((model.name,), model.gauges[gauge])
-            yield told
+        return [lag, total, behind_by, *families(model.gauges for model in self._models)]
 
     def start(self) -> None:
         """Write the page about once a second from now on."""
@@ -95,8 +88,7 @@ class ModelMetrics(NoObserver):
     def __init__(self, name: str, group: str, metrics: Mapping[str, Any], evaluation: Monitor | None) -> None:
         self.group = group
         self.lag: Mapping[Partition, int] = {}
-        self.gauges: Mapping[str, float] = {}
-        self._own_rollbacks: dict[str, float] = {}
+        self.gauges = ModelGauges(name, metrics)
         self.name = name
         self._metrics = metrics
         self._evaluation = evaluation
@@ -143,23 +135,13 @@ class ModelMetrics(NoObserver):
         if now - self._sized > REFRESH_SECONDS:  # gauges of the learner are read on its own thread
             self._sized = now
             self._bound["state_bytes"].set(learner.state().size_bytes)
-            self.gauges = dict(learner.gauges())
-            self._rollbacks()
+            self.gauges.read(learner)
 
     def lag_seconds(self) -> float | None:
         """How old the newest event taken is, while more wait; None before the first."""
         if self._newest is None:
             return None
         return max(0.0, time.time() - self._newest) if any(self.lag.values()) else 0.0
-
-    def _rollbacks(self) -> None:
-        """Count those that the learner made of itself."""
-        for gauge, count in self.gauges.items():
-            kind, _, cause = gauge.partition(".")
-            if kind == "rollbacks":
-                more = max(0.0, count - self._own_rollbacks.get(cause, 0.0))
-                self._metrics["thalweg_rollbacks_total"].labels(self.name, cause).inc(more)
-                self._own_rollbacks[cause] = max(count, self._own_rollbacks.get(cause, 0.0))
 
     def published(self, version: int, seconds: float, first_event_time: float | None) -> None:
         self._bound["published_total"].inc()

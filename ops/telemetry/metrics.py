@@ -92,21 +92,6 @@ SERVER_METRICS: Mapping[str, tuple[str, str, tuple[str, ...], tuple[float, ...]]
     "grpc_server_handled_total": ("counter", "Calls ended, by status", (*_GRPC, "grpc_code"), ()),
     "grpc_server_handling_seconds": ("histogram", "Duration of calls", _GRPC, _SERVE_BUCKETS),
 }
-LEARNER_GAUGES: Mapping[str, tuple[str, str, str]] = {  # by the name under which learners tell them
-    "classes": ("thalweg_classes", "gauge", "Classes that the learner knows"),
-    "skipped_events": ("thalweg_events_skipped_total", "counter", "Labelled events that the learner passed over"),
-    "memory_entries": ("thalweg_memory_entries", "gauge", "Entries in the learner's memory"),
-    "memory_evictions": (
-        "thalweg_memory_evictions_total",
-        "counter",
-        "Entries evicted from the learner's memory",
-    ),
-    "memory_bytes": ("thalweg_memory_bytes", "gauge", "Bytes set aside for the learner's memory"),
-    "late_events": ("thalweg_events_late_total", "counter", "Events before the newest one of their key, passed over"),
-    "silences": ("thalweg_silences_learned_total", "counter", "Times that the learner took up that nothing had come"),
-    "left_out_steps": ("thalweg_steps_left_out_total", "counter", "Steps of learning that were no number, left out"),
-    "embedding_rows": ("thalweg_embedding_rows", "gauge", "Ids that have a row in an embedding table"),
-}
 COLLECTED: Mapping[str, tuple[str, str, tuple[str, ...]]] = {
     "thalweg_lag_seconds": (
         "gauge",

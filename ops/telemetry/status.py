@@ -16,6 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from thalweg.models.contract.gauges import flattened
 from thalweg.models.contract.learner import Learner
 from thalweg.ops.telemetry.live_file import REFRESH_SECONDS, LiveFile
 from thalweg.proto.records import Partition
@@ -76,7 +77,7 @@ class ModelStatus(NoObserver, NoJoinObserver):
         if now - self._sized > REFRESH_SECONDS:  # read on the learner's own thread
             self._sized = now
             self._state_bytes = learner.state().size_bytes
-            self._gauges = {name: float(value) for name, value in learner.gauges().items()}
+            self._gauges = flattened(learner.gauges())
 
     def snapshot_failed(self, version: int, error: str) -> None:
         self._snapshot_failures += 1

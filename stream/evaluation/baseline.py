@@ -11,7 +11,8 @@ import numpy as np
 import structlog
 
 from thalweg.memory.snapshots.state import DamagedFile, State, read_state, write_state
-from thalweg.models.contract.learner import Learner, Predictor, with_history
+from thalweg.models.contract.capabilities import with_history
+from thalweg.models.contract.learner import Learner, Predictor
 
 log = structlog.get_logger(__name__)
 

@@ -29,7 +29,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from thalweg.memory.snapshots.state import State
-from thalweg.models.contract.learner import Predictor, SequencePredictor
+from thalweg.models.contract.capabilities import SequencePredictor, capability
+from thalweg.models.contract.learner import Predictor
 from thalweg.proto.event import Batch
 from thalweg.proto.schema import Array, TensorSpec
 from thalweg.stream.evaluation.grading import Graded
@@ -77,7 +78,7 @@ class Continual:
         if (
             size
             and events
-            and not isinstance(predictor, SequencePredictor)
+            and capability(predictor, SequencePredictor) is None
             and {"label", "score"} & predictor.outputs.keys()
         ):
             self._most = min(_MOST_CLASSES, most_bytes // (events * size))

@@ -11,7 +11,8 @@ import structlog
 from numpy.typing import NDArray
 
 from thalweg.memory.snapshots.state import State
-from thalweg.models.contract.learner import Learner, Predictor, predict_batch
+from thalweg.models.contract.capabilities import predict_batch
+from thalweg.models.contract.learner import Learner, Predictor
 from thalweg.proto.event import Batch, NumberLabels
 from thalweg.proto.schema import Array, TensorSpec
 from thalweg.stream.drift.alarm import Alarm

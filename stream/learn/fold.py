@@ -10,7 +10,8 @@ import structlog
 
 from thalweg.memory.snapshots.snapshots import Manifest, Snapshots
 from thalweg.memory.snapshots.state import State
-from thalweg.models.contract.learner import Forgetting, Learner, predict_batch
+from thalweg.models.contract.capabilities import Forgetting, capability, predict_batch
+from thalweg.models.contract.learner import Learner
 from thalweg.proto.event import Batch, cut
 from thalweg.proto.records import Partition, Position
 from thalweg.stream.drift.alarm import Alarm
@@ -169,8 +170,8 @@ class Fold:
             done = "begun anew"
         else:
             assert isinstance(entry, ForgettingEntry)
-            if isinstance(self.learner, Forgetting):
-                self.learner.raise_forgetting(entry.factor, entry.events)
+            if forgetting := capability(self.learner, Forgetting):
+                forgetting.raise_forgetting(entry.factor, entry.events)
             done = f"forgetting raised by a factor of {entry.factor:g}"
         self.version = entry.version
         if entry.cause == DRIFT:

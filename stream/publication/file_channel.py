@@ -24,7 +24,7 @@ from typing import Any
 import structlog
 
 from thalweg.memory.snapshots.state import DamagedFile, State, read_state, write_state
-from thalweg.models.contract.capabilities import AlternativeInputs, Explainer, InputValidator
+from thalweg.models.contract.capabilities import AlternativeInputs, Explainer, InputValidator, capability
 from thalweg.models.contract.learner import Predictor
 from thalweg.proto.schema import Inputs, TensorSpec
 
@@ -75,12 +75,12 @@ class ServedVersion:
     """As in `AlternativeInputs`; None: there are none."""
 
     def __post_init__(self) -> None:
-        made = self.predictor
-        object.__setattr__(self, "check", made.check if isinstance(made, InputValidator) else None)
-        object.__setattr__(self, "explain", made.explain if isinstance(made, Explainer) else None)
-        object.__setattr__(
-            self, "alternative_inputs", made.alternative_inputs if isinstance(made, AlternativeInputs) else None
-        )
+        validator = capability(self.predictor, InputValidator)
+        explainer = capability(self.predictor, Explainer)
+        others = capability(self.predictor, AlternativeInputs)
+        object.__setattr__(self, "check", None if validator is None else validator.check)
+        object.__setattr__(self, "explain", None if explainer is None else explainer.explain)
+        object.__setattr__(self, "alternative_inputs", None if others is None else others.alternative_inputs)
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,5 +64,7 @@ class Chain:
         self._hash = state.tensors["hash"].tobytes()
         self._events = state.meta["events"]
 
+    gauges_declared = ()
+
     def gauges(self) -> Mapping[str, float]:
         return {}

@@ -11,7 +11,7 @@ import numpy as np
 
 from thalweg.memory.exchange.commands import InMemoryCommandQueue
 from thalweg.memory.snapshots.snapshots import FolderSnapshots, Manifest
-from thalweg.models.contract.learner import Learner
+from thalweg.models.contract.learner import Learner, LearnerContext
 from thalweg.models.ridge.learner import Ridge
 from thalweg.ops.serve.server import Server
 from thalweg.ops.serve.serving import ModelLocation
@@ -27,7 +27,7 @@ NAMES = ("left", "right", "süd")
 
 
 def new_learner() -> Learner:
-    return Ridge(inputs=SPECS, params={"expansion": 0}, seed=0)
+    return Ridge(LearnerContext(inputs=SPECS, params={"expansion": 0}, seed=0))
 
 
 def events(count: int, seed: int = 0) -> Batch:

@@ -20,13 +20,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.models.learners import gauges_of_learners
 from tests.ops.serve.serving import served
 from tests.services.ports import free_port
 from tests.services.processes import PATIENCE, Unavailable, required_or_skipped, stop
 from thalweg.memory.snapshots.state import State
+from thalweg.models.contract.gauges import MEMORY_ENTRIES, MEMORY_EVICTIONS, SKIPPED_EVENTS
+from thalweg.models.contract.learner import LearnerContext
 from thalweg.models.ridge.learner import Ridge
 from thalweg.ops.telemetry.learner_metrics import LearnerMetrics
-from thalweg.ops.telemetry.metrics import COLLECTED, LEARNER_GAUGES, LEARNER_METRICS, SERVER_METRICS
+from thalweg.ops.telemetry.metrics import COLLECTED, LEARNER_METRICS, SERVER_METRICS
 from thalweg.ops.telemetry.server_metrics import ServerMetrics
 from thalweg.proto.event import Batch, ClassLabels
 from thalweg.proto.records import Partition
@@ -64,7 +67,7 @@ RAISED = Alarm(
 
 def watched() -> Monitor:
     def make() -> Ridge:
-        return Ridge(inputs={"x": TensorSpec("x", "float32", (2,))}, params={"expansion": 0}, seed=0)
+        return Ridge(LearnerContext(inputs={"x": TensorSpec("x", "float32", (2,))}, params={"expansion": 0}, seed=0))
 
     return Monitor(make(), make, window_events=4)
 
@@ -79,6 +82,7 @@ def told(metrics: LearnerMetrics, name: str = "m") -> None:
         graded.predicted(batch, predictor, {"label": np.zeros(3, np.int32)})
     learner: Any = SimpleNamespace(
         state=lambda: SimpleNamespace(size_bytes=77),
+        gauges_declared=(MEMORY_ENTRIES, MEMORY_EVICTIONS, SKIPPED_EVENTS),
         gauges=lambda: {"memory_entries": 5.0, "memory_evictions": 2.0, "skipped_events": 3.0, "unknown": 1.0},
     )
     model.consumed(3)
@@ -275,7 +279,7 @@ def test_the_columns_that_moved_most_are_those_of_the_newest_alarm_and_at_most_t
 def test_a_model_that_is_behind_says_by_how_long() -> None:
     metrics = LearnerMetrics()
     model = metrics.model("m", "t", None)
-    learner: Any = SimpleNamespace(state=lambda: SimpleNamespace(size_bytes=1), gauges=dict)
+    learner: Any = SimpleNamespace(state=lambda: SimpleNamespace(size_bytes=1), gauges_declared=(), gauges=dict)
     lag = ("thalweg_lag_seconds", (("model_name", "m"),))
     assert lag not in samples(metrics.render())
 
@@ -381,7 +385,11 @@ def test_the_table_of_the_documentation_is_that_of_the_code() -> None:
             name: (kinds[kind.__name__], ("model_name", *more), text)
             for name, (kind, text, more, _) in LEARNER_METRICS.items()
         },
-        **{name: (kind, ("model_name",), text) for name, kind, text in LEARNER_GAUGES.values()},
+        **{
+            spec.full_name: (spec.kind, ("model_name", *spec.labels), spec.help)
+            for spec in gauges_of_learners()
+            if spec.full_name not in LEARNER_METRICS
+        },
         **{name: (kind, labels, text) for name, (kind, text, labels, _) in SERVER_METRICS.items()},
         **{name: (kind, labels, text) for name, (kind, text, labels) in COLLECTED.items()},
     }

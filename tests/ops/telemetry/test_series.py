@@ -14,6 +14,8 @@ import pytest
 from tests.ops.running import LEARNERS, TOML, service, until
 from tests.ops.telemetry.test_metrics import samples
 from tests.services.processes import stop
+from thalweg.models.contract.gauges import MEMORY_ENTRIES, GaugeSpec
+from thalweg.models.cotta.learner import ROLLBACKS
 from thalweg.ops.telemetry.learner_metrics import LearnerMetrics
 from thalweg.ops.telemetry.server_metrics import ServerMetrics
 from thalweg.proto.event import Batch, ClassLabels
@@ -59,8 +61,15 @@ def hostile(metrics: LearnerMetrics, name: str) -> None:
         told.drifted(alarm)
     assert monitor.drift.alarms[-1].features
     told.dead_lettered(dict.fromkeys(REASONS, 1))
-    gauges = {f"rollbacks.cause {number}": 1.0 for number in range(5)} | {"memory_entries": 1.0, "made up": 1.0}
-    learning: Any = SimpleNamespace(state=lambda: SimpleNamespace(size_bytes=1), gauges=lambda: gauges)
+    causes = {(f"cause {number}",): 1.0 for number in range(5)}
+    ids = {(f"id {number}",): 1.0 for number in range(10_000)}
+    gauges = {"rollbacks": causes, "memory_entries": 1.0, "made up": 1.0, "by_id": ids}
+    by_id = GaugeSpec(name="by_id", help="A learner's mistake", labels=("id",))
+    learning: Any = SimpleNamespace(
+        state=lambda: SimpleNamespace(size_bytes=1),
+        gauges_declared=(ROLLBACKS, MEMORY_ENTRIES, by_id),
+        gauges=lambda: gauges,
+    )
     told.block_done(learning, 1, {Partition("t", number): 1 for number in range(8)})
     told.published(1, 0.1, 0.0)
     told.snapshotted(1, 0.1, 1)

@@ -9,7 +9,7 @@ import pytest
 from tests.stream.evaluation.test_monitor import batches, ridge
 from thalweg.memory.snapshots.snapshots import UnknownVersion
 from thalweg.memory.snapshots.state import State
-from thalweg.models.contract.learner import predict_batch
+from thalweg.models.contract.capabilities import predict_batch
 from thalweg.models.ridge.learner import Ridge
 from thalweg.stream.evaluation.baseline import Pinned
 from thalweg.stream.evaluation.monitor import Monitor

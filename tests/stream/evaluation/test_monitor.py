@@ -13,7 +13,8 @@ import pytest
 
 from thalweg.memory.snapshots.snapshots import InMemorySnapshots
 from thalweg.memory.snapshots.state import State
-from thalweg.models.contract.learner import predict_batch
+from thalweg.models.contract.capabilities import predict_batch
+from thalweg.models.contract.learner import LearnerContext
 from thalweg.models.ridge.learner import Ridge
 from thalweg.proto.event import Batch, ClassLabels
 from thalweg.proto.schema import TensorSpec
@@ -32,7 +33,7 @@ SETTINGS = ProcessorSettings(
 
 
 def ridge() -> Ridge:
-    return Ridge(inputs=INPUTS, params={"expansion": 0}, seed=0)
+    return Ridge(LearnerContext(inputs=INPUTS, params={"expansion": 0}, seed=0))
 
 
 def events(count: int, turned: int) -> list[Message]:

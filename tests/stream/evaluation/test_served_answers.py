@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from thalweg.memory.snapshots.snapshots import FolderSnapshots, InMemorySnapshots
-from thalweg.models.contract.learner import Learner, Predictor
+from thalweg.models.contract.learner import Learner, LearnerContext, Predictor
 from thalweg.models.contract.registry import find
 from thalweg.proto import thalweg_pb2
 from thalweg.proto.answer import Answer
@@ -43,7 +43,7 @@ LEARNERS: dict[str, tuple[str, Any, dict[str, Any]]] = {
 
 def new(kind: str) -> Learner:
     name, inputs, params = LEARNERS[kind]
-    return find(name)(inputs=inputs, params=params, seed=0)
+    return find(name)(LearnerContext(inputs=inputs, params=params, seed=0))
 
 
 def events(kind: str, count: int, seed: int, names: tuple[str, ...] = ("a", "b")) -> Batch:

@@ -10,6 +10,7 @@ import pytest
 
 from tests.stream.evaluation.test_monitor import INPUTS, SETTINGS, events, ridge
 from thalweg.memory.snapshots.snapshots import InMemorySnapshots
+from thalweg.models.contract.learner import LearnerContext
 from thalweg.models.ridge.learner import Ridge
 from thalweg.stream.drift.alarm import Alarm
 from thalweg.stream.drift.params import DriftParams
@@ -119,7 +120,7 @@ def test_what_an_alarm_did_is_learned_again_from_the_journal(tmp_path: Path, act
 
 
 def never_forgetting() -> Ridge:
-    return Ridge(inputs=INPUTS, params={"expansion": 0, "forgetting": [1.0]}, seed=0)
+    return Ridge(LearnerContext(inputs=INPUTS, params={"expansion": 0, "forgetting": [1.0]}, seed=0))
 
 
 @pytest.mark.parametrize("action", ["raise_forgetting", "reset"])
