@@ -54,7 +54,7 @@ def delays(name: str, rows: int | None) -> tuple[list[int], int]:
 
 
 def events_per_second(events: int) -> float:
-    """Of the whole watch: loss, twin and 64 columns without a change; one core."""
+    """Of the whole watch: loss, baseline and 64 columns without a change; one core."""
     rng = np.random.default_rng(0)
     names = [f"x[{place}]" for place in range(_COLUMNS)]
     watch = DriftWatch(DriftParams(), names, np.zeros(_COLUMNS, dtype=np.bool_))
@@ -86,7 +86,9 @@ def run(scale: Scale = Scale.FULL) -> list[Result]:
     else:
         results.append(no_streams("drift, delays"))
     rate = events_per_second(scale.of(1_000_000, quick=100_000, tiny=2048))
-    results.append(at_least("drift, 64 columns, loss and twin watched", rate, "events/s", 200_000, "batches of 1,024"))
+    results.append(
+        at_least("drift, 64 columns, loss and baseline watched", rate, "events/s", 200_000, "batches of 1,024")
+    )
     return results
 
 

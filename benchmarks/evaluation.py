@@ -1,8 +1,8 @@
 """What it costs to grade every answer, to ask again what is still known and to keep the curve, beside learning.
 
 All parts of one run are timed on the same micro-batches, from the event 16,384 on where there are so many: before,
-points of the curve lie closer. Medians over runs. The frozen twin's answers are a row of their own: whoever wants none
-leaves it out (`frozen_after_events = 0`).
+points of the curve lie closer. Medians over runs. The frozen baseline's answers are a row of their own: whoever wants
+none leaves it out (`frozen_after_events = 0`).
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ def seconds(learner: Learner, log: Batch, size: int) -> dict[str, float]:
     """By part, of one pass in micro-batches of `size`."""
     live, frozen, curve = Prequential(), Prequential(), Curve()
     continual = Continual(learner.predictor())
-    spent = dict.fromkeys(("answering", "grading", "continual", "curve", "twin", "twin graded", "learning"), 0.0)
-    twin, events = learner.predictor(), 0
+    spent = dict.fromkeys(("answering", "grading", "continual", "curve", "frozen", "frozen graded", "learning"), 0.0)
+    baseline, events = learner.predictor(), 0
     for batch in log.micro_batches(size):
         times = [perf_counter()]
         predictor = learner.predictor()
@@ -57,11 +57,11 @@ def seconds(learner: Learner, log: Batch, size: int) -> dict[str, float]:
             curve.add(main[0], CurvePoint(events, newest_time(batch.times), main[1], main[1]))
         times.append(perf_counter())
         if events <= _FROZEN_AFTER:
-            twin = predictor
+            baseline = predictor
         else:
-            outputs = twin.predict(batch.inputs)
+            outputs = baseline.predict(batch.inputs)
         times.append(perf_counter())
-        frozen.predicted(batch, twin, outputs)
+        frozen.predicted(batch, baseline, outputs)
         times.append(perf_counter())
         learner.learn(batch)
         times.append(perf_counter())
@@ -84,10 +84,10 @@ def cost(name: str, make: Callable[[], Learner], log: Batch, size: int, rounds: 
 
     note = ", ".join(f"{part} {each(part):.2f}" for part in ("grading", "continual", "curve", "learning"))
     ours = share("grading", "continual", "curve")
-    twin = f"the twin's answers {share('twin'):.1f}, grading them {share('twin graded'):.1f}"
+    baseline = f"the baseline's answers {share('frozen'):.1f}, grading them {share('frozen graded'):.1f}"
     return [
         at_most(f"evaluation, {name}, by {size}: share of learning", ours, "%", _TARGET, f"µs an event: {note}"),
-        Result(name="… the frozen twin beside it", value=share("twin", "twin graded"), unit="%", note=twin),
+        Result(name="… the frozen baseline beside it", value=share("frozen", "frozen graded"), unit="%", note=baseline),
     ]
 
 

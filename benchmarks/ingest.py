@@ -30,19 +30,19 @@ from thalweg.memory.snapshots.snapshots import FolderSnapshots
 from thalweg.models.contract.learner import LearnerContext
 from thalweg.models.contract.registry import find
 from thalweg.ops.cli.produce import messages
-from thalweg.proto.decode import Decoder
 from thalweg.proto.event import Batch, ClassLabels
 from thalweg.proto.schema import TensorSpec
-from thalweg.stream.drift.alarm import Alarm
 from thalweg.stream.evaluation.prequential import Prequential
 from thalweg.stream.learn.journal import FileJournal
 from thalweg.stream.learn.observer import NoObserver
+from thalweg.stream.learn.outcome import Outcome
+from thalweg.stream.learn.ports import Ports
 from thalweg.stream.learn.processor import Processor
 from thalweg.stream.learn.settings import ProcessorSettings
 from thalweg.stream.log.kafka import KafkaLog
 from thalweg.stream.log.log import Log
 from thalweg.stream.log.sqlite import SqliteLog
-from thalweg.stream.publication.file_channel import Publisher
+from thalweg.stream.publication.file_channel import FilePublisher
 
 SPECS = {"features": TensorSpec("features", "float32", (64,))}
 PARAMS = {"expansion": 0, "forgetting": 0.999}
@@ -71,15 +71,6 @@ def fill(log: Log, topic: str, batch: Batch, per_record: int) -> None:
         log.append(topic, messages(part, per_record))
 
 
-class Grading(Prequential):
-    """Grades answers and watches for nothing else."""
-
-    def news(self) -> list[Alarm]:
-        return []
-
-    def note_done(self, number: int, done: str) -> None: ...
-
-
 class Steady(NoObserver):
     """Counts what comes and when, from the first of it on."""
 
@@ -97,11 +88,8 @@ class Steady(NoObserver):
         if not self._first:
             self._first, self._began = count, self._ended
 
-    def consumed(self, events: int) -> None:
-        self._waiting = events
-
-    def block_done(self, *_: object) -> None:
-        self.took(self._waiting)
+    def block_done(self, outcome: Outcome, *_: object) -> None:
+        self.took(outcome.events)
 
     def seconds(self, count: int) -> float:
         """What `count` would take at the pace between the first and the last; since the start, if all came at once."""
@@ -156,17 +144,15 @@ def whole(log: Log, topic: str, count: int, batch_events: int) -> float:
         folder = Path(name)
         snapshots = FolderSnapshots(folder / "m")
         snapshots.prepare()
-        mine, evaluation, steady = learner(), Grading(), Steady()
+        mine, evaluation, steady = learner(), Prequential(), Steady()
         processor = Processor(
             mine,
             log,
             snapshots,
             ProcessorSettings(model="m", topic=topic, batch_events=batch_events, idle_seconds=0.0),
             journal=FileJournal(folder / "m" / "journal"),
-            decoder=Decoder(mine.schema),
-            publisher=Publisher(folder / "live"),
             evaluator=evaluation,
-            observer=steady,
+            ports=Ports(publisher=FilePublisher(folder / "live"), observer=steady),
         )
         processor.run(until_end=True)
         assert processor.events_learned == count, f"{processor.events_learned} of {count} events were learned"

@@ -14,7 +14,7 @@ ONE_HOME = {
     "kafka": {"stream/log/kafka.py", "stream/log/kafka_records.py"},
     "redis": {"memory/exchange/redis_pending.py", "memory/exchange/redis_commands.py"},
     "prometheus_client": {
-        *(f"ops/telemetry/{name}metrics.py" for name in ("", "learner_", "server_")),
+        *(f"ops/telemetry/{name}metrics.py" for name in ("", "learner_", "report_", "server_")),
         "ops/telemetry/learner_gauges.py",
     },
     "river": {"stream/drift/detectors.py"},

@@ -16,6 +16,7 @@ from thalweg.memory.snapshots.state import State
 from thalweg.models.contract.gauges import GaugeSpec, GaugeValue
 from thalweg.proto.event import Batch
 from thalweg.proto.schema import Array, Inputs, Schema, TensorSpec
+from thalweg.proto.task import Task
 
 
 @runtime_checkable
@@ -25,6 +26,10 @@ class Predictor(Protocol):
     Any number of threads may call `predict` at once; it takes no lock and changes nothing. The answer for a row does
     not depend on the other rows of the call.
     """
+
+    @property
+    def task(self) -> Task:
+        """What kind of answer this is, and so how it is graded; the same for all predictors of a learner."""
 
     @property
     def inputs(self) -> Mapping[str, TensorSpec]:

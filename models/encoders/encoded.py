@@ -31,6 +31,7 @@ from thalweg.models.contract.registry import find
 from thalweg.models.encoders.encoder import IDENTITY, Encoder, shared_encoder
 from thalweg.proto.event import Batch
 from thalweg.proto.schema import Array, Inputs, Schema, TensorSpec
+from thalweg.proto.task import Task
 
 C = TypeVar("C")
 
@@ -125,6 +126,10 @@ class EncodedPredictor(PredictorWrapper):
     @property
     def inputs(self) -> Mapping[str, TensorSpec]:
         return self.encoder.columns.specs
+
+    @property
+    def task(self) -> Task:
+        return self.inner.task
 
     @property
     def outputs(self) -> Mapping[str, TensorSpec]:

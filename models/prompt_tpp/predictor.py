@@ -18,6 +18,7 @@ from thalweg.models.parts.torch_setup import torch
 from thalweg.models.prompt_tpp.network import UNKNOWN, Past, TppShape, answer_rows, prepare
 from thalweg.proto.event import Batch, ClassLabels
 from thalweg.proto.schema import Array, InputError, Inputs, TensorSpec
+from thalweg.proto.task import SEQUENCE, Task
 
 Floats = NDArray[np.float64]
 KEY = {"key": TensorSpec("key", "bytes", ())}
@@ -26,6 +27,8 @@ SHORTEST, LONGEST = 1e-6, 1e4
 _AT_ONCE = 256
 _PER_GAP = 24
 _SHARES = (0.1, 0.5, 0.9)
+
+_TASK = SEQUENCE.with_probabilities()
 
 
 class ReadableHistories(Protocol):
@@ -86,6 +89,10 @@ class PromptTppPredictor:
     def alternative_inputs(self) -> Mapping[str, TensorSpec]:
         """A history of one's own; types are places in `classes`."""
         return {"times": TensorSpec("times", "float64", (-1,)), "types": TensorSpec("types", "int64", (-1,))}
+
+    @property
+    def task(self) -> Task:
+        return _TASK
 
     @property
     def outputs(self) -> Mapping[str, TensorSpec]:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeAlias
 
 import structlog
 from prometheus_client import Counter
 from prometheus_client.metrics_core import Metric
 
-from thalweg.models.contract.gauges import GaugeSpec, samples
-from thalweg.models.contract.learner import Learner
+from thalweg.models.contract.gauges import GaugeSpec, GaugeValue, samples
 from thalweg.ops.telemetry.metrics import COLLECTED, LEARNER_METRICS, SERVER_METRICS, family
 
 log = structlog.get_logger(__name__)
 
+Shown: TypeAlias = Mapping[GaugeSpec, Mapping[tuple[str, ...], float]]
+"""Numbers by their labels, of each gauge."""
 _MOST_LABELLED = 20  # numbers that one gauge may have: each is a series for good
 
 
@@ -31,13 +32,12 @@ class ModelGauges:
         self._metrics = metrics
         self._counted: dict[tuple[str, ...], float] = {}
         self._warned: set[str] = set()
-        self.shown: Mapping[GaugeSpec, Mapping[tuple[str, ...], float]] = {}
 
-    def read(self, learner: Learner) -> None:
-        """Take over what it gives now; on the thread that drives it."""
-        declared = {spec.name: spec for spec in learner.gauges_declared}
+    def read(self, specs: Sequence[GaugeSpec], gauges: Mapping[str, GaugeValue]) -> Shown:
+        """What can be shown of what a learner gave; counters that the service has, too, are counted. One thread."""
+        declared = {spec.name: spec for spec in specs}
         shown = {}
-        for name, value in learner.gauges().items():
+        for name, value in gauges.items():
             spec = declared.get(name)
             numbers = samples(value)
             problem = "it is not declared" if spec is None else _problem(spec, numbers)
@@ -47,7 +47,7 @@ class ModelGauges:
                 self._count(spec, numbers)
             else:
                 shown[spec] = numbers
-        self.shown = shown
+        return shown
 
     def leave_out(self, name: str, problem: str) -> None:
         """Say once why a gauge does not appear."""
@@ -77,11 +77,11 @@ def _problem(spec: GaugeSpec, numbers: Mapping[tuple[str, ...], float]) -> str:
     return ""
 
 
-def families(models: Iterable[ModelGauges]) -> Iterable[Metric]:
+def families(models: Iterable[tuple[ModelGauges, Shown]]) -> Iterable[Metric]:
     """What all models show, by metric."""
     made: dict[str, tuple[GaugeSpec, Any]] = {}
-    for model in models:
-        for spec, numbers in model.shown.items():
+    for model, shown in models:
+        for spec, numbers in shown.items():
             empty = family(spec.kind, spec.full_name, spec.help, ("model_name", *spec.labels))
             first, told = made.setdefault(spec.full_name, (spec, empty))
             if (first.kind, first.labels) != (spec.kind, spec.labels):

@@ -36,17 +36,6 @@ LEARNER_METRICS: Mapping[str, tuple[type, str, tuple[str, ...], tuple[float, ...
     ),
     "thalweg_published_total": (Counter, "Versions made visible to servers", (), ()),
     "thalweg_publish_duration_seconds": (Histogram, "Making a version visible", (), _LEARN_BUCKETS),
-    "thalweg_state_bytes": (Gauge, "Size of the learner's state", (), ()),
-    "thalweg_prequential": (Gauge, "Metric of answers graded before they were learned", ("metric", "window"), ()),
-    "thalweg_prequential_bound": (
-        Gauge,
-        "Between which values that metric lies with 95 % confidence",
-        ("metric", "window", "bound"),
-        (),
-    ),
-    "thalweg_continual": (Gauge, "What is still known of the classes, by events held of them", ("metric",), ()),
-    "thalweg_frozen_prequential": (Gauge, "The same metric of the model's frozen twin", ("metric", "window"), ()),
-    "thalweg_drift_score": (Gauge, "How near a detector is to an alarm: 1 is one", ("detector", "signal"), ()),
     "thalweg_drift_alarms_total": (
         Counter,
         "Alarms of drift, each counted for the detector that raised it",
@@ -54,15 +43,6 @@ LEARNER_METRICS: Mapping[str, tuple[type, str, tuple[str, ...], tuple[float, ...
         (),
     ),
     "thalweg_drift_actions_total": (Counter, "What alarms of drift asked for, done", ("action",), ()),
-    "thalweg_drift_active": (Gauge, "Whether an alarm of drift is open", (), ()),
-    "thalweg_drift_feature_distance": (
-        Gauge,
-        "How far the columns that moved most in the newest alarm of drift have moved, 0 to 1; at most 10",
-        ("feature",),
-        (),
-    ),
-    "thalweg_drift_severity": (Gauge, "Severity of the open alarm of drift, 0 without one", (), ()),
-    "thalweg_worst_case_accuracy": (Gauge, "Lowest accuracy that the full recent window ever had", (), ()),
     "thalweg_snapshots_total": (Counter, "Snapshots written", (), ()),
     "thalweg_snapshot_failures_total": (Counter, "Snapshots that could not be written", (), ()),
     "thalweg_snapshot_duration_seconds": (Histogram, "Writing one snapshot", (), _LEARN_BUCKETS),
@@ -92,7 +72,41 @@ SERVER_METRICS: Mapping[str, tuple[str, str, tuple[str, ...], tuple[float, ...]]
     "grpc_server_handled_total": ("counter", "Calls ended, by status", (*_GRPC, "grpc_code"), ()),
     "grpc_server_handling_seconds": ("histogram", "Duration of calls", _GRPC, _SERVE_BUCKETS),
 }
-COLLECTED: Mapping[str, tuple[str, str, tuple[str, ...]]] = {
+COLLECTED: Mapping[str, tuple[str, str, tuple[str, ...]]] = {  # made when the page is, with all their labels
+    "thalweg_state_bytes": ("gauge", "Size of the learner's state", ("model_name",)),
+    "thalweg_prequential": (
+        "gauge",
+        "Metric of answers graded before they were learned",
+        ("model_name", "metric", "window"),
+    ),
+    "thalweg_prequential_bound": (
+        "gauge",
+        "Between which values that metric lies with 95 % confidence",
+        ("model_name", "metric", "window", "bound"),
+    ),
+    "thalweg_continual": (
+        "gauge",
+        "What is still known of the classes, by events held of them",
+        ("model_name", "metric"),
+    ),
+    "thalweg_frozen_prequential": (
+        "gauge",
+        "The same metric of the model's frozen baseline",
+        ("model_name", "metric", "window"),
+    ),
+    "thalweg_drift_score": (
+        "gauge",
+        "How near a detector is to an alarm: 1 is one",
+        ("model_name", "detector", "signal"),
+    ),
+    "thalweg_drift_active": ("gauge", "Whether an alarm of drift is open", ("model_name",)),
+    "thalweg_drift_feature_distance": (
+        "gauge",
+        "How far the columns that moved most in the newest alarm of drift have moved, 0 to 1; at most 10",
+        ("model_name", "feature"),
+    ),
+    "thalweg_drift_severity": ("gauge", "Severity of the open alarm of drift, 0 without one", ("model_name",)),
+    "thalweg_worst_case_accuracy": ("gauge", "Lowest accuracy that the full recent window ever had", ("model_name",)),
     "thalweg_lag_seconds": (
         "gauge",
         "Age of the newest event taken from the log while more wait in it, 0 when none does",

@@ -24,6 +24,13 @@ class AnswerCases(Given):
         for batch in self.batches():
             self._assert_as_declared(self.trained().predictor(), batch.inputs)
 
+    def test_the_task_is_one_that_its_outputs_and_labels_are_of(self) -> None:
+        for learner in (self.new(), self.trained()):
+            predictor = learner.predictor()
+            assert not predictor.task.problem(predictor.outputs)
+            assert predictor.task.label in (learner.schema.label, "none")
+            assert predictor.task.probabilities == (predictor.properties.get("scores") == "probabilities")
+
     def test_no_rows_get_no_answers(self) -> None:
         for learner in (self.new(), self.trained()):
             predictor = learner.predictor()

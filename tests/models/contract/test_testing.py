@@ -17,6 +17,7 @@ from thalweg.models.contract.learner import Learner
 from thalweg.models.testing import LearnerContract
 from thalweg.proto.event import Batch
 from thalweg.proto.schema import Array, InputError, Inputs
+from thalweg.proto.task import CLASSIFICATION, REGRESSION, Task
 
 
 class TestToy(LearnerContract):
@@ -255,6 +256,22 @@ class AnswersInDoubles(ToyPredictor):
     def predict(self, inputs: Inputs) -> Mapping[str, Array]:
         answers = super().predict(inputs)
         return {**answers, "scores": answers["scores"].astype(np.float64)}
+
+
+@breaks("the_task_is_one_that_its_outputs_and_labels_are_of")
+@answering
+class SaysNumbersAndAnswersClasses(ToyPredictor):
+    @property
+    def task(self) -> Task:
+        return REGRESSION
+
+
+@breaks("the_task_is_one_that_its_outputs_and_labels_are_of")
+@answering
+class SaysProbabilitiesInItsTaskAlone(ToyPredictor):
+    @property
+    def task(self) -> Task:
+        return CLASSIFICATION.with_probabilities()
 
 
 @breaks("answers_have_the_declared_names_types_and_shapes")

@@ -17,6 +17,7 @@ from thalweg.models.contract.learner import LearnerContext, Predictor
 from thalweg.models.parts.input_columns import InputColumns
 from thalweg.proto.event import Batch, ClassLabels
 from thalweg.proto.schema import Array, InputError, Inputs, Schema, TensorSpec
+from thalweg.proto.task import CLASSIFICATION, Task
 
 WIDTH = 4
 LARGEST = 1e6
@@ -58,6 +59,10 @@ class ToyPredictor:
     @property
     def inputs(self) -> Mapping[str, TensorSpec]:
         return self.columns.specs
+
+    @property
+    def task(self) -> Task:
+        return CLASSIFICATION
 
     @property
     def outputs(self) -> Mapping[str, TensorSpec]:

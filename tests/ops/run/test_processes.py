@@ -36,11 +36,10 @@ def hold_against_an_undisturbed_learner(running: Service, kept: Sequence[Manifes
     """Each of these states is the one that a learner reaches from the log and the journal alone, on its way to the
     last of them."""
     model = running.config.model[0]
+    settings = settings_of(model, running.config.service.max_message_bytes)
     journal = FileJournal(running.folder / "state" / "m" / "journal", read_only=True)
     versions = [manifest.version for manifest in kept]
-    rebuilt = rebuild_each(
-        lambda: new_learner(model), running.log, running.snapshots(), journal, settings_of(model), versions
-    )
+    rebuilt = rebuild_each(lambda: new_learner(model), running.log, running.snapshots(), journal, settings, versions)
     for manifest, undisturbed in zip(kept, rebuilt, strict=True):
         assert undisturbed.base == 0
         assert undisturbed.state_sha256 == manifest.state_sha256, manifest.version

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import structlog
 
+from tests.ops.telemetry.test_metrics import report_of
 from thalweg.models.contract.gauges import GaugeSpec, flattened
 from thalweg.models.cotta.learner import ROLLBACKS
 from thalweg.ops.telemetry.learner_metrics import LearnerMetrics, ModelMetrics
@@ -17,25 +17,19 @@ DEPTH = GaugeSpec(name="depth", help="Depth of the tree")
 SPLITS = GaugeSpec(name="splits", help="Splits made", kind="counter", labels=("cause",))
 
 
-def learner(specs: tuple[GaugeSpec, ...], values: Mapping[str, Any]) -> Any:
-    return SimpleNamespace(
-        state=lambda: SimpleNamespace(size_bytes=1), gauges_declared=specs, gauges=lambda: dict(values)
-    )
-
-
 def shown(metrics: LearnerMetrics, name: str) -> list[str]:
     return [line for line in metrics.render().decode().splitlines() if line.startswith((name, f"# HELP {name}"))]
 
 
 def read(model: ModelMetrics, specs: tuple[GaugeSpec, ...], values: Mapping[str, Any]) -> None:
-    model.gauges.read(learner(specs, values))
+    model.reported(report_of(gauges_declared=specs, gauges=dict(values), newest_time=None))
 
 
 def test_a_gauge_of_a_learner_of_ones_own_appears_without_a_table() -> None:
     metrics = LearnerMetrics()
-    model = metrics.model("m", "t", None)
+    model = metrics.model("m")
 
-    model.block_done(learner((DEPTH, SPLITS), {"depth": 3.0, "splits": {("drift",): 2.0, ("size",): 5}}), 1, {})
+    read(model, (DEPTH, SPLITS), {"depth": 3.0, "splits": {("drift",): 2.0, ("size",): 5}})
 
     assert shown(metrics, "thalweg_depth") == [
         "# HELP thalweg_depth Depth of the tree",
@@ -50,7 +44,7 @@ def test_a_gauge_of_a_learner_of_ones_own_appears_without_a_table() -> None:
 
 def test_a_counter_that_the_service_has_too_is_counted_there_and_never_twice() -> None:
     metrics = LearnerMetrics()
-    model = metrics.model("m", "t", None)
+    model = metrics.model("m")
     model.rolled_back(3, "operator")
 
     for count in (2.0, 3.0, 3.0, 1.0, 4.0):  # after a rollback it has counted less
@@ -82,7 +76,8 @@ def test_a_counter_that_the_service_has_too_is_counted_there_and_never_twice() -
 )
 def test_a_gauge_that_cannot_appear_is_told_of_once(spec: GaugeSpec | None, value: Any, problem: str) -> None:
     metrics = LearnerMetrics()
-    model = metrics.model("m", "t", None)
+    model = metrics.model("m")
+    read(model, (), {})
     before = metrics.render()
 
     with structlog.testing.capture_logs() as logged:
@@ -97,7 +92,7 @@ def test_a_gauge_that_cannot_appear_is_told_of_once(spec: GaugeSpec | None, valu
 def test_two_learners_may_declare_one_metric_alike_and_not_otherwise() -> None:
     metrics = LearnerMetrics()
     names = ("a", "b", "c")
-    models = [metrics.model(name, "t", None) for name in names]
+    models = [metrics.model(name) for name in names]
     for model, spec in zip(models, (DEPTH, DEPTH, GaugeSpec(name="depth", help="By tree", labels=("tree",)))):
         read(model, (spec,), {"depth": {("x",): 1.0} if spec.labels else 1.0})
 

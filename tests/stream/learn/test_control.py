@@ -17,6 +17,7 @@ from thalweg.stream.drift.params import DriftParams
 from thalweg.stream.evaluation.monitor import Monitor
 from thalweg.stream.learn.journal import BlockEntry, Entry, InMemoryJournal
 from thalweg.stream.learn.observer import NoObserver
+from thalweg.stream.learn.ports import Ports
 from thalweg.stream.learn.processor import Processor
 from thalweg.stream.learn.rebuild import rebuild
 from thalweg.stream.log.sqlite import SqliteLog
@@ -65,7 +66,7 @@ class Life:
             SAVING_LITTLE,
             journal=journal,
             evaluator=self.monitor,
-            observer=self.seen,
+            ports=Ports(observer=self.seen),
             make=make,
         )
 
