@@ -105,6 +105,7 @@ def test_wrong_usage_is_exit_code_2_and_a_missing_file_1(config: str) -> None:
     assert (unknown.returncode, unknown.stderr.strip()) == (2, "no model is called 'x'; known: m")
 
 
+@pytest.mark.slow
 def test_replay_reports_the_same_state_for_the_same_file(config: str, stream: str, tmp_path: Path) -> None:
     arguments = ("replay", config, "--model", "m", "--input", stream, "--report", str(tmp_path / "report"))
 

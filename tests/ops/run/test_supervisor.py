@@ -28,6 +28,7 @@ inputs.features = {shape = [4]}
 WRONG = MINIMAL.replace("ridge", "rigde")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("learner", ["cotta", "prompt_tpp"])
 def test_its_process_loads_no_library_that_only_learners_and_servers_need(tmp_path: Path, learner: str) -> None:
     with service(tmp_path, learner=learner) as running:
