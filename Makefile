@@ -4,8 +4,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 CONSTRAINTS := ops/dev/constraints.txt
 export PYTHONWARNINGS ?=
+# A test process a core, from two to four: each may start a Kafka broker, a Redis and a browser of its own.
+WORKERS ?= $(shell n=$$(nproc 2>/dev/null || echo 2); [ $$n -lt 2 ] && n=2; [ $$n -gt 4 ] && n=4; echo $$n)
+PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
-.PHONY: help install services demo test lint bench protos dashboards clean
+.PHONY: help install services demo test quick lint bench protos dashboards clean
 
 help:  ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -29,7 +32,10 @@ demo: $(VENV)/.demo  ## digits and clicks as drifting streams, learned while the
 	$(BIN)/thalweg demo $(if $(KEEP),--keep)
 
 test: install services  ## all tests, with the real Kafka, Redis, Prometheus and Chromium
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(PYTEST) $(PYTEST_ARGS)
+
+quick: install  ## a minute of tests, without other services and without what takes long
+	$(PYTEST) -m "not (slow or kafka or redis or prometheus or browser)" $(PYTEST_ARGS)
 
 lint: install  ## formatting, style, types, and that the generated stubs are current
 	$(BIN)/ruff format --check . || { echo "run: $(BIN)/ruff format ."; exit 1; }

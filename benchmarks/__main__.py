@@ -1,4 +1,4 @@
-"""All benchmarks, one after the other: `make bench`, or `python -m benchmarks [--quick] [NAME …]`."""
+"""All benchmarks, one after the other: `make bench`, or `python -m benchmarks [--quick | --tiny] [NAME …]`."""
 
 from __future__ import annotations
 
@@ -10,10 +10,13 @@ for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 import importlib  # noqa: E402 - the environment comes first
 import logging  # noqa: E402
 import sys  # noqa: E402
+import traceback  # noqa: E402
+from dataclasses import replace  # noqa: E402
 
 import structlog  # noqa: E402
 
 from benchmarks.report import Result, show  # noqa: E402
+from benchmarks.scale import Scale  # noqa: E402
 
 NAMES = (
     "codecs",
@@ -37,8 +40,8 @@ NAMES = (
 
 
 def main(arguments: list[str]) -> int:
-    """Run those named, or all; the exit code says whether one could not run, not whether a target was missed."""
-    quick = "--quick" in arguments
+    """Run those named, or all; the exit code is 1 if one could not run, 0 also if a target was missed."""
+    scale = Scale.asked(arguments)
     names = [name for name in arguments if not name.startswith("-")] or list(NAMES)
     unknown = [name for name in names if name not in NAMES]
     if unknown:
@@ -46,14 +49,24 @@ def main(arguments: list[str]) -> int:
         return 2
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     results: list[Result] = []
+    failed: list[str] = []
     for name in names:
-        found = importlib.import_module(f"benchmarks.{name}").run(quick=quick)
+        try:
+            found = importlib.import_module(f"benchmarks.{name}").run(scale)
+        except Exception:  # of what kind soever: the others still have something to say
+            traceback.print_exc()
+            failed.append(name)
+            continue
+        if scale is Scale.TINY:  # so little says nothing about a target
+            found = [replace(result, target=None, met=None) for result in found]
         show(name, found)
         results += found
     met = sum(result.met is True for result in results)
     missed = [result.name for result in results if result.met is False]
     print(f"{met} targets met, {len(missed)} missed" + "".join(f"\n  missed: {name}" for name in missed))
-    return 0
+    if failed:
+        print(f"{len(failed)} of {len(names)} benchmarks failed: {', '.join(failed)}", file=sys.stderr)
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":

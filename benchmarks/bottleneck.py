@@ -12,8 +12,7 @@ import os
 for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(variable, "1")
 
-import sys  # noqa: E402 - the environment comes first
-import tempfile  # noqa: E402
+import tempfile  # noqa: E402 - the environment comes first
 import tracemalloc  # noqa: E402
 from collections.abc import Callable  # noqa: E402
 from pathlib import Path  # noqa: E402
@@ -23,12 +22,14 @@ import numpy as np  # noqa: E402
 from numpy.typing import NDArray  # noqa: E402
 
 from benchmarks.report import Result, at_least, at_most, median_seconds, show  # noqa: E402
-from benchmarks.streams import SHARED  # noqa: E402
+from benchmarks.scale import Scale  # noqa: E402
+from benchmarks.streams import SHARED, no_streams  # noqa: E402
 from thalweg.memory.vectors.key_tables import HeadSearch  # noqa: E402
 from thalweg.models.bottleneck.learner import Bottleneck  # noqa: E402
 from thalweg.models.contract.learner import Learner, LearnerContext  # noqa: E402
 from thalweg.models.ridge.learner import Ridge  # noqa: E402
-from thalweg.proto.event import Batch, ClassLabels, TensorSpec  # noqa: E402
+from thalweg.proto.event import Batch, ClassLabels  # noqa: E402
+from thalweg.proto.schema import TensorSpec  # noqa: E402
 
 PROTOTYPES = {"fashion_mnist": 77.1, "cifar10_small": 35.9}
 """Percent right at the end of the nearest of 20 centres a class, on 2,048 random convolution features."""
@@ -107,33 +108,34 @@ def bottleneck(x: Floats, folder: Path, seed: int = 0, **params: Any) -> Bottlen
     )
 
 
-def digits(folder: Path, seeds: int) -> list[Result]:
+def digits(folder: Path, seeds: int, rows: int | None, **params: Any) -> list[Result]:
     from sklearn.datasets import load_digits
 
-    x, y = load_digits(return_X_y=True)
+    x, y = (column[:rows] for column in load_digits(return_X_y=True))
     x = (x / 16).astype(np.float32)
     found = []
     for seed in range(seeds):
         generator = np.random.default_rng(seed)
         order = generator.permutation(len(x))
-        test, train = order[:500], order[500:]
-        learner = bottleneck(x[np.sort(train)], folder, seed)
+        test, train = np.split(order, [min(500, len(order) // 2)])
+        learner = bottleneck(x[np.sort(train)], folder, seed, **params)
         train = train[in_tasks(y[train], generator)]
         found.append(one_pass(learner, (x[train], y[train]), (x[test], y[test])))
     accuracy, loss = np.mean(found, axis=0)
-    note = f"default settings, mean of {seeds} seeds"
+    note = f"{params or 'default settings'}, mean of {seeds} seeds"
     return [
         at_least("digits, five times two classes, one pass: right at the end", 100 * accuracy, "%", 95.5, note),
         at_most("digits: negative log-likelihood on the test set", loss, "", 0.35, note),
     ]
 
 
-def pictures(name: str, folder: Path) -> list[Result]:
-    data = np.load(SHARED / "data" / "images" / f"{name}.npz")
-    x, tx = random_convolutions(data["x_train"], data["x_test"])
-    order = in_tasks(data["y_train"], np.random.default_rng(0))
-    train, test = (x[order], data["y_train"][order].astype(np.int64)), (tx, data["y_test"].astype(np.int64))
-    right, loss = one_pass(bottleneck(x, folder, **SETTINGS), train, test)
+def pictures(name: str, folder: Path, count: int | None, **params: Any) -> list[Result]:
+    with np.load(SHARED / "data" / "images" / f"{name}.npz") as data:
+        raw, traw, y, ty = (data[column][:count] for column in ("x_train", "x_test", "y_train", "y_test"))
+    x, tx = random_convolutions(raw, traw)
+    order = in_tasks(y, np.random.default_rng(0))
+    train, test = (x[order], y[order].astype(np.int64)), (tx, ty.astype(np.int64))
+    right, loss = one_pass(bottleneck(x, folder, **{**SETTINGS, **params}), train, test)
     spec = {"x": TensorSpec("x", "float32", (x.shape[1],))}
     ridge = Ridge(
         LearnerContext(
@@ -145,11 +147,11 @@ def pictures(name: str, folder: Path) -> list[Result]:
     return [at_least(f"{name}, five times two classes: right at the end", 100 * right, "%", PROTOTYPES[name], note)]
 
 
-def search(rounds: int) -> list[Result]:
+def search(rounds: int, heads: int = 256, pairs: int = 4096) -> list[Result]:
     """C = 256, M = 4096, d = 14, 32 queries at once."""
     generator = np.random.default_rng(0)
-    keys = generator.standard_normal((256, 4096, 14)).astype(np.float32)
-    queries = generator.standard_normal((32, 256, 14)).astype(np.float32)
+    keys = generator.standard_normal((heads, pairs, 14)).astype(np.float32)
+    queries = generator.standard_normal((32, heads, 14)).astype(np.float32)
     found, wide = HeadSearch(keys.astype(np.float64)), queries.astype(np.float64)
 
     def broadcast() -> Any:
@@ -164,7 +166,9 @@ def search(rounds: int) -> list[Result]:
     plain, quick = median_seconds(broadcast, rounds), median_seconds(ours, rounds)
     note = f"{1000 * quick:.0f} ms against {1000 * plain:.0f} ms; same keys in {100 * same:.3f} %"
     return [
-        at_least("nearest keys, C = 256, M = 4096, 32 queries: throughput, broadcast", plain / quick, "×", 5, note),
+        at_least(
+            f"nearest keys, C = {heads}, M = {pairs}, 32 queries: throughput, broadcast", plain / quick, "×", 5, note
+        ),
         at_most("… peak memory of a search by matrix products, against the broadcast", memory, "×", 0.05),
     ]
 
@@ -177,15 +181,24 @@ def _peak(action: Callable[[], Any]) -> float:
     return float(peak)
 
 
-def run(quick: bool = False) -> list[Result]:
-    """Digits, pictures, search; `quick`: one seed of the digits and one round of the search."""
-    with tempfile.TemporaryDirectory() as folder:
-        results = digits(Path(folder), 1 if quick else 5)
-        if not quick and SHARED.is_dir():
+_TINY = {"heads": 4, "pairs": 16, "key_width": 4, "key_steps": 5}
+
+
+def run(scale: Scale = Scale.FULL) -> list[Result]:
+    """Digits, pictures, search; `QUICK`: one seed of the digits and one round of the search."""
+    tiny = scale is Scale.TINY
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        results = digits(folder, 1, 200, **_TINY) if tiny else digits(folder, scale.of(5, quick=1, tiny=1), None)
+        if not SHARED.is_dir():
+            results.append(no_streams("pictures"))
+        elif tiny:
+            results += pictures("fashion_mnist", folder, 100, **_TINY)
+        elif scale is Scale.FULL:
             for name in PROTOTYPES:
-                results += pictures(name, Path(folder))
-    return results + search(1 if quick else 5)
+                results += pictures(name, folder, None)
+    return results + (search(1, 4, 64) if tiny else search(scale.of(5, quick=1, tiny=1)))
 
 
 if __name__ == "__main__":
-    show("bottleneck", run("--quick" in sys.argv))
+    show("bottleneck", run(Scale.asked()))

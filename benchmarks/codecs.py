@@ -11,6 +11,7 @@ from statistics import median
 import numpy as np
 
 from benchmarks.report import Result, at_most
+from benchmarks.scale import Scale
 from thalweg.proto import inference_pb2
 from thalweg.proto.decode import Decoder
 from thalweg.proto.encode import EVENT_BATCH_HEADERS, EVENT_HEADERS, to_event_batch, to_events, to_json
@@ -24,13 +25,13 @@ EVENTS = 1000
 SCHEMA = Schema({"features": TensorSpec("features", "float32", (FEATURES,))})
 
 
-def run(*, quick: bool = False) -> list[Result]:
+def run(scale: Scale = Scale.FULL) -> list[Result]:
     """Microseconds an event, medians of runs that take turns, so that a slow moment of the machine meets all.
 
     Each turn is the middle one of three calls: the first finds the caches as the other forms left them.
     """
     batch = _events(np.random.default_rng(0))
-    rounds = 5 if quick else 31
+    rounds = scale.of(31, quick=5, tiny=1)
     decoder = Decoder(SCHEMA)
     texts = to_json(batch)
     damaged = [*texts[:-1], b"{"]

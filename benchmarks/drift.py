@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-import sys
+from collections.abc import Iterable
+from pathlib import Path
 from time import perf_counter
 
 import numpy as np
 
 from benchmarks.report import Result, at_least, at_most, show
-from benchmarks.streams import SHARED
+from benchmarks.scale import Scale
+from benchmarks.streams import SHARED, no_streams
 from thalweg.ops.config.config import parse
 from thalweg.ops.replay.replay import replay
 from thalweg.stream.drift.drift import DriftWatch, Observed
@@ -22,9 +24,16 @@ MAPPING = CsvMapping(ignore=("t", "concept", "ref_error"))
 _COLUMNS, _BATCH = 64, 1024
 
 
-def delays(name: str) -> tuple[list[int], int]:
-    """Rows from each change to its alarm, 10,000 for one not found; and alarms that belong to no change."""
-    folder = SHARED / "data" / "drift"
+def recorded(name: str) -> Path:
+    """The file of a recorded stream."""
+    return SHARED / "data" / "drift" / f"{name}.csv.gz"
+
+
+def delays(name: str, rows: int | None) -> tuple[list[int], int]:
+    """Rows from each change to its alarm, 10,000 for one not found; and alarms that belong to no change.
+
+    Of all rows, or of the first ones.
+    """
     table = {
         "name": "m",
         "learner": "ridge",
@@ -32,8 +41,10 @@ def delays(name: str) -> tuple[list[int], int]:
         "batch_events": 64,
         "inputs": {"features": {"shape": [6]}},
     }
-    done = replay(parse({"model": [table]}, name, {}).model[0], folder / f"{name}.csv.gz", MAPPING, frozen_after=1000)
-    starts = [change["start"] for change in json.loads((folder / "ground_truth.json").read_text())[name]["changes"]]
+    model = parse({"model": [table]}, name, {}).model[0]
+    done = replay(model, recorded(name), MAPPING, limit=rows, frozen_after=1000)
+    truth = json.loads((recorded(name).parent / "ground_truth.json").read_text())
+    starts = [change["start"] for change in truth[name]["changes"]]
     alarms = [alarm.start for alarm in done.alarms]
     if name == "covariate_only":
         alarms = [alarm.start for alarm in done.alarms if alarm.signals[0][0] == "inputs"]
@@ -67,33 +78,32 @@ def events_per_second(events: int) -> float:
     return _BATCH * rounds / (perf_counter() - start)
 
 
-def run(quick: bool = False) -> list[Result]:
-    """All figures; `quick` takes fewer rows for the rate."""
+def run(scale: Scale = Scale.FULL) -> list[Result]:
+    """All figures; `QUICK` takes fewer rows for the rate."""
     results: list[Result] = []
     if SHARED.is_dir():
-        results += found_in_streams()
+        results += found_in_streams(_MOST_ROWS, None) if scale is not Scale.TINY else found_in_streams(["abrupt"], 500)
     else:
-        note = "no streams here; set THALWEG_SHARED to the folder that has data/drift"
-        results.append(Result(name="drift, delays", value=float("nan"), unit="rows", note=note))
-    rate = events_per_second(100_000 if quick else 1_000_000)
+        results.append(no_streams("drift, delays"))
+    rate = events_per_second(scale.of(1_000_000, quick=100_000, tiny=2048))
     results.append(
         at_least("drift, 64 columns, loss and baseline watched", rate, "events/s", 200_000, "batches of 1,024")
     )
     return results
 
 
-def found_in_streams() -> list[Result]:
-    """Delays and false alarms over the six streams."""
+def found_in_streams(names: Iterable[str], rows: int | None) -> list[Result]:
+    """Delays and false alarms over these streams and the one without a change."""
     results, false = [], 0
-    for name, most in _MOST_ROWS.items():
-        found, more = delays(name)
+    for name in names:
+        (found, more), most = delays(name, rows), _MOST_ROWS[name]
         false += more
         note = "delays " + ", ".join(map(str, found))
         results.append(at_most(f"drift, {name}: longest delay", float(max(found)), "rows", float(most), note))
-    false += delays("none")[1]
+    false += delays("none", rows)[1]
     results.append(at_most("drift: false alarms in 10,000 rows", false / 6, "", 1.0, f"{false} in 60,000 rows"))
     return results
 
 
 if __name__ == "__main__":
-    show("Drift", run(quick="--quick" in sys.argv))
+    show("Drift", run(Scale.asked()))

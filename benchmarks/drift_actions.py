@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from benchmarks.drift import MAPPING
+from benchmarks.drift import MAPPING, recorded
 from benchmarks.report import Result, at_least
-from benchmarks.streams import SHARED
+from benchmarks.scale import Scale
+from benchmarks.streams import SHARED, no_streams
 from thalweg.memory.snapshots.snapshots import InMemorySnapshots
 from thalweg.models.contract.learner import LearnerContext
 from thalweg.models.ridge.learner import Ridge
@@ -33,14 +34,14 @@ _SETTINGS = ProcessorSettings(  # a block a record: the same blocks, and so the 
 )
 
 
-def accuracy(stream: str, params: dict[str, Any], action: str) -> float:
+def accuracy(stream: str, params: dict[str, Any], action: str, rows: int | None) -> float:
     """Of one stream, each row predicted before it is learned, the action taken on every alarm."""
 
     def make() -> Ridge:
         return Ridge(LearnerContext(inputs=_SPECS, params=params, seed=0))
 
     learner, log = make(), InMemoryLog()
-    for part in read_events(SHARED / "data" / "drift" / f"{stream}.csv.gz", learner.schema, MAPPING):
+    for part in read_events(recorded(stream), learner.schema, MAPPING, limit=rows):
         for batch in part.batch.micro_batches(64):
             log.append("t", [Message(to_event_batch(batch), headers=EVENT_BATCH_HEADERS)])
     monitor = Monitor(learner, make, drift=DriftParams(action=action))
@@ -48,15 +49,15 @@ def accuracy(stream: str, params: dict[str, Any], action: str) -> float:
     return monitor.metrics()["accuracy"]
 
 
-def run(quick: bool = False) -> list[Result]:
+def run(scale: Scale = Scale.FULL) -> list[Result]:
     """A row per learner and stream: the best action against none."""
     if not SHARED.is_dir():
-        note = "no streams here; set THALWEG_SHARED to the folder that has data/drift"
-        return [Result(name="drift, what helps", value=float("nan"), unit="", note=note)]
+        return [no_streams("drift, what helps")]
     results: list[Result] = []
+    rows = scale.of(None, quick=None, tiny=500)
     for learner, params in _LEARNERS.items():
-        for stream in _STREAMS[:1] if quick else _STREAMS:
-            found = {action: accuracy(stream, params, action) for action in ACTIONS if action != "snapshot"}
+        for stream in scale.of(_STREAMS, quick=_STREAMS[:1], tiny=_STREAMS[:1]):
+            found = {action: accuracy(stream, params, action, rows) for action in ACTIONS if action != "snapshot"}
             note = ", ".join(f"{action} {100 * value:.1f}" for action, value in found.items())
             gained = 100 * (found["raise_forgetting"] - found["observe"])
             results.append(at_least(f"drift, {learner}, {stream}: raised forgetting", gained, "points", 0.0, note))

@@ -13,10 +13,10 @@ for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 
 import gzip  # noqa: E402 - the environment comes first
 import json  # noqa: E402
-import sys  # noqa: E402
 import tempfile  # noqa: E402
 from collections.abc import Callable  # noqa: E402
 from dataclasses import dataclass, replace  # noqa: E402
+from itertools import islice  # noqa: E402
 from pathlib import Path  # noqa: E402
 from time import perf_counter  # noqa: E402
 from typing import Any  # noqa: E402
@@ -25,20 +25,24 @@ import numpy as np  # noqa: E402
 from numpy.typing import NDArray  # noqa: E402
 
 from benchmarks.report import Result, at_least, at_most, median_seconds, show  # noqa: E402
-from benchmarks.streams import SHARED  # noqa: E402
+from benchmarks.scale import Scale  # noqa: E402
+from benchmarks.streams import SHARED, no_streams  # noqa: E402
 from thalweg.memory.snapshots.snapshots import FolderSnapshots, Manifest  # noqa: E402
 from thalweg.memory.snapshots.state import State  # noqa: E402
 from thalweg.memory.vectors.neighbours import learn_cells, nearest, nearest_in_cells  # noqa: E402
 from thalweg.memory.vectors.ring import Ring  # noqa: E402
 from thalweg.models.contract.learner import LearnerContext  # noqa: E402
 from thalweg.models.error_memory.learner import ErrorMemory  # noqa: E402
-from thalweg.proto.event import Batch, NumberLabels, TensorSpec  # noqa: E402
+from thalweg.proto.event import Batch, NumberLabels  # noqa: E402
+from thalweg.proto.schema import TensorSpec  # noqa: E402
 
 Floats = NDArray[np.float64]
-GRADED_FROM = 48_000
-FLIP_AT, FLIPPED_SHARE, FLIP_SEEDS = 60_000, 0.2, 4
+EVENTS = 80_000
+GRADED_FROM, FLIP_AT = 0.6, 0.75
+"""Shares of the stream."""
+FLIPPED_SHARE, FLIP_SEEDS = 0.2, 4
 AFTER = ((0, 500), (500, 1000), (1000, 2000), (2000, 4000), (4000, 8000), (8000, 20_000))
-"""Labels after the flip between which AUC is taken."""
+"""Labels after the flip between which AUC is taken, of 80,000 events."""
 INPUTS = {
     "user": TensorSpec("user", "int64", ()),
     "item": TensorSpec("item", "int64", ()),
@@ -63,13 +67,13 @@ class Stream:
         return Batch(inputs, NumberLabels(self.labels[part, None]), np.ones(len(ids)), self.times[part])
 
 
-def movie_tweetings() -> Stream:
-    """Who rated what, liked (8 of 10 or more) or not."""
+def movie_tweetings(events: int = EVENTS) -> Stream:
+    """Who rated what, liked (8 of 10 or more) or not; the first so many."""
     path = SHARED / "data" / "recsys" / "movietweetings_first80k.jsonl.gz"
     genres: dict[str, int] = {}
     rows, labels, times = [], [], []
     with gzip.open(path, "rt") as lines:
-        for line in lines:
+        for line in islice(lines, events):
             event = json.loads(line)
             three = [1 + genres.setdefault(name, len(genres)) for name in event["genres"][:3]]
             year = ((event["year"] or 2000) - 1920) // 3
@@ -122,10 +126,11 @@ def shrunk(bases: Floats, labels: Floats, share: float) -> Floats:
     return (1 - share) * bases + share * running
 
 
-def quality(stream: Stream, quick: bool) -> list[Result]:
-    step, graded = (64 if quick else 1), slice(GRADED_FROM, None)
+def quality(stream: Stream, step: int) -> list[Result]:
+    first = round(GRADED_FROM * len(stream))
+    graded = slice(first, None)
     labels, users = stream.labels, stream.ids[:, 0]
-    frozen, fixed = {"freeze_after": GRADED_FROM}, {"combine": "fixed", "memory_bytes": 40_000_000}
+    frozen, fixed = {"freeze_after": first}, {"combine": "fixed", "memory_bytes": 40_000_000}
     both, incremental = followed(stream, step=step)
     rows = {
         "base, frozen when grading begins": followed(stream, step=64, memory="none", **frozen)[0],
@@ -158,18 +163,19 @@ def quality(stream: Stream, quick: bool) -> list[Result]:
     return results
 
 
-def flip(stream: Stream, quick: bool) -> list[Result]:
+def flip(stream: Stream, seeds: int, step: int) -> list[Result]:
     """Labels of a fifth of the items turn into their opposite; AUC against the same windows without the flip."""
     both, alone, unflipped = [], [], []
+    flip_at, of_all = round(FLIP_AT * len(stream)), len(stream) / EVENTS
     items = np.unique(stream.ids[:, 1])
-    for seed in range(1 if quick else FLIP_SEEDS):
+    for seed in range(seeds):
         generator = np.random.default_rng(seed)
         turned = np.isin(stream.ids[:, 1], items[generator.random(len(items)) < FLIPPED_SHARE])
-        turned &= np.arange(len(stream)) >= FLIP_AT
+        turned &= np.arange(len(stream)) >= flip_at
         other = replace(stream, labels=np.where(turned, 1 - stream.labels, stream.labels))
-        scores, bases = followed(other, seed=seed, step=64 if quick else 1)
-        usual, usual_bases = followed(stream, seed=seed, step=64 if quick else 1)
-        parts = [slice(FLIP_AT + start, FLIP_AT + end) for start, end in AFTER]
+        scores, bases = followed(other, seed=seed, step=step)
+        usual, usual_bases = followed(stream, seed=seed, step=step)
+        parts = [slice(flip_at + round(start * of_all), flip_at + round(end * of_all)) for start, end in AFTER]
         both.append([auc(scores[part], other.labels[part]) for part in parts])
         alone.append([auc(bases[part], other.labels[part]) for part in parts])
         unflipped.append([[auc(each[part], stream.labels[part]) for part in parts] for each in (usual, usual_bases)])
@@ -189,14 +195,14 @@ def flip(stream: Stream, quick: bool) -> list[Result]:
     return results
 
 
-def reading(rounds: int) -> list[Result]:
+def reading(rounds: int, count: int = 1_000_000, part: int = 50_000) -> list[Result]:
     """One million entries of 64 float32."""
-    count, width, k = 1_000_000, 64, 50
+    width, k = 64, 50
     generator = np.random.default_rng(0)
     ring = Ring({"vector": (np.float32, (width,))}, count)
     middles = _unit(generator.standard_normal((2000, width)))
-    for _ in range(count // 50_000):  # in clouds, as the keys of a network are: what an approximate search lives by
-        cloud = middles[generator.integers(0, len(middles), 50_000)]
+    for _ in range(count // part):  # in clouds, as the keys of a network are: what an approximate search lives by
+        cloud = middles[generator.integers(0, len(middles), part)]
         ring.append({"vector": _unit(cloud + 0.12 * generator.standard_normal(cloud.shape))})
     window = ring.window()
     vectors = window.column("vector", slice(0, count))
@@ -212,7 +218,7 @@ def reading(rounds: int) -> list[Result]:
     flat = median_seconds(lambda: nearest(window, "vector", many, k, "faiss"), rounds)
     results = [
         at_most(
-            "1 million entries of 64: one exact search, against one pass over them",
+            f"{count:,} entries of 64: one exact search, against one pass over them",
             single / passed,
             "×",
             1.3,
@@ -226,10 +232,10 @@ def reading(rounds: int) -> list[Result]:
             f"{1000 * batch:.0f} against {1000 * floor:.0f} ms; by FAISS flat {1000 * flat:.0f} ms",
         ),
     ]
-    return results + _approximate(window, vectors, one, many, k, rounds)
+    return results + _approximate(window, vectors, one, many, k, rounds, part)
 
 
-def keeping() -> list[Result]:
+def keeping(count: int = 1_000_000, part: int = 50_000) -> list[Result]:
     """Saving and restoring a memory of a million entries with keys of 64, as a learner does beside its network."""
     columns = {"key": (np.int64, ()), "user": (np.int64, ()), "item": (np.int64, ()), "time": (np.float64, ())}
     columns |= {"label": (np.float32, ()), "base": (np.float64, ()), "id": (np.uint8, (40,))}
@@ -241,9 +247,9 @@ def keeping() -> list[Result]:
             name: generator.integers(0, 200, (count, *shape)).astype(dtype) for name, (dtype, shape) in columns.items()
         }
 
-    ring = Ring(columns, 1_000_000)
-    for _ in range(25):
-        ring.append(entries(50_000))
+    ring = Ring(columns, count)
+    for _ in range(count // part * 5 // 4):
+        ring.append(entries(part))
     with tempfile.TemporaryDirectory() as folder:
         snapshots, times = FolderSnapshots(Path(folder) / "m", keep=2), []
         copied = {name: np.zeros_like(array) for name, array in ring.tensors().items()}  # as the saver keeps them
@@ -265,36 +271,38 @@ def keeping() -> list[Result]:
             saved = snapshots.save(manifest, {"learner": State(copied)})
             times.append(perf_counter() - started)
             if version == 1:
-                ring.append(entries(10_000))
+                ring.append(entries(part // 5))
         pieces = list((Path(folder) / "m" / "2").iterdir())
         written = sum(path.stat().st_size for path in pieces if path.stat().st_nlink == 1)
         started = perf_counter()
         newest = snapshots.newest()
         assert newest is not None
-        Ring(columns, 1_000_000).restore(newest.parts["learner"].tensors)
+        Ring(columns, count).restore(newest.parts["learner"].tensors)
         restart = perf_counter() - started
     size = saved.size_bytes / 1e6
     note = f"{written / 1e6:.0f} of {size:.0f} MB; {times[1]:.1f} s, of which learning stands {1000 * paused:.0f} ms"
     return [
         Result(
-            name="… a snapshot after 10,000 new entries writes", value=100 * written / 1e6 / size, unit="%", note=note
+            name=f"… a snapshot after {part // 5:,} new entries writes",
+            value=100 * written / 1e6 / size,
+            unit="%",
+            note=note,
         ),
         Result(name="… verified and restored after a restart in", value=restart, unit="s", note=f"{size:.0f} MB"),
     ]
 
 
-def _approximate(window: Any, vectors: Any, one: Any, many: Any, k: int, rounds: int) -> list[Result]:
+def _approximate(window: Any, vectors: Any, one: Any, many: Any, k: int, rounds: int, part: int) -> list[Result]:
     import faiss
 
     exact, _ = nearest(window, "vector", many, k)
-    centroids = learn_cells(vectors[:20_000], 1024, seed=0)
+    cell_count = min(1024, len(vectors) // 39)  # so many vectors a cell the search wants to learn them from
+    centroids = learn_cells(vectors[:20_000], cell_count, seed=0)
     cells = Ring({"vector": (np.float32, (vectors.shape[1],)), "cell": (np.uint16, ())}, len(vectors))
-    for start in range(0, len(vectors), 50_000):
-        part = vectors[start : start + 50_000]
-        nearest_cell = np.concatenate(
-            [(part[i : i + 1000] @ centroids.T).argmax(axis=1) for i in range(0, 50_000, 1000)]
-        )
-        cells.append({"vector": part, "cell": nearest_cell})
+    for start in range(0, len(vectors), part):
+        some = vectors[start : start + part]
+        nearest_cell = np.concatenate([(some[i : i + 1000] @ centroids.T).argmax(axis=1) for i in range(0, part, 1000)])
+        cells.append({"vector": some, "cell": nearest_cell})
     inside, found = cells.window(), []
 
     def recall(ids: Any, truth: Any) -> float:
@@ -305,7 +313,7 @@ def _approximate(window: Any, vectors: Any, one: Any, many: Any, k: int, rounds:
         seconds = median_seconds(
             lambda p=probes: nearest_in_cells(inside, "vector", "cell", centroids, one, k, p), rounds
         )
-        name = f"… approximate, {probes} of 1,024 cells: recall of {k}"
+        name = f"… approximate, {probes} of {cell_count:,} cells: recall of {k}"
         found.append(Result(name=name, value=recall(ids, exact), unit="%", note=f"{1000 * seconds:.2f} ms a query"))
     few = vectors[:50_000]  # a graph of a million takes many minutes to build, and forgets nothing
     truth = np.argsort(-(many @ few.T), axis=1)[:, :k]
@@ -315,7 +323,7 @@ def _approximate(window: Any, vectors: Any, one: Any, many: Any, k: int, rounds:
     seconds = median_seconds(lambda: graph.search(one, k), rounds)
     note = f"{1000 * seconds:.2f} ms a query; cannot forget, so not offered"
     ids = graph.search(many, k)[1]
-    found.append(Result(name=f"… HNSW of 50,000: recall of {k}", value=recall(ids, truth), unit="%", note=note))
+    found.append(Result(name=f"… HNSW of {len(few):,}: recall of {k}", value=recall(ids, truth), unit="%", note=note))
     return found
 
 
@@ -324,14 +332,15 @@ def _unit(vectors: Any) -> NDArray[np.float32]:
     return found
 
 
-def run(quick: bool = False) -> list[Result]:
-    """Quality and flip on the real stream, reading on a made-up memory; `quick`: 64 labels late, one seed."""
-    results = reading(3 if quick else 9) + keeping()
-    if SHARED.is_dir():
-        stream = movie_tweetings()
-        results += quality(stream, quick) + flip(stream, quick)
-    return results
+def run(scale: Scale = Scale.FULL) -> list[Result]:
+    """Quality and flip on the real stream, reading on a made-up memory; `QUICK`: 64 labels late, one seed."""
+    memory = scale.of((1_000_000, 50_000), quick=(1_000_000, 50_000), tiny=(4000, 1000))
+    results = reading(scale.of(9, quick=3, tiny=1), *memory) + keeping(*memory)
+    if not SHARED.is_dir():
+        return [*results, no_streams("MovieTweetings")]
+    stream, step = movie_tweetings(scale.of(EVENTS, quick=EVENTS, tiny=3000)), scale.of(1, quick=64, tiny=64)
+    return results + quality(stream, step) + flip(stream, scale.of(FLIP_SEEDS, quick=1, tiny=1), step)
 
 
 if __name__ == "__main__":
-    show("error_memory", run("--quick" in sys.argv))
+    show("error_memory", run(Scale.asked()))

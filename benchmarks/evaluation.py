@@ -12,8 +12,7 @@ import os
 for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(variable, "1")
 
-import sys  # noqa: E402 - the environment comes first
-from collections.abc import Callable  # noqa: E402
+from collections.abc import Callable  # noqa: E402 - the environment comes first
 from statistics import median  # noqa: E402
 from time import perf_counter  # noqa: E402
 
@@ -21,12 +20,14 @@ import numpy as np  # noqa: E402
 
 from benchmarks.error_memory import INPUTS, movie_tweetings  # noqa: E402
 from benchmarks.report import Result, at_most, show  # noqa: E402
-from benchmarks.streams import SHARED, load  # noqa: E402
+from benchmarks.scale import Scale  # noqa: E402
+from benchmarks.streams import SHARED, load, no_streams  # noqa: E402
 from thalweg.models.bottleneck.learner import Bottleneck  # noqa: E402
 from thalweg.models.contract.learner import Learner, LearnerContext  # noqa: E402
 from thalweg.models.error_memory.learner import ErrorMemory  # noqa: E402
 from thalweg.models.ridge.learner import Ridge  # noqa: E402
-from thalweg.proto.event import Batch, TensorSpec  # noqa: E402
+from thalweg.proto.event import Batch  # noqa: E402
+from thalweg.proto.schema import TensorSpec  # noqa: E402
 from thalweg.stream.evaluation.continual import Continual  # noqa: E402
 from thalweg.stream.evaluation.curve import Curve, CurvePoint, newest_time  # noqa: E402
 from thalweg.stream.evaluation.prequential import Prequential  # noqa: E402
@@ -90,21 +91,20 @@ def cost(name: str, make: Callable[[], Learner], log: Batch, size: int, rounds: 
     ]
 
 
-def run(quick: bool = False) -> list[Result]:
-    """All learners; `quick`: one pass over fewer events."""
+def run(scale: Scale = Scale.FULL) -> list[Result]:
+    """All learners; `QUICK`: one pass over fewer events."""
     if not SHARED.is_dir():
-        note = "no streams here; set THALWEG_SHARED to the folder that has data/streams"
-        return [Result(name="evaluation", value=float("nan"), unit="%", note=note)]
-    results, rounds = [], 1 if quick else 3
+        return [no_streams("evaluation")]
+    results, rounds = [], scale.of(3, quick=1, tiny=1)
+    most = scale.of(1 << 20, quick=6400, tiny=640)
     for stream in ("electricity", "insects_gradual"):
-        features, labels = load(stream)
-        count = min(len(features), 6400 if quick else 1 << 20)
+        features, labels = load(stream, most)
         log = Batch({"features": features}, labels, np.ones(len(features)), np.arange(len(features), dtype=float))
         spec = {"features": TensorSpec("features", "float32", (features.shape[1],))}
         for size in (64, 256):
             made: Callable[[], Learner] = lambda spec=spec: Ridge(LearnerContext(inputs=spec, params={}, seed=0))  # noqa: E731
-            results += cost(f"ridge, {stream}", made, log[:count], size, rounds)
-    slow = log[: 640 if quick else 6400]
+            results += cost(f"ridge, {stream}", made, log, size, rounds)
+    slow = log[: scale.of(6400, quick=640, tiny=128)]
     results += cost(
         "bottleneck, insects_gradual",
         lambda: Bottleneck(LearnerContext(inputs=spec, params={}, seed=0)),
@@ -112,7 +112,7 @@ def run(quick: bool = False) -> list[Result]:
         64,
         min(2, rounds),
     )
-    clicks = movie_tweetings().batch(slice(0, 3200 if quick else 40_000))
+    clicks = movie_tweetings(scale.of(40_000, quick=3200, tiny=640)).batch(slice(None))
     results += cost(
         "error_memory, clicks",
         lambda: ErrorMemory(LearnerContext(inputs=INPUTS, params={}, seed=0)),
@@ -124,4 +124,4 @@ def run(quick: bool = False) -> list[Result]:
 
 
 if __name__ == "__main__":
-    show("Evaluation", run(quick="--quick" in sys.argv))
+    show("Evaluation", run(Scale.asked()))

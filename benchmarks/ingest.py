@@ -8,11 +8,13 @@ and noticing the end count on neither side. This process has one core; the broke
 
 from __future__ import annotations
 
+import os
 import statistics
 import tempfile
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,8 @@ import numpy as np
 from kafka import KafkaConsumer, TopicPartition
 from threadpoolctl import threadpool_limits
 
-from benchmarks.report import Result, at_least, show
+from benchmarks.report import Result, at_least, left_out, show
+from benchmarks.scale import Scale
 from tests.services.kafka import Broker
 from tests.services.processes import Unavailable
 from thalweg.memory.snapshots.snapshots import FolderSnapshots
@@ -74,6 +77,7 @@ class Steady(NoObserver):
     def __init__(self) -> None:
         self.seen = 0
         self._first = 0
+        self._made = time.perf_counter()
         self._began = self._ended = 0.0
 
     def took(self, count: int) -> None:
@@ -88,7 +92,9 @@ class Steady(NoObserver):
         self.took(outcome.events)
 
     def seconds(self, count: int) -> float:
-        """What `count` would take at the pace between the first and the last."""
+        """What `count` would take at the pace between the first and the last; since the start, if all came at once."""
+        if self.seen == self._first:
+            return count * (self._ended - self._made) / self.seen
         return count * (self._ended - self._began) / (self.seen - self._first)
 
 
@@ -186,9 +192,24 @@ def measure(
     return results
 
 
-def run(quick: bool = False) -> list[Result]:
-    rounds = 3
-    many, single = events(300_000 if quick else 1_000_000), events(60_000 if quick else 200_000)
+@contextmanager
+def kafka_servers(folder: Path) -> Iterator[str]:
+    """`HOST:PORT` of a broker: that of THALWEG_KAFKA, or one of this run's own. Raises Unavailable."""
+    if "THALWEG_KAFKA" in os.environ:
+        yield os.environ["THALWEG_KAFKA"]
+        return
+    broker = Broker(folder)
+    broker.start()
+    try:
+        yield broker.servers
+    finally:
+        broker.close()
+
+
+def run(scale: Scale = Scale.FULL) -> list[Result]:
+    rounds = scale.of(3, quick=3, tiny=1)
+    many = events(scale.of(1_000_000, quick=300_000, tiny=3000))
+    single = events(scale.of(200_000, quick=60_000, tiny=1100))
     results: list[Result] = []
     with threadpool_limits(1), tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -199,20 +220,17 @@ def run(quick: bool = False) -> list[Result]:
             results += measure(f"embedded log, {kind}", log, topic, batch, per_record, bare, rounds, bar)
         log.close()
         try:
-            broker = Broker(folder)
+            with kafka_servers(folder) as servers:
+                kafka = KafkaLog(servers)
+                for kind, batch, per_record, bar in (("EventBatch", many, PER_RECORD, 0.8), ("JSON", single, 1, 0.5)):
+                    topic, records = f"t-{uuid.uuid4().hex[:8]}", len(batch) // per_record
+                    bare = lambda topic=topic, records=records: bare_kafka(servers, topic, records)  # noqa: E731
+                    results += measure(f"Kafka, {kind}", kafka, topic, batch, per_record, bare, rounds, bar)
+                kafka.close()
         except Unavailable as error:
-            print(f"Kafka is left out: {error}")
-            return results
-        broker.start()
-        kafka = KafkaLog(broker.servers)
-        for kind, batch, per_record, bar in (("EventBatch", many, PER_RECORD, 0.8), ("JSON", single, 1, 0.5)):
-            topic, records = f"t-{uuid.uuid4().hex[:8]}", len(batch) // per_record
-            bare = lambda topic=topic, records=records: bare_kafka(broker.servers, topic, records)  # noqa: E731
-            results += measure(f"Kafka, {kind}", kafka, topic, batch, per_record, bare, rounds, bar)
-        kafka.close()
-        broker.close()
+            results.append(left_out("Kafka", str(error)))
     return results
 
 
 if __name__ == "__main__":
-    show("ingest", run())
+    show("ingest", run(Scale.asked()))

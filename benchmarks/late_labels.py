@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.report import Result, at_most, show
+from benchmarks.scale import Scale
 from thalweg.memory.exchange.pending import InMemoryPending
 from thalweg.models.contract.learner import LearnerContext, Predictor
 from thalweg.models.ridge.learner import Ridge
@@ -119,9 +120,9 @@ def grading(learner: Ridge, predictor: Predictor, served: Batch, plain: Batch, r
     return Result(name=name, value=seconds / EVENTS * 1e6, unit="µs", note=note)
 
 
-def run(quick: bool = False) -> list[Result]:
+def run(scale: Scale = Scale.FULL) -> list[Result]:
     """All figures."""
-    rounds, learner, plain = 15 if quick else 61, new(), events(EVENTS)
+    rounds, learner, plain = scale.of(61, quick=15, tiny=1), new(), events(EVENTS)
     learner.learn(plain)
     predictor = learner.predictor()
     outputs = predictor.predict(plain.inputs)
@@ -143,4 +144,4 @@ def run(quick: bool = False) -> list[Result]:
 
 
 if __name__ == "__main__":
-    show("late labels", run())
+    show("late labels", run(Scale.asked()))

@@ -17,8 +17,9 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.report import Result, at_most, show
+from benchmarks.scale import Scale
 from tests.ops.running import service, until
-from tests.services.processes import free_port
+from tests.services.ports import free_port
 from thalweg.ops.cli.produce import messages
 from thalweg.proto.event import Batch, ClassLabels
 
@@ -39,7 +40,7 @@ import json, sys, time
 import grpc
 import numpy as np
 from thalweg.proto import inference_pb2 as pb
-ours, echo, rounds, count = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
+ours, echo, rounds, count, warm_up = *sys.argv[1:3], *map(int, sys.argv[3:])
 request = pb.ModelInferRequest(model_name="m")
 request.inputs.add(name="features", datatype="FP32", shape=[1, 64])
 request.raw_input_contents.append(np.random.default_rng(0).normal(size=64).astype(np.float32).tobytes())
@@ -50,7 +51,7 @@ calls = {
 }
 found = {name: [] for name in calls}
 for name, call in calls.items():
-    for _ in range(200):
+    for _ in range(warm_up):
         call(content, wait_for_ready=True)
 for round in range(rounds):
     for name, call in calls.items():
@@ -75,14 +76,15 @@ def _backlog(count: int) -> Batch:
     )
 
 
-def run(quick: bool = False) -> list[Result]:
-    rounds, count = (6, 400) if quick else (20, 500)
+def run(scale: Scale = Scale.FULL) -> list[Result]:
+    rounds, count = scale.of((20, 500), quick=(6, 400), tiny=(1, 10))
+    backlog, warm_up = scale.of((2_000_000, 200), quick=(600_000, 200), tiny=(2_000, 5))
     processes: list[subprocess.Popen[bytes]] = []
     with tempfile.TemporaryDirectory() as name, service(Path(name)) as running:
         text = running.path.read_text().replace("shape = [4]", "shape = [64]").replace("expansion = 8", "expansion = 0")
         running.path.write_text(text.replace("snapshot_events = 60", "snapshot_events = 10000"))
         try:
-            for part in _backlog(600_000 if quick else 2_000_000).micro_batches(50_000):
+            for part in _backlog(backlog).micro_batches(50_000):
                 running.log.append(running.topic, messages(part, 500))
             running.start()
             port = free_port()
@@ -91,7 +93,7 @@ def run(quick: bool = False) -> list[Result]:
             load = subprocess.run(
                 [
                     *(sys.executable, "-c", LOAD),
-                    *(f"127.0.0.1:{running.ports['grpc']}", f"127.0.0.1:{port}", str(rounds), str(count)),
+                    *(f"127.0.0.1:{running.ports['grpc']}", f"127.0.0.1:{port}", str(rounds), str(count), str(warm_up)),
                 ],
                 capture_output=True,
                 text=True,
@@ -101,6 +103,7 @@ def run(quick: bool = False) -> list[Result]:
         finally:
             for process in processes:
                 process.kill()
+                process.wait()
     found = json.loads(load.stdout)
     results = []
     for place, percentile, bound in ((0, "p50", 1.4), (1, "p99", 2.0)):
@@ -117,4 +120,4 @@ def run(quick: bool = False) -> list[Result]:
 
 
 if __name__ == "__main__":
-    show("latency", run())
+    show("latency", run(Scale.asked()))

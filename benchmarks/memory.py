@@ -7,11 +7,10 @@ import time
 from pathlib import Path
 
 from benchmarks.report import Result, at_most, show
+from benchmarks.scale import Scale
 from tests.ops.running import service
 from tests.samples import events
 from thalweg.ops.cli.produce import messages
-
-_STEP = 20_000
 
 
 def _resident_bytes(pid: int) -> int:
@@ -21,8 +20,9 @@ def _resident_bytes(pid: int) -> int:
     raise ProcessLookupError(f"process {pid} has ended")
 
 
-def run(quick: bool = False) -> list[Result]:
-    total = 400_000 if quick else 2_000_000
+def run(scale: Scale = Scale.FULL) -> list[Result]:
+    total = scale.of(2_000_000, quick=400_000, tiny=500)
+    step = scale.of(20_000, quick=20_000, tiny=50)
     with tempfile.TemporaryDirectory() as name, service(Path(name)) as running:
         text = running.path.read_text()
         running.path.write_text(
@@ -32,8 +32,10 @@ def run(quick: bool = False) -> list[Result]:
         )
         learner = running.start("learn")
         sizes: list[tuple[int, int]] = []
-        for sent in range(_STEP, total + 1, _STEP):
-            running.log.append(running.topic, messages(events(_STEP, sent), 500))  # every event with an id of its own
+        for sent in range(step, total + 1, step):
+            running.log.append(
+                running.topic, messages(events(step, sent), min(step, 500))
+            )  # every event with an id of its own
             while running.published(learner.pid) < sent:
                 if learner.poll() is not None:
                     raise RuntimeError(running.text())
@@ -49,4 +51,4 @@ def run(quick: bool = False) -> list[Result]:
 
 
 if __name__ == "__main__":
-    show("memory", run())
+    show("memory", run(Scale.asked()))

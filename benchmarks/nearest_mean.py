@@ -10,8 +10,7 @@ import os
 for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(variable, "1")
 
-import sys  # noqa: E402 - the environment comes first
-from collections.abc import Callable, Iterator, Mapping  # noqa: E402
+from collections.abc import Callable, Iterator, Mapping  # noqa: E402 - the environment comes first
 from time import perf_counter  # noqa: E402
 from typing import Any  # noqa: E402
 
@@ -19,7 +18,8 @@ import numpy as np  # noqa: E402
 from numpy.typing import NDArray  # noqa: E402
 
 from benchmarks.report import Result, show  # noqa: E402
-from benchmarks.streams import SHARED, TO_BEAT, load  # noqa: E402
+from benchmarks.scale import Scale  # noqa: E402
+from benchmarks.streams import SHARED, TO_BEAT, load, no_streams  # noqa: E402
 from thalweg.models.contract.learner import Learner, LearnerContext  # noqa: E402
 from thalweg.models.contract.registry import find  # noqa: E402
 from thalweg.proto.event import Batch, ClassLabels  # noqa: E402
@@ -98,27 +98,26 @@ def prequential(events: Batch, micro_batch: int, params: dict[str, Any]) -> tupl
     return right / len(events), len(events) / (perf_counter() - started)
 
 
-def run(quick: bool = False) -> list[Result]:
-    """Digits and the streams; `quick` takes fewer rows and choices."""
+def run(scale: Scale = Scale.FULL) -> list[Result]:
+    """Digits and the streams; `QUICK` and `TINY` take fewer rows and choices."""
+    rows, seeds = scale.of(None, quick=2000, tiny=200), scale.of(20, quick=2, tiny=1)
     sources: dict[str, Callable[[], tuple[NDArray[np.float32], ClassLabels]]] = {"digits": digits}
     if SHARED.is_dir():
-        sources |= {name: lambda name=name: load(name) for name in TO_BEAT}  # type: ignore[misc]
+        sources |= {name: lambda name=name: load(name, rows) for name in TO_BEAT}  # type: ignore[misc]
     results = []
     for name, source in sources.items():
         features, labels = source()
         whole = Batch({"features": features}, labels, np.ones(len(features)), np.arange(len(features), dtype=float))
-        results += cold_start(name, whole[: 1000 if quick else ROWS], seeds=2 if quick else 20)
+        results += cold_start(name, whole[:ROWS], seeds)
         if name != "digits":
-            events = whole[:2000] if quick else whole
-            kept, _ = prequential(events, 1, {"decay": 0.995, "priors": "frequency"})
-            never, speed = prequential(events, 64, {})
+            kept, _ = prequential(whole, 1, {"decay": 0.995, "priors": "frequency"})
+            never, speed = prequential(whole, 64, {})
             note = f"without decay and by 64: {never:.1f} %, {speed:,.0f} events/s"
             results.append(Result(name=f"{name}, row by row, decay 0.995", value=kept, unit="%", note=note))
     if not SHARED.is_dir():
-        note = "no streams here; set THALWEG_SHARED to the folder that has data/streams"
-        results.append(Result(name="real streams", value=float("nan"), unit="", note=note))
+        results.append(no_streams("real streams"))
     return results
 
 
 if __name__ == "__main__":
-    show("Nearest mean", run(quick="--quick" in sys.argv))
+    show("Nearest mean", run(Scale.asked()))

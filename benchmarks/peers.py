@@ -27,11 +27,14 @@ import numpy as np  # noqa: E402
 from numpy.typing import NDArray  # noqa: E402
 from scipy.ndimage import rotate  # noqa: E402
 
-from benchmarks.report import Result, at_least, show  # noqa: E402
+from benchmarks.report import Result, at_least, left_out, show  # noqa: E402
+from benchmarks.scale import Scale  # noqa: E402
 from benchmarks.streams import prequential  # noqa: E402
 from thalweg.proto.event import ClassLabels  # noqa: E402
 
 HERE = Path(__file__).parent
+VENV = HERE / ".venv-peers"
+MODULES = {"river": "river", "vowpal_wabbit": "vowpalwabbit"}
 PEERS = ("river==0.26.1", "vowpalwabbit==9.11.9")
 CLASSES = tuple(str(c) for c in range(10))
 
@@ -49,19 +52,27 @@ class Run:
 
 def peers_python() -> Path:
     """The interpreter of the peers' environment, made if it is not there."""
-    folder = HERE / ".venv-peers"
-    python = folder / "bin" / "python"
+    python = VENV / "bin" / "python"
     if not python.exists():
-        venv.create(folder, with_pip=True)
+        venv.create(VENV, with_pip=True)
     have = subprocess.run([python, "-c", "import river, vowpalwabbit"], capture_output=True, check=False)
     if have.returncode:
         subprocess.run([python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *PEERS], check=True)
     return python
 
 
-def peer(data: Path, name: str, rows: int, *options: str) -> Run:
+def python_with(module: str) -> Path | None:
+    """An interpreter that has this peer already, the peers' or our own; nothing is installed. None: there is none."""
+    for python in (VENV / "bin" / "python", Path(sys.executable)):
+        asked = [python, "-c", f"import {module}"]
+        if python.exists() and subprocess.run(asked, capture_output=True, check=False).returncode == 0:
+            return python
+    return None
+
+
+def peer(python: Path, data: Path, name: str, rows: int, *options: str) -> Run:
     """A peer in its own process."""
-    command = [peers_python(), HERE / "peers_side.py", data, name, str(rows), *options]
+    command = [python, HERE / "peers_side.py", data, name, str(rows), *options]
     found = json.loads(subprocess.run(command, capture_output=True, check=True, text=True).stdout.splitlines()[-1])
     return Run(rows / found["seconds"], rows, 100 * found["right"] / rows)
 
@@ -78,10 +89,11 @@ def compared(
     params: dict[str, Any],
     micro_batch: int,
     bars: dict[str, tuple[int, float, tuple[str, ...]]],
+    scale: Scale,
 ) -> list[Result]:
     """Rows of the table for one stream: per peer, rows it is given, the ratio to reach, its options."""
     seconds = []
-    for _ in range(3):
+    for _ in range(scale.of(3, quick=3, tiny=1)):
         start = perf_counter()
         right = np.array(ours(x, y, params, micro_batch))
         seconds.append(perf_counter() - start)
@@ -98,7 +110,16 @@ def compared(
         data = Path(folder) / "stream.npz"
         np.savez(data, x=x, y=y)
         for name, (rows, bar, options) in bars.items():
-            other = peer(data, name, min(rows, len(x)), *options)
+            python = python_with(MODULES[name]) if scale is Scale.TINY else peers_python()
+            if python is None:
+                results.append(
+                    left_out(
+                        f"{title}: ridge against {name}",
+                        f"no {MODULES[name]} in {VENV}; `python -m benchmarks peers` makes it",
+                    )
+                )
+                continue
+            other = peer(python, data, name, min(rows, len(x)), *options)
             mine = 100 * right[: other.rows].mean()
             note = (
                 f"{other.rate:,.0f} events/s, {other.accuracy:.1f} % right in {other.rows:,} rows; ridge {mine:.1f} %"
@@ -131,18 +152,18 @@ def turning_digits(rows: int) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
     return np.array(x, dtype=np.float32), digits.target[drawn].astype(np.int32)
 
 
-def run(quick: bool = False) -> list[Result]:
-    """Both streams; `quick` takes half of the rows."""
-    part = 2 if quick else 1
+def run(scale: Scale = Scale.FULL) -> list[Result]:
+    """Both streams; `QUICK` takes half of the rows; `TINY` installs nothing and leaves out peers that are not there."""
+    part = scale.of(1, quick=2, tiny=200)
     x, y = drifting_classes(400_000 // part)
     params: dict[str, Any] = {"expansion": 0, "forgetting": 0.9997}
     bars = {"river": (20_000 // part, 100.0, ()), "vowpal_wabbit": (200_000 // part, 10.0, ())}
-    results = compared("drifting classes", x, y, params, 1024, bars)
+    results = compared("drifting classes", x, y, params, 1024, bars, scale)
     x, y = turning_digits(20_000 // part)
     params = {"expansion": 256, "direct": False, "forgetting": 0.999}
     bars = {"river": (20_000 // part, 20.0, ("scaled",)), "vowpal_wabbit": (20_000 // part, 1.0, ())}
-    return results + compared("turning digits", x, y, params, 128, bars)
+    return results + compared("turning digits", x, y, params, 128, bars, scale)
 
 
 if __name__ == "__main__":
-    show("Ridge beside its peers", run(quick="--quick" in sys.argv))
+    show("Ridge beside its peers", run(Scale.asked()))

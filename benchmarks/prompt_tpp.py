@@ -8,10 +8,9 @@ for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(variable, "1")
 
 import multiprocessing  # noqa: E402 - the environment comes first
-import sys  # noqa: E402
 import tempfile  # noqa: E402
-from collections.abc import Callable  # noqa: E402
-from concurrent.futures import ProcessPoolExecutor  # noqa: E402
+from collections.abc import Callable, Iterable  # noqa: E402
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor  # noqa: E402
 from dataclasses import dataclass, replace  # noqa: E402
 from pathlib import Path  # noqa: E402
 from statistics import median  # noqa: E402
@@ -29,7 +28,8 @@ from benchmarks.event_sequences import (  # noqa: E402
     train_and_test,
 )
 from benchmarks.report import Result, at_least, at_most, show  # noqa: E402
-from benchmarks.streams import SHARED  # noqa: E402
+from benchmarks.scale import Scale  # noqa: E402
+from benchmarks.streams import SHARED, no_streams  # noqa: E402
 from thalweg.memory.snapshots.state import State, write_state  # noqa: E402
 from thalweg.memory.vectors.histories import KeyedHistories, hash_key  # noqa: E402
 from thalweg.models.contract.capabilities import predict_batch, with_history  # noqa: E402
@@ -48,6 +48,9 @@ ELECTION, AGAIN = 2, 5
 """Windows of the StackOverflow stream in which types occur that occur in no other."""
 FLOORS = {"taobao": (0.923, 0.399, 10_000.0), "taxi": (0.387, 0.095, 3_600.0), "earthquake": (-2.114, 0.528, 10_000.0)}
 """Log-likelihood and type error of Markov types and log-normal gaps, fitted on the train split; seconds of the unit."""
+
+
+_TINY = {"width": 8, "time_width": 4, "window": 8, "unit_gaps": 5, "train_batch": 8, "prompts": 4, "chosen": 2}
 
 
 @dataclass
@@ -115,17 +118,19 @@ def transfer(events: Events, networks: list[State], windows: NDArray[np.int64]) 
     return sums / counts
 
 
-def on_stackoverflow(quick: bool) -> list[Result]:
+def on_stackoverflow(scale: Scale) -> list[Result]:
     """Window by window against the closed form, a frozen twin, and the same without prompts."""
     events = stackoverflow()
-    if quick:
-        first = events.times < events.times[0] + 0.3 * (events.times[-1] - events.times[0])
+    share = scale.of(1.0, quick=0.3, tiny=0.03)
+    if share < 1:
+        first = events.times < events.times[0] + share * (events.times[-1] - events.times[0])
         events = replace(events, keys=events.keys[first], times=events.times[first], types=events.types[first])
     start, end = events.times[0], events.times[-1]
     windows = np.minimum(((events.times - start) / (end - start) * WINDOWS).astype(np.int64), WINDOWS - 1)
     graded = ~events.first_of_key()
-    variants: dict[str, dict[str, Any]] = {"prompts": {"twin": True}, "no prompts": {"prompts": 0}}
-    with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:
+    small = scale.of({}, quick={}, tiny=_TINY)
+    variants: dict[str, dict[str, Any]] = {"prompts": {"twin": True, **small}, "no prompts": {**small, "prompts": 0}}
+    with _workers(scale) as pool:
         jobs = {name: pool.submit(followed, events, **settings) for name, settings in variants.items()}
         runs = {name: job.result() for name, job in jobs.items()}
     plain, plain_wrong = closed_form(events, 200.0)
@@ -157,7 +162,7 @@ def on_stackoverflow(quick: bool) -> list[Result]:
     for window in (ELECTION, AGAIN):
         added = again[window - 1] - by_window["without prompts"][window - 1]
         results.append(at_least(f"… prompts add in window {window}", added, "", 0.0))
-    for name in () if quick else ("prompts", "no prompts"):
+    for name in scale.of(("prompts", "no prompts"), quick=(), tiny=("prompts",)):
         table = transfer(events, runs[name].networks, windows)
         own = np.diag(table)
         backward = float(np.mean(table[-1, :-1] - own[:-1]))
@@ -169,29 +174,40 @@ def on_stackoverflow(quick: bool) -> list[Result]:
     return results
 
 
-def on_the_others() -> list[Result]:
-    """The test split, foreseen and learned after the train split, against floors fitted on that."""
+def _workers(scale: Scale) -> Executor:
+    """Of two passes at once; where there is next to nothing to do, no process is worth its start."""
+    if scale is Scale.TINY:
+        return ThreadPoolExecutor(1)
+    return ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn"))
+
+
+def on_the_others(names: Iterable[str] = tuple(FLOORS), last: int | None = None, **params: Any) -> list[Result]:
+    """The test split, foreseen and learned after the train split, against floors fitted on that; or its last events."""
     results = []
-    for name, (floor, floor_error, seconds) in FLOORS.items():
+    for name in names:
+        floor, floor_error, seconds = FLOORS[name]
         events, test = train_and_test(name, seconds)
-        seen = followed(events)
+        if last is not None:
+            events = replace(events, keys=events.keys[-last:], times=events.times[-last:], types=events.types[-last:])
+            test = test[-last:]
+        seen = followed(events, **params)
         test = test & ~events.first_of_key()
         results.append(at_least(f"{name}, log-likelihood", np.nanmean(seen.likelihood[test]), "", floor))
         results.append(at_most(f"{name}, type error", np.nanmean(seen.wrong[test]), "", floor_error))
     return results
 
 
-def throughput(rounds: int) -> list[Result]:
+def throughput(rounds: int, warm_up: int = 120) -> list[Result]:
     """Learning, against encoding the history anew for every node of the integral."""
-    events = hawkes_with_habits(64 * 200, keys=100)
+    events = hawkes_with_habits(64 * (warm_up + 4 * rounds), keys=100)
     batches = [batch for _, batch in events.batches()]
     learner = PromptTpp(LearnerContext(inputs=KEY, params={}, seed=0))
-    for batch in batches[:120]:
+    for batch in batches[:warm_up]:
         learner.learn(batch)  # histories are full from here on
     ours, slow = [], []
     step = _encoding_per_node(learner)
     for number in range(rounds):
-        more = batches[120 + 4 * number : 124 + 4 * number]
+        more = batches[warm_up + 4 * number : warm_up + 4 * number + 4]
         started = perf_counter()
         for batch in more:
             learner.learn(batch)
@@ -244,10 +260,10 @@ def _keep_learning(ready: Any, stop: Any) -> None:
         later += 1e5
 
 
-def forecasts(rounds: int) -> list[Result]:
+def forecasts(rounds: int, warm_up: int = 100) -> list[Result]:
     """One key at a time, while another process learns."""
     learner = PromptTpp(LearnerContext(inputs=KEY, params={}, seed=0))
-    for _, batch in hawkes_with_habits(64 * 100, keys=100).batches():
+    for _, batch in hawkes_with_habits(64 * warm_up, keys=100).batches():
         learner.learn(batch)
     predictor = PromptTpp.predictor_from(learner.predictor().state())
     context = multiprocessing.get_context("spawn")
@@ -289,16 +305,20 @@ def _resident() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-def run(quick: bool = False) -> list[Result]:
-    """Costs on made-up events, then quality on the real streams; `quick`: three tenths of one of them."""
-    results = throughput(5 if quick else 15) + forecasts(200 if quick else 1000)
-    results += many_keys(100_000 if quick else 1_000_000)
-    if SHARED.is_dir():
-        results += on_stackoverflow(quick)
-        if not quick:
-            results += on_the_others()
+def run(scale: Scale = Scale.FULL) -> list[Result]:
+    """Costs on made-up events, then quality on the real streams; `QUICK`: three tenths of one of them."""
+    rounds = scale.of((15, 120), quick=(5, 120), tiny=(1, 2))
+    results = throughput(*rounds) + forecasts(*scale.of((1000, 100), quick=(200, 100), tiny=(3, 2)))
+    results += many_keys(scale.of(1_000_000, quick=100_000, tiny=1000))
+    if not SHARED.is_dir():
+        return [*results, no_streams("recorded event sequences")]
+    results += on_stackoverflow(scale)
+    if scale is Scale.FULL:
+        results += on_the_others()
+    elif scale is Scale.TINY:
+        results += on_the_others(["taxi"], last=200, **_TINY)
     return results
 
 
 if __name__ == "__main__":
-    show("prompt_tpp", run("--quick" in sys.argv))
+    show("prompt_tpp", run(Scale.asked()))

@@ -45,6 +45,11 @@ def at_most(name: str, value: float, unit: str, bound: float, note: str = "") ->
     return Result(name=name, value=float(value), unit=unit, target=f"≤ {bound:g}", met=bool(value <= bound), note=note)
 
 
+def left_out(name: str, why: str) -> Result:
+    """A figure that cannot be had here; the reason says what is missing and how to get it."""
+    return Result(name=name, value=float("nan"), unit="", note=f"left out: {why}")
+
+
 def median_seconds(action: Callable[[], Any], rounds: int) -> float:
     """Median time of a call."""
     times = []

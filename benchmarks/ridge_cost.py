@@ -11,8 +11,7 @@ import os
 for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(variable, "1")
 
-import sys  # noqa: E402 - the environment comes first
-from statistics import median  # noqa: E402
+from statistics import median  # noqa: E402 - the environment comes first
 from time import perf_counter  # noqa: E402
 from typing import Any  # noqa: E402
 
@@ -20,9 +19,11 @@ import numpy as np  # noqa: E402
 from scipy.linalg.blas import dgemm, dsyrk  # noqa: E402
 
 from benchmarks.report import Result, at_least, at_most, show  # noqa: E402
+from benchmarks.scale import Scale  # noqa: E402
 from thalweg.models.contract.learner import LearnerContext  # noqa: E402
 from thalweg.models.ridge.learner import Ridge  # noqa: E402
-from thalweg.proto.event import Batch, ClassLabels, TensorSpec  # noqa: E402
+from thalweg.proto.event import Batch, ClassLabels  # noqa: E402
+from thalweg.proto.schema import TensorSpec  # noqa: E402
 
 WIDTH, CLASSES = 64, 10
 INPUTS = {"features": TensorSpec("features", "float32", (WIDTH,))}
@@ -94,14 +95,14 @@ def one_row_microseconds(params: dict[str, Any], calls: int) -> float:
     return median(seconds) * 1e6
 
 
-def run(quick: bool = False) -> list[Result]:
-    """All figures; `quick` takes fewer repetitions."""
+def run(scale: Scale = Scale.FULL) -> list[Result]:
+    """All figures; `QUICK` takes fewer repetitions."""
     results = []
-    for size in (1024, 2048):
-        ratio, ours, bare = learn_against_bare(size, 2 if quick else 7)
+    for size in scale.of((1024, 2048), quick=(1024, 2048), tiny=(64,)):
+        ratio, ours, bare = learn_against_bare(size, scale.of(7, quick=2, tiny=1))
         note = f"micro-batches of 256, solve included; {ours * 1e6:.1f} µs an event, bare {bare * 1e6:.1f}"
         results.append(at_most(f"ridge, D = {size}: learn against bare BLAS", ratio, "×", 1.5, note))
-    events = 100_000 if quick else 1_000_000
+    events = scale.of(1_000_000, quick=100_000, tiny=10_240)
     plain = {"expansion": 0, "forgetting": 0.999}
     rate = events_per_second(plain, 1024, events)
     results.append(
@@ -112,10 +113,10 @@ def run(quick: bool = False) -> list[Result]:
         Result(name="ridge as it comes, predict and learn", value=rate, unit="events/s", note="1,024; 4 decays")
     )
     for name, params in (("without expansion", plain), ("as it comes", {})):
-        value = one_row_microseconds(params, 1000 if quick else 20_000)
+        value = one_row_microseconds(params, scale.of(20_000, quick=1000, tiny=10))
         results.append(Result(name=f"ridge {name}, one row answered", value=value, unit="µs", note="in process"))
     return results
 
 
 if __name__ == "__main__":
-    show("What ridge costs", run(quick="--quick" in sys.argv))
+    show("What ridge costs", run(Scale.asked()))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import tempfile
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.report import Result, at_most, median_seconds, show
+from benchmarks.scale import Scale
 from thalweg.models.contract.learner import LearnerContext
 from thalweg.models.ridge.learner import Ridge
 from thalweg.ops.serve.models import RequestSinks
@@ -23,11 +23,11 @@ from thalweg.stream.evaluation.monitor import Monitor
 from thalweg.stream.learn.observer import LearnerReport
 from thalweg.stream.learn.outcome import Outcome
 
-_MODELS, _COLUMNS = 20, 64
+_COLUMNS = 64
 _CODES = ("OK", "INVALID_ARGUMENT", "UNAVAILABLE", "INTERNAL")
 
 
-def learner_page(live: Path) -> LearnerMetrics:
+def learner_page(live: Path, models: int) -> LearnerMetrics:
     """Of models that have learned, drifted, and told everything once."""
     metrics = LearnerMetrics(live / "metrics-learner.prom")
     rng = np.random.default_rng(0)
@@ -36,7 +36,7 @@ def learner_page(live: Path) -> LearnerMetrics:
     def make() -> Ridge:
         return Ridge(LearnerContext(inputs=spec, params={"expansion": 0}, seed=0))
 
-    for number in range(_MODELS):
+    for number in range(models):
         monitor = Monitor(make(), make, frozen_after=256)
         told = metrics.model(f"model-{number}", monitor.drift.watchers())
         learner = make()
@@ -73,7 +73,7 @@ def learner_page(live: Path) -> LearnerMetrics:
     return metrics
 
 
-def server_of(live: Path) -> ServerMetrics:
+def server_of(live: Path, count: int) -> ServerMetrics:
     """Serving the same models, asked with every kind of outcome."""
     info = SimpleNamespace(version=1, learned_events=1)
     models = [
@@ -82,7 +82,7 @@ def server_of(live: Path) -> ServerMetrics:
             versions=SimpleNamespace(newest=SimpleNamespace(info=info)),
             staleness_seconds=lambda served: 0.1,
         )
-        for number in range(_MODELS)
+        for number in range(count)
     ]
     every: Any = SimpleNamespace(all=lambda: models, sinks=RequestSinks())
     server = ServerMetrics(live, every)
@@ -92,25 +92,25 @@ def server_of(live: Path) -> ServerMetrics:
     return server
 
 
-def run(quick: bool = False) -> list[Result]:
+def run(scale: Scale = Scale.FULL) -> list[Result]:
     """All figures."""
-    rounds = 10 if quick else 50
+    rounds, models = scale.of((50, 20), quick=(10, 20), tiny=(1, 2))
     with tempfile.TemporaryDirectory() as folder:
         live = Path(folder)
-        learners = learner_page(live)
+        learners = learner_page(live, models)
         learners.start()
         learners.close()
-        server = server_of(live)
+        server = server_of(live, models)
         page = server.render()[0]
         samples = sum(not line.startswith(b"#") for line in page.splitlines())
         note = f"{samples} series, {len(page) // 1024} kB"
         scrape = 1000 * median_seconds(server.render, rounds)
         writing = 1000 * median_seconds(learners.render, rounds)
     return [
-        at_most(f"scrape of {_MODELS} models", scrape, "ms", 20, note),
+        at_most(f"scrape of {models} models", scrape, "ms", 20, note),
         Result(name="the learner's page, written once a second", value=writing, unit="ms"),
     ]
 
 
 if __name__ == "__main__":
-    show("Scrape", run(quick="--quick" in sys.argv))
+    show("Scrape", run(Scale.asked()))

@@ -38,10 +38,10 @@ def classifier(classes: int = 10) -> torch.nn.Module:
     )
 
 
-def pictures(name: str) -> dict[str, NDArray[np.generic]]:
-    """The arrays of one of the shared sets."""
+def pictures(name: str, count: int | None = None) -> dict[str, NDArray[np.generic]]:
+    """The arrays of one of the shared sets, or the first rows of each."""
     with np.load(IMAGES / f"{name}.npz") as arrays:
-        return {key: arrays[key] for key in arrays.files}
+        return {key: arrays[key][:count] for key in arrays.files}
 
 
 def as_input(raw: NDArray[np.generic]) -> NDArray[np.float32]:
@@ -50,16 +50,16 @@ def as_input(raw: NDArray[np.generic]) -> NDArray[np.float32]:
     return found
 
 
-def train(seed: int = 0) -> torch.nn.Module:
+def train(seed: int = 0, passes: int = PASSES, count: int | None = None) -> torch.nn.Module:
     """On the clean training pictures, flipped and shifted."""
     torch.manual_seed(seed)
-    data = pictures("fashion_mnist")
+    data = pictures("fashion_mnist", count)
     x, y = torch.from_numpy(as_input(data["x_train"])), torch.from_numpy(data["y_train"].astype(np.int64))
     model = classifier().train()
-    steps = PASSES * (len(x) // BATCH)
+    steps = passes * (len(x) // BATCH)
     optimizer = torch.optim.SGD(model.parameters(), RATE, momentum=0.9, nesterov=True, weight_decay=5e-4)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=steps)
-    for _ in range(PASSES):
+    for _ in range(passes):
         for rows in torch.randperm(len(x))[: len(x) // BATCH * BATCH].view(-1, BATCH):
             loss = functional.cross_entropy(model(_varied(x[rows])), y[rows], label_smoothing=0.1)
             optimizer.zero_grad()
@@ -77,12 +77,12 @@ def _varied(x: Tensor) -> Tensor:
     return torch.where(torch.rand(len(x), 1, 1, 1) < 0.5, moved.flip(3), moved)
 
 
-def trained(cache: Path) -> Path:
+def trained(cache: Path, passes: int = PASSES, count: int | None = None) -> Path:
     """The file with its weights, trained now if it is not there."""
     if not cache.exists():
         cache.parent.mkdir(parents=True, exist_ok=True)
         beside = cache.with_suffix(".partial")
-        save_file(train().state_dict(), beside)
+        save_file(train(passes=passes, count=count).state_dict(), beside)
         beside.rename(cache)
     return cache
 

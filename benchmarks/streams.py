@@ -12,7 +12,7 @@ for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(variable, "1")
 
 import gzip  # noqa: E402 - the environment comes first
-import sys  # noqa: E402
+from itertools import islice  # noqa: E402
 from pathlib import Path  # noqa: E402
 from time import perf_counter  # noqa: E402
 from typing import Any  # noqa: E402
@@ -20,7 +20,8 @@ from typing import Any  # noqa: E402
 import numpy as np  # noqa: E402
 from numpy.typing import NDArray  # noqa: E402
 
-from benchmarks.report import Result, at_least, show  # noqa: E402
+from benchmarks.report import Result, at_least, left_out, show  # noqa: E402
+from benchmarks.scale import Scale  # noqa: E402
 from thalweg.models.contract.learner import LearnerContext  # noqa: E402
 from thalweg.models.ridge.learner import Ridge  # noqa: E402
 from thalweg.proto.event import Batch, ClassLabels  # noqa: E402
@@ -34,14 +35,19 @@ EASIER = 21_700
 """Row about which runs of equal labels make that stream easy again, for every learner."""
 
 
-def load(name: str) -> tuple[NDArray[np.float32], ClassLabels]:
-    """Features (N, F) and labels of a stream; `t` and `context` are no features."""
+def no_streams(name: str) -> Result:
+    """Where recorded data is needed and absent."""
+    return left_out(name, "no recorded streams here; set THALWEG_SHARED to the folder that has data/")
+
+
+def load(name: str, rows: int | None = None) -> tuple[NDArray[np.float32], ClassLabels]:
+    """Features (N, F) and labels of a stream, or of its first rows; `t` and `context` are no features."""
     with gzip.open(SHARED / "data" / "streams" / f"{name}.csv.gz", "rt") as file:
         header = file.readline().strip().split(",")
-        rows = [line.rstrip("\n").split(",") for line in file]
+        table = [line.rstrip("\n").split(",") for line in islice(file, rows)]
     columns = [i for i, column in enumerate(header) if column not in ("t", "context", "label")]
-    features = np.array([[row[i] for i in columns] for row in rows], dtype=np.float64).astype(np.float32)
-    names, codes = np.unique([row[header.index("label")] for row in rows], return_inverse=True)
+    features = np.array([[row[i] for i in columns] for row in table], dtype=np.float64).astype(np.float32)
+    names, codes = np.unique([row[header.index("label")] for row in table], return_inverse=True)
     return features, ClassLabels(codes.astype(np.int32), tuple(names.tolist()))
 
 
@@ -80,18 +86,17 @@ def rows_to_recover(right: NDArray[np.bool_], change: int, window: int = 500, wi
     return int(below[-1]) + window if len(below) else 0
 
 
-def run(quick: bool = False) -> list[Result]:
-    """All four streams; `quick` takes the first 3,000 rows in micro-batches of 16 and judges nothing."""
+def run(scale: Scale = Scale.FULL) -> list[Result]:
+    """All four streams; `QUICK` and `TINY` take the first rows in micro-batches of 16 and judge nothing."""
     if not SHARED.is_dir():
-        note = "no streams here; set THALWEG_SHARED to the folder that has data/streams"
-        return [Result(name="real streams", value=float("nan"), unit="", note=note)]
-    results = []
+        return [no_streams("real streams")]
+    results, rows = [], scale.of(None, quick=3000, tiny=200)
     for name, bar in TO_BEAT.items():
-        features, labels = load(name)
-        if quick:
-            right = prequential(features[:3000], labels[:3000], {}, 16)
+        features, labels = load(name, rows)
+        if rows is not None:
+            right = prequential(features, labels, {}, 16)
             value = 100 * float(right.mean())
-            results.append(Result(name=f"{name}, first 3,000 rows", value=value, unit="%", note="by 16"))
+            results.append(Result(name=f"{name}, first {rows:,} rows", value=value, unit="%", note="by 16"))
             continue
         start = perf_counter()
         right = prequential(features, labels, {})
@@ -112,4 +117,4 @@ def run(quick: bool = False) -> list[Result]:
 
 
 if __name__ == "__main__":
-    show("Real streams, the learner as it comes", run(quick="--quick" in sys.argv))
+    show("Real streams, the learner as it comes", run(Scale.asked()))

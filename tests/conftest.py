@@ -1,4 +1,4 @@
-"""What holds for every test: one thread for arithmetic, derandomised properties, and where shared data lies."""
+"""What holds for every test: one thread for arithmetic, derandomised properties, patience, and where data lies."""
 
 import os
 
@@ -8,16 +8,20 @@ for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 from collections.abc import Callable, Iterator  # noqa: E402 - the environment comes first
 from pathlib import Path  # noqa: E402
 
+import httpx  # noqa: E402
 import pytest  # noqa: E402
 from hypothesis import settings  # noqa: E402
 
 from tests.services.kafka import Broker  # noqa: E402
-from tests.services.processes import required_or_skipped  # noqa: E402
+from tests.services.processes import PATIENCE, required_or_skipped  # noqa: E402
 from tests.services.prometheus import PrometheusServer  # noqa: E402
 from tests.services.redis import RedisServer  # noqa: E402
 
 settings.register_profile("thalweg", deadline=None, derandomize=True)
 settings.load_profile("thalweg")
+
+for _part in ("connect", "read", "write", "pool"):  # where no timeout is given: 5 s, which a busy machine exceeds
+    setattr(httpx.get.__kwdefaults__["timeout"], _part, PATIENCE)
 
 ROOT = Path(__file__).parents[1]
 SHARED = Path(os.environ.get("THALWEG_SHARED", ROOT.parent / "shared"))

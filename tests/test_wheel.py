@@ -8,6 +8,10 @@ import sys
 import zipfile
 from pathlib import Path
 
+import pytest
+
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[1]
 STATIC = ROOT / "ops" / "webpage" / "static"
 PACKAGES = ("proto", "memory", "models", "stream", "ops")

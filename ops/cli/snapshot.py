@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 import time
+from collections.abc import Generator
+from contextlib import closing
 from pathlib import Path
 
 from rich.console import Console
@@ -19,7 +21,7 @@ from thalweg.ops.run.failed import Failed
 from thalweg.ops.serve.commands import run_command
 from thalweg.ops.serve.errors import EXPECTED
 from thalweg.stream.learn.journal import FileJournal
-from thalweg.stream.learn.rebuild import rebuild
+from thalweg.stream.learn.rebuild import Rebuilt, rebuild_each
 
 _PATIENCE_SECONDS = 30.0
 
@@ -57,37 +59,40 @@ def verify(config: Config, name: str, version: int | None, *, from_log: bool) ->
     versions = list(kept) if version is None else [version]
     if not versions:
         raise Failed(f"model {name!r} has no snapshots in {config.service.state_dir}")
+    found = {one: snapshots.verify(one) for one in versions}
+    sound = [one for one in versions if from_log and one > 0 and not found[one]]
     bad = 0
-    for one in versions:
-        problems = snapshots.verify(one)
-        if not problems and from_log and one > 0:
-            problems = _rebuild(config, name, one, kept[one].state_sha256)
-        print(f"{one}: {'ok' if not problems else '; '.join(problems)}")
-        bad += bool(problems)
+    with closing(_rebuilt(config, name, sound)) as rebuilding:
+        for one, problems in found.items():
+            if one in sound:
+                rebuilt, expected = next(rebuilding), kept[one].state_sha256
+                print(f"{one}: rebuilt from version {rebuilt.base}, {rebuilt.events:,} events learned again")
+                if rebuilt.state_sha256 != expected:
+                    problems = [f"the log leads to another state: expected {expected}, got {rebuilt.state_sha256}"]
+            print(f"{one}: {'ok' if not problems else '; '.join(problems)}")
+            bad += bool(problems)
     if bad:
         raise Failed(f"{bad} of {len(versions)} versions are not what they should be")
 
 
-def _rebuild(config: Config, name: str, version: int, expected: str) -> list[str]:
+def _rebuilt(config: Config, name: str, versions: list[int]) -> Generator[Rebuilt]:
+    if not versions:
+        return
     model = config.find(name)
     folder = model_folder(config, model)
     source = open_configured_log(config)
     try:
         with threadpool_limits(1):
-            rebuilt = rebuild(
+            yield from rebuild_each(
                 lambda: new_learner(model),
                 source,
                 FolderSnapshots(folder),
                 FileJournal(folder / "journal", read_only=True),
                 settings_of(model, config.service.max_message_bytes),
-                version,
+                versions,
             )
     finally:
         source.close()
-    print(f"{version}: rebuilt from version {rebuilt.base}, {rebuilt.events:,} events learned again")
-    if rebuilt.state_sha256 != expected:
-        return [f"the log leads to another state: expected {expected}, got {rebuilt.state_sha256}"]
-    return []
 
 
 def rollback(config: Config, name: str, version: int) -> None:

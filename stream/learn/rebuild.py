@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
@@ -77,6 +77,23 @@ def rebuild(
 
     Nothing is saved, graded or published.
 
+    Raises: as `rebuild_each`.
+    """
+    return next(rebuild_each(new_learner, source, snapshots, journal, settings, [version]))
+
+
+def rebuild_each(
+    new_learner: Callable[[], Learner],
+    source: Log,
+    snapshots: Snapshots,
+    journal: Journal,
+    settings: ProcessorSettings,
+    versions: Sequence[int],
+) -> Iterator[Rebuilt]:
+    """Rebuild several versions, in rising order, in one pass: each event is learned once, however many are asked for.
+
+    It begins with nothing if the journal reaches back so far, else with the newest kept version before the first.
+
     Raises:
         UnknownVersion: No kept version lies before it, and the journal does not reach back to the beginning.
         HistoryLost: The log does not have the records any more.
@@ -87,17 +104,19 @@ def rebuild(
     if begin == 0:
         fold.start_at(before_the_first(journal))
     else:
-        older = [kept for kept in snapshots.manifests() if (begin or 0) <= kept.version < version]
+        older = [kept for kept in snapshots.manifests() if (begin or 0) <= kept.version < versions[0]]
         if not older:
             raise UnknownVersion(
-                f"version {version} cannot be rebuilt: the journal begins after version {begin}, "
+                f"version {versions[0]} cannot be rebuilt: the journal begins after version {begin}, "
                 f"and no older version is kept to begin with"
             )
         fold.load(snapshots.load(older[-1].version))
     base, before = fold.version, fold.learned
     with closing(source.reader(settings.topics, fold.end, "earliest", settings.group)) as reader:
-        for _ in apply_again(fold, journal, reader, upto=version):
-            pass
-    if fold.version != version:
-        raise JournalError(f"the journal ends at version {fold.version}, before {version}")
-    return Rebuilt(base, fold.learner.state().sha256(), fold.learned - before)
+        outcomes = apply_again(fold, journal, reader, upto=versions[-1])
+        for version in versions:
+            while fold.version < version and next(outcomes, None) is not None:
+                pass
+            if fold.version != version:
+                raise JournalError(f"the journal ends at version {fold.version}, before {version}")
+            yield Rebuilt(base, fold.learner.state().sha256(), fold.learned - before)

@@ -8,19 +8,19 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import grpc
 import numpy as np
 
 from tests.samples import FEATURES, sample
-from tests.services.processes import free_port, stop
+from tests.services.ports import free_port
+from tests.services.processes import PATIENCE as WAIT
+from tests.services.processes import stop, until
 from thalweg.memory.snapshots.snapshots import FolderSnapshots
 from thalweg.models.contract.registry import find
 from thalweg.ops.cli.produce import messages
@@ -29,8 +29,6 @@ from thalweg.ops.run.app import open_configured_log
 from thalweg.proto import inference_pb2 as pb
 from thalweg.proto import inference_pb2_grpc
 from thalweg.stream.publication.file_channel import FileSubscriber
-
-WAIT = 60.0
 
 TOML = """
 [service]
@@ -51,15 +49,6 @@ batch_events = 16
 snapshot_events = 60
 snapshots_kept = 1000
 """
-
-
-def until(what: str, true: Callable[[], Any], seconds: float = WAIT) -> Any:
-    """Wait for a condition, not for time."""
-    deadline = time.monotonic() + seconds
-    while not (found := true()):
-        assert time.monotonic() < deadline, f"waited {seconds} s for {what}"
-        time.sleep(0.01)
-    return found
 
 
 class Service:
@@ -105,7 +94,7 @@ class Service:
 
     def get(self, path: str) -> tuple[int, str]:
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.ports['http']}{path}", timeout=5) as answer:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.ports['http']}{path}", timeout=WAIT) as answer:
                 return answer.status, answer.read().decode()
         except urllib.error.HTTPError as error:
             return error.code, error.read().decode()
@@ -140,7 +129,7 @@ class Service:
         request.raw_input_contents.append(np.eye(FEATURES, dtype=np.float32)[:1].tobytes())
         with grpc.insecure_channel(f"127.0.0.1:{self.ports['grpc']}") as channel:
             return inference_pb2_grpc.GRPCInferenceServiceStub(channel).ModelInfer(
-                request, timeout=10, wait_for_ready=True
+                request, timeout=WAIT, wait_for_ready=True
             )
 
     def learned(self) -> int:

@@ -8,10 +8,10 @@ import subprocess
 import time
 from pathlib import Path
 
-from tests.services.processes import Unavailable, free_port, stop
+from tests.services.ports import free_port
+from tests.services.processes import PATIENCE, Unavailable, stop
 
 JARS = Path(__file__).parents[2] / ".cache" / "kafka"
-START_SECONDS = 60.0
 
 PROPERTIES = """
 process.roles=broker,controller
@@ -79,7 +79,7 @@ class Broker:
         self._process = subprocess.Popen(
             [*self._java("512m"), "kafka.Kafka", str(self._config)], stdout=self._output, stderr=self._output
         )
-        deadline = time.monotonic() + START_SECONDS
+        deadline = time.monotonic() + PATIENCE
         while True:
             try:
                 socket.create_connection(("127.0.0.1", self.port), 1).close()

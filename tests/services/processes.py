@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 import pytest
+
+PATIENCE = 240.0
+"""Seconds after which what must come is said not to come: so slow is no machine, however busy, only a hang."""
+
+T = TypeVar("T")
 
 
 class Unavailable(Exception):
@@ -26,13 +32,16 @@ def required_or_skipped() -> Iterator[None]:
         pytest.skip(str(error))
 
 
-def free_port() -> int:
-    """A port that was free a moment ago."""
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        return int(listening.getsockname()[1])
+def until(what: str, true: Callable[[], T], seconds: float = PATIENCE) -> T:
+    """Wait for a condition, not for time; what made it true."""
+    deadline = time.monotonic() + seconds
+    while not (found := true()):
+        assert time.monotonic() < deadline, f"waited {seconds} s for {what}"
+        time.sleep(0.01)
+    return found
 
 
-def stop(process: subprocess.Popen[bytes], seconds: float = 20.0) -> int:
+def stop(process: subprocess.Popen[bytes], seconds: float = PATIENCE) -> int:
     """End a process kindly, else by force; its exit code."""
     process.terminate()
     try:

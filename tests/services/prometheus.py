@@ -13,9 +13,8 @@ import urllib.parse
 import urllib.request
 from pathlib import Path
 
-from tests.services.processes import Unavailable, free_port, stop
-
-START_SECONDS = 30.0
+from tests.services.ports import free_port
+from tests.services.processes import PATIENCE, Unavailable, stop
 
 
 def binary(name: str) -> Path:
@@ -59,7 +58,7 @@ class PrometheusServer:
                 stdout=stream,
                 stderr=stream,
             )
-        deadline = time.monotonic() + START_SECONDS
+        deadline = time.monotonic() + PATIENCE
         while not self._ready():
             if self._process.poll() is not None or time.monotonic() > deadline:
                 self.stop()
@@ -69,7 +68,7 @@ class PrometheusServer:
     def query(self, expression: str) -> dict[tuple[tuple[str, str], ...], float]:
         """The value of each series that the expression gives now, by its labels in order of their names."""
         address = f"{self.url}/api/v1/query?{urllib.parse.urlencode({'query': expression})}"
-        with urllib.request.urlopen(address, timeout=START_SECONDS) as reply:
+        with urllib.request.urlopen(address, timeout=PATIENCE) as reply:
             found = json.load(reply)["data"]["result"]
         return {tuple(sorted(one["metric"].items())): float(one["value"][1]) for one in found}
 
@@ -80,7 +79,7 @@ class PrometheusServer:
 
     def _ready(self) -> bool:
         try:
-            with urllib.request.urlopen(f"{self.url}/-/ready", timeout=1) as reply:
+            with urllib.request.urlopen(f"{self.url}/-/ready", timeout=10) as reply:
                 return bool(reply.status == 200)
         except (OSError, urllib.error.URLError, http.client.HTTPException):
             return False

@@ -8,7 +8,8 @@ import subprocess
 import time
 from pathlib import Path
 
-from tests.services.processes import Unavailable, free_port, stop
+from tests.services.ports import free_port
+from tests.services.processes import PATIENCE, Unavailable, stop
 
 
 class RedisServer:
@@ -30,10 +31,10 @@ class RedisServer:
             ["redis-server", "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--dir", self._folder],
             stdout=subprocess.DEVNULL,
         )
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + PATIENCE
         while True:
             try:
-                socket.create_connection(("127.0.0.1", self.port), 1).close()
+                socket.create_connection(("127.0.0.1", self.port), 10).close()
             except OSError:
                 if time.monotonic() > deadline:
                     raise

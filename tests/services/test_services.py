@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import socket
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.services.kafka import Broker
-from tests.services.processes import Unavailable, required_or_skipped
+from tests.services.processes import Unavailable, required_or_skipped, until
 from tests.services.prometheus import PrometheusServer, binary
 from tests.services.redis import RedisServer
 
@@ -34,9 +33,7 @@ def test_a_prometheus_scrapes_what_it_is_told_to(start_prometheus: Callable[[str
     (server._folder / "prometheus.yml").write_text(config)
     server.start()
 
-    deadline = time.monotonic() + 20
-    while not (up := server.query("up")) and time.monotonic() < deadline:
-        time.sleep(0.02)
+    up = until("a first scrape", lambda: server.query("up"))
 
     assert [dict(labels)["job"] for labels in up] == ["itself"]
     server.stop()

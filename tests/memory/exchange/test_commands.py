@@ -15,6 +15,7 @@ import pytest
 import redis
 import structlog
 
+from tests.services.processes import PATIENCE as WAIT
 from tests.services.processes import required_or_skipped
 from tests.services.redis import RedisServer
 from thalweg.memory.exchange.commands import (
@@ -26,8 +27,6 @@ from thalweg.memory.exchange.commands import (
     StoreError,
 )
 from thalweg.memory.exchange.open import open_commands
-
-WAIT = 20.0
 
 
 @pytest.fixture(params=["memory", "sqlite", pytest.param("redis", marks=pytest.mark.redis)])
@@ -173,7 +172,7 @@ def test_two_processes_share_the_file(tmp_path: Path) -> None:
 
     store.respond(taken(store, "m")[0].id, {"version": 3})
 
-    assert process.communicate(timeout=30)[0] == "{'version': 3}\n"
+    assert process.communicate(timeout=WAIT)[0] == "{'version': 3}\n"
     store.close()
 
 

@@ -19,6 +19,8 @@ from thalweg.models.cotta.learner import Cotta
 from thalweg.proto.event import Batch, ClassLabels
 from thalweg.proto.schema import TensorSpec
 
+pytestmark = pytest.mark.slow
+
 PICTURE = {"image": TensorSpec("image", "float32", (1, 8, 8))}
 NAMES = tuple(str(k) for k in range(10))
 Stream = tuple[NDArray[np.float32], NDArray[np.int64]]

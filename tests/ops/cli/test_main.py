@@ -112,6 +112,7 @@ def test_wrong_usage_is_exit_code_2_and_a_missing_file_1(config: str) -> None:
     assert (unknown.returncode, unknown.stderr.strip()) == (2, "no model is called 'x'; known: m")
 
 
+@pytest.mark.slow
 def test_replay_reports_the_same_state_for_the_same_file(config: str, stream: str, tmp_path: Path) -> None:
     arguments = ("replay", config, "--model", "m", "--input", stream, "--report", str(tmp_path / "report"))
 
@@ -186,6 +187,7 @@ def test_in_json_what_goes_wrong_is_a_line_of_json(config: str) -> None:
     assert json.loads(done.stderr)["event"] == "no model is called 'x'; known: m"
 
 
+@pytest.mark.slow
 def test_predict_answers_from_standard_input(tmp_path: Path) -> None:
     with service(tmp_path) as running:
         running.start()
@@ -213,6 +215,7 @@ def test_predict_answers_from_standard_input(tmp_path: Path) -> None:
         )
 
 
+@pytest.mark.slow
 def test_the_demo_shows_that_learning_follows_the_stream(tmp_path: Path) -> None:
     done = thalweg("demo", "--seconds", "8", folder=tmp_path)
 
@@ -237,6 +240,7 @@ def test_the_demo_shows_that_learning_follows_the_stream(tmp_path: Path) -> None
         assert (tmp_path / f"demo-{name}.png").stat().st_size > 10_000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_a_demo_that_is_ended_early_leaves_no_process_behind(number: signal.Signals) -> None:
     command = [sys.executable, "-m", "thalweg.ops.cli", "demo", "--seconds", "60"]

@@ -17,7 +17,7 @@ import yaml
 
 from tests.ops.deploy.test_dashboards import DASHBOARDS, expressions
 from tests.ops.deploy.test_rules import ALERTS, FOLDER, RECORDED
-from tests.ops.running import Service, service, until
+from tests.ops.running import WAIT, Service, service, until
 from tests.samples import events
 from tests.services.prometheus import PrometheusServer
 from thalweg.ops.cli.produce import messages
@@ -25,6 +25,8 @@ from thalweg.proto import inference_pb2 as pb
 from thalweg.proto import inference_pb2_grpc, thalweg_pb2, thalweg_pb2_grpc
 from thalweg.proto.event import Batch, ClassLabels
 from thalweg.stream.log.log import Message
+
+pytestmark = pytest.mark.slow
 
 MODEL = "learn_from_requests = true\nwindow_events = 500\nfrozen_after_events = 500\n"
 MORE = """
@@ -47,7 +49,6 @@ centre_events = 50
 train_batch = 8
 """
 VARIABLES = {"$model": ".*", "$metric": ".*", "$__rate_interval": "10s", "$__range": "10m", "$__interval": "10s"}
-WAIT = 120.0  # for all of it to be seen; on a quiet machine a few seconds
 
 
 def substituted(expr: str) -> str:
@@ -131,7 +132,7 @@ def drifted_and_rolled_back(world: World, prometheus: PrometheusServer) -> None:
     until("an alarm", lambda: running.metric("thalweg_drift_feature_distance", model_name="m") is not None)
     world.learning.Rollback(thalweg_pb2.RollbackRequest(model="m", version=kept), timeout=20)
     until("the rollback", lambda: running.metric("thalweg_rollbacks_total", model_name="m", cause="operator"))
-    seen = "increase(thalweg_rollbacks_total[1m]) > 0 and on (model_name) increase(thalweg_drift_alarms_total[1m]) > 0"
+    seen = "thalweg_rollbacks_total > 0 and on (model_name) thalweg_drift_alarms_total > 0"
     until("Prometheus to have seen both, before the process that counted is no more", lambda: prometheus.query(seen))
     running.kill("learner")
     until("another learner", lambda: running.metric("thalweg_process_restarts_total", role="learner"))
@@ -178,7 +179,7 @@ def test_every_expression_of_dashboards_and_rules_has_something_to_show(
         world = World(running)
         drifted_and_rolled_back(world, prometheus)
 
-        missing, deadline, told = everything_asked(), time.monotonic() + WAIT, set()
+        missing, deadline, told = everything_asked(), time.monotonic() + WAIT, set()  # on a quiet machine a few seconds
         expected = {"ThalwegDrift", "ThalwegDeadLetters", "ThalwegRollback"}
         while (missing or not expected <= told) and time.monotonic() < deadline:
             world.step()
@@ -189,7 +190,7 @@ def test_every_expression_of_dashboards_and_rules_has_something_to_show(
                 if not any(np.isfinite(value) for value in values.values())
             }
             told |= firing(prometheus)
-        with urllib.request.urlopen(f"{prometheus.url}/api/v1/rules", timeout=10) as reply:
+        with urllib.request.urlopen(f"{prometheus.url}/api/v1/rules", timeout=WAIT) as reply:
             groups = json.load(reply)["data"]["groups"]
         world.close()
 

@@ -18,6 +18,8 @@ from thalweg.ops.replay.replay import replay
 from thalweg.ops.replay.report import write_report
 from thalweg.proto.encode import to_json
 
+pytestmark = pytest.mark.slow
+
 
 def model(**more: Any) -> ModelConfig:
     table = {

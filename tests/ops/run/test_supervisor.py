@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -29,6 +28,7 @@ inputs.features = {shape = [4]}
 WRONG = MINIMAL.replace("ridge", "rigde")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("learner", ["cotta", "prompt_tpp"])
 def test_its_process_loads_no_library_that_only_learners_and_servers_need(tmp_path: Path, learner: str) -> None:
     with service(tmp_path, learner=learner) as running:
@@ -77,13 +77,11 @@ def test_a_configuration_that_cannot_be_used_ends_it_as_check_does(tmp_path: Pat
 
 def test_told_to_stop_while_the_configuration_is_validated_it_ends_at_once(tmp_path: Path) -> None:
     path = tmp_path / "t.toml"
-    path.write_text(MINIMAL)
+    os.mkfifo(path)  # nobody writes: reading it never ends
     stopping = threading.Event()
     stopping.set()
-    started = time.monotonic()
 
     assert checked_service([str(path)], stopping) is None
-    assert time.monotonic() - started < 5
 
 
 def test_what_it_learns_of_the_service_is_what_is_in_effect(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

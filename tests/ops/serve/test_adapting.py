@@ -16,6 +16,8 @@ from tests.services.processes import stop
 from thalweg.proto import inference_pb2 as pb
 from thalweg.proto import inference_pb2_grpc
 
+pytestmark = pytest.mark.slow
+
 MODEL = "learn_from_requests = true\n"
 
 

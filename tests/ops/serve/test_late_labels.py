@@ -24,6 +24,8 @@ from thalweg.proto.event import Batch, ClassLabels
 from thalweg.stream.log.dead_letters import DeadLetters
 from thalweg.stream.log.log import Message
 
+pytestmark = pytest.mark.slow
+
 MODEL = 'labels_topic = "m.labels"\nlabel_seconds = {seconds}\n'
 
 

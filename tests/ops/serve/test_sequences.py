@@ -19,6 +19,8 @@ from thalweg.ops.replay.report import write_report
 from thalweg.proto import inference_pb2 as pb
 from thalweg.proto import inference_pb2_grpc
 
+pytestmark = pytest.mark.slow
+
 TYPES = {"next_time": np.float64, "next_type": np.int64, "type_scores": np.float32}
 
 

@@ -20,6 +20,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from tests.ops.serve.serving import FEATURES, SPECS, RunningServer, served
+from tests.services.processes import PATIENCE
 from thalweg.memory.exchange.commands import InMemoryCommandQueue
 from thalweg.memory.snapshots.state import State
 from thalweg.models.contract.capabilities import InputValidator
@@ -62,7 +63,7 @@ def refused(call: Callable[[], Any]) -> tuple[str, str]:
 
 
 def until(true: Callable[[], Any]) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + PATIENCE
     while not true():
         assert time.monotonic() < deadline
         time.sleep(0.005)

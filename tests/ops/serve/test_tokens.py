@@ -10,6 +10,7 @@ import grpc
 import pytest
 
 from tests.ops.serve.serving import served
+from tests.services.processes import PATIENCE
 from thalweg.ops.serve.tokens import Tokens, TokensUnusable
 from thalweg.proto import thalweg_pb2 as pb
 from thalweg.proto import thalweg_pb2_grpc
@@ -83,15 +84,15 @@ def test_every_call_that_changes_a_model_needs_a_token_and_no_other_does(
     if method == "Learn":
         request = iter([pb.Event(model="m")])
 
+    refused = method in CHANGING and given != "right"
     with served(tmp_path, tokens=tokens) as parts, grpc.insecure_channel(f"127.0.0.1:{parts.server.grpc_port}") as wire:
         call = getattr(thalweg_pb2_grpc.LearningServiceStub(wire), method)
         code = grpc.StatusCode.OK
         try:
-            answer = call(request, metadata=metadata[given], timeout=2)
+            answer = call(request, metadata=metadata[given], timeout=PATIENCE if refused else 2)
             if method == "Learn":
                 list(answer)
         except grpc.RpcError as error:
             code = error.code()  # type: ignore[attr-defined]  # the stubs do not know that errors of calls have it
 
-    refused = method in CHANGING and given != "right"
     assert (code == grpc.StatusCode.UNAUTHENTICATED) == refused

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import pytest
 
+from tests.services.processes import until
 from thalweg.ops.telemetry import live_file
 from thalweg.ops.telemetry.live_file import LiveFile
 
@@ -26,9 +26,7 @@ def test_after_a_page_that_could_not_be_made_the_next_ones_are_written(
 
     file = LiveFile(tmp_path / "status", page)
     file.start()
-    deadline = time.monotonic() + 20
-    while not (tmp_path / "status").exists() and time.monotonic() < deadline:
-        time.sleep(0.005)
+    until("the second page", (tmp_path / "status").exists)
     file.close()
 
     assert (tmp_path / "status").read_bytes() == b"page"

@@ -22,7 +22,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.models.learners import gauges_of_learners
 from tests.ops.serve.serving import served
-from tests.services.processes import Unavailable, free_port, required_or_skipped, stop
+from tests.services.ports import free_port
+from tests.services.processes import PATIENCE, Unavailable, required_or_skipped, stop
 from thalweg.memory.snapshots.state import State
 from thalweg.models.contract.gauges import MEMORY_ENTRIES, MEMORY_EVICTIONS, SKIPPED_EVENTS
 from thalweg.models.contract.learner import LearnerContext
@@ -388,11 +389,11 @@ def test_prometheus_itself_scrapes_the_page(tmp_path: Path) -> None:
 
 def until_scraped(port: int) -> Mapping[str, list[float]]:
     """Values by name of what Prometheus has, once it has scraped."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE
     while True:
         try:
             address = f"http://127.0.0.1:{port}/api/v1/query?query=%7Bjob=%22thalweg%22%7D"
-            with urllib.request.urlopen(address, timeout=5) as reply:
+            with urllib.request.urlopen(address, timeout=PATIENCE) as reply:
                 series = json.load(reply)["data"]["result"]
         except (OSError, http.client.HTTPException):
             series = []

@@ -10,6 +10,7 @@ from typing import Any
 
 import grpc
 import numpy as np
+import pytest
 
 from tests.ops.running import TOML, service, until
 from tests.ops.telemetry.test_metrics import BLOCK, report_of, samples
@@ -27,6 +28,8 @@ from thalweg.proto.schema import TensorSpec
 from thalweg.stream.drift.detectors import DETECTORS
 from thalweg.stream.drift.params import DriftParams
 from thalweg.stream.evaluation.monitor import Monitor
+
+pytestmark = pytest.mark.slow
 
 PER_MODEL = 400
 """As docs/metrics.md says: series of one model, beside those of its topic's partitions."""

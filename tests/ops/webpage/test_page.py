@@ -18,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.ops.serve.serving import RunningServer, served
+from tests.services.processes import PATIENCE
 from thalweg.memory.snapshots.snapshots import Manifest
 from thalweg.ops.serve.tokens import Tokens
 from thalweg.ops.telemetry.latency_window import SLICE_SECONDS, SLICES, Recent
@@ -314,12 +315,14 @@ def test_actions_that_wait_never_take_all_threads(tmp_path: Path) -> None:
         url = f"http://127.0.0.1:{parts.server.http_port}/api/models/m/snapshot"
         codes: list[int] = []
         threads = [
-            threading.Thread(target=lambda: codes.append(httpx.post(url, headers=AUTHORIZED, timeout=60).status_code))
+            threading.Thread(
+                target=lambda: codes.append(httpx.post(url, headers=AUTHORIZED, timeout=PATIENCE).status_code)
+            )
             for _ in range(12)
         ]
         for thread in threads:
             thread.start()
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + PATIENCE
         while codes.count(429) < 8 and time.monotonic() < deadline:
             time.sleep(0.01)
         while len(codes) < 12 and time.monotonic() < deadline:
@@ -432,7 +435,7 @@ def test_what_the_learner_tells_is_shown_beside_what_the_server_sees(
     curve = {"metric": "accuracy", "higher_is_better": True, "points": points}
     write(locked_service, told(curve=curve, drift={"scores": [], "alarms": [ALARM]}))
 
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + PATIENCE
     while not (found := operator.get("/api/models/m").json())["alarms"]:
         assert time.monotonic() < deadline
         time.sleep(0.05)

@@ -16,7 +16,7 @@ from playwright.sync_api import Browser, Page, expect
 from tests.ops.running import Service, service, until
 from tests.samples import events
 from tests.services.chromium import chromium
-from tests.services.processes import required_or_skipped, stop
+from tests.services.processes import PATIENCE, required_or_skipped, stop
 from thalweg.ops.cli.produce import messages
 from thalweg.ops.telemetry.status import STATUS_FILE
 from thalweg.proto.event import Batch, ClassLabels
@@ -41,11 +41,12 @@ inputs.features = {{ shape = [4], dtype = "float32" }}
 [model.params]
 expansion = 8
 """
-WAIT = 30_000
+WAIT = 1000 * PATIENCE
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
+    expect.set_options(timeout=WAIT)
     with required_or_skipped(), chromium() as browser:
         yield browser
 
@@ -73,6 +74,7 @@ class Opened:
 def opened(browser: Browser, running: Service, path: str = "/", width: int = 1280) -> Iterator[Opened]:
     """The page in a profile of its own; nothing of it may leave the service, and nothing may go wrong in it."""
     context = browser.new_context(viewport={"width": width, "height": 800}, reduced_motion="reduce")
+    context.set_default_timeout(WAIT)
     origin = f"http://127.0.0.1:{running.ports['http']}"
     try:
         made = Opened(context.new_page(), origin + path)
@@ -384,4 +386,4 @@ def test_the_page_rests_while_nobody_looks(browser: Browser, drifting: Service) 
         started = time.monotonic()
         while len(it.asked) == before:
             it.page.wait_for_timeout(50)
-            assert time.monotonic() - started < 10
+            assert time.monotonic() - started < PATIENCE

@@ -38,9 +38,9 @@ def test_a_request_that_cannot_be_written_is_dropped_and_said_and_the_others_are
         request_buffer.remember("m", id, inputs, None)
     request_buffer.remember("other", "d", GOOD, None)
     request_buffer.start()
-    until("the others", lambda: request_buffer.remembered == {"m": 2, "other": 1}, 20)
+    until("the others", lambda: request_buffer.remembered == {"m": 2, "other": 1})
     request_buffer.remember("m", "e", GOOD, None)
-    until("those that come later", lambda: request_buffer.remembered["m"] == 3, 20)
+    until("those that come later", lambda: request_buffer.remembered["m"] == 3)
 
     assert [waiting is not None for waiting in pendings["m"].find("m", ["a", "b", "c", "e"])] == [
         True,
@@ -79,10 +79,10 @@ def test_whatever_a_store_raises_the_thread_that_remembers_goes_on(monkeypatch: 
     pending = _Picky()
     request_buffer = RequestBuffer({"m": pending})
     request_buffer.start()
-    until("a check that failed and one after it", lambda: pending.checks > 1, 20)
+    until("a check that failed and one after it", lambda: pending.checks > 1)
     for id in ("a", "bad", "c"):
         request_buffer.remember("m", id, GOOD, None)
-    until("the good ones", lambda: request_buffer.remembered["m"] == 2, 20)
+    until("the good ones", lambda: request_buffer.remembered["m"] == 2)
 
     assert [waiting is not None for waiting in pending.find("m", ["a", "bad", "c"])] == [True, False, True]
     assert request_buffer.forgotten["m"] == 1
@@ -112,9 +112,9 @@ def test_a_request_that_cannot_be_appended_is_dropped_and_said_and_the_others_be
         recording.record("m", inputs)
     recording.record("other", GOOD)
     recording.start()
-    until("the others", lambda: recording.recorded == {"m": 2, "other": 1}, 20)
+    until("the others", lambda: recording.recorded == {"m": 2, "other": 1})
     recording.record("m", GOOD)
-    until("those that come later", lambda: recording.recorded["m"] == 3, 20)
+    until("those that come later", lambda: recording.recorded["m"] == 3)
 
     assert recording.lost == {"m": 3, "other": 0}
     (said,) = recording.degraded()
@@ -137,5 +137,5 @@ def test_whatever_goes_wrong_the_thread_that_records_goes_on(monkeypatch: pytest
     monkeypatch.setattr(recording, "_append", failing)
     recording.start()
     recording.record("m", GOOD)
-    until("the request to be an event", lambda: recording.recorded["m"] == 1, 20)
+    until("the request to be an event", lambda: recording.recorded["m"] == 1)
     recording.close()

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.services.processes import PATIENCE
 from thalweg.memory.snapshots.snapshots import FolderSnapshots, Manifest
 from thalweg.memory.snapshots.state import State
 from thalweg.stream.learn.journal import InMemoryJournal
@@ -23,7 +24,7 @@ class SlowDisk(FolderSnapshots):
         self.go = threading.Event()
 
     def save(self, manifest: Manifest, parts: Mapping[str, State]) -> Manifest:
-        assert self.go.wait(10)
+        assert self.go.wait(PATIENCE)
         return super().save(manifest, parts)
 
 

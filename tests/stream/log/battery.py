@@ -8,10 +8,9 @@ from typing import Any
 
 import pytest
 
+from tests.services.processes import PATIENCE as WAIT
 from thalweg.proto.records import Partition, Records
 from thalweg.stream.log.log import Log, Message, Reader
-
-WAIT = 20.0  # the longest a test waits for a record that must come; never waited in full
 
 
 def drain(reader: Reader, count: int) -> list[Records]:

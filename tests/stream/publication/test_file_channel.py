@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.services.processes import PATIENCE
 from thalweg.memory.snapshots.state import State
 from thalweg.stream.publication.file_channel import FilePublisher, FileSubscriber
 from thalweg.stream.publication.ports import VersionInfo
@@ -202,7 +203,7 @@ def test_when_the_folder_on_memory_was_emptied_a_new_publisher_is_found(tmp_path
     assert value(watching) == 7  # what is mapped is still there
     show(FilePublisher(folder), 1)
 
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + PATIENCE
     while value(watching) != 1:
         assert time.monotonic() < deadline
         time.sleep(0.01)
@@ -229,7 +230,7 @@ def test_while_another_process_publishes_and_is_killed_every_answer_is_of_one_ve
     for _ in range(3):
         process = subprocess.Popen([sys.executable, "-c", PUBLISHER, str(tmp_path)])
         seen_now: set[float] = set()
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + PATIENCE
         while len(seen_now) < 50 and time.monotonic() < deadline:
             if watching.current is not None:
                 seen_now.add(value(watching))
