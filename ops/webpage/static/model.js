@@ -77,7 +77,7 @@ function drawVitals(model, service) {
   const lag = model.lag_records === null ? "–" : `${count(model.lag_records)} records`;
   const groups = {
     Stream: [
-      ["Events per second", rate(model.events_per_second)],
+      ["Events/s", rate(model.events_per_second)],
       ["Lag", lag + (model.lag_seconds ? `, ${span(model.lag_seconds)}` : "")],
       ["Events seen", count(model.events)],
       ["Events learned", count(model.learned_events)],
@@ -92,7 +92,7 @@ function drawVitals(model, service) {
     "Predictions, last minute": [
       ["Latency p50", span(latency.p50_seconds)],
       ["Latency p99", span(latency.p99_seconds)],
-      ["Requests per second", rate(latency.answers_per_second)],
+      ["Requests/s", rate(latency.answers_per_second)],
     ],
     Quality: [
       ...shownFirst(model.recent, quality?.metric).map((name) => [title(metricName(name)), metricValue(name, model.recent[name])]),
