@@ -115,7 +115,7 @@ def model() -> Json:
         ),
         lines(
             "Staleness",
-            "Age of the newest event in the version in use.",
+            "Time since the version in use was known to be up to date with the log.",
             Query(f"thalweg_staleness_seconds{{{OF_MODEL}}}", "{{model_name}}"),
             unit="s",
         ),

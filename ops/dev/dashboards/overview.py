@@ -64,7 +64,7 @@ def overview() -> Json:
     follow: list[Panel] = [
         lines(
             "Staleness",
-            "Age of the newest event in the version in use. Near 0 while a model keeps up.",
+            "Time since the version in use was known to be up to date with the log. Near 0 while a model keeps up.",
             Query(f"max by (model_name) (thalweg_staleness_seconds{{{OF_MODEL}}})", "{{model_name}}"),
             unit="s",
             limit=300,
