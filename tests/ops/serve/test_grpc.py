@@ -165,7 +165,7 @@ def doubles() -> pb.ModelInferRequest:
         (wrong(datatype="FP99"), "unknown datatype 'FP99'"),
         (doubles(), "input 'features': expected"),
         (twice(), "given twice"),
-        (both(), "typed contents beside raw ones"),
+        (both(), "both typed and raw contents"),
         (short(), "expected 16 bytes for shape [1, 4] of FP32, got 3"),
         (other_output(), "output 'lable': no such output; known: 'label', 'scores'"),
         (ask(np.array([[0, 0, 0, 0], [0, np.nan, 0, 0]])), "got NaN or infinity in row 1"),
