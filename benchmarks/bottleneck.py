@@ -26,7 +26,7 @@ from benchmarks.report import Result, at_least, at_most, median_seconds, show  #
 from benchmarks.streams import SHARED  # noqa: E402
 from thalweg.memory.vectors.key_tables import HeadSearch  # noqa: E402
 from thalweg.models.bottleneck.learner import Bottleneck  # noqa: E402
-from thalweg.models.contract.learner import Learner  # noqa: E402
+from thalweg.models.contract.learner import Learner, LearnerContext  # noqa: E402
 from thalweg.models.ridge.learner import Ridge  # noqa: E402
 from thalweg.proto.event import Batch, ClassLabels, TensorSpec  # noqa: E402
 
@@ -102,7 +102,9 @@ def bottleneck(x: Floats, folder: Path, seed: int = 0, **params: Any) -> Bottlen
     """A learner whose keys come from these unlabelled inputs."""
     np.save(folder / "keys.npy", x)
     spec = TensorSpec("x", "float32", (x.shape[1],))
-    return Bottleneck(inputs={"x": spec}, params={"key_file": str(folder / "keys.npy"), **params}, seed=seed)
+    return Bottleneck(
+        LearnerContext(inputs={"x": spec}, params={"key_file": str(folder / "keys.npy"), **params}, seed=seed)
+    )
 
 
 def digits(folder: Path, seeds: int) -> list[Result]:
@@ -133,7 +135,11 @@ def pictures(name: str, folder: Path) -> list[Result]:
     train, test = (x[order], data["y_train"][order].astype(np.int64)), (tx, data["y_test"].astype(np.int64))
     right, loss = one_pass(bottleneck(x, folder, **SETTINGS), train, test)
     spec = {"x": TensorSpec("x", "float32", (x.shape[1],))}
-    ridge = Ridge(inputs=spec, params={"expansion": 0, "forgetting": 1.0, "standardise": False, "gamma": 100.0}, seed=0)
+    ridge = Ridge(
+        LearnerContext(
+            inputs=spec, params={"expansion": 0, "forgetting": 1.0, "standardise": False, "gamma": 100.0}, seed=0
+        )
+    )
     best, _ = one_pass(ridge, train, test)
     note = f"ridge on the same features {100 * best:.1f} %; likelihood {loss:.2f}"
     return [at_least(f"{name}, five times two classes: right at the end", 100 * right, "%", PROTOTYPES[name], note)]

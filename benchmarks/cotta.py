@@ -16,6 +16,7 @@ import numpy as np  # noqa: E402
 from benchmarks.report import Result, at_most, median_seconds, show  # noqa: E402
 from benchmarks.small_cnn import as_input, classifier, error, pictures, trained  # noqa: E402
 from benchmarks.streams import SHARED  # noqa: E402
+from thalweg.models.contract.learner import LearnerContext  # noqa: E402
 from thalweg.models.cotta.learner import Cotta  # noqa: E402
 from thalweg.models.parts.torch_models import build  # noqa: E402
 from thalweg.models.parts.torch_setup import functional, torch  # noqa: E402
@@ -31,7 +32,7 @@ BATCH, ROUNDS = 50, 10
 def learner(**params: Any) -> Cotta:
     """With default settings, or others; a mirrored piece of clothing is the same piece."""
     source = {"model": "benchmarks.small_cnn:classifier", "weights": str(WEIGHTS), "serve_views": 2}
-    return Cotta(inputs=PICTURE, params={**source, **params}, seed=0)
+    return Cotta(LearnerContext(inputs=PICTURE, params={**source, **params}, seed=0))
 
 
 def in_batches(name: str, rounds: int = 1, **params: Any) -> list[float]:

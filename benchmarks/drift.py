@@ -43,7 +43,7 @@ def delays(name: str) -> tuple[list[int], int]:
 
 
 def events_per_second(events: int) -> float:
-    """Of the whole watch: loss, twin and 64 columns without a change; one core."""
+    """Of the whole watch: loss, baseline and 64 columns without a change; one core."""
     rng = np.random.default_rng(0)
     names = [f"x[{place}]" for place in range(_COLUMNS)]
     watch = DriftWatch(DriftParams(), names, np.zeros(_COLUMNS, dtype=np.bool_))
@@ -76,7 +76,9 @@ def run(quick: bool = False) -> list[Result]:
         note = "no streams here; set THALWEG_SHARED to the folder that has data/drift"
         results.append(Result(name="drift, delays", value=float("nan"), unit="rows", note=note))
     rate = events_per_second(100_000 if quick else 1_000_000)
-    results.append(at_least("drift, 64 columns, loss and twin watched", rate, "events/s", 200_000, "batches of 1,024"))
+    results.append(
+        at_least("drift, 64 columns, loss and baseline watched", rate, "events/s", 200_000, "batches of 1,024")
+    )
     return results
 
 

@@ -8,6 +8,7 @@ from benchmarks.drift import MAPPING
 from benchmarks.report import Result, at_least
 from benchmarks.streams import SHARED
 from thalweg.memory.snapshots.snapshots import InMemorySnapshots
+from thalweg.models.contract.learner import LearnerContext
 from thalweg.models.ridge.learner import Ridge
 from thalweg.proto.encode import EVENT_BATCH_HEADERS, to_event_batch
 from thalweg.proto.schema import TensorSpec
@@ -36,7 +37,7 @@ def accuracy(stream: str, params: dict[str, Any], action: str) -> float:
     """Of one stream, each row predicted before it is learned, the action taken on every alarm."""
 
     def make() -> Ridge:
-        return Ridge(inputs=_SPECS, params=params, seed=0)
+        return Ridge(LearnerContext(inputs=_SPECS, params=params, seed=0))
 
     learner, log = make(), InMemoryLog()
     for part in read_events(SHARED / "data" / "drift" / f"{stream}.csv.gz", learner.schema, MAPPING):

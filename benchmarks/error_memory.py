@@ -30,6 +30,7 @@ from thalweg.memory.snapshots.snapshots import FolderSnapshots, Manifest  # noqa
 from thalweg.memory.snapshots.state import State  # noqa: E402
 from thalweg.memory.vectors.neighbours import learn_cells, nearest, nearest_in_cells  # noqa: E402
 from thalweg.memory.vectors.ring import Ring  # noqa: E402
+from thalweg.models.contract.learner import LearnerContext  # noqa: E402
 from thalweg.models.error_memory.learner import ErrorMemory  # noqa: E402
 from thalweg.proto.event import Batch, NumberLabels, TensorSpec  # noqa: E402
 
@@ -81,7 +82,7 @@ def movie_tweetings() -> Stream:
 
 def followed(stream: Stream, seed: int = 0, step: int = 1, **params: Any) -> tuple[Floats, Floats]:
     """Scores and base scores (N,), each from before its `step` events were learned."""
-    learner = ErrorMemory(inputs=INPUTS, params=params, seed=seed)
+    learner = ErrorMemory(LearnerContext(inputs=INPUTS, params=params, seed=seed))
     scores, bases = np.empty(len(stream)), np.empty(len(stream))
     for start in range(0, len(stream), step):
         part = slice(start, start + step)

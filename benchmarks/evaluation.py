@@ -1,8 +1,8 @@
 """What it costs to grade every answer, to ask again what is still known and to keep the curve, beside learning.
 
 All parts of one run are timed on the same micro-batches, from the event 16,384 on where there are so many: before,
-points of the curve lie closer. Medians over runs. The frozen twin's answers are a row of their own: whoever wants none
-leaves it out (`frozen_after_events = 0`).
+points of the curve lie closer. Medians over runs. The frozen baseline's answers are a row of their own: whoever wants
+none leaves it out (`frozen_after_events = 0`).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from benchmarks.error_memory import INPUTS, movie_tweetings  # noqa: E402
 from benchmarks.report import Result, at_most, show  # noqa: E402
 from benchmarks.streams import SHARED, load  # noqa: E402
 from thalweg.models.bottleneck.learner import Bottleneck  # noqa: E402
-from thalweg.models.contract.learner import Learner  # noqa: E402
+from thalweg.models.contract.learner import Learner, LearnerContext  # noqa: E402
 from thalweg.models.error_memory.learner import ErrorMemory  # noqa: E402
 from thalweg.models.ridge.learner import Ridge  # noqa: E402
 from thalweg.proto.event import Batch, TensorSpec  # noqa: E402
@@ -40,8 +40,8 @@ def seconds(learner: Learner, log: Batch, size: int) -> dict[str, float]:
     """By part, of one pass in micro-batches of `size`."""
     live, frozen, curve = Prequential(), Prequential(), Curve()
     continual = Continual(learner.predictor())
-    spent = dict.fromkeys(("answering", "grading", "continual", "curve", "twin", "twin graded", "learning"), 0.0)
-    twin, events = learner.predictor(), 0
+    spent = dict.fromkeys(("answering", "grading", "continual", "curve", "frozen", "frozen graded", "learning"), 0.0)
+    baseline, events = learner.predictor(), 0
     for batch in log.micro_batches(size):
         times = [perf_counter()]
         predictor = learner.predictor()
@@ -56,11 +56,11 @@ def seconds(learner: Learner, log: Batch, size: int) -> dict[str, float]:
             curve.add(main[0], CurvePoint(events, newest_time(batch.times), main[1], main[1]))
         times.append(perf_counter())
         if events <= _FROZEN_AFTER:
-            twin = predictor
+            baseline = predictor
         else:
-            outputs = twin.predict(batch.inputs)
+            outputs = baseline.predict(batch.inputs)
         times.append(perf_counter())
-        frozen.predicted(batch, twin, outputs)
+        frozen.predicted(batch, baseline, outputs)
         times.append(perf_counter())
         learner.learn(batch)
         times.append(perf_counter())
@@ -83,10 +83,10 @@ def cost(name: str, make: Callable[[], Learner], log: Batch, size: int, rounds: 
 
     note = ", ".join(f"{part} {each(part):.2f}" for part in ("grading", "continual", "curve", "learning"))
     ours = share("grading", "continual", "curve")
-    twin = f"the twin's answers {share('twin'):.1f}, grading them {share('twin graded'):.1f}"
+    baseline = f"the baseline's answers {share('frozen'):.1f}, grading them {share('frozen graded'):.1f}"
     return [
         at_most(f"evaluation, {name}, by {size}: share of learning", ours, "%", _TARGET, f"µs an event: {note}"),
-        Result(name="… the frozen twin beside it", value=share("twin", "twin graded"), unit="%", note=twin),
+        Result(name="… the frozen baseline beside it", value=share("frozen", "frozen graded"), unit="%", note=baseline),
     ]
 
 
@@ -102,14 +102,24 @@ def run(quick: bool = False) -> list[Result]:
         log = Batch({"features": features}, labels, np.ones(len(features)), np.arange(len(features), dtype=float))
         spec = {"features": TensorSpec("features", "float32", (features.shape[1],))}
         for size in (64, 256):
-            made: Callable[[], Learner] = lambda spec=spec: Ridge(inputs=spec, params={}, seed=0)  # noqa: E731
+            made: Callable[[], Learner] = lambda spec=spec: Ridge(LearnerContext(inputs=spec, params={}, seed=0))  # noqa: E731
             results += cost(f"ridge, {stream}", made, log[:count], size, rounds)
     slow = log[: 640 if quick else 6400]
     results += cost(
-        "bottleneck, insects_gradual", lambda: Bottleneck(inputs=spec, params={}, seed=0), slow, 64, min(2, rounds)
+        "bottleneck, insects_gradual",
+        lambda: Bottleneck(LearnerContext(inputs=spec, params={}, seed=0)),
+        slow,
+        64,
+        min(2, rounds),
     )
     clicks = movie_tweetings().batch(slice(0, 3200 if quick else 40_000))
-    results += cost("error_memory, clicks", lambda: ErrorMemory(inputs=INPUTS, params={}, seed=0), clicks, 64, rounds)
+    results += cost(
+        "error_memory, clicks",
+        lambda: ErrorMemory(LearnerContext(inputs=INPUTS, params={}, seed=0)),
+        clicks,
+        64,
+        rounds,
+    )
     return results
 
 

@@ -24,20 +24,22 @@ from benchmarks.report import Result, at_least, show
 from tests.services.kafka import Broker
 from tests.services.processes import Unavailable
 from thalweg.memory.snapshots.snapshots import FolderSnapshots
+from thalweg.models.contract.learner import LearnerContext
 from thalweg.models.contract.registry import find
 from thalweg.ops.cli.produce import messages
-from thalweg.proto.decode import Decoder
 from thalweg.proto.event import Batch, ClassLabels
 from thalweg.proto.schema import TensorSpec
 from thalweg.stream.evaluation.prequential import Prequential
 from thalweg.stream.learn.journal import FileJournal
 from thalweg.stream.learn.observer import NoObserver
+from thalweg.stream.learn.outcome import Outcome
+from thalweg.stream.learn.ports import Ports
 from thalweg.stream.learn.processor import Processor
 from thalweg.stream.learn.settings import ProcessorSettings
 from thalweg.stream.log.kafka import KafkaLog
 from thalweg.stream.log.log import Log
 from thalweg.stream.log.sqlite import SqliteLog
-from thalweg.stream.publication.file_channel import Publisher
+from thalweg.stream.publication.file_channel import FilePublisher
 
 SPECS = {"features": TensorSpec("features", "float32", (64,))}
 PARAMS = {"expansion": 0, "forgetting": 0.999}
@@ -45,7 +47,7 @@ PER_RECORD = 1000
 
 
 def learner() -> Any:
-    return find("ridge")(inputs=SPECS, params=PARAMS, seed=0)
+    return find("ridge")(LearnerContext(inputs=SPECS, params=PARAMS, seed=0))
 
 
 def events(count: int) -> Batch:
@@ -82,11 +84,8 @@ class Steady(NoObserver):
         if not self._first:
             self._first, self._began = count, self._ended
 
-    def consumed(self, events: int) -> None:
-        self._waiting = events
-
-    def block_done(self, *_: object) -> None:
-        self.took(self._waiting)
+    def block_done(self, outcome: Outcome, *_: object) -> None:
+        self.took(outcome.events)
 
     def seconds(self, count: int) -> float:
         """What `count` would take at the pace between the first and the last."""
@@ -146,10 +145,8 @@ def whole(log: Log, topic: str, count: int, batch_events: int) -> float:
             snapshots,
             ProcessorSettings(model="m", topic=topic, batch_events=batch_events, idle_seconds=0.0),
             journal=FileJournal(folder / "m" / "journal"),
-            decoder=Decoder(mine.schema),
-            publisher=Publisher(folder / "live"),
             evaluator=evaluation,
-            observer=steady,
+            ports=Ports(publisher=FilePublisher(folder / "live"), observer=steady),
         )
         processor.run(until_end=True)
         assert processor.events_learned == count, f"{processor.events_learned} of {count} events were learned"

@@ -17,18 +17,20 @@ import numpy as np
 
 from benchmarks.report import Result, at_most, show
 from thalweg.memory.exchange.pending import InMemoryPending
-from thalweg.models.contract.learner import Predictor
+from thalweg.models.contract.learner import LearnerContext, Predictor
 from thalweg.models.ridge.learner import Ridge
-from thalweg.ops.serve.serving import ModelLocation, ServedModel
+from thalweg.ops.serve.inference import InferenceCore, InferenceRequest, RequestOptions
+from thalweg.ops.serve.models import ModelLocation, Models, RequestSinks
 from thalweg.proto.answer import Answer
 from thalweg.proto.decode import Decoder
 from thalweg.proto.encode import EVENT_HEADERS, to_events
 from thalweg.proto.event import Batch, ClassLabels
 from thalweg.proto.records import Partition, Records
 from thalweg.proto.schema import TensorSpec
+from thalweg.proto.task import task_of
 from thalweg.stream.evaluation.monitor import Monitor
 from thalweg.stream.labels.request_buffer import RequestBuffer
-from thalweg.stream.publication.file_channel import ServedVersion, VersionInfo
+from thalweg.stream.publication.file_channel import FilePublisher
 
 SPECS = {"features": TensorSpec("features", "float32", (64,))}
 NAMES = tuple(map(str, range(10)))
@@ -36,7 +38,7 @@ EVENTS = 500
 
 
 def new() -> Ridge:
-    return Ridge(inputs=SPECS, params={"expansion": 0}, seed=0)
+    return Ridge(LearnerContext(inputs=SPECS, params={"expansion": 0}, seed=0))
 
 
 def events(count: int) -> Batch:
@@ -61,8 +63,7 @@ def paired(one: Callable[[], Any], other: Callable[[], Any], rounds: int) -> tup
 
 def answering(learner: Ridge, folder: Path, rounds: int) -> Result:
     """A request that is answered and remembered, against one that is answered only."""
-    request_buffer = RequestBuffer({"m": InMemoryPending()})
-    place = ModelLocation(
+    location = ModelLocation(
         name="m",
         learner="ridge",
         topic="t",
@@ -73,21 +74,25 @@ def answering(learner: Ridge, folder: Path, rounds: int) -> Result:
         build=Ridge.predictor_from,
         restore=Ridge.predictor_from,
     )
-    model, served = (
-        ServedModel(place, request_buffer=request_buffer),
-        ServedVersion(learner.predictor(), VersionInfo(1, 0, 0, 0, 0, 0)),
-    )
+    models = Models([location], RequestSinks(RequestBuffer({"m": InMemoryPending()})))
+    publisher = FilePublisher(folder)
+    publisher.publish(learner.predictor(), version=1, learned_events=EVENTS, event_time=0.0)
+    models.find("m").versions.subscriber.start()
+    core = InferenceCore(models)
     inputs = {"features": np.ones((1, 64), np.float32)}
+    plain = RequestOptions("m")
 
     def asked() -> None:
         for _ in range(100):
-            model.predict(served, inputs)
+            core.infer(InferenceRequest(plain, inputs))
 
     def asked_and_remembered() -> None:
         for number in range(100):
-            model.remember(f"e{number}", inputs, served, model.predict(served, inputs))
+            core.infer(InferenceRequest(RequestOptions("m", event_id=f"e{number}"), inputs))
 
     seconds, ratio = paired(asked_and_remembered, asked, min(rounds, 90))  # what queues is bounded
+    models.find("m").versions.subscriber.close()
+    publisher.close()
     note = f"{seconds * 1e4:.0f} µs, without the wire; 10 classes"
     return at_most("late labels: predict and remember, against predict", ratio, "×", 1.5, note)
 
@@ -126,7 +131,7 @@ def run(quick: bool = False) -> list[Result]:
             {name: column[row : row + 1] for name, column in outputs.items()},
             predictor.classes,
             learner.schema,
-            probabilities=False,
+            task_of(predictor),
         )
         for row in range(EVENTS)
     ]

@@ -32,7 +32,8 @@ from benchmarks.report import Result, at_least, at_most, show  # noqa: E402
 from benchmarks.streams import SHARED  # noqa: E402
 from thalweg.memory.snapshots.state import State, write_state  # noqa: E402
 from thalweg.memory.vectors.histories import KeyedHistories, hash_key  # noqa: E402
-from thalweg.models.contract.learner import predict_batch, with_history  # noqa: E402
+from thalweg.models.contract.capabilities import predict_batch, with_history  # noqa: E402
+from thalweg.models.contract.learner import LearnerContext  # noqa: E402
 from thalweg.models.parts.adam import Adam  # noqa: E402
 from thalweg.models.parts.torch_setup import torch  # noqa: E402
 from thalweg.models.prompt_tpp.learner import PromptTpp  # noqa: E402
@@ -63,7 +64,7 @@ class Followed:
 
 def followed(events: Events, twin: bool = False, **params: Any) -> Followed:
     """One pass: foresee, then learn."""
-    learner = PromptTpp(inputs=KEY, params=params, seed=0)
+    learner = PromptTpp(LearnerContext(inputs=KEY, params=params, seed=0))
     nothing = np.full(len(events), np.nan)
     found = Followed(nothing.copy(), nothing.copy(), nothing.copy(), [])
     ends = np.linspace(events.times[0], events.times[-1], WINDOWS + 1)[1:]
@@ -184,7 +185,7 @@ def throughput(rounds: int) -> list[Result]:
     """Learning, against encoding the history anew for every node of the integral."""
     events = hawkes_with_habits(64 * 200, keys=100)
     batches = [batch for _, batch in events.batches()]
-    learner = PromptTpp(inputs=KEY, params={}, seed=0)
+    learner = PromptTpp(LearnerContext(inputs=KEY, params={}, seed=0))
     for batch in batches[:120]:
         learner.learn(batch)  # histories are full from here on
     ours, slow = [], []
@@ -231,7 +232,7 @@ def _encoding_per_node(learner: PromptTpp) -> Callable[[], None]:
 
 
 def _keep_learning(ready: Any, stop: Any) -> None:
-    learner = PromptTpp(inputs=KEY, params={}, seed=0)
+    learner = PromptTpp(LearnerContext(inputs=KEY, params={}, seed=0))
     batches = [batch for _, batch in hawkes_with_habits(64 * 100, keys=100).batches()]
     later = 0.0
     while not stop.is_set():
@@ -245,7 +246,7 @@ def _keep_learning(ready: Any, stop: Any) -> None:
 
 def forecasts(rounds: int) -> list[Result]:
     """One key at a time, while another process learns."""
-    learner = PromptTpp(inputs=KEY, params={}, seed=0)
+    learner = PromptTpp(LearnerContext(inputs=KEY, params={}, seed=0))
     for _, batch in hawkes_with_habits(64 * 100, keys=100).batches():
         learner.learn(batch)
     predictor = PromptTpp.predictor_from(learner.predictor().state())

@@ -20,6 +20,7 @@ import numpy as np  # noqa: E402
 from scipy.linalg.blas import dgemm, dsyrk  # noqa: E402
 
 from benchmarks.report import Result, at_least, at_most, show  # noqa: E402
+from thalweg.models.contract.learner import LearnerContext  # noqa: E402
 from thalweg.models.ridge.learner import Ridge  # noqa: E402
 from thalweg.proto.event import Batch, ClassLabels, TensorSpec  # noqa: E402
 
@@ -42,7 +43,7 @@ def batches(count: int, size: int) -> list[Batch]:
 def learn_against_bare(size: int, pairs: int, micro_batch: int = 256) -> tuple[float, float, float]:
     """Ratio (median over pairs) of learning to the bare calls, and seconds an event of each."""
     params = {"expansion": size, "direct": False, "bias": False, "forgetting": 0.9999}
-    learner = Ridge(inputs=INPUTS, params=params, seed=0)
+    learner = Ridge(LearnerContext(inputs=INPUTS, params=params, seed=0))
     span = batches(max(8, 4 * size // micro_batch), micro_batch)  # three refresh intervals
     H = np.maximum(0, np.random.default_rng(1).standard_normal((micro_batch, size)))
     Y = np.eye(CLASSES)[np.zeros(micro_batch, dtype=int)]
@@ -70,7 +71,7 @@ def events_per_second(params: dict[str, Any], micro_batch: int, events: int) -> 
     log = batches(events // micro_batch, micro_batch)
     seconds = []
     for _ in range(3):
-        learner = Ridge(inputs=INPUTS, params=params, seed=0)
+        learner = Ridge(LearnerContext(inputs=INPUTS, params=params, seed=0))
         start = perf_counter()
         for batch in log:
             learner.predictor().predict(batch.inputs)
@@ -81,7 +82,7 @@ def events_per_second(params: dict[str, Any], micro_batch: int, events: int) -> 
 
 def one_row_microseconds(params: dict[str, Any], calls: int) -> float:
     """Median time of answering one row of 64 float32."""
-    learner = Ridge(inputs=INPUTS, params=params, seed=0)
+    learner = Ridge(LearnerContext(inputs=INPUTS, params=params, seed=0))
     for batch in batches(10, 256):
         learner.learn(batch)
     predictor, row = learner.predictor(), {"features": np.zeros((1, WIDTH), np.float32)}

@@ -11,13 +11,17 @@ from typing import Any
 import numpy as np
 
 from benchmarks.report import Result, at_most, median_seconds, show
+from thalweg.models.contract.learner import LearnerContext
 from thalweg.models.ridge.learner import Ridge
+from thalweg.ops.serve.models import RequestSinks
 from thalweg.ops.telemetry.learner_metrics import LearnerMetrics
 from thalweg.ops.telemetry.server_metrics import ServerMetrics
 from thalweg.proto.event import Batch, ClassLabels
 from thalweg.proto.records import Partition
 from thalweg.proto.schema import TensorSpec
 from thalweg.stream.evaluation.monitor import Monitor
+from thalweg.stream.learn.observer import LearnerReport
+from thalweg.stream.learn.outcome import Outcome
 
 _MODELS, _COLUMNS = 20, 64
 _CODES = ("OK", "INVALID_ARGUMENT", "UNAVAILABLE", "INTERNAL")
@@ -30,11 +34,11 @@ def learner_page(live: Path) -> LearnerMetrics:
     spec = {"x": TensorSpec("x", "float32", (_COLUMNS,))}
 
     def make() -> Ridge:
-        return Ridge(inputs=spec, params={"expansion": 0}, seed=0)
+        return Ridge(LearnerContext(inputs=spec, params={"expansion": 0}, seed=0))
 
     for number in range(_MODELS):
         monitor = Monitor(make(), make, frozen_after=256)
-        told = metrics.model(f"model-{number}", "t", monitor)
+        told = metrics.model(f"model-{number}", monitor.drift.watchers())
         learner = make()
         for part in range(24):
             inputs = {"x": rng.normal(3.0 * (part > 20), 1, (64, _COLUMNS)).astype(np.float32)}
@@ -43,11 +47,26 @@ def learner_page(live: Path) -> LearnerMetrics:
             predictor = learner.predictor()
             monitor.predicted(batch, predictor, predictor.predict(inputs))
             learner.learn(batch)
-            told.consumed(64)
-            told.learned(batch, 0.01)
         for alarm in monitor.news():
             told.drifted(alarm)
-        told.block_done(learner, 1, {Partition(f"t-{number}", place): 3 for place in range(4)})
+        done = Outcome(
+            version=1, learned=1536, events=1536, labelled=1536, newest_time=63.0, learn_seconds=(0.01,) * 24
+        )
+        lag = {Partition(f"t-{number}", place): 3 for place in range(4)}
+        told.block_done(done, learner, lag)
+        told.reported(
+            LearnerReport(
+                time=0.0,
+                version=1,
+                learned=1536,
+                state_bytes=learner.state().size_bytes,
+                gauges=learner.gauges(),
+                gauges_declared=learner.gauges_declared,
+                lag=lag,
+                newest_time=63.0,
+                evaluation=monitor.report(0.0),
+            )
+        )
         told.published(1, 0.001, 0.0)
         told.snapshotted(1, 0.1, 10)
         metrics.joining(f"model-{number}").labels_joined([1.0])
@@ -60,14 +79,13 @@ def server_of(live: Path) -> ServerMetrics:
     models = [
         SimpleNamespace(
             name=f"model-{number}",
-            published=SimpleNamespace(current=SimpleNamespace(info=info)),
+            versions=SimpleNamespace(newest=SimpleNamespace(info=info)),
             staleness_seconds=lambda served: 0.1,
         )
         for number in range(_MODELS)
     ]
-    server = ServerMetrics(live)
-    every: Any = SimpleNamespace(all=lambda: models)
-    server.serves(every)
+    every: Any = SimpleNamespace(all=lambda: models, sinks=RequestSinks())
+    server = ServerMetrics(live, every)
     for model in models:
         for code in _CODES:
             server.answered(model.name, code, 0.001, 3)

@@ -21,6 +21,7 @@ import numpy as np  # noqa: E402
 from numpy.typing import NDArray  # noqa: E402
 
 from benchmarks.report import Result, at_least, show  # noqa: E402
+from thalweg.models.contract.learner import LearnerContext  # noqa: E402
 from thalweg.models.ridge.learner import Ridge  # noqa: E402
 from thalweg.proto.event import Batch, ClassLabels, TensorSpec  # noqa: E402
 
@@ -52,7 +53,7 @@ def prequential(
     """
     count, width = features.shape
     spec = TensorSpec("features", "float32", (width,))
-    learner = Ridge(inputs={"features": spec}, params=params, seed=0)
+    learner = Ridge(LearnerContext(inputs={"features": spec}, params=params, seed=0))
     log = Batch({"features": features}, labels, np.ones(count), np.arange(count, dtype=np.float64))
     right, start, size = [], 0, min(16, micro_batch)
     while start < count:

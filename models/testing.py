@@ -1,5 +1,6 @@
-"""The battery every learner passes, under its public name."""
+"""The batteries that every learner, and everything in front of learners, passes; under their public name."""
 
+from thalweg.models.contract.battery.wrapping import WrapperContract
 from thalweg.models.contract.testing import LearnerContract
 
-__all__ = ["LearnerContract"]
+__all__ = ["LearnerContract", "WrapperContract"]

@@ -14,6 +14,7 @@ import numpy as np
 
 from thalweg.proto.rejected import Refused
 from thalweg.proto.schema import Array, Schema
+from thalweg.proto.task import Task
 
 if TYPE_CHECKING:
     from thalweg.proto import thalweg_pb2
@@ -48,8 +49,7 @@ class Answer(NamedTuple):
         outputs: Mapping[str, Array],
         classes: Sequence[str],
         schema: Schema,
-        *,
-        probabilities: bool,
+        task: Task,
     ) -> Answer | None:
         """The first row of outputs; None where there is none, or nothing in it that `read` would take.
 
@@ -58,26 +58,20 @@ class Answer(NamedTuple):
             outputs: Named arrays, each (N, ...).
             classes: Names behind the codes of `label` and the columns of `scores`.
             schema: Of the events it answers to.
-            probabilities: Whether that is what `scores` are.
+            task: Of the predictor that answered; it says what is kept.
         """
-        if schema.label == "number":
-            answer = cls._of_numbers(version, outputs)
-            return None if answer is None or answer._problem(schema) else answer
-        if "label" not in outputs or not len(outputs["label"]):
+        if not task.remembered or task.answer not in outputs or not len(outputs[task.answer]):
             return None
-        code = int(outputs["label"][0])
-        label = classes[code] if code >= 0 else None
-        if "scores" not in outputs:
-            return cls(version, label)
-        return cls(version, label, *_highest(outputs["scores"][0], classes, probabilities))
-
-    @classmethod
-    def _of_numbers(cls, version: int, outputs: Mapping[str, Array]) -> Answer | None:
-        if "value" in outputs and len(outputs["value"]):
-            return cls(version, value=tuple(outputs["value"][0].tolist()))
-        if "score" in outputs and len(outputs["score"]):
-            return cls(version, score=float(outputs["score"][0]))
-        return None
+        given = outputs[task.answer][0]
+        if task.remembered == "class":
+            label = classes[int(given)] if given >= 0 else None
+            answer = cls(version, label)
+            if task.scores in outputs:
+                answer = cls(version, label, *_highest(outputs[task.scores][0], classes, task.probabilities))
+            return answer if schema.label == "class" else None
+        numbers = task.remembered == "numbers"
+        answer = cls(version, value=tuple(given.tolist())) if numbers else cls(version, score=float(given))
+        return None if answer._problem(schema) else answer
 
     def write(self, message: thalweg_pb2.Answer) -> None:
         """Put it into an empty message."""

@@ -41,6 +41,7 @@ _NAMES = {
     "float64": "FP64",
     "bytes": "BYTES",
 }
+_BY_KIND = {name: dtype for dtype, name in _NAMES.items()}
 _DTYPES = {name: np.dtype(dtype).newbyteorder("<") for dtype, name in _NAMES.items() if dtype != "bytes"}
 
 _TYPED: Mapping[str, tuple[str, Callable[[InferTensorContents], Any]]] = {
@@ -62,6 +63,13 @@ _TYPED: Mapping[str, tuple[str, Callable[[InferTensorContents], Any]]] = {
 def datatype(dtype: str) -> str:
     """The protocol's name of a NumPy dtype name (or `bytes`), such as `FP32` for `float32`."""
     return _NAMES[dtype]
+
+
+def numpy_name(kind: Any, name: str) -> str:
+    """The NumPy dtype name (or `bytes`) of one of the protocol's datatypes. Raises InputError that names the input."""
+    if not isinstance(kind, str) or kind not in _BY_KIND:
+        raise InputError(f"input {name!r:.80}: unknown datatype {kind!r:.80}; known: {', '.join(sorted(_BY_KIND))}")
+    return _BY_KIND[kind]
 
 
 def read_tensors(tensors: Sequence[InputTensor], raw: Sequence[bytes]) -> dict[str, Array]:

@@ -13,7 +13,10 @@ ONE_HOME = {
     "faiss": {"memory/vectors/key_tables.py"},
     "kafka": {"stream/log/kafka.py", "stream/log/kafka_records.py"},
     "redis": {"memory/exchange/redis_pending.py", "memory/exchange/redis_commands.py"},
-    "prometheus_client": {f"ops/telemetry/{name}metrics.py" for name in ("", "learner_", "server_")},
+    "prometheus_client": {
+        *(f"ops/telemetry/{name}metrics.py" for name in ("", "learner_", "report_", "server_")),
+        "ops/telemetry/learner_gauges.py",
+    },
     "river": {"stream/drift/detectors.py"},
 }
 FILES = [path for folder in ORDER for path in sorted((ROOT / folder).rglob("*.py")) if "_pb2" not in path.name]

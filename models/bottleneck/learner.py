@@ -22,10 +22,12 @@ from thalweg.models.bottleneck.codes import Codes, draw_projection, projected, s
 from thalweg.models.bottleneck.key_learning import learn_keys
 from thalweg.models.bottleneck.params import Params
 from thalweg.models.bottleneck.predictor import BottleneckPredictor, softmax
+from thalweg.models.contract.gauges import CLASSES, MEMORY_ENTRIES, SKIPPED_EVENTS, GaugeValue
+from thalweg.models.contract.learner import LearnerContext
 from thalweg.models.parts.input_columns import InputColumns, usable_rows
 from thalweg.models.parts.learning_rate import LearningRateBoost
 from thalweg.proto.event import Batch, ClassLabels
-from thalweg.proto.schema import Array, InputError, Schema, TensorSpec
+from thalweg.proto.schema import Array, InputError, Schema
 
 Floats = NDArray[np.float64]
 
@@ -41,10 +43,12 @@ class Bottleneck:
     are counted. Unlabelled events, and those of weight 0, are used to learn the keys.
     """
 
-    def __init__(self, *, inputs: Mapping[str, TensorSpec], params: Mapping[str, Any], seed: int) -> None:
-        self.params = p = Params.of(params)
-        self._columns = InputColumns(inputs)
-        self._seed = seed
+    gauges_declared = (CLASSES, MEMORY_ENTRIES, SKIPPED_EVENTS)
+
+    def __init__(self, context: LearnerContext) -> None:
+        self.params = p = Params.of(context.params)
+        self._columns = InputColumns(context.inputs)
+        self._seed = context.seed
         self._classes: dict[str, int] = {}
         self._codes: Codes | None = None
         self._values = np.zeros((p.heads, p.pairs, 0), dtype=np.float32)
@@ -192,7 +196,7 @@ class Bottleneck:
         """The predictor of a `state()`; arrays may be read-only maps of a file."""
         return BottleneckPredictor.of(state)
 
-    def gauges(self) -> Mapping[str, float]:
+    def gauges(self) -> Mapping[str, GaugeValue]:
         return {
             "classes": float(len(self._classes)),
             "memory_entries": float(np.count_nonzero(self._fetches)),

@@ -13,10 +13,13 @@ from thalweg.memory.vectors.key_tables import Backend
 from thalweg.models.bottleneck.codes import Codes
 from thalweg.models.parts.input_columns import InputColumns
 from thalweg.proto.schema import Array, Inputs, TensorSpec
+from thalweg.proto.task import CLASSIFICATION, Task
 
 Floats = NDArray[np.float64]
 _CHUNK = 256
 """Rows predicted at a time: bounds the memory of a request with many rows."""
+
+_TASK = CLASSIFICATION.with_probabilities()
 
 
 class BottleneckPredictor:
@@ -51,6 +54,10 @@ class BottleneckPredictor:
     @property
     def inputs(self) -> Mapping[str, TensorSpec]:
         return self._columns.specs
+
+    @property
+    def task(self) -> Task:
+        return _TASK
 
     @property
     def outputs(self) -> Mapping[str, TensorSpec]:

@@ -2,18 +2,21 @@
 
 A learner is a fold over the log: `learn` changes its state, `state` hands out all of it, `restore` puts it back, and
 two learners with equal states answer and learn alike from then on, bit for bit. It knows arrays; it knows no Kafka, no
-gRPC, no Prometheus. Check yours with `thalweg.models.contract.testing.LearnerContract`.
+gRPC, no Prometheus. What it can do beyond this stands in `capabilities.py`. Check yours with
+`thalweg.models.testing.LearnerContract`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
 from thalweg.memory.snapshots.state import State
+from thalweg.models.contract.gauges import GaugeSpec, GaugeValue
 from thalweg.proto.event import Batch
 from thalweg.proto.schema import Array, Inputs, Schema, TensorSpec
+from thalweg.proto.task import Task
 
 
 @runtime_checkable
@@ -23,6 +26,10 @@ class Predictor(Protocol):
     Any number of threads may call `predict` at once; it takes no lock and changes nothing. The answer for a row does
     not depend on the other rows of the call.
     """
+
+    @property
+    def task(self) -> Task:
+        """What kind of answer this is, and so how it is graded; the same for all predictors of a learner."""
 
     @property
     def inputs(self) -> Mapping[str, TensorSpec]:
@@ -48,7 +55,9 @@ class Predictor(Protocol):
 
         Returns:
             Named arrays, each (N, ...) as in `outputs`. Before the first learn, too: then `label` is -1 (nothing
-            known) and `scores` is (N, 0).
+            known) and `scores` is (N, 0). Answers are finite whatever was learned before, NaN, infinities and the
+            largest numbers of the dtype (3.4e38 in float32) included. NaN says that there is no answer for a row: its
+            key is not known, or its numbers are beyond what the model can take; other rows are answered as without it.
 
         Raises:
             InputError: A tensor is missing or has another shape; the message names it, with expected and got.
@@ -71,6 +80,8 @@ class Learner(Protocol):
 
         Events that carry no label are no error: a supervised learner passes over them. An event is learned whole or
         not at all; after an exception the learner is not used any more (the process restarts from its snapshot).
+        Whatever numbers come, NaN, infinities and the largest ones included, the state stays finite: an event whose
+        numbers cannot be learned from is skipped.
         """
 
     def predictor(self) -> Predictor:
@@ -88,66 +99,48 @@ class Learner(Protocol):
         """
 
     def restore(self, state: State) -> None:
-        """Become the learner whose `state()` this was. Raises `ValueError` if it was made under other parameters."""
+        """Become the learner whose `state()` this was.
 
-    def gauges(self) -> Mapping[str, float]:
-        """Figures for the operator, by metric suffix (`memory_entries`, `memory_evictions` …); may be empty."""
-
-
-@runtime_checkable
-class SequencePredictor(Protocol):
-    """A predictor whose inputs alone do not say what it answers from: it also knows what came before, by key."""
-
-    def predict_events(self, batch: Batch) -> Mapping[str, Array]:
-        """What is answered to each event just before it comes, those above it in the batch having come.
-
-        Returns:
-            The outputs of `predict`, and figures of what came, (N,) each, NaN where there are none; see `Prequential`.
+        Raises:
+            ValueError: It was made under other parameters or for inputs of another shape; nothing has changed then.
         """
 
-    def with_history_of(self, newer: Predictor) -> Predictor:
-        """The same knowledge, applied to what had come when another was made."""
+    @property
+    def gauges_declared(self) -> Sequence[GaugeSpec]:
+        """What `gauges` may give; an attribute of the class, may be empty."""
+
+    def gauges(self) -> Mapping[str, GaugeValue]:
+        """Figures for the operator, by the names declared; those that say nothing under its parameters left out."""
 
 
-def predict_batch(predictor: Predictor, batch: Batch) -> Mapping[str, Array]:
-    """What a predictor answered to the events of a batch before they came, for grading."""
-    return (
-        predictor.predict_events(batch) if isinstance(predictor, SequencePredictor) else predictor.predict(batch.inputs)
-    )
+@dataclass(frozen=True, kw_only=True)
+class LearnerContext:
+    """What a new learner is made of; further fields come with a default, so that no factory breaks.
 
+    Raises:
+        ParamsError: A device that is not offered; key `device`.
+    """
 
-def with_history(frozen: Predictor, now: Predictor) -> Predictor:
-    """One that stopped learning, as it answers now: what came meanwhile it knows, but has not learned from."""
-    return frozen.with_history_of(now) if isinstance(frozen, SequencePredictor) else frozen
+    inputs: Mapping[str, TensorSpec]
+    """Of its events, by name."""
+    params: Mapping[str, Any] = field(default_factory=dict)
+    """Its own hyper-parameters, as they were written; those left out have the learner's default."""
+    seed: int = 0
+    """Of everything random in it."""
+    device: str = "cpu"
+    """Where it computes: `cpu`. `auto` becomes that: a learner is never told `auto`."""
 
-
-@runtime_checkable
-class Forgetting(Protocol):
-    """A learner that can be told to let go of what it learned, to follow a change faster."""
-
-    def raise_forgetting(self, factor: float, events: int) -> None:
-        """Let what comes count `factor` times as much against what was learned so far.
-
-        Sums are faded by it at once; what learns at a rate does so that much faster for the next `events` events.
-        Part of the state, like everything.
-        """
-
-
-@runtime_checkable
-class SharedMemoryLearner(Protocol):
-    """A learner with a memory too large to be copied for every version: it shares it with servers, in place."""
-
-    def place(self, folder: Path) -> None:
-        """Keep the memory in files of this folder, which servers see too, from now on; called before anything else.
-
-        Files of earlier runs are the learner's own to remove. Its predictors' states may name files there.
-        """
+    def __post_init__(self) -> None:
+        if self.device == "auto":
+            object.__setattr__(self, "device", "cpu")
+        if self.device != "cpu":
+            raise ParamsError({"device": f"other devices are not offered in this version, got {self.device!r}"})
 
 
 class LearnerFactory(Protocol):
     """What the registry finds under a name: a class or function with these attributes."""
 
-    def __call__(self, *, inputs: Mapping[str, TensorSpec], params: Mapping[str, Any], seed: int) -> Learner:
+    def __call__(self, context: LearnerContext) -> Learner:
         """A new learner.
 
         Raises:

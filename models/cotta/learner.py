@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from thalweg.memory.snapshots.state import State
-from thalweg.models.contract.learner import ParamsError
+from thalweg.models.contract.gauges import CLASSES, LEFT_OUT_STEPS, SKIPPED_EVENTS, GaugeSpec, GaugeValue
+from thalweg.models.contract.learner import LearnerContext, ParamsError
 from thalweg.models.cotta.adaptation import Adaptation, Stepped
 from thalweg.models.cotta.guard import CAUSES, MISLED, Guard
 from thalweg.models.cotta.params import Params
@@ -30,9 +31,10 @@ from thalweg.models.parts.sgd import Sgd
 from thalweg.models.parts.torch_models import build, weights_sha256
 from thalweg.models.parts.torch_setup import Tensor, torch
 from thalweg.proto.event import Batch, ClassLabels
-from thalweg.proto.schema import Array, Schema, TensorSpec
+from thalweg.proto.schema import Array, Schema
 
 _NORMS = (torch.nn.LayerNorm, torch.nn.GroupNorm, torch.nn.InstanceNorm2d)
+ROLLBACKS = GaugeSpec(name="rollbacks", help="Rollbacks", kind="counter", labels=("cause",), metric="rollbacks_total")
 
 
 class Cotta:
@@ -41,12 +43,14 @@ class Cotta:
     Inputs that are not finite or out of range are skipped and counted.
     """
 
-    def __init__(self, *, inputs: Mapping[str, TensorSpec], params: Mapping[str, Any], seed: int) -> None:
-        self.params = p = Params.of(params)
-        self._columns = InputColumns(inputs)
-        if len(inputs) != 1:
-            raise ParamsError({"inputs": f"expected one input, got {list(inputs)}"})
-        self._views, self._seed = find_views(p.views), seed
+    gauges_declared = (ROLLBACKS, CLASSES, SKIPPED_EVENTS, LEFT_OUT_STEPS)
+
+    def __init__(self, context: LearnerContext) -> None:
+        self.params = p = Params.of(context.params)
+        self._columns = InputColumns(context.inputs)
+        if len(context.inputs) != 1:
+            raise ParamsError({"inputs": f"expected one input, got {list(context.inputs)}"})
+        self._views, self._seed = find_views(p.views), context.seed
         self._model = replace_batch_norms(build(p.model, p.weights))
         self._weights_sha256 = weights_sha256(p.weights)
         outputs = self._outputs()
@@ -250,9 +254,9 @@ class Cotta:
         """The predictor of a `state()`."""
         return CottaPredictor.of(state)
 
-    def gauges(self) -> Mapping[str, float]:
-        breaches = {f"rollbacks.{cause}": float(self._guard.counts[f"cause_{cause}"]) for cause in CAUSES}
-        return breaches | {
+    def gauges(self) -> Mapping[str, GaugeValue]:
+        return {
+            "rollbacks": {(cause,): float(self._guard.counts[f"cause_{cause}"]) for cause in CAUSES},
             "classes": float(len(self._classes)),
             "skipped_events": float(self._counts["skipped"]),
             "left_out_steps": float(self._counts["left_out"]),
@@ -271,6 +275,9 @@ class Cotta:
         tensors, meta = state.tensors, state.meta
         if meta.get("identity") != self._identity():
             raise ValueError(f"state of other parameters: expected {self._identity()}, got {meta.get('identity')}")
+        mine, theirs = _sizes(self.state()), _sizes(state)  # a network may take inputs of any size
+        if mine != theirs:
+            raise ValueError(f"state of other parameters: expected {mine}, got {theirs}")
 
         def below(prefix: str) -> dict[str, Array]:
             return {name.removeprefix(prefix): array for name, array in tensors.items() if name.startswith(prefix)}
@@ -289,6 +296,10 @@ class Cotta:
     def _identity(self) -> dict[str, Any]:
         p = self.params
         return {"model": p.model, "weights_sha256": self._weights_sha256, "adapt": p.adapt, "optimizer": p.optimizer}
+
+
+def _sizes(state: State) -> dict[str, Any]:
+    return {"inputs": list(state.tensors["waiting"].shape[1:]), "statistics_rows": len(state.tensors["target.classes"])}
 
 
 def _shares(logits: Tensor) -> NDArray[np.float64]:

@@ -15,10 +15,13 @@ from thalweg.models.parts.input_columns import InputColumns
 from thalweg.models.parts.torch_models import build
 from thalweg.models.parts.torch_setup import Tensor, torch
 from thalweg.proto.schema import Array, InputError, Inputs, TensorSpec
+from thalweg.proto.task import ADAPTATION, Task
 
 _ROWS = 8
 """Rows are computed in multiples of this: fewer rows use other matrix products, with other last bits."""
 _AT_ONCE = 64
+
+_TASK = ADAPTATION.with_probabilities()
 
 
 class CottaPredictor:
@@ -44,6 +47,10 @@ class CottaPredictor:
     @property
     def inputs(self) -> Mapping[str, TensorSpec]:
         return self._columns.specs
+
+    @property
+    def task(self) -> Task:
+        return _TASK
 
     @property
     def outputs(self) -> Mapping[str, TensorSpec]:

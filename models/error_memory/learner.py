@@ -2,8 +2,8 @@
 
 Source: Zhu et al., "ReLoop2: Building Self-Adaptive Recommendation Models via Responsive Error Compensation Loop", KDD
 2023 (arXiv:2306.08808). A slow network learns from the stream; a fast memory stores each label as it arrives and is
-read for every prediction. Ours differs (docs/learners/error_memory.md counts how): the memory is read by user and by item
-before it is read by key, and the weights of its features are learned from labels; the published method is a setting.
+read for every prediction. Ours differs (docs/learners/error_memory.md counts how): the memory is read by user and by
+item before it is read by key, and the weights of its features are learned from labels; the published method is a setting.
 Cost per event: one forward and one backward pass of the network, one pass over a column of ids per view, one over all
 keys if there is a key view. State: embedding tables, bounded, and the memory's budget.
 """
@@ -25,7 +25,15 @@ from thalweg.memory.vectors.key_tables import require_faiss_gpu
 from thalweg.memory.vectors.neighbours import cell_of
 from thalweg.memory.vectors.ring import Limits, Ring, capacity_for
 from thalweg.memory.vectors.sketch import Sketch, draw_hyperplanes
-from thalweg.models.contract.learner import ParamsError
+from thalweg.models.contract.gauges import (
+    MEMORY_BYTES,
+    MEMORY_ENTRIES,
+    MEMORY_EVICTIONS,
+    SKIPPED_EVENTS,
+    GaugeSpec,
+    GaugeValue,
+)
+from thalweg.models.contract.learner import LearnerContext, ParamsError
 from thalweg.models.error_memory.ctr_network import Network, Shape
 from thalweg.models.error_memory.inputs import RecommenderInputs
 from thalweg.models.error_memory.key_space import KeySpace
@@ -41,7 +49,7 @@ from thalweg.models.error_memory.recursive_logistic import RecursiveLogistic
 from thalweg.models.parts.learning_rate import LearningRateBoost
 from thalweg.models.parts.standardise import Standardiser
 from thalweg.proto.event import Batch, NumberLabels
-from thalweg.proto.schema import Array, InputError, Schema, TensorSpec
+from thalweg.proto.schema import Array, InputError, Schema
 
 log = structlog.get_logger(__name__)
 
@@ -53,6 +61,7 @@ _REACH = 10.0  # deviations to which a numeric feature is clipped
 _PLACE = {"topic": np.int16, "partition": np.int32, "offset": np.int64}
 _MOST_TOPICS = 1000
 _MEAN_OF = 10_000  # the mean label is that of about this many latest events
+EMBEDDING_ROWS = GaugeSpec(name="embedding_rows", help="Ids with a row in an embedding table")
 
 
 class ErrorMemory:
@@ -62,10 +71,12 @@ class ErrorMemory:
     not finite, are skipped and counted.
     """
 
-    def __init__(self, *, inputs: Mapping[str, TensorSpec], params: Mapping[str, Any], seed: int) -> None:
-        self.params = p = Params.of(params)
-        self._inputs = RecommenderInputs(inputs)
-        self._seed = seed
+    gauges_declared = (SKIPPED_EVENTS, EMBEDDING_ROWS, MEMORY_ENTRIES, MEMORY_EVICTIONS, MEMORY_BYTES)
+
+    def __init__(self, context: LearnerContext) -> None:
+        self.params = p = Params.of(context.params)
+        self._inputs = RecommenderInputs(context.inputs)
+        self._seed = context.seed
         shape = Shape(p.network, self._inputs.fields, self._inputs.numeric, p.dim, p.hidden_widths, p.cross_layers)
         self._reading = Reading(
             views=p.view_names,
@@ -79,11 +90,11 @@ class ErrorMemory:
             gamma=p.gamma,
             strength=p.strength,
         )
-        self._network = Network(shape, p.table_rows, p.learning_rate, p.row_rate, seed)
+        self._network = Network(shape, p.table_rows, p.learning_rate, p.row_rate, context.seed)
         self._standardiser = Standardiser(self._inputs.numeric)
         self._combination = RecursiveLogistic(self._reading.untaught, p.combine_prior, p.combine_memory)
         self._ring = self._new_ring() if p.memory == "neighbours" else None
-        self._sketch = self._new_sketch(seed) if p.memory == "sketch" else None
+        self._sketch = self._new_sketch(context.seed) if p.memory == "sketch" else None
         self._space: KeySpace | None = None
         self._seen = np.zeros((0, shape.hidden[-1]), dtype=np.float32)  # hidden layers for the key space
         self._mean_label = 0.5
@@ -315,8 +326,9 @@ class ErrorMemory:
         """The predictor of a `state()`; arrays may be read-only maps of a file."""
         return ErrorMemoryPredictor.of(state)
 
-    def gauges(self) -> Mapping[str, float]:
-        found = {"skipped_events": float(self._skipped), "embedding_rows": float(self._network.ids_kept)}
+    def gauges(self) -> Mapping[str, GaugeValue]:
+        found: dict[str, GaugeValue] = {"skipped_events": float(self._skipped)}
+        found["embedding_rows"] = float(self._network.ids_kept)
         if self._ring is not None:
             found["memory_entries"] = float(self._ring.entries)
             found["memory_evictions"] = float(self._ring.evicted)

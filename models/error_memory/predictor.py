@@ -20,6 +20,7 @@ from thalweg.models.error_memory.key_space import KeySpace
 from thalweg.models.error_memory.views import FIGURES, entries_of, logit, view
 from thalweg.models.parts.standardise import scaled
 from thalweg.proto.schema import Array, Inputs, TensorSpec
+from thalweg.proto.task import SCORING, Task
 
 Floats = NDArray[np.float64]
 _CLIP = 10.0  # deviations to which a numeric feature is clipped
@@ -138,6 +139,10 @@ class ErrorMemoryPredictor:
     @property
     def inputs(self) -> Mapping[str, TensorSpec]:
         return self._inputs.specs
+
+    @property
+    def task(self) -> Task:
+        return SCORING
 
     @property
     def outputs(self) -> Mapping[str, TensorSpec]:

@@ -16,7 +16,17 @@ import numpy as np
 
 from thalweg.memory.snapshots.state import State
 from thalweg.memory.vectors.histories import KeyedHistories, hash_key
-from thalweg.models.contract.learner import ParamsError
+from thalweg.models.contract.gauges import (
+    CLASSES,
+    LEFT_OUT_STEPS,
+    MEMORY_BYTES,
+    MEMORY_ENTRIES,
+    MEMORY_EVICTIONS,
+    SKIPPED_EVENTS,
+    GaugeSpec,
+    GaugeValue,
+)
+from thalweg.models.contract.learner import LearnerContext, ParamsError
 from thalweg.models.parts.adam import Adam
 from thalweg.models.parts.learning_rate import LearningRateBoost
 from thalweg.models.parts.torch_setup import torch
@@ -24,11 +34,23 @@ from thalweg.models.prompt_tpp.network import POOL, Past, Ready, draw_weights, p
 from thalweg.models.prompt_tpp.params import Params
 from thalweg.models.prompt_tpp.predictor import KEY, LONGEST, SHORTEST, MarkovTable, PromptTppPredictor
 from thalweg.proto.event import Batch, ClassLabels
-from thalweg.proto.schema import Array, InputError, Schema, TensorSpec
+from thalweg.proto.schema import Array, InputError, Schema
 
 _HEAD = ("type.", "mixture.", "markov", "head.", "log_beta")
 _SILENCE = -1  # the type of a sample of silence
 _COLUMNS = ("times", "types", "lengths", "markov", "gap", "type", "silent")
+LATE_EVENTS = GaugeSpec(
+    name="late_events",
+    help="Out-of-order events of a key that the learner skipped",
+    kind="counter",
+    metric="events_late_total",
+)
+SILENCES = GaugeSpec(
+    name="silences",
+    help="Periods without events that the learner learned from",
+    kind="counter",
+    metric="silences_learned_total",
+)
 
 
 class PromptTpp:
@@ -38,12 +60,25 @@ class PromptTpp:
     are events of types beyond `max_types`. A step whose loss or gradient is not finite is skipped and counted.
     """
 
-    def __init__(self, *, inputs: Mapping[str, TensorSpec], params: Mapping[str, Any], seed: int) -> None:
-        self.params = p = Params.of(params)
-        if dict(inputs) != KEY:
-            raise ParamsError({"inputs": f"expected key = {{ shape = [], dtype = 'bytes' }} alone, got {list(inputs)}"})
+    gauges_declared = (
+        CLASSES,
+        MEMORY_ENTRIES,
+        MEMORY_EVICTIONS,
+        MEMORY_BYTES,
+        SKIPPED_EVENTS,
+        LATE_EVENTS,
+        SILENCES,
+        LEFT_OUT_STEPS,
+    )
+
+    def __init__(self, context: LearnerContext) -> None:
+        self.params = p = Params.of(context.params)
+        if dict(context.inputs) != KEY:
+            raise ParamsError(
+                {"inputs": f"expected key = {{ shape = [], dtype = 'bytes' }} alone, got {list(context.inputs)}"}
+            )
         self._shape = p.shape
-        self._adam = Adam(draw_weights(self._shape, seed), p.learning_rate)
+        self._adam = Adam(draw_weights(self._shape, context.seed), p.learning_rate)
         self._histories = KeyedHistories(p.window, p.keys)
         self._markov = MarkovTable(np.zeros((p.max_types, p.max_types)))
         self._classes: dict[str, int] = {}
@@ -244,7 +279,7 @@ class PromptTpp:
         """The predictor of a `state()`; arrays may be read-only maps of a file."""
         return PromptTppPredictor.of(state)
 
-    def gauges(self) -> Mapping[str, float]:
+    def gauges(self) -> Mapping[str, GaugeValue]:
         return {
             "classes": float(len(self._classes)),
             "memory_entries": float(len(self._histories)),

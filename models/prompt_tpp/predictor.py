@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import asdict
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from thalweg.memory.snapshots.state import State
 from thalweg.memory.vectors.histories import Histories, PublishedHistories, hash_key
+from thalweg.models.contract.capabilities import Course
 from thalweg.models.contract.learner import Predictor
 from thalweg.models.parts.torch_setup import torch
 from thalweg.models.prompt_tpp.network import UNKNOWN, Past, TppShape, answer_rows, prepare
 from thalweg.proto.event import Batch, ClassLabels
 from thalweg.proto.schema import Array, InputError, Inputs, TensorSpec
+from thalweg.proto.task import SEQUENCE, Task
 
 Floats = NDArray[np.float64]
 KEY = {"key": TensorSpec("key", "bytes", ())}
@@ -25,6 +27,8 @@ SHORTEST, LONGEST = 1e-6, 1e4
 _AT_ONCE = 256
 _PER_GAP = 24
 _SHARES = (0.1, 0.5, 0.9)
+
+_TASK = SEQUENCE.with_probabilities()
 
 
 class ReadableHistories(Protocol):
@@ -35,19 +39,6 @@ class ReadableHistories(Protocol):
 
     def tensors(self) -> dict[str, Array]:
         """For a published version."""
-
-
-class Course(NamedTuple):
-    """Intensities of a key over time, and its events."""
-
-    times: Floats
-    """(Q,), ascending."""
-    rates: Floats
-    """(Q, classes), per second."""
-    event_times: Floats
-    """(L,)."""
-    event_types: NDArray[np.int64]
-    """(L,), indices into `classes`."""
 
 
 class MarkovTable:
@@ -73,8 +64,8 @@ class MarkovTable:
 class PromptTppPredictor:
     """Predicts for a `key`, whose history is stored, or for explicit `times` and `types`.
 
-    `next_time` is the expected time of the next event (on the clock of the events), `next_type` the most likely type, as
-    an index into `classes`, `type_scores` the probability of each. An unknown key gets NaN, -1, and zeros.
+    `next_time` is the expected time of the next event (on the clock of the events), `next_type` the most likely type,
+    as an index into `classes`, `type_scores` the probability of each. An unknown key gets NaN, -1, and zeros.
     """
 
     def __init__(
@@ -98,6 +89,10 @@ class PromptTppPredictor:
     def alternative_inputs(self) -> Mapping[str, TensorSpec]:
         """A history in the request; types are indices into `classes`."""
         return {"times": TensorSpec("times", "float64", (-1,)), "types": TensorSpec("types", "int64", (-1,))}
+
+    @property
+    def task(self) -> Task:
+        return _TASK
 
     @property
     def outputs(self) -> Mapping[str, TensorSpec]:

@@ -2,8 +2,8 @@
 
 Source: Xue et al., "Prompt-augmented Temporal Point Process for Streaming Event Sequence", NeurIPS 2023
 (arXiv:2310.04993). A prompt has a learned, structural part and a temporal part: the embedding of the time at which the
-next event is expected. Retrieval is per history, by cosine similarity, and uses only that history; the released code votes
-over a batch and looks ahead, which makes a prediction depend on other rows.
+next event is expected. Retrieval is per history, by cosine similarity, and uses only that history; the released code
+votes over a batch and looks ahead, which makes a prediction depend on other rows.
 """
 
 from __future__ import annotations

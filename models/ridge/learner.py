@@ -19,6 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from thalweg.memory.snapshots.state import State
+from thalweg.models.contract.gauges import CLASSES, SKIPPED_EVENTS, GaugeValue
+from thalweg.models.contract.learner import LearnerContext
 from thalweg.models.parts.input_columns import InputColumns
 from thalweg.models.parts.random_features import FeatureMap
 from thalweg.models.parts.selection import Selected, select_classes, select_numbers
@@ -31,7 +33,7 @@ from thalweg.models.ridge.pseudo_features import reweighted_head, rows_needed, s
 from thalweg.models.ridge.refresh import event_cost, interval, recursion_pays, solve_cost
 from thalweg.models.ridge.statistics import Rows, Statistics
 from thalweg.proto.event import Batch, ClassLabels, NumberLabels
-from thalweg.proto.schema import Array, InputError, Schema, TensorSpec
+from thalweg.proto.schema import Array, InputError, Schema
 
 Floats = NDArray[np.float64]
 
@@ -43,14 +45,16 @@ class Ridge:
     finite (or beyond 1e100), or of a class beyond `max_classes`; the last two are counted.
     """
 
-    def __init__(self, *, inputs: Mapping[str, TensorSpec], params: Mapping[str, Any], seed: int) -> None:
-        self.params = p = Params.of(params)
-        self._columns = InputColumns(inputs)
-        self._seed = seed
+    gauges_declared = (CLASSES, SKIPPED_EVENTS)
+
+    def __init__(self, context: LearnerContext) -> None:
+        self.params = p = Params.of(context.params)
+        self._columns = InputColumns(context.inputs)
+        self._seed = context.seed
         self._classes: dict[str, int] = {}
         self._class_events: NDArray[np.int64] = np.zeros(0, np.int64)  # (C,), without decay
         self._map = FeatureMap.draw(
-            self._columns.width, p.expansion, offsets=p.offsets, direct=p.direct, bias=p.bias, seed=seed
+            self._columns.width, p.expansion, offsets=p.offsets, direct=p.direct, bias=p.bias, seed=context.seed
         )
         self._standardiser = Standardiser(self._columns.width) if p.standardise else None
         self._members = [self._new_statistics(decay) for decay in p.forgetting]
@@ -289,7 +293,7 @@ class Ridge:
         """
         self._must_be_plain("merge")
         self._check(other)
-        theirs = Ridge(inputs=self._columns.specs, params=asdict(self.params), seed=self._seed)
+        theirs = Ridge(LearnerContext(inputs=self._columns.specs, params=asdict(self.params), seed=self._seed))
         theirs.restore(other)
         if self._map.expansion and not np.array_equal(theirs._map.projection, self._map.projection):
             raise ValueError("cannot merge: the random layers differ")
@@ -329,7 +333,7 @@ class Ridge:
         self._inverse.inverse = None
         self.refresh()
 
-    def gauges(self) -> Mapping[str, float]:
+    def gauges(self) -> Mapping[str, GaugeValue]:
         return {"classes": float(len(self._classes)), "skipped_events": float(self._skipped)}
 
     def _must_be_plain(self, verb: str) -> None:

@@ -13,6 +13,7 @@ from thalweg.models.parts.input_columns import InputColumns, all_finite
 from thalweg.models.parts.random_features import ROWS, FeatureMap
 from thalweg.models.parts.standardise import scaled
 from thalweg.proto.schema import Array, Inputs, TensorSpec
+from thalweg.proto.task import CLASSIFICATION, REGRESSION, Task
 
 Floats = NDArray[np.float64]
 CHUNK = 4096
@@ -56,6 +57,10 @@ class RidgePredictor:
     @property
     def inputs(self) -> Mapping[str, TensorSpec]:
         return self._columns.specs
+
+    @property
+    def task(self) -> Task:
+        return CLASSIFICATION if self._classification else REGRESSION
 
     @property
     def outputs(self) -> Mapping[str, TensorSpec]:

@@ -160,14 +160,16 @@ def replay(
     _log(log_format)
     from thalweg.ops.cli.replay import run
 
+    loaded = _load(config)
     run(
-        _load(config).find(model),
+        loaded.find(model),
         input,
         _mapping(label, time, id, ignore, time_unit),
         report,
         limit,
         seed,
         frozen_after,
+        loaded.service.max_message_bytes,
     )
 
 

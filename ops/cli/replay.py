@@ -24,6 +24,7 @@ def run(
     limit: int | None,
     seed: int | None,
     frozen_after: int | None,
+    max_record_bytes: int,
 ) -> None:
     """Replay a file, with a progress bar on a terminal, and print what came of it."""
     console = Console()
@@ -46,7 +47,16 @@ def run(
             figures = "  ".join(f"{name} {value:.4f}" for name, value in evaluation.metrics().items())
             bar.update(task, completed=events, description=figures)
 
-        done = replay(model, path, mapping, limit=limit, seed=seed, frozen_after=frozen_after, progress=progress)
+        done = replay(
+            model,
+            path,
+            mapping,
+            limit=limit,
+            seed=seed,
+            frozen_after=frozen_after,
+            max_record_bytes=max_record_bytes,
+            progress=progress,
+        )
     _show(console, done)
     if report is not None:
         try:

@@ -16,8 +16,8 @@ from thalweg.memory.snapshots.snapshots import FolderSnapshots
 from thalweg.ops.config.config import Config
 from thalweg.ops.run.app import model_folder, new_learner, open_configured_log, settings_of
 from thalweg.ops.run.failed import Failed
+from thalweg.ops.serve.commands import run_command
 from thalweg.ops.serve.errors import EXPECTED
-from thalweg.ops.serve.grpc_learning import ask
 from thalweg.stream.learn.journal import FileJournal
 from thalweg.stream.learn.rebuild import rebuild
 
@@ -79,7 +79,7 @@ def _rebuild(config: Config, name: str, version: int, expected: str) -> list[str
                 source,
                 FolderSnapshots(folder),
                 FileJournal(folder / "journal", read_only=True),
-                settings_of(model),
+                settings_of(model, config.service.max_message_bytes),
                 version,
             )
     finally:
@@ -95,7 +95,7 @@ def rollback(config: Config, name: str, version: int) -> None:
     config.find(name)
     store = open_commands(config.store.url)
     try:
-        done = ask(store, name, "rollback", _PATIENCE_SECONDS, version=version)
+        done = run_command(store, name, "rollback", _PATIENCE_SECONDS, version=version)
     except EXPECTED as error:
         raise Failed(str(error)) from error
     finally:

@@ -13,9 +13,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from thalweg.models.contract.learner import Forgetting, ParamsError
+from thalweg.models.contract.capabilities import Forgetting, capability
+from thalweg.models.contract.learner import LearnerContext, ParamsError
 from thalweg.models.contract.registry import UnknownLearner
-from thalweg.models.encoders.encoder import IDENTITY, encoder_sha256, make_learner
+from thalweg.models.encoders.encoded import make_learner
+from thalweg.models.encoders.encoder import IDENTITY, encoder_sha256
 from thalweg.ops.config import addresses
 from thalweg.ops.config.error import ConfigurationError
 from thalweg.ops.config.reading import SECRET, Reading, masked, overlay
@@ -160,6 +162,10 @@ class ModelConfig:
     def specs(self) -> dict[str, TensorSpec]:
         """The inputs as tensor specifications."""
         return {name: TensorSpec(name, one.dtype, tuple(one.shape)) for name, one in self.inputs.items()}
+
+    def context(self) -> LearnerContext:
+        """What its learner is made of; raises ParamsError for a device that is not offered."""
+        return LearnerContext(inputs=self.specs(), params=self.params, seed=self.seed, device=self.device)
 
     def identity_sha256(self) -> str:
         """Hash over what makes a state what it is: a state is only restored under the same."""
@@ -331,8 +337,8 @@ def _check_model(model: ModelConfig, names: list[str], wrong: Callable[[str, str
     if not sound:
         return
     try:
-        learner = make_learner(model.learner, model.specs(), model.params, model.seed, model.encoder, model.weights)
-        if model.drift.action == "raise_forgetting" and not isinstance(learner, Forgetting):
+        learner = make_learner(model.learner, model.context(), model.encoder, model.weights)
+        if model.drift.action == "raise_forgetting" and capability(learner, Forgetting) is None:
             wrong(f"{place}.drift.action", f"a {model.learner} cannot be told to forget faster, got 'raise_forgetting'")
     except UnknownLearner as error:
         wrong(f"{place}.learner", str(error))

@@ -25,7 +25,7 @@ from thalweg.proto.event import Batch, NumberLabels
 from thalweg.proto.schema import Array
 from thalweg.stream.evaluation.prequential import Prequential
 from thalweg.stream.log.log import Log, Message
-from thalweg.stream.publication.file_channel import Published
+from thalweg.stream.publication.file_channel import FileSubscriber
 
 NAME, TOPIC = "clicks", "clicks.events"
 MODEL = f"""
@@ -89,7 +89,7 @@ def clicks(count: int, seed: int = 0) -> Iterator[tuple[Batch, bool]]:
         )
 
 
-def stream(console: Console, log: Log, published: Published, stub: Any, count: int) -> _Seen:
+def stream(console: Console, log: Log, published: FileSubscriber, stub: Any, count: int) -> _Seen:
     """Predict, then send the labels, as for the digits."""
     seen, twin = _Seen(), None
     started = time.monotonic()

@@ -45,7 +45,7 @@ from thalweg.proto.schema import Array
 from thalweg.stream.evaluation.prequential import Prequential
 from thalweg.stream.log.log import Log, Message
 from thalweg.stream.log.sqlite import SqliteLog
-from thalweg.stream.publication.file_channel import Published
+from thalweg.stream.publication.file_channel import FileSubscriber
 from thalweg.stream.publication.live_folder import live_folder
 
 RATE = 800.0
@@ -94,7 +94,7 @@ class _Watched:
     """What is observed of one model from outside."""
 
     name: str
-    published: Published
+    published: FileSubscriber
     evaluation: Prequential = field(default_factory=lambda: Prequential(500))
     frozen: Prequential = field(default_factory=lambda: Prequential(500))
     twin: Predictor | None = None
@@ -164,7 +164,7 @@ def run(*, keep: bool, seconds: float) -> None:
         for model in watched:
             stack.callback(model.published.close)
         shop, site = (
-            Published(live_folder(folder / "state") / name, find(learner).predictor_from)
+            FileSubscriber(live_folder(folder / "state") / name, find(learner).predictor_from)
             for name, learner in ((demo_clicks.NAME, "error_memory"), (demo_visits.NAME, "prompt_tpp"))
         )
         for published in (shop, site):
@@ -352,7 +352,7 @@ def _settled(watched: list[_Watched], count: int, port: int) -> str:
 
 
 def _watch(name: str, live: Path) -> _Watched:
-    published = Published(live / name, find(_MODELS[name][0]).predictor_from)
+    published = FileSubscriber(live / name, find(_MODELS[name][0]).predictor_from)
     published.start()
     return _Watched(name, published)
 

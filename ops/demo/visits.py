@@ -26,7 +26,7 @@ from thalweg.proto import inference_pb2 as pb
 from thalweg.proto.encode import to_json
 from thalweg.proto.event import Batch, ClassLabels
 from thalweg.stream.log.log import Log, Message
-from thalweg.stream.publication.file_channel import Published
+from thalweg.stream.publication.file_channel import FileSubscriber
 
 NAME, TOPIC = "visits", "visits.events"
 MODEL = f"""
@@ -132,7 +132,7 @@ def _next(random: np.random.Generator, habit: Habits, rates: Any, last: float, n
             return now
 
 
-def stream(console: Console, log: Log, published: Published, stub: Any, count: int) -> _Seen:
+def stream(console: Console, log: Log, published: FileSubscriber, stub: Any, count: int) -> _Seen:
     """Predict, then send the labels, as for the digits."""
     seen, frozen = _Seen(), None
     histories = KeyedHistories(20, _VISITORS)  # the events, for grading: a version is always slightly older

@@ -1,4 +1,4 @@
-"""Replay: a recorded stream through a learner, each event predicted before it is learned, as the service would."""
+"""Replay: a recorded stream through the service's own fold, as one block, with a curve and a report."""
 
 from __future__ import annotations
 
@@ -7,29 +7,25 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
-from thalweg.models.contract.learner import Learner, predict_batch
+from thalweg.memory.snapshots.snapshots import InMemorySnapshots
+from thalweg.models.contract.capabilities import IntensityCurves, capability
+from thalweg.models.contract.learner import Learner, Predictor
 from thalweg.ops.config.config import ModelConfig
-from thalweg.ops.run.app import new_learner, new_monitor
-from thalweg.proto.event import Batch, Decoded, cut
+from thalweg.ops.run.app import new_learner, new_monitor, settings_of
+from thalweg.proto.event import Batch, Decoded
 from thalweg.proto.rejected import Rejected
 from thalweg.stream.drift.alarm import Alarm
 from thalweg.stream.evaluation.prequential import Prequential
-from thalweg.stream.learn.dedup import RecentIds
+from thalweg.stream.learn.blocks import DecodedBlock
+from thalweg.stream.learn.fold import Fold
 from thalweg.stream.sources.files import CsvMapping, read_events
 
 CURVE_POINTS = 200
 _PROGRESS_SECONDS = 0.1
-
-
-@runtime_checkable
-class Tracing(Protocol):
-    """A predictor that knows keys, and how likely each type was between a key's events."""
-
-    def course(self, key: bytes) -> Any:
-        """Times, rates and events of a key; None where too little is known."""
 
 
 @dataclass
@@ -89,48 +85,39 @@ def replay(
     limit: int | None = None,
     seed: int | None = None,
     frozen_after: int | None = None,
+    max_record_bytes: int = 64 << 20,
     progress: Callable[[int, Prequential], None] = lambda events, evaluation: None,
 ) -> Replayed:
-    """Run a file through a model's learner.
+    """Fold a file as one block: micro-batches of `batch_events`, cut over all of it; actions on alarms are not taken.
 
     Args:
-        model: The model; its `batch_events` is the size of the micro-batches.
+        model: The model.
         path: The file; see `thalweg.stream.sources.files`.
         mapping: Which column of a CSV file is what.
         limit: At most so many lines.
         seed: Instead of the model's.
         frozen_after: When the frozen twin stopped learning, in events; None: after a tenth of what comes, which is
             found by reading the file once before.
+        max_record_bytes: Larger lines of events are not learned; `service.max_message_bytes`.
         progress: Told ten times a second.
 
     Raises:
         FileError: The file cannot be read.
     """
     learner = new_learner(model, seed)
+    read = partial(read_events, path, learner.schema, mapping, limit=limit, max_record_bytes=max_record_bytes)
     if frozen_after is None:
-        total = sum(len(part.batch) for part in read_events(path, learner.schema, mapping, limit=limit))
+        total = sum(len(part.batch) for part in read())
         frozen_after = max(1, total // 10)
     done = Replayed(model, learner, frozen_after=frozen_after)
     monitor = new_monitor(dataclasses.replace(model, frozen_after_events=frozen_after), learner, seed=seed)
     done.evaluation, done.frozen = monitor.live, monitor.frozen
+    fold = Fold(learner, InMemorySnapshots(), settings_of(model, max_record_bytes), monitor)
     started = time.perf_counter()
-    next_point, every, next_progress = 0, max(1, 10 * frozen_after // CURVE_POINTS), started
-    read = read_events(path, learner.schema, mapping, limit=limit)
-    for micro_batch in cut(_fresh(read, done, model.dedup_events), model.batch_events):
-        predictor = learner.predictor()
-        monitor.predicted(micro_batch, predictor, predict_batch(predictor, micro_batch))
-        before = time.perf_counter()
-        learner.learn(micro_batch)
-        done.learn_seconds += time.perf_counter() - before
-        done.events += len(micro_batch)
-        if isinstance(predictor, Tracing) and done.events > 5 * frozen_after:
-            done.latest_keys.update(micro_batch.inputs["key"].tolist())
-        if done.events >= next_point:
-            _point(done)
-            next_point += every
-        if (now := time.perf_counter()) >= next_progress:
-            progress(done.events, done.evaluation)
-            next_progress = now + _PROGRESS_SECONDS
+    fold.apply(
+        DecodedBlock(fold.version + 1, model.batch_events, _noting_rejected(read(), done), {}),
+        _Watch(done, progress, started),
+    )
     done.seconds = time.perf_counter() - started
     done.alarms = monitor.drift.alarms
     done.continual = monitor.continual.metrics()
@@ -139,14 +126,39 @@ def replay(
     return done
 
 
-def _fresh(parts: Iterable[Decoded], done: Replayed, dedup_events: int) -> Iterator[Batch]:
-    """What can be used, each event once; what cannot is noted."""
-    recent_ids = RecentIds(dedup_events)
+class _Watch:
+    """Told of every micro-batch: it draws the curve, and tells of progress."""
+
+    def __init__(self, done: Replayed, progress: Callable[[int, Prequential], None], started: float) -> None:
+        self._done = done
+        self._progress = progress
+        self._every = max(1, 10 * done.frozen_after // CURVE_POINTS)
+        self._next_point = 0
+        self._next_progress = started
+
+    def __call__(self, batch: Batch, predictor: Predictor, seconds: float) -> None:
+        done = self._done
+        done.events += len(batch)
+        done.learn_seconds += seconds
+        if (
+            "key" in batch.inputs
+            and capability(predictor, IntensityCurves) is not None
+            and done.events > 5 * done.frozen_after
+        ):
+            done.latest_keys.update(batch.inputs["key"].tolist())
+        if done.events >= self._next_point:
+            _point(done)
+            self._next_point += self._every
+        if (now := time.perf_counter()) >= self._next_progress:
+            self._progress(done.events, done.evaluation)
+            self._next_progress = now + _PROGRESS_SECONDS
+
+
+def _noting_rejected(parts: Iterable[Decoded], done: Replayed) -> Iterator[Decoded]:
     for part in parts:
         done.reasons.update(rejected.reason for rejected in part.rejected)
         done.rejected += part.rejected[: max(0, 100 - len(done.rejected))]
-        fresh = None if part.batch.ids is None else recent_ids.fresh(part.batch.ids)
-        yield part.batch if fresh is None else part.batch.take(fresh)
+        yield part
 
 
 def _point(done: Replayed) -> None:

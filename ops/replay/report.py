@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from thalweg.ops.replay.replay import Replayed, Tracing
+from thalweg.models.contract.capabilities import IntensityCurves, capability
+from thalweg.ops.replay.replay import Replayed
 
 _SHOWN = (
     "log_likelihood",
@@ -109,10 +110,11 @@ def _draw_intensity(done: Replayed, path: Path) -> list[Path]:
     from matplotlib import pyplot as plt
 
     predictor = done.learner.predictor()
-    if not isinstance(predictor, Tracing) or not done.latest_keys:
+    curves = capability(predictor, IntensityCurves)
+    if curves is None or not done.latest_keys:
         return []
     key = done.latest_keys.most_common(1)[0][0]
-    course = predictor.course(key)
+    course = curves.course(key)
     if course is None:
         return []
     span = course.times[-1] - course.times[0]

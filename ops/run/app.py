@@ -6,6 +6,7 @@ import gc
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import structlog
@@ -16,19 +17,22 @@ from thalweg.memory.exchange.open import open_commands, open_pending
 from thalweg.memory.exchange.pending import Limits, Pending
 from thalweg.memory.snapshots.snapshots import FolderSnapshots, UnknownVersion
 from thalweg.memory.snapshots.state import DamagedFile, State
-from thalweg.models.contract.learner import Learner, Predictor, SharedMemoryLearner
+from thalweg.models.contract.capabilities import SharedMemoryLearner, capability
+from thalweg.models.contract.learner import Learner, Predictor
 from thalweg.models.contract.registry import find
-from thalweg.models.encoders.encoder import IDENTITY, EncodedPredictor, make_learner, shared_encoder
+from thalweg.models.encoders.encoded import EncodedPredictor, make_learner
+from thalweg.models.encoders.encoder import IDENTITY, shared_encoder
 from thalweg.ops.config.config import Config, ModelConfig
 from thalweg.ops.config.error import ConfigurationError
 from thalweg.ops.run.only_one import only_one
-from thalweg.ops.serve.server import Server
-from thalweg.ops.serve.serving import ModelLocation
+from thalweg.ops.serve.models import ModelLocation, Models, RequestSinks
+from thalweg.ops.serve.server import Server, workers_of
+from thalweg.ops.serve.settings import Addresses, ServerLimits
 from thalweg.ops.serve.tokens import Tokens
+from thalweg.ops.serve.versions import WaitSlots
 from thalweg.ops.telemetry.learner_metrics import LearnerMetrics
 from thalweg.ops.telemetry.server_metrics import ServerMetrics
 from thalweg.ops.telemetry.status import LearnerStatus, Statuses
-from thalweg.proto.decode import Decoder
 from thalweg.stream.drift.alarm_outbox import AlarmOutbox
 from thalweg.stream.evaluation.baseline import Pinned
 from thalweg.stream.evaluation.monitor import Monitor
@@ -37,12 +41,13 @@ from thalweg.stream.labels.request_buffer import RequestBuffer
 from thalweg.stream.labels.request_log import RequestLog
 from thalweg.stream.learn.journal import FileJournal
 from thalweg.stream.learn.observer import each
+from thalweg.stream.learn.ports import Ports
 from thalweg.stream.learn.processor import Processor
 from thalweg.stream.learn.settings import ProcessorSettings
 from thalweg.stream.log.dead_letters import DeadLetters
 from thalweg.stream.log.log import Log, Retention
 from thalweg.stream.log.open import open_log
-from thalweg.stream.publication.file_channel import Publisher
+from thalweg.stream.publication.file_channel import FilePublisher
 from thalweg.stream.publication.live_folder import live_folder
 
 log = structlog.get_logger(__name__)
@@ -50,8 +55,8 @@ log = structlog.get_logger(__name__)
 
 def new_learner(model: ModelConfig, seed: int | None = None) -> Learner:
     """The learner of a model, with nothing learned."""
-    seed = model.seed if seed is None else seed
-    return make_learner(model.learner, model.specs(), model.params, seed, model.encoder, model.weights)
+    context = model.context() if seed is None else replace(model.context(), seed=seed)
+    return make_learner(model.learner, context, model.encoder, model.weights)
 
 
 def new_monitor(
@@ -78,8 +83,11 @@ def new_monitor(
     )
 
 
-def settings_of(model: ModelConfig) -> ProcessorSettings:
-    """A model's configuration as its processor sees it."""
+def settings_of(model: ModelConfig, max_record_bytes: int) -> ProcessorSettings:
+    """A model's configuration as its processor, and whoever folds its events again, sees it.
+
+    `max_record_bytes`: `service.max_message_bytes`; what is larger is not learned.
+    """
     return ProcessorSettings(
         model=model.name,
         topic=model.topic,
@@ -89,6 +97,7 @@ def settings_of(model: ModelConfig) -> ProcessorSettings:
         start=model.start,
         batch_events=model.batch_events,
         batch_seconds=model.batch_seconds,
+        max_record_bytes=max_record_bytes,
         snapshot_events=model.snapshot_events,
         snapshot_seconds=model.snapshot_seconds,
         dedup_events=model.dedup_events,
@@ -120,38 +129,44 @@ def build_processor(
     live: Path,
     metrics: LearnerMetrics,
     told: LearnerStatus,
-) -> tuple[Processor, Publisher]:
+) -> tuple[Processor, FilePublisher]:
     """A model's processor and the publisher it publishes through."""
     folder = model_folder(config, model)
     snapshots = FolderSnapshots(folder, model.snapshots_kept)
     snapshots.prepare()
     learner = new_learner(model)
-    publisher = Publisher(live / model.name)
-    if isinstance(learner, SharedMemoryLearner):
-        learner.place(live / model.name)
-    pinned = None
-    if model.frozen_version:
-        pinned = Pinned(model.frozen_version, lambda: snapshots.load(model.frozen_version).parts["learner"])
-    try:
-        monitor = new_monitor(model, learner, folder / "frozen.safetensors", pinned)
-    except (UnknownVersion, DamagedFile) as error:
-        raise ConfigurationError([f"model.{model.name}.frozen_version: {error}"]) from error
+    if shared := capability(learner, SharedMemoryLearner):
+        shared.place(live / model.name)
+    monitor = _kept_monitor(model, learner, folder, snapshots)
+    publisher = FilePublisher(live / model.name)
     processor = Processor(
         learner,
         source,
         snapshots,
-        settings_of(model),
+        settings_of(model, config.service.max_message_bytes),
         journal=FileJournal(folder / "journal"),
-        decoder=Decoder(learner.schema, max_record_bytes=config.service.max_message_bytes),
-        publisher=publisher,
         evaluator=monitor,
-        observer=each(metrics.model(model.name, model.topic, monitor), told.model(model.name, monitor)),
-        commands=store,
-        dead_letters=DeadLetters(source, model.topic, model.name),
-        alarms=AlarmOutbox(source, model.name),
         make=lambda: new_learner(model),
+        ports=Ports(
+            publisher=publisher,
+            observer=each(metrics.model(model.name, monitor.drift.watchers()), told.model(model.name)),
+            commands=store,
+            dead_letters=DeadLetters(source, model.topic, model.name),
+            alarms=AlarmOutbox(source, model.name),
+        ),
     )
     return processor, publisher
+
+
+def _kept_monitor(model: ModelConfig, learner: Learner, folder: Path, snapshots: FolderSnapshots) -> Monitor:
+    """The monitor of a service: its baseline outlives a restart, and may be a version that is kept."""
+    pinned = None
+    if model.frozen_version:
+        pinned = Pinned(model.frozen_version, lambda: snapshots.load(model.frozen_version).parts["learner"])
+    try:
+        return new_monitor(model, learner, folder / "frozen.safetensors", pinned)
+    except (UnknownVersion, DamagedFile) as error:
+        raise ConfigurationError([f"model.{model.name}.frozen_version: {error}"]) from error
 
 
 def build_joiner(
@@ -183,7 +198,7 @@ def open_model_pending(config: Config, model: ModelConfig) -> Pending:
     return open_pending(config.store.url, Limits(model.label_seconds, model.label_events))
 
 
-def place_of(config: Config, model: ModelConfig, live: Path) -> ModelLocation:
+def location_of(config: Config, model: ModelConfig, live: Path) -> ModelLocation:
     """A model as a server sees it."""
 
     def restore(state: State) -> Predictor:
@@ -222,7 +237,7 @@ class Learning:
         self.failed: Exception | None = None
         self._ended = threading.Event()
         self._processors: list[Processor] = []
-        self._publishers: list[Publisher] = []
+        self._publishers: list[FilePublisher] = []
         for model in config.model:
             processor, publisher = build_processor(config, model, source, store, live, self._metrics, self._status)
             self._processors.append(processor)
@@ -284,30 +299,29 @@ class Learning:
 def build_server(config: Config, source: Log, store: CommandQueue) -> Server:
     """The server of a configuration. Raises OSError when an address is in use."""
     live = live_folder(Path(config.service.state_dir))
-    metrics = ServerMetrics(live)
-    request_buffer = RequestBuffer(
+    buffer = RequestBuffer(
         {model.name: open_model_pending(config, model) for model in config.model if model.labels_topic}
     )
     request_log = RequestLog({model.name: model.topic for model in config.model if model.learn_from_requests}, source)
-    server = Server(
-        [place_of(config, model, live) for model in config.model],
+    service = config.service
+    limits = ServerLimits(max_message_bytes=service.max_message_bytes, workers=service.workers, queue=service.queue)
+    workers = workers_of(limits)
+    models = Models(
+        [location_of(config, model, live) for model in config.model],
+        RequestSinks(buffer, request_log),
+        WaitSlots(limits.most_waiting, workers.waiting),
+    )
+    return Server(
+        models,
         source,
         store,
-        request_buffer=request_buffer,
-        request_log=request_log,
-        grpc_address=config.service.grpc,
-        http_address=config.service.http,
-        render=metrics.render,
-        observer=metrics,
-        max_message_bytes=config.service.max_message_bytes,
-        workers=config.service.workers,
-        queue=config.service.queue,
-        tokens=Tokens(Path(config.service.token_file)) if config.service.token_file else None,
+        workers=workers,
+        addresses=Addresses(grpc=service.grpc, http=service.http),
+        limits=limits,
+        telemetry=ServerMetrics(live, models),
+        tokens=Tokens(Path(service.token_file)) if service.token_file else None,
         statuses=Statuses(live),
-        figures=metrics,
     )
-    metrics.serves(server.models, request_buffer, request_log)
-    return server
 
 
 def run_learners(config: Config, stop: threading.Event) -> None:

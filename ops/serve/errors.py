@@ -36,7 +36,7 @@ class TooLarge(Exception):
 
 
 class DeadlineExceeded(Exception):
-    """The caller's deadline has passed, or a wait that was asked for took too long."""
+    """The caller's deadline has passed, or a wait that was requested took too long."""
 
 
 class Unauthenticated(Exception):

@@ -5,28 +5,26 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import generate_latest
 from prometheus_client.metrics_core import Metric
 
-from thalweg.models.contract.learner import Learner, Predictor
-from thalweg.ops.telemetry.live_file import REFRESH_SECONDS, LiveFile
-from thalweg.ops.telemetry.metrics import LEARNER_GAUGES, LEARNER_METRICS, collected, family
-from thalweg.proto.event import Batch
+from thalweg.models.contract.learner import Learner
+from thalweg.ops.telemetry import learner_gauges, report_metrics
+from thalweg.ops.telemetry.learner_gauges import ModelGauges, Shown
+from thalweg.ops.telemetry.live_file import LiveFile
+from thalweg.ops.telemetry.metrics import LEARNER_METRICS
 from thalweg.proto.records import Partition
 from thalweg.proto.rejected import REASONS
-from thalweg.proto.schema import Array
 from thalweg.stream.drift.alarm import Alarm
 from thalweg.stream.drift.params import ACTIONS
-from thalweg.stream.evaluation.monitor import Monitor
-from thalweg.stream.evaluation.window_figures import Figures
-from thalweg.stream.learn.observer import NoObserver
+from thalweg.stream.learn.observer import LearnerReport, NoObserver
+from thalweg.stream.learn.outcome import Outcome
 from thalweg.stream.log.log import Gap
 
 _CAUSES = ("operator", "drift")  # of rollbacks that learners do not make of themselves
-_MOVED_SHOWN = 10  # columns of the newest alarm
 
 
 class LearnerMetrics:
@@ -39,9 +37,9 @@ class LearnerMetrics:
         self._models: list[ModelMetrics] = []
         self.registry.register(self)
 
-    def model(self, name: str, topic: str, evaluation: Monitor | None) -> ModelMetrics:
-        """The observer of one model."""
-        made = ModelMetrics(name, f"thalweg.{name}", self._metrics, evaluation)
+    def model(self, name: str, watchers: Sequence[tuple[str, str]] = ()) -> ModelMetrics:
+        """The observer of one model, whose alarms these detectors raise on these signals."""
+        made = ModelMetrics(name, self._metrics, watchers)
         self._models.append(made)
         return made
 
@@ -50,27 +48,12 @@ class LearnerMetrics:
         return JoinMetrics(name, self._metrics)
 
     def collect(self) -> Iterable[Metric]:
-        """Lags, and what the learners tell of themselves, when asked."""
-        lag, total = collected("kafka_consumergroup_lag"), collected("kafka_consumergroup_lag_sum")
-        behind_by = collected("thalweg_lag_seconds")
-        for model in self._models:
-            sums: dict[str, int] = {}
-            for partition, behind in model.lag.items():
-                lag.add_metric((model.group, partition.topic, str(partition.number)), behind)
-                sums[partition.topic] = sums.get(partition.topic, 0) + behind
-            for topic, behind in sums.items():
-                total.add_metric((model.group, topic), behind)
-            if (seconds := model.lag_seconds()) is not None:
-                behind_by.add_metric((model.name,), seconds)
-        return [lag, total, behind_by, *self._told()]
-
-    def _told(self) -> Iterable[Metric]:
-        for gauge, (name, kind, text) in LEARNER_GAUGES.items():
-            told = family(kind, name, text, ("model_name",))
-            for model in self._models:
-                if gauge in model.gauges:
-                    told.add_metric((model.name,), model.gauges[gauge])
-            yield told
+        """What the last reports have to show; of each model all of it from one."""
+        told = [(model, last) for model in self._models if (last := model.last) is not None]
+        return [
+            *report_metrics.families([(model.name, last.report) for model, last in told]),
+            *learner_gauges.families([(model.gauges, last.gauges) for model, last in told]),
+        ]
 
     def start(self) -> None:
         """Write the page about once a second from now on."""
@@ -84,30 +67,32 @@ class LearnerMetrics:
 
     def render(self) -> bytes:
         """The page."""
-        for model in self._models:
-            model.refresh()
         return bytes(generate_latest(self.registry))
 
 
-class ModelMetrics(NoObserver):
-    """Counts what one model's processor tells."""
+class Last(NamedTuple):
+    """What a model told last."""
 
-    def __init__(self, name: str, group: str, metrics: Mapping[str, Any], evaluation: Monitor | None) -> None:
-        self.group = group
-        self.lag: Mapping[Partition, int] = {}
-        self.gauges: Mapping[str, float] = {}
-        self._own_rollbacks: dict[str, float] = {}
+    report: LearnerReport
+    gauges: Shown
+    """Those of the report that can be shown."""
+
+
+class ModelMetrics(NoObserver):
+    """Counts what one model's processor tells, and keeps its last report."""
+
+    def __init__(self, name: str, metrics: Mapping[str, Any], watchers: Sequence[tuple[str, str]] = ()) -> None:
         self.name = name
+        self.gauges = ModelGauges(name, metrics)
+        self.last: Last | None = None
+        """Taken over as a whole, so that whoever reads it has figures of one moment; None before the first report."""
         self._metrics = metrics
-        self._evaluation = evaluation
+        self._watchers = watchers
         self._bound = {
             full.removeprefix("thalweg_"): metrics[full].labels(name)
             for full, (_, _, labels, _) in LEARNER_METRICS.items()
             if not labels
         }
-        self._shown: set[tuple[str, ...]] = set()
-        self._sized = 0.0
-        self._newest: float | None = None
         self._begin_at_zero()
 
     def _begin_at_zero(self) -> None:
@@ -118,48 +103,20 @@ class ModelMetrics(NoObserver):
             self._metrics["thalweg_rollbacks_total"].labels(self.name, cause)
         for action in ACTIONS[1:]:
             self._metrics["thalweg_drift_actions_total"].labels(self.name, action)
-        for place in self._evaluation.drift.watchers() if self._evaluation is not None else ():
+        for place in self._watchers:
             self._metrics["thalweg_drift_alarms_total"].labels(self.name, *place)
 
-    def consumed(self, events: int) -> None:
-        self._bound["events_consumed_total"].inc(events)
-
-    def dead_lettered(self, reasons: Mapping[str, int]) -> None:
-        for reason, count in reasons.items():
+    def block_done(self, outcome: Outcome, learner: Learner, lag: Mapping[Partition, int]) -> None:
+        self._bound["events_consumed_total"].inc(outcome.events)
+        self._bound["events_duplicated_total"].inc(outcome.duplicates)
+        self._bound["events_learned_total"].inc(outcome.labelled)
+        for reason, count in outcome.rejected.items():
             self._metrics["thalweg_events_dead_lettered_total"].labels(self.name, reason).inc(count)
+        for seconds in outcome.learn_seconds:
+            self._bound["learn_duration_seconds"].observe(seconds)
 
-    def duplicated(self, events: int) -> None:
-        self._bound["events_duplicated_total"].inc(events)
-
-    def learned(self, batch: Batch, seconds: float) -> None:
-        if batch.labels is not None:
-            self._bound["events_learned_total"].inc(int(batch.labels.present.sum()))
-        self._newest = float(batch.times.max())  # not the newest ever: one event from the future must not hide a lag
-        self._bound["learn_duration_seconds"].observe(seconds)
-
-    def block_done(self, learner: Learner, version: int, lag: Mapping[Partition, int]) -> None:
-        self.lag = lag
-        now = time.monotonic()
-        if now - self._sized > REFRESH_SECONDS:  # gauges of the learner are read on its own thread
-            self._sized = now
-            self._bound["state_bytes"].set(learner.state().size_bytes)
-            self.gauges = dict(learner.gauges())
-            self._rollbacks()
-
-    def lag_seconds(self) -> float | None:
-        """How old the newest event taken is, while more wait; None before the first."""
-        if self._newest is None:
-            return None
-        return max(0.0, time.time() - self._newest) if any(self.lag.values()) else 0.0
-
-    def _rollbacks(self) -> None:
-        """Count those that the learner made of itself."""
-        for gauge, count in self.gauges.items():
-            kind, _, cause = gauge.partition(".")
-            if kind == "rollbacks":
-                more = max(0.0, count - self._own_rollbacks.get(cause, 0.0))
-                self._metrics["thalweg_rollbacks_total"].labels(self.name, cause).inc(more)
-                self._own_rollbacks[cause] = max(count, self._own_rollbacks.get(cause, 0.0))
+    def reported(self, report: LearnerReport) -> None:
+        self.last = Last(report, self.gauges.read(report.gauges_declared, report.gauges))
 
     def published(self, version: int, seconds: float, first_event_time: float | None) -> None:
         self._bound["published_total"].inc()
@@ -186,52 +143,6 @@ class ModelMetrics(NoObserver):
 
     def acted(self, action: str) -> None:
         self._metrics["thalweg_drift_actions_total"].labels(self.name, action).inc()
-
-    def predicted(self, batch: Batch, predictor: Predictor, outputs: Mapping[str, Array]) -> None:
-        """The evaluation grades; its figures are read when the page is."""
-
-    def refresh(self) -> None:
-        """Take the evaluation's figures over."""
-        if self._evaluation is None:
-            return
-        watched = self._evaluation
-        try:
-            figures: dict[tuple[str, ...], float] = {}
-            figures |= _with_bounds("all", watched.live.figures()) | _with_bounds(
-                "recent", watched.live.recent_figures()
-            )
-            figures |= {("continual", metric): value for metric, value in watched.continual.metrics().items()}
-            figures |= _labelled("frozen_prequential", watched.frozen.metrics(), watched.frozen.recent())
-            scores = watched.drift.scores()
-            alarms = watched.drift.alarms
-        except (LookupError, RuntimeError, ValueError):  # the learner is changing them: next time
-            return
-        figures |= {("drift_score", *place): score for place, score in scores.items()}
-        if alarms:
-            figures |= {("drift_feature_distance", name): moved for name, moved in alarms[-1].features[:_MOVED_SHOWN]}
-        for (name, *labels), value in figures.items():
-            self._metrics[f"thalweg_{name}"].labels(self.name, *labels).set(value)
-        for name, *labels in self._shown - figures.keys():  # no figure any more: AUC, when there is a third class
-            self._metrics[f"thalweg_{name}"].remove(self.name, *labels)
-        self._shown = set(figures)
-        self._bound["worst_case_accuracy"].set(watched.worst_case_accuracy)
-        alarm = watched.drift.open
-        self._bound["drift_active"].set(alarm is not None)
-        self._bound["drift_severity"].set(0.0 if alarm is None else alarm.severity)
-
-
-def _labelled(family: str, whole: Mapping[str, float], recent: Mapping[str, float]) -> dict[tuple[str, ...], float]:
-    windows = {"all": whole, "recent": recent}
-    return {(family, metric, window): value for window, part in windows.items() for metric, value in part.items()}
-
-
-def _with_bounds(window: str, figures: Figures) -> dict[tuple[str, ...], float]:
-    found: dict[tuple[str, ...], float] = {}
-    for metric, (value, both) in figures.items():
-        found["prequential", metric, window] = value
-        for bound, limit in zip(("lower", "upper"), both or ()):
-            found["prequential_bound", metric, window, bound] = limit
-    return found
 
 
 class JoinMetrics:

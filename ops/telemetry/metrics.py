@@ -36,27 +36,6 @@ LEARNER_METRICS: Mapping[str, tuple[type, str, tuple[str, ...], tuple[float, ...
     ),
     "thalweg_published_total": (Counter, "Versions published to servers", (), ()),
     "thalweg_publish_duration_seconds": (Histogram, "Duration of publishing a version", (), _LEARN_BUCKETS),
-    "thalweg_state_bytes": (Gauge, "Size of the learner's state", (), ()),
-    "thalweg_prequential": (
-        Gauge,
-        "Prequential metric: predictions are graded before their events are learned",
-        ("metric", "window"),
-        (),
-    ),
-    "thalweg_prequential_bound": (
-        Gauge,
-        "Bounds of the 95 % confidence interval of that metric",
-        ("metric", "window", "bound"),
-        (),
-    ),
-    "thalweg_continual": (Gauge, "Continual evaluation on held-out events of each class", ("metric",), ()),
-    "thalweg_frozen_prequential": (Gauge, "Prequential metric of the frozen baseline", ("metric", "window"), ()),
-    "thalweg_drift_score": (
-        Gauge,
-        "Detector score relative to its alarm threshold; 1 raises an alarm",
-        ("detector", "signal"),
-        (),
-    ),
     "thalweg_drift_alarms_total": (
         Counter,
         "Drift alarms raised, by the detector that raised them",
@@ -64,15 +43,6 @@ LEARNER_METRICS: Mapping[str, tuple[type, str, tuple[str, ...], tuple[float, ...
         (),
     ),
     "thalweg_drift_actions_total": (Counter, "Actions taken on drift alarms", ("action",), ()),
-    "thalweg_drift_active": (Gauge, "1 while a drift alarm is active, else 0", (), ()),
-    "thalweg_drift_feature_distance": (
-        Gauge,
-        "Drift distance of the columns that drifted most, at the newest alarm, 0 to 1; at most 10",
-        ("feature",),
-        (),
-    ),
-    "thalweg_drift_severity": (Gauge, "Severity of the active drift alarm, 0 without one", (), ()),
-    "thalweg_worst_case_accuracy": (Gauge, "Lowest accuracy of the full recent window so far", (), ()),
     "thalweg_snapshots_total": (Counter, "Snapshots written", (), ()),
     "thalweg_snapshot_failures_total": (Counter, "Snapshots that failed", (), ()),
     "thalweg_snapshot_duration_seconds": (Histogram, "Duration of writing one snapshot", (), _LEARN_BUCKETS),
@@ -107,22 +77,41 @@ SERVER_METRICS: Mapping[str, tuple[str, str, tuple[str, ...], tuple[float, ...]]
     "grpc_server_handled_total": ("counter", "Calls completed, by status code", (*_GRPC, "grpc_code"), ()),
     "grpc_server_handling_seconds": ("histogram", "Duration of calls", _GRPC, _SERVE_BUCKETS),
 }
-LEARNER_GAUGES: Mapping[str, tuple[str, str, str]] = {  # by the name under which learners tell them
-    "classes": ("thalweg_classes", "gauge", "Classes that the learner knows"),
-    "skipped_events": ("thalweg_events_skipped_total", "counter", "Labelled events that the learner skipped"),
-    "memory_entries": ("thalweg_memory_entries", "gauge", "Entries in the learner's memory"),
-    "memory_evictions": (
-        "thalweg_memory_evictions_total",
-        "counter",
-        "Entries evicted from the learner's memory",
+COLLECTED: Mapping[str, tuple[str, str, tuple[str, ...]]] = {  # made when the page is, with all their labels
+    "thalweg_state_bytes": ("gauge", "Size of the learner's state", ("model_name",)),
+    "thalweg_prequential": (
+        "gauge",
+        "Prequential metric: predictions are graded before their events are learned",
+        ("model_name", "metric", "window"),
     ),
-    "memory_bytes": ("thalweg_memory_bytes", "gauge", "Bytes allocated for the learner's memory"),
-    "late_events": ("thalweg_events_late_total", "counter", "Out-of-order events of a key that the learner skipped"),
-    "silences": ("thalweg_silences_learned_total", "counter", "Periods without events that the learner learned from"),
-    "left_out_steps": ("thalweg_steps_left_out_total", "counter", "Update steps skipped because they were not finite"),
-    "embedding_rows": ("thalweg_embedding_rows", "gauge", "Ids with a row in an embedding table"),
-}
-COLLECTED: Mapping[str, tuple[str, str, tuple[str, ...]]] = {
+    "thalweg_prequential_bound": (
+        "gauge",
+        "Bounds of the 95 % confidence interval of that metric",
+        ("model_name", "metric", "window", "bound"),
+    ),
+    "thalweg_continual": (
+        "gauge",
+        "Continual evaluation on held-out events of each class",
+        ("model_name", "metric"),
+    ),
+    "thalweg_frozen_prequential": (
+        "gauge",
+        "Prequential metric of the frozen baseline",
+        ("model_name", "metric", "window"),
+    ),
+    "thalweg_drift_score": (
+        "gauge",
+        "Detector score relative to its alarm threshold; 1 raises an alarm",
+        ("model_name", "detector", "signal"),
+    ),
+    "thalweg_drift_active": ("gauge", "1 while a drift alarm is active, else 0", ("model_name",)),
+    "thalweg_drift_feature_distance": (
+        "gauge",
+        "Drift distance of the columns that drifted most, at the newest alarm, 0 to 1; at most 10",
+        ("model_name", "feature"),
+    ),
+    "thalweg_drift_severity": ("gauge", "Severity of the active drift alarm, 0 without one", ("model_name",)),
+    "thalweg_worst_case_accuracy": ("gauge", "Lowest accuracy of the full recent window so far", ("model_name",)),
     "thalweg_lag_seconds": (
         "gauge",
         "Age of the newest consumed event while more records are waiting, else 0",

@@ -24,46 +24,38 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.metrics_core import Metric
 from prometheus_client.utils import floatToGoString
 
-from thalweg.ops.serve.serving import Models
+from thalweg.ops.serve.models import Models
 from thalweg.ops.telemetry.histogram import Histogram
 from thalweg.ops.telemetry.latency_window import Recent
 from thalweg.ops.telemetry.metrics import COLLECTED, SERVER_METRICS, collected, family
 from thalweg.ops.telemetry.process_figures import process_figures
-from thalweg.stream.labels.request_buffer import RequestBuffer
-from thalweg.stream.labels.request_log import RequestLog
 
 _USUAL_CODES = ("OK", "INTERNAL", "UNAVAILABLE", "RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED")
 _COUNT_AT = 2000  # answers that wait to be counted; a scrape counts them too
 
 
 class ServerMetrics:
-    """The registry of the server's process; renders the learners' pages behind its own."""
+    """The registry of the server's process; renders the learners' pages behind its own.
 
-    def __init__(self, live: Path | None = None) -> None:
+    Args:
+        live: The folder of the learners' pages; None: there are none.
+        models: What is served: their versions are shown; other names that callers type are counted together.
+    """
+
+    def __init__(self, live: Path | None = None, models: Models | None = None) -> None:
         self.registry = CollectorRegistry()
         self._counters: dict[tuple[str, tuple[str, ...]], int] = {}
         self._histograms: dict[tuple[str, tuple[str, ...]], Histogram] = {}
         self._live = live
-        self._models: Models | None = None
-        self._request_buffer: RequestBuffer | None = None
-        self._request_log: RequestLog | None = None
-        self._known: set[str] = set()
+        self._models = models or Models([])
+        self._known = {model.name for model in self._models.all()}
         self._answered: deque[tuple[str, str, float, int, float, float]] = deque()
         self._recent: dict[str, Recent] = {}
         self._counting = threading.Lock()
+        for name in self._known:  # of a count that appears at 1, Prometheus sees no increase
+            for code in _USUAL_CODES:
+                self._add("thalweg_inference_requests_total", (name, code), 0)
         self.registry.register(self)
-
-    def serves(
-        self, models: Models, request_buffer: RequestBuffer | None = None, request_log: RequestLog | None = None
-    ) -> None:
-        """What to tell the versions of; other names that callers ask for are counted together."""
-        self._models = models
-        self._request_buffer, self._request_log = request_buffer, request_log
-        self._known = {model.name for model in models.all()}
-        with self._counting:  # of a count that appears at 1, Prometheus sees no increase
-            for name in self._known:
-                for code in _USUAL_CODES:
-                    self._add("thalweg_inference_requests_total", (name, code), 0)
 
     def answered(self, model: str, code: str, seconds: float, rows: int, queue_seconds: float = 0.0) -> None:
         # on the way of a request: counted when there is time
@@ -118,13 +110,13 @@ class ServerMetrics:
 
     def processes(self) -> dict[str, dict[str, Any]]:
         """By role: whether the process runs, how often it was started again, its memory and when it began."""
-        told = {}
+        by_role = {}
         for role, entry in {"server": {"pid": os.getpid()}, **self._supervised()}.items():
             found = process_figures(entry.get("pid"))
-            told[role] = {"up": found is not None, "restarts": entry.get("restarts", 0)}
+            by_role[role] = {"up": found is not None, "restarts": entry.get("restarts", 0)}
             if found is not None:
-                told[role] |= {"memory_bytes": found.resident_memory_bytes, "started": found.start_time_seconds}
-        return told
+                by_role[role] |= {"memory_bytes": found.resident_memory_bytes, "started": found.start_time_seconds}
+        return by_role
 
     def render(self) -> tuple[bytes, str]:
         """The whole page and its content type."""
@@ -137,7 +129,7 @@ class ServerMetrics:
         return _merged(pages), CONTENT_TYPE_LATEST
 
     def collect(self) -> Iterable[Metric]:
-        """What is computed when asked."""
+        """What is computed on request."""
         return [*self._requests(), *self._versions(), *self._remembered(), *self._processes(), _build_info()]
 
     def _requests(self) -> Iterable[Metric]:
@@ -153,8 +145,8 @@ class ServerMetrics:
     def _versions(self) -> Iterable[Metric]:
         version, learned = collected("thalweg_state_version"), collected("thalweg_learned_events")
         staleness = collected("thalweg_staleness_seconds")
-        for model in self._models.all() if self._models is not None else ():
-            served = model.published.current
+        for model in self._models.all():
+            served = model.versions.newest
             if served is not None:
                 version.add_metric((model.name,), served.info.version)
                 learned.add_metric((model.name,), served.info.learned_events)
@@ -163,17 +155,17 @@ class ServerMetrics:
 
     def _remembered(self) -> Iterable[Metric]:
         kept, lost = collected("thalweg_requests_remembered_total"), collected("thalweg_requests_forgotten_total")
-        up, request_buffer = collected("thalweg_request_store_up"), self._request_buffer
-        for name in request_buffer.models if request_buffer is not None else ():
-            assert request_buffer is not None
-            kept.add_metric((name,), request_buffer.remembered[name])
-            lost.add_metric((name,), request_buffer.forgotten[name])
-            up.add_metric((name,), request_buffer.reached(name))
+        up, sinks = collected("thalweg_request_store_up"), self._models.sinks
+        for name in sinks.buffer.models if sinks.buffer is not None else ():
+            assert sinks.buffer is not None
+            kept.add_metric((name,), sinks.buffer.remembered[name])
+            lost.add_metric((name,), sinks.buffer.forgotten[name])
+            up.add_metric((name,), sinks.buffer.reached(name))
         made, missed = collected("thalweg_requests_recorded_total"), collected("thalweg_requests_unrecorded_total")
-        for name in self._request_log.models if self._request_log is not None else ():
-            assert self._request_log is not None
-            made.add_metric((name,), self._request_log.recorded[name])
-            missed.add_metric((name,), self._request_log.lost[name])
+        for name in sinks.log.models if sinks.log is not None else ():
+            assert sinks.log is not None
+            made.add_metric((name,), sinks.log.recorded[name])
+            missed.add_metric((name,), sinks.log.lost[name])
         return [kept, lost, up, made, missed]
 
     def _processes(self) -> Iterable[Metric]:

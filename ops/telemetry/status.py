@@ -12,16 +12,17 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from thalweg.models.contract.gauges import flattened
 from thalweg.models.contract.learner import Learner
-from thalweg.ops.telemetry.live_file import REFRESH_SECONDS, LiveFile
+from thalweg.ops.telemetry.live_file import LiveFile
 from thalweg.proto.records import Partition
-from thalweg.stream.evaluation.monitor import Monitor
+from thalweg.stream.evaluation.report import EvaluationReport
 from thalweg.stream.labels.joining import NoJoinObserver
-from thalweg.stream.learn.observer import NoObserver
+from thalweg.stream.learn.observer import LearnerReport, NoObserver
+from thalweg.stream.learn.outcome import Outcome
 
 STATUS_FILE = "status-learner.json"
 ALARMS_SHOWN = 20
@@ -29,54 +30,44 @@ _RATE_SECONDS = 10.0  # that a rate is a mean of
 _LOOK_SECONDS = 0.2  # a file is not looked at again before
 _DELAYS_KEPT = 1000
 LOWER_IS_BETTER = ("rmse", "mae", "log_loss")
-_CHANGING = LookupError, RuntimeError, ValueError  # the learner changed it while it was read
+
+
+_NOTHING: dict[str, Any] = {"version": 0, "lag_records": 0, "state_bytes": 0, "gauges": {}}
+"""Before the first report."""
 
 
 class ModelStatus(NoObserver, NoJoinObserver):
     """What one model's processor and joiner tell, kept to be shown.
 
     Args:
-        monitor: What grades and watches the model.
         clock: Unix seconds.
         ticks: Seconds that never go back.
     """
 
     def __init__(
         self,
-        monitor: Monitor,
         clock: Callable[[], float] = time.time,
         ticks: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._monitor = monitor
         self._clock = clock
         self._ticks = ticks
         self._consumed = 0
-        self._learned = 0
-        self._lag = 0
-        self._version = 0
+        self._report: LearnerReport | None = None  # taken over as a whole: a file has figures of one moment
         self._dead_letters: Counter[str] = Counter()
         self._rollbacks: Counter[str] = Counter()
         self._snapshot_failures = 0
-        self._state_bytes = 0
-        self._gauges: dict[str, float] = {}
-        self._sized = -math.inf
         self._rates: deque[tuple[float, int]] = deque([(ticks(), 0)])
         self._delays: deque[float] = deque(maxlen=_DELAYS_KEPT)
-        self._last: dict[str, Any] = {}
-
-    def consumed(self, events: int) -> None:
-        self._consumed += events
 
     def dead_lettered(self, reasons: Mapping[str, int]) -> None:
         self._dead_letters.update(reasons)
 
-    def block_done(self, learner: Learner, version: int, lag: Mapping[Partition, int]) -> None:
-        self._lag, self._version = sum(lag.values()), version
-        now = self._ticks()
-        if now - self._sized > REFRESH_SECONDS:  # read on the learner's own thread
-            self._sized = now
-            self._state_bytes = learner.state().size_bytes
-            self._gauges = {name: float(value) for name, value in learner.gauges().items()}
+    def block_done(self, outcome: Outcome, learner: Learner, lag: Mapping[Partition, int]) -> None:
+        self._consumed += outcome.events
+        self._dead_letters.update(outcome.rejected)
+
+    def reported(self, report: LearnerReport) -> None:
+        self._report = report
 
     def snapshot_failed(self, version: int, error: str) -> None:
         self._snapshot_failures += 1
@@ -91,39 +82,17 @@ class ModelStatus(NoObserver, NoJoinObserver):
         """As JSON has it; figures that are no number are left out."""
         told = {
             "time": self._clock(),
-            "version": self._version,
             "consumed_events": self._consumed,
             "events_per_second": self._rate(),
-            "lag_records": self._lag,
             "dead_letters": dict(self._dead_letters),
             "snapshot_failures": self._snapshot_failures,
             "rollbacks": dict(self._rollbacks),
-            "state_bytes": self._state_bytes,
-            "gauges": self._gauges,
         }
         delays = sorted(self._delays)
         if delays:
             told["label_delay_seconds"] = delays[len(delays) // 2]
-        with suppress(*_CHANGING):  # then as it was a second ago
-            self._last = self._watched()
-        found: dict[str, Any] = finite(told | self._last)
+        found: dict[str, Any] = finite(told | (_NOTHING if self._report is None else reported(self._report)))
         return found
-
-    def _watched(self) -> dict[str, Any]:
-        monitor = self._monitor
-        scores = [{"detector": d, "signal": s, "score": score} for (d, s), score in monitor.drift.scores().items()]
-        return {
-            "events": monitor.events,
-            "metrics": monitor.live.metrics(),
-            "recent": monitor.live.recent(),
-            "frozen": monitor.frozen.metrics(),
-            "frozen_recent": monitor.frozen.recent(),
-            "bounds": monitor.live.recent_bounds(),
-            "worst_case_accuracy": monitor.worst_case_accuracy,
-            "continual": monitor.continual.metrics(),
-            "curve": _curve(monitor),
-            "drift": {"scores": scores, "alarms": [a.record() for a in monitor.drift.alarms[-ALARMS_SHOWN:]]},
-        }
 
     def _rate(self) -> float:
         """Events a second, over the last ten."""
@@ -143,9 +112,9 @@ class LearnerStatus:
         self._models: dict[str, ModelStatus] = {}
         self._file = LiveFile(live / STATUS_FILE, self.render)
 
-    def model(self, name: str, monitor: Monitor) -> ModelStatus:
+    def model(self, name: str) -> ModelStatus:
         """What watches one model."""
-        made = self._models[name] = ModelStatus(monitor, self._clock)
+        made = self._models[name] = ModelStatus(self._clock)
         return made
 
     def of(self, name: str) -> ModelStatus:
@@ -197,10 +166,37 @@ class Statuses:
             self._tables = {name: table for name, table in tables.items() if isinstance(table, dict)}
 
 
-def _curve(monitor: Monitor) -> dict[str, Any]:
-    metric = monitor.curve.metric
-    points = [list(point) for point in monitor.curve.points]
-    return {"metric": metric, "higher_is_better": metric not in LOWER_IS_BETTER, "points": points}
+def reported(report: LearnerReport) -> dict[str, Any]:
+    """What a report has to show, as JSON nearly has it: see `finite`."""
+    found = {
+        "version": report.version,
+        "lag_records": sum(report.lag.values()),
+        "state_bytes": report.state_bytes,
+        "gauges": flattened(report.gauges),
+    }
+    return found if report.evaluation is None else found | _evaluated(report.evaluation)
+
+
+def _evaluated(report: EvaluationReport) -> dict[str, Any]:
+    scores = [{"detector": d, "signal": s, "score": score} for (d, s), score in report.drift_scores.items()]
+    return {
+        "events": report.events,
+        "task": report.task.name,
+        "quality": report.task.quality,
+        "metrics": report.metrics,
+        "recent": report.recent,
+        "frozen": report.baseline,
+        "frozen_recent": report.baseline_recent,
+        "bounds": report.recent_bounds,
+        "worst_case_accuracy": report.worst_case_accuracy,
+        "continual": report.continual,
+        "curve": {
+            "metric": report.curve_metric,
+            "higher_is_better": not report.task.lower_is_better,
+            "points": [list(point) for point in report.curve],
+        },
+        "drift": {"scores": scores, "alarms": [alarm.record() for alarm in report.alarms[-ALARMS_SHOWN:]]},
+    }
 
 
 def finite(value: Any) -> Any:

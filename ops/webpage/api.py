@@ -17,13 +17,14 @@ from starlette.routing import Route
 
 from thalweg.memory.exchange.commands import CommandQueue
 from thalweg.memory.snapshots.snapshots import Manifest
+from thalweg.ops.serve.commands import run_command
 from thalweg.ops.serve.errors import QueueFull, TooLarge
-from thalweg.ops.serve.grpc_learning import ask
-from thalweg.ops.serve.serving import Models, ServedModel
+from thalweg.ops.serve.models import Models, ServedModel
+from thalweg.ops.serve.telemetry import NoTelemetry, ServingFigures
 from thalweg.ops.serve.tokens import Tokens
 from thalweg.ops.telemetry.status import Statuses
 from thalweg.ops.webpage.dead_letters import MOST, newest
-from thalweg.ops.webpage.figures import NoServingFigures, ServingFigures, details, summary
+from thalweg.ops.webpage.figures import details, summary
 from thalweg.ops.webpage.files import HEADERS, PageFiles
 from thalweg.proto.json_text import json_of
 from thalweg.proto.schema import InputError
@@ -41,20 +42,20 @@ class PageApi:
 
     Args:
         models: What is served.
-        log: Where dead letters are.
-        store: Where learners are asked.
-        statuses: What learners tell of themselves; None: nothing.
+        source: The log, where dead letters are.
+        commands: Where learners take commands.
+        statuses: What learners report; None: nothing.
         figures: What the server counts.
         tokens: Who may act; None: nobody.
-        answer_seconds: How long a learner may take over what it is asked.
+        answer_seconds: How long a learner may take over a command.
         clock: Unix seconds.
     """
 
     def __init__(
         self,
         models: Models,
-        log: Log,
-        store: CommandQueue,
+        source: Log,
+        commands: CommandQueue,
         statuses: Statuses | None = None,
         figures: ServingFigures | None = None,
         tokens: Tokens | None = None,
@@ -62,15 +63,15 @@ class PageApi:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._models = models
-        self._log = log
-        self._store = store
+        self._log = source
+        self._commands = commands
         self._statuses = statuses
-        self._figures = figures or NoServingFigures()
+        self._figures = figures or NoTelemetry()
         self._tokens = tokens
         self._answer_seconds = answer_seconds
         self._clock = clock
         self._files = PageFiles()
-        self._seats = threading.BoundedSemaphore(_AT_ONCE)
+        self._slots = threading.BoundedSemaphore(_AT_ONCE)
         self._manifests: dict[str, tuple[int, Sequence[Manifest]]] = {}
 
     def routes(self) -> list[Route]:
@@ -103,7 +104,7 @@ class PageApi:
             return refused
         count = _count(request.query_params.get("limit", str(_LETTERS)))
         topics = [topic for topic in (model.topic, model.labels_topic) if topic]
-        with self._seat():
+        with self._slot():
             return _answer({"letters": await run_in_threadpool(newest, self._log, topics, count)})
 
     async def _snapshot(self, request: Request) -> Response:
@@ -118,11 +119,11 @@ class PageApi:
         model = self._models.find(request.path_params["name"])
         arguments = {"version": _version(await _body(request))} if verb == "rollback" else {}
 
-        def done() -> Any:
-            return ask(self._store, model.name, verb, self._answer_seconds, **arguments)
+        def run() -> Any:
+            return run_command(self._commands, model.name, verb, self._answer_seconds, **arguments)
 
-        with self._seat():
-            return _answer({"version": (await run_in_threadpool(done))["version"]})
+        with self._slot():
+            return _answer({"version": (await run_in_threadpool(run))["version"]})
 
     def _refused(self, request: Request) -> Response | None:
         """Why the caller may only read; None: it may act."""
@@ -135,13 +136,13 @@ class PageApi:
         )
 
     @contextmanager
-    def _seat(self) -> Iterator[None]:
-        if not self._seats.acquire(blocking=False):
+    def _slot(self) -> Iterator[None]:
+        if not self._slots.acquire(blocking=False):
             raise QueueFull(f"{_AT_ONCE} requests of this kind are already running; retry later")
         try:
             yield
         finally:
-            self._seats.release()
+            self._slots.release()
 
     def _all(self) -> dict[str, Any]:
         now = self._clock()
@@ -165,12 +166,12 @@ class PageApi:
     def _snapshots(self, model: ServedModel) -> Sequence[Manifest]:
         """Reads the folder again when it has changed: a snapshot is added and removed by a rename."""
         try:
-            changed = model.snapshots.folder.stat().st_mtime_ns
+            changed = model.versions.snapshots.folder.stat().st_mtime_ns
         except OSError:
             return []
         known = self._manifests.get(model.name)
         if known is None or known[0] != changed:
-            known = self._manifests[model.name] = (changed, model.snapshots.manifests())
+            known = self._manifests[model.name] = (changed, model.versions.snapshots.manifests())
         return known[1]
 
 
@@ -200,6 +201,6 @@ def _version(body: Any) -> int:
 
 
 def _count(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or not 1 <= int(text[:9]) <= MOST:
+    if not (text.isascii() and text.isdigit() and len(text) < 10 and 1 <= int(text) <= MOST):
         raise InputError(f"limit: expected a whole number from 1 to {MOST}, got {text[:20]!r}")
     return int(text)

@@ -3,36 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from thalweg.memory.snapshots.snapshots import Manifest
-from thalweg.ops.serve.serving import ServedModel
+from thalweg.ops.serve.models import ServedModel
 from thalweg.ops.telemetry.status import LOWER_IS_BETTER
 from thalweg.ops.webpage.troubles import SILENT_SECONDS, level_of, troubles
 
 Figures = dict[str, Any]
 _PREFERRED = ("accuracy", "log_likelihood", "auc", "rmse", "mae", "log_loss")  # where there is no curve
 _SNAPSHOTS_SHOWN = 50
-
-
-class ServingFigures(Protocol):
-    """What the server process measures, for the page."""
-
-    def latency(self, model: str) -> dict[str, float | None]:
-        """Of the last minute."""
-
-    def processes(self) -> dict[str, dict[str, Any]]:
-        """By role."""
-
-
-class NoServingFigures:
-    """Counts nothing."""
-
-    def latency(self, model: str) -> dict[str, float | None]:
-        return {}
-
-    def processes(self) -> dict[str, dict[str, Any]]:
-        return {}
 
 
 def summary(model: ServedModel, status: Mapping[str, Any] | None, now: float) -> Figures:
@@ -43,11 +23,11 @@ def summary(model: ServedModel, status: Mapping[str, Any] | None, now: float) ->
         status: What its learner reported, if it has.
         now: Unix seconds.
     """
-    told = status or {}
-    served = model.published.current
+    reported = status or {}
+    served = model.versions.newest
     info = served.info if served is not None else None
-    alarms = told.get("drift", {}).get("alarms", [])
-    rate, lag, at = told.get("events_per_second"), told.get("lag_records"), told.get("time")
+    alarms = reported.get("drift", {}).get("alarms", [])
+    rate, lag, at = reported.get("events_per_second"), reported.get("lag_records"), reported.get("time")
     figures: Figures = {
         "name": model.name,
         "learner": model.learner,
@@ -61,16 +41,16 @@ def summary(model: ServedModel, status: Mapping[str, Any] | None, now: float) ->
         "effect_seconds": _effect(info.published_at, info.event_time) if info else None,
         "told_at": at,
         "silent_since": at if at is not None and now - at > SILENT_SECONDS else None,
-        "events": told.get("events", 0),
+        "events": reported.get("events", 0),
         "events_per_second": rate,
         "lag_records": lag,
         "lag_seconds": lag / rate if lag is not None and rate else None,
-        "quality": _quality(told),
+        "quality": _quality(reported),
         "open_alarm": next((alarm for alarm in reversed(alarms) if alarm.get("end") is None), None),
         "last_alarm": alarms[-1] if alarms else None,
-        "dead_letters": told.get("dead_letters", {}),
-        "snapshot_failures": told.get("snapshot_failures", 0),
-        "rollbacks": told.get("rollbacks", {}),
+        "dead_letters": reported.get("dead_letters", {}),
+        "snapshot_failures": reported.get("snapshot_failures", 0),
+        "rollbacks": reported.get("rollbacks", {}),
     }
     found = troubles(figures)
     return {**figures, "level": level_of(found), "troubles": [one.record() for one in found]}
@@ -84,13 +64,13 @@ def details(
     latency: Mapping[str, float | None],
 ) -> Figures:
     """Everything that the page shows of one model: its `summary` and the rest."""
-    told = status or {}
-    drift = told.get("drift", {})
+    reported = status or {}
+    drift = reported.get("drift", {})
     versions = versions_of(snapshots)
     plain = {
-        name: told.get(name, {})
+        name: reported.get(name, {})
         for name in ("metrics", "recent", "bounds", "frozen", "frozen_recent", "continual", "gauges")
-    } | {name: told.get(name) for name in ("curve", "worst_case_accuracy", "state_bytes", "label_delay_seconds")}
+    } | {name: reported.get(name) for name in ("curve", "worst_case_accuracy", "state_bytes", "label_delay_seconds")}
     return {
         **summary(model, status, now),
         **plain,
@@ -123,18 +103,18 @@ def versions_of(snapshots: Sequence[Manifest]) -> list[Figures]:
     return found
 
 
-def _quality(told: Mapping[str, Any]) -> Figures | None:
+def _quality(reported: Mapping[str, Any]) -> Figures | None:
     """The main metric, of the model and of the frozen baseline; None where nothing was graded."""
-    recent, curve = told.get("recent", {}), told.get("curve") or {}
+    recent, curve = reported.get("recent", {}), reported.get("curve") or {}
     metric = curve.get("metric") or next((name for name in _PREFERRED if name in recent), None)
     if metric is None:
         return None
-    low, high = told.get("bounds", {}).get(metric, (None, None))
+    low, high = reported.get("bounds", {}).get(metric, (None, None))
     return {
         "metric": metric,
         "higher_is_better": metric not in LOWER_IS_BETTER,
         "now": recent.get(metric),
-        "frozen": told.get("frozen_recent", {}).get(metric),
+        "frozen": reported.get("frozen_recent", {}).get(metric),
         "low": low,
         "high": high,
     }

@@ -1,6 +1,6 @@
 """Drift: several detectors on several signals, and one alarm for each change.
 
-Signals are the model's loss, the loss of its frozen twin, how sure it is of its answers, its inputs, and its
+Signals are the model's loss, the loss of its frozen baseline, how sure it is of its answers, its inputs, and its
 predictions. What fires while an alarm is open belongs to it; it ends when nothing has fired for a while. All of it
 follows from the events and their order alone, never from a clock.
 """
@@ -24,9 +24,10 @@ from thalweg.stream.drift.params import DriftParams
 Floats = NDArray[np.float64]
 
 SIGNALS = ("loss", "twin", "confidence", "inputs", "predictions")
+"""`twin` is the loss of the frozen baseline; states, alarms and metrics have known it by that name."""
 ALARMS_KEPT = 100
-_PATIENCE, _TWIN_PATIENCE = 25.0, 40.0  # an outdated twin errs half of the time: its loss wanders more
-_LEAST_OF_TWIN = 0.15
+_PATIENCE, _BASELINE_PATIENCE = 25.0, 40.0  # an outdated baseline errs half of the time: its loss wanders more
+_LEAST_OF_BASELINE = 0.15
 _PEAK_OVER = 64  # values that the height of the loss is a mean of
 _LABELS_SEEN = 1000  # events without a label after which confidence and predictions speak for the loss
 
@@ -39,8 +40,8 @@ class Observed:
     """(N,), Unix seconds."""
     loss: Floats
     """(N,), NaN where an event was not graded."""
-    twin: Floats
-    """(N,), of the frozen twin; all NaN before there is one."""
+    baseline: Floats
+    """(N,), of the frozen baseline; all NaN before there is one."""
     confidence: Floats
     """(N,), NaN where the model says nothing of it."""
     bounded: bool
@@ -205,7 +206,7 @@ class DriftWatch:
                 self._params.detectors,
                 bounded=bounded,
                 worse=-1 if name == "confidence" else 1,
-                patience=_TWIN_PATIENCE if name == "twin" else _PATIENCE,
+                patience=_BASELINE_PATIENCE if name == "twin" else _PATIENCE,
             )
         return self._signals[name]
 
@@ -217,13 +218,13 @@ class DriftWatch:
         found: list[tuple[int, str, Fired | Moved]] = []
         if graded.any() and self._loss_bounded is None:
             self._loss_bounded = seen.bounded
-        fed = {"loss": seen.loss, "twin": seen.twin, "confidence": seen.confidence}
+        fed = {"loss": seen.loss, "twin": seen.baseline, "confidence": seen.confidence}
         for signal, values in fed.items():
             if not np.isfinite(values).any():
                 continue
             fired = self._signal(signal).feed(values, at)
             if signal == "twin":  # it is a comparison, not what is served: small moves say nothing
-                fired = [one for one in fired if one.after - one.before >= _LEAST_OF_TWIN]
+                fired = [one for one in fired if one.after - one.before >= _LEAST_OF_BASELINE]
             if signal == "confidence":
                 fired = [one for one in fired if self._speaks(one.at, graded, at)]
             found += [(one.at, signal, one) for one in fired]

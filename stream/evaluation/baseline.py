@@ -1,4 +1,4 @@
-"""The frozen twin: the model as it once was, beside the one that goes on learning, so that learning has a worth."""
+"""The frozen baseline: the model as it once was, beside the one that goes on learning: what learning gains shows."""
 
 from __future__ import annotations
 
@@ -11,27 +11,28 @@ import numpy as np
 import structlog
 
 from thalweg.memory.snapshots.state import DamagedFile, State, read_state, write_state
-from thalweg.models.contract.learner import Learner, Predictor, with_history
+from thalweg.models.contract.capabilities import with_history
+from thalweg.models.contract.learner import Learner, Predictor
 
 log = structlog.get_logger(__name__)
 
-_VERSION = "twin_of_version"
+_VERSION = "twin_of_version"  # in saved states it is a twin: they must stay readable
 
 
 @dataclass(frozen=True, slots=True)
 class Pinned:
-    """A version that the twin is to be, instead of what the model is after some events."""
+    """A version that the baseline is to be, instead of what the model is after some events."""
 
     version: int
     state: Callable[[], State]
-    """The learner's state in it; called once, at the start, unless the twin is that version already."""
+    """The learner's state in it; called once, at the start, unless the baseline is that version already."""
 
 
 class Baseline:
     """Answers as the model did; it never learns. One thread uses it.
 
     Args:
-        learner: The one that goes on; only read, when the twin is made.
+        learner: The one that goes on; only read, when the baseline is made.
         make: Makes one like it, with nothing learned.
         after: It is the learner as it was after so many events; 0: there is none, unless one is pinned.
         path: Where it is kept, so that a restart has it; None: nowhere.
@@ -46,38 +47,38 @@ class Baseline:
         self._after = after
         self._path = path
         self._pinned = pinned
-        self._twin: Predictor | None = None
+        self._baseline: Predictor | None = None
         if pinned is not None and not self._is_kept(pinned.version):
             self._keep(State(*_copied(pinned.state())), pinned.version)
         if pinned is not None:
-            self._twin = self._kept()
+            self._baseline = self._kept()
 
     @property
     def made(self) -> bool:
         """Whether it is another than the learner."""
-        return self._twin is not None
+        return self._baseline is not None
 
     def answerer(self, events: int, predictor: Predictor) -> Predictor | None:
-        """The twin as it answers after so many events; until it is made, the learner itself; None: there is none."""
-        if self._twin is not None:
-            self._twin = with_history(self._twin, predictor)
+        """The baseline after so many events; until it is made, the learner itself; None: there is none."""
+        if self._baseline is not None:
+            self._baseline = with_history(self._baseline, predictor)
         elif self._after and events >= self._after:
             state = State(*_copied(self._learner.state()))
             self._keep(state, None)
-            self._twin = self._predictor_of(state)
+            self._baseline = self._predictor_of(state)
         elif not self._after:
             return None
-        return self._twin or predictor
+        return self._baseline or predictor
 
     def meta(self) -> dict[str, Any]:
-        """For a state; the twin itself has its own file."""
+        """For a state; the baseline itself has its own file."""
         return {"has_twin": self.made, _VERSION: None if self._pinned is None else self._pinned.version}
 
     def restore(self, meta: Mapping[str, Any]) -> bool:
-        """Become the twin whose `meta()` is in this; whether figures of that one are figures of this one."""
+        """Become the baseline whose `meta()` is in this; whether figures of that one are figures of this one."""
         if self._pinned is not None:
             return meta.get(_VERSION) == self._pinned.version
-        self._twin = self._kept() if meta.get("has_twin") else None
+        self._baseline = self._kept() if meta.get("has_twin") else None
         return True
 
     def _is_kept(self, version: int) -> bool:
@@ -88,28 +89,28 @@ class Baseline:
 
     def _keep(self, state: State, version: int | None) -> None:
         if self._path is None:
-            self._twin = self._predictor_of(state)
+            self._baseline = self._predictor_of(state)
             return
         marked = State(state.tensors, {**state.meta, _VERSION: version})
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             write_state(marked, self._path)
         except OSError as error:
-            log.warning("the frozen twin cannot be kept: a restart will make another", problem=str(error))
-            self._twin = self._predictor_of(state)
+            log.warning("the frozen baseline cannot be kept: a restart will make another", problem=str(error))
+            self._baseline = self._predictor_of(state)
 
     def _kept(self) -> Predictor | None:
         try:
             if self._path is not None:
                 return self._predictor_of(read_state(self._path))
         except (OSError, DamagedFile, ValueError, LookupError) as error:
-            log.warning("the frozen twin is gone: its figures go on with the model as it is now", problem=str(error))
-        return self._twin
+            log.warning("the frozen baseline is gone: its figures continue with the model as it is", problem=str(error))
+        return self._baseline
 
     def _predictor_of(self, state: State) -> Predictor:
-        twin = self._make()
-        twin.restore(state)
-        return twin.predictor()
+        baseline = self._make()
+        baseline.restore(state)
+        return baseline.predictor()
 
 
 def _copied(state: State) -> tuple[dict[str, Any], dict[str, Any]]:

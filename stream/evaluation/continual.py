@@ -22,18 +22,19 @@ State: K * classes * bytes of the inputs, within the bound given. A function of 
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
 from thalweg.memory.snapshots.state import State
-from thalweg.models.contract.learner import Predictor, SequencePredictor
+from thalweg.models.contract.learner import Predictor
 from thalweg.proto.event import Batch
 from thalweg.proto.schema import Array, TensorSpec
+from thalweg.proto.task import task_of
 from thalweg.stream.evaluation.grading import Graded
 from thalweg.stream.evaluation.prequential import Prequential
+from thalweg.stream.evaluation.tasks import grading_of
 
 METRICS = (
     "accuracy",
@@ -55,8 +56,8 @@ _WAITING_BYTES = 1 << 20  # … if they have no more than this
 class Continual:
     """Tracks the accuracy of every class on events held of it.
 
-    Models that answer neither `label` nor `score`, that foresee by key, or whose inputs are texts or of no fixed size
-    have none. Scores count as two classes. Classes that no longer fit the bytes are not tracked.
+    Models whose task is not `recallable`, or whose inputs are texts or of no fixed size, have none. Scores count as
+    two classes. Classes that no longer fit the bytes are not tracked.
 
     Args:
         predictor: One of the learner's, for its inputs.
@@ -69,17 +70,12 @@ class Continual:
     def __init__(
         self, predictor: Predictor, *, events: int = 10, share: float = 0.02, most_bytes: int = 4 << 20, seed: int = 0
     ) -> None:
-        self._lock = threading.Lock()
         self._events, self._share, self._seed = events, share, seed
         self._specs = dict(predictor.inputs)
         self._most, size = 0, _row_bytes(self._specs)
         self._most_waiting = min(_AT_ONCE, _WAITING_BYTES // max(1, size))
-        if (
-            size
-            and events
-            and not isinstance(predictor, SequencePredictor)
-            and {"label", "score"} & predictor.outputs.keys()
-        ):
+        task = task_of(predictor)
+        if size and events and task.recallable:
             self._most = min(_MOST_CLASSES, most_bytes // (events * size))
         self._begin()
 
@@ -104,17 +100,16 @@ class Continual:
         """Ask those whose turn it is, then hold some of a batch that was graded but is not learned yet."""
         if not self._most:
             return
-        with self._lock:
-            self._owed += self._share * len(batch)
-            if self._owed >= self._events * _TURNS:
+        self._owed += self._share * len(batch)
+        if self._owed >= self._events * _TURNS:
+            self._hold()
+            self._ask(predictor, live)
+        grades = live.grades
+        if grades is not None and grades.alike.kind != "means":
+            self._waiting.append((batch, grades))
+            self._waiting_events += len(batch)
+            if self._waiting_events >= self._most_waiting:
                 self._hold()
-                self._ask(predictor, live)
-            grades = live.grades
-            if grades is not None and grades.alike.kind != "numbers":
-                self._waiting.append((batch, grades))
-                self._waiting_events += len(batch)
-                if self._waiting_events >= self._most_waiting:
-                    self._hold()
 
     def metrics(self) -> dict[str, float]:
         """Of `METRICS` those that are known; {} before the first evaluation.
@@ -122,9 +117,7 @@ class Continual:
         `accuracy` is the mean of the classes' latest accuracies; `recent_forgetting` is WF over the latest Δ
         evaluations of each class alone, where the others go back to the beginning.
         """
-        with self._lock:
-            rows, lowest = self._accuracies.copy(), self._lowest.copy()
-            fall, rise = self._fall.copy(), self._rise.copy()
+        rows, lowest, fall, rise = self._accuracies, self._lowest, self._fall, self._rise
         latest = rows[:, -1]
         known = ~np.isnan(latest)
         if not known.any():
@@ -161,12 +154,8 @@ class Continual:
         begins = np.cumsum(sizes) - sizes
         slots = np.arange(sizes.sum()) + np.repeat(turn * each - begins, sizes)
         outputs = predictor.predict({name: held[slots] for name, held in self._held.items()})
-        if "score" in outputs:
-            with np.errstate(invalid="ignore"):
-                right = (outputs["score"] >= 0.5) == (np.repeat(turn, sizes) == 1)
-        else:
-            column = self._columns_of(predictor.classes, live)[np.repeat(turn, sizes)]
-            right = (outputs["label"] == column) & (column >= 0)
+        columns = self._columns_of(predictor.classes, live)[np.repeat(turn, sizes)]
+        right = grading_of(task_of(predictor, outputs)).right(outputs, np.repeat(turn, sizes), columns)
         self._note(turn, np.add.reduceat(right, begins, dtype=np.float64) / sizes)
 
     def _note(self, turn: NDArray[np.intp], accuracy: NDArray[np.float64]) -> None:
@@ -241,8 +230,7 @@ class Continual:
 
     def state(self) -> State:
         """Everything later figures depend on."""
-        with self._lock:
-            self._hold()
+        self._hold()
         tensors: dict[str, Array] = {"seen": self._seen, "accuracies": self._accuracies, "lowest": self._lowest}
         tensors |= {"fall": self._fall, "rise": self._rise}
         tensors |= {f"held.{name}": held for name, held in self._held.items()}
@@ -251,17 +239,16 @@ class Continual:
 
     def restore(self, state: State) -> None:
         """Become the one whose `state()` this was; under other settings begin anew."""
-        with self._lock:
-            self._begin()
-            if state.meta["kind"] != self._kind:
-                return
-            tensors = {name: tensor.copy() for name, tensor in state.tensors.items()}
-            self._seen, self._accuracies, self._lowest = (tensors[n] for n in ("seen", "accuracies", "lowest"))
-            self._fall, self._rise = tensors["fall"], tensors["rise"]
-            self._held = {name: tensors[f"held.{name}"] for name in self._held}
-            self._draws, self._owed, self._turn = (state.meta[name] for name in ("draws", "owed", "turn"))
-            self._generator.bit_generator.advance(self._draws)  # type: ignore[attr-defined]  # PCG64 has it
-            self._chance = self._events / np.minimum(self._seen + 1, _HORIZON * self._events)
+        self._begin()
+        if state.meta["kind"] != self._kind:
+            return
+        tensors = {name: tensor.copy() for name, tensor in state.tensors.items()}
+        self._seen, self._accuracies, self._lowest = (tensors[n] for n in ("seen", "accuracies", "lowest"))
+        self._fall, self._rise = tensors["fall"], tensors["rise"]
+        self._held = {name: tensors[f"held.{name}"] for name in self._held}
+        self._draws, self._owed, self._turn = (state.meta[name] for name in ("draws", "owed", "turn"))
+        self._generator.bit_generator.advance(self._draws)  # type: ignore[attr-defined]  # PCG64 has it
+        self._chance = self._events / np.minimum(self._seen + 1, _HORIZON * self._events)
 
     @property
     def _kind(self) -> list[int]:

@@ -1,4 +1,4 @@
-"""A bounded history of the main figure, of the model and of its frozen twin: what a page draws."""
+"""A bounded history of the main figure, of the model and of its frozen baseline: what a page draws."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class CurvePoint(NamedTuple):
     """Of the newest event of the micro-batch, Unix seconds, as the event says; NaN if that is no number."""
     live: float
     frozen: float
-    """NaN where the twin has no figure."""
+    """NaN where the baseline has no figure."""
 
 
 class Curve:

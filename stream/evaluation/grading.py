@@ -1,10 +1,14 @@
-"""Grading one micro-batch: which answers were right, and what further figures are made of."""
+"""Grading one micro-batch: which answers were right, and what further figures are made of.
+
+`stream.evaluation.tasks` has the grading of each task; each is a `TaskGrading`.
+"""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,11 +16,11 @@ from numpy.typing import NDArray
 from thalweg.models.contract.learner import Predictor
 from thalweg.proto.event import Batch, ClassLabels, NumberLabels
 from thalweg.proto.schema import Array
-from thalweg.stream.evaluation.ranking import groups_of
-from thalweg.stream.evaluation.sequence_grades import grade_sequences
+from thalweg.proto.task import Task
+from thalweg.stream.evaluation.figures.recent import RecentWindow
+from thalweg.stream.evaluation.figures.window_figures import Figures
 
-_NO_AND_YES = ("0", "1")
-_EVERY = slice(None)
+Floats: TypeAlias = NDArray[np.float64]
 _MOST_CLASSES = 10_000  # events of further classes are graded alike, but share one recall
 
 
@@ -24,7 +28,8 @@ class Alike(NamedTuple):
     """What micro-batches must share to be taken into the figures together."""
 
     kind: str
-    """`classes`, `scores` or `numbers`."""
+    """`classes`: right answers are counted by class; `scores`: the same of two, `given` being the probability of the
+    second; `means`: figures are means of columns alone."""
     classes: tuple[str, ...] = ()
     """Of the predictor."""
     probabilities: bool = False
@@ -73,60 +78,24 @@ class _Tables(NamedTuple):
     """All names have been met."""
 
 
-class Grader:
-    """Numbers classes in the order of their first events, and holds answers against labels."""
+class ClassNumbers:
+    """Numbers classes in the order of their first events."""
 
     def __init__(self, classes: Mapping[str, int] | None = None) -> None:
         self.classes = dict(classes or {})
-        """The numbers of those met."""
+        """The numbers of those seen."""
         self._tabled: _Tables | None = None
 
-    def grade(self, batch: Batch, predictor: Predictor, outputs: Mapping[str, Array]) -> Graded | None:
-        """Hold the answers against the labels; None where nothing can be."""
-        if isinstance(batch.labels, ClassLabels):
-            return self._classes(batch, batch.labels, predictor, outputs)
-        if isinstance(batch.labels, NumberLabels) and "score" in outputs:
-            return self._scores(batch, batch.labels, outputs["score"])
-        if isinstance(batch.labels, NumberLabels):
-            return _numbers(batch.labels, outputs)
-        return None
+    def fix(self, *names: str) -> None:
+        """Number these now, whatever comes first."""
+        for name in names:
+            self.classes.setdefault(name, len(self.classes))
 
-    def _classes(
-        self, batch: Batch, labels: ClassLabels, predictor: Predictor, outputs: Mapping[str, Array]
-    ) -> Graded | None:
-        rows: NDArray[np.intp] | slice = _EVERY
-        codes = labels.codes
-        answers = outputs["label"] if "label" in outputs else outputs["next_type"]
-        scores = outputs.get("scores", outputs.get("type_scores"))
-        if "next_time" in outputs:
-            rows = np.flatnonzero(labels.present & np.isfinite(outputs["next_time"]))
-        elif not len(codes) or codes.min() < 0:
-            rows = np.flatnonzero(codes >= 0)
-        if rows is not _EVERY:
-            codes, answers = codes[rows], answers[rows]
-            scores = None if scores is None else scores[rows]
-            if not len(codes):
-                return None
-        classes = predictor.classes
-        known = self._tables(labels.names, codes, classes)
-        column = known.columns[codes]
-        found: dict[str, Any] = {"correct": answers == column}
-        two, probabilities = False, False
-        if scores is not None:
-            found["scores"], found["column"] = scores, column
-            probabilities = predictor.properties.get("scores") == "probabilities"
-            two = len(self.classes) <= 2 and len(classes) <= 2
-        if two and (groups := groups_of(batch)) is not None:
-            found["group"] = _those(groups, rows)
-        if "hazard" in outputs:
-            found |= grade_sequences(batch.times[rows], {n: o[rows] for n, o in outputs.items()}, column)
-        return Graded(rows, found, Alike("classes", classes, probabilities, two, tuple(found)), codes, known.ours)
-
-    def _tables(self, names: tuple[str, ...], codes: NDArray[Any], classes: tuple[str, ...]) -> _Tables:
+    def tables(self, names: tuple[str, ...], codes: NDArray[Any], classes: tuple[str, ...]) -> _Tables:
         """The batches of a block share their names, so the tables of last time mostly serve again."""
         known = self._tabled
         if known is None or known.names is not names or known.classes != classes or not known.whole:
-            self._meet(names, codes)
+            self._number(names, codes)
             where = {name: column for column, name in enumerate(classes)}
             unknown = _MOST_CLASSES if len(self.classes) == _MOST_CLASSES else -1  # -1: not met yet, so not in codes
             ours = np.array([self.classes.get(name, unknown) for name in names], dtype=np.intp)
@@ -134,36 +103,74 @@ class Grader:
             self._tabled = known = _Tables(names, classes, ours, columns, bool((ours >= 0).all()))
         return known
 
-    def _meet(self, names: tuple[str, ...], codes: NDArray[Any]) -> None:
+    def _number(self, names: tuple[str, ...], codes: NDArray[Any]) -> None:
         """Number new classes in the order of their first events, which no cut changes."""
         met, first = np.unique(codes, return_index=True)
         for code in met[np.argsort(first)]:
             if len(self.classes) < _MOST_CLASSES:
                 self.classes.setdefault(names[code], len(self.classes))
 
-    def _scores(self, batch: Batch, labels: NumberLabels, scores: Array) -> Graded | None:
-        number = labels.values[:, 0]
-        rows = np.flatnonzero(labels.present & (number >= 0.0) & (number <= 1.0))
-        number, given = number[rows], finite(scores[rows])
-        if not len(number):
-            return None
-        for name in _NO_AND_YES:
-            self.classes.setdefault(name, len(self.classes))
-        truth = (number >= 0.5).astype(np.int64)
-        found: dict[str, Any] = {"correct": (given >= 0.5) == truth, "label": truth, "given": given}
-        if (groups := groups_of(batch)) is not None:
-            found["group"] = _those(groups, rows)
-        return Graded(rows, found, Alike("scores", columns=tuple(found)))
+
+class TaskGrading(ABC):
+    """How the answers of a task are graded. One thread uses it; it keeps nothing."""
+
+    means: tuple[str, ...] = ()
+    """Columns of its own whose means over all events are kept, beside `log_loss`, `squared` and `absolute`."""
+    kept: tuple[str, ...] = ()
+    """Columns of its own that the recent window holds."""
+    bounded: bool = True
+    """Whether losses lie within [0, 1]."""
+
+    @abstractmethod
+    def grade(
+        self, batch: Batch, predictor: Predictor, task: Task, outputs: Mapping[str, Array], numbers: ClassNumbers
+    ) -> Graded | None:
+        """Hold the answers to N events against their labels, of the kind that the task says; None where none can be.
+
+        Args:
+            batch: The events.
+            predictor: Whose answers they are; names the columns of scores.
+            task: Its task.
+            outputs: The answers, (N, ...) each.
+            numbers: Of the classes; those that come first here are numbered.
+        """
+
+    @abstractmethod
+    def losses(self, graded: Graded) -> Floats:
+        """What drift is watched in, (M,): the higher the worse."""
+
+    @abstractmethod
+    def main(self, recent: RecentWindow) -> float:
+        """The task's `quality` over a window that is not empty; NaN where it is not known."""
+
+    def confidence(self, task: Task, outputs: Mapping[str, Array], count: int) -> Floats:
+        """How sure N answers were, (N,); NaN where they do not say."""
+        return np.full(count, np.nan)
+
+    def right(self, outputs: Mapping[str, Array], numbers: NDArray[np.intp], columns: NDArray[np.intp]) -> Array:
+        """Which answers to held events are right, (N,) bool; asked of tasks that are `recallable`.
+
+        Args:
+            outputs: The answers, (N, ...) each.
+            numbers: Of the events' classes, (N,).
+            columns: Where those are among the predictor's classes, (N,); -1 where it does not know them.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not say which answers are right")
+
+    def figures(self, means: Figures, counts: Mapping[str, int]) -> Figures:
+        """Figures over all events of the means of `means`; counts are the events that each is a mean of."""
+        return dict(means)
+
+    def recent_figures(self, means: Figures, columns: Mapping[str, Floats]) -> Figures:
+        """Figures over the recent window of the means of `means`, and of its columns (N,), N > 0."""
+        counts = {name: int(np.count_nonzero(~np.isnan(columns[name]))) for name in self.means if name in columns}
+        return self.figures({name: means[name] for name in self.means if name in means}, counts)
 
 
-def _numbers(labels: NumberLabels, outputs: Mapping[str, Array]) -> Graded | None:
-    rows = np.flatnonzero(labels.present)
-    if not len(rows):
-        return None
-    error = outputs["value"][rows] - labels.values[rows]
-    with np.errstate(over="ignore"):  # a target of 1e300 is an infinite error, not a reason to stop
-        found = {"squared": np.mean(error**2, axis=1), "absolute": np.mean(np.abs(error), axis=1)}
-    return Graded(rows, found, Alike("numbers"))
+def fits(batch: Batch, task: Task) -> bool:
+    """Whether the batch has labels of the kind that grade this task."""
+    kinds: Mapping[str, Any] = {"class": ClassLabels, "number": NumberLabels}
+    return task.label not in kinds or isinstance(batch.labels, kinds[task.label])
 
 
 def finite(scores: Array) -> NDArray[np.float64]:
@@ -174,7 +181,8 @@ def finite(scores: Array) -> NDArray[np.float64]:
     return wide
 
 
-def _those(groups: Any, rows: NDArray[np.intp] | slice) -> Any:
+def those(groups: Any, rows: NDArray[np.intp] | slice) -> Any:
+    """The groups (N,) at these rows."""
     if isinstance(groups, np.ndarray) or isinstance(rows, slice):
         return groups[rows]
     return [groups[row] for row in rows.tolist()]

@@ -1,27 +1,32 @@
-"""What is always on beside learning: grades, a frozen twin to compare with, and the watch for drift."""
+"""What is always on beside learning: grades, a frozen baseline to compare with, and the watch for drift."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import structlog
-from numpy.typing import NDArray
 
 from thalweg.memory.snapshots.state import State
-from thalweg.models.contract.learner import Learner, Predictor, predict_batch
-from thalweg.proto.event import Batch, NumberLabels
-from thalweg.proto.schema import Array, TensorSpec
+from thalweg.models.contract.capabilities import predict_batch
+from thalweg.models.contract.learner import Learner, Predictor
+from thalweg.proto.event import Batch
+from thalweg.proto.schema import Array
+from thalweg.proto.task import task_of
 from thalweg.stream.drift.alarm import Alarm
+from thalweg.stream.drift.columns import WatchedColumns
 from thalweg.stream.drift.drift import DriftWatch, Observed
 from thalweg.stream.drift.params import DriftParams
 from thalweg.stream.evaluation.baseline import Baseline, Pinned
 from thalweg.stream.evaluation.continual import Continual
 from thalweg.stream.evaluation.curve import Curve, CurvePoint, newest_time
 from thalweg.stream.evaluation.prequential import Prequential
+from thalweg.stream.evaluation.report import EvaluationReport
 from thalweg.stream.evaluation.served_answers import as_served
+from thalweg.stream.evaluation.tasks import grading_of
 
 log = structlog.get_logger(__name__)
 
@@ -29,16 +34,16 @@ _PARTS = ("frozen", "drift", "continual", "curve")
 
 
 class Monitor:
-    """Grades a learner and its frozen twin, and watches both for drift; saved with the state.
+    """Grades a learner and its frozen baseline, and watches both for drift; saved with the state.
 
     Args:
-        learner: The one that is watched; only read, when its twin is made.
+        learner: The one that is watched; only read, when its baseline is made.
         make: Makes one like it, with nothing learned.
         window_events: How far the recent figures look back.
-        frozen_after: The twin is the learner as it was after so many events; 0: there is none.
+        frozen_after: The baseline is the learner as it was after so many events; 0: there is none.
         drift: What watches.
-        baseline_path: Where the twin is kept, so that a restart has it; None: nowhere.
-        pinned: A version that the twin is to be instead.
+        baseline_path: Where the baseline is kept, so that a restart has it; None: nowhere.
+        pinned: A version that the baseline is to be instead.
         continual_events: How many events of every class are held and asked again; 0: none.
         continual_share: How many of those are asked, as a share of the events.
         continual_bytes: Bound on what is held.
@@ -60,22 +65,23 @@ class Monitor:
         continual_bytes: int = 4 << 20,
         seed: int = 0,
     ) -> None:
-        self._twin = Baseline(learner, make, frozen_after, baseline_path, pinned)
+        self._baseline = Baseline(learner, make, frozen_after, baseline_path, pinned)
         self._events = 0
         self._window_events = window_events
-        self.live = Prequential(window_events)
-        self.frozen = Prequential(window_events)
         params = drift if drift is not None else DriftParams()
         predictor = learner.predictor()
+        self.task = task_of(predictor)
+        """Of the answers that are graded."""
+        self._grading = grading_of(self.task)
+        self.live = Prequential(window_events, self.task)
+        self.frozen = Prequential(window_events, self.task)
         self.continual = Continual(
             predictor, events=continual_events, share=continual_share, most_bytes=continual_bytes, seed=seed
         )
         self.curve = Curve()
-        self._inputs = _Columns(predictor.inputs, params.max_columns)
-        answers = [name for name in ("label", "value", "score") if name in predictor.outputs]
-        self._answers = _Columns(
-            {name: predictor.outputs[name] for name in answers[:1]}, params.max_columns, codes=True
-        )
+        self._inputs = WatchedColumns(predictor.inputs, params.max_columns)
+        answers = {name: spec for name, spec in predictor.outputs.items() if name == self.task.answer}
+        self._answers = WatchedColumns(answers if self.task.watched else {}, params.max_columns, codes=True)
         self.drift = DriftWatch(
             params,
             [*self._inputs.names, *self._answers.names],
@@ -88,19 +94,19 @@ class Monitor:
         answerer, graded = as_served(batch, predictor, outputs)
         self.live.predicted(batch, answerer, graded)
         count = len(batch)
-        twin, unknown = self._twin.answerer(self._events, predictor), np.full(count, np.nan)
-        if twin is not None:
-            twin, answers = (answerer, graded) if twin is predictor else (twin, predict_batch(twin, batch))
-            self.frozen.predicted(batch, twin, answers)
-        loss, bounded = _losses(self.live, batch, graded)
+        frozen = self._baseline.answerer(self._events, predictor)
+        if frozen is predictor:  # until there is a baseline, its figures are the learner's
+            self.frozen.predicted(batch, answerer, graded)
+        elif frozen is not None:
+            self.frozen.predicted(batch, frozen, predict_batch(frozen, batch))
         watched = [self._inputs.of(batch.inputs), self._answers.of(outputs)]
         self.drift.observe(
             Observed(
                 times=batch.times,
-                loss=loss,
-                twin=_losses(self.frozen, batch, answers)[0] if self._twin.made else unknown,
-                confidence=_confidence(outputs, count),
-                bounded=bounded,
+                loss=self.live.losses(count),
+                baseline=self.frozen.losses(count) if self._baseline.made else np.full(count, np.nan),
+                confidence=self._grading.confidence(self.task, outputs, count),
+                bounded=self._grading.bounded,
                 columns=np.concatenate(watched, axis=1),
             )
         )
@@ -133,6 +139,26 @@ class Monitor:
         """The learner's figures over the recent window."""
         return self.live.recent()
 
+    def report(self, now: float) -> EvaluationReport:
+        """All that is to be shown, as it is at this time (Unix seconds); nothing in it changes any more."""
+        live, frozen = self.live, self.frozen
+        return EvaluationReport(
+            time=now,
+            events=self._events,
+            task=self.task,
+            figures=MappingProxyType(live.figures()),
+            recent_figures=MappingProxyType(live.recent_figures()),
+            baseline=MappingProxyType(frozen.metrics()),
+            baseline_recent=MappingProxyType(frozen.recent()),
+            worst_case_accuracy=live.worst_case_accuracy,
+            continual=MappingProxyType(self.continual.metrics()),
+            curve_metric=self.curve.metric,
+            curve=self.curve.points,
+            drift_scores=MappingProxyType(self.drift.scores()),
+            alarms=tuple(self.drift.alarms),
+            classes=live.classes,
+        )
+
     def news(self) -> list[Alarm]:
         """Alarms raised or ended since the last call."""
         return self.drift.news()
@@ -142,14 +168,14 @@ class Monitor:
         self.drift.note_done(number, done)
 
     def state(self) -> State:
-        """Everything later figures and alarms depend on; the twin itself has its own file."""
+        """Everything later figures and alarms depend on; the baseline itself has its own file."""
         live = self.live.state()
         tensors, meta = dict(live.tensors), dict(live.meta)
         for part, one in self._parts().items():
             state = one.state()
             tensors |= {f"{part}/{name}": tensor for name, tensor in state.tensors.items()}
             meta[part] = state.meta
-        return State(tensors, {**meta, **self._twin.meta(), "events": self._events})
+        return State(tensors, {**meta, **self._baseline.meta(), "events": self._events})
 
     def restore(self, state: State) -> None:
         """Become the monitor whose `state()` this was; what an older version did not keep begins anew."""
@@ -160,76 +186,8 @@ class Monitor:
             if part in state.meta:
                 tensors = {n.removeprefix(f"{part}/"): t for n, t in state.tensors.items() if n.startswith(f"{part}/")}
                 one.restore(State(tensors, state.meta[part]))
-        if not self._twin.restore(state.meta):  # another one: what was said of the one before says nothing of it
-            self.frozen = Prequential(self._window_events)
+        if not self._baseline.restore(state.meta):  # another one: what was said of the one before says nothing of it
+            self.frozen = Prequential(self._window_events, self.task)
 
     def _parts(self) -> dict[str, Prequential | DriftWatch | Continual | Curve]:
         return dict(zip(_PARTS, (self.frozen, self.drift, self.continual, self.curve)))
-
-
-class _Columns:
-    """Some tensors as columns of numbers."""
-
-    def __init__(self, specs: Mapping[str, TensorSpec], most: int, *, codes: bool = False) -> None:
-        self._places: list[tuple[str, NDArray[np.intp]]] = []
-        self.names: list[str] = []
-        self.categorical: list[bool] = []
-        kept = {name: spec for name, spec in specs.items() if codes or spec.dtype != "bytes"}
-        for name, spec in kept.items():
-            size = int(np.prod([max(1, length) for length in spec.shape], dtype=np.int64))
-            share = max(1, most // len(kept))
-            places = np.unique(np.linspace(0, size - 1, min(size, share)).astype(np.intp))
-            self._places.append((name, places))
-            self.names += [f"{name}[{place}]" if spec.shape else name for place in places.tolist()]
-            self.categorical += [spec.dtype in ("bytes", "int64", "int32")] * len(places)
-
-    def of(self, tensors: Mapping[str, Array]) -> NDArray[np.float32]:
-        """(N, F)."""
-        found = []
-        for name, places in self._places:
-            rows = tensors[name].reshape(len(tensors[name]), math.prod(tensors[name].shape[1:]))
-            if rows.shape[1] <= places[-1]:  # shorter than it may be
-                blank = np.full((len(rows), int(places[-1]) + 1), np.nan, dtype=np.float32)
-                blank[:, : rows.shape[1]] = rows
-                rows = blank
-            if rows.dtype.kind in "iu" and rows.dtype.itemsize > 2:
-                rows = rows % 16_777_213  # whole in float32
-            found.append((rows if rows.shape[1] == len(places) else rows[:, places]).astype(np.float32, copy=False))
-        return np.concatenate(found, axis=1) if found else np.zeros((_rows(tensors), 0), dtype=np.float32)
-
-
-def _rows(tensors: Mapping[str, Array]) -> int:
-    return len(next(iter(tensors.values()))) if tensors else 0
-
-
-def _losses(graded: Prequential, batch: Batch, outputs: Mapping[str, Array]) -> tuple[NDArray[np.float64], bool]:
-    """The loss of each event (N,), NaN where it was not graded; and whether it lies within [0, 1].
-
-    Zero-one loss of classes, Brier score of probabilities, negative log-likelihood of points, absolute error.
-    """
-    losses, grades = np.full(len(batch), np.nan), graded.grades
-    if grades is None:
-        return losses, True
-    if "hazard" in grades.columns:
-        losses[grades.rows] = -grades.columns["log_likelihood"]
-        return losses, False
-    if "score" in outputs and isinstance(batch.labels, NumberLabels):
-        truth = batch.labels.values[grades.rows, 0] >= 0.5
-        given = np.clip(np.nan_to_num(outputs["score"][grades.rows].astype(np.float64)), 0, 1)
-        losses[grades.rows] = (given - truth) ** 2
-        return losses, True
-    if "correct" in grades.columns:
-        losses[grades.rows] = 1.0 - grades.columns["correct"]
-        return losses, True
-    losses[grades.rows] = np.minimum(grades.columns["absolute"], 1e300)
-    return losses, False
-
-
-def _confidence(outputs: Mapping[str, Array], count: int) -> NDArray[np.float64]:
-    """How sure the answers were, (N,): the highest score, or the distance of a probability from one half."""
-    if "scores" in outputs and outputs["scores"].shape[1] > 1:
-        highest: NDArray[np.float64] = outputs["scores"].max(axis=1).astype(np.float64)
-        return highest
-    if "score" in outputs:
-        return np.abs(outputs["score"].astype(np.float64) - 0.5)
-    return np.full(count, np.nan)

@@ -6,8 +6,6 @@ so a restart goes on with the same figures.
 
 from __future__ import annotations
 
-import math
-import threading
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,14 +16,15 @@ from thalweg.memory.snapshots.state import State
 from thalweg.models.contract.learner import Predictor
 from thalweg.proto.event import Batch
 from thalweg.proto.schema import Array
-from thalweg.stream.evaluation.bounds import Bound
-from thalweg.stream.evaluation.calibration import Calibration
-from thalweg.stream.evaluation.grading import Alike, Graded, Grader, finite
-from thalweg.stream.evaluation.means import Means
-from thalweg.stream.evaluation.ranking import Ranks, auc, group_numbers
-from thalweg.stream.evaluation.recent import RecentWindow
-from thalweg.stream.evaluation.sequence_grades import SEQUENCE_MEANS, sequence_figures
-from thalweg.stream.evaluation.window_figures import Figures, class_figures, number_figures, window_figures
+from thalweg.proto.task import BUILT_IN, Task, task_of
+from thalweg.stream.evaluation.figures.bounds import Bound
+from thalweg.stream.evaluation.figures.calibration import Calibration
+from thalweg.stream.evaluation.figures.means import Means, figures_of
+from thalweg.stream.evaluation.figures.ranking import Ranks, group_numbers
+from thalweg.stream.evaluation.figures.recent import RecentWindow
+from thalweg.stream.evaluation.figures.window_figures import Figures, class_figures, number_figures, window_figures
+from thalweg.stream.evaluation.grading import Alike, ClassNumbers, Graded, TaskGrading, finite, fits
+from thalweg.stream.evaluation.tasks import grading_of
 
 _SMALLEST_PROBABILITY = 1e-15
 _AT_ONCE = 4096  # events that are taken into the figures together: a hundred small arrays cost what a large one does
@@ -35,33 +34,33 @@ _MOST_WAITING = 1 << 20  # … or so many scores
 class Prequential:
     """Accuracy, balanced accuracy, log-loss, calibration error and AUC of class labels; RMSE and MAE of numbers.
 
-    An output `score` is the probability that a number is 1 rather than 0, and graded as that: from one half up it
-    answers 1. A number between counts as the nearer of both; others are not graded. Log-loss and calibration error are
-    kept where a predictor says that its scores are probabilities (property `scores`), AUC where there are two classes,
-    over all events by counts (`Ranks`); of the recent window also the mean AUC by group (`gauc`), a group being the
-    events of one `user` (an input) or key, weighted by its events, groups of one class left out. An answer from before
-    the class was known counts as wrong. Unlabelled events are not graded. No figure depends on how the stream was cut
-    into micro-batches.
+    What an answer is and how it is graded is its task's (`tasks`). A `score` is the probability that a number is 1
+    rather than 0, and graded as that. Log-loss and calibration error are kept where scores are probabilities, AUC where
+    there are two classes, over all events by counts (`Ranks`); of the recent window also the mean AUC by group
+    (`gauc`), a group being the events of one `user` (an input) or key, weighted by its events, groups of one class left
+    out. An answer from before the class was known counts as wrong. Unlabelled events are not graded. No figure depends
+    on how the stream was cut into micro-batches.
 
-    Where outputs tell a `next_time`, events for which it is NaN are not graded: nothing could be foreseen. Then there
-    are also the mean `log_likelihood`, the share of types among the three likeliest, RMSE of the expected gap in
-    seconds, mean absolute error of its logarithm, and of the recent window the Kolmogorov-Smirnov distance between
-    1 - exp(-hazard) and what it is where the model is right, uniform (time rescaling).
+    Of event sequences there are also the mean `log_likelihood`, the share of types among the three likeliest, RMSE of
+    the expected gap in seconds, mean absolute error of its logarithm, and of the recent window the Kolmogorov-Smirnov
+    distance between 1 - exp(-hazard) and what it is where the model is right, uniform (time rescaling).
 
-    One thread grades; any thread may read figures.
+    One thread uses it.
 
     Args:
         window_events: How many events the recent figures look back.
+        task: Of the answers; None: that of the first predictor.
     """
 
-    def __init__(self, window_events: int = 1000) -> None:
-        self._lock = threading.Lock()
+    def __init__(self, window_events: int = 1000, task: Task | None = None) -> None:
         self._graded = 0
-        self._grader = Grader()
+        self._numbers = ClassNumbers()
         self._hits = np.zeros(0, dtype=np.int64)  # (C,) right answers by class
         self._seen = np.zeros(0, dtype=np.int64)  # (C,) events by class
         self._means = Means(("log_loss", "squared", "absolute"))
-        self._sequences = Means(SEQUENCE_MEANS)
+        self._task: Task | None = None
+        self._grading: TaskGrading | None = None
+        self._own = Means(())
         self._ranks = Ranks()
         self._calibration = Calibration()
         self._scores = False
@@ -69,6 +68,8 @@ class Prequential:
         self._waiting: list[Graded] = []
         self._waiting_events = self._waiting_scores = 0
         self.grades = None
+        if task is not None:
+            self._take(task)
 
     grades: Graded | None
     """Of the latest micro-batch; None where nothing in it was graded."""
@@ -80,15 +81,35 @@ class Prequential:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Those met, in the order of their first events: the numbers in `grades`."""
-        return tuple(self._grader.classes)
+        """Those seen, in the order of their first events: the numbers in `grades`."""
+        return tuple(self._numbers.classes)
 
     def predicted(self, batch: Batch, predictor: Predictor, outputs: Mapping[str, Array]) -> None:
         """Grade the answers that stood before the batch was learned."""
-        with self._lock:
-            self.grades = graded = self._grader.grade(batch, predictor, outputs)
-            if graded is not None:
-                self._wait(graded)
+        task = task_of(predictor, outputs)
+        if self._grading is None or self._task is None or self._task.name != task.name:
+            grading = self._take(task)
+        else:
+            grading = self._grading
+        fit = fits(batch, task)
+        self.grades = graded = grading.grade(batch, predictor, task, outputs, self._numbers) if fit else None
+        if graded is not None:
+            self._wait(graded)
+
+    def losses(self, count: int) -> NDArray[np.float64]:
+        """Of the latest micro-batch's events (N,), the higher the worse; NaN where one was not graded."""
+        losses = np.full(count, np.nan)
+        if self.grades is not None and self._grading is not None:
+            losses[self.grades.rows] = self._grading.losses(self.grades)
+        return losses
+
+    def _take(self, task: Task) -> TaskGrading:
+        """Grade answers of this task from now on."""
+        self._settle()
+        self._task, self._grading = task, grading_of(task)
+        if self._own.names != self._grading.means:
+            self._own = Means(self._grading.means)
+        return self._grading
 
     def metrics(self) -> dict[str, float]:
         """Figures over all events graded so far; {} before the first."""
@@ -111,96 +132,87 @@ class Prequential:
         return {name: bound for name, (_, bound) in self.recent_figures().items() if bound is not None}
 
     def main(self) -> tuple[str, float] | None:
-        """Name and recent value of the one figure to look at first; None before the first event.
+        """Name and recent value of the one figure to look at first, the task's `quality`; None before the first event.
 
-        The log-likelihood of sequences, AUC of scores, accuracy of other classes, RMSE of numbers; NaN where it is not
-        known, as AUC while there is but one class in the window.
+        NaN where it is not known, as AUC while there is but one class in the window.
         """
-        with self._lock:
-            self._settle()
-            recent = self._recent
-            if not len(recent):
-                return None
-            likelihood, squared = recent.column("log_likelihood"), recent.column("squared")
-            if likelihood is not None:
-                return "log_likelihood", _mean(likelihood)
-            if squared is not None:
-                return "rmse", math.sqrt(_mean(squared))
-            margin, label = recent.column("margin"), recent.column("label")
-            if not self._scores:
-                return "accuracy", recent.share_right
-            assert margin is not None
-            assert label is not None
-            yes = label == 1
-            return "auc", auc(margin, yes) if yes.any() and not yes.all() else math.nan
+        self._settle()
+        if not len(self._recent) or self._task is None or self._grading is None:
+            return None
+        return self._task.quality, self._grading.main(self._recent)
 
     @property
     def worst_case_accuracy(self) -> float:
         """The lowest accuracy that the recent window, once full, had after any event; NaN before."""
-        with self._lock:
-            self._settle()
-            return self._recent.lowest
+        self._settle()
+        return self._recent.lowest
 
     def state(self) -> State:
         """Everything later figures depend on."""
-        with self._lock:
-            self._settle()
-            means = self._means
-            tensors: dict[str, Array] = {"hits": self._hits, "seen": self._seen}
-            tensors["sums"] = np.array([*means.sums, self._recent.lowest])
-            tensors["counts"] = np.array([self._graded, means.count("log_loss"), means.count("squared")])
-            tensors["spreads"] = means.spreads
-            if self._sequences.counts.any():
-                tensors["sequence.sums"], tensors["sequence.counts"] = self._sequences.sums, self._sequences.counts
-                tensors["sequence.spreads"] = self._sequences.spreads
-            tensors |= self._ranks.tensors() | self._calibration.tensors() | self._recent.tensors()
-            meta = {"classes": list(self._grader.classes), "window_events": self._recent.size, "scores": self._scores}
-            return State(tensors, meta | {"window_begun": self._graded - self._recent.pushed})
+        self._settle()
+        means, own = self._means, self._own
+        tensors: dict[str, Array] = {"hits": self._hits, "seen": self._seen}
+        tensors["sums"] = np.array([*means.sums, self._recent.lowest])
+        tensors["counts"] = np.array([self._graded, means.count("log_loss"), means.count("squared")])
+        tensors["spreads"] = means.spreads
+        if self._task is not None and own.counts.any():
+            kept = {"sums": own.sums, "counts": own.counts, "spreads": own.spreads}
+            tensors |= {f"{self._task.name}.{name}": tensor for name, tensor in kept.items()}
+        tensors |= self._ranks.tensors() | self._calibration.tensors() | self._recent.tensors()
+        meta = {"classes": list(self._numbers.classes), "window_events": self._recent.size, "scores": self._scores}
+        return State(tensors, meta | {"window_begun": self._graded - self._recent.pushed})
 
     def restore(self, state: State) -> None:
         """Become the evaluation whose `state()` this was; under another window the recent figures begin anew, as does
         what an older version did not keep."""
         tensors, meta = state.tensors, state.meta
-        with self._lock:
-            self._waiting, self._waiting_events, self._waiting_scores = [], 0, 0
-            self._grader = Grader({name: code for code, name in enumerate(meta["classes"])})
-            self._hits, self._seen = tensors["hits"].copy(), tensors["seen"].copy()
-            self._graded, losses, numbers = tensors["counts"].tolist()
-            counts = np.array([losses, numbers, numbers])
-            self._means.restore(tensors["sums"][:3], counts, tensors.get("spreads"))
-            self._sequences = Means(SEQUENCE_MEANS)
-            if "sequence.sums" in tensors:
-                spreads = tensors.get("sequence.spreads")
-                self._sequences.restore(tensors["sequence.sums"], tensors["sequence.counts"], spreads)
-            self._ranks, self._calibration = Ranks.of(tensors), Calibration.of(tensors)
-            self._scores = meta.get("scores", False)
-            self._recent = RecentWindow(self._recent.size)
-            if meta["window_events"] == self._recent.size:
-                pushed = self._graded - meta.get("window_begun", 0)
-                self._recent.restore(tensors, pushed, float(tensors["sums"][3]))
+        self._waiting, self._waiting_events, self._waiting_scores = [], 0, 0
+        self._numbers = ClassNumbers({name: code for code, name in enumerate(meta["classes"])})
+        self._hits, self._seen = tensors["hits"].copy(), tensors["seen"].copy()
+        self._graded, losses, numbers = tensors["counts"].tolist()
+        counts = np.array([losses, numbers, numbers])
+        self._means.restore(tensors["sums"][:3], counts, tensors.get("spreads"))
+        if self._task is None:
+            for name in (name for name in BUILT_IN if f"{name}.sums" in tensors):
+                self._take(BUILT_IN[name])
+        self._own = Means(self._own.names)
+        if self._task is not None and f"{self._task.name}.sums" in tensors:
+            name = self._task.name
+            spreads = tensors.get(f"{name}.spreads")
+            self._own.restore(tensors[f"{name}.sums"], tensors[f"{name}.counts"], spreads)
+        self._ranks, self._calibration = Ranks.of(tensors), Calibration.of(tensors)
+        self._scores = meta.get("scores", False)
+        self._recent = RecentWindow(self._recent.size)
+        if meta["window_events"] == self._recent.size:
+            pushed = self._graded - meta.get("window_begun", 0)
+            self._recent.restore(tensors, pushed, float(tensors["sums"][3]))
 
     def figures(self) -> Figures:
         """Figures over all events with their bounds, for who wants both."""
-        with self._lock:
-            self._settle()
-            found = class_figures(self._hits, self._seen)
-            means = self._means_of(self._means)
-            if "log_loss" in means:
-                found["log_loss"] = means["log_loss"]
-            if len(self._grader.classes) == 2 and (ranked := self._ranks.found) is not None:
-                found["auc"] = ranked
-            if (error := self._calibration.error) is not None:
-                found["calibration_error"] = error, None
-            counts = dict(zip(SEQUENCE_MEANS, self._sequences.counts.tolist()))
-            return found | number_figures(means) | sequence_figures(self._means_of(self._sequences), counts)
+        self._settle()
+        found = class_figures(self._hits, self._seen)
+        means = self._means_of(self._means)
+        if "log_loss" in means:
+            found["log_loss"] = means["log_loss"]
+        if len(self._numbers.classes) == 2 and (ranked := self._ranks.found) is not None:
+            found["auc"] = ranked
+        if (error := self._calibration.error) is not None:
+            found["calibration_error"] = error, None
+        found |= number_figures(means)
+        if self._grading is not None:
+            counts = dict(zip(self._own.names, self._own.counts.tolist()))
+            found |= self._grading.figures(self._means_of(self._own), counts)
+        return found
 
     def recent_figures(self) -> Figures:
         """Figures over the recent window with their bounds."""
-        with self._lock:
-            self._settle()
-            columns = self._recent.columns() if len(self._recent) else {}
-            classes, scores = len(self._grader.classes), self._scores
-        return window_figures(columns, classes, scores) if columns else {}
+        self._settle()
+        if not len(self._recent):
+            return {}
+        columns = self._recent.columns()
+        means = figures_of({name: columns[name] for name in (*self._means.names, *self._own.names) if name in columns})
+        found = window_figures(columns, means, len(self._numbers.classes), self._scores)
+        return found if self._grading is None else found | self._grading.recent_figures(means, columns)
 
     @staticmethod
     def _means_of(means: Means) -> Figures:
@@ -231,10 +243,11 @@ class Prequential:
         joined = {name: _joined([graded.columns[name] for graded in waiting]) for name in waiting[0].columns}
         if alike.kind == "classes":
             joined["label"] = _joined([graded.labels for graded in waiting])
-        pushed: dict[str, Any] = {name: joined[name] for name in _KEPT if name in joined}
+        kept = () if self._grading is None else self._grading.kept
+        pushed: dict[str, Any] = {name: joined[name] for name in (*_KEPT, *kept) if name in joined}
         if "group" in joined:
             pushed["group"] = group_numbers(joined["group"])
-        if alike.kind != "numbers":
+        if alike.kind != "means":
             self._count(joined["label"], joined["correct"])
         if "scores" in joined:
             pushed |= self._figures_of_scores(alike, joined, starts)
@@ -244,7 +257,7 @@ class Prequential:
             self._means.add("log_loss", pushed["log_loss"], starts)
             self._ranks.add(2.0 * given - 1.0, yes, True)
             self._calibration.add(given, yes)
-        for means in (self._means, self._sequences):
+        for means in (self._means, self._own):
             for name in means.names:
                 if name in joined:
                     means.add(name, joined[name], starts)
@@ -282,13 +295,13 @@ class Prequential:
 
     def _margins(self, classes: tuple[str, ...], scores: NDArray[np.float64]) -> NDArray[np.float64]:
         """By how much the second of two classes was preferred, (N,); the score of an unknown class is 0."""
-        first, margin = next(iter(self._grader.classes)), np.zeros(len(scores))
+        first, margin = next(iter(self._numbers.classes)), np.zeros(len(scores))
         for column, name in enumerate(classes):
             margin += -scores[:, column] if name == first else scores[:, column]
         return margin
 
 
-_KEPT = ("correct", "label", "squared", "absolute", "hazard", *SEQUENCE_MEANS)
+_KEPT = ("correct", "label", "squared", "absolute")
 
 
 def _joined(parts: list[Any]) -> Any:
@@ -303,8 +316,3 @@ def _log_losses(given: NDArray[np.float64]) -> NDArray[np.float64]:
     """Of the probabilities that were given to what came."""
     losses: NDArray[np.float64] = -np.log(given.clip(_SMALLEST_PROBABILITY, 1.0))
     return losses
-
-
-def _mean(column: NDArray[np.float64]) -> float:
-    known = column[~np.isnan(column)]
-    return float(known.mean()) if len(known) else math.nan

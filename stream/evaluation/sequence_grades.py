@@ -2,18 +2,68 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from thalweg.models.contract.learner import Predictor
+from thalweg.proto.event import Batch, ClassLabels
 from thalweg.proto.schema import Array
-from thalweg.stream.evaluation.bounds import Bound, root_bound, share_bound
+from thalweg.proto.task import Task
+from thalweg.stream.evaluation.class_grades import grade_classes
+from thalweg.stream.evaluation.figures.bounds import Bound, root_bound, share_bound
+from thalweg.stream.evaluation.figures.recent import RecentWindow
+from thalweg.stream.evaluation.figures.window_figures import Figures
+from thalweg.stream.evaluation.grading import ClassNumbers, Floats, Graded, TaskGrading
+from thalweg.stream.evaluation.number_grades import mean
 
-Floats = NDArray[np.float64]
 SEQUENCE_MEANS = ("log_likelihood", "top3", "gap_squared", "log_gap")
 """Columns of which the figures are means."""
+
+
+class SequenceGrading(TaskGrading):
+    """Types are graded as classes; events that nothing could be said of (`next_time` is NaN) are not graded."""
+
+    means = SEQUENCE_MEANS
+    kept = ("hazard", *SEQUENCE_MEANS)
+    bounded = False
+
+    def grade(
+        self, batch: Batch, predictor: Predictor, task: Task, outputs: Mapping[str, Array], numbers: ClassNumbers
+    ) -> Graded | None:
+        assert isinstance(batch.labels, ClassLabels)
+        rows = np.flatnonzero(batch.labels.present & np.isfinite(outputs["next_time"]))
+        graded = grade_classes(batch, batch.labels, rows, predictor, task, outputs, numbers)
+        if graded is not None and "hazard" in outputs:
+            told = {name: column[rows] for name, column in outputs.items()}
+            graded.columns |= grade_sequences(batch.times[rows], told, graded.columns["column"])
+            graded.alike = graded.alike._replace(columns=tuple(graded.columns))
+        return graded
+
+    def losses(self, graded: Graded) -> Floats:
+        """The negative log-likelihood of what came."""
+        likelihood = graded.columns.get("log_likelihood")
+        losses: Floats = -likelihood if likelihood is not None else 1.0 - graded.columns["correct"]
+        return losses
+
+    def main(self, recent: RecentWindow) -> float:
+        likelihood = recent.column("log_likelihood")
+        return math.nan if likelihood is None else mean(likelihood)
+
+    def figures(self, means: Figures, counts: Mapping[str, int]) -> Figures:
+        return sequence_figures(means, counts)
+
+    def recent_figures(self, means: Figures, columns: Mapping[str, Floats]) -> Figures:
+        if "hazard" not in columns:
+            return {}
+        found = super().recent_figures(means, columns)
+        hazard = columns["hazard"][~np.isnan(columns["hazard"])]
+        if len(hazard):
+            found["rescaling_ks"] = uniform_distance(1.0 - np.exp(-hazard)), None
+        return found
 
 
 def grade_sequences(times: Floats, outputs: Mapping[str, Array], truth: NDArray[Any]) -> dict[str, Floats]:

@@ -15,6 +15,7 @@ from thalweg.models.contract.learner import Predictor
 from thalweg.proto.answer import Answer
 from thalweg.proto.event import Batch, ClassLabels
 from thalweg.proto.schema import Array, Inputs, TensorSpec
+from thalweg.proto.task import Task, task_of
 
 _MOST_ADDED = 100
 """Classes of a micro-batch that were known when they were answered, and are not now; further ones count as unknown."""
@@ -25,7 +26,8 @@ def as_served(
 ) -> tuple[Predictor, Mapping[str, Array]]:
     """The answers to grade, and whose they are.
 
-    Answers to event sequences stay as they are: how likely an event was cannot be told from what was served.
+    Where nothing is remembered they stay as they are: how likely an event of a sequence was cannot be told from what
+    was served.
 
     Args:
         batch: N events, perhaps with what was served to some.
@@ -36,17 +38,17 @@ def as_served(
         A predictor that names the columns of scores, and outputs of the same names, (N, ...) each. Those given, where
         nothing was served.
     """
-    if batch.served is None or "next_time" in outputs:
+    if batch.served is None:
+        return predictor, outputs
+    task = task_of(predictor, outputs)
+    if not task.remembered:
         return predictor, outputs
     served = [(row, answer) for row, answer in enumerate(batch.served) if answer is not None]
-    if "value" in outputs:
-        return predictor, {**outputs, "value": _values(outputs["value"], served)}
-    if "score" in outputs:
-        return predictor, {**outputs, "score": _scores(outputs["score"], served)}
-    if "label" not in outputs:
-        return predictor, outputs
+    if task.remembered != "class":
+        fill = _values if task.remembered == "numbers" else _scores
+        return predictor, {**outputs, task.answer: fill(outputs[task.answer], served)}
     classes = _with_forgotten(batch, predictor.classes, served)
-    answerer = predictor if len(classes) == len(predictor.classes) else _Knowing(predictor, classes)
+    answerer = predictor if len(classes) == len(predictor.classes) else _Knowing(predictor, task, classes)
     return answerer, {**outputs, **_classes(outputs, classes, served)}
 
 
@@ -107,8 +109,12 @@ def _with_forgotten(batch: Batch, known: tuple[str, ...], served: Sequence[tuple
 class _Knowing:
     """A predictor that knows more classes than it will ever answer."""
 
-    def __init__(self, predictor: Predictor, classes: tuple[str, ...]) -> None:
-        self._predictor, self._classes = predictor, classes
+    def __init__(self, predictor: Predictor, task: Task, classes: tuple[str, ...]) -> None:
+        self._predictor, self._task, self._classes = predictor, task, classes
+
+    @property
+    def task(self) -> Task:
+        return self._task
 
     @property
     def inputs(self) -> Mapping[str, TensorSpec]:

@@ -1,7 +1,7 @@
 """Requests, and what was answered, that wait for their label: handed to the store in the background, so that no answer
 waits for it.
 
-While the store is out of reach requests queue up here, to a bound; past it they are let go and counted. A label that
+While the store is out of reach requests queue up here, to a bound; past it they are dropped and counted. A label that
 comes before its request is in the store waits for it, so nothing depends on how soon this is.
 """
 
@@ -27,14 +27,14 @@ from thalweg.stream.labels.dropped import Dropped
 log = structlog.get_logger(__name__)
 
 MOST_QUEUED = 10_000
-"""Requests per model that queue for the store; more are let go."""
+"""Requests per model that queue for the store; more are dropped."""
 _AT_ONCE = 200
 _CHECK_SECONDS = 1.0
 _IDLE_SECONDS = 0.005
 
 
 class RequestBuffer:
-    """Remembers requests of all models; any number of threads may tell it of one.
+    """Remembers requests of all models; any number of threads may call it.
 
     Args:
         pendings: Where each model's requests wait; models that are missing join no labels.
@@ -47,7 +47,7 @@ class RequestBuffer:
         self.remembered = dict.fromkeys(pendings, 0)
         """Requests in the store so far, by model."""
         self.forgotten = dict.fromkeys(pendings, 0)
-        """Requests let go, by model: the store was out of reach for too long, or they could not be written."""
+        """Requests dropped, by model: the store was out of reach for too long, or they could not be written."""
         self._dropped = Dropped("requests that cannot be remembered")
         self._some = threading.Event()
         self._stopping = threading.Event()
@@ -71,19 +71,24 @@ class RequestBuffer:
             if not reached
         ] + self._dropped.degraded()
 
-    def remember(self, model: str, event_id: str, inputs: Inputs, answer: Answer | None) -> None:
-        """Keep these inputs, of one row, and what was answered until their label comes.
-
-        Raises:
-            InputError: They are of more rows or none, or the id is empty or none that UTF-8 can hold.
-        """
-        rows = {len(column) for column in inputs.values()}
+    def check(self, event_id: str, inputs: Inputs) -> None:
+        """Raise InputError for what `remember` would not keep: inputs of more rows or none, an id that is empty or that
+        UTF-8 cannot hold."""
         if not event_id:
             raise InputError("parameter 'event_id': expected an id, got an empty text")
         if not is_utf8(event_id):
             raise InputError(f"parameter 'event_id': expected a text that UTF-8 can hold, got {event_id!r:.80}")
+        rows = {len(column) if column.ndim else 0 for column in inputs.values()}
         if rows != {1}:
             raise InputError(f"parameter 'event_id': expected inputs of one row, got {max(rows, default=0)}")
+
+    def remember(self, model: str, event_id: str, inputs: Inputs, answer: Answer | None) -> None:
+        """Keep these inputs, of one row, and what was answered until their label comes.
+
+        Raises:
+            InputError: As `check` does.
+        """
+        self.check(event_id, inputs)
         queue = self._queues[model]
         if len(queue) >= MOST_QUEUED:
             self.forgotten[model] += 1
@@ -94,11 +99,11 @@ class RequestBuffer:
     def start(self) -> None:
         """Write to the store from now on."""
         if self._pendings:
-            self._thread = threading.Thread(target=self._keep_writing, name="remembering", daemon=True)
+            self._thread = threading.Thread(target=self._keep_writing, name="request-buffer", daemon=True)
             self._thread.start()
 
     def close(self) -> None:
-        """Write what is queued, once, and let go."""
+        """Write what is queued, once, and close the stores."""
         if self._thread is not None and not self._stopping.is_set():
             self._stopping.set()
             self._some.set()
@@ -133,7 +138,7 @@ class RequestBuffer:
     def _write(self, model: str) -> bool:
         """Some of the queue into the store; whether that went well. What cannot be written at all is dropped."""
         queue = self._queues[model]
-        some = [queue[place] for place in range(min(_AT_ONCE, len(queue)))]
+        some = [queue[index] for index in range(min(_AT_ONCE, len(queue)))]
         if not some:
             return True
         failed: list[Exception] = []

@@ -1,7 +1,7 @@
-"""Requests as events: what was asked is appended to the log, unlabelled, for learners that adapt to their traffic.
+"""Requests as events: requests are appended to the log, unlabelled, for learners that adapt to their traffic.
 
 Appended in the background, so that no answer waits for the log; the log's order is the order that counts. While the log
-is out of reach requests queue up here, to a bound; past it they are let go and counted.
+is out of reach requests queue up here, to a bound; past it they are dropped and counted.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from thalweg.stream.log.log import Log, LogError, Message
 log = structlog.get_logger(__name__)
 
 MOST_QUEUED = 10_000
-"""Rows per model that queue for the log; more are let go."""
+"""Rows per model that queue for the log; more are dropped."""
 _RECORD_BYTES = 256 << 10  # brokers refuse large records, and one that is refused would hold up all others
 _IDLE_SECONDS = 0.005
 _AGAIN_SECONDS = 1.0
 
 
 class RequestLog:
-    """Records requests of the models that learn from them; any number of threads may tell it of one.
+    """Records requests of the models that learn from them; any number of threads may call it.
 
     Args:
         topics: By model, where its events are.
@@ -46,7 +46,7 @@ class RequestLog:
         self.recorded = dict.fromkeys(topics, 0)
         """Rows in the log so far, by model."""
         self.lost = dict.fromkeys(topics, 0)
-        """Rows let go, by model: the log was out of reach for too long, or they could not be appended."""
+        """Rows dropped, by model: the log was out of reach for too long, or they could not be appended."""
         self._dropped = Dropped("requests that cannot become events")
         self._reached = True
         self._some, self._stopping = threading.Event(), threading.Event()
@@ -83,11 +83,11 @@ class RequestLog:
     def start(self) -> None:
         """Append from now on."""
         if self._topics:
-            self._thread = threading.Thread(target=self._keep_appending, name="recording", daemon=True)
+            self._thread = threading.Thread(target=self._keep_appending, name="request-log", daemon=True)
             self._thread.start()
 
     def close(self) -> None:
-        """Append what is queued, once, and let go."""
+        """Append what is queued, once."""
         if self._thread is not None and not self._stopping.is_set():
             self._stopping.set()
             self._some.set()

@@ -1,15 +1,17 @@
 """Blocks: the whole records that are taken from the log, journalled and learned as one.
 
-`gather` cuts a block from what the log has now; `Replay` finds the records of journalled blocks again.
+`gather` cuts a block from what the log has now; `Replay` finds the records of journalled blocks again. A decoded block
+with the number of its entry is all that a fold learns it by.
 """
 
 from __future__ import annotations
 
 import time
 from collections import defaultdict, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+from thalweg.proto.event import Decoded
 from thalweg.proto.records import Partition, Position, Records
 from thalweg.stream.learn.journal import BlockEntry, Range
 from thalweg.stream.log.log import Reader
@@ -39,6 +41,20 @@ class Block:
     def end(self) -> Position:
         """The last offset of each partition in the block."""
         return {r.partition: r.offsets[-1] for r in self.records}
+
+
+@dataclass(frozen=True, slots=True)
+class DecodedBlock:
+    """A block as a fold learns it, whether its events come from a log or from a file."""
+
+    version: int
+    """Of the state that it leads to."""
+    batch_events: int
+    """Learned in micro-batches of at most so many events, cut over the whole block."""
+    parts: Iterable[Decoded]
+    """Its events in order, read once; a file's are decoded while it is learned."""
+    end: Position
+    """The last offset of each partition in it; empty for a file."""
 
 
 def gather(

@@ -7,7 +7,7 @@ import time
 
 import structlog
 
-from thalweg.models.contract.learner import Learner
+from thalweg.stream.learn.fold import Fold
 from thalweg.stream.learn.observer import Observer
 from thalweg.stream.learn.ports import Publisher
 
@@ -17,7 +17,7 @@ _AGAIN_SECONDS = 1.0
 
 
 class PublishCadence:
-    """Hands the learner's predictor to a publisher, at its own pace."""
+    """Hands a fold's predictor to a publisher, at its own pace."""
 
     def __init__(self, publisher: Publisher | None, observer: Observer, share: float) -> None:
         self._publisher = publisher
@@ -45,14 +45,17 @@ class PublishCadence:
         shown = self._publisher.shown()
         return shown is None or shown < version
 
-    def publish(self, learner: Learner, version: int, learned_events: int, event_time: float, *, now: bool) -> None:
-        """Show this version if it is new and its turn has come, or if it must be `now`."""
+    def publish(self, fold: Fold, *, now: bool) -> None:
+        """Show the fold's version if it is new and its turn has come, or if it must be `now`."""
         started = time.monotonic()
-        if self._publisher is None or version == self._version or (started < self._not_before and not now):
+        if self._publisher is None or fold.version == self._version or (started < self._not_before and not now):
             return
         try:
             self._publisher.publish(
-                learner.predictor(), version=version, learned_events=learned_events, event_time=event_time
+                fold.learner.predictor(),
+                version=fold.version,
+                learned_events=fold.learned,
+                event_time=fold.event_time,
             )
         except OSError as error:  # its folder is full, say: what was shown before still is
             log.error("cannot publish: learning goes on, servers answer from the version before", problem=str(error))
@@ -60,8 +63,8 @@ class PublishCadence:
             return
         seconds = time.monotonic() - started
         self._not_before = started + seconds / self._share
-        self._version = version
-        self._observer.published(version, seconds, self._oldest_waiting)
+        self._version = fold.version
+        self._observer.published(fold.version, seconds, self._oldest_waiting)
         self._oldest_waiting = None
 
     def confirm(self, as_of: float) -> None:

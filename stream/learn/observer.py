@@ -2,37 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
-from thalweg.models.contract.learner import Learner, Predictor
-from thalweg.proto.event import Batch
+from thalweg.models.contract.gauges import GaugeSpec, GaugeValue
+from thalweg.models.contract.learner import Learner
 from thalweg.proto.records import Partition
-from thalweg.proto.schema import Array
 from thalweg.stream.drift.alarm import Alarm
+from thalweg.stream.evaluation.report import EvaluationReport
+from thalweg.stream.learn.outcome import Outcome
 from thalweg.stream.log.log import Gap
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LearnerReport:
+    """A model after the same entry of its journal; nothing in it changes any more."""
+
+    time: float
+    """When it was made, Unix seconds."""
+    version: int
+    """Journal entries applied."""
+    learned: int
+    """Labelled events in the state."""
+    state_bytes: int
+    """Size of the learner's state."""
+    gauges: Mapping[str, GaugeValue]
+    """What the learner gives the operator, by name."""
+    gauges_declared: Sequence[GaugeSpec]
+    """What it says those are."""
+    lag: Mapping[Partition, int]
+    """Records that wait, by partition."""
+    newest_time: float | None
+    """Unix seconds of the newest event of the latest micro-batch; None before the first."""
+    evaluation: EvaluationReport | None
+    """None: nobody grades."""
+
+
 class Observer(Protocol):
-    """Called on the learner's thread, per micro-batch or rarer, never per event. Must be quick and must not raise."""
+    """Called on the learner's thread, per block or rarer, never per event. Must be quick and must not raise.
 
-    def consumed(self, events: int) -> None:
-        """So many events were taken from the log and understood (learned or not)."""
+    What a start after a crash learns again is not told again, but for its alarms.
+    """
 
-    def dead_lettered(self, reasons: Mapping[str, int]) -> None:
-        """So many records, by reason, went to the dead-letter topic."""
+    def block_done(self, outcome: Outcome, learner: Learner, lag: Mapping[Partition, int]) -> None:
+        """A block is in the state of `learner`, and so many records of each partition wait; nothing was done yet about
+        the alarms it raised."""
 
-    def duplicated(self, events: int) -> None:
-        """So many events were dropped because their id had been seen."""
-
-    def predicted(self, batch: Batch, predictor: Predictor, outputs: Mapping[str, Array]) -> None:
-        """These answers stood before the batch was learned."""
-
-    def learned(self, batch: Batch, seconds: float) -> None:
-        """The micro-batch was learned in so long."""
-
-    def block_done(self, learner: Learner, version: int, lag: Mapping[Partition, int]) -> None:
-        """A block of micro-batches is done; the state has this version now."""
+    def reported(self, report: LearnerReport) -> None:
+        """How the model is doing: about once a second while it changes, and once more within a second after that."""
 
     def published(self, version: int, seconds: float, first_event_time: float | None) -> None:
         """Servers can see this version; the oldest event new in it was recorded at `first_event_time`."""
@@ -59,12 +77,8 @@ class Observer(Protocol):
 class NoObserver:
     """Watches nothing; also the base for watchers that want only some of it."""
 
-    def consumed(self, events: int) -> None: ...
-    def dead_lettered(self, reasons: Mapping[str, int]) -> None: ...
-    def duplicated(self, events: int) -> None: ...
-    def predicted(self, batch: Batch, predictor: Predictor, outputs: Mapping[str, Array]) -> None: ...
-    def learned(self, batch: Batch, seconds: float) -> None: ...
-    def block_done(self, learner: Learner, version: int, lag: Mapping[Partition, int]) -> None: ...
+    def block_done(self, outcome: Outcome, learner: Learner, lag: Mapping[Partition, int]) -> None: ...
+    def reported(self, report: LearnerReport) -> None: ...
     def published(self, version: int, seconds: float, first_event_time: float | None) -> None: ...
     def snapshotted(self, version: int, seconds: float, size_bytes: int) -> None: ...
     def snapshot_failed(self, version: int, error: str) -> None: ...

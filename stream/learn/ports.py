@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
 
 from thalweg.memory.snapshots.state import State
 from thalweg.models.contract.learner import Predictor
@@ -12,6 +13,8 @@ from thalweg.proto.event import Batch
 from thalweg.proto.records import Position, Records
 from thalweg.proto.schema import Array
 from thalweg.stream.drift.alarm import Alarm
+from thalweg.stream.evaluation.report import EvaluationReport
+from thalweg.stream.learn.observer import NoObserver, Observer
 
 
 class Publisher(Protocol):
@@ -28,7 +31,10 @@ class Publisher(Protocol):
 
 
 class Evaluator(Protocol):
-    """Grades the answers that stood before each micro-batch was learned; saved with the state."""
+    """Grades the answers that stood before each micro-batch was learned; saved with the state.
+
+    A `Prequential` is one; one that watches for drift as well is a `DriftEvaluator`.
+    """
 
     def predicted(self, batch: Batch, predictor: Predictor, outputs: Mapping[str, Array]) -> None:
         """Grade these answers."""
@@ -36,17 +42,25 @@ class Evaluator(Protocol):
     def metrics(self) -> Mapping[str, float]:
         """Figures over all events so far."""
 
-    def note_done(self, number: int, done: str) -> None:
-        """Write down what was done about an alarm."""
-
-    def news(self) -> Sequence[Alarm]:
-        """Alarms of drift raised or ended since the last call."""
-
     def state(self) -> State:
         """Everything later figures depend on."""
 
     def restore(self, state: State) -> None:
         """Become the evaluator whose `state()` this was."""
+
+
+@runtime_checkable
+class DriftEvaluator(Evaluator, Protocol):
+    """Raises alarms of drift, too, and makes reports; `Monitor` does."""
+
+    def note_done(self, number: int, done: str) -> None:
+        """Write down what was done about an alarm."""
+
+    def report(self, now: float) -> EvaluationReport:
+        """All that is to be shown, as it is at this time (Unix seconds)."""
+
+    def news(self) -> Sequence[Alarm]:
+        """Alarms of drift raised or ended since the last call."""
 
 
 class Command(Protocol):
@@ -96,3 +110,19 @@ class AlarmSink(Protocol):
 
     def restore(self, state: State) -> None:
         """Take up what waited when this was the `state()`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ports:
+    """Where a processor's effects go, and where its commands come from; each may be left out."""
+
+    publisher: Publisher | None = None
+    """Shows versions to servers."""
+    observer: Observer = field(default_factory=NoObserver)
+    """Is told what happens."""
+    commands: Commands | None = None
+    """What operators ask for."""
+    dead_letters: DeadLetterSink | None = None
+    """Keeps records that cannot be used; None: they are named in the program's log."""
+    alarms: AlarmSink | None = None
+    """Keeps alarms of drift."""

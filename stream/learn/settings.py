@@ -11,9 +11,9 @@ from thalweg.stream.log.log import Start
 class ProcessorSettings:
     """Settings of one processor; the same names as in the configuration file."""
 
-    model: str
+    model: str = "model"
     """The model's name, for manifests and logs."""
-    topic: str
+    topic: str = "events"
     """Where its events are."""
     joined_topic: str = ""
     """Where events are that were joined with labels that came later; empty: labels come with their events."""
@@ -27,6 +27,8 @@ class ProcessorSettings:
     """Learn in micro-batches of at most this many events."""
     batch_seconds: float = 0.05
     """The longest time that a block is gathered while records keep coming; one that comes alone is learned at once."""
+    max_record_bytes: int = 64 << 20
+    """Larger records are not decoded: they are dead letters."""
     block_bytes: int = 4 << 20
     """About how much is taken from the log at once."""
     snapshot_events: int = 10_000
@@ -48,3 +50,8 @@ class ProcessorSettings:
     def topics(self) -> list[str]:
         """All that are followed."""
         return [self.topic, *([self.joined_topic] if self.joined_topic else [])]
+
+    @property
+    def group(self) -> str:
+        """The consumer group that positions are committed to, for those who look on."""
+        return f"thalweg.{self.model}"

@@ -1,1 +1,1 @@
-"""How versions reach servers."""
+"""How versions reach servers: the ports of publishers and subscribers, and the files that carry versions between."""

@@ -2,117 +2,40 @@
 
 Each version's servable tensors are a new file in a folder that both see, best a memory-backed one. A small mapped file
 announces which is current; servers look at it every few milliseconds, map the new file, and swap one reference. The old
-file is unlinked: a mapped file lives until its last reader lets go.
-
-The announcement has two slots, written in turn, each with a checksum. A learner that is killed while it writes spoils
-the slot that nobody reads yet; the other one still says what was current.
+file is unlinked: a mapped file lives until its last reader closes it.
 """
 
 from __future__ import annotations
 
 import mmap
 import os
-import struct
 import threading
 import time
-import zlib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import structlog
 
 from thalweg.memory.snapshots.state import DamagedFile, State, read_state, write_state
-from thalweg.models.contract.capabilities import AlternativeInputs, Explainer, InputValidator
 from thalweg.models.contract.learner import Predictor
-from thalweg.proto.schema import Inputs, TensorSpec
+from thalweg.stream.publication.announcement import (
+    ANNOUNCEMENT,
+    Slot,
+    make_announcement,
+    newest_slot,
+    open_announcement,
+    write_slot,
+)
+from thalweg.stream.publication.ports import ServedVersion, VersionInfo
 
 log = structlog.get_logger(__name__)
 
-_SLOT = struct.Struct("<QQqqdddq")  # number, file, version, learned events, event time, published, as of, pid
-_SLOT_BYTES = 128
-_ANNOUNCEMENT = "announcement"
 _LOOKS_AT_FOLDER = 250  # every so many looks: is it still the same folder?
 _KEEP_FILES = 3  # a server that just read the announcement must still find the file
 
 
-@dataclass(frozen=True, slots=True)
-class VersionInfo:
-    """What an answer is made from."""
-
-    version: int
-    learned_events: int
-    event_time: float
-    """Unix seconds of the newest event in it; 0: none."""
-    published_at: float
-    """Unix seconds."""
-    as_of: float
-    """Unix seconds at which the learner last knew that nothing newer was waiting in the log."""
-    pid: int
-    """Of the learner."""
-
-    def staleness_seconds(self, now: float) -> float:
-        """How old the newest knowledge that could be in an answer is."""
-        return max(0.0, now - self.as_of) if self.as_of else 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class ServedVersion:
-    """A predictor and what it is; never changes.
-
-    What the predictor can do beyond predicting is looked up here, once: `isinstance` with a protocol takes
-    microseconds, which is too long for every request.
-    """
-
-    predictor: Predictor
-    info: VersionInfo
-    check: Callable[[Inputs], None] | None = field(init=False, repr=False, compare=False)
-    """As in `InputValidator`; None: it takes all that fits its shapes and dtypes."""
-    explain: Callable[[Inputs, int], list[Any]] | None = field(init=False, repr=False, compare=False)
-    """As in `Explainer`; None: it cannot."""
-    alternative_inputs: Mapping[str, TensorSpec] | None = field(init=False, repr=False, compare=False)
-    """As in `AlternativeInputs`; None: there are none."""
-
-    def __post_init__(self) -> None:
-        made = self.predictor
-        object.__setattr__(self, "check", made.check if isinstance(made, InputValidator) else None)
-        object.__setattr__(self, "explain", made.explain if isinstance(made, Explainer) else None)
-        object.__setattr__(
-            self, "alternative_inputs", made.alternative_inputs if isinstance(made, AlternativeInputs) else None
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class _Slot:
-    number: int
-    file: int
-    info: VersionInfo
-
-    def pack(self) -> bytes:
-        info = self.info
-        body = _SLOT.pack(
-            self.number,
-            self.file,
-            info.version,
-            info.learned_events,
-            info.event_time,
-            info.published_at,
-            info.as_of,
-            info.pid,
-        )
-        return body + zlib.crc32(body).to_bytes(4, "little")
-
-    @classmethod
-    def unpack(cls, content: bytes) -> _Slot | None:
-        body, check = content[: _SLOT.size], content[_SLOT.size : _SLOT.size + 4]
-        if len(check) < 4 or zlib.crc32(body) != int.from_bytes(check, "little"):
-            return None
-        number, file, *info = _SLOT.unpack(body)
-        return cls(number, file, VersionInfo(*info)) if number else None
-
-
-class Publisher:
+class FilePublisher:
     """The learner's side, one per model. One thread uses it.
 
     Args:
@@ -124,8 +47,8 @@ class Publisher:
         self._folder = folder
         self._clock = clock
         folder.mkdir(parents=True, exist_ok=True)
-        self._map = _make_announcement(folder / _ANNOUNCEMENT)
-        newest = _newest(self._map[:])
+        self._map = make_announcement(folder / ANNOUNCEMENT)
+        newest = newest_slot(self._map[:])
         self._number = newest.number if newest else 0
         self._file = newest.file if newest else 0
         self._info = newest.info if newest else None
@@ -167,18 +90,16 @@ class Publisher:
                 self._announce()
 
     def close(self) -> None:
-        """Let go of the announcement; what is shown stays shown."""
+        """Close the announcement; what is shown stays shown."""
         self._map.close()
 
     def _announce(self) -> None:
         assert self._info is not None
         self._number += 1
-        content = _Slot(self._number, self._file, self._info).pack()
-        at = (self._number % 2) * _SLOT_BYTES
-        self._map[at : at + len(content)] = content
+        write_slot(self._map, Slot(self._number, self._file, self._info))
 
 
-class Published:
+class FileSubscriber:
     """A server's side, one per model: `current` is what answers now.
 
     Args:
@@ -204,7 +125,7 @@ class Published:
     def start(self) -> None:
         """Look for versions from now on, in a thread of its own."""
         self.look()
-        self._thread = threading.Thread(target=self._watch, name="published", daemon=True)
+        self._thread = threading.Thread(target=self._watch, name="subscriber", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
@@ -212,7 +133,7 @@ class Published:
         self._stopping.set()
         if self._thread is not None:
             self._thread.join()
-        self._let_go()
+        self._unmap()
 
     def wait_for(self, version: int, timeout_seconds: float) -> ServedVersion | None:
         """What is current once it is this version or a later one, or when the time is over."""
@@ -230,7 +151,7 @@ class Published:
         announced = self._announced()
         if announced is None or announced == self._looked:
             return False
-        slot = _newest(announced)
+        slot = newest_slot(announced)
         if slot is None:
             return False
         before = self.current
@@ -260,16 +181,16 @@ class Published:
             looks += 1
             if looks % _LOOKS_AT_FOLDER == 0 and self._map is not None and self._replaced():
                 log.warning("the folder of published versions was made anew", folder=str(self._folder))
-                self._let_go()
+                self._unmap()
             self.look()
 
     def _announced(self) -> bytes | None:
         """Both slots as they are now."""
         if self._map is None:
-            path = self._folder / _ANNOUNCEMENT
+            path = self._folder / ANNOUNCEMENT
             if not path.exists():
                 return None
-            self._map = _open_announcement(path)
+            self._map = open_announcement(path)
             if self._map is None:
                 return None
             self._inode = path.stat().st_ino
@@ -278,11 +199,11 @@ class Published:
     def _replaced(self) -> bool:
         """Whether there is another announcement than the one that is mapped: somebody emptied the memory's folder."""
         try:
-            return (self._folder / _ANNOUNCEMENT).stat().st_ino != self._inode
+            return (self._folder / ANNOUNCEMENT).stat().st_ino != self._inode
         except OSError:
             return False  # nothing new there yet
 
-    def _let_go(self) -> None:
+    def _unmap(self) -> None:
         if self._map is not None:
             self._map.close()
             self._map = None
@@ -291,26 +212,3 @@ class Published:
 
 def _name(file: int) -> str:
     return f"{file}.safetensors"
-
-
-def _make_announcement(path: Path) -> mmap.mmap:
-    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        os.posix_fallocate(handle, 0, 2 * _SLOT_BYTES)  # else a full memory folder would kill us as we write
-        return mmap.mmap(handle, 2 * _SLOT_BYTES)
-    finally:
-        os.close(handle)
-
-
-def _open_announcement(path: Path) -> mmap.mmap | None:
-    """None while its publisher is making it."""
-    with path.open("rb") as file:
-        if os.fstat(file.fileno()).st_size < 2 * _SLOT_BYTES:
-            return None
-        return mmap.mmap(file.fileno(), 2 * _SLOT_BYTES, access=mmap.ACCESS_READ)
-
-
-def _newest(announced: bytes) -> _Slot | None:
-    slots = [_Slot.unpack(announced[at : at + _SLOT_BYTES]) for at in (0, _SLOT_BYTES)]
-    whole = [slot for slot in slots if slot is not None]
-    return max(whole, key=lambda slot: slot.number) if whole else None

@@ -1,4 +1,4 @@
-"""Where published versions are, and what processes tell of themselves."""
+"""The folder of published versions, on memory where the machine has some to share."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ def live_folder(state_dir: Path) -> Path:
     Raises:
         OSError: It cannot be made, or the one on memory is another user's.
     """
-    place = state_dir / "live"
+    location = state_dir / "live"
     shared = Path("/dev/shm")
-    if place.is_dir() and not place.is_symlink():
-        return place
+    if location.is_dir() and not location.is_symlink():
+        return location
     state_dir.mkdir(parents=True, exist_ok=True)
     if not (shared.is_dir() and os.access(shared, os.W_OK)):
-        place.unlink(missing_ok=True)
-        place.mkdir(exist_ok=True)
-        return place
+        location.unlink(missing_ok=True)
+        location.mkdir(exist_ok=True)
+        return location
     name = hashlib.sha256(str(state_dir.resolve()).encode()).hexdigest()[:16]
     target = shared / f"thalweg-{os.getuid()}-{name}"
     target.mkdir(mode=0o700, exist_ok=True)
@@ -34,8 +34,8 @@ def live_folder(state_dir: Path) -> Path:
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
         raise PermissionError(f"{target}: expected a folder of our own, found somebody else's; remove it")
     target.chmod(0o700)
-    if not place.is_symlink() or place.readlink() != target:  # new, or copied along with another service's state
-        beside = place.with_name(f".live.{os.getpid()}.{threading.get_ident()}")
+    if not location.is_symlink() or location.readlink() != target:  # new, or copied along with another service's state
+        beside = location.with_name(f".live.{os.getpid()}.{threading.get_ident()}")
         beside.symlink_to(target)
-        beside.replace(place)  # at once: a process that starts beside us never finds nothing there
-    return place
+        beside.replace(location)  # at once: a process that starts beside us never finds nothing there
+    return location

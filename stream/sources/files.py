@@ -31,6 +31,7 @@ def read_events(
     limit: int | None = None,
     chunk: int = 1000,
     clock: Callable[[], float] | None = None,
+    max_record_bytes: int = 64 << 20,
 ) -> Iterator[Decoded]:
     """The events of a file in order, in chunks of at most `chunk`; for event sequences see `sequence_files`.
 
@@ -42,8 +43,9 @@ def read_events(
         mapping: The role of each CSV column; the time unit of sequences.
         limit: Most lines of events.
         chunk: Lines decoded at once.
-        clock: The time, in Unix seconds, of events without one, read once per chunk. None: row i
-            has the time i, so that the result does not depend on when it is read.
+        clock: The time, in Unix seconds, of events that have none of their own, asked once a chunk. None: row i
+            happened at second i, so that what is read does not depend on when.
+        max_record_bytes: Larger lines of events are set aside unread, as records of a log are.
 
     Raises:
         FileError: There is no such file, it has another format, or its compressed data ends early.
@@ -59,7 +61,8 @@ def read_events(
                 unit = (mapping or CsvMapping()).time_unit
                 yield from sequence_events(path, chain([first], lines), schema, unit, limit, chunk)
             elif kind == "jsonl":
-                yield from _json_lines(chain([first] if first else [], lines), Decoder(schema), limit, chunk, clock)
+                decoder = Decoder(schema, max_record_bytes=max_record_bytes)
+                yield from _json_lines(chain([first] if first else [], lines), decoder, limit, chunk, clock)
             else:
                 yield from csv_events(path, lines, schema, mapping or CsvMapping(), limit, chunk, clock)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:

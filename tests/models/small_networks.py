@@ -76,3 +76,21 @@ def embedding() -> nn.Module:
 def scalar() -> nn.Module:
     """No encoder: it gives single numbers."""
     return nn.Flatten(0)
+
+
+def pooled() -> nn.Module:
+    """With batch norms, on pictures of any size."""
+    torch.manual_seed(6)
+    return nn.Sequential(
+        nn.Conv2d(1, 8, 3, padding=1),
+        nn.BatchNorm2d(8),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(2),
+        nn.Flatten(),
+        nn.Linear(32, CLASSES),
+    )
+
+
+def flattened() -> nn.Module:
+    """An encoder that changes nothing but the shape."""
+    return nn.Flatten()

@@ -28,7 +28,7 @@ from thalweg.ops.run.app import open_configured_log
 from thalweg.proto import inference_pb2 as pb
 from thalweg.proto import inference_pb2_grpc
 from thalweg.proto.event import Batch, ClassLabels, NumberLabels
-from thalweg.stream.publication.file_channel import Published
+from thalweg.stream.publication.file_channel import FileSubscriber
 
 WAIT = 60.0
 FEATURES = 4
@@ -250,7 +250,7 @@ class Service:
 
     def published(self, pid: int) -> int:
         """Events in the version that this process published; 0 if it has not."""
-        watching = Published(self.folder / "state" / "live" / "m", find(self.learner).predictor_from)
+        watching = FileSubscriber(self.folder / "state" / "live" / "m", find(self.learner).predictor_from)
         watching.look()
         facts = None if watching.current is None else watching.current.info
         return facts.learned_events if facts is not None and facts.pid == pid else 0

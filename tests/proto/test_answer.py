@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,6 +18,7 @@ from thalweg.proto.encode import EVENT_BATCH_HEADERS, EVENT_HEADERS, to_event_ba
 from thalweg.proto.event import Batch, ClassLabels, join
 from thalweg.proto.records import Headers, Partition, Records
 from thalweg.proto.schema import Schema, TensorSpec
+from thalweg.proto.task import CLASSIFICATION, task_of
 
 SPECS = {"x": TensorSpec("x", "float32", (1,))}
 CLASSES, NUMBERS = Schema(SPECS), Schema(SPECS, "number", 2)
@@ -161,7 +164,7 @@ def test_the_highest_scores_are_kept_and_what_remains_is_shared_by_the_others(
     label = min(label, len(scores) - 1)
     outputs = {"label": np.array([label], np.int32), "scores": row[None]}
 
-    kept = Answer.of(5, outputs, classes, CLASSES, probabilities=probabilities)
+    kept = Answer.of(5, outputs, classes, CLASSES, replace(CLASSIFICATION, probabilities=probabilities))
 
     assert kept is not None
     assert (kept.version, kept.label, kept.known) == (5, None if label < 0 else classes[label], len(scores))
@@ -176,7 +179,8 @@ def test_the_highest_scores_are_kept_and_what_remains_is_shared_by_the_others(
 
 def test_what_could_not_be_read_again_is_not_kept() -> None:
     def of(schema: Schema = NUMBERS, **outputs: list[Any]) -> Answer | None:
-        return Answer.of(0, {n: np.array(v) for n, v in outputs.items()}, ("a", "b"), schema, probabilities=False)
+        task = task_of(SimpleNamespace(outputs=outputs, properties={}))
+        return Answer.of(0, {n: np.array(v) for n, v in outputs.items()}, ("a", "b"), schema, task)
 
     assert of(value=[[1.0, 2.0]]) == Answer(0, value=(1.0, 2.0))
     assert of(score=[0.25], base_score=[0.5]) == Answer(0, score=0.25)

@@ -14,6 +14,7 @@ import numpy as np
 from thalweg.memory.snapshots.state import State
 from thalweg.proto.event import Batch, ClassLabels, NumberLabels
 from thalweg.proto.schema import Array, Inputs, Schema, TensorSpec
+from thalweg.proto.task import REGRESSION
 
 INPUTS = {"features": TensorSpec("features", "float32", (2,))}
 
@@ -21,6 +22,7 @@ INPUTS = {"features": TensorSpec("features", "float32", (2,))}
 class ChainPredictor:
     outputs: Mapping[str, TensorSpec] = {"value": TensorSpec("value", "float32", (1,))}
     inputs: Mapping[str, TensorSpec] = INPUTS
+    task = REGRESSION
     classes: tuple[str, ...] = ()
     properties: Mapping[str, str] = {}
 
@@ -63,6 +65,8 @@ class Chain:
     def restore(self, state: State) -> None:
         self._hash = state.tensors["hash"].tobytes()
         self._events = state.meta["events"]
+
+    gauges_declared = ()
 
     def gauges(self) -> Mapping[str, float]:
         return {}

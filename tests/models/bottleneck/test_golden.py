@@ -13,6 +13,7 @@ from thalweg.memory.snapshots.state import State
 from thalweg.memory.vectors.key_tables import HeadSearch
 from thalweg.models.bottleneck.key_learning import KeyLearning
 from thalweg.models.bottleneck.learner import Bottleneck
+from thalweg.models.contract.learner import LearnerContext
 from thalweg.proto.event import Batch, ClassLabels
 from thalweg.proto.schema import TensorSpec
 
@@ -28,7 +29,11 @@ def learner(golden: Any, **params: Any) -> Bottleneck:
     """One with the recorded projections and keys, that knows all five classes, in order."""
     settings = {"heads": 4, "pairs": 24, "key_width": 3, "rate": 0.3 / 4, "label_smoothing": 0.1, "standardise": False}
     made = Bottleneck(
-        inputs={"x": TensorSpec("x", "float32", (16,))}, params={**settings, "updates": "micro_batch", **params}, seed=0
+        LearnerContext(
+            inputs={"x": TensorSpec("x", "float32", (16,))},
+            params={**settings, "updates": "micro_batch", **params},
+            seed=0,
+        )
     )
     state = made.state()
     keys = golden["keys"].astype(np.float64)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from thalweg.memory.snapshots.state import State
 from thalweg.models.bottleneck.learner import Bottleneck
-from thalweg.models.contract.learner import Learner, ParamsError, Predictor
+from thalweg.models.contract.learner import Learner, LearnerContext, ParamsError, Predictor
 from thalweg.models.contract.testing import LearnerContract
 from thalweg.proto.event import Batch, ClassLabels, join
 from thalweg.proto.schema import InputError, TensorSpec
@@ -22,7 +22,7 @@ SMALL = {"heads": 8, "pairs": 16, "key_width": 3, "key_events": 40, "key_steps":
 
 
 def bottleneck(**params: Any) -> Bottleneck:
-    return Bottleneck(inputs=INPUTS, params={**SMALL, **params}, seed=3)
+    return Bottleneck(LearnerContext(inputs=INPUTS, params={**SMALL, **params}, seed=3))
 
 
 def batch(events: int, seed: int, classes: tuple[str, ...] = ("a", "b", "c")) -> Batch:
@@ -42,6 +42,10 @@ class TestContract(LearnerContract):
     def new(self) -> Learner:
         return bottleneck()
 
+    def other(self) -> Learner:
+        wider = {"features": TensorSpec("features", "float32", (7,))}
+        return Bottleneck(LearnerContext(inputs=wider, params=SMALL, seed=3))
+
     def predictor_from(self, state: State) -> Predictor:
         return Bottleneck.predictor_from(state)
 
@@ -52,6 +56,9 @@ class TestContract(LearnerContract):
 class TestContractOfThePublishedForm(TestContract):
     def new(self) -> Learner:
         return bottleneck(updates="micro_batch", top_k=3, search="faiss", label_smoothing=0.1)
+
+    def other(self) -> Learner:
+        return bottleneck(pairs=8)
 
 
 @given(sizes=st.lists(st.integers(1, 60), min_size=1, max_size=6))
@@ -209,9 +216,11 @@ def test_digits_in_five_tasks_of_two_classes_are_not_forgotten(tmp_path: Path) -
     test, train = order[:500], order[500:]
     np.save(tmp_path / "keys.npy", x[np.sort(train)])
     learner = Bottleneck(
-        inputs={"features": TensorSpec("features", "float32", (64,))},
-        params={"key_file": str(tmp_path / "keys.npy")},
-        seed=0,
+        LearnerContext(
+            inputs={"features": TensorSpec("features", "float32", (64,))},
+            params={"key_file": str(tmp_path / "keys.npy")},
+            seed=0,
+        )
     )
     names = tuple(map(str, range(10)))
     tasks = [train[y[train] // 2 == task] for task in range(5)]

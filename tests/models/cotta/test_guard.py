@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from safetensors.torch import save_file
 
 from tests.models.small_networks import digits
+from thalweg.models.contract.gauges import samples
+from thalweg.models.contract.learner import LearnerContext
 from thalweg.models.cotta.learner import Cotta
 from thalweg.proto.event import Batch, ClassLabels
 from thalweg.proto.schema import TensorSpec
@@ -61,7 +63,7 @@ def noisy(stream: Stream, count: int, noise: float = 0.05, run: int = 0) -> Stre
 def errors(path: Path, stream: Stream, labelled: float = 0.0, **params: Any) -> tuple[NDArray[np.float64], Cotta]:
     """Whether each answer was wrong, (N,), and the learner at the end."""
     settings = {"model": "tests.models.small_networks:digits", "weights": str(path), "serve_views": 1, **params}
-    learner = Cotta(inputs=PICTURE, params={"views": "jitter", **settings}, seed=0)
+    learner = Cotta(LearnerContext(inputs=PICTURE, params={"views": "jitter", **settings}, seed=0))
     told = np.random.default_rng(2).random(len(stream[0])) < labelled
     wrong = []
     for start in range(0, len(stream[0]), 10):
@@ -80,7 +82,8 @@ def worst(wrong: NDArray[np.float64], deployed: NDArray[np.float64], window: int
 
 
 def rollbacks(learner: Cotta) -> Iterator[str]:
-    return (name for name, count in learner.gauges().items() if name.startswith("rollbacks.") and count)
+    """Causes of those there were."""
+    return (cause for (cause,), count in samples(learner.gauges()["rollbacks"]).items() if count)
 
 
 FROZEN: dict[str, Any] = {"variant": "bn", "statistics_rows": 0, "own": 0.0}
@@ -97,7 +100,7 @@ def test_too_high_a_rate_collapses_without_the_belt_and_stays_near_the_source_wi
 
     assert worst(free, deployed) > 2.0
     assert worst(held, deployed) <= 2.0
-    assert list(rollbacks(learner)) == ["rollbacks.update"]
+    assert list(rollbacks(learner)) == ["update"]
     assert len(learner.state().tensors["offending"])
 
 
@@ -109,7 +112,7 @@ def test_labels_tell_when_nothing_else_does(source: tuple[Path, Stream]) -> None
     free, _ = errors(source[0], stream, **blind)
     held, learner = errors(source[0], stream, labelled=0.3, **blind)
 
-    assert list(rollbacks(learner)) == ["rollbacks.canary"]
+    assert list(rollbacks(learner)) == ["canary"]
     assert worst(held, deployed) < 0.5 * worst(free, deployed)
 
 
@@ -153,7 +156,7 @@ def test_after_a_breach_steps_wait_and_a_restored_learner_waits_as_long(source: 
 
     again.restore(learner.state())
 
-    assert list(rollbacks(learner)) == ["rollbacks.update"]
+    assert list(rollbacks(learner)) == ["update"]
     more = Batch({"image": stream[0][:600]}, None, np.ones(600), np.zeros(600))
     for one in (learner, again):
         one.learn(more)
@@ -173,4 +176,4 @@ def test_when_steps_begin_again_a_restored_learner_answers_alike(source: tuple[P
         wanted = learner.predictor().predict(asked)["scores"]
         np.testing.assert_array_equal(again.predictor().predict(asked)["scores"], wanted)
 
-    assert learner.gauges()["rollbacks.update"] > 0
+    assert samples(learner.gauges()["rollbacks"])[("update",)] > 0

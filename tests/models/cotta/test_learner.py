@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save_file
 
 from tests.models import small_networks
-from thalweg.models.contract.learner import Learner, ParamsError
+from thalweg.models.contract.learner import Learner, LearnerContext, ParamsError
 from thalweg.models.contract.testing import LearnerContract
 from thalweg.models.cotta.learner import Cotta
 from thalweg.models.cotta.params import VARIANTS
@@ -27,11 +27,11 @@ VECTORS: dict[str, Any] = {"adapt_batch": 8, "follow_batch": 4, "views": "jitter
 
 
 def learner(**params: Any) -> Cotta:
-    return Cotta(inputs=PICTURE, params={**SMALL, **params}, seed=1)
+    return Cotta(LearnerContext(inputs=PICTURE, params={**SMALL, **params}, seed=1))
 
 
 def of_vectors(network: str, **params: Any) -> Cotta:
-    return Cotta(inputs=VECTOR, params={**VECTORS, "model": f"{NETWORKS}:{network}", **params}, seed=1)
+    return Cotta(LearnerContext(inputs=VECTOR, params={**VECTORS, "model": f"{NETWORKS}:{network}", **params}, seed=1))
 
 
 def pictures(count: int, seed: int = 0, labelled: bool = True) -> Batch:
@@ -50,6 +50,9 @@ def vectors(count: int, seed: int = 0) -> Batch:
 class TestDefault(LearnerContract):
     def new(self) -> Learner:
         return learner()
+
+    def other(self) -> Learner:
+        return learner(statistics_rows=5)
 
     def batches(self) -> list[Batch]:
         return [pictures(13, seed, labelled=seed != 2) for seed in range(5)]
@@ -74,6 +77,9 @@ class TestSgd(TestDefault):
     def new(self) -> Learner:
         return learner(optimizer="sgd", learning_rate=0.01)
 
+    def other(self) -> Learner:
+        return learner(optimizer="adam")
+
 
 class TestLayerNorm(LearnerContract):
     network = "layered"
@@ -81,12 +87,24 @@ class TestLayerNorm(LearnerContract):
     def new(self) -> Learner:
         return of_vectors(self.network)
 
+    def other(self) -> Learner:
+        return of_vectors(self.network, statistics_rows=5)
+
     def batches(self) -> list[Batch]:
         return [vectors(13, seed) for seed in range(5)]
 
 
 class TestBatchNormOfVectors(TestLayerNorm):
     network = "vectors"
+
+
+class TestPicturesOfAnySize(TestDefault):
+    def new(self) -> Learner:
+        return learner(model=f"{NETWORKS}:pooled")
+
+    def other(self) -> Learner:
+        larger = {"image": TensorSpec("image", "float32", (1, 12, 12))}
+        return Cotta(LearnerContext(inputs=larger, params={**SMALL, "model": f"{NETWORKS}:pooled"}, seed=1))
 
 
 class TestSingleInputs(TestDefault):

@@ -11,10 +11,11 @@ from safetensors.torch import save_file
 
 from tests.models import small_networks
 from thalweg.memory.snapshots.state import State
-from thalweg.models.contract.learner import Learner, ParamsError, Predictor
+from thalweg.models.contract.learner import Learner, LearnerContext, ParamsError, Predictor
 from thalweg.models.contract.registry import find
 from thalweg.models.contract.testing import LearnerContract
-from thalweg.models.encoders.encoder import EncodedPredictor, Encoder, make_learner, shared_encoder
+from thalweg.models.encoders.encoded import EncodedPredictor, make_learner
+from thalweg.models.encoders.encoder import Encoder, shared_encoder
 from thalweg.proto.event import Batch, ClassLabels
 from thalweg.proto.schema import TensorSpec
 
@@ -38,7 +39,11 @@ class Contract(LearnerContract):
     params: dict[str, Any] = {"expansion": 16}  # noqa: RUF012
 
     def new(self) -> Learner:
-        return make_learner(self.learner, IMAGE, self.params, 0, self.encoder)
+        return make_learner(self.learner, LearnerContext(inputs=IMAGE, params=self.params), self.encoder)
+
+    def other(self) -> Learner:
+        larger = {"image": TensorSpec("image", "float32", (1, 8, 9))}
+        return make_learner(self.learner, LearnerContext(inputs=larger, params=self.params), "random_features:48")
 
     def predictor_from(self, state: State) -> Predictor:
         return EncodedPredictor(find(self.learner).predictor_from(state), shared_encoder(self.encoder, "", IMAGE, 0))
@@ -99,7 +104,7 @@ def test_an_onnx_file_encodes_as_what_it_says(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("encoder", [EMBEDDING, "random_convolution:64", "random_features:64"])
 def test_behind_an_encoder_pictures_are_told_apart(encoder: str) -> None:
-    made = make_learner("ridge", IMAGE, {"expansion": 0}, 0, encoder)
+    made = make_learner("ridge", LearnerContext(inputs=IMAGE, params={"expansion": 0}), encoder)
     for seed in range(20):
         made.learn(pictures(50, seed))
 
@@ -162,4 +167,4 @@ def test_another_file_of_weights_is_another_encoder(tmp_path: Path) -> None:
 )
 def test_encoders_that_do_not_fit_are_refused(encoder: str, weights: str, message: str) -> None:
     with pytest.raises(ParamsError, match=message):
-        make_learner("ridge", IMAGE, {}, 0, encoder, weights)
+        make_learner("ridge", LearnerContext(inputs=IMAGE), encoder, weights)

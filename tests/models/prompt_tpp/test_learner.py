@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from thalweg.models.contract.learner import Learner, ParamsError
+from thalweg.models.contract.learner import Learner, LearnerContext, ParamsError
 from thalweg.models.contract.testing import LearnerContract
 from thalweg.models.prompt_tpp.learner import PromptTpp
 from thalweg.models.prompt_tpp.network import Past, draw_weights, prepare
@@ -50,7 +50,7 @@ def events(count: int, start: float = 0.0, seed: int = 0, keys: int = 6) -> Batc
 
 
 def learner(**params: Any) -> PromptTpp:
-    return PromptTpp(inputs=KEY, params={**SMALL, **params}, seed=1)
+    return PromptTpp(LearnerContext(inputs=KEY, params={**SMALL, **params}, seed=1))
 
 
 class Contract(LearnerContract):
@@ -58,6 +58,9 @@ class Contract(LearnerContract):
 
     def new(self) -> Learner:
         return learner(**self.params)
+
+    def other(self) -> Learner:
+        return learner(**{**self.params, "max_types": 6})
 
     def batches(self) -> list[Batch]:
         return [events(count, start=1000.0 * number) for number, count in enumerate((23, 17, 1, 30, 9))]
@@ -417,7 +420,7 @@ def test_parameters_that_do_not_fit_are_named(params: dict[str, Any], key: str, 
 
 def test_other_inputs_than_a_key_are_refused() -> None:
     with pytest.raises(ParamsError, match="expected key"):
-        PromptTpp(inputs={"x": TensorSpec("x", "float32", (2,))}, params={}, seed=0)
+        PromptTpp(LearnerContext(inputs={"x": TensorSpec("x", "float32", (2,))}, params={}, seed=0))
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from thalweg.memory.snapshots.state import State
+from thalweg.models.contract.learner import LearnerContext
 from thalweg.models.ridge.head import Inverse, solve
 from thalweg.models.ridge.learner import Ridge
 from thalweg.models.ridge.pseudo_features import deviations, reweighted_head, topped_up
@@ -44,7 +45,7 @@ class Golden:
     def learner(self, **params: Any) -> Ridge:
         """A learner with the recorded random layer."""
         specs = {"features": TensorSpec("features", "float32", (16,))}
-        learner = Ridge(inputs=specs, params={**PUBLISHED, "gamma": self.gamma, **params}, seed=0)
+        learner = Ridge(LearnerContext(inputs=specs, params={**PUBLISHED, "gamma": self.gamma, **params}, seed=0))
         state = learner.state()
         learner.restore(State({**state.tensors, "projection": self.arrays["proj_weight"].T}, state.meta))
         return learner

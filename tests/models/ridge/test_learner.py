@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from thalweg.memory.snapshots.state import State, read_state, write_state
-from thalweg.models.contract.learner import Learner, ParamsError
+from thalweg.models.contract.learner import Learner, LearnerContext, ParamsError
 from thalweg.models.contract.testing import LearnerContract
 from thalweg.models.ridge.learner import Ridge
 from thalweg.proto.event import Batch, ClassLabels, NumberLabels, join
@@ -33,7 +33,7 @@ PLAIN = {"forgetting": 1, "standardise": False, "refresh_events": 1, "expansion"
 
 
 def ridge(**params: Any) -> Ridge:
-    return Ridge(inputs=INPUTS, params=params, seed=3)
+    return Ridge(LearnerContext(inputs=INPUTS, params=params, seed=3))
 
 
 def batch(events: int, seed: int, classes: Sequence[str] = ("a", "b", "c"), *, weights: bool = False) -> Batch:
@@ -61,6 +61,10 @@ class TestContract(LearnerContract):
     def new(self) -> Learner:
         return ridge(**self.params)
 
+    def other(self) -> Learner:
+        wider = {"features": TensorSpec("features", "float32", (6,))}
+        return Ridge(LearnerContext(inputs=wider, params=self.params, seed=3))
+
     def batches(self) -> list[Batch]:
         late = batch(9, 7, ("d", "b"))
         return [batch(6, 1), batch(1, 2), batch(17, 3, weights=True), late, batch(30, 5), batch(3, 6).unlabelled()]
@@ -68,6 +72,9 @@ class TestContract(LearnerContract):
 
 class TestContractWithoutExpansion(TestContract):
     params: ClassVar = {"expansion": 0, "forgetting": 0.99}
+
+    def other(self) -> Learner:
+        return ridge(expansion=0, forgetting=0.98)
 
 
 class TestContractAsPublished(TestContract):
@@ -104,6 +111,9 @@ class TestContractRareRefresh(TestContract):
 class TestContractRegression(LearnerContract):
     def new(self) -> Learner:
         return ridge(task="regression", targets=2, expansion=20)
+
+    def other(self) -> Learner:
+        return ridge(task="regression", targets=3, expansion=20)
 
     def batches(self) -> list[Batch]:
         return [numbers(count, seed) for seed, count in enumerate((4, 1, 20, 33))]

@@ -11,6 +11,7 @@ import pytest
 
 from tests.ops.serve.serving import served
 from thalweg.ops.config.addresses import listen, split
+from thalweg.ops.serve.settings import Addresses
 
 
 def _has(host: str) -> bool:
@@ -58,7 +59,7 @@ def test_an_address_in_use_is_named() -> None:
 
 @dual_stack
 def test_all_addresses_of_ipv6_are_those_of_ipv4_too(tmp_path: Path) -> None:
-    with served(tmp_path, grpc_address="[::]:0", http_address="[::]:0") as parts:
+    with served(tmp_path, addresses=Addresses(grpc="[::]:0", http="[::]:0")) as parts:
         for host in ("127.0.0.1", "[::1]"):
             assert httpx.get(f"http://{host}:{parts.server.http_port}/healthz").status_code == 200
             with grpc.insecure_channel(f"{host}:{parts.server.grpc_port}") as channel:
@@ -67,7 +68,7 @@ def test_all_addresses_of_ipv6_are_those_of_ipv4_too(tmp_path: Path) -> None:
 
 @ipv6
 def test_one_address_of_ipv6_is_no_other(tmp_path: Path) -> None:
-    with served(tmp_path, grpc_address="[::1]:0", http_address="[::1]:0") as parts:
+    with served(tmp_path, addresses=Addresses(grpc="[::1]:0", http="[::1]:0")) as parts:
         assert httpx.get(f"http://[::1]:{parts.server.http_port}/healthz").status_code == 200
         with grpc.insecure_channel(f"[::1]:{parts.server.grpc_port}") as channel:
             grpc.channel_ready_future(channel).result(timeout=20)

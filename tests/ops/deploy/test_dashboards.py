@@ -13,9 +13,10 @@ import pytest
 import yaml
 from grafana_foundation_sdk.cog.runtime import Runtime
 
+from tests.models.learners import gauges_of_learners
 from tests.ops.telemetry.grafana_schema import mistakes
 from thalweg.ops.dev.dashboards.__main__ import written
-from thalweg.ops.telemetry.metrics import COLLECTED, LEARNER_GAUGES, LEARNER_METRICS, SERVER_METRICS
+from thalweg.ops.telemetry.metrics import COLLECTED, LEARNER_METRICS, SERVER_METRICS
 
 ROOT = Path(__file__).parents[3]
 GRAFANA = ROOT / "ops" / "grafana"
@@ -111,7 +112,7 @@ def test_expressions_ask_for_metrics_that_there_are_through_the_chosen_data_sour
         *LEARNER_METRICS,
         *SERVER_METRICS,
         *COLLECTED,
-        *(name for name, _, _ in LEARNER_GAUGES.values()),
+        *(spec.full_name for spec in gauges_of_learners()),
         *recorded,
     }
     known |= {"thalweg_", "thalweg"}  # the beginnings of a pattern of names, and of consumer groups

@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.models.learners import gauges_of_learners
 from tests.services.processes import required_or_skipped
 from tests.services.prometheus import binary
-from thalweg.ops.telemetry.metrics import COLLECTED, LEARNER_GAUGES, LEARNER_METRICS, SERVER_METRICS
+from thalweg.ops.telemetry.metrics import COLLECTED, LEARNER_METRICS, SERVER_METRICS
 
 ROOT = Path(__file__).parents[3]
 FOLDER = ROOT / "ops" / "prometheus"
@@ -94,7 +95,7 @@ def test_the_runbook_has_no_section_of_an_alert_that_is_no_more() -> None:
 
 
 def test_rules_ask_only_for_metrics_that_there_are() -> None:
-    known = {*LEARNER_METRICS, *SERVER_METRICS, *COLLECTED, *(name for name, _, _ in LEARNER_GAUGES.values()), "up"}
+    known = {*LEARNER_METRICS, *SERVER_METRICS, *COLLECTED, *(spec.full_name for spec in gauges_of_learners()), "up"}
     known |= {rule["record"] for rule in RECORDED}
     asked = {name for rule in RULES for name in re.findall(r"\b(?:thalweg|kafka|grpc)[\w:]+", str(rule["expr"]))}
 

@@ -27,9 +27,10 @@ _VERSIONS_HELD = 10
 def rebuilt_sha256(running: Service, version: int) -> str:
     """The state that an undisturbed learner reaches from the log and the journal alone."""
     model = running.config.model[0]
+    settings = settings_of(model, running.config.service.max_message_bytes)
     journal = FileJournal(running.folder / "state" / "m" / "journal", read_only=True)
     return rebuild(
-        lambda: new_learner(model), running.log, running.snapshots(), journal, settings_of(model), version
+        lambda: new_learner(model), running.log, running.snapshots(), journal, settings, version
     ).state_sha256
 
 

@@ -11,15 +11,17 @@ import numpy as np
 
 from thalweg.memory.exchange.commands import InMemoryCommandQueue
 from thalweg.memory.snapshots.snapshots import FolderSnapshots, Manifest
-from thalweg.models.contract.learner import Learner
+from thalweg.models.contract.learner import Learner, LearnerContext
 from thalweg.models.ridge.learner import Ridge
-from thalweg.ops.serve.server import Server
-from thalweg.ops.serve.serving import ModelLocation
+from thalweg.ops.serve.models import ModelLocation, Models, RequestSinks
+from thalweg.ops.serve.server import Server, workers_of
+from thalweg.ops.serve.settings import Addresses, ServerLimits
+from thalweg.ops.serve.versions import WaitSlots
 from thalweg.ops.telemetry.server_metrics import ServerMetrics
 from thalweg.proto.event import Batch, ClassLabels
 from thalweg.proto.schema import TensorSpec
 from thalweg.stream.log.log import InMemoryLog
-from thalweg.stream.publication.file_channel import Publisher
+from thalweg.stream.publication.file_channel import FilePublisher
 
 FEATURES = 4
 SPECS = {"features": TensorSpec("features", "float32", (FEATURES,))}
@@ -27,7 +29,7 @@ NAMES = ("left", "right", "süd")
 
 
 def new_learner() -> Learner:
-    return Ridge(inputs=SPECS, params={"expansion": 0}, seed=0)
+    return Ridge(LearnerContext(inputs=SPECS, params={"expansion": 0}, seed=0))
 
 
 def events(count: int, seed: int = 0) -> Batch:
@@ -42,18 +44,26 @@ def events(count: int, seed: int = 0) -> Batch:
 class RunningServer:
     """The parts, for a test to drive."""
 
-    def __init__(self, folder: Path, **settings: Any) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        limits: ServerLimits | None = None,
+        addresses: Addresses | None = None,
+        sinks: RequestSinks | None = None,
+        **settings: Any,
+    ) -> None:
+        limits = limits or ServerLimits(max_message_bytes=4 << 20)
         self.learner = new_learner()
         self.log = InMemoryLog()
         self.store = InMemoryCommandQueue()
         self.snapshots = FolderSnapshots(folder / "state" / "m")
-        self.publisher = Publisher(folder / "live" / "m")
-        self.metrics = ServerMetrics(folder / "live")
+        self.publisher = FilePublisher(folder / "live" / "m")
         self.version = 0
         self.learned = 0
         self.loading: Callable[[], object] = lambda: None
         """Called while a kept version is loaded."""
-        place = ModelLocation(
+        location = ModelLocation(
             name="m",
             learner="ridge",
             topic="m.events",
@@ -63,18 +73,20 @@ class RunningServer:
             build=Ridge.predictor_from,
             restore=self._restored,
         )
-        empty = ModelLocation(**{**place.__dict__, "name": "empty", "live": folder / "live" / "empty"})
+        empty = ModelLocation(**{**location.__dict__, "name": "empty", "live": folder / "live" / "empty"})
+        workers = workers_of(limits)
+        models = Models([location, empty], sinks, WaitSlots(limits.most_waiting, workers.waiting))
+        self.metrics = ServerMetrics(folder / "live", models)
         self.server = Server(
-            [place, empty],
+            models,
             self.log,
             self.store,
-            render=self.metrics.render,
-            observer=self.metrics,
-            figures=self.metrics,
-            max_message_bytes=4 << 20,
-            **{"grpc_address": "127.0.0.1:0", "http_address": "127.0.0.1:0"} | settings,
+            workers=workers,
+            addresses=addresses or Addresses(grpc="127.0.0.1:0", http="127.0.0.1:0"),
+            limits=limits,
+            telemetry=self.metrics,
+            **settings,
         )
-        self.metrics.serves(self.server.models)
 
     def _restored(self, state: object) -> object:
         self.loading()
@@ -102,7 +114,7 @@ class RunningServer:
         self.publisher.publish(
             self.learner.predictor(), version=self.version, learned_events=self.learned, event_time=1.0
         )
-        served = self.server.models.find("m").published.wait_for(self.version, 20)
+        served = self.server.models.find("m").versions.subscriber.wait_for(self.version, 20)
         assert served is not None
         assert served.info.version == self.version
 

@@ -83,7 +83,7 @@ def test_what_a_key_does_next_is_told_by_its_key_or_by_a_history(tmp_path: Path)
         assert [one.get("quantile") for one in explained[0]][:3] == [0.1, 0.5, 0.9]
         assert len(explained[0][3]["prompts"]) == 2
         assert sorted(json.loads(metadata.properties["classes"])) == ["a", "b", "c"]
-        assert set(json.loads(metadata.properties["alternative_inputs"])) == {"times", "types"}
+        assert set(json.loads(metadata.properties["other_inputs"])) == {"times", "types"}
         assert float(metadata.properties["time_unit_seconds"]) > 0
         rest_told = {one["name"]: one["data"] for one in rest}
         assert rest_told["next_time"] == [pytest.approx(told["next_time"][0]), None]

@@ -24,14 +24,17 @@ from thalweg.memory.exchange.commands import InMemoryCommandQueue
 from thalweg.memory.snapshots.state import State
 from thalweg.models.contract.capabilities import InputValidator
 from thalweg.models.contract.learner import Predictor
-from thalweg.ops.serve import serving as serving_module
-from thalweg.ops.serve.server import Server
-from thalweg.ops.serve.serving import MOST_LOADING, MOST_WAITING, ModelLocation
+from thalweg.ops.serve import versions
+from thalweg.ops.serve.models import ModelLocation, Models
+from thalweg.ops.serve.server import Server, workers_of
+from thalweg.ops.serve.settings import Addresses, ServerLimits
+from thalweg.ops.serve.versions import MOST_LOADING, MOST_WAITING, WaitSlots
 from thalweg.proto import inference_pb2 as pb
 from thalweg.proto import inference_pb2_grpc, thalweg_pb2, thalweg_pb2_grpc
 from thalweg.proto.schema import Array, Inputs, Schema, TensorSpec
+from thalweg.proto.task import REGRESSION
 from thalweg.stream.log.log import Appended, InMemoryLog, Log, Message
-from thalweg.stream.publication.file_channel import Publisher
+from thalweg.stream.publication.file_channel import FilePublisher
 
 
 def stub(parts: Any, stack: ExitStack) -> Any:
@@ -69,6 +72,7 @@ class Numbered:
     """Every number it answers is that of its version, out of an array that a half-taken version would show in."""
 
     inputs = SPECS
+    task = REGRESSION
     outputs = {"value": TensorSpec("value", "float32", (2,))}  # noqa: RUF012 - never changed
     classes: tuple[str, ...] = ()
     properties: dict[str, str] = {}  # noqa: RUF012
@@ -92,8 +96,8 @@ PUBLISHER = """
 import sys
 from pathlib import Path
 from tests.ops.serve.test_server import numbered
-from thalweg.stream.publication.file_channel import Publisher
-publisher = Publisher(Path(sys.argv[1]))
+from thalweg.stream.publication.file_channel import FilePublisher
+publisher = FilePublisher(Path(sys.argv[1]))
 first = int(sys.argv[2])
 for number in range(first, first + 1_000_000):
     publisher.publish(numbered(number), version=number, learned_events=number, event_time=0.0)
@@ -103,10 +107,10 @@ for number in range(first, first + 1_000_000):
 
 @contextmanager
 def serving(
-    folder: Path, build: Callable[[State], Predictor] = Numbered, log: Log | None = None, **settings: int
+    folder: Path, build: Callable[[State], Predictor] = Numbered, log: Log | None = None, **bounds: int
 ) -> Iterator[Server]:
     """A server of one model whose versions come from wherever the test has them published."""
-    place = ModelLocation(
+    location = ModelLocation(
         name="m",
         learner="numbered",
         topic="t",
@@ -117,8 +121,13 @@ def serving(
         build=build,
         restore=build,
     )
-    addresses = {"grpc_address": "127.0.0.1:0", "http_address": "127.0.0.1:0"}
-    server = Server([place], log or InMemoryLog(), InMemoryCommandQueue(), **addresses, **settings)  # type: ignore[arg-type]
+    limits = ServerLimits(**bounds)
+    workers = workers_of(limits)
+    models = Models([location], slots=WaitSlots(limits.most_waiting, workers.waiting))
+    addresses = Addresses(grpc="127.0.0.1:0", http="127.0.0.1:0")
+    server = Server(
+        models, log or InMemoryLog(), InMemoryCommandQueue(), workers=workers, addresses=addresses, limits=limits
+    )
     server.start()
     try:
         yield server
@@ -161,7 +170,7 @@ def test_hundreds_of_swaps_and_a_killed_publisher_fail_no_request_and_tear_no_an
 
 
 def test_open_streams_take_no_thread_from_predictions_and_too_many_are_refused(tmp_path: Path) -> None:
-    with served(tmp_path, workers=2) as parts, ExitStack() as stack:
+    with served(tmp_path, limits=ServerLimits(workers=2)) as parts, ExitStack() as stack:
         asking, teaching = stub(parts, stack), learning(parts, stack)
         request = thalweg_pb2.WatchRequest(model="m", interval_seconds=60)
         open_ = [teaching.Watch(request, timeout=60) for _ in range(64)]
@@ -212,8 +221,8 @@ REST = {"inputs": [{"name": "features", "shape": [1, FEATURES], "datatype": "FP3
 def test_those_who_wait_for_a_version_take_no_thread_from_the_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int
 ) -> None:
-    monkeypatch.setattr(serving_module, "_LONGEST_WAIT_SECONDS", 60.0)  # so that no machine is too slow
-    with served(tmp_path, workers=workers) as parts, ExitStack() as stack:
+    monkeypatch.setattr(versions, "_LONGEST_WAIT_SECONDS", 60.0)  # so that no machine is too slow
+    with served(tmp_path, limits=ServerLimits(workers=workers)) as parts, ExitStack() as stack:
         asking = stub(parts, stack)
         future = ask(parameters={"min_state_version": pb.InferParameter(int64_param=parts.version + 1)})
         waiting = [asking.ModelInfer.future(future, timeout=60) for _ in range(MOST_WAITING + 4)]
@@ -222,18 +231,18 @@ def test_those_who_wait_for_a_version_take_no_thread_from_the_others(
         answered_beside_them(parts, stack)
         url = f"http://127.0.0.1:{parts.server.http_port}/v2/models/m/infer"
         by_rest = httpx.post(url, json=REST | {"parameters": {"min_state_version": parts.version + 1}}, timeout=20)
-        assert by_rest.status_code == 429  # the seats are the same
+        assert by_rest.status_code == 429  # the slots are the same
         assert sum(call.done() for call in waiting) == 4
         parts.learn(10)
 
         codes = [call.code().name for call in waiting]  # waits for each
         assert sorted(codes) == ["OK"] * MOST_WAITING + ["RESOURCE_EXHAUSTED"] * 4
-        assert asking.ModelInfer(future, timeout=20)  # all seats are free again
+        assert asking.ModelInfer(future, timeout=20)  # all slots are free again
 
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_those_who_wait_for_a_kept_version_take_no_thread_from_the_others(tmp_path: Path, workers: int) -> None:
-    with served(tmp_path, workers=workers) as parts, ExitStack() as stack:
+    with served(tmp_path, limits=ServerLimits(workers=workers)) as parts, ExitStack() as stack:
         release = threading.Event()
         stack.callback(release.set)
         loads: list[bool] = []
@@ -284,7 +293,7 @@ def test_labels_that_wait_for_the_log_take_no_thread_from_the_others(tmp_path: P
             assert release.wait(30)
             return super().append(topic, messages)
 
-    Publisher(tmp_path / "m").publish(numbered(1), version=1, learned_events=1, event_time=0.0)
+    FilePublisher(tmp_path / "m").publish(numbered(1), version=1, learned_events=1, event_time=0.0)
     with serving(tmp_path, log=Slow(), workers=workers) as server, ExitStack() as stack:
         stack.callback(release.set)
         channel = stack.enter_context(grpc.insecure_channel(f"127.0.0.1:{server.grpc_port}"))
@@ -310,7 +319,7 @@ def test_more_requests_than_may_wait_are_refused_at_once(tmp_path: Path) -> None
             release.wait(30)
             return super().predict(inputs)
 
-    Publisher(tmp_path / "m").publish(numbered(1), version=1, learned_events=1, event_time=0.0)
+    FilePublisher(tmp_path / "m").publish(numbered(1), version=1, learned_events=1, event_time=0.0)
     with serving(tmp_path, Slow, workers=2, queue=3) as server, ExitStack() as stack:
         asking = stub(server, stack)
         calls = [asking.ModelInfer.future(ask(), timeout=60) for _ in range(12)]
@@ -346,7 +355,7 @@ def test_what_a_version_can_do_is_looked_up_once_not_for_each_request(
             return [most]
 
     monkeypatch.setattr(kind, "__instancecheck__", counting)
-    Publisher(tmp_path / "m").publish(numbered(1), version=1, learned_events=1, event_time=0.0)
+    FilePublisher(tmp_path / "m").publish(numbered(1), version=1, learned_events=1, event_time=0.0)
     with serving(tmp_path, Able) as server, ExitStack() as stack:
         assert server.wait_ready(30)
         assert sorted(looked) == ["AlternativeInputs", "Explainer", "InputValidator"]
@@ -368,7 +377,7 @@ def test_a_bug_is_an_internal_error_that_tells_callers_nothing_of_us(tmp_path: P
         def predict(self, inputs: Inputs) -> dict[str, Array]:
             raise ZeroDivisionError("secret")
 
-    Publisher(tmp_path / "m").publish(numbered(1), version=1, learned_events=1, event_time=0.0)
+    FilePublisher(tmp_path / "m").publish(numbered(1), version=1, learned_events=1, event_time=0.0)
     with serving(tmp_path, Broken) as server, ExitStack() as stack:
         code, details = refused(lambda: stub(server, stack).ModelInfer(ask()))
         tensor = {"name": "features", "shape": [1, FEATURES], "datatype": "FP32", "data": [0] * FEATURES}

@@ -20,12 +20,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.models.learners import gauges_of_learners
 from tests.ops.serve.serving import served
 from tests.services.processes import Unavailable, free_port, required_or_skipped, stop
 from thalweg.memory.snapshots.state import State
+from thalweg.models.contract.gauges import MEMORY_ENTRIES, MEMORY_EVICTIONS, SKIPPED_EVENTS
+from thalweg.models.contract.learner import LearnerContext
 from thalweg.models.ridge.learner import Ridge
+from thalweg.ops.serve.models import RequestSinks
 from thalweg.ops.telemetry.learner_metrics import LearnerMetrics
-from thalweg.ops.telemetry.metrics import COLLECTED, LEARNER_GAUGES, LEARNER_METRICS, SERVER_METRICS
+from thalweg.ops.telemetry.metrics import COLLECTED, LEARNER_METRICS, SERVER_METRICS
 from thalweg.ops.telemetry.server_metrics import ServerMetrics
 from thalweg.proto.event import Batch, ClassLabels
 from thalweg.proto.records import Partition
@@ -34,6 +38,8 @@ from thalweg.proto.schema import TensorSpec
 from thalweg.stream.drift.alarm import Alarm
 from thalweg.stream.evaluation.continual import METRICS as CONTINUAL
 from thalweg.stream.evaluation.monitor import Monitor
+from thalweg.stream.learn.observer import LearnerReport
+from thalweg.stream.learn.outcome import Outcome
 from thalweg.stream.log.log import Gap
 
 ROOT = Path(__file__).parents[3]
@@ -61,30 +67,52 @@ RAISED = Alarm(
 )
 
 
+BLOCK = Outcome(
+    version=1,
+    learned=2,
+    events=3,
+    labelled=2,
+    duplicates=4,
+    rejected={"malformed": 2},
+    oldest_time=0.0,
+    newest_time=0.0,
+    learn_seconds=(0.01,),
+)
+
+
 def watched() -> Monitor:
     def make() -> Ridge:
-        return Ridge(inputs={"x": TensorSpec("x", "float32", (2,))}, params={"expansion": 0}, seed=0)
+        return Ridge(LearnerContext(inputs={"x": TensorSpec("x", "float32", (2,))}, params={"expansion": 0}, seed=0))
 
     return Monitor(make(), make, window_events=4)
+
+
+def report_of(monitor: Monitor | None = None, **changes: Any) -> LearnerReport:
+    """As a processor makes it of a model that this monitor watches."""
+    made = LearnerReport(
+        time=50.0,
+        version=1,
+        learned=2,
+        state_bytes=77,
+        gauges={"memory_entries": 5.0, "memory_evictions": 2.0, "skipped_events": 3.0, "unknown": 1.0},
+        gauges_declared=(MEMORY_ENTRIES, MEMORY_EVICTIONS, SKIPPED_EVENTS),
+        lag={Partition("t", 0): 6, Partition("t", 1): 1},
+        newest_time=0.0,
+        evaluation=None if monitor is None else monitor.report(50.0),
+    )
+    return replace(made, **changes)
 
 
 def told(metrics: LearnerMetrics, name: str = "m") -> None:
     """Everything that a processor tells, once."""
     monitor = watched()
-    model = metrics.model(name, "t", monitor)
+    model = metrics.model(name, monitor.drift.watchers())
     batch = Batch({}, ClassLabels(np.array([0, -1, 1], np.int32), ("a", "b")), np.ones(3), np.zeros(3))
     predictor: Any = SimpleNamespace(classes=("a",), properties={})
     for graded in (monitor.live, monitor.frozen):
         graded.predicted(batch, predictor, {"label": np.zeros(3, np.int32)})
-    learner: Any = SimpleNamespace(
-        state=lambda: SimpleNamespace(size_bytes=77),
-        gauges=lambda: {"memory_entries": 5.0, "memory_evictions": 2.0, "skipped_events": 3.0, "unknown": 1.0},
-    )
-    model.consumed(3)
-    model.dead_lettered({"malformed": 2})
-    model.duplicated(4)
-    model.learned(batch, 0.01)
-    model.block_done(learner, 1, {Partition("t", 0): 6, Partition("t", 1): 1})
+    model.block_done(BLOCK, None, {})  # type: ignore[arg-type]  # nobody asks the learner
+    model.reported(report_of(monitor))
     model.published(1, 0.001, 0.0)
     model.snapshotted(1, 0.1, 10)
     model.snapshot_failed(1, "full")
@@ -127,7 +155,7 @@ def test_what_a_processor_tells_is_counted() -> None:
 
 def test_figures_stand_on_the_page_between_their_bounds_beside_what_is_still_known() -> None:
     metrics, monitor = LearnerMetrics(), watched()
-    metrics.model("m", "t", monitor)
+    model = metrics.model("m")
     predictor: Any = SimpleNamespace(
         classes=("a", "b"), properties={}, predict=lambda x: {"label": np.zeros(len(x["x"]), np.int32)}
     )
@@ -136,6 +164,7 @@ def test_figures_stand_on_the_page_between_their_bounds_beside_what_is_still_kno
         batch = Batch({"x": np.ones((50, 2), np.float32)}, ClassLabels(codes, ("a", "b")), np.ones(50), np.zeros(50))
         monitor.live.predicted(batch, predictor, {"label": np.zeros(50, np.int32)})
         monitor.continual.predicted(batch, predictor, monitor.live)
+    model.reported(report_of(monitor))
 
     found = samples(metrics.render())
 
@@ -146,6 +175,12 @@ def test_figures_stand_on_the_page_between_their_bounds_beside_what_is_still_kno
     known = {labels: value for (name, labels), value in found.items() if name == "thalweg_continual"}
     assert known[("metric", "accuracy"), ("model_name", "m")] == 0.5
     assert {dict(labels)["metric"] for labels in known} <= set(CONTINUAL)
+
+
+def models_named(*names: str) -> Any:
+    """Served models without a version."""
+    models = [SimpleNamespace(name=name, versions=SimpleNamespace(newest=None)) for name in names]
+    return SimpleNamespace(all=lambda: models, sinks=RequestSinks())
 
 
 def page(tmp_path: Path, learners: int) -> bytes:
@@ -198,9 +233,7 @@ requests = st.lists(
 def test_requests_are_counted_alike_whenever_they_are_counted(
     asked: list[tuple[str, str, float]], at_once: int
 ) -> None:
-    server = ServerMetrics()
-    models: Any = SimpleNamespace(all=lambda: [SimpleNamespace(name="m", published=SimpleNamespace(current=None))])
-    server.serves(models)
+    server = ServerMetrics(models=models_named("m"))
     for number, (model, code, seconds) in enumerate(asked):
         server.answered(model, code, seconds, 2, 0.5)
         if number % at_once == 0:
@@ -240,7 +273,7 @@ def test_whatever_callers_type_the_page_does_not_grow() -> None:
 
 def test_a_figure_that_is_no_more_leaves_the_page() -> None:
     metrics, monitor = LearnerMetrics(), watched()
-    metrics.model("m", "t", monitor)
+    model = metrics.model("m")
     auc = ("thalweg_prequential", (("metric", "auc"), ("model_name", "m"), ("window", "recent")))
 
     for names, expected in ((("a", "b"), True), (("c", "a"), False)):
@@ -248,14 +281,16 @@ def test_a_figure_that_is_no_more_leaves_the_page() -> None:
         predictor: Any = SimpleNamespace(classes=("a", "b"), properties={})
         answers = {"label": np.zeros(2, np.int32), "scores": np.ones((2, 2), np.float32)}
         monitor.live.predicted(batch, predictor, answers)
+        model.reported(report_of(monitor))
         assert (auc in samples(metrics.render())) == expected
 
 
 def test_the_columns_that_moved_most_are_those_of_the_newest_alarm_and_at_most_ten() -> None:
     metrics, monitor = LearnerMetrics(), watched()
-    metrics.model("m", "t", monitor)
+    model = metrics.model("m")
 
     def shown() -> dict[str, float]:
+        model.reported(report_of(monitor))
         found = samples(metrics.render())
         return {
             dict(labels)["feature"]: value
@@ -273,8 +308,7 @@ def test_the_columns_that_moved_most_are_those_of_the_newest_alarm_and_at_most_t
 
 def test_a_model_that_is_behind_says_by_how_long() -> None:
     metrics = LearnerMetrics()
-    model = metrics.model("m", "t", None)
-    learner: Any = SimpleNamespace(state=lambda: SimpleNamespace(size_bytes=1), gauges=dict)
+    model = metrics.model("m")
     lag = ("thalweg_lag_seconds", (("model_name", "m"),))
     assert lag not in samples(metrics.render())
 
@@ -284,16 +318,13 @@ def test_a_model_that_is_behind_says_by_how_long() -> None:
         (time.time() + 3600, 5, 0, 0),  # from the future
         (time.time() - 10, 5, 10, 100),  # which does not hide what comes after
     ):
-        model.learned(Batch({}, None, np.ones(2), np.array([0.0, event_time])), 0.01)
-        model.block_done(learner, 1, {Partition("t", 0): behind, Partition("t", 1): 0})
+        model.reported(report_of(newest_time=event_time, lag={Partition("t", 0): behind, Partition("t", 1): 0}))
         assert least <= samples(metrics.render())[lag] <= most
 
 
 def test_what_may_be_counted_stands_at_zero_before_it_is() -> None:
-    metrics, server = LearnerMetrics(), ServerMetrics()
-    metrics.model("m", "t", watched())
-    models: Any = SimpleNamespace(all=lambda: [SimpleNamespace(name="m", published=SimpleNamespace(current=None))])
-    server.serves(models)
+    metrics, server = LearnerMetrics(), ServerMetrics(models=models_named("m"))
+    metrics.model("m", watched().drift.watchers())
 
     found = samples(metrics.render()) | samples(server.render()[0])
 
@@ -380,7 +411,11 @@ def test_the_table_of_the_documentation_is_that_of_the_code() -> None:
             name: (kinds[kind.__name__], ("model_name", *more), text)
             for name, (kind, text, more, _) in LEARNER_METRICS.items()
         },
-        **{name: (kind, ("model_name",), text) for name, kind, text in LEARNER_GAUGES.values()},
+        **{
+            spec.full_name: (spec.kind, ("model_name", *spec.labels), spec.help)
+            for spec in gauges_of_learners()
+            if spec.full_name not in LEARNER_METRICS
+        },
         **{name: (kind, labels, text) for name, (kind, text, labels, _) in SERVER_METRICS.items()},
         **{name: (kind, labels, text) for name, (kind, text, labels) in COLLECTED.items()},
     }

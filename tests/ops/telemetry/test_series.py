@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,8 +12,11 @@ import grpc
 import numpy as np
 
 from tests.ops.running import LEARNERS, TOML, service, until
-from tests.ops.telemetry.test_metrics import samples
+from tests.ops.telemetry.test_metrics import BLOCK, report_of, samples
 from tests.services.processes import stop
+from thalweg.models.contract.gauges import MEMORY_ENTRIES, GaugeSpec
+from thalweg.models.cotta.learner import ROLLBACKS
+from thalweg.ops.serve.models import RequestSinks
 from thalweg.ops.telemetry.learner_metrics import LearnerMetrics
 from thalweg.ops.telemetry.server_metrics import ServerMetrics
 from thalweg.proto.event import Batch, ClassLabels
@@ -41,7 +45,7 @@ def hostile(metrics: LearnerMetrics, name: str) -> None:
     learner: Any = SimpleNamespace(predictor=lambda: predictor)
     params = DriftParams(detectors=list(DETECTORS), reference_events=200)
     monitor = Monitor(learner, lambda: learner, frozen_after=0, drift=params)
-    told, joined, rng = metrics.model(name, "t", monitor), metrics.joining(name), np.random.default_rng(0)
+    told, joined, rng = metrics.model(name, monitor.drift.watchers()), metrics.joining(name), np.random.default_rng(0)
     for part in range(6):
         moved = np.linspace(0, 9, COLUMNS) * (part > 3)
         labels = ClassLabels(np.arange(200, dtype=np.int32), tuple(f"{part}-{code}" for code in range(CLASSES)))
@@ -49,33 +53,37 @@ def hostile(metrics: LearnerMetrics, name: str) -> None:
             {"x": rng.normal(moved, 1, (200, COLUMNS)).astype(np.float32)}, labels, np.ones(200), np.ones(200)
         )
         monitor.predicted(batch, predictor, {"label": rng.integers(0, CLASSES, 200).astype(np.int32)})
-        told.learned(batch, 0.1)
-        told.consumed(200)
+        told.reported(report_of(monitor))
         metrics.render()
     for alarm in monitor.news():
         told.drifted(alarm)
     assert monitor.drift.alarms[-1].features
-    told.dead_lettered(dict.fromkeys(REASONS, 1))
-    gauges = {f"rollbacks.cause {number}": 1.0 for number in range(5)} | {"memory_entries": 1.0, "made up": 1.0}
-    learning: Any = SimpleNamespace(state=lambda: SimpleNamespace(size_bytes=1), gauges=lambda: gauges)
-    told.block_done(learning, 1, {Partition("t", number): 1 for number in range(8)})
+    causes = {(f"cause {number}",): 1.0 for number in range(5)}
+    ids = {(f"id {number}",): 1.0 for number in range(10_000)}
+    gauges = {"rollbacks": causes, "memory_entries": 1.0, "made up": 1.0, "by_id": ids}
+    by_id = GaugeSpec(name="by_id", help="A learner's mistake", labels=("id",))
+    outcome = replace(BLOCK, events=1200, rejected=dict.fromkeys(REASONS, 1), learn_seconds=(0.1,) * 6)
+    told.block_done(outcome, learner, {})
+    lag = {Partition("t", number): 1 for number in range(8)}
+    declared = (ROLLBACKS, MEMORY_ENTRIES, by_id)
+    told.reported(report_of(monitor, lag=lag, gauges=gauges, gauges_declared=declared))
     told.published(1, 0.1, 0.0)
     told.snapshotted(1, 0.1, 1)
     joined.labels_joined([1.0])
 
 
 def test_the_page_is_bounded_per_model_whatever_stream_and_callers_say(tmp_path: Path) -> None:
-    metrics, server = LearnerMetrics(tmp_path / "metrics-learner.prom"), ServerMetrics(tmp_path)
+    metrics = LearnerMetrics(tmp_path / "metrics-learner.prom")
     names = [f"m{number}" for number in range(MODELS)]
     for name in names:
         hostile(metrics, name)
     metrics.start()
     metrics.close()
     info = SimpleNamespace(version=1, learned_events=1)
-    published = SimpleNamespace(current=SimpleNamespace(info=info))
-    served: Any = [SimpleNamespace(name=name, published=published, staleness_seconds=lambda _: 0.0) for name in names]
-    models: Any = SimpleNamespace(all=lambda: served)
-    server.serves(models)
+    versions = SimpleNamespace(newest=SimpleNamespace(info=info))
+    served: Any = [SimpleNamespace(name=name, versions=versions, staleness_seconds=lambda _: 0.0) for name in names]
+    models: Any = SimpleNamespace(all=lambda: served, sinks=RequestSinks())
+    server = ServerMetrics(tmp_path, models)
     for code in grpc.StatusCode:
         for name in (*names, *(f"no model {number}" for number in range(500))):
             server.answered(name, code.name, 0.001, 1)

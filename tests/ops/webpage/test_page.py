@@ -334,7 +334,7 @@ def test_actions_that_wait_never_take_all_threads(tmp_path: Path) -> None:
     assert sorted(codes) == [200] * 4 + [429] * 8
 
 
-@pytest.mark.parametrize("limit", ["0", "-1", "101", "a", "1e3", "", "9" * 400, "²"])
+@pytest.mark.parametrize("limit", ["0", "-1", "101", "a", "1e3", "", "9" * 400, "000000001" + "9" * 5000, "²"])
 def test_so_many_dead_letters_are_not_shown(operator: httpx.Client, limit: str) -> None:
     answer = operator.get("/api/models/m/dead_letters", params={"limit": limit}, headers=AUTHORIZED)
 
@@ -493,7 +493,7 @@ def test_where_smaller_is_better_a_baseline_with_a_smaller_value_is_better(open_
 def test_a_model_whose_learner_has_no_status_yet_is_shown(open_service: RunningServer) -> None:
     model = open_service.server.models.find("m")
 
-    found = details(model, None, time.time(), model.snapshots.manifests(), {})
+    found = details(model, None, time.time(), model.versions.snapshots.manifests(), {})
 
     assert found["quality"] is None
     assert found["curve"] is None

@@ -41,7 +41,7 @@ def part(of: Observed, first: int, end: int) -> Observed:
     return Observed(
         of.times[first:end],
         of.loss[first:end],
-        of.twin[first:end],
+        of.baseline[first:end],
         of.confidence[first:end],
         of.bounded,
         of.columns[first:end],

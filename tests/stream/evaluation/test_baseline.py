@@ -1,4 +1,4 @@
-"""The frozen twin: a version that is pinned stays what it is compared with, whatever becomes of that version."""
+"""The frozen baseline: a version that is pinned stays what it is compared with, whatever becomes of that version."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from tests.stream.evaluation.test_monitor import batches, ridge
 from thalweg.memory.snapshots.snapshots import UnknownVersion
 from thalweg.memory.snapshots.state import State
-from thalweg.models.contract.learner import predict_batch
+from thalweg.models.contract.capabilities import predict_batch
 from thalweg.models.ridge.learner import Ridge
 from thalweg.stream.evaluation.baseline import Pinned
 from thalweg.stream.evaluation.monitor import Monitor
@@ -33,10 +33,10 @@ def follow(monitor: Monitor, learner: Ridge, first: int, end: int) -> None:
         learner.learn(batch)
 
 
-def test_a_pinned_version_is_the_twin_from_the_first_event_on_and_after_restarts_without_that_version(
+def test_a_pinned_version_is_the_baseline_from_the_first_event_on_and_after_restarts_without_that_version(
     tmp_path: Path,
 ) -> None:
-    learner, path = learned(640), tmp_path / "twin"
+    learner, path = learned(640), tmp_path / "baseline"
     monitor = Monitor(learner, ridge, frozen_after=0, baseline_path=path, pinned=Pinned(7, learned(640).state))
     follow(monitor, learner, 0, 40)
 
@@ -50,7 +50,7 @@ def test_a_pinned_version_is_the_twin_from_the_first_event_on_and_after_restarts
 
 
 def test_another_version_begins_its_figures_anew(tmp_path: Path) -> None:
-    learner, path = learned(640), tmp_path / "twin"
+    learner, path = learned(640), tmp_path / "baseline"
     monitor = Monitor(learner, ridge, frozen_after=64, baseline_path=path)
     follow(monitor, learner, 0, 40)
 
@@ -65,4 +65,4 @@ def test_another_version_begins_its_figures_anew(tmp_path: Path) -> None:
 
 def test_a_version_that_is_not_kept_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UnknownVersion, match="no version 7"):
-        Monitor(learned(64), ridge, baseline_path=tmp_path / "twin", pinned=Pinned(7, gone))
+        Monitor(learned(64), ridge, baseline_path=tmp_path / "baseline", pinned=Pinned(7, gone))

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from thalweg.models.contract.learner import Predictor
+from thalweg.models.contract.learner import LearnerContext, Predictor
 from thalweg.models.prompt_tpp.learner import PromptTpp
 from thalweg.models.ridge.learner import Ridge
 from thalweg.proto.event import Batch, ClassLabels, NumberLabels
@@ -202,7 +202,7 @@ def test_what_does_not_fit_the_bytes_is_not_held() -> None:
 
 def ridge(forgetting: float) -> Ridge:
     spec = {"x": TensorSpec("x", "float32", (6,))}
-    return Ridge(inputs=spec, params={"expansion": 0, "forgetting": forgetting}, seed=0)
+    return Ridge(LearnerContext(inputs=spec, params={"expansion": 0, "forgetting": forgetting}, seed=0))
 
 
 @pytest.mark.parametrize(("forgetting", "forgets"), [(0.995, True), (1.0, False)])
@@ -257,7 +257,7 @@ def test_numbers_texts_and_what_foresees_have_none() -> None:
     numbers: Any = SimpleNamespace(inputs=INPUTS, outputs={"value": None}, classes=(), properties={})
     texts: Any = SimpleNamespace(inputs={"t": TensorSpec("t", "bytes", ())}, outputs={"label": None}, classes=("a",))
     key = {"key": TensorSpec("key", "bytes", ())}
-    foreseeing: Predictor = PromptTpp(inputs=key, params={"max_types": 3}, seed=0).predictor()
+    foreseeing: Predictor = PromptTpp(LearnerContext(inputs=key, params={"max_types": 3}, seed=0)).predictor()
 
     for predictor in (numbers, texts, foreseeing):
         continual, live = Continual(predictor), Prequential()

@@ -1,4 +1,4 @@
-"""The monitor beside a learner: alarms become records, the frozen twin stays as it was, a restart changes neither."""
+"""The monitor beside a learner: alarms become records, the frozen baseline stays as it was, over restarts, too."""
 
 from __future__ import annotations
 
@@ -13,13 +13,16 @@ import pytest
 
 from thalweg.memory.snapshots.snapshots import InMemorySnapshots
 from thalweg.memory.snapshots.state import State
-from thalweg.models.contract.learner import predict_batch
+from thalweg.models.contract.capabilities import predict_batch
+from thalweg.models.contract.learner import LearnerContext
 from thalweg.models.ridge.learner import Ridge
 from thalweg.proto.event import Batch, ClassLabels
 from thalweg.proto.schema import TensorSpec
 from thalweg.stream.drift.alarm_outbox import AlarmOutbox, alarms_topic
-from thalweg.stream.evaluation.monitor import Monitor, _Columns
+from thalweg.stream.drift.columns import WatchedColumns
+from thalweg.stream.evaluation.monitor import Monitor
 from thalweg.stream.learn.journal import InMemoryJournal
+from thalweg.stream.learn.ports import Ports
 from thalweg.stream.learn.processor import Processor
 from thalweg.stream.learn.settings import ProcessorSettings
 from thalweg.stream.log.log import LogError, Message
@@ -32,7 +35,7 @@ SETTINGS = ProcessorSettings(
 
 
 def ridge() -> Ridge:
-    return Ridge(inputs=INPUTS, params={"expansion": 0}, seed=0)
+    return Ridge(LearnerContext(inputs=INPUTS, params={"expansion": 0}, seed=0))
 
 
 def events(count: int, turned: int) -> list[Message]:
@@ -55,7 +58,9 @@ def run(
     learner = ridge()
     monitor = Monitor(learner, ridge, window_events=500, frozen_after=1000, baseline_path=baseline_path)
     box = AlarmOutbox(log if alarms_log is None else alarms_log, "m")
-    Processor(learner, log, snapshots, SETTINGS, journal=journal, evaluator=monitor, alarms=box).run(until_end=True)
+    Processor(learner, log, snapshots, SETTINGS, journal=journal, evaluator=monitor, ports=Ports(alarms=box)).run(
+        until_end=True
+    )
     return monitor
 
 
@@ -86,7 +91,7 @@ def test_alarms_that_the_log_refuses_wait_over_a_restart_and_learning_goes_on(tm
 
 
 def test_an_input_shorter_than_it_may_be_is_watched_as_far_as_it_goes() -> None:
-    columns = _Columns({"x": TensorSpec("x", "float32", (2,)), "more": TensorSpec("more", "int64", (-1,))}, 10)
+    columns = WatchedColumns({"x": TensorSpec("x", "float32", (2,)), "more": TensorSpec("more", "int64", (-1,))}, 10)
 
     found = columns.of({"x": np.ones((3, 2), np.float32), "more": np.zeros((3, 0), np.int64)})
 
@@ -98,7 +103,7 @@ def told(log: SqliteLog) -> list[dict[str, Any]]:
     return [json.loads(value) for run in runs for value in run.values if value is not None]
 
 
-def test_a_change_is_one_alarm_on_the_topic_and_the_twin_shows_what_learning_was_worth(tmp_path: Path) -> None:
+def test_a_change_is_one_alarm_on_the_topic_and_the_baseline_shows_what_learning_was_worth(tmp_path: Path) -> None:
     log = SqliteLog(tmp_path / "log")
     log.append("t", events(6000, turned=3000))
 
@@ -146,14 +151,14 @@ def batches(count: int, turned: int) -> list[Batch]:
     return found
 
 
-@pytest.mark.parametrize("at", [5, 30, 50], ids=["before the twin", "before the change", "while the alarm is open"])
-def test_a_restart_changes_neither_figures_nor_twin_nor_alarms(tmp_path: Path, at: int) -> None:
+@pytest.mark.parametrize("at", [5, 30, 50], ids=["before the baseline", "before the change", "while the alarm is open"])
+def test_a_restart_changes_neither_figures_nor_baseline_nor_alarms(tmp_path: Path, at: int) -> None:
     events = batches(4096, turned=2500)
-    undisturbed, first = Life(None), Life(tmp_path / "twin")
+    undisturbed, first = Life(None), Life(tmp_path / "baseline")
     undisturbed.follow(events)
     first.follow(events[:at])
 
-    second = first.next_life(tmp_path / "twin")
+    second = first.next_life(tmp_path / "baseline")
     second.follow(events[at:])
 
     assert len(undisturbed.monitor.drift.alarms) == 1
@@ -163,14 +168,14 @@ def test_a_restart_changes_neither_figures_nor_twin_nor_alarms(tmp_path: Path, a
     assert second.monitor.state().sha256() == undisturbed.monitor.state().sha256()
 
 
-def test_a_twin_that_is_gone_begins_anew_and_the_rest_goes_on(tmp_path: Path) -> None:
+def test_a_baseline_that_is_gone_begins_anew_and_the_rest_goes_on(tmp_path: Path) -> None:
     events = batches(4096, turned=2500)
-    undisturbed, first = Life(None), Life(tmp_path / "twin")
+    undisturbed, first = Life(None), Life(tmp_path / "baseline")
     undisturbed.follow(events)
     first.follow(events[:50])
-    (tmp_path / "twin").write_bytes(b"not a state")
+    (tmp_path / "baseline").write_bytes(b"not a state")
 
-    second = first.next_life(tmp_path / "twin")
+    second = first.next_life(tmp_path / "baseline")
     second.follow(events[50:])
 
     assert second.monitor.metrics() == undisturbed.monitor.metrics()
@@ -197,7 +202,7 @@ def test_a_state_from_before_continual_evaluation_goes_on_and_the_new_begins(tmp
     assert second.monitor.curve.points[0].events > 50 * 64
 
 
-def test_the_curve_follows_the_learner_and_its_twin() -> None:
+def test_the_curve_follows_the_learner_and_its_baseline() -> None:
     life = Life(None)
     life.follow(batches(4096, turned=2500))
 
@@ -206,7 +211,7 @@ def test_the_curve_follows_the_learner_and_its_twin() -> None:
     assert curve.metric == "accuracy"
     assert curve.points[-1].events > 3000
     before = [point for point in curve.points if point.events <= 1000]
-    assert all(point.live == point.frozen for point in before)  # until then the twin is the learner
+    assert all(point.live == point.frozen for point in before)  # until then the baseline is the learner
     assert curve.points[-1].live > curve.points[-1].frozen + 0.5
     assert [point.time for point in curve.points] == [point.events - 1 for point in curve.points]
 

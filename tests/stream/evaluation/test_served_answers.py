@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from thalweg.memory.snapshots.snapshots import FolderSnapshots, InMemorySnapshots
-from thalweg.models.contract.learner import Learner, Predictor
+from thalweg.models.contract.learner import Learner, LearnerContext, Predictor
 from thalweg.models.contract.registry import find
 from thalweg.proto import thalweg_pb2
 from thalweg.proto.answer import Answer
@@ -22,6 +22,7 @@ from thalweg.proto.encode import EVENT_HEADERS, to_events
 from thalweg.proto.event import Batch, ClassLabels, Labels, NumberLabels, join
 from thalweg.proto.records import Partition, Records
 from thalweg.proto.schema import Schema, TensorSpec
+from thalweg.proto.task import task_of
 from thalweg.stream.evaluation.monitor import Monitor
 from thalweg.stream.evaluation.prequential import Prequential
 from thalweg.stream.evaluation.served_answers import as_served
@@ -43,7 +44,7 @@ LEARNERS: dict[str, tuple[str, Any, dict[str, Any]]] = {
 
 def new(kind: str) -> Learner:
     name, inputs, params = LEARNERS[kind]
-    return find(name)(inputs=inputs, params=params, seed=0)
+    return find(name)(LearnerContext(inputs=inputs, params=params, seed=0))
 
 
 def events(kind: str, count: int, seed: int, names: tuple[str, ...] = ("a", "b")) -> Batch:
@@ -65,8 +66,8 @@ def events(kind: str, count: int, seed: int, names: tuple[str, ...] = ("a", "b")
 
 def kept(version: int, predictor: Predictor, event: Batch, schema: Schema) -> Answer | None:
     """As a server keeps it."""
-    probabilities = predictor.properties.get("scores") == "probabilities"
-    return Answer.of(version, predictor.predict(event.inputs), predictor.classes, schema, probabilities=probabilities)
+    outputs = predictor.predict(event.inputs)
+    return Answer.of(version, outputs, predictor.classes, schema, task_of(predictor))
 
 
 def from_log(batch: Batch, schema: Schema) -> Batch:
@@ -119,7 +120,7 @@ def test_whatever_was_learned_in_between_the_figures_are_those_of_what_was_serve
         wanted.pop("auc", None)
     assert recent == pytest.approx(wanted, rel=1e-12)
     assert monitor.live.graded == len(late)
-    assert monitor.frozen.metrics() == monitor.live.metrics()  # there is no twin yet
+    assert monitor.frozen.metrics() == monitor.live.metrics()  # there is no baseline yet
 
 
 class Knows:
@@ -249,7 +250,7 @@ class DyingMonitor(Monitor):
 
 def life(folder: Path, name: str, log: SqliteLog, left: int = -1) -> tuple[Processor, Monitor]:
     learner = new("classes")
-    monitor = DyingMonitor(learner, lambda: new("classes"), frozen_after=40, baseline_path=folder / f"{name}.twin")
+    monitor = DyingMonitor(learner, lambda: new("classes"), frozen_after=40, baseline_path=folder / f"{name}.baseline")
     monitor.left = left
     settings = ProcessorSettings(
         model="m",

@@ -13,6 +13,7 @@ import pytest
 
 from thalweg.memory.exchange.commands import StoreError
 from thalweg.memory.exchange.pending import InMemoryPending, Limits
+from thalweg.models.contract.learner import LearnerContext
 from thalweg.models.ridge.learner import Ridge
 from thalweg.proto.decode import Decoder
 from thalweg.proto.encode import to_json
@@ -333,7 +334,7 @@ def test_number_labels_are_joined_as_numbers(tmp_path: Path) -> None:
     from thalweg.stream.labels.joining import Joiner
 
     house = House(tmp_path)
-    schema = Ridge(inputs=SPECS, params={"task": "regression"}, seed=0).schema
+    schema = Ridge(LearnerContext(inputs=SPECS, params={"task": "regression"}, seed=0)).schema
     settings = JoinSettings(model="m", topic="events", labels_topic="labels", joined_topic="m.joined")
     house.ask("e1")
     house.tell(("e1", 2.5), ("e1", "no number"))

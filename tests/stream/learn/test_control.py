@@ -10,12 +10,14 @@ import pytest
 
 from tests.stream.evaluation.test_monitor import INPUTS, SETTINGS, events, ridge
 from thalweg.memory.snapshots.snapshots import InMemorySnapshots
+from thalweg.models.contract.learner import LearnerContext
 from thalweg.models.ridge.learner import Ridge
 from thalweg.stream.drift.alarm import Alarm
 from thalweg.stream.drift.params import DriftParams
 from thalweg.stream.evaluation.monitor import Monitor
 from thalweg.stream.learn.journal import BlockEntry, Entry, InMemoryJournal
 from thalweg.stream.learn.observer import NoObserver
+from thalweg.stream.learn.ports import Ports
 from thalweg.stream.learn.processor import Processor
 from thalweg.stream.learn.rebuild import rebuild
 from thalweg.stream.log.sqlite import SqliteLog
@@ -64,7 +66,7 @@ class Life:
             SAVING_LITTLE,
             journal=journal,
             evaluator=self.monitor,
-            observer=self.seen,
+            ports=Ports(observer=self.seen),
             make=make,
         )
 
@@ -119,7 +121,7 @@ def test_what_an_alarm_did_is_learned_again_from_the_journal(tmp_path: Path, act
 
 
 def never_forgetting() -> Ridge:
-    return Ridge(inputs=INPUTS, params={"expansion": 0, "forgetting": [1.0]}, seed=0)
+    return Ridge(LearnerContext(inputs=INPUTS, params={"expansion": 0, "forgetting": [1.0]}, seed=0))
 
 
 @pytest.mark.parametrize("action", ["raise_forgetting", "reset"])

@@ -26,12 +26,14 @@ from thalweg.proto.schema import Array
 from thalweg.stream.learn.fold import StateMismatch
 from thalweg.stream.learn.journal import FileJournal, InMemoryJournal
 from thalweg.stream.learn.observer import NoObserver
+from thalweg.stream.learn.outcome import Outcome
+from thalweg.stream.learn.ports import Ports
 from thalweg.stream.learn.processor import Processor
 from thalweg.stream.learn.rebuild import rebuild
 from thalweg.stream.learn.settings import ProcessorSettings
 from thalweg.stream.log.dead_letters import DeadLetters
 from thalweg.stream.log.log import Gap, InMemoryLog, LogError, Message
-from thalweg.stream.publication.file_channel import Published, Publisher
+from thalweg.stream.publication.file_channel import FilePublisher, FileSubscriber
 
 SETTINGS = ProcessorSettings(
     model="m", topic="t", batch_events=4, batch_seconds=0, idle_seconds=0, snapshot_events=20, snapshot_seconds=1e9
@@ -56,43 +58,51 @@ class Crash(BaseException):
 class Watcher(NoObserver):
     def __init__(self) -> None:
         self.calls: list[tuple[str, Any]] = []
+        self.outcomes: list[Outcome] = []
         self.hashes: dict[int, str] = {}
-
-    def predicted(self, batch: Batch, predictor: Any, outputs: Mapping[str, Array]) -> None:
-        self.calls.append(("predicted", (predictor.events, len(batch))))
-
-    def learned(self, batch: Batch, seconds: float) -> None:
-        self.calls.append(("learned", len(batch)))
-
-    def dead_lettered(self, reasons: Mapping[str, int]) -> None:
-        self.calls.append(("dead", dict(reasons)))
-
-    def duplicated(self, events: int) -> None:
-        self.calls.append(("duplicated", events))
 
     def lost(self, gap: Gap) -> None:
         self.calls.append(("lost", gap))
 
-    def block_done(self, learner: Any, version: int, lag: Mapping[Partition, int]) -> None:
-        self.hashes[version] = learner.state().sha256()
+    def block_done(self, outcome: Outcome, learner: Any, lag: Mapping[Partition, int]) -> None:
+        self.outcomes.append(outcome)
+        self.hashes[outcome.version] = learner.state().sha256()
 
     def snapshot_failed(self, version: int, error: str) -> None:
         self.calls.append(("snapshot failed", version))
 
 
+class Grader:
+    """Notes which state answered, and how many events were asked; it raises no alarms."""
+
+    def __init__(self) -> None:
+        self.answered: list[tuple[int, int]] = []
+
+    def predicted(self, batch: Batch, predictor: Any, outputs: Mapping[str, Array]) -> None:
+        assert (outputs["value"] == predictor.events).all()
+        self.answered.append((predictor.events, len(batch)))
+
+    def metrics(self) -> Mapping[str, float]:
+        return {}
+
+    def state(self) -> State:
+        return State({})
+
+    def restore(self, state: State) -> None: ...
+
+
 def test_every_event_is_predicted_by_a_state_that_has_not_seen_it_and_then_learned() -> None:
-    watcher = Watcher()
+    grader, watcher, learner = Grader(), Watcher(), Chain()
 
-    Processor(Chain(), log_of(10), InMemorySnapshots(), SETTINGS, observer=watcher).run(until_end=True)
+    Processor(learner, log_of(10), InMemorySnapshots(), SETTINGS, evaluator=grader, ports=Ports(observer=watcher)).run(
+        until_end=True
+    )
 
-    assert watcher.calls == [
-        ("predicted", (0, 4)),
-        ("learned", 4),
-        ("predicted", (4, 4)),
-        ("learned", 4),
-        ("predicted", (8, 2)),
-        ("learned", 2),
-    ]
+    assert grader.answered == [(0, 4), (4, 4), (8, 2)]
+    assert [len(batch) for batch in learner.learned] == [4, 4, 2]
+    (outcome,) = watcher.outcomes
+    assert (outcome.version, outcome.learned, outcome.events, outcome.labelled) == (1, 10, 10, 10)
+    assert (outcome.oldest_time, outcome.newest_time, len(outcome.learn_seconds)) == (0.0, 9.0, 3)
 
 
 def test_a_stopped_processor_goes_on_where_it_stopped() -> None:
@@ -148,7 +158,7 @@ def test_however_often_it_crashes_the_state_is_that_of_an_undisturbed_run(
                     FolderSnapshots(folder),
                     settings,
                     journal=FileJournal(folder / "journal"),
-                    observer=watcher,
+                    ports=Ports(observer=watcher),
                 ).run(until_end=True)
             except Crash:
                 for version, seen in watcher.hashes.items():
@@ -195,12 +205,12 @@ def test_a_changed_batch_size_does_not_change_what_older_entries_mean() -> None:
 def test_redelivered_events_are_learned_once_also_across_a_restart() -> None:
     log, snapshots, watcher, learner = InMemoryLog(), InMemorySnapshots(), Watcher(), Chain()
     log.append("t", [event(i, id=f"e{i}") for i in (0, 1, 0, 2)])
-    Processor(Chain(), log, snapshots, SETTINGS, observer=watcher).run(until_end=True)
+    Processor(Chain(), log, snapshots, SETTINGS, ports=Ports(observer=watcher)).run(until_end=True)
     log.append("t", [event(i, id=f"e{i}") for i in (1, 3)])
 
-    Processor(learner, log, snapshots, SETTINGS, observer=watcher).run(until_end=True)
+    Processor(learner, log, snapshots, SETTINGS, ports=Ports(observer=watcher)).run(until_end=True)
 
-    assert ("duplicated", 1) in watcher.calls
+    assert [outcome.duplicates for outcome in watcher.outcomes] == [1, 1]
     assert learner.learned == [[3]]
     newest = snapshots.newest()
     assert newest is not None
@@ -229,22 +239,24 @@ def test_bad_records_go_to_the_dead_letters_byte_for_byte_and_the_stream_goes_on
     log, box, watcher, learner = InMemoryLog(), Box(refusals=2), Watcher(), Chain()
     log.append("t", [event(0), Message(b"{not json"), event(1), Message(b'{"inputs": {"features": [1]}}'), event(2)])
 
-    Processor(learner, log, InMemorySnapshots(), SETTINGS, dead_letters=box, observer=watcher).run(until_end=True)
+    Processor(learner, log, InMemorySnapshots(), SETTINGS, ports=Ports(dead_letters=box, observer=watcher)).run(
+        until_end=True
+    )
 
     assert box.kept == [b"{not json", b'{"inputs": {"features": [1]}}']
     assert learner.learned == [[0, 1, 2]]
-    assert ("dead", {"malformed": 1, "wrong_shape": 1}) in watcher.calls
+    assert watcher.outcomes[0].rejected == {"malformed": 1, "wrong_shape": 1}
 
 
 def test_a_replay_sends_no_dead_letter_twice() -> None:
     log, snapshots, journal = InMemoryLog(), InMemorySnapshots(), InMemoryJournal()
     log.append("t", [Message(b"bad 0"), Message(b"bad 1"), Message(b"bad 2")])
-    first = Processor(Chain(), log, snapshots, SETTINGS, journal=journal, dead_letters=Box())
+    first = Processor(Chain(), log, snapshots, SETTINGS, journal=journal, ports=Ports(dead_letters=Box()))
     first.recover()
     first._step(log.reader(["t"], {}))
     box = Box(last={Partition("t", 0): 1})
 
-    Processor(Chain(), log, snapshots, SETTINGS, journal=journal, dead_letters=box).recover()
+    Processor(Chain(), log, snapshots, SETTINGS, journal=journal, ports=Ports(dead_letters=box)).recover()
 
     assert box.kept == [b"bad 2"]
 
@@ -252,10 +264,15 @@ def test_a_replay_sends_no_dead_letter_twice() -> None:
 def test_stopped_while_dead_letters_cannot_be_kept_nothing_of_the_block_is_in_the_state() -> None:
     log, snapshots, learner = InMemoryLog(), InMemorySnapshots(), Chain()
     log.append("t", [event(0), Message(b"bad")])
-    processor = Processor(learner, log, snapshots, SETTINGS, dead_letters=Box(refusals=99))
-    processor._dead_letters = SimpleNamespace(  # type: ignore[assignment]
-        last_sent=dict, send=lambda *_: (processor.stop(), Box(refusals=1).send(*_))
-    )
+    processors: list[Processor] = []
+
+    class Stops(Box):
+        def send(self, records: Records, rejected: Sequence[Any]) -> None:
+            processors[0].stop()
+            super().send(records, rejected)
+
+    processor = Processor(learner, log, snapshots, SETTINGS, ports=Ports(dead_letters=Stops(refusals=99)))
+    processors.append(processor)
 
     processor.run()
 
@@ -271,7 +288,7 @@ def test_records_deleted_by_retention_are_reported_and_the_rest_is_learned() -> 
     log.append("t", [event(i) for i in range(4, 10)])
     log.delete_before("t", 7)
 
-    Processor(learner, log, snapshots, SETTINGS, observer=watcher).run(until_end=True)
+    Processor(learner, log, snapshots, SETTINGS, ports=Ports(observer=watcher)).run(until_end=True)
 
     assert ("lost", Gap(Partition("t", 0), 4, 6)) in watcher.calls
     assert learner.learned == [[7, 8, 9]]
@@ -287,7 +304,7 @@ def test_when_journalled_records_are_gone_it_says_so_and_goes_on_from_the_snapsh
     log.delete_before("t", 6)
     learner, watcher = Chain(), Watcher()
 
-    Processor(learner, log, snapshots, SETTINGS, journal=journal, observer=watcher).run(until_end=True)
+    Processor(learner, log, snapshots, SETTINGS, journal=journal, ports=Ports(observer=watcher)).run(until_end=True)
 
     assert learner.learned == [[6, 7, 8, 9]]
     assert ("lost", Gap(Partition("t", 0), 4, 5)) in watcher.calls
@@ -322,11 +339,11 @@ class Asked:
         ]
         self.answers: dict[str, Mapping[str, Any]] = {}
 
-    def asked(self, model: str) -> list[Any]:
+    def poll(self, model: str) -> list[Any]:
         waiting, self.waiting = self.waiting, []
         return waiting
 
-    def answer(self, id: str, result: Mapping[str, Any]) -> None:
+    def respond(self, id: str, result: Mapping[str, Any]) -> None:
         self.answers[id] = result
 
 
@@ -339,7 +356,7 @@ def test_a_rollback_brings_back_the_state_under_a_new_number_and_keeps_the_posit
     Processor(Chain(), log, snapshots, SETTINGS, journal=journal).run(until_end=True)
     asked, learner = Asked(("rollback", {"version": good.manifest.version}), ("rollback", {"version": 77})), Chain()
 
-    Processor(learner, log, snapshots, SETTINGS, journal=journal, commands=asked).run(until_end=True)
+    Processor(learner, log, snapshots, SETTINGS, journal=journal, ports=Ports(commands=asked)).run(until_end=True)
 
     newest = snapshots.newest()
     assert newest is not None
@@ -357,7 +374,7 @@ def test_a_rollback_brings_back_the_state_under_a_new_number_and_keeps_the_posit
 
 def test_a_snapshot_that_is_asked_for_is_there_when_the_answer_comes() -> None:
     log, snapshots, asked = log_of(4), InMemorySnapshots(), Asked(("snapshot", {}), ("dance", {}))
-    Processor(Chain(), log, snapshots, SETTINGS, commands=asked).run(until_end=True)
+    Processor(Chain(), log, snapshots, SETTINGS, ports=Ports(commands=asked)).run(until_end=True)
 
     assert asked.answers["0"] == {"version": 0}
     assert asked.answers["1"]["error"] == "unimplemented"
@@ -382,7 +399,7 @@ def test_a_full_disk_while_saving_stops_no_learning_and_the_next_save_is_tried()
     log, snapshots, watcher, learner = log_of(30), _Refusing(1), Watcher(), Chain()
     settings = ProcessorSettings(**{**_fields(SETTINGS), "block_bytes": 300, "snapshot_events": 1})
 
-    Processor(learner, log, snapshots, settings, observer=watcher).run(until_end=True)
+    Processor(learner, log, snapshots, settings, ports=Ports(observer=watcher)).run(until_end=True)
 
     assert [name for name, _ in watcher.calls].count("snapshot failed") == 1
     newest = snapshots.newest()
@@ -447,7 +464,7 @@ def test_a_log_out_of_reach_is_not_taken_for_one_that_has_nothing_more(monkeypat
             self.confirmed += 1
 
     log, shown = log_of(3), Shown()
-    processor = Processor(Chain(), log, InMemorySnapshots(), SETTINGS, publisher=shown)
+    processor = Processor(Chain(), log, InMemorySnapshots(), SETTINGS, ports=Ports(publisher=shown))
     reader = log.reader(["t"], {})
     assert processor._step(reader)
     confirmed = shown.confirmed
@@ -475,7 +492,7 @@ def test_a_publisher_without_room_stops_no_learning() -> None:
 
     publisher, learner = Full(), Chain()
 
-    Processor(learner, log_of(5), InMemorySnapshots(), SETTINGS, publisher=publisher).run(until_end=True)
+    Processor(learner, log_of(5), InMemorySnapshots(), SETTINGS, ports=Ports(publisher=publisher)).run(until_end=True)
 
     assert len(learner.learned) == 2
     assert publisher.version == 1
@@ -534,22 +551,21 @@ def test_while_the_log_is_away_what_was_saved_is_published_and_learning_goes_on_
     log.append("t", [event(i) for i in range(10, 14)])
     log.back.clear()
     log.refusals = 0
-    publisher, learner = Publisher(tmp_path), Chain()
+    publisher, learner = FilePublisher(tmp_path), Chain()
     processor = Processor(
         learner,
         log,
         snapshots,
         SETTINGS,
         journal=journal,
-        publisher=publisher,
-        dead_letters=DeadLetters(log, "t", "m"),
+        ports=Ports(publisher=publisher, dead_letters=DeadLetters(log, "t", "m")),
         clock=lambda: 100.0,
     )
     newest = snapshots.newest()
     assert newest is not None
     thread = threading.Thread(target=processor.run, daemon=True)
     thread.start()
-    published = Published(tmp_path, lambda state: ChainPredictor(int(state.tensors["events"][0])))
+    published = FileSubscriber(tmp_path, lambda state: ChainPredictor(int(state.tensors["events"][0])))
 
     _until(lambda: log.refusals)
     published.look()
@@ -576,7 +592,7 @@ def test_stopped_while_the_log_is_away_it_ends_and_what_was_saved_stays(tmp_path
     Processor(Chain(), log, snapshots, SETTINGS).run(until_end=True)
     log.back.clear()
     log.refusals = 0
-    processor = Processor(Chain(), log, snapshots, SETTINGS, dead_letters=DeadLetters(log, "t", "m"))
+    processor = Processor(Chain(), log, snapshots, SETTINGS, ports=Ports(dead_letters=DeadLetters(log, "t", "m")))
     thread = threading.Thread(target=processor.run, daemon=True)
     thread.start()
     _until(lambda: log.refusals)
@@ -611,21 +627,21 @@ def test_a_new_model_that_starts_at_the_latest_waits_for_a_log_that_is_away() ->
 
 def test_a_restart_does_not_show_less_than_the_process_before_showed(tmp_path: Path) -> None:
     log, snapshots, journal = log_of(10), InMemorySnapshots(), InMemoryJournal()
-    publisher = Publisher(tmp_path)
-    first = Processor(Chain(), log, snapshots, SETTINGS, journal=journal, publisher=publisher)
+    publisher = FilePublisher(tmp_path)
+    first = Processor(Chain(), log, snapshots, SETTINGS, journal=journal, ports=Ports(publisher=publisher))
     first.recover()  # saves version 0
     first._follow(until_end=True)  # and dies before it saves again
     assert publisher.shown() == first.version > 0
     publisher.close()
     versions: list[int] = []
 
-    class Heard(Publisher):
+    class Heard(FilePublisher):
         def publish(self, predictor: Any, *, version: int, learned_events: int, event_time: float) -> None:
             versions.append(version)
             super().publish(predictor, version=version, learned_events=learned_events, event_time=event_time)
 
     again = Heard(tmp_path)
-    Processor(Chain(), log, snapshots, SETTINGS, journal=journal, publisher=again).run(until_end=True)
+    Processor(Chain(), log, snapshots, SETTINGS, journal=journal, ports=Ports(publisher=again)).run(until_end=True)
     again.close()
 
     assert versions[0] == first.version
@@ -651,7 +667,7 @@ class SlowPublisher:
 def test_what_was_learned_last_is_shown_when_its_turn_comes_also_if_no_record_follows() -> None:
     log, publisher = log_of(0), SlowPublisher()
     settings = replace(SETTINGS, idle_seconds=3600, publish_share=0.02)  # a turn each half second
-    processor = Processor(Chain(), log, InMemorySnapshots(), settings, publisher=publisher)
+    processor = Processor(Chain(), log, InMemorySnapshots(), settings, ports=Ports(publisher=publisher))
     thread = threading.Thread(target=processor.run, daemon=True)  # it may be waiting for a record when the test ends
     thread.start()
     assert publisher.events.get(timeout=30) == 0

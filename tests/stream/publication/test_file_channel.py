@@ -7,18 +7,15 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from thalweg.memory.snapshots.state import State
-from thalweg.stream.publication.file_channel import Published, Publisher, VersionInfo
-from thalweg.stream.publication.live_folder import live_folder
+from thalweg.stream.publication.file_channel import FilePublisher, FileSubscriber
+from thalweg.stream.publication.ports import VersionInfo
 
 
 class Filled:
@@ -35,15 +32,15 @@ def filled(number: int, size: int = 1000) -> Filled:
     return Filled(State({"values": np.full(size, float(number))}))
 
 
-def published(folder: Path) -> Published:
-    return Published(folder, Filled)  # type: ignore[arg-type]
+def published(folder: Path) -> FileSubscriber:
+    return FileSubscriber(folder, Filled)  # type: ignore[arg-type]
 
 
-def show(publisher: Publisher, number: int) -> None:
+def show(publisher: FilePublisher, number: int) -> None:
     publisher.publish(filled(number), version=number, learned_events=10 * number, event_time=5.0)  # type: ignore[arg-type]
 
 
-def value(watching: Published) -> float:
+def value(watching: FileSubscriber) -> float:
     assert watching.current is not None
     found = watching.current.predictor.values  # type: ignore[attr-defined]
     assert (found == found[0]).all()
@@ -53,7 +50,7 @@ def value(watching: Published) -> float:
 def test_a_server_sees_the_newest_version_and_what_it_is(tmp_path: Path) -> None:
     watching = published(tmp_path)
     assert not watching.look()
-    publisher = Publisher(tmp_path, clock=lambda: 50.0)
+    publisher = FilePublisher(tmp_path, clock=lambda: 50.0)
     show(publisher, 1)
     show(publisher, 2)
     publisher.confirm(49.0)
@@ -68,7 +65,7 @@ def test_a_server_sees_the_newest_version_and_what_it_is(tmp_path: Path) -> None
 
 
 def test_confirming_changes_how_fresh_the_version_is_and_not_the_version(tmp_path: Path) -> None:
-    publisher, watching = Publisher(tmp_path), published(tmp_path)
+    publisher, watching = FilePublisher(tmp_path), published(tmp_path)
     show(publisher, 1)
     watching.look()
     before = watching.current
@@ -83,7 +80,7 @@ def test_confirming_changes_how_fresh_the_version_is_and_not_the_version(tmp_pat
 
 
 def test_a_version_in_hand_outlives_its_file(tmp_path: Path) -> None:
-    publisher, watching = Publisher(tmp_path), published(tmp_path)
+    publisher, watching = FilePublisher(tmp_path), published(tmp_path)
     show(publisher, 1)
     watching.look()
     held = watching.current
@@ -98,12 +95,12 @@ def test_a_version_in_hand_outlives_its_file(tmp_path: Path) -> None:
 
 def test_a_new_publisher_goes_on_where_the_last_one_stopped(tmp_path: Path) -> None:
     watching = published(tmp_path)
-    first = Publisher(tmp_path)
+    first = FilePublisher(tmp_path)
     show(first, 7)
     first.close()
     (tmp_path / ".9.safetensors.1234").write_bytes(b"half")
 
-    second = Publisher(tmp_path)
+    second = FilePublisher(tmp_path)
     watching.look()
     assert value(watching) == 7
     show(second, 8)
@@ -116,7 +113,7 @@ def test_a_new_publisher_goes_on_where_the_last_one_stopped(tmp_path: Path) -> N
 @pytest.mark.parametrize("slot", [0, 1])
 @pytest.mark.parametrize("cut", range(0, 80, 7))
 def test_a_half_written_announcement_leaves_the_other_one_standing(tmp_path: Path, slot: int, cut: int) -> None:
-    publisher = Publisher(tmp_path)
+    publisher = FilePublisher(tmp_path)
     show(publisher, 1)
     show(publisher, 2)
     content = bytearray((tmp_path / "announcement").read_bytes())
@@ -130,7 +127,7 @@ def test_a_half_written_announcement_leaves_the_other_one_standing(tmp_path: Pat
 
 
 def test_a_version_that_cannot_be_used_leaves_the_one_before(tmp_path: Path) -> None:
-    publisher, watching = Publisher(tmp_path), published(tmp_path)
+    publisher, watching = FilePublisher(tmp_path), published(tmp_path)
     show(publisher, 1)
     watching.look()
     show(publisher, 2)
@@ -143,7 +140,7 @@ def test_a_version_that_cannot_be_used_leaves_the_one_before(tmp_path: Path) -> 
 
 
 def test_thousands_of_versions_leave_no_file_and_no_map_behind(tmp_path: Path) -> None:
-    publisher, watching = Publisher(tmp_path), published(tmp_path)
+    publisher, watching = FilePublisher(tmp_path), published(tmp_path)
 
     def held() -> tuple[int, int]:
         maps = Path("/proc/self/maps").read_text().count(str(tmp_path))
@@ -166,7 +163,7 @@ def test_a_version_that_nobody_can_make_anything_of_leaves_the_one_before_and_th
             raise AttributeError("another release wrote this")
         return Filled(state)
 
-    publisher, watching = Publisher(tmp_path), Published(tmp_path, build)  # type: ignore[arg-type]
+    publisher, watching = FilePublisher(tmp_path), FileSubscriber(tmp_path, build)  # type: ignore[arg-type]
     show(publisher, 1)
     watching.start()
     show(publisher, 2)
@@ -181,7 +178,7 @@ def test_a_version_that_nobody_can_make_anything_of_leaves_the_one_before_and_th
 
 
 def test_waiting_for_a_version_ends_when_it_comes_or_the_time_is_over(tmp_path: Path) -> None:
-    publisher, watching = Publisher(tmp_path), published(tmp_path)
+    publisher, watching = FilePublisher(tmp_path), published(tmp_path)
     assert watching.wait_for(1, 0.01) is None
     watching.start()
     show(publisher, 1)
@@ -197,13 +194,13 @@ def test_waiting_for_a_version_ends_when_it_comes_or_the_time_is_over(tmp_path: 
 def test_when_the_folder_on_memory_was_emptied_a_new_publisher_is_found(tmp_path: Path) -> None:
     folder = tmp_path / "live"
     watching = published(folder)
-    show(Publisher(folder), 7)
+    show(FilePublisher(folder), 7)
     watching.start()
     assert value(watching) == 7
 
     shutil.rmtree(folder)
     assert value(watching) == 7  # what is mapped is still there
-    show(Publisher(folder), 1)
+    show(FilePublisher(folder), 1)
 
     deadline = time.monotonic() + 20
     while value(watching) != 1:
@@ -216,8 +213,8 @@ PUBLISHER = """
 import sys
 from pathlib import Path
 from tests.stream.publication.test_file_channel import show
-from thalweg.stream.publication.file_channel import Publisher
-publisher = Publisher(Path(sys.argv[1]))
+from thalweg.stream.publication.file_channel import FilePublisher
+publisher = FilePublisher(Path(sys.argv[1]))
 number = 0
 while True:
     number += 1
@@ -245,85 +242,8 @@ def test_while_another_process_publishes_and_is_killed_every_answer_is_of_one_ve
     assert len(seen) == 3
 
 
-@pytest.fixture
-def made() -> Iterator[Callable[[Path], Path]]:
-    """`live_folder`, and afterwards nothing is left on memory."""
-    folders = []
-
-    def make(state_dir: Path) -> Path:
-        folders.append(live_folder(state_dir))
-        return folders[-1]
-
-    yield make
-    for folder in folders:
-        shutil.rmtree(folder.resolve(), ignore_errors=True)
-
-
-def test_the_live_folder_is_on_memory_where_there_is_one_and_private(
-    tmp_path: Path, made: Callable[[Path], Path]
-) -> None:
-    folder = made(tmp_path / "state")
-    again = made(tmp_path / "state")
-
-    assert folder == again
-    assert folder.is_dir()
-    if folder.is_symlink():
-        target = folder.resolve()
-        assert target.parent == Path("/dev/shm")
-        assert target.stat().st_mode & 0o777 == 0o700
-        target.rmdir()
-        assert made(tmp_path / "state").is_dir()  # as after the machine was started anew
-
-
-def test_a_plain_live_folder_that_is_there_already_is_taken(tmp_path: Path, made: Callable[[Path], Path]) -> None:
-    (tmp_path / "state" / "live").mkdir(parents=True)
-
-    assert not made(tmp_path / "state").is_symlink()
-
-
-on_memory = pytest.mark.skipif(not os.access("/dev/shm", os.W_OK), reason="this machine has no /dev/shm")
-
-
-@on_memory
-def test_a_copy_of_a_state_folder_gets_a_live_folder_of_its_own(tmp_path: Path, made: Callable[[Path], Path]) -> None:
-    first = made(tmp_path / "one")
-    shutil.copytree(tmp_path / "one", tmp_path / "two", symlinks=True)
-
-    second = made(tmp_path / "two")
-
-    assert second.resolve() != first.resolve()
-
-
-@on_memory
-def test_a_link_that_somebody_put_in_its_place_is_not_followed(tmp_path: Path, made: Callable[[Path], Path]) -> None:
-    target = made(tmp_path / "state").resolve()
-    target.rmdir()
-    (tmp_path / "precious").mkdir()
-    target.symlink_to(tmp_path / "precious")
-
-    with pytest.raises(PermissionError, match="expected a folder of our own"):
-        live_folder(tmp_path / "state")
-
-    target.unlink()
-
-
-@on_memory
-def test_processes_that_start_together_find_the_same_live_folder(tmp_path: Path, made: Callable[[Path], Path]) -> None:
-    start = threading.Barrier(8)
-
-    def make() -> Path:
-        start.wait()
-        return made(tmp_path / "state").resolve()
-
-    with ThreadPoolExecutor(8) as pool:
-        found = [future.result() for future in [pool.submit(make) for _ in range(8)]]
-
-    assert len(set(found)) == 1
-    assert [path.name for path in (tmp_path / "state").iterdir()] == ["live"]
-
-
 def test_the_announcement_has_its_space_before_anything_is_announced(tmp_path: Path) -> None:
-    publisher = Publisher(tmp_path / "m")
+    publisher = FilePublisher(tmp_path / "m")
     publisher.close()
 
     (announcement,) = (tmp_path / "m").iterdir()

@@ -1,0 +1,1 @@
+"""The cases of `thalweg.models.testing`, by what they are about."""

@@ -1,0 +1,218 @@
+"""A learner behind an encoder is a learner: the encoder changes what it sees, and nothing else.
+
+What the one behind can do beyond the contract is offered in front, each capability by an entry of the tables below.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, TypeVar, cast
+
+from thalweg.memory.snapshots.state import State
+from thalweg.models.contract.capabilities import (
+    AlternativeInputs,
+    Explainer,
+    Forgetting,
+    InputValidator,
+    IntensityCurves,
+    Mergeable,
+    PredictorWrapper,
+    SequencePredictor,
+    SharedMemoryLearner,
+    Unlearner,
+    Wrapper,
+    capability,
+    predict_batch,
+)
+from thalweg.models.contract.gauges import GaugeSpec, GaugeValue
+from thalweg.models.contract.learner import Learner, LearnerContext, ParamsError, Predictor
+from thalweg.models.contract.registry import find
+from thalweg.models.encoders.encoder import IDENTITY, Encoder, shared_encoder
+from thalweg.proto.event import Batch
+from thalweg.proto.schema import Array, Inputs, Schema, TensorSpec
+from thalweg.proto.task import Task
+
+C = TypeVar("C")
+
+
+def make_learner(name: str, context: LearnerContext, encoder: str = IDENTITY, weights: str = "") -> Learner:
+    """A new learner, behind its encoder if it has one.
+
+    Args:
+        name: Of the learner.
+        context: As for a learner without encoder; its inputs are those of the encoder.
+        encoder: As in `Encoder`.
+        weights: Of the encoder.
+
+    Raises:
+        UnknownLearner: There is none of this name.
+        ParamsError: The learner's or the encoder's settings do not fit, or the learner cannot learn from features; key
+            `encoder` then.
+    """
+    factory = find(name)
+    if encoder == IDENTITY:
+        return factory(context)
+    front = shared_encoder(encoder, weights, context.inputs, context.seed)
+    try:
+        return EncodedLearner(factory(replace(context, inputs=front.specs)), front)
+    except ParamsError as error:
+        raise ParamsError(dict(_from_the_front(name, encoder, error))) from error
+
+
+def _from_the_front(name: str, encoder: str, error: ParamsError) -> list[tuple[str, str]]:
+    """Mistakes of the learner's inputs are those of the encoder, which makes them."""
+    of_inputs = [text for key, text in error.mistakes.items() if key.partition(".")[0] == "inputs"]
+    others = [(key, text) for key, text in error.mistakes.items() if key.partition(".")[0] != "inputs"]
+    if not of_inputs:
+        return others
+    text = f"{name} does not learn from the features of an encoder, got {encoder!r}: {'; '.join(of_inputs)}"
+    return [*others, ("encoder", text)]
+
+
+class EncodedLearner(Wrapper):
+    """A learner that sees features for inputs. Its state is that of the one behind the encoder."""
+
+    def __init__(self, learner: Learner, encoder: Encoder) -> None:
+        self._learner, self._encoder = learner, encoder
+        self._wrapped: EncodedPredictor | None = None
+
+    def capability(self, kind: type[C]) -> C | None:
+        inner = capability(self._learner, kind)
+        seen = _OF_LEARNERS.get(kind)
+        return None if inner is None or seen is None else cast(C, seen(inner, self._encoder))
+
+    @property
+    def schema(self) -> Schema:
+        inner = self._learner.schema
+        return Schema(self._encoder.columns.specs, inner.label, inner.label_width)
+
+    def learn(self, batch: Batch) -> None:
+        self._learner.learn(self._encoder.batch(batch))
+
+    def predictor(self) -> EncodedPredictor:
+        inner = self._learner.predictor()
+        if self._wrapped is None or self._wrapped.inner is not inner:
+            self._wrapped = EncodedPredictor(inner, self._encoder)
+        return self._wrapped
+
+    def state(self) -> State:
+        return self._learner.state()
+
+    def restore(self, state: State) -> None:
+        self._learner.restore(state)
+
+    @property
+    def gauges_declared(self) -> Sequence[GaugeSpec]:
+        return self._learner.gauges_declared
+
+    def gauges(self) -> Mapping[str, GaugeValue]:
+        return self._learner.gauges()
+
+
+class EncodedPredictor(PredictorWrapper):
+    """A predictor that is asked with an encoder's inputs."""
+
+    def __init__(self, inner: Predictor, encoder: Encoder) -> None:
+        self.inner, self.encoder = inner, encoder
+        alternative = capability(inner, AlternativeInputs)
+        self._alternative = frozenset() if alternative is None else frozenset(alternative.alternative_inputs)
+
+    def capability(self, kind: type[C]) -> C | None:
+        inner = capability(self.inner, kind)
+        seen = _OF_PREDICTORS.get(kind)
+        return None if inner is None or seen is None else cast(C, seen(inner, self))
+
+    @property
+    def inputs(self) -> Mapping[str, TensorSpec]:
+        return self.encoder.columns.specs
+
+    @property
+    def task(self) -> Task:
+        return self.inner.task
+
+    @property
+    def outputs(self) -> Mapping[str, TensorSpec]:
+        return self.inner.outputs
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self.inner.classes
+
+    @property
+    def properties(self) -> Mapping[str, str]:
+        return {**self.inner.properties, "encoder_sha256": self.encoder.sha256}
+
+    def encoded(self, inputs: Inputs) -> Inputs:
+        """What the one behind sees; inputs that it takes instead of features go by the encoder. Raises InputError."""
+        beside = not self._alternative.isdisjoint(inputs) and self.inputs.keys().isdisjoint(inputs)
+        return inputs if beside else self.encoder.inputs(inputs)
+
+    def predict(self, inputs: Inputs) -> Mapping[str, Array]:
+        return self.inner.predict(self.encoded(inputs))
+
+    def predict_batch(self, batch: Batch) -> Mapping[str, Array]:
+        """As `capabilities.predict_batch`; what is encoded here is not encoded again when it is learned."""
+        return predict_batch(self.inner, self.encoder.batch(batch))
+
+    def state(self) -> State:
+        return self.inner.state()
+
+
+# Capabilities as they are seen from the front of an encoder
+
+
+class _Sequence:
+    def __init__(self, inner: SequencePredictor, front: EncodedPredictor) -> None:
+        self._inner, self._front = inner, front
+
+    def predict_events(self, batch: Batch) -> Mapping[str, Array]:
+        return self._inner.predict_events(self._front.encoder.batch(batch))
+
+    def with_history_of(self, newer: Predictor) -> Predictor:
+        behind = newer.inner if isinstance(newer, EncodedPredictor) else newer
+        return EncodedPredictor(self._inner.with_history_of(behind), self._front.encoder)
+
+
+class _Validator:
+    def __init__(self, inner: InputValidator, front: EncodedPredictor) -> None:
+        self._inner, self._front = inner, front
+
+    def check(self, inputs: Inputs) -> None:
+        self._inner.check(self._front.encoded(inputs))
+
+
+class _Explainer:
+    def __init__(self, inner: Explainer, front: EncodedPredictor) -> None:
+        self._inner, self._front = inner, front
+
+    def explain(self, inputs: Inputs, most: int) -> list[Any]:
+        return self._inner.explain(self._front.encoded(inputs), most)
+
+
+class _Unlearner:
+    def __init__(self, inner: Unlearner, encoder: Encoder) -> None:
+        self._inner, self._encoder = inner, encoder
+
+    def unlearn(self, batch: Batch) -> None:
+        self._inner.unlearn(self._encoder.batch(batch))
+
+
+def _itself(inner: object, front: object) -> object:
+    """No input passes through it, so it is the same in front."""
+    return inner
+
+
+_OF_PREDICTORS: Mapping[type, Callable[[Any, EncodedPredictor], object]] = {
+    SequencePredictor: _Sequence,
+    AlternativeInputs: _itself,
+    InputValidator: _Validator,
+    Explainer: _Explainer,
+    IntensityCurves: _itself,
+}
+_OF_LEARNERS: Mapping[type, Callable[[Any, Encoder], object]] = {
+    Forgetting: _itself,
+    SharedMemoryLearner: _itself,
+    Mergeable: _itself,
+    Unlearner: _Unlearner,
+}

@@ -1,0 +1,115 @@
+"""The kinds of encoders: random layers, a torch module of the user's, an ONNX file."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from thalweg.models.contract.learner import ParamsError
+
+RANDOM = {"random_features": 1024, "random_convolution": 2048}
+"""Random layers, and how many features each gives where its name does not say."""
+
+Rows = NDArray[np.float32]
+
+
+class Encode(Protocol):
+    """From inputs (N, …) float32 to features (N, F) float32; N is a multiple of 8."""
+
+    def __call__(self, x: Rows) -> Rows: ...
+
+
+def find_kind(name: str, weights: str, shape: tuple[int, ...], seed: int) -> Encode:
+    """What an encoder of this name computes, for inputs of this shape without N. Raises ParamsError."""
+    kind, _, size = name.partition(":")
+    if kind in RANDOM:
+        if size and not (size.isdigit() and int(size)):
+            raise ParamsError({"encoder": f"expected {kind}:SIZE, a whole number above 0, got {name!r}"})
+        width = int(size or RANDOM[kind])
+        return (
+            _random_features(shape, width, seed) if kind == "random_features" else _random_filters(shape, width, seed)
+        )
+    if kind == "onnx":
+        return _onnx(size)
+    return _torch_module(name, weights)
+
+
+def _random_features(shape: tuple[int, ...], width: int, seed: int) -> Encode:
+    """Random Fourier features (Rahimi and Recht, NeurIPS 2007), for inputs of about unit spread."""
+    generator = np.random.Generator(np.random.PCG64([seed, 0x726666]))
+    inputs = int(np.prod(shape))
+    directions = (generator.standard_normal((inputs, width)) / np.sqrt(inputs)).astype(np.float32)
+    phases = generator.uniform(0, 2 * np.pi, width).astype(np.float32)
+
+    def encode(x: Rows) -> Rows:
+        with np.errstate(invalid="ignore", over="ignore"):  # what is no number is none in the features, either
+            found: Rows = np.cos(x.reshape(len(x), -1) @ directions + phases)
+        return found
+
+    return encode
+
+
+def _random_filters(shape: tuple[int, ...], width: int, seed: int) -> Encode:
+    """Random filters of 5 × 5 on pictures (C, H, W), rectified, averaged over a grid of 4 × 4; 16 features a filter."""
+    if len(shape) != 3 or width % 16:
+        what = f"shape {list(shape)}" if len(shape) != 3 else f"size {width}"
+        raise ParamsError({"encoder": f"random_convolution takes [C, H, W] and a multiple of 16 features, got {what}"})
+    from thalweg.models.parts.torch_setup import functional, torch
+
+    generator = np.random.Generator(np.random.PCG64([seed, 0x72636F]))
+    filters = generator.standard_normal((width // 16, shape[0], 5, 5))
+    filters -= filters.mean(axis=(1, 2, 3), keepdims=True)
+    kernel = torch.from_numpy((filters / np.sqrt(25 * shape[0])).astype(np.float32))
+    offsets = torch.from_numpy(generator.uniform(-0.1, 0.1, width // 16).astype(np.float32))
+
+    def encode(x: Rows) -> Rows:
+        with torch.no_grad():
+            seen = functional.relu(functional.conv2d(torch.from_numpy(x), kernel, offsets, padding=2))
+            found: Rows = functional.adaptive_avg_pool2d(seen, 4).flatten(1).numpy()
+        return found
+
+    return encode
+
+
+def _onnx(path: str) -> Encode:
+    try:
+        import onnxruntime
+    except ImportError:
+        raise ParamsError({"encoder": "an ONNX file needs onnxruntime: pip install 'thalweg[onnx]'"}) from None
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1  # bits must not depend on the cores
+    try:
+        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # the runtime's own kinds, of a missing and of a damaged file
+        raise ParamsError({"encoder": f"{path} cannot be read as ONNX: {error}"}) from error
+    given, told = session.get_inputs()[0].name, session.get_outputs()[0].name
+
+    def encode(x: Rows) -> Rows:
+        try:
+            found: Rows = np.asarray(session.run([told], {given: x})[0], dtype=np.float32)
+        except Exception as error:
+            raise ValueError(str(error)) from error
+        return found
+
+    return encode
+
+
+def _torch_module(name: str, weights: str) -> Encode:
+    from thalweg.models.parts.torch_models import build
+    from thalweg.models.parts.torch_setup import torch
+
+    try:
+        module = build(name, weights)
+    except ParamsError as error:  # of an encoder the factory is the encoder itself
+        raise ParamsError(
+            {"encoder" if key == "model" else key: text for key, text in error.mistakes.items()}
+        ) from error
+
+    def encode(x: Rows) -> Rows:
+        with torch.no_grad():
+            found: Rows = module(torch.from_numpy(x)).float().numpy()
+        return found
+
+    return encode

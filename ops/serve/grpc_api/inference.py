@@ -1,0 +1,153 @@
+"""The Open Inference Protocol over gRPC: translates, and nothing else."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import time
+from collections.abc import Callable, Iterator
+
+import grpc
+
+from thalweg.ops.serve.errors import refuse, status_of, text_of
+from thalweg.ops.serve.grpc_api.methods import Method, translated
+from thalweg.ops.serve.grpc_api.request_cache import Parsed, RequestTemplates, read
+from thalweg.ops.serve.grpc_api.response_cache import ResponseTemplates
+from thalweg.ops.serve.inference import InferenceCore, InferenceRequest
+from thalweg.ops.serve.metadata import describe
+from thalweg.ops.serve.telemetry import ServingObserver
+from thalweg.ops.serve.versions import version_number
+from thalweg.proto import inference_pb2 as pb
+from thalweg.proto.schema import TensorSpec
+from thalweg.proto.tensors import datatype
+
+SERVICE = "inference.GRPCInferenceService"
+_EXTENSIONS = ("model_repository", "thalweg.v1.LearningService")
+
+
+class InferenceService:
+    """Answers from the version that is published at that moment.
+
+    Args:
+        core: Answers requests.
+        observer: Notified of every prediction.
+        queue_seconds: How long the call on this thread waited for it.
+    """
+
+    def __init__(
+        self, core: InferenceCore, observer: ServingObserver, queue_seconds: Callable[[], float] = lambda: 0.0
+    ) -> None:
+        self._core = core
+        self._models = core.models
+        self._observer = observer
+        self._queue_seconds = queue_seconds
+        self._requests = RequestTemplates()
+        self._responses = {model.name: ResponseTemplates(model.name) for model in core.models.all()}
+
+    def ModelInfer(self, request: bytes, context: grpc.ServicerContext) -> bytes:  # noqa: N802 - the protocol's name
+        """From bytes to bytes: `METHODS` has gRPC leave both as they are."""
+        started = time.perf_counter()
+        model, code, rows = "", "OK", 0
+        try:
+            parsed = self._requests.read(request)
+            model = parsed[0].model
+            response, rows = self._infer(parsed, context.time_remaining())
+        except Exception as error:
+            code = status_of(error)[0].name
+            refuse(context, error)
+        else:
+            return response
+        finally:
+            self._observer.answered(model, code, time.perf_counter() - started, rows, self._queue_seconds())
+
+    def ModelStreamInfer(  # noqa: N802
+        self, request_iterator: Iterator[pb.ModelInferRequest], context: grpc.ServicerContext
+    ) -> Iterator[pb.ModelStreamInferResponse]:
+        for request in request_iterator:
+            started = time.perf_counter()
+            code, rows = "OK", 0
+            answer = pb.ModelStreamInferResponse()
+            try:
+                response, rows = self._infer(read(request), context.time_remaining())
+                answer.infer_response.ParseFromString(response)
+            except Exception as error:
+                code = status_of(error)[0].name
+                answer.error_message = text_of(error)
+                answer.infer_response.id = request.id
+            self._observer.answered(request.model_name, code, time.perf_counter() - started, rows)
+            yield answer
+
+    def _infer(self, parsed: Parsed, remaining: float | None) -> tuple[bytes, int]:
+        options, inputs, typed = parsed
+        response = self._core.infer(InferenceRequest(options, inputs, remaining))
+        return self._responses[options.model].encode(response, typed=typed)
+
+    def ServerLive(self, request: pb.ServerLiveRequest, context: grpc.ServicerContext) -> pb.ServerLiveResponse:  # noqa: N802
+        return pb.ServerLiveResponse(live=True)
+
+    def ServerReady(self, request: pb.ServerReadyRequest, context: grpc.ServicerContext) -> pb.ServerReadyResponse:  # noqa: N802
+        return pb.ServerReadyResponse(ready=not self._models.reasons())
+
+    def ModelReady(self, request: pb.ModelReadyRequest, context: grpc.ServicerContext) -> pb.ModelReadyResponse:  # noqa: N802
+        def ready() -> bool:
+            model = self._models.find(request.name)
+            return not self._models.draining and model.versions.ready(_version(request.version))
+
+        return pb.ModelReadyResponse(ready=translated(context, ready))
+
+    def ServerMetadata(  # noqa: N802
+        self, request: pb.ServerMetadataRequest, context: grpc.ServicerContext
+    ) -> pb.ServerMetadataResponse:
+        return pb.ServerMetadataResponse(
+            name="thalweg", version=importlib.metadata.version("thalweg"), extensions=_EXTENSIONS
+        )
+
+    def ModelMetadata(  # noqa: N802
+        self, request: pb.ModelMetadataRequest, context: grpc.ServicerContext
+    ) -> pb.ModelMetadataResponse:
+        def answer() -> pb.ModelMetadataResponse:
+            model = self._models.find(request.name)
+            metadata = describe(model, _version(request.version))
+            return pb.ModelMetadataResponse(
+                name=model.name,
+                versions=metadata.versions,
+                platform="thalweg_" + model.learner,
+                inputs=[_tensor(spec) for spec in metadata.inputs],
+                outputs=[_tensor(spec) for spec in metadata.outputs],
+                properties=metadata.properties,
+            )
+
+        return translated(context, answer)
+
+    def RepositoryIndex(  # noqa: N802
+        self, request: pb.RepositoryIndexRequest, context: grpc.ServicerContext
+    ) -> pb.RepositoryIndexResponse:
+        response = pb.RepositoryIndexResponse()
+        for model in self._models.all():
+            served = model.versions.newest
+            if served is not None:
+                response.models.add(name=model.name, version=str(served.info.version), state="READY")
+            elif not request.ready:
+                response.models.add(name=model.name, state="UNAVAILABLE", reason="no version is published yet")
+        return response
+
+
+METHODS = (
+    Method("ServerLive", pb.ServerLiveRequest, pb.ServerLiveResponse),
+    Method("ServerReady", pb.ServerReadyRequest, pb.ServerReadyResponse),
+    Method("ModelReady", pb.ModelReadyRequest, pb.ModelReadyResponse),
+    Method("ServerMetadata", pb.ServerMetadataRequest, pb.ServerMetadataResponse),
+    Method("ModelMetadata", pb.ModelMetadataRequest, pb.ModelMetadataResponse),
+    Method("RepositoryIndex", pb.RepositoryIndexRequest, pb.RepositoryIndexResponse),
+    Method("ModelInfer", None, None, observed=False),  # bytes to bytes; it notifies the observer itself
+    Method("ModelStreamInfer", pb.ModelInferRequest, pb.ModelStreamInferResponse, streams="both", threads="long"),
+)
+
+
+def _version(text: str) -> int | None:
+    return version_number(text, "version") if text else None
+
+
+def _tensor(spec: TensorSpec) -> pb.ModelMetadataResponse.TensorMetadata:
+    return pb.ModelMetadataResponse.TensorMetadata(
+        name=spec.name, datatype=datatype(spec.dtype), shape=[-1, *spec.shape]
+    )

@@ -1,0 +1,272 @@
+"""`thalweg.v1.LearningService` over gRPC: events into the log, and the commands of operators."""
+
+from __future__ import annotations
+
+import json
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import Any
+
+import grpc
+
+from thalweg.memory.exchange.commands import CommandQueue
+from thalweg.memory.snapshots.snapshots import Manifest
+from thalweg.ops.serve.commands import run_command
+from thalweg.ops.serve.errors import EXPECTED, Unauthenticated, Unimplemented, refuse, text_of
+from thalweg.ops.serve.grpc_api.methods import Method, translated
+from thalweg.ops.serve.grpc_api.status_stream import StatusStream
+from thalweg.ops.serve.models import Models, ServedModel
+from thalweg.ops.serve.tokens import Tokens
+from thalweg.ops.telemetry.status import Statuses
+from thalweg.proto import thalweg_pb2 as pb
+from thalweg.proto.columns import label_column
+from thalweg.proto.decode import CONTENT_TYPE_EVENT
+from thalweg.proto.decode_protobuf import ProtobufDecoder
+from thalweg.proto.rejected import Refused
+from thalweg.proto.schema import InputError, Schema
+from thalweg.stream.log.log import Log, LogError, Message
+
+SERVICE = "thalweg.v1.LearningService"
+_HEADERS = (("content-type", CONTENT_TYPE_EVENT),)
+_APPEND_AT_ONCE = 500
+_SHORTEST_WATCH_SECONDS, _LONGEST_WATCH_SECONDS = 0.05, 86_400.0
+
+
+class LearningService:
+    """Appends to the log and submits commands to learners; it never reaches into a learner."""
+
+    def __init__(
+        self,
+        models: Models,
+        source: Log,
+        commands: CommandQueue,
+        answer_seconds: float = 30.0,
+        clock: Callable[[], float] = time.time,
+        *,
+        tokens: Tokens | None = None,
+        statuses: Statuses | None = None,
+    ) -> None:
+        self._models = models
+        self._tokens = tokens
+        self._statuses = statuses
+        self._log = source
+        self._commands = commands
+        self._answer_seconds = answer_seconds
+        self._clock = clock
+        self._decoders = {model.name: ProtobufDecoder(model.schema) for model in models.all()}
+
+    def Learn(self, request_iterator: Iterator[pb.Event], context: grpc.ServicerContext) -> Iterator[pb.Ack]:  # noqa: N802
+        """Events that came while the log was busy are appended together."""
+        self._must_be_allowed(context)
+        waiting: queue.Queue[pb.Event | None] = queue.Queue(2 * _APPEND_AT_ONCE)  # full: the stream is held back
+        gone = threading.Event()
+
+        def pull() -> None:
+            with suppress(grpc.RpcError):  # the caller has gone
+                for event in request_iterator:
+                    if not _put(waiting, event, gone):
+                        return
+            _put(waiting, None, gone)
+
+        threading.Thread(target=pull, name="learn-stream", daemon=True).start()
+        try:
+            ended = False
+            while not ended:
+                events = [waiting.get()]
+                while len(events) < _APPEND_AT_ONCE and events[-1] is not None and not waiting.empty():
+                    events.append(waiting.get_nowait())
+                ended = events[-1] is None
+                yield from self._append([event for event in events if event is not None])
+        finally:
+            gone.set()
+
+    def _append(self, events: list[pb.Event]) -> list[pb.Ack]:
+        acks = [pb.Ack(id=event.id) for event in events]
+        by_topic: dict[str, list[int]] = {}
+        for index, event in enumerate(events):
+            try:
+                model = self._models.find(event.model)
+                self._decoders[model.name].event(event, 0.0)
+            except EXPECTED as error:
+                acks[index].error = text_of(error)
+            else:
+                by_topic.setdefault(model.topic, []).append(index)
+        for topic, indices in by_topic.items():
+            messages = [_message(events[index], self._clock()) for index in indices]
+            try:
+                landed = self._log.append(topic, messages)
+            except LogError as error:
+                for index in indices:
+                    acks[index].error = str(error)
+                continue
+            for index, appended in zip(indices, landed):
+                acks[index].topic = topic
+                acks[index].partition = appended.partition.number
+                acks[index].offset = appended.offset
+        return acks
+
+    def Label(self, request: pb.LabelRequest, context: grpc.ServicerContext) -> pb.Ack:  # noqa: N802
+        """Appends to the labels topic, so that a label is safe before it is joined."""
+        self._must_be_allowed(context)
+
+        def answer() -> pb.Ack:
+            model = self._models.find(request.model)
+            if not model.labels_topic:
+                raise Unimplemented(f"model {model.name!r} has no labels_topic: its labels come with their events")
+            record = {"id": request.id, "label": _label(request, model.schema)}
+            (landed,) = self._log.append(
+                model.labels_topic, [Message(json.dumps(record).encode(), request.id.encode(), time=self._clock())]
+            )
+            return pb.Ack(
+                id=request.id, topic=model.labels_topic, partition=landed.partition.number, offset=landed.offset
+            )
+
+        return translated(context, answer)
+
+    def Forget(self, request: pb.ForgetRequest, context: grpc.ServicerContext) -> pb.ForgetResponse:  # noqa: N802
+        refuse(context, Unimplemented("forgetting single events is not offered, in this version"))
+
+    def GetModel(self, request: pb.GetModelRequest, context: grpc.ServicerContext) -> pb.Model:  # noqa: N802
+        return translated(context, lambda: _model(self._models.find(request.name)))
+
+    def ListSnapshots(  # noqa: N802
+        self, request: pb.ListSnapshotsRequest, context: grpc.ServicerContext
+    ) -> pb.ListSnapshotsResponse:
+        def answer() -> pb.ListSnapshotsResponse:
+            kept = self._models.find(request.model).versions.snapshots.manifests()
+            return pb.ListSnapshotsResponse(snapshots=[_info(manifest) for manifest in kept])
+
+        return translated(context, answer)
+
+    def Snapshot(self, request: pb.SnapshotRequest, context: grpc.ServicerContext) -> pb.SnapshotResponse:  # noqa: N802
+        self._must_be_allowed(context)
+        return translated(
+            context, lambda: pb.SnapshotResponse(version=self._command(context, request.model, "snapshot")["version"])
+        )
+
+    def Rollback(self, request: pb.RollbackRequest, context: grpc.ServicerContext) -> pb.RollbackResponse:  # noqa: N802
+        self._must_be_allowed(context)
+
+        def answer() -> pb.RollbackResponse:
+            done = self._command(context, request.model, "rollback", version=request.version)
+            return pb.RollbackResponse(version=done["version"])
+
+        return translated(context, answer)
+
+    def Watch(self, request: pb.WatchRequest, context: grpc.ServicerContext) -> Iterator[pb.Status]:  # noqa: N802
+        model = translated(context, lambda: self._models.find(request.model))
+        interval = translated(context, lambda: _interval_seconds(request))
+        gone = threading.Event()
+        if not context.add_callback(gone.set):
+            return
+        stream = StatusStream(self._clock)
+        while not self._models.draining:
+            yield stream.status(model, self._statuses.of(model.name) if self._statuses is not None else None)
+            if gone.wait(interval):
+                return
+
+    def _must_be_allowed(self, context: grpc.ServicerContext) -> None:
+        """End a call that would change a model, where tokens are asked for and it has none."""
+        if self._tokens is None:
+            return
+        given = dict(context.invocation_metadata()).get("authorization")
+        if not self._tokens.allows(given if isinstance(given, str) else None):
+            refuse(context, Unauthenticated("expected metadata 'authorization: Bearer TOKEN' with a known token"))
+
+    def _command(self, context: grpc.ServicerContext, model: str, verb: str, **arguments: Any) -> Any:
+        remaining = context.time_remaining()
+        patience = self._answer_seconds if remaining is None else min(self._answer_seconds, remaining)
+        return run_command(self._commands, self._models.find(model).name, verb, patience, **arguments)
+
+
+METHODS = (
+    Method("Learn", pb.Event, pb.Ack, streams="both", threads="long"),
+    Method("Label", pb.LabelRequest, pb.Ack, threads="blocking"),
+    Method("GetModel", pb.GetModelRequest, pb.Model),
+    Method("ListSnapshots", pb.ListSnapshotsRequest, pb.ListSnapshotsResponse, threads="blocking"),
+    Method("Snapshot", pb.SnapshotRequest, pb.SnapshotResponse, threads="long"),
+    Method("Rollback", pb.RollbackRequest, pb.RollbackResponse, threads="long"),
+    Method("Forget", pb.ForgetRequest, pb.ForgetResponse),
+    Method("Watch", pb.WatchRequest, pb.Status, streams="answers", threads="long"),
+)
+
+
+def _interval_seconds(request: pb.WatchRequest) -> float:
+    """Between two statuses. Raises InputError for what is no time to wait."""
+    interval = request.interval_seconds or 1.0
+    if not 0 < interval <= _LONGEST_WATCH_SECONDS:
+        raise InputError(f"interval_seconds: expected a number from 0 to {_LONGEST_WATCH_SECONDS:g}, got {interval:g}")
+    return max(_SHORTEST_WATCH_SECONDS, interval)
+
+
+def _label(request: pb.LabelRequest, schema: Schema) -> str | float | list[float]:
+    """What a label says. Raises InputError when it, or its event's id, is not there or of the wrong kind."""
+    if not request.id:
+        raise InputError("id: expected the id of an event, got an empty text")
+    choice = request.WhichOneof("label")
+    if choice is None:
+        raise InputError("label: expected text, number or numbers, got nothing")
+    given: str | float | list[float] = (
+        list(request.numbers.values) if choice == "numbers" else request.number if choice == "number" else request.text
+    )
+    try:
+        label_column(schema, [given])
+    except Refused as error:
+        raise InputError(str(error)) from error
+    return given
+
+
+def _message(event: pb.Event, now: float) -> Message:
+    key = event.key.encode() if event.HasField("key") else None
+    event.ClearField("model")
+    return Message(
+        event.SerializeToString(), key=key, headers=_HEADERS, time=event.time if event.HasField("time") else now
+    )
+
+
+def _model(model: ServedModel) -> pb.Model:
+    answer = pb.Model(name=model.name, learner=model.learner, topic=model.topic)
+    served = model.versions.newest
+    if served is None:
+        answer.reason = "no version is published yet"
+        return answer
+    answer.ready = True
+    answer.state_version = served.info.version
+    answer.learned_events = served.info.learned_events
+    answer.published = served.info.published_at
+    answer.staleness_seconds = model.staleness_seconds(served)
+    answer.classes.extend(served.predictor.classes)
+    answer.properties.update(served.predictor.properties)
+    return answer
+
+
+def _info(manifest: Manifest) -> pb.SnapshotInfo:
+    return pb.SnapshotInfo(
+        version=manifest.version,
+        parent=manifest.parent,
+        learner=manifest.learner,
+        config_sha256=manifest.config_sha256,
+        offsets=[
+            pb.PartitionOffset(topic=partition.topic, partition=partition.number, offset=offset)
+            for partition, offset in sorted(manifest.offsets.items())
+        ],
+        events_learned=manifest.events_learned,
+        created=manifest.created,
+        metrics=manifest.metrics,
+        state_sha256=manifest.state_sha256,
+        size_bytes=manifest.size_bytes,
+    )
+
+
+def _put(waiting: queue.Queue[pb.Event | None], event: pb.Event | None, gone: threading.Event) -> bool:
+    """Whether there was room before the one who takes went away."""
+    while not gone.is_set():
+        try:
+            waiting.put(event, timeout=0.5)
+        except queue.Full:
+            continue
+        return True
+    return False

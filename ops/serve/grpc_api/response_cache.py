@@ -1,0 +1,122 @@
+"""Responses of the Open Inference Protocol: what is alike in all answers of a version is put together once."""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Iterable
+from functools import lru_cache
+from typing import Any
+
+from thalweg.ops.serve.inference import InferenceResponse
+from thalweg.proto import inference_pb2 as pb
+from thalweg.proto.schema import Array
+from thalweg.proto.tensors import datatype, to_raw, to_typed
+from thalweg.stream.publication.ports import ServedVersion
+
+_DOUBLE = struct.Struct("<d")
+_MOST = 64  # templates kept of one version: requests of so many different sizes, or wishes for outputs
+
+
+def _open_end(staleness: float) -> bytes:
+    response = pb.ModelInferResponse()
+    response.parameters["staleness_seconds"].double_param = staleness
+    return response.SerializeToString()[:-8]  # a double ends the message: any other may stand there
+
+
+_STALENESS = _open_end(1.0)
+
+
+@lru_cache(1024)
+def _raw_head(length: int) -> bytes:
+    """What stands before raw contents of so many bytes."""
+    return pb.ModelInferResponse(raw_output_contents=[bytes(length)]).SerializeToString()[: -length or None]
+
+
+class ResponseTemplates:
+    """The responses of one model. Any number of threads may ask at once."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._newest: _VersionTemplates | None = None
+
+    def encode(self, response: InferenceResponse, *, typed: bool = False) -> tuple[bytes, int]:
+        """A response as it goes over the wire, and its number of rows.
+
+        Contents are raw; beside them `typed` ones for who sent such: tritonclient reads the raw ones alone, who sends
+        typed contents may read those alone.
+        """
+        served = response.served
+        newest = self._newest
+        if newest is None or newest.served.predictor is not served.predictor or newest.version != served.info.version:
+            newest = self._newest = _VersionTemplates(self._name, served)
+        return newest.encode(response, typed)
+
+
+class _VersionTemplates:
+    def __init__(self, name: str, served: ServedVersion) -> None:
+        self.served = served
+        self.version = served.info.version
+        self._name = name
+        self._specs = served.predictor.outputs
+        self._all = tuple(self._specs)
+        self._coded = {name: spec.dtype == "bytes" for name, spec in self._specs.items()}
+        self._texts = [name.encode() for name in served.predictor.classes] + [b""]  # code -1: nothing is known
+        self._framed = [struct.pack("<I", len(text)) + text for text in self._texts]
+        self._templates: dict[tuple[object, ...], bytes] = {}
+
+    def encode(self, response: InferenceResponse, typed: bool) -> tuple[bytes, int]:
+        options, outputs = response.options, response.outputs
+        names = options.outputs or self._all
+        arrays = [outputs[name] for name in names]
+        key = (names, *[array.shape for array in arrays])
+        template = self._templates.get(key)
+        if template is None:
+            template = self._template(names, arrays)
+            if len(self._templates) < _MOST:
+                self._templates[key] = template
+        raw = [
+            b"".join(_looked_up(self._framed, array)) if self._coded[name] else to_raw(array)
+            for name, array in zip(names, arrays)
+        ]
+        # parts of a message that are written one after the other are one message
+        parts = [template, _STALENESS, _DOUBLE.pack(response.staleness_seconds)]
+        if options.id:
+            parts.append(pb.ModelInferResponse(id=options.id).SerializeToString())
+        for one in raw:
+            parts += (_raw_head(len(one)), one)
+        content = b"".join(parts)
+        if typed:
+            content = self._with_typed(content, arrays)
+        if response.explanation is not None:
+            content += _explanation(response.explanation)
+        return content, len(arrays[0])
+
+    def _with_typed(self, content: bytes, arrays: Iterable[Array]) -> bytes:
+        response = pb.ModelInferResponse.FromString(content)
+        for tensor, array in zip(response.outputs, arrays):
+            if self._coded[tensor.name]:
+                tensor.contents.bytes_contents.extend(_looked_up(self._texts, array))
+            else:
+                to_typed(array, tensor.contents)
+        return response.SerializeToString()
+
+    def _template(self, names: Iterable[str], arrays: Iterable[Array]) -> bytes:
+        info = self.served.info
+        template = pb.ModelInferResponse(model_name=self._name, model_version=str(info.version))
+        for name, array in zip(names, arrays):
+            template.outputs.add(name=name, datatype=datatype(self._specs[name].dtype), shape=array.shape)
+        template.parameters["state_version"].int64_param = info.version
+        template.parameters["learned_events"].int64_param = info.learned_events
+        return template.SerializeToString()
+
+
+def _looked_up(texts: list[bytes], codes: Array) -> list[bytes]:
+    return [texts[code] for code in codes.reshape(-1).tolist()]
+
+
+def _explanation(rows: list[Any]) -> bytes:
+    """What an answer was made from, as JSON in the parameter `explanation`."""
+    response = pb.ModelInferResponse()
+    response.parameters["explanation"].string_param = json.dumps(rows)
+    return response.SerializeToString()

@@ -1,0 +1,184 @@
+"""The Open Inference Protocol's JSON: requests to what the inference core takes, and its responses back."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from thalweg.models.contract.learner import Predictor
+from thalweg.ops.serve.inference import USUAL_EXPLANATION, InferenceRequest, InferenceResponse, RequestOptions
+from thalweg.ops.serve.versions import CURRENT, Freshness, version_number
+from thalweg.proto.json_text import NotUtf8, json_of
+from thalweg.proto.schema import Array, InputError, TensorSpec
+from thalweg.proto.tensors import datatype, numpy_name
+
+
+def read_request(model: str, version: str | None, body: bytearray) -> InferenceRequest:
+    """The request to a model, and to a version of it where the path names one. Raises InputError."""
+    request = _parse(body)
+    parameters = request.get("parameters")
+    if parameters is None:
+        parameters = {}
+    if not isinstance(parameters, dict):
+        raise InputError(f"parameters: expected an object, got {parameters!r:.80}")
+    options = RequestOptions(
+        model,
+        _id(request.get("id")),
+        _freshness(parameters, version),
+        _wanted(request.get("outputs")),
+        event_id=_event_id(parameters["event_id"]) if "event_id" in parameters else None,
+        explain=_explain(parameters.get("explain")),
+    )
+    inputs: dict[str, Array] = {}
+    for tensor in request["inputs"]:
+        name, array = _array(tensor)
+        if name in inputs:
+            raise InputError(f"input {name!r:.80}: given twice")
+        inputs[name] = array
+    return InferenceRequest(options, inputs)
+
+
+def to_json(response: InferenceResponse) -> dict[str, Any]:
+    """The response as JSON knows it."""
+    info, predictor = response.served.info, response.served.predictor
+    specs = predictor.outputs
+    parameters: dict[str, Any] = {
+        "state_version": info.version,
+        "learned_events": info.learned_events,
+        "staleness_seconds": response.staleness_seconds,
+    }
+    if response.explanation is not None:
+        parameters["explanation"] = response.explanation
+    return {
+        "model_name": response.options.model,
+        "model_version": str(info.version),
+        "id": response.options.id,
+        "parameters": parameters,
+        "outputs": [
+            {
+                **tensor_metadata(specs[name]),
+                "shape": list(response.outputs[name].shape),
+                "data": _data(response.outputs[name], specs[name], predictor),
+            }
+            for name in response.names
+        ],
+    }
+
+
+def tensor_metadata(spec: TensorSpec) -> dict[str, Any]:
+    """A tensor as metadata describes it."""
+    return {"name": spec.name, "datatype": datatype(spec.dtype), "shape": [-1, *spec.shape]}
+
+
+def _parse(body: bytearray) -> dict[str, Any]:
+    try:
+        request = json_of(body)
+    except NotUtf8 as error:
+        raise InputError(str(error)) from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"the request is no JSON: {error}") from error
+    if not isinstance(request, dict) or not isinstance(request.get("inputs"), list):
+        raise InputError("the request: expected an object with a list 'inputs'")
+    return request
+
+
+def _id(value: Any) -> str:
+    """The caller's own name for the request."""
+    if value is None:
+        return ""
+    if not isinstance(value, str | int) or isinstance(value, bool):
+        raise InputError(f"id: expected a text, got {value!r:.80}")
+    return str(value)
+
+
+def _freshness(parameters: dict[str, Any], version: str | None) -> Freshness:
+    """The version that a request asks for, by its path or its parameters."""
+    if version is not None:
+        return Freshness(as_of=version_number(version, "version"))
+    numbers = [_number(parameters.get(name), name) for name in ("min_state_version", "as_of_version")]
+    return CURRENT if numbers == [None, None] else Freshness(*numbers)
+
+
+def _number(value: Any, name: str) -> int | None:
+    if value is not None and (not isinstance(value, int) or isinstance(value, bool)):
+        raise InputError(f"parameter {name!r}: expected a whole number, got {value!r:.80}")
+    return value
+
+
+def _event_id(value: Any) -> str:
+    if not isinstance(value, str | int) or isinstance(value, bool):
+        raise InputError(f"parameter 'event_id': expected a text, got {value!r:.80}")
+    return str(value)
+
+
+def _explain(value: Any) -> int:
+    """Entries per row that are to explain the answer; 0: none."""
+    if value is None or isinstance(value, bool):
+        return USUAL_EXPLANATION if value else 0
+    if not isinstance(value, int):
+        raise InputError(f"parameter 'explain': expected true or a whole number, got {value!r:.80}")
+    return value
+
+
+def _wanted(outputs: Any) -> tuple[str, ...]:
+    """Names of the outputs to send; empty: all."""
+    if not outputs:
+        return ()
+    if not isinstance(outputs, list):
+        raise InputError(f"outputs: expected a list of objects with a name, got {outputs!r:.80}")
+    names: list[Any] = [output.get("name") if isinstance(output, dict) else None for output in outputs]
+    for name in names:
+        if not isinstance(name, str):
+            raise InputError(f"outputs: expected objects with a name, got the name {name!r:.80}")
+    return tuple(names)
+
+
+def _array(tensor: Any) -> tuple[str, Array]:
+    """Name and values of one input, as it describes itself."""
+    if not isinstance(tensor, dict) or not {"name", "shape", "datatype", "data"} <= tensor.keys():
+        raise InputError("an input: expected name, shape, datatype and data")
+    name, shape = tensor["name"], tensor["shape"]
+    if not isinstance(name, str):
+        raise InputError(f"input {name!r:.80}: expected a text as its name")
+    dtype = numpy_name(tensor["datatype"], name)
+    try:
+        array = _column(tensor["data"], dtype)
+        if len(array) != math.prod(shape) or any(size < 0 for size in shape):
+            raise InputError(
+                f"input {name!r:.80}: expected {math.prod(shape)} values for shape {shape}, got {len(array)}"
+            )
+        return name, array.reshape(shape)
+    except (TypeError, ValueError, OverflowError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"input {name!r:.80}: {error}") from error
+
+
+def _column(data: Any, dtype: str) -> Array:
+    """Values that may be nested, as one flat array. Raises TypeError, ValueError, OverflowError."""
+    if dtype != "bytes":
+        kind = np.dtype(dtype).kind
+        found = np.array(data).reshape(-1)
+        if found.size and found.dtype.kind not in {"f": "fiu", "b": "b"}.get(kind, "iu"):
+            raise TypeError(f"expected {'numbers' if kind == 'f' else dtype}, got {str(data)[:80]}")
+        with np.errstate(over="ignore"):  # too large for float32 is infinite there, and is found as such
+            cast = found.astype(dtype)
+        if kind in "iu" and (cast != found).any():
+            raise OverflowError(f"expected {dtype}, got {found.min()} to {found.max()}")
+        return cast
+    flat = np.array(data, dtype=object).reshape(-1)
+    if not all(isinstance(text, str) for text in flat):
+        raise TypeError("expected strings")
+    flat[:] = [text.encode() for text in flat]
+    return flat
+
+
+def _data(array: Array, spec: TensorSpec, predictor: Predictor) -> list[Any]:
+    """JSON values, flat; a number that is not finite is null."""
+    if spec.dtype == "bytes":
+        names = (*predictor.classes, "")  # code -1: nothing is known
+        return [names[code] for code in array.reshape(-1).tolist()]
+    flat: list[Any] = array.reshape(-1).tolist()
+    return [value if not isinstance(value, float) or math.isfinite(value) else None for value in flat]

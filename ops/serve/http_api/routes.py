@@ -1,0 +1,136 @@
+"""HTTP routes: health, metrics, the live page, and the Open Inference Protocol's REST twin under /v2."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import time
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from thalweg.ops.serve.errors import EXPECTED, TooLarge, status_of, text_of
+from thalweg.ops.serve.http_api.inference_json import read_request, tensor_metadata, to_json
+from thalweg.ops.serve.inference import InferenceCore
+from thalweg.ops.serve.metadata import describe
+from thalweg.ops.serve.telemetry import ServerTelemetry
+from thalweg.ops.serve.versions import version_number
+from thalweg.ops.webpage.api import PageApi
+
+
+class Api:
+    """The routes; each translates and nothing else."""
+
+    def __init__(self, core: InferenceCore, telemetry: ServerTelemetry, max_body_bytes: int, page: PageApi) -> None:
+        self._core = core
+        self._models = core.models
+        self._page = page
+        self._telemetry = telemetry
+        self._max_body_bytes = max_body_bytes
+
+    def application(self) -> Starlette:
+        """The ASGI application."""
+        routes = [
+            Route("/", self._index),
+            Route("/healthz", self._healthz),
+            Route("/readyz", self._readyz),
+            Route("/metrics", self._metrics),
+            Route("/v2", self._server_metadata),
+            Route("/v2/health/live", self._healthz),
+            Route("/v2/health/ready", self._readyz),
+            Route("/v2/models/{name}", self._model_metadata),
+            Route("/v2/models/{name}/ready", self._model_ready),
+            Route("/v2/models/{name}/infer", self._infer, methods=["POST"]),
+            Route("/v2/models/{name}/versions/{version}", self._model_metadata),
+            Route("/v2/models/{name}/versions/{version}/ready", self._model_ready),
+            Route("/v2/models/{name}/versions/{version}/infer", self._infer, methods=["POST"]),
+            *self._page.routes(),
+        ]
+        handlers: dict[Any, Any] = dict.fromkeys((*EXPECTED, Exception), _failed) | {HTTPException: _http_error}
+        return Starlette(routes=routes, exception_handlers=handlers)
+
+    async def _index(self, request: Request) -> Response:
+        if page := self._page.page(request):
+            return page
+        links = {
+            "metrics": "/metrics",
+            "ready": "/readyz",
+            "models": [f"/v2/models/{m.name}" for m in self._models.all()],
+        }
+        service = {"service": "thalweg", "version": importlib.metadata.version("thalweg"), "links": links}
+        return JSONResponse(service, headers={"vary": "accept"})
+
+    async def _healthz(self, request: Request) -> Response:
+        return PlainTextResponse("ok\n")
+
+    async def _readyz(self, request: Request) -> Response:
+        reasons = self._models.reasons()
+        degraded = self._models.degraded()
+        return JSONResponse({"ready": not reasons, "reasons": reasons, "degraded": degraded}, 503 if reasons else 200)
+
+    async def _metrics(self, request: Request) -> Response:
+        content, kind = await run_in_threadpool(self._telemetry.render)
+        return Response(content, media_type=kind)
+
+    async def _server_metadata(self, request: Request) -> Response:
+        version = importlib.metadata.version("thalweg")
+        return JSONResponse({"name": "thalweg", "version": version, "extensions": []})
+
+    async def _model_metadata(self, request: Request) -> Response:
+        model, version = self._models.find(request.path_params["name"]), _version(request)
+        metadata = await run_in_threadpool(describe, model, version)
+        return JSONResponse(
+            {
+                "name": model.name,
+                "versions": metadata.versions,
+                "platform": "thalweg_" + model.learner,
+                "inputs": [tensor_metadata(spec) for spec in metadata.inputs],
+                "outputs": [tensor_metadata(spec) for spec in metadata.outputs],
+                "properties": metadata.properties,
+            }
+        )
+
+    async def _model_ready(self, request: Request) -> Response:
+        model, version = self._models.find(request.path_params["name"]), _version(request)
+        ready = not self._models.draining and await run_in_threadpool(model.versions.ready, version)
+        return JSONResponse({"name": model.name, "ready": ready}, 200 if ready else 503)
+
+    async def _infer(self, request: Request) -> Response:
+        body = bytearray()
+        async for part in request.stream():
+            body += part
+            if len(body) > self._max_body_bytes:
+                raise TooLarge(f"the request is larger than {self._max_body_bytes} bytes")
+        path, arrived = request.path_params, time.perf_counter()
+        return JSONResponse(await run_in_threadpool(self._answer, path["name"], path.get("version"), body, arrived))
+
+    def _answer(self, name: str, version: str | None, body: bytearray, arrived: float) -> dict[str, Any]:
+        started = time.perf_counter()
+        code, rows = "OK", 0
+        try:
+            response = self._core.infer(read_request(name, version, body))
+            rows = response.rows
+            return to_json(response)
+        except Exception as error:
+            code = status_of(error)[0].name
+            raise
+        finally:
+            self._telemetry.answered(name, code, time.perf_counter() - started, rows, started - arrived)
+
+
+def _version(request: Request) -> int | None:
+    """The version that a path names, if it does. Raises InputError."""
+    text = request.path_params.get("version")
+    return None if text is None else version_number(text, "version")
+
+
+async def _failed(request: Request, error: Exception) -> Response:
+    return JSONResponse({"error": text_of(error)}, status_of(error)[1])
+
+
+async def _http_error(request: Request, error: Any) -> Response:
+    return JSONResponse({"error": error.detail}, error.status_code, error.headers)

@@ -1,0 +1,42 @@
+"""What a server says of its models, for every wire."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from thalweg.ops.serve.models import ServedModel
+from thalweg.ops.serve.versions import CURRENT, Freshness
+from thalweg.proto.schema import TensorSpec
+from thalweg.proto.tensors import datatype
+
+
+@dataclass(frozen=True, slots=True)
+class Metadata:
+    """A model's tensors and properties."""
+
+    inputs: list[TensorSpec]
+    outputs: list[TensorSpec]
+    versions: list[str]
+    properties: dict[str, str]
+
+
+def describe(model: ServedModel, version: int | None = None) -> Metadata:
+    """A model as this version (None: the current one) answers; before the first only what the configuration says.
+
+    Raises:
+        UnknownVersion: The version is not kept; others as `ModelVersions.find` raises them.
+    """
+    properties = {"learner": model.learner, "topic": model.topic}
+    inputs = list(model.schema.inputs.values())
+    if version is None and model.versions.newest is None:
+        return Metadata(inputs, [], [], properties)
+    served = model.versions.find(CURRENT if version is None else Freshness(as_of=version))
+    predictor = served.predictor
+    properties |= predictor.properties
+    if served.alternative_inputs is not None:
+        others = {spec.name: [datatype(spec.dtype), [-1, *spec.shape]] for spec in served.alternative_inputs.values()}
+        properties["other_inputs"] = json.dumps(others)
+    if {"scores", "type_scores"} & predictor.outputs.keys():
+        properties["classes"] = json.dumps(predictor.classes, ensure_ascii=False)
+    return Metadata(inputs, list(predictor.outputs.values()), [str(served.info.version)], properties)

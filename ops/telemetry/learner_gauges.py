@@ -1,0 +1,92 @@
+"""What learners declare of themselves, as metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeAlias
+
+import structlog
+from prometheus_client import Counter
+from prometheus_client.metrics_core import Metric
+
+from thalweg.models.contract.gauges import GaugeSpec, GaugeValue, samples
+from thalweg.ops.telemetry.metrics import COLLECTED, LEARNER_METRICS, SERVER_METRICS, family
+
+log = structlog.get_logger(__name__)
+
+Shown: TypeAlias = Mapping[GaugeSpec, Mapping[tuple[str, ...], float]]
+"""Numbers by their labels, of each gauge."""
+_MOST_LABELLED = 20  # numbers that one gauge may have: each is a series for good
+
+
+class ModelGauges:
+    """The gauges of one model's learner.
+
+    Args:
+        model: Its name.
+        metrics: The service's own metrics, by name; where a declared counter is one of them, it is counted there.
+    """
+
+    def __init__(self, model: str, metrics: Mapping[str, Any]) -> None:
+        self.model = model
+        self._metrics = metrics
+        self._counted: dict[tuple[str, ...], float] = {}
+        self._warned: set[str] = set()
+
+    def read(self, specs: Sequence[GaugeSpec], gauges: Mapping[str, GaugeValue]) -> Shown:
+        """What can be shown of what a learner gave; counters that the service has, too, are counted. One thread."""
+        declared = {spec.name: spec for spec in specs}
+        shown = {}
+        for name, value in gauges.items():
+            spec = declared.get(name)
+            numbers = samples(value)
+            problem = "it is not declared" if spec is None else _problem(spec, numbers)
+            if spec is None or problem:
+                self.leave_out(name, problem)
+            elif spec.full_name in LEARNER_METRICS:
+                self._count(spec, numbers)
+            else:
+                shown[spec] = numbers
+        return shown
+
+    def leave_out(self, name: str, problem: str) -> None:
+        """Say once why a gauge does not appear."""
+        if name not in self._warned:
+            self._warned.add(name)
+            log.warning("a learner's gauge is left out of the metrics", model=self.model, gauge=name, problem=problem)
+
+    def _count(self, spec: GaugeSpec, numbers: Mapping[tuple[str, ...], float]) -> None:
+        for labels, count in numbers.items():
+            before = self._counted.get((spec.name, *labels), 0.0)
+            self._metrics[spec.full_name].labels(self.model, *labels).inc(max(0.0, count - before))
+            self._counted[spec.name, *labels] = max(count, before)
+
+
+def _problem(spec: GaugeSpec, numbers: Mapping[tuple[str, ...], float]) -> str:
+    """Why these numbers cannot be shown; empty if they can."""
+    if any(len(labels) != len(spec.labels) for labels in numbers):
+        return f"expected labels {spec.labels}, got {next(iter(numbers))}"
+    if len(numbers) > _MOST_LABELLED:
+        return f"expected at most {_MOST_LABELLED} combinations of labels, got {len(numbers)}"
+    if spec.full_name in {**SERVER_METRICS, **COLLECTED}:
+        return f"the service has a metric {spec.full_name} of its own"
+    if spec.full_name in LEARNER_METRICS:
+        kind, _, labels, _ = LEARNER_METRICS[spec.full_name]
+        if kind is not Counter or spec.kind != "counter" or tuple(labels) != spec.labels:
+            return f"the service has a metric {spec.full_name} of its own, of another kind or with other labels"
+    return ""
+
+
+def families(models: Iterable[tuple[ModelGauges, Shown]]) -> Iterable[Metric]:
+    """What all models show, by metric."""
+    made: dict[str, tuple[GaugeSpec, Any]] = {}
+    for model, shown in models:
+        for spec, numbers in shown.items():
+            empty = family(spec.kind, spec.full_name, spec.help, ("model_name", *spec.labels))
+            first, told = made.setdefault(spec.full_name, (spec, empty))
+            if (first.kind, first.labels) != (spec.kind, spec.labels):
+                model.leave_out(spec.name, f"another learner declares {spec.full_name} of another kind or labels")
+                continue
+            for labels, number in numbers.items():
+                told.add_metric((model.model, *labels), number)
+    return [told for _, told in made.values()]

@@ -1,0 +1,94 @@
+"""The last reports of learners as metrics: one report each, so that a page never has figures of two moments."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TypeAlias
+
+from prometheus_client.metrics_core import Metric
+
+from thalweg.ops.telemetry.metrics import collected
+from thalweg.stream.evaluation.report import EvaluationReport
+from thalweg.stream.learn.observer import LearnerReport
+
+_MOVED_SHOWN = 10  # columns of the newest alarm
+_Sample: TypeAlias = tuple[str, tuple[str, ...], float]
+"""A name, the labels after those that every sample of the model has, and the value."""
+_OF_GROUPS = ("kafka_consumergroup_lag", "kafka_consumergroup_lag_sum")
+REPORTED = (
+    *_OF_GROUPS,
+    "thalweg_lag_seconds",
+    "thalweg_state_bytes",
+    "thalweg_prequential",
+    "thalweg_prequential_bound",
+    "thalweg_continual",
+    "thalweg_frozen_prequential",
+    "thalweg_worst_case_accuracy",
+    "thalweg_drift_score",
+    "thalweg_drift_active",
+    "thalweg_drift_severity",
+    "thalweg_drift_feature_distance",
+)
+"""All that are made here; what they are stands in `COLLECTED`."""
+
+
+def families(reports: Sequence[tuple[str, LearnerReport]], clock: Callable[[], float] = time.time) -> Iterable[Metric]:
+    """What these models' reports have to show.
+
+    Args:
+        reports: By the model's name.
+        clock: Unix seconds; how far behind a model is grows while it stands.
+    """
+    made = {name: collected(name) for name in REPORTED}
+    for model, report in reports:
+        for name, labels, value in _samples(report, clock()):
+            owner = f"thalweg.{model}" if name in _OF_GROUPS else model
+            made[name].add_metric((owner, *labels), value)
+    return made.values()
+
+
+def lag_seconds(report: LearnerReport, now: float) -> float | None:
+    """How old the newest event taken is, while more wait; None before the first."""
+    if report.newest_time is None:
+        return None
+    return max(0.0, now - report.newest_time) if any(report.lag.values()) else 0.0
+
+
+def _samples(report: LearnerReport, now: float) -> Iterator[_Sample]:
+    sums: dict[str, int] = {}
+    for partition, behind in report.lag.items():
+        yield "kafka_consumergroup_lag", (partition.topic, str(partition.number)), behind
+        sums[partition.topic] = sums.get(partition.topic, 0) + behind
+    for topic, behind in sums.items():
+        yield "kafka_consumergroup_lag_sum", (topic,), behind
+    if (seconds := lag_seconds(report, now)) is not None:
+        yield "thalweg_lag_seconds", (), seconds
+    yield "thalweg_state_bytes", (), report.state_bytes
+    if report.evaluation is not None:
+        yield from _evaluated(report.evaluation)
+
+
+def _evaluated(report: EvaluationReport) -> Iterator[_Sample]:
+    for window, figures in (("all", report.figures), ("recent", report.recent_figures)):
+        for metric, (value, limits) in figures.items():
+            yield "thalweg_prequential", (metric, window), value
+            for bound, limit in zip(("lower", "upper"), limits or ()):
+                yield "thalweg_prequential_bound", (metric, window, bound), limit
+    for window, values in (("all", report.baseline), ("recent", report.baseline_recent)):
+        yield from _named("thalweg_frozen_prequential", values, window)
+    yield from _named("thalweg_continual", report.continual)
+    yield "thalweg_worst_case_accuracy", (), report.worst_case_accuracy
+    for place, score in report.drift_scores.items():
+        yield "thalweg_drift_score", place, score
+    alarm = report.open_alarm
+    yield "thalweg_drift_active", (), float(alarm is not None)
+    yield "thalweg_drift_severity", (), 0.0 if alarm is None else alarm.severity
+    if report.alarms:
+        for column, moved in report.alarms[-1].features[:_MOVED_SHOWN]:
+            yield "thalweg_drift_feature_distance", (column,), moved
+
+
+def _named(name: str, values: Mapping[str, float], *labels: str) -> Iterator[_Sample]:
+    for metric, value in values.items():
+        yield name, (metric, *labels), value

@@ -1,0 +1,52 @@
+"""Which numbers of inputs and answers drift is watched in."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from thalweg.proto.schema import Array, TensorSpec
+
+
+class WatchedColumns:
+    """Some tensors as columns of numbers.
+
+    Args:
+        specs: Of the tensors.
+        most: Columns, spread evenly over the tensors.
+        codes: Whether texts are taken, too, as the codes that they are held as.
+    """
+
+    def __init__(self, specs: Mapping[str, TensorSpec], most: int, *, codes: bool = False) -> None:
+        self._places: list[tuple[str, NDArray[np.intp]]] = []
+        self.names: list[str] = []
+        self.categorical: list[bool] = []
+        kept = {name: spec for name, spec in specs.items() if codes or spec.dtype != "bytes"}
+        for name, spec in kept.items():
+            size = int(np.prod([max(1, length) for length in spec.shape], dtype=np.int64))
+            share = max(1, most // len(kept))
+            places = np.unique(np.linspace(0, size - 1, min(size, share)).astype(np.intp))
+            self._places.append((name, places))
+            self.names += [f"{name}[{place}]" if spec.shape else name for place in places.tolist()]
+            self.categorical += [spec.dtype in ("bytes", "int64", "int32")] * len(places)
+
+    def of(self, tensors: Mapping[str, Array]) -> NDArray[np.float32]:
+        """(N, F)."""
+        found = []
+        for name, places in self._places:
+            rows = tensors[name].reshape(len(tensors[name]), math.prod(tensors[name].shape[1:]))
+            if rows.shape[1] <= places[-1]:  # shorter than it may be
+                blank = np.full((len(rows), int(places[-1]) + 1), np.nan, dtype=np.float32)
+                blank[:, : rows.shape[1]] = rows
+                rows = blank
+            if rows.dtype.kind in "iu" and rows.dtype.itemsize > 2:
+                rows = rows % 16_777_213  # whole in float32
+            found.append((rows if rows.shape[1] == len(places) else rows[:, places]).astype(np.float32, copy=False))
+        return np.concatenate(found, axis=1) if found else np.zeros((_rows(tensors), 0), dtype=np.float32)
+
+
+def _rows(tensors: Mapping[str, Array]) -> int:
+    return len(next(iter(tensors.values()))) if tensors else 0

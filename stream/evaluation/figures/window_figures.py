@@ -1,0 +1,93 @@
+"""Figures and their bounds from columns of graded events."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from thalweg.stream.evaluation.figures.bounds import (
+    Bound,
+    mean_of_shares_bound,
+    ranking_bound,
+    root_bound,
+    share_bound,
+    weighted_mean_bound,
+)
+from thalweg.stream.evaluation.figures.calibration import Calibration
+from thalweg.stream.evaluation.figures.ranking import auc, auc_by_group
+
+Floats = NDArray[np.float64]
+Figures: TypeAlias = dict[str, tuple[float, Bound | None]]
+"""By name: the figure, and between which values it lies; None where that is not known."""
+
+
+def class_figures(hits: NDArray[np.int64], seen: NDArray[np.int64]) -> Figures:
+    """Accuracy and balanced accuracy of right answers and events by class, (C,) each; {} without events."""
+    known = seen > 0
+    if not known.any():
+        return {}
+    rights, events = hits[known].astype(np.float64), seen[known].astype(np.float64)
+    right, all_events = float(rights.sum()), float(events.sum())
+    return {
+        "accuracy": (right / all_events, share_bound(right, all_events)),
+        "balanced_accuracy": (float(np.mean(rights / events)), mean_of_shares_bound(rights, events)),
+    }
+
+
+def number_figures(means: Mapping[str, tuple[float, Bound | None]]) -> Figures:
+    """RMSE and MAE of the means of the columns `squared` and `absolute`."""
+    found: Figures = {}
+    if "squared" in means:
+        square, bound = means["squared"]
+        found["rmse"] = float(np.sqrt(square)), root_bound(bound)
+        found["mae"] = means["absolute"]
+    return found
+
+
+def window_figures(
+    columns: Mapping[str, Floats], means: Mapping[str, tuple[float, Bound | None]], classes: int, scores: bool
+) -> Figures:
+    """The figures of a window that no task has for itself alone.
+
+    Args:
+        columns: Of equal length N > 0: `correct`, `label`, `log_loss`, `margin`, `group`, `confidence` of classes;
+            `squared` and `absolute` of numbers.
+        means: Of those of which figures are means, and their bounds.
+        classes: How many are known.
+        scores: Whether `margin` is the probability of the class 1.
+    """
+    found: Figures = {}
+    if "correct" in columns:
+        label = columns["label"].astype(np.int64)
+        seen = np.bincount(label)
+        found |= class_figures(
+            np.bincount(label, weights=columns["correct"], minlength=len(seen)).astype(np.int64), seen
+        )
+        if "log_loss" in means:
+            found["log_loss"] = means["log_loss"]
+        if classes == 2 and "margin" in columns:
+            found |= _ranking_figures(columns["margin"], label == 1, columns.get("group"))
+        stated, happened = ("margin", "label") if scores else ("confidence", "correct")
+        if stated in columns:
+            calibration = Calibration()
+            calibration.add(columns[stated], columns[happened])
+            if (error := calibration.error) is not None:
+                found["calibration_error"] = error, None
+    return found | number_figures(means)
+
+
+def _ranking_figures(margin: Floats, positive: NDArray[np.bool_], groups: Floats | None) -> Figures:
+    positives = int(np.count_nonzero(positive))
+    negatives = len(positive) - positives
+    if not positives or not negatives or np.isnan(margin).any():
+        return {}
+    area = auc(margin, positive)
+    found: Figures = {"auc": (area, ranking_bound(area, positives, negatives))}
+    if groups is not None:
+        areas, sizes = auc_by_group(margin, positive, groups)
+        if len(areas):
+            found["gauc"] = float((areas * sizes).sum() / sizes.sum()), weighted_mean_bound(areas, sizes)
+    return found

@@ -1,0 +1,92 @@
+"""Grading numbers: by their distance, or, where the answer is the probability of a 1, as a yes or no."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from thalweg.models.contract.learner import Predictor
+from thalweg.proto.event import Batch, NumberLabels
+from thalweg.proto.schema import Array
+from thalweg.proto.task import Task
+from thalweg.stream.evaluation.figures.ranking import auc, groups_of
+from thalweg.stream.evaluation.figures.recent import RecentWindow
+from thalweg.stream.evaluation.grading import Alike, ClassNumbers, Floats, Graded, TaskGrading, finite, those
+
+
+class NumberGrading(TaskGrading):
+    """Squared and absolute error, each the mean over the numbers of a label."""
+
+    bounded = False
+
+    def grade(
+        self, batch: Batch, predictor: Predictor, task: Task, outputs: Mapping[str, Array], numbers: ClassNumbers
+    ) -> Graded | None:
+        assert isinstance(batch.labels, NumberLabels)
+        rows = np.flatnonzero(batch.labels.present)
+        if not len(rows):
+            return None
+        error = outputs[task.answer][rows] - batch.labels.values[rows]
+        with np.errstate(over="ignore"):  # a target of 1e300 is an infinite error, not a reason to stop
+            found = {"squared": np.mean(error**2, axis=1), "absolute": np.mean(np.abs(error), axis=1)}
+        return Graded(rows, found, Alike("means"))
+
+    def losses(self, graded: Graded) -> Floats:
+        losses: Floats = np.minimum(graded.columns["absolute"], 1e300)
+        return losses
+
+    def main(self, recent: RecentWindow) -> float:
+        squared = recent.column("squared")
+        return math.nan if squared is None else math.sqrt(mean(squared))
+
+
+class ScoreGrading(TaskGrading):
+    """From one half up the answer is 1; a number between counts as the nearer of 0 and 1, others are not graded."""
+
+    def grade(
+        self, batch: Batch, predictor: Predictor, task: Task, outputs: Mapping[str, Array], numbers: ClassNumbers
+    ) -> Graded | None:
+        assert isinstance(batch.labels, NumberLabels)
+        number = batch.labels.values[:, 0]
+        rows = np.flatnonzero(batch.labels.present & (number >= 0.0) & (number <= 1.0))
+        number, given = number[rows], finite(outputs[task.answer][rows])
+        if not len(number):
+            return None
+        numbers.fix("0", "1")
+        truth = (number >= 0.5).astype(np.int64)
+        found: dict[str, Any] = {"correct": (given >= 0.5) == truth, "label": truth, "given": given}
+        if (groups := groups_of(batch)) is not None:
+            found["group"] = those(groups, rows)
+        return Graded(rows, found, Alike("scores", columns=tuple(found)))
+
+    def losses(self, graded: Graded) -> Floats:
+        """The Brier score."""
+        losses: Floats = (np.clip(graded.columns["given"], 0, 1) - graded.columns["label"]) ** 2
+        return losses
+
+    def main(self, recent: RecentWindow) -> float:
+        margin, label = recent.column("margin"), recent.column("label")
+        if margin is None or label is None:
+            return math.nan
+        yes = label == 1
+        return auc(margin, yes) if yes.any() and not yes.all() else math.nan
+
+    def confidence(self, task: Task, outputs: Mapping[str, Array], count: int) -> Floats:
+        """The distance from one half."""
+        distance: Floats = np.abs(outputs[task.answer].astype(np.float64) - 0.5)
+        return distance
+
+    def right(self, outputs: Mapping[str, Array], numbers: NDArray[np.intp], columns: NDArray[np.intp]) -> Array:
+        with np.errstate(invalid="ignore"):
+            found: Array = (outputs["score"] >= 0.5) == (numbers == 1)
+        return found
+
+
+def mean(column: Floats) -> float:
+    """Of what is known of a column; NaN where nothing is."""
+    known = column[~np.isnan(column)]
+    return float(known.mean()) if len(known) else math.nan

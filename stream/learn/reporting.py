@@ -1,0 +1,77 @@
+"""When a model says how it is doing: about once a second, on its own thread."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
+from thalweg.proto.records import Partition
+from thalweg.stream.learn.fold import Fold
+from thalweg.stream.learn.observer import LearnerReport
+from thalweg.stream.learn.outcome import Outcome
+
+REPORT_SECONDS = 1.0
+
+
+class Reporter:
+    """Makes reports of a fold when they are due: at most one a second, and one within a second of every change.
+
+    It has no thread of its own: the loop offers it a turn after every block, and while nothing comes.
+
+    Args:
+        fold: What is reported.
+        tell: Takes a report.
+        clock: Unix seconds.
+        ticks: Seconds that never go back.
+    """
+
+    def __init__(
+        self,
+        fold: Fold,
+        tell: Callable[[LearnerReport], None],
+        clock: Callable[[], float] = time.time,
+        ticks: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._fold = fold
+        self._tell = tell
+        self._clock = clock
+        self._ticks = ticks
+        self._lag: Mapping[Partition, int] = MappingProxyType({})
+        self._newest_time: float | None = None
+        self._made = -math.inf
+        self._reported: tuple[int, Mapping[Partition, int]] | None = None
+
+    def note(self, outcome: Outcome) -> None:
+        """A block was applied."""
+        if outcome.newest_time is not None:
+            self._newest_time = outcome.newest_time
+
+    def offer(self, lag: Mapping[Partition, int] | None = None, *, must: bool = False) -> None:
+        """Report if something has changed and the last time was long enough ago, or if it `must`.
+
+        Args:
+            lag: Records that wait now, by partition; None: as before.
+            must: The loop ends: nothing will be offered again.
+        """
+        if lag is not None:
+            self._lag = MappingProxyType(dict(lag))
+        now, state = self._ticks(), (self._fold.version, self._lag)
+        if not must and (now - self._made < REPORT_SECONDS or state == self._reported):
+            return
+        self._made, self._reported = now, state
+        learner, moment = self._fold.learner, self._clock()
+        self._tell(
+            LearnerReport(
+                time=moment,
+                version=self._fold.version,
+                learned=self._fold.learned,
+                state_bytes=learner.state().size_bytes,
+                gauges=MappingProxyType(dict(learner.gauges())),
+                gauges_declared=tuple(learner.gauges_declared),
+                lag=self._lag,
+                newest_time=self._newest_time,
+                evaluation=self._fold.report(moment),
+            )
+        )

@@ -1,0 +1,88 @@
+"""The announcement: a small mapped file that says which version of a model is current.
+
+It has two slots, written in turn, each with a checksum. A learner that is killed while it writes spoils the slot that
+nobody reads yet; the other one still says what was current.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import struct
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from thalweg.stream.publication.ports import VersionInfo
+
+ANNOUNCEMENT = "announcement"
+"""Name of the file."""
+_SLOT = struct.Struct("<QQqqdddq")  # number, file, version, learned events, event time, published, as of, pid
+_SLOT_BYTES = 128
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """What the announcement says of one version."""
+
+    number: int
+    """Of the announcement; the highest is the newest."""
+    file: int
+    """Number of the file that holds its tensors."""
+    info: VersionInfo
+
+    def pack(self) -> bytes:
+        """As it is written, checksum included."""
+        info = self.info
+        body = _SLOT.pack(
+            self.number,
+            self.file,
+            info.version,
+            info.learned_events,
+            info.event_time,
+            info.published_at,
+            info.as_of,
+            info.pid,
+        )
+        return body + zlib.crc32(body).to_bytes(4, "little")
+
+    @classmethod
+    def unpack(cls, content: bytes) -> Slot | None:
+        """What was written; None where it is damaged, or nothing was."""
+        body, check = content[: _SLOT.size], content[_SLOT.size : _SLOT.size + 4]
+        if len(check) < 4 or zlib.crc32(body) != int.from_bytes(check, "little"):
+            return None
+        number, file, *info = _SLOT.unpack(body)
+        return cls(number, file, VersionInfo(*info)) if number else None
+
+
+def make_announcement(path: Path) -> mmap.mmap:
+    """The publisher's map of the file, made if need be. Raises OSError."""
+    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        os.posix_fallocate(handle, 0, 2 * _SLOT_BYTES)  # else a full memory folder would kill us as we write
+        return mmap.mmap(handle, 2 * _SLOT_BYTES)
+    finally:
+        os.close(handle)
+
+
+def open_announcement(path: Path) -> mmap.mmap | None:
+    """A subscriber's map of the file, to read; None while its publisher is making it. Raises OSError."""
+    with path.open("rb") as file:
+        if os.fstat(file.fileno()).st_size < 2 * _SLOT_BYTES:
+            return None
+        return mmap.mmap(file.fileno(), 2 * _SLOT_BYTES, access=mmap.ACCESS_READ)
+
+
+def write_slot(announced: mmap.mmap, slot: Slot) -> None:
+    """Announce a version: into the slot that the newest one is not in."""
+    content = slot.pack()
+    at = (slot.number % 2) * _SLOT_BYTES
+    announced[at : at + len(content)] = content
+
+
+def newest_slot(announced: bytes) -> Slot | None:
+    """The newest undamaged slot of both; None: nothing is announced."""
+    slots = [Slot.unpack(announced[at : at + _SLOT_BYTES]) for at in (0, _SLOT_BYTES)]
+    whole = [slot for slot in slots if slot is not None]
+    return max(whole, key=lambda slot: slot.number) if whole else None

@@ -1,0 +1,91 @@
+"""The live folder: on memory where there is some, private, and the same for all processes of a service."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from thalweg.stream.publication.live_folder import live_folder
+
+
+@pytest.fixture
+def made() -> Iterator[Callable[[Path], Path]]:
+    """`live_folder`, and afterwards nothing is left on memory."""
+    folders = []
+
+    def make(state_dir: Path) -> Path:
+        folders.append(live_folder(state_dir))
+        return folders[-1]
+
+    yield make
+    for folder in folders:
+        shutil.rmtree(folder.resolve(), ignore_errors=True)
+
+
+def test_the_live_folder_is_on_memory_where_there_is_one_and_private(
+    tmp_path: Path, made: Callable[[Path], Path]
+) -> None:
+    folder = made(tmp_path / "state")
+    again = made(tmp_path / "state")
+
+    assert folder == again
+    assert folder.is_dir()
+    if folder.is_symlink():
+        target = folder.resolve()
+        assert target.parent == Path("/dev/shm")
+        assert target.stat().st_mode & 0o777 == 0o700
+        target.rmdir()
+        assert made(tmp_path / "state").is_dir()  # as after the machine was started anew
+
+
+def test_a_plain_live_folder_that_is_there_already_is_taken(tmp_path: Path, made: Callable[[Path], Path]) -> None:
+    (tmp_path / "state" / "live").mkdir(parents=True)
+
+    assert not made(tmp_path / "state").is_symlink()
+
+
+on_memory = pytest.mark.skipif(not os.access("/dev/shm", os.W_OK), reason="this machine has no /dev/shm")
+
+
+@on_memory
+def test_a_copy_of_a_state_folder_gets_a_live_folder_of_its_own(tmp_path: Path, made: Callable[[Path], Path]) -> None:
+    first = made(tmp_path / "one")
+    shutil.copytree(tmp_path / "one", tmp_path / "two", symlinks=True)
+
+    second = made(tmp_path / "two")
+
+    assert second.resolve() != first.resolve()
+
+
+@on_memory
+def test_a_link_that_somebody_put_in_its_place_is_not_followed(tmp_path: Path, made: Callable[[Path], Path]) -> None:
+    target = made(tmp_path / "state").resolve()
+    target.rmdir()
+    (tmp_path / "precious").mkdir()
+    target.symlink_to(tmp_path / "precious")
+
+    with pytest.raises(PermissionError, match="expected a folder of our own"):
+        live_folder(tmp_path / "state")
+
+    target.unlink()
+
+
+@on_memory
+def test_processes_that_start_together_find_the_same_live_folder(tmp_path: Path, made: Callable[[Path], Path]) -> None:
+    start = threading.Barrier(8)
+
+    def make() -> Path:
+        start.wait()
+        return made(tmp_path / "state").resolve()
+
+    with ThreadPoolExecutor(8) as pool:
+        found = [future.result() for future in [pool.submit(make) for _ in range(8)]]
+
+    assert len(set(found)) == 1
+    assert [path.name for path in (tmp_path / "state").iterdir()] == ["live"]
