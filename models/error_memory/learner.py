@@ -3,7 +3,7 @@
 Source: Zhu et al., "ReLoop2: Building Self-Adaptive Recommendation Models via Responsive Error Compensation Loop", KDD
 2023 (arXiv:2306.08808). A slow network learns from the stream; a fast memory stores each label as it arrives and is
 read for every prediction. Ours differs (docs/learners/error_memory.md counts how): the memory is read by user and by
-item before it is read by key, and the weights of its features are learned from labels; the published method is a setting.
+item before it is read by key; the weights of its features are learned from labels; the published method is a setting.
 Cost per event: one forward and one backward pass of the network, one pass over a column of ids per view, one over all
 keys if there is a key view. State: embedding tables, bounded, and the memory's budget.
 """
