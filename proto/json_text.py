@@ -19,7 +19,7 @@ class NotUtf8(ValueError):
 
     def __init__(self, path: tuple[str | int, ...], text: str) -> None:
         self.path = path
-        super().__init__(f"{_place(path)}: expected a text that UTF-8 can hold, got {text!r:.80}")
+        super().__init__(f"{_place(path)}: expected valid UTF-8, got {text!r:.80}")
 
 
 def json_of(content: bytes | bytearray) -> Any:
