@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-import runpy
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from thalweg.ops.config.config import load
+from thalweg.ops.dev.configuration_table import parameter_tables, tables
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
@@ -30,10 +31,9 @@ def test_the_example_configurations_are_accepted(path: Path) -> None:
     assert load(path, {}).model
 
 
-def test_the_configuration_tables_are_those_of_the_code() -> None:
-    tables = runpy.run_path(str(ROOT / "ops" / "dev" / "configuration_table.py"))["tables"]
-
-    assert tables() in (ROOT / "docs" / "configuration.md").read_text()
+@pytest.mark.parametrize(("page", "made"), [("configuration", tables), ("parameters", parameter_tables)])
+def test_the_tables_of_keys_are_those_of_the_code(page: str, made: Callable[[], str]) -> None:
+    assert made() in (ROOT / "docs" / f"{page}.md").read_text(), "see ops/dev/configuration_table.py"
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))

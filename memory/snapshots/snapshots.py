@@ -61,6 +61,8 @@ class Manifest:
     """SHA-256 by file name."""
     pieces: Mapping[str, Index] = field(default_factory=dict)
     """Per part of the state, the arrays that are saved in pieces."""
+    identity: Mapping[str, Any] = field(default_factory=dict)
+    """The settings hashed by `config_sha256`, readable, with secrets masked; missing in older manifests."""
 
     def to_json(self) -> dict[str, Any]:
         """As in `manifest.json`: offsets as {topic: {partition: offset}}, and a hash over everything else."""
@@ -68,8 +70,9 @@ class Manifest:
         for partition, offset in sorted(self.offsets.items()):
             offsets.setdefault(partition.topic, {})[str(partition.number)] = offset
         record = {**self.__dict__, "offsets": offsets}
-        if not self.pieces:
-            del record["pieces"]
+        for absent in ("pieces", "identity"):
+            if not record[absent]:
+                del record[absent]
         return {**record, "manifest_sha256": _record_sha256(record)}
 
     @classmethod

@@ -11,13 +11,13 @@ the projections, whatever the length of the log.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from thalweg.memory.snapshots.state import State
-from thalweg.memory.vectors.key_tables import Backend, Ids
+from thalweg.memory.vectors.key_tables import Ids
 from thalweg.models.bottleneck.codes import Codes, draw_projection, projected, scale_of, sha256_of
 from thalweg.models.bottleneck.key_learning import learn_keys
 from thalweg.models.bottleneck.params import Params
@@ -44,6 +44,7 @@ class Bottleneck:
     """
 
     gauges_declared = (CLASSES, MEMORY_ENTRIES, SKIPPED_EVENTS)
+    params_type = Params
 
     def __init__(self, context: LearnerContext) -> None:
         self.params = p = Params.of(context.params)
@@ -176,7 +177,7 @@ class Bottleneck:
             generator=np.random.Generator(np.random.PCG64([self._seed, 0x6B657973])),
         )
         tensors = {"shift": shift, "factor": factor, "projection": projection, "keys": keys}
-        self._codes = Codes.of(tensors, cast(Backend, p.search))
+        self._codes = Codes.of(tensors, p.search)
         self._predictor = None
 
     # Predictions and state
@@ -227,7 +228,7 @@ class Bottleneck:
             if sha256_of(tensors["keys"]) != meta["keys_sha256"]:
                 raise ValueError("keys are not those that the values were learned with")
             frozen = {name: np.array(tensors[name]) for name in ("shift", "factor", "projection", "keys")}
-            self._codes = Codes.of(frozen, cast(Backend, self.params.search))
+            self._codes = Codes.of(frozen, self.params.search)
         self._values, self._fetches = np.array(tensors["values"]), np.array(tensors["fetches"])
         self._waiting = Waiting.of(tensors)
         self._classes = {name: code for code, name in enumerate(meta["classes"])}

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 
@@ -22,7 +22,7 @@ Views = Callable[[Tensor], Iterator[Tensor]]
 Masks = Callable[[str, Tensor], Tensor]
 """Which elements of a weight are restored to the source, as bool, with its shape."""
 
-LOSSES = ("cross_entropy", "symmetric", "entropy")
+Loss: TypeAlias = Literal["cross_entropy", "symmetric", "entropy"]
 
 
 class Optimizer(Protocol):

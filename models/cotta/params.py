@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from thalweg.models.contract.learner import ParamsError
-from thalweg.models.cotta.adaptation import LOSSES, Recipe
+from pydantic import Field
+
+from thalweg.models.cotta.adaptation import Loss, Recipe
 from thalweg.models.cotta.guard import Limits
-from thalweg.models.parts.reading import read_params, within
+from thalweg.models.parts.settings import Count, NotNegative, Settings, Share, Whole, rule
 
 _CROSS = {
     "reset_steps": 0,
@@ -52,8 +52,7 @@ VARIANTS: Mapping[str, Mapping[str, Any]] = {
 """Published settings; what is given beside `variant` goes before them."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Params:
+class Params(Settings):
     """Everything that can be set on `cotta`; docs/learners/cotta.md has what the defaults measured."""
 
     model: str = ""
@@ -65,84 +64,84 @@ class Params:
     classes: str = ""
     """Names of the outputs in order, separated by commas; empty: 0, 1, 2 …"""
 
-    variant: str = "ours"
+    variant: Literal["ours", "paper", "code-cifar", "code-imagenet", "tent", "bn"] = "ours"
     """One of `VARIANTS`."""
 
     adapt: str = "all"
     """What moves: `all`, `norm` (scale and shift of normalisation), or patterns of names separated by commas."""
 
-    adapt_batch: int = 50
+    adapt_batch: Count = 50
     """Inputs per step, in the order of the log."""
 
-    follow_batch: int = 10
+    follow_batch: Count = 10
     """Inputs after which the target's statistics follow; `adapt_batch` is a multiple of it."""
 
-    steps: int = 1
+    steps: Count = 1
     """On each batch."""
 
-    loss: str = "symmetric"
+    loss: Loss = "symmetric"
     """`cross_entropy` with the teacher, `symmetric`, or the student's own `entropy`."""
 
-    optimizer: str = "adam"
+    optimizer: Literal["adam", "sgd"] = "adam"
     """`adam`, or `sgd` with Nesterov momentum 0.9."""
 
-    learning_rate: float = 3e-3
+    learning_rate: NotNegative = 3e-3
     """0: only statistics follow the stream."""
 
-    average: float = 0.99
+    average: Share = 0.99
     """Of the teacher that stays at each step, α."""
 
-    restore: float = 0.03
+    restore: Share = 0.03
     """Chance of a weight to go back to the source at each step, p."""
 
-    reset_steps: int = 200
+    reset_steps: Whole = 200
     """After so many steps student and teacher begin anew from the source (RDumb); the target's statistics stay. 0:
     never."""
 
-    threshold: float = 2.0
+    threshold: NotNegative = 2.0
     """Views are averaged where the anchor's mean confidence is below; above 1: always."""
 
     views: str = "shifts"
     """How inputs are varied: `shifts` (and mirrored), `images` as published, `jitter` of vectors, `none`, or
     `module:function`."""
 
-    view_count: int = 4
+    view_count: Count = 4
     """Views averaged, N."""
 
-    serve_views: int = 1
+    serve_views: Annotated[int, Field(ge=1, le=2)] = 1
     """What an answer is of: 1: the input alone, 2: the mean with its mirror image, where that means the same."""
 
-    statistics_rows: int = 30
+    statistics_rows: Whole = 30
     """Latest rows, balanced over classes, that the target's statistics are made of; 0: the source's stand."""
 
-    own: float = 0.1
+    own: Share = 0.1
     """Share of a row's own statistics in its answer."""
 
-    largest: float = 1.0
+    largest: NotNegative = 1.0
     """Inputs lie from 0 to this; others are refused. 0: anything goes."""
 
-    least_gradient: float = 1e-6
+    least_gradient: NotNegative = 1e-6
     """A step whose gradient is smaller is left out."""
 
     belt: bool = True
     """Guard every step, and go back where one went wrong."""
 
-    belt_window: int = 200
+    belt_window: Count = 200
     """Answers that the guards look back on."""
 
-    least_agreement: float = 0.75
+    least_agreement: Share = 0.75
     """Share of them on which the adapted model and the source must agree."""
 
-    least_entropy: float = 0.9
+    least_entropy: Share = 0.9
     """Of the mean answer, as a share of the source's."""
 
-    largest_update: float = 0.2
+    largest_update: NotNegative = 0.2
     """Distance of the weights from the source, as a share of the source's norm."""
 
-    canary_margin: float = 0.02
+    canary_margin: Share = 0.02
     """By how much the error on labelled events may be above the source's, where events have labels."""
 
-    backoff_steps: int = 16
+    backoff_steps: Count = 16
     """Steps left out after a breach; twice as many after the next."""
 
     @property
@@ -174,36 +173,14 @@ class Params:
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> Params:
-        """From a configuration table. Raises `ParamsError` with all mistakes at once."""
-        variant = given.get("variant", "ours")
-        if variant not in VARIANTS:
-            raise ParamsError({"variant": f"expected one of {', '.join(VARIANTS)}, got {variant!r}"})
-        params = cls(**read_params(cls, {**VARIANTS[variant], **given}))
-        found: dict[str, str] = {}
-        if not params.model:
-            found["model"] = "expected 'module:factory' or 'timm:NAME', got nothing"
-        for key, choices in (("loss", LOSSES), ("optimizer", ("adam", "sgd"))):
-            if getattr(params, key) not in choices:
-                found[key] = f"expected one of {', '.join(choices)}, got {getattr(params, key)!r}"
-        for key in ("adapt_batch", "follow_batch", "steps", "view_count", "belt_window", "backoff_steps"):
-            within(found, key, getattr(params, key), 1)
-        for key in (
-            "learning_rate",
-            "threshold",
-            "largest",
-            "least_gradient",
-            "reset_steps",
-            "largest_update",
-            "statistics_rows",
-        ):
-            within(found, key, getattr(params, key), 0)
-        for key in ("average", "restore", "own", "least_agreement", "least_entropy", "canary_margin"):
-            within(found, key, getattr(params, key), 0, 1)
-        if params.follow_batch > 0 and params.adapt_batch % params.follow_batch:
-            found["adapt_batch"] = (
-                f"expected a multiple of follow_batch, {params.follow_batch}, got {params.adapt_batch}"
-            )
-        within(found, "serve_views", params.serve_views, 1, 2)
-        if found:
-            raise ParamsError(found)
-        return params
+        """From a configuration table, on top of its variant. Raises `ParamsError` with all mistakes at once."""
+        return super().of({**VARIANTS.get(str(given.get("variant", "ours")), {}), **given})
+
+    @rule("model")
+    def _a_model_is_named(self) -> str | None:
+        return None if self.model else "expected 'module:factory' or 'timm:NAME', got nothing"
+
+    @rule("adapt_batch", "follow_batch")
+    def _whole_batches_are_followed(self) -> str | None:
+        sound = self.adapt_batch % self.follow_batch == 0
+        return None if sound else f"expected a multiple of follow_batch, {self.follow_batch}, got {self.adapt_batch}"

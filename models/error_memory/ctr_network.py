@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,7 @@ from thalweg.proto.schema import Array
 
 Weights: TypeAlias = Mapping[str, Tensor]
 Ids: TypeAlias = NDArray[np.int64]
-NETWORKS = ("dcnv2", "deepfm", "mlp")
+NetworkKind: TypeAlias = Literal["dcnv2", "deepfm", "mlp"]
 
 ALIGN = 4
 """Widths of layers are multiples of this: rows at unaligned addresses use other instructions, and a row's
@@ -37,7 +37,7 @@ _EPSILON = 1e-8
 class Shape:
     """The architecture of a network."""
 
-    network: str
+    network: NetworkKind
     fields: int
     """Ids per event, each with its own embedding."""
     numeric: int

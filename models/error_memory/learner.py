@@ -72,6 +72,7 @@ class ErrorMemory:
     """
 
     gauges_declared = (SKIPPED_EVENTS, EMBEDDING_ROWS, MEMORY_ENTRIES, MEMORY_EVICTIONS, MEMORY_BYTES)
+    params_type = Params
 
     def __init__(self, context: LearnerContext) -> None:
         self.params = p = Params.of(context.params)

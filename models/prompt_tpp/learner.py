@@ -70,6 +70,7 @@ class PromptTpp:
         SILENCES,
         LEFT_OUT_STEPS,
     )
+    params_type = Params
 
     def __init__(self, context: LearnerContext) -> None:
         self.params = p = Params.of(context.params)

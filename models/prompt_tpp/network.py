@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +28,8 @@ from thalweg.models.prompt_tpp.process import Forecast, forecast, interval, node
 from thalweg.proto.schema import Array
 
 Weights = Mapping[str, Tensor]
-BASES, HEADS = ("nhp", "attentive"), ("mixture", "intensity")
+Base: TypeAlias = Literal["nhp", "attentive"]
+Head: TypeAlias = Literal["mixture", "intensity"]
 TILE = 8
 """Rows computed at a time in prediction are a multiple of this: a row's bits do not depend on the others."""
 POOL = "pool."
@@ -43,8 +44,8 @@ _WIDEST = 3.0  # of log deviations
 class TppShape:
     """The architecture of a network."""
 
-    base: str
-    head: str
+    base: Base
+    head: Head
     types: int
     """Maximum number of types."""
     width: int

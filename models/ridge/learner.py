@@ -12,7 +12,6 @@ Cost: D² multiply-adds an event and decay, D³/6 a solve. State: 8 (D² + 2 D C
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -46,6 +45,7 @@ class Ridge:
     """
 
     gauges_declared = (CLASSES, SKIPPED_EVENTS)
+    params_type = Params
 
     def __init__(self, context: LearnerContext) -> None:
         self.params = p = Params.of(context.params)
@@ -293,7 +293,7 @@ class Ridge:
         """
         self._must_be_plain("merge")
         self._check(other)
-        theirs = Ridge(LearnerContext(inputs=self._columns.specs, params=asdict(self.params), seed=self._seed))
+        theirs = Ridge(LearnerContext(inputs=self._columns.specs, params=self.params.model_dump(), seed=self._seed))
         theirs.restore(other)
         if self._map.expansion and not np.array_equal(theirs._map.projection, self._map.projection):
             raise ValueError("cannot merge: the random layers differ")
@@ -355,7 +355,7 @@ class Ridge:
     def _identity(self) -> Mapping[str, Any]:
         """What two states must share: parameters, inputs, seed. JSON-able."""
         inputs = [[spec.name, spec.dtype, list(spec.shape)] for spec in self._columns.specs.values()]
-        values = asdict(self.params) | {"forgetting": list(self.params.forgetting)}
+        values = self.params.model_dump() | {"forgetting": list(self.params.forgetting)}
         return {"learner": "ridge", "params": values, "inputs": inputs, "seed": self._seed}
 
     def _check(self, state: State) -> None:

@@ -133,9 +133,18 @@ def check(
         from thalweg.ops.run.supervisor import die_with_supervisor
 
         die_with_supervisor()
-    from thalweg.ops.config.config import effective
+    from thalweg.ops.config.effective import effective
 
-    print(json.dumps(effective(_load(config)), indent=2))
+    print(effective(_load(config)), end="")
+
+
+@app.command()
+def schema(log_format: Form = LogFormat.console) -> None:
+    """Print the JSON Schema of the configuration, for editors."""
+    _log(log_format)
+    from thalweg.ops.config.schema import schema as made
+
+    print(json.dumps(made(), indent=2, ensure_ascii=False))
 
 
 @app.command()

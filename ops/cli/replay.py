@@ -9,7 +9,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from rich.table import Table
 from threadpoolctl import threadpool_limits
 
-from thalweg.ops.config.config import ModelConfig
+from thalweg.ops.config.model import ModelConfig
 from thalweg.ops.replay.replay import Replayed, replay
 from thalweg.ops.replay.report import NoMatplotlib, write_report
 from thalweg.stream.evaluation.prequential import Prequential

@@ -32,7 +32,7 @@ from rich.table import Table
 
 from thalweg.models.contract.learner import Predictor
 from thalweg.models.contract.registry import find
-from thalweg.ops.config.reading import PREFIX
+from thalweg.ops.config.environment import PREFIX
 from thalweg.ops.demo import camera as demo_camera
 from thalweg.ops.demo import clicks as demo_clicks
 from thalweg.ops.demo import visits as demo_visits
@@ -83,6 +83,17 @@ snapshot_events = 5000
 inputs.features = {{ shape = [64], dtype = "float32" }}
 [model.params]
 {params}"""
+
+
+def configuration(folder: Path, grpc: int, http: int) -> str:
+    """The demo's, with its files in a folder, as TOML."""
+    models = "".join(
+        _MODEL.format(name=name, learner=learner, params=params.format(folder=folder))
+        for name, (learner, params) in _MODELS.items()
+    )
+    camera = demo_camera.MODEL.format(weights=folder / "camera.safetensors")
+    service = _CONFIG.format(folder=folder, grpc=grpc, http=http)
+    return service + models + demo_clicks.MODEL + demo_visits.MODEL + camera
 
 
 class DemoFailed(OSError):
@@ -143,15 +154,8 @@ def run(*, keep: bool, seconds: float) -> None:
         config = folder / "demo.toml"
         (folder / "token").write_text(secrets.token_urlsafe(24) + "\n")
         np.save(folder / "unlabelled.npy", np.stack([pixels for pixels, *_ in digits(_UNLABELLED, seed=1)]))
-        models = "".join(
-            _MODEL.format(name=name, learner=learner, params=params.format(folder=folder))
-            for name, (learner, params) in _MODELS.items()
-        )
         demo_camera.prepare(folder / "camera.safetensors")
-        camera = demo_camera.MODEL.format(weights=folder / "camera.safetensors")
-        config.write_text(
-            _CONFIG.format(folder=folder, **ports) + models + demo_clicks.MODEL + demo_visits.MODEL + camera
-        )
+        config.write_text(configuration(folder, **ports))
         console.print(f"starting the service: a server and a learner process, state in {folder}", highlight=False)
         console.print(f"  the page: http://127.0.0.1:{ports['http']}/", highlight=False)
         service = _start(config)

@@ -1,54 +1,55 @@
-"""Prints the tables of docs/configuration.md from the dataclasses that are read, so that they cannot differ."""
+"""Prints the tables of docs/configuration.md, and with `parameters` those of docs/parameters.md, as the code has it."""
 
 from __future__ import annotations
 
-import ast
-import re
-from pathlib import Path
+import sys
+from typing import Any
 
-_ROOT = Path(__file__).parents[2]
-_CONFIG, _DRIFT = _ROOT / "ops" / "config" / "config.py", _ROOT / "stream" / "drift" / "params.py"
-_SECTIONS = (
-    (_CONFIG, "ServiceConfig"),
-    (_CONFIG, "LogConfig"),
-    (_CONFIG, "StoreConfig"),
-    (_CONFIG, "ModelConfig"),
-    (_DRIFT, "DriftParams"),
-    (_CONFIG, "InputConfig"),
-)
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from thalweg.models.contract.registry import BUILT_IN
+from thalweg.models.parts.settings import Settings, keys_of
+from thalweg.ops.config.effective import toml
+from thalweg.ops.config.learners import params_type
+from thalweg.ops.config.model import InputConfig, ModelConfig
+from thalweg.ops.config.sections import LogConfig, ServiceConfig, StoreConfig
+from thalweg.stream.drift.params import DriftParams
+
+_SECTIONS: tuple[type[Settings], ...] = (ServiceConfig, LogConfig, StoreConfig, ModelConfig, DriftParams, InputConfig)
 
 
 def tables() -> str:
-    """One Markdown table per section: key, default, and the docstring under the field."""
-    parts = []
-    for source, name in _SECTIONS:
-        node = next(n for n in ast.parse(source.read_text()).body if isinstance(n, ast.ClassDef) and n.name == name)
-        title = (ast.get_docstring(node) or "").rstrip(".")
-        rows = [f"| `{key}` | {default} | {text} |" for key, default, text in _fields(node)]
-        parts.append("\n".join([f"## {title}", "", "| key | default | |", "|---|---|---|", *rows]))
-    return "\n\n".join(parts) + "\n"
+    """One Markdown table per section of the file."""
+    return "\n".join(_table((kind.__doc__ or "").rstrip("."), kind) for kind in _SECTIONS)
 
 
-def _fields(node: ast.ClassDef) -> list[tuple[str, str, str]]:
-    found = []
-    for field, following in zip(node.body, node.body[1:]):
-        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name):
-            said = following.value if isinstance(following, ast.Expr) else None
-            text = said.value if isinstance(said, ast.Constant) else ""
-            default = "required" if field.value is None else f"`{_default(field.value)}`"
-            found.append((field.target.id, default, " ".join(str(text).split())))
-    return found
+def parameter_tables() -> str:
+    """One Markdown table per built-in learner that declares its parameters."""
+    kinds = {name: params_type(name) for name in sorted(BUILT_IN)}
+    return "\n".join(_table(f"`{name}`", kind) for name, kind in kinds.items() if kind is not None)
 
 
-def _default(value: ast.expr) -> str:
-    text = ast.unparse(value)
-    if "default_factory" in text:
-        made = re.search(r"lambda: (\[.*\])", text)
-        return made[1].replace("'", '"') if made else "{}"
-    if isinstance(value, ast.BinOp):  # 64 << 20 and the like
-        return str(eval(text, {}))
-    return {"None": "none", "True": "true", "False": "false"}.get(text, text.replace("'", '"'))
+def _table(title: str, kind: type[Settings]) -> str:
+    """Key, default, and the docstring under the field."""
+    rows = [f"| `{key}` | {_default(field)} | {_text(field)} |" for key, field in _fields(kind)]
+    return "\n".join([f"## {title}", "", "| key | default | |", "|---|---|---|", *rows]) + "\n"
+
+
+def _fields(kind: type[Settings]) -> list[tuple[str, FieldInfo]]:
+    return [(key, kind.model_fields[key]) for key in keys_of(kind)]
+
+
+def _text(field: FieldInfo) -> str:
+    return " ".join((field.description or "").split())
+
+
+def _default(field: FieldInfo) -> str:
+    if field.is_required():
+        return "required"
+    value: Any = field.default
+    return f"`{'none' if value is None else '{}' if isinstance(value, BaseModel) else toml(value)}`"
 
 
 if __name__ == "__main__":
-    print(tables(), end="")
+    print(parameter_tables() if sys.argv[1:] == ["parameters"] else tables(), end="")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -14,7 +13,7 @@ from typing import Any
 from thalweg.memory.snapshots.snapshots import InMemorySnapshots
 from thalweg.models.contract.capabilities import IntensityCurves, capability
 from thalweg.models.contract.learner import Learner, Predictor
-from thalweg.ops.config.config import ModelConfig
+from thalweg.ops.config.model import ModelConfig
 from thalweg.ops.run.app import new_learner, new_monitor, settings_of
 from thalweg.proto.event import Batch, Decoded
 from thalweg.proto.rejected import Rejected
@@ -110,7 +109,7 @@ def replay(
         total = sum(len(part.batch) for part in read())
         frozen_after = max(1, total // 10)
     done = Replayed(model, learner, frozen_after=frozen_after)
-    monitor = new_monitor(dataclasses.replace(model, frozen_after_events=frozen_after), learner, seed=seed)
+    monitor = new_monitor(model.model_copy(update={"frozen_after_events": frozen_after}), learner, seed=seed)
     done.evaluation, done.frozen = monitor.live, monitor.frozen
     fold = Fold(learner, InMemorySnapshots(), settings_of(model, max_record_bytes), monitor)
     started = time.perf_counter()

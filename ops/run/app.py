@@ -22,8 +22,9 @@ from thalweg.models.contract.learner import Learner, Predictor
 from thalweg.models.contract.registry import find
 from thalweg.models.encoders.encoded import EncodedPredictor, make_learner
 from thalweg.models.encoders.encoder import IDENTITY, shared_encoder
-from thalweg.ops.config.config import Config, ModelConfig
+from thalweg.ops.config.config import Config
 from thalweg.ops.config.error import ConfigurationError
+from thalweg.ops.config.model import ModelConfig
 from thalweg.ops.run.only_one import only_one
 from thalweg.ops.serve.models import ModelLocation, Models, RequestSinks
 from thalweg.ops.serve.server import Server, workers_of
@@ -43,7 +44,7 @@ from thalweg.stream.learn.journal import FileJournal
 from thalweg.stream.learn.observer import each
 from thalweg.stream.learn.ports import Ports
 from thalweg.stream.learn.processor import Processor
-from thalweg.stream.learn.settings import ProcessorSettings
+from thalweg.stream.learn.settings import LearnSettings, ProcessorSettings
 from thalweg.stream.log.dead_letters import DeadLetters
 from thalweg.stream.log.log import Log, Retention
 from thalweg.stream.log.open import open_log
@@ -89,19 +90,14 @@ def settings_of(model: ModelConfig, max_record_bytes: int) -> ProcessorSettings:
     `max_record_bytes`: `service.max_message_bytes`; what is larger is not learned.
     """
     return ProcessorSettings(
+        **{key: getattr(model, key) for key in LearnSettings.model_fields},
         model=model.name,
         topic=model.topic,
         joined_topic=model.joined_topic,
         learner=model.learner,
         config_sha256=model.identity_sha256(),
-        start=model.start,
-        batch_events=model.batch_events,
-        batch_seconds=model.batch_seconds,
         max_record_bytes=max_record_bytes,
-        snapshot_events=model.snapshot_events,
-        snapshot_seconds=model.snapshot_seconds,
-        dedup_events=model.dedup_events,
-        publish_share=model.publish_share,
+        identity=model.shown_identity(),
         forgetting_factor=model.drift.forgetting_factor,
         forgetting_events=model.drift.forgetting_events,
     )

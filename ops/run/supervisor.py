@@ -14,6 +14,7 @@ import sys
 import tempfile
 import threading
 import time
+import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -173,8 +174,8 @@ def checked_service(arguments: list[str], stop: threading.Event) -> dict[str, An
             sys.exit(process.returncode if process.returncode > 0 else 1)
         output.seek(0)
         text = "\n" + output.read().decode()
-        # the table stands last: a plug-in may have printed something while it was imported
-        service: dict[str, Any] = json.loads(text[text.rindex("\n{\n") :])["service"]
+        # what is in effect stands last: a plug-in may have printed something while it was imported
+        service: dict[str, Any] = tomllib.loads(text[text.rindex("\n[service]\n") :])["service"]
     return service
 
 

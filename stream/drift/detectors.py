@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
-DETECTORS = ("adwin", "page_hinkley", "kswin", "ddm")
+DetectorName: TypeAlias = Literal["adwin", "page_hinkley", "kswin", "ddm"]
+DETECTORS: tuple[DetectorName, ...] = get_args(DetectorName)
 _MOST_VALUES = 8192  # values stored per signal; beyond that it restarts from the newest quarter
 _SCALED_BY = 100  # values that determine the usual range of an unbounded signal
 _LEAST_SIDE = 8  # values on either side of a change

@@ -8,14 +8,13 @@ follows from the events and their order alone, never from a clock.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from thalweg.memory.snapshots.state import State
-from thalweg.models.contract.learner import ParamsError
 from thalweg.stream.drift.alarm import Alarm
 from thalweg.stream.drift.detectors import Fired, Scale, SignalWatch, preload
 from thalweg.stream.drift.inputs import ColumnsWatch, Moved
@@ -58,16 +57,11 @@ class DriftWatch:
         names: Of the columns of inputs, then of predictions.
         categorical: Which of them hold codes without an order, (F,).
         predictions: How many of them, the last, are predictions.
-
-    Raises:
-        ParamsError: Parameters out of range.
     """
 
     def __init__(
         self, params: DriftParams, names: Sequence[str], categorical: NDArray[np.bool_], predictions: int = 0
     ) -> None:
-        if mistakes := params.mistakes():
-            raise ParamsError(mistakes)
         if params.detectors:
             preload()
         self._params = params
@@ -336,7 +330,7 @@ def _kind(signals: Sequence[tuple[str, str, int]]) -> str:
 
 def _watching(params: DriftParams) -> dict[str, Any]:
     """What of the parameters the kept values depend on."""
-    table = asdict(params)
+    table = params.model_dump()
     for key in ("action", "settle_events", "forgetting_factor", "forgetting_events"):
         del table[key]
     return table

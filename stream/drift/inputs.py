@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,8 @@ from scipy.special import chdtrc, kolmogorov
 
 Floats = NDArray[np.float64]
 
-TESTS = ("ks", "psi", "mmd")
+InputTest: TypeAlias = Literal["ks", "psi", "mmd"]
+TESTS: tuple[InputTest, ...] = get_args(InputTest)
 STEP = 64
 _BINS, _GRID = 32, 1024
 _COARSE = 8  # bins of the population stability index

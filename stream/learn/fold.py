@@ -28,7 +28,7 @@ from thalweg.stream.learn.dedup import RecentIds
 from thalweg.stream.learn.journal import BlockEntry, Control, ForgettingEntry, ResetEntry, RollbackEntry
 from thalweg.stream.learn.outcome import Outcome
 from thalweg.stream.learn.ports import DriftEvaluator, Evaluator
-from thalweg.stream.learn.settings import ProcessorSettings
+from thalweg.stream.learn.settings import ProcessorSettings, identity_differences
 
 log = structlog.get_logger(__name__)
 
@@ -125,10 +125,12 @@ class Fold:
         manifest, parts = kept.manifest, kept.parts
         wanted, got = self._settings.config_sha256, manifest.config_sha256
         if wanted != got:
+            differences = identity_differences(manifest.identity, self._settings.identity)
+            hashes = f"hash {got[:12] or 'none'}, now {wanted[:12] or 'none'}"
             raise StateMismatch(
                 f"model {self._settings.model!r}: the saved state (version {manifest.version}) was made under other "
-                f"settings (hash {got[:12] or 'none'}, now {wanted[:12] or 'none'}); give the model a new name or "
-                f"another state_dir, or restore the settings"
+                f"settings ({'; '.join(differences) or hashes}); give the model a new name or another state_dir, or "
+                f"restore the settings"
             )
         self._learner.restore(parts["learner"])
         if "recent_ids" in parts:
@@ -149,6 +151,7 @@ class Fold:
             parent=self._parent,
             learner=self._settings.learner,
             config_sha256=self._settings.config_sha256,
+            identity=self._settings.identity,
             offsets=dict(self._end),
             events_learned=self._learned,
             created=created,

@@ -2,14 +2,41 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any
 
+from pydantic import Field
+
+from thalweg.models.parts.settings import Count, NotNegative, Settings, Whole
+from thalweg.stream.drift.params import DriftParams
 from thalweg.stream.log.log import Start
 
+_DRIFT = DriftParams()
 
-@dataclass(frozen=True, kw_only=True)
-class ProcessorSettings:
-    """Settings of one processor; the same names as in the configuration file."""
+
+class LearnSettings(Settings):
+    """What a configuration says of how a model follows its topic; part of `[[model]]`."""
+
+    start: Start = "earliest"
+    """Where a model without a snapshot begins."""
+    batch_events: Count = 64
+    """Learn in micro-batches of at most this many events."""
+    batch_seconds: NotNegative = 0.05
+    """The longest time that events are gathered for a micro-batch while more keep coming. An event that comes alone is
+    learned at once."""
+    snapshot_events: Count = 10_000
+    """Save a snapshot after this many events …"""
+    snapshot_seconds: NotNegative = 30.0
+    """… or after this long; stretched where saving would take more than a tenth of the time."""
+    dedup_events: Whole = 65_536
+    """Redelivered events are recognised by id among this many newest ids; 0: never."""
+    publish_share: Annotated[float, Field(gt=0, le=1)] = 0.05
+    """The share of the time that publishing versions may take."""
+
+
+class ProcessorSettings(LearnSettings):
+    """Settings of one processor."""
 
     model: str = "model"
     """The model's name, for manifests and logs."""
@@ -21,27 +48,15 @@ class ProcessorSettings:
     """The learner's registered name, for manifests."""
     config_sha256: str = ""
     """Over the settings that make the state what it is; a state saved under another one is refused."""
-    start: Start = "earliest"
-    """Where a model without a snapshot begins."""
-    batch_events: int = 64
-    """Learn in micro-batches of at most this many events."""
-    batch_seconds: float = 0.05
-    """The longest time that a block is gathered while records keep coming; one that comes alone is learned at once."""
     max_record_bytes: int = 64 << 20
     """Larger records are not decoded: they are dead letters."""
+    identity: dict[str, Any] = {}  # noqa: RUF012 - pydantic copies it
+    """Those settings, secrets masked, for manifests."""
     block_bytes: int = 4 << 20
     """About how much is taken from the log at once."""
-    snapshot_events: int = 10_000
-    """Save a snapshot after this many events …"""
-    snapshot_seconds: float = 30.0
-    """… or after this long, if anything was learned; never more than a tenth of the time goes into saving."""
-    dedup_events: int = 65_536
-    """Redelivered events are recognised by id among this many newest ids."""
-    publish_share: float = 0.05
-    """Publishing may take this share of the time."""
-    forgetting_factor: float = 5.0
+    forgetting_factor: float = _DRIFT.forgetting_factor
     """On an alarm of drift, where forgetting is raised then: what was learned counts so many times less …"""
-    forgetting_events: int = 1000
+    forgetting_events: int = _DRIFT.forgetting_events
     """… for so many events."""
     idle_seconds: float = 0.05
     """How long to wait for records before looking after other things."""
@@ -55,3 +70,28 @@ class ProcessorSettings:
     def group(self) -> str:
         """The consumer group that positions are committed to, for those who look on."""
         return f"thalweg.{self.model}"
+
+
+def identity_differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """What a state was made under and what is configured now, a line for each key that differs.
+
+    Args:
+        old: `identity` of a manifest; empty in manifests from before there was one.
+        new: `identity` of the settings.
+    """
+    was, now = dict(_leaves(old)), dict(_leaves(new))
+    if not old:
+        return []
+    return [
+        f"{key}: was {was.get(key, 'not given')}, is {now.get(key, 'not given')}"
+        for key in sorted(was.keys() | now.keys())
+        if was.get(key) != now.get(key)
+    ]
+
+
+def _leaves(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    for key, value in table.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", json.dumps(value)

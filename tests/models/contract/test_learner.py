@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 from thalweg.models.contract.learner import LearnerContext, ParamsError
-from thalweg.ops.config.config import InputConfig, ModelConfig
+from thalweg.ops.config.model import InputConfig, ModelConfig
 
 
 @pytest.mark.parametrize("device", ["cpu", "auto"])

@@ -406,8 +406,8 @@ def test_a_likelihood_is_that_of_its_intensity_and_of_itself_in_any_company(base
     ("params", "key", "message"),
     [
         ({"base": "rnn"}, "base", "expected one of nhp, attentive, got 'rnn'"),
-        ({"width": 6}, "width", "expected a multiple of 4, got 6"),
-        ({"chosen": 9}, "chosen", "expected 1 to 4, got 9"),
+        ({"width": 6}, "width", "expected at least 4 and a multiple of 4, got 6"),
+        ({"chosen": 9}, "chosen", "expected 1 to 4, the pool's size, got 9"),
         ({"mode": "prompts_only", "prompts": 0}, "mode", "expected prompts to learn, got a pool of 0"),
     ],
 )

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -73,7 +74,7 @@ def stream(tmp_path: Path) -> str:
 
 
 @pytest.mark.parametrize(
-    "verb", [[], ["serve"], ["replay"], ["produce"], ["predict"], ["check"], ["snapshot"], ["demo"]]
+    "verb", [[], ["serve"], ["replay"], ["produce"], ["predict"], ["check"], ["schema"], ["snapshot"], ["demo"]]
 )
 def test_every_verb_has_help(verb: list[str]) -> None:
     done = thalweg(*verb, "--help")
@@ -84,7 +85,7 @@ def test_every_verb_has_help(verb: list[str]) -> None:
 
 def test_check_prints_what_is_in_effect_or_every_mistake(config: str, tmp_path: Path) -> None:
     good = thalweg("check", config)
-    assert (good.returncode, json.loads(good.stdout)["model"][0]["batch_events"]) == (0, 10)
+    assert (good.returncode, tomllib.loads(good.stdout)["model"][0]["batch_events"]) == (0, 10)
     Path(config).write_text(
         Path(config).read_text().replace("batch_events", "batch_evnts").replace("expansion", "expanson")
     )
@@ -94,6 +95,12 @@ def test_check_prints_what_is_in_effect_or_every_mistake(config: str, tmp_path: 
     assert bad.returncode == 2
     assert "model.m.batch_evnts: no such key; did you mean batch_events?" in bad.stderr
     assert "Traceback" not in bad.stderr
+
+
+def test_schema_prints_a_json_schema() -> None:
+    done = thalweg("schema")
+
+    assert (done.returncode, json.loads(done.stdout)["$schema"]) == (0, "https://json-schema.org/draft/2020-12/schema")
 
 
 def test_wrong_usage_is_exit_code_2_and_a_missing_file_1(config: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from hypothesis import strategies as st
 
 from tests.ops.replay.test_replay import model, written
 from thalweg.memory.snapshots.snapshots import InMemorySnapshots
-from thalweg.ops.config.config import ModelConfig
+from thalweg.ops.config.model import ModelConfig
 from thalweg.ops.replay.replay import replay
 from thalweg.ops.run.app import new_learner, new_monitor, settings_of
 from thalweg.stream.learn.journal import InMemoryJournal
@@ -52,7 +51,7 @@ def appended(sent: list[bytes], log: InMemoryLog | None = None, first: int = 0) 
 
 
 def quick(of: ModelConfig) -> ProcessorSettings:
-    return replace(settings_of(of, LARGEST), batch_seconds=0.0, idle_seconds=0.0)
+    return settings_of(of, LARGEST).model_copy(update={"batch_seconds": 0.0, "idle_seconds": 0.0})
 
 
 def served(of: ModelConfig, sent: list[bytes], lives: int = 1) -> tuple[str, str]:

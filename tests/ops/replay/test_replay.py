@@ -11,7 +11,8 @@ import pytest
 
 from tests.ops.running import WAIT, events, service, until
 from tests.services.processes import stop
-from thalweg.ops.config.config import ModelConfig, parse
+from thalweg.ops.config.config import parse
+from thalweg.ops.config.model import ModelConfig
 from thalweg.ops.replay.replay import replay
 from thalweg.ops.replay.report import write_report
 from thalweg.proto.encode import to_json

@@ -20,7 +20,7 @@ COLUMNS = ("x[0]", "x[1]", "x[2]", "label")
 
 
 def watch(**params: Any) -> DriftWatch:
-    return DriftWatch(DriftParams(**params), COLUMNS, np.array([False, False, False, True]), 1)
+    return DriftWatch(DriftParams.of(params), COLUMNS, np.array([False, False, False, True]), 1)
 
 
 def stream(count: int, *, seed: int = 0, moved: int | None = None, worse: int | None = None) -> Observed:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -23,7 +22,7 @@ from thalweg.stream.learn.rebuild import rebuild
 from thalweg.stream.log.sqlite import SqliteLog
 
 # none but the first, the last, and those asked for
-SAVING_LITTLE = replace(SETTINGS, snapshot_events=1_000_000)
+SAVING_LITTLE = SETTINGS.model_copy(update={"snapshot_events": 1_000_000})
 
 
 class Actions(NoObserver):

@@ -6,7 +6,6 @@ import json
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from queue import Queue
 from types import SimpleNamespace
@@ -184,7 +183,7 @@ def test_however_often_it_crashes_the_state_is_that_of_an_undisturbed_run(
 
 
 def _fields(settings: ProcessorSettings) -> dict[str, Any]:
-    return {name: getattr(settings, name) for name in settings.__dataclass_fields__}
+    return {name: getattr(settings, name) for name in type(settings).model_fields}
 
 
 def test_a_changed_batch_size_does_not_change_what_older_entries_mean() -> None:
@@ -328,6 +327,17 @@ def test_a_state_made_under_other_settings_is_refused_with_advice() -> None:
 
     with pytest.raises(StateMismatch, match=r"model 'm'.*other settings.*another state_dir"):
         Processor(Chain(), log_of(3), snapshots, other).run(until_end=True)
+
+
+def test_a_state_made_under_other_settings_is_refused_with_each_that_differs(tmp_path: Path) -> None:
+    def settings(gamma: float, sha256: str) -> ProcessorSettings:
+        identity = {"learner": "ridge", "params": {"gamma": gamma}}
+        return SETTINGS.model_copy(update={"config_sha256": sha256, "identity": identity})
+
+    Processor(Chain(), log_of(3), FolderSnapshots(tmp_path, keep=9), settings(1.0, "aa")).run(until_end=True)
+
+    with pytest.raises(StateMismatch, match=r"other settings \(params.gamma: was 1.0, is 2.0\); give"):
+        Processor(Chain(), log_of(3), FolderSnapshots(tmp_path, keep=9), settings(2.0, "bb")).run(until_end=True)
 
 
 class Asked:
@@ -609,7 +619,7 @@ def test_a_new_model_that_starts_at_the_latest_waits_for_a_log_that_is_away() ->
     log.back.set()
     log.append("t", [event(0)])
     log.back.clear()
-    processor = Processor(learner, log, InMemorySnapshots(), replace(SETTINGS, start="latest"))
+    processor = Processor(learner, log, InMemorySnapshots(), SETTINGS.model_copy(update={"start": "latest"}))
     thread = threading.Thread(target=processor.run, daemon=True)
     thread.start()
     _until(lambda: log.refusals > 1)
@@ -666,7 +676,7 @@ class SlowPublisher:
 
 def test_what_was_learned_last_is_shown_when_its_turn_comes_also_if_no_record_follows() -> None:
     log, publisher = log_of(0), SlowPublisher()
-    settings = replace(SETTINGS, idle_seconds=3600, publish_share=0.02)  # a turn each half second
+    settings = SETTINGS.model_copy(update={"idle_seconds": 3600, "publish_share": 0.02})  # a turn each half second
     processor = Processor(Chain(), log, InMemorySnapshots(), settings, ports=Ports(publisher=publisher))
     thread = threading.Thread(target=processor.run, daemon=True)  # it may be waiting for a record when the test ends
     thread.start()

@@ -1,0 +1,101 @@
+"""Environment variables on top of a parsed file."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, get_args, get_origin
+
+from thalweg.models.parts.settings import Place
+from thalweg.ops.config.secrets import is_secret
+
+PREFIX = "THALWEG_"
+
+
+def overlay(
+    table: dict[str, Any],
+    environment: Mapping[str, str],
+    hint_at: Callable[[Place], Any],
+    mistakes: list[str],
+) -> dict[Place, str]:
+    """Lay the environment over a parsed file.
+
+    `THALWEG_LOG__URL=…` is `log.url`. `THALWEG_MODEL__digits__SEED=…` is that key of the model of this name; what a
+    variable's name cannot hold is an underscore there, and the model's place in the file, from 0, does, too. Case does
+    not matter. Variables without a double underscore are none of ours.
+
+    Args:
+        table: Is changed.
+        environment: Variables by name.
+        hint_at: The type that is wanted at a place: where it is text the variable is taken as it is, elsewhere as TOML.
+        mistakes: Grows by a line for each variable that means nothing here.
+
+    Returns:
+        Which variable is at which place now.
+    """
+    found: dict[Place, str] = {}
+    for variable, text in sorted(environment.items()):
+        if not variable.startswith(PREFIX) or "__" not in variable:
+            continue
+        try:
+            inner, place, keys = _start(table, variable)
+            for key in keys[:-1]:
+                place = (*place, _spelt(inner, key))
+                inner = inner.setdefault(place[-1], {})
+                if not isinstance(inner, dict):
+                    raise ValueError(f"{key.lower()} is no table")
+        except ValueError as error:
+            mistakes.append(f"{variable}: {error}")
+            continue
+        place = (*place, _spelt(inner, keys[-1]))
+        inner[place[-1]] = text if _is_text(hint_at(place), text, place) else _toml(text)
+        found[place] = variable
+    return found
+
+
+def _start(table: dict[str, Any], variable: str) -> tuple[Any, Place, list[str]]:
+    """The table that a variable's keys begin in, its place, and those keys."""
+    keys = variable.removeprefix(PREFIX).split("__")
+    if keys[0].lower() != "model":
+        return table, (), keys
+    if len(keys) < 3:
+        raise ValueError(f"expected {PREFIX}MODEL__NAME__KEY")
+    models = table.get("model")
+    numbers = _models(models if isinstance(models, list) else [], keys[1])
+    if len(numbers) != 1:
+        raise ValueError(f"{'more than one model may be' if numbers else 'no model is'} called {keys[1]!r}")
+    return table["model"][numbers[0]], ("model", numbers[0]), keys[2:]
+
+
+def _models(models: list[Any], name: str) -> list[int]:
+    """Places of the models that a name in a variable may mean."""
+    tables = {number: model for number, model in enumerate(models) if isinstance(model, dict)}
+    if name.isdigit():
+        return [number for number in tables if number == int(name)]
+    exact = [number for number, model in tables.items() if model.get("name") == name]
+    return exact or [number for number, model in tables.items() if _plain(str(model.get("name", ""))) == _plain(name)]
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "_", name.lower())
+
+
+def _spelt(table: dict[str, Any], key: str) -> str:
+    """The key as the file spells it, else in small letters."""
+    return next((known for known in table if known.lower() == key.lower()), key.lower())
+
+
+def _is_text(hint: Any, text: str, place: Place) -> bool:
+    if get_origin(hint) is Literal:
+        return text in get_args(hint)
+    return hint is str or is_secret(place)
+
+
+def _toml(text: str) -> Any:
+    """A TOML value if it is one, else the text itself."""
+    try:
+        parsed = tomllib.loads(f"value = {text}")
+    except tomllib.TOMLDecodeError:
+        return text
+    return parsed["value"] if len(parsed) == 1 else text

@@ -1,0 +1,69 @@
+"""What a configuration says to a learner: its parameters, and whether it can be made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from thalweg.models.contract.capabilities import Forgetting, capability
+from thalweg.models.contract.learner import ParamsError
+from thalweg.models.contract.registry import UnknownLearner, find
+from thalweg.models.encoders.encoded import make_learner
+from thalweg.models.encoders.encoder import IDENTITY
+from thalweg.models.parts.settings import Mistake, Settings
+from thalweg.ops.config.model import ModelConfig
+
+_OF_THE_LEARNER = {"learner", "inputs", "params", "seed", "encoder", "weights", "device"}
+
+
+def params_type(learner: str) -> type[Settings] | None:
+    """How a learner declares its parameters: its factory's `params_type`, where it has one. Raises UnknownLearner."""
+    kind = getattr(find(learner), "params_type", None)
+    return kind if isinstance(kind, type) and issubclass(kind, Settings) else None
+
+
+def learner_mistakes(table: dict[str, Any], wrong: set[str]) -> Iterator[Mistake]:
+    """What is wrong with a model's learner, within the model's table.
+
+    Args:
+        table: Of `[[model]]`.
+        wrong: Its keys that cannot be used; as much is found out as the others allow.
+    """
+    if not wrong & _OF_THE_LEARNER:
+        given = {key: value for key, value in table.items() if key in _OF_THE_LEARNER}
+        if "drift" in table and "drift" not in wrong:
+            given["drift"] = table["drift"]
+        yield from _tried(ModelConfig.model_validate({"name": "any", "topic": "any", **given}))
+    elif not wrong & {"learner", "params"}:
+        try:
+            kind = params_type(table["learner"])
+            if kind is not None:
+                kind.of(table.get("params", {}))
+        except UnknownLearner as error:
+            yield Mistake(("learner",), str(error))
+        except ParamsError as error:
+            yield from (Mistake(("params", key), text) for key, text in error.mistakes.items())
+
+
+def _tried(model: ModelConfig) -> Iterator[Mistake]:
+    try:
+        learner = make_learner(model.learner, model.context(), model.encoder, model.weights)
+        if model.drift.action == "raise_forgetting" and capability(learner, Forgetting) is None:
+            text = f"a {model.learner} cannot be told to forget faster, got 'raise_forgetting'"
+            yield Mistake(("drift", "action"), text)
+    except UnknownLearner as error:
+        yield Mistake(("learner",), str(error))
+    except ParamsError as error:
+        for key, text in error.mistakes.items():
+            first = key.partition(".")[0]
+            of_encoder = model.encoder != IDENTITY and first in ("encoder", "weights")
+            of_model = of_encoder or (first == "inputs" and first not in model.params)
+            yield Mistake((key,) if of_model else ("params", key), text)
+    except ValueError as error:
+        yield Mistake((), str(error))
+
+
+def effective_params(model: ModelConfig) -> dict[str, Any]:
+    """Every parameter of a model's learner as it is in effect; of a learner that declares none, those given."""
+    kind = params_type(model.learner)
+    return dict(model.params) if kind is None else kind.of(model.params).model_dump()

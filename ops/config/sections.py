@@ -1,0 +1,114 @@
+"""The sections of the file that belong to the service as a whole."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, ClassVar
+
+from pydantic import AfterValidator
+
+from thalweg.models.parts.settings import Count, NotNegative, Settings, Whole, rule
+from thalweg.ops.config import addresses
+from thalweg.ops.config.secrets import masked
+from thalweg.ops.serve.tokens import TokensUnusable, read_tokens
+from thalweg.stream.log.log import LogError, Retention
+from thalweg.stream.log.open import open_log
+
+_TLS = "TLS is not offered in this version"
+_KEPT = Retention()
+
+
+def _address(given: str) -> str:
+    addresses.split(given)
+    return given
+
+
+def _log_url(given: str) -> str:
+    if not re.match(r"sqlite:.|kafka://.|memory:$", given):
+        raise ValueError(f"expected sqlite:PATH, kafka://HOST:PORT or memory:, got {masked(given)!r}")
+    return given
+
+
+def _store_url(given: str) -> str:
+    if not re.match(r"sqlite:.|rediss?://.|memory:$", given):
+        raise ValueError(f"expected sqlite:PATH, redis://HOST:PORT/DB or memory:, got {masked(given)!r}")
+    return given
+
+
+Address = Annotated[str, AfterValidator(_address)]
+
+
+class ServiceConfig(Settings):
+    """`[service]`: where the service listens and keeps its state."""
+
+    not_yet: ClassVar = {"tls_certificate": _TLS, "tls_key": _TLS, "tls_client_ca": _TLS}
+
+    grpc: Address = "127.0.0.1:8081"
+    """Address of gRPC, `HOST:PORT`, an IPv6 host in brackets; `[::]` means all addresses, IPv4 included; port 0 takes a
+    free one."""
+    http: Address = "127.0.0.1:8080"
+    """Address of the live page, metrics, health and the REST twin."""
+    state_dir: str = "state"
+    """Folder of snapshots, journals and published versions; relative to the working directory, as all paths are."""
+    token_file: str = ""
+    """File of tokens, one to a line: with it `Learn`, `Label`, `Snapshot`, `Rollback`, and on the page the buttons and
+    the dead letters, need one. Without it the page only shows."""
+    max_message_bytes: Count = 64 << 20
+    """Larger requests and records are refused."""
+    workers: Count = 2
+    """Requests answered at once; more only fight over the interpreter's lock. Those that wait for a version, the log or
+    a disk are not among them."""
+    queue: Whole = 1000
+    """Requests that may wait beside those; more are refused with RESOURCE_EXHAUSTED."""
+    drain_seconds: NotNegative = 10.0
+    """How long a stopping server may finish what it began, and a stopping learner save what it learned."""
+
+    @rule("http", "grpc")
+    def _addresses_differ(self) -> str | None:
+        sound = self.http != self.grpc or self.grpc.endswith(":0")
+        return None if sound else f"expected another address than service.grpc, got {self.http!r}"
+
+    @rule("token_file")
+    def _tokens_can_be_read(self) -> str | None:
+        try:
+            if self.token_file:
+                read_tokens(Path(self.token_file))
+        except TokensUnusable as error:
+            return str(error)
+        return None
+
+
+class LogConfig(Settings):
+    """`[log]`: the ordered record of events, the single source of truth."""
+
+    url: Annotated[str, AfterValidator(_log_url)] = "sqlite:state/log.db"
+    """`sqlite:PATH`, or `kafka://HOST:PORT[,HOST:PORT]`, or `memory:` within one process."""
+    retention_records: Count | None = _KEPT.records
+    """Embedded log: at most so many records per topic; the oldest go first. Kafka has its own settings."""
+    retention_bytes: Count | None = _KEPT.bytes
+    """Embedded log: at most so many bytes per topic."""
+    retention_seconds: NotNegative | None = _KEPT.seconds
+    """Embedded log: records older than this go."""
+    kafka: dict[str, Any] = {}  # noqa: RUF012 - pydantic copies it
+    """Kafka client properties under their usual names, such as `security.protocol`."""
+
+    def kafka_mistakes(self) -> dict[str, str]:
+        """What is wrong with the client's properties, or with the URL under "", each tried alone so that all are named;
+        nothing connects yet."""
+        found: dict[str, str] = {}
+        for key in ["", *self.kafka] if self.url.startswith("kafka://") else []:
+            try:
+                open_log(self.url, {key: self.kafka[key]} if key else {}).close()
+            except LogError as error:
+                found[key] = re.sub(r"^log\.kafka[^ ]*: ", "", str(error))
+                if not key:
+                    break  # it is not the properties
+        return found
+
+
+class StoreConfig(Settings):
+    """`[store]`: what the processes share beside the log."""
+
+    url: Annotated[str, AfterValidator(_store_url)] = "sqlite:state/store.db"
+    """`sqlite:PATH`, `redis://HOST:PORT/DB`, or `memory:` within one process."""
