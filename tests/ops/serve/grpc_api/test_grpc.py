@@ -173,7 +173,7 @@ def doubles() -> pb.ModelInferRequest:
         (other_output(), "output 'lable': no such output; known: 'label', 'scores'"),
         (ask(np.array([[0, 0, 0, 0], [0, np.nan, 0, 0]])), "got NaN or infinity in row 1"),
         (ask(np.array([[np.inf, 0, 0, 0]]), raw=False), "got NaN or infinity in row 0"),
-        (ask(np.zeros((1, FEATURES)), model_version="latest"), "expected the number of a kept version, got 'latest'"),
+        (ask(np.zeros((1, FEATURES)), model_version="latest"), "expected the version of a snapshot, got 'latest'"),
         (
             ask(np.zeros((1, FEATURES)), parameters={"as_of_version": pb.InferParameter(bool_param=True)}),
             "whole number",

@@ -201,7 +201,7 @@ def test_a_version_in_a_path_that_is_no_number_is_a_bad_request(client: httpx.Cl
     answer = client.post(url, json={"inputs": []}) if path == "/infer" else client.get(url)
 
     assert answer.status_code == 400
-    assert "version: expected the number of a kept version" in answer.json()["error"]
+    assert "version: expected the version of a snapshot" in answer.json()["error"]
 
 
 def test_metrics_tell_of_requests_and_versions_and_parse(client: httpx.Client, service: RunningServer) -> None:
