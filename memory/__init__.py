@@ -1,1 +1,1 @@
-"""What is kept: snapshots, the journal, the shared store."""
+"""Data at rest: snapshots, state files, the shared store, vector memories."""

@@ -1,1 +1,1 @@
-"""What is said: events in columns, tensors, codecs and the wire schemas."""
+"""Data in transit: columnar events, tensors, codecs and the wire schemas."""

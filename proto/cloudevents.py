@@ -1,6 +1,6 @@
 """CloudEvents 1.0 around an event: binary mode (attributes in headers) and structured mode (attributes beside data).
 
-The event is the data. `source` and `id` together are the event's identity; `time` is its time if it has none.
+The event is the data. `source` and `id` together identify the event; `time` is its time if it has none itself.
 """
 
 from __future__ import annotations
@@ -19,25 +19,25 @@ STRUCTURED = "application/cloudevents+json"
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """What is known of an event from its envelope."""
+    """What the envelope says about an event."""
 
     id: str
     time: str | None
     content_type: str
     value: bytes
-    """The event itself, in the form that `content_type` says."""
+    """The event itself, in the format of `content_type`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Envelopes:
-    """Identity and time from outside of each event of a run; None where an event has no envelope."""
+    """Identity and time from the envelope of each event of a run; None where an event has no envelope."""
 
     ids: Sequence[str | None]
     times: Sequence[str | None]
 
     @classmethod
     def of(cls, envelopes: Sequence[Envelope | None]) -> Envelopes:
-        """The columns of these."""
+        """The columns of these rows."""
         return cls(
             [None if one is None else one.id for one in envelopes],
             [None if one is None else one.time for one in envelopes],
@@ -77,7 +77,7 @@ def from_headers(headers: dict[str, bytes], content_type: str, value: bytes) -> 
 
 
 def from_structured(value: bytes) -> Envelope:
-    """Structured mode. Raises InputError for a record that is no CloudEvent, or has no data."""
+    """Structured mode. Raises InputError for a record that is not a CloudEvent or has no data."""
     try:
         event = _decoder.decode(value)
         data = base64.b64decode(event.data_base64, validate=True) if event.data_base64 else bytes(event.data)
@@ -92,7 +92,7 @@ def from_structured(value: bytes) -> Envelope:
 
 
 def identity(source: str, id: str) -> str:
-    """One id of the pair that CloudEvents guarantee to be unique."""
+    """One id from the pair that CloudEvents guarantee to be unique."""
     return f"{source}#{id}"
 
 

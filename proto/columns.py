@@ -1,4 +1,4 @@
-"""From values of many events to the columns of a batch: what JSON and protobuf records and files share."""
+"""From values of many events to the columns of a batch: shared by JSON and protobuf records and by files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from thalweg.proto.schema import Array, Schema, TensorSpec
 
 
 def empty_batch(schema: Schema) -> Batch:
-    """A batch of no events with all its columns."""
+    """A batch without events, with all its columns."""
     return Batch(
         {
             name: np.zeros((0, *spec.shape), object if spec.dtype == "bytes" else spec.dtype)
@@ -33,7 +33,7 @@ def class_name(value: Any) -> str:
     """The class that a label names: 3, 3.0 and "3" are one class.
 
     Raises:
-        Refused: It is neither text, nor a number, nor a truth value.
+        Refused: It is neither a string, nor a number, nor a boolean.
     """
     if isinstance(value, str):
         return value
@@ -47,10 +47,10 @@ def class_name(value: Any) -> str:
 
 
 def of_untyped(text: str) -> str | int | float | bool | None:
-    """What a field says that has no type, a CSV file's say, so that it means what the same value means in JSON.
+    """The value of an untyped field, of a CSV file for example, as the same value in JSON.
 
-    None for an empty field; a truth value for `true`, `True` and `TRUE`, likewise false; a number for what JSON calls
-    one; else the text itself, `007`, `nan` and ` 3` too.
+    None for an empty field; a boolean for `true`, `True` and `TRUE`, likewise false; a number for a JSON
+    number; else the text itself, also `007`, `nan` and ` 3`.
     """
     if not text:
         return None
@@ -69,7 +69,7 @@ _TRUTH = {"true": True, "True": True, "TRUE": True, "false": False, "False": Fal
 
 
 def numbers(value: Any, width: int) -> Sequence[float]:
-    """The K numbers of a regression label. Raises Refused when it is not."""
+    """The K numbers of a regression label. Raises Refused when invalid."""
     row = [value] if isinstance(value, int | float) else value
     if (
         not isinstance(row, list)
@@ -89,7 +89,7 @@ def _is_finite(value: float) -> bool:
 
 
 def check_label(schema: Schema, value: Any) -> None:
-    """Raises Refused for a label that does not fit the schema; None, an unlabelled event, always does."""
+    """Raises Refused for a label that does not fit the schema; None, an unlabelled event, always fits."""
     if value is None or schema.label == "none":
         return
     if schema.label == "class":
@@ -109,7 +109,7 @@ def label_column(schema: Schema, values: Sequence[Any]) -> Labels | None:
                 column[row] = numbers(value, schema.label_width)
         return NumberLabels(column)
     table: dict[str, int] = {}
-    if set(map(type, values)) == {str}:  # nearly always: then each class is named once
+    if set(map(type, values)) == {str}:  # the usual case: then each class is named once
         table = {name: code for code, name in enumerate(dict.fromkeys(values))}
         return ClassLabels(np.array([table[name] for name in values], dtype=np.int32), tuple(table))
     codes = [-1 if value is None else table.setdefault(class_name(value), len(table)) for value in values]
@@ -135,7 +135,7 @@ def moment(value: float | str | None, default: float) -> float:
 
 def time_column(values: Sequence[float | str | None], defaults: Sequence[float]) -> NDArray[np.float64]:
     """Times of many events, as `moment` reads them. Raises Refused when one does not fit."""
-    if set(map(type, values)) == {float}:  # nearly always
+    if set(map(type, values)) == {float}:  # the usual case
         column = np.array(values, dtype=np.float64)
         if np.isfinite(column).all():
             return column
@@ -160,7 +160,7 @@ def whole_column(name: str, values: Sequence[Any], spec: TensorSpec) -> Array:
     limits = np.iinfo(spec.dtype)
     column = np.array(values)
     if column.dtype != np.int64 or column.min(initial=0) < limits.min or column.max(initial=0) > limits.max:
-        # floats, too large integers or none at all: number by number, for float64 would round what is above 2**53
+        # floats, too large integers or invalid values: one by one, because float64 would round above 2**53
         try:
             return np.array(_whole(values), dtype=spec.dtype).reshape(len(values), *spec.shape)
         except (OverflowError, ValueError) as error:
@@ -173,24 +173,24 @@ def _whole(value: Any) -> Any:
         return [_whole(part) for part in value]
     if isinstance(value, float):
         if not value.is_integer():
-            raise ValueError(f"{value!r} is no whole number")
+            raise ValueError(f"{value!r} is not an integer")
         return int(value)
     return value
 
 
 def finite_rows(inputs: Mapping[str, Array], rows: int) -> NDArray[np.bool_]:
-    """Which rows hold finite numbers only, (N,)."""
+    """Which rows contain only finite numbers, (N,)."""
     good = np.ones(rows, dtype=np.bool_)
     for column in inputs.values():
         if column.dtype.kind == "f":
             flat = column.reshape(-1)
             with np.errstate(over="ignore", invalid="ignore"):
-                if math.isfinite(np.dot(flat, flat)):  # one quick pass: what is not finite, or large, shows in the sum
+                if math.isfinite(np.dot(flat, flat)):  # one fast pass: non-finite or large values show in the sum
                     continue
             good &= np.isfinite(column).reshape(rows, -1).all(axis=1)
     return good
 
 
 def key_text(key: bytes | None) -> str | None:
-    """A record's key as text, an empty one being none; bytes that are no UTF-8 stay recognisable as `\\xNN`."""
+    """A record's key as text; an empty one is None; bytes that are not UTF-8 are escaped as `\\xNN`."""
     return key.decode("utf-8", "backslashreplace") if key else None

@@ -1,6 +1,6 @@
-"""Records to columns: a run of records becomes one batch, and what cannot be used is named with its reason.
+"""Records to columns: a run of records becomes one batch; invalid records are listed with their reason.
 
-The same records always give the same batch, bit for bit. Nothing a record holds makes this raise.
+The same records always give the same batch, bit for bit. No content of a record makes this raise.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _MESSAGES: dict[str, _Form] = {"thalweg.v1.event": "event", "thalweg.v1.eventbat
 
 @dataclass(frozen=True, slots=True)
 class _Opened:
-    """One record, its envelope taken off; what it holds, or why it cannot be used."""
+    """One record without its envelope, or why it is invalid."""
 
     row: int
     value: bytes
@@ -53,8 +53,8 @@ class Decoder:
     """Decodes the records of one model's topic.
 
     Args:
-        schema: What an event must look like; every input's shape must be fixed.
-        max_record_bytes: Larger records are set aside unread.
+        schema: The schema of events; every input's shape must be fixed.
+        max_record_bytes: Larger records are rejected unread.
     """
 
     def __init__(self, schema: Schema, *, max_record_bytes: int = 64 << 20) -> None:
@@ -67,7 +67,7 @@ class Decoder:
         self._protobuf = ProtobufDecoder(schema)
 
     def decode(self, records: Records) -> Decoded:
-        """One batch of all events, in the order of the records; and the records that cannot be used."""
+        """One batch of all valid events, in record order; and the invalid records."""
         form = self._common_form(records)
         if form is not None:
             return self._decode(form, records, range(len(records)), [value for value in records.values if value])
@@ -93,7 +93,7 @@ class Decoder:
         return Decoded(join(batches) if batches else empty_batch(self._schema), rejected)
 
     def _common_form(self, records: Records) -> _Form | None:
-        """The form of all records: where they have the same headers and no envelopes, and none is to be refused."""
+        """The format of all records, if they have the same headers and no envelopes and none is to be rejected."""
         values = [value for value in records.values if value]
         if not values or len(values) < len(records) or max(map(len, values)) > self._max_bytes:
             return None
@@ -126,7 +126,7 @@ class Decoder:
             return _refuse(row, "too_large", f"expected at most {self._max_bytes} bytes, got {len(value)}")
         if not headers:
             return _Opened(row, value)
-        by_name = {name.lower(): content or b"" for name, content in headers}  # Kafka knows headers without a value
+        by_name = {name.lower(): content or b"" for name, content in headers}  # Kafka allows headers without a value
         content_type = (by_name.get("content-type") or by_name.get("ce_datacontenttype") or b"").decode("latin-1")
         try:
             if content_type.lower().startswith(cloudevents.STRUCTURED):
@@ -147,7 +147,7 @@ def _refuse(row: int, reason: Reason, detail: str) -> _Opened:
 def _form(content_type: str) -> _Form:
     media, *parameters = content_type.lower().replace('"', "").replace(" ", "").split(";")
     if media not in ("application/protobuf", "application/x-protobuf"):
-        return "json"  # whatever it is called: if it is none, that is found soon enough
+        return "json"  # assume JSON for any other type: if it is not, decoding fails
     names = [text.removeprefix("messagetype=") for text in parameters if text.startswith("messagetype=")]
     if not names:
         return "event"

@@ -1,4 +1,4 @@
-"""JSON events to columns, many in one call: msgspec parses straight into typed lists, NumPy makes arrays of them."""
+"""JSON events to columns, many per call: msgspec parses into typed lists, NumPy makes arrays of them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from thalweg.proto.rejected import Reason, Refused
 from thalweg.proto.salvage import salvage
 from thalweg.proto.schema import Array, Schema, TensorSpec
 
-_LONGEST_DETAIL = 1000  # characters; a parser's complaint may quote a whole record
+_LONGEST_DETAIL = 1000  # characters; a parser error may quote a whole record
 _OF_FIELD: dict[str, Reason] = {"label": "bad_label", "time": "bad_time", "weight": "bad_weight"}
 
 
@@ -52,7 +52,7 @@ class JsonDecoder:
     def decode(
         self, records: Records, rows: Sequence[int], values: Sequence[bytes], envelopes: Envelopes | None
     ) -> Decoded:
-        """The batch of the events in `values`, which stand at `rows` of `records`."""
+        """The batch of the events in `values`, at rows `rows` of `records`."""
 
         def decode(places: range) -> Batch:
             part = slice(places.start, places.stop)
@@ -61,11 +61,11 @@ class JsonDecoder:
         return salvage(self._schema, rows, decode)
 
     def _parse(self, values: Sequence[bytes]) -> Sequence[Any]:
-        """One event a value. Raises Refused when any is none."""
+        """One event per value. Raises Refused when any is invalid."""
         try:
             if len(values) > 1 and not any(b"\n" in value for value in values):
                 events: Sequence[Any] = self._decoder.decode_lines(b"\n".join(values))
-                if len(events) == len(values):  # else one is blank, and was passed over
+                if len(events) == len(values):  # otherwise one is blank and was skipped
                     return events
             return [self._decoder.decode(value) for value in values]
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
@@ -74,7 +74,7 @@ class JsonDecoder:
     def _columns(
         self, records: Records, rows: Sequence[int], events: Sequence[Any], envelopes: Envelopes | None
     ) -> Batch:
-        """Raises Refused when any event cannot be used."""
+        """Raises Refused when any event is invalid."""
         inputs = {
             name: _column(name, [getattr(event.inputs, field) for event in events], spec)
             for field, name, spec in self._fields
@@ -106,7 +106,7 @@ class JsonDecoder:
 
 
 def _texts(values: Sequence[str | int | None]) -> list[str | None] | None:
-    """As texts, an empty one being none; None when all are none."""
+    """As texts, an empty one as None; None when all are empty."""
     if set(values) <= {None, ""}:
         return None
     return [None if value is None or value == "" else str(value) for value in values]
@@ -117,7 +117,7 @@ def _type(spec: TensorSpec) -> Any:
         "s" if spec.dtype == "bytes" else np.dtype(spec.dtype).kind, str
     )
     if kind is int:
-        kind = int | float  # 3.0 is 3; what is none is found by the column
+        kind = int | float  # 3.0 is 3; invalid values are found by the column
     for size in reversed(spec.shape):
         kind = Annotated[list[kind], msgspec.Meta(min_length=size, max_length=size)]
     return kind
@@ -136,7 +136,7 @@ def _column(name: str, values: Sequence[Any], spec: TensorSpec) -> Array:
         try:
             return np.frombuffer(b"".join([pack(*row) for row in values]), "<f4").reshape(len(values), *spec.shape)
         except OverflowError:
-            pass  # one is too large: let it become infinite, to be found and named
+            pass  # one is too large: let it become infinite, so that it is found and named
     with np.errstate(over="ignore"):  # a number too large for float32 becomes infinite, and is found as such
         return np.array(values, dtype=spec.dtype).reshape(len(values), *spec.shape)
 
@@ -146,7 +146,7 @@ def _encoded(value: Any) -> Any:
 
 
 def _reason(error: Exception, value: bytes) -> Reason:
-    """Which reason a parser's complaint comes to; msgspec says where (`$.inputs.x[3]`) and what it wanted."""
+    """The reason for a parser error; msgspec reports where (`$.inputs.x[3]`) and what it expected."""
     text = str(error)
     if not isinstance(error, msgspec.ValidationError):
         return "non_finite" if b"NaN" in value or b"Infinity" in value else "malformed"

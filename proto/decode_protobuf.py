@@ -32,7 +32,7 @@ class ProtobufDecoder:
     def events(
         self, records: Records, rows: Sequence[int], values: Sequence[bytes], envelopes: Envelopes | None
     ) -> Decoded:
-        """One `Event` a record."""
+        """One `Event` per record."""
 
         def decode(places: range) -> Batch:
             part = slice(places.start, places.stop)
@@ -49,7 +49,7 @@ class ProtobufDecoder:
         return salvage(self._schema, rows, decode)
 
     def event(self, event: thalweg_pb2.Event, default_time: float) -> Batch:
-        """A batch of one. Raises Refused when it does not fit."""
+        """A batch of one event. Raises Refused when it does not fit."""
         return self._events([event], [default_time], None, [None])
 
     def _events(
@@ -59,7 +59,7 @@ class ProtobufDecoder:
         outer_ids: Sequence[str | None] | None,
         default_keys: Sequence[str | None],
     ) -> Batch:
-        """Raises Refused when any event cannot be used."""
+        """Raises Refused when any event is invalid."""
         inputs = self._raw_columns(events)
         if inputs is None:
             arrays = [self._inputs({name: one[None] for name, one in _arrays(event).items()}) for event in events]
@@ -89,7 +89,7 @@ class ProtobufDecoder:
         return [Answer.read(event.served, self._schema) for event in events]
 
     def _raw_columns(self, events: Sequence[thalweg_pb2.Event]) -> dict[str, Array] | None:
-        """The inputs of events that all send the same numbers raw, in the same order; None where one does not."""
+        """The inputs of events that all have the same inputs, raw and in the same order; None where one differs."""
         raw = [event.raw_input_contents for event in events]
         inputs: dict[str, Array] = {}
         for place, first in enumerate(events[0].inputs):
@@ -115,7 +115,7 @@ class ProtobufDecoder:
         return inputs if whole else None
 
     def event_batches(self, records: Records, rows: Sequence[int], values: Sequence[bytes]) -> Decoded:
-        """One `EventBatch` a record. Events with numbers that are not finite are left out, the others taken."""
+        """One `EventBatch` per record. Events with numbers that are not finite are rejected, the others decoded."""
         batches, rejected = [], []
         for row, value in zip(rows, values):
             try:

@@ -1,4 +1,4 @@
-"""Events to records, for producers: the other direction of `decode`."""
+"""Events to records, for producers: the inverse of `decode`."""
 
 from __future__ import annotations
 
@@ -45,12 +45,12 @@ def to_event_batch(batch: Batch) -> bytes:
 
 
 def to_events(batch: Batch) -> list[bytes]:
-    """One protobuf `Event` record an event; send them with `EVENT_HEADERS`."""
+    """One protobuf `Event` record per event; send them with `EVENT_HEADERS`."""
     records = []
     for row, label in enumerate(_labels(batch)):
         event = thalweg_pb2.Event(time=float(batch.times[row]), weight=float(batch.weights[row]))
         for name, column in batch.inputs.items():
-            _add_input(event, name, column[row, ...])  # of scalars an array, too: a string of its own has no dtype
+            _add_input(event, name, column[row, ...])  # also of arrays of scalars: a plain string has no dtype
         if batch.ids is not None and (own := batch.ids[row]) is not None:
             event.id = own
         if batch.keys is not None and (key := batch.keys[row]) is not None:
@@ -66,7 +66,7 @@ def to_events(batch: Batch) -> list[bytes]:
 
 
 def to_json(batch: Batch) -> list[bytes]:
-    """One JSON record an event; what was answered to it is left out."""
+    """One JSON record per event; served predictions are omitted."""
     columns = {name: _plain(column) for name, column in batch.inputs.items()}
     records = []
     for row, label in enumerate(_labels(batch)):

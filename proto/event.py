@@ -1,4 +1,4 @@
-"""Events in columns, and where in the log they stand.
+"""Events in columns, and their positions in the log.
 
 One event never becomes one Python object: a micro-batch is one array per input, one column per attribute. Everything
 downstream (learners, metrics, servers) reads these columns.
@@ -65,11 +65,11 @@ Labels: TypeAlias = ClassLabels | NumberLabels
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """Where N events stand in the log; those of one record of many events share its offset."""
+    """Positions of N events in the log; the events of one record share its offset."""
 
     partitions: tuple[Partition, ...]
     which: NDArray[np.int32]
-    """Places in `partitions`, (N,)."""
+    """Indices into `partitions`, (N,)."""
     offsets: NDArray[np.int64]
     """(N,)."""
 
@@ -78,7 +78,7 @@ class Places:
 
     @classmethod
     def of(cls, partition: Partition, offsets: Sequence[int]) -> Places:
-        """Of events of one partition."""
+        """For events of one partition."""
         return cls((partition,), np.zeros(len(offsets), dtype=np.int32), np.array(offsets, dtype=np.int64))
 
 
@@ -87,7 +87,7 @@ class Batch:
     """N events in columns, in log order.
 
     `ids` and `keys` are None when no event of the batch has one: the fast path carries neither. An event without an
-    id is identified by its place in the log.
+    id is identified by its position in the log.
     """
 
     inputs: Inputs
@@ -99,7 +99,7 @@ class Batch:
     places: Places | None = None
     """None for events that are not from a log."""
     served: Sequence[Answer | None] | None = None
-    """What was answered when an event was asked, before its label came; None when no event of the batch was."""
+    """The predictions that were served before the labels arrived; None when no event of the batch has one."""
 
     def __len__(self) -> int:
         return len(self.times)
@@ -142,7 +142,7 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """What a run of records came to."""
+    """The result of decoding a run of records."""
 
     batch: Batch
     rejected: list[Rejected] = field(default_factory=list)
@@ -152,7 +152,7 @@ def join(batches: Sequence[Batch]) -> Batch:
     """One batch of all events of `batches`, in order.
 
     Raises:
-        ValueError: There is none, or label kinds differ.
+        ValueError: There is no batch, or label kinds differ.
     """
     if len(batches) == 1:
         return batches[0]
@@ -173,7 +173,7 @@ def join(batches: Sequence[Batch]) -> Batch:
 def cut(batches: Iterable[Batch], size: int) -> Iterator[Batch]:
     """The events of all batches in order, in micro-batches of `size` (the last may be smaller).
 
-    A function of the events and `size` alone, wherever the batches end; what lies within one batch is not copied.
+    A function of the events and `size` alone, not of the batch boundaries; parts of one batch are not copied.
     """
     waiting: list[Batch] = []
     count = 0
@@ -203,7 +203,7 @@ def _join_column(
 
 
 def _join_places(columns: Sequence[Places | None]) -> Places | None:
-    """All of them; none, if those of some events are not known."""
+    """All of them; none, if some events have none."""
     known = [column for column in columns if column is not None]
     if len(known) < len(columns):
         return None

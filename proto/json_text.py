@@ -1,6 +1,6 @@
-"""JSON that a stranger wrote, none of whose texts surprises who encodes it later.
+"""JSON from untrusted sources, without texts that cannot be encoded again.
 
-An escape such as `\\ud800` is one half of a pair: Python reads it into a text, UTF-8 cannot hold it.
+An escape such as `\\ud800` is a lone surrogate: Python decodes it into a string that UTF-8 cannot represent.
 """
 
 from __future__ import annotations
@@ -10,35 +10,35 @@ from typing import Any
 
 
 class NotUtf8(ValueError):
-    """A text that UTF-8 cannot hold.
+    """A text that UTF-8 cannot represent.
 
     Args:
-        path: Where it stands: keys and places in lists; of a key that is such a text itself, where its object stands.
+        path: Its path: keys and list indices; for a key that is such a text itself, the path of its object.
         text: The text.
     """
 
     def __init__(self, path: tuple[str | int, ...], text: str) -> None:
         self.path = path
-        super().__init__(f"{_place(path)}: expected a text that UTF-8 can hold, got {text!r:.80}")
+        super().__init__(f"{_place(path)}: expected valid UTF-8, got {text!r:.80}")
 
 
 def json_of(content: bytes | bytearray) -> Any:
-    """What a JSON text says.
+    """Decodes a JSON text.
 
     Raises:
-        NotUtf8: A text or a key in it is none that UTF-8 can hold.
-        ValueError: It is no JSON.
+        NotUtf8: A text or a key in it cannot be represented in UTF-8.
+        ValueError: It is not JSON.
         RecursionError: It is nested too deeply.
     """
-    text = content.decode(json.detect_encoding(bytes(content[:4])))  # json.loads would let halves of pairs pass
+    text = content.decode(json.detect_encoding(bytes(content[:4])))  # json.loads accepts lone surrogates
     found = json.loads(text)
-    if "\\ud" in text or "\\uD" in text:  # nothing else leads to them
+    if "\\ud" in text or "\\uD" in text:  # only escapes lead to them
         _check(found)
     return found
 
 
 def is_utf8(text: str) -> bool:
-    """Whether UTF-8 can hold a text."""
+    """Whether UTF-8 can represent a text."""
     try:
         text.encode()
     except UnicodeEncodeError:

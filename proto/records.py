@@ -1,4 +1,4 @@
-"""Records of the log as they are, and where they stand."""
+"""Records of the log, and their positions."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Partition(NamedTuple):
 
 
 Position: TypeAlias = Mapping[Partition, int]
-"""Per partition the offset of the last record taken. A partition that is missing: nothing taken from it yet."""
+"""The offset of the last consumed record per partition. A missing partition: none consumed yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Records:
     partition: Partition
     offsets: Sequence[int]
     times: Sequence[float]
-    """Unix seconds at which the log took the record (or its producer made it)."""
+    """Unix seconds at which the log appended the record (or its producer created it)."""
     keys: Sequence[bytes | None]
     values: Sequence[bytes | None]
     headers: Sequence[Headers]
@@ -50,5 +50,5 @@ class Records:
 
     @property
     def size_bytes(self) -> int:
-        """Bytes of keys and values together."""
+        """Total bytes of keys and values."""
         return sum(len(v) for v in self.values if v) + sum(len(k) for k in self.keys if k)

@@ -1,4 +1,4 @@
-"""What could not be used of a run of records, and why."""
+"""Invalid records of a run, and why."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ REASONS: tuple[str, ...] = get_args(Reason)
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """A record that cannot be used, or only in part."""
+    """A record that is invalid, wholly or in part."""
 
     row: int
-    """Which record of the run."""
+    """Index of the record in the run."""
     reason: Reason
     detail: str
-    """What was expected and what came, in words."""
+    """What was expected and what came."""
     rows: tuple[int, ...] = ()
-    """Of a record of many events, those that cannot be used; the others were taken. Empty: none was taken."""
+    """The invalid events of a record with many events; the others were decoded. Empty: none was decoded."""
 
 
 class Refused(Exception):
-    """One record cannot be used, for this reason."""
+    """One record is invalid, for this reason."""
 
     def __init__(self, reason: Reason, detail: str) -> None:
         self.reason: Reason = reason

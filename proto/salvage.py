@@ -1,4 +1,4 @@
-"""Decode many events at once, and find those that cannot be used only when that fails."""
+"""Decode many events at once, and search for invalid ones only when that fails."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from thalweg.proto.event import Batch, Decoded, join
 from thalweg.proto.rejected import Refused, Rejected
 from thalweg.proto.schema import Schema
 
-_PARTS = 8  # one bad event in a thousand costs a second decoding; nothing but bad ones, about four
+_PARTS = 8  # one invalid event in a thousand costs a second pass; only invalid events, about four
 
 
 def salvage(schema: Schema, rows: Sequence[int], decode: Callable[[range], Batch]) -> Decoded:
-    """Everything that can be used, in order, and what cannot.
+    """Every valid event, in order, and the invalid ones.
 
     Args:
-        schema: What an event must look like.
-        rows: What each event's place is called in `Rejected.row`.
-        decode: Makes one batch of the events at these places; raises Refused when any of them cannot be used, whose
-            reason and text count only where there is but one place.
+        schema: The schema of events.
+        rows: The value of `Rejected.row` for each event.
+        decode: Decodes the events at these indices into one batch; raises Refused when any of them is invalid; its
+            reason and text count only for a single index.
     """
     batches: list[Batch] = []
     rejected: list[Rejected] = []

@@ -1,4 +1,4 @@
-"""What an event of a model must look like: named tensors and the kind of its label."""
+"""The schema of a model's events: named tensors and the kind of label."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 Array: TypeAlias = NDArray[Any]
 Inputs: TypeAlias = Mapping[str, Array]
-"""Named input arrays, each (N, ...), dtype and trailing shape as the schema says."""
+"""Named input arrays, each (N, ...), with the dtype and trailing shape of the schema."""
 
 
 class InputError(ValueError):
-    """Data from outside does not fit; the message names the thing, what was expected and what came."""
+    """External data does not fit; the message names the thing, what was expected and what came."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ LabelKind: TypeAlias = Literal["class", "number", "none"]
 
 @dataclass(frozen=True, slots=True)
 class Schema:
-    """What an event of a model must look like: the decoder and the servers hold data against it."""
+    """The schema of a model's events: decoder and servers validate data against it."""
 
     inputs: Mapping[str, TensorSpec]
     label: LabelKind = "class"

@@ -1,7 +1,7 @@
 """Open Inference Protocol tensors to NumPy arrays and back.
 
-Raw contents are little-endian values, row by row, and are not copied; strings (BYTES) carry a 4-byte length each. Every
-refusal names the tensor, what was expected and what came.
+Raw contents are little-endian values in row-major order and are not copied; each string (BYTES) has a 4-byte length
+prefix. Every error names the tensor, what was expected and what came.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     InputTensor = ModelInferRequest.InferInputTensor
 
 MAX_ELEMENTS = 1 << 28
-"""More numbers than this in one tensor are refused before anything is allocated."""
+"""Tensors with more elements are rejected before anything is allocated."""
 
 MAX_DIMENSIONS = 32
-"""A shape with more dimensions is refused; NumPy itself ends at 64."""
+"""Shapes with more dimensions are rejected; NumPy's limit is 64."""
 
 _NAMES = {
     "bool": "BOOL",
@@ -73,14 +73,14 @@ def numpy_name(kind: Any, name: str) -> str:
 
 
 def read_tensors(tensors: Sequence[InputTensor], raw: Sequence[bytes]) -> dict[str, Array]:
-    """Arrays by name of a request's or event's input tensors.
+    """Arrays by name from the input tensors of a request or event.
 
     Args:
         tensors: Names, datatypes and shapes; and values, unless they are in `raw`.
         raw: Raw values, one entry per tensor in order; or none at all.
 
     Raises:
-        InputError: Anything does not fit; the message names the tensor.
+        InputError: A tensor does not fit; the message names it.
     """
     if raw and len(raw) != len(tensors):
         raise InputError(f"raw contents: expected one entry for each of {len(tensors)} inputs, got {len(raw)}")
@@ -91,7 +91,7 @@ def read_tensors(tensors: Sequence[InputTensor], raw: Sequence[bytes]) -> dict[s
             raise InputError(f"input {name!r:.80}: given twice")
         if raw:
             if tensor.HasField("contents"):
-                raise InputError(f"input {name!r:.80}: has typed contents beside raw ones; send either")
+                raise InputError(f"input {name!r:.80}: has both typed and raw contents; send one of them")
             arrays[name] = from_raw(name, tensor.datatype, tensor.shape, raw[place])
         else:
             arrays[name] = _from_typed(tensor)
@@ -99,7 +99,7 @@ def read_tensors(tensors: Sequence[InputTensor], raw: Sequence[bytes]) -> dict[s
 
 
 def from_raw(name: str, kind: str, shape: Sequence[int], content: bytes) -> Array:
-    """The array of one tensor's raw content; a view of it, read-only, but for strings."""
+    """The array of one tensor's raw content; a read-only view of it, except for strings."""
     if kind == "BYTES":
         return _strings(name, shape, content)
     dtype = _DTYPES.get(kind)
@@ -115,7 +115,7 @@ def from_raw(name: str, kind: str, shape: Sequence[int], content: bytes) -> Arra
 
 
 def to_raw(array: Array) -> bytes:
-    """Raw content of an array; strings (dtype object, of bytes) are framed."""
+    """Raw content of an array; strings (dtype object, of bytes) are length-prefixed."""
     if array.dtype == object:
         return b"".join(struct.pack("<I", len(text)) + text for text in array.reshape(-1))
     return array.tobytes()
@@ -159,7 +159,7 @@ def _elements(name: str, shape: Sequence[int]) -> int:
             f"input {name!r:.80}: expected a shape of at most {MAX_DIMENSIONS} dimensions, got {len(shape)}"
         )
     count = prod(shape)
-    # a size of 0 must not hide the others: NumPy multiplies them all the same
+    # a size of 0 must not hide the others: NumPy multiplies them, too
     if min(shape, default=0) < 0 or (count or prod(size or 1 for size in shape)) > MAX_ELEMENTS:
         raise InputError(f"input {name!r:.80}: shape {list(shape)} is negative or larger than {MAX_ELEMENTS} elements")
     return count
@@ -185,7 +185,7 @@ def _objects(values: Sequence[bytes], shape: Sequence[int]) -> Array:
 
 
 def check_inputs(specs: Mapping[str, TensorSpec], inputs: Mapping[str, Array]) -> int:
-    """Hold named arrays (N, ...) against what is wanted; N.
+    """Validate named arrays (N, ...) against the specs; returns N.
 
     Raises:
         InputError: One is missing, unknown, of another dtype or shape, or their N differ.

@@ -1,1 +1,1 @@
-"""What moves: logs, blocks of records, the processor."""
+"""Streaming: logs, blocks, the processor, labels, evaluation, drift, publication."""

@@ -1,1 +1,1 @@
-"""What processes tell each other through the store: commands to learners, requests that wait for labels."""
+"""What processes exchange through the store: commands to learners, events that wait for labels."""

@@ -1,7 +1,7 @@
-"""What the processes of one service share beside the log: today, what is asked of learners and what they answer.
+"""A queue of commands to learners, shared by the processes of one service.
 
-A command is given out once. A learner that dies over it leaves it unanswered; whoever asked runs into the time limit
-and asks again, if still wanted: nothing is ever done twice behind anybody's back.
+A command is delivered once. If the learner dies while it handles one, there is no response; the caller times out and
+may submit it again: no command is ever handled twice.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ import structlog
 log = structlog.get_logger(__name__)
 
 EXPIRE_SECONDS = 600.0
-"""Commands older than this are forgotten, answered or not."""
+"""Commands older than this expire, with or without a response."""
 MOST_COMMANDS = 1000
-"""More than this many waiting for one model are refused."""
-_LOOK_SECONDS = 0.01  # between two looks at the store: a learner asks after every block
+"""A model with this many waiting commands rejects more."""
+_LOOK_SECONDS = 0.01  # between two polls of the store: a learner polls after every block
 
 
 class StoreError(Exception):
-    """The store cannot do what was asked, now or ever; the message says which and why."""
+    """The store cannot perform an operation; the message says which store and why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """Something asked of a model's learner."""
+    """A command to a model's learner."""
 
     id: str
     verb: str
@@ -44,19 +44,19 @@ class CommandQueue(Protocol):
     """Safe to share between threads."""
 
     def submit(self, model: str, verb: str, arguments: Mapping[str, Any]) -> str:
-        """Leave a command for the model's learner; its id. Raises StoreError when it cannot be left."""
+        """Queue a command for the model's learner; returns its id. Raises StoreError if it cannot be queued."""
 
     def poll(self, model: str) -> list[Command]:
-        """The commands not yet given out, oldest first. Cheap when there is none; [] when the store is out of reach."""
+        """The commands not delivered yet, oldest first. Cheap if there is none; [] while the store is unavailable."""
 
     def respond(self, id: str, result: Mapping[str, Any]) -> None:
-        """What came of a command."""
+        """Store the response to a command."""
 
     def response(self, id: str, timeout_seconds: float) -> Mapping[str, Any] | None:
-        """What came of it, waiting so long; None if nothing did."""
+        """The response to a command, after waiting up to this long; None if there is none."""
 
     def close(self) -> None:
-        """Let go; may be called twice."""
+        """Release resources; may be called twice."""
 
 
 class InMemoryCommandQueue:
@@ -98,7 +98,7 @@ class InMemoryCommandQueue:
         return None if found is None else found[1]
 
     def close(self) -> None:
-        """Nothing to let go of."""
+        """Nothing to release."""
 
 
 class SqliteCommandQueue:
@@ -155,7 +155,7 @@ class SqliteCommandQueue:
                     ).fetchall()
         except sqlite3.Error as error:
             if self._readable:
-                log.warning("store cannot be read: commands wait", store=str(self._path), problem=str(error))
+                log.warning("store unavailable: commands wait", store=str(self._path), problem=str(error))
             self._readable = False
             return []
         self._readable = True

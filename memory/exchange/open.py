@@ -1,4 +1,4 @@
-"""What is behind a store's URL."""
+"""Opens the implementation behind a store's URL."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from thalweg.memory.exchange.pending import USUAL, InMemoryPending, Limits, Pend
 
 
 def open_commands(url: str) -> CommandQueue:
-    """The store behind a URL: `memory:`, `sqlite:PATH` or `redis://HOST:PORT/DB`.
+    """The command queue behind a URL: `memory:`, `sqlite:PATH` or `redis://HOST:PORT/DB`.
 
     Raises:
         StoreError: The URL has another form, or the store cannot be opened.
@@ -25,7 +25,7 @@ def open_commands(url: str) -> CommandQueue:
 
 
 def open_pending(url: str, limits: Limits = USUAL) -> Pending:
-    """Where events wait, behind the store's URL: `memory:`, `sqlite:PATH` or `redis://HOST:PORT/DB`.
+    """The store of pending events behind a URL: `memory:`, `sqlite:PATH` or `redis://HOST:PORT/DB`.
 
     Raises:
         StoreError: The URL has another form, or the store cannot be opened.

@@ -1,7 +1,7 @@
-"""Events that wait for their label, by id: what was asked of a model, until somebody tells what came of it.
+"""Events that wait for their label, by id.
 
-Bounded in number and in time. An event that was joined stays as an empty stub until its time is over, so that the same
-label told twice is known as such. The first event of an id counts; a later one of the same id changes nothing.
+Bounded in number and in time. A joined event stays as an empty stub until it expires, so that a duplicate label is
+recognised. The first event of an id counts; a later one with the same id is ignored.
 """
 
 from __future__ import annotations
@@ -20,49 +20,49 @@ from thalweg.memory.exchange.commands import StoreError
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """An event that was remembered."""
+    """A pending event."""
 
     time: float
-    """Unix seconds at which it was asked or came."""
+    """Unix seconds of the request or the event."""
     value: bytes
-    """The event, as whoever remembered it wrote it; empty once it was joined."""
+    """The event as its writer encoded it; empty once it was joined."""
 
     @property
     def joined(self) -> bool:
-        """Whether its label came already."""
+        """Whether its label has arrived."""
         return not self.value
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How much waits."""
+    """Limits on pending events."""
 
     seconds: float = 86_400.0
-    """An event waits so long for its label."""
+    """How long an event waits for its label."""
     events: int = 1_000_000
-    """At most so many per model; the oldest go first."""
+    """Most events per model; the oldest are dropped first."""
 
 
 USUAL = Limits()
 
 
 class Pending(Protocol):
-    """Safe to share between threads. Everything raises `StoreError` while the store is out of reach."""
+    """Safe to share between threads. Every method raises `StoreError` while the store is unavailable."""
 
     def remember(self, model: str, entries: Sequence[tuple[str, float, bytes]]) -> None:
-        """Keep events: id, Unix seconds, the event itself (not empty)."""
+        """Store events: id, Unix seconds, the event itself (not empty)."""
 
     def find(self, model: str, ids: Sequence[str]) -> list[Waiting | None]:
-        """Those of these ids, in order; None where there is none (any more)."""
+        """The events with these ids, in order; None where there is none (any more)."""
 
     def settle(self, model: str, ids: Sequence[str]) -> None:
-        """These were joined: only their stubs stay."""
+        """Mark these as joined: only their stubs stay."""
 
     def check(self) -> None:
-        """Raise `StoreError` if the store is out of reach."""
+        """Raise `StoreError` if the store is unavailable."""
 
     def close(self) -> None:
-        """Let go; may be called twice."""
+        """Release resources; may be called twice."""
 
 
 class InMemoryPending:
@@ -99,14 +99,14 @@ class InMemoryPending:
                     kept[id] = entry[0], Waiting(entry[1].time, b"")
 
     def check(self) -> None:
-        """Always there."""
+        """Always available."""
 
     def close(self) -> None:
-        """Nothing to let go of."""
+        """Nothing to release."""
 
 
 class SqlitePending:
-    """In a file that the processes of one machine share; it may be the store's."""
+    """In a file that the processes of one machine share; it may be the command queue's."""
 
     def __init__(self, path: str | Path, limits: Limits = USUAL, clock: Callable[[], float] = time.time) -> None:
         self._path = Path(path)
@@ -131,7 +131,7 @@ class SqlitePending:
             connection.executemany(
                 "INSERT OR IGNORE INTO pending (model, id, kept, time, value) VALUES (?, ?, ?, ?, ?)", rows
             )
-            # in the order of their numbers kept moments ascend: from the oldest on, as many as are too old or too many
+            # times ascend with the row numbers: delete from the oldest on those that are too old or too many
             connection.execute(
                 "DELETE FROM pending WHERE number IN"
                 " (SELECT number FROM pending WHERE kept < ? ORDER BY number LIMIT 10000)",
@@ -175,7 +175,7 @@ class SqlitePending:
 
 
 class _Transaction:
-    """All or nothing, one thread at a time; SQLite's errors as ours."""
+    """One transaction, one thread at a time; SQLite's errors become `StoreError`."""
 
     def __init__(self, connection: sqlite3.Connection, lock: threading.Lock, place: str) -> None:
         self._connection, self._lock, self._place = connection, lock, place

@@ -1,4 +1,4 @@
-"""The store in Redis, shared across hosts; the only file that knows Redis."""
+"""The command queue in Redis, shared across hosts."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from thalweg.memory.exchange.commands import EXPIRE_SECONDS, MOST_COMMANDS, Comm
 
 log = structlog.get_logger(__name__)
 
-_LOOK_SECONDS = 0.05  # a look goes over the network …
+_LOOK_SECONDS = 0.05  # a poll goes over the network …
 _GLANCE_SECONDS = 0.25  # … and a learner waits no longer for it …
-_PAUSE_SECONDS = 5.0  # … nor looks sooner again when that was in vain
+_PAUSE_SECONDS = 5.0  # … and does not poll again sooner after a failure
 
 
 class RedisCommandQueue:
-    """Commands are a list per model, answers a key each that expires."""
+    """Commands are a list per model, responses one key each that expires."""
 
     def __init__(self, url: str) -> None:
         try:
@@ -40,7 +40,7 @@ class RedisCommandQueue:
         record = json.dumps({"id": id, "verb": verb, "arguments": dict(arguments), "asked": time.time()})
         try:
             if self._client.llen(_waiting(model)) >= MOST_COMMANDS:
-                raise StoreError(f"{MOST_COMMANDS} commands wait for model {model!r} already; is its learner running?")
+                raise StoreError(f"{MOST_COMMANDS} commands are waiting for model {model!r}; is its learner running?")
             with self._client.pipeline() as pipeline:
                 pipeline.rpush(_waiting(model), record)
                 pipeline.expire(_waiting(model), int(EXPIRE_SECONDS))
@@ -59,7 +59,7 @@ class RedisCommandQueue:
         except redis.RedisError as error:
             self._look_after[model] = time.monotonic() + _PAUSE_SECONDS
             if self._reachable:
-                log.warning("store is out of reach: commands wait", store=self._place, problem=str(error))
+                log.warning("store unavailable: commands wait", store=self._place, problem=str(error))
             self._reachable = False
             return []
         self._reachable = True
@@ -69,8 +69,8 @@ class RedisCommandQueue:
                 entry = json.loads(record)
                 if entry["asked"] >= time.time() - EXPIRE_SECONDS:
                     commands.append(Command(entry["id"], entry["verb"], dict(entry["arguments"])))
-            except (ValueError, KeyError, TypeError) as error:  # somebody else's: no reason for a learner to die
-                log.warning("not a command: left out", store=self._place, model=model, problem=repr(error))
+            except (ValueError, KeyError, TypeError) as error:  # not written by us: no reason to die
+                log.warning("not a command: skipped", store=self._place, model=model, problem=repr(error))
         return commands
 
     def respond(self, id: str, result: Mapping[str, Any]) -> None:
@@ -109,6 +109,6 @@ def _answer(id: str) -> str:
 
 
 def masked(url: str) -> str:
-    """Where it is, without user and password, which may stand before the host or in the query."""
+    """The URL without user and password, which may be before the host or in the query."""
     scheme, _, rest = url.partition("?")[0].partition("://")
     return f"{scheme}://{rest.rpartition('@')[2]}"

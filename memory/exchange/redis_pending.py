@@ -1,4 +1,4 @@
-"""Events that wait for their label, in Redis: any server remembers, any learner joins."""
+"""Events that wait for their label, in Redis: any server writes them, any learner joins them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _PATIENCE_SECONDS = 1.0
 
 
 class RedisPending:
-    """A hash per event, which expires, and per model the ids by age, to know the oldest."""
+    """One hash per event, which expires, and per model a sorted set of ids by age, to find the oldest."""
 
     def __init__(self, url: str, limits: Limits = USUAL, clock: Callable[[], float] = time.time) -> None:
         self._limits, self._clock = limits, clock
@@ -80,7 +80,7 @@ class RedisPending:
 
 
 _SETTLE = "if redis.call('EXISTS', KEYS[1]) == 1 then redis.call('HSET', KEYS[1], 'value', '') end"
-"""Only what is still there: writing to a hash that has expired would keep it for ever."""
+"""Only existing hashes: writing to one that has expired would keep it for ever."""
 
 
 def _key(model: str, id: str) -> str:

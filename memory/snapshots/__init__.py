@@ -1,1 +1,1 @@
-"""State on disk: one file of a state, the pieces of a growing one, and the versions of a model."""
+"""State on disk: files of a state, pieces of large arrays, snapshots of a model."""

@@ -1,8 +1,8 @@
-"""Large arrays on disk in pieces, so that saving again writes only what changed.
+"""Large arrays on disk in pieces, so that a snapshot writes only what changed.
 
-A piece is a run of an array's bytes in a file of its own. One whose bytes are those of the version before is not
-written again: the version gets another name (a hard link) for the same file. So every version is whole by itself, can
-be copied and deleted by itself, and a memory of which a hundredth changed costs a hundredth.
+A piece is a range of an array's bytes in its own file. A piece that did not change since the previous version is not
+written again: the new version has a hard link to the same file. So every version is complete, can be copied and deleted
+on its own, and a memory of which 1 % changed costs 1 %.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from thalweg.memory.snapshots.state import DamagedFile, State
 from thalweg.proto.schema import Array
 
 LARGE_BYTES = 4 << 20
-"""Arrays of this size or more are saved in pieces."""
+"""Arrays of this size or larger are saved in pieces."""
 PIECE_BYTES = 1 << 20
 
 Index = dict[str, list[Any]]
@@ -27,7 +27,7 @@ Index = dict[str, list[Any]]
 
 
 def split(state: State) -> tuple[State, dict[str, Array]]:
-    """The state without its large arrays, and those."""
+    """The state without its large arrays, and these arrays."""
     large = {name: array for name, array in state.tensors.items() if array.nbytes >= LARGE_BYTES}
     if not large:
         return state, {}
@@ -40,11 +40,11 @@ def write_pieces(
     """Save arrays in pieces.
 
     Args:
-        part: Of the state, for the files' names.
+        part: Part of the state, for the file names.
         arrays: By name.
-        folder: Where to.
-        before: The folder of the version before, if there is one.
-        known: SHA-256 by file name of the version before.
+        folder: The target folder.
+        before: The folder of the previous version, if there is one.
+        known: SHA-256 by file name of the previous version.
 
     Returns:
         What `read_pieces` needs, and SHA-256 by file name.
@@ -72,7 +72,7 @@ def write_pieces(
 
 
 def read_pieces(part: str, index: Index, folder: Path) -> dict[str, Array]:
-    """The arrays again, read-only. Raises DamagedFile when a piece is missing or too short."""
+    """The arrays, read-only. Raises DamagedFile when a piece is missing or too short."""
     found = {}
     for name, (dtype, shape, count) in index.items():
         array = np.empty(shape, dtype=np.dtype(dtype))
@@ -97,7 +97,7 @@ def _name(part: str, array: str, number: int) -> str:
 
 
 def _linked(old: Path, new: Path) -> bool:
-    """Whether the file could be given another name; file systems without hard links write it again."""
+    """Whether the file could be hard-linked; file systems without hard links write it again."""
     try:
         os.link(old, new)
     except OSError:

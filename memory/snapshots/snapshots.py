@@ -1,9 +1,9 @@
-"""Snapshots: a state and the place in the log it stands for, saved as one thing.
+"""Snapshots: a state and its offsets in the log, saved together.
 
 A version is a folder `<version>/` with `manifest.json` and one safetensors file per part of the state, large arrays in
-pieces beside it (`pieces.py`), those that did not change shared with the version before. It is written beside,
-flushed, and renamed, so a crash leaves the old or the new version. A version that fails its checksums is set aside,
-loudly, and the next older one is used.
+pieces beside it (`pieces.py`), unchanged ones shared with the previous version. It is written to a temporary folder,
+flushed, and renamed, so a crash leaves the old or the new version. A version that fails its checksums is set aside
+with an error in the log, and the next older one is used.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ from thalweg.proto.records import Partition, Position
 
 log = structlog.get_logger(__name__)
 
-_FILES = {"learner": "state.safetensors"}  # other parts go by their own name
+_FILES = {"learner": "state.safetensors"}  # other parts use their own name
 
 
 class UnknownVersion(LookupError):
-    """That version is not kept (any more); the message names those that are."""
+    """There is no snapshot of that version (any more); the message lists those that exist."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """What a version is: where in the log it stands, where it came from, and what its files must hash to."""
+    """Describes a version: its offsets, its parent, and the hashes of its files."""
 
     model: str
     version: int
@@ -45,14 +45,14 @@ class Manifest:
     """The version saved before this one, or rolled back to."""
     learner: str
     config_sha256: str
-    """Over the settings that make a state what it is; a state is only restored under equal ones."""
+    """Hash of the settings that determine a state; a state can only be restored under equal settings."""
     offsets: Position
     """The last record of each partition that is in the state."""
     events_learned: int
     created: float
     """Unix seconds."""
     metrics: Mapping[str, float] = field(default_factory=dict)
-    """Prequential metrics as they were then."""
+    """Prequential metrics at that time."""
     state_sha256: str = ""
     """Hash of the learner's state, independent of the file format."""
     size_bytes: int = 0
@@ -60,12 +60,12 @@ class Manifest:
     files: Mapping[str, str] = field(default_factory=dict)
     """SHA-256 by file name."""
     pieces: Mapping[str, Index] = field(default_factory=dict)
-    """By part of the state, the arrays that are too large for one file."""
+    """Per part of the state, the arrays that are saved in pieces."""
     identity: Mapping[str, Any] = field(default_factory=dict)
-    """What `config_sha256` is over, for people to read, secrets masked; older manifests do not have it."""
+    """The settings hashed by `config_sha256`, readable, with secrets masked; missing in older manifests."""
 
     def to_json(self) -> dict[str, Any]:
-        """As in `manifest.json`: offsets as {topic: {partition: offset}}, and a hash over all the rest."""
+        """As in `manifest.json`: offsets as {topic: {partition: offset}}, and a hash over everything else."""
         offsets: dict[str, dict[str, int]] = {}
         for partition, offset in sorted(self.offsets.items()):
             offsets.setdefault(partition.topic, {})[str(partition.number)] = offset
@@ -77,7 +77,7 @@ class Manifest:
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> Manifest:
-        """The manifest of this record. Raises KeyError, TypeError or ValueError when it is not one, or altered."""
+        """The manifest of this record. Raises KeyError, TypeError or ValueError when it is invalid or altered."""
         record = dict(record)
         expected = record.pop("manifest_sha256")
         if (got := _record_sha256(record)) != expected:
@@ -92,30 +92,30 @@ class Manifest:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A version, loaded: its manifest and its parts by name (`learner`, and what the processor keeps)."""
+    """A loaded version: its manifest and its parts by name (`learner`, and those of the processor)."""
 
     manifest: Manifest
     parts: Mapping[str, State]
 
 
 class Snapshots(Protocol):
-    """The kept versions of one model. One writer; readers may look on from other processes."""
+    """The snapshots of one model. One writer; other processes may read."""
 
     def save(self, manifest: Manifest, parts: Mapping[str, State]) -> Manifest:
-        """Keep a version; hashes and sizes are filled in. Raises OSError, and then keeps the older ones as they are."""
+        """Save a version; fills in hashes and sizes. If it raises OSError, the older versions are unchanged."""
 
     def newest(self) -> Snapshot | None:
-        """The newest version that verifies; damaged ones are set aside on the way."""
+        """The newest valid version; damaged ones are set aside."""
 
     def load(self, version: int) -> Snapshot:
         """That version. Raises UnknownVersion, or DamagedFile."""
 
     def manifests(self) -> Sequence[Manifest]:
-        """Of all kept versions, oldest first; unreadable ones are left out."""
+        """Of all snapshots, oldest first; unreadable ones are omitted."""
 
 
 class InMemorySnapshots:
-    """The twin in memory, for tests and notebooks."""
+    """In memory, for tests and notebooks."""
 
     def __init__(self, keep: int = 5) -> None:
         self._keep = keep
@@ -145,7 +145,7 @@ class InMemorySnapshots:
 
 
 class FolderSnapshots:
-    """Versions as folders below `folder`, which is made if need be; the newest `keep` are kept."""
+    """Versions as folders below `folder`, which is created if needed; the newest `keep` are retained."""
 
     def __init__(self, folder: Path, keep: int = 5) -> None:
         self._folder = folder
@@ -153,11 +153,11 @@ class FolderSnapshots:
 
     @property
     def folder(self) -> Path:
-        """Where the versions lie."""
+        """The folder of the versions."""
         return self._folder
 
     def prepare(self) -> None:
-        """Make the folder and clear what a killed writer left. The one writer calls it, before it saves."""
+        """Create the folder and remove what a killed writer left. The writer calls it before it saves."""
         self._folder.mkdir(parents=True, exist_ok=True)
         for leftover in self._folder.glob(".*.partial"):
             shutil.rmtree(leftover)
@@ -210,7 +210,7 @@ class FolderSnapshots:
             if not problems:
                 return self.load(version)
             aside = self._folder / f"{version}.damaged"
-            log.error("snapshot is damaged: set aside, going back to an older one", version=version, problems=problems)
+            log.error("snapshot is damaged: set aside, using an older one", version=version, problems=problems)
             if aside.exists():
                 shutil.rmtree(aside)
             (self._folder / str(version)).rename(aside)
@@ -236,7 +236,7 @@ class FolderSnapshots:
         return Snapshot(manifest, parts)
 
     def verify(self, version: int) -> list[str]:
-        """What is wrong with a version, in words; empty when every hash is right. Raises UnknownVersion."""
+        """What is wrong with a version, as text; empty when every hash matches. Raises UnknownVersion."""
         folder = self._folder / str(version)
         if not folder.is_dir():
             raise UnknownVersion(_unknown(version, self._versions()))
@@ -280,7 +280,7 @@ class FolderSnapshots:
 
 
 def software() -> dict[str, str]:
-    """Versions of what computed a state."""
+    """Versions of the software that computed a state."""
     names = ("thalweg", "numpy", "scipy")
     return {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in names}}
 

@@ -1,7 +1,7 @@
-"""Named arrays on disk: safetensors, never pickle. Snapshots and published versions are both made of this.
+"""Named arrays on disk: safetensors, never pickle. Snapshots and published versions use this format.
 
-Files are written beside their final name, flushed to disk, and renamed: whoever reads sees the old or the new one,
-never half of one. Reading maps the file; nothing is copied, and a mapped file outlives its own unlinking.
+Files are written under a temporary name, flushed to disk, and renamed: a reader sees the old or the new one,
+never a partial one. Reading maps the file without copying; a mapped file stays readable after it is unlinked.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ _NAMES = {dtype.str: name for name, dtype in _DTYPES.items()}
 
 
 class DamagedFile(Exception):
-    """A state file is truncated, altered or not one of ours; the message names the file and what is wrong."""
+    """A state file is truncated, altered or of another format; the message names the file and the problem."""
 
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """Named arrays and a small JSON-able record beside them; what snapshots and published versions hold."""
+    """Named arrays and a small JSON-able record; the content of snapshots and published versions."""
 
     tensors: Mapping[str, Array]
     meta: Mapping[str, Any] = field(default_factory=dict)
@@ -55,7 +55,7 @@ class State:
         return sum(tensor.nbytes for tensor in self.tensors.values())
 
     def sha256(self) -> str:
-        """Hash over names, dtypes, shapes, bytes and meta: equal exactly when the states are."""
+        """Hash over names, dtypes, shapes, bytes and meta: equal exactly when the states are equal."""
         digest = hashlib.sha256(_canonical(self.meta))
         for name in sorted(self.tensors):
             tensor = np.ascontiguousarray(self.tensors[name])
@@ -65,15 +65,15 @@ class State:
 
 
 def write_state(state: State, path: Path, *, durable: bool = True) -> None:
-    """Put a state into a file under its final name, whole or not at all.
+    """Write a state to a file under its final name, atomically.
 
     Args:
-        state: Arrays of a dtype that safetensors knows; meta that JSON knows.
+        state: Arrays of a dtype that safetensors supports; meta that JSON supports.
         path: The final name; its folder exists.
         durable: Flush to disk before the rename. False for memory-backed folders.
 
     Raises:
-        OSError: The disk is full, the folder is gone or read-only; nothing of the file is left then.
+        OSError: The disk is full, the folder is missing or read-only; no partial file is left.
     """
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     tensors = {name: np.ascontiguousarray(array) for name, array in state.tensors.items()}
@@ -96,10 +96,10 @@ def write_state(state: State, path: Path, *, durable: bool = True) -> None:
 
 
 def read_state(path: Path) -> State:
-    """Map a state file: arrays are read-only views of the file, bytes are read when touched.
+    """Map a state file: arrays are read-only views of the file; bytes are read on access.
 
     Raises:
-        DamagedFile: It is not a whole state file.
+        DamagedFile: It is not a complete state file.
         FileNotFoundError: There is none.
     """
     with path.open("rb") as file:
@@ -130,7 +130,7 @@ def _view(mapped: mmap.mmap, header_end: int, entry: Mapping[str, Any]) -> Array
 
 
 def sync_folder(folder: Path) -> None:
-    """Flush a folder's entries to disk, so that a rename survives a power cut."""
+    """Flush a folder's entries to disk, so that a rename survives a power failure."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

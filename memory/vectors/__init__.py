@@ -1,1 +1,1 @@
-"""Bounded memories of rows: histories, rings, tables of keys, and the search in them."""
+"""Bounded memories of rows: histories, ring buffers, key tables, sketches, and nearest-neighbour search in them."""

@@ -1,9 +1,9 @@
-"""The latest events of many keys, bounded in keys and in events per key.
+"""The latest events of many keys, with bounded numbers of keys and of events per key.
 
-A key is known by 63 bits of its hash, so a long one costs no more than a short one. The longest silent key goes when
-there are too many. Also kept is until when a key is known to have been silent, so that silence can be told of in turn.
-Whoever reads an older state of it (`frozen`) keeps what it saw: before a key's events change, those
-who still look on are given a copy of them.
+A key is identified by 63 bits of its hash, so a long key costs no more than a short one. When there are too many keys,
+the one that was silent longest is evicted. Each key also stores until when it is known to have been silent, so that
+silence can be learned in turn. Readers of an older state (`frozen`) keep what they saw: before a key's events change,
+their copies get the old events.
 """
 
 from __future__ import annotations
@@ -25,48 +25,48 @@ _COLUMNS = ("times", "types", "counts", "used", "hashes", "silent", "visits")
 
 
 class Histories(NamedTuple):
-    """Events of N keys, oldest first; what stands beyond a row's length means nothing."""
+    """Events of N keys, oldest first; values beyond a row's length are undefined."""
 
     times: NDArray[np.float64]
-    """(N, W), Unix seconds or any other clock's."""
+    """(N, W), Unix seconds or any other clock."""
     types: NDArray[np.int16]
     """(N, W)."""
     lengths: NDArray[np.int64]
-    """(N,); 0 for a key that is not known."""
+    """(N,); 0 for an unknown key."""
 
     def take(self, rows: Array) -> Histories:
-        """Those of these rows."""
+        """The events of these rows."""
         return Histories(self.times[rows], self.types[rows], self.lengths[rows])
 
 
 def hash_key(key: str | bytes) -> int:
-    """63 bits of a key, the same everywhere."""
+    """63 bits of a key's hash, the same on every machine."""
     raw = key.encode() if isinstance(key, str) else key
     return int.from_bytes(hashlib.blake2b(raw, digest_size=8).digest(), "little") >> 1
 
 
 class KeyedHistories:
-    """One thread writes; `frozen` ones may be read by any number meanwhile.
+    """One thread writes; any number of threads may read `frozen` copies meanwhile.
 
     Args:
-        window: Events kept per key, W.
-        capacity: Keys kept.
+        window: Events stored per key, W.
+        capacity: Keys stored.
     """
 
     def __init__(self, window: int, capacity: int) -> None:
         self._window, self._capacity = window, capacity
         self._times = np.zeros((0, window))
         self._types = np.zeros((0, window), dtype=np.int16)
-        self._counts = np.zeros(0, dtype=np.int64)  # events of each slot's key so far
+        self._counts = np.zeros(0, dtype=np.int64)  # number of events of each slot's key so far
         self._used = np.zeros(0, dtype=np.int64)  # when each slot was last written, counted in writes
         self._hashes = np.zeros(0, dtype=np.int64)
-        self._silent = np.zeros(0)  # until when each is known to have been silent
-        self._visits = np.zeros(0, dtype=np.int64)  # when that was last moved, counted in writes
-        self._slots: OrderedDict[int, int] = OrderedDict()  # from the longest unused
-        self._quiet: OrderedDict[int, None] = OrderedDict()  # the same keys, from the one whose turn it is
+        self._silent = np.zeros(0)  # until when each key is known to have been silent
+        self._visits = np.zeros(0, dtype=np.int64)  # when that was last updated, counted in writes
+        self._slots: OrderedDict[int, int] = OrderedDict()  # from the least recently used
+        self._quiet: OrderedDict[int, None] = OrderedDict()  # the same keys, in the order of their turn
         self._writes = 0
         self.evicted = 0
-        """Keys that had to go."""
+        """Number of keys evicted."""
         self._readers: weakref.WeakSet[FrozenHistories] = weakref.WeakSet()
 
     def __len__(self) -> int:
@@ -78,7 +78,7 @@ class KeyedHistories:
         return sum(getattr(self, f"_{name}").nbytes for name in _COLUMNS)
 
     def last(self, key: int) -> tuple[float, int] | None:
-        """Time and type of a key's newest event; None if the key is not known."""
+        """Time and type of a key's newest event; None if the key is unknown."""
         slot = self._slots.get(key)
         if slot is None:
             return None
@@ -86,7 +86,7 @@ class KeyedHistories:
         return float(self._times[slot, at]), int(self._types[slot, at])
 
     def oldest(self) -> int | None:
-        """The key whose last event was written the longest ago; None if there are no keys."""
+        """The key with the oldest last write; None if there are no keys."""
         return next(iter(self._slots), None)
 
     def silent_since(self, key: int) -> float:
@@ -96,7 +96,7 @@ class KeyedHistories:
         return last[0]
 
     def leaving(self, key: int) -> int | None:
-        """The key that has to go when an event of this one is pushed; None if there is room."""
+        """The key that would be evicted by an event of this one; None if there is room."""
         return self.oldest() if key not in self._slots and len(self._slots) >= self._capacity else None
 
     def push(self, key: int, time: float, type: int) -> None:
@@ -110,7 +110,7 @@ class KeyedHistories:
             if slot >= len(self._counts):
                 self._grow()
             self._counts[slot], self._hashes[slot] = 0, key
-            self._times[slot], self._types[slot] = 0.0, 0  # nothing of whoever was here before
+            self._times[slot], self._types[slot] = 0.0, 0  # clear the data of the slot's previous key
         at = int(self._counts[slot]) % self._window
         self._times[slot, at], self._types[slot, at] = time, type
         self._counts[slot] += 1
@@ -119,11 +119,11 @@ class KeyedHistories:
         self._turn(key, slot, time)
 
     def drop(self, key: int) -> None:
-        """Forget a key."""
+        """Remove a key."""
         self._tell(key)
         slot, last = self._slots.pop(key), len(self._slots)
         del self._quiet[key]
-        if slot != last:  # no holes: the last one moves here
+        if slot != last:  # fill the hole with the last slot
             for name in _COLUMNS:
                 column = getattr(self, f"_{name}")
                 column[slot] = column[last]
@@ -131,7 +131,7 @@ class KeyedHistories:
         self.evicted += 1
 
     def quietest(self) -> tuple[int, float] | None:
-        """The key that was longest neither heard of nor asked after, and until when it is known to have been silent."""
+        """The key not written or visited for the longest time, and until when it is known to have been silent."""
         key = next(iter(self._quiet), None)
         return None if key is None else (key, float(self._silent[self._slots[key]]))
 
@@ -140,7 +140,7 @@ class KeyedHistories:
         return float(self._silent[self._slots[key]])
 
     def note_silence(self, key: int, until: float) -> None:
-        """Nothing came of a key until now."""
+        """Record that a key had no event until now."""
         self._turn(key, self._slots[key], until)
 
     def _turn(self, key: int, slot: int, until: float) -> None:
@@ -156,7 +156,7 @@ class KeyedHistories:
             setattr(self, f"_{name}", np.concatenate([column, np.zeros((more, *column.shape[1:]), column.dtype)]))
 
     def read(self, keys: Sequence[int]) -> Histories:
-        """Events of keys as they are now, copied."""
+        """Current events of keys, copied."""
         slots = np.array([self._slots.get(key, -1) for key in keys], dtype=np.int64)
         if not len(self._counts):
             return empty(len(slots), self._window)
@@ -166,25 +166,25 @@ class KeyedHistories:
         return Histories(self._times[slots[:, None], at], self._types[slots[:, None], at], lengths)
 
     def frozen(self) -> FrozenHistories:
-        """As they are now; whatever is pushed later does not show."""
+        """A frozen copy; later events do not show in it."""
         reader = FrozenHistories(self)
         self._readers.add(reader)
         return reader
 
     def _tell(self, key: int) -> None:
-        """Let those who look on keep a key's events before these change."""
+        """Give readers a copy of a key's events before they change."""
         for reader in self._readers:
             if key not in reader.kept:
                 reader.kept[key] = self.read([key])
 
     def tensors(self) -> dict[str, Array]:
-        """Everything, as it lies, not copied."""
+        """All arrays, not copied."""
         count = len(self._slots)
         columns: dict[str, Array] = {name: getattr(self, f"_{name}")[:count] for name in _COLUMNS}
         return columns | {"totals": np.array([self._writes, self.evicted], dtype=np.int64)}
 
     def restore(self, tensors: Mapping[str, Array]) -> None:
-        """Become the one whose `tensors()` these are; readers of what this was keep it."""
+        """Become the one whose `tensors()` these are; readers of the previous content keep it."""
         for reader in self._readers:
             reader.detach()
         self._readers.clear()
@@ -196,12 +196,12 @@ class KeyedHistories:
 
 
 class FrozenHistories:
-    """Histories as they were; any number of threads may read while the writer is not writing."""
+    """Histories at one moment; any number of threads may read while the writer does not write."""
 
     def __init__(self, live: KeyedHistories) -> None:
         self._live: KeyedHistories | None = live
         self.kept: dict[int, Histories] = {}
-        """Keys whose events have changed since."""
+        """Keys whose events have changed since then."""
         self._window = live._window
 
     def read(self, keys: Sequence[int]) -> Histories:
@@ -214,14 +214,14 @@ class FrozenHistories:
         return found
 
     def detach(self) -> None:
-        """Keep everything: the live ones become something else."""
+        """Copy everything: the live histories become something else."""
         assert self._live is not None
         copy = KeyedHistories(self._window, self._live._capacity)
         copy.restore({name: array.copy() for name, array in self._live.tensors().items()})
         self._live = copy
 
     def tensors(self) -> dict[str, Array]:
-        """For a published version, copied: hashes ascending, and each one's events, zeros beyond its length."""
+        """For a published version, copied: hashes ascending, and the events of each, zeros beyond its length."""
         assert self._live is not None
         live = self._live.tensors()["hashes"]
         same = live[~np.isin(live, list(self.kept))] if self.kept else live
@@ -245,7 +245,7 @@ class FrozenHistories:
 
 
 class PublishedHistories:
-    """What `FrozenHistories.tensors` gave, read in place."""
+    """Reads what `FrozenHistories.tensors` returned, in place."""
 
     def __init__(self, tensors: Mapping[str, Array]) -> None:
         self._tensors = tensors
@@ -260,10 +260,10 @@ class PublishedHistories:
         return Histories(self._tensors["times"][at], self._tensors["types"][at], lengths)
 
     def tensors(self) -> dict[str, Array]:
-        """As they came."""
+        """Hashes of keys, in the order given."""
         return dict(self._tensors)
 
 
 def empty(rows: int, window: int) -> Histories:
-    """Of keys that are not known."""
+    """Events of unknown keys."""
     return Histories(np.zeros((rows, window)), np.zeros((rows, window), np.int16), np.zeros(rows, np.int64))

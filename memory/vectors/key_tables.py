@@ -1,9 +1,9 @@
-"""Nearest neighbours, exactly; the only file that knows FAISS.
+"""Exact nearest neighbours; the only file that imports FAISS.
 
-`HeadSearch` finds, in each of C small tables of frozen keys, the nearest of M. Either way of computing gives the same
-ids: FAISS (or a matrix product) names a few candidates, and their distances are computed once more by direct
-differences in float64, ties going to the lowest id. So an answer does not depend on how many queries were asked
-together, which FAISS alone does not promise (it changes its formula at some twenty queries).
+`HeadSearch` finds, in each of C small tables of frozen keys, the nearest of M. Both backends give the same
+ids: FAISS (or a matrix product) returns a few candidates, and their distances are computed again by direct
+differences in float64, ties going to the lowest id. So a result does not depend on the number of queries in a call,
+which FAISS alone does not guarantee (it changes its formula at some twenty queries).
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ Mask: TypeAlias = NDArray[np.bool_]
 Backend: TypeAlias = Literal["auto", "faiss", "numpy"]
 BACKENDS = ("auto", "faiss", "numpy")
 
-_SPARE = 3  # candidates beside the k wanted: float32 rounding may misplace near-ties by a few ranks
-_FEW_DISTANCES = 1 << 22  # C·B·M up to which a matrix product is sooner done than C calls of FAISS
-_BLOCK_NUMBERS = 1 << 21  # distances held at once: bounds memory at 16 MB whatever the number of queries
+_SPARE = 3  # candidates beyond the k wanted: float32 rounding may misplace near-ties by a few ranks
+_FEW_DISTANCES = 1 << 22  # up to this C·B·M a matrix product is faster than C calls of FAISS
+_BLOCK_NUMBERS = 1 << 21  # distances held at once: limits memory to 16 MB for any number of queries
 
 
 class HeadSearch:
@@ -32,8 +32,8 @@ class HeadSearch:
     Immutable; any number of threads may search at once.
 
     Args:
-        keys: (C, M, d) finite; kept, not copied. Of keys that are equal the first is found.
-        backend: `faiss`, `numpy`, or `auto`: whichever is quicker for the number of queries.
+        keys: (C, M, d) finite; not copied. Of equal keys the first is found.
+        backend: `faiss`, `numpy`, or `auto`: the faster one for the number of queries.
     """
 
     def __init__(self, keys: Floats, backend: Backend = "auto") -> None:
@@ -45,7 +45,7 @@ class HeadSearch:
             raise ValueError(f"backend: expected one of {', '.join(BACKENDS)}, got {backend!r}")
         self._keys = keys
         self._backend = backend
-        self._unique = [np.unique(head, axis=0, return_index=True)[1] for head in keys]  # equal keys crowd others out
+        self._unique = [np.unique(head, axis=0, return_index=True)[1] for head in keys]  # without equal keys
         for places in self._unique:
             places.sort()
         self._half_norms = [0.5 * np.square(head[places]).sum(axis=1) for head, places in zip(keys, self._unique)]
@@ -60,21 +60,21 @@ class HeadSearch:
         """Ids of the nearest keys, best first.
 
         Args:
-            queries: (B, C, d); a row that is not finite gets ids all the same, of no meaning.
-            k: 1 … M, at most as many as a head has different keys.
+            queries: (B, C, d); a row that is not finite gets arbitrary ids.
+            k: 1 … M, at most the number of distinct keys in a head.
 
         Returns:
             (B, C, k) int64.
 
         Raises:
-            InputError: Queries have another shape, or k keys are not there.
+            InputError: Queries have another shape, or there are fewer than k keys.
         """
         heads, _, width = self._keys.shape
         if queries.ndim != 3 or queries.shape[1:] != (heads, width):
             raise InputError(f"queries: expected (B, {heads}, {width}), got {queries.shape}")
         fewest = min(map(len, self._unique))
         if not 1 <= k <= fewest:
-            raise InputError(f"k: expected 1 to {fewest}, the fewest different keys in a head, got {k}")
+            raise InputError(f"k: expected 1 to {fewest}, the fewest distinct keys in a head, got {k}")
         ids = np.empty((len(queries), heads, k), dtype=np.int64)
         if len(queries) == 0:
             return ids
@@ -86,7 +86,7 @@ class HeadSearch:
         return ids
 
     def nearest_usable(self, queries: Floats, ids: Ids, usable: Mask) -> Ids:
-        """The nearest keys among those that are usable, where others were found before.
+        """The nearest usable keys, where the search found others.
 
         Args:
             queries: (B, C, d).
@@ -94,8 +94,8 @@ class HeadSearch:
             usable: (C, M).
 
         Returns:
-            (B, C, k) int64. A head with fewer than k usable keys gives those, then some that are not; one without
-            any keeps the ids it has.
+            (B, C, k) int64. A head with fewer than k usable keys returns those, then unusable ones; one without
+            any keeps its ids.
         """
         found, k = ids.copy(), ids.shape[2]
         rows, heads = np.nonzero(~usable[np.arange(ids.shape[1])[:, None], ids].all(axis=2))
@@ -142,7 +142,7 @@ class HeadSearch:
             self._indexes = [_flat_index(keys[places]) for keys, places in zip(self._keys, self._unique)]
         places = self._unique[head]
         _, found = self._indexes[head].search(queries.astype(np.float32), min(k + _SPARE, len(places)))
-        ids: Ids = places[np.maximum(found, 0)]  # -1: the query is no number, and any key will do
+        ids: Ids = places[np.maximum(found, 0)]  # -1: the query is not finite, and any key will do
         return ids
 
 
@@ -164,16 +164,16 @@ def _flat_index(keys: Floats) -> Any:
 
 
 def faiss_top(vectors: NDArray[np.float32], queries: NDArray[np.float32], count: int, *, gpu: bool) -> tuple[Any, Ids]:
-    """The largest inner products (B, count), best first, and their places; -inf and -1 where there are fewer vectors.
+    """The largest inner products (B, count), best first, and their indices; -inf and -1 where there are fewer vectors.
 
     Args:
-        vectors: (n, d); searched where they are, no index is built.
+        vectors: (n, d); searched in place, no index is built.
         queries: (B, d).
         count: How many.
-        gpu: On the first GPU; the vectors travel there with every call.
+        gpu: On the first GPU; the vectors are copied there with every call.
 
     Raises:
-        ValueError: A GPU is asked for and there is none, or FAISS was built without.
+        ValueError: A GPU is requested, but there is none, or FAISS was built without GPU support.
     """
     import faiss
 

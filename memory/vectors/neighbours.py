@@ -1,11 +1,11 @@
-"""Nearest entries of a memory by inner product, exactly, for one query or many.
+"""Nearest entries of a memory by inner product, exact, for one query or many.
 
-Whatever names the candidates (FAISS, NumPy or torch), the same neighbours come out: candidates' products are computed
-again in float64, and where float32 could have hidden one behind equals, that query is looked through once more. Ties
-go to the newest entry: of equal memories the most recent is the better one.
+Every backend (FAISS, NumPy or torch) returns the same neighbours: candidates' products are computed
+again in float64, and where float32 rounding could have hidden a neighbour, that query is searched again. Ties
+go to the newest entry.
 
-Cost: one pass over the vectors per block of queries. Many queries at once are a matrix product whose results are held
-against the k-th best so far, in blocks that stay in cache; no selection over whole rows, no copy of the memory.
+Cost: one pass over the vectors per block of queries. Many queries at once are a matrix product, compared with the
+k-th best so far in blocks that stay in cache; no selection over whole rows, no copy of the memory.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Floats: TypeAlias = NDArray[np.float64]
 NeighbourBackend: TypeAlias = Literal["auto", "faiss", "faiss_gpu", "numpy", "torch"]
 BACKENDS: tuple[str, ...] = get_args(NeighbourBackend)
 NOBODY = -1
-"""In place of a neighbour that is not there."""
+"""In place of a missing neighbour."""
 
 _SPARE = 4
 _ROUNDS = 10  # of k-means
@@ -38,19 +38,19 @@ def nearest(
     """The k entries with the largest inner products, best first.
 
     Args:
-        window: Where to look.
+        window: The entries to search.
         column: Its column of vectors, (d,) float32 each.
         queries: (B, d) finite float32.
         k: 1 or more; may exceed the number of entries.
-        backend: Who names the candidates; `auto`: the quickest.
-        longest: Length of the longest vector: what float32 may hide is reckoned by it.
+        backend: What finds the candidates; `auto`: the fastest.
+        longest: Length of the longest vector: it bounds the float32 error.
 
     Returns:
         Numbers (B, k) of entries and their products (B, k) float64; `NOBODY` and -inf where there are fewer.
 
     Raises:
-        InputError: Queries have another width or are no numbers, or k is below 1.
-        ValueError: The backend is not to be had.
+        InputError: Queries have another width or are not finite, or k is below 1.
+        ValueError: The backend is not available.
     """
     width = window.table.columns[column].shape[1]
     if queries.ndim != 2 or queries.shape[1] != width:
@@ -65,7 +65,7 @@ def nearest(
     found = np.full((len(asked), 0), NOBODY, dtype=np.int64)
     rough = np.full((len(asked), 0), -np.inf, dtype=np.float32)
     lengths = np.sqrt(np.square(asked, dtype=np.float64).sum(axis=1))
-    bound = width * np.finfo(np.float32).eps * longest * lengths  # by how much a float32 product may be off
+    bound = width * np.finfo(np.float32).eps * longest * lengths  # how far a float32 product may be off
     for first, part in window.segments():
         vectors = window.column(column, part)
         products, places = _top(vectors, window.alive(part), asked, k + _SPARE, backend)
@@ -82,7 +82,7 @@ def _ranked(window: Window, column: str, queries: Array, found: Seqs, k: int) ->
     found = -np.sort(-found, axis=1)
     vectors = window.take(column, np.maximum(found, 0)).astype(np.float64)
     exact = (queries[:, None].astype(np.float64) * vectors).sum(axis=2)
-    exact[~(window.standing(found) & (found >= 0))] = -np.inf  # asked after the vectors were taken
+    exact[~(window.standing(found) & (found >= 0))] = -np.inf  # overwritten after the vectors were read
     order = np.argsort(-exact, axis=1, kind="stable")[:, :k]
     seqs, exact = np.take_along_axis(found, order, axis=1), np.take_along_axis(exact, order, axis=1)
     seqs = np.where(exact > -np.inf, seqs, NOBODY)
@@ -96,12 +96,12 @@ def _ranked(window: Window, column: str, queries: Array, found: Seqs, k: int) ->
 def _settled(
     window: Window, column: str, queries: Array, k: int, seqs: Seqs, exact: Floats, rough: Array, bound: Floats
 ) -> tuple[Seqs, Floats]:
-    """Look once more, through everything, where an entry that was not named may be as near as the k-th."""
+    """Search again, through everything, where an unlisted entry may be as near as the k-th."""
     segments = window.segments()
     named = (k + _SPARE) * len(segments)
     if len(window) <= k + _SPARE or rough.shape[1] < named:
         return seqs, exact
-    # of each segment the worst product named: whatever was left out is no better, but for rounding
+    # the worst candidate of each segment: unlisted entries are no better, except for rounding
     worst = rough.reshape(len(queries), len(segments), k + _SPARE).min(axis=2).max(axis=1)
     for row in np.flatnonzero(worst + 2 * bound >= exact[:, k - 1]):
         near = []
@@ -117,14 +117,14 @@ def _settled(
 def _top(
     vectors: Array, alive: NDArray[np.bool_] | None, queries: Array, count: int, backend: NeighbourBackend
 ) -> tuple[Array, Seqs]:
-    """Largest products (B, count), in no order, and their places; -inf and -1 where there are fewer vectors."""
-    if backend == "auto":  # FAISS reads at the speed of memory; many queries are sooner a product
+    """Largest products (B, count), unordered, and their indices; -inf and -1 where there are fewer vectors."""
+    if backend == "auto":  # FAISS is limited by memory bandwidth; many queries are faster as a matrix product
         backend = "faiss" if len(queries) <= _FEW_QUERIES and alive is None else "numpy"
     if backend in ("faiss", "faiss_gpu"):
         gpu = backend == "faiss_gpu"
         if alive is None:
             return faiss_top(vectors, queries, count, gpu=gpu)
-        kept = np.append(np.flatnonzero(alive), -1)  # the last for those that are not there
+        kept = np.append(np.flatnonzero(alive), -1)  # the last index stands for missing ones
         best, places = faiss_top(vectors[kept[:-1]], queries, count, gpu=gpu)
         return best, kept[places]
     multiply = _torch_products if backend == "torch" else _numpy_products
@@ -144,7 +144,7 @@ def _top(
 
 
 def _keep(best: Array, places: Seqs, products: Array, start: int) -> None:
-    """Put into best (B, count) what beats its worst, out of the products (B, n) of entries from `start` on."""
+    """Insert into best (B, count) the products (B, n) of entries from `start` on that exceed its worst."""
     count = best.shape[1]
     better = products > best.min(axis=1)[:, None]
     for row in np.flatnonzero(better.any(axis=1)):
@@ -169,18 +169,18 @@ def _torch_products(vectors: Array, queries: Array) -> Array:
 def nearest_in_cells(
     window: Window, column: str, cells: str, centroids: Array, queries: Array, k: int, probes: int
 ) -> tuple[Seqs, Floats]:
-    """As `nearest`, but only among entries in the cells nearest to the query: approximate, several times sooner.
+    """Like `nearest`, but only among entries in the cells nearest to the query: approximate, several times faster.
 
-    Which cell an entry is in stands in a narrow column of its own, so cells need no lists and forget as the ring does.
+    The cell of an entry is a narrow column of the ring, so cells need no lists and expire with the ring's entries.
 
     Args:
-        window: Where to look.
+        window: The entries to search.
         column: Its column of vectors.
-        cells: Its column of cell numbers, as `cell_of` gave them.
-        centroids: (C, d) float32, the cells' middles.
+        cells: Its column of cell numbers, from `cell_of`.
+        centroids: (C, d) float32, of the cells.
         queries: (B, d) finite float32.
         k: 1 or more.
-        probes: Cells looked through for each query.
+        probes: Cells searched per query.
     """
     closeness = (queries[:, None].astype(np.float64) * centroids).sum(axis=2)
     chosen = np.argsort(-closeness, axis=1, kind="stable")[:, :probes]
@@ -199,7 +199,7 @@ def nearest_in_cells(
 
 
 def cell_of(centroids: Array, vectors: Array) -> NDArray[np.uint16]:
-    """Number of the cell (N,) that each vector (N, d) is in: that of the centroid with the largest inner product."""
+    """Cell number (N,) of each vector (N, d): the centroid with the largest inner product."""
     found = np.empty(len(vectors), dtype=np.uint16)
     step = max(1, _BLOCK_PRODUCTS // centroids.size)
     for start in range(0, len(vectors), step):
@@ -209,7 +209,7 @@ def cell_of(centroids: Array, vectors: Array) -> NDArray[np.uint16]:
 
 
 def learn_cells(vectors: Array, count: int, seed: int) -> NDArray[np.float32]:
-    """Middles (count, d) of so many cells, of length 1, by spherical k-means of vectors (N, d) of length 1."""
+    """Centroids (count, d) of that many cells, of length 1, by spherical k-means of vectors (N, d) of length 1."""
     generator = np.random.Generator(np.random.PCG64([seed, 0x63656C6C]))
     middles = vectors[generator.permutation(len(vectors))[:count]].astype(np.float64)
     for _ in range(_ROUNDS):

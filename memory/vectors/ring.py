@@ -1,9 +1,9 @@
-"""A bounded memory of entries in columns: a ring of slots that are overwritten in place and never moved.
+"""A bounded memory of entries in columns: a ring buffer whose slots are overwritten in place and never moved.
 
-Entry `seq` (0, 1, 2 … since the memory began) lives in slot `seq mod slots`. A reader holds a `Window`: the entries
-that were alive when it was taken. There are more slots than living entries, so a window stays whole while as many new
-entries as that difference are written; past that, a reader drops the entries that were overwritten under it. It sees
-old entries or none, never half of one: the writer says first which slots it will write, the reader asks last.
+Entry `seq` (0, 1, 2 … since the memory was created) is in slot `seq mod slots`. A reader has a `Window`: the entries
+that were live when it was taken. There are more slots than live entries, so a window stays complete while as many new
+entries as that difference are written; after that, a reader drops the entries that were overwritten. It never sees
+a partial entry: the writer first reserves the slots it will write, and the reader checks last.
 
 Several processes may share one ring in a mapped file (`place`): one writes, the others read.
 """
@@ -31,31 +31,31 @@ NEVER = np.iinfo(np.int64).max
 _DIED = "died_at"
 _ALIGN = 64
 _MOST_OPENED = 16
-_FRONT_BYTES = 64  # what the writer has spoken for, and the number of slots
+_FRONT_BYTES = 64  # the number reserved by the writer, and the number of slots
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What makes an entry go, beside the capacity: the oldest goes first."""
+    """Why an entry expires, besides the capacity: the oldest first."""
 
     ttl_seconds: float = 0.0
-    """Entries older than this, by the newest time seen, go; 0: never. Goes by the column `time`."""
+    """Maximum age of entries, relative to the newest time seen; 0: no limit. Uses the column `time`."""
 
     per_key: int = 0
-    """At most so many entries with the same number in the column `key`; 0: any number."""
+    """Most entries with the same number in the column `key`; 0: any number."""
 
 
 def entry_bytes(columns: Columns) -> int:
-    """Bytes that one entry takes in a ring of these columns."""
+    """Bytes per entry in a ring with these columns."""
     own = sum(np.dtype(dtype).itemsize * int(np.prod(shape, dtype=int)) for dtype, shape in columns.values())
     return own + np.dtype(np.int64).itemsize
 
 
 def capacity_for(budget_bytes: int, columns: Columns, slack: float = 0.125) -> int:
-    """How many entries fit a budget, slack slots included.
+    """How many entries fit into a budget, including slack slots.
 
     Raises:
-        ValueError: Not even one does.
+        ValueError: Not even one fits.
     """
     size = entry_bytes(columns)
     slots = budget_bytes // size
@@ -70,18 +70,18 @@ def _slots(capacity: int, slack: float) -> int:
 
 
 class Ring:
-    """The writer's side. One thread writes; any number of windows may be read meanwhile.
+    """The writer. One thread writes; any number of windows may be read meanwhile.
 
     Args:
         columns: What an entry holds.
-        capacity: Entries kept; older ones go.
-        limits: Why else they go.
-        slack: Slots beyond the capacity, as a share of it: how far a reader may lag behind and miss nothing.
-        place: A file to hold the ring, mapped, so that other processes read it, named `…-1.slots` (a ring restored is a
+        capacity: Most entries; older ones are evicted.
+        limits: Further limits.
+        slack: Slots beyond the capacity, as a share of it: how far a reader may lag without losing entries.
+        place: A file for the ring, mapped, so that other processes can read it, named `…-1.slots` (a ring restored is a
             new file, of the next number); None: plain memory.
 
     Raises:
-        OSError: The file is there already, or there is no room for it.
+        OSError: The file exists already, or there is no space for it.
     """
 
     def __init__(
@@ -102,46 +102,46 @@ class Ring:
         self._end = 0
         self._first = 0
         self._deaths = 0
-        self._holes = 0  # of the living range, entries that died before their turn
+        self._holes = 0  # entries of the live range that expired out of order
         self._evicted = 0
         self._newest_time = -np.inf
         self._of_key: dict[int, deque[int]] = defaultdict(deque)
-        self._left: list[Path] = []  # files that this ring was in before
+        self._left: list[Path] = []  # previous files of this ring
 
     @property
     def end(self) -> int:
-        """Entries written since the ring began; the next one gets this number."""
+        """Entries written since the ring was created; the next one gets this number."""
         return self._end
 
     @property
     def entries(self) -> int:
-        """Living entries."""
+        """Live entries."""
         return self._end - self._first - self._holes
 
     @property
     def evicted(self) -> int:
-        """Entries that had to go so far, for whatever reason."""
+        """Entries evicted so far, for any reason."""
         return self._evicted
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all slots; fixed."""
+        """Bytes of all slots; constant."""
         return self._table.nbytes
 
     @property
     def path(self) -> Path | None:
-        """The file that holds it."""
+        """The file that contains it."""
         return self._table.path
 
     def append(self, rows: Mapping[str, Array]) -> None:
-        """Write entries, oldest first; what they push out is gone for windows taken from now on.
+        """Write entries, oldest first; entries that they evict are gone for windows taken from now on.
 
         Args:
             rows: All columns, each (n, …).
         """
         count = len(next(iter(rows.values())))
         step = self._table.slots - self.capacity
-        for start in range(0, count, step):  # in parts, so that nobody's window is passed in one go
+        for start in range(0, count, step):  # in parts, so that no window is overtaken by one write
             self._append({name: column[start : start + step] for name, column in rows.items()})
 
     def _append(self, rows: Mapping[str, Array]) -> None:
@@ -171,7 +171,7 @@ class Ring:
         self._move_first(first)
 
     def forget(self, seqs: Seqs) -> int:
-        """Take these entries out; how many were there."""
+        """Remove these entries; returns how many were present."""
         alive = [seq for seq in seqs.tolist() if self._kill(seq)]
         return len(alive)
 
@@ -180,7 +180,7 @@ class Ring:
         slot = seq % self._table.slots
         if not self._first <= seq < self._end or died[slot] != NEVER:
             return False
-        died[slot] = self._deaths  # for windows taken before, it lives
+        died[slot] = self._deaths  # windows taken before still have it
         self._deaths += 1
         self._holes += 1
         self._evicted += 1
@@ -208,18 +208,18 @@ class Ring:
         self._first = first
 
     def clear(self) -> None:
-        """Let go of every entry; they do not count as evicted. Numbers go on."""
+        """Remove every entry; they do not count as evicted. Numbering continues."""
         evicted = self._evicted
         self._move_first(self._end)
         self._evicted = evicted
         self._newest_time = -np.inf
 
     def window(self) -> Window:
-        """The living entries, for a reader."""
+        """The live entries, for a reader."""
         return Window(self._table, self._first, self._end, self._deaths if self._holes else 0)
 
     def tensors(self) -> dict[str, Array]:
-        """Everything, for a snapshot: the slots in use as they lie, not copied; what did not change lies still."""
+        """Everything, for a snapshot: the slots in use in storage order, not copied; unchanged slots stay in place."""
         used = min(self._end, self._table.slots)
         found = {name: column[:used] for name, column in self._table.columns.items()}
         counters = [self._first, self._end, self._deaths, self._evicted, self._table.slots]
@@ -228,10 +228,10 @@ class Ring:
         return found
 
     def restore(self, tensors: Mapping[str, Array]) -> None:
-        """Become the ring whose `tensors()` these are; readers of what this was keep it.
+        """Become the ring whose `tensors()` these are; readers of the previous content keep it.
 
         Raises:
-            ValueError: That one had another number of slots.
+            ValueError: It has another number of slots.
         """
         first, end, deaths, evicted, slots = map(int, tensors["counters"])
         if slots != self._table.slots:
@@ -255,7 +255,7 @@ class Ring:
                 self._of_key[key].append(seq)
 
     def _retire(self, keep: int) -> None:
-        """Of the files that this ring was in, keep the newest so many: readers may be at the last one."""
+        """Delete all but the newest of the files that this ring used: readers may still use the last one."""
         if self._table.path is not None:
             self._left.append(self._table.path)
         while len(self._left) > keep:
@@ -264,19 +264,19 @@ class Ring:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """What a reader sees: entries `first` … `end` - 1, less those that had died; never changes."""
+    """What a reader sees: entries `first` … `end` - 1 without expired ones; immutable."""
 
     table: _Table
     first: int
     end: int
     deaths: int
-    """Entries with a `died_at` below this are holes; 0: there are none."""
+    """Entries with a `died_at` below this are expired; 0: there are none."""
 
     def __len__(self) -> int:
         return self.end - self.first
 
     def segments(self) -> list[tuple[int, slice]]:
-        """At most two runs of slots that hold the window in order: number of the first entry, slots."""
+        """At most two runs of slots that contain the window in order: number of the first entry, slots."""
         slots = self.table.slots
         start, stop = self.first % slots, self.first % slots + len(self)
         if not len(self):
@@ -286,31 +286,31 @@ class Window:
         return [(self.first, slice(start, slots)), (self.first + slots - start, slice(0, stop - slots))]
 
     def column(self, name: str, part: slice) -> Array:
-        """A run of slots of a column, not copied; the writer may be at it: ask `standing` afterwards."""
+        """A run of slots of a column, not copied; the writer may overwrite it: check `standing` afterwards."""
         return self.table.columns[name][part]
 
     def take(self, name: str, seqs: Seqs) -> Array:
-        """Values of these entries, copied; ask `standing` afterwards."""
+        """Values of these entries, copied; check `standing` afterwards."""
         taken: Array = self.table.columns[name][seqs % self.table.slots]
         return taken
 
     def standing(self, seqs: Seqs) -> NDArray[np.bool_]:
-        """Which of these entries are in the window and had not been touched by the writer until now."""
+        """Which of these entries are in the window and not yet overwritten by the writer."""
         standing = (seqs >= self.first) & (seqs < self.end)
         if self.deaths:
             standing &= self.take(_DIED, seqs) >= self.deaths
-        standing &= seqs >= self.table.reserved() - self.table.slots  # asked last
+        standing &= seqs >= self.table.reserved() - self.table.slots  # checked last
         return standing
 
     def alive(self, part: slice) -> NDArray[np.bool_] | None:
-        """Of a run of slots, which entries had not died; None: all."""
+        """Which entries of a run of slots had not expired; None: all."""
         if not self.deaths:
             return None
         alive: NDArray[np.bool_] = self.table.columns[_DIED][part] >= self.deaths
         return alive
 
     def tensors(self) -> dict[str, Array]:
-        """What lives in the window, oldest first, copied; other entries' deaths are no part of it."""
+        """The live entries of the window, oldest first, copied; without the expiry marks of others."""
         seqs = np.arange(self.first, self.end)
         if self.deaths:
             seqs = seqs[self.take(_DIED, seqs) >= self.deaths]
@@ -318,25 +318,25 @@ class Window:
 
     @classmethod
     def of(cls, tensors: Mapping[str, Array]) -> Window:
-        """A window over what `tensors` gave, used in place; entries are numbered from 0."""
+        """A window over what `tensors` returned, used in place; entries are numbered from 0."""
         count = len(next(iter(tensors.values())))
         return cls(_Table(dict(tensors), max(1, count), np.array([count]), None), 0, count, 0)
 
     def reference(self) -> dict[str, Any]:
-        """Where another process finds it, JSON-able; only of a ring in a file."""
+        """Where another process finds it, JSON-able; only for a ring in a file."""
         if self.table.path is None:
-            raise ValueError("the ring is in plain memory: no other process can read it there")
+            raise ValueError("the ring is in plain memory: no other process can read it")
         return {"path": str(self.table.path), "first": self.first, "end": self.end, "deaths": self.deaths}
 
     @classmethod
     def at(cls, reference: Mapping[str, Any], columns: Columns) -> Window:
-        """The window that `reference` speaks of. Raises `FileNotFoundError` when its ring is gone."""
+        """The window of a `reference`. Raises `FileNotFoundError` when its ring is gone."""
         table = _Table.open(Path(reference["path"]), {**columns, _DIED: (np.int64, ())})
         return cls(table, reference["first"], reference["end"], reference["deaths"])
 
 
 class _Table:
-    """Slots in columns, and the number that the writer has spoken for; on plain memory or on a mapped file."""
+    """Slots in columns, and the number that the writer has reserved; in plain memory or in a mapped file."""
 
     __slots__ = ("_reserved", "columns", "path", "slots")
 
@@ -350,11 +350,11 @@ class _Table:
     def create(cls, columns: Columns, slots: int, path: Path | None) -> _Table:
         size = _FRONT_BYTES + _layout(columns, slots)[1]
         if path is None:
-            whole = np.zeros(size, dtype=np.uint8)  # pages come when they are first written
+            whole = np.zeros(size, dtype=np.uint8)  # pages are allocated on first write
         else:
             with path.open("xb+") as file:
                 try:
-                    os.posix_fallocate(file.fileno(), 0, size)  # else a full memory folder would kill us as we write
+                    os.posix_fallocate(file.fileno(), 0, size)  # else a full memory folder kills the process
                 except OSError:
                     path.unlink()
                     raise
@@ -367,7 +367,7 @@ class _Table:
             inode = os.fstat(file.fileno()).st_ino
             known = _opened.get(path)
             if known is not None and known[0] == inode and known[1].columns.keys() == columns.keys():
-                return known[1]  # mapped anew, every page would be looked up again
+                return known[1]  # a new mapping would look up every page again
             whole = np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), dtype=np.uint8)
         slots = int(whole[8:16].view(np.int64)[0])
         table = cls._over(whole, columns, slots, path)
@@ -393,12 +393,12 @@ class _Table:
         return sum(column.nbytes for column in self.columns.values())
 
     def anew(self) -> _Table:
-        """As large a one, empty: readers of this one keep it."""
+        """A new table of the same size, empty: readers of this one keep it."""
         columns = {name: (column.dtype, column.shape[1:]) for name, column in self.columns.items()}
         return _Table.create(columns, self.slots, self.path and _next_path(self.path))
 
     def reserve(self, end: int) -> None:
-        """Say that slots of entries below `end` may be written from now on."""
+        """Announce that slots of entries below `end` may be written from now on."""
         self._reserved[0] = end
 
     def reserved(self) -> int:
@@ -410,7 +410,7 @@ _opened: dict[Path, tuple[int, _Table]] = {}
 
 
 def _layout(columns: Columns, slots: int) -> tuple[dict[str, tuple[int, np.dtype[Any], tuple[int, ...]]], int]:
-    """Where each column starts, and the bytes of all."""
+    """Offset of each column, and the total bytes."""
     places, at = {}, 0
     for name, (dtype, shape) in columns.items():
         kind = np.dtype(dtype)

@@ -1,9 +1,9 @@
-"""A memory of constant size whatever the length of the stream: counts and sums in buckets of random hyperplanes.
+"""A memory of constant size for a stream of any length: counts and sums in buckets of random hyperplanes.
 
 Source: ReLoop2, Zhu et al., KDD 2023 (arXiv:2306.08808), after RACE. K arrays of 2^L buckets; a vector falls into one
 bucket of each array by the signs of its products with L hyperplanes; a bucket holds (count, Σ label, Σ base score).
-Ages in two ways, both O(1) per event: generations (two sketches, the older one cleared when the newer one is full),
-and a half-life in event time by which what is written weighs more the later it comes.
+Two ways to forget, both O(1) per event: generations (two sketches, the older one cleared when the newer one is full),
+and a half-life in event time, by which later writes have a larger weight.
 Cost per write and per read: K·L·d multiply-adds and K cells, whatever was written before.
 """
 
@@ -20,18 +20,18 @@ from thalweg.proto.schema import Array
 
 Floats: TypeAlias = NDArray[np.float64]
 
-_MOST_DOUBLINGS = 500  # then all sums are scaled down: 2^1000 is near the end of float64
+_MOST_DOUBLINGS = 500  # then all sums are scaled down: 2^1000 is near the largest float64
 
 
 def draw_hyperplanes(arrays: int, bits: int, width: int, seed: int) -> Floats:
-    """(K, L, d) standard normal, the same for the same seed everywhere."""
+    """(K, L, d) standard normal, the same for the same seed on every machine."""
     generator = np.random.Generator(np.random.PCG64([seed, 0x736B6574]))
     return generator.standard_normal((arrays, bits, width))
 
 
 def buckets(hyperplanes: Floats, vectors: Array) -> NDArray[np.int64]:
-    """Bucket of each vector (N, d) in each array, (N, K); bit l is set when its product is above 0 and weighs 2^l."""
-    products = (vectors.astype(np.float64)[:, None, None] * hyperplanes).sum(axis=3)  # alike whatever rows come along
+    """Bucket of each vector (N, d) in each array, (N, K); bit l is set when its product is above 0 with value 2^l."""
+    products = (vectors.astype(np.float64)[:, None, None] * hyperplanes).sum(axis=3)  # independent of the other rows
     found: NDArray[np.int64] = (products > 0) @ (1 << np.arange(hyperplanes.shape[1], dtype=np.int64))
     return found
 
@@ -41,7 +41,7 @@ class SketchRead:
     """K pseudo-neighbours of each of N queries; an array with an empty bucket has a similarity of -inf."""
 
     similarities: Floats
-    """(N, K): share of what was written that fell into the query's bucket."""
+    """(N, K): share of all writes that fell into the query's bucket."""
     labels: Floats
     """(N, K) mean label there; 0 where empty."""
     bases: Floats
@@ -49,12 +49,12 @@ class SketchRead:
 
 
 class Sketch:
-    """One writer; a reader takes `frozen()`.
+    """One writer; readers use `frozen()`.
 
     Args:
         hyperplanes: (K, L, d).
-        generation_events: After so many writes the older half is cleared and filled anew; 0: never.
-        half_life_seconds: What is this much older counts half, by event time; 0: all counts alike.
+        generation_events: Writes after which the older half is cleared and refilled; 0: never.
+        half_life_seconds: Age in event time at which the weight is halved; 0: equal weights.
     """
 
     def __init__(self, hyperplanes: Floats, *, generation_events: int = 0, half_life_seconds: float = 0.0) -> None:
@@ -71,20 +71,20 @@ class Sketch:
         self._written = np.zeros(2)  # weight written into each generation
         self._current = 0
         self._events = 0  # in the current generation
-        self._origin = np.nan  # the time at which a write weighs 1
+        self._origin = np.nan  # the time at which a write has weight 1
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all arrays; fixed."""
+        """Bytes of all arrays; constant."""
         return self._counts.nbytes + self._sums.nbytes
 
     @property
     def written(self) -> float:
-        """Weight of what is in it: events, unless a half-life counts older ones less."""
+        """Total weight: events, unless a half-life reduces older ones."""
         return float(self._written.sum())
 
     def write(self, vectors: Array, labels: Array, bases: Array, times: Array) -> None:
-        """Take up entries (N, d), (N,), (N,), (N,), in order."""
+        """Add entries (N, d), (N,), (N,), (N,), in order."""
         places = buckets(self._planes, vectors)
         start = 0
         while start < len(places):
@@ -131,14 +131,14 @@ class Sketch:
         self._events = 0
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Clear everything."""
         self._counts[:] = 0
         self._sums[:] = 0
         self._written[:] = 0
         self._events = 0
 
     def frozen(self) -> FrozenSketch:
-        """What a reader needs, both generations together, copied."""
+        """What a reader needs, both generations combined, copied."""
         return FrozenSketch(
             self._planes, self._counts.sum(axis=0, dtype=np.float64), self._sums.sum(axis=0), self.written
         )
@@ -162,7 +162,7 @@ class Sketch:
 
 @dataclass(frozen=True, slots=True)
 class FrozenSketch:
-    """A sketch to read; any number of threads may."""
+    """A sketch for readers; any number of threads may read."""
 
     hyperplanes: Floats
     counts: Floats

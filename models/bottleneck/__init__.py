@@ -1,1 +1,1 @@
-"""Discrete key-value bottleneck: frozen keys, values that learn."""
+"""Discrete key-value bottleneck: frozen keys, learned values."""

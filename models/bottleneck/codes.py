@@ -16,14 +16,14 @@ from thalweg.proto.schema import Array
 
 Floats = NDArray[np.float64]
 _LARGEST = 1e6
-"""Scaled inputs are held within ± this: squares of larger ones would leave float32."""
+"""Scaled inputs are clipped to ± this: squares of larger ones would overflow float32."""
 _KEPT_SEARCHES = 8
 _searches: OrderedDict[str, HeadSearch] = OrderedDict()
 
 
 @dataclass(frozen=True)
 class Codes:
-    """Immutable: scale, projections, keys. Every version of a model has the same, and shares its search indexes."""
+    """Immutable: scale, projections, keys. All versions of a model share them and their search indexes."""
 
     shift: Floats
     """(F,)."""
@@ -46,7 +46,7 @@ class Codes:
         return cls(tensors["shift"], tensors["factor"], tensors["projection"], search)
 
     def tensors(self) -> dict[str, Array]:
-        """What `of` needs."""
+        """The arrays that `of` needs."""
         return {
             "shift": self.shift,
             "factor": self.factor,
@@ -55,7 +55,7 @@ class Codes:
         }
 
     def queries(self, rows: Array) -> Floats:
-        """What each head sees of inputs (N, F): (N, C, d); a row that is not finite is taken as zeros."""
+        """Input of each head for inputs (N, F): (N, C, d); a row that is not finite becomes zeros."""
         heads, _, width = self.search.keys.shape
         return projected(rows, self.shift, self.factor, self.projection).reshape(len(rows), heads, width)
 
@@ -68,7 +68,7 @@ class Codes:
 def projected(rows: Array, shift: Floats, factor: Floats, projection: Floats) -> Floats:
     """(N, C·d) of inputs (N, F)."""
     n = len(rows)
-    z = np.zeros((n + -n % ROWS, rows.shape[1]))  # whole tiles: a row's bits do not depend on those beside it
+    z = np.zeros((n + -n % ROWS, rows.shape[1]))  # whole tiles: a row's bits do not depend on the other rows
     with np.errstate(invalid="ignore", over="ignore"):
         np.subtract(rows, shift, out=z[:n])
         z *= factor

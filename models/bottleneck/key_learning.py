@@ -1,8 +1,8 @@
-"""Codebooks learned from unlabelled inputs: moving averages of what each key attracts, dead keys replaced.
+"""Codebooks learned from unlabelled inputs by exponential moving averages; dead keys are replaced.
 
 Source: Träuble et al., "Discrete Key-Value Bottleneck" (arXiv:2207.11240), section 3 and the official code (vector
-quantisation with exponential moving averages). Ours differs in the start: keys are random samples, counts begin at 1
-and sums at the keys, so that the first steps neither throw unhit keys far away nor shrink the others.
+quantisation with exponential moving averages). Ours differs in the start: keys are random samples, counts start at 1
+and sums at the keys, so that the first steps neither move unused keys far away nor shrink the others.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _EPSILON = 1e-5
 
 
 class KeyLearning:
-    """Keys on their way; not used any more once they are frozen.
+    """Keys while they are learned; unused once they are frozen.
 
     Args:
         keys: (C, M, d) float64, taken over.
@@ -49,20 +49,20 @@ class KeyLearning:
         return ids
 
     def dead(self, threshold: float) -> Mask:
-        """Keys that attract less than this, (C, M)."""
+        """Keys with a count below this, (C, M)."""
         return self.counts < threshold
 
     def replace(self, dead: Mask, queries: Floats, generator: np.random.Generator) -> None:
-        """Put dead keys (C, M) where random queries (B, C, d) are; counts and sums stay."""
+        """Move dead keys (C, M) to random queries (B, C, d); counts and sums stay."""
         for head in np.flatnonzero(dead.any(axis=1)):
             places = np.flatnonzero(dead[head])
             chosen = np.concatenate(
                 [generator.permutation(len(queries)) for _ in range(-(-len(places) // len(queries)))]
-            )[: len(places)]  # different ones while they last
+            )[: len(places)]  # distinct ones as long as there are any
             self.keys[head, places] = queries[chosen, head]
 
     def _assigned(self, queries: Floats) -> Ids:
-        """In float32, which halves the time of a step; a near-tie given to the other key moves neither by much."""
+        """In float32, which halves the time of a step; a wrong choice in a near-tie moves neither key by much."""
         keys = self.keys.astype(np.float32)
         nearness = np.matmul(queries.astype(np.float32).transpose(1, 0, 2), keys.transpose(0, 2, 1))  # (C, B, M)
         nearness -= 0.5 * np.square(keys).sum(axis=2)[:, None, :]
@@ -79,9 +79,9 @@ def learn_keys(
         queries: (N, C, d), at least one.
         pairs: Keys per head, M.
         steps: Steps of `batch` samples each, in random order, epoch after epoch.
-        batch: Samples per step; fewer where there are fewer.
-        dead_factor: Keys that attract less than this share of an even spread are replaced after each step.
-        generator: Random numbers; moved on.
+        batch: Samples per step; fewer if there are fewer.
+        dead_factor: Keys with less than this share of a uniform assignment are replaced after each step.
+        generator: Random numbers; advanced.
     """
     count, heads, _ = queries.shape
     start = np.stack([queries[generator.integers(count, size=pairs), head] for head in range(heads)])
@@ -97,6 +97,6 @@ def learn_keys(
         some = queries[order[at : at + batch]]
         at += batch
         learning.absorb(some)
-        if step < steps - 1:  # the last step's keys are means; a raw sample would be none
+        if step < steps - 1:  # the last step's keys are means; a raw sample is not
             learning.replace(learning.dead(dead_factor * batch / pairs), some, generator)
     return learning.keys

@@ -31,16 +31,16 @@ from thalweg.proto.schema import Array, InputError, Schema
 
 Floats = NDArray[np.float64]
 
-_CHUNK = 256  # events whose keys are searched together: bounds memory whatever the micro-batch
-_HEAVIEST = 1000.0  # a weight above this counts as this: one event must not throw its values out of float32
-_LARGEST = 1e15  # rows with larger numbers are no good to learn a scale from
+_CHUNK = 256  # events whose keys are searched together: bounds memory for any micro-batch size
+_HEAVIEST = 1000.0  # larger weights are reduced to this: one event must not overflow float32
+_LARGEST = 1e15  # rows with larger numbers are excluded from the scale
 
 
 class Bottleneck:
     """The learner `bottleneck`; parameters in `Params`, obligations in `models/contract/learner.py`.
 
-    Events are passed over that have inputs that are not finite, and labelled ones of a class past `max_classes`; both
-    are counted. Unlabelled events, and those of weight 0, serve to learn the keys while these are being learned.
+    Skips events with inputs that are not finite, and labelled ones of a class beyond `max_classes`; both
+    are counted. Unlabelled events, and those of weight 0, are used to learn the keys.
     """
 
     gauges_declared = (CLASSES, MEMORY_ENTRIES, SKIPPED_EVENTS)
@@ -80,7 +80,7 @@ class Bottleneck:
         self._learn(taken.labelled())
 
     def _take(self, batch: Batch) -> Waiting:
-        """The usable events; registers new classes in the order of their first events."""
+        """The valid events; registers new classes in the order of their first events."""
         inputs = self._columns.gather(batch.inputs)
         if batch.labels is not None and not isinstance(batch.labels, ClassLabels):
             raise InputError(f"labels: expected class, got {type(batch.labels).__name__}")
@@ -130,7 +130,7 @@ class Bottleneck:
         np.add.at(self._fetches.reshape(-1), places.ravel(), 1)
 
     def raise_forgetting(self, factor: float, events: int) -> None:
-        """Values move faster; keys stay where they are."""
+        """Values learn faster; keys stay frozen."""
         self._boost.raised(factor, events)
 
     def _grow(self, classes: int) -> None:
@@ -158,7 +158,7 @@ class Bottleneck:
         self._freeze(rows.astype(np.float64))
 
     def _freeze(self, rows: Floats) -> None:
-        """Learn the keys from unlabelled inputs (N, F), for good."""
+        """Learn the keys from unlabelled inputs (N, F), and freeze them."""
         p = self.params
         with np.errstate(invalid="ignore"):
             sound = rows[(np.abs(rows) < _LARGEST).all(axis=1)]
@@ -180,7 +180,7 @@ class Bottleneck:
         self._codes = Codes.of(tensors, p.search)
         self._predictor = None
 
-    # Answers and state
+    # Predictions and state
 
     def predictor(self) -> BottleneckPredictor:
         self._freeze_from_file()
@@ -194,7 +194,7 @@ class Bottleneck:
 
     @classmethod
     def predictor_from(cls, state: State) -> BottleneckPredictor:
-        """The predictor whose `state()` this was; arrays may be read-only maps of a file."""
+        """The predictor of a `state()`; arrays may be read-only maps of a file."""
         return BottleneckPredictor.of(state)
 
     def gauges(self) -> Mapping[str, GaugeValue]:
@@ -249,12 +249,12 @@ class Waiting:
 
     @classmethod
     def none(cls, width: int) -> Waiting:
-        """No events."""
+        """Without events."""
         return cls(np.zeros((0, width)), np.zeros(0, np.int32), np.zeros(0))
 
     @classmethod
     def of(cls, tensors: Mapping[str, Array]) -> Waiting:
-        """Those of a state."""
+        """The events of a state."""
         return cls(*(np.array(tensors[f"waiting.{name}"]) for name in ("inputs", "codes", "weights")))
 
     def tensors(self) -> dict[str, Array]:
@@ -262,7 +262,7 @@ class Waiting:
         return {"waiting.inputs": self.inputs, "waiting.codes": self.codes, "waiting.weights": self.weights}
 
     def joined(self, later: Waiting) -> Waiting:
-        """These, then those."""
+        """These events, then those."""
         pairs = zip(self.tensors().values(), later.tensors().values())
         return Waiting(*(np.concatenate(pair) for pair in pairs))
 

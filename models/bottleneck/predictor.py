@@ -17,19 +17,19 @@ from thalweg.proto.task import CLASSIFICATION, Task
 
 Floats = NDArray[np.float64]
 _CHUNK = 256
-"""Rows answered at a time: bounds the memory of a request with many rows."""
+"""Rows predicted at a time: bounds the memory of a request with many rows."""
 
 _TASK = CLASSIFICATION.with_probabilities()
 
 
 class BottleneckPredictor:
-    """Answers `label` and `scores` (probabilities); a row that is not finite gets label -1 and no numbers.
+    """Predicts `label` and `scores` (probabilities); a row that is not finite gets label -1 and NaN.
 
     Args:
         columns: The inputs.
-        codes: None while the keys are not learned yet: then nothing is known.
+        codes: None until the keys are learned: then no class is known.
         values: (C, M, K) float32.
-        fetched: (C, M): pairs that learning has fetched.
+        fetched: (C, M): pairs fetched in learning.
         classes: Names of the K columns.
         settings: top_k, mask_unfetched, search, as in the learner's parameters.
         events: Events learned.
@@ -88,14 +88,14 @@ class BottleneckPredictor:
         return {"label": label, "scores": scores}
 
     def logits(self, rows: Array) -> Floats:
-        """Mean vote of the heads, (N, K) float64, of gathered inputs (N, F); the keys are there."""
+        """Mean vote of the heads, (N, K) float64, of gathered inputs (N, F); requires keys."""
         assert self._codes is not None
         queries, ids = self._codes.ids(rows, self._settings["top_k"])
         if self._settings["mask_unfetched"] and not self._all_fetched:
             ids = self._codes.search.nearest_usable(queries, ids, self._fetched)
         heads = self._values.shape[0]
         votes = self._values[np.arange(heads)[:, None, None], ids.transpose(1, 0, 2)].astype(np.float64)
-        # one head after another, so that a row's sum has the same bits whatever rows stand beside it
+        # one head after another, so that a row's sum has the same bits whatever the other rows
         total = np.add.reduce(np.ascontiguousarray(votes.transpose(0, 2, 1, 3)).reshape(-1, *votes[0, :, 0].shape))
         logits: Floats = total / heads
         return logits
@@ -116,7 +116,7 @@ class BottleneckPredictor:
 
     @classmethod
     def of(cls, state: State) -> BottleneckPredictor:
-        """The predictor whose `state()` this was; maps of a file are used in place."""
+        """The predictor of a `state()`; maps of a file are used in place."""
         meta, tensors = state.meta, state.tensors
         columns = InputColumns({name: TensorSpec(name, dtype, tuple(shape)) for name, dtype, shape in meta["inputs"]})
         backend: Backend = meta["settings"]["search"]

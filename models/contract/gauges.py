@@ -52,16 +52,16 @@ class GaugeSpec:
 CLASSES = GaugeSpec(name="classes", help="Classes that the learner knows")
 SKIPPED_EVENTS = GaugeSpec(
     name="skipped_events",
-    help="Labelled events that the learner passed over",
+    help="Labelled events that the learner skipped",
     kind="counter",
     metric="events_skipped_total",
 )
 MEMORY_ENTRIES = GaugeSpec(name="memory_entries", help="Entries in the learner's memory")
 MEMORY_EVICTIONS = GaugeSpec(name="memory_evictions", help="Entries evicted from the learner's memory", kind="counter")
-MEMORY_BYTES = GaugeSpec(name="memory_bytes", help="Bytes set aside for the learner's memory")
+MEMORY_BYTES = GaugeSpec(name="memory_bytes", help="Bytes allocated for the learner's memory")
 LEFT_OUT_STEPS = GaugeSpec(
     name="left_out_steps",
-    help="Steps of learning that were no number, left out",
+    help="Update steps skipped because they were not finite",
     kind="counter",
     metric="steps_left_out_total",
 )

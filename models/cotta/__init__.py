@@ -1,1 +1,1 @@
-"""Continual test-time adaptation of a classifier (CoTTA) and its guards."""
+"""Continual test-time adaptation of a classifier (CoTTA) and its guard."""

@@ -1,8 +1,8 @@
 """One step of test-time adaptation: student, teacher and anchor of a classifier, and a batch without labels.
 
 Source: Wang, Fink, Van Gool and Dai, "Continual Test-Time Domain Adaptation" (CoTTA), CVPR 2022, arXiv:2203.13591, with
-the official code's two variants; TENT (Wang et al., ICLR 2021) and plain batch statistics are the same step with less
-of it. All three copies share one module, whose batch norms are `TargetNorm`s; weights are dictionaries of tensors.
+the official code's two variants; TENT (Wang et al., ICLR 2021) and plain batch statistics are reduced forms of the same
+step. All three copies share one module, whose batch norms are `TargetNorm`s; weights are dictionaries of tensors.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ Weights = Mapping[str, Tensor]
 Views = Callable[[Tensor], Iterator[Tensor]]
 """Views (B, …) of a batch (B, …), one after the other, so that few are in memory at a time."""
 Masks = Callable[[str, Tensor], Tensor]
-"""Which elements of a weight go back to the source, as bool, like it."""
+"""Which elements of a weight are restored to the source, as bool, with its shape."""
 
 Loss: TypeAlias = Literal["cross_entropy", "symmetric", "entropy"]
 
 
 class Optimizer(Protocol):
-    """What moves the student: `Adam`, `Sgd`."""
+    """The optimizer of the student: `Adam`, `Sgd`."""
 
     weights: dict[str, Tensor]
     pace: float
 
     def step(self, gradients: Weights) -> None:
-        """Move the weights that have a gradient."""
+        """Update the weights that have a gradient."""
 
     def tensors(self) -> dict[str, Array]:
         """Everything, for a snapshot."""
@@ -43,29 +43,29 @@ class Optimizer(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """How a step goes."""
+    """The parameters of a step."""
 
     loss: str = "cross_entropy"
-    """Of the teacher's answer, `symmetric` with the student's, or the student's own `entropy` (TENT)."""
+    """With the teacher's prediction, `symmetric` with the student's, or the student's own `entropy` (TENT)."""
 
     average: float = 0.999
-    """Of the teacher that stays at each step, α; 0: the student is the teacher."""
+    """Momentum of the teacher, α; 0: the student is the teacher."""
 
     restore: float = 0.01
-    """Chance of an element to go back to the source, p."""
+    """Probability that an element is restored to the source, p."""
 
     threshold: float = 0.92
     """Views are averaged where the anchor's mean confidence is below, p_th; above 1: always, 0: never."""
 
     steps: int = 1
-    """On each batch."""
+    """Steps per batch."""
 
     least_gradient: float = 0.0
-    """Of a step's norm; below it nothing moves: Adam divides round-off by its own size."""
+    """Minimum gradient norm of a step; below it nothing moves: Adam would amplify rounding errors."""
 
 
 class Stepped(NamedTuple):
-    """What became of a batch."""
+    """The result of a batch."""
 
     answer: Tensor
     """Logits (B, K), of the teacher before the last step."""
@@ -78,7 +78,7 @@ class Stepped(NamedTuple):
     student: Tensor
     """Logits (B, K)."""
     moved: bool
-    """Whether the last step was taken."""
+    """Whether the last step was applied."""
 
 
 class Adaptation:
@@ -86,9 +86,9 @@ class Adaptation:
 
     Args:
         model: In eval mode, its batch norms replaced; its own weights are not changed.
-        optimizer: Holds the student; its weights are the ones that adapt.
+        optimizer: Has the student's weights, which adapt.
         anchor: Every weight of the source, by name.
-        recipe: How a step goes.
+        recipe: The parameters of a step.
     """
 
     def __init__(self, model: torch.nn.Module, optimizer: Optimizer, anchor: Weights, recipe: Recipe) -> None:
@@ -97,17 +97,17 @@ class Adaptation:
         self.teacher = {name: each.clone() for name, each in self.anchor.items()}
 
     def logits(self, weights: Weights, x: Tensor) -> Tensor:
-        """Of the model with other weights, by its normalisation as it is set."""
+        """Of the model with other weights, with its current normalisation."""
         found: Tensor = torch.func.functional_call(self._model, {**self.anchor, **weights}, (x,))
         return found
 
     def answer(self, x: Tensor) -> Tensor:
-        """The teacher's logits (B, K), by this batch's statistics."""
+        """The teacher's logits (B, K), with this batch's statistics."""
         with torch.no_grad():
             return self.logits(self.teacher, x)
 
     def distance(self) -> float:
-        """Of the teacher from the source, as a share of the source's norm."""
+        """Distance of the teacher from the source, as a share of the source's norm."""
         moved = sum(float((self.teacher[name] - each).double().square().sum()) for name, each in self.anchor.items())
         whole = sum(float(each.double().square().sum()) for each in self.anchor.values())
         return float((moved / max(whole, 1e-30)) ** 0.5)
@@ -118,15 +118,15 @@ class Adaptation:
         return found | {f"teacher.{name}": each.numpy().copy() for name, each in self.teacher.items()}
 
     def restore(self, tensors: Mapping[str, Array]) -> None:
-        """Become the one whose `state()` this was."""
-        # cloned: torch aligns its own memory alike, and what is aligned otherwise may be summed in another order
+        """Become the one of this `state()`."""
+        # cloned: torch aligns its own memory, and other alignments may be summed in another order
         prefix = "student."
         student = {name.removeprefix(prefix): array for name, array in tensors.items() if name.startswith(prefix)}
         self.optimizer.restore(student)
         self.teacher = {name: torch.from_numpy(np.array(tensors[f"teacher.{name}"])).clone() for name in self.anchor}
 
     def step(self, x: Tensor, views: Views, masks: Masks) -> Stepped:
-        """Answer a batch (B, …), then learn from it."""
+        """Predict a batch (B, …), then learn from it."""
         for _ in range(self._recipe.steps):
             done = self._once(x, views, masks)
         return done

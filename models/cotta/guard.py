@@ -1,8 +1,8 @@
-"""Guards over a classifier that teaches itself: is what it became still like what it was?
+"""Guards over a classifier that adapts without labels: is it still similar to the source?
 
-After every step the adapted model and the source, both by the batch's own statistics, answer the batch just learned.
-Over a window of such answers: how often they agree, and how evenly each spreads its answers over the classes. Where
-some events carry labels, answers as they were served are also held against those of the source as it was deployed.
+After every step the adapted model and the source, both with the batch's statistics, predict the batch just learned.
+Over a window of predictions the guard measures their agreement and the entropy of each mean prediction. Where
+some events have labels, served predictions are also compared with those of the deployed source.
 """
 
 from __future__ import annotations
@@ -18,33 +18,33 @@ from thalweg.proto.schema import Array
 Floats = NDArray[np.float64]
 CAUSES = ("non_finite", "agreement", "entropy", "update", "canary")
 MISLED = ("entropy", "canary")
-"""Causes for which not only the steps may be wrong, but the statistics of the stream, too."""
+"""Causes for which not only the steps but also the statistics of the stream may be wrong."""
 _LEAST_ANSWERS, _LEAST_CANARIES = 50, 30
 _CALM_STEPS = 100
 _MISLED_WAITS = 4
 
 
 class Limits(NamedTuple):
-    """What is let through."""
+    """The limits."""
 
     agreement: float
-    """Share of a window on which both must agree, at least."""
+    """Minimum share of a window on which both must agree."""
     entropy: float
-    """Of the mean answer, as a share of the source's, at least."""
+    """Minimum entropy of the mean prediction, as a share of the source's."""
     update: float
-    """Distance of the weights from the source, as a share of the source's norm, at most."""
+    """Maximum distance of the weights from the source, as a share of the source's norm."""
     canary: float
-    """By how much the error on labelled events may be above the source's."""
+    """Maximum excess of the error on labelled events over the source's."""
     backoff: int
-    """Steps that are left out after a breach; twice as many after the next."""
+    """Steps skipped after a violation; twice as many after the next."""
 
 
 class Guard:
     """One thread uses it.
 
     Args:
-        limits: What is let through.
-        window: Answers looked back on.
+        limits: The limits.
+        window: Number of predictions.
         classes: Outputs, K.
     """
 
@@ -52,20 +52,20 @@ class Guard:
         self._limits, self._window = limits, window
         self._agreed = np.zeros(0)
         self._ours, self._source = np.zeros((0, classes)), np.zeros((0, classes))
-        self._canaries = np.zeros((0, 2))  # right by what was served, by the source
+        self._canaries = np.zeros((0, 2))  # correct as served, correct by the source
         self.counts = {"waiting": 0, "backoff": limits.backoff, "calm": 0, **{f"cause_{cause}": 0 for cause in CAUSES}}
 
     @property
     def holds(self) -> bool:
-        """Whether steps are left out for now."""
+        """Whether steps are currently skipped."""
         return self.counts["waiting"] > 0
 
     def passed_over(self) -> None:
-        """A step was left out."""
+        """A step was skipped."""
         self.counts["waiting"] -= 1
 
     def canary(self, ours: NDArray[np.bool_], source: NDArray[np.bool_]) -> str | None:
-        """Labelled events (N,): whether what was served was right, and the source. What is breached, if anything is."""
+        """Labelled events (N,): whether served and source predictions were correct. The violated limit, if any."""
         self._canaries = np.concatenate([self._canaries, np.stack([ours, source], axis=1)])[-self._window :]
         if len(self._canaries) < min(_LEAST_CANARIES, self._window):
             return None
@@ -73,7 +73,7 @@ class Guard:
         return "canary" if right[1] - right[0] > self._limits.canary else None
 
     def check(self, ours: Floats, source: Floats, update: float) -> str | None:
-        """Probabilities (B, K) after a step, and how far the weights are. What is breached, if anything is."""
+        """Probabilities (B, K) after a step, and the distance of the weights. Returns the violated limit, if any."""
         if not (np.isfinite(ours).all() and np.isfinite(update)):
             return "non_finite"
         self._agreed = np.concatenate([self._agreed, ours.argmax(axis=1) == source.argmax(axis=1)])[-self._window :]
@@ -93,7 +93,7 @@ class Guard:
         return None
 
     def breached(self, cause: str) -> bool:
-        """Count a breach and begin to wait; whether the one before was not long ago."""
+        """Count a violation and start to skip; returns whether the previous one was recent."""
         again = self.counts["calm"] < _CALM_STEPS and any(self.counts[f"cause_{one}"] for one in CAUSES)
         self.counts[f"cause_{cause}"] += 1
         longer = _MISLED_WAITS if cause in MISLED else 1

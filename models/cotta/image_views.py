@@ -1,7 +1,7 @@
-"""The augmentations that CoTTA's authors publish, for whole batches of pictures at once: one draw, shared by the batch.
+"""The augmentations of CoTTA's authors, for whole batches of images: one draw, shared by the batch.
 
-Source: Wang et al., CVPR 2022, and the official code's pipeline: colour jitter in random order, a small affine move
-within an edge-padded picture, a slight blur, a mirror image, noise. All operations take pictures (B, C, H, W) in
+Source: Wang et al., CVPR 2022, and the official code's pipeline: colour jitter in random order, a small affine
+transformation of the edge-padded image, a slight blur, mirroring, noise. All operations take images (B, C, H, W) in
 [0, 1], C 1 or 3; grey ones have no saturation and no hue.
 """
 
@@ -20,13 +20,13 @@ COLOURS: Mapping[str, tuple[float, float]] = {
     "hue": (-0.06, 0.06),
     "gamma": (0.7, 1.3),
 }
-"""Operations on colours, and between what their factor is drawn."""
+"""Colour operations, and the range of their factor."""
 _ANGLE, _SHIFT, _SCALE, _SIGMA, _NOISE = 15.0, 1 / 16, (0.9, 1.1), (0.001, 0.5), 0.005
 _GREY = (0.2989, 0.587, 0.114)
 
 
 class Draw(NamedTuple):
-    """What one view is made with."""
+    """The parameters of one view."""
 
     colours: Sequence[tuple[str, float]]
     """Operations in order, each with its factor."""
@@ -41,7 +41,7 @@ class Draw(NamedTuple):
 
     @classmethod
     def by(cls, generator: torch.Generator, side: int) -> Draw:
-        """A random one, for pictures of this side."""
+        """A random one, for images of this size."""
 
         def between(low: float, high: float) -> float:
             return low + (high - low) * float(torch.rand((), generator=generator))
@@ -56,14 +56,14 @@ class Draw(NamedTuple):
 
 
 def images(x: Tensor, count: int, generator: torch.Generator) -> Iterator[Tensor]:
-    """So many views of pictures."""
+    """This many views of images."""
     for _ in range(count):
         draw = Draw.by(generator, x.shape[-1])
         yield view(x, draw, _NOISE * torch.randn(x.shape, generator=generator))
 
 
 def view(x: Tensor, draw: Draw, noise: Tensor) -> Tensor:
-    """The pictures as a draw has them."""
+    """The images transformed by a draw."""
     shown = coloured(x.clamp(0.0, 1.0), draw.colours)
     rows, columns = x.shape[-2:]
     padded = functional.pad(shown, (columns // 2, columns // 2, rows // 2, rows // 2), mode="replicate")
@@ -74,7 +74,7 @@ def view(x: Tensor, draw: Draw, noise: Tensor) -> Tensor:
 
 
 def coloured(x: Tensor, colours: Sequence[tuple[str, float]]) -> Tensor:
-    """Operations on colours, one after the other, each cut to [0, 1]."""
+    """Colour operations, one after the other, each clipped to [0, 1]."""
     for name, factor in colours:
         if name == "brightness":
             x = x * factor
@@ -89,7 +89,7 @@ def coloured(x: Tensor, colours: Sequence[tuple[str, float]]) -> Tensor:
 
 
 def moved(x: Tensor, angle: float, shift: tuple[float, float], scale: float) -> Tensor:
-    """Turned about the middle, then shifted; zeros come in from outside."""
+    """Rotated about the centre, then shifted; padded with zeros."""
     rows, columns = x.shape[-2:]
     down = torch.arange(rows, dtype=x.dtype)[:, None] - (rows - 1) / 2 - shift[1]
     right = torch.arange(columns, dtype=x.dtype)[None, :] - (columns - 1) / 2 - shift[0]
@@ -116,7 +116,7 @@ def _grey(x: Tensor) -> Tensor:
 
 
 def _hue_shifted(x: Tensor, turns: float) -> Tensor:
-    """Colours turned on the colour circle, by HSV."""
+    """Hue rotation, by HSV."""
     red, green, blue = x.unbind(1)
     value, low = x.amax(1), x.amin(1)
     chroma = value - low

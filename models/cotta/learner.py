@@ -1,8 +1,8 @@
 """CoTTA: a deployed classifier that adapts to its unlabelled traffic.
 
-Source: `adaptation.py` names paper and code. Every event's input counts, labelled or not; labels only grade. A
-step is taken on `adapt_batch` inputs in the order of the log; answers go by the teacher and by running statistics of
-the target, never by who shares a request. State: student with its optimizer, teacher, statistics, inputs that wait.
+Source: `adaptation.py` names paper and code. Every event's input is used, labelled or not; labels only grade. A
+step uses `adapt_batch` inputs in the order of the log; predictions use the teacher and running target statistics, never
+the other rows of a request. State: student with its optimizer, teacher, statistics, waiting inputs.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ ROLLBACKS = GaugeSpec(name="rollbacks", help="Rollbacks", kind="counter", labels
 class Cotta:
     """The learner `cotta`; parameters in `Params`, obligations in `models/contract/learner.py`.
 
-    Inputs that are not finite or out of range are passed over and counted.
+    Inputs that are not finite or out of range are skipped and counted.
     """
 
     gauges_declared = (ROLLBACKS, CLASSES, SKIPPED_EVENTS, LEFT_OUT_STEPS)
@@ -58,17 +58,17 @@ class Cotta:
         names = [name.strip() for name in p.classes.split(",")] if p.classes else [str(k) for k in range(outputs)]
         if len(set(names)) != outputs:
             raise ParamsError(
-                {"classes": f"expected {outputs} different names, as the model has outputs, got {p.classes!r}"}
+                {"classes": f"expected {outputs} distinct names, one per output of the model, got {p.classes!r}"}
             )
         self._classes = names
         if not self._adapting() and p.learning_rate:
-            raise ParamsError({"adapt": f"expected parameters to move, got none by {p.adapt!r} in {p.model}"})
+            raise ParamsError({"adapt": f"expected parameters to adapt, got none for {p.adapt!r} in {p.model}"})
         self._boost = LearningRateBoost()
         self._adaptation = self._fresh()
         self._target = TargetStatistics(self._source_statistics(), p.statistics_rows)
         self._statistics = self._target.moments
         self._waiting = np.zeros((0, *self._shape), dtype=np.float32)
-        self._followed = 0  # of those that wait, how many the statistics have taken up
+        self._followed = 0  # how many of the waiting ones are in the statistics already
         self._counts = {"steps": 0, "inputs": 0, "skipped": 0, "left_out": 0, "resets": 0}
         self._guard = Guard(p.limits, p.belt_window, outputs)
         self._good = self._adaptation.state()
@@ -107,7 +107,7 @@ class Cotta:
         return all(torch.equal(self._statistics[name][0], layer.mean) for name, layer in target_norms(self._model))
 
     def _fresh(self) -> Adaptation:
-        """Student and teacher as the source is."""
+        """Reset student and teacher to the source."""
         p = self.params
         anchor = {name: each.detach().clone() for name, each in self._model.named_parameters()}
         student = {name: anchor[name].numpy() for name in self._adapting()}
@@ -142,13 +142,13 @@ class Cotta:
                 first = torch.from_numpy(self._waiting[:size].copy())
                 if self._guard.holds:
                     self._guard.passed_over()
-                    self._predictor = None  # what answers depends on whether steps still wait
+                    self._predictor = None  # the predictor depends on whether steps are skipped
                 else:
                     self._guarded(first)
                 self._waiting, self._followed = self._waiting[size:].copy(), 0
 
     def _guarded(self, x: Tensor) -> None:
-        """A step that must pass the guards, or is taken back."""
+        """A step that must pass the guard, or is taken back."""
         self.adapt(x)
         if not self.params.belt or not self.params.learning_rate:
             return
@@ -161,7 +161,7 @@ class Cotta:
             self._go_back(cause, x.numpy())
 
     def _go_back(self, cause: str, offending: Array) -> None:
-        """To the last good step; to the source where that was not long ago, or where steps add up to too much."""
+        """To the last good step; to the source where that was recent, or where steps accumulate too much."""
         again = self._guard.breached(cause)
         self._offending = np.array(offending)
         if again or cause in ("update", *MISLED):
@@ -169,13 +169,13 @@ class Cotta:
             self._good = self._adaptation.state()
         else:
             self._adaptation.restore(self._good)
-        if cause in MISLED:  # statistics, too, may be what misleads: until steps are taken again, serve the source
+        if cause in MISLED:  # the statistics may be wrong, too: until steps resume, serve the source
             self._target.clear()
             self._statistics = self._target.moments
         self._predictor = None
 
     def _note_canaries(self, batch: Batch, usable: NDArray[np.bool_]) -> None:
-        """Hold what is served against the source, on events that carry their label."""
+        """Compare the served predictions with the source, on labelled events."""
         labels = batch.labels
         assert isinstance(labels, ClassLabels)
         rows = np.flatnonzero(usable & (labels.codes >= 0))
@@ -192,11 +192,11 @@ class Cotta:
             self._go_back(cause, as_pictures(self._columns, some.inputs))
 
     def _follow(self, x: Tensor) -> None:
-        """Let the target's statistics follow these inputs (B, …), as the teacher sees them."""
+        """Update the target's statistics with these inputs (B, …), as the teacher computes them."""
         if not self._target.follows or (self._guard.holds and self._serving_source):
             return
         source = self._source_statistics()
-        for name, layer in target_norms(self._model):  # as an answer would be given now
+        for name, layer in target_norms(self._model):  # as a prediction would be computed now
             layer.own, layer.keeps = self.params.own, True
             layer.mean, layer.square = self._statistics[name]
         likeliest = self._adaptation.answer(x).argmax(1).tolist()
@@ -209,7 +209,7 @@ class Cotta:
         self._predictor = None
 
     def adapt(self, x: Tensor) -> Stepped:
-        """Answer inputs (B, …) by their own statistics, then take a step on them."""
+        """Predict inputs (B, …) with their own statistics, then take a step on them."""
         p = self.params
         if p.reset_steps and self._counts["steps"] and self._counts["steps"] % p.reset_steps == 0:
             self._adaptation = self._fresh()
@@ -228,10 +228,10 @@ class Cotta:
         return done
 
     def raise_forgetting(self, factor: float, events: int) -> None:
-        """Steps go farther; the belt still takes back those that go wrong."""
+        """Steps are larger; the guard still takes back harmful ones."""
         self._boost.raised(factor, events)
 
-    # Answers and state
+    # Predictions and state
 
     def predictor(self) -> CottaPredictor:
         if self._predictor is None:
@@ -252,7 +252,7 @@ class Cotta:
 
     @classmethod
     def predictor_from(cls, state: State) -> CottaPredictor:
-        """The predictor whose `state()` this was."""
+        """The predictor of a `state()`."""
         return CottaPredictor.of(state)
 
     def gauges(self) -> Mapping[str, GaugeValue]:

@@ -49,11 +49,11 @@ VARIANTS: Mapping[str, Mapping[str, Any]] = {
     },
     "bn": {"learning_rate": 0.0, "restore": 0.0, "threshold": 0.0, "views": "none"},
 }
-"""Published settings; what is given beside `variant` goes before them."""
+"""Published settings; explicit parameters take precedence over the `variant`."""
 
 
 class Params(Settings):
-    """Everything that can be set on `cotta`; docs/learners/cotta.md has what the defaults measured."""
+    """Parameters of `cotta`; docs/learners/cotta.md has measurements of the defaults."""
 
     model: str = ""
     """The classifier: `module:factory`, or `timm:NAME`."""
@@ -68,16 +68,17 @@ class Params(Settings):
     """One of `VARIANTS`."""
 
     adapt: str = "all"
-    """What moves: `all`, `norm` (scale and shift of normalisation), or patterns of names separated by commas."""
+    """Weights that adapt: `all`, `norm` (scale and shift of normalisation), or patterns of names separated by
+    commas."""
 
     adapt_batch: Count = 50
     """Inputs per step, in the order of the log."""
 
     follow_batch: Count = 10
-    """Inputs after which the target's statistics follow; `adapt_batch` is a multiple of it."""
+    """Inputs between updates of the target's statistics; `adapt_batch` is a multiple of it."""
 
     steps: Count = 1
-    """On each batch."""
+    """Steps per batch."""
 
     loss: Loss = "symmetric"
     """`cross_entropy` with the teacher, `symmetric`, or the student's own `entropy`."""
@@ -86,74 +87,72 @@ class Params(Settings):
     """`adam`, or `sgd` with Nesterov momentum 0.9."""
 
     learning_rate: NotNegative = 3e-3
-    """0: only statistics follow the stream."""
+    """Learning rate; 0: only the statistics adapt."""
 
     average: Share = 0.99
-    """Of the teacher that stays at each step, α."""
+    """Momentum of the teacher, α."""
 
     restore: Share = 0.03
-    """Chance of a weight to go back to the source at each step, p."""
+    """Probability that a weight is restored to the source at each step, p."""
 
     reset_steps: Whole = 200
-    """After so many steps student and teacher begin anew from the source (RDumb); the target's statistics stay. 0:
-    never."""
+    """Steps after which student and teacher are reset to the source (RDumb); the target's statistics stay. 0: never."""
 
     threshold: NotNegative = 2.0
-    """Views are averaged where the anchor's mean confidence is below; above 1: always."""
+    """Views are averaged where the anchor's mean confidence is below this; above 1: always."""
 
     views: str = "shifts"
-    """How inputs are varied: `shifts` (and mirrored), `images` as published, `jitter` of vectors, `none`, or
-    `module:function`."""
+    """The views: `shifts` (and mirrored), `images` as published, `jitter` of vectors, `none`, or `module:function`."""
 
     view_count: Count = 4
-    """Views averaged, N."""
+    """Number of views averaged, N."""
 
     serve_views: Annotated[int, Field(ge=1, le=2)] = 1
-    """What an answer is of: 1: the input alone, 2: the mean with its mirror image, where that means the same."""
+    """1: predict from the input alone; 2: average with the mirrored input, where mirroring keeps the class."""
 
     statistics_rows: Whole = 30
-    """Latest rows, balanced over classes, that the target's statistics are made of; 0: the source's stand."""
+    """Rows, balanced over classes, behind the target's statistics; 0: those of the source."""
 
     own: Share = 0.1
-    """Share of a row's own statistics in its answer."""
+    """Share of a row's own statistics in its prediction."""
 
     largest: NotNegative = 1.0
-    """Inputs lie from 0 to this; others are refused. 0: anything goes."""
+    """Largest input value; inputs are within 0 to this, others are rejected. 0: no limit."""
 
     least_gradient: NotNegative = 1e-6
-    """A step whose gradient is smaller is left out."""
+    """Steps with a smaller gradient norm are skipped."""
 
     belt: bool = True
-    """Guard every step, and go back where one went wrong."""
+    """Guard every step, and take back harmful ones."""
 
     belt_window: Count = 200
-    """Answers that the guards look back on."""
+    """Number of predictions that the guard looks at."""
 
     least_agreement: Share = 0.75
-    """Share of them on which the adapted model and the source must agree."""
+    """Minimum share of them on which the adapted model and the source agree."""
 
     least_entropy: Share = 0.9
-    """Of the mean answer, as a share of the source's."""
+    """Minimum entropy of the mean prediction, as a share of the source's."""
 
     largest_update: NotNegative = 0.2
-    """Distance of the weights from the source, as a share of the source's norm."""
+    """Maximum distance of the weights from the source, as a share of the source's norm."""
 
     canary_margin: Share = 0.02
-    """By how much the error on labelled events may be above the source's, where events have labels."""
+    """Maximum excess of the error on labelled events over the source's, where events have labels."""
 
     backoff_steps: Count = 16
-    """Steps left out after a breach; twice as many after the next."""
+    """Steps skipped after a violation; twice as many after the next."""
 
     @property
     def limits(self) -> Limits:
-        """What the guards let through."""
+        """The limits of the guard."""
         return Limits(
             self.least_agreement, self.least_entropy, self.largest_update, self.canary_margin, self.backoff_steps
         )
 
     @property
     def recipe(self) -> Recipe:
-        """How a step goes."""
+        """The parameters of a step."""
         return Recipe(
             loss=self.loss,
             average=self.average,
@@ -164,7 +163,7 @@ class Params(Settings):
         )
 
     def adapts(self, name: str, of_norm: bool) -> bool:
-        """Whether a parameter moves."""
+        """Whether a parameter adapts."""
         if self.learning_rate == 0:
             return False
         if self.adapt in ("all", "norm"):

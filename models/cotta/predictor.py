@@ -1,4 +1,4 @@
-"""What an adapting classifier publishes: the teacher, and the statistics of the target that its batch norms go by."""
+"""What an adapting classifier publishes: the teacher, and the target statistics of its batch norms."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from thalweg.proto.schema import Array, InputError, Inputs, TensorSpec
 from thalweg.proto.task import ADAPTATION, Task
 
 _ROWS = 8
-"""Rows are computed in multiples of this: fewer go another way through matrix products, with other last bits."""
+"""Rows are computed in multiples of this: fewer rows use other matrix products, with other last bits."""
 _AT_ONCE = 64
 
 _TASK = ADAPTATION.with_probabilities()
 
 
 class CottaPredictor:
-    """Answers `label` and `scores`, probabilities by the teacher; rows that are out of range get -1 and NaN.
+    """Predicts `label` and `scores`, probabilities by the teacher; rows that are out of range get -1 and NaN.
 
     Args:
         columns: The one input.
-        model: With the teacher's weights and the target's statistics, its norms set to serve; not shared.
+        model: With the teacher's weights and the target's statistics, its norms in serving mode; not shared.
         settings: `model`, `largest`, `serve_views`, `own`.
-        classes: Names of its outputs; empty: their numbers.
+        classes: Names of its outputs; empty: their indices.
     """
 
     def __init__(
@@ -105,7 +105,7 @@ class CottaPredictor:
 
     @classmethod
     def of(cls, state: State) -> CottaPredictor:
-        """The predictor whose `state()` this was."""
+        """The predictor of a `state()`."""
         meta = state.meta
         model = replace_batch_norms(build(meta["settings"]["model"]))
         prefix = "network."
@@ -128,7 +128,7 @@ def as_pictures(columns: InputColumns, inputs: Inputs) -> NDArray[np.float32]:
 
 
 def in_range(x: NDArray[np.float32], largest: float) -> NDArray[np.bool_]:
-    """Which rows are finite and lie from 0 to `largest` (0: anywhere), (N,)."""
+    """Which rows are finite and within 0 to `largest` (0: no limit), (N,)."""
     flat = x.reshape((len(x), x[0].size if len(x) else 0))
     usable = np.isfinite(flat).all(axis=1)
     if largest:

@@ -1,8 +1,8 @@
-"""Batch norm on a stream that has drifted: statistics of the batch while adapting, of the target while serving.
+"""Batch norm on a drifted stream: batch statistics while adapting, target statistics while serving.
 
 While a model adapts, a layer normalises by the statistics of its batch (Schneider et al., "Improving
 robustness against common corruptions by covariate shift adaptation", NeurIPS 2020). While it serves, it uses the
-target's running statistics, blended with those of the row itself: an answer never depends on who shares the batch.
+target's running statistics, blended with those of the row itself: a prediction never depends on the other rows.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ _KINDS = (torch.nn.BatchNorm1d, torch.nn.BatchNorm2d, torch.nn.BatchNorm3d)
 
 
 class TargetNorm(torch.nn.Module):
-    """In place of a batch norm; its parameters keep their names.
+    """Replaces a batch norm; its parameters keep their names.
 
     Args:
-        layer: The one replaced; its scale, shift and eps are taken over, its running statistics are the source's.
+        layer: The replaced layer; its scale, shift and eps are used, its running statistics are the source's.
     """
 
     mean: Tensor
@@ -35,7 +35,7 @@ class TargetNorm(torch.nn.Module):
         self.own: float | None = None
         """The share of the row's own statistics; None: those of the batch are used."""
         self.keeps = False
-        """Whether mean and mean square of each row (N, C) are kept in `rows`, while `own` is set."""
+        """Whether mean and mean square of each row (N, C) are stored in `rows`, while `own` is set."""
         self.rows: tuple[Tensor, Tensor] | None = None
 
     def forward(self, x: Tensor) -> Tensor:
@@ -57,7 +57,7 @@ class TargetNorm(torch.nn.Module):
 
 
 def replace_batch_norms(model: torch.nn.Module) -> torch.nn.Module:
-    """The model with every batch norm replaced, in place; the model itself if it is one."""
+    """The model with every batch norm replaced, in place; or the replacement if the model is one itself."""
     if isinstance(model, _KINDS):
         return TargetNorm(model)
     for name, child in model.named_children():

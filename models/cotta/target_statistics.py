@@ -1,8 +1,8 @@
-"""What the inputs of batch norms look like lately: moments of single rows, balanced over the classes they seem to be.
+"""Recent statistics of batch-norm inputs: moments of single rows, balanced over the predicted classes.
 
-A bounded memory of rows; where it is full, the oldest row of the most frequent class goes (after the memory of RoTTA,
-Yuan, Xie and Li, CVPR 2023, which keeps inputs; ours keeps their moments). A run of one class displaces only its own
-kind, so it does not look like drift. What is missing to a full memory counts as the source.
+A bounded memory of rows; when full, the oldest row of the most frequent class is evicted (after the memory of RoTTA,
+Yuan, Xie and Li, CVPR 2023, which stores inputs; ours stores their moments). A run of one class evicts only rows of
+that class, so it does not look like drift. Rows missing to a full memory count as the source.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ class TargetStatistics:
     """One thread uses it.
 
     Args:
-        source: Moments (C,) of each layer as the source had them.
-        rows: Kept at most, R; 0: the source's moments stand.
+        source: Moments (C,) of each layer in the source.
+        rows: Most rows, R; 0: always the source's moments.
     """
 
     def __init__(self, source: Moments, rows: int) -> None:
@@ -32,17 +32,17 @@ class TargetStatistics:
             name: (torch.zeros(rows, len(mean)), torch.zeros(rows, len(mean))) for name, (mean, _) in source.items()
         }
         self._classes = np.full(rows, -1, dtype=np.int64)
-        self._ages = np.zeros(rows, dtype=np.int64)  # when each was put in, counted in rows
+        self._ages = np.zeros(rows, dtype=np.int64)  # when each was added, counted in rows
         self._seen = 0
 
     @property
     def follows(self) -> bool:
-        """Whether there is anything to keep."""
+        """Whether there is anything to store."""
         return self._rows > 0 and bool(self._source)
 
     @property
     def moments(self) -> dict[str, tuple[Tensor, Tensor]]:
-        """Mean and mean square (C,) of each layer now."""
+        """Current mean and mean square (C,) of each layer."""
         count = int(np.count_nonzero(self._classes >= 0))
         if not count:
             return dict(self._source)
@@ -56,7 +56,7 @@ class TargetStatistics:
         }
 
     def take(self, moments: Moments, classes: Sequence[int]) -> None:
-        """Take up rows: moments (N, C) of each layer, and the class that each seems to be of; finite ones only."""
+        """Add rows: moments (N, C) of each layer, and the predicted class of each; finite ones only."""
         sound = torch.stack([torch.isfinite(one).all(1) for pair in moments.values() for one in pair]).all(0).tolist()
         for row, kind in enumerate(classes):
             if not sound[row]:
@@ -77,7 +77,7 @@ class TargetStatistics:
         return int(np.flatnonzero(leaving)[self._ages[leaving].argmin()])
 
     def clear(self) -> None:
-        """Begin anew from the source."""
+        """Reset to the source."""
         self._classes[:] = -1
         for mean, square in self._kept.values():
             mean.zero_()

@@ -1,4 +1,4 @@
-"""Views of inputs that a classifier should answer alike: shifted and mirrored pictures, the published set, jitter."""
+"""Views of inputs with the same class: shifted and mirrored images, the published set, jitter."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from thalweg.models.cotta.image_views import images
 from thalweg.models.parts.torch_setup import Tensor, functional, torch
 
 Drawn = Callable[[Tensor, int, torch.Generator], Iterator[Tensor]]
-"""So many views (B, …) of inputs (B, …), drawn by a generator."""
+"""This many views (B, …) of inputs (B, …), drawn by a generator."""
 
 _SHIFT, _JITTER = 1, 0.05
 
@@ -31,12 +31,12 @@ def find_views(name: str) -> Drawn:
 
 
 def mirrored(x: Tensor) -> Tensor:
-    """Pictures (B, C, H, W) from left to right; anything else as it is."""
+    """Images (B, C, H, W) mirrored; other inputs unchanged."""
     return x.flip(3) if x.ndim == 4 else x
 
 
 def shifts(x: Tensor, count: int, generator: torch.Generator) -> Iterator[Tensor]:
-    """The pictures themselves, mirrored, then shifted by a pixel, every second one mirrored too."""
+    """The images themselves, mirrored, then shifted by a pixel, every second one mirrored too."""
     yield x
     if count > 1:
         yield mirrored(x)
@@ -49,14 +49,14 @@ def shifts(x: Tensor, count: int, generator: torch.Generator) -> Iterator[Tensor
 
 
 def jitter(x: Tensor, count: int, generator: torch.Generator) -> Iterator[Tensor]:
-    """Each number moved by a twentieth of its column's deviation in the batch."""
+    """Each number moved by a twentieth of its column's standard deviation in the batch."""
     spread = x.std(0, correction=0, keepdim=True)
     for _ in range(count):
         yield x + _JITTER * spread * torch.randn(x.shape, generator=generator)
 
 
 def none(x: Tensor, count: int, generator: torch.Generator) -> Iterator[Tensor]:
-    """The inputs as they are."""
+    """The inputs unchanged."""
     yield x
 
 

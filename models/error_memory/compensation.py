@@ -1,7 +1,7 @@
-"""How remembered answers correct the next one: ReLoop2, Zhu et al., KDD 2023 (arXiv:2306.08808), its fast learner.
+"""How remembered errors correct a prediction: the fast learner of ReLoop2, Zhu et al., KDD 2023 (arXiv:2306.08808).
 
-A neighbour is a triple (similarity, label, base score at the time). Softmax over similarities weighs them; the error
-that they tell of is added to the base score, in probability space.
+A neighbour is a triple (similarity, label, base score at the time). Neighbours are weighted by a softmax over
+similarities; their error is added to the base score, in probability space.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Neighbourhood(NamedTuple):
 
 
 def attend(similarities: Floats, labels: Floats, bases: Floats, temperature: float) -> Neighbourhood:
-    """Softmax with temperature τ over similarities (N, k); -inf marks a neighbour that is not there."""
+    """Softmax with temperature τ over similarities (N, k); -inf marks a missing neighbour."""
     there = similarities > -np.inf
     found: NDArray[np.bool_] = np.logical_or.reduce(there, axis=1)
     best = np.where(found, np.max(similarities, axis=1, initial=-np.inf), 0.0)
@@ -40,7 +40,7 @@ def attend(similarities: Floats, labels: Floats, bases: Floats, temperature: flo
 
 
 def compensation(base: Floats, near: Neighbourhood, gamma: float, strength: float) -> Floats:
-    """What to add to base scores (N,): λ·(γ (ȳ - y_base) + (1 - γ)(ȳ - ȳ_base)), such that the sum stays in 0 … 1.
+    """The correction of base scores (N,): λ·(γ (ȳ - y_base) + (1 - γ)(ȳ - ȳ_base)), with the sum kept in 0 … 1.
 
     γ = 1 moves towards the neighbours' labels, γ = 0 adds their mean error. Without neighbours: 0.
     """

@@ -2,9 +2,9 @@
 
 Sources: Wang et al., "DCN V2", WWW 2021 (arXiv:2008.13535), parallel structure; Guo et al., "DeepFM", IJCAI 2017
 (arXiv:1703.04247). Layers learn by Adam (Kingma and Ba, 2015), embedding rows by Adagrad (Duchi et al., JMLR 2011):
-a row moves only when its id occurs, far at first and less each time, which Adam's running moments would not give it.
-Every id has a row in a bounded table; one that was never learned is a row of zeros.
-Cost per event: about 3 · (layers · D² + D · first hidden) multiply-adds, D numbers of all embeddings side by side.
+a row is updated only when its id occurs, with steps that decrease, which Adam's running moments would not provide.
+Every id has a row in a bounded table; an id never learned is a row of zeros.
+Cost per event: about 3 · (layers · D² + D · first hidden) multiply-adds, D numbers of all embeddings concatenated.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ Ids: TypeAlias = NDArray[np.int64]
 NetworkKind: TypeAlias = Literal["dcnv2", "deepfm", "mlp"]
 
 ALIGN = 4
-"""Widths of layers are multiples of this: rows that begin at odd addresses go through other instructions, and a row's
-bits would depend on where in a request it stands."""
-_TILE = 16  # rows computed at a time when answering: always as many, so that a row's bits do not depend on the others
+"""Widths of layers are multiples of this: rows at unaligned addresses use other instructions, and a row's
+bits would depend on its position in a request."""
+_TILE = 16  # rows computed at a time in prediction: a constant, so that a row's bits do not depend on the others
 _SPREAD = 0.01
 _EPSILON = 1e-8
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """What a network is made of."""
+    """The architecture of a network."""
 
     network: NetworkKind
     fields: int
-    """Ids per event, each of an embedding of its own."""
+    """Ids per event, each with its own embedding."""
     numeric: int
     """Numbers per event."""
     dim: int
@@ -50,12 +50,12 @@ class Shape:
 
     @property
     def row_width(self) -> int:
-        """Numbers per id: its embedding; DeepFM has a first-order weight beside it."""
+        """Numbers per id: its embedding; for DeepFM also a first-order weight."""
         return self.dim + (self.network == "deepfm")
 
     @property
     def flat(self) -> int:
-        """Numbers of all embeddings and numeric features side by side, filled up with zeros to a multiple of 4, D."""
+        """Numbers of all embeddings and numeric features concatenated, padded with zeros to a multiple of 4, D."""
         return -(-(self.fields * self.dim + self.numeric) // ALIGN) * ALIGN
 
 
@@ -116,7 +116,7 @@ def forward(shape: Shape, weights: Weights, rows: Tensor, numeric: Tensor) -> tu
 
 
 class FrozenNetwork:
-    """A network to answer with; any number of threads may."""
+    """A network for prediction; any number of threads may use it."""
 
     def __init__(self, shape: Shape, weights: Mapping[str, Array], tables: list[FrozenTable]) -> None:
         self.shape = shape
@@ -151,7 +151,7 @@ class FrozenNetwork:
 
     @classmethod
     def of(cls, shape: Shape, tensors: Mapping[str, Array]) -> FrozenNetwork:
-        """The one whose `tensors()` are among these; maps of a file are used in place."""
+        """The one of these `tensors()`; maps of a file are used in place."""
         tables = [
             FrozenTable(tensors[f"table.{field}.ids"], tensors[f"table.{field}.rows"]) for field in range(shape.fields)
         ]
@@ -162,10 +162,10 @@ class Network:
     """A network that learns. One thread uses it.
 
     Args:
-        shape: What it is made of.
-        rows: At most so many ids per field are kept; the longest unused goes first.
+        shape: Its architecture.
+        rows: Most ids per field; the least recently used is evicted first.
         learning_rate: Adam's, of the weights that every event moves.
-        row_rate: Adagrad's, of embedding rows: about how far a new id's row goes for its first event.
+        row_rate: Adagrad's, of embedding rows: about the size of the first update of a new id's row.
         seed: Of the first weights and of new rows.
     """
 
@@ -183,7 +183,7 @@ class Network:
 
     @property
     def ids_evicted(self) -> int:
-        """Ids that had to go."""
+        """Number of ids evicted."""
         return sum(table.evicted for table in self._tables)
 
     def learn(
@@ -196,16 +196,16 @@ class Network:
         share: float = 0.0,
         pace: float = 1.0,
     ) -> None:
-        """One step of Adam on the mean cross-entropy of so many events.
+        """One step of Adam on the mean cross-entropy of these events.
 
         Args:
             ids: (n, fields); n at most as many as a table keeps rows.
             numeric: (n, H).
             labels: (n,) in 0 … 1.
             weights: (n,), 0 or more.
-            teacher: (n,) probabilities of the network before, to stay near to.
-            share: How much of the loss is towards the teacher.
-            pace: By how much faster than usual.
+            teacher: (n,) probabilities of the previous network, for distillation.
+            share: Weight of the distillation loss.
+            pace: Factor on the learning rates.
         """
         places, inverses, leaves = [], [], []
         for field, table in enumerate(self._tables):
@@ -233,7 +233,7 @@ class Network:
         self._frozen = None
 
     def frozen(self) -> FrozenNetwork:
-        """What answers as this does now; the same object until the next `learn`."""
+        """A network that predicts as this does now; the same object until the next `learn`."""
         if self._frozen is None:
             self._frozen = FrozenNetwork(self.shape, self._adam.frozen(), [table.frozen() for table in self._tables])
         return self._frozen
@@ -260,5 +260,5 @@ def sigmoid(logits: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _writable(array: Array) -> Array:
-    """The same array for torch, which warns of read-only ones; nothing is ever written to it."""
+    """The same array for torch, which warns of read-only ones; it is never written to."""
     return array if array.flags.writeable else np.array(array)

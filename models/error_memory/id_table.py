@@ -1,7 +1,7 @@
-"""A bounded table of learned rows by id: a new id gets a row, the longest unused one loses its own.
+"""A bounded table of learned rows by id: a new id gets a row, the least recently used one loses its row.
 
-Rows hold parameters and, beside them, the sum of their squared gradients, so that what a row has learned and how fast
-it still learns come and go together.
+Rows contain parameters and the sums of their squared gradients, so that the parameters of a row and its learning rate
+are created and evicted together.
 """
 
 from __future__ import annotations
@@ -22,23 +22,23 @@ class IdTable:
 
     Args:
         width: Numbers per row.
-        capacity: Rows kept at most.
-        seed: New parameters are drawn from it, `spread` wide, and from how many rows were given out before.
+        capacity: Most rows.
+        seed: New parameters are drawn from it, of width `spread`, and from the number of rows assigned before.
     """
 
     def __init__(self, width: int, capacity: int, seed: tuple[int, ...], spread: float) -> None:
         self._width, self._capacity, self._seed, self._spread = width, capacity, seed, spread
         self.rows: NDArray[np.float32] = np.zeros((0, 2, width), dtype=np.float32)
-        self._row_of: OrderedDict[int, int] = OrderedDict()  # from the longest unused
+        self._row_of: OrderedDict[int, int] = OrderedDict()  # from the least recently used
         self._given = 0
         self.evicted = 0
-        """Ids that lost their row so far."""
+        """Number of ids evicted so far."""
 
     def __len__(self) -> int:
         return len(self._row_of)
 
     def places(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Row numbers of ids (n,), distinct and at most as many as the capacity; unknown ones get a new row."""
+        """Row numbers of ids (n,), distinct and at most the capacity; unknown ids get a new row."""
         new = 0
         for number in ids.tolist():
             if number in self._row_of:
@@ -51,7 +51,7 @@ class IdTable:
         return np.fromiter((self._row_of[number] for number in ids.tolist()), dtype=np.int64, count=len(ids))
 
     def _give_rows(self, new: int) -> None:
-        """Give a row to the last ids that have none; from the longest unused ones when the table is full."""
+        """Assign rows to the last ids without one; those of the least recently used ids when the table is full."""
         drawn = np.random.Generator(np.random.PCG64([*self._seed, self._given])).standard_normal((new, self._width))
         self._given += new
         waiting = [number for number, row in self._row_of.items() if row < 0] if new > 8 else self._newest_without(new)
@@ -82,7 +82,7 @@ class IdTable:
         self.rows = np.concatenate([self.rows, np.zeros((more, *self.rows.shape[1:]), dtype=np.float32)])
 
     def frozen(self) -> FrozenTable:
-        """What answers need, copied."""
+        """What prediction needs, copied."""
         ids = np.fromiter(self._row_of.keys(), dtype=np.int64, count=len(self._row_of))
         places = np.fromiter(self._row_of.values(), dtype=np.int64, count=len(ids))
         order = np.argsort(ids)
@@ -91,7 +91,7 @@ class IdTable:
         return FrozenTable(ids[order], rows)
 
     def tensors(self) -> dict[str, Array]:
-        """Everything, from the longest unused row on."""
+        """Everything, from the least recently used row on."""
         ids = np.fromiter(self._row_of.keys(), dtype=np.int64, count=len(self._row_of))
         places = np.fromiter(self._row_of.values(), dtype=np.int64, count=len(ids))
         return {"ids": ids, "rows": self.rows[places], "counts": np.array([self._given, self.evicted], dtype=np.int64)}
@@ -117,7 +117,7 @@ class FrozenTable:
         self.ids, self.rows = ids, rows
 
     def __getitem__(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Rows (n, width) of ids (n,); zeros for what has never been learned."""
+        """Rows (n, width) of ids (n,); zeros for ids never learned."""
         if not len(self.ids):
             return self.rows[np.zeros(len(ids), dtype=np.int64)]
         at = np.minimum(np.searchsorted(self.ids, ids), len(self.ids) - 1)

@@ -1,4 +1,4 @@
-"""What an event of a recommender looks like: user, item, further ids, numbers."""
+"""The inputs of a recommender: user, item, further ids, numbers."""
 
 from __future__ import annotations
 

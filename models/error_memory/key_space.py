@@ -1,8 +1,8 @@
-"""From a network's hidden layers to a memory's keys: centred by a mean that is frozen, of length 1.
+"""From a network's hidden layers to a memory's keys: centred by a frozen mean, of length 1.
 
-After a ReLU all vectors lie in one corner and are alike; less their mean they are not (ReLoop2's hashing needs that).
-The mean, and the middles of cells for an approximate search, are learned of the first events of a network, then stay:
-keys that are compared must come from one space.
+After a ReLU all vectors are in one orthant and similar; centred ones are not (ReLoop2's hashing needs that).
+The mean, and the centroids of cells for an approximate search, are learned from the first events of a network, then
+frozen: compared keys must be from one space.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ class KeySpace:
     centre: Floats
     """(h,)."""
     middles: Keys | None
-    """(cells, h) of the cells, where they are wanted."""
+    """(cells, h): centroids, if configured."""
 
     def keys(self, hidden: Array) -> Keys:
-        """(N, h) of hidden layers (N, h); zeros where nothing is left of one."""
+        """Keys (N, h) of hidden layers (N, h); zeros where a layer equals the mean."""
         moved = hidden.astype(np.float64) - self.centre
         length = np.sqrt((moved * moved).sum(axis=1))
         found: Keys = (moved / np.where(length > 0, length, 1.0)[:, None]).astype(np.float32)
@@ -38,7 +38,7 @@ class KeySpace:
 
     @classmethod
     def of_rows(cls, hidden: Array, cells: int, seed: int) -> KeySpace:
-        """That of hidden layers (N, h), N at least `cells`; 0 cells: none."""
+        """The key space of hidden layers (N, h), N at least `cells`; 0 cells: none."""
         plain = cls(hidden.mean(axis=0, dtype=np.float64), None)
         return plain if not cells else cls(plain.centre, learn_cells(plain.keys(hidden), cells, seed))
 
@@ -48,5 +48,5 @@ class KeySpace:
 
     @classmethod
     def of(cls, tensors: Mapping[str, Array]) -> KeySpace | None:
-        """The one whose `tensors()` these are; None of none."""
+        """The one of these `tensors()`; None for None."""
         return cls(tensors["centre"], tensors.get("middles")) if "centre" in tensors else None

@@ -1,9 +1,9 @@
-"""ReLoop2: a recommender whose recent mistakes correct its next answers.
+"""ReLoop2: a recommender that corrects its predictions by its recent errors.
 
 Source: Zhu et al., "ReLoop2: Building Self-Adaptive Recommendation Models via Responsive Error Compensation Loop", KDD
-2023 (arXiv:2306.08808). A slow network learns from the stream; a fast memory takes each label as it arrives and is read
-at every answer. Ours differs (docs/learners/error_memory.md counts how): the memory is read by user and by item before
-it is read by key, and how its words are weighed is learned as labels come; as published is a choice of parameters.
+2023 (arXiv:2306.08808). A slow network learns from the stream; a fast memory stores each label as it arrives and is
+read for every prediction. Ours differs (docs/learners/error_memory.md counts how): the memory is read by user and by
+item before it is read by key; the weights of its features are learned from labels; the published method is a setting.
 Cost per event: one forward and one backward pass of the network, one pass over a column of ids per view, one over all
 keys if there is a key view. State: embedding tables, bounded, and the memory's budget.
 """
@@ -56,19 +56,19 @@ log = structlog.get_logger(__name__)
 Floats = NDArray[np.float64]
 Columns = dict[str, Array]
 
-_HEAVIEST = 1000.0  # a weight above this counts as this
-_REACH = 10.0  # deviations up to which a numeric feature counts
+_HEAVIEST = 1000.0  # larger weights are reduced to this
+_REACH = 10.0  # deviations to which a numeric feature is clipped
 _PLACE = {"topic": np.int16, "partition": np.int32, "offset": np.int64}
 _MOST_TOPICS = 1000
-_MEAN_OF = 10_000  # the mean label is that of about so many latest events
-EMBEDDING_ROWS = GaugeSpec(name="embedding_rows", help="Ids that have a row in an embedding table")
+_MEAN_OF = 10_000  # the mean label is that of about this many latest events
+EMBEDDING_ROWS = GaugeSpec(name="embedding_rows", help="Ids with a row in an embedding table")
 
 
 class ErrorMemory:
     """The learner `error_memory`; parameters in `Params`, obligations in `models/contract/learner.py`.
 
     Labels are numbers from 0 (not clicked, not liked) to 1. Events with other labels, or with numeric features that are
-    not finite, are passed over and counted.
+    not finite, are skipped and counted.
     """
 
     gauges_declared = (SKIPPED_EVENTS, EMBEDDING_ROWS, MEMORY_ENTRIES, MEMORY_EVICTIONS, MEMORY_BYTES)
@@ -97,7 +97,7 @@ class ErrorMemory:
         self._ring = self._new_ring() if p.memory == "neighbours" else None
         self._sketch = self._new_sketch(context.seed) if p.memory == "sketch" else None
         self._space: KeySpace | None = None
-        self._seen = np.zeros((0, shape.hidden[-1]), dtype=np.float32)  # hidden layers that the space is learned of
+        self._seen = np.zeros((0, shape.hidden[-1]), dtype=np.float32)  # hidden layers for the key space
         self._mean_label = 0.5
         self._topics: list[str] = []
         self._waiting = self._nothing()
@@ -123,7 +123,7 @@ class ErrorMemory:
         self._predictor = None
 
     def _take(self, batch: Batch) -> Columns:
-        """The usable labelled events."""
+        """The valid labelled events."""
         ids, numbers = self._inputs.gather(batch.inputs)
         if batch.labels is None:
             return self._nothing()
@@ -152,7 +152,7 @@ class ErrorMemory:
         }
 
     def _places(self, batch: Batch, rows: Array) -> Columns:
-        """Where events stand in the log: topic (-1 for those that came from elsewhere), partition, offset."""
+        """Positions of events: topic (-1 for events that are not from a log), partition, offset."""
         if batch.places is None:
             nowhere = np.full(len(rows), -1)
             return {name: nowhere.astype(dtype) for name, dtype in _PLACE.items()}
@@ -168,7 +168,7 @@ class ErrorMemory:
         }
 
     def _views_of(self, events: Columns) -> tuple[Floats, Array]:
-        """Learn how to weigh the memory from what it says of these events; their base scores and hidden layers."""
+        """Learn the weights of the memory's features from these events; their base scores and hidden layers."""
         now = self.predictor()
         base, hidden, _ = now.base(events["ids"], events["numbers"])
         if self._reading.combine == "learned" and self._reading.views:
@@ -195,7 +195,7 @@ class ErrorMemory:
                 self._learn_space(self._seen)
 
     def _key_columns(self, hidden: Array) -> Columns:
-        """Keys of entries, and the cells they are in, as far as they are wanted; zeros before there is a space."""
+        """Keys of entries, and their cells, where configured; zeros before there is a key space."""
         if "key" not in self._reading.views:
             return {}
         in_cells = self._reading.search == "cells"
@@ -207,7 +207,7 @@ class ErrorMemory:
         return {"vector": keys, "cell": cell_of(self._space.middles, keys)}
 
     def _learn_space(self, hidden: Array) -> None:
-        """From now on keys are as this says."""
+        """Use this key space from now on."""
         cells = self.params.cells if self._reading.search == "cells" else 0
         self._space = KeySpace.of_rows(hidden, cells, self._seed)
         self._seen = self._seen[:0]
@@ -219,7 +219,7 @@ class ErrorMemory:
         self._boost.raised(factor, events)
 
     def _wait(self, events: Columns) -> None:
-        """Put events with those that wait, and train whenever there are enough."""
+        """Add events to the waiting ones, and train whenever there are enough."""
         p = self.params
         self._waiting = {name: np.concatenate([self._waiting[name], column]) for name, column in events.items()}
         start = 0
@@ -255,7 +255,7 @@ class ErrorMemory:
         self._trained += len(numbers)
 
     def _train_slot(self, events: Columns) -> None:
-        """One pass over all but the newest events; then the memory begins anew, warmed with those."""
+        """One pass over all but the newest events; then the memory is cleared and warmed with those."""
         p = self.params
         count = len(events["label"]) - p.warm_events
         before = self._answerer()
@@ -277,29 +277,29 @@ class ErrorMemory:
             self._remember(fresh, (base, hidden))
 
     def _forget_all(self) -> None:
-        """Empty the memory: its keys and errors are those of another network."""
+        """Clear the memory: its keys and errors belong to another network."""
         if self._ring is not None:
             self._ring.clear()
         if self._sketch is not None:
             self._sketch.clear()
         self._space, self._seen = None, self._seen[:0]
 
-    # Answers and state
+    # Predictions and state
 
     def place(self, folder: Path) -> None:
-        """Keep the memory in a mapped file there, beside the one of the run before; those before it go."""
+        """Put the memory into a mapped file there, beside that of the previous run; older files are deleted."""
         if self._ring is None:
             return
         folder.mkdir(parents=True, exist_ok=True)
         numbers = sorted(int(path.stem.rpartition("-")[2]) for path in folder.glob("memory-*.slots"))
-        for number in numbers[:-1]:  # servers may be answering from the newest one
+        for number in numbers[:-1]:  # servers may still use the newest one
             (folder / f"memory-{number}.slots").unlink(missing_ok=True)
         place = folder / f"memory-{numbers[-1] + 1 if numbers else 1}.slots"
         try:
             self._ring = self._new_ring(place)
         except OSError as error:
             log.warning(
-                "no room to share the memory in place: each version copies it", folder=str(folder), problem=str(error)
+                "no space to share the memory in place: each version copies it", folder=str(folder), problem=str(error)
             )
             return
         self._predictor = None
@@ -324,7 +324,7 @@ class ErrorMemory:
 
     @classmethod
     def predictor_from(cls, state: State) -> ErrorMemoryPredictor:
-        """The predictor whose `state()` this was; arrays may be read-only maps of a file."""
+        """The predictor of a `state()`; arrays may be read-only maps of a file."""
         return ErrorMemoryPredictor.of(state)
 
     def gauges(self) -> Mapping[str, GaugeValue]:
@@ -386,7 +386,7 @@ class ErrorMemory:
         self._boost.restore(meta)
         self._predictor = None
 
-    # What it is made of
+    # Construction
 
     def _new_ring(self, place: Path | None = None) -> Ring:
         p = self.params
@@ -408,7 +408,7 @@ class ErrorMemory:
         return Sketch(planes, generation_events=p.sketch_events, half_life_seconds=p.half_life_seconds)
 
     def _nothing(self) -> Columns:
-        """No events."""
+        """Without events."""
         return {
             "ids": np.zeros((0, self._inputs.fields), np.int64),
             "numbers": np.zeros((0, self._inputs.numeric), np.float32),
@@ -433,7 +433,7 @@ class ErrorMemory:
 
 
 def _fixed(names: list[str | None]) -> NDArray[np.uint8]:
-    """Event ids as (N, 40) bytes; a longer one keeps its beginning and gets a hash of the whole at the end."""
+    """Event ids as (N, 40) bytes; a longer one keeps its prefix and ends in a hash of the whole."""
     encoded = []
     for name in names:
         raw = b"" if name is None else name.encode()

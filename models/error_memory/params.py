@@ -15,12 +15,12 @@ Rate = Annotated[float, Field(ge=1e-9)]
 
 
 class Params(Settings):
-    """Everything that can be set on `error_memory`; docs/learners/error_memory.md has what the defaults measured."""
+    """Parameters of `error_memory`; docs/learners/error_memory.md has measurements of the defaults."""
 
     # The slow model
 
     network: NetworkKind = "dcnv2"
-    """`dcnv2`, `deepfm` or `mlp`."""
+    """The network: `dcnv2`, `deepfm` or `mlp`."""
 
     dim: Count = 16
     """Numbers per embedding."""
@@ -29,75 +29,76 @@ class Params(Settings):
     """Widths of the deep layers, multiples of 4; the last is the width of a memory's key."""
 
     cross_layers: Whole = 2
-    """Of `dcnv2`."""
+    """Cross layers of `dcnv2`."""
 
     learning_rate: Rate = 1e-3
-    """Adam's, for the layers."""
+    """Learning rate of Adam, for the layers."""
 
     row_rate: Rate = 0.05
-    """Adagrad's, for embedding rows."""
+    """Learning rate of Adagrad, for embedding rows."""
 
     table_rows: Count = 100_000
-    """Ids kept per field; the longest unseen loses its row."""
+    """Ids stored per field; the least recently seen loses its row."""
 
     train_batch: Count = 64
-    """Events per step, however they came."""
+    """Events per step, whatever the micro-batches."""
 
     slot_events: Whole = 0
-    """0: train as labels come. Else: one pass over so many events at once, then the memory is emptied, because its keys
-    are of another network, and warmed with the last `warm_events`, which wait for the next pass."""
+    """0: train as labels arrive. Else: one pass over this many events at once; then the memory is cleared, because its
+    keys belong to another network, and warmed with the last `warm_events`, which wait for the next pass."""
 
     warm_events: Whole = 0
-    """See `slot_events`; fewer than it."""
+    """See `slot_events`; less than it."""
 
     distillation: Share = 0.0
-    """With `slot_events`: share of the loss that holds the new network to the answers of the one before; 0 … 1."""
+    """With `slot_events`: weight of the distillation loss towards the previous network; 0 … 1."""
 
     freeze_after: Whole = 0
-    """The network learns no more after so many events, only the memory does; 0: never."""
+    """Freeze the network after this many events, so that only the memory learns; 0: never."""
 
     # The memory
 
     memory: Literal["neighbours", "sketch", "none"] = "neighbours"
-    """`neighbours`: the latest entries, whole; `sketch`: counts in buckets, constant size; `none`: no memory."""
+    """`neighbours`: the latest entries; `sketch`: counts in buckets, constant size; `none`: no memory."""
 
     memory_bytes: int = 16_000_000
-    """Budget of `neighbours`: how many entries are kept follows from it."""
+    """Memory budget of `neighbours`; it determines the number of entries."""
 
     ttl_seconds: NotNegative = 0.0
-    """Entries older than this, in event time, go; 0: no matter how old."""
+    """Maximum age of entries in event time; 0: no limit."""
 
     per_key: Whole = 0
-    """At most so many entries under one record key (the user's id where there is none); 0: any number."""
+    """Most entries per record key (the user's id if there is none); 0: no limit."""
 
     views: str = ""
-    """What is read of the memory: the `user`'s own entries, the `item`'s own, the nearest by `key`; joined by +.
-    Empty: `user+item`, but `key` with a sketch, which knows neither, and with `combine` = `fixed`, as published."""
+    """The views of the memory: entries of the same `user`, of the same `item`, nearest by `key`; joined by +. Empty:
+    `user+item`, but `key` with a sketch, which has no others, and with `combine` = `fixed`, as published."""
 
     view_events: Count = 128
-    """The latest entries of a user or item that are read."""
+    """Number of latest entries read per user or item."""
 
     view_prior: Rate = 5.0
-    """Entries that a user or item is thought to have had without error: few true ones count little."""
+    """Pseudo-entries without error per user or item: they reduce the weight of few entries."""
 
     neighbours: Count = 50
-    """The nearest by key, k; with a sketch every array gives one."""
+    """Number of nearest entries by key, k; with a sketch, one per array."""
 
     temperature: Rate = 0.1
-    """Of the softmax over similarities, τ."""
+    """Temperature of the softmax over similarities, τ."""
 
     search: Literal[NeighbourBackend, "cells"] = "auto"
-    """How the nearest are found: `auto`, `faiss`, `faiss_gpu`, `numpy` or `torch`; the same come out. `cells`: only
-    among entries around the query, of `cells` cells the `probes` nearest; approximate, sooner in a large memory."""
+    """Nearest-neighbour search: `auto`, `faiss`, `faiss_gpu`, `numpy` or `torch`, with the same result. `cells`: only
+    entries in the `probes` nearest of `cells` cells; approximate, faster in a large memory."""
 
     cells: Count = 256
-    """Of `search` = `cells`: how many; their middles are learned of the first `centre_events` keys."""
+    """For `search` = `cells`: number of cells; their centroids are learned from the first `centre_events` keys."""
 
     probes: Count = 16
-    """Of `search` = `cells`: looked through at each answer."""
+    """For `search` = `cells`: cells searched per prediction."""
 
     centre_events: Count = 1000
-    """Keys are centred by the mean of the first so many, then written and read; ReLU layers make all alike without."""
+    """Keys are centred by the mean of the first this many, and used from then on; without it, ReLU layers make all keys
+    similar."""
 
     sketch_arrays: Count = 20
     """Arrays of the sketch, K."""
@@ -109,25 +110,25 @@ class Params(Settings):
     """Events per generation of the sketch: the older of two is cleared; 0: never."""
 
     half_life_seconds: NotNegative = 0.0
-    """Of what is in the sketch, in event time; 0: all counts alike."""
+    """Half-life of the sketch's content in event time; 0: equal weights."""
 
     # How the memory corrects
 
     combine: Literal["learned", "fixed"] = "learned"
-    """`learned`: logistic regression of the label on the base score and what the views say, learned as labels come.
+    """`learned`: logistic regression of the label on the base score and the features of the views, learned from labels.
     `fixed`: base + strength · (γ (ȳ - base) + (1 - γ)(ȳ - ȳ_base)) by the key view, as published."""
 
     gamma: Share = 1.0
-    """Of `fixed`, γ: 1 moves towards the neighbours' labels, 0 adds their mean error."""
+    """γ of `fixed`: 1 moves towards the neighbours' labels, 0 adds their mean error."""
 
     strength: Annotated[float, Field(ge=0, le=10)] = 0.3
-    """Of `fixed`, λ."""
+    """λ of `fixed`."""
 
     combine_memory: Rate = 2_000.0
-    """Of `learned`: events after which what it learned counts 1/e."""
+    """For `learned`: events after which old events have weight 1/e."""
 
     combine_prior: Rate = 10.0
-    """Of `learned`: how strongly it starts from the base score alone."""
+    """For `learned`: prior weight of the base score alone."""
 
     @property
     def hidden_widths(self) -> tuple[int, ...]:
@@ -143,7 +144,7 @@ class Params(Settings):
 
     @property
     def step_events(self) -> int:
-        """Events that wait until they are trained on."""
+        """Events that wait for training."""
         return self.slot_events or self.train_batch
 
     @rule("hidden")

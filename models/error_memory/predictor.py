@@ -1,4 +1,4 @@
-"""What an error memory publishes: the network, the memory as it stood, and how the one corrects the other."""
+"""What an error memory publishes: the network, the memory at that time, and how the memory corrects the network."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from thalweg.proto.schema import Array, Inputs, TensorSpec
 from thalweg.proto.task import SCORING, Task
 
 Floats = NDArray[np.float64]
-_CLIP = 10.0  # a numeric feature beyond so many deviations counts as this many
+_CLIP = 10.0  # deviations to which a numeric feature is clipped
 _KEY_FIGURES = 2
 ID_BYTES = 40
-"""Of an event id that are kept."""
+"""Bytes stored of an event id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,18 +46,18 @@ class Reading:
 
     @property
     def features(self) -> int:
-        """Of a learned combination: one, the logit of the base score, and what each view says."""
+        """Features of a learned combination: one, the logit of the base score, and those of each view."""
         return 2 + sum(_KEY_FIGURES if name == "key" else FIGURES for name in self.views)
 
     @property
     def untaught(self) -> Floats:
-        """Weights (features,) that leave the base score as it is."""
+        """Weights (features,) that leave the base score unchanged."""
         weights = np.zeros(self.features)
         weights[1] = 1.0
         return weights
 
     def entry_columns(self, key_width: int) -> Columns:
-        """What an entry of the memory holds, its key of `key_width` numbers if there is a key view."""
+        """The columns of a memory entry, with a key of `key_width` numbers if there is a key view."""
         found: dict[str, Any] = dict.fromkeys(("user", "item", "key"), (np.int64, ()))
         found |= {"label": (np.float32, ()), "base": (np.float64, ()), "time": (np.float64, ())}
         found |= {"id": (np.uint8, (ID_BYTES,)), "topic": (np.int16, ()), "partition": (np.int32, ())}
@@ -71,18 +71,18 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Remembered:
-    """A memory to read: entries or a sketch, and where keys have their middle."""
+    """A memory for reading: entries or a sketch, and its key space."""
 
     window: Window | None
     sketch: FrozenSketch | None
     space: KeySpace | None
-    """Of the keys; None: not known yet, so there are none."""
+    """Of the keys; None: not known yet, so there are no keys."""
     mean_label: float
     topics: tuple[str, ...]
     """Names behind the column `topic`."""
 
     def neighbourhood(self, hidden: Array, reading: Reading) -> tuple[Neighbourhood, Seqs]:
-        """Nearest by key of hidden layers (N, h), and which entries they are (N, k), `NOBODY` where none."""
+        """Nearest by key of hidden layers (N, h), and their entries (N, k), `NOBODY` where there is none."""
         count = len(hidden)
         nobody = np.full((count, 1), NOBODY, dtype=np.int64)
         if self.space is None:
@@ -104,7 +104,7 @@ class Remembered:
         return attend(similar, labels, bases, reading.temperature), seqs
 
     def features(self, ids: Ids, hidden: Array, base: Floats, reading: Reading) -> Floats:
-        """What a learned combination looks at, (N, features)."""
+        """The features of a learned combination, (N, features)."""
         steep = logit(base)
         found = [np.ones((len(ids), 1)), steep[:, None]]
         for name in reading.views:
@@ -121,7 +121,7 @@ class Remembered:
 
 
 class ErrorMemoryPredictor:
-    """Answers `score`, `base_score` and `compensation`; a row with a number that is none gets NaN."""
+    """Predicts `score`, `base_score` and `compensation`; a row with a number that is not finite gets NaN."""
 
     def __init__(
         self,
@@ -167,13 +167,13 @@ class ErrorMemoryPredictor:
         return answers
 
     def base(self, ids: Ids, numbers: Numbers) -> tuple[Floats, NDArray[np.float32], NDArray[np.bool_]]:
-        """Scores of the network (N,), its hidden layers (N, h), and which rows are numbers."""
+        """Scores of the network (N,), its hidden layers (N, h), and which rows are finite."""
         sound: NDArray[np.bool_] = np.logical_and.reduce(np.isfinite(numbers), axis=1)
         base, hidden = self._network.scores(ids, scaled_numbers(numbers, sound, *self._scale))
         return base, hidden, sound
 
     def corrected(self, ids: Ids, hidden: Array, base: Floats) -> Floats:
-        """Scores (N,) that the memory makes of base scores."""
+        """Scores (N,) of base scores, corrected by the memory."""
         if not len(ids) or not self._reading.views:
             return base
         if self._reading.combine == "fixed":
@@ -182,7 +182,7 @@ class ErrorMemoryPredictor:
         return self.combined(self.features(ids, hidden, base))
 
     def features(self, ids: Ids, hidden: Array, base: Floats) -> Floats:
-        """What the learned combination looks at."""
+        """The features of the learned combination."""
         return self._remembered.features(ids, hidden, base, self._reading)
 
     def combined(self, features: Floats) -> Floats:
@@ -190,16 +190,16 @@ class ErrorMemoryPredictor:
         return sigmoid((features * self._weights).sum(axis=1))
 
     def explain(self, inputs: Inputs, most: int = 10) -> list[list[dict[str, Any]]]:
-        """For each row the entries that its score was made from, those that weigh most first.
+        """The entries behind each row's score, those with the largest weight first.
 
         Args:
             inputs: As for `predict`.
             most: Entries per row and view.
 
         Returns:
-            Per row, entries with `id`, `view`, `label`, `base_score`, `time` (Unix seconds), their place in the log
-            (`topic`, `partition`, `offset`; not of events that came from elsewhere), and, of the key view, their
-            `weight`. A sketch keeps no entries, so it has none to name.
+            Per row, entries with `id`, `view`, `label`, `base_score`, `time` (Unix seconds), their position in the log
+            (`topic`, `partition`, `offset`; only of events from a log), and, for the key view, their
+            `weight`. A sketch stores no entries, so it returns none.
         """
         ids, numbers = self._inputs.gather(inputs)
         _, hidden, _ = self.base(ids, numbers)
@@ -245,7 +245,7 @@ class ErrorMemoryPredictor:
 
     @classmethod
     def of(cls, state: State) -> ErrorMemoryPredictor:
-        """The predictor whose `state()` this was; maps of a file are used in place."""
+        """The predictor of a `state()`; maps of a file are used in place."""
         meta, tensors = state.meta, state.tensors
         inputs = RecommenderInputs({name: TensorSpec(name, kind, tuple(size)) for name, kind, size in meta["inputs"]})
         shape = _tupled(Shape, meta["shape"])
@@ -267,7 +267,7 @@ class ErrorMemoryPredictor:
 
 
 def scaled_numbers(numbers: Numbers, sound: NDArray[np.bool_], shift: Floats, factor: Floats) -> NDArray[np.float32]:
-    """Numeric features in deviations from their mean; 0 in rows that are no numbers."""
+    """Numeric features in standard deviations from their mean; 0 in rows that are not finite."""
     if not numbers.shape[1]:
         return numbers
     with np.errstate(invalid="ignore", over="ignore"):

@@ -1,6 +1,6 @@
-"""Logistic regression of a few features, by recursive Newton steps that slowly forget.
+"""Logistic regression of a few features, by recursive Newton steps with slow forgetting.
 
-One step per micro-batch on the running curvature A = Σ λ^age · p(1-p) x xᵀ, held up by a prior towards the first
+One step per micro-batch on the running curvature A = Σ λ^age · p(1-p) x xᵀ, regularised by a prior towards the first
 weights: the logistic counterpart of recursive least squares with a forgetting factor (Haykin, Adaptive Filter Theory).
 No learning rate to tune, features of any scale; cost per micro-batch: n·d² + d³/3.
 """
@@ -16,16 +16,16 @@ from thalweg.models.error_memory.ctr_network import sigmoid
 from thalweg.proto.schema import Array
 
 Floats = NDArray[np.float64]
-_FURTHEST = 30.0  # a weight beyond this says that two features are one: it is held there
+_FURTHEST = 30.0  # larger weights mean that two features are collinear: they are clipped
 
 
 class RecursiveLogistic:
     """`weights` (d,) such that σ(x · weights) is the probability.
 
     Args:
-        start: First weights (d,), which the prior holds to.
-        prior: Strength of the prior: curvature it counts for, about four times as many events.
-        memory: Events after which what was learned counts 1/e.
+        start: Initial weights (d,), the mean of the prior.
+        prior: Strength of the prior as curvature, about four times as many events.
+        memory: Events after which weights decay to 1/e.
     """
 
     def __init__(self, start: Floats, prior: float, memory: float) -> None:
@@ -34,7 +34,7 @@ class RecursiveLogistic:
         self._prior, self._memory = prior, memory
 
     def learn(self, rows: Floats, labels: Floats, importance: Floats) -> None:
-        """One step with events (n, d), labels (n,) in 0 … 1, and how much each counts (n,)."""
+        """One step with events (n, d), labels (n,) in 0 … 1, and weights (n,)."""
         if not len(rows):
             return
         given = sigmoid(rows @ self.weights)

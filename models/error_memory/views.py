@@ -1,7 +1,7 @@
-"""What a memory of errors says of one user and of one item: sums over their own latest entries.
+"""Features of a memory of errors for one user and one item: sums over their own latest entries.
 
-Beside the neighbours in the network's space, the entries of the very user and of the very item are the ones that tell
-most of the next answer. They are found by their tags: one pass over a column of ids, exact, no index to keep.
+Besides the neighbours in the network's space, the entries of the same user and of the same item are the most
+informative. They are found by id: one pass over a column of ids, exact, without an index.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from thalweg.proto.schema import Array
 
 Floats = NDArray[np.float64]
 FIGURES = 6
-"""Features per view: mean error, mean label beyond the average, slope, and of the few latest entries mean error, slope,
-and whether they have turned."""
+"""Features per view: mean error, mean label above the average, slope, and of the few latest entries mean error, slope,
+and whether the preference has flipped."""
 
-_FEW = 6  # latest entries that tell of a change
-_TURN_ODDS = 2.0  # log-odds against a turn, before anything is seen
-_NARROW = 1e-3  # base scores count as this far from 0 and 1 at least
+_FEW = 6  # latest entries that indicate a change
+_TURN_ODDS = 2.0  # prior log-odds against a flip
+_NARROW = 1e-3  # base scores are clipped to this distance from 0 and 1
 _SIEVE = 1 << 16
 
 
 def logit(scores: Array) -> Floats:
-    """ln(p / (1 - p)), p held within 0.001 … 0.999."""
+    """ln(p / (1 - p)), p clipped to 0.001 … 0.999."""
     held = np.clip(scores, _NARROW, 1.0 - _NARROW, dtype=np.float64)
     found: Floats = np.log(held / (1.0 - held))
     return found
@@ -36,7 +36,7 @@ def entries_of(window: Window, column: str, ids: NDArray[np.int64], latest: int)
     """The latest entries whose `column` is one of `ids`, distinct and ascending.
 
     Returns:
-        Places in `ids` (m,), ascending, and entries (m,), oldest first under each id.
+        Indices into `ids` (m,), ascending, and entries (m,), oldest first per id.
     """
     where, entries = [], []
     for first, part in window.segments():
@@ -69,17 +69,17 @@ def entries_of(window: Window, column: str, ids: NDArray[np.int64], latest: int)
 def view(
     window: Window, column: str, ids: NDArray[np.int64], steep: Floats, latest: int, prior: float, mean_label: float
 ) -> Floats:
-    """Figures (N, 6) for each id (N,) from its latest entries; `steep` are the logits at hand (N,).
+    """Features (N, 6) of each id (N,) from its latest entries; `steep` are the current logits (N,).
 
     With y the labels, b the base scores and z their logits: mean error Σ(y - b)/(n + prior); mean label
     Σ(y - mean)/(n + prior); slope Σ(y - b)·z / (Σ z²/4 + 0.4 prior), one Newton step of a logistic regression, times
-    the logit at hand. Of the latest six with a prior of 1: mean error and slope again, and the logit at hand times the
-    probability that the answer has turned into its opposite, whose log-odds are -2 - Σ(2 y - 1)·z.
+    the current logit. Of the latest six with a prior of 1: mean error and slope again, and the current logit times the
+    probability that the preference has flipped, whose log-odds are -2 - Σ(2 y - 1)·z.
     """
     distinct, inverse = np.unique(ids, return_inverse=True)
     places, seqs = entries_of(window, column, distinct, latest)
     labels, bases = window.take("label", seqs).astype(np.float64), window.take("base", seqs)
-    whole = window.standing(seqs)  # after the values were taken
+    whole = window.standing(seqs)  # after the values were read
     last = np.searchsorted(places, places, side="right") - np.arange(len(places)) <= _FEW
     every = _sums(places, len(distinct), labels, bases, mean_label, whole)
     few = _sums(places, len(distinct), labels, bases, mean_label, whole & last)
@@ -114,7 +114,7 @@ class _Sums(NamedTuple):
 def _sums(
     places: NDArray[np.int64], ids: int, labels: Floats, bases: Floats, mean_label: float, counts: NDArray[np.bool_]
 ) -> _Sums:
-    """Sums over the entries that count; added up in order under each id, so that none depends on the other ids."""
+    """Sums over the valid entries; added in order per id, so that none depends on the other ids."""
     places, labels, bases = places[counts], labels[counts], bases[counts]
     error, steep = labels - bases, logit(bases)
     columns = (np.ones(len(places)), error, labels - mean_label, error * steep, steep * steep, (2 * labels - 1) * steep)

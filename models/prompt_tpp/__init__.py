@@ -1,1 +1,1 @@
-"""Temporal point process with a continuous-time prompt pool (PromptTPP)."""
+"""Temporal point process with a prompt pool in continuous time (PromptTPP)."""

@@ -3,7 +3,7 @@
 Source: Yang, Mei and Eisner, "Transformer Embeddings of Irregularly Spaced Events and Their Participants", ICLR
 2022 (arXiv:2201.00044), in EasyTPP's form: plain softmax, no residual on event rows; prompts after PromptTPP
 (arXiv:2310.04993), as a prefix of the rows that enter the key and the value map. Every head starts from the embeddings.
-A history is encoded once; each time at which an intensity is wanted is then one more row that attends to it.
+A history is encoded once; each time at which an intensity is computed is then one more row that attends to it.
 Cost: encoding h events, heads·layers·h·(3 (d + Dt) d + d h); an intensity, heads·layers·(3 (d + Dt) d + 2 d (h + P)).
 """
 
@@ -21,7 +21,7 @@ Weights = Mapping[str, Tensor]
 
 @dataclass(frozen=True, slots=True)
 class AttentiveShape:
-    """What an attentive process is made of."""
+    """The architecture of an attentive process."""
 
     width: int
     """Numbers per type embedding and per head, d."""
@@ -43,7 +43,7 @@ Prefixes = Mapping[tuple[int, int], Prefix]
 
 
 class Encoded(NamedTuple):
-    """A history, ready to be asked: keys and values by head and layer, and which columns there are."""
+    """An encoded history: keys and values by head and layer, and a mask of the columns."""
 
     keys: list[list[Tensor]]
     values: list[list[Tensor]]
@@ -61,7 +61,7 @@ def embed_times(times: Tensor, width: int) -> Tensor:
 
 
 def event_rows(shape: AttentiveShape, weights: Weights, times: Tensor, types: Tensor) -> Tensor:
-    """What enters the first layer, (B, L, d + Dt)."""
+    """Input of the first layer, (B, L, d + Dt)."""
     kinds = torch.tanh(weights["emb"][types])
     return torch.cat([kinds, embed_times(times, shape.time_width).to(kinds.dtype)], dim=-1)
 
@@ -78,11 +78,11 @@ def encode(
     """Encode histories.
 
     Args:
-        shape: What the process is made of.
+        shape: The architecture.
         weights: `emb`, and by head and layer `q.H.L.weight`, `.bias`, `k…`, `v…` (d, d + Dt).
-        times: (B, L) ascending, in the model's unit from an origin near by.
+        times: (B, L) ascending, in the model's unit from a nearby origin.
         types: (B, L).
-        lengths: (B,) 1 or more: events of each row; what stands beyond is not looked at.
+        lengths: (B,) 1 or more: events of each row; values beyond are ignored.
         prefixes: Prompt rows; empty for none.
         more: Added to the type embeddings, (B, L, d).
     """
@@ -98,7 +98,7 @@ def encode(
     front = torch.ones(len(rows), prompts, dtype=torch.bool, device=times.device)
     columns = torch.cat([front, there], dim=1)
     visible = torch.cat([front[:, None].expand(-1, length, -1), causal & there[:, None]], dim=2)
-    visible = visible | ~there[:, :, None]  # rows that are not there see anything: no row sees nothing
+    visible = visible | ~there[:, :, None]  # masked rows attend to everything: a row must attend to something
     for head in range(shape.heads):
         head_keys, head_values = [], []
         x = rows
@@ -115,7 +115,7 @@ def encode(
 
 
 def attend_events(weights: Weights, head: int, layer: int, x: Tensor, prefix: Prefix, *, causal: bool) -> Tensor:
-    """One layer over event rows (B, L, d + Dt): each sees all prompts and, if `causal`, itself and earlier events."""
+    """One layer over event rows (B, L, d + Dt): each attends to prompts and, if `causal`, itself and earlier ones."""
     length, prompts = x.shape[1], prefix.keys.shape[1]
     visible = torch.ones(length, length, dtype=torch.bool)
     visible = torch.cat([torch.ones(length, prompts, dtype=torch.bool), visible.tril() if causal else visible], dim=1)

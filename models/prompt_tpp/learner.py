@@ -3,7 +3,7 @@
 Source: Xue et al., "Prompt-augmented Temporal Point Process for Streaming Event Sequence", NeurIPS 2023
 (arXiv:2310.04993). An event is (key, time, type): the type is the event's label. Ours differs
 (docs/learners/prompt_tpp.md says how): retrieval and expected time see a key's own past alone, prompts learn at every
-step, what comes next is told by a density in closed form, and type probabilities start from a forgetful Markov table.
+step, the next event has a density in closed form, and type probabilities start from a Markov table with forgetting.
 State: per key a window of events (10 bytes each); the network and its moments; events that wait for a step.
 """
 
@@ -37,17 +37,17 @@ from thalweg.proto.event import Batch, ClassLabels
 from thalweg.proto.schema import Array, InputError, Schema
 
 _HEAD = ("type.", "mixture.", "markov", "head.", "log_beta")
-_SILENCE = -1  # the type of a sample that tells of nothing having come
+_SILENCE = -1  # the type of a sample of silence
 _COLUMNS = ("times", "types", "lengths", "markov", "gap", "type", "silent")
 LATE_EVENTS = GaugeSpec(
     name="late_events",
-    help="Events before the newest one of their key, passed over",
+    help="Out-of-order events of a key that the learner skipped",
     kind="counter",
     metric="events_late_total",
 )
 SILENCES = GaugeSpec(
     name="silences",
-    help="Times that the learner took up that nothing had come",
+    help="Periods without events that the learner learned from",
     kind="counter",
     metric="silences_learned_total",
 )
@@ -56,8 +56,8 @@ SILENCES = GaugeSpec(
 class PromptTpp:
     """The learner `prompt_tpp`; parameters in `Params`, obligations in `models/contract/learner.py`.
 
-    A key's first event only begins its history. Events before their key's newest one are passed over and counted, as
-    are events of types past `max_types`. A step whose loss or gradient is no number is left out and counted.
+    A key's first event only starts its history. Events older than their key's newest one are skipped and counted, as
+    are events of types beyond `max_types`. A step whose loss or gradient is not finite is skipped and counted.
     """
 
     gauges_declared = (
@@ -89,7 +89,7 @@ class PromptTpp:
         self._chosen_at = {pool: np.zeros(p.prompts, dtype=np.int64) for pool in self._shape.pools}
         self._counts = dict.fromkeys(("trained", "steps", "late", "skipped", "left_out", "silences"), 0)
         self._boost = LearningRateBoost()
-        self._now = -np.inf  # the latest event's time, not the largest: one absurd time must not age all keys for good
+        self._now = -np.inf  # the latest event's time, not the largest: one absurd time must not expire all keys
         self._predictor: PromptTppPredictor | None = None
         self._frozen: dict[str, Array] | None = None
 
@@ -142,8 +142,8 @@ class PromptTpp:
         self._tend_silent(samples)
 
     def _tend_silent(self, samples: list[tuple[Any, ...]]) -> None:
-        """Let one key go whose time is over, and learn of one that it is still silent: one each per event, so that a
-        leap of the clock stops nothing."""
+        """Expire at most one key, and learn the silence of at most one: one each per event, so that a
+        jump of the clock does not block learning."""
         histories, p = self._histories, self.params
         oldest = histories.oldest()
         if p.time_to_live and oldest is not None and self._now - histories.silent_since(oldest) > p.time_to_live:
@@ -156,7 +156,7 @@ class PromptTpp:
                 histories.note_silence(key, self._now)
 
     def _silence(self, key: int, samples: list[tuple[Any, ...]]) -> None:
-        """Nothing came of a key until now."""
+        """Learn that a key had no event until now."""
         if self._now > self._histories.silent_until(key):
             samples.append(self._sample(key, self._now, _SILENCE))
             self._counts["silences"] += 1
@@ -165,7 +165,7 @@ class PromptTpp:
         past = self._histories.read([key])
         last = past.times[0, past.lengths[0] - 1]
         markov = self._markov.log_probabilities(past.types[:1, past.lengths[0] - 1], len(self._classes))[0]
-        silent = self._histories.silent_until(key) - last  # of which was told already
+        silent = self._histories.silent_until(key) - last  # of which this much was learned already
         return past.times[0], past.types[0], past.lengths[0], markov, moment - last, np.int64(kind), silent
 
     def _note_markov(self, last: int, kind: int) -> None:
@@ -174,14 +174,14 @@ class PromptTpp:
         counts[last, kind] += 1.0
 
     def _wait(self, more: dict[str, Array]) -> None:
-        """Put samples with those that wait; learn the unit of them first, then step whenever there are enough."""
+        """Add samples to the waiting ones; determine the unit first, then step whenever there are enough."""
         p = self.params
         self._waiting = {name: np.concatenate([self._waiting[name], column]) for name, column in more.items()}
         if self._unit is None:
             gaps = more["gap"][(more["gap"] > 0) & (more["type"] >= 0)]
             self._gaps = np.concatenate([self._gaps, gaps])[: p.unit_gaps]
             if len(self._gaps) < p.unit_gaps:
-                keep = 4 * p.unit_gaps  # a stream of one time stamp must not pile up for ever
+                keep = 4 * p.unit_gaps  # a stream with a single time stamp must not accumulate for ever
                 self._waiting = {name: column[-keep:] for name, column in self._waiting.items()}
                 return
             self._unit = float(np.median(self._gaps))
@@ -204,7 +204,7 @@ class PromptTpp:
         types = torch.from_numpy(samples["type"])
         ready = prepare(self._shape, leaves, past)
         likelihood = ready.log_likelihood(gaps, types)
-        if (samples["silent"] > 0).any():  # what came counts given the silence that was told before
+        if (samples["silent"] > 0).any():  # an event is conditioned on the silence learned before it
             silent = torch.from_numpy((samples["silent"] / self._unit).clip(SHORTEST, LONGEST)).minimum(gaps)
             likelihood = likelihood + torch.where(torch.from_numpy(samples["silent"] > 0), ready.hazard(silent), 0.0)
         loss = -(likelihood.sum() + p.key_loss * ready.similarity.sum()) / len(gaps)
@@ -224,7 +224,7 @@ class PromptTpp:
         self._frozen = None
 
     def _learning(self) -> set[str]:
-        """Weights that move at this step."""
+        """Weights updated at this step."""
         p, every = self.params, set(self._adam.weights)
         pool = {name for name in every if name.startswith(POOL)}
         if p.mode == "joint" or self._counts["trained"] < p.warm_events:
@@ -234,7 +234,7 @@ class PromptTpp:
         return pool | head if p.mode == "freeze_backbone" else pool
 
     def _tend_pool(self, ready: Ready) -> None:
-        """Note which prompts are in use; one that long was not gets a new key, near the latest history's choice."""
+        """Record which prompts are in use; one unused for too long gets a new key, near the latest history's query."""
         trained = self._counts["trained"]
         for pool, places in ready.chosen.items():
             used = self._chosen_at[pool]
@@ -249,10 +249,10 @@ class PromptTpp:
                 used[place] = trained
 
     def raise_forgetting(self, factor: float, events: int) -> None:
-        """The network learns faster; histories, and how often types follow each other, stay."""
+        """The network learns faster; histories and the Markov table stay."""
         self._boost.raised(factor, events)
 
-    # Answers and state
+    # Predictions and state
 
     def predictor(self) -> PromptTppPredictor:
         if self._predictor is None:
@@ -277,7 +277,7 @@ class PromptTpp:
 
     @classmethod
     def predictor_from(cls, state: State) -> PromptTppPredictor:
-        """The predictor whose `state()` this was; arrays may be read-only maps of a file."""
+        """The predictor of a `state()`; arrays may be read-only maps of a file."""
         return PromptTppPredictor.of(state)
 
     def gauges(self) -> Mapping[str, GaugeValue]:
@@ -329,7 +329,7 @@ class PromptTpp:
         self._predictor = self._frozen = None
 
     def _nothing(self) -> dict[str, Array]:
-        """No samples."""
+        """Without samples."""
         p = self.params
         return {
             "times": np.zeros((0, p.window)),

@@ -1,13 +1,13 @@
-"""A neural temporal point process with a prompt pool, from a history to what comes next.
+"""A neural temporal point process with a prompt pool: from a history to the next event.
 
 A history is encoded by NHP (`nhp.py`) or attention (`attentive.py`); prompts retrieved for it
-enter as a shift of NHP's gates or as a prefix. What comes next is told by one of two heads:
+enter as a shift of NHP's gates or as a prefix. One of two heads predicts the next event:
 
 - `intensity`, as published: rates per type at any age, likelihood by the trapezoid rule;
 - `mixture`: probabilities of types, and of the gap given the type a mixture of log-normals, a density in closed form
   (Shchur, Biloš and Günnemann, "Intensity-Free Learning of Temporal Point Processes", ICLR 2020, arXiv:1909.12127):
-  no grid in training, and gaps from seconds to months in one model. Type logits start from those of a Markov table
-  that forgets, which the learner keeps.
+  no grid in training, and gaps from seconds to months in one model. Type logits start from those of the learner's
+  Markov table with forgetting.
 """
 
 from __future__ import annotations
@@ -31,23 +31,23 @@ Weights = Mapping[str, Tensor]
 Base: TypeAlias = Literal["nhp", "attentive"]
 Head: TypeAlias = Literal["mixture", "intensity"]
 TILE = 8
-"""Rows computed at a time when answering are a multiple of this: a row's bits do not depend on the others."""
+"""Rows computed at a time in prediction are a multiple of this: a row's bits do not depend on the others."""
 POOL = "pool."
-"""What names of the prompts' weights begin with."""
+"""Prefix of the names of the prompts' weights."""
 UNKNOWN = -1e9
-"""In place of the log-probability of a type not met yet."""
+"""In place of the log-probability of a type not seen yet."""
 _SHORT_GAP = math.exp(-6.0)
 _WIDEST = 3.0  # of log deviations
 
 
 @dataclass(frozen=True, slots=True)
 class TppShape:
-    """What a network is made of."""
+    """The architecture of a network."""
 
     base: Base
     head: Head
     types: int
-    """Types it has room for."""
+    """Maximum number of types."""
     width: int
     """Of embeddings and hidden vectors; a multiple of 4."""
     time_width: int
@@ -56,7 +56,7 @@ class TppShape:
     components: int
     """Of the mixture."""
     prompts: int
-    """In the pool, M; 0: no pool."""
+    """Prompts in the pool, M; 0: no pool."""
     chosen: int
     """Prompts per history, N."""
     prompt_rows: int
@@ -138,11 +138,11 @@ class Past(NamedTuple):
     lengths: Tensor
     """(B,) int64, 1 or more."""
     markov: Tensor
-    """Log-probabilities (B, K) of the next type by the Markov table; UNKNOWN for types not met yet."""
+    """Log-probabilities (B, K) of the next type by the Markov table; UNKNOWN for types not seen yet."""
 
     @classmethod
     def of(cls, times: Array, types: Array, lengths: Array, markov: Array, unit: float) -> Past:
-        """Of times on any clock; what stands beyond a row's length is levelled."""
+        """From times on any clock; values beyond a row's length are padded."""
         there = np.arange(times.shape[1]) < lengths[:, None]
         ages = np.where(there, times - times[:, :1], 0.0) / unit
         kinds = np.where(there, types, 0).astype(np.int64)
@@ -150,18 +150,18 @@ class Past(NamedTuple):
 
 
 class Ready(NamedTuple):
-    """Histories encoded, to be asked what comes next."""
+    """Encoded histories, for prediction of the next event."""
 
     shape: TppShape
     weights: Weights
     past: Past
     state: CellState | attentive.Encoded
     similarity: Tensor
-    """Of the prompts that were chosen, (B, pools · N)."""
+    """Similarities of the selected prompts, (B, pools · N)."""
     chosen: dict[str, Tensor]
-    """Places of the prompts by pool, (B, N)."""
+    """Indices of the prompts by pool, (B, N)."""
     query: Tensor
-    """What they were chosen by, (B, d)."""
+    """The queries that selected them, (B, d)."""
 
     def hidden(self, ages: Tensor) -> Tensor:
         """(B, Q, hidden) at ages (B, Q) after the last event."""
@@ -170,7 +170,7 @@ class Ready(NamedTuple):
         return attentive.hidden(self.shape.attentive, self.weights, self.state, ages)
 
     def rates(self, ages: Tensor) -> Tensor:
-        """Intensities (B, Q, K) at ages (B, Q); of types not met yet 0."""
+        """Intensities (B, Q, K) at ages (B, Q); 0 for types not seen yet."""
         known = (self.past.markov > UNKNOWN)[:, None]
         if self.shape.head == "intensity":
             return torch.where(known, nhp.rates(self.weights, self.hidden(ages)), 0.0)
@@ -192,7 +192,7 @@ class Ready(NamedTuple):
         return types, parts.view(*parts.shape[:2], 3, -1)
 
     def log_likelihood(self, gaps: Tensor, types: Tensor) -> Tensor:
-        """Of events of types (B,) that came gaps (B,) later; type -1: of nothing having come by then."""
+        """Log-likelihood of events of types (B,) after gaps (B,); type -1: of no event until then."""
         censored, kinds = types < 0, types.clamp(min=0)
         if self.shape.head == "intensity":
             terms = interval(self.rates, gaps, kinds, self.shape.nodes)
@@ -205,14 +205,14 @@ class Ready(NamedTuple):
         return torch.where(censored, still, came)
 
     def hazard(self, gaps: Tensor) -> Tensor:
-        """∫ λ over gaps (B,): of rate 1 per event where the model is right (time rescaling)."""
+        """∫ λ over gaps (B,): unit exponential if the model is correct (time rescaling)."""
         if self.shape.head == "intensity":
             rates = self.rates(nodes(gaps, self.shape.nodes)).sum(dim=2)
             return torch.trapezoid(rates, dim=1) * gaps / (self.shape.nodes - 1)
         return -self.log_likelihood(gaps, torch.full_like(gaps, -1, dtype=torch.int64))
 
     def forecast(self, horizon: Tensor, count: int) -> Forecast:
-        """What comes next, looking as far as the horizon (B,), on so many nodes."""
+        """The next event within the horizon (B,), on this many nodes."""
         if self.shape.head == "intensity":
             return forecast(self.rates, horizon, count)
         types, parts = self.mixture()
@@ -225,7 +225,7 @@ class Ready(NamedTuple):
 def prepare(shape: TppShape, weights: Weights, past: Past) -> Ready:
     """Encode histories."""
     there = torch.arange(past.ages.shape[1]) < past.lengths[:, None]
-    gaps = torch.where(there, torch.diff(past.ages, dim=1, prepend=past.ages[:, :1]), 0.0)  # never back in time
+    gaps = torch.where(there, torch.diff(past.ages, dim=1, prepend=past.ages[:, :1]), 0.0)  # ascending
     steps = _gap_features(weights, gaps)
     kinds = torch.tanh(weights["emb"][past.types]) + steps
     query = (kinds * there[:, :, None]).sum(dim=1) / past.lengths[:, None]
@@ -299,11 +299,11 @@ def _survival(parts: Tensor, logs: Tensor) -> Tensor:
 
 
 def answer_rows(count: int) -> int:
-    """Rows to compute for so many asked."""
+    """Number of rows to compute for this many requested ones."""
     return max(1, -(-count // TILE)) * TILE
 
 
 def median_gap(ages: NDArray[np.float64], survival: NDArray[np.float64]) -> NDArray[np.float64]:
-    """By which the next event has come with probability one half, (B,)."""
+    """Median time of the next event, (B,)."""
     found: NDArray[np.float64] = when(torch.from_numpy(ages), torch.from_numpy(survival), 0.5).numpy()
     return found

@@ -19,7 +19,7 @@ class CellState(NamedTuple):
 
     cell: Tensor
     target: Tensor
-    """What the cell decays to."""
+    """The value the cell decays to."""
     decay: Tensor
     """Rate of decay, above 0."""
     output: Tensor
@@ -37,14 +37,14 @@ class CellState(NamedTuple):
 
 
 def advance(weights: Weights, state: CellState, gaps: Tensor, types: Tensor, shift: Tensor | None = None) -> CellState:
-    """The state after events of types (B,) that came gaps (B,) after the ones before.
+    """The state after events of types (B,), gaps (B,) after the previous ones.
 
     Args:
         weights: `emb` (types, H), `cell.weight` (7 H, 2 H), `cell.bias` (7 H,).
-        state: After the event before.
+        state: After the previous event.
         gaps: In the model's unit.
         types: Below the number of embeddings.
-        shift: Added to the gates' pre-activations, (B, 7 H): how prompts enter.
+        shift: Added to the gates' pre-activations, (B, 7 H), by prompts.
     """
     return advance_embedded(weights, state, gaps, weights["emb"][types], shift)
 
@@ -52,7 +52,7 @@ def advance(weights: Weights, state: CellState, gaps: Tensor, types: Tensor, shi
 def advance_embedded(
     weights: Weights, state: CellState, gaps: Tensor, kinds: Tensor, shift: Tensor | None = None
 ) -> CellState:
-    """As `advance`, of events whose embeddings (B, H) are given."""
+    """Like `advance`, for events with the embeddings (B, H)."""
     hidden = state.hidden(gaps[:, None])[:, 0]
     cell = state.target + (state.cell - state.target) * torch.exp(-state.decay * gaps[:, None])
     seen = torch.cat([kinds, hidden], dim=1)

@@ -15,34 +15,34 @@ AboveZero = Annotated[float, Field(ge=1e-9)]
 
 
 class Params(Settings):
-    """Everything that can be set on `prompt_tpp`; docs/learners/prompt_tpp.md has what the defaults measured."""
+    """Parameters of `prompt_tpp`; docs/learners/prompt_tpp.md has measurements of the defaults."""
 
     base: Base = "nhp"
-    """What encodes a history: `nhp`, a continuous-time LSTM, or `attentive`."""
+    """The encoder of histories: `nhp`, a continuous-time LSTM, or `attentive`."""
 
     head: Head = "mixture"
-    """How what comes next is told: `mixture` of log-normal gaps, or `intensity` as published."""
+    """The output head: `mixture` of log-normal gaps, or `intensity` as published."""
 
     width: Width = 32
-    """Of embeddings and hidden vectors; a multiple of 4."""
+    """Width of embeddings and hidden vectors; a multiple of 4."""
 
     time_width: Width = 16
-    """Of time embeddings; a multiple of 4."""
+    """Width of time embeddings; a multiple of 4."""
 
     layers: Count = 2
-    """Of `attentive`."""
+    """Layers of `attentive`."""
 
     heads: Count = 2
-    """Of `attentive`."""
+    """Attention heads of `attentive`."""
 
     components: Count = 4
     """Log-normals in the mixture."""
 
     nodes: Nodes = 20
-    """Of the integral over a gap, with `intensity`."""
+    """Quadrature nodes of the integral over a gap, with `intensity`."""
 
     prompts: Whole = 10
-    """In the pool, M; 0: none."""
+    """Prompts in the pool, M; 0: none."""
 
     chosen: Whole = 5
     """Prompts retrieved for each history, N."""
@@ -54,60 +54,60 @@ class Params(Settings):
     """One pool for all, or `per_layer`: one per head and layer, for keys and for values."""
 
     key_loss: NotNegative = 0.1
-    """Weight of the loss that draws prompts' keys to the histories that chose them, α."""
+    """Weight of the loss that pulls prompts' keys towards the histories that selected them, α."""
 
     reseed_events: Whole = 10_000
-    """A prompt that nobody chose for so long gets the latest history's query as its key; 0: never."""
+    """A prompt not selected for this many events gets the latest history's query as its key; 0: never."""
 
     window: Count = 50
-    """Events kept per key."""
+    """Events stored per key."""
 
     keys: Count = 100_000
-    """Keys kept; the longest silent goes, and its silence is learned."""
+    """Keys stored; the one silent for longest is evicted, and its silence is learned."""
 
     time_to_live: NotNegative = 0.0
-    """Seconds of silence, by the events' clock, after which a key goes; 0: none goes for that."""
+    """Seconds of silence, on the events' clock, after which a key is removed; 0: never."""
 
     silence_after: NotNegative = 100.0
     """Time units of silence after which a key's silence is learned, and again after as many more; 0: only when the key
-    goes."""
+    is removed."""
 
     max_types: Annotated[int, Field(ge=1, le=10_000)] = 64
-    """Events of further types are passed over and counted."""
+    """Events of further types are skipped and counted."""
 
     markov_memory: Annotated[float, Field(ge=1)] = 200.0
-    """Of the Markov table that type probabilities start from: uses of a row after which it forgets to 1/e."""
+    """Forgetting of the Markov table that type probabilities start from: uses of a row after which it decays to 1/e."""
 
     unit_gaps: Count = 200
-    """The time unit is the median of so many first gaps, for good; until then events wait."""
+    """The time unit is the median of this many first gaps; until then events wait."""
 
     horizon: AboveZero = 20.0
-    """How far a forecast looks, in mean gaps."""
+    """Horizon of a forecast, in mean gaps."""
 
     forecast_nodes: Nodes = 60
-    """Of a forecast."""
+    """Quadrature nodes of a forecast."""
 
     learning_rate: AboveZero = 3e-3
-    """Adam's."""
+    """Learning rate of Adam."""
 
     train_batch: Count = 64
-    """Events per step, however they came."""
+    """Events per step, whatever the micro-batches."""
 
     clip: AboveZero = 1.0
-    """Largest norm of a step's gradient."""
+    """Largest gradient norm of a step."""
 
     mode: Literal["joint", "prompts_only", "freeze_backbone"] = "joint"
-    """What learns: everything, `prompts_only`, or with `freeze_backbone` prompts and head."""
+    """What learns: everything, `prompts_only`, or prompts and head with `freeze_backbone`."""
 
     warm_events: Whole = 0
-    """So many events are learned jointly before another `mode` begins."""
+    """Events learned jointly before another `mode` starts."""
 
     backbone_every: Count = 1
-    """Encoder and head move at every so many steps, prompts at each."""
+    """Encoder and head are updated every this many steps, prompts at every step."""
 
     @property
     def shape(self) -> TppShape:
-        """Of the network."""
+        """The shape of the network."""
         return TppShape(
             base=self.base,
             head=self.head,

@@ -23,7 +23,7 @@ from thalweg.proto.task import SEQUENCE, Task
 Floats = NDArray[np.float64]
 KEY = {"key": TensorSpec("key", "bytes", ())}
 SHORTEST, LONGEST = 1e-6, 1e4
-"""Units that a gap counts as, at least and at most."""
+"""Minimum and maximum of a gap, in units."""
 _AT_ONCE = 256
 _PER_GAP = 24
 _SHARES = (0.1, 0.5, 0.9)
@@ -42,17 +42,17 @@ class ReadableHistories(Protocol):
 
 
 class MarkovTable:
-    """Type after type, as counts; row k: what came after k.
+    """Type transitions as counts; row k: the types after k.
 
     Args:
-        counts: (K, K), K at least as many as types are known.
+        counts: (K, K), K at least the number of known types.
     """
 
     def __init__(self, counts: Floats) -> None:
         self.counts = counts
 
     def log_probabilities(self, last: NDArray[Any], known: int) -> NDArray[np.float32]:
-        """Of the next type (N, K) after types (N,), with half an event of each added; UNKNOWN for those not known."""
+        """Log-probabilities of the next type (N, K) after types (N,), smoothed by 0.5; UNKNOWN for unknown types."""
         rows = self.counts[last] + 0.5
         rows[:, known:] = 0.0
         shares = rows / np.maximum(rows.sum(axis=1, keepdims=True), 1e-300)
@@ -62,10 +62,10 @@ class MarkovTable:
 
 
 class PromptTppPredictor:
-    """Answers for a `key`, whose history is known here, or for explicit `times` and `types`.
+    """Predicts for a `key`, whose history is stored, or for explicit `times` and `types`.
 
-    `next_time` is the expected time of the next event (on the clock of the events), `next_type` the likeliest, as a
-    place in `classes`, `type_scores` the probability of each. A key that is not known gets NaN, -1, and zeros.
+    `next_time` is the expected time of the next event (on the clock of the events), `next_type` the most likely type,
+    as an index into `classes`, `type_scores` the probability of each. An unknown key gets NaN, -1, and zeros.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class PromptTppPredictor:
 
     @property
     def alternative_inputs(self) -> Mapping[str, TensorSpec]:
-        """A history of one's own; types are places in `classes`."""
+        """A history in the request; types are indices into `classes`."""
         return {"times": TensorSpec("times", "float64", (-1,)), "types": TensorSpec("types", "int64", (-1,))}
 
     @property
@@ -132,10 +132,10 @@ class PromptTppPredictor:
         return found
 
     def predict_events(self, batch: Batch) -> Mapping[str, Array]:
-        """Answers to each event before it comes, those above it having come; and figures of what came.
+        """Predictions for each event before it is learned, given the events above it; and metrics of the events.
 
-        Beside `outputs`, all (N,) float64 and NaN where nothing could be foreseen (a key's first event, one before
-        its key's newest, a type not met yet): `last_time` of the key, `log_likelihood` of gap and type (the gap in the
+        Beside `outputs`, all (N,) float64 and NaN where there is no prediction (a key's first event, one older than
+        its key's newest, a type not seen yet): `last_time` of the key, `log_likelihood` of gap and type (the gap in the
         model's unit), `hazard`, ∫ λ up to the event.
         """
         count = len(batch)
@@ -167,12 +167,12 @@ class PromptTppPredictor:
         return found
 
     def _as_it_comes(self, batch: Batch) -> tuple[Histories, NDArray[np.int64]]:
-        """The past of each event of a batch, and its type: -1 for none, from `classes` on for those new here."""
+        """The history of each event of a batch, and its type: -1 for none, from `classes` on for new ones."""
         codes = {name: code for code, name in enumerate(self._classes)}
         keys = [hash_key(key) for key in batch.inputs["key"]]
         firsts: dict[int, int] = {}
         place = np.array([firsts.setdefault(key, len(firsts)) for key in keys], dtype=np.int64)
-        now = self._histories.read(list(firsts))  # copied, so it may move on below
+        now = self._histories.read(list(firsts))  # copied, so that it may change below
         kinds = np.full(len(keys), -1, dtype=np.int64)
         pasts = now.take(place)
         labels, window = batch.labels, now.times.shape[1]
@@ -196,7 +196,7 @@ class PromptTppPredictor:
         return pasts, kinds
 
     def with_history_of(self, newer: Predictor) -> PromptTppPredictor:
-        """This network and table, applied to the histories that another knows."""
+        """This network and table, applied to the histories of another predictor."""
         assert isinstance(newer, PromptTppPredictor)
         return self.with_histories(newer._histories)
 
@@ -207,8 +207,8 @@ class PromptTppPredictor:
         return taken
 
     def explain(self, inputs: Inputs, most: int = 10) -> list[list[dict[str, Any]]]:
-        """By when the next event will have come with probability 0.1, 0.5 and 0.9, and the prompts in use, at most so
-        many, by row: the time is null where it lies beyond the horizon. Of a key that is not known: nothing."""
+        """Times by which the next event occurs with probability 0.1, 0.5 and 0.9, and the prompts in use, at most this
+        many, by row: the time is null beyond the horizon. For an unknown key: nothing."""
         past, unit = self._past(inputs), self._settings["unit"]
         told: list[list[dict[str, Any]]] = [[] for _ in past.lengths]
         if unit is None:
@@ -229,7 +229,7 @@ class PromptTppPredictor:
         return told
 
     def course(self, key: bytes) -> Course | None:
-        """How likely each type was at any time between a key's latest events; None if there are fewer than two."""
+        """Intensity of each type at any time between a key's latest events; None if there are fewer than two."""
         whole = self._histories.read([hash_key(key)])
         count, unit = int(whole.lengths[0]), self._settings["unit"]
         if count < 2 or unit is None:
@@ -238,7 +238,7 @@ class PromptTppPredictor:
             np.repeat(whole.times, count - 1, axis=0), np.repeat(whole.types, count - 1, axis=0), np.arange(1, count)
         )
         times = whole.times[0, :count]
-        shares = np.linspace(0.0, 1.0, _PER_GAP + 1)[1:] ** 2  # most happens soon after an event
+        shares = np.linspace(0.0, 1.0, _PER_GAP + 1)[1:] ** 2  # intensities change most right after an event
         ages = np.maximum(np.diff(times) / unit, SHORTEST)[:, None] * shares
         with torch.no_grad():
             rates = prepare(self._shape, self._weights, self.past(before)).rates(torch.from_numpy(ages)).numpy()
@@ -261,7 +261,7 @@ class PromptTppPredictor:
         return told.gap[:count].numpy(), told.types[:count, : len(self._classes)].numpy().astype(np.float32)
 
     def past(self, histories: Histories) -> Past:
-        """Histories, all of one event or more, as the network takes them."""
+        """Histories, all with one event or more, in the network's format."""
         last = histories.types[np.arange(len(histories.lengths)), histories.lengths - 1]
         markov = self._markov.log_probabilities(last, len(self._classes))
         return Past.of(*histories, markov, self._settings["unit"])
@@ -286,9 +286,9 @@ class PromptTppPredictor:
         if types.shape != times.shape or types.dtype != np.int64:
             raise InputError(f"input 'types': expected {times.shape} int64, got {types.shape} {types.dtype}")
         if not np.isfinite(times).all() or (np.diff(times, axis=1) < 0).any():
-            raise InputError("input 'times': expected finite times, none before the one to its left")
+            raise InputError("input 'times': expected finite times in ascending order")
         if ((types < 0) | (types >= len(self._classes))).any():
-            raise InputError(f"input 'types': expected 0 to {len(self._classes) - 1}, places in `classes`")
+            raise InputError(f"input 'types': expected 0 to {len(self._classes) - 1}, indices into `classes`")
         window = self._settings["window"]
         times, types = times[:, -window:], types[:, -window:].astype(np.int16)
         return Histories(times, types, np.full(len(times), times.shape[1], dtype=np.int64))
@@ -302,7 +302,7 @@ class PromptTppPredictor:
 
     @classmethod
     def of(cls, state: State) -> PromptTppPredictor:
-        """The predictor whose `state()` this was; maps of a file are used in place."""
+        """The predictor of a `state()`; maps of a file are used in place."""
 
         def below(prefix: str) -> dict[str, Array]:
             return {

@@ -1,9 +1,9 @@
-"""Marked temporal point processes: likelihood of an interval, and what comes next, from any intensity.
+"""Marked temporal point processes: likelihood of an interval, and the next event, for any intensity.
 
 An intensity is a function of ages: seconds (in the model's unit) after the last event, per row, to rates per type.
-Likelihood conditions on a sequence's first event and has no tail term, as the field's benchmarks have it; a censored
-interval (nothing came until now) is the integral alone. No sampling anywhere: integrals by the trapezoid rule, the next
-event by the survival function on a grid (PromptTPP and EasyTPP thin instead, which is dearer and noisy).
+Likelihood conditions on a sequence's first event and has no tail term, as in the field's benchmarks; a censored
+interval (no event until now) is the integral alone. Nothing is sampled: integrals use the trapezoid rule, the next
+event the survival function on a grid (PromptTPP and EasyTPP use thinning, which costs more and is noisy).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Intensity: TypeAlias = Callable[[Tensor], Tensor]
 """Ages (B, Q) to rates (B, Q, K)."""
 
 EPSILON = 2.0**-23
-"""Added to rates before logarithms, in training and scoring alike."""
+"""Added to rates before logarithms, in training and scoring."""
 
 
 def nodes(gaps: Tensor, count: int) -> Tensor:
@@ -34,16 +34,16 @@ class Interval(NamedTuple):
     """The terms of an interval's log-likelihood."""
 
     event: Tensor
-    """log λ of the type that came, at its time, (B,)."""
+    """log λ of the event's type, at its time, (B,)."""
     compensator: Tensor
     """∫ λ over the gap, (B,)."""
 
 
 def interval(intensity: Intensity, gaps: Tensor, types: Tensor, count: int, epsilon: float = EPSILON) -> Interval:
-    """Terms for events of types (B,) that came after gaps (B,).
+    """Terms for events of types (B,) after gaps (B,).
 
     Args:
-        intensity: Of the state after the event before.
+        intensity: Of the state after the previous event.
         gaps: 0 or more, in the model's unit.
         types: Below K.
         count: Nodes of the integral, 2 or more.
@@ -55,7 +55,7 @@ def interval(intensity: Intensity, gaps: Tensor, types: Tensor, count: int, epsi
 
 
 class Forecast(NamedTuple):
-    """What comes next, by row."""
+    """The next event, by row."""
 
     gap: Tensor
     """Expected age of the next event, capped at the horizon, (B,)."""
@@ -64,10 +64,10 @@ class Forecast(NamedTuple):
     ages: Tensor
     """The grid, (B, Q)."""
     survival: Tensor
-    """Probability that nothing has come by then, (B, Q)."""
+    """Survival: probability of no event until then, (B, Q)."""
 
     def quantile(self, share: float) -> Tensor:
-        """Age (B,) by which the next event has come with this probability; the horizon where it is later."""
+        """Age (B,) by which the next event occurs with this probability; the horizon where it is later."""
         return when(self.ages, self.survival, 1.0 - share)
 
 
@@ -76,7 +76,7 @@ def forecast(intensity: Intensity, horizon: Tensor, count: int) -> Forecast:
 
     Args:
         intensity: Of the present state.
-        horizon: Ages (B,) beyond which nothing is looked at; some twenty mean gaps.
+        horizon: Maximum ages (B,); some twenty mean gaps.
         count: Nodes.
     """
     steps = torch.linspace(0.0, 1.0, count, dtype=horizon.dtype, device=horizon.device)
@@ -87,7 +87,7 @@ def forecast(intensity: Intensity, horizon: Tensor, count: int) -> Forecast:
     hazard = torch.zeros_like(ages)
     hazard[:, 1:] = torch.cumsum(0.5 * (total[:, 1:] + total[:, :-1]) * widths, dim=1)
     survival = torch.exp(-hazard)
-    # within a step the rate is about constant: ∫S is (S_left - S_right) / rate there, which holds for coarse steps, too
+    # within a step the rate is about constant: ∫S is (S_left - S_right) / rate, which also holds for coarse steps
     drop = hazard.diff(dim=1)
     share = torch.where(drop > 1e-6, -torch.expm1(-drop) / drop.clamp(min=1e-30), 1.0 - 0.5 * drop)
     lasting = survival[:, :-1] * share * widths  # ∫ S over each step
@@ -98,7 +98,7 @@ def forecast(intensity: Intensity, horizon: Tensor, count: int) -> Forecast:
 
 
 def when(ages: Tensor, survival: Tensor, level: float) -> Tensor:
-    """First age (B,) at which survival falls to a level, between nodes by its logarithm; else the last age."""
+    """First age (B,) at which survival falls to a level, interpolated in its logarithm; else the last age."""
     below = survival <= level
     first = torch.where(below.any(dim=1), below.to(torch.int8).argmax(dim=1), below.shape[1] - 1).clamp(min=1)
     right, left = first[:, None], first[:, None] - 1

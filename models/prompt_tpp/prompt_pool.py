@@ -1,9 +1,9 @@
-"""A pool of prompts, of which each history gets the few whose keys are most like it.
+"""A pool of prompts; each history uses the few whose keys are most similar to it.
 
 Source: Xue et al., "Prompt-augmented Temporal Point Process for Streaming Event Sequence", NeurIPS 2023
 (arXiv:2310.04993). A prompt has a learned, structural part and a temporal part: the embedding of the time at which the
-next event is expected. Retrieval is per history, by cosine, and sees nothing but that history; the released code lets a
-batch vote and looks ahead, which makes an answer depend on its neighbours.
+next event is expected. Retrieval is per history, by cosine similarity, and uses only that history; the released code
+votes over a batch and looks ahead, which makes a prediction depend on other rows.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from thalweg.models.parts.torch_setup import Tensor, functional, torch
 
 
 class Chosen(NamedTuple):
-    """Prompts chosen for each history."""
+    """Prompts selected for each history."""
 
     places: Tensor
     """(B, N), best first."""
@@ -23,9 +23,9 @@ class Chosen(NamedTuple):
 
 
 def choose(keys: Tensor, queries: Tensor, count: int) -> Chosen:
-    """The `count` prompts whose keys (M, D) are most like queries (B, D).
+    """The `count` prompts whose keys (M, D) are most similar to queries (B, D).
 
-    Which they are depends on the row alone: products are summed one by one, and of equals the lower place comes first.
+    The selection depends on the row alone: products are summed in order, and of equals the lower index comes first.
     """
     unit_keys = functional.normalize(keys, dim=1, eps=1e-12)
     unit_queries = functional.normalize(queries.detach(), dim=1, eps=1e-12)
@@ -35,7 +35,7 @@ def choose(keys: Tensor, queries: Tensor, count: int) -> Chosen:
 
 
 def rows(prompts: Tensor, places: Tensor, expected: Tensor) -> Tensor:
-    """Rows (B, N·Lp, Ds + Dt) of prompts (M, Lp, Ds) at places (B, N), each completed by its time part (B, Dt)."""
+    """Rows (B, N·Lp, Ds + Dt) of prompts (M, Lp, Ds) at indices (B, N), each completed by its time part (B, Dt)."""
     structural = prompts[places].flatten(1, 2)
     temporal = expected[:, None].expand(-1, structural.shape[1], -1)
     return torch.cat([structural, temporal], dim=2)

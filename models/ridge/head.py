@@ -1,7 +1,7 @@
 """From sums to weights: one Cholesky factorisation, or the inverse carried along by Woodbury steps.
 
-Source: Zhuang et al. (arXiv:2405.17779), the recursive update of R and W. Ours differs: the recursion starts anew from
-a factorisation, often while events are few (its error is made where R = I/γ is still huge), then after every D events;
+Source: Zhuang et al. (arXiv:2405.17779), the recursive update of R and W. Ours differs: the recursion restarts from
+a factorisation, often while events are few (its error arises where R = I/γ is still large), then after every D events;
 with P = R Hᵀ and V = P U⁻¹ (Uᵀ U = I + H P) no product of two D × D matrices is formed.
 Cost: solve D³/3 + 2 D² C; Woodbury 3 n D² + 2 n D C + …, against n D² for accumulating alone.
 """
@@ -20,7 +20,7 @@ def solve(gram: Floats, cross: Floats, gamma: float, constant: int | None = None
     """W (D, C) of (G + γI) W = Q; the constant feature is not penalised. Reads the upper triangle of G only.
 
     Raises:
-        FloatingPointError: The sums are not finite; what lets such numbers in is a bug.
+        FloatingPointError: The sums are not finite, which is a bug.
     """
     factor = factorise(gram, gamma, constant)
     head, _ = dpotrs(factor, cross, lower=0)
@@ -30,10 +30,10 @@ def solve(gram: Floats, cross: Floats, gamma: float, constant: int | None = None
 
 
 def factorise(gram: Floats, gamma: float, constant: int | None = None) -> Floats:
-    """Upper Cholesky factor of G + γI (D, D), Fortran order; below the diagonal stands rubbish.
+    """Upper Cholesky factor of G + γI (D, D), Fortran order; values below the diagonal are undefined.
 
-    Sums that rounding has left short of positive definite (taking events away, features that differ by many powers of
-    ten) get a larger γ, in powers of ten, until they are.
+    Sums that rounding has made indefinite (removed events, features that differ by many powers of
+    ten) get a larger γ, in powers of ten, until they are positive definite.
     """
     diagonal = np.arange(len(gram))
     extra = gamma
@@ -51,13 +51,13 @@ def factorise(gram: Floats, gamma: float, constant: int | None = None) -> Floats
 
 
 class Inverse:
-    """R = (G + γI)⁻¹ and W, carried along; `restore` from the sums whenever it may have drifted."""
+    """R = (G + γI)⁻¹ and W, updated recursively; `restore` from the sums whenever they may have drifted."""
 
     def __init__(self) -> None:
         self.inverse: Floats | None = None
-        """(D, D), Fortran order, upper triangle; None: not begun."""
+        """(D, D), Fortran order, upper triangle; None: not started."""
         self.steps = 0
-        """Events taken up since the last factorisation."""
+        """Events added since the last factorisation."""
 
     def begin(self, gram: Floats, cross: Floats, gamma: float, constant: int | None) -> Floats:
         """Factorise, keep the inverse, and return W (D, C)."""

@@ -40,8 +40,8 @@ Floats = NDArray[np.float64]
 class Ridge:
     """The learner `ridge`; parameters in `Params`, obligations in `models/contract/learner.py`.
 
-    Events are passed over that have no label, a weight that is no positive number, or inputs or targets that are not
-    finite (or beyond 1e100), or that are of a class past `max_classes`; the last two are counted.
+    Skips events without a label, with a weight that is not positive, with inputs or targets that are not
+    finite (or beyond 1e100), or of a class beyond `max_classes`; the last two are counted.
     """
 
     gauges_declared = (CLASSES, SKIPPED_EVENTS)
@@ -52,7 +52,7 @@ class Ridge:
         self._columns = InputColumns(context.inputs)
         self._seed = context.seed
         self._classes: dict[str, int] = {}
-        self._class_events: NDArray[np.int64] = np.zeros(0, np.int64)  # (C,), never faded
+        self._class_events: NDArray[np.int64] = np.zeros(0, np.int64)  # (C,), without decay
         self._map = FeatureMap.draw(
             self._columns.width, p.expansion, offsets=p.offsets, direct=p.direct, bias=p.bias, seed=context.seed
         )
@@ -98,7 +98,7 @@ class Ridge:
         if codes is not None:
             self._class_events += np.bincount(codes, minlength=len(self._class_events))
         if len(self._members) > 1 or self._inverse.inverse is not None:
-            self._predictor = None  # the mixture has moved, or the head was carried along
+            self._predictor = None  # the mixture has changed, or the head was updated recursively
         self._refresh_if_due(len(inputs))
 
     def _learn(self, rows: Rows) -> None:
@@ -111,7 +111,7 @@ class Ridge:
             self._heads[0] = self._inverse.add(rows.features, rows.targets, rows.weights, self._heads[0])
 
     def _take(self, batch: Batch) -> Selected:
-        """The events of a batch to learn from; registers new classes."""
+        """The valid labelled events of a batch; registers new classes."""
         inputs = self._columns.gather(batch.inputs)
         if isinstance(batch.labels, NumberLabels) != (self.params.task == "regression") and batch.labels is not None:
             raise InputError(f"labels: expected {self.schema.label}, got {type(batch.labels).__name__}")
@@ -129,14 +129,14 @@ class Ridge:
         return selected
 
     def _stretches(self, events: int) -> Iterator[slice]:
-        for start in range(0, events, CHUNK):  # bounds memory whatever the size of the micro-batch
+        for start in range(0, events, CHUNK):  # bounds memory for any micro-batch size
             count = min(CHUNK, events - start)
             parts = [slice(0, count)] if self._standardiser is None else self._standardiser.stretches(count)
             for part in parts:
                 yield slice(start + part.start, start + part.stop)
 
     def _taken(self, inputs: Array) -> Floats:
-        """(n, D) features of inputs (n, F), whose scale is taken up."""
+        """(n, D) features of inputs (n, F), after their scale is updated."""
         if self._standardiser is None:
             return self._features(inputs)
         z, stepped = self._standardiser.take(inputs, self.params.clip)
@@ -144,13 +144,13 @@ class Ridge:
         return self._map.features(z)
 
     def _features(self, inputs: Array) -> Floats:
-        """(n, D) features of inputs (n, F) under the scale in use."""
+        """(n, D) features of inputs (n, F) under the current scale."""
         if self._standardiser is None:
             return self._map.features(inputs.astype(np.float64, copy=False))
         return self._map.features(scaled(inputs, self._standardiser.shift, self._standardiser.factor, self.params.clip))
 
     def raise_forgetting(self, factor: float, events: int) -> None:
-        """All sums are faded at once; how fast they fade by themselves stays."""
+        """Decays all sums at once; their regular decay stays."""
         for member in self._members:
             member.fade(1.0 / factor)
         self._faded += 1
@@ -172,7 +172,7 @@ class Ridge:
             return
         recursive = self._recursion_wanted(events)
         if recursive and self._inverse.inverse is not None and self._inverse.steps < self._inverse_lasts():
-            self._grow_heads()  # the Woodbury steps have brought the head along
+            self._grow_heads()  # the Woodbury steps have updated the head
         elif recursive:
             member = self._members[0]
             head = self._inverse.begin(member.gram, member.cross, self.params.gamma, self._map.constant)
@@ -184,7 +184,7 @@ class Ridge:
         self._refreshed()
 
     def refresh(self) -> None:
-        """Solve for new heads from all that has been learned, now."""
+        """Solve for new heads from everything learned so far."""
         self._heads = np.array([self._solve(member) for member in self._members])
         self._refreshed()
 
@@ -209,7 +209,7 @@ class Ridge:
         return p.solver == "recursive" or (fresh and recursion_pays(self._map.size, self._members[0].columns, events))
 
     def _inverse_lasts(self) -> int:
-        """Woodbury steps before the next factorisation: doubling at the start, where the error is made, then D."""
+        """Woodbury steps before the next factorisation: doubling at the start, where the error arises, then D."""
         return max(64, min(self._map.size, self._learned // 2))
 
     def _grow_heads(self) -> None:
@@ -222,7 +222,7 @@ class Ridge:
             head = np.tensordot(self._mixture.weights(), self._heads, 1) if len(self._heads) > 1 else self._heads[0]
             names: list[str] | None = None
             if self.params.task == "classification":
-                known = np.flatnonzero(self._class_events[: head.shape[1]] > 0)  # a class taken away again never wins
+                known = np.flatnonzero(self._class_events[: head.shape[1]] > 0)  # an unlearned class is never predicted
                 names = [name for name, code in self._classes.items() if code in set(known.tolist())]
                 head = head[:, known]
             s = self._standardiser
@@ -232,7 +232,7 @@ class Ridge:
 
     @classmethod
     def predictor_from(cls, state: State) -> RidgePredictor:
-        """The predictor whose `state()` this was; arrays may be read-only maps of a file."""
+        """The predictor of a `state()`; arrays may be read-only maps of a file."""
         return RidgePredictor.of(state)
 
     # State
@@ -286,10 +286,10 @@ class Ridge:
             self._inverse.steps = meta["inverse_steps"]
 
     def merge(self, other: State) -> None:
-        """Take up the `state()` of another worker that learned other events; the sum is exact.
+        """Add the `state()` of another worker that learned other events; the sum is exact.
 
         Raises:
-            ValueError: Made under other parameters, or events fade or are standardised here: such sums depend on order.
+            ValueError: It has other parameters, or events decay or are standardised: such sums depend on order.
         """
         self._must_be_plain("merge")
         self._check(other)
@@ -312,13 +312,13 @@ class Ridge:
         self.refresh()
 
     def unlearn(self, batch: Batch) -> None:
-        """Take events away, exactly (up to rounding) as if they had never been learned.
+        """Remove events, exactly (up to rounding) as if they had never been learned.
 
         Args:
             batch: Events that were learned, with the same inputs, labels and weights.
 
         Raises:
-            ValueError: Events fade or are standardised here, or one is of a class that was never learned.
+            ValueError: Events decay or are standardised, or one is of a class that was never learned.
         """
         self._must_be_plain("unlearn")
         if isinstance(batch.labels, ClassLabels):

@@ -1,9 +1,9 @@
-"""Which of several forgetting rates to believe: weights by how well each did lately.
+"""Weights of several forgetting rates, by the recent error of each.
 
-Every rate has its own head over the same features; each event is first answered by all of them, and their squared
-errors are summed with a fading memory. Weights are proportional to exp(-loss), the exponentially weighted forecaster
-(Vovk 1990; Littlestone and Warmuth 1994) over faded losses. A mixture of linear heads is one linear head, so what is
-served costs the same as a single one.
+Every rate has its own head over the same features; each event is first predicted by all of them, and their squared
+errors are summed with exponential decay. Weights are proportional to exp(-loss), the exponentially weighted forecaster
+(Vovk 1990; Littlestone and Warmuth 1994) over decayed losses. A mixture of linear heads is one linear head, so serving
+costs the same as for a single one.
 """
 
 from __future__ import annotations
@@ -15,24 +15,24 @@ Floats = NDArray[np.float64]
 
 
 class Mixture:
-    """Faded losses of M heads and the weights that follow from them."""
+    """Decayed losses of M heads and the weights that follow from them."""
 
     def __init__(self, members: int, horizon_events: float, *, unit_free: bool) -> None:
-        """Nothing lost yet.
+        """Without losses.
 
         Args:
             members: Heads, M.
-            horizon_events: Losses fade by 1/e over so many events.
+            horizon_events: Losses decay to 1/e over this many events.
             unit_free: Targets have a unit (regression): compare losses with the smallest, not with 1.
         """
         self.losses: Floats = np.zeros(members)
-        """(M,): faded sums of squared errors."""
+        """(M,): decayed sums of squared errors."""
         self._fade = 1.0 - 1.0 / horizon_events
         self._horizon = horizon_events
         self._unit_free = unit_free
 
     def score(self, features: Floats, targets: Floats, heads: Floats) -> None:
-        """Take up n events: features (n, D), targets (n, C), heads (M, D, C') with C' ≤ C columns solved so far."""
+        """Add n events: features (n, D), targets (n, C), heads (M, D, C') with C' ≤ C columns solved so far."""
         n = len(features)
         fades = self._fade ** np.arange(n - 1, -1, -1, dtype=np.float64)
         columns = heads.shape[2]

@@ -22,7 +22,7 @@ Decays = Annotated[tuple[float, ...], BeforeValidator(_one_or_several, json_sche
 
 
 class Params(Settings):
-    """Everything that can be set on `ridge`; the defaults are those measured in docs/learners/ridge.md."""
+    """Parameters of `ridge`; docs/learners/ridge.md has measurements of the defaults."""
 
     task: Literal["classification", "regression"] = "classification"
     """`classification` (labels are class names) or `regression` (labels are K numbers)."""
@@ -31,61 +31,61 @@ class Params(Settings):
     """Numbers per label, K; regression only."""
 
     gamma: Positive = 1.0
-    """Ridge coefficient, > 0: added to the diagonal of the Gram at every solve, never faded. Too small is unstable
-    while events are few, too large under-fits. The constant feature is not penalised."""
+    """Ridge coefficient, > 0: added to the diagonal of the Gram at every solve, without decay. Too small a value is
+    unstable while events are few, too large a value under-fits. The intercept is not penalised."""
 
     expansion: Whole = 128
-    """Width D of the frozen random ReLU layer; 0: none. Learning costs D² a event, memory 8 D² bytes."""
+    """Width D of the frozen random ReLU layer; 0: none. Learning costs D² per event, memory 8 D² bytes."""
 
     offsets: bool = True
     """Random offsets inside the ReLU, U(-1, 1). The published method has none; without them (and without
     `standardise`) all features are homogeneous in the input."""
 
     direct: bool = True
-    """The inputs themselves stand beside the random features. Always so when `expansion` is 0."""
+    """The inputs as additional features. Always on when `expansion` is 0."""
 
     bias: bool = True
-    """A constant 1 stands beside the features."""
+    """A constant 1 as an additional feature (intercept)."""
 
     standardise: bool = True
-    """Centre and scale inputs by their running mean and deviation before the random layer. Off: inputs are taken as
-    they come, and the statistics are sums over events that `merge` and `unlearn` can add and take away."""
+    """Centre and scale inputs by their running mean and standard deviation before the random layer. Off: inputs are not
+    scaled, and the statistics are sums over events that `merge` and `unlearn` can add and subtract."""
 
     clip: Positive = 6.0
-    """Standardised inputs are held within ± this many deviations, > 0: what one broken sensor can do is bounded."""
+    """Standardised inputs are clipped to ± this many standard deviations, > 0: this limits the effect of a broken
+    sensor."""
 
     forgetting: Decays = (0.9999, 0.999, 0.99, 0.97)
-    """Decay λ per labelled event, 0 < λ ≤ 1; an event k events ago counts λᵏ. One number, or several: then statistics
-    are kept once for each, and the served head is the mixture that did best lately. Learning costs grow with their
-    count. 1 forgets nothing."""
+    """Decay λ per labelled event, 0 < λ ≤ 1; an event k events ago has weight λᵏ. One number, or several: then
+    statistics are stored for each, and the served head is their mixture, weighted by recent error. The cost of learning
+    grows with their number. 1: no forgetting."""
 
     mixture_horizon_events: Annotated[float, Field(gt=1)] = 100.0
-    """Over about so many events back is judged which decay does best; > 1. Matters with several decays only."""
+    """Horizon in events for the comparison of several decays; > 1."""
 
     balance: Literal["none", "pseudo_features", "reweighted"] = "none"
-    """`pseudo_features`: before each solve, classes are topped up to the largest with Gaussian pseudo-inputs drawn
-    from their running mean and variance. `reweighted`: events are weighted by the inverse frequency of their class
-    (keeps one Gram per class). `none`: the plain ridge solution, which favours frequent classes."""
+    """`pseudo_features`: before each solve, classes are filled up to the largest with Gaussian pseudo-inputs drawn from
+    their running mean and variance. `reweighted`: events are weighted by the inverse frequency of their class (stores
+    one Gram per class). `none`: the plain ridge solution, which favours frequent classes."""
 
     pseudo_noise: NotNegative = 1.0
-    """ν ≥ 0: deviations of pseudo-inputs are multiplied by it."""
+    """ν ≥ 0: factor on the standard deviations of pseudo-inputs."""
 
     pseudo_rows: Count = 256
-    """At most so many pseudo-inputs are drawn per class and solve, ≥ 1; each then stands for several. Bounds the cost
-    of a balanced head, which would otherwise grow with the stream."""
+    """Most pseudo-inputs per class and solve, ≥ 1, with larger weights if needed. Bounds the cost of a balanced head,
+    which would otherwise grow with the stream."""
 
     refresh_events: Count | Literal["auto"] = "auto"
-    """Heads are solved anew once so many labelled events came since the last time. `auto`: before every micro-batch
-    while a solve costs next to nothing, else so rarely that solving costs about a sixth of accumulating; more
-    often at the start, and at once when a new class appears."""
+    """Labelled events between solves. `auto`: before every micro-batch while a solve is cheap, else rarely enough that
+    solving costs about a sixth of accumulating; more often at the start, and at once when a new class appears."""
 
     solver: Literal["auto", "cholesky", "recursive"] = "auto"
-    """`cholesky`: accumulate, then factorise at each refresh. `recursive`: also carry the inverse along by Woodbury
-    steps, so that every micro-batch gives a fresh head; only with `forgetting = 1` and `balance = "none"`.
-    `auto`: whichever costs fewer operations at the present micro-batch size. The answers are the same."""
+    """`cholesky`: accumulate, then factorise at each refresh. `recursive`: also update the inverse by Woodbury steps,
+    so that every micro-batch gives a fresh head; only with `forgetting = 1` and `balance = "none"`. `auto`: whichever
+    costs fewer operations at the current micro-batch size. The predictions are the same."""
 
     max_classes: Count = 1000
-    """Events of further classes are passed over and counted, ≥ 1."""
+    """Events of further classes are skipped and counted, ≥ 1."""
 
     @rule("forgetting")
     def _decays_fade_and_differ(self) -> str | None:

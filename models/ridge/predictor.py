@@ -21,9 +21,9 @@ CHUNK = 4096
 
 
 class RidgePredictor:
-    """Answers `label` and `scores`, or `value`; a row's answer has the same bits whatever rows stand beside it.
+    """Predicts `label` and `scores`, or `value`; a row's prediction has the same bits whatever the other rows.
 
-    A row with a number that is not finite gets label -1 and scores that are not numbers.
+    A row with a number that is not finite gets label -1 and NaN scores.
     """
 
     def __init__(
@@ -35,14 +35,14 @@ class RidgePredictor:
         scale: tuple[Floats, Floats, float] | None,
         events: int,
     ) -> None:
-        """An answerer.
+        """Creates a predictor.
 
         Args:
             columns: The inputs.
             feature_map: From scaled inputs to features.
             head: W, (D, C) float64.
             classes: Names of the columns of W; None for regression.
-            scale: Shift (F,), factor (F,) and clip of inputs; None: taken as they come.
+            scale: Shift (F,), factor (F,) and clip of inputs; None: not scaled.
             events: Events learned when the head was solved.
         """
         self._columns, self._map, self._head, self._scale, self._events = columns, feature_map, head, scale, events
@@ -87,7 +87,7 @@ class RidgePredictor:
                 scores = np.concatenate([self._scores(rows[i : i + CHUNK]) for i in range(0, n, CHUNK)])
             else:
                 scores = self._scores(rows)
-            answer = scores.astype(np.float32)  # beyond float32 is infinite there
+            answer = scores.astype(np.float32)  # beyond float32 it is infinite there
         if not self._classification:
             return {"value": answer}
         if not self._classes or not n:
@@ -141,7 +141,7 @@ class RidgePredictor:
 
     @classmethod
     def of(cls, state: State) -> RidgePredictor:
-        """The predictor whose `state()` this was; maps of a file are used in place."""
+        """The predictor of a `state()`; maps of a file are used in place."""
         meta, tensors = state.meta, state.tensors
         columns = InputColumns({name: TensorSpec(name, dtype, tuple(shape)) for name, dtype, shape in meta["inputs"]})
         width = columns.width

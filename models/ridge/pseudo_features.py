@@ -1,10 +1,10 @@
-"""Balanced heads: what ridge regression would answer if every class were as frequent as the largest.
+"""Balanced heads: the ridge solution as if every class were as frequent as the largest.
 
 Source: Zhuang et al. (arXiv:2405.17779), the pseudo-features generator, eq. for mean and variance per class; and, for
-`reweighted`, their sibling AIR (weights by inverse class frequency). Ours differs: the sums that are learned from are
-never touched, a balanced head is made from a scratch copy, so making it twice gives the same head; noise is seeded by
-(seed, events, class), so replicas agree; variances come from (weight, mean, M2) and cannot be negative; at most so many
-pseudo-inputs are drawn per class, each then weighing more.
+`reweighted`, their sibling AIR (weights by inverse class frequency). Ours differs: the learned sums are
+never modified, a balanced head is computed from a copy, so computing it twice gives the same head; noise is seeded by
+(seed, events, class), so replicas agree; variances come from (weight, mean, M2) and cannot be negative; the number of
+pseudo-inputs per class is limited, with larger weights.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def seeded_noise(seed: int, events: int) -> Noise:
 
 
 def deviations(statistics: Statistics) -> Floats:
-    """Standard deviation of inputs per class (C, F), by n - 1; 0 where fewer than two events are known."""
+    """Standard deviation of inputs per class (C, F), by n - 1; 0 where fewer than two events were seen."""
     assert statistics.class_m2 is not None
     weight = statistics.class_weight[:, None]
     variance = np.divide(statistics.class_m2, weight - 1.0, out=np.zeros_like(statistics.class_m2), where=weight >= 2.0)
@@ -40,7 +40,7 @@ def deviations(statistics: Statistics) -> Floats:
 
 
 def rows_needed(weight: Floats, most_rows: int) -> NDArray[np.int64]:
-    """Pseudo-inputs per class (C,) that top classes of these weights (C,) up; a class without events gets none."""
+    """Pseudo-inputs per class (C,) that balance classes of these weights (C,); a class without events gets none."""
     missing = np.where(weight > 0, weight.max(initial=0.0) - weight, 0.0)
     return np.minimum(np.ceil(missing), most_rows).astype(np.int64)
 
@@ -48,14 +48,14 @@ def rows_needed(weight: Floats, most_rows: int) -> NDArray[np.int64]:
 def topped_up(
     statistics: Statistics, features: Callable[[Floats], Floats], nu: float, most_rows: int, noise: Noise
 ) -> Statistics:
-    """A copy of the sums in which every class weighs as much as the heaviest.
+    """A copy of the sums in which every class has the weight of the largest.
 
     Args:
         statistics: With class moments; not changed.
         features: From inputs (n, F) to features (n, D), as for events.
         nu: Factor on the deviations.
-        most_rows: Pseudo-inputs per class at most.
-        noise: Where standard normal numbers come from.
+        most_rows: Most pseudo-inputs per class.
+        noise: Source of standard normal numbers.
     """
     assert statistics.class_mean is not None
     scratch = statistics.copy()

@@ -1,4 +1,4 @@
-"""When to solve for new heads, and by which way: a function of counts and sizes, never of a clock.
+"""When and how to solve for new heads: a function of counts and sizes, never of a clock.
 
 Costs are counted in multiply-adds. A symmetric rank-n update runs at about the speed of a Cholesky factorisation, so
 counts compare directly.
@@ -7,15 +7,15 @@ counts compare directly.
 from __future__ import annotations
 
 FREE = 3_000_000
-"""So many multiply-adds may go into solving after each micro-batch, whatever its size: a tenth of a millisecond."""
+"""Multiply-adds allowed for solving after each micro-batch of any size: a tenth of a millisecond."""
 SHARE = 0.15
-"""Solving may cost so much of what accumulating costs."""
+"""The cost of solving as a fraction of accumulating."""
 GROWTH = 0.25
-"""While events are few, heads are renewed each time their number has grown by this share."""
+"""While events are few, heads are solved each time their number has grown by this fraction."""
 
 
 def solve_cost(size: int, columns: int, pseudo_rows: int = 0, width: int = 0) -> float:
-    """Multiply-adds of one solve of D features and C columns, balanced by so many pseudo-inputs of F numbers."""
+    """Multiply-adds of one solve of D features and C columns, balanced by this many pseudo-inputs of F numbers."""
     return size**3 / 6 + size**2 * columns + pseudo_rows * (size**2 / 2 + size * (width + 1))
 
 
@@ -25,7 +25,7 @@ def event_cost(size: int, columns: int) -> float:
 
 
 def interval(setting: int | str, seen: int, solve: float, event: float) -> int:
-    """Events after which heads are solved anew, when `seen` events have come in all and a solve costs `solve`."""
+    """Events between solves, when `seen` events were learned in all and a solve costs `solve`."""
     if isinstance(setting, int):
         return setting
     steady = int((solve - FREE) / (SHARE * event))
@@ -33,6 +33,6 @@ def interval(setting: int | str, seen: int, solve: float, event: float) -> int:
 
 
 def recursion_pays(size: int, columns: int, events: int) -> bool:
-    """Whether a Woodbury step for a micro-batch of so many events costs less than factorising for it."""
+    """Whether a Woodbury step for a micro-batch of this many events costs less than a factorisation."""
     step = events * size**2 * 1.5 + events**2 * size + events**3 / 6
     return step < solve_cost(size, columns)

@@ -1,8 +1,8 @@
-"""What ridge regression keeps of a stream: sums over events, and nothing else.
+"""The sufficient statistics of ridge regression: sums over events.
 
-Source: Zhuang et al. (arXiv:2405.17779), who carry R = (γI + G)⁻¹ and W along instead. Ours keeps the sums
-G = Σ w h hᵀ and Q = Σ w h yᵀ: they are better conditioned, fade without winding up, and add and subtract exactly.
-γ is no part of them. Per-class moments are kept as (weight, mean, M2), so that a variance is never a difference of
+Source: Zhuang et al. (arXiv:2405.17779), who update R = (γI + G)⁻¹ and W instead. Ours keeps the sums
+G = Σ w h hᵀ and Q = Σ w h yᵀ: they are better conditioned, decay without wind-up, and add and subtract exactly.
+γ is not part of them. Per-class moments are stored as (weight, mean, M2), so that a variance is never a difference of
 large numbers (Chan, Golub and LeVeque 1979).
 State: 8 (D² + D C) bytes, + 16 C F for class moments, + 8 C D² for class Grams.
 """
@@ -21,12 +21,12 @@ from thalweg.proto.schema import Array
 
 Floats = NDArray[np.float64]
 TINY = 1e-200
-"""Faded numbers below this become 0: denormal numbers make arithmetic a hundred times slower."""
+"""Decayed numbers below this become 0: denormal numbers make arithmetic a hundred times slower."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """Events as the statistics want them, n of them, in order."""
+    """Events as the statistics need them, n of them, in order."""
 
     features: Floats
     """(n, D), C order."""
@@ -41,19 +41,19 @@ class Rows:
 
 
 class Statistics:
-    """Faded sums over events: after n events, event i counts λ^(n-1-i) times its weight, however they were cut."""
+    """Decayed sums over events: after n events, event i has λ^(n-1-i) times its weight, whatever the micro-batches."""
 
     def __init__(
         self, size: int, columns: int, *, decay: float = 1.0, moments: int = 0, class_grams: bool = False
     ) -> None:
-        """Sums over no events.
+        """Sums without events.
 
         Args:
             size: Features, D.
             columns: Targets, C, now; `grow` adds more.
             decay: λ per event.
-            moments: Inputs, F, whose per-class mean and variance to keep; 0: do not.
-            class_grams: Keep one Gram per class.
+            moments: Inputs, F, whose per-class mean and variance to store; 0: none.
+            class_grams: Store one Gram per class.
         """
         self.decay = decay
         self.gram: Floats = np.zeros((size, size), order="F")
@@ -61,10 +61,10 @@ class Statistics:
         self.cross: Floats = np.zeros((size, columns), order="F")
         """(D, C), Fortran order."""
         self.class_weight: Floats = np.zeros(columns)
-        """(C,): Σ of faded weights."""
+        """(C,): Σ of decayed weights."""
         self.class_mean: Floats | None = np.zeros((columns, moments)) if moments else None
         self.class_m2: Floats | None = np.zeros((columns, moments)) if moments else None
-        """(C, F): Σ of faded weighted squared deviations from the class mean."""
+        """(C, F): Σ of decayed weighted squared deviations from the class mean."""
         self.class_grams: list[Floats] | None = [self._no_gram() for _ in range(columns)] if class_grams else None
         self._ages: dict[int, Floats] = {}
         self._scratch: Floats = np.empty((0, size))
@@ -75,7 +75,7 @@ class Statistics:
         return int(self.cross.shape[1])
 
     def grow(self, columns: int) -> None:
-        """Room for `columns` classes. Zeros are exact: a class without events has no cross-moment."""
+        """Add columns up to `columns`. Zeros are exact: a class without events has no cross-moment."""
         more = columns - self.columns
         if more <= 0:
             return
@@ -88,7 +88,7 @@ class Statistics:
             self.class_grams += [self._no_gram() for _ in range(more)]
 
     def add(self, rows: Rows) -> None:
-        """Take up n events."""
+        """Add n events."""
         n = len(rows.features)
         if n == 0:
             return
@@ -99,10 +99,10 @@ class Statistics:
         self._accumulate(rows, weights, fade, 1.0)
 
     def subtract(self, rows: Rows) -> None:
-        """Take n events away again, exactly (up to rounding) as if they had never come.
+        """Remove n events, exactly (up to rounding) as if they had never been added.
 
         Raises:
-            ValueError: Events fade here; their ages would be needed.
+            ValueError: Events decay; their ages would be needed.
         """
         if self.decay != 1.0:
             raise ValueError(
@@ -111,7 +111,7 @@ class Statistics:
         self._accumulate(rows, rows.weights, 1.0, -1.0)
 
     def merge(self, other: Statistics) -> None:
-        """Take up what another worker has summed over other events."""
+        """Add the sums of another worker over other events."""
         if self.decay != 1.0 or other.decay != 1.0:
             raise ValueError("cannot merge sums that fade: the order of events between workers is not known")
         self.grow(other.columns)
@@ -144,24 +144,24 @@ class Statistics:
             self.class_grams = grams
 
     def copy(self) -> Statistics:
-        """Scratch to add pseudo-events to: Gram, cross-moments and class weights only."""
+        """A copy for pseudo-events: Gram, cross-moments and class weights only."""
         other = Statistics(0, 0)
         other.gram, other.cross = self.gram.copy(order="F"), self.cross.copy(order="F")
         other.class_weight = self.class_weight.copy()
         return other
 
     def fade(self, share: float) -> None:
-        """Let everything taken up so far count for this share of what it did."""
+        """Multiply the weight of everything added so far by this factor."""
         for array in (self.gram, self.cross, self.class_m2, self.class_weight, *(self.class_grams or ())):
             if array is not None:
                 array *= share
 
     def drop_denormals(self, before: int, after: int) -> None:
-        """Set what has faded to nothing to 0, each time numbers have faded by a hundred powers of ten.
+        """Set fully decayed numbers to 0, each time numbers have decayed by a hundred powers of ten.
 
         Args:
-            before: Events taken up before the last `add`s, in all.
-            after: And after them: when it is due follows from these counts alone.
+            before: Events added in all before the last `add`s.
+            after: The same after them; when it is due is a function of these counts alone.
         """
         if self.decay == 1.0:
             return
@@ -177,7 +177,7 @@ class Statistics:
         if weights is not None:
             root = np.sqrt(weights)[:, None]
             if len(self._scratch) < len(features):
-                self._scratch = np.empty_like(features)  # kept: fresh pages for every batch cost more than the product
+                self._scratch = np.empty_like(features)  # reused: new pages for every batch cost more than the product
             features = np.multiply(features, root, out=self._scratch[: len(features)])
             targets = rows.targets * root
         else:
@@ -215,7 +215,7 @@ class Statistics:
         delta = mean - self.class_mean[part]
         self.class_mean[part] += delta * share
         self.class_m2[part] += m2 + delta * delta * (old[:, None] * share)
-        np.maximum(self.class_m2, 0.0, out=self.class_m2)  # only taking away can round below 0
+        np.maximum(self.class_m2, 0.0, out=self.class_m2)  # only removal can round below 0
 
     def _age_weights(self, n: int) -> Floats:
         ages = self._ages.get(n)
@@ -238,7 +238,7 @@ class Statistics:
         return found
 
     def restore(self, tensors: Mapping[str, Array]) -> None:
-        """Go on from `tensors()`; copies, so that maps of a file may be given."""
+        """Restore `tensors()`; copies, so that they may be maps of a file."""
         self.gram = np.array(tensors["gram"], order="C").T
         self.cross = np.array(tensors["cross"], order="C").T
         self.class_weight = np.array(tensors["class_weight"])

@@ -21,7 +21,7 @@ app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    help="Models that follow the stream: they learn from a log while they serve.",
+    help="Online learning as a service: models learn from a log while they serve predictions.",
 )
 
 
@@ -41,14 +41,16 @@ class LogFormat(StrEnum):
 
 
 ConfigPath = Annotated[Path, typer.Argument(metavar="CONFIG", help="The TOML file.")]
-Form = Annotated[LogFormat, typer.Option("--log-format", help="How to log, on standard error.")]
+Form = Annotated[LogFormat, typer.Option("--log-format", help="Format of logs, on standard error.")]
 ModelName = Annotated[str, typer.Option("--model", help="The model's name.")]
-InputFile = Annotated[Path, typer.Option("--input", help=".jsonl, .csv, each also with .gz.")]
+InputFile = Annotated[Path, typer.Option("--input", help=".jsonl or .csv, also with .gz.")]
 LabelColumn = Annotated[str, typer.Option("--label", help="CSV: the label's column.")]
-TimeColumn = Annotated[str | None, typer.Option("--time", help="CSV: the time's column; default: row i at second i.")]
+TimeColumn = Annotated[
+    str | None, typer.Option("--time", help="CSV: the time's column; default: row i has the time i.")
+]
 IdColumn = Annotated[str | None, typer.Option("--id", help="CSV: the id's column.")]
-TimeUnit = Annotated[float, typer.Option("--time-unit", min=1e-9, help="Event sequences: seconds of their time unit.")]
-Ignored = Annotated[str, typer.Option("--ignore", help="CSV: columns that are no input, separated by commas.")]
+TimeUnit = Annotated[float, typer.Option("--time-unit", min=1e-9, help="Event sequences: seconds per time unit.")]
+Ignored = Annotated[str, typer.Option("--ignore", help="CSV: columns to skip, separated by commas.")]
 
 
 def main() -> None:
@@ -59,7 +61,7 @@ def main() -> None:
 
 @contextmanager
 def _exit_codes() -> Iterator[None]:
-    """Users' mistakes are a message and an exit code, not a traceback."""
+    """Report users' mistakes with a message and an exit code, without a traceback."""
     try:
         yield
     except Exception as error:
@@ -73,7 +75,7 @@ def _exit_codes() -> Iterator[None]:
 
 
 def _fail(error: Exception) -> NoReturn:
-    """The exit code of an error; only now are the kinds of errors imported, most processes meet none."""
+    """The exit code of an error; the error classes are imported only here, because most processes need none."""
     from thalweg.memory.exchange.commands import StoreError
     from thalweg.memory.snapshots.snapshots import UnknownVersion
     from thalweg.memory.snapshots.state import DamagedFile
@@ -98,10 +100,10 @@ def _fail(error: Exception) -> NoReturn:
 @app.command()
 def serve(
     config: ConfigPath,
-    role: Annotated[Role, typer.Option(help="all: a supervised server and learner; or one of them.")] = Role.all,
+    role: Annotated[Role, typer.Option(help="all: a supervised server and learner; or one of the two.")] = Role.all,
     log_format: Form = LogFormat.console,
 ) -> None:
-    """Ingest, learn, serve, expose metrics; until SIGTERM, which drains and saves."""
+    """Ingest, learn, serve and export metrics until SIGTERM, which drains and saves a snapshot."""
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):  # before the heavy imports: told to stop while starting, we do
         signal.signal(number, lambda *_: stop.set())
@@ -127,7 +129,7 @@ def check(
     log_format: Form = LogFormat.console,
     role: Annotated[str, typer.Option(hidden=True, help="For whom; stands in what is logged.")] = "",
 ) -> None:
-    """Validate a configuration: print what is in effect, or every mistake at once."""
+    """Validate a configuration: print the effective configuration, or every mistake at once."""
     _log(log_format, **({"role": role} if role else {}))
     if role:
         from thalweg.ops.run.supervisor import die_with_supervisor
@@ -153,10 +155,10 @@ def replay(
     model: ModelName,
     input: InputFile,
     report: Annotated[Path | None, typer.Option(help="Folder for report.json and report.png.")] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="At most so many lines.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Instead of the model's.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Most lines to read.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Overrides the model's seed.")] = None,
     frozen_after: Annotated[
-        int | None, typer.Option(help="Events until the frozen twin stops; default a tenth.")
+        int | None, typer.Option(help="Events until the baseline is frozen; default: a tenth.")
     ] = None,
     label: LabelColumn = "label",
     time: TimeColumn = None,
@@ -185,13 +187,11 @@ def replay(
 @app.command()
 def produce(
     config: ConfigPath,
-    topic: Annotated[str, typer.Option(help="Where to append.")],
+    topic: Annotated[str, typer.Option(help="Topic to append to.")],
     input: InputFile,
-    rate: Annotated[
-        float | None, typer.Option(min=0.001, help="Events per second; default: as fast as it goes.")
-    ] = None,
+    rate: Annotated[float | None, typer.Option(min=0.001, help="Events per second; default: unlimited.")] = None,
     batch: Annotated[int, typer.Option(min=1, help="Events per record; more than 1: EventBatch records.")] = 1,
-    limit: Annotated[int | None, typer.Option(min=1, help="At most so many lines.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Most lines to read.")] = None,
     label: LabelColumn = "label",
     time: TimeColumn = None,
     id: IdColumn = None,
@@ -221,8 +221,8 @@ def predict(
 
 @app.command()
 def demo(
-    keep: Annotated[bool, typer.Option("--keep", help="Stay up and print where to look.")] = False,
-    seconds: Annotated[float, typer.Option(min=1.0, help="How long the stream lasts.")] = 20.0,
+    keep: Annotated[bool, typer.Option("--keep", help="Keep running and print the addresses.")] = False,
+    seconds: Annotated[float, typer.Option(min=1.0, help="Duration of the stream in seconds.")] = 20.0,
     log_format: Form = LogFormat.console,
 ) -> None:
     """Handwritten digits as a drifting stream, learned while they are served."""
@@ -232,14 +232,14 @@ def demo(
     run(keep=keep, seconds=seconds)
 
 
-snapshot = typer.Typer(no_args_is_help=True, help="The kept versions of a model.")
+snapshot = typer.Typer(no_args_is_help=True, help="Manage the snapshots of a model.")
 app.add_typer(snapshot, name="snapshot")
 Version = Annotated[int, typer.Argument(min=0, help="The version's number.")]
 
 
 @snapshot.command("list")
 def list_snapshots(config: ConfigPath, model: ModelName, log_format: Form = LogFormat.console) -> None:
-    """The kept versions, oldest first."""
+    """List the snapshots, oldest first."""
     _log(log_format)
     from thalweg.ops.cli import snapshot as cli_snapshot
 
@@ -248,7 +248,7 @@ def list_snapshots(config: ConfigPath, model: ModelName, log_format: Form = LogF
 
 @snapshot.command()
 def show(config: ConfigPath, version: Version, model: ModelName, log_format: Form = LogFormat.console) -> None:
-    """A version's manifest."""
+    """Print the manifest of a snapshot."""
     _log(log_format)
     from thalweg.ops.cli import snapshot as cli_snapshot
 
@@ -259,11 +259,11 @@ def show(config: ConfigPath, version: Version, model: ModelName, log_format: For
 def verify(
     config: ConfigPath,
     model: ModelName,
-    version: Annotated[int | None, typer.Argument(min=0, help="Default: all that are kept.")] = None,
+    version: Annotated[int | None, typer.Argument(min=0, help="Default: all snapshots.")] = None,
     replay: Annotated[bool, typer.Option("--replay", help="Rebuild the state from the log and compare.")] = False,
     log_format: Form = LogFormat.console,
 ) -> None:
-    """Check every hash; with --replay, that the log leads to this very state."""
+    """Verify every hash; with --replay, rebuild the state from the log and compare."""
     _log(log_format)
     from thalweg.ops.cli import snapshot as cli_snapshot
 
@@ -272,7 +272,7 @@ def verify(
 
 @snapshot.command()
 def rollback(config: ConfigPath, version: Version, model: ModelName, log_format: Form = LogFormat.console) -> None:
-    """Make the state that of a kept version again; the service must be running."""
+    """Roll back to a snapshot; the service must be running."""
     _log(log_format)
     from thalweg.ops.cli import snapshot as cli_snapshot
 
@@ -284,10 +284,10 @@ def export(
     config: ConfigPath,
     version: Version,
     model: ModelName,
-    to: Annotated[Path, typer.Option("--to", help="A folder that is not there yet.")],
+    to: Annotated[Path, typer.Option("--to", help="A folder that does not exist yet.")],
     log_format: Form = LogFormat.console,
 ) -> None:
-    """Copy a version, verified, to a folder of its own."""
+    """Verify a snapshot and copy it to a new folder."""
     _log(log_format)
     from thalweg.ops.cli import snapshot as cli_snapshot
 

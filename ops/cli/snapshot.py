@@ -27,7 +27,7 @@ _PATIENCE_SECONDS = 30.0
 
 
 def list_versions(config: Config, name: str) -> None:
-    """Print a table of the kept versions."""
+    """Print a table of the snapshots."""
     kept = _snapshots(config, name).manifests()
     if not kept:
         raise Failed(f"model {name!r} has no snapshots in {config.service.state_dir}")

@@ -56,53 +56,53 @@ class InputConfig(Settings):
 
 
 class ModelConfig(LearnSettings):
-    """`[[model]]`: one model, the topic it follows, and how."""
+    """`[[model]]`: one model, its topic and its settings."""
 
     not_yet: ClassVar = {"device": "other devices are not offered in this version"}
 
     name: Name
-    """Letters, digits, `.`, `_`, `-`; what clients ask for."""
+    """Letters, digits, `.`, `_`, `-`; the name that clients use."""
     learner: str
-    """One that is built in (docs/learners), or one of the entry points `thalweg.learners`, by name."""
+    """A built-in learner (docs/learners), or a name of the entry points `thalweg.learners`."""
     topic: Topic
-    """Where its events are."""
+    """The topic of its events."""
     inputs: Annotated[dict[str, InputConfig], Field(min_length=1)]
     """Its input tensors by name."""
     labels_topic: Annotated[str, AfterValidator(_topic_or_none)] = ""
-    """Where labels come that belong to earlier events or requests, by id; empty: they come with their events."""
+    """Topic of late labels, joined by id with earlier events or requests; empty: labels arrive with their events."""
     label_seconds: AtLeastOne = USUAL.seconds
     """How long an event or request waits for its label, and a label for its event …"""
     label_events: Count = USUAL.events
-    """… and how many wait at most; the oldest go first."""
+    """… and how many wait at most; the oldest are dropped first."""
     snapshots_kept: Count = 5
-    """Older versions are deleted."""
+    """Number of snapshots retained; older ones are deleted."""
     window_events: Count = 1000
     """Size of the recent window of the prequential metrics."""
     seed: Whole = 0
-    """Of everything random in the learner."""
+    """Seed of everything random in the learner."""
     params: dict[str, Any] = {}  # noqa: RUF012 - pydantic copies it
     """The learner's own hyper-parameters, named as in its documentation."""
     encoder: str = IDENTITY
-    """What stands in front of the learner, frozen: `identity`, `random_features`, `random_convolution` (each also with
+    """A frozen encoder in front of the learner: `identity`, `random_features`, `random_convolution` (both also with
     `:SIZE`), a torch module, `module:factory`, or `onnx:FILE`."""
     weights: str = ""
     """Safetensors file for the encoder's torch module."""
     device: Literal["auto", "cpu"] = "auto"
-    """Where it computes; only the processor in this version."""
+    """Device of the learner; only the CPU in this version."""
     frozen_after_events: Whole = 1000
-    """Beside the model stands its frozen twin, as it was after so many events, to compare with; 0: none."""
+    """The frozen baseline is a copy of the model after this many events; 0: none."""
     continual_events: Whole = 10
-    """So many events of every class are held and asked again while it learns, to see what it keeps of them; 0: none."""
+    """Events held out per class for continual evaluation; 0: none."""
     continual_share: PartOfAll = 0.02
-    """How many of those are asked, as a share of the events: what this costs beside answering."""
+    """Evaluations of held-out events as a share of the events: the cost relative to prediction."""
     continual_bytes: Whole = 4 << 20
-    """Bound on what is held; classes that no longer fit are not followed."""
+    """Limit of the held-out events; classes that do not fit are not evaluated."""
     frozen_version: Whole = 0
-    """Instead: as it was in this kept version, which must be kept when the service first starts with it; 0: in none."""
+    """The frozen baseline is this snapshot instead, which must exist when the service first starts with it; 0: none."""
     drift: DriftParams = DriftParams()
-    """`[model.drift]`: what watches the model, and what is done when it drifts."""
+    """`[model.drift]`: drift detectors, and the action on an alarm."""
     learn_from_requests: bool = False
-    """What is asked becomes an unlabelled event of the topic: for learners that adapt to their traffic."""
+    """Requests become unlabelled events of the topic: for learners that adapt to their traffic."""
 
     @rule("labels_topic", "topic", "name")
     def _labels_have_a_topic_of_their_own(self) -> str | None:
@@ -116,7 +116,7 @@ class ModelConfig(LearnSettings):
 
     @property
     def joined_topic(self) -> str:
-        """Where events go that were joined with their label; empty without a `labels_topic`."""
+        """Topic of events joined with their labels; empty without a `labels_topic`."""
         return f"{self.name}.joined" if self.labels_topic else ""
 
     def specs(self) -> dict[str, TensorSpec]:

@@ -1,4 +1,4 @@
-"""The sections of the file that belong to the service as a whole."""
+"""The sections of the file for the whole service."""
 
 from __future__ import annotations
 
@@ -45,24 +45,24 @@ class ServiceConfig(Settings):
     not_yet: ClassVar = {"tls_certificate": _TLS, "tls_key": _TLS, "tls_client_ca": _TLS}
 
     grpc: Address = "127.0.0.1:8081"
-    """Address of gRPC, `HOST:PORT`, an IPv6 host in brackets; `[::]` means all addresses, IPv4 included; port 0 takes a
-    free one."""
+    """gRPC address, `HOST:PORT`, an IPv6 host in brackets; `[::]` means all addresses, including IPv4; port 0 selects a
+    free port."""
     http: Address = "127.0.0.1:8080"
-    """Address of the live page, metrics, health and the REST twin."""
+    """Address of the live page, metrics, health and REST."""
     state_dir: str = "state"
-    """Folder of snapshots, journals and published versions; relative to the working directory, as all paths are."""
+    """Folder of snapshots, journals and published versions; relative to the working directory, like all paths."""
     token_file: str = ""
-    """File of tokens, one to a line: with it `Learn`, `Label`, `Snapshot`, `Rollback`, and on the page the buttons and
-    the dead letters, need one. Without it the page only shows."""
+    """File with one token per line: `Learn`, `Label`, `Snapshot`, `Rollback`, and on the page the buttons and the dead
+    letters, require one. Without the file the page is read-only."""
     max_message_bytes: Count = 64 << 20
-    """Larger requests and records are refused."""
+    """Larger requests and records are rejected."""
     workers: Count = 2
-    """Requests answered at once; more only fight over the interpreter's lock. Those that wait for a version, the log or
-    a disk are not among them."""
+    """Requests processed at once; more threads only compete for the interpreter lock. Requests that wait for a version,
+    the log or a disk do not count."""
     queue: Whole = 1000
-    """Requests that may wait beside those; more are refused with RESOURCE_EXHAUSTED."""
+    """Requests that may wait in addition; further ones are rejected with RESOURCE_EXHAUSTED."""
     drain_seconds: NotNegative = 10.0
-    """How long a stopping server may finish what it began, and a stopping learner save what it learned."""
+    """Time for a stopping server to finish running requests, and for a stopping learner to save a snapshot."""
 
     @rule("http", "grpc")
     def _addresses_differ(self) -> str | None:
@@ -80,16 +80,16 @@ class ServiceConfig(Settings):
 
 
 class LogConfig(Settings):
-    """`[log]`: the ordered record of events, the single source of truth."""
+    """`[log]`: the log of events, the single source of truth."""
 
     url: Annotated[str, AfterValidator(_log_url)] = "sqlite:state/log.db"
     """`sqlite:PATH`, or `kafka://HOST:PORT[,HOST:PORT]`, or `memory:` within one process."""
     retention_records: Count | None = _KEPT.records
-    """Embedded log: at most so many records per topic; the oldest go first. Kafka has its own settings."""
+    """Embedded log: most records per topic; the oldest are deleted first. Kafka has its own settings."""
     retention_bytes: Count | None = _KEPT.bytes
-    """Embedded log: at most so many bytes per topic."""
+    """Embedded log: most bytes per topic."""
     retention_seconds: NotNegative | None = _KEPT.seconds
-    """Embedded log: records older than this go."""
+    """Embedded log: maximum age of records."""
     kafka: dict[str, Any] = {}  # noqa: RUF012 - pydantic copies it
     """Kafka client properties under their usual names, such as `security.protocol`."""
 
@@ -108,7 +108,7 @@ class LogConfig(Settings):
 
 
 class StoreConfig(Settings):
-    """`[store]`: what the processes share beside the log."""
+    """`[store]`: what the processes share besides the log."""
 
     url: Annotated[str, AfterValidator(_store_url)] = "sqlite:state/store.db"
     """`sqlite:PATH`, `redis://HOST:PORT/DB`, or `memory:` within one process."""

@@ -1,1 +1,1 @@
-"""What `make demo` runs."""
+"""The streams of `make demo`."""

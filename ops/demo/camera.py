@@ -1,7 +1,7 @@
-"""The demo's fourth stream: a classifier of digits that nobody labels for, and a lens that fogs over and clears again.
+"""The demo's fourth stream: a digit classifier without labels, and a camera lens that fogs over and clears again.
 
-The service is only asked, one picture at a time; what it is asked becomes unlabelled events, and it adapts to them. The
-same classifier, frozen as it was deployed, is asked the same.
+The service receives only requests, one image at a time; they become unlabelled events, and it adapts to them. The
+same classifier, frozen, receives the same requests.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ views = "jitter"
 serve_views = 1
 """
 RATE = 250.0
-"""Pictures asked per second."""
+"""Images per second."""
 _WINDOW, _TRAINED_ON, _PASSES = 200, 900, 12
 _COLORS = {"adapting": "#0b6e99", "frozen": "#b3541e"}
 
 
 def classifier() -> torch.nn.Module:
-    """Of pictures (N, 1, 8, 8) in [0, 1], ten classes."""
+    """Images (N, 1, 8, 8) in [0, 1], ten classes."""
     torch.manual_seed(0)
     return torch.nn.Sequential(
         torch.nn.Conv2d(1, 16, 3, padding=1, bias=False),
@@ -58,7 +58,7 @@ def classifier() -> torch.nn.Module:
 
 
 def prepare(weights: Path) -> None:
-    """Train the classifier on clean pictures and write its weights."""
+    """Train the classifier on clean images and write its weights."""
     x, y = (torch.from_numpy(part[:_TRAINED_ON]) for part in _digits())
     model, generator = classifier().train(), torch.Generator().manual_seed(0)
     optimizer = torch.optim.Adam(model.parameters(), 5e-3)
@@ -80,26 +80,26 @@ def _digits() -> tuple[NDArray[np.float32], NDArray[np.int64]]:
 
 
 def fog(share: float) -> float:
-    """How thick it is at a share of the stream: it comes, stays, and clears."""
+    """Density of the fog at a fraction of the stream: it rises, stays, and clears."""
     return float(np.interp(share, [0.0, 0.2, 0.45, 0.75, 0.9, 1.0], [0.0, 0.0, 1.0, 1.0, 0.0, 0.0]))
 
 
 @dataclass
 class _Seen:
-    """Whether each answer was wrong, by who gave it."""
+    """Whether each prediction was wrong, by model."""
 
     wrong: dict[str, list[bool]] = field(default_factory=lambda: {name: [] for name in _COLORS})
     latencies: list[float] = field(default_factory=list)
     seconds: float = 0.0
 
     def error(self, name: str, end: int) -> float:
-        """Share of wrong answers in the window before one."""
+        """Error rate in the window before one."""
         part = self.wrong[name][max(0, end - _WINDOW) : end]
         return float(np.mean(part)) if part else float("nan")
 
 
 def stream(console: Console, stub: Any, weights: Path, count: int) -> _Seen:
-    """Ask for one picture after the other."""
+    """Send one image after the other."""
     x, y = (part[_TRAINED_ON:] for part in _digits())
     random, seen = np.random.default_rng(1), _Seen()
     frozen = build("thalweg.ops.demo.camera:classifier", str(weights))
@@ -129,7 +129,7 @@ def stream(console: Console, stub: Any, weights: Path, count: int) -> _Seen:
 
 
 def report(console: Console, seen: _Seen, folder: Path) -> None:
-    """A table of the parts of the stream, and a picture in `folder` where matplotlib is there."""
+    """A table of the parts of the stream, and a plot in `folder` if matplotlib is installed."""
     count = len(seen.wrong["frozen"])
     ends = {"clear": 0.2, "fog comes": 0.45, "thick": 0.75, "clear again": 1.0}
     table = Table("camera, error", *ends, "all", box=None)

@@ -1,7 +1,7 @@
-"""The demo's second stream: clicks on a shop whose items fall out of favour overnight, and a memory that notices.
+"""The demo's second stream: clicks in a shop whose items lose their popularity overnight, and a memory that adapts.
 
-Users have tastes, items have qualities, and a fifth of the items turn into their opposite after two thirds of the
-stream. The error memory's score is compared with the score of its own network, which learns from the very same events,
+Users have tastes, items have qualities, and the qualities of a fifth of the items flip after two thirds of the
+stream. The error memory's score is compared with that of its own network, which learns from the same events,
 and with the same model frozen before the flip.
 """
 
@@ -41,7 +41,7 @@ inputs.item = {{ shape = [], dtype = "int64" }}
 RATE = 800.0
 """Events per second."""
 FLIP_SHARE = 0.67
-"""Of the stream after which a fifth of the items turn."""
+"""Fraction of the stream after which a fifth of the items flip."""
 _STEP = 20
 _FROZEN_SHARE = 0.6
 _WINDOW = 1000
@@ -51,20 +51,20 @@ _COLORS = {"memory": "#0b6e99", "network alone": "#8a7f00", "frozen": "#b3541e"}
 
 @dataclass
 class _Seen:
-    """How good each way of answering was."""
+    """Quality of each way of predicting."""
 
     graded: dict[str, Prequential] = field(default_factory=lambda: {name: Prequential(_WINDOW) for name in _COLORS})
     curves: dict[str, list[float]] = field(default_factory=lambda: {name: [] for name in _COLORS})
     places: list[int] = field(default_factory=list)
     flipped: int = 0
-    """Event at which items turned."""
+    """Event at which items flip."""
     before: dict[str, float] = field(default_factory=dict)
     latencies: list[float] = field(default_factory=list)
     seconds: float = 0.0
 
 
 def clicks(count: int, seed: int = 0) -> Iterator[tuple[Batch, bool]]:
-    """Events in steps, and whether items have turned by then."""
+    """Events in steps, and whether items have flipped by then."""
     random = np.random.default_rng(seed)
     user_taste, item_taste = random.normal(0, 1, (_USERS, _TASTES)), random.normal(0, 1, (_ITEMS, _TASTES))
     quality = random.normal(0, 2.0, _ITEMS)
@@ -90,7 +90,7 @@ def clicks(count: int, seed: int = 0) -> Iterator[tuple[Batch, bool]]:
 
 
 def stream(console: Console, log: Log, published: FileSubscriber, stub: Any, count: int) -> _Seen:
-    """Ask, then tell, as the digits are."""
+    """Predict, then send the labels, as for the digits."""
     seen, twin = _Seen(), None
     started = time.monotonic()
     for step, (batch, turned) in enumerate(clicks(count)):
@@ -137,7 +137,7 @@ def _grade(seen: _Seen, batch: Batch, learning: Predictor, frozen: Predictor) ->
 
 
 def report(console: Console, seen: _Seen, folder: Path) -> None:
-    """A table of the flip, and a picture in `folder` where matplotlib is there."""
+    """A table of the flip, and a plot in `folder` if matplotlib is installed."""
     table = Table("clicks", "AUC before the flip", "worst after it", "at the end", "log-loss", box=None)
     at = seen.places.index(seen.flipped) if seen.flipped else 0
     for name, one in seen.graded.items():

@@ -1,4 +1,4 @@
-"""A picture of figures over a stream, for the demo."""
+"""A plot of metrics over a stream, for the demo."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def draw_curves(
     colors: Mapping[str, str],
     marks: Mapping[int, str],
 ) -> None:
-    """Draw named curves of (places, values), the first one thicker, and marks at places; say where the picture is."""
+    """Plot named curves of (x, values), the first one thicker, and marks at x; print the file's path."""
     try:
         _draw(path, title, curves, colors, marks)
     except (ImportError, OSError) as error:
@@ -42,7 +42,7 @@ def _draw(
     for number, (name, (places, values)) in enumerate(curves.items()):
         axes.plot(places, values, color=colors[name], linewidth=1.4 if number else 2)
     below, bottom, top = float("-inf"), *axes.get_ylim()
-    for name in sorted(curves, key=lambda name: curves[name][1][-1]):  # names from below, none upon another
+    for name in sorted(curves, key=lambda name: curves[name][1][-1]):  # labels from the bottom up, without overlap
         places, values = curves[name]
         below = max(values[-1], below + 0.05 * (top - bottom))
         told = f" {name} {values[-1]:.2f}"

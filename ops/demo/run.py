@@ -1,7 +1,7 @@
-"""`thalweg demo`: handwritten digits as a stream whose drift one can see, through the real service.
+"""`thalweg demo`: handwritten digits as a stream with visible drift, through the real service.
 
-First two classes, then the others one after another; from the middle on the images turn. The events go through the
-embedded log into three learners; this process asks them for predictions over gRPC, each before its label is sent. Then
+First two classes, then the others one after another; from the middle on the images rotate. The events go through the
+embedded log into three learners; this process requests predictions over gRPC, each before its label is sent. Then
 a stream of clicks (`clicks`), one of visits (`visits`), and a camera that fogs over (`camera`).
 """
 
@@ -51,7 +51,7 @@ from thalweg.stream.publication.live_folder import live_folder
 RATE = 800.0
 """Events per second."""
 _STEP = 20  # events appended at once
-_FROZEN_SHARE = 0.35  # of the stream after which the frozen twin stops learning: it has seen seven of ten classes
+_FROZEN_SHARE = 0.35  # of the stream after which the frozen baseline stops learning: it has seen seven of ten classes
 _TURN_DEGREES = 75.0
 _UNLABELLED = 2000  # images without labels, from which the bottleneck learns its keys
 _START_SECONDS = 60.0
@@ -102,7 +102,7 @@ class DemoFailed(OSError):
 
 @dataclass
 class _Watched:
-    """What is seen of one model from outside."""
+    """What is observed of one model from outside."""
 
     name: str
     published: FileSubscriber
@@ -113,10 +113,10 @@ class _Watched:
 
 
 def digits(count: int, seed: int = 0) -> Iterator[tuple[Array, str, int, float]]:
-    """The stream: pixels (64,) float32, class name, how many classes there are by now, and how far images are turned.
+    """The stream: pixels (64,) float32, class name, number of classes so far, and rotation of the images in degrees.
 
     Raises:
-        DemoFailed: scikit-learn, which brings the images, is not installed.
+        DemoFailed: scikit-learn, which provides the images, is not installed.
     """
     try:
         from sklearn.datasets import load_digits
@@ -141,13 +141,13 @@ def digits(count: int, seed: int = 0) -> Iterator[tuple[Array, str, int, float]]
 
 
 def run(*, keep: bool, seconds: float) -> None:
-    """Run it, print the table; with `keep`, stay up until Ctrl-C.
+    """Run it, print the table; with `keep`, keep running until Ctrl-C.
 
     Raises:
-        DemoFailed: The service did not get ready or did not answer; with what it logged last.
+        DemoFailed: The service did not become ready or did not respond; with its last log lines.
     """
     console = Console(soft_wrap=True)
-    signal.signal(signal.SIGTERM, _leave)  # as Ctrl-C: what was started is ended
+    signal.signal(signal.SIGTERM, _leave)  # as Ctrl-C: started processes are ended
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="thalweg-demo-")))
         ports = {"grpc": _free_port(), "http": _free_port()}
@@ -189,13 +189,13 @@ def run(*, keep: bool, seconds: float) -> None:
             )
             demo_camera.report(console, looked, Path.cwd())
         except (grpc.RpcError, OSError) as error:
-            raise DemoFailed(f"the service did not answer: {error}{_said(folder)}") from error
+            raise DemoFailed(f"the service did not respond: {error}{_said(folder)}") from error
         if keep:
             _stay(console, ports, config, (folder / "token").read_text().strip())
 
 
 def _stream(console: Console, log: Log, watched: list[_Watched], channel: Any, count: int) -> float:
-    """Ask, then tell: each step's events are predicted over gRPC and locally by the frozen twin, then appended."""
+    """Predict, then send: each step's events are predicted over gRPC and by a local frozen baseline, then sent."""
     stub = inference_pb2_grpc.GRPCInferenceServiceStub(channel)
     started, waiting, next_line = time.monotonic(), [], 0.1
     for number, (pixels, name, classes, turned) in enumerate(digits(count), 1):
@@ -226,7 +226,7 @@ def _ask(stub: Any, model: _Watched, batch: Batch) -> None:
     served = model.published.current
     for row in range(len(batch)):
         one = batch[row : row + 1]
-        if row % 10 == 0:  # every tenth over the wire: the rest would only ask the same of the same version
+        if row % 10 == 0:  # every tenth over gRPC: the others would only query the same version again
             request = pb.ModelInferRequest(model_name=model.name)
             request.inputs.add(name="features", datatype="FP32", shape=[1, 64])
             request.raw_input_contents.append(one.inputs["features"].tobytes())
@@ -308,7 +308,7 @@ def _start(config: Path) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "thalweg.ops.cli", "serve", str(config)]
     ours = {key: text for key, text in os.environ.items() if not (key.startswith(PREFIX) and "__" in key)}
     with (config.parent / "service.log").open("wb") as output:
-        # a session of its own: Ctrl-C is for us, and we end it in order; were we killed, it ends by itself
+        # its own session: Ctrl-C reaches only us, and we stop it in order; if we are killed, it stops by itself
         return subprocess.Popen(
             command, stdout=output, stderr=output, start_new_session=True, env={**ours, PARENT: str(os.getpid())}
         )
@@ -320,7 +320,7 @@ def _leave(*_: object) -> None:
 
 
 def _said(folder: Path) -> str:
-    """The last that the service logged."""
+    """The last lines that the service logged."""
     return "".join(f"\n  {line}" for line in (folder / "service.log").read_text(errors="replace").splitlines()[-10:])
 
 
@@ -341,11 +341,11 @@ def _await_ready(service: subprocess.Popen[bytes], port: int, folder: Path) -> N
         except OSError:
             pass
         time.sleep(0.05)
-    raise DemoFailed(f"the service did not get ready (exit code {service.poll()}){_said(folder)}")
+    raise DemoFailed(f"the service did not become ready (exit code {service.poll()}){_said(folder)}")
 
 
 def _settled(watched: list[_Watched], count: int, port: int) -> str:
-    """The metrics, once everything sent is learned and they say so; after half a minute, as they are."""
+    """The metrics once all events are learned; after half a minute, as they are."""
     deadline = time.monotonic() + 30
     while True:
         page = _get(port, "/metrics")

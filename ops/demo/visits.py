@@ -1,9 +1,9 @@
-"""The demo's third stream: what visitors of a site do, and when, with habits that change and come back.
+"""The demo's third stream: the next events of a website's visitors, with habits that change and return.
 
-Each visitor's events excite the next ones, as in a Hawkes process whose truth is known: after an event of one type, one
-of the next type soon follows. After a while, habits turn the other way round and slow down; later the old ones return.
-Log-likelihood per event is compared with the truth's, which nothing can beat, and with the same model frozen before
-habits turned, which goes on seeing what every visitor did last.
+Each visitor's events excite the next ones, as in a Hawkes process with known parameters: soon after an event of one
+type, one of the next type follows. After a while the habits reverse and slow down; later the old ones return.
+The log-likelihood per event is compared with that of the true process, the upper bound, and with the same model frozen
+before the change, whose histories are still updated.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ params = {{ train_batch = 16, learning_rate = 0.01, window = 20, max_types = 8 }
 RATE = 400.0
 """Events per second."""
 TURNS = (0.4, 0.75)
-"""Shares of the stream after which habits turn, and come back."""
+"""Fractions of the stream after which habits change, and return."""
 TYPES = ("arrive", "search", "view", "buy")
 _STEP = 16
 _WINDOW = 500
@@ -51,16 +51,16 @@ _COLORS = {"learning": "#0b6e99", "the truth": "#5b6770", "frozen": "#b3541e"}
 
 
 class Habits(NamedTuple):
-    """A Hawkes process with exponential kernels: what comes of itself, and by how much one type excites another."""
+    """A Hawkes process with exponential kernels: base rates, and how much one type excites another."""
 
     base: NDArray[np.float64]
     """(K,), events per second."""
     excites: NDArray[np.float64]
-    """(K, K), row: the one that came; jump of the rate."""
+    """(K, K), row: the type of the event; increase of the rates."""
 
 
 def habits() -> tuple[Habits, Habits]:
-    """The usual ones, and the others."""
+    """The usual habits, and the others."""
     usual, other = np.eye(4)[[1, 2, 3, 0]], np.eye(4)[[3, 0, 1, 2]]
     return (
         Habits(np.array([0.5, 0.05, 0.05, 0.05]), 0.9 * _DECAY * usual),
@@ -70,7 +70,7 @@ def habits() -> tuple[Habits, Habits]:
 
 @dataclass
 class _Seen:
-    """Log-likelihoods by way of answering, one each event; NaN where nothing could be said."""
+    """Log-likelihoods by way of predicting, one per event; NaN where there is none."""
 
     likelihoods: dict[str, list[float]] = field(default_factory=lambda: {name: [] for name in _COLORS})
     turns: list[int] = field(default_factory=list)
@@ -84,7 +84,7 @@ class _Seen:
 
 
 def visits(count: int, seed: int = 0) -> Iterator[tuple[Batch, NDArray[np.float64], int]]:
-    """Events in steps, the true log-likelihood of each (NaN: a visitor's first), and how often habits turned."""
+    """Events in steps, the true log-likelihood of each (NaN: a visitor's first), and how often habits have changed."""
     random = np.random.default_rng(seed)
     regimes = habits()
     now, begin = 0.0, time.time()
@@ -122,7 +122,7 @@ def visits(count: int, seed: int = 0) -> Iterator[tuple[Batch, NDArray[np.float6
 
 
 def _next(random: np.random.Generator, habit: Habits, rates: Any, last: float, now: float) -> float:
-    """When the next event comes, by thinning."""
+    """Time of the next event, by thinning."""
     while True:
         since = max(0.0, now - last) if last == last else 0.0
         bound = habit.base.sum() + (rates * np.exp(-_DECAY * since)).sum()
@@ -133,9 +133,9 @@ def _next(random: np.random.Generator, habit: Habits, rates: Any, last: float, n
 
 
 def stream(console: Console, log: Log, published: FileSubscriber, stub: Any, count: int) -> _Seen:
-    """Ask, then tell, as the digits are."""
+    """Predict, then send the labels, as for the digits."""
     seen, frozen = _Seen(), None
-    histories = KeyedHistories(20, _VISITORS)  # what came, for grading: a version is always a little older
+    histories = KeyedHistories(20, _VISITORS)  # the events, for grading: a version is always slightly older
     codes: dict[str, int] = {}
     started = time.monotonic()
     for step, (batch, truth, turned) in enumerate(visits(count)):
@@ -173,7 +173,7 @@ def _grade(seen: _Seen, batch: Batch, predictors: dict[str, Any], histories: Key
 
 
 def _push(histories: KeyedHistories, batch: Batch, codes: dict[str, int]) -> None:
-    """Take events up, types numbered in the order in which they first came, as the learner does."""
+    """Add events, types numbered in order of first appearance, as the learner does."""
     assert isinstance(batch.labels, ClassLabels)
     for key, moment, code in zip(batch.inputs["key"], batch.times.tolist(), batch.labels.codes.tolist()):
         histories.push(hash_key(key), moment, codes.setdefault(TYPES[code], len(codes)))
@@ -190,7 +190,7 @@ def _ask(stub: Any, batch: Batch, seen: _Seen) -> None:
 
 
 def report(console: Console, seen: _Seen, folder: Path) -> None:
-    """A table of the three parts of the stream, and a picture in `folder` where matplotlib is there."""
+    """A table of the three parts of the stream, and a plot in `folder` if matplotlib is installed."""
     count = len(seen.likelihoods["the truth"])
     ends = [*seen.turns, count]
     table = Table("visits", "before", "habits turn", "learned", "the old return", "at the end", box=None)

@@ -18,7 +18,7 @@ from thalweg.stream.publication.ports import ServedVersion, VersionInfo, Version
 MOST_WAITING = 8
 """Callers who may wait for a version to come, at once."""
 MOST_LOADING = 16
-"""Callers who may wait for a kept version to be loaded, at once."""
+"""Callers who may wait at once for a snapshot to be loaded."""
 _OLD_VERSIONS = 4  # kept loaded for `as_of_version`
 _WAIT_SECONDS = 1.0  # for `min_state_version` of a caller without a deadline …
 _LONGEST_WAIT_SECONDS = 10.0  # … and of one with
@@ -40,7 +40,7 @@ CURRENT = Freshness()
 def version_number(text: str, name: str) -> int:
     """The version that a text names. Raises InputError, naming where it stood."""
     if not (text.isascii() and text.isdigit() and len(text) < 20):
-        raise InputError(f"{name}: expected the number of a kept version, got {text!r:.80}")
+        raise InputError(f"{name}: expected the version of a snapshot, got {text!r:.80}")
     return int(text)
 
 
@@ -64,7 +64,7 @@ class WaitSlots:
         return self._slot(self._to_wait, refusal)
 
     def to_load(self, refusal: str) -> AbstractContextManager[None]:
-        """The same for a kept version to be loaded."""
+        """The same for a snapshot to be loaded."""
         return self._slot(self._to_load, refusal)
 
     @contextmanager
@@ -158,7 +158,7 @@ class ModelVersions:
         if served := self._loaded(version):
             return served
         with (
-            self._slots.to_load(f"model {self._name!r}: too many requests wait for kept versions; ask again later"),
+            self._slots.to_load(f"model {self._name!r}: too many requests are waiting for snapshots; retry later"),
             self._loading,  # once, however many ask for it at a time
         ):
             served = self._loaded(version)

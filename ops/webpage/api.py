@@ -1,4 +1,4 @@
-"""The live page at `/`, and the JSON behind it: everybody may look, who has a token may act."""
+"""The live page at `/`, and the JSON behind it: everyone may read, a token is required to act."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ from thalweg.proto.json_text import json_of
 from thalweg.proto.schema import InputError
 from thalweg.stream.log.log import Log
 
-READ_ONLY = "this service has no token_file: its page is for looking only"
-_TOKEN_WANTED = "a token is needed: send `Authorization: Bearer TOKEN`"
+READ_ONLY = "this service has no token_file, so its page is read-only"
+_TOKEN_WANTED = "a token is required: send `Authorization: Bearer TOKEN`"
 _LARGEST_BODY = 4096
-_AT_ONCE = 4  # actions, and looks at dead letters: each holds a thread that predictions use, too
+_AT_ONCE = 4  # actions and reads of dead letters: each holds a thread that predictions use, too
 _LETTERS = 20
 
 
@@ -126,7 +126,7 @@ class PageApi:
             return _answer({"version": (await run_in_threadpool(run))["version"]})
 
     def _refused(self, request: Request) -> Response | None:
-        """Why the caller may not do more than look; None: it may."""
+        """Why the caller may only read; None: it may act."""
         if self._tokens is None:
             return JSONResponse({"error": READ_ONLY}, 403, {**HEADERS, "cache-control": "no-store"})
         if self._tokens.allows(request.headers.get("authorization")):
@@ -138,7 +138,7 @@ class PageApi:
     @contextmanager
     def _slot(self) -> Iterator[None]:
         if not self._slots.acquire(blocking=False):
-            raise QueueFull(f"{_AT_ONCE} requests of this kind are being answered already; ask again in a moment")
+            raise QueueFull(f"{_AT_ONCE} requests of this kind are already running; retry later")
         try:
             yield
         finally:
@@ -164,7 +164,7 @@ class PageApi:
         return self._statuses.of(model.name) if self._statuses is not None else None
 
     def _snapshots(self, model: ServedModel) -> Sequence[Manifest]:
-        """Read again when the folder has changed: a version comes and goes by a rename."""
+        """Reads the folder again when it has changed: a snapshot is added and removed by a rename."""
         try:
             changed = model.versions.snapshots.folder.stat().st_mtime_ns
         except OSError:
@@ -176,7 +176,7 @@ class PageApi:
 
 
 def _answer(content: Any) -> Response:
-    """JSON in which a number that is not finite is null."""
+    """JSON; a number that is not finite is null."""
     headers = {**HEADERS, "cache-control": "no-store"}
     return Response(msgspec.json.encode(content), headers=headers, media_type="application/json")
 
@@ -190,13 +190,13 @@ async def _body(request: Request) -> Any:
     try:
         return json_of(body)
     except (ValueError, RecursionError) as error:
-        raise InputError(f"the request is no JSON: {error}") from error
+        raise InputError(f"the request is not JSON: {error}") from error
 
 
 def _version(body: Any) -> int:
     version = body.get("version") if isinstance(body, dict) else None
     if not isinstance(version, int) or isinstance(version, bool) or not 0 <= version < 2**63:
-        raise InputError('the request: expected {"version": N}, a kept version')
+        raise InputError('the request: expected {"version": N}, the version of a snapshot')
     return version
 
 

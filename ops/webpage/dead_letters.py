@@ -1,4 +1,4 @@
-"""Dead letters decoded for a person: JSON where it is, else text, else bytes; cut, and with nothing hidden in it."""
+"""Dead letters decoded for people: as JSON, else text, else bytes; truncated, with control characters escaped."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from thalweg.stream.log.dead_letters import DeadLetter, DeadLetters
 from thalweg.stream.log.log import Log
 
 MOST = 100
-"""More letters are not shown at once."""
+"""The most letters shown at once."""
 _LONGEST_TEXT = 4000  # characters
 _LARGEST_JSON = 64_000  # bytes; larger values are shown as text
 _MOST_BYTES = 512
@@ -21,17 +21,17 @@ _MOST_ROWS = 20
 
 
 def newest(log: Log, topics: Iterable[str], count: int) -> list[dict[str, Any]]:
-    """The newest dead letters of these topics, newest first, as JSON has them. Raises LogError."""
+    """The newest dead letters of these topics, newest first, ready for JSON. Raises LogError."""
     found: list[dict[str, Any]] = []
     for topic in topics:
         last = deque((shown(letter, topic) for letter in DeadLetters(log, topic).each_of_newest(count)), maxlen=MOST)
         found += reversed(last)
-    found.sort(key=lambda letter: letter["time"] or 0.0, reverse=True)  # stable: those of a moment stay as they came
+    found.sort(key=lambda letter: letter["time"] or 0.0, reverse=True)  # stable: equal times keep their order
     return found[:count]
 
 
 def shown(letter: DeadLetter, topic: str) -> dict[str, Any]:
-    """One dead letter of `topic` as JSON has it."""
+    """One dead letter of `topic`, ready for JSON."""
     return {
         "kept_in": f"{topic}.dlq",
         "model": _plain(letter.model),
@@ -52,7 +52,7 @@ def shown(letter: DeadLetter, topic: str) -> dict[str, Any]:
 
 
 def decoded(content: bytes | None) -> dict[str, Any]:
-    """For a person to read: `kind` (`nothing`, `json`, `text`, `bytes`), `size`, `text`, and whether it was `cut`."""
+    """Decoded for people: `kind` (`nothing`, `json`, `text`, `bytes`), `size`, `text`, and whether it was `cut`."""
     if content is None:
         return {"kind": "nothing", "size": 0, "text": "", "cut": False}
     kind, text, cut = "json", _json(content), False
@@ -75,10 +75,10 @@ def _json(content: bytes) -> str | None:
 
 
 def _text(content: bytes) -> tuple[str | None, bool]:
-    """The text, and whether it was cut; None where it is none, or mostly signs that cannot be seen."""
+    """The text and whether it was truncated; None where it is not text or mostly control characters."""
     head = content[: 4 * _LONGEST_TEXT]
     cut = len(head) < len(content)
-    for less in range(4 if cut else 1):  # a sign may have been cut in two
+    for less in range(4 if cut else 1):  # a character may have been cut in two
         try:
             text = head[: len(head) - less].decode()
         except UnicodeDecodeError:
@@ -99,7 +99,7 @@ def _bytes(content: bytes) -> str:
 
 
 def _plain(text: str) -> str:
-    """What cannot be seen, or would turn the direction of reading, as an escape."""
+    """Escapes control characters and those that change the direction of reading."""
     if text.isprintable():
         return text
     return "".join(

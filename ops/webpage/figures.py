@@ -1,4 +1,4 @@
-"""One model's figures for the page: what the server sees of it, joined with what its learner reports."""
+"""One model's data for the page: the server's view of it, joined with its learner's status."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from thalweg.ops.telemetry.status import LOWER_IS_BETTER
 from thalweg.ops.webpage.troubles import SILENT_SECONDS, level_of, troubles
 
 Figures = dict[str, Any]
-_PREFERRED = ("accuracy", "log_likelihood", "auc", "rmse", "mae", "log_loss")  # where no curve says which
+_PREFERRED = ("accuracy", "log_likelihood", "auc", "rmse", "mae", "log_loss")  # where there is no curve
 _SNAPSHOTS_SHOWN = 50
 
 
 def summary(model: ServedModel, status: Mapping[str, Any] | None, now: float) -> Figures:
-    """What the list of models shows of one; what is not known is None.
+    """One model's row in the list of models; a value that is not known is None.
 
     Args:
-        model: As the server sees it.
-        status: As its learner reported it, if it has.
+        model: The model as it is served.
+        status: What its learner reported, if it has.
         now: Unix seconds.
     """
     reported = status or {}
@@ -63,7 +63,7 @@ def details(
     snapshots: Sequence[Manifest],
     latency: Mapping[str, float | None],
 ) -> Figures:
-    """All that the page shows of one model: its `summary`, and the rest."""
+    """Everything that the page shows of one model: its `summary` and the rest."""
     reported = status or {}
     drift = reported.get("drift", {})
     versions = versions_of(snapshots)
@@ -83,7 +83,7 @@ def details(
 
 
 def versions_of(snapshots: Sequence[Manifest]) -> list[Figures]:
-    """Kept versions, oldest first; one whose parent is older than the one before it came of a rollback to there."""
+    """Snapshots, oldest first; one whose parent is older than its predecessor was made by a rollback to that parent."""
     found: list[Figures] = []
     before: int | None = None
     for manifest in snapshots:
@@ -104,7 +104,7 @@ def versions_of(snapshots: Sequence[Manifest]) -> list[Figures]:
 
 
 def _quality(reported: Mapping[str, Any]) -> Figures | None:
-    """The figure to judge by, now and frozen; None where nothing was graded."""
+    """The main metric, of the model and of the frozen baseline; None where nothing was graded."""
     recent, curve = reported.get("recent", {}), reported.get("curve") or {}
     metric = curve.get("metric") or next((name for name in _PREFERRED if name in recent), None)
     if metric is None:
@@ -121,6 +121,6 @@ def _quality(reported: Mapping[str, Any]) -> Figures | None:
 
 
 def _effect(published: float, event_time: float) -> float | None:
-    """From the newest event's time to the version that has learned it; None where event times are of another clock."""
+    """From the newest event's time to the version that learned it; None where event times are from another clock."""
     seconds = published - event_time
     return seconds if event_time and -1 < seconds < 86_400 else None

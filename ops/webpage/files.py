@@ -1,4 +1,4 @@
-"""The page's own files, as they are in the package: nothing is built, and nothing is loaded from elsewhere."""
+"""The page's static files, served as they are in the package: no build step, no other host."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class _File:
 
 
 class PageFiles:
-    """Read once; a browser that has the same is told so."""
+    """Reads the files once; answers 304 to a browser that has the same version."""
 
     def __init__(self) -> None:
         self._files = {
@@ -47,7 +47,7 @@ class PageFiles:
         }
 
     def answer(self, name: str, request: Request) -> Response:
-        """The file of this name. Raises HTTPException for a name that is none."""
+        """The file of this name. Raises HTTPException for an unknown name."""
         file = self._files.get(name)
         if file is None:
             raise HTTPException(404, f"the page has no file {name!r:.200}")

@@ -1,4 +1,4 @@
-"""What is wrong with a model, in words: the page shows it first, and puts models in trouble on top."""
+"""Problems of a model as short texts: the page lists models by their most severe problem."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from dataclasses import dataclass
 from typing import Any
 
 SILENT_SECONDS = 5.0
-"""A learner tells of itself about once a second; after this long without it is silent."""
+"""A learner reports its status about once a second; after this long without a report it counts as not responding."""
 _LAG_SECONDS, _LONG_LAG_SECONDS = 10.0, 60.0
-_WORSE_SHARE = 0.05  # of the frozen twin's figure, where no bounds are told
+_WORSE_SHARE = 0.05  # of the baseline's value, where there is no confidence interval
 LEVELS = ("bad", "watch", "note")
-"""Worst first; a model without any of the first two is well."""
+"""Most severe first; a model with neither of the first two is `well`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """One thing that an operator should know."""
+    """One problem that an operator should know about."""
 
     level: str
-    """`bad`: act. `watch`: look. `note`: good to know."""
+    """`bad`: act now. `watch`: investigate. `note`: information."""
     code: str
-    """One of a few words, for programs."""
+    """A stable code, for programs."""
     text: str
-    """For people; without clock times, which depend on where one sits."""
+    """For people; without times of day, which depend on the reader's time zone."""
 
     def record(self) -> dict[str, str]:
         """As JSON has it."""
@@ -32,7 +32,7 @@ class Trouble:
 
 
 def troubles(figures: Mapping[str, Any]) -> list[Trouble]:
-    """Of a model's figures (`page_figures.summary`), worst first."""
+    """The problems in a model's `summary`, most severe first."""
     found = [*_serving(figures), *_learning(figures), *_drift(figures), *_quality(figures), *_kept(figures)]
     return sorted(found, key=lambda one: LEVELS.index(one.level))
 
@@ -45,25 +45,25 @@ def level_of(found: list[Trouble]) -> str:
 def _serving(figures: Mapping[str, Any]) -> list[Trouble]:
     if figures["ready"]:
         return []
-    return [Trouble("bad", "not_ready", "cannot answer: no version is published yet")]
+    return [Trouble("bad", "not_ready", "not ready: no version is published yet")]
 
 
 def _learning(figures: Mapping[str, Any]) -> list[Trouble]:
     if figures["told_at"] is None:
-        return [Trouble("watch", "untold", "its learner has not told of itself yet")]
+        return [Trouble("watch", "untold", "no status from the learner yet")]
     if figures["silent_since"] is not None:
-        return [Trouble("bad", "silent", "its learner is silent; answers come from the last version")]
+        return [Trouble("bad", "silent", "learner not responding; predictions come from the last version")]
     found = []
     lag, rate, seconds = figures["lag_records"] or 0, figures["events_per_second"] or 0.0, figures["lag_seconds"]
     stale = math.inf if figures["staleness_seconds"] is None else figures["staleness_seconds"]
-    behind = min(stale, seconds or 0.0)  # of a slow stream one record is long at its rate, and yet taken at once
+    behind = min(stale, seconds or 0.0)  # one record of a slow stream is a long lag at its rate
     if behind >= _LAG_SECONDS:
         level = "bad" if behind >= _LONG_LAG_SECONDS else "watch"
-        found.append(Trouble(level, "lag", f"{lag:,} records behind, {seconds:,.0f} s at the present rate"))
+        found.append(Trouble(level, "lag", f"lag of {lag:,} records, {seconds:,.0f} s at the current rate"))
     elif lag and not rate and stale >= _LAG_SECONDS:
-        found.append(Trouble("watch", "stalled", f"{lag:,} records wait and none is taken"))
+        found.append(Trouble("watch", "stalled", f"stalled: {lag:,} records waiting, none processed"))
     if not figures["events"]:
-        found.append(Trouble("note", "no_events", "no event has come yet"))
+        found.append(Trouble("note", "no_events", "no events yet"))
     return found
 
 
@@ -72,8 +72,8 @@ def _drift(figures: Mapping[str, Any]) -> list[Trouble]:
     if alarm is None:
         return []
     if alarm["kind"] == "inputs":
-        return [Trouble("watch", "drift", f"inputs have moved since event {alarm['since']:,}")]
-    return [Trouble("bad", "drift", f"answers are worse since event {alarm['since']:,}")]
+        return [Trouble("watch", "drift", f"input drift since event {alarm['since']:,}")]
+    return [Trouble("bad", "drift", f"concept drift since event {alarm['since']:,}")]
 
 
 def _quality(figures: Mapping[str, Any]) -> list[Trouble]:
@@ -81,7 +81,7 @@ def _quality(figures: Mapping[str, Any]) -> list[Trouble]:
     if quality is None or quality["now"] is None:
         if not figures["events"]:
             return []
-        return [Trouble("note", "unlabelled", "no label has come: quality unknown, watched by its inputs")]
+        return [Trouble("note", "unlabelled", "no labels received: quality unknown, only the inputs are monitored")]
     now, frozen = quality["now"], quality["frozen"]
     if frozen is None:
         return []
@@ -89,7 +89,7 @@ def _quality(figures: Mapping[str, Any]) -> list[Trouble]:
     best = quality["high"] if sign > 0 else quality["low"]
     margin = abs(best - now) if best is not None else _WORSE_SHARE * abs(frozen)
     if sign * (frozen - now) > margin:
-        return [Trouble("watch", "worse_than_frozen", "its frozen twin answers better: learning does harm")]
+        return [Trouble("watch", "worse_than_frozen", "worse than the frozen baseline")]
     return []
 
 
@@ -97,8 +97,8 @@ def _kept(figures: Mapping[str, Any]) -> list[Trouble]:
     found = []
     if figures["snapshot_failures"]:
         count = figures["snapshot_failures"]
-        found.append(Trouble("watch", "snapshots", f"{count:,} snapshot{'s' * (count != 1)} could not be written"))
+        found.append(Trouble("watch", "snapshots", f"{count:,} failed snapshot{'s' * (count != 1)}"))
     letters = sum(figures["dead_letters"].values())
     if letters:
-        found.append(Trouble("note", "dead_letters", f"{letters:,} record{'s' * (letters != 1)} could not be used"))
+        found.append(Trouble("note", "dead_letters", f"{letters:,} dead letter{'s' * (letters != 1)}"))
     return found

@@ -1,1 +1,1 @@
-"""Whether the stream changed: detectors, alarms, and who is told."""
+"""Drift detection: detectors, alarms, and their delivery."""

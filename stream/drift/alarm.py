@@ -1,4 +1,4 @@
-"""An alarm of drift: one change, from when on, how bad, by what it was found, and what was done about it."""
+"""A drift alarm: one change, its start, severity, detectors and action."""
 
 from __future__ import annotations
 
@@ -9,41 +9,41 @@ from typing import Any
 
 @dataclass(frozen=True, kw_only=True)
 class Alarm:
-    """One change. Events are numbered from 1 in the order in which the model met them."""
+    """One change. Events are numbered from 1 in the order in which the model consumed them."""
 
     number: int
-    """Of the model's alarms, from 1."""
+    """Number among the model's alarms, from 1."""
     since: int
-    """The event from which on things were different, as far as can be told."""
+    """The estimated first event after the change."""
     start: int
     """The event at which the alarm was raised."""
     peak: int
-    """The event at which it was worst, so far."""
+    """The event at which it was most severe so far."""
     end: int | None = None
-    """The last event at which a detector spoke, or the peak if that came later; None while the alarm is open."""
+    """The last event with a detection, or the peak if that came later; None while the alarm is active."""
     start_time: float
     """Time of `start`, Unix seconds."""
     end_time: float | None = None
     """Time of `end`, Unix seconds."""
     detector: str
-    """Which raised it …"""
+    """The detector that raised it …"""
     signal: str
     """… on which signal."""
     severity: float
-    """By how much the signal worsened, or the distance that the farthest column moved; both within [0, 1]."""
+    """The deterioration of the signal, or the largest drift of a column; both within [0, 1]."""
     kind: str
-    """`concept`: answers became worse while the inputs look the same; `inputs`: the other way round; `both`."""
+    """`concept`: the loss rose while the inputs did not change; `inputs`: the inputs changed; `both`."""
     signals: tuple[tuple[str, str, int], ...]
-    """Signal, detector and event of all that spoke, in order."""
+    """Signal, detector and event of every detection, in order."""
     features: tuple[tuple[str, float], ...] = ()
-    """The columns that moved most, with their Kolmogorov-Smirnov distance."""
+    """The columns that drifted most, with their Kolmogorov-Smirnov distance."""
     action: str = "observe"
-    """What was asked to be done about it …"""
+    """The configured action …"""
     done: str = ""
-    """… and what was done, in words."""
+    """… and its result, as text."""
 
     def record(self) -> dict[str, Any]:
-        """As JSON has it."""
+        """Ready for JSON."""
         table = asdict(self)
         table["signals"] = [{"signal": s, "detector": d, "event": at} for s, d, at in self.signals]
         table["features"] = [{"name": name, "distance": distance} for name, distance in self.features]
@@ -51,7 +51,7 @@ class Alarm:
 
     @classmethod
     def of(cls, record: Mapping[str, Any]) -> Alarm:
-        """The alarm whose `record()` this is."""
+        """The alarm of a `record()`."""
         table = dict(record)
         table["signals"] = tuple((one["signal"], one["detector"], one["event"]) for one in table["signals"])
         table["features"] = tuple((one["name"], one["distance"]) for one in table["features"])

@@ -1,4 +1,4 @@
-"""Alarms of drift as records of the topic `MODEL.alarms`: one when it is raised, one when it ends."""
+"""Drift alarms as records of the topic `MODEL.alarms`: one when raised, one when ended."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ log = structlog.get_logger(__name__)
 
 
 def alarms_topic(model: str) -> str:
-    """Where the alarms of a model are."""
+    """The topic of a model's alarms."""
     return f"{model}.alarms"
 
 
 class AlarmOutbox:
-    """Appends one model's alarms to the log, keyed by the model's name, and writes a log line of each.
+    """Appends one model's alarms to the log, keyed by the model's name, and writes a log line for each.
 
-    While the log refuses they wait, also over a restart: learning goes on meanwhile. After a crash one may be sent
-    again: `id`, made of model, number and state, tells that it is the same.
+    While the log rejects them they wait, also over a restart, and learning continues. After a crash one may be sent
+    again with the same `id`, which is made of model, number and state.
     """
 
     def __init__(self, log: Log, model: str, clock: Callable[[], float] = time) -> None:
@@ -36,7 +36,7 @@ class AlarmOutbox:
         self._waiting: list[Alarm] = []
 
     def send(self, alarms: Sequence[Alarm]) -> None:
-        """Keep these, and those that could not be kept before."""
+        """Send these, and those that could not be sent before."""
         for alarm in alarms:
             self._say(alarm)
         self._waiting = [*self._waiting, *alarms][-2 * ALARMS_KEPT :]
@@ -50,16 +50,16 @@ class AlarmOutbox:
             self._log.append(alarms_topic(self._model), messages)
         except (LogError, OSError) as error:
             if alarms:
-                log.error("alarms cannot be sent: they wait", model=self._model, problem=str(error))
+                log.error("alarms cannot be sent: waiting", model=self._model, problem=str(error))
         else:
             self._waiting = []
 
     def state(self) -> State:
-        """What waits."""
+        """The alarms that wait."""
         return State({}, {"waiting": [alarm.record() for alarm in self._waiting]})
 
     def restore(self, state: State) -> None:
-        """Take up what waited when this was the `state()`."""
+        """Restore the alarms that waited at a `state()`."""
         self._waiting = [Alarm.of(record) for record in state.meta["waiting"]]
 
     def _say(self, alarm: Alarm) -> None:
@@ -77,6 +77,6 @@ class AlarmOutbox:
 
 
 def alarm_record(model: str, alarm: Alarm) -> dict[str, object]:
-    """An alarm as JSON has it: `state` is `raised` or `ended`."""
+    """An alarm, ready for JSON: `state` is `raised` or `ended`."""
     state = "raised" if alarm.end is None else "ended"
     return {"id": f"{model}-{alarm.number}-{state}", "model": model, "state": state, **alarm.record()}

@@ -1,7 +1,7 @@
-"""River's drift detectors, watching one signal each; the only file that imports river.
+"""River's drift detectors, each on one signal; the only file that imports river.
 
-A detector of River keeps its state to itself. Here it is always what comes of feeding a new one with the values since
-the signal began anew, which are kept, boundedly: so a snapshot holds plain numbers, and a restart goes on alike.
+River's detectors do not expose their state. So the state here is always that of a new detector fed with the values
+since the last reset, which are stored up to a limit: a snapshot contains plain numbers, and a restart is exact.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ Floats = NDArray[np.float64]
 
 DetectorName: TypeAlias = Literal["adwin", "page_hinkley", "kswin", "ddm"]
 DETECTORS: tuple[DetectorName, ...] = get_args(DetectorName)
-_MOST_VALUES = 8192  # kept of a signal; then it begins anew with the newest quarter, which is fed again
-_SCALED_BY = 100  # values that say what is usual for a signal without bounds
+_MOST_VALUES = 8192  # values stored per signal; beyond that it restarts from the newest quarter
+_SCALED_BY = 100  # values that determine the usual range of an unbounded signal
 _LEAST_SIDE = 8  # values on either side of a change
 _KSWIN_EVERY = 64  # one test costs as much as hundreds of steps of the others
 _KSWIN_WINDOW, _KSWIN_RECENT = 200, 60
@@ -26,7 +26,7 @@ _KSWIN_WINDOW, _KSWIN_RECENT = 200, 60
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """What is usual for a signal without bounds."""
+    """The usual range of an unbounded signal."""
 
     center: float
     spread: float
@@ -40,27 +40,27 @@ class Scale:
 
 @dataclass(frozen=True, slots=True)
 class Fired:
-    """A detector says that a signal has changed."""
+    """A detector found a change of a signal."""
 
     detector: str
     at: int
-    """Number of the event at which it said so."""
+    """Number of the event at which it was detected."""
     since: int
-    """Number of the event from which on the signal differs most from before."""
+    """Number of the estimated first event after the change."""
     before: float
-    """Mean of the signal before, within [0, 1], more being worse …"""
+    """Mean of the signal before the change, within [0, 1], more is worse …"""
     after: float
     """… and since."""
     scale: Scale | None
-    """How values were brought within [0, 1]; None where they lie there as they are."""
+    """How values were scaled to [0, 1]; None where they are within it."""
 
 
 class _Detector(Protocol):
     def first(self, values: Sequence[float], earlier: int) -> int:
-        """Take values up; the place of the first at which there was a change, or -1. `earlier`: values before."""
+        """Feed values; the index of the first change, or -1. `earlier`: values before."""
 
     def score(self) -> float:
-        """How near it is to saying so: 1 and above is a change."""
+        """Score relative to the alarm threshold: 1 and above is a change."""
 
 
 class _Stepped:
@@ -84,7 +84,7 @@ class _Stepped:
 
 
 class _Kswin:
-    """KSWIN on the last values, tested now and then: its draws follow from the number of values alone."""
+    """KSWIN on the last values, tested periodically: its random draws depend only on the number of values."""
 
     _ALPHA = 1e-5
 
@@ -116,7 +116,7 @@ class _Kswin:
 
 
 def preload() -> None:
-    """Import what detectors are made of, which takes a second: before a stream, not within it."""
+    """Import the detectors' packages, which takes a second: before a stream rather than within it."""
     import river.drift.binary  # noqa: F401
 
 
@@ -151,14 +151,14 @@ def _ddm_score(inner: Any) -> float:
 class SignalWatch:
     """Watches one signal, such as the loss, with several detectors.
 
-    After each change all detectors begin anew with the values since then.
+    After each change all detectors restart with the values since then.
 
     Args:
-        detectors: Names out of `DETECTORS`.
-        bounded: Values lie within [0, 1]; others are brought there: x becomes the logistic function of its distance
+        detectors: Names from `DETECTORS`.
+        bounded: Values are within [0, 1]; others are scaled to it: x becomes the logistic function of its distance
             from the median of the first hundred, in units of their mean absolute deviation.
-        patience: How far the sum of what is above the mean, less 0.02 each, must rise for Page-Hinkley to fire.
-        worse: 1 where a higher value is worse, -1 where a lower one is: a change for the better is no drift.
+        patience: Threshold of Page-Hinkley on the sum of the excess over the mean, less 0.02 each.
+        worse: 1 where a higher value is worse, -1 where a lower one is: an improvement is not drift.
     """
 
     def __init__(self, detectors: Sequence[str], *, bounded: bool, worse: int = 1, patience: float = 25.0) -> None:
@@ -173,11 +173,11 @@ class SignalWatch:
 
     @property
     def values(self) -> int:
-        """How many the detectors have seen since the signal began anew."""
+        """Number of values the detectors have seen since their last reset."""
         return self._fed
 
     def feed(self, values: Floats, at: NDArray[np.int64]) -> list[Fired]:
-        """Take values (N,) of the events of these numbers (N,) up; changes for the worse, in order."""
+        """Feed values (N,) of the events with these numbers (N,); returns changes for the worse, in order."""
         known = np.isfinite(values)
         if not known.all():
             values, at = values[known], at[known]
@@ -203,7 +203,7 @@ class SignalWatch:
         return found
 
     def scores(self) -> dict[str, float]:
-        """By detector, how near it is to a change: 1 and above is one."""
+        """Score by detector, relative to the alarm threshold: 1 and above is a change."""
         scores = {name: detector.score() for name, detector in self._detectors.items()}
         if "adwin" in scores:
             scores["adwin"] = self._adwin_score()
@@ -219,19 +219,19 @@ class SignalWatch:
         self._rebuild()
 
     def _advance(self) -> tuple[int, str] | None:
-        """Feed what the detectors have not seen; where the first of them found a change, and which."""
+        """Feed the detectors the new values; returns the first change and its detector."""
         if not self._bounded and len(self._values) < _SCALED_BY:
             return None
         fresh: list[float] = self._scaled(self._values[self._fed :]).tolist()
         places = {name: one.first(fresh, self._fed) for name, one in self._detectors.items()}
         earlier = self._fed
         self._fed = len(self._values)
-        soonest = 0 if self._bounded else _SCALED_BY - 1  # before, nobody could tell
+        soonest = 0 if self._bounded else _SCALED_BY - 1  # before that, scaling is unknown
         hits = [(max(earlier + place, soonest), name) for name, place in places.items() if place >= 0]
         return min(hits, key=lambda hit: hit[0]) if hits else None
 
     def _locate(self, detector: str) -> Fired:
-        """Where in the values the change is, by the largest CUSUM; and begin anew from there."""
+        """Locate the change in the values, by the largest CUSUM; and reset from there."""
         scaled = self._scaled(self._values)
         since = change_point(scaled)
         fired = Fired(
@@ -255,7 +255,7 @@ class SignalWatch:
         self._advance()
 
     def _scaled(self, values: Floats) -> Floats:
-        """Within [0, 1], such that more is worse."""
+        """Scaled to [0, 1], such that more is worse."""
         if (scale := self._scale()) is not None:
             values = scale.of(values)
         return values if self._worse > 0 else 1.0 - values
@@ -280,7 +280,7 @@ class SignalWatch:
 
 
 def change_point(values: Floats) -> int:
-    """The place k where the mean before and the mean from k on differ most, by |difference| sqrt(k (n - k) / n)."""
+    """The index k where the mean before and the mean from k on differ most, by |difference| sqrt(k (n - k) / n)."""
     count = len(values)
     if count < 2 * _LEAST_SIDE:
         return max(0, count - 1)

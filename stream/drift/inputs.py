@@ -1,9 +1,9 @@
-"""Two-sample tests of many columns at once: what comes now against what came before.
+"""Two-sample tests of many columns at once: recent rows against reference rows.
 
-A reference of the first rows stays; every 64 rows, the last 192 and, more rarely, the last 1,024 are held against it.
+The reference is the first rows; every 64 rows, the last 192 and, less often, the last 1,024 are compared with it.
 Each numeric column is cut into 32 bins at the reference's quantiles, so a test reads counts, whatever the number of
-rows. False alarms are shared out over columns and tests (Bonferroni), so their number does not grow with the columns;
-the columns told of are those that Benjamini and Hochberg's procedure leaves.
+rows. The level is divided over columns and tests (Bonferroni), so false alarms do not grow with the columns;
+the reported columns are those of Benjamini and Hochberg's procedure.
 """
 
 from __future__ import annotations
@@ -25,38 +25,38 @@ _BINS, _GRID = 32, 1024
 _COARSE = 8  # bins of the population stability index
 _SHORT, _LONG = 3, 16  # steps
 _FOURIER = 64
-_LEAST_PSI = 0.1  # less is called stable, whatever the number of rows
+_LEAST_PSI = 0.1  # below this a column counts as stable, for any number of rows
 _TOLD = 10
 _SMALLEST = 1e-300
 
 
 @dataclass(frozen=True, slots=True)
 class Moved:
-    """The columns do not come as they did."""
+    """The distribution of the columns has changed."""
 
     test: str
     score: float
     """Logarithm of the p-value in units of that of the level: above 1."""
     rows: int
-    """How many of the watch's rows had come at that test."""
+    """How many rows the watch had seen at that test."""
     since: int
-    """How many had come when it began, to 64 rows."""
+    """Estimated number of rows before the change, to 64 rows."""
     distance: float
     """Largest Kolmogorov-Smirnov distance of a column, within [0, 1]."""
     columns: tuple[tuple[str, float], ...]
-    """Those that moved most, with their distances."""
+    """The columns that drifted most, with their distances."""
 
 
 class ColumnsWatch:
-    """Watches columns of numbers for a change of their distribution, each alone and all together.
+    """Detects changes of the distribution of columns of numbers, each alone and all together.
 
     Args:
         names: Of the columns, F.
-        categorical: Which of them hold codes whose order means nothing, (F,).
-        tests: Out of `TESTS`: `ks` (Kolmogorov-Smirnov, numeric columns), `psi` (population stability index), `mmd`
+        categorical: Which of them are codes without an order, (F,).
+        tests: From `TESTS`: `ks` (Kolmogorov-Smirnov, numeric columns), `psi` (population stability index), `mmd`
             (maximum mean discrepancy of all numeric columns together, by 64 random Fourier features).
-        reference_rows: How many rows are the reference.
-        false_alarms: How many to expect in 10,000 independent rows without a change.
+        reference_rows: Number of rows of the reference.
+        false_alarms: Expected number in 10,000 independent rows without a change.
         seed: Of the random features.
     """
 
@@ -93,7 +93,7 @@ class ColumnsWatch:
         return len(self._names)
 
     def feed(self, rows: NDArray[np.float32]) -> list[Moved]:
-        """Take rows (N, F) up, NaN where there is no value; changes found, in order. Each begins a new reference."""
+        """Feed rows (N, F), NaN where there is no value; changes found, in order. Each starts a new reference."""
         found = []
         self._trail = [(0, self._distances)]
         while len(rows):
@@ -118,13 +118,13 @@ class ColumnsWatch:
         return found
 
     def scores(self) -> dict[str, float]:
-        """By test, how near the latest came to an alarm: above 1 is one."""
+        """Latest score by test, relative to the alarm threshold: above 1 is an alarm."""
         return dict(self._scores)
 
     def most_moved(self, rows: int) -> tuple[tuple[str, float], ...]:
-        """The columns farthest from the reference when so many rows had come, with their distances; a level of 0.01.
+        """The columns farthest from the reference at this number of rows, with their distances; at a level of 0.01.
 
-        `rows` lies within what was fed last.
+        `rows` is within the last call of `feed`.
         """
         distances = [distances for tested, distances in self._trail if tested <= rows]
         return self._told(distances[-1], self._rows_of(_SHORT)) if distances else ()
@@ -148,7 +148,7 @@ class ColumnsWatch:
         self._base = self._based() if len(self._reference) == self._reference_rows else None
 
     def begin_after(self, rows: int) -> None:
-        """Count on from so many rows that it has not seen."""
+        """Skip this many rows without reading them."""
         self._rows = rows
 
     def _based(self) -> _Base:
@@ -226,7 +226,7 @@ class ColumnsWatch:
         return tuple((self._names[place], round(float(distances[place]), 4)) for place in kept)
 
     def _lasting(self, base: _Base, steps: int) -> int:
-        """For how many rows, up to now, each step was nearer to the latest ones than to the reference."""
+        """For how many rows, up to now, each step was closer to the recent rows than to the reference."""
         column = int(np.argmax(self._distances))
         by_step = self._counts[:, column] / STEP
         latest = by_step[-steps:].mean(axis=0)
@@ -237,7 +237,7 @@ class ColumnsWatch:
 
 
 class _Base:
-    """What is computed once from a reference (R, F)."""
+    """Values computed once from a reference (R, F)."""
 
     def __init__(
         self, reference: NDArray[np.float32], categorical: NDArray[np.bool_], random: np.random.Generator
@@ -253,7 +253,7 @@ class _Base:
         cells = self._cells(reference)
         held = np.bincount((cells + self._offsets).ravel(), minlength=columns * _GRID).reshape(columns, _GRID)
         level = (held.cumsum(axis=1) - 0.5 * held) / len(reference)
-        codes = np.minimum(level * (_BINS - 1), _BINS - 2).astype(np.int64)  # the last bin: no value at all
+        codes = np.minimum(level * (_BINS - 1), _BINS - 2).astype(np.int64)  # the last bin: missing values
         self._codes = (codes + np.arange(columns)[:, None] * _BINS).ravel()
         self._firsts = np.arange(columns, dtype=np.int64) * _BINS
         bins = self.binned(reference)
@@ -262,7 +262,7 @@ class _Base:
         self._embed(bins, random)
 
     def binned(self, rows: NDArray[np.float32]) -> NDArray[np.int64]:
-        """The bin of each value of rows (N, F), counted through over the columns."""
+        """The bin of each value of rows (N, F), numbered over all columns."""
         bins = self._codes[self._cells(rows) + self._offsets]
         if self._categorical.any():
             named = np.nan_to_num(rows[:, self._categorical]).astype(np.int64)
@@ -271,12 +271,12 @@ class _Base:
         return np.where(missing, self._firsts + _BINS - 1, bins) if missing.any() else bins
 
     def counts(self, bins: NDArray[np.int64]) -> NDArray[np.float32]:
-        """How many rows of each column are in each bin, (F, 32)."""
+        """Number of rows per column and bin, (F, 32)."""
         size = len(self._firsts) * _BINS
         return np.bincount(bins.ravel(), minlength=size).reshape(-1, _BINS).astype(np.float32)
 
     def embedding(self, bins: NDArray[np.int64]) -> Floats:
-        """Mean of the random Fourier features of rows, (64,), each value taken as its rank in the reference."""
+        """Mean of the random Fourier features of rows, (64,), each value replaced by its rank in the reference."""
         return self._embedded(bins).mean(axis=0, dtype=np.float64)  # type: ignore[no-any-return]
 
     def _embedded(self, bins: NDArray[np.int64]) -> NDArray[np.float32]:

@@ -32,7 +32,7 @@ class EvaluationReport:
     worst_case_accuracy: float
     """The lowest accuracy that the recent window, once full, ever had; NaN before."""
     continual: Mapping[str, float]
-    """What is still known of the classes, by events held of them."""
+    """Continual evaluation on held-out events of each class."""
     curve_metric: str | None
     """Whose values the points are; None: there are none yet."""
     curve: tuple[CurvePoint, ...]

@@ -1,1 +1,1 @@
-"""Labels that come later: requests kept until then, and the join."""
+"""Late labels: the request buffer, the request log, and the join."""

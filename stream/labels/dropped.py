@@ -1,4 +1,4 @@
-"""What was dropped for an error that nobody foresaw: logged, counted by who drops it, and said for a while."""
+"""Items dropped because of an unexpected error: logged, counted by the caller, and reported for a while."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import structlog
 log = structlog.get_logger(__name__)
 
 SAID_SECONDS = 600.0
-"""For so long after the last drop it is said that there was one."""
+"""How long after the last drop it is reported."""
 
 
 @dataclass(slots=True)
@@ -22,11 +22,11 @@ class _Drops:
 
 
 class Dropped:
-    """One thread notes, any may read.
+    """One thread adds, any may read.
 
     Args:
-        what: What the items are, and what did not become of them.
-        clock: Seconds that never go back.
+        what: The message: the items and what failed.
+        clock: Monotonic seconds.
     """
 
     def __init__(self, what: str, clock: Callable[[], float] = time.monotonic) -> None:
@@ -34,7 +34,7 @@ class Dropped:
         self._models: dict[str, _Drops] = {}
 
     def note(self, model: str, errors: Iterable[Exception]) -> None:
-        """An item of this model was dropped for each of these."""
+        """One item of each of these models was dropped."""
         for error in errors:
             log.error(f"{self._what}: dropped", model=model, exc_info=error)
             before = self._models.get(model)
@@ -42,7 +42,7 @@ class Dropped:
             self._models[model] = _Drops(1 if before is None else before.items + 1, self._clock(), problem)
 
     def degraded(self) -> list[str]:
-        """Of which models something was dropped of late."""
+        """The models with recent drops."""
         now = self._clock()
         return [
             f"model {name!r}: {self._what}: {drops.items} since the server started, the last for {drops.problem}"

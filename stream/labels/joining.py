@@ -1,11 +1,11 @@
-"""Labels that come later: joined with the events they belong to, which are then appended to the log to be learned.
+"""Late labels: joined with their events; the joined events are appended to the log to be learned.
 
-The joined event is a record like any other, in the topic `<model>.joined`, which the model follows beside its own. So a
-model stays a function of the log whatever the order and the delay in which labels came, and whatever the store forgot.
+The joined event is a normal record of the topic `<model>.joined`, which the model reads in addition to its own. So a
+model stays a function of the log, whatever the order and delay of labels and whatever the store has lost.
 
-One thread runs a joiner. What it may not lose is in the log: it remembers only how far it is, and takes a label as
-dealt with once the joined event is in the log, or the label in the dead letters. Killed in between, it appends the
-event a second time; the model drops it by its id.
+One thread runs a joiner. Its only state is its position: a label is processed when the joined event is in the log, or
+the label in the dead letters. If it is killed in between, it appends the event a second time, and the model drops the
+duplicate by its id.
 """
 
 from __future__ import annotations
@@ -41,34 +41,34 @@ Answer = TypeVar("Answer")
 
 JOIN_AT_ONCE = 500
 MOST_WAITING = 100_000
-"""Labels that wait for their event; more, and the oldest are given up before their time."""
+"""Labels that wait for their event; beyond this the oldest expire early."""
 _IDLE_SECONDS = 0.05
-_LOOK_AGAIN_SECONDS = 0.25  # for the events of labels that came before them
+_LOOK_AGAIN_SECONDS = 0.25  # for the events of labels that arrived before them
 _SAVE_SECONDS = 1.0
-_LONGEST_WAIT_SECONDS = 5.0  # between two tries while store or log are out of reach
+_LONGEST_WAIT_SECONDS = 5.0  # between two attempts while the store or the log is unavailable
 
 
 class JoinObserver(Protocol):
-    """Told of what becomes of labels, on the joiner's thread."""
+    """Receives what happens to labels, on the joiner's thread."""
 
     def labels_joined(self, delays: Sequence[float]) -> None:
-        """So many seconds after their events these labels came."""
+        """These labels arrived this many seconds after their events."""
 
     def labels_unmatched(self, labels: int) -> None:
-        """The events of so many labels are not known, or no longer."""
+        """This many labels expired without a known event."""
 
     def labels_duplicated(self, labels: int) -> None:
-        """So many labels were of events that had been joined before."""
+        """This many labels were duplicates of joined ones."""
 
     def dead_lettered(self, reasons: Mapping[str, int]) -> None:
-        """So many records, by reason, went to the dead letters."""
+        """This many records, by reason, were sent to the dead-letter topic."""
 
     def store_reached(self, reached: bool) -> None:
-        """Whether the store with the waiting events answers."""
+        """Whether the store of pending events is available."""
 
 
 class NoJoinObserver:
-    """Watches nothing; also the base for watchers that want only some of it."""
+    """Ignores everything; the base for observers that need only some of it."""
 
     def labels_joined(self, delays: Sequence[float]) -> None: ...
     def labels_unmatched(self, labels: int) -> None: ...
@@ -83,11 +83,11 @@ class JoinSettings:
 
     model: str
     topic: str
-    """Its events without a label, but with an id, wait for one."""
+    """The model's topic: its events with an id and without a label wait for one."""
     labels_topic: str
     """Where labels come: `{"id": …, "label": …}`."""
     joined_topic: str
-    """Where joined events go."""
+    """Topic of joined events."""
     label_seconds: float = 86_400.0
     """How long a label waits for its event."""
 
@@ -111,7 +111,7 @@ class _LabelRecord(msgspec.Struct):
 
 
 class _Stopped(Exception):
-    """Told to stop."""
+    """Stopped while retrying."""
 
 
 class Joiner:
@@ -120,11 +120,11 @@ class Joiner:
     Args:
         settings: Which topics.
         source: The log.
-        pending: Where events wait.
-        schema: What the model's events look like.
-        place: A file that says how far the joiner is; its folder exists.
-        dead_letters: Where labels go that cannot be used or have no event.
-        observer: Told of what happens.
+        pending: The store of pending events.
+        schema: The schema of the model's events.
+        place: The file of the joiner's position; its folder exists.
+        dead_letters: Receives invalid labels and those without an event.
+        observer: Receives what happens.
         clock: Unix seconds.
     """
 
@@ -152,11 +152,11 @@ class Joiner:
         self._reached = True
 
     def stop(self) -> None:
-        """Ask `run` to finish what it is at, and return."""
+        """Ask `run` to finish its current work and return."""
         self._stopping.set()
 
     def run(self, *, until_end: bool = False) -> None:
-        """Join until told to stop, or until nothing more is in the log."""
+        """Join until stopped, or until the log has no more records."""
         topics, group = [self._settings.labels_topic, self._settings.topic], f"thalweg.{self._settings.model}.joiner"
         try:
             reader = self._persistently("log", lambda: self._source.reader(topics, self._end, "earliest", group))
@@ -178,7 +178,7 @@ class Joiner:
             reader.close()
             self._save(now=True)
 
-    # -- taking records -----------------------------------------------------------------------------------------------
+    # -- reading records ----------------------------------------------------------------------------------------------
 
     def _take(self, run: Records) -> None:
         if run.partition.topic == self._settings.labels_topic:
@@ -188,7 +188,7 @@ class Joiner:
         self._end[run.partition] = run.offsets[-1]
 
     def _take_events(self, run: Records) -> None:
-        """Events without a label wait for one; bad records are the learner's to set aside."""
+        """Store events without a label; invalid records are left to the learner."""
         batch = self._decoder.decode(run).batch
         if batch.ids is None:
             return
@@ -210,7 +210,8 @@ class Joiner:
             except Refused as error:
                 bad.append(Rejected(row, error.reason, str(error)))
             except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-                reason: Reason = "bad_label" if "`$.label" in str(error) else "malformed"  # a number beyond every float
+                # also for a number too large for a float
+                reason: Reason = "bad_label" if "`$.label" in str(error) else "malformed"
                 bad.append(Rejected(row, reason, f'expected {{"id": …, "label": …}}: {error}'))
             else:
                 deadline = run.times[row] + self._settings.label_seconds
@@ -228,7 +229,7 @@ class Joiner:
     # -- joining ------------------------------------------------------------------------------------------------------
 
     def _join(self, fresh: Sequence[Records]) -> None:
-        """Join what is new, and now and then look again for what is not there yet."""
+        """Join new labels, and periodically retry those without an event."""
         now = time.monotonic()
         if now - self._looked_at >= _LOOK_AGAIN_SECONDS:
             self._looked_at = now
@@ -257,7 +258,7 @@ class Joiner:
             )
         if len(done) > len(told):
             self._observer.labels_duplicated(len(done) - len(told))
-        for label in done:  # not before: what still waits is where a next run begins
+        for label in done:  # not earlier: a next run starts at the oldest label that waits
             del self._waiting[label.place]
 
     def _message(self, label: _Label, waiting: Waiting) -> Message:
@@ -272,7 +273,7 @@ class Joiner:
         return Message(event.SerializeToString(), key, EVENT_HEADERS)
 
     def _give_up(self) -> None:
-        """Labels whose time is over, or of which there are too many, go to the dead letters; the oldest first."""
+        """Expired labels, and the oldest of too many, go to the dead letters."""
         now = self._clock()
         over = [label for label in self._waiting.values() if label.deadline < now]
         excess = len(self._waiting) - len(over) - MOST_WAITING
@@ -285,10 +286,10 @@ class Joiner:
         if over:
             self._observer.labels_unmatched(len(over))
 
-    # -- keeping on ---------------------------------------------------------------------------------------------------
+    # -- retrying -----------------------------------------------------------------------------------------------------
 
     def _persistently(self, what: str, action: Callable[[], Answer]) -> Answer:
-        """Do it, again and again while store or log refuse. Raises _Stopped when told to stop first."""
+        """Run it, and retry while the store or the log refuses. Raises _Stopped when stopped first."""
         wait = 0.1
         while True:
             try:
@@ -296,7 +297,7 @@ class Joiner:
             except StoreError as error:
                 self._reach(False, str(error))
             except (OSError, LogError) as error:
-                log.error("refused: trying again", what=what, model=self._settings.model, problem=str(error))
+                log.error("refused: retrying", what=what, model=self._settings.model, problem=str(error))
             else:
                 self._reach(True)
                 return answer
@@ -308,13 +309,13 @@ class Joiner:
         if reached != self._reached:
             self._reached = reached
             if reached:
-                log.info("the store answers again: labels are joined", model=self._settings.model)
+                log.info("the store is available again: labels are joined", model=self._settings.model)
             else:
-                log.error("the store is out of reach: labels wait", model=self._settings.model, problem=problem)
+                log.error("the store is unavailable: labels wait", model=self._settings.model, problem=problem)
         self._observer.store_reached(reached)
 
     def _save(self, *, now: bool = False) -> None:
-        """Say how far we are: up to the oldest label that still waits."""
+        """Save the position: up to the oldest label that still waits."""
         if not now and time.monotonic() - self._saved_at < _SAVE_SECONDS:
             return
         self._saved_at = time.monotonic()
@@ -327,25 +328,25 @@ class Joiner:
             _write(self._place, done)
             self._saved = done
         except OSError as error:
-            log.warning("cannot say how far labels are joined", place=str(self._place), problem=str(error))
+            log.warning("cannot save the position of the join", place=str(self._place), problem=str(error))
 
 
 def entries_of(batch: Batch, rows: Sequence[int]) -> list[tuple[str, float, bytes]]:
-    """These events of a batch, all with an id, without their labels, as a store of waiting events takes them."""
+    """These events of a batch, all with an id, without their labels, encoded for the store of pending events."""
     some = batch.take(np.array(rows, dtype=np.int64)).unlabelled()
     assert some.ids is not None
     return [(id or "", moment, value) for id, moment, value in zip(some.ids, some.times.tolist(), to_events(some))]
 
 
 def _read(place: Path) -> dict[Partition, int]:
-    """How far the last run was; nothing if there was none, or its file is damaged: then all is looked at again."""
+    """The position of the last run; empty if there was none, or its file is damaged: then everything is read again."""
     try:
         entries = json.loads(place.read_text())
         return {Partition(str(topic), int(number)): int(offset) for topic, number, offset in entries}
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, TypeError) as error:
-        log.warning("joining labels from the beginning: how far it was cannot be read", problem=str(error))
+        log.warning("joining labels from the beginning: the position cannot be read", problem=str(error))
         return {}
 
 

@@ -1,8 +1,8 @@
-"""Requests, and what was answered, that wait for their label: handed to the store in the background, so that no answer
-waits for it.
+"""The request buffer: requests and their predictions are written in the background to the store, where they wait for
+their label, without delaying responses.
 
-While the store is out of reach requests queue up here, to a bound; past it they are dropped and counted. A label that
-comes before its request is in the store waits for it, so nothing depends on how soon this is.
+While the store is unavailable, a bounded number of requests is buffered; further ones are dropped and counted. A label
+that arrives before its request is in the store waits for it, so the delay does not matter.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ from thalweg.stream.labels.dropped import Dropped
 log = structlog.get_logger(__name__)
 
 MOST_QUEUED = 10_000
-"""Requests per model that queue for the store; more are dropped."""
+"""Requests per model that are buffered for the store; more are dropped."""
 _AT_ONCE = 200
 _CHECK_SECONDS = 1.0
 _IDLE_SECONDS = 0.005
 
 
 class RequestBuffer:
-    """Remembers requests of all models; any number of threads may call it.
+    """Buffers requests of all models; any number of threads may call it.
 
     Args:
-        pendings: Where each model's requests wait; models that are missing join no labels.
+        pendings: The store of each model; models that are missing join no labels.
     """
 
     def __init__(self, pendings: Mapping[str, Pending]) -> None:
@@ -45,10 +45,10 @@ class RequestBuffer:
         self._queues: dict[str, deque[tuple[str, float, Inputs, Answer | None]]] = {name: deque() for name in pendings}
         self._reached = dict.fromkeys(pendings, True)
         self.remembered = dict.fromkeys(pendings, 0)
-        """Requests in the store so far, by model."""
+        """Requests written to the store so far, by model."""
         self.forgotten = dict.fromkeys(pendings, 0)
-        """Requests dropped, by model: the store was out of reach for too long, or they could not be written."""
-        self._dropped = Dropped("requests that cannot be remembered")
+        """Requests dropped, by model: the store was unavailable for too long, or they could not be written."""
+        self._dropped = Dropped("requests that cannot be buffered")
         self._some = threading.Event()
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
@@ -56,15 +56,15 @@ class RequestBuffer:
 
     @property
     def models(self) -> list[str]:
-        """Those whose requests are remembered."""
+        """The models whose requests are buffered."""
         return list(self._pendings)
 
     def reached(self, model: str) -> bool:
-        """Whether the store of a model answered last time."""
+        """Whether the store of a model was available at the last attempt."""
         return self._reached[model]
 
     def degraded(self) -> list[str]:
-        """What does not work at the moment, though predictions do."""
+        """What is currently degraded, although predictions work."""
         return [
             f"model {name!r}: the store is out of reach: requests wait to be remembered, labels to be joined"
             for name, reached in self._reached.items()
@@ -72,18 +72,18 @@ class RequestBuffer:
         ] + self._dropped.degraded()
 
     def check(self, event_id: str, inputs: Inputs) -> None:
-        """Raise InputError for what `remember` would not keep: inputs of more rows or none, an id that is empty or that
-        UTF-8 cannot hold."""
+        """Raise InputError for a request that cannot be buffered: inputs of several rows or none, an id that is empty
+        or not valid UTF-8."""
         if not event_id:
-            raise InputError("parameter 'event_id': expected an id, got an empty text")
+            raise InputError("parameter 'event_id': expected an id, got an empty string")
         if not is_utf8(event_id):
-            raise InputError(f"parameter 'event_id': expected a text that UTF-8 can hold, got {event_id!r:.80}")
+            raise InputError(f"parameter 'event_id': expected valid UTF-8, got {event_id!r:.80}")
         rows = {len(column) if column.ndim else 0 for column in inputs.values()}
         if rows != {1}:
             raise InputError(f"parameter 'event_id': expected inputs of one row, got {max(rows, default=0)}")
 
     def remember(self, model: str, event_id: str, inputs: Inputs, answer: Answer | None) -> None:
-        """Keep these inputs, of one row, and what was answered until their label comes.
+        """Buffer these inputs, of one row, and their prediction until their label arrives.
 
         Raises:
             InputError: As `check` does.
@@ -97,13 +97,13 @@ class RequestBuffer:
         self._some.set()
 
     def start(self) -> None:
-        """Write to the store from now on."""
+        """Start to write to the store."""
         if self._pendings:
             self._thread = threading.Thread(target=self._keep_writing, name="request-buffer", daemon=True)
             self._thread.start()
 
     def close(self) -> None:
-        """Write what is queued, once, and close the stores."""
+        """Write the buffered requests once, and close the stores."""
         if self._thread is not None and not self._stopping.is_set():
             self._stopping.set()
             self._some.set()
@@ -118,14 +118,14 @@ class RequestBuffer:
         while not self._stopping.is_set():
             try:
                 self._round()
-            except Exception:  # the requests of all models pass here: whatever happens to one, the others go on
-                log.exception("requests are not remembered: trying again")
+            except Exception:  # requests of all models pass here: an error of one must not stop the others
+                log.exception("requests cannot be buffered: retrying")
                 self._stopping.wait(_CHECK_SECONDS)
 
     def _round(self) -> None:
         if self._some.wait(_CHECK_SECONDS):
             self._some.clear()
-            self._stopping.wait(_IDLE_SECONDS)  # what comes together is written together
+            self._stopping.wait(_IDLE_SECONDS)  # requests that arrive together are written together
         for model in self._pendings:
             while self._queues[model] and self._write(model):
                 pass
@@ -136,7 +136,7 @@ class RequestBuffer:
                     self._some.set()
 
     def _write(self, model: str) -> bool:
-        """Some of the queue into the store; whether that went well. What cannot be written at all is dropped."""
+        """Write part of the buffer; returns whether it succeeded. Drops requests that cannot be written at all."""
         queue = self._queues[model]
         some = [queue[index] for index in range(min(_AT_ONCE, len(queue)))]
         if not some:
@@ -162,7 +162,7 @@ class RequestBuffer:
         return True
 
     def _remember(self, model: str, entries: list[tuple[str, float, bytes]], failed: list[Exception]) -> None:
-        """Write entries; those at which the store fails otherwise than by being out of reach are left out."""
+        """Write entries; those that fail although the store is available are skipped."""
         try:
             self._pendings[model].remember(model, entries)
         except StoreError:
@@ -188,9 +188,9 @@ class RequestBuffer:
             return
         self._reached[model] = reached
         if reached:
-            log.info("the store answers again", model=model)
+            log.info("the store is available again", model=model)
         else:
-            log.error("the store is out of reach: requests queue up", model=model, problem=problem)
+            log.error("the store is unavailable: requests are buffered", model=model, problem=problem)
 
 
 def _event(id: str, moment: float, inputs: Inputs, answer: Answer | None) -> bytes:

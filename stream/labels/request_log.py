@@ -1,7 +1,7 @@
-"""Requests as events: requests are appended to the log, unlabelled, for learners that adapt to their traffic.
+"""The request log: requests are appended to the log as unlabelled events, for learners that adapt to their traffic.
 
-Appended in the background, so that no answer waits for the log; the log's order is the order that counts. While the log
-is out of reach requests queue up here, to a bound; past it they are dropped and counted.
+Requests are appended in the background, without delaying responses; the order of the log counts. While the log
+is unavailable, a bounded number of rows is buffered; further ones are dropped and counted.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ from thalweg.stream.log.log import Log, LogError, Message
 log = structlog.get_logger(__name__)
 
 MOST_QUEUED = 10_000
-"""Rows per model that queue for the log; more are dropped."""
-_RECORD_BYTES = 256 << 10  # brokers refuse large records, and one that is refused would hold up all others
+"""Rows per model that are buffered for the log; more are dropped."""
+_RECORD_BYTES = 256 << 10  # brokers reject large records, and a rejected one would block all others
 _IDLE_SECONDS = 0.005
 _AGAIN_SECONDS = 1.0
 
 
 class RequestLog:
-    """Records requests of the models that learn from them; any number of threads may call it.
+    """Appends requests of the models that learn from them; any number of threads may call it.
 
     Args:
-        topics: By model, where its events are.
+        topics: The topic of each model.
         source: The log.
     """
 
@@ -44,26 +44,26 @@ class RequestLog:
         self._rows = dict.fromkeys(topics, 0)
         self._lock = threading.Lock()
         self.recorded = dict.fromkeys(topics, 0)
-        """Rows in the log so far, by model."""
+        """Rows appended so far, by model."""
         self.lost = dict.fromkeys(topics, 0)
-        """Rows dropped, by model: the log was out of reach for too long, or they could not be appended."""
-        self._dropped = Dropped("requests that cannot become events")
+        """Rows dropped, by model: the log was unavailable for too long, or they could not be appended."""
+        self._dropped = Dropped("requests that cannot be appended")
         self._reached = True
         self._some, self._stopping = threading.Event(), threading.Event()
         self._thread: threading.Thread | None = None
 
     @property
     def models(self) -> list[str]:
-        """Those that learn from their requests."""
+        """The models that learn from their requests."""
         return list(self._topics)
 
     def degraded(self) -> list[str]:
-        """What does not work at the moment, though predictions do."""
-        waiting = [] if self._reached else ["the log is out of reach: requests wait to become events"]
+        """What is currently degraded, although predictions work."""
+        waiting = [] if self._reached else ["the log is out of reach: requests are buffered: the log is unavailable"]
         return waiting + self._dropped.degraded()
 
     def record(self, model: str, inputs: Inputs) -> None:
-        """Make events of a request's rows; of a model that does not learn from them nothing."""
+        """Queue a request's rows as events; does nothing for a model that does not learn from requests."""
         if model not in self._topics:
             return
         rows = len(next(iter(inputs.values()), ()))
@@ -72,7 +72,7 @@ class RequestLog:
                 self.lost[model] += rows
                 return
             self._rows[model] += rows
-            stem = uuid.uuid4().hex  # an append whose answer was lost is made again: the id tells
+            stem = uuid.uuid4().hex  # an append may be retried after its response was lost: the id makes it a duplicate
             ids = [f"r-{stem}-{row}" for row in range(rows)]
             now = np.full(rows, time.time())
             whole = Batch(dict(inputs), None, np.ones(rows), now, ids)
@@ -81,41 +81,41 @@ class RequestLog:
         self._some.set()
 
     def start(self) -> None:
-        """Append from now on."""
+        """Start to append."""
         if self._topics:
             self._thread = threading.Thread(target=self._keep_appending, name="request-log", daemon=True)
             self._thread.start()
 
     def close(self) -> None:
-        """Append what is queued, once."""
+        """Append the queued rows once."""
         if self._thread is not None and not self._stopping.is_set():
             self._stopping.set()
             self._some.set()
             self._thread.join()
             for model in self._topics:
                 if not self._append(model):
-                    log.warning("requests did not become events", model=model, rows=self._rows[model])
+                    log.warning("requests were not appended", model=model, rows=self._rows[model])
                     self.lost[model] += self._rows[model]
 
     def _keep_appending(self) -> None:
         while not self._stopping.is_set():
             try:
                 self._round()
-            except Exception:  # the requests of all models pass here: whatever happens to one, the others go on
-                log.exception("requests do not become events: trying again")
+            except Exception:  # requests of all models pass here: an error of one must not stop the others
+                log.exception("requests cannot be appended: retrying")
                 self._stopping.wait(_AGAIN_SECONDS)
 
     def _round(self) -> None:
         self._some.wait(_AGAIN_SECONDS)
         self._some.clear()
-        self._stopping.wait(_IDLE_SECONDS)  # what comes together is appended together
+        self._stopping.wait(_IDLE_SECONDS)  # requests that arrive together are appended together
         for model in self._topics:
             if not self._append(model):
                 self._stopping.wait(_AGAIN_SECONDS)
                 self._some.set()
 
     def _append(self, model: str) -> bool:
-        """The queue into the log; whether that went well. What cannot be appended at all is dropped."""
+        """Append the queue; returns whether it succeeded. Rows that cannot be appended at all are dropped."""
         some = list(self._queues[model])
         if not some:
             return True
@@ -132,7 +132,7 @@ class RequestLog:
             lost += self._send(model, messages, failed)
         except LogError as error:
             if self._reached:
-                log.warning("requests wait to become events", model=model, problem=str(error))
+                log.warning("requests are buffered: the log is unavailable", model=model, problem=str(error))
             self._reached = False
             return False
         rows = sum(map(len, some))
@@ -147,7 +147,7 @@ class RequestLog:
         return True
 
     def _send(self, model: str, messages: list[tuple[int, Message]], failed: list[Exception]) -> int:
-        """Append messages, each of so many rows; how many rows the log fails at, otherwise than by being away."""
+        """Append messages with these numbers of rows; returns how many rows failed although the log is available."""
         try:
             self._log.append(self._topics[model], [message for _, message in messages])
         except LogError:

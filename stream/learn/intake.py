@@ -118,7 +118,7 @@ class Intake:
             try:
                 return action()
             except (OSError, LogError) as error:
-                log.error("refused: trying again", what=what, model=self._settings.model, problem=str(error))
+                log.error("refused: retrying", what=what, model=self._settings.model, problem=str(error))
                 if self._stopping.wait(wait):
                     raise Stopped from error
                 wait = min(2 * wait, _LONGEST_WAIT_SECONDS)

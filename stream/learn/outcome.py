@@ -24,7 +24,7 @@ class Outcome:
     duplicates: int = 0
     """Events that were dropped because their id had been seen."""
     rejected: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
-    """Records that could not be used, by reason."""
+    """Invalid records sent to the dead-letter topic, by reason."""
     oldest_time: float | None = None
     """Unix seconds of the oldest event; None: there was none."""
     newest_time: float | None = None

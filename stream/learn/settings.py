@@ -19,18 +19,18 @@ class LearnSettings(Settings):
     """What a configuration says of how a model follows its topic; part of `[[model]]`."""
 
     start: Start = "earliest"
-    """Where a model without a snapshot begins."""
+    """Where a model without a snapshot starts."""
     batch_events: Count = 64
-    """Learn in micro-batches of at most this many events."""
+    """Most events per micro-batch."""
     batch_seconds: NotNegative = 0.05
-    """The longest time that events are gathered for a micro-batch while more keep coming. An event that comes alone is
-    learned at once."""
+    """The longest time that events are collected for a micro-batch while more keep arriving. A single event is learned
+    at once."""
     snapshot_events: Count = 10_000
     """Save a snapshot after this many events …"""
     snapshot_seconds: NotNegative = 30.0
-    """… or after this long; stretched where saving would take more than a tenth of the time."""
+    """… or after this long; less often if saving would take more than a tenth of the time."""
     dedup_events: Whole = 65_536
-    """Redelivered events are recognised by id among this many newest ids; 0: never."""
+    """Duplicates are recognised by id among this many newest ids; 0: never."""
     publish_share: Annotated[float, Field(gt=0, le=1)] = 0.05
     """The share of the time that publishing versions may take."""
 

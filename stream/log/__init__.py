@@ -1,1 +1,1 @@
-"""The ordered record of events: the protocol, SQLite, Kafka, and dead letters."""
+"""The log: its protocol, the implementations in SQLite and Kafka, and dead letters."""

@@ -1,4 +1,4 @@
-"""Dead letters: records that cannot be used, kept byte for byte beside their reason in the topic `<topic>.dlq`."""
+"""Dead letters: invalid records, stored byte for byte with their reason in the topic `<topic>.dlq`."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ _PATIENCE_SECONDS = 2.0
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """A record that could not be used, for a person to look at."""
+    """An invalid record, for inspection."""
 
     record: Message
-    """As it was, without the headers that were added."""
+    """The original record, without the headers that were added."""
     model: str
     reason: str
     detail: str
     topic: str
     partition: int
-    """-1: somebody else put the letter there, without saying so."""
+    """-1: the dead letter was written by other software, without an offset."""
     offset: int
     """-1, likewise."""
     rows: tuple[int, ...]
-    """Of a record of many events, those that could not be used; the others were taken. Empty: none was."""
+    """The invalid events of a record with many events; the others were learned. Empty: none was learned."""
 
     @property
     def value(self) -> bytes | None:
@@ -51,16 +51,16 @@ class DeadLetter:
 
 
 class DeadLetters:
-    """The dead letters of one topic. Their value, key and headers are the record's own; ours are added:
+    """The dead letters of one topic. Value, key and headers are those of the original record, plus:
 
-    `thalweg-model` (who could not use it), `thalweg-reason` (one of a few words), `thalweg-detail`, `thalweg-topic`,
-    `thalweg-partition`, `thalweg-offset`, `thalweg-time` (Unix seconds), and for a record of many events of which only
-    some were bad, `thalweg-rows`.
+    `thalweg-model` (which model rejected it), `thalweg-reason` (a fixed set), `thalweg-detail`, `thalweg-topic`,
+    `thalweg-partition`, `thalweg-offset`, `thalweg-time` (Unix seconds), and for a record with many events of which
+    only some are invalid, `thalweg-rows`.
 
     Args:
-        log: Where the topic is and its dead letters go.
-        topic: Whose dead letters.
-        model: Which of the models that read the topic sends them.
+        log: The log of the topic and its dead letters.
+        topic: The topic of the original records.
+        model: The model that sends dead letters.
     """
 
     def __init__(self, log: Log, topic: str, model: str = "") -> None:
@@ -70,7 +70,7 @@ class DeadLetters:
         self._name = f"{topic}.dlq"
 
     def send(self, records: Records, rejected: Sequence[Rejected]) -> None:
-        """Keep these records. Raises LogError when the log does not take them."""
+        """Append these records. Raises LogError when the log rejects them."""
         self._log.append(self._name, [self._letter(records, one) for one in rejected])
 
     def _letter(self, records: Records, one: Rejected) -> Message:
@@ -90,7 +90,7 @@ class DeadLetters:
         return Message(records.values[row], records.keys[row], headers)
 
     def newest(self, count: int) -> list[DeadLetter]:
-        """The newest dead letters of all models, at most so many of each partition, oldest of them first."""
+        """The newest dead letters of all models, at most this many per partition, oldest first."""
         return list(self.each_of_newest(count))
 
     def each_of_newest(self, count: int) -> Iterator[DeadLetter]:
@@ -98,9 +98,9 @@ class DeadLetters:
         return (_read(run, row) for run in self._tail(count) for row in range(len(run)))
 
     def last_sent(self) -> Position:
-        """Per partition of the topic the newest record that this model sent, as far as the newest dead letters tell.
+        """The newest record per partition that this model sent, according to the newest dead letters.
 
-        What other models sent says nothing about what this one did: they may be ahead of it.
+        Dead letters of other models are ignored: those models may be ahead of this one.
         """
         last: dict[Partition, int] = {}
         for partition, offset in self.recently_sent():
@@ -108,7 +108,7 @@ class DeadLetters:
         return last
 
     def recently_sent(self) -> set[tuple[Partition, int]]:
-        """The records that this model sent, as far as the newest dead letters tell."""
+        """The records that this model sent, according to the newest dead letters."""
         found = set()
         for run in self._tail(_LOOK_BACK):
             for headers in run.headers:
@@ -118,7 +118,7 @@ class DeadLetters:
         return found
 
     def _tail(self, count: int) -> Iterator[Records]:
-        """The newest records of the dead letters' topic, up to the end that it has now."""
+        """The newest records of the dead-letter topic, up to its current end."""
         bounds = self._log.bounds(self._name)
         after = {partition: max(earliest, end - count) - 1 for partition, (earliest, end) in bounds.items()}
         if not after:
@@ -129,15 +129,15 @@ class DeadLetters:
                 runs = reader.poll(_PATIENCE_SECONDS)
                 yield from runs
                 if not runs and not any(reader.lag().values()):
-                    return  # the newest were transaction markers, or retention was quicker
+                    return  # the newest were transaction markers, or retention deleted them
                 if not runs and not reader.reached():
-                    raise LogError(f"topic {self._name!r}: the log does not answer")
+                    raise LogError(f"topic {self._name!r}: the log is unavailable")
         finally:
             reader.close()
 
 
 def _ours(headers: Headers) -> Mapping[str, str]:
-    """The headers that were added; the last of a name counts, for the record's own may be called so too."""
+    """The headers that were added; the last of a name counts, because the record may have one of the same name."""
     return {name: content.decode("utf-8", "replace") for name, content in headers if name.startswith("thalweg-")}
 
 
@@ -151,7 +151,7 @@ def _number(headers: Mapping[str, str], name: str) -> int:
 def _read(run: Records, row: int) -> DeadLetter:
     headers = list(run.headers[row])
     names = [name for name, _ in headers]
-    added = len(names) - 1 - names[::-1].index(MODEL) if MODEL in names else len(names)  # the first of those we added
+    added = len(names) - 1 - names[::-1].index(MODEL) if MODEL in names else len(names)  # the first added header
     ours = _ours(headers[added:])
     try:
         moment = float(ours.get(TIME, ""))

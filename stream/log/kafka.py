@@ -1,7 +1,7 @@
-"""The log in Kafka, through kafka-python; the only file that knows it.
+"""The log in Kafka, through kafka-python; the only file that imports it.
 
-Offsets live in our snapshots: partitions are assigned by hand, and what is committed to the consumer group serves only
-those who look on. Only committed records are read.
+Offsets are stored in snapshots: partitions are assigned manually, and offsets committed to the consumer group are only
+for monitoring. Only committed records are read.
 """
 
 from __future__ import annotations
@@ -25,25 +25,25 @@ from thalweg.stream.log.log import Appended, Gap, LogError, Message, Reader, Sta
 
 log = structlog.get_logger(__name__)
 
-_LOOK_SECONDS = 2.0  # between two looks for new partitions; of topics that are there a look costs nothing
-_FIRST_LOOKS_SECONDS = 0.2  # for a topic that is not there yet, twice as long each time: such a look asks the cluster
-_ASK_SECONDS = 1.0  # while nothing comes: are we still at the end, is the cluster still there?
-_ANSWER_SECONDS = 5.0  # the longest that we wait for an answer that Kafka gives at once
+_LOOK_SECONDS = 2.0  # between two checks for new partitions; for existing topics a check costs nothing
+_FIRST_LOOKS_SECONDS = 0.2  # for a missing topic, doubling each time: such a check asks the cluster
+_ASK_SECONDS = 1.0  # while no records arrive: is this still the end, is the cluster reachable?
+_ANSWER_SECONDS = 5.0  # the longest wait for a response that Kafka usually gives at once
 _OFFSET, _TIMESTAMP, _KEY, _VALUE, _HEADERS = (
     ConsumerRecord._fields.index(name) for name in ("offset", "timestamp", "key", "value", "headers")
 )
 _APPEND_SECONDS = 30.0
-_FIRST_POLL_BYTES = 64 << 10  # what a record is taken for before one was seen
+_FIRST_POLL_BYTES = 64 << 10  # the assumed size of a record before one was seen
 _CONSUMER = {
     "enable_auto_commit": False,
-    "auto_offset_reset": "none",  # we say where to begin, and hear of it when records are gone
+    "auto_offset_reset": "none",  # the reader sets the start itself, and must notice when records are gone
     "isolation_level": "read_committed",
     "check_crcs": True,
     "allow_auto_create_topics": False,
-    "max_partition_fetch_bytes": 4 << 20,  # about a block: larger ones only wait longer; a larger record still comes
+    "max_partition_fetch_bytes": 4 << 20,  # about a block: larger ones only wait longer; a larger record still arrives
     "fetch_max_bytes": 64 << 20,
     "fetch_max_wait_ms": 100,
-    "bootstrap_timeout_ms": int(_ANSWER_SECONDS * 1000),  # reading tries again and must hear when it is told to stop
+    "bootstrap_timeout_ms": int(_ANSWER_SECONDS * 1000),  # the reader retries itself and must notice a stop
     "reconnect_backoff_max_ms": 1000,
     "metadata_max_age_ms": 10_000,
     "metrics_enabled": False,
@@ -65,7 +65,7 @@ _NOTHING = object()
 
 
 class _Nothing(Serializer):  # type: ignore[misc]  # kafka-python has no types
-    """Lets a record pass that has neither key nor value: Kafka has such, kafka-python refuses to send one."""
+    """Allows a record with neither key nor value: Kafka has such records, kafka-python refuses to send one."""
 
     def serialize(self, topic: str, headers: object, value: object) -> object:
         return None if value is _NOTHING else value
@@ -79,7 +79,7 @@ class KafkaLog:
         properties: Client properties under their usual names (`security.protocol`, `sasl.mechanism`, …).
 
     Raises:
-        LogError: A property is unknown, ours to set or cannot work, or a package is missing that reading needs.
+        LogError: A property is unknown, reserved or invalid, or a required package is missing.
     """
 
     def __init__(self, servers: str, properties: Mapping[str, Any] | None = None) -> None:
@@ -107,18 +107,18 @@ class KafkaLog:
                 )
                 for message in messages
             ]
-            # longer than delivery may take: one that we give up on must not arrive after all
+            # longer than a delivery may take: a record reported as failed must not arrive after all
             patience = producer.config["delivery_timeout_ms"] / 1000 + _ANSWER_SECONDS
             landed = [future.get(patience) for future in waiting]
-        except (KafkaError, ValueError) as error:  # ValueError: the topic's name
-            raise LogError(f"topic {topic!r}: Kafka did not take the records: {_text(error)}") from error
+        except (KafkaError, ValueError) as error:  # ValueError: an invalid topic name
+            raise LogError(f"topic {topic!r}: Kafka rejected the records: {_text(error)}") from error
         return [Appended(Partition(one.topic, one.partition), one.offset) for one in landed]
 
     def reader(self, topics: Sequence[str], after: Position, start: Start = "earliest", group: str = "") -> Reader:
         reader = _KafkaReader(lambda: self._consumer(group or None), topics, after, start, commits=bool(group))
         if start == "latest" and not reader.reached():
             reader.close()
-            raise LogError(f"topics {', '.join(topics)}: Kafka is out of reach, so where the latest is cannot be told")
+            raise LogError(f"topics {', '.join(topics)}: Kafka is unavailable, so the latest offset is unknown")
         return reader
 
     def bounds(self, topic: str) -> Mapping[Partition, tuple[int, int]]:
@@ -132,7 +132,7 @@ class KafkaLog:
                 first = self._looker.beginning_offsets(parts, timeout_ms=_ANSWER_SECONDS * 1000)
                 end = self._looker.end_offsets(parts, timeout_ms=_ANSWER_SECONDS * 1000)
             except KafkaError as error:
-                raise LogError(f"topic {topic!r}: Kafka does not tell its offsets: {_text(error)}") from error
+                raise LogError(f"topic {topic!r}: cannot read its offsets from Kafka: {_text(error)}") from error
         return {Partition(topic, part.partition): (first[part], end[part]) for part in parts}
 
     def close(self) -> None:
@@ -183,7 +183,7 @@ class _KafkaReader:
         self._look_wait = _FIRST_LOOKS_SECONDS
         self._found_any = False
         self._idle = True
-        self._record_bytes = float(_FIRST_POLL_BYTES)  # of late: Kafka's poll counts records, we bound bytes
+        self._record_bytes = float(_FIRST_POLL_BYTES)  # recent: Kafka's poll counts records, the reader limits bytes
         self._ends: dict[TopicPartition, int] = {}
         self._ask_after = 0.0
         self._lag: dict[Partition, int] = {}
@@ -257,13 +257,13 @@ class _KafkaReader:
     def _lags(self) -> dict[Partition, int]:
         lags: dict[Partition, int] = {}
         if self._idle and self._next and time.monotonic() >= self._ask_after:
-            # a broker that is gone is as silent as one that has nothing: only an answer tells them apart
+            # an unreachable broker looks like an idle one: only a response tells them apart
             self._ask_after = time.monotonic() + _ASK_SECONDS
             self._ends |= self._consumer.end_offsets(list(self._next), timeout_ms=_ASK_SECONDS * 500)
             self._heard()
         for part, following in self._next.items():
             end = max(self._consumer.highwater(part) or 0, self._ends.get(part, 0))
-            if self._idle and end > following:  # transaction markers and aborted records are passed, not handed out
+            if self._idle and end > following:  # transaction markers and aborted records are skipped
                 following = max(following, self._consumer.position(part, timeout_ms=100) or 0)
             lags[Partition(part.topic, part.partition)] = max(0, end - following)
         return lags
@@ -292,7 +292,7 @@ class _KafkaReader:
                 log.warning("Kafka consumer did not close cleanly", problem=_text(error))
 
     def _attempt(self, action: Callable[[], Any]) -> Any:
-        """Do it; None while Kafka is out of reach, said once."""
+        """Run it; None while Kafka is unavailable, which is logged once."""
         try:
             if self._consumer is None:
                 self._consumer = self._connect()
@@ -300,26 +300,26 @@ class _KafkaReader:
         except KafkaError as error:
             self._reached = False
             if not self._warned:
-                log.warning("Kafka is out of reach: trying again", problem=_text(error))
+                log.warning("Kafka is unavailable: retrying", problem=_text(error))
                 self._warned = True
             time.sleep(0.05)
             return None
         return result
 
     def _heard(self) -> None:
-        """Kafka answered just now."""
+        """Record that Kafka responded."""
         self._reached = True
         self._ask_after = time.monotonic() + _ASK_SECONDS
         if self._warned:
-            log.info("Kafka answers again")
+            log.info("Kafka is available again")
             self._warned = False
 
     def _look_for_partitions(self) -> None:
-        """Read every partition of the topics, also those that came into being later."""
+        """Read every partition of the topics, including new ones."""
         there = {topic: self._consumer.partitions_for_topic(topic) for topic in self._topics}
         if all(there.values()):
             self._look_wait = _LOOK_SECONDS
-        else:  # the cluster was asked, and answered
+        else:  # the cluster was asked and responded
             self._heard()
             self._look_wait = min(2 * self._look_wait, _LOOK_SECONDS)
         self._look_after = time.monotonic() + self._look_wait
@@ -352,7 +352,7 @@ class _KafkaReader:
         self._found_any = True
 
     def _jump_gaps(self) -> None:
-        """Go on at the earliest where retention overtook us, and at the end where the topic is another now."""
+        """Continue at the earliest record after retention, and at the start if the topic was created again."""
         parts = list(self._next)
         first, ends = self._consumer.beginning_offsets(parts), self._consumer.end_offsets(parts)
         for part in parts:
@@ -362,7 +362,7 @@ class _KafkaReader:
                 self._next[part] = first[part]
             elif following > ends[part]:
                 log.error(
-                    "the topic ends before the place we were at: was it deleted and made again? going on at its start",
+                    "topic ends before the reader's position: was it deleted and recreated? continuing at its start",
                     partition=f"{part.topic}/{part.partition}",
                     expected=following,
                     end=ends[part],
@@ -373,7 +373,7 @@ class _KafkaReader:
 
 def _require_crc32c() -> None:
     try:
-        import crc32c  # noqa: F401 - that it is there is what matters
+        import crc32c  # noqa: F401 - only its presence matters
     except ImportError as error:
         raise LogError(
             "the package crc32c is missing: without it reading from Kafka takes 5 to 27 times the CPU; "
@@ -382,7 +382,7 @@ def _require_crc32c() -> None:
 
 
 def _require_codecs() -> None:
-    """A record that cannot be decompressed cannot be passed over either: it would stop its partition for good."""
+    """A record that cannot be decompressed cannot be skipped either: it would stop its partition permanently."""
     there = {
         "snappy": (codec.has_snappy(), "python-snappy"),
         "lz4": (codec.has_lz4(), "lz4"),
@@ -391,13 +391,13 @@ def _require_codecs() -> None:
     missing = {name: package for name, (has, package) in there.items() if not has}
     if missing:
         raise LogError(
-            f"records that a producer compresses by {', '.join(missing)} could not be read; "
+            f"the codecs {', '.join(missing)} are missing: compressed records could not be read; "
             f"run: pip install {' '.join(missing.values())}"
         )
 
 
 def _headers(headers: Headers) -> Headers:
-    """Kafka has headers without a value; everyone else is spared them: the value is empty then."""
+    """Kafka allows headers without a value; they are read as empty."""
     return [(name, b"" if value is None else value) for name, value in headers]
 
 
@@ -406,4 +406,4 @@ def _text(error: Exception) -> str:
 
 
 def _ignore(*_: object) -> None:
-    """A commit is for those who look on; one that is lost is followed by another."""
+    """A commit is for monitoring only; one that is lost is followed by another."""

@@ -1,4 +1,4 @@
-"""Kafka client properties under the names people know, turned into the keywords of kafka-python."""
+"""Kafka client properties under their usual names, translated into kafka-python's keywords."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from thalweg.stream.log.log import LogError
 
-_OTHER_NAMES = {  # what librdkafka and the Java client call them
+_OTHER_NAMES = {  # the names in librdkafka and the Java client
     "sasl.username": "sasl_plain_username",
     "sasl.password": "sasl_plain_password",
     "ssl.ca.location": "ssl_cafile",
@@ -25,21 +25,21 @@ _FILES = ("ssl_cafile", "ssl_certfile", "ssl_keyfile", "ssl_crlfile")
 def translate(properties: Mapping[str, Any], known: Collection[str]) -> dict[str, Any]:
     """The properties as keywords.
 
-    What the client would only find out while connecting, in the background and again and again, is checked here: the
+    Checks what the client would only report while connecting, in the background and repeatedly: the
     protocol's name and the files.
 
     Args:
-        properties: As people write them: `security.protocol`, `sasl.mechanism`, `ssl.cafile`, …
-        known: The keywords there are.
+        properties: Under their usual names: `security.protocol`, `sasl.mechanism`, `ssl.cafile`, …
+        known: The valid keywords.
 
     Raises:
-        LogError: One is unknown, ours to set, or cannot work.
+        LogError: One is unknown, reserved, or invalid.
     """
     translated = {}
     for key, value in properties.items():
         name = _OTHER_NAMES.get(key, key.replace(".", "_").replace("-", "_"))
         if name in _OURS:
-            raise LogError(f"log.kafka.{key}: not yours to set; it follows from how the service keeps its place")
+            raise LogError(f"log.kafka.{key}: cannot be set; the service manages its offsets itself")
         if name not in known:
             near = get_close_matches(name, known, n=1)
             hint = f"; did you mean {near[0].replace('_', '.')}?" if near else ""

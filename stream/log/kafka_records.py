@@ -1,6 +1,6 @@
-"""Reads record batches whose header names are not all text: to Kafka a name is bytes, to its Python client UTF-8.
+"""Reads record batches with header names that are not UTF-8: Kafka allows any bytes, its Python client only UTF-8.
 
-Without this one such record, from whatever producer, raises out of every poll and stops its partition for good.
+Without this, one such record raises from every poll and stops its partition permanently.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from kafka.record.util import decode_varint
 
 
 class TolerantRecordBatch(DefaultRecordBatch):  # type: ignore[misc]  # kafka-python has no types
-    """Bytes of a header name that are no UTF-8 come as question marks; all else comes as it is."""
+    """Invalid bytes of a header name become question marks; everything else is unchanged."""
 
-    _pos: int  # where the next record begins
+    _pos: int  # where the next record starts
 
     def _read_msg(self) -> Any:
         at = self._pos
@@ -28,14 +28,14 @@ class TolerantRecordBatch(DefaultRecordBatch):  # type: ignore[misc]  # kafka-py
 
 
 def be_tolerant() -> None:
-    """Have every consumer of this process read so. The client offers no place to say it."""
+    """Make every consumer of this process use it. The client has no option for it."""
     memory_records.DefaultRecordBatch = TolerantRecordBatch
 
 
 def _make_names_text(buffer: bytearray, at: int) -> None:
-    """Replace what is no UTF-8 in the header names of the record that begins at `at`, byte for byte.
+    """Replace invalid bytes in the header names of the record that starts at `at`, byte for byte.
 
-    The record: length, attributes, time and offset differences, key, value, number of headers, names and values.
+    The format: length, attributes, time and offset differences, key, value, number of headers, names and values.
     """
     _, at = decode_varint(buffer, at)
     _, at = decode_varint(buffer, at)
@@ -55,6 +55,6 @@ def _make_names_text(buffer: bytearray, at: int) -> None:
 
 
 def _after(buffer: bytearray, at: int) -> int:
-    """Where a field of bytes ends that begins with its length; a length below 0 means none."""
+    """The end of a length-prefixed bytes field; a length below 0 means none."""
     length, at = decode_varint(buffer, at)
     return int(at + max(length, 0))

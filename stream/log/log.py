@@ -1,6 +1,6 @@
-"""The ordered record of events: one small interface, and its twin in memory.
+"""The log: a small protocol, and an implementation in memory.
 
-Real ones: `sqlite_log` (embedded) and `kafka_log`. `open_log` chooses by URL.
+Other implementations: `sqlite` (embedded) and `kafka`. `open_log` selects one by URL.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ Start: TypeAlias = Literal["earliest", "latest"]
 
 
 class LogError(Exception):
-    """The log cannot do what was asked, now or ever; the message says which topic and why."""
+    """The log cannot perform an operation; the message says which topic and why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Appended:
-    """Where a record landed."""
+    """The position of an appended record."""
 
     partition: Partition
     offset: int
@@ -42,14 +42,14 @@ class Message:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retention:
-    """How much of each topic an embedded log keeps; the oldest records go first. None: no bound of that kind."""
+    """Retention of each topic of an embedded log; the oldest records are deleted first. None: no limit."""
 
     records: int | None = None
-    """At most so many records."""
+    """Most records."""
     bytes: int | None = 4 << 30
-    """At most so many bytes of keys and values."""
+    """Most bytes of keys and values."""
     seconds: float | None = None
-    """At most this old."""
+    """Maximum age in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,59 +62,59 @@ class Gap:
 
 
 class Reader(Protocol):
-    """A place in one or more topics. One thread uses it. It never moves backwards except by `seek`."""
+    """A position in one or more topics. Used by one thread. It only moves backwards by `seek`."""
 
     def poll(self, timeout_seconds: float, max_records: int = 500, max_bytes: int = 8 << 20) -> list[Records]:
-        """The next records, at most about so many; waits up to the timeout if there are none; [] then.
+        """The next records, at most about this many; waits up to the timeout if there are none, then returns [].
 
-        Every partition of the topics is read, also one that came into being later. Records of one partition come in
-        offset order; across partitions there is no order. Only committed records are given.
-        When the log is out of reach it is retried inside and [] comes back: this never raises for a passing fault.
+        Reads every partition of the topics, including new ones. Records of one partition are in
+        offset order; there is no order across partitions. Only committed records are returned.
+        While the log is unavailable it retries internally and returns []: it never raises for a temporary failure.
         """
 
     def seek(self, after: Position) -> None:
-        """Go on after these offsets; partitions not named go to the reader's start."""
+        """Continue after these offsets; partitions not named continue at the reader's start."""
 
     def position(self) -> Position:
-        """Per partition the last offset that was handed out or seeked past."""
+        """The last offset per partition that was returned or seeked past."""
 
     def lag(self) -> Mapping[Partition, int]:
-        """Records not yet handed out, per partition; without blocking, so perhaps a moment old."""
+        """Lag: records not yet returned, per partition; does not block, so it may be slightly out of date."""
 
     def reached(self) -> bool:
-        """Whether the log answered of late. If not, that nothing comes and nothing is left says nothing."""
+        """Whether the log responded recently. If not, an empty poll and a lag of 0 mean nothing."""
 
     def gaps(self) -> list[Gap]:
-        """What retention took away before it was read, since the last call. The reader went on at the earliest."""
+        """What retention deleted before it was read, since the last call. The reader continued at the next record."""
 
     def commit(self, position: Position, note: str = "") -> None:
-        """Tell the log how far we are, for its own monitoring only; never read back. Does not wait."""
+        """Report the position to the log, for monitoring only; never read back. Does not block."""
 
     def close(self) -> None:
-        """Let go; may be called twice."""
+        """Release resources; may be called twice."""
 
 
 class Log(Protocol):
     """Topics of partitions of records. Safe to share between threads; readers are not."""
 
     def append(self, topic: str, messages: Sequence[Message]) -> list[Appended]:
-        """Append in order and durably; returns when the log has them. A new topic comes into being.
+        """Append in order and durably; returns when the log has the records. Creates a new topic.
 
-        Messages with equal keys land in one partition. Raises LogError when the log does not take them.
+        Messages with equal keys go to one partition. Raises LogError when the log rejects them.
         """
 
     def reader(self, topics: Sequence[str], after: Position, start: Start = "earliest", group: str = "") -> Reader:
-        """A reader that goes on after `after`; partitions not named there begin at `start`.
+        """A reader that continues after `after`; partitions not named there start at `start`.
 
         `group` names the reader for the log's own monitoring (Kafka: the consumer group whose lag is shown).
-        Raises LogError for `latest` when the log is out of reach: where that is can only be told now.
+        Raises LogError for `latest` while the log is unavailable, because the latest offset is unknown then.
         """
 
     def bounds(self, topic: str) -> Mapping[Partition, tuple[int, int]]:
-        """Per partition the earliest offset kept and the offset the next record will get; {} if there is no topic."""
+        """Earliest offset and next offset per partition; {} if there is no topic."""
 
     def close(self) -> None:
-        """Let go; may be called twice."""
+        """Release resources; may be called twice."""
 
 
 class InMemoryLog:
@@ -145,14 +145,14 @@ class InMemoryLog:
             return {Partition(topic, 0): (earliest, earliest + len(self._topics[topic]))}
 
     def delete_before(self, topic: str, offset: int) -> None:
-        """Forget the records before `offset`, as retention does."""
+        """Delete the records before `offset`, like retention."""
         with self._changed:
             drop = max(0, min(offset - self._earliest[topic], len(self._topics[topic])))
             del self._topics[topic][:drop]
             self._earliest[topic] += drop
 
     def close(self) -> None:
-        """Nothing to let go of."""
+        """Nothing to release."""
 
     def _slice(self, topic: str, offset: int, count: int) -> tuple[int, Records]:
         """Earliest offset, and up to `count` records from `offset` on. The caller holds the condition."""
@@ -222,7 +222,7 @@ class _InMemoryReader:
         return found
 
     def commit(self, position: Position, note: str = "") -> None:
-        """Nobody watches."""
+        """There is no monitoring."""
 
     def close(self) -> None:
-        """Nothing to let go of."""
+        """Nothing to release."""

@@ -1,4 +1,4 @@
-"""Which log a URL means."""
+"""Opens the log behind a URL."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ def open_log(url: str, kafka_properties: Mapping[str, Any] | None = None, retent
     """The log behind a URL: `memory:`, `sqlite:PATH` or `kafka://HOST:PORT[,HOST:PORT]`.
 
     Args:
-        url: Which log.
+        url: The URL of the log.
         kafka_properties: Client properties under their usual names, for Kafka.
-        retention: What is kept, for the embedded log.
+        retention: Limits of the embedded log.
 
     Raises:
         LogError: The URL has another form, or the log cannot be opened.

@@ -1,7 +1,7 @@
 """The embedded log: topics in one SQLite file, shared by the processes of one machine.
 
-Each topic is one partition and one table whose key is the offset. Offsets are dense, count from 0, and are never given
-twice, also after retention deleted what they stood for. An append returns when the records are on disk.
+Each topic is one partition and one table whose key is the offset. Offsets are dense, start at 0, and are never
+reused, even after retention. An append returns when the records are on disk.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from thalweg.stream.log.log import Appended, Gap, LogError, Message, Reader, Ret
 log = structlog.get_logger(__name__)
 
 _BUSY_SECONDS = 30.0
-_LOOK_SECONDS = 0.002  # between two looks whether anybody wrote; one costs a few microseconds
-_SWEEP_RECORDS = 1000  # at most so many records are deleted in one transaction, so that nobody waits long
+_LOOK_SECONDS = 0.002  # between two checks for new records; one costs a few microseconds
+_SWEEP_RECORDS = 1000  # most records deleted in one transaction, so that others do not wait long
 
 _pack = msgspec.msgpack.Encoder().encode
 _unpack = msgspec.msgpack.Decoder(list[tuple[str, bytes]]).decode
@@ -33,12 +33,12 @@ class SqliteLog:
     """The log in a file. Any number of processes may open it; appends of several take turns.
 
     Args:
-        path: The file; it and its folder are made if need be.
-        retention: What is kept.
+        path: The file; it and its folder are created if needed.
+        retention: Limits of each topic.
         clock: Unix seconds.
 
     Raises:
-        LogError: The file cannot be opened or is no SQLite database.
+        LogError: The file cannot be opened or is not a SQLite database.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class SqliteLog:
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise LogError(f"log {self._path}: cannot make its folder: {error}") from error
+            raise LogError(f"log {self._path}: cannot create its folder: {error}") from error
         self._connection = self._connect()
         try:
             with self._lock, self._errors(), _transaction(self._connection):
@@ -88,8 +88,8 @@ class SqliteLog:
                 self._unswept = 0
                 try:
                     self._sweep(number, now)
-                except sqlite3.Error as error:  # the records are in the log: that must not look like a failure
-                    log.warning("retention could not delete: trying again later", path=str(self._path), why=str(error))
+                except sqlite3.Error as error:  # the records are in the log: this must not look like a failed append
+                    log.warning("retention failed: retrying later", path=str(self._path), why=str(error))
         partition = Partition(topic, 0)
         return [Appended(partition, first + place) for place in range(len(rows))]
 
@@ -102,7 +102,7 @@ class SqliteLog:
         return {} if found is None else {Partition(topic, 0): found[1:]}
 
     def sweep(self) -> None:
-        """Delete what retention says; appending does it now and then by itself."""
+        """Apply retention; appending does it from time to time."""
         with self._lock, self._errors():
             for (number,) in self._connection.execute("SELECT id FROM topics").fetchall():
                 self._sweep(number, self._clock())
@@ -118,7 +118,7 @@ class SqliteLog:
                 self._path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
             )
             connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = FULL")  # an acknowledged record survives a power cut
+            connection.execute("PRAGMA synchronous = FULL")  # an acknowledged record survives a power failure
         except sqlite3.Error as error:
             if connection is not None:
                 connection.close()
@@ -126,7 +126,7 @@ class SqliteLog:
         return connection
 
     def _topic(self, topic: str) -> tuple[int, int]:
-        """Number of the topic and the offset of its next record; a new topic comes into being."""
+        """Number of the topic and the offset of its next record; creates a new topic."""
         row = self._connection.execute("SELECT id, next FROM topics WHERE name = ?", (topic,)).fetchone()
         if row is not None:
             return int(row[0]), int(row[1])
@@ -149,7 +149,7 @@ class SqliteLog:
                 self._connection.execute("UPDATE topics SET bytes = bytes - ? WHERE id = ?", (size, number))
 
     def _oldest_to_delete(self, number: int, keep: Retention, now: float) -> tuple[int | None, int]:
-        """The last of the oldest records that are too many, and the size of all up to it; a bounded number at once."""
+        """The last of the oldest records beyond the limits, and their total size; a bounded number at once."""
         following, size = self._connection.execute("SELECT next, bytes FROM topics WHERE id = ?", (number,)).fetchone()
         rows = self._connection.execute(
             f"SELECT offset, time, ifnull(length(value), 0) + ifnull(length(key), 0) FROM t{number}"
@@ -200,9 +200,9 @@ class _SqliteReader:
                 seen = self._writes()
                 found = [run for topic in self._next if (run := self._take(topic, max_records, max_bytes)) is not None]
                 self._reached = True
-            except sqlite3.OperationalError as error:  # busy for long, disk out of order: try again, as with a broker
+            except sqlite3.OperationalError as error:  # locked for long, or a disk error: retry, as with a broker
                 if self._reached:
-                    log.warning("the log cannot be read: trying again", path=str(self._path), problem=str(error))
+                    log.warning("the log cannot be read: retrying", path=str(self._path), problem=str(error))
                 self._reached = False
             except sqlite3.DatabaseError as error:
                 raise LogError(f"log {self._path}: cannot be read: {error}") from error
@@ -218,7 +218,7 @@ class _SqliteReader:
                 if seen is None or self._writes() != seen:
                     return
             except sqlite3.OperationalError:
-                return  # the next look says so
+                return  # the next check reports it
 
     def _writes(self) -> int:
         """A number that changes whenever another connection wrote to the file."""
@@ -235,7 +235,7 @@ class _SqliteReader:
             (self._next[topic], max_records),
         )
         rows, size = [], 0
-        for row in found_rows:  # read one by one: what is past the bytes is never loaded
+        for row in found_rows:  # read one by one: records beyond the byte limit are never loaded
             rows.append(row)
             size += len(row[3] or b"")
             if size >= max_bytes:
@@ -248,12 +248,12 @@ class _SqliteReader:
             [_unpack(one) if one else () for one in packed] if any(packed) else [()] * len(rows)
         )
         records = Records(Partition(topic, 0), offsets, times, keys, values, headers)
-        self._skip(topic, offsets[0])  # retention came between the two looks
+        self._skip(topic, offsets[0])  # retention ran between the two queries
         self._next[topic] = offsets[-1] + 1
         return records
 
     def _skip(self, topic: str, earliest: int) -> None:
-        """Go on there if retention took what comes before."""
+        """Continue there if retention deleted the records before it."""
         if self._next[topic] < earliest:
             self._gaps.append(Gap(Partition(topic, 0), self._next[topic], earliest - 1))
             self._next[topic] = earliest
@@ -277,7 +277,7 @@ class _SqliteReader:
         return found
 
     def commit(self, position: Position, note: str = "") -> None:
-        """Nobody watches this log from outside."""
+        """There is no external monitoring of this log."""
 
     def close(self) -> None:
         self._connection.close()

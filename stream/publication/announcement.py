@@ -1,7 +1,7 @@
 """The announcement: a small mapped file that says which version of a model is current.
 
-It has two slots, written in turn, each with a checksum. A learner that is killed while it writes spoils the slot that
-nobody reads yet; the other one still says what was current.
+It has two slots, written in turn, each with a checksum. A learner that is killed while it writes damages only the slot
+that is not in use; the other one still names the current version.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ _SLOT_BYTES = 128
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """What the announcement says of one version."""
+    """What the announcement contains about one version."""
 
     number: int
-    """Of the announcement; the highest is the newest."""
+    """Number of the announcement; the highest is the newest."""
     file: int
     """Number of the file that holds its tensors."""
     info: VersionInfo
 
     def pack(self) -> bytes:
-        """As it is written, checksum included."""
+        """Encoded, with checksum."""
         info = self.info
         body = _SLOT.pack(
             self.number,
@@ -48,7 +48,7 @@ class Slot:
 
     @classmethod
     def unpack(cls, content: bytes) -> Slot | None:
-        """What was written; None where it is damaged, or nothing was."""
+        """The decoded slot; None where it is damaged or empty."""
         body, check = content[: _SLOT.size], content[_SLOT.size : _SLOT.size + 4]
         if len(check) < 4 or zlib.crc32(body) != int.from_bytes(check, "little"):
             return None
@@ -57,17 +57,17 @@ class Slot:
 
 
 def make_announcement(path: Path) -> mmap.mmap:
-    """The publisher's map of the file, made if need be. Raises OSError."""
+    """The publisher's map of the file, created if needed. Raises OSError."""
     handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        os.posix_fallocate(handle, 0, 2 * _SLOT_BYTES)  # else a full memory folder would kill us as we write
+        os.posix_fallocate(handle, 0, 2 * _SLOT_BYTES)  # else a full memory folder kills the process on write
         return mmap.mmap(handle, 2 * _SLOT_BYTES)
     finally:
         os.close(handle)
 
 
 def open_announcement(path: Path) -> mmap.mmap | None:
-    """A subscriber's map of the file, to read; None while its publisher is making it. Raises OSError."""
+    """A subscriber's read-only map of the file; None while its publisher creates it. Raises OSError."""
     with path.open("rb") as file:
         if os.fstat(file.fileno()).st_size < 2 * _SLOT_BYTES:
             return None
@@ -75,14 +75,14 @@ def open_announcement(path: Path) -> mmap.mmap | None:
 
 
 def write_slot(announced: mmap.mmap, slot: Slot) -> None:
-    """Announce a version: into the slot that the newest one is not in."""
+    """Announce a version: write the slot that does not hold the newest one."""
     content = slot.pack()
     at = (slot.number % 2) * _SLOT_BYTES
     announced[at : at + len(content)] = content
 
 
 def newest_slot(announced: bytes) -> Slot | None:
-    """The newest undamaged slot of both; None: nothing is announced."""
+    """The newest undamaged slot; None: nothing is announced."""
     slots = [Slot.unpack(announced[at : at + _SLOT_BYTES]) for at in (0, _SLOT_BYTES)]
     whole = [slot for slot in slots if slot is not None]
     return max(whole, key=lambda slot: slot.number) if whole else None

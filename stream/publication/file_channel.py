@@ -1,8 +1,8 @@
-"""Published versions: how a learner process shows what it knows to server processes, without a lock on either side.
+"""Published versions: how a learner process shares its predictors with server processes, without locks.
 
-Each version's servable tensors are a new file in a folder that both see, best a memory-backed one. A small mapped file
-announces which is current; servers look at it every few milliseconds, map the new file, and swap one reference. The old
-file is unlinked: a mapped file lives until its last reader closes it.
+Each version's servable tensors are a new file in a shared folder, preferably memory-backed. A small mapped file
+announces the current version; servers poll it every few milliseconds, map the new file, and swap one reference. The old
+file is unlinked: a mapped file stays readable until its last reader closes it.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from thalweg.stream.publication.ports import ServedVersion, VersionInfo
 
 log = structlog.get_logger(__name__)
 
-_LOOKS_AT_FOLDER = 250  # every so many looks: is it still the same folder?
+_LOOKS_AT_FOLDER = 250  # every so many polls: is it still the same folder?
 _KEEP_FILES = 3  # a server that just read the announcement must still find the file
 
 
@@ -39,7 +39,7 @@ class FilePublisher:
     """The learner's side, one per model. One thread uses it.
 
     Args:
-        folder: This model's own folder in the live folder; made if need be.
+        folder: This model's own folder in the live folder; created if needed.
         clock: Unix seconds.
     """
 
@@ -55,21 +55,21 @@ class FilePublisher:
         self._shown: Predictor | None = None
         self._as_of = newest.info.as_of if newest else 0.0
         self._files = [self._file]
-        for path in folder.glob("*safetensors*"):  # left by a killed publisher, hidden half-written ones too
+        for path in folder.glob("*safetensors*"):  # left by a killed publisher, including temporary ones
             if path.name != _name(self._file):
                 path.unlink(missing_ok=True)
         for path in folder.glob(".*.safetensors.*"):
             path.unlink(missing_ok=True)
 
     def shown(self) -> int | None:
-        """The version that is shown, perhaps by an earlier publisher of this folder; None: none is."""
+        """The published version, possibly by an earlier publisher of this folder; None: there is none."""
         return None if self._info is None else self._info.version
 
     def publish(self, predictor: Predictor, *, version: int, learned_events: int, event_time: float) -> None:
-        """Show this version from now on.
+        """Publish this version.
 
         Raises:
-            OSError: The file cannot be written; what was shown before still is.
+            OSError: The file cannot be written; the previous version stays published.
         """
         if predictor is not self._shown:
             file = self._file + 1
@@ -82,7 +82,7 @@ class FilePublisher:
             (self._folder / _name(self._files.pop(0))).unlink(missing_ok=True)
 
     def confirm(self, as_of: float) -> None:
-        """The version shown has everything that was in the log at this time."""
+        """The published version contains everything that was in the log at this time."""
         if as_of > self._as_of:
             self._as_of = as_of
             if self._info is not None:
@@ -90,7 +90,7 @@ class FilePublisher:
                 self._announce()
 
     def close(self) -> None:
-        """Close the announcement; what is shown stays shown."""
+        """Close the announcement; the published version stays."""
         self._map.close()
 
     def _announce(self) -> None:
@@ -100,17 +100,17 @@ class FilePublisher:
 
 
 class FileSubscriber:
-    """A server's side, one per model: `current` is what answers now.
+    """A server's side, one per model: `current` is the version in use.
 
     Args:
-        folder: The model's folder in the live folder; it need not be there yet.
-        build: Makes the predictor of a state; arrays are maps of the file.
-        look_seconds: How often to look for a new version.
+        folder: The model's folder in the live folder; it need not exist yet.
+        build: Creates the predictor of a state; arrays are maps of the file.
+        look_seconds: Interval between polls.
     """
 
     def __init__(self, folder: Path, build: Callable[[State], Predictor], look_seconds: float = 0.002) -> None:
         self.current: ServedVersion | None = None
-        """Read it once per answer: one attribute read, no lock."""
+        """Read it once per request: one attribute read, no lock."""
         self._folder = folder
         self._build = build
         self._look_seconds = look_seconds
@@ -123,20 +123,20 @@ class FileSubscriber:
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Look for versions from now on, in a thread of its own."""
+        """Start to poll for versions, in a separate thread."""
         self.look()
         self._thread = threading.Thread(target=self._watch, name="subscriber", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
-        """Stop looking."""
+        """Stop polling."""
         self._stopping.set()
         if self._thread is not None:
             self._thread.join()
         self._unmap()
 
     def wait_for(self, version: int, timeout_seconds: float) -> ServedVersion | None:
-        """What is current once it is this version or a later one, or when the time is over."""
+        """The current version once it is this one or a later one, or after the timeout."""
 
         def come() -> bool:
             served = self.current
@@ -147,7 +147,7 @@ class FileSubscriber:
         return self.current
 
     def look(self) -> bool:
-        """Take up what is announced; whether it was news. Called by the thread, or by hand without one."""
+        """Load the announced version; returns whether it is new. Called by the thread, or manually without one."""
         announced = self._announced()
         if announced is None or announced == self._looked:
             return False
@@ -161,13 +161,13 @@ class FileSubscriber:
             else:
                 predictor = before.predictor
         except FileNotFoundError:
-            return False  # a newer version has taken its place, or the folder is new: look again
-        except Exception as error:  # whatever is wrong with it, the version before goes on answering
+            return False  # a newer version has replaced it, or the folder is new: poll again
+        except Exception as error:  # on any error the previous version stays in use
             self._looked = announced
             if isinstance(error, DamagedFile):
-                log.error("published version is damaged: going on with the one before", problem=str(error))
+                log.error("published version is damaged: the previous one stays in use", problem=str(error))
             else:
-                log.exception("published version cannot be used: going on with the one before", file=slot.file)
+                log.exception("published version cannot be used: the previous one stays in use", file=slot.file)
             return False
         self._looked, self._file = announced, slot.file
         with self._news:
@@ -180,12 +180,12 @@ class FileSubscriber:
         while not self._stopping.wait(self._look_seconds):
             looks += 1
             if looks % _LOOKS_AT_FOLDER == 0 and self._map is not None and self._replaced():
-                log.warning("the folder of published versions was made anew", folder=str(self._folder))
+                log.warning("the folder of published versions was recreated", folder=str(self._folder))
                 self._unmap()
             self.look()
 
     def _announced(self) -> bytes | None:
-        """Both slots as they are now."""
+        """Both slots at this moment."""
         if self._map is None:
             path = self._folder / ANNOUNCEMENT
             if not path.exists():
@@ -197,7 +197,7 @@ class FileSubscriber:
         return self._map[:]
 
     def _replaced(self) -> bool:
-        """Whether there is another announcement than the one that is mapped: somebody emptied the memory's folder."""
+        """Whether there is another announcement file than the mapped one: someone has cleared the memory's folder."""
         try:
             return (self._folder / ANNOUNCEMENT).stat().st_ino != self._inode
         except OSError:

@@ -1,4 +1,4 @@
-"""The folder of published versions, on memory where the machine has some to share."""
+"""The folder of published versions, in shared memory where available."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from pathlib import Path
 
 
 def live_folder(state_dir: Path) -> Path:
-    """The folder of published versions below `state_dir`; made if need be.
+    """The folder of published versions below `state_dir`; created if needed.
 
-    A link to a private folder on memory where the machine offers one, else a plain folder. A plain folder that is
-    there already is taken as it is: so processes that do not share `/dev/shm` can share this one.
+    A link to a private folder in shared memory where available, else a plain folder. An existing plain folder
+    is used as it is: so processes that do not share `/dev/shm` can share this one.
 
     Raises:
-        OSError: It cannot be made, or the one on memory is another user's.
+        OSError: It cannot be created, or the one in memory belongs to another user.
     """
     location = state_dir / "live"
     shared = Path("/dev/shm")
@@ -30,12 +30,12 @@ def live_folder(state_dir: Path) -> Path:
     name = hashlib.sha256(str(state_dir.resolve()).encode()).hexdigest()[:16]
     target = shared / f"thalweg-{os.getuid()}-{name}"
     target.mkdir(mode=0o700, exist_ok=True)
-    found = target.lstat()  # anybody may put something there before us, a link to a folder of ours, say
+    found = target.lstat()  # anyone may create something there before us, for example a link to a folder of ours
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
-        raise PermissionError(f"{target}: expected a folder of our own, found somebody else's; remove it")
+        raise PermissionError(f"{target}: expected a folder of this user, found another user's; remove it")
     target.chmod(0o700)
-    if not location.is_symlink() or location.readlink() != target:  # new, or copied along with another service's state
+    if not location.is_symlink() or location.readlink() != target:  # new, or copied with another service's state
         beside = location.with_name(f".live.{os.getpid()}.{threading.get_ident()}")
         beside.symlink_to(target)
-        beside.replace(location)  # at once: a process that starts beside us never finds nothing there
+        beside.replace(location)  # atomically: a process that starts at the same time always finds the folder
     return location

@@ -1,4 +1,4 @@
-"""What carries versions from a learner to the servers, as each side sees it; `file_channel` has the real parts."""
+"""How versions get from a learner to the servers, as each side sees it; `file_channel` is the implementation."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from thalweg.proto.schema import Inputs, TensorSpec
 
 @dataclass(frozen=True, slots=True)
 class VersionInfo:
-    """What an answer is made from."""
+    """Describes a version."""
 
     version: int
     learned_events: int
@@ -22,29 +22,29 @@ class VersionInfo:
     published_at: float
     """Unix seconds."""
     as_of: float
-    """Unix seconds at which the learner last knew that nothing newer was waiting in the log."""
+    """Unix seconds at which the learner last knew that no newer record was waiting in the log."""
     pid: int
     """Of the learner."""
 
     def staleness_seconds(self, now: float) -> float:
-        """How old the newest knowledge that could be in an answer is."""
+        """Time since the version was known to be up to date with the log."""
         return max(0.0, now - self.as_of) if self.as_of else 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class ServedVersion:
-    """A predictor and what it is; never changes.
+    """A predictor and its description; immutable.
 
-    What the predictor offers beyond predicting is looked up here, once: `isinstance` with a protocol takes
+    The predictor's capabilities are looked up here, once: `isinstance` with a protocol takes
     microseconds, which is too long for every request.
     """
 
     predictor: Predictor
     info: VersionInfo
     check: Callable[[Inputs], None] | None = field(init=False, repr=False, compare=False)
-    """As in `InputValidator`; None: it takes all that fits its shapes and dtypes."""
+    """As in `InputValidator`; None: it accepts everything that fits its shapes and dtypes."""
     explain: Callable[[Inputs, int], list[Any]] | None = field(init=False, repr=False, compare=False)
-    """As in `Explainer`; None: it cannot."""
+    """As in `Explainer`; None: not supported."""
     alternative_inputs: Mapping[str, TensorSpec] | None = field(init=False, repr=False, compare=False)
     """As in `AlternativeInputs`; None: there are none."""
 
@@ -61,20 +61,20 @@ class VersionPublisher(Protocol):
     """The learner's side, one per model. One thread uses it."""
 
     def shown(self) -> int | None:
-        """The version that is shown, perhaps by an earlier publisher; None: none is."""
+        """The published version, possibly by an earlier publisher; None: there is none."""
 
     def publish(self, predictor: Predictor, *, version: int, learned_events: int, event_time: float) -> None:
-        """Show this version from now on. `event_time`: Unix seconds of the newest event in it, 0 if none.
+        """Publish this version. `event_time`: Unix seconds of the newest event in it, 0 if none.
 
         Raises:
-            OSError: It cannot be shown; what was shown before still is.
+            OSError: It cannot be published; the previous version stays published.
         """
 
     def confirm(self, as_of: float) -> None:
-        """The version shown has everything that was in the log at this time (Unix seconds)."""
+        """The published version contains everything that was in the log at this time (Unix seconds)."""
 
     def close(self) -> None:
-        """Close; what is shown stays shown."""
+        """Close; the published version stays."""
 
 
 class VersionSubscriber(Protocol):
@@ -82,13 +82,13 @@ class VersionSubscriber(Protocol):
 
     @property
     def current(self) -> ServedVersion | None:
-        """What answers now, None before the first. Read once per answer: one attribute read, no lock."""
+        """The version in use, None before the first. Read once per request: one attribute read, no lock."""
 
     def start(self) -> None:
-        """Look for versions from now on, in a thread of its own."""
+        """Start to poll for versions, in a separate thread."""
 
     def wait_for(self, version: int, timeout_seconds: float) -> ServedVersion | None:
-        """What is current once it is this version or a later one, or when the time is over. Blocks."""
+        """The current version once it is this one or a later one, or after the timeout. Blocks."""
 
     def close(self) -> None:
-        """Stop looking."""
+        """Stop polling."""

@@ -1,1 +1,1 @@
-"""Recorded streams: files of events, CSV, event sequences."""
+"""Recorded streams: files of events in JSON and CSV, and event sequences."""

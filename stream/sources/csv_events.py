@@ -1,4 +1,4 @@
-"""Events from CSV: which column is what, and rows to columns of a batch."""
+"""Events from CSV: the mapping of columns, and rows to columns of a batch."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ class FileError(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class CsvMapping:
-    """Which column of a CSV file is what; and how long a time unit is."""
+    """The role of each column of a CSV file; and the length of a time unit."""
 
     label: str | None = "label"
     """The label's column; None: there are no labels."""
     time: str | None = None
-    """Unix seconds or RFC 3339. None: the file does not say."""
+    """Unix seconds or RFC 3339. None: the file has no times."""
     id: str | None = None
     key: str | None = None
     weight: str | None = None
     ignore: Sequence[str] = ("t", "context")
-    """Columns that are no input."""
+    """Columns to skip."""
     inputs: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    """Columns of each input, in order; a model's only input takes all that are nothing else."""
+    """Columns of each input, in order; a model's only input takes all columns without another role."""
     time_unit: float = 1.0
-    """Seconds of the time unit of event sequences; columns are not changed by it."""
+    """Seconds per time unit of event sequences; does not affect columns."""
 
 
 def csv_events(
@@ -51,7 +51,7 @@ def csv_events(
     chunk: int,
     clock: Callable[[], float] | None,
 ) -> Iterator[Decoded]:
-    """The events of one CSV file, as `files.read_events` gives them; `path` is for messages."""
+    """The events of one CSV file, as `files.read_events` returns them; `path` is for messages."""
     rows = _rows(lines)
     header = next(rows, None)
     if header is None or header.refused:
@@ -70,17 +70,17 @@ class _Row(NamedTuple):
     """One row of a CSV file."""
 
     place: int
-    """Among the rows of events, from 0; -1: the header."""
+    """Index among the rows of events, from 0; -1: the header."""
     line: int
-    """Where it begins, from 1; a quoted text may hold line ends."""
+    """Its first line, from 1; a quoted text may contain line breaks."""
     texts: Sequence[str]
     refused: str = ""
-    """Why it is none."""
+    """Why it is invalid."""
 
 
 def _rows(lines: Iterable[bytes]) -> Iterator[_Row]:
-    """All rows but blank ones; where quoting goes wrong, the next line begins anew."""
-    # bytes that are no UTF-8 pass as surrogates, to be found in the row that has them
+    """All rows but blank ones; after a quoting error reading continues with the next line."""
+    # invalid UTF-8 becomes surrogates, to be found in the row that has them
     reader = csv.reader((line.decode("utf-8", "surrogateescape") for line in lines), strict=True)
     place = -1
     while True:
@@ -99,7 +99,7 @@ def _rows(lines: Iterable[bytes]) -> Iterator[_Row]:
 
 
 class _Table:
-    """The columns of one CSV file, by what they are."""
+    """The columns of one CSV file by role."""
 
     def __init__(
         self,
@@ -116,7 +116,7 @@ class _Table:
         places = {name: place for place, name in enumerate(header)}
         if len(places) < len(header):
             twice = next(name for place, name in enumerate(header) if places[name] != place)
-            raise FileError(f"{path}: column {twice!r:.80} stands twice in the header")
+            raise FileError(f"{path}: column {twice!r:.80} appears twice in the header")
         special = {
             "label": mapping.label,
             "time": mapping.time,

@@ -1,7 +1,7 @@
-"""Files as streams: `.jsonl` and `.csv`, gzip'd or not, in chunks, each decoded as a run of records would be.
+"""Files as streams: `.jsonl` and `.csv`, also with gzip, in chunks, each decoded like a run of records.
 
-A line that cannot be used is reported with its number and does not stop the rest; a file that ends in the middle of its
-compressed data is an error, for then nobody knows what is missing.
+An invalid line is reported with its number, and reading continues; a file that ends in the middle of its
+compressed data is an error, because the missing part is unknown.
 """
 
 from __future__ import annotations
@@ -33,22 +33,22 @@ def read_events(
     clock: Callable[[], float] | None = None,
     max_record_bytes: int = 64 << 20,
 ) -> Iterator[Decoded]:
-    """The events of a file in order, in chunks of at most `chunk`; of event sequences see `sequence_files`.
+    """The events of a file in order, in chunks of at most `chunk`; for event sequences see `sequence_files`.
 
     `Rejected.row` is the line number in the file, from 1.
 
     Args:
         path: `.jsonl`, `.csv`, each also with `.gz`.
-        schema: What an event must look like.
-        mapping: Which column of a CSV file is what; the time unit of sequences.
-        limit: At most so many lines of events.
+        schema: The schema of events.
+        mapping: The role of each CSV column; the time unit of sequences.
+        limit: Most lines of events.
         chunk: Lines decoded at once.
         clock: The time, in Unix seconds, of events that have none of their own, asked once a chunk. None: row i
             happened at second i, so that what is read does not depend on when.
         max_record_bytes: Larger lines of events are set aside unread, as records of a log are.
 
     Raises:
-        FileError: There is no such file, it is of another kind, or its compressed data ends early.
+        FileError: There is no such file, it has another format, or its compressed data ends early.
     """
     kind = path.name.removesuffix(".gz").rpartition(".")[2]
     if kind not in ("jsonl", "csv"):
@@ -88,7 +88,7 @@ def _json_lines(
 
 
 def _without_mark(file: Iterable[bytes]) -> Iterator[bytes]:
-    """The lines, without the byte order mark that spreadsheets put before the first."""
+    """The lines, without the byte order mark that spreadsheets write."""
     lines = iter(file)
     for first in islice(lines, 1):
         yield first.removeprefix(b"\xef\xbb\xbf")

@@ -1,8 +1,8 @@
-"""Files of event sequences, one to a line, as the stream of single events that they were recorded from.
+"""Files of event sequences, one per line, as the stream of single events that they were recorded from.
 
-A line is a JSON object with `key`, the times `t` (ascending) and the types `k`, as the point-process literature
-publishes its sets; a list `dt` of gaps goes before differences of `t`. Sequences that each begin at 0 are begun one
-after the other, some twenty running at a time; others lie where their times say.
+A line is a JSON object with `key`, the times `t` (ascending) and the types `k`, the usual format of
+point-process data sets; a list `dt` of gaps takes precedence over differences of `t`. If all sequences start at 0, they
+are started one after the other, some twenty at a time; others start at their own times.
 """
 
 from __future__ import annotations
@@ -40,21 +40,21 @@ def holds_sequences(line: bytes) -> bool:
 def sequence_events(
     path: Path, lines: Iterable[bytes], schema: Schema, time_unit: float, limit: int | None, chunk: int
 ) -> Iterator[Decoded]:
-    """Single events of all sequences in the order of their times; `Rejected.row` is the line of a sequence.
+    """Single events of all sequences in order of time; `Rejected.row` is the line of a sequence.
 
     Args:
         path: For messages.
-        lines: Of the file, all of which are read before the first event can be told.
+        lines: Of the file; all are read before the first event is returned.
         schema: Of a model with one input `key` and class labels.
         time_unit: Seconds of the file's time unit.
-        limit: At most so many events.
-        chunk: Events at once.
+        limit: Most events.
+        chunk: Events per chunk.
 
     Raises:
-        FileError: The model learns from other events.
+        FileError: The model has other inputs.
     """
     if dict(schema.inputs) != _KEY or schema.label != "class":
-        raise FileError(f"{path}: holds event sequences; expected a model with one input 'key' of bytes")
+        raise FileError(f"{path}: contains event sequences; expected a model with one input 'key' of bytes")
     keys: list[str] = []
     sequences: list[tuple[NDArray[np.float64], list[str]]] = []
     rejected: list[Rejected] = []
@@ -80,7 +80,7 @@ def sequence_events(
 
 
 def _sequence(line: bytes) -> tuple[str, NDArray[np.float64], list[str]]:
-    """Key, times and names of types; the times are of (L,). Raises ValueError or Refused."""
+    """Key, times and names of types; the times are (L,). Raises ValueError or Refused."""
     found = json_of(line)
     if not isinstance(found, dict) or not {"key", "t", "k"} <= set(found):
         raise ValueError("expected an object with key, t and k")
@@ -93,7 +93,7 @@ def _sequence(line: bytes) -> tuple[str, NDArray[np.float64], list[str]]:
     if times.ndim != 1 or not isinstance(found["k"], list) or len(times) != len(found["k"]):
         raise ValueError(f"expected as many types as times, got {np.shape(found['k'])} and {times.shape}")
     if not np.isfinite(times).all() or (np.diff(times) < 0).any():
-        raise ValueError(f"{source}: expected finite times that never go back")
+        raise ValueError(f"{source}: expected finite times in ascending order")
     return str(found["key"]), times, [class_name(kind) for kind in found["k"]]
 
 

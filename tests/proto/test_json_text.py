@@ -34,9 +34,9 @@ def test_what_is_read_can_be_encoded_and_what_cannot_is_refused(value: Any) -> N
 @pytest.mark.parametrize(
     ("content", "text"),
     [
-        (b'"\\ud800"', "the JSON: expected a text that UTF-8 can hold, got '\\ud800'"),
+        (b'"\\ud800"', "the JSON: expected valid UTF-8, got '\\ud800'"),
         (b'{"a": [0, {"b": "x\\uDFFF"}]}', "a.1.b: expected"),
-        (b'{"a": {"\\udc00": 1}}', "a: expected a text that UTF-8 can hold, got '\\udc00'"),
+        (b'{"a": {"\\udc00": 1}}', "a: expected valid UTF-8, got '\\udc00'"),
         (b'{"parameters": {"event_id": "\\ud800"}}', "parameter 'event_id': expected"),
     ],
 )

@@ -113,7 +113,7 @@ def test_typed_contents_beside_raw_ones_are_refused() -> None:
     message = request(("a", "FP32", [1]), raw=[bytes(4)])
     message.inputs[0].contents.fp32_contents.append(1)
 
-    with pytest.raises(InputError, match="'a': has typed contents beside raw ones; send either"):
+    with pytest.raises(InputError, match="'a': has both typed and raw contents; send one of them"):
         read(message)
 
 

@@ -1,1 +1,1 @@
-"""Grafana's dashboards: what is on each, a file each, and how panels look (`parts`). `make dashboards` writes them."""
+"""Grafana dashboards as code: one file per dashboard, shared panels in `parts`. `make dashboards` writes the JSON."""

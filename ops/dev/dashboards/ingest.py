@@ -1,4 +1,4 @@
-"""What comes in, and what becomes of it."""
+"""The ingest dashboard: lag, throughput, dead letters and labels."""
 
 from __future__ import annotations
 
@@ -7,89 +7,89 @@ from thalweg.ops.dev.dashboards.queries import MARKS, MODELS, OF_MODEL, quantile
 
 
 def ingest() -> Json:
-    """What comes in, and what becomes of it."""
+    """The ingest dashboard: lag, throughput, dead letters and labels."""
     log: list[Panel] = [
         lines(
             "Lag",
-            "Records that wait in the log.",
+            "Records in the log that are not consumed yet.",
             Query(f"sum by (model_name) (thalweg:lag_records:sum{{{OF_MODEL}}})", "{{model_name}}"),
         ),
         lines(
             "Lag in seconds",
-            "Age of the newest event taken, while more wait.",
+            "Age of the newest consumed event while more records are waiting.",
             Query(f"max by (model_name) (thalweg_lag_seconds{{{OF_MODEL}}})", "{{model_name}}"),
             unit="s",
             limit=60,
         ),
         lines(
             "Lag by partition",
-            "One that grows alone: its key is too frequent.",
+            "If a single partition grows, one key is too frequent.",
             Query('kafka_consumergroup_lag{consumergroup=~"thalweg.$model"}', "{{topic}}/{{partition}}"),
         ),
         lines(
             "Events",
-            "What becomes of what is taken from the log.",
-            Query(rate_of("thalweg_events_consumed_total"), "{{model_name}}, taken"),
+            "Events consumed from the log, learned, and dropped as duplicates.",
+            Query(rate_of("thalweg_events_consumed_total"), "{{model_name}}, consumed"),
             Query(rate_of("thalweg_events_learned_total"), "{{model_name}}, learned"),
-            Query(rate_of("thalweg_events_duplicated_total"), "{{model_name}}, seen before"),
+            Query(rate_of("thalweg_events_duplicated_total"), "{{model_name}}, duplicated"),
             unit="eps",
         ),
     ]
     bad: list[Panel] = [
         lines(
             "Dead letters by reason",
-            "Records that could not be used.",
+            "Invalid records, sent to the dead-letter topic.",
             Query(rate_of("thalweg_events_dead_lettered_total", "reason"), "{{reason}}"),
             unit="eps",
             stacked=True,
         ),
         lines(
-            "Share of dead letters",
-            "Of what is taken.",
+            "Dead-letter ratio",
+            "Dead letters divided by all records consumed.",
             Query(f"max by (model_name) (thalweg:events_dead_lettered:ratio_rate5m{{{OF_MODEL}}})", "{{model_name}}"),
             unit="percentunit",
             limit=0.05,
         ),
         lines(
-            "Gaps",
-            "Records that retention deleted before they were learned, within an hour.",
+            "Log gaps",
+            "Records that retention deleted before they were read, in the last hour.",
             Query(f"sum by (model_name) (increase(thalweg_log_gap_records_total{{{OF_MODEL}}}[1h]))", "{{model_name}}"),
         ),
         lines(
-            "Requests to learn from",
-            "Kept until their label comes, or made into events; let go when store or log were out of reach.",
-            Query(rate_of("thalweg_requests_remembered_total"), "{{model_name}}, kept"),
-            Query(rate_of("thalweg_requests_recorded_total"), "{{model_name}}, made into events"),
-            Query(rate_of("thalweg_requests_forgotten_total"), "{{model_name}}, let go"),
-            Query(rate_of("thalweg_requests_unrecorded_total"), "{{model_name}}, not made into events"),
+            "Request buffer and request log",
+            "Requests buffered until the label arrives or appended to the log; dropped when the store or log is down.",
+            Query(rate_of("thalweg_requests_remembered_total"), "{{model_name}}, buffered"),
+            Query(rate_of("thalweg_requests_recorded_total"), "{{model_name}}, appended"),
+            Query(rate_of("thalweg_requests_forgotten_total"), "{{model_name}}, dropped from the buffer"),
+            Query(rate_of("thalweg_requests_unrecorded_total"), "{{model_name}}, not appended"),
             unit="reqps",
         ),
     ]
     labels: list[Panel] = [
-        lines("Label delay", "From an event to its label.", *quantiles("thalweg_label_delay_seconds"), unit="s"),
+        lines("Label delay", "Time from an event to its label.", *quantiles("thalweg_label_delay_seconds"), unit="s"),
         lines(
             "Late labels",
-            "Joined with their event; without one within its time; of an event that had one.",
+            "Labels joined with their event, unmatched when they expired, and duplicated.",
             Query(rate_of("thalweg_labels_joined_total"), "{{model_name}}, joined"),
             Query(rate_of("thalweg_labels_unmatched_total"), "{{model_name}}, unmatched"),
-            Query(rate_of("thalweg_labels_duplicated_total"), "{{model_name}}, again"),
+            Query(rate_of("thalweg_labels_duplicated_total"), "{{model_name}}, duplicated"),
             unit="eps",
         ),
         states(
-            "Store",
-            "Whether the store of waiting events answers learner and server.",
+            "Label store",
+            "Availability of the store of unlabelled events, for the learner and the server.",
             Query(
                 f'1 - min by (model_name) ({{__name__=~"thalweg_(join|request)_store_up", {OF_MODEL}}})',
                 "{{model_name}}",
             ),
-            "out of reach",
-            "answers",
+            "down",
+            "up",
         ),
     ]
     return dashboard(
         "Ingest",
-        "What comes in, how far behind the models are, what could not be used, and when labels come.",
-        [("Log", log), ("Bad records, lost requests", bad), ("Labels", labels)],
+        "Throughput, lag, dead letters and label delay.",
+        [("Log", log), ("Dead letters and dropped requests", bad), ("Labels", labels)],
         [MODELS],
         MARKS[-1:],
     )

@@ -1,4 +1,4 @@
-"""One model: how good, what drifted, how fresh."""
+"""The dashboard of one model: quality, drift, freshness, state."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from thalweg.ops.dev.dashboards.queries import MARKS, METRIC, MODEL, OF_MODEL, q
 
 
 def model() -> Json:
-    """One model: how good, what drifted, how fresh."""
+    """The dashboard of one model: quality, drift, freshness, state."""
     recent, frozen = (
         f'{name}{{{OF_MODEL}, metric=~"$metric", window="%s"}}'
         for name in ("thalweg_prequential", "thalweg_frozen_prequential")
@@ -16,71 +16,71 @@ def model() -> Json:
     quality: list[Panel] = [
         lines(
             "Quality, recent",
-            "Answers graded before their events were learned, of the recent window; beside them the frozen twin's.",
+            "Prequential (test-then-train) metrics of the recent window, of the model and of the frozen baseline.",
             Query(recent % "recent", "{{metric}}"),
-            Query(frozen % "recent", "{{metric}}, frozen twin"),
+            Query(frozen % "recent", "{{metric}}, frozen baseline"),
         ),
         lines(
-            "How sure",
-            "Between which values the recent figures lie with 95 % confidence, as if events were independent.",
-            Query(bounds % "lower", "{{metric}}, at least"),
-            Query(bounds % "upper", "{{metric}}, at most"),
+            "Quality, 95 % CI",
+            "95 % confidence interval of the recent metrics, assuming independent events.",
+            Query(bounds % "lower", "{{metric}}, lower"),
+            Query(bounds % "upper", "{{metric}}, upper"),
         ),
         lines(
             "Quality, all events",
-            "The same since the model began.",
+            "Prequential metrics since the first event.",
             Query(recent % "all", "{{metric}}"),
-            Query(frozen % "all", "{{metric}}, frozen twin"),
+            Query(frozen % "all", "{{metric}}, frozen baseline"),
         ),
         lines(
-            "Worth of learning",
-            "The model's recent figure less the frozen twin's. Of losses and errors, below 0 is better.",
+            "Gain over frozen baseline",
+            "Recent metric of the model minus that of the frozen baseline. For losses and errors, below 0 is better.",
             Query(f"{recent % 'recent'} - {frozen % 'recent'}", "{{metric}}"),
             signed=True,
         ),
         lines(
-            "What is still known of every class",
-            "Accuracy on events held of every class, asked again and again: now, at its worst, and how far it fell.",
+            "Continual evaluation",
+            "Accuracy on held-out events of every class: current, minimum, forgetting and plasticity.",
             Query(f"thalweg_continual{{{OF_MODEL}}}", "{{metric}}"),
         ),
         figure(
-            "Worst case",
-            "The lowest accuracy that the full recent window ever had.",
+            "Worst-case accuracy",
+            "Lowest accuracy of the full recent window so far.",
             Query(f"thalweg_worst_case_accuracy{{{OF_MODEL}}}"),
             unit="percentunit",
         ),
-        figure("Classes", "Classes that the learner knows.", Query(f"thalweg_classes{{{OF_MODEL}}}")),
-        figure("Version", "The version that answers now.", Query(f"thalweg_state_version{{{OF_MODEL}}}")),
+        figure("Classes", "Number of classes the learner knows.", Query(f"thalweg_classes{{{OF_MODEL}}}")),
+        figure("Version", "The version in use.", Query(f"thalweg_state_version{{{OF_MODEL}}}")),
     ]
     drift: list[Panel] = [
         states(
             "Alarms",
-            "When an alarm of drift was open.",
+            "Times at which a drift alarm was firing.",
             Query(f"max by (model_name) (thalweg_drift_active{{{OF_MODEL}}})", "{{model_name}}"),
             "drift",
-            "steady",
+            "no drift",
         ),
         lines(
-            "Scores",
-            "How near each detector is to an alarm: 1 is one.",
+            "Detector scores",
+            "Score of each detector relative to its alarm threshold: 1 raises an alarm.",
             Query(f"thalweg_drift_score{{{OF_MODEL}}}", "{{detector}} on {{signal}}"),
             limit=1,
         ),
         lines(
             "Severity",
-            "Of the open alarm, 0 without one.",
+            "Severity of the firing drift alarm, 0 without one.",
             Query(f"thalweg_drift_severity{{{OF_MODEL}}}", "{{model_name}}"),
             most=1,
         ),
         bars(
-            "Columns that moved most",
-            "Of the newest alarm: Kolmogorov-Smirnov distance of each column from how it was before.",
+            "Columns with the largest drift",
+            "Kolmogorov-Smirnov distance of each column from its reference window, at the newest alarm.",
             Query(f"sort_desc(thalweg_drift_feature_distance{{{OF_MODEL}}})", "{{feature}}", now=True),
             most=1,
         ),
         bars(
             "Alarms by detector",
-            "Raised within the time shown, by what raised them.",
+            "Drift alarms raised in the time range, by detector and signal.",
             Query(
                 f"sum by (detector, signal) (increase(thalweg_drift_alarms_total{{{OF_MODEL}}}[$__range])) > 0",
                 "{{detector}} on {{signal}}",
@@ -88,8 +88,8 @@ def model() -> Json:
             ),
         ),
         bars(
-            "Done about alarms",
-            "What alarms asked for and was done, within the time shown.",
+            "Drift actions",
+            "Actions taken on drift alarms in the time range.",
             Query(
                 f"sum by (action) (increase(thalweg_drift_actions_total{{{OF_MODEL}}}[$__range]))",
                 "{{action}}",
@@ -99,35 +99,44 @@ def model() -> Json:
     ]
     fresh: list[Panel] = [
         lines(
-            "From event to effect",
-            "From an event's time to the first version that has learned it. The objective: 99 of 100 within a second.",
+            "End-to-end delay",
+            "Time from an event to the first version that learned it. Objective: p99 below 1 s.",
             *quantiles("thalweg_event_to_effect_seconds"),
             unit="s",
             limit=1,
         ),
         lines(
-            "Missed freshness",
-            "Share of versions that took over a second, over an hour and over three days; the objective allows 1 %.",
-            Query(f"thalweg:freshness_missed:ratio_rate1h{{{OF_MODEL}}}", "an hour"),
-            Query(f"thalweg:freshness_missed:ratio_rate3d{{{OF_MODEL}}}", "three days"),
+            "Freshness objective missed",
+            "Share of versions with an end-to-end delay above 1 s, over 1 hour and 3 days; the objective allows 1 %.",
+            Query(f"thalweg:freshness_missed:ratio_rate1h{{{OF_MODEL}}}", "1h"),
+            Query(f"thalweg:freshness_missed:ratio_rate3d{{{OF_MODEL}}}", "3d"),
             unit="percentunit",
             limit=0.01,
         ),
         lines(
             "Staleness",
-            "Age of the newest knowledge in what answers now.",
+            "Time since the version in use was known to be up to date with the log.",
             Query(f"thalweg_staleness_seconds{{{OF_MODEL}}}", "{{model_name}}"),
             unit="s",
         ),
-        lines("Learning one micro-batch", "How long it takes.", *quantiles("thalweg_learn_duration_seconds"), unit="s"),
+        lines(
+            "Learning duration",
+            "Duration of learning one micro-batch.",
+            *quantiles("thalweg_learn_duration_seconds"),
+            unit="s",
+        ),
     ]
     state: list[Panel] = [
         lines(
-            "State", "Its size.", Query(f"thalweg_state_bytes{{{OF_MODEL}}}", "{{model_name}}"), unit="bytes", width=6
+            "State size",
+            "Size of the learner's state.",
+            Query(f"thalweg_state_bytes{{{OF_MODEL}}}", "{{model_name}}"),
+            unit="bytes",
+            width=6,
         ),
         lines(
             "Snapshots",
-            "Written, and those that could not be.",
+            "Snapshots written and failed.",
             Query(rate_of("thalweg_snapshots_total"), "written"),
             Query(rate_of("thalweg_snapshot_failures_total"), "failed"),
             unit="ops",
@@ -135,21 +144,21 @@ def model() -> Json:
         ),
         lines(
             "Memory",
-            "Entries, and those evicted within 15 minutes; of learners that have a memory.",
+            "Entries, and evictions in the last 15 minutes, of learners with a memory.",
             Query(f"thalweg_memory_entries{{{OF_MODEL}}}", "entries"),
             Query(f"increase(thalweg_memory_evictions_total{{{OF_MODEL}}}[15m])", "evicted"),
             width=6,
         ),
         lines(
             "Rollbacks",
-            "By cause, within the last 15 minutes.",
+            "Rollbacks in the last 15 minutes, by cause.",
             Query(f"sum by (cause) (increase(thalweg_rollbacks_total{{{OF_MODEL}}}[15m]))", "{{cause}}"),
             width=6,
         ),
     ]
     return dashboard(
         "Model",
-        "One model: how good its answers are beside those of its frozen twin, what drifted and when, how fresh it is.",
+        "One model: quality compared with the frozen baseline, drift, freshness, snapshots and rollbacks.",
         [("Quality", quality), ("Drift", drift), ("Freshness", fresh), ("State", state)],
         [MODEL, METRIC],
         MARKS,

@@ -1,4 +1,4 @@
-"""All models: do they keep up?"""
+"""The dashboard of all models: health, lag, quality, drift."""
 
 from __future__ import annotations
 
@@ -7,75 +7,77 @@ from thalweg.ops.dev.dashboards.queries import MARKS, MODELS, OF_MODEL, rate_of
 
 
 def overview() -> Json:
-    """All models: do they keep up?"""
+    """The dashboard of all models: health, lag, quality, drift."""
     now: list[Panel] = [
-        figure("Instances", "Services that answer Prometheus.", Query('sum(up{job="thalweg"})', "up"), good=1),
+        figure("Instances", "Instances that Prometheus can scrape.", Query('sum(up{job="thalweg"})', "up"), good=1),
         figure(
             "Processes down",
-            "Server and learner processes that do not run.",
+            "Server and learner processes that are down.",
             Query("sum(1 - thalweg_process_up)", "down"),
             bad=1,
         ),
-        figure("Models", "Models that answer.", Query("count(count by (model_name) (thalweg_learned_events))"), good=1),
         figure(
-            "Longest staleness",
-            "Age of the newest knowledge of the model that is furthest behind.",
+            "Models", "Models that are served.", Query("count(count by (model_name) (thalweg_learned_events))"), good=1
+        ),
+        figure(
+            "Maximum staleness",
+            "Staleness of the stalest model.",
             Query("max(thalweg_staleness_seconds)"),
             unit="s",
             bad=300,
         ),
-        figure("Drifting", "Models with an open alarm of drift.", Query("sum(thalweg_drift_active)"), bad=1),
+        figure("Drifting", "Models with a firing drift alarm.", Query("sum(thalweg_drift_active)"), bad=1),
         figure(
             "Alerts",
-            "Alerts of our rules that are told now.",
+            "Firing Thalweg alerts.",
             Query('count(ALERTS{alertstate="firing", alertname=~"Thalweg.*"}) or vector(0)'),
             bad=1,
         ),
     ]
     models = table(
-        "Each model",
-        "One line for each model. Worth of learning: recent accuracy less that of the frozen twin; only of models that "
-        "name classes or are right or wrong.",
+        "All models",
+        "One row per model. Gain over frozen baseline: recent accuracy minus that of the frozen baseline, for "
+        "models with an accuracy.",
         [
             ("Events learned", f"sum by (model_name) (thalweg_learned_events{{{OF_MODEL}}})", "short"),
-            ("Taken", f"sum by (model_name) (thalweg:events_taken:rate5m{{{OF_MODEL}}})", "eps"),
-            ("Waiting", f"sum by (model_name) (thalweg:lag_records:sum{{{OF_MODEL}}})", "short"),
-            ("Behind by", f"max by (model_name) (thalweg_lag_seconds{{{OF_MODEL}}})", "s"),
-            ("Stale by", f"max by (model_name) (thalweg_staleness_seconds{{{OF_MODEL}}})", "s"),
+            ("Consumed", f"sum by (model_name) (thalweg:events_taken:rate5m{{{OF_MODEL}}})", "eps"),
+            ("Lag", f"sum by (model_name) (thalweg:lag_records:sum{{{OF_MODEL}}})", "short"),
+            ("Lag in seconds", f"max by (model_name) (thalweg_lag_seconds{{{OF_MODEL}}})", "s"),
+            ("Staleness", f"max by (model_name) (thalweg_staleness_seconds{{{OF_MODEL}}})", "s"),
             (
-                "Worth of learning",
+                "Gain over frozen baseline",
                 f"max by (model_name) (thalweg:value_of_learning:recent_accuracy{{{OF_MODEL}}})",
                 "percentunit",
             ),
-            ("Drift open", f"max by (model_name) (thalweg_drift_active{{{OF_MODEL}}})", "short"),
-            ("State", f"max by (model_name) (thalweg_state_bytes{{{OF_MODEL}}})", "bytes"),
+            ("Drift firing", f"max by (model_name) (thalweg_drift_active{{{OF_MODEL}}})", "short"),
+            ("State size", f"max by (model_name) (thalweg_state_bytes{{{OF_MODEL}}})", "bytes"),
         ],
         "model_name",
     )
     drift = states(
         "Drift alarms",
-        "When an alarm of drift was open, by model.",
+        "Times at which a drift alarm was firing, by model.",
         Query(f"max by (model_name) (thalweg_drift_active{{{OF_MODEL}}})", "{{model_name}}"),
         "drift",
-        "steady",
+        "no drift",
     )
     follow: list[Panel] = [
         lines(
             "Staleness",
-            "Age of the newest knowledge in what answers now. Near 0 while a model keeps up.",
+            "Time since the version in use was known to be up to date with the log. Near 0 while a model keeps up.",
             Query(f"max by (model_name) (thalweg_staleness_seconds{{{OF_MODEL}}})", "{{model_name}}"),
             unit="s",
             limit=300,
         ),
         lines(
-            "Events taken",
-            "From the log, and understood.",
+            "Events consumed",
+            "Events read from the log and parsed.",
             Query(rate_of("thalweg_events_consumed_total"), "{{model_name}}"),
             unit="eps",
         ),
         lines(
-            "Worth of learning",
-            "Recent accuracy less that of the frozen twin: above 0, learning helps.",
+            "Gain over frozen baseline",
+            "Recent accuracy minus that of the frozen baseline. Above 0, learning improves the model.",
             Query(f"max by (model_name) (thalweg:value_of_learning:recent_accuracy{{{OF_MODEL}}})", "{{model_name}}"),
             unit="percentunit",
             limit=-0.05,
@@ -83,15 +85,15 @@ def overview() -> Json:
         ),
         lines(
             "Requests",
-            "Predictions asked for.",
+            "Inference requests.",
             Query(rate_of("thalweg_inference_requests_total"), "{{model_name}}"),
             unit="reqps",
         ),
     ]
     return dashboard(
         "Overview",
-        "All models at a glance: do they keep up, and is learning worth it?",
-        [("Now", now), ("Models", [models, drift]), ("Following the stream", follow)],
+        "Health, lag, quality and drift of all models.",
+        [("Status", now), ("Models", [models, drift]), ("Freshness and throughput", follow)],
         [MODELS],
         MARKS,
     )

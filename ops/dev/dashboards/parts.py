@@ -1,4 +1,4 @@
-"""What Grafana's dashboards are made of: panels, variables, annotations, and a layout that flows like text."""
+"""Building blocks of the Grafana dashboards: panels, variables, annotations, and a layout that wraps like text."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ class Query:
     expr: str
     legend: str = ""
     now: bool = False
-    """Only its value at the end of the time range."""
+    """An instant query: its value at the end of the time range."""
     table: bool = False
 
 
 @dataclass(frozen=True)
 class Panel:
-    """One panel, without its place."""
+    """One panel, without its position."""
 
     title: str
     text: str
-    """What it shows and when to worry; the text behind the panel's i."""
+    """The panel's description: what it shows, and which values are bad."""
     type: str
     queries: Sequence[Query]
     width: int
@@ -51,7 +51,7 @@ def lines(
     most: float | None = None,
     signed: bool = False,
 ) -> Panel:
-    """Curves over time; `limit` draws a line where an alert is told, `signed` ones may lie below 0."""
+    """Curves over time; `limit` draws the threshold of an alert; `signed` curves may be below 0."""
     custom: Json = {"fillOpacity": 40 if stacked else 5, "lineWidth": 1, "showPoints": "never", "spanNulls": False}
     if stacked:
         custom["stacking"] = {"mode": "normal", "group": "A"}
@@ -81,7 +81,7 @@ def figure(
     bad: float | None = None,
     good: float | None = None,
 ) -> Panel:
-    """One number now: red from `bad` on, or below `good`."""
+    """The current value: red from `bad` up, or below `good`."""
     steps: list[Json] = [{"value": None, "color": "green"}]
     if bad is not None:
         steps.append({"value": bad, "color": "red"})
@@ -100,7 +100,7 @@ def figure(
 
 
 def states(title: str, text: str, query: Query, on: str, off: str, *, width: int = 24) -> Panel:
-    """When something was on (1) and when off (0), a band for each series."""
+    """When a series was 1 and when 0, as one band per series."""
     mapping: Json = {
         "type": "value",
         "options": {
@@ -123,7 +123,7 @@ def states(title: str, text: str, query: Query, on: str, off: str, *, width: int
 def bars(
     title: str, text: str, query: Query, *, unit: str = "short", width: int = 12, most: float | None = None
 ) -> Panel:
-    """One bar for each series, as of now."""
+    """The current value of each series as a bar."""
     defaults: Json = {"unit": unit, "min": 0, "color": {"mode": "continuous-GrYlRd"}}
     if most is not None:
         defaults["max"] = most
@@ -138,7 +138,7 @@ def bars(
 
 
 def table(title: str, text: str, columns: Sequence[tuple[str, str, str]], by: str) -> Panel:
-    """One row for each value of the label `by`; columns are heading, expression, unit."""
+    """One row per value of the label `by`; a column is a heading, an expression and a unit."""
     queries = [Query(expr, now=True, table=True) for _, expr, _ in columns]
     renamed = {f"Value #{_ref(place)}": heading for place, (heading, _, _) in enumerate(columns)}
     overrides = [
@@ -147,7 +147,7 @@ def table(title: str, text: str, columns: Sequence[tuple[str, str, str]], by: st
     ]
     more: Json = {
         "transformations": [
-            {"id": "merge", "options": {}},  # all are of one moment, so that a row is left for each value of the label
+            {"id": "merge", "options": {}},  # all share one timestamp, which leaves one row per value of the label
             {"id": "organize", "options": {"excludeByName": {"Time": True}, "renameByName": renamed}},
         ],
         "overrides": overrides,
@@ -157,7 +157,7 @@ def table(title: str, text: str, columns: Sequence[tuple[str, str, str]], by: st
 
 
 def annotation(name: str, expr: str, text: str, color: str) -> Json:
-    """Marks in all curves where the expression has a value above 0; neighbours become one region."""
+    """Marks all curves where the expression is above 0; adjacent marks become one region."""
     return {
         "name": name,
         "datasource": SOURCE,
@@ -172,7 +172,7 @@ def annotation(name: str, expr: str, text: str, color: str) -> Json:
 
 
 def choice(name: str, label: str, query: str, *, several: bool = True) -> Json:
-    """A variable whose values are those of a label."""
+    """A variable with the values of a label."""
     made: Json = {
         "type": "query",
         "name": name,
@@ -192,7 +192,7 @@ def choice(name: str, label: str, query: str, *, several: bool = True) -> Json:
 def dashboard(
     title: str, text: str, rows: Iterable[tuple[str, Sequence[Panel]]], variables: Sequence[Json], marks: Sequence[Json]
 ) -> Json:
-    """Panels from left to right, a new line where one does not fit, a heading above each group."""
+    """Panels from left to right, wrapped where one does not fit, with a row heading above each group."""
     panels: list[Json] = []
     y = 0
     for heading, group in rows:
@@ -217,7 +217,7 @@ def dashboard(
         "schemaVersion": SCHEMA,
         "version": 1,
         "editable": True,
-        "graphTooltip": 1,  # one moment, in all panels
+        "graphTooltip": 1,  # shared crosshair
         "refresh": "10s",
         "time": {"from": "now-1h", "to": "now"},
         "links": [

@@ -9,7 +9,7 @@ RATE = "$__rate_interval"
 
 
 def rate_of(metric: str, by: str = "model_name") -> str:
-    """A second, by the values of a label."""
+    """Per-second rate, by the values of a label."""
     return f"sum by ({by}) (rate({metric}{{{OF_MODEL}}}[{RATE}]))"
 
 
@@ -18,20 +18,18 @@ def _quantile(share: float, metric: str) -> str:
 
 
 def quantiles(metric: str) -> tuple[Query, Query]:
-    """The median and the hundredth that is worst of a histogram."""
+    """p50 and p99 of a histogram."""
     return (
-        Query(_quantile(0.5, metric), "{{model_name}}, half"),
-        Query(_quantile(0.99, metric), "{{model_name}}, 99 of 100"),
+        Query(_quantile(0.5, metric), "{{model_name}}, p50"),
+        Query(_quantile(0.99, metric), "{{model_name}}, p99"),
     )
 
 
 MODELS = choice("model", "Model", "label_values(thalweg_learned_events, model_name)")
 MODEL = choice("model", "Model", "label_values(thalweg_learned_events, model_name)", several=False)
-METRIC = choice("metric", "Figure", f"label_values(thalweg_prequential{{{OF_MODEL}}}, metric)")
+METRIC = choice("metric", "Metric", f"label_values(thalweg_prequential{{{OF_MODEL}}}, metric)")
 MARKS = [
-    annotation(
-        "Drift", f"thalweg_drift_active{{{OF_MODEL}}} == 1", "{{model_name}}: an alarm of drift is open", "orange"
-    ),
+    annotation("Drift", f"thalweg_drift_active{{{OF_MODEL}}} == 1", "{{model_name}}: drift alarm firing", "orange"),
     annotation(
         "Drift raised",
         f"sum by (model_name, detector, signal) (increase(thalweg_drift_alarms_total{{{OF_MODEL}}}[1m])) > 0",
@@ -41,13 +39,13 @@ MARKS = [
     annotation(
         "Rollback",
         f"sum by (model_name, cause) (increase(thalweg_rollbacks_total{{{OF_MODEL}}}[1m])) > 0",
-        "{{model_name}}, because of {{cause}}",
+        "{{model_name}}: {{cause}}",
         "purple",
     ),
     annotation(
         "Restart",
         "sum by (instance, role) (changes(process_start_time_seconds[1m])) > 0",
-        "the {{role}} process of {{instance}}",
+        "{{role}} process of {{instance}}",
         "blue",
     ),
 ]

@@ -1,4 +1,4 @@
-"""What callers see, and what it costs."""
+"""The dashboard of the service: traffic, latency, errors, resources."""
 
 from __future__ import annotations
 
@@ -7,53 +7,53 @@ from thalweg.ops.dev.dashboards.queries import MARKS, MODELS, OF_MODEL, RATE, qu
 
 
 def service() -> Json:
-    """What callers see, and what it costs."""
+    """The dashboard of the service: traffic, latency, errors, resources."""
     failed = f"max by (model_name) (thalweg:inference_requests_failed:ratio_rate5m{{{OF_MODEL}}})"
     full = (
         f'sum by (model_name) (rate(thalweg_inference_requests_total{{{OF_MODEL}, code="RESOURCE_EXHAUSTED"}}[{RATE}]))'
     )
-    asked: list[Panel] = [
+    traffic: list[Panel] = [
         lines(
             "Requests by status",
-            "Predictions asked for, by gRPC status.",
+            "Inference requests by gRPC status code.",
             Query(rate_of("thalweg_inference_requests_total", "code"), "{{code}}"),
             unit="reqps",
             stacked=True,
         ),
         lines(
-            "Errors of ours",
-            "Share of the requests that failed by no fault of the caller.",
+            "Server errors",
+            "Share of requests that failed with a server error.",
             Query(failed, "{{model_name}}"),
             unit="percentunit",
             limit=0.01,
         ),
         lines(
             "Latency",
-            "Answering one request, in the server.",
+            "Time to process one request in the server.",
             *quantiles("thalweg_inference_duration_seconds"),
             unit="s",
             limit=0.1,
         ),
         lines(
-            "Waiting in the queue",
-            "How long a request waits for its turn.",
+            "Queue time",
+            "Time that a request waits in the queue.",
             *quantiles("thalweg_inference_queue_seconds"),
             unit="s",
         ),
         lines(
             "Rows per request",
-            "One call of many rows costs little more than one of one.",
+            "Rows in one inference request.",
             *quantiles("thalweg_inference_batch_size"),
         ),
         lines(
-            "Refused because the queue is full",
-            "Requests per second that were told RESOURCE_EXHAUSTED.",
+            "Rejected: queue full",
+            "Requests per second rejected with RESOURCE_EXHAUSTED.",
             Query(full, "{{model_name}}"),
             unit="reqps",
         ),
         lines(
-            "All calls",
-            "Every gRPC method.",
+            "gRPC calls",
+            "Calls per second by method and status code.",
             Query(
                 f"sum by (grpc_method, grpc_code) (rate(grpc_server_handled_total[{RATE}]))",
                 "{{grpc_method}} {{grpc_code}}",
@@ -61,8 +61,8 @@ def service() -> Json:
             unit="reqps",
         ),
         lines(
-            "Slow calls",
-            "One call in a hundred takes this long or longer, by method.",
+            "gRPC latency, p99",
+            "99th percentile of the call duration, by method.",
             Query(
                 "histogram_quantile(0.99,"
                 f" sum by (grpc_method, le) (rate(grpc_server_handling_seconds_bucket[{RATE}])))",
@@ -75,26 +75,41 @@ def service() -> Json:
     machine: list[Panel] = [
         lines(
             "CPU",
-            "Cores in use; a server near 1 is at its end.",
+            "CPU cores in use. A server near 1 is saturated.",
             Query(f"rate(process_cpu_seconds_total[{RATE}])", where),
             unit="short",
         ),
-        lines("Resident memory", "By process.", Query("process_resident_memory_bytes", where), unit="bytes"),
-        lines("Open files", "By process.", Query("process_open_fds", where)),
+        lines(
+            "Resident memory",
+            "Resident memory by process.",
+            Query("process_resident_memory_bytes", where),
+            unit="bytes",
+        ),
+        lines("Open files", "Open file descriptors by process.", Query("process_open_fds", where)),
         lines(
             "Restarts",
-            "Of processes, within the last 15 minutes.",
+            "Process restarts in the last 15 minutes.",
             Query("increase(thalweg_process_restarts_total[15m])", where),
         ),
-        states("Processes", "Whether they run.", Query("1 - thalweg_process_up", where), "down", "up", width=18),
+        states(
+            "Processes",
+            "State of the server and learner processes.",
+            Query("1 - thalweg_process_up", where),
+            "down",
+            "up",
+            width=18,
+        ),
         figure(
-            "Release", "Version and Python.", Query("thalweg_build_info", "{{version}}, Python {{python}}"), width=6
+            "Release",
+            "Version of Thalweg and of Python.",
+            Query("thalweg_build_info", "{{version}}, Python {{python}}"),
+            width=6,
         ),
     ]
     return dashboard(
         "Service",
-        "What callers see: latency, queue, errors; and what the processes use.",
-        [("Asked", asked), ("Processes", machine)],
+        "Traffic, latency, queue, errors and the resources that the processes use.",
+        [("Traffic", traffic), ("Processes", machine)],
         [MODELS],
         MARKS[-1:],
     )

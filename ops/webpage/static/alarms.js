@@ -1,4 +1,4 @@
-// The alarms of one model: a sentence each, the newest first, with the features that moved.
+// The alarms of one model: a sentence each, the newest first, with the features that drifted most.
 
 import { draw, el, find, moment, say } from "./dom.js";
 import { timeOf } from "./chart.js";
@@ -27,17 +27,17 @@ export function drawAlarms(model, redraw) {
   });
 }
 
-/** How far the detector that is nearest to an alarm has come. */
+/** The detector with the highest score, in percent of its alarm threshold. */
 function nearest(scores) {
   const first = [...scores].sort((a, b) => b.score - a.score)[0];
   if (!first || !(first.score > 0)) return "";
-  const far = first.score >= 1 ? "speaks now" : `is ${Math.round(100 * first.score)}\u00a0% of the way to an alarm`;
-  return `${title(detectorName(first.detector))} on ${first.signal === "twin" ? "the frozen twin" : first.signal} ${far}`;
+  const level = first.score >= 1 ? "firing" : `${Math.round(100 * first.score)}\u00a0% of the alarm threshold`;
+  return `${title(detectorName(first.detector))} on ${first.signal === "twin" ? "the frozen baseline's loss" : first.signal}: ${level}`;
 }
 
 function nothing(model) {
-  if (!model.events) return "Nothing to watch yet.";
-  return `No drift found in ${count(model.events)} events.`;
+  if (!model.events) return "No events yet.";
+  return `No drift detected in ${count(model.events)} events.`;
 }
 
 function item(alarm, curve) {
@@ -50,11 +50,11 @@ function item(alarm, curve) {
     el(
       "p",
       {},
-      open ? el("strong", {}, "Open. ") : null,
+      open ? el("strong", {}, "Firing. ") : null,
       `${words.since} (`,
       moment(words.time, when),
-      `) ${words.what} `,
-      el("span", { className: "quiet" }, `${words.end} ${words.done}`),
+      `): ${words.what} `,
+      el("span", { className: "quiet" }, [words.end, words.done].filter(Boolean).join(" ")),
     ),
     features.length ? bars(features) : null,
   );
@@ -63,7 +63,7 @@ function item(alarm, curve) {
 function bars(features) {
   return el(
     "dl",
-    { className: "bars", "aria-label": "Inputs that moved most" },
+    { className: "bars", "aria-label": "Inputs that drifted most" },
     features.map(({ name, distance }) => {
       const bar = el("span", { className: "bar", "aria-hidden": "true" }, el("span", {}));
       bar.firstChild.style.width = `${Math.min(100, Math.max(1, 100 * distance))}%`;

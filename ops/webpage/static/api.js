@@ -1,7 +1,7 @@
-// What is asked of the service. The token stays in this tab's session storage and in the request's header.
+// Requests to the service. The token is only in this tab's session storage and in the request's header.
 
 const KEY = "thalweg-token";
-const PATIENCE = 8000; // milliseconds for figures
+const PATIENCE = 8000; // milliseconds, for data
 const ACTION_PATIENCE = 45000; // a learner may be in the middle of a large block
 
 export class Refused extends Error {
@@ -25,7 +25,7 @@ async function ask(path, options, patience) {
   try {
     message = JSON.parse(text).error ?? text;
   } catch {
-    // no JSON: something between us and the service answered
+    // no JSON: a proxy between the page and the service answered
   }
   throw new Refused(answer.status, message.slice(0, 1000) || `HTTP ${answer.status}`);
 }

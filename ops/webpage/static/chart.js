@@ -1,10 +1,10 @@
-// The curve of quality, live against frozen, and the drift timeline beneath it, on one axis: the number of the event.
+// The chart of quality, model and frozen baseline, and the drift timeline below it, on one axis: the event number.
 
 import { draw, el, find, say } from "./dom.js";
 import { alarmSentence, clock, count, metricName, metricValue, short, title } from "./words.js";
 
 const HEIGHT = 240;
-const ROWS = 12; // of the table that says the same
+const ROWS = 12; // of the table with the same data
 let plot = null;
 let shown = { metric: "", shape: "" };
 let alarmsShown = [];
@@ -12,7 +12,7 @@ let pointsShown = [];
 
 const color = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
-/** Unix seconds of an event, between the points around it; null outside of the curve. */
+/** Unix seconds of an event, interpolated between the points around it; null outside the curve. */
 export function timeOf(curve, event) {
   const points = curve?.points ?? [];
   const after = points.findIndex((point) => point[0] >= event);
@@ -44,7 +44,7 @@ export function drawChart(model) {
   drawTimeline(model, points);
 }
 
-/** The curve's points, and the figure of now: points lie the farther apart the longer the stream is. */
+/** The curve's points and the current value: the longer the stream, the farther apart the points. */
 function upToNow({ curve, quality, events }) {
   const points = curve?.points ?? [];
   const last = points[points.length - 1];
@@ -53,9 +53,9 @@ function upToNow({ curve, quality, events }) {
 }
 
 function emptyWords(model) {
-  if (!model.events) return "No event has come yet. The curve begins with the first labelled ones.";
-  if (!model.quality) return "Quality unknown: no label has come. Drift is watched by the inputs alone.";
-  return "The curve begins in a moment.";
+  if (!model.events) return "No events yet. The chart starts with the first labelled events.";
+  if (!model.quality) return "Quality unknown: no labels received. Only the inputs are monitored for drift.";
+  return "The chart starts in a moment.";
 }
 
 function clear() {
@@ -109,7 +109,7 @@ function around(metric, low, high) {
   return share ? [Math.max(0, low - air), Math.min(1.002, high + air)] : [low - air, high + air];
 }
 
-/** Alarms as bands behind the curves, from the first event that was different; a line where each was found. */
+/** Alarms as bands behind the curves, from the first drifted event; a line marks where each was detected. */
 function bands(u) {
   const { ctx } = u;
   const { left, top, width, height } = u.bbox;
@@ -139,14 +139,14 @@ function readout(u) {
     ? [
         `event ${count(point[0])}`,
         point[1] === null ? null : clock(point[1], true),
-        `live ${metricValue(shown.metric, point[2])}`,
-        point[3] === null || point[3] === undefined ? null : `frozen ${metricValue(shown.metric, point[3])}`,
+        `model ${metricValue(shown.metric, point[2])}`,
+        point[3] === null || point[3] === undefined ? null : `frozen baseline ${metricValue(shown.metric, point[3])}`,
       ]
     : [];
   say(find("readout"), words.filter(Boolean).join(" · "));
 }
 
-/** The timeline lies under the plotted area, not under the axis' labels. */
+/** The timeline lies below the plotted area, not below the axis labels. */
 function place(u) {
   const strip = find("timeline");
   strip.style.marginLeft = `${u.bbox.left / devicePixelRatio}px`;
@@ -159,28 +159,28 @@ function drawWords(model, curve, points) {
   const worst = points.filter((point) => point[2] !== null).sort((a, b) => sign * (a[2] - b[2]))[0] ?? last;
   const name = metricName(curve.metric);
   const value = (number) => metricValue(curve.metric, number);
-  const frozen = last[3] === null || last[3] === undefined ? "" : `; frozen, it would be ${value(last[3])}`;
+  const frozen = last[3] === null || last[3] === undefined ? "" : `, frozen baseline ${value(last[3])}`;
   const words =
-    `${title(name)} from event ${count(first[0])} to ${count(last[0])}: ${value(last[2])} now${frozen}. ` +
-    `At its worst ${value(worst[2])}, at event ${count(worst[0])}.`;
+    `${title(name)} from event ${count(first[0])} to ${count(last[0])}: now ${value(last[2])}${frozen}. ` +
+    `Worst value ${value(worst[2])} at event ${count(worst[0])}.`;
   say(find("curve-words"), words);
   find("chart").setAttribute("aria-label", words);
   draw(find("legend"), [last[2], last[3], curve.metric], () => [
-    el("span", { className: "key live" }, `learning ${value(last[2])}`),
-    el("span", { className: "key frozen" }, `frozen ${value(last[3])}`),
+    el("span", { className: "key live" }, `model ${value(last[2])}`),
+    el("span", { className: "key frozen" }, `frozen baseline ${value(last[3])}`),
   ]);
   find("curve-details").hidden = false;
   if (!find("curve-details").open) return;
   const step = Math.max(1, Math.floor((points.length - 1) / (ROWS - 1)));
   const rows = points.filter((_, place) => place % step === 0 || place === points.length - 1);
   draw(find("curve-table"), [model.name, rows], () => [
-    el("caption", { className: "unseen" }, `${title(name)} over the events`),
-    el("thead", {}, el("tr", {}, ["Event", "When", "Learning", "Frozen"].map((text) => el("th", { scope: "col" }, text)))),
+    el("caption", { className: "unseen" }, `${title(name)} by event`),
+    el("thead", {}, el("tr", {}, ["Event", "Time", "Model", "Frozen baseline"].map((text) => el("th", { scope: "col" }, text)))),
     el(
       "tbody",
       {},
-      rows.map(([event, at, live, twin]) =>
-        el("tr", {}, [count(event), at === null ? "–" : clock(at, true), value(live), value(twin)].map((text) => el("td", {}, text))),
+      rows.map(([event, at, live, baseline]) =>
+        el("tr", {}, [count(event), at === null ? "–" : clock(at, true), value(live), value(baseline)].map((text) => el("td", {}, text))),
       ),
     ),
   ]);
@@ -193,7 +193,7 @@ function drawTimeline(model, points) {
   if (!plot) strip.style.marginLeft = strip.style.width = "";
   const inside = model.alarms.filter((alarm) => (alarm.end ?? to) >= from && alarm.since <= to);
   const facts = inside.map(({ number, since, end, kind, done }) => [number, since, end, kind, done]);
-  const empty = model.events ? "no drift found" : "";
+  const empty = model.events ? "no drift detected" : "";
   draw(strip, [model.name, facts, empty], () => (facts.length ? inside.map(mark) : el("span", { className: "quiet" }, empty)));
   strip.classList.toggle("calm", inside.length === 0);
   const share = (event) => (Math.min(Math.max(event, from), to) - from) / Math.max(1, to - from);
@@ -217,7 +217,7 @@ function mark(alarm) {
   return button;
 }
 
-/** Widths and colours follow the window. */
+/** The width follows the window, the colours follow the system's scheme. */
 export function watchWindow(redraw) {
   new ResizeObserver(() => {
     const width = find("chart").clientWidth;

@@ -1,4 +1,4 @@
-// Elements from data. Everything that comes from the service becomes text, never markup.
+// Builds elements from data. Everything that comes from the service becomes text, never markup.
 
 /** An element with properties, attributes (names with a dash), and children: nodes, texts, or nothing. */
 export function el(tag, properties = {}, ...children) {
@@ -14,14 +14,14 @@ export function el(tag, properties = {}, ...children) {
 
 export const find = (id) => document.getElementById(id);
 
-/** Set a text only if it is another: what is read aloud or selected is left alone. */
+/** Set a text only if it differs, so that a screen reader or a selection is not disturbed. */
 export function say(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
 const drawn = new WeakMap();
 
-/** Redraw an element's children when `facts` have changed; the focus stays on what has the same `data-key`. */
+/** Redraw an element's children when `facts` have changed; the focus stays on the element with the same `data-key`. */
 export function draw(element, facts, make) {
   const signature = JSON.stringify(facts);
   if (drawn.get(element) === signature) return;
@@ -33,7 +33,7 @@ export function draw(element, facts, make) {
   if (focused) element.querySelector(`[data-key="${CSS.escape(focused)}"]`)?.focus();
 }
 
-/** A moment that ages while it is looked at: `ages` renews the words. */
+/** A time shown as an age: `ages` updates its text. */
 export function moment(at, words) {
   const made = el("time", { "data-at": String(at) }, words(at));
   made.words = words;

@@ -1,4 +1,4 @@
-// Dead letters: how many of each reason, and on request a look into the newest.
+// Dead letters: how many of each reason, and on request the newest ones.
 
 import { Refused, letters, token } from "./api.js";
 import { draw, el, find, moment, say } from "./dom.js";
@@ -20,30 +20,30 @@ export function drawReasons(model, readOnly) {
   find("peek").dataset.open = String(readOnly);
 }
 
-/** Fetch and show them; `unlock` asks for a token where one is needed. */
+/** Fetch and show the newest; `unlock` asks for a token where one is required. */
 export async function peek(name, readOnly, unlock) {
   if (!readOnly && !token.get() && !(await unlock())) return;
   try {
     const found = (await letters(name)).letters;
     of = name;
-    say(find("news"), `${found.length} dead letters are shown.`);
+    say(find("news"), `Showing ${found.length} dead letters.`);
     draw(find("letters"), found, () =>
-      found.length ? el("ol", { className: "letters" }, found.map(letter)) : el("p", { className: "quiet" }, "There is none."),
+      found.length ? el("ol", { className: "letters" }, found.map(letter)) : el("p", { className: "quiet" }, "No dead letters."),
     );
   } catch (error) {
     if (error instanceof Refused && error.status === 401 && (token.get() || !readOnly)) {
       token.forget();
-      if (await unlock("That token is not accepted.")) await peek(name, readOnly, unlock);
+      if (await unlock("The token was not accepted.")) await peek(name, readOnly, unlock);
       return;
     }
     of = name;
-    draw(find("letters"), error.message, () => el("p", { className: "result failed" }, `They cannot be read: ${error.message}`));
+    draw(find("letters"), error.message, () => el("p", { className: "result failed" }, `Cannot read the dead letters: ${error.message}`));
   }
 }
 
 function letter(one) {
   const where = one.offset < 0 ? `in ${one.kept_in}` : `${one.topic}, partition ${one.partition}, offset ${one.offset}`;
-  const rows = one.rows.length ? ` Rows ${one.rows.join(", ")} of it.` : "";
+  const rows = one.rows.length ? ` Rows ${one.rows.join(", ")} of the record.` : "";
   return el(
     "li",
     {},
@@ -58,7 +58,7 @@ function letter(one) {
         one.time === null ? "" : moment(one.time, when),
         el("span", { className: "quiet" }, ` ${where}`),
       ),
-      el("p", {}, `${one.detail || "Nothing more was said"}.${rows}${one.model ? ` Refused by ${one.model}.` : ""}`),
+      el("p", {}, `${one.detail || "No detail given"}.${rows}${one.model ? ` Rejected by ${one.model}.` : ""}`),
       part("Key", one.key),
       part("Value", one.value),
       one.headers.map((header) => part(`Header ${header.name}`, header.value)),
@@ -70,6 +70,6 @@ const KINDS = { json: "JSON", text: "text", bytes: "bytes" };
 
 function part(name, { kind, size, text, cut }) {
   if (kind === "nothing") return name === "Value" ? el("p", { className: "quiet" }, "Value: none") : null;
-  const what = `${name}: ${KINDS[kind]}, ${bytes(size)}${cut ? "; its beginning" : ""}`;
+  const what = `${name}: ${KINDS[kind]}, ${bytes(size)}${cut ? ", truncated" : ""}`;
   return el("div", {}, el("p", { className: "quiet" }, what), el("pre", { tabIndex: 0, role: "group", "aria-label": what }, text));
 }

@@ -1,17 +1,17 @@
-// The list of models: one line each, trouble first.
+// The list of models: one line each, the most severe problems first.
 
 import { draw, el, find } from "./dom.js";
 import { count, gain, gainWords, metricName, metricValue } from "./words.js";
 
 const RANK = { bad: 0, watch: 1, well: 2 };
-export const LEVEL_WORDS = { bad: "in trouble", watch: "worth a look", well: "well" };
+export const LEVEL_WORDS = { bad: "critical", watch: "warning", well: "healthy" };
 const last = (value) => (value === null || value === undefined ? Infinity : value);
 
 const ORDERS = {
   trouble: (a, b) =>
     RANK[a.level] - RANK[b.level] ||
     (b.open_alarm?.severity ?? -1) - (a.open_alarm?.severity ?? -1) ||
-    (b.events > 0) - (a.events > 0) || // what nothing happens to is not what one came for
+    (b.events > 0) - (a.events > 0) || // models without events come last
     a.name.localeCompare(b.name),
   quality: (a, b) => last(a.quality?.now) - last(b.quality?.now) || ORDERS.trouble(a, b),
   gain: (a, b) => last(gain(a.quality)) - last(gain(b.quality)) || ORDERS.trouble(a, b),

@@ -1,4 +1,4 @@
-// The page follows the service: asks it every moment, shows what it says, and says so when it is gone.
+// The page polls the service, shows what it returns, and shows a banner when the service does not respond.
 
 import * as api from "./api.js";
 import { watchWindow } from "./chart.js";
@@ -10,7 +10,7 @@ import { confirmRollback, doIt, unlock, watchDialogs } from "./versions.js";
 import { alarmSentence, clock, count, setClock } from "./words.js";
 
 const EVERY = 1500; // milliseconds
-const known = new Map(); // by model, the number of the newest alarm that was told
+const known = new Map(); // by model, the number of the newest alarm that was announced
 let service = null;
 let model = null;
 let lostAt = null;
@@ -26,7 +26,7 @@ function wanted() {
   }
 }
 
-/** The model that the address names, else the one that most needs somebody. */
+/** The model that the address names, else the one with the most severe problem. */
 function selected() {
   const name = wanted();
   if (service.models.some((one) => one.name === name)) return name;
@@ -43,8 +43,8 @@ async function look() {
     setClock(found.time);
     service = found;
     const name = selected();
-    // the address says which model, also where nobody chose: it can be passed on, and does not jump with the trouble
-    const begun = service.models.find((one) => one.name === name)?.events; // before, another may have more to show
+    // the address always names the model: it can be shared, and the page does not jump when another model has a problem
+    const begun = service.models.find((one) => one.name === name)?.events; // until then, another model may have more to show
     if (begun && name !== wanted()) history.replaceState(null, "", ADDRESS + encodeURIComponent(name));
     model = name === undefined ? null : await api.model(name);
     connected();
@@ -64,7 +64,7 @@ function show() {
   const name = selected();
   drawList(service.models, name);
   drawService();
-  document.body.dataset.shown = model ? model.name : ""; // first: what is hidden has no width to draw in
+  document.body.dataset.shown = model ? model.name : ""; // first: a hidden element has no width to draw in
   if (model) drawModel(model, service, show);
 }
 
@@ -75,14 +75,14 @@ function drawService() {
   say(find("overall"), words.map(([level, number]) => `${number} ${LEVEL_WORDS[level]}`).join(" · "));
   document.title = `${levels.bad ? `(${levels.bad}) ` : ""}${model ? `${model.name} · ` : ""}Thalweg`;
   const roles = Object.entries(service.processes).map(([role, one]) => {
-    const restarts = one.restarts ? `, started again ${count(one.restarts)} ×` : "";
+    const restarts = one.restarts ? `, ${count(one.restarts)} restart${one.restarts === 1 ? "" : "s"}` : "";
     return one.up ? `${role} up since ${clock(one.started)}${restarts}` : `${role} down${restarts}`;
   });
   const more = [service.draining ? "draining" : null, ...service.degraded].filter(Boolean);
   say(find("service"), [`Thalweg ${service.version}`, ...roles, ...more].join(" · "));
 }
 
-/** New alarms are said aloud, of whichever model. */
+/** Announce new alarms of every model to screen readers. */
 function tellNews() {
   const fresh = [];
   for (const one of service.models) {
@@ -94,7 +94,7 @@ function tellNews() {
 }
 
 function connected() {
-  if (lostAt !== null) say(find("news"), "Connected again.");
+  if (lostAt !== null) say(find("news"), "Reconnected.");
   lostAt = null;
   find("banner").hidden = true;
   document.body.dataset.connection = "live";
@@ -103,20 +103,20 @@ function connected() {
 
 function disconnected(error) {
   if (error instanceof api.Refused && error.status === 404 && model) {
-    model = null; // the model is gone: the next look chooses another
+    model = null; // the model is gone: the next poll chooses another
     return;
   }
   lostAt ??= Date.now() / 1000;
   const why = error instanceof api.Refused ? ` (${error.message})` : "";
-  const figures = service ? "; showing the last figures" : "";
-  say(find("banner"), `Disconnected since ${clock(lostAt, true)}${figures}${why}. Trying again.`);
+  const figures = service ? "; showing the last values" : "";
+  say(find("banner"), `Disconnected since ${clock(lostAt, true)}${figures}${why}. Retrying.`);
   find("banner").hidden = false;
   document.body.dataset.connection = "lost";
   say(find("connection"), "disconnected");
 }
 
 document.querySelector(".skip").addEventListener("click", (event) => {
-  event.preventDefault(); // the address says which model
+  event.preventDefault(); // the fragment names the model
   find("model").focus();
 });
 watchSorting(show);

@@ -1,16 +1,16 @@
-// One model: a sentence that says how it does, and its figures.
+// One model: a sentence about its health, and its metrics.
 
 import { drawAlarms } from "./alarms.js";
 import { drawChart } from "./chart.js";
 import { draw, el, find, moment, say } from "./dom.js";
 import { drawReasons } from "./letters.js";
 import { drawVersions } from "./versions.js";
-import { ago, bytes, clock, count, doneWords, gain, gainWords, metricName, metricValue, rate, short, span, title, when } from "./words.js";
+import { ago, bytes, clock, count, doneWords, driftName, gain, gainWords, metricName, metricValue, rate, short, span, title, when } from "./words.js";
 
 const CONTINUAL = { // means over the classes; docs/evaluation.md
-  min_accuracy: "Classes at their worst",
-  windowed_forgetting: "Classes' largest fall",
-  windowed_plasticity: "Classes' largest rise",
+  min_accuracy: "Minimum class accuracy",
+  windowed_forgetting: "Forgetting",
+  windowed_plasticity: "Plasticity",
 };
 
 export function drawModel(model, service, redraw) {
@@ -27,7 +27,7 @@ export function drawModel(model, service, redraw) {
 function drawVerdict(model) {
   const [head, ...rest] = verdict(model);
   draw(find("verdict"), [head, rest, model.level], () => [el("strong", { className: model.level }, head), ...rest.map((text) => ` ${text}`)]);
-  const said = new Set(["drift", "not_ready", "silent", "no_events", "unlabelled"]); // the sentence has these
+  const said = new Set(["drift", "not_ready", "silent", "no_events", "unlabelled"]); // the sentence says these already
   const others = model.troubles.filter((one) => !said.has(one.code));
   draw(find("troubles"), others, () =>
     others.map((one) => el("li", { className: one.level }, el("span", { className: `mark ${one.level}` }), one.text)),
@@ -37,19 +37,18 @@ function drawVerdict(model) {
 function verdict(model) {
   const parts = [];
   const alarm = model.open_alarm;
-  if (!model.ready) parts.push("Not answering yet.", "No version is published: its learner is starting, or not running.");
+  if (!model.ready) parts.push("Not ready.", "No version is published: the learner is starting or not running.");
   else if (model.silent_since !== null) {
-    parts.push("Its learner is silent", `since ${clock(model.silent_since, true)}. Answers go on from version ${count(model.state_version)}.`);
-  } else if (alarm && alarm.kind !== "inputs") parts.push("Answers have become worse", `since event ${count(alarm.since)} (${when(alarm.start_time)}).`);
-  else if (alarm) parts.push("The inputs have moved", `since event ${count(alarm.since)} (${when(alarm.start_time)}).`);
+    parts.push("Learner not responding", `since ${clock(model.silent_since, true)}. Predictions come from version ${count(model.state_version)}.`);
+  } else if (alarm) parts.push(driftName(alarm), `since event ${count(alarm.since)} (${when(alarm.start_time)}).`);
   else if (!model.events) parts.push("Waiting for the first event.");
-  else if (!model.quality) parts.push("Quality unknown:", "no label has come. Watched by its inputs alone; nothing has moved.");
+  else if (!model.quality) parts.push("Quality unknown:", "no labels received. Only the inputs are monitored; no drift detected.");
   else if (model.troubles.some((one) => one.code === "lag" || one.code === "stalled")) parts.push("Falling behind.");
-  else if (model.troubles.some((one) => one.code === "worse_than_frozen")) parts.push("Learning does harm.");
+  else if (model.troubles.some((one) => one.code === "worse_than_frozen")) parts.push("Worse than the frozen baseline.");
   else parts.push("Keeping up.");
   if (model.quality?.now != null) parts.push(qualityWords(model.quality));
   const ended = model.alarms.findLast?.((one) => one.end !== null && one.end !== undefined);
-  if (!alarm && ended) parts.push(`Its last drift began at event ${count(ended.since)} and is over.`, doneWords(ended));
+  if (!alarm && ended) parts.push(`The last drift began at event ${count(ended.since)} and is resolved.`, doneWords(ended));
   if (alarm) parts.push(doneWords(alarm));
   return parts.filter(Boolean);
 }
@@ -62,11 +61,11 @@ function qualityWords(quality) {
   const points = metricValue(quality.metric, 0).includes("%") ? " points" : "";
   const size = gainWords(quality).slice(1) + points;
   return by === 0 || Number.parseFloat(size) === 0
-    ? `${name} ${value}, as its frozen twin.`
-    : `${name} ${value}, ${size} ${by > 0 ? "better" : "worse"} than its frozen twin.`;
+    ? `${name} ${value}, equal to the frozen baseline.`
+    : `${name} ${value}, ${size} ${by > 0 ? "better" : "worse"} than the frozen baseline.`;
 }
 
-/** The figure to judge by, last of a few: its bounds stand beneath it. */
+/** The main metric, last of a few: its confidence interval stands beneath it. */
 function shownFirst(recent, main) {
   const others = Object.keys(recent).filter((name) => name !== main).slice(0, 4);
   return main in recent ? [...others, main] : others;
@@ -75,30 +74,30 @@ function shownFirst(recent, main) {
 function drawVitals(model, service) {
   const { latency, quality } = model;
   const bounds = quality?.low != null ? `${metricValue(quality.metric, quality.low).replace("\u00a0%", "")}–${metricValue(quality.metric, quality.high)}` : null;
-  const behind = model.lag_records === null ? "–" : model.lag_records === 0 ? "nothing" : `${count(model.lag_records)} records`;
+  const lag = model.lag_records === null ? "–" : `${count(model.lag_records)} records`;
   const groups = {
     Stream: [
-      ["Events a second", rate(model.events_per_second)],
-      ["Behind", behind + (model.lag_seconds ? `, ${span(model.lag_seconds)}` : "")],
-      ["Events met", count(model.events)],
+      ["Events/s", rate(model.events_per_second)],
+      ["Lag", lag + (model.lag_seconds ? `, ${span(model.lag_seconds)}` : "")],
+      ["Events seen", count(model.events)],
       ["Events learned", count(model.learned_events)],
-      model.label_delay_seconds == null ? null : ["Label comes after", span(model.label_delay_seconds)],
+      model.label_delay_seconds == null ? null : ["Label delay", span(model.label_delay_seconds)],
     ],
     Freshness: [
-      ["Stale by", span(model.staleness_seconds)],
-      ["Event to effect", span(model.effect_seconds)],
+      ["Staleness", span(model.staleness_seconds)],
+      ["End-to-end delay", span(model.effect_seconds)],
       ["Version", count(model.state_version)],
       ["Published", model.published === null ? "–" : moment(model.published, ago)],
     ],
-    "Answers, recent minute": [
-      ["Half within", span(latency.p50_seconds)],
-      ["99 % within", span(latency.p99_seconds)],
-      ["Answers a second", rate(latency.answers_per_second)],
+    "Predictions, last minute": [
+      ["Latency p50", span(latency.p50_seconds)],
+      ["Latency p99", span(latency.p99_seconds)],
+      ["Requests/s", rate(latency.answers_per_second)],
     ],
     Quality: [
       ...shownFirst(model.recent, quality?.metric).map((name) => [title(metricName(name)), metricValue(name, model.recent[name])]),
-      bounds ? ["95\u00a0% bounds of it", bounds] : null,
-      model.worst_case_accuracy == null ? null : ["Accuracy at its worst", metricValue("accuracy", model.worst_case_accuracy)],
+      bounds ? ["95\u00a0% CI", bounds] : null,
+      model.worst_case_accuracy == null ? null : ["Worst-case accuracy", metricValue("accuracy", model.worst_case_accuracy)],
       ...["min_accuracy", "windowed_forgetting", "windowed_plasticity"]
         .filter((name) => model.continual[name] != null)
         .map((name) => [CONTINUAL[name], metricValue("accuracy", model.continual[name])]),

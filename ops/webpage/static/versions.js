@@ -1,4 +1,4 @@
-// Kept versions, and the two things an operator can do: save one, go back to one.
+// Snapshots, and the two actions of an operator: save a snapshot, roll back to one.
 
 import { Refused, act, token } from "./api.js";
 import { draw, el, find, moment, say } from "./dom.js";
@@ -22,12 +22,12 @@ export function drawVersions(model, readOnly, redraw) {
   snapshot.disabled = Boolean(locked);
   const note = find("act-note");
   note.hidden = !readOnly;
-  say(note, readOnly ? `Saving and rolling back are off: ${readOnly}.` : "");
+  say(note, readOnly ? `Saving and rolling back are disabled: ${readOnly}.` : "");
   if (readOnly) snapshot.setAttribute("aria-describedby", "act-note");
   else snapshot.removeAttribute("aria-describedby");
   draw(find("versions"), [model.name, shown, versions.length, metric, locked], () => {
-    if (!shown.length) return el("p", { className: "quiet" }, "None is kept yet.");
-    const heads = ["Version", "Saved", "Events learned", `${title(metricName(metric))} then`, "Size", ""];
+    if (!shown.length) return el("p", { className: "quiet" }, "No snapshots yet.");
+    const heads = ["Version", "Saved", "Events learned", title(metricName(metric)), "Size", ""];
     const more = versions.length - shown.length;
     const button = el("button", { type: "button", "data-key": "more-versions" }, `Show ${more} older`);
     button.addEventListener("click", () => {
@@ -41,7 +41,7 @@ export function drawVersions(model, readOnly, redraw) {
         el(
           "table",
           { className: "plain versions" },
-          el("caption", { className: "unseen" }, "Kept versions, the newest first"),
+          el("caption", { className: "unseen" }, "Snapshots, the newest first"),
           el("thead", {}, el("tr", {}, heads.map((text) => el("th", { scope: "col" }, text || el("span", { className: "unseen" }, "Roll back"))))),
           el("tbody", {}, shown.map((one) => row(one, metric, locked))),
         ),
@@ -64,7 +64,7 @@ function row(one, metric, locked) {
     },
     "Roll back",
   );
-  const origin = one.rolled_back_to === null ? null : el("span", { className: "quiet" }, ` ↺ back to ${count(one.rolled_back_to)}`);
+  const origin = one.rolled_back_to === null ? null : el("span", { className: "quiet" }, ` ↺ rolled back to ${count(one.rolled_back_to)}`);
   return el(
     "tr",
     {},
@@ -77,7 +77,7 @@ function row(one, metric, locked) {
   );
 }
 
-/** Ask in a dialog; whether the answer was yes. */
+/** Show a dialog; resolves to whether the answer was yes. */
 export function asked(dialog, prepare) {
   return new Promise((resolve) => {
     dialog.returnValue = "no";
@@ -87,7 +87,7 @@ export function asked(dialog, prepare) {
   });
 }
 
-export async function unlock(reason = "It is kept in this tab until you close it.") {
+export async function unlock(reason = "The token is stored in this tab until you close the tab.") {
   const field = find("token-field");
   const given = await asked(find("token"), () => {
     field.value = "";
@@ -107,13 +107,13 @@ export function confirmRollback(model, version) {
     say(find("confirm-title"), `Roll ${model.name} back to version ${count(version)}?`);
     say(
       find("confirm-text"),
-      `It was saved ${one ? clock(one.created) : "earlier"}. The model forgets the ${count(lost)} events it has ` +
-        "learned since, and goes on with the stream from where it is now. Versions kept until then stay.",
+      `The snapshot was saved ${one ? `at ${clock(one.created)}` : "earlier"}. The model discards what it learned from the ` +
+        `${count(lost)} events since then and continues from its current position in the stream. Existing snapshots are kept.`,
     );
   });
 }
 
-/** Do it, say what came of it; a token that is not accepted is asked for again. */
+/** Run an action and show its result; a token that is not accepted is asked for again. */
 export async function doIt(model, verb, body, redraw) {
   if (!token.get() && !(await unlock())) return;
   const result = find("act-result");
@@ -127,17 +127,17 @@ export async function doIt(model, verb, body, redraw) {
       result,
       verb === "snapshot"
         ? `Saved as version ${count(done.version)}.`
-        : `Rolled back to version ${count(body.version)}: it goes on as version ${count(done.version)}.`,
+        : `Rolled back to version ${count(body.version)}; the new version is ${count(done.version)}.`,
     );
   } catch (error) {
     if (error instanceof Refused && error.status === 401) {
       token.forget();
       say(result, "");
       busy = false;
-      if (await unlock("That token is not accepted.")) return doIt(model, verb, body, redraw);
+      if (await unlock("The token was not accepted.")) return doIt(model, verb, body, redraw);
     } else {
       result.className = "result failed";
-      say(result, `Not done: ${error.message}`);
+      say(result, `Failed: ${error.message}`);
     }
   } finally {
     busy = false;

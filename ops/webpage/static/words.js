@@ -14,7 +14,7 @@ export function count(value) {
   return known(value) ? Math.round(value).toLocaleString("en") : "–";
 }
 
-/** A number with three digits that count. */
+/** A number with three significant digits. */
 export function short(value) {
   if (!known(value)) return "–";
   const size = Math.abs(value);
@@ -37,7 +37,7 @@ export function bytes(value) {
   return `${unit === 0 ? value : value.toFixed(value >= 100 ? 0 : 1)}\u00a0${units[unit]}`;
 }
 
-/** How long, in the unit that suits. */
+/** A duration in the largest unit that suits it. */
 export function span(seconds) {
   if (!known(seconds)) return "–";
   if (seconds < 0.001) return `${(seconds * 1e6).toFixed(0)}\u00a0µs`;
@@ -51,14 +51,14 @@ export function span(seconds) {
 }
 
 export function clock(at, withSeconds = false) {
-  if (!known(at) || Math.abs(at) > 8e12) return "at no known time";
+  if (!known(at) || Math.abs(at) > 8e12) return "unknown time";
   const then = new Date(at * 1000);
   const hours = then.toLocaleTimeString("en-GB", withSeconds ? {} : { hour: "2-digit", minute: "2-digit" });
   if (then.toDateString() === new Date(now() * 1000).toDateString()) return hours;
   return `${then.toLocaleDateString("en-GB", { day: "numeric", month: "short", year: "numeric" })}, ${hours}`;
 }
 
-/** How long ago; of a moment to come, or of another clock, the moment itself. */
+/** How long ago; a time in the future, or one of another clock, is shown as it is. */
 export function ago(at) {
   const age = now() - at;
   if (!known(age) || age < -2) return clock(at);
@@ -82,7 +82,7 @@ export function metricValue(name, value) {
   return SHARES.has(name) && !name.includes("auc") ? `${(value * 100).toFixed(1)}\u00a0%` : short(value);
 }
 
-/** By how much the learning model is better than its frozen twin: above 0 is better, whatever the metric. */
+/** By how much the model is better than its frozen baseline: above 0 is better, whatever the metric. */
 export function gain(quality) {
   if (!quality || !known(quality.now) || !known(quality.frozen)) return null;
   return (quality.now - quality.frozen) * (quality.higher_is_better ? 1 : -1);
@@ -109,44 +109,42 @@ export const detectorName = (name) => DETECTORS[name] ?? name;
 
 const SIGNALS = {
   loss: (by) => `loss +${by}`,
-  twin: (by) => `loss of the frozen twin +${by}, hidden from the model's own by learning`,
+  twin: (by) => `loss of the frozen baseline +${by} (the model's own loss does not show it, because the model keeps learning)`,
   confidence: (by) => `confidence −${by}`,
-  inputs: (by) => `distance ${by}`,
-  predictions: (by) => `distance of the predictions ${by}`,
+  inputs: (by) => `distance between the distributions ${by}`,
+  predictions: (by) => `distance between the distributions ${by}`,
 };
 
-const happened = (alarm) =>
-  alarm.kind === "both"
-    ? "answers got worse and the inputs moved"
-    : alarm.kind === "concept"
-      ? "answers got worse"
-      : alarm.signal === "predictions"
-        ? "the predictions moved"
-        : "the inputs moved";
-
-/** What was done about an alarm, in the service's words, as a sentence. */
-export function doneWords(alarm) {
-  if (alarm?.done) return `${title(alarm.done)}.`;
-  return alarm?.action && alarm.action !== "observe" ? `To be done: ${alarm.action.replaceAll("_", " ")}.` : "";
+/** What kind of drift an alarm reports. */
+export function driftName(alarm) {
+  if (alarm.kind === "both") return "Concept and input drift";
+  if (alarm.kind === "concept") return "Concept drift";
+  return alarm.signal === "predictions" ? "Prediction drift" : "Input drift";
 }
 
-/** One alarm as a sentence; `sinceTime` is when its first event happened, if that is known. */
+/** The action that was taken on an alarm, as the service reports it, as a sentence. */
+export function doneWords(alarm) {
+  if (alarm?.done) return `${title(alarm.done)}.`;
+  return alarm?.action && alarm.action !== "observe" ? `Action pending: ${alarm.action.replaceAll("_", " ")}.` : "";
+}
+
+/** One alarm as a sentence; `sinceTime` is the time of its first event, if known. */
 export function alarmWords(alarm, sinceTime) {
   const by = short(alarm.severity);
   const signal = (SIGNALS[alarm.signal] ?? ((size) => `${alarm.signal} ${size}`))(by);
   const detector = detectorName(alarm.detector);
-  const same = alarm.kind === "concept" ? "; the inputs look unchanged" : "";
+  const same = alarm.kind === "concept" ? "; no drift detected in the inputs" : "";
   return {
-    since: `Since event ${count(alarm.since)}`,
+    since: `${driftName(alarm)} since event ${count(alarm.since)}`,
     time: known(sinceTime) ? sinceTime : alarm.start_time,
-    what: `${happened(alarm)}: ${signal}, found by ${detector} at event ${count(alarm.start)}${same}.`,
-    end: alarm.end === null || alarm.end === undefined ? "It goes on." : `Quiet since event ${count(alarm.end)}.`,
-    done: doneWords(alarm) || "Nothing was done: the policy is to observe.",
+    what: `${signal}, detected by ${detector} at event ${count(alarm.start)}${same}.`,
+    end: alarm.end === null || alarm.end === undefined ? "" : `Resolved at event ${count(alarm.end)}.`,
+    done: doneWords(alarm) || "No action: the policy is observe.",
   };
 }
 
-/** The same for a screen reader, in one go. */
+/** The same as one text, for a screen reader. */
 export function alarmSentence(alarm) {
   const words = alarmWords(alarm);
-  return `${words.since} (${when(words.time)}) ${words.what}`;
+  return `${words.since} (${when(words.time)}): ${words.what}`;
 }

@@ -251,7 +251,7 @@ def test_a_file_that_is_damaged_while_it_is_used_is_silence_to_the_learner_and_t
     with pytest.raises(StoreError, match=f"store {path}: "):
         store.submit("a", "snapshot", {})
 
-    assert [entry["event"] for entry in told] == ["store cannot be read: commands wait"]
+    assert [entry["event"] for entry in told] == ["store unavailable: commands wait"]
     store.close()
 
 

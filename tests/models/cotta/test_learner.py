@@ -228,7 +228,7 @@ def test_weights_are_read_from_a_file_and_must_fit(tmp_path: Path) -> None:
         ({"model": f"{NETWORKS}:no_module"}, "to give a torch.nn.Module, got int"),
         ({"model": f"{NETWORKS}:layered"}, "cannot take inputs of shape"),
         ({"classes": "a,b"}, "classes: expected 4 different names"),
-        ({"adapt": "nothing.*"}, "adapt: expected parameters to move, got none"),
+        ({"adapt": "nothing.*"}, "adapt: expected parameters to adapt, got none"),
         ({"variant": "best"}, "variant: expected one of ours, paper"),
         ({"adapt_batch": 7}, "adapt_batch: expected a multiple of follow_batch, 4, got 7"),
         ({"views": "mirrors"}, "views: expected one of"),
@@ -241,5 +241,5 @@ def test_mistakes_are_named(params: dict[str, Any], message: str) -> None:
 
 
 def test_a_model_without_norms_cannot_adapt_them() -> None:
-    with pytest.raises(ParamsError, match="adapt: expected parameters to move, got none by 'norm'"):
+    with pytest.raises(ParamsError, match="adapt: expected parameters to adapt, got none for 'norm'"):
         of_vectors("plain", adapt="norm")

@@ -427,9 +427,9 @@ def test_other_inputs_than_a_key_are_refused() -> None:
     ("inputs", "message"),
     [
         ({"times": np.ones((1, 2))}, "input 'types': expected 'key' alone, or 'times' and 'types'"),
-        ({"times": np.array([[2.0, 1.0]]), "types": np.zeros((1, 2), np.int64)}, "none before the one to its left"),
+        ({"times": np.array([[2.0, 1.0]]), "types": np.zeros((1, 2), np.int64)}, "in ascending order"),
         ({"times": np.array([[1.0, np.nan]]), "types": np.zeros((1, 2), np.int64)}, "expected finite times"),
-        ({"times": np.ones((1, 2)), "types": np.array([[0, 7]])}, "expected 0 to 2, places in `classes`"),
+        ({"times": np.ones((1, 2)), "types": np.array([[0, 7]])}, "expected 0 to 2, indices into `classes`"),
         ({"times": np.ones((1, 0)), "types": np.zeros((1, 0), np.int64)}, "L 1 or more, got"),
         ({"times": np.ones((1, 2)), "types": np.zeros((1, 3), np.int64)}, r"input 'types': expected \(1, 2\) int64"),
     ],

@@ -390,7 +390,7 @@ def test_with_the_broker_away_at_the_start_what_was_saved_is_served_and_learning
         assert running.learned() == 100
         assert running.predict().parameters["staleness_seconds"].double_param > 0
         learner = running.pid("learner")
-        until("the learner to try again", lambda: running.text().count("refused: trying again") > 1)
+        until("the learner to try again", lambda: running.text().count("refused: retrying") > 1)
         assert running.pid("learner") == learner
 
         kafka_broker.start()

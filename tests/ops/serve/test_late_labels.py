@@ -100,7 +100,7 @@ def test_with_the_embedded_store_a_label_teaches_what_was_asked(tmp_path: Path) 
         assert caller.told("thalweg_requests_remembered_total") == 2
         assert answered(running) == 2
         for refused, detail in (
-            (lambda: caller.ask("", user=1, item=1), "expected an id, got an empty text"),
+            (lambda: caller.ask("", user=1, item=1), "expected an id, got an empty string"),
             (lambda: caller.ask("x", user=1, item=1, rows=2), "expected inputs of one row, got 2"),
             (lambda: caller.label("", 1.0), "expected the id of an event"),
         ):

@@ -91,9 +91,9 @@ def test_what_a_key_does_next_is_told_by_its_key_or_by_a_history(tmp_path: Path)
         assert rest_told["next_time"] == [pytest.approx(told["next_time"][0]), None]
         assert rest_history[0]["data"][0] == pytest.approx(history["next_time"][0])
         for times_given, types_given, detail in (
-            ([[2.0, 1.0]], [[0, 1]], "expected finite times, none before the one to its left"),
+            ([[2.0, 1.0]], [[0, 1]], "expected finite times in ascending order"),
             ([[1.0, np.nan]], [[0, 1]], "expected finite numbers"),
-            ([[1.0, 2.0]], [[0, 99]], "places in `classes`"),
+            ([[1.0, 2.0]], [[0, 99]], "indices into `classes`"),
             ([[]], [[]], "L 1 or more"),
         ):
             with pytest.raises(grpc.RpcError) as caught:

@@ -54,7 +54,7 @@ ALARM = {
 
 
 def told(**changes: Any) -> dict[str, Any]:
-    """What a learner tells of a model that does well."""
+    """The status of a healthy model."""
     return {
         "time": time.time(),
         "events": 5000,
@@ -203,7 +203,7 @@ def test_figures_are_never_kept_by_a_cache(reader: httpx.Client) -> None:
         assert answer.headers["content-type"] == "application/json"
 
 
-def test_every_model_is_listed_with_what_is_wrong_with_it(reader: httpx.Client, open_service: RunningServer) -> None:
+def test_every_model_is_listed_with_its_problems(reader: httpx.Client, open_service: RunningServer) -> None:
     found = {one["name"]: one for one in reader.get("/api/models").json()["models"]}
 
     assert found["m"]["ready"]
@@ -213,7 +213,7 @@ def test_every_model_is_listed_with_what_is_wrong_with_it(reader: httpx.Client, 
     assert found["empty"]["troubles"][0]["code"] == "not_ready"
 
 
-def test_one_model_has_its_kept_versions_and_latency(reader: httpx.Client, open_service: RunningServer) -> None:
+def test_one_model_has_its_snapshots_and_latency(reader: httpx.Client, open_service: RunningServer) -> None:
     rows = [[0.0] * 4] * 2
     tensor = {"name": "features", "shape": [2, 4], "datatype": "FP32", "data": rows}
     for _ in range(5):
@@ -244,7 +244,7 @@ def test_an_unknown_model_is_not_found(reader: httpx.Client, name: str) -> None:
     assert answer.headers["content-type"] == "application/json"
 
 
-def test_without_a_token_file_the_page_is_for_looking_only(reader: httpx.Client, open_service: RunningServer) -> None:
+def test_without_a_token_file_the_page_is_read_only(reader: httpx.Client, open_service: RunningServer) -> None:
     assert "token_file" in reader.get("/api/models").json()["read_only"]
     for verb in ("snapshot", "rollback"):
         answer = reader.post(f"/api/models/m/{verb}", json={"version": 1}, headers=AUTHORIZED)
@@ -283,7 +283,9 @@ def test_who_has_a_token_saves_and_rolls_back(operator: httpx.Client, locked_ser
     assert (back.json(), learner.asked) == ({"version": 8}, [("rollback", {"version": 0})])
 
 
-def test_what_a_learner_refuses_is_told_as_it_says_it(operator: httpx.Client, locked_service: RunningServer) -> None:
+def test_the_message_of_a_learner_that_refuses_is_passed_on(
+    operator: httpx.Client, locked_service: RunningServer
+) -> None:
     refusal = {"error": "failed_precondition", "message": "version 3 is not kept; kept: 1, 2"}
     with Answering(locked_service, refusal):
         answer = operator.post("/api/models/m/rollback", json={"version": 3}, headers=AUTHORIZED)
@@ -411,7 +413,7 @@ def test_the_newest_dead_letters_come_first_from_events_and_labels(locked_servic
     }
 
 
-def test_dead_letters_are_told_over_http(operator: httpx.Client, locked_service: RunningServer) -> None:
+def test_dead_letters_are_served_over_http(operator: httpx.Client, locked_service: RunningServer) -> None:
     records = Records(Partition("m.events", 0), [5], [1.0], [None], [b"\x80nonsense"], [[]])
     DeadLetters(locked_service.log, "m.events", "m").send(records, [Rejected(0, "malformed", "<img src=x>")])
 
@@ -428,7 +430,7 @@ def write(parts: RunningServer, table: dict[str, Any]) -> None:
     beside.rename(live / STATUS_FILE)
 
 
-def test_what_the_learner_tells_is_shown_beside_what_the_server_sees(
+def test_the_status_of_the_learner_is_shown_beside_the_figures_of_the_server(
     operator: httpx.Client, locked_service: RunningServer
 ) -> None:
     points = [[10 * n, 1.7e9 + n, 0.9, None if n < 3 else 0.6] for n in range(10)]
@@ -445,7 +447,7 @@ def test_what_the_learner_tells_is_shown_beside_what_the_server_sees(
     assert found["open_alarm"] == ALARM
     assert found["quality"]["now"] == 0.94
     assert found["level"] == "bad"
-    assert found["troubles"][0]["text"] == "answers are worse since event 3,057"
+    assert found["troubles"][0]["text"] == "concept drift since event 3,057"
 
 
 def codes(service: RunningServer, now: float | None = None, stale: float = 0.0, **changes: Any) -> list[str]:
@@ -457,7 +459,7 @@ def codes(service: RunningServer, now: float | None = None, stale: float = 0.0, 
     return [one.code for one in told_of]
 
 
-def test_what_is_wrong_is_said_worst_first(open_service: RunningServer) -> None:
+def test_problems_are_listed_most_severe_first(open_service: RunningServer) -> None:
     assert codes(open_service) == []
     assert codes(open_service, time.time() + 60) == ["silent"]
     assert codes(open_service, stale=20.0, lag_records=2000) == ["lag"]
@@ -476,14 +478,14 @@ def test_what_is_wrong_is_said_worst_first(open_service: RunningServer) -> None:
     assert codes(open_service, drift=ended) == []
 
 
-def test_a_twin_within_the_bounds_of_chance_is_no_better(open_service: RunningServer) -> None:
-    twin = {"accuracy": 0.95}
+def test_a_baseline_within_the_confidence_interval_is_no_better(open_service: RunningServer) -> None:
+    baseline = {"accuracy": 0.95}
 
-    assert codes(open_service, frozen_recent=twin, bounds={"accuracy": [0.92, 0.96]}) == []
-    assert codes(open_service, frozen_recent=twin, bounds={"accuracy": [0.935, 0.945]}) == ["worse_than_frozen"]
+    assert codes(open_service, frozen_recent=baseline, bounds={"accuracy": [0.92, 0.96]}) == []
+    assert codes(open_service, frozen_recent=baseline, bounds={"accuracy": [0.935, 0.945]}) == ["worse_than_frozen"]
 
 
-def test_where_smaller_is_better_a_smaller_twin_is_better(open_service: RunningServer) -> None:
+def test_where_smaller_is_better_a_baseline_with_a_smaller_value_is_better(open_service: RunningServer) -> None:
     worse = {"recent": {"rmse": 3.0}, "frozen_recent": {"rmse": 2.0}}
     better = {"recent": {"rmse": 2.0}, "frozen_recent": {"rmse": 3.0}}
 
@@ -491,7 +493,7 @@ def test_where_smaller_is_better_a_smaller_twin_is_better(open_service: RunningS
     assert codes(open_service, **better) == []
 
 
-def test_a_model_whose_learner_has_said_nothing_is_shown_all_the_same(open_service: RunningServer) -> None:
+def test_a_model_whose_learner_has_no_status_yet_is_shown(open_service: RunningServer) -> None:
     model = open_service.server.models.find("m")
 
     found = details(model, None, time.time(), model.versions.snapshots.manifests(), {})
@@ -515,7 +517,7 @@ def manifest(version: int, parent: int | None) -> Manifest:
     )
 
 
-def test_a_rollback_shows_in_the_kept_versions() -> None:
+def test_a_rollback_shows_in_the_snapshots() -> None:
     kept = [manifest(3, 1), manifest(5, 3), manifest(9, 5), manifest(10, 5), manifest(11, 10)]
 
     assert [one["rolled_back_to"] for one in versions_of(kept)] == [None, None, None, 5, None]

@@ -118,36 +118,40 @@ def drifting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 def test_while_a_stream_drifts_the_alarm_appears_by_itself(browser: Browser, drifting: Service) -> None:
     with opened(browser, drifting) as it:
         it.verdict("Waiting for the first event.")
-        expect(it.page.get_by_role("img")).to_have_accessible_name(re.compile("No event has come yet"))
+        expect(it.page.get_by_role("img")).to_have_accessible_name(re.compile("No events yet"))
         it.page.evaluate("window.here = true")
 
         send(drifting, 1500)
         it.verdict(re.compile(r"Keeping up\. Accuracy 9\d\.\d.%"))
         curve = it.page.get_by_role("img")
-        expect(curve).to_have_accessible_name(re.compile(r"Accuracy from event \d+ to 1,500: 9\d\.\d.% now; frozen"))
+        expect(curve).to_have_accessible_name(
+            re.compile(r"Accuracy from event \d+ to 1,500: now 9\d\.\d.%, frozen baseline")
+        )
         expect(curve.locator("canvas")).to_be_visible()
-        expect(it.page.locator("#alarms")).to_contain_text("No drift found in 1,500 events")
+        expect(it.page.locator("#alarms")).to_contain_text("No drift detected in 1,500 events")
 
         send(drifting, 600, turned=True)
         alarm = it.page.locator("#alarms li").first
-        expect(alarm).to_contain_text("answers got worse", timeout=WAIT)
-        expect(alarm).to_contain_text(re.compile(r"Since event 1,5\d\d \(\d\d:\d\d, .*\) answers got worse: loss"))
+        expect(alarm).to_contain_text("Concept drift", timeout=WAIT)
+        expect(alarm).to_contain_text(re.compile(r"Concept drift since event 1,5\d\d \(\d\d:\d\d, .*\): loss"))
         expect(alarm).to_contain_text(re.compile("Rolled back to version|version from before"))
-        expect(it.page.get_by_role("status").filter(has_text="New alarm")).to_contain_text("m: Since event 1,5")
+        expect(it.page.get_by_role("status").filter(has_text="New alarm")).to_contain_text(
+            "m: Concept drift since event 1,5"
+        )
         expect(it.page.get_by_role("group", name="Drift timeline").get_by_role("button")).to_have_count(1)
         assert it.page.evaluate("window.here")  # the page was not loaded again
         assert it.asked.count(it.origin) == 1
 
 
-def test_a_version_is_saved_and_gone_back_to_with_a_token(browser: Browser, drifting: Service) -> None:
+def test_with_a_token_a_snapshot_is_saved_and_rolled_back_to(browser: Browser, drifting: Service) -> None:
     with opened(browser, drifting) as it:
         page = it.page
-        page.get_by_role("button", name="Save one now").click()
+        page.get_by_role("button", name="Save snapshot").click()
         page.get_by_role("textbox", name="Token").fill("not the one, but long enough")
-        page.get_by_role("button", name="Go on").click()
+        page.get_by_role("button", name="Continue").click()
         expect(page.get_by_role("dialog")).to_contain_text("not accepted")
         page.get_by_role("textbox", name="Token").fill(TOKEN)
-        page.get_by_role("button", name="Go on").click()
+        page.get_by_role("button", name="Continue").click()
         expect(page.locator("#act-result")).to_have_text(re.compile(r"Saved as version \d+\."), timeout=WAIT)
         version = drifting.snapshots().manifests()[-1].version
         assert page.locator("#act-result").inner_text() == f"Saved as version {version}."
@@ -155,7 +159,7 @@ def test_a_version_is_saved_and_gone_back_to_with_a_token(browser: Browser, drif
         page.get_by_role("button", name=f"Roll back to version {version}", exact=True).click()
         dialog = page.get_by_role("dialog")
         expect(dialog).to_contain_text(f"Roll m back to version {version}?")
-        dialog.get_by_role("button", name="Leave it").click()
+        dialog.get_by_role("button", name="Cancel").click()
         assert drifting.snapshots().manifests()[-1].version == version
 
         page.get_by_role("button", name=f"Roll back to version {version}", exact=True).click()
@@ -188,8 +192,8 @@ def test_all_can_be_done_by_keyboard(browser: Browser, drifting: Service) -> Non
             seen.append(focused.get_attribute("aria-label") or focused.inner_text())
             if seen[-1].startswith("Roll back"):
                 break
-        assert "Save one now" in seen
-        assert any(name.startswith("Alarm 1: Since event") for name in seen)
+        assert "Save snapshot" in seen
+        assert any(name.startswith("Alarm 1: Concept drift since event") for name in seen)
         page.keyboard.press("Enter")
         expect(page.get_by_role("dialog")).to_contain_text(seen[-1].removeprefix("Roll back to "))
         page.keyboard.press("Escape")
@@ -199,7 +203,7 @@ def test_all_can_be_done_by_keyboard(browser: Browser, drifting: Service) -> Non
         page.keyboard.press("Enter")
         page.keyboard.press("Tab")
         page.keyboard.press("Enter")
-        expect(page.get_by_role("dialog")).to_contain_text("A token is needed")
+        expect(page.get_by_role("dialog")).to_contain_text("Token required")
         page.keyboard.type(TOKEN)
         page.keyboard.press("Enter")
         expect(page.locator("#act-result")).to_contain_text("Rolled back to version", timeout=WAIT)
@@ -209,7 +213,7 @@ def test_a_screen_reader_finds_its_way(browser: Browser, drifting: Service) -> N
     with opened(browser, drifting) as it:
         page = it.page
         page.locator("body[data-shown=m]").wait_for()
-        for role, name in [("navigation", "Models"), ("main", "m"), ("region", "Kept versions"), ("region", "Drift")]:
+        for role, name in [("navigation", "Models"), ("main", "m"), ("region", "Snapshots"), ("region", "Drift")]:
             expect(page.get_by_role(role, name=name, exact=True)).to_have_count(1)  # type: ignore[arg-type]
         for role in ("banner", "contentinfo"):
             expect(page.get_by_role(role)).to_have_count(1)  # type: ignore[arg-type]
@@ -232,7 +236,7 @@ def test_dead_letters_are_shown_and_whatever_is_in_them_does_nothing(browser: Br
         page.evaluate(f"sessionStorage.setItem('thalweg-token', '{TOKEN}')")
         expect(page.locator("#reasons")).to_contain_text("malformed", timeout=WAIT)
 
-        page.get_by_role("button", name="Look at the newest").click()
+        page.get_by_role("button", name="Show the newest").click()
         letters = page.locator("#letters")
         expect(letters.locator("li")).to_have_count(3)
         for summary in letters.locator("summary").all():
@@ -245,7 +249,7 @@ def test_dead_letters_are_shown_and_whatever_is_in_them_does_nothing(browser: Br
         assert page.evaluate("window.hit") is None
 
 
-def test_a_service_that_goes_is_missed_and_found_again(browser: Browser, tmp_path: Path) -> None:
+def test_the_page_says_when_the_service_is_gone_and_reconnects(browser: Browser, tmp_path: Path) -> None:
     with service(tmp_path, more=DRIFT) as running:
         learner, server = running.start("learn"), running.start("serve")
         until("readiness", running.ready)
@@ -256,7 +260,7 @@ def test_a_service_that_goes_is_missed_and_found_again(browser: Browser, tmp_pat
             stop(server)
             banner = it.page.get_by_role("alert")
             expect(banner).to_have_text(
-                re.compile(r"Disconnected since \d\d:\d\d:\d\d; showing the last figures\. Trying again\."),
+                re.compile(r"Disconnected since \d\d:\d\d:\d\d; showing the last values\. Retrying\."),
                 timeout=WAIT,
             )
             it.verdict("Keeping up.")  # what was known stays
@@ -267,7 +271,7 @@ def test_a_service_that_goes_is_missed_and_found_again(browser: Browser, tmp_pat
             expect(it.page.locator("#vitals")).to_contain_text("400", timeout=WAIT)
 
             stop(learner)
-            it.verdict(re.compile(r"Its learner is silent since \d\d:\d\d:\d\d"))
+            it.verdict(re.compile(r"Learner not responding since \d\d:\d\d:\d\d"))
             assert all("ERR_CONNECTION_REFUSED" in text for text in it.complaints)
             it.complaints.clear()
 
@@ -276,13 +280,13 @@ def test_without_labels_quality_is_unknown_and_without_a_token_file_the_buttons_
     browser: Browser, tmp_path: Path
 ) -> None:
     with watched(tmp_path, token=False) as running, opened(browser, running) as it:
-        save = it.page.get_by_role("button", name="Save one now")
+        save = it.page.get_by_role("button", name="Save snapshot")
         expect(save).to_be_disabled(timeout=WAIT)
         expect(save).to_have_accessible_description(re.compile("no token_file"))
         expect(it.page.get_by_role("button", name="Roll back to version 0")).to_be_disabled()
 
         send(running, 500, labels=False)
-        it.verdict("Quality unknown: no label has come.")
+        it.verdict("Quality unknown: no labels received.")
         expect(it.page.get_by_role("img")).to_have_accessible_name(re.compile("Quality unknown"))
         expect(it.page.locator("#models")).to_contain_text("no labels")
 
@@ -311,10 +315,10 @@ def test_curve_and_timeline_say_the_same_in_lines_in_words_and_as_a_table(browse
         (running.folder / "state" / "live" / STATUS_FILE).write_text(json.dumps(told))
         with opened(browser, running) as it:
             page = it.page
-            words = "Accuracy from event 100 to 6,000: 40.0\u00a0% now; frozen, it would be 70.0\u00a0%."
+            words = "Accuracy from event 100 to 6,000: now 40.0\u00a0%, frozen baseline 70.0\u00a0%."
             expect(page.locator("figcaption")).to_contain_text(words, timeout=WAIT)
-            expect(page.get_by_role("img")).to_have_accessible_name(re.compile("At its worst 40.0.%, at event 3,000"))
-            page.get_by_text("The curve as a table").click()
+            expect(page.get_by_role("img")).to_have_accessible_name(re.compile("Worst value 40.0.% at event 3,000"))
+            page.get_by_text("Show the chart as a table").click()
             rows = page.locator("#curve-table tbody tr")
             expect(rows.first).to_contain_text(re.compile(r"100\s*9 Sept? 2001, \d\d:\d\d:\d\d\s*90.0.%\s*–"))
             expect(rows.last).to_contain_text("6,000")
@@ -328,8 +332,8 @@ def test_curve_and_timeline_say_the_same_in_lines_in_words_and_as_a_table(browse
             assert found["x"] + found["width"] == pytest.approx(plot["x"] + plot["width"], abs=3)
 
             marks.last.click()
-            expect(page.locator(":focus")).to_contain_text("Open. Since event 5,000 (9 Sep")
-            expect(page.locator("#alarms li").last).to_contain_text("the inputs moved")
+            expect(page.locator(":focus")).to_contain_text("Firing. Concept drift since event 5,000 (9 Sep")
+            expect(page.locator("#alarms li").last).to_contain_text("Input drift since event 10")
             assert page.evaluate("window.hit") is None
             page.set_viewport_size({"width": 360, "height": 700})
             page.wait_for_timeout(300)
@@ -348,13 +352,13 @@ def test_twenty_models_fit_also_on_a_phone(browser: Browser, tmp_path: Path) -> 
             rows = page.locator("#models tr")
             expect(rows).to_have_count(20, timeout=WAIT)
             send(running, 500, turned=True)
-            expect(rows.first).to_contain_text("answers are worse since event 1,3", timeout=WAIT)
-            expect(page.locator("#overall")).to_contain_text("1 in trouble")
+            expect(rows.first).to_contain_text("concept drift since event 1,3", timeout=WAIT)
+            expect(page.locator("#overall")).to_contain_text("1 critical")
 
             page.get_by_role("link", name="m", exact=True).click()
-            it.verdict("Answers have become worse since event 1,3")
-            page.get_by_role("button", name="Now", exact=True).click()
-            expect(page.get_by_role("columnheader", name="Now")).to_have_attribute("aria-sort", "ascending")
+            it.verdict("Concept drift since event 1,3")
+            page.get_by_role("button", name="Quality", exact=True).click()
+            expect(page.get_by_role("columnheader", name="Quality")).to_have_attribute("aria-sort", "ascending")
             page.get_by_role("link", name="model-03").click()
             expect(page.get_by_role("main")).to_have_accessible_name("model-03")
             expect(page.get_by_role("link", name="model-03")).to_have_attribute("aria-current", "true")
@@ -370,7 +374,7 @@ def test_twenty_models_fit_also_on_a_phone(browser: Browser, tmp_path: Path) -> 
                 assert wide <= there
 
 
-def test_the_page_rests_while_nobody_looks(browser: Browser, drifting: Service) -> None:
+def test_a_hidden_page_sends_no_requests(browser: Browser, drifting: Service) -> None:
     with opened(browser, drifting) as it:
         it.page.locator("body[data-shown=m]").wait_for()
         it.page.evaluate(

@@ -25,7 +25,7 @@ NO_TENSOR = {"x": np.zeros((1, 2), np.complex64)}  # nothing on the wire is like
 def test_an_id_that_cannot_be_kept_is_refused_by_name(id: str) -> None:
     request_buffer = RequestBuffer({"m": InMemoryPending()})
 
-    with pytest.raises(InputError, match=r"parameter 'event_id': expected (an id|a text that UTF-8 can hold), got"):
+    with pytest.raises(InputError, match=r"parameter 'event_id': expected (an id|valid UTF-8), got"):
         request_buffer.remember("m", id, GOOD, None)
 
 
@@ -50,7 +50,7 @@ def test_a_request_that_cannot_be_written_is_dropped_and_said_and_the_others_are
     ]
     assert request_buffer.forgotten == {"m": 1, "other": 0}
     (said,) = request_buffer.degraded()
-    assert said.startswith("model 'm': requests that cannot be remembered: 1 since the server started, the last for")
+    assert said.startswith("model 'm': requests that cannot be buffered: 1 since the server started, the last for")
     monkeypatch.setattr(dropped, "SAID_SECONDS", 0.0)
     assert request_buffer.degraded() == []
     request_buffer.close()
@@ -118,7 +118,7 @@ def test_a_request_that_cannot_be_appended_is_dropped_and_said_and_the_others_be
 
     assert recording.lost == {"m": 3, "other": 0}
     (said,) = recording.degraded()
-    assert said.startswith("model 'm': requests that cannot become events: 2 since the server started, the last for")
+    assert said.startswith("model 'm': requests that cannot be appended: 2 since the server started, the last for")
     recording.close()
     assert sum(len(run) for run in log.reader(["m.events"], {}).poll(0.0)) == 3
 

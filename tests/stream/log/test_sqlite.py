@@ -118,7 +118,7 @@ def test_a_reader_that_retention_overtook_says_what_is_gone_and_goes_on(tmp_path
 def test_a_place_that_is_no_place_for_a_log_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x" * 5000)
 
-    with pytest.raises(LogError, match="cannot make its folder"):
+    with pytest.raises(LogError, match="cannot create its folder"):
         SqliteLog(tmp_path / "file" / "log.db")
     with pytest.raises(LogError, match=r"log .*file: .*not a database"):
         SqliteLog(tmp_path / "file")

@@ -70,7 +70,7 @@ def test_a_link_that_somebody_put_in_its_place_is_not_followed(tmp_path: Path, m
     (tmp_path / "precious").mkdir()
     target.symlink_to(tmp_path / "precious")
 
-    with pytest.raises(PermissionError, match="expected a folder of our own"):
+    with pytest.raises(PermissionError, match="expected a folder of this user"):
         live_folder(tmp_path / "state")
 
     target.unlink()

@@ -165,7 +165,7 @@ def test_only_so_many_lines_are_read(tmp_path: Path) -> None:
         ("a.csv", "", "empty file"),
         ("a.csv", "a,b,c,label\n1,2,3,u\n", r"expected 2 columns for shape \[2\], got 3: a, b, c"),
         ("a.csv", "a,label\n1,u\n", "expected 2 columns"),
-        ("a.csv", "a,a,label\n1,2,u\n", "column 'a' stands twice"),
+        ("a.csv", "a,a,label\n1,2,u\n", "column 'a' appears twice"),
         ("a.csv", 'a,"b,label\n1,2,u\n', "expected a header line, got lines 1 to 2 are no CSV"),
     ],
 )

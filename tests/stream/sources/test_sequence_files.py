@@ -89,7 +89,7 @@ def test_lines_that_are_no_sequence_are_named_and_the_others_are_read(tmp_path: 
 
     assert events == [(1.0, "a", "0"), (9.0, "f", "buy")]
     assert [one.row for one in rejected] == [2, 3, 4, 5, 6]
-    assert "never go back" in rejected[1].detail
+    assert "ascending order" in rejected[1].detail
     assert "as many types as times" in rejected[2].detail
 
 

@@ -120,5 +120,5 @@ def test_a_version_that_is_no_number_is_refused(text: str) -> None:
     request = asked(np.zeros((1, 1)))
     request.model_version = text
 
-    with pytest.raises(InputError, match="expected the number of a kept version"):
+    with pytest.raises(InputError, match="expected the version of a snapshot"):
         read(request)

@@ -118,16 +118,16 @@ def test_an_older_version_and_single_outputs_can_be_asked_for(client: httpx.Clie
         (
             {"inputs": [tensor([[0] * 4])], "parameters": {"event_id": "\ud800"}},
             400,
-            "parameter 'event_id': expected a",
+            "parameter 'event_id': expected valid",
         ),
-        ({"inputs": [tensor([[0] * 4])], "parameters": {"\udfff": 1}}, 400, "parameters: expected a text that UTF-8"),
+        ({"inputs": [tensor([[0] * 4])], "parameters": {"\udfff": 1}}, 400, "parameters: expected valid UTF-8"),
         (
             {"inputs": [tensor([[0] * 4])], "id": "a\udc00"},
             400,
-            "id: expected a text that UTF-8 can hold, got 'a\\udc00'",
+            "id: expected valid UTF-8, got 'a\\udc00'",
         ),
-        ({"inputs": [tensor([[0] * 4], data="\ud800")]}, 400, "inputs.0.data: expected a text that UTF-8 can hold"),
-        ({"inputs": [tensor([[0] * 4], name="\ud800")]}, 400, "inputs.0.name: expected a text that UTF-8 can hold"),
+        ({"inputs": [tensor([[0] * 4], data="\ud800")]}, 400, "inputs.0.data: expected valid UTF-8"),
+        ({"inputs": [tensor([[0] * 4], name="\ud800")]}, 400, "inputs.0.name: expected valid UTF-8"),
         (b'{"inputs": [], "id": "\xed\xa0\x80"}', 400, "no JSON"),
     ],
 )
@@ -201,7 +201,7 @@ def test_a_version_in_a_path_that_is_no_number_is_a_bad_request(client: httpx.Cl
     answer = client.post(url, json={"inputs": []}) if path == "/infer" else client.get(url)
 
     assert answer.status_code == 400
-    assert "version: expected the number of a kept version" in answer.json()["error"]
+    assert "version: expected the version of a snapshot" in answer.json()["error"]
 
 
 def test_metrics_tell_of_requests_and_versions_and_parse(client: httpx.Client, service: RunningServer) -> None:
