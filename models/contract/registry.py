@@ -64,7 +64,7 @@ def find(name: str) -> LearnerFactory:
     Raises:
         UnknownLearner: There is none, it cannot be imported, or it is no learner factory.
     """
-    # looking for entry points reads the metadata of every installed package: milliseconds, for each learner that is made
+    # looking for entry points reads the metadata of every installed package, which takes milliseconds
     choices = {name: BUILT_IN[name].target} if name in BUILT_IN else known()
     if name not in choices:
         near = get_close_matches(name, choices, n=1)
