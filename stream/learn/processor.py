@@ -217,9 +217,7 @@ class Processor:
             self._fold.start_at(before_the_first(self._journal))
             return
         if self._journal.begins_after() is not None:
-            log.error(
-                "all snapshots are damaged and the journal has no beginning: starting with an empty state"
-            )
+            log.error("all snapshots are damaged and the journal has no beginning: starting with an empty state")
             self._journal.truncate(0)
         if self._settings.start == "latest":
             with closing(self._intake.open({}, "latest")) as reader:
