@@ -194,7 +194,7 @@ def _check_outputs(options: RequestOptions, served: ServedVersion) -> None:
 
 def _check_explain(options: RequestOptions, model: ServedModel, served: ServedVersion) -> None:
     if options.explain < 0:
-        raise InputError(f"parameter 'explain': expected true or an integer of at least 0, got {options.explain}")
+        raise InputError(f"parameter 'explain': expected true or a whole number of at least 0, got {options.explain}")
     if options.explain and served.explain is None:
         raise Unimplemented(f"parameter 'explain': a {model.learner} does not explain its predictions")
 

@@ -71,8 +71,8 @@ def grade_sequences(times: Floats, outputs: Mapping[str, Array], truth: NDArray[
 
     Returns:
         Per event: `log_likelihood`, its log-density; `hazard`, ∫ λ until its time; `top3`, whether its type is among
-        the three most likely; `gap_squared`, the squared error of the expected gap in s²; `log_gap`, the absolute error of
-        its logarithm, NaN for a gap of 0. Infinite values become NaN.
+        the three most likely; `gap_squared`, the squared error of the expected gap in s²; `log_gap`, the absolute
+        error of its logarithm, NaN for a gap of 0. Infinite values become NaN.
     """
     gaps, expected = times - outputs["last_time"], outputs["next_time"] - outputs["last_time"]
     scores = outputs["type_scores"]

@@ -145,4 +145,4 @@ def _number(parameter: pb.InferParameter, name: str) -> int:
         return int(getattr(parameter, choice))
     if choice == "string_param":
         return version_number(parameter.string_param, name)
-    raise InputError(f"parameter {name!r}: expected an integer, got {choice or 'nothing'}")
+    raise InputError(f"parameter {name!r}: expected a whole number, got {choice or 'nothing'}")

@@ -103,7 +103,7 @@ def _freshness(parameters: dict[str, Any], version: str | None) -> Freshness:
 
 def _number(value: Any, name: str) -> int | None:
     if value is not None and (not isinstance(value, int) or isinstance(value, bool)):
-        raise InputError(f"parameter {name!r}: expected an integer, got {value!r:.80}")
+        raise InputError(f"parameter {name!r}: expected a whole number, got {value!r:.80}")
     return value
 
 
@@ -118,7 +118,7 @@ def _explain(value: Any) -> int:
     if value is None or isinstance(value, bool):
         return USUAL_EXPLANATION if value else 0
     if not isinstance(value, int):
-        raise InputError(f"parameter 'explain': expected true or an integer, got {value!r:.80}")
+        raise InputError(f"parameter 'explain': expected true or a whole number, got {value!r:.80}")
     return value
 
 

@@ -111,7 +111,7 @@ def test_an_older_version_and_single_outputs_can_be_asked_for(client: httpx.Clie
         ({"inputs": [tensor([[0] * 4])], "outputs": [{"name": "lable"}]}, 400, "output 'lable': no such output"),
         ({"inputs": [tensor([[0] * 4])], "outputs": 5}, 400, "outputs: expected a list"),
         ({"inputs": [tensor([[0] * 4])], "parameters": [1]}, 400, "parameters: expected an object"),
-        ({"inputs": [tensor([[0] * 4])], "parameters": {"as_of_version": "x"}}, 400, "expected an integer"),
+        ({"inputs": [tensor([[0] * 4])], "parameters": {"as_of_version": "x"}}, 400, "expected a whole number"),
         ({"inputs": [tensor([[0] * 4])], "parameters": {"as_of_version": 99}}, 404, "version 99"),
         ({"inputs": [tensor([[0] * 4])], "parameters": {"min_state_version": 10**6}}, 504, "waited for version"),
         ({"inputs": [tensor([[0] * 4])], "parameters": {"event_id": "e"}}, 501, "event_id"),
