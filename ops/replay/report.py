@@ -1,4 +1,4 @@
-"""The report of a replay: `report.json`, and `report.png` with what one wants to see of it."""
+"""The report of a replay: `report.json`, and its picture `report.png`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SHOWN = (
     "rmse",
     "log_loss",
     "mae",
-)  # the first of these that there is goes into the picture
+)  # the first available one is drawn
 _TYPES = ("#0b6e99", "#b3541e", "#3b7d4f", "#8a5a9e", "#b8952c")
 _SCALES = (("day", 86_400.0), ("hour", 3600.0), ("minute", 60.0), ("second", 1.0))
 _LEARNING, _FROZEN, _TIME = "#0b6e99", "#b3541e", "#5b6770"
@@ -26,15 +26,15 @@ _DRIFT = "#8a5a9e"
 
 
 class NoMatplotlib(Exception):
-    """The picture needs matplotlib, which is not installed; the message says what to run."""
+    """The picture needs matplotlib, which is not installed; the message gives the command to install it."""
 
 
 def write_report(done: Replayed, folder: Path) -> list[Path]:
-    """Write the files into a folder, which is made if need be; the paths. Of event sequences there is a third,
-    `intensity.png`: what one key's next event was expected to be, and when, between its latest ones.
+    """Write the files into a folder, which is created if needed; returns the paths. For event sequences there is a
+    third file, `intensity.png`: the predicted intensity of one key's next events, between its latest ones.
 
     Raises:
-        NoMatplotlib: `report.json` is written, the picture cannot be.
+        NoMatplotlib: `report.json` was written, but the picture cannot be.
         OSError: The folder cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -51,7 +51,7 @@ def write_report(done: Replayed, folder: Path) -> list[Path]:
 
 
 def _finite(value: Any) -> Any:
-    """The same with null for what JSON has no number for."""
+    """The value with null for numbers that JSON does not support."""
     if isinstance(value, dict):
         return {key: _finite(one) for key, one in value.items()}
     if isinstance(value, (list, tuple)):
@@ -69,7 +69,7 @@ def _draw(done: Replayed, path: Path) -> None:
     title = f"{done.model.name}: {done.model.learner}, {done.events:,} events at {done.events / done.seconds:,.0f}/s"
     figure.suptitle(title, x=0.02, ha="left", fontsize=13, fontweight="bold")
     if shown is not None:
-        settled = min(done.model.window_events, done.events) // 10  # before, a figure is one of a handful of events
+        settled = min(done.model.window_events, done.events) // 10  # before, a figure rests on few events
         for curve, color, label in (
             (done.frozen_curve, _FROZEN, f"frozen after {done.frozen_after:,} events"),
             (done.curve, _LEARNING, "learning"),
@@ -95,7 +95,7 @@ def _draw(done: Replayed, path: Path) -> None:
 
 
 def _mark_drift(axes: Any, done: Replayed) -> None:
-    """A band from where each change began to where its alarm ended, with what it was seen by."""
+    """A band from the start of each change to the end of its alarm, with the detector that raised it."""
     for alarm in done.alarms:
         end = done.events if alarm.end is None else alarm.end
         axes.axvspan(alarm.since, max(end, alarm.start), color=_DRIFT, alpha=0.18, lw=0)
