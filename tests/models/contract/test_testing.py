@@ -406,5 +406,5 @@ def test_a_battery_without_another_learner_says_so() -> None:
     class WithoutOther(TestToy):
         other = LearnerContract.other
 
-    with pytest.raises(SkipTest, match=r"no other\(\) is given"):
+    with pytest.raises(SkipTest, match=r"other\(\) is not defined"):
         WithoutOther().test_a_state_made_under_other_parameters_is_refused_and_changes_nothing()
