@@ -57,10 +57,10 @@ def make_learner(name: str, context: LearnerContext, encoder: str = IDENTITY, we
     try:
         return EncodedLearner(factory(replace(context, inputs=front.specs)), front)
     except ParamsError as error:
-        raise ParamsError(dict(_from_the_front(name, encoder, error))) from error
+        raise ParamsError(dict(_as_encoder_mistakes(name, encoder, error))) from error
 
 
-def _from_the_front(name: str, encoder: str, error: ParamsError) -> list[tuple[str, str]]:
+def _as_encoder_mistakes(name: str, encoder: str, error: ParamsError) -> list[tuple[str, str]]:
     """Report mistakes of the learner's inputs as mistakes of the encoder, which computes them."""
     of_inputs = [text for key, text in error.mistakes.items() if key.partition(".")[0] == "inputs"]
     others = [(key, text) for key, text in error.mistakes.items() if key.partition(".")[0] != "inputs"]
@@ -198,21 +198,21 @@ class _Unlearner:
         self._inner.unlearn(self._encoder.batch(batch))
 
 
-def _itself(inner: object, front: object) -> object:
+def _unchanged(inner: object, front: object) -> object:
     """No input passes through this capability, so it is passed on as it is."""
     return inner
 
 
 _OF_PREDICTORS: Mapping[type, Callable[[Any, EncodedPredictor], object]] = {
     SequencePredictor: _Sequence,
-    AlternativeInputs: _itself,
+    AlternativeInputs: _unchanged,
     InputValidator: _Validator,
     Explainer: _Explainer,
-    IntensityCurves: _itself,
+    IntensityCurves: _unchanged,
 }
 _OF_LEARNERS: Mapping[type, Callable[[Any, Encoder], object]] = {
-    Forgetting: _itself,
-    SharedMemoryLearner: _itself,
-    Mergeable: _itself,
+    Forgetting: _unchanged,
+    SharedMemoryLearner: _unchanged,
+    Mergeable: _unchanged,
     Unlearner: _Unlearner,
 }

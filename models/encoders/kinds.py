@@ -84,11 +84,11 @@ def _onnx(path: str) -> Encode:
         session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # the runtime's own exception types, for a missing and a damaged file
         raise ParamsError({"encoder": f"{path} cannot be read as ONNX: {error}"}) from error
-    given, told = session.get_inputs()[0].name, session.get_outputs()[0].name
+    input_name, output_name = session.get_inputs()[0].name, session.get_outputs()[0].name
 
     def encode(x: Rows) -> Rows:
         try:
-            found: Rows = np.asarray(session.run([told], {given: x})[0], dtype=np.float32)
+            found: Rows = np.asarray(session.run([output_name], {input_name: x})[0], dtype=np.float32)
         except Exception as error:
             raise ValueError(str(error)) from error
         return found

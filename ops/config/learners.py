@@ -49,7 +49,7 @@ def _tried(model: ModelConfig) -> Iterator[Mistake]:
     try:
         learner = make_learner(model.learner, model.context(), model.encoder, model.weights)
         if model.drift.action == "raise_forgetting" and capability(learner, Forgetting) is None:
-            text = f"a {model.learner} cannot be told to forget faster, got 'raise_forgetting'"
+            text = f"a {model.learner} cannot raise forgetting, got 'raise_forgetting'"
             yield Mistake(("drift", "action"), text)
     except UnknownLearner as error:
         yield Mistake(("learner",), str(error))

@@ -124,7 +124,7 @@ def build_processor(
     store: CommandQueue,
     live: Path,
     metrics: LearnerMetrics,
-    told: LearnerStatus,
+    learner_status: LearnerStatus,
 ) -> tuple[Processor, FilePublisher]:
     """A model's processor and its publisher."""
     folder = model_folder(config, model)
@@ -145,7 +145,7 @@ def build_processor(
         make=lambda: new_learner(model),
         ports=Ports(
             publisher=publisher,
-            observer=each(metrics.model(model.name, monitor.drift.watchers()), told.model(model.name)),
+            observer=each(metrics.model(model.name, monitor.drift.watchers()), learner_status.model(model.name)),
             commands=store,
             dead_letters=DeadLetters(source, model.topic, model.name),
             alarms=AlarmOutbox(source, model.name),
@@ -166,11 +166,11 @@ def _kept_monitor(model: ModelConfig, learner: Learner, folder: Path, snapshots:
 
 
 def build_joiner(
-    config: Config, model: ModelConfig, source: Log, metrics: LearnerMetrics, told: LearnerStatus
+    config: Config, model: ModelConfig, source: Log, metrics: LearnerMetrics, learner_status: LearnerStatus
 ) -> tuple[Joiner, Pending]:
     """The joiner of late labels, and the store of waiting events."""
     pending = open_model_pending(config, model)
-    observer: JoinObserver = each(metrics.joining(model.name), told.of(model.name))
+    observer: JoinObserver = each(metrics.joining(model.name), learner_status.of(model.name))
     joiner = Joiner(
         JoinSettings(
             model=model.name,

@@ -29,8 +29,8 @@ log = structlog.get_logger(__name__)
 
 ROLES = ("server", "learner")
 _FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS = 0.1, 10.0
-_WELL_SECONDS = 30.0  # a process that ran this long is restarted without delay
-_ENDS_EVERYTHING = 2  # exit code of an invalid configuration: a restart would not help
+_HEALTHY_SECONDS = 30.0  # a process that ran this long is restarted without delay
+_INVALID_CONFIGURATION = 2  # exit code of an invalid configuration: a restart would not help
 PARENT = "THALWEG_SUPERVISOR"
 """The environment variable with the id of the supervising process; its children end when it does."""
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -87,7 +87,7 @@ class Supervisor:
                 while not self._stop.wait(0.02) and code == 0:
                     code = self._look()
             finally:
-                code = max(code, self._end())
+                code = max(code, self._stop_all())
         return code
 
     def _look(self) -> int:
@@ -96,10 +96,10 @@ class Supervisor:
             now = time.monotonic()
             if child.process is not None and (code := child.process.poll()) is not None:
                 child.process = None
-                if code == _ENDS_EVERYTHING:
+                if code == _INVALID_CONFIGURATION:
                     log.error("a process cannot run with this configuration", role=child.role)
                     return code
-                if now - child.started > _WELL_SECONDS:
+                if now - child.started > _HEALTHY_SECONDS:
                     child.wait_seconds = _FIRST_WAIT_SECONDS
                 log.error("a process died: restarting it", role=child.role, code=code, wait=child.wait_seconds)
                 child.restarts += 1
@@ -111,10 +111,10 @@ class Supervisor:
                 child.started, child.since = now, time.time()
                 changed = True
         if changed:
-            self._tell()
+            self._write_status()
         return 0
 
-    def _tell(self) -> None:
+    def _write_status(self) -> None:
         """Write start times and restart counts of the processes, for the metrics."""
         roles = {
             child.role: {
@@ -131,7 +131,7 @@ class Supervisor:
         except OSError as error:
             log.warning("cannot write the status of the processes", problem=str(error))
 
-    def _end(self) -> int:
+    def _stop_all(self) -> int:
         """Stop the server first, so that no requests arrive; then the learner, which saves. 1 if one had to be
         killed.
         """

@@ -83,10 +83,10 @@ def families(models: Iterable[tuple[ModelGauges, Shown]]) -> Iterable[Metric]:
     for model, shown in models:
         for spec, numbers in shown.items():
             empty = family(spec.kind, spec.full_name, spec.help, ("model_name", *spec.labels))
-            first, told = made.setdefault(spec.full_name, (spec, empty))
+            first, exported = made.setdefault(spec.full_name, (spec, empty))
             if (first.kind, first.labels) != (spec.kind, spec.labels):
                 model.leave_out(spec.name, f"another learner declares {spec.full_name} of another kind or labels")
                 continue
             for labels, number in numbers.items():
-                told.add_metric((model.model, *labels), number)
-    return [told for _, told in made.values()]
+                exported.add_metric((model.model, *labels), number)
+    return [exported for _, exported in made.values()]

@@ -49,10 +49,10 @@ class LearnerMetrics:
 
     def collect(self) -> Iterable[Metric]:
         """Metrics of the last reports; all those of a model come from one report."""
-        told = [(model, last) for model in self._models if (last := model.last) is not None]
+        latest = [(model, last) for model in self._models if (last := model.last) is not None]
         return [
-            *report_metrics.families([(model.name, last.report) for model, last in told]),
-            *learner_gauges.families([(model.gauges, last.gauges) for model, last in told]),
+            *report_metrics.families([(model.name, last.report) for model, last in latest]),
+            *learner_gauges.families([(model.gauges, last.gauges) for model, last in latest]),
         ]
 
     def start(self) -> None:

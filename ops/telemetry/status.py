@@ -80,7 +80,7 @@ class ModelStatus(NoObserver, NoJoinObserver):
 
     def table(self) -> dict[str, Any]:
         """The status as JSON values; values that are not finite are omitted."""
-        told = {
+        shown = {
             "time": self._clock(),
             "consumed_events": self._consumed,
             "events_per_second": self._rate(),
@@ -90,8 +90,8 @@ class ModelStatus(NoObserver, NoJoinObserver):
         }
         delays = sorted(self._delays)
         if delays:
-            told["label_delay_seconds"] = delays[len(delays) // 2]
-        found: dict[str, Any] = finite(told | (_NOTHING if self._report is None else reported(self._report)))
+            shown["label_delay_seconds"] = delays[len(delays) // 2]
+        found: dict[str, Any] = finite(shown | (_NOTHING if self._report is None else reported(self._report)))
         return found
 
     def _rate(self) -> float:

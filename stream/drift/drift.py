@@ -81,7 +81,7 @@ class DriftWatch:
         self._scale: Scale | None = None
         self._tracked = 0
         self._losses: Floats = np.zeros(0)  # the latest losses of the active alarm
-        self._told: list[Alarm] = []
+        self._unreported: list[Alarm] = []
 
     @property
     def events(self) -> int:
@@ -100,8 +100,8 @@ class DriftWatch:
 
     def news(self) -> list[Alarm]:
         """Alarms raised or ended since the last call; an alarm that has ended meanwhile appears twice."""
-        told, self._told = self._told, []
-        return told
+        news, self._unreported = self._unreported, []
+        return news
 
     def note_done(self, number: int, done: str) -> None:
         """Record what was done about an alarm, if it is still stored."""
@@ -134,7 +134,7 @@ class DriftWatch:
         signs.sort(key=lambda sign: (sign[0], SIGNALS.index(sign[1])))
         for event, signal, found in signs:
             self._close_until(event, seen, at)
-            self._take_up(event, signal, found, float(seen.times[event - at[0]]))
+            self._raise_or_extend(event, signal, found, float(seen.times[event - at[0]]))
         self._events += count
         self._close_until(self._events, seen, at)
 
@@ -220,11 +220,11 @@ class DriftWatch:
             if signal == "twin":  # a comparison, not what is served: small changes are not significant
                 fired = [one for one in fired if one.after - one.before >= _LEAST_OF_BASELINE]
             if signal == "confidence":
-                fired = [one for one in fired if self._speaks(one.at, graded, at)]
+                fired = [one for one in fired if self._labels_missing(one.at, graded, at)]
             found += [(one.at, signal, one) for one in fired]
         return found
 
-    def _speaks(self, event: int, graded: NDArray[np.bool_], at: NDArray[np.int64]) -> bool:
+    def _labels_missing(self, event: int, graded: NDArray[np.bool_], at: NDArray[np.int64]) -> bool:
         """Whether predictions alone may raise an alarm: without labels for long, the loss cannot."""
         place = event - int(at[0])
         last = np.flatnonzero(graded[: place + 1])
@@ -238,20 +238,20 @@ class DriftWatch:
         for signal, (place, columns) in self._columns.items():
             moves = columns.feed(seen.columns[:, place])
             if signal == "predictions":
-                moves = [moved for moved in moves if self._speaks(moved.rows, graded, at)]
+                moves = [moved for moved in moves if self._labels_missing(moved.rows, graded, at)]
             found += [(moved.rows, signal, moved) for moved in moves]
         return found
 
-    def _take_up(self, event: int, signal: str, found: Fired | Moved, time: float) -> None:
+    def _raise_or_extend(self, event: int, signal: str, found: Fired | Moved, time: float) -> None:
         """Raise an alarm, or add the detection to the active one."""
         self._last_sign, self._until = event, (event, time)
         severity = found.distance if isinstance(found, Moved) else found.after - found.before
         features = found.columns if isinstance(found, Moved) and signal == "inputs" else ()
         detector = found.test if isinstance(found, Moved) else found.detector
-        told = (signal, detector, event)
+        detection = (signal, detector, event)
         if self.open is not None:
             alarm = self.open
-            signals = (*alarm.signals, told)[:50]
+            signals = (*alarm.signals, detection)[:50]
             moved = dict(alarm.features)
             moved.update({name: max(distance, moved.get(name, 0.0)) for name, distance in features})
             ranked = tuple(sorted(moved.items(), key=lambda one: -one[1]))[:10]
@@ -282,26 +282,26 @@ class DriftWatch:
             detector=detector,
             signal=signal,
             severity=float(severity),
-            kind=_kind((told,)),
-            signals=(told,),
+            kind=_kind((detection,)),
+            signals=(detection,),
             features=features,
             action=self._params.action,
         )
         self._alarms = [*self._alarms, alarm][-ALARMS_KEPT:]
-        self._told.append(alarm)
+        self._unreported.append(alarm)
 
     def _close_until(self, event: int, seen: Observed, at: NDArray[np.int64]) -> None:
         """Update the active alarm up to an event, and end it if nothing was detected for long enough."""
         due = self._last_sign + self._params.settle_events
-        self._track(min(event, due), seen, at)
+        self._track_peak(min(event, due), seen, at)
         alarm = self.open
         if alarm is None or event < due:
             return
         end, time = self._until
         self._alarms[-1] = replace(alarm, end=end, end_time=time)
-        self._told.append(self._alarms[-1])
+        self._unreported.append(self._alarms[-1])
 
-    def _track(self, upto: int, seen: Observed, at: NDArray[np.int64]) -> None:
+    def _track_peak(self, upto: int, seen: Observed, at: NDArray[np.int64]) -> None:
         """Track the largest excess of the mean loss of 64 events since the start over the loss before it."""
         alarm = self.open
         if alarm is None or not np.isfinite(self._base):

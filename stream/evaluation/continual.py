@@ -83,7 +83,7 @@ class Continual:
     def _begin(self) -> None:
         self._draws = 0
         self._generator = np.random.Generator(np.random.PCG64(self._seed))
-        self._owed = 0.0  # held events that are due for evaluation
+        self._due = 0.0  # held events that are due for evaluation
         self._turn = 0
         self._waiting: list[tuple[Batch, Graded]] = []  # events not yet sampled from
         self._waiting_events = 0
@@ -91,7 +91,7 @@ class Continual:
         self._chance = np.zeros(0)  # (C,) lower bound of the probability that its next event is held
         self._accuracies = np.zeros((0, _WINDOW))  # (C, Δ) newest last, NaN before the first
         self._lowest = np.zeros(0)  # (C,) since learned, NaN before
-        self._fall, self._rise = np.zeros(0), np.zeros(0)  # (C,) NaN before the second evaluation
+        self._drop, self._rise = np.zeros(0), np.zeros(0)  # (C,) NaN before the second evaluation
         self._held: dict[str, Array] = {
             name: np.zeros((0, *spec.shape), dtype=spec.dtype) for name, spec in self._specs.items() if self._most
         }
@@ -101,16 +101,16 @@ class Continual:
         """Evaluate the classes that are due, then sample from a batch that is graded but not learned yet."""
         if not self._most:
             return
-        self._owed += self._share * len(batch)
-        if self._owed >= self._events * _TURNS:
-            self._hold()
-            self._ask(predictor, live)
+        self._due += self._share * len(batch)
+        if self._due >= self._events * _TURNS:
+            self._sample()
+            self._evaluate(predictor, live)
         grades = live.grades
         if grades is not None and grades.alike.kind != "means":
             self._waiting.append((batch, grades))
             self._waiting_events += len(batch)
             if self._waiting_events >= self._most_waiting:
-                self._hold()
+                self._sample()
 
     def metrics(self) -> dict[str, float]:
         """The values of `METRICS` that are known; {} before the first evaluation.
@@ -118,7 +118,7 @@ class Continual:
         `accuracy` is the mean of the classes' latest accuracies; `recent_forgetting` is WF over the latest Δ
         evaluations of each class, while the others cover the whole history.
         """
-        rows, lowest, fall, rise = self._accuracies, self._lowest, self._fall, self._rise
+        rows, lowest, fall, rise = self._accuracies, self._lowest, self._drop, self._rise
         latest = rows[:, -1]
         known = ~np.isnan(latest)
         if not known.any():
@@ -139,11 +139,11 @@ class Continual:
             found["recent_forgetting"] = float(np.nanmax(highest - twice, axis=1).mean())
         return found
 
-    def _ask(self, predictor: Predictor, live: Prequential) -> None:
+    def _evaluate(self, predictor: Predictor, live: Prequential) -> None:
         """Evaluate the next classes in turn, each in full."""
         count, each = len(self._seen), self._events
-        turns = min(int(self._owed // each), count)
-        self._owed = min(self._owed - turns * each, float(each))
+        turns = min(int(self._due // each), count)
+        self._due = min(self._due - turns * each, float(each))
         if not turns:
             return
         turn = (self._turn + np.arange(turns)) % count
@@ -166,7 +166,7 @@ class Continual:
         self._accuracies[turn] = window
         if again.any():
             then, newest, window = turn[again], accuracy[again], window[again]
-            self._fall[then] = np.fmax(self._fall[then], np.fmax.reduce(window, axis=1) - newest)
+            self._drop[then] = np.fmax(self._drop[then], np.fmax.reduce(window, axis=1) - newest)
             self._rise[then] = np.fmax(self._rise[then], newest - np.fmin.reduce(window, axis=1))
         learned = (turn < len(self._seen) - 1) & (self._seen[turn] >= _LEARNED * self._events)
         self._lowest[turn] = np.where(learned, np.fmin(self._lowest[turn], accuracy), self._lowest[turn])
@@ -180,7 +180,7 @@ class Continual:
             self._columns = known = (classes, len(self._seen), columns)
         return known[2]
 
-    def _hold(self) -> None:
+    def _sample(self) -> None:
         """Sample from the waiting events into the held slots. The result does not depend on when this happens."""
         waiting, self._waiting, self._waiting_events = self._waiting, [], 0
         if not waiting:
@@ -222,8 +222,8 @@ class Continual:
         self._seen = np.pad(self._seen, (0, more))
         self._chance = np.pad(self._chance, (0, more), constant_values=1.0)
         self._accuracies = np.pad(self._accuracies, ((0, more), (0, 0)), constant_values=np.nan)
-        self._lowest, self._fall, self._rise = (
-            np.pad(column, (0, more), constant_values=np.nan) for column in (self._lowest, self._fall, self._rise)
+        self._lowest, self._drop, self._rise = (
+            np.pad(column, (0, more), constant_values=np.nan) for column in (self._lowest, self._drop, self._rise)
         )
         for name, held in self._held.items():
             new = np.zeros((more * self._events, *held.shape[1:]), dtype=held.dtype)
@@ -231,11 +231,11 @@ class Continual:
 
     def state(self) -> State:
         """The state that later figures depend on."""
-        self._hold()
+        self._sample()
         tensors: dict[str, Array] = {"seen": self._seen, "accuracies": self._accuracies, "lowest": self._lowest}
-        tensors |= {"fall": self._fall, "rise": self._rise}
+        tensors |= {"fall": self._drop, "rise": self._rise}
         tensors |= {f"held.{name}": held for name, held in self._held.items()}
-        meta = {"kind": self._kind, "draws": self._draws, "owed": self._owed, "turn": self._turn}
+        meta = {"kind": self._kind, "draws": self._draws, "owed": self._due, "turn": self._turn}
         return State(tensors, meta)
 
     def restore(self, state: State) -> None:
@@ -245,9 +245,9 @@ class Continual:
             return
         tensors = {name: tensor.copy() for name, tensor in state.tensors.items()}
         self._seen, self._accuracies, self._lowest = (tensors[n] for n in ("seen", "accuracies", "lowest"))
-        self._fall, self._rise = tensors["fall"], tensors["rise"]
+        self._drop, self._rise = tensors["fall"], tensors["rise"]
         self._held = {name: tensors[f"held.{name}"] for name in self._held}
-        self._draws, self._owed, self._turn = (state.meta[name] for name in ("draws", "owed", "turn"))
+        self._draws, self._due, self._turn = (state.meta[name] for name in ("draws", "owed", "turn"))
         self._generator.bit_generator.advance(self._draws)  # type: ignore[attr-defined]  # PCG64 has it
         self._chance = self._events / np.minimum(self._seen + 1, _HORIZON * self._events)
 

@@ -70,7 +70,7 @@ class Prequential:
         self._waiting_events = self._waiting_scores = 0
         self.grades = None
         if task is not None:
-            self._take(task)
+            self._set_task(task)
 
     grades: Graded | None
     """The grades of the latest micro-batch; None if nothing in it was graded."""
@@ -89,7 +89,7 @@ class Prequential:
         """Grade the predictions made before the batch was learned."""
         task = task_of(predictor, outputs)
         if self._grading is None or self._task is None or self._task.name != task.name:
-            grading = self._take(task)
+            grading = self._set_task(task)
         else:
             grading = self._grading
         fit = fits(batch, task)
@@ -104,9 +104,9 @@ class Prequential:
             losses[self.grades.rows] = self._grading.losses(self.grades)
         return losses
 
-    def _take(self, task: Task) -> TaskGrading:
+    def _set_task(self, task: Task) -> TaskGrading:
         """Grade predictions of this task from now on."""
-        self._settle()
+        self._flush()
         self._task, self._grading = task, grading_of(task)
         if self._own.names != self._grading.means:
             self._own = Means(self._grading.means)
@@ -137,7 +137,7 @@ class Prequential:
 
         NaN if unknown, as AUC is while there is only one class in the window.
         """
-        self._settle()
+        self._flush()
         if not len(self._recent) or self._task is None or self._grading is None:
             return None
         return self._task.quality, self._grading.main(self._recent)
@@ -145,12 +145,12 @@ class Prequential:
     @property
     def worst_case_accuracy(self) -> float:
         """The lowest accuracy that the full recent window ever had; NaN before."""
-        self._settle()
+        self._flush()
         return self._recent.lowest
 
     def state(self) -> State:
         """The state that later figures depend on."""
-        self._settle()
+        self._flush()
         means, own = self._means, self._own
         tensors: dict[str, Array] = {"hits": self._hits, "seen": self._seen}
         tensors["sums"] = np.array([*means.sums, self._recent.lowest])
@@ -176,7 +176,7 @@ class Prequential:
         self._means.restore(tensors["sums"][:3], counts, tensors.get("spreads"))
         if self._task is None:
             for name in (name for name in BUILT_IN if f"{name}.sums" in tensors):
-                self._take(BUILT_IN[name])
+                self._set_task(BUILT_IN[name])
         self._own = Means(self._own.names)
         if self._task is not None and f"{self._task.name}.sums" in tensors:
             name = self._task.name
@@ -191,7 +191,7 @@ class Prequential:
 
     def figures(self) -> Figures:
         """Figures over all events with their bounds."""
-        self._settle()
+        self._flush()
         found = class_figures(self._hits, self._seen)
         means = self._means_of(self._means)
         if "log_loss" in means:
@@ -208,7 +208,7 @@ class Prequential:
 
     def recent_figures(self) -> Figures:
         """Figures over the recent window with their bounds."""
-        self._settle()
+        self._flush()
         if not len(self._recent):
             return {}
         columns = self._recent.columns()
@@ -225,16 +225,16 @@ class Prequential:
 
     def _wait(self, graded: Graded) -> None:
         if self._waiting and self._waiting[0].alike != graded.alike:
-            self._settle()
+            self._flush()
         self._scores = graded.alike.kind == "scores"
         self._waiting.append(graded)
         self._waiting_events += len(graded)
         if "scores" in graded.columns:
             self._waiting_scores += graded.columns["scores"].size
         if self._waiting_events >= _AT_ONCE or self._waiting_scores >= _MOST_WAITING:
-            self._settle()
+            self._flush()
 
-    def _settle(self) -> None:
+    def _flush(self) -> None:
         """Add the waiting micro-batches. The figures do not depend on when this happens, in no bit."""
         waiting, count = self._waiting, self._waiting_events
         if not waiting:

@@ -38,8 +38,8 @@ class SequenceGrading(TaskGrading):
         rows = np.flatnonzero(batch.labels.present & np.isfinite(outputs["next_time"]))
         graded = grade_classes(batch, batch.labels, rows, predictor, task, outputs, numbers)
         if graded is not None and "hazard" in outputs:
-            told = {name: column[rows] for name, column in outputs.items()}
-            graded.columns |= grade_sequences(batch.times[rows], told, graded.columns["column"])
+            predicted = {name: column[rows] for name, column in outputs.items()}
+            graded.columns |= grade_sequences(batch.times[rows], predicted, graded.columns["column"])
             graded.alike = graded.alike._replace(columns=tuple(graded.columns))
         return graded
 

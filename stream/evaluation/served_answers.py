@@ -48,8 +48,8 @@ def as_served(
     if task.remembered != "class":
         fill = _values if task.remembered == "numbers" else _scores
         return predictor, {**outputs, task.answer: fill(outputs[task.answer], served)}
-    classes = _with_forgotten(batch, predictor.classes, served)
-    answerer = predictor if len(classes) == len(predictor.classes) else _Knowing(predictor, task, classes)
+    classes = _with_served_classes(batch, predictor.classes, served)
+    answerer = predictor if len(classes) == len(predictor.classes) else _WithClasses(predictor, task, classes)
     return answerer, {**outputs, **_classes(outputs, classes, served)}
 
 
@@ -93,7 +93,7 @@ def _classes(
     return {"label": label} if scores is None else {"label": label, "scores": scores}
 
 
-def _with_forgotten(batch: Batch, known: tuple[str, ...], served: Sequence[tuple[int, Answer]]) -> tuple[str, ...]:
+def _with_served_classes(batch: Batch, known: tuple[str, ...], served: Sequence[tuple[int, Answer]]) -> tuple[str, ...]:
     """The present classes, and those of served labels that are no longer known, after a rollback say."""
     if not isinstance(batch.labels, ClassLabels):
         return known
@@ -107,7 +107,7 @@ def _with_forgotten(batch: Batch, known: tuple[str, ...], served: Sequence[tuple
     return (*known, *added)
 
 
-class _Knowing:
+class _WithClasses:
     """A predictor with additional classes that it never predicts."""
 
     def __init__(self, predictor: Predictor, task: Task, classes: tuple[str, ...]) -> None:

@@ -204,9 +204,9 @@ class Fold:
 
     def _learn(self, block: DecodedBlock, on_batch: OnBatch | None) -> Outcome:
         """Predict, grade and learn the new events of a block."""
-        taken, labelled, newest = _Taken(), 0, None
+        totals, labelled, newest = _Totals(), 0, None
         seconds: list[float] = []
-        for micro_batch in cut(self._fresh(block.parts, taken), block.batch_events):
+        for micro_batch in cut(self._fresh(block.parts, totals), block.batch_events):
             predictor = self._learner.predictor()
             if self._evaluator is not None:
                 self._evaluator.predicted(micro_batch, predictor, predict_batch(predictor, micro_batch))
@@ -226,11 +226,11 @@ class Fold:
         outcome = Outcome(
             version=self._version,
             learned=self._learned,
-            events=taken.events,
+            events=totals.events,
             labelled=labelled,
-            duplicates=taken.duplicates,
-            rejected=taken.rejected,
-            oldest_time=taken.oldest_time,
+            duplicates=totals.duplicates,
+            rejected=totals.rejected,
+            oldest_time=totals.oldest_time,
             newest_time=newest,
             learn_seconds=tuple(seconds),
             alarms=tuple(self._drift.news()) if self._drift is not None else (),
@@ -238,18 +238,18 @@ class Fold:
         self._unhandled = outcome.raised
         return outcome
 
-    def _fresh(self, parts: Iterable[Decoded], taken: _Taken) -> Iterator[Batch]:
+    def _fresh(self, parts: Iterable[Decoded], totals: _Totals) -> Iterator[Batch]:
         for part in parts:
-            taken.rejected.update(rejected.reason for rejected in part.rejected)
+            totals.rejected.update(rejected.reason for rejected in part.rejected)
             batch = part.batch
             fresh = None if batch.ids is None else self._recent_ids.fresh(_identities(batch))
             if fresh is not None:
                 batch = batch.take(fresh)
-                taken.duplicates += len(part.batch) - len(batch)
+                totals.duplicates += len(part.batch) - len(batch)
             if len(batch):
-                taken.events += len(batch)
+                totals.events += len(batch)
                 oldest = float(batch.times.min())
-                taken.oldest_time = oldest if taken.oldest_time is None else min(oldest, taken.oldest_time)
+                totals.oldest_time = oldest if totals.oldest_time is None else min(oldest, totals.oldest_time)
                 yield batch
 
     def _change(self, entry: Control) -> None:
@@ -277,7 +277,7 @@ class Fold:
 
 
 @dataclass(slots=True)
-class _Taken:
+class _Totals:
     """Totals over the parts of a block."""
 
     events: int = 0

@@ -64,7 +64,7 @@ class Intake:
     def open(self, after: Position, start: Start = "earliest") -> Reader:
         """Open a reader of the model's topics; retries while the log is unavailable. Raises Stopped."""
         settings = self._settings
-        return self._persistently("log", lambda: self._source.reader(settings.topics, after, start, settings.group))
+        return self._retry("log", lambda: self._source.reader(settings.topics, after, start, settings.group))
 
     def take(self, reader: Reader, idle_seconds: float) -> DecodedBlock | None:
         """The next block, journalled and decoded; None if no record arrived within `idle_seconds`. Raises Stopped."""
@@ -80,7 +80,7 @@ class Intake:
         if block is None or len(block) == 0:
             return None
         entry = BlockEntry(self._fold.version + 1, block.ranges, settings.batch_events)
-        self._persistently("journal", partial(self._journal.append, entry))
+        self._retry("journal", partial(self._journal.append, entry))
         return self.decode(entry, block, {})
 
     def decode(self, entry: BlockEntry, block: Block, sent: Position) -> DecodedBlock:
@@ -94,13 +94,13 @@ class Intake:
                     "invalid records, no dead-letter topic", model=self._settings.model, first=str(part.rejected[0])
                 )
             elif unsent and self._dead_letters is not None:
-                self._persistently("dead letters", partial(self._dead_letters.send, run, unsent))
+                self._retry("dead letters", partial(self._dead_letters.send, run, unsent))
         return decoded
 
     def last_sent(self) -> Position:
         """The newest dead letter of each partition, so that none is sent twice. Raises Stopped."""
         letters = self._dead_letters
-        return self._persistently("dead letters", letters.last_sent) if letters is not None else {}
+        return self._retry("dead letters", letters.last_sent) if letters is not None else {}
 
     def _report_gaps(self, reader: Reader) -> None:
         for gap in reader.gaps():
@@ -113,7 +113,7 @@ class Intake:
             )
             self._observer.lost(gap)
 
-    def _persistently(self, what: str, action: Callable[[], Answer]) -> Answer:
+    def _retry(self, what: str, action: Callable[[], Answer]) -> Answer:
         """Run the action, retrying while disk or broker fail. Raises Stopped if a stop is requested first."""
         wait = 0.1
         while True:

@@ -202,7 +202,7 @@ class Processor:
                 # before reading the log, which may be unavailable for long: this version can already be served
                 self._publish(now=True)
                 self._cadence.confirm(newest.manifest.created)
-        outcomes = self._learn_again()
+        outcomes = self._replay()
         self._publish(now=True)
         for outcome in outcomes:
             self._tell_alarms(outcome)
@@ -224,7 +224,7 @@ class Processor:
                 self._fold.start_at(reader.position())
         self._save(wait=True, must=True)
 
-    def _learn_again(self) -> list[Outcome]:
+    def _replay(self) -> list[Outcome]:
         """Outcomes of the journal's entries above the present version: the last one, and those with alarms."""
         first, sent, kept = self.version, self._intake.last_sent(), list[Outcome]()
         try:

@@ -199,8 +199,8 @@ class WrapperContract:
     def _explanations(self) -> None:
         bare, wrapped = (learner.predictor() for learner in self.pair())
         inputs = self.batches()[0].inputs
-        told = offered(bare, Explainer).explain(self.seen(inputs), 2)
-        assert offered(wrapped, Explainer).explain(inputs, 2) == told
+        explained = offered(bare, Explainer).explain(self.seen(inputs), 2)
+        assert offered(wrapped, Explainer).explain(inputs, 2) == explained
 
     def _curves(self) -> None:
         bare, wrapped = (learner.predictor() for learner in self.pair())

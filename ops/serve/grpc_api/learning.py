@@ -60,7 +60,7 @@ class LearningService:
 
     def Learn(self, request_iterator: Iterator[pb.Event], context: grpc.ServicerContext) -> Iterator[pb.Ack]:  # noqa: N802
         """Events that arrive while the log is busy are appended together."""
-        self._must_be_allowed(context)
+        self._authorize(context)
         waiting: queue.Queue[pb.Event | None] = queue.Queue(2 * _APPEND_AT_ONCE)  # when full, the stream is slowed down
         gone = threading.Event()
 
@@ -110,7 +110,7 @@ class LearningService:
 
     def Label(self, request: pb.LabelRequest, context: grpc.ServicerContext) -> pb.Ack:  # noqa: N802
         """Appends to the labels topic, so that a label is stored before it is joined."""
-        self._must_be_allowed(context)
+        self._authorize(context)
 
         def answer() -> pb.Ack:
             model = self._models.find(request.model)
@@ -142,13 +142,13 @@ class LearningService:
         return translated(context, answer)
 
     def Snapshot(self, request: pb.SnapshotRequest, context: grpc.ServicerContext) -> pb.SnapshotResponse:  # noqa: N802
-        self._must_be_allowed(context)
+        self._authorize(context)
         return translated(
             context, lambda: pb.SnapshotResponse(version=self._command(context, request.model, "snapshot")["version"])
         )
 
     def Rollback(self, request: pb.RollbackRequest, context: grpc.ServicerContext) -> pb.RollbackResponse:  # noqa: N802
-        self._must_be_allowed(context)
+        self._authorize(context)
 
         def answer() -> pb.RollbackResponse:
             done = self._command(context, request.model, "rollback", version=request.version)
@@ -168,7 +168,7 @@ class LearningService:
             if gone.wait(interval):
                 return
 
-    def _must_be_allowed(self, context: grpc.ServicerContext) -> None:
+    def _authorize(self, context: grpc.ServicerContext) -> None:
         """End a call that would change a model if tokens are required and it has none."""
         if self._tokens is None:
             return

@@ -383,7 +383,13 @@ def test_too_many_waiting_requests_are_refused_and_leave_nothing(house: House, w
     asked = Asked(parameters={"min_state_version": 10**6, "event_id": "refused"})
 
     with house.slots.to_wait("the only slot is taken"):
-        holds(house, lambda: WIRES[wire](house, asked), "RESOURCE_EXHAUSTED", "too many requests wait", f"wait {wire}")
+        holds(
+            house,
+            lambda: WIRES[wire](house, asked),
+            "RESOURCE_EXHAUSTED",
+            "too many requests are waiting for versions",
+            f"wait {wire}",
+        )
 
 
 @pytest.mark.parametrize(("patience", "error"), [(0.0, DeadlineExceeded), (-1.0, DeadlineExceeded), (None, NotReady)])
