@@ -15,8 +15,8 @@ from thalweg.ops.config.model import ModelConfig
 from thalweg.ops.config.secrets import MASK, shown
 
 HEADER = f"""\
-# What is in effect, secrets as {MASK}; a configuration, too. "default": the file and the environment do not say it.
-# Parameters at their default are comments: a state belongs to the parameters that are given."""
+# The effective configuration, itself a valid configuration; secrets are masked as {MASK}. "default": set neither in the
+# file nor in the environment. Parameters at their default are comments: a state belongs to the parameters as given."""
 
 
 def effective(config: Config) -> str:
@@ -42,7 +42,7 @@ def _table(settings: Settings, place: Place, leave_out: tuple[str, ...] = ()) ->
 
 def _params(model: ModelConfig, place: Place) -> Iterator[str]:
     if params_type(model.learner) is None:
-        yield f"# {model.learner} does not declare its parameters: here are those that are given"
+        yield f"# {model.learner} does not declare its parameters: these are the given ones"
     for key, value in effective_params(model).items():
         given = key in model.params
         line = _line(key, shown(model.params[key] if given else value, (*place, key)), not given)

@@ -43,7 +43,9 @@ def write_report(done: Replayed, folder: Path) -> list[Path]:
     try:
         import matplotlib as mpl
     except ImportError as error:
-        raise NoMatplotlib(f"{record} is written; for the picture run: pip install 'thalweg[report]'") from error
+        raise NoMatplotlib(
+            f"{record} is written; the picture needs matplotlib: pip install 'thalweg[report]'"
+        ) from error
     mpl.use("Agg")
     picture = folder / "report.png"
     _draw(done, picture)
@@ -123,7 +125,7 @@ def _draw_intensity(done: Replayed, path: Path) -> list[Path]:
         2, 1, figsize=(9, 5.5), sharex=True, height_ratios=[2.4, 1], layout="constrained", dpi=120
     )
     figure.suptitle(
-        f"{done.model.name}: what key {key.decode(errors='replace')[:40]} was about to do",
+        f"{done.model.name}: predicted intensities of key {key.decode(errors='replace')[:40]}",
         x=0.02,
         ha="left",
         fontsize=13,
@@ -147,7 +149,7 @@ def _draw_intensity(done: Replayed, path: Path) -> list[Path]:
     rates.set_ylim(usual[0] / 30, usual[1] * 3)
     rates.set_ylabel(f"intensity, events per {name}")
     rates.legend(frameon=False, loc="upper right", ncols=3, fontsize=8)
-    events.set_xlabel(f"{name}s, of its latest {len(came)} events")
+    events.set_xlabel(f"{name}s, over its latest {len(came)} events")
     for axes in (rates, events):
         _plain(axes)
     figure.savefig(path)
