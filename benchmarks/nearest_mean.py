@@ -77,6 +77,8 @@ def cold_start(name: str, events: Batch, seeds: int) -> Iterator[Result]:
         reached: dict[str, list[float]] = {label: [] for label in LEARNERS}
         for seed in range(seeds):
             learned, others = few(events, labels, seed)
+            if not len(others):  # so many are not there
+                return
             for label, (learner, params) in LEARNERS.items():
                 one = made(learner, width, params)
                 one.learn(learned)

@@ -21,7 +21,7 @@ from pathlib import Path
 import pytest
 
 from tests.ops.running import until
-from tests.services.processes import free_port
+from tests.services.ports import free_port
 
 ROOT = Path(__file__).parents[1]
 TUTORIAL = ROOT / "docs" / "tutorials" / "your_own_learner.md"

@@ -44,6 +44,7 @@ PARAMS: dict[str, dict[str, Any]] = {
         "largest": 0,
         "serve_views": 1,
     },
+    "nearest_mean": {},
 }
 WITHOUT_FEATURES = ("error_memory", "prompt_tpp")
 """Learners of ids and of keys, which no encoder makes."""
@@ -114,6 +115,10 @@ class TestCotta(Encoded):
 class TestCottaThatRefusesInputs(Encoded):
     learner = "cotta"
     params: dict[str, Any] = {"largest": 1.0}  # noqa: RUF012
+
+
+class TestNearestMean(Encoded):
+    learner = "nearest_mean"
 
 
 class TestEveryCapability(Encoded):
