@@ -1,13 +1,13 @@
-"""Nearest class mean: keep the mean of every class and how events scatter around it, answer with the closest class.
+"""Nearest class mean: keeps the mean of every class and their common covariance, and predicts the closest class.
 
 Source: Hayes and Kanan, "Lifelong Machine Learning with Deep Streaming Linear Discriminant Analysis", CVPR Workshops
 2020 (arXiv:1909.01520): running class means and one covariance that all classes share. With `covariance = "none"` it
 is the nearest mean of Rebuffi et al., "iCaRL", CVPR 2017 (arXiv:1611.07725), section 3.1, without its exemplars.
-Ours differs: sums are those of Chan, Golub and LeVeque (1979), so that events can come in any order and batches, be
-merged from another learner and be taken away again; the covariance is shrunk towards the variances of the inputs, the
-less the more events came; events have weights and may fade; classes are names that may come at any time.
-Cost: F² multiply-adds an event and F³ / 3 a version, (C + 1) F and nothing with `covariance = "none"`.
-State: 8 (F² + C F) bytes, 8 (C + 1) F with `covariance = "none"`, whatever the length of the log.
+Differences: sums are those of Chan, Golub and LeVeque (1979), so that events can arrive in any order and batches, be
+merged from another learner and be unlearned; the covariance is shrunk towards the variances of the inputs, less so
+with more events; events have weights and may decay; classes are names, and new ones may appear at any time. Cost: F²
+multiply-adds per event and F³ / 3 per version; (C + 1) F and nothing with `covariance = "none"`. State: 8 (F² + C F)
+bytes, 8 (C + 1) F with `covariance = "none"`, whatever the length of the log.
 """
 
 from __future__ import annotations
@@ -32,10 +32,11 @@ from thalweg.proto.task import CLASSIFICATION, Task
 
 Floats = NDArray[np.float64]
 ROWS = 8
-"""Rows are padded to a multiple of this before a matrix product: whole tiles of the BLAS kernel give a row the same
-bits whatever rows stand beside it."""
+"""Rows are padded to a multiple of this before a matrix product: with full tiles of the BLAS kernel, the bits of a row
+do not depend on the other rows.
+"""
 FAR = 1e100
-"""Differences from the mean are held within ± this, so that no product of theirs is infinite."""
+"""Differences from the mean are clipped to ± this, so that their products are finite."""
 
 
 class Params(Settings):
@@ -60,10 +61,10 @@ class Params(Settings):
 
 
 class NearestMean:
-    """The learner `nearest_mean`; parameters in `Params`, obligations in `models/contract/learner.py`.
+    """The learner `nearest_mean`; parameters in `Params`, contract in `models/contract/learner.py`.
 
-    Events are skipped that have no label, a weight that is no positive number, inputs that are not finite (or beyond
-    1e100), or that are of a class past `max_classes`; the last two are counted.
+    Skips events without a label, with a weight that is not positive, with inputs that are not finite (or beyond
+    1e100), and of classes beyond `max_classes`; the last two are counted.
     """
 
     params_type = Params
@@ -73,9 +74,9 @@ class NearestMean:
         self.params = Params.of(context.params)
         self._columns = InputColumns(context.inputs)
         width = self._columns.width
-        self._classes: dict[str, int] = {}  # by name, in order of first sight: columns never move
-        self._events: NDArray[np.int64] = np.zeros(0, np.int64)  # (C,), never faded
-        self._weight: Floats = np.zeros(0)  # (C,), Σ of faded weights
+        self._classes: dict[str, int] = {}  # by name, in order of first appearance: columns never move
+        self._events: NDArray[np.int64] = np.zeros(0, np.int64)  # (C,), not decayed
+        self._weight: Floats = np.zeros(0)  # (C,), Σ of decayed weights
         self._mean: Floats = np.zeros((0, width))  # (C, F)
         shape = (width, width) if self.params.covariance == "shared" else (width,)
         self._scatter: Floats = np.zeros(shape)  # Σ w (x - mean)(x - mean)ᵀ within all classes, or its diagonal
@@ -102,7 +103,7 @@ class NearestMean:
         self._events += np.bincount(selected.codes, minlength=len(self._events))
 
     def _select(self, batch: Batch, classes: dict[str, int], most: int) -> Selected:
-        """The events to learn from; new names enter `classes`."""
+        """The events to learn from; new names are added to `classes`."""
         inputs = self._columns.gather(batch.inputs)
         if batch.labels is None:
             return Selected(inputs[:0], np.zeros((0, 0)), None, None, 0)
@@ -117,7 +118,7 @@ class NearestMean:
         self._mean = np.pad(self._mean, ((0, more), (0, 0)))
 
     def _moments(self, events: Selected, weights: Floats) -> tuple[Floats, Floats, Floats]:
-        """Weight (C,) and mean (C, F) per class of some events, and how they scatter around those means."""
+        """Weight (C,) and mean (C, F) per class of some events, and their scatter around those means."""
         x = events.inputs.astype(np.float64, copy=False)
         member = events.targets.T * weights  # (C, n)
         weight = member.sum(axis=1)
@@ -133,7 +134,7 @@ class NearestMean:
         return weights @ (rows * rows)
 
     def _combine(self, weight: Floats, mean: Floats, scatter: Floats, sign: float = 1.0) -> None:
-        """Put the moments of other events to ours, or take them away (Chan et al., eq. 2.1, per class)."""
+        """Add or subtract the moments of other events (Chan et al., eq. 2.1, per class)."""
         before, total = self._weight, self._weight + sign * weight
         share = np.divide(sign * weight, total, out=np.zeros_like(total), where=total > 0)
         apart = mean - self._mean  # (C, F)
@@ -147,19 +148,19 @@ class NearestMean:
             sums *= share
             sums[np.abs(sums) < 1e-200] = 0.0  # denormal numbers make arithmetic a hundred times slower
 
-    # Beyond the contract: capabilities
+    # Optional capabilities
 
     def raise_forgetting(self, factor: float, events: int) -> None:
-        """What was learned counts `factor` times less from now on."""
+        """Divide the weight of everything learned by `factor`."""
         self._fade(1.0 / factor)
         self._faded += 1
         self._predictor = None
 
     def merge(self, other: State) -> None:
-        """Go on as if the events of another learner had come here as well; its new classes stand behind ours.
+        """Continue as if the events of another learner had been learned here as well; its new classes are appended.
 
         Raises:
-            ValueError: It was made under other parameters, events fade, or there are more classes than `max_classes`.
+            ValueError: It was made under other parameters, events decay, or there are more classes than `max_classes`.
         """
         self._must_not_fade("merge")
         theirs = NearestMean(LearnerContext(inputs=self._columns.specs, params=self.params.model_dump()))
@@ -178,10 +179,10 @@ class NearestMean:
         self._skipped += theirs._skipped
 
     def unlearn(self, batch: Batch) -> None:
-        """Go on as if these events had never come; a class that has none left is forgotten, name and all.
+        """Continue as if these events had never been learned; a class without events is removed, with its name.
 
         Raises:
-            ValueError: Events fade, or there are more of a class than were learned.
+            ValueError: Events decay, or there are more of a class than were learned.
         """
         self._must_not_fade("unlearn")
         classes = dict(self._classes)
@@ -192,7 +193,7 @@ class NearestMean:
         learned = np.pad(self._events, (0, len(classes) - len(self._events)))
         if (taken > learned).any():
             name = list(classes)[int((taken > learned).argmax())]
-            raise ValueError(f"cannot unlearn: of class {name!r} fewer events were learned than are to be taken away")
+            raise ValueError(f"cannot unlearn: of class {name!r} fewer events were learned than are to be unlearned")
         weights = np.ones(len(selected.codes)) if selected.weights is None else selected.weights
         self._combine(*self._moments(selected, weights), sign=-1.0)
         self._events -= taken
@@ -200,13 +201,15 @@ class NearestMean:
         self._classes = {name: code for code, name in enumerate(np.array([*classes], object)[left])}
         self._events, self._weight, self._mean = self._events[left], self._weight[left], self._mean[left]
         if not left.any():
-            self._scatter[...] = 0.0  # not even rounding is left of them
+            self._scatter[...] = 0.0  # removes the remaining rounding errors
 
     def _must_not_fade(self, verb: str) -> None:
         if self.params.decay < 1 or self._faded:
-            raise ValueError(f"cannot {verb}: needs decay = 1, and forgetting never raised: sums without an order")
+            raise ValueError(
+                f"cannot {verb}: needs decay = 1 and no raised forgetting, so that the order of events does not matter"
+            )
 
-    # Answers
+    # Predictions
 
     def predictor(self) -> NearestMeanPredictor:
         if self._predictor is None:
@@ -226,10 +229,10 @@ class NearestMean:
         shared = self.params.covariance == "shared"
         scatter = np.maximum(np.diag(self._scatter) if shared else self._scatter, 0.0) / n  # (F,)
         variance = scatter + self._weight @ (apart * apart) / n  # (F,), of all events, within and between classes
-        varies = variance > 1e-20 * centre * centre  # more than the rounding of an input that is always the same
+        varies = variance > 1e-20 * centre * centre  # more than the rounding error of a constant input
         share = self.params.shrinkage * len(centre) / (self.params.shrinkage * len(centre) + n)
         if shared:
-            unit = np.sqrt(variance, out=np.full_like(variance, np.inf), where=varies)  # others get no say
+            unit = np.sqrt(variance, out=np.full_like(variance, np.inf), where=varies)  # constant inputs are ignored
             within_classes = self._scatter / n / unit[:, None] / unit
             head = _solve(within_classes, share, (apart / unit).T) / unit[:, None]
         else:
@@ -242,7 +245,7 @@ class NearestMean:
 
     @classmethod
     def predictor_from(cls, state: State) -> NearestMeanPredictor:
-        """The predictor whose `state()` this was; arrays may be read-only maps of a file."""
+        """Restore a predictor from its `state()`; arrays may be read-only maps of a file."""
         return NearestMeanPredictor.of(state)
 
     # State
@@ -269,7 +272,7 @@ class NearestMean:
 
 
 class NearestMeanPredictor:
-    """Answers `label`, and `scores` that are probabilities; a row with a number that is not finite gets label -1."""
+    """Predicts `label`, and `scores` that are probabilities; a row with a number that is not finite gets label -1."""
 
     def __init__(
         self,
@@ -280,7 +283,7 @@ class NearestMeanPredictor:
         offset: Floats | None,
         events: int,
     ) -> None:
-        """An answerer of `NearestMean._discriminants`; without classes it has none."""
+        """A predictor from `NearestMean._discriminants`; without classes it predicts none."""
         self._columns, self._classes, self._events = columns, classes, events
         self._centre = np.zeros(columns.width) if centre is None else centre
         self._head = np.zeros((columns.width, 0)) if head is None else np.ascontiguousarray(head)
@@ -311,7 +314,7 @@ class NearestMeanPredictor:
         n = len(rows)
         if not self._classes or not n:
             return {"label": np.full(n, -1, np.int32), "scores": np.zeros((n, len(self._classes)), np.float32)}
-        x = np.zeros((n + -n % ROWS, rows.shape[1]))  # whole tiles
+        x = np.zeros((n + -n % ROWS, rows.shape[1]))  # full tiles
         with np.errstate(over="ignore", invalid="ignore"):
             np.subtract(rows, self._centre, out=x[:n])
         np.clip(x, -FAR, FAR, out=x)
@@ -330,7 +333,7 @@ class NearestMeanPredictor:
 
     @classmethod
     def of(cls, state: State) -> NearestMeanPredictor:
-        """The predictor whose `state()` this was."""
+        """Restore a predictor from its `state()`."""
         tensors, meta = state.tensors, state.meta
         columns = InputColumns({name: TensorSpec(name, dtype, tuple(shape)) for name, dtype, shape in meta["inputs"]})
         arrays = (tensors["centre"], tensors["head"], tensors["offset"])
@@ -342,7 +345,9 @@ def _listed(columns: InputColumns) -> list[Any]:
 
 
 def _solve(matrix: Floats, share: float, right: Floats) -> Floats:
-    """((1 - share) M + share I)⁻¹ right; with more of I where rounding or few events leave M short of positive."""
+    """((1 - share) M + share I)⁻¹ right; with a larger share of I if rounding or few events make M not positive
+    definite.
+    """
     while True:
         shrunk = (1 - share) * matrix
         shrunk[np.diag_indices(len(shrunk))] += share

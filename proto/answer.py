@@ -1,7 +1,7 @@
-"""What was answered to an event: kept while its label is awaited, so that the label grades what was served.
+"""The prediction for an event, stored until its label arrives, so that the label grades what was served.
 
-Classes go by name, for the codes of one version are not those of another. Of many classes only the highest scores are
-kept, and one that stands for each of the others, so that an answer is small whatever the number of classes.
+Classes are stored by name, because codes differ between versions. Of many classes only the highest scores are kept,
+and one value that stands for each of the others, so that an answer is small whatever the number of classes.
 """
 
 from __future__ import annotations
@@ -20,24 +20,26 @@ if TYPE_CHECKING:
     from thalweg.proto import thalweg_pb2
 
 MOST_SCORES = 32
-"""Scores that are kept: all of up to so many classes."""
+"""Maximum number of scores kept: all, for up to this many classes."""
 
 
 class Answer(NamedTuple):
     """One row of a model's outputs: a label with scores, numbers, or the probability of a 1."""
 
     version: int
-    """The state that answered."""
+    """The version that made the prediction."""
     label: str | None = None
-    """The class; None: none was known, or the answer is no class."""
+    """The class; None if none was known, or the prediction is not a class."""
     classes: tuple[str, ...] = ()
-    """Those with the highest scores."""
+    """The classes with the highest scores."""
     scores: tuple[float, ...] = ()
-    """Theirs."""
+    """The scores of `classes`."""
     rest: float = 0.0
-    """That of each other class known then: an equal part of what remained of probabilities, else the least kept."""
+    """The score of every other class known then: an equal share of the remaining probability, otherwise the lowest
+    kept.
+    """
     known: int = 0
-    """How many classes were known."""
+    """Number of classes known."""
     value: tuple[float, ...] = ()
     """K numbers."""
     score: float | None = None
@@ -51,14 +53,14 @@ class Answer(NamedTuple):
         schema: Schema,
         task: Task,
     ) -> Answer | None:
-        """The first row of outputs; None where there is none, or nothing in it that `read` would take.
+        """The first row of outputs; None if there is none, or nothing in it is valid for `read`.
 
         Args:
-            version: The state that answered.
+            version: The version that made the prediction.
             outputs: Named arrays, each (N, ...).
-            classes: Names behind the codes of `label` and the columns of `scores`.
-            schema: Of the events it answers to.
-            task: Of the predictor that answered; it says what is kept.
+            classes: Names of the codes of `label` and the columns of `scores`.
+            schema: Schema of the events.
+            task: Task of the predictor; determines what is kept.
         """
         if not task.remembered or task.answer not in outputs or not len(outputs[task.answer]):
             return None
@@ -74,7 +76,7 @@ class Answer(NamedTuple):
         return None if answer._problem(schema) else answer
 
     def write(self, message: thalweg_pb2.Answer) -> None:
-        """Put it into an empty message."""
+        """Write it into an empty message."""
         message.state_version = self.version
         if self.label is not None:
             message.label = self.label
@@ -89,10 +91,10 @@ class Answer(NamedTuple):
 
     @classmethod
     def read(cls, message: thalweg_pb2.Answer, schema: Schema) -> Answer | None:
-        """What a message says; None where there was no answer.
+        """Read a message; None if it has no answer.
 
         Raises:
-            Refused: It is none to an event of this schema.
+            Refused: It is not a valid answer for this schema.
         """
         if not message.HasField("state_version"):
             return None
@@ -111,7 +113,7 @@ class Answer(NamedTuple):
         return answer
 
     def _problem(self, schema: Schema) -> str:
-        """Why it cannot have been an answer to an event of this schema; nothing where it can."""
+        """Why it is not a valid answer for this schema; empty if it is."""
         if self.version < 0:
             return f"expected a state_version of at least 0, got {self.version}"
         if len(self.classes) != len(self.scores):
@@ -120,7 +122,7 @@ class Answer(NamedTuple):
             most = min(MOST_SCORES, self.known)
             return f"expected scores of at most {most} classes, {self.known} being known, got {len(self.classes)}"
         if len(set(self.classes)) != len(self.classes):
-            return "one of the classes stands twice"
+            return "a class appears twice"
         if schema.label == "class" and (self.value or self.score is not None):
             return "expected a class and its scores, got numbers"
         if schema.label == "number" and (self.label is not None or self.known):
@@ -133,7 +135,7 @@ class Answer(NamedTuple):
 def _highest(
     scores: Array, classes: Sequence[str], probabilities: bool
 ) -> tuple[tuple[str, ...], tuple[float, ...], float, int]:
-    """What is kept of scores (C,): classes, their scores, that of each other class, and C."""
+    """What is kept of scores (C,): classes, their scores, the score of each other class, and C."""
     known = len(scores)
     if known <= MOST_SCORES:
         return tuple(classes[:known]), tuple(scores.tolist()), 0.0, known

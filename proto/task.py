@@ -1,7 +1,7 @@
-"""What kind of answer a model gives: the one place that says which output is the answer, and what may be done with it.
+"""The task of a model, its kind of prediction: which output is the prediction, and how it may be used.
 
-How the answers of a task are graded stands in `stream.evaluation.tasks`, under the task's name. A new task is a value
-like those below (beside its learner, where it has but one), one file with its grading, and a row in that table.
+The grading of a task is in `stream.evaluation.tasks`, under the task's name. A new task needs a value like those
+below (next to its learner, if only one has it), a file with its grading, and a row in that table.
 """
 
 from __future__ import annotations
@@ -17,38 +17,39 @@ Remembered: TypeAlias = Literal["class", "numbers", "probability", ""]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """One kind of answer."""
+    """One kind of prediction."""
 
     name: str
-    """Under which its grading is found."""
+    """The name under which its grading is registered."""
     label: LabelKind
-    """Of the events that grade it."""
+    """The label kind of the events that grade it."""
     outputs: Mapping[str, tuple[str, int]]
-    """What predictors give at least: by name the dtype, and how many dimensions follow that of the rows."""
+    """Required outputs of a predictor: by name the dtype, and the number of dimensions after the rows."""
     answer: str
-    """The output that is the answer."""
+    """The output that is the prediction."""
     scores: str = ""
-    """An output with a column for each of `Predictor.classes`, of those that give one; empty: there is none."""
+    """An optional output with a column for each of `Predictor.classes`; empty if there is none."""
     probabilities: bool = False
-    """Whether those scores are probabilities: graded by log-loss and calibration, too."""
+    """Whether those scores are probabilities, also graded by log-loss and calibration."""
     remembered: Remembered = ""
-    """What is kept of an answer until its label comes, so that what was served is graded: `Answer` has the forms.
-    Empty: nothing, the answer of the moment at which the label came is graded."""
+    """The form in which a prediction is stored until its label arrives, so that the served one is graded: see `Answer`.
+    Empty: not stored; the prediction at the time of the label is graded.
+    """
     watched: bool = True
-    """Whether answers are watched for drift, as the signal `predictions`."""
+    """Whether drift is detected in the predictions, as the signal `predictions`."""
     recallable: bool = False
-    """Whether an answer is right or wrong and follows from inputs alone, so that held events can be asked again."""
+    """Whether a prediction is right or wrong and depends on inputs alone, so that held-out events can be evaluated."""
     quality: str
-    """The figure to look at first."""
+    """The main metric."""
     lower_is_better: bool = False
-    """Whether that is an error."""
+    """Whether a lower value of that metric is better."""
 
     def with_probabilities(self) -> Task:
-        """The same with scores that are probabilities."""
+        """The same task with scores that are probabilities."""
         return replace(self, probabilities=True)
 
     def problem(self, outputs: Mapping[str, Any]) -> str:
-        """Why a predictor with these outputs (specs by name) does not have this task; empty where it does."""
+        """Why a predictor with these outputs (specs by name) does not match this task; empty if it does."""
         for name, (dtype, dimensions) in self.outputs.items():
             spec = outputs.get(name)
             if spec is None:
@@ -98,23 +99,23 @@ SEQUENCE = Task(
     watched=False,
     quality="log_likelihood",
 )
-"""What comes next of a key, and when; answers follow from what came before, not from inputs."""
+"""The next event of a key, and its time; predictions depend on the history, not on inputs."""
 ADAPTATION = replace(CLASSIFICATION, name="adaptation")
-"""Classification that learns without labels: those that come grade it, and teach it nothing."""
+"""Classification that adapts without labels: labels only grade it."""
 
 BUILT_IN = {task.name: task for task in (CLASSIFICATION, REGRESSION, SCORING, SEQUENCE, ADAPTATION)}
 _BY_OUTPUT = {"next_time": SEQUENCE, "value": REGRESSION, "score": SCORING, "label": CLASSIFICATION}
 
 
 def task_of(predictor: Any, outputs: Mapping[str, Any] | None = None) -> Task:
-    """The task that a predictor says; of one from before there were any, that which its outputs have always meant.
+    """The predictor's task; for predictors that declare none, derived from the outputs.
 
     Args:
         predictor: A `Predictor`.
-        outputs: By name, where they are known otherwise than from the predictor.
+        outputs: By name, if known from elsewhere than the predictor.
 
     Raises:
-        ValueError: It says none, and its outputs are those of none.
+        ValueError: It declares none, and its outputs match no task.
     """
     task: Task | None = getattr(predictor, "task", None)
     if task is not None:
@@ -124,4 +125,4 @@ def task_of(predictor: Any, outputs: Mapping[str, Any] | None = None) -> Task:
         if name in names:
             said = getattr(predictor, "properties", {}).get("scores")
             return meant.with_probabilities() if said == "probabilities" else meant
-    raise ValueError(f"the predictor has no `task`, and its outputs are those of none: {', '.join(names) or 'none'}")
+    raise ValueError(f"the predictor has no `task`, and its outputs match none: {', '.join(names) or 'none'}")

@@ -1,1 +1,1 @@
-"""What a learner is: the protocols, the registry of names, and the tests that every learner passes."""
+"""The contract of learners: the protocols, the registry of names, and the tests that every learner passes."""

@@ -1,11 +1,11 @@
-"""What a learner or a predictor may be able to do beyond its contract: every such protocol, on one page.
+"""Optional capabilities of a learner or a predictor, beyond the contract: all protocols in one place.
 
-Ask `capability(thing, Explainer)`, never `isinstance`: something that stands in front of another, as an encoder in
-front of a learner, offers what that one offers, and has none of its methods. `isinstance` with a protocol takes
-microseconds: who needs the answer for each request looks it up once per version.
+Query them by `capability(thing, Explainer)`, never by `isinstance`: a wrapper, such as an encoder in front of a
+learner, has the capabilities of the wrapped object but not its methods. `isinstance` with a protocol takes
+microseconds: look the capability up once per version, not per request.
 
-A new capability is a protocol here, its name in one of the two tuples below, and an entry in the table of each wrapper
-(`models/encoders/encoded.py`); `testing.WrapperContract` goes through the tuples, so none is forgotten.
+A new capability needs a protocol here, its name in one of the two tuples below, and an entry in the table of each
+wrapper (`models/encoders/encoded.py`); `testing.WrapperContract` iterates over the tuples, so none is forgotten.
 """
 
 from __future__ import annotations
@@ -25,51 +25,51 @@ from thalweg.proto.schema import Array, Inputs, TensorSpec
 
 C = TypeVar("C")
 
-# Of predictors
+# Capabilities of predictors
 
 
 @runtime_checkable
 class SequencePredictor(Protocol):
-    """A predictor whose inputs alone do not say what it answers from: it also knows what came before, by key."""
+    """A predictor whose predictions depend not only on the inputs but also on the history of the key."""
 
     def predict_events(self, batch: Batch) -> Mapping[str, Array]:
-        """What is answered to each event just before it comes, those above it in the batch having come.
+        """The prediction for each event just before it occurs, given the earlier events of the batch.
 
         Returns:
-            The outputs of `predict`, and figures of what came, (N,) each, NaN where there are none; see `Prequential`.
+            The outputs of `predict`, and measures of the event, (N,) each, NaN if unknown; see `Prequential`.
         """
 
     def with_history_of(self, newer: Predictor) -> Predictor:
-        """The same knowledge, applied to what had come when another was made."""
+        """The same learned state, applied to the history that `newer` knows."""
 
 
 @runtime_checkable
 class AlternativeInputs(Protocol):
-    """A predictor that also takes other inputs than those of the events it learns from."""
+    """A predictor that also accepts inputs other than those of the events it learns from."""
 
     @property
     def alternative_inputs(self) -> Mapping[str, TensorSpec]:
-        """By name; given together, and without `inputs`. The same for as long as the predictor lives."""
+        """The alternative inputs by name; given all together, and without `inputs`. Constant for a predictor."""
 
 
 @runtime_checkable
 class InputValidator(Protocol):
-    """A predictor that takes fewer inputs than their shapes and dtypes say."""
+    """A predictor with further conditions on inputs than shapes and dtypes."""
 
     def check(self, inputs: Inputs) -> None:
-        """Raise InputError for those it does not take."""
+        """Raise InputError for invalid inputs."""
 
 
 @runtime_checkable
 class Explainer(Protocol):
-    """A predictor that can say what its answers were made from."""
+    """A predictor that can explain its predictions."""
 
     def explain(self, inputs: Inputs, most: int) -> list[Any]:
-        """Per row, what counted, as JSON knows it, at most so many."""
+        """Per row, at most `most` entries that explain the prediction, as JSON values."""
 
 
 class Course(NamedTuple):
-    """Intensities of a key over time, and the events that came."""
+    """The intensities of a key over time, and its events."""
 
     times: NDArray[np.float64]
     """(Q,), ascending."""
@@ -78,67 +78,67 @@ class Course(NamedTuple):
     event_times: NDArray[np.float64]
     """(L,)."""
     event_types: NDArray[np.int64]
-    """(L,), places in `classes`."""
+    """(L,), indices into `classes`."""
 
 
 @runtime_checkable
 class IntensityCurves(Protocol):
-    """A predictor that knows how likely an event was at any time, by key."""
+    """A predictor that can compute the intensity of a key's events at any time."""
 
     def course(self, key: bytes) -> Course | None:
-        """Between a key's latest events; None if there are fewer than two."""
+        """The intensities between a key's latest events; None if it has fewer than two."""
 
 
-# Of learners
+# Capabilities of learners
 
 
 @runtime_checkable
 class Forgetting(Protocol):
-    """A learner that can be told to let go of what it learned, to follow a change faster."""
+    """A learner that can discount what it learned, to adapt to a change faster."""
 
     def raise_forgetting(self, factor: float, events: int) -> None:
-        """Let what comes count `factor` times as much against what was learned so far.
+        """Give new events `factor` times as much weight relative to the earlier ones.
 
-        Sums are faded by it at once; what learns at a rate does so that much faster for the next `events` events.
-        Part of the state, like everything.
+        Sums are discounted at once; a learner with a learning rate raises it for the next `events` events. Part of
+        the state.
         """
 
 
 @runtime_checkable
 class SharedMemoryLearner(Protocol):
-    """A learner with a memory too large to be copied for every version: it shares it with servers, in place."""
+    """A learner whose memory is too large to be copied for every version: it shares it with servers, in place."""
 
     def place(self, folder: Path) -> None:
-        """Keep the memory in files of this folder, which servers see too, from now on; called before anything else.
+        """From now on, keep the memory in files of this folder, which servers read too; called before anything else.
 
-        Files of earlier runs are the learner's own to remove. Its predictors' states may name files there.
+        The learner removes files of earlier runs itself. The states of its predictors may name files there.
         """
 
 
 @runtime_checkable
 class Mergeable(Protocol):
-    """A learner that can take up what another has learned from other events."""
+    """A learner that can merge what another one has learned from other events."""
 
     def merge(self, other: State) -> None:
-        """Go on as if it had learned what is in the `state()` of another as well.
+        """Continue as if the events behind another learner's `state()` had been learned as well.
 
         Raises:
-            ValueError: That state was made under other parameters, or under these the order of events counts.
+            ValueError: The state was made under other parameters, or these parameters make the order of events matter.
         """
 
 
 @runtime_checkable
 class Unlearner(Protocol):
-    """A learner that can take back what it learned from given events."""
+    """A learner that can remove the effect of given events."""
 
     def unlearn(self, batch: Batch) -> None:
-        """Go on as if it had never learned these events, up to rounding.
+        """Continue as if these events had never been learned, up to rounding.
 
         Args:
             batch: Events that were learned, with the same inputs, labels and weights.
 
         Raises:
-            ValueError: They cannot have been learned, or under these parameters the order of events counts.
+            ValueError: They cannot have been learned, or these parameters make the order of events matter.
         """
 
 
@@ -152,15 +152,15 @@ PREDICTOR_CAPABILITIES: tuple[type, ...] = (
 LEARNER_CAPABILITIES: tuple[type, ...] = (Forgetting, SharedMemoryLearner, Mergeable, Unlearner)
 
 
-# Asking
+# Lookup
 
 
 class Wrapper(ABC):
-    """What stands in front of a learner or a predictor and offers what that one offers."""
+    """A wrapper of a learner or a predictor that passes on its capabilities."""
 
     @abstractmethod
     def capability(self, kind: type[C]) -> C | None:
-        """The capability as it is seen from the front; None if the one behind does not have it."""
+        """The capability as offered by the wrapper; None if the wrapped object does not have it."""
 
 
 class PredictorWrapper(Wrapper):
@@ -168,15 +168,15 @@ class PredictorWrapper(Wrapper):
 
     @abstractmethod
     def predict_batch(self, batch: Batch) -> Mapping[str, Array]:
-        """As the function of this name: what was computed for it here may serve when the batch is learned."""
+        """As the function of this name; may cache what it computed until the batch is learned."""
 
 
 def capability(thing: object, kind: type[C]) -> C | None:
-    """What to call a capability on, whether the thing has it or stands in front of one that does; None: not offered.
+    """The object on which to call a capability, for a wrapper as well; None if there is none.
 
     Args:
         thing: A learner or a predictor.
-        kind: A protocol of this page.
+        kind: A protocol of this module.
     """
     if isinstance(thing, Wrapper):
         return thing.capability(kind)
@@ -184,7 +184,7 @@ def capability(thing: object, kind: type[C]) -> C | None:
 
 
 def predict_batch(predictor: Predictor, batch: Batch) -> Mapping[str, Array]:
-    """What a predictor answered to the events of a batch before they came, for grading."""
+    """The predictions for the events of a batch, each from before it occurred, for grading."""
     if isinstance(predictor, PredictorWrapper):
         return predictor.predict_batch(batch)
     sequence = capability(predictor, SequencePredictor)
@@ -192,6 +192,6 @@ def predict_batch(predictor: Predictor, batch: Batch) -> Mapping[str, Array]:
 
 
 def with_history(frozen: Predictor, now: Predictor) -> Predictor:
-    """One that stopped learning, as it answers now: what came meanwhile it knows, but has not learned from."""
+    """A frozen predictor with the present history: it knows the events since then but has not learned from them."""
     sequence = capability(frozen, SequencePredictor)
     return frozen if sequence is None else sequence.with_history_of(now)

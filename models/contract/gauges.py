@@ -1,4 +1,4 @@
-"""Figures that a learner gives the operator: declared once, in its class, and exported as they are declared."""
+"""Gauges of a learner for the operator: declared once, in its class, and exported as declared."""
 
 from __future__ import annotations
 
@@ -8,26 +8,27 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 GaugeValue: TypeAlias = "float | Mapping[tuple[str, ...], float]"
-"""A number; of a gauge with labels, one number for each combination of their values."""
+"""A number; for a gauge with labels, one number per combination of label values."""
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 
 @dataclass(frozen=True, kw_only=True)
 class GaugeSpec:
-    """What one figure is. Raises ValueError when made with what Prometheus cannot take."""
+    """The declaration of a gauge. Raises ValueError if it is not valid for Prometheus."""
 
     name: str
-    """Under which `gauges()` gives it and the status shows it: `memory_entries`."""
+    """The name in `gauges()` and in the status: `memory_entries`."""
     help: str
     """One line for the operator."""
     kind: Literal["gauge", "counter"] = "gauge"
-    """A counter never falls while the learner learns."""
+    """A counter never decreases while the learner learns."""
     labels: tuple[str, ...] = ()
-    """Names of labels beside `model_name`: few values each, never ids or keys."""
+    """Label names besides `model_name`: with few values each, never ids or keys."""
     metric: str = ""
-    """The metric's name after `thalweg_`; empty: the name, of a counter with `_total`. A counter named as one of the
-    service's own, with its labels, is counted there too (`rollbacks_total`)."""
+    """The metric's name after `thalweg_`; by default the name, for a counter with `_total`. A counter with the name and
+    labels of one of the service's own is added to it (`rollbacks_total`).
+    """
 
     def __post_init__(self) -> None:
         for what, text in (("name", self.name), ("metric", self.metric or self.name)):
@@ -41,7 +42,7 @@ class GaugeSpec:
             raise ValueError(f"gauge {self.name!r}: a counter's metric ends in _total, got {self.metric!r}")
         for label in self.labels:
             if not _NAME.fullmatch(label) or label == "model_name":
-                raise ValueError(f"gauge {self.name!r}: {label!r} cannot be a label")
+                raise ValueError(f"gauge {self.name!r}: {label!r} is not a valid label")
 
     @property
     def full_name(self) -> str:
@@ -68,14 +69,14 @@ LEFT_OUT_STEPS = GaugeSpec(
 
 
 def samples(value: GaugeValue) -> dict[tuple[str, ...], float]:
-    """A gauge's numbers by the values of its labels; of one without labels, under ()."""
+    """A gauge's numbers by label values; without labels, under ()."""
     if isinstance(value, Mapping):
         return {labels: float(number) for labels, number in value.items()}
     return {(): float(value)}
 
 
 def flattened(gauges: Mapping[str, GaugeValue]) -> dict[str, float]:
-    """All numbers by name, labels behind it: `rollbacks.update`."""
+    """All numbers by name, with label values appended: `rollbacks.update`."""
     return {
         ".".join((name, *labels)): number for name, value in gauges.items() for labels, number in samples(value).items()
     }

@@ -1,9 +1,9 @@
-"""The contract of everything that learns.
+"""The contract of learners and predictors.
 
-A learner is a fold over the log: `learn` changes its state, `state` hands out all of it, `restore` puts it back, and
-two learners with equal states answer and learn alike from then on, bit for bit. It knows arrays; it knows no Kafka, no
-gRPC, no Prometheus. What it can do beyond this stands in `capabilities.py`. Check yours with
-`thalweg.models.testing.LearnerContract`.
+A learner is a fold over the log: `learn` changes its state, `state` returns all of it, `restore` sets it, and two
+learners with equal states predict and learn identically from then on, bit for bit. A learner works on arrays and
+does not depend on Kafka, gRPC or Prometheus. Optional capabilities are in `capabilities.py`. Test your own learner
+with `thalweg.models.testing.LearnerContract`.
 """
 
 from __future__ import annotations
@@ -21,114 +21,123 @@ from thalweg.proto.task import Task
 
 @runtime_checkable
 class Predictor(Protocol):
-    """What answers: immutable, made by a learner, or read back from a published version in another process.
+    """Makes predictions. Immutable; made by a learner, or from a published version in another process.
 
-    Any number of threads may call `predict` at once; it takes no lock and changes nothing. The answer for a row does
-    not depend on the other rows of the call.
+    Any number of threads may call `predict` at once; it takes no lock and changes nothing. The prediction for a row
+    does not depend on the other rows of the call.
     """
 
     @property
     def task(self) -> Task:
-        """What kind of answer this is, and so how it is graded; the same for all predictors of a learner."""
+        """The kind of prediction, which determines how it is graded; the same for all predictors of a learner."""
 
     @property
     def inputs(self) -> Mapping[str, TensorSpec]:
-        """What `predict` wants, by name."""
+        """The input tensors of `predict`, by name."""
 
     @property
     def outputs(self) -> Mapping[str, TensorSpec]:
-        """What `predict` gives, by name. An output of dtype `bytes` is held as int32 codes into `classes`."""
+        """The output tensors of `predict`, by name. An output of dtype `bytes` is given as int32 codes into
+        `classes`.
+        """
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Names behind the codes of `label` and the columns of `scores`, in order; empty for regression."""
+        """Names of the codes of `label` and the columns of `scores`, in order; empty for regression."""
 
     @property
     def properties(self) -> Mapping[str, str]:
-        """More for the model's metadata; may be empty. `classes` is added by the server."""
+        """Further properties for the model's metadata; may be empty. The server adds `classes`."""
 
     def predict(self, inputs: Inputs) -> Mapping[str, Array]:
-        """Answer from what was learned so far.
+        """Predict from what was learned so far.
 
         Args:
             inputs: Named arrays, each (N, ...) as in `inputs`; N may be 0.
 
         Returns:
-            Named arrays, each (N, ...) as in `outputs`. Before the first learn, too: then `label` is -1 (nothing
-            known) and `scores` is (N, 0). Answers are finite whatever was learned before, NaN, infinities and the
-            largest numbers of the dtype (3.4e38 in float32) included. NaN says that there is no answer for a row: its
-            key is not known, or its numbers are beyond what the model can take; other rows are answered as without it.
+            Named arrays, each (N, ...) as in `outputs`. Also before the first `learn`: then `label` is -1 (no known
+            class)
+            and `scores` is (N, 0). Predictions are finite whatever was learned before, including NaN, infinities and
+            the
+            largest numbers of the dtype (3.4e38 in float32). NaN means that there is no prediction for a row: its key
+            is
+            unknown, or its numbers are beyond the model's range; other rows are not affected.
 
         Raises:
             InputError: A tensor is missing or has another shape; the message names it, with expected and got.
         """
 
     def state(self) -> State:
-        """All that `predictor_from` needs to make an equal one, and no more: servable, not learning state."""
+        """The state from which `predictor_from` makes an equal predictor, and no more: for serving, not for
+        learning.
+        """
 
 
 @runtime_checkable
 class Learner(Protocol):
-    """What learns. One thread drives it; nothing here is called concurrently."""
+    """Learns from events. Driven by one thread; no method is called concurrently."""
 
     @property
     def schema(self) -> Schema:
-        """Inputs and label kind of the events it learns from."""
+        """Inputs and label kind of the events that it learns from."""
 
     def learn(self, batch: Batch) -> None:
-        """Take up a micro-batch of labelled and unlabelled events, in order.
+        """Learn from a micro-batch of labelled and unlabelled events, in order.
 
-        Events that carry no label are no error: a supervised learner passes over them. An event is learned whole or
-        not at all; after an exception the learner is not used any more (the process restarts from its snapshot).
-        Whatever numbers come, NaN, infinities and the largest ones included, the state stays finite: an event whose
-        numbers cannot be learned from is skipped.
+        Events without a label are valid: a supervised learner skips them. An event is learned completely or not at
+        all; after an exception the learner is not used any more (the process restarts from its snapshot). Whatever
+        numbers arrive, including NaN, infinities and the largest ones, the state stays finite: an event whose
+        numbers cannot be learned is skipped.
         """
 
     def predictor(self) -> Predictor:
-        """The best answerer for the state as it is now.
+        """A predictor for the present state.
 
-        Called before every micro-batch is learned (it gives the graded predictions) and when a version is published.
-        May be the same object as before when nothing changed or when the learner refreshes its answers more rarely;
-        when it refreshes must follow from its state alone, never from a clock.
+        Called before every micro-batch is learned (its predictions are graded) and when a version is published. May
+        return the same object as before if nothing changed, or if the learner refreshes its predictor less often;
+        when it does so must depend on the state alone, never on a clock.
         """
 
     def state(self) -> State:
-        """Everything that later learning and answers depend on; arrays may be views, valid until the next `learn`.
+        """Everything that later learning and predictions depend on; arrays may be views, valid until the next `learn`.
 
-        `meta` is the caller's: nothing in it changes later.
+        `meta` belongs to the caller: the learner does not modify it later.
         """
 
     def restore(self, state: State) -> None:
-        """Become the learner whose `state()` this was.
+        """Restore the learner from `state()`.
 
         Raises:
-            ValueError: It was made under other parameters or for inputs of another shape; nothing has changed then.
+            ValueError: It was made under other parameters or for inputs of another shape; then nothing was changed.
         """
 
     @property
     def gauges_declared(self) -> Sequence[GaugeSpec]:
-        """What `gauges` may give; an attribute of the class, may be empty."""
+        """Declarations of the values of `gauges`; a class attribute, may be empty."""
 
     def gauges(self) -> Mapping[str, GaugeValue]:
-        """Figures for the operator, by the names declared; those that say nothing under its parameters left out."""
+        """Gauges for the operator, by declared name; without those that have no value under the learner's
+        parameters.
+        """
 
 
 @dataclass(frozen=True, kw_only=True)
 class LearnerContext:
-    """What a new learner is made of; further fields come with a default, so that no factory breaks.
+    """Everything from which a new learner is made; later fields have defaults, so that no factory breaks.
 
     Raises:
-        ParamsError: A device that is not offered; key `device`.
+        ParamsError: An unsupported device; key `device`.
     """
 
     inputs: Mapping[str, TensorSpec]
-    """Of its events, by name."""
+    """The inputs of its events, by name."""
     params: Mapping[str, Any] = field(default_factory=dict)
-    """Its own hyper-parameters, as they were written; those left out have the learner's default."""
+    """Its hyper-parameters as configured; missing ones have the learner's default."""
     seed: int = 0
-    """Of everything random in it."""
+    """Seed of everything random in it."""
     device: str = "cpu"
-    """Where it computes: `cpu`. `auto` becomes that: a learner is never told `auto`."""
+    """The device: `cpu`. `auto` is resolved to it: a learner never gets `auto`."""
 
     def __post_init__(self) -> None:
         if self.device == "auto":
@@ -138,7 +147,7 @@ class LearnerContext:
 
 
 class LearnerFactory(Protocol):
-    """What the registry finds under a name: a class or function with these attributes."""
+    """The object that the registry finds under a name: a class or function with these attributes."""
 
     def __call__(self, context: LearnerContext) -> Learner:
         """A new learner.
@@ -148,11 +157,11 @@ class LearnerFactory(Protocol):
         """
 
     def predictor_from(self, state: State) -> Predictor:
-        """The predictor whose `state()` this was; arrays may be read-only maps of a file."""
+        """Restore a predictor from its `state()`; arrays may be read-only maps of a file."""
 
 
 class ParamsError(ValueError):
-    """Hyper-parameters that do not fit: one line per mistake, keyed by the parameter's name."""
+    """Invalid hyper-parameters: one line per mistake, keyed by the parameter's name."""
 
     def __init__(self, mistakes: Mapping[str, str]) -> None:
         self.mistakes = dict(mistakes)

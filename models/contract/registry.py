@@ -1,5 +1,5 @@
-"""Which learner a name means. Ours stand in a table of import strings, so that nothing heavy loads before it is used;
-others come in through the entry-point group `thalweg.learners`.
+"""The registry of learners by name. Built-in learners are import strings, so that no library is imported before it is
+used; the entry-point group `thalweg.learners` adds others.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from thalweg.models.contract.learner import LearnerFactory
 
 
 class BuiltIn(NamedTuple):
-    """A learner of ours."""
+    """A built-in learner."""
 
     target: str
-    """Where its factory is, as an import string."""
+    """The import string of its factory."""
     summary: str
-    """What it is for, in half a sentence; the tables of learners in the documentation show it."""
+    """Its purpose in half a sentence; shown in the documentation's tables of learners."""
 
 
 BUILT_IN = {
@@ -49,7 +49,7 @@ GROUP = "thalweg.learners"
 
 
 class UnknownLearner(ValueError):
-    """No learner has this name, or what is registered under it cannot be used; the message says which are known."""
+    """There is no learner of this name, or its registration is invalid; the message lists the known ones."""
 
 
 def known() -> dict[str, str]:
@@ -59,10 +59,10 @@ def known() -> dict[str, str]:
 
 
 def find(name: str) -> LearnerFactory:
-    """The factory registered as `name`, imported now.
+    """Import and return the factory registered as `name`.
 
     Raises:
-        UnknownLearner: There is none, it cannot be imported, or it is no learner factory.
+        UnknownLearner: There is none, it cannot be imported, or it is not a learner factory.
     """
     # looking for entry points reads the metadata of every installed package, which takes milliseconds
     choices = {name: BUILT_IN[name].target} if name in BUILT_IN else known()
@@ -82,6 +82,6 @@ def find(name: str) -> LearnerFactory:
         ) from error
     if not callable(factory) or not callable(getattr(factory, "predictor_from", None)):
         raise UnknownLearner(
-            f"learner {name!r} is registered as {target}, which is no learner factory: no predictor_from"
+            f"learner {name!r} is registered as {target}, which is not a learner factory: it has no predictor_from"
         )
     return cast(LearnerFactory, factory)

@@ -1,4 +1,4 @@
-"""The battery every learner passes; importable, so that a learner of yours is held to the same.
+"""The tests that every learner passes; importable, so that you can run them on your own learner.
 
     class TestMine(LearnerContract):
         def new(self) -> Learner:
@@ -10,7 +10,7 @@
         def batches(self) -> list[Batch]:
             return [...]
 
-pytest then runs every test below on your learner. What stands in front of learners is held to `WrapperContract`.
+pytest then runs every test below on your learner. For wrappers of learners there is `WrapperContract`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from thalweg.models.contract.battery.offers import OfferCases
 
 
 class LearnerContract(LearningCases, AnswerCases, OfferCases):
-    """Subclass it, give `new`, `batches` and `other`; the class name must begin with Test for pytest to find it.
+    """Subclass it and define `new`, `batches` and `other`; pytest needs a class name that begins with Test.
 
-    A case of something that the learner does not offer is skipped, with the reason.
+    Cases for capabilities that the learner does not have are skipped, with the reason.
     """

@@ -1,1 +1,1 @@
-"""Frozen feature extractors in front of a learner."""
+"""Frozen feature extractors that precede a learner."""

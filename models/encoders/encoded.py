@@ -1,6 +1,6 @@
-"""A learner behind an encoder is a learner: the encoder changes what it sees, and nothing else.
+"""A learner behind an encoder, itself a learner: the encoder changes the learner's inputs and nothing else.
 
-What the one behind can do beyond the contract is offered in front, each capability by an entry of the tables below.
+The capabilities of the wrapped learner are passed on, each by an entry of the tables below.
 """
 
 from __future__ import annotations
@@ -40,15 +40,15 @@ def make_learner(name: str, context: LearnerContext, encoder: str = IDENTITY, we
     """A new learner, behind its encoder if it has one.
 
     Args:
-        name: Of the learner.
-        context: As for a learner without encoder; its inputs are those of the encoder.
+        name: Name of the learner.
+        context: As for a learner without encoder; its inputs are the encoder's.
         encoder: As in `Encoder`.
-        weights: Of the encoder.
+        weights: Weights of the encoder.
 
     Raises:
-        UnknownLearner: There is none of this name.
-        ParamsError: The learner's or the encoder's settings do not fit, or the learner cannot learn from features; key
-            `encoder` then.
+        UnknownLearner: There is no learner of this name.
+        ParamsError: Settings of the learner or the encoder are invalid, or the learner cannot learn from features; then
+            the key is `encoder`.
     """
     factory = find(name)
     if encoder == IDENTITY:
@@ -57,11 +57,11 @@ def make_learner(name: str, context: LearnerContext, encoder: str = IDENTITY, we
     try:
         return EncodedLearner(factory(replace(context, inputs=front.specs)), front)
     except ParamsError as error:
-        raise ParamsError(dict(_from_the_front(name, encoder, error))) from error
+        raise ParamsError(dict(_as_encoder_mistakes(name, encoder, error))) from error
 
 
-def _from_the_front(name: str, encoder: str, error: ParamsError) -> list[tuple[str, str]]:
-    """Mistakes of the learner's inputs are those of the encoder, which makes them."""
+def _as_encoder_mistakes(name: str, encoder: str, error: ParamsError) -> list[tuple[str, str]]:
+    """Report mistakes of the learner's inputs as mistakes of the encoder, which computes them."""
     of_inputs = [text for key, text in error.mistakes.items() if key.partition(".")[0] == "inputs"]
     others = [(key, text) for key, text in error.mistakes.items() if key.partition(".")[0] != "inputs"]
     if not of_inputs:
@@ -71,7 +71,7 @@ def _from_the_front(name: str, encoder: str, error: ParamsError) -> list[tuple[s
 
 
 class EncodedLearner(Wrapper):
-    """A learner that sees features for inputs. Its state is that of the one behind the encoder."""
+    """A learner whose inputs are an encoder's features. Its state is that of the wrapped learner."""
 
     def __init__(self, learner: Learner, encoder: Encoder) -> None:
         self._learner, self._encoder = learner, encoder
@@ -111,7 +111,7 @@ class EncodedLearner(Wrapper):
 
 
 class EncodedPredictor(PredictorWrapper):
-    """A predictor that is asked with an encoder's inputs."""
+    """A predictor with an encoder's inputs."""
 
     def __init__(self, inner: Predictor, encoder: Encoder) -> None:
         self.inner, self.encoder = inner, encoder
@@ -144,7 +144,7 @@ class EncodedPredictor(PredictorWrapper):
         return {**self.inner.properties, "encoder_sha256": self.encoder.sha256}
 
     def encoded(self, inputs: Inputs) -> Inputs:
-        """What the one behind sees; inputs that it takes instead of features go by the encoder. Raises InputError."""
+        """The wrapped predictor's inputs; its alternative inputs bypass the encoder. Raises InputError."""
         beside = not self._alternative.isdisjoint(inputs) and self.inputs.keys().isdisjoint(inputs)
         return inputs if beside else self.encoder.inputs(inputs)
 
@@ -152,14 +152,14 @@ class EncodedPredictor(PredictorWrapper):
         return self.inner.predict(self.encoded(inputs))
 
     def predict_batch(self, batch: Batch) -> Mapping[str, Array]:
-        """As `capabilities.predict_batch`; what is encoded here is not encoded again when it is learned."""
+        """As `capabilities.predict_batch`; the features are reused when the batch is learned."""
         return predict_batch(self.inner, self.encoder.batch(batch))
 
     def state(self) -> State:
         return self.inner.state()
 
 
-# Capabilities as they are seen from the front of an encoder
+# Capabilities as offered by an encoded learner or predictor
 
 
 class _Sequence:
@@ -198,21 +198,21 @@ class _Unlearner:
         self._inner.unlearn(self._encoder.batch(batch))
 
 
-def _itself(inner: object, front: object) -> object:
-    """No input passes through it, so it is the same in front."""
+def _unchanged(inner: object, front: object) -> object:
+    """No input passes through this capability, so it is passed on as it is."""
     return inner
 
 
 _OF_PREDICTORS: Mapping[type, Callable[[Any, EncodedPredictor], object]] = {
     SequencePredictor: _Sequence,
-    AlternativeInputs: _itself,
+    AlternativeInputs: _unchanged,
     InputValidator: _Validator,
     Explainer: _Explainer,
-    IntensityCurves: _itself,
+    IntensityCurves: _unchanged,
 }
 _OF_LEARNERS: Mapping[type, Callable[[Any, Encoder], object]] = {
-    Forgetting: _itself,
-    SharedMemoryLearner: _itself,
-    Mergeable: _itself,
+    Forgetting: _unchanged,
+    SharedMemoryLearner: _unchanged,
+    Mergeable: _unchanged,
     Unlearner: _Unlearner,
 }

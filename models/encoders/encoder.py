@@ -1,7 +1,7 @@
-"""Frozen encoders in front of a learner, which learns from their features: float32 (N, F), named `features`.
+"""Frozen encoders, whose features a learner takes as input: float32 (N, F), named `features`.
 
-An encoder is in eval mode, without gradients, on one thread; it is part of a model's identity (`sha256`). An event is
-encoded once, also when several models of a process use the same encoder.
+An encoder is in eval mode, without gradients, on one thread; it is part of a model's identity (`sha256`). An event
+is encoded once, even if several models of a process use the same encoder.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ from thalweg.proto.schema import Inputs, TensorSpec
 
 IDENTITY = "identity"
 _FEATURES = "features"
-_ROWS = 8  # whole tiles: a row has the same bits whatever rows stand beside it
+_ROWS = 8  # full tiles: the bits of a row do not depend on the other rows
 _AT_ONCE = 64
 _CACHED_BYTES = 64 << 20  # of features kept per encoder
 
 
 class Encoder:
-    """One encoder for inputs of one shape; any number of threads may use it.
+    """An encoder for inputs of one shape. Thread-safe.
 
     Args:
         name: `random_features`, `random_convolution`, each also with `:SIZE`, `module:factory` of a torch module, or
-            `onnx:FILE`, whose first input and output count.
+            `onnx:FILE`, whose first input and output are used.
         weights: Safetensors file for a torch module.
-        inputs: The one input that it takes.
-        seed: Of the random ones.
+        inputs: Its single input.
+        seed: Seed of the random encoders.
 
     Raises:
         ParamsError: Keys `encoder`, `weights`, `inputs`.
@@ -58,13 +58,13 @@ class Encoder:
         if probe.ndim != 2 or len(probe) != _ROWS:
             raise ParamsError({"encoder": f"expected features (N, F) from {name!r}, got {list(probe.shape)}"})
         self.specs = {_FEATURES: TensorSpec(_FEATURES, "float32", (int(probe.shape[1]),))}
-        """What the learner behind it takes."""
+        """The learner's input, the features."""
         self.sha256 = encoder_sha256(name, weights, seed)
         self._cached: OrderedDict[bytes, Rows] = OrderedDict()
         self._lock = threading.Lock()
 
     def inputs(self, inputs: Inputs) -> Inputs:
-        """Features of inputs. Raises InputError where these do not fit."""
+        """The features of inputs. Raises InputError if they are invalid."""
         rows = self.columns.gather(inputs)
         x = np.ascontiguousarray(rows, dtype=np.float32).reshape((len(rows), *self._shape))
         width = self.specs[_FEATURES].shape[0]
@@ -76,12 +76,12 @@ class Encoder:
         return {_FEATURES: found}
 
     def batch(self, batch: Batch) -> Batch:
-        """A batch with features for inputs; what was encoded lately is not encoded again."""
+        """The batch with features as inputs; recently encoded rows are taken from a cache."""
         return replace(batch, inputs=self._remembered(batch.inputs))
 
     def _remembered(self, inputs: Inputs) -> Inputs:
         rows = self.columns.gather(inputs)
-        # by content: an id may stand for other inputs in another topic, or after the window of duplicates
+        # by content: the same id may have other inputs in another topic, or after the deduplication window
         keys = [hashlib.blake2b(row.tobytes(), digest_size=16).digest() for row in rows]
         with self._lock:
             known = {key: self._cached[key] for key in keys if key in self._cached}
@@ -115,7 +115,7 @@ def shared_encoder(name: str, weights: str, inputs: Mapping[str, TensorSpec], se
 
 
 def encoder_sha256(name: str, weights: str, seed: int) -> str:
-    """What makes an encoder what it is: its name, its weights, the seed of a random one."""
+    """Hash of an encoder's identity: its name, its weights, the seed of a random one."""
     if name == IDENTITY:
         return ""
     digest = hashlib.sha256(name.encode())

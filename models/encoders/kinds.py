@@ -1,4 +1,4 @@
-"""The kinds of encoders: random layers, a torch module of the user's, an ONNX file."""
+"""The kinds of encoders: random layers, a user's torch module, an ONNX file."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from thalweg.models.contract.learner import ParamsError
 
 RANDOM = {"random_features": 1024, "random_convolution": 2048}
-"""Random layers, and how many features each gives where its name does not say."""
+"""Random layers, and their default number of features."""
 
 Rows = NDArray[np.float32]
 
@@ -22,7 +22,7 @@ class Encode(Protocol):
 
 
 def find_kind(name: str, weights: str, shape: tuple[int, ...], seed: int) -> Encode:
-    """What an encoder of this name computes, for inputs of this shape without N. Raises ParamsError."""
+    """The function of the encoder of this name, for inputs of this shape without N. Raises ParamsError."""
     kind, _, size = name.partition(":")
     if kind in RANDOM:
         if size and not (size.isdigit() and int(size)):
@@ -37,14 +37,14 @@ def find_kind(name: str, weights: str, shape: tuple[int, ...], seed: int) -> Enc
 
 
 def _random_features(shape: tuple[int, ...], width: int, seed: int) -> Encode:
-    """Random Fourier features (Rahimi and Recht, NeurIPS 2007), for inputs of about unit spread."""
+    """Random Fourier features (Rahimi and Recht, NeurIPS 2007), for inputs of about unit standard deviation."""
     generator = np.random.Generator(np.random.PCG64([seed, 0x726666]))
     inputs = int(np.prod(shape))
     directions = (generator.standard_normal((inputs, width)) / np.sqrt(inputs)).astype(np.float32)
     phases = generator.uniform(0, 2 * np.pi, width).astype(np.float32)
 
     def encode(x: Rows) -> Rows:
-        with np.errstate(invalid="ignore", over="ignore"):  # what is no number is none in the features, either
+        with np.errstate(invalid="ignore", over="ignore"):  # NaN inputs give NaN features
             found: Rows = np.cos(x.reshape(len(x), -1) @ directions + phases)
         return found
 
@@ -52,7 +52,7 @@ def _random_features(shape: tuple[int, ...], width: int, seed: int) -> Encode:
 
 
 def _random_filters(shape: tuple[int, ...], width: int, seed: int) -> Encode:
-    """Random filters of 5 × 5 on pictures (C, H, W), rectified, averaged over a grid of 4 × 4; 16 features a filter."""
+    """Random 5 × 5 filters on images (C, H, W), rectified, averaged over a 4 × 4 grid; 16 features per filter."""
     if len(shape) != 3 or width % 16:
         what = f"shape {list(shape)}" if len(shape) != 3 else f"size {width}"
         raise ParamsError({"encoder": f"random_convolution takes [C, H, W] and a multiple of 16 features, got {what}"})
@@ -79,16 +79,16 @@ def _onnx(path: str) -> Encode:
     except ImportError:
         raise ParamsError({"encoder": "an ONNX file needs onnxruntime: pip install 'thalweg[onnx]'"}) from None
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1  # bits must not depend on the cores
+    options.intra_op_num_threads = options.inter_op_num_threads = 1  # bits must not depend on the number of cores
     try:
         session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # the runtime's own kinds, of a missing and of a damaged file
+    except Exception as error:  # the runtime's own exception types, for a missing and a damaged file
         raise ParamsError({"encoder": f"{path} cannot be read as ONNX: {error}"}) from error
-    given, told = session.get_inputs()[0].name, session.get_outputs()[0].name
+    input_name, output_name = session.get_inputs()[0].name, session.get_outputs()[0].name
 
     def encode(x: Rows) -> Rows:
         try:
-            found: Rows = np.asarray(session.run([told], {given: x})[0], dtype=np.float32)
+            found: Rows = np.asarray(session.run([output_name], {input_name: x})[0], dtype=np.float32)
         except Exception as error:
             raise ValueError(str(error)) from error
         return found
@@ -102,7 +102,7 @@ def _torch_module(name: str, weights: str) -> Encode:
 
     try:
         module = build(name, weights)
-    except ParamsError as error:  # of an encoder the factory is the encoder itself
+    except ParamsError as error:  # the factory is the encoder itself
         raise ParamsError(
             {"encoder" if key == "model" else key: text for key, text in error.mistakes.items()}
         ) from error

@@ -1,1 +1,1 @@
-"""What several learners use: optimisers, input columns, random features, standardisation."""
+"""Parts that several learners share: optimisers, input columns, random features, standardisation."""

@@ -1,4 +1,4 @@
-"""Adam (Kingma and Ba, 2015) over named tensors, all of whose state can be saved and put back."""
+"""Adam (Kingma and Ba, 2015) over named tensors, whose full state can be saved and restored."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ _BETA1, _BETA2, _EPSILON = 0.9, 0.999, 1e-8
 
 
 class Adam:
-    """Weights by name and their moments. One thread uses it.
+    """Weights by name and their moments. Not thread-safe.
 
     Args:
-        weights: First values; taken over.
-        learning_rate: Of every step.
+        weights: Initial values; not copied.
+        learning_rate: The step size.
     """
 
     def __init__(self, weights: Mapping[str, Array], learning_rate: float) -> None:
         self._learning_rate = learning_rate
         self.pace = 1.0
-        """By how much faster the next steps go; no part of `tensors`: whoever sets it keeps it."""
+        """Factor on the step size of the next steps; not part of `tensors`: its owner saves it."""
         self.weights = {name: torch.from_numpy(array).clone() for name, array in weights.items()}
         self._moments = {name: (torch.zeros_like(each), torch.zeros_like(each)) for name, each in self.weights.items()}
         self._steps = dict.fromkeys(self.weights, 0)
 
     def leaves(self, names: Collection[str] | None = None) -> dict[str, Tensor]:
-        """All weights to compute with; gradients are kept of those named, or of all."""
+        """All weights, as leaves for autograd; those named, or all, require gradients."""
         return {
             name: each.detach().requires_grad_(names is None or name in names) for name, each in self.weights.items()
         }
 
     def step(self, gradients: Mapping[str, Tensor]) -> None:
-        """Move the weights that have a gradient; the others and their moments stay as they are."""
+        """Update the weights that have a gradient; the others and their moments are unchanged."""
         for name, gradient in gradients.items():
             mean, square = self._moments[name]
             self._steps[name] = steps = self._steps[name] + 1
@@ -43,15 +43,15 @@ class Adam:
             square.mul_(_BETA2).addcmul_(gradient, gradient, value=1.0 - _BETA2)
             size = (square / (1.0 - _BETA2**steps)).sqrt_().add_(_EPSILON)
             rate = self.pace * self._learning_rate / (1.0 - _BETA1**steps)
-            # a new tensor: whoever computes with the one before keeps it
+            # a new tensor, so that references to the previous one stay valid
             self.weights[name] = self.weights[name] - rate * mean / size
 
     def frozen(self) -> dict[str, Array]:
-        """The weights, copied."""
+        """Copies of the weights."""
         return {name: each.numpy().copy() for name, each in self.weights.items()}
 
     def tensors(self) -> dict[str, Array]:
-        """Everything, for a snapshot."""
+        """The full state, for a snapshot."""
         found: dict[str, Array] = {}
         for name, each in self.weights.items():
             found[f"weight.{name}"] = each.numpy()
@@ -60,8 +60,8 @@ class Adam:
         return found
 
     def restore(self, tensors: Mapping[str, Array]) -> None:
-        """Become the one whose `tensors()` are among these."""
-        # cloned: torch aligns its own memory alike, and what is aligned otherwise may be summed in another order
+        """Restore from the result of `tensors()`."""
+        # cloned: torch aligns its own memory, and other alignments may change the order of summation
         for name, steps in zip(self.weights, tensors["steps"].tolist()):
             weight, mean, square = (
                 torch.from_numpy(np.array(tensors[f"{part}.{name}"])).clone() for part in ("weight", "mean", "square")

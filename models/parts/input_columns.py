@@ -1,4 +1,4 @@
-"""Named input arrays, checked against what a model wants, side by side as one (N, F) array."""
+"""Named input arrays, validated and concatenated to one (N, F) array."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from thalweg.models.contract.learner import ParamsError
 from thalweg.proto.schema import Array, InputError, Inputs, TensorSpec
 
 _FEW = 256
-"""Numbers that Python adds up sooner than NumPy looks at them; a sum that is not finite only sends us the slow way."""
+"""Below this size Python sums faster than NumPy checks; a sum that is not finite only leads to the full check."""
 
 
 class InputColumns:
-    """Checks inputs and lays them flat; several inputs stand side by side in the order of the configuration."""
+    """Validates inputs and flattens them; several inputs are concatenated in the order of the configuration."""
 
     def __init__(self, specs: Mapping[str, TensorSpec]) -> None:
-        """For inputs of fixed shape that hold numbers.
+        """For numeric inputs of fixed shape.
 
         Raises:
             ParamsError: There are none, or one is of text or of variable shape.
@@ -40,7 +40,7 @@ class InputColumns:
         """Numbers per event, F."""
 
     def gather(self, inputs: Inputs) -> Array:
-        """(N, F), float64 unless it is a single input: then in its own dtype, not copied.
+        """(N, F), float64; a single input keeps its own dtype and is not copied.
 
         Raises:
             InputError: A tensor is missing, unknown, or of another shape or dtype.
@@ -79,19 +79,21 @@ def _shape(shape: tuple[int, ...]) -> str:
 
 
 def all_finite(array: Array) -> bool:
-    """Whether no number of an array of floats is infinite or none at all."""
+    """Whether all numbers of a float array are finite."""
     if array.size <= _FEW and isfinite(sum(array.ravel().tolist())):
         return True
     return bool(np.isfinite(array).all())
 
 
 def usable_rows(rows: Array) -> NDArray[np.bool_] | None:
-    """Mask (N,) of rows whose numbers are finite and below 1e100, so that squares can be summed; None: all are."""
+    """Mask (N,) of rows whose numbers are finite and below 1e100, so that their squares can be summed; None if all
+    are.
+    """
     if rows.dtype.kind != "f":
         return None
     flat = rows.ravel()
     with np.errstate(over="ignore", invalid="ignore"):
-        square = float(np.dot(flat, flat))  # one pass; a float32 sum that overflows only sends us the slow way
+        square = float(np.dot(flat, flat))  # one pass; a float32 sum that overflows only leads to the full check
     if square < 1e200:
         return None
     usable: NDArray[np.bool_] = np.isfinite(rows) if rows.dtype.itemsize < 8 else np.abs(rows) < 1e100

@@ -1,8 +1,8 @@
-"""From inputs to what the linear head sees: scaled inputs, a frozen random ReLU layer, a constant.
+"""The features of the linear head: scaled inputs, a frozen random ReLU layer, a constant.
 
-Source: Zhuang et al., "Online Analytic Exemplar-Free Continual Learning" (arXiv:2405.17779), the random layer in front
-of the classifier: U(-1/√F, 1/√F), no offset. Ours adds, each switchable: standardised inputs, random offsets inside the
-ReLU, the inputs themselves beside it, a constant.
+Source: Zhuang et al., "Online Analytic Exemplar-Free Continual Learning" (arXiv:2405.17779), the random layer before
+the classifier: U(-1/√F, 1/√F), no offset. Added here, each optional: standardised inputs, random offsets inside the
+ReLU, the inputs themselves, a constant.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 ROWS = 8
-"""Rows are padded to a multiple of this before a matrix product: whole tiles of the BLAS kernel give a row the same
-bits whatever rows stand beside it (an odd row at the end goes through another kernel)."""
+"""Rows are padded to a multiple of this before a matrix product: with full tiles of the BLAS kernel, the bits of a row
+do not depend on the other rows (an odd last row goes through another kernel).
+"""
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class FeatureMap:
 
     @classmethod
     def draw(cls, width: int, expansion: int, *, offsets: bool, direct: bool, bias: bool, seed: int) -> FeatureMap:
-        """A random layer from a seed; the same bits for the same arguments."""
+        """A random layer from a seed; the same arguments give the same bits."""
         generator = np.random.Generator(np.random.PCG64([seed, 0x70726F6A]))
         bound = 1.0 / np.sqrt(width)
         projection = generator.uniform(-bound, bound, (expansion, width)).T  # drawn unit by unit
@@ -55,12 +56,12 @@ class FeatureMap:
 
     @property
     def constant(self) -> int | None:
-        """Column of the constant feature, if there is one: the last."""
+        """Index of the constant feature, the last, if there is one."""
         return self.size - 1 if self.bias else None
 
     def features(self, scaled: Floats) -> Floats:
-        """(N, D (+ F) (+ 1)) float64, C order, of (N, F) float64 inputs: random, inputs, constant. N a multiple of
-        ROWS where rows must not depend on each other's presence.
+        """(N, D (+ F) (+ 1)) float64, C order, from (N, F) float64 inputs: random features, inputs, constant. N must be
+        a multiple of ROWS if the bits of a row must not depend on the other rows.
         """
         out = np.empty((len(scaled), self.size))
         expansion = self.expansion

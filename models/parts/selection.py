@@ -1,4 +1,4 @@
-"""Which events of a batch a supervised learner learns from, and their labels as columns."""
+"""Selects the events of a batch that a supervised learner learns from, with labels as columns."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Selected(NamedTuple):
     weights: Floats | None
     """(n,), > 0; None: all 1."""
     skipped: int
-    """Labelled events left out because of what they hold."""
+    """Labelled events that were skipped because of their values."""
 
 
 def select_numbers(inputs: Array, labels: NumberLabels, weights: Floats, targets: int) -> Selected:
@@ -46,7 +46,7 @@ def select_numbers(inputs: Array, labels: NumberLabels, weights: Floats, targets
 
 
 def select_classes(inputs: Array, labels: ClassLabels, weights: Floats, table: dict[str, int], most: int) -> Selected:
-    """Events of a known class; new classes enter `table` in the order in which their events came, up to `most`."""
+    """Events of a known class; new classes are added to `table` in the order of their events, up to `most`."""
     wanted = _weighty(labels.present, weights)
     keep = _finite(wanted, inputs)
     if not all(name in table for name in labels.names):

@@ -34,14 +34,15 @@ NotNegative = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 Place = tuple[int | str, ...]
-"""Where in a table: keys, and positions in lists."""
+"""A place in a table: keys, and indices in lists."""
 _Method = TypeVar("_Method", bound=Callable[..., Any])
 
 
 def rule(*fields: str) -> Callable[[_Method], _Method]:
-    """Mark a private method that says what is wrong with these fields together, or None; it is said of the first.
+    """Mark a private method that checks these fields together and returns the mistake or None; reported for the first
+    field.
 
-    The method reads no other fields: it is asked, too, when others cannot be used.
+    The method must read no other fields, because it also runs if others are invalid.
     """
 
     def mark(method: _Method) -> _Method:
@@ -52,17 +53,17 @@ def rule(*fields: str) -> Callable[[_Method], _Method]:
 
 
 class Settings(BaseModel):
-    """A table of settings, immutable.
+    """An immutable table of settings.
 
-    Unknown keys are mistakes. An integer stands for a float, nothing else is converted; every number is finite. The
-    docstring under a field is its description in the documentation and in the JSON Schema.
+    Unknown keys are mistakes. An integer is accepted as a float; nothing else is converted; every number is finite.
+    The docstring under a field is its description in the documentation and in the JSON Schema.
     """
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True
     )
     not_yet: ClassVar[Mapping[str, str]] = {}
-    """What to say of keys, and of values of keys, that this version does not offer."""
+    """Notes on keys, and on values of keys, that this version does not support."""
     _rules: ClassVar[list[Callable[[Any], str | None]]] = []
 
     @classmethod
@@ -72,10 +73,10 @@ class Settings(BaseModel):
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> Self:
-        """The settings of a table.
+        """Validate a table.
 
         Raises:
-            ParamsError: Keys are unknown or missing, or values unfit; all of them at once.
+            ParamsError: Keys are unknown or missing, or values invalid; all mistakes at once.
         """
         try:
             return cls.model_validate(dict(given))
@@ -85,7 +86,7 @@ class Settings(BaseModel):
     @model_validator(mode="wrap")
     @classmethod
     def _with_rules(cls, given: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
-        """Validate, and ask the rules, also those of the right fields where others are wrong."""
+        """Validate, and run the rules, including those of valid fields if others are invalid."""
         before: list[ErrorDetails] = []
         try:
             made = handler(given)
@@ -105,7 +106,7 @@ class Settings(BaseModel):
 
     @classmethod
     def _without(cls, wrong: set[str], given: dict[str, Any]) -> Self:
-        """What is right of a table, converted; the fields that are wrong are missing. For rules to look at."""
+        """An instance with only the valid fields of a table, converted, for the rules."""
         fields: dict[str, Any] = {
             key: (field.annotation, field) for key, field in cls.model_fields.items() if key not in wrong
         }
@@ -118,7 +119,7 @@ class Settings(BaseModel):
 
 @dataclass(frozen=True)
 class Mistake:
-    """One thing that is wrong with a table."""
+    """One mistake in a table."""
 
     place: Place
     text: str
@@ -128,7 +129,7 @@ class Mistake:
 def mistakes(
     kind: type[Settings], error: ValidationError, is_secret: Callable[[Place], bool] = lambda _: False
 ) -> list[Mistake]:
-    """What is wrong with a table that was to be of a kind, in our words; what stands at a secret place is masked."""
+    """The mistakes in a table, given its type; values at secret places are masked."""
     found: dict[Place, str] = {}
     expected: dict[Place, dict[str, None]] = {}
     for one in error.errors(include_url=False):
@@ -143,9 +144,9 @@ def mistakes(
             found[place] = not_yet or nearest(str(place[-1]), table.model_fields)
         elif one["type"] == "rule":
             found.setdefault(place, one["msg"])
-        elif one["type"] == "value_error":  # of a validator of the class's own
+        elif one["type"] == "value_error":  # raised by a validator of the class itself
             found[place] = str(one["ctx"]["error"])
-        else:  # of a union, each member says what it expected
+        else:  # for a union, each member has its expectation
             wanted = expected.setdefault(place, {})
             wanted[_expected(one, hint)] = None
             got = "***" if is_secret(place) else f"{one['input']!r:.60}"
@@ -154,7 +155,7 @@ def mistakes(
 
 
 def keys_of(kind: type[Settings]) -> list[str]:
-    """The keys of a table, those that must be given first."""
+    """The keys of a table, required ones first."""
     return sorted(kind.model_fields, key=lambda key: not kind.model_fields[key].is_required())
 
 
@@ -164,19 +165,19 @@ def dotted(place: Place) -> str:
 
 
 def nearest(key: str, known: Iterable[str]) -> str:
-    """What to say of a key that is not known."""
+    """A hint for an unknown key."""
     near = get_close_matches(key, known, n=1)
     return "no such key" + (f"; did you mean {near[0]}?" if near else f"; known: {', '.join(known)}")
 
 
 def hint_at(kind: type[Settings], place: Place) -> Any:
-    """The type of what stands at a place, without its limits; None where nothing may stand."""
+    """The type of the value at a place, without its limits; None if the place does not exist."""
     found, hint = _walk(kind, place)
     return _plain(hint) if found == place else None
 
 
 def _walk(kind: type[Settings], place: Place) -> tuple[Place, Any]:
-    """As much of a place as is in the table, and the type there; pydantic appends which member of a union it tried."""
+    """The part of a place that is in the table, and its type; pydantic appends the member of a union that it tried."""
     hint: Any = kind
     for depth, key in enumerate(place):
         plain = _plain(hint)
@@ -194,7 +195,7 @@ def _walk(kind: type[Settings], place: Place) -> tuple[Place, Any]:
 
 
 def _plain(hint: Any) -> Any:
-    """A type without metadata, and without None beside it."""
+    """A type without metadata and without None."""
     if get_origin(hint) is Annotated:
         return _plain(get_args(hint)[0])
     args = get_args(hint)
@@ -217,7 +218,7 @@ _LIMITS = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below", "mul
 
 
 def _expected(one: ErrorDetails, hint: Any) -> str:
-    """What was expected where pydantic found something else: the whole range, not only the end that was passed."""
+    """The expectation that was not met: the whole range, not only the violated limit."""
     if one["type"] in _TYPES:
         return _TYPES[one["type"]]
     limits: dict[str, Any] = one.get("ctx", {})

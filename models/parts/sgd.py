@@ -1,4 +1,4 @@
-"""Gradient descent with momentum (Sutskever et al., ICML 2013) over named tensors, as `adam.py` holds them."""
+"""Gradient descent with momentum (Sutskever et al., ICML 2013) over named tensors, with the interface of `adam.py`."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from thalweg.proto.schema import Array
 
 
 class Sgd:
-    """Weights by name and their velocities. One thread uses it.
+    """Weights by name and their velocities. Not thread-safe.
 
     Args:
-        weights: First values; taken over.
-        learning_rate: Of every step.
-        momentum: Share of the velocity that stays.
-        nesterov: Look ahead along the velocity.
+        weights: Initial values; not copied.
+        learning_rate: The step size.
+        momentum: The factor on the velocity in each step.
+        nesterov: Use Nesterov's momentum.
     """
 
     def __init__(
@@ -25,12 +25,12 @@ class Sgd:
     ) -> None:
         self._learning_rate, self._momentum, self._nesterov = learning_rate, momentum, nesterov
         self.pace = 1.0
-        """By how much faster the next steps go; no part of `tensors`: whoever sets it keeps it."""
+        """Factor on the step size of the next steps; not part of `tensors`: its owner saves it."""
         self.weights = {name: torch.from_numpy(array).clone() for name, array in weights.items()}
         self._velocities: dict[str, Tensor] = {}
 
     def step(self, gradients: Mapping[str, Tensor]) -> None:
-        """Move the weights that have a gradient."""
+        """Update the weights that have a gradient."""
         for name, gradient in gradients.items():
             before = self._velocities.get(name)
             velocity = gradient.clone() if before is None else before * self._momentum + gradient
@@ -39,13 +39,13 @@ class Sgd:
             self.weights[name] = self.weights[name] - self.pace * self._learning_rate * move
 
     def tensors(self) -> dict[str, Array]:
-        """Everything, for a snapshot."""
+        """The full state, for a snapshot."""
         found: dict[str, Array] = {f"weight.{name}": each.numpy() for name, each in self.weights.items()}
         return found | {f"velocity.{name}": each.numpy() for name, each in self._velocities.items()}
 
     def restore(self, tensors: Mapping[str, Array]) -> None:
-        """Become the one whose `tensors()` are among these."""
-        # cloned: torch aligns its own memory alike, and what is aligned otherwise may be summed in another order
+        """Restore from the result of `tensors()`."""
+        # cloned: torch aligns its own memory, and other alignments may change the order of summation
         for name in self.weights:
             self.weights[name] = torch.from_numpy(np.array(tensors[f"weight.{name}"])).clone()
         self._velocities = {

@@ -1,8 +1,9 @@
-"""Running mean and deviation per input, used in steps that depend on the number of events alone.
+"""Running mean and standard deviation per input, applied in steps that depend only on the number of events.
 
-Moments are exact after every event (Chan, Golub and LeVeque 1979, pairwise merging), but the scale in use only changes
-after 1, 2, 3, 4, 6, 8, 11 … events, each time by a quarter more. So an event is scaled the same however the log is cut
-into batches, scaling costs two passes over the batch, and what was accumulated under an older scale stays nearly right.
+Moments are exact after every event (Chan, Golub and LeVeque 1979, pairwise merging), but the scale in use changes
+only after 1, 2, 3, 4, 6, 8, 11 … events, each time by a quarter more. So the scaling of an event does not depend on
+how the log is cut into batches, scaling costs two passes over the batch, and sums from an older scale stay nearly
+right.
 """
 
 from __future__ import annotations
@@ -16,30 +17,30 @@ from thalweg.proto.schema import Array
 
 Floats = NDArray[np.float64]
 REACH = 60.0
-"""Numbers further from the mean than so many deviations count as being that far."""
+"""Values further from the mean than this many standard deviations are clipped to that distance."""
 
 
 def scaled(rows: Array, shift: Floats, factor: Floats, clip: float, out: Floats | None = None) -> Floats:
-    """(rows - shift) * factor within ± clip, (N, F) float64; put into `out` if there is one."""
+    """(rows - shift) * factor, clipped to ± clip, (N, F) float64; written to `out` if given."""
     z: Floats = np.subtract(rows, shift, out=out)
     z *= factor
     return z.clip(-clip, clip, out=z)
 
 
 class Standardiser:
-    """Centres and scales (N, F) inputs; deterministic, and the same for any cut into batches up to rounding."""
+    """Centres and scales (N, F) inputs; deterministic, and independent of batch boundaries up to rounding."""
 
     def __init__(self, width: int) -> None:
         self.events = 0
         self.next_step = 1
-        """The scale in use changes when so many events have been seen."""
+        """The scale in use changes after this many events."""
         self.shift: Floats = np.zeros(width)  # (F,), in use
         self.factor: Floats = np.ones(width)  # (F,), in use
         self._mean: Floats = np.zeros(width)  # (F,), exact
         self._m2: Floats = np.zeros(width)  # (F,), sum of squared deviations from the mean, exact
 
     def stretches(self, events: int) -> Iterator[slice]:
-        """Consecutive parts of the next `events` events, each scaled by one scale: `take` one before the next."""
+        """Consecutive parts of the next `events` events, each with a constant scale: `take` one before the next."""
         start = 0
         while start < events:
             end = min(events, start + max(1, self.next_step - self.events))
@@ -47,20 +48,20 @@ class Standardiser:
             start = end
 
     def take(self, rows: Array, clip: float) -> tuple[Floats, bool]:
-        """Scale (n, F) events by the scale in use, then take them up, n at most up to the next step.
+        """Scale (n, F) events by the scale in use, then add them to the moments; n at most up to the next step.
 
-        One absurd number must not blow up the scale for good, and a real change of scale must be followed: numbers
-        beyond REACH deviations are taken up as being that far. The very first event is its own centre.
+        One extreme value must not distort the scale for good, and a real change of scale must be followed: values
+        beyond REACH deviations are clipped before they are added. The very first event is its own centre.
 
         Returns:
-            The events, scaled and within ± clip, (n, F) float64, and whether the scale in use is another from now on.
+            The scaled events, within ± clip, (n, F) float64, and whether the scale in use has changed after them.
         """
         if self.events == 0:
             self.shift = rows[0].astype(np.float64)
         z = scaled(rows, self.shift, self.factor, REACH)
         n = len(z)
         mean = np.ones(n) @ z / n
-        m2 = np.einsum("nf,nf->f", z, z) - n * mean * mean  # harmless: z is centred nearly, and small
+        m2 = np.einsum("nf,nf->f", z, z) - n * mean * mean  # numerically safe: z is small and nearly centred
         self._merge(n, self.shift + mean / self.factor, np.maximum(m2, 0.0) / (self.factor * self.factor))
         stepped = self.events >= self.next_step
         if stepped:
@@ -86,11 +87,11 @@ class Standardiser:
         self.factor = 1.0 / np.where(flat, np.where(size > 0, size, 1.0), deviation)
 
     def tensors(self) -> Mapping[str, Array]:
-        """For `state()`; the two counters travel apart."""
+        """Tensors for `state()`; the two counters are saved separately."""
         return {"mean": self._mean, "m2": self._m2, "shift": self.shift, "factor": self.factor}
 
     def restore(self, tensors: Mapping[str, Array], events: int, next_step: int) -> None:
-        """Go on from `tensors()` and the counters."""
+        """Restore from `tensors()` and the counters."""
         self.events, self.next_step = events, next_step
         self._mean, self._m2 = np.array(tensors["mean"]), np.array(tensors["m2"])
         self.shift, self.factor = np.array(tensors["shift"]), np.array(tensors["factor"])

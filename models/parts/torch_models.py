@@ -1,4 +1,4 @@
-"""Torch models of the user's: made by a factory that is named, with weights from a safetensors file."""
+"""Users' torch models: made by a named factory, with weights from a safetensors file."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from safetensors.torch import load_file
 from thalweg.models.contract.learner import ParamsError
 from thalweg.models.parts.torch_setup import Tensor, torch
 
-_NAMED = 6  # of the tensors that do not fit
+_NAMED = 6  # maximum number of mismatched tensors in a message
 
 
 def build(model: str, weights: str = "") -> torch.nn.Module:
-    """A model in eval mode, in float32 on the processor.
+    """A model in eval mode, in float32 on the CPU.
 
     Args:
-        model: `module:factory`, called without arguments, or `timm:NAME` where timm is installed.
+        model: `module:factory`, called without arguments, or `timm:NAME` if timm is installed.
         weights: A safetensors file with all of its tensors; empty: as the factory made it.
 
     Raises:
-        ParamsError: The factory cannot be found or raises, or the weights do not fit; keys `model`, `weights`.
+        ParamsError: The factory cannot be found or raises, or the weights do not match; keys `model`, `weights`.
     """
-    with torch.random.fork_rng(devices=[]):  # without weights, too, every process must make the same one
+    with torch.random.fork_rng(devices=[]):  # every process must create the same model, even without weights
         torch.manual_seed(0)
         made = _made(model)
     if not isinstance(made, torch.nn.Module):
@@ -36,7 +36,7 @@ def build(model: str, weights: str = "") -> torch.nn.Module:
 
 
 def weights_sha256(weights: str) -> str:
-    """Hash of a weights file; of none without one."""
+    """Hash of a weights file; of nothing if there is none."""
     return hashlib.sha256(Path(weights).read_bytes()).hexdigest() if weights else ""
 
 
@@ -56,7 +56,7 @@ def _made(model: str) -> object:
         raise ParamsError({"model": f"{model!r} cannot be imported: {error}"}) from error
     try:
         return factory()
-    except Exception as error:  # whatever the user's code does
+    except Exception as error:  # user code may raise anything
         raise ParamsError({"model": f"{model!r} raised {type(error).__name__}: {error}"}) from error
 
 

@@ -1,7 +1,7 @@
-"""Torch as learners need it: import it from here.
+"""Configures torch for learners: import it from here.
 
-One thread: how a sum is split among threads changes its last bits, and a state must not depend on how many cores a
-machine has. Small networks are sooner computed by one thread, anyway, while others serve.
+One thread: how a sum is split among threads changes its last bits, and a state must not depend on the number of
+cores. Small networks are also faster on one thread while other threads serve.
 """
 
 from __future__ import annotations

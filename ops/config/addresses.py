@@ -1,4 +1,4 @@
-"""Addresses to listen on, `HOST:PORT`, an IPv6 host in brackets."""
+"""Listen addresses, `HOST:PORT`, an IPv6 host in brackets."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import socket
 
 
 def split(address: str) -> tuple[str, int]:
-    """Host, without brackets, and port.
+    """Split an address into host, without brackets, and port.
 
     Raises:
-        ValueError: It is no such address; the message says what was expected and what came.
+        ValueError: The address is invalid; the message says what was expected and what came.
     """
     host, _, port = address.rpartition(":")
     if not host or not (port.isascii() and port.isdigit()) or int(port) > 65535:
@@ -28,13 +28,13 @@ def split(address: str) -> tuple[str, int]:
 
 
 def listen(address: str) -> socket.socket:
-    """A listening socket; its connections send at once what they are given.
+    """A listening socket whose connections send data without delay (TCP_NODELAY).
 
-    `[::]` takes IPv4 callers too, where the platform can (as gRPC does).
+    `[::]` also accepts IPv4 connections, where the platform can (as gRPC does).
 
     Raises:
-        ValueError: It is no address.
-        OSError: It cannot be listened on; the message names it.
+        ValueError: The address is invalid.
+        OSError: The address cannot be listened on; the message names it.
     """
     host, port = split(address)
     six = ":" in host
@@ -47,6 +47,6 @@ def listen(address: str) -> socket.socket:
     except OSError as error:
         raise OSError(error.errno, f"cannot listen on {address}: {error.strerror}") from error
     # Accepted connections inherit it. asyncio sets it only on sockets made with the protocol's number, which
-    # create_server does not give. Without it an answer's body waits for the acknowledgement of its head: 40 ms.
+    # create_server does not give. Without it a response's body waits for the acknowledgement of its headers: 40 ms.
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listening

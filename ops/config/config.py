@@ -1,4 +1,4 @@
-"""The configuration: one TOML file, every key also by environment, all mistakes reported at once."""
+"""The configuration: one TOML file; environment variables override keys; all mistakes are reported at once."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Config(Settings):
         return None if self.model else "expected at least one [[model]]"
 
     def find(self, name: str) -> ModelConfig:
-        """The model of that name. Raises ConfigurationError, naming those there are."""
+        """The model of this name. Raises ConfigurationError, which lists the known ones."""
         for model in self.model:
             if model.name == name:
                 return model
@@ -41,10 +41,10 @@ class Config(Settings):
 
 
 def load(path: Path, environment: Mapping[str, str] | None = None) -> Config:
-    """The configuration in a file, with what the environment says on top.
+    """The configuration of a file, overridden by environment variables.
 
     Raises:
-        ConfigurationError: It cannot be read or used; every mistake with file, key and the nearest valid key.
+        ConfigurationError: It cannot be read or is invalid; every mistake with file, key and the nearest valid key.
     """
     try:
         table = tomllib.loads(path.read_text())
@@ -56,7 +56,7 @@ def load(path: Path, environment: Mapping[str, str] | None = None) -> Config:
 
 
 def parse(table: dict[str, Any], source: str, environment: Mapping[str, str]) -> Config:
-    """The configuration of a parsed table, which is changed; `source` stands before each mistake."""
+    """The configuration of a parsed table, which is modified; `source` precedes each mistake."""
     lines: list[str] = []
     variables = overlay(table, environment, lambda place: _hint_at(table, place), lines)
     config, found = None, []
@@ -74,7 +74,7 @@ def parse(table: dict[str, Any], source: str, environment: Mapping[str, str]) ->
 
 
 def _hint_at(table: dict[str, Any], place: Place) -> Any:
-    """The type that is wanted at a place, in a learner's parameters too."""
+    """The expected type at a place, also within a learner's parameters."""
     if place[0] == "model" and place[2] == "params" and len(place) > 3:
         try:
             kind = params_type(str(table["model"][place[1]].get("learner")))
@@ -85,7 +85,7 @@ def _hint_at(table: dict[str, Any], place: Place) -> Any:
 
 
 def _beyond_types(table: dict[str, Any], wrong: set[Place]) -> Iterator[Mistake]:
-    """What only the outside says, or several models together, as far as what is wrong leaves it to be seen."""
+    """Mistakes that depend on the environment or on several models; skips checks whose inputs are already wrong."""
     log = table.get("log", {})
     if not any(place[0] == "log" for place in wrong):
         for key, text in LogConfig.of(log).kafka_mistakes().items():
@@ -102,7 +102,7 @@ def _beyond_types(table: dict[str, Any], wrong: set[Place]) -> Iterator[Mistake]
 
 
 def _shown(table: dict[str, Any], place: Place) -> str:
-    """A place as text; a model goes by its name, where it has one."""
+    """A place as text, with a model's name in place of its index where it has one."""
     if len(place) > 1 and place[0] == "model" and isinstance(models := table.get("model"), list):
         model = models[int(place[1])]
         name = model.get("name") if isinstance(model, dict) else None

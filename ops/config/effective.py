@@ -1,4 +1,4 @@
-"""What is in effect, as TOML that is a configuration again."""
+"""The effective configuration, as TOML that is itself a valid configuration."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from thalweg.ops.config.model import ModelConfig
 from thalweg.ops.config.secrets import MASK, shown
 
 HEADER = f"""\
-# What is in effect, secrets as {MASK}; a configuration, too. "default": the file and the environment do not say it.
-# Parameters at their default are comments: a state belongs to the parameters that are given."""
+# The effective configuration, itself a valid configuration; secrets are masked as {MASK}. "default": set neither in the
+# file nor in the environment. Parameters at their default are comments: a state belongs to the parameters as given."""
 
 
 def effective(config: Config) -> str:
-    """The configuration with all defaults and each learner's parameters, secrets masked, for a person to read.
+    """The configuration with all defaults and each learner's parameters, secrets masked.
 
-    What comes of reading it is the same configuration, but for the secrets.
+    Reading it gives the same configuration, except for the secrets.
     """
     lines = [HEADER]
     for section in ("service", "log", "store"):
@@ -42,7 +42,7 @@ def _table(settings: Settings, place: Place, leave_out: tuple[str, ...] = ()) ->
 
 def _params(model: ModelConfig, place: Place) -> Iterator[str]:
     if params_type(model.learner) is None:
-        yield f"# {model.learner} does not declare its parameters: here are those that are given"
+        yield f"# {model.learner} does not declare its parameters: these are the given ones"
     for key, value in effective_params(model).items():
         given = key in model.params
         line = _line(key, shown(model.params[key] if given else value, (*place, key)), not given)
@@ -55,7 +55,7 @@ def _line(key: str, value: Any, is_default: bool) -> str:
 
 
 def toml(value: Any) -> str:
-    """A value as TOML has it, on one line."""
+    """A value as TOML on one line."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, float) and not math.isfinite(value):
@@ -67,7 +67,7 @@ def toml(value: Any) -> str:
         return f"[{', '.join(map(toml, value))}]"
     if isinstance(value, str):
         return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
-    return repr(value) if isinstance(value, (int, float)) else str(value)  # the others are dates and times
+    return repr(value) if isinstance(value, (int, float)) else str(value)  # otherwise a date or time
 
 
 def _key(key: str) -> str:

@@ -1,4 +1,4 @@
-"""Environment variables on top of a parsed file."""
+"""Environment variables that override keys of a parsed file."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ def overlay(
     hint_at: Callable[[Place], Any],
     mistakes: list[str],
 ) -> dict[Place, str]:
-    """Lay the environment over a parsed file.
+    """Override keys of a parsed file by environment variables.
 
-    `THALWEG_LOG__URL=…` is `log.url`. `THALWEG_MODEL__digits__SEED=…` is that key of the model of this name; what a
-    variable's name cannot hold is an underscore there, and the model's place in the file, from 0, does, too. Case does
-    not matter. Variables without a double underscore are none of ours.
+    `THALWEG_LOG__URL=…` is `log.url`. `THALWEG_MODEL__digits__SEED=…` is that key of the model of this name; an
+    underscore stands for each character that a variable's name cannot hold, and the model's index in the file, from
+    0, works too. Case is ignored. Variables without a double underscore are ignored.
 
     Args:
-        table: Is changed.
+        table: The parsed file; modified.
         environment: Variables by name.
-        hint_at: The type that is wanted at a place: where it is text the variable is taken as it is, elsewhere as TOML.
-        mistakes: Grows by a line for each variable that means nothing here.
+        hint_at: The expected type at a place: for text the variable is used as it is, otherwise parsed as TOML.
+        mistakes: Receives a line for each variable that matches no key.
 
     Returns:
-        Which variable is at which place now.
+        The variable of each overridden place.
     """
     found: dict[Place, str] = {}
     for variable, text in sorted(environment.items()):
@@ -44,7 +44,7 @@ def overlay(
                 place = (*place, _spelt(inner, key))
                 inner = inner.setdefault(place[-1], {})
                 if not isinstance(inner, dict):
-                    raise ValueError(f"{key.lower()} is no table")
+                    raise ValueError(f"{key.lower()} is not a table")
         except ValueError as error:
             mistakes.append(f"{variable}: {error}")
             continue
@@ -55,7 +55,7 @@ def overlay(
 
 
 def _start(table: dict[str, Any], variable: str) -> tuple[Any, Place, list[str]]:
-    """The table that a variable's keys begin in, its place, and those keys."""
+    """The table that a variable's keys start in, its place, and the remaining keys."""
     keys = variable.removeprefix(PREFIX).split("__")
     if keys[0].lower() != "model":
         return table, (), keys
@@ -69,7 +69,7 @@ def _start(table: dict[str, Any], variable: str) -> tuple[Any, Place, list[str]]
 
 
 def _models(models: list[Any], name: str) -> list[int]:
-    """Places of the models that a name in a variable may mean."""
+    """Indices of the models that a name in a variable may refer to."""
     tables = {number: model for number, model in enumerate(models) if isinstance(model, dict)}
     if name.isdigit():
         return [number for number in tables if number == int(name)]
@@ -82,7 +82,7 @@ def _plain(name: str) -> str:
 
 
 def _spelt(table: dict[str, Any], key: str) -> str:
-    """The key as the file spells it, else in small letters."""
+    """The key as spelt in the file, otherwise in lower case."""
     return next((known for known in table if known.lower() == key.lower()), key.lower())
 
 
@@ -93,7 +93,7 @@ def _is_text(hint: Any, text: str, place: Place) -> bool:
 
 
 def _toml(text: str) -> Any:
-    """A TOML value if it is one, else the text itself."""
+    """The text parsed as TOML, or the text itself if it is not TOML."""
     try:
         parsed = tomllib.loads(f"value = {text}")
     except tomllib.TOMLDecodeError:

@@ -1,4 +1,4 @@
-"""What a configuration says to a learner: its parameters, and whether it can be made of them."""
+"""Validation of a learner's parameters, and of whether the learner can be created from them."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ _OF_THE_LEARNER = {"learner", "inputs", "params", "seed", "encoder", "weights", 
 
 
 def params_type(learner: str) -> type[Settings] | None:
-    """How a learner declares its parameters: its factory's `params_type`, where it has one. Raises UnknownLearner."""
+    """The class of a learner's parameters: its factory's `params_type`, or None. Raises UnknownLearner."""
     kind = getattr(find(learner), "params_type", None)
     return kind if isinstance(kind, type) and issubclass(kind, Settings) else None
 
 
 def learner_mistakes(table: dict[str, Any], wrong: set[str]) -> Iterator[Mistake]:
-    """What is wrong with a model's learner, within the model's table.
+    """The mistakes in a model's table that concern its learner.
 
     Args:
-        table: Of `[[model]]`.
-        wrong: Its keys that cannot be used; as much is found out as the others allow.
+        table: The `[[model]]` table.
+        wrong: Its invalid keys; the checks use only the others.
     """
     if not wrong & _OF_THE_LEARNER:
         given = {key: value for key, value in table.items() if key in _OF_THE_LEARNER}
@@ -49,7 +49,7 @@ def _tried(model: ModelConfig) -> Iterator[Mistake]:
     try:
         learner = make_learner(model.learner, model.context(), model.encoder, model.weights)
         if model.drift.action == "raise_forgetting" and capability(learner, Forgetting) is None:
-            text = f"a {model.learner} cannot be told to forget faster, got 'raise_forgetting'"
+            text = f"a {model.learner} cannot raise forgetting, got 'raise_forgetting'"
             yield Mistake(("drift", "action"), text)
     except UnknownLearner as error:
         yield Mistake(("learner",), str(error))
@@ -64,6 +64,6 @@ def _tried(model: ModelConfig) -> Iterator[Mistake]:
 
 
 def effective_params(model: ModelConfig) -> dict[str, Any]:
-    """Every parameter of a model's learner as it is in effect; of a learner that declares none, those given."""
+    """Every effective parameter of a model's learner; if it declares none, the given ones."""
     kind = params_type(model.learner)
     return dict(model.params) if kind is None else kind.of(model.params).model_dump()

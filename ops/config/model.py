@@ -124,7 +124,7 @@ class ModelConfig(LearnSettings):
         return {name: TensorSpec(name, one.dtype, tuple(one.shape)) for name, one in self.inputs.items()}
 
     def identity(self) -> dict[str, Any]:
-        """What makes a state what it is, as JSON would have it: a state is only restored under the same."""
+        """The settings that determine the state, as JSON values: a state is only restored under equal ones."""
         return {
             "learner": self.learner,
             "inputs": {name: one.model_dump() for name, one in self.inputs.items()},
@@ -134,15 +134,15 @@ class ModelConfig(LearnSettings):
         }
 
     def context(self) -> LearnerContext:
-        """What its learner is made of; raises ParamsError for a device that is not offered."""
+        """The context for creating the learner; raises ParamsError for an unsupported device."""
         return LearnerContext(inputs=self.specs(), params=self.params, seed=self.seed, device=self.device)
 
     def identity_sha256(self) -> str:
-        """Hash over `identity`."""
+        """Hash of `identity`."""
         return hashlib.sha256(json.dumps(self.identity(), sort_keys=True, default=str).encode()).hexdigest()
 
     def shown_identity(self) -> dict[str, Any]:
-        """`identity` as JSON reads it back, secrets masked, for manifests."""
+        """`identity` as JSON, secrets masked, for manifests."""
         params = shown(self.params, ("model", 0, "params"))
         made: dict[str, Any] = json.loads(json.dumps({**self.identity(), "params": params}, default=str))
         return made

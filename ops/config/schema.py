@@ -14,17 +14,17 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
 class _WithoutTitles(GenerateJsonSchema):
-    """Keys are titles enough."""
+    """The keys serve as titles."""
 
     def field_title_should_be_set(self, schema: Any) -> bool:
         return False
 
 
 def schema() -> dict[str, Any]:
-    """JSON Schema (2020-12) of a whole file; descriptions are the docstrings of the fields.
+    """JSON Schema (2020-12) of the whole file; descriptions are the docstrings of the fields.
 
-    It says what can be said of a file by itself: neither what keys must be to each other, nor files that must exist.
-    A key that only the environment sets is missing in it.
+    It covers only what the file itself determines: neither relations between keys nor files that must exist. A key
+    that only the environment sets counts as missing.
     """
     whole = Config.model_json_schema(schema_generator=_WithoutTitles)
     model = whole["$defs"]["ModelConfig"]
@@ -34,7 +34,7 @@ def schema() -> dict[str, Any]:
 
 
 def _params_of(learner: str, definitions: dict[str, Any]) -> dict[str, Any]:
-    """If that is the learner, then those are its parameters; their definition is added to the others."""
+    """The schema rule that a learner's name determines its parameters; adds their definitions to `definitions`."""
     kind = params_type(learner)
     if kind is not None:
         made = kind.model_json_schema(schema_generator=_WithoutTitles, ref_template=f"#/$defs/{learner}.{{model}}")

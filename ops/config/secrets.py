@@ -1,4 +1,4 @@
-"""What nobody should read in a configuration or in what is said of it."""
+"""Masking of secrets in a configuration and in messages about it."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ MASK = "***"
 
 
 def is_secret(place: Place) -> bool:
-    """Whether the value there is one: of a Kafka property or a learner's parameter, going by its name."""
+    """Whether the value is a secret: a Kafka property or a learner's parameter, judging by its name."""
     section, *inner = place
     of_others = (section == "log" and inner[:1] == ["kafka"]) or (section == "model" and "params" in inner)
     return of_others and re.search(_SECRET, str(inner[-1]), re.IGNORECASE) is not None
 
 
 def masked(url: str) -> str:
-    """A URL without user, password and secret parameters, for people to read."""
-    url = re.sub(r"://.*@", f"://{MASK}@", url)  # greedy: a password may hold an @ or a slash
+    """A URL with user, password and secret parameters masked."""
+    url = re.sub(r"://.*@", f"://{MASK}@", url)  # greedy: a password may contain an @ or a slash
     return re.sub(rf"([?&][^=&]*(?:{_SECRET})[^=&]*=)[^&]*", rf"\1{MASK}", url, flags=re.IGNORECASE)
 
 
 def shown(value: Any, place: Place) -> Any:
-    """A value without secrets."""
+    """A value with secrets masked."""
     if isinstance(value, Settings):
         value = value.model_dump()
     if isinstance(value, Mapping):

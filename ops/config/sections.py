@@ -94,8 +94,9 @@ class LogConfig(Settings):
     """Kafka client properties under their usual names, such as `security.protocol`."""
 
     def kafka_mistakes(self) -> dict[str, str]:
-        """What is wrong with the client's properties, or with the URL under "", each tried alone so that all are named;
-        nothing connects yet."""
+        """Mistakes in the client properties, or in the URL under "". Each property is tried separately so that all are
+        reported; no connection is made.
+        """
         found: dict[str, str] = {}
         for key in ["", *self.kafka] if self.url.startswith("kafka://") else []:
             try:
@@ -103,7 +104,7 @@ class LogConfig(Settings):
             except LogError as error:
                 found[key] = re.sub(r"^log\.kafka[^ ]*: ", "", str(error))
                 if not key:
-                    break  # it is not the properties
+                    break  # the cause is not the properties
         return found
 
 

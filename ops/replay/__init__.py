@@ -1,1 +1,1 @@
-"""A recorded stream through a learner, and the report of it."""
+"""Replay of a recorded stream through a learner, and its report."""

@@ -29,7 +29,7 @@ _PROGRESS_SECONDS = 0.1
 
 @dataclass
 class Replayed:
-    """What came of a replay; `report()` is what `report.json` holds."""
+    """The result of a replay; `report()` gives the content of `report.json`."""
 
     model: ModelConfig
     learner: Learner
@@ -44,17 +44,17 @@ class Replayed:
     curve: list[dict[str, Any]] = field(default_factory=list)
     frozen_curve: list[dict[str, Any]] = field(default_factory=list)
     learn_times: list[tuple[int, float]] = field(default_factory=list)
-    """Events so far, and microseconds per event of late."""
+    """Events so far, and recent microseconds per event."""
     marks: list[tuple[int, float]] = field(default_factory=lambda: [(0, 0.0)])
-    """Events so far, and the seconds that learning had taken."""
+    """Events so far, and total seconds of learning."""
     latest_keys: Counter[bytes] = field(default_factory=Counter)
-    """How often each key came in the second half, of a model that knows keys."""
+    """Number of events per key in the second half, for a model that uses keys."""
     rejected: list[Rejected] = field(default_factory=list)
-    """The first hundred lines that could not be used."""
+    """The first hundred invalid lines."""
     reasons: Counter[str] = field(default_factory=Counter)
 
     def report(self) -> dict[str, Any]:
-        """The report as JSON has it."""
+        """The report as JSON values."""
         state = self.learner.state()
         return {
             "model": self.model.name,
@@ -87,18 +87,18 @@ def replay(
     max_record_bytes: int = 64 << 20,
     progress: Callable[[int, Prequential], None] = lambda events, evaluation: None,
 ) -> Replayed:
-    """Fold a file as one block: micro-batches of `batch_events`, cut over all of it; actions on alarms are not taken.
+    """Fold a file as one block, in micro-batches of `batch_events`; actions on alarms are not taken.
 
     Args:
         model: The model.
         path: The file; see `thalweg.stream.sources.files`.
-        mapping: Which column of a CSV file is what.
-        limit: At most so many lines.
-        seed: Instead of the model's.
-        frozen_after: When the frozen twin stopped learning, in events; None: after a tenth of what comes, which is
-            found by reading the file once before.
-        max_record_bytes: Larger lines of events are not learned; `service.max_message_bytes`.
-        progress: Told ten times a second.
+        mapping: The meaning of the columns of a CSV file.
+        limit: Maximum number of lines.
+        seed: Replaces the model's seed.
+        frozen_after: Events after which the frozen baseline stops learning; None: a tenth of the events, which are
+            counted by reading the file once before.
+        max_record_bytes: Larger events are not learned; `service.max_message_bytes`.
+        progress: Called ten times a second.
 
     Raises:
         FileError: The file cannot be read.
@@ -126,7 +126,7 @@ def replay(
 
 
 class _Watch:
-    """Told of every micro-batch: it draws the curve, and tells of progress."""
+    """Called after every micro-batch: records the curve and reports progress."""
 
     def __init__(self, done: Replayed, progress: Callable[[int, Prequential], None], started: float) -> None:
         self._done = done

@@ -1,4 +1,4 @@
-"""The report of a replay: `report.json`, and `report.png` with what one wants to see of it."""
+"""The report of a replay: `report.json`, and its picture `report.png`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SHOWN = (
     "rmse",
     "log_loss",
     "mae",
-)  # the first of these that there is goes into the picture
+)  # the first available one is drawn
 _TYPES = ("#0b6e99", "#b3541e", "#3b7d4f", "#8a5a9e", "#b8952c")
 _SCALES = (("day", 86_400.0), ("hour", 3600.0), ("minute", 60.0), ("second", 1.0))
 _LEARNING, _FROZEN, _TIME = "#0b6e99", "#b3541e", "#5b6770"
@@ -26,15 +26,15 @@ _DRIFT = "#8a5a9e"
 
 
 class NoMatplotlib(Exception):
-    """The picture needs matplotlib, which is not installed; the message says what to run."""
+    """The picture needs matplotlib, which is not installed; the message gives the command to install it."""
 
 
 def write_report(done: Replayed, folder: Path) -> list[Path]:
-    """Write the files into a folder, which is made if need be; the paths. Of event sequences there is a third,
-    `intensity.png`: what one key's next event was expected to be, and when, between its latest ones.
+    """Write the files into a folder, which is created if needed; returns the paths. For event sequences there is a
+    third file, `intensity.png`: the predicted intensity of one key's next events, between its latest ones.
 
     Raises:
-        NoMatplotlib: `report.json` is written, the picture cannot be.
+        NoMatplotlib: `report.json` was written, but the picture cannot be.
         OSError: The folder cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -43,7 +43,9 @@ def write_report(done: Replayed, folder: Path) -> list[Path]:
     try:
         import matplotlib as mpl
     except ImportError as error:
-        raise NoMatplotlib(f"{record} is written; for the picture run: pip install 'thalweg[report]'") from error
+        raise NoMatplotlib(
+            f"{record} is written; the picture needs matplotlib: pip install 'thalweg[report]'"
+        ) from error
     mpl.use("Agg")
     picture = folder / "report.png"
     _draw(done, picture)
@@ -51,7 +53,7 @@ def write_report(done: Replayed, folder: Path) -> list[Path]:
 
 
 def _finite(value: Any) -> Any:
-    """The same with null for what JSON has no number for."""
+    """The value with null for numbers that JSON does not support."""
     if isinstance(value, dict):
         return {key: _finite(one) for key, one in value.items()}
     if isinstance(value, (list, tuple)):
@@ -69,7 +71,7 @@ def _draw(done: Replayed, path: Path) -> None:
     title = f"{done.model.name}: {done.model.learner}, {done.events:,} events at {done.events / done.seconds:,.0f}/s"
     figure.suptitle(title, x=0.02, ha="left", fontsize=13, fontweight="bold")
     if shown is not None:
-        settled = min(done.model.window_events, done.events) // 10  # before, a figure is one of a handful of events
+        settled = min(done.model.window_events, done.events) // 10  # before, a figure rests on few events
         for curve, color, label in (
             (done.frozen_curve, _FROZEN, f"frozen after {done.frozen_after:,} events"),
             (done.curve, _LEARNING, "learning"),
@@ -95,7 +97,7 @@ def _draw(done: Replayed, path: Path) -> None:
 
 
 def _mark_drift(axes: Any, done: Replayed) -> None:
-    """A band from where each change began to where its alarm ended, with what it was seen by."""
+    """A band from the start of each change to the end of its alarm, with the detector that raised it."""
     for alarm in done.alarms:
         end = done.events if alarm.end is None else alarm.end
         axes.axvspan(alarm.since, max(end, alarm.start), color=_DRIFT, alpha=0.18, lw=0)
@@ -123,7 +125,7 @@ def _draw_intensity(done: Replayed, path: Path) -> list[Path]:
         2, 1, figsize=(9, 5.5), sharex=True, height_ratios=[2.4, 1], layout="constrained", dpi=120
     )
     figure.suptitle(
-        f"{done.model.name}: what key {key.decode(errors='replace')[:40]} was about to do",
+        f"{done.model.name}: predicted intensities of key {key.decode(errors='replace')[:40]}",
         x=0.02,
         ha="left",
         fontsize=13,
@@ -147,7 +149,7 @@ def _draw_intensity(done: Replayed, path: Path) -> list[Path]:
     rates.set_ylim(usual[0] / 30, usual[1] * 3)
     rates.set_ylabel(f"intensity, events per {name}")
     rates.legend(frameon=False, loc="upper right", ncols=3, fontsize=8)
-    events.set_xlabel(f"{name}s, of its latest {len(came)} events")
+    events.set_xlabel(f"{name}s, over its latest {len(came)} events")
     for axes in (rates, events):
         _plain(axes)
     figure.savefig(path)

@@ -1,1 +1,1 @@
-"""Processes: what builds everything, and the supervisor of servers and learners."""
+"""The processes: the construction of all parts, and the supervisor of servers and learners."""

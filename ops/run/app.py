@@ -1,4 +1,4 @@
-"""The one place that builds everything: opened in order, closed in reverse."""
+"""Constructs all parts from the configuration; opens them in order and closes them in reverse."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ log = structlog.get_logger(__name__)
 
 
 def new_learner(model: ModelConfig, seed: int | None = None) -> Learner:
-    """The learner of a model, with nothing learned."""
+    """A new learner of a model, which has learned nothing."""
     context = model.context() if seed is None else replace(model.context(), seed=seed)
     return make_learner(model.learner, context, model.encoder, model.weights)
 
@@ -68,7 +68,7 @@ def new_monitor(
     *,
     seed: int | None = None,
 ) -> Monitor:
-    """What grades and watches a model's learner."""
+    """The monitor of a model's learner."""
     return Monitor(
         learner,
         lambda: new_learner(model, seed),
@@ -85,9 +85,9 @@ def new_monitor(
 
 
 def settings_of(model: ModelConfig, max_record_bytes: int) -> ProcessorSettings:
-    """A model's configuration as its processor, and whoever folds its events again, sees it.
+    """The processor settings of a model's configuration.
 
-    `max_record_bytes`: `service.max_message_bytes`; what is larger is not learned.
+    `max_record_bytes`: `service.max_message_bytes`; larger records are not learned.
     """
     return ProcessorSettings(
         **{key: getattr(model, key) for key in LearnSettings.model_fields},
@@ -113,7 +113,7 @@ def open_configured_log(config: Config) -> Log:
 
 
 def model_folder(config: Config, model: ModelConfig) -> Path:
-    """Where a model's snapshots and journal are."""
+    """The folder of a model's snapshots and journal."""
     return Path(config.service.state_dir) / model.name
 
 
@@ -124,9 +124,9 @@ def build_processor(
     store: CommandQueue,
     live: Path,
     metrics: LearnerMetrics,
-    told: LearnerStatus,
+    learner_status: LearnerStatus,
 ) -> tuple[Processor, FilePublisher]:
-    """A model's processor and the publisher it publishes through."""
+    """A model's processor and its publisher."""
     folder = model_folder(config, model)
     snapshots = FolderSnapshots(folder, model.snapshots_kept)
     snapshots.prepare()
@@ -145,7 +145,7 @@ def build_processor(
         make=lambda: new_learner(model),
         ports=Ports(
             publisher=publisher,
-            observer=each(metrics.model(model.name, monitor.drift.watchers()), told.model(model.name)),
+            observer=each(metrics.model(model.name, monitor.drift.watchers()), learner_status.model(model.name)),
             commands=store,
             dead_letters=DeadLetters(source, model.topic, model.name),
             alarms=AlarmOutbox(source, model.name),
@@ -155,7 +155,7 @@ def build_processor(
 
 
 def _kept_monitor(model: ModelConfig, learner: Learner, folder: Path, snapshots: FolderSnapshots) -> Monitor:
-    """The monitor of a service: its baseline outlives a restart, and may be a version that is kept."""
+    """The monitor of a service: its baseline is saved for a restart, and may be a snapshot."""
     pinned = None
     if model.frozen_version:
         pinned = Pinned(model.frozen_version, lambda: snapshots.load(model.frozen_version).parts["learner"])
@@ -166,11 +166,11 @@ def _kept_monitor(model: ModelConfig, learner: Learner, folder: Path, snapshots:
 
 
 def build_joiner(
-    config: Config, model: ModelConfig, source: Log, metrics: LearnerMetrics, told: LearnerStatus
+    config: Config, model: ModelConfig, source: Log, metrics: LearnerMetrics, learner_status: LearnerStatus
 ) -> tuple[Joiner, Pending]:
-    """What joins the labels that come later, and the store where their events wait."""
+    """The joiner of late labels, and the store of waiting events."""
     pending = open_model_pending(config, model)
-    observer: JoinObserver = each(metrics.joining(model.name), told.of(model.name))
+    observer: JoinObserver = each(metrics.joining(model.name), learner_status.of(model.name))
     joiner = Joiner(
         JoinSettings(
             model=model.name,
@@ -190,12 +190,12 @@ def build_joiner(
 
 
 def open_model_pending(config: Config, model: ModelConfig) -> Pending:
-    """Where a model's events wait for their labels. Raises StoreError."""
+    """The store of a model's events that wait for their labels. Raises StoreError."""
     return open_pending(config.store.url, Limits(model.label_seconds, model.label_events))
 
 
 def location_of(config: Config, model: ModelConfig, live: Path) -> ModelLocation:
-    """A model as a server sees it."""
+    """A model's location, as a server needs it."""
 
     def restore(state: State) -> Predictor:
         learner = new_learner(model)
@@ -224,7 +224,7 @@ def location_of(config: Config, model: ModelConfig, live: Path) -> ModelLocation
 
 
 class Learning:
-    """The learners of a configuration, each following its topic in a thread of its own."""
+    """The learners of a configuration, each with its own thread."""
 
     def __init__(self, config: Config, source: Log, store: CommandQueue) -> None:
         live = live_folder(Path(config.service.state_dir))
@@ -256,19 +256,19 @@ class Learning:
         ]
 
     def start(self) -> None:
-        """Learn from now on."""
+        """Start learning."""
         self._metrics.start()
         self._status.start()
         for thread in self._threads:
             thread.start()
 
     def wait(self, stop: threading.Event) -> None:
-        """Until told to stop, or one of the learners died."""
+        """Wait until `stop` is set or a learner has failed."""
         while not stop.wait(0.1) and not self._ended.is_set():
             pass
 
     def close(self) -> None:
-        """Stop each after its block, save what is not saved, and let go."""
+        """Stop each learner after its block, save unsaved changes, and release resources."""
         for joiner in self._joiners:
             joiner.stop()
         for processor in self._processors:
@@ -321,7 +321,7 @@ def build_server(config: Config, source: Log, store: CommandQueue) -> Server:
 
 
 def run_learners(config: Config, stop: threading.Event) -> None:
-    """The learner's process, until told to stop. Raises what a learner died of."""
+    """Run the learner process until `stop` is set. Raises the error of a failed learner."""
     with ExitStack() as stack:
         stack.enter_context(threadpool_limits(1))
         stack.enter_context(only_one(Path(config.service.state_dir), "learner"))
@@ -339,7 +339,7 @@ def run_learners(config: Config, stop: threading.Event) -> None:
 
 
 def run_server(config: Config, stop: threading.Event, ready: Callable[[Server], None] | None = None) -> None:
-    """The server's process, until told to stop."""
+    """Run the server process until `stop` is set."""
     with ExitStack() as stack:
         stack.enter_context(threadpool_limits(1))
         source = open_configured_log(config)
@@ -349,7 +349,7 @@ def run_server(config: Config, stop: threading.Event, ready: Callable[[Server], 
         server = build_server(config, source, store)
         server.start()
         gc.collect()
-        gc.freeze()  # what was loaded stays: no later collection stops the answers to look at it again
+        gc.freeze()  # exclude loaded objects from garbage collection, so that it does not pause responses
         log.info("serving", grpc=server.grpc_port, http=server.http_port)
         if ready is not None:
             ready(server)

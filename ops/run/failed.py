@@ -1,5 +1,7 @@
-"""What a verb of the command line raises when it did not work."""
+"""The error of a failed command of the command line."""
 
 
 class Failed(Exception):
-    """It did not work; the message says why. Not in `cli.py`, which has another name when it is the program."""
+    """The command failed; the message says why. Not in `cli.py`, whose module has another name when run as the
+    program.
+    """

@@ -1,4 +1,4 @@
-"""How the service logs: one line an event, for people on a terminal, as JSON for machines."""
+"""Log output: one line per event, readable on a terminal, or as JSON for machines."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import structlog
 
 
 def configure(form: Literal["json", "console"], **context: str) -> None:
-    """Log to standard error in this form; `context` stands in every line."""
+    """Log to standard error in this form; every line contains `context`."""
     renderer: structlog.typing.Processor = (
         structlog.processors.JSONRenderer()
         if form == "json"
@@ -31,7 +31,7 @@ def configure(form: Literal["json", "console"], **context: str) -> None:
 
 
 def failure(text: str) -> None:
-    """Tell on standard error why nothing came of it, in the form that logs have."""
+    """Report a failure on standard error, in the form of the log."""
     if isinstance(structlog.get_config()["processors"][-1], structlog.processors.JSONRenderer):
         structlog.get_logger().error(text)
     else:

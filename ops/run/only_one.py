@@ -1,4 +1,4 @@
-"""One process of a role to a state folder."""
+"""A lock that allows one process per role and state folder."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from thalweg.ops.config.error import ConfigurationError
 
 @contextmanager
 def only_one(state_dir: Path, role: str) -> Iterator[None]:
-    """Hold the state folder for this role; a second process of it is refused.
+    """Lock the state folder for this role; a second process is refused.
 
     Raises:
-        ConfigurationError: Another one has it, or the folder cannot be written.
+        ConfigurationError: Another process holds the lock, or the folder cannot be written.
     """
     path = state_dir / f".{role}.lock"
     try:
@@ -28,6 +28,6 @@ def only_one(state_dir: Path, role: str) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             raise ConfigurationError(
-                [f"service.state_dir: another {role} process works in {state_dir}; stop it or take another folder"]
+                [f"service.state_dir: another {role} process uses {state_dir}; stop it or choose another folder"]
             ) from error
         yield

@@ -1,6 +1,6 @@
-"""Keeps a server process and a learner process running: either may die and be started again alone.
+"""Keeps a server process and a learner process running, and restarts each of them independently.
 
-It loads nothing that they need: what it knows of the configuration another process tells it.
+It imports nothing that they need: another process validates the configuration for it.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ log = structlog.get_logger(__name__)
 
 ROLES = ("server", "learner")
 _FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS = 0.1, 10.0
-_WELL_SECONDS = 30.0  # a process that ran so long starts again at once
-_ENDS_EVERYTHING = 2  # exit code of a wrong configuration: starting again would not help
+_HEALTHY_SECONDS = 30.0  # a process that ran this long is restarted without delay
+_INVALID_CONFIGURATION = 2  # exit code of an invalid configuration: a restart would not help
 PARENT = "THALWEG_SUPERVISOR"
-"""The environment variable that names the process whose end is ours, too."""
+"""The environment variable with the id of the supervising process; its children end when it does."""
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -52,11 +52,11 @@ class Supervisor:
     """Starts, watches, restarts and stops the processes of one service.
 
     Args:
-        state_dir: The service's state folder, which is held while this runs.
-        drain_seconds: How long each process may take to stop.
-        arguments: What follows `thalweg serve` for each child, but the role.
-        stop: Set when it is to end, by a signal's handler, say.
-        environment: What children see.
+        state_dir: The service's state folder, locked while the supervisor runs.
+        drain_seconds: Time for each process to stop.
+        arguments: Arguments of `thalweg serve` for each child, without the role.
+        stop: Ends the supervisor when set, for example by a signal handler.
+        environment: The children's environment.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class Supervisor:
         self._stop = stop
 
     def run(self) -> int:
-        """Until told to stop; the exit code: 0 after a clean stop, 2 when the configuration is of no use."""
+        """Run until stopped; returns the exit code: 0 after a clean stop, 2 for an invalid configuration."""
         with only_one(self._state_dir, "supervisor"):
             self._status = live_folder(self._state_dir) / "supervisor.json"
             code = 0
@@ -87,7 +87,7 @@ class Supervisor:
                 while not self._stop.wait(0.02) and code == 0:
                     code = self._look()
             finally:
-                code = max(code, self._end())
+                code = max(code, self._stop_all())
         return code
 
     def _look(self) -> int:
@@ -96,12 +96,12 @@ class Supervisor:
             now = time.monotonic()
             if child.process is not None and (code := child.process.poll()) is not None:
                 child.process = None
-                if code == _ENDS_EVERYTHING:
-                    log.error("a process cannot run under this configuration", role=child.role)
+                if code == _INVALID_CONFIGURATION:
+                    log.error("a process cannot run with this configuration", role=child.role)
                     return code
-                if now - child.started > _WELL_SECONDS:
+                if now - child.started > _HEALTHY_SECONDS:
                     child.wait_seconds = _FIRST_WAIT_SECONDS
-                log.error("a process died: starting it again", role=child.role, code=code, wait=child.wait_seconds)
+                log.error("a process died: restarting it", role=child.role, code=code, wait=child.wait_seconds)
                 child.restarts += 1
                 child.not_before = now + child.wait_seconds
                 child.wait_seconds = min(2 * child.wait_seconds, _LONGEST_WAIT_SECONDS)
@@ -111,11 +111,11 @@ class Supervisor:
                 child.started, child.since = now, time.time()
                 changed = True
         if changed:
-            self._tell()
+            self._write_status()
         return 0
 
-    def _tell(self) -> None:
-        """Who runs since when and was restarted how often, for the metrics."""
+    def _write_status(self) -> None:
+        """Write start times and restart counts of the processes, for the metrics."""
         roles = {
             child.role: {
                 "pid": child.process.pid if child.process is not None else None,
@@ -129,10 +129,12 @@ class Supervisor:
             beside.write_text(json.dumps({"pid": os.getpid(), "roles": roles}))
             beside.rename(self._status)
         except OSError as error:
-            log.warning("cannot write who runs", problem=str(error))
+            log.warning("cannot write the status of the processes", problem=str(error))
 
-    def _end(self) -> int:
-        """The server first, so that nobody asks any more; then the learner, which saves. 1 if one had to be killed."""
+    def _stop_all(self) -> int:
+        """Stop the server first, so that no requests arrive; then the learner, which saves. 1 if one had to be
+        killed.
+        """
         code = 0
         for child in self._children:
             if child.process is None:
@@ -140,9 +142,9 @@ class Supervisor:
             child.process.terminate()
             try:
                 ended = child.process.wait(self._drain_seconds + 5)
-                code = max(code, int(ended not in (0, -signal.SIGTERM)))  # ended while it started: nothing was begun
+                code = max(code, int(ended not in (0, -signal.SIGTERM)))  # stopped during its start: nothing was begun
             except subprocess.TimeoutExpired:
-                log.error("a process did not end in time: killed", role=child.role)
+                log.error("a process did not stop in time: killed", role=child.role)
                 child.process.kill()
                 child.process.wait()
                 code = 1
@@ -150,40 +152,40 @@ class Supervisor:
 
 
 def checked_service(arguments: list[str], stop: threading.Event) -> dict[str, Any] | None:
-    """The table `[service]` of a configuration, validated in a process that ends: to make every learner takes all of
-    their libraries.
+    """The table `[service]` of a configuration, validated in a separate process, because creating every learner loads
+    all of their libraries.
 
     Args:
-        arguments: What follows `thalweg check`.
-        stop: Set when nobody wants to know any more.
+        arguments: Arguments of `thalweg check`.
+        stop: Cancels the validation when set.
 
     Returns:
-        None when told to stop.
+        The table; None if cancelled.
 
     Raises:
-        SystemExit: The configuration cannot be used; that process has said why, and this is its exit code.
+        SystemExit: The configuration is invalid; the other process has reported why, and this is its exit code.
     """
     command = [sys.executable, "-m", "thalweg.ops.cli", "check", *arguments, "--role", "supervisor"]
     environment = {**dict.fromkeys(_THREADS, "1"), **os.environ, PARENT: str(os.getpid())}
     with tempfile.TemporaryFile() as output, subprocess.Popen(command, stdout=output, env=environment) as process:
         while process.poll() is None:
             if stop.wait(0.02):
-                process.kill()  # it changes nothing
+                process.kill()  # it changes no state
                 return None
         if process.returncode != 0:
             sys.exit(process.returncode if process.returncode > 0 else 1)
         output.seek(0)
         text = "\n" + output.read().decode()
-        # what is in effect stands last: a plug-in may have printed something while it was imported
+        # the effective configuration comes last: a plug-in may have printed something when imported
         service: dict[str, Any] = tomllib.loads(text[text.rindex("\n[service]\n") :])["service"]
     return service
 
 
 def die_with_supervisor() -> None:
-    """End this process when the one that PARENT names dies, however it dies: no orphan keeps a port or a lock."""
+    """End this process when the one named by PARENT dies for any reason, so that no orphan keeps a port or a lock."""
     parent = os.environ.get(PARENT)
     if parent is None or not sys.platform.startswith("linux"):
         return
     ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
-    if os.getppid() != int(parent):  # it died before we asked
+    if os.getppid() != int(parent):  # it died before the call
         sys.exit(1)

@@ -1,1 +1,1 @@
-"""Answering requests: one inference core over the published versions, and the wires that translate for it."""
+"""Serving: one inference core over the published versions, and the gRPC and HTTP interfaces that translate for it."""

@@ -1,4 +1,4 @@
-"""What operators ask of a learner, from a server: through the command queue, with the answer waited for."""
+"""Operators' commands to a learner: submitted by a server through the command queue, which waits for the response."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which error means what to a caller: one table for gRPC and HTTP."""
+"""The status of each error: one table for gRPC and HTTP."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from thalweg.stream.log.log import LogError
 
 log = structlog.get_logger(__name__)
 
-_LONGEST_TEXT = 1000  # more would not fit into what clients accept as a status
+_LONGEST_TEXT = 1000  # clients do not accept a longer status text
 
 
 class UnknownModel(LookupError):
-    """No model of that name is served; the message names those that are."""
+    """No model of that name is served; the message lists the served ones."""
 
 
 class NotReady(Exception):
-    """The model (or the server) cannot answer now; the message says why."""
+    """The model (or the server) cannot respond now; the message says why."""
 
 
 class QueueFull(Exception):
-    """As many requests as may be are being answered; come back in a moment."""
+    """The maximum number of requests is being processed; retry later."""
 
 
 class TooLarge(Exception):
-    """A request of more bytes than are taken; the message names the limit."""
+    """The request exceeds the size limit; the message names the limit."""
 
 
 class DeadlineExceeded(Exception):
@@ -40,19 +40,19 @@ class DeadlineExceeded(Exception):
 
 
 class Unauthenticated(Exception):
-    """This needs a token, and none that is known came with it."""
+    """The call requires a valid token, and there was none."""
 
 
 class Forbidden(Exception):
-    """Nobody may do this here; the message says what would have to change."""
+    """The operation is not allowed here; the message says what would have to change."""
 
 
 class Unimplemented(Exception):
-    """This learner, or this version of the service, does not do that."""
+    """The learner, or this version of the service, does not support the operation."""
 
 
 class FailedPrecondition(Exception):
-    """It cannot be done in the state things are in; the message says what would have to change."""
+    """The operation is not possible in the present state; the message says what would have to change."""
 
 
 _TABLE: tuple[tuple[type[Exception], grpc.StatusCode, int], ...] = (
@@ -78,7 +78,7 @@ _BY_WORD = {
     "unimplemented": Unimplemented,
 }
 EXPECTED: tuple[type[Exception], ...] = tuple(row[0] for row in _TABLE)
-"""Errors that callers cause or must live with; anything else is a bug of ours."""
+"""Errors that callers cause or must expect; any other is a bug of the service."""
 
 
 def status_of(error: Exception) -> tuple[grpc.StatusCode, int]:
@@ -90,21 +90,23 @@ def status_of(error: Exception) -> tuple[grpc.StatusCode, int]:
 
 
 def text_of(error: Exception) -> str:
-    """What a caller is told; of a bug of ours only that there is one, its story goes to our log."""
+    """The text for the caller; for a bug only that there is one, while the details go to the log."""
     if isinstance(error, EXPECTED):
-        text = str(error).encode("utf-8", "backslashreplace").decode()  # or it could not be sent, whatever it quotes
+        text = (
+            str(error).encode("utf-8", "backslashreplace").decode()
+        )  # otherwise it could not be sent, whatever it quotes
         return text if len(text) <= _LONGEST_TEXT else text[:_LONGEST_TEXT] + " …"
-    log.exception("a request could not be answered", exc_info=error)
-    return "internal error; the server's log says more"
+    log.exception("request failed", exc_info=error)
+    return "internal error; see the server's log"
 
 
 def refuse(context: grpc.ServicerContext, error: Exception) -> NoReturn:
     """End a call with the status and the text of an error."""
     context.abort(status_of(error)[0], text_of(error))
-    raise error  # abort has raised; this line is for the reader
+    raise error  # abort raises; for the reader and the type checker
 
 
 def raise_answer(result: object) -> None:
-    """Raise what a learner answered to a command, if it was an error."""
+    """Raise the error with which a learner responded to a command, if any."""
     if isinstance(result, dict) and "error" in result:
         raise _BY_WORD.get(str(result["error"]), FailedPrecondition)(str(result.get("message", "")))

@@ -1,8 +1,9 @@
-"""One inference core for all wires: finds the version, validates, predicts, and only then records and remembers.
+"""The inference core, shared by gRPC and HTTP: finds the version, validates, predicts, then logs and buffers the
+request.
 
-A wire translates its bytes into an InferenceRequest and an InferenceResponse into its bytes, and nothing else. What a
-request may have an effect on (the log, the request buffer) is touched only after the last check: a request that is
-refused leaves nothing behind.
+An interface translates its bytes into an InferenceRequest and an InferenceResponse into its bytes, and nothing else.
+Side effects of a request (on the log, the request buffer) happen only after the last check: a refused request has
+none.
 """
 
 from __future__ import annotations
@@ -25,58 +26,60 @@ from thalweg.stream.labels.request_log import RequestLog
 from thalweg.stream.publication.ports import ServedVersion
 
 USUAL_EXPLANATION = 10
-"""Entries per row that explain an answer where a caller does not say how many."""
+"""Explanation entries per row if the caller does not give a number."""
 
 
 @dataclass(frozen=True, slots=True)
 class RequestOptions:
-    """What a request asks for, without the values; the same for all requests of a caller who repeats itself."""
+    """The options of a request, without the values; equal for all requests of a caller that repeats itself."""
 
     model: str
     id: str = ""
-    """The caller's own name for the request."""
+    """The caller's id of the request."""
     freshness: Freshness = CURRENT
     outputs: tuple[str, ...] = ()
-    """Outputs to send, in this order; empty: all."""
+    """Names of the requested outputs, in this order; empty: all."""
     event_id: str | None = None
-    """Under which the inputs are kept until their label comes; None: they are not kept."""
+    """The id under which the inputs are buffered until their label arrives; None: they are not buffered."""
     explain: int = 0
-    """Entries per row that are to explain the answer; 0: none."""
+    """Explanation entries per row; 0: none."""
 
     plain: bool = field(init=False, repr=False, compare=False)
-    """Whether it asks for nothing but all outputs of a model."""
+    """Whether the request asks for all outputs and nothing else."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "plain", not self.outputs and self.event_id is None and not self.explain)
 
 
 class InferenceRequest(NamedTuple):
-    """One request, whatever the wire. Made for each, and so no frozen dataclass: that takes a microsecond more."""
+    """One request, from any interface. A tuple because it is created per request: a frozen dataclass takes 1 µs
+    more.
+    """
 
     options: RequestOptions
     inputs: Inputs
-    """By name, each (N, ...); not yet held against what the model takes."""
+    """By name, each (N, ...); not validated yet."""
     patience_seconds: float | None = None
-    """Until the caller's deadline; None: it has none."""
+    """Seconds until the caller's deadline; None: no deadline."""
 
 
 class InferenceResponse(NamedTuple):
-    """What a request is answered with."""
+    """The response to a request."""
 
     options: RequestOptions
-    """Of the request."""
+    """The options of the request."""
     served: ServedVersion
-    """The version that answered."""
+    """The version that made the prediction."""
     outputs: Mapping[str, Array]
-    """All outputs of the model by name, each (N, ...); those to send are in `names`."""
+    """All outputs of the model by name, each (N, ...); the requested ones are in `names`."""
     staleness_seconds: float
-    """How old the newest knowledge in the answer is."""
+    """Staleness of the version."""
     explanation: list[Any] | None = None
-    """Per row what the answer was made from, as JSON knows it; None: the request did not ask."""
+    """Explanations per row, as JSON values; None if not requested."""
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Outputs to send, in order."""
+        """Names of the requested outputs, in order."""
         return self.options.outputs or tuple(self.served.predictor.outputs)
 
     @property
@@ -86,7 +89,7 @@ class InferenceResponse(NamedTuple):
 
 
 class InferenceCore:
-    """Answers requests by the served models; any number of threads may call it at once."""
+    """Answers requests from the served models. Thread-safe."""
 
     def __init__(self, models: Models) -> None:
         self.models = models
@@ -96,12 +99,12 @@ class InferenceCore:
         """Answer one request.
 
         Raises:
-            UnknownModel: No model is called so.
-            NotReady: It has no version yet, or the server is draining.
-            DeadlineExceeded: The deadline has passed, or the wanted version did not come in time.
-            InputError: Inputs, outputs or parameters do not fit.
-            Unimplemented: The model does not offer what is asked for.
-            Others: As `ModelVersions.find` raises them.
+            UnknownModel: There is no model of this name.
+            NotReady: The model has no version yet, or the server is draining.
+            DeadlineExceeded: The deadline has passed, or the demanded version did not arrive in time.
+            InputError: Inputs, outputs or parameters are invalid.
+            Unimplemented: The model does not support what is requested.
+            Others: As raised by `ModelVersions.find`.
         """
         options, inputs, patience = request.options, request.inputs, request.patience_seconds
         if patience is not None and patience <= 0:
@@ -137,30 +140,28 @@ class InferenceCore:
             return
         if not model.labels_topic or self._buffer is None:
             raise Unimplemented(
-                f"parameter 'event_id': model {model.name!r} has no labels_topic, so no label would come"
+                f"parameter 'event_id': model {model.name!r} has no labels_topic, so no label can arrive"
             )
         if inputs.keys() != model.schema.inputs.keys():
             wanted = ", ".join(map(repr, model.schema.inputs))
-            raise InputError(
-                f"parameter 'event_id': expected inputs as events have them, {wanted}, got {sorted(inputs)}"
-            )
+            raise InputError(f"parameter 'event_id': expected the inputs of events, {wanted}, got {sorted(inputs)}")
         self._buffer.check(options.event_id, inputs)
 
 
 def _record(log: RequestLog, model: ServedModel, inputs: Inputs) -> None:
-    if inputs.keys() == model.schema.inputs.keys():  # others are no events
+    if inputs.keys() == model.schema.inputs.keys():  # alternative inputs are not events
         log.record(model.name, inputs)
 
 
 def _predict(model: ServedModel, served: ServedVersion, inputs: Inputs) -> Mapping[str, Array]:
-    """The outputs for inputs that fit. Raises InputError for others, and then nothing was changed by them."""
+    """The outputs for valid inputs. Raises InputError for others, and then has changed nothing."""
     _check_finite(inputs)
     try:
         if served.check is not None:
             served.check(inputs)
         return served.predictor.predict(inputs)
     except InputError:
-        _check_specs(model, served, inputs)  # a misfit is told in the protocol's words, whatever the learner's are
+        _check_specs(model, served, inputs)  # reported in the protocol's terms, whatever the learner's are
         raise
 
 
@@ -193,12 +194,12 @@ def _check_outputs(options: RequestOptions, served: ServedVersion) -> None:
 
 def _check_explain(options: RequestOptions, model: ServedModel, served: ServedVersion) -> None:
     if options.explain < 0:
-        raise InputError(f"parameter 'explain': expected true or a whole number from 0, got {options.explain}")
+        raise InputError(f"parameter 'explain': expected true or a whole number of at least 0, got {options.explain}")
     if options.explain and served.explain is None:
-        raise Unimplemented(f"parameter 'explain': a {model.learner} cannot say what moved an answer")
+        raise Unimplemented(f"parameter 'explain': a {model.learner} does not explain its predictions")
 
 
 def _answer(model: ServedModel, served: ServedVersion, outputs: Mapping[str, Array]) -> Answer | None:
-    """What was served, as its label will be graded by it."""
+    """The served prediction, against which the label will be graded."""
     predictor = served.predictor
     return Answer.of(served.info.version, outputs, predictor.classes, model.schema, task_of(predictor))

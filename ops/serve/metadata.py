@@ -1,4 +1,4 @@
-"""What a server says of its models, for every wire."""
+"""Metadata of the served models, for gRPC and HTTP."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ class Metadata:
 
 
 def describe(model: ServedModel, version: int | None = None) -> Metadata:
-    """A model as this version (None: the current one) answers; before the first only what the configuration says.
+    """Metadata of this version (None: the current one); before the first version only what the configuration says.
 
     Raises:
-        UnknownVersion: The version is not kept; others as `ModelVersions.find` raises them.
+        UnknownVersion: There is no snapshot of the version; others as raised by `ModelVersions.find`.
     """
     properties = {"learner": model.learner, "topic": model.topic}
     inputs = list(model.schema.inputs.values())

@@ -1,4 +1,4 @@
-"""The models that a server serves, by name, and what happens to their requests beside the answers."""
+"""The served models by name, and the sinks of their requests."""
 
 from __future__ import annotations
 
@@ -21,45 +21,45 @@ from thalweg.stream.publication.ports import ServedVersion
 
 @dataclass(frozen=True, kw_only=True)
 class ModelLocation:
-    """Where a model is found, and what its events look like."""
+    """Where a model's files are, and the schema of its events."""
 
     name: str
     learner: str
     topic: str
     live: Path
-    """Its folder of published versions."""
+    """Folder of the published versions."""
     state: Path
-    """Its folder of snapshots."""
+    """Folder of the snapshots."""
     schema: Schema
     labels_topic: str = ""
-    """Where labels come that belong to earlier requests; empty: nowhere."""
+    """Topic of late labels; empty: none."""
     build: Callable[[State], Predictor]
-    """The predictor of a published state."""
+    """Makes the predictor of a published state."""
     restore: Callable[[State], Predictor]
-    """The predictor of a learner's saved state."""
+    """Makes the predictor of a learner's saved state."""
 
 
 @dataclass(frozen=True, slots=True)
 class RequestSinks:
-    """Where answered requests go beside the answer; either may be left out."""
+    """Where requests go besides the response; each is optional."""
 
     buffer: RequestBuffer | None = None
-    """Keeps requests until their label comes."""
+    """Buffers requests until their label arrives."""
     log: RequestLog | None = None
-    """Makes events of requests."""
+    """Appends requests to the log as events."""
 
     def start(self) -> None:
-        """Take up requests from now on."""
+        """Start accepting requests."""
         for sink in self._present():
             sink.start()
 
     def close(self) -> None:
-        """Write what is queued, once, and stop."""
+        """Write queued requests once, and stop."""
         for sink in self._present():
             sink.close()
 
     def degraded(self) -> list[str]:
-        """What does not work although predictions do."""
+        """Functions that do not work although predictions do."""
         return [problem for sink in self._present() for problem in sink.degraded()]
 
     def _present(self) -> list[RequestBuffer | RequestLog]:
@@ -67,11 +67,11 @@ class RequestSinks:
 
 
 class ServedModel:
-    """One model, as a server sees it.
+    """One served model.
 
     Args:
-        location: Where it is found.
-        slots: Bounds requests that wait for its versions.
+        location: Where its files are.
+        slots: Limits the requests that wait for its versions.
         clock: Unix seconds.
     """
 
@@ -93,7 +93,7 @@ class ServedModel:
         self._clock = clock
 
     def staleness_seconds(self, served: ServedVersion) -> float:
-        """How old the newest knowledge in an answer of this version is."""
+        """Staleness of this version, in seconds."""
         return served.info.staleness_seconds(self._clock())
 
 
@@ -101,9 +101,9 @@ class Models:
     """The served models by name.
 
     Args:
-        locations: Where they are.
+        locations: Where their files are.
         sinks: Where their requests go.
-        slots: Bounds requests that wait for versions, over all models.
+        slots: Limits the requests that wait for versions, over all models.
     """
 
     def __init__(
@@ -115,41 +115,41 @@ class Models:
         self.draining = False
 
     def all(self) -> list[ServedModel]:
-        """In the order of the configuration."""
+        """All models, in the order of the configuration."""
         return list(self._models.values())
 
     def find(self, name: str) -> ServedModel:
-        """Raises UnknownModel, naming those there are."""
+        """The model of this name. Raises UnknownModel, which lists the known ones."""
         model = self._models.get(name)
         if model is None:
             raise UnknownModel(f"no model is called {name!r}; known: {', '.join(self._models) or 'none'}")
         return model
 
     def ready(self, name: str) -> ServedModel:
-        """The model to answer a prediction with. Raises UnknownModel; NotReady while draining."""
+        """The model for a prediction. Raises UnknownModel; NotReady while draining."""
         if self.draining:
             raise NotReady("the server is draining")
         return self.find(name)
 
     def reasons(self) -> list[str]:
-        """Why not every answer can be given now; empty when ready."""
+        """Why some predictions are not possible now; empty when ready."""
         if self.draining:
             return ["the server is draining"]
         missing = [model.name for model in self.all() if model.versions.newest is None]
         return [f"model {name!r}: no version is published yet" for name in missing]
 
     def degraded(self) -> list[str]:
-        """What does not work although predictions do."""
+        """Functions that do not work although predictions do."""
         return self.sinks.degraded()
 
     def start(self) -> None:
-        """Look for versions, and take up requests."""
+        """Start watching for versions and accepting requests."""
         self.sinks.start()
         for model in self.all():
             model.versions.subscriber.start()
 
     def close(self) -> None:
-        """Stop looking, and write what is queued."""
+        """Stop watching, and write queued requests."""
         for model in self.all():
             model.versions.subscriber.close()
         self.sinks.close()

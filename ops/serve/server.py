@@ -1,4 +1,4 @@
-"""The server: gRPC and HTTP over the published versions, in a process that no learner shares."""
+"""The server: gRPC and HTTP over the published versions, in a process without learners."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ from thalweg.ops.telemetry.status import Statuses
 from thalweg.ops.webpage.api import PageApi
 from thalweg.stream.log.log import Log
 
-_HEALTH_SECONDS = 0.05  # between two looks at what is ready
-_STOP_SECONDS = 5.0  # that gRPC may take to let go of its port
+_HEALTH_SECONDS = 0.05  # interval between two checks of readiness
+_STOP_SECONDS = 5.0  # time for gRPC to release its port
 
 
 class Server:
-    """Answers predictions, takes events, reports its health.
+    """Serves predictions, accepts events, and reports its health.
 
     Args:
-        models: What is served; started and closed with the server.
-        source: The log, where `Learn` appends.
-        commands: Where learners take commands.
-        workers: Threads that answer, as `workers_of` makes them; they end with the server.
+        models: The served models; started and closed with the server.
+        source: The log to which `Learn` appends.
+        commands: The queue from which learners take commands.
+        workers: The worker threads, from `workers_of`; they end with the server.
         addresses: Where to listen.
-        limits: How much to take at once.
+        limits: Limits on requests.
         telemetry: Notified of every request; renders the metrics page.
-        tokens: One of which whoever changes a model must have; None: none is needed.
-        statuses: What the learners report.
+        tokens: Required for calls that change a model; None: no token is required.
+        statuses: The learners' reports.
 
     Raises:
         OSError: An address cannot be listened on; the message names it.
@@ -91,11 +91,11 @@ class Server:
 
     @property
     def models(self) -> Models:
-        """What is served."""
+        """The served models."""
         return self._models
 
     def start(self) -> None:
-        """Answer from now on."""
+        """Start serving."""
         self._models.start()
         self._update_health()
         self._grpc.start()
@@ -103,7 +103,7 @@ class Server:
         self._updating_health.start()
 
     def wait_ready(self, timeout_seconds: float) -> bool:
-        """Whether every model has a version to answer with, waiting so long."""
+        """Wait until every model has a version; False if the timeout passes first."""
         deadline = time.monotonic() + timeout_seconds
         while self._models.reasons():
             if time.monotonic() > deadline:
@@ -112,7 +112,7 @@ class Server:
         return True
 
     def drain(self, grace_seconds: float) -> None:
-        """Report that no more is answered, finish what is begun, and stop."""
+        """Report not ready, finish running requests, and stop."""
         self._models.draining = True
         self._update_health()
         self._grpc.stop(grace_seconds).wait()
@@ -121,7 +121,7 @@ class Server:
     def close(self) -> None:
         """Stop at once; may be called twice."""
         self._stopping.set()
-        if self._grpc.stop(0).wait(_STOP_SECONDS):  # until then gRPC may still submit
+        if self._grpc.stop(0).wait(_STOP_SECONDS):  # gRPC may submit calls until then
             self._workers.shutdown(wait=False)
         self._http.close()
         self._models.close()
@@ -139,7 +139,7 @@ class Server:
 
 
 def workers_of(limits: ServerLimits) -> Workers:
-    """Threads for a server of these limits; those who wait for versions leave theirs to others."""
+    """Worker threads for these limits; calls that wait for versions do not occupy one."""
     return Workers(limits.workers, "grpc", limits.most_waiting + MOST_LOADING)
 
 
@@ -147,7 +147,7 @@ def _grpc_server(workers: Workers, limits: ServerLimits) -> grpc.Server:
     return grpc.server(
         workers,  # type: ignore[arg-type]  # of which gRPC only calls `submit`
         options=[
-            ("grpc.so_reuseport", 0),  # a port that another server has is an error, not half of the requests
+            ("grpc.so_reuseport", 0),  # a port in use is an error, instead of sharing its requests
             ("grpc.max_receive_message_length", limits.max_message_bytes),
             ("grpc.max_send_message_length", limits.max_message_bytes),
         ],

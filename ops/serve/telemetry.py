@@ -1,4 +1,4 @@
-"""What a server tells of itself, as its parts see it; `ops.telemetry.server_metrics` has the real one."""
+"""Interfaces through which a server reports its metrics; implemented by `ops.telemetry.server_metrics`."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from typing import Any, Protocol
 
 
 class ServingObserver(Protocol):
-    """Notified of every request, on the thread that answered it; must be quick and must not raise."""
+    """Notified of every request, on its thread; must be quick and must not raise."""
 
     def answered(self, model: str, code: str, seconds: float, rows: int, queue_seconds: float = 0.0) -> None:
-        """A prediction was answered (or refused) with this gRPC status name after so long.
+        """A prediction completed with this gRPC status name after `seconds`.
 
-        `queue_seconds` is how long it had waited for a thread before that.
+        `queue_seconds` is how long it waited for a thread before that.
         """
 
     def called(self, method: str, code: str, seconds: float) -> None:
@@ -19,24 +19,24 @@ class ServingObserver(Protocol):
 
 
 class ServingFigures(Protocol):
-    """What the server's process counts, for the page."""
+    """Figures of the server's process, for the page."""
 
     def latency(self, model: str) -> dict[str, float | None]:
-        """Of the recent minute."""
+        """Latency over the last minute."""
 
     def processes(self) -> dict[str, dict[str, Any]]:
         """By role."""
 
 
 class ServerTelemetry(ServingObserver, ServingFigures, Protocol):
-    """All that a server needs to be watched."""
+    """Everything that a server needs for monitoring."""
 
     def render(self) -> tuple[bytes, str]:
         """The metrics page and its content type."""
 
 
 class NoTelemetry:
-    """Watches nothing."""
+    """Ignores every notification."""
 
     def answered(self, model: str, code: str, seconds: float, rows: int, queue_seconds: float = 0.0) -> None: ...
     def called(self, method: str, code: str, seconds: float) -> None: ...

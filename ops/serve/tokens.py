@@ -1,7 +1,7 @@
-"""Bearer tokens: who may change a model, where that is asked for at all.
+"""Bearer tokens for calls that change a model, if the configuration requires them.
 
-A file with one token to a line; blank lines and lines that begin with `#` say nothing. It is read again when it
-changes, so tokens are exchanged without a restart.
+A file with one token per line; blank lines and lines that begin with `#` are ignored. It is read again when it
+changes, so tokens are replaced without a restart.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ _LOOK_SECONDS = 1.0
 
 
 class TokensUnusable(ValueError):
-    """The file of tokens cannot be used; the message says why, and never shows a token."""
+    """The token file is not usable; the message says why, and never shows a token."""
 
 
 class Tokens:
-    """The tokens of a file. Any number of threads may ask.
+    """The tokens of a file. Thread-safe.
 
     Raises:
         TokensUnusable: The file cannot be read, has no token, or one that is too short.
@@ -46,7 +46,7 @@ class Tokens:
             return False
         given = token.strip().encode()
         found = False
-        for known in self._tokens:  # all of them, in constant time each: how long it takes tells nothing
+        for known in self._tokens:  # compares all of them, each in constant time: the duration reveals nothing
             found |= hmac.compare_digest(known, given)
         return found
 
@@ -62,7 +62,7 @@ class Tokens:
             try:
                 self._tokens = read_tokens(self._path)
             except TokensUnusable as error:
-                log.error("tokens cannot be read again: the ones before hold", problem=str(error))
+                log.error("cannot reload the tokens: the previous ones stay valid", problem=str(error))
 
     def _modified(self) -> int:
         try:
@@ -79,7 +79,7 @@ def read_tokens(path: Path) -> tuple[bytes, ...]:
         raise TokensUnusable(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
     tokens = [line for line in lines if line and not line.startswith("#")]
     if not tokens:
-        raise TokensUnusable(f"{path}: expected one token to a line, got none")
+        raise TokensUnusable(f"{path}: expected one token per line, got none")
     short = next((number for number, line in enumerate(lines, 1) if line in tokens and len(line) < SHORTEST), None)
     if short is not None:
         raise TokensUnusable(f"{path}, line {short}: expected a token of at least {SHORTEST} characters")

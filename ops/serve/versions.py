@@ -1,4 +1,4 @@
-"""The versions of one model that can answer: the current one, and kept ones that callers ask for."""
+"""The available versions of one model: the current one, and snapshots that callers request."""
 
 from __future__ import annotations
 
@@ -16,40 +16,40 @@ from thalweg.proto.schema import InputError
 from thalweg.stream.publication.ports import ServedVersion, VersionInfo, VersionSubscriber
 
 MOST_WAITING = 8
-"""Callers who may wait for a version to come, at once."""
+"""Number of requests that may wait for a version at once."""
 MOST_LOADING = 16
-"""Callers who may wait at once for a snapshot to be loaded."""
-_OLD_VERSIONS = 4  # kept loaded for `as_of_version`
-_WAIT_SECONDS = 1.0  # for `min_state_version` of a caller without a deadline …
-_LONGEST_WAIT_SECONDS = 10.0  # … and of one with
+"""Number of requests that may wait for a snapshot to load at once."""
+_OLD_VERSIONS = 4  # snapshots kept loaded for `as_of_version`
+_WAIT_SECONDS = 1.0  # for `min_state_version` without a deadline …
+_LONGEST_WAIT_SECONDS = 10.0  # … and with one
 
 
 @dataclass(frozen=True, slots=True)
 class Freshness:
-    """Which version a caller wants to be answered by; without either, the current one."""
+    """The version that a caller demands; without either field, the current one."""
 
     at_least: int | None = None
-    """This one or a later one: the caller sees its own writes."""
+    """This version or a later one, so that a caller sees its own writes."""
     as_of: int | None = None
-    """Exactly this kept one."""
+    """Exactly this snapshot."""
 
 
 CURRENT = Freshness()
 
 
 def version_number(text: str, name: str) -> int:
-    """The version that a text names. Raises InputError, naming where it stood."""
+    """Parse a version number. Raises InputError, which names the parameter."""
     if not (text.isascii() and text.isdigit() and len(text) < 20):
         raise InputError(f"{name}: expected the version of a snapshot, got {text!r:.80}")
     return int(text)
 
 
 class WaitSlots:
-    """Bounds how many requests wait for versions, of all models, whatever the wire; more are refused.
+    """Limits how many requests wait for versions, over all models and interfaces; further ones are refused.
 
     Args:
-        most_waiting: For a version to come.
-        waiting: Entered around each wait, on the thread that waits, so that another call may have it meanwhile.
+        most_waiting: Limit for waiting for a version to arrive.
+        waiting: Entered around each wait, on the waiting thread, so that another call may use it.
     """
 
     def __init__(
@@ -60,11 +60,11 @@ class WaitSlots:
         self._waiting = waiting
 
     def to_wait(self, refusal: str) -> AbstractContextManager[None]:
-        """A slot for a wait for a version to come. Raises QueueFull with this text when entered and none is free."""
+        """A slot to wait for a version to arrive. Raises QueueFull with this text on entry if none is free."""
         return self._slot(self._to_wait, refusal)
 
     def to_load(self, refusal: str) -> AbstractContextManager[None]:
-        """The same for a snapshot to be loaded."""
+        """The same for a snapshot to load."""
         return self._slot(self._to_load, refusal)
 
     @contextmanager
@@ -79,14 +79,14 @@ class WaitSlots:
 
 
 class ModelVersions:
-    """Finds the version that answers a request. Any number of threads may call it at once.
+    """Finds the version for a request. Thread-safe.
 
     Args:
-        name: Of the model, for messages.
-        subscriber: Brings the current version.
-        snapshots: The kept ones.
-        restore: Makes the predictor of a learner's saved state. Raises ValueError for a state of other settings.
-        slots: Bounds those who wait.
+        name: The model's name, for messages.
+        subscriber: Provides the current version.
+        snapshots: The snapshots.
+        restore: Makes the predictor of a learner's saved state. Raises ValueError for a state with other settings.
+        slots: Limits the waiting requests.
     """
 
     def __init__(
@@ -100,32 +100,32 @@ class ModelVersions:
         self.subscriber = subscriber
         self.snapshots = snapshots
         self._name, self._restore, self._slots = name, restore, slots
-        self._loading = threading.Lock()  # one version at a time
+        self._loading = threading.Lock()  # one snapshot at a time
         self._old: OrderedDict[int, ServedVersion] = OrderedDict()
-        self._ordering = threading.Lock()  # of `_old`; never held for long
+        self._ordering = threading.Lock()  # guards `_old`; never held for long
 
     @property
     def newest(self) -> ServedVersion | None:
-        """The version that answers now; None before the first."""
+        """The current version; None before the first."""
         return self.subscriber.current
 
     def current(self) -> ServedVersion:
-        """The version that answers now. Raises NotReady before the first."""
+        """The current version. Raises NotReady before the first."""
         served = self.subscriber.current
         if served is None:
             raise NotReady(f"model {self._name!r}: no version is published yet; its learner is starting or not running")
         return served
 
     def find(self, wanted: Freshness, patience_seconds: float | None = None) -> ServedVersion:
-        """The version that a caller wants, who waits for so long at most (None: says nothing about it).
+        """The demanded version; waits at most `patience_seconds` (None: the default).
 
         Raises:
             NotReady: Nothing is published yet.
-            UnknownVersion: The version is not kept.
-            FailedPrecondition: It was made under other settings.
+            UnknownVersion: There is no snapshot of the version.
+            FailedPrecondition: It was made with other settings.
             DamagedFile: It cannot be read.
-            DeadlineExceeded: It did not come in time.
-            QueueFull: As many callers as may are waiting for versions to come, or to be loaded.
+            DeadlineExceeded: It did not arrive in time.
+            QueueFull: The maximum number of requests wait for versions or snapshots.
         """
         current = self.current()
         if wanted.as_of is not None:
@@ -135,7 +135,9 @@ class ModelVersions:
         return current
 
     def ready(self, version: int | None = None) -> bool:
-        """Whether this version (None: the current one) can answer. Raises UnknownVersion for one that is not kept."""
+        """Whether this version (None: the current one) is available. Raises UnknownVersion if there is no snapshot
+        of it.
+        """
         try:
             self.find(CURRENT if version is None else Freshness(as_of=version))
         except (NotReady, FailedPrecondition, DamagedFile):
@@ -143,9 +145,7 @@ class ModelVersions:
         return True
 
     def _wait(self, version: int, patience_seconds: float) -> ServedVersion:
-        with self._slots.to_wait(
-            f"model {self._name!r}: too many requests wait for versions to come; ask again without"
-        ):
+        with self._slots.to_wait(f"model {self._name!r}: too many requests are waiting for versions; retry without"):
             served = self.subscriber.wait_for(version, min(patience_seconds, _LONGEST_WAIT_SECONDS))
         if served is None or served.info.version < version:
             got = "none" if served is None else served.info.version
@@ -159,7 +159,7 @@ class ModelVersions:
             return served
         with (
             self._slots.to_load(f"model {self._name!r}: too many requests are waiting for snapshots; retry later"),
-            self._loading,  # once, however many ask for it at a time
+            self._loading,  # loaded once, however many requests demand it
         ):
             served = self._loaded(version)
             if served is None:

@@ -1,1 +1,1 @@
-"""What is counted and shown: metrics, status files, histograms."""
+"""Monitoring: metrics, status files, histograms."""

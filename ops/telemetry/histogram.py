@@ -1,4 +1,4 @@
-"""Histograms that are filled many values at a time: on the way of a request a value only waits, it is counted later."""
+"""Histograms to which many values are added at once, so that a request only queues its value."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 
 class Histogram:
-    """How many values lay at or below each bound, and their sum; constant in size, whatever the number of values.
+    """Counts of values at or below each bound, and their sum, in constant memory.
 
     Args:
-        bounds: Upper bounds, ascending and finite; values beyond the last are counted, too.
+        bounds: Upper bounds, ascending and finite; there is an infinite one in addition.
     """
 
     def __init__(self, bounds: Sequence[float]) -> None:
@@ -22,13 +22,13 @@ class Histogram:
         self.sum = 0.0
 
     def add(self, values: NDArray[Any]) -> None:
-        """Count values, (N,)."""
+        """Add values, (N,)."""
         places = np.searchsorted(self._bounds, values, side="left")
         self._counts += np.bincount(places, minlength=len(self._counts))
         self.sum += float(values.sum())
 
     def cumulative(self) -> list[tuple[float, int]]:
-        """Bound and number of values at or below it, ascending; the last bound is infinite."""
+        """Each bound with the number of values at or below it, ascending; the last bound is infinite."""
         bounds: list[float] = [*self._bounds.tolist(), float("inf")]
         counts: list[int] = np.cumsum(self._counts).tolist()
         return list(zip(bounds, counts))

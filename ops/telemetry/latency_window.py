@@ -1,4 +1,4 @@
-"""Quantiles of the recent minute in constant memory: counts by logarithmic bounds, in slices of time that go round."""
+"""Quantiles over the last minute in constant memory: counts by logarithmic bounds, in a ring of time slices."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from numpy.typing import NDArray
 
 SLICE_SECONDS = 10.0
 SLICES = 6
-"""So many full slices are looked at, and the one that fills."""
-_BOUNDS = np.logspace(-5, 2, 7 * 24 + 1)  # 10 µs to 100 s, 24 to a decade: a quantile is told up to 10 % too high
+"""Number of full slices in the window, besides the current one."""
+_BOUNDS = np.logspace(-5, 2, 7 * 24 + 1)  # 10 µs to 100 s, 24 per decade: a quantile is at most 10 % too high
 
 
 class Recent:
-    """How long the answers of the recent minute took. 10 kB, whatever their number; one thread at a time."""
+    """Latencies over the last minute, in 10 kB. Not thread-safe."""
 
     def __init__(self) -> None:
         self._counts = np.zeros((SLICES + 1, len(_BOUNDS) + 1), dtype=np.int64)
-        self._slices = np.full(SLICES + 1, -1, dtype=np.int64)  # which slice of time each row holds
+        self._slices = np.full(SLICES + 1, -1, dtype=np.int64)  # the number of the time slice in each row
         self._first: float | None = None
 
     def add(self, seconds: NDArray[np.float64], moments: NDArray[np.float64]) -> None:
-        """Take up durations, (N,), that ended at these moments of a steady clock, (N,)."""
+        """Add durations, (N,), that ended at these times of a monotonic clock, (N,)."""
         if not len(seconds):
             return
         if self._first is None:
@@ -33,11 +33,11 @@ class Recent:
             row = number % (SLICES + 1)
             if self._slices[row] < number:
                 self._slices[row], self._counts[row] = number, 0
-            if self._slices[row] == number:  # else it is older than a minute, and its row is another's by now
+            if self._slices[row] == number:  # otherwise older than a minute, and its row is reused
                 self._counts[row] += np.bincount(places[slices == number], minlength=len(_BOUNDS) + 1)
 
     def per_second(self, now: float) -> float:
-        """Durations a second, over the recent minute or since the first."""
+        """Durations per second, over the last minute or since the first."""
         if self._first is None:
             return 0.0
         current = int(now // SLICE_SECONDS)
@@ -45,7 +45,7 @@ class Recent:
         return float(self._recent(current).sum()) / max(span, 1.0)
 
     def quantiles(self, shares: Sequence[float], now: float) -> list[float] | None:
-        """Seconds within which these shares of the recent minute's durations lay; None if there were none."""
+        """These quantiles of the durations over the last minute, in seconds; None if there were none."""
         counts = self._recent(int(now // SLICE_SECONDS))
         total = int(counts.sum())
         if not total:

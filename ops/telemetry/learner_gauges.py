@@ -1,4 +1,4 @@
-"""What learners declare of themselves, as metrics."""
+"""Gauges declared by learners, as metrics."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from thalweg.ops.telemetry.metrics import COLLECTED, LEARNER_METRICS, SERVER_MET
 log = structlog.get_logger(__name__)
 
 Shown: TypeAlias = Mapping[GaugeSpec, Mapping[tuple[str, ...], float]]
-"""Numbers by their labels, of each gauge."""
-_MOST_LABELLED = 20  # numbers that one gauge may have: each is a series for good
+"""The values of each gauge, by labels."""
+_MOST_LABELLED = 20  # maximum number of label combinations per gauge: each is a lasting series
 
 
 class ModelGauges:
     """The gauges of one model's learner.
 
     Args:
-        model: Its name.
-        metrics: The service's own metrics, by name; where a declared counter is one of them, it is counted there.
+        model: The model's name.
+        metrics: The service's own metrics, by name; a declared counter with the same name is added to it.
     """
 
     def __init__(self, model: str, metrics: Mapping[str, Any]) -> None:
@@ -34,7 +34,7 @@ class ModelGauges:
         self._warned: set[str] = set()
 
     def read(self, specs: Sequence[GaugeSpec], gauges: Mapping[str, GaugeValue]) -> Shown:
-        """What can be shown of what a learner gave; counters that the service has, too, are counted. One thread."""
+        """The valid gauges of a learner; also updates the service's counters of the same name. Not thread-safe."""
         declared = {spec.name: spec for spec in specs}
         shown = {}
         for name, value in gauges.items():
@@ -50,10 +50,10 @@ class ModelGauges:
         return shown
 
     def leave_out(self, name: str, problem: str) -> None:
-        """Say once why a gauge does not appear."""
+        """Log once why a gauge is not exported."""
         if name not in self._warned:
             self._warned.add(name)
-            log.warning("a learner's gauge is left out of the metrics", model=self.model, gauge=name, problem=problem)
+            log.warning("a learner's gauge is not exported", model=self.model, gauge=name, problem=problem)
 
     def _count(self, spec: GaugeSpec, numbers: Mapping[tuple[str, ...], float]) -> None:
         for labels, count in numbers.items():
@@ -63,7 +63,7 @@ class ModelGauges:
 
 
 def _problem(spec: GaugeSpec, numbers: Mapping[tuple[str, ...], float]) -> str:
-    """Why these numbers cannot be shown; empty if they can."""
+    """Why these values cannot be exported; empty if they can."""
     if any(len(labels) != len(spec.labels) for labels in numbers):
         return f"expected labels {spec.labels}, got {next(iter(numbers))}"
     if len(numbers) > _MOST_LABELLED:
@@ -78,15 +78,15 @@ def _problem(spec: GaugeSpec, numbers: Mapping[tuple[str, ...], float]) -> str:
 
 
 def families(models: Iterable[tuple[ModelGauges, Shown]]) -> Iterable[Metric]:
-    """What all models show, by metric."""
+    """The metric families of all models."""
     made: dict[str, tuple[GaugeSpec, Any]] = {}
     for model, shown in models:
         for spec, numbers in shown.items():
             empty = family(spec.kind, spec.full_name, spec.help, ("model_name", *spec.labels))
-            first, told = made.setdefault(spec.full_name, (spec, empty))
+            first, exported = made.setdefault(spec.full_name, (spec, empty))
             if (first.kind, first.labels) != (spec.kind, spec.labels):
                 model.leave_out(spec.name, f"another learner declares {spec.full_name} of another kind or labels")
                 continue
             for labels, number in numbers.items():
-                told.add_metric((model.model, *labels), number)
-    return [told for _, told in made.values()]
+                exported.add_metric((model.model, *labels), number)
+    return [exported for _, exported in made.values()]

@@ -1,4 +1,4 @@
-"""What the learner's process counts: per micro-batch, never per event; its page is written about once a second."""
+"""Metrics of the learner process: updated per micro-batch, never per event; its page is written about once a second."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from thalweg.stream.learn.observer import LearnerReport, NoObserver
 from thalweg.stream.learn.outcome import Outcome
 from thalweg.stream.log.log import Gap
 
-_CAUSES = ("operator", "drift")  # of rollbacks that learners do not make of themselves
+_CAUSES = ("operator", "drift")  # causes of rollbacks, other than a learner's own
 
 
 class LearnerMetrics:
-    """The registry of a learner's process, and its page in the live folder."""
+    """The registry of a learner process, and its page in the live folder."""
 
     def __init__(self, page: Path | None = None) -> None:
         self.registry = CollectorRegistry()
@@ -38,7 +38,7 @@ class LearnerMetrics:
         self.registry.register(self)
 
     def model(self, name: str, watchers: Sequence[tuple[str, str]] = ()) -> ModelMetrics:
-        """The observer of one model, whose alarms these detectors raise on these signals."""
+        """The observer of one model, given its pairs of detector and signal."""
         made = ModelMetrics(name, self._metrics, watchers)
         self._models.append(made)
         return made
@@ -48,20 +48,20 @@ class LearnerMetrics:
         return JoinMetrics(name, self._metrics)
 
     def collect(self) -> Iterable[Metric]:
-        """What the last reports have to show; of each model all of it from one."""
-        told = [(model, last) for model in self._models if (last := model.last) is not None]
+        """Metrics of the last reports; all those of a model come from one report."""
+        latest = [(model, last) for model in self._models if (last := model.last) is not None]
         return [
-            *report_metrics.families([(model.name, last.report) for model, last in told]),
-            *learner_gauges.families([(model.gauges, last.gauges) for model, last in told]),
+            *report_metrics.families([(model.name, last.report) for model, last in latest]),
+            *learner_gauges.families([(model.gauges, last.gauges) for model, last in latest]),
         ]
 
     def start(self) -> None:
-        """Write the page about once a second from now on."""
+        """Start writing the page about once a second."""
         if self._file is not None:
             self._file.start()
 
     def close(self) -> None:
-        """Write the page a last time."""
+        """Write the page a last time and stop."""
         if self._file is not None:
             self._file.close()
 
@@ -71,21 +71,21 @@ class LearnerMetrics:
 
 
 class Last(NamedTuple):
-    """What a model told last."""
+    """The last report of a model."""
 
     report: LearnerReport
     gauges: Shown
-    """Those of the report that can be shown."""
+    """The gauges of the report that can be exported."""
 
 
 class ModelMetrics(NoObserver):
-    """Counts what one model's processor tells, and keeps its last report."""
+    """Counts the notifications of one model's processor, and keeps its last report."""
 
     def __init__(self, name: str, metrics: Mapping[str, Any], watchers: Sequence[tuple[str, str]] = ()) -> None:
         self.name = name
         self.gauges = ModelGauges(name, metrics)
         self.last: Last | None = None
-        """Taken over as a whole, so that whoever reads it has figures of one moment; None before the first report."""
+        """Replaced as a whole, so that readers get consistent figures; None before the first report."""
         self._metrics = metrics
         self._watchers = watchers
         self._bound = {
@@ -96,7 +96,7 @@ class ModelMetrics(NoObserver):
         self._begin_at_zero()
 
     def _begin_at_zero(self) -> None:
-        """Show what may be counted before it is: of a count that appears at 1, Prometheus sees no increase."""
+        """Export every counter at 0: if a series first appeared at 1, Prometheus would not see the increase."""
         for reason in REASONS:
             self._metrics["thalweg_events_dead_lettered_total"].labels(self.name, reason)
         for cause in _CAUSES:
@@ -146,7 +146,7 @@ class ModelMetrics(NoObserver):
 
 
 class JoinMetrics:
-    """Counts what one model's joiner tells."""
+    """Counts the notifications of one model's joiner."""
 
     def __init__(self, name: str, metrics: Mapping[str, Any]) -> None:
         self._name = name

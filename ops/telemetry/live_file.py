@@ -14,7 +14,7 @@ REFRESH_SECONDS = 1.0
 
 
 class LiveFile:
-    """Writes what `render` gives, at once whole or not at all, in a thread of its own."""
+    """Writes the result of `render` atomically, in a separate thread."""
 
     def __init__(self, path: Path, render: Callable[[], bytes]) -> None:
         self._path = path
@@ -24,13 +24,13 @@ class LiveFile:
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Write about once a second from now on."""
+        """Start writing about once a second."""
         if self._thread is None:
             self._thread = threading.Thread(target=self._keep_writing, name=self._path.name, daemon=True)
             self._thread.start()
 
     def close(self) -> None:
-        """Write a last time."""
+        """Write a last time and stop."""
         self._stopping.set()
         if self._thread is not None:
             self._thread.join()
@@ -43,6 +43,6 @@ class LiveFile:
                 self._beside.write_bytes(self._render())
                 self._beside.rename(self._path)
             except OSError as error:
-                log.warning("cannot write what others read", file=str(self._path), problem=str(error))
-            except Exception:  # whatever is wrong with one page, the next may be right, and nobody else would tell
-                log.exception("cannot make what others read", file=str(self._path))
+                log.warning("cannot write a file for other processes", file=str(self._path), problem=str(error))
+            except Exception:  # a failure of one page must be logged and must not prevent the next
+                log.exception("cannot render a file for other processes", file=str(self._path))

@@ -1,7 +1,7 @@
-"""Metrics for Prometheus: every name in one table, and who counts what.
+"""Prometheus metrics: one table of all names.
 
-The learner's process (`learner_metrics`) and the server's (`server_metrics`) have a registry each. A family belongs to
-one kind of process, so no family stands twice on the page that shows both.
+The learner process (`learner_metrics`) and the server process (`server_metrics`) have a registry each. A family
+belongs to one kind of process, so no family appears twice on the page that shows both.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ SERVER_METRICS: Mapping[str, tuple[str, str, tuple[str, ...], tuple[float, ...]]
     "grpc_server_handled_total": ("counter", "Calls completed, by status code", (*_GRPC, "grpc_code"), ()),
     "grpc_server_handling_seconds": ("histogram", "Duration of calls", _GRPC, _SERVE_BUCKETS),
 }
-COLLECTED: Mapping[str, tuple[str, str, tuple[str, ...]]] = {  # made when the page is, with all their labels
+COLLECTED: Mapping[str, tuple[str, str, tuple[str, ...]]] = {  # computed on each scrape, with all labels
     "thalweg_state_bytes": ("gauge", "Size of the learner's state", ("model_name",)),
     "thalweg_prequential": (
         "gauge",
@@ -158,12 +158,12 @@ COLLECTED: Mapping[str, tuple[str, str, tuple[str, ...]]] = {  # made when the p
 
 
 def family(kind: str, name: str, text: str, labels: tuple[str, ...]) -> Any:
-    """An empty family of samples that are computed when asked."""
+    """An empty family for samples that are computed on each scrape."""
     made = {"gauge": GaugeMetricFamily, "counter": CounterMetricFamily, "histogram": HistogramMetricFamily}[kind]
     return made(name, text, labels=labels)
 
 
 def collected(name: str) -> Any:
-    """The empty family of a name of `COLLECTED`."""
+    """The empty family of a name in `COLLECTED`."""
     kind, text, labels = COLLECTED[name]
     return family(kind, name, text, labels)

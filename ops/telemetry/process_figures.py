@@ -1,4 +1,4 @@
-"""What Linux tells about a running process, its own or another."""
+"""Resource usage of a running process, from Linux's /proc."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 class ProcessFigures(NamedTuple):
-    """As Prometheus names them."""
+    """Resource usage, with Prometheus' names."""
 
     cpu_seconds: float
     resident_memory_bytes: float
@@ -22,7 +22,7 @@ class ProcessFigures(NamedTuple):
 
 
 def process_figures(pid: int | None) -> ProcessFigures | None:
-    """Figures of a process; None if it does not run or is not ours to look at."""
+    """Resource usage of a process; None if it does not run or may not be read."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         if fields[0] == "Z":

@@ -1,4 +1,4 @@
-"""The last reports of learners as metrics: one report each, so that a page never has figures of two moments."""
+"""Metrics from the learners' last reports: from one report per model, so that a page is consistent."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from thalweg.ops.telemetry.metrics import collected
 from thalweg.stream.evaluation.report import EvaluationReport
 from thalweg.stream.learn.observer import LearnerReport
 
-_MOVED_SHOWN = 10  # columns of the newest alarm
+_MOVED_SHOWN = 10  # columns at the newest alarm
 _Sample: TypeAlias = tuple[str, tuple[str, ...], float]
-"""A name, the labels after those that every sample of the model has, and the value."""
+"""A name, the labels after those common to all samples of the model, and the value."""
 _OF_GROUPS = ("kafka_consumergroup_lag", "kafka_consumergroup_lag_sum")
 REPORTED = (
     *_OF_GROUPS,
@@ -30,15 +30,15 @@ REPORTED = (
     "thalweg_drift_severity",
     "thalweg_drift_feature_distance",
 )
-"""All that are made here; what they are stands in `COLLECTED`."""
+"""All names that are computed here; described in `COLLECTED`."""
 
 
 def families(reports: Sequence[tuple[str, LearnerReport]], clock: Callable[[], float] = time.time) -> Iterable[Metric]:
-    """What these models' reports have to show.
+    """The metric families of these models' reports.
 
     Args:
-        reports: By the model's name.
-        clock: Unix seconds; how far behind a model is grows while it stands.
+        reports: Pairs of model name and report.
+        clock: Unix seconds; the lag of a model grows while it does not consume.
     """
     made = {name: collected(name) for name in REPORTED}
     for model, report in reports:
@@ -49,7 +49,7 @@ def families(reports: Sequence[tuple[str, LearnerReport]], clock: Callable[[], f
 
 
 def lag_seconds(report: LearnerReport, now: float) -> float | None:
-    """How old the newest event taken is, while more wait; None before the first."""
+    """Age of the newest consumed event while more records are waiting; None before the first."""
     if report.newest_time is None:
         return None
     return max(0.0, now - report.newest_time) if any(report.lag.values()) else 0.0

@@ -1,6 +1,6 @@
-"""What the server's process counts, and the page that shows it with the learners' behind it, at one address.
+"""Metrics of the server process, and the page that includes the learners' metrics, at one address.
 
-Requests are counted when there is time, all of a kind at once: on the way of an answer they only wait.
+Requests are queued and counted in batches, to keep the work per request small.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ from thalweg.ops.telemetry.metrics import COLLECTED, SERVER_METRICS, collected, 
 from thalweg.ops.telemetry.process_figures import process_figures
 
 _USUAL_CODES = ("OK", "INTERNAL", "UNAVAILABLE", "RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED")
-_COUNT_AT = 2000  # answers that wait to be counted; a scrape counts them too
+_COUNT_AT = 2000  # queued responses that trigger counting; a scrape does, too
 
 
 class ServerMetrics:
-    """The registry of the server's process; renders the learners' pages behind its own.
+    """The registry of the server process; its page includes the learners' pages.
 
     Args:
         live: The folder of the learners' pages; None: there are none.
-        models: What is served: their versions are shown; other names that callers type are counted together.
+        models: The served models, whose versions are exported; other names in requests are counted together.
     """
 
     def __init__(self, live: Path | None = None, models: Models | None = None) -> None:
@@ -52,24 +52,24 @@ class ServerMetrics:
         self._answered: deque[tuple[str, str, float, int, float, float]] = deque()
         self._recent: dict[str, Recent] = {}
         self._counting = threading.Lock()
-        for name in self._known:  # of a count that appears at 1, Prometheus sees no increase
+        for name in self._known:  # if a series first appeared at 1, Prometheus would not see the increase
             for code in _USUAL_CODES:
                 self._add("thalweg_inference_requests_total", (name, code), 0)
         self.registry.register(self)
 
     def answered(self, model: str, code: str, seconds: float, rows: int, queue_seconds: float = 0.0) -> None:
-        # on the way of a request: counted when there is time
+        # per request: only queued, counted later
         self._answered.append((model, code, seconds, rows, queue_seconds, time.monotonic()))
         if len(self._answered) >= _COUNT_AT:
             self._count()
 
     def _count(self) -> None:
-        """Take what was answered into the figures, all of a kind at once."""
+        """Count the queued responses in one go."""
         with self._counting:
             kinds: dict[tuple[str, str], list[list[float]]] = {}
             for _ in range(len(self._answered)):
                 model, code, *figures = self._answered.popleft()
-                name = model if model in self._known else "unknown"  # what callers type must not become labels
+                name = model if model in self._known else "unknown"  # names from requests must not become labels
                 kinds.setdefault((name, code), []).append(figures)
             for (name, code), rows in kinds.items():
                 durations, sizes, queued, moments = (np.array(column, dtype=np.float64) for column in zip(*rows))
@@ -100,7 +100,7 @@ class ServerMetrics:
         self._histograms[name, labels].add(values)
 
     def latency(self, model: str) -> dict[str, float | None]:
-        """Of the answers in the recent minute: how many a second, and within how many seconds half and 99 % came."""
+        """Over the last minute: requests per second, and the p50 and p99 of the latency in seconds."""
         self._count()
         now = time.monotonic()
         with self._counting:
@@ -109,7 +109,7 @@ class ServerMetrics:
             return {"answers_per_second": recent.per_second(now), "p50_seconds": half, "p99_seconds": most}
 
     def processes(self) -> dict[str, dict[str, Any]]:
-        """By role: whether the process runs, how often it was started again, its memory and when it began."""
+        """By role: whether the process runs, its restarts, its memory and its start time."""
         by_role = {}
         for role, entry in {"server": {"pid": os.getpid()}, **self._supervised()}.items():
             found = process_figures(entry.get("pid"))
@@ -124,12 +124,12 @@ class ServerMetrics:
         pages = [bytes(generate_latest(self.registry))]
         if self._live is not None:
             for path in sorted(self._live.glob("metrics-*.prom")):
-                with contextlib.suppress(OSError):  # replaced this moment
+                with contextlib.suppress(OSError):  # it is being replaced
                     pages.append(path.read_bytes())
         return _merged(pages), CONTENT_TYPE_LATEST
 
     def collect(self) -> Iterable[Metric]:
-        """What is computed on request."""
+        """Metrics that are computed on each scrape."""
         return [*self._requests(), *self._versions(), *self._remembered(), *self._processes(), _build_info()]
 
     def _requests(self) -> Iterable[Metric]:
@@ -171,7 +171,9 @@ class ServerMetrics:
     def _processes(self) -> Iterable[Metric]:
         roles = {"server": {"pid": os.getpid()}, **self._supervised()}
         up, restarts = collected("thalweg_process_up"), collected("thalweg_process_restarts_total")
-        of_running = [collected(name) for name in COLLECTED if name.startswith("process_")]  # in the order of figures
+        of_running = [
+            collected(name) for name in COLLECTED if name.startswith("process_")
+        ]  # in the order of the fields
         for role, entry in roles.items():
             found = process_figures(entry.get("pid"))
             up.add_metric((role,), found is not None)
@@ -191,7 +193,7 @@ class ServerMetrics:
 
 
 def _merged(pages: list[bytes]) -> bytes:
-    """Several pages as one: each family's samples together, its HELP and TYPE once, as the first page has them."""
+    """Merge pages: each family's samples together, with HELP and TYPE once, from the first page."""
     heads: dict[bytes, list[bytes]] = {}
     samples: dict[bytes, list[bytes]] = {}
     for text in pages:

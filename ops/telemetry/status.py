@@ -1,7 +1,7 @@
-"""How each model is doing, as the learner's process tells it to servers: for the live page and `Watch`.
+"""The status of each model, from the learner process to the servers: for the live page and `Watch`.
 
-One JSON file in the live folder, beside the metrics: it has what metrics cannot hold, curves, alarms with their
-features, and is never an input of anything that learns.
+One JSON file in the live folder, beside the metrics. It contains what metrics cannot hold (curves, alarms with their
+columns), and is never an input of learning.
 """
 
 from __future__ import annotations
@@ -26,22 +26,22 @@ from thalweg.stream.learn.outcome import Outcome
 
 STATUS_FILE = "status-learner.json"
 ALARMS_SHOWN = 20
-_RATE_SECONDS = 10.0  # that a rate is a mean of
-_LOOK_SECONDS = 0.2  # a file is not looked at again before
+_RATE_SECONDS = 10.0  # window of a rate
+_LOOK_SECONDS = 0.2  # minimum interval between two checks of a file
 _DELAYS_KEPT = 1000
 LOWER_IS_BETTER = ("rmse", "mae", "log_loss")
 
 
 _NOTHING: dict[str, Any] = {"version": 0, "lag_records": 0, "state_bytes": 0, "gauges": {}}
-"""Before the first report."""
+"""The status before the first report."""
 
 
 class ModelStatus(NoObserver, NoJoinObserver):
-    """What one model's processor and joiner tell, kept to be shown.
+    """Collects the status of one model from its processor and joiner.
 
     Args:
         clock: Unix seconds.
-        ticks: Seconds that never go back.
+        ticks: Monotonic seconds.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class ModelStatus(NoObserver, NoJoinObserver):
         self._clock = clock
         self._ticks = ticks
         self._consumed = 0
-        self._report: LearnerReport | None = None  # taken over as a whole: a file has figures of one moment
+        self._report: LearnerReport | None = None  # replaced as a whole, so that a file is consistent
         self._dead_letters: Counter[str] = Counter()
         self._rollbacks: Counter[str] = Counter()
         self._snapshot_failures = 0
@@ -79,8 +79,8 @@ class ModelStatus(NoObserver, NoJoinObserver):
         self._delays.extend(delays)
 
     def table(self) -> dict[str, Any]:
-        """As JSON has it; figures that are no number are left out."""
-        told = {
+        """The status as JSON values; values that are not finite are omitted."""
+        shown = {
             "time": self._clock(),
             "consumed_events": self._consumed,
             "events_per_second": self._rate(),
@@ -90,12 +90,12 @@ class ModelStatus(NoObserver, NoJoinObserver):
         }
         delays = sorted(self._delays)
         if delays:
-            told["label_delay_seconds"] = delays[len(delays) // 2]
-        found: dict[str, Any] = finite(told | (_NOTHING if self._report is None else reported(self._report)))
+            shown["label_delay_seconds"] = delays[len(delays) // 2]
+        found: dict[str, Any] = finite(shown | (_NOTHING if self._report is None else reported(self._report)))
         return found
 
     def _rate(self) -> float:
-        """Events a second, over the last ten."""
+        """Events per second, over the last ten seconds."""
         now = self._ticks()
         self._rates.append((now, self._consumed))
         while len(self._rates) > 2 and self._rates[1][0] <= now - _RATE_SECONDS:
@@ -105,7 +105,7 @@ class ModelStatus(NoObserver, NoJoinObserver):
 
 
 class LearnerStatus:
-    """Writes the file."""
+    """Writes the status file."""
 
     def __init__(self, live: Path, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
@@ -113,29 +113,29 @@ class LearnerStatus:
         self._file = LiveFile(live / STATUS_FILE, self.render)
 
     def model(self, name: str) -> ModelStatus:
-        """What watches one model."""
+        """A new observer of a model."""
         made = self._models[name] = ModelStatus(self._clock)
         return made
 
     def of(self, name: str) -> ModelStatus:
-        """The one made before."""
+        """The observer of a model created before."""
         return self._models[name]
 
     def start(self) -> None:
-        """Write it about once a second from now on."""
+        """Start writing the file about once a second."""
         self._file.start()
 
     def close(self) -> None:
-        """Write it a last time."""
+        """Write the file a last time and stop."""
         self._file.close()
 
     def render(self) -> bytes:
-        """The file's content."""
+        """The content of the file."""
         return json.dumps({name: model.table() for name, model in self._models.items()}, allow_nan=False).encode()
 
 
 class Statuses:
-    """A server's side: what the learner's process told last. Any number of threads may ask."""
+    """Reads the learner process's last status in a server. Thread-safe."""
 
     def __init__(self, live: Path) -> None:
         self._path = live / STATUS_FILE
@@ -145,7 +145,7 @@ class Statuses:
         self._tables: dict[str, dict[str, Any]] = {}
 
     def of(self, model: str) -> dict[str, Any] | None:
-        """A model's; None: nothing was told of it yet. Its `time` says how old it is."""
+        """The status of a model; None if there is none yet. Its `time` says how old it is."""
         with self._lock:
             now = time.monotonic()
             if now - self._looked > _LOOK_SECONDS:
@@ -159,7 +159,7 @@ class Statuses:
             if changed == self._changed:
                 return
             tables = json.loads(self._path.read_bytes())
-        except (OSError, ValueError):  # not there yet, or no longer: what was told last stands
+        except (OSError, ValueError):  # the file is missing: the last status stays
             return
         self._changed = changed
         if isinstance(tables, dict):
@@ -167,7 +167,7 @@ class Statuses:
 
 
 def reported(report: LearnerReport) -> dict[str, Any]:
-    """What a report has to show, as JSON nearly has it: see `finite`."""
+    """A report as JSON values, not all of them finite: see `finite`."""
     found = {
         "version": report.version,
         "lag_records": sum(report.lag.values()),
@@ -200,7 +200,9 @@ def _evaluated(report: EvaluationReport) -> dict[str, Any]:
 
 
 def finite(value: Any) -> Any:
-    """The same without what JSON has no number for: such entries of mappings go, such items of lists become null."""
+    """Remove numbers that JSON does not support: such entries of mappings are omitted, such items of lists become
+    null.
+    """
     if isinstance(value, Mapping):
         return {key: finite(one) for key, one in value.items() if not _no_number(one)}
     if isinstance(value, list | tuple):

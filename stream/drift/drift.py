@@ -1,8 +1,8 @@
-"""Drift: several detectors on several signals, and one alarm for each change.
+"""Drift detection: several detectors on several signals, and one alarm for each change.
 
-Signals are the model's loss, the loss of its frozen baseline, how sure it is of its answers, its inputs, and its
-predictions. What fires while an alarm is open belongs to it; it ends when nothing has fired for a while. All of it
-follows from the events and their order alone, never from a clock.
+The signals are the model's loss, the loss of its frozen baseline, its confidence, its inputs, and its predictions.
+Detections while an alarm is active belong to it; it ends when nothing was detected for a while. The result depends
+on the events and their order alone, not on a clock.
 """
 
 from __future__ import annotations
@@ -23,39 +23,39 @@ from thalweg.stream.drift.params import DriftParams
 Floats = NDArray[np.float64]
 
 SIGNALS = ("loss", "twin", "confidence", "inputs", "predictions")
-"""`twin` is the loss of the frozen baseline; states, alarms and metrics have known it by that name."""
+"""`twin` is the loss of the frozen baseline; states, alarms and metrics keep that older name."""
 ALARMS_KEPT = 100
-_PATIENCE, _BASELINE_PATIENCE = 25.0, 40.0  # an outdated baseline errs half of the time: its loss wanders more
+_PATIENCE, _BASELINE_PATIENCE = 25.0, 40.0  # an outdated baseline is wrong half of the time: its loss varies more
 _LEAST_OF_BASELINE = 0.15
-_PEAK_OVER = 64  # values that the height of the loss is a mean of
-_LABELS_SEEN = 1000  # events without a label after which confidence and predictions speak for the loss
+_PEAK_OVER = 64  # the peak is that of the mean loss over this many values
+_LABELS_SEEN = 1000  # after this many events without a label, confidence and predictions are used instead of the loss
 
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """What came of a micro-batch of N events."""
+    """The observations of a micro-batch of N events."""
 
     times: Floats
     """(N,), Unix seconds."""
     loss: Floats
-    """(N,), NaN where an event was not graded."""
+    """(N,), NaN for events that are not graded."""
     baseline: Floats
-    """(N,), of the frozen baseline; all NaN before there is one."""
+    """(N,), loss of the frozen baseline; all NaN without one."""
     confidence: Floats
-    """(N,), NaN where the model says nothing of it."""
+    """(N,), NaN if the model reports none."""
     bounded: bool
     """Whether losses lie within [0, 1]."""
     columns: NDArray[np.float32]
-    """(N, F), what is watched of inputs, then of predictions."""
+    """(N, F), the watched columns of inputs, then of predictions."""
 
 
 class DriftWatch:
-    """Tells of a model's drift.
+    """Detects drift of a model.
 
     Args:
-        params: What watches.
-        names: Of the columns of inputs, then of predictions.
-        categorical: Which of them hold codes without an order, (F,).
+        params: The detectors' parameters.
+        names: Names of the columns of inputs, then of predictions.
+        categorical: Which of them hold unordered codes, (F,).
         predictions: How many of them, the last, are predictions.
     """
 
@@ -76,12 +76,12 @@ class DriftWatch:
                 self._columns[signal] = (place, self._columns_watch(names[place], categorical[place]))
         self._alarms: list[Alarm] = []
         self._last_sign = 0
-        self._until = (0, 0.0)  # the event at which the open alarm would end, and its time
+        self._until = (0, 0.0)  # the event at which the active alarm would end, and its time
         self._base = float("nan")
         self._scale: Scale | None = None
         self._tracked = 0
-        self._losses: Floats = np.zeros(0)  # the latest of the open alarm
-        self._told: list[Alarm] = []
+        self._losses: Floats = np.zeros(0)  # the latest losses of the active alarm
+        self._unreported: list[Alarm] = []
 
     @property
     def events(self) -> int:
@@ -90,25 +90,25 @@ class DriftWatch:
 
     @property
     def alarms(self) -> list[Alarm]:
-        """The latest, oldest first; the last may be open."""
+        """The latest alarms, oldest first; the last may be active."""
         return list(self._alarms)
 
     @property
     def open(self) -> Alarm | None:
-        """The alarm that has not ended."""
+        """The active alarm, if any."""
         return self._alarms[-1] if self._alarms and self._alarms[-1].end is None else None
 
     def news(self) -> list[Alarm]:
-        """Alarms raised or ended since the last call; one that ended soon stands twice."""
-        told, self._told = self._told, []
-        return told
+        """Alarms raised or ended since the last call; an alarm that has ended meanwhile appears twice."""
+        news, self._unreported = self._unreported, []
+        return news
 
     def note_done(self, number: int, done: str) -> None:
-        """Write down what was done about an alarm, if it is still kept."""
+        """Record what was done about an alarm, if it is still stored."""
         self._alarms = [replace(one, done=done) if one.number == number else one for one in self._alarms]
 
     def scores(self) -> dict[tuple[str, str], float]:
-        """By detector and signal, how near it is to an alarm: 1 and above is one."""
+        """By detector and signal, the ratio of its statistic to its threshold: an alarm at 1 and above."""
         found: dict[tuple[str, str], float] = {}
         for signal, watch in self._signals.items():
             found |= {(detector, signal): score for detector, score in watch.scores().items()}
@@ -117,12 +117,12 @@ class DriftWatch:
         return found
 
     def watchers(self) -> list[tuple[str, str]]:
-        """Every detector and signal that may raise an alarm."""
+        """Every pair of detector and signal that may raise an alarm."""
         found = [(detector, signal) for signal in SIGNALS[:3] for detector in self._params.detectors]
         return found + [(test, signal) for signal in self._columns for test in self._params.inputs]
 
     def observe(self, seen: Observed) -> None:
-        """Take a micro-batch up. However events are cut into such, the same alarms come of them."""
+        """Process a micro-batch. The alarms do not depend on how events are cut into micro-batches."""
         count = len(seen.times)
         if not count:
             return
@@ -134,12 +134,12 @@ class DriftWatch:
         signs.sort(key=lambda sign: (sign[0], SIGNALS.index(sign[1])))
         for event, signal, found in signs:
             self._close_until(event, seen, at)
-            self._take_up(event, signal, found, float(seen.times[event - at[0]]))
+            self._raise_or_extend(event, signal, found, float(seen.times[event - at[0]]))
         self._events += count
         self._close_until(self._events, seen, at)
 
     def state(self) -> State:
-        """Everything later alarms depend on."""
+        """The state that later alarms depend on."""
         tensors: dict[str, NDArray[Any]] = {}
         for signal, watch in self._signals.items():
             tensors |= {f"signal.{signal}.{name}": tensor for name, tensor in watch.tensors().items()}
@@ -161,7 +161,7 @@ class DriftWatch:
         return State(tensors, meta)
 
     def restore(self, state: State) -> None:
-        """Become the watch whose `state()` this was; under other parameters only alarms and counts come back."""
+        """Restore from `state()`; if the parameters differ, only alarms and counts are restored."""
         meta = state.meta
         self._events, self._unlabelled = meta["events"], meta["unlabelled"]
         self._loss_bounded, self._last_sign = meta["bounded"], meta["last_sign"]
@@ -190,7 +190,7 @@ class DriftWatch:
             categorical,
             params.inputs,
             reference_rows=params.reference_events,
-            false_alarms=params.false_alarms / 2,  # inputs and predictions share them
+            false_alarms=params.false_alarms / 2,  # shared by inputs and predictions
         )
 
     def _signal(self, name: str) -> SignalWatch:
@@ -217,15 +217,15 @@ class DriftWatch:
             if not np.isfinite(values).any():
                 continue
             fired = self._signal(signal).feed(values, at)
-            if signal == "twin":  # it is a comparison, not what is served: small moves say nothing
+            if signal == "twin":  # a comparison, not what is served: small changes are not significant
                 fired = [one for one in fired if one.after - one.before >= _LEAST_OF_BASELINE]
             if signal == "confidence":
-                fired = [one for one in fired if self._speaks(one.at, graded, at)]
+                fired = [one for one in fired if self._labels_missing(one.at, graded, at)]
             found += [(one.at, signal, one) for one in fired]
         return found
 
-    def _speaks(self, event: int, graded: NDArray[np.bool_], at: NDArray[np.int64]) -> bool:
-        """Whether answers alone may raise an alarm: no label has come for long, so the loss is silent."""
+    def _labels_missing(self, event: int, graded: NDArray[np.bool_], at: NDArray[np.int64]) -> bool:
+        """Whether predictions alone may raise an alarm: without labels for long, the loss cannot."""
         place = event - int(at[0])
         last = np.flatnonzero(graded[: place + 1])
         unlabelled = place - int(last[-1]) if len(last) else self._unlabelled + place + 1
@@ -238,20 +238,20 @@ class DriftWatch:
         for signal, (place, columns) in self._columns.items():
             moves = columns.feed(seen.columns[:, place])
             if signal == "predictions":
-                moves = [moved for moved in moves if self._speaks(moved.rows, graded, at)]
+                moves = [moved for moved in moves if self._labels_missing(moved.rows, graded, at)]
             found += [(moved.rows, signal, moved) for moved in moves]
         return found
 
-    def _take_up(self, event: int, signal: str, found: Fired | Moved, time: float) -> None:
-        """Raise an alarm, or make it part of the one that is open."""
+    def _raise_or_extend(self, event: int, signal: str, found: Fired | Moved, time: float) -> None:
+        """Raise an alarm, or add the detection to the active one."""
         self._last_sign, self._until = event, (event, time)
         severity = found.distance if isinstance(found, Moved) else found.after - found.before
         features = found.columns if isinstance(found, Moved) and signal == "inputs" else ()
         detector = found.test if isinstance(found, Moved) else found.detector
-        told = (signal, detector, event)
+        detection = (signal, detector, event)
         if self.open is not None:
             alarm = self.open
-            signals = (*alarm.signals, told)[:50]
+            signals = (*alarm.signals, detection)[:50]
             moved = dict(alarm.features)
             moved.update({name: max(distance, moved.get(name, 0.0)) for name, distance in features})
             ranked = tuple(sorted(moved.items(), key=lambda one: -one[1]))[:10]
@@ -282,27 +282,27 @@ class DriftWatch:
             detector=detector,
             signal=signal,
             severity=float(severity),
-            kind=_kind((told,)),
-            signals=(told,),
+            kind=_kind((detection,)),
+            signals=(detection,),
             features=features,
             action=self._params.action,
         )
         self._alarms = [*self._alarms, alarm][-ALARMS_KEPT:]
-        self._told.append(alarm)
+        self._unreported.append(alarm)
 
     def _close_until(self, event: int, seen: Observed, at: NDArray[np.int64]) -> None:
-        """Go on with the open alarm up to an event, and end it if by then nothing had spoken for long enough."""
+        """Update the active alarm up to an event, and end it if nothing was detected for long enough."""
         due = self._last_sign + self._params.settle_events
-        self._track(min(event, due), seen, at)
+        self._track_peak(min(event, due), seen, at)
         alarm = self.open
         if alarm is None or event < due:
             return
         end, time = self._until
         self._alarms[-1] = replace(alarm, end=end, end_time=time)
-        self._told.append(self._alarms[-1])
+        self._unreported.append(self._alarms[-1])
 
-    def _track(self, upto: int, seen: Observed, at: NDArray[np.int64]) -> None:
-        """Note where the mean loss of 64 events since the start stands highest above what it was before."""
+    def _track_peak(self, upto: int, seen: Observed, at: NDArray[np.int64]) -> None:
+        """Track the largest excess of the mean loss of 64 events since the start over the loss before it."""
         alarm = self.open
         if alarm is None or not np.isfinite(self._base):
             return
@@ -329,7 +329,7 @@ def _kind(signals: Sequence[tuple[str, str, int]]) -> str:
 
 
 def _watching(params: DriftParams) -> dict[str, Any]:
-    """What of the parameters the kept values depend on."""
+    """The parameters that the saved values depend on."""
     table = params.model_dump()
     for key in ("action", "settle_events", "forgetting_factor", "forgetting_events"):
         del table[key]

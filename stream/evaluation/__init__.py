@@ -1,1 +1,1 @@
-"""How good a model is: prequential, continual, and beside its frozen baseline."""
+"""Evaluation of a model: prequential, continual, and compared with its frozen baseline."""

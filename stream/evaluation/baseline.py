@@ -1,4 +1,4 @@
-"""The frozen baseline: the model as it once was, beside the one that goes on learning: what learning gains shows."""
+"""The frozen baseline: an earlier state of the model that no longer learns, to measure the gain of learning."""
 
 from __future__ import annotations
 
@@ -16,27 +16,29 @@ from thalweg.models.contract.learner import Learner, Predictor
 
 log = structlog.get_logger(__name__)
 
-_VERSION = "twin_of_version"  # in saved states it is a twin: they must stay readable
+_VERSION = "twin_of_version"  # named twin in saved states, which must stay readable
 
 
 @dataclass(frozen=True, slots=True)
 class Pinned:
-    """A version that the baseline is to be, instead of what the model is after some events."""
+    """A fixed version to use as the baseline, instead of the model after a number of events."""
 
     version: int
     state: Callable[[], State]
-    """The learner's state in it; called once, at the start, unless the baseline is that version already."""
+    """Returns the learner's state in that version; called once, at the start, unless the baseline is that version
+    already.
+    """
 
 
 class Baseline:
-    """Answers as the model did; it never learns. One thread uses it.
+    """Predicts as the model did at an earlier version; never learns. Not thread-safe.
 
     Args:
-        learner: The one that goes on; only read, when the baseline is made.
-        make: Makes one like it, with nothing learned.
-        after: It is the learner as it was after so many events; 0: there is none, unless one is pinned.
-        path: Where it is kept, so that a restart has it; None: nowhere.
-        pinned: A version to be instead.
+        learner: The learner that continues; only read, when the baseline is made.
+        make: Creates a learner of the same kind that has learned nothing.
+        after: The baseline is the learner after this many events; 0: no baseline, unless one is pinned.
+        path: Where the baseline is saved for a restart; None: it is not saved.
+        pinned: A fixed version to use instead.
     """
 
     def __init__(
@@ -55,11 +57,13 @@ class Baseline:
 
     @property
     def made(self) -> bool:
-        """Whether it is another than the learner."""
+        """Whether the baseline exists and differs from the learner."""
         return self._baseline is not None
 
     def answerer(self, events: int, predictor: Predictor) -> Predictor | None:
-        """The baseline after so many events; until it is made, the learner itself; None: there is none."""
+        """The baseline's predictor after `events` events; the learner's until the baseline is made; None if there is
+        none.
+        """
         if self._baseline is not None:
             self._baseline = with_history(self._baseline, predictor)
         elif self._after and events >= self._after:
@@ -71,11 +75,11 @@ class Baseline:
         return self._baseline or predictor
 
     def meta(self) -> dict[str, Any]:
-        """For a state; the baseline itself has its own file."""
+        """Metadata for the saved state; the baseline itself has its own file."""
         return {"has_twin": self.made, _VERSION: None if self._pinned is None else self._pinned.version}
 
     def restore(self, meta: Mapping[str, Any]) -> bool:
-        """Become the baseline whose `meta()` is in this; whether figures of that one are figures of this one."""
+        """Restore the baseline of `meta()`; returns whether its figures are comparable with those saved."""
         if self._pinned is not None:
             return meta.get(_VERSION) == self._pinned.version
         self._baseline = self._kept() if meta.get("has_twin") else None

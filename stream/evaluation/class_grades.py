@@ -1,4 +1,4 @@
-"""Grading classes: an answer is right or wrong, and scores say how sure it was."""
+"""Grading of classes: zero-one loss, and of scores also confidence."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _EVERY = slice(None)
 
 
 class ClassGrading(TaskGrading):
-    """Zero-one loss; of scores that are probabilities also log-loss and calibration error, of two classes AUC."""
+    """Zero-one loss; for scores that are probabilities also log-loss and calibration error, for two classes AUC."""
 
     def grade(
         self, batch: Batch, predictor: Predictor, task: Task, outputs: Mapping[str, Array], numbers: ClassNumbers
@@ -58,7 +58,7 @@ def grade_classes(
     outputs: Mapping[str, Array],
     numbers: ClassNumbers,
 ) -> Graded | None:
-    """Hold the answers to these rows, which are labelled, against the labels; None where there are none."""
+    """Compare the predictions for these labelled rows with the labels; None if there are none."""
     codes, answers, scores = labels.codes, outputs[task.answer], outputs.get(task.scores)
     if not isinstance(rows, slice):
         codes, answers = codes[rows], answers[rows]

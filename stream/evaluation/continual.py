@@ -1,23 +1,24 @@
-"""Continual evaluation: what of every class is still known, asked again and again while learning goes on.
+"""Continual evaluation: the accuracy on held-out events of every class, evaluated repeatedly while learning continues.
 
 Source: De Lange, van de Ven and Tuytelaars, "Continual evaluation for lifelong learning: identifying the stability
-gap", ICLR 2023 (arXiv:2205.13452), section 3. A class is a task, E_i the events held of class i, f_t the model at step
-t, A(E_i, f_t) its accuracy there. With k classes and class k the newest:
+gap", ICLR 2023 (arXiv:2205.13452), section 3. A class is a task, E_i the events held of class i, f_t the model at
+step t, A(E_i, f_t) its accuracy on them. With k classes and class k the newest:
 
 - min-ACC: the mean over the classes before k of min A(E_i, f_n) over n since the class was learned;
 - WC-ACC: A(E_k, f_t) / k + (1 - 1/k) min-ACC, worst-case accuracy;
-- WF^Δ, WP^Δ: the mean over classes of the largest fall, or rise, of A(E_i, ·) within Δ evaluations in a row.
+- WF^Δ, WP^Δ: the mean over classes of the largest drop, or rise, of A(E_i, ·) within Δ consecutive evaluations.
 
-Ours differs: (1) a stream has no test set: the events held are ones that the model has learned, once; what is measured
-is what it keeps of them. (2) Nobody says when a task ends: a class counts as learned from its 10 K-th event on, K
-events being held of it, and the newest is the one met last. (3) Held events are replaced: a uniform sample of the
-class's first 100 K events (algorithm R, Vitter 1985), later one that fades, each event staying for 100 K more of its
-class on average (Aggarwal, VLDB 2006). So a class that goes on changing is followed, and one that comes no more is kept
-as it was; exchanging one event moves an accuracy by up to 1/K. (4) Classes take turns, four at a time, each wholly and
-by the predictor of that moment: of C classes each one every max(C, 4) K / share events (the paper's evaluation
-periodicity), so that the cost is a fixed share of that of answering.
+Differences from the paper: (1) A stream has no test set: the held events are ones that the model has learned once,
+so the figures measure what it retains of them. (2) Task ends are not announced: a class counts as learned from its
+10 K-th event on, where K events are held of it, and the newest class is the one that appeared last. (3) Held events
+are replaced: a uniform sample of the class's first 100 K events (algorithm R, Vitter 1985), later a decaying sample,
+in which an event stays for 100 K more events of its class on average (Aggarwal, VLDB 2006). So the sample of a class
+that changes is updated, and that of a class that no longer occurs stays; replacing one event changes an accuracy by
+up to 1/K. (4) Classes take turns, four at a time, each evaluated in full by the present predictor: of C classes,
+each one every max(C, 4) K / share events (the paper's evaluation periodicity), so that the cost is a fixed share of
+that of predicting.
 
-State: K * classes * bytes of the inputs, within the bound given. A function of the events and micro-batches alone.
+State: K * classes * bytes of the inputs, within the given bound. Depends on the events and micro-batches alone.
 """
 
 from __future__ import annotations
@@ -48,23 +49,23 @@ _WINDOW = 10  # Δ
 _LEARNED = 10  # times K
 _HORIZON = 100  # times K
 _MOST_CLASSES = 1000
-_TURNS = 4  # classes asked in one go
-_AT_ONCE = 4096  # events of which it is drawn together which are held …
-_WAITING_BYTES = 1 << 20  # … if they have no more than this
+_TURNS = 4  # classes evaluated at once
+_AT_ONCE = 4096  # events for which held slots are drawn together …
+_WAITING_BYTES = 1 << 20  # … if they have at most this many bytes
 
 
 class Continual:
-    """Tracks the accuracy of every class on events held of it.
+    """Tracks the accuracy of every class on held-out events.
 
-    Models whose task is not `recallable`, or whose inputs are texts or of no fixed size, have none. Scores count as
-    two classes. Classes that no longer fit the bytes are not tracked.
+    Not available for models whose task is not `recallable`, or whose inputs are texts or of variable size. Scores
+    count as two classes. Classes that exceed the byte limit are not tracked.
 
     Args:
-        predictor: One of the learner's, for its inputs.
-        events: Held per class, K; 0: nothing is.
-        share: Of the events, so many held ones are asked again.
-        most_bytes: Bound on the inputs held.
-        seed: Of what is held.
+        predictor: A predictor of the learner, for its inputs.
+        events: Events held per class, K; 0: none.
+        share: Held events evaluated, as a share of the events seen.
+        most_bytes: Maximum bytes of the held inputs.
+        seed: Seed of the sampling.
     """
 
     def __init__(
@@ -82,42 +83,42 @@ class Continual:
     def _begin(self) -> None:
         self._draws = 0
         self._generator = np.random.Generator(np.random.PCG64(self._seed))
-        self._owed = 0.0  # held events that are still to be asked
+        self._due = 0.0  # held events that are due for evaluation
         self._turn = 0
-        self._waiting: list[tuple[Batch, Graded]] = []  # not yet drawn for
+        self._waiting: list[tuple[Batch, Graded]] = []  # events not yet sampled from
         self._waiting_events = 0
         self._seen = np.zeros(0, dtype=np.int64)  # (C,) events of each class
-        self._chance = np.zeros(0)  # (C,) at least the probability that its next event is held
+        self._chance = np.zeros(0)  # (C,) lower bound of the probability that its next event is held
         self._accuracies = np.zeros((0, _WINDOW))  # (C, Δ) newest last, NaN before the first
         self._lowest = np.zeros(0)  # (C,) since learned, NaN before
-        self._fall, self._rise = np.zeros(0), np.zeros(0)  # (C,) NaN before the second evaluation
+        self._drop, self._rise = np.zeros(0), np.zeros(0)  # (C,) NaN before the second evaluation
         self._held: dict[str, Array] = {
             name: np.zeros((0, *spec.shape), dtype=spec.dtype) for name, spec in self._specs.items() if self._most
         }
         self._columns: tuple[tuple[str, ...], int, NDArray[np.intp]] | None = None
 
     def predicted(self, batch: Batch, predictor: Predictor, live: Prequential) -> None:
-        """Ask those whose turn it is, then hold some of a batch that was graded but is not learned yet."""
+        """Evaluate the classes that are due, then sample from a batch that is graded but not learned yet."""
         if not self._most:
             return
-        self._owed += self._share * len(batch)
-        if self._owed >= self._events * _TURNS:
-            self._hold()
-            self._ask(predictor, live)
+        self._due += self._share * len(batch)
+        if self._due >= self._events * _TURNS:
+            self._sample()
+            self._evaluate(predictor, live)
         grades = live.grades
         if grades is not None and grades.alike.kind != "means":
             self._waiting.append((batch, grades))
             self._waiting_events += len(batch)
             if self._waiting_events >= self._most_waiting:
-                self._hold()
+                self._sample()
 
     def metrics(self) -> dict[str, float]:
-        """Of `METRICS` those that are known; {} before the first evaluation.
+        """The values of `METRICS` that are known; {} before the first evaluation.
 
         `accuracy` is the mean of the classes' latest accuracies; `recent_forgetting` is WF over the latest Δ
-        evaluations of each class alone, where the others go back to the beginning.
+        evaluations of each class, while the others cover the whole history.
         """
-        rows, lowest, fall, rise = self._accuracies, self._lowest, self._fall, self._rise
+        rows, lowest, fall, rise = self._accuracies, self._lowest, self._drop, self._rise
         latest = rows[:, -1]
         known = ~np.isnan(latest)
         if not known.any():
@@ -138,11 +139,11 @@ class Continual:
             found["recent_forgetting"] = float(np.nanmax(highest - twice, axis=1).mean())
         return found
 
-    def _ask(self, predictor: Predictor, live: Prequential) -> None:
-        """Evaluate the next classes in turn, each wholly."""
+    def _evaluate(self, predictor: Predictor, live: Prequential) -> None:
+        """Evaluate the next classes in turn, each in full."""
         count, each = len(self._seen), self._events
-        turns = min(int(self._owed // each), count)
-        self._owed = min(self._owed - turns * each, float(each))
+        turns = min(int(self._due // each), count)
+        self._due = min(self._due - turns * each, float(each))
         if not turns:
             return
         turn = (self._turn + np.arange(turns)) % count
@@ -159,19 +160,19 @@ class Continual:
         self._note(turn, np.add.reduceat(right, begins, dtype=np.float64) / sizes)
 
     def _note(self, turn: NDArray[np.intp], accuracy: NDArray[np.float64]) -> None:
-        """Take up the accuracies of these classes, (M,) each."""
+        """Record the accuracies of these classes, (M,) each."""
         window = np.concatenate([self._accuracies[turn, 1:], accuracy[:, None]], axis=1)
         again = ~np.isnan(window[:, -2])
         self._accuracies[turn] = window
         if again.any():
             then, newest, window = turn[again], accuracy[again], window[again]
-            self._fall[then] = np.fmax(self._fall[then], np.fmax.reduce(window, axis=1) - newest)
+            self._drop[then] = np.fmax(self._drop[then], np.fmax.reduce(window, axis=1) - newest)
             self._rise[then] = np.fmax(self._rise[then], newest - np.fmin.reduce(window, axis=1))
         learned = (turn < len(self._seen) - 1) & (self._seen[turn] >= _LEARNED * self._events)
         self._lowest[turn] = np.where(learned, np.fmin(self._lowest[turn], accuracy), self._lowest[turn])
 
     def _columns_of(self, classes: tuple[str, ...], live: Prequential) -> NDArray[np.intp]:
-        """Where our classes are in the scores of a predictor, (C,), -1 where unknown to it."""
+        """The columns of the tracked classes in a predictor's scores, (C,), -1 if unknown to it."""
         known = self._columns
         if known is None or known[0] != classes or known[1] != len(self._seen):
             where = {name: column for column, name in enumerate(classes)}
@@ -179,8 +180,8 @@ class Continual:
             self._columns = known = (classes, len(self._seen), columns)
         return known[2]
 
-    def _hold(self) -> None:
-        """Let events that wait take the place of held ones by chance. When that happens changes nothing."""
+    def _sample(self) -> None:
+        """Sample from the waiting events into the held slots. The result does not depend on when this happens."""
         waiting, self._waiting, self._waiting_events = self._waiting, [], 0
         if not waiting:
             return
@@ -188,13 +189,13 @@ class Continual:
         draws = self._generator.random(len(label))
         self._draws += len(label)
         self._grow(min(int(label.max()) + 1, self._most))
-        chance = np.append(self._chance, 0.0)  # of classes that are not tracked
+        chance = np.append(self._chance, 0.0)  # for classes that are not tracked
         label = np.minimum(label, len(self._seen))
         each, horizon = self._events, _HORIZON * self._events
-        drawn = np.flatnonzero(draws < chance[label])  # the chance was higher before than it is now, so none is missing
+        drawn = np.flatnonzero(draws < chance[label])  # the chance only falls, so no event is missed
         number = label[drawn]
         nth = self._seen[number] + 1
-        if len(nth) and nth.min() < horizon:  # from then on it does not matter how many there were
+        if len(nth) and nth.min() < horizon:  # beyond the horizon the count no longer matters
             nth += _earlier_alike(label)[drawn]
         slot = np.where(nth <= each, nth - 1, (draws[drawn] * np.minimum(nth, horizon)).astype(np.int64))
         taken = slot < each
@@ -203,7 +204,7 @@ class Continual:
         self._chance = each / np.minimum(self._seen + 1, horizon)
 
     def _copy(self, waiting: list[tuple[Batch, Graded]], drawn: NDArray[np.intp], slots: NDArray[np.intp]) -> None:
-        """Put the events at these places among all that wait, in order, into these slots."""
+        """Copy the events at these positions among all waiting ones, in order, into these slots."""
         ends = np.cumsum([len(graded) for _, graded in waiting])
         parts = np.searchsorted(ends, drawn, side="right")
         for place, part, slot in zip((drawn - ends[parts]).tolist(), parts.tolist(), slots.tolist()):
@@ -221,32 +222,32 @@ class Continual:
         self._seen = np.pad(self._seen, (0, more))
         self._chance = np.pad(self._chance, (0, more), constant_values=1.0)
         self._accuracies = np.pad(self._accuracies, ((0, more), (0, 0)), constant_values=np.nan)
-        self._lowest, self._fall, self._rise = (
-            np.pad(column, (0, more), constant_values=np.nan) for column in (self._lowest, self._fall, self._rise)
+        self._lowest, self._drop, self._rise = (
+            np.pad(column, (0, more), constant_values=np.nan) for column in (self._lowest, self._drop, self._rise)
         )
         for name, held in self._held.items():
             new = np.zeros((more * self._events, *held.shape[1:]), dtype=held.dtype)
             self._held[name] = np.concatenate([held, new])
 
     def state(self) -> State:
-        """Everything later figures depend on."""
-        self._hold()
+        """The state that later figures depend on."""
+        self._sample()
         tensors: dict[str, Array] = {"seen": self._seen, "accuracies": self._accuracies, "lowest": self._lowest}
-        tensors |= {"fall": self._fall, "rise": self._rise}
+        tensors |= {"fall": self._drop, "rise": self._rise}
         tensors |= {f"held.{name}": held for name, held in self._held.items()}
-        meta = {"kind": self._kind, "draws": self._draws, "owed": self._owed, "turn": self._turn}
+        meta = {"kind": self._kind, "draws": self._draws, "owed": self._due, "turn": self._turn}
         return State(tensors, meta)
 
     def restore(self, state: State) -> None:
-        """Become the one whose `state()` this was; under other settings begin anew."""
+        """Restore from `state()`; starts empty if the settings differ."""
         self._begin()
         if state.meta["kind"] != self._kind:
             return
         tensors = {name: tensor.copy() for name, tensor in state.tensors.items()}
         self._seen, self._accuracies, self._lowest = (tensors[n] for n in ("seen", "accuracies", "lowest"))
-        self._fall, self._rise = tensors["fall"], tensors["rise"]
+        self._drop, self._rise = tensors["fall"], tensors["rise"]
         self._held = {name: tensors[f"held.{name}"] for name in self._held}
-        self._draws, self._owed, self._turn = (state.meta[name] for name in ("draws", "owed", "turn"))
+        self._draws, self._due, self._turn = (state.meta[name] for name in ("draws", "owed", "turn"))
         self._generator.bit_generator.advance(self._draws)  # type: ignore[attr-defined]  # PCG64 has it
         self._chance = self._events / np.minimum(self._seen + 1, _HORIZON * self._events)
 
@@ -256,7 +257,7 @@ class Continual:
 
 
 def _earlier_alike(label: NDArray[np.intp]) -> NDArray[np.intp]:
-    """How many events before each have its label, (N,)."""
+    """For each event the number of earlier ones with the same label, (N,)."""
     order = np.argsort(label, kind="stable")
     ordered = label[order]
     begins = np.flatnonzero(np.diff(ordered, prepend=-1))
@@ -266,7 +267,7 @@ def _earlier_alike(label: NDArray[np.intp]) -> NDArray[np.intp]:
 
 
 def _row_bytes(specs: Mapping[str, TensorSpec]) -> int:
-    """Bytes of the inputs of one event; 0 where they have no fixed size."""
+    """Bytes of the inputs of one event; 0 if they are of variable size."""
     if any(spec.dtype == "bytes" or any(size < 0 for size in spec.shape) for spec in specs.values()):
         return 0
     return sum(np.dtype(spec.dtype).itemsize * int(np.prod(spec.shape, dtype=int)) for spec in specs.values())

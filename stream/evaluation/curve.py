@@ -1,4 +1,4 @@
-"""A bounded history of the main figure, of the model and of its frozen baseline: what a page draws."""
+"""A bounded history of the main metric, of the model and its frozen baseline, for the page's chart."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from thalweg.memory.snapshots.state import State
 
 
 class CurvePoint(NamedTuple):
-    """One point; of the recent window as it was then."""
+    """One point of the curve, taken over the recent window."""
 
     events: int
-    """Events so far."""
+    """Events seen."""
     time: float
-    """Of the newest event of the micro-batch, Unix seconds, as the event says; NaN if that is no number."""
+    """Time of the newest event of the micro-batch, Unix seconds; NaN if it is not finite."""
     live: float
     frozen: float
-    """NaN where the baseline has no figure."""
+    """NaN if the baseline has no value."""
 
 
 class Curve:
-    """At most so many points, an eighth of the events apart at first, then evenly; when it is full every second one
-    goes, and the spacing doubles. A point is taken at the end of a micro-batch.
+    """A limited number of points, at first an eighth of the events apart, later evenly spaced. When it is full, every
+    second point is removed and the spacing doubles. A point is taken at the end of a micro-batch.
 
     Args:
-        most: Points kept.
+        most: Maximum number of points.
         every: The spacing in events, before it doubles.
-        nearest: The least spacing, at the very beginning.
+        nearest: The smallest spacing, at the very beginning.
     """
 
     def __init__(self, most: int = 512, every: int = 4096, nearest: int = 64) -> None:
@@ -38,32 +38,32 @@ class Curve:
         self._every, self._next = every, nearest
         self._points: list[CurvePoint] = []
         self.metric: str | None = None
-        """Whose values they are; None before the first."""
+        """The metric of the values; None before the first point."""
 
     @property
     def points(self) -> tuple[CurvePoint, ...]:
-        """Oldest first; any thread may read them."""
+        """The points, oldest first; any thread may read them."""
         return tuple(self._points)
 
     def due(self, events: int) -> bool:
-        """Whether it is time for a point."""
+        """Whether a point is due."""
         return events >= self._next
 
     def add(self, metric: str, point: CurvePoint) -> None:
-        """Take a point; of another metric than before the curve begins anew."""
+        """Add a point; a change of metric clears the curve."""
         if metric != self.metric:
             self._points, self._every, self.metric = [], self._first, metric
         self._points.append(point)
         if len(self._points) >= self._most:
             apart = (self._points[-1].events - self._points[0].events) // (len(self._points) - 1)
             self._points = self._points[1::2]
-            self._every = 2 * max(self._every, apart)  # micro-batches may lie farther apart than points were wanted
+            self._every = 2 * max(self._every, apart)  # micro-batches may be larger than the spacing
         eighth = 1 << max(0, point.events.bit_length() - 4)
         spacing = max(self._nearest, min(self._every, eighth))
         self._next = (point.events // spacing + 1) * spacing
 
     def state(self) -> State:
-        """Everything later points depend on."""
+        """The state that later points depend on."""
         rows = [(point.time, point.live, point.frozen) for point in self._points]
         tensors = {
             "events": np.array([point.events for point in self._points], dtype=np.int64),
@@ -72,7 +72,7 @@ class Curve:
         return State(tensors, {"metric": self.metric, "every": self._every, "next": self._next})
 
     def restore(self, state: State) -> None:
-        """Become the curve whose `state()` this was."""
+        """Restore from `state()`."""
         numbers = state.tensors["events"].tolist()
         rows = state.tensors["points"].tolist()
         self._points = [CurvePoint(events, *row) for events, row in zip(numbers, rows)]
@@ -80,6 +80,6 @@ class Curve:
 
 
 def newest_time(times: NDArray[np.float64]) -> float:
-    """Of a micro-batch; NaN if it has none, or if that is no number."""
+    """The time of the newest event of a micro-batch; NaN if there is none, or if it is not finite."""
     newest = float(times.max()) if len(times) else math.nan
     return newest if math.isfinite(newest) else math.nan

@@ -1,4 +1,4 @@
-"""What is always on beside learning: grades, a frozen baseline to compare with, and the watch for drift."""
+"""The evaluation of a running model: prequential grading, a frozen baseline to compare with, and drift detection."""
 
 from __future__ import annotations
 
@@ -34,20 +34,20 @@ _PARTS = ("frozen", "drift", "continual", "curve")
 
 
 class Monitor:
-    """Grades a learner and its frozen baseline, and watches both for drift; saved with the state.
+    """Grades a learner and its frozen baseline, and detects drift in both; saved with the state.
 
     Args:
-        learner: The one that is watched; only read, when its baseline is made.
-        make: Makes one like it, with nothing learned.
-        window_events: How far the recent figures look back.
-        frozen_after: The baseline is the learner as it was after so many events; 0: there is none.
-        drift: What watches.
-        baseline_path: Where the baseline is kept, so that a restart has it; None: nowhere.
-        pinned: A version that the baseline is to be instead.
-        continual_events: How many events of every class are held and asked again; 0: none.
-        continual_share: How many of those are asked, as a share of the events.
-        continual_bytes: Bound on what is held.
-        seed: Of what is held.
+        learner: The learner to evaluate; only read, when its baseline is made.
+        make: Creates a learner of the same kind that has learned nothing.
+        window_events: Size of the recent window in events.
+        frozen_after: The baseline is the learner after this many events; 0: no baseline.
+        drift: Drift detection.
+        baseline_path: Where the baseline is saved for a restart; None: it is not saved.
+        pinned: A fixed version to use as the baseline.
+        continual_events: Events held per class for continual evaluation; 0: none.
+        continual_share: Held events evaluated, as a share of the events seen.
+        continual_bytes: Maximum bytes of the held events.
+        seed: Seed of the sampling.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class Monitor:
         params = drift if drift is not None else DriftParams()
         predictor = learner.predictor()
         self.task = task_of(predictor)
-        """Of the answers that are graded."""
+        """The task of the graded predictions."""
         self._grading = grading_of(self.task)
         self.live = Prequential(window_events, self.task)
         self.frozen = Prequential(window_events, self.task)
@@ -90,12 +90,12 @@ class Monitor:
         )
 
     def predicted(self, batch: Batch, predictor: Predictor, outputs: Mapping[str, Array]) -> None:
-        """Take up what was answered before the batch is learned, or, to events that were asked before, then."""
+        """Evaluate predictions made before the batch is learned, or those that were served for its events."""
         answerer, graded = as_served(batch, predictor, outputs)
         self.live.predicted(batch, answerer, graded)
         count = len(batch)
         frozen = self._baseline.answerer(self._events, predictor)
-        if frozen is predictor:  # until there is a baseline, its figures are the learner's
+        if frozen is predictor:  # without a baseline its figures are the learner's
             self.frozen.predicted(batch, answerer, graded)
         elif frozen is not None:
             self.frozen.predicted(batch, frozen, predict_batch(frozen, batch))
@@ -123,12 +123,12 @@ class Monitor:
 
     @property
     def events(self) -> int:
-        """Events met so far."""
+        """Events seen so far."""
         return self._events
 
     @property
     def worst_case_accuracy(self) -> float:
-        """The lowest accuracy that the recent window, once full, had after any event; NaN before."""
+        """The lowest accuracy that the full recent window ever had; NaN before."""
         return self.live.worst_case_accuracy
 
     def metrics(self) -> dict[str, float]:
@@ -140,7 +140,7 @@ class Monitor:
         return self.live.recent()
 
     def report(self, now: float) -> EvaluationReport:
-        """All that is to be shown, as it is at this time (Unix seconds); nothing in it changes any more."""
+        """An immutable report as of this time (Unix seconds)."""
         live, frozen = self.live, self.frozen
         return EvaluationReport(
             time=now,
@@ -164,11 +164,11 @@ class Monitor:
         return self.drift.news()
 
     def note_done(self, number: int, done: str) -> None:
-        """Write down what was done about an alarm, in words."""
+        """Record what was done about an alarm, as text."""
         self.drift.note_done(number, done)
 
     def state(self) -> State:
-        """Everything later figures and alarms depend on; the baseline itself has its own file."""
+        """The state that later figures and alarms depend on; the baseline itself has its own file."""
         live = self.live.state()
         tensors, meta = dict(live.tensors), dict(live.meta)
         for part, one in self._parts().items():
@@ -178,7 +178,7 @@ class Monitor:
         return State(tensors, {**meta, **self._baseline.meta(), "events": self._events})
 
     def restore(self, state: State) -> None:
-        """Become the monitor whose `state()` this was; what an older version did not keep begins anew."""
+        """Restore from `state()`; parts that an older version did not save start empty."""
         own = {name: tensor for name, tensor in state.tensors.items() if "/" not in name}
         self.live.restore(State(own, state.meta))
         self._events = state.meta.get("events", 0)
@@ -186,7 +186,7 @@ class Monitor:
             if part in state.meta:
                 tensors = {n.removeprefix(f"{part}/"): t for n, t in state.tensors.items() if n.startswith(f"{part}/")}
                 one.restore(State(tensors, state.meta[part]))
-        if not self._baseline.restore(state.meta):  # another one: what was said of the one before says nothing of it
+        if not self._baseline.restore(state.meta):  # a different baseline: figures of the previous one do not apply
             self.frozen = Prequential(self._window_events, self.task)
 
     def _parts(self) -> dict[str, Prequential | DriftWatch | Continual | Curve]:

@@ -1,4 +1,4 @@
-"""Grading numbers: by their distance, or, where the answer is the probability of a 1, as a yes or no."""
+"""Grading of numbers: by their error, or, if the prediction is the probability of a 1, as a binary class."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class NumberGrading(TaskGrading):
 
 
 class ScoreGrading(TaskGrading):
-    """From one half up the answer is 1; a number between counts as the nearer of 0 and 1, others are not graded."""
+    """A probability of at least one half predicts 1; labels between 0 and 1 are rounded, others are not graded."""
 
     def grade(
         self, batch: Batch, predictor: Predictor, task: Task, outputs: Mapping[str, Array], numbers: ClassNumbers
@@ -87,6 +87,6 @@ class ScoreGrading(TaskGrading):
 
 
 def mean(column: Floats) -> float:
-    """Of what is known of a column; NaN where nothing is."""
+    """The mean of the known values of a column; NaN if there are none."""
     known = column[~np.isnan(column)]
     return float(known.mean()) if len(known) else math.nan

@@ -1,7 +1,7 @@
-"""Prequential evaluation: each answer is graded by the label that came, before the learner has seen it.
+"""Prequential evaluation: each prediction is graded against its label before the learner learns from it.
 
-Figures are kept over all events and over a recent window, in constant memory. They are part of what a snapshot holds,
-so a restart goes on with the same figures.
+Figures are kept over all events and over a recent window, in constant memory. They are part of a snapshot, so they
+continue after a restart.
 """
 
 from __future__ import annotations
@@ -27,35 +27,36 @@ from thalweg.stream.evaluation.grading import Alike, ClassNumbers, Graded, TaskG
 from thalweg.stream.evaluation.tasks import grading_of
 
 _SMALLEST_PROBABILITY = 1e-15
-_AT_ONCE = 4096  # events that are taken into the figures together: a hundred small arrays cost what a large one does
+_AT_ONCE = 4096  # events that are added to the figures together: a hundred small arrays cost as much as a large one
 _MOST_WAITING = 1 << 20  # … or so many scores
 
 
 class Prequential:
     """Accuracy, balanced accuracy, log-loss, calibration error and AUC of class labels; RMSE and MAE of numbers.
 
-    What an answer is and how it is graded is its task's (`tasks`). A `score` is the probability that a number is 1
-    rather than 0, and graded as that. Log-loss and calibration error are kept where scores are probabilities, AUC where
-    there are two classes, over all events by counts (`Ranks`); of the recent window also the mean AUC by group
-    (`gauc`), a group being the events of one `user` (an input) or key, weighted by its events, groups of one class left
-    out. An answer from before the class was known counts as wrong. Unlabelled events are not graded. No figure depends
-    on how the stream was cut into micro-batches.
+    The task says how predictions are graded (`tasks`). A `score` is the probability that a number is 1 rather than
+    0, and is graded as that. Log-loss and calibration error are available if scores are probabilities, AUC if there
+    are two classes, over all events from counts (`Ranks`); for the recent window also the mean AUC by group
+    (`gauc`), where a group is the events of one `user` (an input) or key, weighted by its events, and groups of one
+    class are ignored. A prediction from before the class was known counts as wrong. Unlabelled events are not
+    graded. No figure depends on how the stream is cut into micro-batches.
 
-    Of event sequences there are also the mean `log_likelihood`, the share of types among the three likeliest, RMSE of
-    the expected gap in seconds, mean absolute error of its logarithm, and of the recent window the Kolmogorov-Smirnov
-    distance between 1 - exp(-hazard) and what it is where the model is right, uniform (time rescaling).
+    For event sequences there are also the mean `log_likelihood`, the share of types among the three most likely,
+    RMSE of the expected gap in seconds, mean absolute error of its logarithm, and for the recent window the
+    Kolmogorov-Smirnov distance between 1 - exp(-hazard) and the uniform distribution, which it has if the model is
+    right (time rescaling).
 
-    One thread uses it.
+    Not thread-safe.
 
     Args:
-        window_events: How many events the recent figures look back.
-        task: Of the answers; None: that of the first predictor.
+        window_events: Size of the recent window in events.
+        task: The task of the predictions; None: that of the first predictor.
     """
 
     def __init__(self, window_events: int = 1000, task: Task | None = None) -> None:
         self._graded = 0
         self._numbers = ClassNumbers()
-        self._hits = np.zeros(0, dtype=np.int64)  # (C,) right answers by class
+        self._hits = np.zeros(0, dtype=np.int64)  # (C,) right predictions by class
         self._seen = np.zeros(0, dtype=np.int64)  # (C,) events by class
         self._means = Means(("log_loss", "squared", "absolute"))
         self._task: Task | None = None
@@ -69,10 +70,10 @@ class Prequential:
         self._waiting_events = self._waiting_scores = 0
         self.grades = None
         if task is not None:
-            self._take(task)
+            self._set_task(task)
 
     grades: Graded | None
-    """Of the latest micro-batch; None where nothing in it was graded."""
+    """The grades of the latest micro-batch; None if nothing in it was graded."""
 
     @property
     def graded(self) -> int:
@@ -81,14 +82,14 @@ class Prequential:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Those seen, in the order of their first events: the numbers in `grades`."""
+        """The classes seen, in the order of their first events: the numbers in `grades`."""
         return tuple(self._numbers.classes)
 
     def predicted(self, batch: Batch, predictor: Predictor, outputs: Mapping[str, Array]) -> None:
-        """Grade the answers that stood before the batch was learned."""
+        """Grade the predictions made before the batch was learned."""
         task = task_of(predictor, outputs)
         if self._grading is None or self._task is None or self._task.name != task.name:
-            grading = self._take(task)
+            grading = self._set_task(task)
         else:
             grading = self._grading
         fit = fits(batch, task)
@@ -97,15 +98,15 @@ class Prequential:
             self._wait(graded)
 
     def losses(self, count: int) -> NDArray[np.float64]:
-        """Of the latest micro-batch's events (N,), the higher the worse; NaN where one was not graded."""
+        """Losses of the latest micro-batch's events (N,), higher is worse; NaN if not graded."""
         losses = np.full(count, np.nan)
         if self.grades is not None and self._grading is not None:
             losses[self.grades.rows] = self._grading.losses(self.grades)
         return losses
 
-    def _take(self, task: Task) -> TaskGrading:
-        """Grade answers of this task from now on."""
-        self._settle()
+    def _set_task(self, task: Task) -> TaskGrading:
+        """Grade predictions of this task from now on."""
+        self._flush()
         self._task, self._grading = task, grading_of(task)
         if self._own.names != self._grading.means:
             self._own = Means(self._grading.means)
@@ -116,10 +117,10 @@ class Prequential:
         return {name: figure for name, (figure, _) in self.figures().items()}
 
     def bounds(self) -> dict[str, Bound]:
-        """Between which values those figures lie with 95 % confidence, of those where that can be said.
+        """The 95 % confidence intervals of those figures, where they are known.
 
-        As if events were independent and alike, see `bounds.py`. None of the calibration error, whose
-        estimate is not near normal where it is small.
+        They assume independent events, see `bounds.py`. There is none for the calibration error, whose estimate is
+        far from normally distributed where it is small.
         """
         return {name: bound for name, (_, bound) in self.figures().items() if bound is not None}
 
@@ -128,28 +129,28 @@ class Prequential:
         return {name: figure for name, (figure, _) in self.recent_figures().items()}
 
     def recent_bounds(self) -> dict[str, Bound]:
-        """The same as `bounds`, of the recent window."""
+        """The same as `bounds`, for the recent window."""
         return {name: bound for name, (_, bound) in self.recent_figures().items() if bound is not None}
 
     def main(self) -> tuple[str, float] | None:
-        """Name and recent value of the one figure to look at first, the task's `quality`; None before the first event.
+        """Name and recent value of the main metric, the task's `quality`; None before the first event.
 
-        NaN where it is not known, as AUC while there is but one class in the window.
+        NaN if unknown, as AUC is while there is only one class in the window.
         """
-        self._settle()
+        self._flush()
         if not len(self._recent) or self._task is None or self._grading is None:
             return None
         return self._task.quality, self._grading.main(self._recent)
 
     @property
     def worst_case_accuracy(self) -> float:
-        """The lowest accuracy that the recent window, once full, had after any event; NaN before."""
-        self._settle()
+        """The lowest accuracy that the full recent window ever had; NaN before."""
+        self._flush()
         return self._recent.lowest
 
     def state(self) -> State:
-        """Everything later figures depend on."""
-        self._settle()
+        """The state that later figures depend on."""
+        self._flush()
         means, own = self._means, self._own
         tensors: dict[str, Array] = {"hits": self._hits, "seen": self._seen}
         tensors["sums"] = np.array([*means.sums, self._recent.lowest])
@@ -163,8 +164,9 @@ class Prequential:
         return State(tensors, meta | {"window_begun": self._graded - self._recent.pushed})
 
     def restore(self, state: State) -> None:
-        """Become the evaluation whose `state()` this was; under another window the recent figures begin anew, as does
-        what an older version did not keep."""
+        """Restore from `state()`. If the window size differs, the recent figures start empty, as do parts that an older
+        version did not save.
+        """
         tensors, meta = state.tensors, state.meta
         self._waiting, self._waiting_events, self._waiting_scores = [], 0, 0
         self._numbers = ClassNumbers({name: code for code, name in enumerate(meta["classes"])})
@@ -174,7 +176,7 @@ class Prequential:
         self._means.restore(tensors["sums"][:3], counts, tensors.get("spreads"))
         if self._task is None:
             for name in (name for name in BUILT_IN if f"{name}.sums" in tensors):
-                self._take(BUILT_IN[name])
+                self._set_task(BUILT_IN[name])
         self._own = Means(self._own.names)
         if self._task is not None and f"{self._task.name}.sums" in tensors:
             name = self._task.name
@@ -188,8 +190,8 @@ class Prequential:
             self._recent.restore(tensors, pushed, float(tensors["sums"][3]))
 
     def figures(self) -> Figures:
-        """Figures over all events with their bounds, for who wants both."""
-        self._settle()
+        """Figures over all events with their bounds."""
+        self._flush()
         found = class_figures(self._hits, self._seen)
         means = self._means_of(self._means)
         if "log_loss" in means:
@@ -206,7 +208,7 @@ class Prequential:
 
     def recent_figures(self) -> Figures:
         """Figures over the recent window with their bounds."""
-        self._settle()
+        self._flush()
         if not len(self._recent):
             return {}
         columns = self._recent.columns()
@@ -219,21 +221,21 @@ class Prequential:
         found = {name: (means.mean(name), means.bound(name)) for name in means.names}
         return {name: (mean, bound) for name, (mean, bound) in found.items() if mean is not None}
 
-    # -- taking graded micro-batches into the figures -----------------------------------------------------------------
+    # -- adding graded micro-batches to the figures --------------------------------------------------------------------
 
     def _wait(self, graded: Graded) -> None:
         if self._waiting and self._waiting[0].alike != graded.alike:
-            self._settle()
+            self._flush()
         self._scores = graded.alike.kind == "scores"
         self._waiting.append(graded)
         self._waiting_events += len(graded)
         if "scores" in graded.columns:
             self._waiting_scores += graded.columns["scores"].size
         if self._waiting_events >= _AT_ONCE or self._waiting_scores >= _MOST_WAITING:
-            self._settle()
+            self._flush()
 
-    def _settle(self) -> None:
-        """Take up what waits. When that happens changes no figure, in no bit."""
+    def _flush(self) -> None:
+        """Add the waiting micro-batches. The figures do not depend on when this happens, in no bit."""
         waiting, count = self._waiting, self._waiting_events
         if not waiting:
             return
@@ -280,12 +282,12 @@ class Prequential:
         if alike.probabilities:
             known = np.flatnonzero(column >= 0)
             given = np.zeros(len(column))
-            given[known] = finite(scores[known, column[known]])  # of an unknown class it is 0
+            given[known] = finite(scores[known, column[known]])  # 0 for an unknown class
             found["log_loss"] = _log_losses(given)
             self._means.add("log_loss", found["log_loss"], starts)
             if scores.shape[1]:
                 highest = scores.max(axis=1).astype(np.float64)
-                # NaN counts for nothing: all zeros say that no class was known
+                # NaN is ignored: all zeros mean that no class was known
                 found["confidence"] = np.where(highest > 0, highest, np.nan)
                 self._calibration.add(found["confidence"], joined["correct"])
         if alike.two:
@@ -294,7 +296,7 @@ class Prequential:
         return found
 
     def _margins(self, classes: tuple[str, ...], scores: NDArray[np.float64]) -> NDArray[np.float64]:
-        """By how much the second of two classes was preferred, (N,); the score of an unknown class is 0."""
+        """By how much the second of two classes is preferred, (N,); the score of an unknown class is 0."""
         first, margin = next(iter(self._numbers.classes)), np.zeros(len(scores))
         for column, name in enumerate(classes):
             margin += -scores[:, column] if name == first else scores[:, column]
@@ -313,6 +315,6 @@ def _joined(parts: list[Any]) -> Any:
 
 
 def _log_losses(given: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Of the probabilities that were given to what came."""
+    """The log-losses from the probabilities of the true classes."""
     losses: NDArray[np.float64] = -np.log(given.clip(_SMALLEST_PROBABILITY, 1.0))
     return losses

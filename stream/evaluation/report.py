@@ -1,4 +1,4 @@
-"""What an evaluation has to say at one moment: made by the learner's thread, read by any, changed by none."""
+"""An evaluation report: made by the learner's thread, immutable, read by any thread."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from thalweg.stream.evaluation.figures.bounds import Bound
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluationReport:
-    """All figures after the same event. Mappings are read-only; `Monitor.report` makes it."""
+    """All figures after the same event. Mappings are read-only; made by `Monitor.report`."""
 
     time: float
     """When it was made, Unix seconds."""
     events: int
-    """Events seen by then."""
+    """Events seen."""
     task: Task
-    """Of the answers that are graded."""
+    """The task of the graded predictions."""
     figures: Mapping[str, tuple[float, Bound | None]]
-    """Over all events: by name the figure, and its 95 % confidence interval where that is known."""
+    """Over all events: by name, the figure and its 95 % confidence interval if known."""
     recent_figures: Mapping[str, tuple[float, Bound | None]]
     """The same over the recent window."""
     baseline: Mapping[str, float]
@@ -30,19 +30,19 @@ class EvaluationReport:
     baseline_recent: Mapping[str, float]
     """The same over the recent window."""
     worst_case_accuracy: float
-    """The lowest accuracy that the recent window, once full, ever had; NaN before."""
+    """The lowest accuracy that the full recent window ever had; NaN before."""
     continual: Mapping[str, float]
     """Continual evaluation on held-out events of each class."""
     curve_metric: str | None
-    """Whose values the points are; None: there are none yet."""
+    """The metric of the points; None if there are none yet."""
     curve: tuple[CurvePoint, ...]
-    """Oldest first."""
+    """The points, oldest first."""
     drift_scores: Mapping[tuple[str, str], float]
-    """By detector and signal, how near it is to an alarm: 1 and above is one."""
+    """By detector and signal, the ratio of its statistic to its threshold: an alarm at 1 and above."""
     alarms: tuple[Alarm, ...]
-    """The latest alarms of drift, oldest first; the last may be open."""
+    """The latest drift alarms, oldest first; the last may be active."""
     classes: tuple[str, ...]
-    """Those seen, in the order of their first events."""
+    """The classes seen, in the order of their first events."""
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -56,14 +56,14 @@ class EvaluationReport:
 
     @property
     def recent_bounds(self) -> dict[str, Bound]:
-        """Between which values those of the recent window lie, where that is known."""
+        """The 95 % confidence intervals over the recent window, where they are known."""
         return {name: bound for name, (_, bound) in self.recent_figures.items() if bound is not None}
 
     @property
     def open_alarm(self) -> Alarm | None:
-        """The alarm that has not ended."""
+        """The active alarm, if any."""
         return self.alarms[-1] if self.alarms and self.alarms[-1].end is None else None
 
     def points_since(self, events: int) -> tuple[CurvePoint, ...]:
-        """The points of the curve that are newer than an earlier report, which had seen so many events."""
+        """The points of the curve after an earlier report, made after this many events."""
         return tuple(point for point in self.curve if point.events > events)

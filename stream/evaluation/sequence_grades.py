@@ -1,4 +1,4 @@
-"""How well the next event of a key was foreseen: its likelihood, its time, its type among the likeliest."""
+"""Grading of next-event predictions: likelihood, time, and whether the type is among the most likely."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from thalweg.stream.evaluation.grading import ClassNumbers, Floats, Graded, Task
 from thalweg.stream.evaluation.number_grades import mean
 
 SEQUENCE_MEANS = ("log_likelihood", "top3", "gap_squared", "log_gap")
-"""Columns of which the figures are means."""
+"""Columns whose means are figures."""
 
 
 class SequenceGrading(TaskGrading):
-    """Types are graded as classes; events that nothing could be said of (`next_time` is NaN) are not graded."""
+    """Types are graded as classes; events without a prediction (`next_time` is NaN) are not graded."""
 
     means = SEQUENCE_MEANS
     kept = ("hazard", *SEQUENCE_MEANS)
@@ -38,13 +38,13 @@ class SequenceGrading(TaskGrading):
         rows = np.flatnonzero(batch.labels.present & np.isfinite(outputs["next_time"]))
         graded = grade_classes(batch, batch.labels, rows, predictor, task, outputs, numbers)
         if graded is not None and "hazard" in outputs:
-            told = {name: column[rows] for name, column in outputs.items()}
-            graded.columns |= grade_sequences(batch.times[rows], told, graded.columns["column"])
+            predicted = {name: column[rows] for name, column in outputs.items()}
+            graded.columns |= grade_sequences(batch.times[rows], predicted, graded.columns["column"])
             graded.alike = graded.alike._replace(columns=tuple(graded.columns))
         return graded
 
     def losses(self, graded: Graded) -> Floats:
-        """The negative log-likelihood of what came."""
+        """The negative log-likelihood of the event."""
         likelihood = graded.columns.get("log_likelihood")
         losses: Floats = -likelihood if likelihood is not None else 1.0 - graded.columns["correct"]
         return losses
@@ -67,12 +67,12 @@ class SequenceGrading(TaskGrading):
 
 
 def grade_sequences(times: Floats, outputs: Mapping[str, Array], truth: NDArray[Any]) -> dict[str, Floats]:
-    """The columns for events that came at these times (N,), given what was foreseen and the true columns of scores.
+    """The columns for events at these times (N,), given their predictions and the true columns of the scores.
 
     Returns:
-        Per event: `log_likelihood`, the log-density of what came; `hazard`, ∫ λ until then; `top3`, whether its type
-        was among the three likeliest; `gap_squared`, the squared error of the expected gap in s²; `log_gap`, the
-        absolute error of its logarithm, NaN for a gap of 0. What is endless is NaN.
+        Per event: `log_likelihood`, its log-density; `hazard`, ∫ λ until its time; `top3`, whether its type is among
+        the three most likely; `gap_squared`, the squared error of the expected gap in s²; `log_gap`, the absolute
+        error of its logarithm, NaN for a gap of 0. Infinite values become NaN.
     """
     gaps, expected = times - outputs["last_time"], outputs["next_time"] - outputs["last_time"]
     scores = outputs["type_scores"]
@@ -93,7 +93,7 @@ def grade_sequences(times: Floats, outputs: Mapping[str, Array], truth: NDArray[
 def sequence_figures(
     means: Mapping[str, tuple[float, Bound | None]], counts: Mapping[str, int]
 ) -> dict[str, tuple[float, Bound | None]]:
-    """Figures by name, with their bounds, of the means of the columns."""
+    """Figures by name, with their bounds, from the means of the columns."""
     found: dict[str, tuple[float, Bound | None]] = {}
     if "log_likelihood" in means:
         found["log_likelihood"] = means["log_likelihood"]

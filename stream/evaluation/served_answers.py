@@ -1,7 +1,7 @@
-"""What to grade: the answer that was served, where that is known; else what the model answers now.
+"""Selects the prediction to grade: the served one if it is known, else the model's present one.
 
-An event that was asked, and whose label came later, carries the answer it was given. Learning went on meanwhile, so the
-model would answer otherwise by now; nobody saw that.
+An event that was requested before its label arrived carries the prediction that was served. The model has learned in
+the meantime and would now predict otherwise, but no client saw that.
 """
 
 from __future__ import annotations
@@ -18,25 +18,26 @@ from thalweg.proto.schema import Array, Inputs, TensorSpec
 from thalweg.proto.task import Task, task_of
 
 _MOST_ADDED = 100
-"""Classes of a micro-batch that were known when they were answered, and are not now; further ones count as unknown."""
+"""Most classes of a micro-batch that were known when they were predicted but no longer are; further ones count as
+unknown.
+"""
 
 
 def as_served(
     batch: Batch, predictor: Predictor, outputs: Mapping[str, Array]
 ) -> tuple[Predictor, Mapping[str, Array]]:
-    """The answers to grade, and whose they are.
+    """The predictions to grade, and their predictor.
 
-    Where nothing is remembered they stay as they are: how likely an event of a sequence was cannot be told from what
-    was served.
+    Sequence predictions are not replaced: the likelihood of an event cannot be computed from what was served.
 
     Args:
-        batch: N events, perhaps with what was served to some.
-        predictor: What answers now.
-        outputs: What it answers, (N, ...) each; not changed.
+        batch: N events, some perhaps with the served prediction.
+        predictor: The present predictor.
+        outputs: Its predictions, (N, ...) each; not modified.
 
     Returns:
-        A predictor that names the columns of scores, and outputs of the same names, (N, ...) each. Those given, where
-        nothing was served.
+        A predictor that names the columns of scores, and outputs of the same names, (N, ...) each; the given ones if
+        none was served.
     """
     if batch.served is None:
         return predictor, outputs
@@ -47,8 +48,8 @@ def as_served(
     if task.remembered != "class":
         fill = _values if task.remembered == "numbers" else _scores
         return predictor, {**outputs, task.answer: fill(outputs[task.answer], served)}
-    classes = _with_forgotten(batch, predictor.classes, served)
-    answerer = predictor if len(classes) == len(predictor.classes) else _Knowing(predictor, task, classes)
+    classes = _with_served_classes(batch, predictor.classes, served)
+    answerer = predictor if len(classes) == len(predictor.classes) else _WithClasses(predictor, task, classes)
     return answerer, {**outputs, **_classes(outputs, classes, served)}
 
 
@@ -82,7 +83,7 @@ def _classes(
     for row, answer in served:
         if scores is not None:
             if answer.label is not None and not answer.known:
-                continue  # a label without scores: from a model that has none
+                continue  # a label without scores: from a model without them
             scores[row, : answer.known] = answer.rest if answer.known > len(answer.classes) else 0.0
             scores[row, answer.known :] = 0.0
             for name, score in zip(answer.classes, answer.scores):
@@ -92,8 +93,8 @@ def _classes(
     return {"label": label} if scores is None else {"label": label, "scores": scores}
 
 
-def _with_forgotten(batch: Batch, known: tuple[str, ...], served: Sequence[tuple[int, Answer]]) -> tuple[str, ...]:
-    """The classes known now, and those of labels that were known when they were answered: a rollback forgets some."""
+def _with_served_classes(batch: Batch, known: tuple[str, ...], served: Sequence[tuple[int, Answer]]) -> tuple[str, ...]:
+    """The present classes, and those of served labels that are no longer known, after a rollback say."""
     if not isinstance(batch.labels, ClassLabels):
         return known
     now, added = set(known), dict[str, None]()
@@ -106,8 +107,8 @@ def _with_forgotten(batch: Batch, known: tuple[str, ...], served: Sequence[tuple
     return (*known, *added)
 
 
-class _Knowing:
-    """A predictor that knows more classes than it will ever answer."""
+class _WithClasses:
+    """A predictor with additional classes that it never predicts."""
 
     def __init__(self, predictor: Predictor, task: Task, classes: tuple[str, ...]) -> None:
         self._predictor, self._task, self._classes = predictor, task, classes

@@ -1,6 +1,6 @@
-"""How each task is graded: one row a task.
+"""The grading of each task: one row per task.
 
-Others come in through the entry-point group `thalweg.tasks`: the task's name, and an object that is a `TaskGrading`.
+The entry-point group `thalweg.tasks` adds others: the task's name, and a `TaskGrading` object.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ GRADINGS: dict[str, TaskGrading] = {
 
 
 class UnknownTask(ValueError):
-    """Nothing here grades the answers of this task; the message says which are known."""
+    """There is no grading for this task; the message lists the known tasks."""
 
 
 def grading_of(task: Task) -> TaskGrading:
-    """How the answers of this task are graded.
+    """The grading of this task.
 
     Raises:
-        UnknownTask: Nobody says.
+        UnknownTask: There is none.
     """
     if task.name not in GRADINGS:
         for entry in entry_points(group=GROUP, name=task.name):
             GRADINGS[task.name] = entry.load()
     if task.name not in GRADINGS:
         known = ", ".join(sorted({*GRADINGS, *entry_points(group=GROUP).names}))
-        raise UnknownTask(f"nothing grades the answers of the task {task.name!r}; known: {known}")
+        raise UnknownTask(f"no grading for the task {task.name!r}; known tasks: {known}")
     return GRADINGS[task.name]

@@ -159,11 +159,11 @@ class Joiner:
         """Join until stopped, or until the log has no more records."""
         topics, group = [self._settings.labels_topic, self._settings.topic], f"thalweg.{self._settings.model}.joiner"
         try:
-            reader = self._persistently("log", lambda: self._source.reader(topics, self._end, "earliest", group))
+            reader = self._retry("log", lambda: self._source.reader(topics, self._end, "earliest", group))
         except _Stopped:
             return
         try:
-            self._sent = self._persistently("dead letters", self._dead_letters.recently_sent)
+            self._sent = self._retry("dead letters", self._dead_letters.recently_sent)
             while not self._stopping.is_set():
                 runs = reader.poll(_IDLE_SECONDS, JOIN_AT_ONCE)
                 for run in runs:
@@ -197,7 +197,7 @@ class Joiner:
         if not rows:
             return
         entries = entries_of(batch, rows)
-        self._persistently("waiting events", lambda: self._pending.remember(self._settings.model, entries))
+        self._retry("waiting events", lambda: self._pending.remember(self._settings.model, entries))
 
     def _take_labels(self, run: Records) -> None:
         bad = []
@@ -222,7 +222,7 @@ class Joiner:
     def _set_aside(self, run: Records, rejected: Sequence[Rejected]) -> None:
         unsent = [one for one in rejected if (run.partition, run.offsets[one.row]) not in self._sent]
         if unsent:
-            self._persistently("dead letters", lambda: self._dead_letters.send(run, unsent))
+            self._retry("dead letters", lambda: self._dead_letters.send(run, unsent))
             for one in unsent:
                 self._observer.dead_lettered({one.reason: 1})
 
@@ -243,7 +243,7 @@ class Joiner:
 
     def _join_some(self, labels: Sequence[_Label]) -> None:
         model, ids = self._settings.model, [label.id for label in labels]
-        found = self._persistently("waiting events", lambda: self._pending.find(model, ids))
+        found = self._retry("waiting events", lambda: self._pending.find(model, ids))
         told: dict[str, tuple[_Label, Waiting]] = {}
         done = [label for label, event in zip(labels, found) if event is not None]
         for label, event in zip(labels, found):
@@ -251,8 +251,8 @@ class Joiner:
                 told.setdefault(label.id, (label, event))
         if told:
             messages = [self._message(label, event) for label, event in told.values()]
-            self._persistently("joined events", lambda: self._source.append(self._settings.joined_topic, messages))
-            self._persistently("waiting events", lambda: self._pending.settle(model, list(told)))
+            self._retry("joined events", lambda: self._source.append(self._settings.joined_topic, messages))
+            self._retry("waiting events", lambda: self._pending.settle(model, list(told)))
             self._observer.labels_joined(
                 [max(0.0, label.records.times[label.row] - event.time) for label, event in told.values()]
             )
@@ -288,7 +288,7 @@ class Joiner:
 
     # -- retrying -----------------------------------------------------------------------------------------------------
 
-    def _persistently(self, what: str, action: Callable[[], Answer]) -> Answer:
+    def _retry(self, what: str, action: Callable[[], Answer]) -> Answer:
         """Run it, and retry while the store or the log refuses. Raises _Stopped when stopped first."""
         wait = 0.1
         while True:

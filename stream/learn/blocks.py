@@ -1,7 +1,7 @@
-"""Blocks: the whole records that are taken from the log, journalled and learned as one.
+"""Blocks: runs of whole records that are read from the log, journalled and learned together.
 
-`gather` cuts a block from what the log has now; `Replay` finds the records of journalled blocks again. A decoded block
-with the number of its entry is all that a fold learns it by.
+`gather` cuts a block from the records that are available now. `Replay` reads the records of journalled blocks again.
+A fold learns from a decoded block and the version that the block leads to.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from thalweg.proto.records import Partition, Position, Records
 from thalweg.stream.learn.journal import BlockEntry, Range
 from thalweg.stream.log.log import Reader
 
-_PAUSE_SECONDS = 0.005  # records that follow each other more closely than this are one stream
+_PAUSE_SECONDS = 0.005  # records that arrive closer together than this belong to one stream
 
 
 class HistoryLost(Exception):
-    """Records that a journalled block was made of are not in the log any more; the message names them."""
+    """The log no longer has the records of a journalled block; the message names them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Runs of whole records in the order they are learned."""
+    """Runs of whole records, in the order in which they are learned."""
 
     records: tuple[Records, ...]
 
@@ -34,7 +34,7 @@ class Block:
 
     @property
     def ranges(self) -> tuple[Range, ...]:
-        """What the journal needs to find the block again."""
+        """The ranges of records that the journal needs to find the block again."""
         return tuple(Range(r.partition, r.offsets[0], r.offsets[-1], len(r)) for r in self.records)
 
     @property
@@ -45,16 +45,16 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class DecodedBlock:
-    """A block as a fold learns it, whether its events come from a log or from a file."""
+    """A decoded block, ready for a fold to learn; its events come from a log or a file."""
 
     version: int
-    """Of the state that it leads to."""
+    """The version of the state after this block."""
     batch_events: int
-    """Learned in micro-batches of at most so many events, cut over the whole block."""
+    """Maximum events per micro-batch; micro-batches are cut across the whole block."""
     parts: Iterable[Decoded]
-    """Its events in order, read once; a file's are decoded while it is learned."""
+    """The events in order. Can be iterated once; a file is decoded while it is learned."""
     end: Position
-    """The last offset of each partition in it; empty for a file."""
+    """The last offset of each partition in the block; empty for a file."""
 
 
 def gather(
@@ -66,22 +66,23 @@ def gather(
     max_bytes: int,
     clock: Callable[[], float] = time.monotonic,
 ) -> Block | None:
-    """Take what the log has, and what follows close behind, up to `batch_records`.
+    """Read up to `batch_records` available records, and those that follow shortly after.
 
-    A record that comes after a quiet moment is taken at once, with all that is there by then. Records that came while
-    the caller was at something else are a stream: more of it is taken as long as it goes on, or as long as the log is
-    known to have more (a broker may hand out a part), so that a busy stream is learned in few large blocks.
+    A record that arrives after a quiet period is returned at once, with everything else that is available by then.
+    If records arrived while the caller was busy, they are treated as a stream: reading continues while records keep
+    arriving or the log reports more (a broker may return only a part), so a busy stream is learned in a few large
+    blocks.
 
     Args:
-        reader: Where the records come from.
-        batch_records: Enough records to go on at once.
-        batch_seconds: How long gathering may go on while records keep coming.
+        reader: Source of the records.
+        batch_records: Stop after this many records.
+        batch_seconds: Maximum time to gather while records keep arriving.
         idle_seconds: How long to wait for a first record.
-        max_bytes: About how large a block may get.
+        max_bytes: Approximate maximum size of a block.
         clock: Monotonic seconds.
 
     Returns:
-        None when nothing came within `idle_seconds`.
+        The block; None if no record arrived within `idle_seconds`.
     """
     wanted = max(500, batch_records)
     runs = reader.poll(0.0, wanted, max_bytes)
@@ -104,7 +105,7 @@ def gather(
 
 
 class Replay:
-    """Reads journalled blocks from a reader that stands where the first of them begins."""
+    """Reads journalled blocks from a reader that is positioned at the start of the first of them."""
 
     def __init__(self, reader: Reader, poll_seconds: float = 0.2) -> None:
         self._reader = reader
@@ -112,10 +113,10 @@ class Replay:
         self._waiting: dict[Partition, deque[Records]] = defaultdict(deque)
 
     def block(self, entry: BlockEntry, give_up: Callable[[], bool] = lambda: False) -> Block | None:
-        """The records of this entry, the same as when it was written; None when `give_up` says so.
+        """The records of this entry, identical to those that were journalled; None if `give_up` returns true.
 
         Raises:
-            HistoryLost: The log does not have them any more, or has others in their place.
+            HistoryLost: The log no longer has the records, or has different ones at their offsets.
         """
         runs = []
         for part in entry.ranges:

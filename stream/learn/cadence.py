@@ -1,4 +1,4 @@
-"""When to publish: after every block while that is cheap, else at the rate that keeps to its share of the time."""
+"""Decides when to publish: after every block if that is cheap, otherwise within a share of the time."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _AGAIN_SECONDS = 1.0
 
 
 class PublishCadence:
-    """Hands a fold's predictor to a publisher, at its own pace."""
+    """Publishes a fold's predictor, at a rate that keeps to the share of time for publishing."""
 
     def __init__(self, publisher: Publisher | None, observer: Observer, share: float) -> None:
         self._publisher = publisher
@@ -28,25 +28,25 @@ class PublishCadence:
         self._oldest_waiting: float | None = None
 
     def taken(self, oldest: float) -> None:
-        """Events were learned, the oldest recorded at this time (Unix seconds), that nobody can see yet."""
+        """Record that events were learned which are not published yet; the oldest has this time (Unix seconds)."""
         if self._oldest_waiting is None:
             self._oldest_waiting = oldest
 
     def due_seconds(self) -> float:
-        """How long until its turn comes to show what nobody can see yet; infinite where there is nothing of it."""
+        """Seconds until the next publication is due; infinite if everything is published."""
         if self._publisher is None or self._oldest_waiting is None:
             return math.inf
         return max(0.0, self._not_before - time.monotonic())
 
     def behind(self, version: int) -> bool:
-        """Whether nothing is shown, by an earlier process neither, or less than this version."""
+        """Whether no version is published (by an earlier process either), or only one below `version`."""
         if self._publisher is None:
             return False
         shown = self._publisher.shown()
         return shown is None or shown < version
 
     def publish(self, fold: Fold, *, now: bool) -> None:
-        """Show the fold's version if it is new and its turn has come, or if it must be `now`."""
+        """Publish the fold's version if it is new and publication is due, or in any case if `now`."""
         started = time.monotonic()
         if self._publisher is None or fold.version == self._version or (started < self._not_before and not now):
             return
@@ -57,8 +57,10 @@ class PublishCadence:
                 learned_events=fold.learned,
                 event_time=fold.event_time,
             )
-        except OSError as error:  # its folder is full, say: what was shown before still is
-            log.error("cannot publish: learning goes on, servers answer from the version before", problem=str(error))
+        except OSError as error:  # the folder is full, say; the version published before stays visible
+            log.error(
+                "cannot publish a version: learning continues, servers keep the previous version", problem=str(error)
+            )
             self._not_before = time.monotonic() + _AGAIN_SECONDS
             return
         seconds = time.monotonic() - started
@@ -68,6 +70,8 @@ class PublishCadence:
         self._oldest_waiting = None
 
     def confirm(self, as_of: float) -> None:
-        """What is shown has everything that was in the log at this time, unless a newer version waits its turn."""
+        """Confirm that the published version contains all of the log up to this time, unless a newer one waits to be
+        published.
+        """
         if self._publisher is not None and self._oldest_waiting is None:
             self._publisher.confirm(as_of)

@@ -1,4 +1,4 @@
-"""What changes a model though nothing is learned: what operators ask for, and what is to be done about drift."""
+"""State changes other than learning: commands from operators, and actions on drift alarms."""
 
 from __future__ import annotations
 
@@ -23,25 +23,25 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What is to be done about an alarm."""
+    """The action to take on an alarm."""
 
     action: str = ""
-    """As the configuration names it; empty: nothing can be done, and the note says why."""
+    """The action's name in the configuration; empty if no action is possible, and the note says why."""
     note: str = ""
-    """What to write down with the alarm; an entry says itself what it did."""
+    """The note to record with the alarm; if there is an entry, it describes itself."""
     entry: Control | None = None
-    """To be journalled and applied."""
+    """A control entry to journal and apply."""
     save: bool = False
-    """Whether the present version is to be saved."""
+    """Whether to save the present version."""
 
 
 class Policy:
-    """What the configuration asks for on alarms.
+    """The configured actions on drift alarms.
 
     Args:
-        settings: The model's.
-        snapshots: Its kept versions, of which a rollback takes one.
-        can_reset: Whether a new learner can be made.
+        settings: Settings of the model.
+        snapshots: Snapshots of the model, among which a rollback chooses.
+        can_reset: Whether a new learner can be created.
     """
 
     def __init__(self, settings: ProcessorSettings, snapshots: Snapshots, *, can_reset: bool) -> None:
@@ -50,7 +50,7 @@ class Policy:
         self._can_reset = can_reset
 
     def decide(self, outcome: Outcome) -> Decision | None:
-        """Once for all alarms that a block raised; None: nothing is asked for."""
+        """One decision for all alarms that a block raised; None if no action is configured."""
         if not outcome.raised:
             return None
         alarm, following, model = outcome.raised[0], outcome.version + 1, self._settings.model
@@ -60,33 +60,33 @@ class Policy:
             factor, events = self._settings.forgetting_factor, self._settings.forgetting_events
             return Decision(alarm.action, entry=ForgettingEntry(following, factor, events, DRIFT))
         if alarm.action == "reset" and not self._can_reset:
-            log.warning("nothing here makes a new learner: going on", model=model)
-            return Decision(note="nothing: nothing here makes a new learner")
+            log.warning("cannot reset the model, no new learner can be created: learning continues", model=model)
+            return Decision(note="nothing: no new learner can be created")
         if alarm.action == "reset":
             return Decision(alarm.action, entry=ResetEntry(following, DRIFT))
         if alarm.action == "rollback":
             version = self._before(alarm, outcome)
             if version is not None:
                 return Decision(alarm.action, entry=RollbackEntry(following, version, DRIFT))
-            log.warning("no version from before the drift is kept: going on", model=model)
-            return Decision(note="nothing: no version from before the change is kept")
+            log.warning("no snapshot from before the drift: learning continues", model=model)
+            return Decision(note="nothing: no snapshot from before the change")
         return None
 
     def _before(self, alarm: Alarm, outcome: Outcome) -> int | None:
-        """The newest kept version that has learned nothing since the change began."""
+        """The newest snapshot that contains no event from after the change began."""
         learned_since = alarm.start - alarm.since + self._settings.batch_events + outcome.events
         kept = [m for m in self._snapshots.manifests() if m.events_learned <= outcome.learned - learned_since]
         return kept[-1].version if kept else None
 
 
 class Controls:
-    """Carries out commands and decisions, on the learner's thread.
+    """Executes commands and decisions on the learner's thread.
 
     Args:
-        fold: The model.
-        model: Its name.
-        ports: Those for commands and observers are used.
-        save: Saves the present version; waits for it, and raises OSError, if asked to.
+        fold: The model's fold.
+        model: The model's name.
+        ports: Provides the commands and the observer.
+        save: Saves the present version; on request waits for the save and raises OSError if it fails.
         change: Journals an entry and applies it.
     """
 
@@ -106,7 +106,7 @@ class Controls:
         self._change = change
 
     def handle_commands(self) -> None:
-        """Do what was asked for since the last time, and answer."""
+        """Execute the commands submitted since the last call, and respond to each."""
         if self._commands is None:
             return
         for command in self._commands.poll(self._model):
@@ -121,20 +121,20 @@ class Controls:
             result = {"error": "unavailable", "message": str(error)}
         try:
             commands.respond(command.id, result)
-        except StoreError as error:  # it was done; only whoever asked does not hear of it
-            log.warning("cannot answer a command", verb=command.verb, problem=str(error))
+        except StoreError as error:  # the command was executed; only its sender does not get the response
+            log.warning("cannot respond to a command", verb=command.verb, problem=str(error))
 
     def _carry_out(self, command: Command) -> Mapping[str, Any]:
         if command.verb == "snapshot":
             self._save(True)
             return {"version": self._fold.version}
-        if command.verb == "rollback":  # what was consumed stays consumed
+        if command.verb == "rollback":  # consumed events are not consumed again
             to = int(command.arguments["version"])
             return {"version": self._change(RollbackEntry(self._fold.version + 1, to, "operator")).version}
-        return {"error": "unimplemented", "message": f"command {command.verb!r} is not known to this learner"}
+        return {"error": "unimplemented", "message": f"command {command.verb!r} is unknown"}
 
     def act(self, decision: Decision) -> None:
-        """Do what was decided about an alarm; should it fail, that is written down with the alarm."""
+        """Execute a decision about an alarm; a failure is recorded with the alarm."""
         try:
             if decision.entry is not None:
                 self._change(decision.entry)
@@ -143,7 +143,7 @@ class Controls:
             if decision.save:
                 self._save(False)
         except (UnknownVersion, DamagedFile, OSError) as error:
-            log.error("cannot do what an alarm asks for: going on", model=self._model, problem=str(error))
+            log.error("cannot act on a drift alarm: learning continues", model=self._model, problem=str(error))
             self._fold.note_done("nothing: it failed")
         else:
             if decision.action:

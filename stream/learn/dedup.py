@@ -1,7 +1,7 @@
-"""Redelivered events, recognised by their id within a bounded window of the newest ids.
+"""Deduplication: recognises redelivered events by id, within a bounded window of the newest ids.
 
-Producers that retry deliver some events twice. The window is part of the state, so that what is dropped is a function
-of the log, and a restart drops the same.
+Producers that retry deliver some events twice. The window is part of the state, so the dropped events depend on the
+log alone, and a restart drops the same ones.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class RecentIds:
         return len(self._order)
 
     def fresh(self, ids: Sequence[str | None]) -> NDArray[np.bool_] | None:
-        """Take up the ids and say which were not known, (N,); None when all were new."""
+        """Add the ids and return which of them were new, (N,); None if all were."""
         known, order = self._known, self._order
         repeated: list[int] = []
         for row, name in enumerate(ids):
@@ -47,7 +47,7 @@ class RecentIds:
         return fresh
 
     def state(self) -> State:
-        """All ids, oldest first, as one run of UTF-8 bytes and their lengths."""
+        """All ids, oldest first, as one array of UTF-8 bytes and an array of lengths."""
         encoded = [name.encode("utf-8", "surrogatepass") for name in self._order]
         return State(
             {
@@ -57,7 +57,7 @@ class RecentIds:
         )
 
     def restore(self, state: State) -> None:
-        """Become the window whose `state()` this was; the oldest ids go if ours is narrower."""
+        """Restore the window from `state()`; the oldest ids are dropped if this window is smaller."""
         blob = state.tensors["bytes"].tobytes()
         ends = np.cumsum(state.tensors["lengths"]).tolist()
         names = [blob[start:end].decode("utf-8", "surrogatepass") for start, end in zip([0, *ends], ends)]

@@ -1,6 +1,6 @@
-"""What a model is: a fold over its journal, `state(v) = fold(learn, state(0), log[0 … v])`.
+"""A model as a fold over its journal: `state(v) = fold(learn, state(0), log[0 … v])`.
 
-The service, `thalweg replay`, `thalweg snapshot verify --replay` and library use all run this one.
+The service, `thalweg replay`, `thalweg snapshot verify --replay` and the library all use this fold.
 """
 
 from __future__ import annotations
@@ -32,29 +32,30 @@ from thalweg.stream.learn.settings import ProcessorSettings, identity_difference
 
 log = structlog.get_logger(__name__)
 
-_UNLABELLED = "\0"  # before the id of an event without a label
+_UNLABELLED = "\0"  # prefix of the id of an event without a label
 DRIFT = "drift"
-"""The cause of a control entry that an alarm asked for."""
+"""The cause of a control entry that a drift alarm triggered."""
 
 OnBatch: TypeAlias = Callable[[Batch, Predictor, float], None]
-"""Told of a micro-batch: its events, what had answered before it was learned, and how many seconds learning took."""
+"""Callback for a micro-batch: its events, the predictor from before it was learned, and the seconds that learning took.
+"""
 
 
 class StateMismatch(Exception):
-    """The saved state was made under other settings; the message says what to do."""
+    """The saved state was made with other settings; the message says what to do."""
 
 
 class Fold:
-    """A learner, what grades it, the ids it has seen, and the position in the log that all of it belongs to.
+    """A learner, its evaluator, the ids it has seen, and the log position that all of them correspond to.
 
-    Its state follows from the entries that were applied, in their order, and from nothing else. One thread uses it.
+    The state depends only on the applied entries and their order. Not thread-safe: one thread uses it.
 
     Args:
-        learner: With nothing learned.
-        snapshots: Where the versions are that a rollback goes back to.
-        settings: The model's.
-        evaluator: Grades the answers, and may watch for drift; None: nobody does.
-        make: Makes another learner with nothing learned; None: this model is never reset.
+        learner: A learner that has learned nothing.
+        snapshots: The versions to which a rollback can return.
+        settings: Settings of the model.
+        evaluator: Grades the predictions and may detect drift; None: no evaluation.
+        make: Creates another learner that has learned nothing; None: the model cannot be reset.
     """
 
     def __init__(
@@ -78,50 +79,52 @@ class Fold:
         self._end: dict[Partition, int] = {}
         self._learned = 0
         self._event_time = 0.0
-        self._unhandled: tuple[Alarm, ...] = ()  # raised by the latest entry; what follows it has dealt with them
+        self._unhandled: tuple[Alarm, ...] = ()  # raised by the latest entry; the entry after it has handled them
 
     @property
     def learner(self) -> Learner:
-        """As it is now; to be read, on the fold's thread."""
+        """The present learner, for reading on the fold's thread."""
         return self._learner
 
     @property
     def version(self) -> int:
-        """Entries applied so far."""
+        """Number of entries applied so far."""
         return self._version
 
     @property
     def end(self) -> Position:
-        """The last record of each partition that is in the state."""
+        """The last offset of each partition that is in the state."""
         return MappingProxyType(self._end)
 
     @property
     def learned(self) -> int:
-        """Labelled events in the state."""
+        """Number of labelled events in the state."""
         return self._learned
 
     @property
     def event_time(self) -> float:
-        """Unix seconds of the newest event seen since the start of the process; 0 before the first."""
+        """Unix seconds of the newest event seen since the process started; 0 before the first."""
         return self._event_time
 
     @property
     def can_reset(self) -> bool:
-        """Whether another learner can be made; asked before a reset is journalled, for what is must be repeatable."""
+        """Whether a new learner can be created; checked before a reset is journalled, because entries must be
+        repeatable.
+        """
         return self._make is not None
 
     def report(self, now: float) -> EvaluationReport | None:
-        """What the evaluation has to say at this time (Unix seconds); None: nobody grades."""
+        """The evaluation's report as of this time (Unix seconds); None without an evaluator."""
         return None if self._drift is None else self._drift.report(now)
 
-    # -- beginning and saving -----------------------------------------------------------------------------------------
+    # -- starting and saving ------------------------------------------------------------------------------------------
 
     def start_at(self, after: Position) -> None:
-        """Begin with nothing learned, as if everything up to `after` had been before our time."""
+        """Start with an empty state at the position `after`; earlier records are ignored."""
         self._end = dict(after)
 
     def load(self, kept: Snapshot) -> None:
-        """Become that version. Raises StateMismatch."""
+        """Restore the fold from this snapshot. Raises StateMismatch."""
         manifest, parts = kept.manifest, kept.parts
         wanted, got = self._settings.config_sha256, manifest.config_sha256
         if wanted != got:
@@ -141,9 +144,10 @@ class Fold:
         self._end, self._learned = dict(manifest.offsets), manifest.events_learned
 
     def snapshot(self, created: float) -> Snapshot:
-        """Everything that `load` wants, to be saved at this time (Unix seconds); the next one names it as its parent.
+        """A snapshot with everything that `load` needs, created at this time (Unix seconds); the parent of the next
+        one.
 
-        The arrays are the state's own: copy them before the next `apply`.
+        The arrays belong to the state: copy them before the next `apply`.
         """
         manifest = Manifest(
             model=self._settings.model,
@@ -163,25 +167,25 @@ class Fold:
         self._parent = self._version
         return Snapshot(manifest, parts)
 
-    # -- going on -----------------------------------------------------------------------------------------------------
+    # -- applying -----------------------------------------------------------------------------------------------------
 
     def decode(self, entry: BlockEntry, block: Block) -> DecodedBlock:
-        """What `apply` learns of this entry; changes nothing, so that what cannot be used may be kept first."""
+        """Decode the block of an entry for `apply`; changes no state, so invalid records can be saved first."""
         parts = tuple(self._decoder.decode(run) for run in block.records)
         return DecodedBlock(entry.version, entry.batch_events, parts, block.end)
 
     def apply(self, step: DecodedBlock | Control, on_batch: OnBatch | None = None) -> Outcome:
-        """Go on to the next version: by a block, or as a control entry says.
+        """Apply a block or a control entry, which leads to the next version.
 
         Args:
-            step: The one that follows `version`.
-            on_batch: Told of each micro-batch as it is learned; then the outcome has no `learn_seconds`. For a block
-                that is a whole file.
+            step: The step that follows `version`.
+            on_batch: Called after each learned micro-batch of a block that is a whole file; the outcome then has no
+                `learn_seconds`.
 
         Raises:
-            ValueError: Another entry than the next one.
-            UnknownVersion: The version to go back to is not kept.
-            DamagedFile: It cannot be read.
+            ValueError: The entry is not the next one.
+            UnknownVersion: There is no snapshot of the version to roll back to.
+            DamagedFile: That snapshot cannot be read.
         """
         if step.version != self._version + 1:
             raise ValueError(
@@ -193,16 +197,16 @@ class Fold:
         return Outcome(version=self._version, learned=self._learned)
 
     def note_done(self, done: str) -> None:
-        """Write down what was done about the alarms that the latest block raised."""
+        """Record what was done about the alarms that the latest block raised."""
         for alarm in self._unhandled if self._drift is not None else ():
             assert self._drift is not None
             self._drift.note_done(alarm.number, done)
 
     def _learn(self, block: DecodedBlock, on_batch: OnBatch | None) -> Outcome:
-        """Predict, grade and learn the events of a block that were not seen before."""
-        taken, labelled, newest = _Taken(), 0, None
+        """Predict, grade and learn the new events of a block."""
+        totals, labelled, newest = _Totals(), 0, None
         seconds: list[float] = []
-        for micro_batch in cut(self._fresh(block.parts, taken), block.batch_events):
+        for micro_batch in cut(self._fresh(block.parts, totals), block.batch_events):
             predictor = self._learner.predictor()
             if self._evaluator is not None:
                 self._evaluator.predicted(micro_batch, predictor, predict_batch(predictor, micro_batch))
@@ -222,11 +226,11 @@ class Fold:
         outcome = Outcome(
             version=self._version,
             learned=self._learned,
-            events=taken.events,
+            events=totals.events,
             labelled=labelled,
-            duplicates=taken.duplicates,
-            rejected=taken.rejected,
-            oldest_time=taken.oldest_time,
+            duplicates=totals.duplicates,
+            rejected=totals.rejected,
+            oldest_time=totals.oldest_time,
             newest_time=newest,
             learn_seconds=tuple(seconds),
             alarms=tuple(self._drift.news()) if self._drift is not None else (),
@@ -234,18 +238,18 @@ class Fold:
         self._unhandled = outcome.raised
         return outcome
 
-    def _fresh(self, parts: Iterable[Decoded], taken: _Taken) -> Iterator[Batch]:
+    def _fresh(self, parts: Iterable[Decoded], totals: _Totals) -> Iterator[Batch]:
         for part in parts:
-            taken.rejected.update(rejected.reason for rejected in part.rejected)
+            totals.rejected.update(rejected.reason for rejected in part.rejected)
             batch = part.batch
             fresh = None if batch.ids is None else self._recent_ids.fresh(_identities(batch))
             if fresh is not None:
                 batch = batch.take(fresh)
-                taken.duplicates += len(part.batch) - len(batch)
+                totals.duplicates += len(part.batch) - len(batch)
             if len(batch):
-                taken.events += len(batch)
+                totals.events += len(batch)
                 oldest = float(batch.times.min())
-                taken.oldest_time = oldest if taken.oldest_time is None else min(oldest, taken.oldest_time)
+                totals.oldest_time = oldest if totals.oldest_time is None else min(oldest, totals.oldest_time)
                 yield batch
 
     def _change(self, entry: Control) -> None:
@@ -273,8 +277,8 @@ class Fold:
 
 
 @dataclass(slots=True)
-class _Taken:
-    """What came of the parts of a block."""
+class _Totals:
+    """Totals over the parts of a block."""
 
     events: int = 0
     duplicates: int = 0
@@ -283,7 +287,7 @@ class _Taken:
 
 
 def _identities(batch: Batch) -> Sequence[str | None]:
-    """By what redeliveries are known: the id, and whether there is a label, which may come after the event."""
+    """Keys for deduplication: the id and whether there is a label, because the label may arrive after the event."""
     assert batch.ids is not None
     present = None if batch.labels is None else batch.labels.present
     if present is not None and present.all():

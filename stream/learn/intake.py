@@ -1,7 +1,7 @@
-"""How a block comes in: taken from the log, journalled, decoded, and what cannot be used kept as dead letters.
+"""Intake of a block: read from the log, journal, decode, and send invalid records to the dead-letter topic.
 
-All of it is done before anything of the block is in the state, in this order: what disk or broker refuse is tried
-again, and who is stopped meanwhile leaves a state that knows nothing of the block.
+All of this happens before anything of the block is in the state, in this order: failures of disk or broker are
+retried, and a stop in the meantime leaves a state that contains nothing of the block.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ _LONGEST_WAIT_SECONDS = 5.0
 
 
 class Stopped(Exception):
-    """Told to stop while waiting for a disk or a broker; nothing of the block at hand is in the state."""
+    """A stop was requested while waiting for a disk or a broker; the state contains nothing of the current block."""
 
 
 class Intake:
-    """Makes blocks that a fold can apply; on the learner's thread.
+    """Reads and journals blocks for a fold, on the learner's thread.
 
     Args:
-        fold: Which the blocks are for.
-        source: Where their records are.
-        journal: Where they are written down.
-        settings: The model's.
-        ports: Those for dead letters and observers are used.
-        stopping: Ends every wait.
+        fold: The fold that applies the blocks.
+        source: The log that holds the records.
+        journal: The journal of the blocks.
+        settings: Settings of the model.
+        ports: Provides the dead-letter sink and the observer.
+        stopping: Ends every wait when set.
     """
 
     def __init__(
@@ -62,12 +62,12 @@ class Intake:
         self._stopping = stopping
 
     def open(self, after: Position, start: Start = "earliest") -> Reader:
-        """A reader of the model's topics; while the log is away it is waited for. Raises Stopped."""
+        """Open a reader of the model's topics; retries while the log is unavailable. Raises Stopped."""
         settings = self._settings
-        return self._persistently("log", lambda: self._source.reader(settings.topics, after, start, settings.group))
+        return self._retry("log", lambda: self._source.reader(settings.topics, after, start, settings.group))
 
     def take(self, reader: Reader, idle_seconds: float) -> DecodedBlock | None:
-        """The next block, journalled; None when nothing came within `idle_seconds`. Raises Stopped."""
+        """The next block, journalled and decoded; None if no record arrived within `idle_seconds`. Raises Stopped."""
         settings = self._settings
         block = gather(
             reader,
@@ -80,30 +80,32 @@ class Intake:
         if block is None or len(block) == 0:
             return None
         entry = BlockEntry(self._fold.version + 1, block.ranges, settings.batch_events)
-        self._persistently("journal", partial(self._journal.append, entry))
+        self._retry("journal", partial(self._journal.append, entry))
         return self.decode(entry, block, {})
 
     def decode(self, entry: BlockEntry, block: Block, sent: Position) -> DecodedBlock:
-        """A journalled block as the fold wants it; dead letters up to `sent` have been sent before. Raises Stopped."""
+        """Decode a journalled block; dead letters up to `sent` are not sent again. Raises Stopped."""
         decoded = self._fold.decode(entry, block)
         for run, part in zip(block.records, decoded.parts):
             last = sent.get(run.partition, -1)
             unsent = [rejected for rejected in part.rejected if run.offsets[rejected.row] > last]
             if part.rejected and self._dead_letters is None:
-                log.warning("records cannot be used", model=self._settings.model, first=str(part.rejected[0]))
+                log.warning(
+                    "invalid records, no dead-letter topic", model=self._settings.model, first=str(part.rejected[0])
+                )
             elif unsent and self._dead_letters is not None:
-                self._persistently("dead letters", partial(self._dead_letters.send, run, unsent))
+                self._retry("dead letters", partial(self._dead_letters.send, run, unsent))
         return decoded
 
     def last_sent(self) -> Position:
-        """Per partition the newest dead letter, so that none is sent twice. Raises Stopped."""
+        """The newest dead letter of each partition, so that none is sent twice. Raises Stopped."""
         letters = self._dead_letters
-        return self._persistently("dead letters", letters.last_sent) if letters is not None else {}
+        return self._retry("dead letters", letters.last_sent) if letters is not None else {}
 
     def _report_gaps(self, reader: Reader) -> None:
         for gap in reader.gaps():
             log.error(
-                "retention deleted records before they were learned: going on from the earliest that is kept",
+                "retention deleted records before they were learned: continuing at the earliest offset",
                 model=self._settings.model,
                 partition=str(gap.partition),
                 first=gap.first,
@@ -111,8 +113,8 @@ class Intake:
             )
             self._observer.lost(gap)
 
-    def _persistently(self, what: str, action: Callable[[], Answer]) -> Answer:
-        """Do it, again and again while disk or broker refuse. Raises Stopped when told to stop first."""
+    def _retry(self, what: str, action: Callable[[], Answer]) -> Answer:
+        """Run the action, retrying while disk or broker fail. Raises Stopped if a stop is requested first."""
         wait = 0.1
         while True:
             try:

@@ -1,11 +1,12 @@
-"""The journal: what each block was, written down before its effect can be seen.
+"""The journal: a record of each block, written before the block has any visible effect.
 
-A block is some whole records of the log, in the order they were learned. Which records share a block depends on
-timing; once journalled it no longer does, so a restart learns the very same blocks and ends bit-identical. Control
-operations that change the state (a rollback, a reset) are entries too. Entry n leads to version n of the state.
+A block is a number of whole records of the log, in the order in which they were learned. Which records share a block
+depends on timing; the journal fixes it, so a restart learns the same blocks and reaches a bit-identical state.
+Control operations that change the state (a rollback, a reset) are entries too. Entry n leads to version n of the
+state.
 
-Format: one line per entry, CRC-32 in front, in segments that begin where a snapshot was taken, so that what no kept
-snapshot needs is a file to unlink. A line torn by a crash had no effect anybody saw, and is cut off.
+Format: one line per entry, preceded by its CRC-32, in segments that begin at a snapshot, so a segment that no
+snapshot needs can be deleted as a file. A line torn by a crash had no visible effect and is truncated.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ log = structlog.get_logger(__name__)
 
 
 class JournalError(Exception):
-    """The journal cannot say what was learned; the message names the file and what is wrong."""
+    """The journal is incomplete or damaged; the message names the file and the fault."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,7 @@ class Range:
 
 @dataclass(frozen=True, slots=True)
 class BlockEntry:
-    """These records, in this order, were learned in micro-batches of at most `batch_events`."""
+    """Records that were learned, in order, in micro-batches of at most `batch_events`."""
 
     version: int
     ranges: tuple[Range, ...]
@@ -54,7 +55,7 @@ class BlockEntry:
 
 @dataclass(frozen=True, slots=True)
 class RollbackEntry:
-    """The state became that of version `to` again."""
+    """The state was rolled back to that of version `to`."""
 
     version: int
     to: int
@@ -63,7 +64,7 @@ class RollbackEntry:
 
 @dataclass(frozen=True, slots=True)
 class ResetEntry:
-    """The state became that of a new learner."""
+    """The learner was replaced by a new one that has learned nothing."""
 
     version: int
     cause: str
@@ -71,7 +72,7 @@ class ResetEntry:
 
 @dataclass(frozen=True, slots=True)
 class ForgettingEntry:
-    """Forgetting was raised by a factor, for so many events."""
+    """Forgetting was raised by a factor, for a number of events."""
 
     version: int
     factor: float
@@ -80,39 +81,39 @@ class ForgettingEntry:
 
 
 Control: TypeAlias = RollbackEntry | ResetEntry | ForgettingEntry
-"""What changes the state though nothing was learned."""
+"""An entry that changes the state without learning."""
 Entry: TypeAlias = BlockEntry | Control
 
 
 class Journal(Protocol):
-    """The entries since the oldest kept snapshot. One writer."""
+    """The entries since the oldest snapshot. Single writer."""
 
     def append(self, entry: Entry) -> None:
-        """Write it down so that a killed process leaves it behind. Raises OSError; then nothing is left of it."""
+        """Append an entry; it survives a killed process. Raises OSError, and then nothing of it remains."""
 
     def entries(self, after: int) -> Iterator[Entry]:
-        """Entries of versions above `after`, in order. Raises JournalError where one is missing or damaged."""
+        """Entries of versions above `after`, in order. Raises JournalError if one is missing or damaged."""
 
     def begins_after(self) -> int | None:
-        """The version before the oldest entry kept; None: no entry was ever kept."""
+        """The version before the oldest entry; None if there never was an entry."""
 
     def sync(self) -> None:
-        """Flush to disk what was appended."""
+        """Flush the appended entries to disk."""
 
     def cut(self, version: int, oldest_kept: int) -> None:
-        """A snapshot of `version` exists; entries up to `oldest_kept` are not needed any more."""
+        """A snapshot of `version` exists: entries up to `oldest_kept` are no longer needed."""
 
     def truncate(self, version: int) -> None:
-        """Forget the entries above `version`."""
+        """Remove the entries above `version`."""
 
     def close(self) -> None:
-        """Flush and let go."""
+        """Flush and close."""
 
 
 def before_the_first(journal: Journal) -> dict[Partition, int]:
-    """Where the reader stood before version 1: right before the first record taken from each partition.
+    """The offset in each partition before its first record, that is, the reader's position before version 1.
 
-    The journal must reach back to the beginning. Raises JournalError.
+    The journal must reach back to version 1. Raises JournalError.
     """
     first: dict[Partition, int] = {}
     for entry in journal.entries(0):
@@ -123,7 +124,7 @@ def before_the_first(journal: Journal) -> dict[Partition, int]:
 
 
 class InMemoryJournal:
-    """The twin in memory."""
+    """A journal in memory."""
 
     def __init__(self) -> None:
         self._entries: list[Entry] = []
@@ -141,7 +142,7 @@ class InMemoryJournal:
         return self._begin
 
     def sync(self) -> None:
-        """Nothing to flush."""
+        """Does nothing."""
 
     def cut(self, version: int, oldest_kept: int) -> None:
         self._entries = [entry for entry in self._entries if entry.version > oldest_kept]
@@ -152,15 +153,15 @@ class InMemoryJournal:
         self._entries = [entry for entry in self._entries if entry.version <= version]
 
     def close(self) -> None:
-        """Nothing to let go of."""
+        """Does nothing."""
 
 
 class FileJournal:
-    """Segments in a folder, each named by the version it begins after.
+    """A journal of segment files in a folder, each named after the version that it begins after.
 
-    An append survives the death of the process at once, and a power cut once `sync` ran: the journal runs it when
-    `sync_seconds` have passed since the last time. After a power cut the blocks of the last moment may be cut
-    otherwise; each event is still learned exactly once. `read_only`: to look on beside the writer.
+    An appended entry survives the death of the process at once, and a power cut after `sync`, which the journal runs
+    once `sync_seconds` have passed since the last time. After a power cut, the most recent blocks may be cut
+    differently; each event is still learned exactly once. `read_only`: for reading while another process writes.
     """
 
     def __init__(
@@ -197,7 +198,7 @@ class FileJournal:
             if self._clock() - self._synced >= self._sync_seconds:
                 self.sync()
         except OSError:
-            self._torn_at = end  # for the next append, should cutting it off fail as well
+            self._torn_at = end  # the next append truncates it if truncating fails here
             file.truncate(end)
             self._torn_at = None
             raise
@@ -247,7 +248,7 @@ class FileJournal:
         segments = self._segments()
         if segments and not self._fresh_segment:
             begin = segments[-1]
-        self._file = self._path(begin).open("ab", buffering=0)  # what was written is in the kernel's hands
+        self._file = self._path(begin).open("ab", buffering=0)  # the written entries are in the kernel's buffers
         self._fresh_segment = False
         sync_folder(self._folder)
         return self._file
@@ -266,12 +267,12 @@ class FileJournal:
 
 
 def _write_whole(file: IO[bytes], line: bytes) -> None:
-    """Write all of it: a disk that is nearly full takes a part, and says so only by how much it took."""
+    """Write the whole line: a nearly full disk writes a part, and reports that only by the returned count."""
     left = memoryview(line)
     while left:
         taken = file.write(left)
         if not taken:
-            raise OSError(errno.ENOSPC, f"no byte of {len(left)} was taken", file.name)
+            raise OSError(errno.ENOSPC, f"none of {len(left)} bytes was written", file.name)
         left = left[taken:]
 
 
@@ -332,7 +333,7 @@ def _cut_torn_line(path: Path) -> None:
         end = 0
         for line in file:
             if not line.endswith(b"\n"):
-                log.warning("journal: cut off a torn last line", file=str(path), bytes=len(line))
+                log.warning("journal: truncated a torn last line", file=str(path), bytes=len(line))
                 file.truncate(end)
                 return
             end += len(line)

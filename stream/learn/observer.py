@@ -1,4 +1,4 @@
-"""What the loop tells whoever watches; `ops.learner_metrics` is one such watcher."""
+"""The notifications that the processing loop sends to observers, such as `ops.telemetry.learner_metrics`."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from thalweg.stream.log.log import Gap
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LearnerReport:
-    """A model after the same entry of its journal; nothing in it changes any more."""
+    """An immutable snapshot of a model's status after one entry of its journal."""
 
     time: float
-    """When it was made, Unix seconds."""
+    """When the report was made, Unix seconds."""
     version: int
     """Journal entries applied."""
     learned: int
@@ -28,54 +28,55 @@ class LearnerReport:
     state_bytes: int
     """Size of the learner's state."""
     gauges: Mapping[str, GaugeValue]
-    """What the learner gives the operator, by name."""
+    """The learner's gauges, by name."""
     gauges_declared: Sequence[GaugeSpec]
-    """What it says those are."""
+    """The declarations of those gauges."""
     lag: Mapping[Partition, int]
-    """Records that wait, by partition."""
+    """Records not yet consumed, by partition."""
     newest_time: float | None
     """Unix seconds of the newest event of the latest micro-batch; None before the first."""
     evaluation: EvaluationReport | None
-    """None: nobody grades."""
+    """None without an evaluator."""
 
 
 class Observer(Protocol):
-    """Called on the learner's thread, per block or rarer, never per event. Must be quick and must not raise.
+    """Called on the learner's thread, once per block or less often, never per event. Must be quick and must not raise.
 
-    What a start after a crash learns again is not told again, but for its alarms.
+    Blocks that are learned again after a crash are not reported again, except for their alarms.
     """
 
     def block_done(self, outcome: Outcome, learner: Learner, lag: Mapping[Partition, int]) -> None:
-        """A block is in the state of `learner`, and so many records of each partition wait; nothing was done yet about
-        the alarms it raised."""
+        """A block is in the state of `learner`; `lag`: records not yet consumed, by partition. Its alarms are not acted
+        on yet.
+        """
 
     def reported(self, report: LearnerReport) -> None:
-        """How the model is doing: about once a second while it changes, and once more within a second after that."""
+        """A status report: about once a second while the model changes, and once within a second after that."""
 
     def published(self, version: int, seconds: float, first_event_time: float | None) -> None:
-        """Servers can see this version; the oldest event new in it was recorded at `first_event_time`."""
+        """This version is visible to the servers; its oldest new event has the time `first_event_time`."""
 
     def snapshotted(self, version: int, seconds: float, size_bytes: int) -> None:
         """A snapshot of this version is on disk."""
 
     def snapshot_failed(self, version: int, error: str) -> None:
-        """A snapshot could not be written; the learner goes on and tries again."""
+        """A snapshot could not be written; the learner continues and tries again."""
 
     def lost(self, gap: Gap) -> None:
         """Retention deleted records before they were read."""
 
     def rolled_back(self, version: int, cause: str) -> None:
-        """The state is that of an older version again, under this new number."""
+        """The state is that of an older version, under this new version number."""
 
     def drifted(self, alarm: Alarm) -> None:
-        """An alarm was raised, or has ended."""
+        """An alarm was raised or ended."""
 
     def acted(self, action: str) -> None:
-        """What an alarm asks for was done: `snapshot`, `raise_forgetting`, `reset` or `rollback`."""
+        """An alarm's action was taken: `snapshot`, `raise_forgetting`, `reset` or `rollback`."""
 
 
 class NoObserver:
-    """Watches nothing; also the base for watchers that want only some of it."""
+    """Ignores every notification; also the base class of observers that need only some."""
 
     def block_done(self, outcome: Outcome, learner: Learner, lag: Mapping[Partition, int]) -> None: ...
     def reported(self, report: LearnerReport) -> None: ...
@@ -89,7 +90,7 @@ class NoObserver:
 
 
 def each(*watchers: object) -> Any:
-    """One that tells several watchers of a kind, in order."""
+    """An observer that passes each notification to several, in order."""
     return _Each(watchers)
 
 

@@ -1,4 +1,4 @@
-"""What came of one entry that a fold applied: all that observers and the policy on alarms go by."""
+"""The outcome of an applied entry, for observers and the policy on alarms."""
 
 from __future__ import annotations
 
@@ -11,29 +11,30 @@ from thalweg.stream.drift.alarm import Alarm
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """A block learned, or a control entry carried out; of the latter only `version` and `learned` say anything."""
+    """The outcome of a block or a control entry; for a control entry only `version` and `learned` are set."""
 
     version: int
-    """Of the state that the entry led to."""
+    """The version that the entry led to."""
     learned: int
-    """Labelled events in the state now."""
+    """Labelled events in the state."""
     events: int = 0
-    """Events of the block that could be used and were not seen before."""
+    """Valid events of the block that are not duplicates."""
     labelled: int = 0
-    """Those of them that have a label."""
+    """How many of `events` have a label."""
     duplicates: int = 0
-    """Events that were dropped because their id had been seen."""
+    """Events dropped as duplicates."""
     rejected: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
     """Invalid records sent to the dead-letter topic, by reason."""
     oldest_time: float | None = None
-    """Unix seconds of the oldest event; None: there was none."""
+    """Unix seconds of the oldest event; None without events."""
     newest_time: float | None = None
-    """Unix seconds of the newest event in the last micro-batch, not of the newest ever: one event from the future must
-    not hide that a model is behind."""
+    """Unix seconds of the newest event in the last micro-batch. Not the overall maximum: one event with a time in the
+    future would hide that the model lags.
+    """
     learn_seconds: tuple[float, ...] = ()
-    """How long learning took, for each micro-batch."""
+    """Seconds that learning took, per micro-batch."""
     alarms: tuple[Alarm, ...] = ()
-    """Alarms of drift raised or ended, in order; one that ended soon stands twice."""
+    """Drift alarms raised or ended, in order; an alarm that ended in the same block appears twice."""
 
     @property
     def raised(self) -> tuple[Alarm, ...]:

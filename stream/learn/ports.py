@@ -1,4 +1,4 @@
-"""What the processor talks to, as it sees them: each has a real part elsewhere and may be left out."""
+"""Interfaces to the processor's surroundings; each is optional."""
 
 from __future__ import annotations
 
@@ -18,57 +18,57 @@ from thalweg.stream.learn.observer import NoObserver, Observer
 
 
 class Publisher(Protocol):
-    """Makes a version visible to servers; `models.published` has it."""
+    """Makes versions visible to the servers; implemented in `stream.publication`."""
 
     def publish(self, predictor: Predictor, *, version: int, learned_events: int, event_time: float) -> None:
-        """Show this version from now on. `event_time`: Unix seconds of the newest event in it, 0 if none."""
+        """Publish this version. `event_time`: Unix seconds of its newest event, 0 if there is none."""
 
     def shown(self) -> int | None:
-        """The version that is shown, perhaps by an earlier process; None: none is."""
+        """The published version, perhaps from an earlier process; None if there is none."""
 
     def confirm(self, as_of: float) -> None:
-        """The version shown has everything that was in the log at this time (Unix seconds)."""
+        """Confirm that the published version contains all of the log up to this time (Unix seconds)."""
 
 
 class Evaluator(Protocol):
-    """Grades the answers that stood before each micro-batch was learned; saved with the state.
+    """Grades the predictions made before each micro-batch is learned; saved with the state.
 
-    A `Prequential` is one; one that watches for drift as well is a `DriftEvaluator`.
+    `Prequential` implements it; an evaluator that also detects drift is a `DriftEvaluator`.
     """
 
     def predicted(self, batch: Batch, predictor: Predictor, outputs: Mapping[str, Array]) -> None:
-        """Grade these answers."""
+        """Grade these outputs, predicted before the batch was learned."""
 
     def metrics(self) -> Mapping[str, float]:
-        """Figures over all events so far."""
+        """Metrics over all events so far."""
 
     def state(self) -> State:
-        """Everything later figures depend on."""
+        """The state that later metrics depend on."""
 
     def restore(self, state: State) -> None:
-        """Become the evaluator whose `state()` this was."""
+        """Restore from `state()`."""
 
 
 @runtime_checkable
 class DriftEvaluator(Evaluator, Protocol):
-    """Raises alarms of drift, too, and makes reports; `Monitor` does."""
+    """An evaluator that also raises drift alarms and makes reports, as `Monitor` does."""
 
     def note_done(self, number: int, done: str) -> None:
-        """Write down what was done about an alarm."""
+        """Record what was done about an alarm."""
 
     def report(self, now: float) -> EvaluationReport:
-        """All that is to be shown, as it is at this time (Unix seconds)."""
+        """The report as of this time (Unix seconds)."""
 
     def news(self) -> Sequence[Alarm]:
-        """Alarms of drift raised or ended since the last call."""
+        """Drift alarms raised or ended since the last call."""
 
 
 class Command(Protocol):
-    """Something asked of the learner by a server or an operator."""
+    """A command to the learner from a server or an operator."""
 
     @property
     def id(self) -> str:
-        """Under which it is answered."""
+        """Identifies the command in the response."""
 
     @property
     def verb(self) -> str:
@@ -80,49 +80,49 @@ class Command(Protocol):
 
 
 class Commands(Protocol):
-    """Where commands to learners wait; `memory.store` has it."""
+    """The queue of commands to learners; implemented by `memory.store`."""
 
     def poll(self, model: str) -> Sequence[Command]:
-        """The commands not yet given out."""
+        """The commands not yet delivered."""
 
     def respond(self, id: str, result: Mapping[str, Any]) -> None:
-        """What came of one."""
+        """Respond to a command with its result."""
 
 
 class DeadLetterSink(Protocol):
-    """Where records go that cannot be used; `stream.dead_letters` has it."""
+    """Receives invalid records; implemented by `stream.dead_letters`."""
 
     def send(self, records: Records, rejected: Sequence[Rejected]) -> object:
-        """Keep them byte for byte with their reasons. Raises LogError when they could not be kept."""
+        """Store the records byte for byte, with reasons. Raises LogError if that fails."""
 
     def last_sent(self) -> Position:
-        """Per partition the newest record that was sent, so that a replay sends none twice."""
+        """The newest record sent per partition, so that a replay sends none twice."""
 
 
 class AlarmSink(Protocol):
-    """Where alarms of drift go; `stream.alarms` has it."""
+    """Receives drift alarms; implemented by `stream.alarms`."""
 
     def send(self, alarms: Sequence[Alarm]) -> None:
-        """Keep these and those that wait; what cannot be kept now waits on."""
+        """Send these alarms and all pending ones; those that fail stay pending."""
 
     def state(self) -> State:
-        """What waits."""
+        """The pending alarms."""
 
     def restore(self, state: State) -> None:
-        """Take up what waited when this was the `state()`."""
+        """Restore the pending alarms from `state()`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ports:
-    """Where a processor's effects go, and where its commands come from; each may be left out."""
+    """The outputs of a processor and the source of its commands; each is optional."""
 
     publisher: Publisher | None = None
-    """Shows versions to servers."""
+    """Makes versions visible to the servers."""
     observer: Observer = field(default_factory=NoObserver)
-    """Is told what happens."""
+    """Notified of what happens."""
     commands: Commands | None = None
-    """What operators ask for."""
+    """Commands from operators."""
     dead_letters: DeadLetterSink | None = None
-    """Keeps records that cannot be used; None: they are named in the program's log."""
+    """Receives invalid records; None: they are only logged."""
     alarms: AlarmSink | None = None
-    """Keeps alarms of drift."""
+    """Receives drift alarms."""

@@ -1,4 +1,4 @@
-"""The loop: take a block, apply it, tell, act, publish, snapshot."""
+"""The processing loop: read a block, apply it, notify, act on alarms, publish, snapshot."""
 
 from __future__ import annotations
 
@@ -36,27 +36,27 @@ from thalweg.stream.log.log import Log, Reader
 log = structlog.get_logger(__name__)
 
 _COMMIT_SECONDS = 1.0
-_LAST_SAVES = 3  # a disk that is full for a moment must not cost what was learned since
+_LAST_SAVES = 3  # a disk that is full for a moment must not cost what was learned since the last snapshot
 
 
 class Processor:
-    """Keeps one learner in step with one topic.
+    """Consumes a model's topics and keeps its learner up to date.
 
-    Each event is predicted before it is learned, so the metrics never grade a learner on what it has seen. State and
-    log position are saved as one thing, and what each block was is journalled before its effect can be seen: after a
-    crash both go back to the same event, the same blocks are learned again, and no event is learned twice or left out.
+    Each event is predicted before it is learned, so the metrics never grade a learner on events it has learned from.
+    State and log position are saved together, and each block is journalled before it has a visible effect: after a
+    crash both return to the same event, the same blocks are learned again, and no event is learned twice or lost.
 
     One thread calls `run`; any thread may call `stop`.
 
     Args:
-        learner: With nothing learned.
+        learner: A learner that has learned nothing.
         source: The log that holds the model's topics.
-        snapshots: Its kept versions.
-        settings: How the model follows its topics.
-        journal: What was learned since; None: in memory, for one run.
-        evaluator: Grades the answers, and may watch for drift; None: nobody does.
-        make: Makes another learner with nothing learned; None: this model is never reset.
-        ports: Everything else that it talks to.
+        snapshots: Snapshots of the model.
+        settings: How the model consumes its topics.
+        journal: The blocks learned since the snapshots; None: in memory, for one run.
+        evaluator: Grades the predictions and may detect drift; None: no evaluation.
+        make: Creates another learner that has learned nothing; None: the model cannot be reset.
+        ports: All other inputs and outputs.
         clock: Unix seconds.
     """
 
@@ -104,26 +104,26 @@ class Processor:
 
     @property
     def position(self) -> Position:
-        """The last record of each partition that is in the state."""
+        """The last offset of each partition that is in the state."""
         return dict(self._fold.end)
 
     @property
     def state_sha256(self) -> str:
-        """Hash of the learner's state as it is now; the learner's thread only."""
+        """Hash of the learner's present state; for the learner's thread only."""
         return self._fold.learner.state().sha256()
 
     def stop(self) -> None:
-        """Ask `run` to finish its block, save, and return."""
+        """Ask `run` to finish the current block, save and return."""
         self._stopping.set()
 
     # -- the loop -----------------------------------------------------------------------------------------------------
 
     def run(self, *, until_end: bool = False) -> None:
-        """Go on from the newest snapshot until `stop` (or the log's end), then save what is not saved yet.
+        """Continue from the newest snapshot until `stop` (or the end of the log), then save unsaved changes.
 
         Raises:
             StateMismatch: The saved state belongs to other settings.
-            OSError: The first snapshot cannot be written: the state folder is of no use.
+            OSError: The first snapshot cannot be written: the state folder is not usable.
         """
         try:
             with suppress(Stopped):
@@ -147,9 +147,9 @@ class Processor:
             self._publish(now=True)
 
     def _step(self, reader: Reader) -> bool:
-        """Take and learn one block; False if nothing came."""
+        """Read and learn one block; False if there was none."""
         idle_seconds = min(self._settings.idle_seconds, self._cadence.due_seconds())
-        block = self._intake.take(reader, idle_seconds)  # journalled before it returns
+        block = self._intake.take(reader, idle_seconds)  # journalled when it returns
         if block is not None:
             outcome = self._fold.apply(block)
             self._note(outcome)
@@ -157,7 +157,7 @@ class Processor:
             self._tell_alarms(outcome)
             self._act(outcome)
         elif self._alarms is not None:
-            self._alarms.send(())  # those that wait
+            self._alarms.send(())  # the pending ones
         self._publish(now=block is None)
         self._confirm(reader, idle=block is None)
         self._save_if_due()
@@ -184,10 +184,10 @@ class Processor:
     # -- starting -----------------------------------------------------------------------------------------------------
 
     def recover(self) -> None:
-        """Load the newest snapshot, learn again what the journal says came after it, and show what came of it.
+        """Load the newest snapshot, learn the journal's later entries again, and publish the result.
 
-        Alarms that were raised on the way are told again, and the last block's acted on: the process may have died
-        before it did. Raises Stopped.
+        Alarms raised on the way are reported again, and those of the last block are acted on: the process may have
+        died before it did so. Raises Stopped.
         """
         newest = self._snapshots.newest()
         if newest is None:
@@ -199,10 +199,10 @@ class Processor:
             self._saver.found(self.version)
             log.info("restored", model=self._settings.model, version=self.version, events=self.events_learned)
             if self._cadence.behind(self.version):
-                # before the log is asked for anything: it may be away for long, and this can be served
+                # before reading the log, which may be unavailable for long: this version can already be served
                 self._publish(now=True)
                 self._cadence.confirm(newest.manifest.created)
-        outcomes = self._learn_again()
+        outcomes = self._replay()
         self._publish(now=True)
         for outcome in outcomes:
             self._tell_alarms(outcome)
@@ -210,20 +210,22 @@ class Processor:
             self._act(outcomes[-1])
 
     def _begin(self) -> None:
-        """Fix where a new model starts before anything is learned: at `latest`, what comes while we restart counts."""
-        if self._journal.begins_after() == 0:  # all snapshots are damaged: replay from nothing
+        """Fix a new model's start position before anything is learned: with `latest`, records that arrive during a
+        restart count.
+        """
+        if self._journal.begins_after() == 0:  # all snapshots are damaged: replay from an empty state
             self._fold.start_at(before_the_first(self._journal))
             return
         if self._journal.begins_after() is not None:
-            log.error("no snapshot verifies and the journal does not reach back to the beginning: starting anew")
+            log.error("all snapshots are damaged and the journal has no beginning: starting with an empty state")
             self._journal.truncate(0)
         if self._settings.start == "latest":
             with closing(self._intake.open({}, "latest")) as reader:
                 self._fold.start_at(reader.position())
         self._save(wait=True, must=True)
 
-    def _learn_again(self) -> list[Outcome]:
-        """What came of the journal's entries above the present version: of the last one, and where alarms were."""
+    def _replay(self) -> list[Outcome]:
+        """Outcomes of the journal's entries above the present version: the last one, and those with alarms."""
         first, sent, kept = self.version, self._intake.last_sent(), list[Outcome]()
         try:
             with closing(self._intake.open(self._fold.end)) as reader:
@@ -239,7 +241,7 @@ class Processor:
                     self._reporter.offer()
         except (HistoryLost, JournalError) as error:
             log.error(
-                "what was learned after the snapshot cannot be repeated exactly: going on from here, with the rest "
+                "events learned after the snapshot cannot be replayed exactly: continuing from here, with the rest "
                 "of the journal dropped and its records learned as new blocks",
                 model=self._settings.model,
                 version=self.version,
@@ -250,13 +252,13 @@ class Processor:
             log.info("replayed", model=self._settings.model, entries=self.version - first, version=self.version)
         return kept
 
-    # -- showing and saving -------------------------------------------------------------------------------------------
+    # -- publishing and saving ----------------------------------------------------------------------------------------
 
     def _publish(self, *, now: bool = False) -> None:
         self._cadence.publish(self._fold, now=now)
 
     def _confirm(self, reader: Reader, *, idle: bool) -> None:
-        """Say how fresh what is shown is: as of now when all was taken, else as of the newest event in it."""
+        """Confirm how fresh the published version is: as of now if everything was read, else as of its newest event."""
         behind = any(reader.lag().values())
         if idle and not behind and reader.reached():
             self._cadence.confirm(self._clock())
@@ -276,7 +278,7 @@ class Processor:
             self._committed_at = now
 
     def _save(self, *, wait: bool = False, must: bool = False) -> None:
-        """Save the present version in the background; `wait` for it, and raise what went wrong if it `must`."""
+        """Save the present version in the background; `wait` for it, and raise its error if it `must` succeed."""
         if self.version > self._saver.version:
             taken = self._fold.snapshot(self._clock())
             waiting = {} if self._alarms is None else {"alarms": self._alarms.state()}
@@ -289,10 +291,10 @@ class Processor:
         self._save(wait=wait, must=wait)
 
     def _change(self, entry: Control) -> Outcome:
-        """Journal what changes the state, apply it, and show and save what came of it."""
+        """Journal a control entry, apply it, and publish and save the result."""
         if isinstance(entry, RollbackEntry):
             self._saver.wait()
-            self._snapshots.load(entry.to)  # before it is journalled: an entry must be repeatable
+            self._snapshots.load(entry.to)  # checked before it is journalled: an entry must be repeatable
         self._journal.append(entry)
         outcome = self._fold.apply(entry)
         if isinstance(entry, RollbackEntry):

@@ -1,4 +1,4 @@
-"""The journal's entries once more: a start after a crash, and the proof that a state is what the log says."""
+"""Applies the journal's entries again: for the start after a crash, and to verify that a state follows from the log."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ def apply_again(
     decode: Callable[[BlockEntry, Block], DecodedBlock] | None = None,
     give_up: Callable[[], bool] = lambda: False,
 ) -> Iterator[Outcome]:
-    """Apply the journal's entries above the fold's version, the very same blocks in the same order.
+    """Apply the journal's entries above the fold's version: the same blocks in the same order.
 
     Args:
-        fold: Where it stands is where this begins.
-        journal: What was done.
-        reader: Stands where the fold does.
-        upto: Not the entries above this version.
-        decode: Instead of the fold's `decode`.
-        give_up: Asked before every entry, and while records are awaited.
+        fold: The fold to apply them to.
+        journal: Source of the entries.
+        reader: Must be at the fold's position.
+        upto: Ignore entries above this version.
+        decode: Replaces the fold's `decode`.
+        give_up: Called before every entry and while waiting for records; stops when true.
 
     Raises:
-        HistoryLost: The log does not have the records any more.
+        HistoryLost: The log no longer has the records.
         JournalError: An entry is missing or damaged.
     """
     decode = fold.decode if decode is None else decode
@@ -55,12 +55,12 @@ def apply_again(
 
 @dataclass(frozen=True, slots=True)
 class Rebuilt:
-    """What came of it."""
+    """The result of a rebuild."""
 
     base: int
-    """The version it began with; 0: from nothing."""
+    """The version of the snapshot it started from; 0: from an empty state."""
     state_sha256: str
-    """Of the rebuilt state."""
+    """Hash of the rebuilt state."""
     events: int
     """Events learned again."""
 
@@ -73,7 +73,7 @@ def rebuild(
     settings: ProcessorSettings,
     version: int,
 ) -> Rebuilt:
-    """Learn what the journal says led to `version`: from nothing if it reaches back so far, else from a kept version.
+    """Rebuild `version` from the journal: from an empty state if the journal reaches back so far, else from a snapshot.
 
     Nothing is saved, graded or published.
 
@@ -90,13 +90,14 @@ def rebuild_each(
     settings: ProcessorSettings,
     versions: Sequence[int],
 ) -> Iterator[Rebuilt]:
-    """Rebuild several versions, in rising order, in one pass: each event is learned once, however many are asked for.
+    """Rebuild several versions, in rising order, in one pass that learns each event once.
 
-    It begins with nothing if the journal reaches back so far, else with the newest kept version before the first.
+    Starts with an empty state if the journal reaches back so far, else with the newest snapshot before the first
+    version.
 
     Raises:
-        UnknownVersion: No kept version lies before it, and the journal does not reach back to the beginning.
-        HistoryLost: The log does not have the records any more.
+        UnknownVersion: No earlier snapshot exists, and the journal does not reach back to the beginning.
+        HistoryLost: The log no longer has the records.
         JournalError: The journal ends before this version, or is damaged.
     """
     begin = journal.begins_after()
@@ -108,7 +109,7 @@ def rebuild_each(
         if not older:
             raise UnknownVersion(
                 f"version {versions[0]} cannot be rebuilt: the journal begins after version {begin}, "
-                f"and no older version is kept to begin with"
+                f"and there is no snapshot of an older version"
             )
         fold.load(snapshots.load(older[-1].version))
     base, before = fold.version, fold.learned

@@ -1,4 +1,4 @@
-"""When a model says how it is doing: about once a second, on its own thread."""
+"""Decides when a model reports its status: about once a second."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ REPORT_SECONDS = 1.0
 
 
 class Reporter:
-    """Makes reports of a fold when they are due: at most one a second, and one within a second of every change.
+    """Makes reports of a fold: at most one a second, and one within a second of every change.
 
-    It has no thread of its own: the loop offers it a turn after every block, and while nothing comes.
+    It has no thread of its own: the loop calls `offer` after every block and while idle.
 
     Args:
-        fold: What is reported.
-        tell: Takes a report.
+        fold: The fold to report on.
+        tell: Receives the reports.
         clock: Unix seconds.
-        ticks: Seconds that never go back.
+        ticks: Monotonic seconds.
     """
 
     def __init__(
@@ -44,16 +44,16 @@ class Reporter:
         self._reported: tuple[int, Mapping[Partition, int]] | None = None
 
     def note(self, outcome: Outcome) -> None:
-        """A block was applied."""
+        """Note that a block was applied."""
         if outcome.newest_time is not None:
             self._newest_time = outcome.newest_time
 
     def offer(self, lag: Mapping[Partition, int] | None = None, *, must: bool = False) -> None:
-        """Report if something has changed and the last time was long enough ago, or if it `must`.
+        """Report if something changed and the last report is long enough ago, or in any case if `must`.
 
         Args:
-            lag: Records that wait now, by partition; None: as before.
-            must: The loop ends: nothing will be offered again.
+            lag: Records not yet consumed, by partition; None: unchanged.
+            must: Report now, because the loop ends.
         """
         if lag is not None:
             self._lag = MappingProxyType(dict(lag))

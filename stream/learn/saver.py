@@ -1,4 +1,4 @@
-"""Saves snapshots in a thread of its own, so that learning goes on while the disk works."""
+"""Saves snapshots in a separate thread, so that learning continues while the disk works."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from thalweg.stream.learn.observer import Observer
 log = structlog.get_logger(__name__)
 
 _LARGE_BYTES = 1 << 20
-_SHARE = 0.1  # of the time that saving may take: a fast stream would otherwise do little else
+_SHARE = 0.1  # maximum share of the time for saving: a fast stream would otherwise do little else
 
 
 class Saver:
-    """One save at a time. All methods are called by the learner's thread."""
+    """Saves one snapshot at a time. All methods are called by the learner's thread."""
 
     def __init__(self, snapshots: Snapshots, journal: Journal, observer: Observer) -> None:
         self._snapshots = snapshots
@@ -34,21 +34,21 @@ class Saver:
         self._cut: tuple[int, int] | None = None
         self._not_before = 0.0
         self.version = -1
-        """The newest version that is saved, or is being saved."""
+        """The newest version that is saved or being saved."""
         self._saved = -1
         self._copies: dict[tuple[str, str], Array] = {}
 
     def found(self, version: int) -> None:
-        """This version is on disk already."""
+        """Note that this version is already on disk."""
         self.version = self._saved = version
 
     def ready(self) -> bool:
-        """Whether the last save is done and another would not take too large a share of the time."""
+        """Whether the last save is done and another would not exceed the share of the time."""
         self._finish(wait=False)
         return self._thread is None and time.monotonic() >= self._not_before
 
     def save(self, manifest: Manifest, parts: Mapping[str, State]) -> None:
-        """Begin to save; everything is copied first, so learning may change it at once. Waits for the one before."""
+        """Start a save. Everything is copied first, so learning may continue. Waits for the previous save."""
         self.wait()
         self._journal.sync()  # a snapshot on disk must not outlive the entries that led to it
         copied = {
@@ -63,7 +63,9 @@ class Saver:
         self._thread.start()
 
     def _copied(self, part: str, name: str, tensor: Array) -> Array:
-        """A copy, of a large array into the memory of its last one: fresh memory costs several times the copying."""
+        """Copy an array; a large one into the memory of its previous copy, because fresh memory costs several times as
+        much.
+        """
         if tensor.nbytes < _LARGE_BYTES:
             return tensor.copy()
         kept = self._copies.get((part, name))
@@ -73,7 +75,7 @@ class Saver:
         return kept
 
     def wait(self) -> OSError | None:
-        """Wait for the save in progress; what went wrong with it, if anything did."""
+        """Wait for the save in progress and return its error, if any."""
         self._finish(wait=True)
         return self._error
 
@@ -96,10 +98,10 @@ class Saver:
         try:
             saved = self._snapshots.save(manifest, parts)
         except OSError as error:
-            log.error("snapshot failed: learning goes on", version=manifest.version, problem=str(error))
+            log.error("snapshot failed: learning continues", version=manifest.version, problem=str(error))
             self._failed(manifest.version, error)
-        except Exception as error:  # a learner's state that cannot be written must not go unnoticed
-            log.exception("snapshot failed: learning goes on", version=manifest.version)
+        except Exception as error:  # a learner state that cannot be written must not go unnoticed
+            log.exception("snapshot failed: learning continues", version=manifest.version)
             self._failed(manifest.version, OSError(f"{type(error).__name__}: {error}"))
         else:
             kept = [other.version for other in self._snapshots.manifests()]

@@ -1,4 +1,4 @@
-"""How one model follows its topic."""
+"""Settings of how a model consumes its topics."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _DRIFT = DriftParams()
 
 
 class LearnSettings(Settings):
-    """What a configuration says of how a model follows its topic; part of `[[model]]`."""
+    """The part of `[[model]]` that says how a model consumes its topics."""
 
     start: Start = "earliest"
     """Where a model without a snapshot starts."""
@@ -41,42 +41,42 @@ class ProcessorSettings(LearnSettings):
     model: str = "model"
     """The model's name, for manifests and logs."""
     topic: str = "events"
-    """Where its events are."""
+    """The topic of the events."""
     joined_topic: str = ""
-    """Where events are that were joined with labels that came later; empty: labels come with their events."""
+    """The topic of events joined with late labels; empty: labels arrive with their events."""
     learner: str = ""
     """The learner's registered name, for manifests."""
     config_sha256: str = ""
-    """Over the settings that make the state what it is; a state saved under another one is refused."""
+    """Hash of the settings that determine the state; a state saved under another hash is refused."""
     max_record_bytes: int = 64 << 20
-    """Larger records are not decoded: they are dead letters."""
+    """Larger records are not decoded; they become dead letters."""
     identity: dict[str, Any] = {}  # noqa: RUF012 - pydantic copies it
-    """Those settings, secrets masked, for manifests."""
+    """The settings under `config_sha256`, secrets masked, for manifests."""
     block_bytes: int = 4 << 20
-    """About how much is taken from the log at once."""
+    """Approximate number of bytes read from the log at once."""
     forgetting_factor: float = _DRIFT.forgetting_factor
-    """On an alarm of drift, where forgetting is raised then: what was learned counts so many times less …"""
+    """On a drift alarm with this action, earlier events count less by this factor …"""
     forgetting_events: int = _DRIFT.forgetting_events
-    """… for so many events."""
+    """… for this many events."""
     idle_seconds: float = 0.05
-    """How long to wait for records before looking after other things."""
+    """How long to wait for records before doing other work."""
 
     @property
     def topics(self) -> list[str]:
-        """All that are followed."""
+        """All topics that the model consumes."""
         return [self.topic, *([self.joined_topic] if self.joined_topic else [])]
 
     @property
     def group(self) -> str:
-        """The consumer group that positions are committed to, for those who look on."""
+        """The consumer group under which positions are committed, for monitoring tools."""
         return f"thalweg.{self.model}"
 
 
 def identity_differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """What a state was made under and what is configured now, a line for each key that differs.
+    """Differences between the settings of a saved state and the present ones, a line for each key that differs.
 
     Args:
-        old: `identity` of a manifest; empty in manifests from before there was one.
+        old: `identity` of a manifest; empty in manifests from versions without it.
         new: `identity` of the settings.
     """
     was, now = dict(_leaves(old)), dict(_leaves(new))

@@ -110,7 +110,7 @@ def answer(**fields: Any) -> thalweg_pb2.Answer:
             CLASSES,
             "expected scores of at most 32 classes, 40 being known, got 40",
         ),
-        (answer(classes=["a", "a"], scores=[1, 0], known=2), CLASSES, "one of the classes stands twice"),
+        (answer(classes=["a", "a"], scores=[1, 0], known=2), CLASSES, "a class appears twice"),
         (answer(value=[1.0]), CLASSES, "expected a class and its scores, got numbers"),
         (answer(score=1.0), CLASSES, "expected a class and its scores, got numbers"),
         (answer(label="a"), NUMBERS, "expected numbers, got a class"),

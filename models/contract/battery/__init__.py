@@ -1,1 +1,1 @@
-"""The cases of `thalweg.models.testing`, by what they are about."""
+"""The test cases of `thalweg.models.testing`, by subject."""

@@ -1,4 +1,4 @@
-"""Answers are those of the state, as declared; inputs that do not fit are refused by name."""
+"""Predictions depend on the state and match their declaration; invalid inputs are refused by name."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class AnswerCases(Given):
         answers = predictor.predict(inputs)
         floats = {name: column for name, column in inputs.items() if column.dtype.kind == "f"}
         if not floats:
-            raise SkipTest("its inputs hold no floats")
+            raise SkipTest("its inputs are not floats")
         for broken in (np.nan, np.inf, -np.inf, "largest"):
             spoilt = {name: column.copy() for name, column in inputs.items()}
             for name, column in floats.items():
@@ -95,7 +95,7 @@ class AnswerCases(Given):
             assert published.properties == predictor.properties
             assert published.state().sha256() == predictor.state().sha256()
 
-    # Data that does not fit
+    # Invalid inputs
 
     def test_a_missing_input_is_refused_by_name(self) -> None:
         inputs = self.batches()[0].inputs
@@ -148,4 +148,4 @@ def _assert_refused(learner: Learner, inputs: Inputs, name: str) -> None:
     except InputError as error:
         assert name in str(error), f"the message does not name {name!r}: {error}"  # noqa: PT017 - no pytest needed here
     else:
-        raise AssertionError(f"inputs that do not fit ({name!r}) were answered")
+        raise AssertionError(f"invalid inputs ({name!r}) were accepted")

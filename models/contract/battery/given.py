@@ -1,4 +1,4 @@
-"""What a battery is given, and what its cases share."""
+"""What a test class provides, and helpers that its cases share."""
 
 from __future__ import annotations
 
@@ -15,43 +15,44 @@ from thalweg.proto.schema import Array, Inputs
 
 
 class Given:
-    """What a battery is given; see `LearnerContract`."""
+    """What a test class provides; see `LearnerContract`."""
 
     gauges_left_out: frozenset[str] = frozenset()
-    """Declared gauges that say nothing under the parameters of `new`."""
+    """Declared gauges that have no value under the parameters of `new`."""
 
     def new(self) -> Learner:
-        """A learner that has learned nothing; every call gives an equal one."""
+        """A learner that has learned nothing; every call returns an equal one."""
         raise NotImplementedError
 
     def batches(self) -> list[Batch]:
-        """Four or more micro-batches of several events each that the learner can learn from; some labelled."""
+        """At least four micro-batches of several events each from which the learner can learn; some labelled."""
         raise NotImplementedError
 
     def other(self) -> Learner:
-        """One that has learned nothing either, under other parameters or for wider inputs than `new`, and that cannot
-        go on from its state."""
-        raise SkipTest("no other() is given: a learner of other parameters")
+        """Another learner that has learned nothing, with other parameters or wider inputs than `new`, so that it cannot
+        be restored from its state.
+        """
+        raise SkipTest("other() is not defined: a learner with other parameters")
 
     def predictor_from(self, state: State) -> Predictor:
-        """How servers get a predictor back; override it where the factory is not the learner's class."""
+        """The predictor of a state, as servers make it; override it if the factory is not the learner's class."""
         return cast(LearnerFactory, type(self.new())).predictor_from(state)
 
     def trained(self, count: int | None = None) -> Learner:
-        """One that has learned the batches, or so many of them."""
+        """A learner that has learned the batches, or the first `count` of them."""
         learner = self.new()
         for batch in self.batches()[:count]:
             learner.learn(batch)
         return learner
 
     def all_inputs(self) -> Mapping[str, Array]:
-        """Those of all batches."""
+        """The inputs of all batches."""
         batches = self.batches()
         return {name: np.concatenate([batch.inputs[name] for batch in batches]) for name in batches[0].inputs}
 
 
 def stored(state: State) -> State:
-    """The state as a file would give it back: copied, read-only."""
+    """The state as read from a file: copied, read-only."""
     tensors = {}
     for name, array in state.tensors.items():
         copy = np.ascontiguousarray(array).copy()
@@ -61,14 +62,14 @@ def stored(state: State) -> State:
 
 
 def assert_same(got: Mapping[str, Array], wanted: Mapping[str, Array]) -> None:
-    """The same names and, bit for bit, the same arrays."""
+    """Assert the same names and bit-identical arrays."""
     assert set(got) == set(wanted)
     for name, array in wanted.items():
         np.testing.assert_array_equal(got[name], array, err_msg=name)
 
 
 def assert_close(got: Predictor, wanted: Predictor, inputs: Inputs) -> None:
-    """The same classes, in any order, and the same figures up to rounding."""
+    """Assert the same classes, in any order, and the same outputs up to rounding."""
     assert set(got.classes) == set(wanted.classes)
     order = [got.classes.index(name) for name in wanted.classes]
     answers, expected = got.predict(inputs), wanted.predict(inputs)
@@ -80,6 +81,6 @@ def assert_close(got: Predictor, wanted: Predictor, inputs: Inputs) -> None:
 
 
 def assert_finite(state: State) -> None:
-    """No number of it is infinite or none at all."""
+    """Assert that every number of the state is finite."""
     for name, array in state.tensors.items():
         assert array.dtype.kind != "f" or np.isfinite(array).all(), f"state tensor {name!r} is not finite"

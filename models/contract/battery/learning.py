@@ -1,4 +1,4 @@
-"""Learning is a fold: the state is all there is, and goes where it is put."""
+"""Learning is a fold: the state is complete, and can be restored anywhere."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ class LearningCases(Given):
         learner, restored = self.trained(2), self.new()
         forgetting = capability(learner, Forgetting)
         if forgetting is None:
-            raise SkipTest("it cannot be told to forget")
-        forgetting.raise_forgetting(3.0, len(batches[2]) + 1)  # over in the middle of a batch
+            raise SkipTest("it cannot raise forgetting")
+        forgetting.raise_forgetting(3.0, len(batches[2]) + 1)  # ends in the middle of a batch
         assert learner.state().sha256() != self.trained(2).state().sha256()
 
         restored.restore(stored(learner.state()))
@@ -97,7 +97,7 @@ class LearningCases(Given):
             except ValueError:
                 assert learner.state().sha256() == before
             else:
-                raise AssertionError("a state was restored that was made under other parameters")
+                raise AssertionError("a state made under other parameters was restored")
 
     def test_answering_changes_nothing(self) -> None:
         batches = self.batches()
@@ -161,7 +161,7 @@ class LearningCases(Given):
         batches = self.batches()
         labels = batches[0].labels
         if not isinstance(labels, ClassLabels):
-            raise SkipTest("its labels are no classes")
+            raise SkipTest("its labels are not classes")
         learner = self.trained()
         newcomer = ClassLabels(np.zeros(len(batches[0]), np.int32), ("a class never heard of",))
 

@@ -1,4 +1,4 @@
-"""What a learner offers beside learning and answering: gauges, and the capabilities that it has."""
+"""Optional parts of a learner: gauges and capabilities."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class OfferCases(Given):
     def test_gauges_are_those_declared(self) -> None:
         learner = self.new()
         declared = {spec.name: spec for spec in learner.gauges_declared}
-        assert len(declared) == len(learner.gauges_declared), "two gauges have one name"
+        assert len(declared) == len(learner.gauges_declared), "two gauges have the same name"
         metrics = {spec.full_name for spec in declared.values()}
-        assert len(metrics) == len(declared), "two gauges have one metric"
+        assert len(metrics) == len(declared), "two gauges have the same metric"
         before: dict[tuple[str, tuple[str, ...]], float] = {}
         for batch in self.batches():
             learner.learn(batch)

@@ -1,4 +1,6 @@
-"""What stands in front of a learner changes what it sees, and nothing else: nothing forged, nothing lost."""
+"""A wrapper of a learner changes the learner's inputs and nothing else: every capability is passed on, and none is
+added.
+"""
 
 from __future__ import annotations
 
@@ -36,30 +38,30 @@ _TRIED = 3  # rows of alternative inputs
 
 
 class WrapperContract:
-    """Subclass it, give `bare`, `wrapped`, `batches` and `seen`; pytest then holds the wrapper to every case below.
+    """Subclass it and define `bare`, `wrapped`, `batches` and `seen`; pytest then runs every case below on the wrapper.
 
-    Two learners go side by side, one bare, on what it would see behind the wrapper, one wrapped; all that they do must
-    be the same, and each capability is offered by both or by neither.
+    Two learners run side by side, one bare, on the transformed inputs, and one wrapped. They must behave the same,
+    and both or neither must have each capability.
     """
 
     def bare(self) -> Learner:
-        """A learner that has learned nothing; every call gives an equal one."""
+        """A learner that has learned nothing; every call returns an equal one."""
         raise NotImplementedError
 
     def wrapped(self) -> Learner:
-        """The same behind the wrapper."""
+        """The same learner behind the wrapper."""
         raise NotImplementedError
 
     def batches(self) -> list[Batch]:
-        """Four or more micro-batches as the wrapped one takes them."""
+        """At least four micro-batches of the wrapped learner's inputs."""
         raise NotImplementedError
 
     def seen(self, inputs: Inputs) -> Inputs:
-        """What the one behind sees of inputs."""
+        """The inputs of the wrapped learner, as the wrapper transforms them."""
         raise NotImplementedError
 
     def published(self, state: State) -> Predictor:
-        """The predictor in front, as a server makes it of a published state."""
+        """The predictor with its wrapper, as a server makes it from a published state."""
         raise NotImplementedError
 
     # The contract
@@ -197,8 +199,8 @@ class WrapperContract:
     def _explanations(self) -> None:
         bare, wrapped = (learner.predictor() for learner in self.pair())
         inputs = self.batches()[0].inputs
-        told = offered(bare, Explainer).explain(self.seen(inputs), 2)
-        assert offered(wrapped, Explainer).explain(inputs, 2) == told
+        explained = offered(bare, Explainer).explain(self.seen(inputs), 2)
+        assert offered(wrapped, Explainer).explain(inputs, 2) == explained
 
     def _curves(self) -> None:
         bare, wrapped = (learner.predictor() for learner in self.pair())
@@ -207,14 +209,14 @@ class WrapperContract:
             for here, there in zip(curves[0] or (), curves[1] or (), strict=True):
                 np.testing.assert_array_equal(here, there)
 
-    # Tools
+    # Helpers
 
     def behind(self, batch: Batch) -> Batch:
-        """The batch as the one behind sees it."""
+        """The batch as the wrapper transforms it."""
         return replace(batch, inputs=self.seen(batch.inputs))
 
     def pair(self, count: int | None = None) -> tuple[Learner, Learner]:
-        """A bare one and a wrapped one that have learned the batches, or so many of them."""
+        """A bare and a wrapped learner that have learned the batches, or the first `count` of them."""
         bare, wrapped = self.bare(), self.wrapped()
         for batch in self.batches()[:count]:
             bare.learn(self.behind(batch))
@@ -222,7 +224,7 @@ class WrapperContract:
         return bare, wrapped
 
     def assert_go_on_alike(self, bare: Learner, wrapped: Learner) -> None:
-        """They are in the same state, and after each of the batches they still are."""
+        """Assert equal states now and after each of the batches."""
         assert wrapped.state().sha256() == bare.state().sha256()
         for batch in self.batches():
             assert_same(predict_batch(wrapped.predictor(), batch), predict_batch(bare.predictor(), self.behind(batch)))
@@ -232,14 +234,14 @@ class WrapperContract:
 
 
 def offered(thing: object, kind: type[Any]) -> Any:
-    """The capability of a thing that must have it."""
+    """The capability of an object that must have it."""
     found = capability(thing, kind)
     assert found is not None, f"{type(thing).__name__} does not offer {kind.__name__}"
     return found
 
 
 def outcome(call: Callable[[Any], None], given: object) -> str:
-    """What a call came to: nothing, or the kind of its refusal."""
+    """The result of a call: nothing, or the type of its error."""
     try:
         call(given)
     except ValueError as error:

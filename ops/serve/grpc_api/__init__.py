@@ -1,1 +1,1 @@
-"""The gRPC wire: inference, learning and operating, health and reflection, and the threads that answer them."""
+"""The gRPC interface: inference, learning and operations, health and reflection, and their threads."""

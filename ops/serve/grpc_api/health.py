@@ -13,7 +13,7 @@ from thalweg.ops.serve.grpc_api.threads import CallThreads
 from thalweg.ops.serve.telemetry import ServingObserver
 
 SERVICE: str = health.SERVICE_NAME
-# version 1 is version 1alpha under another name; newer clients ask for it first
+# v1 is v1alpha under another name; newer clients try it first
 _REFLECTION = (reflection.SERVICE_NAME, "grpc.reflection.v1.ServerReflection")
 _REFLECTION_METHOD = Method(
     "ServerReflectionInfo",
@@ -25,7 +25,7 @@ _REFLECTION_METHOD = Method(
 
 
 class Health(health.HealthServicer):
-    """Health by name; whoever watches a name hears of changes alone."""
+    """Health by name; watchers of a name are notified only of changes."""
 
     def __init__(self, observer: ServingObserver) -> None:
         super().__init__()
@@ -36,7 +36,7 @@ class Health(health.HealthServicer):
         return self._check(request, context)
 
     def update(self, serving: dict[str, bool]) -> None:
-        """What serves now, by name. Called by one thread at a time."""
+        """Set the status of each name. Called by one thread at a time."""
         status = health_pb2.HealthCheckResponse
         for name, well in serving.items():
             if self._last.get(name) is not well:
@@ -44,12 +44,12 @@ class Health(health.HealthServicer):
                 self.set(name, status.SERVING if well else status.NOT_SERVING)
 
     def register(self, server: grpc.Server) -> None:
-        """Answer health calls on this server."""
+        """Add the health service to this server."""
         health_pb2_grpc.add_HealthServicer_to_server(self, server)
 
 
 def add_reflection(server: grpc.Server, names: list[str], observer: ServingObserver, threads: CallThreads) -> None:
-    """Answer questions for the schema of these services, and of reflection itself."""
+    """Add the reflection service, for the schema of these services and its own."""
     servicer = reflection.ReflectionServicer([*names, reflection.SERVICE_NAME])
     for service in _REFLECTION:
         calls = handlers(service, servicer, [_REFLECTION_METHOD], observer, threads)

@@ -1,4 +1,4 @@
-"""The Open Inference Protocol over gRPC: translates, and nothing else."""
+"""The Open Inference Protocol over gRPC: translation only."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ _EXTENSIONS = ("model_repository", "thalweg.v1.LearningService")
 
 
 class InferenceService:
-    """Answers from the version that is published at that moment.
+    """Responds from the version that is published at the time of the call.
 
     Args:
         core: Answers requests.
         observer: Notified of every prediction.
-        queue_seconds: How long the call on this thread waited for it.
+        queue_seconds: Returns how long the present call waited for its thread.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class InferenceService:
         self._responses = {model.name: ResponseTemplates(model.name) for model in core.models.all()}
 
     def ModelInfer(self, request: bytes, context: grpc.ServicerContext) -> bytes:  # noqa: N802 - the protocol's name
-        """From bytes to bytes: `METHODS` has gRPC leave both as they are."""
+        """Takes and returns bytes: `METHODS` disables gRPC's own conversion."""
         started = time.perf_counter()
         model, code, rows = "", "OK", 0
         try:
@@ -138,7 +138,7 @@ METHODS = (
     Method("ServerMetadata", pb.ServerMetadataRequest, pb.ServerMetadataResponse),
     Method("ModelMetadata", pb.ModelMetadataRequest, pb.ModelMetadataResponse),
     Method("RepositoryIndex", pb.RepositoryIndexRequest, pb.RepositoryIndexResponse),
-    Method("ModelInfer", None, None, observed=False),  # bytes to bytes; it notifies the observer itself
+    Method("ModelInfer", None, None, observed=False),  # bytes to bytes; notifies the observer itself
     Method("ModelStreamInfer", pb.ModelInferRequest, pb.ModelStreamInferResponse, streams="both", threads="long"),
 )
 

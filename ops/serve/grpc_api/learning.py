@@ -1,4 +1,4 @@
-"""`thalweg.v1.LearningService` over gRPC: events into the log, and the commands of operators."""
+"""`thalweg.v1.LearningService` over gRPC: appends events to the log, and submits operators' commands."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _SHORTEST_WATCH_SECONDS, _LONGEST_WATCH_SECONDS = 0.05, 86_400.0
 
 
 class LearningService:
-    """Appends to the log and submits commands to learners; it never reaches into a learner."""
+    """Appends to the log and submits commands to learners; has no direct access to a learner."""
 
     def __init__(
         self,
@@ -59,13 +59,13 @@ class LearningService:
         self._decoders = {model.name: ProtobufDecoder(model.schema) for model in models.all()}
 
     def Learn(self, request_iterator: Iterator[pb.Event], context: grpc.ServicerContext) -> Iterator[pb.Ack]:  # noqa: N802
-        """Events that came while the log was busy are appended together."""
-        self._must_be_allowed(context)
-        waiting: queue.Queue[pb.Event | None] = queue.Queue(2 * _APPEND_AT_ONCE)  # full: the stream is held back
+        """Events that arrive while the log is busy are appended together."""
+        self._authorize(context)
+        waiting: queue.Queue[pb.Event | None] = queue.Queue(2 * _APPEND_AT_ONCE)  # when full, the stream is slowed down
         gone = threading.Event()
 
         def pull() -> None:
-            with suppress(grpc.RpcError):  # the caller has gone
+            with suppress(grpc.RpcError):  # the caller has disconnected
                 for event in request_iterator:
                     if not _put(waiting, event, gone):
                         return
@@ -109,13 +109,13 @@ class LearningService:
         return acks
 
     def Label(self, request: pb.LabelRequest, context: grpc.ServicerContext) -> pb.Ack:  # noqa: N802
-        """Appends to the labels topic, so that a label is safe before it is joined."""
-        self._must_be_allowed(context)
+        """Appends to the labels topic, so that a label is stored before it is joined."""
+        self._authorize(context)
 
         def answer() -> pb.Ack:
             model = self._models.find(request.model)
             if not model.labels_topic:
-                raise Unimplemented(f"model {model.name!r} has no labels_topic: its labels come with their events")
+                raise Unimplemented(f"model {model.name!r} has no labels_topic: its labels arrive with their events")
             record = {"id": request.id, "label": _label(request, model.schema)}
             (landed,) = self._log.append(
                 model.labels_topic, [Message(json.dumps(record).encode(), request.id.encode(), time=self._clock())]
@@ -127,7 +127,7 @@ class LearningService:
         return translated(context, answer)
 
     def Forget(self, request: pb.ForgetRequest, context: grpc.ServicerContext) -> pb.ForgetResponse:  # noqa: N802
-        refuse(context, Unimplemented("forgetting single events is not offered, in this version"))
+        refuse(context, Unimplemented("forgetting single events is not offered in this version"))
 
     def GetModel(self, request: pb.GetModelRequest, context: grpc.ServicerContext) -> pb.Model:  # noqa: N802
         return translated(context, lambda: _model(self._models.find(request.name)))
@@ -142,13 +142,13 @@ class LearningService:
         return translated(context, answer)
 
     def Snapshot(self, request: pb.SnapshotRequest, context: grpc.ServicerContext) -> pb.SnapshotResponse:  # noqa: N802
-        self._must_be_allowed(context)
+        self._authorize(context)
         return translated(
             context, lambda: pb.SnapshotResponse(version=self._command(context, request.model, "snapshot")["version"])
         )
 
     def Rollback(self, request: pb.RollbackRequest, context: grpc.ServicerContext) -> pb.RollbackResponse:  # noqa: N802
-        self._must_be_allowed(context)
+        self._authorize(context)
 
         def answer() -> pb.RollbackResponse:
             done = self._command(context, request.model, "rollback", version=request.version)
@@ -168,8 +168,8 @@ class LearningService:
             if gone.wait(interval):
                 return
 
-    def _must_be_allowed(self, context: grpc.ServicerContext) -> None:
-        """End a call that would change a model, where tokens are asked for and it has none."""
+    def _authorize(self, context: grpc.ServicerContext) -> None:
+        """End a call that would change a model if tokens are required and it has none."""
         if self._tokens is None:
             return
         given = dict(context.invocation_metadata()).get("authorization")
@@ -195,7 +195,7 @@ METHODS = (
 
 
 def _interval_seconds(request: pb.WatchRequest) -> float:
-    """Between two statuses. Raises InputError for what is no time to wait."""
+    """Seconds between two statuses. Raises InputError for an invalid interval."""
     interval = request.interval_seconds or 1.0
     if not 0 < interval <= _LONGEST_WATCH_SECONDS:
         raise InputError(f"interval_seconds: expected a number from 0 to {_LONGEST_WATCH_SECONDS:g}, got {interval:g}")
@@ -203,9 +203,9 @@ def _interval_seconds(request: pb.WatchRequest) -> float:
 
 
 def _label(request: pb.LabelRequest, schema: Schema) -> str | float | list[float]:
-    """What a label says. Raises InputError when it, or its event's id, is not there or of the wrong kind."""
+    """The label of a request. Raises InputError if it or the event's id is missing or of the wrong kind."""
     if not request.id:
-        raise InputError("id: expected the id of an event, got an empty text")
+        raise InputError("id: expected the id of an event, got an empty string")
     choice = request.WhichOneof("label")
     if choice is None:
         raise InputError("label: expected text, number or numbers, got nothing")
@@ -262,7 +262,7 @@ def _info(manifest: Manifest) -> pb.SnapshotInfo:
 
 
 def _put(waiting: queue.Queue[pb.Event | None], event: pb.Event | None, gone: threading.Event) -> bool:
-    """Whether there was room before the one who takes went away."""
+    """Put an event into the queue; False if the consumer ended before there was space."""
     while not gone.is_set():
         try:
             waiting.put(event, timeout=0.5)

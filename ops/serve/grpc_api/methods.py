@@ -1,4 +1,4 @@
-"""A gRPC service as a table: of each method its messages, its threads, and whether it is observed."""
+"""A gRPC service as a table: for each method its messages, its threads, and whether it is observed."""
 
 from __future__ import annotations
 
@@ -23,13 +23,15 @@ class Method:
 
     name: str
     request: type[Message] | None
-    """None: bytes, as they came."""
+    """None: the bytes as received."""
     response: type[Message] | None
-    """None: bytes, as they go."""
+    """None: the bytes as sent."""
     streams: Literal["none", "answers", "both"] = "none"
-    """What comes as a stream."""
+    """Which sides are streams."""
     threads: Literal["workers", "blocking", "long"] = "workers"
-    """`workers` compute; `blocking` calls wait for a disk or the log; `long` ones last, and are bounded in number."""
+    """`workers` compute; `blocking` calls wait for a disk or the log; `long` calls last, and their number is
+    limited.
+    """
     observed: bool = True
     """Whether the observer is notified of its unary calls; False for a method that does so itself."""
 
@@ -37,9 +39,9 @@ class Method:
 def handlers(
     service: str, servicer: object, methods: Iterable[Method], observer: ServingObserver, threads: CallThreads
 ) -> dict[str, grpc.RpcMethodHandler[Any, Any]]:
-    """What gRPC calls for each method of a service.
+    """The gRPC handlers of a service's methods.
 
-    An interceptor could observe the calls too, at a cost to every prediction.
+    An interceptor could also observe the calls, but at a cost per prediction.
     """
     return {method.name: _handler(service, servicer, method, observer, threads) for method in methods}
 
@@ -64,7 +66,7 @@ def _handler(
 
 
 def observed(call: Call, full_name: str, observer: ServingObserver) -> Call:
-    """The call, of which the observer is notified when it ended."""
+    """Wraps a call so that the observer is notified when it ends."""
 
     def running(request: Any, context: grpc.ServicerContext) -> Any:
         started, code = time.perf_counter(), "UNKNOWN"
@@ -80,7 +82,7 @@ def observed(call: Call, full_name: str, observer: ServingObserver) -> Call:
 
 
 def translated(context: grpc.ServicerContext, action: Callable[[], Answer]) -> Answer:
-    """What an action returns; its error ends the call with the status that the error means."""
+    """The result of an action; an error ends the call with the error's status."""
     try:
         return action()
     except Exception as error:

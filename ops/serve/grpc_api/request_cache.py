@@ -1,8 +1,8 @@
-"""Requests of the Open Inference Protocol: what is alike in the requests of a caller is read once.
+"""Parser of inference requests that caches the common beginning of a caller's requests.
 
-Who asks again and again sends the same model, inputs and shapes with other values. Protobuf writes fields in the order
-of their numbers, and raw contents have the highest: such requests begin with the same bytes, and end in their values. A
-beginning that was seen before is recognised, and only the values are taken; any other request is parsed as a whole.
+A caller that repeats a request sends the same model, inputs and shapes with other values. Protobuf writes fields in
+the order of their numbers, and raw contents have the highest: such requests begin with the same bytes and end in
+their values. For a known beginning only the values are read; any other request is parsed in full.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from thalweg.proto import inference_pb2 as pb
 from thalweg.proto.schema import Array, InputError
 from thalweg.proto.tensors import read_tensors
 
-_MOST = 256  # templates kept; then they are dropped, all at once
-_LONGEST_BYTES = 1 << 20  # larger requests are parsed: it is not their beginning that costs
+_MOST = 256  # maximum number of templates; then all are dropped
+_LONGEST_BYTES = 1 << 20  # larger requests are parsed: their beginning is not what costs time
 
 
 Parsed: TypeAlias = tuple[RequestOptions, dict[str, Array], bool]
-"""A request as the wire has it: what it asks for, the inputs, and whether its values came in typed contents."""
+"""A parsed request: its options, its inputs, and whether the values came in typed contents."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,22 +34,22 @@ class _Tensor:
     dtype: np.dtype[np.generic]
     shape: tuple[int, ...]
     before: bytes
-    """What stands between the values of the tensor before and these: the beginning of the request, before the first."""
+    """The bytes between the previous tensor's values and these; for the first tensor, the beginning of the request."""
     start: int
     end: int
 
 
 class RequestTemplates:
-    """Reads requests; any number of threads may at once."""
+    """Parses requests. Thread-safe."""
 
     def __init__(self) -> None:
         self._known: dict[int, tuple[RequestOptions, tuple[_Tensor, ...]]] = {}  # by length of the request
 
     def read(self, content: bytes) -> Parsed:
-        """What a request asks for, and the inputs.
+        """The options and inputs of a request.
 
         Raises:
-            InputError: It is no request, or its tensors do not fit what it says of them.
+            InputError: It is not a request, or its tensors do not match their description.
         """
         known = self._known.get(len(content))
         if known is not None:
@@ -59,11 +59,11 @@ class RequestTemplates:
         try:
             request = pb.ModelInferRequest.FromString(content)
         except DecodeError as error:
-            raise InputError(f"the request is no ModelInferRequest: {error}") from error
+            raise InputError(f"the request is not a ModelInferRequest: {error}") from error
         parsed = read(request)
         options, inputs, _ = parsed
         if not options.id and options.event_id is None and options.freshness is CURRENT:
-            self._remember(content, request, options, inputs)  # nothing in it that only this one request has
+            self._remember(content, request, options, inputs)  # nothing in it is specific to this one request
         return parsed
 
     def _remember(
@@ -71,7 +71,7 @@ class RequestTemplates:
     ) -> None:
         raw = request.raw_input_contents
         if len(content) > _LONGEST_BYTES or any(array.dtype == object for array in inputs.values()):
-            return  # strings: their values begin elsewhere in every request
+            return  # strings: the position of the values differs between requests
         values = pb.ModelInferRequest(raw_input_contents=raw).SerializeToString()
         if not raw or not content.endswith(values):
             return
@@ -88,7 +88,7 @@ class RequestTemplates:
 
 
 def _values(tensors: tuple[_Tensor, ...], content: bytes) -> dict[str, Array] | None:
-    """The inputs of a request of this length; None if it begins otherwise."""
+    """The inputs of a request of this length; None if its beginning differs."""
     inputs: dict[str, Array] = {}
     seen = 0
     for tensor in tensors:
@@ -100,7 +100,7 @@ def _values(tensors: tuple[_Tensor, ...], content: bytes) -> dict[str, Array] | 
 
 
 def read(request: pb.ModelInferRequest) -> Parsed:
-    """What a request asks for, and its inputs. Raises InputError."""
+    """The options and inputs of a request. Raises InputError."""
     raw = request.raw_input_contents
     parameters = request.parameters
     options = RequestOptions(
@@ -115,7 +115,7 @@ def read(request: pb.ModelInferRequest) -> Parsed:
 
 
 def _freshness(request: pb.ModelInferRequest) -> Freshness:
-    """The version that a request asks for."""
+    """The version that a request demands."""
     parameters: Mapping[str, pb.InferParameter] = request.parameters
     if request.model_version:
         return Freshness(as_of=version_number(request.model_version, "model_version"))

@@ -1,4 +1,4 @@
-"""Responses of the Open Inference Protocol: what is alike in all answers of a version is put together once."""
+"""Serialiser of inference responses that caches the part common to all responses of a version."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from thalweg.proto.tensors import datatype, to_raw, to_typed
 from thalweg.stream.publication.ports import ServedVersion
 
 _DOUBLE = struct.Struct("<d")
-_MOST = 64  # templates kept of one version: requests of so many different sizes, or wishes for outputs
+_MOST = 64  # templates per version: for different sizes and selections of outputs
 
 
 def _open_end(staleness: float) -> bytes:
     response = pb.ModelInferResponse()
     response.parameters["staleness_seconds"].double_param = staleness
-    return response.SerializeToString()[:-8]  # a double ends the message: any other may stand there
+    return response.SerializeToString()[:-8]  # a double ends the message and can be replaced by any other
 
 
 _STALENESS = _open_end(1.0)
@@ -29,22 +29,22 @@ _STALENESS = _open_end(1.0)
 
 @lru_cache(1024)
 def _raw_head(length: int) -> bytes:
-    """What stands before raw contents of so many bytes."""
+    """The bytes before raw contents of this length."""
     return pb.ModelInferResponse(raw_output_contents=[bytes(length)]).SerializeToString()[: -length or None]
 
 
 class ResponseTemplates:
-    """The responses of one model. Any number of threads may ask at once."""
+    """The response templates of one model. Thread-safe."""
 
     def __init__(self, name: str) -> None:
         self._name = name
         self._newest: _VersionTemplates | None = None
 
     def encode(self, response: InferenceResponse, *, typed: bool = False) -> tuple[bytes, int]:
-        """A response as it goes over the wire, and its number of rows.
+        """The serialised response and its number of rows.
 
-        Contents are raw; beside them `typed` ones for who sent such: tritonclient reads the raw ones alone, who sends
-        typed contents may read those alone.
+        Contents are raw. `typed` contents are added for callers that sent such: tritonclient reads only raw ones,
+        but callers that send typed contents may read only those.
         """
         served = response.served
         newest = self._newest
@@ -61,7 +61,7 @@ class _VersionTemplates:
         self._specs = served.predictor.outputs
         self._all = tuple(self._specs)
         self._coded = {name: spec.dtype == "bytes" for name, spec in self._specs.items()}
-        self._texts = [name.encode() for name in served.predictor.classes] + [b""]  # code -1: nothing is known
+        self._texts = [name.encode() for name in served.predictor.classes] + [b""]  # code -1: no known class
         self._framed = [struct.pack("<I", len(text)) + text for text in self._texts]
         self._templates: dict[tuple[object, ...], bytes] = {}
 
@@ -79,7 +79,7 @@ class _VersionTemplates:
             b"".join(_looked_up(self._framed, array)) if self._coded[name] else to_raw(array)
             for name, array in zip(names, arrays)
         ]
-        # parts of a message that are written one after the other are one message
+        # concatenated parts of a message are one message
         parts = [template, _STALENESS, _DOUBLE.pack(response.staleness_seconds)]
         if options.id:
             parts.append(pb.ModelInferResponse(id=options.id).SerializeToString())
@@ -116,7 +116,7 @@ def _looked_up(texts: list[bytes], codes: Array) -> list[bytes]:
 
 
 def _explanation(rows: list[Any]) -> bytes:
-    """What an answer was made from, as JSON in the parameter `explanation`."""
+    """The explanations as JSON, in the parameter `explanation`."""
     response = pb.ModelInferResponse()
     response.parameters["explanation"].string_param = json.dumps(rows)
     return response.SerializeToString()

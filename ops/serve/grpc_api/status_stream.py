@@ -1,4 +1,4 @@
-"""What `Watch` streams: a model's figures as they are, and its alarms as they happen."""
+"""The stream of `Watch`: a model's status at intervals, and its alarms as they occur."""
 
 from __future__ import annotations
 
@@ -12,18 +12,19 @@ _FIGURES = ("metrics", "recent", "frozen", "frozen_recent")
 
 
 class StatusStream:
-    """One stream of statuses; it knows which alarms it has sent."""
+    """One stream of statuses; tracks which alarms it has sent."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._alarms: dict[int, tuple[Any, Any]] = {}
 
     def status(self, model: ServedModel, reported: Mapping[str, Any] | None) -> pb.Status:
-        """The next one.
+        """The next status.
 
         Args:
-            model: As it is served.
-            reported: What its learner reported last; None: nothing yet, then figures are those of its newest snapshot.
+            model: The served model.
+            reported: The learner's last report; None if there is none yet: then the metrics are those of the newest
+                snapshot.
         """
         status = pb.Status(model=model.name, time=self._clock())
         served = model.versions.newest
@@ -55,7 +56,7 @@ class StatusStream:
 
 def alarm_message(record: Mapping[str, Any]) -> pb.Alarm:
     """An alarm's `record()` as a message."""
-    known = set(pb.Alarm.DESCRIPTOR.fields_by_name) - {"signals", "features"}  # of another release there may be more
+    known = set(pb.Alarm.DESCRIPTOR.fields_by_name) - {"signals", "features"}  # another release may have more fields
     plain = {name: value for name, value in record.items() if name in known}
     return pb.Alarm(
         **plain,

@@ -1,4 +1,4 @@
-"""The threads that answer calls: few, since they share one interpreter, and none is held by a call that only waits."""
+"""The worker threads of a server: few, since they share one interpreter; a waiting call does not occupy one."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ class _Task(NamedTuple):
 
 
 class Workers(Executor):
-    """A thread pool whose calls can say that they wait, and tell how long they waited for a thread.
+    """A thread pool whose calls can declare that they wait, and which measures the time that calls queue.
 
-    Threads that compute share the interpreter's lock, so more than a few of them only take it from each other. Those
-    that wait do not: another thread takes the place of each.
+    Threads that compute share the interpreter lock, so more than a few of them only compete for it. Threads that
+    wait do not: each is replaced by another thread.
 
     Args:
-        count: Calls that run at once.
-        name: Of the threads, with a number behind it.
-        most_waiting: Calls that may wait beside those; what waits beyond holds its thread.
+        count: Number of calls that run at once.
+        name: Prefix of the threads' names.
+        most_waiting: Number of calls that may wait in addition; further ones keep their thread.
     """
 
     def __init__(self, count: int, name: str, most_waiting: int = 0) -> None:
@@ -44,15 +44,15 @@ class Workers(Executor):
 
     @property
     def queue_seconds(self) -> float:
-        """How long the call that runs on this thread had waited for it; 0 on a thread that is none of these."""
+        """How long the present call queued for its thread; 0 on a thread outside the pool."""
         return getattr(self._here, "queued", 0.0)
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
-        """While this lasts another call may run in place of the one on this thread.
+        """While active, another call may run in place of the one on this thread.
 
-        Nothing happens on a thread that is none of these, within another `waiting`, and where as many wait as may.
-        When the wait is over the call goes on at once, beside the others, and one thread less serves after it.
+        Has no effect on a thread outside the pool, within another `waiting`, and when the maximum number of calls
+        wait. After the wait the call continues at once, beside the others, and one thread less is used afterwards.
         """
         if not (getattr(self._here, "computing", False) and self._make_room()):
             yield
@@ -72,16 +72,16 @@ class Workers(Executor):
         task = _Task(future, time.perf_counter(), lambda: fn(*args, **kwargs))
         with self._lock:
             if self._closed:
-                raise RuntimeError(f"{self._name}: expected no calls after the end, got one")
+                raise RuntimeError(f"{self._name}: cannot submit a call after shutdown")
             self._tasks.put(task)
             if self._idle:
-                self._idle -= 1  # that one takes it
+                self._idle -= 1  # an idle thread takes it
             else:
                 self._start_one()
         return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Take no more calls; what was submitted still runs, unless it is to be cancelled."""
+        """Accept no more calls; submitted ones still run unless cancelled."""
         with self._lock:
             self._closed = True
             if cancel_futures:
@@ -94,7 +94,7 @@ class Workers(Executor):
             thread.join()
 
     def _make_room(self) -> bool:
-        """Whether one more may wait; then one more thread may run."""
+        """Whether one more call may wait; if so, one more thread may run."""
         with self._lock:
             if not self._may_wait:
                 return False
@@ -105,7 +105,7 @@ class Workers(Executor):
             return True
 
     def _start_one(self) -> None:
-        """Under the lock: one more thread, if one more is allowed."""
+        """Start one more thread if allowed; the caller holds the lock."""
         if len(self._threads) < self._allowed:
             self._started += 1
             thread = threading.Thread(target=self._serve, name=f"{self._name}-{self._started}", daemon=True)
@@ -115,12 +115,12 @@ class Workers(Executor):
     def _serve(self) -> None:
         while (task := self._next()) is not None:
             self._run(task)
-            del task  # what it answered may be large, and the next may be long in coming
+            del task  # its result may be large, and the next task may be long in coming
 
     def _next(self) -> _Task | None:
-        """What to run on this thread; None: it ends."""
+        """The next task for this thread; None: the thread ends."""
         with self._lock:
-            if len(self._threads) > self._allowed:  # one that waited is back
+            if len(self._threads) > self._allowed:  # a call that waited has returned
                 self._threads.discard(threading.current_thread())
                 return None
             try:

@@ -1,1 +1,1 @@
-"""The HTTP wire: health, metrics, the live page, and the Open Inference Protocol's REST twin."""
+"""The HTTP interface: health, metrics, the live page, and the Open Inference Protocol over REST."""

@@ -1,4 +1,4 @@
-"""The Open Inference Protocol's JSON: requests to what the inference core takes, and its responses back."""
+"""The Open Inference Protocol in JSON: parses requests and formats responses."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from thalweg.proto.tensors import datatype, numpy_name
 
 
 def read_request(model: str, version: str | None, body: bytearray) -> InferenceRequest:
-    """The request to a model, and to a version of it where the path names one. Raises InputError."""
+    """The request to a model, or to the version in the path. Raises InputError."""
     request = _parse(body)
     parameters = request.get("parameters")
     if parameters is None:
@@ -41,7 +41,7 @@ def read_request(model: str, version: str | None, body: bytearray) -> InferenceR
 
 
 def to_json(response: InferenceResponse) -> dict[str, Any]:
-    """The response as JSON knows it."""
+    """The response as a JSON object."""
     info, predictor = response.served.info, response.served.predictor
     specs = predictor.outputs
     parameters: dict[str, Any] = {
@@ -68,7 +68,7 @@ def to_json(response: InferenceResponse) -> dict[str, Any]:
 
 
 def tensor_metadata(spec: TensorSpec) -> dict[str, Any]:
-    """A tensor as metadata describes it."""
+    """The metadata of a tensor."""
     return {"name": spec.name, "datatype": datatype(spec.dtype), "shape": [-1, *spec.shape]}
 
 
@@ -78,23 +78,23 @@ def _parse(body: bytearray) -> dict[str, Any]:
     except NotUtf8 as error:
         raise InputError(str(error)) from error
     except (ValueError, RecursionError) as error:
-        raise InputError(f"the request is no JSON: {error}") from error
+        raise InputError(f"the request is not JSON: {error}") from error
     if not isinstance(request, dict) or not isinstance(request.get("inputs"), list):
         raise InputError("the request: expected an object with a list 'inputs'")
     return request
 
 
 def _id(value: Any) -> str:
-    """The caller's own name for the request."""
+    """The caller's id of the request."""
     if value is None:
         return ""
     if not isinstance(value, str | int) or isinstance(value, bool):
-        raise InputError(f"id: expected a text, got {value!r:.80}")
+        raise InputError(f"id: expected a string, got {value!r:.80}")
     return str(value)
 
 
 def _freshness(parameters: dict[str, Any], version: str | None) -> Freshness:
-    """The version that a request asks for, by its path or its parameters."""
+    """The version that a request demands, in its path or parameters."""
     if version is not None:
         return Freshness(as_of=version_number(version, "version"))
     numbers = [_number(parameters.get(name), name) for name in ("min_state_version", "as_of_version")]
@@ -109,12 +109,12 @@ def _number(value: Any, name: str) -> int | None:
 
 def _event_id(value: Any) -> str:
     if not isinstance(value, str | int) or isinstance(value, bool):
-        raise InputError(f"parameter 'event_id': expected a text, got {value!r:.80}")
+        raise InputError(f"parameter 'event_id': expected a string, got {value!r:.80}")
     return str(value)
 
 
 def _explain(value: Any) -> int:
-    """Entries per row that are to explain the answer; 0: none."""
+    """Number of explanation entries per row; 0: none."""
     if value is None or isinstance(value, bool):
         return USUAL_EXPLANATION if value else 0
     if not isinstance(value, int):
@@ -123,7 +123,7 @@ def _explain(value: Any) -> int:
 
 
 def _wanted(outputs: Any) -> tuple[str, ...]:
-    """Names of the outputs to send; empty: all."""
+    """Names of the requested outputs; empty: all."""
     if not outputs:
         return ()
     if not isinstance(outputs, list):
@@ -136,12 +136,12 @@ def _wanted(outputs: Any) -> tuple[str, ...]:
 
 
 def _array(tensor: Any) -> tuple[str, Array]:
-    """Name and values of one input, as it describes itself."""
+    """Name and values of one input."""
     if not isinstance(tensor, dict) or not {"name", "shape", "datatype", "data"} <= tensor.keys():
         raise InputError("an input: expected name, shape, datatype and data")
     name, shape = tensor["name"], tensor["shape"]
     if not isinstance(name, str):
-        raise InputError(f"input {name!r:.80}: expected a text as its name")
+        raise InputError(f"input {name!r:.80}: expected a string as its name")
     dtype = numpy_name(tensor["datatype"], name)
     try:
         array = _column(tensor["data"], dtype)
@@ -157,13 +157,13 @@ def _array(tensor: Any) -> tuple[str, Array]:
 
 
 def _column(data: Any, dtype: str) -> Array:
-    """Values that may be nested, as one flat array. Raises TypeError, ValueError, OverflowError."""
+    """Values, perhaps nested, as a flat array. Raises TypeError, ValueError, OverflowError."""
     if dtype != "bytes":
         kind = np.dtype(dtype).kind
         found = np.array(data).reshape(-1)
         if found.size and found.dtype.kind not in {"f": "fiu", "b": "b"}.get(kind, "iu"):
             raise TypeError(f"expected {'numbers' if kind == 'f' else dtype}, got {str(data)[:80]}")
-        with np.errstate(over="ignore"):  # too large for float32 is infinite there, and is found as such
+        with np.errstate(over="ignore"):  # too large for float32 becomes infinite, which is rejected later
             cast = found.astype(dtype)
         if kind in "iu" and (cast != found).any():
             raise OverflowError(f"expected {dtype}, got {found.min()} to {found.max()}")
@@ -176,9 +176,9 @@ def _column(data: Any, dtype: str) -> Array:
 
 
 def _data(array: Array, spec: TensorSpec, predictor: Predictor) -> list[Any]:
-    """JSON values, flat; a number that is not finite is null."""
+    """Flat JSON values; a number that is not finite becomes null."""
     if spec.dtype == "bytes":
-        names = (*predictor.classes, "")  # code -1: nothing is known
+        names = (*predictor.classes, "")  # code -1: no known class
         return [names[code] for code in array.reshape(-1).tolist()]
     flat: list[Any] = array.reshape(-1).tolist()
     return [value if not isinstance(value, float) or math.isfinite(value) else None for value in flat]

@@ -1,4 +1,4 @@
-"""HTTP routes: health, metrics, the live page, and the Open Inference Protocol's REST twin under /v2."""
+"""HTTP routes: health, metrics, the live page, and the Open Inference Protocol over REST under /v2."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from thalweg.ops.webpage.api import PageApi
 
 
 class Api:
-    """The routes; each translates and nothing else."""
+    """The routes; translation only."""
 
     def __init__(self, core: InferenceCore, telemetry: ServerTelemetry, max_body_bytes: int, page: PageApi) -> None:
         self._core = core
@@ -123,7 +123,7 @@ class Api:
 
 
 def _version(request: Request) -> int | None:
-    """The version that a path names, if it does. Raises InputError."""
+    """The version in the path, if any. Raises InputError."""
     text = request.path_params.get("version")
     return None if text is None else version_number(text, "version")
 

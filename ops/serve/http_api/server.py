@@ -1,4 +1,4 @@
-"""An HTTP server in a thread of its own."""
+"""An HTTP server in a separate thread."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class HttpServer:
     """Serves an application.
 
     Args:
-        application: What answers.
-        address: `HOST:PORT`, an IPv6 host in brackets; port 0 takes a free one.
+        application: The ASGI application.
+        address: `HOST:PORT`, an IPv6 host in brackets; port 0 selects a free one.
 
     Raises:
         OSError: The address cannot be listened on; the message names it.
@@ -34,18 +34,18 @@ class HttpServer:
 
     @property
     def port(self) -> int:
-        """Where it listens."""
+        """The port that it listens on."""
         return int(self._socket.getsockname()[1])
 
     def start(self) -> None:
-        """Answer from now on."""
+        """Start serving."""
         self._thread.start()
         deadline = time.monotonic() + _START_SECONDS
         while not self._server.started and self._thread.is_alive() and time.monotonic() < deadline:
             time.sleep(0.005)
 
     def close(self) -> None:
-        """Finish what is being answered, and stop."""
+        """Finish running requests and stop."""
         self._server.should_exit = True
         if self._thread.is_alive():
             self._thread.join()

@@ -1,1 +1,1 @@
-"""Figures: what is made of graded answers, over all events and over a recent window, and how sure it is."""
+"""Metrics of graded events, over all events and over a recent window, with confidence intervals."""

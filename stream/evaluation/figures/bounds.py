@@ -1,7 +1,7 @@
-"""Between which values a figure lies with 95 % confidence.
+"""Bounds of 95 % confidence intervals.
 
-All take events to be independent and alike, as if drawn from one distribution. Events of a stream seldom are: where
-errors come in runs the true bounds are wider, and under drift a figure over all events is a mean of different times.
+All of them assume independent and identically distributed events. Events of a stream seldom are: where errors are
+correlated the true intervals are wider, and under drift a figure over all events averages over different times.
 """
 
 from __future__ import annotations
@@ -18,26 +18,27 @@ Bound: TypeAlias = tuple[float, float]
 Floats: TypeAlias = NDArray[np.float64]
 
 Z = 1.959963984540054
-"""Quantile of the normal distribution with 2.5 % above it."""
+"""The 97.5 % quantile of the normal distribution."""
 _FEWEST_GROUPS = 10
 
 
 def share_bound(hits: float, count: float) -> Bound:
-    """Of a share, `hits` of `count` > 0 (Wilson 1927): also where all or none were hits."""
+    """For a share, `hits` of `count` > 0 (Wilson 1927); valid also where it is 0 or 1."""
     low, high = share_bounds(np.array([hits]), np.array([count]))
     return float(low[0]), float(high[0])
 
 
 def share_bounds(hits: Floats, counts: Floats) -> tuple[Floats, Floats]:
-    """The same of many shares, (C,) each."""
+    """The same for several shares, (C,) each."""
     middle = (hits + Z * Z / 2) / (counts + Z * Z)
     half = Z / (counts + Z * Z) * np.sqrt(hits * (counts - hits) / counts + Z * Z / 4)
     return np.clip(middle - half, 0.0, 1.0), np.clip(middle + half, 0.0, 1.0)
 
 
 def mean_of_shares_bound(hits: Floats, counts: Floats) -> Bound:
-    """Of the plain mean of independent shares, (C,), counts > 0: the Wilson bounds of each, combined by their squared
-    distances (Zou and Donner, "Construction of confidence limits about effect measures", Statistics in Medicine 2008).
+    """For the mean of independent shares, (C,), counts > 0: the Wilson intervals of each, combined by their squared
+    distances (Zou and Donner, "Construction of confidence limits about effect measures", Statistics in Medicine
+    2008).
     """
     shares, (low, high) = hits / counts, share_bounds(hits, counts)
     middle, many = float(shares.mean()), len(shares)
@@ -47,7 +48,7 @@ def mean_of_shares_bound(hits: Floats, counts: Floats) -> Bound:
 
 
 def mean_bound(mean: float, deviation: float, count: int) -> Bound | None:
-    """Of a mean of `count` values with this standard deviation (Student); None where that says nothing."""
+    """For the mean of `count` values with this standard deviation (Student); None if it is not defined."""
     if count < 2 or not (math.isfinite(mean) and math.isfinite(deviation)):
         return None
     half = float(stdtrit(count - 1, 0.975)) * deviation / math.sqrt(count)
@@ -55,16 +56,16 @@ def mean_bound(mean: float, deviation: float, count: int) -> Bound | None:
 
 
 def root_bound(square: Bound | None) -> Bound | None:
-    """Of the root of a mean square whose bounds these are: by the delta method, exactly, as a root keeps the order."""
+    """For the root of a mean square with these bounds: the root of each, because the root is monotonic."""
     return None if square is None else (math.sqrt(max(0.0, square[0])), math.sqrt(max(0.0, square[1])))
 
 
 def ranking_bound(auc: float, positives: int, negatives: int) -> Bound:
-    """Of an area under the curve; `positives`, `negatives` > 0.
+    """For an area under the ROC curve; `positives`, `negatives` > 0.
 
     Source: Newcombe, "Confidence intervals for an effect size measure based on the Mann-Whitney statistic. Part 2",
     Statistics in Medicine 2006, method 5: the variance of Hanley and McNeil (1982) at the bound instead of at the
-    estimate, so that a perfect ranking of few events is not taken for certain.
+    estimate, so that a perfect ranking of few events does not get an interval of width 0.
     """
     return _below(auc, positives, negatives), 1.0 - _below(1.0 - auc, positives, negatives)
 
@@ -84,9 +85,10 @@ def _below(auc: float, positives: int, negatives: int) -> float:
 
 
 def weighted_mean_bound(values: Floats, weights: Floats) -> Bound | None:
-    """Of the weighted mean of G independent groups' values, (G,), within [0, 1]; None of fewer than ten groups.
+    """For the weighted mean of the values of G independent groups, (G,), within [0, 1]; None for fewer than ten groups.
 
-    The variance of a ratio of sums (Cochran, Sampling Techniques, 1977, section 6.4): groups are what is drawn.
+    The variance of a ratio of sums (Cochran, Sampling Techniques, 1977, section 6.4), with groups as the sampling
+    unit.
     """
     groups = len(values)
     if groups < _FEWEST_GROUPS:

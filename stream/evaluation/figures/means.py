@@ -1,4 +1,4 @@
-"""Means over all events and how sure they are, in constant memory."""
+"""Means over all events with confidence intervals, in constant memory."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ Floats = NDArray[np.float64]
 
 
 class Means:
-    """Of named columns; NaN in one counts for nothing.
+    """Means of named columns; NaN values are ignored.
 
-    Sums are taken over each micro-batch and then added up in order, so that they have the same bits however many
-    micro-batches are taken up at once. Squares are taken of the distance to the first value, so that a spread that is
-    small beside the mean is not lost.
+    Sums are taken over each micro-batch and then added in order, so they have the same bits however many
+    micro-batches are added at once. Squares are taken of the distance to the first value, so that a spread that is
+    small compared with the mean is not lost.
     """
 
     def __init__(self, names: Sequence[str]) -> None:
@@ -27,11 +27,12 @@ class Means:
         self.sums = np.zeros(len(self.names))
         self.counts = np.zeros(len(self.names), dtype=np.int64)
         self.spreads = np.zeros((len(self.names), 4))
-        """Per column: events, first value, sum of distances to it, sum of their squares. Fewer events than `counts`
-        where an older version did not keep them."""
+        """Per column: events, first value, sum of distances to it, sum of their squares. Fewer events than `counts` if
+        the state comes from an older version that did not save them.
+        """
 
     def add(self, name: str, values: Floats, starts: NDArray[np.intp]) -> None:
-        """Take up events (N,), N > 0, of the micro-batches that begin at `starts` (B,)."""
+        """Add events (N,), N > 0, of the micro-batches that begin at `starts` (B,)."""
         row, known = self.names.index(name), ~np.isnan(values)
         if not known.all():
             if not known.any():
@@ -56,12 +57,12 @@ class Means:
         return int(self.counts[self.names.index(name)])
 
     def mean(self, name: str) -> float | None:
-        """None before the first event."""
+        """The mean; None before the first event."""
         row = self.names.index(name)
         return float(self.sums[row] / self.counts[row]) if self.counts[row] else None
 
     def bound(self, name: str) -> Bound | None:
-        """Of the mean; None where nothing is known."""
+        """The confidence interval of the mean; None if unknown."""
         mean, (count, _, near, square) = self.mean(name), self.spreads[self.names.index(name)].tolist()
         if mean is None or count < 2:
             return None
@@ -70,13 +71,13 @@ class Means:
         return mean_bound(mean, math.sqrt(max(0.0, square - near * near / count) / (count - 1)), int(count))
 
     def restore(self, sums: Array, counts: Array, spreads: Array | None) -> None:
-        """Become those that had these; without spreads they begin anew."""
+        """Restore sums and counts; without saved spreads these start empty."""
         self.sums, self.counts = sums.copy(), counts.copy()
         self.spreads = np.zeros((len(self.names), 4)) if spreads is None else spreads.copy()
 
 
 def figures_of(columns: Mapping[str, Floats]) -> dict[str, tuple[float, Bound | None]]:
-    """Mean and its bound of each column (N,), NaN left out; of those that have numbers."""
+    """Mean and bound of each column (N,) that has finite values, ignoring NaN."""
     found = {}
     for name, column in columns.items():
         known = column[~np.isnan(column)]

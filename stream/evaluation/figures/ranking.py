@@ -1,4 +1,4 @@
-"""How well scores rank: area under the curve, exactly of a window, in constant memory of all events, and by group."""
+"""Ranking quality of scores: AUC, exact over a window, in constant memory over all events, and by group."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from thalweg.stream.evaluation.figures.bounds import Bound, ranking_bound
 
 Floats = NDArray[np.float64]
 _BINS = 4096
-_FARTHEST = 20.0  # log-odds beyond this share the outermost bins
-_STEEPNESS = float(1 << 20)  # of scores that are no probabilities: above a millionth they are told apart by ratio
+_FARTHEST = 20.0  # log-odds beyond this fall into the outermost bins
+_STEEPNESS = float(1 << 20)  # for scores that are not probabilities: above a millionth they are distinguished by ratio
 _MOST_UNSURE = 0.02
-_IDS = 1 << 52  # whole in float64
+_IDS = 1 << 52  # exact integers in float64
 
 
 def auc(scores: Floats, positive: NDArray[np.bool_]) -> float:
-    """Probability that a positive outranks a negative, ties counting half (Mann-Whitney); there are both."""
+    """Probability that a positive outranks a negative, ties counting half (Mann-Whitney); both must occur."""
     _, place = np.unique(scores, return_inverse=True)
     both = np.bincount(place)
     yes = np.bincount(place[positive], minlength=len(both))
@@ -30,28 +30,29 @@ def auc(scores: Floats, positive: NDArray[np.bool_]) -> float:
 
 
 def auc_of_counts(positives: NDArray[Any], negatives: NDArray[Any]) -> float:
-    """The same of events counted by their score, in ascending order."""
+    """The same from counts per score, in ascending order."""
     below = negatives.cumsum() - negatives / 2
     return float(positives @ below) / (float(positives.sum()) * float(negatives.sum()))
 
 
 class Ranks:
-    """AUC over all events, in 64 kB: events are counted by class in 4,096 bins of their score, even in log-odds.
+    """AUC over all events, in 64 kB: events are counted by class in 4,096 bins of their score, evenly spaced in
+    log-odds.
 
-    Order is lost within a bin alone, where pairs count half: half of the pairs that share one is the most by which it
-    can be wrong. Where that is more than 0.02 it is not told: scores lie too close together. Scores that
-    are no probabilities are binned by their ratio, 1 % a bin, from a millionth to 400.
+    Order is lost only within a bin, where pairs count half, so the error is at most half the share of pairs in the
+    same bin. If that is more than 0.02, the AUC is not reported: the scores lie too close together. Scores that are
+    not probabilities are binned by ratio, 1 % per bin, from a millionth to 400.
     """
 
     def __init__(self) -> None:
         self._counts = np.zeros((2, 0), dtype=np.int64)
 
     def add(self, margins: Floats, positive: NDArray[np.bool_], probabilities: bool) -> None:
-        """Take up events (N,).
+        """Add events (N,).
 
         Args:
-            margins: By how much the positive class was preferred; of probabilities within [-1, 1].
-            positive: Which events were of it.
+            margins: By how much the positive class is preferred; for probabilities within [-1, 1].
+            positive: Which events are positive.
             probabilities: Whether the margin is the difference of two probabilities that sum to 1.
         """
         if probabilities:
@@ -66,7 +67,7 @@ class Ranks:
 
     @property
     def found(self) -> tuple[float, Bound] | None:
-        """AUC and its bounds; None while there are not both classes, or it cannot be told."""
+        """AUC and its bounds; None if a class has no events, or the scores lie too close together."""
         negatives, positives = self._counts.sum(axis=1).tolist()
         if not positives or not negatives:
             return None
@@ -79,12 +80,12 @@ class Ranks:
         return area, (max(0.0, low - unsure), min(1.0, high + unsure))
 
     def tensors(self) -> dict[str, Array]:
-        """For a snapshot; nothing before the first event."""
+        """Tensors for a snapshot; empty before the first event."""
         return {"ranks": self._counts} if self._counts.shape[1] else {}
 
     @classmethod
     def of(cls, tensors: Mapping[str, Array]) -> Ranks:
-        """Those whose `tensors()` are among these."""
+        """Restore from the result of `tensors()`."""
         ranks = cls()
         if "ranks" in tensors:
             ranks._counts = tensors["ranks"].copy()
@@ -92,7 +93,7 @@ class Ranks:
 
 
 def auc_by_group(scores: Floats, positive: NDArray[np.bool_], groups: Floats) -> tuple[Floats, Floats]:
-    """AUC and number of events of each group with both classes, (G,) each; events whose group is NaN are left out."""
+    """AUC and number of events of each group that has both classes, (G,) each; events with group NaN are ignored."""
     known = ~np.isnan(groups)
     scores, positive, groups = scores[known], positive[known], groups[known]
     order = np.lexsort((scores, groups))
@@ -106,7 +107,7 @@ def auc_by_group(scores: Floats, positive: NDArray[np.bool_], groups: Floats) ->
     of_tie = np.searchsorted(first_of_group, first_of_tie, side="right") - 1  # the group of each tie
     below = tied_no.cumsum() - tied_no / 2
     ties_begin = np.searchsorted(first_of_tie, first_of_group)
-    below -= (tied_no.cumsum() - tied_no)[ties_begin][of_tie]  # those of earlier groups
+    below -= (tied_no.cumsum() - tied_no)[ties_begin][of_tie]  # minus those of earlier groups
     won = np.add.reduceat(tied_yes * below, ties_begin)
     size = np.diff(np.r_[first_of_group, len(yes)])
     positives = np.add.reduceat(yes, first_of_group)
@@ -115,7 +116,7 @@ def auc_by_group(scores: Floats, positive: NDArray[np.bool_], groups: Floats) ->
 
 
 def groups_of(batch: Batch) -> Array | Sequence[str | None] | None:
-    """Whose each event is: the input `user`, else the event key; None where events have neither."""
+    """The group of each event: the input `user`, else the event key; None if events have neither."""
     user = batch.inputs.get("user")
     if user is not None and user.ndim == 1 and user.dtype.kind in "iu":
         return user
@@ -123,9 +124,9 @@ def groups_of(batch: Batch) -> Array | Sequence[str | None] | None:
 
 
 def group_numbers(groups: Array | Sequence[str | None]) -> Floats:
-    """A number for each, (N,), NaN where there is none.
+    """A number for each group, (N,), NaN if there is none.
 
-    Of keys it is their CRC-32: two of a thousand keys share it once in 8,000 windows, and are one group then.
+    For keys it is their CRC-32: among a thousand keys, two collide once in 8,000 windows and are then one group.
     """
     if isinstance(groups, np.ndarray):
         found: Floats = (groups % _IDS).astype(np.float64)

@@ -1,4 +1,4 @@
-"""The recent window: columns of figures of the latest events, in rings that are overwritten in place."""
+"""The recent window: columns of the latest events, in ring buffers that are overwritten in place."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ Floats = NDArray[np.float64]
 
 
 class RecentWindow:
-    """The latest `size` events, and the lowest share of right answers (column `correct`) the full window ever had."""
+    """The latest `size` events, and the lowest accuracy (column `correct`) that the full window ever had."""
 
     def __init__(self, size: int) -> None:
         self.size = size
         self.pushed = 0
-        """Events since it began."""
+        """Number of events pushed."""
         self.lowest = math.nan
-        """Share of right answers; NaN until the window was full."""
+        """The lowest accuracy; NaN until the window was full."""
         self._rings: dict[str, Floats] = {}
         self._hits = 0.0
 
@@ -30,7 +30,7 @@ class RecentWindow:
         return min(self.pushed, self.size)
 
     def push(self, columns: Mapping[str, Any], count: int) -> None:
-        """Put values (N,), or one for all, of N events into the window; a column that is not named becomes NaN."""
+        """Push values (N,), or one value for all, of N events; columns that are not named become NaN."""
         if "correct" in columns:
             self._note_lowest(columns["correct"])
         kept = min(count, self.size)
@@ -50,27 +50,27 @@ class RecentWindow:
         self.pushed += count
 
     def columns(self) -> dict[str, Floats]:
-        """Copies of all, (len,), in no particular order."""
+        """Copies of all columns, (len,), in no particular order."""
         return {name: ring[: len(self)].copy() for name, ring in self._rings.items()}
 
     def column(self, name: str) -> Floats | None:
-        """A view of one, (len,); None if there is none."""
+        """A view of one column, (len,); None if it does not exist."""
         ring = self._rings.get(name)
         return None if ring is None else ring[: len(self)]
 
     @property
     def share_right(self) -> float:
-        """Of the answers in the window; NaN without any."""
+        """The accuracy in the window; NaN if it is empty."""
         return self._hits / len(self) if len(self) and "correct" in self._rings else math.nan
 
     def _note_lowest(self, correct: NDArray[np.bool_]) -> None:
-        """Slide over these answers event by event, before they are pushed."""
+        """Update the lowest accuracy event by event, before these events are pushed."""
         count, size, earlier = len(correct), self.size, self.pushed
         change = correct.astype(np.float64)
-        leaving = min(count, size) - max(0, size - earlier)  # answers pushed before that leave the window
+        leaving = min(count, size) - max(0, size - earlier)  # earlier events that leave the window
         if leaving > 0:
             ring, start = self._rings["correct"], max(0, earlier - size) % size
-            at = max(0, size - earlier)  # from which of these on they leave
+            at = max(0, size - earlier)  # the first of the new events at which one leaves
             until_end = min(leaving, size - start)
             change[at : at + until_end] -= ring[start : start + until_end]
             change[at + until_end : at + leaving] -= ring[: leaving - until_end]
@@ -83,11 +83,11 @@ class RecentWindow:
             self.lowest = lowest if math.isnan(self.lowest) else min(self.lowest, lowest)
 
     def tensors(self) -> dict[str, Array]:
-        """For a snapshot."""
+        """Tensors for a snapshot."""
         return {f"recent.{name}": ring for name, ring in self._rings.items()}
 
     def restore(self, tensors: Mapping[str, Array], pushed: int, lowest: float) -> None:
-        """Become the window of this size whose `tensors()` are among these."""
+        """Restore a window of this size from the result of `tensors()`."""
         found = {name.removeprefix("recent."): ring for name, ring in tensors.items() if name.startswith("recent.")}
         self._rings = {name: ring.copy() for name, ring in found.items()}
         self.pushed, self.lowest = pushed, lowest

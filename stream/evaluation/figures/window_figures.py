@@ -1,4 +1,4 @@
-"""Figures and their bounds from columns of graded events."""
+"""Metrics and their bounds from columns of graded events."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from thalweg.stream.evaluation.figures.ranking import auc, auc_by_group
 
 Floats = NDArray[np.float64]
 Figures: TypeAlias = dict[str, tuple[float, Bound | None]]
-"""By name: the figure, and between which values it lies; None where that is not known."""
+"""By name, the figure and its 95 % confidence interval; None if unknown."""
 
 
 def class_figures(hits: NDArray[np.int64], seen: NDArray[np.int64]) -> Figures:
-    """Accuracy and balanced accuracy of right answers and events by class, (C,) each; {} without events."""
+    """Accuracy and balanced accuracy from the right predictions and events by class, (C,) each; {} without events."""
     known = seen > 0
     if not known.any():
         return {}
@@ -38,7 +38,7 @@ def class_figures(hits: NDArray[np.int64], seen: NDArray[np.int64]) -> Figures:
 
 
 def number_figures(means: Mapping[str, tuple[float, Bound | None]]) -> Figures:
-    """RMSE and MAE of the means of the columns `squared` and `absolute`."""
+    """RMSE and MAE from the means of the columns `squared` and `absolute`."""
     found: Figures = {}
     if "squared" in means:
         square, bound = means["squared"]
@@ -50,14 +50,14 @@ def number_figures(means: Mapping[str, tuple[float, Bound | None]]) -> Figures:
 def window_figures(
     columns: Mapping[str, Floats], means: Mapping[str, tuple[float, Bound | None]], classes: int, scores: bool
 ) -> Figures:
-    """The figures of a window that no task has for itself alone.
+    """The figures of a window that are common to several tasks.
 
     Args:
-        columns: Of equal length N > 0: `correct`, `label`, `log_loss`, `margin`, `group`, `confidence` of classes;
-            `squared` and `absolute` of numbers.
-        means: Of those of which figures are means, and their bounds.
-        classes: How many are known.
-        scores: Whether `margin` is the probability of the class 1.
+        columns: Of equal length N > 0: `correct`, `label`, `log_loss`, `margin`, `group`, `confidence` for classes;
+            `squared` and `absolute` for numbers.
+        means: The means of those columns that figures are made of, with their bounds.
+        classes: Number of known classes.
+        scores: Whether `margin` is the probability of class 1.
     """
     found: Figures = {}
     if "correct" in columns:

@@ -393,7 +393,7 @@ def test_cases_of_what_a_learner_does_not_offer_are_skipped_and_say_why() -> Non
     toy = TestToy()
 
     for case, reason in (
-        ("test_forgetting_that_was_raised_is_part_of_the_state", "cannot be told to forget"),
+        ("test_forgetting_that_was_raised_is_part_of_the_state", "it cannot raise forgetting"),
         ("test_a_merged_learner_is_as_if_it_had_learned_what_the_other_did", "cannot be merged"),
         ("test_what_was_unlearned_is_as_if_it_had_never_come", "cannot unlearn"),
         ("test_an_explanation_has_a_row_for_each_row_as_json_knows_it", "cannot explain"),
@@ -406,5 +406,5 @@ def test_a_battery_without_another_learner_says_so() -> None:
     class WithoutOther(TestToy):
         other = LearnerContract.other
 
-    with pytest.raises(SkipTest, match=r"no other\(\) is given"):
+    with pytest.raises(SkipTest, match=r"other\(\) is not defined"):
         WithoutOther().test_a_state_made_under_other_parameters_is_refused_and_changes_nothing()

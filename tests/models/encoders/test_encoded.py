@@ -273,7 +273,7 @@ def test_the_battery_sees_that_a_capability_gets_inputs_that_are_not_encoded(
     kind: type, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     table = getattr(encoded, TABLES[kind])
-    monkeypatch.setattr(encoded, TABLES[kind], {**table, kind: encoded._itself})
+    monkeypatch.setattr(encoded, TABLES[kind], {**table, kind: encoded._unchanged})
 
     with pytest.raises((AssertionError, InputError)):
         TestEveryCapability().test_every_capability_does_the_same_in_both()

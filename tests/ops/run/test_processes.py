@@ -191,7 +191,7 @@ def test_a_second_service_in_the_same_state_folder_is_refused(tmp_path: Path) ->
         second = running.start()
 
         assert second.wait(WAIT) == 2
-        assert "another supervisor process works in" in running.text()
+        assert "another supervisor process uses" in running.text()
 
 
 def test_a_port_in_use_is_named(tmp_path: Path) -> None:

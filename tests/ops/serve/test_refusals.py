@@ -289,7 +289,7 @@ REFUSALS: dict[str, tuple[Asked, str, str]] = {
     "an explanation that is not offered": (
         Asked(model="plain", parameters={"explain": 3}),
         "UNIMPLEMENTED",
-        "cannot say what moved an answer",
+        "does not explain its predictions",
     ),
     "an id where no label comes": (
         Asked(model="plain", parameters={"event_id": "refused"}),
@@ -311,7 +311,7 @@ REFUSALS: dict[str, tuple[Asked, str, str]] = {
     "an id for other inputs than events have": (
         Asked(tensors=tensor(ROW, [1, 4], "twice"), parameters={"event_id": "refused"}),
         "INVALID_ARGUMENT",
-        "expected inputs as events have them",
+        "expected the inputs of events",
     ),
 }
 
@@ -352,7 +352,7 @@ JSON_REFUSALS: dict[str, tuple[str, Any, int, str]] = {
         400,
         "parameters: expected an object",
     ),
-    "an id that is a list": ("/v2/models/rich/infer", {"id": ["1"]}, 400, "id: expected a text"),
+    "an id that is a list": ("/v2/models/rich/infer", {"id": ["1"]}, 400, "id: expected a string"),
     "outputs that are no list": ("/v2/models/rich/infer", {"outputs": {"name": "label"}}, 400, "outputs: expected"),
     "an output without a name": ("/v2/models/rich/infer", {"outputs": [{}]}, 400, "outputs: expected objects"),
     "inputs that are no list": ("/v2/models/rich/infer", {"inputs": 5}, 400, "list 'inputs'"),
@@ -383,7 +383,13 @@ def test_too_many_waiting_requests_are_refused_and_leave_nothing(house: House, w
     asked = Asked(parameters={"min_state_version": 10**6, "event_id": "refused"})
 
     with house.slots.to_wait("the only slot is taken"):
-        holds(house, lambda: WIRES[wire](house, asked), "RESOURCE_EXHAUSTED", "too many requests wait", f"wait {wire}")
+        holds(
+            house,
+            lambda: WIRES[wire](house, asked),
+            "RESOURCE_EXHAUSTED",
+            "too many requests are waiting for versions",
+            f"wait {wire}",
+        )
 
 
 @pytest.mark.parametrize(("patience", "error"), [(0.0, DeadlineExceeded), (-1.0, DeadlineExceeded), (None, NotReady)])

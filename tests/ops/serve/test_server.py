@@ -180,7 +180,7 @@ def test_open_streams_take_no_thread_from_predictions_and_too_many_are_refused(t
 
         assert asking.ModelInfer(ask(), timeout=20)
         code, details = refused(lambda: next(teaching.Watch(request, timeout=20)))
-        assert (code, details) == ("RESOURCE_EXHAUSTED", "64 streams or long calls are open already")
+        assert (code, details) == ("RESOURCE_EXHAUSTED", "64 streams or long calls are open, the maximum; retry later")
 
         for call in open_:
             call.cancel()
@@ -384,7 +384,7 @@ def test_a_bug_is_an_internal_error_that_tells_callers_nothing_of_us(tmp_path: P
         tensor = {"name": "features", "shape": [1, FEATURES], "datatype": "FP32", "data": [0] * FEATURES}
         answer = httpx.post(f"http://127.0.0.1:{server.http_port}/v2/models/m/infer", json={"inputs": [tensor]})
 
-    assert (code, details) == ("INTERNAL", "internal error; the server's log says more")
+    assert (code, details) == ("INTERNAL", "internal error; see the server's log")
     assert (answer.status_code, answer.json()) == (500, {"error": details})
 
 

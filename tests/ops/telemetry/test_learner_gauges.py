@@ -110,7 +110,7 @@ def test_two_learners_may_declare_one_metric_alike_and_not_otherwise() -> None:
         ({"metric": "depth of"}, "gauge metric: expected lower-case letters"),
         ({"kind": "histogram"}, "expected kind gauge or counter"),
         ({"help": ""}, "expected a line of help"),
-        ({"labels": ("model_name",)}, "'model_name' cannot be a label"),
+        ({"labels": ("model_name",)}, "'model_name' is not a valid label"),
         ({"kind": "counter", "metric": "depths"}, "a counter's metric ends in _total"),
     ],
 )

@@ -134,7 +134,7 @@ def test_while_a_stream_drifts_the_alarm_appears_by_itself(browser: Browser, dri
         alarm = it.page.locator("#alarms li").first
         expect(alarm).to_contain_text("Concept drift", timeout=WAIT)
         expect(alarm).to_contain_text(re.compile(r"Concept drift since event 1,5\d\d \(\d\d:\d\d, .*\): loss"))
-        expect(alarm).to_contain_text(re.compile("Rolled back to version|version from before"))
+        expect(alarm).to_contain_text(re.compile("Rolled back to version|snapshot from before"))
         expect(it.page.get_by_role("status").filter(has_text="New alarm")).to_contain_text(
             "m: Concept drift since event 1,5"
         )

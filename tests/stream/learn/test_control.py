@@ -184,7 +184,7 @@ def test_a_reset_without_anything_that_makes_a_learner_is_not_journalled_and_say
     )
 
     assert all(isinstance(entry, BlockEntry) for entry in journal.entries(journal.begins_after() or 0))
-    assert [alarm.done for alarm in monitor.drift.alarms] == ["nothing: nothing here makes a new learner"]
+    assert [alarm.done for alarm in monitor.drift.alarms] == ["nothing: no new learner can be created"]
 
 
 def test_a_rollback_without_a_version_from_before_does_nothing_and_says_so(tmp_path: Path) -> None:
@@ -195,4 +195,4 @@ def test_a_rollback_without_a_version_from_before_does_nothing_and_says_so(tmp_p
     life = Life(turned(tmp_path), Forgetful(), InMemoryJournal(), "rollback").run()
 
     assert life.seen.causes == life.seen.done == []
-    assert [alarm.done for alarm in life.monitor.drift.alarms] == ["nothing: no version from before the change is kept"]
+    assert [alarm.done for alarm in life.monitor.drift.alarms] == ["nothing: no snapshot from before the change"]

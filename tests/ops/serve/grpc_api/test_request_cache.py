@@ -93,7 +93,7 @@ def test_templates_that_are_never_seen_again_do_not_pile_up() -> None:
 
 @pytest.mark.parametrize("content", [b"\xff", b"\x0a\x05ab", bytes(100)])
 def test_what_is_no_request_is_refused(content: bytes) -> None:
-    with pytest.raises(InputError, match="no ModelInferRequest"):
+    with pytest.raises(InputError, match="not a ModelInferRequest"):
         RequestTemplates().read(content)
 
 

@@ -86,9 +86,9 @@ def test_an_older_version_and_single_outputs_can_be_asked_for(client: httpx.Clie
 @pytest.mark.parametrize(
     ("body", "status", "text"),
     [
-        (b"{", 400, "no JSON"),
+        (b"{", 400, "not JSON"),
         (b"[]", 400, "list 'inputs'"),
-        (b"[" * 100_000, 400, "no JSON"),
+        (b"[" * 100_000, 400, "not JSON"),
         ({"inputs": [{}]}, 400, "expected name, shape, datatype and data"),
         ({"inputs": [tensor([[0] * 4], name="x")]}, 400, "input 'x': no such input"),
         ({"inputs": [tensor([[0] * 4], datatype="INT64")]}, 400, "expected FP32, got INT64"),
@@ -107,7 +107,7 @@ def test_an_older_version_and_single_outputs_can_be_asked_for(client: httpx.Clie
         ({"inputs": [tensor([[0] * 4], data=[1e300] * 4)]}, 400, "row 0"),
         ({"inputs": [tensor([[0] * 4], data=[10**400] * 4)]}, 400, "input 'features': expected numbers"),
         ({"inputs": [tensor([[0] * 4])] * 2}, 400, "given twice"),
-        ({"inputs": [tensor([[0] * 4], name=["features"])]}, 400, "expected a text as its name"),
+        ({"inputs": [tensor([[0] * 4], name=["features"])]}, 400, "expected a string as its name"),
         ({"inputs": [tensor([[0] * 4])], "outputs": [{"name": "lable"}]}, 400, "output 'lable': no such output"),
         ({"inputs": [tensor([[0] * 4])], "outputs": 5}, 400, "outputs: expected a list"),
         ({"inputs": [tensor([[0] * 4])], "parameters": [1]}, 400, "parameters: expected an object"),
@@ -128,7 +128,7 @@ def test_an_older_version_and_single_outputs_can_be_asked_for(client: httpx.Clie
         ),
         ({"inputs": [tensor([[0] * 4], data="\ud800")]}, 400, "inputs.0.data: expected valid UTF-8"),
         ({"inputs": [tensor([[0] * 4], name="\ud800")]}, 400, "inputs.0.name: expected valid UTF-8"),
-        (b'{"inputs": [], "id": "\xed\xa0\x80"}', 400, "no JSON"),
+        (b'{"inputs": [], "id": "\xed\xa0\x80"}', 400, "not JSON"),
     ],
 )
 def test_a_request_that_does_not_fit_says_what_was_expected(
