@@ -24,6 +24,14 @@ from thalweg.stream.learn.observer import LearnerReport, NoObserver
 from thalweg.stream.learn.outcome import Outcome
 from thalweg.stream.log.log import Gap
 
+_OF_JOINERS = (
+    "thalweg_labels_joined_total",
+    "thalweg_labels_unmatched_total",
+    "thalweg_labels_duplicated_total",
+    "thalweg_label_delay_seconds",
+    "thalweg_join_store_up",
+)
+"""Exported only for models with late labels: without a joiner, a 0 would say that its store is down."""
 _CAUSES = ("operator", "drift")  # causes of rollbacks, other than a learner's own
 
 
@@ -91,7 +99,7 @@ class ModelMetrics(NoObserver):
         self._bound = {
             full.removeprefix("thalweg_"): metrics[full].labels(name)
             for full, (_, _, labels, _) in LEARNER_METRICS.items()
-            if not labels
+            if not labels and full not in _OF_JOINERS
         }
         self._begin_at_zero()
 
@@ -151,25 +159,26 @@ class JoinMetrics:
     def __init__(self, name: str, metrics: Mapping[str, Any]) -> None:
         self._name = name
         self._metrics = metrics
-        self._metrics["thalweg_join_store_up"].labels(name).set(1)
+        self._bound = {full.removeprefix("thalweg_"): metrics[full].labels(name) for full in _OF_JOINERS}
+        self._bound["join_store_up"].set(1)
 
     def labels_joined(self, delays: Sequence[float]) -> None:
-        self._metrics["thalweg_labels_joined_total"].labels(self._name).inc(len(delays))
+        self._bound["labels_joined_total"].inc(len(delays))
         for delay in delays:
-            self._metrics["thalweg_label_delay_seconds"].labels(self._name).observe(delay)
+            self._bound["label_delay_seconds"].observe(delay)
 
     def labels_unmatched(self, labels: int) -> None:
-        self._metrics["thalweg_labels_unmatched_total"].labels(self._name).inc(labels)
+        self._bound["labels_unmatched_total"].inc(labels)
 
     def labels_duplicated(self, labels: int) -> None:
-        self._metrics["thalweg_labels_duplicated_total"].labels(self._name).inc(labels)
+        self._bound["labels_duplicated_total"].inc(labels)
 
     def dead_lettered(self, reasons: Mapping[str, int]) -> None:
         for reason, count in reasons.items():
             self._metrics["thalweg_events_dead_lettered_total"].labels(self._name, reason).inc(count)
 
     def store_reached(self, reached: bool) -> None:
-        self._metrics["thalweg_join_store_up"].labels(self._name).set(reached)
+        self._bound["join_store_up"].set(reached)
 
 
 def _make(table: Mapping[str, Any], registry: CollectorRegistry) -> dict[str, Any]:

@@ -339,6 +339,30 @@ def test_what_may_be_counted_stands_at_zero_before_it_is() -> None:
     assert found["thalweg_inference_requests_total", (("code", "INTERNAL"), m)] == 0
 
 
+def test_only_a_model_with_late_labels_has_figures_of_its_joiner() -> None:
+    metrics = LearnerMetrics()
+    told(metrics, "plain")
+    told(metrics, "late")
+    metrics.joining("late")
+
+    found = samples(metrics.render())
+
+    of_joiners = {
+        name: [labels for full, labels in found if full == name]
+        for name in (
+            "thalweg_join_store_up",
+            "thalweg_labels_joined_total",
+            "thalweg_labels_unmatched_total",
+            "thalweg_labels_duplicated_total",
+            "thalweg_label_delay_seconds_count",
+        )
+    }
+    late = (("model_name", "late"),)
+    assert of_joiners == {name: [late] for name in of_joiners}  # a 0 for `plain` would raise ThalwegLabelStoreDown
+    assert found["thalweg_join_store_up", late] == 1
+    assert found["thalweg_labels_joined_total", late] == 0
+
+
 @pytest.mark.prometheus
 def test_promtool_finds_nothing_but_a_name_that_is_given(tmp_path: Path) -> None:
     promtool = shutil.which("promtool")
