@@ -187,7 +187,7 @@ def replay(
 @app.command()
 def produce(
     config: ConfigPath,
-    topic: Annotated[str, typer.Option(help="Topic to append to.")],
+    topic: Annotated[str, typer.Option(help="Topic to append to: a model's topic or labels_topic.")],
     input: InputFile,
     rate: Annotated[float | None, typer.Option(min=0.001, help="Events per second; default: unlimited.")] = None,
     batch: Annotated[int, typer.Option(min=1, help="Events per record; more than 1: EventBatch records.")] = 1,
@@ -199,7 +199,7 @@ def produce(
     time_unit: TimeUnit = 1.0,
     log_format: Form = LogFormat.console,
 ) -> None:
-    """Append a file of events to the log."""
+    """Append a file of events, or of labels to a labels topic, to the log."""
     _log(log_format)
     from thalweg.ops.cli.produce import run
 

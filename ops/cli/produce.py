@@ -2,47 +2,60 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sized
 from pathlib import Path
+from typing import TypeVar
 
 from rich.console import Console
 from rich.progress import Progress
 
 from thalweg.ops.config.config import Config
 from thalweg.ops.config.error import ConfigurationError
+from thalweg.ops.config.model import ModelConfig
 from thalweg.ops.run.app import new_learner, open_configured_log
 from thalweg.proto.encode import EVENT_BATCH_HEADERS, to_event_batch, to_json
-from thalweg.proto.event import Batch
+from thalweg.proto.event import Batch, cut
 from thalweg.proto.rejected import Rejected
 from thalweg.proto.schema import Schema
 from thalweg.stream.log.log import Log, Message
-from thalweg.stream.sources.files import CsvMapping, read_events
+from thalweg.stream.sources.files import CsvMapping, read_events, read_labels
 
-_CHUNK = 1000
+_Run = TypeVar("_Run", bound=Sized)
+_RUN = 1000  # events appended at once, about
+_LONGEST_RUN = 100_000
 _NAMED = 5  # of the lines left out
 
 
 def run(
     config: Config, topic: str, path: Path, mapping: CsvMapping, rate: float | None, per_record: int, limit: int | None
 ) -> None:
-    """Append a file's events to a topic that one of the models follows."""
-    schema = _schema(config, topic)
+    """Append a file's events to a topic that a model follows, or its labels to a model's labels topic."""
+    models, what = _followers(config, topic)
+    schema = new_learner(models[0]).schema
+    if what == "labels" and per_record > 1:
+        raise ConfigurationError([f"--batch: expected 1 for the labels topic {topic!r}, got {per_record}"])
     log = open_configured_log(config)
     console = Console(soft_wrap=True, highlight=False)
     sent, left_out = 0, 0
     try:
         with Progress(console=console, disable=not console.is_terminal, transient=True) as bar:
-            task = bar.add_task("events", total=limit)
-            for count, rejected in append_events(log, topic, path, schema, mapping, rate, per_record, limit):
+            task = bar.add_task(what, total=limit)
+            if what == "labels":
+                steps = append_labels(log, topic, path, schema, rate, limit)
+            else:
+                whole = math.lcm(*(model.batch_events for model in models))
+                steps = append_events(log, topic, path, schema, mapping, rate, per_record, limit, whole)
+            for count, rejected in steps:
                 for line in rejected[: max(0, _NAMED - left_out)]:
                     console.print(f"line {line.row}: {line.reason}: {line.detail}", markup=False)
                 sent, left_out = sent + count, left_out + len(rejected)
                 bar.update(task, completed=sent)
     finally:
         log.close()
-    lines = "line" if left_out == 1 else "lines"
-    console.print(f"appended {sent:,} events to {topic}" + (f", left out {left_out:,} bad {lines}" if left_out else ""))
+    lines, what = "line" if left_out == 1 else "lines", what.removesuffix("s") if sent == 1 else what
+    console.print(f"appended {sent:,} {what} to {topic}" + (f", left out {left_out:,} bad {lines}" if left_out else ""))
 
 
 def append_events(
@@ -54,25 +67,68 @@ def append_events(
     rate: float | None,
     per_record: int,
     limit: int | None,
+    batch_events: int = 1,
 ) -> Iterator[tuple[int, list[Rejected]]]:
-    """Append chunk by chunk, at most `rate` events a second; yields the events appended and the lines left out.
+    """Append run by run, at most `rate` events a second; yields the events appended and the lines left out.
 
-    An event keeps its own time; one that has none happens as it is appended.
+    An event keeps its own time; one that has none happens as it is appended. Runs are whole micro-batches of
+    `batch_events` where the rate allows, so that a service which reads them cuts what `replay` cuts.
     """
-    paced = max(1, min(_CHUNK, int((rate or 1e9) / 20)))  # twenty steps a second look smooth
-    chunk = per_record * max(1, paced // per_record)
-    parts = read_events(path, schema, mapping, limit=limit, chunk=chunk, clock=time.time)
-    started, sent = time.monotonic(), 0
+    rejected: list[Rejected] = []
+    size = run_length(rate, per_record, batch_events)
+
+    def batches() -> Iterator[Batch]:
+        for part in read_events(path, schema, mapping, limit=limit, chunk=size, clock=time.time):
+            rejected.extend(part.rejected)
+            yield part.batch
+
+    for batch in _paced(cut(batches(), size), rate):
+        log.append(topic, messages(batch, per_record))
+        yield len(batch), rejected[:]
+        rejected.clear()
+    yield 0, rejected  # of the lines after the last event
+
+
+def append_labels(
+    log: Log, topic: str, path: Path, schema: Schema, rate: float | None, limit: int | None
+) -> Iterator[tuple[int, list[Rejected]]]:
+    """Append label records as they are, with their id as key; yields the labels appended and the lines left out."""
+    runs = read_labels(path, schema, limit=limit, chunk=run_length(rate))
+    rejected: list[Rejected] = []
+
+    def records() -> Iterator[list[tuple[str, bytes]]]:
+        for part in runs:
+            rejected.extend(part.rejected)
+            if part.records:
+                yield part.records
+
+    for part in _paced(records(), rate):
+        log.append(topic, [Message(value, id.encode()) for id, value in part])
+        yield len(part), rejected[:]
+        rejected.clear()
+    yield 0, rejected
+
+
+def run_length(rate: float | None, per_record: int = 1, batch_events: int = 1) -> int:
+    """Events to append at once: whole records and, where the rate allows, whole micro-batches."""
+    wanted = max(1, min(_RUN, int((rate or 1e9) / 20)))  # twenty steps a second look smooth
+    whole = math.lcm(per_record, batch_events)
+    if whole > (_LONGEST_RUN if rate is None else wanted):
+        whole = per_record
+    return whole * max(1, wanted // whole)
+
+
+def _paced(runs: Iterable[_Run], rate: float | None) -> Iterator[_Run]:
+    """The runs, each read no earlier than its first event is due."""
+    waiting, started, sent = iter(runs), time.monotonic(), 0
     while True:
         if rate is not None:  # before reading, so that the time of an event is when it is appended
             time.sleep(max(0.0, started + sent / rate - time.monotonic()))
-        part = next(parts, None)
-        if part is None:
-            break
-        if len(part.batch):
-            log.append(topic, messages(part.batch, per_record))
-        sent += len(part.batch)
-        yield len(part.batch), part.rejected
+        run = next(waiting, None)
+        if run is None:
+            return
+        yield run
+        sent += len(run)
 
 
 def messages(batch: Batch, per_record: int) -> list[Message]:
@@ -83,9 +139,11 @@ def messages(batch: Batch, per_record: int) -> list[Message]:
     return [Message(to_event_batch(part), headers=EVENT_BATCH_HEADERS) for part in batch.micro_batches(per_record)]
 
 
-def _schema(config: Config, topic: str) -> Schema:
-    for model in config.model:
-        if model.topic == topic:
-            return new_learner(model).schema
-    topics = ", ".join(model.topic for model in config.model)
-    raise ConfigurationError([f"no model follows the topic {topic!r}; known: {topics}"])
+def _followers(config: Config, topic: str) -> tuple[list[ModelConfig], str]:
+    """The models that read a topic, and what they read from it: events or labels."""
+    for what, attribute in (("events", "topic"), ("labels", "labels_topic")):
+        models = [model for model in config.model if getattr(model, attribute) == topic]
+        if models:
+            return models, what
+    known = dict.fromkeys(name for model in config.model for name in (model.topic, model.labels_topic) if name)
+    raise ConfigurationError([f"no model follows the topic {topic!r}; known: {', '.join(known)}"])

@@ -12,6 +12,7 @@ from threadpoolctl import threadpool_limits
 from thalweg.ops.config.model import ModelConfig
 from thalweg.ops.replay.replay import Replayed, replay
 from thalweg.ops.replay.report import NoMatplotlib, write_report
+from thalweg.ops.run.failed import Failed
 from thalweg.stream.evaluation.prequential import Prequential
 from thalweg.stream.sources.files import CsvMapping
 
@@ -26,7 +27,7 @@ def run(
     frozen_after: int | None,
     max_record_bytes: int,
 ) -> None:
-    """Replay a file, with a progress bar on a terminal, and print what came of it."""
+    """Replay a file, with a progress bar on a terminal, and print the result. Raises Failed if no row could be used."""
     console = Console()
     with (
         threadpool_limits(1),
@@ -57,6 +58,10 @@ def run(
             max_record_bytes=max_record_bytes,
             progress=progress,
         )
+    if not done.events:
+        read = sum(done.reasons.values())
+        first = "".join(f"; line {one.row}: {one.reason}: {one.detail}" for one in done.rejected[:1])
+        raise Failed(f"{path}: no row could be used: {read:,} {'row was' if read == 1 else 'rows were'} read{first}")
     _show(console, done)
     if report is not None:
         try:

@@ -20,7 +20,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-import msgspec
 import numpy as np
 import structlog
 
@@ -31,8 +30,9 @@ from thalweg.proto.decode import Decoder
 from thalweg.proto.encode import EVENT_HEADERS, to_events
 from thalweg.proto.event import Batch, ClassLabels
 from thalweg.proto.records import Partition, Records
-from thalweg.proto.rejected import Reason, Refused, Rejected
+from thalweg.proto.rejected import Refused, Rejected
 from thalweg.proto.schema import Schema
+from thalweg.stream.labels.label_records import label_of
 from thalweg.stream.log.dead_letters import DeadLetters
 from thalweg.stream.log.log import Log, LogError, Message
 
@@ -105,11 +105,6 @@ class _Label:
         return self.records.partition, self.records.offsets[self.row]
 
 
-class _LabelRecord(msgspec.Struct):
-    id: str | int
-    label: Any
-
-
 class _Stopped(Exception):
     """Stopped while retrying."""
 
@@ -142,7 +137,6 @@ class Joiner:
         self._settings, self._source, self._pending, self._schema = settings, source, pending, schema
         self._place, self._dead_letters, self._observer, self._clock = place, dead_letters, observer, clock
         self._decoder = Decoder(schema)
-        self._labels = msgspec.json.Decoder(_LabelRecord)
         self._waiting: OrderedDict[tuple[Partition, int], _Label] = OrderedDict()
         self._end: dict[Partition, int] = _read(place)
         self._sent: set[tuple[Partition, int]] = set()
@@ -203,16 +197,9 @@ class Joiner:
         bad = []
         for row, value in enumerate(run.values):
             try:
-                record = self._labels.decode(value or b"")
-                columns.label_column(self._schema, [record.label])
-                if record.label is None or not str(record.id):
-                    raise Refused("bad_label", f"expected an id and a label, got {value!r:.200}")
+                record = label_of(value, self._schema)
             except Refused as error:
                 bad.append(Rejected(row, error.reason, str(error)))
-            except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-                # also for a number too large for a float
-                reason: Reason = "bad_label" if "`$.label" in str(error) else "malformed"
-                bad.append(Rejected(row, reason, f'expected {{"id": …, "label": …}}: {error}'))
             else:
                 deadline = run.times[row] + self._settings.label_seconds
                 label = _Label(run, row, str(record.id), record.label, deadline)

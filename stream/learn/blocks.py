@@ -57,6 +57,9 @@ class DecodedBlock:
     """The last offset of each partition in the block; empty for a file."""
 
 
+_RECORDS = 500  # read at once, at least
+
+
 def gather(
     reader: Reader,
     *,
@@ -84,7 +87,7 @@ def gather(
     Returns:
         The block; None if no record arrived within `idle_seconds`.
     """
-    wanted = max(500, batch_records)
+    wanted = batch_records * -(-_RECORDS // batch_records)  # whole micro-batches, also of a backlog
     runs = reader.poll(0.0, wanted, max_bytes)
     flowing = bool(runs)
     if not runs and idle_seconds > 0:

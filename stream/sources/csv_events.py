@@ -137,10 +137,13 @@ class _Table:
             missing = [column for column in wanted or () if column not in places]
             if not wanted or missing:
                 raise FileError(f"{path}: input {name!r}: no column {', '.join(map(repr, missing)) or 'is given'}")
-            if len(wanted) != int(np.prod(spec.shape)):
+            expected = int(np.prod(spec.shape))
+            if len(wanted) != expected:
+                more = len(wanted) > expected and name not in mapping.inputs
+                hint = "; name the label's column with --label NAME, skip columns with --ignore NAME,…" if more else ""
                 raise FileError(
-                    f"{path}: input {name!r}: expected {int(np.prod(spec.shape))} columns for shape "
-                    f"{list(spec.shape)}, got {len(wanted)}: {', '.join(wanted)}"
+                    f"{path}: input {name!r}: expected {expected} columns for shape {list(spec.shape)}, "
+                    f"got {len(wanted)}: {', '.join(wanted)}{hint}"
                 )
             self._inputs[name] = [places[column] for column in wanted]
 

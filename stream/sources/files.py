@@ -9,18 +9,21 @@ from __future__ import annotations
 import gzip
 import zlib
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from itertools import chain, islice
 from pathlib import Path
+from typing import NamedTuple
 
 from thalweg.proto.decode import Decoder
 from thalweg.proto.event import Decoded
 from thalweg.proto.records import Partition, Records
-from thalweg.proto.rejected import Rejected
+from thalweg.proto.rejected import Refused, Rejected
 from thalweg.proto.schema import Schema
+from thalweg.stream.labels.label_records import label_of
 from thalweg.stream.sources.csv_events import CsvMapping, FileError, csv_events
 from thalweg.stream.sources.sequence_files import holds_sequences, sequence_events
 
-__all__ = ["CsvMapping", "FileError", "read_events"]
+__all__ = ["CsvMapping", "FileError", "LabelLines", "read_events", "read_labels"]
 
 
 def read_events(
@@ -50,21 +53,63 @@ def read_events(
     Raises:
         FileError: There is no such file, it has another format, or its compressed data ends early.
     """
+    kind = _kind(path, "jsonl", "csv")
+    with _opened(path) as lines:
+        first = next(lines, b"") if kind == "jsonl" else b""
+        if kind == "jsonl" and holds_sequences(first):
+            unit = (mapping or CsvMapping()).time_unit
+            yield from sequence_events(path, chain([first], lines), schema, unit, limit, chunk)
+        elif kind == "jsonl":
+            decoder = Decoder(schema, max_record_bytes=max_record_bytes)
+            yield from _json_lines(chain([first] if first else [], lines), decoder, limit, chunk, clock)
+        else:
+            yield from csv_events(path, lines, schema, mapping or CsvMapping(), limit, chunk, clock)
+
+
+class LabelLines(NamedTuple):
+    """Lines of a file of labels."""
+
+    records: list[tuple[str, bytes]]
+    """Pairs of id and line."""
+    rejected: list[Rejected]
+    """`row` is the line number in the file, from 1."""
+
+
+def read_labels(path: Path, schema: Schema, *, limit: int | None = None, chunk: int = 1000) -> Iterator[LabelLines]:
+    """The label records of a `.jsonl` or `.jsonl.gz` file in order, in chunks of at most `chunk` lines.
+
+    Raises:
+        FileError: As for `read_events`.
+    """
+    _kind(path, "jsonl")
+    with _opened(path) as lines:
+        numbered = enumerate(islice(lines, limit), 1)
+        while part := list(islice(numbered, chunk)):
+            found = LabelLines([], [])
+            for number, line in part:
+                value = line.strip()
+                if value:
+                    try:
+                        found.records.append((str(label_of(value, schema).id), value))
+                    except Refused as error:
+                        found.rejected.append(Rejected(number, error.reason, str(error)))
+            yield found
+
+
+def _kind(path: Path, *kinds: str) -> str:
     kind = path.name.removesuffix(".gz").rpartition(".")[2]
-    if kind not in ("jsonl", "csv"):
-        raise FileError(f"{path}: expected .jsonl, .jsonl.gz, .csv or .csv.gz")
+    if kind not in kinds:
+        names = [f".{kind}{packed}" for kind in kinds for packed in ("", ".gz")]
+        raise FileError(f"{path}: expected {', '.join(names[:-1])} or {names[-1]}")
+    return kind
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Iterator[bytes]]:
+    """The lines of a file, decompressed. Raises FileError."""
     try:
         with gzip.open(path, "rb") if path.name.endswith(".gz") else path.open("rb") as file:
-            lines = _without_mark(file)
-            first = next(lines, b"") if kind == "jsonl" else b""
-            if kind == "jsonl" and holds_sequences(first):
-                unit = (mapping or CsvMapping()).time_unit
-                yield from sequence_events(path, chain([first], lines), schema, unit, limit, chunk)
-            elif kind == "jsonl":
-                decoder = Decoder(schema, max_record_bytes=max_record_bytes)
-                yield from _json_lines(chain([first] if first else [], lines), decoder, limit, chunk, clock)
-            else:
-                yield from csv_events(path, lines, schema, mapping or CsvMapping(), limit, chunk, clock)
+            yield _without_mark(file)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise FileError(f"{path}: the compressed data is damaged or ends early: {error}") from error
     except OSError as error:

@@ -112,6 +112,24 @@ def test_wrong_usage_is_exit_code_2_and_a_missing_file_1(config: str) -> None:
     assert (unknown.returncode, unknown.stderr.strip()) == (2, "no model is called 'x'; known: m")
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a,b,label\n", "no row could be used: 0 rows were read"),
+        ("a,b,label\nx,1,u\n", "no row could be used: 1 row was read; line 2: wrong_dtype"),
+        ("a,b,label\nx,1,u\n1,2\n", "no row could be used: 2 rows were read; line 2: wrong_dtype"),
+    ],
+)
+def test_a_replay_in_which_no_row_could_be_used_fails(config: str, tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "useless.csv"
+    path.write_text(text)
+
+    done = thalweg("replay", config, "--model", "m", "--input", str(path))
+
+    assert (done.returncode, done.stdout) == (1, "")
+    assert f"error: {path}: {message}" in done.stderr
+
+
 @pytest.mark.slow
 def test_replay_reports_the_same_state_for_the_same_file(config: str, stream: str, tmp_path: Path) -> None:
     arguments = ("replay", config, "--model", "m", "--input", stream, "--report", str(tmp_path / "report"))

@@ -164,6 +164,11 @@ def test_only_so_many_lines_are_read(tmp_path: Path) -> None:
         ("a.txt", "", r"expected \.jsonl, \.jsonl\.gz, \.csv or \.csv\.gz"),
         ("a.csv", "", "empty file"),
         ("a.csv", "a,b,c,label\n1,2,3,u\n", r"expected 2 columns for shape \[2\], got 3: a, b, c"),
+        (
+            "a.csv",
+            "a,b,class\n1,2,u\n",
+            "got 3: a, b, class; name the label's column with --label NAME, skip .* --ignore",
+        ),
         ("a.csv", "a,label\n1,u\n", "expected 2 columns"),
         ("a.csv", "a,a,label\n1,2,u\n", "column 'a' appears twice"),
         ("a.csv", 'a,"b,label\n1,2,u\n', "expected a header line, got lines 1 to 2 are no CSV"),
