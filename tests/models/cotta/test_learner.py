@@ -227,7 +227,7 @@ def test_weights_are_read_from_a_file_and_must_fit(tmp_path: Path) -> None:
         ({"model": f"{NETWORKS}:raising"}, "raised RuntimeError: no such checkpoint"),
         ({"model": f"{NETWORKS}:no_module"}, "to give a torch.nn.Module, got int"),
         ({"model": f"{NETWORKS}:layered"}, "cannot take inputs of shape"),
-        ({"classes": "a,b"}, "classes: expected 4 different names"),
+        ({"classes": "a,b"}, "classes: expected 4 distinct names"),
         ({"adapt": "nothing.*"}, "adapt: expected parameters to adapt, got none"),
         ({"variant": "best"}, "variant: expected one of ours, paper"),
         ({"adapt_batch": 7}, "adapt_batch: expected a multiple of follow_batch, 4, got 7"),
