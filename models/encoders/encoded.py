@@ -57,17 +57,22 @@ def make_learner(name: str, context: LearnerContext, encoder: str = IDENTITY, we
     try:
         return EncodedLearner(factory(replace(context, inputs=front.specs)), front)
     except ParamsError as error:
-        raise ParamsError(dict(_as_encoder_mistakes(name, encoder, error))) from error
+        names: Sequence[str] = getattr(factory, "input_names", ())
+        raise ParamsError(dict(_as_encoder_mistakes(name, names, encoder, error))) from error
 
 
-def _as_encoder_mistakes(name: str, encoder: str, error: ParamsError) -> list[tuple[str, str]]:
-    """Report mistakes of the learner's inputs as mistakes of the encoder, which computes them."""
+def _as_encoder_mistakes(name: str, names: Sequence[str], encoder: str, error: ParamsError) -> list[tuple[str, str]]:
+    """Report mistakes of the learner's inputs as mistakes of the encoder, which computes them.
+
+    `names`: the only inputs that the learner takes; empty: it declares none, and its own words are passed on.
+    """
     of_inputs = [text for key, text in error.mistakes.items() if key.partition(".")[0] == "inputs"]
     others = [(key, text) for key, text in error.mistakes.items() if key.partition(".")[0] != "inputs"]
     if not of_inputs:
         return others
-    text = f"{name} does not learn from the features of an encoder, got {encoder!r}: {'; '.join(of_inputs)}"
-    return [*others, ("encoder", text)]
+    text = f"{name} does not learn from the features of an encoder, got {encoder!r}"
+    why = f"; it takes {', '.join(names)}" if names else f": {'; '.join(of_inputs)}"
+    return [*others, ("encoder", text + why)]
 
 
 class EncodedLearner(Wrapper):

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from thalweg.models.contract.learner import ParamsError
-from thalweg.models.encoders.kinds import RANDOM, Rows, find_kind
+from thalweg.models.encoders.kinds import KINDS, RANDOM, Rows, find_kind
 from thalweg.models.parts.input_columns import InputColumns
 from thalweg.proto.event import Batch
 from thalweg.proto.schema import Inputs, TensorSpec
@@ -112,6 +112,11 @@ def shared_encoder(name: str, weights: str, inputs: Mapping[str, TensorSpec], se
         if key not in _encoders:
             _encoders[key] = Encoder(name, weights, inputs, seed)
         return _encoders[key]
+
+
+def takes_weights(name: str) -> bool:
+    """Whether an encoder takes a file of weights: only a torch module does."""
+    return name.partition(":")[0] not in (IDENTITY, *KINDS)
 
 
 def encoder_sha256(name: str, weights: str, seed: int) -> str:

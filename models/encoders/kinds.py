@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from typing import Protocol
 
 import numpy as np
@@ -11,8 +12,12 @@ from thalweg.models.contract.learner import ParamsError
 
 RANDOM = {"random_features": 1024, "random_convolution": 2048}
 """Random layers, and their default number of features."""
+KINDS = (*RANDOM, "onnx")
+"""All kinds but the torch modules, which have a user's name."""
 
 Rows = NDArray[np.float32]
+
+_NEAR = 0.8  # similarity of a misspelt kind; a module's name is usually farther from all of them
 
 
 class Encode(Protocol):
@@ -103,9 +108,10 @@ def _torch_module(name: str, weights: str) -> Encode:
     try:
         module = build(name, weights)
     except ParamsError as error:  # the factory is the encoder itself
-        raise ParamsError(
-            {"encoder" if key == "model" else key: text for key, text in error.mistakes.items()}
-        ) from error
+        near = get_close_matches(name.partition(":")[0], ("identity", *KINDS), n=1, cutoff=_NEAR)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        found = {"encoder" if key == "model" else key: text for key, text in error.mistakes.items()}
+        raise ParamsError({key: text + hint if key == "encoder" else text for key, text in found.items()}) from error
 
     def encode(x: Rows) -> Rows:
         with torch.no_grad():

@@ -16,6 +16,8 @@ Numbers = NDArray[np.float32]
 
 _SHAPES = {"user": ("int64", 0), "item": ("int64", 0), "fields": ("int64", 1), "numeric": ("float32", 1)}
 
+INPUT_NAMES = tuple(_SHAPES)
+
 
 class RecommenderInputs:
     """`user` and `item` int64, optional `fields` int64 [G] and `numeric` float32 [H].

@@ -35,7 +35,7 @@ from thalweg.models.contract.gauges import (
 )
 from thalweg.models.contract.learner import LearnerContext, ParamsError
 from thalweg.models.error_memory.ctr_network import Network, Shape
-from thalweg.models.error_memory.inputs import RecommenderInputs
+from thalweg.models.error_memory.inputs import INPUT_NAMES, RecommenderInputs
 from thalweg.models.error_memory.key_space import KeySpace
 from thalweg.models.error_memory.params import Params
 from thalweg.models.error_memory.predictor import (
@@ -73,6 +73,7 @@ class ErrorMemory:
 
     gauges_declared = (SKIPPED_EVENTS, EMBEDDING_ROWS, MEMORY_ENTRIES, MEMORY_EVICTIONS, MEMORY_BYTES)
     params_type = Params
+    input_names = INPUT_NAMES
 
     def __init__(self, context: LearnerContext) -> None:
         self.params = p = Params.of(context.params)

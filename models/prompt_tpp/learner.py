@@ -71,6 +71,7 @@ class PromptTpp:
         LEFT_OUT_STEPS,
     )
     params_type = Params
+    input_names = tuple(KEY)
 
     def __init__(self, context: LearnerContext) -> None:
         self.params = p = Params.of(context.params)

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, Field
 
 from thalweg.memory.exchange.pending import USUAL
 from thalweg.models.contract.learner import LearnerContext
-from thalweg.models.encoders.encoder import IDENTITY, encoder_sha256
+from thalweg.models.encoders.encoder import IDENTITY, encoder_sha256, takes_weights
 from thalweg.models.parts.settings import Count, Settings, Whole, rule
 from thalweg.ops.config.secrets import shown
 from thalweg.proto.schema import TensorSpec
@@ -114,6 +114,11 @@ class ModelConfig(LearnSettings):
         sound = self.dedup_events or not self.labels_topic
         return None if sound else "expected 1 or more with a labels_topic: a label may be joined twice, got 0"
 
+    @rule("weights", "encoder")
+    def _weights_are_of_a_module(self) -> str | None:
+        sound = not self.weights or takes_weights(self.encoder)
+        return None if sound else f"expected an encoder that takes weights, got encoder = {self.encoder!r}"
+
     @property
     def joined_topic(self) -> str:
         """Topic of events joined with their labels; empty without a `labels_topic`."""
@@ -142,7 +147,9 @@ class ModelConfig(LearnSettings):
         return hashlib.sha256(json.dumps(self.identity(), sort_keys=True, default=str).encode()).hexdigest()
 
     def shown_identity(self) -> dict[str, Any]:
-        """`identity` as JSON, secrets masked, for manifests."""
-        params = shown(self.params, ("model", 0, "params"))
-        made: dict[str, Any] = json.loads(json.dumps({**self.identity(), "params": params}, default=str))
+        """`identity` as JSON, secrets masked, for manifests: the encoder by name, and its hash as `encoder_sha256`."""
+        table = self.identity() | {"params": shown(self.params, ("model", 0, "params")), "encoder": self.encoder}
+        if self.encoder != IDENTITY:
+            table["encoder_sha256"] = encoder_sha256(self.encoder, self.weights, self.seed)
+        made: dict[str, Any] = json.loads(json.dumps(table, default=str))
         return made

@@ -40,6 +40,7 @@ from thalweg.stream.evaluation.monitor import Monitor
 from thalweg.stream.labels.joining import Joiner, JoinObserver, JoinSettings
 from thalweg.stream.labels.request_buffer import RequestBuffer
 from thalweg.stream.labels.request_log import RequestLog
+from thalweg.stream.learn.fold import StateMismatch
 from thalweg.stream.learn.journal import FileJournal
 from thalweg.stream.learn.observer import each
 from thalweg.stream.learn.ports import Ports
@@ -52,6 +53,9 @@ from thalweg.stream.publication.file_channel import FilePublisher
 from thalweg.stream.publication.live_folder import live_folder
 
 log = structlog.get_logger(__name__)
+
+_REFUSALS = (StateMismatch, ConfigurationError)
+"""Errors of the configuration, whose message is all that the user needs."""
 
 
 def new_learner(model: ModelConfig, seed: int | None = None) -> Learner:
@@ -231,6 +235,8 @@ class Learning:
         self._metrics = LearnerMetrics(live / "metrics-learner.prom")
         self._status = LearnerStatus(live)
         self.failed: Exception | None = None
+        """The error of the first part that failed."""
+        self._failing = threading.Lock()
         self._ended = threading.Event()
         self._processors: list[Processor] = []
         self._publishers: list[FilePublisher] = []
@@ -287,8 +293,14 @@ class Learning:
         try:
             part.run()
         except Exception as error:
-            log.exception("a learner died", model=name)
-            self.failed = error
+            with self._failing:
+                if self.failed is None and isinstance(error, _REFUSALS):
+                    pass  # reported once, by the process that ends with it
+                elif isinstance(error, _REFUSALS):
+                    log.error(str(error), model=name)
+                else:
+                    log.exception("a learner died", model=name)
+                self.failed = self.failed or error
             self._ended.set()
 
 

@@ -12,7 +12,7 @@ from thalweg.memory.exchange.commands import StoreError
 from thalweg.memory.snapshots.snapshots import Snapshots, UnknownVersion
 from thalweg.memory.snapshots.state import DamagedFile
 from thalweg.stream.drift.alarm import Alarm
-from thalweg.stream.learn.fold import DRIFT, Fold
+from thalweg.stream.learn.fold import DRIFT, Fold, StateMismatch
 from thalweg.stream.learn.journal import Control, ForgettingEntry, ResetEntry, RollbackEntry
 from thalweg.stream.learn.outcome import Outcome
 from thalweg.stream.learn.ports import Command, Commands, Ports
@@ -115,7 +115,7 @@ class Controls:
     def _answer(self, commands: Commands, command: Command) -> None:
         try:
             result = self._carry_out(command)
-        except (UnknownVersion, DamagedFile) as error:
+        except (UnknownVersion, DamagedFile, StateMismatch) as error:
             result = {"error": "failed_precondition", "message": str(error)}
         except OSError as error:
             result = {"error": "unavailable", "message": str(error)}
@@ -142,7 +142,7 @@ class Controls:
                 self._fold.note_done(decision.note)
             if decision.save:
                 self._save(False)
-        except (UnknownVersion, DamagedFile, OSError) as error:
+        except (UnknownVersion, DamagedFile, StateMismatch, OSError) as error:
             log.error("cannot act on a drift alarm: learning continues", model=self._model, problem=str(error))
             self._fold.note_done("nothing: it failed")
         else:

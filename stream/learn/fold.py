@@ -45,6 +45,19 @@ class StateMismatch(Exception):
     """The saved state was made with other settings; the message says what to do."""
 
 
+def check_settings(manifest: Manifest, settings: ProcessorSettings) -> None:
+    """Raise StateMismatch if a version was made under other settings, with each that differs."""
+    wanted, got = settings.config_sha256, manifest.config_sha256
+    if wanted != got:
+        differences = identity_differences(manifest.identity, settings.identity)
+        hashes = f"hash {got[:12] or 'none'}, now {wanted[:12] or 'none'}"
+        raise StateMismatch(
+            f"model {settings.model!r}: the saved state (version {manifest.version}) was made under other settings "
+            f"({'; '.join(differences) or hashes}); give the model a new name or another state_dir, or restore the "
+            f"settings"
+        )
+
+
 class Fold:
     """A learner, its evaluator, the ids it has seen, and the log position that all of them correspond to.
 
@@ -126,15 +139,7 @@ class Fold:
     def load(self, kept: Snapshot) -> None:
         """Restore the fold from this snapshot. Raises StateMismatch."""
         manifest, parts = kept.manifest, kept.parts
-        wanted, got = self._settings.config_sha256, manifest.config_sha256
-        if wanted != got:
-            differences = identity_differences(manifest.identity, self._settings.identity)
-            hashes = f"hash {got[:12] or 'none'}, now {wanted[:12] or 'none'}"
-            raise StateMismatch(
-                f"model {self._settings.model!r}: the saved state (version {manifest.version}) was made under other "
-                f"settings ({'; '.join(differences) or hashes}); give the model a new name or another state_dir, or "
-                f"restore the settings"
-            )
+        check_settings(manifest, self._settings)
         self._learner.restore(parts["learner"])
         if "recent_ids" in parts:
             self._recent_ids.restore(parts["recent_ids"])
@@ -174,18 +179,22 @@ class Fold:
         parts = tuple(self._decoder.decode(run) for run in block.records)
         return DecodedBlock(entry.version, entry.batch_events, parts, block.end)
 
-    def apply(self, step: DecodedBlock | Control, on_batch: OnBatch | None = None) -> Outcome:
+    def apply(
+        self, step: DecodedBlock | Control, on_batch: OnBatch | None = None, *, repeated: bool = False
+    ) -> Outcome:
         """Apply a block or a control entry, which leads to the next version.
 
         Args:
             step: The step that follows `version`.
             on_batch: Called after each learned micro-batch of a block that is a whole file; the outcome then has no
                 `learn_seconds`.
+            repeated: The step comes from the journal and was logged when it was first applied.
 
         Raises:
             ValueError: The entry is not the next one.
             UnknownVersion: There is no snapshot of the version to roll back to.
             DamagedFile: That snapshot cannot be read.
+            StateMismatch: That snapshot was made under other settings.
         """
         if step.version != self._version + 1:
             raise ValueError(
@@ -193,7 +202,7 @@ class Fold:
             )
         if isinstance(step, DecodedBlock):
             return self._learn(step, on_batch)
-        self._change(step)
+        self._change(step, repeated=repeated)
         return Outcome(version=self._version, learned=self._learned)
 
     def note_done(self, done: str) -> None:
@@ -252,9 +261,10 @@ class Fold:
                 totals.oldest_time = oldest if totals.oldest_time is None else min(oldest, totals.oldest_time)
                 yield batch
 
-    def _change(self, entry: Control) -> None:
+    def _change(self, entry: Control, *, repeated: bool) -> None:
         if isinstance(entry, RollbackEntry):
             kept = self._snapshots.load(entry.to)
+            check_settings(kept.manifest, self._settings)
             self._learner.restore(kept.parts["learner"])
             self._learned, self._parent = kept.manifest.events_learned, entry.to
             done = f"rolled back to version {entry.to}"
@@ -273,7 +283,8 @@ class Fold:
         if entry.cause == DRIFT:
             self.note_done(done)
         self._unhandled = ()
-        log.warning(done, model=self._settings.model, version=entry.version, cause=entry.cause)
+        if not repeated:
+            log.warning(done, model=self._settings.model, version=entry.version, cause=entry.cause)
 
 
 @dataclass(slots=True)

@@ -15,7 +15,7 @@ from thalweg.proto.records import Position
 from thalweg.stream.learn.blocks import HistoryLost
 from thalweg.stream.learn.cadence import PublishCadence
 from thalweg.stream.learn.control import Controls, Policy
-from thalweg.stream.learn.fold import Fold
+from thalweg.stream.learn.fold import Fold, check_settings
 from thalweg.stream.learn.intake import Intake, Stopped
 from thalweg.stream.learn.journal import (
     Control,
@@ -294,7 +294,8 @@ class Processor:
         """Journal a control entry, apply it, and publish and save the result."""
         if isinstance(entry, RollbackEntry):
             self._saver.wait()
-            self._snapshots.load(entry.to)  # checked before it is journalled: an entry must be repeatable
+            # before it is journalled: an entry must be repeatable
+            check_settings(self._snapshots.load(entry.to).manifest, self._settings)
         self._journal.append(entry)
         outcome = self._fold.apply(entry)
         if isinstance(entry, RollbackEntry):

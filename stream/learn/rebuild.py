@@ -50,7 +50,7 @@ def apply_again(
                 return
             yield fold.apply(decode(entry, block))
         else:
-            yield fold.apply(entry)
+            yield fold.apply(entry, repeated=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +96,7 @@ def rebuild_each(
     version.
 
     Raises:
+        StateMismatch: The snapshot it starts from, or one that was rolled back to, was made under other settings.
         UnknownVersion: No earlier snapshot exists, and the journal does not reach back to the beginning.
         HistoryLost: The log no longer has the records.
         JournalError: The journal ends before this version, or is damaged.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
@@ -13,6 +14,7 @@ from thalweg.stream.drift.params import DriftParams
 from thalweg.stream.log.log import Start
 
 _DRIFT = DriftParams()
+_SHA256 = re.compile("[0-9a-f]{64}")
 
 
 class LearnSettings(Settings):
@@ -79,14 +81,34 @@ def identity_differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list
         old: `identity` of a manifest; empty in manifests from versions without it.
         new: `identity` of the settings.
     """
-    was, now = dict(_leaves(old)), dict(_leaves(new))
     if not old:
         return []
-    return [
+    was, now = dict(_leaves(_without_encoder(old))), dict(_leaves(_without_encoder(new)))
+    return _encoder_difference(_encoder(old), _encoder(new)) + [
         f"{key}: was {was.get(key, 'not given')}, is {now.get(key, 'not given')}"
         for key in sorted(was.keys() | now.keys())
         if was.get(key) != now.get(key)
     ]
+
+
+def _without_encoder(table: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in table.items() if key not in ("encoder", "encoder_sha256")}
+
+
+def _encoder(table: Mapping[str, Any]) -> tuple[str, str]:
+    """Name and hash of the encoder; without a name in older manifests, which hold only the hash."""
+    name, sha256 = table.get("encoder", ""), table.get("encoder_sha256", "")
+    return ("", name) if _SHA256.fullmatch(name) else (name, sha256)
+
+
+def _encoder_difference(old: tuple[str, str], new: tuple[str, str]) -> list[str]:
+    (was, was_sha256), (now, now_sha256) = old, new
+    if was_sha256 == now_sha256 and (was == now or was_sha256):
+        return []
+    if was == now != "":
+        return [f"encoder: {json.dumps(now)} with other weights"]
+    shown = [json.dumps(name) if name else "another" if sha256 else "not given" for name, sha256 in (old, new)]
+    return [f"encoder: was {shown[0]}, is {shown[1]}"]
 
 
 def _leaves(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:

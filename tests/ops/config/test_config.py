@@ -168,6 +168,31 @@ inputs = {}
             "model.digits.encoder: 'nowhere:made' cannot be imported: No module named 'nowhere'",
         ),
         (
+            "encoder = 'random_feature:64'\n",
+            "model.digits.encoder: 'random_feature:64' cannot be imported: No module named 'random_feature'; "
+            "did you mean random_features?",
+        ),
+        (
+            "encoder = 'identiy'\n",
+            "model.digits.encoder: expected 'module:factory' or 'timm:NAME', got 'identiy'; did you mean identity?",
+        ),
+        (
+            "encoder = 'identity'\nweights = 'w'\n",
+            "model.digits.weights: expected an encoder that takes weights, got encoder = 'identity'",
+        ),
+        (
+            "weights = 'w'\n",
+            "model.digits.weights: expected an encoder that takes weights, got encoder = 'identity'",
+        ),
+        (
+            "encoder = 'random_features:8'\nweights = 'w'\n",
+            "model.digits.weights: expected an encoder that takes weights, got encoder = 'random_features:8'",
+        ),
+        (
+            "encoder = 'onnx:x'\nweights = 'w'\n",
+            "model.digits.weights: expected an encoder that takes weights, got encoder = 'onnx:x'",
+        ),
+        (
             "encoder = 'random_convolution'\n",
             "model.digits.encoder: random_convolution takes [C, H, W] and a multiple of 16 features, got shape [64]",
         ),

@@ -76,6 +76,19 @@ def test_an_identity_is_shown_without_secrets_and_as_json_reads_it() -> None:
     assert json.loads(json.dumps(shown)) == shown
 
 
+def test_an_identity_shows_the_name_of_the_encoder_and_beside_it_the_hash_that_counts() -> None:
+    ridge = {"name": "m", "learner": "ridge", "topic": "t", "inputs": {"x": {"shape": [2]}}}
+    bare = parse({"model": [ridge]}, "f", {}).model[0]
+    encoded = parse({"model": [{**ridge, "encoder": "random_features:16"}]}, "f", {}).model[0]
+
+    assert bare.shown_identity() == bare.identity()
+    assert encoded.shown_identity() == {
+        **encoded.identity(),
+        "encoder": "random_features:16",
+        "encoder_sha256": encoded.identity()["encoder"],
+    }
+
+
 @pytest.mark.parametrize(
     ("example", "recorded"),
     [

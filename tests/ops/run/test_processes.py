@@ -226,7 +226,9 @@ def test_a_state_made_under_other_settings_ends_everything_with_advice(tmp_path:
         process = running.start()
 
         assert process.wait(WAIT) == 2
-        assert "was made under other settings" in running.text()
+        assert running.text().count("was made under other settings (params.expansion: was 8, is 9)") == 1
+        assert "a learner died" not in running.text()
+        assert "Traceback" not in running.text()
 
 
 def test_a_truncated_snapshot_is_set_aside_and_the_next_older_one_used(tmp_path: Path) -> None:

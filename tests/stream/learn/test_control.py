@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, MutableMapping
 from pathlib import Path
+from typing import Any
 
 import pytest
+import structlog
 
 from tests.stream.evaluation.test_monitor import INPUTS, SETTINGS, events, ridge
 from thalweg.memory.snapshots.snapshots import InMemorySnapshots
@@ -196,3 +198,22 @@ def test_a_rollback_without_a_version_from_before_does_nothing_and_says_so(tmp_p
 
     assert life.seen.causes == life.seen.done == []
     assert [alarm.done for alarm in life.monitor.drift.alarms] == ["nothing: no snapshot from before the change"]
+
+
+@pytest.mark.parametrize("action", ["raise_forgetting", "reset", "rollback"])
+def test_what_was_done_is_logged_when_it_is_done_and_not_when_it_is_repeated(tmp_path: Path, action: str) -> None:
+    def warned(logged: list[MutableMapping[str, Any]]) -> list[str]:
+        return [line["event"] for line in logged if line.get("cause") == "drift"]
+
+    log, snapshots, journal = turned(tmp_path), InMemorySnapshots(), InMemoryJournal()
+    beginning = InMemorySnapshots()  # of a process that is restarted before it saved another version
+
+    with structlog.testing.capture_logs() as first:
+        life = Life(log, snapshots, journal, action).run()
+    beginning.save(snapshots.load(0).manifest, snapshots.load(0).parts)
+    with structlog.testing.capture_logs() as again:
+        rebuild(ridge, log, snapshots, journal, SAVING_LITTLE, life.processor.version)
+        Life(log, beginning, journal, action).processor.recover()
+
+    assert warned(first) == [DONE[action]]
+    assert warned(again) == []

@@ -6,6 +6,7 @@ import json
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from queue import Queue
 from types import SimpleNamespace
@@ -380,6 +381,20 @@ def test_a_rollback_brings_back_the_state_under_a_new_number_and_keeps_the_posit
     assert "version 77 is not kept; kept: 0, 1, 2" in asked.answers["1"]["message"]
     rebuilt = rebuild(Chain, log, snapshots, journal, SETTINGS, 3)
     assert rebuilt.state_sha256 == newest.manifest.state_sha256
+
+
+def test_a_rollback_to_a_version_made_under_other_settings_is_refused_before_it_is_journalled() -> None:
+    log, snapshots, journal = log_of(4), InMemorySnapshots(), InMemoryJournal()
+    Processor(Chain(), log, snapshots, SETTINGS, journal=journal).run(until_end=True)
+    old = snapshots.load(0)
+    snapshots.save(replace(old.manifest, config_sha256="beef"), old.parts)
+    asked, entries = Asked(("rollback", {"version": 0})), list(journal.entries(0))
+
+    Processor(Chain(), log, snapshots, SETTINGS, journal=journal, ports=Ports(commands=asked)).run(until_end=True)
+
+    assert asked.answers["0"]["error"] == "failed_precondition"
+    assert "(version 0) was made under other settings" in asked.answers["0"]["message"]
+    assert list(journal.entries(0)) == entries
 
 
 def test_a_snapshot_that_is_asked_for_is_there_when_the_answer_comes() -> None:

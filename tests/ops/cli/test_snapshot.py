@@ -1,0 +1,108 @@
+"""`thalweg snapshot verify --replay` under the settings of a state, and under others."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.services.processes import PATIENCE as WAIT
+from thalweg.memory.snapshots.snapshots import FolderSnapshots
+from thalweg.ops.cli.snapshot import verify
+from thalweg.ops.config.config import load
+from thalweg.ops.run.app import model_folder, new_learner, open_configured_log, settings_of
+from thalweg.ops.run.failed import Failed
+from thalweg.stream.learn.journal import FileJournal, RollbackEntry
+from thalweg.stream.learn.processor import Processor
+from thalweg.stream.log.log import Message
+
+CONFIG = """
+[log]
+url = "sqlite:{folder}/log.db"
+[service]
+state_dir = "{folder}/state"
+[[model]]
+name = "m"
+learner = "nearest_mean"
+topic = "m.events"
+inputs.x = {{ shape = [2] }}
+snapshots_kept = 9
+"""
+
+
+def learned(folder: Path, *, shrinkage: float | None = None, events: int = 3) -> Path:
+    """A configuration, and one more life of its model: some events, a snapshot, and a rollback to version 0."""
+    path = configured(folder, shrinkage)
+    config = load(path, {})
+    (model,) = config.model
+    log = open_configured_log(config)
+    log.append("m.events", [Message(f'{{"inputs":{{"x":[{i},1]}},"label":"{i % 2}"}}'.encode()) for i in range(events)])
+    state = model_folder(config, model)
+    snapshots = FolderSnapshots(state, 9)
+    snapshots.prepare()
+    life = Processor(
+        new_learner(model), log, snapshots, settings_of(model, 1 << 20), journal=FileJournal(state / "journal")
+    )
+    life.recover()
+    life._change(RollbackEntry(life.version + 1, 0, "operator"))
+    life.run(until_end=True)
+    log.close()
+    return path
+
+
+def configured(folder: Path, shrinkage: float | None) -> Path:
+    path = folder / "thalweg.toml"
+    params = "" if shrinkage is None else f"[model.params]\nshrinkage = {shrinkage}\n"
+    path.write_text(CONFIG.format(folder=folder) + params)
+    return path
+
+
+def verified(path: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "thalweg.ops.cli", "snapshot", "verify", str(path), "--model", "m", "--replay"]
+    return subprocess.run(command, capture_output=True, text=True, timeout=WAIT, env={**os.environ, "COLUMNS": "200"})
+
+
+OTHERS = "was made under other settings (params.shrinkage: was not given, is 0.5); give the model a new name or another"
+
+
+def test_versions_made_under_other_settings_are_refused_with_what_differs(tmp_path: Path) -> None:
+    path = learned(tmp_path)
+    good = verified(path)
+    assert (good.returncode, good.stderr) == (0, ""), good.stdout
+    configured(tmp_path, 0.5)
+
+    done = verified(path)
+
+    lines = done.stdout.splitlines()
+    assert done.returncode == 1
+    assert lines, done.stderr
+    assert all(OTHERS in line for line in lines), done.stdout
+    assert "another state" not in done.stdout.replace("another state_dir", "")
+    assert "versions were made under other settings" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_beside_a_version_made_under_other_settings_the_others_are_verified(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = learned(tmp_path)
+    (tmp_path / "other").mkdir()
+    learned(tmp_path / "other", shrinkage=0.5)
+    kept = FolderSnapshots(tmp_path / "state" / "m").manifests()
+    newest = kept[-1].version
+    shutil.rmtree(tmp_path / "state" / "m" / str(newest))
+    shutil.copytree(tmp_path / "other" / "state" / "m" / str(newest), tmp_path / "state" / "m" / str(newest))
+
+    with pytest.raises(Failed, match=f"1 of {len(kept)} versions were made under other settings"):
+        verify(load(path, {}), "m", None, from_log=True)
+
+    told = capsys.readouterr().out
+    assert len(kept) > 1
+    for manifest in kept[:-1]:
+        assert f"{manifest.version}: ok" in told
+    assert f"{newest}: model 'm': the saved state (version {newest}) was made under other settings" in told
+    assert "params.shrinkage: was 0.5, is not given" in told
