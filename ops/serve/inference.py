@@ -132,7 +132,7 @@ class InferenceCore:
         if self._log is not None:  # from here on nothing is refused
             _record(self._log, model, inputs)
         if options.event_id is not None and self._buffer is not None:
-            self._buffer.remember(model.name, options.event_id, inputs, answer)
+            self._buffer.add(model.name, options.event_id, inputs, answer)
         return outputs, explanation
 
     def _check_event_id(self, options: RequestOptions, model: ServedModel, inputs: Inputs) -> None:

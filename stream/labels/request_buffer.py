@@ -89,6 +89,10 @@ class RequestBuffer:
             InputError: As `check` does.
         """
         self.check(event_id, inputs)
+        self.add(model, event_id, inputs, answer)
+
+    def add(self, model: str, event_id: str, inputs: Inputs, answer: Answer | None) -> None:
+        """As `remember`, for a request that `check` has accepted."""
         queue = self._queues[model]
         if len(queue) >= MOST_QUEUED:
             self.forgotten[model] += 1
