@@ -169,7 +169,7 @@ journal.close()
 def test_a_full_disk_is_an_error_and_the_journal_goes_on_once_there_is_space(tmp_path: Path, room: int) -> None:
     done = subprocess.run(
         [sys.executable, "-c", NEARLY_FULL, tmp_path, str(room)],
-        cwd=Path(__file__).parents[2],
+        cwd=Path(__file__).parents[3],
         capture_output=True,
         text=True,
         check=False,
