@@ -14,6 +14,7 @@ from thalweg.proto.records import Position, Records
 from thalweg.proto.schema import Array
 from thalweg.stream.drift.alarm import Alarm
 from thalweg.stream.evaluation.report import EvaluationReport
+from thalweg.stream.health.registry import Health
 from thalweg.stream.learn.observer import NoObserver, Observer
 
 
@@ -126,3 +127,5 @@ class Ports:
     """Receives invalid records; None: they are only logged."""
     alarms: AlarmSink | None = None
     """Receives drift alarms."""
+    health: Health = field(default_factory=Health)
+    """The learner's health, reported by the processor."""

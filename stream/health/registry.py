@@ -1,0 +1,180 @@
+"""The health of every part that runs by itself: one registry per process, the only source of what is shown as well.
+
+A component (the learner of a model, a joiner, the request buffer, the saver …) registers once and keeps its state up
+to date. One that is not heard of within its bound is failed, whatever it said last.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+
+_LONGEST_REASON = 500
+
+
+class Condition(StrEnum):
+    """The state of a component."""
+
+    STARTING = "starting"
+    RUNNING = "running"
+    WAITING = "waiting"
+    """For something outside that is expected to come back; tries again by itself."""
+    DEGRADED = "degraded"
+    """Works, but not as it should."""
+    FAILED = "failed"
+    """Does not work."""
+    STOPPED = "stopped"
+    """Ended as asked."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ComponentHealth:
+    """The health of one component at one moment."""
+
+    component: str
+    """What it is: `learner`, `joiner`, `request_buffer` …; the same name for every model."""
+    model: str
+    """The model it belongs to; empty: it serves the whole process."""
+    state: Condition
+    reason: str
+    """Why, in one line; empty for `starting`, `running` and `stopped`."""
+    since: float
+    """Unix seconds since when it has been in this state."""
+    restarts: int
+    """How often it was restarted after it ended unexpectedly."""
+
+    @property
+    def well(self) -> bool:
+        """Whether nothing about it needs to be told."""
+        return self.state in (Condition.STARTING, Condition.RUNNING, Condition.STOPPED)
+
+
+class Health:
+    """A component's own handle. Thread-safe; every method is cheap enough for once per block or request batch.
+
+    A component outside a registry (a test, a notebook) may use one of its own.
+
+    Args:
+        component: See `ComponentHealth`.
+        model: See `ComponentHealth`.
+        silent_seconds: It is failed if it calls none of the methods for this long; None: never.
+        clock: Unix seconds.
+        ticks: Monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        component: str = "",
+        model: str = "",
+        *,
+        silent_seconds: float | None = None,
+        clock: Callable[[], float] = time.time,
+        ticks: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.component = component
+        self.model = model
+        self._silent_seconds = silent_seconds
+        self._clock = clock
+        self._ticks = ticks
+        self._lock = threading.Lock()
+        self._state, self._reason, self._since = Condition.STARTING, "", clock()
+        self._restarts = 0
+        self._heard = ticks()
+
+    def beat(self) -> None:
+        """It is alive; its state stays what it is."""
+        self._heard = self._ticks()
+
+    def running(self) -> None:
+        """It does its work."""
+        self._enter(Condition.RUNNING)
+
+    def waiting(self, reason: str) -> None:
+        """It waits for something outside and tries again by itself."""
+        self._enter(Condition.WAITING, reason)
+
+    def degraded(self, reason: str) -> None:
+        """It works, but not as it should."""
+        self._enter(Condition.DEGRADED, reason)
+
+    def failed(self, reason: str) -> None:
+        """It does not work."""
+        self._enter(Condition.FAILED, reason)
+
+    def stopped(self) -> None:
+        """It ended as asked."""
+        self._enter(Condition.STOPPED)
+
+    def restarting(self, reason: str) -> None:
+        """It ended unexpectedly and is about to be started again; counted."""
+        with self._lock:
+            self._restarts += 1
+        self._enter(Condition.FAILED, reason)
+
+    @contextmanager
+    def slow(self) -> Iterator[None]:
+        """Within this block the component may be silent: for a call that may take long by nature."""
+        bound, self._silent_seconds = self._silent_seconds, None
+        try:
+            yield
+        finally:
+            self._heard = self._ticks()
+            self._silent_seconds = bound
+
+    def now(self) -> ComponentHealth:
+        """Its health at this moment."""
+        with self._lock:
+            state, reason, since, restarts = self._state, self._reason, self._since, self._restarts
+        bound, silent = self._silent_seconds, self._ticks() - self._heard
+        if bound is not None and silent > bound and state not in (Condition.FAILED, Condition.STOPPED):
+            state, since = Condition.FAILED, self._clock() - silent
+            reason = f"no sign of life for more than {bound:g} s" + (f"; last: {reason}" if reason else "")
+        return ComponentHealth(
+            component=self.component, model=self.model, state=state, reason=reason, since=since, restarts=restarts
+        )
+
+    def _enter(self, state: Condition, reason: str = "") -> None:
+        reason = " ".join(reason.split())[:_LONGEST_REASON]
+        with self._lock:
+            if state is not self._state:
+                self._state, self._since = state, self._clock()
+            self._reason = reason
+        self._heard = self._ticks()
+
+
+class HealthRegistry:
+    """The components of one process. Thread-safe.
+
+    Args:
+        clock: Unix seconds.
+        ticks: Monotonic seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.time, ticks: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._ticks = ticks
+        self._lock = threading.Lock()
+        self._handles: dict[tuple[str, str], Health] = {}
+
+    def register(self, component: str, model: str = "", *, silent_seconds: float | None = None) -> Health:
+        """The handle of a component; the same one if it registered before, so that a restarted one keeps its count.
+
+        `silent_seconds`: it is failed if nothing is heard of it for this long; None: it need not report by itself.
+        """
+        with self._lock:
+            found = self._handles.get((component, model))
+            if found is None:
+                found = self._handles[component, model] = Health(
+                    component, model, silent_seconds=silent_seconds, clock=self._clock, ticks=self._ticks
+                )
+        return found
+
+    def report(self) -> tuple[ComponentHealth, ...]:
+        """The health of every component, in the order of registration."""
+        with self._lock:
+            handles = list(self._handles.values())
+        return tuple(handle.now() for handle in handles)

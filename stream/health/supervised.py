@@ -1,0 +1,89 @@
+"""A thread that is started again when it ends unexpectedly."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+import structlog
+
+from thalweg.stream.health.registry import Health
+
+log = structlog.get_logger(__name__)
+
+_FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS = 0.1, 30.0
+
+
+class SupervisedThread:
+    """Runs a part in a thread of its own until it returns; an exception is logged, counted, and it is run again.
+
+    Waits before the restarts grow from 0.1 s to 30 s, and start anew once it has run for longer than the longest.
+
+    Args:
+        run: The part; called again after an exception, so it must begin from what is saved. Returns when it is done.
+        health: Its health; the part itself reports `running`.
+        name: The thread's name.
+        hopeless: Errors after which a restart would not help: it stays failed until the process ends.
+        ended: Called on the thread when it ends for good, with the error, or None after a return.
+    """
+
+    def __init__(
+        self,
+        run: Callable[[], None],
+        health: Health,
+        name: str,
+        *,
+        hopeless: tuple[type[Exception], ...] = (),
+        ended: Callable[[Exception | None], None] = lambda error: None,
+    ) -> None:
+        self._run = run
+        self._health = health
+        self._hopeless = hopeless
+        self._ended = ended
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._work, name=name, daemon=True)
+
+    def start(self) -> None:
+        """Start it."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Start it no more; the part itself must be told to return by its own means."""
+        self._stopping.set()
+
+    def join(self, timeout_seconds: float | None = None) -> bool:
+        """Wait for its end; whether it has ended. Returns at once if it was never started."""
+        if self._thread.ident is not None:
+            self._thread.join(timeout_seconds)
+        return not self._thread.is_alive()
+
+    def _work(self) -> None:
+        wait, error = _FIRST_WAIT_SECONDS, None
+        while not self._stopping.is_set():
+            error = None
+            started = time.monotonic()
+            try:
+                self._run()
+            except Exception as raised:
+                error = raised
+                reason = f"{type(raised).__name__}: {raised}"
+                if isinstance(raised, self._hopeless):
+                    self._health.failed(str(raised))
+                    log.error(str(raised), component=self._health.component, model=self._health.model)
+                    break
+                log.exception(
+                    "a part ended unexpectedly: restarting it",
+                    component=self._health.component,
+                    model=self._health.model,
+                    wait=wait,
+                )
+                self._health.restarting(reason)
+            else:
+                self._health.stopped()
+                break
+            if time.monotonic() - started > _LONGEST_WAIT_SECONDS:
+                wait = _FIRST_WAIT_SECONDS
+            self._stopping.wait(wait)
+            wait = min(2 * wait, _LONGEST_WAIT_SECONDS)
+        self._ended(error)
