@@ -33,7 +33,7 @@ from thalweg.ops.cli.produce import messages
 from thalweg.proto.event import Batch, ClassLabels
 from thalweg.proto.schema import TensorSpec
 from thalweg.stream.evaluation.prequential import Prequential
-from thalweg.stream.learn.journal import FileJournal
+from thalweg.stream.journal.file_journal import FileJournal
 from thalweg.stream.learn.observer import NoObserver
 from thalweg.stream.learn.outcome import Outcome
 from thalweg.stream.learn.ports import Ports

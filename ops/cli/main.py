@@ -81,9 +81,9 @@ def _fail(error: Exception) -> NoReturn:
     from thalweg.memory.snapshots.state import DamagedFile
     from thalweg.ops.run import logs
     from thalweg.ops.run.failed import Failed
+    from thalweg.stream.journal.journal import JournalError
     from thalweg.stream.learn.blocks import HistoryLost
     from thalweg.stream.learn.fold import StateMismatch
-    from thalweg.stream.learn.journal import JournalError
     from thalweg.stream.log.log import LogError
     from thalweg.stream.sources.files import FileError
 

@@ -20,8 +20,8 @@ from thalweg.ops.run.app import model_folder, new_learner, open_configured_log, 
 from thalweg.ops.run.failed import Failed
 from thalweg.ops.serve.commands import run_command
 from thalweg.ops.serve.errors import EXPECTED
+from thalweg.stream.journal.file_journal import FileJournal
 from thalweg.stream.learn.fold import StateMismatch, check_settings
-from thalweg.stream.learn.journal import FileJournal
 from thalweg.stream.learn.rebuild import Rebuilt, rebuild_each
 
 _PATIENCE_SECONDS = 30.0

@@ -37,11 +37,11 @@ from thalweg.ops.telemetry.status import LearnerStatus, Statuses
 from thalweg.stream.drift.alarm_outbox import AlarmOutbox
 from thalweg.stream.evaluation.baseline import Pinned
 from thalweg.stream.evaluation.monitor import Monitor
+from thalweg.stream.journal.file_journal import FileJournal
 from thalweg.stream.labels.joining import Joiner, JoinObserver, JoinSettings
 from thalweg.stream.labels.request_buffer import RequestBuffer
 from thalweg.stream.labels.request_log import RequestLog
 from thalweg.stream.learn.fold import StateMismatch
-from thalweg.stream.learn.journal import FileJournal
 from thalweg.stream.learn.observer import each
 from thalweg.stream.learn.ports import Ports
 from thalweg.stream.learn.processor import Processor

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from thalweg.proto.event import Decoded
 from thalweg.proto.records import Partition, Position, Records
-from thalweg.stream.learn.journal import BlockEntry, Range
+from thalweg.stream.journal.entries import BlockEntry, Range
 from thalweg.stream.log.log import Reader
 
 _PAUSE_SECONDS = 0.005  # records that arrive closer together than this belong to one stream

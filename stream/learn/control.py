@@ -12,8 +12,8 @@ from thalweg.memory.exchange.commands import StoreError
 from thalweg.memory.snapshots.snapshots import Snapshots, UnknownVersion
 from thalweg.memory.snapshots.state import DamagedFile
 from thalweg.stream.drift.alarm import Alarm
+from thalweg.stream.journal.entries import Control, ForgettingEntry, ResetEntry, RollbackEntry
 from thalweg.stream.learn.fold import DRIFT, Fold, StateMismatch
-from thalweg.stream.learn.journal import Control, ForgettingEntry, ResetEntry, RollbackEntry
 from thalweg.stream.learn.outcome import Outcome
 from thalweg.stream.learn.ports import Command, Commands, Ports
 from thalweg.stream.learn.settings import ProcessorSettings

@@ -23,9 +23,9 @@ from thalweg.proto.event import Batch, Decoded, cut
 from thalweg.proto.records import Partition, Position
 from thalweg.stream.drift.alarm import Alarm
 from thalweg.stream.evaluation.report import EvaluationReport
+from thalweg.stream.journal.entries import BlockEntry, Control, ForgettingEntry, ResetEntry, RollbackEntry
 from thalweg.stream.learn.blocks import Block, DecodedBlock
 from thalweg.stream.learn.dedup import RecentIds
-from thalweg.stream.learn.journal import BlockEntry, Control, ForgettingEntry, ResetEntry, RollbackEntry
 from thalweg.stream.learn.outcome import Outcome
 from thalweg.stream.learn.ports import DriftEvaluator, Evaluator
 from thalweg.stream.learn.settings import ProcessorSettings, identity_differences

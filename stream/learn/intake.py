@@ -14,9 +14,10 @@ from typing import TypeVar
 import structlog
 
 from thalweg.proto.records import Position
+from thalweg.stream.journal.entries import BlockEntry
+from thalweg.stream.journal.journal import Journal
 from thalweg.stream.learn.blocks import Block, DecodedBlock, gather
 from thalweg.stream.learn.fold import Fold
-from thalweg.stream.learn.journal import BlockEntry, Journal
 from thalweg.stream.learn.ports import Ports
 from thalweg.stream.learn.settings import ProcessorSettings
 from thalweg.stream.log.log import Log, LogError, Reader, Start

@@ -12,19 +12,13 @@ import structlog
 from thalweg.memory.snapshots.snapshots import Snapshots
 from thalweg.models.contract.learner import Learner
 from thalweg.proto.records import Position
+from thalweg.stream.journal.entries import Control, RollbackEntry
+from thalweg.stream.journal.journal import InMemoryJournal, Journal, JournalError, before_the_first
 from thalweg.stream.learn.blocks import HistoryLost
 from thalweg.stream.learn.cadence import PublishCadence
 from thalweg.stream.learn.control import Controls, Policy
 from thalweg.stream.learn.fold import Fold, check_settings
 from thalweg.stream.learn.intake import Intake, Stopped
-from thalweg.stream.learn.journal import (
-    Control,
-    InMemoryJournal,
-    Journal,
-    JournalError,
-    RollbackEntry,
-    before_the_first,
-)
 from thalweg.stream.learn.outcome import Outcome
 from thalweg.stream.learn.ports import Evaluator, Ports
 from thalweg.stream.learn.rebuild import apply_again

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 from thalweg.memory.snapshots.snapshots import Snapshots, UnknownVersion
 from thalweg.models.contract.learner import Learner
+from thalweg.stream.journal.entries import BlockEntry
+from thalweg.stream.journal.journal import Journal, JournalError, before_the_first
 from thalweg.stream.learn.blocks import Block, DecodedBlock, Replay
 from thalweg.stream.learn.fold import Fold
-from thalweg.stream.learn.journal import BlockEntry, Journal, JournalError, before_the_first
 from thalweg.stream.learn.outcome import Outcome
 from thalweg.stream.learn.settings import ProcessorSettings
 from thalweg.stream.log.log import Log, Reader

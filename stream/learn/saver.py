@@ -13,7 +13,7 @@ import structlog
 from thalweg.memory.snapshots.snapshots import Manifest, Snapshots
 from thalweg.memory.snapshots.state import State
 from thalweg.proto.schema import Array
-from thalweg.stream.learn.journal import Journal
+from thalweg.stream.journal.journal import Journal
 from thalweg.stream.learn.observer import Observer
 
 log = structlog.get_logger(__name__)

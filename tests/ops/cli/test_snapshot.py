@@ -16,7 +16,8 @@ from thalweg.ops.cli.snapshot import verify
 from thalweg.ops.config.config import load
 from thalweg.ops.run.app import model_folder, new_learner, open_configured_log, settings_of
 from thalweg.ops.run.failed import Failed
-from thalweg.stream.learn.journal import FileJournal, RollbackEntry
+from thalweg.stream.journal.entries import RollbackEntry
+from thalweg.stream.journal.file_journal import FileJournal
 from thalweg.stream.learn.processor import Processor
 from thalweg.stream.log.log import Message
 

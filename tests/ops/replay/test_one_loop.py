@@ -15,7 +15,7 @@ from thalweg.memory.snapshots.snapshots import InMemorySnapshots
 from thalweg.ops.config.model import ModelConfig
 from thalweg.ops.replay.replay import replay
 from thalweg.ops.run.app import new_learner, new_monitor, settings_of
-from thalweg.stream.learn.journal import InMemoryJournal
+from thalweg.stream.journal.journal import InMemoryJournal
 from thalweg.stream.learn.processor import Processor
 from thalweg.stream.learn.rebuild import rebuild
 from thalweg.stream.learn.settings import ProcessorSettings

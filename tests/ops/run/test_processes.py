@@ -21,7 +21,7 @@ from tests.services.processes import stop
 from thalweg.memory.snapshots.snapshots import Manifest
 from thalweg.models.contract.registry import BUILT_IN
 from thalweg.ops.run.app import new_learner, settings_of
-from thalweg.stream.learn.journal import FileJournal
+from thalweg.stream.journal.file_journal import FileJournal
 from thalweg.stream.learn.rebuild import rebuild_each
 
 pytestmark = pytest.mark.slow

@@ -21,7 +21,7 @@ from thalweg.proto.schema import TensorSpec
 from thalweg.stream.drift.alarm_outbox import AlarmOutbox, alarms_topic
 from thalweg.stream.drift.columns import WatchedColumns
 from thalweg.stream.evaluation.monitor import Monitor
-from thalweg.stream.learn.journal import InMemoryJournal
+from thalweg.stream.journal.journal import InMemoryJournal
 from thalweg.stream.learn.ports import Ports
 from thalweg.stream.learn.processor import Processor
 from thalweg.stream.learn.settings import ProcessorSettings

@@ -26,7 +26,8 @@ from thalweg.proto.task import task_of
 from thalweg.stream.evaluation.monitor import Monitor
 from thalweg.stream.evaluation.prequential import Prequential
 from thalweg.stream.evaluation.served_answers import as_served
-from thalweg.stream.learn.journal import FileJournal, InMemoryJournal
+from thalweg.stream.journal.file_journal import FileJournal
+from thalweg.stream.journal.journal import InMemoryJournal
 from thalweg.stream.learn.processor import Processor
 from thalweg.stream.learn.settings import ProcessorSettings
 from thalweg.stream.log.log import Message

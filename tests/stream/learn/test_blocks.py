@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from thalweg.proto.records import Partition, Records
+from thalweg.stream.journal.entries import BlockEntry, Range
 from thalweg.stream.learn.blocks import Block, HistoryLost, Replay, gather
-from thalweg.stream.learn.journal import BlockEntry, Range
 from thalweg.stream.log.log import InMemoryLog, Message
 
 

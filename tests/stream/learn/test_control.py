@@ -16,7 +16,8 @@ from thalweg.models.ridge.learner import Ridge
 from thalweg.stream.drift.alarm import Alarm
 from thalweg.stream.drift.params import DriftParams
 from thalweg.stream.evaluation.monitor import Monitor
-from thalweg.stream.learn.journal import BlockEntry, Entry, InMemoryJournal
+from thalweg.stream.journal.entries import BlockEntry, Entry
+from thalweg.stream.journal.journal import InMemoryJournal
 from thalweg.stream.learn.observer import NoObserver
 from thalweg.stream.learn.ports import Ports
 from thalweg.stream.learn.processor import Processor

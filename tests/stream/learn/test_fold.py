@@ -17,10 +17,10 @@ from thalweg.proto.records import Partition
 from thalweg.stream.drift.params import DriftParams
 from thalweg.stream.evaluation.monitor import Monitor
 from thalweg.stream.evaluation.prequential import Prequential
+from thalweg.stream.journal.entries import BlockEntry, ResetEntry
 from thalweg.stream.learn.blocks import Block, DecodedBlock
 from thalweg.stream.learn.control import Policy
 from thalweg.stream.learn.fold import Fold
-from thalweg.stream.learn.journal import BlockEntry, ResetEntry
 from thalweg.stream.learn.outcome import Outcome
 from thalweg.stream.log.log import InMemoryLog, Message
 

@@ -23,8 +23,9 @@ from thalweg.memory.snapshots.state import State
 from thalweg.proto.event import Batch
 from thalweg.proto.records import Partition, Position, Records
 from thalweg.proto.schema import Array
+from thalweg.stream.journal.file_journal import FileJournal
+from thalweg.stream.journal.journal import InMemoryJournal
 from thalweg.stream.learn.fold import StateMismatch
-from thalweg.stream.learn.journal import FileJournal, InMemoryJournal
 from thalweg.stream.learn.observer import NoObserver
 from thalweg.stream.learn.outcome import Outcome
 from thalweg.stream.learn.ports import Ports

@@ -9,7 +9,7 @@ import pytest
 from tests.stream.chain import Chain
 from thalweg.memory.snapshots.snapshots import InMemorySnapshots
 from thalweg.proto.event import Batch
-from thalweg.stream.learn.journal import InMemoryJournal, JournalError
+from thalweg.stream.journal.journal import InMemoryJournal, JournalError
 from thalweg.stream.learn.processor import Processor
 from thalweg.stream.learn.rebuild import rebuild, rebuild_each
 from thalweg.stream.learn.settings import ProcessorSettings

@@ -11,7 +11,7 @@ import pytest
 from tests.services.processes import PATIENCE
 from thalweg.memory.snapshots.snapshots import FolderSnapshots, Manifest
 from thalweg.memory.snapshots.state import State
-from thalweg.stream.learn.journal import InMemoryJournal
+from thalweg.stream.journal.journal import InMemoryJournal
 from thalweg.stream.learn.observer import NoObserver
 from thalweg.stream.learn.saver import Saver
 

@@ -11,18 +11,9 @@ from pathlib import Path
 import pytest
 
 from thalweg.proto.records import Partition
-from thalweg.stream.learn.journal import (
-    BlockEntry,
-    Entry,
-    FileJournal,
-    ForgettingEntry,
-    InMemoryJournal,
-    Journal,
-    JournalError,
-    Range,
-    ResetEntry,
-    RollbackEntry,
-)
+from thalweg.stream.journal.entries import BlockEntry, Entry, ForgettingEntry, Range, ResetEntry, RollbackEntry
+from thalweg.stream.journal.file_journal import FileJournal
+from thalweg.stream.journal.journal import InMemoryJournal, Journal, JournalError
 
 
 def entry(version: int) -> Entry:
@@ -143,8 +134,8 @@ def test_a_reader_beside_the_writer_sees_whole_lines_only(tmp_path: Path) -> Non
 NEARLY_FULL = """
 import resource, signal, sys
 from pathlib import Path
-from tests.stream.learn.test_journal import entry
-from thalweg.stream.learn.journal import FileJournal
+from tests.stream.journal.test_journal import entry
+from thalweg.stream.journal.file_journal import FileJournal
 
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # a write past the limit is then short, or an error, as on a full disk
 folder, room = Path(sys.argv[1]), int(sys.argv[2])

@@ -1,0 +1,1 @@
+"""The journal: what was learned in which order, written before it has an effect."""

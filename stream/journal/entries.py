@@ -1,0 +1,97 @@
+"""The entries of a journal and their lines: JSON, preceded by its CRC-32.
+
+Entry n leads to version n of the state. A block is a number of whole records of the log, in the order in which they
+were learned; control operations that change the state (a rollback, a reset) are entries too.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from thalweg.proto.records import Partition
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """`count` records of one partition with offsets from `first` to `last`, both included."""
+
+    partition: Partition
+    first: int
+    last: int
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class BlockEntry:
+    """Records that were learned, in order, in micro-batches of at most `batch_events`."""
+
+    version: int
+    ranges: tuple[Range, ...]
+    batch_events: int
+
+
+@dataclass(frozen=True, slots=True)
+class RollbackEntry:
+    """The state was rolled back to that of version `to`."""
+
+    version: int
+    to: int
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
+class ResetEntry:
+    """The learner was replaced by a new one that has learned nothing."""
+
+    version: int
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
+class ForgettingEntry:
+    """Forgetting was raised by a factor, for a number of events."""
+
+    version: int
+    factor: float
+    events: int
+    cause: str
+
+
+Control: TypeAlias = RollbackEntry | ResetEntry | ForgettingEntry
+"""An entry that changes the state without learning."""
+Entry: TypeAlias = BlockEntry | Control
+
+
+def to_line(entry: Entry) -> bytes:
+    """The line of an entry, newline included."""
+    record: dict[str, Any]
+    if isinstance(entry, BlockEntry):
+        ranges = [[r.partition.topic, r.partition.number, r.first, r.last, r.count] for r in entry.ranges]
+        record = {"version": entry.version, "batch_events": entry.batch_events, "block": ranges}
+    elif isinstance(entry, RollbackEntry):
+        record = {"version": entry.version, "rollback": entry.to, "cause": entry.cause}
+    elif isinstance(entry, ResetEntry):
+        record = {"version": entry.version, "reset": True, "cause": entry.cause}
+    else:
+        record = {"version": entry.version, "forgetting": [entry.factor, entry.events], "cause": entry.cause}
+    text = json.dumps(record, separators=(",", ":")).encode()
+    return b"%08x %b\n" % (zlib.crc32(text), text)
+
+
+def from_line(line: bytes) -> Entry:
+    """The entry of a line. Raises ValueError or KeyError if it is not whole."""
+    if not line.endswith(b"\n") or zlib.crc32(line[9:-1]) != int(line[:8], 16):
+        raise ValueError("checksum does not match")
+    record = json.loads(line[9:])
+    if "block" in record:
+        ranges = tuple(Range(Partition(topic, number), *place) for topic, number, *place in record["block"])
+        return BlockEntry(record["version"], ranges, record["batch_events"])
+    if "reset" in record:
+        return ResetEntry(record["version"], record["cause"])
+    if "forgetting" in record:
+        factor, events = record["forgetting"]
+        return ForgettingEntry(record["version"], factor, events, record["cause"])
+    return RollbackEntry(record["version"], record["rollback"], record["cause"])

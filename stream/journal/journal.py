@@ -1,0 +1,98 @@
+"""The journal: a record of each block, written before the block has any visible effect.
+
+Which records share a block depends on timing; the journal fixes it, so a restart learns the same blocks and reaches a
+bit-identical state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Protocol
+
+from thalweg.proto.records import Partition
+from thalweg.stream.journal.entries import BlockEntry, Entry
+
+
+class JournalError(Exception):
+    """The journal is incomplete or damaged; the message names the file and the fault."""
+
+
+class Journal(Protocol):
+    """The entries since the oldest snapshot. Single writer."""
+
+    def append(self, entry: Entry) -> None:
+        """Append an entry; it survives a killed process. Raises OSError, and then nothing of it remains."""
+
+    def entries(self, after: int) -> Iterator[Entry]:
+        """Entries of versions above `after`, in order. Raises JournalError if one is missing or damaged."""
+
+    def begins_after(self) -> int | None:
+        """The version before the oldest entry; None if there never was an entry."""
+
+    def sync(self) -> None:
+        """Flush the appended entries to disk."""
+
+    def cut(self, version: int, oldest_kept: int) -> None:
+        """A snapshot of `version` exists: entries up to `oldest_kept` are no longer needed."""
+
+    def truncate(self, version: int) -> None:
+        """Remove the entries above `version`."""
+
+    def close(self) -> None:
+        """Flush and close."""
+
+
+def before_the_first(journal: Journal) -> dict[Partition, int]:
+    """The offset in each partition before its first record, that is, the reader's position before version 1.
+
+    The journal must reach back to version 1. Raises JournalError.
+    """
+    first: dict[Partition, int] = {}
+    for entry in journal.entries(0):
+        if isinstance(entry, BlockEntry):
+            for part in entry.ranges:
+                first.setdefault(part.partition, part.first - 1)
+    return first
+
+
+class InMemoryJournal:
+    """A journal in memory."""
+
+    def __init__(self) -> None:
+        self._entries: list[Entry] = []
+        self._begin: int | None = None
+
+    def append(self, entry: Entry) -> None:
+        if self._begin is None:
+            self._begin = entry.version - 1
+        self._entries.append(entry)
+
+    def entries(self, after: int) -> Iterator[Entry]:
+        return consecutive((e for e in list(self._entries) if e.version > after), after, "memory")
+
+    def begins_after(self) -> int | None:
+        return self._begin
+
+    def sync(self) -> None:
+        """Does nothing."""
+
+    def cut(self, version: int, oldest_kept: int) -> None:
+        self._entries = [entry for entry in self._entries if entry.version > oldest_kept]
+        if self._begin is not None:
+            self._begin = max(self._begin, oldest_kept)
+
+    def truncate(self, version: int) -> None:
+        self._entries = [entry for entry in self._entries if entry.version <= version]
+
+    def close(self) -> None:
+        """Does nothing."""
+
+
+def consecutive(entries: Iterator[Entry], after: int, place: str) -> Iterator[Entry]:
+    """The same entries. Raises JournalError where one does not follow the other."""
+    expected = after + 1
+    for entry in entries:
+        if entry.version != expected:
+            raise JournalError(f"journal {place}: expected the entry of version {expected}, got {entry.version}")
+        yield entry
+        expected += 1
