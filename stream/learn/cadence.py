@@ -7,6 +7,7 @@ import time
 
 import structlog
 
+from thalweg.stream.health.registry import Health
 from thalweg.stream.learn.fold import Fold
 from thalweg.stream.learn.observer import Observer
 from thalweg.stream.learn.ports import Publisher
@@ -19,10 +20,13 @@ _AGAIN_SECONDS = 1.0
 class PublishCadence:
     """Publishes a fold's predictor, at a rate that keeps to the share of time for publishing."""
 
-    def __init__(self, publisher: Publisher | None, observer: Observer, share: float) -> None:
+    def __init__(
+        self, publisher: Publisher | None, observer: Observer, share: float, health: Health | None = None
+    ) -> None:
         self._publisher = publisher
         self._observer = observer
         self._share = share
+        self._health = health or Health("publisher")
         self._version = -1
         self._not_before = 0.0
         self._oldest_waiting: float | None = None
@@ -62,7 +66,9 @@ class PublishCadence:
                 "cannot publish a version: learning continues, servers keep the previous version", problem=str(error)
             )
             self._not_before = time.monotonic() + _AGAIN_SECONDS
+            self._health.degraded(f"version {fold.version} cannot be published: {error}")
             return
+        self._health.running()
         seconds = time.monotonic() - started
         self._not_before = started + seconds / self._share
         self._version = fold.version

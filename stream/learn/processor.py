@@ -73,6 +73,7 @@ class Processor:
         self._snapshots = snapshots
         self._observer = ports.observer
         self._alarms = ports.alarms
+        self._health = ports.health
         self._clock = clock
         self._stopping = threading.Event()
         self._fold = Fold(learner, snapshots, settings, evaluator, make)
@@ -80,8 +81,8 @@ class Processor:
         self._policy = Policy(settings, snapshots, can_reset=self._fold.can_reset)
         self._controls = Controls(self._fold, settings.model, ports, self._save_asked, self._change)
         self._reporter = Reporter(self._fold, self._observer.reported, clock)
-        self._saver = Saver(snapshots, self._journal, self._observer)
-        self._cadence = PublishCadence(ports.publisher, self._observer, settings.publish_share)
+        self._saver = Saver(snapshots, self._journal, self._observer, ports.saving)
+        self._cadence = PublishCadence(ports.publisher, self._observer, settings.publish_share, ports.publishing)
         self._unsaved_events = 0
         self._saved_at = time.monotonic()
         self._committed_at = 0.0
@@ -157,6 +158,10 @@ class Processor:
         self._save_if_due()
         self._commit_if_due(reader)
         self._reporter.offer(reader.lag())
+        if reader.reached():
+            self._health.running()
+        else:
+            self._health.waiting("the log is out of reach")
         return block is not None
 
     def _note(self, outcome: Outcome) -> None:
@@ -230,6 +235,7 @@ class Processor:
                     decode=lambda entry, block: self._intake.decode(entry, block, sent),
                     give_up=self._stopping.is_set,
                 ):
+                    self._health.beat()
                     self._note(outcome)
                     kept = [*(one for one in kept if one.alarms), outcome]
                     self._reporter.offer()

@@ -13,6 +13,7 @@ import structlog
 from thalweg.memory.snapshots.snapshots import Manifest, Snapshots
 from thalweg.memory.snapshots.state import State
 from thalweg.proto.schema import Array
+from thalweg.stream.health.registry import Health
 from thalweg.stream.journal.journal import Journal
 from thalweg.stream.learn.observer import Observer
 
@@ -25,7 +26,9 @@ _SHARE = 0.1  # maximum share of the time for saving: a fast stream would otherw
 class Saver:
     """Saves one snapshot at a time. All methods are called by the learner's thread."""
 
-    def __init__(self, snapshots: Snapshots, journal: Journal, observer: Observer) -> None:
+    def __init__(
+        self, snapshots: Snapshots, journal: Journal, observer: Observer, health: Health | None = None
+    ) -> None:
         self._snapshots = snapshots
         self._journal = journal
         self._observer = observer
@@ -37,6 +40,8 @@ class Saver:
         """The newest version that is saved or being saved."""
         self._saved = -1
         self._copies: dict[tuple[str, str], Array] = {}
+        self._health = health or Health("saver")
+        self._health.running()
 
     def found(self, version: int) -> None:
         """Note that this version is already on disk."""
@@ -108,9 +113,11 @@ class Saver:
             self._saved = saved.version
             self._cut = (saved.version, min(kept, default=saved.version))
             self._observer.snapshotted(saved.version, time.monotonic() - started, saved.size_bytes)
+            self._health.running()
         finished = time.monotonic()
         self._not_before = finished + (finished - started) / _SHARE
 
     def _failed(self, version: int, error: OSError) -> None:
         self._error = error
+        self._health.degraded(f"the snapshot of version {version} cannot be written: {error}")
         self._observer.snapshot_failed(version, str(error))
