@@ -30,9 +30,7 @@ class AlarmOutbox:
     again with the same `id`, which is made of model, number and state.
     """
 
-    def __init__(
-        self, log: Log, model: str, clock: Callable[[], float] = time, health: Health | None = None
-    ) -> None:
+    def __init__(self, log: Log, model: str, clock: Callable[[], float] = time, health: Health | None = None) -> None:
         self._log = log
         self._model = model
         self._clock = clock

@@ -48,6 +48,7 @@ topic = "{topic}"
 batch_events = 16
 snapshot_events = 60
 snapshots_kept = 1000
+ready_after_events = 0
 """
 
 

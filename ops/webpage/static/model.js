@@ -28,16 +28,27 @@ function drawVerdict(model) {
   const [head, ...rest] = verdict(model);
   draw(find("verdict"), [head, rest, model.level], () => [el("strong", { className: model.level }, head), ...rest.map((text) => ` ${text}`)]);
   const said = new Set(["drift", "not_ready", "silent", "no_events", "unlabelled"]); // the sentence says these already
-  const others = model.troubles.filter((one) => !said.has(one.code));
+  const cause = stopped(model);
+  const others = model.troubles.filter((one) => !said.has(one.code) && one.code !== cause?.code);
   draw(find("troubles"), others, () =>
     others.map((one) => el("li", { className: one.level }, el("span", { className: `mark ${one.level}` }), one.text)),
   );
 }
 
+/** The problem of a part of the model that keeps it from learning; the page begins with it. */
+function stopped(model) {
+  return model.troubles.find((one) => /^(learner|joiner)_(failed|waiting|degraded)$/.test(one.code));
+}
+
+const STOPPED = { failed: "Not learning:", waiting: "Waiting:", degraded: "Degraded:" };
+
 function verdict(model) {
   const parts = [];
   const alarm = model.open_alarm;
-  if (!model.ready) parts.push("Not ready.", "No version is published: the learner is starting or not running.");
+  const cause = stopped(model);
+  if (cause) parts.push(STOPPED[cause.code.split("_").pop()], `${cause.text.slice(cause.text.indexOf(": ") + 2)}.`);
+  if (!model.ready) parts.push("Not ready:", `${model.not_ready}.`);
+  else if (cause) parts.push(`Predictions come from version ${count(model.state_version)}.`);
   else if (model.silent_since !== null) {
     parts.push("Learner not responding", `since ${clock(model.silent_since, true)}. Predictions come from version ${count(model.state_version)}.`);
   } else if (alarm) parts.push(driftName(alarm), `since event ${count(alarm.since)} (${when(alarm.start_time)}).`);
