@@ -96,6 +96,7 @@ class Learning:
         metrics = LearnerMetrics(live / "metrics-learner.prom", registry.register("metrics_file"))
         self._reports = LearnerReports(metrics, LearnerStatus(live, health=registry.register("status_file")))
         self._blocked: dict[str, Exception] = {}
+        self._blocking = threading.Lock()
         self._runs: list[Runs] = []
         self._threads: list[SupervisedThread] = []
         for model in config.model:
@@ -105,10 +106,10 @@ class Learning:
 
     @property
     def refused(self) -> Exception | None:
-        """The first error of a configuration if it keeps every model from learning; None while one can."""
+        """The last error of a configuration if such errors keep every model from learning; None while one can."""
         if len(self._blocked) < len(self._config.model):
             return None
-        return next(iter(self._blocked.values()), None)
+        return [*self._blocked.values()][-1]
 
     def start(self) -> None:
         """Start learning."""
@@ -147,7 +148,10 @@ class Learning:
 
     def _ended(self, model: str, error: BaseException | None) -> None:
         if isinstance(error, REFUSALS):
-            self._blocked[model] = error
+            with self._blocking:
+                self._blocked[model] = error
+                if self.refused is None:  # else the process ends with it, and tells it
+                    log.error(f"blocked, the other models go on: {error}", model=model)
 
     def _learn(self, model: ModelConfig, run: Callable[[Part], None]) -> None:
         processor, publisher = build_processor(

@@ -24,7 +24,7 @@ class SupervisedThread:
         run: The part; called again after an exception, so it must begin from what is saved. Returns when it is done.
         health: Its health; the part itself reports `running`.
         name: The thread's name.
-        hopeless: Errors after which a restart would not help: it stays failed until the process ends.
+        hopeless: Errors after which a restart would not help: it stays failed until the process ends; `ended` tells.
         ended: Called on the thread when it ends for good, with the error, or None after a return.
         longest_wait_seconds: The longest wait before a restart.
     """
@@ -76,7 +76,6 @@ class SupervisedThread:
                 break
             if isinstance(error, self._hopeless):
                 self._health.failed(str(error))
-                log.error(str(error), component=self._health.component, model=self._health.model)
                 break
             log.error(
                 "a part ended unexpectedly: restarting it",
