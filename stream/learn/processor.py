@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-import time
 from collections.abc import Callable
 from contextlib import closing, suppress
 
@@ -12,9 +10,9 @@ import structlog
 from thalweg.memory.snapshots.snapshots import Snapshots
 from thalweg.models.contract.learner import Learner
 from thalweg.proto.records import Position
-from thalweg.stream.journal.entries import Control, RollbackEntry
+from thalweg.stream.journal.entries import BlockEntry, Control, RollbackEntry
 from thalweg.stream.journal.journal import InMemoryJournal, Journal, JournalError, before_the_first
-from thalweg.stream.learn.blocks import HistoryLost
+from thalweg.stream.learn.blocks import Block, HistoryLost
 from thalweg.stream.learn.cadence import PublishCadence
 from thalweg.stream.learn.control import Controls, Policy
 from thalweg.stream.learn.fold import Fold, check_settings
@@ -25,7 +23,9 @@ from thalweg.stream.learn.rebuild import apply_again
 from thalweg.stream.learn.reporting import Reporter
 from thalweg.stream.learn.saver import Saver
 from thalweg.stream.learn.settings import ProcessorSettings
+from thalweg.stream.log.identity import replaced
 from thalweg.stream.log.log import Log, Reader
+from thalweg.stream.runtime import REAL, Runtime
 
 log = structlog.get_logger(__name__)
 
@@ -51,7 +51,7 @@ class Processor:
         evaluator: Grades the predictions and may detect drift; None: no evaluation.
         make: Creates another learner that has learned nothing; None: the model cannot be reset.
         ports: All other inputs and outputs.
-        clock: Unix seconds.
+        runtime: Clocks, waits and threads.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class Processor:
         evaluator: Evaluator | None = None,
         make: Callable[[], Learner] | None = None,
         ports: Ports | None = None,
-        clock: Callable[[], float] = time.time,
+        runtime: Runtime = REAL,
     ) -> None:
         ports = ports if ports is not None else Ports()
         self._settings = settings = settings if settings is not None else ProcessorSettings()
@@ -74,17 +74,19 @@ class Processor:
         self._observer = ports.observer
         self._alarms = ports.alarms
         self._health = ports.health
-        self._clock = clock
-        self._stopping = threading.Event()
+        self._clock, self._ticks = runtime.clock, runtime.ticks
+        self._stopping = runtime.signal()
         self._fold = Fold(learner, snapshots, settings, evaluator, make)
-        self._intake = Intake(self._fold, source, self._journal, settings, ports, self._stopping)
+        self._intake = Intake(self._fold, source, self._journal, settings, ports, self._stopping, runtime.ticks)
         self._policy = Policy(settings, snapshots, can_reset=self._fold.can_reset)
         self._controls = Controls(self._fold, settings.model, ports, self._save_asked, self._change)
-        self._reporter = Reporter(self._fold, self._observer.reported, clock)
-        self._saver = Saver(snapshots, self._journal, self._observer, ports.saving)
-        self._cadence = PublishCadence(ports.publisher, self._observer, settings.publish_share, ports.publishing)
+        self._reporter = Reporter(self._fold, self._observer.reported, runtime.clock, runtime.ticks)
+        self._saver = Saver(snapshots, self._journal, self._observer, runtime, ports.saving)
+        self._cadence = PublishCadence(
+            ports.publisher, self._observer, settings.publish_share, runtime.ticks, ports.publishing
+        )
         self._unsaved_events = 0
-        self._saved_at = time.monotonic()
+        self._saved_at = self._ticks()
         self._committed_at = 0.0
 
     @property
@@ -201,6 +203,7 @@ class Processor:
                 # before reading the log, which may be unavailable for long: this version can already be served
                 self._publish(now=True)
                 self._cadence.confirm(newest.manifest.created)
+        self._follow_identities()
         outcomes = self._replay()
         self._publish(now=True)
         for outcome in outcomes:
@@ -212,6 +215,7 @@ class Processor:
         """Fix a new model's start position before anything is learned: with `latest`, records that arrive during a
         restart count.
         """
+        self._fold.identify(self._intake.identities())
         if self._journal.begins_after() == 0:  # all snapshots are damaged: replay from an empty state
             self._fold.start_at(before_the_first(self._journal))
             return
@@ -222,6 +226,34 @@ class Processor:
             with closing(self._intake.open({}, "latest")) as reader:
                 self._fold.start_at(reader.position())
         self._save(wait=True, must=True)
+
+    def _follow_identities(self) -> None:
+        """Read the topics from their beginning that were deleted and created again since the snapshot.
+
+        The journal's entries name records that no longer exist. They are dropped, and an empty block takes their place:
+        its version is saved, so that no replay crosses from one log to the other.
+        """
+        present = self._intake.identities()
+        anew = replaced(self._fold.log_identity, present)
+        self._fold.identify(present)
+        if not anew:
+            return
+        read = {str(partition): last for partition, last in self._fold.end.items() if partition.topic in anew}
+        log.error(
+            "topics were deleted and created again since this state was saved: records in them that were not learned "
+            "yet are lost; reading the new ones from their beginning",
+            model=self._settings.model,
+            topics=anew,
+            read=read,
+        )
+        self._journal.restart(self.version)
+        self._fold.read_anew(anew)
+        empty = BlockEntry(self.version + 1, (), self._settings.batch_events)
+        self._journal.append(empty)
+        self._fold.apply(self._fold.decode(empty, Block(())))
+        self._save(wait=True)
+        for topic in anew:
+            self._observer.log_replaced(topic)
 
     def _replay(self) -> list[Outcome]:
         """Outcomes of the journal's entries above the present version: the last one, and those with alarms."""
@@ -267,12 +299,12 @@ class Processor:
 
     def _save_if_due(self) -> None:
         due = self._unsaved_events >= self._settings.snapshot_events
-        due = due or time.monotonic() - self._saved_at >= self._settings.snapshot_seconds
+        due = due or self._ticks() - self._saved_at >= self._settings.snapshot_seconds
         if due and self.version > self._saver.version and self._saver.ready():
             self._save()
 
     def _commit_if_due(self, reader: Reader) -> None:
-        now = time.monotonic()
+        now = self._ticks()
         if now - self._committed_at > _COMMIT_SECONDS and self._fold.end:
             reader.commit(self._fold.end, f"version {self.version}")
             self._committed_at = now
@@ -280,10 +312,11 @@ class Processor:
     def _save(self, *, wait: bool = False, must: bool = False) -> None:
         """Save the present version in the background; `wait` for it, and raise its error if it `must` succeed."""
         if self.version > self._saver.version:
+            self._intake.note_identities()
             taken = self._fold.snapshot(self._clock())
             waiting = {} if self._alarms is None else {"alarms": self._alarms.state()}
             self._saver.save(taken.manifest, {**taken.parts, **waiting})
-            self._unsaved_events, self._saved_at = 0, time.monotonic()
+            self._unsaved_events, self._saved_at = 0, self._ticks()
         if wait and (error := self._saver.wait()) is not None and must:
             raise error
 
