@@ -109,6 +109,10 @@ class Service:
                 return float(line.rpartition(" ")[2])
         return None
 
+    def up(self) -> dict[str, float | None]:
+        """Which processes run, by role."""
+        return {role: self.metric("thalweg_process_up", role=role) for role in ("learner", "server")}
+
     def ready(self) -> bool:
         return self.get("/readyz")[0] == 200
 

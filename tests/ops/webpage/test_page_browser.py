@@ -37,6 +37,7 @@ MORE = """
 name = "{name}"
 learner = "ridge"
 topic = "{name}.events"
+ready_after_events = 0
 inputs.features = {{ shape = [4], dtype = "float32" }}
 [model.params]
 expansion = 8
