@@ -265,7 +265,7 @@ def build_server(config: Config, source: Log, store: CommandQueue) -> Server:
         WaitSlots(limits.most_waiting, workers.waiting),
         registry,
     )
-    topic = config.model[0].topic
+    topic = config.model[0].topic  # any: the question is whether the log answers
     health = ServiceHealth(
         models,
         registry,
