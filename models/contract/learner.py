@@ -147,11 +147,7 @@ class LearnerContext:
 
 
 class LearnerFactory(Protocol):
-    """The object that the registry finds under a name: a class or function with these attributes.
-
-    With an attribute `comes_trained = True` its models can answer before their first labelled event: they come with
-    weights. Others are not ready before `ready_after_events`.
-    """
+    """The object that the registry finds under a name: a class or function with these attributes."""
 
     def __call__(self, context: LearnerContext) -> Learner:
         """A new learner.

@@ -45,7 +45,6 @@ class Cotta:
 
     gauges_declared = (ROLLBACKS, CLASSES, SKIPPED_EVENTS, LEFT_OUT_STEPS)
     params_type = Params
-    comes_trained = True
 
     def __init__(self, context: LearnerContext) -> None:
         self.params = p = Params.of(context.params)

@@ -106,7 +106,7 @@ class ModelConfig(LearnSettings):
 
     ready_after_events: Whole = 1
     """The model is not ready, and answers no request, before it has learned this many labelled events; 0: it always
-    is. Does not apply to a learner that comes with what it knows (`cotta`), nor with `learn_from_requests`."""
+    is. Does not apply to learners that adapt a trained model (`cotta`), nor with `learn_from_requests`."""
 
     @rule("labels_topic", "topic", "name")
     def _labels_have_a_topic_of_their_own(self) -> str | None:

@@ -211,11 +211,6 @@ def open_model_pending(config: Config, model: ModelConfig) -> Pending:
     return open_pending(config.store.url, Limits(model.label_seconds, model.label_events))
 
 
-def comes_trained(model: ModelConfig) -> bool:
-    """Whether a model can answer before its first labelled event: it comes with weights, or learns from requests."""
-    return model.learn_from_requests or bool(getattr(find(model.learner), "comes_trained", False))
-
-
 def location_of(config: Config, model: ModelConfig, live: Path) -> ModelLocation:
     """A model's location, as a server needs it."""
 
@@ -240,7 +235,7 @@ def location_of(config: Config, model: ModelConfig, live: Path) -> ModelLocation
         state=model_folder(config, model),
         labels_topic=model.labels_topic,
         schema=new_learner(model).schema,
-        ready_after_events=0 if comes_trained(model) else model.ready_after_events,
+        ready_after_events=0 if model.learn_from_requests else model.ready_after_events,
         build=build,
         restore=restore,
     )

@@ -13,6 +13,7 @@ from thalweg.models.contract.learner import Predictor
 from thalweg.ops.serve.errors import NotReady, UnknownModel
 from thalweg.ops.serve.versions import Freshness, ModelVersions, WaitSlots
 from thalweg.proto.schema import Schema
+from thalweg.proto.task import ADAPTATION
 from thalweg.stream.health.registry import Health, HealthRegistry
 from thalweg.stream.labels.request_buffer import RequestBuffer
 from thalweg.stream.labels.request_log import RequestLog
@@ -102,7 +103,7 @@ class ServedModel:
     def untrained(self, served: ServedVersion) -> str:
         """Why this version gives no answer: it has learned too little. Empty if it does."""
         learned, wanted = served.info.learned_events, self.ready_after_events
-        if learned >= wanted:
+        if learned >= wanted or served.predictor.task.name == ADAPTATION.name:  # that task begins with a trained model
             return ""
         some = "has learned nothing yet" if not learned else f"has learned {learned:,} events"
         return f"{some}; ready after {wanted:,} labelled event{'s' * (wanted != 1)}"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import grpc
 import httpx
@@ -18,6 +20,7 @@ from thalweg.models.ridge.learner import Ridge
 from thalweg.ops.serve.models import Models, RequestSinks
 from thalweg.proto import inference_pb2 as pb
 from thalweg.proto import inference_pb2_grpc
+from thalweg.proto.task import ADAPTATION
 from thalweg.stream.labels.request_buffer import RequestBuffer
 
 NOTHING = "model 'm': has learned nothing yet; ready after 1 labelled event"
@@ -115,6 +118,13 @@ def test_rolled_back_to_an_empty_version_it_is_not_ready_any_more(started: Start
     until("the version", lambda: not started.model_ready())
 
     assert started.infer().status_code == 503
+
+
+def test_a_model_that_adapts_a_trained_one_needs_no_label_to_be_ready(started: Started) -> None:
+    model = started.parts.server.models.find("m")
+    served: Any = SimpleNamespace(info=SimpleNamespace(learned_events=0), predictor=SimpleNamespace(task=ADAPTATION))
+
+    assert model.untrained(served) == ""
 
 
 def test_a_part_of_the_server_that_has_failed_makes_it_unhealthy(started: Started) -> None:
