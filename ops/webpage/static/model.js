@@ -46,11 +46,13 @@ function verdict(model) {
   const parts = [];
   const alarm = model.open_alarm;
   const cause = stopped(model);
-  if (cause) parts.push(STOPPED[cause.code.split("_").pop()], `${cause.text.slice(cause.text.indexOf(": ") + 2)}.`);
+  const why = cause && `${cause.text.slice(cause.text.indexOf(": ") + 2)}.`;
+  const silent = model.ready && model.silent_since !== null;
+  if (cause && !silent) parts.push(STOPPED[cause.code.split("_").pop()], why);
   if (!model.ready) parts.push("Not ready:", `${model.not_ready}.`);
-  else if (cause) parts.push(`Predictions come from version ${count(model.state_version)}.`);
+  else if (cause && !silent) parts.push(`Predictions come from version ${count(model.state_version)}.`);
   else if (model.silent_since !== null) {
-    parts.push("Learner not responding", `since ${clock(model.silent_since, true)}. Predictions come from version ${count(model.state_version)}.`);
+    parts.push("Learner not responding", `since ${clock(model.silent_since, true)}${why ? `: ${why}` : "."} Predictions come from version ${count(model.state_version)}.`);
   } else if (alarm) parts.push(driftName(alarm), `since event ${count(alarm.since)} (${when(alarm.start_time)}).`);
   else if (!model.events) parts.push("Waiting for the first event.");
   else if (!model.quality) parts.push("Quality unknown:", "no labels received. Only the inputs are monitored; no drift detected.");
