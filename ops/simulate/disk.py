@@ -13,6 +13,7 @@ import errno
 import io
 import os
 import shutil
+import weakref
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -58,6 +59,7 @@ class FaultyDisk:
         self._listings: dict[int, list[Listing]] = {}  # of folders, as synced and after each change since
         self._paths: dict[int, str] = {}  # of inodes, as last seen: the order of choices must not depend on inodes
         self._listings[os.stat(self._folder).st_ino] = [{}]
+        self._open_files: weakref.WeakSet[_File] = weakref.WeakSet()
 
     @contextmanager
     def in_force(self) -> Iterator[None]:
@@ -77,6 +79,8 @@ class FaultyDisk:
             for name, call in real.items():
                 setattr(os, name, call)
             io.open = builtins.open = opened
+            for file in list(self._open_files):  # of dead processes: the operating system would have closed them
+                file.close()
 
     def power_cut(self) -> None:
         """Replace the folder's content by one that a power cut may leave. Every process must be dead."""
@@ -99,7 +103,7 @@ class FaultyDisk:
         path = os.readlink(f"/proc/self/fd/{handle}")
         if not (path + os.sep).startswith(self._folder + os.sep):
             return
-        self._faults.point(f"sync {self._shown(path)}")
+        self._faults.point(f"sync {os.path.basename(path)}")
         if self._faults.room(1) < 1:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
         status = os.fstat(handle)
@@ -116,7 +120,7 @@ class FaultyDisk:
                 paths = [os.path.join(os.readlink(f"/proc/self/fd/{folder}"), path) for path in paths]
             if not any(self._ours(path) for path in paths):
                 return call(*args, **kwargs)
-            self._faults.point(f"{name} {self._shown(paths[0])}")
+            self._faults.point(f"{name} {os.path.basename(paths[0])}")
             if name in ("mkdir", "link") and self._faults.room(1) < 1:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), os.fspath(paths[0]))
             try:
@@ -131,11 +135,12 @@ class FaultyDisk:
     def _open(self, file: Any, mode: str = "r", buffering: int = -1, *args: Any, **kwargs: Any) -> IO[Any]:
         if not set(mode) & set("wax+") or not self._ours(file):
             return self._real_open(file, mode, buffering, *args, **kwargs)
-        self._faults.point(f"open {self._shown(file)}")
+        self._faults.point(f"open {os.path.basename(file)}")
         existed = os.path.exists(file)
         if not existed and self._faults.room(1) < 1:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), os.fspath(file))
         raw = _File(self, os.fspath(file), mode.replace("b", "").replace("t", ""))
+        self._open_files.add(raw)
         if not existed:
             self._contents.pop(os.fstat(raw.fileno()).st_ino, None)  # an inode that is used again
             self._changed(os.path.dirname(os.path.abspath(os.fspath(file))))
@@ -146,7 +151,7 @@ class FaultyDisk:
 
     def allowed(self, path: str, wanted: int) -> int:
         """How many bytes of a write are taken. Raises Crash, or OSError if none."""
-        self._faults.point(f"write {self._shown(path)}")
+        self._faults.point(f"write {os.path.basename(path)}")
         room = min(wanted, self._faults.room(wanted))
         if wanted and not room:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
@@ -164,11 +169,8 @@ class FaultyDisk:
         with os.scandir(folder) as entries:
             found = {entry.name: entry.inode() for entry in entries}
         for name, inode in found.items():
-            self._paths[inode] = self._shown(os.path.join(folder, name))
+            self._paths[inode] = f"{folder}{os.sep}{name}"
         return found
-
-    def _shown(self, path: object) -> str:
-        return os.path.relpath(os.fspath(path), self._folder)  # type: ignore[arg-type, call-overload, no-any-return]
 
     # -- power cuts ---------------------------------------------------------------------------------------------------
 

@@ -6,7 +6,7 @@ import math
 
 from thalweg.ops.simulate.scheduler import Crash, Process, Scheduler
 
-MEAN_POINTS_BETWEEN_CRASHES = 4000.0
+MEAN_POINTS_BETWEEN_CRASHES = 1500.0
 """At how many points, on average, a learner process passes before it dies at one."""
 
 

@@ -164,7 +164,7 @@ class LearnerProcess:
                 self.died(scheduler.running.name if scheduler.running else "", error)
                 running.clear()
                 return 0.5
-            return scheduler.random.uniform(0.001, 0.005)
+            return scheduler.random.choice((0.002, 0.02))
 
         return turn
 
@@ -253,4 +253,4 @@ class ServerProcess:
             self._served(self.version, current.predictor)
         if self._subscriber.current is not None:
             self._subscriber.current.predictor.predict({"x": np.zeros((1, FEATURES), np.float32)})
-        return 0.05
+        return self._scheduler.random.uniform(0.05, 0.15)

@@ -24,7 +24,7 @@ KINDS = ("poison", "log", "store", "disk", "clock", "kill", "server", "power")
 """Kinds of faults: events that cannot be learned; the log or the store away; a full disk; the clock set; a process
 killed; the power cut. Processes die at random points besides.
 """
-_MEAN_SECONDS_BETWEEN_FAULTS = 4.0
+_MEAN_SECONDS_BETWEEN_FAULTS = 2.0
 _SETTLING_SECONDS = 120.0
 """Virtual time after the last fault by which everything must be learned."""
 
@@ -153,7 +153,7 @@ class World:
         if not self._faults.log_away:
             messages = [Message(self._message()) for _ in range(self._random.choice((1, 1, 2, 5, 20)))]
             self._places.log.records.append(TOPIC, messages)
-        return self._random.expovariate(4.0)
+        return self._random.expovariate(2.0)
 
     def _message(self) -> bytes:
         kind = self._random.random()
