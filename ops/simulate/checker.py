@@ -29,6 +29,7 @@ from thalweg.stream.learn.blocks import HistoryLost
 from thalweg.stream.learn.processor import Processor
 from thalweg.stream.learn.rebuild import rebuild
 from thalweg.stream.log.dead_letters import DeadLetters
+from thalweg.stream.log.log import LogError
 
 if TYPE_CHECKING:
     from thalweg.ops.simulate.service import LearnerProcess
@@ -64,7 +65,10 @@ class Checker:
     # -- while it runs ------------------------------------------------------------------------------------------------
 
     def part_died(self, part: str, error: Exception) -> None:
-        """A part ended by an exception; nothing that is injected here may cause that."""
+        """A part ended by an exception: it is started again. Only a disk or a log that refuses may cause that."""
+        if isinstance(error, OSError | LogError):
+            self._places.scheduler.note(f"{part} ended: {error.__class__.__name__}")
+            return
         self.violated(f"{part} ended: {type(error).__name__}: {error}")
 
     def served(self, version: int, predictor: Predictor) -> None:

@@ -59,6 +59,7 @@ class FaultyDisk:
         self._listings: dict[int, list[Listing]] = {}  # of folders, as synced and after each change since
         self._paths: dict[int, str] = {}  # of inodes, as last seen: the order of choices must not depend on inodes
         self._listings[os.stat(self._folder).st_ino] = [{}]
+        self._passing = False  # whether calls are the disk's own
         self._open_files: weakref.WeakSet[_File] = weakref.WeakSet()
 
     @contextmanager
@@ -84,7 +85,13 @@ class FaultyDisk:
 
     def power_cut(self) -> None:
         """Replace the folder's content by one that a power cut may leave. Every process must be dead."""
-        root = Path(self._folder)
+        self._passing = True
+        try:
+            self._cut(Path(self._folder))
+        finally:
+            self._passing = False
+
+    def _cut(self, root: Path) -> None:
         contents, tree = self._survivors(root)
         for entry in list(root.iterdir()):
             shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
@@ -95,7 +102,7 @@ class FaultyDisk:
     # -- calls --------------------------------------------------------------------------------------------------------
 
     def _ours(self, path: object) -> bool:
-        if not isinstance(path, str | os.PathLike):
+        if self._passing or not isinstance(path, str | os.PathLike):
             return False
         return os.path.abspath(os.fspath(path)).startswith(self._folder + os.sep)
 

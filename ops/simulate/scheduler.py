@@ -21,6 +21,10 @@ class Crash(BaseException):
     """The process dies here. Not an Exception: nothing in it may catch this."""
 
 
+class SimulationError(BaseException):
+    """A task has failed; no simulated part may catch this."""
+
+
 @dataclass(eq=False)
 class Process:
     """A simulated process; its tasks end when it dies."""
@@ -136,6 +140,8 @@ class Scheduler:
             if task.process.alive:
                 self.kill(task.process)
             after = None
+        except Exception as error:
+            raise SimulationError(f"task {task.name!r} failed: {type(error).__name__}: {error}") from error
         finally:
             self._stack.pop()
         if after is None or not task.process.alive:

@@ -212,7 +212,7 @@ class LearnerProcess:
 
     def _joiner(self) -> Callable[[], bool]:
         places = self.places
-        (places.disks.state / MODEL).mkdir(parents=True, exist_ok=True)
+        snapshots_of(places.disks).prepare()
         joiner = Joiner(
             JoinSettings(model=MODEL, topic=TOPIC, labels_topic=LABELS, joined_topic=JOINED),
             places.log,

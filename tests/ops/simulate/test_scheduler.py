@@ -1,6 +1,6 @@
 import pytest
 
-from thalweg.ops.simulate.scheduler import Crash, Process, Scheduler
+from thalweg.ops.simulate.scheduler import Crash, Process, Scheduler, SimulationError
 
 
 def test_tasks_take_their_turns_in_the_order_of_time() -> None:
@@ -77,7 +77,7 @@ def test_an_error_of_a_task_is_not_hidden() -> None:
         raise ValueError("no")
 
     scheduler.spawn("fails", Process("one"), fails)
-    with pytest.raises(ValueError, match="no"):
+    with pytest.raises(SimulationError, match="task 'fails' failed: ValueError: no"):
         scheduler.run(1)
 
 
