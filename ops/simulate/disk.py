@@ -152,9 +152,9 @@ class FaultyDisk:
             self._contents.pop(os.fstat(raw.fileno()).st_ino, None)  # an inode that is used again
             self._changed(os.path.dirname(os.path.abspath(os.fspath(file))))
         if buffering == 0:
-            return raw  # type: ignore[return-value]
+            return raw
         buffered = io.BufferedRandom(raw) if "+" in mode else io.BufferedWriter(raw)
-        return buffered if "b" in mode else io.TextIOWrapper(buffered, *args, **kwargs)  # type: ignore[return-value]
+        return buffered if "b" in mode else io.TextIOWrapper(buffered, *args, **kwargs)
 
     def allowed(self, path: str, wanted: int) -> int:
         """How many bytes of a write are taken. Raises Crash, or OSError if none."""
