@@ -65,9 +65,13 @@ class ServiceHealth:
         ]
         return joined([*self.registry.report(), *theirs, *unheard])
 
-    def of(self, model: str) -> list[ComponentHealth]:
-        """The parts of one model."""
-        return [one for one in self.components() if one.model == model]
+    def by_model(self) -> dict[str, list[ComponentHealth]]:
+        """The parts of each model, and what all of them depend on: the learner process."""
+        components = self.components()
+        shared = [one for one in components if one.component == PROCESS]
+        return {
+            model.name: [one for one in components if one.model == model.name] + shared for model in self._models.all()
+        }
 
     def degraded(self) -> list[str]:
         """What does not work as it should, one text each; of a process that is gone, not each of its parts."""
@@ -93,13 +97,11 @@ class ServiceHealth:
 
     def serving(self) -> dict[str, bool]:
         """For gRPC health: each model, whether it answers; and `MODEL/learning`, whether all of its parts are well."""
-        components = self.components()
-        process = [one for one in components if one.component == PROCESS]
         names: dict[str, bool] = {}
+        parts = self.by_model()
         for model in self._models.all():
-            parts = [*process, *(one for one in components if one.model == model.name)]
             names[model.name] = not self._models.draining and not model.unready()
-            names[f"{model.name}/learning"] = all(one.well for one in parts)
+            names[f"{model.name}/learning"] = all(one.well for one in parts[model.name])
         return names
 
     def log_up(self) -> bool | None:

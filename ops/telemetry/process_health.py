@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from thalweg.ops.telemetry.live_file import LiveFile
-from thalweg.stream.health.registry import ComponentHealth, Condition, HealthRegistry
+from thalweg.stream.health.registry import RECOVERED_SECONDS, ComponentHealth, Condition, HealthRegistry
 
 HEALTH_FILE = "health-learner.json"
 PROCESS = "learner_process"
@@ -84,6 +84,7 @@ class LearnerProcess:
         self._lock = threading.Lock()
         self._heard = ticks()
         self._look_after = 0.0
+        self._restarts, self._restarted = 0, 0.0
         self._told: dict[str, Any] | None = None
         self._components: tuple[ComponentHealth, ...] = ()
 
@@ -120,7 +121,12 @@ class LearnerProcess:
             state = Condition.STARTING
         else:
             state, since = Condition.RUNNING, float(told["started"])
-        process = ComponentHealth(component=PROCESS, model="", state=state, reason=problem, since=since, restarts=0)
+        reason = problem
+        if state is Condition.RUNNING and self._restarts and self._ticks() - self._restarted < RECOVERED_SECONDS:
+            state, reason = Condition.DEGRADED, "the learner process was restarted after it ended unexpectedly"
+        process = ComponentHealth(
+            component=PROCESS, model="", state=state, reason=reason, since=since, restarts=self._restarts
+        )
         parts = self._components
         if problem:
             parts = tuple(
@@ -153,4 +159,6 @@ class LearnerProcess:
                 self._heard = now - age  # written before this process looked
             elif (told["time"], told["pid"]) != (self._told["time"], self._told["pid"]):
                 self._heard = now
+                if told["started"] != self._told["started"] and not self._told["ended"]:
+                    self._restarts, self._restarted = self._restarts + 1, now
             self._told, self._components = told, components

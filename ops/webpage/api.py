@@ -149,7 +149,7 @@ class PageApi:
             self._slots.release()
 
     def _all(self) -> dict[str, Any]:
-        now, parts = self._clock(), self._health.components()
+        now, parts = self._clock(), self._health.by_model()
         return {
             "time": now,
             "version": importlib.metadata.version("thalweg"),
@@ -157,15 +157,12 @@ class PageApi:
             "degraded": self._health.degraded(),
             "read_only": READ_ONLY if self._tokens is None else None,
             "processes": self._figures.processes(),
-            "models": [
-                summary(model, self._status(model), now, [one for one in parts if one.model == model.name])
-                for model in self._models.all()
-            ],
+            "models": [summary(model, self._status(model), now, parts[model.name]) for model in self._models.all()],
         }
 
     def _details(self, model: ServedModel) -> dict[str, Any]:
         latency = self._figures.latency(model.name)
-        parts = self._health.of(model.name)
+        parts = self._health.by_model()[model.name]
         return details(model, self._status(model), self._clock(), self._snapshots(model), latency, parts)
 
     def _status(self, model: ServedModel) -> dict[str, Any] | None:

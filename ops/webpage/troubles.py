@@ -61,10 +61,11 @@ def _serving(figures: Mapping[str, Any]) -> list[Trouble]:
 
 def _health(figures: Mapping[str, Any]) -> list[Trouble]:
     """Parts that do not work as they should, the learner first: what stops a model is told before what follows."""
-    found = []
+    found, told = [], set[str]()
     for one in sorted(figures["components"], key=lambda one: one["component"] != "learner"):
         state = Condition(one["state"])
-        if state in (Condition.FAILED, Condition.DEGRADED, Condition.WAITING):
+        if state in (Condition.FAILED, Condition.DEGRADED, Condition.WAITING) and one["reason"] not in told:
+            told.add(one["reason"])  # of a process that is gone, not each of its parts
             waited = figures["now"] - one["since"]
             bad = state is Condition.FAILED or (state is Condition.WAITING and waited > _LONG_WAIT_SECONDS)
             text = f"{one['component'].replace('_', ' ')} {state.value}: {one['reason']}"

@@ -15,7 +15,7 @@ from enum import StrEnum
 from typing import Any
 
 _LONGEST_REASON = 1000
-_RECOVERED_SECONDS = 60.0
+RECOVERED_SECONDS = 60.0
 """A component that works again after a restart is degraded for this long: one that fails again and again never looks
 well in between."""
 
@@ -172,7 +172,7 @@ class Health:
         with self._lock:
             state, reason, since, restarts = self._state, self._reason, self._since, self._restarts
             restarted = self._restarted
-        if state is Condition.RUNNING and restarted is not None and self._ticks() - restarted[0] < _RECOVERED_SECONDS:
+        if state is Condition.RUNNING and restarted is not None and self._ticks() - restarted[0] < RECOVERED_SECONDS:
             state, reason = Condition.DEGRADED, _one_line(f"was restarted after {restarted[1]}")
         bound, silent = self._silent_seconds, self._ticks() - self._heard
         if bound is not None and silent > bound and state not in (Condition.FAILED, Condition.STOPPED):

@@ -78,7 +78,7 @@ class Api:
         return PlainTextResponse("\n".join(failures or ["ok"]) + "\n", 503 if failures else 200)
 
     async def _readyz(self, request: Request) -> Response:
-        found = await run_in_threadpool(self._health.readiness)
+        found = self._health.readiness()  # on this thread: the others may all be taken by requests
         return JSONResponse(found, 200 if found["ready"] else 503)
 
     async def _metrics(self, request: Request) -> Response:

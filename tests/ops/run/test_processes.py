@@ -188,7 +188,7 @@ def test_a_learner_process_that_stands_still_is_told_then_killed_and_restarted(t
         running.send(50)
         until("another learner", lambda: running.pid("learner") not in (None, learner))
         until("it to learn on", lambda: running.learned() == 100)
-        until("all to be well", lambda: degraded(running) == [])
+        assert degraded(running) == ["learner process: the learner process was restarted after it ended unexpectedly"]
         assert "a process sends no heartbeat: killing it" in running.text()
         assert stop(supervisor) == 0, running.text()
 

@@ -66,6 +66,31 @@ def test_of_one_that_falls_silent_every_part_is_failed_until_it_is_heard_again(s
     assert server.states() == {"learner_process": "running", "learner": "running"}
 
 
+def test_one_that_was_restarted_after_it_died_is_degraded_for_a_while_one_that_had_ended_is_not(
+    server: Server, tmp_path: Path
+) -> None:
+    def restart() -> None:
+        server.file = HealthFile(server.live, server.registry, clock=server.clock)
+        server.tell()
+
+    server.tell()
+    assert server.states()["learner_process"] == "running"
+    restart()
+
+    assert server.states()["learner_process"] == "degraded"
+    assert server.seen.components()[0].restarts == 1
+    assert server.seen.up
+    server.seconds += 65.0
+    server.tell()
+    assert server.states()["learner_process"] == "running"
+    server.file.start()
+    server.file.close()
+    assert server.states()["learner_process"] == "failed"
+    restart()
+    assert server.states()["learner_process"] == "running"
+    assert server.seen.components()[0].restarts == 1
+
+
 def test_a_file_that_is_left_from_another_time_is_no_sign_of_life(server: Server) -> None:
     server.tell()
     server.seconds = 500.0
