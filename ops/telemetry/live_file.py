@@ -33,7 +33,7 @@ class LiveFile:
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Start writing about once a second."""
+        """Write at once, and from then on about once a second."""
         if self._thread is None:
             self._thread = threading.Thread(target=self._keep_writing, name=self._path.name, daemon=True)
             self._thread.start()
@@ -47,16 +47,21 @@ class LiveFile:
 
     def _keep_writing(self) -> None:
         ended = False
-        while not ended:
+        while True:
+            self._write()
+            if ended:
+                return
             ended = self._stopping.wait(REFRESH_SECONDS)
-            try:
-                self._beside.write_bytes(self._render())
-                self._beside.rename(self._path)
-            except OSError as error:
-                log.warning("cannot write a file for other processes", file=str(self._path), problem=str(error))
-                self._health.degraded(f"cannot write {self._path.name}: {error}")
-            except Exception as error:  # a failure of one page must be logged and must not prevent the next
-                log.exception("cannot render a file for other processes", file=str(self._path))
-                self._health.degraded(f"cannot render {self._path.name}: {type(error).__name__}: {error}")
-            else:
-                self._health.running()
+
+    def _write(self) -> None:
+        try:
+            self._beside.write_bytes(self._render())
+            self._beside.rename(self._path)
+        except OSError as error:
+            log.warning("cannot write a file for other processes", file=str(self._path), problem=str(error))
+            self._health.degraded(f"cannot write {self._path.name}: {error}")
+        except Exception as error:  # a failure of one page must be logged and must not prevent the next
+            log.exception("cannot render a file for other processes", file=str(self._path))
+            self._health.degraded(f"cannot render {self._path.name}: {type(error).__name__}: {error}")
+        else:
+            self._health.running()
