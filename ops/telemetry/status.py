@@ -33,8 +33,8 @@ _DELAYS_KEPT = 1000
 LOWER_IS_BETTER = ("rmse", "mae", "log_loss")
 
 
-_NOTHING: dict[str, Any] = {"version": 0, "lag_records": 0, "state_bytes": 0, "gauges": {}}
-"""The status before the first report."""
+_NOTHING: dict[str, Any] = {"version": 0, "lag_records": None, "state_bytes": 0, "gauges": {}}
+"""The status before the first report: nothing is known of the lag, which may be large."""
 
 
 class ModelStatus(NoObserver, NoJoinObserver):

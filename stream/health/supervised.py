@@ -75,7 +75,7 @@ class SupervisedThread:
                 self._health.stopped()
                 break
             if isinstance(error, self._hopeless):
-                self._health.failed(str(error))
+                self._health.failed(str(error).removeprefix(f"model {self._health.model!r}: "))
                 break
             log.error(
                 "a part ended unexpectedly: restarting it",
