@@ -66,6 +66,8 @@ class Manifest:
     """The settings hashed by `config_sha256`, readable, with secrets masked; missing in older manifests."""
     log_identity: Mapping[str, str] = field(default_factory=dict)
     """Identity by topic of the log that was read; missing where none is known, and in older manifests."""
+    recent: Mapping[str, float] = field(default_factory=dict)
+    """The metrics of the recent window at that time; missing before the first label, and in older manifests."""
 
     def to_json(self) -> dict[str, Any]:
         """As in `manifest.json`: offsets as {topic: {partition: offset}}, and a hash over everything else."""
@@ -73,7 +75,7 @@ class Manifest:
         for partition, offset in sorted(self.offsets.items()):
             offsets.setdefault(partition.topic, {})[str(partition.number)] = offset
         record = {**self.__dict__, "offsets": offsets}
-        for absent in ("pieces", "identity", "log_identity"):
+        for absent in ("pieces", "identity", "log_identity", "recent"):
             if not record[absent]:
                 del record[absent]
         return {**record, "manifest_sha256": _record_sha256(record)}

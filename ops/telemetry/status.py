@@ -19,6 +19,7 @@ from thalweg.models.contract.gauges import flattened
 from thalweg.models.contract.learner import Learner
 from thalweg.ops.telemetry.live_file import LiveFile
 from thalweg.proto.records import Partition
+from thalweg.stream.evaluation.levels import recovery_record
 from thalweg.stream.evaluation.report import EvaluationReport
 from thalweg.stream.health.registry import Health
 from thalweg.stream.labels.joining import NoJoinObserver
@@ -195,8 +196,29 @@ def _evaluated(report: EvaluationReport) -> dict[str, Any]:
             "higher_is_better": not report.task.lower_is_better,
             "points": [list(point) for point in report.curve],
         },
-        "drift": {"scores": scores, "alarms": [alarm.record() for alarm in report.alarms[-ALARMS_SHOWN:]]},
+        "controls": report.controls,
+        "controls_recent": report.controls_recent,
+        "quality_floor": report.quality_floor,
+        "floor_breached": report.floor_breached,
+        "recovery": recovery_record(report.recovery),
+        "replaced": {"at": report.replaced_at, "how": report.replaced, "before": report.before_replaced}
+        if report.replaced
+        else None,
+        "drift": {"scores": scores, "alarms": _alarms(report)},
     }
+
+
+def _alarms(report: EvaluationReport) -> list[dict[str, Any]]:
+    """The latest alarms, each with the main metric before it, and after it as far as that is known."""
+    found: list[dict[str, Any]] = []
+    for alarm in report.alarms[-ALARMS_SHOWN:]:
+        before = report.levels.get(alarm.number)
+        if found:
+            found[-1]["quality_after"] = before  # just before the next one
+        found.append(alarm.record() | {"quality_before": before, "quality_after": None})
+    if found and report.recovery is not None:
+        found[-1]["quality_after"] = report.recovery.now
+    return found
 
 
 def finite(value: Any) -> Any:

@@ -273,10 +273,11 @@ class Controls:
     def _flush(self) -> None:
         if not self._waiting:
             return
-        labels = self._waiting[0] if len(self._waiting) == 1 else np.concatenate(self._waiting)
+        labels = np.concatenate(self._waiting)
+        starts = np.cumsum([0, *map(len, self._waiting[:-1])])
         self._waiting, self._waiting_events = [], 0
         for name, control in self._controls.items():
-            self._figures[name].add(control.follow(labels))
+            self._figures[name].add(control.follow(labels), starts)
 
 
 def _under(prefix: str, tensors: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:

@@ -6,7 +6,7 @@ A level is the main metric over half of the recent window: of its events before 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from types import MappingProxyType
 from typing import Any
@@ -14,6 +14,7 @@ from typing import Any
 from thalweg.memory.snapshots.state import State
 from thalweg.proto.task import Task
 from thalweg.stream.drift.alarm import Alarm
+from thalweg.stream.evaluation.curve import CurvePoint
 from thalweg.stream.evaluation.figures.bounds import Bound
 from thalweg.stream.evaluation.prequential import Prequential
 
@@ -67,11 +68,15 @@ class Levels:
         """The newest alarm's number; 0 before the first."""
         return self._newest
 
-    def raised(self, alarms: Iterable[Alarm], live: Prequential) -> None:
-        """These alarms were raised, oldest first, in events that `live` has graded."""
+    def raised(self, alarms: Iterable[Alarm], live: Prequential, curve: Sequence[CurvePoint]) -> None:
+        """These alarms were raised, oldest first, in events that `live` has graded.
+
+        `curve`: the main metric over time; serves where a change was found so late that the window holds no event from
+        before it.
+        """
         for alarm in alarms:
             self._newest = alarm.number
-            found = self._level(live, alarm.since - self._half, alarm.since)
+            found = self._level(live, alarm.since - self._half, alarm.since) or _on(curve, alarm.since)
             if found is None:
                 continue
             self._before[alarm.number] = found[0]
@@ -132,6 +137,12 @@ class Levels:
         reference = meta["reference"]
         self._reference = None if reference is None else (int(reference[0]), int(reference[1]), float(reference[2]))
         self._newest, self.before_replaced = meta["newest"], meta["before_replaced"]
+
+
+def _on(curve: Sequence[CurvePoint], since: int) -> tuple[float, Bound | None] | None:
+    """The last point before this event."""
+    before = [point.live for point in curve if point.events < since]
+    return (before[-1], None) if before else None
 
 
 def recovery_record(recovery: Recovery | None) -> dict[str, Any] | None:

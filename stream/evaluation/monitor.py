@@ -124,7 +124,7 @@ class Monitor:
         self.continual.predicted(batch, predictor, self.live)
         self._events += count
         if news := self.drift.alarms_after(self.levels.newest):
-            self.levels.raised(news, self.live)
+            self.levels.raised(news, self.live, self.curve.points)
         if self.curve.due(self._events):
             self._add_point(batch)
 

@@ -104,11 +104,16 @@ class Prequential:
                 graded.columns["event"] = np.arange(first, first + len(batch))[graded.rows]
             self._wait(graded)
 
-    def add(self, graded: Graded) -> None:
-        """Add the grades of a micro-batch that was graded elsewhere, with at least one event."""
+    def add(self, graded: Graded, starts: NDArray[np.intp]) -> None:
+        """Add the grades of micro-batches that were graded elsewhere.
+
+        `starts`: the first row of each; none is empty.
+        """
         if graded.alike.kind == "scores":
             self._numbers.fix("0", "1")
-        self._wait(graded)
+        self._scores = graded.alike.kind == "scores"
+        self._flush()
+        self._take(graded.alike, dict(graded.columns), starts, len(graded))
 
     def losses(self, count: int) -> NDArray[np.float64]:
         """Losses of the latest micro-batch's events (N,), higher is worse; NaN if not graded."""
@@ -281,6 +286,10 @@ class Prequential:
         joined = {name: _joined([graded.columns[name] for graded in waiting]) for name in waiting[0].columns}
         if alike.kind == "classes":
             joined["label"] = _joined([graded.labels for graded in waiting])
+        self._take(alike, joined, starts, count)
+
+    def _take(self, alike: Alike, joined: Mapping[str, Any], starts: NDArray[np.intp], count: int) -> None:
+        """Add the columns (N,) of micro-batches that begin at these rows."""
         kept = () if self._grading is None else self._grading.kept
         pushed: dict[str, Any] = {name: joined[name] for name in (*_KEPT, *kept) if name in joined}
         if "group" in joined:
