@@ -56,6 +56,7 @@ class ModelStatus(NoObserver, NoJoinObserver):
         self._consumed = 0
         self._report: LearnerReport | None = None  # replaced as a whole, so that a file is consistent
         self._dead_letters: Counter[str] = Counter()
+        self._newest_letters: dict[str, float] = {}
         self._rollbacks: Counter[str] = Counter()
         self._snapshot_failures = 0
         self._rates: deque[tuple[float, int]] = deque([(ticks(), 0)])
@@ -63,10 +64,11 @@ class ModelStatus(NoObserver, NoJoinObserver):
 
     def dead_lettered(self, reasons: Mapping[str, int]) -> None:
         self._dead_letters.update(reasons)
+        self._newest_letters |= dict.fromkeys(reasons, self._clock())
 
     def block_done(self, outcome: Outcome, learner: Learner, lag: Mapping[Partition, int]) -> None:
         self._consumed += outcome.events
-        self._dead_letters.update(outcome.rejected)
+        self.dead_lettered(outcome.rejected)
 
     def reported(self, report: LearnerReport) -> None:
         self._report = report
@@ -87,6 +89,7 @@ class ModelStatus(NoObserver, NoJoinObserver):
             "consumed_events": self._consumed,
             "events_per_second": self._rate(),
             "dead_letters": dict(self._dead_letters),
+            "newest_dead_letters": dict(self._newest_letters),
             "snapshot_failures": self._snapshot_failures,
             "rollbacks": dict(self._rollbacks),
         }
@@ -171,6 +174,7 @@ def reported(report: LearnerReport) -> dict[str, Any]:
     """A report as JSON values, not all of them finite: see `finite`."""
     found = {
         "version": report.version,
+        "learned_events": report.learned,
         "lag_records": sum(report.lag.values()),
         "state_bytes": report.state_bytes,
         "gauges": flattened(report.gauges),
@@ -196,6 +200,7 @@ def _evaluated(report: EvaluationReport) -> dict[str, Any]:
             "higher_is_better": not report.task.lower_is_better,
             "points": [list(point) for point in report.curve],
         },
+        "recent_events": report.recent_events,
         "controls": report.controls,
         "controls_recent": report.controls_recent,
         "quality_floor": report.quality_floor,

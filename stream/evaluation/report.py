@@ -52,6 +52,8 @@ class EvaluationReport:
     """What happened then: `rolled back to version 17`, `begun anew`; empty: nothing yet."""
     before_replaced: float | None = None
     """The task's main metric before that; None: not known."""
+    recent_events: int = 0
+    """Graded events in the recent window."""
     controls: Mapping[str, Mapping[str, float]] = field(default_factory=lambda: MappingProxyType({}))
     """By naive control, its figures over all events."""
     controls_recent: Mapping[str, Mapping[str, float]] = field(default_factory=lambda: MappingProxyType({}))

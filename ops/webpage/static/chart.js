@@ -88,7 +88,7 @@ function options(width, metric) {
     cursor: { y: false, drag: { x: false, y: false }, points: { size: 7 } },
     scales: { x: { time: false }, y: { range: (_, low, high) => around(metric, low, high) } },
     axes: [
-      { ...axis, font, size: 26, gap: 4, grid: { show: false }, values: (_, marks) => marks.map((mark) => compact(mark)) },
+      { ...axis, font, size: 42, gap: 4, grid: { show: false }, space: 70, values: (_, marks) => marks.map((mark) => `${compact(mark)}\n${timeAt(mark)}`) },
       { ...axis, font, size: 54, values: (_, marks) => marks.map((mark) => metricValue(metric, mark).replace(".0\u00a0%", "\u00a0%")) },
     ],
     series: [
@@ -98,6 +98,17 @@ function options(width, metric) {
     ],
     hooks: { drawClear: [bands], setCursor: [readout], ready: [place], setSize: [place], setScale: [place] },
   };
+}
+
+/** The time of an event as the axis shows it: the day if the curve spans more than one. */
+function timeAt(event) {
+  const at = timeOf({ points: pointsShown }, event);
+  if (at === null || Math.abs(at) > 8e12) return "";
+  const times = pointsShown.map((point) => point[1]).filter((time) => time !== null);
+  const long = times[times.length - 1] - times[0];
+  const then = new Date(at * 1000);
+  if (long >= 2 * 86400) return then.toLocaleDateString("en-GB", { day: "numeric", month: "short" });
+  return then.toLocaleTimeString("en-GB", long >= 600 ? { hour: "2-digit", minute: "2-digit" } : {});
 }
 
 const compact = (value) => new Intl.NumberFormat("en", { notation: "compact" }).format(value);
@@ -166,7 +177,7 @@ function drawWords(model, curve, points) {
   say(find("curve-words"), words);
   find("chart").setAttribute("aria-label", words);
   draw(find("legend"), [last[2], last[3], curve.metric], () => [
-    el("span", { className: "key live" }, `model ${value(last[2])}`),
+    el("span", { className: "key live" }, `model, ${name} ${value(last[2])}`),
     el("span", { className: "key frozen" }, `frozen baseline ${value(last[3])}`),
   ]);
   find("curve-details").hidden = false;
