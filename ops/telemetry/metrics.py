@@ -139,6 +139,7 @@ COLLECTED: Mapping[str, tuple[str, str, tuple[str, ...]]] = {  # computed on eac
         "Age of the newest consumed event while more records are waiting, else 0",
         ("model_name",),
     ),
+    "thalweg_model_ready": ("gauge", "1 while the model answers requests, else 0", ("model_name",)),
     "thalweg_state_version": ("gauge", "Version in use", ("model_name",)),
     "thalweg_learned_events": ("gauge", "Labelled events learned by the version in use", ("model_name",)),
     "thalweg_staleness_seconds": (

@@ -83,7 +83,7 @@ function options(width, metric) {
   return {
     width: Math.max(200, width),
     height: HEIGHT,
-    padding: [8, 14, 0, 0],
+    padding: [8, 28, 0, 0],
     legend: { show: false },
     cursor: { y: false, drag: { x: false, y: false }, points: { size: 7 } },
     scales: { x: { time: false }, y: { range: (_, low, high) => around(metric, low, high) } },
