@@ -1,4 +1,4 @@
-"""JSON from untrusted sources, without texts that cannot be encoded again.
+"""JSON from untrusted sources: bounded in depth, and without texts that cannot be encoded again.
 
 An escape such as `\\ud800` is a lone surrogate: Python decodes it into a string that UTF-8 cannot represent.
 """
@@ -7,6 +7,16 @@ from __future__ import annotations
 
 import json
 from typing import Any
+
+MOST_DEPTH = 64
+"""Levels of a JSON text; deeper ones are refused."""
+_VALUE_BYTES, _OBJECT_BYTES = 64, 256  # of a value or a list with its place in a list; of an object with one key
+_MAY_HOLD_TEXT = (str, dict, list)
+_NO_BRACKETS = bytes(set(range(256)) - set(b'[]{}"'))
+
+
+class TooDeep(ValueError):
+    """A JSON text is nested too deeply; the message names the bound."""
 
 
 class NotUtf8(ValueError):
@@ -27,14 +37,40 @@ def json_of(content: bytes | bytearray) -> Any:
 
     Raises:
         NotUtf8: A text or a key in it cannot be represented in UTF-8.
-        ValueError: It is not JSON.
-        RecursionError: It is nested too deeply.
+        TooDeep: It is nested too deeply.
+        ValueError: It is not JSON; both of the above are such errors.
     """
+    if deeper_than(content, MOST_DEPTH):
+        raise TooDeep(f"nested more than {MOST_DEPTH} levels deep")
     text = content.decode(json.detect_encoding(bytes(content[:4])))  # json.loads accepts lone surrogates
-    found = json.loads(text)
+    try:
+        found = json.loads(text)
+    except RecursionError as error:  # in an encoding whose depth was not seen
+        raise TooDeep(f"nested more than {MOST_DEPTH} levels deep") from error
     if "\\ud" in text or "\\uD" in text:  # only escapes lead to them
         _check(found)
     return found
+
+
+def deeper_than(content: bytes | bytearray, depth: int) -> bool:
+    """Whether a JSON text is nested deeper than this; for what is not JSON, either answer. Takes linear time."""
+    if content.count(b"[") + content.count(b"{") <= depth:
+        return False
+    if b"\\" in content:
+        content = content.replace(b"\\\\", b"").replace(b'\\"', b"")  # now every quote begins or ends a string
+    brackets = b"".join(content.translate(None, _NO_BRACKETS).split(b'"')[::2])
+    for _ in range(depth):
+        if not brackets:
+            return False
+        brackets = brackets.replace(b"[]", b"").replace(b"{}", b"")
+    return bool(brackets)
+
+
+def expanded_bytes(content: bytes | bytearray) -> int:
+    """About how many bytes of memory the decoded objects of a JSON text take; too many rather than too few."""
+    values = content.count(b",") + content.count(b"[")
+    text = len(content) if content.isascii() else 4 * len(content)
+    return text + _VALUE_BYTES * values + _OBJECT_BYTES * content.count(b"{")
 
 
 def is_utf8(text: str) -> bool:
@@ -57,9 +93,9 @@ def _check(found: Any) -> None:
             for key in value:
                 if not is_utf8(key):
                     raise NotUtf8(path, key)
-            waiting += [((*path, key), part) for key, part in value.items()]
+            waiting += [((*path, key), part) for key, part in value.items() if isinstance(part, _MAY_HOLD_TEXT)]
         elif isinstance(value, list):
-            waiting += [((*path, place), part) for place, part in enumerate(value)]
+            waiting += [((*path, place), part) for place, part in enumerate(value) if isinstance(part, _MAY_HOLD_TEXT)]
 
 
 def _place(path: tuple[str | int, ...]) -> str:

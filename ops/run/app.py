@@ -6,7 +6,7 @@ import gc
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import structlog
@@ -312,7 +312,7 @@ def build_server(config: Config, source: Log, store: CommandQueue) -> Server:
     )
     request_log = RequestLog({model.name: model.topic for model in config.model if model.learn_from_requests}, source)
     service = config.service
-    limits = ServerLimits(max_message_bytes=service.max_message_bytes, workers=service.workers, queue=service.queue)
+    limits = ServerLimits(**{bound.name: getattr(service, bound.name) for bound in fields(ServerLimits)})
     workers = workers_of(limits)
     models = Models(
         [location_of(config, model, live) for model in config.model],

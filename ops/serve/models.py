@@ -10,7 +10,7 @@ from pathlib import Path
 from thalweg.memory.snapshots.snapshots import FolderSnapshots
 from thalweg.memory.snapshots.state import State
 from thalweg.models.contract.learner import Predictor
-from thalweg.ops.serve.errors import NotReady, UnknownModel
+from thalweg.ops.serve.errors import UnknownModel
 from thalweg.ops.serve.versions import ModelVersions, WaitSlots
 from thalweg.proto.schema import Schema
 from thalweg.stream.labels.request_buffer import RequestBuffer
@@ -126,9 +126,7 @@ class Models:
         return model
 
     def ready(self, name: str) -> ServedModel:
-        """The model for a prediction. Raises UnknownModel; NotReady while draining."""
-        if self.draining:
-            raise NotReady("the server is draining")
+        """The model for a prediction, also while draining: what was begun is answered. Raises UnknownModel."""
         return self.find(name)
 
     def reasons(self) -> list[str]:

@@ -77,7 +77,7 @@ def _parse(body: bytearray) -> dict[str, Any]:
         request = json_of(body)
     except NotUtf8 as error:
         raise InputError(str(error)) from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise InputError(f"the request is not JSON: {error}") from error
     if not isinstance(request, dict) or not isinstance(request.get("inputs"), list):
         raise InputError("the request: expected an object with a list 'inputs'")

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import importlib.metadata
 import time
+from functools import partial
 from typing import Any
 
+from anyio import CapacityLimiter, to_thread
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
@@ -13,20 +15,38 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from thalweg.ops.serve.errors import EXPECTED, TooLarge, status_of, text_of
+from thalweg.ops.serve.admission import Admission
+from thalweg.ops.serve.byte_budget import ByteBudget, BytesOfRequest
+from thalweg.ops.serve.errors import EXPECTED, QueueFull, TooLarge, status_of, text_of
 from thalweg.ops.serve.http_api.inference_json import read_request, tensor_metadata, to_json
 from thalweg.ops.serve.inference import InferenceCore
 from thalweg.ops.serve.metadata import describe
 from thalweg.ops.serve.telemetry import ServerTelemetry
 from thalweg.ops.serve.versions import version_number
 from thalweg.ops.webpage.api import PageApi
+from thalweg.proto.json_text import expanded_bytes
+
+_MOST_THREADS = 512  # that wait for slots; beyond the queue's bound, so that refusals need not wait
+_PASSING = (429, 503)
 
 
 class Api:
     """The routes; translation only."""
 
-    def __init__(self, core: InferenceCore, telemetry: ServerTelemetry, max_body_bytes: int, page: PageApi) -> None:
+    def __init__(
+        self,
+        core: InferenceCore,
+        telemetry: ServerTelemetry,
+        page: PageApi,
+        *,
+        slots: Admission,
+        budget: ByteBudget,
+        max_body_bytes: int,
+    ) -> None:
         self._core = core
+        self._slots = slots
+        self._budget = budget
+        self._threads = CapacityLimiter(_MOST_THREADS)  # not those of health, metrics and the page
         self._models = core.models
         self._page = page
         self._telemetry = telemetry
@@ -100,21 +120,36 @@ class Api:
         return JSONResponse({"name": model.name, "ready": ready}, 200 if ready else 503)
 
     async def _infer(self, request: Request) -> Response:
+        path, arrived = request.path_params, time.perf_counter()
+        with self._budget.share() as held:
+            try:
+                self._slots.check()
+                body = await self._body(request, held)
+            except (QueueFull, TooLarge) as error:
+                self._telemetry.answered(path["name"], status_of(error)[0].name, time.perf_counter() - arrived, 0)
+                raise
+            arrived = time.perf_counter()
+            answer = partial(self._answer, path["name"], path.get("version"), body, arrived)
+            return await to_thread.run_sync(answer, limiter=self._threads)
+
+    async def _body(self, request: Request, held: BytesOfRequest) -> bytearray:
         body = bytearray()
         async for part in request.stream():
             body += part
             if len(body) > self._max_body_bytes:
                 raise TooLarge(f"the request is larger than {self._max_body_bytes} bytes")
-        path, arrived = request.path_params, time.perf_counter()
-        return JSONResponse(await run_in_threadpool(self._answer, path["name"], path.get("version"), body, arrived))
+            held.add(len(part))
+        held.add(expanded_bytes(body))
+        return body
 
-    def _answer(self, name: str, version: str | None, body: bytearray, arrived: float) -> dict[str, Any]:
-        started = time.perf_counter()
-        code, rows = "OK", 0
+    def _answer(self, name: str, version: str | None, body: bytearray, arrived: float) -> Response:
+        started, code, rows = time.perf_counter(), "OK", 0
         try:
-            response = self._core.infer(read_request(name, version, body))
-            rows = response.rows
-            return to_json(response)
+            with self._slots.slot():
+                started = time.perf_counter()
+                response = self._core.infer(read_request(name, version, body))
+                rows = response.rows
+                return JSONResponse(to_json(response))
         except Exception as error:
             code = status_of(error)[0].name
             raise
@@ -129,7 +164,8 @@ def _version(request: Request) -> int | None:
 
 
 async def _failed(request: Request, error: Exception) -> Response:
-    return JSONResponse({"error": text_of(error)}, status_of(error)[1])
+    status = status_of(error)[1]
+    return JSONResponse({"error": text_of(error)}, status, {"retry-after": "1"} if status in _PASSING else None)
 
 
 async def _http_error(request: Request, error: Any) -> Response:
