@@ -53,6 +53,12 @@ class RareLog:
         """As `log.error`."""
         self._write(self._log.error, event, fields)
 
+    def exception(self, event: str, error: Exception, **fields: Any) -> None:
+        """As `log.exception`; errors of one class are one kind."""
+        left_out = self._rate.passes(f"{event} {type(error).__name__}")
+        if left_out is not None:
+            self._log.exception(event, exc_info=error, left_out=left_out, **fields)
+
     def _write(self, write: Callable[..., Any], event: str, fields: dict[str, Any]) -> None:
         left_out = self._rate.passes(event)
         if left_out is not None:

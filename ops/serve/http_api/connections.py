@@ -75,6 +75,7 @@ class Connections:
         self._refused(reason)
         for one in self._open:
             if one.waits and address in (None, one.address):
+                self.gone(one)
                 one.end(_BUSY)
                 return
 

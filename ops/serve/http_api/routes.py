@@ -11,7 +11,7 @@ from anyio import CapacityLimiter, to_thread
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
@@ -70,7 +70,10 @@ class Api:
             Route("/v2/models/{name}/versions/{version}/infer", self._infer, methods=["POST"]),
             *self._page.routes(),
         ]
-        handlers: dict[Any, Any] = dict.fromkeys((*EXPECTED, Exception), _failed) | {HTTPException: _http_error}
+        handlers: dict[Any, Any] = dict.fromkeys((*EXPECTED, Exception), _failed) | {
+            HTTPException: _http_error,
+            ClientDisconnect: _gone,
+        }
         return Starlette(routes=routes, exception_handlers=handlers)
 
     async def _index(self, request: Request) -> Response:
@@ -166,6 +169,10 @@ def _version(request: Request) -> int | None:
 async def _failed(request: Request, error: Exception) -> Response:
     status = status_of(error)[1]
     return JSONResponse({"error": text_of(error)}, status, {"retry-after": "1"} if status in _PASSING else None)
+
+
+async def _gone(request: Request, error: Any) -> Response:
+    return Response(status_code=400)  # nobody reads it
 
 
 async def _http_error(request: Request, error: Any) -> Response:

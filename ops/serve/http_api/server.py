@@ -62,6 +62,7 @@ class HttpServer:
             ws="none",
             log_config=None,
             access_log=False,
+            proxy_headers=False,
             lifespan="off",
             backlog=_BACKLOG,
             h11_max_incomplete_event_size=_LARGEST_HEAD_BYTES,
