@@ -67,12 +67,14 @@ class Admission:
         """How long the present request waited for its slot; 0 on a thread that has none."""
         return getattr(self._here, "queued", 0.0)
 
-    def check(self) -> None:
-        """Raise QueueFull if a request that came now would be refused; before its content is read."""
-        if self._waiting and len(self._waiting) >= self._limit() and not self._paused:
-            with self._lock:
-                if len(self._waiting) >= self._limit() and not self._paused:
-                    raise self._overflow()
+    def overloaded(self) -> bool:
+        """Whether a request that came now would be refused; asked before its content is read. Lasts a microsecond."""
+        return bool(self._waiting) and len(self._waiting) >= self._limit() and not self._paused
+
+    def refusal(self) -> QueueFull:
+        """The refusal of a request because of overload; counted."""
+        with self._lock:
+            return self._overflow()
 
     @contextmanager
     def slot(self) -> Iterator[None]:
@@ -133,7 +135,7 @@ class Admission:
             self._waiting.append(place)
         place.go.acquire()
         if place.refused:
-            raise self._refusal()
+            raise self._counted()
 
     def _leave(self, seconds: float | None) -> None:
         """Give the slot to the request that waits longest."""
@@ -166,8 +168,8 @@ class Admission:
                 place.refused = True
                 place.go.release()
         self._calm_at = now + _CALM_SECONDS
-        return self._refusal()
+        return self._counted()
 
-    def _refusal(self) -> QueueFull:
+    def _counted(self) -> QueueFull:
         self.refused(self.name)
         return QueueFull(f"the server is overloaded: too many {self.name} are waiting; retry later")

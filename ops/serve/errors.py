@@ -97,7 +97,7 @@ def text_of(error: Exception) -> str:
             str(error).encode("utf-8", "backslashreplace").decode()
         )  # otherwise it could not be sent, whatever it quotes
         return text if len(text) <= _LONGEST_TEXT else text[:_LONGEST_TEXT] + " …"
-    log.exception("request failed", error)
+    log.failed("request failed", error)
     return "internal error; see the server's log"
 
 

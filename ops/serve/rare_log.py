@@ -53,7 +53,7 @@ class RareLog:
         """As `log.error`."""
         self._write(self._log.error, event, fields)
 
-    def exception(self, event: str, error: Exception, **fields: Any) -> None:
+    def failed(self, event: str, error: Exception, **fields: Any) -> None:
         """As `log.exception`; errors of one class are one kind."""
         left_out = self._rate.passes(f"{event} {type(error).__name__}")
         if left_out is not None:

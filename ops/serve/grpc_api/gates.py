@@ -7,9 +7,10 @@ The slots of predictions decide how many compute.
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import Executor
 
 from thalweg.ops.serve.admission import Admission
+from thalweg.ops.serve.grpc_api.call_threads import CallThreads
 from thalweg.ops.serve.grpc_api.half_open import MOST_HALF_OPEN, HalfOpenCalls
 from thalweg.ops.serve.grpc_api.open_streams import MOST_STREAMS, OpenStreams
 from thalweg.ops.serve.versions import MOST_LOADING
@@ -66,4 +67,4 @@ class Gates:
 
     def threads(self) -> Executor:
         """A new pool of threads, started as they are needed."""
-        return ThreadPoolExecutor(self._most_threads, "grpc")
+        return CallThreads(self._most_threads, "grpc")

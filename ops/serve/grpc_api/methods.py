@@ -17,6 +17,7 @@ from google.protobuf.message import DecodeError, Message
 
 from thalweg.ops.serve.admission import Admission
 from thalweg.ops.serve.errors import refuse, status_of
+from thalweg.ops.serve.grpc_api.call_threads import RefusableCall
 from thalweg.ops.serve.grpc_api.gates import Gates
 from thalweg.ops.serve.telemetry import ServingObserver
 from thalweg.proto.schema import InputError
@@ -88,7 +89,6 @@ def _unary(call: Call, method: Method, gates: Gates, count: Callable[[Exception,
     def running(requests: Iterator[bytes], context: grpc.ServicerContext) -> Any:
         began, started = False, time.perf_counter()
         try:
-            slots.check()
             content = gates.half_open.message(requests, context)
             with slots.slot():
                 request = parsed(method.request, content)
@@ -100,7 +100,12 @@ def _unary(call: Call, method: Method, gates: Gates, count: Callable[[Exception,
             count(error, time.perf_counter() - started)
             refuse(context, error)
 
-    return running
+    def refusing(requests: Iterator[bytes], context: grpc.ServicerContext) -> None:
+        error = slots.refusal()
+        count(error, 0.0)
+        refuse(context, error)
+
+    return RefusableCall(running, refusing, slots.overloaded)
 
 
 def _answers(call: Call, method: Method, gates: Gates) -> Call:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from thalweg.ops.serve.descriptors import connections_allowed
 from thalweg.ops.serve.settings import ServerLimits
 
-_MOST_PENDING = 64  # calls of one method that gRPC has received and not yet handed over; further ones are refused
+_MOST_PENDING = 1000  # calls of one method that gRPC has received and not yet handed over; it cancels further ones
+_HANDSHAKE_MS = 5000  # a connection that says nothing is closed; until then it counts as one of those allowed
 _METADATA_BYTES = 16 << 10
 _IDLE_MS = 120_000  # a connection without calls is closed; clients connect again when they need to
 _KEEPALIVE_MS, _KEEPALIVE_TIMEOUT_MS = 60_000, 20_000  # a caller that does not respond to pings is gone
@@ -22,7 +23,7 @@ def options_of(limits: ServerLimits) -> list[tuple[str, int]]:
         ("grpc.max_concurrent_streams", limits.streams_per_connection),
         ("grpc.server.max_pending_requests", _MOST_PENDING),
         ("grpc.server.max_pending_requests_hard_limit", 2 * _MOST_PENDING),
-        ("grpc.server_handshake_timeout_ms", int(limits.receive_seconds * 1000)),
+        ("grpc.server_handshake_timeout_ms", _HANDSHAKE_MS),
         ("grpc.max_metadata_size", _METADATA_BYTES),
         ("grpc.absolute_max_metadata_size", 2 * _METADATA_BYTES),
         ("grpc.max_connection_idle_ms", _IDLE_MS),

@@ -126,7 +126,8 @@ class Api:
         path, arrived = request.path_params, time.perf_counter()
         with self._budget.share() as held:
             try:
-                self._slots.check()
+                if self._slots.overloaded():
+                    raise self._slots.refusal()
                 body = await self._body(request, held)
             except (QueueFull, TooLarge) as error:
                 self._telemetry.answered(path["name"], status_of(error)[0].name, time.perf_counter() - arrived, 0)
