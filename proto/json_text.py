@@ -12,6 +12,7 @@ MOST_DEPTH = 64
 """Levels of a JSON text; deeper ones are refused."""
 _VALUE_BYTES, _OBJECT_BYTES = 64, 256  # of a value or a list with its place in a list; of an object with one key
 _MAY_HOLD_TEXT = (str, dict, list)
+_SQUARE = bytes.maketrans(b"{}", b"[]")
 _NO_BRACKETS = bytes(set(range(256)) - set(b'[]{}"'))
 
 
@@ -40,29 +41,27 @@ def json_of(content: bytes | bytearray) -> Any:
         TooDeep: It is nested too deeply.
         ValueError: It is not JSON; both of the above are such errors.
     """
-    if deeper_than(content, MOST_DEPTH):
+    encoding = json.detect_encoding(bytes(content[:4]))
+    text = content.decode(encoding)  # json.loads accepts lone surrogates
+    if deeper_than(content if encoding.startswith("utf-8") else text.encode("utf-8", "surrogatepass"), MOST_DEPTH):
         raise TooDeep(f"nested more than {MOST_DEPTH} levels deep")
-    text = content.decode(json.detect_encoding(bytes(content[:4])))  # json.loads accepts lone surrogates
-    try:
-        found = json.loads(text)
-    except RecursionError as error:  # in an encoding whose depth was not seen
-        raise TooDeep(f"nested more than {MOST_DEPTH} levels deep") from error
+    found = json.loads(text)
     if "\\ud" in text or "\\uD" in text:  # only escapes lead to them
         _check(found)
     return found
 
 
 def deeper_than(content: bytes | bytearray, depth: int) -> bool:
-    """Whether a JSON text is nested deeper than this; for what is not JSON, either answer. Takes linear time."""
+    """Whether a JSON text in UTF-8 is nested deeper than this; for what is not JSON, either. In linear time."""
     if content.count(b"[") + content.count(b"{") <= depth:
         return False
     if b"\\" in content:
         content = content.replace(b"\\\\", b"").replace(b'\\"', b"")  # now every quote begins or ends a string
-    brackets = b"".join(content.translate(None, _NO_BRACKETS).split(b'"')[::2])
+    brackets = b"".join(content.translate(_SQUARE, _NO_BRACKETS).split(b'"')[::2])
     for _ in range(depth):
         if not brackets:
             return False
-        brackets = brackets.replace(b"[]", b"").replace(b"{}", b"")
+        brackets = brackets.replace(b"[]", b"")  # the innermost level
     return bool(brackets)
 
 

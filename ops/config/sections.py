@@ -72,7 +72,7 @@ class ServiceConfig(Settings):
     """Calls and streams at once over one gRPC connection; the caller's library queues further ones."""
     receive_seconds: Positive = 20.0
     """Time for a request to arrive: an HTTP head, then its body; a gRPC message. Slower ones are ended."""
-    requests_bytes: Count = 256 << 20
+    requests_bytes: Count = 512 << 20
     """Memory that HTTP requests may hold at once, with what their JSON expands to; the first 64 KiB of each are free.
     Further ones are refused with 429, one that alone takes more with 413."""
     drain_seconds: NotNegative = 10.0

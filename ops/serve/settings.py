@@ -33,7 +33,7 @@ class ServerLimits:
     """Calls and streams at once over one gRPC connection."""
     receive_seconds: float = 20.0
     """Time for a request to arrive: its head, its body, or its gRPC message."""
-    requests_bytes: int = 256 << 20
+    requests_bytes: int = 512 << 20
     """Memory that HTTP requests may hold at once, with what their JSON expands to."""
 
     @property

@@ -183,7 +183,7 @@ class ServerMetrics:
             missed.add_metric((name,), sinks.log.lost[name])
         return [kept, lost, up, made, missed]
 
-    def _load(self) -> Metric:
+    def _load(self) -> Any:
         load = collected("thalweg_interface_load")
         for kind, value in self.gauges.items():
             load.add_metric((kind,), value())

@@ -7,7 +7,6 @@ The slots of predictions decide how many compute.
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import Executor
 
 from thalweg.ops.serve.admission import Admission
 from thalweg.ops.serve.grpc_api.call_threads import CallThreads
@@ -65,6 +64,6 @@ class Gates:
         """Slots for the streams of one method."""
         return OpenStreams(name, refused=lambda _: self._refused("streams"))
 
-    def threads(self) -> Executor:
+    def threads(self) -> CallThreads:
         """A new pool of threads, started as they are needed."""
         return CallThreads(self._most_threads, "grpc")

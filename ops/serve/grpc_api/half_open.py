@@ -82,5 +82,5 @@ class HalfOpenCalls:
         return oldest
 
     def _cancel(self, context: grpc.ServicerContext, reason: str) -> None:
-        context.cancel()
+        context.cancel()  # type: ignore[no-untyped-call]
         self._cancelled(reason)

@@ -57,7 +57,7 @@ class OpenStreams:
             self._active[context] = self._clock()
         if idle is not None:
             self._refused(self.name)
-            idle.cancel()
+            idle.cancel()  # type: ignore[no-untyped-call]
         try:
             yield
         finally:

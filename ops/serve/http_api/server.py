@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import threading
 import time
 from collections.abc import Callable
@@ -140,6 +139,6 @@ class _LoopErrors:
 
     def __call__(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         error, message = context.get("exception"), str(context.get("message", ""))
-        if isinstance(context.get("socket"), socket.socket | asyncio.trsock.TransportSocket):
+        if isinstance(error, OSError) and "accept" in message:
             self._refused("descriptors")
         self._log.error(message or "error in the HTTP server", error=repr(error))
