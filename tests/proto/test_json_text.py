@@ -95,17 +95,9 @@ def test_a_text_that_is_too_deep_is_refused_for_its_depth(opening: str) -> None:
     assert json_of((opening * MOST_DEPTH + "1" + closing * MOST_DEPTH).encode())
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "[" + "[]," * 50_000 + "1]",
-        "[" + "1.5," * 50_000 + "1]",
-        "[" + "{}," * 50_000 + '"x"]',
-        '["é' + "a" * 9**5 + '"]',
-    ],
-)
-def test_what_a_text_expands_to_is_not_underestimated(text: str) -> None:
-    content = text.encode()
+@pytest.mark.parametrize("part", ["[]", "1.5", "{}", '{"a":1}', '"a"', '"' + "é" * 50 + '"'])
+def test_what_a_text_expands_to_is_not_underestimated(part: str) -> None:
+    content = ("[" + ",".join([part] * 50_000) + "]").encode()
     tracemalloc.start()
     try:
         found = json_of(content)
