@@ -14,6 +14,7 @@ from thalweg.ops.serve.grpc_api import inference, learning
 from thalweg.ops.serve.grpc_api.gates import Gates
 from thalweg.ops.serve.grpc_api.health import SERVICE as HEALTH
 from thalweg.ops.serve.grpc_api.health import Health, add_methods, add_reflection
+from thalweg.ops.serve.grpc_api.memory_growth import MemoryGrowth
 from thalweg.ops.serve.grpc_api.methods import handlers
 from thalweg.ops.serve.grpc_api.options import options_of
 from thalweg.ops.serve.http_api.routes import Api
@@ -71,7 +72,11 @@ class Server:
         self._workers = workers
         workers.refused = lambda _: telemetry.refused("overload")
         self._gates = Gates(
-            workers, receive_seconds=limits.receive_seconds, queue=limits.queue, refused=telemetry.refused
+            workers,
+            receive_seconds=limits.receive_seconds,
+            queue=limits.queue,
+            growth=MemoryGrowth(limits.requests_bytes),
+            refused=telemetry.refused,
         )
         self._threads = self._gates.threads()
         limit_lines("grpc", "grpc._server")
@@ -152,6 +157,7 @@ class Server:
         while not self._stopping.wait(_HEALTH_SECONDS):
             self._update_health()
             self._gates.half_open.expire()
+            self._gates.half_open.relieve()
 
     def _update_health(self) -> None:
         ready = not self._models.reasons()

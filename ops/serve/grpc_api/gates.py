@@ -11,6 +11,7 @@ from collections.abc import Callable
 from thalweg.ops.serve.admission import Admission
 from thalweg.ops.serve.grpc_api.call_threads import CallThreads
 from thalweg.ops.serve.grpc_api.half_open import MOST_HALF_OPEN, HalfOpenCalls
+from thalweg.ops.serve.grpc_api.memory_growth import MemoryGrowth
 from thalweg.ops.serve.grpc_api.open_streams import MOST_STREAMS, OpenStreams
 from thalweg.ops.serve.versions import MOST_LOADING
 
@@ -32,6 +33,7 @@ class Gates:
         predictions: Slots for predictions, from both interfaces.
         receive_seconds: Time for a request to arrive.
         queue: Predictions that may wait for a slot, for the number of threads.
+        growth: Of the memory, for half-sent messages; None: not looked at.
         refused: Called with the reason of each refusal.
     """
 
@@ -41,6 +43,7 @@ class Gates:
         *,
         receive_seconds: float = 10.0,
         queue: int = 128,
+        growth: MemoryGrowth | None = None,
         refused: Callable[[str], None] = lambda reason: None,
     ) -> None:
         self.predictions = predictions
@@ -51,7 +54,7 @@ class Gates:
             "loading": Admission("calls for metadata of snapshots", *_LOADING, refused=lambda _: refused("loading")),
             "operators": Admission("operators' calls", *_OPERATORS, refused=lambda _: refused("operators")),
         }
-        self.half_open = HalfOpenCalls(receive_seconds, cancelled=refused)
+        self.half_open = HalfOpenCalls(receive_seconds, cancelled=refused, growth=growth)
         self._refused = refused
         self._most_threads = (
             2 * MOST_HALF_OPEN  # as many again for those that are about to be refused

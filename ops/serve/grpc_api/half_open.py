@@ -13,9 +13,11 @@ from collections.abc import Callable, Iterator
 import grpc
 
 from thalweg.ops.serve.errors import DeadlineExceeded
+from thalweg.ops.serve.grpc_api.memory_growth import MemoryGrowth
 from thalweg.proto.schema import InputError
 
 MOST_HALF_OPEN = 128
+_SLOW_SECONDS = 0.2  # a message that takes longer may have to end for the memory that it takes
 
 
 class HalfOpenCalls:
@@ -24,7 +26,9 @@ class HalfOpenCalls:
     Args:
         seconds: Time for a message to arrive.
         most: Calls that may wait for their message at once; with one more, the oldest is cancelled.
-        cancelled: Called with the reason, `half_open` or `receive_timeout`, for each call that is cancelled.
+        cancelled: Called with the reason, `half_open`, `receive_timeout` or `bytes_in_flight`, for each call that is
+            cancelled.
+        growth: Of the memory; while it exceeds its bound, slow calls are cancelled, the oldest first.
         clock: Seconds.
     """
 
@@ -34,8 +38,10 @@ class HalfOpenCalls:
         most: int = MOST_HALF_OPEN,
         *,
         cancelled: Callable[[str], None] = lambda reason: None,
+        growth: MemoryGrowth | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._growth = growth
         self._seconds, self._most = seconds, most
         self._cancelled, self._clock = cancelled, clock
         self._lock = threading.Lock()
@@ -75,6 +81,19 @@ class HalfOpenCalls:
                     return
                 oldest = self._pop_oldest()
             self._cancel(oldest, "receive_timeout")
+
+    def relieve(self) -> None:
+        """Cancel the oldest call if half-sent messages take too much memory; called again and again."""
+        if self._growth is None:
+            return
+        now = self._clock()
+        self._growth.sample(now)
+        with self._lock:
+            since = next(iter(self._open.values()), now)
+            if now - since <= _SLOW_SECONDS or not self._growth.exceeded(since):
+                return
+            oldest = self._pop_oldest()
+        self._cancel(oldest, "bytes_in_flight")
 
     def _pop_oldest(self) -> grpc.ServicerContext:
         oldest = next(iter(self._open))

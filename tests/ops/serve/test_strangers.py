@@ -16,11 +16,13 @@ import grpc
 import httpx
 import pytest
 
+from tests.ops.serve.grpc_api.half_sent import HalfSent
 from tests.ops.serve.serving import FEATURES, RunningServer, served
 from tests.ops.serve.test_server import answered_beside_them
 from tests.services.processes import until
 from thalweg.ops.serve.grpc_api import open_streams
 from thalweg.ops.serve.grpc_api.half_open import MOST_HALF_OPEN
+from thalweg.ops.serve.grpc_api.memory_growth import MemoryGrowth
 from thalweg.ops.serve.grpc_api.open_streams import MOST_STREAMS
 from thalweg.ops.serve.rare_log import RareLines, RareLog
 from thalweg.ops.serve.settings import ServerLimits
@@ -262,3 +264,28 @@ def test_lines_of_the_standard_library_are_limited_by_their_template() -> None:
     ]
 
     assert [lines.filter(record) for record in records] == [True, True, *[False] * 16]
+
+
+def test_half_sent_messages_that_take_too_much_memory_end_and_others_are_answered(tmp_path: Path) -> None:
+    with served(tmp_path, limits=ServerLimits(requests_bytes=30 << 20)) as parts, ExitStack() as stack:
+        for _ in range(6):
+            half = HalfSent(parts.server.grpc_port, INFER, 20 << 20)
+            stack.callback(half.close)
+            assert half.send(60)
+        until("the oldest to end", lambda: refusals(parts, "bytes_in_flight") >= 3)
+
+        answered_beside_them(parts, stack)
+        assert metric(parts, "thalweg_interface_load", "grpc_half_open_calls") <= 3
+
+
+def test_memory_that_was_in_use_before_is_no_growth() -> None:
+    used = [100]
+    growth = MemoryGrowth(50, lambda: used[0])
+    assert not growth.exceeded(0.0)
+    growth.sample(1.0)
+    used[0] = 151
+    growth.sample(2.0)
+
+    assert growth.exceeded(0.5)
+    assert growth.exceeded(1.5)
+    assert not growth.exceeded(2.0)
