@@ -182,6 +182,7 @@ def build_joiner(
             labels_topic=model.labels_topic,
             joined_topic=model.joined_topic,
             label_seconds=model.label_seconds,
+            max_future_seconds=model.max_future_seconds,
         ),
         source,
         pending,
