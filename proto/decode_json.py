@@ -22,6 +22,7 @@ from thalweg.proto.rejected import Reason, Refused
 from thalweg.proto.salvage import salvage
 from thalweg.proto.schema import Array, Schema, TensorSpec
 
+_UNKNOWN = "unknown field"
 _LONGEST_DETAIL = 1000  # characters; a parser error may quote a whole record
 _OF_FIELD: dict[str, Reason] = {"label": "bad_label", "time": "bad_time", "weight": "bad_weight"}
 
@@ -40,19 +41,17 @@ class JsonDecoder:
             ],
             forbid_unknown_fields=True,
         )
-        event = msgspec.defstruct(
-            "event",
-            [
-                ("inputs", inputs),
-                ("id", str | int | None, None),
-                ("time", float | str | None, None),
-                ("key", str | int | None, None),
-                ("label", Any, None),
-                ("weight", float | None, None),
-            ],
-            gc=False,
-        )
-        self._decoder = msgspec.json.Decoder(event)
+        fields: list[str | tuple[str, Any] | tuple[str, Any, Any]] = [
+            ("inputs", inputs),
+            ("id", str | int | None, None),
+            ("time", float | str | None, None),
+            ("key", str | int | None, None),
+            ("label", Any, None),
+            ("weight", float | None, None),
+        ]
+        self._decoder = msgspec.json.Decoder(msgspec.defstruct("event", fields, gc=False))
+        # without unknown fields nothing deep can be valid, so that no text has to be searched for its depth
+        self._known = msgspec.json.Decoder(msgspec.defstruct("event", fields, gc=False, forbid_unknown_fields=True))
         self._fields = [(f"i{place}", name, spec) for place, (name, spec) in enumerate(schema.inputs.items())]
 
     def decode(
@@ -62,7 +61,12 @@ class JsonDecoder:
 
         def decode(places: range) -> Batch:
             part = slice(places.start, places.stop)
-            return self._columns(records, rows[part], self._parse(values[part]), envelopes and envelopes[part])
+            try:
+                return self._columns(records, rows[part], self._parse(values[part]), envelopes and envelopes[part])
+            except Refused:
+                if len(places) == 1:
+                    _check_depth(values[part])  # how deep a label is read depends on who calls; the reason must not
+                raise
 
         return salvage(self._schema, rows, decode)
 
@@ -71,12 +75,17 @@ class JsonDecoder:
 
         Each value is parsed by itself: values joined to one text could be events together that are none alone.
         """
+        decode = self._known.decode
+        try:
+            return [decode(value) for value in values]
+        except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+            if len(values) > 1 and _UNKNOWN not in str(error):
+                raise Refused("malformed", "") from error  # one of them is; `salvage` finds which
         decode = self._decoder.decode
         try:
-            if any(too_deep(value) for value in values):
-                raise Refused("malformed", f"expected JSON nested at most {MAX_JSON_DEPTH} deep, got deeper")
+            _check_depth(values)
             return [decode(value) for value in values]
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError) as error:
+        except (msgspec.MsgspecError, ValueError, RecursionError) as error:
             if len(values) == 1 and values[0].startswith(BYTE_ORDER_MARK):
                 return self._parse([values[0].removeprefix(BYTE_ORDER_MARK)])
             raise Refused(_reason(error, values[0]), str(error)[:_LONGEST_DETAIL]) from error
@@ -118,6 +127,12 @@ class JsonDecoder:
             keys if keys is not None and any(key is not None for key in keys) else None,
             Places.of(records.partition, [records.offsets[row] for row in rows]),
         )
+
+
+def _check_depth(values: Sequence[bytes]) -> None:
+    """Raises Refused if one is nested too deeply."""
+    if any(map(too_deep, values)):
+        raise Refused("malformed", f"expected JSON nested at most {MAX_JSON_DEPTH} deep, got deeper")
 
 
 def _texts(values: Sequence[str | int | None]) -> list[str | None] | None:
@@ -169,7 +184,7 @@ def _reason(error: Exception, value: bytes) -> Reason:
     place = text.rpartition("`$.")[2] if "`$." in text else ""
     if "missing required field" in text:
         return "missing_input"
-    if "unknown field" in text:
+    if _UNKNOWN in text:
         return "unknown_input"
     if place.startswith("inputs"):
         if text.startswith("Number out of range"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from math import prod
@@ -77,8 +78,11 @@ class ProtobufDecoder:
         if outer_ids is not None:
             ids = [own if outer is None else outer for outer, own in zip(outer_ids, ids)]
         keys = [event.key or default for event, default in zip(events, default_keys)]
-        check_ids(ids)
-        check_keys(keys)
+        named, keyed = any(ids), any(keys)
+        if named:
+            check_ids(ids)
+        if keyed:
+            check_keys(keys)
         return Batch(
             inputs,
             columns.label_column(self._schema, [_label(event) for event in events]),
@@ -88,8 +92,8 @@ class ProtobufDecoder:
                 default_times,
                 latest,
             ),
-            ids if any(name is not None for name in ids) else None,
-            keys if any(key is not None for key in keys) else None,
+            ids if named else None,
+            keys if keyed else None,
             served=self._served(events),
         )
 
@@ -136,21 +140,23 @@ class ProtobufDecoder:
             except Refused as error:
                 rejected.append(Rejected(row, error.reason, str(error)))
                 continue
-            finite = columns.finite_rows(batch.inputs, len(batch))
-            good = finite & ~bad_times
-            if not good.all():
+            good = finite = columns.finite_rows(batch.inputs, len(batch))
+            if not finite.all():
                 bad = tuple(np.flatnonzero(~finite).tolist())
-                if bad:
-                    rejected.append(Rejected(row, "non_finite", f"inputs: NaN or infinity in {len(bad)} events", bad))
+                rejected.append(Rejected(row, "non_finite", f"inputs: NaN or infinity in {len(bad)} events", bad))
+            if bad_times is not None and (finite & bad_times).any():
                 bad = tuple(np.flatnonzero(finite & bad_times).tolist())
-                if bad:
-                    rejected.append(Rejected(row, "invalid_time", f"{len(bad)} events, the first: {fault}", bad))
+                rejected.append(Rejected(row, "invalid_time", f"{len(bad)} events, the first: {fault}", bad))
+                good = finite & ~bad_times
+            if not good.all():
                 batch = batch.take(good)
             batches.append(batch)
         return Decoded(join(batches) if batches else columns.empty_batch(self._schema), rejected)
 
-    def _event_batch(self, records: Records, row: int, value: bytes) -> tuple[Batch, NDArray[np.bool_], str]:
-        """The batch, which of its events (N,) have times out of bounds, and the fault of the first of these."""
+    def _event_batch(self, records: Records, row: int, value: bytes) -> tuple[Batch, NDArray[np.bool_] | None, str]:
+        """The batch, which of its events (N,) have times out of bounds, None if none has, and the fault of the first
+        of these.
+        """
         message = _parsed(thalweg_pb2.EventBatch, value)
         count = message.events
         inputs = self._inputs(_arrays(message))
@@ -161,14 +167,10 @@ class ProtobufDecoder:
                 )
         _check_texts(inputs)
         given = _numbers(message.times, count, "times")
+        latest = latest_times([records.times[row]], self._max_future_seconds)
         if given is None:
-            times, bad_times, fault = (
-                np.full(count, record_times([records.times[row]])[0]),
-                np.zeros(count, np.bool_),
-                "",
-            )
-        else:
-            times, bad_times, fault = invalid_times(given, latest_times([records.times[row]], self._max_future_seconds))
+            given = np.full(count, record_times([records.times[row]])[0])
+        times, bad_times, fault = invalid_times(given, math.inf if latest is None else float(latest[0]))
         weights = _numbers(message.weights, count, "weights")
         if weights is not None and not (np.isfinite(weights) & (weights >= 0)).all():
             raise Refused("bad_weight", "weights: expected finite numbers of at least 0")

@@ -64,24 +64,29 @@ def time_column(values: Sequence[float | str | None], defaults: Sequence[float],
     return column
 
 
-def invalid_times(times: Times, latest: Times | None) -> tuple[Times, NDArray[np.bool_], str]:
-    """The times (N,) of one record in Unix seconds; which of them are out of bounds, (N,); and the first one's fault.
+def invalid_times(times: Times, latest: float) -> tuple[Times, NDArray[np.bool_] | None, str]:
+    """The times (N,) of one record in Unix seconds; which of them are out of bounds, (N,), None if none is; and the
+    first one's fault.
+
+    Args:
+        times: As they came, in any unit.
+        latest: The latest valid time, as from `latest_times`; infinite: no bound.
 
     Raises:
         Refused: One is not finite.
     """
+    lowest, highest = times.min(initial=0.0), times.max(initial=0.0)
+    if lowest >= 0 and highest < MAX_SECONDS and highest <= latest:  # the usual case; not so with a NaN
+        return times, None, ""
     if not np.isfinite(times).all():
         raise Refused("bad_time", "times: expected finite numbers of Unix seconds")
     if times.max(initial=0.0) >= MAX_SECONDS:
         times = np.array([_seconds(one) for one in times.tolist()], dtype=np.float64)
-    bad = ~((times >= 0) & (times < MAX_SECONDS))
-    if latest is not None:
-        bad |= times > latest
+    bad = ~((times >= 0) & (times < MAX_SECONDS)) | (times > latest)
     if not bad.any():
-        return times, bad, ""
-    row = int(np.argmax(bad))
-    within = 0 <= times[row] < MAX_SECONDS
-    return times, bad, _ahead(times[row], latest[row]) if within and latest is not None else _outside(times[row])
+        return times, None, ""
+    first = float(times[np.argmax(bad)])
+    return times, bad, _ahead(first, latest) if latest < first < MAX_SECONDS else _outside(first)
 
 
 def record_times(times: Sequence[float]) -> list[float]:
