@@ -38,3 +38,6 @@ MAX_FUTURE_SECONDS = 3600.0
 
 MAX_SECONDS = 1e11
 """Numbers below are Unix seconds (until the year 5138), larger ones finer units."""
+
+EARLIEST_RECORD_SECONDS = 946_684_800.0
+"""A record dated before (2000) has no time that its events could be compared with: its log has no clock of the day."""

@@ -15,7 +15,7 @@ from datetime import datetime
 import numpy as np
 from numpy.typing import NDArray
 
-from thalweg.proto.bounds.limits import MAX_SECONDS
+from thalweg.proto.bounds.limits import EARLIEST_RECORD_SECONDS, MAX_SECONDS
 from thalweg.proto.rejected import Refused
 
 _UNITS = (1.0, 1e3, 1e6, 1e9)  # of seconds, milliseconds, microseconds and nanoseconds, in a second
@@ -95,7 +95,7 @@ def record_times(times: Sequence[float]) -> list[float]:
 
 
 def latest_times(times: Sequence[float], max_future_seconds: float | None) -> Times | None:
-    """The latest valid time of the events of each record, (N,); infinite for a record without a time. None: no bound.
+    """The latest valid time of the events of each record, (N,); infinite where that is unknown. None: no bound.
 
     Args:
         times: Of the records, Unix seconds.
@@ -104,7 +104,7 @@ def latest_times(times: Sequence[float], max_future_seconds: float | None) -> Ti
     if max_future_seconds is None:
         return None
     known = np.array(record_times(times), dtype=np.float64)
-    return np.where(known > 0, known + max_future_seconds, np.inf)
+    return np.where(known >= EARLIEST_RECORD_SECONDS, known + max_future_seconds, np.inf)
 
 
 def _parsed(text: str) -> float:

@@ -104,11 +104,11 @@ def test_of_an_event_batch_only_the_events_out_of_bounds_are_left_out() -> None:
     assert [(one.reason, one.rows) for one in result.rejected] == [("non_finite", (3,)), ("invalid_time", (1,))]
 
 
-@pytest.mark.parametrize("unknown", [0.0, -0.001])
-def test_a_record_without_a_time_bounds_nothing_and_its_events_have_the_time_0(unknown: float) -> None:
+@pytest.mark.parametrize(("unknown", "own"), [(0.0, 0.0), (-0.001, 0.0), (17.0, 17.0)])
+def test_a_record_without_a_time_of_day_bounds_nothing(unknown: float, own: float) -> None:
     values = [b'{"inputs": {"x": 1}, "time": 9e9}', b'{"inputs": {"x": 1}}']
 
-    assert said(decoded(values, record_time=unknown)) == [9e9, 0.0]
+    assert said(decoded(values, record_time=unknown)) == [9e9, own]
 
 
 def test_a_time_stamp_of_a_record_in_another_unit_is_read_as_that() -> None:
