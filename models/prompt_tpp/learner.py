@@ -28,6 +28,7 @@ from thalweg.models.contract.gauges import (
 )
 from thalweg.models.contract.learner import LearnerContext, ParamsError
 from thalweg.models.parts.adam import Adam
+from thalweg.models.parts.class_bound import EXCESS_EVENTS, ExcessEvents, add_classes
 from thalweg.models.parts.learning_rate import LearningRateBoost
 from thalweg.models.parts.torch_setup import torch
 from thalweg.models.prompt_tpp.network import POOL, Past, Ready, draw_weights, prepare
@@ -70,6 +71,7 @@ class PromptTpp:
         MEMORY_EVICTIONS,
         MEMORY_BYTES,
         SKIPPED_EVENTS,
+        EXCESS_EVENTS,
         LATE_EVENTS,
         SILENCES,
         LEFT_OUT_STEPS,
@@ -95,6 +97,7 @@ class PromptTpp:
         self._counts = dict.fromkeys(("trained", "steps", "late", "skipped", "left_out", "silences"), 0)
         self._suspects: dict[int, tuple[int, float, float]] = {}  # of keys: late events in a row, first and last time
         self._boost = LearningRateBoost()
+        self._excess = ExcessEvents("max_types", p.max_types)
         self._now = -np.inf  # the latest event's time, not the largest: one absurd time must not expire all keys
         self._predictor: PromptTppPredictor | None = None
         self._frozen: dict[str, Array] | None = None
@@ -117,6 +120,8 @@ class PromptTpp:
                 continue
             kind = self._type(batch.labels.names[code])
             moment = float(batch.times[row])
+            if kind is None:
+                self._excess.add(1, batch.labels.names[code])
             if kind is None or not np.isfinite(moment):
                 self._counts["skipped"] += 1
                 continue
@@ -128,8 +133,7 @@ class PromptTpp:
             self._predictor = None
 
     def _type(self, name: str) -> int | None:
-        if name not in self._classes and len(self._classes) < self.params.max_types:
-            self._classes[name] = len(self._classes)
+        add_classes(self._classes, [name], self.params.max_types)
         return self._classes.get(name)
 
     def _event(self, key: int, moment: float, kind: int, samples: list[tuple[Any, ...]]) -> None:
@@ -316,6 +320,7 @@ class PromptTpp:
             "memory_evictions": float(self._histories.evicted),
             "memory_bytes": float(self._histories.nbytes),
             "skipped_events": float(self._counts["skipped"]),
+            "excess_class_events": float(self._excess.events),
             "late_events": float(self._counts["late"]),
             "silences": float(self._counts["silences"]),
             "left_out_steps": float(self._counts["left_out"]),
@@ -334,6 +339,7 @@ class PromptTpp:
             "now": self._now if np.isfinite(self._now) else None,
             "counts": dict(self._counts),
             **self._boost.meta(),
+            **self._excess.meta(),
         }
         if self._suspects:
             meta["suspects"] = [[key, *suspect] for key, suspect in self._suspects.items()]
@@ -357,6 +363,7 @@ class PromptTpp:
         self._unit, self._counts = meta["unit"], dict(meta["counts"])
         self._suspects = {key: (count, first, last) for key, count, first, last in meta.get("suspects", [])}
         self._boost.restore(meta)
+        self._excess.restore(meta)
         self._now = -np.inf if meta["now"] is None else meta["now"]
         self._predictor = self._frozen = None
 
