@@ -20,6 +20,7 @@ from thalweg.stream.log.sqlite import SqliteLog
 from thalweg.stream.publication.announcement import ANNOUNCEMENT, Slot, make_announcement, write_slot
 from thalweg.stream.publication.file_channel import FilePublisher
 from thalweg.stream.publication.ports import VersionInfo
+from thalweg.stream.runtime import Runtime
 
 APPENDED = 1.7e9
 YEAR = 365 * 86_400.0
@@ -50,7 +51,11 @@ def processor(log: Any, clock: float, **settings: Any) -> tuple[Processor, Chain
     learner, shown = Chain(), Shown()
     made = ProcessorSettings(model="m", topic="t", batch_events=4, batch_seconds=0, idle_seconds=0, **settings)
     ports = Ports(publisher=shown, dead_letters=DeadLetters(log, "t", "m"))
-    return Processor(learner, log, InMemorySnapshots(), made, ports=ports, clock=lambda: clock), learner, shown
+    return (
+        Processor(learner, log, InMemorySnapshots(), made, ports=ports, runtime=Runtime(clock=lambda: clock)),
+        learner,
+        shown,
+    )
 
 
 @pytest.mark.parametrize("kind", ["memory", "sqlite"])
