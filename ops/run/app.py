@@ -222,6 +222,7 @@ def location_of(config: Config, model: ModelConfig, live: Path) -> ModelLocation
         live=live / model.name,
         state=model_folder(config, model),
         labels_topic=model.labels_topic,
+        max_future_seconds=model.max_future_seconds,
         schema=new_learner(model).schema,
         build=build,
         restore=restore,

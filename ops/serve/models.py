@@ -12,6 +12,7 @@ from thalweg.memory.snapshots.state import State
 from thalweg.models.contract.learner import Predictor
 from thalweg.ops.serve.errors import NotReady, UnknownModel
 from thalweg.ops.serve.versions import ModelVersions, WaitSlots
+from thalweg.proto.bounds.limits import MAX_FUTURE_SECONDS
 from thalweg.proto.schema import Schema
 from thalweg.stream.labels.request_buffer import RequestBuffer
 from thalweg.stream.labels.request_log import RequestLog
@@ -33,6 +34,8 @@ class ModelLocation:
     schema: Schema
     labels_topic: str = ""
     """Topic of late labels; empty: none."""
+    max_future_seconds: float = MAX_FUTURE_SECONDS
+    """How far an event may be dated ahead, as for the learner."""
     build: Callable[[State], Predictor]
     """Makes the predictor of a published state."""
     restore: Callable[[State], Predictor]
@@ -83,6 +86,7 @@ class ServedModel:
         self.topic = location.topic
         self.labels_topic = location.labels_topic
         self.schema = location.schema
+        self.max_future_seconds = location.max_future_seconds
         self.versions = ModelVersions(
             location.name,
             FileSubscriber(location.live, location.build),

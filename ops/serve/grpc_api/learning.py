@@ -57,7 +57,7 @@ class LearningService:
         self._commands = commands
         self._answer_seconds = answer_seconds
         self._clock = clock
-        self._decoders = {model.name: ProtobufDecoder(model.schema) for model in models.all()}
+        self._decoders = {model.name: ProtobufDecoder(model.schema, model.max_future_seconds) for model in models.all()}
 
     def Learn(self, request_iterator: Iterator[pb.Event], context: grpc.ServicerContext) -> Iterator[pb.Ack]:  # noqa: N802
         """Events that arrive while the log is busy are appended together."""
