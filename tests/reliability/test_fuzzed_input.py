@@ -267,7 +267,7 @@ def configured(folder: Path, name: str) -> Any:
 
 
 @given(key=st.sampled_from(["name", "topic", "inputs", "params", "max_future_seconds", "seed"]), value=values)
-@fuzzed
+@settings(fuzzed, max_examples=fuzzed.max_examples // 3)
 def test_a_configuration_is_valid_or_says_its_mistakes(key: str, value: Any, tmp_path: Path) -> None:
     literal = json.dumps(value).replace("null", '""')
     (tmp_path / "c.toml").write_text(f'[[model]]\nname = "m"\nlearner = "ridge"\ntopic = "t"\n{key} = {literal}\n')
@@ -295,11 +295,11 @@ def test_extreme_numbers_are_learned_or_skipped_and_print_nothing(
     model = configured(tmp_path, name).find("m")
     learner = new_learner(model)
     fold = Fold(learner, InMemorySnapshots(), settings_of(model, 1 << 20), new_monitor(model, learner))
-    usual = sample(name).events(40)
+    usual = sample(name).events(16)
     parts = [
         replace(usual, inputs={key: filled(column, number) for key, column in usual.inputs.items()}, weights=weights)
         for number in EXTREMES
-        for weights in (usual.weights, np.full(40, abs(number)))
+        for weights in (usual.weights, np.full(16, abs(number)))
     ]
     capfd.readouterr()
 
