@@ -8,12 +8,13 @@ from __future__ import annotations
 import json
 from typing import Any
 
-MOST_DEPTH = 64
-"""Levels of a JSON text; deeper ones are refused."""
+from thalweg.proto.bounds.json_depth import too_deep
+from thalweg.proto.bounds.limits import MAX_JSON_DEPTH
+
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+"""Of UTF-8; some producers write it before a text, where it says nothing."""
 _VALUE_BYTES, _OBJECT_BYTES = 64, 256  # of a value or a list with its place in a list; of an object with one key
 _MAY_HOLD_TEXT = (str, dict, list)
-_SQUARE = bytes.maketrans(b"{}", b"[]")
-_NO_BRACKETS = bytes(set(range(256)) - set(b'[]{}"'))
 
 
 class TooDeep(ValueError):
@@ -43,26 +44,12 @@ def json_of(content: bytes | bytearray) -> Any:
     """
     encoding = json.detect_encoding(bytes(content[:4]))
     text = content.decode(encoding)  # json.loads accepts lone surrogates
-    if deeper_than(content if encoding.startswith("utf-8") else text.encode("utf-8", "surrogatepass"), MOST_DEPTH):
-        raise TooDeep(f"nested more than {MOST_DEPTH} levels deep")
+    if too_deep(content if encoding.startswith("utf-8") else text.encode("utf-8", "surrogatepass")):
+        raise TooDeep(f"nested more than {MAX_JSON_DEPTH} levels deep")
     found = json.loads(text)
     if "\\ud" in text or "\\uD" in text:  # only escapes lead to them
         _check(found)
     return found
-
-
-def deeper_than(content: bytes | bytearray, depth: int) -> bool:
-    """Whether a JSON text in UTF-8 is nested deeper than this; for what is not JSON, either. In linear time."""
-    if content.count(b"[") + content.count(b"{") <= depth:
-        return False
-    if b"\\" in content:
-        content = content.replace(b"\\\\", b"").replace(b'\\"', b"")  # now every quote begins or ends a string
-    brackets = b"".join(content.translate(_SQUARE, _NO_BRACKETS).split(b'"')[::2])
-    for _ in range(depth):
-        if not brackets:
-            return False
-        brackets = brackets.replace(b"[]", b"")  # the innermost level
-    return bool(brackets)
 
 
 def expanded_bytes(content: bytes | bytearray) -> int:

@@ -108,17 +108,26 @@ def serve(
     for number in (signal.SIGTERM, signal.SIGINT):  # before the heavy imports: told to stop while starting, we do
         signal.signal(number, lambda *_: stop.set())
     _log(log_format, role={"all": "supervisor", "learn": "learner", "serve": "server"}[role])
+    from thalweg.ops.run import heartbeat
     from thalweg.ops.run.supervisor import Supervisor, checked_service, die_with_supervisor
 
     die_with_supervisor()
+    heartbeat.begin()
     if role is Role.all:
         arguments = [str(config), "--log-format", log_format.value]
         service = checked_service(arguments, stop)
         if service is None:
             return
-        sys.exit(Supervisor(Path(service["state_dir"]), service["drain_seconds"], arguments, stop).run())
+        supervisor = Supervisor(
+            Path(service["state_dir"]),
+            service["drain_seconds"],
+            arguments,
+            stop,
+            silent_seconds=service["silent_seconds"],
+        )
+        sys.exit(supervisor.run())
     loaded = _load(config)
-    from thalweg.ops.run.app import run_learners, run_server
+    from thalweg.ops.run.processes import run_learners, run_server
 
     (run_learners if role is Role.learn else run_server)(loaded, stop)
 
@@ -129,7 +138,8 @@ def check(
     log_format: Form = LogFormat.console,
     role: Annotated[str, typer.Option(hidden=True, help="For whom; stands in what is logged.")] = "",
 ) -> None:
-    """Validate a configuration: print the effective configuration, or every mistake at once."""
+    """Validate a configuration: print the effective configuration and what it takes in memory, or every mistake at
+    once."""
     _log(log_format, **({"role": role} if role else {}))
     if role:
         from thalweg.ops.run.supervisor import die_with_supervisor
@@ -137,7 +147,13 @@ def check(
         die_with_supervisor()
     from thalweg.ops.config.effective import effective
 
-    print(effective(_load(config)), end="")
+    loaded = _load(config)
+    print(effective(loaded), end="")
+    if not role:  # for a person; a supervisor only asks whether it is valid
+        from thalweg.ops.run.memory_estimate import memory_lines
+
+        for line in memory_lines(loaded):
+            print(line)
 
 
 @app.command()

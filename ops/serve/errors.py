@@ -10,7 +10,7 @@ import structlog
 from thalweg.memory.exchange.commands import StoreError
 from thalweg.memory.snapshots.snapshots import UnknownVersion
 from thalweg.memory.snapshots.state import DamagedFile
-from thalweg.ops.serve.rare_log import RareLog
+from thalweg.ops.serve.bounds.rare_log import RareLog
 from thalweg.proto.rejected import Refused
 from thalweg.proto.schema import InputError
 from thalweg.stream.log.log import LogError

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from thalweg.proto.json_text import MOST_DEPTH, NotUtf8, TooDeep, deeper_than, expanded_bytes, is_utf8, json_of
+from thalweg.proto.bounds.limits import MAX_JSON_DEPTH
+from thalweg.proto.json_text import NotUtf8, TooDeep, expanded_bytes, is_utf8, json_of
 
 anything = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(st.characters(exclude_categories=())),
@@ -60,39 +61,16 @@ def test_a_text_that_only_looks_like_an_escape_is_taken() -> None:
     assert json_of('"süd"'.encode("utf-16")) == "süd"
 
 
-NESTED = st.recursive(
-    st.none() | st.integers() | st.text(st.sampled_from('[]{}"\\a')),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(st.sampled_from('[]{}"\\')), inner, max_size=3),
-    max_leaves=40,
-)
-
-
-def depth_of(value: Any) -> int:
-    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else None
-    return 0 if inner is None else 1 + max(map(depth_of, inner), default=0)
-
-
-@given(value=NESTED, ascii_only=st.booleans())
-def test_the_depth_of_a_text_is_seen_without_decoding_it_whatever_its_strings_hold(
-    value: Any, ascii_only: bool
-) -> None:
-    text = json.dumps(value, ensure_ascii=ascii_only).encode()
-    depth = depth_of(value)
-
-    assert not deeper_than(text, depth)
-    assert depth == 0 or deeper_than(text, depth - 1)
-
-
 @pytest.mark.parametrize("opening", ["[", '{"a":', '["\\"",', "[1,"])
 def test_a_text_that_is_too_deep_is_refused_for_its_depth(opening: str) -> None:
-    for count in (MOST_DEPTH + 1, 100_000):
-        with pytest.raises(TooDeep, match=f"nested more than {MOST_DEPTH} levels deep"):
+    for count in (MAX_JSON_DEPTH + 1, 100_000):
+        with pytest.raises(TooDeep, match=f"nested more than {MAX_JSON_DEPTH} levels deep"):
             json_of((opening * count).encode())
         with pytest.raises(TooDeep):
             json_of((opening * count).encode("utf-16"))
     closing = {"[": "]", "{": "}"}[opening[0]]
 
-    assert json_of((opening * MOST_DEPTH + "1" + closing * MOST_DEPTH).encode())
+    assert json_of((opening * MAX_JSON_DEPTH + "1" + closing * MAX_JSON_DEPTH).encode())
 
 
 @pytest.mark.parametrize("part", ["[]", "1.5", "{}", '{"a":1}', '"a"', '"' + "é" * 50 + '"'])

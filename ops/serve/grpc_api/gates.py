@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from thalweg.ops.serve.admission import Admission
+from thalweg.ops.serve.bounds.admission import Admission
 from thalweg.ops.serve.grpc_api.call_threads import CallThreads
 from thalweg.ops.serve.grpc_api.half_open import MOST_HALF_OPEN, HalfOpenCalls
 from thalweg.ops.serve.grpc_api.memory_growth import MemoryGrowth

@@ -15,7 +15,7 @@ from typing import Any, Literal, TypeAlias, TypeVar
 import grpc
 from google.protobuf.message import DecodeError, Message
 
-from thalweg.ops.serve.admission import Admission
+from thalweg.ops.serve.bounds.admission import Admission
 from thalweg.ops.serve.errors import refuse, status_of
 from thalweg.ops.serve.grpc_api.call_threads import RefusableCall
 from thalweg.ops.serve.grpc_api.gates import Gates

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from thalweg.ops.serve.descriptors import connections_allowed
+from thalweg.ops.serve.bounds.descriptors import connections_allowed
 from thalweg.ops.serve.settings import ServerLimits
 
 _MOST_PENDING = 1000  # calls of one method that gRPC has received and not yet handed over; it cancels further ones

@@ -14,9 +14,9 @@ import uvicorn
 from starlette.applications import Starlette
 
 from thalweg.ops.config.addresses import listen
-from thalweg.ops.serve.descriptors import connections_allowed
+from thalweg.ops.serve.bounds.descriptors import connections_allowed
+from thalweg.ops.serve.bounds.rare_log import RareLog, limit_lines
 from thalweg.ops.serve.http_api.connections import BoundedProtocol, Connections
-from thalweg.ops.serve.rare_log import RareLog, limit_lines
 from thalweg.ops.serve.settings import ServerLimits
 
 log = structlog.get_logger(__name__)
@@ -82,6 +82,11 @@ class HttpServer:
     def connections(self) -> int:
         """Open connections."""
         return len(self._connections)
+
+    @property
+    def alive(self) -> bool:
+        """Whether it serves."""
+        return self._thread.is_alive()
 
     def start(self) -> None:
         """Start serving."""

@@ -10,7 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 import pytest
 
 from tests.services.processes import until
-from thalweg.ops.serve.admission import Admission
+from thalweg.ops.serve.bounds.admission import Admission
 from thalweg.ops.serve.errors import QueueFull
 
 WAIT = 30

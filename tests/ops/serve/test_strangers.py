@@ -20,11 +20,11 @@ from tests.ops.serve.grpc_api.half_sent import HalfSent
 from tests.ops.serve.serving import FEATURES, RunningServer, served
 from tests.ops.serve.test_server import answered_beside_them
 from tests.services.processes import until
+from thalweg.ops.serve.bounds.rare_log import RareLines, RareLog
 from thalweg.ops.serve.grpc_api import open_streams
 from thalweg.ops.serve.grpc_api.half_open import MOST_HALF_OPEN
 from thalweg.ops.serve.grpc_api.memory_growth import MemoryGrowth
 from thalweg.ops.serve.grpc_api.open_streams import MOST_STREAMS
-from thalweg.ops.serve.rare_log import RareLines, RareLog
 from thalweg.ops.serve.settings import ServerLimits
 from thalweg.proto import thalweg_pb2, thalweg_pb2_grpc
 
