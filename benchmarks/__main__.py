@@ -34,6 +34,7 @@ NAMES = (
     "drift",
     "drift_actions",
     "late_labels",
+    "overload",
     "scrape",
     "evaluation",
 )

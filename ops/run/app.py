@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from thalweg.memory.exchange.commands import CommandQueue
@@ -254,7 +254,7 @@ def build_server(config: Config, source: Log, store: CommandQueue) -> Server:
         {model.name: model.topic for model in config.model if model.learn_from_requests}, source, registry
     )
     service = config.service
-    limits = ServerLimits(max_message_bytes=service.max_message_bytes, workers=service.workers, queue=service.queue)
+    limits = ServerLimits(**{bound.name: getattr(service, bound.name) for bound in fields(ServerLimits)})
     workers = workers_of(limits)
     models = Models(
         [location_of(config, model, live) for model in config.model],

@@ -10,11 +10,12 @@ import structlog
 from thalweg.memory.exchange.commands import StoreError
 from thalweg.memory.snapshots.snapshots import UnknownVersion
 from thalweg.memory.snapshots.state import DamagedFile
+from thalweg.ops.serve.bounds.rare_log import RareLog
 from thalweg.proto.rejected import Refused
 from thalweg.proto.schema import InputError
 from thalweg.stream.log.log import LogError
 
-log = structlog.get_logger(__name__)
+log = RareLog(structlog.get_logger(__name__))
 
 _LONGEST_TEXT = 1000  # clients do not accept a longer status text
 
@@ -96,7 +97,7 @@ def text_of(error: Exception) -> str:
             str(error).encode("utf-8", "backslashreplace").decode()
         )  # otherwise it could not be sent, whatever it quotes
         return text if len(text) <= _LONGEST_TEXT else text[:_LONGEST_TEXT] + " …"
-    log.exception("request failed", exc_info=error)
+    log.failed("request failed", error)
     return "internal error; see the server's log"
 
 

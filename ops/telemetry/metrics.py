@@ -74,6 +74,12 @@ SERVER_METRICS: Mapping[str, tuple[str, str, tuple[str, ...], tuple[float, ...]]
         ("model_name",),
         _SERVE_BUCKETS,
     ),
+    "thalweg_requests_refused_total": (
+        "counter",
+        "Requests, calls and connections refused or ended early, by reason",
+        ("reason",),
+        (),
+    ),
     "grpc_server_started_total": ("counter", "Calls started, counted when they complete", _GRPC, ()),
     "grpc_server_handled_total": ("counter", "Calls completed, by status code", (*_GRPC, "grpc_code"), ()),
     "grpc_server_handling_seconds": ("histogram", "Duration of calls", _GRPC, _SERVE_BUCKETS),
@@ -136,6 +142,11 @@ COLLECTED: Mapping[str, tuple[str, str, tuple[str, ...]]] = {  # computed on eac
         "counter",
         "Rows of requests dropped: the log was unavailable for too long, or they could not be appended",
         ("model_name",),
+    ),
+    "thalweg_interface_load": (
+        "gauge",
+        "What callers hold now: HTTP connections, bytes of HTTP requests, gRPC calls whose request has not arrived",
+        ("kind",),
     ),
     "thalweg_request_store_up": (
         "gauge",
