@@ -15,10 +15,33 @@ from typing import Literal, Protocol, TypeAlias
 from thalweg.proto.records import Headers, Partition, Position, Records
 
 Start: TypeAlias = Literal["earliest", "latest"]
+UNLIMITED = 1 << 40
+"""A limit of bytes that nothing reaches."""
 
 
 class LogError(Exception):
-    """The log cannot perform an operation; the message says which topic and why."""
+    """The log cannot perform an operation; the message says which topic and why. It may succeed later."""
+
+
+class PermanentLogError(LogError):
+    """It will not succeed by itself, however long one waits: the message says what to change."""
+
+
+class RecordsRefused(PermanentLogError):
+    """Some of the records can never be appended; all others of the call are in the log.
+
+    Args:
+        message: Which topic, why, and what to change.
+        rows: The refused ones, as positions in the sequence that was to be appended.
+    """
+
+    def __init__(self, message: str, rows: Sequence[int]) -> None:
+        super().__init__(message)
+        self.rows = tuple(rows)
+
+
+class RecordTooLarge(RecordsRefused):
+    """Records larger than the log accepts; `Log.max_record_bytes` tells the limit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +62,12 @@ class Message:
     time: float | None = None
     """Unix seconds; None: now."""
 
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of key, value and headers."""
+        headers = sum(len(name.encode("utf-8", "replace")) + len(content) for name, content in self.headers)
+        return len(self.value or b"") + len(self.key or b"") + headers
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retention:
@@ -52,13 +81,38 @@ class Retention:
     """Maximum age in seconds."""
 
 
+GapCause: TypeAlias = Literal["retention", "unreadable", "replaced"]
+"""Why records were not read: retention deleted them; they are damaged or cannot be decompressed; their topic was
+deleted and created again."""
+
+
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """Offsets that retention deleted before they were read: `first` to `last`, both included."""
+    """Offsets that a reader passed without returning their records: `first` to `last`, both included.
+
+    No run of records spans a gap. For `replaced` the offsets are those of the deleted topic, as far as they are known;
+    the reader continued at the beginning of the new one.
+    """
 
     partition: Partition
     first: int
     last: int
+    cause: GapCause = "retention"
+    detail: str = ""
+    """What is wrong with unreadable records."""
+
+    def __len__(self) -> int:
+        return max(0, self.last - self.first + 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Why a reader cannot read at present."""
+
+    reason: str
+    """In one line, with what to do where it is known."""
+    permanent: bool = False
+    """Waiting does not help; somebody must change something."""
 
 
 class Reader(Protocol):
@@ -84,8 +138,14 @@ class Reader(Protocol):
     def reached(self) -> bool:
         """Whether the log responded recently. If not, an empty poll and a lag of 0 mean nothing."""
 
+    def problem(self) -> Problem | None:
+        """Why the reader, or one of its partitions, cannot read at present although there may be records."""
+
     def gaps(self) -> list[Gap]:
-        """What retention deleted before it was read, since the last call. The reader continued at the next record."""
+        """What was passed without being read, since the last call. The reader continued at the next record.
+
+        After a topic was replaced no records come until this is called: a block has records of one of both only.
+        """
 
     def commit(self, position: Position, note: str = "") -> None:
         """Report the position to the log, for monitoring only; never read back. Does not block."""
@@ -100,7 +160,18 @@ class Log(Protocol):
     def append(self, topic: str, messages: Sequence[Message]) -> list[Appended]:
         """Append in order and durably; returns when the log has the records. Creates a new topic.
 
-        Messages with equal keys go to one partition. Raises LogError when the log rejects them.
+        Messages with equal keys go to one partition.
+
+        Raises:
+            RecordsRefused: Some of them can never be appended; the others are.
+            PermanentLogError: None can be appended until somebody changes something.
+            LogError: The log does not take them at present.
+        """
+
+    def max_record_bytes(self, topic: str) -> int:
+        """The largest record (key, value and headers) that the topic accepts whatever its content, as far as is known.
+
+        Does not block; may be slightly out of date.
         """
 
     def reader(self, topics: Sequence[str], after: Position, start: Start = "earliest", group: str = "") -> Reader:
@@ -118,21 +189,39 @@ class Log(Protocol):
 
 
 class InMemoryLog:
-    """The log as lists in memory: one partition per topic, for tests and notebooks."""
+    """The log as lists in memory: one partition per topic, for tests and notebooks.
 
-    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+    Args:
+        clock: Unix seconds.
+        max_record_bytes: Larger records are refused.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.time, max_record_bytes: int = UNLIMITED) -> None:
         self._clock = clock
+        self._max_record_bytes = max_record_bytes
         self._topics: dict[str, list[tuple[float, bytes | None, bytes | None, Headers]]] = defaultdict(list)
         self._earliest: dict[str, int] = defaultdict(int)
         self._changed = threading.Condition()
 
     def append(self, topic: str, messages: Sequence[Message]) -> list[Appended]:
+        limit = self._max_record_bytes
+        refused = [row for row, one in enumerate(messages) if one.size_bytes > limit] if limit < UNLIMITED else []
+        taken = [message for row, message in enumerate(messages) if row not in refused]
         with self._changed:
             rows = self._topics[topic]
             first = self._earliest[topic] + len(rows)
-            rows.extend((m.time if m.time is not None else self._clock(), m.key, m.value, m.headers) for m in messages)
+            rows.extend((m.time if m.time is not None else self._clock(), m.key, m.value, m.headers) for m in taken)
             self._changed.notify_all()
+        if refused:
+            raise RecordTooLarge(
+                f"topic {topic!r}: expected records of at most {limit} bytes, "
+                f"got {messages[refused[0]].size_bytes}",
+                refused,
+            )
         return [Appended(Partition(topic, 0), first + i) for i in range(len(messages))]
+
+    def max_record_bytes(self, topic: str) -> int:
+        return self._max_record_bytes
 
     def reader(self, topics: Sequence[str], after: Position, start: Start = "earliest", group: str = "") -> Reader:
         return _InMemoryReader(self, topics, after, start)
@@ -216,6 +305,9 @@ class _InMemoryReader:
 
     def reached(self) -> bool:
         return True
+
+    def problem(self) -> Problem | None:
+        return None
 
     def gaps(self) -> list[Gap]:
         found, self._gaps = self._gaps, []
