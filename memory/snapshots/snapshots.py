@@ -63,6 +63,8 @@ class Manifest:
     """Per part of the state, the arrays that are saved in pieces."""
     identity: Mapping[str, Any] = field(default_factory=dict)
     """The settings hashed by `config_sha256`, readable, with secrets masked; missing in older manifests."""
+    log_identity: Mapping[str, str] = field(default_factory=dict)
+    """Identity by topic of the log that was read; missing where none is known, and in older manifests."""
 
     def to_json(self) -> dict[str, Any]:
         """As in `manifest.json`: offsets as {topic: {partition: offset}}, and a hash over everything else."""
@@ -70,7 +72,7 @@ class Manifest:
         for partition, offset in sorted(self.offsets.items()):
             offsets.setdefault(partition.topic, {})[str(partition.number)] = offset
         record = {**self.__dict__, "offsets": offsets}
-        for absent in ("pieces", "identity"):
+        for absent in ("pieces", "identity", "log_identity"):
             if not record[absent]:
                 del record[absent]
         return {**record, "manifest_sha256": _record_sha256(record)}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import TypeVar
 
@@ -20,6 +21,7 @@ from thalweg.stream.learn.blocks import Block, DecodedBlock, gather
 from thalweg.stream.learn.fold import Fold
 from thalweg.stream.learn.ports import Ports
 from thalweg.stream.learn.settings import ProcessorSettings
+from thalweg.stream.log.identity import identities
 from thalweg.stream.log.log import Log, LogError, Reader, Start
 
 log = structlog.get_logger(__name__)
@@ -66,6 +68,16 @@ class Intake:
         """Open a reader of the model's topics; retries while the log is unavailable. Raises Stopped."""
         settings = self._settings
         return self._retry("log", lambda: self._source.reader(settings.topics, after, start, settings.group))
+
+    def identities(self) -> dict[str, str]:
+        """Identity of each topic that has one; retries while the log is unavailable. Raises Stopped."""
+        return self._retry("log", lambda: identities(self._source, self._settings.topics))
+
+    def note_identities(self) -> None:
+        """Let the state remember the topics that were created since the start."""
+        unknown = [topic for topic in self._settings.topics if topic not in self._fold.log_identity]
+        with suppress(LogError):  # next time, then
+            self._fold.identify(identities(self._source, unknown))
 
     def take(self, reader: Reader, idle_seconds: float) -> DecodedBlock | None:
         """The next block, journalled and decoded; None if no record arrived within `idle_seconds`. Raises Stopped."""

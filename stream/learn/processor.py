@@ -12,9 +12,9 @@ import structlog
 from thalweg.memory.snapshots.snapshots import Snapshots
 from thalweg.models.contract.learner import Learner
 from thalweg.proto.records import Position
-from thalweg.stream.journal.entries import Control, RollbackEntry
+from thalweg.stream.journal.entries import BlockEntry, Control, RollbackEntry
 from thalweg.stream.journal.journal import InMemoryJournal, Journal, JournalError, before_the_first
-from thalweg.stream.learn.blocks import HistoryLost
+from thalweg.stream.learn.blocks import Block, HistoryLost
 from thalweg.stream.learn.cadence import PublishCadence
 from thalweg.stream.learn.control import Controls, Policy
 from thalweg.stream.learn.fold import Fold, check_settings
@@ -25,6 +25,7 @@ from thalweg.stream.learn.rebuild import apply_again
 from thalweg.stream.learn.reporting import Reporter
 from thalweg.stream.learn.saver import Saver
 from thalweg.stream.learn.settings import ProcessorSettings
+from thalweg.stream.log.identity import replaced
 from thalweg.stream.log.log import Log, Reader
 
 log = structlog.get_logger(__name__)
@@ -196,6 +197,7 @@ class Processor:
                 # before reading the log, which may be unavailable for long: this version can already be served
                 self._publish(now=True)
                 self._cadence.confirm(newest.manifest.created)
+        self._follow_identities()
         outcomes = self._replay()
         self._publish(now=True)
         for outcome in outcomes:
@@ -207,6 +209,7 @@ class Processor:
         """Fix a new model's start position before anything is learned: with `latest`, records that arrive during a
         restart count.
         """
+        self._fold.identify(self._intake.identities())
         if self._journal.begins_after() == 0:  # all snapshots are damaged: replay from an empty state
             self._fold.start_at(before_the_first(self._journal))
             return
@@ -217,6 +220,34 @@ class Processor:
             with closing(self._intake.open({}, "latest")) as reader:
                 self._fold.start_at(reader.position())
         self._save(wait=True, must=True)
+
+    def _follow_identities(self) -> None:
+        """Read the topics from their beginning that were deleted and created again since the snapshot.
+
+        The journal's entries name records that no longer exist. They are dropped, and an empty block takes their place:
+        its version is saved, so that no replay crosses from one log to the other.
+        """
+        present = self._intake.identities()
+        anew = replaced(self._fold.log_identity, present)
+        self._fold.identify(present)
+        if not anew:
+            return
+        read = {str(partition): last for partition, last in self._fold.end.items() if partition.topic in anew}
+        log.error(
+            "topics were deleted and created again since this state was saved: records in them that were not learned "
+            "yet are lost; reading the new ones from their beginning",
+            model=self._settings.model,
+            topics=anew,
+            read=read,
+        )
+        self._journal.restart(self.version)
+        self._fold.read_anew(anew)
+        empty = BlockEntry(self.version + 1, (), self._settings.batch_events)
+        self._journal.append(empty)
+        self._fold.apply(self._fold.decode(empty, Block(())))
+        self._save(wait=True)
+        for topic in anew:
+            self._observer.log_replaced(topic)
 
     def _replay(self) -> list[Outcome]:
         """Outcomes of the journal's entries above the present version: the last one, and those with alarms."""
@@ -274,6 +305,7 @@ class Processor:
     def _save(self, *, wait: bool = False, must: bool = False) -> None:
         """Save the present version in the background; `wait` for it, and raise its error if it `must` succeed."""
         if self.version > self._saver.version:
+            self._intake.note_identities()
             taken = self._fold.snapshot(self._clock())
             waiting = {} if self._alarms is None else {"alarms": self._alarms.state()}
             self._saver.save(taken.manifest, {**taken.parts, **waiting})
