@@ -222,8 +222,7 @@ class InMemoryLog:
             self._changed.notify_all()
         if refused:
             raise RecordTooLarge(
-                f"topic {topic!r}: expected records of at most {limit} bytes, "
-                f"got {messages[refused[0]].size_bytes}",
+                f"topic {topic!r}: expected records of at most {limit} bytes, got {messages[refused[0]].size_bytes}",
                 refused,
             )
         return [Appended(Partition(topic, 0), first + i) for i in range(len(messages))]

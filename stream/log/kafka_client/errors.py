@@ -11,10 +11,14 @@ from thalweg.stream.log.log import LogError, PermanentLogError, Problem, Records
 
 TOO_LARGE = (errors.MessageSizeTooLargeError, errors.RecordListTooLargeError)
 """The record, or the batch it travels in, is larger than the topic or the client allows."""
-_REFUSED = (errors.InvalidRecordError, errors.InvalidTimestampError)  # the record, whatever the rest of the call
+_REFUSED = (
+    errors.InvalidRecordError,
+    errors.InvalidTimestampError,
+    UnicodeError,
+)  # the record, whatever the rest of the call
 _SASL = "check log.kafka: sasl.mechanism, sasl.username, sasl.password, security.protocol"
 _RIGHTS = "grant the service's user the right to it"
-_ADVICE: tuple[tuple[type[KafkaError], str], ...] = (
+_ADVICE: tuple[tuple[type[Exception], str], ...] = (
     (errors.SaslAuthenticationFailedError, f"authentication failed; {_SASL}"),
     (errors.UnsupportedSaslMechanismError, f"the broker does not offer this SASL mechanism; {_SASL}"),
     (errors.IllegalSaslStateError, f"the broker's listener does not use SASL; {_SASL}"),
@@ -25,6 +29,7 @@ _ADVICE: tuple[tuple[type[KafkaError], str], ...] = (
     (errors.PolicyViolationError, "a policy of the cluster forbids it"),
     (errors.UnsupportedVersionError, "the broker is too old for this client"),
     (errors.KafkaConfigurationError, "the client refuses its properties; check log.kafka"),
+    (ValueError, "the client refuses them"),
 )
 _CONNECTION = (
     ("DNS", "no such host; check log.url"),
@@ -84,6 +89,7 @@ def append_error(topic: str, found: Sequence[tuple[int, Exception]], limit: int)
         found: The position of each of them, and its error; at least one.
         limit: The largest record that the topic accepts.
     """
+    found = sorted(found, key=lambda one: one[0])
     rows = [row for row, _ in found]
     what = f"topic {topic!r}: Kafka rejected the records"
     if all(isinstance(error, TOO_LARGE) for _, error in found):

@@ -1,7 +1,7 @@
 """Record batches as this service reads them: checked, unpacked within a bound, and told where they cannot be read.
 
 kafka-python has no option for any of this, and goes on with the same batch for ever inside one call once it has failed.
-Three of its classes are derived from here; `tests/stream/log/test_kafka_batches.py` fails if it renames what they use.
+Three of its classes are derived from here; `tests/stream/log/kafka_client/test_batches.py` fails if it renames what they use.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from kafka.record.default_records import DefaultRecordBatch
 from kafka.record.util import decode_varint
 from kafka.structs import TopicPartition
 
-from thalweg.stream.log.kafka_unpack import CODECS, CannotUnpack, unpack
+from thalweg.stream.log.kafka_client.unpack import CODECS, CannotUnpack, unpack
 
 UNPACKED_BYTES = 128 << 20
 """Default bound of what one batch may unpack to."""

@@ -13,11 +13,11 @@ from kafka.errors import KafkaError, OffsetOutOfRangeError
 from kafka.structs import OffsetAndMetadata
 
 from thalweg.proto.records import Headers, Partition, Position, Records
-from thalweg.stream.log.kafka_batches import UnreadableBatch
-from thalweg.stream.log.kafka_clients import ANSWER_SECONDS
-from thalweg.stream.log.kafka_damage import Damage
-from thalweg.stream.log.kafka_errors import problem_of, text
-from thalweg.stream.log.log import Gap, GapCause, LogError, Problem, Start
+from thalweg.stream.log.kafka_client.batches import UnreadableBatch
+from thalweg.stream.log.kafka_client.clients import ANSWER_SECONDS
+from thalweg.stream.log.kafka_client.damage import Damage
+from thalweg.stream.log.kafka_client.errors import problem_of, text
+from thalweg.stream.log.log import Gap, GapCause, Problem, Start
 
 log = structlog.get_logger(__name__)
 
@@ -203,7 +203,7 @@ class KafkaReader:
         except KafkaError as error:
             self._reached = False
             problem = problem_of(error)
-            if self._problem is None or problem.permanent and not self._problem.permanent:
+            if self._problem is None or (problem.permanent and not self._problem.permanent):
                 told = log.error if problem.permanent else log.warning
                 told("Kafka is unavailable: retrying", problem=problem.reason, permanent=problem.permanent)
                 self._problem = problem

@@ -10,8 +10,8 @@ from kafka.errors import KafkaConfigurationError, KafkaTimeoutError
 from kafka.net.compat import KafkaNetClient
 from kafka.serializer import Serializer
 
-from thalweg.stream.log.kafka_batches import UNPACKED_BYTES, CheckedFetcher
-from thalweg.stream.log.kafka_errors import no_connection, text
+from thalweg.stream.log.kafka_client.batches import UNPACKED_BYTES, CheckedFetcher
+from thalweg.stream.log.kafka_client.errors import no_connection, text
 from thalweg.stream.log.log import PermanentLogError
 
 ANSWER_SECONDS = 5.0
@@ -42,6 +42,7 @@ _PRODUCER = {
     "delivery_timeout_ms": int(APPEND_SECONDS * 1000),
     "request_timeout_ms": 10_000,
     "max_block_ms": int(APPEND_SECONDS * 1000),
+    "bootstrap_timeout_ms": int(2 * ANSWER_SECONDS * 1000),
     "reconnect_backoff_max_ms": 1000,
     "metrics_enabled": False,
 }
@@ -64,6 +65,10 @@ class CheckedConsumer(KafkaConsumer):  # type: ignore[misc]
         self._fetcher = CheckedFetcher(
             self._client, self._subscription, metrics=self._metrics, most_bytes=most_bytes, **self.config
         )
+
+    def refresh(self) -> None:
+        """Ask the cluster for its topics."""
+        self._fetch_all_topic_metadata()
 
     def _fetch_all_topic_metadata(self) -> None:
         if self._cluster.metadata_refresh_in_progress:  # of some topics only
@@ -100,6 +105,11 @@ class Clients:
         self._servers = list(servers)
         self._properties = dict(properties)
         self._most_bytes = most_bytes
+
+    @property
+    def most_request_bytes(self) -> int:
+        """The largest record that the producer sends."""
+        return int(self._properties.get("max_request_size", _PRODUCER["max_request_size"]))
 
     def consumer(self, group: str | None = None) -> Any:
         """A consumer. Raises KafkaError while there is no broker, PermanentLogError for a property it refuses."""
@@ -144,4 +154,3 @@ def _watched(causes: list[BaseException]) -> Any:
         return client
 
     return make
-

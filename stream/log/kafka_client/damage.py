@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import structlog
 from kafka.structs import TopicPartition
 
-from thalweg.stream.log.kafka_batches import UnreadableBatch
+from thalweg.stream.log.kafka_client.batches import UnreadableBatch
 from thalweg.stream.log.log import Problem
 
 log = structlog.get_logger(__name__)

@@ -11,7 +11,7 @@ import structlog
 from kafka.admin import ConfigResource, ConfigResourceType
 from kafka.errors import KafkaError
 
-from thalweg.stream.log.kafka_errors import text
+from thalweg.stream.log.kafka_client.errors import text
 from thalweg.stream.log.log import LogError
 
 log = structlog.get_logger(__name__)
