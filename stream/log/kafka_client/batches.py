@@ -1,7 +1,8 @@
 """Record batches as this service reads them: checked, unpacked within a bound, and told where they cannot be read.
 
 kafka-python has no option for any of this, and goes on with the same batch for ever inside one call once it has failed.
-Three of its classes are derived from here; `tests/stream/log/kafka_client/test_batches.py` fails if it renames what they use.
+Three of its classes are derived from here; the tests fail if a
+newer release renames what they use.
 """
 
 from __future__ import annotations
@@ -72,11 +73,14 @@ class CheckedRecords:
         following: The offset that was asked for.
         end: The partition's next offset to be written, according to the response.
         most_bytes: What one batch may unpack to.
+        earliest: The first offset that the first batch may have; one that is read from its middle begins earlier.
     """
 
-    def __init__(self, records: Any, following: int, end: int, most_bytes: int) -> None:
+    def __init__(self, records: Any, following: int, end: int, most_bytes: int, earliest: int = 0) -> None:
         self._records, self._following, self._end, self._most_bytes = records, following, end, most_bytes
-        self._earliest = 0  # where the next batch may begin: the first one may contain earlier offsets
+        self._ahead: Any = None
+        self.earliest = earliest
+        """The first offset that the next batch may have."""
         self.codec = ""
         """Compression of the latest batch."""
         self.last: int | None = None
@@ -85,12 +89,12 @@ class CheckedRecords:
     def next_batch(self) -> Any:
         """The next sound batch; None at the end. Raises ValueError, with `codec` and `last` set, if it is damaged."""
         self.last, self.codec = None, ""
-        batch = self._records.next_batch()
+        batch = self._pull()
         if batch is None:
             return None
         if (wrong := self._damage(batch)) is not None:
             # what of its header is true? The next batch knows better where it ends
-            after = self._records.next_batch()
+            after = self._pull()
             sound = after is not None and self._damage(after) is None
             if not sound or after.base_offset > self._following:
                 claimed = after.base_offset - 1 if sound else _last(batch)
@@ -99,18 +103,30 @@ class CheckedRecords:
                 raise ValueError(wrong)
             batch = after  # the damaged one lies before what was asked for, although it claims otherwise
         self.codec, self.last = _codec(batch), _last(batch)
-        self._following = self._earliest = self.last + 1
+        self._following = self.earliest = self.last + 1
         if isinstance(batch, CheckedBatch):
             batch.most_bytes = self._most_bytes
         return batch
 
+    def _pull(self) -> Any:
+        """The next batch, whatever its state."""
+        batch, self._ahead = self._ahead, None
+        return self._records.next_batch() if batch is None else batch
+
     def _damage(self, batch: Any) -> str | None:
         first, last = batch.base_offset, _last(batch)
-        if not (self._earliest <= first <= last and self._following <= last < self._end):
+        if not (self.earliest <= first <= last and self._following <= last < self._end):
             return f"a batch of the offsets {first} to {last} where {self._following} was expected"
         if batch.magic > _NEWEST_FORMAT:
             return f"unknown format {batch.magic}"
-        return None if batch.validate_crc() else "its checksum is wrong"
+        if not batch.validate_crc():
+            return "its checksum is wrong"
+        if first > self._following and self._ahead is None:
+            # a hole: what transactions and compaction leave, or an offset that is wrong: no checksum covers it
+            self._ahead = self._records.next_batch()
+            if self._ahead is not None and self._ahead.base_offset <= last and self._ahead.validate_crc():
+                return f"a batch of the offsets {first} to {last} before one of {self._ahead.base_offset}"
+        return None
 
 
 class CheckedFetcher(Fetcher):  # type: ignore[misc]
@@ -120,6 +136,7 @@ class CheckedFetcher(Fetcher):  # type: ignore[misc]
         super().__init__(*arguments, **more)
         self._most_bytes = most_bytes
         self._end = 0
+        self._read: dict[TopicPartition, int] = {}  # the offset after the last batch
 
     def _parse_fetched_data(self, completed_fetch: CompletedFetch) -> Any:
         self._end = completed_fetch.partition_data.high_watermark
@@ -132,18 +149,23 @@ class CheckedFetcher(Fetcher):  # type: ignore[misc]
             raise UnreadableBatch(part, offset, None, "", _reason(error)) from error
 
     def PartitionRecords(self, fetch_offset: int, tp: TopicPartition, records: Any, **more: Any) -> Any:  # noqa: N802
-        checked = CheckedRecords(records, fetch_offset, self._end, self._most_bytes)
-        return _CheckedPartition(fetch_offset, tp, checked, **{**more, "check_crcs": False})
+        earliest = fetch_offset if self._read.get(tp) == fetch_offset else 0
+        checked = CheckedRecords(records, fetch_offset, self._end, self._most_bytes, earliest)
+        return _CheckedPartition(self._read, fetch_offset, tp, checked, **{**more, "check_crcs": False})
 
 
 class _CheckedPartition(Fetcher.PartitionRecords):  # type: ignore[misc]
-    def __init__(self, fetch_offset: int, tp: TopicPartition, records: CheckedRecords, **more: Any) -> None:
+    def __init__(
+        self, read: dict[TopicPartition, int], fetch_offset: int, tp: TopicPartition, records: Any, **more: Any
+    ) -> None:
         super().__init__(fetch_offset, tp, records, **more)
-        self._checked = records
+        self._checked, self._read = records, read
 
     def take(self, n: int | None = None) -> Any:
         try:
-            return super().take(n)
+            taken = super().take(n)
+            self._read[self.topic_partition] = self._checked.earliest
+            return taken
         except Exception as error:
             self.drain()  # otherwise the fetcher asks it for ever
             last = self._checked.last

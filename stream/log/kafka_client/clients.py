@@ -1,4 +1,4 @@
-"""The clients of kafka-python as this service uses them: their settings, and errors that say why they cannot connect."""
+"""The clients of kafka-python as this service uses them: their settings, and why they cannot connect."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A reader of topics in Kafka: partitions are assigned manually, and what is committed to the group is for monitoring."""
+"""A reader of topics in Kafka. Partitions are assigned manually; what is committed to the group is for monitoring."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import structlog
 from kafka import TopicPartition
 from kafka.consumer.fetcher import ConsumerRecord
-from kafka.errors import KafkaError, OffsetOutOfRangeError
+from kafka.errors import KafkaError, LogTruncationError, OffsetOutOfRangeError
 from kafka.structs import OffsetAndMetadata
 
 from thalweg.proto.records import Headers, Partition, Position, Records
@@ -107,8 +107,8 @@ class KafkaReader:
             most = max(1, min(max_records, int(max_bytes / self._record_bytes)))
             until = min(deadline, self._look_after, self._damage.next_due())
             polled = self._consumer.poll(max(0, int((until - time.monotonic()) * 1000)), most)
-        except OffsetOutOfRangeError:
-            self._jump_gaps()
+        except (OffsetOutOfRangeError, LogTruncationError) as error:
+            self._find_place(getattr(error, "divergent_offsets", {}))
             return []
         except UnreadableBatch as error:
             self._heard()
@@ -277,17 +277,33 @@ class KafkaReader:
                 del self._after[partition]
         self._identities |= anew
 
-    def _jump_gaps(self) -> None:
-        """Continue at the earliest record after retention, and at the start if the topic was created again."""
+    def _find_place(self, divergent: Mapping[TopicPartition, Any]) -> None:
+        """The next offset does not exist: retention has overtaken it, or the topic is another or shorter one.
+
+        `divergent`: where the present log diverges from what was read, for the partitions of which the broker knows it.
+        """
+        self._consumer.refresh()
+        self._look_for_partitions()  # notices a topic that was created again
+        if self._held:
+            return
         parts = list(self._next)
         first = self._consumer.beginning_offsets(parts, timeout_ms=ANSWER_SECONDS * 1000)
         ends = self._consumer.end_offsets(parts, timeout_ms=ANSWER_SECONDS * 1000)
         for part in parts:
             following = self._next[part]
+            end = ends[part] if divergent.get(part) is None else min(ends[part], divergent[part].offset)
             if following < first[part]:
                 self._lost(part, following, first[part] - 1, "retention")
                 following = first[part]
-            elif following > ends[part]:
+            elif following > end and part.topic in self._identities:
+                log.error(
+                    "records that were read are gone from the log: continuing where it ends",
+                    partition=f"{part.topic}/{part.partition}",
+                    read=following - 1,
+                    end=end,
+                )
+                following = end
+            elif following > end:  # a broker without identities
                 self._lost(part, following, max(following, self._ends.get(part, 0)) - 1, "replaced")
                 following = first[part]
             self._go_to(part, following)
