@@ -38,7 +38,8 @@ from thalweg.stream.drift.alarm_outbox import AlarmOutbox
 from thalweg.stream.evaluation.baseline import Pinned
 from thalweg.stream.evaluation.monitor import Monitor
 from thalweg.stream.journal.file_journal import FileJournal
-from thalweg.stream.labels.joining import Joiner, JoinObserver, JoinSettings
+from thalweg.stream.labels.join_observer import JoinObserver
+from thalweg.stream.labels.joining import Joiner, JoinSettings
 from thalweg.stream.labels.request_buffer import RequestBuffer
 from thalweg.stream.labels.request_log import RequestLog
 from thalweg.stream.learn.fold import StateMismatch
@@ -47,7 +48,7 @@ from thalweg.stream.learn.ports import Ports
 from thalweg.stream.learn.processor import Processor
 from thalweg.stream.learn.settings import LearnSettings, ProcessorSettings
 from thalweg.stream.log.dead_letters import DeadLetters
-from thalweg.stream.log.log import Log, Retention
+from thalweg.stream.log.log import Log, Reading, Retention
 from thalweg.stream.log.open import open_log
 from thalweg.stream.publication.file_channel import FilePublisher
 from thalweg.stream.publication.live_folder import live_folder
@@ -113,7 +114,8 @@ def open_configured_log(config: Config) -> Log:
     retention = Retention(
         records=section.retention_records, bytes=section.retention_bytes, seconds=section.retention_seconds
     )
-    return open_log(section.url, section.kafka, retention)
+    reading = Reading(unreadable_seconds=section.unreadable_seconds, unpacked_bytes=section.unpacked_bytes)
+    return open_log(section.url, section.kafka, retention, reading)
 
 
 def model_folder(config: Config, model: ModelConfig) -> Path:

@@ -20,6 +20,7 @@ from thalweg.proto.event import Batch
 from thalweg.proto.schema import Inputs
 from thalweg.stream.labels.dropped import Dropped
 from thalweg.stream.log.log import Log, LogError, Message
+from thalweg.stream.log.refused import append_possible
 
 log = structlog.get_logger(__name__)
 
@@ -148,8 +149,9 @@ class RequestLog:
 
     def _send(self, model: str, messages: list[tuple[int, Message]], failed: list[Exception]) -> int:
         """Append messages with these numbers of rows; returns how many rows failed although the log is available."""
+        topic = self._topics[model]
         try:
-            self._log.append(self._topics[model], [message for _, message in messages])
+            refused = append_possible(self._log, topic, [message for _, message in messages])
         except LogError:
             raise
         except Exception as error:
@@ -157,4 +159,5 @@ class RequestLog:
                 failed.append(error)
                 return messages[0][0]
             return sum(self._send(model, [one], failed) for one in messages)
-        return 0
+        failed += refused.values()
+        return sum(messages[row][0] for row in refused)

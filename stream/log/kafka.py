@@ -20,12 +20,9 @@ from thalweg.stream.log.kafka_client.errors import TOO_LARGE, append_error, log_
 from thalweg.stream.log.kafka_client.limits import RecordLimits
 from thalweg.stream.log.kafka_client.properties import translate
 from thalweg.stream.log.kafka_client.reader import KafkaReader
-from thalweg.stream.log.log import Appended, LogError, Message, PermanentLogError, Reader, Start
+from thalweg.stream.log.log import Appended, LogError, Message, PermanentLogError, Reader, Reading, Start
 
 Answer = TypeVar("Answer")
-
-UNREADABLE_SECONDS = 30.0
-"""Default patience with records that cannot be read."""
 
 
 class KafkaLog:
@@ -34,28 +31,23 @@ class KafkaLog:
     Args:
         servers: `HOST:PORT[,HOST:PORT]`.
         properties: Client properties under their usual names (`security.protocol`, `sasl.mechanism`, …).
-        unreadable_seconds: Records that cannot be read are skipped after this long.
-        unpacked_bytes: A compressed batch that unpacks to more cannot be read.
+        reading: What to do about records that cannot be read.
 
     Raises:
         LogError: A property is unknown, reserved or invalid, or a required package is missing.
     """
 
     def __init__(
-        self,
-        servers: str,
-        properties: Mapping[str, Any] | None = None,
-        *,
-        unreadable_seconds: float = UNREADABLE_SECONDS,
-        unpacked_bytes: int = batches.UNPACKED_BYTES,
+        self, servers: str, properties: Mapping[str, Any] | None = None, reading: Reading | None = None
     ) -> None:
         _require_crc32c()
         _require_codecs()
         batches.install()
+        reading = reading or Reading()
         known = set(KafkaConsumer.DEFAULT_CONFIG) | set(KafkaProducer.DEFAULT_CONFIG)
         addresses = [server.strip() for server in servers.split(",") if server.strip()]
-        self._clients = Clients(addresses, translate(properties or {}, known), unpacked_bytes)
-        self._unreadable_seconds = unreadable_seconds
+        self._clients = Clients(addresses, translate(properties or {}, known), reading.unpacked_bytes)
+        self._unreadable_seconds = reading.unreadable_seconds
         self._limits = RecordLimits(lambda: self._clients.open(KafkaAdminClient), self._clients.most_request_bytes)
         self._lock = threading.Lock()
         self._producer: Any = None

@@ -82,6 +82,16 @@ class Retention:
     """Maximum age in seconds."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """What a reader does about records of a broker that it cannot read."""
+
+    unreadable_seconds: float = 30.0
+    """They are fetched anew for this long before they are skipped."""
+    unpacked_bytes: int = 128 << 20
+    """A compressed batch that unpacks to more cannot be read."""
+
+
 GapCause: TypeAlias = Literal["retention", "unreadable", "replaced"]
 """Why records were not read: retention deleted them; they are damaged or cannot be decompressed; their topic was
 deleted and created again."""
@@ -104,6 +114,20 @@ class Gap:
 
     def __len__(self) -> int:
         return max(0, self.last - self.first + 1)
+
+
+GAP_TEXTS: Mapping[GapCause, str] = {
+    "retention": "retention deleted records before they were read: continuing at the earliest offset",
+    "unreadable": "records cannot be read: skipped",
+    "replaced": "the topic was deleted and created again: continuing at its beginning; what was not read is lost",
+}
+"""What to tell of a gap."""
+
+
+def gap_fields(gap: Gap) -> dict[str, object]:
+    """The fields of a log line about a gap."""
+    fields: dict[str, object] = {"partition": str(gap.partition), "first": gap.first, "last": gap.last}
+    return {**fields, "records": len(gap), **({"problem": gap.detail} if gap.detail else {})}
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,8 +17,9 @@ from kafka.record.util import decode_varint
 from kafka.structs import TopicPartition
 
 from thalweg.stream.log.kafka_client.unpack import CODECS, CannotUnpack, unpack
+from thalweg.stream.log.log import Reading
 
-UNPACKED_BYTES = 128 << 20
+UNPACKED_BYTES = Reading().unpacked_bytes
 """Default bound of what one batch may unpack to."""
 _NEWEST_FORMAT = 2
 
@@ -43,6 +44,8 @@ class CheckedBatch(DefaultRecordBatch):  # type: ignore[misc]
     """A batch whose unpacked size is bounded, and whose header names may have any bytes."""
 
     most_bytes = UNPACKED_BYTES
+    _buffer: bytearray
+    _decompressed: bool
     _pos: int  # where the next record starts
 
     def _maybe_uncompress(self) -> None:
