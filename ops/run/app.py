@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -40,7 +41,7 @@ from thalweg.stream.evaluation.monitor import Monitor
 from thalweg.stream.journal.file_journal import FileJournal
 from thalweg.stream.labels.join_observer import JoinObserver
 from thalweg.stream.labels.joining import Joiner, JoinSettings
-from thalweg.stream.labels.request_buffer import RequestBuffer
+from thalweg.stream.labels.request_buffer import JoinedTopic, RequestBuffer
 from thalweg.stream.labels.request_log import RequestLog
 from thalweg.stream.learn.fold import StateMismatch
 from thalweg.stream.learn.observer import each
@@ -310,7 +311,12 @@ def build_server(config: Config, source: Log, store: CommandQueue) -> Server:
     """The server of a configuration. Raises OSError when an address is in use."""
     live = live_folder(Path(config.service.state_dir))
     buffer = RequestBuffer(
-        {model.name: open_model_pending(config, model) for model in config.model if model.labels_topic}
+        {model.name: open_model_pending(config, model) for model in config.model if model.labels_topic},
+        {
+            model.name: JoinedTopic(model.joined_topic, partial(source.max_record_bytes, model.joined_topic))
+            for model in config.model
+            if model.labels_topic
+        },
     )
     request_log = RequestLog({model.name: model.topic for model in config.model if model.learn_from_requests}, source)
     service = config.service

@@ -12,7 +12,7 @@ from thalweg.memory.snapshots.snapshots import UnknownVersion
 from thalweg.memory.snapshots.state import DamagedFile
 from thalweg.proto.rejected import Refused
 from thalweg.proto.schema import InputError
-from thalweg.stream.log.log import LogError
+from thalweg.stream.log.log import LogError, PermanentLogError, RecordsRefused, RecordTooLarge
 
 log = structlog.get_logger(__name__)
 
@@ -61,6 +61,9 @@ _TABLE: tuple[tuple[type[Exception], grpc.StatusCode, int], ...] = (
     (UnknownModel, grpc.StatusCode.NOT_FOUND, 404),
     (UnknownVersion, grpc.StatusCode.NOT_FOUND, 404),
     (NotReady, grpc.StatusCode.UNAVAILABLE, 503),
+    (RecordTooLarge, grpc.StatusCode.INVALID_ARGUMENT, 413),
+    (RecordsRefused, grpc.StatusCode.INVALID_ARGUMENT, 400),
+    (PermanentLogError, grpc.StatusCode.FAILED_PRECONDITION, 503),
     (LogError, grpc.StatusCode.UNAVAILABLE, 503),
     (StoreError, grpc.StatusCode.UNAVAILABLE, 503),
     (QueueFull, grpc.StatusCode.RESOURCE_EXHAUSTED, 429),

@@ -19,6 +19,7 @@ from thalweg.proto.encode import EVENT_BATCH_HEADERS, to_event_batch
 from thalweg.proto.event import Batch
 from thalweg.proto.schema import Inputs
 from thalweg.stream.labels.dropped import Dropped
+from thalweg.stream.labels.record_size import check_fits, row_bytes
 from thalweg.stream.log.log import Log, LogError, Message
 from thalweg.stream.log.refused import append_possible
 
@@ -63,6 +64,11 @@ class RequestLog:
         waiting = [] if self._reached else ["the log is out of reach: requests are buffered: the log is unavailable"]
         return waiting + self._dropped.degraded()
 
+    def check(self, model: str, inputs: Inputs) -> None:
+        """Raise RecordTooLarge for inputs that could never be appended; nothing for a model that learns from none."""
+        if (topic := self._topics.get(model)) is not None:
+            check_fits(row_bytes(inputs), self._log.max_record_bytes(topic), topic)
+
     def record(self, model: str, inputs: Inputs) -> None:
         """Queue a request's rows as events; does nothing for a model that does not learn from requests."""
         if model not in self._topics:
@@ -77,8 +83,7 @@ class RequestLog:
             ids = [f"r-{stem}-{row}" for row in range(rows)]
             now = np.full(rows, time.time())
             whole = Batch(dict(inputs), None, np.ones(rows), now, ids)
-            row_bytes = sum(column.nbytes for column in inputs.values()) // max(1, rows)
-            self._queues[model].extend(whole.micro_batches(max(1, _RECORD_BYTES // max(1, row_bytes))))
+            self._queues[model].extend(whole.micro_batches(max(1, _RECORD_BYTES // max(1, row_bytes(inputs)))))
         self._some.set()
 
     def start(self) -> None:

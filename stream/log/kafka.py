@@ -55,30 +55,19 @@ class KafkaLog:
         self._closed = False
 
     def append(self, topic: str, messages: Sequence[Message]) -> list[Appended]:
-        waiting: list[tuple[int, Any]] = []
-        failed: list[tuple[int, Exception]] = []
         try:
             producer = self._open_producer()
-            for row, message in enumerate(messages):
-                try:
-                    waiting.append((row, _send(producer, topic, message)))
-                except (*TOO_LARGE, UnicodeError) as error:  # of this record; the others can be appended
-                    failed.append((row, error))
+            landed, failed = _send_all(producer, topic, dict(enumerate(messages)))
+            if len(messages) > 1:  # a record may be refused for the size of the batch that it travels in
+                for row in [row for row, error in failed.items() if isinstance(error, TOO_LARGE)]:
+                    alone, still = _send_all(producer, topic, {row: messages[row]})
+                    landed |= alone
+                    failed = {**{other: error for other, error in failed.items() if other != row}, **still}
         except (KafkaError, ValueError) as error:  # ValueError: an invalid topic name
             raise log_error(f"topic {topic!r}: Kafka rejected the records", error) from error
-        # longer than a delivery may take: a record reported as failed must not arrive after all
-        patience = producer.config["delivery_timeout_ms"] / 1000 + ANSWER_SECONDS
-        found = []
-        for row, future in waiting:
-            try:
-                landed = future.get(patience)
-            except KafkaError as error:
-                failed.append((row, error))
-            else:
-                found.append(Appended(Partition(landed.topic, landed.partition), landed.offset))
         if failed:
-            raise append_error(topic, failed, self.max_record_bytes(topic)) from failed[0][1]
-        return found
+            raise append_error(topic, sorted(failed.items()), self.max_record_bytes(topic)) from failed[min(failed)]
+        return [landed[row] for row in range(len(messages))]
 
     def max_record_bytes(self, topic: str) -> int:
         return self._limits.get(topic)
@@ -149,6 +138,30 @@ class KafkaLog:
             if self._producer is None:
                 self._producer = self._clients.producer()
             return self._producer
+
+
+def _send_all(
+    producer: Any, topic: str, messages: Mapping[int, Message]
+) -> tuple[dict[int, Appended], dict[int, Exception]]:
+    """Send records; where each landed, or why it did not."""
+    waiting: dict[int, Any] = {}
+    landed: dict[int, Appended] = {}
+    failed: dict[int, Exception] = {}
+    for row, message in messages.items():
+        try:
+            waiting[row] = _send(producer, topic, message)
+        except (*TOO_LARGE, UnicodeError) as error:  # of this record; the others can be appended
+            failed[row] = error
+    # longer than a delivery may take: a record reported as failed must not arrive after all
+    patience = producer.config["delivery_timeout_ms"] / 1000 + ANSWER_SECONDS
+    for row, future in waiting.items():
+        try:
+            one = future.get(patience)
+        except KafkaError as error:
+            failed[row] = error
+        else:
+            landed[row] = Appended(Partition(one.topic, one.partition), one.offset)
+    return landed, failed
 
 
 def _send(producer: Any, topic: str, message: Message) -> Any:

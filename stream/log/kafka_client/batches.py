@@ -97,7 +97,7 @@ class CheckedRecords:
             return None
         if (wrong := self._damage(batch)) is not None:
             # what of its header is true? The next batch knows better where it ends
-            after = self._pull()
+            after = self._peek()
             sound = after is not None and self._damage(after) is None
             if not sound or after.base_offset > self._following:
                 claimed = after.base_offset - 1 if sound else _last(batch)
@@ -116,6 +116,13 @@ class CheckedRecords:
         batch, self._ahead = self._ahead, None
         return self._records.next_batch() if batch is None else batch
 
+    def _peek(self) -> Any:
+        """The next batch; None if there is none, or not even its frame is sound."""
+        try:
+            return self._pull()
+        except Exception:
+            return None
+
     def _damage(self, batch: Any) -> str | None:
         first, last = batch.base_offset, _last(batch)
         if not (self.earliest <= first <= last and self._following <= last < self._end):
@@ -126,7 +133,7 @@ class CheckedRecords:
             return "its checksum is wrong"
         if first > self._following and self._ahead is None:
             # a hole: what transactions and compaction leave, or an offset that is wrong: no checksum covers it
-            self._ahead = self._records.next_batch()
+            self._ahead = self._peek()
             if self._ahead is not None and self._ahead.base_offset <= last and self._ahead.validate_crc():
                 return f"a batch of the offsets {first} to {last} before one of {self._ahead.base_offset}"
         return None

@@ -89,7 +89,6 @@ def append_error(topic: str, found: Sequence[tuple[int, Exception]], limit: int)
         found: The position of each of them, and its error; at least one.
         limit: The largest record that the topic accepts.
     """
-    found = sorted(found, key=lambda one: one[0])
     rows = [row for row, _ in found]
     what = f"topic {topic!r}: Kafka rejected the records"
     if all(isinstance(error, TOO_LARGE) for _, error in found):
