@@ -88,6 +88,11 @@ class Damage:
             if (one := self._damaged.pop(part, None)) is not None:
                 log.info("records can be read again", partition=f"{part.topic}/{part.partition}", first=one.first)
 
+    def forget(self, part: TopicPartition) -> None:
+        """The reader goes elsewhere in this partition."""
+        self._damaged.pop(part, None)
+        self._skipped.pop(part, None)
+
     def due(self) -> list[TopicPartition]:
         """The partitions to fetch anew now."""
         if not self._damaged:

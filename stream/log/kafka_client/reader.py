@@ -268,9 +268,11 @@ class KafkaReader:
         """Forget the positions in these topics: they are those of the deleted ones."""
         for part, following in list(self._next.items()):
             if part.topic in anew:
-                end = max(self._consumer.highwater(part) or 0, self._ends.pop(part, 0))
-                self._lost(part, following, end - 1, "replaced")
-                self._after.pop(Partition(part.topic, part.partition), None)
+                # what waited when the lag was last told: later figures may be those of the new topic
+                waited = self._lag.pop(Partition(part.topic, part.partition), 0)
+                self._lost(part, following, following + waited - 1, "replaced")
+                self._ends.pop(part, None)
+                self._damage.forget(part)
                 del self._next[part]
         for partition in list(self._after):
             if partition.topic in anew:
@@ -310,6 +312,10 @@ class KafkaReader:
 
     def _pass_or_wait(self, error: UnreadableBatch) -> None:
         """Fetch a batch anew that cannot be read; skip it when that has not helped for long."""
+        self._consumer.refresh()
+        self._look_for_partitions()  # a batch of another topic of this name looks damaged, too
+        if self._held or error.part not in self._next:
+            return
         following = self._next[error.part]
         end = self._consumer.end_offsets([error.part], timeout_ms=ANSWER_SECONDS * 1000)[error.part]
         skipped = self._damage.met(error, following, end)
@@ -326,6 +332,7 @@ class KafkaReader:
     def _go_to(self, part: TopicPartition, offset: int) -> None:
         self._next[part] = offset
         self._consumer.seek(part, offset)
+        self._consumer.resume(part)
 
 
 def _headers(headers: Headers) -> Headers:
