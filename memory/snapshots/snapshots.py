@@ -8,6 +8,7 @@ with an error in the log, and the next older one is used.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib.metadata
 import json
@@ -281,7 +282,8 @@ class FolderSnapshots:
             raise DamagedFile(f"{path}: {type(error).__name__}: {error}") from error
 
 
-def software() -> dict[str, str]:
+@functools.cache  # reading the metadata of packages takes milliseconds
+def software() -> Mapping[str, str]:
     """Versions of the software that computed a state."""
     names = ("thalweg", "numpy", "scipy")
     return {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in names}}
@@ -291,7 +293,7 @@ def _facts(parts: Mapping[str, State]) -> dict[str, Any]:
     return {
         "state_sha256": parts["learner"].sha256(),
         "size_bytes": sum(part.size_bytes for part in parts.values()),
-        "software": software(),
+        "software": dict(software()),
     }
 
 

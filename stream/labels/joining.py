@@ -11,9 +11,10 @@ duplicate by its id.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -130,6 +131,7 @@ class Joiner:
         self._saved_at = self._looked_at = self._ticks()
         self._stopping = runtime.signal()
         self._reached = True
+        self._reader: Reader | None = None
 
     def stop(self) -> None:
         """Ask `run` to finish its current work and return."""
@@ -137,28 +139,37 @@ class Joiner:
 
     def run(self, *, until_end: bool = False) -> None:
         """Join until stopped, or until the log has no more records."""
-        topics, group = [self._settings.labels_topic, self._settings.topic], f"thalweg.{self._settings.model}.joiner"
-        try:
-            self._sent = self._retry("dead letters", self._dead_letters.recently_sent)
-            self._follow_identities(topics)
-            reader = self._retry("log", lambda: self._source.reader(topics, self._end, "earliest", group))
-        except _Stopped:
-            return
-        try:
+        with suppress(_Stopped), self.following() as turn:
             while not self._stopping.is_set():
-                runs = reader.poll(_IDLE_SECONDS, JOIN_AT_ONCE)
-                self._watch(reader)
-                for run in runs:
-                    self._take(run)
-                self._join(fresh=[run for run in runs if run.partition.topic == self._settings.labels_topic])
-                if not runs and until_end and not any(reader.lag().values()) and reader.reached():
+                if not turn() and until_end and self._at_end():
                     break
-                self._save()
-        except _Stopped:
-            pass
-        finally:
-            reader.close()
-            self._save(now=True)
+
+    @contextmanager
+    def following(self) -> Iterator[Callable[[], bool]]:
+        """Open the log; within the block, each call of the result is one turn of the loop. It returns whether there
+        were records. For callers with a loop of their own.
+        """
+        topics, group = [self._settings.labels_topic, self._settings.topic], f"thalweg.{self._settings.model}.joiner"
+        self._sent = self._retry("dead letters", self._dead_letters.recently_sent)
+        self._follow_identities(topics)
+        with closing(self._retry("log", lambda: self._source.reader(topics, self._end, "earliest", group))) as reader:
+            self._reader = reader
+            try:
+                yield partial(self._turn, reader)
+            finally:
+                self._save(now=True)
+
+    def _turn(self, reader: Reader) -> bool:
+        runs = reader.poll(_IDLE_SECONDS, JOIN_AT_ONCE)
+        self._watch(reader)
+        for run in runs:
+            self._take(run)
+        self._join(fresh=[run for run in runs if run.partition.topic == self._settings.labels_topic])
+        self._save()
+        return bool(runs)
+
+    def _at_end(self) -> bool:
+        return self._reader is not None and not any(self._reader.lag().values()) and self._reader.reached()
 
     def _follow_identities(self, topics: Sequence[str]) -> None:
         """Read the topics from their beginning that were deleted and created again since the position was saved."""
