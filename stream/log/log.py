@@ -234,6 +234,8 @@ class InMemoryLog:
         self._earliest: dict[str, int] = defaultdict(int)
         self._changed = threading.Condition()
         self._identity = uuid.uuid4().hex
+        self._replaced: dict[str, int] = defaultdict(int)
+        self._damaged: set[tuple[str, int]] = set()
 
     def append(self, topic: str, messages: Sequence[Message]) -> list[Appended]:
         limit = self._max_record_bytes
@@ -265,7 +267,20 @@ class InMemoryLog:
             return {Partition(topic, 0): (earliest, earliest + len(self._topics[topic]))}
 
     def identity(self, topic: str) -> str | None:
-        return self._identity
+        times = self._replaced[topic]
+        return f"{self._identity}-{times}" if times else self._identity
+
+    def recreate(self, topic: str) -> None:
+        """Delete a topic and create it again, empty."""
+        with self._changed:
+            self._topics[topic] = []
+            self._earliest[topic] = 0
+            self._replaced[topic] += 1
+            self._damaged = {(name, offset) for name, offset in self._damaged if name != topic}
+
+    def damage(self, topic: str, offset: int) -> None:
+        """From now on the record at this offset cannot be read."""
+        self._damaged.add((topic, offset))
 
     def delete_before(self, topic: str, offset: int) -> None:
         """Delete the records before `offset`, like retention."""
@@ -295,6 +310,8 @@ class _InMemoryReader:
             bounds = log.bounds(topic).get(Partition(topic, 0), (0, 0))
             self._starts[topic] = bounds[0] if start == "earliest" else bounds[1]
         self._gaps: list[Gap] = []
+        self._replaced = {topic: log._replaced[topic] for topic in topics}
+        self._held = False
         self.seek(after)
 
     def seek(self, after: Position) -> None:
@@ -310,9 +327,16 @@ class _InMemoryReader:
         return found
 
     def _take(self, max_records: int, max_bytes: int) -> list[Records]:
-        found = []
+        found: list[Records] = []
+        self._notice_replaced()
+        if self._held:
+            return []
         for topic, offset in self._next.items():
+            while (topic, offset) in self._log._damaged:
+                self._gaps.append(Gap(Partition(topic, 0), offset, offset, "unreadable", "damaged"))
+                self._next[topic] = offset = offset + 1
             earliest, records = self._log._slice(topic, offset, max_records)
+            records = records[: self._sound(topic, records)]
             if offset < earliest:
                 self._gaps.append(Gap(Partition(topic, 0), offset, earliest - 1))
                 self._next[topic] = earliest
@@ -326,6 +350,19 @@ class _InMemoryReader:
                 self._next[topic] = records.offsets[-1] + 1
                 found.append(records)
         return found
+
+    def _notice_replaced(self) -> None:
+        for topic, times in self._replaced.items():
+            if self._log._replaced[topic] != times:
+                self._gaps.append(Gap(Partition(topic, 0), self._next[topic], self._next[topic] - 1, "replaced"))
+                self._replaced[topic], self._next[topic], self._held = self._log._replaced[topic], 0, True
+
+    def _sound(self, topic: str, records: Records) -> int:
+        """How many of them come before the first that is damaged."""
+        damaged = self._log._damaged
+        if not damaged:
+            return len(records)
+        return next((n for n, offset in enumerate(records.offsets) if (topic, offset) in damaged), len(records))
 
     def position(self) -> Position:
         return {Partition(topic, 0): offset - 1 for topic, offset in self._next.items() if offset > 0}
@@ -345,6 +382,7 @@ class _InMemoryReader:
 
     def gaps(self) -> list[Gap]:
         found, self._gaps = self._gaps, []
+        self._held = False
         return found
 
     def commit(self, position: Position, note: str = "") -> None:
