@@ -16,7 +16,7 @@ from kafka.errors import KafkaError
 from thalweg.proto.records import Partition, Position
 from thalweg.stream.log.kafka_client import batches
 from thalweg.stream.log.kafka_client.clients import ANSWER_SECONDS, NOTHING, Clients
-from thalweg.stream.log.kafka_client.errors import TOO_LARGE, append_error, log_error
+from thalweg.stream.log.kafka_client.errors import REFUSED, append_error, log_error
 from thalweg.stream.log.kafka_client.limits import RecordLimits
 from thalweg.stream.log.kafka_client.properties import translate
 from thalweg.stream.log.kafka_client.reader import KafkaReader
@@ -51,6 +51,7 @@ class KafkaLog:
         self._limits = RecordLimits(lambda: self._clients.open(KafkaAdminClient), self._clients.most_request_bytes)
         self._lock = threading.Lock()
         self._producer: Any = None
+        self._plain: Any = None
         self._looker: Any = None
         self._closed = False
 
@@ -58,11 +59,13 @@ class KafkaLog:
         try:
             producer = self._open_producer()
             landed, failed = _send_all(producer, topic, dict(enumerate(messages)))
-            if len(messages) > 1:  # a record may be refused for the size of the batch that it travels in
-                for row in [row for row, error in failed.items() if isinstance(error, TOO_LARGE)]:
-                    alone, still = _send_all(producer, topic, {row: messages[row]})
-                    landed |= alone
-                    failed = {**{other: error for other, error in failed.items() if other != row}, **still}
+            if failed:
+                self._retire(producer, failed)
+            doubtful = {row: messages[row] for row, error in failed.items() if isinstance(error, REFUSED)}
+            for row, message in doubtful.items():
+                alone, still = _send_all(self._open_plain(), topic, {row: message})
+                landed |= alone
+                failed = {**{other: error for other, error in failed.items() if other != row}, **still}
         except (KafkaError, ValueError) as error:  # ValueError: an invalid topic name
             raise log_error(f"topic {topic!r}: Kafka rejected the records", error) from error
         if failed:
@@ -111,12 +114,36 @@ class KafkaLog:
     def close(self) -> None:
         with self._lock:
             self._closed = True
-            if self._producer is not None:
-                self._producer.close(timeout=5)
-                self._producer = None
+            for producer in (self._producer, self._plain):
+                if producer is not None:
+                    producer.close(timeout=5)
+            self._producer = self._plain = None
             if self._looker is not None:
                 self._looker.close(autocommit=False, timeout_ms=1000)
                 self._looker = None
+
+    def _retire(self, producer: Any, failed: Mapping[int, Exception]) -> None:
+        """Do not use this producer again if an error has left it useless: then it refuses whatever comes after, and
+        what other threads are sending, with the same error.
+        """
+        if all(getattr(error, "retriable", False) for error in failed.values()):
+            return
+        with self._lock:
+            if self._producer is not producer:
+                return
+            self._producer = None
+        producer.close(timeout=0)
+
+    def _open_plain(self) -> Any:
+        """A producer without sequence numbers, for records that were refused: it tells those that can never be appended
+        from those that were sent beside them. It may append a record twice when a response is lost.
+        """
+        with self._lock:
+            if self._closed:
+                raise LogError("the log is closed")
+            if self._plain is None:
+                self._plain = self._clients.producer(enable_idempotence=False)
+            return self._plain
 
     def _look(self, topic: str, what: str, ask: Callable[[Any], Answer]) -> Answer:
         with self._lock:
@@ -150,7 +177,7 @@ def _send_all(
     for row, message in messages.items():
         try:
             waiting[row] = _send(producer, topic, message)
-        except (*TOO_LARGE, UnicodeError) as error:  # of this record; the others can be appended
+        except REFUSED as error:  # of this record; the others can be appended
             failed[row] = error
     # longer than a delivery may take: a record reported as failed must not arrive after all
     patience = producer.config["delivery_timeout_ms"] / 1000 + ANSWER_SECONDS

@@ -115,9 +115,9 @@ class Clients:
         """A consumer. Raises KafkaError while there is no broker, PermanentLogError for a property it refuses."""
         return self._open(CheckedConsumer, _CONSUMER, group_id=group, most_bytes=self._most_bytes)
 
-    def producer(self) -> Any:
+    def producer(self, **more: Any) -> Any:
         """A producer. Raises likewise."""
-        return self._open(KafkaProducer, _PRODUCER, value_serializer=_Nothing())
+        return self._open(KafkaProducer, _PRODUCER, value_serializer=_Nothing(), **more)
 
     def open(self, client: Any, **more: Any) -> Any:
         """Another client of the cluster. Raises likewise."""

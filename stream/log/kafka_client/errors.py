@@ -11,11 +11,8 @@ from thalweg.stream.log.log import LogError, PermanentLogError, Problem, Records
 
 TOO_LARGE = (errors.MessageSizeTooLargeError, errors.RecordListTooLargeError)
 """The record, or the batch it travels in, is larger than the topic or the client allows."""
-_REFUSED = (
-    errors.InvalidRecordError,
-    errors.InvalidTimestampError,
-    UnicodeError,
-)  # the record, whatever the rest of the call
+REFUSED = (*TOO_LARGE, errors.InvalidRecordError, errors.InvalidTimestampError, UnicodeError)
+"""The record can never be appended, whatever else is."""
 _SASL = "check log.kafka: sasl.mechanism, sasl.username, sasl.password, security.protocol"
 _RIGHTS = "grant the service's user the right to it"
 _ADVICE: tuple[tuple[type[Exception], str], ...] = (
@@ -97,9 +94,9 @@ def append_error(topic: str, found: Sequence[tuple[int, Exception]], limit: int)
             f"({text(found[0][1])})",
             rows,
         )
-    if all(isinstance(error, (*TOO_LARGE, *_REFUSED)) for _, error in found):
+    if all(isinstance(error, REFUSED) for _, error in found):
         return RecordsRefused(f"{what}: {text(found[0][1])}", rows)
-    passing = [error for _, error in found if not isinstance(error, (*TOO_LARGE, *_REFUSED))]
+    passing = [error for _, error in found if not isinstance(error, REFUSED)]
     return log_error(what, passing[0])
 
 
