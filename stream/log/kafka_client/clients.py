@@ -46,6 +46,7 @@ _PRODUCER = {
     "reconnect_backoff_max_ms": 1000,
     "metrics_enabled": False,
 }
+_OTHER = {"bootstrap_timeout_ms": int(ANSWER_SECONDS * 1000), "request_timeout_ms": 10_000, "metrics_enabled": False}
 NOTHING = object()
 """A value to send for a record that has neither key nor value."""
 
@@ -121,36 +122,53 @@ class Clients:
 
     def open(self, client: Any, **more: Any) -> Any:
         """Another client of the cluster. Raises likewise."""
-        return self._open(client, {}, **more)
+        return self._open(client, _OTHER, **more)
 
     def _open(self, client: Any, ours: Mapping[str, Any], **more: Any) -> Any:
-        causes: list[BaseException] = []
+        watch = _Watch()
         known = client.DEFAULT_CONFIG
         theirs = {key: value for key, value in self._properties.items() if key in known}
-        settings = {"bootstrap_servers": self._servers, **ours, **theirs, "kafka_client": _watched(causes), **more}
+        settings = {"bootstrap_servers": self._servers, **ours, **theirs, "kafka_client": watch.make, **more}
         try:
             return client(**settings)
         except KafkaTimeoutError as error:
-            raise no_connection(self._servers, causes) from error
+            watch.close()
+            sasl = str(settings.get("security_protocol", "")).startswith("SASL")
+            raise no_connection(self._servers, watch.causes, sasl) from error
         except (KafkaConfigurationError, TypeError, ValueError) as error:
+            watch.close()
             raise PermanentLogError(f"log.kafka: the client refuses these properties: {text(error)}") from error
+        except BaseException:
+            watch.close()
+            raise
 
 
-def _watched(causes: list[BaseException]) -> Any:
-    """A network client that notes why it could not connect: the client reports no more than that it could not."""
+class _Watch:
+    """Makes the network client of a client, notes why it cannot connect, and closes it if its owner is not made: the
+    owner reports no more than that it could not connect, and leaves a thread and its sockets behind.
+    """
 
-    def make(**config: Any) -> Any:
+    def __init__(self) -> None:
+        self.causes: list[BaseException] = []
+        self._made: list[Any] = []
+
+    def make(self, **config: Any) -> Any:
+        """See `kafka_client` of kafka-python's clients."""
         client = KafkaNetClient(**config)
+        self._made.append(client)
         manager = client._manager
         connect = manager.get_connection
 
         def get_connection(*arguments: Any, **more: Any) -> Any:
             connection = connect(*arguments, **more)
             if not manager.bootstrapped:
-                connection.close_future.add_errback(causes.append)
+                connection.close_future.add_errback(self.causes.append)
             return connection
 
         manager.get_connection = get_connection
         return client
 
-    return make
+    def close(self) -> None:
+        """Close what was made."""
+        for client in self._made:
+            client.close()

@@ -33,6 +33,8 @@ _CONNECTION = (
     ("Handshake failed", "the TLS handshake failed; check security.protocol and the certificates in log.kafka"),
 )
 _CLOSED = "socket disconnected"
+_CLOSED_PLAIN = "its listener may expect TLS or SASL; check security.protocol in log.kafka"
+_CLOSED_SASL = f"authentication failed, or its listener expects another mechanism or protocol; {_SASL}"
 
 
 class NotConnected(KafkaError):  # type: ignore[misc]  # kafka-python has no types
@@ -57,19 +59,25 @@ def problem_of(error: Exception) -> Problem:
     return Problem(text(error))
 
 
-def no_connection(servers: Sequence[str], causes: Sequence[BaseException]) -> NotConnected:
-    """The error of a client that found no broker; `causes`: why each attempt to connect failed, oldest first."""
-    where = ", ".join(servers)
+def no_connection(servers: Sequence[str], causes: Sequence[BaseException], sasl: bool = False) -> NotConnected:
+    """The error of a client that found no broker.
+
+    Args:
+        servers: Where it looked.
+        causes: Why each attempt to connect failed, oldest first.
+        sasl: Whether it has to authenticate.
+    """
+    where = f"Kafka at {', '.join(servers)}"
     problems = [problem_of(cause) for cause in causes if isinstance(cause, Exception)]
     for problem in problems:
         if problem.permanent:
-            return NotConnected(Problem(f"Kafka at {where}: {problem.reason}", permanent=True))
+            return NotConnected(Problem(f"{where}: {problem.reason}", permanent=True))
     if not problems:
-        return NotConnected(Problem(f"Kafka at {where} does not answer"))
-    hint = ""
+        return NotConnected(Problem(f"{where} does not answer"))
     if all(_CLOSED in problem.reason for problem in problems):
-        hint = "; it closes the connection: does its listener expect TLS or SASL (log.kafka: security.protocol)?"
-    return NotConnected(Problem(f"Kafka at {where} is out of reach: {problems[-1].reason}{hint}"))
+        # a broker says why and closes the connection; the client may see only that it is closed
+        return NotConnected(Problem(f"{where} closes each connection: {_CLOSED_SASL if sasl else _CLOSED_PLAIN}", True))
+    return NotConnected(Problem(f"{where} is out of reach: {problems[-1].reason}"))
 
 
 def log_error(what: str, error: Exception) -> LogError:

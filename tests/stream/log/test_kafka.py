@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,7 +23,7 @@ from thalweg.proto.records import Partition, Records
 from thalweg.proto.rejected import Rejected
 from thalweg.stream.log.dead_letters import DeadLetters
 from thalweg.stream.log.kafka import KafkaLog
-from thalweg.stream.log.log import Gap, Log, LogError, Message
+from thalweg.stream.log.log import Gap, Log, LogError, Message, PermanentLogError
 
 pytestmark = pytest.mark.kafka
 
@@ -328,6 +331,47 @@ def test_records_are_read_whatever_compresses_them(
     reader = log.reader([topic], {})
     assert values(drain(reader, 6)) == [*written, b"by the producer " * 10_000]
     reader.close()
+
+
+def test_without_a_broker_every_call_ends_with_an_error_that_waiting_may_mend() -> None:
+    log = KafkaLog("127.0.0.1:1", {"bootstrap.timeout.ms": 50})
+
+    for call in (
+        lambda: log.append("t", [Message(b"0")]),
+        lambda: log.bounds("t"),
+        lambda: log.identity("t"),
+        lambda: log.reader(["t"], {}, "latest"),
+        DeadLetters(log, "t", "m").last_sent,
+    ):
+        with pytest.raises(LogError, match=r"Kafka at 127.0.0.1:1 is out of reach: .*ECONNREFUSED") as caught:
+            call()
+        assert not isinstance(caught.value, PermanentLogError)
+    reader = log.reader(["t"], {})
+    problem = reader.problem()
+    assert problem is not None
+    assert not problem.permanent
+    assert log.max_record_bytes("t") > 60 << 20  # the client's own limit, without waiting
+    reader.close()
+    log.close()
+
+
+def open_files() -> int:
+    gc.collect()  # sockets of a client are part of its cycles of references
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def test_attempts_to_connect_leave_no_thread_and_no_file_behind() -> None:
+    log = KafkaLog("127.0.0.1:1", {"bootstrap.timeout.ms": 20})
+    reader = log.reader(["t"], {})
+    for call in (lambda: reader.poll(0), lambda: taken(log)):
+        call()
+        before = threading.active_count(), open_files()
+        for _ in range(5):
+            call()
+        until("threads to end", lambda before=before: threading.active_count() <= before[0])  # type: ignore[misc]
+        assert open_files() <= before[1]
+    reader.close()
+    log.close()
 
 
 def test_a_codec_that_is_missing_is_named_before_anything_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
