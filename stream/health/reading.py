@@ -9,8 +9,10 @@ from thalweg.stream.log.log import Reader
 def report_reading(health: Health, reader: Reader) -> None:
     """Running while the reader can read; otherwise why it cannot, and whether waiting helps."""
     problem = reader.problem()
-    if problem is None:
+    if problem is None and reader.reached():
         health.running()
+    elif problem is None:
+        health.waiting("the log is out of reach")
     elif problem.permanent:
         health.failed(problem.reason)
     elif reader.reached():

@@ -30,6 +30,8 @@ from thalweg.proto.event import Batch, ClassLabels
 from thalweg.proto.records import Partition, Records
 from thalweg.proto.rejected import Refused, Rejected
 from thalweg.proto.schema import Schema
+from thalweg.stream.health.reading import report_reading
+from thalweg.stream.health.registry import Health
 from thalweg.stream.labels.join_observer import JoinObserver, JoinReadingObserver
 from thalweg.stream.labels.join_position import read_identities, read_position, write_identities, write_position
 from thalweg.stream.labels.label_records import label_of
@@ -104,6 +106,8 @@ class Joiner:
         dead_letters: Receives invalid labels and those without an event.
         observer: Receives what happens.
         runtime: Clocks and waits.
+        health: The joiner's health.
+        store_health: Whether the store can be reached.
     """
 
     def __init__(
@@ -116,7 +120,10 @@ class Joiner:
         dead_letters: DeadLetters,
         observer: JoinObserver,
         runtime: Runtime = REAL,
+        health: Health | None = None,
+        store_health: Health | None = None,
     ) -> None:
+        self._health, self._store_health = health or Health("joiner"), store_health or Health("join_store")
         self._settings, self._source, self._pending, self._schema = settings, source, pending, schema
         self._place, self._dead_letters, self._observer = place, dead_letters, observer
         self._clock, self._ticks = runtime.clock, runtime.ticks
@@ -166,6 +173,7 @@ class Joiner:
             self._take(run)
         self._join(fresh=[run for run in runs if run.partition.topic == self._settings.labels_topic])
         self._save()
+        report_reading(self._health, reader)
         return bool(runs)
 
     def _at_end(self) -> bool:
@@ -324,10 +332,12 @@ class Joiner:
                 answer = action()
             except StoreError as error:
                 self._reach(False, str(error))
+                self._health.waiting(f"the store is out of reach: {error}")
             except (OSError, LogError) as error:
                 permanent = isinstance(error, PermanentLogError)
                 told = "refused, and waiting does not help" if permanent else "refused: retrying"
                 log.error(told, what=what, model=self._settings.model, problem=str(error))
+                (self._health.failed if permanent else self._health.waiting)(f"waits for the {what}: {error}")
             else:
                 self._reach(True)
                 return answer
@@ -336,6 +346,10 @@ class Joiner:
             wait = min(2 * wait, _LONGEST_WAIT_SECONDS)
 
     def _reach(self, reached: bool, problem: str = "") -> None:
+        if reached:
+            self._store_health.running()
+        else:
+            self._store_health.waiting(f"the store is out of reach: {problem}")
         if reached != self._reached:
             self._reached = reached
             if reached:

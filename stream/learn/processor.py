@@ -83,8 +83,10 @@ class Processor:
         self._policy = Policy(settings, snapshots, can_reset=self._fold.can_reset)
         self._controls = Controls(self._fold, settings.model, ports, self._save_asked, self._change)
         self._reporter = Reporter(self._fold, self._observer.reported, runtime.clock, runtime.ticks)
-        self._saver = Saver(snapshots, self._journal, self._observer, runtime)
-        self._cadence = PublishCadence(ports.publisher, self._observer, settings.publish_share, runtime.ticks)
+        self._saver = Saver(snapshots, self._journal, self._observer, runtime, ports.saving)
+        self._cadence = PublishCadence(
+            ports.publisher, self._observer, settings.publish_share, runtime.ticks, ports.publishing
+        )
         self._unsaved_events = 0
         self._saved_at = self._ticks()
         self._committed_at = 0.0
@@ -280,6 +282,7 @@ class Processor:
                     decode=lambda entry, block: self._intake.decode(entry, block, sent),
                     give_up=self._stopping.is_set,
                 ):
+                    self._health.beat()
                     self._note(outcome)
                     kept = [*(one for one in kept if one.alarms), outcome]
                     self._reporter.offer()
