@@ -23,10 +23,11 @@ import structlog
 
 from thalweg.memory.exchange.commands import StoreError
 from thalweg.memory.exchange.pending import Pending, Waiting
-from thalweg.proto import columns, thalweg_pb2
+from thalweg.proto.bounds.limits import MAX_FUTURE_SECONDS
+from thalweg.proto.bounds.times import record_times
 from thalweg.proto.decode import Decoder
-from thalweg.proto.encode import EVENT_HEADERS, to_events
-from thalweg.proto.event import Batch, ClassLabels
+from thalweg.proto.encode import to_events
+from thalweg.proto.event import Batch
 from thalweg.proto.records import Partition, Records
 from thalweg.proto.rejected import Refused, Rejected
 from thalweg.proto.schema import Schema
@@ -34,14 +35,13 @@ from thalweg.stream.health.reading import report_reading
 from thalweg.stream.health.registry import Health
 from thalweg.stream.labels.join_observer import JoinObserver, JoinReadingObserver
 from thalweg.stream.labels.join_position import read_identities, read_position, write_identities, write_position
-from thalweg.stream.labels.label_records import label_of
+from thalweg.stream.labels.label_records import joined_event, label_of
 from thalweg.stream.log.dead_letters import DeadLetters
 from thalweg.stream.log.identity import identities, replaced
 from thalweg.stream.log.log import (
     GAP_TEXTS,
     Log,
     LogError,
-    Message,
     PermanentLogError,
     Reader,
     RecordsRefused,
@@ -55,7 +55,10 @@ Answer = TypeVar("Answer")
 
 JOIN_AT_ONCE = 500
 MOST_WAITING = 100_000
-"""Labels that wait for their event; beyond this the oldest expire early."""
+"""Labels that wait for their event; beyond this the oldest expire early …"""
+MOST_WAITING_BYTES = 256 << 20
+"""… and beyond these bytes of their records."""
+_LABEL_BYTES = 500  # what a waiting label takes beside its record
 _IDLE_SECONDS = 0.05
 _LOOK_AGAIN_SECONDS = 0.25  # for the events of labels that arrived before them
 _SAVE_SECONDS = 1.0
@@ -75,19 +78,24 @@ class JoinSettings:
     """Topic of joined events."""
     label_seconds: float = 86_400.0
     """How long a label waits for its event."""
+    max_future_seconds: float = MAX_FUTURE_SECONDS
+    """As of the model: events that it refuses wait for no label."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Label:
-    records: Records
-    row: int
+    records: Records  # its own alone: the others of a run must not stay in memory with it
     id: str
     label: Any
     deadline: float
 
     @property
     def place(self) -> tuple[Partition, int]:
-        return self.records.partition, self.records.offsets[self.row]
+        return self.records.partition, self.records.offsets[0]
+
+    @property
+    def size_bytes(self) -> int:
+        return self.records.size_bytes + _LABEL_BYTES
 
 
 class _Stopped(Exception):
@@ -127,8 +135,9 @@ class Joiner:
         self._settings, self._source, self._pending, self._schema = settings, source, pending, schema
         self._place, self._dead_letters, self._observer = place, dead_letters, observer
         self._clock, self._ticks = runtime.clock, runtime.ticks
-        self._decoder = Decoder(schema)
+        self._decoder = Decoder(schema, max_future_seconds=settings.max_future_seconds)
         self._waiting: OrderedDict[tuple[Partition, int], _Label] = OrderedDict()
+        self._waiting_bytes = 0
         self._end: dict[Partition, int] = read_position(place)
         self._identities = read_identities(place)
         self._sent: set[tuple[Partition, int]] = set()
@@ -236,10 +245,16 @@ class Joiner:
             except Refused as error:
                 bad.append(Rejected(row, error.reason, str(error)))
             else:
-                deadline = run.times[row] + self._settings.label_seconds
-                label = _Label(run, row, str(record.id), record.label, deadline)
+                own = run[row : row + 1]
+                label = _Label(own, str(record.id), record.label, self._deadline(run.times[row]))
                 self._waiting[label.place] = label
+                self._waiting_bytes += label.size_bytes
         self._set_aside(run, bad)
+
+    def _deadline(self, record_time: float) -> float:
+        """How long a label waits: a record's time is its producer's word, so it may be early but never ahead."""
+        now, (said,) = self._clock(), record_times([record_time])
+        return (min(said, now) if said else now) + self._settings.label_seconds
 
     def _set_aside(self, run: Records, rejected: Sequence[Rejected]) -> None:
         unsent = [one for one in rejected if (run.partition, run.offsets[one.row]) not in self._sent]
@@ -273,7 +288,7 @@ class Joiner:
                 told.setdefault(label.id, (label, event))
         if told:
             events = [(label, event) for label, event in told.values()]
-            messages = [self._message(label, event) for label, event in events]
+            messages = [joined_event(self._schema, label.id, label.label, event.value) for label, event in events]
             topic = self._settings.joined_topic
             refused = self._retry("joined events", lambda: append_possible(self._source, topic, messages))
             for row, error in refused.items():
@@ -281,7 +296,7 @@ class Joiner:
             self._retry("waiting events", lambda: self._pending.settle(model, list(told)))
             self._observer.labels_joined(
                 [
-                    max(0.0, label.records.times[label.row] - event.time)
+                    max(0.0, label.records.times[0] - event.time)
                     for row, (label, event) in enumerate(events)
                     if row not in refused
                 ]
@@ -289,36 +304,35 @@ class Joiner:
         if len(done) > len(told):
             self._observer.labels_duplicated(len(done) - len(told))
         for label in done:  # not earlier: a next run starts at the oldest label that waits
-            del self._waiting[label.place]
+            self._drop(label)
+
+    def _drop(self, label: _Label) -> None:
+        del self._waiting[label.place]
+        self._waiting_bytes -= label.size_bytes
 
     def _refuse(self, label: _Label, error: RecordsRefused) -> None:
         """The event of this label can never be appended: its label goes to the dead letters."""
         log.error("a joined event can never be appended", model=self._settings.model, id=label.id, problem=str(error))
         detail = f"the joined event of id {label.id!r} cannot be appended: {error}"
-        self._set_aside(label.records, [Rejected(label.row, "too_large", detail)])
-
-    def _message(self, label: _Label, waiting: Waiting) -> Message:
-        event = thalweg_pb2.Event.FromString(waiting.value)
-        column = columns.label_column(self._schema, [label.label])
-        if isinstance(column, ClassLabels):
-            event.label_text = column.names[column.codes[0]]
-        elif column is not None:
-            event.label_numbers.values.extend(column.values[0].tolist())
-        event.id = label.id
-        key = event.key.encode() if event.HasField("key") else None
-        return Message(event.SerializeToString(), key, EVENT_HEADERS)
+        self._set_aside(label.records, [Rejected(0, "too_large", detail)])
 
     def _give_up(self) -> None:
         """Expired labels, and the oldest of too many, go to the dead letters."""
         now = self._clock()
         over = [label for label in self._waiting.values() if label.deadline < now]
-        excess = len(self._waiting) - len(over) - MOST_WAITING
-        if excess > 0:
-            over += [label for label in self._waiting.values() if label.deadline >= now][:excess]
+        left = len(self._waiting) - len(over)
+        size = self._waiting_bytes - sum(label.size_bytes for label in over)
+        if left > MOST_WAITING or size > MOST_WAITING_BYTES:
+            for label in list(self._waiting.values()):
+                if left <= MOST_WAITING and size <= MOST_WAITING_BYTES:
+                    break
+                if label.deadline >= now:
+                    over.append(label)
+                    left, size = left - 1, size - label.size_bytes
         for label in over:
             detail = f"no event of id {label.id!r} is known, or no longer"
-            self._set_aside(label.records, [Rejected(label.row, "unmatched_label", detail)])
-            del self._waiting[label.place]
+            self._set_aside(label.records, [Rejected(0, "unmatched_label", detail)])
+            self._drop(label)
         if over:
             self._observer.labels_unmatched(len(over))
 
