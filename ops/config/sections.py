@@ -12,11 +12,12 @@ from thalweg.models.parts.settings import Count, NotNegative, Positive, Settings
 from thalweg.ops.config import addresses
 from thalweg.ops.config.secrets import masked
 from thalweg.ops.serve.tokens import TokensUnusable, read_tokens
-from thalweg.stream.log.log import LogError, Retention
+from thalweg.stream.log.log import LogError, Reading, Retention
 from thalweg.stream.log.open import open_log
 
 _TLS = "TLS is not offered in this version"
 _KEPT = Retention()
+_READING = Reading()
 
 
 def _address(given: str) -> str:
@@ -108,6 +109,11 @@ class LogConfig(Settings):
     """Embedded log: most bytes per topic."""
     retention_seconds: NotNegative | None = _KEPT.seconds
     """Embedded log: maximum age of records."""
+    unreadable_seconds: NotNegative = _READING.unreadable_seconds
+    """Kafka: records that cannot be read (damaged, or compressed beyond `unpacked_bytes`) are fetched anew for this
+    long, then skipped and counted in `thalweg_log_gap_records_total`."""
+    unpacked_bytes: Count = _READING.unpacked_bytes
+    """Kafka: what one compressed batch of records may unpack to; a larger one cannot be read."""
     kafka: dict[str, Any] = {}  # noqa: RUF012 - pydantic copies it
     """Kafka client properties under their usual names, such as `security.protocol`."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from pathlib import Path
 
 from thalweg.memory.exchange.commands import CommandQueue
@@ -34,15 +35,16 @@ from thalweg.stream.evaluation.monitor import Monitor
 from thalweg.stream.health.probe import Probe
 from thalweg.stream.health.registry import HealthRegistry
 from thalweg.stream.journal.file_journal import FileJournal
-from thalweg.stream.labels.joining import Joiner, JoinObserver, JoinSettings
-from thalweg.stream.labels.request_buffer import RequestBuffer
+from thalweg.stream.labels.join_observer import JoinObserver
+from thalweg.stream.labels.joining import Joiner, JoinSettings
+from thalweg.stream.labels.request_buffer import JoinedTopic, RequestBuffer
 from thalweg.stream.labels.request_log import RequestLog
 from thalweg.stream.learn.observer import each
 from thalweg.stream.learn.ports import Ports
 from thalweg.stream.learn.processor import Processor
 from thalweg.stream.learn.settings import LearnSettings, ProcessorSettings
 from thalweg.stream.log.dead_letters import DeadLetters
-from thalweg.stream.log.log import Log, Retention
+from thalweg.stream.log.log import Log, Reading, Retention
 from thalweg.stream.log.open import open_log
 from thalweg.stream.publication.file_channel import FilePublisher
 from thalweg.stream.publication.live_folder import live_folder
@@ -121,7 +123,8 @@ def open_configured_log(config: Config) -> Log:
     retention = Retention(
         records=section.retention_records, bytes=section.retention_bytes, seconds=section.retention_seconds
     )
-    return open_log(section.url, section.kafka, retention)
+    reading = Reading(unreadable_seconds=section.unreadable_seconds, unpacked_bytes=section.unpacked_bytes)
+    return open_log(section.url, section.kafka, retention, reading)
 
 
 def model_folder(config: Config, model: ModelConfig) -> Path:
@@ -248,7 +251,13 @@ def build_server(config: Config, source: Log, store: CommandQueue) -> Server:
     live = live_folder(Path(config.service.state_dir))
     registry = HealthRegistry()
     buffer = RequestBuffer(
-        {model.name: open_model_pending(config, model) for model in config.model if model.labels_topic}, registry
+        {model.name: open_model_pending(config, model) for model in config.model if model.labels_topic},
+        registry,
+        {
+            model.name: JoinedTopic(model.joined_topic, partial(source.max_record_bytes, model.joined_topic))
+            for model in config.model
+            if model.labels_topic
+        },
     )
     request_log = RequestLog(
         {model.name: model.topic for model in config.model if model.learn_from_requests}, source, registry

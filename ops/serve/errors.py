@@ -13,7 +13,7 @@ from thalweg.memory.snapshots.state import DamagedFile
 from thalweg.ops.serve.bounds.rare_log import RareLog
 from thalweg.proto.rejected import Refused
 from thalweg.proto.schema import InputError
-from thalweg.stream.log.log import LogError
+from thalweg.stream.log.log import LogError, PermanentLogError, RecordsRefused, RecordTooLarge
 
 log = RareLog(structlog.get_logger(__name__))
 
@@ -62,6 +62,9 @@ _TABLE: tuple[tuple[type[Exception], grpc.StatusCode, int], ...] = (
     (UnknownModel, grpc.StatusCode.NOT_FOUND, 404),
     (UnknownVersion, grpc.StatusCode.NOT_FOUND, 404),
     (NotReady, grpc.StatusCode.UNAVAILABLE, 503),
+    (RecordTooLarge, grpc.StatusCode.INVALID_ARGUMENT, 413),
+    (RecordsRefused, grpc.StatusCode.INVALID_ARGUMENT, 400),
+    (PermanentLogError, grpc.StatusCode.FAILED_PRECONDITION, 503),
     (LogError, grpc.StatusCode.UNAVAILABLE, 503),
     (StoreError, grpc.StatusCode.UNAVAILABLE, 503),
     (QueueFull, grpc.StatusCode.RESOURCE_EXHAUSTED, 429),

@@ -26,7 +26,12 @@ LEARNER_METRICS: Mapping[str, tuple[type, str, tuple[str, ...], tuple[float, ...
     "thalweg_events_learned_total": (Counter, "Labelled events learned", (), ()),
     "thalweg_events_dead_lettered_total": (Counter, "Invalid records sent to the dead-letter topic", ("reason",), ()),
     "thalweg_events_duplicated_total": (Counter, "Events dropped as duplicates of an id seen before", (), ()),
-    "thalweg_log_gap_records_total": (Counter, "Records that retention deleted before they were read", (), ()),
+    "thalweg_log_gap_records_total": (
+        Counter,
+        "Records that were not read: deleted by retention before that, damaged, or in a topic that was created again",
+        (),
+        (),
+    ),
     "thalweg_log_replaced_total": (Counter, "Topics found deleted and created again at the start", (), ()),
     "thalweg_learn_duration_seconds": (Histogram, "Duration of learning one micro-batch", (), _LEARN_BUCKETS),
     "thalweg_event_to_effect_seconds": (
@@ -173,7 +178,7 @@ COLLECTED: Mapping[str, tuple[str, str, tuple[str, ...]]] = {  # computed on eac
     "process_start_time_seconds": ("gauge", "Start time of the process, in Unix seconds", ("role",)),
     "kafka_consumergroup_lag": (
         "gauge",
-        "Records of the log not yet consumed, per partition",
+        "Records of the log not yet consumed, per partition; late labels: consumer group `thalweg.<model>.joiner`",
         ("consumergroup", "topic", "partition"),
     ),
     "kafka_consumergroup_lag_sum": ("gauge", "Records of the log not yet consumed", ("consumergroup", "topic")),

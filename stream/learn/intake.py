@@ -22,7 +22,7 @@ from thalweg.stream.learn.fold import Fold
 from thalweg.stream.learn.ports import Ports
 from thalweg.stream.learn.settings import ProcessorSettings
 from thalweg.stream.log.identity import identities
-from thalweg.stream.log.log import Log, LogError, Reader, Start
+from thalweg.stream.log.log import GAP_TEXTS, Log, LogError, PermanentLogError, Reader, Start, gap_fields
 from thalweg.stream.runtime import Signal
 
 log = structlog.get_logger(__name__)
@@ -66,6 +66,8 @@ class Intake:
         self._observer = ports.observer
         self._dead_letters = ports.dead_letters
         self._health = ports.health
+        self.replaced = False
+        """A topic was created again while it was read; the latest block is the last one of the deleted topic."""
         self._stopping = stopping
         self._ticks = ticks
 
@@ -123,13 +125,8 @@ class Intake:
 
     def _report_gaps(self, reader: Reader) -> None:
         for gap in reader.gaps():
-            log.error(
-                "retention deleted records before they were learned: continuing at the earliest offset",
-                model=self._settings.model,
-                partition=str(gap.partition),
-                first=gap.first,
-                last=gap.last,
-            )
+            log.error(GAP_TEXTS[gap.cause], model=self._settings.model, **gap_fields(gap))
+            self.replaced = self.replaced or gap.cause == "replaced"
             self._observer.lost(gap)
 
     def _retry(self, what: str, action: Callable[[], Answer]) -> Answer:
@@ -139,8 +136,10 @@ class Intake:
             try:
                 return action()
             except (OSError, LogError) as error:
-                log.error("refused: retrying", what=what, model=self._settings.model, problem=str(error))
-                self._health.waiting(f"waits for the {what}: {error}")
+                permanent = isinstance(error, PermanentLogError)
+                told = "refused, and waiting does not help" if permanent else "refused: retrying"
+                log.error(told, what=what, model=self._settings.model, problem=str(error))
+                (self._health.failed if permanent else self._health.waiting)(f"waits for the {what}: {error}")
                 if self._stopping.wait(wait):
                     raise Stopped from error
                 wait = min(2 * wait, _LONGEST_WAIT_SECONDS)

@@ -11,6 +11,7 @@ import structlog
 from thalweg.memory.snapshots.snapshots import Snapshots
 from thalweg.models.contract.learner import Learner
 from thalweg.proto.records import Position
+from thalweg.stream.health.reading import report_reading
 from thalweg.stream.journal.entries import BlockEntry, Control, RollbackEntry
 from thalweg.stream.journal.journal import InMemoryJournal, Journal, JournalError, before_the_first
 from thalweg.stream.learn.blocks import Block, HistoryLost
@@ -151,7 +152,11 @@ class Processor:
 
     def _turn(self, reader: Reader) -> bool:
         self._controls.handle_commands()
-        return self._step(reader)
+        found = self._step(reader)
+        if self._intake.replaced:  # that was the last block of the deleted topic
+            self._intake.replaced = False
+            self._follow_identities()
+        return found
 
     def _at_end(self) -> bool:
         return self._reader is not None and not any(self._reader.lag().values()) and self._reader.reached()
@@ -173,10 +178,7 @@ class Processor:
         self._save_if_due()
         self._commit_if_due(reader)
         self._reporter.offer(reader.lag())
-        if reader.reached():
-            self._health.running()
-        else:
-            self._health.waiting("the log is out of reach")
+        report_reading(self._health, reader)
         return block is not None
 
     def _note(self, outcome: Outcome) -> None:

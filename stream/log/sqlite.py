@@ -18,12 +18,13 @@ import msgspec
 import structlog
 
 from thalweg.proto.records import Headers, Partition, Position, Records
-from thalweg.stream.log.log import Appended, Gap, LogError, Message, Reader, Retention, Start
+from thalweg.stream.log.log import Appended, Gap, LogError, Message, Problem, Reader, RecordTooLarge, Retention, Start
 
 log = structlog.get_logger(__name__)
 
 _BUSY_SECONDS = 30.0
 _LOOK_SECONDS = 0.002  # between two checks for new records; one costs a few microseconds
+_MOST_RECORD_BYTES = 900_000_000  # SQLite stores no row of a billion bytes
 _SWEEP_RECORDS = 1000  # most records deleted in one transaction, so that others do not wait long
 
 _pack = msgspec.msgpack.Encoder().encode
@@ -69,6 +70,13 @@ class SqliteLog:
     def append(self, topic: str, messages: Sequence[Message]) -> list[Appended]:
         if not messages:
             return []
+        if refused := [row for row, one in enumerate(messages) if one.size_bytes > _MOST_RECORD_BYTES]:
+            self.append(topic, [one for row, one in enumerate(messages) if row not in refused])
+            raise RecordTooLarge(
+                f"log {self._path}: topic {topic!r}: expected records of at most {_MOST_RECORD_BYTES} bytes, "
+                f"got {messages[refused[0]].size_bytes}",
+                refused,
+            )
         now = self._clock()
         rows = [
             (m.time if m.time is not None else now, m.key, m.value, _pack(m.headers) if m.headers else None)
@@ -102,6 +110,9 @@ class SqliteLog:
         with self._lock, self._errors():
             found = _bounds(self._connection, topic)
         return {} if found is None else {Partition(topic, 0): found[1:]}
+
+    def max_record_bytes(self, topic: str) -> int:
+        return _MOST_RECORD_BYTES
 
     def identity(self, topic: str) -> str | None:
         return self._identity
@@ -191,7 +202,7 @@ class _SqliteReader:
             found = _bounds(connection, topic)
             self._starts[topic] = 0 if found is None else found[1] if start == "earliest" else found[2]
         self._gaps: list[Gap] = []
-        self._reached = True
+        self._reached, self._problem = True, ""
         self.seek(after)
 
     def seek(self, after: Position) -> None:
@@ -208,7 +219,7 @@ class _SqliteReader:
             except sqlite3.OperationalError as error:  # locked for long, or a disk error: retry, as with a broker
                 if self._reached:
                     log.warning("the log cannot be read: retrying", path=str(self._path), problem=str(error))
-                self._reached = False
+                self._reached, self._problem = False, str(error)
             except sqlite3.DatabaseError as error:
                 raise LogError(f"log {self._path}: cannot be read: {error}") from error
             left = deadline - time.monotonic()
@@ -276,6 +287,9 @@ class _SqliteReader:
 
     def reached(self) -> bool:
         return self._reached
+
+    def problem(self) -> Problem | None:
+        return None if self._reached else Problem(f"log {self._path}: {self._problem}")
 
     def gaps(self) -> list[Gap]:
         found, self._gaps = self._gaps, []

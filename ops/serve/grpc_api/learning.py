@@ -27,7 +27,7 @@ from thalweg.proto.decode import CONTENT_TYPE_EVENT
 from thalweg.proto.decode_protobuf import ProtobufDecoder
 from thalweg.proto.rejected import Refused
 from thalweg.proto.schema import InputError, Schema
-from thalweg.stream.log.log import Log, LogError, Message
+from thalweg.stream.log.log import Log, LogError, Message, RecordsRefused
 
 SERVICE = "thalweg.v1.LearningService"
 _HEADERS = (("content-type", CONTENT_TYPE_EVENT),)
@@ -107,6 +107,12 @@ class LearningService:
             messages = [_message(events[index], self._clock()) for index in indices]
             try:
                 landed = self._log.append(topic, messages)
+            except RecordsRefused as error:  # the others are in the log; where, it does not say
+                for row in error.rows or range(len(indices)):
+                    acks[indices[row]].error = str(error)
+                for index in indices:
+                    acks[index].topic = "" if acks[index].error else topic
+                continue
             except LogError as error:
                 for index in indices:
                     acks[index].error = str(error)

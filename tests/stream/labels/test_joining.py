@@ -23,7 +23,7 @@ from thalweg.proto.schema import Schema, TensorSpec
 from thalweg.stream.labels import joining
 from thalweg.stream.labels.joining import Joiner, JoinSettings, entries_of
 from thalweg.stream.log.dead_letters import DeadLetters
-from thalweg.stream.log.log import InMemoryLog, LogError, Message
+from thalweg.stream.log.log import Gap, InMemoryLog, LogError, Message
 from thalweg.stream.runtime import Runtime
 
 SPECS = {"x": TensorSpec("x", "float32", (2,))}
@@ -385,3 +385,62 @@ def test_a_log_that_is_away_at_the_start_is_waited_for(house: House, monkeypatch
     house.run()
 
     assert house.joined() == [("e1", "b", 1.0)]
+
+
+def test_an_event_that_can_never_be_appended_holds_up_no_other_label(house: House) -> None:
+    house.log = InMemoryLog(lambda: house.now, max_record_bytes=400)
+    house.pending.remember("m", entries_of(batch("s1", "s2", time=house.now), range(2)))
+    large = Batch({"x": np.zeros((1, 200), np.float32)}, None, np.ones(1), np.array([house.now]), ["large"])
+    house.pending.remember("m", entries_of(large, [0]))
+    house.tell(("s1", "a"), ("large", "a"), ("s2", "b"))
+
+    house.run()
+
+    assert [(id, label) for id, label, _ in house.joined()] == [("s1", "a"), ("s2", "b")]
+    assert house.told.reasons == {"too_large": 1}
+    (letter,) = DeadLetters(house.log, "labels", "m").newest(9)
+    assert "expected records of at most 400 bytes" in letter.detail
+    house.run()  # and it is not tried again
+    assert house.told.reasons == {"too_large": 1}
+
+
+class Watching(Counted):
+    """Follows what the joiner reads, too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lags: list[Mapping[Partition, int]] = []
+        self.gaps: list[Gap] = []
+
+    def labels_lag(self, lag: Mapping[Partition, int]) -> None:
+        self.lags.append(lag)
+
+    def lost(self, gap: Gap) -> None:
+        self.gaps.append(gap)
+
+
+def test_the_lag_of_its_topics_and_what_it_could_not_read_are_told(house: House) -> None:
+    house.told = Watching()
+    house.ask("e1", "e2")
+    house.tell(("e1", "a"), ("e2", "b"))
+    house.log.delete_before("labels", 1)
+    house.place.write_text('[["labels", 0, -1]]')
+
+    house.run()
+
+    assert house.told.lags[-1] == {Partition("labels", 0): 0}
+    assert house.told.gaps == [Gap(Partition("labels", 0), 0, 0)]
+    assert [id for id, _, _ in house.joined()] == ["e2"]
+
+
+def test_labels_of_a_topic_that_was_created_again_are_read_from_its_beginning(house: House) -> None:
+    house.tell(*((f"o{number}", "a") for number in range(5)))
+    house.ask(*(f"o{number}" for number in range(5)))
+    house.run()
+    house.log = InMemoryLog(lambda: house.now)  # another log, of another identity
+    house.ask(*(f"n{number}" for number in range(9)))
+    house.tell(*((f"n{number}", "b") for number in range(9)))
+
+    house.run()
+
+    assert [id for id, _, _ in house.joined()] == [f"n{number}" for number in range(9)]

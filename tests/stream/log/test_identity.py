@@ -81,6 +81,33 @@ def test_every_event_of_a_log_that_was_created_again_is_learned(
     assert watcher.calls == []
 
 
+def test_a_topic_that_is_created_again_under_a_running_learner_is_learned_from_its_beginning(tmp_path: Path) -> None:
+    log = InMemoryLog()
+    log.append("t", [event(i) for i in range(20)])
+    watcher = _Replaced()
+    processor = Processor(
+        Chain(),
+        log,
+        FolderSnapshots(tmp_path / "m"),
+        SETTINGS,
+        journal=FileJournal(tmp_path / "m" / "journal"),
+        ports=Ports(observer=watcher),
+    )
+    with processor.following() as turn:
+        while processor.events_learned < 20:
+            turn()
+        log.recreate("t")
+        log.append("t", [event(100 + i) for i in range(30)])
+        while processor.events_learned < 50:
+            turn()
+
+    assert processor.position == {Partition("t", 0): 29}
+    assert ("replaced", "t") in watcher.calls
+    again, watcher = _run(log, tmp_path / "m")  # killed before it saved: exact from the new topic alone
+    assert (again.events_learned, again.state_sha256) == (50, processor.state_sha256)
+    assert watcher.calls == []
+
+
 def test_no_rebuild_crosses_from_one_log_to_the_other(created: Callable[[], Log], tmp_path: Path) -> None:
     log = created()
     log.append("t", [event(i) for i in range(20)])
