@@ -86,8 +86,7 @@ def write_state(state: State, path: Path, *, durable: bool = True) -> None:
         except SafetensorError as error:  # how the library wraps a full disk or a read-only folder
             raise OSError(f"{beside}: {error}") from error
         if durable:
-            with beside.open("rb") as file:
-                os.fsync(file.fileno())
+            flush_file(beside)
         beside.rename(path)
     finally:
         beside.unlink(missing_ok=True)
@@ -127,6 +126,30 @@ def _view(mapped: mmap.mmap, header_end: int, entry: Mapping[str, Any]) -> Array
     if end - start != count * dtype.itemsize:
         raise ValueError(f"{end - start} bytes for shape {shape} of {dtype}")
     return np.frombuffer(mapped, dtype, count, header_end + start).reshape(shape)
+
+
+def write_durably(path: Path, content: bytes) -> None:
+    """Write a small file under this name and flush it; the folder is not flushed. Raises OSError."""
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def flush_file(path: Path) -> None:
+    """Flush a file's content to disk. Raises OSError."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def make_folder(folder: Path) -> None:
+    """Create a folder and those above it, so that they survive a power failure. Raises OSError."""
+    missing = [folder, *folder.parents]
+    while missing and missing[-1].is_dir():
+        missing.pop()
+    for one in reversed(missing):
+        one.mkdir(exist_ok=True)
+        sync_folder(one.parent)
 
 
 def sync_folder(folder: Path) -> None:

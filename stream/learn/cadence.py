@@ -38,6 +38,10 @@ class PublishCadence:
             return math.inf
         return max(0.0, self._not_before - time.monotonic())
 
+    def due(self) -> bool:
+        """Whether a version that is ready now would be published."""
+        return self._publisher is not None and time.monotonic() >= self._not_before
+
     def behind(self, version: int) -> bool:
         """Whether no version is published (by an earlier process either), or only one below `version`."""
         if self._publisher is None:

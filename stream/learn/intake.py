@@ -79,6 +79,10 @@ class Intake:
         with suppress(LogError):  # next time, then
             self._fold.identify(identities(self._source, unknown))
 
+    def sync(self) -> None:
+        """Return when the journal is on disk; retries while the disk fails. Raises Stopped."""
+        self._retry("journal", self._journal.sync)
+
     def take(self, reader: Reader, idle_seconds: float) -> DecodedBlock | None:
         """The next block, journalled and decoded; None if no record arrived within `idle_seconds`. Raises Stopped."""
         settings = self._settings
@@ -107,6 +111,7 @@ class Intake:
                     "invalid records, no dead-letter topic", model=self._settings.model, first=str(part.rejected[0])
                 )
             elif unsent and self._dead_letters is not None:
+                self.sync()  # else the block may be cut anew after a power cut, and its dead letters be sent twice
                 self._retry("dead letters", partial(self._dead_letters.send, run, unsent))
         return decoded
 

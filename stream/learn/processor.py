@@ -17,7 +17,7 @@ from thalweg.stream.journal.journal import InMemoryJournal, Journal, JournalErro
 from thalweg.stream.learn.blocks import Block, HistoryLost
 from thalweg.stream.learn.cadence import PublishCadence
 from thalweg.stream.learn.control import Controls, Policy
-from thalweg.stream.learn.fold import Fold, check_settings
+from thalweg.stream.learn.fold import DRIFT, Fold, check_settings
 from thalweg.stream.learn.intake import Intake, Stopped
 from thalweg.stream.learn.outcome import Outcome
 from thalweg.stream.learn.ports import Evaluator, Ports
@@ -27,6 +27,7 @@ from thalweg.stream.learn.saver import Saver
 from thalweg.stream.learn.settings import ProcessorSettings
 from thalweg.stream.log.identity import replaced
 from thalweg.stream.log.log import Log, Reader
+from thalweg.stream.publication.durable import DurablePublisher
 
 log = structlog.get_logger(__name__)
 
@@ -82,7 +83,8 @@ class Processor:
         self._controls = Controls(self._fold, settings.model, ports, self._save_asked, self._change)
         self._reporter = Reporter(self._fold, self._observer.reported, clock)
         self._saver = Saver(snapshots, self._journal, self._observer)
-        self._cadence = PublishCadence(ports.publisher, self._observer, settings.publish_share)
+        publisher = None if ports.publisher is None else DurablePublisher(ports.publisher, self._journal)
+        self._cadence = PublishCadence(publisher, self._observer, settings.publish_share)
         self._unsaved_events = 0
         self._saved_at = time.monotonic()
         self._committed_at = 0.0
@@ -146,6 +148,8 @@ class Processor:
         idle_seconds = min(self._settings.idle_seconds, self._cadence.due_seconds())
         block = self._intake.take(reader, idle_seconds)  # journalled when it returns
         if block is not None:
+            if self._cadence.due():
+                self._journal.begin_sync()  # while the block is learned
             outcome = self._fold.apply(block)
             self._note(outcome)
             self._observer.block_done(outcome, self._fold.learner, reader.lag())
@@ -167,6 +171,8 @@ class Processor:
             self._cadence.taken(outcome.oldest_time)
 
     def _tell_alarms(self, outcome: Outcome) -> None:
+        if outcome.alarms:
+            self._intake.sync()
         for alarm in outcome.alarms:
             self._observer.drifted(alarm)
         if self._alarms is not None:
@@ -328,6 +334,8 @@ class Processor:
             self._observer.rolled_back(self.version, entry.cause)
         self._publish(now=True)
         self._save(wait=True)
+        if entry.cause != DRIFT:
+            self._journal.sync()  # who asked for it is told that it is done
         return outcome
 
 
