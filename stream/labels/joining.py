@@ -12,8 +12,6 @@ from __future__ import annotations
 
 import json
 import os
-import threading
-import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -35,6 +33,7 @@ from thalweg.proto.schema import Schema
 from thalweg.stream.labels.label_records import label_of
 from thalweg.stream.log.dead_letters import DeadLetters
 from thalweg.stream.log.log import Log, LogError, Message
+from thalweg.stream.runtime import REAL, Runtime
 
 log = structlog.get_logger(__name__)
 Answer = TypeVar("Answer")
@@ -120,7 +119,7 @@ class Joiner:
         place: The file of the joiner's position; its folder exists.
         dead_letters: Receives invalid labels and those without an event.
         observer: Receives what happens.
-        clock: Unix seconds.
+        runtime: Clocks and waits.
     """
 
     def __init__(
@@ -132,17 +131,18 @@ class Joiner:
         place: Path,
         dead_letters: DeadLetters,
         observer: JoinObserver,
-        clock: Callable[[], float] = time.time,
+        runtime: Runtime = REAL,
     ) -> None:
         self._settings, self._source, self._pending, self._schema = settings, source, pending, schema
-        self._place, self._dead_letters, self._observer, self._clock = place, dead_letters, observer, clock
+        self._place, self._dead_letters, self._observer = place, dead_letters, observer
+        self._clock, self._ticks = runtime.clock, runtime.ticks
         self._decoder = Decoder(schema)
         self._waiting: OrderedDict[tuple[Partition, int], _Label] = OrderedDict()
         self._end: dict[Partition, int] = _read(place)
         self._sent: set[tuple[Partition, int]] = set()
         self._saved: Mapping[Partition, int] = dict(self._end)
-        self._saved_at = self._looked_at = time.monotonic()
-        self._stopping = threading.Event()
+        self._saved_at = self._looked_at = self._ticks()
+        self._stopping = runtime.signal()
         self._reached = True
 
     def stop(self) -> None:
@@ -217,7 +217,7 @@ class Joiner:
 
     def _join(self, fresh: Sequence[Records]) -> None:
         """Join new labels, and periodically retry those without an event."""
-        now = time.monotonic()
+        now = self._ticks()
         if now - self._looked_at >= _LOOK_AGAIN_SECONDS:
             self._looked_at = now
             labels = list(self._waiting.values())
@@ -303,9 +303,9 @@ class Joiner:
 
     def _save(self, *, now: bool = False) -> None:
         """Save the position: up to the oldest label that still waits."""
-        if not now and time.monotonic() - self._saved_at < _SAVE_SECONDS:
+        if not now and self._ticks() - self._saved_at < _SAVE_SECONDS:
             return
-        self._saved_at = time.monotonic()
+        self._saved_at = self._ticks()
         done = dict(self._end)
         for partition, offset in self._waiting:
             done[partition] = min(done.get(partition, offset), offset - 1)

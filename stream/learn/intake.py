@@ -6,7 +6,7 @@ retried, and a stop in the meantime leaves a state that contains nothing of the 
 
 from __future__ import annotations
 
-import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -23,6 +23,7 @@ from thalweg.stream.learn.ports import Ports
 from thalweg.stream.learn.settings import ProcessorSettings
 from thalweg.stream.log.identity import identities
 from thalweg.stream.log.log import Log, LogError, Reader, Start
+from thalweg.stream.runtime import Signal
 
 log = structlog.get_logger(__name__)
 
@@ -45,6 +46,7 @@ class Intake:
         settings: Settings of the model.
         ports: Provides the dead-letter sink and the observer.
         stopping: Ends every wait when set.
+        ticks: Monotonic seconds.
     """
 
     def __init__(
@@ -54,7 +56,8 @@ class Intake:
         journal: Journal,
         settings: ProcessorSettings,
         ports: Ports,
-        stopping: threading.Event,
+        stopping: Signal,
+        ticks: Callable[[], float] = time.monotonic,
     ) -> None:
         self._fold = fold
         self._source = source
@@ -63,6 +66,7 @@ class Intake:
         self._observer = ports.observer
         self._dead_letters = ports.dead_letters
         self._stopping = stopping
+        self._ticks = ticks
 
     def open(self, after: Position, start: Start = "earliest") -> Reader:
         """Open a reader of the model's topics; retries while the log is unavailable. Raises Stopped."""
@@ -92,6 +96,7 @@ class Intake:
             batch_seconds=settings.batch_seconds,
             idle_seconds=idle_seconds,
             max_bytes=settings.block_bytes,
+            clock=self._ticks,
         )
         self._report_gaps(reader)
         if block is None or len(block) == 0:

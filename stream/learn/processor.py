@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-import time
 from collections.abc import Callable
 from contextlib import closing, suppress
 
@@ -28,6 +26,7 @@ from thalweg.stream.learn.settings import ProcessorSettings
 from thalweg.stream.log.identity import replaced
 from thalweg.stream.log.log import Log, Reader
 from thalweg.stream.publication.durable import DurablePublisher
+from thalweg.stream.runtime import REAL, Runtime
 
 log = structlog.get_logger(__name__)
 
@@ -53,7 +52,7 @@ class Processor:
         evaluator: Grades the predictions and may detect drift; None: no evaluation.
         make: Creates another learner that has learned nothing; None: the model cannot be reset.
         ports: All other inputs and outputs.
-        clock: Unix seconds.
+        runtime: Clocks, waits and threads.
     """
 
     def __init__(
@@ -67,7 +66,7 @@ class Processor:
         evaluator: Evaluator | None = None,
         make: Callable[[], Learner] | None = None,
         ports: Ports | None = None,
-        clock: Callable[[], float] = time.time,
+        runtime: Runtime = REAL,
     ) -> None:
         ports = ports if ports is not None else Ports()
         self._settings = settings = settings if settings is not None else ProcessorSettings()
@@ -75,18 +74,18 @@ class Processor:
         self._snapshots = snapshots
         self._observer = ports.observer
         self._alarms = ports.alarms
-        self._clock = clock
-        self._stopping = threading.Event()
+        self._clock, self._ticks = runtime.clock, runtime.ticks
+        self._stopping = runtime.signal()
         self._fold = Fold(learner, snapshots, settings, evaluator, make)
-        self._intake = Intake(self._fold, source, self._journal, settings, ports, self._stopping)
+        self._intake = Intake(self._fold, source, self._journal, settings, ports, self._stopping, runtime.ticks)
         self._policy = Policy(settings, snapshots, can_reset=self._fold.can_reset)
         self._controls = Controls(self._fold, settings.model, ports, self._save_asked, self._change)
-        self._reporter = Reporter(self._fold, self._observer.reported, clock)
-        self._saver = Saver(snapshots, self._journal, self._observer)
+        self._reporter = Reporter(self._fold, self._observer.reported, runtime.clock, runtime.ticks)
+        self._saver = Saver(snapshots, self._journal, self._observer, runtime)
         publisher = None if ports.publisher is None else DurablePublisher(ports.publisher, self._journal)
-        self._cadence = PublishCadence(publisher, self._observer, settings.publish_share)
+        self._cadence = PublishCadence(publisher, self._observer, settings.publish_share, runtime.ticks)
         self._unsaved_events = 0
-        self._saved_at = time.monotonic()
+        self._saved_at = self._ticks()
         self._committed_at = 0.0
 
     @property
@@ -298,12 +297,12 @@ class Processor:
 
     def _save_if_due(self) -> None:
         due = self._unsaved_events >= self._settings.snapshot_events
-        due = due or time.monotonic() - self._saved_at >= self._settings.snapshot_seconds
+        due = due or self._ticks() - self._saved_at >= self._settings.snapshot_seconds
         if due and self.version > self._saver.version and self._saver.ready():
             self._save()
 
     def _commit_if_due(self, reader: Reader) -> None:
-        now = time.monotonic()
+        now = self._ticks()
         if now - self._committed_at > _COMMIT_SECONDS and self._fold.end:
             reader.commit(self._fold.end, f"version {self.version}")
             self._committed_at = now
@@ -315,7 +314,7 @@ class Processor:
             taken = self._fold.snapshot(self._clock())
             waiting = {} if self._alarms is None else {"alarms": self._alarms.state()}
             self._saver.save(taken.manifest, {**taken.parts, **waiting})
-            self._unsaved_events, self._saved_at = 0, time.monotonic()
+            self._unsaved_events, self._saved_at = 0, self._ticks()
         if wait and (error := self._saver.wait()) is not None and must:
             raise error
 
