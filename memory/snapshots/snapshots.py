@@ -8,6 +8,7 @@ with an error in the log, and the next older one is used.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib.metadata
 import json
@@ -17,6 +18,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import structlog
@@ -281,17 +283,19 @@ class FolderSnapshots:
             raise DamagedFile(f"{path}: {type(error).__name__}: {error}") from error
 
 
-def software() -> dict[str, str]:
+@functools.cache
+def software() -> Mapping[str, str]:
     """Versions of the software that computed a state."""
     names = ("thalweg", "numpy", "scipy")
-    return {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in names}}
+    versions = {name: importlib.metadata.version(name) for name in names}
+    return MappingProxyType({"python": platform.python_version(), **versions})
 
 
 def _facts(parts: Mapping[str, State]) -> dict[str, Any]:
     return {
         "state_sha256": parts["learner"].sha256(),
         "size_bytes": sum(part.size_bytes for part in parts.values()),
-        "software": software(),
+        "software": dict(software()),
     }
 
 

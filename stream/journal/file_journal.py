@@ -149,7 +149,7 @@ class FileJournal:
         file = path_of(self._folder, begin).open("ab", buffering=0)
         try:
             sync_folder(self._folder)
-        except OSError:
+        except BaseException:
             file.close()
             raise
         self._synced_end = file.seek(0, os.SEEK_END)
