@@ -325,7 +325,7 @@ class FolderSnapshots:
         return manifest
 
 
-@functools.cache
+@functools.cache  # reading the metadata of packages takes milliseconds
 def software() -> Mapping[str, str]:
     """Versions of the software that computed a state."""
     names = ("thalweg", "numpy", "scipy")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import closing, suppress
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
+from functools import partial
 
 import structlog
 
@@ -87,6 +88,7 @@ class Processor:
         self._unsaved_events = 0
         self._saved_at = self._ticks()
         self._committed_at = 0.0
+        self._reader: Reader | None = None
 
     @property
     def version(self) -> int:
@@ -122,9 +124,11 @@ class Processor:
             OSError: The first snapshot cannot be written: the state folder is not usable.
         """
         try:
-            with suppress(Stopped):
-                self.recover()
-                self._follow(until_end)
+            with suppress(Stopped), self.following() as turn:
+                while not self._stopping.is_set():
+                    if not turn() and until_end and self._at_end():
+                        break
+                self._publish(now=True)
             self._reporter.offer(must=True)
             for _ in range(_LAST_SAVES):
                 self._save(wait=True)
@@ -134,13 +138,22 @@ class Processor:
             self._saver.close()
             self._journal.close()
 
-    def _follow(self, until_end: bool) -> None:
+    @contextmanager
+    def following(self) -> Iterator[Callable[[], bool]]:
+        """Recover and open the log; within the block, each call of the result is one turn of the loop: commands, then
+        at most one block. It returns whether there was a block. For callers with a loop of their own; raises Stopped.
+        """
+        self.recover()
         with closing(self._intake.open(self._fold.end)) as reader:
-            while not self._stopping.is_set():
-                self._controls.handle_commands()
-                if not self._step(reader) and until_end and _at_end(reader):
-                    break
-            self._publish(now=True)
+            self._reader = reader
+            yield partial(self._turn, reader)
+
+    def _turn(self, reader: Reader) -> bool:
+        self._controls.handle_commands()
+        return self._step(reader)
+
+    def _at_end(self) -> bool:
+        return self._reader is not None and not any(self._reader.lag().values()) and self._reader.reached()
 
     def _step(self, reader: Reader) -> bool:
         """Read and learn one block; False if there was none."""
@@ -336,7 +349,3 @@ class Processor:
         if entry.cause != DRIFT:
             self._journal.sync()  # who asked for it is told that it is done
         return outcome
-
-
-def _at_end(reader: Reader) -> bool:
-    return not any(reader.lag().values()) and reader.reached()

@@ -656,8 +656,9 @@ def test_a_restart_does_not_show_less_than_the_process_before_showed(tmp_path: P
     log, snapshots, journal = log_of(10), InMemorySnapshots(), InMemoryJournal()
     publisher = FilePublisher(tmp_path)
     first = Processor(Chain(), log, snapshots, SETTINGS, journal=journal, ports=Ports(publisher=publisher))
-    first.recover()  # saves version 0
-    first._follow(until_end=True)  # and dies before it saves again
+    with first.following() as turn:  # saves version 0, and dies before it saves again
+        while turn():
+            pass
     assert publisher.shown() == first.version > 0
     publisher.close()
     versions: list[int] = []
