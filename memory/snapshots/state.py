@@ -177,7 +177,7 @@ def _checksum(tensors: Mapping[str, Array], meta: str) -> str:
     for name in sorted(tensors):
         tensor = tensors[name]
         check = crc32c(f"\n{name} {tensor.dtype.str} {tensor.shape}\n".encode(), check)
-        check = crc32c(memoryview(tensor.reshape(-1).view(np.uint8)), check)
+        check = crc32c(tensor.reshape(-1).view(np.uint8).data, check)
     return f"{check:08x}"
 
 

@@ -22,7 +22,7 @@ from thalweg.stream.learn.fold import Fold
 from thalweg.stream.learn.ports import Ports
 from thalweg.stream.learn.settings import ProcessorSettings
 from thalweg.stream.log.identity import identities
-from thalweg.stream.log.log import Log, LogError, Reader, Start
+from thalweg.stream.log.log import Log, LogError, LogReplaced, Reader, Start
 from thalweg.stream.runtime import Signal
 
 log = structlog.get_logger(__name__)
@@ -142,6 +142,8 @@ class Intake:
         while True:
             try:
                 return action()
+            except LogReplaced:
+                raise  # no waiting helps
             except (OSError, LogError) as error:
                 log.error("refused: retrying", what=what, model=self._settings.model, problem=str(error))
                 if self._stopping.wait(wait):

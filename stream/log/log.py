@@ -22,6 +22,10 @@ class LogError(Exception):
     """The log cannot perform an operation; the message says which topic and why."""
 
 
+class LogReplaced(LogError):
+    """The log was deleted or replaced while it was open; the service must be restarted to use the one that is there."""
+
+
 @dataclass(frozen=True, slots=True)
 class Appended:
     """The position of an appended record."""
@@ -55,7 +59,7 @@ class Retention:
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """Offsets that retention deleted before they were read: `first` to `last`, both included."""
+    """Offsets that cannot be read: `first` to `last`, both included. Retention deleted them, or they are damaged."""
 
     partition: Partition
     first: int
@@ -86,7 +90,7 @@ class Reader(Protocol):
         """Whether the log responded recently. If not, an empty poll and a lag of 0 mean nothing."""
 
     def gaps(self) -> list[Gap]:
-        """What retention deleted before it was read, since the last call. The reader continued at the next record."""
+        """What could not be read, since the last call. The reader continued at the next record."""
 
     def commit(self, position: Position, note: str = "") -> None:
         """Report the position to the log, for monitoring only; never read back. Does not block."""
