@@ -10,8 +10,6 @@ duplicate by its id.
 
 from __future__ import annotations
 
-import json
-import os
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
@@ -33,8 +31,10 @@ from thalweg.proto.records import Partition, Records
 from thalweg.proto.rejected import Refused, Rejected
 from thalweg.proto.schema import Schema
 from thalweg.stream.labels.label_records import label_of
+from thalweg.stream.labels.place import Place, read_place, write_place
 from thalweg.stream.log.dead_letters import DeadLetters
-from thalweg.stream.log.log import Log, LogError, Message, Reader
+from thalweg.stream.log.identity import identities, replaced
+from thalweg.stream.log.log import Log, LogError, LogReplaced, Message, Reader
 from thalweg.stream.runtime import REAL, Runtime
 
 log = structlog.get_logger(__name__)
@@ -140,7 +140,9 @@ class Joiner:
         self._clock, self._ticks = runtime.clock, runtime.ticks
         self._decoder = Decoder(schema)
         self._waiting: OrderedDict[tuple[Partition, int], _Label] = OrderedDict()
-        self._end: dict[Partition, int] = _read(place)
+        begun = read_place(place)
+        self._end: dict[Partition, int] = dict(begun.offsets)
+        self._log_identity = dict(begun.log_identity)
         self._sent: set[tuple[Partition, int]] = set()
         self._saved: Mapping[Partition, int] = dict(self._end)
         self._saved_at = self._looked_at = self._ticks()
@@ -165,13 +167,30 @@ class Joiner:
         were records. For callers with a loop of their own.
         """
         topics, group = [self._settings.labels_topic, self._settings.topic], f"thalweg.{self._settings.model}.joiner"
+        anew = self._follow_identities(topics)
         with closing(self._retry("log", lambda: self._source.reader(topics, self._end, "earliest", group))) as reader:
             self._reader = reader
             try:
-                self._sent = self._retry("dead letters", self._dead_letters.recently_sent)
+                sent = self._retry("dead letters", self._dead_letters.recently_sent)
+                self._sent = {(partition, offset) for partition, offset in sent if partition.topic not in anew}
                 yield partial(self._turn, reader)
             finally:
                 self._save(now=True)
+
+    def _follow_identities(self, topics: Sequence[str]) -> list[str]:
+        """The topics that were deleted and created again; they are read from their beginning."""
+        present = self._retry("log", lambda: identities(self._source, topics))
+        anew = replaced(self._log_identity, present)
+        self._log_identity.update(present)
+        if anew:
+            log.error(
+                "topics were deleted and created again: reading them from their beginning",
+                model=self._settings.model,
+                topics=anew,
+            )
+            self._end = {partition: last for partition, last in self._end.items() if partition.topic not in anew}
+            self._saved = {}
+        return anew
 
     def _turn(self, reader: Reader) -> bool:
         runs = reader.poll(_IDLE_SECONDS, JOIN_AT_ONCE)
@@ -293,6 +312,8 @@ class Joiner:
         while True:
             try:
                 answer = action()
+            except LogReplaced:
+                raise  # no waiting helps
             except StoreError as error:
                 self._reach(False, str(error))
             except (OSError, LogError) as error:
@@ -324,7 +345,7 @@ class Joiner:
         if done == self._saved:
             return
         try:
-            _write(self._place, done)
+            write_place(self._place, Place(done, self._log_identity))
             self._saved = done
         except OSError as error:
             log.warning("cannot save the position of the join", place=str(self._place), problem=str(error))
@@ -335,21 +356,3 @@ def entries_of(batch: Batch, rows: Sequence[int]) -> list[tuple[str, float, byte
     some = batch.take(np.array(rows, dtype=np.int64)).unlabelled()
     assert some.ids is not None
     return [(id or "", moment, value) for id, moment, value in zip(some.ids, some.times.tolist(), to_events(some))]
-
-
-def _read(place: Path) -> dict[Partition, int]:
-    """The position of the last run; empty if there was none, or its file is damaged: then everything is read again."""
-    try:
-        entries = json.loads(place.read_text())
-        return {Partition(str(topic), int(number)): int(offset) for topic, number, offset in entries}
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError, TypeError) as error:
-        log.warning("joining labels from the beginning: the position cannot be read", problem=str(error))
-        return {}
-
-
-def _write(place: Path, done: Mapping[Partition, int]) -> None:
-    beside = place.with_name(f".{place.name}.{os.getpid()}")
-    beside.write_text(json.dumps([[*partition, offset] for partition, offset in sorted(done.items())]))
-    beside.replace(place)
