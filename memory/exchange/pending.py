@@ -123,7 +123,9 @@ class SqlitePending:
         connection = None
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            connection = self._connection = sqlite3.connect(self._path, timeout=10, isolation_level=None, check_same_thread=False)
+            connection = self._connection = sqlite3.connect(
+                self._path, timeout=10, isolation_level=None, check_same_thread=False
+            )
             self._connection.execute("PRAGMA journal_mode = WAL")
             # the joiner saves a position behind the events that it stores here: they must be on disk before
             self._connection.execute("PRAGMA synchronous = FULL")

@@ -35,6 +35,10 @@ _COMMIT_SECONDS = 1.0
 _LAST_SAVES = 3  # a disk that is full for a moment must not cost what was learned since the last snapshot
 
 
+class NotSaved(OSError):
+    """A model ended without saving what it has learned; the journal leads to it from the newest snapshot."""
+
+
 class Processor:
     """Consumes a model's topics and keeps its learner up to date.
 
@@ -75,6 +79,7 @@ class Processor:
         self._snapshots = snapshots
         self._observer = ports.observer
         self._alarms = ports.alarms
+        self._health = ports.health
         self._clock, self._ticks = runtime.clock, runtime.ticks
         self._stopping = runtime.signal()
         self._fold = Fold(learner, snapshots, settings, evaluator, make)
@@ -82,9 +87,11 @@ class Processor:
         self._policy = Policy(settings, snapshots, can_reset=self._fold.can_reset)
         self._controls = Controls(self._fold, settings.model, ports, self._save_asked, self._change)
         self._reporter = Reporter(self._fold, self._observer.reported, runtime.clock, runtime.ticks)
-        self._saver = Saver(snapshots, self._journal, self._observer, runtime)
+        self._saver = Saver(snapshots, self._journal, self._observer, runtime, ports.saving)
         publisher = None if ports.publisher is None else DurablePublisher(ports.publisher, self._journal)
-        self._cadence = PublishCadence(publisher, self._observer, settings.publish_share, runtime.ticks)
+        self._cadence = PublishCadence(
+            publisher, self._observer, settings.publish_share, runtime.ticks, ports.publishing
+        )
         self._unsaved_events = 0
         self._saved_at = self._ticks()
         self._committed_at = 0.0
@@ -122,6 +129,7 @@ class Processor:
         Raises:
             StateMismatch: The saved state belongs to other settings.
             OSError: The first snapshot cannot be written: the state folder is not usable.
+            NotSaved: The last snapshot cannot be written.
         """
         try:
             with suppress(Stopped), self.following() as turn:
@@ -134,6 +142,11 @@ class Processor:
                 self._save(wait=True)
                 if self._saver.version == self._fold.version:
                     break
+            else:
+                raise NotSaved(
+                    f"model {self._settings.model!r}: version {self.version} could not be saved, the newest snapshot "
+                    f"is of version {self._saver.version}: {self._saver.wait()}; the next start learns again from there"
+                )
         finally:
             self._saver.close()
             self._journal.close()
@@ -174,6 +187,10 @@ class Processor:
         self._save_if_due()
         self._commit_if_due(reader)
         self._reporter.offer(reader.lag())
+        if reader.reached():
+            self._health.running()
+        else:
+            self._health.waiting("the log is out of reach")
         return block is not None
 
     def _note(self, outcome: Outcome) -> None:
@@ -279,6 +296,7 @@ class Processor:
                     decode=lambda entry, block: self._intake.decode(entry, block, sent),
                     give_up=self._stopping.is_set,
                 ):
+                    self._health.beat()
                     self._note(outcome)
                     kept = [*(one for one in kept if one.alarms), outcome]
                     self._reporter.offer()
