@@ -35,6 +35,7 @@ NAMES = (
     "drift_actions",
     "late_labels",
     "scrape",
+    "durability",
     "evaluation",
 )
 

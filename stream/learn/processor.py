@@ -26,7 +26,6 @@ from thalweg.stream.learn.saver import Saver
 from thalweg.stream.learn.settings import ProcessorSettings
 from thalweg.stream.log.identity import replaced
 from thalweg.stream.log.log import Log, Reader
-from thalweg.stream.publication.durable import DurablePublisher
 from thalweg.stream.runtime import REAL, Runtime
 
 log = structlog.get_logger(__name__)
@@ -88,9 +87,13 @@ class Processor:
         self._controls = Controls(self._fold, settings.model, ports, self._save_asked, self._change)
         self._reporter = Reporter(self._fold, self._observer.reported, runtime.clock, runtime.ticks)
         self._saver = Saver(snapshots, self._journal, self._observer, runtime, ports.saving)
-        publisher = None if ports.publisher is None else DurablePublisher(ports.publisher, self._journal)
         self._cadence = PublishCadence(
-            publisher, self._observer, settings.publish_share, runtime.ticks, ports.publishing
+            ports.publisher,
+            self._journal.sync,
+            self._observer,
+            settings.publish_share,
+            runtime.ticks,
+            ports.publishing,
         )
         self._unsaved_events = 0
         self._saved_at = self._ticks()

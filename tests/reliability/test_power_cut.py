@@ -98,7 +98,9 @@ class _Process:
                 self.shown[version] = processor.state_sha256  # acknowledged
                 continue
             append(self.log, STEPS[: version - 1].count("chunk"))
-            processor._saver._not_before = 0.0  # it saves when that is due, however long the last save took
+            processor._saver._not_before = processor._cadence._not_before = (
+                0.0  # both are due, however slow the disk is
+            )
             assert processor._step(reader)
         processor._publish(now=True)
         processor._save(wait=True)
