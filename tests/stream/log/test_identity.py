@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from thalweg.proto.records import Partition
 from thalweg.stream.journal.entries import Range
 from thalweg.stream.journal.file_journal import FileJournal
 from thalweg.stream.learn.ports import Ports
-from thalweg.stream.learn.processor import Processor
+from thalweg.stream.learn.processor import NotSaved, Processor
 from thalweg.stream.learn.rebuild import rebuild
 from thalweg.stream.log.identity import replaced
 from thalweg.stream.log.log import InMemoryLog, Log
@@ -55,7 +56,8 @@ def _run(log: Log, folder: Path, *, die: bool = False) -> tuple[Processor, _Repl
     )
     if die:
         processor._save = lambda **_: None  # type: ignore[method-assign]  # killed before it saved
-    processor.run(until_end=True)
+    with suppress(NotSaved):
+        processor.run(until_end=True)
     return processor, watcher
 
 
