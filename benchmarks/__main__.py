@@ -36,6 +36,7 @@ NAMES = (
     "late_labels",
     "overload",
     "scrape",
+    "durability",
     "evaluation",
 )
 

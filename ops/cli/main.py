@@ -79,6 +79,7 @@ def _fail(error: Exception) -> NoReturn:
     from thalweg.memory.exchange.commands import StoreError
     from thalweg.memory.snapshots.snapshots import UnknownVersion
     from thalweg.memory.snapshots.state import DamagedFile
+    from thalweg.ops.config.addresses import AddressInUse
     from thalweg.ops.run import logs
     from thalweg.ops.run.failed import Failed
     from thalweg.stream.journal.journal import JournalError
@@ -87,7 +88,7 @@ def _fail(error: Exception) -> NoReturn:
     from thalweg.stream.log.log import LogError
     from thalweg.stream.sources.files import FileError
 
-    if isinstance(error, StateMismatch):
+    if isinstance(error, (StateMismatch, AddressInUse)):  # a restart would not help
         logs.failure(str(error))
         sys.exit(2)
     failures = (Failed, FileError, LogError, StoreError, JournalError, HistoryLost, UnknownVersion, DamagedFile)

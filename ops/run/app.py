@@ -149,7 +149,7 @@ def build_processor(
     if shared := capability(learner, SharedMemoryLearner):
         shared.place(live / model.name)
     monitor = _kept_monitor(model, learner, folder, snapshots)
-    publisher = FilePublisher(live / model.name)
+    publisher = FilePublisher(live / model.name, moved=None if shared is None else lambda: _placed_anew(learner))
     processor = Processor(
         learner,
         source,
@@ -172,6 +172,12 @@ def build_processor(
         ),
     )
     return processor, publisher
+
+
+def _placed_anew(learner: Learner) -> Predictor:
+    """The predictor of the present state after its memory in shared files was deleted: restored, it is a new file."""
+    learner.restore(learner.state())
+    return learner.predictor()
 
 
 def _kept_monitor(model: ModelConfig, learner: Learner, folder: Path, snapshots: FolderSnapshots) -> Monitor:

@@ -8,6 +8,7 @@ import time
 import grpc
 
 from thalweg.memory.exchange.commands import CommandQueue
+from thalweg.ops.config.addresses import AddressInUse
 from thalweg.ops.serve.bounds.admission import Admission
 from thalweg.ops.serve.bounds.byte_budget import ByteBudget
 from thalweg.ops.serve.bounds.rare_log import limit_lines
@@ -99,7 +100,7 @@ class Server:
         try:
             self.grpc_port = self._grpc.add_insecure_port(addresses.grpc)
         except RuntimeError as error:
-            raise OSError(f"cannot listen on {addresses.grpc} (gRPC): is the port in use?") from error
+            raise AddressInUse(f"cannot listen on {addresses.grpc} (gRPC): is the port in use?") from error
         page = PageApi(models, source, commands, statuses, telemetry, tokens, health=health)
         budget = ByteBudget(limits.requests_bytes, telemetry.refused)
         api = Api(core, telemetry, page, health, slots=workers, budget=budget, max_body_bytes=limits.max_message_bytes)

@@ -29,8 +29,11 @@ class Journal(Protocol):
     def begins_after(self) -> int | None:
         """The version before the oldest entry; None if there never was an entry."""
 
+    def begin_sync(self) -> None:
+        """Begin to flush the appended entries to disk, in the background: a `sync` that follows waits the shorter."""
+
     def sync(self) -> None:
-        """Flush the appended entries to disk."""
+        """Return when the appended entries are on disk. Raises OSError; they stay appended, and may be synced later."""
 
     def cut(self, version: int, oldest_kept: int) -> None:
         """A snapshot of `version` exists: entries up to `oldest_kept` are no longer needed."""
@@ -75,6 +78,9 @@ class InMemoryJournal:
 
     def begins_after(self) -> int | None:
         return self._begin
+
+    def begin_sync(self) -> None:
+        """Does nothing."""
 
     def sync(self) -> None:
         """Does nothing."""

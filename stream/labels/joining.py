@@ -34,14 +34,15 @@ from thalweg.proto.schema import Schema
 from thalweg.stream.health.reading import report_reading
 from thalweg.stream.health.registry import Health
 from thalweg.stream.labels.join_observer import JoinObserver, JoinReadingObserver
-from thalweg.stream.labels.join_position import read_identities, read_position, write_identities, write_position
 from thalweg.stream.labels.label_records import joined_event, label_of
+from thalweg.stream.labels.place import Place, read_place, write_place
 from thalweg.stream.log.dead_letters import DeadLetters
 from thalweg.stream.log.identity import identities, replaced
 from thalweg.stream.log.log import (
     GAP_TEXTS,
     Log,
     LogError,
+    LogReplaced,
     PermanentLogError,
     Reader,
     RecordsRefused,
@@ -138,8 +139,9 @@ class Joiner:
         self._decoder = Decoder(schema, max_future_seconds=settings.max_future_seconds)
         self._waiting: OrderedDict[tuple[Partition, int], _Label] = OrderedDict()
         self._waiting_bytes = 0
-        self._end: dict[Partition, int] = read_position(place)
-        self._identities = read_identities(place)
+        begun = read_place(place)
+        self._end: dict[Partition, int] = dict(begun.offsets)
+        self._log_identity = dict(begun.log_identity)
         self._sent: set[tuple[Partition, int]] = set()
         self._saved: Mapping[Partition, int] = dict(self._end)
         self._reading = observer if isinstance(observer, JoinReadingObserver) else None
@@ -191,17 +193,15 @@ class Joiner:
     def _follow_identities(self, topics: Sequence[str]) -> None:
         """Read the topics from their beginning that were deleted and created again since the position was saved."""
         present = self._retry("log", lambda: identities(self._source, topics))
-        for topic in replaced(self._identities, present):
+        for topic in replaced(self._log_identity, present):
             read = {str(at): end for at, end in self._end.items() if at.topic == topic}
             log.error(GAP_TEXTS["replaced"], model=self._settings.model, topic=topic, read=read)
             self._end = {at: end for at, end in self._end.items() if at.topic != topic}
             self._sent = {at for at in self._sent if at[0].topic != topic}  # offsets begin anew
-        if present.items() <= self._identities.items():
-            return
-        self._identities.update(present)
-        self._save(now=True)
-        with suppress(OSError):  # as with the position: the next run reads more again
-            write_identities(self._place, self._identities)
+            self._saved = {}
+        if not present.items() <= self._log_identity.items():
+            self._log_identity.update(present)
+            self._save(now=True)
 
     def _watch(self, reader: Reader) -> None:
         """Tell what was not read, and how much waits to be."""
@@ -344,6 +344,8 @@ class Joiner:
         while True:
             try:
                 answer = action()
+            except LogReplaced:
+                raise  # no waiting helps
             except StoreError as error:
                 self._reach(False, str(error))
                 self._health.waiting(f"the store is out of reach: {error}")
@@ -383,7 +385,7 @@ class Joiner:
         if done == self._saved:
             return
         try:
-            write_position(self._place, done)
+            write_place(self._place, Place(done, self._log_identity))
             self._saved = done
         except OSError as error:
             log.warning("cannot save the position of the join", place=str(self._place), problem=str(error))

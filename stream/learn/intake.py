@@ -22,7 +22,7 @@ from thalweg.stream.learn.fold import Fold
 from thalweg.stream.learn.ports import Ports
 from thalweg.stream.learn.settings import ProcessorSettings
 from thalweg.stream.log.identity import identities
-from thalweg.stream.log.log import GAP_TEXTS, Log, LogError, PermanentLogError, Reader, Start, gap_fields
+from thalweg.stream.log.log import GAP_TEXTS, Log, LogError, LogReplaced, PermanentLogError, Reader, Start, gap_fields
 from thalweg.stream.runtime import Signal
 
 log = structlog.get_logger(__name__)
@@ -86,6 +86,10 @@ class Intake:
         with suppress(LogError):  # next time, then
             self._fold.identify(identities(self._source, unknown))
 
+    def sync(self) -> None:
+        """Return when the journal is on disk; retries while the disk fails. Raises Stopped."""
+        self._retry("journal", self._journal.sync)
+
     def take(self, reader: Reader, idle_seconds: float) -> DecodedBlock | None:
         """The next block, journalled and decoded; None if no record arrived within `idle_seconds`. Raises Stopped."""
         settings = self._settings
@@ -115,6 +119,7 @@ class Intake:
                     "invalid records, no dead-letter topic", model=self._settings.model, first=str(part.rejected[0])
                 )
             elif unsent and self._dead_letters is not None:
+                self.sync()  # else the block may be cut anew after a power cut, and its dead letters be sent twice
                 self._retry("dead letters", partial(self._dead_letters.send, run, unsent))
         return decoded
 
@@ -135,6 +140,8 @@ class Intake:
         while True:
             try:
                 return action()
+            except LogReplaced:
+                raise  # no waiting helps
             except (OSError, LogError) as error:
                 permanent = isinstance(error, PermanentLogError)
                 told = "refused, and waiting does not help" if permanent else "refused: retrying"

@@ -17,7 +17,7 @@ from thalweg.stream.journal.journal import InMemoryJournal, Journal, JournalErro
 from thalweg.stream.learn.blocks import Block, HistoryLost
 from thalweg.stream.learn.cadence import PublishCadence
 from thalweg.stream.learn.control import Controls, Policy
-from thalweg.stream.learn.fold import Fold, check_settings
+from thalweg.stream.learn.fold import DRIFT, Fold, check_settings
 from thalweg.stream.learn.intake import Intake, Stopped
 from thalweg.stream.learn.outcome import Outcome
 from thalweg.stream.learn.ports import Evaluator, Ports
@@ -33,6 +33,10 @@ log = structlog.get_logger(__name__)
 
 _COMMIT_SECONDS = 1.0
 _LAST_SAVES = 3  # a disk that is full for a moment must not cost what was learned since the last snapshot
+
+
+class NotSaved(OSError):
+    """A model ended without saving what it has learned; the journal leads to it from the newest snapshot."""
 
 
 class Processor:
@@ -85,7 +89,12 @@ class Processor:
         self._reporter = Reporter(self._fold, self._observer.reported, runtime.clock, runtime.ticks)
         self._saver = Saver(snapshots, self._journal, self._observer, runtime, ports.saving)
         self._cadence = PublishCadence(
-            ports.publisher, self._observer, settings.publish_share, runtime.ticks, ports.publishing
+            ports.publisher,
+            self._journal.sync,
+            self._observer,
+            settings.publish_share,
+            runtime.ticks,
+            ports.publishing,
         )
         self._unsaved_events = 0
         self._saved_at = self._ticks()
@@ -124,6 +133,7 @@ class Processor:
         Raises:
             StateMismatch: The saved state belongs to other settings.
             OSError: The first snapshot cannot be written: the state folder is not usable.
+            NotSaved: The last snapshot cannot be written.
         """
         try:
             with suppress(Stopped), self.following() as turn:
@@ -136,6 +146,11 @@ class Processor:
                 self._save(wait=True)
                 if self._saver.version == self._fold.version:
                     break
+            else:
+                raise NotSaved(
+                    f"model {self._settings.model!r}: version {self.version} could not be saved, the newest snapshot "
+                    f"is of version {self._saver.version}: {self._saver.wait()}; the next start learns again from there"
+                )
         finally:
             self._saver.close()
             self._journal.close()
@@ -166,6 +181,8 @@ class Processor:
         idle_seconds = min(self._settings.idle_seconds, self._cadence.due_seconds())
         block = self._intake.take(reader, idle_seconds)  # journalled when it returns
         if block is not None:
+            if self._cadence.due():
+                self._journal.begin_sync()  # while the block is learned
             outcome = self._fold.apply(block)
             self._note(outcome)
             self._observer.block_done(outcome, self._fold.learner, reader.lag())
@@ -188,6 +205,8 @@ class Processor:
             self._cadence.taken(outcome.oldest_time)
 
     def _tell_alarms(self, outcome: Outcome) -> None:
+        if outcome.alarms:
+            self._intake.sync()
         for alarm in outcome.alarms:
             self._observer.drifted(alarm)
         if self._alarms is not None:
@@ -354,4 +373,6 @@ class Processor:
             self._observer.rolled_back(self.version, entry.cause)
         self._publish(now=True)
         self._save(wait=True)
+        if entry.cause != DRIFT:
+            self._journal.sync()  # who asked for it is told that it is done
         return outcome

@@ -60,7 +60,12 @@ class Saver:
     def save(self, manifest: Manifest, parts: Mapping[str, State]) -> None:
         """Start a save. Everything is copied first, so learning may continue. Waits for the previous save."""
         self.wait()
-        self._journal.sync()  # a snapshot on disk must not outlive the entries that led to it
+        try:
+            self._journal.sync()  # a snapshot on disk must not outlive the entries that led to it
+        except OSError as error:
+            log.error("snapshot failed: the journal cannot be flushed", version=manifest.version, problem=str(error))
+            self._failed(manifest.version, error)
+            return
         copied = {
             name: State(
                 {key: self._copied(name, key, tensor) for key, tensor in part.tensors.items()}, deepcopy(part.meta)
@@ -100,8 +105,12 @@ class Saver:
         self._thread = None
         self.version = self._saved
         if self._cut is not None:
-            self._journal.cut(*self._cut)
-            self._cut = None
+            try:
+                self._journal.cut(*self._cut)
+            except OSError as error:  # the next save tries again
+                log.warning("cannot cut the journal", problem=str(error))
+            else:
+                self._cut = None
 
     def _write(self, manifest: Manifest, parts: Mapping[str, State]) -> None:
         started = self._runtime.ticks()

@@ -45,6 +45,10 @@ class RecordTooLarge(RecordsRefused):
     """Records larger than the log accepts; `Log.max_record_bytes` tells the limit."""
 
 
+class LogReplaced(LogError):
+    """The log was deleted or replaced while it was open; the service must be restarted to use the one that is there."""
+
+
 @dataclass(frozen=True, slots=True)
 class Appended:
     """The position of an appended record."""
