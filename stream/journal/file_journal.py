@@ -45,6 +45,7 @@ class FileJournal:
         self._synced = clock()
         self._torn_at: int | None = None
         self._fresh_segment = False
+        self._newest: int | None = None
         self._read_only = read_only
         if read_only:
             return
@@ -68,6 +69,7 @@ class FileJournal:
             file.truncate(end)
             self._torn_at = None
             raise
+        self._newest = max(entry.version, self._newest or 0)
 
     def entries(self, after: int) -> Iterator[Entry]:
         return consecutive((e for e in self._all(after) if e.version > after), after, str(self._folder))
@@ -91,12 +93,13 @@ class FileJournal:
 
     def truncate(self, version: int) -> None:
         self.close()
+        self._newest = None
         for begin in reversed(self._segments()):
             path = self._path(begin)
             if begin >= version:
                 path.unlink()
                 continue
-            kept = b"".join(to_line(entry) for entry in _read(path) if entry.version <= version)
+            kept = b"".join(map(to_line, itertools.takewhile(lambda entry: entry.version <= version, _read(path))))
             os.truncate(path, len(kept))
             break
         sync_folder(self._folder)
@@ -112,12 +115,17 @@ class FileJournal:
 
     def _open(self, begin: int) -> IO[bytes]:
         segments = self._segments()
-        if segments and not self._fresh_segment:
-            begin = segments[-1]
+        if segments and not (self._fresh_segment and self._newest_in(segments[-1]) <= begin):
+            begin = segments[-1]  # also for an amended block with later entries: a segment begins after all before it
         self._file = self._path(begin).open("ab", buffering=0)  # the written entries are in the kernel's buffers
         self._fresh_segment = False
         sync_folder(self._folder)
         return self._file
+
+    def _newest_in(self, begin: int) -> int:
+        if self._newest is None:
+            self._newest = max((entry.version for entry in _read(self._path(begin))), default=begin)
+        return self._newest
 
     def _segments(self) -> list[int]:
         return sorted(int(path.stem) for path in self._folder.glob("*.log") if path.stem.isdigit())

@@ -55,6 +55,8 @@ class DecodedBlock:
     """The events in order. Can be iterated once; a file is decoded while it is learned."""
     end: Position
     """The last offset of each partition in the block; empty for a file."""
+    runs: tuple[Records, ...] = ()
+    """The records of each part, to which the rows of its rejected ones refer; empty for a file."""
 
 
 _RECORDS = 500  # read at once, at least

@@ -21,6 +21,10 @@ from thalweg.stream.learn.settings import ProcessorSettings
 log = structlog.get_logger(__name__)
 
 
+class NotApplied(Exception):
+    """A change of the state failed and was undone; the message says why."""
+
+
 @dataclass(frozen=True, slots=True)
 class Decision:
     """The action to take on an alarm."""
@@ -88,6 +92,7 @@ class Controls:
         ports: Provides the commands and the observer.
         save: Saves the present version; on request waits for the save and raises OSError if it fails.
         change: Journals an entry and applies it.
+        resume: Lets a stopped model go on, on request without what fails; returns False if it is not stopped.
     """
 
     def __init__(
@@ -97,6 +102,7 @@ class Controls:
         ports: Ports,
         save: Callable[[bool], None],
         change: Callable[[Control], Outcome],
+        resume: Callable[[bool], bool],
     ) -> None:
         self._fold = fold
         self._model = model
@@ -104,6 +110,7 @@ class Controls:
         self._observer = ports.observer
         self._save = save
         self._change = change
+        self._resume = resume
 
     def handle_commands(self) -> None:
         """Execute the commands submitted since the last call, and respond to each."""
@@ -115,7 +122,7 @@ class Controls:
     def _answer(self, commands: Commands, command: Command) -> None:
         try:
             result = self._carry_out(command)
-        except (UnknownVersion, DamagedFile, StateMismatch) as error:
+        except (UnknownVersion, DamagedFile, StateMismatch, NotApplied) as error:
             result = {"error": "failed_precondition", "message": str(error)}
         except OSError as error:
             result = {"error": "unavailable", "message": str(error)}
@@ -131,6 +138,10 @@ class Controls:
         if command.verb == "rollback":  # consumed events are not consumed again
             to = int(command.arguments["version"])
             return {"version": self._change(RollbackEntry(self._fold.version + 1, to, "operator")).version}
+        if command.verb == "resume":
+            if self._resume(bool(command.arguments.get("skip", False))):
+                return {"version": self._fold.version}
+            return {"error": "failed_precondition", "message": f"model {self._model!r} is not stopped"}
         return {"error": "unimplemented", "message": f"command {command.verb!r} is unknown"}
 
     def act(self, decision: Decision) -> None:
@@ -142,7 +153,7 @@ class Controls:
                 self._fold.note_done(decision.note)
             if decision.save:
                 self._save(False)
-        except (UnknownVersion, DamagedFile, StateMismatch, OSError) as error:
+        except (UnknownVersion, DamagedFile, StateMismatch, NotApplied, OSError) as error:
             log.error("cannot act on a drift alarm: learning continues", model=self._model, problem=str(error))
             self._fold.note_done("nothing: it failed")
         else:

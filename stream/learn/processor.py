@@ -4,32 +4,37 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing, suppress
+from dataclasses import replace
 
 import structlog
 
 from thalweg.memory.snapshots.snapshots import Snapshots
 from thalweg.models.contract.learner import Learner
-from thalweg.proto.records import Position
-from thalweg.stream.journal.entries import Control, RollbackEntry
-from thalweg.stream.journal.journal import InMemoryJournal, Journal, JournalError, before_the_first
-from thalweg.stream.learn.blocks import HistoryLost
+from thalweg.proto.records import Partition, Position
+from thalweg.stream.journal.entries import BlockEntry, Control, RollbackEntry
+from thalweg.stream.journal.journal import InMemoryJournal, Journal, before_the_first
 from thalweg.stream.learn.cadence import PublishCadence
-from thalweg.stream.learn.control import Controls, Policy
+from thalweg.stream.learn.control import Controls, NotApplied, Policy
 from thalweg.stream.learn.fold import Fold, check_settings
 from thalweg.stream.learn.intake import Intake, Stopped
 from thalweg.stream.learn.outcome import Outcome
 from thalweg.stream.learn.ports import Evaluator, Ports
-from thalweg.stream.learn.rebuild import apply_again
+from thalweg.stream.learn.recovery import Recovery, Tripped
 from thalweg.stream.learn.reporting import Reporter
 from thalweg.stream.learn.saver import Saver
 from thalweg.stream.learn.settings import ProcessorSettings
 from thalweg.stream.log.log import Log, Reader
+from thalweg.stream.quarantine.breaker import Breaker
+from thalweg.stream.quarantine.search import first_line
+from thalweg.stream.quarantine.standstill import Standstill
+from thalweg.stream.quarantine.stop import Stop
 
 log = structlog.get_logger(__name__)
 
 _COMMIT_SECONDS = 1.0
+_STANDING_SECONDS = 0.05  # between two looks at the commands while the model stands still
 _LAST_SAVES = 3  # a disk that is full for a moment must not cost what was learned since the last snapshot
 
 
@@ -78,10 +83,18 @@ class Processor:
         self._fold = Fold(learner, snapshots, settings, evaluator, make)
         self._intake = Intake(self._fold, source, self._journal, settings, ports, self._stopping)
         self._policy = Policy(settings, snapshots, can_reset=self._fold.can_reset)
-        self._controls = Controls(self._fold, settings.model, ports, self._save_asked, self._change)
+        self._standstill = Standstill(settings.model, ports.stop_mark, ports.health)
+        self._controls = Controls(
+            self._fold, settings.model, ports, self._save_asked, self._change, self._standstill.resume
+        )
+        self._breaker = Breaker(settings)
+        self._health = ports.health
         self._reporter = Reporter(self._fold, self._observer.reported, clock)
         self._saver = Saver(snapshots, self._journal, self._observer)
         self._cadence = PublishCadence(ports.publisher, self._observer, settings.publish_share)
+        self._recovery = Recovery(
+            self._fold, self._intake, snapshots, self._journal, settings, self._breaker, ports, clock, self._stopping
+        )
         self._unsaved_events = 0
         self._saved_at = time.monotonic()
         self._committed_at = 0.0
@@ -106,6 +119,11 @@ class Processor:
         """Hash of the learner's present state; for the learner's thread only."""
         return self._fold.learner.state().sha256()
 
+    @property
+    def stopped_by(self) -> Stop | None:
+        """Why the circuit breaker has stopped the model; None if it has not."""
+        return self._standstill.stop
+
     def stop(self) -> None:
         """Ask `run` to finish the current block, save and return."""
         self._stopping.set()
@@ -122,7 +140,12 @@ class Processor:
         try:
             with suppress(Stopped):
                 self.recover()
-                self._follow(until_end)
+                while not self._stopping.is_set():
+                    if self._standstill.stop is not None and (until_end or not self._stand_still()):
+                        break
+                    if self._follow(until_end):
+                        break
+                self._publish(now=True)
             self._reporter.offer(must=True)
             for _ in range(_LAST_SAVES):
                 self._save(wait=True)
@@ -132,32 +155,59 @@ class Processor:
             self._saver.close()
             self._journal.close()
 
-    def _follow(self, until_end: bool) -> None:
-        with closing(self._intake.open(self._fold.end)) as reader:
-            while not self._stopping.is_set():
-                self._controls.handle_commands()
-                if not self._step(reader) and until_end and _at_end(reader):
-                    break
-            self._publish(now=True)
+    def _follow(self, until_end: bool) -> bool:
+        """Read and learn; False if it has to begin again with another reader, or the model was stopped."""
+        try:
+            with closing(self._intake.open(self._fold.end)) as reader:
+                while not self._stopping.is_set():
+                    self._controls.handle_commands()
+                    if not self._step(reader) and until_end and _at_end(reader):
+                        return True
+        except Tripped as tripped:
+            self._standstill.begin(tripped.stop)
+        except _Reopen:
+            pass
+        return False
 
     def _step(self, reader: Reader) -> bool:
         """Read and learn one block; False if there was none."""
         idle_seconds = min(self._settings.idle_seconds, self._cadence.due_seconds())
-        block = self._intake.take(reader, idle_seconds)  # journalled when it returns
-        if block is not None:
-            outcome = self._fold.apply(block)
+        taken = self._intake.take(reader, idle_seconds)  # journalled when it returns
+        if taken is not None:
+            try:
+                outcome = self._fold.apply(self._intake.decode(*taken, {}))
+            except Stopped:
+                raise
+            except Exception as error:
+                self._get_past(error, reader.lag())
+                raise _Reopen from error
             self._note(outcome)
-            self._observer.block_done(outcome, self._fold.learner, reader.lag())
-            self._tell_alarms(outcome)
-            self._act(outcome)
+            self._done(outcome, reader.lag())
         elif self._alarms is not None:
             self._alarms.send(())  # the pending ones
-        self._publish(now=block is None)
-        self._confirm(reader, idle=block is None)
+        self._publish(now=taken is None)
+        self._confirm(reader, idle=taken is None)
         self._save_if_due()
         self._commit_if_due(reader)
         self._reporter.offer(reader.lag())
-        return block is not None
+        return taken is not None
+
+    def _done(self, outcome: Outcome, lag: Mapping[Partition, int]) -> None:
+        """Tell and act on what a block did. Raises Tripped."""
+        self._observer.block_done(outcome, self._fold.learner, lag)
+        self._tell_alarms(outcome)
+        self._act(outcome)
+        self._recovery.after_block(outcome)
+        if outcome.rejected or self._breaker.decoding.bad:
+            self._count_undecodable(outcome)
+
+    def _count_undecodable(self, outcome: Outcome) -> None:
+        window = self._breaker.decoding
+        window.note(outcome.events + outcome.duplicates, sum(outcome.rejected.values()))
+        if window.tripped:
+            what = f"{window.bad} of {window.count} records cannot be decoded"
+            cause = max(outcome.rejected, key=lambda reason: outcome.rejected[reason])
+            raise Tripped(Stop(self.version, what, f"most of them {cause}", self._clock()))
 
     def _note(self, outcome: Outcome) -> None:
         self._unsaved_events += outcome.events
@@ -174,6 +224,41 @@ class Processor:
     def _act(self, outcome: Outcome) -> None:
         if (decision := self._policy.decide(outcome)) is not None:
             self._controls.act(decision)
+
+    # -- failing ------------------------------------------------------------------------------------------------------
+
+    def _get_past(self, error: Exception, lag: Mapping[Partition, int]) -> None:
+        """Learn the newest block without what raises. Raises Tripped or Stopped."""
+        self._saver.wait()  # the newest snapshot is where it begins
+        for outcome in self._recovery.past(error, self._note):
+            self._done(outcome, lag)
+        if self._recovery.evaluation_stopped:
+            self._health.degraded(self._recovery.evaluation_stopped)
+
+    def _stand_still(self) -> bool:
+        """Handle commands until an operator resumes the model, then try again; False if it has to stop."""
+        self._publish(now=True)
+        while self._standstill.wait():
+            self._controls.handle_commands()
+            self._save_if_due()
+            self._reporter.offer()
+            if self._stopping.wait(_STANDING_SECONDS):
+                return False
+        self._breaker.reset()
+        stop = self._standstill.end()
+        if stop is not None:
+            self._skip(stop)
+        self._replay()
+        return True
+
+    def _skip(self, stop: Stop) -> None:
+        """Leave out what fails at this stop in the next replay."""
+        pending = next(self._journal.entries(self.version), None)
+        if pending is None and stop.entry is not None:  # dropped by a rollback
+            pending = replace(stop.entry, version=self.version + 1)
+            self._intake.journal(pending)
+        if pending is not None and isinstance(pending, BlockEntry) == (stop.entry is not None):
+            self._recovery.skip_all()
 
     # -- starting -----------------------------------------------------------------------------------------------------
 
@@ -196,12 +281,8 @@ class Processor:
                 # before reading the log, which may be unavailable for long: this version can already be served
                 self._publish(now=True)
                 self._cadence.confirm(newest.manifest.created)
-        outcomes = self._replay()
+        self._replay(self._standstill.recall())
         self._publish(now=True)
-        for outcome in outcomes:
-            self._tell_alarms(outcome)
-        if outcomes:
-            self._act(outcomes[-1])
 
     def _begin(self) -> None:
         """Fix a new model's start position before anything is learned: with `latest`, records that arrive during a
@@ -218,33 +299,23 @@ class Processor:
                 self._fold.start_at(reader.position())
         self._save(wait=True, must=True)
 
-    def _replay(self) -> list[Outcome]:
-        """Outcomes of the journal's entries above the present version: the last one, and those with alarms."""
-        first, sent, kept = self.version, self._intake.last_sent(), list[Outcome]()
+    def _replay(self, upto: int | None = None) -> None:
+        """Apply the journal's entries above the present version, until the circuit breaker stops the model."""
+
+        def note(outcome: Outcome) -> None:
+            self._note(outcome)
+            self._reporter.offer()
+
         try:
-            with closing(self._intake.open(self._fold.end)) as reader:
-                for outcome in apply_again(
-                    self._fold,
-                    self._journal,
-                    reader,
-                    decode=lambda entry, block: self._intake.decode(entry, block, sent),
-                    give_up=self._stopping.is_set,
-                ):
-                    self._note(outcome)
-                    kept = [*(one for one in kept if one.alarms), outcome]
-                    self._reporter.offer()
-        except (HistoryLost, JournalError) as error:
-            log.error(
-                "events learned after the snapshot cannot be replayed exactly: continuing from here, with the rest "
-                "of the journal dropped and its records learned as new blocks",
-                model=self._settings.model,
-                version=self.version,
-                problem=str(error),
-            )
-            self._journal.truncate(self.version)
-        if self.version > first:
-            log.info("replayed", model=self._settings.model, entries=self.version - first, version=self.version)
-        return kept
+            outcomes = self._recovery.replay(note, upto)
+        except Tripped as tripped:
+            self._standstill.begin(tripped.stop)
+            return
+        self._publish(now=True)
+        for outcome in outcomes:
+            self._tell_alarms(outcome)
+        if outcomes and self._standstill.stop is None:
+            self._act(outcomes[-1])
 
     # -- publishing and saving ----------------------------------------------------------------------------------------
 
@@ -285,18 +356,31 @@ class Processor:
         self._save(wait=wait, must=wait)
 
     def _change(self, entry: Control) -> Outcome:
-        """Journal a control entry, apply it, and publish and save the result."""
+        """Journal a control entry, apply it, and publish and save the result. Raises NotApplied."""
         if isinstance(entry, RollbackEntry):
             self._saver.wait()
             # before it is journalled: an entry must be repeatable
             check_settings(self._snapshots.load(entry.to).manifest, self._settings)
+        if self._standstill.stop is not None:
+            self._journal.truncate(self.version)  # the block at which it stands: its records are read again
         self._journal.append(entry)
-        outcome = self._fold.apply(entry)
+        try:
+            outcome = self._fold.apply(entry)
+        except Exception as error:
+            log.exception("a change of the state failed: undoing it", model=self._settings.model)
+            self._saver.wait()
+            self._recovery.undo(self.version)
+            raise NotApplied(f"{first_line(error)}; the model stays at version {self.version}") from error
+        self._standstill.moved(self.version)
         if isinstance(entry, RollbackEntry):
             self._observer.rolled_back(self.version, entry.cause)
         self._publish(now=True)
         self._save(wait=True)
         return outcome
+
+
+class _Reopen(Exception):
+    """The log must be read from the fold's position again."""
 
 
 def _at_end(reader: Reader) -> bool:
