@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -168,7 +169,7 @@ class Recovery:
     def past(self, error: Exception, note: Callable[[Outcome], None]) -> list[Outcome]:
         """Bring the fold past the newest block of the journal, which raised when it was applied. Raises as `replay`."""
         version = self._fold.version + 1
-        log.error("a block cannot be learned", model=self._model, version=version, exc_info=error)
+        self._say(version, error)
         self._doubt, self._noted = _Doubt(version, first_line(error)), version - 1
         self._restore()
         return self.replay(note)
@@ -223,7 +224,7 @@ class Recovery:
             raise
         except Exception as error:
             self._doubt = _Doubt(entry.version, first_line(error))
-            log.error("a block cannot be learned", model=self._model, version=entry.version, exc_info=error)
+            self._say(entry.version, error)
             raise _Again from error
 
     def _apply_control(self, entry: Control) -> Outcome:
@@ -239,7 +240,19 @@ class Recovery:
             return self._fold.apply(entry, repeated=True)
         except Exception as error:
             self._doubt = _Doubt(entry.version, first_line(error))
+            self._say(entry.version, error)
             raise _Again from error
+
+    def _say(self, version: int, error: Exception) -> None:
+        frames = traceback.extract_tb(error.__traceback__)
+        where = f"{frames[-1].filename}:{frames[-1].lineno}" if frames else ""
+        log.error(
+            "an entry of the journal cannot be applied: looking for what fails in it",
+            model=self._model,
+            version=version,
+            problem=first_line(error),
+            where=where,
+        )
 
     def _stop(self, what: str, cause: str, entry: BlockEntry | None) -> Stop:
         return Stop(self._fold.version, what, cause, self._clock(), entry)
