@@ -51,6 +51,7 @@ from thalweg.stream.log.log import Log, Retention
 from thalweg.stream.log.open import open_log
 from thalweg.stream.publication.file_channel import FilePublisher
 from thalweg.stream.publication.live_folder import live_folder
+from thalweg.stream.quarantine.stop import FileStopMark
 
 log = structlog.get_logger(__name__)
 
@@ -153,6 +154,7 @@ def build_processor(
             commands=store,
             dead_letters=DeadLetters(source, model.topic, model.name),
             alarms=AlarmOutbox(source, model.name),
+            stop_mark=FileStopMark(folder / "stopped.json"),
         ),
     )
     return processor, publisher

@@ -10,6 +10,7 @@ import structlog
 from thalweg.stream.learn.fold import Fold
 from thalweg.stream.learn.observer import Observer
 from thalweg.stream.learn.ports import Publisher
+from thalweg.stream.quarantine.search import first_line
 
 log = structlog.get_logger(__name__)
 
@@ -57,9 +58,12 @@ class PublishCadence:
                 learned_events=fold.learned,
                 event_time=fold.event_time,
             )
-        except OSError as error:  # the folder is full, say; the version published before stays visible
+        except (
+            Exception
+        ) as error:  # the folder is full, or a predictor gives no state; the version before stays visible
+            problem = str(error) if isinstance(error, OSError) else first_line(error)
             log.error(
-                "cannot publish a version: learning continues, servers keep the previous version", problem=str(error)
+                "cannot publish a version: learning continues, servers keep the previous version", problem=problem
             )
             self._not_before = time.monotonic() + _AGAIN_SECONDS
             return

@@ -328,6 +328,8 @@ class Fold:
                 forgetting.raise_forgetting(entry.factor, entry.events)
             done = f"forgetting raised by a factor of {entry.factor:g}"
         self._version = entry.version
+        if self._drift is not None and not isinstance(entry, ForgettingEntry):
+            self._drift.state_replaced(done)
         if entry.cause == DRIFT:
             self.note_done(done)
         self._unhandled = ()

@@ -58,6 +58,9 @@ class DriftEvaluator(Evaluator, Protocol):
     def note_done(self, number: int, done: str) -> None:
         """Record what was done about an alarm."""
 
+    def state_replaced(self, how: str) -> None:
+        """The model was rolled back or begun anew: recent figures of the state before do not apply to it."""
+
     def report(self, now: float) -> EvaluationReport:
         """The report as of this time (Unix seconds)."""
 

@@ -6,14 +6,13 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import closing, suppress
-from dataclasses import replace
 
 import structlog
 
-from thalweg.memory.snapshots.snapshots import Snapshots
+from thalweg.memory.snapshots.snapshots import Snapshot, Snapshots
 from thalweg.models.contract.learner import Learner
 from thalweg.proto.records import Partition, Position
-from thalweg.stream.journal.entries import BlockEntry, Control, RollbackEntry
+from thalweg.stream.journal.entries import Control, ResetEntry, RollbackEntry
 from thalweg.stream.journal.journal import InMemoryJournal, Journal, before_the_first
 from thalweg.stream.learn.cadence import PublishCadence
 from thalweg.stream.learn.control import Controls, NotApplied, Policy
@@ -198,16 +197,8 @@ class Processor:
         self._tell_alarms(outcome)
         self._act(outcome)
         self._recovery.after_block(outcome)
-        if outcome.rejected or self._breaker.decoding.bad:
-            self._count_undecodable(outcome)
-
-    def _count_undecodable(self, outcome: Outcome) -> None:
-        window = self._breaker.decoding
-        window.note(outcome.events + outcome.duplicates, sum(outcome.rejected.values()))
-        if window.tripped:
-            what = f"{window.bad} of {window.count} records cannot be decoded"
-            cause = max(outcome.rejected, key=lambda reason: outcome.rejected[reason])
-            raise Tripped(Stop(self.version, what, f"most of them {cause}", self._clock()))
+        if (undecodable := self._breaker.undecodable(outcome)) is not None:
+            raise Tripped(Stop(self.version, *undecodable, self._clock()))
 
     def _note(self, outcome: Outcome) -> None:
         self._unsaved_events += outcome.events
@@ -247,18 +238,9 @@ class Processor:
         self._breaker.reset()
         stop = self._standstill.end()
         if stop is not None:
-            self._skip(stop)
+            self._recovery.skip_at(stop)
         self._replay()
         return True
-
-    def _skip(self, stop: Stop) -> None:
-        """Leave out what fails at this stop in the next replay."""
-        pending = next(self._journal.entries(self.version), None)
-        if pending is None and stop.entry is not None:  # dropped by a rollback
-            pending = replace(stop.entry, version=self.version + 1)
-            self._intake.journal(pending)
-        if pending is not None and isinstance(pending, BlockEntry) == (stop.entry is not None):
-            self._recovery.skip_all()
 
     # -- starting -----------------------------------------------------------------------------------------------------
 
@@ -342,15 +324,29 @@ class Processor:
             reader.commit(self._fold.end, f"version {self.version}")
             self._committed_at = now
 
-    def _save(self, *, wait: bool = False, must: bool = False) -> None:
+    def _save(self, *, wait: bool = False, must: bool = False, spare: int | None = None) -> None:
         """Save the present version in the background; `wait` for it, and raise its error if it `must` succeed."""
         if self.version > self._saver.version:
-            taken = self._fold.snapshot(self._clock())
+            taken = self._snapshot(must=must)
+            if taken is None:
+                return
             waiting = {} if self._alarms is None else {"alarms": self._alarms.state()}
-            self._saver.save(taken.manifest, {**taken.parts, **waiting})
+            self._saver.save(taken.manifest, {**taken.parts, **waiting}, spare)
             self._unsaved_events, self._saved_at = 0, time.monotonic()
         if wait and (error := self._saver.wait()) is not None and must:
             raise error
+
+    def _snapshot(self, *, must: bool) -> Snapshot | None:
+        """The present state to save; None, or OSError if there `must` be one, if a part fails to give its state."""
+        try:
+            return self._fold.snapshot(self._clock())
+        except Exception as error:
+            if must:
+                raise OSError(f"the state cannot be saved: {first_line(error)}") from error
+            log.error("snapshot failed: learning continues", version=self.version, problem=first_line(error))
+            self._observer.snapshot_failed(self.version, first_line(error))
+            self._unsaved_events, self._saved_at = 0, time.monotonic()
+            return None
 
     def _save_asked(self, wait: bool) -> None:
         self._save(wait=wait, must=wait)
@@ -364,6 +360,8 @@ class Processor:
         if self._standstill.stop is not None:
             self._journal.truncate(self.version)  # the block at which it stands: its records are read again
         self._journal.append(entry)
+        if isinstance(entry, RollbackEntry | ResetEntry):
+            self._save_before(entry)
         try:
             outcome = self._fold.apply(entry)
         except Exception as error:
@@ -377,6 +375,20 @@ class Processor:
         self._publish(now=True)
         self._save(wait=True)
         return outcome
+
+    def _save_before(self, entry: RollbackEntry | ResetEntry) -> None:
+        """Save what the journalled entry discards. Raises OSError if the disk refuses, and then the entry is undone.
+
+        After it is journalled: a process that dies in between still knows what to do about the alarm behind it.
+        """
+        try:
+            self._save(wait=True, must=True, spare=entry.to if isinstance(entry, RollbackEntry) else None)
+        except Exception as error:
+            if isinstance(error, OSError) and error.errno is not None:
+                self._journal.truncate(self.version)
+                raise
+            # the state cannot be written, whatever the disk: what leads away from it must be possible
+            log.warning("the state before the change cannot be saved", model=self._settings.model, problem=str(error))
 
 
 class _Reopen(Exception):

@@ -180,9 +180,15 @@ class Recovery:
         self._journal.truncate(version)
         self.replay(lambda outcome: None)
 
-    def skip_all(self) -> None:
-        """The next replay leaves out whatever fails in the next block, as an operator asked for."""
-        self._doubt = _Doubt(self._fold.version + 1, "skipped by an operator", pass_all=True)
+    def skip_at(self, stop: Stop) -> None:
+        """Leave out whatever fails where the model stopped in the next replay, as an operator asked for."""
+        version = self._fold.version + 1
+        pending = next(self._journal.entries(version - 1), None)
+        if pending is None and stop.entry is not None:  # a rollback has dropped it
+            pending = replace(stop.entry, version=version)
+            self._intake.journal(pending)
+        if pending is not None and isinstance(pending, BlockEntry) == (stop.entry is not None):
+            self._doubt = _Doubt(version, "skipped by an operator", pass_all=True)
 
     def after_block(self, outcome: Outcome) -> None:
         """A block was applied; while events fail, the state is copied: the next failure then costs no long replay."""

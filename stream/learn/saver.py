@@ -47,8 +47,11 @@ class Saver:
         self._finish(wait=False)
         return self._thread is None and time.monotonic() >= self._not_before
 
-    def save(self, manifest: Manifest, parts: Mapping[str, State]) -> None:
-        """Start a save. Everything is copied first, so learning may continue. Waits for the previous save."""
+    def save(self, manifest: Manifest, parts: Mapping[str, State], spare: int | None = None) -> None:
+        """Start a save that does not delete the version `spare`.
+
+        Everything is copied first, so learning may continue. Waits for the previous save.
+        """
         self.wait()
         self._journal.sync()  # a snapshot on disk must not outlive the entries that led to it
         copied = {
@@ -59,7 +62,9 @@ class Saver:
         }
         self._error = None
         self.version = manifest.version
-        self._thread = threading.Thread(target=self._write, args=(manifest, copied), name="snapshot", daemon=True)
+        self._thread = threading.Thread(
+            target=self._write, args=(manifest, copied, spare), name="snapshot", daemon=True
+        )
         self._thread.start()
 
     def _copied(self, part: str, name: str, tensor: Array) -> Array:
@@ -93,10 +98,10 @@ class Saver:
             self._journal.cut(*self._cut)
             self._cut = None
 
-    def _write(self, manifest: Manifest, parts: Mapping[str, State]) -> None:
+    def _write(self, manifest: Manifest, parts: Mapping[str, State], spare: int | None) -> None:
         started = time.monotonic()
         try:
-            saved = self._snapshots.save(manifest, parts)
+            saved = self._snapshots.save(manifest, parts, spare)
         except OSError as error:
             log.error("snapshot failed: learning continues", version=manifest.version, problem=str(error))
             self._failed(manifest.version, error)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 
+from thalweg.stream.learn.outcome import Outcome
 from thalweg.stream.learn.settings import LearnSettings
 
 _LEAST_RECORDS = 1000
@@ -18,6 +19,15 @@ class Breaker:
         """Events that were learned, and those that could not be."""
         self.decoding = Window(settings.undecodable_share, _LEAST_RECORDS, least_count=_LEAST_RECORDS)
         """Records that were decoded, and those that could not be."""
+
+    def undecodable(self, outcome: Outcome) -> tuple[str, str] | None:
+        """Note the records of a block; what is wrong and its commonest reason if too many cannot be decoded."""
+        window = self.decoding
+        window.note(outcome.events + outcome.duplicates, sum(outcome.rejected.values()))
+        if not outcome.rejected or not window.tripped:
+            return None
+        commonest = max(outcome.rejected, key=lambda reason: outcome.rejected[reason])
+        return f"{window.bad} of {window.count} records cannot be decoded", f"most of them {commonest}"
 
     def reset(self) -> None:
         """Begin with empty windows."""

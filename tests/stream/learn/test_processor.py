@@ -414,7 +414,7 @@ class _Refusing(InMemorySnapshots):
         super().__init__()
         self.times = times
 
-    def save(self, manifest: Manifest, parts: Mapping[str, State]) -> Manifest:
+    def save(self, manifest: Manifest, parts: Mapping[str, State], spare: int | None = None) -> Manifest:
         if manifest.version and self.times:
             self.times -= 1
             raise OSError(28, "No space left on device")
