@@ -30,14 +30,19 @@ from thalweg.proto.decode import Decoder
 from thalweg.proto.encode import EVENT_HEADERS, to_events
 from thalweg.proto.event import Batch, ClassLabels
 from thalweg.proto.records import Partition, Records
-from thalweg.proto.rejected import Refused, Rejected
+from thalweg.proto.rejected import Reason, Refused, Rejected
 from thalweg.proto.schema import Schema
 from thalweg.stream.labels.label_records import label_of
 from thalweg.stream.log.dead_letters import DeadLetters
 from thalweg.stream.log.log import Log, LogError, Message
+from thalweg.stream.quarantine.search import first_line
 
 log = structlog.get_logger(__name__)
 Answer = TypeVar("Answer")
+_Some = TypeVar("_Some", Records, "Sequence[_Label]")
+
+JOINER_ERROR: Reason = "joiner_error"
+"""The reason of records that make the joiner raise."""
 
 JOIN_AT_ONCE = 500
 MOST_WAITING = 100_000
@@ -182,6 +187,9 @@ class Joiner:
         self._end[run.partition] = run.offsets[-1]
 
     def _take_events(self, run: Records) -> None:
+        self._in_halves(run, self._store_events, lambda one, error: self._set_aside(one, [_failed(0, error)]))
+
+    def _store_events(self, run: Records) -> None:
         """Store events without a label; invalid records are left to the learner."""
         batch = self._decoder.decode(run).batch
         if batch.ids is None:
@@ -200,6 +208,8 @@ class Joiner:
                 record = label_of(value, self._schema)
             except Refused as error:
                 bad.append(Rejected(row, error.reason, str(error)))
+            except Exception as error:  # one record must not end the thread, which would only read it again
+                bad.append(_failed(row, error))
             else:
                 deadline = run.times[row] + self._settings.label_seconds
                 label = _Label(run, row, str(record.id), record.label, deadline)
@@ -213,6 +223,23 @@ class Joiner:
             for one in unsent:
                 self._observer.dead_lettered({one.reason: 1})
 
+    def _in_halves(
+        self, some: _Some, action: Callable[[_Some], None], failed: Callable[[_Some, Exception], None]
+    ) -> None:
+        """Run the action; when it raises, on both halves, down to the single ones that make it raise."""
+        try:
+            action(some)
+        except _Stopped:
+            raise
+        except Exception as error:
+            if len(some) > 1:
+                half = len(some) // 2
+                self._in_halves(some[:half], action, failed)
+                self._in_halves(some[half:], action, failed)
+                return
+            log.error("cannot be joined: kept as a dead letter", model=self._settings.model, exc_info=error)
+            failed(some, error)
+
     # -- joining ------------------------------------------------------------------------------------------------------
 
     def _join(self, fresh: Sequence[Records]) -> None:
@@ -225,7 +252,7 @@ class Joiner:
             places = [(run.partition, offset) for run in fresh for offset in run.offsets]
             labels = [self._waiting[place] for place in places if place in self._waiting]
         for start in range(0, len(labels), JOIN_AT_ONCE):
-            self._join_some(labels[start : start + JOIN_AT_ONCE])
+            self._in_halves(labels[start : start + JOIN_AT_ONCE], self._join_some, self._cannot_join)
         self._give_up()
 
     def _join_some(self, labels: Sequence[_Label]) -> None:
@@ -247,6 +274,11 @@ class Joiner:
             self._observer.labels_duplicated(len(done) - len(told))
         for label in done:  # not earlier: a next run starts at the oldest label that waits
             del self._waiting[label.place]
+
+    def _cannot_join(self, one: Sequence[_Label], error: Exception) -> None:
+        (label,) = one
+        self._set_aside(label.records, [_failed(label.row, error)])
+        del self._waiting[label.place]
 
     def _message(self, label: _Label, waiting: Waiting) -> Message:
         event = thalweg_pb2.Event.FromString(waiting.value)
@@ -316,6 +348,10 @@ class Joiner:
             self._saved = done
         except OSError as error:
             log.warning("cannot save the position of the join", place=str(self._place), problem=str(error))
+
+
+def _failed(row: int, error: Exception) -> Rejected:
+    return Rejected(row, JOINER_ERROR, first_line(error))
 
 
 def entries_of(batch: Batch, rows: Sequence[int]) -> list[tuple[str, float, bytes]]:

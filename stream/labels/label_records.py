@@ -27,8 +27,8 @@ def label_of(value: bytes | None, schema: Schema) -> LabelRecord:
         record = _DECODER.decode(value or b"")
         columns.label_column(schema, [record.label])
         str(record.id).encode()
-    except (msgspec.MsgspecError, UnicodeError) as error:
-        # also for a number too large for a float
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+        # also for a number too large for a float, and for JSON nested too deeply
         reason: Reason = "bad_label" if "`$.label" in str(error) else "malformed"
         raise Refused(reason, f'expected {{"id": …, "label": …}}: {error}') from None
     if record.label is None or not str(record.id):
