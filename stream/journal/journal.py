@@ -45,6 +45,9 @@ class Journal(Protocol):
     def truncate(self, version: int) -> None:
         """Remove the entries above `version`, and amended blocks that were written after one of them."""
 
+    def restart(self, version: int) -> None:
+        """Remove every entry; the next one is that of `version` + 1."""
+
     def close(self) -> None:
         """Flush and close."""
 
@@ -90,6 +93,9 @@ class InMemoryJournal:
 
     def truncate(self, version: int) -> None:
         self._entries = list(takewhile(lambda entry: entry.version <= version, self._entries))
+
+    def restart(self, version: int) -> None:
+        self._entries, self._begin = [], version
 
     def close(self) -> None:
         """Does nothing."""

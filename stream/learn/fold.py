@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, field
@@ -105,6 +105,7 @@ class Fold:
         self._version = 0
         self._parent: int | None = None
         self._end: dict[Partition, int] = {}
+        self._log_identity: dict[str, str] = {}
         self._learned = 0
         self._event_time = 0.0
         self._unhandled: tuple[Alarm, ...] = ()  # raised by the latest entry; the entry after it has handled them
@@ -123,6 +124,11 @@ class Fold:
     def end(self) -> Position:
         """The last offset of each partition that is in the state."""
         return MappingProxyType(self._end)
+
+    @property
+    def log_identity(self) -> Mapping[str, str]:
+        """Identity by topic of the log that the position belongs to."""
+        return MappingProxyType(self._log_identity)
 
     @property
     def learned(self) -> int:
@@ -151,6 +157,14 @@ class Fold:
         """Start with an empty state at the position `after`; earlier records are ignored."""
         self._end = dict(after)
 
+    def identify(self, log_identity: Mapping[str, str]) -> None:
+        """The position in these topics belongs to the log of this identity, by topic."""
+        self._log_identity |= log_identity
+
+    def read_anew(self, topics: Collection[str]) -> None:
+        """Forget the position in these topics: they were created again, and are read from their beginning."""
+        self._end = {partition: last for partition, last in self._end.items() if partition.topic not in topics}
+
     def load(self, kept: Snapshot) -> None:
         """Restore the fold from this snapshot. Raises StateMismatch."""
         manifest, parts = kept.manifest, kept.parts
@@ -162,6 +176,7 @@ class Fold:
             self._evaluator.restore(parts["evaluator"])
         self._version, self._parent = manifest.version, manifest.version
         self._end, self._learned = dict(manifest.offsets), manifest.events_learned
+        self._log_identity = dict(manifest.log_identity)
         self._unhandled = ()
 
     def checkpoint(self) -> Checkpoint:
@@ -206,6 +221,7 @@ class Fold:
             offsets=dict(self._end),
             events_learned=self._learned,
             created=created,
+            log_identity=dict(self._log_identity),
             metrics=dict(self._evaluator.metrics()) if self._evaluator is not None else {},
         )
         parts = {"learner": self._learner.state(), "recent_ids": self._recent_ids.state()}

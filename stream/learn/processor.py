@@ -2,33 +2,33 @@
 
 from __future__ import annotations
 
-import threading
-import time
-from collections.abc import Callable, Mapping
-from contextlib import closing, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 
 import structlog
 
 from thalweg.memory.snapshots.snapshots import Snapshot, Snapshots
 from thalweg.models.contract.learner import Learner
 from thalweg.proto.records import Partition, Position
-from thalweg.stream.journal.entries import Control, ResetEntry, RollbackEntry
-from thalweg.stream.journal.journal import InMemoryJournal, Journal, before_the_first
+from thalweg.stream.journal.entries import Control
+from thalweg.stream.journal.journal import InMemoryJournal, Journal
+from thalweg.stream.learn.beginning import Beginning
 from thalweg.stream.learn.cadence import PublishCadence
-from thalweg.stream.learn.control import Controls, NotApplied, Policy
-from thalweg.stream.learn.fold import Fold, check_settings
+from thalweg.stream.learn.control import Changes, Controls, Policy
+from thalweg.stream.learn.fold import Fold
 from thalweg.stream.learn.intake import Intake, Stopped
 from thalweg.stream.learn.outcome import Outcome
 from thalweg.stream.learn.ports import Evaluator, Ports
-from thalweg.stream.learn.recovery import Recovery, Tripped
 from thalweg.stream.learn.reporting import Reporter
 from thalweg.stream.learn.saver import Saver
 from thalweg.stream.learn.settings import ProcessorSettings
 from thalweg.stream.log.log import Log, Reader
 from thalweg.stream.quarantine.breaker import Breaker
+from thalweg.stream.quarantine.recovery import Recovery, Tripped
 from thalweg.stream.quarantine.search import first_line
 from thalweg.stream.quarantine.standstill import Standstill
 from thalweg.stream.quarantine.stop import Stop
+from thalweg.stream.runtime import REAL, Runtime
 
 log = structlog.get_logger(__name__)
 
@@ -55,7 +55,7 @@ class Processor:
         evaluator: Grades the predictions and may detect drift; None: no evaluation.
         make: Creates another learner that has learned nothing; None: the model cannot be reset.
         ports: All other inputs and outputs.
-        clock: Unix seconds.
+        runtime: Clocks, waits and threads.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class Processor:
         evaluator: Evaluator | None = None,
         make: Callable[[], Learner] | None = None,
         ports: Ports | None = None,
-        clock: Callable[[], float] = time.time,
+        runtime: Runtime = REAL,
     ) -> None:
         ports = ports if ports is not None else Ports()
         self._settings = settings = settings if settings is not None else ProcessorSettings()
@@ -77,26 +77,40 @@ class Processor:
         self._snapshots = snapshots
         self._observer = ports.observer
         self._alarms = ports.alarms
-        self._clock = clock
-        self._stopping = threading.Event()
+        self._clock, self._ticks = runtime.clock, runtime.ticks
+        self._stopping = runtime.signal()
         self._fold = Fold(learner, snapshots, settings, evaluator, make)
-        self._intake = Intake(self._fold, source, self._journal, settings, ports, self._stopping)
+        self._intake = Intake(self._fold, source, self._journal, settings, ports, self._stopping, runtime.ticks)
         self._policy = Policy(settings, snapshots, can_reset=self._fold.can_reset)
+        self._breaker = Breaker(settings)
+        self._health = ports.health
+        self._beginning = Beginning(self._fold, self._intake, self._journal, settings, ports.observer, self._save_first)
         self._standstill = Standstill(settings.model, ports.stop_mark, ports.health)
+        self._saver = Saver(snapshots, self._journal, self._observer, runtime)
+        self._recovery = Recovery(
+            self._fold,
+            self._intake,
+            snapshots,
+            self._journal,
+            settings,
+            self._breaker,
+            ports,
+            self._saver.newest,
+            runtime,
+            self._stopping,
+        )
+        self._changes = Changes(
+            self._fold, snapshots, self._journal, settings, ports, self._standstill, self._recovery, self._save_before
+        )
         self._controls = Controls(
             self._fold, settings.model, ports, self._save_asked, self._change, self._standstill.resume
         )
-        self._breaker = Breaker(settings)
-        self._health = ports.health
-        self._reporter = Reporter(self._fold, self._observer.reported, clock)
-        self._saver = Saver(snapshots, self._journal, self._observer)
-        self._cadence = PublishCadence(ports.publisher, self._observer, settings.publish_share)
-        self._recovery = Recovery(
-            self._fold, self._intake, snapshots, self._journal, settings, self._breaker, ports, clock, self._stopping
-        )
+        self._reporter = Reporter(self._fold, self._observer.reported, runtime.clock, runtime.ticks)
+        self._cadence = PublishCadence(ports.publisher, self._observer, settings.publish_share, runtime.ticks)
         self._unsaved_events = 0
-        self._saved_at = time.monotonic()
+        self._saved_at = self._ticks()
         self._committed_at = 0.0
+        self._reader: Reader | None = None
 
     @property
     def version(self) -> int:
@@ -137,12 +151,9 @@ class Processor:
             OSError: The first snapshot cannot be written: the state folder is not usable.
         """
         try:
-            with suppress(Stopped):
-                self.recover()
+            with suppress(Stopped), self.following() as turn:
                 while not self._stopping.is_set():
-                    if self._standstill.stop is not None and (until_end or not self._stand_still()):
-                        break
-                    if self._follow(until_end):
+                    if not turn() and until_end and (self._standstill.stop is not None or self._at_end()):
                         break
                 self._publish(now=True)
             self._reporter.offer(must=True)
@@ -154,19 +165,40 @@ class Processor:
             self._saver.close()
             self._journal.close()
 
-    def _follow(self, until_end: bool) -> bool:
-        """Read and learn; False if it has to begin again with another reader, or the model was stopped."""
+    @contextmanager
+    def following(self) -> Iterator[Callable[[], bool]]:
+        """Recover and open the log; within the block, each call of the result is one turn of the loop: commands, then
+        at most one block. It returns whether there was a block. For callers with a loop of their own; raises Stopped.
+        """
+        self.recover()
         try:
-            with closing(self._intake.open(self._fold.end)) as reader:
-                while not self._stopping.is_set():
-                    self._controls.handle_commands()
-                    if not self._step(reader) and until_end and _at_end(reader):
-                        return True
+            yield self._turn
+        finally:
+            self._close_reader()
+
+    def _turn(self) -> bool:
+        try:
+            self._controls.handle_commands()
+            if self._standstill.stop is not None:
+                return self._stand_still()
+            if self._reader is None:
+                self._reader = self._intake.open(self._fold.end)
+            return self._step(self._reader)
         except Tripped as tripped:
             self._standstill.begin(tripped.stop)
+            self._publish(now=True)
         except _Reopen:
             pass
-        return False
+        self._close_reader()
+        return True
+
+    def _close_reader(self) -> None:
+        if self._reader is not None:
+            self._reader.close()
+            self._reader = None
+
+    def _at_end(self) -> bool:
+        return self._reader is not None and not any(self._reader.lag().values()) and self._reader.reached()
 
     def _step(self, reader: Reader) -> bool:
         """Read and learn one block; False if there was none."""
@@ -220,26 +252,24 @@ class Processor:
 
     def _get_past(self, error: Exception, lag: Mapping[Partition, int]) -> None:
         """Learn the newest block without what raises. Raises Tripped or Stopped."""
-        self._saver.wait()  # the newest snapshot is where it begins
         for outcome in self._recovery.past(error, self._note):
             self._done(outcome, lag)
         if self._recovery.evaluation_stopped:
             self._health.degraded(self._recovery.evaluation_stopped)
 
     def _stand_still(self) -> bool:
-        """Handle commands until an operator resumes the model, then try again; False if it has to stop."""
-        self._publish(now=True)
-        while self._standstill.wait():
-            self._controls.handle_commands()
+        """Wait a moment for an operator to resume the model, or else try again; whether it goes on."""
+        if self._standstill.wait():
             self._save_if_due()
             self._reporter.offer()
-            if self._stopping.wait(_STANDING_SECONDS):
-                return False
+            self._stopping.wait(_STANDING_SECONDS)
+            return False
         self._breaker.reset()
         stop = self._standstill.end()
         if stop is not None:
             self._recovery.skip_at(stop)
         self._replay()
+        self._publish(now=True)
         return True
 
     # -- starting -----------------------------------------------------------------------------------------------------
@@ -252,7 +282,7 @@ class Processor:
         """
         newest = self._snapshots.newest()
         if newest is None:
-            self._begin()
+            self._beginning.begin()
         else:
             self._fold.load(newest)
             if self._alarms is not None and "alarms" in newest.parts:
@@ -263,23 +293,9 @@ class Processor:
                 # before reading the log, which may be unavailable for long: this version can already be served
                 self._publish(now=True)
                 self._cadence.confirm(newest.manifest.created)
+        self._beginning.follow_identities()
         self._replay(self._standstill.recall())
         self._publish(now=True)
-
-    def _begin(self) -> None:
-        """Fix a new model's start position before anything is learned: with `latest`, records that arrive during a
-        restart count.
-        """
-        if self._journal.begins_after() == 0:  # all snapshots are damaged: replay from an empty state
-            self._fold.start_at(before_the_first(self._journal))
-            return
-        if self._journal.begins_after() is not None:
-            log.error("all snapshots are damaged and the journal has no beginning: starting with an empty state")
-            self._journal.truncate(0)
-        if self._settings.start == "latest":
-            with closing(self._intake.open({}, "latest")) as reader:
-                self._fold.start_at(reader.position())
-        self._save(wait=True, must=True)
 
     def _replay(self, upto: int | None = None) -> None:
         """Apply the journal's entries above the present version, until the circuit breaker stops the model."""
@@ -314,12 +330,12 @@ class Processor:
 
     def _save_if_due(self) -> None:
         due = self._unsaved_events >= self._settings.snapshot_events
-        due = due or time.monotonic() - self._saved_at >= self._settings.snapshot_seconds
+        due = due or self._ticks() - self._saved_at >= self._settings.snapshot_seconds
         if due and self.version > self._saver.version and self._saver.ready():
             self._save()
 
     def _commit_if_due(self, reader: Reader) -> None:
-        now = time.monotonic()
+        now = self._ticks()
         if now - self._committed_at > _COMMIT_SECONDS and self._fold.end:
             reader.commit(self._fold.end, f"version {self.version}")
             self._committed_at = now
@@ -327,12 +343,13 @@ class Processor:
     def _save(self, *, wait: bool = False, must: bool = False, spare: int | None = None) -> None:
         """Save the present version in the background; `wait` for it, and raise its error if it `must` succeed."""
         if self.version > self._saver.version:
+            self._intake.note_identities()
             taken = self._snapshot(must=must)
             if taken is None:
                 return
             waiting = {} if self._alarms is None else {"alarms": self._alarms.state()}
             self._saver.save(taken.manifest, {**taken.parts, **waiting}, spare)
-            self._unsaved_events, self._saved_at = 0, time.monotonic()
+            self._unsaved_events, self._saved_at = 0, self._ticks()
         if wait and (error := self._saver.wait()) is not None and must:
             raise error
 
@@ -345,55 +362,25 @@ class Processor:
                 raise OSError(f"the state cannot be saved: {first_line(error)}") from error
             log.error("snapshot failed: learning continues", version=self.version, problem=first_line(error))
             self._observer.snapshot_failed(self.version, first_line(error))
-            self._unsaved_events, self._saved_at = 0, time.monotonic()
+            self._unsaved_events, self._saved_at = 0, self._ticks()
             return None
+
+    def _save_first(self, must: bool) -> None:
+        self._save(wait=True, must=must)
+
+    def _save_before(self, spare: int | None) -> None:
+        self._save(wait=True, must=True, spare=spare)
 
     def _save_asked(self, wait: bool) -> None:
         self._save(wait=wait, must=wait)
 
     def _change(self, entry: Control) -> Outcome:
-        """Journal a control entry, apply it, and publish and save the result. Raises NotApplied."""
-        if isinstance(entry, RollbackEntry):
-            self._saver.wait()
-            # before it is journalled: an entry must be repeatable
-            check_settings(self._snapshots.load(entry.to).manifest, self._settings)
-        if self._standstill.stop is not None:
-            self._journal.truncate(self.version)  # the block at which it stands: its records are read again
-        self._journal.append(entry)
-        if isinstance(entry, RollbackEntry | ResetEntry):
-            self._save_before(entry)
-        try:
-            outcome = self._fold.apply(entry)
-        except Exception as error:
-            log.exception("a change of the state failed: undoing it", model=self._settings.model)
-            self._saver.wait()
-            self._recovery.undo(self.version)
-            raise NotApplied(f"{first_line(error)}; the model stays at version {self.version}") from error
-        self._standstill.moved(self.version)
-        if isinstance(entry, RollbackEntry):
-            self._observer.rolled_back(self.version, entry.cause)
+        """Change the state, and publish and save the result. Raises as `Changes.make`."""
+        outcome = self._changes.make(entry)
         self._publish(now=True)
         self._save(wait=True)
         return outcome
 
-    def _save_before(self, entry: RollbackEntry | ResetEntry) -> None:
-        """Save what the journalled entry discards. Raises OSError if the disk refuses, and then the entry is undone.
-
-        After it is journalled: a process that dies in between still knows what to do about the alarm behind it.
-        """
-        try:
-            self._save(wait=True, must=True, spare=entry.to if isinstance(entry, RollbackEntry) else None)
-        except Exception as error:
-            if isinstance(error, OSError) and error.errno is not None:
-                self._journal.truncate(self.version)
-                raise
-            # the state cannot be written, whatever the disk: what leads away from it must be possible
-            log.warning("the state before the change cannot be saved", model=self._settings.model, problem=str(error))
-
 
 class _Reopen(Exception):
     """The log must be read from the fold's position again."""
-
-
-def _at_end(reader: Reader) -> bool:
-    return not any(reader.lag().values()) and reader.reached()

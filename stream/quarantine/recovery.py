@@ -7,8 +7,6 @@ letters. Every other replay of the journal leaves out the same events.
 
 from __future__ import annotations
 
-import threading
-import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -32,6 +30,7 @@ from thalweg.stream.quarantine.search import first_line
 from thalweg.stream.quarantine.skips import LEARNER_ERROR
 from thalweg.stream.quarantine.stop import Stop
 from thalweg.stream.quarantine.trials import Trials
+from thalweg.stream.runtime import Runtime, Signal
 
 log = structlog.get_logger(__name__)
 
@@ -76,7 +75,8 @@ class Recovery:
         settings: Settings of the model.
         breaker: Stops the model when too many events fail.
         ports: Provides the observer, and the health that hears of every trial, because a search may take long.
-        clock: Unix seconds.
+        saved: Waits for the save in progress; the newest version that is saved.
+        runtime: Clocks.
         stopping: Ends every wait when set.
     """
 
@@ -89,12 +89,13 @@ class Recovery:
         settings: ProcessorSettings,
         breaker: Breaker,
         ports: Ports,
-        clock: Callable[[], float],
-        stopping: threading.Event,
+        saved: Callable[[], int],
+        runtime: Runtime,
+        stopping: Signal,
     ) -> None:
         self._fold, self._intake, self._snapshots, self._journal = fold, intake, snapshots, journal
         self._model, self._breaker, self._observer, self._health = settings.model, breaker, ports.observer, ports.health
-        self._clock, self._stopping = clock, stopping
+        self._saved, self._clock, self._ticks, self._stopping = saved, runtime.clock, runtime.ticks, stopping
         self._doubt: _Doubt | None = None
         self._noted = 0
         self._base: Checkpoint | None = None
@@ -195,18 +196,18 @@ class Recovery:
         self._breaker.learning.note(outcome.events, 0)
         if self._base is None or self._breaker.learning.bad == 0:
             self._base = None
-        elif time.monotonic() - self._base_at > self._base_seconds / _COPY_SHARE:
+        elif self._ticks() - self._base_at > self._base_seconds / _COPY_SHARE:
             self._copy()
 
     def _copy(self) -> None:
-        started = time.monotonic()
+        started = self._ticks()
         self._base = self._fold.checkpoint()
-        self._base_at = time.monotonic()
+        self._base_at = self._ticks()
         self._base_seconds = self._base_at - started
 
     def _restore(self) -> None:
         """Go back to the newest whole state: the copy in memory, or the newest snapshot."""
-        saved = max((kept.version for kept in self._snapshots.manifests()), default=-1)
+        saved = self._saved()
         if self._base is not None and self._base.snapshot.manifest.version >= saved:
             self._fold.back_to(self._base)
             return
