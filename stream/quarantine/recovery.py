@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 
 import structlog
@@ -124,7 +124,7 @@ class Recovery:
         first = fold.version
         self._noted = max(self._noted, first)
         if self._base is None and first == 0:
-            self._base = fold.checkpoint()  # an empty state is not always saved
+            self._copy()  # an empty state is not always saved
         while True:
             try:
                 for outcome in self._outcomes(upto):
@@ -201,7 +201,9 @@ class Recovery:
 
     def _copy(self) -> None:
         started = self._ticks()
-        self._base = self._fold.checkpoint()
+        self._base = None  # its memory first
+        with suppress(Exception):  # the next failure then costs a longer replay
+            self._base = self._fold.checkpoint()
         self._base_at = self._ticks()
         self._base_seconds = self._base_at - started
 
@@ -268,7 +270,11 @@ class Recovery:
         """Apply a block without the events that raise; the fold is whole, at the version before it, and so it is again
         after an exception.
         """
-        trials = Trials(self._fold, entry, block, self._alive)
+        try:
+            trials = Trials(self._fold, entry, block, self._alive)
+        except Exception as error:  # no memory for a copy, or no state
+            what = f"the state cannot be copied to look for what fails ({doubt.reason})"
+            raise Tripped(self._stop(what, first_line(error), entry)) from error
         self._base = trials.point
         try:
             skips = self._verdict(trials, entry, doubt)
@@ -278,8 +284,10 @@ class Recovery:
                 self._observer.quarantined({LEARNER_ERROR: len(skips)})
             decoded = self._intake.decode(entry, block, sent, fresh=skips)
             outcome = self._apply_whole(trials, entry, decoded)
-        except BaseException:
+        except BaseException as error:
             trials.restore()
+            if isinstance(error, Exception) and not isinstance(error, Stopped | Tripped):
+                raise Tripped(self._stop("the search for what fails has failed", first_line(error), entry)) from error
             raise
         self._breaker.learning.note(0, len(skips))
         self._copy()

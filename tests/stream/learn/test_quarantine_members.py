@@ -187,6 +187,31 @@ def test_a_learner_that_cannot_be_reported_or_saved_still_learns(fails: str) -> 
     assert bool(seen.failed) == (fails == "state")
 
 
+def test_a_failing_learner_whose_state_cannot_be_copied_stops_the_model_instead_of_killing_it() -> None:
+    class Fragile(Poisoned):
+        fails = False
+
+        def learn(self, batch: Batch) -> None:
+            self.fails = self.fails or 13 in batch.inputs["features"][:, 0]
+            super().learn(batch)
+
+        def state(self) -> State:
+            if self.fails:
+                raise MemoryError("no room for a copy")
+            return super().state()
+
+    house = House(30)
+
+    processor = house.processor(Fragile(13))
+    processor.run(until_end=True)
+
+    assert processor.stopped_by is not None
+    assert processor.version == 1
+    assert "the state cannot be copied" in house.health.now().reason
+    assert "ValueError: cannot learn 13" in house.health.now().reason
+    assert house.run(Poisoned(13)).version == 1  # stands still over a restart
+
+
 def test_a_predictor_that_cannot_be_published_stops_no_learning() -> None:
     class Publisher:
         def publish(self, predictor: Any, *, version: int, learned_events: int, event_time: float) -> None:
