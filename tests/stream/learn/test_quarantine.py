@@ -132,7 +132,7 @@ class House:
                 observer=self.watcher,
                 commands=self.commands,
                 health=self.health,
-                stop_mark=self.mark,
+                stop_mark=wrapped(self.mark),
             ),
             **more,
         )
@@ -203,9 +203,10 @@ class Killer:
         self.left = at
 
     def step(self) -> None:
+        """At -1 it never kills."""
         if self.left == 0:
             raise Crash
-        self.left -= 1
+        self.left = max(-1, self.left - 1)
 
     def __call__(self, part: Any) -> Any:
         return _Fragile(part, self)
@@ -217,7 +218,7 @@ class _Fragile:
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._part, name)
-        if name not in ("append", "send", "truncate", "recently_sent"):
+        if name not in ("append", "send", "truncate", "recently_sent", "write", "clear"):
             return found
 
         def call(*arguments: Any) -> Any:
@@ -527,6 +528,43 @@ def test_resumed_with_skip_it_leaves_out_what_fails_and_goes_on(rolled_back: boo
     house.forget_snapshots()
     if not rolled_back:
         assert house.rebuilt(after.version) == after.state_sha256
+
+
+@pytest.mark.parametrize("verb", ["resume", "rollback"])
+def test_wherever_the_process_dies_while_a_model_is_stopped_and_resumed_nothing_is_lost(
+    tmp_path: Path, verb: str
+) -> None:
+    """A first failure stops the model; an operator rolls it back, or not, and resumes it without what fails."""
+    states, kills, died = set(), -1, True
+    while died:
+        folder = tmp_path / f"{kills}"
+        files = partial(FileJournal, folder) if verb == "resume" else None
+        house = House(30, files, quarantine_share=0.0, quarantine_least_events=1)
+        house.mark = FileStopMark(folder / "stopped.json") if verb == "resume" else InMemoryStopMark()
+        killer, died, final = Killer(kills), kills < 0, None
+        while final is None:
+            if house.mark.read() is not None:
+                if verb == "rollback" and not house.watcher.rollbacks:
+                    house.commands.submit("m", "rollback", {"version": 0})
+                house.commands.submit("m", "resume", {"skip": True})
+            processor = house.processor(KilledLearner(killer, 13, 14), wrapped=killer)
+            try:
+                processor.run(until_end=True)
+            except Crash:
+                died, killer.left = True, -1
+            else:
+                final = processor if processor.stopped_by is None else None
+
+        assert [entry.version for entry in house.entries()] == list(range(1, final.version + 1))
+        assert {offset for offset, _, _ in house.letters()} == {13, 14}
+        assert len(house.letters()) <= 3  # at most the one that was on its way is there twice
+        rebuilt = rebuild(Chain, house.log, house.snapshots, house.journal(), house.settings, final.version)
+        assert rebuilt.state_sha256 == final.state_sha256
+        assert final.events_learned == (28 if verb == "resume" else 15)
+        states.add(final.state_sha256)
+        kills += 1
+    assert kills > 30
+    assert len(states) == 1
 
 
 def test_too_many_records_that_cannot_be_decoded_stop_the_model() -> None:
