@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import structlog
 
+from thalweg.stream.health.registry import Health
 from thalweg.stream.learn.fold import Fold
 from thalweg.stream.learn.observer import Observer
 from thalweg.stream.learn.ports import Publisher
@@ -26,6 +27,7 @@ class PublishCadence:
         observer: Notified of each publication.
         share: Maximum share of the time for publishing.
         ticks: Monotonic seconds.
+        health: Whether versions can be published.
     """
 
     def __init__(
@@ -34,11 +36,13 @@ class PublishCadence:
         observer: Observer,
         share: float,
         ticks: Callable[[], float] = time.monotonic,
+        health: Health | None = None,
     ) -> None:
         self._ticks = ticks
         self._publisher = publisher
         self._observer = observer
         self._share = share
+        self._health = health or Health("publisher")
         self._version = -1
         self._not_before = 0.0
         self._oldest_waiting: float | None = None
@@ -73,15 +77,15 @@ class PublishCadence:
                 learned_events=fold.learned,
                 event_time=fold.event_time,
             )
-        except (
-            Exception
-        ) as error:  # the folder is full, or a predictor gives no state; the version before stays visible
+        except Exception as error:  # a full folder, or a predictor without a state; the version before stays visible
             problem = str(error) if isinstance(error, OSError) else first_line(error)
             log.error(
                 "cannot publish a version: learning continues, servers keep the previous version", problem=problem
             )
             self._not_before = self._ticks() + _AGAIN_SECONDS
+            self._health.degraded(f"version {fold.version} cannot be published: {problem}")
             return
+        self._health.running()
         seconds = self._ticks() - started
         self._not_before = started + seconds / self._share
         self._version = fold.version

@@ -136,5 +136,9 @@ class Ports:
     """Receives drift alarms."""
     health: Health = field(default_factory=Health)
     """The learner's health, reported by the processor."""
+    saving: Health = field(default_factory=Health)
+    """Whether snapshots can be written."""
+    publishing: Health = field(default_factory=Health)
+    """Whether versions can be published."""
     stop_mark: StopMark = field(default_factory=InMemoryStopMark)
     """Whether the circuit breaker has stopped the model."""

@@ -77,16 +77,16 @@ class Processor:
         self._snapshots = snapshots
         self._observer = ports.observer
         self._alarms = ports.alarms
+        self._health = ports.health
         self._clock, self._ticks = runtime.clock, runtime.ticks
         self._stopping = runtime.signal()
         self._fold = Fold(learner, snapshots, settings, evaluator, make)
         self._intake = Intake(self._fold, source, self._journal, settings, ports, self._stopping, runtime.ticks)
         self._policy = Policy(settings, snapshots, can_reset=self._fold.can_reset)
         self._breaker = Breaker(settings)
-        self._health = ports.health
         self._beginning = Beginning(self._fold, self._intake, self._journal, settings, ports.observer, self._save_first)
         self._standstill = Standstill(settings.model, ports.stop_mark, ports.health)
-        self._saver = Saver(snapshots, self._journal, self._observer, runtime)
+        self._saver = Saver(snapshots, self._journal, self._observer, runtime, ports.saving)
         self._recovery = Recovery(
             self._fold,
             self._intake,
@@ -106,7 +106,9 @@ class Processor:
             self._fold, settings.model, ports, self._save_asked, self._change, self._standstill.resume
         )
         self._reporter = Reporter(self._fold, self._observer.reported, runtime.clock, runtime.ticks)
-        self._cadence = PublishCadence(ports.publisher, self._observer, settings.publish_share, runtime.ticks)
+        self._cadence = PublishCadence(
+            ports.publisher, self._observer, settings.publish_share, runtime.ticks, ports.publishing
+        )
         self._unsaved_events = 0
         self._saved_at = self._ticks()
         self._committed_at = 0.0
@@ -221,6 +223,7 @@ class Processor:
         self._save_if_due()
         self._commit_if_due(reader)
         self._reporter.offer(reader.lag())
+        self._tell_health(reader)
         return taken is not None
 
     def _done(self, outcome: Outcome, lag: Mapping[Partition, int]) -> None:
@@ -231,6 +234,14 @@ class Processor:
         self._recovery.after_block(outcome)
         if (undecodable := self._breaker.undecodable(outcome)) is not None:
             raise Tripped(Stop(self.version, *undecodable, self._clock()))
+
+    def _tell_health(self, reader: Reader) -> None:
+        if not reader.reached():
+            self._health.waiting("the log is out of reach")
+        elif self._recovery.evaluation_stopped:
+            self._health.degraded(self._recovery.evaluation_stopped)
+        else:
+            self._health.running()
 
     def _note(self, outcome: Outcome) -> None:
         self._unsaved_events += outcome.events
@@ -254,8 +265,6 @@ class Processor:
         """Learn the newest block without what raises. Raises Tripped or Stopped."""
         for outcome in self._recovery.past(error, self._note):
             self._done(outcome, lag)
-        if self._recovery.evaluation_stopped:
-            self._health.degraded(self._recovery.evaluation_stopped)
 
     def _stand_still(self) -> bool:
         """Wait a moment for an operator to resume the model, or else try again; whether it goes on."""

@@ -128,6 +128,7 @@ class Recovery:
         while True:
             try:
                 for outcome in self._outcomes(upto):
+                    self._health.beat()
                     if outcome.version > self._noted:
                         self._noted = outcome.version
                         note(outcome)

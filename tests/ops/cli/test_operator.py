@@ -14,11 +14,12 @@ from thalweg.models.contract.learner import Learner
 from thalweg.models.encoders.encoded import make_learner
 from thalweg.ops.cli import operator
 from thalweg.ops.config.config import load
-from thalweg.ops.run.app import build_processor, open_configured_log
+from thalweg.ops.run.app import LearnerReports, build_processor, open_configured_log
 from thalweg.ops.run.failed import Failed
 from thalweg.ops.telemetry.learner_metrics import LearnerMetrics
 from thalweg.ops.telemetry.status import LearnerStatus
 from thalweg.proto.event import Batch
+from thalweg.stream.health.registry import HealthRegistry
 from thalweg.stream.log.dead_letters import DeadLetters
 from thalweg.stream.log.log import Message
 
@@ -48,7 +49,8 @@ def test_an_operator_reaches_a_stopped_model_and_lets_it_go_on(
     x = [*range(30), *(-i for i in range(1, 31)), *range(30, 40)]
     log.append("m.events", [Message(f'{{"inputs":{{"x":[{i},1]}},"label":"{i % 2}"}}'.encode()) for i in x])
     metrics, store = LearnerMetrics(), open_commands(config.store.url)
-    processor, publisher = build_processor(config, model, log, store, tmp_path, metrics, LearnerStatus(tmp_path))
+    reports, health = LearnerReports(metrics, LearnerStatus(tmp_path)), HealthRegistry()
+    processor, publisher = build_processor(config, model, log, store, tmp_path, reports, health)
     thread = threading.Thread(target=processor.run, daemon=True)
     thread.start()
     until("the model stands still", lambda: processor.stopped_by)
