@@ -72,4 +72,4 @@ class Standstill:
     def _say(self, stop: Stop) -> None:
         reason = stop.reason(self._model)
         self._health.failed(reason)
-        log.error(reason)
+        log.error(reason, model=self._model)

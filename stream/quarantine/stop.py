@@ -34,7 +34,7 @@ class Stop:
     def reason(self, model: str) -> str:
         """For health and logs."""
         return (
-            f"model {model!r}: stopped by the circuit breaker at version {self.version}: {self.what}: {self.cause}; "
+            f"stopped by the circuit breaker at version {self.version}: {self.what}: {self.cause}; "
             f"`thalweg resume CONFIG --model {model}` tries again, with `--skip` it leaves out what fails"
         )
 
