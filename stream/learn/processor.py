@@ -240,6 +240,8 @@ class Processor:
             self._health.waiting("the log is out of reach")
         elif self._recovery.evaluation_stopped:
             self._health.degraded(self._recovery.evaluation_stopped)
+        elif self._reporter.problem:
+            self._health.degraded(f"its status cannot be reported: {self._reporter.problem}")
         else:
             self._health.running()
 

@@ -46,7 +46,8 @@ class Reporter:
         self._lag: Mapping[Partition, int] = MappingProxyType({})
         self._newest_time: float | None = None
         self._made = -math.inf
-        self._problem = ""
+        self.problem = ""
+        """Why no report can be made; empty if one can."""
         self._reported: tuple[int, Mapping[Partition, int]] | None = None
 
     def note(self, outcome: Outcome) -> None:
@@ -70,10 +71,11 @@ class Reporter:
         try:
             report = self._report()
         except Exception as error:  # figures must not stop the learning
-            if (problem := first_line(error)) != self._problem:
+            if (problem := first_line(error)) != self.problem:
                 log.exception("a status report cannot be made: learning continues", problem=problem)
-            self._problem = problem
+            self.problem = problem
         else:
+            self.problem = ""
             self._tell(report)
 
     def _report(self) -> LearnerReport:
