@@ -34,7 +34,8 @@ from thalweg.stream.evaluation.monitor import Monitor
 from thalweg.stream.health.probe import Probe
 from thalweg.stream.health.registry import HealthRegistry
 from thalweg.stream.journal.file_journal import FileJournal
-from thalweg.stream.labels.joining import Joiner, JoinObserver, JoinSettings
+from thalweg.stream.labels.join_observer import JoinObserver
+from thalweg.stream.labels.joining import Joiner, JoinSettings
 from thalweg.stream.labels.request_buffer import RequestBuffer
 from thalweg.stream.labels.request_log import RequestLog
 from thalweg.stream.learn.observer import each
@@ -196,6 +197,7 @@ def build_joiner(
             labels_topic=model.labels_topic,
             joined_topic=model.joined_topic,
             label_seconds=model.label_seconds,
+            max_future_seconds=model.max_future_seconds,
         ),
         source,
         pending,
@@ -236,6 +238,7 @@ def location_of(config: Config, model: ModelConfig, live: Path) -> ModelLocation
         live=live / model.name,
         state=model_folder(config, model),
         labels_topic=model.labels_topic,
+        max_future_seconds=model.max_future_seconds,
         schema=new_learner(model).schema,
         ready_after_events=0 if model.learn_from_requests else model.ready_after_events,
         build=build,

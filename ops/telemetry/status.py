@@ -21,7 +21,7 @@ from thalweg.ops.telemetry.live_file import LiveFile
 from thalweg.proto.records import Partition
 from thalweg.stream.evaluation.report import EvaluationReport
 from thalweg.stream.health.registry import Health
-from thalweg.stream.labels.joining import NoJoinObserver
+from thalweg.stream.labels.join_observer import NoJoinObserver
 from thalweg.stream.learn.observer import LearnerReport, NoObserver
 from thalweg.stream.learn.outcome import Outcome
 

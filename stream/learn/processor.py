@@ -84,7 +84,9 @@ class Processor:
         self._intake = Intake(self._fold, source, self._journal, settings, ports, self._stopping, runtime.ticks)
         self._policy = Policy(settings, snapshots, can_reset=self._fold.can_reset)
         self._breaker = Breaker(settings)
-        self._beginning = Beginning(self._fold, self._intake, self._journal, settings, ports.observer, self._save_first)
+        self._beginning = Beginning(
+            self._fold, self._intake, self._journal, settings, ports.observer, self._save_and_wait
+        )
         self._standstill = Standstill(settings.model, ports.stop_mark, ports.health)
         self._saver = Saver(snapshots, self._journal, self._observer, runtime, ports.saving)
         self._recovery = Recovery(
@@ -227,7 +229,6 @@ class Processor:
         return taken is not None
 
     def _done(self, outcome: Outcome, lag: Mapping[Partition, int]) -> None:
-        """Tell and act on what a block did. Raises Tripped."""
         self._observer.block_done(outcome, self._fold.learner, lag)
         self._tell_alarms(outcome)
         self._act(outcome)
@@ -332,12 +333,16 @@ class Processor:
         self._cadence.publish(self._fold, now=now)
 
     def _confirm(self, reader: Reader, *, idle: bool) -> None:
-        """Confirm how fresh the published version is: as of now if everything was read, else as of its newest event."""
+        """Confirm how fresh the published version is: as of now if everything was read, else as of its newest record.
+
+        Not as of its newest event, whose time is what its producer says.
+        """
         behind = any(reader.lag().values())
         if idle and not behind and reader.reached():
             self._cadence.confirm(self._clock())
         elif not idle:
-            self._cadence.confirm(self._fold.event_time if behind else self._clock())
+            now = self._clock()
+            self._cadence.confirm(min(self._fold.appended_time, now) if behind else now)
 
     def _save_if_due(self) -> None:
         due = self._unsaved_events >= self._settings.snapshot_events
@@ -375,9 +380,6 @@ class Processor:
             self._observer.snapshot_failed(self.version, first_line(error))
             self._unsaved_events, self._saved_at = 0, self._ticks()
             return None
-
-    def _save_first(self, must: bool) -> None:
-        self._save(wait=True, must=must)
 
     def _save_before(self, spare: int | None) -> None:
         self._save(wait=True, must=True, spare=spare)

@@ -1,0 +1,35 @@
+"""What happens to late labels, for observers such as `ops.telemetry.learner_metrics`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+
+class JoinObserver(Protocol):
+    """Receives what happens to labels, on the joiner's thread."""
+
+    def labels_joined(self, delays: Sequence[float]) -> None:
+        """These labels arrived this many seconds after their events."""
+
+    def labels_unmatched(self, labels: int) -> None:
+        """This many labels expired without a known event."""
+
+    def labels_duplicated(self, labels: int) -> None:
+        """This many labels were duplicates of joined ones."""
+
+    def dead_lettered(self, reasons: Mapping[str, int]) -> None:
+        """This many records, by reason, were sent to the dead-letter topic."""
+
+    def store_reached(self, reached: bool) -> None:
+        """Whether the store of pending events is available."""
+
+
+class NoJoinObserver:
+    """Ignores everything; the base for observers that need only some of it."""
+
+    def labels_joined(self, delays: Sequence[float]) -> None: ...
+    def labels_unmatched(self, labels: int) -> None: ...
+    def labels_duplicated(self, labels: int) -> None: ...
+    def dead_lettered(self, reasons: Mapping[str, int]) -> None: ...
+    def store_reached(self, reached: bool) -> None: ...
