@@ -240,7 +240,6 @@ class Joiner:
     def _in_halves(
         self, some: _Some, action: Callable[[_Some], None], failed: Callable[[_Some, Exception], None]
     ) -> None:
-        """Run the action; when it raises, on both halves, down to the single ones that make it raise."""
         try:
             action(some)
         except _Stopped:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import partial
 
 import structlog
 
@@ -85,7 +86,12 @@ class Processor:
         self._policy = Policy(settings, snapshots, can_reset=self._fold.can_reset)
         self._breaker = Breaker(settings)
         self._beginning = Beginning(
-            self._fold, self._intake, self._journal, settings, ports.observer, self._save_and_wait
+            self._fold,
+            self._intake,
+            self._journal,
+            settings,
+            ports.observer,
+            partial(self._save, True),
         )
         self._standstill = Standstill(settings.model, ports.stop_mark, ports.health)
         self._saver = Saver(snapshots, self._journal, self._observer, runtime, ports.saving)
@@ -102,7 +108,14 @@ class Processor:
             self._stopping,
         )
         self._changes = Changes(
-            self._fold, snapshots, self._journal, settings, ports, self._standstill, self._recovery, self._save_before
+            self._fold,
+            snapshots,
+            self._journal,
+            settings,
+            ports,
+            self._standstill,
+            self._recovery,
+            partial(self._save, True, True),
         )
         self._controls = Controls(
             self._fold, settings.model, ports, self._save_asked, self._change, self._standstill.resume
@@ -356,7 +369,7 @@ class Processor:
             reader.commit(self._fold.end, f"version {self.version}")
             self._committed_at = now
 
-    def _save(self, *, wait: bool = False, must: bool = False, spare: int | None = None) -> None:
+    def _save(self, wait: bool = False, must: bool = False, spare: int | None = None) -> None:
         """Save the present version in the background; `wait` for it, and raise its error if it `must` succeed."""
         if self.version > self._saver.version:
             self._intake.note_identities()
@@ -380,9 +393,6 @@ class Processor:
             self._observer.snapshot_failed(self.version, first_line(error))
             self._unsaved_events, self._saved_at = 0, self._ticks()
             return None
-
-    def _save_before(self, spare: int | None) -> None:
-        self._save(wait=True, must=True, spare=spare)
 
     def _save_asked(self, wait: bool) -> None:
         self._save(wait=wait, must=wait)
