@@ -118,8 +118,11 @@ class Snapshot:
 class Snapshots(Protocol):
     """The snapshots of one model. One writer; other processes may read."""
 
-    def save(self, manifest: Manifest, parts: Mapping[str, State]) -> Manifest:
-        """Save a version; fills in hashes and sizes. If it raises OSError, the older versions are unchanged."""
+    def save(self, manifest: Manifest, parts: Mapping[str, State], spare: int | None = None) -> Manifest:
+        """Save a version; fills in hashes and sizes. If it raises OSError, the older versions are unchanged.
+
+        `spare`: a version that is not deleted this time, however old it is.
+        """
 
     def newest(self) -> Snapshot | None:
         """The newest valid version; damaged ones are set aside."""
@@ -138,7 +141,7 @@ class InMemorySnapshots:
         self._keep = keep
         self._kept: dict[int, Snapshot] = {}
 
-    def save(self, manifest: Manifest, parts: Mapping[str, State]) -> Manifest:
+    def save(self, manifest: Manifest, parts: Mapping[str, State], spare: int | None = None) -> Manifest:
         parts = {
             name: State({key: tensor.copy() for key, tensor in part.tensors.items()}, dict(part.meta))
             for name, part in parts.items()
@@ -146,7 +149,8 @@ class InMemorySnapshots:
         manifest = replace(manifest, **_facts(parts))
         self._kept[manifest.version] = Snapshot(manifest, parts)
         for version in sorted(self._kept)[: -self._keep]:
-            del self._kept[version]
+            if version != spare:
+                del self._kept[version]
         return manifest
 
     def newest(self) -> Snapshot | None:
@@ -179,7 +183,7 @@ class FolderSnapshots:
         for leftover in self._folder.glob(".*.partial"):
             _remove(leftover)
 
-    def save(self, manifest: Manifest, parts: Mapping[str, State]) -> Manifest:
+    def save(self, manifest: Manifest, parts: Mapping[str, State], spare: int | None = None) -> Manifest:
         beside = self._folder / f".{manifest.version}.partial"
         make_folder(self._folder)
         if beside.exists():  # of a save that failed, and could not be removed
@@ -210,7 +214,8 @@ class FolderSnapshots:
             shutil.rmtree(beside, ignore_errors=True)
             raise
         for version in self._versions()[: -self._keep]:
-            shutil.rmtree(self._folder / str(version), ignore_errors=True)
+            if version != spare:
+                shutil.rmtree(self._folder / str(version), ignore_errors=True)
         return manifest
 
     def _before(self) -> tuple[Path | None, Mapping[str, str]]:

@@ -48,6 +48,7 @@ from thalweg.stream.log.log import Log, Reading, Retention
 from thalweg.stream.log.open import open_log
 from thalweg.stream.publication.file_channel import FilePublisher
 from thalweg.stream.publication.live_folder import live_folder
+from thalweg.stream.quarantine.stop import FileStopMark
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +170,7 @@ def build_processor(
             health=registry.register("learner", model.name),
             saving=registry.register("saver", model.name),
             publishing=registry.register("publisher", model.name),
+            stop_mark=FileStopMark(folder / "stopped.json"),
         ),
     )
     return processor, publisher

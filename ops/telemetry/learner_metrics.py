@@ -25,6 +25,7 @@ from thalweg.stream.health.registry import Health
 from thalweg.stream.learn.observer import LearnerReport, NoObserver
 from thalweg.stream.learn.outcome import Outcome
 from thalweg.stream.log.log import Gap
+from thalweg.stream.quarantine.skips import LEARNER_ERROR
 
 _OF_JOINERS = (
     "thalweg_labels_joined_total",
@@ -116,6 +117,7 @@ class ModelMetrics(NoObserver):
         """Export every counter at 0: if a series first appeared at 1, Prometheus would not see the increase."""
         for reason in REASONS:
             self._metrics["thalweg_events_dead_lettered_total"].labels(self.name, reason)
+        self._metrics["thalweg_quarantined_events_total"].labels(self.name, LEARNER_ERROR)
         for cause in _CAUSES:
             self._metrics["thalweg_rollbacks_total"].labels(self.name, cause)
         for action in ACTIONS[1:]:
@@ -147,6 +149,11 @@ class ModelMetrics(NoObserver):
 
     def snapshot_failed(self, version: int, error: str) -> None:
         self._bound["snapshot_failures_total"].inc()
+
+    def quarantined(self, reasons: Mapping[str, int]) -> None:
+        for reason, count in reasons.items():
+            self._metrics["thalweg_quarantined_events_total"].labels(self.name, reason).inc(count)
+            self._metrics["thalweg_events_dead_lettered_total"].labels(self.name, reason).inc(count)
 
     def lost(self, gap: Gap) -> None:
         self._bound["log_gap_records_total"].inc(len(gap))

@@ -25,6 +25,7 @@ LEARNER_METRICS: Mapping[str, tuple[type, str, tuple[str, ...], tuple[float, ...
     "thalweg_events_consumed_total": (Counter, "Events consumed from the log", (), ()),
     "thalweg_events_learned_total": (Counter, "Labelled events learned", (), ()),
     "thalweg_events_dead_lettered_total": (Counter, "Invalid records sent to the dead-letter topic", ("reason",), ()),
+    "thalweg_quarantined_events_total": (Counter, "Events left out because they cannot be learned", ("reason",), ()),
     "thalweg_events_duplicated_total": (Counter, "Events dropped as duplicates of an id seen before", (), ()),
     "thalweg_log_gap_records_total": (
         Counter,

@@ -63,6 +63,9 @@ class ModelStatus(NoObserver, NoJoinObserver):
     def dead_lettered(self, reasons: Mapping[str, int]) -> None:
         self._dead_letters.update(reasons)
 
+    def quarantined(self, reasons: Mapping[str, int]) -> None:
+        self._dead_letters.update(reasons)
+
     def block_done(self, outcome: Outcome, learner: Learner, lag: Mapping[Partition, int]) -> None:
         self._consumed += outcome.events
         self._dead_letters.update(outcome.rejected)

@@ -20,7 +20,7 @@ import structlog
 from thalweg.memory.snapshots.state import flush_file, make_folder, sync_folder
 from thalweg.stream.journal.entries import Entry, to_line
 from thalweg.stream.journal.journal import consecutive
-from thalweg.stream.journal.segments import cut_torn_line, keep_whole, path_of, read_segments, segments
+from thalweg.stream.journal.segments import cut_torn_line, keep_whole, newest_in, path_of, read_segments, segments
 
 log = structlog.get_logger(__name__)
 
@@ -48,6 +48,7 @@ class FileJournal:
         self._file: IO[bytes] | None = None
         self._torn_at: int | None = None
         self._fresh_segment = False
+        self._newest: int | None = None
         self._read_only = read_only
         self._flushing = threading.Lock()  # one flush at a time, and the file stays open meanwhile
         self._unsynced: deque[bytes] = deque()  # lines of the open file that are not on disk yet
@@ -83,6 +84,7 @@ class FileJournal:
             self._torn_at = None
             raise
         self._unsynced.append(line)
+        self._newest = max(entry.version, self._newest or 0)
         if self._clock() - self._synced >= self._sync_seconds:
             self.begin_sync()
 
@@ -116,6 +118,7 @@ class FileJournal:
 
     def truncate(self, version: int) -> None:
         self._close_file()
+        self._newest = None
         for begin in reversed(segments(self._folder)):
             path = path_of(self._folder, begin)
             if begin >= version and begin > 0:
@@ -130,7 +133,7 @@ class FileJournal:
         for begin in reversed(segments(self._folder)):  # what a crash leaves of them has no holes
             path_of(self._folder, begin).unlink()
         path_of(self._folder, version).touch()
-        self._fresh_segment = False
+        self._fresh_segment, self._newest = False, None
         sync_folder(self._folder)
 
     def close(self) -> None:
@@ -143,8 +146,8 @@ class FileJournal:
 
     def _open(self, begin: int) -> IO[bytes]:
         found = segments(self._folder)
-        if found and not self._fresh_segment:
-            begin = found[-1]
+        if found and not (self._fresh_segment and self._newest_in(found[-1]) <= begin):
+            begin = found[-1]  # also for an amended block with later entries: a segment begins after all before it
         # unbuffered: a written entry is with the kernel
         file = path_of(self._folder, begin).open("ab", buffering=0)
         try:
@@ -155,6 +158,11 @@ class FileJournal:
         self._synced_end = file.seek(0, os.SEEK_END)
         self._file, self._fresh_segment = file, False
         return file
+
+    def _newest_in(self, begin: int) -> int:
+        if self._newest is None:
+            self._newest = newest_in(path_of(self._folder, begin), begin)
+        return self._newest
 
     def _close_file(self) -> None:
         if self._file is not None:

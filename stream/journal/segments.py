@@ -57,23 +57,25 @@ def read_segments(folder: Path, after: int, *, torn_end: bool = False) -> Iterat
                 continue
             if damage and entry.version > after + 1 and entry.version != last + 1:
                 raise JournalError(damage)
-            damage, last = "", entry.version
-            if last > after:
+            damage, last = "", max(last, entry.version)  # an amended block has the version of an earlier line
+            if entry.version > after:
                 yield entry
         if damage and (following is None or last != following):
             raise JournalError(damage)
 
 
 def keep_whole(path: Path, version: int) -> None:
-    """Keep of a segment only the whole entries up to `version`; if anything in it is damaged, a copy of all is kept.
+    """Keep of a segment only the whole entries before the first one above `version`.
 
-    Raises OSError.
+    If a line among them or after them is damaged, a copy of the file is kept. Raises OSError.
     """
     kept, damaged = [], False
     for _, entry in _lines(path):
         if isinstance(entry, str):
             damaged = True
-        elif entry.version <= version:
+        elif entry.version > version:
+            break  # what follows may amend a block that this entry was applied after
+        else:
             kept.append(to_line(entry))
     if damaged:
         aside = path.with_name(f"{path.name}.damaged")
@@ -82,6 +84,11 @@ def keep_whole(path: Path, version: int) -> None:
     beside = path.with_name(f".{path.name}.kept")
     write_durably(beside, b"".join(kept))
     beside.replace(path)
+
+
+def newest_in(path: Path, begin: int) -> int:
+    """The highest version in a segment; `begin` where it has no entry. Raises JournalError."""
+    return max((entry.version for _, entry in _lines(path) if not isinstance(entry, str)), default=begin)
 
 
 def _lines(path: Path, *, torn_end: bool = False) -> Iterator[tuple[int, Entry | str]]:

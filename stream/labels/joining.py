@@ -29,7 +29,7 @@ from thalweg.proto.decode import Decoder
 from thalweg.proto.encode import to_events
 from thalweg.proto.event import Batch
 from thalweg.proto.records import Partition, Records
-from thalweg.proto.rejected import Refused, Rejected
+from thalweg.proto.rejected import Reason, Refused, Rejected
 from thalweg.proto.schema import Schema
 from thalweg.stream.health.reading import report_reading
 from thalweg.stream.health.registry import Health
@@ -49,10 +49,14 @@ from thalweg.stream.log.log import (
     gap_fields,
 )
 from thalweg.stream.log.refused import append_possible
+from thalweg.stream.quarantine.search import first_line
 from thalweg.stream.runtime import REAL, Runtime
 
 log = structlog.get_logger(__name__)
 Answer = TypeVar("Answer")
+_Some = TypeVar("_Some", Records, "Sequence[_Label]")
+
+JOINER_ERROR: Reason = "joiner_error"
 
 JOIN_AT_ONCE = 500
 MOST_WAITING = 100_000
@@ -226,6 +230,13 @@ class Joiner:
         self._end[run.partition] = run.offsets[-1]
 
     def _take_events(self, run: Records) -> None:
+        self._in_halves(
+            run,
+            self._store_events,
+            lambda one, error: self._set_aside(one, [Rejected(0, JOINER_ERROR, first_line(error))]),
+        )
+
+    def _store_events(self, run: Records) -> None:
         """Store events without a label; invalid records are left to the learner."""
         batch = self._decoder.decode(run).batch
         if batch.ids is None:
@@ -244,6 +255,8 @@ class Joiner:
                 record = label_of(value, self._schema)
             except Refused as error:
                 bad.append(Rejected(row, error.reason, str(error)))
+            except Exception as error:  # one record must not end the thread, which would only read it again
+                bad.append(Rejected(row, JOINER_ERROR, first_line(error)))
             else:
                 own = run[row : row + 1]
                 label = _Label(own, str(record.id), record.label, self._deadline(run.times[row]))
@@ -263,6 +276,22 @@ class Joiner:
             for one in unsent:
                 self._observer.dead_lettered({one.reason: 1})
 
+    def _in_halves(
+        self, some: _Some, action: Callable[[_Some], None], failed: Callable[[_Some, Exception], None]
+    ) -> None:
+        try:
+            action(some)
+        except (_Stopped, LogReplaced):
+            raise
+        except Exception as error:
+            if len(some) > 1:
+                half = len(some) // 2
+                self._in_halves(some[:half], action, failed)
+                self._in_halves(some[half:], action, failed)
+                return
+            log.error("cannot be joined: kept as a dead letter", model=self._settings.model, exc_info=error)
+            failed(some, error)
+
     # -- joining ------------------------------------------------------------------------------------------------------
 
     def _join(self, fresh: Sequence[Records]) -> None:
@@ -275,7 +304,7 @@ class Joiner:
             places = [(run.partition, offset) for run in fresh for offset in run.offsets]
             labels = [self._waiting[place] for place in places if place in self._waiting]
         for start in range(0, len(labels), JOIN_AT_ONCE):
-            self._join_some(labels[start : start + JOIN_AT_ONCE])
+            self._in_halves(labels[start : start + JOIN_AT_ONCE], self._join_some, self._cannot_join)
         self._give_up()
 
     def _join_some(self, labels: Sequence[_Label]) -> None:
@@ -315,6 +344,11 @@ class Joiner:
         log.error("a joined event can never be appended", model=self._settings.model, id=label.id, problem=str(error))
         detail = f"the joined event of id {label.id!r} cannot be appended: {error}"
         self._set_aside(label.records, [Rejected(0, "too_large", detail)])
+
+    def _cannot_join(self, one: Sequence[_Label], error: Exception) -> None:
+        (label,) = one
+        self._set_aside(label.records, [Rejected(0, JOINER_ERROR, first_line(error))])
+        self._drop(label)
 
     def _give_up(self) -> None:
         """Expired labels, and the oldest of too many, go to the dead letters."""

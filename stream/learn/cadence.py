@@ -15,6 +15,7 @@ from thalweg.stream.health.registry import Health
 from thalweg.stream.learn.fold import Fold
 from thalweg.stream.learn.observer import Observer
 from thalweg.stream.learn.ports import Publisher
+from thalweg.stream.quarantine.search import first_line
 
 log = structlog.get_logger(__name__)
 
@@ -89,12 +90,13 @@ class PublishCadence:
                 learned_events=fold.learned,
                 event_time=fold.event_time,
             )
-        except OSError as error:  # the folder is full, say; the version published before stays visible
+        except Exception as error:  # a full folder, or a predictor without a state; the version before stays visible
+            problem = str(error) if isinstance(error, OSError) else first_line(error)
             log.error(
-                "cannot publish a version: learning continues, servers keep the previous version", problem=str(error)
+                "cannot publish a version: learning continues, servers keep the previous version", problem=problem
             )
             self._not_before = self._ticks() + _AGAIN_SECONDS
-            self._health.degraded(f"version {fold.version} cannot be published: {error}")
+            self._health.degraded(f"version {fold.version} cannot be published: {problem}")
             return
         self._health.running()
         done = self._ticks()

@@ -15,14 +15,15 @@ from typing import TypeVar
 import structlog
 
 from thalweg.proto.records import Position
-from thalweg.stream.journal.entries import BlockEntry
+from thalweg.stream.journal.entries import BlockEntry, Skip
 from thalweg.stream.journal.journal import Journal
 from thalweg.stream.learn.blocks import Block, DecodedBlock, gather
 from thalweg.stream.learn.fold import Fold
-from thalweg.stream.learn.ports import Ports
+from thalweg.stream.learn.ports import DeadLetterSink, Ports
 from thalweg.stream.learn.settings import ProcessorSettings
 from thalweg.stream.log.identity import identities
 from thalweg.stream.log.log import GAP_TEXTS, Log, LogError, LogReplaced, PermanentLogError, Reader, Start, gap_fields
+from thalweg.stream.quarantine.skips import LEARNER_ERROR, letters
 from thalweg.stream.runtime import Signal
 
 log = structlog.get_logger(__name__)
@@ -34,6 +35,10 @@ _LONGEST_WAIT_SECONDS = 5.0
 
 class Stopped(Exception):
     """A stop was requested while waiting for a disk or a broker; the state contains nothing of the current block."""
+
+
+NOT_THE_EVENTS = (Stopped, LogReplaced)
+"""Raised while a block is applied, but not for any fault of its events."""
 
 
 class Intake:
@@ -90,8 +95,8 @@ class Intake:
         """Return when the journal is on disk; retries while the disk fails. Raises Stopped."""
         self._retry("journal", self._journal.sync)
 
-    def take(self, reader: Reader, idle_seconds: float) -> DecodedBlock | None:
-        """The next block, journalled and decoded; None if no record arrived within `idle_seconds`. Raises Stopped."""
+    def take(self, reader: Reader, idle_seconds: float) -> tuple[BlockEntry, Block] | None:
+        """The next block, journalled; None if no record arrived within `idle_seconds`. Raises Stopped."""
         settings = self._settings
         block = gather(
             reader,
@@ -105,13 +110,29 @@ class Intake:
         if block is None or len(block) == 0:
             return None
         entry = BlockEntry(self._fold.version + 1, block.ranges, settings.batch_events)
-        self._retry("journal", partial(self._journal.append, entry))
-        return self.decode(entry, block, {})
+        self.journal(entry)
+        return entry, block
 
-    def decode(self, entry: BlockEntry, block: Block, sent: Position) -> DecodedBlock:
-        """Decode a journalled block; dead letters up to `sent` are not sent again. Raises Stopped."""
+    def journal(self, entry: BlockEntry) -> None:
+        """Append an entry; retries while the disk refuses. Raises Stopped."""
+        self._retry("journal", partial(self._journal.append, entry))
+
+    def decode(
+        self, entry: BlockEntry, block: Block, sent: Position, fresh: tuple[Skip, ...] | None = None
+    ) -> DecodedBlock:
+        """Decode a journalled block, and send what is invalid or skipped to the dead letters.
+
+        Args:
+            entry: The block's entry.
+            block: Its records.
+            sent: Dead letters of invalid records up to these offsets are not sent again.
+            fresh: What the entry skips for the first time; None: an earlier process may have sent all of it.
+
+        Raises:
+            Stopped: Nothing of the block is in the state.
+        """
         decoded = self._fold.decode(entry, block)
-        for run, part in zip(block.records, decoded.parts):
+        for run, part in zip(decoded.runs, decoded.parts):
             last = sent.get(run.partition, -1)
             unsent = [rejected for rejected in part.rejected if run.offsets[rejected.row] > last]
             if part.rejected and self._dead_letters is None:
@@ -121,7 +142,18 @@ class Intake:
             elif unsent and self._dead_letters is not None:
                 self.sync()  # else the block may be cut anew after a power cut, and its dead letters be sent twice
                 self._retry("dead letters", partial(self._dead_letters.send, run, unsent))
+        if entry.skipped and self._dead_letters is not None:
+            self._send_skipped(self._dead_letters, entry, block, fresh or ())
         return decoded
+
+    def _send_skipped(self, sink: DeadLetterSink, entry: BlockEntry, block: Block, fresh: tuple[Skip, ...]) -> None:
+        """Send the letters of skipped events: `fresh` ones in any case, others unless they were sent before."""
+        older = [one for one in entry.skipped if one not in fresh]
+        sent = self._retry("dead letters", partial(sink.recently_sent, LEARNER_ERROR)) if older else set()
+        for run in block.records:
+            for unsent in (letters(run, older, sent), letters(run, fresh)):
+                if unsent:
+                    self._retry("dead letters", partial(sink.send, run, unsent))
 
     def last_sent(self) -> Position:
         """The newest dead letter of each partition, so that none is sent twice. Raises Stopped."""

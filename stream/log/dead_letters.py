@@ -155,14 +155,14 @@ class DeadLetters:
             last[partition] = max(last.get(partition, -1), offset)
         return last
 
-    def recently_sent(self) -> set[tuple[Partition, int]]:
-        """The records that this model sent, according to the newest dead letters."""
+    def recently_sent(self, reason: str = "") -> set[tuple[Partition, int]]:
+        """The records that this model sent for this reason (empty: for any), according to the newest dead letters."""
         found = set()
         for run in self._tail(_LOOK_BACK):
             for headers in run.headers:
                 ours = _ours(headers)
-                if ours.get(TOPIC) == self._topic and ours.get(MODEL, "") == self._model:
-                    found.add((Partition(self._topic, _number(ours, PARTITION)), _number(ours, OFFSET)))
+                if ours.get(MODEL, "") == self._model and (not reason or ours.get(REASON) == reason):
+                    found.add((Partition(ours.get(TOPIC, ""), _number(ours, PARTITION)), _number(ours, OFFSET)))
         return found
 
     def _tail(self, count: int) -> Iterator[Records]:

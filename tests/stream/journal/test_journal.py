@@ -14,7 +14,17 @@ import pytest
 
 from tests.services.processes import PATIENCE
 from thalweg.proto.records import Partition
-from thalweg.stream.journal.entries import BlockEntry, Entry, ForgettingEntry, Range, ResetEntry, RollbackEntry, to_line
+from thalweg.stream.journal.entries import (
+    BlockEntry,
+    Entry,
+    ForgettingEntry,
+    Range,
+    ResetEntry,
+    RollbackEntry,
+    Skip,
+    from_line,
+    to_line,
+)
 from thalweg.stream.journal.file_journal import FileJournal
 from thalweg.stream.journal.journal import InMemoryJournal, Journal, JournalError
 
@@ -82,6 +92,70 @@ def test_truncating_forgets_what_is_above_and_appending_goes_on_there(reopened: 
     journal.append(entry(at + 1))
 
     assert [e.version for e in reopened().entries(after=0)] == list(range(1, at + 2))
+
+
+def block(version: int, *skipped: int) -> BlockEntry:
+    place = Partition("t", 0)
+    skips = tuple(Skip(place, offset, None if offset % 2 else 3, f"ValueError: {offset} é") for offset in skipped)
+    return BlockEntry(version, (Range(place, 10 * version, 10 * version + 9, 10),), 64, skips)
+
+
+def test_an_amended_block_takes_the_place_of_the_first_wherever_it_stands(reopened: Callable[[], Journal]) -> None:
+    journal = reopened()
+    for one in (block(1), block(2), block(3), block(2, 21), block(4), block(4, 42, 43), block(2, 21, 22)):
+        journal.append(one)
+
+    assert list(reopened().entries(after=0)) == [block(1), block(2, 21, 22), block(3), block(4, 42, 43)]
+    assert list(reopened().entries(after=2)) == [block(3), block(4, 42, 43)]
+    assert list(reopened().entries(after=4)) == []
+
+
+@pytest.mark.parametrize("at", [1, 2, 3, 4, 5])
+def test_truncated_at_any_version_a_journal_with_amended_blocks_goes_on(
+    reopened: Callable[[], Journal], at: int
+) -> None:
+    journal = reopened()
+    for one in (block(1), block(2), block(3), block(2, 21), block(4), block(4, 41), block(5)):
+        journal.append(one)
+
+    journal.truncate(at)
+    journal.append(block(at + 1, 99))
+
+    versions = [entry.version for entry in reopened().entries(after=0)]
+    assert versions == list(range(1, at + 2))
+
+
+def test_a_block_amended_after_a_cut_stays_with_the_entries_behind_it(reopened: Callable[[], Journal]) -> None:
+    journal = reopened()
+    for version in range(1, 9):
+        journal.append(block(version))
+    journal.cut(5, oldest_kept=2)  # a model that stands still at version 5 was saved
+    journal.append(block(6, 61))
+    journal.cut(5, oldest_kept=5)
+
+    assert list(reopened().entries(after=5)) == [block(6, 61), block(7), block(8)]
+
+
+def test_the_entries_before_a_damaged_line_are_read(tmp_path: Path) -> None:
+    journal = FileJournal(tmp_path)
+    for version in range(1, 4):
+        journal.append(block(version))
+    journal.close()
+    lines = (tmp_path / "0.log").read_bytes().splitlines(keepends=True)
+    (tmp_path / "0.log").write_bytes(lines[0] + lines[1] + b"#" + lines[2])
+
+    read = FileJournal(tmp_path).entries(after=0)
+
+    assert [next(read), next(read)] == [block(1), block(2)]
+    with pytest.raises(JournalError, match=r"0\.log:3"):
+        next(read)
+
+
+def test_lines_of_a_journal_from_before_skips_are_read() -> None:
+    line = to_line(block(7))
+
+    assert b"skipped" not in line
+    assert from_line(line) == block(7)
 
 
 def test_a_restarted_journal_has_forgotten_everything_and_goes_on_after_that_version(

@@ -444,3 +444,70 @@ def test_labels_of_a_topic_that_was_created_again_are_read_from_its_beginning(ho
     house.run()
 
     assert [id for id, _, _ in house.joined()] == [f"n{number}" for number in range(9)]
+
+
+def test_a_label_nested_too_deeply_is_kept_and_the_next_one_is_joined(tmp_path: Path) -> None:
+    house = House(tmp_path)
+    house.ask("e1")
+    deep = b'{"id":"e1","label":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
+    house.log.append("labels", [Message(deep), Message(b"[" * 100_000)])
+    house.tell(("e1", "a"))
+
+    house.run()
+
+    assert house.joined() == [("e1", "a", 1.0)]
+    assert [reason for reason, _ in house.letters()] == ["malformed", "malformed"]
+
+
+@pytest.mark.parametrize("fails", ["remember", "find"])
+def test_what_makes_the_joiner_raise_is_kept_and_the_rest_is_joined(tmp_path: Path, fails: str) -> None:
+    house = House(tmp_path)
+
+    class Fragile(InMemoryPending):
+        def remember(self, model: str, entries: Sequence[tuple[str, float, bytes]]) -> None:
+            if fails == "remember" and any(id == "e3" for id, _, _ in entries):
+                raise ValueError("not this one\nat all")
+            super().remember(model, entries)
+
+        def find(self, model: str, ids: Sequence[str]) -> Any:
+            if fails == "find" and "e3" in ids:
+                raise MemoryError
+            return super().find(model, ids)
+
+    house.pending = Fragile(Limits(), lambda: house.now)
+    house.log.append("events", [Message(value) for value in to_json(batch("e1", "e2", "e3", "e4"))])
+    house.tell(("e1", "a"), ("e2", "b"), ("e3", "c"), ("e4", "d"))
+
+    house.run()
+
+    assert [name for name, _, _ in house.joined()] == ["e1", "e2", "e4"]
+    assert [reason for reason, _ in house.letters()] == ["joiner_error"]
+    assert house.told.reasons == {"joiner_error": 1}
+
+
+def test_a_stored_event_that_is_damaged_costs_its_label_alone(tmp_path: Path) -> None:
+    house = House(tmp_path)
+    house.ask("e1", "e3")
+    house.pending.remember("m", [("e2", house.now, b"\xff\xff")])
+    house.tell(("e1", "a"), ("e2", "b"), ("e3", "c"))
+
+    house.run()
+
+    assert [name for name, _, _ in house.joined()] == ["e1", "e3"]
+    assert [reason for reason, _ in house.letters()] == ["joiner_error"]
+
+
+def test_events_of_a_scalar_bytes_input_wait_for_their_labels(tmp_path: Path) -> None:
+    log, pending = InMemoryLog(), InMemoryPending(Limits())
+    schema = Schema({"kind": TensorSpec("kind", "bytes", ())}, "class")
+    log.append("events", [Message(b'{"id": "1", "inputs": {"kind": "click"}}')])
+    log.append("labels", [Message(b'{"id": "1", "label": "a"}')])
+    settings = JoinSettings(model="m", topic="events", labels_topic="labels", joined_topic="m.joined")
+    letters, told = DeadLetters(log, "labels", "m"), Counted()
+
+    Joiner(settings, log, pending, schema, tmp_path / "joined.json", letters, told).run(until_end=True)
+
+    (run,) = log.reader(["m.joined"], {}).poll(0.0)
+    joined = Decoder(schema).decode(run).batch
+    assert joined.inputs["kind"].tolist() == [b"click"]
+    assert letters.newest(9) == []

@@ -415,7 +415,7 @@ class _Refusing(InMemorySnapshots):
         super().__init__()
         self.times = times
 
-    def save(self, manifest: Manifest, parts: Mapping[str, State]) -> Manifest:
+    def save(self, manifest: Manifest, parts: Mapping[str, State], spare: int | None = None) -> Manifest:
         if manifest.version and self.times:
             self.times -= 1
             raise OSError(28, "No space left on device")
@@ -714,10 +714,10 @@ def test_what_was_learned_last_is_shown_when_its_turn_comes_also_if_no_record_fo
 class _Full(InMemorySnapshots):
     """Saves the first version, and then nothing any more."""
 
-    def save(self, manifest: Manifest, parts: Mapping[str, State]) -> Manifest:
+    def save(self, manifest: Manifest, parts: Mapping[str, State], spare: int | None = None) -> Manifest:
         if manifest.version:
             raise OSError("the header is too large")
-        return super().save(manifest, parts)
+        return super().save(manifest, parts, spare)
 
 
 def test_a_learner_that_could_not_save_at_the_end_says_so() -> None:
