@@ -14,10 +14,15 @@ Reason: TypeAlias = Literal[
     "non_finite",
     "bad_label",
     "bad_time",
+    "invalid_time",
     "bad_weight",
+    "bad_id",
+    "bad_key",
     "too_large",
     "empty",
     "unmatched_label",
+    "learner_error",
+    "joiner_error",
 ]
 REASONS: tuple[str, ...] = get_args(Reason)
 

@@ -79,6 +79,7 @@ def _fail(error: Exception) -> NoReturn:
     from thalweg.memory.exchange.commands import StoreError
     from thalweg.memory.snapshots.snapshots import UnknownVersion
     from thalweg.memory.snapshots.state import DamagedFile
+    from thalweg.ops.config.addresses import AddressInUse
     from thalweg.ops.run import logs
     from thalweg.ops.run.failed import Failed
     from thalweg.stream.journal.journal import JournalError
@@ -87,7 +88,7 @@ def _fail(error: Exception) -> NoReturn:
     from thalweg.stream.log.log import LogError
     from thalweg.stream.sources.files import FileError
 
-    if isinstance(error, StateMismatch):
+    if isinstance(error, (StateMismatch, AddressInUse)):  # a restart would not help
         logs.failure(str(error))
         sys.exit(2)
     failures = (Failed, FileError, LogError, StoreError, JournalError, HistoryLost, UnknownVersion, DamagedFile)
@@ -138,7 +139,8 @@ def check(
     log_format: Form = LogFormat.console,
     role: Annotated[str, typer.Option(hidden=True, help="For whom; stands in what is logged.")] = "",
 ) -> None:
-    """Validate a configuration: print the effective configuration, or every mistake at once."""
+    """Validate a configuration: print the effective configuration and what it takes in memory, or every mistake at
+    once."""
     _log(log_format, **({"role": role} if role else {}))
     if role:
         from thalweg.ops.run.supervisor import die_with_supervisor
@@ -146,7 +148,13 @@ def check(
         die_with_supervisor()
     from thalweg.ops.config.effective import effective
 
-    print(effective(_load(config)), end="")
+    loaded = _load(config)
+    print(effective(loaded), end="")
+    if not role:  # for a person; a supervisor only asks whether it is valid
+        from thalweg.ops.run.memory_estimate import memory_lines
+
+        for line in memory_lines(loaded):
+            print(line)
 
 
 @app.command()
@@ -259,6 +267,20 @@ def demo(
     run(keep=keep, seconds=seconds)
 
 
+@app.command()
+def resume(
+    config: ConfigPath,
+    model: ModelName,
+    skip: Annotated[bool, typer.Option("--skip", help="Leave out what fails, however much it is.")] = False,
+    log_format: Form = LogFormat.console,
+) -> None:
+    """Let a model go on that its circuit breaker has stopped; the service must be running."""
+    _log(log_format)
+    from thalweg.ops.cli import operator
+
+    operator.resume(_load(config), model, skip=skip)
+
+
 snapshot = typer.Typer(no_args_is_help=True, help="Manage the snapshots of a model.")
 app.add_typer(snapshot, name="snapshot")
 Version = Annotated[int, typer.Argument(min=0, help="The version's number.")]
@@ -306,9 +328,9 @@ def verify(
 def rollback(config: ConfigPath, version: Version, model: ModelName, log_format: Form = LogFormat.console) -> None:
     """Roll back to a snapshot; the service must be running."""
     _log(log_format)
-    from thalweg.ops.cli import snapshot as cli_snapshot
+    from thalweg.ops.cli import operator
 
-    cli_snapshot.rollback(_load(config), model, version)
+    operator.rollback(_load(config), model, version)
 
 
 @snapshot.command()

@@ -22,7 +22,7 @@ from thalweg.proto.records import Partition
 from thalweg.stream.evaluation.levels import recovery_record
 from thalweg.stream.evaluation.report import EvaluationReport
 from thalweg.stream.health.registry import Health
-from thalweg.stream.labels.joining import NoJoinObserver
+from thalweg.stream.labels.join_observer import NoJoinObserver
 from thalweg.stream.learn.observer import LearnerReport, NoObserver
 from thalweg.stream.learn.outcome import Outcome
 
@@ -65,6 +65,9 @@ class ModelStatus(NoObserver, NoJoinObserver):
     def dead_lettered(self, reasons: Mapping[str, int]) -> None:
         self._dead_letters.update(reasons)
         self._newest_letters |= dict.fromkeys(reasons, self._clock())
+
+    def quarantined(self, reasons: Mapping[str, int]) -> None:
+        self._dead_letters.update(reasons)
 
     def block_done(self, outcome: Outcome, learner: Learner, lag: Mapping[Partition, int]) -> None:
         self._consumed += outcome.events

@@ -5,9 +5,12 @@ The service, `thalweg replay`, `thalweg snapshot verify --replay` and the librar
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TypeAlias
@@ -16,6 +19,7 @@ import numpy as np
 import structlog
 
 from thalweg.memory.snapshots.snapshots import Manifest, Snapshot, Snapshots
+from thalweg.memory.snapshots.state import State
 from thalweg.models.contract.capabilities import Forgetting, capability, predict_batch
 from thalweg.models.contract.learner import Learner, Predictor
 from thalweg.proto.decode import Decoder
@@ -29,6 +33,7 @@ from thalweg.stream.learn.dedup import RecentIds
 from thalweg.stream.learn.outcome import Outcome
 from thalweg.stream.learn.ports import DriftEvaluator, Evaluator
 from thalweg.stream.learn.settings import ProcessorSettings, identity_differences
+from thalweg.stream.quarantine.skips import without_events, without_records
 
 log = structlog.get_logger(__name__)
 
@@ -58,6 +63,16 @@ def check_settings(manifest: Manifest, settings: ProcessorSettings) -> None:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A copy of a fold in memory, from which it continues bit-identically."""
+
+    snapshot: Snapshot
+    parent: int | None
+    event_time: float
+    unhandled: tuple[Alarm, ...]
+
+
 class Fold:
     """A learner, its evaluator, the ids it has seen, and the log position that all of them correspond to.
 
@@ -83,16 +98,21 @@ class Fold:
         self._snapshots = snapshots
         self._settings = settings
         self._evaluator = evaluator
+        self._grader = evaluator
         self._drift = evaluator if isinstance(evaluator, DriftEvaluator) else None
         self._make = make
-        self._decoder = Decoder(learner.schema, max_record_bytes=settings.max_record_bytes)
+        self._decoder = Decoder(
+            learner.schema,
+            max_record_bytes=settings.max_record_bytes,
+            max_future_seconds=settings.max_future_seconds,
+        )
         self._recent_ids = RecentIds(settings.dedup_events)
         self._version = 0
         self._parent: int | None = None
         self._end: dict[Partition, int] = {}
         self._log_identity: dict[str, str] = {}
         self._learned = 0
-        self._event_time = 0.0
+        self._event_time = self._appended_time = 0.0
         self._unhandled: tuple[Alarm, ...] = ()  # raised by the latest entry; the entry after it has handled them
 
     @property
@@ -122,8 +142,15 @@ class Fold:
 
     @property
     def event_time(self) -> float:
-        """Unix seconds of the newest event seen since the process started; 0 before the first."""
+        """Unix seconds of the newest event seen since the process started, no later than its record; 0 before the
+        first.
+        """
         return self._event_time
+
+    @property
+    def appended_time(self) -> float:
+        """Unix seconds at which the log appended the newest record of the latest block; 0 before the first."""
+        return self._appended_time
 
     @property
     def can_reset(self) -> bool:
@@ -162,6 +189,33 @@ class Fold:
         self._version, self._parent = manifest.version, manifest.version
         self._end, self._learned = dict(manifest.offsets), manifest.events_learned
         self._log_identity = dict(manifest.log_identity)
+        self._unhandled = ()
+
+    def checkpoint(self) -> Checkpoint:
+        """A copy of the present state."""
+        parent = self._parent
+        taken = self.snapshot(0.0)
+        self._parent = parent
+        return Checkpoint(_copied(taken), parent, self._event_time, self._unhandled)
+
+    def back_to(self, point: Checkpoint) -> None:
+        """Continue from this checkpoint, whatever has been left half done since; it can be used again."""
+        self.load(_copied(point.snapshot))
+        self._parent, self._event_time, self._unhandled = point.parent, point.event_time, point.unhandled
+
+    def stop_evaluating(self) -> None:
+        """Learn without evaluation from now on: the evaluator's state stays as it is, and there are no more reports."""
+        self._grader = self._drift = None
+
+    @contextmanager
+    def not_evaluating(self) -> Iterator[None]:
+        """Learn without evaluation within this block."""
+        grader, drift = self._grader, self._drift
+        self.stop_evaluating()
+        try:
+            yield
+        finally:
+            self._grader, self._drift = grader, drift
 
     def snapshot(self, created: float) -> Snapshot:
         """A snapshot with everything that `load` needs, created at this time (Unix seconds); the parent of the next
@@ -192,9 +246,15 @@ class Fold:
     # -- applying -----------------------------------------------------------------------------------------------------
 
     def decode(self, entry: BlockEntry, block: Block) -> DecodedBlock:
-        """Decode the block of an entry for `apply`; changes no state, so invalid records can be saved first."""
-        parts = tuple(self._decoder.decode(run) for run in block.records)
-        return DecodedBlock(entry.version, entry.batch_events, parts, block.end)
+        """Decode the block of an entry for `apply`, without what the entry skips; changes no state, so invalid records
+        can be saved first.
+        """
+        if not entry.skipped:
+            parts = tuple(self._decoder.decode(run) for run in block.records)
+            return DecodedBlock(entry.version, entry.batch_events, parts, block.end, block.appended_time, block.records)
+        runs = tuple(run for run in (without_records(run, entry.skipped) for run in block.records) if len(run))
+        parts = tuple(without_events(run, self._decoder.decode(run), entry.skipped) for run in runs)
+        return DecodedBlock(entry.version, entry.batch_events, parts, block.end, block.appended_time, runs)
 
     def apply(
         self, step: DecodedBlock | Control, on_batch: OnBatch | None = None, *, repeated: bool = False
@@ -234,20 +294,22 @@ class Fold:
         seconds: list[float] = []
         for micro_batch in cut(self._fresh(block.parts, totals), block.batch_events):
             predictor = self._learner.predictor()
-            if self._evaluator is not None:
-                self._evaluator.predicted(micro_batch, predictor, predict_batch(predictor, micro_batch))
+            if self._grader is not None:
+                self._grader.predicted(micro_batch, predictor, predict_batch(predictor, micro_batch))
             started = time.perf_counter()
             self._learner.learn(micro_batch)
             took = time.perf_counter() - started
             labelled += int(np.count_nonzero(micro_batch.labels.present)) if micro_batch.labels is not None else 0
             newest = float(micro_batch.times.max())
-            self._event_time = max(self._event_time, newest)
+            self._event_time = max(self._event_time, min(newest, block.appended_time))
             if on_batch is None:
                 seconds.append(took)
             else:
                 on_batch(micro_batch, predictor, took)
         self._version = block.version
         self._end.update(block.end)
+        if math.isfinite(block.appended_time):
+            self._appended_time = block.appended_time
         self._learned += labelled
         outcome = Outcome(
             version=self._version,
@@ -304,6 +366,15 @@ class Fold:
         self._unhandled = ()
         if not repeated:
             log.warning(done, model=self._settings.model, version=entry.version, cause=entry.cause)
+
+
+def _copied(kept: Snapshot) -> Snapshot:
+    """The same with arrays of its own: those of a state may belong to the learner."""
+    parts = {
+        name: State({key: np.array(tensor) for key, tensor in part.tensors.items()}, deepcopy(part.meta))
+        for name, part in kept.parts.items()
+    }
+    return Snapshot(kept.manifest, parts)
 
 
 @dataclass(slots=True)
