@@ -48,6 +48,7 @@ def summary(
         "effect_seconds": _effect(info.published_at, info.event_time) if info else None,
         "told_at": at,
         "silent_since": at if at is not None and now - at > SILENT_SECONDS else None,
+        "heard": "events" in reported,
         "events": reported.get("events", 0),
         "events_learned": reported.get("learned_events"),
         "events_per_second": rate,

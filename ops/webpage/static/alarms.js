@@ -1,7 +1,7 @@
 // The alarms of one model: a sentence each, the newest first, with the features that drifted most.
 
 import { draw, el, find, moment, say } from "./dom.js";
-import { timeOf } from "./chart.js";
+import { UNHEARD, timeOf } from "./chart.js";
 import { alarmWords, count, detectorName, metricName, metricValue, short, title, when } from "./words.js";
 
 const FIRST = 6;
@@ -37,6 +37,7 @@ function nearest(scores) {
 }
 
 function nothing(model) {
+  if (!model.heard) return UNHEARD;
   if (!model.events) return "No events yet.";
   return `No drift detected in ${count(model.events)} events.`;
 }

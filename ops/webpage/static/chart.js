@@ -3,6 +3,7 @@
 import { draw, el, find, say } from "./dom.js";
 import { alarmSentence, clock, count, metricName, metricValue, short, title } from "./words.js";
 
+export const UNHEARD = "Nothing to show: the learner has not reported since it was started.";
 const HEIGHT = 240;
 const ROWS = 12; // of the table with the same data
 let plot = null;
@@ -53,6 +54,7 @@ function upToNow({ curve, quality, events }) {
 }
 
 function emptyWords(model) {
+  if (!model.heard) return UNHEARD;
   if (!model.events) return "No events yet. The chart starts with the first labelled events.";
   if (!model.quality) return "Quality unknown: no labels received. Only the inputs are monitored for drift.";
   return "The chart starts in a moment.";

@@ -58,6 +58,7 @@ function verdict(model) {
     parts.push("Learner not responding", `since ${clock(model.silent_since, true)}${why ? `: ${why}` : "."} Predictions come from version ${count(model.state_version)}.`);
   } else if (trouble("floor")) parts.push("Below the quality floor", `of ${metricValue(model.quality.metric, model.quality.floor)}.`);
   else if (alarm) parts.push(driftName(alarm), `since event ${count(alarm.since)} (${when(alarm.start_time)}).`);
+  else if (!model.heard) parts.push("Starting:", "the learner has not reported yet.");
   else if (!model.events) parts.push("Waiting for the first event.");
   else if (model.quality?.now == null) parts.push("Quality unknown:", unknown(model));
   else if (trouble("not_recovered")) parts.push("Not recovered:", levelWords(model.recovery));
@@ -71,16 +72,19 @@ function verdict(model) {
   return parts.filter(Boolean);
 }
 
-function unknown({ replaced }) {
-  if (replaced) return "no labels since then.";
+function unknown({ replaced, quality }) {
+  if (replaced) {
+    const before = replaced.before == null || !quality ? "" : `; ${namedValue(quality.metric, replaced.before)} before`;
+    return `no labels since it was ${replaced.how} at event ${count(replaced.at)}${before}.`;
+  }
   return "no labels received. Only the inputs are monitored; no drift detected.";
 }
 
 /** What a rollback or reset meant: figures from before it are of another state. */
 function replacedWords({ replaced, quality }) {
-  if (!replaced) return [];
-  const before = replaced.before == null || !quality ? "" : `, ${metricValue(quality.metric, replaced.before)} before`;
-  const now = quality?.now == null ? "" : `: ${namedValue(quality.metric, quality.now)} since`;
+  if (!replaced || quality?.now == null) return []; // or it is said already
+  const before = replaced.before == null ? "" : `, ${metricValue(quality.metric, replaced.before)} before`;
+  const now = `: ${namedValue(quality.metric, quality.now)} since`;
   return [`${title(replaced.how)} at event ${count(replaced.at)}${now}${before}.`];
 }
 
@@ -127,7 +131,7 @@ function drawVitals(model, service) {
     Stream: [
       ["Events/s", rate(model.events_per_second)],
       ["Lag", lag + (model.lag_seconds ? `, ${span(model.lag_seconds)}` : "")],
-      ["Events seen", count(model.events)],
+      ["Events seen", model.heard ? count(model.events) : "–"],
       ["Events learned", count(model.events_learned ?? model.learned_events)],
       model.label_delay_seconds == null ? null : ["Label delay", span(model.label_delay_seconds)],
     ],
@@ -154,7 +158,7 @@ function drawVitals(model, service) {
         .map((name) => [CONTINUAL[name], metricValue("accuracy", model.continual[name])]),
     ],
     Memory: [
-      ["State", bytes(model.state_bytes)],
+      ["State", model.heard ? bytes(model.state_bytes) : "–"],
       ["Learner process", bytes(service.processes.learner?.memory_bytes)],
       ["Server process", bytes(service.processes.server?.memory_bytes)],
       ...Object.entries(model.gauges).slice(0, 4).map(([name, value]) => [title(name.replaceAll(/[._]/g, " ")), name.endsWith("bytes") ? bytes(value) : short(value)]),

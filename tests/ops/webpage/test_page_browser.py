@@ -363,7 +363,10 @@ def test_the_first_line_says_what_quality_is_measured_against(browser: Browser, 
             {"replaced": back},
             "Rolled back to version 3 at event 5,000: accuracy\u00a062.0\u00a0% since, 62.0\u00a0% before.",
         ),
-        "empty": ({"replaced": back, "recent": {}}, "Quality unknown: no labels since then. Rolled back to version 3"),
+        "empty": (
+            {"replaced": back, "recent": {}},
+            "Quality unknown: no labels since it was rolled back to version 3 at event 5,000; accuracy\u00a062.0",
+        ),
         "guess": (
             {"controls_recent": {"majority": {"accuracy": 0.7}}, "recent_events": 900},
             "No better than a guess.",
