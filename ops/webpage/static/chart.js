@@ -113,7 +113,7 @@ function timeAt(event) {
   return then.toLocaleTimeString("en-GB", long >= 600 ? { hour: "2-digit", minute: "2-digit" } : {});
 }
 
-const compact = (value) => new Intl.NumberFormat("en", { notation: "compact" }).format(value);
+const compact = (value) => new Intl.NumberFormat("en", { notation: "compact", maximumSignificantDigits: 3 }).format(value);
 
 function around(metric, low, high) {
   if (low === null || high === null) return [0, 1];
