@@ -13,6 +13,7 @@ from thalweg.models.contract.learner import Predictor
 from thalweg.ops.simulate.service import (
     JOINED,
     LABELS,
+    MODEL,
     SETTINGS,
     TOPIC,
     Places,
@@ -120,15 +121,17 @@ class Checker:
         joined = {id for _, id, _ in self._events(JOINED)}
         return not self._behind(processor) and late <= joined
 
-    def finish(self, processor: Processor | None) -> None:
+    def finish(self, life: LearnerProcess | None) -> None:
         """Check the end state, after all faults have ended."""
-        if processor is None:
+        processor = getattr(life, "processor", None)
+        if life is None or processor is None:
             self.violated("there is no learner at the end")
             return
         if self._behind(processor):
             self.violated(f"not everything was read: at {dict(processor.position)}")
             return
         self._check_learned(processor)
+        self._check_health(life)
         self._check_rebuilt(processor)
         self._check_dead_letters()
 
@@ -177,14 +180,26 @@ class Checker:
         if rebuilt.state_sha256 != processor.state_sha256:
             self.violated("the state is not the fold of the log")
 
+    def _check_health(self, life: LearnerProcess) -> None:
+        for one in life.health.report():
+            if one.state not in (Condition.RUNNING, Condition.STARTING):
+                self.violated(f"{one.component} is {one.state} although nothing is wrong any more: {one.reason}")
+
     def _check_dead_letters(self) -> None:
-        letters = DeadLetters(self._places.log.records, TOPIC).newest(1 << 30)
-        places = Counter((letter.partition, letter.offset) for letter in letters)
+        letters = DeadLetters(self._places.log.records, TOPIC, MODEL).newest(1 << 30)
+        places = Counter((letter.topic, letter.offset) for letter in letters)
         invalid = sum(1 for letter in letters if letter.reason == "malformed")
+        unlearned = {
+            json.loads(letter.value or b"")["id"]
+            for letter in letters
+            if letter.topic == TOPIC and letter.reason == "learner_error"
+        }
         if twice := [place for place, count in places.items() if count > 1]:
             self.violated(f"{len(twice)} dead letters were sent twice, such as {min(twice)}")
-        elif invalid != self.invalid:
+        if invalid != self.invalid:
             self.violated(f"{self.invalid} invalid records were sent, {invalid} are dead letters")
+        if unlearned != self.poisoned:
+            self.violated(f"{len(self.poisoned)} events cannot be learned, {len(unlearned)} are dead letters for it")
 
     # -- our own reading of the log -----------------------------------------------------------------------------------
 

@@ -13,7 +13,6 @@ import errno
 import io
 import os
 import shutil
-import weakref
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -60,7 +59,6 @@ class FaultyDisk:
         self._paths: dict[int, str] = {}  # of inodes, as last seen: the order of choices must not depend on inodes
         self._listings[os.stat(self._folder).st_ino] = [{}]
         self._passing = False  # whether calls are the disk's own
-        self._open_files: weakref.WeakSet[_File] = weakref.WeakSet()
 
     @contextmanager
     def in_force(self) -> Iterator[None]:
@@ -80,8 +78,6 @@ class FaultyDisk:
             for name, call in real.items():
                 setattr(os, name, call)
             io.open = builtins.open = opened
-            for file in list(self._open_files):  # of dead processes: the operating system would have closed them
-                file.close()
 
     def power_cut(self) -> None:
         """Replace the folder's content by one that a power cut may leave. Every process must be dead."""
@@ -147,7 +143,6 @@ class FaultyDisk:
         if not existed and self._faults.room(1) < 1:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), os.fspath(file))
         raw = _File(self, os.fspath(file), mode.replace("b", "").replace("t", ""))
-        self._open_files.add(raw)
         if not existed:
             self._contents.pop(os.fstat(raw.fileno()).st_ino, None)  # an inode that is used again
             self._changed(os.path.dirname(os.path.abspath(os.fspath(file))))
@@ -243,6 +238,9 @@ class _File(io.FileIO):
         self._disk = disk
         self._path = path
         self._process = disk.process()
+
+    def __del__(self) -> None:
+        self.close()  # of a dead process: the operating system would have
 
     def write(self, data: Any, /) -> int:
         content = memoryview(data).cast("B")

@@ -27,6 +27,7 @@ from thalweg.stream.learn.processor import Processor
 from thalweg.stream.learn.settings import ProcessorSettings
 from thalweg.stream.log.dead_letters import DeadLetters
 from thalweg.stream.publication.file_channel import FilePublisher, FileSubscriber
+from thalweg.stream.quarantine.stop import FileStopMark
 from thalweg.stream.runtime import BackgroundTask, Runtime
 
 MODEL, TOPIC, LABELS, JOINED = "m", "t", "t.labels", "m.joined"
@@ -181,6 +182,10 @@ class LearnerProcess:
     def _background(self, work: Callable[[], None], name: str) -> BackgroundTask:
         return _Background(self.places.scheduler, self.process, work, name)
 
+    def _flush_beside(self, flush: Callable[[], None]) -> None:
+        scheduler = self.places.scheduler
+        scheduler.spawn("flush", self.process, flush, scheduler.random.choice((0.0, 0.001, 0.01)))
+
     def _processor(self) -> Callable[[], bool]:
         places, disks, clock = self.places, self.places.disks, self.places.scheduler.clock
         snapshots = snapshots_of(disks)
@@ -191,7 +196,7 @@ class LearnerProcess:
             places.log,
             snapshots,
             SETTINGS,
-            journal=FileJournal(journal_folder(disks), clock=places.scheduler.ticks),
+            journal=FileJournal(journal_folder(disks), clock=places.scheduler.ticks, beside=self._flush_beside),
             evaluator=Monitor(
                 learner,
                 new_learner,
@@ -206,6 +211,7 @@ class LearnerProcess:
                 commands=places.commands,
                 dead_letters=DeadLetters(places.log, TOPIC, MODEL),
                 health=self.health.register("learner", MODEL),
+                stop_mark=FileStopMark(disks.state / MODEL / "stopped.json"),
             ),
             runtime=self._runtime(),
         )

@@ -25,6 +25,7 @@ KINDS = ("poison", "log", "store", "disk", "clock", "kill", "server", "power")
 killed; the power cut. Processes die at random points besides.
 """
 _MEAN_SECONDS_BETWEEN_FAULTS = 2.0
+_LEAST_SETTLING_SECONDS = 3.0  # by which every part has told that it is well again
 _SETTLING_SECONDS = 120.0
 """Virtual time after the last fault by which everything must be learned."""
 
@@ -100,11 +101,13 @@ class World:
             while scheduler.turns < steps and not self._checker.violations:
                 scheduler.run(min(50, steps - scheduler.turns))
             self._heal()
-            until = scheduler.ticks() + _SETTLING_SECONDS
-            while scheduler.ticks() < until and not self._checker.violations and not self._settled():
+            healed = scheduler.ticks()
+            while not self._checker.violations and scheduler.ticks() < healed + _SETTLING_SECONDS:
                 scheduler.run(50)
+                if self._settled() and scheduler.ticks() > healed + _LEAST_SETTLING_SECONDS:
+                    break
             if not self._checker.violations:
-                self._checker.finish(self._learner.processor if self._learner is not None else None)
+                self._checker.finish(self._learner)
         return Verdict(
             seed=self._seed,
             violations=tuple(self._checker.violations),
@@ -169,7 +172,7 @@ class World:
             x[0] = POISON
             self._checker.poisoned.add(id)
         event: dict[str, object] = {"id": id, "time": self._scheduler.clock(), "inputs": {"x": x}}
-        if kind < 0.3:
+        if self._random.random() < 0.25:
             self._scheduler.spawn(
                 "labeller", self._outside, lambda: self._label(id, label), self._random.expovariate(0.2)
             )

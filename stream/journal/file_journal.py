@@ -30,8 +30,14 @@ class FileJournal:
 
     An appended entry survives the death of the process at once, and a power cut after `sync`. `begin_sync` lets a
     thread of the journal do that while the caller goes on; one flush covers everything appended until it starts.
-    Entries that nobody waits for are flushed once `sync_seconds` have passed. `read_only`: for reading while another
-    process writes.
+    Entries that nobody waits for are flushed once `sync_seconds` have passed.
+
+    Args:
+        folder: Holds the segments; created if needed.
+        sync_seconds: See above.
+        clock: Monotonic seconds.
+        beside: Runs a flush beside the caller; None: in a thread of the journal.
+        read_only: For reading while another process writes.
     """
 
     def __init__(
@@ -40,9 +46,11 @@ class FileJournal:
         sync_seconds: float = 1.0,
         clock: Callable[[], float] = time.monotonic,
         *,
+        beside: Callable[[Callable[[], None]], None] | None = None,
         read_only: bool = False,
     ) -> None:
         self._folder = folder
+        self._beside = beside
         self._sync_seconds = sync_seconds
         self._clock = clock
         self._file: IO[bytes] | None = None
@@ -97,6 +105,9 @@ class FileJournal:
 
     def begin_sync(self) -> None:
         if not self._unsynced:
+            return
+        if self._beside is not None:
+            self._beside(self._flush_if_possible)
             return
         if self._thread is None:
             self._thread = threading.Thread(target=self._flush_when_wanted, name="journal", daemon=True)
@@ -177,12 +188,15 @@ class FileJournal:
         while not self._closing:
             self._wanted.wait()
             self._wanted.clear()
-            with self._flushing:
-                try:
-                    if not self._failed:
-                        self._flush()
-                except OSError as error:  # whoever waits for it tries again, and gets the error
-                    log.error("cannot flush the journal", folder=str(self._folder), problem=str(error))
+            self._flush_if_possible()
+
+    def _flush_if_possible(self) -> None:
+        with self._flushing:
+            try:
+                if not self._failed:
+                    self._flush()
+            except OSError as error:  # whoever waits for it tries again, and gets the error
+                log.error("cannot flush the journal", folder=str(self._folder), problem=str(error))
 
     def _flush(self) -> None:
         """Flush what is written; the lock is held."""
