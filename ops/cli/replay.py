@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-from rich.table import Table
+from rich.table import Column, Table
 from threadpoolctl import threadpool_limits
 
 from thalweg.ops.config.model import ModelConfig
@@ -81,8 +81,13 @@ def _show(console: Console, done: Replayed) -> None:
         soft_wrap=True,
     )
     controls = record["controls"]
-    heads = ("metric", "all", f"last {done.model.window_events:,}", f"frozen after {done.frozen_after:,}")
-    table = Table(*heads, *(name.replace("_", " ") for name in controls), box=None)
+    heads = (
+        Column("metric", no_wrap=True),
+        "all",
+        f"last {done.model.window_events:,}",
+        f"frozen after {done.frozen_after:,}",
+    )
+    table = Table(*heads, *(name.removeprefix("repeat_").replace("_", " ") for name in controls), box=None)
     for name in sorted({*record["metrics"], *record["recent"]}):
         columns = [*(record[part] for part in ("metrics", "recent", "frozen")), *controls.values()]
         figures = (column.get(name) for column in columns)
