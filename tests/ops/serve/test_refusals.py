@@ -22,6 +22,7 @@ from thalweg.memory.snapshots.snapshots import FolderSnapshots, Manifest
 from thalweg.memory.snapshots.state import State
 from thalweg.models.contract.learner import LearnerContext, Predictor
 from thalweg.models.ridge.learner import Ridge
+from thalweg.ops.serve import versions
 from thalweg.ops.serve.errors import DeadlineExceeded, NotReady, status_of
 from thalweg.ops.serve.inference import InferenceCore, InferenceRequest, RequestOptions
 from thalweg.ops.serve.models import ModelLocation, Models, RequestSinks
@@ -333,8 +334,9 @@ def holds(house: House, refuse: Callable[[], tuple[str, str]], code: str, text: 
 @pytest.mark.parametrize("wire", WIRES)
 @pytest.mark.parametrize("case", REFUSALS)
 def test_a_refused_request_leaves_no_event_no_waiting_request_and_no_count_of_success(
-    house: House, case: str, wire: str, with_id: bool
+    house: House, case: str, wire: str, with_id: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(versions, "_LONGEST_WAIT_SECONDS", 0.5)  # for the version that does not come
     asked, code, text = REFUSALS[case]
     if with_id and "event_id" not in asked.parameters and asked.model != "plain":
         asked = Asked(
