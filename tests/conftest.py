@@ -27,6 +27,13 @@ ROOT = Path(__file__).parents[1]
 SHARED = Path(os.environ.get("THALWEG_SHARED", ROOT.parent / "shared"))
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes longest comes first: at the end, no test process waits long for another one."""
+    items.sort(
+        key=lambda item: max((mark.args[0] for mark in item.iter_markers("slow") if mark.args), default=0), reverse=True
+    )
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder of golden arrays and real streams; skips with the reason where it is absent."""
