@@ -8,6 +8,7 @@ with an error in the log, and the next older one is used.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib.metadata
 import json
@@ -63,6 +64,8 @@ class Manifest:
     """Per part of the state, the arrays that are saved in pieces."""
     identity: Mapping[str, Any] = field(default_factory=dict)
     """The settings hashed by `config_sha256`, readable, with secrets masked; missing in older manifests."""
+    log_identity: Mapping[str, str] = field(default_factory=dict)
+    """Identity by topic of the log that was read; missing where none is known, and in older manifests."""
 
     def to_json(self) -> dict[str, Any]:
         """As in `manifest.json`: offsets as {topic: {partition: offset}}, and a hash over everything else."""
@@ -70,7 +73,7 @@ class Manifest:
         for partition, offset in sorted(self.offsets.items()):
             offsets.setdefault(partition.topic, {})[str(partition.number)] = offset
         record = {**self.__dict__, "offsets": offsets}
-        for absent in ("pieces", "identity"):
+        for absent in ("pieces", "identity", "log_identity"):
             if not record[absent]:
                 del record[absent]
         return {**record, "manifest_sha256": _record_sha256(record)}
@@ -279,7 +282,8 @@ class FolderSnapshots:
             raise DamagedFile(f"{path}: {type(error).__name__}: {error}") from error
 
 
-def software() -> dict[str, str]:
+@functools.cache  # reading the metadata of packages takes milliseconds
+def software() -> Mapping[str, str]:
     """Versions of the software that computed a state."""
     names = ("thalweg", "numpy", "scipy")
     return {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in names}}
@@ -289,7 +293,7 @@ def _facts(parts: Mapping[str, State]) -> dict[str, Any]:
     return {
         "state_sha256": parts["learner"].sha256(),
         "size_bytes": sum(part.size_bytes for part in parts.values()),
-        "software": software(),
+        "software": dict(software()),
     }
 
 

@@ -185,6 +185,24 @@ def replay(
 
 
 @app.command()
+def simulate(
+    seed: Annotated[int, typer.Option(min=0, help="Determines everything that happens.")],
+    steps: Annotated[int, typer.Option(min=1, help="Turns taken before the faults end.")] = 2000,
+    seeds: Annotated[int, typer.Option(min=1, help="Simulate this many seeds, from SEED on.")] = 1,
+    without: Annotated[list[str] | None, typer.Option(help="A kind of fault that does not happen; repeatable.")] = None,
+    trace: Annotated[
+        bool, typer.Option("--trace", help="Print the end of the trace also when nothing is found.")
+    ] = False,
+    log_format: Form = LogFormat.console,
+) -> None:
+    """Run the whole loop under injected faults in one deterministic thread; exit code 1 if a check fails."""
+    _log(log_format)
+    from thalweg.ops.cli.simulate import run
+
+    run(seed, steps, seeds, without or [], trace)
+
+
+@app.command()
 def produce(
     config: ConfigPath,
     topic: Annotated[str, typer.Option(help="Topic to append to: a model's topic or labels_topic.")],

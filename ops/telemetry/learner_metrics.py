@@ -142,6 +142,9 @@ class ModelMetrics(NoObserver):
     def lost(self, gap: Gap) -> None:
         self._bound["log_gap_records_total"].inc(gap.last - gap.first + 1)
 
+    def log_replaced(self, topic: str) -> None:
+        self._bound["log_replaced_total"].inc()
+
     def rolled_back(self, version: int, cause: str) -> None:
         self._metrics["thalweg_rollbacks_total"].labels(self.name, cause).inc()
 

@@ -27,6 +27,7 @@ LEARNER_METRICS: Mapping[str, tuple[type, str, tuple[str, ...], tuple[float, ...
     "thalweg_events_dead_lettered_total": (Counter, "Invalid records sent to the dead-letter topic", ("reason",), ()),
     "thalweg_events_duplicated_total": (Counter, "Events dropped as duplicates of an id seen before", (), ()),
     "thalweg_log_gap_records_total": (Counter, "Records that retention deleted before they were read", (), ()),
+    "thalweg_log_replaced_total": (Counter, "Topics found deleted and created again at the start", (), ()),
     "thalweg_learn_duration_seconds": (Histogram, "Duration of learning one micro-batch", (), _LEARN_BUCKETS),
     "thalweg_event_to_effect_seconds": (
         Histogram,

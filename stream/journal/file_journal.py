@@ -101,6 +101,14 @@ class FileJournal:
             break
         sync_folder(self._folder)
 
+    def restart(self, version: int) -> None:
+        self.close()
+        for begin in reversed(self._segments()):  # what a crash leaves of them has no holes
+            self._path(begin).unlink()
+        self._path(version).touch()
+        self._fresh_segment = False
+        sync_folder(self._folder)
+
     def close(self) -> None:
         if self._file is not None:
             self.sync()

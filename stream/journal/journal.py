@@ -38,6 +38,9 @@ class Journal(Protocol):
     def truncate(self, version: int) -> None:
         """Remove the entries above `version`."""
 
+    def restart(self, version: int) -> None:
+        """Remove every entry; the next one is that of `version` + 1."""
+
     def close(self) -> None:
         """Flush and close."""
 
@@ -83,6 +86,9 @@ class InMemoryJournal:
 
     def truncate(self, version: int) -> None:
         self._entries = [entry for entry in self._entries if entry.version <= version]
+
+    def restart(self, version: int) -> None:
+        self._entries, self._begin = [], version
 
     def close(self) -> None:
         """Does nothing."""

@@ -12,11 +12,11 @@ from __future__ import annotations
 
 import json
 import os
-import threading
-import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -34,7 +34,8 @@ from thalweg.proto.rejected import Refused, Rejected
 from thalweg.proto.schema import Schema
 from thalweg.stream.labels.label_records import label_of
 from thalweg.stream.log.dead_letters import DeadLetters
-from thalweg.stream.log.log import Log, LogError, Message
+from thalweg.stream.log.log import Log, LogError, Message, Reader
+from thalweg.stream.runtime import REAL, Runtime
 
 log = structlog.get_logger(__name__)
 Answer = TypeVar("Answer")
@@ -120,7 +121,7 @@ class Joiner:
         place: The file of the joiner's position; its folder exists.
         dead_letters: Receives invalid labels and those without an event.
         observer: Receives what happens.
-        clock: Unix seconds.
+        runtime: Clocks and waits.
     """
 
     def __init__(
@@ -132,18 +133,20 @@ class Joiner:
         place: Path,
         dead_letters: DeadLetters,
         observer: JoinObserver,
-        clock: Callable[[], float] = time.time,
+        runtime: Runtime = REAL,
     ) -> None:
         self._settings, self._source, self._pending, self._schema = settings, source, pending, schema
-        self._place, self._dead_letters, self._observer, self._clock = place, dead_letters, observer, clock
+        self._place, self._dead_letters, self._observer = place, dead_letters, observer
+        self._clock, self._ticks = runtime.clock, runtime.ticks
         self._decoder = Decoder(schema)
         self._waiting: OrderedDict[tuple[Partition, int], _Label] = OrderedDict()
         self._end: dict[Partition, int] = _read(place)
         self._sent: set[tuple[Partition, int]] = set()
         self._saved: Mapping[Partition, int] = dict(self._end)
-        self._saved_at = self._looked_at = time.monotonic()
-        self._stopping = threading.Event()
+        self._saved_at = self._looked_at = self._ticks()
+        self._stopping = runtime.signal()
         self._reached = True
+        self._reader: Reader | None = None
 
     def stop(self) -> None:
         """Ask `run` to finish its current work and return."""
@@ -151,26 +154,35 @@ class Joiner:
 
     def run(self, *, until_end: bool = False) -> None:
         """Join until stopped, or until the log has no more records."""
-        topics, group = [self._settings.labels_topic, self._settings.topic], f"thalweg.{self._settings.model}.joiner"
-        try:
-            reader = self._retry("log", lambda: self._source.reader(topics, self._end, "earliest", group))
-        except _Stopped:
-            return
-        try:
-            self._sent = self._retry("dead letters", self._dead_letters.recently_sent)
+        with suppress(_Stopped), self.following() as turn:
             while not self._stopping.is_set():
-                runs = reader.poll(_IDLE_SECONDS, JOIN_AT_ONCE)
-                for run in runs:
-                    self._take(run)
-                self._join(fresh=[run for run in runs if run.partition.topic == self._settings.labels_topic])
-                if not runs and until_end and not any(reader.lag().values()) and reader.reached():
+                if not turn() and until_end and self._at_end():
                     break
-                self._save()
-        except _Stopped:
-            pass
-        finally:
-            reader.close()
-            self._save(now=True)
+
+    @contextmanager
+    def following(self) -> Iterator[Callable[[], bool]]:
+        """Open the log; within the block, each call of the result is one turn of the loop. It returns whether there
+        were records. For callers with a loop of their own.
+        """
+        topics, group = [self._settings.labels_topic, self._settings.topic], f"thalweg.{self._settings.model}.joiner"
+        with closing(self._retry("log", lambda: self._source.reader(topics, self._end, "earliest", group))) as reader:
+            self._reader = reader
+            try:
+                self._sent = self._retry("dead letters", self._dead_letters.recently_sent)
+                yield partial(self._turn, reader)
+            finally:
+                self._save(now=True)
+
+    def _turn(self, reader: Reader) -> bool:
+        runs = reader.poll(_IDLE_SECONDS, JOIN_AT_ONCE)
+        for run in runs:
+            self._take(run)
+        self._join(fresh=[run for run in runs if run.partition.topic == self._settings.labels_topic])
+        self._save()
+        return bool(runs)
+
+    def _at_end(self) -> bool:
+        return self._reader is not None and not any(self._reader.lag().values()) and self._reader.reached()
 
     # -- reading records ----------------------------------------------------------------------------------------------
 
@@ -217,7 +229,7 @@ class Joiner:
 
     def _join(self, fresh: Sequence[Records]) -> None:
         """Join new labels, and periodically retry those without an event."""
-        now = time.monotonic()
+        now = self._ticks()
         if now - self._looked_at >= _LOOK_AGAIN_SECONDS:
             self._looked_at = now
             labels = list(self._waiting.values())
@@ -303,9 +315,9 @@ class Joiner:
 
     def _save(self, *, now: bool = False) -> None:
         """Save the position: up to the oldest label that still waits."""
-        if not now and time.monotonic() - self._saved_at < _SAVE_SECONDS:
+        if not now and self._ticks() - self._saved_at < _SAVE_SECONDS:
             return
-        self._saved_at = time.monotonic()
+        self._saved_at = self._ticks()
         done = dict(self._end)
         for partition, offset in self._waiting:
             done[partition] = min(done.get(partition, offset), offset - 1)

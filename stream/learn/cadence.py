@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 
 import structlog
 
@@ -17,9 +18,23 @@ _AGAIN_SECONDS = 1.0
 
 
 class PublishCadence:
-    """Publishes a fold's predictor, at a rate that keeps to the share of time for publishing."""
+    """Publishes a fold's predictor, at a rate that keeps to the share of time for publishing.
 
-    def __init__(self, publisher: Publisher | None, observer: Observer, share: float) -> None:
+    Args:
+        publisher: Makes versions visible; None: nothing is published.
+        observer: Notified of each publication.
+        share: Maximum share of the time for publishing.
+        ticks: Monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        publisher: Publisher | None,
+        observer: Observer,
+        share: float,
+        ticks: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._ticks = ticks
         self._publisher = publisher
         self._observer = observer
         self._share = share
@@ -36,7 +51,7 @@ class PublishCadence:
         """Seconds until the next publication is due; infinite if everything is published."""
         if self._publisher is None or self._oldest_waiting is None:
             return math.inf
-        return max(0.0, self._not_before - time.monotonic())
+        return max(0.0, self._not_before - self._ticks())
 
     def behind(self, version: int) -> bool:
         """Whether no version is published (by an earlier process either), or only one below `version`."""
@@ -47,7 +62,7 @@ class PublishCadence:
 
     def publish(self, fold: Fold, *, now: bool) -> None:
         """Publish the fold's version if it is new and publication is due, or in any case if `now`."""
-        started = time.monotonic()
+        started = self._ticks()
         if self._publisher is None or fold.version == self._version or (started < self._not_before and not now):
             return
         try:
@@ -61,9 +76,9 @@ class PublishCadence:
             log.error(
                 "cannot publish a version: learning continues, servers keep the previous version", problem=str(error)
             )
-            self._not_before = time.monotonic() + _AGAIN_SECONDS
+            self._not_before = self._ticks() + _AGAIN_SECONDS
             return
-        seconds = time.monotonic() - started
+        seconds = self._ticks() - started
         self._not_before = started + seconds / self._share
         self._version = fold.version
         self._observer.published(fold.version, seconds, self._oldest_waiting)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TypeAlias
@@ -90,6 +90,7 @@ class Fold:
         self._version = 0
         self._parent: int | None = None
         self._end: dict[Partition, int] = {}
+        self._log_identity: dict[str, str] = {}
         self._learned = 0
         self._event_time = 0.0
         self._unhandled: tuple[Alarm, ...] = ()  # raised by the latest entry; the entry after it has handled them
@@ -108,6 +109,11 @@ class Fold:
     def end(self) -> Position:
         """The last offset of each partition that is in the state."""
         return MappingProxyType(self._end)
+
+    @property
+    def log_identity(self) -> Mapping[str, str]:
+        """Identity by topic of the log that the position belongs to."""
+        return MappingProxyType(self._log_identity)
 
     @property
     def learned(self) -> int:
@@ -136,6 +142,14 @@ class Fold:
         """Start with an empty state at the position `after`; earlier records are ignored."""
         self._end = dict(after)
 
+    def identify(self, log_identity: Mapping[str, str]) -> None:
+        """The position in these topics belongs to the log of this identity, by topic."""
+        self._log_identity |= log_identity
+
+    def read_anew(self, topics: Collection[str]) -> None:
+        """Forget the position in these topics: they were created again, and are read from their beginning."""
+        self._end = {partition: last for partition, last in self._end.items() if partition.topic not in topics}
+
     def load(self, kept: Snapshot) -> None:
         """Restore the fold from this snapshot. Raises StateMismatch."""
         manifest, parts = kept.manifest, kept.parts
@@ -147,6 +161,7 @@ class Fold:
             self._evaluator.restore(parts["evaluator"])
         self._version, self._parent = manifest.version, manifest.version
         self._end, self._learned = dict(manifest.offsets), manifest.events_learned
+        self._log_identity = dict(manifest.log_identity)
 
     def snapshot(self, created: float) -> Snapshot:
         """A snapshot with everything that `load` needs, created at this time (Unix seconds); the parent of the next
@@ -164,6 +179,7 @@ class Fold:
             offsets=dict(self._end),
             events_learned=self._learned,
             created=created,
+            log_identity=dict(self._log_identity),
             metrics=dict(self._evaluator.metrics()) if self._evaluator is not None else {},
         )
         parts = {"learner": self._learner.state(), "recent_ids": self._recent_ids.state()}

@@ -6,8 +6,9 @@ retried, and a stop in the meantime leaves a state that contains nothing of the 
 
 from __future__ import annotations
 
-import threading
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import TypeVar
 
@@ -20,7 +21,9 @@ from thalweg.stream.learn.blocks import Block, DecodedBlock, gather
 from thalweg.stream.learn.fold import Fold
 from thalweg.stream.learn.ports import Ports
 from thalweg.stream.learn.settings import ProcessorSettings
+from thalweg.stream.log.identity import identities
 from thalweg.stream.log.log import Log, LogError, Reader, Start
+from thalweg.stream.runtime import Signal
 
 log = structlog.get_logger(__name__)
 
@@ -43,6 +46,7 @@ class Intake:
         settings: Settings of the model.
         ports: Provides the dead-letter sink and the observer.
         stopping: Ends every wait when set.
+        ticks: Monotonic seconds.
     """
 
     def __init__(
@@ -52,7 +56,8 @@ class Intake:
         journal: Journal,
         settings: ProcessorSettings,
         ports: Ports,
-        stopping: threading.Event,
+        stopping: Signal,
+        ticks: Callable[[], float] = time.monotonic,
     ) -> None:
         self._fold = fold
         self._source = source
@@ -61,11 +66,22 @@ class Intake:
         self._observer = ports.observer
         self._dead_letters = ports.dead_letters
         self._stopping = stopping
+        self._ticks = ticks
 
     def open(self, after: Position, start: Start = "earliest") -> Reader:
         """Open a reader of the model's topics; retries while the log is unavailable. Raises Stopped."""
         settings = self._settings
         return self._retry("log", lambda: self._source.reader(settings.topics, after, start, settings.group))
+
+    def identities(self) -> dict[str, str]:
+        """Identity of each topic that has one; retries while the log is unavailable. Raises Stopped."""
+        return self._retry("log", lambda: identities(self._source, self._settings.topics))
+
+    def note_identities(self) -> None:
+        """Let the state remember the topics that were created since the start."""
+        unknown = [topic for topic in self._settings.topics if topic not in self._fold.log_identity]
+        with suppress(LogError):  # next time, then
+            self._fold.identify(identities(self._source, unknown))
 
     def take(self, reader: Reader, idle_seconds: float) -> DecodedBlock | None:
         """The next block, journalled and decoded; None if no record arrived within `idle_seconds`. Raises Stopped."""
@@ -76,6 +92,7 @@ class Intake:
             batch_seconds=settings.batch_seconds,
             idle_seconds=idle_seconds,
             max_bytes=settings.block_bytes,
+            clock=self._ticks,
         )
         self._report_gaps(reader)
         if block is None or len(block) == 0:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import threading
-import time
-from collections.abc import Callable
-from contextlib import closing, suppress
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
+from functools import partial
 
 import structlog
 
 from thalweg.memory.snapshots.snapshots import Snapshots
 from thalweg.models.contract.learner import Learner
 from thalweg.proto.records import Position
-from thalweg.stream.journal.entries import Control, RollbackEntry
+from thalweg.stream.journal.entries import BlockEntry, Control, RollbackEntry
 from thalweg.stream.journal.journal import InMemoryJournal, Journal, JournalError, before_the_first
-from thalweg.stream.learn.blocks import HistoryLost
+from thalweg.stream.learn.blocks import Block, HistoryLost
 from thalweg.stream.learn.cadence import PublishCadence
 from thalweg.stream.learn.control import Controls, Policy
 from thalweg.stream.learn.fold import Fold, check_settings
@@ -25,7 +24,9 @@ from thalweg.stream.learn.rebuild import apply_again
 from thalweg.stream.learn.reporting import Reporter
 from thalweg.stream.learn.saver import Saver
 from thalweg.stream.learn.settings import ProcessorSettings
+from thalweg.stream.log.identity import replaced
 from thalweg.stream.log.log import Log, Reader
+from thalweg.stream.runtime import REAL, Runtime
 
 log = structlog.get_logger(__name__)
 
@@ -51,7 +52,7 @@ class Processor:
         evaluator: Grades the predictions and may detect drift; None: no evaluation.
         make: Creates another learner that has learned nothing; None: the model cannot be reset.
         ports: All other inputs and outputs.
-        clock: Unix seconds.
+        runtime: Clocks, waits and threads.
     """
 
     def __init__(
@@ -65,7 +66,7 @@ class Processor:
         evaluator: Evaluator | None = None,
         make: Callable[[], Learner] | None = None,
         ports: Ports | None = None,
-        clock: Callable[[], float] = time.time,
+        runtime: Runtime = REAL,
     ) -> None:
         ports = ports if ports is not None else Ports()
         self._settings = settings = settings if settings is not None else ProcessorSettings()
@@ -73,18 +74,19 @@ class Processor:
         self._snapshots = snapshots
         self._observer = ports.observer
         self._alarms = ports.alarms
-        self._clock = clock
-        self._stopping = threading.Event()
+        self._clock, self._ticks = runtime.clock, runtime.ticks
+        self._stopping = runtime.signal()
         self._fold = Fold(learner, snapshots, settings, evaluator, make)
-        self._intake = Intake(self._fold, source, self._journal, settings, ports, self._stopping)
+        self._intake = Intake(self._fold, source, self._journal, settings, ports, self._stopping, runtime.ticks)
         self._policy = Policy(settings, snapshots, can_reset=self._fold.can_reset)
         self._controls = Controls(self._fold, settings.model, ports, self._save_asked, self._change)
-        self._reporter = Reporter(self._fold, self._observer.reported, clock)
-        self._saver = Saver(snapshots, self._journal, self._observer)
-        self._cadence = PublishCadence(ports.publisher, self._observer, settings.publish_share)
+        self._reporter = Reporter(self._fold, self._observer.reported, runtime.clock, runtime.ticks)
+        self._saver = Saver(snapshots, self._journal, self._observer, runtime)
+        self._cadence = PublishCadence(ports.publisher, self._observer, settings.publish_share, runtime.ticks)
         self._unsaved_events = 0
-        self._saved_at = time.monotonic()
+        self._saved_at = self._ticks()
         self._committed_at = 0.0
+        self._reader: Reader | None = None
 
     @property
     def version(self) -> int:
@@ -120,9 +122,11 @@ class Processor:
             OSError: The first snapshot cannot be written: the state folder is not usable.
         """
         try:
-            with suppress(Stopped):
-                self.recover()
-                self._follow(until_end)
+            with suppress(Stopped), self.following() as turn:
+                while not self._stopping.is_set():
+                    if not turn() and until_end and self._at_end():
+                        break
+                self._publish(now=True)
             self._reporter.offer(must=True)
             for _ in range(_LAST_SAVES):
                 self._save(wait=True)
@@ -132,13 +136,22 @@ class Processor:
             self._saver.close()
             self._journal.close()
 
-    def _follow(self, until_end: bool) -> None:
+    @contextmanager
+    def following(self) -> Iterator[Callable[[], bool]]:
+        """Recover and open the log; within the block, each call of the result is one turn of the loop: commands, then
+        at most one block. It returns whether there was a block. For callers with a loop of their own; raises Stopped.
+        """
+        self.recover()
         with closing(self._intake.open(self._fold.end)) as reader:
-            while not self._stopping.is_set():
-                self._controls.handle_commands()
-                if not self._step(reader) and until_end and _at_end(reader):
-                    break
-            self._publish(now=True)
+            self._reader = reader
+            yield partial(self._turn, reader)
+
+    def _turn(self, reader: Reader) -> bool:
+        self._controls.handle_commands()
+        return self._step(reader)
+
+    def _at_end(self) -> bool:
+        return self._reader is not None and not any(self._reader.lag().values()) and self._reader.reached()
 
     def _step(self, reader: Reader) -> bool:
         """Read and learn one block; False if there was none."""
@@ -196,6 +209,7 @@ class Processor:
                 # before reading the log, which may be unavailable for long: this version can already be served
                 self._publish(now=True)
                 self._cadence.confirm(newest.manifest.created)
+        self._follow_identities()
         outcomes = self._replay()
         self._publish(now=True)
         for outcome in outcomes:
@@ -207,6 +221,7 @@ class Processor:
         """Fix a new model's start position before anything is learned: with `latest`, records that arrive during a
         restart count.
         """
+        self._fold.identify(self._intake.identities())
         if self._journal.begins_after() == 0:  # all snapshots are damaged: replay from an empty state
             self._fold.start_at(before_the_first(self._journal))
             return
@@ -217,6 +232,34 @@ class Processor:
             with closing(self._intake.open({}, "latest")) as reader:
                 self._fold.start_at(reader.position())
         self._save(wait=True, must=True)
+
+    def _follow_identities(self) -> None:
+        """Read the topics from their beginning that were deleted and created again since the snapshot.
+
+        The journal's entries name records that no longer exist. They are dropped, and an empty block takes their place:
+        its version is saved, so that no replay crosses from one log to the other.
+        """
+        present = self._intake.identities()
+        anew = replaced(self._fold.log_identity, present)
+        self._fold.identify(present)
+        if not anew:
+            return
+        read = {str(partition): last for partition, last in self._fold.end.items() if partition.topic in anew}
+        log.error(
+            "topics were deleted and created again since this state was saved: records in them that were not learned "
+            "yet are lost; reading the new ones from their beginning",
+            model=self._settings.model,
+            topics=anew,
+            read=read,
+        )
+        self._journal.restart(self.version)
+        self._fold.read_anew(anew)
+        empty = BlockEntry(self.version + 1, (), self._settings.batch_events)
+        self._journal.append(empty)
+        self._fold.apply(self._fold.decode(empty, Block(())))
+        self._save(wait=True)
+        for topic in anew:
+            self._observer.log_replaced(topic)
 
     def _replay(self) -> list[Outcome]:
         """Outcomes of the journal's entries above the present version: the last one, and those with alarms."""
@@ -261,12 +304,12 @@ class Processor:
 
     def _save_if_due(self) -> None:
         due = self._unsaved_events >= self._settings.snapshot_events
-        due = due or time.monotonic() - self._saved_at >= self._settings.snapshot_seconds
+        due = due or self._ticks() - self._saved_at >= self._settings.snapshot_seconds
         if due and self.version > self._saver.version and self._saver.ready():
             self._save()
 
     def _commit_if_due(self, reader: Reader) -> None:
-        now = time.monotonic()
+        now = self._ticks()
         if now - self._committed_at > _COMMIT_SECONDS and self._fold.end:
             reader.commit(self._fold.end, f"version {self.version}")
             self._committed_at = now
@@ -274,10 +317,11 @@ class Processor:
     def _save(self, *, wait: bool = False, must: bool = False) -> None:
         """Save the present version in the background; `wait` for it, and raise its error if it `must` succeed."""
         if self.version > self._saver.version:
+            self._intake.note_identities()
             taken = self._fold.snapshot(self._clock())
             waiting = {} if self._alarms is None else {"alarms": self._alarms.state()}
             self._saver.save(taken.manifest, {**taken.parts, **waiting})
-            self._unsaved_events, self._saved_at = 0, time.monotonic()
+            self._unsaved_events, self._saved_at = 0, self._ticks()
         if wait and (error := self._saver.wait()) is not None and must:
             raise error
 
@@ -297,7 +341,3 @@ class Processor:
         self._publish(now=True)
         self._save(wait=True)
         return outcome
-
-
-def _at_end(reader: Reader) -> bool:
-    return not any(reader.lag().values()) and reader.reached()

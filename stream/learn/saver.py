@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-import time
 from collections.abc import Mapping
 from copy import deepcopy
 
@@ -15,6 +13,7 @@ from thalweg.memory.snapshots.state import State
 from thalweg.proto.schema import Array
 from thalweg.stream.journal.journal import Journal
 from thalweg.stream.learn.observer import Observer
+from thalweg.stream.runtime import REAL, BackgroundTask, Runtime
 
 log = structlog.get_logger(__name__)
 
@@ -25,11 +24,12 @@ _SHARE = 0.1  # maximum share of the time for saving: a fast stream would otherw
 class Saver:
     """Saves one snapshot at a time. All methods are called by the learner's thread."""
 
-    def __init__(self, snapshots: Snapshots, journal: Journal, observer: Observer) -> None:
+    def __init__(self, snapshots: Snapshots, journal: Journal, observer: Observer, runtime: Runtime = REAL) -> None:
+        self._runtime = runtime
         self._snapshots = snapshots
         self._journal = journal
         self._observer = observer
-        self._thread: threading.Thread | None = None
+        self._thread: BackgroundTask | None = None
         self._error: OSError | None = None
         self._cut: tuple[int, int] | None = None
         self._not_before = 0.0
@@ -45,7 +45,7 @@ class Saver:
     def ready(self) -> bool:
         """Whether the last save is done and another would not exceed the share of the time."""
         self._finish(wait=False)
-        return self._thread is None and time.monotonic() >= self._not_before
+        return self._thread is None and self._runtime.ticks() >= self._not_before
 
     def save(self, manifest: Manifest, parts: Mapping[str, State]) -> None:
         """Start a save. Everything is copied first, so learning may continue. Waits for the previous save."""
@@ -59,7 +59,7 @@ class Saver:
         }
         self._error = None
         self.version = manifest.version
-        self._thread = threading.Thread(target=self._write, args=(manifest, copied), name="snapshot", daemon=True)
+        self._thread = self._runtime.background(lambda: self._write(manifest, copied), "snapshot")
         self._thread.start()
 
     def _copied(self, part: str, name: str, tensor: Array) -> Array:
@@ -94,7 +94,7 @@ class Saver:
             self._cut = None
 
     def _write(self, manifest: Manifest, parts: Mapping[str, State]) -> None:
-        started = time.monotonic()
+        started = self._runtime.ticks()
         try:
             saved = self._snapshots.save(manifest, parts)
         except OSError as error:
@@ -107,8 +107,8 @@ class Saver:
             kept = [other.version for other in self._snapshots.manifests()]
             self._saved = saved.version
             self._cut = (saved.version, min(kept, default=saved.version))
-            self._observer.snapshotted(saved.version, time.monotonic() - started, saved.size_bytes)
-        finished = time.monotonic()
+            self._observer.snapshotted(saved.version, self._runtime.ticks() - started, saved.size_bytes)
+        finished = self._runtime.ticks()
         self._not_before = finished + (finished - started) / _SHARE
 
     def _failed(self, version: int, error: OSError) -> None:

@@ -135,6 +135,9 @@ class KafkaLog:
                 raise LogError(f"topic {topic!r}: cannot read its offsets from Kafka: {_text(error)}") from error
         return {Partition(topic, part.partition): (first[part], end[part]) for part in parts}
 
+    def identity(self, topic: str) -> str | None:
+        return None
+
     def close(self) -> None:
         with self._lock:
             self._closed = True

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
+import uuid
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -113,6 +114,12 @@ class Log(Protocol):
     def bounds(self, topic: str) -> Mapping[Partition, tuple[int, int]]:
         """Earliest offset and next offset per partition; {} if there is no topic."""
 
+    def identity(self, topic: str) -> str | None:
+        """Tells a topic from another of the same name that was created after it was deleted.
+
+        None: the topic does not exist, or the log has no identities. Raises LogError while the log is unavailable.
+        """
+
     def close(self) -> None:
         """Release resources; may be called twice."""
 
@@ -125,6 +132,7 @@ class InMemoryLog:
         self._topics: dict[str, list[tuple[float, bytes | None, bytes | None, Headers]]] = defaultdict(list)
         self._earliest: dict[str, int] = defaultdict(int)
         self._changed = threading.Condition()
+        self._identity = uuid.uuid4().hex
 
     def append(self, topic: str, messages: Sequence[Message]) -> list[Appended]:
         with self._changed:
@@ -143,6 +151,9 @@ class InMemoryLog:
                 return {}
             earliest = self._earliest[topic]
             return {Partition(topic, 0): (earliest, earliest + len(self._topics[topic]))}
+
+    def identity(self, topic: str) -> str | None:
+        return self._identity
 
     def delete_before(self, topic: str, offset: int) -> None:
         """Delete the records before `offset`, like retention."""

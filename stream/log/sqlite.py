@@ -9,6 +9,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -60,6 +61,7 @@ class SqliteLog:
                     "CREATE TABLE IF NOT EXISTS topics (id INTEGER PRIMARY KEY, name TEXT UNIQUE NOT NULL,"
                     " next INTEGER NOT NULL, bytes INTEGER NOT NULL)"
                 )
+                self._identity = _identity(self._connection)
         except LogError:
             self._connection.close()
             raise
@@ -100,6 +102,9 @@ class SqliteLog:
         with self._lock, self._errors():
             found = _bounds(self._connection, topic)
         return {} if found is None else {Partition(topic, 0): found[1:]}
+
+    def identity(self, topic: str) -> str | None:
+        return self._identity
 
     def sweep(self) -> None:
         """Apply retention; appending does it from time to time."""
@@ -281,6 +286,13 @@ class _SqliteReader:
 
     def close(self) -> None:
         self._connection.close()
+
+
+def _identity(connection: sqlite3.Connection) -> str:
+    """The identity of the file, drawn when it is created, or first opened by a version that knows of identities."""
+    connection.execute("CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL)")
+    connection.execute("INSERT OR IGNORE INTO meta VALUES ('identity', ?)", (uuid.uuid4().hex,))
+    return str(connection.execute("SELECT value FROM meta WHERE name = 'identity'").fetchone()[0])
 
 
 def _bounds(connection: sqlite3.Connection, topic: str) -> tuple[int, int, int] | None:

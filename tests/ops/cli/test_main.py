@@ -69,7 +69,8 @@ def stream(tmp_path: Path) -> str:
 
 
 @pytest.mark.parametrize(
-    "verb", [[], ["serve"], ["replay"], ["produce"], ["predict"], ["check"], ["schema"], ["snapshot"], ["demo"]]
+    "verb",
+    [[], ["serve"], ["replay"], ["produce"], ["predict"], ["check"], ["schema"], ["snapshot"], ["simulate"], ["demo"]],
 )
 def test_every_verb_has_help(verb: list[str]) -> None:
     done = thalweg(*verb, "--help")

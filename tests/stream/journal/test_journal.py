@@ -81,6 +81,22 @@ def test_truncating_forgets_what_is_above_and_appending_goes_on_there(reopened: 
     assert [e.version for e in reopened().entries(after=0)] == list(range(1, at + 2))
 
 
+def test_a_restarted_journal_has_forgotten_everything_and_goes_on_after_that_version(
+    reopened: Callable[[], Journal],
+) -> None:
+    journal = reopened()
+    for version in range(1, 8):
+        journal.append(entry(version))
+        if version == 4:
+            journal.cut(4, 0)
+
+    journal.restart(20)
+
+    assert (reopened().begins_after(), list(reopened().entries(20))) == (20, [])
+    journal.append(entry(21))
+    assert list(reopened().entries(20)) == [entry(21)]
+
+
 def test_a_missing_entry_is_an_error(reopened: Callable[[], Journal]) -> None:
     journal = reopened()
     journal.append(entry(1))

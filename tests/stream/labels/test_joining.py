@@ -24,6 +24,7 @@ from thalweg.stream.labels import joining
 from thalweg.stream.labels.joining import Joiner, JoinSettings, entries_of
 from thalweg.stream.log.dead_letters import DeadLetters
 from thalweg.stream.log.log import InMemoryLog, LogError, Message
+from thalweg.stream.runtime import Runtime
 
 SPECS = {"x": TensorSpec("x", "float32", (2,))}
 SCHEMA = Schema(SPECS, "class")
@@ -76,7 +77,14 @@ class House:
         )
         dead_letters = DeadLetters(self.log, "labels", "m")
         return Joiner(
-            settings, self.log, self.pending, SCHEMA, self.place, dead_letters, self.told, clock=lambda: self.now
+            settings,
+            self.log,
+            self.pending,
+            SCHEMA,
+            self.place,
+            dead_letters,
+            self.told,
+            runtime=Runtime(clock=lambda: self.now),
         )
 
     def run(self) -> None:

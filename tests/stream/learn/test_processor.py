@@ -35,6 +35,7 @@ from thalweg.stream.learn.settings import ProcessorSettings
 from thalweg.stream.log.dead_letters import DeadLetters
 from thalweg.stream.log.log import Gap, InMemoryLog, LogError, Message
 from thalweg.stream.publication.file_channel import FilePublisher, FileSubscriber
+from thalweg.stream.runtime import Runtime
 
 SETTINGS = ProcessorSettings(
     model="m", topic="t", batch_events=4, batch_seconds=0, idle_seconds=0, snapshot_events=20, snapshot_seconds=1e9
@@ -586,7 +587,7 @@ def test_while_the_log_is_away_what_was_saved_is_published_and_learning_goes_on_
         SETTINGS,
         journal=journal,
         ports=Ports(publisher=publisher, dead_letters=DeadLetters(log, "t", "m")),
-        clock=lambda: 100.0,
+        runtime=Runtime(clock=lambda: 100.0),
     )
     newest = snapshots.newest()
     assert newest is not None
@@ -656,8 +657,9 @@ def test_a_restart_does_not_show_less_than_the_process_before_showed(tmp_path: P
     log, snapshots, journal = log_of(10), InMemorySnapshots(), InMemoryJournal()
     publisher = FilePublisher(tmp_path)
     first = Processor(Chain(), log, snapshots, SETTINGS, journal=journal, ports=Ports(publisher=publisher))
-    first.recover()  # saves version 0
-    first._follow(until_end=True)  # and dies before it saves again
+    with first.following() as turn:  # saves version 0, and dies before it saves again
+        while turn():
+            pass
     assert publisher.shown() == first.version > 0
     publisher.close()
     versions: list[int] = []

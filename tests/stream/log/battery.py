@@ -165,6 +165,14 @@ class LogBattery:
 
         assert log.reader([topic], {Partition(topic, 0): 0}).position() == {Partition(topic, 0): 0}
 
+    def test_a_topic_keeps_its_identity(self, log: Log, topic: str) -> None:
+        log.append(topic, [Message(b"0")])
+        identity = log.identity(topic)
+
+        log.append(topic, [Message(b"1")])
+
+        assert log.identity(topic) == identity
+
     def test_appending_nothing_is_nothing(self, log: Log, topic: str) -> None:
         assert log.append(topic, []) == []
 
