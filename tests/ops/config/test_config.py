@@ -385,7 +385,6 @@ def test_a_model_is_named_by_place_or_with_underscores_for_what_a_variable_canno
     assert [model.seed for model in config.model] == [7, 8]
 
 
-@pytest.mark.slow(4)
 @given(
     st.recursive(
         st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
