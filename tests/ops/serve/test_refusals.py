@@ -153,10 +153,11 @@ class House:
     def counts(self) -> dict[str, float]:
         """Requests by status, all models and names together."""
         found: dict[str, float] = {}
-        for (name, labels), value in samples(self.metrics.render()[0]).items():
-            if name == "thalweg_inference_requests_total":
-                code = dict(labels)["code"]
-                found[code] = found.get(code, 0.0) + value
+        page = self.metrics.render()[0].splitlines()
+        counters = [line for line in page if line.startswith(b"thalweg_inference_requests_total")]
+        for (_, labels), value in samples(b"\n".join([*counters, b""])).items():
+            code = dict(labels)["code"]
+            found[code] = found.get(code, 0.0) + value
         return found
 
     def answer_one(self, event_id: str) -> None:
