@@ -108,17 +108,26 @@ def serve(
     for number in (signal.SIGTERM, signal.SIGINT):  # before the heavy imports: told to stop while starting, we do
         signal.signal(number, lambda *_: stop.set())
     _log(log_format, role={"all": "supervisor", "learn": "learner", "serve": "server"}[role])
+    from thalweg.ops.run import heartbeat
     from thalweg.ops.run.supervisor import Supervisor, checked_service, die_with_supervisor
 
     die_with_supervisor()
+    heartbeat.begin()
     if role is Role.all:
         arguments = [str(config), "--log-format", log_format.value]
         service = checked_service(arguments, stop)
         if service is None:
             return
-        sys.exit(Supervisor(Path(service["state_dir"]), service["drain_seconds"], arguments, stop).run())
+        supervisor = Supervisor(
+            Path(service["state_dir"]),
+            service["drain_seconds"],
+            arguments,
+            stop,
+            silent_seconds=service["silent_seconds"],
+        )
+        sys.exit(supervisor.run())
     loaded = _load(config)
-    from thalweg.ops.run.app import run_learners, run_server
+    from thalweg.ops.run.processes import run_learners, run_server
 
     (run_learners if role is Role.learn else run_server)(loaded, stop)
 

@@ -104,6 +104,10 @@ class ModelConfig(LearnSettings):
     learn_from_requests: bool = False
     """Requests become unlabelled events of the topic: for learners that adapt to their traffic."""
 
+    ready_after_events: Whole = 1
+    """The model is not ready, and answers no request, before it has learned this many labelled events; 0: it always
+    is. Does not apply to learners that adapt a trained model (`cotta`), nor with `learn_from_requests`."""
+
     @rule("labels_topic", "topic", "name")
     def _labels_have_a_topic_of_their_own(self) -> str | None:
         sound = not self.labels_topic or self.labels_topic not in (self.topic, self.joined_topic)

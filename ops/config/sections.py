@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, Field
 
 from thalweg.models.parts.settings import Count, NotNegative, Settings, Whole, rule
 from thalweg.ops.config import addresses
@@ -63,6 +63,10 @@ class ServiceConfig(Settings):
     """Requests that may wait in addition; further ones are rejected with RESOURCE_EXHAUSTED."""
     drain_seconds: NotNegative = 10.0
     """Time for a stopping server to finish running requests, and for a stopping learner to save a snapshot."""
+
+    silent_seconds: Annotated[float, Field(ge=1)] = 60.0
+    """A part of a process of which nothing is heard for this long is failed; a process that sends no heartbeat for this
+    long is killed and restarted. Longer than the longest block takes to learn."""
 
     @rule("http", "grpc")
     def _addresses_differ(self) -> str | None:

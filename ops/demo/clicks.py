@@ -35,6 +35,7 @@ learner = "error_memory"
 topic = "{TOPIC}"
 batch_events = 8
 snapshot_events = 5000
+ready_after_events = 0
 inputs.user = {{ shape = [], dtype = "int64" }}
 inputs.item = {{ shape = [], dtype = "int64" }}
 """

@@ -80,6 +80,7 @@ learner = "{learner}"
 topic = "digits.events"
 batch_events = 32
 snapshot_events = 5000
+ready_after_events = 0
 inputs.features = {{ shape = [64], dtype = "float32" }}
 [model.params]
 {params}"""

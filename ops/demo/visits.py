@@ -36,6 +36,7 @@ learner = "prompt_tpp"
 topic = "{TOPIC}"
 batch_events = 16
 snapshot_events = 5000
+ready_after_events = 0
 inputs.key = {{ shape = [], dtype = "bytes" }}
 params = {{ train_batch = 16, learning_rate = 0.01, window = 20, max_types = 8 }}
 """

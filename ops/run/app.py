@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-import gc
-import threading
-from collections.abc import Callable
-from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-import structlog
-from threadpoolctl import threadpool_limits
-
 from thalweg.memory.exchange.commands import CommandQueue
-from thalweg.memory.exchange.open import open_commands, open_pending
+from thalweg.memory.exchange.open import open_pending
 from thalweg.memory.exchange.pending import Limits, Pending
 from thalweg.memory.snapshots.snapshots import FolderSnapshots, UnknownVersion
 from thalweg.memory.snapshots.state import DamagedFile, State
@@ -25,23 +18,25 @@ from thalweg.models.encoders.encoder import IDENTITY, shared_encoder
 from thalweg.ops.config.config import Config
 from thalweg.ops.config.error import ConfigurationError
 from thalweg.ops.config.model import ModelConfig
-from thalweg.ops.run.only_one import only_one
 from thalweg.ops.serve.models import ModelLocation, Models, RequestSinks
+from thalweg.ops.serve.readiness import LOG, ServiceHealth
 from thalweg.ops.serve.server import Server, workers_of
 from thalweg.ops.serve.settings import Addresses, ServerLimits
 from thalweg.ops.serve.tokens import Tokens
 from thalweg.ops.serve.versions import WaitSlots
 from thalweg.ops.telemetry.learner_metrics import LearnerMetrics
+from thalweg.ops.telemetry.process_health import LearnerProcess
 from thalweg.ops.telemetry.server_metrics import ServerMetrics
 from thalweg.ops.telemetry.status import LearnerStatus, Statuses
 from thalweg.stream.drift.alarm_outbox import AlarmOutbox
 from thalweg.stream.evaluation.baseline import Pinned
 from thalweg.stream.evaluation.monitor import Monitor
+from thalweg.stream.health.probe import Probe
+from thalweg.stream.health.registry import HealthRegistry
 from thalweg.stream.journal.file_journal import FileJournal
 from thalweg.stream.labels.joining import Joiner, JoinObserver, JoinSettings
 from thalweg.stream.labels.request_buffer import RequestBuffer
 from thalweg.stream.labels.request_log import RequestLog
-from thalweg.stream.learn.fold import StateMismatch
 from thalweg.stream.learn.observer import each
 from thalweg.stream.learn.ports import Ports
 from thalweg.stream.learn.processor import Processor
@@ -52,10 +47,23 @@ from thalweg.stream.log.open import open_log
 from thalweg.stream.publication.file_channel import FilePublisher
 from thalweg.stream.publication.live_folder import live_folder
 
-log = structlog.get_logger(__name__)
 
-_REFUSALS = (StateMismatch, ConfigurationError)
-"""Errors of the configuration, whose message is all that the user needs."""
+@dataclass(frozen=True, slots=True)
+class LearnerReports:
+    """What a learner process reports to servers, besides its health."""
+
+    metrics: LearnerMetrics
+    status: LearnerStatus
+
+    def start(self) -> None:
+        """Start writing both about once a second."""
+        self.metrics.start()
+        self.status.start()
+
+    def close(self) -> None:
+        """Write both a last time."""
+        self.metrics.close()
+        self.status.close()
 
 
 def new_learner(model: ModelConfig, seed: int | None = None) -> Learner:
@@ -127,8 +135,8 @@ def build_processor(
     source: Log,
     store: CommandQueue,
     live: Path,
-    metrics: LearnerMetrics,
-    learner_status: LearnerStatus,
+    reports: LearnerReports,
+    registry: HealthRegistry,
 ) -> tuple[Processor, FilePublisher]:
     """A model's processor and its publisher."""
     folder = model_folder(config, model)
@@ -149,10 +157,15 @@ def build_processor(
         make=lambda: new_learner(model),
         ports=Ports(
             publisher=publisher,
-            observer=each(metrics.model(model.name, monitor.drift.watchers()), learner_status.model(model.name)),
+            observer=each(
+                reports.metrics.model(model.name, monitor.drift.watchers()), reports.status.model(model.name)
+            ),
             commands=store,
             dead_letters=DeadLetters(source, model.topic, model.name),
-            alarms=AlarmOutbox(source, model.name),
+            alarms=AlarmOutbox(source, model.name, health=registry.register("alarm_outbox", model.name)),
+            health=registry.register("learner", model.name),
+            saving=registry.register("saver", model.name),
+            publishing=registry.register("publisher", model.name),
         ),
     )
     return processor, publisher
@@ -170,12 +183,11 @@ def _kept_monitor(model: ModelConfig, learner: Learner, folder: Path, snapshots:
 
 
 def build_joiner(
-    config: Config, model: ModelConfig, source: Log, metrics: LearnerMetrics, learner_status: LearnerStatus
-) -> tuple[Joiner, Pending]:
-    """The joiner of late labels, and the store of waiting events."""
-    pending = open_model_pending(config, model)
-    observer: JoinObserver = each(metrics.joining(model.name), learner_status.of(model.name))
-    joiner = Joiner(
+    config: Config, model: ModelConfig, source: Log, pending: Pending, reports: LearnerReports, registry: HealthRegistry
+) -> Joiner:
+    """The joiner of late labels."""
+    observer: JoinObserver = each(reports.metrics.joining(model.name), reports.status.model(model.name))
+    return Joiner(
         JoinSettings(
             model=model.name,
             topic=model.topic,
@@ -189,8 +201,9 @@ def build_joiner(
         model_folder(config, model) / "joined.json",
         DeadLetters(source, model.labels_topic, model.name),
         observer,
+        health=registry.register("joiner", model.name),
+        store_health=registry.register("join_store", model.name),
     )
-    return joiner, pending
 
 
 def open_model_pending(config: Config, model: ModelConfig) -> Pending:
@@ -222,95 +235,22 @@ def location_of(config: Config, model: ModelConfig, live: Path) -> ModelLocation
         state=model_folder(config, model),
         labels_topic=model.labels_topic,
         schema=new_learner(model).schema,
+        ready_after_events=0 if model.learn_from_requests else model.ready_after_events,
         build=build,
         restore=restore,
     )
 
 
-class Learning:
-    """The learners of a configuration, each with its own thread."""
-
-    def __init__(self, config: Config, source: Log, store: CommandQueue) -> None:
-        live = live_folder(Path(config.service.state_dir))
-        self._metrics = LearnerMetrics(live / "metrics-learner.prom")
-        self._status = LearnerStatus(live)
-        self.failed: Exception | None = None
-        """The error of the first part that failed."""
-        self._failing = threading.Lock()
-        self._ended = threading.Event()
-        self._processors: list[Processor] = []
-        self._publishers: list[FilePublisher] = []
-        for model in config.model:
-            processor, publisher = build_processor(config, model, source, store, live, self._metrics, self._status)
-            self._processors.append(processor)
-            self._publishers.append(publisher)
-        self._joiners: list[Joiner] = []
-        self._pendings: list[Pending] = []
-        for model in config.model:
-            if model.labels_topic:
-                joiner, pending = build_joiner(config, model, source, self._metrics, self._status)
-                self._joiners.append(joiner)
-                self._pendings.append(pending)
-        self._threads = [
-            threading.Thread(target=self._run, args=(processor, model.name), name=f"learn-{model.name}", daemon=True)
-            for processor, model in zip(self._processors, config.model)
-        ]
-        joined = [model.name for model in config.model if model.labels_topic]
-        self._threads += [
-            threading.Thread(target=self._run, args=(joiner, name), name=f"join-{name}", daemon=True)
-            for joiner, name in zip(self._joiners, joined)
-        ]
-
-    def start(self) -> None:
-        """Start learning."""
-        self._metrics.start()
-        self._status.start()
-        for thread in self._threads:
-            thread.start()
-
-    def wait(self, stop: threading.Event) -> None:
-        """Wait until `stop` is set or a learner has failed."""
-        while not stop.wait(0.1) and not self._ended.is_set():
-            pass
-
-    def close(self) -> None:
-        """Stop each learner after its block, save unsaved changes, and release resources."""
-        for joiner in self._joiners:
-            joiner.stop()
-        for processor in self._processors:
-            processor.stop()
-        for thread in self._threads:
-            if thread.is_alive():
-                thread.join()
-        self._metrics.close()
-        self._status.close()
-        for publisher in self._publishers:
-            publisher.close()
-        for pending in self._pendings:
-            pending.close()
-
-    def _run(self, part: Processor | Joiner, name: str) -> None:
-        try:
-            part.run()
-        except Exception as error:
-            with self._failing:
-                if self.failed is None and isinstance(error, _REFUSALS):
-                    pass  # reported once, by the process that ends with it
-                elif isinstance(error, _REFUSALS):
-                    log.error(str(error), model=name)
-                else:
-                    log.exception("a learner died", model=name)
-                self.failed = self.failed or error
-            self._ended.set()
-
-
 def build_server(config: Config, source: Log, store: CommandQueue) -> Server:
     """The server of a configuration. Raises OSError when an address is in use."""
     live = live_folder(Path(config.service.state_dir))
+    registry = HealthRegistry()
     buffer = RequestBuffer(
-        {model.name: open_model_pending(config, model) for model in config.model if model.labels_topic}
+        {model.name: open_model_pending(config, model) for model in config.model if model.labels_topic}, registry
     )
-    request_log = RequestLog({model.name: model.topic for model in config.model if model.learn_from_requests}, source)
+    request_log = RequestLog(
+        {model.name: model.topic for model in config.model if model.learn_from_requests}, source, registry
+    )
     service = config.service
     limits = ServerLimits(max_message_bytes=service.max_message_bytes, workers=service.workers, queue=service.queue)
     workers = workers_of(limits)
@@ -318,6 +258,17 @@ def build_server(config: Config, source: Log, store: CommandQueue) -> Server:
         [location_of(config, model, live) for model in config.model],
         RequestSinks(buffer, request_log),
         WaitSlots(limits.most_waiting, workers.waiting),
+        registry,
+    )
+    topic = config.model[0].topic  # any: the question is whether the log answers
+    health = ServiceHealth(
+        models,
+        registry,
+        LearnerProcess(live),
+        [
+            Probe("the log", lambda: source.bounds(topic), registry.register(LOG)),
+            Probe("the store", lambda: store.response("", 0.0), registry.register("store")),
+        ],
     )
     return Server(
         models,
@@ -326,45 +277,8 @@ def build_server(config: Config, source: Log, store: CommandQueue) -> Server:
         workers=workers,
         addresses=Addresses(grpc=service.grpc, http=service.http),
         limits=limits,
-        telemetry=ServerMetrics(live, models),
+        telemetry=ServerMetrics(live, models, health),
         tokens=Tokens(Path(service.token_file)) if service.token_file else None,
         statuses=Statuses(live),
+        health=health,
     )
-
-
-def run_learners(config: Config, stop: threading.Event) -> None:
-    """Run the learner process until `stop` is set. Raises the error of a failed learner."""
-    with ExitStack() as stack:
-        stack.enter_context(threadpool_limits(1))
-        stack.enter_context(only_one(Path(config.service.state_dir), "learner"))
-        source = open_configured_log(config)
-        stack.callback(source.close)
-        store = open_commands(config.store.url)
-        stack.callback(store.close)
-        learning = Learning(config, source, store)
-        stack.callback(learning.close)
-        learning.start()
-        log.info("learning", models=[model.name for model in config.model])
-        learning.wait(stop)
-    if learning.failed is not None:
-        raise learning.failed
-
-
-def run_server(config: Config, stop: threading.Event, ready: Callable[[Server], None] | None = None) -> None:
-    """Run the server process until `stop` is set."""
-    with ExitStack() as stack:
-        stack.enter_context(threadpool_limits(1))
-        source = open_configured_log(config)
-        stack.callback(source.close)
-        store = open_commands(config.store.url)
-        stack.callback(store.close)
-        server = build_server(config, source, store)
-        server.start()
-        gc.collect()
-        gc.freeze()  # exclude loaded objects from garbage collection, so that it does not pause responses
-        log.info("serving", grpc=server.grpc_port, http=server.http_port)
-        if ready is not None:
-            ready(server)
-        stop.wait()
-        log.info("draining")
-        server.drain(config.service.drain_seconds)

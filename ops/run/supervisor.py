@@ -22,6 +22,7 @@ from typing import Any
 
 import structlog
 
+from thalweg.ops.run.heartbeat import HEARTBEAT, Heartbeat
 from thalweg.ops.run.only_one import only_one
 from thalweg.stream.publication.live_folder import live_folder
 
@@ -46,6 +47,8 @@ class _Child:
     wait_seconds: float = _FIRST_WAIT_SECONDS
     not_before: float = 0.0
     since: float = field(default=0.0)
+    heartbeat: Heartbeat | None = None
+    killed: bool = False
 
 
 class Supervisor:
@@ -57,6 +60,7 @@ class Supervisor:
         arguments: Arguments of `thalweg serve` for each child, without the role.
         stop: Ends the supervisor when set, for example by a signal handler.
         environment: The children's environment.
+        silent_seconds: A process that sends no heartbeat for this long is killed and restarted.
     """
 
     def __init__(
@@ -66,7 +70,9 @@ class Supervisor:
         arguments: list[str],
         stop: threading.Event,
         environment: Mapping[str, str] | None = None,
+        silent_seconds: float = 60.0,
     ) -> None:
+        self._silent_seconds = silent_seconds
         self._state_dir = state_dir
         self._drain_seconds = drain_seconds
         base = dict(os.environ if environment is None else environment)
@@ -96,6 +102,9 @@ class Supervisor:
             now = time.monotonic()
             if child.process is not None and (code := child.process.poll()) is not None:
                 child.process = None
+                if child.heartbeat is not None:
+                    child.heartbeat.close()
+                    child.heartbeat = None
                 if code == _INVALID_CONFIGURATION:
                     log.error("a process cannot run with this configuration", role=child.role)
                     return code
@@ -107,12 +116,30 @@ class Supervisor:
                 child.wait_seconds = min(2 * child.wait_seconds, _LONGEST_WAIT_SECONDS)
                 changed = True
             if child.process is None and now >= child.not_before:
-                child.process = subprocess.Popen(child.command, env=self._environment)
+                self._start(child)
                 child.started, child.since = now, time.time()
                 changed = True
+            elif child.heartbeat is not None and child.heartbeat.listen() > self._silent_seconds and not child.killed:
+                log.error(
+                    "a process sends no heartbeat: killing it",
+                    role=child.role,
+                    pid=child.process.pid if child.process is not None else None,
+                    silent_seconds=round(child.heartbeat.silent_seconds),
+                )
+                child.killed = True
+                if child.process is not None:
+                    child.process.kill()  # it would not act on another signal
         if changed:
             self._write_status()
         return 0
+
+    def _start(self, child: _Child) -> None:
+        child.heartbeat, child.killed = Heartbeat(), False
+        pipe = child.heartbeat.write
+        child.process = subprocess.Popen(
+            child.command, env={**self._environment, HEARTBEAT: str(pipe)}, pass_fds=[pipe]
+        )
+        child.heartbeat.started()
 
     def _write_status(self) -> None:
         """Write start times and restart counts of the processes, for the metrics."""

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
 from thalweg.models.parts.input_columns import all_finite
-from thalweg.ops.serve.errors import DeadlineExceeded, Unimplemented
+from thalweg.ops.serve.errors import DeadlineExceeded, NotReady, Unimplemented
 from thalweg.ops.serve.models import Models, ServedModel
 from thalweg.ops.serve.versions import CURRENT, Freshness
 from thalweg.proto.answer import Answer
@@ -100,7 +100,7 @@ class InferenceCore:
 
         Raises:
             UnknownModel: There is no model of this name.
-            NotReady: The model has no version yet, or the server is draining.
+            NotReady: The model has no version yet or has learned too little, or the server is draining.
             DeadlineExceeded: The deadline has passed, or the demanded version did not arrive in time.
             InputError: Inputs, outputs or parameters are invalid.
             Unimplemented: The model does not support what is requested.
@@ -112,6 +112,8 @@ class InferenceCore:
         model = self.models.ready(options.model)
         versions = model.versions
         served = versions.current() if options.freshness is CURRENT else versions.find(options.freshness, patience)
+        if untrained := model.untrained(served):
+            self._refuse_untrained(options, model, inputs, untrained)
         if options.plain:
             outputs, explanation = _predict(model, served, inputs), None
             if self._log is not None:  # from here on nothing is refused
@@ -134,6 +136,19 @@ class InferenceCore:
         if options.event_id is not None and self._buffer is not None:
             self._buffer.add(model.name, options.event_id, inputs, answer)
         return outputs, explanation
+
+    def _refuse_untrained(self, options: RequestOptions, model: ServedModel, inputs: Inputs, why: str) -> NoReturn:
+        """Raise NotReady. A valid request that waits for its label is buffered all the same: a model that learns from
+        such requests alone would else never begin.
+        """
+        _check_finite(inputs)
+        if options.event_id is not None and inputs.keys() == model.schema.inputs.keys():
+            check_inputs(model.schema.inputs, inputs)
+            self._check_event_id(options, model, inputs)
+            assert self._buffer is not None
+            self._buffer.add(model.name, options.event_id, inputs, None)
+            why += f"; the request waits for the label of {options.event_id!r:.80}"
+        raise NotReady(f"model {model.name!r}: {why}")
 
     def _check_event_id(self, options: RequestOptions, model: ServedModel, inputs: Inputs) -> None:
         if options.event_id is None:

@@ -11,12 +11,16 @@ from thalweg.memory.snapshots.snapshots import FolderSnapshots
 from thalweg.memory.snapshots.state import State
 from thalweg.models.contract.learner import Predictor
 from thalweg.ops.serve.errors import NotReady, UnknownModel
-from thalweg.ops.serve.versions import ModelVersions, WaitSlots
+from thalweg.ops.serve.versions import Freshness, ModelVersions, WaitSlots
 from thalweg.proto.schema import Schema
+from thalweg.proto.task import ADAPTATION
+from thalweg.stream.health.registry import Health, HealthRegistry
 from thalweg.stream.labels.request_buffer import RequestBuffer
 from thalweg.stream.labels.request_log import RequestLog
 from thalweg.stream.publication.file_channel import FileSubscriber
 from thalweg.stream.publication.ports import ServedVersion
+
+_SILENT_SECONDS = 60.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +37,8 @@ class ModelLocation:
     schema: Schema
     labels_topic: str = ""
     """Topic of late labels; empty: none."""
+    ready_after_events: int = 0
+    """A version that has learned fewer labelled events gives no answer."""
     build: Callable[[State], Predictor]
     """Makes the predictor of a published state."""
     restore: Callable[[State], Predictor]
@@ -58,10 +64,6 @@ class RequestSinks:
         for sink in self._present():
             sink.close()
 
-    def degraded(self) -> list[str]:
-        """Functions that do not work although predictions do."""
-        return [problem for sink in self._present() for problem in sink.degraded()]
-
     def _present(self) -> list[RequestBuffer | RequestLog]:
         return [sink for sink in (self.buffer, self.log) if sink is not None]
 
@@ -73,10 +75,15 @@ class ServedModel:
         location: Where its files are.
         slots: Limits the requests that wait for its versions.
         clock: Unix seconds.
+        health: The health of what watches for its versions.
     """
 
     def __init__(
-        self, location: ModelLocation, slots: WaitSlots | None = None, clock: Callable[[], float] = time.time
+        self,
+        location: ModelLocation,
+        slots: WaitSlots | None = None,
+        clock: Callable[[], float] = time.time,
+        health: Health | None = None,
     ) -> None:
         self.name = location.name
         self.learner = location.learner
@@ -85,12 +92,32 @@ class ServedModel:
         self.schema = location.schema
         self.versions = ModelVersions(
             location.name,
-            FileSubscriber(location.live, location.build),
+            FileSubscriber(location.live, location.build, health=health),
             FolderSnapshots(location.state),
             location.restore,
             slots or WaitSlots(),
         )
+        self.ready_after_events = location.ready_after_events
         self._clock = clock
+
+    def untrained(self, served: ServedVersion) -> str:
+        """Why this version gives no answer: it has learned too little. Empty if it does."""
+        learned, wanted = served.info.learned_events, self.ready_after_events
+        if learned >= wanted or served.predictor.task.name == ADAPTATION.name:  # that task begins with a trained model
+            return ""
+        some = "has learned nothing yet" if not learned else f"has learned {learned:,} events"
+        return f"{some}; ready after {wanted:,} labelled event{'s' * (wanted != 1)}"
+
+    def unready(self) -> str:
+        """Why it gives no answer now; empty if it does."""
+        served = self.versions.newest
+        return "no version is published yet" if served is None else self.untrained(served)
+
+    def ready(self, version: int | None = None) -> bool:
+        """Whether this version (None: the current one) answers. Raises UnknownVersion if there is no snapshot of it."""
+        if version is None:
+            return not self.unready()
+        return self.versions.ready(version) and not self.untrained(self.versions.find(Freshness(as_of=version)))
 
     def staleness_seconds(self, served: ServedVersion) -> float:
         """Staleness of this version, in seconds."""
@@ -104,14 +131,26 @@ class Models:
         locations: Where their files are.
         sinks: Where their requests go.
         slots: Limits the requests that wait for versions, over all models.
+        registry: Where what watches for versions reports its health, as `subscriber`.
     """
 
     def __init__(
-        self, locations: list[ModelLocation], sinks: RequestSinks | None = None, slots: WaitSlots | None = None
+        self,
+        locations: list[ModelLocation],
+        sinks: RequestSinks | None = None,
+        slots: WaitSlots | None = None,
+        registry: HealthRegistry | None = None,
     ) -> None:
-        slots = slots or WaitSlots()
+        slots, registry = slots or WaitSlots(), registry or HealthRegistry()
         self.sinks = sinks or RequestSinks()
-        self._models = {location.name: ServedModel(location, slots) for location in locations}
+        self.registry = registry
+        """The health of this process's parts."""
+        self._models = {
+            location.name: ServedModel(
+                location, slots, health=registry.register("subscriber", location.name, silent_seconds=_SILENT_SECONDS)
+            )
+            for location in locations
+        }
         self.draining = False
 
     def all(self) -> list[ServedModel]:
@@ -135,12 +174,11 @@ class Models:
         """Why some predictions are not possible now; empty when ready."""
         if self.draining:
             return ["the server is draining"]
-        missing = [model.name for model in self.all() if model.versions.newest is None]
-        return [f"model {name!r}: no version is published yet" for name in missing]
+        return self.unready()
 
-    def degraded(self) -> list[str]:
-        """Functions that do not work although predictions do."""
-        return self.sinks.degraded()
+    def unready(self) -> list[str]:
+        """The models that give no answer now, and why."""
+        return [f"model {model.name!r}: {why}" for model in self.all() if (why := model.unready())]
 
     def start(self) -> None:
         """Start watching for versions and accepting requests."""

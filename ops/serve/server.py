@@ -18,15 +18,18 @@ from thalweg.ops.serve.http_api.routes import Api
 from thalweg.ops.serve.http_api.server import HttpServer
 from thalweg.ops.serve.inference import InferenceCore
 from thalweg.ops.serve.models import Models
+from thalweg.ops.serve.readiness import ServiceHealth
 from thalweg.ops.serve.settings import Addresses, ServerLimits
 from thalweg.ops.serve.telemetry import NoTelemetry, ServerTelemetry
 from thalweg.ops.serve.tokens import Tokens
 from thalweg.ops.serve.versions import MOST_LOADING
 from thalweg.ops.telemetry.status import Statuses
 from thalweg.ops.webpage.api import PageApi
+from thalweg.stream.health.supervised import SupervisedThread
 from thalweg.stream.log.log import Log
 
 _HEALTH_SECONDS = 0.05  # interval between two checks of readiness
+_SILENT_SECONDS = 60.0
 _STOP_SECONDS = 5.0  # time for gRPC to release its port
 
 
@@ -43,6 +46,7 @@ class Server:
         telemetry: Notified of every request; renders the metrics page.
         tokens: Required for calls that change a model; None: no token is required.
         statuses: The learners' reports.
+        health: The health of all parts; None: of this process alone.
 
     Raises:
         OSError: An address cannot be listened on; the message names it.
@@ -60,11 +64,13 @@ class Server:
         telemetry: ServerTelemetry | None = None,
         tokens: Tokens | None = None,
         statuses: Statuses | None = None,
+        health: ServiceHealth | None = None,
     ) -> None:
         limits, telemetry = limits or ServerLimits(), telemetry or NoTelemetry()
         self._models = models
         core = InferenceCore(models)
         self._health = Health(telemetry)
+        self._service_health = health = health or ServiceHealth(models, models.registry)
         self._workers = workers
         self._grpc = _grpc_server(workers, limits)
         threads = CallThreads()
@@ -83,11 +89,22 @@ class Server:
             self.grpc_port = self._grpc.add_insecure_port(addresses.grpc)
         except RuntimeError as error:
             raise OSError(f"cannot listen on {addresses.grpc} (gRPC): is the port in use?") from error
-        page = PageApi(models, source, commands, statuses, telemetry, tokens)
-        self._http = HttpServer(Api(core, telemetry, limits.max_message_bytes, page).application(), addresses.http)
+        page = PageApi(models, source, commands, statuses, telemetry, tokens, health=health)
+        self._http = HttpServer(
+            Api(core, telemetry, limits.max_message_bytes, page, health).application(), addresses.http
+        )
         self.http_port = self._http.port
         self._stopping = threading.Event()
-        self._updating_health = threading.Thread(target=self._keep_health, name="health", daemon=True)
+        updates = health.registry.register("grpc_health", silent_seconds=_SILENT_SECONDS)
+        self._updating_health = SupervisedThread(
+            self._keep_health, updates, "health", longest_wait_seconds=_STOP_SECONDS
+        )
+        self._updates = updates
+
+    @property
+    def alive(self) -> bool:
+        """Whether it still listens; False before `start` and after an unexpected end."""
+        return self._http.alive
 
     @property
     def models(self) -> Models:
@@ -97,6 +114,7 @@ class Server:
     def start(self) -> None:
         """Start serving."""
         self._models.start()
+        self._service_health.start()
         self._update_health()
         self._grpc.start()
         self._http.start()
@@ -121,6 +139,8 @@ class Server:
     def close(self) -> None:
         """Stop at once; may be called twice."""
         self._stopping.set()
+        self._updating_health.stop()
+        self._service_health.close()
         if self._grpc.stop(0).wait(_STOP_SECONDS):  # gRPC may submit calls until then
             self._workers.shutdown(wait=False)
         self._http.close()
@@ -129,13 +149,12 @@ class Server:
     def _keep_health(self) -> None:
         while not self._stopping.wait(_HEALTH_SECONDS):
             self._update_health()
+            self._updates.running()
 
     def _update_health(self) -> None:
         ready = not self._models.reasons()
         serving = {"": ready, inference.SERVICE: ready, learning.SERVICE: ready}
-        for model in self._models.all():
-            serving[model.name] = model.versions.newest is not None and not self._models.draining
-        self._health.update(serving)
+        self._health.update(serving | self._service_health.serving())
 
 
 def workers_of(limits: ServerLimits) -> Workers:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -20,6 +21,7 @@ from thalweg.proto.records import Partition
 from thalweg.proto.rejected import REASONS
 from thalweg.stream.drift.alarm import Alarm
 from thalweg.stream.drift.params import ACTIONS
+from thalweg.stream.health.registry import Health
 from thalweg.stream.learn.observer import LearnerReport, NoObserver
 from thalweg.stream.learn.outcome import Outcome
 from thalweg.stream.log.log import Gap
@@ -38,18 +40,20 @@ _CAUSES = ("operator", "drift")  # causes of rollbacks, other than a learner's o
 class LearnerMetrics:
     """The registry of a learner process, and its page in the live folder."""
 
-    def __init__(self, page: Path | None = None) -> None:
+    def __init__(self, page: Path | None = None, health: Health | None = None) -> None:
         self.registry = CollectorRegistry()
         self._metrics = _make(LEARNER_METRICS, self.registry)
-        self._file = LiveFile(page, self.render) if page is not None else None
-        self._models: list[ModelMetrics] = []
+        self._file = LiveFile(page, self.render, health) if page is not None else None
+        self._models: dict[str, ModelMetrics] = {}
+        self._adding = threading.Lock()
         self.registry.register(self)
 
     def model(self, name: str, watchers: Sequence[tuple[str, str]] = ()) -> ModelMetrics:
-        """The observer of one model, given its pairs of detector and signal."""
-        made = ModelMetrics(name, self._metrics, watchers)
-        self._models.append(made)
-        return made
+        """The observer of one model, given its pairs of detector and signal; a restarted learner has the same one."""
+        with self._adding:
+            if name not in self._models:  # replaced as a whole: a page may be rendered at the same time
+                self._models = {**self._models, name: ModelMetrics(name, self._metrics, watchers)}
+            return self._models[name]
 
     def joining(self, name: str) -> JoinMetrics:
         """The observer of one model's joiner."""
@@ -57,7 +61,7 @@ class LearnerMetrics:
 
     def collect(self) -> Iterable[Metric]:
         """Metrics of the last reports; all those of a model come from one report."""
-        latest = [(model, last) for model in self._models if (last := model.last) is not None]
+        latest = [(model, last) for model in self._models.values() if (last := model.last) is not None]
         return [
             *report_metrics.families([(model.name, last.report) for model, last in latest]),
             *learner_gauges.families([(model.gauges, last.gauges) for model, last in latest]),

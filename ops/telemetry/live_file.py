@@ -8,23 +8,32 @@ from pathlib import Path
 
 import structlog
 
+from thalweg.stream.health.registry import Health
+
 log = structlog.get_logger(__name__)
 
 REFRESH_SECONDS = 1.0
 
 
 class LiveFile:
-    """Writes the result of `render` atomically, in a separate thread."""
+    """Writes the result of `render` atomically, in a separate thread.
 
-    def __init__(self, path: Path, render: Callable[[], bytes]) -> None:
+    Args:
+        path: The file.
+        render: Its content.
+        health: Whether it can be rendered and written.
+    """
+
+    def __init__(self, path: Path, render: Callable[[], bytes], health: Health | None = None) -> None:
         self._path = path
         self._beside = path.with_name(f".{path.name}")
         self._render = render
+        self._health = health or Health("live_file")
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Start writing about once a second."""
+        """Write at once, and from then on about once a second."""
         if self._thread is None:
             self._thread = threading.Thread(target=self._keep_writing, name=self._path.name, daemon=True)
             self._thread.start()
@@ -34,15 +43,25 @@ class LiveFile:
         self._stopping.set()
         if self._thread is not None:
             self._thread.join()
+        self._health.stopped()
 
     def _keep_writing(self) -> None:
         ended = False
-        while not ended:
+        while True:
+            self._write()
+            if ended:
+                return
             ended = self._stopping.wait(REFRESH_SECONDS)
-            try:
-                self._beside.write_bytes(self._render())
-                self._beside.rename(self._path)
-            except OSError as error:
-                log.warning("cannot write a file for other processes", file=str(self._path), problem=str(error))
-            except Exception:  # a failure of one page must be logged and must not prevent the next
-                log.exception("cannot render a file for other processes", file=str(self._path))
+
+    def _write(self) -> None:
+        try:
+            self._beside.write_bytes(self._render())
+            self._beside.rename(self._path)
+        except OSError as error:
+            log.warning("cannot write a file for other processes", file=str(self._path), problem=str(error))
+            self._health.degraded(f"cannot write {self._path.name}: {error}")
+        except Exception as error:  # a failure of one page must be logged and must not prevent the next
+            log.exception("cannot render a file for other processes", file=str(self._path))
+            self._health.degraded(f"cannot render {self._path.name}: {type(error).__name__}: {error}")
+        else:
+            self._health.running()

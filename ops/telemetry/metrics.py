@@ -142,6 +142,17 @@ COLLECTED: Mapping[str, tuple[str, str, tuple[str, ...]]] = {  # computed on eac
         "1 if the store of buffered requests is available to the server, else 0",
         ("model_name",),
     ),
+    "thalweg_component_state": (
+        "gauge",
+        "1 for the state that the component is in, else 0; without model_name: of the whole process",
+        ("component", "model_name", "state"),
+    ),
+    "thalweg_component_restarts_total": (
+        "counter",
+        "Restarts of a component that ended unexpectedly",
+        ("component", "model_name"),
+    ),
+    "thalweg_log_up": ("gauge", "1 if the server can reach the log, else 0", ()),
     "thalweg_process_up": ("gauge", "1 if the process of this role is running, else 0", ("role",)),
     "thalweg_process_restarts_total": ("counter", "Restarts of the process of this role", ("role",)),
     "thalweg_build_info": ("gauge", "Version of Thalweg and of Python", ("version", "python")),

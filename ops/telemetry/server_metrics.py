@@ -25,10 +25,13 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.utils import floatToGoString
 
 from thalweg.ops.serve.models import Models
+from thalweg.ops.serve.readiness import ServiceHealth
 from thalweg.ops.telemetry.histogram import Histogram
 from thalweg.ops.telemetry.latency_window import Recent
 from thalweg.ops.telemetry.metrics import COLLECTED, SERVER_METRICS, collected, family
 from thalweg.ops.telemetry.process_figures import process_figures
+from thalweg.ops.telemetry.process_health import LearnerProcess
+from thalweg.stream.health.registry import Condition
 
 _USUAL_CODES = ("OK", "INTERNAL", "UNAVAILABLE", "RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED")
 _COUNT_AT = 2000  # queued responses that trigger counting; a scrape does, too
@@ -40,14 +43,18 @@ class ServerMetrics:
     Args:
         live: The folder of the learners' pages; None: there are none.
         models: The served models, whose versions are exported; other names in requests are counted together.
+        health: The health of all parts.
     """
 
-    def __init__(self, live: Path | None = None, models: Models | None = None) -> None:
+    def __init__(
+        self, live: Path | None = None, models: Models | None = None, health: ServiceHealth | None = None
+    ) -> None:
         self.registry = CollectorRegistry()
         self._counters: dict[tuple[str, tuple[str, ...]], int] = {}
         self._histograms: dict[tuple[str, tuple[str, ...]], Histogram] = {}
         self._live = live
         self._models = models or Models([])
+        self._health = health or ServiceHealth(self._models, learners=LearnerProcess(live) if live else None)
         self._known = {model.name for model in self._models.all()}
         self._answered: deque[tuple[str, str, float, int, float, float]] = deque()
         self._recent: dict[str, Recent] = {}
@@ -110,10 +117,10 @@ class ServerMetrics:
 
     def processes(self) -> dict[str, dict[str, Any]]:
         """By role: whether the process runs, its restarts, its memory and its start time."""
-        by_role = {}
-        for role, entry in {"server": {"pid": os.getpid()}, **self._supervised()}.items():
-            found = process_figures(entry.get("pid"))
-            by_role[role] = {"up": found is not None, "restarts": entry.get("restarts", 0)}
+        by_role: dict[str, dict[str, Any]] = {}
+        for role, (pid, up, restarts) in self._roles().items():
+            by_role[role] = {"up": up, "restarts": restarts}
+            found = process_figures(pid) if up else None
             if found is not None:
                 by_role[role] |= {"memory_bytes": found.resident_memory_bytes, "started": found.start_time_seconds}
         return by_role
@@ -130,7 +137,14 @@ class ServerMetrics:
 
     def collect(self) -> Iterable[Metric]:
         """Metrics that are computed on each scrape."""
-        return [*self._requests(), *self._versions(), *self._remembered(), *self._processes(), _build_info()]
+        return [
+            *self._requests(),
+            *self._versions(),
+            *self._remembered(),
+            *self._components(),
+            *self._processes(),
+            _build_info(),
+        ]
 
     def _requests(self) -> Iterable[Metric]:
         families = {name: family(kind, name, text, labels) for name, (kind, text, labels, _) in SERVER_METRICS.items()}
@@ -168,19 +182,45 @@ class ServerMetrics:
             missed.add_metric((name,), sinks.log.lost[name])
         return [kept, lost, up, made, missed]
 
+    def _components(self) -> Iterable[Metric]:
+        state, restarts = collected("thalweg_component_state"), collected("thalweg_component_restarts_total")
+        for one in self._health.components():
+            for condition in Condition:
+                state.add_metric((one.component, one.model, condition.value), one.state is condition)
+            restarts.add_metric((one.component, one.model), one.restarts)
+        log_up, reached = collected("thalweg_log_up"), self._health.log_up()
+        if reached is not None:
+            log_up.add_metric((), reached)
+        return [state, restarts, log_up]
+
     def _processes(self) -> Iterable[Metric]:
-        roles = {"server": {"pid": os.getpid()}, **self._supervised()}
         up, restarts = collected("thalweg_process_up"), collected("thalweg_process_restarts_total")
         of_running = [
             collected(name) for name in COLLECTED if name.startswith("process_")
         ]  # in the order of the fields
-        for role, entry in roles.items():
-            found = process_figures(entry.get("pid"))
-            up.add_metric((role,), found is not None)
-            restarts.add_metric((role,), entry.get("restarts", 0))
+        for role, (pid, runs, count) in self._roles().items():
+            found = process_figures(pid) if runs else None
+            up.add_metric((role,), runs)
+            restarts.add_metric((role,), count)
             for figure, value in zip(of_running, found or ()):
                 figure.add_metric((role,), value)
         return [up, restarts, *of_running]
+
+    def _roles(self) -> dict[str, tuple[int | None, bool, int]]:
+        """By role: process id, whether it runs, and its restarts.
+
+        A supervisor's file counts only while it tells of this process: in a memory-backed folder, one may be left from
+        another time. Whether the learner runs is known from its sign of life, wherever and by whomever it was started.
+        """
+        supervised = self._supervised()
+        if supervised.get("server", {}).get("pid", os.getpid()) != os.getpid():
+            supervised = {}
+        restarts = {role: int(entry.get("restarts", 0)) for role, entry in supervised.items()}
+        roles: dict[str, tuple[int | None, bool, int]] = {"server": (os.getpid(), True, restarts.get("server", 0))}
+        learners = self._health.learners
+        if learners is not None:
+            roles["learner"] = (learners.pid, learners.up, restarts.get("learner", 0))
+        return roles
 
     def _supervised(self) -> dict[str, dict[str, Any]]:
         if self._live is None:

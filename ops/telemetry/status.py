@@ -20,6 +20,7 @@ from thalweg.models.contract.learner import Learner
 from thalweg.ops.telemetry.live_file import LiveFile
 from thalweg.proto.records import Partition
 from thalweg.stream.evaluation.report import EvaluationReport
+from thalweg.stream.health.registry import Health
 from thalweg.stream.labels.joining import NoJoinObserver
 from thalweg.stream.learn.observer import LearnerReport, NoObserver
 from thalweg.stream.learn.outcome import Outcome
@@ -32,8 +33,8 @@ _DELAYS_KEPT = 1000
 LOWER_IS_BETTER = ("rmse", "mae", "log_loss")
 
 
-_NOTHING: dict[str, Any] = {"version": 0, "lag_records": 0, "state_bytes": 0, "gauges": {}}
-"""The status before the first report."""
+_NOTHING: dict[str, Any] = {"version": 0, "lag_records": None, "state_bytes": 0, "gauges": {}}
+"""The status before the first report: nothing is known of the lag, which may be large."""
 
 
 class ModelStatus(NoObserver, NoJoinObserver):
@@ -107,19 +108,18 @@ class ModelStatus(NoObserver, NoJoinObserver):
 class LearnerStatus:
     """Writes the status file."""
 
-    def __init__(self, live: Path, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, live: Path, clock: Callable[[], float] = time.time, health: Health | None = None) -> None:
         self._clock = clock
         self._models: dict[str, ModelStatus] = {}
-        self._file = LiveFile(live / STATUS_FILE, self.render)
+        self._adding = threading.Lock()
+        self._file = LiveFile(live / STATUS_FILE, self.render, health)
 
     def model(self, name: str) -> ModelStatus:
-        """A new observer of a model."""
-        made = self._models[name] = ModelStatus(self._clock)
-        return made
-
-    def of(self, name: str) -> ModelStatus:
-        """The observer of a model created before."""
-        return self._models[name]
+        """The observer of a model; a restarted learner has the same one."""
+        with self._adding:
+            if name not in self._models:  # replaced as a whole: the file may be rendered at the same time
+                self._models = {**self._models, name: ModelStatus(self._clock)}
+            return self._models[name]
 
     def start(self) -> None:
         """Start writing the file about once a second."""

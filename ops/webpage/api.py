@@ -20,6 +20,7 @@ from thalweg.memory.snapshots.snapshots import Manifest
 from thalweg.ops.serve.commands import run_command
 from thalweg.ops.serve.errors import QueueFull, TooLarge
 from thalweg.ops.serve.models import Models, ServedModel
+from thalweg.ops.serve.readiness import ServiceHealth
 from thalweg.ops.serve.telemetry import NoTelemetry, ServingFigures
 from thalweg.ops.serve.tokens import Tokens
 from thalweg.ops.telemetry.status import Statuses
@@ -49,6 +50,7 @@ class PageApi:
         tokens: Who may act; None: nobody.
         answer_seconds: How long a learner may take over a command.
         clock: Unix seconds.
+        health: The health of all parts; None: of none.
     """
 
     def __init__(
@@ -61,7 +63,9 @@ class PageApi:
         tokens: Tokens | None = None,
         answer_seconds: float = 30.0,
         clock: Callable[[], float] = time.time,
+        health: ServiceHealth | None = None,
     ) -> None:
+        self._health = health or ServiceHealth(models)
         self._models = models
         self._log = source
         self._commands = commands
@@ -145,20 +149,21 @@ class PageApi:
             self._slots.release()
 
     def _all(self) -> dict[str, Any]:
-        now = self._clock()
+        now, parts = self._clock(), self._health.by_model()
         return {
             "time": now,
             "version": importlib.metadata.version("thalweg"),
             "draining": self._models.draining,
-            "degraded": self._models.degraded(),
+            "degraded": self._health.degraded(),
             "read_only": READ_ONLY if self._tokens is None else None,
             "processes": self._figures.processes(),
-            "models": [summary(model, self._status(model), now) for model in self._models.all()],
+            "models": [summary(model, self._status(model), now, parts[model.name]) for model in self._models.all()],
         }
 
     def _details(self, model: ServedModel) -> dict[str, Any]:
         latency = self._figures.latency(model.name)
-        return details(model, self._status(model), self._clock(), self._snapshots(model), latency)
+        parts = self._health.by_model()[model.name]
+        return details(model, self._status(model), self._clock(), self._snapshots(model), latency, parts)
 
     def _status(self, model: ServedModel) -> dict[str, Any] | None:
         return self._statuses.of(model.name) if self._statuses is not None else None

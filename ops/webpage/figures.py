@@ -9,19 +9,23 @@ from thalweg.memory.snapshots.snapshots import Manifest
 from thalweg.ops.serve.models import ServedModel
 from thalweg.ops.telemetry.status import LOWER_IS_BETTER
 from thalweg.ops.webpage.troubles import SILENT_SECONDS, level_of, troubles
+from thalweg.stream.health.registry import ComponentHealth
 
 Figures = dict[str, Any]
 _PREFERRED = ("accuracy", "log_likelihood", "auc", "rmse", "mae", "log_loss")  # where there is no curve
 _SNAPSHOTS_SHOWN = 50
 
 
-def summary(model: ServedModel, status: Mapping[str, Any] | None, now: float) -> Figures:
+def summary(
+    model: ServedModel, status: Mapping[str, Any] | None, now: float, parts: Sequence[ComponentHealth] = ()
+) -> Figures:
     """One model's row in the list of models; a value that is not known is None.
 
     Args:
         model: The model as it is served.
         status: What its learner reported, if it has.
         now: Unix seconds.
+        parts: The health of its parts.
     """
     reported = status or {}
     served = model.versions.newest
@@ -29,11 +33,14 @@ def summary(model: ServedModel, status: Mapping[str, Any] | None, now: float) ->
     alarms = reported.get("drift", {}).get("alarms", [])
     rate, lag, at = reported.get("events_per_second"), reported.get("lag_records"), reported.get("time")
     figures: Figures = {
+        "now": now,
         "name": model.name,
         "learner": model.learner,
         "topic": model.topic,
         "labels_topic": model.labels_topic,
-        "ready": info is not None,
+        "ready": not model.unready(),
+        "not_ready": model.unready() or None,
+        "components": [one.record() for one in parts],
         "state_version": info.version if info else None,
         "learned_events": info.learned_events if info else None,
         "published": info.published_at if info else None,
@@ -62,6 +69,7 @@ def details(
     now: float,
     snapshots: Sequence[Manifest],
     latency: Mapping[str, float | None],
+    parts: Sequence[ComponentHealth] = (),
 ) -> Figures:
     """Everything that the page shows of one model: its `summary` and the rest."""
     reported = status or {}
@@ -72,7 +80,7 @@ def details(
         for name in ("metrics", "recent", "bounds", "frozen", "frozen_recent", "continual", "gauges")
     } | {name: reported.get(name) for name in ("curve", "worst_case_accuracy", "state_bytes", "label_delay_seconds")}
     return {
-        **summary(model, status, now),
+        **summary(model, status, now, parts),
         **plain,
         "scores": drift.get("scores", []),
         "alarms": drift.get("alarms", []),

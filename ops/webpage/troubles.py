@@ -7,8 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from thalweg.stream.health.registry import Condition
+
 SILENT_SECONDS = 5.0
 """A learner reports its status about once a second; after this long without a report it counts as not responding."""
+_LONG_WAIT_SECONDS = 60.0
 _LAG_SECONDS, _LONG_LAG_SECONDS = 10.0, 60.0
 _WORSE_SHARE = 0.05  # of the baseline's value, where there is no confidence interval
 LEVELS = ("bad", "watch", "note")
@@ -33,7 +36,14 @@ class Trouble:
 
 def troubles(figures: Mapping[str, Any]) -> list[Trouble]:
     """The problems in a model's `summary`, most severe first."""
-    found = [*_serving(figures), *_learning(figures), *_drift(figures), *_quality(figures), *_kept(figures)]
+    found = [
+        *_health(figures),
+        *_serving(figures),
+        *_learning(figures),
+        *_drift(figures),
+        *_quality(figures),
+        *_kept(figures),
+    ]
     return sorted(found, key=lambda one: LEVELS.index(one.level))
 
 
@@ -45,7 +55,22 @@ def level_of(found: list[Trouble]) -> str:
 def _serving(figures: Mapping[str, Any]) -> list[Trouble]:
     if figures["ready"]:
         return []
-    return [Trouble("bad", "not_ready", "not ready: no version is published yet")]
+    new = figures["state_version"] is not None and not figures["events"]  # it waits for its first event
+    return [Trouble("watch" if new else "bad", "not_ready", f"not ready: {figures['not_ready']}")]
+
+
+def _health(figures: Mapping[str, Any]) -> list[Trouble]:
+    """Parts that do not work as they should, the learner first: what stops a model is told before what follows."""
+    found, told = [], set[str]()
+    for one in sorted(figures["components"], key=lambda one: one["component"] != "learner"):
+        state = Condition(one["state"])
+        if state in (Condition.FAILED, Condition.DEGRADED, Condition.WAITING) and one["reason"] not in told:
+            told.add(one["reason"])  # of a process that is gone, not each of its parts
+            waited = figures["now"] - one["since"]
+            bad = state is Condition.FAILED or (state is Condition.WAITING and waited > _LONG_WAIT_SECONDS)
+            text = f"{one['component'].replace('_', ' ')} {state.value}: {one['reason']}"
+            found.append(Trouble("bad" if bad else "watch", f"{one['component']}_{state.value}", text))
+    return found
 
 
 def _learning(figures: Mapping[str, Any]) -> list[Trouble]:

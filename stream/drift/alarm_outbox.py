@@ -12,6 +12,7 @@ import structlog
 from thalweg.memory.snapshots.state import State
 from thalweg.stream.drift.alarm import Alarm
 from thalweg.stream.drift.drift import ALARMS_KEPT
+from thalweg.stream.health.registry import Health
 from thalweg.stream.log.log import Log, LogError, Message
 
 log = structlog.get_logger(__name__)
@@ -29,11 +30,13 @@ class AlarmOutbox:
     again with the same `id`, which is made of model, number and state.
     """
 
-    def __init__(self, log: Log, model: str, clock: Callable[[], float] = time) -> None:
+    def __init__(self, log: Log, model: str, clock: Callable[[], float] = time, health: Health | None = None) -> None:
         self._log = log
         self._model = model
         self._clock = clock
         self._waiting: list[Alarm] = []
+        self._health = health or Health("alarm_outbox", model)
+        self._health.running()
 
     def send(self, alarms: Sequence[Alarm]) -> None:
         """Send these, and those that could not be sent before."""
@@ -51,8 +54,10 @@ class AlarmOutbox:
         except (LogError, OSError) as error:
             if alarms:
                 log.error("alarms cannot be sent: waiting", model=self._model, problem=str(error))
+            self._health.waiting(f"{len(self._waiting)} alarms cannot be sent: {error}")
         else:
             self._waiting = []
+            self._health.running()
 
     def state(self) -> State:
         """The alarms that wait."""

@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
-_LONGEST_REASON = 500
+_LONGEST_REASON = 1000
+RECOVERED_SECONDS = 60.0
+"""A component that works again after a restart is degraded for this long: one that fails again and again never looks
+well in between."""
 
 
 class Condition(StrEnum):
@@ -52,6 +56,42 @@ class ComponentHealth:
         """Whether nothing about it needs to be told."""
         return self.state in (Condition.STARTING, Condition.RUNNING, Condition.STOPPED)
 
+    def record(self) -> dict[str, Any]:
+        """As JSON has it."""
+        return {name: getattr(self, name) for name in self.__slots__} | {"state": self.state.value}
+
+    @classmethod
+    def of(cls, record: Mapping[str, Any]) -> ComponentHealth:
+        """From `record()`. Raises LookupError, TypeError or ValueError for anything else."""
+        return cls(
+            component=str(record["component"]),
+            model=str(record["model"]),
+            state=Condition(record["state"]),
+            reason=str(record["reason"]),
+            since=float(record["since"]),
+            restarts=int(record["restarts"]),
+        )
+
+
+_WORST_FIRST = (
+    Condition.FAILED,
+    Condition.DEGRADED,
+    Condition.WAITING,
+    Condition.STARTING,
+    Condition.RUNNING,
+    Condition.STOPPED,
+)
+
+
+def joined(components: Iterable[ComponentHealth]) -> tuple[ComponentHealth, ...]:
+    """One entry per component and model, in order of first appearance: of several (one per process), the worst."""
+    found: dict[tuple[str, str], ComponentHealth] = {}
+    for one in components:
+        known = found.setdefault((one.component, one.model), one)
+        if _WORST_FIRST.index(one.state) < _WORST_FIRST.index(known.state):
+            found[one.component, one.model] = one
+    return tuple(found.values())
+
 
 class Health:
     """A component's own handle. Thread-safe; every method is cheap enough for once per block or request batch.
@@ -83,6 +123,7 @@ class Health:
         self._lock = threading.Lock()
         self._state, self._reason, self._since = Condition.STARTING, "", clock()
         self._restarts = 0
+        self._restarted: tuple[float, str] | None = None
         self._heard = ticks()
 
     def beat(self) -> None:
@@ -113,6 +154,7 @@ class Health:
         """It ended unexpectedly and is about to be started again; counted."""
         with self._lock:
             self._restarts += 1
+            self._restarted = self._ticks(), reason
         self._enter(Condition.FAILED, reason)
 
     @contextmanager
@@ -129,6 +171,9 @@ class Health:
         """Its health at this moment."""
         with self._lock:
             state, reason, since, restarts = self._state, self._reason, self._since, self._restarts
+            restarted = self._restarted
+        if state is Condition.RUNNING and restarted is not None and self._ticks() - restarted[0] < RECOVERED_SECONDS:
+            state, reason = Condition.DEGRADED, _one_line(f"was restarted after {restarted[1]}")
         bound, silent = self._silent_seconds, self._ticks() - self._heard
         if bound is not None and silent > bound and state not in (Condition.FAILED, Condition.STOPPED):
             state, since = Condition.FAILED, self._clock() - silent
@@ -138,12 +183,16 @@ class Health:
         )
 
     def _enter(self, state: Condition, reason: str = "") -> None:
-        reason = " ".join(reason.split())[:_LONGEST_REASON]
+        reason = _one_line(reason)
         with self._lock:
             if state is not self._state:
                 self._state, self._since = state, self._clock()
             self._reason = reason
         self._heard = self._ticks()
+
+
+def _one_line(reason: str) -> str:
+    return " ".join(reason.split())[:_LONGEST_REASON]
 
 
 class HealthRegistry:

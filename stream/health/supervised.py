@@ -18,14 +18,15 @@ _FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS = 0.1, 30.0
 class SupervisedThread:
     """Runs a part in a thread of its own until it returns; an exception is logged, counted, and it is run again.
 
-    Waits before the restarts grow from 0.1 s to 30 s, and start anew once it has run for longer than the longest.
+    Waits before the restarts grow from 0.1 s to the longest, and start anew once it has run for longer than that.
 
     Args:
         run: The part; called again after an exception, so it must begin from what is saved. Returns when it is done.
         health: Its health; the part itself reports `running`.
         name: The thread's name.
-        hopeless: Errors after which a restart would not help: it stays failed until the process ends.
+        hopeless: Errors after which a restart would not help: it stays failed until the process ends; `ended` tells.
         ended: Called on the thread when it ends for good, with the error, or None after a return.
+        longest_wait_seconds: The longest wait before a restart.
     """
 
     def __init__(
@@ -35,12 +36,14 @@ class SupervisedThread:
         name: str,
         *,
         hopeless: tuple[type[Exception], ...] = (),
-        ended: Callable[[Exception | None], None] = lambda error: None,
+        ended: Callable[[BaseException | None], None] = lambda error: None,
+        longest_wait_seconds: float = _LONGEST_WAIT_SECONDS,
     ) -> None:
         self._run = run
         self._health = health
         self._hopeless = hopeless
         self._ended = ended
+        self._longest_wait_seconds = longest_wait_seconds
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
 
@@ -59,31 +62,31 @@ class SupervisedThread:
         return not self._thread.is_alive()
 
     def _work(self) -> None:
-        wait, error = _FIRST_WAIT_SECONDS, None
+        wait = _FIRST_WAIT_SECONDS
+        error: BaseException | None = None
         while not self._stopping.is_set():
             error = None
             started = time.monotonic()
             try:
                 self._run()
-            except Exception as raised:
+            except BaseException as raised:  # a plug-in may raise SystemExit, and native libraries have their own
                 error = raised
-                reason = f"{type(raised).__name__}: {raised}"
-                if isinstance(raised, self._hopeless):
-                    self._health.failed(str(raised))
-                    log.error(str(raised), component=self._health.component, model=self._health.model)
-                    break
-                log.exception(
-                    "a part ended unexpectedly: restarting it",
-                    component=self._health.component,
-                    model=self._health.model,
-                    wait=wait,
-                )
-                self._health.restarting(reason)
-            else:
+            if error is None:
                 self._health.stopped()
                 break
-            if time.monotonic() - started > _LONGEST_WAIT_SECONDS:
+            if isinstance(error, self._hopeless):
+                self._health.failed(str(error).removeprefix(f"model {self._health.model!r}: "))
+                break
+            log.error(
+                "a part ended unexpectedly: restarting it",
+                component=self._health.component,
+                model=self._health.model,
+                wait=wait,
+                exc_info=error,
+            )
+            self._health.restarting(f"{type(error).__name__}: {error}")
+            if time.monotonic() - started > self._longest_wait_seconds:
                 wait = _FIRST_WAIT_SECONDS
             self._stopping.wait(wait)
-            wait = min(2 * wait, _LONGEST_WAIT_SECONDS)
+            wait = min(2 * wait, self._longest_wait_seconds)
         self._ended(error)

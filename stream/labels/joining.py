@@ -32,6 +32,7 @@ from thalweg.proto.event import Batch, ClassLabels
 from thalweg.proto.records import Partition, Records
 from thalweg.proto.rejected import Refused, Rejected
 from thalweg.proto.schema import Schema
+from thalweg.stream.health.registry import Health
 from thalweg.stream.labels.label_records import label_of
 from thalweg.stream.log.dead_letters import DeadLetters
 from thalweg.stream.log.log import Log, LogError, Message, Reader
@@ -122,6 +123,8 @@ class Joiner:
         dead_letters: Receives invalid labels and those without an event.
         observer: Receives what happens.
         runtime: Clocks and waits.
+        health: The joiner's health.
+        store_health: Whether the store can be reached.
     """
 
     def __init__(
@@ -134,7 +137,10 @@ class Joiner:
         dead_letters: DeadLetters,
         observer: JoinObserver,
         runtime: Runtime = REAL,
+        health: Health | None = None,
+        store_health: Health | None = None,
     ) -> None:
+        self._health, self._store_health = health or Health("joiner"), store_health or Health("join_store")
         self._settings, self._source, self._pending, self._schema = settings, source, pending, schema
         self._place, self._dead_letters, self._observer = place, dead_letters, observer
         self._clock, self._ticks = runtime.clock, runtime.ticks
@@ -179,6 +185,10 @@ class Joiner:
             self._take(run)
         self._join(fresh=[run for run in runs if run.partition.topic == self._settings.labels_topic])
         self._save()
+        if reader.reached():
+            self._health.running()
+        else:
+            self._health.waiting("the log is out of reach")
         return bool(runs)
 
     def _at_end(self) -> bool:
@@ -295,8 +305,10 @@ class Joiner:
                 answer = action()
             except StoreError as error:
                 self._reach(False, str(error))
+                self._health.waiting(f"the store is out of reach: {error}")
             except (OSError, LogError) as error:
                 log.error("refused: retrying", what=what, model=self._settings.model, problem=str(error))
+                self._health.waiting(f"waits for the {what}: {error}")
             else:
                 self._reach(True)
                 return answer
@@ -305,6 +317,10 @@ class Joiner:
             wait = min(2 * wait, _LONGEST_WAIT_SECONDS)
 
     def _reach(self, reached: bool, problem: str = "") -> None:
+        if reached:
+            self._store_health.running()
+        else:
+            self._store_health.waiting(f"the store is out of reach: {problem}")
         if reached != self._reached:
             self._reached = reached
             if reached:

@@ -22,6 +22,8 @@ from thalweg.proto.encode import to_events
 from thalweg.proto.event import Batch
 from thalweg.proto.json_text import is_utf8
 from thalweg.proto.schema import InputError, Inputs
+from thalweg.stream.health.registry import HealthRegistry
+from thalweg.stream.health.supervised import SupervisedThread
 from thalweg.stream.labels.dropped import Dropped
 
 log = structlog.get_logger(__name__)
@@ -31,6 +33,7 @@ MOST_QUEUED = 10_000
 _AT_ONCE = 200
 _CHECK_SECONDS = 1.0
 _IDLE_SECONDS = 0.005
+_SILENT_SECONDS = 60.0
 
 
 class RequestBuffer:
@@ -38,9 +41,14 @@ class RequestBuffer:
 
     Args:
         pendings: The store of each model; models that are missing join no labels.
+        registry: Where it reports its health, as `request_buffer`, and that of each store, as `request_store`.
     """
 
-    def __init__(self, pendings: Mapping[str, Pending]) -> None:
+    def __init__(self, pendings: Mapping[str, Pending], registry: HealthRegistry | None = None) -> None:
+        registry = registry or HealthRegistry()
+        if pendings:
+            self._health = registry.register("request_buffer", silent_seconds=_SILENT_SECONDS)
+        self._stores = {name: registry.register("request_store", name) for name in pendings}
         self._pendings = pendings
         self._queues: dict[str, deque[tuple[str, float, Inputs, Answer | None]]] = {name: deque() for name in pendings}
         self._reached = dict.fromkeys(pendings, True)
@@ -51,7 +59,7 @@ class RequestBuffer:
         self._dropped = Dropped("requests that cannot be buffered")
         self._some = threading.Event()
         self._stopping = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._thread: SupervisedThread | None = None
         self._checked = 0.0
 
     @property
@@ -63,13 +71,9 @@ class RequestBuffer:
         """Whether the store of a model was available at the last attempt."""
         return self._reached[model]
 
-    def degraded(self) -> list[str]:
-        """What is currently degraded, although predictions work."""
-        return [
-            f"model {name!r}: the store is out of reach: requests wait to be remembered, labels to be joined"
-            for name, reached in self._reached.items()
-            if not reached
-        ] + self._dropped.degraded()
+    def dropped(self) -> list[str]:
+        """Which requests were dropped recently, and why."""
+        return self._dropped.degraded()
 
     def check(self, event_id: str, inputs: Inputs) -> None:
         """Raise InputError for a request that cannot be buffered: inputs of several rows or none, an id that is empty
@@ -103,12 +107,15 @@ class RequestBuffer:
     def start(self) -> None:
         """Start to write to the store."""
         if self._pendings:
-            self._thread = threading.Thread(target=self._keep_writing, name="request-buffer", daemon=True)
+            self._thread = SupervisedThread(
+                self._keep_writing, self._health, "request-buffer", longest_wait_seconds=_CHECK_SECONDS
+            )
             self._thread.start()
 
     def close(self) -> None:
         """Write the buffered requests once, and close the stores."""
         if self._thread is not None and not self._stopping.is_set():
+            self._thread.stop()
             self._stopping.set()
             self._some.set()
             self._thread.join()
@@ -120,11 +127,11 @@ class RequestBuffer:
     def _keep_writing(self) -> None:
         self._checked = time.monotonic()
         while not self._stopping.is_set():
-            try:
-                self._round()
-            except Exception:  # requests of all models pass here: an error of one must not stop the others
-                log.exception("requests cannot be buffered: retrying")
-                self._stopping.wait(_CHECK_SECONDS)
+            self._round()
+            if problems := self.dropped():
+                self._health.degraded("; ".join(problems))
+            else:
+                self._health.running()
 
     def _round(self) -> None:
         if self._some.wait(_CHECK_SECONDS):
@@ -132,7 +139,7 @@ class RequestBuffer:
             self._stopping.wait(_IDLE_SECONDS)  # requests that arrive together are written together
         for model in self._pendings:
             while self._queues[model] and self._write(model):
-                pass
+                self._health.beat()
         if time.monotonic() - self._checked >= _CHECK_SECONDS:
             self._checked = time.monotonic()
             for model in self._pendings:
@@ -188,6 +195,10 @@ class RequestBuffer:
         return True
 
     def _note(self, model: str, reached: bool, problem: str = "") -> None:
+        if reached:
+            self._stores[model].running()
+        else:
+            self._stores[model].waiting(f"the store is out of reach, requests and labels wait: {problem}")
         if self._reached[model] == reached:
             return
         self._reached[model] = reached

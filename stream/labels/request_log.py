@@ -18,6 +18,8 @@ import structlog
 from thalweg.proto.encode import EVENT_BATCH_HEADERS, to_event_batch
 from thalweg.proto.event import Batch
 from thalweg.proto.schema import Inputs
+from thalweg.stream.health.registry import HealthRegistry
+from thalweg.stream.health.supervised import SupervisedThread
 from thalweg.stream.labels.dropped import Dropped
 from thalweg.stream.log.log import Log, LogError, Message
 
@@ -28,6 +30,7 @@ MOST_QUEUED = 10_000
 _RECORD_BYTES = 256 << 10  # brokers reject large records, and a rejected one would block all others
 _IDLE_SECONDS = 0.005
 _AGAIN_SECONDS = 1.0
+_SILENT_SECONDS = 120.0  # an append may take 35 s before Kafka reports that it failed
 
 
 class RequestLog:
@@ -36,9 +39,12 @@ class RequestLog:
     Args:
         topics: The topic of each model.
         source: The log.
+        registry: Where it reports its health, as `request_log`.
     """
 
-    def __init__(self, topics: Mapping[str, str], source: Log) -> None:
+    def __init__(self, topics: Mapping[str, str], source: Log, registry: HealthRegistry | None = None) -> None:
+        if topics:
+            self._health = (registry or HealthRegistry()).register("request_log", silent_seconds=_SILENT_SECONDS)
         self._topics, self._log = dict(topics), source
         self._queues: dict[str, deque[Batch]] = {name: deque() for name in topics}
         self._rows = dict.fromkeys(topics, 0)
@@ -48,19 +54,18 @@ class RequestLog:
         self.lost = dict.fromkeys(topics, 0)
         """Rows dropped, by model: the log was unavailable for too long, or they could not be appended."""
         self._dropped = Dropped("requests that cannot be appended")
-        self._reached = True
+        self._problem = ""
         self._some, self._stopping = threading.Event(), threading.Event()
-        self._thread: threading.Thread | None = None
+        self._thread: SupervisedThread | None = None
 
     @property
     def models(self) -> list[str]:
         """The models that learn from their requests."""
         return list(self._topics)
 
-    def degraded(self) -> list[str]:
-        """What is currently degraded, although predictions work."""
-        waiting = [] if self._reached else ["the log is out of reach: requests are buffered: the log is unavailable"]
-        return waiting + self._dropped.degraded()
+    def dropped(self) -> list[str]:
+        """Which requests were dropped recently, and why."""
+        return self._dropped.degraded()
 
     def record(self, model: str, inputs: Inputs) -> None:
         """Queue a request's rows as events; does nothing for a model that does not learn from requests."""
@@ -83,12 +88,15 @@ class RequestLog:
     def start(self) -> None:
         """Start to append."""
         if self._topics:
-            self._thread = threading.Thread(target=self._keep_appending, name="request-log", daemon=True)
+            self._thread = SupervisedThread(
+                self._keep_appending, self._health, "request-log", longest_wait_seconds=_AGAIN_SECONDS
+            )
             self._thread.start()
 
     def close(self) -> None:
         """Append the queued rows once."""
         if self._thread is not None and not self._stopping.is_set():
+            self._thread.stop()
             self._stopping.set()
             self._some.set()
             self._thread.join()
@@ -99,11 +107,13 @@ class RequestLog:
 
     def _keep_appending(self) -> None:
         while not self._stopping.is_set():
-            try:
-                self._round()
-            except Exception:  # requests of all models pass here: an error of one must not stop the others
-                log.exception("requests cannot be appended: retrying")
-                self._stopping.wait(_AGAIN_SECONDS)
+            self._round()
+            if self._problem:
+                self._health.waiting(f"the log is out of reach, requests wait: {self._problem}")
+            elif problems := self.dropped():
+                self._health.degraded("; ".join(problems))
+            else:
+                self._health.running()
 
     def _round(self) -> None:
         self._some.wait(_AGAIN_SECONDS)
@@ -131,9 +141,9 @@ class RequestLog:
         try:
             lost += self._send(model, messages, failed)
         except LogError as error:
-            if self._reached:
+            if not self._problem:
                 log.warning("requests are buffered: the log is unavailable", model=model, problem=str(error))
-            self._reached = False
+            self._problem = str(error) or type(error).__name__
             return False
         rows = sum(map(len, some))
         with self._lock:
@@ -143,7 +153,7 @@ class RequestLog:
             self.lost[model] += lost
         self._dropped.note(model, failed)
         self.recorded[model] += rows - lost
-        self._reached = True
+        self._problem = ""
         return True
 
     def _send(self, model: str, messages: list[tuple[int, Message]], failed: list[Exception]) -> int:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import structlog
 
+from thalweg.stream.health.registry import Health
 from thalweg.stream.learn.fold import Fold
 from thalweg.stream.learn.observer import Observer
 from thalweg.stream.learn.ports import Publisher
@@ -25,6 +26,7 @@ class PublishCadence:
         observer: Notified of each publication.
         share: Maximum share of the time for publishing.
         ticks: Monotonic seconds.
+        health: Whether versions can be published.
     """
 
     def __init__(
@@ -33,11 +35,13 @@ class PublishCadence:
         observer: Observer,
         share: float,
         ticks: Callable[[], float] = time.monotonic,
+        health: Health | None = None,
     ) -> None:
         self._ticks = ticks
         self._publisher = publisher
         self._observer = observer
         self._share = share
+        self._health = health or Health("publisher")
         self._version = -1
         self._not_before = 0.0
         self._oldest_waiting: float | None = None
@@ -77,7 +81,9 @@ class PublishCadence:
                 "cannot publish a version: learning continues, servers keep the previous version", problem=str(error)
             )
             self._not_before = self._ticks() + _AGAIN_SECONDS
+            self._health.degraded(f"version {fold.version} cannot be published: {error}")
             return
+        self._health.running()
         seconds = self._ticks() - started
         self._not_before = started + seconds / self._share
         self._version = fold.version

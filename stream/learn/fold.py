@@ -53,8 +53,8 @@ def check_settings(manifest: Manifest, settings: ProcessorSettings) -> None:
         hashes = f"hash {got[:12] or 'none'}, now {wanted[:12] or 'none'}"
         raise StateMismatch(
             f"model {settings.model!r}: the saved state (version {manifest.version}) was made under other settings "
-            f"({'; '.join(differences) or hashes}); give the model a new name or another state_dir, or restore the "
-            f"settings"
+            f"({'; '.join(differences) or hashes}); give the model a new name or another state_dir (it then "
+            f"learns its topic from the start), or put the old settings back"
         )
 
 

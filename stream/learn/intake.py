@@ -65,6 +65,7 @@ class Intake:
         self._settings = settings
         self._observer = ports.observer
         self._dead_letters = ports.dead_letters
+        self._health = ports.health
         self._stopping = stopping
         self._ticks = ticks
 
@@ -139,6 +140,7 @@ class Intake:
                 return action()
             except (OSError, LogError) as error:
                 log.error("refused: retrying", what=what, model=self._settings.model, problem=str(error))
+                self._health.waiting(f"waits for the {what}: {error}")
                 if self._stopping.wait(wait):
                     raise Stopped from error
                 wait = min(2 * wait, _LONGEST_WAIT_SECONDS)

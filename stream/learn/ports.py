@@ -129,3 +129,7 @@ class Ports:
     """Receives drift alarms."""
     health: Health = field(default_factory=Health)
     """The learner's health, reported by the processor."""
+    saving: Health = field(default_factory=Health)
+    """Whether snapshots can be written."""
+    publishing: Health = field(default_factory=Health)
+    """Whether versions can be published."""

@@ -74,6 +74,7 @@ class Processor:
         self._snapshots = snapshots
         self._observer = ports.observer
         self._alarms = ports.alarms
+        self._health = ports.health
         self._clock, self._ticks = runtime.clock, runtime.ticks
         self._stopping = runtime.signal()
         self._fold = Fold(learner, snapshots, settings, evaluator, make)
@@ -81,8 +82,10 @@ class Processor:
         self._policy = Policy(settings, snapshots, can_reset=self._fold.can_reset)
         self._controls = Controls(self._fold, settings.model, ports, self._save_asked, self._change)
         self._reporter = Reporter(self._fold, self._observer.reported, runtime.clock, runtime.ticks)
-        self._saver = Saver(snapshots, self._journal, self._observer, runtime)
-        self._cadence = PublishCadence(ports.publisher, self._observer, settings.publish_share, runtime.ticks)
+        self._saver = Saver(snapshots, self._journal, self._observer, runtime, ports.saving)
+        self._cadence = PublishCadence(
+            ports.publisher, self._observer, settings.publish_share, runtime.ticks, ports.publishing
+        )
         self._unsaved_events = 0
         self._saved_at = self._ticks()
         self._committed_at = 0.0
@@ -170,6 +173,10 @@ class Processor:
         self._save_if_due()
         self._commit_if_due(reader)
         self._reporter.offer(reader.lag())
+        if reader.reached():
+            self._health.running()
+        else:
+            self._health.waiting("the log is out of reach")
         return block is not None
 
     def _note(self, outcome: Outcome) -> None:
@@ -273,6 +280,7 @@ class Processor:
                     decode=lambda entry, block: self._intake.decode(entry, block, sent),
                     give_up=self._stopping.is_set,
                 ):
+                    self._health.beat()
                     self._note(outcome)
                     kept = [*(one for one in kept if one.alarms), outcome]
                     self._reporter.offer()

@@ -11,6 +11,7 @@ import structlog
 from thalweg.memory.snapshots.snapshots import Manifest, Snapshots
 from thalweg.memory.snapshots.state import State
 from thalweg.proto.schema import Array
+from thalweg.stream.health.registry import Health
 from thalweg.stream.journal.journal import Journal
 from thalweg.stream.learn.observer import Observer
 from thalweg.stream.runtime import REAL, BackgroundTask, Runtime
@@ -24,7 +25,14 @@ _SHARE = 0.1  # maximum share of the time for saving: a fast stream would otherw
 class Saver:
     """Saves one snapshot at a time. All methods are called by the learner's thread."""
 
-    def __init__(self, snapshots: Snapshots, journal: Journal, observer: Observer, runtime: Runtime = REAL) -> None:
+    def __init__(
+        self,
+        snapshots: Snapshots,
+        journal: Journal,
+        observer: Observer,
+        runtime: Runtime = REAL,
+        health: Health | None = None,
+    ) -> None:
         self._runtime = runtime
         self._snapshots = snapshots
         self._journal = journal
@@ -37,6 +45,8 @@ class Saver:
         """The newest version that is saved or being saved."""
         self._saved = -1
         self._copies: dict[tuple[str, str], Array] = {}
+        self._health = health or Health("saver")
+        self._health.running()
 
     def found(self, version: int) -> None:
         """Note that this version is already on disk."""
@@ -97,6 +107,7 @@ class Saver:
         started = self._runtime.ticks()
         try:
             saved = self._snapshots.save(manifest, parts)
+            kept = [other.version for other in self._snapshots.manifests()]
         except OSError as error:
             log.error("snapshot failed: learning continues", version=manifest.version, problem=str(error))
             self._failed(manifest.version, error)
@@ -104,13 +115,14 @@ class Saver:
             log.exception("snapshot failed: learning continues", version=manifest.version)
             self._failed(manifest.version, OSError(f"{type(error).__name__}: {error}"))
         else:
-            kept = [other.version for other in self._snapshots.manifests()]
             self._saved = saved.version
             self._cut = (saved.version, min(kept, default=saved.version))
             self._observer.snapshotted(saved.version, self._runtime.ticks() - started, saved.size_bytes)
+            self._health.running()
         finished = self._runtime.ticks()
         self._not_before = finished + (finished - started) / _SHARE
 
     def _failed(self, version: int, error: OSError) -> None:
         self._error = error
+        self._health.degraded(f"the snapshot of version {version} cannot be written: {error}")
         self._observer.snapshot_failed(version, str(error))

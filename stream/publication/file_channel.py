@@ -12,6 +12,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +20,8 @@ import structlog
 
 from thalweg.memory.snapshots.state import DamagedFile, State, read_state, write_state
 from thalweg.models.contract.learner import Predictor
+from thalweg.stream.health.registry import Health
+from thalweg.stream.health.supervised import SupervisedThread
 from thalweg.stream.publication.announcement import (
     ANNOUNCEMENT,
     Slot,
@@ -32,6 +35,7 @@ from thalweg.stream.publication.ports import ServedVersion, VersionInfo
 log = structlog.get_logger(__name__)
 
 _LOOKS_AT_FOLDER = 250  # every so many polls: is it still the same folder?
+_LONGEST_WAIT = 1.0  # seconds before it looks again after an error
 _KEEP_FILES = 3  # a server that just read the announcement must still find the file
 
 
@@ -106,9 +110,16 @@ class FileSubscriber:
         folder: The model's folder in the live folder; it need not exist yet.
         build: Creates the predictor of a state; arrays are maps of the file.
         look_seconds: Interval between polls.
+        health: Its health.
     """
 
-    def __init__(self, folder: Path, build: Callable[[State], Predictor], look_seconds: float = 0.002) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        build: Callable[[State], Predictor],
+        look_seconds: float = 0.002,
+        health: Health | None = None,
+    ) -> None:
         self.current: ServedVersion | None = None
         """Read it once per request: one attribute read, no lock."""
         self._folder = folder
@@ -120,18 +131,22 @@ class FileSubscriber:
         self._file = -1
         self._news = threading.Condition()
         self._stopping = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._health = health or Health("subscriber")
+        self._problem = ""
+        self._thread: SupervisedThread | None = None
 
     def start(self) -> None:
         """Start to poll for versions, in a separate thread."""
-        self.look()
-        self._thread = threading.Thread(target=self._watch, name="subscriber", daemon=True)
+        self._thread = SupervisedThread(self._watch, self._health, "subscriber", longest_wait_seconds=_LONGEST_WAIT)
+        with suppress(OSError):  # the thread tries again and tells
+            self.look()
         self._thread.start()
 
     def close(self) -> None:
         """Stop polling."""
         self._stopping.set()
         if self._thread is not None:
+            self._thread.stop()
             self._thread.join()
         self._unmap()
 
@@ -168,8 +183,9 @@ class FileSubscriber:
                 log.error("published version is damaged: the previous one stays in use", problem=str(error))
             else:
                 log.exception("published version cannot be used: the previous one stays in use", file=slot.file)
+            self._problem = f"the published version {slot.info.version} cannot be used: {error}"
             return False
-        self._looked, self._file = announced, slot.file
+        self._looked, self._file, self._problem = announced, slot.file, ""
         with self._news:
             self.current = ServedVersion(predictor, slot.info)
             self._news.notify_all()
@@ -183,6 +199,14 @@ class FileSubscriber:
                 log.warning("the folder of published versions was recreated", folder=str(self._folder))
                 self._unmap()
             self.look()
+            if looks % _LOOKS_AT_FOLDER == 1:
+                self._tell()
+
+    def _tell(self) -> None:
+        if self._problem:
+            self._health.degraded(self._problem)
+        else:
+            self._health.running()
 
     def _announced(self) -> bytes | None:
         """Both slots at this moment."""

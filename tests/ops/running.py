@@ -47,6 +47,7 @@ topic = "{topic}"
 batch_events = 16
 snapshot_events = 60
 snapshots_kept = 1000
+ready_after_events = 0
 """
 
 
@@ -106,6 +107,10 @@ class Service:
             if line.startswith((name + "{", name + " ")) and all(f'{k}="{v}"' in line for k, v in labels.items()):
                 return float(line.rpartition(" ")[2])
         return None
+
+    def up(self) -> dict[str, float | None]:
+        """Which processes run, by role."""
+        return {role: self.metric("thalweg_process_up", role=role) for role in ("learner", "server")}
 
     def ready(self) -> bool:
         return self.get("/readyz")[0] == 200

@@ -90,7 +90,7 @@ class InferenceService:
     def ModelReady(self, request: pb.ModelReadyRequest, context: grpc.ServicerContext) -> pb.ModelReadyResponse:  # noqa: N802
         def ready() -> bool:
             model = self._models.find(request.name)
-            return not self._models.draining and model.versions.ready(_version(request.version))
+            return not self._models.draining and model.ready(_version(request.version))
 
         return pb.ModelReadyResponse(ready=translated(context, ready))
 
@@ -123,11 +123,11 @@ class InferenceService:
     ) -> pb.RepositoryIndexResponse:
         response = pb.RepositoryIndexResponse()
         for model in self._models.all():
-            served = model.versions.newest
-            if served is not None:
+            served, reason = model.versions.newest, model.unready()
+            if served is not None and not reason:
                 response.models.add(name=model.name, version=str(served.info.version), state="READY")
             elif not request.ready:
-                response.models.add(name=model.name, state="UNAVAILABLE", reason="no version is published yet")
+                response.models.add(name=model.name, state="UNAVAILABLE", reason=reason)
         return response
 
 

@@ -40,7 +40,7 @@ class StatusStream:
             getattr(status, name).update(reported.get(name, {}))
         status.told = reported.get("time", 0.0)
         status.events_per_second = reported.get("events_per_second", 0.0)
-        status.lag_records = reported.get("lag_records", 0)
+        status.lag_records = reported.get("lag_records") or 0
         if "worst_case_accuracy" in reported:
             status.worst_case_accuracy = reported["worst_case_accuracy"]
         drift = reported.get("drift", {})

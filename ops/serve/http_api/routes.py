@@ -17,6 +17,7 @@ from thalweg.ops.serve.errors import EXPECTED, TooLarge, status_of, text_of
 from thalweg.ops.serve.http_api.inference_json import read_request, tensor_metadata, to_json
 from thalweg.ops.serve.inference import InferenceCore
 from thalweg.ops.serve.metadata import describe
+from thalweg.ops.serve.readiness import ServiceHealth
 from thalweg.ops.serve.telemetry import ServerTelemetry
 from thalweg.ops.serve.versions import version_number
 from thalweg.ops.webpage.api import PageApi
@@ -25,7 +26,15 @@ from thalweg.ops.webpage.api import PageApi
 class Api:
     """The routes; translation only."""
 
-    def __init__(self, core: InferenceCore, telemetry: ServerTelemetry, max_body_bytes: int, page: PageApi) -> None:
+    def __init__(
+        self,
+        core: InferenceCore,
+        telemetry: ServerTelemetry,
+        max_body_bytes: int,
+        page: PageApi,
+        health: ServiceHealth,
+    ) -> None:
+        self._health = health
         self._core = core
         self._models = core.models
         self._page = page
@@ -65,12 +74,12 @@ class Api:
         return JSONResponse(service, headers={"vary": "accept"})
 
     async def _healthz(self, request: Request) -> Response:
-        return PlainTextResponse("ok\n")
+        failures = self._health.failures()
+        return PlainTextResponse("\n".join(failures or ["ok"]) + "\n", 503 if failures else 200)
 
     async def _readyz(self, request: Request) -> Response:
-        reasons = self._models.reasons()
-        degraded = self._models.degraded()
-        return JSONResponse({"ready": not reasons, "reasons": reasons, "degraded": degraded}, 503 if reasons else 200)
+        found = self._health.readiness()  # on this thread: the others may all be taken by requests
+        return JSONResponse(found, 200 if found["ready"] else 503)
 
     async def _metrics(self, request: Request) -> Response:
         content, kind = await run_in_threadpool(self._telemetry.render)
@@ -96,7 +105,7 @@ class Api:
 
     async def _model_ready(self, request: Request) -> Response:
         model, version = self._models.find(request.path_params["name"]), _version(request)
-        ready = not self._models.draining and await run_in_threadpool(model.versions.ready, version)
+        ready = not self._models.draining and await run_in_threadpool(model.ready, version)
         return JSONResponse({"name": model.name, "ready": ready}, 200 if ready else 503)
 
     async def _infer(self, request: Request) -> Response:

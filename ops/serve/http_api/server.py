@@ -37,6 +37,11 @@ class HttpServer:
         """The port that it listens on."""
         return int(self._socket.getsockname()[1])
 
+    @property
+    def alive(self) -> bool:
+        """Whether it serves."""
+        return self._thread.is_alive()
+
     def start(self) -> None:
         """Start serving."""
         self._thread.start()

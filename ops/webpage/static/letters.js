@@ -11,7 +11,9 @@ export function drawReasons(model, readOnly) {
   const words = entries.map(([reason, number]) => `${reason.replaceAll("_", " ")} ${count(number)}`);
   say(
     find("reasons"),
-    words.length ? `Since the learner started: ${words.join(", ")}.` : "None since the learner started.",
+    words.length
+      ? `Since the learner process started: ${words.join(", ")}. Older ones may be kept in the log.`
+      : "No new ones since the learner process started. Older ones may be kept in the log.",
   );
   if (of !== null && of !== model.name) {
     of = null;

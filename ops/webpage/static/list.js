@@ -31,6 +31,9 @@ export function watchSorting(redraw) {
   }
 }
 
+const LONGEST = 100; // characters; the model's own view has all of it
+const shortened = (text) => (text.length > LONGEST ? `${text.slice(0, LONGEST)} …` : text);
+
 export function drawList(models, selected) {
   for (const button of document.querySelectorAll("button[data-sort]")) {
     const chosen = button.dataset.sort === order;
@@ -40,7 +43,7 @@ export function drawList(models, selected) {
   const rows = sorted(models).map((one) => ({
     name: one.name,
     level: one.level,
-    says: one.troubles.find((trouble) => trouble.level !== "note")?.text ?? "",
+    says: shortened(one.troubles.find((trouble) => trouble.level !== "note")?.text ?? ""),
     now: one.quality ? metricValue(one.quality.metric, one.quality.now) : one.events ? "no labels" : "–",
     metric: one.quality ? metricName(one.quality.metric) : "",
     gain: gainWords(one.quality),

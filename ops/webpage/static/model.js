@@ -28,18 +28,31 @@ function drawVerdict(model) {
   const [head, ...rest] = verdict(model);
   draw(find("verdict"), [head, rest, model.level], () => [el("strong", { className: model.level }, head), ...rest.map((text) => ` ${text}`)]);
   const said = new Set(["drift", "not_ready", "silent", "no_events", "unlabelled"]); // the sentence says these already
-  const others = model.troubles.filter((one) => !said.has(one.code));
+  const cause = stopped(model);
+  const others = model.troubles.filter((one) => !said.has(one.code) && one.code !== cause?.code);
   draw(find("troubles"), others, () =>
     others.map((one) => el("li", { className: one.level }, el("span", { className: `mark ${one.level}` }), one.text)),
   );
 }
 
+/** The problem of a part of the model that keeps it from learning; the page begins with it. */
+function stopped(model) {
+  return model.troubles.find((one) => /^(learner|joiner)_(failed|waiting|degraded)$/.test(one.code));
+}
+
+const STOPPED = { failed: "Not learning:", waiting: "Waiting:", degraded: "Degraded:" };
+
 function verdict(model) {
   const parts = [];
   const alarm = model.open_alarm;
-  if (!model.ready) parts.push("Not ready.", "No version is published: the learner is starting or not running.");
+  const cause = stopped(model);
+  const why = cause && `${cause.text.slice(cause.text.indexOf(": ") + 2)}.`;
+  const silent = model.ready && model.silent_since !== null;
+  if (cause && !silent) parts.push(STOPPED[cause.code.split("_").pop()], why);
+  if (!model.ready) parts.push("Not ready:", `${model.not_ready}.`);
+  else if (cause && !silent) parts.push(`Predictions come from version ${count(model.state_version)}.`);
   else if (model.silent_since !== null) {
-    parts.push("Learner not responding", `since ${clock(model.silent_since, true)}. Predictions come from version ${count(model.state_version)}.`);
+    parts.push("Learner not responding", `since ${clock(model.silent_since, true)}${why ? `: ${why}` : "."} Predictions come from version ${count(model.state_version)}.`);
   } else if (alarm) parts.push(driftName(alarm), `since event ${count(alarm.since)} (${when(alarm.start_time)}).`);
   else if (!model.events) parts.push("Waiting for the first event.");
   else if (!model.quality) parts.push("Quality unknown:", "no labels received. Only the inputs are monitored; no drift detected.");

@@ -37,6 +37,7 @@ reference_events = 300
 name = "shop"
 topic = "shop.events"
 labels_topic = "shop.labels"
+ready_after_events = 0
 learner = "error_memory"
 inputs.user = { shape = [], dtype = "int64" }
 inputs.item = { shape = [], dtype = "int64" }

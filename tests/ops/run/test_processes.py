@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -157,12 +159,43 @@ def test_while_the_learner_is_down_answers_go_on_and_say_how_stale_they_are(tmp_
         running.start("serve")
         running.send(50)
         until("50 events to be served", lambda: running.ready() and running.learned() == 50)
+        until("both to be up", lambda: running.up() == {"learner": 1, "server": 1})
         learner.kill()
         learner.wait()
 
         first = running.predict().parameters["staleness_seconds"].double_param
 
         until("staleness", lambda: running.predict().parameters["staleness_seconds"].double_param > first + 0.2)
+        until("it to be told", lambda: "the learner process has not been heard of" in str(degraded(running)))
+        until("the metric", lambda: running.up() == {"learner": 0, "server": 1})
+
+
+def test_a_learner_process_that_stands_still_is_told_then_killed_and_restarted(tmp_path: Path) -> None:
+    """SIGSTOP stops every thread of it, as an interpreter lock that is never released would."""
+    with service(tmp_path) as running:
+        text = running.path.read_text().replace("[service]", "[service]\nsilent_seconds = 20.0")
+        running.path.write_text(text)
+        supervisor = running.start()
+        until("readiness", running.ready)
+        running.send(50)
+        until("50 events to be served", lambda: running.learned() == 50)
+        learner = running.pid("learner")
+        assert learner is not None
+
+        os.kill(learner, signal.SIGSTOP)
+
+        until("it to be told", lambda: "the learner process has not been heard of" in str(degraded(running)))
+        assert running.metric("thalweg_component_state", component="learner", state="failed") == 1
+        assert running.metric("thalweg_process_up", role="learner") == 0
+        assert json.loads(running.get("/api/models")[1])["models"][0]["level"] == "bad"
+        assert running.predict().parameters["learned_events"].int64_param == 50  # predictions go on
+        running.send(50)
+        until("another learner", lambda: running.pid("learner") not in (None, learner))
+        until("it to learn on", lambda: running.learned() == 100)
+        restarted = ["learner process: the learner process was restarted after it ended unexpectedly"]
+        until("that to be told", lambda: degraded(running) == restarted)
+        assert "a process sends no heartbeat: killing it" in running.text()
+        assert stop(supervisor) == 0, running.text()
 
 
 def test_when_the_supervisor_is_killed_nobody_is_left_behind(tmp_path: Path) -> None:
@@ -178,6 +211,12 @@ def test_when_the_supervisor_is_killed_nobody_is_left_behind(tmp_path: Path) -> 
         again = running.start()
         until("readiness again", running.ready)
         assert stop(again, WAIT) == 0, running.text()
+
+
+def degraded(running: Service) -> list[str]:
+    """What readiness names."""
+    found: list[str] = json.loads(running.get("/readyz")[1])["degraded"]
+    return found
 
 
 def _alive(pid: int | None) -> bool:
@@ -384,14 +423,22 @@ def test_with_the_broker_away_at_the_start_what_was_saved_is_served_and_learning
         supervisor = running.start()
         running.send(100)
         until("100 events to be served", lambda: running.ready() and running.learned() == 100)
-        assert stop(supervisor, WAIT) == 0, running.text()
         kafka_broker.stop()
+        until("the log to be named", lambda: "model 'm': learner waiting: the log is out of reach" in degraded(running))
+        until("the page not to be well", lambda: '"level":"well"' not in running.get("/api/models")[1])
+        assert stop(supervisor, WAIT) == 0, running.text()
         live = running.folder / "state" / "live"
         shutil.rmtree(live.resolve())  # as after the machine was started again
         live.unlink()
 
         supervisor = running.start()
         until("readiness without a broker", running.ready)
+        until("the log to be named", lambda: "the log is out of reach" in running.get("/readyz")[1])
+        assert running.metric("thalweg_log_up") == 0
+        until(
+            "the learner to be told",
+            lambda: running.metric("thalweg_component_state", component="learner", state="waiting"),
+        )
         assert running.learned() == 100
         assert running.predict().parameters["staleness_seconds"].double_param > 0
         learner = running.pid("learner")
@@ -402,4 +449,6 @@ def test_with_the_broker_away_at_the_start_what_was_saved_is_served_and_learning
         running.send(50)
         until("what came since to be served", lambda: running.learned() == 150)
         assert running.pid("learner") == learner  # it waited, it did not die
+        until("all to be well", lambda: degraded(running) == [])
+        assert running.metric("thalweg_log_up") == 1
         assert stop(supervisor, WAIT) == 0, running.text()

@@ -94,5 +94,5 @@ def test_numbers_that_json_does_not_know_are_left_out() -> None:
 def test_before_the_first_report_there_is_a_table_that_says_so() -> None:
     table = ModelStatus().table()
 
-    assert (table["version"], table["lag_records"], table["state_bytes"], table["gauges"]) == (0, 0, 0, {})
+    assert (table["version"], table["lag_records"], table["state_bytes"], table["gauges"]) == (0, None, 0, {})
     assert "metrics" not in table

@@ -8,6 +8,7 @@ import re
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from thalweg.ops.webpage.figures import details, summary, versions_of
 from thalweg.ops.webpage.troubles import LEVELS, troubles
 from thalweg.proto.records import Partition, Records
 from thalweg.proto.rejected import Rejected
+from thalweg.stream.health.registry import ComponentHealth, Condition
 from thalweg.stream.log.dead_letters import DeadLetters
 from thalweg.stream.log.log import InMemoryLog
 
@@ -476,6 +478,31 @@ def test_problems_are_listed_most_severe_first(open_service: RunningServer) -> N
     assert codes(open_service, stale=100.0, drift=inputs, lag_records=60_000) == ["lag", "drift"]
     ended = {"scores": [], "alarms": [{**ALARM, "end": 4000}]}
     assert codes(open_service, drift=ended) == []
+
+
+def part(component: str, state: Condition, reason: str, since: float) -> ComponentHealth:
+    return ComponentHealth(component=component, model="m", state=state, reason=reason, since=since, restarts=0)
+
+
+def test_a_part_that_does_not_work_is_told_the_learner_first_and_each_cause_once(open_service: RunningServer) -> None:
+    now, model = time.time(), open_service.server.models.find("m")
+    gone = "the learner process has not been heard of for 12 s"
+
+    def told_of(*parts: ComponentHealth) -> list[tuple[str, str]]:
+        found = summary(model, told(), now, parts)
+        return [(one["level"], one["text"]) for one in found["troubles"] if one["code"] != "dead_letters"]
+
+    assert told_of(part("learner", Condition.RUNNING, "", now)) == []
+    waits = part("learner", Condition.WAITING, "the log is out of reach", now - 5)
+    assert told_of(waits) == [("watch", "learner waiting: the log is out of reach")]
+    assert told_of(replace(waits, since=now - 94)) == [("bad", "learner waiting: the log is out of reach")]
+    assert told_of(part("saver", Condition.DEGRADED, "disk full", now), waits) == [
+        ("watch", "learner waiting: the log is out of reach"),
+        ("watch", "saver degraded: disk full"),
+    ]
+    assert told_of(*(part(name, Condition.FAILED, gone, now) for name in ("saver", "learner", "learner_process"))) == [
+        ("bad", f"learner failed: {gone}")
+    ]
 
 
 def test_a_baseline_within_the_confidence_interval_is_no_better(open_service: RunningServer) -> None:

@@ -37,6 +37,7 @@ MORE = """
 name = "{name}"
 learner = "ridge"
 topic = "{name}.events"
+ready_after_events = 0
 inputs.features = {{ shape = [4], dtype = "float32" }}
 [model.params]
 expansion = 8
@@ -272,7 +273,7 @@ def test_the_page_says_when_the_service_is_gone_and_reconnects(browser: Browser,
             expect(it.page.locator("#vitals")).to_contain_text("400", timeout=WAIT)
 
             stop(learner)
-            it.verdict(re.compile(r"Learner not responding since \d\d:\d\d:\d\d"))
+            it.verdict(re.compile(r"Learner not responding since \d\d:\d\d:\d\d: the learner process has ended\."))
             assert all("ERR_CONNECTION_REFUSED" in text for text in it.complaints)
             it.complaints.clear()
 

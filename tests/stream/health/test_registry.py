@@ -1,6 +1,8 @@
+import json
+
 import pytest
 
-from thalweg.stream.health.registry import Condition, HealthRegistry
+from thalweg.stream.health.registry import ComponentHealth, Condition, Health, HealthRegistry, joined
 
 
 class Time:
@@ -94,13 +96,46 @@ def test_a_stopped_component_may_be_silent(registry: HealthRegistry, time: Time)
     assert registry.report()[0].state == "stopped"
 
 
-def test_a_component_that_registers_again_keeps_its_restarts(registry: HealthRegistry) -> None:
+def test_a_component_that_registers_again_keeps_its_restarts(registry: HealthRegistry, time: Time) -> None:
     registry.register("learner", "digits").restarting("ValueError: no")
     registry.register("learner", "digits").running()
+    time.seconds = 61
 
     (health,) = registry.report()
 
     assert (health.state, health.restarts) == ("running", 1)
+
+
+def test_one_that_fails_again_and_again_does_not_look_well_in_between(registry: HealthRegistry, time: Time) -> None:
+    learner = registry.register("learner", "digits")
+    learner.restarting("ValueError: no")
+    learner.running()
+    time.seconds = 59
+
+    (health,) = registry.report()
+
+    assert (health.state, health.reason) == ("degraded", "was restarted after ValueError: no")
+
+
+def test_of_a_component_in_two_processes_the_worse_one_is_told(registry: HealthRegistry) -> None:
+    here, there = Health("store", "digits"), Health("store", "digits")
+    here.running()
+    there.waiting("out of reach")
+
+    (found,) = joined([here.now(), there.now()])
+
+    assert found == there.now()
+    assert joined([there.now(), here.now()]) == (found,)
+
+
+def test_a_record_of_a_component_is_json_and_gives_it_back(registry: HealthRegistry) -> None:
+    registry.register("learner", "digits").waiting("the log is out of reach")
+
+    (health,) = registry.report()
+    record = json.loads(json.dumps(health.record()))
+
+    assert record["state"] == "waiting"
+    assert ComponentHealth.of(record) == health
 
 
 def test_components_of_several_models_are_kept_apart(registry: HealthRegistry) -> None:

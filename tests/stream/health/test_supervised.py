@@ -1,5 +1,7 @@
 import threading
 
+import pytest
+
 from tests.services.processes import until
 from thalweg.stream.health.registry import Health
 from thalweg.stream.health.supervised import SupervisedThread
@@ -17,7 +19,7 @@ def test_a_part_that_raises_is_run_again_and_counted() -> None:
 
     thread = SupervisedThread(run, health, "join-digits")
     thread.start()
-    until("the part runs", lambda: health.now().state == "running")
+    until("the part runs", lambda: "restarted" in health.now().reason)
     stop.set()
 
     assert thread.join(60)
@@ -41,8 +43,24 @@ def test_between_two_runs_it_is_failed_with_the_error() -> None:
     assert (found.state, found.reason) == ("failed", "ValueError: the reason")
 
 
+@pytest.mark.parametrize("kind", [SystemExit, BaseException])
+def test_whatever_a_part_raises_its_thread_does_not_end_unseen(kind: type[BaseException]) -> None:
+    health, runs = Health("learner"), list[int]()
+
+    def run() -> None:
+        runs.append(1)
+        if len(runs) == 1:
+            raise kind("as a plug-in may")
+
+    thread = SupervisedThread(run, health, "learner")
+    thread.start()
+
+    assert thread.join(60)
+    assert (len(runs), health.now().restarts) == (2, 1)
+
+
 def test_an_error_that_a_restart_cannot_help_ends_it_for_good() -> None:
-    health, ends = Health("learner"), list[Exception | None]()
+    health, ends = Health("learner"), list[BaseException | None]()
 
     def run() -> None:
         raise LookupError("made under other settings")
@@ -56,7 +74,7 @@ def test_an_error_that_a_restart_cannot_help_ends_it_for_good() -> None:
 
 
 def test_a_part_that_returns_is_stopped_and_not_run_again() -> None:
-    health, runs, ends = Health("learner"), list[int](), list[Exception | None]()
+    health, runs, ends = Health("learner"), list[int](), list[BaseException | None]()
     thread = SupervisedThread(lambda: runs.append(1), health, "learner", ended=ends.append)
     thread.start()
 

@@ -49,10 +49,10 @@ def test_a_request_that_cannot_be_written_is_dropped_and_said_and_the_others_are
         True,
     ]
     assert request_buffer.forgotten == {"m": 1, "other": 0}
-    (said,) = request_buffer.degraded()
+    (said,) = request_buffer.dropped()
     assert said.startswith("model 'm': requests that cannot be buffered: 1 since the server started, the last for")
     monkeypatch.setattr(dropped, "SAID_SECONDS", 0.0)
-    assert request_buffer.degraded() == []
+    assert request_buffer.dropped() == []
     request_buffer.close()
 
 
@@ -86,7 +86,7 @@ def test_whatever_a_store_raises_the_thread_that_remembers_goes_on(monkeypatch: 
 
     assert [waiting is not None for waiting in pending.find("m", ["a", "bad", "c"])] == [True, False, True]
     assert request_buffer.forgotten["m"] == 1
-    assert "ValueError: cannot" in request_buffer.degraded()[0]
+    assert "ValueError: cannot" in request_buffer.dropped()[0]
     request_buffer.close()
 
 
@@ -117,7 +117,7 @@ def test_a_request_that_cannot_be_appended_is_dropped_and_said_and_the_others_be
     until("those that come later", lambda: recording.recorded["m"] == 3)
 
     assert recording.lost == {"m": 3, "other": 0}
-    (said,) = recording.degraded()
+    (said,) = recording.dropped()
     assert said.startswith("model 'm': requests that cannot be appended: 2 since the server started, the last for")
     recording.close()
     assert sum(len(run) for run in log.reader(["m.events"], {}).poll(0.0)) == 3

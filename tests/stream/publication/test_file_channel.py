@@ -15,6 +15,7 @@ import pytest
 
 from tests.services.processes import PATIENCE
 from thalweg.memory.snapshots.state import State
+from thalweg.stream.health.registry import Health
 from thalweg.stream.publication.file_channel import FilePublisher, FileSubscriber
 from thalweg.stream.publication.ports import VersionInfo
 
@@ -177,6 +178,29 @@ def test_a_version_that_nobody_can_make_anything_of_leaves_the_one_before_and_th
     assert watching.wait_for(3, 20) is watching.current
     assert value(watching) == 3
     watching.close()
+
+
+def test_whatever_looking_for_versions_raises_the_watch_goes_on_and_it_is_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    health, look, calls = Health("subscriber"), FileSubscriber.look, list[int]()
+
+    def failing(watching: FileSubscriber) -> bool:
+        calls.append(1)
+        if len(calls) < 4:
+            raise PermissionError("not yours")
+        return look(watching)
+
+    monkeypatch.setattr(FileSubscriber, "look", failing)
+    watching = FileSubscriber(tmp_path, Filled, health=health)  # type: ignore[arg-type]
+    watching.start()
+    publisher = FilePublisher(tmp_path)
+    show(publisher, 1)
+
+    assert watching.wait_for(1, PATIENCE) is not None
+    assert health.now().restarts == 2
+    watching.close()
+    publisher.close()
 
 
 def test_waiting_for_a_version_ends_when_it_comes_or_the_time_is_over(tmp_path: Path) -> None:

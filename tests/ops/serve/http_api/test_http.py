@@ -168,7 +168,14 @@ def test_health_says_what_is_missing(client: httpx.Client) -> None:
     assert client.get("/healthz").status_code == 200
     ready = client.get("/readyz")
     assert ready.status_code == 503
-    assert ready.json() == {"ready": False, "reasons": ["model 'empty': no version is published yet"], "degraded": []}
+    told = ready.json()
+    assert told.keys() == {"ready", "reasons", "degraded", "components"}
+    assert (told["ready"], told["reasons"]) == (False, ["model 'empty': no version is published yet"])
+    assert told["degraded"] == told["reasons"]
+    assert ("subscriber", "m") in {(one["component"], one["model"]) for one in told["components"]}
+    assert all(
+        one.keys() == {"component", "model", "state", "reason", "since", "restarts"} for one in told["components"]
+    )
     assert client.get("/v2/health/live").status_code == 200
     assert client.get("/v2/models/m/ready").status_code == 200
     assert client.get("/v2/models/empty/ready").status_code == 503

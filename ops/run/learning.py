@@ -1,0 +1,165 @@
+"""The learners of a process: each model for itself, its learner and its joiner in threads that are restarted."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+from typing import Protocol
+
+import structlog
+
+from thalweg.memory.exchange.commands import CommandQueue
+from thalweg.ops.config.config import Config
+from thalweg.ops.config.error import ConfigurationError
+from thalweg.ops.config.model import ModelConfig
+from thalweg.ops.run.app import LearnerReports, build_joiner, build_processor, open_model_pending
+from thalweg.ops.telemetry.learner_metrics import LearnerMetrics
+from thalweg.ops.telemetry.status import LearnerStatus
+from thalweg.stream.health.registry import HealthRegistry
+from thalweg.stream.health.supervised import SupervisedThread
+from thalweg.stream.learn.fold import StateMismatch
+from thalweg.stream.log.log import Log
+
+log = structlog.get_logger(__name__)
+
+REFUSALS = (StateMismatch, ConfigurationError)
+"""Errors of a model's configuration: a restart does not help, and their message is all that the user needs."""
+
+
+class Part(Protocol):
+    """What runs in a thread: a processor or a joiner."""
+
+    def run(self) -> None:
+        """Run until `stop`."""
+
+    def stop(self) -> None:
+        """Ask `run` to return."""
+
+
+class Runs:
+    """One part at a time, a fresh one for every start; told to stop, the present one and any later one stop.
+
+    Args:
+        build: Makes and runs a part: it calls its argument with the part, and runs it.
+    """
+
+    def __init__(self, build: Callable[[Callable[[Part], None]], None]) -> None:
+        self._build = build
+        self._lock = threading.Lock()
+        self._part: Part | None = None
+        self._stopping = False
+
+    def __call__(self) -> None:
+        """Build and run a part; returns when it was stopped."""
+        if not self._stopping:
+            self._build(self._run)
+
+    def stop(self) -> None:
+        """Stop it."""
+        with self._lock:
+            self._stopping = True
+            if self._part is not None:
+                self._part.stop()
+
+    def _run(self, part: Part) -> None:
+        with self._lock:
+            self._part = part
+            if self._stopping:
+                part.stop()
+        try:
+            part.run()
+        finally:
+            with self._lock:
+                self._part = None
+
+
+class Learning:
+    """The learners of a configuration. What goes wrong with one model costs the others nothing but time.
+
+    Args:
+        config: The configuration.
+        source: The log.
+        store: The commands from operators.
+        live: The folder that servers read.
+        registry: The health of the process's parts.
+    """
+
+    def __init__(self, config: Config, source: Log, store: CommandQueue, live: Path, registry: HealthRegistry) -> None:
+        self._config = config
+        self._source = source
+        self._store = store
+        self._live = live
+        self._registry = registry
+        metrics = LearnerMetrics(live / "metrics-learner.prom", registry.register("metrics_file"))
+        self._reports = LearnerReports(metrics, LearnerStatus(live, health=registry.register("status_file")))
+        self._blocked: dict[str, Exception] = {}
+        self._blocking = threading.Lock()
+        self._runs: list[Runs] = []
+        self._threads: list[SupervisedThread] = []
+        for model in config.model:
+            self._add(model, "learner", self._learn, partial(self._ended, model.name))
+            if model.labels_topic:
+                self._add(model, "joiner", self._join)
+
+    @property
+    def refused(self) -> Exception | None:
+        """The last error of a configuration if such errors keep every model from learning; None while one can."""
+        if len(self._blocked) < len(self._config.model):
+            return None
+        return [*self._blocked.values()][-1]
+
+    def start(self) -> None:
+        """Start learning."""
+        self._reports.start()
+        for thread in self._threads:
+            thread.start()
+
+    def wait(self, stop: threading.Event) -> None:
+        """Wait until `stop` is set, or no model can learn under this configuration."""
+        while not stop.wait(0.1) and self.refused is None:
+            pass
+
+    def close(self) -> None:
+        """Stop each part after what it is doing, save unsaved changes, and release resources."""
+        for thread in self._threads:
+            thread.stop()
+        for runs in self._runs:
+            runs.stop()
+        for thread in self._threads:
+            thread.join()
+        self._reports.close()
+
+    def _add(
+        self,
+        model: ModelConfig,
+        component: str,
+        build: Callable[[ModelConfig, Callable[[Part], None]], None],
+        ended: Callable[[BaseException | None], None] = lambda error: None,
+    ) -> None:
+        health = self._registry.register(component, model.name, silent_seconds=self._config.service.silent_seconds)
+        runs = Runs(lambda run: build(model, run))
+        self._runs.append(runs)
+        self._threads.append(
+            SupervisedThread(runs, health, f"{component}-{model.name}", hopeless=REFUSALS, ended=ended)
+        )
+
+    def _ended(self, model: str, error: BaseException | None) -> None:
+        if isinstance(error, REFUSALS):
+            with self._blocking:
+                self._blocked[model] = error
+                if self.refused is None:  # else the process ends with it, and tells it
+                    log.error(f"blocked, the other models go on: {error}", model=model)
+
+    def _learn(self, model: ModelConfig, run: Callable[[Part], None]) -> None:
+        processor, publisher = build_processor(
+            self._config, model, self._source, self._store, self._live, self._reports, self._registry
+        )
+        with closing(publisher):
+            run(processor)
+
+    def _join(self, model: ModelConfig, run: Callable[[Part], None]) -> None:
+        with closing(open_model_pending(self._config, model)) as pending:
+            run(build_joiner(self._config, model, self._source, pending, self._reports, self._registry))

@@ -1,0 +1,73 @@
+"""The learner process and the server process, from start to end."""
+
+from __future__ import annotations
+
+import gc
+import threading
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+import structlog
+from threadpoolctl import threadpool_limits
+
+from thalweg.memory.exchange.open import open_commands
+from thalweg.ops.config.config import Config
+from thalweg.ops.run.app import build_server, open_configured_log
+from thalweg.ops.run.learning import Learning
+from thalweg.ops.run.only_one import only_one
+from thalweg.ops.serve.server import Server
+from thalweg.ops.telemetry.process_health import HealthFile
+from thalweg.stream.health.registry import HealthRegistry
+from thalweg.stream.publication.live_folder import live_folder
+
+log = structlog.get_logger(__name__)
+
+
+def run_learners(config: Config, stop: threading.Event) -> None:
+    """Run the learner process until `stop` is set.
+
+    Raises:
+        StateMismatch, ConfigurationError: No model can learn under this configuration.
+    """
+    state_dir, registry = Path(config.service.state_dir), HealthRegistry()
+    with ExitStack() as stack:
+        stack.enter_context(threadpool_limits(1))
+        stack.enter_context(only_one(state_dir, "learner"))
+        live = live_folder(state_dir)
+        health = HealthFile(live, registry)
+        health.start()
+        stack.callback(health.close)
+        source = open_configured_log(config)
+        stack.callback(source.close)
+        store = open_commands(config.store.url)
+        stack.callback(store.close)
+        learning = Learning(config, source, store, live, registry)
+        stack.callback(learning.close)
+        learning.start()
+        log.info("learning", models=[model.name for model in config.model])
+        learning.wait(stop)
+    if learning.refused is not None:
+        raise learning.refused
+
+
+def run_server(config: Config, stop: threading.Event, ready: Callable[[Server], None] | None = None) -> None:
+    """Run the server process until `stop` is set."""
+    with ExitStack() as stack:
+        stack.enter_context(threadpool_limits(1))
+        source = open_configured_log(config)
+        stack.callback(source.close)
+        store = open_commands(config.store.url)
+        stack.callback(store.close)
+        server = build_server(config, source, store)
+        server.start()
+        gc.collect()
+        gc.freeze()  # exclude loaded objects from garbage collection, so that it does not pause responses
+        log.info("serving", grpc=server.grpc_port, http=server.http_port)
+        if ready is not None:
+            ready(server)
+        while not stop.wait(0.2):
+            if not server.alive:
+                raise OSError("the HTTP server has ended unexpectedly")  # the supervisor starts another process
+        log.info("draining")
+        server.drain(config.service.drain_seconds)

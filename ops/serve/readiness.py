@@ -1,0 +1,118 @@
+"""What this service tells of its health, everywhere: one joined view of the parts of both processes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from thalweg.ops.serve.models import Models
+from thalweg.ops.telemetry.process_health import PROCESS, LearnerProcess
+from thalweg.stream.health.probe import Probe
+from thalweg.stream.health.registry import ComponentHealth, Condition, HealthRegistry, joined
+
+LOG = "log"
+"""The component that stands for the log, as this process reaches it."""
+
+
+class ServiceHealth:
+    """The only source of readiness, health, component metrics and the page's sentences. Thread-safe.
+
+    Args:
+        models: The served models.
+        registry: The health of this process's parts.
+        learners: The learner process; None: nothing is known of one (a test, a notebook).
+        probes: Keep the health of outside parts up to date; started and closed with the server.
+    """
+
+    def __init__(
+        self,
+        models: Models,
+        registry: HealthRegistry | None = None,
+        learners: LearnerProcess | None = None,
+        probes: Sequence[Probe] = (),
+    ) -> None:
+        self.registry = registry or HealthRegistry()
+        self.learners = learners
+        self._models = models
+        self._probes = probes
+
+    def start(self) -> None:
+        """Start the probes."""
+        for probe in self._probes:
+            probe.start()
+
+    def close(self) -> None:
+        """Stop the probes."""
+        for probe in self._probes:
+            probe.close()
+
+    def components(self) -> tuple[ComponentHealth, ...]:
+        """Every part of both processes, and a learner of every model, whether it was heard of or not."""
+        theirs = self.learners.components() if self.learners is not None else ()
+        known = {one.model for one in theirs if one.component == "learner"}
+        unheard = [
+            ComponentHealth(
+                component="learner",
+                model=model.name,
+                state=process.state if process.state is not Condition.RUNNING else Condition.STARTING,
+                reason=process.reason,
+                since=process.since,
+                restarts=0,
+            )
+            for process in theirs[:1]
+            for model in self._models.all()
+            if model.name not in known
+        ]
+        return joined([*self.registry.report(), *theirs, *unheard])
+
+    def by_model(self) -> dict[str, list[ComponentHealth]]:
+        """The parts of each model, and what all of them depend on: the learner process."""
+        components = self.components()
+        shared = [one for one in components if one.component == PROCESS]
+        return {
+            model.name: [one for one in components if one.model == model.name] + shared for model in self._models.all()
+        }
+
+    def degraded(self) -> list[str]:
+        """What does not work as it should, one text each; of a process that is gone, not each of its parts."""
+        components = self.components()
+        dead = {one.reason for one in components if one.component == PROCESS and not one.well}
+        return self._models.unready() + [
+            sentence(one) for one in components if not one.well and (one.component == PROCESS or one.reason not in dead)
+        ]
+
+    def readiness(self) -> dict[str, Any]:
+        """The content of `/readyz`."""
+        reasons = self._models.reasons()
+        return {
+            "ready": not reasons,
+            "reasons": reasons,
+            "degraded": self.degraded(),
+            "components": [one.record() for one in self.components()],
+        }
+
+    def failures(self) -> list[str]:
+        """Parts of this process that have failed: a restart of the process is due."""
+        return [sentence(one) for one in self.registry.report() if one.state is Condition.FAILED]
+
+    def serving(self) -> dict[str, bool]:
+        """For gRPC health: each model, whether it answers; and `MODEL/learning`, whether all of its parts are well."""
+        names: dict[str, bool] = {}
+        parts = self.by_model()
+        for model in self._models.all():
+            names[model.name] = not self._models.draining and not model.unready()
+            names[f"{model.name}/learning"] = all(one.well for one in parts[model.name])
+        return names
+
+    def log_up(self) -> bool | None:
+        """Whether this process reaches the log; None: nobody asks."""
+        for one in self.registry.report():
+            if one.component == LOG:
+                return one.state in (Condition.RUNNING, Condition.STARTING)
+        return None
+
+
+def sentence(one: ComponentHealth) -> str:
+    """What is wrong with a part, for people."""
+    what = one.component.replace("_", " ")
+    return f"model {one.model!r}: {what} {one.state.value}: {one.reason}" if one.model else f"{what}: {one.reason}"

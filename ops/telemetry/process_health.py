@@ -1,0 +1,164 @@
+"""The health of the learner process's parts, from that process to the server: a file that is its sign of life, too."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from thalweg.ops.telemetry.live_file import LiveFile
+from thalweg.stream.health.registry import RECOVERED_SECONDS, ComponentHealth, Condition, HealthRegistry
+
+HEALTH_FILE = "health-learner.json"
+PROCESS = "learner_process"
+"""The component that stands for the learner process as a whole."""
+SILENT_SECONDS = 10.0
+"""The learner process writes its health about once a second; after this long without it counts as failed."""
+_LOOK_SECONDS = 0.2  # minimum interval between two checks of the file
+
+
+class HealthFile:
+    """The learner process's side.
+
+    Args:
+        live: The folder that servers read.
+        registry: The health of the process's parts.
+        clock: Unix seconds.
+    """
+
+    def __init__(self, live: Path, registry: HealthRegistry, clock: Callable[[], float] = time.time) -> None:
+        self._registry = registry
+        self._clock = clock
+        self._started = clock()
+        self._ended = False
+        self._file = LiveFile(live / HEALTH_FILE, self.render)
+
+    def start(self) -> None:
+        """Start writing the file about once a second."""
+        self._file.start()
+
+    def close(self) -> None:
+        """Write a last time that the process has ended as asked."""
+        self._ended = True
+        self._file.close()
+
+    def render(self) -> bytes:
+        """The content of the file."""
+        content = {
+            "time": self._clock(),
+            "started": self._started,
+            "pid": os.getpid(),
+            "ended": self._ended,
+            "components": [one.record() for one in self._registry.report()],
+        }
+        return json.dumps(content).encode()
+
+
+class LearnerProcess:
+    """The server's side: the learner process as it last told of itself. Thread-safe.
+
+    How long it has been silent is measured on this process's own clock, from one change of the file to the next.
+
+    Args:
+        live: The folder that the learner process writes to.
+        silent_seconds: After this long without a sign of life it is failed.
+        clock: Unix seconds.
+        ticks: Monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        live: Path,
+        silent_seconds: float = SILENT_SECONDS,
+        clock: Callable[[], float] = time.time,
+        ticks: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._path = live / HEALTH_FILE
+        self._silent_seconds = silent_seconds
+        self._clock = clock
+        self._ticks = ticks
+        self._lock = threading.Lock()
+        self._heard = ticks()
+        self._look_after = 0.0
+        self._restarts, self._restarted = 0, 0.0
+        self._told: dict[str, Any] | None = None
+        self._components: tuple[ComponentHealth, ...] = ()
+
+    @property
+    def pid(self) -> int | None:
+        """Its process id, as it told; None before it was heard of."""
+        self._look()
+        told = self._told
+        return None if told is None else int(told["pid"])
+
+    @property
+    def problem(self) -> str:
+        """Why it does not work; empty while it does, and while it has time to start."""
+        self._look()
+        told, silent = self._told, self._ticks() - self._heard
+        if told is not None and told["ended"]:
+            return "the learner process has ended"
+        if silent > self._silent_seconds:
+            return f"the learner process has not been heard of for {silent:.0f} s"
+        return ""
+
+    @property
+    def up(self) -> bool:
+        """Whether it runs."""
+        return not self.problem and self._told is not None
+
+    def components(self) -> tuple[ComponentHealth, ...]:
+        """The process and its parts; all of them are failed while it does not work."""
+        problem, told = self.problem, self._told
+        since = self._clock() - (self._ticks() - self._heard)
+        if problem:
+            state = Condition.FAILED
+        elif told is None:
+            state = Condition.STARTING
+        else:
+            state, since = Condition.RUNNING, float(told["started"])
+        reason = problem
+        if state is Condition.RUNNING and self._restarts and self._ticks() - self._restarted < RECOVERED_SECONDS:
+            state, reason = Condition.DEGRADED, "the learner process was restarted after it ended unexpectedly"
+        process = ComponentHealth(
+            component=PROCESS, model="", state=state, reason=reason, since=since, restarts=self._restarts
+        )
+        parts = self._components
+        if problem:
+            parts = tuple(
+                ComponentHealth(
+                    component=one.component,
+                    model=one.model,
+                    state=state,
+                    reason=problem,
+                    since=since,
+                    restarts=one.restarts,
+                )
+                for one in parts
+            )
+        return (process, *parts)
+
+    def _look(self) -> None:
+        with self._lock:
+            now = self._ticks()
+            if now < self._look_after:
+                return
+            self._look_after = now + _LOOK_SECONDS
+            try:
+                told = json.loads(self._path.read_bytes())
+                age = max(0.0, self._clock() - float(told["time"]))
+                float(told["started"]), int(told["pid"]), bool(told["ended"])
+                components = tuple(ComponentHealth.of(record) for record in told["components"])
+            except (OSError, ValueError, LookupError, TypeError):
+                return  # missing or damaged: what was told before stays, and grows old
+            if self._told is None:
+                self._heard = now - age  # written before this process looked
+            elif (told["time"], told["pid"]) != (self._told["time"], self._told["pid"]):
+                self._heard = now
+                if told["started"] != self._told["started"] and not self._told["ended"]:
+                    self._restarts, self._restarted = self._restarts + 1, now
+            self._told, self._components = told, components

@@ -1,0 +1,66 @@
+"""Asks at intervals whether something outside (the log, the store) can be reached."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+import structlog
+
+from thalweg.stream.health.registry import Health
+from thalweg.stream.health.supervised import SupervisedThread
+
+log = structlog.get_logger(__name__)
+
+_EVERY_SECONDS = 3.0
+
+
+class Probe:
+    """Keeps the health of an outside part up to date, in a thread of its own.
+
+    Args:
+        what: What is asked, as messages name it: `the log`.
+        ask: Raises an exception while it cannot be reached.
+        health: Its health: running or waiting.
+        every_seconds: The interval.
+    """
+
+    def __init__(
+        self, what: str, ask: Callable[[], object], health: Health, every_seconds: float = _EVERY_SECONDS
+    ) -> None:
+        self._what = what
+        self._ask = ask
+        self._health = health
+        self._every_seconds = every_seconds
+        self._reached = True
+        self._stopping = threading.Event()
+        self._thread = SupervisedThread(self._run, health, f"probe-{health.component}")
+
+    def start(self) -> None:
+        """Start to ask."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop asking; an answer that is still awaited is not."""
+        self._stopping.set()
+        self._thread.stop()
+
+    def look(self) -> None:
+        """Ask once."""
+        try:
+            self._ask()
+        except Exception as error:
+            if self._reached:
+                log.error(f"{self._what} is out of reach", problem=str(error))
+            self._reached = False
+            self._health.waiting(f"{self._what} is out of reach: {error}")
+        else:
+            if not self._reached:
+                log.info(f"{self._what} is within reach again")
+            self._reached = True
+            self._health.running()
+
+    def _run(self) -> None:
+        self.look()
+        while not self._stopping.wait(self._every_seconds):
+            self.look()

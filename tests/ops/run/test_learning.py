@@ -1,0 +1,186 @@
+"""Models in one learner process: what goes wrong with one costs the others nothing, and is told."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.samples import FEATURES, events
+from tests.services.processes import until
+from thalweg.memory.exchange.commands import InMemoryCommandQueue
+from thalweg.memory.snapshots.snapshots import FolderSnapshots
+from thalweg.models.contract import registry as learners
+from thalweg.models.contract.registry import BuiltIn
+from thalweg.models.ridge.learner import Ridge
+from thalweg.ops.cli.produce import messages
+from thalweg.ops.config.config import Config, load
+from thalweg.ops.config.error import ConfigurationError
+from thalweg.ops.run.learning import Learning
+from thalweg.stream.health.registry import ComponentHealth, HealthRegistry
+from thalweg.stream.learn.fold import StateMismatch
+from thalweg.stream.log.log import InMemoryLog
+
+HERE = "tests.ops.run.test_learning"
+
+
+class Moody(Ridge):
+    """A plug-in whose gauges cannot be read, which no contract test of its author has shown."""
+
+    def gauges(self) -> Mapping[str, Any]:
+        raise RuntimeError("no gauges today")
+
+
+class Leaving(Ridge):
+    """A plug-in that tries to end the process."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._made = threading.current_thread() is not threading.main_thread()
+
+    def learn(self, batch: Any) -> None:
+        if self._made:
+            raise SystemExit(3)
+
+
+@pytest.fixture(autouse=True)
+def _plug_ins(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("Moody", "Leaving"):
+        monkeypatch.setitem(learners.BUILT_IN, name.lower(), BuiltIn(f"{HERE}:{name}", "a plug-in"))
+
+
+def configuration(folder: Path, **models: str) -> Config:
+    """Models `a` and so on, each with the rest of its table."""
+    tables = [
+        f'[[model]]\nname = "{name}"\ntopic = "t"\nsnapshot_events = 10\n'
+        f'inputs.features = {{ shape = [{FEATURES}], dtype = "float32" }}\n{rest}\n'
+        for name, rest in models.items()
+    ]
+    path = folder / "thalweg.toml"
+    path.write_text(f'[service]\nstate_dir = "{folder}/state"\n' + "".join(tables))
+    return load(path, {})
+
+
+@contextmanager
+def learning(config: Config, log: InMemoryLog) -> Iterator[tuple[Learning, HealthRegistry]]:
+    registry, live = HealthRegistry(), Path(config.service.state_dir) / "live"
+    live.mkdir(parents=True, exist_ok=True)
+    made = Learning(config, log, InMemoryCommandQueue(), live, registry)
+    made.start()
+    try:
+        yield made, registry
+    finally:
+        made.close()
+
+
+def learner(registry: HealthRegistry, model: str) -> ComponentHealth:
+    return next(one for one in registry.report() if (one.component, one.model) == ("learner", model))
+
+
+def saved(config: Config, model: str) -> int:
+    kept = FolderSnapshots(Path(config.service.state_dir) / model).manifests()
+    return kept[-1].events_learned if kept else 0
+
+
+@pytest.mark.parametrize("plug_in", ["moody", "leaving"])
+def test_a_learner_that_raises_is_restarted_and_counted_while_the_other_model_goes_on(
+    tmp_path: Path, plug_in: str
+) -> None:
+    config = configuration(tmp_path, a='learner = "ridge"', b=f'learner = "{plug_in}"')
+    log = InMemoryLog()
+    log.append("t", messages(events(20), 1))
+    with learning(config, log) as (running, registry):
+        until("restarts of the one", lambda: learner(registry, "b").restarts >= 2)
+        log.append("t", messages(events(20, 20), 1))
+        until("the other to learn on", lambda: saved(config, "a") == 40)
+        a, b = learner(registry, "a"), learner(registry, "b")
+        assert running.refused is None
+
+    assert (a.state, a.restarts) == ("running", 0)
+    assert not b.well
+    assert ("no gauges today" if plug_in == "moody" else "SystemExit: 3") in b.reason
+
+
+def test_a_setting_changed_for_one_of_two_models_blocks_that_model_and_is_named(tmp_path: Path) -> None:
+    before, after = (
+        configuration(
+            tmp_path, a='learner = "ridge"\nparams.gamma = 1.0', b=f'learner = "ridge"\nparams.gamma = {gamma}'
+        )
+        for gamma in (1.0, 0.5)
+    )
+    log = InMemoryLog()
+    log.append("t", messages(events(20), 1))
+    with learning(before, log):
+        until("both to learn", lambda: saved(before, "a") == saved(before, "b") == 20)
+
+    log.append("t", messages(events(20, 20), 1))
+    with learning(after, log) as (running, registry):
+        until("the other to learn on", lambda: saved(after, "a") == 40)
+        b = until("it to be told", lambda: learner(registry, "b") if learner(registry, "b").reason else None)
+        assert running.refused is None
+
+    assert saved(after, "b") == 20
+    assert (b.state, b.restarts) == ("failed", 0)
+    assert "was made under other settings (params.gamma: was 1.0, is 0.5)" in b.reason
+    assert "put the old settings back" in b.reason
+
+
+def test_when_no_model_can_learn_under_its_settings_the_process_has_nothing_to_do(tmp_path: Path) -> None:
+    log = InMemoryLog()
+    log.append("t", messages(events(20), 1))
+    before = configuration(tmp_path, a='learner = "ridge"\nparams.gamma = 1.0')
+    with learning(before, log):
+        until("it to learn", lambda: saved(before, "a") == 20)
+
+    with learning(configuration(tmp_path, a='learner = "ridge"\nparams.gamma = 0.5'), log) as (running, _):
+        running.wait(threading.Event())  # returns
+
+        assert isinstance(running.refused, StateMismatch | ConfigurationError)
+
+
+def test_every_part_that_runs_by_itself_is_registered_from_the_start(tmp_path: Path) -> None:
+    config = configuration(tmp_path, a='learner = "ridge"\nlabels_topic = "labels"', b='learner = "ridge"')
+    with learning(config, InMemoryLog()) as (_, registry):
+        until("all to run", lambda: all(one.state == "running" for one in registry.report()))
+        found = {(one.component, one.model) for one in registry.report()}
+
+    both = ("learner", "saver", "publisher", "alarm_outbox")
+    assert found == {
+        *((part, model) for part in both for model in "ab"),
+        ("joiner", "a"),
+        ("join_store", "a"),
+        ("metrics_file", ""),
+        ("status_file", ""),
+    }
+    assert {one.state.value for one in registry.report() if one.component in ("learner", "joiner")} == {"stopped"}
+
+
+class _AwayLog(InMemoryLog):
+    """A log whose broker goes away for readers: they hear nothing."""
+
+    away = False
+
+    def reader(self, *arguments: Any) -> Any:
+        reader = super().reader(*arguments)
+        reader.reached = lambda: not self.away  # type: ignore[method-assign]
+        return reader
+
+
+def test_while_the_log_is_out_of_reach_learner_and_joiner_say_so(tmp_path: Path) -> None:
+    config = configuration(tmp_path, a='learner = "ridge"\nlabels_topic = "labels"')
+    log = _AwayLog()
+
+    def states(registry: HealthRegistry) -> set[tuple[str, str]]:
+        parts = [one for one in registry.report() if one.component in ("learner", "joiner")]
+        return {(one.state.value, one.reason) for one in parts}
+
+    with learning(config, log) as (_, registry):
+        until("both to run", lambda: states(registry) == {("running", "")})
+        log.away = True
+        until("both to wait", lambda: states(registry) == {("waiting", "the log is out of reach")})
+        log.away = False
+        until("both to run again", lambda: states(registry) == {("running", "")})

@@ -1,0 +1,159 @@
+"""A model that has learned nothing is ready nowhere and gives no answer; what does not work is told everywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import grpc
+import httpx
+import numpy as np
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from tests.ops.serve.serving import FEATURES, RunningServer
+from tests.services.processes import until
+from thalweg.memory.exchange.pending import InMemoryPending
+from thalweg.models.ridge.learner import Ridge
+from thalweg.ops.serve.models import Models, RequestSinks
+from thalweg.proto import inference_pb2 as pb
+from thalweg.proto import inference_pb2_grpc
+from thalweg.proto.task import ADAPTATION
+from thalweg.stream.labels.request_buffer import RequestBuffer
+
+NOTHING = "model 'm': has learned nothing yet; ready after 1 labelled event"
+
+
+class Started:
+    """A server whose model has published a version that has learned nothing."""
+
+    def __init__(self, folder: Path) -> None:
+        self.pending = InMemoryPending()
+        self.parts = RunningServer(folder, sinks=RequestSinks(RequestBuffer({"m": self.pending})))
+        model = self.parts.server.models.find("m")
+        model.ready_after_events, model.labels_topic = 1, "labels"
+        self.parts.server.start()
+        self.parts.publisher.publish(self.parts.learner.predictor(), version=0, learned_events=0, event_time=0.0)
+        assert model.versions.subscriber.wait_for(0, 20) is not None
+        self.http = httpx.Client(base_url=f"http://127.0.0.1:{self.parts.server.http_port}")
+        self.channel = grpc.insecure_channel(f"127.0.0.1:{self.parts.server.grpc_port}")
+
+    def infer(self, **parameters: str) -> httpx.Response:
+        tensor = {"name": "features", "shape": [1, FEATURES], "datatype": "FP32", "data": [0.0] * FEATURES}
+        return self.http.post("/v2/models/m/infer", json={"inputs": [tensor], "parameters": parameters})
+
+    def grpc_health(self, name: str) -> str:
+        stub = health_pb2_grpc.HealthStub(self.channel)
+        status = stub.Check(health_pb2.HealthCheckRequest(service=name)).status
+        return str(health_pb2.HealthCheckResponse.ServingStatus.Name(status))
+
+    def model_ready(self) -> bool:
+        stub = inference_pb2_grpc.GRPCInferenceServiceStub(self.channel)
+        return bool(stub.ModelReady(pb.ModelReadyRequest(name="m")).ready)
+
+    def close(self) -> None:
+        self.http.close()
+        self.channel.close()
+        self.parts.server.close()
+        self.parts.publisher.close()
+
+
+@pytest.fixture
+def started(tmp_path: Path) -> Iterator[Started]:
+    made = Started(tmp_path)
+    yield made
+    made.close()
+
+
+def test_before_its_first_event_a_model_is_ready_nowhere_and_afterwards_everywhere(started: Started) -> None:
+    told = started.http.get("/readyz").json()
+    assert NOTHING in told["reasons"]
+    assert NOTHING in told["degraded"]
+    assert not started.model_ready()
+    assert started.http.get("/v2/models/m/ready").status_code == 503
+    assert started.grpc_health("m") == "NOT_SERVING"
+    page = next(one for one in started.http.get("/api/models").json()["models"] if one["name"] == "m")
+    assert (page["ready"], page["level"], page["troubles"][0]["code"]) == (False, "watch", "not_ready")
+
+    started.parts.learn(300)
+
+    assert started.model_ready()
+    assert started.http.get("/v2/models/m/ready").status_code == 200
+    until("gRPC health", lambda: started.grpc_health("m") == "SERVING")
+    assert NOTHING not in started.http.get("/readyz").json()["reasons"]
+    assert started.infer().status_code == 200
+
+
+def test_before_its_first_event_it_gives_no_answer(started: Started) -> None:
+    answer = started.infer()
+    stub = inference_pb2_grpc.GRPCInferenceServiceStub(started.channel)
+    request = pb.ModelInferRequest(model_name="m")
+    request.inputs.add(name="features", datatype="FP32", shape=[1, FEATURES])
+    request.raw_input_contents.append(np.zeros(FEATURES, np.float32).tobytes())
+    with pytest.raises(grpc.RpcError) as refused:
+        stub.ModelInfer(request)
+
+    assert (answer.status_code, answer.json()["error"]) == (503, NOTHING)
+    assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
+    assert refused.value.details() == NOTHING
+
+
+def test_a_request_that_waits_for_its_label_is_kept_although_there_is_no_answer(started: Started) -> None:
+    """Else a model whose events are requests alone would never begin to learn."""
+    answer = started.infer(event_id="e1")
+
+    assert answer.status_code == 503
+    assert "the request waits for the label of 'e1'" in answer.json()["error"]
+    until("the request in the store", lambda: started.pending.find("m", ["e1"])[0])
+
+
+def test_rolled_back_to_an_empty_version_it_is_not_ready_any_more(started: Started) -> None:
+    started.parts.learn(300)
+    assert started.model_ready()
+    empty = Ridge.predictor_from(started.parts.learner.predictor().state())
+
+    started.parts.publisher.publish(empty, version=9, learned_events=0, event_time=0.0)
+    until("the version", lambda: not started.model_ready())
+
+    assert started.infer().status_code == 503
+
+
+def test_a_model_that_adapts_a_trained_one_needs_no_label_to_be_ready(started: Started) -> None:
+    model = started.parts.server.models.find("m")
+    served: Any = SimpleNamespace(info=SimpleNamespace(learned_events=0), predictor=SimpleNamespace(task=ADAPTATION))
+
+    assert model.untrained(served) == ""
+
+
+def test_a_part_of_the_server_that_has_failed_makes_it_unhealthy(started: Started) -> None:
+    assert started.http.get("/healthz").text == "ok\n"
+    models: Models = started.parts.server.models
+
+    models.registry.register("request_log").failed("ValueError: as a test has it")
+    failed = started.http.get("/healthz")
+
+    assert (failed.status_code, failed.text) == (503, "request log: ValueError: as a test has it\n")
+
+
+def test_a_learner_that_does_not_learn_is_told_in_health_metrics_and_on_the_page(started: Started) -> None:
+    started.parts.learn(300)
+    models: Models = started.parts.server.models
+    learner = models.registry.register("learner", "m", silent_seconds=3600)
+    learner.running()
+    until("gRPC health", lambda: started.grpc_health("m/learning") == "SERVING")
+
+    learner.waiting("the log is out of reach")
+
+    until("gRPC health", lambda: started.grpc_health("m/learning") == "NOT_SERVING")
+    assert started.grpc_health("m") == "SERVING"  # predictions go on
+    text = "model 'm': learner waiting: the log is out of reach"
+    assert text in started.http.get("/readyz").json()["degraded"]
+    page = started.http.get("/api/models/m").json()
+    assert page["level"] == "watch"
+    assert page["troubles"][0] == {
+        "level": "watch",
+        "code": "learner_waiting",
+        "text": "learner waiting: the log is out of reach",
+    }
