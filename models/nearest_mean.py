@@ -23,6 +23,7 @@ from scipy.linalg import cho_factor, cho_solve
 from thalweg.memory.snapshots.state import State
 from thalweg.models.contract.gauges import CLASSES, SKIPPED_EVENTS, GaugeValue
 from thalweg.models.contract.learner import LearnerContext
+from thalweg.models.parts.class_bound import EXCESS_EVENTS, ExcessEvents
 from thalweg.models.parts.input_columns import InputColumns
 from thalweg.models.parts.selection import Selected, select_classes
 from thalweg.models.parts.settings import Count, NotNegative, Settings
@@ -68,7 +69,7 @@ class NearestMean:
     """
 
     params_type = Params
-    gauges_declared = (CLASSES, SKIPPED_EVENTS)
+    gauges_declared = (CLASSES, SKIPPED_EVENTS, EXCESS_EVENTS)
 
     def __init__(self, context: LearnerContext) -> None:
         self.params = Params.of(context.params)
@@ -81,6 +82,7 @@ class NearestMean:
         shape = (width, width) if self.params.covariance == "shared" else (width,)
         self._scatter: Floats = np.zeros(shape)  # Σ w (x - mean)(x - mean)ᵀ within all classes, or its diagonal
         self._skipped = 0
+        self._excess = ExcessEvents("max_classes", self.params.max_classes)
         self._faded = 0
         self._predictor: NearestMeanPredictor | None = None
 
@@ -91,6 +93,7 @@ class NearestMean:
     def learn(self, batch: Batch) -> None:
         selected = self._select(batch, self._classes, self.params.max_classes)
         self._skipped += selected.skipped
+        self._excess.add(selected.excess, selected.first_excess)
         if selected.codes is None or not len(selected.codes):
             return
         self._make_room()
@@ -177,6 +180,7 @@ class NearestMean:
         self._combine(weight, mean, theirs._scatter)
         self._events[codes] += theirs._events
         self._skipped += theirs._skipped
+        self._excess.events += theirs._excess.events
 
     def unlearn(self, batch: Batch) -> None:
         """Continue as if these events had never been learned; a class without events is removed, with its name.
@@ -253,7 +257,7 @@ class NearestMean:
     def state(self) -> State:
         tensors = {"events": self._events, "weight": self._weight, "mean": self._mean, "scatter": self._scatter}
         meta = {"classes": list(self._classes), "skipped": self._skipped, "faded": self._faded}
-        return State(tensors, {"identity": self._identity(), **meta})
+        return State(tensors, {"identity": self._identity(), **meta, **self._excess.meta()})
 
     def restore(self, state: State) -> None:
         if state.meta.get("identity") != self._identity():
@@ -263,9 +267,14 @@ class NearestMean:
         self._events, self._weight = np.array(tensors["events"]), np.array(tensors["weight"])
         self._mean, self._scatter = np.array(tensors["mean"]), np.array(tensors["scatter"])
         self._skipped, self._faded, self._predictor = meta["skipped"], meta["faded"], None
+        self._excess.restore(meta)
 
     def gauges(self) -> Mapping[str, GaugeValue]:
-        return {"classes": float(len(self._classes)), "skipped_events": float(self._skipped)}
+        return {
+            "classes": float(len(self._classes)),
+            "skipped_events": float(self._skipped),
+            "excess_class_events": float(self._excess.events),
+        }
 
     def _identity(self) -> dict[str, Any]:
         return {"learner": "nearest_mean", "params": self.params.model_dump(), "inputs": _listed(self._columns)}

@@ -6,15 +6,18 @@ The event is the data. `source` and `id` together identify the event; `time` is 
 from __future__ import annotations
 
 import base64
-import binascii
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import msgspec
 
+from thalweg.proto.bounds.json_depth import too_deep
+from thalweg.proto.bounds.limits import MAX_ATTRIBUTE_BYTES, MAX_JSON_DEPTH
+from thalweg.proto.json_text import BYTE_ORDER_MARK
 from thalweg.proto.schema import InputError
 
 STRUCTURED = "application/cloudevents+json"
+_JSON = "application/json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +56,7 @@ class _Structured(msgspec.Struct):
     specversion: str
     type: str
     time: str | None = None
-    datacontenttype: str = "application/json"
+    datacontenttype: str | None = None
     data: msgspec.Raw = msgspec.Raw(b"")
     data_base64: str | None = None
 
@@ -62,33 +65,34 @@ _decoder = msgspec.json.Decoder(_Structured)
 
 
 def from_headers(headers: dict[str, bytes], content_type: str, value: bytes) -> Envelope:
-    """Binary mode. Raises InputError when an attribute is missing or the version unknown."""
+    """Binary mode. Raises InputError when an attribute is missing, too long or not UTF-8, or the version unknown."""
+    said = {name: _text(name, headers.get(name) or b"") for name in ("ce_id", "ce_source", "ce_specversion", "ce_time")}
     for name in ("ce_id", "ce_source"):
-        if not headers.get(name):
+        if not said[name]:
             raise InputError(f"CloudEvent: header {name!r} is missing or empty")
-    _check_version(_text(headers.get("ce_specversion", b"")))
-    time = headers.get("ce_time")
-    return Envelope(
-        identity(_text(headers["ce_source"]), _text(headers["ce_id"])),
-        _text(time) if time else None,
-        content_type or "application/json",
-        value,
-    )
+    _check_version(said["ce_specversion"])
+    return Envelope(identity(said["ce_source"], said["ce_id"]), said["ce_time"] or None, content_type or _JSON, value)
 
 
 def from_structured(value: bytes) -> Envelope:
     """Structured mode. Raises InputError for a record that is not a CloudEvent or has no data."""
+    value = value.removeprefix(BYTE_ORDER_MARK)
+    if too_deep(value):
+        raise InputError(f"CloudEvent: expected JSON nested at most {MAX_JSON_DEPTH} deep, got deeper")
     try:
         event = _decoder.decode(value)
         data = base64.b64decode(event.data_base64, validate=True) if event.data_base64 else bytes(event.data)
-    except (msgspec.MsgspecError, binascii.Error, UnicodeDecodeError, RecursionError) as error:
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise InputError(f"CloudEvent: {error}") from error
+    for name, text in (("id", event.id), ("source", event.source), ("time", event.time)):
+        if text and len(text.encode()) > MAX_ATTRIBUTE_BYTES:
+            raise InputError(_too_long(name, len(text.encode())))
     _check_version(event.specversion)
     if not event.id or not event.source:
         raise InputError("CloudEvent: id and source must not be empty")
     if not data:
         raise InputError("CloudEvent: expected data or data_base64, got neither")
-    return Envelope(identity(event.source, event.id), event.time, event.datacontenttype, data)
+    return Envelope(identity(event.source, event.id), event.time, event.datacontenttype or _JSON, data)
 
 
 def identity(source: str, id: str) -> str:
@@ -98,8 +102,17 @@ def identity(source: str, id: str) -> str:
 
 def _check_version(version: str) -> None:
     if not version.startswith("1."):
-        raise InputError(f"CloudEvent: expected specversion 1.x, got {version!r}")
+        raise InputError(f"CloudEvent: expected specversion 1.x, got {version!r:.80}")
 
 
-def _text(value: bytes) -> str:
-    return value.decode("utf-8", "replace")
+def _text(name: str, value: bytes) -> str:
+    if len(value) > MAX_ATTRIBUTE_BYTES:
+        raise InputError(_too_long(name, len(value)))
+    try:
+        return value.decode()
+    except UnicodeDecodeError as error:  # not replaced: two ids must not become one
+        raise InputError(f"CloudEvent: {name}: expected UTF-8, got {value!r:.80}") from error
+
+
+def _too_long(name: str, length: int) -> str:
+    return f"CloudEvent: {name}: expected at most {MAX_ATTRIBUTE_BYTES} bytes, got {length}"

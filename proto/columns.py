@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from thalweg.proto.bounds.limits import MAX_LABEL_BYTES
+from thalweg.proto.bounds.texts import check_classes
 from thalweg.proto.event import Batch, ClassLabels, Labels, NumberLabels
 from thalweg.proto.rejected import Refused
 from thalweg.proto.schema import Array, Schema, TensorSpec
@@ -40,6 +41,10 @@ def class_name(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int):
+        if abs(value) >= _MOST_DIGITS:
+            raise Refused(
+                "bad_label", f"label: expected a number of at most {MAX_LABEL_BYTES} digits, got a longer one"
+            )
         return str(value)
     if isinstance(value, float) and math.isfinite(value):
         return str(int(value)) if value.is_integer() else repr(value)
@@ -64,6 +69,7 @@ def of_untyped(text: str) -> str | int | float | bool | None:
         return float(text)
 
 
+_MOST_DIGITS = 10**MAX_LABEL_BYTES  # Python refuses to write integers of thousands of digits
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 _TRUTH = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
 
@@ -93,7 +99,7 @@ def check_label(schema: Schema, value: Any) -> None:
     if value is None or schema.label == "none":
         return
     if schema.label == "class":
-        class_name(value)
+        check_classes([class_name(value)])
     else:
         numbers(value, schema.label_width)
 
@@ -111,35 +117,11 @@ def label_column(schema: Schema, values: Sequence[Any]) -> Labels | None:
     table: dict[str, int] = {}
     if set(map(type, values)) == {str}:  # the usual case: then each class is named once
         table = {name: code for code, name in enumerate(dict.fromkeys(values))}
+        check_classes(table)
         return ClassLabels(np.array([table[name] for name in values], dtype=np.int32), tuple(table))
     codes = [-1 if value is None else table.setdefault(class_name(value), len(table)) for value in values]
+    check_classes(table)
     return ClassLabels(np.array(codes, dtype=np.int32), tuple(table))
-
-
-def moment(value: float | str | None, default: float) -> float:
-    """Unix seconds of a time in Unix seconds or RFC 3339. Raises Refused when it is neither."""
-    if value is None:
-        return default
-    if isinstance(value, str):
-        try:
-            parsed = datetime.fromisoformat(value.upper())  # RFC 3339 allows `t` and `z`
-        except ValueError:
-            parsed = None
-        if parsed is None or parsed.tzinfo is None:
-            raise Refused("bad_time", f"time: expected Unix seconds or RFC 3339 with a zone, got {value!r:.80}")
-        return parsed.timestamp()
-    if not math.isfinite(value):
-        raise Refused("bad_time", f"time: expected finite Unix seconds, got {value!r}")
-    return float(value)
-
-
-def time_column(values: Sequence[float | str | None], defaults: Sequence[float]) -> NDArray[np.float64]:
-    """Times of many events, as `moment` reads them. Raises Refused when one does not fit."""
-    if set(map(type, values)) == {float}:  # the usual case
-        column = np.array(values, dtype=np.float64)
-        if np.isfinite(column).all():
-            return column
-    return np.array([moment(value, default) for value, default in zip(values, defaults)], dtype=np.float64)
 
 
 def weight_column(values: Sequence[float]) -> NDArray[np.float64]:

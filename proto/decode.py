@@ -11,6 +11,7 @@ from itertools import groupby
 from typing import Literal, TypeAlias
 
 from thalweg.proto import cloudevents
+from thalweg.proto.bounds.limits import MAX_HEADERS_BYTES
 from thalweg.proto.cloudevents import Envelopes
 from thalweg.proto.columns import empty_batch
 from thalweg.proto.decode_json import JsonDecoder
@@ -55,16 +56,20 @@ class Decoder:
     Args:
         schema: The schema of events; every input's shape must be fixed.
         max_record_bytes: Larger records are rejected unread.
+        max_future_seconds: Events dated further ahead of their record are rejected; None: the records' times are not
+            those of a log, and say nothing about the events'.
     """
 
-    def __init__(self, schema: Schema, *, max_record_bytes: int = 64 << 20) -> None:
+    def __init__(
+        self, schema: Schema, *, max_record_bytes: int = 64 << 20, max_future_seconds: float | None = None
+    ) -> None:
         for spec in schema.inputs.values():
             if -1 in spec.shape:
                 raise InputError(f"input {spec.name!r}: events need a fixed shape, got {list(spec.shape)}")
         self._schema = schema
         self._max_bytes = max_record_bytes
-        self._json = JsonDecoder(schema)
-        self._protobuf = ProtobufDecoder(schema)
+        self._json = JsonDecoder(schema, max_future_seconds)
+        self._protobuf = ProtobufDecoder(schema, max_future_seconds)
 
     def decode(self, records: Records) -> Decoded:
         """One batch of all valid events, in record order; and the invalid records."""
@@ -126,6 +131,9 @@ class Decoder:
             return _refuse(row, "too_large", f"expected at most {self._max_bytes} bytes, got {len(value)}")
         if not headers:
             return _Opened(row, value)
+        size = sum(len(name) + len(content or b"") for name, content in headers)
+        if size > MAX_HEADERS_BYTES:
+            return _refuse(row, "too_large", f"headers: expected at most {MAX_HEADERS_BYTES} bytes, got {size}")
         by_name = {name.lower(): content or b"" for name, content in headers}  # Kafka allows headers without a value
         content_type = (by_name.get("content-type") or by_name.get("ce_datacontenttype") or b"").decode("latin-1")
         try:

@@ -10,22 +10,29 @@ import msgspec
 import numpy as np
 
 from thalweg.proto import columns
+from thalweg.proto.bounds.json_depth import too_deep
+from thalweg.proto.bounds.limits import MAX_JSON_DEPTH
+from thalweg.proto.bounds.texts import check_ids, check_input_texts, check_keys
+from thalweg.proto.bounds.times import latest_times, time_column
 from thalweg.proto.cloudevents import Envelopes
 from thalweg.proto.event import Batch, Decoded, Places
+from thalweg.proto.json_text import BYTE_ORDER_MARK
 from thalweg.proto.records import Records
 from thalweg.proto.rejected import Reason, Refused
 from thalweg.proto.salvage import salvage
 from thalweg.proto.schema import Array, Schema, TensorSpec
 
+_UNKNOWN = "unknown field"
 _LONGEST_DETAIL = 1000  # characters; a parser error may quote a whole record
 _OF_FIELD: dict[str, Reason] = {"label": "bad_label", "time": "bad_time", "weight": "bad_weight"}
 
 
 class JsonDecoder:
-    """Decodes JSON events of one schema."""
+    """Decodes JSON events of one schema; `max_future_seconds` as in `decode.Decoder`."""
 
-    def __init__(self, schema: Schema) -> None:
+    def __init__(self, schema: Schema, max_future_seconds: float | None = None) -> None:
         self._schema = schema
+        self._max_future_seconds = max_future_seconds
         inputs = msgspec.defstruct(
             "inputs",
             [
@@ -34,19 +41,17 @@ class JsonDecoder:
             ],
             forbid_unknown_fields=True,
         )
-        event = msgspec.defstruct(
-            "event",
-            [
-                ("inputs", inputs),
-                ("id", str | int | None, None),
-                ("time", float | str | None, None),
-                ("key", str | None, None),
-                ("label", Any, None),
-                ("weight", float | None, None),
-            ],
-            gc=False,
-        )
-        self._decoder = msgspec.json.Decoder(event)
+        fields: list[str | tuple[str, Any] | tuple[str, Any, Any]] = [
+            ("inputs", inputs),
+            ("id", str | int | None, None),
+            ("time", float | str | None, None),
+            ("key", str | int | None, None),
+            ("label", Any, None),
+            ("weight", float | None, None),
+        ]
+        self._decoder = msgspec.json.Decoder(msgspec.defstruct("event", fields, gc=False))
+        # without unknown fields nothing deep can be valid, so that no text has to be searched for its depth
+        self._known = msgspec.json.Decoder(msgspec.defstruct("event", fields, gc=False, forbid_unknown_fields=True))
         self._fields = [(f"i{place}", name, spec) for place, (name, spec) in enumerate(schema.inputs.items())]
 
     def decode(
@@ -56,19 +61,33 @@ class JsonDecoder:
 
         def decode(places: range) -> Batch:
             part = slice(places.start, places.stop)
-            return self._columns(records, rows[part], self._parse(values[part]), envelopes and envelopes[part])
+            try:
+                return self._columns(records, rows[part], self._parse(values[part]), envelopes and envelopes[part])
+            except Refused:
+                if len(places) == 1:
+                    _check_depth(values[part])  # how deep a label is read depends on who calls; the reason must not
+                raise
 
         return salvage(self._schema, rows, decode)
 
     def _parse(self, values: Sequence[bytes]) -> Sequence[Any]:
-        """One event per value. Raises Refused when any is invalid."""
+        """One event per value. Raises Refused when any is invalid.
+
+        Each value is parsed by itself: values joined to one text could be events together that are none alone.
+        """
+        decode = self._known.decode
         try:
-            if len(values) > 1 and not any(b"\n" in value for value in values):
-                events: Sequence[Any] = self._decoder.decode_lines(b"\n".join(values))
-                if len(events) == len(values):  # otherwise one is blank and was skipped
-                    return events
-            return [self._decoder.decode(value) for value in values]
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            return [decode(value) for value in values]
+        except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+            if len(values) > 1 and _UNKNOWN not in str(error):
+                raise Refused("malformed", "") from error  # one of them is; `salvage` finds which
+        decode = self._decoder.decode
+        try:
+            _check_depth(values)
+            return [decode(value) for value in values]
+        except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+            if len(values) == 1 and values[0].startswith(BYTE_ORDER_MARK):
+                return self._parse([values[0].removeprefix(BYTE_ORDER_MARK)])
             raise Refused(_reason(error, values[0]), str(error)[:_LONGEST_DETAIL]) from error
 
     def _columns(
@@ -93,16 +112,27 @@ class JsonDecoder:
         if envelopes is not None:
             ids = [own if outer is None else outer for outer, own in zip(envelopes.ids, ids or [None] * len(events))]
             times = [outer if own is None else own for outer, own in zip(envelopes.times, times)]
+        if ids is not None:
+            check_ids(ids)
+        if keys is not None:
+            check_keys(keys)
         weights = [event.weight for event in events]
+        record_times = [records.times[row] for row in rows]
         return Batch(
             inputs,
             columns.label_column(self._schema, [event.label for event in events]),
             columns.weight_column([1.0 if weight is None else weight for weight in weights]),
-            columns.time_column(times, [records.times[row] for row in rows]),
+            time_column(times, record_times, latest_times(record_times, self._max_future_seconds)),
             ids,
             keys if keys is not None and any(key is not None for key in keys) else None,
             Places.of(records.partition, [records.offsets[row] for row in rows]),
         )
+
+
+def _check_depth(values: Sequence[bytes]) -> None:
+    """Raises Refused if one is nested too deeply."""
+    if any(map(too_deep, values)):
+        raise Refused("malformed", f"expected JSON nested at most {MAX_JSON_DEPTH} deep, got deeper")
 
 
 def _texts(values: Sequence[str | int | None]) -> list[str | None] | None:
@@ -128,6 +158,7 @@ def _column(name: str, values: Sequence[Any], spec: TensorSpec) -> Array:
         column = np.empty((len(values), *spec.shape), dtype=object)
         for row, value in enumerate(values):
             column[row] = _encoded(value)
+        check_input_texts(name, column.reshape(-1))
         return column
     if np.dtype(spec.dtype).kind in "iu":
         return columns.whole_column(name, values, spec)
@@ -153,7 +184,7 @@ def _reason(error: Exception, value: bytes) -> Reason:
     place = text.rpartition("`$.")[2] if "`$." in text else ""
     if "missing required field" in text:
         return "missing_input"
-    if "unknown field" in text:
+    if _UNKNOWN in text:
         return "unknown_input"
     if place.startswith("inputs"):
         if text.startswith("Number out of range"):

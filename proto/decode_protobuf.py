@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from math import prod
@@ -9,9 +10,12 @@ from typing import TypeVar
 
 import numpy as np
 from google.protobuf.message import DecodeError
+from numpy.typing import NDArray
 
 from thalweg.proto import columns, thalweg_pb2
 from thalweg.proto.answer import Answer
+from thalweg.proto.bounds.texts import check_classes, check_ids, check_input_texts, check_keys
+from thalweg.proto.bounds.times import Times, invalid_times, latest_times, moment, record_times, time_column
 from thalweg.proto.cloudevents import Envelopes
 from thalweg.proto.event import Batch, ClassLabels, Decoded, Labels, NumberLabels, Places, join
 from thalweg.proto.records import Records
@@ -24,10 +28,11 @@ _Message = TypeVar("_Message", thalweg_pb2.Event, thalweg_pb2.EventBatch)
 
 
 class ProtobufDecoder:
-    """Decodes protobuf records of one schema."""
+    """Decodes protobuf records of one schema; `max_future_seconds` as in `decode.Decoder`."""
 
-    def __init__(self, schema: Schema) -> None:
+    def __init__(self, schema: Schema, max_future_seconds: float | None = None) -> None:
         self._schema = schema
+        self._max_future_seconds = max_future_seconds
 
     def events(
         self, records: Records, rows: Sequence[int], values: Sequence[bytes], envelopes: Envelopes | None
@@ -38,19 +43,20 @@ class ProtobufDecoder:
             part = slice(places.start, places.stop)
             messages = [_parsed(thalweg_pb2.Event, value) for value in values[part]]
             times = [records.times[row] for row in rows[part]]
+            latest = latest_times(times, self._max_future_seconds)
             ids: Sequence[str | None] | None = None
             if envelopes is not None:
-                times = [columns.moment(time, default) for time, default in zip(envelopes.times[part], times)]
+                times = [moment(time, default) for time, default in zip(envelopes.times[part], record_times(times))]
                 ids = envelopes.ids[part]
             keys = [columns.key_text(records.keys[row]) for row in rows[part]]
-            batch = self._events(messages, times, ids, keys)
+            batch = self._events(messages, times, ids, keys, latest)
             return replace(batch, places=Places.of(records.partition, [records.offsets[row] for row in rows[part]]))
 
         return salvage(self._schema, rows, decode)
 
-    def event(self, event: thalweg_pb2.Event, default_time: float) -> Batch:
-        """A batch of one event. Raises Refused when it does not fit."""
-        return self._events([event], [default_time], None, [None])
+    def event(self, event: thalweg_pb2.Event, record_time: float) -> Batch:
+        """A batch of one event, as of a record of this time. Raises Refused when it does not fit."""
+        return self._events([event], [record_time], None, [None], latest_times([record_time], self._max_future_seconds))
 
     def _events(
         self,
@@ -58,6 +64,7 @@ class ProtobufDecoder:
         default_times: Sequence[float],
         outer_ids: Sequence[str | None] | None,
         default_keys: Sequence[str | None],
+        latest: Times | None,
     ) -> Batch:
         """Raises Refused when any event is invalid."""
         inputs = self._raw_columns(events)
@@ -66,20 +73,27 @@ class ProtobufDecoder:
             inputs = {name: np.concatenate([one[name] for one in arrays]) for name in self._schema.inputs}
         if not columns.finite_rows(inputs, len(events)).all():
             raise Refused("non_finite", "inputs: expected finite numbers, got NaN or infinity")
+        _check_texts(inputs)
         ids: list[str | None] = [event.id or None for event in events]
         if outer_ids is not None:
             ids = [own if outer is None else outer for outer, own in zip(outer_ids, ids)]
         keys = [event.key or default for event, default in zip(events, default_keys)]
+        named, keyed = any(ids), any(keys)
+        if named:
+            check_ids(ids)
+        if keyed:
+            check_keys(keys)
         return Batch(
             inputs,
             columns.label_column(self._schema, [_label(event) for event in events]),
             columns.weight_column([event.weight if event.HasField("weight") else 1.0 for event in events]),
-            columns.time_column(
+            time_column(
                 [event.time if event.HasField("time") else None for event in events],
                 default_times,
+                latest,
             ),
-            ids if any(name is not None for name in ids) else None,
-            keys if any(key is not None for key in keys) else None,
+            ids if named else None,
+            keys if keyed else None,
             served=self._served(events),
         )
 
@@ -115,23 +129,34 @@ class ProtobufDecoder:
         return inputs if whole else None
 
     def event_batches(self, records: Records, rows: Sequence[int], values: Sequence[bytes]) -> Decoded:
-        """One `EventBatch` per record. Events with numbers that are not finite are rejected, the others decoded."""
-        batches, rejected = [], []
+        """One `EventBatch` per record. Events with numbers that are not finite, or times out of bounds, are rejected,
+        the others decoded.
+        """
+        batches: list[Batch] = []
+        rejected: list[Rejected] = []
         for row, value in zip(rows, values):
             try:
-                batch = self._event_batch(records, row, value)
+                batch, bad_times, fault = self._event_batch(records, row, value)
             except Refused as error:
                 rejected.append(Rejected(row, error.reason, str(error)))
                 continue
-            good = columns.finite_rows(batch.inputs, len(batch))
-            if not good.all():
-                bad = tuple(np.flatnonzero(~good).tolist())
+            good = finite = columns.finite_rows(batch.inputs, len(batch))
+            if not finite.all():
+                bad = tuple(np.flatnonzero(~finite).tolist())
                 rejected.append(Rejected(row, "non_finite", f"inputs: NaN or infinity in {len(bad)} events", bad))
+            if bad_times is not None and (finite & bad_times).any():
+                bad = tuple(np.flatnonzero(finite & bad_times).tolist())
+                rejected.append(Rejected(row, "invalid_time", f"{len(bad)} events, the first: {fault}", bad))
+                good = finite & ~bad_times
+            if not good.all():
                 batch = batch.take(good)
             batches.append(batch)
         return Decoded(join(batches) if batches else columns.empty_batch(self._schema), rejected)
 
-    def _event_batch(self, records: Records, row: int, value: bytes) -> Batch:
+    def _event_batch(self, records: Records, row: int, value: bytes) -> tuple[Batch, NDArray[np.bool_] | None, str]:
+        """The batch, which of its events (N,) have times out of bounds, None if none has, and the fault of the first
+        of these.
+        """
         message = _parsed(thalweg_pb2.EventBatch, value)
         count = message.events
         inputs = self._inputs(_arrays(message))
@@ -140,24 +165,30 @@ class ProtobufDecoder:
                 raise Refused(
                     "wrong_shape", f"input {name!r}: expected {count} rows as `events` says, got {len(array)}"
                 )
-        times = _numbers(message.times, count, "times")
-        if times is not None and not np.isfinite(times).all():
-            raise Refused("bad_time", "times: expected finite Unix seconds")
+        _check_texts(inputs)
+        given = _numbers(message.times, count, "times")
+        latest = latest_times([records.times[row]], self._max_future_seconds)
+        if given is None:
+            given = np.full(count, record_times([records.times[row]])[0])
+        times, bad_times, fault = invalid_times(given, math.inf if latest is None else float(latest[0]))
         weights = _numbers(message.weights, count, "weights")
         if weights is not None and not (np.isfinite(weights) & (weights >= 0)).all():
             raise Refused("bad_weight", "weights: expected finite numbers of at least 0")
         key = columns.key_text(records.keys[row])
-        keys = _texts(message.keys, count, "keys")
-        return Batch(
+        keys, ids = _texts(message.keys, count, "keys"), _texts(message.ids, count, "ids")
+        check_ids(ids or ())
+        check_keys([*(keys or ()), key])
+        batch = Batch(
             inputs,
             self._labels(message, count),
             np.ones(count) if weights is None else weights,
-            np.full(count, records.times[row]) if times is None else times,
-            _texts(message.ids, count, "ids"),
+            times,
+            ids,
             [own or key for own in keys] if keys is not None else None if key is None else [key] * count,
             Places((records.partition,), np.zeros(count, np.int32), np.full(count, records.offsets[row], np.int64)),
             self._answers(message, count),
         )
+        return batch, bad_times, fault
 
     def _answers(self, message: thalweg_pb2.EventBatch, count: int) -> list[Answer | None] | None:
         if not message.served:
@@ -198,6 +229,7 @@ class ProtobufDecoder:
                 )
             if len(set(names)) != len(names):
                 raise Refused("bad_label", "class_names: one stands twice")
+            check_classes(names)
             return ClassLabels(codes, names)
         if message.class_codes:
             raise Refused("bad_label", "class_codes: expected number labels (label_numbers)")
@@ -221,6 +253,12 @@ def _arrays(message: thalweg_pb2.Event | thalweg_pb2.EventBatch) -> dict[str, Ar
         return read_tensors(message.inputs, message.raw_input_contents)
     except InputError as error:
         raise Refused("wrong_shape" if "shape" in str(error) else "malformed", str(error)) from error
+
+
+def _check_texts(inputs: Mapping[str, Array]) -> None:
+    for name, column in inputs.items():
+        if column.dtype == object:
+            check_input_texts(name, column.reshape(-1))
 
 
 def _label(event: thalweg_pb2.Event) -> str | float | list[float] | None:

@@ -8,6 +8,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+"""Of UTF-8; some producers write it before a text, where it says nothing."""
+
 
 class NotUtf8(ValueError):
     """A text that UTF-8 cannot represent.

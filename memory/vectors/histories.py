@@ -78,9 +78,9 @@ class KeyedHistories:
         return sum(getattr(self, f"_{name}").nbytes for name in _COLUMNS)
 
     def last(self, key: int) -> tuple[float, int] | None:
-        """Time and type of a key's newest event; None if the key is unknown."""
+        """Time and type of a key's newest event; None if the key is unknown or has no event."""
         slot = self._slots.get(key)
-        if slot is None:
+        if slot is None or not self._counts[slot]:
             return None
         at = (int(self._counts[slot]) - 1) % self._window
         return float(self._times[slot, at]), int(self._types[slot, at])
@@ -117,6 +117,18 @@ class KeyedHistories:
         self._slots.move_to_end(key)
         self._used[slot] = self._writes + 1
         self._turn(key, slot, time)
+
+    def take_back(self, key: int, later_than: float) -> None:
+        """Remove a key's newest events, those later than this; the key stays, even without events, until a `push`."""
+        self._tell(key)
+        slot, past = self._slots[key], self.read([key])
+        times, types = past.times[0, : past.lengths[0]], past.types[0, : past.lengths[0]]
+        kept = times <= later_than
+        count = int(np.count_nonzero(kept))
+        self._times[slot], self._types[slot] = 0.0, 0
+        self._times[slot, :count], self._types[slot, :count] = times[kept], types[kept]
+        self._counts[slot] = count
+        self._silent[slot] = times[kept][-1] if count else later_than
 
     def drop(self, key: int) -> None:
         """Remove a key."""

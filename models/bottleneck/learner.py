@@ -24,6 +24,7 @@ from thalweg.models.bottleneck.params import Params
 from thalweg.models.bottleneck.predictor import BottleneckPredictor, softmax
 from thalweg.models.contract.gauges import CLASSES, MEMORY_ENTRIES, SKIPPED_EVENTS, GaugeValue
 from thalweg.models.contract.learner import LearnerContext
+from thalweg.models.parts.class_bound import EXCESS_EVENTS, ExcessEvents, add_classes
 from thalweg.models.parts.input_columns import InputColumns, usable_rows
 from thalweg.models.parts.learning_rate import LearningRateBoost
 from thalweg.proto.event import Batch, ClassLabels
@@ -43,7 +44,7 @@ class Bottleneck:
     are counted. Unlabelled events, and those of weight 0, are used to learn the keys.
     """
 
-    gauges_declared = (CLASSES, MEMORY_ENTRIES, SKIPPED_EVENTS)
+    gauges_declared = (CLASSES, MEMORY_ENTRIES, SKIPPED_EVENTS, EXCESS_EVENTS)
     params_type = Params
 
     def __init__(self, context: LearnerContext) -> None:
@@ -57,6 +58,7 @@ class Bottleneck:
         self._waiting = Waiting.none(self._columns.width)
         self._learned = 0
         self._skipped = 0
+        self._excess = ExcessEvents("max_classes", self.params.max_classes)
         self._boost = LearningRateBoost()
         self._predictor: BottleneckPredictor | None = None
 
@@ -90,10 +92,13 @@ class Bottleneck:
         if batch.labels is not None:
             counts = usable & batch.labels.present & (batch.weights > 0)
             used, first = np.unique(batch.labels.codes[counts], return_index=True)
-            for code in used[np.argsort(first)].tolist():
-                if len(self._classes) < self.params.max_classes:
-                    self._classes.setdefault(batch.labels.names[code], len(self._classes))
+            names = batch.labels.names
+            add_classes(
+                self._classes, [names[code] for code in used[np.argsort(first)].tolist()], self.params.max_classes
+            )
             codes = np.where(counts, batch.labels.recoded(self._classes), -1).astype(np.int32)
+            if (excess := counts & (codes < 0)).any():
+                self._excess.add(int(np.count_nonzero(excess)), names[batch.labels.codes[int(np.argmax(excess))]])
             self._skipped += int((batch.labels.present & (batch.weights > 0) & (codes < 0)).sum())
         return Waiting(inputs[usable].astype(np.float64), codes[usable], np.minimum(batch.weights[usable], _HEAVIEST))
 
@@ -202,6 +207,7 @@ class Bottleneck:
             "classes": float(len(self._classes)),
             "memory_entries": float(np.count_nonzero(self._fetches)),
             "skipped_events": float(self._skipped),
+            "excess_class_events": float(self._excess.events),
         }
 
     def state(self) -> State:
@@ -213,6 +219,7 @@ class Bottleneck:
             "learned": self._learned,
             "skipped": self._skipped,
             **self._boost.meta(),
+            **self._excess.meta(),
         }
         if self._codes is not None:
             tensors |= self._codes.tensors()
@@ -234,6 +241,7 @@ class Bottleneck:
         self._classes = {name: code for code, name in enumerate(meta["classes"])}
         self._learned, self._skipped = meta["learned"], meta["skipped"]
         self._boost.restore(meta)
+        self._excess.restore(meta)
         self._predictor = None
 
     def _identity(self) -> dict[str, Any]:

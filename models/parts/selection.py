@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from thalweg.models.parts.class_bound import add_classes
 from thalweg.models.parts.input_columns import usable_rows
 from thalweg.proto.event import ClassLabels, NumberLabels
 from thalweg.proto.schema import Array, InputError
@@ -27,7 +28,11 @@ class Selected(NamedTuple):
     weights: Floats | None
     """(n,), > 0; None: all 1."""
     skipped: int
-    """Labelled events that were skipped because of their values."""
+    """Labelled events that were skipped because of their values, or of their class."""
+    excess: int = 0
+    """Those of them that were skipped because of their class."""
+    first_excess: str = ""
+    """The class of the first of these."""
 
 
 def select_numbers(inputs: Array, labels: NumberLabels, weights: Floats, targets: int) -> Selected:
@@ -51,17 +56,18 @@ def select_classes(inputs: Array, labels: ClassLabels, weights: Floats, table: d
     keep = _finite(wanted, inputs)
     if not all(name in table for name in labels.names):
         used, first = np.unique(labels.codes[keep], return_index=True)
-        for code in used[np.argsort(first)].tolist():
-            if len(table) < most:
-                table.setdefault(labels.names[code], len(table))
+        add_classes(table, [labels.names[code] for code in used[np.argsort(first)].tolist()], most)
     codes = labels.recoded(table)
+    beyond = keep & (codes < 0)
+    excess = int(np.count_nonzero(beyond))
+    first_excess = labels.names[labels.codes[int(np.argmax(beyond))]] if excess else ""
     keep &= codes >= 0
     skipped = int(wanted.sum() - keep.sum())
     if not keep.all():
         inputs, codes, weights = inputs[keep], codes[keep], weights[keep]
     targets = np.zeros((len(codes), len(table)))
     targets[np.arange(len(codes)), codes] = 1.0
-    return Selected(inputs, targets, codes, _weights(weights), skipped)
+    return Selected(inputs, targets, codes, _weights(weights), skipped, excess, first_excess)
 
 
 def _weighty(present: Mask, weights: Floats) -> Mask:

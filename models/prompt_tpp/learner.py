@@ -28,6 +28,7 @@ from thalweg.models.contract.gauges import (
 )
 from thalweg.models.contract.learner import LearnerContext, ParamsError
 from thalweg.models.parts.adam import Adam
+from thalweg.models.parts.class_bound import EXCESS_EVENTS, ExcessEvents, add_classes
 from thalweg.models.parts.learning_rate import LearningRateBoost
 from thalweg.models.parts.torch_setup import torch
 from thalweg.models.prompt_tpp.network import POOL, Past, Ready, draw_weights, prepare
@@ -37,6 +38,8 @@ from thalweg.proto.event import Batch, ClassLabels
 from thalweg.proto.schema import Array, InputError, Schema
 
 _HEAD = ("type.", "mixture.", "markov", "head.", "log_beta")
+_IN_A_ROW = 3  # late events of a key, in order, that prove its newest ones wrong rather than themselves
+_MOST_SUSPECTS = 1024  # keys
 _SILENCE = -1  # the type of a sample of silence
 _COLUMNS = ("times", "types", "lengths", "markov", "gap", "type", "silent")
 LATE_EVENTS = GaugeSpec(
@@ -57,7 +60,9 @@ class PromptTpp:
     """The learner `prompt_tpp`; parameters in `Params`, obligations in `models/contract/learner.py`.
 
     A key's first event only starts its history. Events older than their key's newest one are skipped and counted, as
-    are events of types beyond `max_types`. A step whose loss or gradient is not finite is skipped and counted.
+    are events of types beyond `max_types`. If three of a key come late in a row, in order, and as many as are newer
+    than they, the newer ones were outliers: they are taken back, so that one wrong time does not close a key. A step
+    whose loss or gradient is not finite is skipped and counted.
     """
 
     gauges_declared = (
@@ -66,6 +71,7 @@ class PromptTpp:
         MEMORY_EVICTIONS,
         MEMORY_BYTES,
         SKIPPED_EVENTS,
+        EXCESS_EVENTS,
         LATE_EVENTS,
         SILENCES,
         LEFT_OUT_STEPS,
@@ -89,7 +95,9 @@ class PromptTpp:
         self._waiting = self._nothing()
         self._chosen_at = {pool: np.zeros(p.prompts, dtype=np.int64) for pool in self._shape.pools}
         self._counts = dict.fromkeys(("trained", "steps", "late", "skipped", "left_out", "silences"), 0)
+        self._suspects: dict[int, tuple[int, float, float]] = {}  # of keys: late events in a row, first and last time
         self._boost = LearningRateBoost()
+        self._excess = ExcessEvents("max_types", p.max_types)
         self._now = -np.inf  # the latest event's time, not the largest: one absurd time must not expire all keys
         self._predictor: PromptTppPredictor | None = None
         self._frozen: dict[str, Array] | None = None
@@ -112,6 +120,8 @@ class PromptTpp:
                 continue
             kind = self._type(batch.labels.names[code])
             moment = float(batch.times[row])
+            if kind is None:
+                self._excess.add(1, batch.labels.names[code])
             if kind is None or not np.isfinite(moment):
                 self._counts["skipped"] += 1
                 continue
@@ -123,16 +133,20 @@ class PromptTpp:
             self._predictor = None
 
     def _type(self, name: str) -> int | None:
-        if name not in self._classes and len(self._classes) < self.params.max_types:
-            self._classes[name] = len(self._classes)
+        add_classes(self._classes, [name], self.params.max_types)
         return self._classes.get(name)
 
     def _event(self, key: int, moment: float, kind: int, samples: list[tuple[Any, ...]]) -> None:
         histories = self._histories
         last = histories.last(key)
         if last is not None and moment < last[0]:
-            self._counts["late"] += 1
-            return
+            if not self._proves_outliers(key, moment):
+                self._counts["late"] += 1
+                return
+            histories.take_back(key, moment)
+            last = histories.last(key)
+        if self._suspects:
+            self._suspects.pop(key, None)
         if last is not None:
             samples.append(self._sample(key, moment, kind))
             self._note_markov(last[1], kind)
@@ -141,6 +155,24 @@ class PromptTpp:
         histories.push(key, moment, kind)
         self._now = moment
         self._tend_silent(samples)
+
+    def _proves_outliers(self, key: int, moment: float) -> bool:
+        """Note a late event. Whether it and those before it show that the newer events of its key were outliers.
+
+        They do if they are several, no fewer than the newer ones, in order, and fit behind the rest of the history: a
+        part of the stream that is sent again does not.
+        """
+        count, first, last = self._suspects.pop(key, (0, moment, moment))
+        count, first = (count + 1, first) if count and moment >= last else (1, moment)
+        if count >= _IN_A_ROW:
+            past = self._histories.read([key])
+            times = past.times[0, : past.lengths[0]]
+            if np.count_nonzero(times > moment) <= count and (times[times <= moment] <= first).all():
+                return True
+        self._suspects[key] = count, first, moment
+        if len(self._suspects) > _MOST_SUSPECTS:
+            del self._suspects[next(iter(self._suspects))]
+        return False
 
     def _tend_silent(self, samples: list[tuple[Any, ...]]) -> None:
         """Expire at most one key, and learn the silence of at most one: one each per event, so that a
@@ -288,6 +320,7 @@ class PromptTpp:
             "memory_evictions": float(self._histories.evicted),
             "memory_bytes": float(self._histories.nbytes),
             "skipped_events": float(self._counts["skipped"]),
+            "excess_class_events": float(self._excess.events),
             "late_events": float(self._counts["late"]),
             "silences": float(self._counts["silences"]),
             "left_out_steps": float(self._counts["left_out"]),
@@ -306,7 +339,10 @@ class PromptTpp:
             "now": self._now if np.isfinite(self._now) else None,
             "counts": dict(self._counts),
             **self._boost.meta(),
+            **self._excess.meta(),
         }
+        if self._suspects:
+            meta["suspects"] = [[key, *suspect] for key, suspect in self._suspects.items()]
         return State(tensors, meta)
 
     def restore(self, state: State) -> None:
@@ -325,7 +361,9 @@ class PromptTpp:
         self._gaps = np.array(tensors["gaps"])
         self._classes = {name: code for code, name in enumerate(meta["classes"])}
         self._unit, self._counts = meta["unit"], dict(meta["counts"])
+        self._suspects = {key: (count, first, last) for key, count, first, last in meta.get("suspects", [])}
         self._boost.restore(meta)
+        self._excess.restore(meta)
         self._now = -np.inf if meta["now"] is None else meta["now"]
         self._predictor = self._frozen = None
 

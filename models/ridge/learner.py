@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from thalweg.memory.snapshots.state import State
 from thalweg.models.contract.gauges import CLASSES, SKIPPED_EVENTS, GaugeValue
 from thalweg.models.contract.learner import LearnerContext
+from thalweg.models.parts.class_bound import EXCESS_EVENTS, ExcessEvents
 from thalweg.models.parts.input_columns import InputColumns
 from thalweg.models.parts.random_features import FeatureMap
 from thalweg.models.parts.selection import Selected, select_classes, select_numbers
@@ -44,7 +45,7 @@ class Ridge:
     finite (or beyond 1e100), or of a class beyond `max_classes`; the last two are counted.
     """
 
-    gauges_declared = (CLASSES, SKIPPED_EVENTS)
+    gauges_declared = (CLASSES, SKIPPED_EVENTS, EXCESS_EVENTS)
     params_type = Params
 
     def __init__(self, context: LearnerContext) -> None:
@@ -65,6 +66,7 @@ class Ridge:
         self._since_refresh = 0
         self._head_events = 0
         self._skipped = 0
+        self._excess = ExcessEvents("max_classes", p.max_classes)
         self._faded = 0
         self._must_refresh = False
         self._predictor: RidgePredictor | None = None
@@ -78,8 +80,9 @@ class Ridge:
     # Learning
 
     def learn(self, batch: Batch) -> None:
-        inputs, targets, codes, weights, skipped = self._take(batch)
+        inputs, targets, codes, weights, skipped, excess, first_excess = self._take(batch)
         self._skipped += skipped
+        self._excess.add(excess, first_excess)
         if len(inputs) == 0:
             return
         for part in self._stretches(len(inputs)):
@@ -252,6 +255,7 @@ class Ridge:
             "head_events": self._head_events,
             "skipped": self._skipped,
             **({"faded": self._faded} if self._faded else {}),
+            **self._excess.meta(),
         }
         if self._standardiser is not None:
             tensors |= {f"scale.{name}": array for name, array in self._standardiser.tensors().items()}
@@ -269,6 +273,7 @@ class Ridge:
         self._learned, self._since_refresh = meta["learned"], meta["since_refresh"]
         self._head_events, self._skipped = meta["head_events"], meta["skipped"]
         self._faded = meta.get("faded", 0)
+        self._excess.restore(meta)
         self._must_refresh, self._predictor = False, None
         self._heads, self._mixture.losses = np.array(tensors["heads"]), np.array(tensors["losses"])
         if self._map.expansion:
@@ -308,6 +313,7 @@ class Ridge:
         self._members[0].merge(theirs._members[0])
         self._learned += theirs._learned
         self._skipped += theirs._skipped
+        self._excess.events += theirs._excess.events
         self._inverse.inverse = None
         self.refresh()
 
@@ -325,7 +331,7 @@ class Ridge:
             strange = sorted(set(batch.labels.names) - set(self._classes))
             if strange:
                 raise ValueError(f"cannot unlearn: class {strange[0]!r} was never learned")
-        inputs, targets, codes, weights, _ = self._take(batch)
+        inputs, targets, codes, weights, *_ = self._take(batch)
         self._members[0].subtract(Rows(self._features(inputs), targets, weights, codes, inputs))
         self._learned -= len(inputs)
         if codes is not None:
@@ -334,7 +340,11 @@ class Ridge:
         self.refresh()
 
     def gauges(self) -> Mapping[str, GaugeValue]:
-        return {"classes": float(len(self._classes)), "skipped_events": float(self._skipped)}
+        return {
+            "classes": float(len(self._classes)),
+            "skipped_events": float(self._skipped),
+            "excess_class_events": float(self._excess.events),
+        }
 
     def _must_be_plain(self, verb: str) -> None:
         if self.params.forgetting != (1.0,) or self.params.standardise or self._faded:

@@ -15,6 +15,7 @@ from thalweg.ops.config.config import Config
 from thalweg.ops.config.error import ConfigurationError
 from thalweg.ops.config.model import ModelConfig
 from thalweg.ops.run.app import new_learner, open_configured_log
+from thalweg.proto.bounds.limits import MAX_FUTURE_SECONDS
 from thalweg.proto.encode import EVENT_BATCH_HEADERS, to_event_batch, to_json
 from thalweg.proto.event import Batch, cut
 from thalweg.proto.rejected import Rejected
@@ -46,7 +47,8 @@ def run(
                 steps = append_labels(log, topic, path, schema, rate, limit)
             else:
                 whole = math.lcm(*(model.batch_events for model in models))
-                steps = append_events(log, topic, path, schema, mapping, rate, per_record, limit, whole)
+                ahead = max(model.max_future_seconds for model in models)
+                steps = append_events(log, topic, path, schema, mapping, rate, per_record, limit, whole, ahead)
             for count, rejected in steps:
                 for line in rejected[: max(0, _NAMED - left_out)]:
                     console.print(f"line {line.row}: {line.reason}: {line.detail}", markup=False)
@@ -68,6 +70,7 @@ def append_events(
     per_record: int,
     limit: int | None,
     batch_events: int = 1,
+    max_future_seconds: float = MAX_FUTURE_SECONDS,
 ) -> Iterator[tuple[int, list[Rejected]]]:
     """Append run by run, at most `rate` events a second; yields the events appended and the lines left out.
 
@@ -78,7 +81,9 @@ def append_events(
     size = run_length(rate, per_record, batch_events)
 
     def batches() -> Iterator[Batch]:
-        for part in read_events(path, schema, mapping, limit=limit, chunk=size, clock=time.time):
+        for part in read_events(
+            path, schema, mapping, limit=limit, chunk=size, clock=time.time, max_future_seconds=max_future_seconds
+        ):
             rejected.extend(part.rejected)
             yield part.batch
 

@@ -12,6 +12,7 @@ from thalweg.memory.snapshots.state import State
 from thalweg.models.contract.learner import Predictor
 from thalweg.ops.serve.errors import NotReady, UnknownModel
 from thalweg.ops.serve.versions import Freshness, ModelVersions, WaitSlots
+from thalweg.proto.bounds.limits import MAX_FUTURE_SECONDS
 from thalweg.proto.schema import Schema
 from thalweg.proto.task import ADAPTATION
 from thalweg.stream.health.registry import Health, HealthRegistry
@@ -37,6 +38,8 @@ class ModelLocation:
     schema: Schema
     labels_topic: str = ""
     """Topic of late labels; empty: none."""
+    max_future_seconds: float = MAX_FUTURE_SECONDS
+    """How far an event may be dated ahead, as for the learner."""
     ready_after_events: int = 0
     """A version that has learned fewer labelled events gives no answer."""
     build: Callable[[State], Predictor]
@@ -90,6 +93,7 @@ class ServedModel:
         self.topic = location.topic
         self.labels_topic = location.labels_topic
         self.schema = location.schema
+        self.max_future_seconds = location.max_future_seconds
         self.versions = ModelVersions(
             location.name,
             FileSubscriber(location.live, location.build, health=health),

@@ -34,7 +34,11 @@ class WatchedColumns:
             self.categorical += [spec.dtype in ("bytes", "int64", "int32")] * len(places)
 
     def of(self, tensors: Mapping[str, Array]) -> NDArray[np.float32]:
-        """(N, F)."""
+        """(N, F); a number too large for float32 is infinite."""
+        with np.errstate(over="ignore"):
+            return self._of(tensors)
+
+    def _of(self, tensors: Mapping[str, Array]) -> NDArray[np.float32]:
         found = []
         for name, places in self._places:
             rows = tensors[name].reshape(len(tensors[name]), math.prod(tensors[name].shape[1:]))

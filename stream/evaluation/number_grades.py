@@ -89,4 +89,5 @@ class ScoreGrading(TaskGrading):
 def mean(column: Floats) -> float:
     """The mean of the known values of a column; NaN if there are none."""
     known = column[~np.isnan(column)]
-    return float(known.mean()) if len(known) else math.nan
+    with np.errstate(over="ignore", invalid="ignore"):
+        return float(known.mean()) if len(known) else math.nan

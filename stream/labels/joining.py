@@ -26,6 +26,8 @@ import structlog
 from thalweg.memory.exchange.commands import StoreError
 from thalweg.memory.exchange.pending import Pending, Waiting
 from thalweg.proto import columns, thalweg_pb2
+from thalweg.proto.bounds.limits import MAX_FUTURE_SECONDS
+from thalweg.proto.bounds.times import record_times
 from thalweg.proto.decode import Decoder
 from thalweg.proto.encode import EVENT_HEADERS, to_events
 from thalweg.proto.event import Batch, ClassLabels
@@ -43,7 +45,10 @@ Answer = TypeVar("Answer")
 
 JOIN_AT_ONCE = 500
 MOST_WAITING = 100_000
-"""Labels that wait for their event; beyond this the oldest expire early."""
+"""Labels that wait for their event; beyond this the oldest expire early …"""
+MOST_WAITING_BYTES = 256 << 20
+"""… and beyond these bytes of their records."""
+_LABEL_BYTES = 500  # what a waiting label takes beside its record
 _IDLE_SECONDS = 0.05
 _LOOK_AGAIN_SECONDS = 0.25  # for the events of labels that arrived before them
 _SAVE_SECONDS = 1.0
@@ -92,19 +97,24 @@ class JoinSettings:
     """Topic of joined events."""
     label_seconds: float = 86_400.0
     """How long a label waits for its event."""
+    max_future_seconds: float = MAX_FUTURE_SECONDS
+    """As of the model: events that it refuses wait for no label."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Label:
-    records: Records
-    row: int
+    records: Records  # its own alone: the others of a run must not stay in memory with it
     id: str
     label: Any
     deadline: float
 
     @property
     def place(self) -> tuple[Partition, int]:
-        return self.records.partition, self.records.offsets[self.row]
+        return self.records.partition, self.records.offsets[0]
+
+    @property
+    def size_bytes(self) -> int:
+        return self.records.size_bytes + _LABEL_BYTES
 
 
 class _Stopped(Exception):
@@ -144,8 +154,9 @@ class Joiner:
         self._settings, self._source, self._pending, self._schema = settings, source, pending, schema
         self._place, self._dead_letters, self._observer = place, dead_letters, observer
         self._clock, self._ticks = runtime.clock, runtime.ticks
-        self._decoder = Decoder(schema)
+        self._decoder = Decoder(schema, max_future_seconds=settings.max_future_seconds)
         self._waiting: OrderedDict[tuple[Partition, int], _Label] = OrderedDict()
+        self._waiting_bytes = 0
         self._end: dict[Partition, int] = _read(place)
         self._sent: set[tuple[Partition, int]] = set()
         self._saved: Mapping[Partition, int] = dict(self._end)
@@ -223,10 +234,16 @@ class Joiner:
             except Refused as error:
                 bad.append(Rejected(row, error.reason, str(error)))
             else:
-                deadline = run.times[row] + self._settings.label_seconds
-                label = _Label(run, row, str(record.id), record.label, deadline)
+                own = run[row : row + 1]
+                label = _Label(own, str(record.id), record.label, self._deadline(run.times[row]))
                 self._waiting[label.place] = label
+                self._waiting_bytes += label.size_bytes
         self._set_aside(run, bad)
+
+    def _deadline(self, record_time: float) -> float:
+        """How long a label waits: a record's time is its producer's word, so it may be early but never ahead."""
+        now, (said,) = self._clock(), record_times([record_time])
+        return (min(said, now) if said else now) + self._settings.label_seconds
 
     def _set_aside(self, run: Records, rejected: Sequence[Rejected]) -> None:
         unsent = [one for one in rejected if (run.partition, run.offsets[one.row]) not in self._sent]
@@ -263,12 +280,16 @@ class Joiner:
             self._retry("joined events", lambda: self._source.append(self._settings.joined_topic, messages))
             self._retry("waiting events", lambda: self._pending.settle(model, list(told)))
             self._observer.labels_joined(
-                [max(0.0, label.records.times[label.row] - event.time) for label, event in told.values()]
+                [max(0.0, label.records.times[0] - event.time) for label, event in told.values()]
             )
         if len(done) > len(told):
             self._observer.labels_duplicated(len(done) - len(told))
         for label in done:  # not earlier: a next run starts at the oldest label that waits
-            del self._waiting[label.place]
+            self._drop(label)
+
+    def _drop(self, label: _Label) -> None:
+        del self._waiting[label.place]
+        self._waiting_bytes -= label.size_bytes
 
     def _message(self, label: _Label, waiting: Waiting) -> Message:
         event = thalweg_pb2.Event.FromString(waiting.value)
@@ -285,13 +306,19 @@ class Joiner:
         """Expired labels, and the oldest of too many, go to the dead letters."""
         now = self._clock()
         over = [label for label in self._waiting.values() if label.deadline < now]
-        excess = len(self._waiting) - len(over) - MOST_WAITING
-        if excess > 0:
-            over += [label for label in self._waiting.values() if label.deadline >= now][:excess]
+        left = len(self._waiting) - len(over)
+        size = self._waiting_bytes - sum(label.size_bytes for label in over)
+        if left > MOST_WAITING or size > MOST_WAITING_BYTES:
+            for label in list(self._waiting.values()):
+                if left <= MOST_WAITING and size <= MOST_WAITING_BYTES:
+                    break
+                if label.deadline >= now:
+                    over.append(label)
+                    left, size = left - 1, size - label.size_bytes
         for label in over:
             detail = f"no event of id {label.id!r} is known, or no longer"
-            self._set_aside(label.records, [Rejected(label.row, "unmatched_label", detail)])
-            del self._waiting[label.place]
+            self._set_aside(label.records, [Rejected(0, "unmatched_label", detail)])
+            self._drop(label)
         if over:
             self._observer.labels_unmatched(len(over))
 

@@ -7,6 +7,10 @@ from typing import Any
 import msgspec
 
 from thalweg.proto import columns
+from thalweg.proto.bounds.json_depth import too_deep
+from thalweg.proto.bounds.limits import MAX_JSON_DEPTH, MAX_LABEL_RECORD_BYTES
+from thalweg.proto.bounds.texts import check_ids
+from thalweg.proto.json_text import BYTE_ORDER_MARK
 from thalweg.proto.rejected import Reason, Refused
 from thalweg.proto.schema import Schema
 
@@ -23,14 +27,19 @@ _DECODER = msgspec.json.Decoder(LabelRecord)
 
 def label_of(value: bytes | None, schema: Schema) -> LabelRecord:
     """Decodes the record of a label for events of this schema. Raises Refused if it is none."""
+    value = value or b""
+    if len(value) > MAX_LABEL_RECORD_BYTES:
+        raise Refused("too_large", f"expected at most {MAX_LABEL_RECORD_BYTES} bytes, got {len(value)}")
+    if too_deep(value):
+        raise Refused("malformed", f"expected JSON nested at most {MAX_JSON_DEPTH} deep, got deeper")
     try:
-        record = _DECODER.decode(value or b"")
-        columns.label_column(schema, [record.label])
-        str(record.id).encode()
-    except (msgspec.MsgspecError, UnicodeError) as error:
+        record = _DECODER.decode(value.removeprefix(BYTE_ORDER_MARK))
+        if record.label is None or record.id == "":
+            raise Refused("bad_label", f"expected an id and a label, got {value!r:.200}")
+        columns.check_label(schema, record.label)
+        check_ids([str(record.id)])
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         # also for a number too large for a float
         reason: Reason = "bad_label" if "`$.label" in str(error) else "malformed"
-        raise Refused(reason, f'expected {{"id": …, "label": …}}: {error}') from None
-    if record.label is None or not str(record.id):
-        raise Refused("bad_label", f"expected an id and a label, got {value!r:.200}")
+        raise Refused(reason, f'expected {{"id": …, "label": …}}: {error!s:.200}') from None
     return record

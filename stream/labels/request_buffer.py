@@ -18,6 +18,7 @@ import structlog
 from thalweg.memory.exchange.commands import StoreError
 from thalweg.memory.exchange.pending import Pending
 from thalweg.proto.answer import Answer
+from thalweg.proto.bounds.limits import MAX_ID_BYTES
 from thalweg.proto.encode import to_events
 from thalweg.proto.event import Batch
 from thalweg.proto.json_text import is_utf8
@@ -76,12 +77,14 @@ class RequestBuffer:
         return self._dropped.degraded()
 
     def check(self, event_id: str, inputs: Inputs) -> None:
-        """Raise InputError for a request that cannot be buffered: inputs of several rows or none, an id that is empty
-        or not valid UTF-8."""
+        """Raise InputError for a request that cannot be buffered: inputs of several rows or none, an id that is empty,
+        too long or not valid UTF-8."""
         if not event_id:
             raise InputError("parameter 'event_id': expected an id, got an empty string")
         if not is_utf8(event_id):
             raise InputError(f"parameter 'event_id': expected valid UTF-8, got {event_id!r:.80}")
+        if (length := len(event_id.encode())) > MAX_ID_BYTES:
+            raise InputError(f"parameter 'event_id': expected at most {MAX_ID_BYTES} bytes, got {length}")
         rows = {len(column) if column.ndim else 0 for column in inputs.values()}
         if rows != {1}:
             raise InputError(f"parameter 'event_id': expected inputs of one row, got {max(rows, default=0)}")

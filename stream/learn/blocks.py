@@ -6,11 +6,13 @@ A fold learns from a decoded block and the version that the block leads to.
 
 from __future__ import annotations
 
+import math
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+from thalweg.proto.bounds.times import record_times
 from thalweg.proto.event import Decoded
 from thalweg.proto.records import Partition, Position, Records
 from thalweg.stream.journal.entries import BlockEntry, Range
@@ -42,6 +44,12 @@ class Block:
         """The last offset of each partition in the block."""
         return {r.partition: r.offsets[-1] for r in self.records}
 
+    @property
+    def appended_time(self) -> float:
+        """Unix seconds at which the log appended the newest record; infinite if no record has a time."""
+        newest = max((max(record_times(r.times), default=0.0) for r in self.records), default=0.0)
+        return newest or math.inf
+
 
 @dataclass(frozen=True, slots=True)
 class DecodedBlock:
@@ -55,6 +63,8 @@ class DecodedBlock:
     """The events in order. Can be iterated once; a file is decoded while it is learned."""
     end: Position
     """The last offset of each partition in the block; empty for a file."""
+    appended_time: float = math.inf
+    """Unix seconds at which the log appended the newest record; infinite if unknown, as for a file."""
 
 
 _RECORDS = 500  # read at once, at least

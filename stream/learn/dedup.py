@@ -6,6 +6,7 @@ log alone, and a restart drops the same ones.
 
 from __future__ import annotations
 
+import hashlib
 from collections import deque
 from collections.abc import Sequence
 
@@ -14,9 +15,14 @@ from numpy.typing import NDArray
 
 from thalweg.memory.snapshots.state import State
 
+_HASHED = "\0\0"
+_LONGEST = 64  # characters; longer ids are kept as hashes, so that the window is bounded in bytes
+
 
 class RecentIds:
-    """The last `window` distinct ids; about 150 bytes each. Events without an id are never dropped."""
+    """The last `window` distinct ids; about 150 bytes each, of long ids their hash. Events without an id are never
+    dropped.
+    """
 
     def __init__(self, window: int) -> None:
         self._window = window
@@ -33,6 +39,8 @@ class RecentIds:
         for row, name in enumerate(ids):
             if name is None:
                 continue
+            if len(name) > _LONGEST:
+                name = _short(name)
             if name in known:
                 repeated.append(row)
             else:
@@ -61,5 +69,11 @@ class RecentIds:
         blob = state.tensors["bytes"].tobytes()
         ends = np.cumsum(state.tensors["lengths"]).tolist()
         names = [blob[start:end].decode("utf-8", "surrogatepass") for start, end in zip([0, *ends], ends)]
+        names = [_short(name) if len(name) > _LONGEST else name for name in names]  # of versions that kept them whole
         self._order = deque(names[-self._window :] if self._window else [])
         self._known = set(self._order)
+
+
+def _short(name: str) -> str:
+    """A hash of a long id, of at most `_LONGEST` characters; no id of a record begins as it does."""
+    return _HASHED + hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=24).hexdigest()

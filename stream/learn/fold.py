@@ -5,6 +5,7 @@ The service, `thalweg replay`, `thalweg snapshot verify --replay` and the librar
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -85,14 +86,18 @@ class Fold:
         self._evaluator = evaluator
         self._drift = evaluator if isinstance(evaluator, DriftEvaluator) else None
         self._make = make
-        self._decoder = Decoder(learner.schema, max_record_bytes=settings.max_record_bytes)
+        self._decoder = Decoder(
+            learner.schema,
+            max_record_bytes=settings.max_record_bytes,
+            max_future_seconds=settings.max_future_seconds,
+        )
         self._recent_ids = RecentIds(settings.dedup_events)
         self._version = 0
         self._parent: int | None = None
         self._end: dict[Partition, int] = {}
         self._log_identity: dict[str, str] = {}
         self._learned = 0
-        self._event_time = 0.0
+        self._event_time = self._appended_time = 0.0
         self._unhandled: tuple[Alarm, ...] = ()  # raised by the latest entry; the entry after it has handled them
 
     @property
@@ -122,8 +127,15 @@ class Fold:
 
     @property
     def event_time(self) -> float:
-        """Unix seconds of the newest event seen since the process started; 0 before the first."""
+        """Unix seconds of the newest event seen since the process started, no later than its record; 0 before the
+        first.
+        """
         return self._event_time
+
+    @property
+    def appended_time(self) -> float:
+        """Unix seconds at which the log appended the newest record of the latest block; 0 before the first."""
+        return self._appended_time
 
     @property
     def can_reset(self) -> bool:
@@ -193,7 +205,7 @@ class Fold:
     def decode(self, entry: BlockEntry, block: Block) -> DecodedBlock:
         """Decode the block of an entry for `apply`; changes no state, so invalid records can be saved first."""
         parts = tuple(self._decoder.decode(run) for run in block.records)
-        return DecodedBlock(entry.version, entry.batch_events, parts, block.end)
+        return DecodedBlock(entry.version, entry.batch_events, parts, block.end, block.appended_time)
 
     def apply(
         self, step: DecodedBlock | Control, on_batch: OnBatch | None = None, *, repeated: bool = False
@@ -240,13 +252,15 @@ class Fold:
             took = time.perf_counter() - started
             labelled += int(np.count_nonzero(micro_batch.labels.present)) if micro_batch.labels is not None else 0
             newest = float(micro_batch.times.max())
-            self._event_time = max(self._event_time, newest)
+            self._event_time = max(self._event_time, min(newest, block.appended_time))
             if on_batch is None:
                 seconds.append(took)
             else:
                 on_batch(micro_batch, predictor, took)
         self._version = block.version
         self._end.update(block.end)
+        if math.isfinite(block.appended_time):
+            self._appended_time = block.appended_time
         self._learned += labelled
         outcome = Outcome(
             version=self._version,

@@ -303,12 +303,16 @@ class Processor:
         self._cadence.publish(self._fold, now=now)
 
     def _confirm(self, reader: Reader, *, idle: bool) -> None:
-        """Confirm how fresh the published version is: as of now if everything was read, else as of its newest event."""
+        """Confirm how fresh the published version is: as of now if everything was read, else as of its newest record.
+
+        Not as of its newest event, whose time is what its producer says.
+        """
         behind = any(reader.lag().values())
         if idle and not behind and reader.reached():
             self._cadence.confirm(self._clock())
         elif not idle:
-            self._cadence.confirm(self._fold.event_time if behind else self._clock())
+            now = self._clock()
+            self._cadence.confirm(min(self._fold.appended_time, now) if behind else now)
 
     def _save_if_due(self) -> None:
         due = self._unsaved_events >= self._settings.snapshot_events

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from thalweg.models.parts.settings import Count, NotNegative, Settings, Whole
+from thalweg.proto.bounds.limits import MAX_FUTURE_SECONDS
 from thalweg.stream.drift.params import DriftParams
 from thalweg.stream.log.log import Start
 
@@ -33,6 +34,8 @@ class LearnSettings(Settings):
     """… or after this long; less often if saving would take more than a tenth of the time."""
     dedup_events: Whole = 65_536
     """Duplicates are recognised by id among this many newest ids; 0: never."""
+    max_future_seconds: NotNegative = MAX_FUTURE_SECONDS
+    """Events dated further ahead of their record's timestamp are invalid; a replay under another value may differ."""
     publish_share: Annotated[float, Field(gt=0, le=1)] = 0.05
     """The share of the time that publishing versions may take."""
 

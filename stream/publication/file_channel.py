@@ -57,7 +57,7 @@ class FilePublisher:
         self._file = newest.file if newest else 0
         self._info = newest.info if newest else None
         self._shown: Predictor | None = None
-        self._as_of = newest.info.as_of if newest else 0.0
+        self._as_of = min(newest.info.as_of, clock()) if newest else 0.0  # not ahead of the clock for ever
         self._files = [self._file]
         for path in folder.glob("*safetensors*"):  # left by a killed publisher, including temporary ones
             if path.name != _name(self._file):
@@ -87,6 +87,7 @@ class FilePublisher:
 
     def confirm(self, as_of: float) -> None:
         """The published version contains everything that was in the log at this time."""
+        as_of = min(as_of, self._clock())
         if as_of > self._as_of:
             self._as_of = as_of
             if self._info is not None:

@@ -27,8 +27,8 @@ class VersionInfo:
     """Of the learner."""
 
     def staleness_seconds(self, now: float) -> float:
-        """Time since the version was known to be up to date with the log."""
-        return max(0.0, now - self.as_of) if self.as_of else 0.0
+        """Time since the version was known to be up to date with the log; until it was, since it was published."""
+        return max(0.0, now - (self.as_of or self.published_at))
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from thalweg.proto import columns
+from thalweg.proto.bounds.texts import check_ids, check_input_texts, check_keys
+from thalweg.proto.bounds.times import latest_times, time_column
 from thalweg.proto.event import Batch, Decoded
 from thalweg.proto.rejected import Reason, Refused
 from thalweg.proto.salvage import salvage
@@ -30,7 +32,7 @@ class CsvMapping:
     label: str | None = "label"
     """The label's column; None: there are no labels."""
     time: str | None = None
-    """Unix seconds or RFC 3339. None: the file has no times."""
+    """A number of Unix seconds (or of a finer unit), or RFC 3339. None: the file has no times."""
     id: str | None = None
     key: str | None = None
     weight: str | None = None
@@ -50,6 +52,7 @@ def csv_events(
     limit: int | None,
     chunk: int,
     clock: Callable[[], float] | None,
+    max_future_seconds: float | None = None,
 ) -> Iterator[Decoded]:
     """The events of one CSV file, as `files.read_events` returns them; `path` is for messages."""
     rows = _rows(lines)
@@ -60,7 +63,7 @@ def csv_events(
         _check_utf8(header.texts, "the header")
     except Refused as error:
         raise FileError(f"{path}: {error}") from error
-    table = _Table(path, header.texts, schema, mapping, clock)
+    table = _Table(path, header.texts, schema, mapping, clock, max_future_seconds)
     events = islice(rows, limit)
     while part := list(islice(events, chunk)):
         yield table.decode(part)
@@ -108,9 +111,11 @@ class _Table:
         schema: Schema,
         mapping: CsvMapping,
         clock: Callable[[], float] | None,
+        max_future_seconds: float | None,
     ) -> None:
         self._schema = schema
         self._clock = clock
+        self._max_future_seconds = max_future_seconds
         self._width = len(header)
         self._header = header
         places = {name: place for place, name in enumerate(header)}
@@ -165,14 +170,17 @@ class _Table:
         }
         if not columns.finite_rows(inputs, len(rows)).all():
             raise Refused("non_finite", "inputs: expected finite numbers, got NaN, infinity or a number too large")
+        ids, keys = self._names("id", rows), self._names("key", rows)
+        check_ids(ids or ())
+        check_keys(keys or ())
         weights = [_number(text, "bad_weight") if text else 1.0 for text in self._texts("weight", rows)]
         return Batch(
             inputs,
             columns.label_column(self._schema, self._labels(rows)),
             columns.weight_column(weights or [1.0] * len(rows)),
             self._times(part, rows, now),
-            self._names("id", rows),
-            self._names("key", rows),
+            ids,
+            keys,
         )
 
     def _labels(self, rows: Sequence[Sequence[str]]) -> Sequence[str | float | bool | None]:
@@ -187,7 +195,8 @@ class _Table:
     def _times(self, part: Sequence[_Row], rows: Sequence[Sequence[str]], now: float | None) -> NDArray[np.float64]:
         defaults = [float(row.place) if now is None else now for row in part]
         texts = self._texts("time", rows)
-        return columns.time_column([_maybe_number(text) if text else None for text in texts] or defaults, defaults)
+        latest = None if now is None else latest_times(defaults, self._max_future_seconds)
+        return time_column([_maybe_number(text) if text else None for text in texts] or defaults, defaults, latest)
 
     def _names(self, use: str, rows: Sequence[Sequence[str]]) -> list[str | None] | None:
         names = [text or None for text in self._texts(use, rows)]
@@ -211,6 +220,7 @@ def _column(spec: TensorSpec, rows: Sequence[Sequence[str]]) -> Array:
         _check_utf8(texts, f"input {name!r}")
         column = np.empty(len(texts), dtype=object)
         column[:] = [text.encode() for text in texts]
+        check_input_texts(name, column)
         return column.reshape(shape)
     kind = np.dtype(spec.dtype).kind
     try:
@@ -219,6 +229,7 @@ def _column(spec: TensorSpec, rows: Sequence[Sequence[str]]) -> Array:
         if kind in "iu":
             whole = [[_whole(text) for text in row] for row in rows]
             return columns.whole_column(name, whole, replace(spec, shape=(len(rows[0]),))).reshape(shape)
+        _check_digits("".join(map("".join, rows)))
         with np.errstate(over="ignore"):
             return np.array(rows, dtype=np.float64).astype(spec.dtype).reshape(shape)
     except KeyError as error:
@@ -240,6 +251,7 @@ def _check_utf8(texts: Sequence[str], where: str) -> None:
 
 
 def _whole(text: str) -> int | float:
+    _check_digits(text)
     try:
         return int(text)
     except ValueError:
@@ -248,6 +260,7 @@ def _whole(text: str) -> int | float:
 
 def _number(text: str, reason: Reason) -> float:
     try:
+        _check_digits(text)
         return float(text)
     except ValueError as error:
         raise Refused(reason, f"expected a number, got {text!r:.80}") from error
@@ -255,6 +268,13 @@ def _number(text: str, reason: Reason) -> float:
 
 def _maybe_number(text: str) -> float | str:
     try:
+        _check_digits(text)
         return float(text)
     except ValueError:
         return text
+
+
+def _check_digits(text: str) -> None:
+    """Raises ValueError for what only Python takes for a number: `1_000`, digits of other scripts."""
+    if "_" in text or not text.isascii():
+        raise ValueError("expected a number of the digits 0 to 9, without underscores")

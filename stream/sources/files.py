@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from thalweg.proto.decode import Decoder
 from thalweg.proto.event import Decoded
+from thalweg.proto.json_text import BYTE_ORDER_MARK
 from thalweg.proto.records import Partition, Records
 from thalweg.proto.rejected import Refused, Rejected
 from thalweg.proto.schema import Schema
@@ -35,6 +36,7 @@ def read_events(
     chunk: int = 1000,
     clock: Callable[[], float] | None = None,
     max_record_bytes: int = 64 << 20,
+    max_future_seconds: float | None = None,
 ) -> Iterator[Decoded]:
     """The events of a file in order, in chunks of at most `chunk`; for event sequences see `sequence_files`.
 
@@ -49,6 +51,8 @@ def read_events(
         clock: The time, in Unix seconds, of events that have none of their own, asked once a chunk. None: row i
             happened at second i, so that what is read does not depend on when.
         max_record_bytes: Larger lines of events are set aside unread, as records of a log are.
+        max_future_seconds: Events dated further ahead of the clock are set aside. None, or without a clock: no bound,
+            because a file does not say when it was written.
 
     Raises:
         FileError: There is no such file, it has another format, or its compressed data ends early.
@@ -60,10 +64,11 @@ def read_events(
             unit = (mapping or CsvMapping()).time_unit
             yield from sequence_events(path, chain([first], lines), schema, unit, limit, chunk)
         elif kind == "jsonl":
-            decoder = Decoder(schema, max_record_bytes=max_record_bytes)
+            ahead = None if clock is None else max_future_seconds
+            decoder = Decoder(schema, max_record_bytes=max_record_bytes, max_future_seconds=ahead)
             yield from _json_lines(chain([first] if first else [], lines), decoder, limit, chunk, clock)
         else:
-            yield from csv_events(path, lines, schema, mapping or CsvMapping(), limit, chunk, clock)
+            yield from csv_events(path, lines, schema, mapping or CsvMapping(), limit, chunk, clock, max_future_seconds)
 
 
 class LabelLines(NamedTuple):
@@ -136,5 +141,5 @@ def _without_mark(file: Iterable[bytes]) -> Iterator[bytes]:
     """The lines, without the byte order mark that spreadsheets write."""
     lines = iter(file)
     for first in islice(lines, 1):
-        yield first.removeprefix(b"\xef\xbb\xbf")
+        yield first.removeprefix(BYTE_ORDER_MARK)
     yield from lines

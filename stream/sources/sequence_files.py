@@ -15,6 +15,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from thalweg.proto.bounds.json_depth import too_deep
+from thalweg.proto.bounds.limits import MAX_JSON_DEPTH, MAX_SECONDS
+from thalweg.proto.bounds.texts import check_classes, check_keys
 from thalweg.proto.columns import class_name
 from thalweg.proto.event import Batch, ClassLabels, Decoded
 from thalweg.proto.json_text import json_of
@@ -32,7 +35,7 @@ def holds_sequences(line: bytes) -> bool:
         return False
     try:
         found = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
     return isinstance(found.get("t"), list) and isinstance(found.get("k"), list)
 
@@ -61,15 +64,15 @@ def sequence_events(
     for number, line in enumerate(lines, 1):
         if line.strip():
             try:
-                key, times, types = _sequence(line)
+                key, times, types = _sequence(line.strip(), time_unit)
             except Refused as error:
                 rejected.append(Rejected(number, error.reason, str(error)))
                 continue
-            except ValueError as error:
-                rejected.append(Rejected(number, "malformed", str(error)))
+            except (ValueError, OverflowError) as error:
+                rejected.append(Rejected(number, "malformed", f"{error!s:.200}"))
                 continue
             keys.append(key)
-            sequences.append((times * time_unit, types))
+            sequences.append((times, types))
     batch = _merged(keys, sequences)
     for part in islice(batch.micro_batches(chunk), None if limit is None else -(-limit // chunk)):
         left = len(part) if limit is None else limit
@@ -79,22 +82,38 @@ def sequence_events(
         yield Decoded(batch[:0], rejected)
 
 
-def _sequence(line: bytes) -> tuple[str, NDArray[np.float64], list[str]]:
-    """Key, times and names of types; the times are (L,). Raises ValueError or Refused."""
+def _sequence(line: bytes, time_unit: float) -> tuple[str, NDArray[np.float64], list[str]]:
+    """Key, times in seconds and names of types; the times are (L,). Raises ValueError, OverflowError or Refused."""
+    if too_deep(line):
+        raise ValueError(f"expected JSON nested at most {MAX_JSON_DEPTH} deep, got deeper")
     found = json_of(line)
     if not isinstance(found, dict) or not {"key", "t", "k"} <= set(found):
         raise ValueError("expected an object with key, t and k")
+    key = found["key"]
+    if not isinstance(key, str | int) or isinstance(key, bool) or key == "":
+        raise ValueError(f"key: expected a text or an integer, got {key!r:.80}")
+    check_keys([str(key)])
     source = "dt" if "dt" in found else "t"
-    try:
-        times = np.array(found[source], dtype=np.float64)
-    except (TypeError, ValueError):
-        raise ValueError(f"{source}: expected a list of numbers") from None
-    times = times.cumsum() if source == "dt" else times
-    if times.ndim != 1 or not isinstance(found["k"], list) or len(times) != len(found["k"]):
-        raise ValueError(f"expected as many types as times, got {np.shape(found['k'])} and {times.shape}")
+    given = found[source]
+    if not isinstance(given, list) or not all(type(one) in (int, float) for one in given):
+        raise ValueError(f"{source}: expected a list of numbers")
+    if not isinstance(found["k"], list) or len(given) != len(found["k"]):
+        types = len(found["k"]) if isinstance(found["k"], list) else "no list"
+        raise ValueError(f"expected as many types as times, got {types} and {len(given)}")
+    times = np.array(given, dtype=np.float64)
+    with np.errstate(over="ignore", invalid="ignore"):
+        times = (times.cumsum() if source == "dt" else times) * time_unit
     if not np.isfinite(times).all() or (np.diff(times) < 0).any():
         raise ValueError(f"{source}: expected finite times in ascending order")
-    return str(found["key"]), times, [class_name(kind) for kind in found["k"]]
+    if len(times) and not (times[0] >= 0 and times[-1] < MAX_SECONDS):
+        raise Refused(
+            "invalid_time",
+            f"{source}: expected times from 0 to {MAX_SECONDS:g} seconds, got {times[0]:g} to {times[-1]:g}; "
+            f"is the time unit right?",
+        )
+    names = [class_name(kind) for kind in found["k"]]
+    check_classes(set(names))
+    return str(key), times, names
 
 
 def _merged(keys: list[str], sequences: list[tuple[NDArray[np.float64], list[str]]]) -> Batch:

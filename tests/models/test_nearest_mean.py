@@ -334,7 +334,7 @@ def test_events_of_classes_past_the_bound_are_skipped_and_counted() -> None:
     learner.learn(batch(7, 1, ("c",)))
 
     assert learner.predictor().classes in (("a", "b"), ("b", "a"))
-    assert learner.gauges() == {"classes": 2.0, "skipped_events": 7.0}
+    assert learner.gauges() == {"classes": 2.0, "skipped_events": 7.0, "excess_class_events": 7.0}
 
 
 def test_raised_forgetting_lets_what_comes_count_more() -> None:

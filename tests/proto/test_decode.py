@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from thalweg.proto import thalweg_pb2
@@ -211,6 +211,33 @@ def test_records_that_only_together_are_json_are_not_taken_for_events() -> None:
     assert [r.row for r in decoded.rejected] == [0, 1, 2]
     lines = Decoder(CLASSES).decode(records([good + b"\n" + good, b" "]))
     assert [r.row for r in lines.rejected] == [0, 1]
+
+
+texts = st.lists(
+    st.sampled_from([json.dumps({**GOOD, "id": "a"}), json.dumps(GOOD, indent=1), "{}", "[1, 2]", '"', "", " "]),
+    min_size=1,
+    max_size=4,
+)
+
+
+@given(parts=texts, between=st.sampled_from(["", " ", ",", "\n"]), cuts=st.lists(st.integers(0, 250), max_size=5))
+@example(parts=[json.dumps(GOOD)] * 3, between=" ", cuts=[5, 50])  # two halves, and then two events in one record
+@example(parts=[json.dumps(GOOD)] * 2, between=" ", cuts=[81])  # two events, and then a blank record
+def test_wherever_a_text_is_cut_into_records_each_means_what_it_means_alone(
+    parts: list[str], between: str, cuts: list[int]
+) -> None:
+    whole = (between.join(parts) + " ").encode()
+    ends = sorted({cut for cut in cuts if cut < len(whole)})
+    values = [whole[start:end] for start, end in zip([0, *ends], [*ends, len(whole)])]
+    decoder = Decoder(CLASSES)
+
+    together = decoder.decode(records(values))
+    alone = [decoder.decode(records([value])) for value in values]
+
+    assert [r.row for r in together.rejected] == [row for row, one in enumerate(alone) if one.rejected]
+    assert [r.reason for r in together.rejected] == [r.reason for one in alone for r in one.rejected]
+    assert together.batch.inputs["x"].tolist() == [x for one in alone for x in one.batch.inputs["x"].tolist()]
+    assert len(together.batch) + len(together.rejected) == len(values)
 
 
 def test_a_pretty_printed_event_is_an_event() -> None:

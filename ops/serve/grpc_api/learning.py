@@ -22,7 +22,8 @@ from thalweg.ops.serve.models import Models, ServedModel
 from thalweg.ops.serve.tokens import Tokens
 from thalweg.ops.telemetry.status import Statuses
 from thalweg.proto import thalweg_pb2 as pb
-from thalweg.proto.columns import label_column
+from thalweg.proto.bounds.texts import check_ids
+from thalweg.proto.columns import check_label
 from thalweg.proto.decode import CONTENT_TYPE_EVENT
 from thalweg.proto.decode_protobuf import ProtobufDecoder
 from thalweg.proto.rejected import Refused
@@ -56,7 +57,7 @@ class LearningService:
         self._commands = commands
         self._answer_seconds = answer_seconds
         self._clock = clock
-        self._decoders = {model.name: ProtobufDecoder(model.schema) for model in models.all()}
+        self._decoders = {model.name: ProtobufDecoder(model.schema, model.max_future_seconds) for model in models.all()}
 
     def Learn(self, request_iterator: Iterator[pb.Event], context: grpc.ServicerContext) -> Iterator[pb.Ack]:  # noqa: N802
         """Events that arrive while the log is busy are appended together."""
@@ -89,7 +90,7 @@ class LearningService:
         for index, event in enumerate(events):
             try:
                 model = self._models.find(event.model)
-                self._decoders[model.name].event(event, 0.0)
+                self._decoders[model.name].event(event, self._clock())
             except EXPECTED as error:
                 acks[index].error = text_of(error)
             else:
@@ -213,7 +214,8 @@ def _label(request: pb.LabelRequest, schema: Schema) -> str | float | list[float
         list(request.numbers.values) if choice == "numbers" else request.number if choice == "number" else request.text
     )
     try:
-        label_column(schema, [given])
+        check_ids([request.id])
+        check_label(schema, given)
     except Refused as error:
         raise InputError(str(error)) from error
     return given
@@ -222,9 +224,7 @@ def _label(request: pb.LabelRequest, schema: Schema) -> str | float | list[float
 def _message(event: pb.Event, now: float) -> Message:
     key = event.key.encode() if event.HasField("key") else None
     event.ClearField("model")
-    return Message(
-        event.SerializeToString(), key=key, headers=_HEADERS, time=event.time if event.HasField("time") else now
-    )
+    return Message(event.SerializeToString(), key=key, headers=_HEADERS, time=now)
 
 
 def _model(model: ServedModel) -> pb.Model:

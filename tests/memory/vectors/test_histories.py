@@ -3,6 +3,7 @@
 from collections import OrderedDict
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -97,3 +98,19 @@ def test_keys_take_turns_in_being_silent() -> None:
 def test_a_key_is_the_same_as_text_and_as_bytes_and_never_negative() -> None:
     assert hash_key("clé") == hash_key("clé".encode())
     assert all(0 <= hash_key(str(number)) < 2**63 for number in range(1000))
+
+
+@pytest.mark.parametrize("kept", [0, 1, 3, 5])
+def test_what_is_taken_back_leaves_the_events_before_it_and_what_readers_saw(kept: int) -> None:
+    histories = KeyedHistories(4, 2)
+    for time in range(7):
+        histories.push(1, float(time), time)
+    frozen = histories.frozen()
+
+    histories.take_back(1, float(kept))
+    histories.push(1, kept + 0.5, 9)
+
+    expected = [time for time in range(3, 7) if time <= kept]
+    past = histories.read([1])
+    assert past.types[0, : past.lengths[0]].tolist() == [*expected, 9][-4:]
+    assert frozen.read([1]).types[0].tolist() == [3, 4, 5, 6]

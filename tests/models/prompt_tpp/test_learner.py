@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from thalweg.memory.vectors.histories import hash_key
 from thalweg.models.contract.learner import Learner, LearnerContext, ParamsError
 from thalweg.models.contract.testing import LearnerContract
 from thalweg.models.prompt_tpp.learner import PromptTpp
@@ -461,3 +462,52 @@ def test_a_predictor_outlives_what_its_learner_is_restored_to(tmp_path: Path) ->
     for one in (predictor, published):
         for name, column in one.predict(asked).items():
             np.testing.assert_array_equal(column, before[name])
+
+
+def _stream(times: list[float], key: bytes = b"0") -> Batch:
+    keys = np.array([key] * len(times), dtype=object)
+    labels = ClassLabels(np.zeros(len(times), np.int32), (NAMES[0],))
+    return Batch({"key": keys}, labels, np.ones(len(times)), np.array(times))
+
+
+@pytest.mark.parametrize("outliers", [[3e7], [3e7, 3e7 + 1, 3e7 + 2, 3e7 + 3]])
+@pytest.mark.parametrize("cut", [1, 7])
+def test_an_event_dated_far_ahead_does_not_close_its_key(outliers: list[float], cut: int) -> None:
+    made = learner()
+    made.learn(_stream([1.0, 2.0, 3.0]))
+    made.learn(_stream(outliers))
+
+    for start in range(0, 50, cut):
+        made.learn(_stream([4.0 + place for place in range(start, min(50, start + cut))]))
+        again = learner()
+        again.restore(made.state())
+        assert again.state().sha256() == made.state().sha256()
+        made = again
+
+    past = made.predictor()._histories.read([hash_key(b"0")])
+    assert past.times[0, past.lengths[0] - 1] == 53.0
+    assert made.gauges()["late_events"] == max(3, len(outliers)) - 1
+
+
+def test_a_part_of_a_key_that_is_sent_again_is_late_and_no_more() -> None:
+    made = learner()
+    made.learn(_stream([float(place) for place in range(10)]))
+    before = made.predictor()._histories.read([hash_key(b"0")])
+
+    made.learn(_stream([float(place) for place in range(4, 9)]))
+
+    assert made.gauges()["late_events"] == 5
+    np.testing.assert_array_equal(made.predictor()._histories.read([hash_key(b"0")]).times, before.times)
+
+
+def test_the_suspects_are_bounded_and_leave_an_orderly_state_as_it_was() -> None:
+    made = learner(keys=3000)
+    for place in range(1500):
+        made.learn(_stream([5.0], str(place).encode()))
+    assert "suspects" not in made.state().meta
+
+    for place in range(1500):
+        made.learn(_stream([4.0], str(place).encode()))
+
+    assert len(made.state().meta["suspects"]) == 1024
+    assert made.gauges()["late_events"] == 1500

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -118,3 +119,15 @@ def test_an_unknown_topic_is_refused_with_each_known_topic_once(config: str, tmp
 
     assert done.returncode == 2
     assert "known: m.events, m.labels, n.labels\n" in done.stderr
+
+
+def test_a_line_dated_far_ahead_of_now_is_left_out(tmp_path: Path) -> None:
+    path, log = tmp_path / "a.jsonl", InMemoryLog()
+    lines = [{"inputs": {"x": [1, 2]}, "time": moment} for moment in (time.time(), time.time() + 1e7)]
+    path.write_text("\n".join(map(json.dumps, lines)))
+    schema = Schema({"x": TensorSpec("x", "float32", (2,))})
+
+    steps = list(append_events(log, "t", path, schema, CsvMapping(), None, 1, None))
+
+    assert sum(count for count, _ in steps) == 1
+    assert [one.reason for _, rejected in steps for one in rejected] == ["invalid_time"]

@@ -8,15 +8,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.stream.labels.test_joining import House
+from thalweg.ops.serve.grpc_api.learning import _label as label_of_request
 from thalweg.proto import thalweg_pb2
-from thalweg.proto.columns import of_untyped
+from thalweg.proto.columns import class_name, of_untyped
 from thalweg.proto.decode import Decoder
-from thalweg.proto.encode import EVENT_HEADERS
+from thalweg.proto.encode import EVENT_BATCH_HEADERS, EVENT_HEADERS, to_event_batch
 from thalweg.proto.event import ClassLabels, Decoded
 from thalweg.proto.records import Partition, Records
-from thalweg.proto.schema import Schema, TensorSpec
+from thalweg.proto.schema import InputError, Schema, TensorSpec
+from thalweg.stream.labels.label_records import label_of
 from thalweg.stream.log.log import Message
 from thalweg.stream.sources.files import read_events
 
@@ -68,12 +72,46 @@ def from_protobuf(literal: str, folder: Path) -> str:
     value = json.loads(literal)
     if isinstance(value, bool):
         event.label_text = literal  # it has texts and numbers
+    elif isinstance(value, str):
+        event.label_text = value
     else:
         event.label_number = value
     return outcome([decoded(event.SerializeToString(), EVENT_HEADERS)])
 
 
-FORMS = [from_json, from_csv, from_sequences, from_labels_topic, from_protobuf]
+def from_event_batch(literal: str, folder: Path) -> str:
+    batch = decoded(b'{"inputs": {"x": [1, 2]}, "label": %b}' % literal.encode()).batch
+    if not len(batch):
+        return "refused: bad_label"
+    return outcome([decoded(to_event_batch(batch), EVENT_BATCH_HEADERS)])
+
+
+def from_label_call(literal: str, folder: Path) -> str:
+    value = json.loads(literal)
+    request = thalweg_pb2.LabelRequest(id="e1")
+    if isinstance(value, bool):
+        request.text = literal
+    elif isinstance(value, str):
+        request.text = value
+    else:
+        request.number = value
+    try:
+        said = label_of_request(request, SCHEMA)
+    except InputError:
+        return "refused: bad_label"
+    record = label_of(json.dumps({"id": "e1", "label": said}).encode(), SCHEMA)
+    return class_name(record.label)
+
+
+FORMS = [
+    from_json,
+    from_csv,
+    from_sequences,
+    from_labels_topic,
+    from_protobuf,
+    from_event_batch,
+    from_label_call,
+]
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -97,6 +135,27 @@ FORMS = [from_json, from_csv, from_sequences, from_labels_topic, from_protobuf]
 )
 def test_a_value_names_the_same_class_in_every_form(form: Any, literal: str, name: str, tmp_path: Path) -> None:
     assert form(literal, tmp_path) == name
+
+
+plain = st.text(st.characters(blacklist_categories=("Cs", "Cc", "Z")), min_size=1, max_size=6).filter(
+    lambda text: of_untyped(text) == text and text[0] not in "\\'\"" and "," not in text and '"' not in text
+)
+
+
+@given(value=st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False) | plain)
+@settings(max_examples=25)
+def test_any_value_names_one_class_in_every_form(value: Any, tmp_path_factory: pytest.TempPathFactory) -> None:
+    literal, folder = json.dumps(value, ensure_ascii=False), tmp_path_factory.mktemp("forms")
+    in_a_field = value if isinstance(value, str) else literal
+
+    said = {form.__name__: form(literal, folder) for form in FORMS if form is not from_csv}
+
+    assert set(said.values()) | {from_csv(in_a_field, folder)} == {class_name(value)}
+
+
+@pytest.mark.parametrize("form", [form for form in FORMS if form is not from_csv])
+def test_the_empty_text_is_no_class_in_any_form(form: Any, tmp_path: Path) -> None:
+    assert form('""', tmp_path) == "refused: bad_label"
 
 
 @pytest.mark.parametrize("form", [from_json, from_csv, from_sequences, from_labels_topic])

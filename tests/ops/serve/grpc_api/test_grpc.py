@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -333,6 +334,43 @@ def test_events_that_are_sent_to_learn_are_in_the_log_when_acknowledged(learning
     runs = service.log.reader(["m.events"], {}).poll(1)
     assert len(runs[0]) == 3
     assert thalweg_pb2.Event.FromString(runs[0].values[0] or b"").model == ""
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"time": 4e9}, "max_future_seconds"),
+        ({"time": -1.0}, "from 0 (1970)"),
+        ({"id": "e" * 1025}, "at most 1024 bytes"),
+        ({"key": "k" * 1025}, "at most 1024 bytes"),
+        ({"label_text": "c" * 1025}, "at most 1024 bytes"),
+        ({"label_text": ""}, "empty text"),
+    ],
+)
+def test_what_the_learner_would_not_take_is_refused_at_the_door(
+    learning: Any, service: RunningServer, changes: dict[str, Any], text: str
+) -> None:
+    event = thalweg_pb2.Event.FromString(to_events(events(1))[0])
+    event.model = "m"
+    for field, value in changes.items():
+        setattr(event, field, value)
+    before = service.log.bounds("m.events")
+
+    (ack,) = learning.Learn(iter([event]))
+
+    assert text in ack.error
+    assert service.log.bounds("m.events") == before
+
+
+def test_the_record_of_an_event_has_the_time_at_which_it_was_appended(learning: Any, service: RunningServer) -> None:
+    event = thalweg_pb2.Event.FromString(to_events(events(1))[0])
+    event.model, event.time = "m", 5.0
+    began = time.time()
+
+    list(learning.Learn(iter([event])))
+
+    (run,) = service.log.reader(["m.events"], {}).poll(1)
+    assert began <= run.times[-1] <= time.time()
 
 
 def test_a_model_and_its_versions_can_be_looked_up(learning: Any, service: RunningServer) -> None:
