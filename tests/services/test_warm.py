@@ -69,17 +69,28 @@ def test_it_is_a_child_that_signals_reach(folder: Path) -> None:
         assert Path(f"/proc/{stopped.pid}").exists() is False
 
 
-def test_it_has_no_file_of_another_process(folder: Path) -> None:
-    with (folder / "output").open("wb") as output, (folder / "other").open("wb"):
-        process = warm.start("serve", "good.toml", "--role", "serve", cwd=folder, stdout=output, stderr=output)
+def test_the_processes_of_a_warm_supervisor_are_warm_have_none_of_its_files_and_end_with_it(folder: Path) -> None:
+    with (folder / "output").open("wb") as output:
+        supervisor = warm.start("serve", "good.toml", cwd=folder, stdout=output, stderr=output)
+        until("both processes", lambda: len(_children(supervisor.pid)) == 2)
         until("a server", lambda: "serving" in (folder / "output").read_text())
+        pids = _children(supervisor.pid)
 
-        open_ = {os.readlink(path) for path in Path(f"/proc/{process.pid}/fd").iterdir()}  # noqa: PTH115
+        assert all("warm.wait" in Path(f"/proc/{pid}/cmdline").read_text() for pid in pids)
+        assert any(name.endswith("/.supervisor.lock") for name in _files(supervisor.pid))
+        assert not any(name.endswith("/.supervisor.lock") for pid in pids for name in _files(pid))
+        supervisor.terminate()
 
-        process.kill()
-        process.wait(PATIENCE)
-    assert str(folder / "output") in open_
-    assert str(folder / "other") not in open_
+        assert supervisor.wait(PATIENCE) == 0, (folder / "output").read_text()
+        assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
+
+
+def _files(pid: int) -> list[str]:
+    return [os.readlink(path) for path in Path(f"/proc/{pid}/fd").iterdir()]  # noqa: PTH115 - sockets are no paths
+
+
+def _children(pid: int) -> list[int]:
+    return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def test_in_an_environment_that_its_imports_would_read_it_starts_cold() -> None:

@@ -26,6 +26,7 @@ import threading
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
+from itertools import pairwise
 from pathlib import Path
 from typing import IO, Any, NoReturn
 
@@ -247,13 +248,21 @@ def wait(number: int) -> None:
             os.close(used)
 
 
-def _become(arguments: Sequence[str], environment: Mapping[str, str], folder: str, streams: Sequence[int]) -> NoReturn:
-    """Go on as `thalweg` with these arguments, in a process just forked."""
+def _become(
+    arguments: Sequence[str],
+    environment: Mapping[str, str],
+    folder: str,
+    streams: Sequence[int],
+    passed: Sequence[int] = (),
+) -> NoReturn:
+    """Go on as `thalweg` with these arguments, in a process just forked, with no files but these."""
     code = 1
     try:
         for at, stream in enumerate(streams):
             os.dup2(stream, at)
-        os.closerange(3, os.sysconf("SC_OPEN_MAX"))
+        kept = [2, *sorted(passed), os.sysconf("SC_OPEN_MAX")]
+        for below, above in pairwise(kept):
+            os.closerange(below + 1, above)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
         faulthandler.enable()
@@ -288,11 +297,12 @@ def _forking(popen: Callable[..., Any]) -> Callable[..., Any]:
     """`Popen`, but that another `thalweg` is forked from this process."""
 
     def start(command: Sequence[str], **options: Any) -> Any:
-        if list(command[: len(COMMAND)]) != COMMAND or options.keys() - {"env", "stdout"}:
+        if list(command[: len(COMMAND)]) != COMMAND or options.keys() - {"env", "stdout", "pass_fds"}:
             return popen(command, **options)
         streams = [0, options["stdout"].fileno() if "stdout" in options else 1, 2]
         if (forked := os.fork()) == 0:
-            _become(command[len(COMMAND) :], options.get("env", os.environ), str(Path.cwd()), streams)
+            environment, passed = options.get("env", os.environ), options.get("pass_fds", ())
+            _become(command[len(COMMAND) :], environment, str(Path.cwd()), streams, passed)
         return Process(forked, command)
 
     return start
