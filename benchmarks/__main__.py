@@ -34,7 +34,9 @@ NAMES = (
     "drift",
     "drift_actions",
     "late_labels",
+    "overload",
     "scrape",
+    "durability",
     "evaluation",
 )
 

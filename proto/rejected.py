@@ -21,6 +21,8 @@ Reason: TypeAlias = Literal[
     "too_large",
     "empty",
     "unmatched_label",
+    "learner_error",
+    "joiner_error",
 ]
 REASONS: tuple[str, ...] = get_args(Reason)
 

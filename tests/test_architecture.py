@@ -11,7 +11,13 @@ ORDER = ["ops", "stream", "models", "memory", "proto"]  # who may import whom: o
 MOST_FILES = 15
 ONE_HOME = {
     "faiss": {"memory/vectors/key_tables.py"},
-    "kafka": {"stream/log/kafka.py", "stream/log/kafka_records.py"},
+    "kafka": {
+        "stream/log/kafka.py",
+        *(
+            f"stream/log/kafka_client/{name}.py"
+            for name in ("batches", "clients", "damage", "errors", "limits", "reader")
+        ),
+    },
     "redis": {"memory/exchange/redis_pending.py", "memory/exchange/redis_commands.py"},
     "prometheus_client": {
         *(f"ops/telemetry/{name}metrics.py" for name in ("", "learner_", "report_", "server_")),

@@ -15,7 +15,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+import structlog
+from crc32c import crc32c
+
 from thalweg.memory.exchange.commands import StoreError
+
+log = structlog.get_logger(__name__)
+
+_DAMAGE = (sqlite3.Error, UnicodeError, OverflowError, TypeError)
+"""By which damage of a SQLite file may show; the last three are of Python's module, which trusts the file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,24 +120,36 @@ class SqlitePending:
         self._path = Path(path)
         self._limits, self._clock = limits, clock
         self._lock = threading.Lock()
+        connection = None
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._connection = sqlite3.connect(self._path, timeout=10, isolation_level=None, check_same_thread=False)
+            connection = self._connection = sqlite3.connect(
+                self._path, timeout=10, isolation_level=None, check_same_thread=False
+            )
             self._connection.execute("PRAGMA journal_mode = WAL")
-            self._connection.execute("PRAGMA synchronous = NORMAL")
+            # the joiner saves a position behind the events that it stores here: they must be on disk before
+            self._connection.execute("PRAGMA synchronous = FULL")
+            self._connection.execute("BEGIN IMMEDIATE")
             self._connection.execute(
                 "CREATE TABLE IF NOT EXISTS pending (number INTEGER PRIMARY KEY AUTOINCREMENT, model TEXT NOT NULL,"
-                " id TEXT NOT NULL, kept REAL NOT NULL, time REAL NOT NULL, value BLOB NOT NULL, UNIQUE (model, id))"
+                " id TEXT NOT NULL, kept REAL NOT NULL, time REAL NOT NULL, value BLOB NOT NULL, crc INTEGER,"
+                " UNIQUE (model, id))"
             )
-        except (sqlite3.Error, OSError) as error:
+            columns = {column[1] for column in self._connection.execute("PRAGMA table_info(pending)")}
+            if "crc" not in columns:  # of an older version, whose events have no checksum
+                self._connection.execute("ALTER TABLE pending ADD COLUMN crc INTEGER")
+            self._connection.execute("COMMIT")
+        except (*_DAMAGE, OSError) as error:
+            if connection is not None:
+                connection.close()
             raise StoreError(f"store {self._path}: cannot be opened: {error}") from error
 
     def remember(self, model: str, entries: Sequence[tuple[str, float, bytes]]) -> None:
         now = self._clock()
-        rows = [(model, id, now, moment, value) for id, moment, value in entries]
+        rows = [(model, id, now, moment, value, _checksum(id, moment, value)) for id, moment, value in entries]
         with self._transaction() as connection:
             connection.executemany(
-                "INSERT OR IGNORE INTO pending (model, id, kept, time, value) VALUES (?, ?, ?, ?, ?)", rows
+                "INSERT OR IGNORE INTO pending (model, id, kept, time, value, crc) VALUES (?, ?, ?, ?, ?, ?)", rows
             )
             # times ascend with the row numbers: delete from the oldest on those that are too old or too many
             connection.execute(
@@ -148,12 +168,16 @@ class SqlitePending:
     def find(self, model: str, ids: Sequence[str]) -> list[Waiting | None]:
         oldest = self._clock() - self._limits.seconds
         found: list[Waiting | None] = []
+        row: tuple[float, bytes, int | None] | None
         with self._transaction() as connection:
             for id in ids:
                 row = connection.execute(
-                    "SELECT time, value FROM pending WHERE model = ? AND id = ? AND kept >= ?", (model, id, oldest)
+                    "SELECT time, value, crc FROM pending WHERE model = ? AND id = ? AND kept >= ?", (model, id, oldest)
                 ).fetchone()
-                found.append(None if row is None else Waiting(*row))
+                if row is not None and row[1] != b"" and row[2] not in (None, _checksum(id, row[0], row[1])):
+                    log.error("an event that waits for its label is damaged: dropped", model=model, id=id)
+                    row = None
+                found.append(None if row is None else Waiting(row[0], row[1]))
         return found
 
     def settle(self, model: str, ids: Sequence[str]) -> None:
@@ -174,6 +198,10 @@ class SqlitePending:
         return _Transaction(self._connection, self._lock, str(self._path))
 
 
+def _checksum(id: str, moment: float, value: bytes) -> int:
+    return crc32c(value, crc32c(repr((id, moment)).encode("utf-8", "surrogatepass")))
+
+
 class _Transaction:
     """One transaction, one thread at a time; SQLite's errors become `StoreError`."""
 
@@ -184,7 +212,7 @@ class _Transaction:
         self._lock.acquire()
         try:
             self._connection.execute("BEGIN IMMEDIATE")
-        except sqlite3.Error as error:
+        except _DAMAGE as error:
             self._lock.release()
             raise StoreError(f"store {self._place}: {error}") from error
         return self._connection
@@ -192,9 +220,9 @@ class _Transaction:
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         try:
             self._connection.execute("COMMIT" if error is None else "ROLLBACK")
-        except sqlite3.Error as failed:
+        except _DAMAGE as failed:
             raise StoreError(f"store {self._place}: {failed}") from failed
         finally:
             self._lock.release()
-        if isinstance(error, sqlite3.Error):
+        if isinstance(error, _DAMAGE):
             raise StoreError(f"store {self._place}: {error}") from error

@@ -12,22 +12,32 @@ import functools
 import hashlib
 import importlib.metadata
 import json
-import os
 import platform
+import re
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import structlog
 
 from thalweg.memory.snapshots.pieces import Index, read_pieces, split, write_pieces
-from thalweg.memory.snapshots.state import DamagedFile, State, read_state, sync_folder, write_state
+from thalweg.memory.snapshots.state import (
+    DamagedFile,
+    State,
+    make_folder,
+    read_state,
+    sync_folder,
+    write_durably,
+    write_state,
+)
 from thalweg.proto.records import Partition, Position
 
 log = structlog.get_logger(__name__)
 
+_VERSION = re.compile(r"0|[1-9][0-9]{0,18}", re.ASCII)
 _FILES = {"learner": "state.safetensors"}  # other parts use their own name
 
 
@@ -80,7 +90,10 @@ class Manifest:
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> Manifest:
-        """The manifest of this record. Raises KeyError, TypeError or ValueError when it is invalid or altered."""
+        """The manifest of this record; what a later version has added is ignored.
+
+        Raises KeyError, TypeError, ValueError or AttributeError when it is invalid or altered.
+        """
         record = dict(record)
         expected = record.pop("manifest_sha256")
         if (got := _record_sha256(record)) != expected:
@@ -90,7 +103,8 @@ class Manifest:
             for topic, partitions in record["offsets"].items()
             for number, offset in partitions.items()
         }
-        return cls(**{**record, "offsets": offsets})
+        known = {name: record[name] for name in cls.__dataclass_fields__ if name in record}
+        return _checked(cls(**{**known, "offsets": offsets}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +118,11 @@ class Snapshot:
 class Snapshots(Protocol):
     """The snapshots of one model. One writer; other processes may read."""
 
-    def save(self, manifest: Manifest, parts: Mapping[str, State]) -> Manifest:
-        """Save a version; fills in hashes and sizes. If it raises OSError, the older versions are unchanged."""
+    def save(self, manifest: Manifest, parts: Mapping[str, State], spare: int | None = None) -> Manifest:
+        """Save a version; fills in hashes and sizes. If it raises OSError, the older versions are unchanged.
+
+        `spare`: a version that is not deleted this time, however old it is.
+        """
 
     def newest(self) -> Snapshot | None:
         """The newest valid version; damaged ones are set aside."""
@@ -124,7 +141,7 @@ class InMemorySnapshots:
         self._keep = keep
         self._kept: dict[int, Snapshot] = {}
 
-    def save(self, manifest: Manifest, parts: Mapping[str, State]) -> Manifest:
+    def save(self, manifest: Manifest, parts: Mapping[str, State], spare: int | None = None) -> Manifest:
         parts = {
             name: State({key: tensor.copy() for key, tensor in part.tensors.items()}, dict(part.meta))
             for name, part in parts.items()
@@ -132,7 +149,8 @@ class InMemorySnapshots:
         manifest = replace(manifest, **_facts(parts))
         self._kept[manifest.version] = Snapshot(manifest, parts)
         for version in sorted(self._kept)[: -self._keep]:
-            del self._kept[version]
+            if version != spare:
+                del self._kept[version]
         return manifest
 
     def newest(self) -> Snapshot | None:
@@ -161,13 +179,16 @@ class FolderSnapshots:
 
     def prepare(self) -> None:
         """Create the folder and remove what a killed writer left. The writer calls it before it saves."""
-        self._folder.mkdir(parents=True, exist_ok=True)
+        make_folder(self._folder)
         for leftover in self._folder.glob(".*.partial"):
-            shutil.rmtree(leftover)
+            _remove(leftover)
 
-    def save(self, manifest: Manifest, parts: Mapping[str, State]) -> Manifest:
+    def save(self, manifest: Manifest, parts: Mapping[str, State], spare: int | None = None) -> Manifest:
         beside = self._folder / f".{manifest.version}.partial"
-        beside.mkdir(parents=True, exist_ok=True)
+        make_folder(self._folder)
+        if beside.exists():  # of a save that failed, and could not be removed
+            _remove(beside)
+        beside.mkdir()
         try:
             files: dict[str, str] = {}
             pieces: dict[str, Index] = {}
@@ -182,21 +203,19 @@ class FolderSnapshots:
                     files |= hashes
             manifest = replace(manifest, files=files, pieces=pieces, **_facts(parts))
             text = json.dumps(manifest.to_json(), indent=1)
-            with (beside / "manifest.json").open("w") as file:
-                file.write(text + "\n")
-                file.flush()
-                os.fsync(file.fileno())
+            write_durably(beside / "manifest.json", (text + "\n").encode())
             sync_folder(beside)
             final = self._folder / str(manifest.version)
-            if final.exists():  # the same version, saved by a run that was killed after the rename
-                shutil.rmtree(final)
+            if final.exists() or final.is_symlink():  # saved by a run that was killed after the rename, or a stranger
+                _remove(final)
             beside.rename(final)
             sync_folder(self._folder)
         except BaseException:
             shutil.rmtree(beside, ignore_errors=True)
             raise
         for version in self._versions()[: -self._keep]:
-            shutil.rmtree(self._folder / str(version), ignore_errors=True)
+            if version != spare:
+                shutil.rmtree(self._folder / str(version), ignore_errors=True)
         return manifest
 
     def _before(self) -> tuple[Path | None, Mapping[str, str]]:
@@ -212,12 +231,18 @@ class FolderSnapshots:
             problems = self.verify(version)
             if not problems:
                 return self.load(version)
-            aside = self._folder / f"{version}.damaged"
             log.error("snapshot is damaged: set aside, using an older one", version=version, problems=problems)
-            if aside.exists():
-                shutil.rmtree(aside)
-            (self._folder / str(version)).rename(aside)
+            self._set_aside(version)
         return None
+
+    def _set_aside(self, version: int) -> None:
+        aside = self._folder / f"{version}.damaged"
+        try:
+            if aside.exists() or aside.is_symlink():
+                _remove(aside)
+            (self._folder / str(version)).rename(aside)
+        except OSError as error:  # a read-only folder, say: the older one can be used all the same
+            log.warning("a damaged snapshot cannot be set aside", version=version, problem=str(error))
 
     def load(self, version: int) -> Snapshot:
         folder = self._folder / str(version)
@@ -250,14 +275,28 @@ class FolderSnapshots:
         problems = []
         for name, expected in manifest.files.items():
             path = folder / name
-            if not path.is_file():
-                problems.append(f"{name}: missing")
-            elif (got := _sha256(path)) != expected:
+            try:
+                got = _sha256(path)
+            except PermissionError:
+                raise  # not damage: whoever starts it may not read it
+            except OSError as error:
+                problems.append(f"{name}: {'missing' if isinstance(error, FileNotFoundError) else error}")
+                continue
+            if got != expected:
                 problems.append(f"{name}: SHA-256 expected {expected}, got {got}")
-        if not problems:
+        if problems:
+            return problems
+        try:
             got = self.load(version).parts["learner"].sha256()
-            if got != manifest.state_sha256:
-                problems.append(f"state: SHA-256 expected {manifest.state_sha256}, got {got}")
+        except (
+            DamagedFile,
+            LookupError,
+            TypeError,
+            ValueError,
+        ) as error:  # the hashes are right, and it is none of ours
+            return [f"state: {type(error).__name__}: {error}"]
+        if got != manifest.state_sha256:
+            problems.append(f"state: SHA-256 expected {manifest.state_sha256}, got {got}")
         return problems
 
     def manifests(self) -> Sequence[Manifest]:
@@ -272,21 +311,31 @@ class FolderSnapshots:
     def _versions(self) -> list[int]:
         if not self._folder.is_dir():
             return []
-        return sorted(int(entry.name) for entry in self._folder.iterdir() if entry.name.isdigit())
+        return sorted(
+            int(entry.name)
+            for entry in self._folder.iterdir()
+            if _VERSION.fullmatch(entry.name) and entry.is_dir() and not entry.is_symlink()
+        )
 
     def _manifest(self, version: int) -> Manifest:
         path = self._folder / str(version) / "manifest.json"
         try:
-            return Manifest.from_json(json.loads(path.read_text()))
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            manifest = Manifest.from_json(json.loads(path.read_text()))
+        except PermissionError:
+            raise
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
             raise DamagedFile(f"{path}: {type(error).__name__}: {error}") from error
+        if manifest.version != version:
+            raise DamagedFile(f"{path}: expected version {version}, got {manifest.version}")
+        return manifest
 
 
 @functools.cache  # reading the metadata of packages takes milliseconds
 def software() -> Mapping[str, str]:
     """Versions of the software that computed a state."""
     names = ("thalweg", "numpy", "scipy")
-    return {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in names}}
+    versions = {name: importlib.metadata.version(name) for name in names}
+    return MappingProxyType({"python": platform.python_version(), **versions})
 
 
 def _facts(parts: Mapping[str, State]) -> dict[str, Any]:
@@ -295,6 +344,34 @@ def _facts(parts: Mapping[str, State]) -> dict[str, Any]:
         "size_bytes": sum(part.size_bytes for part in parts.values()),
         "software": dict(software()),
     }
+
+
+def _checked(manifest: Manifest) -> Manifest:
+    """The same. Raises TypeError or ValueError when a value has another type than declared: no hash says that."""
+    text_to_text = [*manifest.files.items(), *manifest.software.items(), *manifest.log_identity.items()]
+    texts = [manifest.model, manifest.learner, manifest.config_sha256, manifest.state_sha256, *sum(text_to_text, ())]
+    numbers = [manifest.version, manifest.events_learned, manifest.size_bytes, *manifest.offsets.values()]
+    if manifest.parent is not None:
+        numbers.append(manifest.parent)
+    for value, kinds in [
+        *((text, (str,)) for text in texts),
+        *((number, (int,)) for number in numbers),
+        *((number, (int, float)) for number in [manifest.created, *manifest.metrics.values()]),
+        *((mapping, (Mapping,)) for mapping in (manifest.identity, manifest.metrics, *manifest.pieces.values())),
+    ]:
+        if not isinstance(value, kinds) or isinstance(value, bool):
+            raise TypeError(f"expected {' or '.join(kind.__name__ for kind in kinds)}, got {value!r:.100}")
+    if manifest.version < 0 or any("/" in name for name in manifest.files):
+        raise ValueError(f"version {manifest.version}, files {sorted(manifest.files)}")
+    return manifest
+
+
+def _remove(path: Path) -> None:
+    """Remove a file, a link or a folder. Raises OSError."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _record_sha256(record: Mapping[str, Any]) -> str:

@@ -79,6 +79,7 @@ def _fail(error: Exception) -> NoReturn:
     from thalweg.memory.exchange.commands import StoreError
     from thalweg.memory.snapshots.snapshots import UnknownVersion
     from thalweg.memory.snapshots.state import DamagedFile
+    from thalweg.ops.config.addresses import AddressInUse
     from thalweg.ops.run import logs
     from thalweg.ops.run.failed import Failed
     from thalweg.stream.journal.journal import JournalError
@@ -87,7 +88,7 @@ def _fail(error: Exception) -> NoReturn:
     from thalweg.stream.log.log import LogError
     from thalweg.stream.sources.files import FileError
 
-    if isinstance(error, StateMismatch):
+    if isinstance(error, (StateMismatch, AddressInUse)):  # a restart would not help
         logs.failure(str(error))
         sys.exit(2)
     failures = (Failed, FileError, LogError, StoreError, JournalError, HistoryLost, UnknownVersion, DamagedFile)
@@ -266,6 +267,20 @@ def demo(
     run(keep=keep, seconds=seconds)
 
 
+@app.command()
+def resume(
+    config: ConfigPath,
+    model: ModelName,
+    skip: Annotated[bool, typer.Option("--skip", help="Leave out what fails, however much it is.")] = False,
+    log_format: Form = LogFormat.console,
+) -> None:
+    """Let a model go on that its circuit breaker has stopped; the service must be running."""
+    _log(log_format)
+    from thalweg.ops.cli import operator
+
+    operator.resume(_load(config), model, skip=skip)
+
+
 snapshot = typer.Typer(no_args_is_help=True, help="Manage the snapshots of a model.")
 app.add_typer(snapshot, name="snapshot")
 Version = Annotated[int, typer.Argument(min=0, help="The version's number.")]
@@ -308,9 +323,9 @@ def verify(
 def rollback(config: ConfigPath, version: Version, model: ModelName, log_format: Form = LogFormat.console) -> None:
     """Roll back to a snapshot; the service must be running."""
     _log(log_format)
-    from thalweg.ops.cli import snapshot as cli_snapshot
+    from thalweg.ops.cli import operator
 
-    cli_snapshot.rollback(_load(config), model, version)
+    operator.rollback(_load(config), model, version)
 
 
 @snapshot.command()

@@ -13,18 +13,13 @@ from rich.console import Console
 from rich.table import Table
 from threadpoolctl import threadpool_limits
 
-from thalweg.memory.exchange.open import open_commands
 from thalweg.memory.snapshots.snapshots import FolderSnapshots
 from thalweg.ops.config.config import Config
 from thalweg.ops.run.app import model_folder, new_learner, open_configured_log, settings_of
 from thalweg.ops.run.failed import Failed
-from thalweg.ops.serve.commands import run_command
-from thalweg.ops.serve.errors import EXPECTED
 from thalweg.stream.journal.file_journal import FileJournal
 from thalweg.stream.learn.fold import StateMismatch, check_settings
 from thalweg.stream.learn.rebuild import Rebuilt, rebuild_each
-
-_PATIENCE_SECONDS = 30.0
 
 
 def list_versions(config: Config, name: str) -> None:
@@ -106,19 +101,6 @@ def _rebuilt(config: Config, name: str, versions: list[int]) -> Generator[Rebuil
             )
     finally:
         source.close()
-
-
-def rollback(config: Config, name: str, version: int) -> None:
-    """Ask the running learner, and print the new version."""
-    config.find(name)
-    store = open_commands(config.store.url)
-    try:
-        done = run_command(store, name, "rollback", _PATIENCE_SECONDS, version=version)
-    except EXPECTED as error:
-        raise Failed(str(error)) from error
-    finally:
-        store.close()
-    print(f"{name}: the state is that of version {version} again, as version {done['version']}")
 
 
 def export(config: Config, name: str, version: int, to: Path) -> None:

@@ -27,6 +27,10 @@ def split(address: str) -> tuple[str, int]:
     return inside, int(port)
 
 
+class AddressInUse(OSError):
+    """An address cannot be listened on; the message names it."""
+
+
 def listen(address: str) -> socket.socket:
     """A listening socket whose connections send data without delay (TCP_NODELAY).
 
@@ -34,7 +38,7 @@ def listen(address: str) -> socket.socket:
 
     Raises:
         ValueError: The address is invalid.
-        OSError: The address cannot be listened on; the message names it.
+        AddressInUse: The address cannot be listened on.
     """
     host, port = split(address)
     six = ":" in host
@@ -45,7 +49,7 @@ def listen(address: str) -> socket.socket:
             dualstack_ipv6=six and ipaddress.IPv6Address(host).is_unspecified and socket.has_dualstack_ipv6(),
         )
     except OSError as error:
-        raise OSError(error.errno, f"cannot listen on {address}: {error.strerror}") from error
+        raise AddressInUse(error.errno, f"cannot listen on {address}: {error.strerror}") from error
     # Accepted connections inherit it. asyncio sets it only on sockets made with the protocol's number, which
     # create_server does not give. Without it a response's body waits for the acknowledgement of its headers: 40 ms.
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -8,15 +8,16 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, Field
 
-from thalweg.models.parts.settings import Count, NotNegative, Settings, Whole, rule
+from thalweg.models.parts.settings import Count, NotNegative, Positive, Settings, Whole, rule
 from thalweg.ops.config import addresses
 from thalweg.ops.config.secrets import masked
 from thalweg.ops.serve.tokens import TokensUnusable, read_tokens
-from thalweg.stream.log.log import LogError, Retention
+from thalweg.stream.log.log import LogError, Reading, Retention
 from thalweg.stream.log.open import open_log
 
 _TLS = "TLS is not offered in this version"
 _KEPT = Retention()
+_READING = Reading()
 
 
 def _address(given: str) -> str:
@@ -59,8 +60,22 @@ class ServiceConfig(Settings):
     workers: Count = 2
     """Requests processed at once; more threads only compete for the interpreter lock. Requests that wait for a version,
     the log or a disk do not count."""
-    queue: Whole = 1000
-    """Requests that may wait in addition; further ones are rejected with RESOURCE_EXHAUSTED."""
+    queue: Whole = 128
+    """Requests that may wait in addition. With one more the server is overloaded: until a second has passed without a
+    refusal, only as many wait as are answered in time, and the others are refused at once with RESOURCE_EXHAUSTED (HTTP
+    429)."""
+    connections: Count = 1000
+    """Open connections of each interface; fewer if the process may open fewer files. With one more over HTTP, the one
+    that has waited longest for its caller is closed; over gRPC the new one is refused."""
+    connections_per_address: Count = 500
+    """Open HTTP connections from one address; with one more, the one of them that has waited longest is closed."""
+    streams_per_connection: Count = 1000
+    """Calls and streams at once over one gRPC connection; the caller's library queues further ones."""
+    receive_seconds: Positive = 20.0
+    """Time for a request to arrive: an HTTP head, then its body; a gRPC message. Slower ones are ended."""
+    requests_bytes: Count = 512 << 20
+    """Memory that HTTP requests may hold at once, with what their JSON expands to; the first 64 KiB of each are free.
+    Further ones are refused with 429, one that alone takes more with 413."""
     drain_seconds: NotNegative = 10.0
     """Time for a stopping server to finish running requests, and for a stopping learner to save a snapshot."""
 
@@ -94,6 +109,11 @@ class LogConfig(Settings):
     """Embedded log: most bytes per topic."""
     retention_seconds: NotNegative | None = _KEPT.seconds
     """Embedded log: maximum age of records."""
+    unreadable_seconds: NotNegative = _READING.unreadable_seconds
+    """Kafka: records that cannot be read (damaged, or compressed beyond `unpacked_bytes`) are fetched anew for this
+    long, then skipped and counted in `thalweg_log_gap_records_total`."""
+    unpacked_bytes: Count = _READING.unpacked_bytes
+    """Kafka: what one compressed batch of records may unpack to; a larger one cannot be read."""
     kafka: dict[str, Any] = {}  # noqa: RUF012 - pydantic copies it
     """Kafka client properties under their usual names, such as `security.protocol`."""
 

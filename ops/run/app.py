@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from functools import partial
 from pathlib import Path
 
 from thalweg.memory.exchange.commands import CommandQueue
@@ -34,18 +35,20 @@ from thalweg.stream.evaluation.monitor import Monitor
 from thalweg.stream.health.probe import Probe
 from thalweg.stream.health.registry import HealthRegistry
 from thalweg.stream.journal.file_journal import FileJournal
-from thalweg.stream.labels.joining import Joiner, JoinObserver, JoinSettings
-from thalweg.stream.labels.request_buffer import RequestBuffer
+from thalweg.stream.labels.join_observer import JoinObserver
+from thalweg.stream.labels.joining import Joiner, JoinSettings
+from thalweg.stream.labels.request_buffer import JoinedTopic, RequestBuffer
 from thalweg.stream.labels.request_log import RequestLog
 from thalweg.stream.learn.observer import each
 from thalweg.stream.learn.ports import Ports
 from thalweg.stream.learn.processor import Processor
 from thalweg.stream.learn.settings import LearnSettings, ProcessorSettings
 from thalweg.stream.log.dead_letters import DeadLetters
-from thalweg.stream.log.log import Log, Retention
+from thalweg.stream.log.log import Log, Reading, Retention
 from thalweg.stream.log.open import open_log
 from thalweg.stream.publication.file_channel import FilePublisher
 from thalweg.stream.publication.live_folder import live_folder
+from thalweg.stream.quarantine.stop import FileStopMark
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +124,8 @@ def open_configured_log(config: Config) -> Log:
     retention = Retention(
         records=section.retention_records, bytes=section.retention_bytes, seconds=section.retention_seconds
     )
-    return open_log(section.url, section.kafka, retention)
+    reading = Reading(unreadable_seconds=section.unreadable_seconds, unpacked_bytes=section.unpacked_bytes)
+    return open_log(section.url, section.kafka, retention, reading)
 
 
 def model_folder(config: Config, model: ModelConfig) -> Path:
@@ -146,7 +150,7 @@ def build_processor(
     if shared := capability(learner, SharedMemoryLearner):
         shared.place(live / model.name)
     monitor = _kept_monitor(model, learner, folder, snapshots)
-    publisher = FilePublisher(live / model.name)
+    publisher = FilePublisher(live / model.name, moved=None if shared is None else lambda: _placed_anew(learner))
     processor = Processor(
         learner,
         source,
@@ -166,9 +170,16 @@ def build_processor(
             health=registry.register("learner", model.name),
             saving=registry.register("saver", model.name),
             publishing=registry.register("publisher", model.name),
+            stop_mark=FileStopMark(folder / "stopped.json"),
         ),
     )
     return processor, publisher
+
+
+def _placed_anew(learner: Learner) -> Predictor:
+    """The predictor of the present state after its memory in shared files was deleted: restored, it is a new file."""
+    learner.restore(learner.state())
+    return learner.predictor()
 
 
 def _kept_monitor(model: ModelConfig, learner: Learner, folder: Path, snapshots: FolderSnapshots) -> Monitor:
@@ -248,13 +259,19 @@ def build_server(config: Config, source: Log, store: CommandQueue) -> Server:
     live = live_folder(Path(config.service.state_dir))
     registry = HealthRegistry()
     buffer = RequestBuffer(
-        {model.name: open_model_pending(config, model) for model in config.model if model.labels_topic}, registry
+        {model.name: open_model_pending(config, model) for model in config.model if model.labels_topic},
+        registry,
+        {
+            model.name: JoinedTopic(model.joined_topic, partial(source.max_record_bytes, model.joined_topic))
+            for model in config.model
+            if model.labels_topic
+        },
     )
     request_log = RequestLog(
         {model.name: model.topic for model in config.model if model.learn_from_requests}, source, registry
     )
     service = config.service
-    limits = ServerLimits(max_message_bytes=service.max_message_bytes, workers=service.workers, queue=service.queue)
+    limits = ServerLimits(**{bound.name: getattr(service, bound.name) for bound in fields(ServerLimits)})
     workers = workers_of(limits)
     models = Models(
         [location_of(config, model, live) for model in config.model],

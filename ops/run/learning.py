@@ -21,6 +21,7 @@ from thalweg.ops.telemetry.status import LearnerStatus
 from thalweg.stream.health.registry import HealthRegistry
 from thalweg.stream.health.supervised import SupervisedThread
 from thalweg.stream.learn.fold import StateMismatch
+from thalweg.stream.learn.processor import NotSaved
 from thalweg.stream.log.log import Log
 
 log = structlog.get_logger(__name__)
@@ -96,6 +97,8 @@ class Learning:
         metrics = LearnerMetrics(live / "metrics-learner.prom", registry.register("metrics_file"))
         self._reports = LearnerReports(metrics, LearnerStatus(live, health=registry.register("status_file")))
         self._blocked: dict[str, Exception] = {}
+        self.not_saved: NotSaved | None = None
+        """The error of a learner that ended without saving what it has learned."""
         self._blocking = threading.Lock()
         self._runs: list[Runs] = []
         self._threads: list[SupervisedThread] = []
@@ -147,6 +150,8 @@ class Learning:
         )
 
     def _ended(self, model: str, error: BaseException | None) -> None:
+        if isinstance(error, NotSaved):
+            self.not_saved = error
         if isinstance(error, REFUSALS):
             with self._blocking:
                 self._blocked[model] = error

@@ -49,6 +49,8 @@ def run_learners(config: Config, stop: threading.Event) -> None:
         learning.wait(stop)
     if learning.refused is not None:
         raise learning.refused
+    if learning.not_saved is not None:
+        raise learning.not_saved
 
 
 def run_server(config: Config, stop: threading.Event, ready: Callable[[Server], None] | None = None) -> None:

@@ -10,11 +10,12 @@ import structlog
 from thalweg.memory.exchange.commands import StoreError
 from thalweg.memory.snapshots.snapshots import UnknownVersion
 from thalweg.memory.snapshots.state import DamagedFile
+from thalweg.ops.serve.bounds.rare_log import RareLog
 from thalweg.proto.rejected import Refused
 from thalweg.proto.schema import InputError
-from thalweg.stream.log.log import LogError
+from thalweg.stream.log.log import LogError, PermanentLogError, RecordsRefused, RecordTooLarge
 
-log = structlog.get_logger(__name__)
+log = RareLog(structlog.get_logger(__name__))
 
 _LONGEST_TEXT = 1000  # clients do not accept a longer status text
 
@@ -61,6 +62,9 @@ _TABLE: tuple[tuple[type[Exception], grpc.StatusCode, int], ...] = (
     (UnknownModel, grpc.StatusCode.NOT_FOUND, 404),
     (UnknownVersion, grpc.StatusCode.NOT_FOUND, 404),
     (NotReady, grpc.StatusCode.UNAVAILABLE, 503),
+    (RecordTooLarge, grpc.StatusCode.INVALID_ARGUMENT, 413),
+    (RecordsRefused, grpc.StatusCode.INVALID_ARGUMENT, 400),
+    (PermanentLogError, grpc.StatusCode.FAILED_PRECONDITION, 503),
     (LogError, grpc.StatusCode.UNAVAILABLE, 503),
     (StoreError, grpc.StatusCode.UNAVAILABLE, 503),
     (QueueFull, grpc.StatusCode.RESOURCE_EXHAUSTED, 429),
@@ -96,7 +100,7 @@ def text_of(error: Exception) -> str:
             str(error).encode("utf-8", "backslashreplace").decode()
         )  # otherwise it could not be sent, whatever it quotes
         return text if len(text) <= _LONGEST_TEXT else text[:_LONGEST_TEXT] + " …"
-    log.exception("request failed", exc_info=error)
+    log.failed("request failed", error)
     return "internal error; see the server's log"
 
 

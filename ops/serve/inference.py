@@ -103,6 +103,7 @@ class InferenceCore:
             NotReady: The model has no version yet or has learned too little, or the server is draining.
             DeadlineExceeded: The deadline has passed, or the demanded version did not arrive in time.
             InputError: Inputs, outputs or parameters are invalid.
+            RecordTooLarge: The model learns from it, and its inputs do not fit in a record of the log.
             Unimplemented: The model does not support what is requested.
             Others: As raised by `ModelVersions.find`.
         """
@@ -115,6 +116,7 @@ class InferenceCore:
         if untrained := model.untrained(served):
             self._refuse_untrained(options, model, inputs, untrained)
         if options.plain:
+            self._check_size(model, inputs)
             outputs, explanation = _predict(model, served, inputs), None
             if self._log is not None:  # from here on nothing is refused
                 _record(self._log, model, inputs)
@@ -128,6 +130,7 @@ class InferenceCore:
         _check_outputs(options, served)
         _check_explain(options, model, served)
         outputs = _predict(model, served, inputs)
+        self._check_size(model, inputs)
         self._check_event_id(options, model, inputs)
         explanation = served.explain(inputs, options.explain) if options.explain and served.explain else None
         answer = _answer(model, served, outputs) if options.event_id is not None else None
@@ -161,6 +164,11 @@ class InferenceCore:
             wanted = ", ".join(map(repr, model.schema.inputs))
             raise InputError(f"parameter 'event_id': expected the inputs of events, {wanted}, got {sorted(inputs)}")
         self._buffer.check(options.event_id, inputs)
+        self._buffer.check_size(model.name, inputs)
+
+    def _check_size(self, model: ServedModel, inputs: Inputs) -> None:
+        if self._log is not None and inputs.keys() == model.schema.inputs.keys():
+            self._log.check(model.name, inputs)
 
 
 def _record(log: RequestLog, model: ServedModel, inputs: Inputs) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from thalweg.memory.snapshots.snapshots import FolderSnapshots
 from thalweg.memory.snapshots.state import State
 from thalweg.models.contract.learner import Predictor
-from thalweg.ops.serve.errors import NotReady, UnknownModel
+from thalweg.ops.serve.errors import UnknownModel
 from thalweg.ops.serve.versions import Freshness, ModelVersions, WaitSlots
 from thalweg.proto.bounds.limits import MAX_FUTURE_SECONDS
 from thalweg.proto.schema import Schema
@@ -169,9 +169,7 @@ class Models:
         return model
 
     def ready(self, name: str) -> ServedModel:
-        """The model for a prediction. Raises UnknownModel; NotReady while draining."""
-        if self.draining:
-            raise NotReady("the server is draining")
+        """The model for a prediction, also while draining: what was begun is answered. Raises UnknownModel."""
         return self.find(name)
 
     def reasons(self) -> list[str]:

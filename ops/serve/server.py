@@ -8,12 +8,17 @@ import time
 import grpc
 
 from thalweg.memory.exchange.commands import CommandQueue
+from thalweg.ops.config.addresses import AddressInUse
+from thalweg.ops.serve.bounds.admission import Admission
+from thalweg.ops.serve.bounds.byte_budget import ByteBudget
+from thalweg.ops.serve.bounds.rare_log import limit_lines
 from thalweg.ops.serve.grpc_api import inference, learning
+from thalweg.ops.serve.grpc_api.gates import Gates
 from thalweg.ops.serve.grpc_api.health import SERVICE as HEALTH
-from thalweg.ops.serve.grpc_api.health import Health, add_reflection
+from thalweg.ops.serve.grpc_api.health import Health, add_methods, add_reflection
+from thalweg.ops.serve.grpc_api.memory_growth import MemoryGrowth
 from thalweg.ops.serve.grpc_api.methods import handlers
-from thalweg.ops.serve.grpc_api.threads import CallThreads
-from thalweg.ops.serve.grpc_api.workers import Workers
+from thalweg.ops.serve.grpc_api.options import options_of
 from thalweg.ops.serve.http_api.routes import Api
 from thalweg.ops.serve.http_api.server import HttpServer
 from thalweg.ops.serve.inference import InferenceCore
@@ -22,7 +27,6 @@ from thalweg.ops.serve.readiness import ServiceHealth
 from thalweg.ops.serve.settings import Addresses, ServerLimits
 from thalweg.ops.serve.telemetry import NoTelemetry, ServerTelemetry
 from thalweg.ops.serve.tokens import Tokens
-from thalweg.ops.serve.versions import MOST_LOADING
 from thalweg.ops.telemetry.status import Statuses
 from thalweg.ops.webpage.api import PageApi
 from thalweg.stream.health.supervised import SupervisedThread
@@ -31,6 +35,7 @@ from thalweg.stream.log.log import Log
 _HEALTH_SECONDS = 0.05  # interval between two checks of readiness
 _SILENT_SECONDS = 60.0
 _STOP_SECONDS = 5.0  # time for gRPC to release its port
+_HOLD_SECONDS = 0.1  # in which every call that was begun reaches us
 
 
 class Server:
@@ -40,7 +45,7 @@ class Server:
         models: The served models; started and closed with the server.
         source: The log to which `Learn` appends.
         commands: The queue from which learners take commands.
-        workers: The worker threads, from `workers_of`; they end with the server.
+        workers: The slots of predictions, from `workers_of`.
         addresses: Where to listen.
         limits: Limits on requests.
         telemetry: Notified of every request; renders the metrics page.
@@ -58,7 +63,7 @@ class Server:
         source: Log,
         commands: CommandQueue,
         *,
-        workers: Workers,
+        workers: Admission,
         addresses: Addresses,
         limits: ServerLimits | None = None,
         telemetry: ServerTelemetry | None = None,
@@ -69,31 +74,43 @@ class Server:
         limits, telemetry = limits or ServerLimits(), telemetry or NoTelemetry()
         self._models = models
         core = InferenceCore(models)
-        self._health = Health(telemetry)
+        self._health = Health()
         self._service_health = health = health or ServiceHealth(models, models.registry)
         self._workers = workers
-        self._grpc = _grpc_server(workers, limits)
-        threads = CallThreads()
-        answering = inference.InferenceService(core, telemetry, lambda: workers.queue_seconds)
+        workers.refused = lambda _: telemetry.refused("overload")
+        self._gates = Gates(
+            workers,
+            receive_seconds=limits.receive_seconds,
+            queue=limits.queue,
+            growth=MemoryGrowth(limits.requests_bytes),
+            refused=telemetry.refused,
+        )
+        self._threads = self._gates.threads()
+        limit_lines("grpc", "grpc._server")
+        self._grpc = grpc.server(self._threads, options=options_of(limits))
+        answering = inference.InferenceService(core, telemetry, workers)
         teaching = learning.LearningService(models, source, commands, tokens=tokens, statuses=statuses)
         for service, servicer, methods in (
             (inference.SERVICE, answering, inference.METHODS),
             (learning.SERVICE, teaching, learning.METHODS),
         ):
-            self._grpc.add_registered_method_handlers(  # type: ignore[attr-defined]  # newer than the stubs
-                service, handlers(service, servicer, methods, telemetry, threads)
-            )
-        self._health.register(self._grpc)
-        add_reflection(self._grpc, [inference.SERVICE, learning.SERVICE, HEALTH], telemetry, threads)
+            add_methods(self._grpc, service, handlers(service, servicer, methods, telemetry, self._gates))
+        self._health.register(self._grpc, telemetry, self._gates)
+        add_reflection(self._grpc, [inference.SERVICE, learning.SERVICE, HEALTH], telemetry, self._gates)
         try:
             self.grpc_port = self._grpc.add_insecure_port(addresses.grpc)
         except RuntimeError as error:
-            raise OSError(f"cannot listen on {addresses.grpc} (gRPC): is the port in use?") from error
+            raise AddressInUse(f"cannot listen on {addresses.grpc} (gRPC): is the port in use?") from error
         page = PageApi(models, source, commands, statuses, telemetry, tokens, health=health)
-        self._http = HttpServer(
-            Api(core, telemetry, limits.max_message_bytes, page, health).application(), addresses.http
-        )
+        budget = ByteBudget(limits.requests_bytes, telemetry.refused)
+        api = Api(core, telemetry, page, health, slots=workers, budget=budget, max_body_bytes=limits.max_message_bytes)
+        self._http = HttpServer(api.application(), addresses.http, limits, telemetry.refused)
         self.http_port = self._http.port
+        telemetry.gauges = {
+            "http_connections": lambda: self._http.connections,
+            "grpc_half_open_calls": lambda: len(self._gates.half_open),
+            "http_request_bytes": lambda: budget.taken,
+        }
         self._stopping = threading.Event()
         updates = health.registry.register("grpc_health", silent_seconds=_SILENT_SECONDS)
         self._updating_health = SupervisedThread(
@@ -130,10 +147,19 @@ class Server:
         return True
 
     def drain(self, grace_seconds: float) -> None:
-        """Report not ready, finish running requests, and stop."""
+        """Report not ready, answer the requests that were begun, and stop."""
+        deadline = time.monotonic() + grace_seconds
         self._models.draining = True
         self._update_health()
-        self._grpc.stop(grace_seconds).wait()
+        self._http.stop_accepting()
+        # gRPC cancels the calls that it has received and not yet handed over when it stops. So callers are made to wait
+        # for a moment, until all their calls are handed over; they are answered after that.
+        self._workers.pause()
+        time.sleep(min(_HOLD_SECONDS, grace_seconds))
+        stopped = self._grpc.stop(grace_seconds)
+        self._workers.resume()
+        self._http.drain(max(0.0, deadline - time.monotonic()))
+        stopped.wait()
         self.close()
 
     def close(self) -> None:
@@ -142,13 +168,15 @@ class Server:
         self._updating_health.stop()
         self._service_health.close()
         if self._grpc.stop(0).wait(_STOP_SECONDS):  # gRPC may submit calls until then
-            self._workers.shutdown(wait=False)
+            self._threads.shutdown(wait=False)
         self._http.close()
         self._models.close()
 
     def _keep_health(self) -> None:
         while not self._stopping.wait(_HEALTH_SECONDS):
             self._update_health()
+            self._gates.half_open.expire()
+            self._gates.half_open.relieve()
             self._updates.running()
 
     def _update_health(self) -> None:
@@ -157,18 +185,6 @@ class Server:
         self._health.update(serving | self._service_health.serving())
 
 
-def workers_of(limits: ServerLimits) -> Workers:
-    """Worker threads for these limits; calls that wait for versions do not occupy one."""
-    return Workers(limits.workers, "grpc", limits.most_waiting + MOST_LOADING)
-
-
-def _grpc_server(workers: Workers, limits: ServerLimits) -> grpc.Server:
-    return grpc.server(
-        workers,  # type: ignore[arg-type]  # of which gRPC only calls `submit`
-        options=[
-            ("grpc.so_reuseport", 0),  # a port in use is an error, instead of sharing its requests
-            ("grpc.max_receive_message_length", limits.max_message_bytes),
-            ("grpc.max_send_message_length", limits.max_message_bytes),
-        ],
-        maximum_concurrent_rpcs=limits.workers + limits.queue,
-    )
+def workers_of(limits: ServerLimits) -> Admission:
+    """Slots for predictions under these limits."""
+    return Admission("predictions", limits.workers, limits.queue)

@@ -17,16 +17,26 @@ class Addresses:
 
 @dataclass(frozen=True, kw_only=True)
 class ServerLimits:
-    """Limits on requests."""
+    """Limits on requests; the fields are settings of `[service]`."""
 
     max_message_bytes: int = 64 << 20
     """Larger requests are refused."""
     workers: int = 2
     """Requests processed at once; those that wait for a version, the log or a disk do not count."""
-    queue: int = 1000
-    """Requests that may wait in addition; further ones are refused with RESOURCE_EXHAUSTED."""
+    queue: int = 128
+    """Requests that may wait in addition; with one more the server is overloaded."""
+    connections: int = 1000
+    """Open connections of each interface."""
+    connections_per_address: int = 500
+    """Open HTTP connections from one address."""
+    streams_per_connection: int = 1000
+    """Calls and streams at once over one gRPC connection."""
+    receive_seconds: float = 20.0
+    """Time for a request to arrive: its head, its body, or its gRPC message."""
+    requests_bytes: int = 512 << 20
+    """Memory that HTTP requests may hold at once, with what their JSON expands to."""
 
     @property
     def most_waiting(self) -> int:
-        """Requests that may wait for a version at once; they count toward `queue`."""
+        """Requests that may wait for a version at once."""
         return max(1, min(MOST_WAITING, self.queue))

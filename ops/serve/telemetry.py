@@ -2,7 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, Protocol
+
+REFUSAL_REASONS = (
+    "overload",
+    "control",
+    "blocking",
+    "loading",
+    "operators",
+    "streams",
+    "half_open",
+    "receive_timeout",
+    "connections",
+    "connections_per_address",
+    "descriptors",
+    "bytes_in_flight",
+)
+"""Why requests, calls and connections are refused or ended early."""
 
 
 class ServingObserver(Protocol):
@@ -31,6 +49,12 @@ class ServingFigures(Protocol):
 class ServerTelemetry(ServingObserver, ServingFigures, Protocol):
     """Everything that a server needs for monitoring."""
 
+    gauges: Mapping[str, Callable[[], float]]
+    """What the server's interfaces hold now, by name; set by the server."""
+
+    def refused(self, reason: str) -> None:
+        """A request, call or connection was refused or ended early for this reason. Must be quick."""
+
     def render(self) -> tuple[bytes, str]:
         """The metrics page and its content type."""
 
@@ -38,8 +62,11 @@ class ServerTelemetry(ServingObserver, ServingFigures, Protocol):
 class NoTelemetry:
     """Ignores every notification."""
 
+    gauges: Mapping[str, Callable[[], float]] = MappingProxyType({})
+
     def answered(self, model: str, code: str, seconds: float, rows: int, queue_seconds: float = 0.0) -> None: ...
     def called(self, method: str, code: str, seconds: float) -> None: ...
+    def refused(self, reason: str) -> None: ...
 
     def latency(self, model: str) -> dict[str, float | None]:
         return {}

@@ -10,7 +10,7 @@ from thalweg.memory.exchange.pending import InMemoryPending, Waiting
 from thalweg.ops.simulate.faults import Faults
 from thalweg.ops.simulate.scheduler import Scheduler
 from thalweg.proto.records import Partition, Position, Records
-from thalweg.stream.log.log import Appended, Gap, InMemoryLog, LogError, Message, Reader, Start
+from thalweg.stream.log.log import Appended, Gap, InMemoryLog, LogError, Message, Problem, Reader, Start
 
 Answer = TypeVar("Answer")
 
@@ -40,6 +40,9 @@ class SimulatedLog:
     def bounds(self, topic: str) -> Mapping[Partition, tuple[int, int]]:
         self._ask(f"bounds of {topic}")
         return self.records.bounds(topic)
+
+    def max_record_bytes(self, topic: str) -> int:
+        return self.records.max_record_bytes(topic)
 
     def identity(self, topic: str) -> str | None:
         self._ask(f"identity of {topic}")
@@ -83,6 +86,9 @@ class _SimulatedReader:
 
     def reached(self) -> bool:
         return not self._faults.log_away
+
+    def problem(self) -> Problem | None:
+        return Problem("the log is out of reach") if self._faults.log_away else None
 
     def gaps(self) -> list[Gap]:
         return self._reader.gaps()

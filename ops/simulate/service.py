@@ -20,7 +20,8 @@ from thalweg.proto.schema import TensorSpec
 from thalweg.stream.evaluation.monitor import Monitor
 from thalweg.stream.health.registry import HealthRegistry
 from thalweg.stream.journal.file_journal import FileJournal
-from thalweg.stream.labels.joining import Joiner, JoinSettings, NoJoinObserver
+from thalweg.stream.labels.join_observer import NoJoinObserver
+from thalweg.stream.labels.joining import Joiner, JoinSettings
 from thalweg.stream.learn.ports import Ports
 from thalweg.stream.learn.processor import Processor
 from thalweg.stream.learn.settings import ProcessorSettings

@@ -25,6 +25,7 @@ from thalweg.stream.health.registry import Health
 from thalweg.stream.learn.observer import LearnerReport, NoObserver
 from thalweg.stream.learn.outcome import Outcome
 from thalweg.stream.log.log import Gap
+from thalweg.stream.quarantine.skips import LEARNER_ERROR
 
 _OF_JOINERS = (
     "thalweg_labels_joined_total",
@@ -45,6 +46,7 @@ class LearnerMetrics:
         self._metrics = _make(LEARNER_METRICS, self.registry)
         self._file = LiveFile(page, self.render, health) if page is not None else None
         self._models: dict[str, ModelMetrics] = {}
+        self._joiners: dict[str, JoinMetrics] = {}
         self._adding = threading.Lock()
         self.registry.register(self)
 
@@ -57,13 +59,17 @@ class LearnerMetrics:
 
     def joining(self, name: str) -> JoinMetrics:
         """The observer of one model's joiner."""
-        return JoinMetrics(name, self._metrics)
+        made = self._joiners[name] = JoinMetrics(name, self._metrics)
+        return made
 
     def collect(self) -> Iterable[Metric]:
         """Metrics of the last reports; all those of a model come from one report."""
         latest = [(model, last) for model in self._models.values() if (last := model.last) is not None]
         return [
-            *report_metrics.families([(model.name, last.report) for model, last in latest]),
+            *report_metrics.families(
+                [(model.name, last.report) for model, last in latest],
+                [(joiner.name, joiner.lag) for joiner in list(self._joiners.values())],
+            ),
             *learner_gauges.families([(model.gauges, last.gauges) for model, last in latest]),
         ]
 
@@ -111,6 +117,7 @@ class ModelMetrics(NoObserver):
         """Export every counter at 0: if a series first appeared at 1, Prometheus would not see the increase."""
         for reason in REASONS:
             self._metrics["thalweg_events_dead_lettered_total"].labels(self.name, reason)
+        self._metrics["thalweg_quarantined_events_total"].labels(self.name, LEARNER_ERROR)
         for cause in _CAUSES:
             self._metrics["thalweg_rollbacks_total"].labels(self.name, cause)
         for action in ACTIONS[1:]:
@@ -143,8 +150,13 @@ class ModelMetrics(NoObserver):
     def snapshot_failed(self, version: int, error: str) -> None:
         self._bound["snapshot_failures_total"].inc()
 
+    def quarantined(self, reasons: Mapping[str, int]) -> None:
+        for reason, count in reasons.items():
+            self._metrics["thalweg_quarantined_events_total"].labels(self.name, reason).inc(count)
+            self._metrics["thalweg_events_dead_lettered_total"].labels(self.name, reason).inc(count)
+
     def lost(self, gap: Gap) -> None:
-        self._bound["log_gap_records_total"].inc(gap.last - gap.first + 1)
+        self._bound["log_gap_records_total"].inc(len(gap))
 
     def log_replaced(self, topic: str) -> None:
         self._bound["log_replaced_total"].inc()
@@ -164,7 +176,9 @@ class JoinMetrics:
     """Counts the notifications of one model's joiner."""
 
     def __init__(self, name: str, metrics: Mapping[str, Any]) -> None:
-        self._name = name
+        self.name = name
+        self.lag: Mapping[Partition, int] = {}
+        """Records of the joiner's topics not yet read, by partition; replaced as a whole."""
         self._metrics = metrics
         self._bound = {full.removeprefix("thalweg_"): metrics[full].labels(name) for full in _OF_JOINERS}
         self._bound["join_store_up"].set(1)
@@ -182,10 +196,16 @@ class JoinMetrics:
 
     def dead_lettered(self, reasons: Mapping[str, int]) -> None:
         for reason, count in reasons.items():
-            self._metrics["thalweg_events_dead_lettered_total"].labels(self._name, reason).inc(count)
+            self._metrics["thalweg_events_dead_lettered_total"].labels(self.name, reason).inc(count)
 
     def store_reached(self, reached: bool) -> None:
         self._bound["join_store_up"].set(reached)
+
+    def labels_lag(self, lag: Mapping[Partition, int]) -> None:
+        self.lag = dict(lag)
+
+    def lost(self, gap: Gap) -> None:
+        self._metrics["thalweg_log_gap_records_total"].labels(self.name).inc(len(gap))
 
 
 def _make(table: Mapping[str, Any], registry: CollectorRegistry) -> dict[str, Any]:

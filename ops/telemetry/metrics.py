@@ -25,8 +25,14 @@ LEARNER_METRICS: Mapping[str, tuple[type, str, tuple[str, ...], tuple[float, ...
     "thalweg_events_consumed_total": (Counter, "Events consumed from the log", (), ()),
     "thalweg_events_learned_total": (Counter, "Labelled events learned", (), ()),
     "thalweg_events_dead_lettered_total": (Counter, "Invalid records sent to the dead-letter topic", ("reason",), ()),
+    "thalweg_quarantined_events_total": (Counter, "Events left out because they cannot be learned", ("reason",), ()),
     "thalweg_events_duplicated_total": (Counter, "Events dropped as duplicates of an id seen before", (), ()),
-    "thalweg_log_gap_records_total": (Counter, "Records that retention deleted before they were read", (), ()),
+    "thalweg_log_gap_records_total": (
+        Counter,
+        "Records that were not read: deleted by retention before that, damaged, or in a topic that was created again",
+        (),
+        (),
+    ),
     "thalweg_log_replaced_total": (Counter, "Topics found deleted and created again at the start", (), ()),
     "thalweg_learn_duration_seconds": (Histogram, "Duration of learning one micro-batch", (), _LEARN_BUCKETS),
     "thalweg_event_to_effect_seconds": (
@@ -73,6 +79,12 @@ SERVER_METRICS: Mapping[str, tuple[str, str, tuple[str, ...], tuple[float, ...]]
         "Time that a request waits in the queue",
         ("model_name",),
         _SERVE_BUCKETS,
+    ),
+    "thalweg_requests_refused_total": (
+        "counter",
+        "Requests, calls and connections refused or ended early, by reason",
+        ("reason",),
+        (),
     ),
     "grpc_server_started_total": ("counter", "Calls started, counted when they complete", _GRPC, ()),
     "grpc_server_handled_total": ("counter", "Calls completed, by status code", (*_GRPC, "grpc_code"), ()),
@@ -137,6 +149,11 @@ COLLECTED: Mapping[str, tuple[str, str, tuple[str, ...]]] = {  # computed on eac
         "Rows of requests dropped: the log was unavailable for too long, or they could not be appended",
         ("model_name",),
     ),
+    "thalweg_interface_load": (
+        "gauge",
+        "What callers hold now: HTTP connections, bytes of HTTP requests, gRPC calls whose request has not arrived",
+        ("kind",),
+    ),
     "thalweg_request_store_up": (
         "gauge",
         "1 if the store of buffered requests is available to the server, else 0",
@@ -162,7 +179,7 @@ COLLECTED: Mapping[str, tuple[str, str, tuple[str, ...]]] = {  # computed on eac
     "process_start_time_seconds": ("gauge", "Start time of the process, in Unix seconds", ("role",)),
     "kafka_consumergroup_lag": (
         "gauge",
-        "Records of the log not yet consumed, per partition",
+        "Records of the log not yet consumed, per partition; late labels: consumer group `thalweg.<model>.joiner`",
         ("consumergroup", "topic", "partition"),
     ),
     "kafka_consumergroup_lag_sum": ("gauge", "Records of the log not yet consumed", ("consumergroup", "topic")),

@@ -9,6 +9,7 @@ from typing import TypeAlias
 from prometheus_client.metrics_core import Metric
 
 from thalweg.ops.telemetry.metrics import collected
+from thalweg.proto.records import Partition
 from thalweg.stream.evaluation.report import EvaluationReport
 from thalweg.stream.learn.observer import LearnerReport
 
@@ -33,11 +34,16 @@ REPORTED = (
 """All names that are computed here; described in `COLLECTED`."""
 
 
-def families(reports: Sequence[tuple[str, LearnerReport]], clock: Callable[[], float] = time.time) -> Iterable[Metric]:
+def families(
+    reports: Sequence[tuple[str, LearnerReport]],
+    joiners: Sequence[tuple[str, Mapping[Partition, int]]] = (),
+    clock: Callable[[], float] = time.time,
+) -> Iterable[Metric]:
     """The metric families of these models' reports.
 
     Args:
         reports: Pairs of model name and report.
+        joiners: Pairs of model name and the lag of its joiner, by partition.
         clock: Unix seconds; the lag of a model grows while it does not consume.
     """
     made = {name: collected(name) for name in REPORTED}
@@ -45,6 +51,9 @@ def families(reports: Sequence[tuple[str, LearnerReport]], clock: Callable[[], f
         for name, labels, value in _samples(report, clock()):
             owner = f"thalweg.{model}" if name in _OF_GROUPS else model
             made[name].add_metric((owner, *labels), value)
+    for model, lag in joiners:
+        for name, labels, value in _lags(lag):
+            made[name].add_metric((f"thalweg.{model}.joiner", *labels), value)
     return made.values()
 
 
@@ -55,13 +64,17 @@ def lag_seconds(report: LearnerReport, now: float) -> float | None:
     return max(0.0, now - report.newest_time) if any(report.lag.values()) else 0.0
 
 
-def _samples(report: LearnerReport, now: float) -> Iterator[_Sample]:
+def _lags(lag: Mapping[Partition, int]) -> Iterator[_Sample]:
     sums: dict[str, int] = {}
-    for partition, behind in report.lag.items():
+    for partition, behind in lag.items():
         yield "kafka_consumergroup_lag", (partition.topic, str(partition.number)), behind
         sums[partition.topic] = sums.get(partition.topic, 0) + behind
     for topic, behind in sums.items():
         yield "kafka_consumergroup_lag_sum", (topic,), behind
+
+
+def _samples(report: LearnerReport, now: float) -> Iterator[_Sample]:
+    yield from _lags(report.lag)
     if (seconds := lag_seconds(report, now)) is not None:
         yield "thalweg_lag_seconds", (), seconds
     yield "thalweg_state_bytes", (), report.state_bytes

@@ -13,7 +13,7 @@ import platform
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from prometheus_client.utils import floatToGoString
 
 from thalweg.ops.serve.models import Models
 from thalweg.ops.serve.readiness import ServiceHealth
+from thalweg.ops.serve.telemetry import REFUSAL_REASONS
 from thalweg.ops.telemetry.histogram import Histogram
 from thalweg.ops.telemetry.latency_window import Recent
 from thalweg.ops.telemetry.metrics import COLLECTED, SERVER_METRICS, collected, family
@@ -59,9 +60,12 @@ class ServerMetrics:
         self._answered: deque[tuple[str, str, float, int, float, float]] = deque()
         self._recent: dict[str, Recent] = {}
         self._counting = threading.Lock()
+        self.gauges: Mapping[str, Callable[[], float]] = {}
         for name in self._known:  # if a series first appeared at 1, Prometheus would not see the increase
             for code in _USUAL_CODES:
                 self._add("thalweg_inference_requests_total", (name, code), 0)
+        for reason in REFUSAL_REASONS:
+            self._add("thalweg_requests_refused_total", (reason,), 0)
         self.registry.register(self)
 
     def answered(self, model: str, code: str, seconds: float, rows: int, queue_seconds: float = 0.0) -> None:
@@ -92,6 +96,10 @@ class ServerMetrics:
         _, service, name = method.split("/", 2)
         with self._counting:
             self._note_call(service, name, code, np.array([seconds]))
+
+    def refused(self, reason: str) -> None:
+        with self._counting:
+            self._add("thalweg_requests_refused_total", (reason,), 1)
 
     def _note_call(self, service: str, method: str, code: str, seconds: NDArray[np.float64]) -> None:
         self._add("grpc_server_started_total", (service, method), len(seconds))
@@ -141,6 +149,7 @@ class ServerMetrics:
             *self._requests(),
             *self._versions(),
             *self._remembered(),
+            self._load(),
             *self._components(),
             *self._processes(),
             _build_info(),
@@ -181,6 +190,12 @@ class ServerMetrics:
             made.add_metric((name,), sinks.log.recorded[name])
             missed.add_metric((name,), sinks.log.lost[name])
         return [kept, lost, up, made, missed]
+
+    def _load(self) -> Any:
+        load = collected("thalweg_interface_load")
+        for kind, value in self.gauges.items():
+            load.add_metric((kind,), value())
+        return load
 
     def _components(self) -> Iterable[Metric]:
         state, restarts = collected("thalweg_component_state"), collected("thalweg_component_restarts_total")

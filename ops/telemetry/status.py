@@ -21,7 +21,7 @@ from thalweg.ops.telemetry.live_file import LiveFile
 from thalweg.proto.records import Partition
 from thalweg.stream.evaluation.report import EvaluationReport
 from thalweg.stream.health.registry import Health
-from thalweg.stream.labels.joining import NoJoinObserver
+from thalweg.stream.labels.join_observer import NoJoinObserver
 from thalweg.stream.learn.observer import LearnerReport, NoObserver
 from thalweg.stream.learn.outcome import Outcome
 
@@ -61,6 +61,9 @@ class ModelStatus(NoObserver, NoJoinObserver):
         self._delays: deque[float] = deque(maxlen=_DELAYS_KEPT)
 
     def dead_lettered(self, reasons: Mapping[str, int]) -> None:
+        self._dead_letters.update(reasons)
+
+    def quarantined(self, reasons: Mapping[str, int]) -> None:
         self._dead_letters.update(reasons)
 
     def block_done(self, outcome: Outcome, learner: Learner, lag: Mapping[Partition, int]) -> None:

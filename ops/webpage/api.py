@@ -194,7 +194,7 @@ async def _body(request: Request) -> Any:
             raise TooLarge(f"the request is larger than {_LARGEST_BODY} bytes")
     try:
         return json_of(body)
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise InputError(f"the request is not JSON: {error}") from error
 
 

@@ -43,12 +43,17 @@ def shown(letter: DeadLetter, topic: str) -> dict[str, Any]:
         "time": letter.record.time,
         "rows": list(letter.rows[:_MOST_ROWS]),
         "key": decoded(letter.key),
-        "value": decoded(letter.value),
+        "value": decoded(letter.value) if letter.whole_bytes is None else _beginning(letter),
         "headers": [
             {"name": _plain(name[:200]), "value": decoded(content)}
             for name, content in list(letter.record.headers)[:_MOST_HEADERS]
         ],
     }
+
+
+def _beginning(letter: DeadLetter) -> dict[str, Any]:
+    """A value of which the log could keep only the beginning."""
+    return {**decoded(letter.value), "size": letter.whole_bytes, "cut": True}
 
 
 def decoded(content: bytes | None) -> dict[str, Any]:

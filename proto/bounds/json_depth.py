@@ -13,13 +13,14 @@ import numpy as np
 from thalweg.proto.bounds.limits import MAX_JSON_DEPTH
 
 _TEXT = re.compile(rb'"(?:[^"\\]|\\.)*"?', re.DOTALL)
+_NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 
 
-def too_deep(text: bytes, most: int = MAX_JSON_DEPTH) -> bool:
+def too_deep(text: bytes | bytearray, most: int = MAX_JSON_DEPTH) -> bool:
     """Whether objects and lists stand within each other more than `most` times. The text need not be valid JSON."""
     if text.count(b"[") + text.count(b"{") <= most:  # the usual case
         return False
-    marks = np.frombuffer(_TEXT.sub(b"", text), dtype=np.uint8)
+    marks = np.frombuffer(_TEXT.sub(b"", text).translate(None, _NO_BRACKETS), dtype=np.uint8)
     opened = (marks == ord("[")) | (marks == ord("{"))
     closed = (marks == ord("]")) | (marks == ord("}"))
     depth = np.cumsum(opened.astype(np.int32) - closed.astype(np.int32))

@@ -163,6 +163,7 @@ class DriftWatch:
     def restore(self, state: State) -> None:
         """Restore from `state()`; if the parameters differ, only alarms and counts are restored."""
         meta = state.meta
+        self._signals, self._unreported = {}, []
         self._events, self._unlabelled = meta["events"], meta["unlabelled"]
         self._loss_bounded, self._last_sign = meta["bounded"], meta["last_sign"]
         self._alarms = [Alarm.of(record) for record in meta["alarms"]]

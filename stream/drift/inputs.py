@@ -148,8 +148,9 @@ class ColumnsWatch:
         self._base = self._based() if len(self._reference) == self._reference_rows else None
 
     def begin_after(self, rows: int) -> None:
-        """Skip this many rows without reading them."""
-        self._rows = rows
+        """Begin with an empty reference, after this many rows that are not read."""
+        self._begin_anew()
+        self._rows, self._distances = rows, np.zeros(self.width)
 
     def _based(self) -> _Base:
         return _Base(self._reference, self._categorical, np.random.default_rng(self._seed))

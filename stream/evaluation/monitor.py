@@ -66,7 +66,8 @@ class Monitor:
         seed: int = 0,
     ) -> None:
         self._baseline = Baseline(learner, make, frozen_after, baseline_path, pinned)
-        self._events = 0
+        self._events = self._replaced_at = 0
+        self._replaced = ""
         self._window_events = window_events
         params = drift if drift is not None else DriftParams()
         predictor = learner.predictor()
@@ -157,6 +158,8 @@ class Monitor:
             drift_scores=MappingProxyType(self.drift.scores()),
             alarms=tuple(self.drift.alarms),
             classes=live.classes,
+            replaced_at=self._replaced_at,
+            replaced=self._replaced,
         )
 
     def news(self) -> list[Alarm]:
@@ -167,6 +170,12 @@ class Monitor:
         """Record what was done about an alarm, as text."""
         self.drift.note_done(number, done)
 
+    def state_replaced(self, how: str) -> None:
+        """The model was rolled back or begun anew: the recent windows begin again, because another state answers."""
+        self._replaced_at, self._replaced = self._events, how
+        self.live.begin_window()
+        self.frozen.begin_window()
+
     def state(self) -> State:
         """The state that later figures and alarms depend on; the baseline itself has its own file."""
         live = self.live.state()
@@ -175,6 +184,8 @@ class Monitor:
             state = one.state()
             tensors |= {f"{part}/{name}": tensor for name, tensor in state.tensors.items()}
             meta[part] = state.meta
+        if self._replaced:
+            meta["replaced"] = [self._replaced_at, self._replaced]
         return State(tensors, {**meta, **self._baseline.meta(), "events": self._events})
 
     def restore(self, state: State) -> None:
@@ -182,6 +193,7 @@ class Monitor:
         own = {name: tensor for name, tensor in state.tensors.items() if "/" not in name}
         self.live.restore(State(own, state.meta))
         self._events = state.meta.get("events", 0)
+        self._replaced_at, self._replaced = state.meta.get("replaced", (0, ""))
         for part, one in self._parts().items():
             if part in state.meta:
                 tensors = {n.removeprefix(f"{part}/"): t for n, t in state.tensors.items() if n.startswith(f"{part}/")}

@@ -132,6 +132,12 @@ class Prequential:
         """The same as `bounds`, for the recent window."""
         return {name: bound for name, (_, bound) in self.recent_figures().items() if bound is not None}
 
+    def begin_window(self) -> None:
+        """Begin with an empty recent window; figures over all events go on."""
+        self._flush()
+        lowest, self._recent = self._recent.lowest, RecentWindow(self._recent.size)
+        self._recent.lowest = lowest
+
     def main(self) -> tuple[str, float] | None:
         """Name and recent value of the main metric, the task's `quality`; None before the first event.
 

@@ -43,6 +43,11 @@ class EvaluationReport:
     """The latest drift alarms, oldest first; the last may be active."""
     classes: tuple[str, ...]
     """The classes seen, in the order of their first events."""
+    replaced_at: int = 0
+    """Events seen when the model was last rolled back or begun anew. Figures over all events include those that states
+    before that answered; the recent window begins here. 0: never."""
+    replaced: str = ""
+    """What happened then: `rolled back to version 17`, `begun anew`; empty: nothing yet."""
 
     @property
     def metrics(self) -> dict[str, float]:

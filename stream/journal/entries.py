@@ -2,6 +2,10 @@
 
 Entry n leads to version n of the state. A block is a number of whole records of the log, in the order in which they
 were learned; control operations that change the state (a rollback, a reset) are entries too.
+
+A block with events that cannot be learned is written twice: first as it was read, then once more, under the same
+version, with the events that are left out of it. The last line of a version counts, wherever it stands: a crash
+between the two leaves a block that raises again and is written again.
 """
 
 from __future__ import annotations
@@ -25,12 +29,26 @@ class Range:
 
 
 @dataclass(frozen=True, slots=True)
+class Skip:
+    """An event, or a whole record, that is left out of its block because it cannot be learned."""
+
+    partition: Partition
+    offset: int
+    row: int | None
+    """The event's index in its record; None: the whole record, which is not decoded."""
+    cause: str
+    """The first line of the exception."""
+
+
+@dataclass(frozen=True, slots=True)
 class BlockEntry:
     """Records that were learned, in order, in micro-batches of at most `batch_events`."""
 
     version: int
     ranges: tuple[Range, ...]
     batch_events: int
+    skipped: tuple[Skip, ...] = ()
+    """What is left out of the block. Such an entry replaces the one of the same version without it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +89,8 @@ def to_line(entry: Entry) -> bytes:
     if isinstance(entry, BlockEntry):
         ranges = [[r.partition.topic, r.partition.number, r.first, r.last, r.count] for r in entry.ranges]
         record = {"version": entry.version, "batch_events": entry.batch_events, "block": ranges}
+        if entry.skipped:
+            record["skipped"] = [[*one.partition, one.offset, one.row, one.cause] for one in entry.skipped]
     elif isinstance(entry, RollbackEntry):
         record = {"version": entry.version, "rollback": entry.to, "cause": entry.cause}
     elif isinstance(entry, ResetEntry):
@@ -88,7 +108,8 @@ def from_line(line: bytes) -> Entry:
     record = json.loads(line[9:])
     if "block" in record:
         ranges = tuple(Range(Partition(topic, number), *place) for topic, number, *place in record["block"])
-        return BlockEntry(record["version"], ranges, record["batch_events"])
+        skipped = tuple(Skip(Partition(topic, number), *rest) for topic, number, *rest in record.get("skipped", ()))
+        return BlockEntry(record["version"], ranges, record["batch_events"], skipped)
     if "reset" in record:
         return ResetEntry(record["version"], record["cause"])
     if "forgetting" in record:

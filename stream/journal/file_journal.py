@@ -8,16 +8,19 @@ from __future__ import annotations
 import errno
 import itertools
 import os
+import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
 import structlog
 
-from thalweg.memory.snapshots.state import sync_folder
-from thalweg.stream.journal.entries import Entry, from_line, to_line
-from thalweg.stream.journal.journal import JournalError, consecutive
+from thalweg.memory.snapshots.state import flush_file, make_folder, sync_folder
+from thalweg.stream.journal.entries import Entry, to_line
+from thalweg.stream.journal.journal import consecutive
+from thalweg.stream.journal.segments import cut_torn_line, keep_whole, newest_in, path_of, read_segments, segments
 
 log = structlog.get_logger(__name__)
 
@@ -25,9 +28,10 @@ log = structlog.get_logger(__name__)
 class FileJournal:
     """A journal of segment files in a folder, each named after the version that it begins after.
 
-    An appended entry survives the death of the process at once, and a power cut after `sync`, which the journal runs
-    once `sync_seconds` have passed since the last time. After a power cut, the most recent blocks may be cut
-    differently; each event is still learned exactly once. `read_only`: for reading while another process writes.
+    An appended entry survives the death of the process at once, and a power cut after `sync`. `begin_sync` lets a
+    thread of the journal do that while the caller goes on; one flush covers everything appended until it starts.
+    Entries that nobody waits for are flushed once `sync_seconds` have passed. `read_only`: for reading while another
+    process writes.
     """
 
     def __init__(
@@ -42,74 +46,125 @@ class FileJournal:
         self._sync_seconds = sync_seconds
         self._clock = clock
         self._file: IO[bytes] | None = None
-        self._synced = clock()
         self._torn_at: int | None = None
         self._fresh_segment = False
+        self._newest: int | None = None
         self._read_only = read_only
+        self._flushing = threading.Lock()  # one flush at a time, and the file stays open meanwhile
+        self._unsynced: deque[bytes] = deque()  # lines of the open file that are not on disk yet
+        self._synced_end = 0  # of the open file
+        self._synced = clock()
+        self._failed = False  # a flush failed: the kernel may have dropped the unsynced lines
+        self._wanted = threading.Event()
+        self._closing = False
+        self._thread: threading.Thread | None = None
         if read_only:
             return
-        folder.mkdir(parents=True, exist_ok=True)
-        segments = self._segments()
-        if segments:
-            _cut_torn_line(self._path(segments[-1]))
+        make_folder(folder)
+        found = segments(folder)
+        if found:
+            cut_torn_line(path_of(folder, found[-1]))
+        for begin in found:  # what a killed process wrote is read, and its effect shown: it must be on disk first
+            flush_file(path_of(folder, begin))
 
     def append(self, entry: Entry) -> None:
         file = self._file or self._open(entry.version - 1)
+        if self._failed:
+            with self._flushing:
+                self._write_again(file)
         if self._torn_at is not None:
             file.truncate(self._torn_at)
             self._torn_at = None
-        end = file.seek(0, os.SEEK_END)
+        end, line = file.seek(0, os.SEEK_END), to_line(entry)
         try:
-            _write_whole(file, to_line(entry))
-            if self._clock() - self._synced >= self._sync_seconds:
-                self.sync()
+            _write_whole(file, line)
         except OSError:
             self._torn_at = end  # the next append truncates it if truncating fails here
             file.truncate(end)
             self._torn_at = None
             raise
+        self._unsynced.append(line)
+        self._newest = max(entry.version, self._newest or 0)
+        if self._clock() - self._synced >= self._sync_seconds:
+            self.begin_sync()
 
     def entries(self, after: int) -> Iterator[Entry]:
-        return consecutive((e for e in self._all(after) if e.version > after), after, str(self._folder))
+        return consecutive(read_segments(self._folder, after, torn_end=self._read_only), after, str(self._folder))
 
     def begins_after(self) -> int | None:
-        segments = self._segments()
-        return segments[0] if segments else None
+        found = segments(self._folder)
+        return found[0] if found else None
+
+    def begin_sync(self) -> None:
+        if not self._unsynced:
+            return
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._flush_when_wanted, name="journal", daemon=True)
+            self._thread.start()
+        self._wanted.set()
 
     def sync(self) -> None:
-        if self._file is not None:
-            os.fdatasync(self._file.fileno())
-        self._synced = self._clock()
+        with self._flushing:
+            if self._file is not None and self._failed:
+                self._write_again(self._file)
+            self._flush()
 
     def cut(self, version: int, oldest_kept: int) -> None:
-        self.close()
+        self._close_file()
         self._fresh_segment = True
-        segments = self._segments()
-        for begin, following in itertools.pairwise(segments):
+        for begin, following in itertools.pairwise(segments(self._folder)):
             if following <= oldest_kept:
-                self._path(begin).unlink()
+                path_of(self._folder, begin).unlink()
 
     def truncate(self, version: int) -> None:
-        self.close()
-        for begin in reversed(self._segments()):
-            path = self._path(begin)
-            if begin >= version:
+        self._close_file()
+        self._newest = None
+        for begin in reversed(segments(self._folder)):
+            path = path_of(self._folder, begin)
+            if begin >= version and begin > 0:
                 path.unlink()
                 continue
-            kept = b"".join(to_line(entry) for entry in _read(path) if entry.version <= version)
-            os.truncate(path, len(kept))
+            keep_whole(path, version)
             break
         sync_folder(self._folder)
 
     def restart(self, version: int) -> None:
-        self.close()
-        for begin in reversed(self._segments()):  # what a crash leaves of them has no holes
-            self._path(begin).unlink()
-        self._path(version).touch()
-        self._fresh_segment = False
+        self._close_file()
+        for begin in reversed(segments(self._folder)):  # what a crash leaves of them has no holes
+            path_of(self._folder, begin).unlink()
+        path_of(self._folder, version).touch()
+        self._fresh_segment, self._newest = False, None
         sync_folder(self._folder)
 
     def close(self) -> None:
+        if self._thread is not None:
+            self._closing = True
+            self._wanted.set()
+            self._thread.join()
+            self._thread, self._closing = None, False
+        self._close_file()
+
+    def _open(self, begin: int) -> IO[bytes]:
+        found = segments(self._folder)
+        if found and not (self._fresh_segment and self._newest_in(found[-1]) <= begin):
+            begin = found[-1]  # also for an amended block with later entries: a segment begins after all before it
+        # unbuffered: a written entry is with the kernel
+        file = path_of(self._folder, begin).open("ab", buffering=0)
+        try:
+            sync_folder(self._folder)
+        except BaseException:
+            file.close()
+            raise
+        self._synced_end = file.seek(0, os.SEEK_END)
+        self._file, self._fresh_segment = file, False
+        return file
+
+    def _newest_in(self, begin: int) -> int:
+        if self._newest is None:
+            self._newest = newest_in(path_of(self._folder, begin), begin)
+        return self._newest
+
+    def _close_file(self) -> None:
         if self._file is not None:
             self.sync()
             if self._torn_at is not None:
@@ -118,26 +173,37 @@ class FileJournal:
             self._file.close()
             self._file = None
 
-    def _open(self, begin: int) -> IO[bytes]:
-        segments = self._segments()
-        if segments and not self._fresh_segment:
-            begin = segments[-1]
-        self._file = self._path(begin).open("ab", buffering=0)  # the written entries are in the kernel's buffers
-        self._fresh_segment = False
-        sync_folder(self._folder)
-        return self._file
+    def _flush_when_wanted(self) -> None:
+        while not self._closing:
+            self._wanted.wait()
+            self._wanted.clear()
+            with self._flushing:
+                try:
+                    if not self._failed:
+                        self._flush()
+                except OSError as error:  # whoever waits for it tries again, and gets the error
+                    log.error("cannot flush the journal", folder=str(self._folder), problem=str(error))
 
-    def _segments(self) -> list[int]:
-        return sorted(int(path.stem) for path in self._folder.glob("*.log") if path.stem.isdigit())
+    def _flush(self) -> None:
+        """Flush what is written; the lock is held."""
+        count = len(self._unsynced)
+        if self._file is None or count == 0:
+            return
+        try:
+            os.fdatasync(self._file.fileno())
+        except OSError:
+            self._failed = True
+            raise
+        self._synced_end += sum(len(self._unsynced.popleft()) for _ in range(count))
+        self._synced = self._clock()
 
-    def _path(self, begin: int) -> Path:
-        return self._folder / f"{begin}.log"
-
-    def _all(self, after: int) -> Iterator[Entry]:
-        segments = self._segments()
-        for begin, following in zip(segments, [*segments[1:], None]):
-            if following is None or following > after:
-                yield from _read(self._path(begin), torn_end=self._read_only)
+    def _write_again(self, file: IO[bytes]) -> None:
+        """Write the unsynced lines again: after a failed flush the kernel calls its pages clean, and would never write
+        them. The lock is held.
+        """
+        file.truncate(self._synced_end)
+        _write_whole(file, b"".join(self._unsynced))
+        self._failed = False
 
 
 def _write_whole(file: IO[bytes], line: bytes) -> None:
@@ -148,26 +214,3 @@ def _write_whole(file: IO[bytes], line: bytes) -> None:
         if not taken:
             raise OSError(errno.ENOSPC, f"none of {len(left)} bytes was written", file.name)
         left = left[taken:]
-
-
-def _read(path: Path, *, torn_end: bool = False) -> Iterator[Entry]:
-    with path.open("rb") as file:
-        for number, line in enumerate(file, 1):
-            if torn_end and not line.endswith(b"\n"):
-                return  # the writer is at it
-            try:
-                yield from_line(line)
-            except (ValueError, KeyError) as error:
-                raise JournalError(f"{path}:{number}: {error}") from error
-
-
-def _cut_torn_line(path: Path) -> None:
-    """Cut off what a crash left half written at the end; damage anywhere before stays, to be found on reading."""
-    with path.open("r+b") as file:
-        end = 0
-        for line in file:
-            if not line.endswith(b"\n"):
-                log.warning("journal: truncated a torn last line", file=str(path), bytes=len(line))
-                file.truncate(end)
-                return
-            end += len(line)

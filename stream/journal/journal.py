@@ -7,6 +7,7 @@ bit-identical state.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import takewhile
 from typing import Protocol
 
 from thalweg.proto.records import Partition
@@ -21,22 +22,31 @@ class Journal(Protocol):
     """The entries since the oldest snapshot. Single writer."""
 
     def append(self, entry: Entry) -> None:
-        """Append an entry; it survives a killed process. Raises OSError, and then nothing of it remains."""
+        """Append an entry; it survives a killed process. Raises OSError, and then nothing of it remains.
+
+        Its version follows the newest, or it is a block that amends an earlier one of the same version.
+        """
 
     def entries(self, after: int) -> Iterator[Entry]:
-        """Entries of versions above `after`, in order. Raises JournalError if one is missing or damaged."""
+        """Entries of versions above `after`, in order, one for each version: the last that was written.
+
+        Raises JournalError if one is missing or damaged, after those before it.
+        """
 
     def begins_after(self) -> int | None:
         """The version before the oldest entry; None if there never was an entry."""
 
+    def begin_sync(self) -> None:
+        """Begin to flush the appended entries to disk, in the background: a `sync` that follows waits the shorter."""
+
     def sync(self) -> None:
-        """Flush the appended entries to disk."""
+        """Return when the appended entries are on disk. Raises OSError; they stay appended, and may be synced later."""
 
     def cut(self, version: int, oldest_kept: int) -> None:
         """A snapshot of `version` exists: entries up to `oldest_kept` are no longer needed."""
 
     def truncate(self, version: int) -> None:
-        """Remove the entries above `version`."""
+        """Remove the entries above `version`, and amended blocks that were written after one of them."""
 
     def restart(self, version: int) -> None:
         """Remove every entry; the next one is that of `version` + 1."""
@@ -76,6 +86,9 @@ class InMemoryJournal:
     def begins_after(self) -> int | None:
         return self._begin
 
+    def begin_sync(self) -> None:
+        """Does nothing."""
+
     def sync(self) -> None:
         """Does nothing."""
 
@@ -85,7 +98,7 @@ class InMemoryJournal:
             self._begin = max(self._begin, oldest_kept)
 
     def truncate(self, version: int) -> None:
-        self._entries = [entry for entry in self._entries if entry.version <= version]
+        self._entries = list(takewhile(lambda entry: entry.version <= version, self._entries))
 
     def restart(self, version: int) -> None:
         self._entries, self._begin = [], version
@@ -95,10 +108,24 @@ class InMemoryJournal:
 
 
 def consecutive(entries: Iterator[Entry], after: int, place: str) -> Iterator[Entry]:
-    """The same entries. Raises JournalError where one does not follow the other."""
+    """One entry for each version: the last that was written, in the order of their versions.
+
+    Raises JournalError where one is missing, after those before it.
+    """
+    found: list[Entry] = []
+    problem: JournalError | None = None
+    try:
+        found.extend(entries)  # all at once: an amended block may stand behind the entries that follow its version
+    except JournalError as error:
+        problem = error
+    amended = {entry.version: entry for entry in found if isinstance(entry, BlockEntry) and entry.skipped}
     expected = after + 1
-    for entry in entries:
+    for entry in found:
+        if after < entry.version < expected and entry.version in amended:
+            continue  # took the place of the block it amends
         if entry.version != expected:
             raise JournalError(f"journal {place}: expected the entry of version {expected}, got {entry.version}")
-        yield entry
+        yield amended.get(entry.version, entry)
         expected += 1
+    if problem is not None:
+        raise problem

@@ -10,38 +10,53 @@ duplicate by its id.
 
 from __future__ import annotations
 
-import json
-import os
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import structlog
 
 from thalweg.memory.exchange.commands import StoreError
 from thalweg.memory.exchange.pending import Pending, Waiting
-from thalweg.proto import columns, thalweg_pb2
 from thalweg.proto.bounds.limits import MAX_FUTURE_SECONDS
 from thalweg.proto.bounds.times import record_times
 from thalweg.proto.decode import Decoder
-from thalweg.proto.encode import EVENT_HEADERS, to_events
-from thalweg.proto.event import Batch, ClassLabels
+from thalweg.proto.encode import to_events
+from thalweg.proto.event import Batch
 from thalweg.proto.records import Partition, Records
-from thalweg.proto.rejected import Refused, Rejected
+from thalweg.proto.rejected import Reason, Refused, Rejected
 from thalweg.proto.schema import Schema
+from thalweg.stream.health.reading import report_reading
 from thalweg.stream.health.registry import Health
-from thalweg.stream.labels.label_records import label_of
+from thalweg.stream.labels.join_observer import JoinObserver, JoinReadingObserver
+from thalweg.stream.labels.label_records import joined_event, label_of
+from thalweg.stream.labels.place import Place, read_place, write_place
 from thalweg.stream.log.dead_letters import DeadLetters
-from thalweg.stream.log.log import Log, LogError, Message, Reader
+from thalweg.stream.log.identity import identities, replaced
+from thalweg.stream.log.log import (
+    GAP_TEXTS,
+    Log,
+    LogError,
+    LogReplaced,
+    PermanentLogError,
+    Reader,
+    RecordsRefused,
+    gap_fields,
+)
+from thalweg.stream.log.refused import append_possible
+from thalweg.stream.quarantine.search import first_line
 from thalweg.stream.runtime import REAL, Runtime
 
 log = structlog.get_logger(__name__)
 Answer = TypeVar("Answer")
+_Some = TypeVar("_Some", Records, "Sequence[_Label]")
+
+JOINER_ERROR: Reason = "joiner_error"
 
 JOIN_AT_ONCE = 500
 MOST_WAITING = 100_000
@@ -53,35 +68,6 @@ _IDLE_SECONDS = 0.05
 _LOOK_AGAIN_SECONDS = 0.25  # for the events of labels that arrived before them
 _SAVE_SECONDS = 1.0
 _LONGEST_WAIT_SECONDS = 5.0  # between two attempts while the store or the log is unavailable
-
-
-class JoinObserver(Protocol):
-    """Receives what happens to labels, on the joiner's thread."""
-
-    def labels_joined(self, delays: Sequence[float]) -> None:
-        """These labels arrived this many seconds after their events."""
-
-    def labels_unmatched(self, labels: int) -> None:
-        """This many labels expired without a known event."""
-
-    def labels_duplicated(self, labels: int) -> None:
-        """This many labels were duplicates of joined ones."""
-
-    def dead_lettered(self, reasons: Mapping[str, int]) -> None:
-        """This many records, by reason, were sent to the dead-letter topic."""
-
-    def store_reached(self, reached: bool) -> None:
-        """Whether the store of pending events is available."""
-
-
-class NoJoinObserver:
-    """Ignores everything; the base for observers that need only some of it."""
-
-    def labels_joined(self, delays: Sequence[float]) -> None: ...
-    def labels_unmatched(self, labels: int) -> None: ...
-    def labels_duplicated(self, labels: int) -> None: ...
-    def dead_lettered(self, reasons: Mapping[str, int]) -> None: ...
-    def store_reached(self, reached: bool) -> None: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,9 +143,13 @@ class Joiner:
         self._decoder = Decoder(schema, max_future_seconds=settings.max_future_seconds)
         self._waiting: OrderedDict[tuple[Partition, int], _Label] = OrderedDict()
         self._waiting_bytes = 0
-        self._end: dict[Partition, int] = _read(place)
+        begun = read_place(place)
+        self._end: dict[Partition, int] = dict(begun.offsets)
+        self._log_identity = dict(begun.log_identity)
         self._sent: set[tuple[Partition, int]] = set()
         self._saved: Mapping[Partition, int] = dict(self._end)
+        self._reading = observer if isinstance(observer, JoinReadingObserver) else None
+        self._lag_told_at = float("-inf")
         self._saved_at = self._looked_at = self._ticks()
         self._stopping = runtime.signal()
         self._reached = True
@@ -182,28 +172,53 @@ class Joiner:
         were records. For callers with a loop of their own.
         """
         topics, group = [self._settings.labels_topic, self._settings.topic], f"thalweg.{self._settings.model}.joiner"
+        self._sent = self._retry("dead letters", self._dead_letters.recently_sent)
+        self._follow_identities(topics)
         with closing(self._retry("log", lambda: self._source.reader(topics, self._end, "earliest", group))) as reader:
             self._reader = reader
             try:
-                self._sent = self._retry("dead letters", self._dead_letters.recently_sent)
                 yield partial(self._turn, reader)
             finally:
                 self._save(now=True)
 
     def _turn(self, reader: Reader) -> bool:
         runs = reader.poll(_IDLE_SECONDS, JOIN_AT_ONCE)
+        self._watch(reader)
         for run in runs:
             self._take(run)
         self._join(fresh=[run for run in runs if run.partition.topic == self._settings.labels_topic])
         self._save()
-        if reader.reached():
-            self._health.running()
-        else:
-            self._health.waiting("the log is out of reach")
+        report_reading(self._health, reader)
         return bool(runs)
 
     def _at_end(self) -> bool:
         return self._reader is not None and not any(self._reader.lag().values()) and self._reader.reached()
+
+    def _follow_identities(self, topics: Sequence[str]) -> None:
+        """Read the topics from their beginning that were deleted and created again since the position was saved."""
+        present = self._retry("log", lambda: identities(self._source, topics))
+        for topic in replaced(self._log_identity, present):
+            read = {str(at): end for at, end in self._end.items() if at.topic == topic}
+            log.error(GAP_TEXTS["replaced"], model=self._settings.model, topic=topic, read=read)
+            self._end = {at: end for at, end in self._end.items() if at.topic != topic}
+            self._sent = {at for at in self._sent if at[0].topic != topic}  # offsets begin anew
+            self._saved = {}
+        if not present.items() <= self._log_identity.items():
+            self._log_identity.update(present)
+            self._save(now=True)
+
+    def _watch(self, reader: Reader) -> None:
+        """Tell what was not read, and how much waits to be."""
+        for gap in reader.gaps():
+            log.error(GAP_TEXTS[gap.cause], model=self._settings.model, **gap_fields(gap))
+            if gap.cause == "replaced":
+                self._follow_identities([gap.partition.topic])
+            if self._reading is not None and gap.partition.topic == self._settings.labels_topic:
+                self._reading.lost(gap)  # the learner reports those of its own topic
+        now = self._ticks()
+        if self._reading is not None and now - self._lag_told_at >= _SAVE_SECONDS:
+            self._lag_told_at = now
+            self._reading.labels_lag(reader.lag())
 
     # -- reading records ----------------------------------------------------------------------------------------------
 
@@ -215,6 +230,13 @@ class Joiner:
         self._end[run.partition] = run.offsets[-1]
 
     def _take_events(self, run: Records) -> None:
+        self._in_halves(
+            run,
+            self._store_events,
+            lambda one, error: self._set_aside(one, [Rejected(0, JOINER_ERROR, first_line(error))]),
+        )
+
+    def _store_events(self, run: Records) -> None:
         """Store events without a label; invalid records are left to the learner."""
         batch = self._decoder.decode(run).batch
         if batch.ids is None:
@@ -233,6 +255,8 @@ class Joiner:
                 record = label_of(value, self._schema)
             except Refused as error:
                 bad.append(Rejected(row, error.reason, str(error)))
+            except Exception as error:  # one record must not end the thread, which would only read it again
+                bad.append(Rejected(row, JOINER_ERROR, first_line(error)))
             else:
                 own = run[row : row + 1]
                 label = _Label(own, str(record.id), record.label, self._deadline(run.times[row]))
@@ -252,6 +276,22 @@ class Joiner:
             for one in unsent:
                 self._observer.dead_lettered({one.reason: 1})
 
+    def _in_halves(
+        self, some: _Some, action: Callable[[_Some], None], failed: Callable[[_Some, Exception], None]
+    ) -> None:
+        try:
+            action(some)
+        except (_Stopped, LogReplaced):
+            raise
+        except Exception as error:
+            if len(some) > 1:
+                half = len(some) // 2
+                self._in_halves(some[:half], action, failed)
+                self._in_halves(some[half:], action, failed)
+                return
+            log.error("cannot be joined: kept as a dead letter", model=self._settings.model, exc_info=error)
+            failed(some, error)
+
     # -- joining ------------------------------------------------------------------------------------------------------
 
     def _join(self, fresh: Sequence[Records]) -> None:
@@ -264,7 +304,7 @@ class Joiner:
             places = [(run.partition, offset) for run in fresh for offset in run.offsets]
             labels = [self._waiting[place] for place in places if place in self._waiting]
         for start in range(0, len(labels), JOIN_AT_ONCE):
-            self._join_some(labels[start : start + JOIN_AT_ONCE])
+            self._in_halves(labels[start : start + JOIN_AT_ONCE], self._join_some, self._cannot_join)
         self._give_up()
 
     def _join_some(self, labels: Sequence[_Label]) -> None:
@@ -276,11 +316,19 @@ class Joiner:
             if event is not None and not event.joined:
                 told.setdefault(label.id, (label, event))
         if told:
-            messages = [self._message(label, event) for label, event in told.values()]
-            self._retry("joined events", lambda: self._source.append(self._settings.joined_topic, messages))
+            events = [(label, event) for label, event in told.values()]
+            messages = [joined_event(self._schema, label.id, label.label, event.value) for label, event in events]
+            topic = self._settings.joined_topic
+            refused = self._retry("joined events", lambda: append_possible(self._source, topic, messages))
+            for row, error in refused.items():
+                self._refuse(events[row][0], error)
             self._retry("waiting events", lambda: self._pending.settle(model, list(told)))
             self._observer.labels_joined(
-                [max(0.0, label.records.times[0] - event.time) for label, event in told.values()]
+                [
+                    max(0.0, label.records.times[0] - event.time)
+                    for row, (label, event) in enumerate(events)
+                    if row not in refused
+                ]
             )
         if len(done) > len(told):
             self._observer.labels_duplicated(len(done) - len(told))
@@ -291,16 +339,16 @@ class Joiner:
         del self._waiting[label.place]
         self._waiting_bytes -= label.size_bytes
 
-    def _message(self, label: _Label, waiting: Waiting) -> Message:
-        event = thalweg_pb2.Event.FromString(waiting.value)
-        column = columns.label_column(self._schema, [label.label])
-        if isinstance(column, ClassLabels):
-            event.label_text = column.names[column.codes[0]]
-        elif column is not None:
-            event.label_numbers.values.extend(column.values[0].tolist())
-        event.id = label.id
-        key = event.key.encode() if event.HasField("key") else None
-        return Message(event.SerializeToString(), key, EVENT_HEADERS)
+    def _refuse(self, label: _Label, error: RecordsRefused) -> None:
+        """The event of this label can never be appended: its label goes to the dead letters."""
+        log.error("a joined event can never be appended", model=self._settings.model, id=label.id, problem=str(error))
+        detail = f"the joined event of id {label.id!r} cannot be appended: {error}"
+        self._set_aside(label.records, [Rejected(0, "too_large", detail)])
+
+    def _cannot_join(self, one: Sequence[_Label], error: Exception) -> None:
+        (label,) = one
+        self._set_aside(label.records, [Rejected(0, JOINER_ERROR, first_line(error))])
+        self._drop(label)
 
     def _give_up(self) -> None:
         """Expired labels, and the oldest of too many, go to the dead letters."""
@@ -330,12 +378,16 @@ class Joiner:
         while True:
             try:
                 answer = action()
+            except LogReplaced:
+                raise  # no waiting helps
             except StoreError as error:
                 self._reach(False, str(error))
                 self._health.waiting(f"the store is out of reach: {error}")
             except (OSError, LogError) as error:
-                log.error("refused: retrying", what=what, model=self._settings.model, problem=str(error))
-                self._health.waiting(f"waits for the {what}: {error}")
+                permanent = isinstance(error, PermanentLogError)
+                told = "refused, and waiting does not help" if permanent else "refused: retrying"
+                log.error(told, what=what, model=self._settings.model, problem=str(error))
+                (self._health.failed if permanent else self._health.waiting)(f"waits for the {what}: {error}")
             else:
                 self._reach(True)
                 return answer
@@ -367,7 +419,7 @@ class Joiner:
         if done == self._saved:
             return
         try:
-            _write(self._place, done)
+            write_place(self._place, Place(done, self._log_identity))
             self._saved = done
         except OSError as error:
             log.warning("cannot save the position of the join", place=str(self._place), problem=str(error))
@@ -378,21 +430,3 @@ def entries_of(batch: Batch, rows: Sequence[int]) -> list[tuple[str, float, byte
     some = batch.take(np.array(rows, dtype=np.int64)).unlabelled()
     assert some.ids is not None
     return [(id or "", moment, value) for id, moment, value in zip(some.ids, some.times.tolist(), to_events(some))]
-
-
-def _read(place: Path) -> dict[Partition, int]:
-    """The position of the last run; empty if there was none, or its file is damaged: then everything is read again."""
-    try:
-        entries = json.loads(place.read_text())
-        return {Partition(str(topic), int(number)): int(offset) for topic, number, offset in entries}
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError, TypeError) as error:
-        log.warning("joining labels from the beginning: the position cannot be read", problem=str(error))
-        return {}
-
-
-def _write(place: Path, done: Mapping[Partition, int]) -> None:
-    beside = place.with_name(f".{place.name}.{os.getpid()}")
-    beside.write_text(json.dumps([[*partition, offset] for partition, offset in sorted(done.items())]))
-    beside.replace(place)

@@ -6,13 +6,16 @@ from typing import Any
 
 import msgspec
 
-from thalweg.proto import columns
+from thalweg.proto import columns, thalweg_pb2
 from thalweg.proto.bounds.json_depth import too_deep
 from thalweg.proto.bounds.limits import MAX_JSON_DEPTH, MAX_LABEL_RECORD_BYTES
 from thalweg.proto.bounds.texts import check_ids
+from thalweg.proto.encode import EVENT_HEADERS
+from thalweg.proto.event import ClassLabels
 from thalweg.proto.json_text import BYTE_ORDER_MARK
 from thalweg.proto.rejected import Reason, Refused
 from thalweg.proto.schema import Schema
+from thalweg.stream.log.log import Message
 
 
 class LabelRecord(msgspec.Struct):
@@ -43,3 +46,16 @@ def label_of(value: bytes | None, schema: Schema) -> LabelRecord:
         reason: Reason = "bad_label" if "`$.label" in str(error) else "malformed"
         raise Refused(reason, f'expected {{"id": …, "label": …}}: {error!s:.200}') from None
     return record
+
+
+def joined_event(schema: Schema, id: str, label: Any, value: bytes) -> Message:
+    """The record of an event with its late label; `value`: the event as it waits, without one."""
+    event = thalweg_pb2.Event.FromString(value)
+    column = columns.label_column(schema, [label])
+    if isinstance(column, ClassLabels):
+        event.label_text = column.names[column.codes[0]]
+    elif column is not None:
+        event.label_numbers.values.extend(column.values[0].tolist())
+    event.id = id
+    key = event.key.encode() if event.HasField("key") else None
+    return Message(event.SerializeToString(), key, EVENT_HEADERS)

@@ -10,7 +10,8 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import structlog
@@ -26,6 +27,7 @@ from thalweg.proto.schema import InputError, Inputs
 from thalweg.stream.health.registry import HealthRegistry
 from thalweg.stream.health.supervised import SupervisedThread
 from thalweg.stream.labels.dropped import Dropped
+from thalweg.stream.labels.record_size import check_fits, row_bytes
 
 log = structlog.get_logger(__name__)
 
@@ -37,20 +39,36 @@ _IDLE_SECONDS = 0.005
 _SILENT_SECONDS = 60.0
 
 
+@dataclass(frozen=True, slots=True)
+class JoinedTopic:
+    """Where joined events go."""
+
+    topic: str
+    max_record_bytes: Callable[[], int]
+    """The largest record that it accepts; called for each request, must not block."""
+
+
 class RequestBuffer:
     """Buffers requests of all models; any number of threads may call it.
 
     Args:
         pendings: The store of each model; models that are missing join no labels.
         registry: Where it reports its health, as `request_buffer`, and that of each store, as `request_store`.
+        joined: Where the joined events of each model go, for `check_size`; None: their size is not limited.
     """
 
-    def __init__(self, pendings: Mapping[str, Pending], registry: HealthRegistry | None = None) -> None:
+    def __init__(
+        self,
+        pendings: Mapping[str, Pending],
+        registry: HealthRegistry | None = None,
+        joined: Mapping[str, JoinedTopic] | None = None,
+    ) -> None:
         registry = registry or HealthRegistry()
         if pendings:
             self._health = registry.register("request_buffer", silent_seconds=_SILENT_SECONDS)
         self._stores = {name: registry.register("request_store", name) for name in pendings}
         self._pendings = pendings
+        self._joined = joined or {}
         self._queues: dict[str, deque[tuple[str, float, Inputs, Answer | None]]] = {name: deque() for name in pendings}
         self._reached = dict.fromkeys(pendings, True)
         self.remembered = dict.fromkeys(pendings, 0)
@@ -88,6 +106,11 @@ class RequestBuffer:
         rows = {len(column) if column.ndim else 0 for column in inputs.values()}
         if rows != {1}:
             raise InputError(f"parameter 'event_id': expected inputs of one row, got {max(rows, default=0)}")
+
+    def check_size(self, model: str, inputs: Inputs) -> None:
+        """Raise RecordTooLarge for inputs whose event could never be appended once its label arrives."""
+        if (joined := self._joined.get(model)) is not None:
+            check_fits(row_bytes(inputs), joined.max_record_bytes(), joined.topic)
 
     def remember(self, model: str, event_id: str, inputs: Inputs, answer: Answer | None) -> None:
         """Buffer these inputs, of one row, and their prediction until their label arrives.

@@ -21,7 +21,9 @@ from thalweg.proto.schema import Inputs
 from thalweg.stream.health.registry import HealthRegistry
 from thalweg.stream.health.supervised import SupervisedThread
 from thalweg.stream.labels.dropped import Dropped
-from thalweg.stream.log.log import Log, LogError, Message
+from thalweg.stream.labels.record_size import check_fits, row_bytes
+from thalweg.stream.log.log import Log, LogError, Message, PermanentLogError
+from thalweg.stream.log.refused import append_possible
 
 log = structlog.get_logger(__name__)
 
@@ -55,6 +57,7 @@ class RequestLog:
         """Rows dropped, by model: the log was unavailable for too long, or they could not be appended."""
         self._dropped = Dropped("requests that cannot be appended")
         self._problem = ""
+        self._permanent = False
         self._some, self._stopping = threading.Event(), threading.Event()
         self._thread: SupervisedThread | None = None
 
@@ -66,6 +69,11 @@ class RequestLog:
     def dropped(self) -> list[str]:
         """Which requests were dropped recently, and why."""
         return self._dropped.degraded()
+
+    def check(self, model: str, inputs: Inputs) -> None:
+        """Raise RecordTooLarge for inputs that could never be appended; nothing for a model that learns from none."""
+        if (topic := self._topics.get(model)) is not None:
+            check_fits(row_bytes(inputs), self._log.max_record_bytes(topic), topic)
 
     def record(self, model: str, inputs: Inputs) -> None:
         """Queue a request's rows as events; does nothing for a model that does not learn from requests."""
@@ -81,8 +89,7 @@ class RequestLog:
             ids = [f"r-{stem}-{row}" for row in range(rows)]
             now = np.full(rows, time.time())
             whole = Batch(dict(inputs), None, np.ones(rows), now, ids)
-            row_bytes = sum(column.nbytes for column in inputs.values()) // max(1, rows)
-            self._queues[model].extend(whole.micro_batches(max(1, _RECORD_BYTES // max(1, row_bytes))))
+            self._queues[model].extend(whole.micro_batches(max(1, _RECORD_BYTES // max(1, row_bytes(inputs)))))
         self._some.set()
 
     def start(self) -> None:
@@ -109,7 +116,8 @@ class RequestLog:
         while not self._stopping.is_set():
             self._round()
             if self._problem:
-                self._health.waiting(f"the log is out of reach, requests wait: {self._problem}")
+                report = self._health.failed if self._permanent else self._health.waiting
+                report(f"the log is out of reach, requests wait: {self._problem}")
             elif problems := self.dropped():
                 self._health.degraded("; ".join(problems))
             else:
@@ -144,6 +152,7 @@ class RequestLog:
             if not self._problem:
                 log.warning("requests are buffered: the log is unavailable", model=model, problem=str(error))
             self._problem = str(error) or type(error).__name__
+            self._permanent = isinstance(error, PermanentLogError)
             return False
         rows = sum(map(len, some))
         with self._lock:
@@ -158,8 +167,9 @@ class RequestLog:
 
     def _send(self, model: str, messages: list[tuple[int, Message]], failed: list[Exception]) -> int:
         """Append messages with these numbers of rows; returns how many rows failed although the log is available."""
+        topic = self._topics[model]
         try:
-            self._log.append(self._topics[model], [message for _, message in messages])
+            refused = append_possible(self._log, topic, [message for _, message in messages])
         except LogError:
             raise
         except Exception as error:
@@ -167,4 +177,5 @@ class RequestLog:
                 failed.append(error)
                 return messages[0][0]
             return sum(self._send(model, [one], failed) for one in messages)
-        return 0
+        failed += refused.values()
+        return sum(messages[row][0] for row in refused)

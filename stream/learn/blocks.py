@@ -16,7 +16,7 @@ from thalweg.proto.bounds.times import record_times
 from thalweg.proto.event import Decoded
 from thalweg.proto.records import Partition, Position, Records
 from thalweg.stream.journal.entries import BlockEntry, Range
-from thalweg.stream.log.log import Reader
+from thalweg.stream.log.log import Gap, Reader
 
 _PAUSE_SECONDS = 0.005  # records that arrive closer together than this belong to one stream
 
@@ -65,6 +65,8 @@ class DecodedBlock:
     """The last offset of each partition in the block; empty for a file."""
     appended_time: float = math.inf
     """Unix seconds at which the log appended the newest record; infinite if unknown, as for a file."""
+    runs: tuple[Records, ...] = ()
+    """The records of each part, to which the rows of its rejected ones refer; empty for a file."""
 
 
 _RECORDS = 500  # read at once, at least
@@ -124,6 +126,7 @@ class Replay:
         self._reader = reader
         self._poll_seconds = poll_seconds
         self._waiting: dict[Partition, deque[Records]] = defaultdict(deque)
+        self._gaps: list[Gap] = []
 
     def block(self, entry: BlockEntry, give_up: Callable[[], bool] = lambda: False) -> Block | None:
         """The records of this entry, identical to those that were journalled; None if `give_up` returns true.
@@ -146,10 +149,13 @@ class Replay:
             while not waiting:
                 if give_up():
                     return None
-                for run in self._reader.poll(self._poll_seconds):
+                runs = self._reader.poll(self._poll_seconds)
+                for run in runs:
                     self._waiting[run.partition].append(run)
-                for gap in self._reader.gaps():
-                    raise HistoryLost(f"{gap.partition}: offsets {gap.first} to {gap.last} were deleted by retention")
+                self._gaps += self._reader.gaps()
+                self._check(part)
+                if not runs and not taken:
+                    self._pass_what_was_skipped(part)
             run = waiting.popleft()
             inside = sum(1 for offset in run.offsets if offset <= part.last)
             if inside < len(run):
@@ -165,6 +171,21 @@ class Replay:
                 f"the log has {got}"
             )
         return whole
+
+    def _check(self, part: Range) -> None:
+        """Raise HistoryLost if a record of this range is gone; what lies between the ranges was never learned."""
+        for gap in self._gaps:
+            within = gap.partition == part.partition and gap.first <= part.last and gap.last >= part.first
+            if within or gap.cause == "replaced":
+                what = {"retention": "were deleted by retention", "unreadable": "cannot be read"}
+                told = what.get(gap.cause, "belong to a topic that was deleted and created again")
+                raise HistoryLost(f"{gap.partition}: offsets {gap.first} to {gap.last} {told}")
+
+    def _pass_what_was_skipped(self, part: Range) -> None:
+        """Go on at the range if nothing before it can be read: what was skipped once is not waited for again."""
+        position = self._reader.position()
+        if position.get(part.partition, -1) < part.first - 1:
+            self._reader.seek({**position, part.partition: part.first - 1})
 
 
 def _merge(runs: Sequence[Records]) -> Records | None:

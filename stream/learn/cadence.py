@@ -1,4 +1,7 @@
-"""Decides when to publish: after every block if that is cheap, otherwise within a share of the time."""
+"""Decides when to publish: after every block if that is cheap, otherwise within a share of the time.
+
+A version is published once its journal entry is on disk: what servers have shown survives a power cut.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +15,12 @@ from thalweg.stream.health.registry import Health
 from thalweg.stream.learn.fold import Fold
 from thalweg.stream.learn.observer import Observer
 from thalweg.stream.learn.ports import Publisher
+from thalweg.stream.quarantine.search import first_line
 
 log = structlog.get_logger(__name__)
 
 _AGAIN_SECONDS = 1.0
+_DISK_SHARE = 0.25  # maximum share of the time for waiting until the journal is on disk; the learner does not work then
 
 
 class PublishCadence:
@@ -23,6 +28,7 @@ class PublishCadence:
 
     Args:
         publisher: Makes versions visible; None: nothing is published.
+        flush: Returns when the journal is on disk; raises OSError.
         observer: Notified of each publication.
         share: Maximum share of the time for publishing.
         ticks: Monotonic seconds.
@@ -32,6 +38,7 @@ class PublishCadence:
     def __init__(
         self,
         publisher: Publisher | None,
+        flush: Callable[[], None],
         observer: Observer,
         share: float,
         ticks: Callable[[], float] = time.monotonic,
@@ -39,6 +46,7 @@ class PublishCadence:
     ) -> None:
         self._ticks = ticks
         self._publisher = publisher
+        self._flush = flush
         self._observer = observer
         self._share = share
         self._health = health or Health("publisher")
@@ -57,6 +65,10 @@ class PublishCadence:
             return math.inf
         return max(0.0, self._not_before - self._ticks())
 
+    def due(self) -> bool:
+        """Whether a version that is ready now would be published."""
+        return self._publisher is not None and self._ticks() >= self._not_before
+
     def behind(self, version: int) -> bool:
         """Whether no version is published (by an earlier process either), or only one below `version`."""
         if self._publisher is None:
@@ -70,24 +82,27 @@ class PublishCadence:
         if self._publisher is None or fold.version == self._version or (started < self._not_before and not now):
             return
         try:
+            self._flush()
+            flushed = self._ticks()
             self._publisher.publish(
                 fold.learner.predictor(),
                 version=fold.version,
                 learned_events=fold.learned,
                 event_time=fold.event_time,
             )
-        except OSError as error:  # the folder is full, say; the version published before stays visible
+        except Exception as error:  # a full folder, or a predictor without a state; the version before stays visible
+            problem = str(error) if isinstance(error, OSError) else first_line(error)
             log.error(
-                "cannot publish a version: learning continues, servers keep the previous version", problem=str(error)
+                "cannot publish a version: learning continues, servers keep the previous version", problem=problem
             )
             self._not_before = self._ticks() + _AGAIN_SECONDS
-            self._health.degraded(f"version {fold.version} cannot be published: {error}")
+            self._health.degraded(f"version {fold.version} cannot be published: {problem}")
             return
         self._health.running()
-        seconds = self._ticks() - started
-        self._not_before = started + seconds / self._share
+        done = self._ticks()
+        self._not_before = max(flushed + (done - flushed) / self._share, started + (flushed - started) / _DISK_SHARE)
         self._version = fold.version
-        self._observer.published(fold.version, seconds, self._oldest_waiting)
+        self._observer.published(fold.version, done - started, self._oldest_waiting)
         self._oldest_waiting = None
 
     def confirm(self, as_of: float) -> None:

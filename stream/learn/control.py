@@ -13,12 +13,20 @@ from thalweg.memory.snapshots.snapshots import Snapshots, UnknownVersion
 from thalweg.memory.snapshots.state import DamagedFile
 from thalweg.stream.drift.alarm import Alarm
 from thalweg.stream.journal.entries import Control, ForgettingEntry, ResetEntry, RollbackEntry
-from thalweg.stream.learn.fold import DRIFT, Fold, StateMismatch
+from thalweg.stream.journal.journal import Journal
+from thalweg.stream.learn.fold import DRIFT, Fold, StateMismatch, check_settings
 from thalweg.stream.learn.outcome import Outcome
 from thalweg.stream.learn.ports import Command, Commands, Ports
 from thalweg.stream.learn.settings import ProcessorSettings
+from thalweg.stream.quarantine.recovery import Recovery
+from thalweg.stream.quarantine.search import first_line
+from thalweg.stream.quarantine.standstill import Standstill
 
 log = structlog.get_logger(__name__)
+
+
+class NotApplied(Exception):
+    """A change of the state failed and was undone; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +96,7 @@ class Controls:
         ports: Provides the commands and the observer.
         save: Saves the present version; on request waits for the save and raises OSError if it fails.
         change: Journals an entry and applies it.
+        resume: Lets a stopped model go on, on request without what fails; returns False if it is not stopped.
     """
 
     def __init__(
@@ -97,6 +106,7 @@ class Controls:
         ports: Ports,
         save: Callable[[bool], None],
         change: Callable[[Control], Outcome],
+        resume: Callable[[bool], bool],
     ) -> None:
         self._fold = fold
         self._model = model
@@ -104,6 +114,7 @@ class Controls:
         self._observer = ports.observer
         self._save = save
         self._change = change
+        self._resume = resume
 
     def handle_commands(self) -> None:
         """Execute the commands submitted since the last call, and respond to each."""
@@ -115,7 +126,7 @@ class Controls:
     def _answer(self, commands: Commands, command: Command) -> None:
         try:
             result = self._carry_out(command)
-        except (UnknownVersion, DamagedFile, StateMismatch) as error:
+        except (UnknownVersion, DamagedFile, StateMismatch, NotApplied) as error:
             result = {"error": "failed_precondition", "message": str(error)}
         except OSError as error:
             result = {"error": "unavailable", "message": str(error)}
@@ -131,6 +142,10 @@ class Controls:
         if command.verb == "rollback":  # consumed events are not consumed again
             to = int(command.arguments["version"])
             return {"version": self._change(RollbackEntry(self._fold.version + 1, to, "operator")).version}
+        if command.verb == "resume":
+            if self._resume(bool(command.arguments.get("skip", False))):
+                return {"version": self._fold.version}
+            return {"error": "failed_precondition", "message": f"model {self._model!r} is not stopped"}
         return {"error": "unimplemented", "message": f"command {command.verb!r} is unknown"}
 
     def act(self, decision: Decision) -> None:
@@ -142,9 +157,79 @@ class Controls:
                 self._fold.note_done(decision.note)
             if decision.save:
                 self._save(False)
-        except (UnknownVersion, DamagedFile, StateMismatch, OSError) as error:
+        except (UnknownVersion, DamagedFile, StateMismatch, NotApplied, OSError) as error:
             log.error("cannot act on a drift alarm: learning continues", model=self._model, problem=str(error))
             self._fold.note_done("nothing: it failed")
         else:
             if decision.action:
                 self._observer.acted(decision.action)
+
+
+class Changes:
+    """Changes a model's state other than by learning: journalled, applied, and undone if it fails.
+
+    Args:
+        fold: The model's fold.
+        snapshots: Snapshots of the model.
+        journal: Its journal.
+        settings: Settings of the model.
+        ports: Provides the observer.
+        standstill: Whether the model stands still.
+        recovery: Restores the fold after a failure.
+        save: Saves the present version without deleting the given one; raises OSError if it fails.
+    """
+
+    def __init__(
+        self,
+        fold: Fold,
+        snapshots: Snapshots,
+        journal: Journal,
+        settings: ProcessorSettings,
+        ports: Ports,
+        standstill: Standstill,
+        recovery: Recovery,
+        save: Callable[[int | None], None],
+    ) -> None:
+        self._fold, self._snapshots, self._journal, self._settings = fold, snapshots, journal, settings
+        self._observer, self._standstill, self._recovery, self._save = ports.observer, standstill, recovery, save
+
+    def make(self, entry: Control) -> Outcome:
+        """Journal an entry and apply it; what it discards is saved.
+
+        Raises:
+            UnknownVersion, DamagedFile, StateMismatch: There is no usable snapshot of the version to roll back to.
+            NotApplied: It failed and was undone.
+            OSError: The disk refuses; nothing has changed.
+        """
+        if isinstance(entry, RollbackEntry):
+            # before it is journalled: an entry must be repeatable
+            check_settings(self._snapshots.load(entry.to).manifest, self._settings)
+        if self._standstill.stop is not None:
+            self._journal.truncate(self._fold.version)  # the block at which it stands: its records are read again
+        self._journal.append(entry)
+        if isinstance(entry, RollbackEntry | ResetEntry):
+            self._save_discarded(entry)
+        try:
+            outcome = self._fold.apply(entry)
+        except Exception as error:
+            log.exception("a change of the state failed: undoing it", model=self._settings.model)
+            self._recovery.undo(self._fold.version)
+            raise NotApplied(f"{first_line(error)}; the model stays at version {self._fold.version}") from error
+        self._standstill.moved(outcome.version)
+        if isinstance(entry, RollbackEntry):
+            self._observer.rolled_back(outcome.version, entry.cause)
+        return outcome
+
+    def _save_discarded(self, entry: RollbackEntry | ResetEntry) -> None:
+        """Save the state that the entry discards.
+
+        After it is journalled: a process that dies in between still knows what to do about the alarm behind it.
+        """
+        try:
+            self._save(entry.to if isinstance(entry, RollbackEntry) else None)
+        except OSError as error:
+            if error.errno is not None:
+                self._journal.truncate(self._fold.version)
+                raise
+            # the state cannot be written, whatever the disk: what leads away from it must be possible
+            log.warning("the state before the change cannot be saved", model=self._settings.model, problem=str(error))

@@ -9,6 +9,8 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TypeAlias
@@ -17,6 +19,7 @@ import numpy as np
 import structlog
 
 from thalweg.memory.snapshots.snapshots import Manifest, Snapshot, Snapshots
+from thalweg.memory.snapshots.state import State
 from thalweg.models.contract.capabilities import Forgetting, capability, predict_batch
 from thalweg.models.contract.learner import Learner, Predictor
 from thalweg.proto.decode import Decoder
@@ -30,6 +33,7 @@ from thalweg.stream.learn.dedup import RecentIds
 from thalweg.stream.learn.outcome import Outcome
 from thalweg.stream.learn.ports import DriftEvaluator, Evaluator
 from thalweg.stream.learn.settings import ProcessorSettings, identity_differences
+from thalweg.stream.quarantine.skips import without_events, without_records
 
 log = structlog.get_logger(__name__)
 
@@ -59,6 +63,16 @@ def check_settings(manifest: Manifest, settings: ProcessorSettings) -> None:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A copy of a fold in memory, from which it continues bit-identically."""
+
+    snapshot: Snapshot
+    parent: int | None
+    event_time: float
+    unhandled: tuple[Alarm, ...]
+
+
 class Fold:
     """A learner, its evaluator, the ids it has seen, and the log position that all of them correspond to.
 
@@ -84,6 +98,7 @@ class Fold:
         self._snapshots = snapshots
         self._settings = settings
         self._evaluator = evaluator
+        self._grader = evaluator
         self._drift = evaluator if isinstance(evaluator, DriftEvaluator) else None
         self._make = make
         self._decoder = Decoder(
@@ -174,6 +189,33 @@ class Fold:
         self._version, self._parent = manifest.version, manifest.version
         self._end, self._learned = dict(manifest.offsets), manifest.events_learned
         self._log_identity = dict(manifest.log_identity)
+        self._unhandled = ()
+
+    def checkpoint(self) -> Checkpoint:
+        """A copy of the present state."""
+        parent = self._parent
+        taken = self.snapshot(0.0)
+        self._parent = parent
+        return Checkpoint(_copied(taken), parent, self._event_time, self._unhandled)
+
+    def back_to(self, point: Checkpoint) -> None:
+        """Continue from this checkpoint, whatever has been left half done since; it can be used again."""
+        self.load(_copied(point.snapshot))
+        self._parent, self._event_time, self._unhandled = point.parent, point.event_time, point.unhandled
+
+    def stop_evaluating(self) -> None:
+        """Learn without evaluation from now on: the evaluator's state stays as it is, and there are no more reports."""
+        self._grader = self._drift = None
+
+    @contextmanager
+    def not_evaluating(self) -> Iterator[None]:
+        """Learn without evaluation within this block."""
+        grader, drift = self._grader, self._drift
+        self.stop_evaluating()
+        try:
+            yield
+        finally:
+            self._grader, self._drift = grader, drift
 
     def snapshot(self, created: float) -> Snapshot:
         """A snapshot with everything that `load` needs, created at this time (Unix seconds); the parent of the next
@@ -203,9 +245,15 @@ class Fold:
     # -- applying -----------------------------------------------------------------------------------------------------
 
     def decode(self, entry: BlockEntry, block: Block) -> DecodedBlock:
-        """Decode the block of an entry for `apply`; changes no state, so invalid records can be saved first."""
-        parts = tuple(self._decoder.decode(run) for run in block.records)
-        return DecodedBlock(entry.version, entry.batch_events, parts, block.end, block.appended_time)
+        """Decode the block of an entry for `apply`, without what the entry skips; changes no state, so invalid records
+        can be saved first.
+        """
+        if not entry.skipped:
+            parts = tuple(self._decoder.decode(run) for run in block.records)
+            return DecodedBlock(entry.version, entry.batch_events, parts, block.end, block.appended_time, block.records)
+        runs = tuple(run for run in (without_records(run, entry.skipped) for run in block.records) if len(run))
+        parts = tuple(without_events(run, self._decoder.decode(run), entry.skipped) for run in runs)
+        return DecodedBlock(entry.version, entry.batch_events, parts, block.end, block.appended_time, runs)
 
     def apply(
         self, step: DecodedBlock | Control, on_batch: OnBatch | None = None, *, repeated: bool = False
@@ -245,8 +293,8 @@ class Fold:
         seconds: list[float] = []
         for micro_batch in cut(self._fresh(block.parts, totals), block.batch_events):
             predictor = self._learner.predictor()
-            if self._evaluator is not None:
-                self._evaluator.predicted(micro_batch, predictor, predict_batch(predictor, micro_batch))
+            if self._grader is not None:
+                self._grader.predicted(micro_batch, predictor, predict_batch(predictor, micro_batch))
             started = time.perf_counter()
             self._learner.learn(micro_batch)
             took = time.perf_counter() - started
@@ -310,11 +358,22 @@ class Fold:
                 forgetting.raise_forgetting(entry.factor, entry.events)
             done = f"forgetting raised by a factor of {entry.factor:g}"
         self._version = entry.version
+        if self._drift is not None and not isinstance(entry, ForgettingEntry):
+            self._drift.state_replaced(done)
         if entry.cause == DRIFT:
             self.note_done(done)
         self._unhandled = ()
         if not repeated:
             log.warning(done, model=self._settings.model, version=entry.version, cause=entry.cause)
+
+
+def _copied(kept: Snapshot) -> Snapshot:
+    """The same with arrays of its own: those of a state may belong to the learner."""
+    parts = {
+        name: State({key: np.array(tensor) for key, tensor in part.tensors.items()}, deepcopy(part.meta))
+        for name, part in kept.parts.items()
+    }
+    return Snapshot(kept.manifest, parts)
 
 
 @dataclass(slots=True)

@@ -15,14 +15,15 @@ from typing import TypeVar
 import structlog
 
 from thalweg.proto.records import Position
-from thalweg.stream.journal.entries import BlockEntry
+from thalweg.stream.journal.entries import BlockEntry, Skip
 from thalweg.stream.journal.journal import Journal
 from thalweg.stream.learn.blocks import Block, DecodedBlock, gather
 from thalweg.stream.learn.fold import Fold
-from thalweg.stream.learn.ports import Ports
+from thalweg.stream.learn.ports import DeadLetterSink, Ports
 from thalweg.stream.learn.settings import ProcessorSettings
 from thalweg.stream.log.identity import identities
-from thalweg.stream.log.log import Log, LogError, Reader, Start
+from thalweg.stream.log.log import GAP_TEXTS, Log, LogError, LogReplaced, PermanentLogError, Reader, Start, gap_fields
+from thalweg.stream.quarantine.skips import LEARNER_ERROR, letters
 from thalweg.stream.runtime import Signal
 
 log = structlog.get_logger(__name__)
@@ -34,6 +35,10 @@ _LONGEST_WAIT_SECONDS = 5.0
 
 class Stopped(Exception):
     """A stop was requested while waiting for a disk or a broker; the state contains nothing of the current block."""
+
+
+NOT_THE_EVENTS = (Stopped, LogReplaced)
+"""Raised while a block is applied, but not for any fault of its events."""
 
 
 class Intake:
@@ -66,6 +71,8 @@ class Intake:
         self._observer = ports.observer
         self._dead_letters = ports.dead_letters
         self._health = ports.health
+        self.replaced = False
+        """A topic was created again while it was read; the latest block is the last one of the deleted topic."""
         self._stopping = stopping
         self._ticks = ticks
 
@@ -84,8 +91,12 @@ class Intake:
         with suppress(LogError):  # next time, then
             self._fold.identify(identities(self._source, unknown))
 
-    def take(self, reader: Reader, idle_seconds: float) -> DecodedBlock | None:
-        """The next block, journalled and decoded; None if no record arrived within `idle_seconds`. Raises Stopped."""
+    def sync(self) -> None:
+        """Return when the journal is on disk; retries while the disk fails. Raises Stopped."""
+        self._retry("journal", self._journal.sync)
+
+    def take(self, reader: Reader, idle_seconds: float) -> tuple[BlockEntry, Block] | None:
+        """The next block, journalled; None if no record arrived within `idle_seconds`. Raises Stopped."""
         settings = self._settings
         block = gather(
             reader,
@@ -99,13 +110,29 @@ class Intake:
         if block is None or len(block) == 0:
             return None
         entry = BlockEntry(self._fold.version + 1, block.ranges, settings.batch_events)
-        self._retry("journal", partial(self._journal.append, entry))
-        return self.decode(entry, block, {})
+        self.journal(entry)
+        return entry, block
 
-    def decode(self, entry: BlockEntry, block: Block, sent: Position) -> DecodedBlock:
-        """Decode a journalled block; dead letters up to `sent` are not sent again. Raises Stopped."""
+    def journal(self, entry: BlockEntry) -> None:
+        """Append an entry; retries while the disk refuses. Raises Stopped."""
+        self._retry("journal", partial(self._journal.append, entry))
+
+    def decode(
+        self, entry: BlockEntry, block: Block, sent: Position, fresh: tuple[Skip, ...] | None = None
+    ) -> DecodedBlock:
+        """Decode a journalled block, and send what is invalid or skipped to the dead letters.
+
+        Args:
+            entry: The block's entry.
+            block: Its records.
+            sent: Dead letters of invalid records up to these offsets are not sent again.
+            fresh: What the entry skips for the first time; None: an earlier process may have sent all of it.
+
+        Raises:
+            Stopped: Nothing of the block is in the state.
+        """
         decoded = self._fold.decode(entry, block)
-        for run, part in zip(block.records, decoded.parts):
+        for run, part in zip(decoded.runs, decoded.parts):
             last = sent.get(run.partition, -1)
             unsent = [rejected for rejected in part.rejected if run.offsets[rejected.row] > last]
             if part.rejected and self._dead_letters is None:
@@ -113,8 +140,20 @@ class Intake:
                     "invalid records, no dead-letter topic", model=self._settings.model, first=str(part.rejected[0])
                 )
             elif unsent and self._dead_letters is not None:
+                self.sync()  # else the block may be cut anew after a power cut, and its dead letters be sent twice
                 self._retry("dead letters", partial(self._dead_letters.send, run, unsent))
+        if entry.skipped and self._dead_letters is not None:
+            self._send_skipped(self._dead_letters, entry, block, fresh or ())
         return decoded
+
+    def _send_skipped(self, sink: DeadLetterSink, entry: BlockEntry, block: Block, fresh: tuple[Skip, ...]) -> None:
+        """Send the letters of skipped events: `fresh` ones in any case, others unless they were sent before."""
+        older = [one for one in entry.skipped if one not in fresh]
+        sent = self._retry("dead letters", partial(sink.recently_sent, LEARNER_ERROR)) if older else set()
+        for run in block.records:
+            for unsent in (letters(run, older, sent), letters(run, fresh)):
+                if unsent:
+                    self._retry("dead letters", partial(sink.send, run, unsent))
 
     def last_sent(self) -> Position:
         """The newest dead letter of each partition, so that none is sent twice. Raises Stopped."""
@@ -123,13 +162,8 @@ class Intake:
 
     def _report_gaps(self, reader: Reader) -> None:
         for gap in reader.gaps():
-            log.error(
-                "retention deleted records before they were learned: continuing at the earliest offset",
-                model=self._settings.model,
-                partition=str(gap.partition),
-                first=gap.first,
-                last=gap.last,
-            )
+            log.error(GAP_TEXTS[gap.cause], model=self._settings.model, **gap_fields(gap))
+            self.replaced = self.replaced or gap.cause == "replaced"
             self._observer.lost(gap)
 
     def _retry(self, what: str, action: Callable[[], Answer]) -> Answer:
@@ -138,9 +172,13 @@ class Intake:
         while True:
             try:
                 return action()
+            except LogReplaced:
+                raise  # no waiting helps
             except (OSError, LogError) as error:
-                log.error("refused: retrying", what=what, model=self._settings.model, problem=str(error))
-                self._health.waiting(f"waits for the {what}: {error}")
+                permanent = isinstance(error, PermanentLogError)
+                told = "refused, and waiting does not help" if permanent else "refused: retrying"
+                log.error(told, what=what, model=self._settings.model, problem=str(error))
+                (self._health.failed if permanent else self._health.waiting)(f"waits for the {what}: {error}")
                 if self._stopping.wait(wait):
                     raise Stopped from error
                 wait = min(2 * wait, _LONGEST_WAIT_SECONDS)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
@@ -10,12 +10,13 @@ from thalweg.memory.snapshots.state import State
 from thalweg.models.contract.learner import Predictor
 from thalweg.proto.decode import Rejected
 from thalweg.proto.event import Batch
-from thalweg.proto.records import Position, Records
+from thalweg.proto.records import Partition, Position, Records
 from thalweg.proto.schema import Array
 from thalweg.stream.drift.alarm import Alarm
 from thalweg.stream.evaluation.report import EvaluationReport
 from thalweg.stream.health.registry import Health
 from thalweg.stream.learn.observer import NoObserver, Observer
+from thalweg.stream.quarantine.stop import InMemoryStopMark, StopMark
 
 
 class Publisher(Protocol):
@@ -57,6 +58,9 @@ class DriftEvaluator(Evaluator, Protocol):
     def note_done(self, number: int, done: str) -> None:
         """Record what was done about an alarm."""
 
+    def state_replaced(self, how: str) -> None:
+        """The model was rolled back or begun anew: recent figures of the state before do not apply to it."""
+
     def report(self, now: float) -> EvaluationReport:
         """The report as of this time (Unix seconds)."""
 
@@ -73,11 +77,11 @@ class Command(Protocol):
 
     @property
     def verb(self) -> str:
-        """`snapshot` or `rollback`."""
+        """`snapshot`, `rollback` or `resume`."""
 
     @property
     def arguments(self) -> Mapping[str, Any]:
-        """`rollback`: `version`."""
+        """`rollback`: `version`; `resume`: `skip`."""
 
 
 class Commands(Protocol):
@@ -98,6 +102,9 @@ class DeadLetterSink(Protocol):
 
     def last_sent(self) -> Position:
         """The newest record sent per partition, so that a replay sends none twice."""
+
+    def recently_sent(self, reason: str = "") -> Collection[tuple[Partition, int]]:
+        """The records among the newest dead letters that were sent for this reason; empty: for any."""
 
 
 class AlarmSink(Protocol):
@@ -133,3 +140,5 @@ class Ports:
     """Whether snapshots can be written."""
     publishing: Health = field(default_factory=Health)
     """Whether versions can be published."""
+    stop_mark: StopMark = field(default_factory=InMemoryStopMark)
+    """Whether the circuit breaker has stopped the model."""

@@ -2,36 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from functools import partial
 
 import structlog
 
-from thalweg.memory.snapshots.snapshots import Snapshots
+from thalweg.memory.snapshots.snapshots import Snapshot, Snapshots
 from thalweg.models.contract.learner import Learner
-from thalweg.proto.records import Position
-from thalweg.stream.journal.entries import BlockEntry, Control, RollbackEntry
-from thalweg.stream.journal.journal import InMemoryJournal, Journal, JournalError, before_the_first
-from thalweg.stream.learn.blocks import Block, HistoryLost
+from thalweg.proto.records import Partition, Position
+from thalweg.stream.health.reading import report_reading
+from thalweg.stream.journal.entries import Control
+from thalweg.stream.journal.journal import InMemoryJournal, Journal
+from thalweg.stream.learn.beginning import Beginning
 from thalweg.stream.learn.cadence import PublishCadence
-from thalweg.stream.learn.control import Controls, Policy
-from thalweg.stream.learn.fold import Fold, check_settings
-from thalweg.stream.learn.intake import Intake, Stopped
+from thalweg.stream.learn.control import Changes, Controls, Policy
+from thalweg.stream.learn.fold import DRIFT, Fold
+from thalweg.stream.learn.intake import NOT_THE_EVENTS, Intake, Stopped
 from thalweg.stream.learn.outcome import Outcome
 from thalweg.stream.learn.ports import Evaluator, Ports
-from thalweg.stream.learn.rebuild import apply_again
 from thalweg.stream.learn.reporting import Reporter
 from thalweg.stream.learn.saver import Saver
 from thalweg.stream.learn.settings import ProcessorSettings
-from thalweg.stream.log.identity import replaced
 from thalweg.stream.log.log import Log, Reader
+from thalweg.stream.quarantine.breaker import Breaker
+from thalweg.stream.quarantine.recovery import Recovery, Tripped
+from thalweg.stream.quarantine.search import first_line
+from thalweg.stream.quarantine.standstill import Standstill
+from thalweg.stream.quarantine.stop import Stop
 from thalweg.stream.runtime import REAL, Runtime
 
 log = structlog.get_logger(__name__)
 
 _COMMIT_SECONDS = 1.0
+_STANDING_SECONDS = 0.05  # between two looks at the commands while the model stands still
 _LAST_SAVES = 3  # a disk that is full for a moment must not cost what was learned since the last snapshot
+
+
+class NotSaved(OSError):
+    """A model ended without saving what it has learned; the journal leads to it from the newest snapshot."""
 
 
 class Processor:
@@ -80,15 +89,55 @@ class Processor:
         self._fold = Fold(learner, snapshots, settings, evaluator, make)
         self._intake = Intake(self._fold, source, self._journal, settings, ports, self._stopping, runtime.ticks)
         self._policy = Policy(settings, snapshots, can_reset=self._fold.can_reset)
-        self._controls = Controls(self._fold, settings.model, ports, self._save_asked, self._change)
-        self._reporter = Reporter(self._fold, self._observer.reported, runtime.clock, runtime.ticks)
+        self._breaker = Breaker(settings)
+        self._beginning = Beginning(
+            self._fold,
+            self._intake,
+            self._journal,
+            settings,
+            ports.observer,
+            partial(self._save, True),
+        )
+        self._standstill = Standstill(settings.model, ports.stop_mark, ports.health)
         self._saver = Saver(snapshots, self._journal, self._observer, runtime, ports.saving)
+        self._recovery = Recovery(
+            self._fold,
+            self._intake,
+            snapshots,
+            self._journal,
+            settings,
+            self._breaker,
+            ports,
+            self._saver.newest,
+            runtime,
+            self._stopping,
+        )
+        self._changes = Changes(
+            self._fold,
+            snapshots,
+            self._journal,
+            settings,
+            ports,
+            self._standstill,
+            self._recovery,
+            partial(self._save, True, True),
+        )
+        self._controls = Controls(
+            self._fold, settings.model, ports, self._save_asked, self._change, self._standstill.resume
+        )
+        self._reporter = Reporter(self._fold, self._observer.reported, runtime.clock, runtime.ticks)
         self._cadence = PublishCadence(
-            ports.publisher, self._observer, settings.publish_share, runtime.ticks, ports.publishing
+            ports.publisher,
+            self._journal.sync,
+            self._observer,
+            settings.publish_share,
+            runtime.ticks,
+            ports.publishing,
         )
         self._unsaved_events = 0
         self._saved_at = self._ticks()
         self._committed_at = 0.0
+        self._no_state = ""  # why the learner last gave no state to save
         self._reader: Reader | None = None
 
     @property
@@ -111,6 +160,11 @@ class Processor:
         """Hash of the learner's present state; for the learner's thread only."""
         return self._fold.learner.state().sha256()
 
+    @property
+    def stopped_by(self) -> Stop | None:
+        """Why the circuit breaker has stopped the model; None if it has not."""
+        return self._standstill.stop
+
     def stop(self) -> None:
         """Ask `run` to finish the current block, save and return."""
         self._stopping.set()
@@ -123,11 +177,12 @@ class Processor:
         Raises:
             StateMismatch: The saved state belongs to other settings.
             OSError: The first snapshot cannot be written: the state folder is not usable.
+            NotSaved: The last snapshot cannot be written.
         """
         try:
             with suppress(Stopped), self.following() as turn:
                 while not self._stopping.is_set():
-                    if not turn() and until_end and self._at_end():
+                    if not turn() and until_end and (self._standstill.stop is not None or self._at_end()):
                         break
                 self._publish(now=True)
             self._reporter.offer(must=True)
@@ -135,6 +190,12 @@ class Processor:
                 self._save(wait=True)
                 if self._saver.version == self._fold.version:
                     break
+            else:
+                raise NotSaved(
+                    f"model {self._settings.model!r}: version {self.version} could not be saved, the newest snapshot "
+                    f"is of version {self._saver.version}: {self._saver.wait() or self._no_state}; "
+                    f"the next start learns again from there"
+                )
         finally:
             self._saver.close()
             self._journal.close()
@@ -145,13 +206,40 @@ class Processor:
         at most one block. It returns whether there was a block. For callers with a loop of their own; raises Stopped.
         """
         self.recover()
-        with closing(self._intake.open(self._fold.end)) as reader:
-            self._reader = reader
-            yield partial(self._turn, reader)
+        try:
+            yield self._turn
+        finally:
+            self._close_reader()
 
-    def _turn(self, reader: Reader) -> bool:
-        self._controls.handle_commands()
-        return self._step(reader)
+    def _turn(self) -> bool:
+        try:
+            self._controls.handle_commands()
+            if self._standstill.stop is not None:
+                return self._stand_still()
+            if self._reader is None:
+                self._follow_replaced()
+                self._reader = self._intake.open(self._fold.end)
+            found = self._step(self._reader)
+            self._follow_replaced()
+        except Tripped as tripped:
+            self._standstill.begin(tripped.stop)
+            self._publish(now=True)
+        except _Reopen:
+            pass
+        else:
+            return found
+        self._close_reader()
+        return True
+
+    def _follow_replaced(self) -> None:
+        if self._intake.replaced:  # the last block was the last one of a deleted topic
+            self._intake.replaced = False
+            self._beginning.follow_identities()
+
+    def _close_reader(self) -> None:
+        if self._reader is not None:
+            self._reader.close()
+            self._reader = None
 
     def _at_end(self) -> bool:
         return self._reader is not None and not any(self._reader.lag().values()) and self._reader.reached()
@@ -159,25 +247,46 @@ class Processor:
     def _step(self, reader: Reader) -> bool:
         """Read and learn one block; False if there was none."""
         idle_seconds = min(self._settings.idle_seconds, self._cadence.due_seconds())
-        block = self._intake.take(reader, idle_seconds)  # journalled when it returns
-        if block is not None:
-            outcome = self._fold.apply(block)
+        taken = self._intake.take(reader, idle_seconds)  # journalled when it returns
+        if taken is not None:
+            if self._cadence.due():
+                self._journal.begin_sync()  # while the block is learned
+            try:
+                outcome = self._fold.apply(self._intake.decode(*taken, {}))
+            except NOT_THE_EVENTS:
+                raise
+            except Exception as error:
+                self._get_past(error, reader.lag())
+                raise _Reopen from error
             self._note(outcome)
-            self._observer.block_done(outcome, self._fold.learner, reader.lag())
-            self._tell_alarms(outcome)
-            self._act(outcome)
+            self._done(outcome, reader.lag())
         elif self._alarms is not None:
             self._alarms.send(())  # the pending ones
-        self._publish(now=block is None)
-        self._confirm(reader, idle=block is None)
+        self._publish(now=taken is None)
+        self._confirm(reader, idle=taken is None)
         self._save_if_due()
         self._commit_if_due(reader)
         self._reporter.offer(reader.lag())
-        if reader.reached():
-            self._health.running()
+        self._tell_health(reader)
+        return taken is not None
+
+    def _done(self, outcome: Outcome, lag: Mapping[Partition, int]) -> None:
+        self._observer.block_done(outcome, self._fold.learner, lag)
+        self._tell_alarms(outcome)
+        self._act(outcome)
+        self._recovery.after_block(outcome)
+        if (undecodable := self._breaker.undecodable(outcome)) is not None:
+            raise Tripped(Stop(self.version, *undecodable, self._clock()))
+
+    def _tell_health(self, reader: Reader) -> None:
+        if not reader.reached() or reader.problem() is not None:
+            report_reading(self._health, reader)
+        elif self._recovery.evaluation_stopped:
+            self._health.degraded(self._recovery.evaluation_stopped)
+        elif self._reporter.problem:
+            self._health.degraded(f"its status cannot be reported: {self._reporter.problem}")
         else:
-            self._health.waiting("the log is out of reach")
-        return block is not None
+            self._health.running()
 
     def _note(self, outcome: Outcome) -> None:
         self._unsaved_events += outcome.events
@@ -186,6 +295,8 @@ class Processor:
             self._cadence.taken(outcome.oldest_time)
 
     def _tell_alarms(self, outcome: Outcome) -> None:
+        if outcome.alarms:
+            self._intake.sync()
         for alarm in outcome.alarms:
             self._observer.drifted(alarm)
         if self._alarms is not None:
@@ -194,6 +305,28 @@ class Processor:
     def _act(self, outcome: Outcome) -> None:
         if (decision := self._policy.decide(outcome)) is not None:
             self._controls.act(decision)
+
+    # -- failing ------------------------------------------------------------------------------------------------------
+
+    def _get_past(self, error: Exception, lag: Mapping[Partition, int]) -> None:
+        """Learn the newest block without what raises. Raises Tripped or Stopped."""
+        for outcome in self._recovery.past(error, self._note):
+            self._done(outcome, lag)
+
+    def _stand_still(self) -> bool:
+        """Wait a moment for an operator to resume the model, or else try again; whether it goes on."""
+        if self._standstill.wait():
+            self._save_if_due()
+            self._reporter.offer()
+            self._stopping.wait(_STANDING_SECONDS)
+            return False
+        self._breaker.reset()
+        stop = self._standstill.end()
+        if stop is not None:
+            self._recovery.skip_at(stop)
+        self._replay()
+        self._publish(now=True)
+        return True
 
     # -- starting -----------------------------------------------------------------------------------------------------
 
@@ -205,7 +338,7 @@ class Processor:
         """
         newest = self._snapshots.newest()
         if newest is None:
-            self._begin()
+            self._beginning.begin()
         else:
             self._fold.load(newest)
             if self._alarms is not None and "alarms" in newest.parts:
@@ -216,86 +349,27 @@ class Processor:
                 # before reading the log, which may be unavailable for long: this version can already be served
                 self._publish(now=True)
                 self._cadence.confirm(newest.manifest.created)
-        self._follow_identities()
-        outcomes = self._replay()
+        self._beginning.follow_identities()
+        self._replay(self._standstill.recall())
+        self._publish(now=True)
+
+    def _replay(self, upto: int | None = None) -> None:
+        """Apply the journal's entries above the present version, until the circuit breaker stops the model."""
+
+        def note(outcome: Outcome) -> None:
+            self._note(outcome)
+            self._reporter.offer()
+
+        try:
+            outcomes = self._recovery.replay(note, upto)
+        except Tripped as tripped:
+            self._standstill.begin(tripped.stop)
+            return
         self._publish(now=True)
         for outcome in outcomes:
             self._tell_alarms(outcome)
-        if outcomes:
+        if outcomes and self._standstill.stop is None:
             self._act(outcomes[-1])
-
-    def _begin(self) -> None:
-        """Fix a new model's start position before anything is learned: with `latest`, records that arrive during a
-        restart count.
-        """
-        self._fold.identify(self._intake.identities())
-        if self._journal.begins_after() == 0:  # all snapshots are damaged: replay from an empty state
-            self._fold.start_at(before_the_first(self._journal))
-            return
-        if self._journal.begins_after() is not None:
-            log.error("all snapshots are damaged and the journal has no beginning: starting with an empty state")
-            self._journal.truncate(0)
-        if self._settings.start == "latest":
-            with closing(self._intake.open({}, "latest")) as reader:
-                self._fold.start_at(reader.position())
-        self._save(wait=True, must=True)
-
-    def _follow_identities(self) -> None:
-        """Read the topics from their beginning that were deleted and created again since the snapshot.
-
-        The journal's entries name records that no longer exist. They are dropped, and an empty block takes their place:
-        its version is saved, so that no replay crosses from one log to the other.
-        """
-        present = self._intake.identities()
-        anew = replaced(self._fold.log_identity, present)
-        self._fold.identify(present)
-        if not anew:
-            return
-        read = {str(partition): last for partition, last in self._fold.end.items() if partition.topic in anew}
-        log.error(
-            "topics were deleted and created again since this state was saved: records in them that were not learned "
-            "yet are lost; reading the new ones from their beginning",
-            model=self._settings.model,
-            topics=anew,
-            read=read,
-        )
-        self._journal.restart(self.version)
-        self._fold.read_anew(anew)
-        empty = BlockEntry(self.version + 1, (), self._settings.batch_events)
-        self._journal.append(empty)
-        self._fold.apply(self._fold.decode(empty, Block(())))
-        self._save(wait=True)
-        for topic in anew:
-            self._observer.log_replaced(topic)
-
-    def _replay(self) -> list[Outcome]:
-        """Outcomes of the journal's entries above the present version: the last one, and those with alarms."""
-        first, sent, kept = self.version, self._intake.last_sent(), list[Outcome]()
-        try:
-            with closing(self._intake.open(self._fold.end)) as reader:
-                for outcome in apply_again(
-                    self._fold,
-                    self._journal,
-                    reader,
-                    decode=lambda entry, block: self._intake.decode(entry, block, sent),
-                    give_up=self._stopping.is_set,
-                ):
-                    self._health.beat()
-                    self._note(outcome)
-                    kept = [*(one for one in kept if one.alarms), outcome]
-                    self._reporter.offer()
-        except (HistoryLost, JournalError) as error:
-            log.error(
-                "events learned after the snapshot cannot be replayed exactly: continuing from here, with the rest "
-                "of the journal dropped and its records learned as new blocks",
-                model=self._settings.model,
-                version=self.version,
-                problem=str(error),
-            )
-            self._journal.truncate(self.version)
-        if self.version > first:
-            log.info("replayed", model=self._settings.model, entries=self.version - first, version=self.version)
-        return kept
 
     # -- publishing and saving ----------------------------------------------------------------------------------------
 
@@ -326,30 +400,44 @@ class Processor:
             reader.commit(self._fold.end, f"version {self.version}")
             self._committed_at = now
 
-    def _save(self, *, wait: bool = False, must: bool = False) -> None:
+    def _save(self, wait: bool = False, must: bool = False, spare: int | None = None) -> None:
         """Save the present version in the background; `wait` for it, and raise its error if it `must` succeed."""
         if self.version > self._saver.version:
             self._intake.note_identities()
-            taken = self._fold.snapshot(self._clock())
+            taken = self._snapshot(must=must)
+            if taken is None:
+                return
             waiting = {} if self._alarms is None else {"alarms": self._alarms.state()}
-            self._saver.save(taken.manifest, {**taken.parts, **waiting})
+            self._saver.save(taken.manifest, {**taken.parts, **waiting}, spare)
             self._unsaved_events, self._saved_at = 0, self._ticks()
         if wait and (error := self._saver.wait()) is not None and must:
             raise error
+
+    def _snapshot(self, *, must: bool) -> Snapshot | None:
+        """The present state to save; None, or OSError if there `must` be one, if a part fails to give its state."""
+        try:
+            return self._fold.snapshot(self._clock())
+        except Exception as error:
+            if must:
+                raise OSError(f"the state cannot be saved: {first_line(error)}") from error
+            self._no_state = first_line(error)
+            log.error("snapshot failed: learning continues", version=self.version, problem=self._no_state)
+            self._observer.snapshot_failed(self.version, self._no_state)
+            self._unsaved_events, self._saved_at = 0, self._ticks()
+            return None
 
     def _save_asked(self, wait: bool) -> None:
         self._save(wait=wait, must=wait)
 
     def _change(self, entry: Control) -> Outcome:
-        """Journal a control entry, apply it, and publish and save the result."""
-        if isinstance(entry, RollbackEntry):
-            self._saver.wait()
-            # before it is journalled: an entry must be repeatable
-            check_settings(self._snapshots.load(entry.to).manifest, self._settings)
-        self._journal.append(entry)
-        outcome = self._fold.apply(entry)
-        if isinstance(entry, RollbackEntry):
-            self._observer.rolled_back(self.version, entry.cause)
+        """Change the state, and publish and save the result. Raises as `Changes.make`."""
+        outcome = self._changes.make(entry)
         self._publish(now=True)
         self._save(wait=True)
+        if entry.cause != DRIFT:
+            self._journal.sync()  # who asked for it is told that it is done
         return outcome
+
+
+class _Reopen(Exception):
+    """The log must be read from the fold's position again."""

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 from thalweg.memory.snapshots.snapshots import Snapshots, UnknownVersion
 from thalweg.models.contract.learner import Learner
-from thalweg.stream.journal.entries import BlockEntry
+from thalweg.stream.journal.entries import BlockEntry, Control
 from thalweg.stream.journal.journal import Journal, JournalError, before_the_first
-from thalweg.stream.learn.blocks import Block, DecodedBlock, Replay
+from thalweg.stream.learn.blocks import Block, Replay
 from thalweg.stream.learn.fold import Fold
 from thalweg.stream.learn.outcome import Outcome
 from thalweg.stream.learn.settings import ProcessorSettings
@@ -23,7 +23,8 @@ def apply_again(
     reader: Reader,
     *,
     upto: int | None = None,
-    decode: Callable[[BlockEntry, Block], DecodedBlock] | None = None,
+    apply_block: Callable[[BlockEntry, Block], Outcome] | None = None,
+    apply_control: Callable[[Control], Outcome] | None = None,
     give_up: Callable[[], bool] = lambda: False,
 ) -> Iterator[Outcome]:
     """Apply the journal's entries above the fold's version: the same blocks in the same order.
@@ -33,14 +34,16 @@ def apply_again(
         journal: Source of the entries.
         reader: Must be at the fold's position.
         upto: Ignore entries above this version.
-        decode: Replaces the fold's `decode`.
+        apply_block: Decodes and applies a block; None: the fold does.
+        apply_control: Applies a control entry; None: the fold does.
         give_up: Called before every entry and while waiting for records; stops when true.
 
     Raises:
         HistoryLost: The log no longer has the records.
         JournalError: An entry is missing or damaged.
     """
-    decode = fold.decode if decode is None else decode
+    apply_block = apply_block or (lambda entry, block: fold.apply(fold.decode(entry, block)))
+    apply_control = apply_control or (lambda entry: fold.apply(entry, repeated=True))
     replay = Replay(reader)
     for entry in journal.entries(fold.version):
         if (upto is not None and entry.version > upto) or give_up():
@@ -49,9 +52,9 @@ def apply_again(
             block = replay.block(entry, give_up)
             if block is None:
                 return
-            yield fold.apply(decode(entry, block))
+            yield apply_block(entry, block)
         else:
-            yield fold.apply(entry, repeated=True)
+            yield apply_control(entry)
 
 
 @dataclass(frozen=True, slots=True)

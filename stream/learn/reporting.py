@@ -7,10 +7,15 @@ import time
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
+import structlog
+
 from thalweg.proto.records import Partition
 from thalweg.stream.learn.fold import Fold
 from thalweg.stream.learn.observer import LearnerReport
 from thalweg.stream.learn.outcome import Outcome
+from thalweg.stream.quarantine.search import first_line
+
+log = structlog.get_logger(__name__)
 
 REPORT_SECONDS = 1.0
 
@@ -41,6 +46,8 @@ class Reporter:
         self._lag: Mapping[Partition, int] = MappingProxyType({})
         self._newest_time: float | None = None
         self._made = -math.inf
+        self.problem = ""
+        """Why no report can be made; empty if one can."""
         self._reported: tuple[int, Mapping[Partition, int]] | None = None
 
     def note(self, outcome: Outcome) -> None:
@@ -61,17 +68,26 @@ class Reporter:
         if not must and (now - self._made < REPORT_SECONDS or state == self._reported):
             return
         self._made, self._reported = now, state
+        try:
+            report = self._report()
+        except Exception as error:  # figures must not stop the learning
+            if (problem := first_line(error)) != self.problem:
+                log.exception("a status report cannot be made: learning continues", problem=problem)
+            self.problem = problem
+        else:
+            self.problem = ""
+            self._tell(report)
+
+    def _report(self) -> LearnerReport:
         learner, moment = self._fold.learner, self._clock()
-        self._tell(
-            LearnerReport(
-                time=moment,
-                version=self._fold.version,
-                learned=self._fold.learned,
-                state_bytes=learner.state().size_bytes,
-                gauges=MappingProxyType(dict(learner.gauges())),
-                gauges_declared=tuple(learner.gauges_declared),
-                lag=self._lag,
-                newest_time=self._newest_time,
-                evaluation=self._fold.report(moment),
-            )
+        return LearnerReport(
+            time=moment,
+            version=self._fold.version,
+            learned=self._fold.learned,
+            state_bytes=learner.state().size_bytes,
+            gauges=MappingProxyType(dict(learner.gauges())),
+            gauges_declared=tuple(learner.gauges_declared),
+            lag=self._lag,
+            newest_time=self._newest_time,
+            evaluation=self._fold.report(moment),
         )

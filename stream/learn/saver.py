@@ -57,10 +57,18 @@ class Saver:
         self._finish(wait=False)
         return self._thread is None and self._runtime.ticks() >= self._not_before
 
-    def save(self, manifest: Manifest, parts: Mapping[str, State]) -> None:
-        """Start a save. Everything is copied first, so learning may continue. Waits for the previous save."""
+    def save(self, manifest: Manifest, parts: Mapping[str, State], spare: int | None = None) -> None:
+        """Start a save that does not delete the version `spare`.
+
+        Everything is copied first, so learning may continue. Waits for the previous save.
+        """
         self.wait()
-        self._journal.sync()  # a snapshot on disk must not outlive the entries that led to it
+        try:
+            self._journal.sync()  # a snapshot on disk must not outlive the entries that led to it
+        except OSError as error:
+            log.error("snapshot failed: the journal cannot be flushed", version=manifest.version, problem=str(error))
+            self._failed(manifest.version, error)
+            return
         copied = {
             name: State(
                 {key: self._copied(name, key, tensor) for key, tensor in part.tensors.items()}, deepcopy(part.meta)
@@ -69,7 +77,7 @@ class Saver:
         }
         self._error = None
         self.version = manifest.version
-        self._thread = self._runtime.background(lambda: self._write(manifest, copied), "snapshot")
+        self._thread = self._runtime.background(lambda: self._write(manifest, copied, spare), "snapshot")
         self._thread.start()
 
     def _copied(self, part: str, name: str, tensor: Array) -> Array:
@@ -89,6 +97,11 @@ class Saver:
         self._finish(wait=True)
         return self._error
 
+    def newest(self) -> int:
+        """Wait for the save in progress; the newest version that is saved, -1 if there is none."""
+        self._finish(wait=True)
+        return self._saved
+
     def close(self) -> None:
         """Wait for the save in progress."""
         self._finish(wait=True)
@@ -100,13 +113,17 @@ class Saver:
         self._thread = None
         self.version = self._saved
         if self._cut is not None:
-            self._journal.cut(*self._cut)
-            self._cut = None
+            try:
+                self._journal.cut(*self._cut)
+            except OSError as error:  # the next save tries again
+                log.warning("cannot cut the journal", problem=str(error))
+            else:
+                self._cut = None
 
-    def _write(self, manifest: Manifest, parts: Mapping[str, State]) -> None:
+    def _write(self, manifest: Manifest, parts: Mapping[str, State], spare: int | None) -> None:
         started = self._runtime.ticks()
         try:
-            saved = self._snapshots.save(manifest, parts)
+            saved = self._snapshots.save(manifest, parts, spare)
             kept = [other.version for other in self._snapshots.manifests()]
         except OSError as error:
             log.error("snapshot failed: learning continues", version=manifest.version, problem=str(error))

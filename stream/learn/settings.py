@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from thalweg.models.parts.settings import Count, NotNegative, Settings, Whole
+from thalweg.models.parts.settings import Count, NotNegative, Settings, Share, Whole
 from thalweg.proto.bounds.limits import MAX_FUTURE_SECONDS
 from thalweg.stream.drift.params import DriftParams
 from thalweg.stream.log.log import Start
@@ -38,6 +38,15 @@ class LearnSettings(Settings):
     """Events dated further ahead of their record's timestamp are invalid; a replay under another value may differ."""
     publish_share: Annotated[float, Field(gt=0, le=1)] = 0.05
     """The share of the time that publishing versions may take."""
+    quarantine_share: Share = 0.1
+    """The model stops, and waits for `thalweg resume`, when it cannot learn more than this share of the newest events;
+    1: never."""
+    quarantine_window_events: Count = 1000
+    """How many of the newest events that share is taken of."""
+    quarantine_least_events: Count = 10
+    """Fewer events than this that cannot be learned never stop the model."""
+    undecodable_share: Share = 0.5
+    """The model stops, too, when it cannot decode more than this share of the newest 1,000 records; 1: never."""
 
 
 class ProcessorSettings(LearnSettings):

@@ -1,13 +1,18 @@
-"""Dead letters: invalid records, stored byte for byte with their reason in the topic `<topic>.dlq`."""
+"""Dead letters: invalid records, stored byte for byte with their reason in the topic `<topic>.dlq`.
+
+One that the log can never take whole keeps its first bytes, its hash, its size and its place.
+"""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from thalweg.proto.records import Headers, Partition, Position, Records
 from thalweg.proto.rejected import Rejected
-from thalweg.stream.log.log import Log, LogError, Message
+from thalweg.stream.log.log import Log, LogError, Message, RecordsRefused
+from thalweg.stream.log.refused import append_possible
 
 MODEL = "thalweg-model"
 REASON = "thalweg-reason"
@@ -17,9 +22,14 @@ PARTITION = "thalweg-partition"
 OFFSET = "thalweg-offset"
 TIME = "thalweg-time"
 ROWS = "thalweg-rows"
+TRUNCATED = "thalweg-truncated"
+SHA256 = "thalweg-sha256"
+BYTES = "thalweg-bytes"
 _LONGEST_DETAIL = 1000
 _LOOK_BACK = 1000  # newest dead letters that are read to find where the last run stopped
 _PATIENCE_SECONDS = 2.0
+_KEPT_BYTES = (64 << 10, 1 << 10, 0)
+"""How much is kept of each part of a letter that is too large; less where that is still too much."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +48,10 @@ class DeadLetter:
     """-1, likewise."""
     rows: tuple[int, ...]
     """The invalid events of a record with many events; the others were learned. Empty: none was learned."""
+    whole_bytes: int | None = None
+    """The size of the original value where the log could not take it and only its beginning is here."""
+    sha256: str = ""
+    """The SHA-256 of the original value, likewise."""
 
     @property
     def value(self) -> bytes | None:
@@ -55,7 +69,9 @@ class DeadLetters:
 
     `thalweg-model` (which model rejected it), `thalweg-reason` (a fixed set), `thalweg-detail`, `thalweg-topic`,
     `thalweg-partition`, `thalweg-offset`, `thalweg-time` (Unix seconds), and for a record with many events of which
-    only some are invalid, `thalweg-rows`.
+    only some are invalid, `thalweg-rows`. A record that the log can never take as it is (too large, for instance) is
+    cut: `thalweg-truncated` names the parts of which bytes are missing (`value,key,headers`), `thalweg-sha256` and
+    `thalweg-bytes` are the hash and the size of the original value.
 
     Args:
         log: The log of the topic and its dead letters.
@@ -71,9 +87,41 @@ class DeadLetters:
 
     def send(self, records: Records, rejected: Sequence[Rejected]) -> None:
         """Append these records. Raises LogError when the log rejects them."""
-        self._log.append(self._name, [self._letter(records, one) for one in rejected])
+        letters = [self._letter(records, one) for one in rejected]
+        for row in append_possible(self._log, self._name, letters):
+            self._send_cut(records, rejected[row])
 
-    def _letter(self, records: Records, one: Rejected) -> Message:
+    def _send_cut(self, records: Records, one: Rejected) -> None:
+        """Append a letter that cannot be kept whole, with as much of it as possible."""
+        value = records.values[one.row] or b""
+        sha256 = hashlib.sha256(value).hexdigest().encode()
+        for kept in _KEPT_BYTES:
+            parts = {
+                "value": len(value) > kept,
+                "key": len(records.keys[one.row] or b"") > kept,
+                "headers": sum(len(name) + len(content) for name, content in records.headers[one.row]) > kept,
+            }
+            extra = [
+                (TRUNCATED, ",".join(part for part, cut in parts.items() if cut).encode()),
+                (SHA256, sha256),
+                (BYTES, str(len(value)).encode()),
+            ]
+            whole = self._letter(records, one, extra)
+            ours = whole.headers[len(records.headers[one.row]) :]
+            letter = Message(
+                None if whole.value is None else whole.value[:kept],
+                None if whole.key is None else whole.key[:kept],
+                ours if parts["headers"] else whole.headers,
+            )
+            try:
+                self._log.append(self._name, [letter])
+            except RecordsRefused:
+                if not kept:
+                    raise
+            else:
+                return
+
+    def _letter(self, records: Records, one: Rejected, extra: Headers = ()) -> Message:
         row = one.row
         headers = [
             *records.headers[row],
@@ -87,7 +135,7 @@ class DeadLetters:
         ]
         if one.rows:
             headers.append((ROWS, ",".join(map(str, one.rows)).encode()))
-        return Message(records.values[row], records.keys[row], headers)
+        return Message(records.values[row], records.keys[row], [*headers, *extra])
 
     def newest(self, count: int) -> list[DeadLetter]:
         """The newest dead letters of all models, at most this many per partition, oldest first."""
@@ -107,14 +155,14 @@ class DeadLetters:
             last[partition] = max(last.get(partition, -1), offset)
         return last
 
-    def recently_sent(self) -> set[tuple[Partition, int]]:
-        """The records that this model sent, according to the newest dead letters."""
+    def recently_sent(self, reason: str = "") -> set[tuple[Partition, int]]:
+        """The records that this model sent for this reason (empty: for any), according to the newest dead letters."""
         found = set()
         for run in self._tail(_LOOK_BACK):
             for headers in run.headers:
                 ours = _ours(headers)
-                if ours.get(TOPIC) == self._topic and ours.get(MODEL, "") == self._model:
-                    found.add((Partition(self._topic, _number(ours, PARTITION)), _number(ours, OFFSET)))
+                if ours.get(MODEL, "") == self._model and (not reason or ours.get(REASON) == reason):
+                    found.add((Partition(ours.get(TOPIC, ""), _number(ours, PARTITION)), _number(ours, OFFSET)))
         return found
 
     def _tail(self, count: int) -> Iterator[Records]:
@@ -166,4 +214,6 @@ def _read(run: Records, row: int) -> DeadLetter:
         partition=_number(ours, PARTITION),
         offset=_number(ours, OFFSET),
         rows=tuple(int(part) for part in ours.get(ROWS, "").split(",") if part.isdigit()),
+        whole_bytes=_number(ours, BYTES) if SHA256 in ours else None,
+        sha256=ours.get(SHA256, ""),
     )

@@ -16,10 +16,37 @@ from typing import Literal, Protocol, TypeAlias
 from thalweg.proto.records import Headers, Partition, Position, Records
 
 Start: TypeAlias = Literal["earliest", "latest"]
+UNLIMITED = 1 << 40
+"""A limit of bytes that nothing reaches."""
 
 
 class LogError(Exception):
-    """The log cannot perform an operation; the message says which topic and why."""
+    """The log cannot perform an operation; the message says which topic and why. It may succeed later."""
+
+
+class PermanentLogError(LogError):
+    """It will not succeed by itself, however long one waits: the message says what to change."""
+
+
+class RecordsRefused(PermanentLogError):
+    """Some of the records can never be appended; all others of the call are in the log.
+
+    Args:
+        message: Which topic, why, and what to change.
+        rows: The refused ones, as positions in the sequence that was to be appended.
+    """
+
+    def __init__(self, message: str, rows: Sequence[int]) -> None:
+        super().__init__(message)
+        self.rows = tuple(rows)
+
+
+class RecordTooLarge(RecordsRefused):
+    """Records larger than the log accepts; `Log.max_record_bytes` tells the limit."""
+
+
+class LogReplaced(LogError):
+    """The log was deleted or replaced while it was open; the service must be restarted to use the one that is there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +67,12 @@ class Message:
     time: float | None = None
     """Unix seconds; None: now."""
 
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of key, value and headers."""
+        headers = sum(len(name.encode("utf-8", "replace")) + len(content) for name, content in self.headers)
+        return len(self.value or b"") + len(self.key or b"") + headers
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retention:
@@ -53,13 +86,62 @@ class Retention:
     """Maximum age in seconds."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """What a reader does about records of a broker that it cannot read."""
+
+    unreadable_seconds: float = 30.0
+    """They are fetched anew for this long before they are skipped."""
+    unpacked_bytes: int = 128 << 20
+    """A compressed batch that unpacks to more cannot be read."""
+
+
+GapCause: TypeAlias = Literal["retention", "unreadable", "replaced"]
+"""Why records were not read: retention deleted them; they are damaged or cannot be decompressed; their topic was
+deleted and created again."""
+
+
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """Offsets that retention deleted before they were read: `first` to `last`, both included."""
+    """Offsets that a reader passed without returning their records: `first` to `last`, both included.
+
+    No run of records spans a gap. For `replaced` the offsets are those of the deleted topic, as far as they are known;
+    the reader continued at the beginning of the new one.
+    """
 
     partition: Partition
     first: int
     last: int
+    cause: GapCause = "retention"
+    detail: str = ""
+    """What is wrong with unreadable records."""
+
+    def __len__(self) -> int:
+        return max(0, self.last - self.first + 1)
+
+
+GAP_TEXTS: Mapping[GapCause, str] = {
+    "retention": "retention deleted records before they were read: continuing at the earliest offset",
+    "unreadable": "records cannot be read: skipped",
+    "replaced": "the topic was deleted and created again: continuing at its beginning; what was not read is lost",
+}
+"""What to tell of a gap."""
+
+
+def gap_fields(gap: Gap) -> dict[str, object]:
+    """The fields of a log line about a gap."""
+    fields: dict[str, object] = {"partition": str(gap.partition), "first": gap.first, "last": gap.last}
+    return {**fields, "records": len(gap), **({"problem": gap.detail} if gap.detail else {})}
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Why a reader cannot read at present."""
+
+    reason: str
+    """In one line, with what to do where it is known."""
+    permanent: bool = False
+    """Waiting does not help; somebody must change something."""
 
 
 class Reader(Protocol):
@@ -85,8 +167,14 @@ class Reader(Protocol):
     def reached(self) -> bool:
         """Whether the log responded recently. If not, an empty poll and a lag of 0 mean nothing."""
 
+    def problem(self) -> Problem | None:
+        """Why the reader, or one of its partitions, cannot read at present although there may be records."""
+
     def gaps(self) -> list[Gap]:
-        """What retention deleted before it was read, since the last call. The reader continued at the next record."""
+        """What was passed without being read, since the last call. The reader continued at the next record.
+
+        After a topic was replaced no records come until this is called: a block has records of one of both only.
+        """
 
     def commit(self, position: Position, note: str = "") -> None:
         """Report the position to the log, for monitoring only; never read back. Does not block."""
@@ -101,7 +189,18 @@ class Log(Protocol):
     def append(self, topic: str, messages: Sequence[Message]) -> list[Appended]:
         """Append in order and durably; returns when the log has the records. Creates a new topic.
 
-        Messages with equal keys go to one partition. Raises LogError when the log rejects them.
+        Messages with equal keys go to one partition.
+
+        Raises:
+            RecordsRefused: Some of them can never be appended; the others are.
+            PermanentLogError: None can be appended until somebody changes something.
+            LogError: The log does not take them at present.
+        """
+
+    def max_record_bytes(self, topic: str) -> int:
+        """The largest record (key, value and headers) that the topic accepts whatever its content, as far as is known.
+
+        Does not block; may be slightly out of date.
         """
 
     def reader(self, topics: Sequence[str], after: Position, start: Start = "earliest", group: str = "") -> Reader:
@@ -125,22 +224,41 @@ class Log(Protocol):
 
 
 class InMemoryLog:
-    """The log as lists in memory: one partition per topic, for tests and notebooks."""
+    """The log as lists in memory: one partition per topic, for tests and notebooks.
 
-    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+    Args:
+        clock: Unix seconds.
+        max_record_bytes: Larger records are refused.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.time, max_record_bytes: int = UNLIMITED) -> None:
         self._clock = clock
+        self._max_record_bytes = max_record_bytes
         self._topics: dict[str, list[tuple[float, bytes | None, bytes | None, Headers]]] = defaultdict(list)
         self._earliest: dict[str, int] = defaultdict(int)
         self._changed = threading.Condition()
         self._identity = uuid.uuid4().hex
+        self._replaced: dict[str, int] = defaultdict(int)
+        self._damaged: set[tuple[str, int]] = set()
 
     def append(self, topic: str, messages: Sequence[Message]) -> list[Appended]:
+        limit = self._max_record_bytes
+        refused = [row for row, one in enumerate(messages) if one.size_bytes > limit] if limit < UNLIMITED else []
+        taken = [message for row, message in enumerate(messages) if row not in refused]
         with self._changed:
             rows = self._topics[topic]
             first = self._earliest[topic] + len(rows)
-            rows.extend((m.time if m.time is not None else self._clock(), m.key, m.value, m.headers) for m in messages)
+            rows.extend((m.time if m.time is not None else self._clock(), m.key, m.value, m.headers) for m in taken)
             self._changed.notify_all()
+        if refused:
+            raise RecordTooLarge(
+                f"topic {topic!r}: expected records of at most {limit} bytes, got {messages[refused[0]].size_bytes}",
+                refused,
+            )
         return [Appended(Partition(topic, 0), first + i) for i in range(len(messages))]
+
+    def max_record_bytes(self, topic: str) -> int:
+        return self._max_record_bytes
 
     def reader(self, topics: Sequence[str], after: Position, start: Start = "earliest", group: str = "") -> Reader:
         return _InMemoryReader(self, topics, after, start)
@@ -153,7 +271,20 @@ class InMemoryLog:
             return {Partition(topic, 0): (earliest, earliest + len(self._topics[topic]))}
 
     def identity(self, topic: str) -> str | None:
-        return self._identity
+        times = self._replaced[topic]
+        return f"{self._identity}-{times}" if times else self._identity
+
+    def recreate(self, topic: str) -> None:
+        """Delete a topic and create it again, empty."""
+        with self._changed:
+            self._topics[topic] = []
+            self._earliest[topic] = 0
+            self._replaced[topic] += 1
+            self._damaged = {(name, offset) for name, offset in self._damaged if name != topic}
+
+    def damage(self, topic: str, offset: int) -> None:
+        """From now on the record at this offset cannot be read."""
+        self._damaged.add((topic, offset))
 
     def delete_before(self, topic: str, offset: int) -> None:
         """Delete the records before `offset`, like retention."""
@@ -183,6 +314,8 @@ class _InMemoryReader:
             bounds = log.bounds(topic).get(Partition(topic, 0), (0, 0))
             self._starts[topic] = bounds[0] if start == "earliest" else bounds[1]
         self._gaps: list[Gap] = []
+        self._replaced = {topic: log._replaced[topic] for topic in topics}
+        self._held = False
         self.seek(after)
 
     def seek(self, after: Position) -> None:
@@ -198,9 +331,16 @@ class _InMemoryReader:
         return found
 
     def _take(self, max_records: int, max_bytes: int) -> list[Records]:
-        found = []
+        found: list[Records] = []
+        self._notice_replaced()
+        if self._held:
+            return []
         for topic, offset in self._next.items():
+            while (topic, offset) in self._log._damaged:
+                self._gaps.append(Gap(Partition(topic, 0), offset, offset, "unreadable", "damaged"))
+                self._next[topic] = offset = offset + 1
             earliest, records = self._log._slice(topic, offset, max_records)
+            records = records[: self._sound(topic, records)]
             if offset < earliest:
                 self._gaps.append(Gap(Partition(topic, 0), offset, earliest - 1))
                 self._next[topic] = earliest
@@ -215,6 +355,19 @@ class _InMemoryReader:
                 found.append(records)
         return found
 
+    def _notice_replaced(self) -> None:
+        for topic, times in self._replaced.items():
+            if self._log._replaced[topic] != times:
+                self._gaps.append(Gap(Partition(topic, 0), self._next[topic], self._next[topic] - 1, "replaced"))
+                self._replaced[topic], self._next[topic], self._held = self._log._replaced[topic], 0, True
+
+    def _sound(self, topic: str, records: Records) -> int:
+        """How many of them come before the first that is damaged."""
+        damaged = self._log._damaged
+        if not damaged:
+            return len(records)
+        return next((n for n, offset in enumerate(records.offsets) if (topic, offset) in damaged), len(records))
+
     def position(self) -> Position:
         return {Partition(topic, 0): offset - 1 for topic, offset in self._next.items() if offset > 0}
 
@@ -228,8 +381,12 @@ class _InMemoryReader:
     def reached(self) -> bool:
         return True
 
+    def problem(self) -> Problem | None:
+        return None
+
     def gaps(self) -> list[Gap]:
         found, self._gaps = self._gaps, []
+        self._held = False
         return found
 
     def commit(self, position: Position, note: str = "") -> None:

@@ -5,16 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from thalweg.stream.log.log import InMemoryLog, Log, LogError, Retention
+from thalweg.stream.log.log import InMemoryLog, Log, LogError, Reading, Retention
 
 
-def open_log(url: str, kafka_properties: Mapping[str, Any] | None = None, retention: Retention | None = None) -> Log:
+def open_log(
+    url: str,
+    kafka_properties: Mapping[str, Any] | None = None,
+    retention: Retention | None = None,
+    reading: Reading | None = None,
+) -> Log:
     """The log behind a URL: `memory:`, `sqlite:PATH` or `kafka://HOST:PORT[,HOST:PORT]`.
 
     Args:
         url: The URL of the log.
         kafka_properties: Client properties under their usual names, for Kafka.
         retention: Limits of the embedded log.
+        reading: What to do about records that cannot be read, for Kafka.
 
     Raises:
         LogError: The URL has another form, or the log cannot be opened.
@@ -29,5 +35,5 @@ def open_log(url: str, kafka_properties: Mapping[str, Any] | None = None, retent
     if kind == "kafka" and rest.startswith("//"):
         from thalweg.stream.log.kafka import KafkaLog
 
-        return KafkaLog(rest[2:], kafka_properties or {})
+        return KafkaLog(rest[2:], kafka_properties or {}, reading)
     raise LogError(f"log url {url!r}: expected memory:, sqlite:PATH or kafka://HOST:PORT[,HOST:PORT]")

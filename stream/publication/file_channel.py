@@ -30,6 +30,7 @@ from thalweg.stream.publication.announcement import (
     open_announcement,
     write_slot,
 )
+from thalweg.stream.publication.live_folder import make_model_folder
 from thalweg.stream.publication.ports import ServedVersion, VersionInfo
 
 log = structlog.get_logger(__name__)
@@ -43,15 +44,22 @@ class FilePublisher:
     """The learner's side, one per model. One thread uses it.
 
     Args:
-        folder: This model's own folder in the live folder; created if needed.
+        folder: This model's own folder in the live folder; created if needed, also when it is deleted later.
         clock: Unix seconds.
+        moved: Called when the folder was deleted: the predictor to publish then, if not the one published before,
+            because its state names files of the folder.
     """
 
-    def __init__(self, folder: Path, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        clock: Callable[[], float] = time.time,
+        moved: Callable[[], Predictor] | None = None,
+    ) -> None:
         self._folder = folder
         self._clock = clock
-        folder.mkdir(parents=True, exist_ok=True)
-        self._map = make_announcement(folder / ANNOUNCEMENT)
+        self._moved = moved
+        self._map = self._begin()
         newest = newest_slot(self._map[:])
         self._number = newest.number if newest else 0
         self._file = newest.file if newest else 0
@@ -75,6 +83,8 @@ class FilePublisher:
         Raises:
             OSError: The file cannot be written; the previous version stays published.
         """
+        if self._deleted():
+            predictor = self._begin_anew() or predictor
         if predictor is not self._shown:
             file = self._file + 1
             write_state(predictor.state(), self._folder / _name(file), durable=False)
@@ -90,13 +100,40 @@ class FilePublisher:
         as_of = min(as_of, self._clock())
         if as_of > self._as_of:
             self._as_of = as_of
-            if self._info is not None:
-                self._info = replace(self._info, as_of=as_of, pid=os.getpid())
+            info, shown = self._info, self._shown
+            if info is not None and shown is not None and self._deleted():
+                self.publish(
+                    shown, version=info.version, learned_events=info.learned_events, event_time=info.event_time
+                )
+            elif info is not None:
+                self._info = replace(info, as_of=as_of, pid=os.getpid())
                 self._announce()
 
     def close(self) -> None:
         """Close the announcement; the published version stays."""
         self._map.close()
+
+    def _begin(self) -> mmap.mmap:
+        make_model_folder(self._folder)
+        path = self._folder / ANNOUNCEMENT
+        announced = make_announcement(path)
+        self._inode = path.stat().st_ino
+        return announced
+
+    def _deleted(self) -> bool:
+        """Whether the announcement is no longer the file that is mapped: somebody has emptied the memory's folder."""
+        try:
+            return (self._folder / ANNOUNCEMENT).stat().st_ino != self._inode
+        except OSError:
+            return True
+
+    def _begin_anew(self) -> Predictor | None:
+        """Create the folder again; the predictor of the present state if it names files that are gone."""
+        log.error("the folder of published versions was emptied or deleted: publishing anew", folder=str(self._folder))
+        before, self._map = self._map, self._begin()
+        before.close()
+        self._shown, self._files = None, []
+        return None if self._moved is None else self._moved()
 
     def _announce(self) -> None:
         assert self._info is not None
@@ -130,6 +167,7 @@ class FileSubscriber:
         self._inode = 0
         self._looked = b""
         self._file = -1
+        self._number = 0
         self._news = threading.Condition()
         self._stopping = threading.Event()
         self._health = health or Health("subscriber")
@@ -168,7 +206,7 @@ class FileSubscriber:
         if announced is None or announced == self._looked:
             return False
         slot = newest_slot(announced)
-        if slot is None:
+        if slot is None or slot.number < self._number:  # the newest is damaged: what is in use is newer than the other
             return False
         before = self.current
         try:
@@ -186,7 +224,7 @@ class FileSubscriber:
                 log.exception("published version cannot be used: the previous one stays in use", file=slot.file)
             self._problem = f"the published version {slot.info.version} cannot be used: {error}"
             return False
-        self._looked, self._file, self._problem = announced, slot.file, ""
+        self._looked, self._file, self._number, self._problem = announced, slot.file, slot.number, ""
         with self._news:
             self.current = ServedVersion(predictor, slot.info)
             self._news.notify_all()
@@ -213,12 +251,14 @@ class FileSubscriber:
         """Both slots at this moment."""
         if self._map is None:
             path = self._folder / ANNOUNCEMENT
-            if not path.exists():
+            try:
+                inode = path.stat().st_ino  # first: if the file is replaced now, that is noticed later
+                self._map = open_announcement(path)
+            except FileNotFoundError:
                 return None
-            self._map = open_announcement(path)
             if self._map is None:
                 return None
-            self._inode = path.stat().st_ino
+            self._inode = inode
         return self._map[:]
 
     def _replaced(self) -> bool:
@@ -232,7 +272,7 @@ class FileSubscriber:
         if self._map is not None:
             self._map.close()
             self._map = None
-            self._looked, self._file = b"", -1
+            self._looked, self._file, self._number = b"", -1, 0
 
 
 def _name(file: int) -> str:

@@ -1,41 +1,140 @@
-"""The folder of published versions, in shared memory where available."""
+"""The folder of published versions, in shared memory where available.
+
+A folder in shared memory outlives the state folder that it belongs to, so each knows the other: the state folder holds
+a random identity, which the memory's folder repeats together with the state folder's path. Processes hold a lock on
+that file while they use the folder.
+"""
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
+import shutil
 import stat
 import threading
+import uuid
 from pathlib import Path
+
+import structlog
+
+log = structlog.get_logger(__name__)
+
+_held: dict[Path, int] = {}  # locks of this process, by file
+_SHARED = Path("/dev/shm")
+_IDENTITY = ".identity"
+"""In the state folder: its identity. In the folder in shared memory: the same, and the state folder's path."""
 
 
 def live_folder(state_dir: Path) -> Path:
     """The folder of published versions below `state_dir`; created if needed.
 
     A link to a private folder in shared memory where available, else a plain folder. An existing plain folder
-    is used as it is: so processes that do not share `/dev/shm` can share this one.
+    is used as it is: so processes that do not share `/dev/shm` can share this one. What a deleted state folder of
+    the same path has left in shared memory is removed, as are the folders of this user's deleted state folders.
 
     Raises:
         OSError: It cannot be created, or the one in memory belongs to another user.
     """
     location = state_dir / "live"
-    shared = Path("/dev/shm")
     if location.is_dir() and not location.is_symlink():
         return location
     state_dir.mkdir(parents=True, exist_ok=True)
-    if not (shared.is_dir() and os.access(shared, os.W_OK)):
+    if not (_SHARED.is_dir() and os.access(_SHARED, os.W_OK)):
         location.unlink(missing_ok=True)
         location.mkdir(exist_ok=True)
         return location
+    _remove_orphans()
     name = hashlib.sha256(str(state_dir.resolve()).encode()).hexdigest()[:16]
-    target = shared / f"thalweg-{os.getuid()}-{name}"
-    target.mkdir(mode=0o700, exist_ok=True)
-    found = target.lstat()  # anyone may create something there before us, for example a link to a folder of ours
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
-        raise PermissionError(f"{target}: expected a folder of this user, found another user's; remove it")
-    target.chmod(0o700)
+    target = _SHARED / f"thalweg-{os.getuid()}-{name}"
+    _make_private(target)
+    _tie(target, state_dir)
     if not location.is_symlink() or location.readlink() != target:  # new, or copied with another service's state
         beside = location.with_name(f".live.{os.getpid()}.{threading.get_ident()}")
         beside.symlink_to(target)
         beside.replace(location)  # atomically: a process that starts at the same time always finds the folder
     return location
+
+
+def make_model_folder(folder: Path) -> None:
+    """Create a model's folder in the live folder, also if the folder in shared memory was deleted. Raises OSError."""
+    live = folder.parent
+    if live.is_symlink() and not live.exists():
+        _make_private(live.readlink())
+        _tie(live.readlink(), live.parent)
+    folder.mkdir(parents=True, exist_ok=True)
+
+
+def _make_private(target: Path) -> None:
+    target.mkdir(mode=0o700, exist_ok=True)
+    found = target.lstat()  # anyone may create something there before us, for example a link to a folder of ours
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
+        raise PermissionError(f"{target}: expected a folder of this user, found another user's; remove it")
+    target.chmod(0o700)
+
+
+def _tie(target: Path, state_dir: Path) -> None:
+    """Take the folder for this state folder; empty it if it belonged to one that was at this path before."""
+    wanted = f"{_identity(state_dir)}\n{state_dir.resolve()}"
+    mark = target / _IDENTITY
+    if (held := _held.pop(mark, None)) is not None:
+        os.close(held)
+    found = mark.read_text() if mark.exists() else wanted
+    if found != wanted:
+        if _in_use(mark):
+            raise PermissionError(f"{target}: a running service uses it whose state folder is another {state_dir}")
+        log.warning("published versions of a deleted state folder: removed", folder=str(target))
+        for path in target.iterdir():
+            _remove(path)
+    if found != wanted or not mark.exists():
+        mark.write_text(wanted)
+    _held[mark] = os.open(mark, os.O_RDONLY)
+    fcntl.flock(_held[mark], fcntl.LOCK_SH)
+
+
+def _identity(state_dir: Path) -> str:
+    """The state folder's identity, drawn if it has none. Processes that start together agree."""
+    own, drawn = state_dir / _IDENTITY, state_dir / f"{_IDENTITY}.{uuid.uuid4().hex}"
+    if not own.exists():
+        drawn.write_text(uuid.uuid4().hex)
+        try:
+            os.link(drawn, own)
+        except FileExistsError:
+            pass
+        except OSError:  # no hard links here
+            drawn.replace(own)
+        drawn.unlink(missing_ok=True)
+    return own.read_text()
+
+
+def _in_use(mark: Path) -> bool:
+    handle = os.open(mark, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(handle)
+    return False
+
+
+def _remove_orphans() -> None:
+    """Remove this user's folders in shared memory whose state folder no longer exists."""
+    for target in _SHARED.glob(f"thalweg-{os.getuid()}-*"):
+        try:
+            owner = Path((target / _IDENTITY).read_text().partition("\n")[2])
+            if target.is_symlink() or target.stat().st_uid != os.getuid():
+                continue
+            if (owner / _IDENTITY).exists() or _in_use(target / _IDENTITY):
+                continue
+        except OSError:  # of an older version, or being created
+            continue
+        log.warning("published versions of a deleted state folder: removed", folder=str(target), state_dir=str(owner))
+        shutil.rmtree(target, ignore_errors=True)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)

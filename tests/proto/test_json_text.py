@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from thalweg.proto.json_text import NotUtf8, is_utf8, json_of
+from thalweg.proto.bounds.limits import MAX_JSON_DEPTH
+from thalweg.proto.json_text import NotUtf8, TooDeep, expanded_bytes, is_utf8, json_of
 
 anything = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(st.characters(exclude_categories=())),
@@ -57,3 +59,29 @@ def test_a_text_that_only_looks_like_an_escape_is_taken() -> None:
     assert json_of(rb'"\\ud800"') == "\\ud800"
     assert json_of('\ufeff"süd"'.encode()) == "süd"
     assert json_of('"süd"'.encode("utf-16")) == "süd"
+
+
+@pytest.mark.parametrize("opening", ["[", '{"a":', '["\\"",', "[1,"])
+def test_a_text_that_is_too_deep_is_refused_for_its_depth(opening: str) -> None:
+    for count in (MAX_JSON_DEPTH + 1, 100_000):
+        with pytest.raises(TooDeep, match=f"nested more than {MAX_JSON_DEPTH} levels deep"):
+            json_of((opening * count).encode())
+        with pytest.raises(TooDeep):
+            json_of((opening * count).encode("utf-16"))
+    closing = {"[": "]", "{": "}"}[opening[0]]
+
+    assert json_of((opening * MAX_JSON_DEPTH + "1" + closing * MAX_JSON_DEPTH).encode())
+
+
+@pytest.mark.parametrize("part", ["[]", "1.5", "{}", '{"a":1}', '"a"', '"' + "é" * 50 + '"'])
+def test_what_a_text_expands_to_is_not_underestimated(part: str) -> None:
+    content = ("[" + ",".join([part] * 50_000) + "]").encode()
+    tracemalloc.start()
+    try:
+        found = json_of(content)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert found
+    assert peak <= 1.3 * expanded_bytes(content)

@@ -19,8 +19,12 @@ PROPERTIES = """
 process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@127.0.0.1:{controller}
-listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
-advertised.listeners=PLAINTEXT://127.0.0.1:{port}
+listeners=PLAINTEXT://127.0.0.1:{port},SASL_PLAINTEXT://127.0.0.1:{sasl},CONTROLLER://127.0.0.1:{controller}
+advertised.listeners=PLAINTEXT://127.0.0.1:{port},SASL_PLAINTEXT://127.0.0.1:{sasl}
+listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SASL_PLAINTEXT:SASL_PLAINTEXT
+sasl.enabled.mechanisms=PLAIN
+listener.name.sasl_plaintext.plain.sasl.jaas.config=\
+ org.apache.kafka.common.security.plain.PlainLoginModule required user_alice="secret";
 controller.listener.names=CONTROLLER
 log.dirs={folder}/data
 num.partitions=1
@@ -61,7 +65,9 @@ class Broker:
         self._archived = folder / "classes.jsa"  # written when the broker is stopped, if there is none in the cache yet
         self.port = free_port()
         self._config = folder / "server.properties"
-        self._config.write_text(PROPERTIES.format(port=self.port, controller=free_port(), folder=folder))
+        self.sasl_port = free_port()
+        ports = {"port": self.port, "sasl": self.sasl_port, "controller": free_port()}
+        self._config.write_text(PROPERTIES.format(folder=folder, **ports))
         (folder / "log4j2.xml").write_text(LOGGING)
         self._process: subprocess.Popen[bytes] | None = None
         self._output = (folder / "output").open("wb")
@@ -83,6 +89,16 @@ class Broker:
     @property
     def servers(self) -> str:
         return f"127.0.0.1:{self.port}"
+
+    @property
+    def sasl_servers(self) -> str:
+        """The listener that expects the user `alice` with the password `secret`, by SASL PLAIN."""
+        return f"127.0.0.1:{self.sasl_port}"
+
+    def segment(self, topic: str) -> Path:
+        """The file of the records of a topic's only partition."""
+        (found,) = (self._folder / "data" / f"{topic}-0").glob("*.log")
+        return found
 
     def start(self) -> None:
         archive = [] if _archive().exists() else [f"-XX:ArchiveClassesAtExit={self._archived}"]

@@ -24,7 +24,7 @@ def ingest() -> Json:
         lines(
             "Lag by partition",
             "If a single partition grows, one key is too frequent.",
-            Query('kafka_consumergroup_lag{consumergroup=~"thalweg.$model"}', "{{topic}}/{{partition}}"),
+            Query('kafka_consumergroup_lag{consumergroup=~"thalweg.$model(.joiner)?"}', "{{topic}}/{{partition}}"),
         ),
         lines(
             "Events",

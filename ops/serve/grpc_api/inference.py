@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import importlib.metadata
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import grpc
 
+from thalweg.ops.serve.bounds.admission import Admission
 from thalweg.ops.serve.errors import refuse, status_of, text_of
 from thalweg.ops.serve.grpc_api.methods import Method, translated
 from thalweg.ops.serve.grpc_api.request_cache import Parsed, RequestTemplates, read
@@ -30,16 +31,14 @@ class InferenceService:
     Args:
         core: Answers requests.
         observer: Notified of every prediction.
-        queue_seconds: Returns how long the present call waited for its thread.
+        slots: Slots for predictions; a unary call has one already.
     """
 
-    def __init__(
-        self, core: InferenceCore, observer: ServingObserver, queue_seconds: Callable[[], float] = lambda: 0.0
-    ) -> None:
+    def __init__(self, core: InferenceCore, observer: ServingObserver, slots: Admission) -> None:
         self._core = core
         self._models = core.models
         self._observer = observer
-        self._queue_seconds = queue_seconds
+        self._slots = slots
         self._requests = RequestTemplates()
         self._responses = {model.name: ResponseTemplates(model.name) for model in core.models.all()}
 
@@ -57,7 +56,7 @@ class InferenceService:
         else:
             return response
         finally:
-            self._observer.answered(model, code, time.perf_counter() - started, rows, self._queue_seconds())
+            self._observer.answered(model, code, time.perf_counter() - started, rows, self._slots.queue_seconds)
 
     def ModelStreamInfer(  # noqa: N802
         self, request_iterator: Iterator[pb.ModelInferRequest], context: grpc.ServicerContext
@@ -67,7 +66,8 @@ class InferenceService:
             code, rows = "OK", 0
             answer = pb.ModelStreamInferResponse()
             try:
-                response, rows = self._infer(read(request), context.time_remaining())
+                with self._slots.slot():
+                    response, rows = self._infer(read(request), context.time_remaining())
                 answer.infer_response.ParseFromString(response)
             except Exception as error:
                 code = status_of(error)[0].name
@@ -134,12 +134,14 @@ class InferenceService:
 METHODS = (
     Method("ServerLive", pb.ServerLiveRequest, pb.ServerLiveResponse),
     Method("ServerReady", pb.ServerReadyRequest, pb.ServerReadyResponse),
-    Method("ModelReady", pb.ModelReadyRequest, pb.ModelReadyResponse),
+    Method("ModelReady", pb.ModelReadyRequest, pb.ModelReadyResponse, kind="loading"),
     Method("ServerMetadata", pb.ServerMetadataRequest, pb.ServerMetadataResponse),
-    Method("ModelMetadata", pb.ModelMetadataRequest, pb.ModelMetadataResponse),
+    Method("ModelMetadata", pb.ModelMetadataRequest, pb.ModelMetadataResponse, kind="loading"),
     Method("RepositoryIndex", pb.RepositoryIndexRequest, pb.RepositoryIndexResponse),
-    Method("ModelInfer", None, None, observed=False),  # bytes to bytes; notifies the observer itself
-    Method("ModelStreamInfer", pb.ModelInferRequest, pb.ModelStreamInferResponse, streams="both", threads="long"),
+    Method(
+        "ModelInfer", None, None, kind="predictions", observed=False
+    ),  # bytes to bytes; notifies the observer itself
+    Method("ModelStreamInfer", pb.ModelInferRequest, pb.ModelStreamInferResponse, streams="both"),
 )
 
 

@@ -7,7 +7,6 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from typing import Any
 
 import grpc
@@ -28,7 +27,7 @@ from thalweg.proto.decode import CONTENT_TYPE_EVENT
 from thalweg.proto.decode_protobuf import ProtobufDecoder
 from thalweg.proto.rejected import Refused
 from thalweg.proto.schema import InputError, Schema
-from thalweg.stream.log.log import Log, LogError, Message
+from thalweg.stream.log.log import Log, LogError, Message, RecordsRefused
 
 SERVICE = "thalweg.v1.LearningService"
 _HEADERS = (("content-type", CONTENT_TYPE_EVENT),)
@@ -62,25 +61,34 @@ class LearningService:
     def Learn(self, request_iterator: Iterator[pb.Event], context: grpc.ServicerContext) -> Iterator[pb.Ack]:  # noqa: N802
         """Events that arrive while the log is busy are appended together."""
         self._authorize(context)
-        waiting: queue.Queue[pb.Event | None] = queue.Queue(2 * _APPEND_AT_ONCE)  # when full, the stream is slowed down
+        waiting: queue.Queue[pb.Event | InputError | None] = queue.Queue(
+            2 * _APPEND_AT_ONCE
+        )  # when full, the stream is slowed down
         gone = threading.Event()
 
         def pull() -> None:
-            with suppress(grpc.RpcError):  # the caller has disconnected
+            end: InputError | None = None
+            try:
                 for event in request_iterator:
                     if not _put(waiting, event, gone):
                         return
-            _put(waiting, None, gone)
+            except grpc.RpcError:
+                pass  # the caller has disconnected
+            except InputError as error:  # a message that is no event: those before it are still appended
+                end = error
+            _put(waiting, end, gone)
 
         threading.Thread(target=pull, name="learn-stream", daemon=True).start()
         try:
             ended = False
             while not ended:
-                events = [waiting.get()]
-                while len(events) < _APPEND_AT_ONCE and events[-1] is not None and not waiting.empty():
-                    events.append(waiting.get_nowait())
-                ended = events[-1] is None
-                yield from self._append([event for event in events if event is not None])
+                taken = [waiting.get()]
+                while len(taken) < _APPEND_AT_ONCE and isinstance(taken[-1], pb.Event) and not waiting.empty():
+                    taken.append(waiting.get_nowait())
+                ended = not isinstance(taken[-1], pb.Event)
+                yield from self._append([event for event in taken if isinstance(event, pb.Event)])
+                if isinstance(taken[-1], InputError):
+                    raise taken[-1]
         finally:
             gone.set()
 
@@ -99,6 +107,12 @@ class LearningService:
             messages = [_message(events[index], self._clock()) for index in indices]
             try:
                 landed = self._log.append(topic, messages)
+            except RecordsRefused as error:  # the others are in the log; where, it does not say
+                for row in error.rows or range(len(indices)):
+                    acks[indices[row]].error = str(error)
+                for index in indices:
+                    acks[index].topic = "" if acks[index].error else topic
+                continue
             except LogError as error:
                 for index in indices:
                     acks[index].error = str(error)
@@ -184,14 +198,14 @@ class LearningService:
 
 
 METHODS = (
-    Method("Learn", pb.Event, pb.Ack, streams="both", threads="long"),
-    Method("Label", pb.LabelRequest, pb.Ack, threads="blocking"),
+    Method("Learn", pb.Event, pb.Ack, streams="both"),
+    Method("Label", pb.LabelRequest, pb.Ack, kind="blocking"),
     Method("GetModel", pb.GetModelRequest, pb.Model),
-    Method("ListSnapshots", pb.ListSnapshotsRequest, pb.ListSnapshotsResponse, threads="blocking"),
-    Method("Snapshot", pb.SnapshotRequest, pb.SnapshotResponse, threads="long"),
-    Method("Rollback", pb.RollbackRequest, pb.RollbackResponse, threads="long"),
+    Method("ListSnapshots", pb.ListSnapshotsRequest, pb.ListSnapshotsResponse, kind="blocking"),
+    Method("Snapshot", pb.SnapshotRequest, pb.SnapshotResponse, kind="operators"),
+    Method("Rollback", pb.RollbackRequest, pb.RollbackResponse, kind="operators"),
     Method("Forget", pb.ForgetRequest, pb.ForgetResponse),
-    Method("Watch", pb.WatchRequest, pb.Status, streams="answers", threads="long"),
+    Method("Watch", pb.WatchRequest, pb.Status, streams="answers"),
 )
 
 
@@ -261,7 +275,9 @@ def _info(manifest: Manifest) -> pb.SnapshotInfo:
     )
 
 
-def _put(waiting: queue.Queue[pb.Event | None], event: pb.Event | None, gone: threading.Event) -> bool:
+def _put(
+    waiting: queue.Queue[pb.Event | InputError | None], event: pb.Event | InputError | None, gone: threading.Event
+) -> bool:
     """Put an event into the queue; False if the consumer ended before there was space."""
     while not gone.is_set():
         try:

@@ -1,20 +1,29 @@
-"""A gRPC service as a table: for each method its messages, its threads, and whether it is observed."""
+"""A gRPC service as a table: for each method its messages, its bounds, and whether it is observed.
+
+gRPC sees every method as one with streams of bytes, which is the same on the wire: so the request of a call is received
+here, under a bound and a time limit, and what cannot be parsed is an invalid argument.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from functools import partial
+from typing import Any, Literal, TypeAlias, TypeVar
 
 import grpc
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 
-from thalweg.ops.serve.errors import refuse
-from thalweg.ops.serve.grpc_api.threads import Call, CallThreads, on
+from thalweg.ops.serve.bounds.admission import Admission
+from thalweg.ops.serve.errors import refuse, status_of
+from thalweg.ops.serve.grpc_api.call_threads import RefusableCall
+from thalweg.ops.serve.grpc_api.gates import Gates
 from thalweg.ops.serve.telemetry import ServingObserver
+from thalweg.proto.schema import InputError
 
 Answer = TypeVar("Answer")
+Call: TypeAlias = Callable[[Any, grpc.ServicerContext], Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,41 +37,124 @@ class Method:
     """None: the bytes as sent."""
     streams: Literal["none", "answers", "both"] = "none"
     """Which sides are streams."""
-    threads: Literal["workers", "blocking", "long"] = "workers"
-    """`workers` compute; `blocking` calls wait for a disk or the log; `long` calls last, and their number is
-    limited.
+    kind: Literal["predictions", "control", "blocking", "loading", "operators"] = "control"
+    """Whose slots a unary call takes: `predictions` compute; `control` calls answer from memory; `blocking` calls wait
+    for a disk or the log; `loading` calls may load a snapshot; `operators` wait for a learner.
     """
     observed: bool = True
     """Whether the observer is notified of its unary calls; False for a method that does so itself."""
 
 
 def handlers(
-    service: str, servicer: object, methods: Iterable[Method], observer: ServingObserver, threads: CallThreads
+    service: str, servicer: object, methods: Iterable[Method], observer: ServingObserver, gates: Gates
 ) -> dict[str, grpc.RpcMethodHandler[Any, Any]]:
     """The gRPC handlers of a service's methods.
 
     An interceptor could also observe the calls, but at a cost per prediction.
     """
-    return {method.name: _handler(service, servicer, method, observer, threads) for method in methods}
+    return {method.name: _handler(service, servicer, method, observer, gates) for method in methods}
 
 
 def _handler(
-    service: str, servicer: object, method: Method, observer: ServingObserver, threads: CallThreads
+    service: str, servicer: object, method: Method, observer: ServingObserver, gates: Gates
 ) -> grpc.RpcMethodHandler[Any, Any]:
     call: Call = getattr(servicer, method.name)
-    read = None if method.request is None else method.request.FromString
     write = None if method.response is None else method.response.SerializeToString
     if method.streams != "none":
-        both = method.streams == "both"
-        make = grpc.stream_stream_rpc_method_handler if both else grpc.unary_stream_rpc_method_handler
-        return make(threads.long.stream(call), request_deserializer=read, response_serializer=write)
+        streaming = _both_ways(call, method, gates) if method.streams == "both" else _answers(call, method, gates)
+        return grpc.stream_stream_rpc_method_handler(streaming, response_serializer=write)
+    full_name = f"/{service}/{method.name}"
     if method.observed:
-        call = observed(call, f"/{service}/{method.name}", observer)
-    if method.threads == "long":
-        call = threads.long.unary(call)
-    elif method.threads == "blocking":
-        call = on(threads.blocking, call)
-    return grpc.unary_unary_rpc_method_handler(call, request_deserializer=read, response_serializer=write)
+        call = observed(call, full_name, observer)
+    unary = _unary(call, method, gates, _counter(full_name, method, observer))
+    return grpc.stream_unary_rpc_method_handler(unary, response_serializer=write)
+
+
+def _counter(full_name: str, method: Method, observer: ServingObserver) -> Callable[[Exception, float], None]:
+    """Counts a call that ended before it reached the servicer."""
+
+    def count(error: Exception, seconds: float) -> None:
+        code = status_of(error)[0].name
+        if method.observed:
+            observer.called(full_name, code, seconds)
+        else:
+            observer.answered("", code, seconds, 0)
+
+    return count
+
+
+def _unary(call: Call, method: Method, gates: Gates, count: Callable[[Exception, float], None]) -> Call:
+    slots: Admission = gates.kinds[method.kind]
+
+    def running(requests: Iterator[bytes], context: grpc.ServicerContext) -> Any:
+        began, started = False, time.perf_counter()
+        try:
+            content = gates.half_open.message(requests, context)
+            with slots.slot():
+                request = parsed(method.request, content)
+                began = True
+                return call(request, context)
+        except Exception as error:
+            if began:
+                raise
+            count(error, time.perf_counter() - started)
+            refuse(context, error)
+
+    def refusing(requests: Iterator[bytes], context: grpc.ServicerContext) -> None:
+        error = slots.refusal()
+        count(error, 0.0)
+        refuse(context, error)
+
+    return RefusableCall(running, refusing, slots.overloaded)
+
+
+def _answers(call: Call, method: Method, gates: Gates) -> Call:
+    open_streams = gates.streams(method.name)
+
+    def running(requests: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[Any]:
+        try:
+            content = gates.half_open.message(requests, context)
+            request = parsed(method.request, content)
+            slot = open_streams.slot(context)
+            slot.__enter__()
+        except Exception as error:
+            refuse(context, error)
+        try:
+            yield from open_streams.noting(call(request, context), context)
+        finally:
+            slot.__exit__(None, None, None)
+
+    return running
+
+
+def _both_ways(call: Call, method: Method, gates: Gates) -> Call:
+    open_streams = gates.streams(method.name)
+    parse = partial(parsed, method.request)
+
+    def running(requests: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[Any]:
+        slot = open_streams.slot(context)
+        try:
+            slot.__enter__()
+        except Exception as error:
+            refuse(context, error)
+        try:
+            yield from call(map(parse, open_streams.noting(requests, context)), context)
+        except InputError as error:  # a message of the stream cannot be parsed
+            refuse(context, error)
+        finally:
+            slot.__exit__(None, None, None)
+
+    return running
+
+
+def parsed(kind: type[Message] | None, content: bytes) -> Any:
+    """A message of this kind; None: the bytes. Raises InputError."""
+    if kind is None:
+        return content
+    try:
+        return kind.FromString(content)
+    except DecodeError as error:
+        raise InputError(f"the request is not a {kind.DESCRIPTOR.name}: {error}") from error
 
 
 def observed(call: Call, full_name: str, observer: ServingObserver) -> Call:

@@ -15,6 +15,7 @@ import numpy as np
 from google.protobuf.message import DecodeError
 
 from thalweg.ops.serve.inference import USUAL_EXPLANATION, RequestOptions
+from thalweg.ops.serve.known_names import check_parameters
 from thalweg.ops.serve.versions import CURRENT, Freshness, version_number
 from thalweg.proto import inference_pb2 as pb
 from thalweg.proto.schema import Array, InputError
@@ -103,6 +104,8 @@ def read(request: pb.ModelInferRequest) -> Parsed:
     """The options and inputs of a request. Raises InputError."""
     raw = request.raw_input_contents
     parameters = request.parameters
+    if parameters:
+        check_parameters(parameters)
     options = RequestOptions(
         request.model_name,
         request.id,

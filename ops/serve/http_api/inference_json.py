@@ -9,10 +9,15 @@ import numpy as np
 
 from thalweg.models.contract.learner import Predictor
 from thalweg.ops.serve.inference import USUAL_EXPLANATION, InferenceRequest, InferenceResponse, RequestOptions
+from thalweg.ops.serve.known_names import check_fields, check_parameters
 from thalweg.ops.serve.versions import CURRENT, Freshness, version_number
 from thalweg.proto.json_text import NotUtf8, json_of
 from thalweg.proto.schema import Array, InputError, TensorSpec
 from thalweg.proto.tensors import datatype, numpy_name
+
+_REQUEST_FIELDS = ("id", "inputs", "model_name", "model_version", "outputs", "parameters")
+_INPUT_FIELDS = ("data", "datatype", "name", "parameters", "shape")
+_OUTPUT_FIELDS = ("data", "datatype", "name", "parameters", "shape")
 
 
 def read_request(model: str, version: str | None, body: bytearray) -> InferenceRequest:
@@ -23,6 +28,7 @@ def read_request(model: str, version: str | None, body: bytearray) -> InferenceR
         parameters = {}
     if not isinstance(parameters, dict):
         raise InputError(f"parameters: expected an object, got {parameters!r:.80}")
+    check_parameters(parameters)
     options = RequestOptions(
         model,
         _id(request.get("id")),
@@ -77,10 +83,11 @@ def _parse(body: bytearray) -> dict[str, Any]:
         request = json_of(body)
     except NotUtf8 as error:
         raise InputError(str(error)) from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise InputError(f"the request is not JSON: {error}") from error
     if not isinstance(request, dict) or not isinstance(request.get("inputs"), list):
         raise InputError("the request: expected an object with a list 'inputs'")
+    check_fields(request, _REQUEST_FIELDS, "the request")
     return request
 
 
@@ -132,6 +139,8 @@ def _wanted(outputs: Any) -> tuple[str, ...]:
     for name in names:
         if not isinstance(name, str):
             raise InputError(f"outputs: expected objects with a name, got the name {name!r:.80}")
+    for output in outputs:
+        check_fields(output, _OUTPUT_FIELDS, "an output")
     return tuple(names)
 
 
@@ -139,6 +148,7 @@ def _array(tensor: Any) -> tuple[str, Array]:
     """Name and values of one input."""
     if not isinstance(tensor, dict) or not {"name", "shape", "datatype", "data"} <= tensor.keys():
         raise InputError("an input: expected name, shape, datatype and data")
+    check_fields(tensor, _INPUT_FIELDS, "an input")
     name, shape = tensor["name"], tensor["shape"]
     if not isinstance(name, str):
         raise InputError(f"input {name!r:.80}: expected a string as its name")

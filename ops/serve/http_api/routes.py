@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import importlib.metadata
 import time
+from functools import partial
 from typing import Any
 
+from anyio import CapacityLimiter, to_thread
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from thalweg.ops.serve.errors import EXPECTED, TooLarge, status_of, text_of
+from thalweg.ops.serve.bounds.admission import Admission
+from thalweg.ops.serve.bounds.byte_budget import ByteBudget, BytesOfRequest
+from thalweg.ops.serve.errors import EXPECTED, QueueFull, TooLarge, status_of, text_of
 from thalweg.ops.serve.http_api.inference_json import read_request, tensor_metadata, to_json
 from thalweg.ops.serve.inference import InferenceCore
 from thalweg.ops.serve.metadata import describe
@@ -21,6 +25,10 @@ from thalweg.ops.serve.readiness import ServiceHealth
 from thalweg.ops.serve.telemetry import ServerTelemetry
 from thalweg.ops.serve.versions import version_number
 from thalweg.ops.webpage.api import PageApi
+from thalweg.proto.json_text import expanded_bytes
+
+_MOST_THREADS = 512  # that wait for slots; beyond the queue's bound, so that refusals need not wait
+_PASSING = (429, 503)
 
 
 class Api:
@@ -30,12 +38,18 @@ class Api:
         self,
         core: InferenceCore,
         telemetry: ServerTelemetry,
-        max_body_bytes: int,
         page: PageApi,
         health: ServiceHealth,
+        *,
+        slots: Admission,
+        budget: ByteBudget,
+        max_body_bytes: int,
     ) -> None:
         self._health = health
         self._core = core
+        self._slots = slots
+        self._budget = budget
+        self._threads = CapacityLimiter(_MOST_THREADS)  # not those of health, metrics and the page
         self._models = core.models
         self._page = page
         self._telemetry = telemetry
@@ -59,7 +73,10 @@ class Api:
             Route("/v2/models/{name}/versions/{version}/infer", self._infer, methods=["POST"]),
             *self._page.routes(),
         ]
-        handlers: dict[Any, Any] = dict.fromkeys((*EXPECTED, Exception), _failed) | {HTTPException: _http_error}
+        handlers: dict[Any, Any] = dict.fromkeys((*EXPECTED, Exception), _failed) | {
+            HTTPException: _http_error,
+            ClientDisconnect: _gone,
+        }
         return Starlette(routes=routes, exception_handlers=handlers)
 
     async def _index(self, request: Request) -> Response:
@@ -109,21 +126,37 @@ class Api:
         return JSONResponse({"name": model.name, "ready": ready}, 200 if ready else 503)
 
     async def _infer(self, request: Request) -> Response:
+        path, arrived = request.path_params, time.perf_counter()
+        with self._budget.share() as held:
+            try:
+                if self._slots.overloaded():
+                    raise self._slots.refusal()
+                body = await self._body(request, held)
+            except (QueueFull, TooLarge) as error:
+                self._telemetry.answered(path["name"], status_of(error)[0].name, time.perf_counter() - arrived, 0)
+                raise
+            arrived = time.perf_counter()
+            answer = partial(self._answer, path["name"], path.get("version"), body, arrived)
+            return await to_thread.run_sync(answer, limiter=self._threads)
+
+    async def _body(self, request: Request, held: BytesOfRequest) -> bytearray:
         body = bytearray()
         async for part in request.stream():
             body += part
             if len(body) > self._max_body_bytes:
                 raise TooLarge(f"the request is larger than {self._max_body_bytes} bytes")
-        path, arrived = request.path_params, time.perf_counter()
-        return JSONResponse(await run_in_threadpool(self._answer, path["name"], path.get("version"), body, arrived))
+            held.add(len(part))
+        held.add(expanded_bytes(body))
+        return body
 
-    def _answer(self, name: str, version: str | None, body: bytearray, arrived: float) -> dict[str, Any]:
-        started = time.perf_counter()
-        code, rows = "OK", 0
+    def _answer(self, name: str, version: str | None, body: bytearray, arrived: float) -> Response:
+        started, code, rows = time.perf_counter(), "OK", 0
         try:
-            response = self._core.infer(read_request(name, version, body))
-            rows = response.rows
-            return to_json(response)
+            with self._slots.slot():
+                started = time.perf_counter()
+                response = self._core.infer(read_request(name, version, body))
+                rows = response.rows
+                return JSONResponse(to_json(response))
         except Exception as error:
             code = status_of(error)[0].name
             raise
@@ -138,7 +171,12 @@ def _version(request: Request) -> int | None:
 
 
 async def _failed(request: Request, error: Exception) -> Response:
-    return JSONResponse({"error": text_of(error)}, status_of(error)[1])
+    status = status_of(error)[1]
+    return JSONResponse({"error": text_of(error)}, status, {"retry-after": "1"} if status in _PASSING else None)
+
+
+async def _gone(request: Request, error: Any) -> Response:
+    return Response(status_code=400)  # nobody reads it
 
 
 async def _http_error(request: Request, error: Any) -> Response:

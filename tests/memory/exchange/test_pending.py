@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -141,3 +143,34 @@ def test_a_redis_that_is_gone_is_said_so_and_one_that_is_back_used_again(tmp_pat
 def test_a_url_of_another_form_is_refused() -> None:
     with pytest.raises(StoreError, match="expected memory:, sqlite:PATH or redis://"):
         open_pending("ftp://x")
+
+
+def test_whichever_byte_of_the_file_is_flipped_no_other_event_is_found(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA page_size = 512")
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("VACUUM")
+    ids = [f"id {i}" for i in range(5)]
+    store = SqlitePending(path, clock=lambda: 1e9)
+    store.remember("m", [(id, 1e9, id.encode() * 3) for id in ids])
+    store.settle("m", ids[:1])
+    store.close()
+    content, dropped = path.read_bytes(), 0
+
+    for at in range(len(content)):
+        if not any(content[max(0, at - 1) : at + 2]):
+            continue  # the midst of empty space
+        path.write_bytes(content[:at] + bytes([content[at] ^ 1 << at % 8]) + content[at + 1 :])
+        for beside in ("-wal", "-shm"):
+            path.with_name(path.name + beside).unlink(missing_ok=True)
+        try:
+            with closing(SqlitePending(path, clock=lambda: 1e9)) as store:
+                found = store.find("m", ids)
+        except StoreError:
+            continue
+        dropped += found.count(None)
+        for id, event in zip(ids, found):
+            assert event is None or event.joined or (event.time, event.value) == (1e9, id.encode() * 3), at
+
+    assert dropped > 10

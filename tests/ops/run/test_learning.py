@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from tests.samples import FEATURES, events
 from tests.services.processes import until
 from thalweg.memory.exchange.commands import InMemoryCommandQueue
 from thalweg.memory.snapshots.snapshots import FolderSnapshots
+from thalweg.memory.snapshots.state import State
 from thalweg.models.contract import registry as learners
 from thalweg.models.contract.registry import BuiltIn
 from thalweg.models.ridge.learner import Ridge
@@ -29,10 +30,10 @@ HERE = "tests.ops.run.test_learning"
 
 
 class Moody(Ridge):
-    """A plug-in whose gauges cannot be read, which no contract test of its author has shown."""
+    """A plug-in whose state cannot be saved, which no contract test of its author has shown."""
 
-    def gauges(self) -> Mapping[str, Any]:
-        raise RuntimeError("no gauges today")
+    def state(self) -> State:
+        raise RuntimeError("no state today")
 
 
 class Leaving(Ridge):
@@ -102,7 +103,7 @@ def test_a_learner_that_raises_is_restarted_and_counted_while_the_other_model_go
 
     assert (a.state, a.restarts) == ("running", 0)
     assert not b.well
-    assert ("no gauges today" if plug_in == "moody" else "SystemExit: 3") in b.reason
+    assert ("no state today" if plug_in == "moody" else "SystemExit: 3") in b.reason
 
 
 def test_a_setting_changed_for_one_of_two_models_blocks_that_model_and_is_named(tmp_path: Path) -> None:

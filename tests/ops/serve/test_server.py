@@ -181,7 +181,7 @@ def test_open_streams_take_no_thread_from_predictions_and_too_many_are_refused(t
 
         assert asking.ModelInfer(ask(), timeout=20)
         code, details = refused(lambda: next(teaching.Watch(request, timeout=20)))
-        assert (code, details) == ("RESOURCE_EXHAUSTED", "64 streams or long calls are open, the maximum; retry later")
+        assert (code, details) == ("RESOURCE_EXHAUSTED", "64 streams of Watch are open, the maximum; retry later")
 
         for call in open_:
             call.cancel()

@@ -339,6 +339,20 @@ def test_what_may_be_counted_stands_at_zero_before_it_is() -> None:
     assert found["thalweg_inference_requests_total", (("code", "INTERNAL"), m)] == 0
 
 
+def test_the_lag_of_late_labels_is_that_of_a_consumer_group_of_its_own() -> None:
+    metrics = LearnerMetrics()
+    joining = metrics.joining("m")
+    joining.labels_lag({Partition("labels", 0): 3, Partition("labels", 1): 4, Partition("events", 0): 5})
+    joining.lost(Gap(Partition("labels", 0), 7, 9, "unreadable"))
+
+    found = samples(metrics.render())
+
+    group = ("consumergroup", "thalweg.m.joiner")
+    assert found["kafka_consumergroup_lag", (group, ("partition", "1"), ("topic", "labels"))] == 4
+    assert found["kafka_consumergroup_lag_sum", (group, ("topic", "labels"))] == 7
+    assert found["thalweg_log_gap_records_total", (("model_name", "m"),)] == 3
+
+
 def test_only_a_model_with_late_labels_has_figures_of_its_joiner() -> None:
     metrics = LearnerMetrics()
     told(metrics, "plain")

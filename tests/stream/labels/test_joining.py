@@ -23,7 +23,7 @@ from thalweg.proto.schema import Schema, TensorSpec
 from thalweg.stream.labels import joining
 from thalweg.stream.labels.joining import Joiner, JoinSettings, entries_of
 from thalweg.stream.log.dead_letters import DeadLetters
-from thalweg.stream.log.log import InMemoryLog, LogError, Message
+from thalweg.stream.log.log import Gap, InMemoryLog, LogError, Message
 from thalweg.stream.runtime import Runtime
 
 SPECS = {"x": TensorSpec("x", "float32", (2,))}
@@ -319,7 +319,7 @@ def test_it_goes_on_where_it_was_and_a_damaged_note_of_that_only_costs_looking_a
     house.ask("e1", "e2")
     house.tell(("e1", "a"))
     house.run()
-    assert json.loads(house.place.read_text()) == [["labels", 0, 0]]
+    assert json.loads(house.place.read_text())["offsets"] == [["labels", 0, 0]]
     house.place.write_text("garbage")
     house.tell(("e2", "a"))
 
@@ -334,7 +334,7 @@ def test_the_oldest_label_that_waits_is_where_the_next_run_begins(house: House) 
     house.tell(("e1", "a"), ("e2", "b"))
     house.run()
 
-    assert json.loads(house.place.read_text()) == [["labels", 0, -1]]
+    assert json.loads(house.place.read_text())["offsets"] == [["labels", 0, -1]]
     assert Partition("labels", 0)  # the label at offset 0 still waits
 
 
@@ -385,3 +385,129 @@ def test_a_log_that_is_away_at_the_start_is_waited_for(house: House, monkeypatch
     house.run()
 
     assert house.joined() == [("e1", "b", 1.0)]
+
+
+def test_an_event_that_can_never_be_appended_holds_up_no_other_label(house: House) -> None:
+    house.log = InMemoryLog(lambda: house.now, max_record_bytes=400)
+    house.pending.remember("m", entries_of(batch("s1", "s2", time=house.now), range(2)))
+    large = Batch({"x": np.zeros((1, 200), np.float32)}, None, np.ones(1), np.array([house.now]), ["large"])
+    house.pending.remember("m", entries_of(large, [0]))
+    house.tell(("s1", "a"), ("large", "a"), ("s2", "b"))
+
+    house.run()
+
+    assert [(id, label) for id, label, _ in house.joined()] == [("s1", "a"), ("s2", "b")]
+    assert house.told.reasons == {"too_large": 1}
+    (letter,) = DeadLetters(house.log, "labels", "m").newest(9)
+    assert "expected records of at most 400 bytes" in letter.detail
+    house.run()  # and it is not tried again
+    assert house.told.reasons == {"too_large": 1}
+
+
+class Watching(Counted):
+    """Follows what the joiner reads, too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lags: list[Mapping[Partition, int]] = []
+        self.gaps: list[Gap] = []
+
+    def labels_lag(self, lag: Mapping[Partition, int]) -> None:
+        self.lags.append(lag)
+
+    def lost(self, gap: Gap) -> None:
+        self.gaps.append(gap)
+
+
+def test_the_lag_of_its_topics_and_what_it_could_not_read_are_told(house: House) -> None:
+    house.told = Watching()
+    house.ask("e1", "e2")
+    house.tell(("e1", "a"), ("e2", "b"))
+    house.log.delete_before("labels", 1)
+    house.place.write_text('[["labels", 0, -1]]')
+
+    house.run()
+
+    assert house.told.lags[-1] == {Partition("labels", 0): 0}
+    assert house.told.gaps == [Gap(Partition("labels", 0), 0, 0)]
+    assert [id for id, _, _ in house.joined()] == ["e2"]
+
+
+def test_labels_of_a_topic_that_was_created_again_are_read_from_its_beginning(house: House) -> None:
+    house.tell(*((f"o{number}", "a") for number in range(5)))
+    house.ask(*(f"o{number}" for number in range(5)))
+    house.run()
+    house.log = InMemoryLog(lambda: house.now)  # another log, of another identity
+    house.ask(*(f"n{number}" for number in range(9)))
+    house.tell(*((f"n{number}", "b") for number in range(9)))
+
+    house.run()
+
+    assert [id for id, _, _ in house.joined()] == [f"n{number}" for number in range(9)]
+
+
+def test_a_label_nested_too_deeply_is_kept_and_the_next_one_is_joined(tmp_path: Path) -> None:
+    house = House(tmp_path)
+    house.ask("e1")
+    deep = b'{"id":"e1","label":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
+    house.log.append("labels", [Message(deep), Message(b"[" * 100_000)])
+    house.tell(("e1", "a"))
+
+    house.run()
+
+    assert house.joined() == [("e1", "a", 1.0)]
+    assert [reason for reason, _ in house.letters()] == ["malformed", "malformed"]
+
+
+@pytest.mark.parametrize("fails", ["remember", "find"])
+def test_what_makes_the_joiner_raise_is_kept_and_the_rest_is_joined(tmp_path: Path, fails: str) -> None:
+    house = House(tmp_path)
+
+    class Fragile(InMemoryPending):
+        def remember(self, model: str, entries: Sequence[tuple[str, float, bytes]]) -> None:
+            if fails == "remember" and any(id == "e3" for id, _, _ in entries):
+                raise ValueError("not this one\nat all")
+            super().remember(model, entries)
+
+        def find(self, model: str, ids: Sequence[str]) -> Any:
+            if fails == "find" and "e3" in ids:
+                raise MemoryError
+            return super().find(model, ids)
+
+    house.pending = Fragile(Limits(), lambda: house.now)
+    house.log.append("events", [Message(value) for value in to_json(batch("e1", "e2", "e3", "e4"))])
+    house.tell(("e1", "a"), ("e2", "b"), ("e3", "c"), ("e4", "d"))
+
+    house.run()
+
+    assert [name for name, _, _ in house.joined()] == ["e1", "e2", "e4"]
+    assert [reason for reason, _ in house.letters()] == ["joiner_error"]
+    assert house.told.reasons == {"joiner_error": 1}
+
+
+def test_a_stored_event_that_is_damaged_costs_its_label_alone(tmp_path: Path) -> None:
+    house = House(tmp_path)
+    house.ask("e1", "e3")
+    house.pending.remember("m", [("e2", house.now, b"\xff\xff")])
+    house.tell(("e1", "a"), ("e2", "b"), ("e3", "c"))
+
+    house.run()
+
+    assert [name for name, _, _ in house.joined()] == ["e1", "e3"]
+    assert [reason for reason, _ in house.letters()] == ["joiner_error"]
+
+
+def test_events_of_a_scalar_bytes_input_wait_for_their_labels(tmp_path: Path) -> None:
+    log, pending = InMemoryLog(), InMemoryPending(Limits())
+    schema = Schema({"kind": TensorSpec("kind", "bytes", ())}, "class")
+    log.append("events", [Message(b'{"id": "1", "inputs": {"kind": "click"}}')])
+    log.append("labels", [Message(b'{"id": "1", "label": "a"}')])
+    settings = JoinSettings(model="m", topic="events", labels_topic="labels", joined_topic="m.joined")
+    letters, told = DeadLetters(log, "labels", "m"), Counted()
+
+    Joiner(settings, log, pending, schema, tmp_path / "joined.json", letters, told).run(until_end=True)
+
+    (run,) = log.reader(["m.joined"], {}).poll(0.0)
+    joined = Decoder(schema).decode(run).batch
+    assert joined.inputs["kind"].tolist() == [b"click"]
+    assert letters.newest(9) == []

@@ -13,9 +13,9 @@ from tests.ops.running import until
 from thalweg.memory.exchange.pending import InMemoryPending, SqlitePending
 from thalweg.proto.schema import InputError
 from thalweg.stream.labels import dropped
-from thalweg.stream.labels.request_buffer import RequestBuffer
+from thalweg.stream.labels.request_buffer import JoinedTopic, RequestBuffer
 from thalweg.stream.labels.request_log import RequestLog
-from thalweg.stream.log.log import InMemoryLog, Message
+from thalweg.stream.log.log import InMemoryLog, Message, RecordTooLarge
 
 GOOD = {"x": np.zeros((1, 2), np.float32)}
 NO_TENSOR = {"x": np.zeros((1, 2), np.complex64)}  # nothing on the wire is like it
@@ -139,3 +139,45 @@ def test_whatever_goes_wrong_the_thread_that_records_goes_on(monkeypatch: pytest
     recording.record("m", GOOD)
     until("the request to be an event", lambda: recording.recorded["m"] == 1)
     recording.close()
+
+
+def test_a_row_that_can_never_be_appended_is_refused_when_it_is_asked_and_holds_nothing_up() -> None:
+    log = InMemoryLog(max_record_bytes=2000)
+    recording = RequestLog({"m": "m.events"}, log)
+    large = {"x": np.zeros((2, 500), np.float32)}
+
+    with pytest.raises(RecordTooLarge, match=r"topic 'm.events', at most 2000 bytes, got one of 2000 bytes"):
+        recording.check("m", large)
+    recording.check("m", GOOD)
+    recording.check("another", large)  # which does not learn from requests
+
+    for inputs in (GOOD, large, GOOD):  # the limit may have changed since
+        recording.record("m", inputs)
+    recording.start()
+    until("the others", lambda: recording.recorded == {"m": 2})
+    assert recording.lost == {"m": 2}
+    recording.close()
+
+
+def test_a_request_whose_joined_event_could_never_be_appended_is_refused() -> None:
+    waiting = RequestBuffer({"m": InMemoryPending()}, joined={"m": JoinedTopic("m.joined", lambda: 2000)})
+
+    with pytest.raises(RecordTooLarge, match=r"topic 'm.joined', at most 2000 bytes, got one of 2000 bytes"):
+        waiting.check_size("m", {"x": np.zeros((1, 500), np.float32)})
+    with pytest.raises(RecordTooLarge, match="got one of 2000 bytes"):
+        waiting.check_size("m", {"t": np.array([b"x" * 2000], dtype=object)})
+    waiting.check_size("m", GOOD)
+    waiting.check_size("another", {"x": np.zeros((1, 500), np.float32)})
+    waiting.close()
+
+
+def test_rows_of_texts_are_cut_into_records_by_their_length() -> None:
+    log = InMemoryLog()
+    recording = RequestLog({"m": "m.events"}, log)
+
+    recording.record("m", {"t": np.array([b"x" * 200_000] * 4, dtype=object)})
+    recording.start()
+    until("the rows", lambda: recording.recorded == {"m": 4})
+    recording.close()
+
+    assert [len(run) for run in log.reader(["m.events"], {}).poll(0.0)] == [4]

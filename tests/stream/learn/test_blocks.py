@@ -32,6 +32,36 @@ def test_a_block_takes_what_is_there_without_waiting_for_more() -> None:
     assert gather(reader, batch_records=3, batch_seconds=60, idle_seconds=0, max_bytes=1 << 20) is None
 
 
+def test_what_cannot_be_read_is_no_part_of_a_block_and_a_replay_finds_the_same_blocks() -> None:
+    log = log_of(10)
+    log.damage("t", 3)
+    log.damage("t", 4)
+    log.damage("t", 8)
+    reader = log.reader(["t"], {})
+
+    blocks = []
+    while sum(map(len, blocks)) < 7:
+        block = gather(reader, batch_records=4, batch_seconds=60, idle_seconds=60, max_bytes=1 << 20)
+        assert block is not None
+        blocks.append(block)
+
+    assert [value for block in blocks for value in values(block)] == [b"0", b"1", b"2", b"5", b"6", b"7", b"9"]
+    assert [gap.first for gap in reader.gaps()] == [3, 4, 8]
+    replay = Replay(log.reader(["t"], {}), 0.0)
+    for block in blocks:
+        assert replay.block(BlockEntry(1, block.ranges, 4)) == block
+
+
+def test_a_replay_says_so_when_a_record_that_was_learned_can_no_longer_be_read() -> None:
+    log = log_of(6)
+    block = gather(log.reader(["t"], {}), batch_records=6, batch_seconds=60, idle_seconds=60, max_bytes=1 << 20)
+    assert block is not None
+    log.damage("t", 5)
+
+    with pytest.raises(HistoryLost, match="t/0: offsets 5 to 5 cannot be read"):
+        Replay(log.reader(["t"], {}), 0.0).block(BlockEntry(1, block.ranges, 6))
+
+
 class Wire:
     """The log's reader with the moments between: what happens while it waits, and how long it was told to."""
 

@@ -29,7 +29,7 @@ from thalweg.stream.learn.fold import StateMismatch
 from thalweg.stream.learn.observer import NoObserver
 from thalweg.stream.learn.outcome import Outcome
 from thalweg.stream.learn.ports import Ports
-from thalweg.stream.learn.processor import Processor
+from thalweg.stream.learn.processor import NotSaved, Processor
 from thalweg.stream.learn.rebuild import rebuild
 from thalweg.stream.learn.settings import ProcessorSettings
 from thalweg.stream.log.dead_letters import DeadLetters
@@ -416,7 +416,7 @@ class _Refusing(InMemorySnapshots):
         super().__init__()
         self.times = times
 
-    def save(self, manifest: Manifest, parts: Mapping[str, State]) -> Manifest:
+    def save(self, manifest: Manifest, parts: Mapping[str, State], spare: int | None = None) -> Manifest:
         if manifest.version and self.times:
             self.times -= 1
             raise OSError(28, "No space left on device")
@@ -710,3 +710,45 @@ def test_what_was_learned_last_is_shown_when_its_turn_comes_also_if_no_record_fo
     log.append("t", [event(2)])
     thread.join(30)
     assert not thread.is_alive()
+
+
+class _Full(InMemorySnapshots):
+    """Saves the first version, and then nothing any more."""
+
+    def save(self, manifest: Manifest, parts: Mapping[str, State], spare: int | None = None) -> Manifest:
+        if manifest.version:
+            raise OSError("the header is too large")
+        return super().save(manifest, parts, spare)
+
+
+def test_a_learner_that_could_not_save_at_the_end_says_so() -> None:
+    with pytest.raises(
+        NotSaved, match=r"version 1 could not be saved, the newest snapshot is of version 0: the header"
+    ):
+        Processor(Chain(), log_of(4), _Full(), SETTINGS).run(until_end=True)
+
+
+def test_a_version_whose_entry_cannot_be_flushed_is_not_published() -> None:
+    class Broken(InMemoryJournal):
+        broken = True
+
+        def sync(self) -> None:
+            if self.broken and list(self.entries(self.begins_after() or 0)):
+                raise OSError("Input/output error")
+
+    shown: list[int] = []
+
+    class Shown(SlowPublisher):
+        def publish(self, predictor: Any, *, version: int, learned_events: int, event_time: float) -> None:
+            shown.append(version)
+
+    journal, log = Broken(), log_of(0)
+    processor = Processor(Chain(), log, InMemorySnapshots(), SETTINGS, journal=journal, ports=Ports(publisher=Shown()))
+    with processor.following() as turn:
+        log.append("t", [event(0)])
+        assert turn()
+        assert shown == [0]
+        journal.broken = False
+        processor._publish(now=True)
+
+    assert shown == [0, 1]

@@ -23,7 +23,7 @@ class SlowDisk(FolderSnapshots):
         super().__init__(folder)
         self.go = threading.Event()
 
-    def save(self, manifest: Manifest, parts: Mapping[str, State]) -> Manifest:
+    def save(self, manifest: Manifest, parts: Mapping[str, State], spare: int | None = None) -> Manifest:
         assert self.go.wait(PATIENCE)
         return super().save(manifest, parts)
 

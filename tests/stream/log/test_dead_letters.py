@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from tests.stream.log.battery import drain
 from thalweg.proto.records import Headers, Partition, Records
 from thalweg.proto.rejected import Rejected
 from thalweg.stream.log.dead_letters import DeadLetters
-from thalweg.stream.log.log import InMemoryLog, Log, LogError, Message
+from thalweg.stream.log.log import InMemoryLog, Log, LogError, Message, PermanentLogError
 from thalweg.stream.log.sqlite import SqliteLog
 
 T0 = Partition("t", 0)
@@ -159,3 +160,38 @@ def test_a_letter_that_cannot_be_kept_is_an_error_of_the_callers(tmp_path: Path)
         DeadLetters(log, "t").send(run_of(bytes(100_000)), bad(0))
 
     log.close()
+
+
+def test_a_letter_that_is_too_large_keeps_its_beginning_its_hash_and_its_place_and_holds_nothing_up() -> None:
+    log = InMemoryLog(max_record_bytes=100_000)
+    value = bytes(range(256)) * 1000
+    letters = DeadLetters(log, "t", "m")
+
+    letters.send(run_of(b"small", value, b"after", first=40), bad(0, 1, 2))
+
+    small, after, cut = letters.newest(9)
+    assert [(one.value, one.offset, one.whole_bytes) for one in (small, after)] == [
+        (b"small", 40, None),
+        (b"after", 42, None),
+    ]
+    assert (cut.offset, cut.reason, cut.key) == (41, "malformed", b"key")
+    assert cut.value == value[: 64 << 10]
+    assert (cut.whole_bytes, cut.sha256) == (len(value), hashlib.sha256(value).hexdigest())
+    assert dict(kept(log, 3).headers[2])["thalweg-truncated"] == b"value"
+    assert letters.last_sent() == {T0: 42}
+
+
+def test_a_letter_with_large_headers_or_under_a_small_limit_keeps_what_fits() -> None:
+    log = InMemoryLog(max_record_bytes=3000)
+    letters = DeadLetters(log, "t", "m")
+
+    letters.send(run_of(b"x" * 5000, headers=[("h", b"y" * 90_000)]), bad(0))
+
+    (cut,) = letters.newest(1)
+    assert (cut.value, cut.key, cut.whole_bytes, list(cut.record.headers)) == (b"x" * 1024, b"key", 5000, [])
+    assert dict(kept(log, 1).headers[0])["thalweg-truncated"] == b"value,headers"
+
+
+def test_a_letter_of_which_nothing_fits_is_an_error_that_says_that_waiting_does_not_help() -> None:
+    with pytest.raises(PermanentLogError, match="expected records of at most 10 bytes"):
+        DeadLetters(InMemoryLog(max_record_bytes=10), "t").send(run_of(bytes(100)), bad(0))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from thalweg.proto.records import Partition
 from thalweg.stream.journal.entries import Range
 from thalweg.stream.journal.file_journal import FileJournal
 from thalweg.stream.learn.ports import Ports
-from thalweg.stream.learn.processor import Processor
+from thalweg.stream.learn.processor import NotSaved, Processor
 from thalweg.stream.learn.rebuild import rebuild
 from thalweg.stream.log.identity import replaced
 from thalweg.stream.log.log import InMemoryLog, Log
@@ -55,7 +56,8 @@ def _run(log: Log, folder: Path, *, die: bool = False) -> tuple[Processor, _Repl
     )
     if die:
         processor._save = lambda **_: None  # type: ignore[method-assign]  # killed before it saved
-    processor.run(until_end=True)
+    with suppress(NotSaved):
+        processor.run(until_end=True)
     return processor, watcher
 
 
@@ -78,6 +80,28 @@ def test_every_event_of_a_log_that_was_created_again_is_learned(
     assert ("replaced", "t") in watcher.calls
     again, watcher = _run(new, tmp_path / "m")
     assert (again.events_learned, again.state_sha256) == (processor.events_learned, processor.state_sha256)
+    assert watcher.calls == []
+
+
+def test_a_topic_that_is_created_again_under_a_running_learner_is_learned_from_its_beginning(tmp_path: Path) -> None:
+    log = InMemoryLog()
+    log.append("t", [event(i) for i in range(20)])
+    watcher, journal = _Replaced(), FileJournal(tmp_path / "m" / "journal")
+    processor = Processor(
+        Chain(), log, FolderSnapshots(tmp_path / "m"), SETTINGS, journal=journal, ports=Ports(observer=watcher)
+    )
+    with closing(journal), processor.following() as turn:
+        while processor.events_learned < 20:
+            turn()
+        log.recreate("t")
+        log.append("t", [event(100 + i) for i in range(30)])
+        while processor.events_learned < 50:
+            turn()
+
+    assert processor.position == {Partition("t", 0): 29}
+    assert ("replaced", "t") in watcher.calls
+    again, watcher = _run(log, tmp_path / "m")  # killed before it saved: exact from the new topic alone
+    assert (again.events_learned, again.state_sha256) == (50, processor.state_sha256)
     assert watcher.calls == []
 
 

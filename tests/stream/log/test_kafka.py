@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
@@ -20,7 +21,7 @@ from thalweg.proto.records import Partition, Records
 from thalweg.proto.rejected import Rejected
 from thalweg.stream.log.dead_letters import DeadLetters
 from thalweg.stream.log.kafka import KafkaLog
-from thalweg.stream.log.log import Gap, Log, LogError, Message
+from thalweg.stream.log.log import Gap, Log, LogError, Message, PermanentLogError
 
 pytestmark = pytest.mark.kafka
 
@@ -130,12 +131,14 @@ def test_a_reader_and_a_writer_outlive_a_broker_that_is_killed(kafka_broker: Bro
 
 @pytest.mark.slow(15)
 def test_an_append_that_no_broker_takes_says_so_and_the_next_one_is_taken(kafka_broker: Broker) -> None:
-    impatient = {"delivery.timeout.ms": 1500, "request.timeout.ms": 1000, "bootstrap.timeout.ms": 1500}
-    log = KafkaLog(kafka_broker.servers, impatient)
+    patience = {"delivery.timeout.ms": 1500, "request.timeout.ms": 1000, "bootstrap.timeout.ms": 500}
+    log = KafkaLog(kafka_broker.servers, patience)
     append_with_patience(kafka_broker, [Message(b"0")])
     kafka_broker.stop()
 
-    with pytest.raises(LogError, match="topic 't': Kafka rejected the records: KafkaTimeoutError"):
+    with pytest.raises(
+        LogError, match=r"topic 't': Kafka rejected the records: Kafka at 127.0.0.1:\d+ is out of reach: .*ECONNREFUSED"
+    ):
         log.append("t", [Message(b"lost"), Message(b"lost")])
     kafka_broker.start()
     until("record to be taken", lambda: taken(log))
@@ -329,6 +332,42 @@ def test_records_are_read_whatever_compresses_them(
     reader = log.reader([topic], {})
     assert values(drain(reader, 6)) == [*written, b"by the producer " * 10_000]
     reader.close()
+
+
+def test_without_a_broker_every_call_ends_with_an_error_that_waiting_may_mend() -> None:
+    log = KafkaLog("127.0.0.1:1", {"bootstrap.timeout.ms": 50})
+
+    for call in (
+        lambda: log.append("t", [Message(b"0")]),
+        lambda: log.bounds("t"),
+        lambda: log.identity("t"),
+        lambda: log.reader(["t"], {}, "latest"),
+        DeadLetters(log, "t", "m").last_sent,
+    ):
+        with pytest.raises(LogError, match=r"Kafka at 127.0.0.1:1 is out of reach: .*ECONNREFUSED") as caught:
+            call()
+        assert not isinstance(caught.value, PermanentLogError)
+    reader = log.reader(["t"], {})
+    problem = reader.problem()
+    assert problem is not None
+    assert not problem.permanent
+    assert log.max_record_bytes("t") > 60 << 20  # the client's own limit, without waiting
+    reader.close()
+    log.close()
+
+
+def test_attempts_to_connect_leave_no_thread_behind() -> None:
+    log = KafkaLog("127.0.0.1:1", {"bootstrap.timeout.ms": 20})
+    reader = log.reader(["t"], {})
+    before = threading.active_count()
+
+    for _ in range(5):
+        assert reader.poll(0) == []
+        assert not taken(log)
+
+    until("their threads to end", lambda: threading.active_count() <= before)
+    reader.close()
+    log.close()
 
 
 def test_a_codec_that_is_missing_is_named_before_anything_is_read(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -14,10 +16,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.services.processes import until
 from tests.stream.log.battery import LogBattery, drain, offsets, values
-from thalweg.proto.records import Partition
-from thalweg.stream.log import sqlite as sqlite_log
-from thalweg.stream.log.log import Gap, Log, LogError, Message, Retention
+from thalweg.proto.records import Partition, Records
+from thalweg.stream.log import sqlite_reader
+from thalweg.stream.log.log import Gap, Log, LogError, LogReplaced, Message, Reader, Retention
 from thalweg.stream.log.sqlite import SqliteLog
 
 
@@ -204,7 +207,7 @@ def test_a_gap_is_named_also_when_retention_strikes_while_a_reader_looks(
     log = SqliteLog(tmp_path / "log.db", Retention(records=4))
     log.append("t", [Message(str(i).encode()) for i in range(10)])
     reader = log.reader(["t"], {Partition("t", 0): 1})
-    plain = sqlite_log._bounds
+    plain = sqlite_reader.bounds_of
 
     def bounds_then_sweep(*arguments: Any) -> Any:
         found = plain(*arguments)
@@ -212,7 +215,7 @@ def test_a_gap_is_named_also_when_retention_strikes_while_a_reader_looks(
         log.sweep()
         return found
 
-    monkeypatch.setattr(sqlite_log, "_bounds", bounds_then_sweep)
+    monkeypatch.setattr(sqlite_reader, "bounds_of", bounds_then_sweep)
 
     assert values(drain(reader, 4)) == [b"6", b"7", b"8", b"9"]
     assert reader.gaps() == [Gap(Partition("t", 0), 2, 5)]
@@ -251,22 +254,145 @@ def test_a_reader_waits_out_a_file_that_cannot_be_read_for_a_while(tmp_path: Pat
     reader.close()
 
 
-def test_a_damaged_file_is_an_error_with_its_path(tmp_path: Path) -> None:
+def test_what_lies_in_damaged_pages_is_reported_and_the_rest_is_read(tmp_path: Path) -> None:
     path = tmp_path / "log.db"
     log = SqliteLog(path)
-    log.append("t", [Message(bytes(3000)) for _ in range(50)])
+    log.append("t", [Message(bytes([i]) * 3000) for i in range(50)])
     log.close()  # the last to close: all is in the file now
     with path.open("r+b") as file:
         file.seek(10 * 4096)
         file.write(b"\xff" * 100_000)
     log = SqliteLog(path)
+    log.append("t", [Message(b"new")])
     reader = log.reader(["t"], {})
 
-    with pytest.raises(LogError, match=r"log .*log\.db: cannot be read: .*malformed"):
-        reader.poll(0)
+    runs = until("the end of the log", lambda: _all_until(reader, 50))
 
+    whole = dict(zip(offsets(runs), values(runs)))
+    lost = [offset for gap in reader.gaps() for offset in range(gap.first, gap.last + 1)]
+    assert 5 < len(whole) < 45
+    assert sorted([*whole, *lost]) == list(range(51))
+    assert whole.pop(50) == b"new"
+    assert all(value == bytes([offset]) * 3000 for offset, value in whole.items())
     reader.close()
     log.close()
+
+
+def _all_until(reader: Reader, last: int) -> list[Records]:
+    runs: list[Records] = []
+    while not runs or runs[-1].offsets[-1] < last:
+        runs += reader.poll(0)
+    return runs
+
+
+def test_whichever_byte_is_flipped_no_record_is_read_that_was_not_appended(tmp_path: Path) -> None:
+    path = tmp_path / "log.db"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA page_size = 512")
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("VACUUM")
+    log = SqliteLog(path)
+    appended = [(f"value {i}".encode(), b"key", float(i), [("h", b"x")]) for i in range(12)]
+    log.append("t", [Message(value, key, headers, moment) for value, key, moment, headers in appended])
+    identity = log.identity("t")
+    log.close()
+    content = path.read_bytes()
+    where = [at for at in range(len(content)) if any(content[max(0, at - 1) : at + 2])]  # not the midst of empty space
+    silent = 0
+
+    for at in where:
+        path.write_bytes(content[:at] + bytes([content[at] ^ 1 << at % 8]) + content[at + 1 :])
+        for beside in ("-wal", "-shm"):
+            path.with_name(path.name + beside).unlink(missing_ok=True)
+        seen: dict[int, Any] = {}
+        lost: set[int] = set()
+        reached = True
+        try:
+            with closing(SqliteLog(path)) as log:
+                assert log.identity("t") in (identity, None), at
+                with closing(log.reader(["t"], {Partition("t", 0): -1})) as reader:
+                    for _ in range(3):
+                        for run in reader.poll(0):
+                            for row in range(len(run)):
+                                assert run.offsets[row] not in seen, at
+                                headers = [tuple(one) for one in run.headers[row]]
+                                seen[run.offsets[row]] = (run.values[row], run.keys[row], run.times[row], headers)
+                    lost = {offset for gap in reader.gaps() for offset in range(gap.first, min(gap.last, 99) + 1)}
+                    reached = reader.reached() and bool(log.bounds("t"))
+        except LogError:
+            reached = False
+        for offset, found in seen.items():
+            assert found == appended[offset], at
+        assert list(seen) == sorted(seen), at
+        if reached:
+            silent += set(range(12)) != set(seen) | (lost & set(range(12)))
+
+    assert silent == 0
+
+
+@pytest.mark.parametrize("how", ["deleted", "replaced", "its folder deleted"])
+def test_nothing_is_acknowledged_into_a_file_that_is_not_at_the_path(tmp_path: Path, how: str) -> None:
+    path = tmp_path / "state" / "log.db"
+    log = SqliteLog(path)
+    log.append("t", [Message(b"0")])
+    reader = log.reader(["t"], {})
+    if how == "its folder deleted":
+        shutil.rmtree(tmp_path / "state")
+    else:
+        path.unlink()
+    if how == "replaced":
+        SqliteLog(path).close()
+
+    for operation in (
+        lambda: log.append("t", [Message(b"1")]),
+        lambda: reader.poll(0),
+        lambda: log.reader(["t"], {}),
+        lambda: log.identity("t"),
+    ):
+        with pytest.raises(LogReplaced, match=r"log .*log\.db: the file was (deleted|replaced) while it was open"):
+            operation()
+    reader.close()
+    log.close()
+    assert path.exists() == (how == "replaced")
+    with closing(SqliteLog(path)) as new:
+        assert new.bounds("t") == {}
+
+
+def test_a_file_deleted_during_an_append_is_not_acknowledged(tmp_path: Path) -> None:
+    log = SqliteLog(tmp_path / "log.db", clock=lambda: (tmp_path / "log.db").unlink() or 1.0)  # type: ignore[func-returns-value]
+
+    with pytest.raises(LogReplaced, match="deleted"):
+        log.append("t", [Message(b"0")])
+
+    log.close()
+
+
+def test_a_log_of_an_older_version_is_read_and_gets_checksums(tmp_path: Path) -> None:
+    path = tmp_path / "log.db"
+    with closing(sqlite3.connect(path, isolation_level=None)) as old:
+        old.execute("PRAGMA journal_mode = WAL")
+        old.execute(
+            "CREATE TABLE topics (id INTEGER PRIMARY KEY, name TEXT UNIQUE NOT NULL, next INTEGER NOT NULL,"
+            " bytes INTEGER NOT NULL)"
+        )
+        old.execute("INSERT INTO topics VALUES (1, 't', 2, 2)")
+        old.execute("CREATE TABLE t1 (offset INTEGER PRIMARY KEY, time REAL, key BLOB, value BLOB, headers BLOB)")
+        old.execute("INSERT INTO t1 VALUES (0, 5.0, NULL, x'61', NULL), (1, 6.0, NULL, x'62', NULL)")
+
+    log = SqliteLog(path)
+    log.append("t", [Message(b"c")])
+    reader = log.reader(["t"], {})
+
+    assert values(drain(reader, 3)) == [b"a", b"b", b"c"]
+    assert [crc is None for (crc,) in log._connection.execute("SELECT crc FROM t1")] == [True, True, False]
+    reader.close()
+    log.close()
+
+
+def test_what_is_acknowledged_is_on_disk(log: SqliteLog) -> None:
+    (full,) = log._connection.execute("PRAGMA synchronous").fetchone()  # NORMAL would not flush each commit of a WAL
+
+    assert full == 2
 
 
 def test_an_idle_reader_gets_a_record_that_another_process_appends(tmp_path: Path, log: SqliteLog) -> None:

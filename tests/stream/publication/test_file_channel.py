@@ -13,10 +13,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.services.processes import PATIENCE
+from tests.services.processes import PATIENCE, until
 from thalweg.memory.snapshots.state import State
 from thalweg.stream.health.registry import Health
+from thalweg.stream.publication.announcement import ANNOUNCEMENT
 from thalweg.stream.publication.file_channel import FilePublisher, FileSubscriber
+from thalweg.stream.publication.live_folder import live_folder
 from thalweg.stream.publication.ports import VersionInfo
 
 
@@ -235,10 +237,101 @@ def test_when_the_folder_on_memory_was_emptied_a_new_publisher_is_found(tmp_path
     watching.close()
 
 
+@pytest.mark.parametrize("gone", ["emptied", "deleted", "its parent deleted", "the announcement deleted"])
+@pytest.mark.parametrize("then", ["publish", "confirm"])
+def test_a_publisher_whose_folder_is_gone_publishes_anew_and_servers_follow(
+    tmp_path: Path, gone: str, then: str
+) -> None:
+    folder = tmp_path / "memory" / "m"
+    folder.parent.mkdir()
+    publisher, watching = FilePublisher(folder), published(folder)
+    show(publisher, 1)
+    watching.start()
+    assert value(watching) == 1
+
+    if gone == "emptied":
+        for path in folder.iterdir():
+            path.unlink()
+    elif gone == "the announcement deleted":
+        (folder / ANNOUNCEMENT).unlink()
+    else:
+        shutil.rmtree(folder if gone == "deleted" else folder.parent)
+    if then == "publish":
+        show(publisher, 2)
+    publisher.confirm(77.0)
+
+    newcomer = published(folder)
+    assert newcomer.look()
+    assert value(newcomer) == (2 if then == "publish" else 1)
+    assert newcomer.current is not None
+    assert newcomer.current.info.as_of == 77.0
+    until("the new folder", lambda: watching.current is not None and watching.current.info.as_of == 77.0)
+    watching.close()
+    newcomer.close()
+
+
+def test_a_publisher_whose_folder_in_shared_memory_is_gone_makes_it_again_and_private(tmp_path: Path) -> None:
+    live = live_folder(tmp_path / "state")
+    publisher = FilePublisher(live / "m")
+    show(publisher, 1)
+
+    shutil.rmtree(live.resolve())
+    show(publisher, 2)
+
+    newcomer = published(live / "m")
+    assert newcomer.look()
+    assert value(newcomer) == 2
+    assert live.resolve().stat().st_mode & 0o777 == 0o700
+    newcomer.close()
+    publisher.close()
+    shutil.rmtree(live.resolve())
+
+
+def test_a_predictor_that_names_files_of_the_folder_is_asked_for_anew(tmp_path: Path) -> None:
+    publisher = FilePublisher(tmp_path / "m", moved=lambda: filled(3))  # type: ignore[arg-type, return-value]
+    show(publisher, 1)
+    shutil.rmtree(tmp_path / "m")
+    show(publisher, 2)
+    watching = published(tmp_path / "m")
+
+    assert watching.look()
+    assert value(watching) == 3
+    watching.close()
+
+
+def test_whichever_byte_of_what_is_published_is_flipped_no_other_values_are_served(tmp_path: Path) -> None:
+    publisher = FilePublisher(tmp_path)
+    publisher.publish(filled(1, 5), version=1, learned_events=10, event_time=5.0)  # type: ignore[arg-type]
+    publisher.publish(filled(2, 5), version=2, learned_events=20, event_time=5.0)  # type: ignore[arg-type]
+    publisher.close()
+    running = published(tmp_path)
+    running.look()
+
+    for file in (ANNOUNCEMENT, "2.safetensors"):
+        content = (tmp_path / file).read_bytes()
+        for at in range(len(content)):
+            flipped = content[:at] + bytes([content[at] ^ 1 << at % 8]) + content[at + 1 :]
+            if file != ANNOUNCEMENT:
+                (tmp_path / file).unlink()  # the server that runs has mapped the whole one
+            (tmp_path / file).write_bytes(flipped)
+            newcomer = published(tmp_path)
+            newcomer.look()
+            if newcomer.current is not None:
+                version = newcomer.current.info.version
+                assert (version in (1, 2), value(newcomer)) == (True, version), (file, at)
+                assert newcomer.current.info.learned_events == 10 * version, (file, at)
+            newcomer.close()
+            running.look()
+            assert value(running) == 2, (file, at)
+        (tmp_path / file).write_bytes(content)
+    running.close()
+
+
 PUBLISHER = """
 import sys
 from pathlib import Path
 from tests.stream.publication.test_file_channel import show
+from thalweg.stream.publication.announcement import ANNOUNCEMENT
 from thalweg.stream.publication.file_channel import FilePublisher
 publisher = FilePublisher(Path(sys.argv[1]))
 number = 0

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from thalweg.stream.publication import live_folder as module
 from thalweg.stream.publication.live_folder import live_folder
 
 
@@ -40,7 +41,7 @@ def test_the_live_folder_is_on_memory_where_there_is_one_and_private(
         target = folder.resolve()
         assert target.parent == Path("/dev/shm")
         assert target.stat().st_mode & 0o777 == 0o700
-        target.rmdir()
+        shutil.rmtree(target)
         assert made(tmp_path / "state").is_dir()  # as after the machine was started anew
 
 
@@ -66,7 +67,7 @@ def test_a_copy_of_a_state_folder_gets_a_live_folder_of_its_own(tmp_path: Path, 
 @on_memory
 def test_a_link_that_somebody_put_in_its_place_is_not_followed(tmp_path: Path, made: Callable[[Path], Path]) -> None:
     target = made(tmp_path / "state").resolve()
-    target.rmdir()
+    shutil.rmtree(target)
     (tmp_path / "precious").mkdir()
     target.symlink_to(tmp_path / "precious")
 
@@ -88,4 +89,46 @@ def test_processes_that_start_together_find_the_same_live_folder(tmp_path: Path,
         found = [future.result() for future in [pool.submit(make) for _ in range(8)]]
 
     assert len(set(found)) == 1
-    assert [path.name for path in (tmp_path / "state").iterdir()] == ["live"]
+    assert [path.name for path in (tmp_path / "state").iterdir() if path.name != ".identity"] == ["live"]
+
+
+@on_memory
+def test_what_a_deleted_state_folder_published_is_not_served_for_a_new_one(
+    tmp_path: Path, made: Callable[[Path], Path]
+) -> None:
+    folder = made(tmp_path / "state")
+    (folder / "m").mkdir()
+    (folder / "m" / "1.safetensors").write_text("of the deleted state")
+    assert (made(tmp_path / "state") / "m").is_dir()  # of the same state folder: kept
+    shutil.rmtree(tmp_path / "state")
+
+    again = made(tmp_path / "state")
+
+    assert again.resolve() == again.readlink()
+    assert [path.name for path in again.iterdir()] == [".identity"]
+
+
+@on_memory
+def test_a_folder_whose_state_folder_is_gone_is_removed_at_the_next_start_unless_it_is_in_use(
+    tmp_path: Path, made: Callable[[Path], Path]
+) -> None:
+    used, gone = made(tmp_path / "used").resolve(), made(tmp_path / "gone").resolve()
+    os.close(module._held.pop(gone / ".identity"))  # its processes have ended
+    for state in ("used", "gone"):
+        shutil.rmtree(tmp_path / state)
+
+    kept = made(tmp_path / "other").resolve()
+
+    assert (used.exists(), gone.exists(), kept.exists()) == (True, False, True)
+
+
+@on_memory
+def test_a_folder_in_use_by_another_state_folder_is_not_taken_from_it(
+    tmp_path: Path, made: Callable[[Path], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made(tmp_path / "state")
+    shutil.rmtree(tmp_path / "state")
+    monkeypatch.setattr(module, "_held", {})  # as another process sees it
+
+    with pytest.raises(PermissionError, match="a running service uses it"):
+        live_folder(tmp_path / "state")

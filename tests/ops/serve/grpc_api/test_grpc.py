@@ -17,6 +17,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
 from tests.ops.serve.serving import FEATURES, NAMES, RunningServer, events, served
+from thalweg.ops.serve.bounds.admission import Admission
 from thalweg.ops.serve.grpc_api.inference import InferenceService
 from thalweg.ops.serve.inference import InferenceCore
 from thalweg.ops.serve.models import Models, RequestSinks
@@ -221,7 +222,8 @@ class Late:
 
 def test_a_deadline_that_has_passed_is_not_worked_for(service: RunningServer) -> None:
     models = SimpleNamespace(all=list, ready=lambda name: pytest.fail("the work was begun"), sinks=RequestSinks())
-    servicer = InferenceService(InferenceCore(models), service.metrics)  # type: ignore[arg-type]
+    slots = Admission("predictions", 1, 0)
+    servicer = InferenceService(InferenceCore(models), service.metrics, slots)  # type: ignore[arg-type]
 
     with pytest.raises(RuntimeError, match="DEADLINE_EXCEEDED"):
         servicer.ModelInfer(ask(np.zeros((1, FEATURES))).SerializeToString(), Late())  # type: ignore[arg-type]

@@ -31,8 +31,15 @@ def test_every_method_of_the_schema_is_in_the_table_with_its_messages_and_stream
             assert (of.input_type, of.output_type) == (method.request.DESCRIPTOR, method.response.DESCRIPTOR)
 
 
-@pytest.mark.parametrize("service", SERVICES)
-def test_streams_have_threads_of_their_own_and_only_inference_observes_itself(service: str) -> None:
-    for method in SERVICES[service][1]:
-        assert method.threads == "long" or method.streams == "none"
-        assert method.observed or method.name == "ModelInfer"
+def test_only_inference_takes_the_slots_of_predictions_and_only_it_observes_itself() -> None:
+    for _, methods in SERVICES.values():
+        for method in methods:
+            assert (method.kind == "predictions") == (method.name == "ModelInfer") == (not method.observed)
+
+
+def test_what_waits_for_a_learner_or_a_disk_takes_no_slot_of_health() -> None:
+    kinds = {method.name: method.kind for _, methods in SERVICES.values() for method in methods}
+
+    assert {name for name, kind in kinds.items() if kind == "operators"} == {"Snapshot", "Rollback"}
+    assert {kinds[name] for name in ("ServerLive", "ServerReady", "GetModel")} == {"control"}
+    assert "control" not in {kinds[name] for name in ("Label", "ListSnapshots", "ModelMetadata", "ModelReady")}

@@ -1,0 +1,33 @@
+"""Options of the gRPC server: bounds on connections, calls that wait inside gRPC, metadata and messages."""
+
+from __future__ import annotations
+
+from thalweg.ops.serve.bounds.descriptors import connections_allowed
+from thalweg.ops.serve.settings import ServerLimits
+
+_MOST_PENDING = 1000  # calls of one method that gRPC has received and not yet handed over; it cancels further ones
+_HANDSHAKE_MS = 5000  # a connection that says nothing is closed; until then it counts as one of those allowed
+_METADATA_BYTES = 16 << 10
+_IDLE_MS = 120_000  # a connection without calls is closed; clients connect again when they need to
+_KEEPALIVE_MS, _KEEPALIVE_TIMEOUT_MS = 60_000, 20_000  # a caller that does not respond to pings is gone
+_SHORTEST_PING_MS = 10_000  # callers may ping as often
+
+
+def options_of(limits: ServerLimits) -> list[tuple[str, int]]:
+    """The options for these limits."""
+    return [
+        ("grpc.so_reuseport", 0),  # a port in use is an error, instead of sharing its requests
+        ("grpc.max_receive_message_length", limits.max_message_bytes),
+        ("grpc.max_send_message_length", limits.max_message_bytes),
+        ("grpc.max_allowed_incoming_connections", connections_allowed(limits.connections)),
+        ("grpc.max_concurrent_streams", limits.streams_per_connection),
+        ("grpc.server.max_pending_requests", _MOST_PENDING),
+        ("grpc.server.max_pending_requests_hard_limit", 2 * _MOST_PENDING),
+        ("grpc.server_handshake_timeout_ms", _HANDSHAKE_MS),
+        ("grpc.max_metadata_size", _METADATA_BYTES),
+        ("grpc.absolute_max_metadata_size", 2 * _METADATA_BYTES),
+        ("grpc.max_connection_idle_ms", _IDLE_MS),
+        ("grpc.keepalive_time_ms", _KEEPALIVE_MS),
+        ("grpc.keepalive_timeout_ms", _KEEPALIVE_TIMEOUT_MS),
+        ("grpc.http2.min_ping_interval_without_data_ms", _SHORTEST_PING_MS),
+    ]

@@ -1,0 +1,39 @@
+"""Names in a request that nobody reads: a misspelt one must not pass as if it were not there."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection, Iterable
+
+from thalweg.proto.schema import InputError
+
+PARAMETERS = ("as_of_version", "event_id", "explain", "min_state_version")
+"""Parameters of inference requests that this service reads."""
+_ALIKE = 0.75
+
+
+def check_fields(given: Iterable[str], known: Collection[str], where: str) -> None:
+    """Refuse fields that a message does not have. Raises InputError, which names the nearest known one."""
+    for name in given:
+        if name not in known:
+            raise InputError(f"{where}: no such field {name!r:.80}; {_nearest(name, known) or _all(known)}")
+
+
+def check_parameters(given: Iterable[str]) -> None:
+    """Refuse parameters that look like one of ours but misspelt; others are extensions of other servers, and ignored.
+
+    Raises:
+        InputError: One is misspelt; the message names the right one.
+    """
+    for name in given:
+        if name not in PARAMETERS and (nearest := _nearest(name, PARAMETERS)):
+            raise InputError(f"parameter {name!r:.80}: no such parameter; {nearest}")
+
+
+def _nearest(name: str, known: Collection[str]) -> str:
+    near = difflib.get_close_matches(name[:80].lower(), known, 1, _ALIKE)
+    return f"did you mean {near[0]!r}?" if near else ""
+
+
+def _all(known: Collection[str]) -> str:
+    return "known: " + ", ".join(map(repr, sorted(known)))

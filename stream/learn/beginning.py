@@ -1,0 +1,88 @@
+"""Where a model begins in its log: a new one, and one whose topics were created again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import closing
+
+import structlog
+
+from thalweg.stream.journal.entries import BlockEntry
+from thalweg.stream.journal.journal import Journal, before_the_first
+from thalweg.stream.learn.blocks import Block
+from thalweg.stream.learn.fold import Fold
+from thalweg.stream.learn.intake import Intake
+from thalweg.stream.learn.observer import Observer
+from thalweg.stream.learn.settings import ProcessorSettings
+from thalweg.stream.log.identity import replaced
+
+log = structlog.get_logger(__name__)
+
+
+class Beginning:
+    """Sets the start of a fold, on the learner's thread.
+
+    Args:
+        fold: The model's fold.
+        intake: Opens the log.
+        journal: The model's journal.
+        settings: Settings of the model.
+        observer: Notified of topics that were created again.
+        save: Saves the present version; raises OSError if it fails and must not.
+    """
+
+    def __init__(
+        self,
+        fold: Fold,
+        intake: Intake,
+        journal: Journal,
+        settings: ProcessorSettings,
+        observer: Observer,
+        save: Callable[[bool], None],
+    ) -> None:
+        self._fold, self._intake, self._journal, self._settings = fold, intake, journal, settings
+        self._observer, self._save = observer, save
+
+    def begin(self) -> None:
+        """Fix a new model's start position before anything is learned: with `latest`, records that arrive during a
+        restart count.
+        """
+        self._fold.identify(self._intake.identities())
+        if self._journal.begins_after() == 0:  # all snapshots are damaged: replay from an empty state
+            self._fold.start_at(before_the_first(self._journal))
+            return
+        if self._journal.begins_after() is not None:
+            log.error("all snapshots are damaged and the journal has no beginning: starting with an empty state")
+            self._journal.truncate(0)
+        if self._settings.start == "latest":
+            with closing(self._intake.open({}, "latest")) as reader:
+                self._fold.start_at(reader.position())
+        self._save(True)
+
+    def follow_identities(self) -> None:
+        """Read the topics from their beginning that were deleted and created again since the snapshot.
+
+        The journal's entries name records that no longer exist. They are dropped, and an empty block takes their place:
+        its version is saved, so that no replay crosses from one log to the other.
+        """
+        present = self._intake.identities()
+        anew = replaced(self._fold.log_identity, present)
+        self._fold.identify(present)
+        if not anew:
+            return
+        read = {str(partition): last for partition, last in self._fold.end.items() if partition.topic in anew}
+        log.error(
+            "topics were deleted and created again since this state was saved: records in them that were not learned "
+            "yet are lost; reading the new ones from their beginning",
+            model=self._settings.model,
+            topics=anew,
+            read=read,
+        )
+        self._journal.restart(self._fold.version)
+        self._fold.read_anew(anew)
+        empty = BlockEntry(self._fold.version + 1, (), self._settings.batch_events)
+        self._journal.append(empty)
+        self._fold.apply(self._fold.decode(empty, Block(())))
+        self._save(False)
+        for topic in anew:
+            self._observer.log_replaced(topic)

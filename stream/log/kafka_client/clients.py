@@ -1,0 +1,174 @@
+"""The clients of kafka-python as this service uses them: their settings, and why they cannot connect."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from kafka import KafkaConsumer, KafkaProducer
+from kafka.errors import KafkaConfigurationError, KafkaTimeoutError
+from kafka.net.compat import KafkaNetClient
+from kafka.serializer import Serializer
+
+from thalweg.stream.log.kafka_client.batches import UNPACKED_BYTES, CheckedFetcher
+from thalweg.stream.log.kafka_client.errors import no_connection, text
+from thalweg.stream.log.log import PermanentLogError
+
+ANSWER_SECONDS = 5.0
+"""The longest wait for a response that Kafka usually gives at once."""
+APPEND_SECONDS = 30.0
+"""The longest time that a delivery may take."""
+_CONSUMER = {
+    "enable_auto_commit": False,
+    "auto_offset_reset": "none",  # the reader sets the start itself, and must notice when records are gone
+    "isolation_level": "read_committed",
+    "check_crcs": True,
+    "allow_auto_create_topics": False,
+    "max_partition_fetch_bytes": 4 << 20,  # about a block: larger ones only wait longer; a larger record still arrives
+    "fetch_max_bytes": 64 << 20,
+    "fetch_max_wait_ms": 100,
+    "bootstrap_timeout_ms": int(ANSWER_SECONDS * 1000),  # the reader retries itself and must notice a stop
+    "reconnect_backoff_max_ms": 1000,
+    "metadata_max_age_ms": 10_000,
+    "metrics_enabled": False,
+}
+_PRODUCER = {
+    "acks": -1,
+    "enable_idempotence": True,
+    "linger_ms": 2,
+    "batch_size": 256 << 10,
+    "compression_type": "lz4",
+    "max_request_size": 64 << 20,
+    "delivery_timeout_ms": int(APPEND_SECONDS * 1000),
+    "request_timeout_ms": 10_000,
+    "max_block_ms": int(APPEND_SECONDS * 1000),
+    "bootstrap_timeout_ms": int(2 * ANSWER_SECONDS * 1000),
+    "reconnect_backoff_max_ms": 1000,
+    "metrics_enabled": False,
+}
+_OTHER = {"bootstrap_timeout_ms": int(ANSWER_SECONDS * 1000), "request_timeout_ms": 10_000, "metrics_enabled": False}
+NOTHING = object()
+"""A value to send for a record that has neither key nor value."""
+
+
+class _Nothing(Serializer):  # type: ignore[misc]  # kafka-python has no types
+    """Allows a record with neither key nor value: Kafka has such records, kafka-python refuses to send one."""
+
+    def serialize(self, topic: str, headers: object, value: object) -> object:
+        return None if value is NOTHING else value
+
+
+class CheckedConsumer(KafkaConsumer):  # type: ignore[misc]
+    """A consumer that survives batches that cannot be read, and never waits without a bound."""
+
+    def __init__(self, *, most_bytes: int = UNPACKED_BYTES, **config: Any) -> None:
+        super().__init__(**config)
+        self._fetcher = CheckedFetcher(
+            self._client, self._subscription, metrics=self._metrics, most_bytes=most_bytes, **self.config
+        )
+
+    def refresh(self) -> None:
+        """Ask the cluster for its topics."""
+        self._fetch_all_topic_metadata()
+
+    def _fetch_all_topic_metadata(self) -> None:
+        if self._cluster.metadata_refresh_in_progress:  # of some topics only
+            self._refresh()
+        before, self._cluster.need_all_topic_metadata = self._cluster.need_all_topic_metadata, True
+        try:
+            self._refresh()
+        finally:
+            self._cluster.need_all_topic_metadata = before
+
+    def _refresh(self) -> None:
+        self._net.run(self._manager.wait_for, self._cluster.request_update(), ANSWER_SECONDS * 1000)
+
+    def topic_id(self, topic: str) -> str | None:
+        """The identity of a topic, as far as the consumer knows it; None from brokers before 2.8."""
+        found = self._cluster.topic_id(topic)
+        return found.hex if found is not None and found.int else None
+
+    def forbidden(self) -> set[str]:
+        """The topics that the user may not see."""
+        return set(self._cluster.unauthorized_topics)
+
+
+class Clients:
+    """Opens clients of one cluster.
+
+    Args:
+        servers: `HOST:PORT` of some brokers.
+        properties: The user's settings, as keywords of the client.
+        most_bytes: What one batch may unpack to.
+    """
+
+    def __init__(self, servers: Sequence[str], properties: Mapping[str, Any], most_bytes: int) -> None:
+        self._servers = list(servers)
+        self._properties = dict(properties)
+        self._most_bytes = most_bytes
+
+    @property
+    def most_request_bytes(self) -> int:
+        """The largest record that the producer sends."""
+        return int(self._properties.get("max_request_size", _PRODUCER["max_request_size"]))
+
+    def consumer(self, group: str | None = None) -> Any:
+        """A consumer. Raises KafkaError while there is no broker, PermanentLogError for a property it refuses."""
+        return self._open(CheckedConsumer, _CONSUMER, group_id=group, most_bytes=self._most_bytes)
+
+    def producer(self, **more: Any) -> Any:
+        """A producer. Raises likewise."""
+        return self._open(KafkaProducer, _PRODUCER, value_serializer=_Nothing(), **more)
+
+    def open(self, client: Any, **more: Any) -> Any:
+        """Another client of the cluster. Raises likewise."""
+        return self._open(client, _OTHER, **more)
+
+    def _open(self, client: Any, ours: Mapping[str, Any], **more: Any) -> Any:
+        watch = _Watch()
+        known = client.DEFAULT_CONFIG
+        theirs = {key: value for key, value in self._properties.items() if key in known}
+        settings = {"bootstrap_servers": self._servers, **ours, **theirs, "kafka_client": watch.make, **more}
+        try:
+            return client(**settings)
+        except KafkaTimeoutError as error:
+            watch.close()
+            sasl = str(settings.get("security_protocol", "")).startswith("SASL")
+            raise no_connection(self._servers, watch.causes, sasl) from error
+        except (KafkaConfigurationError, TypeError, ValueError) as error:
+            watch.close()
+            raise PermanentLogError(f"log.kafka: the client refuses these properties: {text(error)}") from error
+        except BaseException:
+            watch.close()
+            raise
+
+
+class _Watch:
+    """Makes the network client of a client, notes why it cannot connect, and closes it if its owner is not made: the
+    owner reports no more than that it could not connect, and leaves a thread and its sockets behind.
+    """
+
+    def __init__(self) -> None:
+        self.causes: list[BaseException] = []
+        self._made: list[Any] = []
+
+    def make(self, **config: Any) -> Any:
+        """See `kafka_client` of kafka-python's clients."""
+        client = KafkaNetClient(**config)
+        self._made.append(client)
+        manager = client._manager
+        connect = manager.get_connection
+
+        def get_connection(*arguments: Any, **more: Any) -> Any:
+            connection = connect(*arguments, **more)
+            if not manager.bootstrapped:
+                connection.close_future.add_errback(self.causes.append)
+            return connection
+
+        manager.get_connection = get_connection
+        return client
+
+    def close(self) -> None:
+        """Close what was made."""
+        for client in self._made:
+            client.close()

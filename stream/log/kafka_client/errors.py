@@ -1,0 +1,114 @@
+"""What the errors of kafka-python mean to this service: whether waiting helps, and what to do where it does not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from kafka import errors
+from kafka.errors import KafkaError
+
+from thalweg.stream.log.log import LogError, PermanentLogError, Problem, RecordsRefused, RecordTooLarge
+
+TOO_LARGE = (errors.MessageSizeTooLargeError, errors.RecordListTooLargeError)
+"""The record, or the batch it travels in, is larger than the topic or the client allows."""
+REFUSED = (*TOO_LARGE, errors.InvalidRecordError, errors.InvalidTimestampError, UnicodeError)
+"""The record can never be appended, whatever else is."""
+_SASL = "check log.kafka: sasl.mechanism, sasl.username, sasl.password, security.protocol"
+_RIGHTS = "grant the service's user the right to it"
+_ADVICE: tuple[tuple[type[Exception], str], ...] = (
+    (errors.SaslAuthenticationFailedError, f"authentication failed; {_SASL}"),
+    (errors.UnsupportedSaslMechanismError, f"the broker does not offer this SASL mechanism; {_SASL}"),
+    (errors.IllegalSaslStateError, f"the broker's listener does not use SASL; {_SASL}"),
+    (errors.TopicAuthorizationFailedError, f"not authorized for the topic; {_RIGHTS} (READ, DESCRIBE, WRITE)"),
+    (errors.GroupAuthorizationFailedError, f"not authorized for the consumer group; {_RIGHTS} (READ)"),
+    (errors.AuthorizationError, f"not authorized; {_RIGHTS}"),
+    (errors.InvalidTopicError, "Kafka allows no topic of this name: up to 249 letters, digits, '.', '_' and '-'"),
+    (errors.PolicyViolationError, "a policy of the cluster forbids it"),
+    (errors.UnsupportedVersionError, "the broker is too old for this client"),
+    (errors.KafkaConfigurationError, "the client refuses its properties; check log.kafka"),
+    (ValueError, "the client refuses them"),
+)
+_CONNECTION = (
+    ("DNS", "no such host; check log.url"),
+    ("Handshake failed", "the TLS handshake failed; check security.protocol and the certificates in log.kafka"),
+)
+_CLOSED = "socket disconnected"
+_CLOSED_PLAIN = "its listener may expect TLS or SASL; check security.protocol in log.kafka"
+_CLOSED_SASL = f"authentication failed, or its listener expects another mechanism or protocol; {_SASL}"
+
+
+class NotConnected(KafkaError):  # type: ignore[misc]  # kafka-python has no types
+    """The client could not connect; the message says why, which the client's own error does not."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem.reason)
+        self.problem = problem
+
+
+def problem_of(error: Exception) -> Problem:
+    """What this error means to somebody who waits."""
+    if isinstance(error, NotConnected):
+        return error.problem
+    for kind, advice in _ADVICE:
+        if isinstance(error, kind):
+            return Problem(f"{advice} ({text(error)})", permanent=True)
+    if isinstance(error, errors.KafkaConnectionError):
+        for words, advice in _CONNECTION:
+            if words in str(error):
+                return Problem(f"{advice} ({text(error)})", permanent=True)
+    return Problem(text(error))
+
+
+def no_connection(servers: Sequence[str], causes: Sequence[BaseException], sasl: bool = False) -> NotConnected:
+    """The error of a client that found no broker.
+
+    Args:
+        servers: Where it looked.
+        causes: Why each attempt to connect failed, oldest first.
+        sasl: Whether it has to authenticate.
+    """
+    where = f"Kafka at {', '.join(servers)}"
+    problems = [problem_of(cause) for cause in causes if isinstance(cause, Exception)]
+    for problem in problems:
+        if problem.permanent:
+            return NotConnected(Problem(f"{where}: {problem.reason}", permanent=True))
+    if not problems:
+        return NotConnected(Problem(f"{where} does not answer"))
+    if all(_CLOSED in problem.reason for problem in problems):
+        # a broker says why and closes the connection; the client may see only that it is closed
+        return NotConnected(Problem(f"{where} closes each connection: {_CLOSED_SASL if sasl else _CLOSED_PLAIN}", True))
+    return NotConnected(Problem(f"{where} is out of reach: {problems[-1].reason}"))
+
+
+def log_error(what: str, error: Exception) -> LogError:
+    """The error to raise for one of the client's."""
+    problem = problem_of(error)
+    return (PermanentLogError if problem.permanent else LogError)(f"{what}: {problem.reason}")
+
+
+def append_error(topic: str, found: Sequence[tuple[int, Exception]], limit: int) -> LogError:
+    """The error to raise where some records of a call failed.
+
+    Args:
+        topic: Their topic.
+        found: The position of each of them, and its error; at least one.
+        limit: The largest record that the topic accepts.
+    """
+    rows = [row for row, _ in found]
+    what = f"topic {topic!r}: Kafka rejected the records"
+    if all(isinstance(error, TOO_LARGE) for _, error in found):
+        return RecordTooLarge(
+            f"{what}: larger than the topic accepts: about {limit} bytes; raise its max.message.bytes "
+            f"({text(found[0][1])})",
+            rows,
+        )
+    if all(isinstance(error, REFUSED) for _, error in found):
+        return RecordsRefused(f"{what}: {text(found[0][1])}", rows)
+    passing = [error for _, error in found if not isinstance(error, REFUSED)]
+    return log_error(what, passing[0])
+
+
+def text(error: BaseException) -> str:
+    """The error in one line, its class first."""
+    name, said = type(error).__name__, " ".join(str(error).split())
+    return said if name in said else f"{name}: {said}" if said else name

@@ -1,0 +1,102 @@
+"""The tables of the embedded log's file."""
+
+from __future__ import annotations
+
+import sqlite3
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeAlias
+
+import msgspec
+import structlog
+from crc32c import crc32c
+
+log = structlog.get_logger(__name__)
+
+Row: TypeAlias = tuple[int, float, bytes | None, bytes | None, bytes | None]
+"""Offset, Unix seconds, key, value, packed headers."""
+
+DAMAGE = (sqlite3.DatabaseError, UnicodeError, OverflowError, TypeError)
+"""Errors by which damage of the file may show; the others are of Python's module, which trusts the file."""
+pack = msgspec.msgpack.Encoder().encode
+
+
+def identity_of(connection: sqlite3.Connection) -> str | None:
+    """The identity of the file, drawn when it is created, or first opened by a version that knows of identities.
+
+    None if it is damaged: taken for another one, it would let everything be read again.
+    """
+    connection.execute("CREATE TABLE IF NOT EXISTS identity (value TEXT NOT NULL, crc INTEGER NOT NULL)")
+    drawn = uuid.uuid4().hex
+    connection.execute(
+        "INSERT INTO identity SELECT ?, ? WHERE NOT EXISTS (SELECT * FROM identity)",
+        (drawn, crc32c(drawn.encode())),
+    )
+    row = connection.execute("SELECT CAST(value AS BLOB), crc FROM identity").fetchone()
+    if row is None or not isinstance(row[0], bytes) or crc32c(row[0]) != row[1]:
+        log.error("the identity of the log is damaged: it is taken for the same as before")
+        return None
+    return row[0].decode()
+
+
+def add_checksums(connection: sqlite3.Connection) -> None:
+    """Let the topics of an older version have checksums, which only new records get."""
+    if "unchecked" in _columns(connection, "topics"):
+        return
+    connection.execute("ALTER TABLE topics ADD COLUMN unchecked INTEGER NOT NULL DEFAULT 0")
+    connection.execute("UPDATE topics SET unchecked = next")  # records before this offset have no checksum
+    for (number,) in connection.execute("SELECT id FROM topics").fetchall():
+        connection.execute(f"ALTER TABLE t{number} ADD COLUMN crc INTEGER")
+
+
+def _columns(connection: sqlite3.Connection, table: str) -> set[str]:
+    return {column[1] for column in connection.execute(f"PRAGMA table_info({table})")}
+
+
+def is_whole(connection: sqlite3.Connection, number: int, row: Row, crc: int | None) -> bool:
+    """Whether a record of this topic is as it was appended."""
+    if crc is not None:
+        return crc == checksum(*row)
+    (unchecked,) = connection.execute("SELECT unchecked FROM topics WHERE id = ?", (number,)).fetchone()
+    return bool(row[0] < unchecked)
+
+
+def checksum(offset: int, moment: float, key: bytes | None, value: bytes | None, headers: bytes | None) -> int:
+    """The checksum of a row."""
+    return crc32c(pack((offset, moment, key, value, headers)))
+
+
+def file_id(path: Path) -> tuple[int, int] | None:
+    """Tells a file from another at its path; None if there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def bounds_of(connection: sqlite3.Connection, topic: str) -> tuple[int, int, int] | None:
+    """Number of the topic, the earliest offset kept, and the next one; None where there is no such topic."""
+    row = connection.execute("SELECT id, next FROM topics WHERE name = ?", (topic,)).fetchone()
+    if row is None:
+        return None
+    number, following = row
+    earliest, newest = connection.execute(
+        f"SELECT (SELECT min(offset) FROM t{number}), (SELECT max(offset) FROM t{number})"
+    ).fetchone()
+    following = max(following, -1 if newest is None else newest + 1)
+    return number, following if earliest is None else earliest, following
+
+
+@contextmanager
+def transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    """All or nothing of what is executed in the block."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+    connection.execute("COMMIT")

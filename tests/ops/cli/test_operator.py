@@ -1,0 +1,78 @@
+"""`thalweg resume` and `snapshot rollback` reach a model that its circuit breaker has stopped."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from tests.ops.cli.test_snapshot import configured
+from tests.services.processes import until
+from thalweg.memory.exchange.open import open_commands
+from thalweg.models.contract.learner import Learner
+from thalweg.models.encoders.encoded import make_learner
+from thalweg.ops.cli import operator
+from thalweg.ops.config.config import load
+from thalweg.ops.run.app import LearnerReports, build_processor, open_configured_log
+from thalweg.ops.run.failed import Failed
+from thalweg.ops.telemetry.learner_metrics import LearnerMetrics
+from thalweg.ops.telemetry.status import LearnerStatus
+from thalweg.proto.event import Batch
+from thalweg.stream.health.registry import HealthRegistry
+from thalweg.stream.log.dead_letters import DeadLetters
+from thalweg.stream.log.log import Message
+
+
+class Fragile:
+    """A plug-in around a built-in learner: it cannot learn events whose first input is negative."""
+
+    def __init__(self, inner: Learner) -> None:
+        self._inner = inner
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._inner, name)
+
+    def learn(self, batch: Batch) -> None:
+        if (batch.inputs["x"][:, 0] < 0).any():
+            raise ValueError("negative")
+        self._inner.learn(batch)
+
+
+def test_an_operator_reaches_a_stopped_model_and_lets_it_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("thalweg.ops.run.app.make_learner", lambda *arguments: Fragile(make_learner(*arguments)))
+    config = load(configured(tmp_path, None), {})
+    (model,) = config.model
+    log = open_configured_log(config)
+    x = [*range(30), *(-i for i in range(1, 31)), *range(30, 40)]
+    log.append("m.events", [Message(f'{{"inputs":{{"x":[{i},1]}},"label":"{i % 2}"}}'.encode()) for i in x])
+    metrics, store = LearnerMetrics(), open_commands(config.store.url)
+    reports, health = LearnerReports(metrics, LearnerStatus(tmp_path)), HealthRegistry()
+    processor, publisher = build_processor(config, model, log, store, tmp_path, reports, health)
+    thread = threading.Thread(target=processor.run, daemon=True)
+    thread.start()
+    until("the model stands still", lambda: processor.stopped_by)
+
+    operator.rollback(config, "m", 0)
+    assert "the state is that of version 0 again" in capsys.readouterr().out
+    assert processor.stopped_by is not None
+    operator.resume(config, "m", skip=True)
+    assert "goes on after version" in capsys.readouterr().out
+    until("it went on", lambda: sum(processor.position.values()) == len(x) - 1)
+    with pytest.raises(Failed, match="is not stopped"):
+        operator.resume(config, "m", skip=False)
+    processor.stop()
+    thread.join()
+    publisher.close()
+    store.close()
+
+    assert processor.stopped_by is None
+    assert processor.events_learned == 40
+    reasons = {letter.reason for letter in DeadLetters(log, "m.events", "m").newest(99)}
+    assert reasons == {"learner_error"}
+    page = metrics.render().decode()
+    assert 'thalweg_quarantined_events_total{model_name="m",reason="learner_error"} 30.0' in page
+    assert not (tmp_path / "state" / "m" / "stopped.json").exists()
+    log.close()
