@@ -26,7 +26,6 @@ import threading
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
-from itertools import pairwise
 from pathlib import Path
 from typing import IO, Any, NoReturn
 
@@ -260,9 +259,12 @@ def _become(
     try:
         for at, stream in enumerate(streams):
             os.dup2(stream, at)
-        kept = [2, *sorted(passed), os.sysconf("SC_OPEN_MAX")]
-        for below, above in pairwise(kept):
-            os.closerange(below + 1, above)
+        nothing = os.open(os.devnull, os.O_RDWR)
+        for number in (int(path.name) for path in list(Path("/proc/self/fd").iterdir())):
+            if number > 2 and number not in (nothing, *passed):
+                # closed, but the number stays taken: an object inherited from before the fork that closes it later on
+                # must not close what this process has opened since
+                os.dup2(nothing, number, inheritable=False)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
         faulthandler.enable()
