@@ -35,7 +35,7 @@ PER_MODEL = 400
 """As docs/metrics.md says: series of one model, beside those of its topic's partitions."""
 BESIDE = 400
 """Series of the service itself."""
-COLUMNS, CLASSES, MODELS = 1000, 10_000, 20
+COLUMNS, CLASSES, MODELS = 1000, 10_000, 5
 
 
 def hostile(metrics: LearnerMetrics, name: str) -> None:

@@ -253,6 +253,7 @@ def test_dead_letters_are_shown_and_whatever_is_in_them_does_nothing(browser: Br
         assert page.evaluate("window.hit") is None
 
 
+@pytest.mark.slow(8)
 def test_the_page_says_when_the_service_is_gone_and_reconnects(browser: Browser, tmp_path: Path) -> None:
     with service(tmp_path, more=DRIFT) as running:
         learner, server = running.start("learn"), running.start("serve")
@@ -400,6 +401,7 @@ def test_the_first_line_says_what_quality_is_measured_against(browser: Browser, 
             expect(it.page.locator("#models tr").last).to_contain_text("accuracy")  # the metric's name by its value
 
 
+@pytest.mark.slow(8)
 def test_twenty_models_fit_also_on_a_phone(browser: Browser, tmp_path: Path) -> None:
     names = [f"model-{number:02}" for number in range(18)] + [LONG]
     more = "".join(MORE.format(name=name) for name in names)
