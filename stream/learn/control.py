@@ -12,6 +12,7 @@ from thalweg.memory.exchange.commands import StoreError
 from thalweg.memory.snapshots.snapshots import Snapshots, UnknownVersion
 from thalweg.memory.snapshots.state import DamagedFile
 from thalweg.stream.drift.alarm import Alarm
+from thalweg.stream.exceptions import first_line
 from thalweg.stream.journal.entries import Control, ForgettingEntry, ResetEntry, RollbackEntry
 from thalweg.stream.journal.journal import Journal
 from thalweg.stream.learn.fold import DRIFT, Fold, StateMismatch, check_settings
@@ -19,7 +20,6 @@ from thalweg.stream.learn.outcome import Outcome
 from thalweg.stream.learn.ports import Command, Commands, Ports
 from thalweg.stream.learn.settings import ProcessorSettings
 from thalweg.stream.quarantine.recovery import Recovery
-from thalweg.stream.quarantine.search import first_line
 from thalweg.stream.quarantine.standstill import Standstill
 
 log = structlog.get_logger(__name__)

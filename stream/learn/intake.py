@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from typing import TypeVar
 
 import structlog
 
@@ -22,20 +21,12 @@ from thalweg.stream.learn.fold import Fold
 from thalweg.stream.learn.ports import DeadLetterSink, Ports
 from thalweg.stream.learn.settings import ProcessorSettings
 from thalweg.stream.log.identity import identities
-from thalweg.stream.log.log import GAP_TEXTS, Log, LogError, LogReplaced, PermanentLogError, Reader, Start, gap_fields
+from thalweg.stream.log.log import GAP_TEXTS, Log, LogError, LogReplaced, Reader, Start, gap_fields
 from thalweg.stream.quarantine.skips import LEARNER_ERROR, letters
+from thalweg.stream.retry import Retry, Stopped
 from thalweg.stream.runtime import Signal
 
 log = structlog.get_logger(__name__)
-
-Answer = TypeVar("Answer")
-
-_LONGEST_WAIT_SECONDS = 5.0
-
-
-class Stopped(Exception):
-    """A stop was requested while waiting for a disk or a broker; the state contains nothing of the current block."""
-
 
 NOT_THE_EVENTS = (Stopped, LogReplaced)
 """Raised while a block is applied, but not for any fault of its events."""
@@ -70,10 +61,9 @@ class Intake:
         self._settings = settings
         self._observer = ports.observer
         self._dead_letters = ports.dead_letters
-        self._health = ports.health
         self.replaced = False
         """A topic was created again while it was read; the latest block is the last one of the deleted topic."""
-        self._stopping = stopping
+        self._retry = Retry(settings.model, ports.health, stopping)
         self._ticks = ticks
 
     def open(self, after: Position, start: Start = "earliest") -> Reader:
@@ -165,20 +155,3 @@ class Intake:
             log.error(GAP_TEXTS[gap.cause], model=self._settings.model, **gap_fields(gap))
             self.replaced = self.replaced or gap.cause == "replaced"
             self._observer.lost(gap)
-
-    def _retry(self, what: str, action: Callable[[], Answer]) -> Answer:
-        """Run the action, retrying while disk or broker fail. Raises Stopped if a stop is requested first."""
-        wait = 0.1
-        while True:
-            try:
-                return action()
-            except LogReplaced:
-                raise  # no waiting helps
-            except (OSError, LogError) as error:
-                permanent = isinstance(error, PermanentLogError)
-                told = "refused, and waiting does not help" if permanent else "refused: retrying"
-                log.error(told, what=what, model=self._settings.model, problem=str(error))
-                (self._health.failed if permanent else self._health.waiting)(f"waits for the {what}: {error}")
-                if self._stopping.wait(wait):
-                    raise Stopped from error
-                wait = min(2 * wait, _LONGEST_WAIT_SECONDS)

@@ -11,6 +11,7 @@ import structlog
 from thalweg.memory.snapshots.snapshots import Snapshot, Snapshots
 from thalweg.models.contract.learner import Learner
 from thalweg.proto.records import Partition, Position
+from thalweg.stream.exceptions import first_line
 from thalweg.stream.health.reading import report_reading
 from thalweg.stream.journal.entries import Control
 from thalweg.stream.journal.journal import InMemoryJournal, Journal
@@ -18,7 +19,7 @@ from thalweg.stream.learn.beginning import Beginning
 from thalweg.stream.learn.cadence import PublishCadence
 from thalweg.stream.learn.control import Changes, Controls, Policy
 from thalweg.stream.learn.fold import DRIFT, Fold
-from thalweg.stream.learn.intake import NOT_THE_EVENTS, Intake, Stopped
+from thalweg.stream.learn.intake import NOT_THE_EVENTS, Intake
 from thalweg.stream.learn.outcome import Outcome
 from thalweg.stream.learn.ports import Evaluator, Ports
 from thalweg.stream.learn.reporting import Reporter
@@ -27,9 +28,9 @@ from thalweg.stream.learn.settings import ProcessorSettings
 from thalweg.stream.log.log import Log, Reader
 from thalweg.stream.quarantine.breaker import Breaker
 from thalweg.stream.quarantine.recovery import Recovery, Tripped
-from thalweg.stream.quarantine.search import first_line
 from thalweg.stream.quarantine.standstill import Standstill
 from thalweg.stream.quarantine.stop import Stop
+from thalweg.stream.retry import Stopped
 from thalweg.stream.runtime import REAL, Runtime
 
 log = structlog.get_logger(__name__)

@@ -16,20 +16,21 @@ import structlog
 
 from thalweg.memory.snapshots.snapshots import Snapshots
 from thalweg.proto.records import Position
+from thalweg.stream.exceptions import first_line
 from thalweg.stream.journal.entries import BlockEntry, Control, Skip
 from thalweg.stream.journal.journal import Journal, JournalError
 from thalweg.stream.learn.blocks import Block, DecodedBlock, HistoryLost
 from thalweg.stream.learn.fold import Checkpoint, Fold
-from thalweg.stream.learn.intake import NOT_THE_EVENTS, Intake, Stopped
+from thalweg.stream.learn.intake import NOT_THE_EVENTS, Intake
 from thalweg.stream.learn.outcome import Outcome
 from thalweg.stream.learn.ports import Ports
 from thalweg.stream.learn.rebuild import apply_again
 from thalweg.stream.learn.settings import ProcessorSettings
 from thalweg.stream.quarantine.breaker import Breaker
-from thalweg.stream.quarantine.search import first_line
 from thalweg.stream.quarantine.skips import LEARNER_ERROR
 from thalweg.stream.quarantine.stop import Stop
 from thalweg.stream.quarantine.trials import Trials
+from thalweg.stream.retry import Stopped
 from thalweg.stream.runtime import Runtime, Signal
 
 log = structlog.get_logger(__name__)
