@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests.services import warm
 from tests.services.processes import PATIENCE as WAIT
 from thalweg.memory.snapshots.snapshots import FolderSnapshots
 from thalweg.ops.cli.snapshot import verify
@@ -63,13 +63,14 @@ def configured(folder: Path, shrinkage: float | None) -> Path:
 
 
 def verified(path: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "thalweg.ops.cli", "snapshot", "verify", str(path), "--model", "m", "--replay"]
-    return subprocess.run(command, capture_output=True, text=True, timeout=WAIT, env={**os.environ, "COLUMNS": "200"})
+    environment = {**os.environ, "COLUMNS": "200"}
+    return warm.run("snapshot", "verify", str(path), "--model", "m", "--replay", timeout=WAIT, env=environment)
 
 
 OTHERS = "was made under other settings (params.shrinkage: was not given, is 0.5); give the model a new name or another"
 
 
+@pytest.mark.slow
 def test_versions_made_under_other_settings_are_refused_with_what_differs(tmp_path: Path) -> None:
     path = learned(tmp_path)
     good = verified(path)

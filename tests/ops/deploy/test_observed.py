@@ -169,6 +169,7 @@ def firing(prometheus: PrometheusServer) -> set[str]:
     return {dict(labels)["alertname"] for labels in prometheus.query('ALERTS{alertstate="firing"}')}
 
 
+@pytest.mark.slow(10)
 @pytest.mark.prometheus
 def test_every_expression_of_dashboards_and_rules_has_something_to_show(
     tmp_path: Path, start_prometheus: Callable[[str], PrometheusServer]

@@ -250,6 +250,7 @@ def test_dead_letters_are_shown_and_whatever_is_in_them_does_nothing(browser: Br
         assert page.evaluate("window.hit") is None
 
 
+@pytest.mark.slow(8)
 def test_the_page_says_when_the_service_is_gone_and_reconnects(browser: Browser, tmp_path: Path) -> None:
     with service(tmp_path, more=DRIFT) as running:
         learner, server = running.start("learn"), running.start("serve")
@@ -342,6 +343,7 @@ def test_curve_and_timeline_say_the_same_in_lines_in_words_and_as_a_table(browse
             assert wide <= there
 
 
+@pytest.mark.slow(8)
 def test_twenty_models_fit_also_on_a_phone(browser: Browser, tmp_path: Path) -> None:
     names = [f"model-{number:02}" for number in range(18)] + [LONG]
     more = "".join(MORE.format(name=name) for name in names)
