@@ -14,7 +14,7 @@ from typing import Any
 import structlog
 from crc32c import crc32c
 
-from thalweg.memory.snapshots.state import sync_folder, write_durably
+from thalweg.memory.files import sync_folder, write_durably
 from thalweg.proto.records import Partition, Position, Records
 from thalweg.stream.labels.waiting import WaitingLabels
 

@@ -10,7 +10,7 @@ from typing import Protocol
 
 import structlog
 
-from thalweg.memory.snapshots.state import sync_folder, write_durably
+from thalweg.memory.files import sync_folder, write_durably
 from thalweg.stream.journal.entries import BlockEntry, from_line, to_line
 
 log = structlog.get_logger(__name__)
