@@ -4,30 +4,43 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import Literal
+import threading
+from types import TracebackType
+from typing import Any, Literal
 
 import structlog
 
+_FRAMES = 30  # of a traceback, the outermost and the innermost
+
 
 def configure(form: Literal["json", "console"], **context: str) -> None:
-    """Log to standard error in this form; every line contains `context`."""
+    """Log to standard error in this form; every line contains `context`.
+
+    As JSON, everything is a line of JSON: uncaught exceptions of any thread, warnings, and what libraries log, too.
+    """
     renderer: structlog.typing.Processor = (
-        structlog.processors.JSONRenderer()
+        structlog.processors.JSONRenderer(default=_shown)
         if form == "json"
         else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
     )
+    # without local variables: they hold events, and perhaps secrets
+    tracebacks = structlog.tracebacks.ExceptionDictTransformer(show_locals=False, max_frames=_FRAMES)
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.dict_tracebacks if form == "json" else structlog.processors.format_exc_info,
+            structlog.processors.ExceptionRenderer(tracebacks)
+            if form == "json"
+            else structlog.processors.format_exc_info,
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         logger_factory=structlog.WriteLoggerFactory(sys.stderr),
     )
     structlog.contextvars.bind_contextvars(**context)
+    if form == "json":
+        _take_over(context)
 
 
 def failure(text: str) -> None:
@@ -36,3 +49,55 @@ def failure(text: str) -> None:
         structlog.get_logger().error(text)
     else:
         print(text, file=sys.stderr)
+
+
+def _take_over(context: dict[str, str]) -> None:
+    """Log what Python and libraries would print as plain text."""
+
+    def uncaught(kind: type[BaseException], error: BaseException | None, trace: TracebackType | None) -> None:
+        if not issubclass(kind, KeyboardInterrupt):
+            _report("uncaught exception: the process ends", (kind, error or kind(), trace), **context)
+
+    def uncaught_in_thread(args: threading.ExceptHookArgs) -> None:
+        if not issubclass(args.exc_type, SystemExit):
+            where = "unknown" if args.thread is None else args.thread.name
+            error = args.exc_value or args.exc_type()
+            _report(
+                "uncaught exception: a thread ends", (args.exc_type, error, args.exc_traceback), thread=where, **context
+            )
+
+    def unraisable(args: Any) -> None:
+        error = args.exc_value or args.exc_type()
+        text = args.err_msg or "exception ignored"
+        _report(text, (args.exc_type, error, args.exc_traceback), object=repr(args.object)[:200], **context)
+
+    sys.excepthook, threading.excepthook, sys.unraisablehook = uncaught, uncaught_in_thread, unraisable
+    root = logging.getLogger()
+    for handler in [one for one in root.handlers if isinstance(one, _Forward)]:
+        root.removeHandler(handler)
+    root.addHandler(_Forward(context))
+    logging.captureWarnings(True)
+
+
+def _report(text: str, error: Any, **more: str) -> None:
+    structlog.get_logger().error(text, exc_info=error, **more)
+
+
+class _Forward(logging.Handler):
+    """Hands what libraries log on to our log."""
+
+    def __init__(self, context: dict[str, str]) -> None:
+        super().__init__(logging.WARNING)
+        self._context = context
+
+    def emit(self, record: logging.LogRecord) -> None:
+        level = "error" if record.levelno >= logging.ERROR else "warning"
+        try:
+            log = getattr(structlog.get_logger(), level)
+            log(record.getMessage().strip(), logger=record.name, exc_info=record.exc_info, **self._context)
+        except Exception:  # what cannot be formatted must not end the part that logs
+            self.handleError(record)
+
+
+def _shown(value: Any) -> str:
+    return repr(value)[:1000]

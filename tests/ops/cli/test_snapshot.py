@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -12,7 +13,7 @@ import pytest
 from tests.services import warm
 from tests.services.processes import PATIENCE as WAIT
 from thalweg.memory.snapshots.snapshots import FolderSnapshots
-from thalweg.ops.cli.snapshot import verify
+from thalweg.ops.cli.snapshot import show, verify
 from thalweg.ops.config.config import load
 from thalweg.ops.run.app import model_folder, new_learner, open_configured_log, settings_of
 from thalweg.ops.run.failed import Failed
@@ -108,3 +109,17 @@ def test_beside_a_version_made_under_other_settings_the_others_are_verified(
         assert f"{manifest.version}: ok" in told
     assert f"{newest}: model 'm': the saved state (version {newest}) was made under other settings" in told
     assert "params.shrinkage: was 0.5, is not given" in told
+
+
+def test_without_a_version_the_newest_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = load(configured(tmp_path, None), {})
+    with pytest.raises(Failed, match="model 'm' has no snapshots in"):
+        show(config, "m", None)
+    learned(tmp_path)
+    newest = FolderSnapshots(tmp_path / "state" / "m").manifests()[-1].version
+    capsys.readouterr()
+
+    show(config, "m", None)
+
+    assert newest > 0
+    assert json.loads(capsys.readouterr().out)["version"] == newest

@@ -28,7 +28,7 @@ from thalweg.stream.log.log import Message
 
 pytestmark = pytest.mark.slow
 
-MODEL = "learn_from_requests = true\nwindow_events = 500\nfrozen_after_events = 500\n"
+MODEL = "learn_from_requests = true\nwindow_events = 500\nfrozen_after_events = 500\nquality_floor = 0.5\n"
 MORE = """
 [model.drift]
 reference_events = 300

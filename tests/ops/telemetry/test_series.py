@@ -85,7 +85,8 @@ def test_the_page_is_bounded_per_model_whatever_stream_and_callers_say(tmp_path:
     metrics.close()
     info = SimpleNamespace(version=1, learned_events=1)
     versions = SimpleNamespace(newest=SimpleNamespace(info=info))
-    served: Any = [SimpleNamespace(name=name, versions=versions, staleness_seconds=lambda _: 0.0) for name in names]
+    told = {"versions": versions, "staleness_seconds": lambda _: 0.0, "untrained": lambda _: ""}
+    served: Any = [SimpleNamespace(name=name, **told) for name in names]
     models: Any = SimpleNamespace(all=lambda: served, sinks=RequestSinks())
     server = ServerMetrics(tmp_path, models)
     for code in grpc.StatusCode:
