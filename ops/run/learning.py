@@ -21,7 +21,7 @@ from thalweg.ops.telemetry.status import LearnerStatus
 from thalweg.stream.health.registry import HealthRegistry
 from thalweg.stream.health.supervised import SupervisedThread
 from thalweg.stream.learn.fold import StateMismatch
-from thalweg.stream.learn.processor import NotSaved
+from thalweg.stream.learn.saving.saving import NotSaved
 from thalweg.stream.log.log import Log
 from thalweg.stream.runtime import Signal
 
