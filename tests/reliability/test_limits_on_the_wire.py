@@ -90,6 +90,7 @@ class _Wires:
         request = pb.ModelInferRequest(model_name="m", id="i" * 200)
         request.inputs.add(name="features", datatype="FP32", shape=[rows, FEATURES])
         request.raw_input_contents.append(bytes(4 * FEATURES * rows))
+        request.outputs.add(name="label")  # so that the answer fits, too
         request.id += "i" * (size - request.ByteSize())
         assert request.ByteSize() == size
         return self._code(lambda: self.inference.ModelInfer(request, timeout=60))
