@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import Literal
+import threading
+import warnings
+from types import TracebackType
+from typing import Any, Literal
 
 import structlog
 
@@ -28,6 +31,8 @@ def configure(form: Literal["json", "console"], **context: str) -> None:
         logger_factory=structlog.WriteLoggerFactory(sys.stderr),
     )
     structlog.contextvars.bind_contextvars(**context)
+    if form == "json":
+        _take_everything()
 
 
 def failure(text: str) -> None:
@@ -36,3 +41,40 @@ def failure(text: str) -> None:
         structlog.get_logger().error(text)
     else:
         print(text, file=sys.stderr)
+
+
+class _Forwarding(logging.Handler):
+    """Passes on what libraries log by the standard library."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        structlog.get_logger().log(max(record.levelno, logging.INFO), record.getMessage(), logger=record.name)
+
+
+def _take_everything() -> None:
+    """Make lines of the log of what Python and libraries print by themselves: a machine reads each line."""
+
+    def died(kind: type[BaseException], error: BaseException, place: TracebackType | None) -> None:
+        if issubclass(kind, KeyboardInterrupt):
+            return
+        structlog.get_logger().critical("the process ends by an error", exc_info=(kind, error, place))
+
+    def thread_died(ended: threading.ExceptHookArgs) -> None:
+        error = ended.exc_value or ended.exc_type()
+        name = "" if ended.thread is None else ended.thread.name
+        structlog.get_logger().error(
+            "a thread ended by an error", thread=name, exc_info=(ended.exc_type, error, ended.exc_traceback)
+        )
+
+    def ignored(ended: Any) -> None:
+        structlog.get_logger().error(
+            "an error that nobody can catch",
+            problem=ended.err_msg or "",
+            exc_info=(ended.exc_type, ended.exc_value, ended.exc_traceback),
+        )
+
+    def warned(message: Warning | str, category: type[Warning], filename: str, lineno: int, *_: Any) -> None:
+        structlog.get_logger().warning(str(message), category=category.__name__, place=f"{filename}:{lineno}")
+
+    sys.excepthook, threading.excepthook, sys.unraisablehook = died, thread_died, ignored
+    warnings.showwarning = warned
+    logging.basicConfig(level=logging.WARNING, handlers=[_Forwarding()], force=True)
