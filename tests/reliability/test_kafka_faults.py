@@ -17,7 +17,7 @@ from tests.services.processes import required_or_skipped, until
 from tests.services.proxy import Proxy
 from tests.stream.log.battery import drain, offsets, values
 from thalweg.stream.log.kafka import KafkaLog
-from thalweg.stream.log.log import Message
+from thalweg.stream.log.log import LogError, Message
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]  # with brokers of their own
 
@@ -90,6 +90,24 @@ def test_a_member_that_joins_our_group_and_leaves_takes_no_partition_from_a_read
     until("the place to be committed", lambda: admin.list_group_offsets({group: None})[group][place].offset == 3)
     admin.close()
     reader.close()
+    log.close()
+
+
+def test_the_largest_record_that_a_topic_takes_is_known_before_anything_is_appended(
+    kafka_servers: str, topic: str
+) -> None:
+    """By it a request is refused whose event could never be appended."""
+    admin = KafkaAdminClient(bootstrap_servers=kafka_servers)
+    admin.create_topics([NewTopic(topic, 1, 1, topic_configs={"max.message.bytes": "5000"})])
+    admin.close()
+    log = KafkaLog(kafka_servers)
+
+    most = until("the topic's own limit", lambda: (found := log.max_record_bytes(topic)) < 5000 and found)
+
+    noise = random.Random(0).randbytes
+    assert log.append(topic, [Message(noise(int(most)))])
+    with pytest.raises(LogError, match="larger than the topic accepts"):
+        log.append(topic, [Message(noise(6000))])
     log.close()
 
 
