@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 CONSTRAINTS := ops/dev/constraints.txt
 export PYTHONWARNINGS ?=
+unexport PYTHONDONTWRITEBYTECODE # the tests start many processes, each of which would compile everything anew
 # A test process a core, from two to four: each may start a Kafka broker, a Redis and a browser of its own.
 WORKERS ?= $(shell n=$$(nproc 2>/dev/null || echo 2); [ $$n -lt 2 ] && n=2; [ $$n -gt 4 ] && n=4; echo $$n)
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
@@ -34,7 +35,7 @@ demo: $(VENV)/.demo  ## digits and clicks as drifting streams, learned while the
 test: install services  ## all tests, with the real Kafka, Redis, Prometheus and Chromium
 	$(PYTEST) $(PYTEST_ARGS)
 
-quick: install  ## a minute of tests, without other services and without what takes long
+quick: install  ## a minute of tests: no other services, no processes of ours, one variant of each learner
 	$(PYTEST) -m "not (slow or kafka or redis or prometheus or browser)" $(PYTEST_ARGS)
 
 lint: install  ## formatting, style, types, and that the generated stubs are current

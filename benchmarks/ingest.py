@@ -198,7 +198,7 @@ def kafka_servers(folder: Path) -> Iterator[str]:
     if "THALWEG_KAFKA" in os.environ:
         yield os.environ["THALWEG_KAFKA"]
         return
-    broker = Broker(folder)
+    broker = Broker(folder, quick_start=False)
     broker.start()
     try:
         yield broker.servers

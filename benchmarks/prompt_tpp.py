@@ -197,7 +197,7 @@ def on_the_others(names: Iterable[str] = tuple(FLOORS), last: int | None = None,
     return results
 
 
-def throughput(rounds: int, warm_up: int = 120) -> list[Result]:
+def throughput(rounds: int, warm_up: int, rows: int) -> list[Result]:
     """Learning, against encoding the history anew for every node of the integral."""
     events = hawkes_with_habits(64 * (warm_up + 4 * rounds), keys=100)
     batches = [batch for _, batch in events.batches()]
@@ -205,7 +205,7 @@ def throughput(rounds: int, warm_up: int = 120) -> list[Result]:
     for batch in batches[:warm_up]:
         learner.learn(batch)  # histories are full from here on
     ours, slow = [], []
-    step = _encoding_per_node(learner)
+    step = _encoding_per_node(rows)
     for number in range(rounds):
         more = batches[warm_up + 4 * number : warm_up + 4 * number + 4]
         started = perf_counter()
@@ -214,7 +214,7 @@ def throughput(rounds: int, warm_up: int = 120) -> list[Result]:
         ours.append((perf_counter() - started) / sum(map(len, more)))
         started = perf_counter()
         step()
-        slow.append((perf_counter() - started) / 64)
+        slow.append((perf_counter() - started) / rows)
     rate, note = 1 / median(ours), f"{1 / median(slow):.0f} events/s by that reference"
     ratio = median(b / a for a, b in zip(ours, slow))
     return [
@@ -223,15 +223,15 @@ def throughput(rounds: int, warm_up: int = 120) -> list[Result]:
     ]
 
 
-def _encoding_per_node(learner: PromptTpp) -> Callable[[], None]:
+def _encoding_per_node(rows: int) -> Callable[[], None]:
     """A step as an implementation takes it that has no state to ask between events: NHP, rates by 20 nodes."""
     shape = replace(Params.of({"head": "intensity"}).shape, nodes=20)
     adam = Adam(draw_weights(shape, 0), 3e-3)
     generator = np.random.default_rng(0)
-    times = generator.exponential(1.0, (64, 50)).cumsum(axis=1)
-    types = generator.integers(0, 10, (64, 50))
-    past = Past.of(times, types, np.full(64, 50), np.zeros((64, shape.types), np.float32), 1.0)
-    gaps, kinds = torch.from_numpy(generator.exponential(1.0, 64)), torch.from_numpy(generator.integers(0, 10, 64))
+    times = generator.exponential(1.0, (rows, 50)).cumsum(axis=1)
+    types = generator.integers(0, 10, (rows, 50))
+    past = Past.of(times, types, np.full(rows, 50), np.zeros((rows, shape.types), np.float32), 1.0)
+    gaps, kinds = torch.from_numpy(generator.exponential(1.0, rows)), torch.from_numpy(generator.integers(0, 10, rows))
 
     def step() -> None:
         leaves = adam.leaves(set(adam.weights))
@@ -307,7 +307,7 @@ def _resident() -> int:
 
 def run(scale: Scale = Scale.FULL) -> list[Result]:
     """Costs on made-up events, then quality on the real streams; `QUICK`: three tenths of one of them."""
-    rounds = scale.of((15, 120), quick=(5, 120), tiny=(1, 2))
+    rounds = scale.of((15, 120, 64), quick=(5, 120, 64), tiny=(1, 2, 4))
     results = throughput(*rounds) + forecasts(*scale.of((1000, 100), quick=(200, 100), tiny=(3, 2)))
     results += many_keys(scale.of(1_000_000, quick=100_000, tiny=1000))
     if not SHARED.is_dir():

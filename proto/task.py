@@ -6,6 +6,7 @@ below (next to its learner, if only one has it), a file with its grading, and a 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
@@ -43,6 +44,8 @@ class Task:
     """The main metric."""
     lower_is_better: bool = False
     """Whether a lower value of that metric is better."""
+    quality_range: tuple[float, float] = (-math.inf, math.inf)
+    """The values that metric can have."""
 
     def with_probabilities(self) -> Task:
         """The same task with scores that are probabilities."""
@@ -70,6 +73,7 @@ CLASSIFICATION = Task(
     remembered="class",
     recallable=True,
     quality="accuracy",
+    quality_range=(0.0, 1.0),
 )
 REGRESSION = Task(
     name="regression",
@@ -79,6 +83,7 @@ REGRESSION = Task(
     remembered="numbers",
     quality="rmse",
     lower_is_better=True,
+    quality_range=(0.0, math.inf),
 )
 SCORING = Task(
     name="scoring",
@@ -88,6 +93,7 @@ SCORING = Task(
     remembered="probability",
     recallable=True,
     quality="auc",
+    quality_range=(0.0, 1.0),
 )
 """The probability that a number is 1 rather than 0."""
 SEQUENCE = Task(

@@ -165,8 +165,15 @@ class ListSnapshotsResponse(_message.Message):
     def __init__(self, snapshots: _Optional[_Iterable[_Union[SnapshotInfo, _Mapping]]] = ...) -> None: ...
 
 class SnapshotInfo(_message.Message):
-    __slots__ = ("version", "parent", "learner", "config_sha256", "offsets", "events_learned", "created", "metrics", "state_sha256", "size_bytes")
+    __slots__ = ("version", "parent", "learner", "config_sha256", "offsets", "events_learned", "created", "metrics", "state_sha256", "size_bytes", "recent")
     class MetricsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: float
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[float] = ...) -> None: ...
+    class RecentEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
         VALUE_FIELD_NUMBER: _ClassVar[int]
@@ -183,6 +190,7 @@ class SnapshotInfo(_message.Message):
     METRICS_FIELD_NUMBER: _ClassVar[int]
     STATE_SHA256_FIELD_NUMBER: _ClassVar[int]
     SIZE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    RECENT_FIELD_NUMBER: _ClassVar[int]
     version: int
     parent: int
     learner: str
@@ -193,7 +201,8 @@ class SnapshotInfo(_message.Message):
     metrics: _containers.ScalarMap[str, float]
     state_sha256: str
     size_bytes: int
-    def __init__(self, version: _Optional[int] = ..., parent: _Optional[int] = ..., learner: _Optional[str] = ..., config_sha256: _Optional[str] = ..., offsets: _Optional[_Iterable[_Union[PartitionOffset, _Mapping]]] = ..., events_learned: _Optional[int] = ..., created: _Optional[float] = ..., metrics: _Optional[_Mapping[str, float]] = ..., state_sha256: _Optional[str] = ..., size_bytes: _Optional[int] = ...) -> None: ...
+    recent: _containers.ScalarMap[str, float]
+    def __init__(self, version: _Optional[int] = ..., parent: _Optional[int] = ..., learner: _Optional[str] = ..., config_sha256: _Optional[str] = ..., offsets: _Optional[_Iterable[_Union[PartitionOffset, _Mapping]]] = ..., events_learned: _Optional[int] = ..., created: _Optional[float] = ..., metrics: _Optional[_Mapping[str, float]] = ..., state_sha256: _Optional[str] = ..., size_bytes: _Optional[int] = ..., recent: _Optional[_Mapping[str, float]] = ...) -> None: ...
 
 class PartitionOffset(_message.Message):
     __slots__ = ("topic", "partition", "offset")
@@ -258,7 +267,7 @@ class WatchRequest(_message.Message):
     def __init__(self, model: _Optional[str] = ..., interval_seconds: _Optional[float] = ...) -> None: ...
 
 class Status(_message.Message):
-    __slots__ = ("model", "time", "state_version", "learned_events", "staleness_seconds", "metrics", "recent", "frozen", "frozen_recent", "worst_case_accuracy", "events_per_second", "lag_records", "drift_scores", "drifting", "alarms", "told")
+    __slots__ = ("model", "time", "state_version", "learned_events", "staleness_seconds", "metrics", "recent", "frozen", "frozen_recent", "worst_case_accuracy", "events_per_second", "lag_records", "drift_scores", "drifting", "alarms", "told", "recovery", "quality_floor", "floor_breached", "controls", "replaced")
     class MetricsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -287,6 +296,13 @@ class Status(_message.Message):
         key: str
         value: float
         def __init__(self, key: _Optional[str] = ..., value: _Optional[float] = ...) -> None: ...
+    class ControlsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: Figures
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[_Union[Figures, _Mapping]] = ...) -> None: ...
     MODEL_FIELD_NUMBER: _ClassVar[int]
     TIME_FIELD_NUMBER: _ClassVar[int]
     STATE_VERSION_FIELD_NUMBER: _ClassVar[int]
@@ -303,6 +319,11 @@ class Status(_message.Message):
     DRIFTING_FIELD_NUMBER: _ClassVar[int]
     ALARMS_FIELD_NUMBER: _ClassVar[int]
     TOLD_FIELD_NUMBER: _ClassVar[int]
+    RECOVERY_FIELD_NUMBER: _ClassVar[int]
+    QUALITY_FLOOR_FIELD_NUMBER: _ClassVar[int]
+    FLOOR_BREACHED_FIELD_NUMBER: _ClassVar[int]
+    CONTROLS_FIELD_NUMBER: _ClassVar[int]
+    REPLACED_FIELD_NUMBER: _ClassVar[int]
     model: str
     time: float
     state_version: int
@@ -319,7 +340,60 @@ class Status(_message.Message):
     drifting: bool
     alarms: _containers.RepeatedCompositeFieldContainer[Alarm]
     told: float
-    def __init__(self, model: _Optional[str] = ..., time: _Optional[float] = ..., state_version: _Optional[int] = ..., learned_events: _Optional[int] = ..., staleness_seconds: _Optional[float] = ..., metrics: _Optional[_Mapping[str, float]] = ..., recent: _Optional[_Mapping[str, float]] = ..., frozen: _Optional[_Mapping[str, float]] = ..., frozen_recent: _Optional[_Mapping[str, float]] = ..., worst_case_accuracy: _Optional[float] = ..., events_per_second: _Optional[float] = ..., lag_records: _Optional[int] = ..., drift_scores: _Optional[_Iterable[_Union[DriftScore, _Mapping]]] = ..., drifting: bool = ..., alarms: _Optional[_Iterable[_Union[Alarm, _Mapping]]] = ..., told: _Optional[float] = ...) -> None: ...
+    recovery: Recovery
+    quality_floor: float
+    floor_breached: bool
+    controls: _containers.MessageMap[str, Figures]
+    replaced: Replaced
+    def __init__(self, model: _Optional[str] = ..., time: _Optional[float] = ..., state_version: _Optional[int] = ..., learned_events: _Optional[int] = ..., staleness_seconds: _Optional[float] = ..., metrics: _Optional[_Mapping[str, float]] = ..., recent: _Optional[_Mapping[str, float]] = ..., frozen: _Optional[_Mapping[str, float]] = ..., frozen_recent: _Optional[_Mapping[str, float]] = ..., worst_case_accuracy: _Optional[float] = ..., events_per_second: _Optional[float] = ..., lag_records: _Optional[int] = ..., drift_scores: _Optional[_Iterable[_Union[DriftScore, _Mapping]]] = ..., drifting: bool = ..., alarms: _Optional[_Iterable[_Union[Alarm, _Mapping]]] = ..., told: _Optional[float] = ..., recovery: _Optional[_Union[Recovery, _Mapping]] = ..., quality_floor: _Optional[float] = ..., floor_breached: bool = ..., controls: _Optional[_Mapping[str, Figures]] = ..., replaced: _Optional[_Union[Replaced, _Mapping]] = ...) -> None: ...
+
+class Recovery(_message.Message):
+    __slots__ = ("alarm", "since", "metric", "before", "now", "recovered")
+    ALARM_FIELD_NUMBER: _ClassVar[int]
+    SINCE_FIELD_NUMBER: _ClassVar[int]
+    METRIC_FIELD_NUMBER: _ClassVar[int]
+    BEFORE_FIELD_NUMBER: _ClassVar[int]
+    NOW_FIELD_NUMBER: _ClassVar[int]
+    RECOVERED_FIELD_NUMBER: _ClassVar[int]
+    alarm: int
+    since: int
+    metric: str
+    before: float
+    now: float
+    recovered: bool
+    def __init__(self, alarm: _Optional[int] = ..., since: _Optional[int] = ..., metric: _Optional[str] = ..., before: _Optional[float] = ..., now: _Optional[float] = ..., recovered: bool = ...) -> None: ...
+
+class Figures(_message.Message):
+    __slots__ = ("metrics", "recent")
+    class MetricsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: float
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[float] = ...) -> None: ...
+    class RecentEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: float
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[float] = ...) -> None: ...
+    METRICS_FIELD_NUMBER: _ClassVar[int]
+    RECENT_FIELD_NUMBER: _ClassVar[int]
+    metrics: _containers.ScalarMap[str, float]
+    recent: _containers.ScalarMap[str, float]
+    def __init__(self, metrics: _Optional[_Mapping[str, float]] = ..., recent: _Optional[_Mapping[str, float]] = ...) -> None: ...
+
+class Replaced(_message.Message):
+    __slots__ = ("at", "how", "before")
+    AT_FIELD_NUMBER: _ClassVar[int]
+    HOW_FIELD_NUMBER: _ClassVar[int]
+    BEFORE_FIELD_NUMBER: _ClassVar[int]
+    at: int
+    how: str
+    before: float
+    def __init__(self, at: _Optional[int] = ..., how: _Optional[str] = ..., before: _Optional[float] = ...) -> None: ...
 
 class DriftScore(_message.Message):
     __slots__ = ("detector", "signal", "score")

@@ -1,6 +1,7 @@
 """What holds for every test: one thread for arithmetic, derandomised properties, patience, and where data lies."""
 
 import os
+import ssl
 
 for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(variable, "1")  # before NumPy loads: two threads on busy cores are slower, and reorder sums
@@ -20,11 +21,21 @@ from tests.services.redis import RedisServer  # noqa: E402
 settings.register_profile("thalweg", deadline=None, derandomize=True)
 settings.load_profile("thalweg")
 
+_no_certificates = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # nothing here speaks TLS; to load them takes 20 ms a client
+for _asking in (httpx.get, httpx.post, httpx.Client.__init__):
+    _asking.__kwdefaults__["verify"] = _no_certificates
 for _part in ("connect", "read", "write", "pool"):  # where no timeout is given: 5 s, which a busy machine exceeds
     setattr(httpx.get.__kwdefaults__["timeout"], _part, PATIENCE)
 
 ROOT = Path(__file__).parents[1]
 SHARED = Path(os.environ.get("THALWEG_SHARED", ROOT.parent / "shared"))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes longest comes first: at the end, no test process waits long for another one."""
+    items.sort(
+        key=lambda item: max((mark.args[0] for mark in item.iter_markers("slow") if mark.args), default=0), reverse=True
+    )
 
 
 @pytest.fixture(scope="session")

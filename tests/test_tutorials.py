@@ -105,7 +105,7 @@ def assert_printed(shown: str, got: str, command: str) -> None:
     assert re.fullmatch(pattern, printed, re.DOTALL), f"$ {command}\nexpected:\n{shown}\ngot:\n{got}"
 
 
-@pytest.mark.slow
+@pytest.mark.slow(15)
 def test_the_tutorial_leads_from_an_empty_folder_to_a_served_learner_of_ones_own(tmp_path: Path) -> None:
     grpc, http = free_port(), free_port()
     text = TUTORIAL.read_text().replace("8081", str(grpc)).replace("8080", str(http))

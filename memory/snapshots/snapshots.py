@@ -76,6 +76,8 @@ class Manifest:
     """The settings hashed by `config_sha256`, readable, with secrets masked; missing in older manifests."""
     log_identity: Mapping[str, str] = field(default_factory=dict)
     """Identity by topic of the log that was read; missing where none is known, and in older manifests."""
+    recent: Mapping[str, float] = field(default_factory=dict)
+    """The metrics of the recent window at that time; missing before the first label, and in older manifests."""
 
     def to_json(self) -> dict[str, Any]:
         """As in `manifest.json`: offsets as {topic: {partition: offset}}, and a hash over everything else."""
@@ -83,7 +85,7 @@ class Manifest:
         for partition, offset in sorted(self.offsets.items()):
             offsets.setdefault(partition.topic, {})[str(partition.number)] = offset
         record = {**self.__dict__, "offsets": offsets}
-        for absent in ("pieces", "identity", "log_identity"):
+        for absent in ("pieces", "identity", "log_identity", "recent"):
             if not record[absent]:
                 del record[absent]
         return {**record, "manifest_sha256": _record_sha256(record)}
@@ -356,8 +358,14 @@ def _checked(manifest: Manifest) -> Manifest:
     for value, kinds in [
         *((text, (str,)) for text in texts),
         *((number, (int,)) for number in numbers),
-        *((number, (int, float)) for number in [manifest.created, *manifest.metrics.values()]),
-        *((mapping, (Mapping,)) for mapping in (manifest.identity, manifest.metrics, *manifest.pieces.values())),
+        *(
+            (number, (int, float))
+            for number in [manifest.created, *manifest.metrics.values(), *manifest.recent.values()]
+        ),
+        *(
+            (mapping, (Mapping,))
+            for mapping in (manifest.identity, manifest.metrics, manifest.recent, *manifest.pieces.values())
+        ),
     ]:
         if not isinstance(value, kinds) or isinstance(value, bool):
             raise TypeError(f"expected {' or '.join(kind.__name__ for kind in kinds)}, got {value!r:.100}")

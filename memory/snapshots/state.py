@@ -153,13 +153,16 @@ def flush_file(path: Path) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Create a folder and those above it, so that they survive a power failure. Raises OSError."""
-    missing = [folder, *folder.parents]
-    while missing and missing[-1].is_dir():
-        missing.pop()
-    for one in reversed(missing):
-        one.mkdir(exist_ok=True)
-        sync_folder(one.parent)
+    """Create a folder and those above it, so that they survive a power failure. Raises OSError.
+
+    Those that exist are flushed as well: who created them may have died before it did.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for parent in folder.absolute().parents:
+        try:
+            sync_folder(parent)
+        except PermissionError:
+            return  # nobody like us can have created anything in it, or above it
 
 
 def sync_folder(folder: Path) -> None:

@@ -110,11 +110,15 @@ class Settings(BaseModel):
         fields: dict[str, Any] = {
             key: (field.annotation, field) for key, field in cls.model_fields.items() if key not in wrong
         }
-        right = subset_model(cls.__name__, __base__=Settings, **fields)
+        right = subset_model(cls.__name__, __base__=_Undescribed, **fields)
         made = cls.model_construct(**right.model_validate({k: v for k, v in given.items() if k in fields}).__dict__)
         for key in wrong:
             made.__dict__.pop(key, None)
         return made
+
+
+class _Undescribed(Settings, use_attribute_docstrings=False):
+    """Made at run time: pydantic would look for its fields' docstrings in the source of every loaded module."""
 
 
 @dataclass(frozen=True)

@@ -296,7 +296,12 @@ def list_snapshots(config: ConfigPath, model: ModelName, log_format: Form = LogF
 
 
 @snapshot.command()
-def show(config: ConfigPath, version: Version, model: ModelName, log_format: Form = LogFormat.console) -> None:
+def show(
+    config: ConfigPath,
+    model: ModelName,
+    version: Annotated[int | None, typer.Argument(min=0, help="Default: the newest.")] = None,
+    log_format: Form = LogFormat.console,
+) -> None:
     """Print the manifest of a snapshot."""
     _log(log_format)
     from thalweg.ops.cli import snapshot as cli_snapshot

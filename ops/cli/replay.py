@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-from rich.table import Table
+from rich.table import Column, Table
 from threadpoolctl import threadpool_limits
 
 from thalweg.ops.config.model import ModelConfig
@@ -59,7 +59,7 @@ def run(
             progress=progress,
         )
     if not done.events:
-        read = sum(done.reasons.values())
+        read = done.unusable
         first = "".join(f"; line {one.row}: {one.reason}: {one.detail}" for one in done.rejected[:1])
         raise Failed(f"{path}: no row could be used: {read:,} {'row was' if read == 1 else 'rows were'} read{first}")
     _show(console, done)
@@ -74,16 +74,23 @@ def run(
 def _show(console: Console, done: Replayed) -> None:
     record = done.report()
     console.print(
-        f"{record['model']} ({record['learner']}): {record['events']:,} events in {record['seconds']:.1f} s, "
+        f"{record['model']} ({record['learner']}): {record['events']:,} events, {record['labelled']:,} labelled, "
+        f"in {record['seconds']:.1f} s, "
         f"{record['events_per_second']:,.0f}/s, state {record['memory_bytes'] / 1e6:.2f} MB",
         highlight=False,
         soft_wrap=True,
     )
-    table = Table(
-        "metric", "all", f"last {done.model.window_events:,}", f"frozen after {done.frozen_after:,}", box=None
+    controls = record["controls"]
+    heads = (
+        Column("metric", no_wrap=True),
+        "all",
+        f"last {done.model.window_events:,}",
+        f"frozen after {done.frozen_after:,}",
     )
+    table = Table(*heads, *(name.removeprefix("repeat_").replace("_", " ") for name in controls), box=None)
     for name in sorted({*record["metrics"], *record["recent"]}):
-        figures = (record[part].get(name) for part in ("metrics", "recent", "frozen"))
+        columns = [*(record[part] for part in ("metrics", "recent", "frozen")), *controls.values()]
+        figures = (column.get(name) for column in columns)
         table.add_row(name, *("-" if value is None else f"{value:.4f}" for value in figures))
     console.print(table)
     for rejected in done.rejected[:5]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import closing
 from pathlib import Path
 
@@ -27,9 +27,10 @@ def list_versions(config: Config, name: str) -> None:
     kept = _snapshots(config, name).manifests()
     if not kept:
         raise Failed(f"model {name!r} has no snapshots in {config.service.state_dir}")
-    table = Table("version", "parent", "created", "events learned", "size", "metrics", "state sha256", box=None)
+    table = Table(
+        "version", "parent", "created", "events learned", "size", "metrics", "recent", "state sha256", box=None
+    )
     for manifest in kept:
-        figures = " ".join(f"{key}={value:.4f}" for key, value in manifest.metrics.items())
         created = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(manifest.created))
         table.add_row(
             str(manifest.version),
@@ -37,15 +38,26 @@ def list_versions(config: Config, name: str) -> None:
             created,
             f"{manifest.events_learned:,}",
             f"{manifest.size_bytes / 1e6:.2f} MB",
-            figures,
+            _figures(manifest.metrics),
+            _figures(manifest.recent),
             manifest.state_sha256[:12],
         )
     Console(width=None if Console().is_terminal else 200).print(table)
 
 
-def show(config: Config, name: str, version: int) -> None:
-    """Print a manifest."""
-    print(json.dumps(_snapshots(config, name).load(version).manifest.to_json(), indent=2))
+def _figures(metrics: Mapping[str, float]) -> str:
+    return " ".join(f"{key}={value:.4f}" for key, value in metrics.items())
+
+
+def show(config: Config, name: str, version: int | None) -> None:
+    """Print the manifest of this version; None: of the newest."""
+    snapshots = _snapshots(config, name)
+    if version is None:
+        kept = snapshots.manifests()
+        if not kept:
+            raise Failed(f"model {name!r} has no snapshots in {config.service.state_dir}")
+        version = kept[-1].version
+    print(json.dumps(snapshots.load(version).manifest.to_json(), indent=2))
 
 
 def verify(config: Config, name: str, version: int | None, *, from_log: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,6 +13,7 @@ from thalweg.models.encoders.encoded import make_learner
 from thalweg.models.encoders.encoder import IDENTITY
 from thalweg.models.parts.settings import Mistake, Settings
 from thalweg.ops.config.model import ModelConfig
+from thalweg.proto.task import task_of
 
 _OF_THE_LEARNER = {"learner", "inputs", "params", "seed", "encoder", "weights", "device"}
 
@@ -31,8 +33,7 @@ def learner_mistakes(table: dict[str, Any], wrong: set[str]) -> Iterator[Mistake
     """
     if not wrong & _OF_THE_LEARNER:
         given = {key: value for key, value in table.items() if key in _OF_THE_LEARNER}
-        if "drift" in table and "drift" not in wrong:
-            given["drift"] = table["drift"]
+        given |= {key: table[key] for key in ("drift", "quality_floor") if key in table and key not in wrong}
         yield from _tried(ModelConfig.model_validate({"name": "any", "topic": "any", **given}))
     elif not wrong & {"learner", "params"}:
         try:
@@ -51,6 +52,13 @@ def _tried(model: ModelConfig) -> Iterator[Mistake]:
         if model.drift.action == "raise_forgetting" and capability(learner, Forgetting) is None:
             text = f"a {model.learner} cannot raise forgetting, got 'raise_forgetting'"
             yield Mistake(("drift", "action"), text)
+        if model.quality_floor is not None:
+            task = task_of(learner.predictor())
+            low, high = task.quality_range
+            if not low <= model.quality_floor <= high:
+                expected = f"{low:g} to {high:g}" if high < math.inf else f"at least {low:g}"
+                text = f"expected {expected}, a value of {task.quality}, got {model.quality_floor:g}"
+                yield Mistake(("quality_floor",), text)
     except UnknownLearner as error:
         yield Mistake(("learner",), str(error))
     except ParamsError as error:

@@ -99,6 +99,9 @@ class ModelConfig(LearnSettings):
     """Limit of the held-out events; classes that do not fit are not evaluated."""
     frozen_version: Whole = 0
     """The frozen baseline is this snapshot instead, which must exist when the service first starts with it; 0: none."""
+    quality_floor: float | None = None
+    """The worst acceptable recent value of the main metric (accuracy, AUC or log-likelihood; for regression the highest
+    RMSE): a worse one raises an alert. Judged from 100 labelled events on; none by default."""
     drift: DriftParams = DriftParams()
     """`[model.drift]`: drift detectors, and the action on an alarm."""
     learn_from_requests: bool = False

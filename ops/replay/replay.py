@@ -10,6 +10,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from thalweg.memory.snapshots.snapshots import InMemorySnapshots
 from thalweg.models.contract.capabilities import IntensityCurves, capability
 from thalweg.models.contract.learner import Learner, Predictor
@@ -34,11 +36,16 @@ class Replayed:
     model: ModelConfig
     learner: Learner
     events: int = 0
+    labelled: int = 0
     learn_seconds: float = 0.0
     seconds: float = 0.0
     frozen_after: int = 0
     evaluation: Prequential = field(default_factory=Prequential)
     frozen: Prequential = field(default_factory=Prequential)
+    controls: dict[str, dict[str, float]] = field(default_factory=dict)
+    """By naive control, its figures over all events …"""
+    controls_recent: dict[str, dict[str, float]] = field(default_factory=dict)
+    """… and over the recent window."""
     continual: dict[str, float] = field(default_factory=dict)
     alarms: list[Alarm] = field(default_factory=list)
     curve: list[dict[str, Any]] = field(default_factory=list)
@@ -53,6 +60,11 @@ class Replayed:
     """The first hundred invalid lines."""
     reasons: Counter[str] = field(default_factory=Counter)
 
+    @property
+    def unusable(self) -> int:
+        """Lines that could not be used."""
+        return sum(self.reasons.values())
+
     def report(self) -> dict[str, Any]:
         """The report as JSON values."""
         state = self.learner.state()
@@ -60,6 +72,8 @@ class Replayed:
             "model": self.model.name,
             "learner": self.model.learner,
             "events": self.events,
+            "labelled": self.labelled,
+            "unusable": self.unusable,
             "seconds": self.seconds,
             "events_per_second": self.events / self.seconds if self.seconds else 0.0,
             "metrics": self.evaluation.metrics(),
@@ -68,6 +82,8 @@ class Replayed:
             "continual": self.continual,
             "frozen": self.frozen.metrics(),
             "frozen_after_events": self.frozen_after,
+            "controls": self.controls,
+            "controls_recent": self.controls_recent,
             "curve": self.curve,
             "drift": [alarm.record() for alarm in self.alarms],
             "rejected": dict(self.reasons),
@@ -120,6 +136,7 @@ def replay(
     done.seconds = time.perf_counter() - started
     done.alarms = monitor.drift.alarms
     done.continual = monitor.continual.metrics()
+    done.controls, done.controls_recent = monitor.controls.metrics(), monitor.controls.recent()
     if done.events:
         _point(done)
     return done
@@ -138,6 +155,8 @@ class _Watch:
     def __call__(self, batch: Batch, predictor: Predictor, seconds: float) -> None:
         done = self._done
         done.events += len(batch)
+        if batch.labels is not None:
+            done.labelled += int(np.count_nonzero(batch.labels.present))
         done.learn_seconds += seconds
         if (
             "key" in batch.inputs

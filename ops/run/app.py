@@ -92,6 +92,7 @@ def new_monitor(
         drift=model.drift,
         baseline_path=baseline_path,
         pinned=pinned,
+        quality_floor=model.quality_floor,
         continual_events=model.continual_events,
         continual_share=model.continual_share,
         continual_bytes=model.continual_bytes,

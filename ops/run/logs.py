@@ -5,26 +5,34 @@ from __future__ import annotations
 import logging
 import sys
 import threading
-import warnings
 from types import TracebackType
 from typing import Any, Literal
 
 import structlog
 
+_FRAMES = 30  # of a traceback, the outermost and the innermost
+
 
 def configure(form: Literal["json", "console"], **context: str) -> None:
-    """Log to standard error in this form; every line contains `context`."""
+    """Log to standard error in this form; every line contains `context`.
+
+    As JSON, everything is a line of JSON: uncaught exceptions of any thread, warnings, and what libraries log, too.
+    """
     renderer: structlog.typing.Processor = (
-        structlog.processors.JSONRenderer()
+        structlog.processors.JSONRenderer(default=_shown)
         if form == "json"
         else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
     )
+    # without local variables: they hold events, and perhaps secrets
+    tracebacks = structlog.tracebacks.ExceptionDictTransformer(show_locals=False, max_frames=_FRAMES)
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.dict_tracebacks if form == "json" else structlog.processors.format_exc_info,
+            structlog.processors.ExceptionRenderer(tracebacks)
+            if form == "json"
+            else structlog.processors.format_exc_info,
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
@@ -32,7 +40,7 @@ def configure(form: Literal["json", "console"], **context: str) -> None:
     )
     structlog.contextvars.bind_contextvars(**context)
     if form == "json":
-        _take_everything()
+        _take_over(context)
 
 
 def failure(text: str) -> None:
@@ -43,38 +51,53 @@ def failure(text: str) -> None:
         print(text, file=sys.stderr)
 
 
-class _Forwarding(logging.Handler):
-    """Passes on what libraries log by the standard library."""
+def _take_over(context: dict[str, str]) -> None:
+    """Log what Python and libraries would print as plain text."""
+
+    def uncaught(kind: type[BaseException], error: BaseException | None, trace: TracebackType | None) -> None:
+        if not issubclass(kind, KeyboardInterrupt):
+            _report("uncaught exception: the process ends", (kind, error or kind(), trace), **context)
+
+    def uncaught_in_thread(args: threading.ExceptHookArgs) -> None:
+        if not issubclass(args.exc_type, SystemExit):
+            where = "unknown" if args.thread is None else args.thread.name
+            error = args.exc_value or args.exc_type()
+            _report(
+                "uncaught exception: a thread ends", (args.exc_type, error, args.exc_traceback), thread=where, **context
+            )
+
+    def unraisable(args: Any) -> None:
+        error = args.exc_value or args.exc_type()
+        text = args.err_msg or "exception ignored"
+        _report(text, (args.exc_type, error, args.exc_traceback), object=repr(args.object)[:200], **context)
+
+    sys.excepthook, threading.excepthook, sys.unraisablehook = uncaught, uncaught_in_thread, unraisable
+    root = logging.getLogger()
+    for handler in [one for one in root.handlers if isinstance(one, _Forward)]:
+        root.removeHandler(handler)
+    root.addHandler(_Forward(context))
+    logging.captureWarnings(True)
+
+
+def _report(text: str, error: Any, **more: str) -> None:
+    structlog.get_logger().error(text, exc_info=error, **more)
+
+
+class _Forward(logging.Handler):
+    """Hands what libraries log on to our log."""
+
+    def __init__(self, context: dict[str, str]) -> None:
+        super().__init__(logging.WARNING)
+        self._context = context
 
     def emit(self, record: logging.LogRecord) -> None:
-        structlog.get_logger().log(max(record.levelno, logging.INFO), record.getMessage(), logger=record.name)
+        level = "error" if record.levelno >= logging.ERROR else "warning"
+        try:
+            log = getattr(structlog.get_logger(), level)
+            log(record.getMessage().strip(), logger=record.name, exc_info=record.exc_info, **self._context)
+        except Exception:  # what cannot be formatted must not end the part that logs
+            self.handleError(record)
 
 
-def _take_everything() -> None:
-    """Make lines of the log of what Python and libraries print by themselves: a machine reads each line."""
-
-    def died(kind: type[BaseException], error: BaseException, place: TracebackType | None) -> None:
-        if issubclass(kind, KeyboardInterrupt):
-            return
-        structlog.get_logger().critical("the process ends by an error", exc_info=(kind, error, place))
-
-    def thread_died(ended: threading.ExceptHookArgs) -> None:
-        error = ended.exc_value or ended.exc_type()
-        name = "" if ended.thread is None else ended.thread.name
-        structlog.get_logger().error(
-            "a thread ended by an error", thread=name, exc_info=(ended.exc_type, error, ended.exc_traceback)
-        )
-
-    def ignored(ended: Any) -> None:
-        structlog.get_logger().error(
-            "an error that nobody can catch",
-            problem=ended.err_msg or "",
-            exc_info=(ended.exc_type, ended.exc_value, ended.exc_traceback),
-        )
-
-    def warned(message: Warning | str, category: type[Warning], filename: str, lineno: int, *_: Any) -> None:
-        structlog.get_logger().warning(str(message), category=category.__name__, place=f"{filename}:{lineno}")
-
-    sys.excepthook, threading.excepthook, sys.unraisablehook = died, thread_died, ignored
-    warnings.showwarning = warned
-    logging.basicConfig(level=logging.WARNING, handlers=[_Forwarding()], force=True)
+def _shown(value: Any) -> str:
+    return repr(value)[:1000]

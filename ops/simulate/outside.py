@@ -17,13 +17,23 @@ Answer = TypeVar("Answer")
 _REQUEST_SECONDS = 0.002
 
 
+class _Counted(InMemoryLog):
+    """Counts appends: whether there is something new is asked after every turn of every task."""
+
+    appends = 0
+
+    def append(self, topic: str, messages: Sequence[Message]) -> list[Appended]:
+        self.appends += 1
+        return super().append(topic, messages)
+
+
 class SimulatedLog:
     """A log of one partition per topic, which may be away; an append may succeed although its caller dies."""
 
     def __init__(self, scheduler: Scheduler, faults: Faults) -> None:
         self._scheduler = scheduler
         self._faults = faults
-        self.records = InMemoryLog(scheduler.clock)
+        self.records = _Counted(scheduler.clock)
         """What is in it, for whoever is outside the simulated service."""
 
     def append(self, topic: str, messages: Sequence[Message]) -> list[Appended]:
@@ -35,7 +45,9 @@ class SimulatedLog:
     def reader(self, topics: Sequence[str], after: Position, start: Start = "earliest", group: str = "") -> Reader:
         if start == "latest":
             self._ask("latest offsets")
-        return _SimulatedReader(self.records.reader(topics, after, start, group), self._scheduler, self._faults)
+        return _SimulatedReader(
+            self.records.reader(topics, after, start, group), self.records, self._scheduler, self._faults
+        )
 
     def bounds(self, topic: str) -> Mapping[Partition, tuple[int, int]]:
         self._ask(f"bounds of {topic}")
@@ -59,8 +71,10 @@ class SimulatedLog:
 
 
 class _SimulatedReader:
-    def __init__(self, reader: Reader, scheduler: Scheduler, faults: Faults) -> None:
+    def __init__(self, reader: Reader, records: _Counted, scheduler: Scheduler, faults: Faults) -> None:
         self._reader = reader
+        self._records = records
+        self._nothing_at = -1  # the number of appends when there was nothing to read
         self._scheduler = scheduler
         self._faults = faults
 
@@ -73,7 +87,12 @@ class _SimulatedReader:
         return self._reader.poll(0.0, 1 + self._faults.choose(max_records), max_bytes)  # a broker may return a part
 
     def _readable(self) -> bool:
-        return not self._faults.log_away and any(self._reader.lag().values())
+        if self._faults.log_away or self._nothing_at == self._records.appends:
+            return False
+        found = any(self._reader.lag().values())
+        if not found:
+            self._nothing_at = self._records.appends
+        return found
 
     def seek(self, after: Position) -> None:
         self._reader.seek(after)

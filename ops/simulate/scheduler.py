@@ -1,7 +1,7 @@
 """Virtual time and a seeded scheduler: every task of the simulation takes its turns in one thread.
 
-A task that waits lets the others take theirs inside its wait, so real code with blocking calls runs unchanged as long
-as it waits through the scheduler. The same seed gives the same turns, the same times and the same trace.
+Each task is a greenlet, so that real code with blocking calls runs unchanged as long as it waits through the scheduler:
+meanwhile the other tasks take their turns. The same seed gives the same turns, the same times and the same trace.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ import random
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+
+import greenlet
 
 _LINES_KEPT = 400
 _STARTED = 1_700_000_000.0  # Unix seconds of the beginning: any fixed moment
@@ -35,10 +37,14 @@ class Process:
 
 
 @dataclass(order=True)
-class _Turn:
+class _Due:
+    """A moment at which a task goes on."""
+
     time: float
     number: int
     task: Task = field(compare=False)
+    wait: int = field(compare=False)
+    """The number of the wait that it ends; a wait that has ended otherwise has another one by then."""
 
 
 @dataclass(eq=False)
@@ -49,7 +55,10 @@ class Task:
     process: Process
     turn: Callable[[], float | None]
     """Takes a turn; returns the seconds until the next one, None if there is none."""
-    ended: bool = False
+    lane: greenlet.greenlet | None = None
+    waits: int = 0
+    condition: Callable[[], bool] | None = None
+    """What ends its present wait, if anything but time does."""
 
 
 class Scheduler:
@@ -64,13 +73,16 @@ class Scheduler:
         self.offset = 0.0
         """Seconds by which the wall clock has been set forward (or back)."""
         self.turns = 0
-        """Turns taken so far."""
+        """Times that a task went on, so far."""
         self.lines: deque[str] = deque(maxlen=_LINES_KEPT)
         """The newest lines of the trace."""
+        self.running: Task | None = None
+        """The task whose turn it is."""
         self._now = 0.0
         self._numbers = 0
-        self._queue: list[_Turn] = []
-        self._stack: list[Task] = []
+        self._queue: list[_Due] = []
+        self._tasks: list[Task] = []
+        self._hub = greenlet.getcurrent()
         self._hash = hashlib.sha256()
 
     # -- time ---------------------------------------------------------------------------------------------------------
@@ -85,79 +97,100 @@ class Scheduler:
 
     # -- tasks --------------------------------------------------------------------------------------------------------
 
-    def spawn(self, name: str, process: Process, turn: Callable[[], float | None], after: float = 0.0) -> Task:
+    def spawn(self, name: str, process: Process, turn: Callable[[], float | None], after: float = 0.0) -> None:
         """A new task, whose first turn comes after this many seconds."""
         task = Task(name, process, turn)
-        self._queue_up(task, after)
-        return task
+        task.lane = greenlet.greenlet(lambda: self._live(task), self._hub)
+        self._tasks.append(task)
+        self._due(task, after)
 
     def run(self, steps: int) -> None:
-        """Let tasks take this many turns, those inside waits included."""
+        """Let tasks go on this many times."""
         wanted = self.turns + steps
         while self.turns < wanted and self._queue:
-            self._take_turn()
+            due = heapq.heappop(self._queue)
+            if due.wait != due.task.waits or due.task.lane is None:
+                continue
+            self._now = max(self._now, due.time)
+            self._go_on(due.task)
+            for task in [one for one in self._tasks if one.condition is not None]:
+                if task.condition is not None and task.condition():
+                    task.condition = None
+                    task.waits += 1
+                    self._due(task, 0.0)
 
     def sleep(self, seconds: float) -> None:
         """The running task waits; others take their turns meanwhile. Raises Crash if its process dies meanwhile."""
-        self.wait(lambda: False, seconds)
+        self._pause(seconds, None)
 
     def wait(self, true: Callable[[], bool], seconds: float) -> bool:
         """Wait for a condition, which other tasks make true, at most this long; whether it is true.
 
         Raises Crash if the process of the waiting task dies meanwhile.
         """
-        until = self._now + max(0.0, seconds)
-        while not true():
-            if not self._queue or self._queue[0].time > until:
-                self._now = max(self._now, until)
-                return true()
-            self._take_turn()
-            if self._stack and not self._stack[-1].process.alive:
-                raise Crash
-        return True
-
-    @property
-    def running(self) -> Task | None:
-        """The task whose turn it is."""
-        return self._stack[-1] if self._stack else None
+        if not true():
+            self._pause(seconds, true)
+        return true()
 
     def kill(self, process: Process) -> None:
-        """The process dies; the turn in which it is ends with Crash."""
+        """The process dies: its other tasks end at once; the running one, if it is one of them, must raise Crash."""
         process.alive = False
         process.deaths += 1
-        self._queue = [turn for turn in self._queue if turn.task.process is not process]
-        heapq.heapify(self._queue)
+        running = self.running
+        for task in [one for one in self._tasks if one.process is process and one is not running]:
+            self._tasks.remove(task)
+            lane, task.lane = task.lane, None
+            if lane:  # has begun: whatever it still does as its calls unwind, it does as a dead process
+                self.running = task
+                lane.parent = greenlet.getcurrent()
+                lane.throw(Crash)
+        self.running = running
 
-    def _take_turn(self) -> None:
-        turn = heapq.heappop(self._queue)
-        self._now = max(self._now, turn.time)
-        self.turns += 1
-        task = turn.task
-        self._stack.append(task)
+    def close(self) -> None:
+        """End all tasks."""
+        for process in list(dict.fromkeys(task.process for task in self._tasks)):
+            self.kill(process)
+
+    def _live(self, task: Task) -> None:
         try:
-            after = task.turn()
+            while (after := task.turn()) is not None:
+                self._pause(after, None)
         except Crash:
             if task.process.alive:
                 self.kill(task.process)
-            after = None
         except Exception as error:
             raise SimulationError(f"task {task.name!r} failed: {type(error).__name__}: {error}") from error
-        finally:
-            self._stack.pop()
-        if after is None or not task.process.alive:
-            task.ended = True
-        else:
-            self._queue_up(task, after)
+        task.lane = None
+        if task in self._tasks:
+            self._tasks.remove(task)
 
-    def _queue_up(self, task: Task, after: float) -> None:
+    def _pause(self, seconds: float, condition: Callable[[], bool] | None) -> None:
+        task = self.running
+        assert task is not None, "only a task can wait"
+        task.waits += 1
+        task.condition = condition
+        self._due(task, max(0.0, seconds))
+        self._hub.switch()
+        if not task.process.alive:
+            raise Crash
+
+    def _go_on(self, task: Task) -> None:
+        self.turns += 1
+        task.condition = None
+        assert task.lane is not None
+        self.running = task
+        task.lane.switch()
+        self.running = None
+
+    def _due(self, task: Task, after: float) -> None:
         self._numbers += 1
-        heapq.heappush(self._queue, _Turn(self._now + after, self._numbers, task))
+        heapq.heappush(self._queue, _Due(self._now + after, self._numbers, task, task.waits))
 
     # -- trace --------------------------------------------------------------------------------------------------------
 
     def note(self, what: str) -> None:
         """Add a line to the trace."""
-        who = self._stack[-1].name if self._stack else "-"
+        who = self.running.name if self.running is not None else "-"
         line = f"{self._now:12.6f} {who:10} {what}"
         self.lines.append(line)
         self._hash.update(line.encode() + b"\n")

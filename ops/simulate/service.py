@@ -15,7 +15,7 @@ from thalweg.models.contract.registry import find
 from thalweg.ops.simulate.faults import Faults
 from thalweg.ops.simulate.learner import Touchy
 from thalweg.ops.simulate.outside import SimulatedCommands, SimulatedLog, SimulatedPending
-from thalweg.ops.simulate.scheduler import Process, Scheduler, Task
+from thalweg.ops.simulate.scheduler import Process, Scheduler
 from thalweg.proto.schema import TensorSpec
 from thalweg.stream.evaluation.monitor import Monitor
 from thalweg.stream.health.registry import HealthRegistry
@@ -249,9 +249,9 @@ class ServerProcess:
         self.version = -1
         """The version in use."""
 
-    def start(self) -> Task:
+    def start(self) -> None:
         """Start to follow."""
-        return self._scheduler.spawn("server", self.process, self._turn)
+        self._scheduler.spawn("server", self.process, self._turn)
 
     def _turn(self) -> float:
         if self._subscriber.look() and self._subscriber.current is not None:

@@ -108,6 +108,7 @@ class World:
                     break
             if not self._checker.violations:
                 self._checker.finish(self._learner)
+            scheduler.close()
         return Verdict(
             seed=self._seed,
             violations=tuple(self._checker.violations),
@@ -219,7 +220,7 @@ class World:
             faults.fill_disk()
             self._end(later, faults.free_disk)
         elif kind == "clock":
-            self._scheduler.offset += self._random.choice((-3600.0, -5.0, 5.0, 3600.0))
+            self._scheduler.offset = self._random.choice((-1800.0, -5.0, 0.0, 5.0, 1800.0))
         elif kind == "kill" and self._learner is not None and self._learner.process.alive:
             self._scheduler.kill(self._learner.process)
         elif kind == "server" and self._server is not None and self._server.process.alive:

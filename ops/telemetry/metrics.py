@@ -112,6 +112,27 @@ COLLECTED: Mapping[str, tuple[str, str, tuple[str, ...]]] = {  # computed on eac
         "Prequential metric of the frozen baseline",
         ("model_name", "metric", "window"),
     ),
+    "thalweg_control_prequential": (
+        "gauge",
+        "Prequential metric of a naive control, which predicts from labels alone",
+        ("model_name", "control", "metric", "window"),
+    ),
+    "thalweg_quality_floor": ("gauge", "The configured quality floor", ("model_name", "metric")),
+    "thalweg_quality_floor_breached": (
+        "gauge",
+        "1 while recent quality is worse than the floor, else 0; absent without a floor, or while unknown",
+        ("model_name",),
+    ),
+    "thalweg_drift_quality": (
+        "gauge",
+        "Main metric before the last drift, and now",
+        ("model_name", "metric", "moment"),
+    ),
+    "thalweg_drift_unrecovered": (
+        "gauge",
+        "1 while quality is below its level before the last drift, else 0; absent while unknown",
+        ("model_name",),
+    ),
     "thalweg_drift_score": (
         "gauge",
         "Detector score relative to its alarm threshold; 1 raises an alarm",
@@ -130,6 +151,7 @@ COLLECTED: Mapping[str, tuple[str, str, tuple[str, ...]]] = {  # computed on eac
         "Age of the newest consumed event while more records are waiting, else 0",
         ("model_name",),
     ),
+    "thalweg_model_ready": ("gauge", "1 while the model answers requests, else 0", ("model_name",)),
     "thalweg_state_version": ("gauge", "Version in use", ("model_name",)),
     "thalweg_learned_events": ("gauge", "Labelled events learned by the version in use", ("model_name",)),
     "thalweg_staleness_seconds": (

@@ -10,6 +10,7 @@ from prometheus_client.metrics_core import Metric
 
 from thalweg.ops.telemetry.metrics import collected
 from thalweg.proto.records import Partition
+from thalweg.stream.evaluation.levels import Recovery
 from thalweg.stream.evaluation.report import EvaluationReport
 from thalweg.stream.learn.observer import LearnerReport
 
@@ -25,7 +26,12 @@ REPORTED = (
     "thalweg_prequential_bound",
     "thalweg_continual",
     "thalweg_frozen_prequential",
+    "thalweg_control_prequential",
+    "thalweg_quality_floor",
+    "thalweg_quality_floor_breached",
     "thalweg_worst_case_accuracy",
+    "thalweg_drift_quality",
+    "thalweg_drift_unrecovered",
     "thalweg_drift_score",
     "thalweg_drift_active",
     "thalweg_drift_severity",
@@ -90,6 +96,15 @@ def _evaluated(report: EvaluationReport) -> Iterator[_Sample]:
                 yield "thalweg_prequential_bound", (metric, window, bound), limit
     for window, values in (("all", report.baseline), ("recent", report.baseline_recent)):
         yield from _named("thalweg_frozen_prequential", values, window)
+    for window, controls in (("all", report.controls), ("recent", report.controls_recent)):
+        for control, values in controls.items():
+            for metric, value in values.items():
+                yield "thalweg_control_prequential", (control, metric, window), value
+    if report.quality_floor is not None:
+        yield "thalweg_quality_floor", (report.task.quality,), report.quality_floor
+    if report.floor_breached is not None:
+        yield "thalweg_quality_floor_breached", (), float(report.floor_breached)
+    yield from _recovery(report.recovery)
     yield from _named("thalweg_continual", report.continual)
     yield "thalweg_worst_case_accuracy", (), report.worst_case_accuracy
     for place, score in report.drift_scores.items():
@@ -100,6 +115,15 @@ def _evaluated(report: EvaluationReport) -> Iterator[_Sample]:
     if report.alarms:
         for column, moved in report.alarms[-1].features[:_MOVED_SHOWN]:
             yield "thalweg_drift_feature_distance", (column,), moved
+
+
+def _recovery(recovery: Recovery | None) -> Iterator[_Sample]:
+    if recovery is None:
+        return
+    yield "thalweg_drift_quality", (recovery.metric, "before"), recovery.before
+    if recovery.now is not None and recovery.recovered is not None:
+        yield "thalweg_drift_quality", (recovery.metric, "now"), recovery.now
+        yield "thalweg_drift_unrecovered", (), float(not recovery.recovered)
 
 
 def _named(name: str, values: Mapping[str, float], *labels: str) -> Iterator[_Sample]:

@@ -167,14 +167,15 @@ class ServerMetrics:
 
     def _versions(self) -> Iterable[Metric]:
         version, learned = collected("thalweg_state_version"), collected("thalweg_learned_events")
-        staleness = collected("thalweg_staleness_seconds")
+        staleness, ready = collected("thalweg_staleness_seconds"), collected("thalweg_model_ready")
         for model in self._models.all():
             served = model.versions.newest
+            ready.add_metric((model.name,), served is not None and not model.untrained(served))
             if served is not None:
                 version.add_metric((model.name,), served.info.version)
                 learned.add_metric((model.name,), served.info.learned_events)
                 staleness.add_metric((model.name,), model.staleness_seconds(served))
-        return [version, learned, staleness]
+        return [version, learned, staleness, ready]
 
     def _remembered(self) -> Iterable[Metric]:
         kept, lost = collected("thalweg_requests_remembered_total"), collected("thalweg_requests_forgotten_total")

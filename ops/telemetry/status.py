@@ -19,6 +19,7 @@ from thalweg.models.contract.gauges import flattened
 from thalweg.models.contract.learner import Learner
 from thalweg.ops.telemetry.live_file import LiveFile
 from thalweg.proto.records import Partition
+from thalweg.stream.evaluation.levels import recovery_record
 from thalweg.stream.evaluation.report import EvaluationReport
 from thalweg.stream.health.registry import Health
 from thalweg.stream.labels.join_observer import NoJoinObserver
@@ -55,6 +56,7 @@ class ModelStatus(NoObserver, NoJoinObserver):
         self._consumed = 0
         self._report: LearnerReport | None = None  # replaced as a whole, so that a file is consistent
         self._dead_letters: Counter[str] = Counter()
+        self._newest_letters: dict[str, float] = {}
         self._rollbacks: Counter[str] = Counter()
         self._snapshot_failures = 0
         self._rates: deque[tuple[float, int]] = deque([(ticks(), 0)])
@@ -62,13 +64,14 @@ class ModelStatus(NoObserver, NoJoinObserver):
 
     def dead_lettered(self, reasons: Mapping[str, int]) -> None:
         self._dead_letters.update(reasons)
+        self._newest_letters |= dict.fromkeys(reasons, self._clock())
 
     def quarantined(self, reasons: Mapping[str, int]) -> None:
         self._dead_letters.update(reasons)
 
     def block_done(self, outcome: Outcome, learner: Learner, lag: Mapping[Partition, int]) -> None:
         self._consumed += outcome.events
-        self._dead_letters.update(outcome.rejected)
+        self.dead_lettered(outcome.rejected)
 
     def reported(self, report: LearnerReport) -> None:
         self._report = report
@@ -89,6 +92,7 @@ class ModelStatus(NoObserver, NoJoinObserver):
             "consumed_events": self._consumed,
             "events_per_second": self._rate(),
             "dead_letters": dict(self._dead_letters),
+            "newest_dead_letters": dict(self._newest_letters),
             "snapshot_failures": self._snapshot_failures,
             "rollbacks": dict(self._rollbacks),
         }
@@ -173,6 +177,7 @@ def reported(report: LearnerReport) -> dict[str, Any]:
     """A report as JSON values, not all of them finite: see `finite`."""
     found = {
         "version": report.version,
+        "learned_events": report.learned,
         "lag_records": sum(report.lag.values()),
         "state_bytes": report.state_bytes,
         "gauges": flattened(report.gauges),
@@ -198,8 +203,30 @@ def _evaluated(report: EvaluationReport) -> dict[str, Any]:
             "higher_is_better": not report.task.lower_is_better,
             "points": [list(point) for point in report.curve],
         },
-        "drift": {"scores": scores, "alarms": [alarm.record() for alarm in report.alarms[-ALARMS_SHOWN:]]},
+        "recent_events": report.recent_events,
+        "controls": report.controls,
+        "controls_recent": report.controls_recent,
+        "quality_floor": report.quality_floor,
+        "floor_breached": report.floor_breached,
+        "recovery": recovery_record(report.recovery),
+        "replaced": {"at": report.replaced_at, "how": report.replaced, "before": report.before_replaced}
+        if report.replaced
+        else None,
+        "drift": {"scores": scores, "alarms": _alarms(report)},
     }
+
+
+def _alarms(report: EvaluationReport) -> list[dict[str, Any]]:
+    """The latest alarms, each with the main metric before it, and after it as far as that is known."""
+    found: list[dict[str, Any]] = []
+    for alarm in report.alarms[-ALARMS_SHOWN:]:
+        before = report.levels.get(alarm.number)
+        if found:
+            found[-1]["quality_after"] = before  # just before the next one
+        found.append(alarm.record() | {"quality_before": before, "quality_after": None})
+    if found and report.recovery is not None:
+        found[-1]["quality_after"] = report.recovery.now
+    return found
 
 
 def finite(value: Any) -> Any:

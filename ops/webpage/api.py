@@ -24,7 +24,7 @@ from thalweg.ops.serve.readiness import ServiceHealth
 from thalweg.ops.serve.telemetry import NoTelemetry, ServingFigures
 from thalweg.ops.serve.tokens import Tokens
 from thalweg.ops.telemetry.status import Statuses
-from thalweg.ops.webpage.dead_letters import MOST, newest
+from thalweg.ops.webpage.dead_letters import MOST, grouped, newest
 from thalweg.ops.webpage.figures import details, summary
 from thalweg.ops.webpage.files import HEADERS, PageFiles
 from thalweg.proto.json_text import json_of
@@ -109,7 +109,8 @@ class PageApi:
         count = _count(request.query_params.get("limit", str(_LETTERS)))
         topics = [topic for topic in (model.topic, model.labels_topic) if topic]
         with self._slot():
-            return _answer({"letters": await run_in_threadpool(newest, self._log, topics, count)})
+            letters = await run_in_threadpool(newest, self._log, topics, count)
+            return _answer({"letters": letters, "reasons": grouped(letters)})
 
     async def _snapshot(self, request: Request) -> Response:
         return await self._act(request, "snapshot")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import unicodedata
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from thalweg.stream.log.dead_letters import DeadLetter, DeadLetters
@@ -28,6 +28,19 @@ def newest(log: Log, topics: Iterable[str], count: int) -> list[dict[str, Any]]:
         found += reversed(last)
     found.sort(key=lambda letter: letter["time"] or 0.0, reverse=True)  # stable: equal times keep their order
     return found[:count]
+
+
+def grouped(letters: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """By reason, the most frequent first: how many of these letters (newest first), when the newest came, and that one
+    as an example.
+    """
+    groups: dict[str, dict[str, Any]] = {}
+    for letter in letters:
+        group = groups.setdefault(
+            letter["reason"], {"reason": letter["reason"], "count": 0, "newest": letter["time"], "example": letter}
+        )
+        group["count"] += 1
+    return sorted(groups.values(), key=lambda group: -group["count"])
 
 
 def shown(letter: DeadLetter, topic: str) -> dict[str, Any]:

@@ -48,14 +48,19 @@ def summary(
         "effect_seconds": _effect(info.published_at, info.event_time) if info else None,
         "told_at": at,
         "silent_since": at if at is not None and now - at > SILENT_SECONDS else None,
+        "heard": "events" in reported,
         "events": reported.get("events", 0),
+        "events_learned": reported.get("learned_events"),
         "events_per_second": rate,
         "lag_records": lag,
         "lag_seconds": lag / rate if lag is not None and rate else None,
         "quality": _quality(reported),
+        "recovery": reported.get("recovery"),
+        "replaced": reported.get("replaced"),
         "open_alarm": next((alarm for alarm in reversed(alarms) if alarm.get("end") is None), None),
         "last_alarm": alarms[-1] if alarms else None,
         "dead_letters": reported.get("dead_letters", {}),
+        "newest_dead_letters": reported.get("newest_dead_letters", {}),
         "snapshot_failures": reported.get("snapshot_failures", 0),
         "rollbacks": reported.get("rollbacks", {}),
     }
@@ -103,6 +108,7 @@ def versions_of(snapshots: Sequence[Manifest]) -> list[Figures]:
                 "created": manifest.created,
                 "learned_events": manifest.events_learned,
                 "metrics": dict(manifest.metrics),
+                "recent": dict(manifest.recent),
                 "size_bytes": manifest.size_bytes,
                 "rolled_back_to": parent if back else None,
             }
@@ -125,6 +131,12 @@ def _quality(reported: Mapping[str, Any]) -> Figures | None:
         "frozen": reported.get("frozen_recent", {}).get(metric),
         "low": low,
         "high": high,
+        "graded": reported.get("recent_events"),
+        "controls": {
+            name: figures[metric] for name, figures in reported.get("controls_recent", {}).items() if metric in figures
+        },
+        "floor": reported.get("quality_floor") if metric == reported.get("quality") else None,
+        "floor_breached": bool(reported.get("floor_breached")),
     }
 
 

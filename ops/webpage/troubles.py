@@ -13,6 +13,9 @@ SILENT_SECONDS = 5.0
 """A learner reports its status about once a second; after this long without a report it counts as not responding."""
 _LONG_WAIT_SECONDS = 60.0
 _LAG_SECONDS, _LONG_LAG_SECONDS = 10.0, 60.0
+_LEAST_AGAINST_CONTROLS = 100  # graded events: a model needs some before it can beat anything
+CONTROLS = {"majority": "the majority class", "mean": "the mean of the labels", "repeat_last_label": "the label before"}
+"""Naive controls in words."""
 _WORSE_SHARE = 0.05  # of the baseline's value, where there is no confidence interval
 LEVELS = ("bad", "watch", "note")
 """Most severe first; a model with neither of the first two is `well`."""
@@ -42,6 +45,7 @@ def troubles(figures: Mapping[str, Any]) -> list[Trouble]:
         *_learning(figures),
         *_drift(figures),
         *_quality(figures),
+        *_level(figures),
         *_kept(figures),
     ]
     return sorted(found, key=lambda one: LEVELS.index(one.level))
@@ -102,20 +106,74 @@ def _drift(figures: Mapping[str, Any]) -> list[Trouble]:
 
 
 def _quality(figures: Mapping[str, Any]) -> list[Trouble]:
-    quality = figures["quality"]
+    quality, replaced = figures["quality"], figures["replaced"]
     if quality is None or quality["now"] is None:
         if not figures["events"]:
             return []
+        if replaced:
+            text = f"{replaced['how']} at event {replaced['at']:,}, no labels since: quality unknown"
+            return [Trouble("watch", "unlabelled", text)]
         return [Trouble("note", "unlabelled", "no labels received: quality unknown, only the inputs are monitored")]
-    now, frozen = quality["now"], quality["frozen"]
-    if frozen is None:
-        return []
+    found = []
+    if quality["floor_breached"]:
+        now, floor = _named(quality["metric"], quality["now"]), _value(quality["metric"], quality["floor"])
+        found.append(Trouble("bad", "floor", f"worse than the quality floor: {now}, the floor is {floor}"))
+    if _worse(quality, quality["frozen"]):
+        found.append(Trouble("watch", "worse_than_frozen", "worse than the frozen baseline"))
+    return [*found, *_against_controls(quality)]
+
+
+def _worse(quality: Mapping[str, Any], other: float | None) -> bool:
+    """Whether recent quality is worse than this value, beyond its confidence interval."""
+    if other is None:
+        return False
     sign = 1 if quality["higher_is_better"] else -1
     best = quality["high"] if sign > 0 else quality["low"]
-    margin = abs(best - now) if best is not None else _WORSE_SHARE * abs(frozen)
-    if sign * (frozen - now) > margin:
-        return [Trouble("watch", "worse_than_frozen", "worse than the frozen baseline")]
-    return []
+    margin = abs(best - quality["now"]) if best is not None else _WORSE_SHARE * abs(other)
+    return bool(sign * (other - quality["now"]) > margin)
+
+
+def _against_controls(quality: Mapping[str, Any]) -> list[Trouble]:
+    """A model that does not beat a prediction without inputs has learned nothing from them."""
+    if (quality["graded"] or 0) < _LEAST_AGAINST_CONTROLS:
+        return []
+    sign = 1 if quality["higher_is_better"] else -1
+    found = []
+    for name, value in quality["controls"].items():
+        if sign * (quality["now"] - value) <= 0:
+            level = "note" if name == "repeat_last_label" else "watch"  # where labels come in runs, that one is strong
+            now, control = _named(quality["metric"], quality["now"]), _value(quality["metric"], value)
+            text = f"no better than {CONTROLS.get(name, name)}: {now} against {control}"
+            found.append(Trouble(level, f"no_better_than_{name}", text))
+    return found
+
+
+def _level(figures: Mapping[str, Any]) -> list[Trouble]:
+    """The level before the last drift, or before a rollback, against the level now."""
+    found, recovery, replaced, quality = [], figures["recovery"], figures["replaced"], figures["quality"]
+    if recovery and recovery.get("recovered") is False:
+        now, before = _named(recovery["metric"], recovery["now"]), _value(recovery["metric"], recovery["before"])
+        text = f"not recovered: {now}, was {before} before event {recovery['since']:,}"
+        found.append(Trouble("watch", "not_recovered", text))
+    if replaced and quality and quality["now"] is not None:
+        now = _named(quality["metric"], quality["now"])
+        text = f"{replaced['how']} at event {replaced['at']:,}: {now} since"
+        level, before = "note", replaced.get("before")
+        if before is not None:
+            text += f", {_value(quality['metric'], before)} before"
+            level = "watch" if _worse(quality, before) else "note"
+        found.append(Trouble(level, "replaced", text))
+    return found
+
+
+def _named(metric: str, value: float) -> str:
+    """A value after its metric's name: `accuracy 62.0 %`, `RMSE 0.412`."""
+    name = {"auc": "AUC", "gauc": "gAUC", "rmse": "RMSE", "mae": "MAE"}.get(metric, metric.replace("_", " "))
+    return f"{name} {_value(metric, value)}"
+
+
+def _value(metric: str, value: float) -> str:
+    return f"{100 * value:.1f} %" if metric.endswith("accuracy") else f"{value:.3g}"
 
 
 def _kept(figures: Mapping[str, Any]) -> list[Trouble]:

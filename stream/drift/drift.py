@@ -98,6 +98,12 @@ class DriftWatch:
         """The active alarm, if any."""
         return self._alarms[-1] if self._alarms and self._alarms[-1].end is None else None
 
+    def alarms_after(self, number: int) -> list[Alarm]:
+        """The alarms with higher numbers than this one, oldest first."""
+        if not self._alarms or self._alarms[-1].number <= number:
+            return []
+        return [alarm for alarm in self._alarms if alarm.number > number]
+
     def news(self) -> list[Alarm]:
         """Alarms raised or ended since the last call; an alarm that has ended meanwhile appears twice."""
         news, self._unreported = self._unreported, []

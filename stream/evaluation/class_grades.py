@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,8 @@ _EVERY = slice(None)
 
 class ClassGrading(TaskGrading):
     """Zero-one loss; for scores that are probabilities also log-loss and calibration error, for two classes AUC."""
+
+    controls = MappingProxyType({"majority": "majority_class", "repeat_last_label": "last_class"})
 
     def grade(
         self, batch: Batch, predictor: Predictor, task: Task, outputs: Mapping[str, Array], numbers: ClassNumbers

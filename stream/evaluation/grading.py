@@ -8,6 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -122,6 +123,8 @@ class TaskGrading(ABC):
     """Extra columns that the recent window holds."""
     bounded: bool = True
     """Whether losses lie within [0, 1]."""
+    controls: Mapping[str, str] = MappingProxyType({})
+    """The naive controls that make sense, by the name under which they are reported: see `controls.py`."""
 
     @abstractmethod
     def grade(
@@ -158,6 +161,10 @@ class TaskGrading(ABC):
             columns: The columns of those classes in the predictor's scores, (N,); -1 if unknown to it.
         """
         raise NotImplementedError(f"{type(self).__name__} does not say which answers are right")
+
+    def control_labels(self, graded: Graded, batch: Batch) -> NDArray[Any] | None:
+        """The labels of the graded events, (M, ...), as the task's controls predict them; None: there are none."""
+        return graded.labels
 
     def figures(self, means: Figures, counts: Mapping[str, int]) -> Figures:
         """Figures over all events from the means of `means`; `counts` are the numbers of events per mean."""

@@ -22,7 +22,9 @@ from thalweg.stream.drift.drift import DriftWatch, Observed
 from thalweg.stream.drift.params import DriftParams
 from thalweg.stream.evaluation.baseline import Baseline, Pinned
 from thalweg.stream.evaluation.continual import Continual
+from thalweg.stream.evaluation.controls import Controls
 from thalweg.stream.evaluation.curve import Curve, CurvePoint, newest_time
+from thalweg.stream.evaluation.levels import Levels
 from thalweg.stream.evaluation.prequential import Prequential
 from thalweg.stream.evaluation.report import EvaluationReport
 from thalweg.stream.evaluation.served_answers import as_served
@@ -30,7 +32,8 @@ from thalweg.stream.evaluation.tasks import grading_of
 
 log = structlog.get_logger(__name__)
 
-_PARTS = ("frozen", "drift", "continual", "curve")
+_PARTS = ("frozen", "drift", "continual", "curve", "controls", "levels")
+_LEAST_FOR_FLOOR = 100  # graded events of the recent window below which the floor is not judged
 
 
 class Monitor:
@@ -44,6 +47,7 @@ class Monitor:
         drift: Drift detection.
         baseline_path: Where the baseline is saved for a restart; None: it is not saved.
         pinned: A fixed version to use as the baseline.
+        quality_floor: The worst acceptable value of the task's main metric over the recent window; None: any.
         continual_events: Events held per class for continual evaluation; 0: none.
         continual_share: Held events evaluated, as a share of the events seen.
         continual_bytes: Maximum bytes of the held events.
@@ -60,6 +64,7 @@ class Monitor:
         drift: DriftParams | None = None,
         baseline_path: Path | None = None,
         pinned: Pinned | None = None,
+        quality_floor: float | None = None,
         continual_events: int = 10,
         continual_share: float = 0.02,
         continual_bytes: int = 4 << 20,
@@ -76,6 +81,9 @@ class Monitor:
         self._grading = grading_of(self.task)
         self.live = Prequential(window_events, self.task)
         self.frozen = Prequential(window_events, self.task)
+        self.controls = Controls(self._grading, window_events)
+        self.levels = Levels(window_events, self.task)
+        self._floor = quality_floor
         self.continual = Continual(
             predictor, events=continual_events, share=continual_share, most_bytes=continual_bytes, seed=seed
         )
@@ -93,7 +101,9 @@ class Monitor:
     def predicted(self, batch: Batch, predictor: Predictor, outputs: Mapping[str, Array]) -> None:
         """Evaluate predictions made before the batch is learned, or those that were served for its events."""
         answerer, graded = as_served(batch, predictor, outputs)
-        self.live.predicted(batch, answerer, graded)
+        self.live.predicted(batch, answerer, graded, self._events + 1)
+        if self.live.grades is not None:
+            self.controls.graded(self.live.grades, batch)
         count = len(batch)
         frozen = self._baseline.answerer(self._events, predictor)
         if frozen is predictor:  # without a baseline its figures are the learner's
@@ -113,6 +123,8 @@ class Monitor:
         )
         self.continual.predicted(batch, predictor, self.live)
         self._events += count
+        if news := self.drift.alarms_after(self.levels.newest):
+            self.levels.raised(news, self.live, self.curve.points)
         if self.curve.due(self._events):
             self._add_point(batch)
 
@@ -160,6 +172,14 @@ class Monitor:
             classes=live.classes,
             replaced_at=self._replaced_at,
             replaced=self._replaced,
+            before_replaced=self.levels.before_replaced,
+            recent_events=live.recent_events,
+            controls=MappingProxyType(self.controls.metrics()),
+            controls_recent=MappingProxyType(self.controls.recent()),
+            quality_floor=self._floor,
+            floor_breached=self._floor_breached(),
+            levels=self.levels.before,
+            recovery=self.levels.recovery(live, self._events),
         )
 
     def news(self) -> list[Alarm]:
@@ -172,9 +192,20 @@ class Monitor:
 
     def state_replaced(self, how: str) -> None:
         """The model was rolled back or begun anew: the recent windows begin again, because another state answers."""
+        self.levels.replaced(self.live, self._events)
         self._replaced_at, self._replaced = self._events, how
         self.live.begin_window()
         self.frozen.begin_window()
+        self.controls.begin_window()
+
+    def _floor_breached(self) -> bool | None:
+        """Whether recent quality is worse than the floor; None: there is none, or too few events were graded."""
+        if self._floor is None or self.live.recent_events < min(self._window_events, _LEAST_FOR_FLOOR):
+            return None
+        _, value = self.live.main() or ("", math.nan)
+        if math.isnan(value):
+            return None
+        return value > self._floor if self.task.lower_is_better else value < self._floor
 
     def state(self) -> State:
         """The state that later figures and alarms depend on; the baseline itself has its own file."""
@@ -201,5 +232,7 @@ class Monitor:
         if not self._baseline.restore(state.meta):  # a different baseline: figures of the previous one do not apply
             self.frozen = Prequential(self._window_events, self.task)
 
-    def _parts(self) -> dict[str, Prequential | DriftWatch | Continual | Curve]:
-        return dict(zip(_PARTS, (self.frozen, self.drift, self.continual, self.curve)))
+    def _parts(self) -> dict[str, Prequential | DriftWatch | Continual | Curve | Controls | Levels]:
+        return dict(
+            zip(_PARTS, (self.frozen, self.drift, self.continual, self.curve, self.controls, self.levels), strict=True)
+        )

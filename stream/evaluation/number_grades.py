@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,10 @@ class NumberGrading(TaskGrading):
     """Squared and absolute error, each the mean over the numbers of a label."""
 
     bounded = False
+    controls = MappingProxyType({"mean": "mean_numbers", "repeat_last_label": "last_numbers"})
+
+    def control_labels(self, graded: Graded, batch: Batch) -> NDArray[Any] | None:
+        return batch.labels.values[graded.rows] if isinstance(batch.labels, NumberLabels) else None
 
     def grade(
         self, batch: Batch, predictor: Predictor, task: Task, outputs: Mapping[str, Array], numbers: ClassNumbers
@@ -46,6 +51,8 @@ class NumberGrading(TaskGrading):
 
 class ScoreGrading(TaskGrading):
     """A probability of at least one half predicts 1; labels between 0 and 1 are rounded, others are not graded."""
+
+    controls = MappingProxyType({"majority": "share_of_ones", "repeat_last_label": "last_score"})
 
     def grade(
         self, batch: Batch, predictor: Predictor, task: Task, outputs: Mapping[str, Array], numbers: ClassNumbers

@@ -85,8 +85,13 @@ class Prequential:
         """The classes seen, in the order of their first events: the numbers in `grades`."""
         return tuple(self._numbers.classes)
 
-    def predicted(self, batch: Batch, predictor: Predictor, outputs: Mapping[str, Array]) -> None:
-        """Grade the predictions made before the batch was learned."""
+    def predicted(
+        self, batch: Batch, predictor: Predictor, outputs: Mapping[str, Array], first: int | None = None
+    ) -> None:
+        """Grade the predictions made before the batch was learned.
+
+        `first`: the number of its first event, for `figures_of_events`; None: events are not numbered.
+        """
         task = task_of(predictor, outputs)
         if self._grading is None or self._task is None or self._task.name != task.name:
             grading = self._set_task(task)
@@ -95,7 +100,20 @@ class Prequential:
         fit = fits(batch, task)
         self.grades = graded = grading.grade(batch, predictor, task, outputs, self._numbers) if fit else None
         if graded is not None:
+            if first is not None:
+                graded.columns["event"] = np.arange(first, first + len(batch))[graded.rows]
             self._wait(graded)
+
+    def add(self, graded: Graded, starts: NDArray[np.intp]) -> None:
+        """Add the grades of micro-batches that were graded elsewhere.
+
+        `starts`: the first row of each; none is empty.
+        """
+        if graded.alike.kind == "scores":
+            self._numbers.fix("0", "1")
+        self._scores = graded.alike.kind == "scores"
+        self._flush()
+        self._take(graded.alike, dict(graded.columns), starts, len(graded))
 
     def losses(self, count: int) -> NDArray[np.float64]:
         """Losses of the latest micro-batch's events (N,), higher is worse; NaN if not graded."""
@@ -215,9 +233,26 @@ class Prequential:
     def recent_figures(self) -> Figures:
         """Figures over the recent window with their bounds."""
         self._flush()
-        if not len(self._recent):
-            return {}
-        columns = self._recent.columns()
+        return self._figures_of(self._recent.columns()) if len(self._recent) else {}
+
+    def figures_of_events(self, first: int, end: int) -> tuple[Figures, int]:
+        """Figures over the events of the recent window with numbers in [first, end), and how many were graded."""
+        self._flush()
+        numbers = self._recent.column("event")
+        if numbers is None:
+            return {}, 0
+        rows = np.flatnonzero((numbers >= first) & (numbers < end))  # NaN: saved by a version that kept no numbers
+        if not len(rows):
+            return {}, 0
+        return self._figures_of({name: column[rows] for name, column in self._recent.columns().items()}), len(rows)
+
+    @property
+    def recent_events(self) -> int:
+        """Graded events in the recent window."""
+        self._flush()
+        return len(self._recent)
+
+    def _figures_of(self, columns: dict[str, NDArray[np.float64]]) -> Figures:
         means = figures_of({name: columns[name] for name in (*self._means.names, *self._own.names) if name in columns})
         found = window_figures(columns, means, len(self._numbers.classes), self._scores)
         return found if self._grading is None else found | self._grading.recent_figures(means, columns)
@@ -251,6 +286,10 @@ class Prequential:
         joined = {name: _joined([graded.columns[name] for graded in waiting]) for name in waiting[0].columns}
         if alike.kind == "classes":
             joined["label"] = _joined([graded.labels for graded in waiting])
+        self._take(alike, joined, starts, count)
+
+    def _take(self, alike: Alike, joined: Mapping[str, Any], starts: NDArray[np.intp], count: int) -> None:
+        """Add the columns (N,) of micro-batches that begin at these rows."""
         kept = () if self._grading is None else self._grading.kept
         pushed: dict[str, Any] = {name: joined[name] for name in (*_KEPT, *kept) if name in joined}
         if "group" in joined:
@@ -309,7 +348,7 @@ class Prequential:
         return margin
 
 
-_KEPT = ("correct", "label", "squared", "absolute")
+_KEPT = ("correct", "label", "squared", "absolute", "event")
 
 
 def _joined(parts: list[Any]) -> Any:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from thalweg.proto.task import Task
 from thalweg.stream.drift.alarm import Alarm
 from thalweg.stream.evaluation.curve import CurvePoint
 from thalweg.stream.evaluation.figures.bounds import Bound
+from thalweg.stream.evaluation.levels import Recovery
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +50,22 @@ class EvaluationReport:
     before that answered; the recent window begins here. 0: never."""
     replaced: str = ""
     """What happened then: `rolled back to version 17`, `begun anew`; empty: nothing yet."""
+    before_replaced: float | None = None
+    """The task's main metric before that; None: not known."""
+    recent_events: int = 0
+    """Graded events in the recent window."""
+    controls: Mapping[str, Mapping[str, float]] = field(default_factory=lambda: MappingProxyType({}))
+    """By naive control, its figures over all events."""
+    controls_recent: Mapping[str, Mapping[str, float]] = field(default_factory=lambda: MappingProxyType({}))
+    """The same over the recent window."""
+    quality_floor: float | None = None
+    """The worst acceptable value of the task's main metric; None: any."""
+    floor_breached: bool | None = None
+    """Whether the recent value is worse; None: there is no floor, or too few events were graded."""
+    levels: Mapping[int, float] = field(default_factory=lambda: MappingProxyType({}))
+    """By alarm number, the task's main metric before the drift, where it is known."""
+    recovery: Recovery | None = None
+    """The level before the last drift, and now; None without a drift."""
 
     @property
     def metrics(self) -> dict[str, float]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,7 @@ class SequenceGrading(TaskGrading):
     means = SEQUENCE_MEANS
     kept = ("hazard", *SEQUENCE_MEANS)
     bounded = False
+    controls = MappingProxyType({"majority": "majority_class"})  # the event before is mostly of another key
 
     def grade(
         self, batch: Batch, predictor: Predictor, task: Task, outputs: Mapping[str, Array], numbers: ClassNumbers

@@ -83,6 +83,11 @@ Control: TypeAlias = RollbackEntry | ResetEntry | ForgettingEntry
 Entry: TypeAlias = BlockEntry | Control
 
 
+def is_amendment(entry: Entry) -> bool:
+    """Whether an entry replaces the one of its version: the same block, with events left out."""
+    return isinstance(entry, BlockEntry) and bool(entry.skipped)
+
+
 def to_line(entry: Entry) -> bytes:
     """The line of an entry, newline included."""
     record: dict[str, Any]

@@ -18,7 +18,7 @@ from typing import IO
 import structlog
 
 from thalweg.memory.snapshots.state import flush_file, make_folder, sync_folder
-from thalweg.stream.journal.entries import Entry, to_line
+from thalweg.stream.journal.entries import Entry, is_amendment, to_line
 from thalweg.stream.journal.journal import JournalError, consecutive
 from thalweg.stream.journal.segments import cut_torn_line, keep_whole, newest_in, path_of, read_segments, segments
 
@@ -76,6 +76,8 @@ class FileJournal:
             flush_file(path_of(folder, begin))
 
     def append(self, entry: Entry) -> None:
+        if self._newest is not None and entry.version <= self._newest and not is_amendment(entry):
+            self.truncate(entry.version - 1)  # an entry that was to be removed, when the disk refused that
         file = self._file or self._open(entry.version - 1)
         if os.fstat(file.fileno()).st_nlink == 0:
             raise JournalError(f"journal {self._folder}: its file was deleted while it was open; what it held is lost")
@@ -131,15 +133,17 @@ class FileJournal:
 
     def truncate(self, version: int) -> None:
         self._close_file()
-        self._newest = None
+        removed = False
         for begin in reversed(segments(self._folder)):
             path = path_of(self._folder, begin)
-            if begin >= version and begin > 0:
-                path.unlink()
-                continue
-            keep_whole(path, version)
-            break
-        sync_folder(self._folder)
+            if begin < version or begin == 0:
+                keep_whole(path, version)
+                break
+            path.unlink()
+            removed = True
+        self._newest = None
+        if removed:
+            sync_folder(self._folder)
 
     def restart(self, version: int) -> None:
         self._close_file()

@@ -11,7 +11,7 @@ from itertools import takewhile
 from typing import Protocol
 
 from thalweg.proto.records import Partition
-from thalweg.stream.journal.entries import BlockEntry, Entry
+from thalweg.stream.journal.entries import BlockEntry, Entry, is_amendment
 
 
 class JournalError(Exception):
@@ -122,7 +122,7 @@ def consecutive(entries: Iterator[Entry], after: int, place: str) -> Iterator[En
         found.extend(entries)  # all at once: an amended block may stand behind the entries that follow its version
     except JournalError as error:
         problem = error
-    amended = {entry.version: entry for entry in found if isinstance(entry, BlockEntry) and entry.skipped}
+    amended = {entry.version: entry for entry in found if is_amendment(entry)}
     expected = after + 1
     for entry in found:
         if after < entry.version < expected and entry.version in amended:

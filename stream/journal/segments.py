@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import structlog
 
-from thalweg.memory.snapshots.state import write_durably
+from thalweg.memory.snapshots.state import sync_folder, write_durably
 from thalweg.stream.journal.entries import Entry, from_line, to_line
 from thalweg.stream.journal.journal import JournalError
 
@@ -77,13 +79,21 @@ def keep_whole(path: Path, version: int) -> None:
             break  # what follows may amend a block that this entry was applied after
         else:
             kept.append(to_line(entry))
+    whole = b"".join(kept)
+    if not damaged and path.read_bytes().startswith(whole):
+        with path.open("r+b") as file:  # in place: there may be no room for a copy
+            file.truncate(len(whole))
+            with suppress(OSError):  # the next flush of the journal covers it
+                os.fsync(file.fileno())
+        return
     if damaged:
         aside = path.with_name(f"{path.name}.damaged")
         log.error("journal segment is damaged: a copy is set aside", file=str(path), copy=str(aside))
         aside.write_bytes(path.read_bytes())
     beside = path.with_name(f".{path.name}.kept")
-    write_durably(beside, b"".join(kept))
+    write_durably(beside, whole)
     beside.replace(path)
+    sync_folder(path.parent)
 
 
 def newest_in(path: Path, begin: int) -> int:

@@ -235,6 +235,7 @@ class Fold:
             created=created,
             log_identity=dict(self._log_identity),
             metrics=dict(self._evaluator.metrics()) if self._evaluator is not None else {},
+            recent=dict(self._drift.recent()) if self._drift is not None else {},
         )
         parts = {"learner": self._learner.state(), "recent_ids": self._recent_ids.state()}
         if self._evaluator is not None:

@@ -143,6 +143,7 @@ class Intake:
                 self.sync()  # else the block may be cut anew after a power cut, and its dead letters be sent twice
                 self._retry("dead letters", partial(self._dead_letters.send, run, unsent))
         if entry.skipped and self._dead_letters is not None:
+            self.sync()  # as above: what is skipped anew after a power cut would be sent twice
             self._send_skipped(self._dead_letters, entry, block, fresh or ())
         return decoded
 

@@ -61,6 +61,9 @@ class DriftEvaluator(Evaluator, Protocol):
     def state_replaced(self, how: str) -> None:
         """The model was rolled back or begun anew: recent figures of the state before do not apply to it."""
 
+    def recent(self) -> Mapping[str, float]:
+        """Metrics over the recent window."""
+
     def report(self, now: float) -> EvaluationReport:
         """The report as of this time (Unix seconds)."""
 

@@ -11,6 +11,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 
 import structlog
 
@@ -25,6 +26,7 @@ from thalweg.stream.learn.outcome import Outcome
 from thalweg.stream.learn.ports import Ports
 from thalweg.stream.learn.rebuild import apply_again
 from thalweg.stream.learn.settings import ProcessorSettings
+from thalweg.stream.log.log import Reader
 from thalweg.stream.quarantine.breaker import Breaker
 from thalweg.stream.quarantine.search import first_line
 from thalweg.stream.quarantine.skips import LEARNER_ERROR
@@ -128,7 +130,7 @@ class Recovery:
         while True:
             try:
                 for outcome in self._outcomes(upto):
-                    self._health.beat()
+                    self._health.running()
                     if outcome.version > self._noted:
                         self._noted = outcome.version
                         note(outcome)
@@ -165,8 +167,14 @@ class Recovery:
                 reader,
                 apply_block=lambda entry, block: self._apply(entry, block, sent, upto),
                 apply_control=self._apply_control,
-                give_up=self._stopping.is_set,
+                give_up=partial(self._waits, reader),
             )
+
+    def _waits(self, reader: Reader) -> bool:
+        """Called while a replay waits for records; whether it has to stop."""
+        if not reader.reached():
+            self._health.waiting("replaying the journal: the log is out of reach")
+        return self._stopping.is_set()
 
     def past(self, error: Exception, note: Callable[[Outcome], None]) -> list[Outcome]:
         """Bring the fold past the newest block of the journal, which raised when it was applied. Raises as `replay`."""

@@ -49,6 +49,7 @@ def test_figures_are_paired_by_name_and_else_by_place_where_only_words_have_chan
     assert sides([a, b], [a, c]) == [("a", "a"), (None, "c"), ("b", None)]
 
 
+@pytest.mark.slow
 def test_a_checkout_that_cannot_run_a_benchmark_is_told_as_failed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -71,6 +72,7 @@ def test_a_checkout_that_cannot_run_a_benchmark_is_told_as_failed(
     assert not (tmp_path / "thalweg").exists()
 
 
+@pytest.mark.slow
 def test_a_checkout_is_compared_with_itself(capsys: pytest.CaptureFixture[str]) -> None:
     code = main([str(HERE), "codecs", "--tiny", "--rounds", "2"])
 

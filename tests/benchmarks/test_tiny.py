@@ -21,6 +21,7 @@ HERE = Path(__file__).parents[2] / "benchmarks"
 _KAFKA = {"ingest"}
 
 
+@pytest.mark.slow(5)
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=[pytest.mark.kafka] if name in _KAFKA else []) for name in NAMES]
 )

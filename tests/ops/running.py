@@ -6,8 +6,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -18,6 +16,7 @@ import grpc
 import numpy as np
 
 from tests.samples import FEATURES, sample
+from tests.services import warm
 from tests.services.ports import free_port
 from tests.services.processes import PATIENCE as WAIT
 from tests.services.processes import stop, until
@@ -78,11 +77,11 @@ class Service:
         self.log = open_configured_log(self.config)
         self.sent = 0
         self.output = (folder / "output").open("ab")
-        self.processes: list[subprocess.Popen[bytes]] = []
+        self.processes: list[warm.Process] = []
 
-    def start(self, role: str = "all") -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "thalweg.ops.cli", "serve", str(self.path), "--role", role]
-        process = subprocess.Popen(command, stdout=self.output, stderr=self.output)
+    def start(self, role: str = "all", *, cold: bool = False) -> warm.Process:
+        start = warm.start_cold if cold else warm.start
+        process = start("serve", str(self.path), "--role", role, stdout=self.output, stderr=self.output)
         self.processes.append(process)
         return process
 
@@ -151,14 +150,13 @@ class Service:
         return FolderSnapshots(self.folder / "state" / "m")
 
     def close(self) -> None:
-        for process in self.processes:
-            if process.poll() is None:
-                stop(process)
+        codes = [stop(process) for process in self.processes if process.poll() is None]
         self.log.close()
         self.output.close()
         live = self.folder / "state" / "live"
         if live.is_symlink():
             shutil.rmtree(live.resolve(), ignore_errors=True)
+        assert not {-signal.SIGABRT, -signal.SIGKILL} & set(codes), f"a process did not stop:\n{self.text()}"
 
 
 @contextmanager

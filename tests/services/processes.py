@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -10,6 +11,8 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 import pytest
+
+from tests.services.warm import Process
 
 PATIENCE = 240.0
 """Seconds after which what must come is said not to come: so slow is no machine, however busy, only a hang."""
@@ -41,11 +44,14 @@ def until(what: str, true: Callable[[], T], seconds: float = PATIENCE) -> T:
     return found
 
 
-def stop(process: subprocess.Popen[bytes], seconds: float = PATIENCE) -> int:
-    """End a process kindly, else by force; its exit code."""
+def stop(process: subprocess.Popen[bytes] | Process, seconds: float = PATIENCE) -> int:
+    """End a process kindly, else by force; its exit code. One that does not end is told to print what its threads do
+    (`SIGABRT`, which warm processes, and those of Go, answer so)."""
     process.terminate()
-    try:
-        return process.wait(seconds)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        return process.wait()
+    for number in (signal.SIGABRT, signal.SIGKILL):
+        try:
+            return process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            process.send_signal(number)
+            seconds = 10.0
+    return process.wait()

@@ -39,6 +39,21 @@ def model() -> Json:
             signed=True,
         ),
         lines(
+            "Quality against floor and naive controls",
+            "Recent metrics of the model, its quality floor, and naive controls, which predict from labels alone.",
+            Query(recent % "recent", "{{metric}}"),
+            Query(f'thalweg_quality_floor{{{OF_MODEL}, metric=~"$metric"}}', "{{metric}}, floor"),
+            Query(
+                f'thalweg_control_prequential{{{OF_MODEL}, metric=~"$metric", window="recent"}}',
+                "{{metric}}, {{control}}",
+            ),
+        ),
+        lines(
+            "Level before the last drift and now",
+            "Main metric before the last drift, and of the newest events. Recovered: both are alike.",
+            Query(f"thalweg_drift_quality{{{OF_MODEL}}}", "{{metric}}, {{moment}}"),
+        ),
+        lines(
             "Continual evaluation",
             "Accuracy on held-out events of every class: current, minimum, forgetting and plasticity.",
             Query(f"thalweg_continual{{{OF_MODEL}}}", "{{metric}}"),

@@ -61,6 +61,20 @@ def overview() -> Json:
         "drift",
         "no drift",
     )
+    below = states(
+        "Quality floors",
+        "Times at which a model was worse than its quality floor; only models with a floor.",
+        Query(f"max by (model_name) (thalweg_quality_floor_breached{{{OF_MODEL}}})", "{{model_name}}"),
+        "below the floor",
+        "well",
+    )
+    unready = states(
+        "Readiness",
+        "Times at which a model answered no request.",
+        Query(f"1 - max by (model_name) (thalweg_model_ready{{{OF_MODEL}}})", "{{model_name}}"),
+        "not ready",
+        "ready",
+    )
     follow: list[Panel] = [
         lines(
             "Staleness",
@@ -93,7 +107,7 @@ def overview() -> Json:
     return dashboard(
         "Overview",
         "Health, lag, quality and drift of all models.",
-        [("Status", now), ("Models", [models, drift]), ("Freshness and throughput", follow)],
+        [("Status", now), ("Models", [models, drift, below, unready]), ("Freshness and throughput", follow)],
         [MODELS],
         MARKS,
     )

@@ -99,6 +99,16 @@ def service() -> Json:
             "up",
             width=18,
         ),
+        states(
+            "Components",
+            "Parts of the service that wait, are degraded or have failed. /readyz says why.",
+            Query(
+                'max by (component, model_name) (thalweg_component_state{state=~"waiting|degraded|failed"})',
+                "{{component}} {{model_name}}",
+            ),
+            "not well",
+            "well",
+        ),
         figure(
             "Release",
             "Version of Thalweg and of Python.",

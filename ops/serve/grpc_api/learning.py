@@ -270,6 +270,7 @@ def _info(manifest: Manifest) -> pb.SnapshotInfo:
         events_learned=manifest.events_learned,
         created=manifest.created,
         metrics=manifest.metrics,
+        recent=manifest.recent,
         state_sha256=manifest.state_sha256,
         size_bytes=manifest.size_bytes,
     )

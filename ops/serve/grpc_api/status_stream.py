@@ -43,6 +43,7 @@ class StatusStream:
         status.lag_records = reported.get("lag_records") or 0
         if "worst_case_accuracy" in reported:
             status.worst_case_accuracy = reported["worst_case_accuracy"]
+        _judge(status, reported)
         drift = reported.get("drift", {})
         status.drift_scores.extend(pb.DriftScore(**score) for score in drift.get("scores", ()))
         alarms = drift.get("alarms", ())
@@ -52,6 +53,21 @@ class StatusStream:
         status.alarms.extend(alarm_message(alarm) for alarm in news)
         self._alarms = as_they_are
         return status
+
+
+def _judge(status: pb.Status, reported: Mapping[str, Any]) -> None:
+    """Set what quality is measured against."""
+    for name in ("quality_floor", "floor_breached"):
+        if reported.get(name) is not None:
+            setattr(status, name, reported[name])
+    for name, message in (("recovery", pb.Recovery), ("replaced", pb.Replaced)):
+        if record := reported.get(name):
+            known = message.DESCRIPTOR.fields_by_name
+            plain = {key: value for key, value in record.items() if key in known and value is not None}
+            getattr(status, name).CopyFrom(message(**plain))
+    recent = reported.get("controls_recent", {})
+    for name, metrics in reported.get("controls", {}).items():
+        status.controls[name].CopyFrom(pb.Figures(metrics=metrics, recent=recent.get(name, {})))
 
 
 def alarm_message(record: Mapping[str, Any]) -> pb.Alarm:

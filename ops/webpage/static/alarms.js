@@ -1,8 +1,8 @@
 // The alarms of one model: a sentence each, the newest first, with the features that drifted most.
 
 import { draw, el, find, moment, say } from "./dom.js";
-import { timeOf } from "./chart.js";
-import { alarmWords, count, detectorName, short, title, when } from "./words.js";
+import { UNHEARD, timeOf } from "./chart.js";
+import { alarmWords, count, detectorName, metricName, metricValue, short, title, when } from "./words.js";
 
 const FIRST = 6;
 const FEATURES = 5;
@@ -14,8 +14,9 @@ export function drawAlarms(model, redraw) {
   say(find("nearest"), nearest(model.scores));
   const alarms = [...model.alarms].reverse();
   const shown = all ? alarms : alarms.slice(0, FIRST);
+  const metric = model.quality?.metric;
   const empty = shown.length ? "" : nothing(model);
-  draw(find("alarms"), [model.name, shown, alarms.length, Boolean(model.curve), empty], () => {
+  draw(find("alarms"), [model.name, shown, alarms.length, Boolean(model.curve), metric, empty], () => {
     if (empty) return el("p", { className: "quiet" }, empty);
     const more = alarms.length - shown.length;
     const button = el("button", { type: "button", "data-key": "more-alarms" }, `Show ${more} older`);
@@ -23,7 +24,7 @@ export function drawAlarms(model, redraw) {
       all = true;
       redraw();
     });
-    return [el("ol", { className: "alarms" }, shown.map((alarm) => item(alarm, model.curve))), more > 0 ? button : null];
+    return [el("ol", { className: "alarms" }, shown.map((alarm) => item(alarm, model.curve, metric))), more > 0 ? button : null];
   });
 }
 
@@ -36,13 +37,22 @@ function nearest(scores) {
 }
 
 function nothing(model) {
+  if (!model.heard) return UNHEARD;
   if (!model.events) return "No events yet.";
   return `No drift detected in ${count(model.events)} events.`;
 }
 
-function item(alarm, curve) {
+/** The main metric before the drift and after it. */
+function levelWords({ quality_before: before, quality_after: after }, metric) {
+  if (before == null || !metric) return "";
+  const now = after == null ? "not known yet" : metricValue(metric, after);
+  return `${title(metricName(metric))} before: ${metricValue(metric, before)}; after: ${now}.`;
+}
+
+function item(alarm, curve, metric) {
   const words = alarmWords(alarm, timeOf(curve, alarm.since));
   const open = alarm.end === null || alarm.end === undefined;
+  const level = levelWords(alarm, metric);
   const features = alarm.features.slice(0, FEATURES);
   return el(
     "li",
@@ -55,6 +65,7 @@ function item(alarm, curve) {
       moment(words.time, when),
       `): ${words.what} `,
       el("span", { className: "quiet" }, [words.end, words.done].filter(Boolean).join(" ")),
+      level ? el("span", { className: "level" }, ` ${level}`) : null,
     ),
     features.length ? bars(features) : null,
   );

@@ -3,6 +3,7 @@
 import { draw, el, find, say } from "./dom.js";
 import { alarmSentence, clock, count, metricName, metricValue, short, title } from "./words.js";
 
+export const UNHEARD = "Nothing to show: the learner has not reported since it was started.";
 const HEIGHT = 240;
 const ROWS = 12; // of the table with the same data
 let plot = null;
@@ -53,6 +54,7 @@ function upToNow({ curve, quality, events }) {
 }
 
 function emptyWords(model) {
+  if (!model.heard) return UNHEARD;
   if (!model.events) return "No events yet. The chart starts with the first labelled events.";
   if (!model.quality) return "Quality unknown: no labels received. Only the inputs are monitored for drift.";
   return "The chart starts in a moment.";
@@ -83,12 +85,12 @@ function options(width, metric) {
   return {
     width: Math.max(200, width),
     height: HEIGHT,
-    padding: [8, 14, 0, 0],
+    padding: [8, 28, 0, 0],
     legend: { show: false },
     cursor: { y: false, drag: { x: false, y: false }, points: { size: 7 } },
     scales: { x: { time: false }, y: { range: (_, low, high) => around(metric, low, high) } },
     axes: [
-      { ...axis, font, size: 26, gap: 4, grid: { show: false }, values: (_, marks) => marks.map((mark) => compact(mark)) },
+      { ...axis, font, size: 42, gap: 4, grid: { show: false }, space: 70, values: (_, marks) => marks.map((mark) => `${compact(mark)}\n${timeAt(mark)}`) },
       { ...axis, font, size: 54, values: (_, marks) => marks.map((mark) => metricValue(metric, mark).replace(".0\u00a0%", "\u00a0%")) },
     ],
     series: [
@@ -100,7 +102,18 @@ function options(width, metric) {
   };
 }
 
-const compact = (value) => new Intl.NumberFormat("en", { notation: "compact" }).format(value);
+/** The time of an event as the axis shows it: the day if the curve spans more than one. */
+function timeAt(event) {
+  const at = timeOf({ points: pointsShown }, event);
+  if (at === null || Math.abs(at) > 8e12) return "";
+  const times = pointsShown.map((point) => point[1]).filter((time) => time !== null);
+  const long = times[times.length - 1] - times[0];
+  const then = new Date(at * 1000);
+  if (long >= 2 * 86400) return then.toLocaleDateString("en-GB", { day: "numeric", month: "short" });
+  return then.toLocaleTimeString("en-GB", long >= 600 ? { hour: "2-digit", minute: "2-digit" } : {});
+}
+
+const compact = (value) => new Intl.NumberFormat("en", { notation: "compact", maximumSignificantDigits: 3 }).format(value);
 
 function around(metric, low, high) {
   if (low === null || high === null) return [0, 1];
@@ -166,7 +179,7 @@ function drawWords(model, curve, points) {
   say(find("curve-words"), words);
   find("chart").setAttribute("aria-label", words);
   draw(find("legend"), [last[2], last[3], curve.metric], () => [
-    el("span", { className: "key live" }, `model ${value(last[2])}`),
+    el("span", { className: "key live" }, `model, ${name} ${value(last[2])}`),
     el("span", { className: "key frozen" }, `frozen baseline ${value(last[3])}`),
   ]);
   find("curve-details").hidden = false;

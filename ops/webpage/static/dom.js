@@ -8,7 +8,7 @@ export function el(tag, properties = {}, ...children) {
     if (name.includes("-") || name === "role" || name === "scope" || name === "for") made.setAttribute(name, value);
     else made[name] = value;
   }
-  made.append(...children.flat().filter((child) => child !== null && child !== undefined && child !== false));
+  made.append(...children.flat(2).filter((child) => child !== null && child !== undefined && child !== false));
   return made;
 }
 
@@ -28,7 +28,7 @@ export function draw(element, facts, make) {
   drawn.set(element, signature);
   const focused = element.contains(document.activeElement) ? document.activeElement.dataset.key : undefined;
   const open = new Set([...element.querySelectorAll("details[open][data-key]")].map((one) => one.dataset.key));
-  element.replaceChildren(...[make()].flat().filter(Boolean));
+  element.replaceChildren(...[make()].flat(2).filter(Boolean));
   for (const one of element.querySelectorAll("details[data-key]")) one.open = open.has(one.dataset.key);
   if (focused) element.querySelector(`[data-key="${CSS.escape(focused)}"]`)?.focus();
 }

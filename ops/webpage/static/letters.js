@@ -2,19 +2,21 @@
 
 import { Refused, letters, token } from "./api.js";
 import { draw, el, find, moment, say } from "./dom.js";
-import { bytes, count, when } from "./words.js";
+import { bytes, clock, count, title, when } from "./words.js";
 
 let of = null; // the model whose letters are shown
 
-export function drawReasons(model, readOnly) {
+export function drawReasons(model, readOnly, started) {
   const entries = Object.entries(model.dead_letters).sort((a, b) => b[1] - a[1]);
-  const words = entries.map(([reason, number]) => `${reason.replaceAll("_", " ")} ${count(number)}`);
-  say(
-    find("reasons"),
-    words.length
-      ? `Since the learner process started: ${words.join(", ")}. Older ones may be kept in the log.`
-      : "No new ones since the learner process started. Older ones may be kept in the log.",
-  );
+  const since = `since the learner process started${started ? ` (${clock(started)})` : ""}`;
+  draw(find("reasons"), [entries, model.newest_dead_letters, started], () => {
+    if (!entries.length) return `No new ones ${since}. Older ones may be kept in the log.`;
+    const rows = entries.map(([reason, number]) => {
+      const newest = model.newest_dead_letters[reason];
+      return el("li", {}, `${reasonName(reason)} ${count(number)}`, newest ? [", the newest ", moment(newest, when)] : "");
+    });
+    return [`New ones ${since}, by reason:`, el("ul", { className: "reasons" }, rows), "Older ones may be kept in the log."];
+  });
   if (of !== null && of !== model.name) {
     of = null;
     draw(find("letters"), null, () => []);
@@ -26,11 +28,11 @@ export function drawReasons(model, readOnly) {
 export async function peek(name, readOnly, unlock) {
   if (!readOnly && !token.get() && !(await unlock())) return;
   try {
-    const found = (await letters(name)).letters;
+    const { letters: found, reasons } = await letters(name);
     of = name;
     say(find("news"), `Showing ${found.length} dead letters.`);
     draw(find("letters"), found, () =>
-      found.length ? el("ol", { className: "letters" }, found.map(letter)) : el("p", { className: "quiet" }, "No dead letters."),
+      found.length ? reasons.map((group) => ofReason(group, found)) : el("p", { className: "quiet" }, "No dead letters."),
     );
   } catch (error) {
     if (error instanceof Refused && error.status === 401 && (token.get() || !readOnly)) {
@@ -41,6 +43,16 @@ export async function peek(name, readOnly, unlock) {
     of = name;
     draw(find("letters"), error.message, () => el("p", { className: "result failed" }, `Cannot read the dead letters: ${error.message}`));
   }
+}
+
+const reasonName = (reason) => (reason || "no reason given").replaceAll("_", " ");
+
+/** The letters of one reason among the newest: how many, when the newest came, and each, the newest first. */
+function ofReason({ reason, count: number, newest }, found) {
+  return [
+    el("h4", {}, `${title(reasonName(reason))}: ${count(number)} of the newest ${count(found.length)}`, newest === null ? "" : [", the last ", moment(newest, when)]),
+    el("ol", { className: "letters" }, found.filter((one) => one.reason === reason).map(letter)),
+  ];
 }
 
 function letter(one) {
@@ -55,7 +67,7 @@ function letter(one) {
       el(
         "summary",
         {},
-        el("strong", {}, (one.reason || "no reason given").replaceAll("_", " ")),
+        el("strong", {}, reasonName(one.reason)),
         " ",
         one.time === null ? "" : moment(one.time, when),
         el("span", { className: "quiet" }, ` ${where}`),

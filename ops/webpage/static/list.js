@@ -65,7 +65,7 @@ function row(one) {
     "tr",
     { className: one.chosen ? "chosen" : "" },
     el("th", { scope: "row" }, el("span", { className: `mark ${one.level}` }), link, level, says),
-    el("td", { className: "number", title: one.metric }, one.now),
+    el("td", { className: "number" }, one.now, one.metric ? el("span", { className: "metric" }, one.metric) : null),
     el("td", { className: "number" }, one.gain),
     el("td", { className: "number" }, one.lag),
   );

@@ -5,7 +5,7 @@ import { drawChart } from "./chart.js";
 import { draw, el, find, moment, say } from "./dom.js";
 import { drawReasons } from "./letters.js";
 import { drawVersions } from "./versions.js";
-import { ago, bytes, clock, count, doneWords, driftName, gain, gainWords, metricName, metricValue, rate, short, span, title, when } from "./words.js";
+import { CONTROLS, ago, bytes, clock, count, doneWords, driftName, gain, gainWords, metricName, metricValue, namedValue, rate, short, span, title, when } from "./words.js";
 
 const CONTINUAL = { // means over the classes; docs/evaluation.md
   min_accuracy: "Minimum class accuracy",
@@ -21,13 +21,14 @@ export function drawModel(model, service, redraw) {
   drawVitals(model, service);
   drawAlarms(model, redraw);
   drawVersions(model, service.read_only, redraw);
-  drawReasons(model, Boolean(service.read_only));
+  drawReasons(model, Boolean(service.read_only), service.processes.learner?.started);
 }
 
 function drawVerdict(model) {
   const [head, ...rest] = verdict(model);
   draw(find("verdict"), [head, rest, model.level], () => [el("strong", { className: model.level }, head), ...rest.map((text) => ` ${text}`)]);
-  const said = new Set(["drift", "not_ready", "silent", "no_events", "unlabelled"]); // the sentence says these already
+  // the sentence says these already
+  const said = new Set(["drift", "not_ready", "silent", "no_events", "unlabelled", "floor", "not_recovered", "replaced"]);
   const cause = stopped(model);
   const others = model.troubles.filter((one) => !said.has(one.code) && one.code !== cause?.code);
   draw(find("troubles"), others, () =>
@@ -45,25 +46,63 @@ const STOPPED = { failed: "Not learning:", waiting: "Waiting:", degraded: "Degra
 function verdict(model) {
   const parts = [];
   const alarm = model.open_alarm;
+  const trouble = (code) => model.troubles.find((one) => one.code === code);
   const cause = stopped(model);
   const why = cause && `${cause.text.slice(cause.text.indexOf(": ") + 2)}.`;
   const silent = model.ready && model.silent_since !== null;
-  if (cause && !silent) parts.push(STOPPED[cause.code.split("_").pop()], why);
+  const halted = cause && why.startsWith("stopped by the circuit breaker");
+  if (cause && !silent) parts.push(halted ? "Stopped" : STOPPED[cause.code.split("_").pop()], halted ? why.replace(/^stopped /, "") : why);
   if (!model.ready) parts.push("Not ready:", `${model.not_ready}.`);
   else if (cause && !silent) parts.push(`Predictions come from version ${count(model.state_version)}.`);
   else if (model.silent_since !== null) {
     parts.push("Learner not responding", `since ${clock(model.silent_since, true)}${why ? `: ${why}` : "."} Predictions come from version ${count(model.state_version)}.`);
-  } else if (alarm) parts.push(driftName(alarm), `since event ${count(alarm.since)} (${when(alarm.start_time)}).`);
+  } else if (trouble("floor")) parts.push("Below the quality floor", `of ${metricValue(model.quality.metric, model.quality.floor)}.`);
+  else if (alarm) parts.push(driftName(alarm), `since event ${count(alarm.since)} (${when(alarm.start_time)}).`);
+  else if (!model.heard) parts.push("Starting:", "the learner has not reported yet.");
   else if (!model.events) parts.push("Waiting for the first event.");
-  else if (!model.quality) parts.push("Quality unknown:", "no labels received. Only the inputs are monitored; no drift detected.");
+  else if (model.quality?.now == null) parts.push("Quality unknown:", unknown(model));
+  else if (trouble("not_recovered")) parts.push("Not recovered:", levelWords(model.recovery));
+  else if (model.troubles.some((one) => one.code === "replaced" && one.level === "watch")) parts.push("Worse than before the rollback.");
   else if (model.troubles.some((one) => one.code === "lag" || one.code === "stalled")) parts.push("Falling behind.");
   else if (model.troubles.some((one) => one.code === "worse_than_frozen")) parts.push("Worse than the frozen baseline.");
+  else if (model.troubles.some((one) => one.code.startsWith("no_better_than_") && one.level === "watch")) parts.push("No better than a guess.");
   else parts.push("Keeping up.");
   if (model.quality?.now != null) parts.push(qualityWords(model.quality));
-  const ended = model.alarms.findLast?.((one) => one.end !== null && one.end !== undefined);
-  if (!alarm && ended) parts.push(`The last drift began at event ${count(ended.since)} and is resolved.`, doneWords(ended));
-  if (alarm) parts.push(doneWords(alarm));
+  parts.push(...replacedWords(model), ...driftWords(model, parts.includes("Not recovered:")));
   return parts.filter(Boolean);
+}
+
+function unknown({ replaced, quality }) {
+  if (replaced) {
+    const before = replaced.before == null || !quality ? "" : `; ${namedValue(quality.metric, replaced.before)} before`;
+    return `no labels since it was ${replaced.how} at event ${count(replaced.at)}${before}.`;
+  }
+  return "no labels received. Only the inputs are monitored; no drift detected.";
+}
+
+/** What a rollback or reset meant: figures from before it are of another state. */
+function replacedWords({ replaced, quality }) {
+  if (!replaced || quality?.now == null) return []; // or it is said already
+  const before = replaced.before == null ? "" : `, ${metricValue(quality.metric, replaced.before)} before`;
+  const now = `: ${namedValue(quality.metric, quality.now)} since`;
+  return [`${title(replaced.how)} at event ${count(replaced.at)}${now}${before}.`];
+}
+
+/** The last drift: the level before it against the level now, and what was done about it. */
+function driftWords({ alarms, open_alarm: alarm, recovery }, told) {
+  const last = alarm ?? alarms[alarms.length - 1];
+  if (!last) return [];
+  if (told) return [doneWords(last)];
+  if (!recovery) return alarm ? [doneWords(alarm)] : [`The last drift began at event ${count(last.since)}.`, doneWords(last)];
+  if (recovery.recovered === null || recovery.recovered === undefined) {
+    const before = `${namedValue(recovery.metric, recovery.before)} before event ${count(recovery.since)}`;
+    return [`Too few labels since the drift to say whether the model has recovered: ${before}.`, doneWords(last)];
+  }
+  return [`${recovery.recovered ? "Recovered from the last drift" : "Not recovered"}: ${levelWords(recovery)}`, doneWords(last)];
+}
+
+function levelWords({ metric, now, before, since }) {
+  return `${namedValue(metric, now)}, was ${metricValue(metric, before)} before event ${count(since)}.`;
 }
 
 function qualityWords(quality) {
@@ -92,8 +131,8 @@ function drawVitals(model, service) {
     Stream: [
       ["Events/s", rate(model.events_per_second)],
       ["Lag", lag + (model.lag_seconds ? `, ${span(model.lag_seconds)}` : "")],
-      ["Events seen", count(model.events)],
-      ["Events learned", count(model.learned_events)],
+      ["Events seen", model.heard ? count(model.events) : "–"],
+      ["Events learned", count(model.events_learned ?? model.learned_events)],
       model.label_delay_seconds == null ? null : ["Label delay", span(model.label_delay_seconds)],
     ],
     Freshness: [
@@ -107,16 +146,19 @@ function drawVitals(model, service) {
       ["Latency p99", span(latency.p99_seconds)],
       ["Requests/s", rate(latency.answers_per_second)],
     ],
-    Quality: [
+    "Quality, recent": [
       ...shownFirst(model.recent, quality?.metric).map((name) => [title(metricName(name)), metricValue(name, model.recent[name])]),
-      bounds ? ["95\u00a0% CI", bounds] : null,
+      bounds ? [`95\u00a0% CI of ${metricName(quality.metric)}`, bounds] : null,
+      quality?.frozen != null ? [`Frozen baseline, ${metricName(quality.metric)}`, metricValue(quality.metric, quality.frozen)] : null,
+      ...Object.entries(quality?.controls ?? {}).map(([name, value]) => [`${title(CONTROLS[name] ?? name)}, ${metricName(quality.metric)}`, metricValue(quality.metric, value)]),
+      quality?.floor != null ? [`Floor, ${metricName(quality.metric)}`, metricValue(quality.metric, quality.floor)] : null,
       model.worst_case_accuracy == null ? null : ["Worst-case accuracy", metricValue("accuracy", model.worst_case_accuracy)],
       ...["min_accuracy", "windowed_forgetting", "windowed_plasticity"]
         .filter((name) => model.continual[name] != null)
         .map((name) => [CONTINUAL[name], metricValue("accuracy", model.continual[name])]),
     ],
     Memory: [
-      ["State", bytes(model.state_bytes)],
+      ["State", model.heard ? bytes(model.state_bytes) : "–"],
       ["Learner process", bytes(service.processes.learner?.memory_bytes)],
       ["Server process", bytes(service.processes.server?.memory_bytes)],
       ...Object.entries(model.gauges).slice(0, 4).map(([name, value]) => [title(name.replaceAll(/[._]/g, " ")), name.endsWith("bytes") ? bytes(value) : short(value)]),

@@ -2,7 +2,7 @@
 
 import { Refused, act, token } from "./api.js";
 import { draw, el, find, moment, say } from "./dom.js";
-import { ago, bytes, clock, count, metricName, metricValue, title } from "./words.js";
+import { ago, bytes, clock, count, gainWords, metricName, metricValue } from "./words.js";
 
 const FIRST = 6;
 let all = false; // whether the older ones are shown, too …
@@ -25,9 +25,10 @@ export function drawVersions(model, readOnly, redraw) {
   say(note, readOnly ? `Saving and rolling back are disabled: ${readOnly}.` : "");
   if (readOnly) snapshot.setAttribute("aria-describedby", "act-note");
   else snapshot.removeAttribute("aria-describedby");
-  draw(find("versions"), [model.name, shown, versions.length, metric, locked], () => {
+  draw(find("versions"), [model.name, shown, versions.length, metric, model.quality?.now, model.learned_events, locked], () => {
     if (!shown.length) return el("p", { className: "quiet" }, "No snapshots yet.");
-    const heads = ["Version", "Saved", "Events learned", title(metricName(metric)), "Size", ""];
+    const now = model.quality?.now ?? null;
+    const heads = ["Version", "Saved", "Events learned", `Recent ${metricName(metric)} then`, "Against now", "Size", ""];
     const more = versions.length - shown.length;
     const button = el("button", { type: "button", "data-key": "more-versions" }, `Show ${more} older`);
     button.addEventListener("click", () => {
@@ -43,7 +44,7 @@ export function drawVersions(model, readOnly, redraw) {
           { className: "plain versions" },
           el("caption", { className: "unseen" }, "Snapshots, the newest first"),
           el("thead", {}, el("tr", {}, heads.map((text) => el("th", { scope: "col" }, text || el("span", { className: "unseen" }, "Roll back"))))),
-          el("tbody", {}, shown.map((one) => row(one, metric, locked))),
+          el("tbody", {}, shown.map((one) => row(one, metric, now, model, locked))),
         ),
       ),
       more > 0 ? button : null,
@@ -51,7 +52,16 @@ export function drawVersions(model, readOnly, redraw) {
   });
 }
 
-function row(one, metric, locked) {
+/** The metric of the recent window when the version was saved; of versions that did not keep it, null. */
+const recentOf = (one, metric) => one.recent?.[metric] ?? null;
+
+/** What a rollback to it would change: the recent metric then against now. */
+function difference(then, metric, now, higherIsBetter) {
+  return gainWords({ metric, now: then, frozen: now, higher_is_better: higherIsBetter });
+}
+
+function row(one, metric, now, model, locked) {
+  const then = recentOf(one, metric);
   const back = el(
     "button",
     {
@@ -71,7 +81,8 @@ function row(one, metric, locked) {
     el("th", { scope: "row" }, count(one.version), origin),
     el("td", {}, el("span", { className: "wide" }, `${clock(one.created)}, `), moment(one.created, ago)),
     el("td", {}, count(one.learned_events)),
-    el("td", {}, metricValue(metric, one.metrics[metric])),
+    el("td", {}, metricValue(metric, then)),
+    el("td", { title: "Recent metric then, minus now: what a rollback would regain" }, difference(then, metric, now, model.quality?.higher_is_better ?? true)),
     el("td", {}, bytes(one.size_bytes)),
     el("td", {}, back),
   );
@@ -102,13 +113,16 @@ export async function unlock(reason = "The token is stored in this tab until you
 
 export function confirmRollback(model, version) {
   const one = model.snapshots.find((kept) => kept.version === version);
+  const metric = model.quality?.metric ?? "accuracy";
+  const then = one ? recentOf(one, metric) : null;
+  const level = then === null ? "" : `Its recent ${metricName(metric)} was ${metricValue(metric, then)}; now it is ${metricValue(metric, model.quality?.now ?? null)}. `;
   const lost = Math.max(0, (model.learned_events ?? 0) - (one?.learned_events ?? 0));
   return asked(find("confirm"), () => {
     say(find("confirm-title"), `Roll ${model.name} back to version ${count(version)}?`);
     say(
       find("confirm-text"),
-      `The snapshot was saved ${one ? `at ${clock(one.created)}` : "earlier"}. The model discards what it learned from the ` +
-        `${count(lost)} events since then and continues from its current position in the stream. Existing snapshots are kept.`,
+      `The snapshot was saved ${one ? `at ${clock(one.created)}` : "earlier"}. ${level}The model discards what it learned from the ` +
+        `${count(lost)} events since then and continues from its current position in the stream. The present version is saved first, and existing snapshots are kept.`,
     );
   });
 }

@@ -82,6 +82,11 @@ export function metricValue(name, value) {
   return SHARES.has(name) && !name.includes("auc") ? `${(value * 100).toFixed(1)}\u00a0%` : short(value);
 }
 
+/** A value after its metric's name: "accuracy 62.0 %". */
+export const namedValue = (name, value) => `${metricName(name)}\u00a0${metricValue(name, value)}`;
+
+export const CONTROLS = { majority: "majority class", mean: "mean of the labels", repeat_last_label: "label before" };
+
 /** By how much the model is better than its frozen baseline: above 0 is better, whatever the metric. */
 export function gain(quality) {
   if (!quality || !known(quality.now) || !known(quality.frozen)) return null;
@@ -138,7 +143,7 @@ export function alarmWords(alarm, sinceTime) {
     since: `${driftName(alarm)} since event ${count(alarm.since)}`,
     time: known(sinceTime) ? sinceTime : alarm.start_time,
     what: `${signal}, detected by ${detector} at event ${count(alarm.start)}${same}.`,
-    end: alarm.end === null || alarm.end === undefined ? "" : `Resolved at event ${count(alarm.end)}.`,
+    end: alarm.end === null || alarm.end === undefined ? "" : `Last detected at event ${count(alarm.end)}.`,
     done: doneWords(alarm) || "No action: the policy is observe.",
   };
 }

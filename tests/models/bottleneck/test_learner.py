@@ -206,7 +206,7 @@ def test_all_mistakes_in_the_parameters_are_told_at_once() -> None:
         bottleneck(headz=3)
 
 
-@pytest.mark.slow
+@pytest.mark.slow(5)
 def test_digits_in_five_tasks_of_two_classes_are_not_forgotten(tmp_path: Path) -> None:
     """One pass, one event at a time; a linear probe ends at 62 %. The full figures are in docs/benchmarks.md."""
     datasets = pytest.importorskip("sklearn.datasets", reason="needs scikit-learn's digits: the extra `demo`")

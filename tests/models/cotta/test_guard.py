@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -91,11 +92,22 @@ def rollbacks(learner: Cotta) -> Iterator[str]:
 FROZEN: dict[str, Any] = {"variant": "bn", "statistics_rows": 0, "own": 0.0}
 
 
+@pytest.fixture(scope="module")
+def as_deployed(source: tuple[Path, Stream]) -> Callable[..., NDArray[np.float64]]:
+    """Whether each answer of the source was wrong, for the arguments of `noisy`; some tests have the same."""
+
+    @cache
+    def made(count: int, noise: float, run: int = 0) -> NDArray[np.float64]:
+        return errors(source[0], noisy(source[1], count, noise, run), **FROZEN)[0]
+
+    return made
+
+
+@pytest.mark.slow(5)
 def test_too_high_a_rate_collapses_without_the_belt_and_stays_near_the_source_with_it(
-    source: tuple[Path, Stream],
+    source: tuple[Path, Stream], as_deployed: Callable[..., NDArray[np.float64]]
 ) -> None:
-    stream = noisy(source[1], 4000, 0.1)
-    deployed, _ = errors(source[0], stream, **FROZEN)
+    stream, deployed = noisy(source[1], 4000, 0.1), as_deployed(4000, 0.1)
 
     free, _ = errors(source[0], stream, belt=False, learning_rate=0.1)
     held, learner = errors(source[0], stream, learning_rate=0.1)
@@ -106,10 +118,11 @@ def test_too_high_a_rate_collapses_without_the_belt_and_stays_near_the_source_wi
     assert len(learner.state().tensors["offending"])
 
 
-def test_labels_tell_when_nothing_else_does(source: tuple[Path, Stream]) -> None:
-    stream = noisy(source[1], 4000, 0.1)
+def test_labels_tell_when_nothing_else_does(
+    source: tuple[Path, Stream], as_deployed: Callable[..., NDArray[np.float64]]
+) -> None:
+    stream, deployed = noisy(source[1], 4000, 0.1), as_deployed(4000, 0.1)
     blind = {"learning_rate": 0.1, "largest_update": 100.0, "least_agreement": 0.0, "least_entropy": 0.0}
-    deployed, _ = errors(source[0], stream, **FROZEN)
 
     free, _ = errors(source[0], stream, **blind)
     held, learner = errors(source[0], stream, labelled=0.3, **blind)
@@ -128,14 +141,15 @@ def test_labels_tell_when_nothing_else_does(source: tuple[Path, Stream]) -> None
     ],
 )
 def test_what_is_known_to_collapse_does_no_harm(
-    source: tuple[Path, Stream], count: int, run: int, params: dict[str, Any]
+    source: tuple[Path, Stream],
+    as_deployed: Callable[..., NDArray[np.float64]],
+    count: int,
+    run: int,
+    params: dict[str, Any],
 ) -> None:
-    stream = noisy(source[1], count, 0.1, run)
-    deployed, _ = errors(source[0], stream, **FROZEN)
+    held, _ = errors(source[0], noisy(source[1], count, 0.1, run), **params)
 
-    held, _ = errors(source[0], stream, **params)
-
-    assert worst(held, deployed) <= 2.0
+    assert worst(held, as_deployed(count, 0.1, run)) <= 2.0
 
 
 def test_what_has_drifted_is_answered_better_than_by_the_source_and_nothing_is_rolled_back(

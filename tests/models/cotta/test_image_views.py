@@ -47,6 +47,7 @@ def test_recorded_views_are_reproduced(ops: Any, number: int) -> None:
     np.testing.assert_allclose(whole, ops[f"d{number}.out"], atol=5e-6)
 
 
+@pytest.mark.slow(2)
 def test_views_are_spread_as_those_of_the_official_pipeline(shared: Path) -> None:
     stats = np.load(shared / "golden" / "cotta_aug_stats.npz", allow_pickle=False)
     count, generator = 1500, torch.Generator().manual_seed(0)

@@ -58,21 +58,25 @@ class TestDefault(LearnerContract):
         return [pictures(13, seed, labelled=seed != 2) for seed in range(5)]
 
 
+@pytest.mark.slow
 class TestPaper(TestDefault):
     def new(self) -> Learner:
         return learner(variant="paper", view_count=3)
 
 
+@pytest.mark.slow
 class TestStatisticsOnly(TestDefault):
     def new(self) -> Learner:
         return learner(variant="bn")
 
 
+@pytest.mark.slow
 class TestTent(TestDefault):
     def new(self) -> Learner:
         return learner(variant="tent")
 
 
+@pytest.mark.slow
 class TestSgd(TestDefault):
     def new(self) -> Learner:
         return learner(optimizer="sgd", learning_rate=0.01)
@@ -94,10 +98,12 @@ class TestLayerNorm(LearnerContract):
         return [vectors(13, seed) for seed in range(5)]
 
 
+@pytest.mark.slow
 class TestBatchNormOfVectors(TestLayerNorm):
     network = "vectors"
 
 
+@pytest.mark.slow
 class TestPicturesOfAnySize(TestDefault):
     def new(self) -> Learner:
         return learner(model=f"{NETWORKS}:pooled")
@@ -107,6 +113,7 @@ class TestPicturesOfAnySize(TestDefault):
         return Cotta(LearnerContext(inputs=larger, params={**SMALL, "model": f"{NETWORKS}:pooled"}, seed=1))
 
 
+@pytest.mark.slow
 class TestSingleInputs(TestDefault):
     def new(self) -> Learner:
         return learner(adapt_batch=1, follow_batch=1, belt_window=3)

@@ -70,14 +70,17 @@ class TestDefault(Contract):
     pass
 
 
+@pytest.mark.slow
 class TestKeyView(Contract):
     params = {"views": "user+item+key", "per_key": 4, "ttl_seconds": 250.0}  # noqa: RUF012
 
 
+@pytest.mark.slow
 class TestCells(Contract):
     params = {"combine": "fixed", "search": "cells", "cells": 6, "probes": 2}  # noqa: RUF012
 
 
+@pytest.mark.slow
 class TestInPlace(Contract):
     """The memory in a mapped file, which published versions only refer to."""
 
@@ -106,15 +109,18 @@ class TestInPlace(Contract):
         assert sorted(path.name for path in self.folder.iterdir()) == ["memory-3.slots", "memory-4.slots"]
 
 
+@pytest.mark.slow
 class TestAsPublished(Contract):
     params = {"combine": "fixed", "network": "deepfm"}  # noqa: RUF012
 
 
+@pytest.mark.slow
 class TestSketch(Contract):
     params = {"memory": "sketch", "sketch_events": 15, "half_life_seconds": 50.0, "network": "mlp"}  # noqa: RUF012
     gauges_left_out = frozenset({"memory_evictions"})
 
 
+@pytest.mark.slow
 class TestSlots(Contract):
     params = {"slot_events": 16, "warm_events": 5, "distillation": 0.3, "combine": "fixed"}  # noqa: RUF012
 

@@ -71,14 +71,17 @@ class TestDefault(Contract):
     pass
 
 
+@pytest.mark.slow
 class TestAttentiveIntensity(Contract):
     params = {"base": "attentive", "head": "intensity", "pool_scope": "per_layer"}  # noqa: RUF012
 
 
+@pytest.mark.slow
 class TestIntensity(Contract):
     params = {"head": "intensity", "prompts": 0}  # noqa: RUF012
 
 
+@pytest.mark.slow
 class TestFewKeys(Contract):
     params = {"keys": 3, "mode": "freeze_backbone", "warm_events": 16, "reseed_events": 10}  # noqa: RUF012
 

@@ -18,10 +18,13 @@ import pytest
 from numpy.typing import NDArray
 
 from tests.ops.running import WAIT, service, until
+from tests.services import warm
 from thalweg.proto.decode import Decoder
 from thalweg.proto.records import Partition
 from thalweg.proto.schema import Schema, TensorSpec
 from thalweg.stream.log.sqlite import SqliteLog
+
+pytestmark = pytest.mark.slow
 
 CONFIG = """
 [log]
@@ -42,15 +45,7 @@ expansion = 8
 
 
 def thalweg(*arguments: str, given: str = "", folder: Path | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "thalweg.ops.cli", *arguments],
-        capture_output=True,
-        text=True,
-        input=given,
-        timeout=WAIT,
-        cwd=folder,
-        env={**os.environ, "COLUMNS": "200"},
-    )
+    return warm.run(*arguments, given=given, timeout=WAIT, cwd=folder, env={**os.environ, "COLUMNS": "200"})
 
 
 @pytest.fixture
@@ -131,7 +126,6 @@ def test_a_replay_in_which_no_row_could_be_used_fails(config: str, tmp_path: Pat
     assert f"error: {path}: {message}" in done.stderr
 
 
-@pytest.mark.slow
 def test_replay_reports_the_same_state_for_the_same_file(config: str, stream: str, tmp_path: Path) -> None:
     arguments = ("replay", config, "--model", "m", "--input", stream, "--report", str(tmp_path / "report"))
 
@@ -206,7 +200,6 @@ def test_in_json_what_goes_wrong_is_a_line_of_json(config: str) -> None:
     assert json.loads(done.stderr)["event"] == "no model is called 'x'; known: m"
 
 
-@pytest.mark.slow
 def test_predict_answers_from_standard_input(tmp_path: Path) -> None:
     with service(tmp_path) as running:
         running.start()
@@ -234,9 +227,10 @@ def test_predict_answers_from_standard_input(tmp_path: Path) -> None:
         )
 
 
-@pytest.mark.slow
+@pytest.mark.slow(60)
 def test_the_demo_shows_that_learning_follows_the_stream(tmp_path: Path) -> None:
-    done = thalweg("demo", "--seconds", "8", folder=tmp_path)
+    command = [sys.executable, "-m", "thalweg.ops.cli", "demo", "--seconds", "8"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=WAIT, cwd=tmp_path)
 
     assert done.returncode == 0, done.stdout + done.stderr
     row = next(line.split() for line in done.stdout.splitlines() if line.split()[:1] == ["digits"])
@@ -259,7 +253,7 @@ def test_the_demo_shows_that_learning_follows_the_stream(tmp_path: Path) -> None
         assert (tmp_path / f"demo-{name}.png").stat().st_size > 10_000
 
 
-@pytest.mark.slow
+@pytest.mark.slow(10)
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_a_demo_that_is_ended_early_leaves_no_process_behind(number: signal.Signals) -> None:
     command = [sys.executable, "-m", "thalweg.ops.cli", "demo", "--seconds", "60"]

@@ -77,6 +77,7 @@ def config(tmp_path: Path) -> str:
     return str(path)
 
 
+@pytest.mark.slow
 def test_labels_are_appended_as_they_are_to_a_labels_topic(config: str, tmp_path: Path) -> None:
     path = tmp_path / "labels.jsonl"
     good = ['{"id": "e-17", "label": 3}', '{"id": 18,  "label": "up"}']
@@ -97,6 +98,7 @@ def test_labels_are_appended_as_they_are_to_a_labels_topic(config: str, tmp_path
     assert list(records.keys) == [b"e-17", b"18"]
 
 
+@pytest.mark.slow
 def test_what_is_no_file_of_labels_is_refused(config: str, tmp_path: Path) -> None:
     path = tmp_path / "labels.csv"
     path.write_text("id,label\n1,2\n")
@@ -108,6 +110,7 @@ def test_what_is_no_file_of_labels_is_refused(config: str, tmp_path: Path) -> No
     assert (several.returncode, "--batch: expected 1 for the labels topic" in several.stderr) == (2, True)
 
 
+@pytest.mark.slow
 def test_an_unknown_topic_is_refused_with_each_known_topic_once(config: str, tmp_path: Path) -> None:
     path = tmp_path / "labels.jsonl"
     path.write_text(json.dumps({"id": "e", "label": 1}))

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests.services import warm
 from tests.services.processes import PATIENCE as WAIT
 from thalweg.memory.snapshots.snapshots import FolderSnapshots
-from thalweg.ops.cli.snapshot import verify
+from thalweg.ops.cli.snapshot import show, verify
 from thalweg.ops.config.config import load
 from thalweg.ops.run.app import model_folder, new_learner, open_configured_log, settings_of
 from thalweg.ops.run.failed import Failed
@@ -63,13 +64,14 @@ def configured(folder: Path, shrinkage: float | None) -> Path:
 
 
 def verified(path: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "thalweg.ops.cli", "snapshot", "verify", str(path), "--model", "m", "--replay"]
-    return subprocess.run(command, capture_output=True, text=True, timeout=WAIT, env={**os.environ, "COLUMNS": "200"})
+    environment = {**os.environ, "COLUMNS": "200"}
+    return warm.run("snapshot", "verify", str(path), "--model", "m", "--replay", timeout=WAIT, env=environment)
 
 
 OTHERS = "was made under other settings (params.shrinkage: was not given, is 0.5); give the model a new name or another"
 
 
+@pytest.mark.slow
 def test_versions_made_under_other_settings_are_refused_with_what_differs(tmp_path: Path) -> None:
     path = learned(tmp_path)
     good = verified(path)
@@ -107,3 +109,17 @@ def test_beside_a_version_made_under_other_settings_the_others_are_verified(
         assert f"{manifest.version}: ok" in told
     assert f"{newest}: model 'm': the saved state (version {newest}) was made under other settings" in told
     assert "params.shrinkage: was 0.5, is not given" in told
+
+
+def test_without_a_version_the_newest_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = load(configured(tmp_path, None), {})
+    with pytest.raises(Failed, match="model 'm' has no snapshots in"):
+        show(config, "m", None)
+    learned(tmp_path)
+    newest = FolderSnapshots(tmp_path / "state" / "m").manifests()[-1].version
+    capsys.readouterr()
+
+    show(config, "m", None)
+
+    assert newest > 0
+    assert json.loads(capsys.readouterr().out)["version"] == newest

@@ -226,6 +226,16 @@ inputs = {}
             "[model.drift]\nforgetting_factor = 1.0\n",
             "model.digits.drift.forgetting_factor: expected above 1 and at most 1000000, got 1.0",
         ),
+        (
+            "quality_floor = 1.5\n",
+            "model.digits.quality_floor: expected 0 to 1, a value of accuracy, got 1.5",
+        ),
+        (
+            "quality_floor = -0.1\n[model.params]\ntask = 'regression'\n",
+            "model.digits.quality_floor: expected at least 0, a value of rmse, got -0.1",
+        ),
+        ("quality_floor = 'high'\n", "model.digits.quality_floor: expected float, got 'high'"),
+        ("quality_floor = nan\n", "model.digits.quality_floor: expected a finite number, got nan"),
         ("[model.drift]\nreference_events = 5\n", "model.digits.drift.reference_events: expected at least 200, got 5"),
         ("[log]\nurl = 'ftp://x'\n", "log.url: expected sqlite:PATH, kafka://HOST:PORT or memory:, got 'ftp://x'"),
         ("[store]\nurl = 'x'\n", "store.url: expected sqlite:PATH, redis://HOST:PORT/DB or memory:, got 'x'"),

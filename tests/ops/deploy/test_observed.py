@@ -28,7 +28,7 @@ from thalweg.stream.log.log import Message
 
 pytestmark = pytest.mark.slow
 
-MODEL = "learn_from_requests = true\nwindow_events = 500\nfrozen_after_events = 500\n"
+MODEL = "learn_from_requests = true\nwindow_events = 500\nfrozen_after_events = 500\nquality_floor = 0.5\n"
 MORE = """
 [model.drift]
 reference_events = 300
@@ -169,6 +169,7 @@ def firing(prometheus: PrometheusServer) -> set[str]:
     return {dict(labels)["alertname"] for labels in prometheus.query('ALERTS{alertstate="firing"}')}
 
 
+@pytest.mark.slow(10)
 @pytest.mark.prometheus
 def test_every_expression_of_dashboards_and_rules_has_something_to_show(
     tmp_path: Path, start_prometheus: Callable[[str], PrometheusServer]

@@ -124,4 +124,18 @@ def test_numbers_are_learned_too(tmp_path: Path) -> None:
     _, picture = write_report(done, tmp_path / "report")
 
     assert done.evaluation.recent()["rmse"] < done.frozen.recent()["rmse"] + 1e-9
+    assert done.report()["metrics"]["rmse"] < done.report()["controls"]["mean"]["rmse"]
+    assert set(done.report()["controls"]) == {"mean", "repeat_last_label"}
     assert picture.stat().st_size > 10_000
+
+
+def test_the_report_counts_what_was_labelled_and_unusable_and_compares_with_naive_controls(tmp_path: Path) -> None:
+    lines = [*to_json(events(300)), *to_json(events(60, first=300).unlabelled()), b"{bad", b'{"inputs": {}}']
+
+    record, _ = write_report(replay(model(), written(tmp_path / "s.jsonl", lines)), tmp_path / "report")
+
+    read = json.loads(record.read_text())
+    assert (read["events"], read["labelled"], read["unusable"]) == (360, 300, 2)
+    assert read["unusable"] == sum(read["rejected"].values())
+    assert set(read["controls"]) == set(read["controls_recent"]) == {"majority", "repeat_last_label"}
+    assert all(0.1 < one["accuracy"] < 0.6 < read["metrics"]["accuracy"] for one in read["controls"].values())

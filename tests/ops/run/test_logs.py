@@ -1,4 +1,4 @@
-"""With logs in JSON every line is JSON, whoever writes it."""
+"""In the JSON form all that a process writes to standard error is lines of JSON, whatever goes wrong in it."""
 
 from __future__ import annotations
 
@@ -6,40 +6,103 @@ import json
 import subprocess
 import sys
 
-PROGRAM = """
-import gc, logging, threading, warnings
-from thalweg.ops.run import logs
-logs.configure("json", role="learner")
-warnings.warn("a warning")
-logging.getLogger("kafka").error("a line of %s", "a library")
-logging.getLogger("kafka").info("what nobody wants to know")
-thread = threading.Thread(target=lambda: 1 / 0, name="part")
+import pytest
+
+BEGIN = "from thalweg.ops.run import logs\nlogs.configure('json', role='learner')\n"
+DEEP = """
+def deep(n):
+    secret = "hunter2"
+    deep(n - 1) if n else {}["key"]
+deep(40)
+"""
+THREAD = """
+import threading
+thread = threading.Thread(target=lambda: 1 / 0, name="worker")
 thread.start()
 thread.join()
-class Last:
-    def __del__(self): raise LookupError("ignored")
-Last()
-def deep(n): return deep(n - 1) if n else [][0]
-deep(100)
 """
+CAUSE = """
+try:
+    1 / 0
+except ZeroDivisionError as error:
+    raise ValueError("a\\nb\\n" * 50) from error
+"""
+WARNING = """
+import warnings
+warnings.warn("overflow\\nencountered", RuntimeWarning)
+"""
+LIBRARY = """
+import logging
+logging.getLogger("kafka").error("lost %s", "node 1")
+logging.getLogger("kafka").info("no")
+"""
+LIBRARY_TRACEBACK = """
+import logging
+try:
+    1 / 0
+except ZeroDivisionError:
+    logging.getLogger("grpc").exception("call failed")
+"""
+FINALIZER = """
+class Odd:
+    def __del__(self):
+        raise OSError("gone")
+Odd()
+"""
+OURS = """
+import structlog
+try:
+    1 / 0
+except ZeroDivisionError:
+    structlog.get_logger().exception("failed", given=object())
+"""
+COMMAND = """
+import sys
+import thalweg.ops.config.config
+from thalweg.ops.cli.main import main
+def load(path):
+    raise RuntimeError("a bug")
+thalweg.ops.config.config.load = load
+sys.argv = ["thalweg", "check", "c.toml", "--log-format", "json", "--role", "learner"]
+main()
+"""
+WAYS = {
+    "an exception that nobody catches": DEEP,
+    "one of a command": COMMAND,
+    "one with a cause and a text of many lines": CAUSE,
+    "an exception in a thread": THREAD,
+    "a warning": WARNING,
+    "what a library logs": LIBRARY,
+    "what a library logs with a traceback": LIBRARY_TRACEBACK,
+    "what a finalizer raises": FINALIZER,
+    "what our own log reports": OURS,
+}
 
 
-def test_what_python_and_libraries_print_and_how_a_process_dies_are_lines_of_json() -> None:
-    done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True)
+@pytest.mark.parametrize("way", WAYS)
+def test_whatever_goes_wrong_is_one_line_of_json(way: str) -> None:
+    done = subprocess.run([sys.executable, "-c", BEGIN + WAYS[way]], capture_output=True, text=True)
 
-    assert done.returncode == 1
-    assert done.stdout == ""
-    lines = [json.loads(line) for line in done.stderr.splitlines()]
-    assert [(line["level"], line["event"].partition(":")[0].partition(" <")[0]) for line in lines] == [
-        ("warning", "a warning"),
-        ("error", "a line of a library"),
-        ("error", "a thread ended by an error"),
-        ("error", "an error that nobody can catch"),
-        ("critical", "the process ends by an error"),
-    ]
-    assert all(line["role"] == "learner" for line in lines[:2] + lines[4:])
-    assert [line["exception"][0]["exc_type"] for line in lines[2:]] == [
-        "ZeroDivisionError",
-        "LookupError",
-        "IndexError",
-    ]
+    (line,) = done.stderr.splitlines()
+    said = json.loads(line)
+    assert said["level"] in ("error", "warning")
+    assert said["role"] == "learner"
+    assert said["event"]
+    assert "hunter2" not in line
+    assert done.returncode == (1 if way.startswith(("an exception that", "one ")) else 0)
+    if "exception" in said:
+        assert said["exception"][0]["exc_type"] in (
+            "KeyError",
+            "ZeroDivisionError",
+            "ValueError",
+            "OSError",
+            "RuntimeError",
+        )
+        assert 0 < sum(len(one["frames"]) for one in said["exception"]) <= 64
+
+
+def test_told_to_stop_by_the_keyboard_it_reports_no_error() -> None:
+    done = subprocess.run([sys.executable, "-c", BEGIN + "raise KeyboardInterrupt"], capture_output=True, text=True)
+
+    assert done.stderr == ""
+    assert done.returncode != 0

@@ -18,6 +18,7 @@ import pytest
 
 from tests.ops.running import WAIT, Service, service, until
 from tests.samples import sample
+from tests.services import warm
 from tests.services.kafka import Broker
 from tests.services.processes import stop
 from thalweg.memory.snapshots.snapshots import Manifest
@@ -96,11 +97,13 @@ def _caught_up(running: Service) -> bool:
     return _waiting(running) == 0
 
 
+@pytest.mark.slow(10)
 def test_killed_at_random_points_over_the_embedded_log_the_state_is_that_of_an_undisturbed_run(tmp_path: Path) -> None:
     with service(tmp_path) as running:
         kill_again_and_again(running, kills=6)
 
 
+@pytest.mark.slow(10)
 @pytest.mark.kafka
 def test_killed_at_random_points_over_kafka_the_state_is_that_of_an_undisturbed_run(
     tmp_path: Path, kafka_servers: str
@@ -109,6 +112,7 @@ def test_killed_at_random_points_over_kafka_the_state_is_that_of_an_undisturbed_
         kill_again_and_again(running, kills=4)
 
 
+@pytest.mark.slow(10)
 @pytest.mark.kafka
 @pytest.mark.redis
 @pytest.mark.parametrize("learner", sorted(BUILT_IN.keys() - {"ridge"}))  # which runs in the two above
@@ -318,9 +322,7 @@ def test_bad_records_are_set_aside_once_and_counted_also_across_a_kill(tmp_path:
 
 def test_the_command_line_takes_a_snapshot_back(tmp_path: Path) -> None:
     def thalweg(*arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "thalweg.ops.cli", *arguments]
-        environment = {**os.environ, "COLUMNS": "200"}
-        return subprocess.run(command, capture_output=True, text=True, timeout=WAIT, env=environment)
+        return warm.run(*arguments, timeout=WAIT, env={**os.environ, "COLUMNS": "200"})
 
     with service(tmp_path) as running:
         supervisor = running.start()
@@ -412,6 +414,7 @@ def test_over_kafka_answers_go_on_while_the_learner_is_killed_and_come_back_when
         hold_against_an_undisturbed_learner(running, kept[-1:])
 
 
+@pytest.mark.slow(30)
 @pytest.mark.kafka
 def test_with_the_broker_away_at_the_start_what_was_saved_is_served_and_learning_goes_on_when_it_is_back(
     tmp_path: Path, kafka_broker: Broker

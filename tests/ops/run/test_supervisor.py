@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from tests.ops.running import service, until
-from tests.services.processes import stop
+from tests.services import warm
+from tests.services.processes import PATIENCE, stop
 from thalweg.ops.run.supervisor import checked_service
 
 LIBRARIES = ("torch", "faiss", "scipy", "river", "grpc", "kafka", "numpy", "sklearn")
@@ -32,7 +33,7 @@ WRONG = MINIMAL.replace("ridge", "rigde")
 @pytest.mark.parametrize("learner", ["cotta", "prompt_tpp"])
 def test_its_process_loads_no_library_that_only_learners_and_servers_need(tmp_path: Path, learner: str) -> None:
     with service(tmp_path, learner=learner) as running:
-        supervisor = running.start()
+        supervisor = running.start(cold=True)
         until("both processes", lambda: running.pid("server") and running.pid("learner"))
 
         mapped = Path(f"/proc/{supervisor.pid}/maps").read_text()
@@ -53,14 +54,14 @@ def test_nothing_it_imports_is_heavy() -> None:
     assert not {name.partition(".")[0] for name in modules} & set(LIBRARIES)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["console", "json"])
 def test_a_configuration_that_cannot_be_used_ends_it_as_check_does(tmp_path: Path, form: str) -> None:
     path = tmp_path / "t.toml"
     path.write_text(WRONG)
 
     def ran(*arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "thalweg.ops.cli", *arguments, str(path), "--log-format", form]
-        return subprocess.run(command, capture_output=True, text=True)
+        return warm.run(*arguments, str(path), "--log-format", form, timeout=PATIENCE)
 
     served, checked = ran("serve"), ran("check")
 
@@ -84,6 +85,7 @@ def test_told_to_stop_while_the_configuration_is_validated_it_ends_at_once(tmp_p
     assert checked_service([str(path)], stopping) is None
 
 
+@pytest.mark.slow
 def test_what_it_learns_of_the_service_is_what_is_in_effect(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "t.toml"
     path.write_text('[service]\nstate_dir = "kept"\n' + MINIMAL)

@@ -136,6 +136,7 @@ def serving(
         server.close()
 
 
+@pytest.mark.slow(4)
 def test_hundreds_of_swaps_and_a_killed_publisher_fail_no_request_and_tear_no_answer(tmp_path: Path) -> None:
     with serving(tmp_path) as server, ExitStack() as stack:
         asking = stub(server, stack)

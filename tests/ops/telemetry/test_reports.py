@@ -39,8 +39,8 @@ class Kept(NoObserver):
         self.reports.append(report)
 
 
-def ridge() -> Ridge:
-    return Ridge(LearnerContext(inputs=INPUTS, params={"expansion": 0}))
+def ridge(**params: Any) -> Ridge:
+    return Ridge(LearnerContext(inputs=INPUTS, params={"expansion": 0, **params}))
 
 
 def shown(page: bytes) -> str:
@@ -62,10 +62,10 @@ def table_of(report: LearnerReport) -> str:
 class Service:
     """A processor in its thread, and what pages are made of."""
 
-    def __init__(self, log: InMemoryLog) -> None:
+    def __init__(self, log: InMemoryLog, **params: Any) -> None:
         self.metrics, self.status, self.kept = LearnerMetrics(), ModelStatus(), Kept()
-        learner = ridge()
-        self.monitor = Monitor(learner, ridge, window_events=300, frozen_after=500)
+        learner = ridge(**params)
+        self.monitor = Monitor(learner, lambda: ridge(**params), window_events=300, frozen_after=500)
         told = each(self.kept, self.metrics.model("m", self.monitor.drift.watchers()), self.status)
         self.processor = Processor(
             learner, log, InMemorySnapshots(), SETTINGS, evaluator=self.monitor, ports=Ports(observer=told)
@@ -145,3 +145,25 @@ def test_after_the_stream_goes_quiet_the_page_is_that_of_the_last_event() -> Non
     assert table["metrics"] == service.monitor.metrics()
     assert table["gauges"]["classes"] == 2
     assert table["state_bytes"] > 0
+
+
+def test_the_counts_of_a_quiet_stream_are_final_those_of_the_learner_too() -> None:
+    log, stream = InMemoryLog(), events(2000, turned=10_000)
+    service = Service(log, max_classes=1)  # every event of the second class is skipped
+
+    def counted(name: str) -> float:
+        lines = service.metrics.render().decode().splitlines()
+        return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(f"{name}{{"))
+
+    service.thread.start()
+    for end in (500, 1000, 1500, 2000):  # the last within a second of the report before
+        log.append("t", stream[end - 500 : end])
+        until(lambda end=end: service.monitor.events == end)
+    second = sum(json.loads(message.value)["label"] != json.loads(stream[0].value)["label"] for message in stream)
+
+    until(lambda: counted("thalweg_events_skipped_total") == second)
+    running = service.thread.is_alive()
+    service.stop()
+
+    assert running
+    assert counted("thalweg_events_consumed_total") == counted("thalweg_events_learned_total") == 2000

@@ -35,7 +35,7 @@ PER_MODEL = 400
 """As docs/metrics.md says: series of one model, beside those of its topic's partitions."""
 BESIDE = 400
 """Series of the service itself."""
-COLUMNS, CLASSES, MODELS = 1000, 10_000, 20
+COLUMNS, CLASSES, MODELS = 1000, 10_000, 5
 
 
 def hostile(metrics: LearnerMetrics, name: str) -> None:
@@ -85,7 +85,8 @@ def test_the_page_is_bounded_per_model_whatever_stream_and_callers_say(tmp_path:
     metrics.close()
     info = SimpleNamespace(version=1, learned_events=1)
     versions = SimpleNamespace(newest=SimpleNamespace(info=info))
-    served: Any = [SimpleNamespace(name=name, versions=versions, staleness_seconds=lambda _: 0.0) for name in names]
+    told = {"versions": versions, "staleness_seconds": lambda _: 0.0, "untrained": lambda _: ""}
+    served: Any = [SimpleNamespace(name=name, **told) for name in names]
     models: Any = SimpleNamespace(all=lambda: served, sinks=RequestSinks())
     server = ServerMetrics(tmp_path, models)
     for code in grpc.StatusCode:
@@ -109,7 +110,7 @@ def test_the_page_is_bounded_per_model_whatever_stream_and_callers_say(tmp_path:
 
 
 def test_a_model_that_is_configured_no_more_leaves_the_page_after_a_restart(tmp_path: Path) -> None:
-    other = f'\n[[model]]\nname = "n"\ntopic = "n.events"\n{sample("ridge").configuration}'
+    other = f'\n[[model]]\nname = "n"\ntopic = "n.events"\nready_after_events = 0\n{sample("ridge").configuration}'
     with service(tmp_path, more=other) as running:
         first = running.start()
         until("readiness", running.ready)

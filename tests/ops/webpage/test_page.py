@@ -24,7 +24,7 @@ from thalweg.memory.snapshots.snapshots import Manifest
 from thalweg.ops.serve.tokens import Tokens
 from thalweg.ops.telemetry.latency_window import SLICE_SECONDS, SLICES, Recent
 from thalweg.ops.telemetry.status import STATUS_FILE, Statuses
-from thalweg.ops.webpage.dead_letters import decoded, newest
+from thalweg.ops.webpage.dead_letters import decoded, grouped, newest
 from thalweg.ops.webpage.figures import details, summary, versions_of
 from thalweg.ops.webpage.troubles import LEVELS, troubles
 from thalweg.proto.records import Partition, Records
@@ -512,6 +512,56 @@ def test_a_baseline_within_the_confidence_interval_is_no_better(open_service: Ru
     assert codes(open_service, frozen_recent=baseline, bounds={"accuracy": [0.935, 0.945]}) == ["worse_than_frozen"]
 
 
+LOST = {"alarm": 1, "since": 4110, "metric": "accuracy", "before": 0.92, "now": 0.62, "recovered": False}
+BACK = {"at": 5000, "how": "rolled back to version 3", "before": 0.62}
+
+
+def texts(service: RunningServer, **changes: Any) -> list[tuple[str, str]]:
+    found = summary(service.server.models.find("m"), told(**changes), time.time())
+    return [(one["level"], one["text"]) for one in found["troubles"]]
+
+
+def test_quality_is_told_against_what_it_was_before_a_drift_and_before_a_rollback(open_service: RunningServer) -> None:
+    assert texts(open_service, recovery=LOST) == [
+        ("watch", "not recovered: accuracy 62.0 %, was 92.0 % before event 4,110")
+    ]
+    assert texts(open_service, recovery={**LOST, "recovered": True}) == []
+    assert texts(open_service, recovery={**LOST, "now": None, "recovered": None}) == []
+    numbers = {**LOST, "metric": "rmse", "before": 0.4121, "now": 1.5}
+    assert texts(open_service, recovery=numbers)[0][1] == "not recovered: RMSE 1.5, was 0.412 before event 4,110"
+
+    back = "rolled back to version 3 at event 5,000"
+    assert texts(open_service, replaced=BACK) == [("note", f"{back}: accuracy 94.0 % since, 62.0 % before")]
+    worse = {"recent": {"accuracy": 0.3}, "frozen_recent": {}}
+    assert texts(open_service, replaced=BACK, **worse) == [("watch", f"{back}: accuracy 30.0 % since, 62.0 % before")]
+    nothing = {"recent": {}, "curve": {"metric": "accuracy", "points": []}}
+    assert texts(open_service, replaced=BACK, **nothing) == [("watch", f"{back}, no labels since: quality unknown")]
+
+
+def test_quality_is_told_against_its_floor_and_against_naive_controls(open_service: RunningServer) -> None:
+    floor = {"quality": "accuracy", "quality_floor": 0.96, "floor_breached": True}
+    assert texts(open_service, **floor) == [
+        ("bad", "worse than the quality floor: accuracy 94.0 %, the floor is 96.0 %")
+    ]
+    assert texts(open_service, **{**floor, "floor_breached": None}) == []
+
+    controls = {"majority": {"accuracy": 0.95}, "repeat_last_label": {"accuracy": 0.94}}
+    assert texts(open_service, controls_recent=controls, recent_events=1000) == [
+        ("watch", "no better than the majority class: accuracy 94.0 % against 95.0 %"),
+        ("note", "no better than the label before: accuracy 94.0 % against 94.0 %"),
+    ]
+    assert texts(open_service, controls_recent=controls, recent_events=99) == []  # it has hardly begun
+
+
+def test_what_was_learned_is_never_newer_than_what_was_seen(open_service: RunningServer) -> None:
+    status = told(events=100, learned_events=90)  # the version that is served has learned more meanwhile
+
+    found = summary(open_service.server.models.find("m"), status, time.time())
+
+    assert (found["events"], found["events_learned"]) == (100, 90)
+    assert found["learned_events"] == open_service.learned > 100
+
+
 def test_where_smaller_is_better_a_baseline_with_a_smaller_value_is_better(open_service: RunningServer) -> None:
     worse = {"recent": {"rmse": 3.0}, "frozen_recent": {"rmse": 2.0}}
     better = {"recent": {"rmse": 2.0}, "frozen_recent": {"rmse": 3.0}}
@@ -548,6 +598,22 @@ def test_a_rollback_shows_in_the_snapshots() -> None:
     kept = [manifest(3, 1), manifest(5, 3), manifest(9, 5), manifest(10, 5), manifest(11, 10)]
 
     assert [one["rolled_back_to"] for one in versions_of(kept)] == [None, None, None, 5, None]
+
+
+def test_a_snapshot_has_the_recent_quality_it_had_then() -> None:
+    (found,) = versions_of([replace(manifest(3, 1), metrics={"accuracy": 0.7}, recent={"accuracy": 0.9})])
+
+    assert (found["metrics"], found["recent"]) == ({"accuracy": 0.7}, {"accuracy": 0.9})
+
+
+def test_dead_letters_are_grouped_by_reason_the_most_frequent_first() -> None:
+    letters = [{"reason": reason, "time": 9.0 - place} for place, reason in enumerate(["a", "b", "b", "a", "b"])]
+
+    assert grouped(letters) == [
+        {"reason": "b", "count": 3, "newest": 8.0, "example": letters[1]},
+        {"reason": "a", "count": 2, "newest": 9.0, "example": letters[0]},
+    ]
+    assert grouped([]) == []
 
 
 @given(

@@ -18,9 +18,12 @@ from tests.samples import events
 from tests.services.chromium import chromium
 from tests.services.processes import PATIENCE, required_or_skipped, stop
 from thalweg.ops.cli.produce import messages
+from thalweg.ops.run.app import new_learner
+from thalweg.ops.telemetry.process_health import HEALTH_FILE
 from thalweg.ops.telemetry.status import STATUS_FILE
 from thalweg.proto.event import Batch, ClassLabels
 from thalweg.stream.log.log import Message
+from thalweg.stream.publication.file_channel import FilePublisher
 
 pytestmark = pytest.mark.browser
 
@@ -250,6 +253,7 @@ def test_dead_letters_are_shown_and_whatever_is_in_them_does_nothing(browser: Br
         assert page.evaluate("window.hit") is None
 
 
+@pytest.mark.slow(8)
 def test_the_page_says_when_the_service_is_gone_and_reconnects(browser: Browser, tmp_path: Path) -> None:
     with service(tmp_path, more=DRIFT) as running:
         learner, server = running.start("learn"), running.start("serve")
@@ -342,6 +346,62 @@ def test_curve_and_timeline_say_the_same_in_lines_in_words_and_as_a_table(browse
             assert wide <= there
 
 
+def test_the_first_line_says_what_quality_is_measured_against(browser: Browser, tmp_path: Path) -> None:
+    """The learner's file is written by hand here."""
+    ended = {"number": 1, "since": 4110, "start": 4150, "end": 4200, "kind": "concept", "detector": "adwin"}
+    ended |= {"signal": "loss", "peak": 0, "start_time": 1.0e9, "severity": 0.5, "signals": [], "features": []}
+    ended |= {"action": "observe", "done": "", "quality_before": 0.92, "quality_after": 0.62}
+    lost = {"alarm": 1, "since": 4110, "metric": "accuracy", "before": 0.92, "now": 0.62, "recovered": False}
+    back = {"at": 5000, "how": "rolled back to version 3", "before": 0.62}
+    points = [[100 * n, 1.0e9 + 60 * n, 0.6, 0.5] for n in range(1, 61)]
+    quality = {"quality": "accuracy", "recent": {"accuracy": 0.62}, "frozen_recent": {"accuracy": 0.5}}
+    common = {"events": 6000, "learned_events": 6000, "drift": {"alarms": [ended]}, **quality}
+    common |= {"curve": {"metric": "accuracy", "higher_is_better": True, "points": points}}
+    says = {
+        "lost": ({"recovery": lost}, "Not recovered: accuracy\u00a062.0\u00a0%, was 92.0\u00a0% before event 4,110."),
+        "floor": ({"quality_floor": 0.8, "floor_breached": True}, "Below the quality floor of 80.0\u00a0%."),
+        "back": (
+            {"replaced": back},
+            "Rolled back to version 3 at event 5,000: accuracy\u00a062.0\u00a0% since, 62.0\u00a0% before.",
+        ),
+        "empty": (
+            {"replaced": back, "recent": {}},
+            "Quality unknown: no labels since it was rolled back to version 3 at event 5,000; accuracy\u00a062.0",
+        ),
+        "guess": (
+            {"controls_recent": {"majority": {"accuracy": 0.7}}, "recent_events": 900},
+            "No better than a guess.",
+        ),
+    }
+    more = "".join(MORE.format(name=name) for name in says)
+    with service(tmp_path, more=more) as running:
+        running.start("serve")
+        until("the server", lambda: running.get("/healthz")[0] == 200)
+        live = running.folder / "state" / "live"
+        for name in says:  # a version that answers: else the first line says that there is none
+            publisher = FilePublisher(live / name)
+            publisher.publish(
+                new_learner(running.config.find(name)).predictor(), version=3, learned_events=9, event_time=1.0
+            )
+            publisher.close()
+        health = {"time": time.time(), "started": 1.0, "pid": 1, "ended": False, "components": []}
+        with opened(browser, running) as it:
+            for name, (_, sentence) in says.items():
+                told = {one: {"time": time.time(), **common, **changes} for one, (changes, _) in says.items()}
+                (live / STATUS_FILE).write_text(json.dumps(told))
+                (live / HEALTH_FILE).write_text(json.dumps({**health, "time": time.time()}))
+                it.page.get_by_role("link", name=name, exact=True).click()
+                it.verdict(sentence)
+                assert ("Keeping up" in it.page.locator("#verdict").inner_text()) == (name == "back")
+                assert "resolved" not in it.page.locator("#verdict").inner_text()
+            expect(it.page.locator("#alarms li").first).to_contain_text(
+                "Accuracy before: 92.0\u00a0%; after: 62.0\u00a0%."
+            )
+            expect(it.page.locator("#vitals")).to_contain_text("Majority class, accuracy70.0\u00a0%")
+            expect(it.page.locator("#models tr").last).to_contain_text("accuracy")  # the metric's name by its value
+
+
+@pytest.mark.slow(8)
 def test_twenty_models_fit_also_on_a_phone(browser: Browser, tmp_path: Path) -> None:
     names = [f"model-{number:02}" for number in range(18)] + [LONG]
     more = "".join(MORE.format(name=name) for name in names)
@@ -373,6 +433,13 @@ def test_twenty_models_fit_also_on_a_phone(browser: Browser, tmp_path: Path) -> 
                     "[document.documentElement.scrollWidth, document.documentElement.clientWidth]"
                 )
                 assert wide <= there
+                last = it.page.locator("#models tr").last
+                last.scroll_into_view_if_needed()
+                expect(last).to_be_in_viewport(ratio=1)  # no list within the page that scrolls by itself
+                list_height, shown = it.page.evaluate(
+                    "(n => [n.scrollHeight, n.clientHeight])(document.querySelector('nav'))"
+                )
+                assert list_height <= shown
 
 
 def test_a_hidden_page_sends_no_requests(browser: Browser, drifting: Service) -> None:

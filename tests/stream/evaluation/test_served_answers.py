@@ -79,6 +79,7 @@ def from_log(batch: Batch, schema: Schema) -> Batch:
     return Decoder(schema).decode(run).batch
 
 
+@pytest.mark.slow(2)
 @pytest.mark.parametrize("kind", LEARNERS)
 @given(
     steps=st.lists(st.tuples(st.integers(1, 24), st.integers(0, 5)), min_size=1, max_size=4),
@@ -199,6 +200,7 @@ def test_event_sequences_are_graded_by_what_was_foreseen_whatever_is_said_to_hav
     assert outputs is predict_batch
 
 
+@pytest.mark.slow(2)
 @given(data=st.data(), kind=st.sampled_from(["classes", "probabilities", "numbers", "clicks"]))
 def test_whatever_somebody_writes_as_served_the_figures_stay_figures(data: st.DataObject, kind: str) -> None:
     learner = new(kind)

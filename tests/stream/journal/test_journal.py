@@ -7,13 +7,17 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.ops.simulate.test_disk import Plan
 from tests.services.processes import PATIENCE
+from thalweg.ops.simulate.disk import FaultyDisk
 from thalweg.proto.records import Partition
+from thalweg.stream.journal import file_journal
 from thalweg.stream.journal.entries import (
     BlockEntry,
     Entry,
@@ -413,3 +417,37 @@ def test_strangers_in_the_folder_are_no_part_of_the_journal(tmp_path: Path, name
     assert list(FileJournal(tmp_path / "journal").entries(0)) == [entry(1), entry(2), entry(3)]
     journal.truncate(1)
     assert list(FileJournal(tmp_path / "journal").entries(0)) == [entry(1)]
+
+
+def test_on_a_full_disk_entries_can_be_removed_and_the_next_one_takes_their_place(tmp_path: Path) -> None:
+    plan = Plan()
+    journal = FileJournal(tmp_path)
+    with closing(journal), FaultyDisk(tmp_path, plan).in_force():
+        for version in range(1, 4):
+            journal.append(entry(version))
+        journal.sync()
+        plan.left = 0  # nothing can be written any more
+        journal.truncate(2)
+        plan.left = 1 << 30
+        journal.append(RollbackEntry(3, 1, "operator"))
+
+        assert list(journal.entries(0)) == [entry(1), entry(2), RollbackEntry(3, 1, "operator")]
+
+
+def _refused(*_: object) -> None:
+    raise OSError("Input/output error")
+
+
+def test_an_entry_whose_removal_failed_is_removed_before_the_next_one_of_its_version(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with closing(FileJournal(tmp_path)) as journal:
+        journal.append(entry(1))
+        journal.append(RollbackEntry(2, 1, "operator"))
+        with monkeypatch.context() as patch:
+            patch.setattr(file_journal, "keep_whole", _refused)
+            with pytest.raises(OSError, match="Input/output error"):
+                journal.truncate(1)
+        journal.append(entry(2))
+
+        assert list(journal.entries(0)) == [entry(1), entry(2)]

@@ -135,6 +135,7 @@ class _CrashingLearner(Chain):
         super().learn(batch)
 
 
+@pytest.mark.slow(5)
 @given(
     appended=st.lists(st.integers(1, 30), min_size=1, max_size=6),
     crashes=st.lists(st.integers(0, 9), max_size=5),

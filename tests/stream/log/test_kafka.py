@@ -105,6 +105,7 @@ def until(what: str, holds: Callable[[], bool]) -> None:
         assert time.monotonic() < deadline, f"no {what} within {WAIT} s"
 
 
+@pytest.mark.slow(15)
 def test_a_reader_and_a_writer_outlive_a_broker_that_is_killed(kafka_broker: Broker) -> None:
     log = KafkaLog(kafka_broker.servers)
     log.append("t", [Message(b"before")])
@@ -128,6 +129,7 @@ def test_a_reader_and_a_writer_outlive_a_broker_that_is_killed(kafka_broker: Bro
     log.close()
 
 
+@pytest.mark.slow(15)
 def test_an_append_that_no_broker_takes_says_so_and_the_next_one_is_taken(kafka_broker: Broker) -> None:
     patience = {"delivery.timeout.ms": 1500, "request.timeout.ms": 1000, "bootstrap.timeout.ms": 500}
     log = KafkaLog(kafka_broker.servers, patience)
@@ -162,6 +164,7 @@ def taken(log: KafkaLog) -> bool:
     return True
 
 
+@pytest.mark.slow(15)
 def test_a_reader_made_while_there_is_no_broker_reads_when_it_comes(kafka_broker: Broker) -> None:
     log = KafkaLog(kafka_broker.servers, {"bootstrap.timeout.ms": 100})
     append_with_patience(kafka_broker, [Message(b"0"), Message(b"1")])

@@ -62,6 +62,7 @@ log.close()
 """
 
 
+@pytest.mark.slow
 def test_appends_of_several_processes_lose_and_double_nothing(tmp_path: Path, log: SqliteLog) -> None:
     writers = [
         subprocess.Popen([sys.executable, "-c", APPENDER, str(tmp_path / "log.db"), name]) for name in ("a", "b", "c")
@@ -158,6 +159,7 @@ log.close()
 """
 
 
+@pytest.mark.slow
 def test_processes_that_open_a_new_log_at_the_same_moment_all_succeed(tmp_path: Path) -> None:
     path = tmp_path / "new" / "log.db"
 

@@ -143,6 +143,7 @@ def test_a_version_that_cannot_be_used_leaves_the_one_before(tmp_path: Path) -> 
     assert value(watching) == 1
 
 
+@pytest.mark.slow(3)
 def test_thousands_of_versions_leave_no_file_and_no_map_behind(tmp_path: Path) -> None:
     publisher, watching = FilePublisher(tmp_path), published(tmp_path)
 
@@ -340,6 +341,7 @@ while True:
 """
 
 
+@pytest.mark.slow(3)
 def test_while_another_process_publishes_and_is_killed_every_answer_is_of_one_version(tmp_path: Path) -> None:
     watching = published(tmp_path)
     watching.start()

@@ -12,7 +12,7 @@ import pytest
 from tests.ops.serve.serving import served
 from tests.ops.telemetry.test_metrics import RAISED, report_of, watched
 from tests.ops.telemetry.test_status import graded
-from thalweg.ops.serve.grpc_api.status_stream import alarm_message
+from thalweg.ops.serve.grpc_api.status_stream import StatusStream, alarm_message
 from thalweg.ops.telemetry.status import STATUS_FILE, LearnerStatus, Statuses
 from thalweg.proto import thalweg_pb2 as pb
 from thalweg.proto import thalweg_pb2_grpc
@@ -73,3 +73,28 @@ def test_an_interval_that_cannot_be_waited_is_refused_by_name(tmp_path: Path, se
 
     assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
     assert "interval_seconds: expected" in caught.value.details()
+
+
+def test_a_status_says_what_quality_is_measured_against(tmp_path: Path) -> None:
+    recovery = {"alarm": 2, "since": 4110, "metric": "accuracy", "before": 0.92, "now": 0.62, "recovered": False}
+    told = {
+        "recovery": {**recovery, "of_the_future": 1},
+        "replaced": {"at": 5000, "how": "rolled back to version 17", "before": None},
+        "quality_floor": 0.8,
+        "floor_breached": True,
+        "controls": {"majority": {"accuracy": 0.5}},
+        "controls_recent": {"majority": {"accuracy": 0.6}},
+    }
+    with served(tmp_path) as parts:
+        model = parts.server.models.find("m")
+        status, quiet = (StatusStream(lambda: 1.0).status(model, one) for one in (told, {"recovery": None}))
+
+    assert (status.recovery.since, status.recovery.before, status.recovery.now) == (4110, 0.92, 0.62)
+    assert status.recovery.HasField("recovered")
+    assert not status.recovery.recovered
+    assert (status.replaced.at, status.replaced.how) == (5000, "rolled back to version 17")
+    assert not status.replaced.HasField("before")
+    assert (status.quality_floor, status.floor_breached) == (0.8, True)
+    assert status.controls["majority"].metrics["accuracy"] == 0.5
+    assert status.controls["majority"].recent["accuracy"] == 0.6
+    assert not any(quiet.HasField(name) for name in ("recovery", "replaced", "quality_floor", "floor_breached"))

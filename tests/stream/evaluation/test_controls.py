@@ -1,0 +1,154 @@
+"""Naive controls predict from the labels before each event alone, in the same way however the stream is cut."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.stream.evaluation.test_monitor import Life, batches
+from thalweg.memory.snapshots.state import State
+from thalweg.proto.event import Batch, ClassLabels, NumberLabels
+from thalweg.stream.evaluation.class_grades import ClassGrading
+from thalweg.stream.evaluation.controls import Controls
+from thalweg.stream.evaluation.number_grades import NumberGrading, ScoreGrading
+from thalweg.stream.evaluation.prequential import Prequential
+from thalweg.stream.evaluation.sequence_grades import SequenceGrading
+
+NAMES = ("a", "b", "c")
+
+
+def batch_of(labels: list[Any], kind: str) -> Batch:
+    count = len(labels)
+    if kind == "class":
+        known: Any = ClassLabels(np.array([-1 if one is None else one for one in labels], np.int32), NAMES)
+    else:
+        known = NumberLabels(np.array([[np.nan if one is None else one] for one in labels], np.float64))
+    return Batch({}, known, np.ones(count), np.zeros(count))
+
+
+def followed(grading: Any, kind: str, labels: list[Any], cuts: list[int]) -> Controls:
+    """The controls of a model that was graded on events with these labels, in micro-batches cut at these places."""
+    outputs = {"label": np.zeros(1, np.int32), "value": np.zeros((1, 1)), "score": np.zeros(1)}
+    predictor: Any = SimpleNamespace(classes=("a",), outputs={}, properties={})
+    name = {"class": "label", "number": "value", "score": "score"}[kind]
+    controls, live = Controls(grading, 5), Prequential(5)
+    places = sorted({0, *(cut for cut in cuts if cut < len(labels)), len(labels)})
+    for start, end in pairwise(places):
+        batch = batch_of(labels[start:end], "class" if kind == "class" else "number")
+        live.predicted(batch, predictor, {name: np.repeat(outputs[name], end - start, axis=0)})
+        if live.grades is not None:
+            controls.graded(live.grades, batch)
+        if end % 3 == 0:
+            controls.metrics()  # figures may be asked for at any time
+    return controls
+
+
+def by_hand(labels: list[int]) -> tuple[float, float]:
+    """Accuracy of the majority class so far and of the class before, label by label."""
+    right, repeated, counts = 0, 0, dict.fromkeys(range(3), 0)
+    best = last = None
+    for label in labels:
+        right, repeated = right + (best == label), repeated + (last == label)
+        counts[label] += 1
+        if best is None or counts[label] > counts[best]:
+            best = label
+        last = label
+    return right / len(labels), repeated / len(labels)
+
+
+@given(
+    labels=st.lists(st.sampled_from([0, 0, 0, 1, 2, None]), min_size=1, max_size=60).filter(
+        lambda one: any(x is not None for x in one)
+    ),
+    cuts=st.lists(st.integers(1, 59), max_size=8),
+)
+def test_of_classes_they_are_the_majority_and_the_label_before_however_the_stream_is_cut(
+    labels: list[int | None], cuts: list[int]
+) -> None:
+    controls = followed(ClassGrading(), "class", labels, cuts)
+
+    majority, repeated = by_hand([one for one in labels if one is not None])
+    assert controls.metrics()["majority"]["accuracy"] == pytest.approx(majority)
+    assert controls.metrics()["repeat_last_label"]["accuracy"] == pytest.approx(repeated)
+    assert controls.state().sha256() == followed(ClassGrading(), "class", labels, []).state().sha256()
+
+
+@given(
+    labels=st.lists(st.one_of(st.none(), st.floats(-9, 9)), min_size=1, max_size=40).filter(
+        lambda one: any(x is not None for x in one)
+    ),
+    cuts=st.lists(st.integers(1, 39), max_size=6),
+)
+def test_of_numbers_they_are_the_mean_and_the_number_before(labels: list[float | None], cuts: list[int]) -> None:
+    controls = followed(NumberGrading(), "number", labels, cuts)
+
+    known = [one for one in labels if one is not None]
+    mean = [np.mean(known[:place]) if place else 0.0 for place in range(len(known))]
+    before = [0.0, *known[:-1]]
+    rmse = {
+        name: np.sqrt(np.mean((np.array(guess) - known) ** 2))
+        for name, guess in (("mean", mean), ("repeat_last_label", before))
+    }
+    assert {name: one["rmse"] for name, one in controls.metrics().items()} == pytest.approx(rmse, abs=1e-9)
+
+
+def test_asking_for_figures_changes_none_in_any_bit() -> None:
+    rng = np.random.default_rng(0)
+    asked, quiet = Controls(NumberGrading(), 50), Controls(NumberGrading(), 50)
+    for size in rng.integers(1, 40, 100).tolist():
+        batch = batch_of(rng.normal(size=size).tolist(), "number")
+        graded: Any = SimpleNamespace(rows=np.arange(size))
+        asked.graded(graded, batch)
+        asked.metrics()
+        quiet.graded(graded, batch)
+
+    assert asked.state().sha256() == quiet.state().sha256()
+    assert asked.recent() == quiet.recent()
+
+
+def test_of_scores_they_are_the_share_of_ones_and_the_label_before() -> None:
+    labels = [1.0, 1.0, 0.0, 1.0, 0.0, 0.0]
+
+    found = followed(ScoreGrading(), "score", labels, [2, 5]).metrics()
+
+    shares = [0.5, 1.0, 1.0, 2 / 3, 3 / 4, 3 / 5]
+    assert found["majority"]["accuracy"] == np.mean([(share >= 0.5) == one for share, one in zip(shares, labels)])
+    assert found["repeat_last_label"]["accuracy"] == pytest.approx(3 / 6)
+    assert found["majority"]["log_loss"] < found["repeat_last_label"]["log_loss"]
+
+
+def test_the_event_before_is_no_control_of_sequences_because_it_is_mostly_of_another_key() -> None:
+    assert list(Controls(SequenceGrading(), 5).metrics()) == ["majority"]
+
+
+def test_targets_without_bound_leave_a_control_usable() -> None:
+    found = followed(NumberGrading(), "number", [1e300, -1e300, 1.0, 1.0], [1]).metrics()
+
+    assert set(found) == {"mean", "repeat_last_label"}
+    assert not any(np.isnan(value) for one in found.values() for value in one.values())
+
+
+def test_after_a_restart_they_go_on_and_without_a_saved_state_they_begin(tmp_path: Path) -> None:
+    events, whole, first = batches(3072, turned=1000), Life(tmp_path / "w"), Life(tmp_path / "f")
+    whole.follow(events)
+    first.follow(events[:20])
+
+    second = first.next_life(tmp_path / "f")
+    second.follow(events[20:])
+    assert second.monitor.state().sha256() == whole.monitor.state().sha256()
+    assert second.monitor.controls.metrics() == whole.monitor.controls.metrics()
+
+    saved = first.monitor.state()
+    older = {name: tensor for name, tensor in saved.tensors.items() if not name.startswith("controls/")}
+    meta = {name: one for name, one in saved.meta.items() if name not in ("controls", "levels")}
+    third = Life(None)
+    third.monitor.restore(State(older, meta))
+    assert third.monitor.controls.metrics() == {"majority": {}, "repeat_last_label": {}}
+    assert third.monitor.metrics() == first.monitor.metrics()
