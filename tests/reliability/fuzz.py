@@ -179,7 +179,7 @@ def main() -> int:
     with ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory())
         running = stack.enter_context(service(Path(folder)))
-        running.start()
+        running.start(cold=True)
         until("readiness", running.ready)
         running.send(100)
         until("something to be learned", lambda: running.learned() == 100)

@@ -6,7 +6,6 @@ import os
 import random
 import shutil
 import signal
-import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -16,6 +15,7 @@ from pathlib import Path
 from tests.ops.running import Service
 from tests.services.kafka import Broker
 from tests.services.redis import RedisServer
+from tests.services.warm import Process
 
 PAUSE_SECONDS = (1.0, 6.0)
 """Between the end of one fault and the beginning of the next."""
@@ -36,7 +36,7 @@ class Mishaps:
         self,
         running: Service,
         seed: int,
-        supervisor: subprocess.Popen[bytes],
+        supervisor: Process,
         *,
         broker: Broker | None,
         redis: RedisServer | None,
@@ -116,7 +116,7 @@ class Mishaps:
         self._start()
 
     def _start(self) -> None:
-        self.supervisor = self.running.start()
+        self.supervisor = self.running.start(cold=True)
 
     def _freeze(self, role: str) -> tuple[Callable[[], None], float] | None:
         pid = self._signal(role, signal.SIGSTOP)
@@ -147,9 +147,16 @@ class Mishaps:
 
     def _signal(self, role: str, number: int) -> int | None:
         pid = self.running.pid(role)
-        if pid is not None:
-            _send(pid, number)
+        if pid is None or not self._ours(pid):  # it has ended, and its number may be another's by now
+            return None
+        _send(pid, number)
         return pid
+
+    def _ours(self, pid: int) -> bool:
+        try:
+            return str(self.running.path).encode() in Path(f"/proc/{pid}/cmdline").read_bytes()
+        except OSError:
+            return False
 
 
 def _send(pid: int, number: int) -> None:

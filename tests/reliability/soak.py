@@ -28,6 +28,7 @@ from tests.reliability.resources import Resources, resources
 from tests.services.kafka import Broker
 from tests.services.processes import Unavailable, stop, until
 from tests.services.redis import RedisServer
+from tests.services.warm import Process
 from thalweg.stream.log.dead_letters import DeadLetters
 
 STATE_MIB = 96
@@ -96,7 +97,7 @@ def soak(folder: Path, seconds: float, seed: int, *, services: bool) -> Verdict:
         text = running.path.read_text()
         text = text.replace("snapshot_events = 60", "snapshot_events = 500").replace("kept = 1000", "kept = 10")
         running.path.write_text(text)
-        supervisor = running.start()
+        supervisor = running.start(cold=True)
         load = Load(running, seed)
         mishaps = Mishaps(running, seed, supervisor, broker=broker, redis=redis, disk=disk)
         until("readiness", running.ready)
@@ -169,7 +170,7 @@ class _Watched:
             self.found.append(taken)
 
 
-def _check(running: Service, load: Load, supervisor: subprocess.Popen[bytes], verdict: Verdict) -> None:
+def _check(running: Service, load: Load, supervisor: Process, verdict: Verdict) -> None:
     """Hold what was learned against what is in the log."""
     until("all labels to be read", lambda: running.metric("kafka_consumergroup_lag", **load.labels) == 0)
     joined = len(load.joined_ids())
