@@ -172,7 +172,13 @@ class _Watched:
 
 def _check(running: Service, load: Load, supervisor: Process, verdict: Verdict) -> None:
     """Hold what was learned against what is in the log."""
-    until("all labels to be read", lambda: running.metric("kafka_consumergroup_lag", **load.labels) == 0)
+    if supervisor.poll() is not None:
+        verdict.problems.append(f"the service has ended with {supervisor.poll()}: …{running.text()[-2000:]}")
+        return
+    try:
+        until("all labels to be read", lambda: running.metric("kafka_consumergroup_lag", **load.labels) == 0)
+    except AssertionError as error:
+        verdict.problems.append(str(error))
     joined = len(load.joined_ids())
     wanted = len(load.sent_ids) + joined
     figures, problems = verdict.figures, verdict.problems
