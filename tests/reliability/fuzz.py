@@ -9,6 +9,7 @@ import argparse
 import os
 import tempfile
 import time
+import warnings
 from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -105,7 +106,9 @@ def fuzz_records(count: int, seed: int, *, until_time: float = float("inf")) -> 
             model = models[seen.tried // _RUN % len(models)]
             began = time.monotonic()
             try:
-                model.take(seen)
+                with warnings.catch_warnings():
+                    warnings.simplefilter("error")
+                    model.take(seen)
             except Exception as error:
                 seen.errors.append(f"{model.name}, seed {seed}, record {seen.tried} or later: {error!r}")
             seen.slowest_seconds = max(seen.slowest_seconds, time.monotonic() - began)

@@ -127,6 +127,10 @@ def test_a_redis_without_memory_says_so_finds_what_it_has_and_takes_the_rest_lat
     until("it to be noticed", lambda: not requests.reached("m"))
     (store,) = [one for one in registry.report() if one.component == "request_store"]
     assert "used memory" in store.reason
+    checked = requests._checked
+    until("some more checks", lambda: requests._checked > checked + 0.3)
+    (later,) = [one for one in registry.report() if one.component == "request_store"]
+    assert later.since == store.since  # it answers pings all the while
     assert kept(server.url, "a", "b") == [True, False]
     pending = open_pending(server.url)
     with pytest.raises(StoreError, match="used memory"):
