@@ -42,8 +42,8 @@ quick: install  ## a minute of tests: no other services, no processes of ours, o
 	$(PYTEST) -m "not (slow or kafka or redis or prometheus or browser)" $(PYTEST_ARGS)
 
 soak: install services  ## a million fuzzed records, then two hours of load and faults (MINUTES=5 for less)
-	$(BIN)/python -m tests.reliability.fuzz --seconds $$(($(MINUTES) * 60))
-	$(BIN)/python -m tests.reliability.soak --minutes $(MINUTES)
+	$(BIN)/python -m tests.soak.fuzz --seconds $$(($(MINUTES) * 60))
+	$(BIN)/python -m tests.soak.run --minutes $(MINUTES)
 
 lint: install  ## formatting, style, types, and that the generated stubs are current
 	$(BIN)/ruff format --check . || { echo "run: $(BIN)/ruff format ."; exit 1; }

@@ -10,8 +10,8 @@ import grpc
 import pytest
 
 from tests.ops.serve.serving import RunningServer, served
-from tests.reliability.fuzz import fuzz_records, fuzz_requests
-from tests.reliability.soak import soak
+from tests.soak.fuzz import fuzz_records, fuzz_requests
+from tests.soak.run import soak
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """Fuzzed records through decoder, dead letters and learner; fuzzed requests against a server; what became of them.
 
-python -m tests.reliability.fuzz --records 1000000 --requests 100000 --seconds 3600
+python -m tests.soak.fuzz --records 1000000 --requests 100000 --seconds 3600
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ import httpx
 import numpy as np
 
 from tests.ops.running import service, until
-from tests.reliability.mutations import Records, Requests
-from tests.reliability.resources import resident_bytes
 from tests.samples import FEATURES, sample
+from tests.soak.mutations import Records, Requests
+from tests.soak.resources import resident_bytes
 from thalweg.memory.snapshots.snapshots import InMemorySnapshots
 from thalweg.ops.config.config import load
 from thalweg.ops.run.app import new_learner, new_monitor, settings_of

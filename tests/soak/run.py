@@ -1,6 +1,6 @@
 """The service under mixed load while faults are injected at random; afterwards everything must be exact.
 
-    python -m tests.reliability.soak --minutes 120
+    python -m tests.soak.run --minutes 120
 
 The load: events one by one and in batches, a tenth of them redelivered, some late; records that cannot be decoded;
 requests over gRPC, some of which wait for their label. For two thirds of the time processes, brokers and stores are
@@ -22,13 +22,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.ops.running import WAIT, Service
-from tests.reliability.load import Load
-from tests.reliability.mishaps import Mishaps
-from tests.reliability.resources import Resources, resources
 from tests.services.kafka import Broker
 from tests.services.processes import Unavailable, stop, until
 from tests.services.redis import RedisServer
 from tests.services.warm import Process
+from tests.soak.load import Load
+from tests.soak.mishaps import Mishaps
+from tests.soak.resources import Resources, resources
 from thalweg.stream.log.dead_letters import DeadLetters
 
 STATE_MIB = 96
