@@ -78,6 +78,9 @@ def verify(config: Config, name: str, version: int | None, *, from_log: bool) ->
                 found[one] = [str(error)]
                 others += 1
     sound = [one for one in versions if from_log and one > 0 and not found[one]]
+    begin = _journal(config, name).begins_after() or 0
+    oldest = [one for one in sound if version is None and begin and not any(begin <= kept < one for kept in versions)]
+    sound = [one for one in sound if one not in oldest]
     bad = 0
     with closing(_rebuilt(config, name, sound)) as rebuilding:
         for one, problems in found.items():
@@ -86,6 +89,8 @@ def verify(config: Config, name: str, version: int | None, *, from_log: bool) ->
                 print(f"{one}: rebuilt from version {rebuilt.base}, {rebuilt.events:,} events learned again")
                 if rebuilt.state_sha256 != expected:
                     problems = [f"the log leads to another state: expected {expected}, got {rebuilt.state_sha256}"]
+            if one in oldest:
+                print(f"{one}: not rebuilt: the journal begins after version {begin}, and no older snapshot is kept")
             print(f"{one}: {'ok' if not problems else '; '.join(problems)}")
             bad += bool(problems)
     count = len(versions)
@@ -99,15 +104,14 @@ def _rebuilt(config: Config, name: str, versions: list[int]) -> Generator[Rebuil
     if not versions:
         return
     model = config.find(name)
-    folder = model_folder(config, model)
     source = open_configured_log(config)
     try:
         with threadpool_limits(1):
             yield from rebuild_each(
                 lambda: new_learner(model),
                 source,
-                FolderSnapshots(folder),
-                FileJournal(folder / "journal", read_only=True),
+                _snapshots(config, name),
+                _journal(config, name),
                 settings_of(model, config.service.max_message_bytes),
                 versions,
             )
@@ -124,6 +128,10 @@ def export(config: Config, name: str, version: int, to: Path) -> None:
         raise Failed(f"{to} is there already")
     shutil.copytree(model_folder(config, config.find(name)) / str(version), to)
     print(f"wrote {to}")
+
+
+def _journal(config: Config, name: str) -> FileJournal:
+    return FileJournal(model_folder(config, config.find(name)) / "journal", read_only=True)
 
 
 def _snapshots(config: Config, name: str) -> FolderSnapshots:
