@@ -41,3 +41,24 @@ def test_the_tables_of_keys_are_those_of_the_code(page: str, made: Callable[[], 
 def test_links_lead_somewhere(path: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)[^)]*\)", path.read_text()):
         assert "://" in target or (path.parent / target).exists(), f"{path}: {target}"
+
+
+def headings(path: Path) -> set[str]:
+    """The anchors of a document, as GitHub makes them."""
+    titles = re.findall(r"^#+ (.+)$", re.sub(r"```.*?```", "", path.read_text(), flags=re.DOTALL), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_to_a_heading_lead_to_one(path: Path) -> None:
+    for file, anchor in re.findall(r"\]\(([^)#:]*)#([^)]+)\)", path.read_text()):
+        target = path.parent / file if file else path
+        assert target.suffix != ".md" or anchor in headings(target), f"{path}: {file}#{anchor}"
+
+
+def test_decision_records_are_numbered_without_gaps() -> None:
+    records = sorted((ROOT / "docs" / "decisions").glob("*.md"))
+
+    assert [record.name[:4] for record in records] == [f"{number:04}" for number in range(1, len(records) + 1)]
+    for number, record in enumerate(records, 1):
+        assert record.read_text().startswith(f"# {number}. "), record.name

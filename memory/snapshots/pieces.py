@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from thalweg.memory.files import write_durably
 from thalweg.memory.snapshots.state import DamagedFile, State
 from thalweg.proto.schema import Array
 
@@ -64,10 +65,7 @@ def write_pieces(
             hashes[file] = hashlib.sha256(piece.data).hexdigest()
             if before is not None and known.get(file) == hashes[file] and _linked(before / file, folder / file):
                 continue
-            with (folder / file).open("wb") as out:
-                out.write(piece.data)
-                out.flush()
-                os.fsync(out.fileno())
+            write_durably(folder / file, piece.data)
     return index, hashes
 
 

@@ -23,16 +23,9 @@ from typing import Any, Protocol
 
 import structlog
 
+from thalweg.memory.files import make_folder, sync_folder, write_durably
 from thalweg.memory.snapshots.pieces import Index, read_pieces, split, write_pieces
-from thalweg.memory.snapshots.state import (
-    DamagedFile,
-    State,
-    make_folder,
-    read_state,
-    sync_folder,
-    write_durably,
-    write_state,
-)
+from thalweg.memory.snapshots.state import DamagedFile, State, read_state, write_state
 from thalweg.proto.records import Partition, Position
 
 log = structlog.get_logger(__name__)

@@ -20,6 +20,7 @@ from crc32c import crc32c
 from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
+from thalweg.memory.files import flush_file, sync_folder
 from thalweg.proto.schema import Array
 
 _DTYPES = {
@@ -136,42 +137,6 @@ def _view(mapped: mmap.mmap, header_end: int, entry: Mapping[str, Any]) -> Array
     if start < 0 or end - start != count * dtype.itemsize:
         raise ValueError(f"{end - start} bytes for shape {shape} of {dtype}")
     return np.frombuffer(mapped, dtype, count, header_end + start).reshape(shape)
-
-
-def write_durably(path: Path, content: bytes) -> None:
-    """Write a small file under this name and flush it; the folder is not flushed. Raises OSError."""
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def flush_file(path: Path) -> None:
-    """Flush a file's content to disk. Raises OSError."""
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
-
-
-def make_folder(folder: Path) -> None:
-    """Create a folder and those above it, so that they survive a power failure. Raises OSError.
-
-    Those that exist are flushed as well: who created them may have died before it did.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    for parent in folder.absolute().parents:
-        try:
-            sync_folder(parent)
-        except PermissionError:
-            return  # nobody like us can have created anything in it, or above it
-
-
-def sync_folder(folder: Path) -> None:
-    """Flush a folder's entries to disk, so that a rename survives a power failure."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _checksum(tensors: Mapping[str, Array], meta: str) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import signal
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
@@ -13,6 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
+
+from thalweg.ops.run.stop_request import StopRequest
 
 if TYPE_CHECKING:
     from thalweg.ops.config.config import Config
@@ -105,7 +106,7 @@ def serve(
     log_format: Form = LogFormat.console,
 ) -> None:
     """Ingest, learn, serve and export metrics until SIGTERM, which drains and saves a snapshot."""
-    stop = threading.Event()
+    stop = StopRequest()
     for number in (signal.SIGTERM, signal.SIGINT):  # before the heavy imports: told to stop while starting, we do
         signal.signal(number, lambda *_: stop.set())
     _log(log_format, role={"all": "supervisor", "learn": "learner", "serve": "server"}[role])

@@ -16,7 +16,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -36,6 +35,7 @@ from thalweg.ops.config.environment import PREFIX
 from thalweg.ops.demo import camera as demo_camera
 from thalweg.ops.demo import clicks as demo_clicks
 from thalweg.ops.demo import visits as demo_visits
+from thalweg.ops.run.stop_request import StopRequest
 from thalweg.ops.run.supervisor import PARENT
 from thalweg.proto import inference_pb2 as pb
 from thalweg.proto import inference_pb2_grpc
@@ -299,7 +299,7 @@ def _stay(console: Console, ports: dict[str, int], config: Path, token: str) -> 
         f"  versions    thalweg snapshot list {config} --model digits",
         highlight=False,
     )
-    stop = threading.Event()
+    stop = StopRequest()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     stop.wait()

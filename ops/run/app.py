@@ -36,7 +36,7 @@ from thalweg.stream.health.probe import Probe
 from thalweg.stream.health.registry import HealthRegistry
 from thalweg.stream.journal.file_journal import FileJournal
 from thalweg.stream.labels.join_observer import JoinObserver
-from thalweg.stream.labels.joining import Joiner, JoinSettings
+from thalweg.stream.labels.joining import Joiner, JoinHealth, JoinSettings
 from thalweg.stream.labels.request_buffer import JoinedTopic, RequestBuffer
 from thalweg.stream.labels.request_log import RequestLog
 from thalweg.stream.learn.observer import each
@@ -214,8 +214,9 @@ def build_joiner(
         model_folder(config, model) / "joined.json",
         DeadLetters(source, model.labels_topic, model.name),
         observer,
-        health=registry.register("joiner", model.name),
-        store_health=registry.register("join_store", model.name),
+        health=JoinHealth(
+            joiner=registry.register("joiner", model.name), store=registry.register("join_store", model.name)
+        ),
     )
 
 

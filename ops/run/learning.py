@@ -21,8 +21,9 @@ from thalweg.ops.telemetry.status import LearnerStatus
 from thalweg.stream.health.registry import HealthRegistry
 from thalweg.stream.health.supervised import SupervisedThread
 from thalweg.stream.learn.fold import StateMismatch
-from thalweg.stream.learn.processor import NotSaved
+from thalweg.stream.learn.saving.saving import NotSaved
 from thalweg.stream.log.log import Log
+from thalweg.stream.runtime import Signal
 
 log = structlog.get_logger(__name__)
 
@@ -120,7 +121,7 @@ class Learning:
         for thread in self._threads:
             thread.start()
 
-    def wait(self, stop: threading.Event) -> None:
+    def wait(self, stop: Signal) -> None:
         """Wait until `stop` is set, or no model can learn under this configuration."""
         while not stop.wait(0.1) and self.refused is None:
             pass

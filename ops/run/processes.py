@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import threading
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -20,11 +19,12 @@ from thalweg.ops.serve.server import Server
 from thalweg.ops.telemetry.process_health import HealthFile
 from thalweg.stream.health.registry import HealthRegistry
 from thalweg.stream.publication.live_folder import live_folder
+from thalweg.stream.runtime import Signal
 
 log = structlog.get_logger(__name__)
 
 
-def run_learners(config: Config, stop: threading.Event) -> None:
+def run_learners(config: Config, stop: Signal) -> None:
     """Run the learner process until `stop` is set.
 
     Raises:
@@ -53,7 +53,7 @@ def run_learners(config: Config, stop: threading.Event) -> None:
         raise learning.not_saved
 
 
-def run_server(config: Config, stop: threading.Event, ready: Callable[[Server], None] | None = None) -> None:
+def run_server(config: Config, stop: Signal, ready: Callable[[Server], None] | None = None) -> None:
     """Run the server process until `stop` is set."""
     with ExitStack() as stack:
         stack.enter_context(threadpool_limits(1))

@@ -12,7 +12,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 import tomllib
 from collections.abc import Mapping
@@ -25,6 +24,7 @@ import structlog
 from thalweg.ops.run.heartbeat import HEARTBEAT, Heartbeat
 from thalweg.ops.run.only_one import only_one
 from thalweg.stream.publication.live_folder import live_folder
+from thalweg.stream.runtime import Signal
 
 log = structlog.get_logger(__name__)
 
@@ -68,7 +68,7 @@ class Supervisor:
         state_dir: Path,
         drain_seconds: float,
         arguments: list[str],
-        stop: threading.Event,
+        stop: Signal,
         environment: Mapping[str, str] | None = None,
         silent_seconds: float = 60.0,
     ) -> None:
@@ -178,7 +178,7 @@ class Supervisor:
         return code
 
 
-def checked_service(arguments: list[str], stop: threading.Event) -> dict[str, Any] | None:
+def checked_service(arguments: list[str], stop: Signal) -> dict[str, Any] | None:
     """The table `[service]` of a configuration, validated in a separate process, because creating every learner loads
     all of their libraries.
 

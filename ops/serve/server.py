@@ -159,7 +159,7 @@ class Server:
         stopped = self._grpc.stop(grace_seconds)
         self._workers.resume()
         self._http.drain(max(0.0, deadline - time.monotonic()))
-        stopped.wait()
+        stopped.wait(max(0.0, deadline - time.monotonic()) + _STOP_SECONDS)
         self.close()
 
     def close(self) -> None:

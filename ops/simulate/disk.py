@@ -106,7 +106,7 @@ class FaultyDisk:
         path = os.readlink(f"/proc/self/fd/{handle}")
         if not (path + os.sep).startswith(self._folder + os.sep):
             return
-        self._faults.point(f"sync {os.path.basename(path)}")
+        self._faults.point(f"sync {_shown(path)}")
         if self._faults.room(1) < 1:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
         status = os.fstat(handle)
@@ -123,7 +123,7 @@ class FaultyDisk:
                 paths = [os.path.join(os.readlink(f"/proc/self/fd/{folder}"), path) for path in paths]
             if not any(self._ours(path) for path in paths):
                 return call(*args, **kwargs)
-            self._faults.point(f"{name} {os.path.basename(paths[0])}")
+            self._faults.point(f"{name} {_shown(paths[0])}")
             if name in ("mkdir", "link") and self._faults.room(1) < 1:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), os.fspath(paths[0]))
             try:
@@ -138,7 +138,7 @@ class FaultyDisk:
     def _open(self, file: Any, mode: str = "r", buffering: int = -1, *args: Any, **kwargs: Any) -> IO[Any]:
         if not set(mode) & set("wax+") or not self._ours(file):
             return self._real_open(file, mode, buffering, *args, **kwargs)
-        self._faults.point(f"open {os.path.basename(file)}")
+        self._faults.point(f"open {_shown(file)}")
         existed = os.path.exists(file)
         if not existed and self._faults.room(1) < 1:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), os.fspath(file))
@@ -153,7 +153,7 @@ class FaultyDisk:
 
     def allowed(self, path: str, wanted: int) -> int:
         """How many bytes of a write are taken. Raises Crash, or OSError if none."""
-        self._faults.point(f"write {os.path.basename(path)}")
+        self._faults.point(f"write {_shown(path)}")
         room = min(wanted, self._faults.room(wanted))
         if wanted and not room:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
@@ -247,3 +247,8 @@ class _File(io.FileIO):
         if not self._process.alive:  # a buffer that is flushed when its object is collected
             return len(content)
         return super().write(content[: self._disk.allowed(self._path, len(content))])
+
+
+def _shown(path: str | os.PathLike[str]) -> str:
+    """The name of a file in the trace, which is the same in every process."""
+    return os.path.basename(path).replace(str(os.getpid()), "PID")

@@ -17,7 +17,7 @@ from typing import IO
 
 import structlog
 
-from thalweg.memory.snapshots.state import flush_file, make_folder, sync_folder
+from thalweg.memory.files import flush_file, make_folder, sync_folder
 from thalweg.stream.journal.entries import Entry, is_amendment, to_line
 from thalweg.stream.journal.journal import JournalError, consecutive
 from thalweg.stream.journal.segments import cut_torn_line, keep_whole, newest_in, path_of, read_segments, segments

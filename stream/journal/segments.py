@@ -10,7 +10,7 @@ from pathlib import Path
 
 import structlog
 
-from thalweg.memory.snapshots.state import sync_folder, write_durably
+from thalweg.memory.files import sync_folder, write_durably
 from thalweg.stream.journal.entries import Entry, from_line, to_line
 from thalweg.stream.journal.journal import JournalError
 

@@ -10,18 +10,16 @@ duplicate by its id.
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import structlog
 
-from thalweg.memory.exchange.commands import StoreError
 from thalweg.memory.exchange.pending import Pending, Waiting
 from thalweg.proto.bounds.limits import MAX_FUTURE_SECONDS
 from thalweg.proto.bounds.times import record_times
@@ -31,43 +29,31 @@ from thalweg.proto.event import Batch
 from thalweg.proto.records import Partition, Records
 from thalweg.proto.rejected import Reason, Refused, Rejected
 from thalweg.proto.schema import Schema
+from thalweg.stream.exceptions import first_line
 from thalweg.stream.health.reading import report_reading
 from thalweg.stream.health.registry import Health
 from thalweg.stream.labels.join_observer import JoinObserver, JoinReadingObserver
 from thalweg.stream.labels.label_records import joined_event, label_of
-from thalweg.stream.labels.place import Place, read_place, write_place
+from thalweg.stream.labels.place import PlaceKeeper
+from thalweg.stream.labels.store_reach import StoreReach
+from thalweg.stream.labels.waiting import Label, WaitingLabels
 from thalweg.stream.log.dead_letters import DeadLetters
 from thalweg.stream.log.identity import identities, replaced
-from thalweg.stream.log.log import (
-    GAP_TEXTS,
-    Log,
-    LogError,
-    LogReplaced,
-    PermanentLogError,
-    Reader,
-    RecordsRefused,
-    gap_fields,
-)
+from thalweg.stream.log.log import GAP_TEXTS, Log, LogReplaced, Reader, RecordsRefused, gap_fields
 from thalweg.stream.log.refused import append_possible
-from thalweg.stream.quarantine.search import first_line
+from thalweg.stream.retry import Retry, Stopped
 from thalweg.stream.runtime import REAL, Runtime
 
 log = structlog.get_logger(__name__)
 Answer = TypeVar("Answer")
-_Some = TypeVar("_Some", Records, "Sequence[_Label]")
+_Some = TypeVar("_Some", Records, Sequence[Label])
 
 JOINER_ERROR: Reason = "joiner_error"
 
 JOIN_AT_ONCE = 500
-MOST_WAITING = 100_000
-"""Labels that wait for their event; beyond this the oldest expire early …"""
-MOST_WAITING_BYTES = 256 << 20
-"""… and beyond these bytes of their records."""
-_LABEL_BYTES = 500  # what a waiting label takes beside its record
 _IDLE_SECONDS = 0.05
 _LOOK_AGAIN_SECONDS = 0.25  # for the events of labels that arrived before them
-_SAVE_SECONDS = 1.0
-_LONGEST_WAIT_SECONDS = 5.0  # between two attempts while the store or the log is unavailable
+_LAG_SECONDS = 1.0  # between two reports of what waits to be read
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,24 +73,14 @@ class JoinSettings:
     """As of the model: events that it refuses wait for no label."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Label:
-    records: Records  # its own alone: the others of a run must not stay in memory with it
-    id: str
-    label: Any
-    deadline: float
+@dataclass(frozen=True, kw_only=True)
+class JoinHealth:
+    """The health that a joiner reports."""
 
-    @property
-    def place(self) -> tuple[Partition, int]:
-        return self.records.partition, self.records.offsets[0]
-
-    @property
-    def size_bytes(self) -> int:
-        return self.records.size_bytes + _LABEL_BYTES
-
-
-class _Stopped(Exception):
-    """Stopped while retrying."""
+    joiner: Health = field(default_factory=lambda: Health("joiner"))
+    """The joiner's own."""
+    store: Health = field(default_factory=lambda: Health("join_store"))
+    """Whether the store of pending events can be reached."""
 
 
 class Joiner:
@@ -119,8 +95,7 @@ class Joiner:
         dead_letters: Receives invalid labels and those without an event.
         observer: Receives what happens.
         runtime: Clocks and waits.
-        health: The joiner's health.
-        store_health: Whether the store can be reached.
+        health: Where it reports its health; None: nowhere.
     """
 
     def __init__(
@@ -133,26 +108,22 @@ class Joiner:
         dead_letters: DeadLetters,
         observer: JoinObserver,
         runtime: Runtime = REAL,
-        health: Health | None = None,
-        store_health: Health | None = None,
+        health: JoinHealth | None = None,
     ) -> None:
-        self._health, self._store_health = health or Health("joiner"), store_health or Health("join_store")
+        health = health if health is not None else JoinHealth()
         self._settings, self._source, self._pending, self._schema = settings, source, pending, schema
-        self._place, self._dead_letters, self._observer = place, dead_letters, observer
+        self._dead_letters, self._observer, self._health = dead_letters, observer, health.joiner
         self._clock, self._ticks = runtime.clock, runtime.ticks
+        self._stopping = runtime.signal()
+        self._store = StoreReach(settings.model, health.store, observer)
+        self._retrying = Retry(settings.model, self._health, self._stopping, self._store.failed)
         self._decoder = Decoder(schema, max_future_seconds=settings.max_future_seconds)
-        self._waiting: OrderedDict[tuple[Partition, int], _Label] = OrderedDict()
-        self._waiting_bytes = 0
-        begun = read_place(place)
-        self._end: dict[Partition, int] = dict(begun.offsets)
-        self._log_identity = dict(begun.log_identity)
+        self._waiting = WaitingLabels()
+        self._place = PlaceKeeper(place, runtime.ticks)
         self._sent: set[tuple[Partition, int]] = set()
-        self._saved: Mapping[Partition, int] = dict(self._end)
         self._reading = observer if isinstance(observer, JoinReadingObserver) else None
         self._lag_told_at = float("-inf")
-        self._saved_at = self._looked_at = self._ticks()
-        self._stopping = runtime.signal()
-        self._reached = True
+        self._looked_at = self._ticks()
         self._reader: Reader | None = None
 
     def stop(self) -> None:
@@ -161,7 +132,7 @@ class Joiner:
 
     def run(self, *, until_end: bool = False) -> None:
         """Join until stopped, or until the log has no more records."""
-        with suppress(_Stopped), self.following() as turn:
+        with suppress(Stopped), self.following() as turn:
             while not self._stopping.is_set():
                 if not turn() and until_end and self._at_end():
                     break
@@ -174,12 +145,14 @@ class Joiner:
         topics, group = [self._settings.labels_topic, self._settings.topic], f"thalweg.{self._settings.model}.joiner"
         self._sent = self._retry("dead letters", self._dead_letters.recently_sent)
         self._follow_identities(topics)
-        with closing(self._retry("log", lambda: self._source.reader(topics, self._end, "earliest", group))) as reader:
+        with closing(
+            self._retry("log", lambda: self._source.reader(topics, self._place.end, "earliest", group))
+        ) as reader:
             self._reader = reader
             try:
                 yield partial(self._turn, reader)
             finally:
-                self._save(now=True)
+                self._place.save(self._waiting)
 
     def _turn(self, reader: Reader) -> bool:
         runs = reader.poll(_IDLE_SECONDS, JOIN_AT_ONCE)
@@ -187,7 +160,7 @@ class Joiner:
         for run in runs:
             self._take(run)
         self._join(fresh=[run for run in runs if run.partition.topic == self._settings.labels_topic])
-        self._save()
+        self._place.save_if_due(self._waiting)
         report_reading(self._health, reader)
         return bool(runs)
 
@@ -197,15 +170,11 @@ class Joiner:
     def _follow_identities(self, topics: Sequence[str]) -> None:
         """Read the topics from their beginning that were deleted and created again since the position was saved."""
         present = self._retry("log", lambda: identities(self._source, topics))
-        for topic in replaced(self._log_identity, present):
-            read = {str(at): end for at, end in self._end.items() if at.topic == topic}
-            log.error(GAP_TEXTS["replaced"], model=self._settings.model, topic=topic, read=read)
-            self._end = {at: end for at, end in self._end.items() if at.topic != topic}
+        for topic in replaced(self._place.log_identity, present):
+            log.error(GAP_TEXTS["replaced"], model=self._settings.model, topic=topic, read=self._place.forget(topic))
             self._sent = {at for at in self._sent if at[0].topic != topic}  # offsets begin anew
-            self._saved = {}
-        if not present.items() <= self._log_identity.items():
-            self._log_identity.update(present)
-            self._save(now=True)
+        if self._place.identify(present):
+            self._place.save(self._waiting)
 
     def _watch(self, reader: Reader) -> None:
         """Tell what was not read, and how much waits to be."""
@@ -216,7 +185,7 @@ class Joiner:
             if self._reading is not None and gap.partition.topic == self._settings.labels_topic:
                 self._reading.lost(gap)  # the learner reports those of its own topic
         now = self._ticks()
-        if self._reading is not None and now - self._lag_told_at >= _SAVE_SECONDS:
+        if self._reading is not None and now - self._lag_told_at >= _LAG_SECONDS:
             self._lag_told_at = now
             self._reading.labels_lag(reader.lag())
 
@@ -227,7 +196,7 @@ class Joiner:
             self._take_labels(run)
         else:
             self._take_events(run)
-        self._end[run.partition] = run.offsets[-1]
+        self._place.took(run)
 
     def _take_events(self, run: Records) -> None:
         self._in_halves(
@@ -258,10 +227,8 @@ class Joiner:
             except Exception as error:  # one record must not end the thread, which would only read it again
                 bad.append(Rejected(row, JOINER_ERROR, first_line(error)))
             else:
-                own = run[row : row + 1]
-                label = _Label(own, str(record.id), record.label, self._deadline(run.times[row]))
-                self._waiting[label.place] = label
-                self._waiting_bytes += label.size_bytes
+                deadline = self._deadline(run.times[row])
+                self._waiting.add(Label(run[row : row + 1], str(record.id), record.label, deadline))
         self._set_aside(run, bad)
 
     def _deadline(self, record_time: float) -> float:
@@ -281,7 +248,7 @@ class Joiner:
     ) -> None:
         try:
             action(some)
-        except (_Stopped, LogReplaced):
+        except (Stopped, LogReplaced):
             raise
         except Exception as error:
             if len(some) > 1:
@@ -299,18 +266,17 @@ class Joiner:
         now = self._ticks()
         if now - self._looked_at >= _LOOK_AGAIN_SECONDS:
             self._looked_at = now
-            labels = list(self._waiting.values())
+            labels = self._waiting.all()
         else:
-            places = [(run.partition, offset) for run in fresh for offset in run.offsets]
-            labels = [self._waiting[place] for place in places if place in self._waiting]
+            labels = self._waiting.of(fresh)
         for start in range(0, len(labels), JOIN_AT_ONCE):
             self._in_halves(labels[start : start + JOIN_AT_ONCE], self._join_some, self._cannot_join)
         self._give_up()
 
-    def _join_some(self, labels: Sequence[_Label]) -> None:
+    def _join_some(self, labels: Sequence[Label]) -> None:
         model, ids = self._settings.model, [label.id for label in labels]
         found = self._retry("waiting events", lambda: self._pending.find(model, ids))
-        told: dict[str, tuple[_Label, Waiting]] = {}
+        told: dict[str, tuple[Label, Waiting]] = {}
         done = [label for label, event in zip(labels, found) if event is not None]
         for label, event in zip(labels, found):
             if event is not None and not event.joined:
@@ -333,96 +299,34 @@ class Joiner:
         if len(done) > len(told):
             self._observer.labels_duplicated(len(done) - len(told))
         for label in done:  # not earlier: a next run starts at the oldest label that waits
-            self._drop(label)
+            self._waiting.remove(label)
 
-    def _drop(self, label: _Label) -> None:
-        del self._waiting[label.place]
-        self._waiting_bytes -= label.size_bytes
-
-    def _refuse(self, label: _Label, error: RecordsRefused) -> None:
+    def _refuse(self, label: Label, error: RecordsRefused) -> None:
         """The event of this label can never be appended: its label goes to the dead letters."""
         log.error("a joined event can never be appended", model=self._settings.model, id=label.id, problem=str(error))
         detail = f"the joined event of id {label.id!r} cannot be appended: {error}"
         self._set_aside(label.records, [Rejected(0, "too_large", detail)])
 
-    def _cannot_join(self, one: Sequence[_Label], error: Exception) -> None:
+    def _cannot_join(self, one: Sequence[Label], error: Exception) -> None:
         (label,) = one
         self._set_aside(label.records, [Rejected(0, JOINER_ERROR, first_line(error))])
-        self._drop(label)
+        self._waiting.remove(label)
 
     def _give_up(self) -> None:
         """Expired labels, and the oldest of too many, go to the dead letters."""
-        now = self._clock()
-        over = [label for label in self._waiting.values() if label.deadline < now]
-        left = len(self._waiting) - len(over)
-        size = self._waiting_bytes - sum(label.size_bytes for label in over)
-        if left > MOST_WAITING or size > MOST_WAITING_BYTES:
-            for label in list(self._waiting.values()):
-                if left <= MOST_WAITING and size <= MOST_WAITING_BYTES:
-                    break
-                if label.deadline >= now:
-                    over.append(label)
-                    left, size = left - 1, size - label.size_bytes
+        over = self._waiting.expired(self._clock())
         for label in over:
             detail = f"no event of id {label.id!r} is known, or no longer"
             self._set_aside(label.records, [Rejected(0, "unmatched_label", detail)])
-            self._drop(label)
+            self._waiting.remove(label)
         if over:
             self._observer.labels_unmatched(len(over))
 
-    # -- retrying -----------------------------------------------------------------------------------------------------
-
     def _retry(self, what: str, action: Callable[[], Answer]) -> Answer:
-        """Run it, and retry while the store or the log refuses. Raises _Stopped when stopped first."""
-        wait = 0.1
-        while True:
-            try:
-                answer = action()
-            except LogReplaced:
-                raise  # no waiting helps
-            except StoreError as error:
-                self._reach(False, str(error))
-                self._health.waiting(f"the store is out of reach: {error}")
-            except (OSError, LogError) as error:
-                permanent = isinstance(error, PermanentLogError)
-                told = "refused, and waiting does not help" if permanent else "refused: retrying"
-                log.error(told, what=what, model=self._settings.model, problem=str(error))
-                (self._health.failed if permanent else self._health.waiting)(f"waits for the {what}: {error}")
-            else:
-                self._reach(True)
-                return answer
-            if self._stopping.wait(wait):
-                raise _Stopped
-            wait = min(2 * wait, _LONGEST_WAIT_SECONDS)
-
-    def _reach(self, reached: bool, problem: str = "") -> None:
-        if reached:
-            self._store_health.running()
-        else:
-            self._store_health.waiting(f"the store is out of reach: {problem}")
-        if reached != self._reached:
-            self._reached = reached
-            if reached:
-                log.info("the store is available again: labels are joined", model=self._settings.model)
-            else:
-                log.error("the store is unavailable: labels wait", model=self._settings.model, problem=problem)
-        self._observer.store_reached(reached)
-
-    def _save(self, *, now: bool = False) -> None:
-        """Save the position: up to the oldest label that still waits."""
-        if not now and self._ticks() - self._saved_at < _SAVE_SECONDS:
-            return
-        self._saved_at = self._ticks()
-        done = dict(self._end)
-        for partition, offset in self._waiting:
-            done[partition] = min(done.get(partition, offset), offset - 1)
-        if done == self._saved:
-            return
-        try:
-            write_place(self._place, Place(done, self._log_identity))
-            self._saved = done
-        except OSError as error:
-            log.warning("cannot save the position of the join", place=str(self._place), problem=str(error))
+        """Run it until neither the store nor the log refuses. Raises Stopped or LogReplaced."""
+        answer = self._retrying(what, action)
+        self._store.reached()
+        return answer
 
 
 def entries_of(batch: Batch, rows: Sequence[int]) -> list[tuple[str, float, bytes]]:

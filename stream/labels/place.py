@@ -6,7 +6,7 @@ A position that is too old costs only time: what is joined again is a duplicate 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,13 @@ from typing import Any
 import structlog
 from crc32c import crc32c
 
-from thalweg.memory.snapshots.state import sync_folder, write_durably
-from thalweg.proto.records import Partition, Position
+from thalweg.memory.files import sync_folder, write_durably
+from thalweg.proto.records import Partition, Position, Records
+from thalweg.stream.labels.waiting import WaitingLabels
 
 log = structlog.get_logger(__name__)
+
+_SAVE_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,3 +75,56 @@ def _checksum(record: Mapping[str, Any]) -> int:
 
 def _previous(path: Path) -> Path:
     return path.with_name(f"{path.name}.previous")
+
+
+class PlaceKeeper:
+    """A joiner's position while it runs: how far it has read, and up to where all of that is done.
+
+    Args:
+        path: Its file; the folder exists.
+        ticks: Monotonic seconds.
+    """
+
+    def __init__(self, path: Path, ticks: Callable[[], float]) -> None:
+        self._path, self._ticks = path, ticks
+        begun = read_place(path)
+        self.end: dict[Partition, int] = dict(begun.offsets)
+        """The last record of each partition that was read."""
+        self.log_identity: dict[str, str] = dict(begun.log_identity)
+        """Identity by topic of the log that `end` belongs to."""
+        self._saved: Position = dict(self.end)
+        self._saved_at = ticks()
+
+    def took(self, run: Records) -> None:
+        """These records were read."""
+        self.end[run.partition] = run.offsets[-1]
+
+    def forget(self, topic: str) -> dict[str, int]:
+        """A topic was created again: it is read from its beginning. Returns how far it was read."""
+        read = {str(at): end for at, end in self.end.items() if at.topic == topic}
+        self.end = {at: end for at, end in self.end.items() if at.topic != topic}
+        self._saved = {}
+        return read
+
+    def identify(self, present: Mapping[str, str]) -> bool:
+        """Note the identities of topics; whether any of them is news."""
+        news = not present.items() <= self.log_identity.items()
+        self.log_identity.update(present)
+        return news
+
+    def save_if_due(self, waiting: WaitingLabels) -> None:
+        """As `save`, about once a second."""
+        if self._ticks() - self._saved_at >= _SAVE_SECONDS:
+            self.save(waiting)
+
+    def save(self, waiting: WaitingLabels) -> None:
+        """Save the position up to the oldest label that waits. A failure is logged; it costs time at the next start."""
+        self._saved_at = self._ticks()
+        done = waiting.before(self.end)
+        if done == self._saved:
+            return
+        try:
+            write_place(self._path, Place(done, self.log_identity))
+            self._saved = done
+        except OSError as error:
+            log.warning("cannot save the position of the join", place=str(self._path), problem=str(error))

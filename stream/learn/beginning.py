@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import closing
 
 import structlog
 
 from thalweg.stream.journal.entries import BlockEntry
-from thalweg.stream.journal.journal import Journal, before_the_first
+from thalweg.stream.journal.journal import before_the_first
 from thalweg.stream.learn.blocks import Block
-from thalweg.stream.learn.fold import Fold
+from thalweg.stream.learn.context import ModelContext
 from thalweg.stream.learn.intake import Intake
-from thalweg.stream.learn.observer import Observer
-from thalweg.stream.learn.settings import ProcessorSettings
+from thalweg.stream.learn.saving.saving import Saving
 from thalweg.stream.log.identity import replaced
 
 log = structlog.get_logger(__name__)
@@ -23,29 +21,18 @@ class Beginning:
     """Sets the start of a fold, on the learner's thread.
 
     Args:
-        fold: The model's fold.
+        context: The model.
         intake: Opens the log.
-        journal: The model's journal.
-        settings: Settings of the model.
-        observer: Notified of topics that were created again.
-        save: Saves the present version; raises OSError if it fails and must not.
+        saving: Saves the beginning.
     """
 
-    def __init__(
-        self,
-        fold: Fold,
-        intake: Intake,
-        journal: Journal,
-        settings: ProcessorSettings,
-        observer: Observer,
-        save: Callable[[bool], None],
-    ) -> None:
-        self._fold, self._intake, self._journal, self._settings = fold, intake, journal, settings
-        self._observer, self._save = observer, save
+    def __init__(self, context: ModelContext, intake: Intake, saving: Saving) -> None:
+        self._fold, self._journal, self._settings = context.fold, context.journal, context.settings
+        self._observer, self._intake, self._saving = context.ports.observer, intake, saving
 
     def begin(self) -> None:
         """Fix a new model's start position before anything is learned: with `latest`, records that arrive during a
-        restart count.
+        restart count. Raises OSError if it cannot be saved.
         """
         self._fold.identify(self._intake.identities())
         if self._journal.begins_after() == 0:  # all snapshots are damaged: replay from an empty state
@@ -57,7 +44,7 @@ class Beginning:
         if self._settings.start == "latest":
             with closing(self._intake.open({}, "latest")) as reader:
                 self._fold.start_at(reader.position())
-        self._save(True)
+        self._saving.save(wait=True, must=True)
 
     def follow_identities(self) -> None:
         """Read the topics from their beginning that were deleted and created again since the snapshot.
@@ -83,6 +70,6 @@ class Beginning:
         empty = BlockEntry(self._fold.version + 1, (), self._settings.batch_events)
         self._journal.append(empty)
         self._fold.apply(self._fold.decode(empty, Block(())))
-        self._save(False)
+        self._saving.save(wait=True)
         for topic in anew:
             self._observer.log_replaced(topic)

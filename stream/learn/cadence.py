@@ -11,11 +11,11 @@ from collections.abc import Callable
 
 import structlog
 
+from thalweg.stream.exceptions import first_line
 from thalweg.stream.health.registry import Health
 from thalweg.stream.learn.fold import Fold
 from thalweg.stream.learn.observer import Observer
 from thalweg.stream.learn.ports import Publisher
-from thalweg.stream.quarantine.search import first_line
 
 log = structlog.get_logger(__name__)
 

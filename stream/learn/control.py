@@ -12,14 +12,15 @@ from thalweg.memory.exchange.commands import StoreError
 from thalweg.memory.snapshots.snapshots import Snapshots, UnknownVersion
 from thalweg.memory.snapshots.state import DamagedFile
 from thalweg.stream.drift.alarm import Alarm
+from thalweg.stream.exceptions import first_line
 from thalweg.stream.journal.entries import Control, ForgettingEntry, ResetEntry, RollbackEntry
-from thalweg.stream.journal.journal import Journal
-from thalweg.stream.learn.fold import DRIFT, Fold, StateMismatch, check_settings
+from thalweg.stream.learn.context import ModelContext
+from thalweg.stream.learn.fold import DRIFT, StateMismatch, check_settings
 from thalweg.stream.learn.outcome import Outcome
-from thalweg.stream.learn.ports import Command, Commands, Ports
+from thalweg.stream.learn.ports import Command, Commands
+from thalweg.stream.learn.saving.saving import Saving
 from thalweg.stream.learn.settings import ProcessorSettings
 from thalweg.stream.quarantine.recovery import Recovery
-from thalweg.stream.quarantine.search import first_line
 from thalweg.stream.quarantine.standstill import Standstill
 
 log = structlog.get_logger(__name__)
@@ -91,30 +92,22 @@ class Controls:
     """Executes commands and decisions on the learner's thread.
 
     Args:
-        fold: The model's fold.
-        model: The model's name.
-        ports: Provides the commands and the observer.
-        save: Saves the present version; on request waits for the save and raises OSError if it fails.
+        context: The model.
+        saving: Saves the present version.
         change: Journals an entry and applies it.
         resume: Lets a stopped model go on, on request without what fails; returns False if it is not stopped.
     """
 
     def __init__(
         self,
-        fold: Fold,
-        model: str,
-        ports: Ports,
-        save: Callable[[bool], None],
+        context: ModelContext,
+        saving: Saving,
         change: Callable[[Control], Outcome],
         resume: Callable[[bool], bool],
     ) -> None:
-        self._fold = fold
-        self._model = model
-        self._commands = ports.commands
-        self._observer = ports.observer
-        self._save = save
-        self._change = change
-        self._resume = resume
+        self._fold, self._model = context.fold, context.settings.model
+        self._commands, self._observer = context.ports.commands, context.ports.observer
+        self._saving, self._change, self._resume = saving, change, resume
 
     def handle_commands(self) -> None:
         """Execute the commands submitted since the last call, and respond to each."""
@@ -137,7 +130,7 @@ class Controls:
 
     def _carry_out(self, command: Command) -> Mapping[str, Any]:
         if command.verb == "snapshot":
-            self._save(True)
+            self._saving.save(wait=True, must=True)
             return {"version": self._fold.version}
         if command.verb == "rollback":  # consumed events are not consumed again
             to = int(command.arguments["version"])
@@ -156,7 +149,7 @@ class Controls:
             else:
                 self._fold.note_done(decision.note)
             if decision.save:
-                self._save(False)
+                self._saving.save()
         except (UnknownVersion, DamagedFile, StateMismatch, NotApplied, OSError) as error:
             log.error("cannot act on a drift alarm: learning continues", model=self._model, problem=str(error))
             self._fold.note_done("nothing: it failed")
@@ -169,29 +162,16 @@ class Changes:
     """Changes a model's state other than by learning: journalled, applied, and undone if it fails.
 
     Args:
-        fold: The model's fold.
-        snapshots: Snapshots of the model.
-        journal: Its journal.
-        settings: Settings of the model.
-        ports: Provides the observer.
+        context: The model.
         standstill: Whether the model stands still.
         recovery: Restores the fold after a failure.
-        save: Saves the present version without deleting the given one; raises OSError if it fails.
+        saving: Saves what a change discards.
     """
 
-    def __init__(
-        self,
-        fold: Fold,
-        snapshots: Snapshots,
-        journal: Journal,
-        settings: ProcessorSettings,
-        ports: Ports,
-        standstill: Standstill,
-        recovery: Recovery,
-        save: Callable[[int | None], None],
-    ) -> None:
-        self._fold, self._snapshots, self._journal, self._settings = fold, snapshots, journal, settings
-        self._observer, self._standstill, self._recovery, self._save = ports.observer, standstill, recovery, save
+    def __init__(self, context: ModelContext, standstill: Standstill, recovery: Recovery, saving: Saving) -> None:
+        self._fold, self._snapshots, self._journal = context.fold, context.snapshots, context.journal
+        self._settings, self._observer = context.settings, context.ports.observer
+        self._standstill, self._recovery, self._saving = standstill, recovery, saving
 
     def make(self, entry: Control) -> Outcome:
         """Journal an entry and apply it; what it discards is saved.
@@ -226,7 +206,8 @@ class Changes:
         After it is journalled: a process that dies in between still knows what to do about the alarm behind it.
         """
         try:
-            self._save(entry.to if isinstance(entry, RollbackEntry) else None)
+            spare = entry.to if isinstance(entry, RollbackEntry) else None
+            self._saving.save(wait=True, must=True, spare=spare)
         except OSError as error:
             if error.errno is not None:
                 self._journal.truncate(self._fold.version)

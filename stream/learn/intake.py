@@ -6,36 +6,22 @@ retried, and a stop in the meantime leaves a state that contains nothing of the 
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from typing import TypeVar
 
 import structlog
 
 from thalweg.proto.records import Position
 from thalweg.stream.journal.entries import BlockEntry, Skip
-from thalweg.stream.journal.journal import Journal
 from thalweg.stream.learn.blocks import Block, DecodedBlock, gather
-from thalweg.stream.learn.fold import Fold
-from thalweg.stream.learn.ports import DeadLetterSink, Ports
-from thalweg.stream.learn.settings import ProcessorSettings
+from thalweg.stream.learn.context import ModelContext
+from thalweg.stream.learn.ports import DeadLetterSink
 from thalweg.stream.log.identity import identities
-from thalweg.stream.log.log import GAP_TEXTS, Log, LogError, LogReplaced, PermanentLogError, Reader, Start, gap_fields
+from thalweg.stream.log.log import GAP_TEXTS, LogError, LogReplaced, Reader, Start, gap_fields
 from thalweg.stream.quarantine.skips import LEARNER_ERROR, letters
-from thalweg.stream.runtime import Signal
+from thalweg.stream.retry import Retry, Stopped
 
 log = structlog.get_logger(__name__)
-
-Answer = TypeVar("Answer")
-
-_LONGEST_WAIT_SECONDS = 5.0
-
-
-class Stopped(Exception):
-    """A stop was requested while waiting for a disk or a broker; the state contains nothing of the current block."""
-
 
 NOT_THE_EVENTS = (Stopped, LogReplaced)
 """Raised while a block is applied, but not for any fault of its events."""
@@ -45,36 +31,22 @@ class Intake:
     """Reads and journals blocks for a fold, on the learner's thread.
 
     Args:
-        fold: The fold that applies the blocks.
-        source: The log that holds the records.
-        journal: The journal of the blocks.
-        settings: Settings of the model.
-        ports: Provides the dead-letter sink and the observer.
-        stopping: Ends every wait when set.
-        ticks: Monotonic seconds.
+        context: The model.
     """
 
-    def __init__(
-        self,
-        fold: Fold,
-        source: Log,
-        journal: Journal,
-        settings: ProcessorSettings,
-        ports: Ports,
-        stopping: Signal,
-        ticks: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._fold = fold
-        self._source = source
-        self._journal = journal
-        self._settings = settings
-        self._observer = ports.observer
-        self._dead_letters = ports.dead_letters
-        self._health = ports.health
+    def __init__(self, context: ModelContext) -> None:
+        ports, settings = context.ports, context.settings
+        self._fold, self._source, self._journal, self._settings = (
+            context.fold,
+            context.source,
+            context.journal,
+            settings,
+        )
+        self._observer, self._dead_letters = ports.observer, ports.dead_letters
+        self._ticks = context.runtime.ticks
+        self._retry = Retry(settings.model, ports.health, context.stopping)
         self.replaced = False
         """A topic was created again while it was read; the latest block is the last one of the deleted topic."""
-        self._stopping = stopping
-        self._ticks = ticks
 
     def open(self, after: Position, start: Start = "earliest") -> Reader:
         """Open a reader of the model's topics; retries while the log is unavailable. Raises Stopped."""
@@ -166,20 +138,3 @@ class Intake:
             log.error(GAP_TEXTS[gap.cause], model=self._settings.model, **gap_fields(gap))
             self.replaced = self.replaced or gap.cause == "replaced"
             self._observer.lost(gap)
-
-    def _retry(self, what: str, action: Callable[[], Answer]) -> Answer:
-        """Run the action, retrying while disk or broker fail. Raises Stopped if a stop is requested first."""
-        wait = 0.1
-        while True:
-            try:
-                return action()
-            except LogReplaced:
-                raise  # no waiting helps
-            except (OSError, LogError) as error:
-                permanent = isinstance(error, PermanentLogError)
-                told = "refused, and waiting does not help" if permanent else "refused: retrying"
-                log.error(told, what=what, model=self._settings.model, problem=str(error))
-                (self._health.failed if permanent else self._health.waiting)(f"waits for the {what}: {error}")
-                if self._stopping.wait(wait):
-                    raise Stopped from error
-                wait = min(2 * wait, _LONGEST_WAIT_SECONDS)

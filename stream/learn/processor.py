@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from functools import partial
 
 import structlog
 
-from thalweg.memory.snapshots.snapshots import Snapshot, Snapshots
+from thalweg.memory.snapshots.snapshots import Snapshots
 from thalweg.models.contract.learner import Learner
 from thalweg.proto.records import Partition, Position
 from thalweg.stream.health.reading import report_reading
@@ -16,31 +15,27 @@ from thalweg.stream.journal.entries import Control
 from thalweg.stream.journal.journal import InMemoryJournal, Journal
 from thalweg.stream.learn.beginning import Beginning
 from thalweg.stream.learn.cadence import PublishCadence
+from thalweg.stream.learn.context import ModelContext
 from thalweg.stream.learn.control import Changes, Controls, Policy
 from thalweg.stream.learn.fold import DRIFT, Fold
-from thalweg.stream.learn.intake import NOT_THE_EVENTS, Intake, Stopped
+from thalweg.stream.learn.intake import NOT_THE_EVENTS, Intake
 from thalweg.stream.learn.outcome import Outcome
 from thalweg.stream.learn.ports import Evaluator, Ports
 from thalweg.stream.learn.reporting import Reporter
-from thalweg.stream.learn.saver import Saver
+from thalweg.stream.learn.saving.saver import Saver
+from thalweg.stream.learn.saving.saving import Saving
 from thalweg.stream.learn.settings import ProcessorSettings
 from thalweg.stream.log.log import Log, Reader
 from thalweg.stream.quarantine.breaker import Breaker
 from thalweg.stream.quarantine.recovery import Recovery, Tripped
-from thalweg.stream.quarantine.search import first_line
 from thalweg.stream.quarantine.standstill import Standstill
 from thalweg.stream.quarantine.stop import Stop
+from thalweg.stream.retry import Stopped
 from thalweg.stream.runtime import REAL, Runtime
 
 log = structlog.get_logger(__name__)
 
-_COMMIT_SECONDS = 1.0
 _STANDING_SECONDS = 0.05  # between two looks at the commands while the model stands still
-_LAST_SAVES = 3  # a disk that is full for a moment must not cost what was learned since the last snapshot
-
-
-class NotSaved(OSError):
-    """A model ended without saving what it has learned; the journal leads to it from the newest snapshot."""
 
 
 class Processor:
@@ -78,66 +73,37 @@ class Processor:
         runtime: Runtime = REAL,
     ) -> None:
         ports = ports if ports is not None else Ports()
-        self._settings = settings = settings if settings is not None else ProcessorSettings()
-        self._journal: Journal = journal if journal is not None else InMemoryJournal()
-        self._snapshots = snapshots
-        self._observer = ports.observer
-        self._alarms = ports.alarms
-        self._health = ports.health
-        self._clock, self._ticks = runtime.clock, runtime.ticks
-        self._stopping = runtime.signal()
-        self._fold = Fold(learner, snapshots, settings, evaluator, make)
-        self._intake = Intake(self._fold, source, self._journal, settings, ports, self._stopping, runtime.ticks)
-        self._policy = Policy(settings, snapshots, can_reset=self._fold.can_reset)
+        settings = settings if settings is not None else ProcessorSettings()
+        journal = journal if journal is not None else InMemoryJournal()
+        stopping = runtime.signal()
+        fold = Fold(learner, snapshots, settings, evaluator, make)
+        context = ModelContext(
+            fold=fold,
+            source=source,
+            snapshots=snapshots,
+            journal=journal,
+            settings=settings,
+            ports=ports,
+            runtime=runtime,
+            stopping=stopping,
+        )
+        self._fold, self._snapshots, self._journal, self._settings = fold, snapshots, journal, settings
+        self._observer, self._alarms, self._health = ports.observer, ports.alarms, ports.health
+        self._clock, self._stopping = runtime.clock, stopping
+        self._intake = Intake(context)
+        self._saver = Saver(snapshots, journal, ports.observer, runtime, ports.saving)
+        self._saving = Saving(context, self._intake, self._saver)
+        self._beginning = Beginning(context, self._intake, self._saving)
         self._breaker = Breaker(settings)
-        self._beginning = Beginning(
-            self._fold,
-            self._intake,
-            self._journal,
-            settings,
-            ports.observer,
-            partial(self._save, True),
-        )
+        self._recovery = Recovery(context, self._intake, self._breaker, self._saver.newest)
         self._standstill = Standstill(settings.model, ports.stop_mark, ports.health)
-        self._saver = Saver(snapshots, self._journal, self._observer, runtime, ports.saving)
-        self._recovery = Recovery(
-            self._fold,
-            self._intake,
-            snapshots,
-            self._journal,
-            settings,
-            self._breaker,
-            ports,
-            self._saver.newest,
-            runtime,
-            self._stopping,
-        )
-        self._changes = Changes(
-            self._fold,
-            snapshots,
-            self._journal,
-            settings,
-            ports,
-            self._standstill,
-            self._recovery,
-            partial(self._save, True, True),
-        )
-        self._controls = Controls(
-            self._fold, settings.model, ports, self._save_asked, self._change, self._standstill.resume
-        )
-        self._reporter = Reporter(self._fold, self._observer.reported, runtime.clock, runtime.ticks)
+        self._policy = Policy(settings, snapshots, can_reset=fold.can_reset)
+        self._changes = Changes(context, self._standstill, self._recovery, self._saving)
+        self._controls = Controls(context, self._saving, self._change, self._standstill.resume)
+        self._reporter = Reporter(fold, ports.observer.reported, runtime.clock, runtime.ticks)
         self._cadence = PublishCadence(
-            ports.publisher,
-            self._journal.sync,
-            self._observer,
-            settings.publish_share,
-            runtime.ticks,
-            ports.publishing,
+            ports.publisher, journal.sync, ports.observer, settings.publish_share, runtime.ticks, ports.publishing
         )
-        self._unsaved_events = 0
-        self._saved_at = self._ticks()
-        self._committed_at = 0.0
-        self._no_state = ""  # why the learner last gave no state to save
         self._reader: Reader | None = None
 
     @property
@@ -186,16 +152,7 @@ class Processor:
                         break
                 self._publish(now=True)
             self._reporter.offer(must=True)
-            for _ in range(_LAST_SAVES):
-                self._save(wait=True)
-                if self._saver.version == self._fold.version:
-                    break
-            else:
-                raise NotSaved(
-                    f"model {self._settings.model!r}: version {self.version} could not be saved, the newest snapshot "
-                    f"is of version {self._saver.version}: {self._saver.wait() or self._no_state}; "
-                    f"the next start learns again from there"
-                )
+            self._saving.save_last()
         finally:
             self._saver.close()
             self._journal.close()
@@ -264,8 +221,8 @@ class Processor:
             self._alarms.send(())  # the pending ones
         self._publish(now=taken is None)
         self._confirm(reader, idle=taken is None)
-        self._save_if_due()
-        self._commit_if_due(reader)
+        self._saving.save_if_due()
+        self._saving.commit_if_due(reader)
         self._reporter.offer(reader.lag())
         self._tell_health(reader)
         return taken is not None
@@ -289,7 +246,7 @@ class Processor:
             self._health.running()
 
     def _note(self, outcome: Outcome) -> None:
-        self._unsaved_events += outcome.events
+        self._saving.learned(outcome.events)
         self._reporter.note(outcome)
         if outcome.oldest_time is not None:
             self._cadence.taken(outcome.oldest_time)
@@ -316,7 +273,7 @@ class Processor:
     def _stand_still(self) -> bool:
         """Wait a moment for an operator to resume the model, or else try again; whether it goes on."""
         if self._standstill.wait():
-            self._save_if_due()
+            self._saving.save_if_due()
             self._reporter.offer()
             self._stopping.wait(_STANDING_SECONDS)
             return False
@@ -388,52 +345,11 @@ class Processor:
             now = self._clock()
             self._cadence.confirm(min(self._fold.appended_time, now) if behind else now)
 
-    def _save_if_due(self) -> None:
-        due = self._unsaved_events >= self._settings.snapshot_events
-        due = due or self._ticks() - self._saved_at >= self._settings.snapshot_seconds
-        if due and self.version > self._saver.version and self._saver.ready():
-            self._save()
-
-    def _commit_if_due(self, reader: Reader) -> None:
-        now = self._ticks()
-        if now - self._committed_at > _COMMIT_SECONDS and self._fold.end:
-            reader.commit(self._fold.end, f"version {self.version}")
-            self._committed_at = now
-
-    def _save(self, wait: bool = False, must: bool = False, spare: int | None = None) -> None:
-        """Save the present version in the background; `wait` for it, and raise its error if it `must` succeed."""
-        if self.version > self._saver.version:
-            self._intake.note_identities()
-            taken = self._snapshot(must=must)
-            if taken is None:
-                return
-            waiting = {} if self._alarms is None else {"alarms": self._alarms.state()}
-            self._saver.save(taken.manifest, {**taken.parts, **waiting}, spare)
-            self._unsaved_events, self._saved_at = 0, self._ticks()
-        if wait and (error := self._saver.wait()) is not None and must:
-            raise error
-
-    def _snapshot(self, *, must: bool) -> Snapshot | None:
-        """The present state to save; None, or OSError if there `must` be one, if a part fails to give its state."""
-        try:
-            return self._fold.snapshot(self._clock())
-        except Exception as error:
-            if must:
-                raise OSError(f"the state cannot be saved: {first_line(error)}") from error
-            self._no_state = first_line(error)
-            log.error("snapshot failed: learning continues", version=self.version, problem=self._no_state)
-            self._observer.snapshot_failed(self.version, self._no_state)
-            self._unsaved_events, self._saved_at = 0, self._ticks()
-            return None
-
-    def _save_asked(self, wait: bool) -> None:
-        self._save(wait=wait, must=wait)
-
     def _change(self, entry: Control) -> Outcome:
         """Change the state, and publish and save the result. Raises as `Changes.make`."""
         outcome = self._changes.make(entry)
         self._publish(now=True)
-        self._save(wait=True)
+        self._saving.save(wait=True)
         if entry.cause != DRIFT:
             self._journal.sync()  # who asked for it is told that it is done
         return outcome

@@ -10,10 +10,10 @@ from types import MappingProxyType
 import structlog
 
 from thalweg.proto.records import Partition
+from thalweg.stream.exceptions import first_line
 from thalweg.stream.learn.fold import Fold
 from thalweg.stream.learn.observer import LearnerReport
 from thalweg.stream.learn.outcome import Outcome
-from thalweg.stream.quarantine.search import first_line
 
 log = structlog.get_logger(__name__)
 

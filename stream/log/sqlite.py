@@ -16,7 +16,7 @@ from pathlib import Path
 
 import structlog
 
-from thalweg.memory.snapshots.state import make_folder, sync_folder
+from thalweg.memory.files import make_folder, sync_folder
 from thalweg.proto.records import Partition, Position
 from thalweg.stream.log.log import Appended, LogError, LogReplaced, Message, Reader, RecordTooLarge, Retention, Start
 from thalweg.stream.log.sqlite_file import (

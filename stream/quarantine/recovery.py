@@ -15,24 +15,22 @@ from functools import partial
 
 import structlog
 
-from thalweg.memory.snapshots.snapshots import Snapshots
 from thalweg.proto.records import Position
+from thalweg.stream.exceptions import first_line
 from thalweg.stream.journal.entries import BlockEntry, Control, Skip
-from thalweg.stream.journal.journal import Journal, JournalError
+from thalweg.stream.journal.journal import JournalError
 from thalweg.stream.learn.blocks import Block, DecodedBlock, HistoryLost
-from thalweg.stream.learn.fold import Checkpoint, Fold
-from thalweg.stream.learn.intake import NOT_THE_EVENTS, Intake, Stopped
+from thalweg.stream.learn.context import ModelContext
+from thalweg.stream.learn.fold import Checkpoint
+from thalweg.stream.learn.intake import NOT_THE_EVENTS, Intake
 from thalweg.stream.learn.outcome import Outcome
-from thalweg.stream.learn.ports import Ports
 from thalweg.stream.learn.rebuild import apply_again
-from thalweg.stream.learn.settings import ProcessorSettings
 from thalweg.stream.log.log import Reader
 from thalweg.stream.quarantine.breaker import Breaker
-from thalweg.stream.quarantine.search import first_line
 from thalweg.stream.quarantine.skips import LEARNER_ERROR
 from thalweg.stream.quarantine.stop import Stop
 from thalweg.stream.quarantine.trials import Trials
-from thalweg.stream.runtime import Runtime, Signal
+from thalweg.stream.retry import Stopped
 
 log = structlog.get_logger(__name__)
 
@@ -70,34 +68,17 @@ class Recovery:
     """Replays a model's journal on the learner's thread.
 
     Args:
-        fold: The model's fold.
+        context: The model; its health hears of every trial, because a search may take long.
         intake: Reads and decodes blocks, and sends dead letters.
-        snapshots: Snapshots of the model.
-        journal: Its journal.
-        settings: Settings of the model.
         breaker: Stops the model when too many events fail.
-        ports: Provides the observer, and the health that hears of every trial, because a search may take long.
         saved: Waits for the save in progress; the newest version that is saved.
-        runtime: Clocks.
-        stopping: Ends every wait when set.
     """
 
-    def __init__(
-        self,
-        fold: Fold,
-        intake: Intake,
-        snapshots: Snapshots,
-        journal: Journal,
-        settings: ProcessorSettings,
-        breaker: Breaker,
-        ports: Ports,
-        saved: Callable[[], int],
-        runtime: Runtime,
-        stopping: Signal,
-    ) -> None:
-        self._fold, self._intake, self._snapshots, self._journal = fold, intake, snapshots, journal
-        self._model, self._breaker, self._observer, self._health = settings.model, breaker, ports.observer, ports.health
-        self._saved, self._clock, self._ticks, self._stopping = saved, runtime.clock, runtime.ticks, stopping
+    def __init__(self, context: ModelContext, intake: Intake, breaker: Breaker, saved: Callable[[], int]) -> None:
+        self._fold, self._snapshots, self._journal = context.fold, context.snapshots, context.journal
+        self._model, self._observer, self._health = context.settings.model, context.ports.observer, context.ports.health
+        self._clock, self._ticks, self._stopping = context.runtime.clock, context.runtime.ticks, context.stopping
+        self._intake, self._breaker, self._saved = intake, breaker, saved
         self._doubt: _Doubt | None = None
         self._noted = 0
         self._base: Checkpoint | None = None

@@ -55,9 +55,3 @@ def find(count: int, trial: Callable[[Sequence[int]], str | None], most_bad: int
             half = len(part) // 2
             waiting += [part[half:], part[:half]]
     return found
-
-
-def first_line(error: BaseException) -> str:
-    """Class and first line of an exception, at most 200 characters of it."""
-    text = str(error).strip()
-    return f"{type(error).__name__}: {text.splitlines()[0][:200]}" if text else type(error).__name__

@@ -10,7 +10,7 @@ from typing import Protocol
 
 import structlog
 
-from thalweg.memory.snapshots.state import sync_folder
+from thalweg.memory.files import sync_folder, write_durably
 from thalweg.stream.journal.entries import BlockEntry, from_line, to_line
 
 log = structlog.get_logger(__name__)
@@ -99,10 +99,7 @@ class FileStopMark:
         }
         beside = self._path.with_name(f".{self._path.name}.{os.getpid()}")
         try:
-            with beside.open("w") as file:
-                json.dump(record, file, indent=1)
-                file.flush()
-                os.fsync(file.fileno())
+            write_durably(beside, json.dumps(record, indent=1).encode())
             beside.replace(self._path)
             sync_folder(self._path.parent)
         except OSError as error:

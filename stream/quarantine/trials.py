@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 
 from thalweg.proto.event import Decoded
 from thalweg.proto.records import Records
+from thalweg.stream.exceptions import first_line
 from thalweg.stream.journal.entries import BlockEntry, Skip
 from thalweg.stream.learn.blocks import Block, DecodedBlock
 from thalweg.stream.learn.fold import Fold
-from thalweg.stream.quarantine.search import MOST_TRIALS, find, first_line
+from thalweg.stream.quarantine.search import MOST_TRIALS, find
 from thalweg.stream.quarantine.skips import event_skips, keep
 
 

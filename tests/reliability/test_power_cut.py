@@ -103,7 +103,7 @@ class _Process:
             )
             assert processor._step(reader)
         processor._publish(now=True)
-        processor._save(wait=True)
+        processor._saving.save(wait=True)
 
     def close(self) -> None:
         self.processor._journal.close()

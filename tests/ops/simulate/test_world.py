@@ -38,26 +38,31 @@ def test_a_long_simulation_meets_every_kind_of_fault_and_finds_nothing() -> None
 
 
 def test_the_same_seed_gives_the_same_trace_in_every_process() -> None:
-    here = simulate(3, 400)
-    code = "from thalweg.ops.simulate.simulate import simulate; print(simulate(3, 400).trace_sha256)"
+    seeds = (21, 81)  # in which files are named by the process, and an identity of the log fills the disk
+    here = [simulate(seed, 250).trace_sha256 for seed in seeds]
+    code = f"""
+from thalweg.ops.simulate.simulate import simulate
+print(*(simulate(seed, 250).trace_sha256 for seed in {seeds}))
+"""
     environment = {**os.environ, "PYTHONHASHSEED": "7"}
     there = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment
-    ).stdout.strip()
+    ).stdout.split()
 
-    assert here.trace_sha256 == there
-    assert simulate(4, 400).trace_sha256 != there
+    assert here == there
+    assert here[0] != here[1]
 
 
-def found_among(seeds: int, kinds: Sequence[str] = KINDS) -> str:
-    """The first violation among these seeds; empty if there is none."""
-    return next((found[0] for seed in range(seeds) if (found := simulate(seed, STEPS, kinds).violations)), "")
+def found_among(seeds: int, kinds: Sequence[str] = KINDS, text: str = "") -> str:
+    """The first violation among these seeds that contains the text; empty if there is none."""
+    found = (one for seed in range(seeds) for one in simulate(seed, 2 * STEPS, kinds).violations if text in one)
+    return next(found, "")
 
 
 def test_it_finds_a_journal_that_ignores_short_writes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(file_journal, "_write_whole", lambda file, line: file.write(line))
 
-    assert found_among(200)
+    assert found_among(200, ["disk", "kill"])
 
 
 def test_it_finds_versions_that_are_published_before_their_entry_is_on_disk(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,7 +78,7 @@ def test_it_finds_a_recovery_that_fails_on_what_it_repairs(monkeypatch: pytest.M
     monkeypatch.setattr(file_journal, "_write_whole", lambda file, line: file.write(line))
     monkeypatch.setattr(FileJournal, "truncate", truncate)
 
-    assert "reads the line that is damaged" in found_among(300)
+    assert found_among(300, text="reads the line that is damaged")  # some seed before ends otherwise
 
 
 def test_it_finds_an_event_that_is_learned_twice(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,7 @@ from thalweg.proto.encode import to_json
 from thalweg.proto.event import Batch, ClassLabels
 from thalweg.proto.records import Partition
 from thalweg.proto.schema import Schema, TensorSpec
-from thalweg.stream.labels import joining
+from thalweg.stream.labels import joining, waiting
 from thalweg.stream.labels.joining import Joiner, JoinSettings, entries_of
 from thalweg.stream.log.dead_letters import DeadLetters
 from thalweg.stream.log.log import Gap, InMemoryLog, LogError, Message
@@ -208,7 +208,7 @@ def test_labels_that_cannot_be_used_go_to_the_dead_letters_at_once(house: House)
 
 
 def test_more_labels_than_may_wait_push_the_oldest_out(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(joining, "MOST_WAITING", 3)
+    monkeypatch.setattr(waiting, "MOST_WAITING", 3)
     house.tell(*((f"e{number}", "a") for number in range(5)))
 
     house.run()

@@ -29,8 +29,9 @@ from thalweg.stream.learn.fold import StateMismatch
 from thalweg.stream.learn.observer import NoObserver
 from thalweg.stream.learn.outcome import Outcome
 from thalweg.stream.learn.ports import Ports
-from thalweg.stream.learn.processor import NotSaved, Processor
+from thalweg.stream.learn.processor import Processor
 from thalweg.stream.learn.rebuild import rebuild
+from thalweg.stream.learn.saving.saving import NotSaved
 from thalweg.stream.learn.settings import ProcessorSettings
 from thalweg.stream.log.dead_letters import DeadLetters
 from thalweg.stream.log.log import Gap, InMemoryLog, LogError, Message

@@ -27,7 +27,8 @@ from thalweg.stream.journal.file_journal import FileJournal
 from thalweg.stream.journal.journal import InMemoryJournal, Journal
 from thalweg.stream.learn.observer import NoObserver
 from thalweg.stream.learn.ports import Ports
-from thalweg.stream.learn.processor import NotSaved, Processor
+from thalweg.stream.learn.processor import Processor
+from thalweg.stream.learn.saving.saving import NotSaved
 from thalweg.stream.learn.settings import ProcessorSettings
 from thalweg.stream.log.dead_letters import DeadLetters
 from thalweg.stream.log.log import InMemoryLog, Message

@@ -16,8 +16,9 @@ from thalweg.proto.records import Partition
 from thalweg.stream.journal.entries import Range
 from thalweg.stream.journal.file_journal import FileJournal
 from thalweg.stream.learn.ports import Ports
-from thalweg.stream.learn.processor import NotSaved, Processor
+from thalweg.stream.learn.processor import Processor
 from thalweg.stream.learn.rebuild import rebuild
+from thalweg.stream.learn.saving.saving import NotSaved
 from thalweg.stream.log.identity import replaced
 from thalweg.stream.log.log import InMemoryLog, Log
 from thalweg.stream.log.sqlite import SqliteLog
@@ -55,7 +56,7 @@ def _run(log: Log, folder: Path, *, die: bool = False) -> tuple[Processor, _Repl
         ports=Ports(observer=watcher),
     )
     if die:
-        processor._save = lambda **_: None  # type: ignore[method-assign]  # killed before it saved
+        processor._saving.save = lambda **_: None  # type: ignore[method-assign]  # killed before it saved
     with suppress(NotSaved):
         processor.run(until_end=True)
     return processor, watcher

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from thalweg.stream.quarantine.search import MOST_TRIALS, find, first_line
+from thalweg.stream.exceptions import first_line
+from thalweg.stream.quarantine.search import MOST_TRIALS, find
 
 
 class Trial:

@@ -1,7 +1,7 @@
 from pathlib import Path
 
 from tests.ops.simulate.test_disk import Plan
-from thalweg.memory.snapshots.state import make_folder, write_durably
+from thalweg.memory.files import make_folder, write_durably
 from thalweg.ops.simulate.disk import FaultyDisk
 
 

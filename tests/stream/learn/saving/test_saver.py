@@ -13,7 +13,7 @@ from thalweg.memory.snapshots.snapshots import FolderSnapshots, Manifest
 from thalweg.memory.snapshots.state import State
 from thalweg.stream.journal.journal import InMemoryJournal
 from thalweg.stream.learn.observer import NoObserver
-from thalweg.stream.learn.saver import Saver
+from thalweg.stream.learn.saving.saver import Saver
 
 
 class SlowDisk(FolderSnapshots):

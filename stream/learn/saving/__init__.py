@@ -1,0 +1,1 @@
+"""Saving a model: when and what, and the thread that writes."""
