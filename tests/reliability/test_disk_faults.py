@@ -17,7 +17,8 @@ from thalweg.memory.snapshots.state import State
 from thalweg.proto.records import Partition
 from thalweg.stream.journal.file_journal import FileJournal
 from thalweg.stream.journal.journal import JournalError
-from thalweg.stream.learn.processor import NotSaved, Processor
+from thalweg.stream.learn.processor import Processor
+from thalweg.stream.learn.saving.saving import NotSaved
 from thalweg.stream.learn.settings import ProcessorSettings
 from thalweg.stream.log.log import InMemoryLog, Log, LogError, Message
 from thalweg.stream.log.sqlite import SqliteLog
@@ -64,6 +65,7 @@ def ended_unsaved(folder: Path) -> tuple[InMemoryLog, str]:
     return log, ending.state_sha256
 
 
+@pytest.mark.slow
 def test_whichever_byte_of_a_journal_is_flipped_the_same_state_is_reached_from_log_and_snapshot(tmp_path: Path) -> None:
     log, whole = ended_unsaved(tmp_path / "first")
     (journal,) = (tmp_path / "first" / "m" / "journal").glob("*.log")

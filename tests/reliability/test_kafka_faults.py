@@ -19,7 +19,7 @@ from tests.stream.log.battery import drain, offsets, values
 from thalweg.stream.log.kafka import KafkaLog
 from thalweg.stream.log.log import LogError, Message
 
-pytestmark = [pytest.mark.kafka, pytest.mark.slow]  # with brokers of their own
+pytestmark = [pytest.mark.kafka, pytest.mark.slow(30)]  # with brokers of their own
 
 
 @pytest.fixture

@@ -35,9 +35,9 @@ def test_fuzzed_requests_are_answered_or_refused_as_the_callers_mistake(service:
     assert {"200", "OK", "400", "INVALID_ARGUMENT", "NOT_FOUND"} <= seen.outcomes.keys()
 
 
-@pytest.mark.slow
+@pytest.mark.slow(30)
 def test_a_service_that_is_killed_and_stopped_under_load_ends_with_each_event_learned_once(tmp_path: Path) -> None:
-    verdict = soak(tmp_path, 15.0, seed=3, services=False)
+    verdict = soak(tmp_path, 15.0, seed=3, services=False, cold=False)
 
     assert verdict.problems == []
     assert sum(verdict.faults.values()) > 0

@@ -30,6 +30,7 @@ class Mishaps:
         supervisor: Its process.
         broker: Its Kafka, if it has one; likewise `redis`.
         disk: The file system of its state folder, if it has one of its own.
+        cold: Whether it is started as a user starts it, not forked from what has imported everything.
     """
 
     def __init__(
@@ -41,11 +42,13 @@ class Mishaps:
         broker: Broker | None,
         redis: RedisServer | None,
         disk: Path | None,
+        cold: bool,
     ) -> None:
         self.running = running
         self.supervisor = supervisor
         self.counts: Counter[str] = Counter()
         self._chance = random.Random(seed + 1)
+        self._cold = cold
         self._broker, self._redis, self._disk = broker, redis, disk
         self._next = time.monotonic() + 1.0
         self._ends: Callable[[], None] | None = None
@@ -116,7 +119,7 @@ class Mishaps:
         self._start()
 
     def _start(self) -> None:
-        self.supervisor = self.running.start(cold=True)
+        self.supervisor = self.running.start(cold=self._cold)
 
     def _freeze(self, role: str) -> tuple[Callable[[], None], float] | None:
         pid = self._signal(role, signal.SIGSTOP)
@@ -153,8 +156,9 @@ class Mishaps:
         return pid
 
     def _ours(self, pid: int) -> bool:
+        """Whether it is a child of the supervisor."""
         try:
-            return str(self.running.path).encode() in Path(f"/proc/{pid}/cmdline").read_bytes()
+            return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1]) == self.supervisor.pid
         except OSError:
             return False
 

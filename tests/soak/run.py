@@ -71,7 +71,7 @@ class Verdict:
         print("  " + ("\n  ".join(self.problems) if self.problems else "everything exact"))
 
 
-def soak(folder: Path, seconds: float, seed: int, *, services: bool) -> Verdict:
+def soak(folder: Path, seconds: float, seed: int, *, services: bool, cold: bool = True) -> Verdict:
     """Run it.
 
     Args:
@@ -79,6 +79,7 @@ def soak(folder: Path, seconds: float, seed: int, *, services: bool) -> Verdict:
         seconds: How long the load lasts.
         seed: Of load and faults.
         services: Whether to use Kafka and Redis where they can be had; else what is embedded.
+        cold: Whether processes are started as a user starts them, not forked from what has imported everything.
     """
     verdict = Verdict()
     with ExitStack() as stack:
@@ -97,9 +98,9 @@ def soak(folder: Path, seconds: float, seed: int, *, services: bool) -> Verdict:
         text = running.path.read_text()
         text = text.replace("snapshot_events = 60", "snapshot_events = 500").replace("kept = 1000", "kept = 10")
         running.path.write_text(text)
-        supervisor = running.start(cold=True)
+        supervisor = running.start(cold=cold)
         load = Load(running, seed)
-        mishaps = Mishaps(running, seed, supervisor, broker=broker, redis=redis, disk=disk)
+        mishaps = Mishaps(running, seed, supervisor, broker=broker, redis=redis, disk=disk, cold=cold)
         until("readiness", running.ready)
         _under_load(load, mishaps, verdict, seconds)
         mishaps.heal()
