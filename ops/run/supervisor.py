@@ -32,6 +32,7 @@ log = structlog.get_logger(__name__)
 ROLES = ("server", "learner")
 _FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS = 0.1, 10.0
 _HEALTHY_SECONDS = 30.0  # a process that ran this long is restarted without delay
+_WORKED_SECONDS = 10.0  # a process that ran this long had a valid configuration: what it cannot do later may pass
 _INVALID_CONFIGURATION = 2  # exit code of an invalid configuration: a restart would not help
 PARENT = "THALWEG_SUPERVISOR"
 """The environment variable with the id of the supervising process; its children end when it does."""
@@ -48,6 +49,8 @@ class _Child:
     wait_seconds: float = _FIRST_WAIT_SECONDS
     not_before: float = 0.0
     since: float = field(default=0.0)
+    worked: bool = False
+    """Whether it has run for a while, so that its configuration is valid."""
     heartbeat: Heartbeat | None = None
     killed: bool = False
     cause: str = ""
@@ -107,9 +110,10 @@ class Supervisor:
                 if child.heartbeat is not None:
                     child.heartbeat.close()
                     child.heartbeat = None
-                if code == _INVALID_CONFIGURATION:
+                if code == _INVALID_CONFIGURATION and not child.worked:
                     log.error("a process cannot run with this configuration", role=child.role)
                     return code
+                child.worked = child.worked or now - child.started > _WORKED_SECONDS
                 if now - child.started > _HEALTHY_SECONDS:
                     child.wait_seconds = _FIRST_WAIT_SECONDS
                 log.error("a process died: restarting it", role=child.role, code=code, wait=child.wait_seconds)

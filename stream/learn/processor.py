@@ -26,7 +26,7 @@ from thalweg.stream.learn.saving.saver import Saver
 from thalweg.stream.learn.saving.saving import Saving
 from thalweg.stream.learn.settings import ProcessorSettings
 from thalweg.stream.log.dead_letters import dead_letters_of
-from thalweg.stream.log.log import Log, Reader
+from thalweg.stream.log.log import Log, LogReplaced, Reader
 from thalweg.stream.quarantine.breaker import Breaker
 from thalweg.stream.quarantine.recovery import Recovery, Tripped
 from thalweg.stream.quarantine.standstill import Standstill
@@ -154,6 +154,10 @@ class Processor:
                 self._publish(now=True)
             self._reporter.offer(must=True)
             self._saving.save_last()
+        except LogReplaced:
+            if self._snapshots.manifests():  # else the state folder is gone as well, and must not come back
+                self._saving.save(wait=True)  # its records are gone: only a snapshot leads to what was served
+            raise
         finally:
             self._saver.close()
             self._journal.close()
