@@ -23,6 +23,7 @@ import structlog
 
 from thalweg.ops.run.heartbeat import HEARTBEAT, Heartbeat
 from thalweg.ops.run.only_one import only_one
+from thalweg.ops.telemetry.process_health import SILENT, SUPERVISOR_FILE
 from thalweg.stream.publication.live_folder import live_folder
 from thalweg.stream.runtime import Signal
 
@@ -52,6 +53,7 @@ class _Child:
     """Whether it has run for a while, so that its configuration is valid."""
     heartbeat: Heartbeat | None = None
     killed: bool = False
+    cause: str = ""
 
 
 class Supervisor:
@@ -90,7 +92,7 @@ class Supervisor:
     def run(self) -> int:
         """Run until stopped; returns the exit code: 0 after a clean stop, 2 for an invalid configuration."""
         with only_one(self._state_dir, "supervisor"):
-            self._status = live_folder(self._state_dir) / "supervisor.json"
+            self._status = live_folder(self._state_dir) / SUPERVISOR_FILE
             code = 0
             try:
                 while not self._stop.wait(0.02) and code == 0:
@@ -116,6 +118,7 @@ class Supervisor:
                     child.wait_seconds = _FIRST_WAIT_SECONDS
                 log.error("a process died: restarting it", role=child.role, code=code, wait=child.wait_seconds)
                 child.restarts += 1
+                child.cause = SILENT if child.killed else ""
                 child.not_before = now + child.wait_seconds
                 child.wait_seconds = min(2 * child.wait_seconds, _LONGEST_WAIT_SECONDS)
                 changed = True
@@ -152,6 +155,7 @@ class Supervisor:
                 "pid": child.process.pid if child.process is not None else None,
                 "restarts": child.restarts,
                 "since": child.since,
+                "cause": child.cause,
             }
             for child in self._children
         }
