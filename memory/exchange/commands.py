@@ -18,6 +18,8 @@ from typing import Any, Protocol
 
 import structlog
 
+from thalweg.memory.sqlite_damage import is_damage, what_to_do
+
 log = structlog.get_logger(__name__)
 
 EXPIRE_SECONDS = 600.0
@@ -29,6 +31,18 @@ _LOOK_SECONDS = 0.01  # between two polls of the store: a learner polls after ev
 
 class StoreError(Exception):
     """The store cannot perform an operation; the message says which store and why."""
+
+
+class StoreDamaged(StoreError):
+    """Its file is damaged; it will not succeed by itself: the message says what to do."""
+
+
+def store_error(path: Path, error: Exception, what: str = "") -> StoreError:
+    """The error to raise for an error of SQLite or of the file system."""
+    if not is_damage(error):
+        return StoreError(f"store {path}: {what}{error}")
+    cost = "requests that wait for their labels are lost with it"
+    return StoreDamaged(f"store {path}: {what}{error}{what_to_do(path, cost)}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,16 +124,21 @@ class SqliteCommandQueue:
         self._lock = threading.Lock()
         self._look_after: dict[str, float] = {}
         self._readable = True
+        connection = None
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._connection = sqlite3.connect(self._path, timeout=10, isolation_level=None, check_same_thread=False)
+            connection = self._connection = sqlite3.connect(
+                self._path, timeout=10, isolation_level=None, check_same_thread=False
+            )
             self._connection.execute("PRAGMA journal_mode = WAL")
             self._connection.execute(
                 "CREATE TABLE IF NOT EXISTS commands (id TEXT PRIMARY KEY, model TEXT NOT NULL, verb TEXT NOT NULL,"
                 " arguments TEXT NOT NULL, asked REAL NOT NULL, taken INTEGER NOT NULL DEFAULT 0, result TEXT)"
             )
         except (sqlite3.Error, OSError) as error:
-            raise StoreError(f"store {self._path}: cannot be opened: {error}") from error
+            if connection is not None:
+                connection.close()
+            raise store_error(self._path, error, "cannot be opened: ") from error
 
     def submit(self, model: str, verb: str, arguments: Mapping[str, Any]) -> str:
         now, id = self._clock(), uuid.uuid4().hex
@@ -136,7 +155,7 @@ class SqliteCommandQueue:
                     (id, model, verb, json.dumps(dict(arguments)), now),
                 )
         except sqlite3.Error as error:
-            raise StoreError(f"store {self._path}: {error}") from error
+            raise store_error(self._path, error) from error
         return id
 
     def poll(self, model: str) -> list[Command]:
@@ -166,7 +185,7 @@ class SqliteCommandQueue:
             with self._lock:
                 self._connection.execute("UPDATE commands SET result = ? WHERE id = ?", (json.dumps(dict(result)), id))
         except sqlite3.Error as error:
-            raise StoreError(f"store {self._path}: {error}") from error
+            raise store_error(self._path, error) from error
 
     def response(self, id: str, timeout_seconds: float) -> Mapping[str, Any] | None:
         deadline = time.monotonic() + timeout_seconds
@@ -175,7 +194,7 @@ class SqliteCommandQueue:
                 with self._lock:
                     row = self._connection.execute("SELECT result FROM commands WHERE id = ?", (id,)).fetchone()
             except sqlite3.Error as error:
-                raise StoreError(f"store {self._path}: {error}") from error
+                raise store_error(self._path, error) from error
             if row is not None and row[0] is not None:
                 result: Mapping[str, Any] = json.loads(row[0])
                 return result

@@ -18,7 +18,7 @@ from typing import Protocol
 import structlog
 from crc32c import crc32c
 
-from thalweg.memory.exchange.commands import StoreError
+from thalweg.memory.exchange.commands import store_error
 
 log = structlog.get_logger(__name__)
 
@@ -142,7 +142,7 @@ class SqlitePending:
         except (*_DAMAGE, OSError) as error:
             if connection is not None:
                 connection.close()
-            raise StoreError(f"store {self._path}: cannot be opened: {error}") from error
+            raise store_error(self._path, error, "cannot be opened: ") from error
 
     def remember(self, model: str, entries: Sequence[tuple[str, float, bytes]]) -> None:
         now = self._clock()
@@ -195,7 +195,7 @@ class SqlitePending:
             self._connection.close()
 
     def _transaction(self) -> _Transaction:
-        return _Transaction(self._connection, self._lock, str(self._path))
+        return _Transaction(self._connection, self._lock, self._path)
 
 
 def _checksum(id: str, moment: float, value: bytes) -> int:
@@ -205,8 +205,8 @@ def _checksum(id: str, moment: float, value: bytes) -> int:
 class _Transaction:
     """One transaction, one thread at a time; SQLite's errors become `StoreError`."""
 
-    def __init__(self, connection: sqlite3.Connection, lock: threading.Lock, place: str) -> None:
-        self._connection, self._lock, self._place = connection, lock, place
+    def __init__(self, connection: sqlite3.Connection, lock: threading.Lock, path: Path) -> None:
+        self._connection, self._lock, self._path = connection, lock, path
 
     def __enter__(self) -> sqlite3.Connection:
         self._lock.acquire()
@@ -214,15 +214,15 @@ class _Transaction:
             self._connection.execute("BEGIN IMMEDIATE")
         except _DAMAGE as error:
             self._lock.release()
-            raise StoreError(f"store {self._place}: {error}") from error
+            raise store_error(self._path, error) from error
         return self._connection
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         try:
             self._connection.execute("COMMIT" if error is None else "ROLLBACK")
         except _DAMAGE as failed:
-            raise StoreError(f"store {self._place}: {failed}") from failed
+            raise store_error(self._path, failed) from failed
         finally:
             self._lock.release()
         if isinstance(error, _DAMAGE):
-            raise StoreError(f"store {self._place}: {error}") from error
+            raise store_error(self._path, error) from error

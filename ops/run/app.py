@@ -6,9 +6,9 @@ from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
 
-from thalweg.memory.exchange.commands import CommandQueue
-from thalweg.memory.exchange.open import open_pending
+from thalweg.memory.exchange.commands import CommandQueue, StoreDamaged
 from thalweg.memory.exchange.pending import Limits, Pending
+from thalweg.memory.exchange.reopened import check_store, reopened_pending
 from thalweg.memory.snapshots.snapshots import FolderSnapshots, UnknownVersion
 from thalweg.memory.snapshots.state import DamagedFile, State
 from thalweg.models.contract.capabilities import SharedMemoryLearner, capability
@@ -44,7 +44,7 @@ from thalweg.stream.learn.ports import Ports
 from thalweg.stream.learn.processor import Processor
 from thalweg.stream.learn.settings import LearnSettings, ProcessorSettings
 from thalweg.stream.log.dead_letters import DeadLetters
-from thalweg.stream.log.log import Log, Reading, Retention
+from thalweg.stream.log.log import Log, LogReplaced, PermanentLogError, Reading, Retention
 from thalweg.stream.log.open import open_log
 from thalweg.stream.publication.file_channel import FilePublisher
 from thalweg.stream.publication.live_folder import live_folder
@@ -221,8 +221,8 @@ def build_joiner(
 
 
 def open_model_pending(config: Config, model: ModelConfig) -> Pending:
-    """The store of a model's events that wait for their labels. Raises StoreError."""
-    return open_pending(config.store.url, Limits(model.label_seconds, model.label_events))
+    """The store of a model's events that wait for their labels. A file that cannot be opened is tried again."""
+    return reopened_pending(config.store.url, Limits(model.label_seconds, model.label_events))
 
 
 def location_of(config: Config, model: ModelConfig, live: Path) -> ModelLocation:
@@ -288,8 +288,19 @@ def build_server(config: Config, source: Log, store: CommandQueue) -> Server:
         registry,
         LearnerProcess(live),
         [
-            Probe("the log", lambda: source.bounds(topic), registry.register(LOG)),
-            Probe("the store", lambda: store.response("", 0.0), registry.register("store")),
+            Probe(
+                "the log",
+                lambda: source.bounds(topic),
+                registry.register(LOG),
+                hopeless=(PermanentLogError,),
+                restart=(LogReplaced,),
+            ),
+            Probe(
+                "the store",
+                lambda: check_store(config.store.url, store),
+                registry.register("store"),
+                hopeless=(StoreDamaged,),
+            ),
         ],
     )
     return Server(

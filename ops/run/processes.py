@@ -10,7 +10,7 @@ from pathlib import Path
 import structlog
 from threadpoolctl import threadpool_limits
 
-from thalweg.memory.exchange.open import open_commands
+from thalweg.memory.exchange.reopened import reopened_commands
 from thalweg.ops.config.config import Config
 from thalweg.ops.run.app import build_server, open_configured_log
 from thalweg.ops.run.learning import Learning
@@ -18,6 +18,7 @@ from thalweg.ops.run.only_one import only_one
 from thalweg.ops.serve.server import Server
 from thalweg.ops.telemetry.process_health import HealthFile
 from thalweg.stream.health.registry import HealthRegistry
+from thalweg.stream.log.reopened import reopened_log
 from thalweg.stream.publication.live_folder import live_folder
 from thalweg.stream.runtime import Signal
 
@@ -38,9 +39,9 @@ def run_learners(config: Config, stop: Signal) -> None:
         health = HealthFile(live, registry)
         health.start()
         stack.callback(health.close)
-        source = open_configured_log(config)
+        source = reopened_log(config.log.url, lambda: open_configured_log(config))
         stack.callback(source.close)
-        store = open_commands(config.store.url)
+        store = reopened_commands(config.store.url)
         stack.callback(store.close)
         learning = Learning(config, source, store, live, registry)
         stack.callback(learning.close)
@@ -57,9 +58,9 @@ def run_server(config: Config, stop: Signal, ready: Callable[[Server], None] | N
     """Run the server process until `stop` is set."""
     with ExitStack() as stack:
         stack.enter_context(threadpool_limits(1))
-        source = open_configured_log(config)
+        source = reopened_log(config.log.url, lambda: open_configured_log(config))
         stack.callback(source.close)
-        store = open_commands(config.store.url)
+        store = reopened_commands(config.store.url)
         stack.callback(store.close)
         server = build_server(config, source, store)
         server.start()

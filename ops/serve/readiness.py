@@ -93,7 +93,9 @@ class ServiceHealth:
 
     def failures(self) -> list[str]:
         """Parts of this process that have failed: a restart of the process is due."""
-        return [sentence(one) for one in self.registry.report() if one.state is Condition.FAILED]
+        outside = {probe.component for probe in self._probes if not probe.restart_helps}
+        failed = [one for one in self.registry.report() if one.state is Condition.FAILED]
+        return [sentence(one) for one in failed if one.component not in outside]
 
     def serving(self) -> dict[str, bool]:
         """For gRPC health: each model, whether it answers; and `MODEL/learning`, whether all of its parts are well."""

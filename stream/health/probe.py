@@ -23,18 +23,35 @@ class Probe:
         ask: Raises an exception while it cannot be reached.
         health: Its health: running or waiting.
         every_seconds: The interval.
+        hopeless: Those of its exceptions that no waiting mends: failed, not waiting.
+        restart: Those of its exceptions that only a restart of this process mends.
     """
 
     def __init__(
-        self, what: str, ask: Callable[[], object], health: Health, every_seconds: float = _EVERY_SECONDS
+        self,
+        what: str,
+        ask: Callable[[], object],
+        health: Health,
+        every_seconds: float = _EVERY_SECONDS,
+        *,
+        hopeless: tuple[type[Exception], ...] = (),
+        restart: tuple[type[Exception], ...] = (),
     ) -> None:
         self._what = what
         self._ask = ask
         self._health = health
         self._every_seconds = every_seconds
+        self._hopeless, self._restart = hopeless, restart
         self._reached = True
+        self.restart_helps = True
+        """Whether a restart is due if it is failed; else somebody must mend what is outside."""
         self._stopping = threading.Event()
         self._thread = SupervisedThread(self._run, health, f"probe-{health.component}")
+
+    @property
+    def component(self) -> str:
+        """The part's name, as its health has it."""
+        return self._health.component
 
     def start(self) -> None:
         """Start to ask."""
@@ -53,11 +70,13 @@ class Probe:
             if self._reached:
                 log.error(f"{self._what} is out of reach", problem=str(error))
             self._reached = False
-            self._health.waiting(f"{self._what} is out of reach: {error}")
+            self.restart_helps = isinstance(error, self._restart)
+            failed = isinstance(error, (*self._hopeless, *self._restart))
+            (self._health.failed if failed else self._health.waiting)(f"{self._what} is out of reach: {error}")
         else:
             if not self._reached:
                 log.info(f"{self._what} is within reach again")
-            self._reached = True
+            self._reached = self.restart_helps = True
             self._health.running()
 
     def _run(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import structlog
 
-from thalweg.memory.exchange.commands import StoreError
+from thalweg.memory.exchange.commands import StoreDamaged, StoreError
 from thalweg.stream.health.registry import Health
 from thalweg.stream.labels.join_observer import JoinObserver
 
@@ -34,7 +34,8 @@ class StoreReach:
 
     def failed(self, error: StoreError) -> None:
         """It has refused."""
-        self._health.waiting(f"the store is out of reach: {error}")
+        tell = self._health.failed if isinstance(error, StoreDamaged) else self._health.waiting
+        tell(f"the store is out of reach: {error}")
         if self._reached:
             self._reached = False
             log.error("the store is unavailable: labels wait", model=self._model, problem=str(error))

@@ -11,20 +11,30 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import structlog
 
-from thalweg.memory.files import make_folder, sync_folder
+from thalweg.memory.files import file_id, make_folder, sync_folder
+from thalweg.memory.sqlite_damage import is_damage, open_to_look, what_to_do
 from thalweg.proto.records import Partition, Position
-from thalweg.stream.log.log import Appended, LogError, LogReplaced, Message, Reader, RecordTooLarge, Retention, Start
+from thalweg.stream.log.log import (
+    Appended,
+    LogError,
+    LogReplaced,
+    Message,
+    PermanentLogError,
+    Reader,
+    RecordTooLarge,
+    Retention,
+    Start,
+)
 from thalweg.stream.log.sqlite_file import (
     DAMAGE,
     add_checksums,
     bounds_of,
     checksum,
-    file_id,
     identity_of,
     pack,
     transaction,
@@ -128,8 +138,12 @@ class SqliteLog:
             raise
 
     def bounds(self, topic: str) -> Mapping[Partition, tuple[int, int]]:
-        with self._lock, self._errors():
-            found = bounds_of(self._connection, topic)
+        self._must_be_there()
+        # not by the open connection, whose cached pages hide what became of the file
+        with self._errors(), closing(open_to_look(self._path, _BUSY_SECONDS)) as connection:
+            found = bounds_of(connection, topic)
+            if found is not None:
+                connection.execute(f"SELECT * FROM t{found[0]} ORDER BY offset DESC LIMIT 1").fetchone()
         return {} if found is None else {Partition(topic, 0): found[1:]}
 
     def max_record_bytes(self, topic: str) -> int:
@@ -160,7 +174,7 @@ class SqliteLog:
         except DAMAGE as error:
             if connection is not None:
                 connection.close()
-            raise LogError(f"log {self._path}: cannot be opened: {error}") from error
+            raise self._error(error, "cannot be opened: ") from error
         return connection
 
     def _must_be_there(self) -> None:
@@ -217,5 +231,11 @@ class SqliteLog:
         try:
             yield
         except (sqlite3.Error, *DAMAGE) as error:
-            advice = "; is the disk full, or the file read-only?" if isinstance(error, sqlite3.OperationalError) else ""
-            raise LogError(f"log {self._path}: {error}{advice}") from error
+            raise self._error(error) from error
+
+    def _error(self, error: Exception, what: str = "") -> LogError:
+        if is_damage(error):
+            advice = what_to_do(self._path, "records that are not learned yet are lost with it")
+            return PermanentLogError(f"log {self._path}: {what}{error}{advice}")
+        advice = "; is the disk full, or the file read-only?" if isinstance(error, sqlite3.OperationalError) else ""
+        return LogError(f"log {self._path}: {what}{error}{advice}")

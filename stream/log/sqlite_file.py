@@ -6,7 +6,6 @@ import sqlite3
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TypeAlias
 
 import msgspec
@@ -66,15 +65,6 @@ def is_whole(connection: sqlite3.Connection, number: int, row: Row, crc: int | N
 def checksum(offset: int, moment: float, key: bytes | None, value: bytes | None, headers: bytes | None) -> int:
     """The checksum of a row."""
     return crc32c(pack((offset, moment, key, value, headers)))
-
-
-def file_id(path: Path) -> tuple[int, int] | None:
-    """Tells a file from another at its path; None if there is none."""
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
 
 
 def bounds_of(connection: sqlite3.Connection, topic: str) -> tuple[int, int, int] | None:
