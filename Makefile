@@ -9,7 +9,10 @@ unexport PYTHONDONTWRITEBYTECODE # the tests start many processes, each of which
 WORKERS ?= $(shell n=$$(nproc 2>/dev/null || echo 2); [ $$n -lt 2 ] && n=2; [ $$n -gt 4 ] && n=4; echo $$n)
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
-.PHONY: help install services demo test quick lint bench protos dashboards clean
+# How long `make soak` puts the service under load and faults.
+MINUTES ?= 120
+
+.PHONY: help install services demo test quick soak lint bench protos dashboards clean
 
 help:  ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -37,6 +40,10 @@ test: install services  ## all tests, with the real Kafka, Redis, Prometheus and
 
 quick: install  ## a minute of tests: no other services, no processes of ours, one variant of each learner
 	$(PYTEST) -m "not (slow or kafka or redis or prometheus or browser)" $(PYTEST_ARGS)
+
+soak: install services  ## a million fuzzed records, then two hours of load and faults (MINUTES=5 for less)
+	$(BIN)/python -m tests.soak.fuzz --seconds $$(($(MINUTES) * 60))
+	$(BIN)/python -m tests.soak.run --minutes $(MINUTES)
 
 lint: install  ## formatting, style, types, and that the generated stubs are current
 	$(BIN)/ruff format --check . || { echo "run: $(BIN)/ruff format ."; exit 1; }

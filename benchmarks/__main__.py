@@ -37,6 +37,7 @@ NAMES = (
     "overload",
     "scrape",
     "durability",
+    "restart",
     "evaluation",
 )
 

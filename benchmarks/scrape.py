@@ -81,6 +81,7 @@ def server_of(live: Path, count: int) -> ServerMetrics:
             name=f"model-{number}",
             versions=SimpleNamespace(newest=SimpleNamespace(info=info)),
             staleness_seconds=lambda served: 0.1,
+            untrained=lambda served: "",
         )
         for number in range(count)
     ]

@@ -13,7 +13,7 @@ import msgspec
 
 from thalweg.proto.bounds.json_depth import too_deep
 from thalweg.proto.bounds.limits import MAX_ATTRIBUTE_BYTES, MAX_JSON_DEPTH
-from thalweg.proto.json_text import BYTE_ORDER_MARK
+from thalweg.proto.json_text import BYTE_ORDER_MARK, fault_of
 from thalweg.proto.schema import InputError
 
 STRUCTURED = "application/cloudevents+json"
@@ -83,7 +83,8 @@ def from_structured(value: bytes) -> Envelope:
         event = _decoder.decode(value)
         data = base64.b64decode(event.data_base64, validate=True) if event.data_base64 else bytes(event.data)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        raise InputError(f"CloudEvent: {error}") from error
+        syntax = isinstance(error, msgspec.DecodeError) and not isinstance(error, msgspec.ValidationError)
+        raise InputError(f"CloudEvent: {fault_of(value, error) if syntax else error}") from error
     for name, text in (("id", event.id), ("source", event.source), ("time", event.time)):
         if text and len(text.encode()) > MAX_ATTRIBUTE_BYTES:
             raise InputError(_too_long(name, len(text.encode())))

@@ -16,7 +16,7 @@ from thalweg.proto.bounds.texts import check_ids, check_input_texts, check_keys
 from thalweg.proto.bounds.times import latest_times, time_column
 from thalweg.proto.cloudevents import Envelopes
 from thalweg.proto.event import Batch, Decoded, Places
-from thalweg.proto.json_text import BYTE_ORDER_MARK
+from thalweg.proto.json_text import BYTE_ORDER_MARK, fault_of
 from thalweg.proto.records import Records
 from thalweg.proto.rejected import Reason, Refused
 from thalweg.proto.salvage import salvage
@@ -88,7 +88,8 @@ class JsonDecoder:
         except (msgspec.MsgspecError, ValueError, RecursionError) as error:
             if len(values) == 1 and values[0].startswith(BYTE_ORDER_MARK):
                 return self._parse([values[0].removeprefix(BYTE_ORDER_MARK)])
-            raise Refused(_reason(error, values[0]), str(error)[:_LONGEST_DETAIL]) from error
+            said = str(error) if isinstance(error, msgspec.ValidationError) else fault_of(values[0], error)
+            raise Refused(_reason(error, values[0]), said[:_LONGEST_DETAIL]) from error
 
     def _columns(
         self, records: Records, rows: Sequence[int], events: Sequence[Any], envelopes: Envelopes | None

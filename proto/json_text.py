@@ -6,6 +6,8 @@ An escape such as `\\ud800` is a lone surrogate: Python decodes it into a string
 from __future__ import annotations
 
 import json
+import sys
+from collections.abc import Iterator
 from typing import Any
 
 from thalweg.proto.bounds.json_depth import too_deep
@@ -31,7 +33,11 @@ class NotUtf8(ValueError):
 
     def __init__(self, path: tuple[str | int, ...], text: str) -> None:
         self.path = path
-        super().__init__(f"{_place(path)}: expected valid UTF-8, got {text!r:.80}")
+        super().__init__(f"{_place(path)}: expected valid UTF-8, got {text!r:.80}, a lone surrogate")
+
+
+class NumberTooLong(ValueError):
+    """An integer has more digits than can be read; the message names its place and the bound."""
 
 
 def json_of(content: bytes | bytearray) -> Any:
@@ -39,14 +45,20 @@ def json_of(content: bytes | bytearray) -> Any:
 
     Raises:
         NotUtf8: A text or a key in it cannot be represented in UTF-8.
+        NumberTooLong: An integer has too many digits.
         TooDeep: It is nested too deeply.
-        ValueError: It is not JSON; both of the above are such errors.
+        ValueError: It is not JSON; the others are such errors, too.
     """
     encoding = json.detect_encoding(bytes(content[:4]))
     text = content.decode(encoding)  # json.loads accepts lone surrogates
     if too_deep(content if encoding.startswith("utf-8") else text.encode("utf-8", "surrogatepass")):
         raise TooDeep(f"nested more than {MAX_JSON_DEPTH} levels deep")
-    found = json.loads(text)
+    try:
+        found = json.loads(text)
+    except json.JSONDecodeError:
+        raise
+    except ValueError:  # Python's own words are for programmers
+        raise _too_long(text) from None
     if "\\ud" in text or "\\uD" in text:  # only escapes lead to them
         _check(found)
     return found
@@ -59,6 +71,24 @@ def expanded_bytes(content: bytes | bytearray) -> int:
     return text + _VALUE_BYTES * values + _OBJECT_BYTES * content.count(b"{")
 
 
+def fault_of(content: bytes, error: Exception) -> str:
+    """What is wrong with a text that a strict parser refuses, in words for its sender.
+
+    Args:
+        content: The text, not nested too deeply.
+        error: The parser's error; its text is returned where nothing better is known.
+    """
+    try:
+        found = json.loads(content.decode("utf-8-sig"), parse_constant=_NotFinite)
+        _check(found)
+    except NotUtf8 as refused:
+        return str(refused)
+    except (ValueError, RecursionError):
+        return str(error)
+    where = next(((path, value) for path, value in _walk(found) if isinstance(value, _NotFinite)), None)
+    return str(error) if where is None else f"{_place(where[0])}: {where[1]} is not allowed in JSON"
+
+
 def is_utf8(text: str) -> bool:
     """Whether UTF-8 can represent a text."""
     try:
@@ -66,6 +96,40 @@ def is_utf8(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+class _NotFinite(str):
+    """NaN or an infinity in a text: JSON has no such numbers."""
+
+
+class _Digits(str):
+    """An integer that is not read, because of its length."""
+
+
+def _too_long(text: str) -> ValueError:
+    """The error for a text with an integer of too many digits."""
+
+    def read(digits: str) -> int | _Digits:
+        try:
+            return int(digits)
+        except ValueError:
+            return _Digits(digits.removeprefix("-"))
+
+    for path, value in _walk(json.loads(text, parse_int=read)):
+        if isinstance(value, _Digits):
+            most = sys.get_int_max_str_digits()
+            return NumberTooLong(f"{_place(path)}: expected a number of at most {most:,} digits, got {len(value):,}")
+    return ValueError("a number cannot be read")
+
+
+def _walk(found: Any) -> Iterator[tuple[tuple[str | int, ...], Any]]:
+    """Every value with its path."""
+    waiting: list[tuple[tuple[str | int, ...], Any]] = [((), found)]
+    while waiting:
+        path, value = waiting.pop()
+        yield path, value
+        inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+        waiting += [((*path, place), part) for place, part in inner]
 
 
 def _check(found: Any) -> None:

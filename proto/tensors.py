@@ -160,8 +160,10 @@ def _elements(name: str, shape: Sequence[int]) -> int:
         )
     count = prod(shape)
     # a size of 0 must not hide the others: NumPy multiplies them, too
-    if min(shape, default=0) < 0 or (count or prod(size or 1 for size in shape)) > MAX_ELEMENTS:
-        raise InputError(f"input {name!r:.80}: shape {list(shape)} is negative or larger than {MAX_ELEMENTS} elements")
+    if min(shape, default=0) < 0:
+        raise InputError(f"input {name!r:.80}: expected no negative size in its shape, got {list(shape)}")
+    if (count or prod(size or 1 for size in shape)) > MAX_ELEMENTS:
+        raise InputError(f"input {name!r:.80}: shape {list(shape)} is larger than {MAX_ELEMENTS} elements")
     return count
 
 

@@ -11,13 +11,15 @@ import numpy as np
 from thalweg.ops.run.failed import Failed
 from thalweg.proto import inference_pb2 as pb
 from thalweg.proto import inference_pb2_grpc
-from thalweg.proto.json_text import json_of
+from thalweg.proto.json_text import NotUtf8, NumberTooLong, json_of
 
 
 def run(target: str, model: str, text: str) -> None:
     """Print the answer as JSON."""
     try:
         given = json_of(text.encode())
+    except (NotUtf8, NumberTooLong) as error:
+        raise Failed(f"standard input: {error}") from error
     except ValueError as error:
         raise Failed(f"standard input is no JSON: {error}") from error
     if not isinstance(given, dict):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Collection, Generator, Mapping
 from contextlib import closing
 from pathlib import Path
 
@@ -78,6 +78,8 @@ def verify(config: Config, name: str, version: int | None, *, from_log: bool) ->
                 found[one] = [str(error)]
                 others += 1
     sound = [one for one in versions if from_log and one > 0 and not found[one]]
+    first = [] if version is not None else _before_the_journal(model_folder(config, config.find(name)), sound, kept)
+    sound = [one for one in sound if one not in first]
     bad = 0
     with closing(_rebuilt(config, name, sound)) as rebuilding:
         for one, problems in found.items():
@@ -86,6 +88,8 @@ def verify(config: Config, name: str, version: int | None, *, from_log: bool) ->
                 print(f"{one}: rebuilt from version {rebuilt.base}, {rebuilt.events:,} events learned again")
                 if rebuilt.state_sha256 != expected:
                     problems = [f"the log leads to another state: expected {expected}, got {rebuilt.state_sha256}"]
+            elif one in first:
+                print(f"{one}: not rebuilt: the journal begins after it, or there is no older snapshot to begin from")
             print(f"{one}: {'ok' if not problems else '; '.join(problems)}")
             bad += bool(problems)
     count = len(versions)
@@ -93,6 +97,12 @@ def verify(config: Config, name: str, version: int | None, *, from_log: bool) ->
         raise Failed(f"{bad - others} of {count} versions are not what they should be")
     if others:
         raise Failed(f"{others} of {count} versions were made under other settings and cannot be verified from the log")
+
+
+def _before_the_journal(folder: Path, versions: list[int], kept: Collection[int]) -> list[int]:
+    """The versions to which the journal does not lead: after some time, the oldest snapshot is one."""
+    begin = FileJournal(folder / "journal", read_only=True).begins_after() or 0
+    return [one for one in versions if begin > 0 and not any(begin <= older < one for older in kept)]
 
 
 def _rebuilt(config: Config, name: str, versions: list[int]) -> Generator[Rebuilt]:

@@ -53,8 +53,8 @@ class ServiceConfig(Settings):
     state_dir: str = "state"
     """Folder of snapshots, journals and published versions; relative to the working directory, like all paths."""
     token_file: str = ""
-    """File with one token per line: `Learn`, `Label`, `Snapshot`, `Rollback`, and on the page the buttons and the dead
-    letters, require one. Without the file the page is read-only."""
+    """File with one token per line, each of at least 16 characters: `Learn`, `Label`, `Snapshot`, `Rollback`, and on
+    the page the buttons and the dead letters, require one. Without the file the page is read-only."""
     max_message_bytes: Count = 64 << 20
     """Larger requests and records are rejected."""
     workers: Count = 2

@@ -251,6 +251,7 @@ def location_of(config: Config, model: ModelConfig, live: Path) -> ModelLocation
         max_future_seconds=model.max_future_seconds,
         schema=new_learner(model).schema,
         ready_after_events=0 if model.learn_from_requests else model.ready_after_events,
+        learn_from_requests=model.learn_from_requests,
         build=build,
         restore=restore,
     )

@@ -23,6 +23,7 @@ import structlog
 
 from thalweg.ops.run.heartbeat import HEARTBEAT, Heartbeat
 from thalweg.ops.run.only_one import only_one
+from thalweg.ops.telemetry.process_health import SILENT, SUPERVISOR_FILE
 from thalweg.stream.publication.live_folder import live_folder
 from thalweg.stream.runtime import Signal
 
@@ -31,6 +32,7 @@ log = structlog.get_logger(__name__)
 ROLES = ("server", "learner")
 _FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS = 0.1, 10.0
 _HEALTHY_SECONDS = 30.0  # a process that ran this long is restarted without delay
+_WORKED_SECONDS = 10.0  # a process that ran this long had a valid configuration: what it cannot do later may pass
 _INVALID_CONFIGURATION = 2  # exit code of an invalid configuration: a restart would not help
 PARENT = "THALWEG_SUPERVISOR"
 """The environment variable with the id of the supervising process; its children end when it does."""
@@ -47,8 +49,11 @@ class _Child:
     wait_seconds: float = _FIRST_WAIT_SECONDS
     not_before: float = 0.0
     since: float = field(default=0.0)
+    worked: bool = False
+    """Whether it has run for a while, so that its configuration is valid."""
     heartbeat: Heartbeat | None = None
     killed: bool = False
+    cause: str = ""
 
 
 class Supervisor:
@@ -87,7 +92,7 @@ class Supervisor:
     def run(self) -> int:
         """Run until stopped; returns the exit code: 0 after a clean stop, 2 for an invalid configuration."""
         with only_one(self._state_dir, "supervisor"):
-            self._status = live_folder(self._state_dir) / "supervisor.json"
+            self._status = live_folder(self._state_dir) / SUPERVISOR_FILE
             code = 0
             try:
                 while not self._stop.wait(0.02) and code == 0:
@@ -105,13 +110,15 @@ class Supervisor:
                 if child.heartbeat is not None:
                     child.heartbeat.close()
                     child.heartbeat = None
-                if code == _INVALID_CONFIGURATION:
+                if code == _INVALID_CONFIGURATION and not child.worked:
                     log.error("a process cannot run with this configuration", role=child.role)
                     return code
+                child.worked = child.worked or now - child.started > _WORKED_SECONDS
                 if now - child.started > _HEALTHY_SECONDS:
                     child.wait_seconds = _FIRST_WAIT_SECONDS
                 log.error("a process died: restarting it", role=child.role, code=code, wait=child.wait_seconds)
                 child.restarts += 1
+                child.cause = SILENT if child.killed else ""
                 child.not_before = now + child.wait_seconds
                 child.wait_seconds = min(2 * child.wait_seconds, _LONGEST_WAIT_SECONDS)
                 changed = True
@@ -148,6 +155,7 @@ class Supervisor:
                 "pid": child.process.pid if child.process is not None else None,
                 "restarts": child.restarts,
                 "since": child.since,
+                "cause": child.cause,
             }
             for child in self._children
         }

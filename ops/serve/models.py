@@ -42,6 +42,8 @@ class ModelLocation:
     """How far an event may be dated ahead, as for the learner."""
     ready_after_events: int = 0
     """A version that has learned fewer labelled events gives no answer."""
+    learn_from_requests: bool = False
+    """Requests become unlabelled events of the topic."""
     build: Callable[[State], Predictor]
     """Makes the predictor of a published state."""
     restore: Callable[[State], Predictor]
@@ -102,6 +104,7 @@ class ServedModel:
             slots or WaitSlots(),
         )
         self.ready_after_events = location.ready_after_events
+        self.learn_from_requests = location.learn_from_requests
         self._clock = clock
 
     def untrained(self, served: ServedVersion) -> str:
@@ -111,6 +114,14 @@ class ServedModel:
             return ""
         some = "has learned nothing yet" if not learned else f"has learned {learned:,} events"
         return f"{some}; ready after {wanted:,} labelled event{'s' * (wanted != 1)}"
+
+    def needs_labels(self, task: str | None) -> bool:
+        """Whether events without labels mean that something is wrong.
+
+        Args:
+            task: The name of its task, as its learner reports it; None: not known yet.
+        """
+        return not self.learn_from_requests and task != ADAPTATION.name
 
     def unready(self) -> str:
         """Why it gives no answer now; empty if it does."""

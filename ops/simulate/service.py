@@ -260,4 +260,4 @@ class ServerProcess:
             self._served(self.version, current.predictor)
         if self._subscriber.current is not None:
             self._subscriber.current.predictor.predict({"x": np.zeros((1, FEATURES), np.float32)})
-        return self._scheduler.random.uniform(0.05, 0.15)
+        return self._scheduler.random.uniform(0.1, 0.25)

@@ -157,7 +157,7 @@ class World:
         if not self._faults.log_away:
             messages = [Message(self._message()) for _ in range(self._random.choice((1, 1, 2, 5, 20)))]
             self._places.log.records.append(TOPIC, messages)
-        return self._random.expovariate(2.0)
+        return self._random.expovariate(1.5)
 
     def _message(self) -> bytes:
         kind = self._random.random()

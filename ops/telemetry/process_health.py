@@ -18,6 +18,10 @@ PROCESS = "learner_process"
 """The component that stands for the learner process as a whole."""
 SILENT_SECONDS = 10.0
 """The learner process writes its health about once a second; after this long without it counts as failed."""
+SUPERVISOR_FILE = "supervisor.json"
+"""What the supervisor tells of the processes, in the live folder."""
+SILENT = "it sent no heartbeat and was killed"
+"""Why the supervisor ended a process that did nothing any more."""
 _LOOK_SECONDS = 0.2  # minimum interval between two checks of the file
 
 
@@ -84,7 +88,7 @@ class LearnerProcess:
         self._lock = threading.Lock()
         self._heard = ticks()
         self._look_after = 0.0
-        self._restarts, self._restarted = 0, 0.0
+        self._restarts, self._restarted, self._cause = 0, 0.0, ""
         self._told: dict[str, Any] | None = None
         self._components: tuple[ComponentHealth, ...] = ()
 
@@ -123,7 +127,7 @@ class LearnerProcess:
             state, since = Condition.RUNNING, float(told["started"])
         reason = problem
         if state is Condition.RUNNING and self._restarts and self._ticks() - self._restarted < RECOVERED_SECONDS:
-            state, reason = Condition.DEGRADED, "the learner process was restarted after it ended unexpectedly"
+            state, reason = Condition.DEGRADED, f"the learner process was restarted after {self._cause}"
         process = ComponentHealth(
             component=PROCESS, model="", state=state, reason=reason, since=since, restarts=self._restarts
         )
@@ -160,5 +164,13 @@ class LearnerProcess:
             elif (told["time"], told["pid"]) != (self._told["time"], self._told["pid"]):
                 self._heard = now
                 if told["started"] != self._told["started"] and not self._told["ended"]:
-                    self._restarts, self._restarted = self._restarts + 1, now
+                    self._restarts, self._restarted, self._cause = self._restarts + 1, now, self._why()
             self._told, self._components = told, components
+
+    def _why(self) -> str:
+        """Why the process before this one ended, as its supervisor tells."""
+        try:
+            cause = json.loads((self._path.parent / SUPERVISOR_FILE).read_bytes())["roles"]["learner"]["cause"]
+        except (OSError, ValueError, LookupError, TypeError):
+            cause = ""  # without a supervisor nobody knows
+        return str(cause) or "it ended unexpectedly"

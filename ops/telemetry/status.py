@@ -61,6 +61,7 @@ class ModelStatus(NoObserver, NoJoinObserver):
         self._snapshot_failures = 0
         self._rates: deque[tuple[float, int]] = deque([(ticks(), 0)])
         self._delays: deque[float] = deque(maxlen=_DELAYS_KEPT)
+        self._joined = clock()  # when the last label was joined, or this process began to wait for one
 
     def dead_lettered(self, reasons: Mapping[str, int]) -> None:
         self._dead_letters.update(reasons)
@@ -84,6 +85,7 @@ class ModelStatus(NoObserver, NoJoinObserver):
 
     def labels_joined(self, delays: Sequence[float]) -> None:
         self._delays.extend(delays)
+        self._joined = self._clock() if delays else self._joined
 
     def table(self) -> dict[str, Any]:
         """The status as JSON values; values that are not finite are omitted."""
@@ -95,6 +97,7 @@ class ModelStatus(NoObserver, NoJoinObserver):
             "newest_dead_letters": dict(self._newest_letters),
             "snapshot_failures": self._snapshot_failures,
             "rollbacks": dict(self._rollbacks),
+            "joined_at": self._joined,
         }
         delays = sorted(self._delays)
         if delays:
@@ -203,6 +206,7 @@ def _evaluated(report: EvaluationReport) -> dict[str, Any]:
             "higher_is_better": not report.task.lower_is_better,
             "points": [list(point) for point in report.curve],
         },
+        "unlabelled_events": report.unlabelled_events,
         "recent_events": report.recent_events,
         "controls": report.controls,
         "controls_recent": report.controls_recent,

@@ -27,7 +27,7 @@ from thalweg.ops.telemetry.status import Statuses
 from thalweg.ops.webpage.dead_letters import MOST, grouped, newest
 from thalweg.ops.webpage.figures import details, summary
 from thalweg.ops.webpage.files import HEADERS, PageFiles
-from thalweg.proto.json_text import json_of
+from thalweg.proto.json_text import NotUtf8, NumberTooLong, json_of
 from thalweg.proto.schema import InputError
 from thalweg.stream.log.log import Log
 
@@ -195,6 +195,8 @@ async def _body(request: Request) -> Any:
             raise TooLarge(f"the request is larger than {_LARGEST_BODY} bytes")
     try:
         return json_of(body)
+    except (NotUtf8, NumberTooLong) as error:
+        raise InputError(str(error)) from error
     except ValueError as error:
         raise InputError(f"the request is not JSON: {error}") from error
 

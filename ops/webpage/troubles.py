@@ -13,6 +13,8 @@ SILENT_SECONDS = 5.0
 """A learner reports its status about once a second; after this long without a report it counts as not responding."""
 _LONG_WAIT_SECONDS = 60.0
 _LAG_SECONDS, _LONG_LAG_SECONDS = 10.0, 60.0
+_LEAST_WITHOUT_LABELS = 1000  # events: labels of some streams come in batches
+_LEAST_DELAY_SECONDS, _UNKNOWN_DELAY_SECONDS = 60.0, 3600.0  # of late labels: at least, and where none was joined yet
 _LEAST_AGAINST_CONTROLS = 100  # graded events: a model needs some before it can beat anything
 CONTROLS = {"majority": "the majority class", "mean": "the mean of the labels", "repeat_last_label": "the label before"}
 """Naive controls in words."""
@@ -44,6 +46,7 @@ def troubles(figures: Mapping[str, Any]) -> list[Trouble]:
         *_serving(figures),
         *_learning(figures),
         *_drift(figures),
+        *_labels(figures),
         *_quality(figures),
         *_level(figures),
         *_kept(figures),
@@ -103,6 +106,23 @@ def _drift(figures: Mapping[str, Any]) -> list[Trouble]:
     if alarm["kind"] == "inputs":
         return [Trouble("watch", "drift", f"input drift since event {alarm['since']:,}")]
     return [Trouble("bad", "drift", f"concept drift since event {alarm['since']:,}")]
+
+
+def _labels(figures: Mapping[str, Any]) -> list[Trouble]:
+    """Labels that no longer come: nothing is learned, and every figure of quality stands still."""
+    quality, missing = figures["quality"], figures["unlabelled_events"]
+    if not figures["needs_labels"] or quality is None or quality["now"] is None:
+        return []
+    if missing <= max(_LEAST_WITHOUT_LABELS, quality["graded"] or 0):
+        return []
+    if figures["joined_at"] is not None:  # late labels: events without one are usual until theirs comes
+        delay = figures["label_delay_seconds"]
+        patience = _UNKNOWN_DELAY_SECONDS if delay is None else max(_LEAST_DELAY_SECONDS, 2 * delay)
+        if figures["now"] - figures["joined_at"] <= patience:
+            return []
+    name = _metric_name(quality["metric"])
+    text = f"no labels: the newest {missing:,} events came without one; {name} is that of event"
+    return [Trouble("watch", "no_labels", f"{text} {figures['events'] - missing:,}")]
 
 
 def _quality(figures: Mapping[str, Any]) -> list[Trouble]:
@@ -168,8 +188,11 @@ def _level(figures: Mapping[str, Any]) -> list[Trouble]:
 
 def _named(metric: str, value: float) -> str:
     """A value after its metric's name: `accuracy 62.0 %`, `RMSE 0.412`."""
-    name = {"auc": "AUC", "gauc": "gAUC", "rmse": "RMSE", "mae": "MAE"}.get(metric, metric.replace("_", " "))
-    return f"{name} {_value(metric, value)}"
+    return f"{_metric_name(metric)} {_value(metric, value)}"
+
+
+def _metric_name(metric: str) -> str:
+    return {"auc": "AUC", "gauc": "gAUC", "rmse": "RMSE", "mae": "MAE"}.get(metric, metric.replace("_", " "))
 
 
 def _value(metric: str, value: float) -> str:

@@ -89,6 +89,11 @@ class DriftWatch:
         return self._events
 
     @property
+    def unlabelled(self) -> int:
+        """Events since the last one whose prediction was graded; all events if none was."""
+        return self._unlabelled
+
+    @property
     def alarms(self) -> list[Alarm]:
         """The latest alarms, oldest first; the last may be active."""
         return list(self._alarms)

@@ -249,7 +249,8 @@ class _Base:
         sound[:, np.isnan(sound).all(axis=0)] = 0.0
         low, high = np.nanquantile(sound, [0.005, 0.995], axis=0)
         span = np.where(high > low, high - low, np.maximum(1e-6, np.abs(low) * 1e-6))
-        self._low, self._per = (low - span * 0.01).astype(np.float32), (_GRID / (1.02 * span)).astype(np.float32)
+        with np.errstate(over="ignore"):  # values may be as large as float32 holds
+            self._low, self._per = (low - span * 0.01).astype(np.float32), (_GRID / (1.02 * span)).astype(np.float32)
         self._offsets = np.arange(columns, dtype=np.int64) * _GRID
         cells = self._cells(reference)
         held = np.bincount((cells + self._offsets).ravel(), minlength=columns * _GRID).reshape(columns, _GRID)
@@ -266,7 +267,7 @@ class _Base:
         """The bin of each value of rows (N, F), numbered over all columns."""
         bins = self._codes[self._cells(rows) + self._offsets]
         if self._categorical.any():
-            named = np.nan_to_num(rows[:, self._categorical]).astype(np.int64)
+            named = np.nan_to_num(rows[:, self._categorical]).clip(-(2.0**62), 2.0**62).astype(np.int64)
             bins[:, self._categorical] = (named * 2654435761 >> 7) % (_BINS - 1) + self._firsts[self._categorical]
         missing = ~np.isfinite(rows)
         return np.where(missing, self._firsts + _BINS - 1, bins) if missing.any() else bins
@@ -284,7 +285,8 @@ class _Base:
         return np.cos(self._ranks[bins] @ self._weights + self._phases)  # type: ignore[no-any-return]
 
     def _cells(self, rows: NDArray[np.float32]) -> NDArray[np.int64]:
-        places = (rows - self._low) * self._per
+        with np.errstate(over="ignore", invalid="ignore"):
+            places = (rows - self._low) * self._per
         np.nan_to_num(places, copy=False, nan=0.0, posinf=_GRID, neginf=0.0)
         return np.clip(places, 0, _GRID - 1, out=places).astype(np.int64)  # type: ignore[no-any-return]
 

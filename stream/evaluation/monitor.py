@@ -173,6 +173,7 @@ class Monitor:
             replaced_at=self._replaced_at,
             replaced=self._replaced,
             before_replaced=self.levels.before_replaced,
+            unlabelled_events=self.drift.unlabelled,
             recent_events=live.recent_events,
             controls=MappingProxyType(self.controls.metrics()),
             controls_recent=MappingProxyType(self.controls.recent()),

@@ -52,6 +52,8 @@ class EvaluationReport:
     """What happened then: `rolled back to version 17`, `begun anew`; empty: nothing yet."""
     before_replaced: float | None = None
     """The task's main metric before that; None: not known."""
+    unlabelled_events: int = 0
+    """Events since the last one whose prediction was graded: all figures of quality are as of that one."""
     recent_events: int = 0
     """Graded events in the recent window."""
     controls: Mapping[str, Mapping[str, float]] = field(default_factory=lambda: MappingProxyType({}))

@@ -19,7 +19,7 @@ import structlog
 
 from thalweg.memory.files import flush_file, make_folder, sync_folder
 from thalweg.stream.journal.entries import Entry, is_amendment, to_line
-from thalweg.stream.journal.journal import consecutive
+from thalweg.stream.journal.journal import JournalError, consecutive
 from thalweg.stream.journal.segments import cut_torn_line, keep_whole, newest_in, path_of, read_segments, segments
 
 log = structlog.get_logger(__name__)
@@ -79,6 +79,8 @@ class FileJournal:
         if self._newest is not None and entry.version <= self._newest and not is_amendment(entry):
             self.truncate(entry.version - 1)  # an entry that was to be removed, when the disk refused that
         file = self._file or self._open(entry.version - 1)
+        if os.fstat(file.fileno()).st_nlink == 0:
+            raise JournalError(f"journal {self._folder}: its file was deleted while it was open; what it held is lost")
         if self._failed:
             with self._flushing:
                 self._write_again(file)

@@ -22,9 +22,13 @@ class Journal(Protocol):
     """The entries since the oldest snapshot. Single writer."""
 
     def append(self, entry: Entry) -> None:
-        """Append an entry; it survives a killed process. Raises OSError, and then nothing of it remains.
+        """Append an entry; it survives a killed process.
 
         Its version follows the newest, or it is a block that amends an earlier one of the same version.
+
+        Raises:
+            OSError: It cannot be written now, and nothing of it remains.
+            JournalError: The journal was deleted; trying again does not help.
         """
 
     def entries(self, after: int) -> Iterator[Entry]:

@@ -12,7 +12,7 @@ from thalweg.proto.bounds.limits import MAX_JSON_DEPTH, MAX_LABEL_RECORD_BYTES
 from thalweg.proto.bounds.texts import check_ids
 from thalweg.proto.encode import EVENT_HEADERS
 from thalweg.proto.event import ClassLabels
-from thalweg.proto.json_text import BYTE_ORDER_MARK
+from thalweg.proto.json_text import BYTE_ORDER_MARK, fault_of
 from thalweg.proto.rejected import Reason, Refused
 from thalweg.proto.schema import Schema
 from thalweg.stream.log.log import Message
@@ -44,7 +44,8 @@ def label_of(value: bytes | None, schema: Schema) -> LabelRecord:
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         # also for a number too large for a float
         reason: Reason = "bad_label" if "`$.label" in str(error) else "malformed"
-        raise Refused(reason, f'expected {{"id": …, "label": …}}: {error!s:.200}') from None
+        said = str(error) if isinstance(error, msgspec.ValidationError) else fault_of(value, error)
+        raise Refused(reason, f'expected {{"id": …, "label": …}}: {said:.200}') from None
     return record
 
 

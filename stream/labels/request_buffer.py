@@ -217,7 +217,8 @@ class RequestBuffer:
         except StoreError as error:
             self._note(model, False, str(error))
             return False
-        self._note(model, True)
+        if self._reached[model] or not self._queues[model]:  # else the next write says whether the store takes it
+            self._note(model, True)
         return True
 
     def _note(self, model: str, reached: bool, problem: str = "") -> None:

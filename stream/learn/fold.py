@@ -200,8 +200,11 @@ class Fold:
 
     def back_to(self, point: Checkpoint) -> None:
         """Continue from this checkpoint, whatever has been left half done since; it can be used again."""
+        saved = self._parent
         self.load(_copied(point.snapshot))
         self._parent, self._event_time, self._unhandled = point.parent, point.event_time, point.unhandled
+        if saved is not None and (self._parent or 0) < saved <= self._version:  # saved since the checkpoint was made
+            self._parent = saved
 
     def stop_evaluating(self) -> None:
         """Learn without evaluation from now on: the evaluator's state stays as it is, and there are no more reports."""

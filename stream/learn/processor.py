@@ -25,7 +25,8 @@ from thalweg.stream.learn.reporting import Reporter
 from thalweg.stream.learn.saving.saver import Saver
 from thalweg.stream.learn.saving.saving import Saving
 from thalweg.stream.learn.settings import ProcessorSettings
-from thalweg.stream.log.log import Log, Reader
+from thalweg.stream.log.dead_letters import dead_letters_of
+from thalweg.stream.log.log import Log, LogReplaced, Reader
 from thalweg.stream.quarantine.breaker import Breaker
 from thalweg.stream.quarantine.recovery import Recovery, Tripped
 from thalweg.stream.quarantine.standstill import Standstill
@@ -153,6 +154,10 @@ class Processor:
                 self._publish(now=True)
             self._reporter.offer(must=True)
             self._saving.save_last()
+        except LogReplaced:
+            if self._snapshots.manifests():  # else the state folder is gone as well, and must not come back
+                self._saving.save(wait=True)  # its records are gone: only a snapshot leads to what was served
+            raise
         finally:
             self._saver.close()
             self._journal.close()
@@ -233,7 +238,9 @@ class Processor:
         self._act(outcome)
         self._recovery.after_block(outcome)
         if (undecodable := self._breaker.undecodable(outcome)) is not None:
-            raise Tripped(Stop(self.version, *undecodable, self._clock()))
+            what, cause = undecodable
+            cause += f"; see the dead letters ({dead_letters_of(self._settings.topic)})"
+            raise Tripped(Stop(self.version, what, cause, self._clock()))
 
     def _tell_health(self, reader: Reader) -> None:
         if not reader.reached() or reader.problem() is not None:

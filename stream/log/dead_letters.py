@@ -64,6 +64,11 @@ class DeadLetter:
         return self.record.key
 
 
+def dead_letters_of(topic: str) -> str:
+    """The topic of this topic's dead letters."""
+    return f"{topic}.dlq"
+
+
 class DeadLetters:
     """The dead letters of one topic. Value, key and headers are those of the original record, plus:
 
@@ -83,7 +88,7 @@ class DeadLetters:
         self._log = log
         self._topic = topic
         self._model = model
-        self._name = f"{topic}.dlq"
+        self._name = dead_letters_of(topic)
 
     def send(self, records: Records, rejected: Sequence[Rejected]) -> None:
         """Append these records. Raises LogError when the log rejects them."""

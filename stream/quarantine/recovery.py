@@ -252,6 +252,7 @@ class Recovery:
             problem=first_line(error),
             where=where,
         )
+        self._health.degraded(f"looking for what cannot be learned in version {version}: {first_line(error)}")
 
     def _stop(self, what: str, cause: str, entry: BlockEntry | None) -> Stop:
         return Stop(self._fold.version, what, cause, self._clock(), entry)

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from thalweg.proto.bounds.limits import MAX_JSON_DEPTH
-from thalweg.proto.json_text import NotUtf8, TooDeep, expanded_bytes, is_utf8, json_of
+from thalweg.proto.json_text import NotUtf8, NumberTooLong, TooDeep, expanded_bytes, fault_of, is_utf8, json_of
 
 anything = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(st.characters(exclude_categories=())),
@@ -85,3 +85,27 @@ def test_what_a_text_expands_to_is_not_underestimated(part: str) -> None:
 
     assert found
     assert peak <= 1.3 * expanded_bytes(content)
+
+
+@pytest.mark.parametrize("sign", ["", "-"])
+def test_an_integer_of_too_many_digits_is_refused_with_its_place_and_without_advice_for_programmers(sign: str) -> None:
+    content = b'{"inputs": [{"data": [1, %s%s]}]}' % (sign.encode(), b"7" * 5000)
+
+    with pytest.raises(NumberTooLong) as caught:
+        json_of(content)
+
+    assert str(caught.value) == "inputs.0.data.1: expected a number of at most 4,300 digits, got 5,000"
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b'{"label": "\\ud800"}', "label: expected valid UTF-8, got '\\ud800', a lone surrogate"),
+        (b'\xef\xbb\xbf{"inputs": {"x": [1, NaN]}}', "inputs.x.1: NaN is not allowed in JSON"),
+        (b'{"time": -Infinity}', "time: -Infinity is not allowed in JSON"),
+        (b'{"label": "NaN", "a": [}', "the parser's words"),
+        (b'{"label": "\xff"}', "the parser's words"),
+    ],
+)
+def test_what_a_strict_parser_refuses_is_told_in_words_for_its_sender(content: bytes, said: str) -> None:
+    assert fault_of(content, ValueError("the parser's words")) == said

@@ -16,10 +16,10 @@ from tests.services.processes import PATIENCE, Unavailable, stop
 JARS = Path(__file__).parents[2] / ".cache" / "kafka"
 
 PROPERTIES = """
-process.roles=broker,controller
-node.id=1
+process.roles={roles}
+node.id={node}
 controller.quorum.voters=1@127.0.0.1:{controller}
-listeners=PLAINTEXT://127.0.0.1:{port},SASL_PLAINTEXT://127.0.0.1:{sasl},CONTROLLER://127.0.0.1:{controller}
+listeners={listeners}
 advertised.listeners=PLAINTEXT://127.0.0.1:{port},SASL_PLAINTEXT://127.0.0.1:{sasl}
 listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SASL_PLAINTEXT:SASL_PLAINTEXT
 sasl.enabled.mechanisms=PLAIN
@@ -52,10 +52,11 @@ class Broker:
 
     Args:
         folder: Its data and what it prints.
+        joins: A broker whose cluster this one is the second of; by default it is a cluster of its own.
         quick_start: Compile little of its code: half the processor time to start, less throughput later.
     """
 
-    def __init__(self, folder: Path, *, quick_start: bool = True) -> None:
+    def __init__(self, folder: Path, joins: Broker | None = None, *, quick_start: bool = True) -> None:
         if not shutil.which("java"):
             raise Unavailable("no java; run: sudo apt-get install openjdk-17-jre-headless")
         if not (JARS / ".complete").exists():
@@ -66,8 +67,13 @@ class Broker:
         self.port = free_port()
         self._config = folder / "server.properties"
         self.sasl_port = free_port()
-        ports = {"port": self.port, "sasl": self.sasl_port, "controller": free_port()}
-        self._config.write_text(PROPERTIES.format(folder=folder, **ports))
+        self.controller_port = free_port() if joins is None else joins.controller_port
+        ports = {"port": self.port, "sasl": self.sasl_port, "controller": self.controller_port}
+        listeners = [f"PLAINTEXT://127.0.0.1:{self.port}", f"SASL_PLAINTEXT://127.0.0.1:{self.sasl_port}"]
+        if joins is None:
+            listeners.append(f"CONTROLLER://127.0.0.1:{self.controller_port}")
+        part = {"roles": "broker,controller", "node": 1} if joins is None else {"roles": "broker", "node": 2}
+        self._config.write_text(PROPERTIES.format(folder=folder, listeners=",".join(listeners), **part, **ports))
         (folder / "log4j2.xml").write_text(LOGGING)
         self._process: subprocess.Popen[bytes] | None = None
         self._output = (folder / "output").open("wb")
@@ -94,6 +100,12 @@ class Broker:
     def sasl_servers(self) -> str:
         """The listener that expects the user `alice` with the password `secret`, by SASL PLAIN."""
         return f"127.0.0.1:{self.sasl_port}"
+
+    def advertise(self, port: int) -> None:
+        """From its next start on, send clients without a password to this port."""
+        text = self._config.read_text()
+        mine = f"advertised.listeners=PLAINTEXT://127.0.0.1:{self.port},"
+        self._config.write_text(text.replace(mine, f"advertised.listeners=PLAINTEXT://127.0.0.1:{port},"))
 
     def segment(self, topic: str) -> Path:
         """The file of the records of a topic's only partition."""

@@ -11,7 +11,7 @@ from thalweg.models.contract.learner import Predictor
 from thalweg.ops.serve.inference import USUAL_EXPLANATION, InferenceRequest, InferenceResponse, RequestOptions
 from thalweg.ops.serve.known_names import check_fields, check_parameters
 from thalweg.ops.serve.versions import CURRENT, Freshness, version_number
-from thalweg.proto.json_text import NotUtf8, json_of
+from thalweg.proto.json_text import NotUtf8, NumberTooLong, json_of
 from thalweg.proto.schema import Array, InputError, TensorSpec
 from thalweg.proto.tensors import datatype, numpy_name
 
@@ -81,13 +81,14 @@ def tensor_metadata(spec: TensorSpec) -> dict[str, Any]:
 def _parse(body: bytearray) -> dict[str, Any]:
     try:
         request = json_of(body)
-    except NotUtf8 as error:
+    except (NotUtf8, NumberTooLong) as error:
         raise InputError(str(error)) from error
     except ValueError as error:
         raise InputError(f"the request is not JSON: {error}") from error
+    if isinstance(request, dict):  # first, because a required field that is missing may be a misspelt one
+        check_fields(request, _REQUEST_FIELDS, "the request")
     if not isinstance(request, dict) or not isinstance(request.get("inputs"), list):
         raise InputError("the request: expected an object with a list 'inputs'")
-    check_fields(request, _REQUEST_FIELDS, "the request")
     return request
 
 
@@ -135,27 +136,31 @@ def _wanted(outputs: Any) -> tuple[str, ...]:
         return ()
     if not isinstance(outputs, list):
         raise InputError(f"outputs: expected a list of objects with a name, got {outputs!r:.80}")
+    for output in outputs:
+        if isinstance(output, dict):
+            check_fields(output, _OUTPUT_FIELDS, "an output")
     names: list[Any] = [output.get("name") if isinstance(output, dict) else None for output in outputs]
     for name in names:
         if not isinstance(name, str):
             raise InputError(f"outputs: expected objects with a name, got the name {name!r:.80}")
-    for output in outputs:
-        check_fields(output, _OUTPUT_FIELDS, "an output")
     return tuple(names)
 
 
 def _array(tensor: Any) -> tuple[str, Array]:
     """Name and values of one input."""
+    if isinstance(tensor, dict):
+        check_fields(tensor, _INPUT_FIELDS, "an input")
     if not isinstance(tensor, dict) or not {"name", "shape", "datatype", "data"} <= tensor.keys():
         raise InputError("an input: expected name, shape, datatype and data")
-    check_fields(tensor, _INPUT_FIELDS, "an input")
     name, shape = tensor["name"], tensor["shape"]
     if not isinstance(name, str):
         raise InputError(f"input {name!r:.80}: expected a string as its name")
     dtype = numpy_name(tensor["datatype"], name)
     try:
         array = _column(tensor["data"], dtype)
-        if len(array) != math.prod(shape) or any(size < 0 for size in shape):
+        if any(size < 0 for size in shape):
+            raise InputError(f"input {name!r:.80}: expected no negative size in its shape, got {shape!r:.80}")
+        if len(array) != math.prod(shape):
             raise InputError(
                 f"input {name!r:.80}: expected {math.prod(shape)} values for shape {shape}, got {len(array)}"
             )

@@ -8,9 +8,9 @@ import { drawVersions } from "./versions.js";
 import { CONTROLS, ago, bytes, clock, count, doneWords, driftName, gain, gainWords, metricName, metricValue, namedValue, rate, short, span, title, when } from "./words.js";
 
 const CONTINUAL = { // means over the classes; docs/evaluation.md
-  min_accuracy: "Minimum class accuracy",
-  windowed_forgetting: "Forgetting",
-  windowed_plasticity: "Plasticity",
+  min_accuracy: "Minimum class accuracy, held-out events",
+  windowed_forgetting: "Forgetting, held-out events",
+  windowed_plasticity: "Plasticity, held-out events",
 };
 
 export function drawModel(model, service, redraw) {
@@ -61,6 +61,7 @@ function verdict(model) {
   else if (!model.heard) parts.push("Starting:", "the learner has not reported yet.");
   else if (!model.events) parts.push("Waiting for the first event.");
   else if (model.quality?.now == null) parts.push("Quality unknown:", unknown(model));
+  else if (trouble("no_labels")) parts.push("Labels are missing.");
   else if (trouble("not_recovered")) parts.push("Not recovered:", levelWords(model.recovery));
   else if (model.troubles.some((one) => one.code === "replaced" && one.level === "watch")) parts.push("Worse than before the rollback.");
   else if (model.troubles.some((one) => one.code === "lag" || one.code === "stalled")) parts.push("Falling behind.");

@@ -46,7 +46,7 @@ _PRODUCER = {
     "reconnect_backoff_max_ms": 1000,
     "metrics_enabled": False,
 }
-_OTHER = {"bootstrap_timeout_ms": int(ANSWER_SECONDS * 1000), "request_timeout_ms": 10_000, "metrics_enabled": False}
+_OTHER = {"bootstrap_timeout_ms": int(ANSWER_SECONDS * 1000), "request_timeout_ms": 10_000}
 NOTHING = object()
 """A value to send for a record that has neither key nor value."""
 

@@ -12,7 +12,7 @@ import pytest
 
 from tests.services import warm
 from tests.services.processes import PATIENCE as WAIT
-from thalweg.memory.snapshots.snapshots import FolderSnapshots
+from thalweg.memory.snapshots.snapshots import FolderSnapshots, UnknownVersion
 from thalweg.ops.cli.snapshot import show, verify
 from thalweg.ops.config.config import load
 from thalweg.ops.run.app import model_folder, new_learner, open_configured_log, settings_of
@@ -123,3 +123,34 @@ def test_without_a_version_the_newest_is_shown(tmp_path: Path, capsys: pytest.Ca
 
     assert newest > 0
     assert json.loads(capsys.readouterr().out)["version"] == newest
+
+
+def test_the_oldest_snapshot_to_which_the_journal_does_not_lead_spoils_no_audit(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = configured(tmp_path, None)
+    config = load(path, {})
+    (model,) = config.model
+    log = open_configured_log(config)
+    state = model_folder(config, model)
+    snapshots = FolderSnapshots(state, 2)
+    snapshots.prepare()
+    life = Processor(
+        new_learner(model), log, snapshots, settings_of(model, 1 << 20), journal=FileJournal(state / "journal")
+    )
+    with life.following() as turn:
+        for number in range(6):
+            log.append("m.events", [Message(b'{"inputs":{"x":[%d,1]},"label":"a"}' % number)])
+            turn()
+            life._saving.save(wait=True)
+    life._journal.close()
+    log.close()
+
+    verify(config, "m", None, from_log=True)
+
+    said = capsys.readouterr().out
+    assert "5: not rebuilt: the journal begins after it" in said
+    assert "5: ok" in said
+    assert "6: rebuilt from version 5" in said
+    with pytest.raises(UnknownVersion, match="version 5 cannot be rebuilt"):
+        verify(config, "m", 5, from_log=True)

@@ -192,7 +192,7 @@ def test_a_learner_process_that_stands_still_is_told_then_killed_and_restarted(t
         running.send(50)
         until("another learner", lambda: running.pid("learner") not in (None, learner))
         until("it to learn on", lambda: running.learned() == 100)
-        restarted = ["learner process: the learner process was restarted after it ended unexpectedly"]
+        restarted = ["learner process: the learner process was restarted after it sent no heartbeat and was killed"]
         until("that to be told", lambda: degraded(running) == restarted)
         assert "a process sends no heartbeat: killing it" in running.text()
         assert stop(supervisor) == 0, running.text()

@@ -14,7 +14,8 @@ import pytest
 from tests.ops.running import service, until
 from tests.services import warm
 from tests.services.processes import PATIENCE, stop
-from thalweg.ops.run.supervisor import checked_service
+from thalweg.ops.run import supervisor as supervisor_module
+from thalweg.ops.run.supervisor import Supervisor, checked_service
 
 LIBRARIES = ("torch", "faiss", "scipy", "river", "grpc", "kafka", "numpy", "sklearn")
 MOST_MIB = 50  # 41: Python itself 11, typer with what it checks arguments with 16, structlog with its colours 13
@@ -95,3 +96,38 @@ def test_what_it_learns_of_the_service_is_what_is_in_effect(tmp_path: Path, monk
 
     assert found is not None
     assert (found["state_dir"], found["drain_seconds"]) == ("kept", 2.5)
+
+
+def test_a_process_that_has_worked_is_restarted_whatever_its_exit_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervisor_module, "_WORKED_SECONDS", 0.0)
+    stopping = threading.Event()
+    script = tmp_path / "lives"
+    code = (
+        f"import pathlib, sys; p = pathlib.Path({str(script)!r}); lives = len(p.read_text()) if p.exists() else 0\n"
+        f"p.write_text('x' * (lives + 1)); sys.exit(1 if lives == 0 else 2)"
+    )
+    supervisor = Supervisor(tmp_path, 5.0, [], stopping)
+    child = supervisor._children[0]
+    supervisor._children = [child]
+    child.command = [sys.executable, "-c", code]
+    ended: list[int] = []
+    thread = threading.Thread(target=lambda: ended.append(supervisor.run()))
+    thread.start()
+    try:
+        until("three lives", lambda: script.exists() and len(script.read_text()) >= 3)
+    finally:
+        stopping.set()
+        thread.join()
+
+    assert ended != [2]
+
+
+def test_a_process_that_cannot_begin_with_its_configuration_ends_the_service(tmp_path: Path) -> None:
+    supervisor = Supervisor(tmp_path, 5.0, [], threading.Event())
+    child = supervisor._children[0]
+    supervisor._children = [child]
+    child.command = [sys.executable, "-c", "import sys; sys.exit(2)"]
+
+    assert supervisor.run() == 2

@@ -233,6 +233,9 @@ def test_an_interval_that_is_none_is_a_mistake_of_the_caller(channel: grpc.Chann
     [
         ({"ouputs": [{"name": "label"}]}, "no such field 'ouputs'; did you mean 'outputs'?"),
         ({"parameter": {}}, "no such field 'parameter'; did you mean 'parameters'?"),
+        ({"inputs": None, "input": []}, "no such field 'input'; did you mean 'inputs'?"),
+        ({"inputs": [{"shapes": [1]}]}, "an input: no such field 'shapes'; did you mean 'shape'?"),
+        ({"outputs": [{"nane": "label"}]}, "an output: no such field 'nane'; did you mean 'name'?"),
         ({"other": 1}, "no such field 'other'; known: 'id', 'inputs'"),
         ({"outputs": [{"name": "label", "nane": 1}]}, "an output: no such field 'nane'; did you mean 'name'?"),
         ({"parameters": {"explian": 3}}, "parameter 'explian': no such parameter; did you mean 'explain'?"),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from thalweg.ops.telemetry.process_health import HEALTH_FILE, HealthFile, LearnerProcess
+from thalweg.ops.telemetry.process_health import HEALTH_FILE, SILENT, SUPERVISOR_FILE, HealthFile, LearnerProcess
 from thalweg.stream.health.registry import HealthRegistry
 
 
@@ -89,6 +89,26 @@ def test_one_that_was_restarted_after_it_died_is_degraded_for_a_while_one_that_h
     restart()
     assert server.states()["learner_process"] == "running"
     assert server.seen.components()[0].restarts == 1
+
+
+def test_of_one_that_was_restarted_its_supervisor_knows_why(server: Server) -> None:
+    told = []
+    for roles in (None, {"learner": {"cause": SILENT}}, {"learner": {"cause": ""}}, {"learner": {}}):
+        server.tell()
+        server.states()
+        if roles is not None:
+            (server.live / SUPERVISOR_FILE).write_text(json.dumps({"roles": roles}))
+        server.file = HealthFile(server.live, server.registry, clock=server.clock)
+        server.tell()
+        server.states()
+        told.append(server.seen.components()[0].reason.removeprefix("the learner process was restarted after it "))
+
+    assert told == [
+        "ended unexpectedly",
+        "sent no heartbeat and was killed",
+        "ended unexpectedly",
+        "ended unexpectedly",
+    ]
 
 
 def test_a_file_that_is_left_from_another_time_is_no_sign_of_life(server: Server) -> None:

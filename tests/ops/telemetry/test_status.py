@@ -51,6 +51,18 @@ def test_what_a_processor_and_a_joiner_tell_reaches_a_server(tmp_path: Path) -> 
     assert Statuses(tmp_path).of("another") is None
 
 
+def test_it_says_when_a_label_was_last_joined_and_before_the_first_when_it_began_to_wait() -> None:
+    now = [5.0]
+    status = ModelStatus(clock=lambda: now[0])
+    now[0] = 9.0
+    status.labels_joined([])
+    assert status.table()["joined_at"] == 5.0
+
+    status.labels_joined([1.0])
+
+    assert status.table()["joined_at"] == 9.0
+
+
 def test_the_rate_is_that_of_the_last_ten_seconds() -> None:
     now = [0.0]
     status = ModelStatus(ticks=lambda: now[0])

@@ -8,6 +8,7 @@ import re
 import threading
 import time
 from collections.abc import Iterator
+from copy import copy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -551,6 +552,30 @@ def test_quality_is_told_against_its_floor_and_against_naive_controls(open_servi
         ("note", "no better than the label before: accuracy 94.0 % against 94.0 %"),
     ]
     assert texts(open_service, controls_recent=controls, recent_events=99) == []  # it has hardly begun
+
+
+def test_labels_that_no_longer_come_are_told_with_the_event_that_the_quality_is_of(open_service: RunningServer) -> None:
+    missing = "no labels: the newest 1,500 events came without one; accuracy is that of event 3,500"
+
+    assert texts(open_service, unlabelled_events=1500) == [("watch", missing)]
+    assert texts(open_service, unlabelled_events=1000) == []
+    assert texts(open_service, unlabelled_events=1500, recent_events=2000) == []  # a window of more than came since
+    assert texts(open_service, unlabelled_events=1500, task="adaptation") == []
+
+
+def test_late_labels_are_missed_only_after_their_usual_delay(open_service: RunningServer) -> None:
+    model, now = copy(open_service.server.models.find("m")), time.time()
+    model.labels_topic = "labels"
+
+    def level(silent: float, **more: float) -> str:
+        status = told(unlabelled_events=1500, joined_at=now - silent, **more)
+        return str(summary(model, status, now)["level"])
+
+    assert [level(silent, label_delay_seconds=500.0) for silent in (990, 1010)] == ["well", "watch"]
+    assert [level(silent, label_delay_seconds=0.1) for silent in (59, 61)] == ["well", "watch"]
+    assert [level(silent) for silent in (3500, 3700)] == ["well", "watch"]  # their delay is not known yet
+    model.learn_from_requests = True
+    assert level(3700) == "well"
 
 
 def test_what_was_learned_is_never_newer_than_what_was_seen(open_service: RunningServer) -> None:

@@ -372,6 +372,7 @@ def test_the_first_line_says_what_quality_is_measured_against(browser: Browser, 
             {"controls_recent": {"majority": {"accuracy": 0.7}}, "recent_events": 900},
             "No better than a guess.",
         ),
+        "unlabelled": ({"unlabelled_events": 1500, "continual": {"min_accuracy": 0.4}}, "Labels are missing."),
     }
     more = "".join(MORE.format(name=name) for name in says)
     with service(tmp_path, more=more) as running:
@@ -397,6 +398,9 @@ def test_the_first_line_says_what_quality_is_measured_against(browser: Browser, 
             expect(it.page.locator("#alarms li").first).to_contain_text(
                 "Accuracy before: 92.0\u00a0%; after: 62.0\u00a0%."
             )
+            expect(it.page.locator("#troubles")).to_contain_text("the newest 1,500 events came without one")
+            expect(it.page.locator("#vitals")).to_contain_text("Minimum class accuracy, held-out events40.0\u00a0%")
+            it.page.get_by_role("link", name="guess", exact=True).click()
             expect(it.page.locator("#vitals")).to_contain_text("Majority class, accuracy70.0\u00a0%")
             expect(it.page.locator("#models tr").last).to_contain_text("accuracy")  # the metric's name by its value
 

@@ -212,4 +212,7 @@ def test_a_key_may_be_a_whole_number_as_an_id_may() -> None:
 def test_a_lone_surrogate_anywhere_is_no_event(text: str) -> None:
     assert [one.row for one in decoded(b'{"inputs": {"x": "t"}, %b}' % text.encode()).rejected] == [0]
     enveloped = '{"specversion": "1.0", "type": "t", "source": "\\ud800", "id": "1", "data": {"inputs": {"x": "t"}}}'
-    assert [one.reason for one in decoded(enveloped.encode(), CLOUD).rejected] == ["malformed"]
+    (refused,) = decoded(enveloped.encode(), CLOUD).rejected
+    assert (refused.reason, "a lone surrogate" in refused.detail) == ("malformed", True)
+    with pytest.raises(Refused, match=r"label: expected valid UTF-8, got .* a lone surrogate"):
+        label_of(b'{"id": 1, "label": "\\ud800"}', SCHEMA)

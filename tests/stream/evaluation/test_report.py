@@ -50,6 +50,21 @@ def test_making_reports_changes_no_figure_in_any_bit() -> None:
     assert watched.monitor.state().sha256() == alone.monitor.state().sha256()
 
 
+def test_a_report_says_how_many_events_came_since_the_last_label_over_a_restart_too() -> None:
+    life = Life(None)
+    labelled = batches(640, turned=10_000)
+    life.follow(labelled)
+    assert life.monitor.report(0.0).unlabelled_events == 0
+
+    life.follow([batch.unlabelled() for batch in batches(1280, turned=10_000)])
+
+    again = Life(None)
+    again.monitor.restore(life.monitor.state())
+    assert life.monitor.report(0.0).unlabelled_events == again.monitor.report(0.0).unlabelled_events == 1280
+    life.follow(labelled)
+    assert life.monitor.report(0.0).unlabelled_events == 0
+
+
 def test_nobody_can_write_into_a_report() -> None:
     life = Life(None)
     life.follow(batches(640, turned=10_000))

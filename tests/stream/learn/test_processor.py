@@ -34,7 +34,8 @@ from thalweg.stream.learn.rebuild import rebuild
 from thalweg.stream.learn.saving.saving import NotSaved
 from thalweg.stream.learn.settings import ProcessorSettings
 from thalweg.stream.log.dead_letters import DeadLetters
-from thalweg.stream.log.log import Gap, InMemoryLog, LogError, Message
+from thalweg.stream.log.log import Gap, InMemoryLog, LogError, LogReplaced, Message
+from thalweg.stream.log.sqlite import SqliteLog
 from thalweg.stream.publication.file_channel import FilePublisher, FileSubscriber
 from thalweg.stream.runtime import Runtime
 
@@ -753,3 +754,23 @@ def test_a_version_whose_entry_cannot_be_flushed_is_not_published() -> None:
         processor._publish(now=True)
 
     assert shown == [0, 1]
+
+
+def test_what_was_learned_from_a_log_that_is_deleted_meanwhile_is_saved(tmp_path: Path) -> None:
+    log, snapshots, shown = SqliteLog(tmp_path / "log.db"), InMemorySnapshots(), list[int]()
+
+    class Shown(SlowPublisher):
+        def publish(self, predictor: Any, *, version: int, learned_events: int, event_time: float) -> None:
+            shown.append(version)
+            if learned_events == 20:
+                (tmp_path / "log.db").unlink()
+
+    log.append("t", [event(number) for number in range(20)])
+    processor = Processor(Chain(), log, snapshots, SETTINGS, ports=Ports(publisher=Shown()))
+    with pytest.raises(LogReplaced):
+        processor.run()
+    log.close()
+
+    newest = snapshots.newest()
+    assert newest is not None
+    assert (newest.manifest.version, newest.manifest.events_learned) == (shown[-1], 20)

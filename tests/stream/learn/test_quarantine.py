@@ -572,7 +572,7 @@ def test_too_many_records_that_cannot_be_decoded_stop_the_model() -> None:
     house.log.append("t", [Message(b"\xff")] * 1200)
     running = Running(house, Chain())
     until("the model stands still", running.stands)
-    assert "cannot be decoded: most of them malformed" in house.health.now().reason
+    assert "cannot be decoded: most of them malformed; see the dead letters (t.dlq)" in house.health.now().reason
     house.log.append("t", [event(i) for i in range(300)])
 
     running.ask("resume")

@@ -93,7 +93,12 @@ def test_an_older_version_and_single_outputs_can_be_asked_for(client: httpx.Clie
         ({"inputs": [tensor([[0] * 4], name="x")]}, 400, "input 'x': no such input"),
         ({"inputs": [tensor([[0] * 4], datatype="INT64")]}, 400, "expected FP32, got INT64"),
         ({"inputs": [tensor([[0] * 4], shape=[2, 4])]}, 400, "expected 8 values"),
-        ({"inputs": [tensor([[0] * 4], shape=[-1, -4])]}, 400, "input 'features'"),
+        ({"inputs": [tensor([[0] * 4], shape=[-1, -4])]}, 400, "expected no negative size in its shape, got [-1, -4]"),
+        (
+            b'{"inputs": [{"name": "features", "shape": [1], "datatype": "INT64", "data": [%b]}]}' % (b"7" * 5000),
+            400,
+            "inputs.0.data.0: expected a number of at most 4,300 digits, got 5,000",
+        ),
         ({"inputs": [tensor([["a"] * 4])]}, 400, "input 'features'"),
         (
             b'{"inputs": [{"name": "features", "shape": [1, 4], "datatype": "FP32", "data": [NaN, 0, 0, 0]}]}',
@@ -140,6 +145,7 @@ def test_a_request_that_does_not_fit_says_what_was_expected(
 
     assert answer.status_code == status
     assert text in answer.json()["error"]
+    assert "sys." not in answer.json()["error"]
 
 
 def test_texts_of_two_escapes_and_names_in_paths_that_are_no_utf8_are_answered(client: httpx.Client) -> None:

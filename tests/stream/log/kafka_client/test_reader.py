@@ -166,7 +166,7 @@ def test_a_configuration_that_no_waiting_mends_is_told_at_once(
     log = KafkaLog(own_broker.sasl_servers, right)
     log.append("allowed", [Message(b"0")])
     log.close()
-    log = KafkaLog(own_broker.sasl_servers, {**right, **properties})
+    log = KafkaLog(own_broker.sasl_servers, {**right, **properties, **SOON})
 
     def told() -> Problem | None:  # a busy broker may first take too long to say anything
         assert reader.poll(0.01) == []
