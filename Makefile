@@ -5,8 +5,9 @@ BIN := $(VENV)/bin
 CONSTRAINTS := ops/dev/constraints.txt
 export PYTHONWARNINGS ?=
 unexport PYTHONDONTWRITEBYTECODE # the tests start many processes, each of which would compile everything anew
-# A test process a core, from two to four: each may start a Kafka broker, a Redis and a browser of its own.
-WORKERS ?= $(shell n=$$(nproc 2>/dev/null || echo 2); [ $$n -lt 2 ] && n=2; [ $$n -gt 4 ] && n=4; echo $$n)
+# One test process more than cores, because tests also wait; from three to five: each may start a Kafka broker, a Redis
+# and a browser of its own.
+WORKERS ?= $(shell n=$$(nproc 2>/dev/null || echo 2); [ $$n -lt 2 ] && n=2; [ $$n -gt 4 ] && n=4; echo $$((n + 1)))
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 # How long `make soak` puts the service under load and faults.
