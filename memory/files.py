@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
+
+_NOT_OURS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EINVAL, errno.ENOTSUP, errno.ENOSYS)
+"""Errors of flushing a folder: it may not be read or written, or its file system flushes no folders."""
 
 
 def write_durably(path: Path, content: bytes | memoryview) -> None:
@@ -23,14 +27,19 @@ def flush_file(path: Path) -> None:
 def make_folder(folder: Path) -> None:
     """Create a folder and those above it, so that they survive a power failure. Raises OSError.
 
-    Those that exist are flushed as well: who created them may have died before it did.
+    Those that exist on the same file system are flushed as well: who created them may have died before it did.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    device = folder.stat().st_dev
     for parent in folder.absolute().parents:
         try:
+            if parent.stat().st_dev != device:
+                return  # where another file system is mounted
             sync_folder(parent)
-        except PermissionError:
-            return  # nobody like us can have created anything in it, or above it
+        except OSError as error:
+            if error.errno in _NOT_OURS:
+                return  # nobody like us can have created anything in it, or above it
+            raise
 
 
 def sync_folder(folder: Path) -> None:

@@ -1,6 +1,11 @@
+import errno
+import os
 from pathlib import Path
 
+import pytest
+
 from tests.ops.simulate.test_disk import Plan
+from thalweg.memory import files
 from thalweg.memory.files import make_folder, write_durably
 from thalweg.ops.simulate.disk import FaultyDisk
 
@@ -18,3 +23,32 @@ def test_a_folder_survives_a_power_cut_also_if_a_dead_process_has_created_it(tmp
         disk.power_cut()
 
         assert (base / "a" / "b" / "c" / "file").read_bytes() == b"content"
+
+
+@pytest.mark.parametrize("number", [errno.EROFS, errno.EINVAL, errno.EACCES])
+def test_folders_above_that_cannot_be_flushed_are_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    real = files.sync_folder
+
+    def sync(folder: Path) -> None:
+        if folder == tmp_path.parent:
+            raise OSError(number, os.strerror(number), str(folder))
+        assert folder != tmp_path.parent.parent
+        real(folder)
+
+    monkeypatch.setattr(files, "sync_folder", sync)
+
+    make_folder(tmp_path / "a" / "b")
+
+    assert (tmp_path / "a" / "b").is_dir()
+
+
+def test_a_folder_above_that_fails_to_be_flushed_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def sync(folder: Path) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO), str(folder))
+
+    monkeypatch.setattr(files, "sync_folder", sync)
+
+    with pytest.raises(OSError, match="Input/output error"):
+        make_folder(tmp_path / "a")
