@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -96,7 +96,7 @@ class World:
         scheduler.spawn("operator", self._outside, self._operate, 3.0)
         scheduler.spawn("faults", self._outside, self._fail, 2.0)
         scheduler.spawn("checker", self._outside, self._check, 0.25)
-        with self._disk.in_force(), _quiet():
+        with self._disk.in_force(), _Quiet():
             self._faults.arm()
             while scheduler.turns < steps and not self._checker.violations:
                 scheduler.run(min(50, steps - scheduler.turns))
@@ -229,11 +229,8 @@ class World:
             self._cut_power()
         return self._random.expovariate(1 / _MEAN_SECONDS_BETWEEN_FAULTS)
 
-    def _end(self, seconds: float, end: object) -> None:
-        def turn() -> None:
-            end()  # type: ignore[operator]
-
-        self._scheduler.spawn("faults end", self._outside, turn, seconds)
+    def _end(self, seconds: float, end: Callable[[], None]) -> None:
+        self._scheduler.spawn("faults end", self._outside, end, seconds)
 
     def _cut_power(self) -> None:
         for life in (self._learner, self._server):
@@ -256,7 +253,7 @@ class World:
         return 0.25
 
 
-class _quiet:  # noqa: N801 - a context manager
+class _Quiet:
     """Within it, the simulated parts log nothing: their trace tells."""
 
     def __enter__(self) -> None:
