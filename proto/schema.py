@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
 from numpy.typing import NDArray
+
+from thalweg.proto.rows.column import Column
+from thalweg.proto.rows.fields import FieldMapping
 
 Array: TypeAlias = NDArray[Any]
 Inputs: TypeAlias = Mapping[str, Array]
@@ -28,6 +31,13 @@ class TensorSpec:
     name: str
     dtype: str
     shape: tuple[int, ...]
+    optional: bool = False
+    """Values may be missing: NaN in float64, empty in `bytes`; a missing tensor has only such values."""
+
+
+def column_specs(columns: Mapping[str, Column]) -> dict[str, TensorSpec]:
+    """The tensors of columns, by name."""
+    return {name: TensorSpec(name, one.dtype, one.shape, optional=True) for name, one in columns.items()}
 
 
 LabelKind: TypeAlias = Literal["class", "number", "none"]
@@ -41,3 +51,7 @@ class Schema:
     label: LabelKind = "class"
     label_width: int = 1
     """Numbers per label, K; only for `number`."""
+    columns: Mapping[str, Column] = field(default_factory=dict)
+    """The columns, by name, if the inputs are columns: then there is one for each input."""
+    fields: FieldMapping | None = None
+    """Where the parts of an event stand in a JSON record; None: our own event form, with `inputs` and the rest."""
