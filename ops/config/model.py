@@ -13,7 +13,9 @@ from thalweg.memory.exchange.pending import USUAL
 from thalweg.models.contract.learner import LearnerContext
 from thalweg.models.encoders.encoder import IDENTITY, encoder_sha256, takes_weights
 from thalweg.models.parts.settings import Count, Settings, Whole, rule
+from thalweg.ops.config.fields import FieldsConfig
 from thalweg.ops.config.secrets import shown
+from thalweg.proto.rows.fields import FieldMapping
 from thalweg.proto.schema import TensorSpec
 from thalweg.stream.drift.params import DriftParams
 from thalweg.stream.learn.settings import LearnSettings
@@ -68,6 +70,9 @@ class ModelConfig(LearnSettings):
     """The topic of its events."""
     inputs: Annotated[dict[str, InputConfig], Field(min_length=1)]
     """Its input tensors by name."""
+    fields: FieldsConfig | None = None
+    """`[model.fields]`: where label, id, time, key and weight stand in records of your own; none: in our own event
+    form."""
     labels_topic: Annotated[str, AfterValidator(_topic_or_none)] = ""
     """Topic of late labels, joined by id with earlier events or requests; empty: labels arrive with their events."""
     label_seconds: AtLeastOne = USUAL.seconds
@@ -135,15 +140,20 @@ class ModelConfig(LearnSettings):
         """The inputs as tensor specifications."""
         return {name: TensorSpec(name, one.dtype, tuple(one.shape)) for name, one in self.inputs.items()}
 
+    def field_mapping(self) -> FieldMapping | None:
+        """Where the parts of its events stand in a record; None: in our own event form."""
+        return None if self.fields is None else self.fields.mapping()
+
     def identity(self) -> dict[str, Any]:
         """The settings that determine the state, as JSON values: a state is only restored under equal ones."""
-        return {
+        said = {
             "learner": self.learner,
             "inputs": {name: one.model_dump() for name, one in self.inputs.items()},
             "params": self.params,
             "seed": self.seed,
             "encoder": encoder_sha256(self.encoder, self.weights, self.seed) or IDENTITY,
         }
+        return said if self.fields is None else said | {"fields": self.fields.model_dump()}
 
     def context(self) -> LearnerContext:
         """The context for creating the learner; raises ParamsError for an unsupported device."""
