@@ -36,6 +36,10 @@ class TooLarge(Exception):
     """The request exceeds the size limit; the message names the limit."""
 
 
+class UnsupportedMedia(Exception):
+    """The body's type or encoding is not supported; the message lists what is."""
+
+
 class DeadlineExceeded(Exception):
     """The caller's deadline has passed, or a wait that was requested took too long."""
 
@@ -69,6 +73,7 @@ _TABLE: tuple[tuple[type[Exception], grpc.StatusCode, int], ...] = (
     (StoreError, grpc.StatusCode.UNAVAILABLE, 503),
     (QueueFull, grpc.StatusCode.RESOURCE_EXHAUSTED, 429),
     (TooLarge, grpc.StatusCode.RESOURCE_EXHAUSTED, 413),
+    (UnsupportedMedia, grpc.StatusCode.INVALID_ARGUMENT, 415),
     (DeadlineExceeded, grpc.StatusCode.DEADLINE_EXCEEDED, 504),
     (Unauthenticated, grpc.StatusCode.UNAUTHENTICATED, 401),
     (Forbidden, grpc.StatusCode.PERMISSION_DENIED, 403),

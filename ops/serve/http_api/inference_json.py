@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from thalweg.models.contract.learner import Predictor
+from thalweg.ops.serve.http_api.json_bodies import value_of
 from thalweg.ops.serve.inference import USUAL_EXPLANATION, InferenceRequest, InferenceResponse, RequestOptions
 from thalweg.ops.serve.known_names import check_fields, check_parameters
 from thalweg.ops.serve.versions import CURRENT, Freshness, version_number
-from thalweg.proto.json_text import NotUtf8, NumberTooLong, json_of
 from thalweg.proto.schema import Array, InputError, TensorSpec
 from thalweg.proto.tensors import datatype, numpy_name
 
@@ -79,12 +79,7 @@ def tensor_metadata(spec: TensorSpec) -> dict[str, Any]:
 
 
 def _parse(body: bytearray) -> dict[str, Any]:
-    try:
-        request = json_of(body)
-    except (NotUtf8, NumberTooLong) as error:
-        raise InputError(str(error)) from error
-    except ValueError as error:
-        raise InputError(f"the request is not JSON: {error}") from error
+    request = value_of(body)
     if isinstance(request, dict):  # first, because a required field that is missing may be a misspelt one
         check_fields(request, _REQUEST_FIELDS, "the request")
     if not isinstance(request, dict) or not isinstance(request.get("inputs"), list):
@@ -173,9 +168,14 @@ def _array(tensor: Any) -> tuple[str, Array]:
 
 def _column(data: Any, dtype: str) -> Array:
     """Values, perhaps nested, as a flat array. Raises TypeError, ValueError, OverflowError."""
+    return array_of(data, dtype).reshape(-1)
+
+
+def array_of(data: Any, dtype: str) -> Array:
+    """Values as an array with the shape of their lists. Raises TypeError, ValueError, OverflowError."""
     if dtype != "bytes":
         kind = np.dtype(dtype).kind
-        found = np.array(data).reshape(-1)
+        found = np.array(data)
         if found.size and found.dtype.kind not in {"f": "fiu", "b": "b"}.get(kind, "iu"):
             raise TypeError(f"expected {'numbers' if kind == 'f' else dtype}, got {str(data)[:80]}")
         with np.errstate(over="ignore"):  # too large for float32 becomes infinite, which is rejected later
@@ -183,11 +183,13 @@ def _column(data: Any, dtype: str) -> Array:
         if kind in "iu" and (cast != found).any():
             raise OverflowError(f"expected {dtype}, got {found.min()} to {found.max()}")
         return cast
-    flat = np.array(data, dtype=object).reshape(-1)
+    texts = np.array(data, dtype=object)
+    flat = texts.reshape(-1).tolist()
     if not all(isinstance(text, str) for text in flat):
         raise TypeError("expected strings")
-    flat[:] = [text.encode() for text in flat]
-    return flat
+    encoded = np.empty(len(flat), dtype=object)
+    encoded[:] = [text.encode() for text in flat]
+    return encoded.reshape(texts.shape)
 
 
 def _data(array: Array, spec: TensorSpec, predictor: Predictor) -> list[Any]:

@@ -51,6 +51,7 @@ class RunningServer:
         limits: ServerLimits | None = None,
         addresses: Addresses | None = None,
         sinks: RequestSinks | None = None,
+        labels_topic: str = "",
         **settings: Any,
     ) -> None:
         limits = limits or ServerLimits(max_message_bytes=4 << 20)
@@ -70,6 +71,7 @@ class RunningServer:
             live=folder / "live" / "m",
             state=self.snapshots.folder,
             schema=self.learner.schema,
+            labels_topic=labels_topic,
             build=Ridge.predictor_from,
             restore=self._restored,
         )
