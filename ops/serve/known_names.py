@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable
 
 from thalweg.proto.schema import InputError
 
-PARAMETERS = ("as_of_version", "event_id", "explain", "min_state_version")
+PARAMETERS = ("as_of_version", "binary_data_output", "event_id", "explain", "min_state_version")
 """Parameters of inference requests that this service reads."""
 _ALIKE = 0.75
 
@@ -25,9 +25,14 @@ def check_parameters(given: Iterable[str]) -> None:
     Raises:
         InputError: One is misspelt; the message names the right one.
     """
+    check_names(given, PARAMETERS, "")
+
+
+def check_names(given: Iterable[str], known: Collection[str], where: str) -> None:
+    """The same for other parameters than those of requests."""
     for name in given:
-        if name not in PARAMETERS and (meant := nearest(name, PARAMETERS)):
-            raise InputError(f"parameter {name!r:.80}: no such parameter; {meant}")
+        if name not in known and (meant := nearest(name, known)):
+            raise InputError(f"{where}{': ' * bool(where)}parameter {name!r:.80}: no such parameter; {meant}")
 
 
 def check_options(given: Iterable[str], known: Collection[str]) -> None:
@@ -44,4 +49,4 @@ def nearest(name: str, known: Collection[str]) -> str:
 
 
 def _all(known: Collection[str]) -> str:
-    return "known: " + ", ".join(map(repr, sorted(known)))
+    return "known: " + (", ".join(map(repr, sorted(known))) or "none")

@@ -8,10 +8,11 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from thalweg.ops.serve.bounds.admission import Admission
-from thalweg.ops.serve.http_api import inference_json, kserve_v1
+from thalweg.ops.serve.http_api import inference_json
 from thalweg.ops.serve.http_api.calls import Answer, Answering, BoundedCalls, Call
-from thalweg.ops.serve.http_api.row_answers import to_rows
-from thalweg.ops.serve.http_api.row_requests import RowRequests
+from thalweg.ops.serve.http_api.rows import kserve_v1
+from thalweg.ops.serve.http_api.rows.answers import to_rows
+from thalweg.ops.serve.http_api.rows.requests import RowRequests
 from thalweg.ops.serve.inference import InferenceCore
 from thalweg.ops.serve.models import Models
 from thalweg.ops.serve.telemetry import ServingObserver
@@ -65,8 +66,7 @@ class PredictionRoutes:
         return JSONResponse(content, 503 if reason else 200)
 
     def _answer_tensors(self, call: Call) -> Answer:
-        response = self._core.infer(inference_json.read_request(call.model, call.version, call.body))
-        return Answer(msgspec.json.encode(inference_json.to_json(response)), response.rows)
+        return inference_json.infer(self._core, call)
 
     def _answer_rows(self, call: Call) -> Answer:
         asked = self._asked(call.model).read(call.body, call.query)

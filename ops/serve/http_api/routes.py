@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 from typing import Any
 
+import msgspec
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
@@ -14,16 +15,17 @@ from starlette.routing import Route
 
 from thalweg.ops.serve.bounds.admission import Admission
 from thalweg.ops.serve.bounds.byte_budget import ByteBudget
-from thalweg.ops.serve.errors import EXPECTED, status_of, text_of
+from thalweg.ops.serve.errors import EXPECTED, RowsRefused, status_of, text_of
+from thalweg.ops.serve.http_api.appending import AppendingRoutes
 from thalweg.ops.serve.http_api.calls import BoundedCalls
-from thalweg.ops.serve.http_api.inference_json import tensor_metadata
+from thalweg.ops.serve.http_api.metadata_v2 import MetadataRoutes
 from thalweg.ops.serve.http_api.predicting import PredictionRoutes
 from thalweg.ops.serve.inference import InferenceCore
-from thalweg.ops.serve.metadata import describe
 from thalweg.ops.serve.readiness import ServiceHealth
 from thalweg.ops.serve.telemetry import ServerTelemetry
-from thalweg.ops.serve.versions import version_number
+from thalweg.ops.serve.tokens import Tokens
 from thalweg.ops.webpage.api import PageApi
+from thalweg.stream.log.log import Log
 
 _PASSING = (429, 503)
 
@@ -38,12 +40,18 @@ class Api:
         page: PageApi,
         health: ServiceHealth,
         *,
+        source: Log,
+        tokens: Tokens | None,
         slots: Admission,
+        appending: Admission,
         budget: ByteBudget,
         max_body_bytes: int,
     ) -> None:
         self._health = health
-        self._predictions = PredictionRoutes(core, BoundedCalls(budget, max_body_bytes), slots, telemetry)
+        calls = BoundedCalls(budget, max_body_bytes)
+        self._metadata = MetadataRoutes(core.models, telemetry)
+        self._predictions = PredictionRoutes(core, calls, slots, telemetry)
+        self._appending = AppendingRoutes(core.models, source, calls, appending, telemetry, tokens)
         self._models = core.models
         self._page = page
         self._telemetry = telemetry
@@ -55,14 +63,11 @@ class Api:
             Route("/healthz", self._healthz),
             Route("/readyz", self._readyz),
             Route("/metrics", self._metrics),
-            Route("/v2", self._server_metadata),
             Route("/v2/health/live", self._healthz),
             Route("/v2/health/ready", self._readyz),
-            Route("/v2/models/{name}", self._model_metadata),
-            Route("/v2/models/{name}/ready", self._model_ready),
-            Route("/v2/models/{name}/versions/{version}", self._model_metadata),
-            Route("/v2/models/{name}/versions/{version}/ready", self._model_ready),
+            *self._metadata.routes(),
             *self._predictions.routes(),
+            *self._appending.routes(),
             *self._page.routes(),
         ]
         handlers: dict[Any, Any] = dict.fromkeys((*EXPECTED, Exception), _failed) | {
@@ -94,39 +99,14 @@ class Api:
         content, kind = await run_in_threadpool(self._telemetry.render)
         return Response(content, media_type=kind)
 
-    async def _server_metadata(self, request: Request) -> Response:
-        version = importlib.metadata.version("thalweg")
-        return JSONResponse({"name": "thalweg", "version": version, "extensions": []})
-
-    async def _model_metadata(self, request: Request) -> Response:
-        model, version = self._models.find(request.path_params["name"]), _version(request)
-        metadata = await run_in_threadpool(describe, model, version)
-        return JSONResponse(
-            {
-                "name": model.name,
-                "versions": metadata.versions,
-                "platform": "thalweg_" + model.learner,
-                "inputs": [tensor_metadata(spec) for spec in metadata.inputs],
-                "outputs": [tensor_metadata(spec) for spec in metadata.outputs],
-                "properties": metadata.properties,
-            }
-        )
-
-    async def _model_ready(self, request: Request) -> Response:
-        model, version = self._models.find(request.path_params["name"]), _version(request)
-        ready = not self._models.draining and await run_in_threadpool(model.ready, version)
-        return JSONResponse({"name": model.name, "ready": ready}, 200 if ready else 503)
-
-
-def _version(request: Request) -> int | None:
-    """The version in the path, if any. Raises InputError."""
-    text = request.path_params.get("version")
-    return None if text is None else version_number(text, "version")
-
 
 async def _failed(request: Request, error: Exception) -> Response:
     status = status_of(error)[1]
-    return JSONResponse({"error": text_of(error)}, status, {"retry-after": "1"} if status in _PASSING else None)
+    content: dict[str, Any] = {"error": text_of(error)}
+    if isinstance(error, RowsRefused):
+        content |= {"rows": error.rows, "appended": error.appended}
+    headers = {"retry-after": "1"} if status in _PASSING else {"www-authenticate": "Bearer"} if status == 401 else None
+    return Response(msgspec.json.encode(content), status, headers, "application/json")
 
 
 async def _gone(request: Request, error: Any) -> Response:

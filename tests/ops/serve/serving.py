@@ -52,11 +52,12 @@ class RunningServer:
         addresses: Addresses | None = None,
         sinks: RequestSinks | None = None,
         labels_topic: str = "",
+        log: InMemoryLog | None = None,
         **settings: Any,
     ) -> None:
         limits = limits or ServerLimits(max_message_bytes=4 << 20)
         self.learner = new_learner()
-        self.log = InMemoryLog()
+        self.log = log or InMemoryLog()
         self.store = InMemoryCommandQueue()
         self.snapshots = FolderSnapshots(folder / "state" / "m")
         self.publisher = FilePublisher(folder / "live" / "m")
