@@ -19,6 +19,7 @@ from thalweg.ops.serve.errors import EXPECTED, RowsRefused, status_of, text_of
 from thalweg.ops.serve.http_api.appending import AppendingRoutes
 from thalweg.ops.serve.http_api.calls import BoundedCalls
 from thalweg.ops.serve.http_api.metadata_v2 import MetadataRoutes
+from thalweg.ops.serve.http_api.openapi.routes import DescriptionRoutes
 from thalweg.ops.serve.http_api.predicting import PredictionRoutes
 from thalweg.ops.serve.inference import InferenceCore
 from thalweg.ops.serve.readiness import ServiceHealth
@@ -49,6 +50,7 @@ class Api:
     ) -> None:
         self._health = health
         calls = BoundedCalls(budget, max_body_bytes)
+        self._description = DescriptionRoutes(core.models)
         self._metadata = MetadataRoutes(core.models, telemetry)
         self._predictions = PredictionRoutes(core, calls, slots, telemetry)
         self._appending = AppendingRoutes(core.models, source, calls, appending, telemetry, tokens)
@@ -68,6 +70,7 @@ class Api:
             *self._metadata.routes(),
             *self._predictions.routes(),
             *self._appending.routes(),
+            *self._description.routes(),
             *self._page.routes(),
         ]
         handlers: dict[Any, Any] = dict.fromkeys((*EXPECTED, Exception), _failed) | {
@@ -82,6 +85,8 @@ class Api:
         links = {
             "metrics": "/metrics",
             "ready": "/readyz",
+            "docs": "/docs",
+            "openapi": "/openapi.json",
             "models": [f"/v2/models/{m.name}" for m in self._models.all()],
         }
         service = {"service": "thalweg", "version": importlib.metadata.version("thalweg"), "links": links}
