@@ -15,21 +15,35 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
-_FUNCTIONS = {
-    "builtins": set("abs all any bool bytes complex dict float frozenset int len list max min object range round set "
-    "sorted str sum tuple".split()),
-    "collections": {"Counter", "OrderedDict", "defaultdict", "deque"},
-    "copy": {"copy", "deepcopy"},
-    "functools": {"partial"},
-    "math": set("ceil cos exp fabs floor isfinite isinf isnan log log10 log1p log2 pow sin sqrt tan tanh".split()),
-    "numpy": {"argmax", "argmin", "clip", "max", "mean", "median", "min", "ndarray", "std", "sum", "var"}
-    | {name for name, thing in vars(np).items() if isinstance(thing, np.ufunc)},
-    "operator": set("add eq ge gt le lt mul ne neg not_ sub truediv".split()),
-    "statistics": {"fmean", "mean", "median", "mode", "stdev", "variance"},
-}  # fmt: skip
+_COMPUTING = {
+    "builtins": "abs all any bool bytes complex dict float frozenset int len list max min object range round set sorted"
+    " str sum tuple",
+    "collections": "Counter OrderedDict defaultdict deque",
+    "copy": "copy deepcopy",
+    "functools": "partial",
+    "math": "ceil cos exp fabs floor isfinite isinf isnan log log10 log1p log2 pow sin sqrt tan tanh",
+    "numpy": "argmax argmin array clip eye full max mean median min ones std sum var zeros",
+    "operator": "add eq ge gt le lt mul ne neg not_ sub truediv",
+    "statistics": "NormalDist fmean mean median mode stdev variance",
+}
+"""Functions and classes of other modules that compute, and do nothing else."""
+_FUNCTIONS = {module: set(names.split()) for module, names in _COMPUTING.items()}
+_FUNCTIONS["numpy"] |= {name for name, thing in vars(np).items() if isinstance(thing, np.ufunc)}
 _TOLD_ELSEWHERE = {"_operator": "operator", "_collections": "collections"}
-_PLAIN = {object, dict, list, tuple, set, frozenset, *(getattr(collections, name) for name in _FUNCTIONS["collections"])}
+_PLAIN = {
+    object,
+    dict,
+    list,
+    tuple,
+    set,
+    frozenset,
+    *(getattr(collections, name) for name in _FUNCTIONS["collections"]),
+}
 _ABSTRACT = {"abc", "typing", "collections", "collections.abc"}
+
+_FUNCTION = (type, types.FunctionType, types.BuiltinFunctionType, types.MethodDescriptorType, np.ufunc)
+_PLAIN_OBJECTS = {"statistics.NormalDist"}
+"""Classes of the standard library that are the sum of their attributes."""
 
 Kind: TypeAlias = Literal["python", "extension"]
 
@@ -58,6 +72,8 @@ class Allowed:
         module, qualname = getattr(thing, "__module__", None), getattr(thing, "__qualname__", None)
         if isinstance(thing, np.ufunc):
             module, qualname = "numpy", thing.__name__
+        elif isinstance(thing, types.MethodDescriptorType):  # such as str.lower
+            module = thing.__objclass__.__module__
         if not isinstance(module, str) or not isinstance(qualname, str):
             return None
         name = f"{_TOLD_ELSEWHERE.get(module, module)}:{qualname}"
@@ -74,7 +90,8 @@ class Allowed:
         """
         if name not in self._found:
             module, _, qualname = name.partition(":")
-            if not self._belongs(module) and qualname not in _FUNCTIONS.get(module, ()):
+            of_text = module == "builtins" and qualname.partition(".")[0] in ("str", "bytes")
+            if not self._belongs(module) and not of_text and qualname not in _FUNCTIONS.get(module, ()):
                 raise ValueError(f"{name} does not belong to {', '.join(self.packages)}")
             try:
                 found: Any = import_module(module)
@@ -82,9 +99,9 @@ class Allowed:
                     found = getattr(found, part)
             except (ImportError, AttributeError) as error:
                 raise ValueError(f"{name} cannot be imported: {error}") from error
-            if not isinstance(found, (type, types.FunctionType, types.BuiltinFunctionType, np.ufunc)):
-                if not (self._belongs(module) and callable(found)):  # a function of compiled code has a type of its own
-                    raise ValueError(f"{name} is neither a class nor a function")
+            # a function of compiled code has a type of its own
+            if not isinstance(found, _FUNCTION) and not (self._belongs(module) and callable(found)):
+                raise ValueError(f"{name} is neither a class nor a function")
             self._found[name] = found
         return self._found[name]
 
@@ -100,6 +117,8 @@ class Allowed:
 
     def _kind(self, cls: type) -> Kind:
         full = f"{cls.__module__}.{cls.__qualname__}"
+        if full in _PLAIN_OBJECTS:
+            return "python"
         if not self._belongs(cls.__module__):
             raise NotStorable(f"a {full}, which does not belong to {', '.join(self.packages)}")
         if self.name(cls) is None:

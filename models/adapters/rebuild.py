@@ -45,6 +45,7 @@ class _Rebuild:
         self._shapes = [(kind, self._class(kind, cls), names) for kind, cls, names in shapes]
         self._things: list[Any] = [None] * len(self._rows)
         self._made = [False] * len(self._rows)
+        self._unseeded = random.Random(0)
 
     def root(self) -> Any:
         for row in range(len(self._rows)):
@@ -105,6 +106,8 @@ class _Rebuild:
             return self._allowed.find(told[1])[told[2]]
         if first == "c":
             return self._allowed.find(told[1])
+        if first == "r":
+            return self._unseeded
         raise ValueError(f"this is not the state of an estimator: it holds {first!r}")
 
     # Objects: first all of them, empty, then what is in them

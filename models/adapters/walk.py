@@ -1,16 +1,17 @@
 """The state of an estimator: its objects, walked, as one JSON text and one tensor per array. No pickle.
 
-The text is a table of objects. Numbers, texts and tuples stand where they are used; everything that can change is a row
-of the table, so an object that is reached twice is stored once, and circles are no matter. In a row, `[7]` is the object
-in row 7; every other list begins with a letter that says what it is:
+The text is a table of objects. Numbers, texts and tuples stand where they are used; everything that can change is a
+row of the table, so an object that is reached twice is stored once, and circles are no matter. In a row, `[7]` is the
+object in row 7; every other list begins with a letter that says what it is:
 
     ["t", ...] tuple          ["f", hex] a float that is not finite      ["i", hex] an integer beyond 64 bits
     ["z", ...] frozenset      ["b", hex] bytes                           ["s", hex] a text that is not valid Unicode
     ["c", name] a class or function    ["m", object, name] its method    ["p", function, [...], {...}] partial
     ["e", name, member] Enum           ["n", dtype, hex] NumPy scalar    ["q", real, imaginary] complex
+    ["r"] an unseeded generator of random numbers that learning never draws from
 
-A row is `[shape, ...]`: the shapes are a table as well, of `[kind, class, attribute names]`; after the attributes come a
-container's entries. Rows are in the order in which they are reached, dictionaries in their own, sets sorted: equal
+A row is `[shape, ...]`: the shapes are a table as well, of `[kind, class, attribute names]`; after the attributes come
+a container's entries. Rows are in the order in which they are reached, dictionaries in their own, sets sorted: equal
 estimators have equal states.
 """
 
@@ -75,7 +76,7 @@ class _Walk:
 
     def all(self, root: object) -> State:
         told = self._told(root)
-        rows = []
+        rows: list[list[Any]] = []
         while len(rows) < len(self._things):
             self._at = len(rows)
             rows.append(self._row(self._things[self._at]))
@@ -181,9 +182,11 @@ class _Walk:
             if hasattr(thing, name):
                 attributes[name] = getattr(thing, name)
         values = []
+        unseeded = cls.__module__.startswith("river.proba.") and attributes.get("seed", 0) is None
         for name, value in attributes.items():
             self._part = name
-            values.append(self._told(value))
+            # a distribution draws from this only when asked for a sample; without a seed it differs between two runs
+            values.append(["r"] if unseeded and type(value) is random.Random else self._told(value))
         base = next((base for base in _FILLED if isinstance(thing, base)), None)
         if isinstance(thing, frozenset):
             raise self._refused(f"a {cls.__module__}.{cls.__qualname__}, a frozenset of its own kind")
@@ -219,7 +222,9 @@ class _Walk:
         try:
             made, given, *rest = thing.__reduce_ex__(2)
         except TypeError as error:
-            raise self._refused(f"a {cls.__module__}.{cls.__qualname__}, which cannot say what it is: {error}") from None
+            raise self._refused(
+                f"a {cls.__module__}.{cls.__qualname__}, which cannot say what it is: {error}"
+            ) from None
         state = rest[0] if rest else None
         if any(part is not None for part in rest[1:]):
             raise self._refused(f"a {cls.__module__}.{cls.__qualname__}, which gives more than its state")
@@ -291,4 +296,3 @@ def _slots(cls: type) -> list[str]:
                 hidden = name.startswith("__") and not name.endswith("__")
                 names.append(f"_{base.__name__.lstrip('_')}{name}" if hidden else name)
     return names
-
