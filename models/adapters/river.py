@@ -78,7 +78,7 @@ class RiverLearner:
         self._rows = Rows(context.inputs)
         self._params, self._seed = dict(context.params), context.seed
         estimator, self._kind = tried(
-            factory.name, lambda: factory.new(self._params, self._seed), factory.allowed, self._rows
+            factory.name, lambda: factory.new(self._params, self._seed), factory.allowed, self._rows, self._seed
         )
         self._lent: Lent[RiverPredictor] = Lent(factory.allowed, estimator)
         self._classes: dict[str, int] = {}  # by name, in order of first appearance: columns never move

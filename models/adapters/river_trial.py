@@ -8,16 +8,18 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from thalweg.models.adapters.allowed import Allowed
 from thalweg.models.adapters.rebuild import rebuild
 from thalweg.models.adapters.river_kinds import RiverKind, unsuited
 from thalweg.models.adapters.rows import Row, Rows
-from thalweg.models.adapters.walk import walk
+from thalweg.models.adapters.walk import objects, walk
 
 _EVENTS = 8
 
 
-def tried(learner: str, new: Callable[[], Any], allowed: Allowed, rows: Rows) -> tuple[Any, RiverKind]:
+def tried(learner: str, new: Callable[[], Any], allowed: Allowed, rows: Rows, seed: int) -> tuple[Any, RiverKind]:
     """A new estimator that belongs to the caller, and its kind.
 
     Args:
@@ -25,6 +27,7 @@ def tried(learner: str, new: Callable[[], Any], allowed: Allowed, rows: Rows) ->
         new: Returns a new estimator, or always the same one, which is not changed.
         allowed: The packages that its parts belong to.
         rows: The features of its events.
+        seed: The seed of its parts that have none.
 
     Raises:
         ValueError: It is of no kind that can be a learner, cannot be stored, or two new ones differ.
@@ -34,11 +37,26 @@ def tried(learner: str, new: Callable[[], Any], allowed: Allowed, rows: Rows) ->
         kind = RiverKind.of(made)
         if why := unsuited(made):
             raise ValueError(why)
-        first = walk(made, allowed)
-        one, two = rebuild(first, allowed), rebuild(walk(new(), allowed), allowed)
-        return rebuild(first, allowed), replace(kind, impure=_impure(kind, one, two, allowed, rows))
+        ours, one, two = (_seeded(rebuild(walk(each, allowed), allowed), seed, allowed) for each in (made, made, new()))
+        return ours, replace(kind, impure=_impure(kind, one, two, allowed, rows))
     except ValueError as error:
         raise ValueError(f"{learner}: {error}") from error
+
+
+def _seeded(estimator: Any, seed: int, allowed: Allowed) -> Any:
+    """The same estimator, in which every part that would draw its seed from the system has one that follows from `seed`.
+
+    Such a part has an attribute `seed`, which is None, as all of River have; its copies begin with the new one.
+    """
+    draw = random.Random(seed)
+    for part in objects(estimator, allowed):
+        own = getattr(part, "__dict__", {})
+        if "seed" in own and own["seed"] is None and not type(part).__module__.startswith("river.proba."):
+            own["seed"] = number = draw.getrandbits(32)
+            for generator in own.values():
+                if isinstance(generator, (random.Random, np.random.RandomState)):
+                    generator.seed(number)
+    return estimator
 
 
 def _impure(kind: RiverKind, one: Any, two: Any, allowed: Allowed, rows: Rows) -> bool:

@@ -62,11 +62,18 @@ def walk(root: object, allowed: Allowed) -> State:
     return _Walk(allowed).all(root)
 
 
+def objects(root: object, allowed: Allowed) -> list[Any]:
+    """The objects that an object is made of, in the order of its state, itself included; raises as `walk`."""
+    found = _Walk(allowed)
+    found.all(root)
+    return found.reached
+
+
 class _Walk:
     def __init__(self, allowed: Allowed) -> None:
         self._allowed = allowed
         self._rows: dict[int, int] = {}  # by identity
-        self._things: list[Any] = []  # also keeps them alive, so that an identity stays one
+        self.reached: list[Any] = []  # also keeps them alive, so that an identity stays one
         self._parents: list[tuple[int, str]] = []  # from where a thing was reached first
         self._shapes: dict[tuple[str, str, tuple[str, ...]], int] = {}
         self._arrays: dict[str, Array] = {}
@@ -77,9 +84,9 @@ class _Walk:
     def all(self, root: object) -> State:
         told = self._told(root)
         rows: list[list[Any]] = []
-        while len(rows) < len(self._things):
+        while len(rows) < len(self.reached):
             self._at = len(rows)
-            rows.append(self._row(self._things[self._at]))
+            rows.append(self._row(self.reached[self._at]))
         table = [told, [[kind, cls, list(names)] for kind, cls, names in self._shapes], rows]
         text = np.frombuffer(msgspec.json.encode(table), np.uint8)
         return State({TABLE: text, **self._arrays})
@@ -128,8 +135,8 @@ class _Walk:
         return self._new(value)
 
     def _new(self, value: Any) -> list[int]:
-        row = self._rows[id(value)] = len(self._things)
-        self._things.append(value)
+        row = self._rows[id(value)] = len(self.reached)
+        self.reached.append(value)
         self._parents.append((self._at, self._part))
         return [row]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from tests.models.adapters.sample import INPUTS, two_classes
+from tests.models.adapters.sample import INPUTS, numbers, two_classes
 from tests.samples import events
 from thalweg.memory.snapshots.state import State
 from thalweg.models.contract.learner import Learner, LearnerContext, Predictor
@@ -36,6 +36,94 @@ class _Contract(LearnerContract):
         return find(f"river:{self.path}").predictor_from(state)
 
 
+class _Numbers(_Contract):
+    gauges_left_out = frozenset({"classes", "excess_class_events"})
+    stream = staticmethod(numbers)
+
+
 class TestLogisticRegression(_Contract):
     path = "river.linear_model.LogisticRegression"
     stream = staticmethod(two_classes)
+
+
+class TestPassiveAggressive(_Contract):
+    path = "river.linear_model.PAClassifier"
+    stream = staticmethod(two_classes)
+
+
+class TestPerceptron(_Contract):
+    path = "river.linear_model.Perceptron"
+    stream = staticmethod(two_classes)
+
+
+class TestAlma(_Contract):
+    path = "river.linear_model.ALMAClassifier"
+    stream = staticmethod(two_classes)
+
+
+class TestLinearRegression(_Numbers):
+    path = "river.linear_model.LinearRegression"
+
+
+class TestBayesianLinearRegression(_Numbers):
+    path = "river.linear_model.BayesianLinearRegression"
+
+
+class TestHoeffdingTree(_Contract):
+    path = "river.tree.HoeffdingTreeClassifier"
+    params: ClassVar = {"grace_period": 10, "delta": 0.1}
+
+
+class TestHoeffdingAdaptiveTree(_Contract):
+    path = "river.tree.HoeffdingAdaptiveTreeClassifier"
+    params: ClassVar = {"grace_period": 10, "delta": 0.1}
+
+
+class TestHoeffdingTreeRegressor(_Numbers):
+    path = "river.tree.HoeffdingTreeRegressor"
+    params: ClassVar = {"grace_period": 10, "delta": 0.1}
+
+
+class TestAdaptiveRandomForest(_Contract):
+    path = "river.forest.ARFClassifier"
+    params: ClassVar = {"n_models": 2, "grace_period": 10, "delta": 0.1}
+
+
+class TestMondrianForest(_Contract):
+    path = "river.forest.AMFClassifier"
+    params: ClassVar = {"n_estimators": 2}
+
+
+class TestGaussianNaiveBayes(_Contract):
+    path = "river.naive_bayes.GaussianNB"
+
+
+class TestNearestNeighbours(_Contract):
+    path = "river.neighbors.KNNClassifier"
+    params: ClassVar = {"n_neighbors": 3}
+
+
+class TestHalfSpaceTrees(_Numbers):
+    path = "river.anomaly.HalfSpaceTrees"
+    params: ClassVar = {"n_trees": 3, "height": 3, "window_size": 10}
+
+
+class TestKMeans(_Contract):
+    path = "river.cluster.KMeans"
+    params: ClassVar = {"n_clusters": 3, "halflife": 0.4}
+    gauges_left_out = frozenset({"classes", "excess_class_events"})
+
+
+class TestBagging(_Contract):
+    path = "river.ensemble.SRPClassifier"
+    params: ClassVar = {"n_models": 2, "model": {"class": "river.tree.HoeffdingTreeClassifier", "grace_period": 10}}
+
+
+class TestPipelineOfAFactory(_Contract):
+    path = "tests.models.adapters.pipelines.scaled"
+    params: ClassVar = {"rate": 0.05}
+    stream = staticmethod(two_classes)
+
+
+class TestPipelineThatIsAnObject(_Contract):
+    path = "tests.models.adapters.pipelines.own"
