@@ -49,6 +49,10 @@ PREFIXES = {
     "river": BuiltIn(
         "thalweg.models.adapters.river:RiverFactory", "any estimator of River by its import path, as it is"
     ),
+    "sklearn": BuiltIn(
+        "thalweg.models.adapters.sklearn:SklearnFactory",
+        "any estimator of scikit-learn with `partial_fit` by its import path, as it is",
+    ),
 }
 """Learners with an import path after the prefix and a colon; the target makes a factory of the path."""
 GROUP = "thalweg.learners"
