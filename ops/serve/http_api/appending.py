@@ -19,9 +19,9 @@ from starlette.routing import Route
 from thalweg.ops.serve.bounds.admission import Admission
 from thalweg.ops.serve.errors import RowsRefused, TooLarge, Unimplemented
 from thalweg.ops.serve.http_api.calls import Answer, BoundedCalls, Call
-from thalweg.ops.serve.http_api.json_bodies import value_of
-from thalweg.ops.serve.http_api.rows.options import RowOptions
 from thalweg.ops.serve.models import Models, ServedModel
+from thalweg.ops.serve.rows.json_bodies import value_of
+from thalweg.ops.serve.rows.options import RowOptions
 from thalweg.ops.serve.telemetry import ServingObserver
 from thalweg.ops.serve.tokens import Tokens, check_writer
 from thalweg.proto.decode import Decoder

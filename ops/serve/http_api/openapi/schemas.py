@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from thalweg.ops.serve.http_api.rows.answers import PROBABILITIES
 from thalweg.ops.serve.models import ServedModel
+from thalweg.ops.serve.rows.answers import PROBABILITIES
 from thalweg.proto.rows.column import Column
 from thalweg.proto.schema import Schema, TensorSpec
 from thalweg.proto.task import task_of

@@ -7,9 +7,9 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
-from thalweg.ops.serve.http_api.rows.options import PARTS, place_of
 from thalweg.ops.serve.known_names import check_fields, nearest
 from thalweg.ops.serve.models import ServedModel
+from thalweg.ops.serve.rows.options import PARTS, place_of
 from thalweg.proto.decode import Decoder
 from thalweg.proto.records import Partition, Records
 from thalweg.proto.schema import Array, InputError
