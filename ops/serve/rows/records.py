@@ -7,12 +7,13 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
-from thalweg.ops.serve.known_names import check_fields, nearest
+from thalweg.ops.serve.known_names import all_of, check_fields, nearest
 from thalweg.ops.serve.models import ServedModel
-from thalweg.ops.serve.rows.options import PARTS, place_of
+from thalweg.ops.serve.rows.options import place_of
 from thalweg.proto.decode import Decoder
 from thalweg.proto.records import Partition, Records
-from thalweg.proto.schema import Array, InputError
+from thalweg.proto.rows.fields import PARTS, FieldMapping, usual_mapping
+from thalweg.proto.schema import Array, InputError, Schema
 
 
 class RecordRows:
@@ -21,14 +22,17 @@ class RecordRows:
     def __init__(self, model: ServedModel, clock: Callable[[], float] = time.time) -> None:
         self._schema, self._clock = model.schema, clock
         self._decoder = Decoder(model.schema, max_future_seconds=model.max_future_seconds)
-        self._names = self._known()
+        fields = model.schema.fields or usual_mapping(model.schema.columns.values())
+        self._inputs = _heads(_input_paths(model.schema))
+        self._names = {*self._inputs, *_heads(_part_paths(fields))}
+        self._lenient = model.schema.fields is not None
+        """Whether the model says that unknown fields are to be ignored; if it says that they are not, decoding sees."""
 
     def read(self, rows: Sequence[Mapping[str, Any]], single: bool) -> tuple[Mapping[str, Array], list[str | None]]:
         """Inputs by name, each (N, ...), and the id of each row. Raises InputError."""
-        values = [
-            json.dumps(self._record(row, place_of(place, single)), ensure_ascii=False).encode()
-            for place, row in enumerate(rows)
-        ]
+        for place, row in enumerate(rows):
+            self._check_names(row, place_of(place, single))
+        values = [json.dumps(row, ensure_ascii=False).encode() for row in rows]
         count, now = len(values), self._clock()
         run = Records(Partition("request", 0), range(count), [now] * count, [None] * count, values, [()] * count)
         decoded = self._decoder.decode(run)
@@ -38,31 +42,28 @@ class RecordRows:
         ids = decoded.batch.ids
         return decoded.batch.inputs, [None] * count if ids is None else list(ids)
 
-    def _known(self) -> Collection[str]:
-        """Names that may stand at the top of a row."""
-        fields = self._schema.fields
-        if fields is None:
-            return {*self._schema.inputs, *PARTS}
-        paths = [fields.label, fields.id, fields.time, fields.key, fields.weight]
-        paths += [column.path for column in self._schema.columns.values()] or list(self._schema.inputs)
-        return {name for path in paths if path for name in (path, path.partition(".")[0].partition("[")[0])}
-
-    def _record(self, row: Mapping[str, Any], where: str) -> Mapping[str, Any]:
-        """The row as a record of the model's topic."""
-        inputs = self._schema.inputs
-        if self._schema.fields is not None:
-            self._check_misspelt(row, where)
-            return row
-        if "inputs" not in inputs and isinstance(row.get("inputs"), dict):
+    def _check_names(self, row: Mapping[str, Any], where: str) -> None:
+        """A column that is missing is normal, so a misspelt one would go unnoticed."""
+        if self._schema.fields is None and isinstance(row.get("inputs"), dict) and "inputs" not in self._inputs:
             check_fields(row, ("inputs", *PARTS), where + "the event")
-            return row
-        check_fields(row, self._names, where + "the row")
-        parts = {name: value for name, value in row.items() if name in PARTS and name not in inputs}
-        return {**parts, "inputs": {name: value for name, value in row.items() if name in inputs}}
-
-    def _check_misspelt(self, row: Mapping[str, Any], where: str) -> None:
-        """Refuse a name that looks like one which is absent: a missing value would go unnoticed."""
+            check_fields(row["inputs"], self._schema.inputs, where + "the inputs")
+            return
         absent = [name for name in self._names if name not in row]
         for name in row:
-            if name not in self._names and (meant := nearest(name, absent)):
+            if not self._lenient and name not in self._names and (meant := nearest(name, absent)):
                 raise InputError(f"{where}the row: no such field {name!r:.80}; {meant}")
+        if not self._inputs & row.keys():
+            raise InputError(f"{where}the row: expected at least one column; {all_of(self._inputs)}")
+
+
+def _input_paths(schema: Schema) -> list[str]:
+    return [column.path for column in schema.columns.values()] or list(schema.inputs)
+
+
+def _part_paths(fields: FieldMapping) -> list[str]:
+    return [path for part in PARTS if (path := str(getattr(fields, part)))]
+
+
+def _heads(paths: Collection[str]) -> set[str]:
+    """Names at the top of a record that these paths begin with; a path may also be a name itself."""
+    return {name for path in paths for name in (path, path.partition(".")[0].partition("[")[0])}
