@@ -259,11 +259,10 @@ def _message(event: pb.Event, now: float) -> Message:
 
 def _model(model: ServedModel) -> pb.Model:
     answer = pb.Model(name=model.name, learner=model.learner, topic=model.topic)
-    served = model.versions.newest
+    served, answer.reason = model.versions.newest, model.unready()
+    answer.ready = not answer.reason
     if served is None:
-        answer.reason = "no version is published yet"
         return answer
-    answer.ready = True
     answer.state_version = served.info.version
     answer.learned_events = served.info.learned_events
     answer.published = served.info.published_at

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Any
 
 from thalweg.models.contract.learner import Predictor
-from thalweg.ops.serve.errors import Unimplemented
 from thalweg.ops.serve.http_api.binary_tensors import RawInputs, answer, raw_of, split
 from thalweg.ops.serve.http_api.calls import Answer, Call
 from thalweg.ops.serve.inference import (
@@ -172,7 +171,7 @@ def _wanted(outputs: Any) -> tuple[tuple[str, ...], dict[str, bool]]:
             raise InputError(f"outputs: expected objects with a name, got the name {name!r:.80}")
         parameters = _parameters(output, f"output {name!r:.80}")
         if parameters.get("classification"):
-            raise Unimplemented(f"output {name!r:.80}: the classification extension is not offered")
+            raise InputError(f"output {name!r:.80}: the classification extension is not offered")
         if "binary_data" in parameters:
             own[name] = _truth(parameters["binary_data"], f"output {name!r:.80}: binary_data")
     return tuple(names), own
