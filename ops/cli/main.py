@@ -111,23 +111,12 @@ def serve(
         signal.signal(number, lambda *_: stop.set())
     _log(log_format, role={"all": "supervisor", "learn": "learner", "serve": "server"}[role])
     from thalweg.ops.run import heartbeat
-    from thalweg.ops.run.supervisor import Supervisor, checked_service, die_with_supervisor
+    from thalweg.ops.run.supervisor import die_with_supervisor, supervise
 
     die_with_supervisor()
     heartbeat.begin()
     if role is Role.all:
-        arguments = [str(config), "--log-format", log_format.value]
-        service = checked_service(arguments, stop)
-        if service is None:
-            return
-        supervisor = Supervisor(
-            Path(service["state_dir"]),
-            service["drain_seconds"],
-            arguments,
-            stop,
-            silent_seconds=service["silent_seconds"],
-        )
-        sys.exit(supervisor.run())
+        sys.exit(supervise(config, ["--log-format", log_format.value], stop))
     loaded = _load(config)
     from thalweg.ops.run.processes import run_learners, run_server
 
@@ -294,6 +283,24 @@ def list_snapshots(config: ConfigPath, model: ModelName, log_format: Form = LogF
     from thalweg.ops.cli import snapshot as cli_snapshot
 
     cli_snapshot.list_versions(_load(config), model)
+
+
+@app.command()
+def init(
+    origin: Annotated[str, typer.Option("--from", metavar="FILE_OR_TOPIC", help="A .csv or .jsonl file, or a topic.")],
+    log: Annotated[str | None, typer.Option("--log", metavar="URL", help="The log of a topic.")] = None,
+    label: Annotated[str | None, typer.Option("--label", help="The label's column; default: guessed.")] = None,
+    ignore: Annotated[str, typer.Option("--ignore", help="Columns not to use, separated by commas.")] = "",
+    output: Annotated[Path | None, typer.Option("--output", help="A new file; default: standard output.")] = None,
+    rows: Annotated[int, typer.Option("--rows", min=1, help="Rows of the sample, at most.")] = 5000,
+    log_format: Form = LogFormat.console,
+) -> None:
+    """Look at a sample of a stream and write a commented configuration for it."""
+    _log(log_format)
+    from thalweg.ops.cli import init as cli_init
+
+    ignored = tuple(name.strip() for name in ignore.split(",") if name.strip())
+    cli_init.run(origin, log_url=log, label=label, ignore=ignored, output=output, most=rows)
 
 
 @snapshot.command()

@@ -14,8 +14,10 @@ from thalweg.models.columns.settings import ColumnTable
 from thalweg.models.contract.learner import LearnerContext
 from thalweg.models.encoders.encoder import IDENTITY, encoder_sha256, takes_weights
 from thalweg.models.parts.settings import Count, Settings, Whole, rule
+from thalweg.ops.config.fields import FieldsConfig
 from thalweg.ops.config.secrets import shown
 from thalweg.proto.rows.column import Column
+from thalweg.proto.rows.fields import FieldMapping
 from thalweg.proto.schema import TensorSpec, column_specs
 from thalweg.stream.drift.params import DriftParams
 from thalweg.stream.learn.settings import LearnSettings
@@ -72,6 +74,9 @@ class ModelConfig(LearnSettings):
     """Its input tensors by name; either these or `columns`."""
     columns: dict[str, ColumnTable] = {}  # noqa: RUF012
     """Its columns by name, instead of `inputs`: a kind such as `"numeric"`, or a table; docs/columns.md."""
+    fields: FieldsConfig | None = None
+    """`[model.fields]`: where label, id, time, key and weight stand in records of your own; none: in our own event
+    form."""
     labels_topic: Annotated[str, AfterValidator(_topic_or_none)] = ""
     """Topic of late labels, joined by id with earlier events or requests; empty: labels arrive with their events."""
     label_seconds: AtLeastOne = USUAL.seconds
@@ -152,10 +157,14 @@ class ModelConfig(LearnSettings):
         """The columns by name."""
         return {name: one.column(name) for name, one in self.columns.items()}
 
+    def field_mapping(self) -> FieldMapping | None:
+        """Where the parts of its events stand in a record; None: in our own event form."""
+        return None if self.fields is None else self.fields.mapping()
+
     def identity(self) -> dict[str, Any]:
         """The settings that determine the state, as JSON values: a state is only restored under equal ones."""
         columns = {name: one.identity() for name, one in self.columns.items()}
-        return {
+        said = {
             "learner": self.learner,
             "inputs": {name: one.model_dump() for name, one in self.inputs.items()},
             **({"columns": columns} if columns else {}),
@@ -163,6 +172,7 @@ class ModelConfig(LearnSettings):
             "seed": self.seed,
             "encoder": encoder_sha256(self.encoder, self.weights, self.seed) or IDENTITY,
         }
+        return said if self.fields is None else said | {"fields": self.fields.model_dump()}
 
     def context(self) -> LearnerContext:
         """The context for creating the learner; raises ParamsError for an unsupported device."""

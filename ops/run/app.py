@@ -27,6 +27,7 @@ from thalweg.ops.telemetry.learner_metrics import LearnerMetrics
 from thalweg.ops.telemetry.process_health import LearnerProcess
 from thalweg.ops.telemetry.server_metrics import ServerMetrics
 from thalweg.ops.telemetry.status import LearnerStatus, Statuses
+from thalweg.proto.schema import Schema
 from thalweg.stream.drift.alarm_outbox import AlarmOutbox
 from thalweg.stream.evaluation.baseline import Pinned
 from thalweg.stream.evaluation.monitor import Monitor
@@ -73,6 +74,14 @@ def new_learner(model: ModelConfig, seed: int | None = None) -> Learner:
     return make_learner(model.learner, context, model.encoder, model.weights)
 
 
+def event_schema(model: ModelConfig, learner: Learner | None = None) -> Schema:
+    """The schema of a model's events, with the place of their parts in a record.
+
+    `learner`: one of the model, if there is one already.
+    """
+    return replace((learner or new_learner(model)).schema, fields=model.field_mapping())
+
+
 def new_monitor(
     model: ModelConfig,
     learner: Learner,
@@ -112,6 +121,7 @@ def settings_of(model: ModelConfig, max_record_bytes: int) -> ProcessorSettings:
         config_sha256=model.identity_sha256(),
         max_record_bytes=max_record_bytes,
         identity=model.shown_identity(),
+        fields=model.field_mapping(),
         forgetting_factor=model.drift.forgetting_factor,
         forgetting_events=model.drift.forgetting_events,
     )
@@ -208,7 +218,7 @@ def build_joiner(
         ),
         source,
         pending,
-        new_learner(model).schema,
+        event_schema(model),
         model_folder(config, model) / "joined.json",
         DeadLetters(source, model.labels_topic, model.name),
         observer,
@@ -239,7 +249,7 @@ def location_of(config: Config, model: ModelConfig, live: Path) -> ModelLocation
         state=model_folder(config, model),
         labels_topic=model.labels_topic,
         max_future_seconds=model.max_future_seconds,
-        schema=new_learner(model).schema,
+        schema=event_schema(model),
         ready_after_events=0 if model.learn_from_requests else model.ready_after_events,
         learn_from_requests=model.learn_from_requests,
         build=predictor_maker(model.learner, model.context(), model.encoder, model.weights),
