@@ -24,6 +24,7 @@ NAMES = (
     "ridge_cost",
     "streams",
     "nearest_mean",
+    "columns",
     "peers",
     "memory",
     "latency",
