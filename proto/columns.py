@@ -160,11 +160,13 @@ def _whole(value: Any) -> Any:
     return value
 
 
-def finite_rows(inputs: Mapping[str, Array], rows: int) -> NDArray[np.bool_]:
-    """Which rows contain only finite numbers, (N,)."""
+def finite_rows(
+    inputs: Mapping[str, Array], rows: int, specs: Mapping[str, TensorSpec] | None = None
+) -> NDArray[np.bool_]:
+    """Which rows contain only finite numbers, (N,); `specs`: inputs of which those that are optional are left out."""
     good = np.ones(rows, dtype=np.bool_)
-    for column in inputs.values():
-        if column.dtype.kind == "f":
+    for name, column in inputs.items():
+        if column.dtype.kind == "f" and not (specs is not None and specs[name].optional):
             flat = column.reshape(-1)
             with np.errstate(over="ignore", invalid="ignore"):
                 if math.isfinite(np.dot(flat, flat)):  # one fast pass: non-finite or large values show in the sum

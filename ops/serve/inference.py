@@ -19,6 +19,8 @@ from thalweg.ops.serve.errors import DeadlineExceeded, NotReady, Unimplemented
 from thalweg.ops.serve.models import Models, ServedModel
 from thalweg.ops.serve.versions import CURRENT, Freshness
 from thalweg.proto.answer import Answer
+from thalweg.proto.rejected import Refused
+from thalweg.proto.rows.tensors import Fit
 from thalweg.proto.schema import Array, InputError, Inputs
 from thalweg.proto.task import task_of
 from thalweg.proto.tensors import check_inputs
@@ -111,6 +113,8 @@ class InferenceCore:
         if patience is not None and patience <= 0:
             raise DeadlineExceeded("the deadline has passed")
         model = self.models.ready(options.model)
+        if model.fit is not None:
+            inputs = _fitted(model.fit, inputs)
         versions = model.versions
         served = versions.current() if options.freshness is CURRENT else versions.find(options.freshness, patience)
         if untrained := model.untrained(served):
@@ -144,7 +148,7 @@ class InferenceCore:
         """Raise NotReady. A valid request that waits for its label is buffered all the same: a model that learns from
         such requests alone would else never begin.
         """
-        _check_finite(inputs)
+        _check_finite(model, inputs)
         if options.event_id is not None and inputs.keys() == model.schema.inputs.keys():
             check_inputs(model.schema.inputs, inputs)
             self._check_event_id(options, model, inputs)
@@ -178,7 +182,7 @@ def _record(log: RequestLog, model: ServedModel, inputs: Inputs) -> None:
 
 def _predict(model: ServedModel, served: ServedVersion, inputs: Inputs) -> Mapping[str, Array]:
     """The outputs for valid inputs. Raises InputError for others, and then has changed nothing."""
-    _check_finite(inputs)
+    _check_finite(model, inputs)
     try:
         if served.check is not None:
             served.check(inputs)
@@ -197,9 +201,18 @@ def _check_specs(model: ServedModel, served: ServedVersion, inputs: Inputs) -> N
     check_inputs(others if inputs.keys() & others.keys() else specs, inputs)
 
 
-def _check_finite(inputs: Inputs) -> None:
+def _fitted(fit: Fit, inputs: Inputs) -> Inputs:
+    try:
+        return fit(inputs, None)
+    except Refused as error:
+        raise InputError(str(error)) from error
+
+
+def _check_finite(model: ServedModel, inputs: Inputs) -> None:
     for name, array in inputs.items():
         if array.dtype.kind == "f" and not all_finite(array):
+            if (spec := model.schema.inputs.get(name)) is not None and spec.optional:
+                continue  # NaN is missing; infinity was refused before
             where = ""
             if array.ndim:
                 row = int(np.flatnonzero(~np.isfinite(array).reshape(len(array), -1).all(axis=1))[0])
