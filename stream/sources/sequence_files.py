@@ -23,7 +23,7 @@ from thalweg.proto.event import Batch, ClassLabels, Decoded
 from thalweg.proto.json_text import json_of
 from thalweg.proto.rejected import Refused, Rejected
 from thalweg.proto.schema import Schema
-from thalweg.stream.sources.csv_events import FileError
+from thalweg.stream.sources.csv_reading import FileError
 
 _KEY = {"key": ("bytes", ())}
 _AT_A_TIME = 20.0
