@@ -11,11 +11,9 @@ from thalweg.memory.exchange.pending import Limits, Pending
 from thalweg.memory.exchange.reopened import check_store, reopened_pending
 from thalweg.memory.snapshots.snapshots import FolderSnapshots, UnknownVersion
 from thalweg.memory.snapshots.state import DamagedFile, State
+from thalweg.models.columns.make import make_learner, predictor_maker
 from thalweg.models.contract.capabilities import SharedMemoryLearner, capability
 from thalweg.models.contract.learner import Learner, Predictor
-from thalweg.models.contract.registry import find
-from thalweg.models.encoders.encoded import EncodedPredictor, make_learner
-from thalweg.models.encoders.encoder import IDENTITY, shared_encoder
 from thalweg.ops.config.config import Config
 from thalweg.ops.config.error import ConfigurationError
 from thalweg.ops.config.model import ModelConfig
@@ -243,14 +241,6 @@ def location_of(config: Config, model: ModelConfig, live: Path) -> ModelLocation
         learner.restore(state)
         return learner.predictor()
 
-    encoder = None
-    if model.encoder != IDENTITY:
-        encoder = shared_encoder(model.encoder, model.weights, model.specs(), model.seed)
-
-    def build(state: State) -> Predictor:
-        inner = find(model.learner).predictor_from(state)
-        return inner if encoder is None else EncodedPredictor(inner, encoder)
-
     return ModelLocation(
         name=model.name,
         learner=model.learner,
@@ -262,7 +252,7 @@ def location_of(config: Config, model: ModelConfig, live: Path) -> ModelLocation
         schema=event_schema(model),
         ready_after_events=0 if model.learn_from_requests else model.ready_after_events,
         learn_from_requests=model.learn_from_requests,
-        build=build,
+        build=predictor_maker(model.learner, model.context(), model.encoder, model.weights),
         restore=restore,
     )
 
