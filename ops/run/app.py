@@ -11,6 +11,7 @@ from thalweg.memory.exchange.pending import Limits, Pending
 from thalweg.memory.exchange.reopened import check_store, reopened_pending
 from thalweg.memory.snapshots.snapshots import FolderSnapshots, UnknownVersion
 from thalweg.memory.snapshots.state import DamagedFile, State
+from thalweg.models.calibration.calibrated import calibrated, calibrated_predictor
 from thalweg.models.contract.capabilities import SharedMemoryLearner, capability
 from thalweg.models.contract.learner import Learner, Predictor
 from thalweg.models.contract.registry import find
@@ -72,7 +73,7 @@ class LearnerReports:
 def new_learner(model: ModelConfig, seed: int | None = None) -> Learner:
     """A new learner of a model, which has learned nothing."""
     context = model.context() if seed is None else replace(model.context(), seed=seed)
-    return make_learner(model.learner, context, model.encoder, model.weights)
+    return calibrated(make_learner(model.learner, context, model.encoder, model.weights), on=model.probabilities)
 
 
 def new_monitor(
@@ -239,7 +240,7 @@ def location_of(config: Config, model: ModelConfig, live: Path) -> ModelLocation
 
     def build(state: State) -> Predictor:
         inner = find(model.learner).predictor_from(state)
-        return inner if encoder is None else EncodedPredictor(inner, encoder)
+        return calibrated_predictor(inner if encoder is None else EncodedPredictor(inner, encoder), state)
 
     return ModelLocation(
         name=model.name,

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from thalweg.models.contract.learner import Predictor
+from thalweg.ops.serve.class_names import offered
 from thalweg.ops.serve.inference import USUAL_EXPLANATION, InferenceRequest, InferenceResponse, RequestOptions
 from thalweg.ops.serve.known_names import check_fields, check_parameters
 from thalweg.ops.serve.versions import CURRENT, Freshness, version_number
@@ -49,7 +50,7 @@ def read_request(model: str, version: str | None, body: bytearray) -> InferenceR
 def to_json(response: InferenceResponse) -> dict[str, Any]:
     """The response as a JSON object."""
     info, predictor = response.served.info, response.served.predictor
-    specs = predictor.outputs
+    specs = offered(predictor)
     parameters: dict[str, Any] = {
         "state_version": info.version,
         "learned_events": info.learned_events,
@@ -57,6 +58,8 @@ def to_json(response: InferenceResponse) -> dict[str, Any]:
     }
     if response.explanation is not None:
         parameters["explanation"] = response.explanation
+    if reason := response.no_label:
+        parameters["no_label"] = reason
     return {
         "model_name": response.options.model,
         "model_version": str(info.version),

@@ -11,6 +11,7 @@ import numpy as np
 
 from thalweg.memory.exchange.commands import InMemoryCommandQueue
 from thalweg.memory.snapshots.snapshots import FolderSnapshots, Manifest
+from thalweg.models.calibration.calibrated import calibrated, calibrated_predictor
 from thalweg.models.contract.learner import Learner, LearnerContext
 from thalweg.models.ridge.learner import Ridge
 from thalweg.ops.serve.models import ModelLocation, Models, RequestSinks
@@ -51,10 +52,12 @@ class RunningServer:
         limits: ServerLimits | None = None,
         addresses: Addresses | None = None,
         sinks: RequestSinks | None = None,
+        probabilities: bool = False,
         **settings: Any,
     ) -> None:
         limits = limits or ServerLimits(max_message_bytes=4 << 20)
-        self.learner = new_learner()
+        self.calibrating = probabilities
+        self.learner = self.new_learner()
         self.log = InMemoryLog()
         self.store = InMemoryCommandQueue()
         self.snapshots = FolderSnapshots(folder / "state" / "m")
@@ -70,7 +73,7 @@ class RunningServer:
             live=folder / "live" / "m",
             state=self.snapshots.folder,
             schema=self.learner.schema,
-            build=Ridge.predictor_from,
+            build=lambda state: calibrated_predictor(Ridge.predictor_from(state), state),
             restore=self._restored,
         )
         empty = ModelLocation(**{**location.__dict__, "name": "empty", "live": folder / "live" / "empty"})
@@ -88,9 +91,12 @@ class RunningServer:
             **settings,
         )
 
+    def new_learner(self) -> Learner:
+        return calibrated(new_learner(), on=self.calibrating)
+
     def _restored(self, state: object) -> object:
         self.loading()
-        learner = new_learner()
+        learner = self.new_learner()
         learner.restore(state)  # type: ignore[arg-type]
         return learner.predictor()
 
