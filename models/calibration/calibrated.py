@@ -148,9 +148,8 @@ class CalibratedPredictor(PredictorWrapper):
 
     def capability(self, kind: type[C]) -> C | None:
         inner = capability(self.inner, kind)
-        if isinstance(inner, SequencePredictor) and kind is SequencePredictor:
-            return cast(C, _Sequence(inner, self))
-        return inner  # others neither take nor give scores
+        seen = _OF_PREDICTORS.get(kind)
+        return inner if inner is None or seen is None else cast(C, seen(inner, self))
 
     @property
     def inputs(self) -> Mapping[str, TensorSpec]:
@@ -267,6 +266,8 @@ class _Sequence:
         return CalibratedPredictor(self._inner.with_history_of(behind), self._front.temperature)
 
 
+# those that are not here neither take nor give scores, and are passed on as they are
+_OF_PREDICTORS: Mapping[type, Callable[[Any, CalibratedPredictor], object]] = {SequencePredictor: _Sequence}
 _OF_LEARNERS: Mapping[type, Callable[[Any, CalibratedLearner], object]] = {
     Forgetting: _Forgetting,
     Mergeable: _Mergeable,

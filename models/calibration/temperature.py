@@ -135,8 +135,16 @@ class Temperature:
         even = (self.learned_even * before + count - float(np.add.reduce(share))) / (before + count)
         even = min(_MOST_EVEN, max(_LEAST_EVEN, even))
         moved = abs(scale - self.scale) > _MOVED or abs(even - self.even) > _MOVED_EVEN
-        used = (scale, even) if moved else (self.scale, self.even)
-        return Temperature(*used, scale, precision, even, before + count, self.events + count, self.logs)
+        return Temperature(
+            scale if moved else self.scale,
+            even if moved else self.even,
+            scale,
+            precision,
+            even,
+            before + count,
+            self.events + count,
+            self.logs,
+        )
 
     def in_use(self) -> Temperature:
         """What predictions depend on, and nothing of what learning goes on from."""
@@ -183,8 +191,8 @@ class Temperature:
     @classmethod
     def of(cls, tensor: NDArray[Any]) -> Temperature:
         """Restore from `tensor()`."""
-        *numbers, logs = np.asarray(tensor, dtype=np.float64).tolist()
-        return cls(*numbers, logs=bool(logs))
+        found = cls(*np.asarray(tensor, dtype=np.float64).tolist())
+        return replace(found, logs=bool(found.logs))
 
 
 def _settle(found: NDArray[np.float32], first: NDArray[np.intp], label: NDArray[np.int32]) -> None:
