@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import TypeAlias
 
@@ -102,7 +102,7 @@ class Fold:
         self._drift = evaluator if isinstance(evaluator, DriftEvaluator) else None
         self._make = make
         self._decoder = Decoder(
-            learner.schema,
+            replace(learner.schema, fields=settings.fields),
             max_record_bytes=settings.max_record_bytes,
             max_future_seconds=settings.max_future_seconds,
         )

@@ -52,13 +52,15 @@ class RunningServer:
         limits: ServerLimits | None = None,
         addresses: Addresses | None = None,
         sinks: RequestSinks | None = None,
+        labels_topic: str = "",
+        log: InMemoryLog | None = None,
         probabilities: bool = False,
         **settings: Any,
     ) -> None:
         limits = limits or ServerLimits(max_message_bytes=4 << 20)
         self.calibrating = probabilities
         self.learner = self.new_learner()
-        self.log = InMemoryLog()
+        self.log = log or InMemoryLog()
         self.store = InMemoryCommandQueue()
         self.snapshots = FolderSnapshots(folder / "state" / "m")
         self.publisher = FilePublisher(folder / "live" / "m")
@@ -73,6 +75,7 @@ class RunningServer:
             live=folder / "live" / "m",
             state=self.snapshots.folder,
             schema=self.learner.schema,
+            labels_topic=labels_topic,
             build=lambda state: calibrated_predictor(Ridge.predictor_from(state), state),
             restore=self._restored,
         )

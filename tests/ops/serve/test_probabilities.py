@@ -121,3 +121,19 @@ def test_rows_beyond_the_models_range_are_named() -> None:
     assert why_no_label(predictor, {"label": codes[:1]}) == ""  # type: ignore[arg-type]
     assert why_no_label(predictor, {"label": codes[:0]}) == ""  # type: ignore[arg-type]
     assert why_no_label(predictor, {"value": np.zeros((2, 1))}) == ""  # type: ignore[arg-type]
+
+
+def test_rows_by_rest_show_the_same_probabilities_by_class_and_no_scores(service: RunningServer) -> None:
+    features = events(2, seed=4).inputs["features"]
+    found, _ = by_grpc(service, features, "probabilities", "classes")
+    url = f"http://127.0.0.1:{service.server.http_port}/v1/models/m/predict"
+
+    rows = httpx.post(url, json=[{"features": row.tolist()} for row in features]).json()
+    asked = httpx.post(f"{url}?outputs=label,scores,classes", json={"features": features[0].tolist()}).json()
+
+    for row, names, values in zip(rows, found["classes"], found["probabilities"]):
+        assert set(row) >= {"label", "probabilities"}
+        assert "scores" not in row
+        assert list(row["probabilities"]) == [name.decode() for name in names]
+        assert np.array_equal(np.array(list(row["probabilities"].values()), np.float32), values)
+    assert list(asked["scores"]) == asked["classes"] == list(service.learner.predictor().classes)
