@@ -159,7 +159,7 @@ class ModelConfig(LearnSettings):
 
     def field_mapping(self) -> FieldMapping | None:
         """Where the parts of its events stand in a record; None: in our own event form."""
-        return None if self.fields is None else self.fields.mapping()
+        return None if self.fields is None else self.fields.mapping(self.named_columns().values())
 
     def identity(self) -> dict[str, Any]:
         """The settings that determine the state, as JSON values: a state is only restored under equal ones."""

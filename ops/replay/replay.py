@@ -102,6 +102,7 @@ def replay(
     frozen_after: int | None = None,
     max_record_bytes: int = 64 << 20,
     progress: Callable[[int, Prequential], None] = lambda events, evaluation: None,
+    notice: Callable[[str], None] = lambda text: None,
 ) -> Replayed:
     """Fold a file as one block, in micro-batches of `batch_events`; actions on alarms are not taken.
 
@@ -115,6 +116,7 @@ def replay(
             counted by reading the file once before.
         max_record_bytes: Larger events are not learned; `service.max_message_bytes`.
         progress: Called ten times a second.
+        notice: Told what is not used of the file.
 
     Raises:
         FileError: The file cannot be read.
@@ -131,7 +133,7 @@ def replay(
     fold = Fold(learner, InMemorySnapshots(), settings_of(model, max_record_bytes), monitor)
     started = time.perf_counter()
     fold.apply(
-        DecodedBlock(fold.version + 1, model.batch_events, _noting_rejected(read(), done), {}),
+        DecodedBlock(fold.version + 1, model.batch_events, _noting_rejected(read(notice=notice), done), {}),
         _Watch(done, progress, started),
     )
     done.seconds = time.perf_counter() - started

@@ -19,7 +19,8 @@ from thalweg.ops.serve.errors import DeadlineExceeded, NotReady, Unimplemented
 from thalweg.ops.serve.models import Models, ServedModel
 from thalweg.ops.serve.versions import CURRENT, Freshness
 from thalweg.proto.answer import Answer
-from thalweg.proto.rows.missing import with_missing_columns
+from thalweg.proto.rejected import Refused
+from thalweg.proto.rows.tensors import Fit
 from thalweg.proto.schema import Array, InputError, Inputs
 from thalweg.proto.task import task_of
 from thalweg.proto.tensors import check_inputs
@@ -116,8 +117,8 @@ class InferenceCore:
         if patience is not None and patience <= 0:
             raise DeadlineExceeded("the deadline has passed")
         model = self.models.ready(options.model)
-        if model.schema.columns:
-            inputs = with_missing_columns(model.schema.inputs, inputs)
+        if model.fit is not None:
+            inputs = _fitted(model.fit, inputs)
         versions = model.versions
         served = versions.current() if options.freshness is CURRENT else versions.find(options.freshness, patience)
         if untrained := model.untrained(served):
@@ -216,6 +217,13 @@ def _check_specs(model: ServedModel, served: ServedVersion, inputs: Inputs) -> N
         if name not in known:
             raise InputError(f"input {name!r:.80}: no such input; known: {', '.join(map(repr, known))}")
     check_inputs(others if inputs.keys() & others.keys() else specs, inputs)
+
+
+def _fitted(fit: Fit, inputs: Inputs) -> Inputs:
+    try:
+        return fit(inputs, None)
+    except Refused as error:
+        raise InputError(str(error)) from error
 
 
 def _check_finite(model: ServedModel, inputs: Inputs) -> None:
