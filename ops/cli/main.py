@@ -139,8 +139,8 @@ def check(
     log_format: Form = LogFormat.console,
     role: Annotated[str, typer.Option(hidden=True, help="For whom; stands in what is logged.")] = "",
 ) -> None:
-    """Validate a configuration: print the effective configuration and what it takes in memory, or every mistake at
-    once."""
+    """Validate a configuration: print the effective configuration, the features of columns and what it takes in
+    memory, or every mistake at once."""
     _log(log_format, **({"role": role} if role else {}))
     if role:
         from thalweg.ops.run.supervisor import die_with_supervisor
@@ -151,9 +151,10 @@ def check(
     loaded = _load(config)
     print(effective(loaded), end="")
     if not role:  # for a person; a supervisor only asks whether it is valid
+        from thalweg.ops.run.column_features import column_lines
         from thalweg.ops.run.memory_estimate import memory_lines
 
-        for line in memory_lines(loaded):
+        for line in (*column_lines(loaded), *memory_lines(loaded)):
             print(line)
 
 
