@@ -42,10 +42,16 @@ def column_array(column: Column, values: Values) -> Array:
 
 
 def number_of(text: str) -> float | None:
-    """The number that a text is; None if it stands for a missing one. Raises ValueError if it is neither."""
+    """The number that a text is, 1 and 0 for true and false; None if it stands for a missing one.
+
+    Raises:
+        ValueError: It is none of these.
+    """
     text = text.strip()
     if text.lower() in _MISSING_NUMBERS:
         return None
+    if text.lower() in ("true", "false"):
+        return float(text.lower() == "true")
     if "_" in text or not text.isascii():  # Python takes these for numbers
         raise ValueError
     return float(text)
