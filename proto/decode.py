@@ -107,7 +107,7 @@ class Decoder:
         if not values or len(values) < len(records) or max(map(len, values)) > self._max_bytes:
             return None
         headers = records.headers[0]
-        if self._unwraps and any(cloudevents.MARK in value for value in values):
+        if self._unwraps and cloudevents.MARK in b"".join(values):
             return None
         if not headers:
             return None if any(records.headers) else "json"

@@ -123,10 +123,9 @@ def _truth(column: Column, value: Any) -> float:
 def _texts(column: Column, values: Values) -> Array:
     kinds = set(map(type, values))
     try:
-        if kinds <= {str}:
-            encoded = [value.encode() for value in values]
-        elif kinds <= {str, type(None)}:
-            encoded = [b"" if value is None else value.encode() for value in values]
+        if kinds <= {str, type(None)}:  # the usual case; often few differ
+            known = {value: b"" if value is None else value.encode() for value in set(values)}
+            encoded = list(map(known.__getitem__, values))
         else:
             encoded = [_text(column, value) for value in values]
     except UnicodeEncodeError as error:
