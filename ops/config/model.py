@@ -130,6 +130,12 @@ class ModelConfig(LearnSettings):
         both = self.inputs and self.columns
         return "expected either inputs or columns, got both" if both else None
 
+    @rule("fields", "columns")
+    def _label_is_no_column(self) -> str | None:
+        paths = {column.path: name for name, column in self.named_columns().items()}
+        name = None if self.fields is None else paths.get(self.fields.label)
+        return None if name is None else f"the label is column {name!r}, too: nothing is left to predict"
+
     @rule("labels_topic", "topic", "name")
     def _labels_have_a_topic_of_their_own(self) -> str | None:
         sound = not self.labels_topic or self.labels_topic not in (self.topic, self.joined_topic)
@@ -175,7 +181,7 @@ class ModelConfig(LearnSettings):
             "seed": self.seed,
             "encoder": encoder_sha256(self.encoder, self.weights, self.seed) or IDENTITY,
         }
-        return said if self.fields is None else said | {"fields": self.fields.model_dump()}
+        return said if self.fields is None else said | {"fields": self.fields.model_dump(exclude_defaults=True)}
 
     def context(self) -> LearnerContext:
         """The context for creating the learner; raises ParamsError for an unsupported device."""
