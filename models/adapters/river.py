@@ -151,8 +151,8 @@ class RiverLearner:
         names: list[Any] = list(self._classes)
         if self._kind.binary:
             names = self._truths = truths(names)
-        names.append(None)
-        return [names[code] for code in codes.tolist()]
+        told = [*names, None]  # None where the code is -1
+        return [told[code] for code in codes.tolist()]
 
     # Predictions
 
