@@ -19,6 +19,8 @@ from thalweg.proto.task import Task
 
 log = structlog.get_logger(__name__)
 
+_RAISED: set[str] = set()  # learners of which that has been logged: it may be so for every row
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Learned:
@@ -49,7 +51,6 @@ class RiverPredictor:
         if kind.kind == "clusterer":
             names = range(len(learned.classes))
         self._columns: dict[Any, int] = {name: column for column, name in enumerate(names)}
-        self._raised = False
 
     @property
     def task(self) -> Task:
@@ -144,8 +145,8 @@ class RiverPredictor:
                 self._note(error)
 
     def _note(self, error: Exception) -> None:
-        if not self._raised:
-            self._raised = True
+        if self._learner not in _RAISED:
+            _RAISED.add(self._learner)
             log.warning(
                 "the estimator raises for a row, which gets no prediction",
                 learner=self._learner,
