@@ -96,6 +96,9 @@ class ModelConfig(LearnSettings):
     `:SIZE`), a torch module, `module:factory`, or `onnx:FILE`."""
     weights: str = ""
     """Safetensors file for the encoder's torch module."""
+    probabilities: bool = True
+    """A classifier also gives calibrated probabilities, learned online; without them it gives its scores alone. May be
+    changed at any time: a calibration that is switched on begins anew."""
     device: Literal["auto", "cpu"] = "auto"
     """Device of the learner; only the CPU in this version."""
     frozen_after_events: Whole = 1000

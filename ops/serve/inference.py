@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, NoReturn
 import numpy as np
 
 from thalweg.models.parts.input_columns import all_finite
+from thalweg.ops.serve.class_names import CLASSES, offered, why_no_label, with_classes
 from thalweg.ops.serve.errors import DeadlineExceeded, NotReady, Unimplemented
 from thalweg.ops.serve.models import Models, ServedModel
 from thalweg.ops.serve.versions import CURRENT, Freshness
@@ -40,7 +41,7 @@ class RequestOptions:
     """The caller's id of the request."""
     freshness: Freshness = CURRENT
     outputs: tuple[str, ...] = ()
-    """Names of the requested outputs, in this order; empty: all."""
+    """Names of the requested outputs, in this order; empty: all of the predictor."""
     event_id: str | None = None
     """The id under which the inputs, of one row, are buffered until their label arrives; None: they are not
     buffered.
@@ -87,6 +88,11 @@ class InferenceResponse(NamedTuple):
     def names(self) -> tuple[str, ...]:
         """Names of the requested outputs, in order."""
         return self.options.outputs or tuple(self.served.predictor.outputs)
+
+    @property
+    def no_label(self) -> str:
+        """Why some rows have no label; empty if all have one, or the model predicts none."""
+        return why_no_label(self.served.predictor, self.outputs)
 
     @property
     def rows(self) -> int:
@@ -139,6 +145,8 @@ class InferenceCore:
         _check_outputs(options, served)
         _check_explain(options, model, served)
         outputs = _predict(model, served, inputs)
+        if CLASSES in options.outputs:
+            outputs = with_classes(served.predictor, outputs)
         self._check_size(model, inputs)
         waiting = self._waiting(request, model, inputs)
         explanation = served.explain(inputs, options.explain) if options.explain and served.explain else None
@@ -247,7 +255,7 @@ def _row(arrays: Mapping[str, Array], place: int) -> Mapping[str, Array]:
 
 def _check_outputs(options: RequestOptions, served: ServedVersion) -> None:
     if options.outputs:
-        known = served.predictor.outputs
+        known = offered(served.predictor)
         for name in options.outputs:
             if name not in known:
                 raise InputError(f"output {name!r:.80}: no such output; known: {', '.join(map(repr, known))}")

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from thalweg.ops.serve.models import ServedModel
-from thalweg.ops.serve.rows.answers import PROBABILITIES
+from thalweg.ops.serve.rows.answers import shown_by_class
 from thalweg.proto.rows.column import Column
 from thalweg.proto.schema import Schema, TensorSpec
 from thalweg.proto.task import task_of
@@ -87,8 +87,8 @@ def answer_of(model: ServedModel) -> Described:
         for name, spec in predictor.outputs.items():
             if name == task.answer and task.label == "class":
                 properties[name] = {"type": "string"}
-            elif name in (task.scores, PROBABILITIES):
-                properties[PROBABILITIES if task.probabilities else name] = by_class
+            elif shown := shown_by_class(name, task):
+                properties[shown] = by_class
             else:
                 properties[name] = {}
                 if spec.shape in ((), (1,)) and spec.dtype != "bytes":
