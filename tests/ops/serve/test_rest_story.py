@@ -43,7 +43,9 @@ def test_a_model_is_taught_asked_and_told_late_labels_over_rest(tmp_path: Path) 
                 "all events to be learned",
                 lambda: running.metric("thalweg_learned_events", model_name="payments") == 100,
             )
-            asked = client.post("/predict", json=[{"id": "p-1", "amount": 890, "country": "XX"}, {"amount": 11, "country": "DE"}])
+            asked = client.post(
+                "/predict", json=[{"id": "p-1", "amount": 890, "country": "XX"}, {"amount": 11, "country": "DE"}]
+            )
             told = client.post("/labels", json={"id": "p-1", "label": "fraud"})
             until(
                 "the late label to be learned",
