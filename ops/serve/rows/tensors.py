@@ -14,11 +14,7 @@ from thalweg.ops.serve.rows.options import place_of
 from thalweg.proto.bounds.texts import check_ids
 from thalweg.proto.rejected import Refused
 from thalweg.proto.rows.fields import PARTS
-<<<<<<< HEAD
-from thalweg.proto.rows.ids import id_values
-=======
 from thalweg.proto.rows.ids import id_number, id_text
->>>>>>> h-rest
 from thalweg.proto.schema import Array, InputError, TensorSpec
 
 
@@ -99,14 +95,7 @@ def _column(name: str, spec: TensorSpec, values: list[Any], single: bool) -> Arr
 
 def _cast(spec: TensorSpec, values: list[Any]) -> Array:
     if spec.ids:
-<<<<<<< HEAD
-        try:
-            values = list(id_values(spec, values))
-        except Refused as error:
-            raise TypeError(str(error)) from error
-=======
         return _ids(spec, values)
->>>>>>> h-rest
     kind = "s" if spec.dtype == "bytes" else np.dtype(spec.dtype).kind
     if kind in "iu" and (found := np.array(values)).dtype.kind == "f":  # 3.0 is 3, as in events
         if not (np.abs(found) < 2**53).all() or (np.trunc(found) != found).any():
