@@ -268,6 +268,9 @@ class ServerMetrics:
         learners = self._health.learners
         if learners is not None:
             roles["learner"] = (learners.pid, learners.up, restarts.get("learner", 0))
+        standby = supervised.get("standby", {}).get("pid")
+        if isinstance(standby, int):  # where there is none, the others are started without it
+            roles["standby"] = (standby, True, restarts.get("standby", 0))
         return roles
 
     def _supervised(self) -> dict[str, dict[str, Any]]:
