@@ -99,6 +99,17 @@ def test_columns_are_part_of_the_identity_and_change_no_other() -> None:
         assert config(columns=same).model[0].identity_sha256() == one.identity_sha256()
 
 
+def test_a_learner_that_takes_columns_gets_them_as_they_are() -> None:
+    given = config(
+        learner="river:river.linear_model.LogisticRegression", columns={"amount": "numeric", "place": "hashed"}
+    )
+
+    learner = new_learner(given.model[0])
+
+    assert learner.schema.columns == given.model[0].named_columns()
+    assert list(column_lines(given))[1].endswith("which river:river.linear_model.LogisticRegression takes as they are")
+
+
 def test_the_effective_configuration_is_itself_one() -> None:
     columns = {
         "amount": {"kind": "numeric", "scale": False},
