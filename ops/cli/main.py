@@ -111,23 +111,12 @@ def serve(
         signal.signal(number, lambda *_: stop.set())
     _log(log_format, role={"all": "supervisor", "learn": "learner", "serve": "server"}[role])
     from thalweg.ops.run import heartbeat
-    from thalweg.ops.run.supervisor import Supervisor, checked_service, die_with_supervisor
+    from thalweg.ops.run.supervisor import die_with_supervisor, supervise
 
     die_with_supervisor()
     heartbeat.begin()
     if role is Role.all:
-        arguments = [str(config), "--log-format", log_format.value]
-        service = checked_service(arguments, stop)
-        if service is None:
-            return
-        supervisor = Supervisor(
-            Path(service["state_dir"]),
-            service["drain_seconds"],
-            arguments,
-            stop,
-            silent_seconds=service["silent_seconds"],
-        )
-        sys.exit(supervisor.run())
+        sys.exit(supervise(config, ["--log-format", log_format.value], stop))
     loaded = _load(config)
     from thalweg.ops.run.processes import run_learners, run_server
 

@@ -107,7 +107,7 @@ class AnswerCases(Given):
     def test_an_optional_input_that_is_missing_is_one_of_missing_values(self) -> None:
         inputs = self.batches()[0].inputs
         optional = [name for name, spec in self.new().schema.inputs.items() if spec.optional]
-        if len(optional) < 2:
+        if not optional or len(inputs) < 2:
             raise SkipTest("none of its inputs can be missing")
         predictor = self.trained().predictor()
         for name in optional:
