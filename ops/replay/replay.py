@@ -124,6 +124,28 @@ def replay(
     learner = new_learner(model, seed)
     schema = event_schema(model, learner)
     read = partial(read_events, path, schema, mapping, limit=limit, max_record_bytes=max_record_bytes)
+    return replay_events(
+        model,
+        learner,
+        read,
+        seed=seed,
+        frozen_after=frozen_after,
+        max_record_bytes=max_record_bytes,
+        progress=progress,
+    )
+
+
+def replay_events(
+    model: ModelConfig,
+    learner: Learner,
+    read: Callable[[], Iterable[Decoded]],
+    *,
+    seed: int | None = None,
+    frozen_after: int | None = None,
+    max_record_bytes: int = 64 << 20,
+    progress: Callable[[int, Prequential], None] = lambda events, evaluation: None,
+) -> Replayed:
+    """The same for decoded events, which `read` gives each time from the beginning."""
     if frozen_after is None:
         total = sum(len(part.batch) for part in read())
         frozen_after = max(1, total // 10)
