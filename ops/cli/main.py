@@ -282,6 +282,26 @@ def resume(
     operator.resume(_load(config), model, skip=skip)
 
 
+@app.command()
+def promote(
+    config: ConfigPath,
+    alias: Annotated[str, typer.Option("--alias", help="The alias's name.")],
+    model: Annotated[str | None, typer.Option("--model", help="The model that is to answer under it.")] = None,
+    back: Annotated[bool, typer.Option("--back", help="Go back to the champion before.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Also where requests may be refused, or answered as of long ago.")
+    ] = False,
+    log_format: Form = LogFormat.console,
+) -> None:
+    """Make a model the champion of an alias: it answers from the next request on, and no request is refused."""
+    _log(log_format)
+    if (model is None) != back:
+        raise typer.BadParameter("expected either --model or --back")
+    from thalweg.ops.cli.promote import promote as run
+
+    run(_load(config), alias, model, back=back, force=force)
+
+
 snapshot = typer.Typer(no_args_is_help=True, help="Manage the snapshots of a model.")
 app.add_typer(snapshot, name="snapshot")
 Version = Annotated[int, typer.Argument(min=0, help="The version's number.")]

@@ -19,6 +19,7 @@ from thalweg.models.encoders.encoder import IDENTITY, shared_encoder
 from thalweg.ops.config.config import Config
 from thalweg.ops.config.error import ConfigurationError
 from thalweg.ops.config.model import ModelConfig
+from thalweg.ops.serve.aliases import Alias, AliasLocation
 from thalweg.ops.serve.models import ModelLocation, Models, RequestSinks
 from thalweg.ops.serve.readiness import LOG, ServiceHealth
 from thalweg.ops.serve.server import Server, workers_of
@@ -257,6 +258,19 @@ def location_of(config: Config, model: ModelConfig, live: Path) -> ModelLocation
     )
 
 
+def promotions_path(config: Config, alias: str) -> Path:
+    """The file of an alias's promotions."""
+    return Path(config.service.state_dir) / ".aliases" / f"{alias}.jsonl"
+
+
+def alias_locations(config: Config) -> list[AliasLocation]:
+    """The aliases, as a server needs them."""
+    return [
+        AliasLocation(alias.name, alias.champion, tuple(alias.members), promotions_path(config, alias.name))
+        for alias in config.alias
+    ]
+
+
 def build_server(config: Config, source: Log, store: CommandQueue) -> Server:
     """The server of a configuration. Raises OSError when an address is in use."""
     live = live_folder(Path(config.service.state_dir))
@@ -282,6 +296,7 @@ def build_server(config: Config, source: Log, store: CommandQueue) -> Server:
         WaitSlots(limits.most_waiting, workers.waiting),
         registry,
     )
+    models.serve_under([Alias(alias, models.by_name) for alias in alias_locations(config)])
     topic = config.model[0].topic  # any: the question is whether the log answers
     health = ServiceHealth(
         models,

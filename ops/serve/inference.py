@@ -9,6 +9,7 @@ none.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, NoReturn
 
@@ -23,6 +24,7 @@ from thalweg.proto.schema import Array, InputError, Inputs
 from thalweg.proto.task import task_of
 from thalweg.proto.tensors import check_inputs
 from thalweg.stream.labels.request_log import RequestLog
+from thalweg.stream.log.log import RecordTooLarge
 from thalweg.stream.publication.ports import ServedVersion
 
 USUAL_EXPLANATION = 10
@@ -99,7 +101,7 @@ class InferenceCore:
         """Answer one request.
 
         Raises:
-            UnknownModel: There is no model of this name.
+            UnknownModel: There is no model or alias of this name.
             NotReady: The model has no version yet or has learned too little, or the server is draining.
             DeadlineExceeded: The deadline has passed, or the demanded version did not arrive in time.
             InputError: Inputs, outputs or parameters are invalid.
@@ -110,7 +112,9 @@ class InferenceCore:
         options, inputs, patience = request.options, request.inputs, request.patience_seconds
         if patience is not None and patience <= 0:
             raise DeadlineExceeded("the deadline has passed")
-        model = self.models.ready(options.model)
+        model = self.models.ready(options.model, options.freshness)
+        if model.tolerated:
+            inputs = _without(model.tolerated, inputs)
         versions = model.versions
         served = versions.current() if options.freshness is CURRENT else versions.find(options.freshness, patience)
         if untrained := model.untrained(served):
@@ -121,12 +125,13 @@ class InferenceCore:
             if self._log is not None:  # from here on nothing is refused
                 _record(self._log, model, inputs)
         else:
-            outputs, explanation = self._infer_with_options(model, served, options, inputs)
+            outputs, explanation = self._infer_with_options(model, served, request, inputs)
         return InferenceResponse(options, served, outputs, model.staleness_seconds(served), explanation)
 
     def _infer_with_options(
-        self, model: ServedModel, served: ServedVersion, options: RequestOptions, inputs: Inputs
+        self, model: ServedModel, served: ServedVersion, request: InferenceRequest, inputs: Inputs
     ) -> tuple[Mapping[str, Array], list[Any] | None]:
+        options = request.options
         _check_outputs(options, served)
         _check_explain(options, model, served)
         outputs = _predict(model, served, inputs)
@@ -136,8 +141,8 @@ class InferenceCore:
         answer = _answer(model, served, outputs) if options.event_id is not None else None
         if self._log is not None:  # from here on nothing is refused
             _record(self._log, model, inputs)
-        if options.event_id is not None and self._buffer is not None:
-            self._buffer.add(model.name, options.event_id, inputs, answer)
+        if options.event_id is not None:
+            self._remember(model, options.event_id, request.inputs, answer)
         return outputs, explanation
 
     def _refuse_untrained(self, options: RequestOptions, model: ServedModel, inputs: Inputs, why: str) -> NoReturn:
@@ -148,8 +153,7 @@ class InferenceCore:
         if options.event_id is not None and inputs.keys() == model.schema.inputs.keys():
             check_inputs(model.schema.inputs, inputs)
             self._check_event_id(options, model, inputs)
-            assert self._buffer is not None
-            self._buffer.add(model.name, options.event_id, inputs, None)
+            self._remember(model, options.event_id, inputs, None)
             why += f"; the request waits for the label of {options.event_id!r:.80}"
         raise NotReady(f"model {model.name!r}: {why}")
 
@@ -164,16 +168,39 @@ class InferenceCore:
             wanted = ", ".join(map(repr, model.schema.inputs))
             raise InputError(f"parameter 'event_id': expected the inputs of events, {wanted}, got {sorted(inputs)}")
         self._buffer.check(options.event_id, inputs)
-        self._buffer.check_size(model.name, inputs)
+        self._buffer.check_size(model.answering.name, inputs)
+
+    def _remember(self, model: ServedModel, event_id: str, inputs: Inputs, answer: Answer | None) -> None:
+        """Buffer a valid request until its label arrives; under an alias also for the challengers, which learn from
+        the same labels. Their predictions were not served: what is graded of them is what they predict then.
+        """
+        assert self._buffer is not None
+        own = model.schema.inputs.keys()
+        self._buffer.add(
+            model.answering.name, event_id, {name: one for name, one in inputs.items() if name in own}, answer
+        )
+        for other in model.others:
+            specs = other.schema.inputs
+            if other.labels_topic and specs.keys() <= inputs.keys():
+                with suppress(InputError, RecordTooLarge):  # another shape: the challenger does without it
+                    fitting = {name: inputs[name] for name in specs}
+                    check_inputs(specs, fitting)
+                    self._buffer.check_size(other.name, fitting)
+                    self._buffer.add(other.name, event_id, fitting, None)
 
     def _check_size(self, model: ServedModel, inputs: Inputs) -> None:
         if self._log is not None and inputs.keys() == model.schema.inputs.keys():
-            self._log.check(model.name, inputs)
+            self._log.check(model.answering.name, inputs)
+
+
+def _without(names: frozenset[str], inputs: Inputs) -> Inputs:
+    """The inputs without those of these names: other models of the alias take them."""
+    return {name: one for name, one in inputs.items() if name not in names} if inputs.keys() & names else inputs
 
 
 def _record(log: RequestLog, model: ServedModel, inputs: Inputs) -> None:
     if inputs.keys() == model.schema.inputs.keys():  # alternative inputs are not events
-        log.record(model.name, inputs)
+        log.record(model.answering.name, inputs)
 
 
 def _predict(model: ServedModel, served: ServedVersion, inputs: Inputs) -> Mapping[str, Array]:

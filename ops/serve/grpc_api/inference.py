@@ -40,7 +40,7 @@ class InferenceService:
         self._observer = observer
         self._slots = slots
         self._requests = RequestTemplates()
-        self._responses = {model.name: ResponseTemplates(model.name) for model in core.models.all()}
+        self._responses = {model.name: ResponseTemplates(model.name) for model in core.models.named()}
 
     def ModelInfer(self, request: bytes, context: grpc.ServicerContext) -> bytes:  # noqa: N802 - the protocol's name
         """Takes and returns bytes: `METHODS` disables gRPC's own conversion."""
@@ -89,8 +89,8 @@ class InferenceService:
 
     def ModelReady(self, request: pb.ModelReadyRequest, context: grpc.ServicerContext) -> pb.ModelReadyResponse:  # noqa: N802
         def ready() -> bool:
-            model = self._models.find(request.name)
-            return not self._models.draining and model.ready(_version(request.version))
+            version = _version(request.version)
+            return not self._models.draining and self._models.find(request.name, version).ready(version)
 
         return pb.ModelReadyResponse(ready=translated(context, ready))
 
@@ -105,8 +105,9 @@ class InferenceService:
         self, request: pb.ModelMetadataRequest, context: grpc.ServicerContext
     ) -> pb.ModelMetadataResponse:
         def answer() -> pb.ModelMetadataResponse:
-            model = self._models.find(request.name)
-            metadata = describe(model, _version(request.version))
+            version = _version(request.version)
+            model = self._models.find(request.name, version)
+            metadata = describe(model, version)
             return pb.ModelMetadataResponse(
                 name=model.name,
                 versions=metadata.versions,
@@ -122,7 +123,7 @@ class InferenceService:
         self, request: pb.RepositoryIndexRequest, context: grpc.ServicerContext
     ) -> pb.RepositoryIndexResponse:
         response = pb.RepositoryIndexResponse()
-        for model in self._models.all():
+        for model in self._models.named():
             served, reason = model.versions.newest, model.unready()
             if served is not None and not reason:
                 response.models.add(name=model.name, version=str(served.info.version), state="READY")

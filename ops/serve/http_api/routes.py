@@ -85,7 +85,7 @@ class Api:
         links = {
             "metrics": "/metrics",
             "ready": "/readyz",
-            "models": [f"/v2/models/{m.name}" for m in self._models.all()],
+            "models": [f"/v2/models/{m.name}" for m in self._models.named()],
         }
         service = {"service": "thalweg", "version": importlib.metadata.version("thalweg"), "links": links}
         return JSONResponse(service, headers={"vary": "accept"})
@@ -107,7 +107,8 @@ class Api:
         return JSONResponse({"name": "thalweg", "version": version, "extensions": []})
 
     async def _model_metadata(self, request: Request) -> Response:
-        model, version = self._models.find(request.path_params["name"]), _version(request)
+        version = _version(request)
+        model = self._models.find(request.path_params["name"], version)
         metadata = await run_in_threadpool(describe, model, version)
         return JSONResponse(
             {
@@ -121,7 +122,8 @@ class Api:
         )
 
     async def _model_ready(self, request: Request) -> Response:
-        model, version = self._models.find(request.path_params["name"]), _version(request)
+        version = _version(request)
+        model = self._models.find(request.path_params["name"], version)
         ready = not self._models.draining and await run_in_threadpool(model.ready, version)
         return JSONResponse({"name": model.name, "ready": ready}, 200 if ready else 503)
 
