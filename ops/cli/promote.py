@@ -12,8 +12,9 @@ from thalweg.ops.config.alias import AliasConfig
 from thalweg.ops.config.config import Config
 from thalweg.ops.config.error import ConfigurationError
 from thalweg.ops.config.model import ModelConfig
-from thalweg.ops.run.app import model_folder, new_learner, promotions_path
+from thalweg.ops.run.app import model_folder, new_learner
 from thalweg.ops.run.failed import Failed
+from thalweg.ops.run.successors import generations, generations_path, promotions_path, with_successors
 from thalweg.ops.telemetry.status import Statuses
 from thalweg.proto.schema import TensorSpec
 from thalweg.stream.journal.promotions import Overtaken, Promotions, before
@@ -24,13 +25,13 @@ from thalweg.stream.publication.ports import VersionInfo
 _MOST_BEHIND_SECONDS = 60.0
 
 
-def promote(config: Config, alias: str, model: str | None, *, back: bool, force: bool) -> None:
+def promote(config: Config, alias: str | None, model: str | None, *, back: bool, force: bool) -> None:
     """Promote a model, or go back to the champion before; running servers follow at once, and later ones begin so.
 
     Args:
         config: The configuration.
-        alias: The alias.
-        model: The model; None with `back`.
+        alias: The alias; None: `model` names the model whose successor is promoted.
+        model: The model of the alias; None with `back`.
         back: Go back to the champion before.
         force: Also where requests may be refused afterwards.
 
@@ -38,6 +39,11 @@ def promote(config: Config, alias: str, model: str | None, *, back: bool, force:
         ConfigurationError: There is no such alias, or no such model in it.
         Failed: Requests would be refused afterwards, there is nothing to go back to, or it cannot be written.
     """
+    given, config = config, with_successors(config, record=False)
+    if alias is None:
+        assert model is not None
+        given.find(model)  # says which models there are
+        alias, model = model, None if back else _successor(given, config, model)
     found = config.find_alias(alias)
     promotions = Promotions(promotions_path(config, alias))
     try:
@@ -53,6 +59,14 @@ def promote(config: Config, alias: str, model: str | None, *, back: bool, force:
     except (OSError, Overtaken) as error:
         raise Failed(f"{alias}: {error}") from error
     print(f"{alias}: {done.champion} answers in place of {champion} (promotion {done.number})")
+
+
+def _successor(given: Config, config: Config, name: str) -> str:
+    """The model with the settings of the configuration."""
+    wanted = given.find(name).identity_sha256()
+    if all(alias.name != name for alias in config.alias):
+        raise Failed(f"model {name!r} has no successor: its settings are those of its state")
+    return next(one.name for one in config.model if one.served_name == name and one.identity_sha256() == wanted)
 
 
 def _wanted(alias: AliasConfig, champion: str, model: str | None, previous: str | None, *, back: bool) -> str:
@@ -127,7 +141,14 @@ def _published(config: Config, model: str) -> VersionInfo | None:
 def _compared(config: Config, models: list[str]) -> list[str]:
     """A line per model: what its predictions were worth, each graded before it was learned."""
     statuses = Statuses(live_folder(Path(config.service.state_dir)))
-    return [f"{name}: {_figures(statuses.of(name), config, config.find(name))}" for name in models]
+    found = [config.find(name) for name in models]
+    begun = [(model.name, one) for model in found for one in generations(generations_path(config, model.served_name))]
+    return [f"{model.name}: {_figures(statuses.of(model.name), config, model)}" for model in found] + [
+        f"{name}: built from offset {first} of {place} on; earlier records were deleted"
+        for name, one in begun
+        if one.name(name.partition("@")[0]) == name
+        for place, first in one.begins.items()
+    ]
 
 
 def _figures(status: dict[str, Any] | None, config: Config, model: ModelConfig) -> str:

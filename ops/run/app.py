@@ -19,6 +19,7 @@ from thalweg.models.encoders.encoder import IDENTITY, shared_encoder
 from thalweg.ops.config.config import Config
 from thalweg.ops.config.error import ConfigurationError
 from thalweg.ops.config.model import ModelConfig
+from thalweg.ops.run.successors import promotions_path, with_successors
 from thalweg.ops.serve.aliases import Alias, AliasLocation
 from thalweg.ops.serve.models import ModelLocation, Models, RequestSinks
 from thalweg.ops.serve.readiness import LOG, ServiceHealth
@@ -258,11 +259,6 @@ def location_of(config: Config, model: ModelConfig, live: Path) -> ModelLocation
     )
 
 
-def promotions_path(config: Config, alias: str) -> Path:
-    """The file of an alias's promotions."""
-    return Path(config.service.state_dir) / ".aliases" / f"{alias}.jsonl"
-
-
 def alias_locations(config: Config) -> list[AliasLocation]:
     """The aliases, as a server needs them."""
     return [
@@ -274,14 +270,15 @@ def alias_locations(config: Config) -> list[AliasLocation]:
 def build_server(config: Config, source: Log, store: CommandQueue) -> Server:
     """The server of a configuration. Raises OSError when an address is in use."""
     live = live_folder(Path(config.service.state_dir))
+    config = with_successors(config, record=True, blocked={})  # the learner process tells what is blocked
     registry = HealthRegistry()
+    joined = list({model.served_name: model for model in config.model if model.labels_topic}.values())
     buffer = RequestBuffer(
-        {model.name: open_model_pending(config, model) for model in config.model if model.labels_topic},
+        {model.served_name: open_model_pending(config, model) for model in joined},
         registry,
         {
-            model.name: JoinedTopic(model.joined_topic, partial(source.max_record_bytes, model.joined_topic))
-            for model in config.model
-            if model.labels_topic
+            model.served_name: JoinedTopic(model.joined_topic, partial(source.max_record_bytes, model.joined_topic))
+            for model in joined
         },
     )
     request_log = RequestLog(

@@ -168,7 +168,7 @@ class InferenceCore:
             wanted = ", ".join(map(repr, model.schema.inputs))
             raise InputError(f"parameter 'event_id': expected the inputs of events, {wanted}, got {sorted(inputs)}")
         self._buffer.check(options.event_id, inputs)
-        self._buffer.check_size(model.answering.name, inputs)
+        self._buffer.check_size(model.buffered_as, inputs)
 
     def _remember(self, model: ServedModel, event_id: str, inputs: Inputs, answer: Answer | None) -> None:
         """Buffer a valid request until its label arrives; under an alias also for the challengers, which learn from
@@ -177,16 +177,16 @@ class InferenceCore:
         assert self._buffer is not None
         own = model.schema.inputs.keys()
         self._buffer.add(
-            model.answering.name, event_id, {name: one for name, one in inputs.items() if name in own}, answer
+            model.buffered_as, event_id, {name: one for name, one in inputs.items() if name in own}, answer
         )
         for other in model.others:
             specs = other.schema.inputs
-            if other.labels_topic and specs.keys() <= inputs.keys():
+            if other.labels_topic and other.buffered_as != model.buffered_as and specs.keys() <= inputs.keys():
                 with suppress(InputError, RecordTooLarge):  # another shape: the challenger does without it
                     fitting = {name: inputs[name] for name in specs}
                     check_inputs(specs, fitting)
-                    self._buffer.check_size(other.name, fitting)
-                    self._buffer.add(other.name, event_id, fitting, None)
+                    self._buffer.check_size(other.buffered_as, fitting)
+                    self._buffer.add(other.buffered_as, event_id, fitting, None)
 
     def _check_size(self, model: ServedModel, inputs: Inputs) -> None:
         if self._log is not None and inputs.keys() == model.schema.inputs.keys():
@@ -251,5 +251,6 @@ def _check_explain(options: RequestOptions, model: ServedModel, served: ServedVe
 
 def _answer(model: ServedModel, served: ServedVersion, outputs: Mapping[str, Array]) -> Answer | None:
     """The served prediction, against which the label will be graded."""
-    predictor = served.predictor
-    return Answer.of(served.info.version, outputs, predictor.classes, model.schema, task_of(predictor))
+    predictor, name = served.predictor, model.answering.name
+    answer = Answer.of(served.info.version, outputs, predictor.classes, model.schema, task_of(predictor))
+    return answer._replace(model=name) if answer is not None and name != model.buffered_as else answer

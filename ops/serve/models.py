@@ -96,6 +96,8 @@ class ServedModel:
         health: Health | None = None,
     ) -> None:
         self.name = location.name
+        self.buffered_as = location.name.partition("@")[0]
+        """The name under which its requests wait for their labels; successors share it."""
         self.learner = location.learner
         self.topic = location.topic
         self.labels_topic = location.labels_topic
@@ -237,7 +239,7 @@ class Models:
             UnknownModel: There is none; the message lists the known ones.
             UnknownVersion: No model of the alias has the version.
         """
-        model = self._named.get(name)
+        model = self._named.get(name) or self._models.get(name.removesuffix("@1"))
         if model is None:
             raise UnknownModel(f"no model is called {name!r}; known: {', '.join(self._named) or 'none'}")
         if version is not None and name in self._aliases:

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import TypeAlias
 
@@ -298,7 +298,8 @@ class Fold:
         for micro_batch in cut(self._fresh(block.parts, totals), block.batch_events):
             predictor = self._learner.predictor()
             if self._grader is not None:
-                self._grader.predicted(micro_batch, predictor, predict_batch(predictor, micro_batch))
+                graded = _served_by(self._settings.model, micro_batch)
+                self._grader.predicted(graded, predictor, predict_batch(predictor, micro_batch))
             started = time.perf_counter()
             self._learner.learn(micro_batch)
             took = time.perf_counter() - started
@@ -369,6 +370,16 @@ class Fold:
         self._unhandled = ()
         if not repeated:
             log.warning(done, model=self._settings.model, version=entry.version, cause=entry.cause)
+
+
+def _served_by(model: str, batch: Batch) -> Batch:
+    """The batch with only those predictions as served that this model made: of a successor and the model before it,
+    each is graded by its own.
+    """
+    if batch.served is None:
+        return batch
+    own = model if "@" in model else ""
+    return replace(batch, served=[one if one is not None and one.model == own else None for one in batch.served])
 
 
 def _copied(kept: Snapshot) -> Snapshot:

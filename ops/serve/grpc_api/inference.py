@@ -40,7 +40,7 @@ class InferenceService:
         self._observer = observer
         self._slots = slots
         self._requests = RequestTemplates()
-        self._responses = {model.name: ResponseTemplates(model.name) for model in core.models.named()}
+        self._responses: dict[str, ResponseTemplates] = {}  # of each name that has answered
 
     def ModelInfer(self, request: bytes, context: grpc.ServicerContext) -> bytes:  # noqa: N802 - the protocol's name
         """Takes and returns bytes: `METHODS` disables gRPC's own conversion."""
@@ -79,7 +79,10 @@ class InferenceService:
     def _infer(self, parsed: Parsed, remaining: float | None) -> tuple[bytes, int]:
         options, inputs, typed = parsed
         response = self._core.infer(InferenceRequest(options, inputs, remaining))
-        return self._responses[options.model].encode(response, typed=typed)
+        templates = self._responses.get(options.model)
+        if templates is None:
+            templates = self._responses.setdefault(options.model, ResponseTemplates(options.model))
+        return templates.encode(response, typed=typed)
 
     def ServerLive(self, request: pb.ServerLiveRequest, context: grpc.ServicerContext) -> pb.ServerLiveResponse:  # noqa: N802
         return pb.ServerLiveResponse(live=True)

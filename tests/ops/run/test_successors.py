@@ -1,0 +1,253 @@
+"""A changed model: the saved version goes on, its successor is built beside it, and takes over when it is promoted."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.samples import FEATURES, events
+from tests.services.processes import until
+from thalweg.memory.exchange.commands import InMemoryCommandQueue
+from thalweg.memory.snapshots.snapshots import FolderSnapshots
+from thalweg.models.contract import registry as learners
+from thalweg.models.contract.registry import BuiltIn
+from thalweg.ops.cli.produce import messages
+from thalweg.ops.cli.promote import promote
+from thalweg.ops.config.config import Config, load
+from thalweg.ops.run.app import alias_locations, location_of
+from thalweg.ops.run.failed import Failed
+from thalweg.ops.run.learning import Learning
+from thalweg.ops.run.successors import answering, changes, generations, generations_path, with_successors
+from thalweg.ops.serve.aliases import VERSIONS_PER_PROMOTION, Alias
+from thalweg.ops.serve.inference import InferenceCore, InferenceRequest, RequestOptions
+from thalweg.ops.serve.models import Models
+from thalweg.stream.health.registry import HealthRegistry
+from thalweg.stream.log.log import InMemoryLog
+from thalweg.stream.publication.live_folder import live_folder
+
+X = np.eye(FEATURES, dtype=np.float32)[:1]
+
+
+def configuration(folder: Path, gamma: float = 1.0, more: str = "", name: str = "fraud") -> Config:
+    path = folder / "thalweg.toml"
+    path.write_text(
+        f'[service]\nstate_dir = "{folder}/state"\n[[model]]\nname = "{name}"\ntopic = "t"\nlearner = "ridge"\n'
+        f'snapshot_events = 10\nbatch_events = 4\ninputs.features = {{ shape = [{FEATURES}], dtype = "float32" }}\n'
+        f"params.gamma = {gamma}\n{more}\n"
+    )
+    return load(path, {})
+
+
+@contextmanager
+def learning(config: Config, log: InMemoryLog) -> Iterator[HealthRegistry]:
+    registry = HealthRegistry()
+    live = live_folder(Path(config.service.state_dir))
+    made = Learning(config, log, InMemoryCommandQueue(), live, registry)
+    made.start()
+    try:
+        yield registry
+    finally:
+        made.close()
+
+
+@contextmanager
+def serving(config: Config) -> Iterator[Models]:
+    """The models and names as a server has them."""
+    config, live = with_successors(config, record=True), live_folder(Path(config.service.state_dir))
+    models = Models([location_of(config, model, live) for model in config.model])
+    models.serve_under([Alias(alias, models.by_name) for alias in alias_locations(config)])
+    models.start()
+    try:
+        yield models
+    finally:
+        models.close()
+
+
+def saved(config: Config, model: str) -> int:
+    kept = FolderSnapshots(Path(config.service.state_dir) / model).manifests()
+    return kept[-1].events_learned if kept else 0
+
+
+def state(config: Config, model: str) -> str:
+    return FolderSnapshots(Path(config.service.state_dir) / model).manifests()[-1].state_sha256
+
+
+def asked(models: Models) -> int:
+    request = InferenceRequest(RequestOptions("fraud"), {"features": X}, 5.0)
+    return InferenceCore(models).infer(request).served.info.version
+
+
+@pytest.fixture
+def log() -> InMemoryLog:
+    made = InMemoryLog()
+    made.append("t", messages(events(40), 1))
+    return made
+
+
+@pytest.fixture(autouse=True)
+def _live_folders(tmp_path: Path) -> Iterator[None]:
+    yield
+    for link in tmp_path.glob("**/live"):
+        if link.is_symlink():
+            shutil.rmtree(link.resolve(), ignore_errors=True)
+
+
+def begun(folder: Path, log: InMemoryLog, more: str = "") -> Config:
+    """A model that has learned 40 events, and its configuration with another parameter."""
+    before = configuration(folder, more=more)
+    with learning(before, log):
+        until("it to learn", lambda: saved(before, "fraud") == 40)
+    return configuration(folder, gamma=0.5, more=more)
+
+
+def test_both_learn_on_and_the_successor_is_what_a_model_of_its_settings_alone_becomes(
+    tmp_path: Path, log: InMemoryLog
+) -> None:
+    (tmp_path / "alone").mkdir()
+    after = begun(tmp_path, log)
+
+    with learning(after, log):
+        log.append("t", messages(events(20, 40), 1))
+        until("both to learn everything", lambda: saved(after, "fraud") == saved(after, "fraud@2") == 60)
+    new, old = configuration(tmp_path / "alone", 0.5, name="new"), configuration(tmp_path / "alone", 1.0, name="old")
+    for config, name in ((new, "new"), (old, "old")):
+        with learning(config, log):
+            until("it to learn", lambda config=config, name=name: saved(config, name) == 60)
+
+    assert state(after, "fraud@2") == state(new, "new")
+    assert state(after, "fraud") == state(old, "old")
+    assert state(after, "fraud") != state(after, "fraud@2")
+
+
+def test_requests_are_answered_by_the_saved_version_then_by_its_successor_and_back(
+    tmp_path: Path, log: InMemoryLog, capsys: pytest.CaptureFixture[str]
+) -> None:
+    after = begun(tmp_path, log)
+    with learning(after, log), serving(after) as models:
+        until("both to learn", lambda: saved(after, "fraud") == saved(after, "fraud@2") == 40)
+        until("both are loaded", lambda: all(not model.unready() for model in models.all()))
+        seen = [asked(models)]
+        assert models.find("fraud").answering.name == "fraud"
+
+        promote(after, None, "fraud", back=False, force=False)
+        until("the successor answers", lambda: models.find("fraud").answering.name == "fraud@2")
+        seen.append(asked(models))
+        log.append("t", messages(events(20, 40), 1))
+        until("both to learn on", lambda: saved(after, "fraud") == saved(after, "fraud@2") == 60)
+        assert answering(after, "fraud")[1] == "fraud@2"
+        promote(after, None, "fraud", back=True, force=False)
+        until("the version before answers", lambda: models.find("fraud").answering.name == "fraud")
+        seen.append(asked(models))
+
+    assert seen == sorted(seen)
+    assert [version // VERSIONS_PER_PROMOTION for version in seen] == [0, 1, 2]
+    assert "accuracy" in (told := capsys.readouterr().out)
+    assert "fraud: fraud@2 answers in place of fraud (promotion 1)" in told
+
+
+def test_after_a_restart_the_promoted_successor_answers_and_the_version_before_stays_to_go_back_to(
+    tmp_path: Path, log: InMemoryLog
+) -> None:
+    after = begun(tmp_path, log)
+    with learning(after, log), serving(after):
+        until("it to learn", lambda: saved(after, "fraud@2") == 40)
+        promote(after, None, "fraud", back=False, force=False)
+
+    with learning(after, log), serving(after) as models:
+        assert models.find("fraud").answering.name == "fraud@2"
+        log.append("t", messages(events(20, 40), 1))
+        until("both to learn on", lambda: saved(after, "fraud") == saved(after, "fraud@2") == 60)
+
+    alone = with_successors(configuration(tmp_path, 0.5, more="keep_previous = false"), record=False)
+    assert [model.name for model in alone.model] == ["fraud@2"]
+    third = with_successors(configuration(tmp_path, 0.25), record=True)
+    assert [(model.name, model.params["gamma"]) for model in third.model] == [
+        ("fraud@2", 0.5),
+        ("fraud@3", 0.25),
+        ("fraud", 1.0),
+    ]
+
+
+def test_with_the_old_settings_put_back_there_is_one_model_again(tmp_path: Path, log: InMemoryLog) -> None:
+    after = begun(tmp_path, log)
+    with learning(after, log):
+        until("it to learn", lambda: saved(after, "fraud@2") == 40)
+
+    back = configuration(tmp_path, 1.0)
+
+    assert [model.name for model in with_successors(back, record=True).model] == ["fraud"]
+    assert list(changes(back)) == []
+    with pytest.raises(Failed, match="has no successor"):
+        promote(back, None, "fraud", back=False, force=False)
+
+
+def test_what_was_changed_is_told_with_both_values(tmp_path: Path, log: InMemoryLog) -> None:
+    after = begun(tmp_path, log)
+
+    told = "\n".join(changes(after))
+
+    assert "params.gamma: was 1.0, is 0.5" in told
+    assert "`thalweg promote CONFIG --model fraud`" in told
+    assert not generations_path(after, "fraud").exists()  # to look changes nothing
+
+
+def test_where_the_log_no_longer_reaches_back_that_is_told_and_the_successor_is_built_from_there(
+    tmp_path: Path, log: InMemoryLog, capsys: pytest.CaptureFixture[str]
+) -> None:
+    after = begun(tmp_path, log)
+    log.delete_before("t", 25)
+
+    with learning(after, log), serving(after):
+        until("it to learn", lambda: saved(after, "fraud@2") == 15)
+        promote(after, None, "fraud", back=False, force=True)
+
+    assert generations(generations_path(after, "fraud"))[1].begins == {"t/0": 25}
+    assert "fraud@2: built from offset 25 of t/0 on; earlier records were deleted" in capsys.readouterr().out
+
+
+def test_a_successor_that_has_learned_nothing_is_not_promoted(tmp_path: Path, log: InMemoryLog) -> None:
+    after = begun(tmp_path, log)
+    with_successors(after, record=True)
+
+    with pytest.raises(Failed, match="it has published no version: is the service running"):
+        promote(after, None, "fraud", back=False, force=False)
+    with pytest.raises(Failed, match="there is no champion before fraud"):
+        promote(after, None, "fraud", back=True, force=False)
+
+
+def test_a_saved_version_whose_learner_is_gone_blocks_the_model_and_says_why(
+    tmp_path: Path, log: InMemoryLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(learners.BUILT_IN, "plug-in", BuiltIn("thalweg.models.ridge.learner:Ridge", "a plug-in"))
+    path = configuration(tmp_path) and tmp_path / "thalweg.toml"
+    path.write_text(path.read_text().replace('"ridge"', '"plug-in"'))
+    before = load(path, {})
+    with learning(before, log):
+        until("it to learn", lambda: saved(before, "fraud") == 40)
+    monkeypatch.delitem(learners.BUILT_IN, "plug-in")
+    after = configuration(tmp_path)
+
+    with learning(after, log) as registry:
+        reason = until(
+            "it to be told", lambda: next((one.reason for one in registry.report() if one.component == "learner"), "")
+        )
+
+    assert 'learner: was "plug-in", is "ridge"' in reason
+    assert "cannot go on under them: no learner is called 'plug-in'" in reason
+    assert saved(after, "fraud") == 40
+
+
+def test_a_model_that_refuses_changes_is_blocked(tmp_path: Path, log: InMemoryLog) -> None:
+    after = begun(tmp_path, log, more='on_change = "refuse"')
+
+    with learning(after, log) as registry:
+        reason = until(
+            "it to be told", lambda: next((one.reason for one in registry.report() if one.component == "learner"), "")
+        )
+    assert "params.gamma: was 1.0, is 0.5" in reason
+    assert "The model is blocked" in "\n".join(changes(after))
