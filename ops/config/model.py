@@ -71,9 +71,9 @@ class ModelConfig(LearnSettings):
     inputs: Annotated[dict[str, InputConfig], Field(min_length=1)]
     """Its input tensors by name."""
     on_change: Literal["successor", "refuse"] = "successor"
-    """When a setting that determines the state is changed: `successor`, the saved version goes on answering and
-    learning, and a successor is built beside it from the log, until `thalweg promote`; `refuse`, the model is blocked.
-    Models of an `[[alias]]` are blocked, too: there the changed one is another model."""
+    """What a change of a setting that determines the state does: `successor`, the saved version goes on answering and
+    learning, and a [successor](changes.md) is built beside it from the log, until `thalweg promote`; `refuse`, the
+    model is blocked. Models of an `[[alias]]` are blocked, too: there the changed one is another model."""
     keep_previous: bool = True
     """After a promotion of a successor the version before goes on learning, so that `thalweg promote --back` loses
     nothing; it costs as much as a model of its own. Without it, it ends with the next restart."""

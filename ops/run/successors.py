@@ -96,8 +96,12 @@ def with_successors(config: Config, *, record: bool, blocked: dict[str, Configur
 def answering(config: Config, name: str) -> tuple[Config, str]:
     """The configuration with every model that is to run, and of a name the model that answers under it.
 
-    `NAME@1` is the version before the first successor. Raises ConfigurationError or OSError.
+    `NAME@1` is the version before the first successor. A change that no process has followed yet is none here.
+    Raises ConfigurationError or OSError.
     """
+    given = any(alias.name == name for alias in config.alias)
+    if not given and not generations_path(config, name.partition("@")[0]).exists():
+        return config, name
     config = with_successors(config, record=False)
     if name.endswith("@1"):
         return config, name[:-2]
