@@ -324,6 +324,24 @@ def list_snapshots(config: ConfigPath, model: ModelName, log_format: Form = LogF
     cli_snapshot.list_versions(*_answering(config, model))
 
 
+@app.command()
+def init(
+    origin: Annotated[str, typer.Option("--from", metavar="FILE_OR_TOPIC", help="A .csv or .jsonl file, or a topic.")],
+    log: Annotated[str | None, typer.Option("--log", metavar="URL", help="The log of a topic.")] = None,
+    label: Annotated[str | None, typer.Option("--label", help="The label's column; default: guessed.")] = None,
+    ignore: Annotated[str, typer.Option("--ignore", help="Columns not to use, separated by commas.")] = "",
+    output: Annotated[Path | None, typer.Option("--output", help="A new file; default: standard output.")] = None,
+    rows: Annotated[int, typer.Option("--rows", min=1, help="Rows of the sample, at most.")] = 5000,
+    log_format: Form = LogFormat.console,
+) -> None:
+    """Look at a sample of a stream and write a commented configuration for it."""
+    _log(log_format)
+    from thalweg.ops.cli import init as cli_init
+
+    ignored = tuple(name.strip() for name in ignore.split(",") if name.strip())
+    cli_init.run(origin, log_url=log, label=label, ignore=ignored, output=output, most=rows)
+
+
 @snapshot.command()
 def show(
     config: ConfigPath,

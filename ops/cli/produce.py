@@ -14,7 +14,7 @@ from rich.progress import Progress
 from thalweg.ops.config.config import Config
 from thalweg.ops.config.error import ConfigurationError
 from thalweg.ops.config.model import ModelConfig
-from thalweg.ops.run.app import new_learner, open_configured_log
+from thalweg.ops.run.app import event_schema, open_configured_log
 from thalweg.proto.bounds.limits import MAX_FUTURE_SECONDS
 from thalweg.proto.encode import EVENT_BATCH_HEADERS, to_event_batch, to_json
 from thalweg.proto.event import Batch, cut
@@ -34,7 +34,7 @@ def run(
 ) -> None:
     """Append a file's events to a topic that a model follows, or its labels to a model's labels topic."""
     models, what = _followers(config, topic)
-    schema = new_learner(models[0]).schema
+    schema = event_schema(models[0])
     if what == "labels" and per_record > 1:
         raise ConfigurationError([f"--batch: expected 1 for the labels topic {topic!r}, got {per_record}"])
     log = open_configured_log(config)

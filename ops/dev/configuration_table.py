@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from thalweg.models.columns.settings import ColumnConfig
 from thalweg.models.contract.registry import BUILT_IN
 from thalweg.models.parts.settings import Settings, keys_of
 from thalweg.ops.config.alias import AliasConfig
@@ -24,6 +25,7 @@ _SECTIONS: tuple[type[Settings], ...] = (
     ModelConfig,
     DriftParams,
     InputConfig,
+    ColumnConfig,
     AliasConfig,
 )
 

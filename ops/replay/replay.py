@@ -16,7 +16,7 @@ from thalweg.memory.snapshots.snapshots import InMemorySnapshots
 from thalweg.models.contract.capabilities import IntensityCurves, capability
 from thalweg.models.contract.learner import Learner, Predictor
 from thalweg.ops.config.model import ModelConfig
-from thalweg.ops.run.app import new_learner, new_monitor, settings_of
+from thalweg.ops.run.app import event_schema, new_learner, new_monitor, settings_of
 from thalweg.proto.event import Batch, Decoded
 from thalweg.proto.rejected import Rejected
 from thalweg.stream.drift.alarm import Alarm
@@ -120,7 +120,8 @@ def replay(
         FileError: The file cannot be read.
     """
     learner = new_learner(model, seed)
-    read = partial(read_events, path, learner.schema, mapping, limit=limit, max_record_bytes=max_record_bytes)
+    schema = event_schema(model, learner)
+    read = partial(read_events, path, schema, mapping, limit=limit, max_record_bytes=max_record_bytes)
     if frozen_after is None:
         total = sum(len(part.batch) for part in read())
         frozen_after = max(1, total // 10)

@@ -103,7 +103,18 @@ class Server:
             raise AddressInUse(f"cannot listen on {addresses.grpc} (gRPC): is the port in use?") from error
         page = PageApi(models, source, commands, statuses, telemetry, tokens, health=health)
         budget = ByteBudget(limits.requests_bytes, telemetry.refused)
-        api = Api(core, telemetry, page, health, slots=workers, budget=budget, max_body_bytes=limits.max_message_bytes)
+        api = Api(
+            core,
+            telemetry,
+            page,
+            health,
+            source=source,
+            tokens=tokens,
+            slots=workers,
+            appending=self._gates.kinds["blocking"],
+            budget=budget,
+            max_body_bytes=limits.max_message_bytes,
+        )
         self._http = HttpServer(api.application(), addresses.http, limits, telemetry.refused)
         self.http_port = self._http.port
         telemetry.gauges = {

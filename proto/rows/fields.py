@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from typing import Literal
 
-from thalweg.proto.rows.column import TimeUnit
+from thalweg.proto.rows.column import Column, TimeUnit
+
+PARTS = ("id", "time", "key", "label", "weight")
+"""The parts of an event besides its inputs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,3 +28,15 @@ class FieldMapping:
     weight: str = "weight"
     unknown: Literal["ignore", "reject"] = "ignore"
     """What to do with other fields of a record."""
+
+
+def usual_mapping(columns: Iterable[Column], given: FieldMapping | None = None) -> FieldMapping:
+    """The usual names of the parts, but for those that a column has: a column `weight` says nothing about learning.
+
+    Args:
+        columns: The columns of the records.
+        given: The mapping to start from; None: all parts have their usual names.
+    """
+    paths = {column.path for column in columns}
+    taken = {part: "" for part in ("id", "key", "label", "weight") if part in paths}  # a time may be a column, too
+    return replace(given or FieldMapping(), **taken)

@@ -95,7 +95,7 @@ def read_labels(path: Path, schema: Schema, *, limit: int | None = None, chunk: 
                 value = line.strip()
                 if value:
                     try:
-                        found.records.append((str(label_of(value, schema).id), value))
+                        found.records.append((label_of(value, schema).id, value))
                     except Refused as error:
                         found.rejected.append(Rejected(number, error.reason, str(error)))
             yield found

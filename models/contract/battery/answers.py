@@ -99,8 +99,23 @@ class AnswerCases(Given):
 
     def test_a_missing_input_is_refused_by_name(self) -> None:
         inputs = self.batches()[0].inputs
-        for name in self.new().schema.inputs:
-            _assert_refused(self.trained(), {key: value for key, value in inputs.items() if key != name}, name)
+        for name, spec in self.new().schema.inputs.items():
+            if not spec.optional:
+                _assert_refused(self.trained(), {key: value for key, value in inputs.items() if key != name}, name)
+
+    def test_an_optional_input_that_is_missing_is_one_of_missing_values(self) -> None:
+        inputs = self.batches()[0].inputs
+        optional = [name for name, spec in self.new().schema.inputs.items() if spec.optional]
+        if len(optional) < 2:
+            raise SkipTest("none of its inputs can be missing")
+        predictor = self.trained().predictor()
+        for name in optional:
+            given = inputs[name]
+            nothing = np.full(given.shape, b"" if given.dtype.kind == "O" else np.nan, given.dtype)
+
+            found = predictor.predict({key: value for key, value in inputs.items() if key != name})
+
+            assert_same(found, predictor.predict({**inputs, name: nothing}))
 
     def test_an_unknown_input_is_refused_by_name(self) -> None:
         inputs = dict(self.batches()[0].inputs)

@@ -51,11 +51,13 @@ class RunningServer:
         limits: ServerLimits | None = None,
         addresses: Addresses | None = None,
         sinks: RequestSinks | None = None,
+        labels_topic: str = "",
+        log: InMemoryLog | None = None,
         **settings: Any,
     ) -> None:
         limits = limits or ServerLimits(max_message_bytes=4 << 20)
         self.learner = new_learner()
-        self.log = InMemoryLog()
+        self.log = log or InMemoryLog()
         self.store = InMemoryCommandQueue()
         self.snapshots = FolderSnapshots(folder / "state" / "m")
         self.publisher = FilePublisher(folder / "live" / "m")
@@ -70,6 +72,7 @@ class RunningServer:
             live=folder / "live" / "m",
             state=self.snapshots.folder,
             schema=self.learner.schema,
+            labels_topic=labels_topic,
             build=Ridge.predictor_from,
             restore=self._restored,
         )
