@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
@@ -29,6 +30,7 @@ from thalweg.ops.telemetry.learner_metrics import LearnerMetrics
 from thalweg.ops.telemetry.process_health import LearnerProcess
 from thalweg.ops.telemetry.server_metrics import ServerMetrics
 from thalweg.ops.telemetry.status import LearnerStatus, Statuses
+from thalweg.proto.event import Decoded
 from thalweg.proto.schema import Schema
 from thalweg.stream.drift.alarm_outbox import AlarmOutbox
 from thalweg.stream.evaluation.baseline import Pinned
@@ -50,6 +52,7 @@ from thalweg.stream.log.open import open_log
 from thalweg.stream.publication.file_channel import FilePublisher
 from thalweg.stream.publication.live_folder import live_folder
 from thalweg.stream.quarantine.stop import FileStopMark
+from thalweg.stream.sources.files import FileError, read_events
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,10 +184,25 @@ def build_processor(
             health=registry.register("learner", model.name),
             saving=registry.register("saver", model.name),
             publishing=registry.register("publisher", model.name),
+            history=_history(config, model, learner) if model.history else None,
             stop_mark=FileStopMark(folder / "stopped.json"),
         ),
     )
     return processor, publisher
+
+
+def _history(config: Config, model: ModelConfig, learner: Learner) -> Callable[[], Iterator[Decoded]]:
+    """Reads the recorded events of a model. Raises ConfigurationError when the file cannot be read."""
+
+    def read() -> Iterator[Decoded]:
+        try:
+            yield from read_events(
+                Path(model.history), learner.schema, max_record_bytes=config.service.max_message_bytes
+            )
+        except FileError as error:
+            raise ConfigurationError([f"model.{model.name}.history: {error}"]) from error
+
+    return read
 
 
 def _placed_anew(learner: Learner) -> Predictor:

@@ -251,3 +251,46 @@ def test_a_model_that_refuses_changes_is_blocked(tmp_path: Path, log: InMemoryLo
         )
     assert "params.gamma: was 1.0, is 0.5" in reason
     assert "The model is blocked" in "\n".join(changes(after))
+
+
+def test_a_successor_learns_a_file_of_history_before_the_log_and_restarts_where_it_was(
+    tmp_path: Path, log: InMemoryLog
+) -> None:
+    older, whole = tmp_path / "older.jsonl", InMemoryLog()
+    older.write_bytes(b"\n".join(message.value or b"" for message in messages(events(40), 1)))
+    for start, count in ((0, 40), (40, 12), (52, 12)):
+        whole.append("t", messages(events(count, start), 1))
+    log.delete_before("t", 40)
+    log.append("t", messages(events(12, 40), 1))
+    before = configuration(tmp_path)
+    with learning(before, log):
+        until("it to learn", lambda: saved(before, "fraud") == 12)
+    after = configuration(tmp_path, 0.5, more=f'history = "{older}"')
+    with learning(after, log):
+        until("it to learn", lambda: saved(after, "fraud@2") == 52)
+    log.append("t", messages(events(12, 52), 1))
+    with learning(after, log):
+        until("it to learn on", lambda: saved(after, "fraud@2") == 64)
+    (tmp_path / "alone").mkdir()
+    alone = configuration(tmp_path / "alone", 0.5)
+    with learning(alone, whole):
+        until("it to learn", lambda: saved(alone, "fraud") == 64)
+
+    assert state(after, "fraud@2") == state(alone, "fraud")
+    assert saved(after, "fraud") == 24  # the version before has begun without it
+
+
+def test_a_file_of_history_that_cannot_be_read_is_told_and_the_saved_version_goes_on(
+    tmp_path: Path, log: InMemoryLog
+) -> None:
+    begun(tmp_path, log)
+    after = configuration(tmp_path, 0.5, more='history = "nowhere.jsonl"')
+    log.append("t", messages(events(20, 40), 1))
+
+    with learning(after, log) as registry:
+        until("the saved version to learn on", lambda: saved(after, "fraud") == 60)
+        reason = until(
+            "it to be told",
+            lambda: next((r.reason for r in registry.report() if (r.component, r.model) == ("learner", "fraud@2")), ""),
+        )
+    assert "model.fraud@2.history: nowhere.jsonl" in reason
