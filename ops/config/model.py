@@ -11,9 +11,9 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import AfterValidator, Field
 
 from thalweg.memory.exchange.pending import USUAL
+from thalweg.models.columns.make import make_learner
 from thalweg.models.columns.settings import ColumnTable
 from thalweg.models.contract.learner import Learner, LearnerContext
-from thalweg.models.encoders.encoded import make_learner
 from thalweg.models.encoders.encoder import IDENTITY, encoder_sha256, takes_weights
 from thalweg.models.parts.settings import Count, Settings, Whole, rule
 from thalweg.ops.config.fields import FieldsConfig

@@ -148,8 +148,8 @@ class InferenceCore:
         answers = [_answer(model, served, _row(outputs, place)) for place, _, _ in waiting]
         if self._log is not None:  # from here on nothing is refused
             _record(self._log, model, inputs)
-        for (_, id, row), answer in zip(waiting, answers):
-            self._remember(model, id, row, answer)
+        for (place, id, row), answer in zip(waiting, answers):
+            self._remember(model, id, row, _row(request.inputs, place), answer)
         return outputs, explanation
 
     def _refuse_untrained(self, request: InferenceRequest, model: ServedModel, inputs: Inputs, why: str) -> NoReturn:
@@ -161,8 +161,8 @@ class InferenceCore:
         if named and inputs.keys() == model.schema.inputs.keys():
             check_inputs(model.schema.inputs, inputs)
             waiting = self._waiting(request, model, inputs)
-            for _, id, row in waiting:
-                self._remember(model, id, row, None)
+            for place, id, row in waiting:
+                self._remember(model, id, row, _row(request.inputs, place), None)
             ids = ", ".join(f"{id!r:.80}" for _, id, _ in waiting[:3]) + ", …" * (len(waiting) > 3)
             why += f"; the request waits for the label of {ids}"
         raise NotReady(f"model {model.name!r}: {why}")
@@ -189,16 +189,23 @@ class InferenceCore:
             self._buffer.check_size(model.buffered_as, row)
         return waiting
 
-    def _remember(self, model: ServedModel, event_id: str, row: Inputs, answer: Answer | None) -> None:
+    def _remember(self, model: ServedModel, event_id: str, row: Inputs, asked: Inputs, answer: Answer | None) -> None:
         """Buffer a valid row until its label arrives; under an alias also for the challengers, which learn from the
         same labels. Their predictions were not served: what is graded of them is what they predict then.
+
+        Args:
+            model: The model that answers.
+            event_id: The id that the label will have.
+            row: Its inputs, (1, ...) each.
+            asked: All inputs of the request's row, some perhaps of challengers alone.
+            answer: What was served; None: nothing.
         """
         assert self._buffer is not None
         self._buffer.add(model.buffered_as, event_id, row, answer)
         for other in model.others:
             if other.labels_topic and other.buffered_as != model.buffered_as:
                 specs = other.schema.inputs
-                fitting = with_missing_columns(specs, {name: one for name, one in row.items() if name in specs})
+                fitting = with_missing_columns(specs, {name: one for name, one in asked.items() if name in specs})
                 with suppress(InputError, RecordTooLarge):  # it takes other inputs: the challenger does without it
                     check_inputs(specs, fitting)
                     self._buffer.check_size(other.buffered_as, fitting)

@@ -2,32 +2,43 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
+import grpc
 import numpy as np
 import pytest
 
 from tests.samples import FEATURES, events
 from tests.services.processes import until
 from thalweg.memory.exchange.commands import InMemoryCommandQueue
-from thalweg.memory.snapshots.snapshots import FolderSnapshots
+from thalweg.memory.snapshots.snapshots import FolderSnapshots, InMemorySnapshots
 from thalweg.models.contract import registry as learners
 from thalweg.models.contract.registry import BuiltIn
 from thalweg.ops.cli.produce import messages
 from thalweg.ops.cli.promote import promote
 from thalweg.ops.config.config import Config, load
-from thalweg.ops.run.app import alias_locations, location_of
+from thalweg.ops.run.app import alias_locations, build_server, location_of, new_learner, settings_of
 from thalweg.ops.run.failed import Failed
 from thalweg.ops.run.learning import Learning
 from thalweg.ops.run.successors import answering, changes, generations, generations_path, with_successors
 from thalweg.ops.serve.aliases import VERSIONS_PER_PROMOTION, Alias
 from thalweg.ops.serve.inference import InferenceCore, InferenceRequest, RequestOptions
 from thalweg.ops.serve.models import Models
+from thalweg.ops.serve.server import Server
+from thalweg.proto import thalweg_pb2 as pb
+from thalweg.proto import thalweg_pb2_grpc
+from thalweg.proto.decode import Decoder
+from thalweg.proto.event import Batch, Decoded
+from thalweg.stream.evaluation.prequential import Prequential
 from thalweg.stream.health.registry import HealthRegistry
-from thalweg.stream.log.log import InMemoryLog
+from thalweg.stream.learn.blocks import DecodedBlock
+from thalweg.stream.learn.fold import Fold
+from thalweg.stream.log.log import InMemoryLog, Message
 from thalweg.stream.publication.live_folder import live_folder
 
 X = np.eye(FEATURES, dtype=np.float32)[:1]
@@ -36,7 +47,8 @@ X = np.eye(FEATURES, dtype=np.float32)[:1]
 def configuration(folder: Path, gamma: float = 1.0, more: str = "", name: str = "fraud") -> Config:
     path = folder / "thalweg.toml"
     path.write_text(
-        f'[service]\nstate_dir = "{folder}/state"\n[[model]]\nname = "{name}"\ntopic = "t"\nlearner = "ridge"\n'
+        f'[service]\ngrpc = "127.0.0.1:0"\nhttp = "127.0.0.1:0"\nstate_dir = "{folder}/state"\n'
+        f'[store]\nurl = "sqlite:{folder}/store.db"\n[[model]]\nname = "{name}"\ntopic = "t"\nlearner = "ridge"\n'
         f'snapshot_events = 10\nbatch_events = 4\ninputs.features = {{ shape = [{FEATURES}], dtype = "float32" }}\n'
         f"params.gamma = {gamma}\n{more}\n"
     )
@@ -294,3 +306,122 @@ def test_a_file_of_history_that_cannot_be_read_is_told_and_the_saved_version_goe
             lambda: next((r.reason for r in registry.report() if (r.component, r.model) == ("learner", "fraud@2")), ""),
         )
     assert "model.fraud@2.history: nowhere.jsonl" in reason
+
+
+@contextmanager
+def service(config: Config, log: InMemoryLog) -> Iterator[Server]:
+    """Learners and a server in this process, with everything between them."""
+    commands = InMemoryCommandQueue()
+    learning = Learning(config, log, commands, live_folder(Path(config.service.state_dir)), HealthRegistry())
+    learning.start()
+    server = build_server(config, log, commands)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.close()
+        learning.close()
+
+
+def learned(server: Server, model: str) -> int:
+    served = server.models.find(model).versions.newest
+    return 0 if served is None else served.info.learned_events
+
+
+def test_late_labels_reach_both_over_a_promotion_and_each_is_graded_by_its_own_answers(
+    tmp_path: Path, log: InMemoryLog
+) -> None:
+    after = begun(tmp_path, log, more='labels_topic = "labels"')
+    with service(after, log) as server:
+        until("both to learn", lambda: learned(server, "fraud@1") == learned(server, "fraud@2") == 40)
+        core = InferenceCore(server.models)
+        core.infer(InferenceRequest(RequestOptions("fraud", event_id="late-1"), {"features": X}))
+        promote(after, None, "fraud", back=False, force=False)
+        until("the successor answers", lambda: server.models.find("fraud").answering.name == "fraud@2")
+        core.infer(InferenceRequest(RequestOptions("fraud", event_id="late-2"), {"features": X}))
+        label = json.loads(messages(events(1), 1)[0].value or b"")["label"]
+        log.append("labels", [Message(json.dumps({"id": id, "label": label}).encode()) for id in ("late-1", "late-2")])
+        until("both to learn both", lambda: learned(server, "fraud@1") == learned(server, "fraud@2") == 42)
+        schema = server.models.find("fraud").schema
+        with closing(log.reader(["fraud.joined"], {})) as reader:
+            runs = until("the joined events", lambda: reader.poll(1.0))
+
+    batches = [Decoder(schema).decode(run).batch for run in runs]
+    answers = [one for batch in batches for one in batch.served or ()]
+    assert [one.model for one in answers if one is not None] == ["", "fraud@2"]
+    graded = {model: _graded(after, model, batches) for model in ("fraud", "fraud@2")}
+    assert graded == {"fraud": [True, False], "fraud@2": [False, True]}
+
+
+def _graded(config: Config, model: str, batches: list[Batch]) -> list[bool]:
+    """Which events a model grades by the answer that was served."""
+    found: list[bool] = []
+
+    class Notes(Prequential):
+        def predicted(self, batch: Batch, predictor: object, outputs: object) -> None:
+            found.extend(one is not None for one in batch.served or ())
+
+    found_config = with_successors(config, record=False).find(model)
+    fold = Fold(new_learner(found_config), InMemorySnapshots(), settings_of(found_config, 1 << 20), Notes())
+    fold.apply(DecodedBlock(1, 4, [Decoded(batch, []) for batch in batches], {}))
+    return found
+
+
+def test_a_promoted_successor_is_saved_and_rolled_back_under_its_name(tmp_path: Path, log: InMemoryLog) -> None:
+    after = begun(tmp_path, log)
+    with service(after, log) as server:
+        until("both to learn", lambda: learned(server, "fraud@1") == learned(server, "fraud@2") == 40)
+        promote(after, None, "fraud", back=False, force=False)
+        until("the successor answers", lambda: server.models.find("fraud").answering.name == "fraud@2")
+        with grpc.insecure_channel(f"127.0.0.1:{server.grpc_port}") as channel:
+            stub = thalweg_pb2_grpc.LearningServiceStub(channel)
+            kept = stub.Snapshot(pb.SnapshotRequest(model="fraud")).version
+            listed = [one.version for one in stub.ListSnapshots(pb.ListSnapshotsRequest(model="fraud")).snapshots]
+            back = stub.Rollback(pb.RollbackRequest(model="fraud", version=kept)).version
+            with pytest.raises(grpc.RpcError) as caught:
+                stub.Rollback(pb.RollbackRequest(model="fraud", version=0))
+            until("the version to be served", lambda: asked(server.models) == back)
+
+    assert kept > VERSIONS_PER_PROMOTION
+    assert kept in listed
+    assert back == kept + 1
+    assert caught.value.code() == grpc.StatusCode.FAILED_PRECONDITION
+    assert "a champion before 'fraud@2'" in caught.value.details()
+
+
+def test_columns_are_added_and_removed_without_a_refused_request(tmp_path: Path) -> None:
+    def configured(columns: str) -> Config:
+        text = configuration(tmp_path) and (tmp_path / "thalweg.toml").read_text()
+        kept = [line for line in text.splitlines() if not line.startswith(("inputs", "params"))]
+        (tmp_path / "thalweg.toml").write_text("\n".join(kept) + f"\n[model.columns]\n{columns}\n")
+        return load(tmp_path / "thalweg.toml", {})
+
+    log = InMemoryLog()
+    rows = [{"amount": i % 7, "country": "DE" if i % 2 else "FR", "device": "app", "label": i % 2} for i in range(40)]
+    log.append("t", [Message(json.dumps(row).encode()) for row in rows])
+    before = configured('amount = "numeric"\ncountry = "categorical"')
+    with learning(before, log):
+        until("it to learn", lambda: saved(before, "fraud") == 40)
+    after = configured('country = "categorical"\ndevice = "categorical"')
+
+    told = "\n".join(changes(after))
+    assert "columns.amount" in told
+    assert "columns.device" in told
+    with service(after, log) as server:
+        until("both to learn", lambda: learned(server, "fraud@1") == learned(server, "fraud@2") == 40)
+
+        def ask(row: dict[str, object]) -> int:
+            url = f"http://127.0.0.1:{server.http_port}/v1/models/fraud/predict"
+            with urllib.request.urlopen(url, json.dumps(row).encode()) as answer:
+                return int(json.loads(answer.read())["version"])
+
+        def ask_all() -> list[int]:
+            old, new = {"amount": 3.0, "country": "DE"}, {"country": "DE", "device": "app"}
+            return [ask(old), ask(new), ask(old | new)]
+
+        first = ask_all()
+        promote(after, None, "fraud", back=False, force=False)
+        until("the successor answers", lambda: server.models.find("fraud").answering.name == "fraud@2")
+        second = ask_all()
+
+    assert max(first) < VERSIONS_PER_PROMOTION < min(second)
