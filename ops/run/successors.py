@@ -126,8 +126,14 @@ def changes(config: Config) -> Iterator[str]:
                 "  The saved version goes on answering and learning, and a successor is built beside it from the log; "
                 f"`thalweg promote CONFIG --model {model.name}` lets it answer."
             )
+        elif aliases := [alias.name for alias in config.alias if model.name in alias.members]:
+            yield (
+                "  The model is blocked: put the old settings back, add the changed one as another [[model]], and name "
+                f"that in `challengers` of alias {aliases[0]!r}; `thalweg promote CONFIG --alias {aliases[0]} --model "
+                "NAME` lets it answer."
+            )
         else:
-            yield "  The model is blocked until the old settings are put back."
+            yield "  The model is blocked until the old settings are put back, or on_change is 'successor'."
 
 
 def successors_of(config: Config, model: ModelConfig) -> bool:

@@ -16,13 +16,14 @@ import pytest
 from tests.ops.serve.serving import FEATURES, events
 from tests.services.processes import until
 from thalweg.memory.exchange.commands import InMemoryCommandQueue
+from thalweg.memory.exchange.pending import InMemoryPending
 from thalweg.memory.snapshots.snapshots import FolderSnapshots, Manifest, UnknownVersion
 from thalweg.models.contract.learner import LearnerContext
 from thalweg.models.nearest_mean import NearestMean
 from thalweg.models.ridge.learner import Ridge
 from thalweg.ops.serve.aliases import VERSIONS_PER_PROMOTION, Alias, AliasLocation
 from thalweg.ops.serve.inference import InferenceCore, InferenceRequest, RequestOptions
-from thalweg.ops.serve.models import ModelLocation, Models
+from thalweg.ops.serve.models import ModelLocation, Models, RequestSinks
 from thalweg.ops.serve.readiness import ServiceHealth
 from thalweg.ops.serve.server import Server, workers_of
 from thalweg.ops.serve.settings import Addresses, ServerLimits
@@ -30,8 +31,11 @@ from thalweg.ops.serve.versions import Freshness
 from thalweg.ops.telemetry.server_metrics import ServerMetrics
 from thalweg.proto import inference_pb2 as pb
 from thalweg.proto import inference_pb2_grpc
+from thalweg.proto.decode_protobuf import ProtobufDecoder
 from thalweg.proto.schema import TensorSpec
+from thalweg.proto.thalweg_pb2 import Event
 from thalweg.stream.journal.promotions import Promotions
+from thalweg.stream.labels.request_buffer import RequestBuffer
 from thalweg.stream.log.log import InMemoryLog
 from thalweg.stream.publication.file_channel import FilePublisher
 
@@ -53,7 +57,7 @@ class World:
         self.versions = dict.fromkeys(MAKERS, 0)
         self.promotions = Promotions(folder / ".aliases" / "fraud.jsonl")
 
-    def location(self, name: str) -> ModelLocation:
+    def location(self, name: str, labels_topic: str = "") -> ModelLocation:
         def restore(state: Any) -> Any:
             learner = MAKERS[name]()
             learner.restore(state)
@@ -66,13 +70,15 @@ class World:
             live=self.folder / "live" / name,
             state=self.folder / name,
             schema=self.learners[name].schema,
+            labels_topic=labels_topic,
             ready_after_events=1,
             build=type(self.learners[name]).predictor_from,
             restore=restore,
         )
 
-    def models(self) -> Models:
-        models = Models([self.location(name) for name in MAKERS])
+    def models(self, buffer: RequestBuffer | None = None) -> Models:
+        topic = "" if buffer is None else "labels"
+        models = Models([self.location(name, topic) for name in MAKERS], RequestSinks(buffer))
         location = AliasLocation("fraud", "ridge", ("ridge", "mean"), self.folder / ".aliases" / "fraud.jsonl")
         models.serve_under([Alias(location, models.by_name)])
         return models
@@ -268,3 +274,23 @@ def test_no_request_over_grpc_or_http_is_refused_by_a_promotion_and_all_interfac
 
 def _all_answered_by(seen: dict[str, list[int]], number: int) -> bool:
     return all(one[-1] // VERSIONS_PER_PROMOTION == number for one in seen.values())
+
+
+def test_a_request_waits_for_its_label_for_challengers_too_with_the_answer_of_the_champion_alone(world: World) -> None:
+    pendings = {name: InMemoryPending() for name in MAKERS}
+    models = world.models(RequestBuffer(pendings))
+    world.learn("ridge")
+    models.start()
+    until("the champion answers", lambda: not models.find("fraud").unready())
+
+    InferenceCore(models).infer(InferenceRequest(RequestOptions("fraud", event_id="late"), {"features": X}))
+    models.close()
+
+    decoder = ProtobufDecoder(models.find("fraud").schema)
+    found = {name: pendings[name].find(name, ["late"])[0] for name in MAKERS}
+    events = {name: decoder.event(Event.FromString(one.value), 1.0) for name, one in found.items() if one is not None}
+    assert {name: batch.inputs["features"].tolist() for name, batch in events.items()} == dict.fromkeys(
+        MAKERS, X.tolist()
+    )
+    assert events["ridge"].served is not None
+    assert events["mean"].served is None
