@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
 import msgspec
@@ -19,6 +19,7 @@ from thalweg.proto.json_text import BYTE_ORDER_MARK, fault_of
 from thalweg.proto.records import Records
 from thalweg.proto.rejected import Reason, Refused
 from thalweg.proto.rows.assembly import Parts, assemble
+from thalweg.proto.rows.ids import id_number, id_text
 from thalweg.proto.salvage import salvage
 from thalweg.proto.schema import Array, Schema, TensorSpec
 
@@ -123,7 +124,9 @@ def input_type(spec: TensorSpec) -> Any:
     kind: Any = {"f": float, "i": int, "u": int, "b": bool}.get(
         "s" if spec.dtype == "bytes" else np.dtype(spec.dtype).kind, str
     )
-    if kind is int:
+    if spec.ids:
+        kind = int | float | str
+    elif kind is int:
         kind = int | float  # 3.0 is 3; invalid values are found by the column
     for size in reversed(spec.shape):
         kind = Annotated[list[kind], msgspec.Meta(min_length=size, max_length=size)]
@@ -132,6 +135,8 @@ def input_type(spec: TensorSpec) -> Any:
 
 def input_column(name: str, values: Sequence[Any], spec: TensorSpec) -> Array:
     """The array of an input, (N, ...), from values of `input_type`. Raises Refused when one does not fit."""
+    if spec.ids:
+        values = _ids(spec, values)
     if spec.dtype == "bytes":
         column = np.empty((len(values), *spec.shape), dtype=object)
         for row, value in enumerate(values):
@@ -148,6 +153,19 @@ def input_column(name: str, values: Sequence[Any], spec: TensorSpec) -> Array:
             pass  # one is too large: let it become infinite, so that it is found and named
     with np.errstate(over="ignore"):  # a number too large for float32 becomes infinite, and is found as such
         return np.array(values, dtype=spec.dtype).reshape(len(values), *spec.shape)
+
+
+def _ids(spec: TensorSpec, values: Sequence[Any]) -> Sequence[Any]:
+    """Texts for integers, and integers for texts, as the spec wants."""
+    plain = str if spec.dtype == "bytes" else int
+    if not spec.shape and set(map(type, values)) <= {plain}:  # the usual case
+        return values
+    of: Callable[[str, Any], Any] = id_text if spec.dtype == "bytes" else id_number
+
+    def each(value: Any) -> Any:
+        return [each(part) for part in value] if isinstance(value, list) else of(spec.name, value)
+
+    return [each(value) for value in values]
 
 
 def _encoded(value: Any) -> Any:

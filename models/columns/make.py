@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from thalweg.memory.snapshots.state import State
 from thalweg.models.columns.stage import FeatureStage
-from thalweg.models.columns.staged import Reading, StagedLearner
+from thalweg.models.columns.staged import StagedLearner, VersionReader
 from thalweg.models.columns.transform import Transform
 from thalweg.models.contract.learner import Learner, LearnerContext, ParamsError, Predictor
 from thalweg.models.contract.registry import find
@@ -65,7 +65,7 @@ def predictor_maker(
         def made(state: State) -> Predictor:
             return EncodedPredictor(bare(state), front)
 
-    return made if transform is None else Reading(made, transform)
+    return made if transform is None else VersionReader(made, transform)
 
 
 def _behind(context: LearnerContext, transform: Transform) -> LearnerContext:

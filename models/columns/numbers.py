@@ -1,8 +1,8 @@
 """Numbers and times as features: centred and scaled by their running mean and deviation; times also as cycles.
 
 Moments are exact after every event and are summed one event after the other, so that equal bits come of any cutting
-into batches. The scale in use changes only after 1, 2, 3, 4, 6, 8, 11 … events, as in `Standardiser`: between two
-steps features do not depend on where a batch ends, and few published versions carry a new scale.
+into batches. The scale in use changes only after 1, 2, 3 … 8, 10, 12, 15, 18, 22 … events, as in `Standardiser`:
+between two steps features do not depend on where a batch ends, and few published versions carry a new scale.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """The feature stage: learns scales and categories of named columns online, and turns columns into features.
 
 The features of an event are computed with what the stage knew just before it: a predictor published at that moment
-gives the same bits. Scales step after 1, 2, 3, 4, 6, 8, 11 … events (`RunningScale`), and so does the most frequent
-category; a category has its own feature from the event after its `min_events`-th on. All this depends on the events
-and their order alone, so the features of a log are the same bits however it is cut into batches.
+gives the same bits. Scales step after 1, 2, 3 … 8, 10, 12, 15, 18, 22 … events (`RunningScale`), and so does the most
+frequent category; a category has its own feature from the event after its `min_events`-th on. All this depends on the
+events and their order alone, so the features of a log are the same bits however it is cut into batches.
 
 State: with S scaled numbers, and for a categorical column with m = `max_categories`, at most
     90 S + 8 + Σ (m + max(1024, 2 m)) (64 + 8) bytes,

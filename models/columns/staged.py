@@ -158,7 +158,7 @@ class StagedPredictor(PredictorWrapper):
         return joined(self.inner.state(), State(self.known.tensors, meta))
 
 
-class Reading:
+class VersionReader:
     """Reads published versions: a stage's tables are read again only where they have changed.
 
     Args:

@@ -108,6 +108,9 @@ class ModelConfig(LearnSettings):
     `:SIZE`), a torch module, `module:factory`, or `onnx:FILE`."""
     weights: str = ""
     """Safetensors file for the encoder's torch module."""
+    probabilities: bool = True
+    """A classifier also gives calibrated probabilities, learned online; without them it gives its scores alone. May be
+    changed at any time: a calibration that is switched on begins anew."""
     device: Literal["auto", "cpu"] = "auto"
     """Device of the learner; only the CPU in this version."""
     frozen_after_events: Whole = 1000
@@ -176,7 +179,7 @@ class ModelConfig(LearnSettings):
 
     def field_mapping(self) -> FieldMapping | None:
         """Where the parts of its events stand in a record; None: in our own event form."""
-        return None if self.fields is None else self.fields.mapping()
+        return None if self.fields is None else self.fields.mapping(self.named_columns().values())
 
     def identity(self) -> dict[str, Any]:
         """The settings that determine the state, as JSON values: a state is only restored under equal ones."""

@@ -23,7 +23,7 @@ _RFC3339 = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d
 _UNITS = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}
 _SINCE, _UNTIL = 9e8, 4e9  # Unix seconds of 1998 and 2096: numbers in between are taken for times
 _MOST_CLASSES = 100
-_MOST_CATEGORIES = 200
+_MOST_CATEGORIES = 64
 _FEW = 0.05  # share of different values below which whole numbers of a label are classes
 _WORDS = 4.0  # mean words above which a column of texts is text
 _UNIQUE = 0.98
@@ -136,13 +136,13 @@ def kind_of(name: str, given: Sequence[Any], rows: int) -> Guess | None:
     if all(_RFC3339.fullmatch(text) for text in texts):
         return Guess("datetime", {}, _joined(f"such as {shown(given[0])}", gone))
     different = Counter(texts)
-    if len(different) > _MOST_CATEGORIES // 4 and sum(len(text.split()) for text in texts) / len(texts) >= _WORDS:
+    if len(different) > _MOST_CATEGORIES // 2 and sum(len(text.split()) for text in texts) / len(texts) >= _WORDS:
         return Guess("text", {}, gone)
     often = ", ".join(shown(text) for text, _ in different.most_common(3))
     note = _joined(f"{len(different)} different, most often {often}", gone)
     if len(different) <= _MOST_CATEGORIES:
         return Guess("categorical", {"max_categories": _room(len(different))}, note)
-    return Guess("hashed", {"buckets": 128}, note)
+    return Guess("hashed", {"buckets": 64}, note)
 
 
 def _label_of(sample: Sample, values: Mapping[str, Sequence[Any]]) -> str:

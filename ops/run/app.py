@@ -12,6 +12,7 @@ from thalweg.memory.exchange.pending import Limits, Pending
 from thalweg.memory.exchange.reopened import check_store, reopened_pending
 from thalweg.memory.snapshots.snapshots import FolderSnapshots, UnknownVersion
 from thalweg.memory.snapshots.state import DamagedFile, State
+from thalweg.models.calibration.calibrated import calibrated, calibrated_predictor
 from thalweg.models.columns.make import make_learner, predictor_maker
 from thalweg.models.contract.capabilities import SharedMemoryLearner, capability
 from thalweg.models.contract.learner import Learner, Predictor
@@ -76,7 +77,7 @@ class LearnerReports:
 def new_learner(model: ModelConfig, seed: int | None = None) -> Learner:
     """A new learner of a model, which has learned nothing."""
     context = model.context() if seed is None else replace(model.context(), seed=seed)
-    return make_learner(model.learner, context, model.encoder, model.weights)
+    return calibrated(make_learner(model.learner, context, model.encoder, model.weights), on=model.probabilities)
 
 
 def event_schema(model: ModelConfig, learner: Learner | None = None) -> Schema:
@@ -261,6 +262,7 @@ def location_of(config: Config, model: ModelConfig, live: Path) -> ModelLocation
         learner.restore(state)
         return learner.predictor()
 
+    make = predictor_maker(model.learner, model.context(), model.encoder, model.weights)
     return ModelLocation(
         name=model.name,
         learner=model.learner,
@@ -272,7 +274,7 @@ def location_of(config: Config, model: ModelConfig, live: Path) -> ModelLocation
         schema=event_schema(model),
         ready_after_events=0 if model.learn_from_requests else model.ready_after_events,
         learn_from_requests=model.learn_from_requests,
-        build=predictor_maker(model.learner, model.context(), model.encoder, model.weights),
+        build=lambda state: calibrated_predictor(make(state), state),
         restore=restore,
     )
 

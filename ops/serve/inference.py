@@ -16,11 +16,13 @@ from typing import Any, NamedTuple, NoReturn
 import numpy as np
 
 from thalweg.models.parts.input_columns import all_finite
+from thalweg.ops.serve.class_names import CLASSES, offered, why_no_label, with_classes
 from thalweg.ops.serve.errors import DeadlineExceeded, NotReady, Unimplemented
 from thalweg.ops.serve.models import Models, ServedModel
 from thalweg.ops.serve.versions import CURRENT, Freshness
 from thalweg.proto.answer import Answer
-from thalweg.proto.rows.missing import with_missing_columns
+from thalweg.proto.rejected import Refused
+from thalweg.proto.rows.tensors import Fit
 from thalweg.proto.schema import Array, InputError, Inputs
 from thalweg.proto.task import task_of
 from thalweg.proto.tensors import check_inputs
@@ -41,7 +43,7 @@ class RequestOptions:
     """The caller's id of the request."""
     freshness: Freshness = CURRENT
     outputs: tuple[str, ...] = ()
-    """Names of the requested outputs, in this order; empty: all."""
+    """Names of the requested outputs, in this order; empty: all of the predictor."""
     event_id: str | None = None
     """The id under which the inputs, of one row, are buffered until their label arrives; None: they are not
     buffered.
@@ -90,6 +92,11 @@ class InferenceResponse(NamedTuple):
         return self.options.outputs or tuple(self.served.predictor.outputs)
 
     @property
+    def no_label(self) -> str:
+        """Why some rows have no label; empty if all have one, or the model predicts none."""
+        return why_no_label(self.served.predictor, self.outputs)
+
+    @property
     def rows(self) -> int:
         """N."""
         return len(next(iter(self.outputs.values()), ()))
@@ -120,8 +127,8 @@ class InferenceCore:
         model = self.models.ready(options.model, options.freshness)
         if model.tolerated:
             inputs = _without(model.tolerated, inputs)
-        if model.schema.columns:
-            inputs = with_missing_columns(model.schema.inputs, inputs)
+        if model.fit is not None:
+            inputs = _fitted(model.fit, inputs)
         versions = model.versions
         served = versions.current() if options.freshness is CURRENT else versions.find(options.freshness, patience)
         if untrained := model.untrained(served):
@@ -142,6 +149,8 @@ class InferenceCore:
         _check_outputs(options, served)
         _check_explain(options, model, served)
         outputs = _predict(model, served, inputs)
+        if CLASSES in options.outputs:
+            outputs = with_classes(served.predictor, outputs)
         self._check_size(model, inputs)
         waiting = self._waiting(request, model, inputs)
         explanation = served.explain(inputs, options.explain) if options.explain and served.explain else None
@@ -205,8 +214,9 @@ class InferenceCore:
         for other in model.others:
             if other.labels_topic and other.buffered_as != model.buffered_as:
                 specs = other.schema.inputs
-                fitting = with_missing_columns(specs, {name: one for name, one in asked.items() if name in specs})
                 with suppress(InputError, RecordTooLarge):  # it takes other inputs: the challenger does without it
+                    fitting: Inputs = {name: one for name, one in asked.items() if name in specs}
+                    fitting = fitting if other.fit is None else _fitted(other.fit, fitting)
                     check_inputs(specs, fitting)
                     self._buffer.check_size(other.buffered_as, fitting)
                     self._buffer.add(other.buffered_as, event_id, fitting, None)
@@ -247,6 +257,13 @@ def _check_specs(model: ServedModel, served: ServedVersion, inputs: Inputs) -> N
     check_inputs(others if inputs.keys() & others.keys() else specs, inputs)
 
 
+def _fitted(fit: Fit, inputs: Inputs) -> Inputs:
+    try:
+        return fit(inputs, None)
+    except Refused as error:
+        raise InputError(str(error)) from error
+
+
 def _check_finite(model: ServedModel, inputs: Inputs) -> None:
     """Raise InputError for NaN and infinity, but for NaN in a column: there it is a missing value."""
     for name, array in inputs.items():
@@ -268,7 +285,7 @@ def _row(arrays: Mapping[str, Array], place: int) -> Mapping[str, Array]:
 
 def _check_outputs(options: RequestOptions, served: ServedVersion) -> None:
     if options.outputs:
-        known = served.predictor.outputs
+        known = offered(served.predictor)
         for name in options.outputs:
             if name not in known:
                 raise InputError(f"output {name!r:.80}: no such output; known: {', '.join(map(repr, known))}")

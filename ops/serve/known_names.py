@@ -16,7 +16,7 @@ def check_fields(given: Iterable[str], known: Collection[str], where: str) -> No
     """Refuse fields that a message does not have. Raises InputError, which names the nearest known one."""
     for name in given:
         if name not in known:
-            raise InputError(f"{where}: no such field {name!r:.80}; {nearest(name, known) or _all(known)}")
+            raise InputError(f"{where}: no such field {name!r:.80}; {nearest(name, known) or all_of(known)}")
 
 
 def check_parameters(given: Iterable[str]) -> None:
@@ -39,7 +39,7 @@ def check_options(given: Iterable[str], known: Collection[str]) -> None:
     """Refuse options after the `?` of an address that a route does not have. Raises InputError."""
     for name in given:
         if name not in known:
-            raise InputError(f"option {name!r:.80}: no such option; {nearest(name, known) or _all(known)}")
+            raise InputError(f"option {name!r:.80}: no such option; {nearest(name, known) or all_of(known)}")
 
 
 def nearest(name: str, known: Collection[str]) -> str:
@@ -48,5 +48,6 @@ def nearest(name: str, known: Collection[str]) -> str:
     return f"did you mean {near[0]!r}?" if near else ""
 
 
-def _all(known: Collection[str]) -> str:
+def all_of(known: Collection[str]) -> str:
+    """The known names, for a message."""
     return "known: " + (", ".join(map(repr, sorted(known))) or "none")

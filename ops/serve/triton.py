@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from google.protobuf.json_format import MessageToDict
 
 from thalweg.ops.serve.metadata import describe
@@ -92,7 +94,7 @@ _WHOLE = ("count", "ns", "last_inference", "inference_count", "execution_count",
 
 def _type(spec: TensorSpec) -> pb.DataType:
     kind = datatype(spec.dtype)
-    return pb.DataType.Value("TYPE_STRING" if kind == "BYTES" else f"TYPE_{kind}")
+    return cast(pb.DataType, pb.DataType.Value("TYPE_STRING" if kind == "BYTES" else f"TYPE_{kind}"))
 
 
 def _ns(seconds: float) -> int:

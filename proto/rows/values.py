@@ -93,6 +93,8 @@ def _number(column: Column, value: Any) -> float:
 
 
 def _boolean(column: Column, values: Values) -> Array:
+    if set(map(type, values)) <= {bool, type(None)}:  # the usual case
+        return np.array(values, dtype=np.float64)
     return np.array([_truth(column, value) for value in values], dtype=np.float64)
 
 

@@ -17,11 +17,11 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from thalweg.ops.serve.bounds.admission import Admission
-from thalweg.ops.serve.errors import RowsRefused, TooLarge, Unimplemented
+from thalweg.ops.serve.errors import FailedPrecondition, RowsRefused, TooLarge
 from thalweg.ops.serve.http_api.calls import Answer, BoundedCalls, Call
-from thalweg.ops.serve.http_api.json_bodies import value_of
-from thalweg.ops.serve.http_api.rows.options import RowOptions
 from thalweg.ops.serve.models import Models, ServedModel
+from thalweg.ops.serve.rows.json_bodies import value_of
+from thalweg.ops.serve.rows.options import RowOptions
 from thalweg.ops.serve.telemetry import ServingObserver
 from thalweg.ops.serve.tokens import Tokens, check_writer
 from thalweg.proto.decode import Decoder
@@ -101,7 +101,7 @@ class AppendingRoutes:
     def _append_labels(self, call: Call) -> Answer:
         model = self._models.find(call.model)
         if not model.labels_topic:
-            raise Unimplemented(f"model {model.name!r} has no labels_topic: its labels arrive with their events")
+            raise FailedPrecondition(f"model {model.name!r} has no labels_topic: its labels arrive with their events")
         values, single = _records(call)
         ids = self._label_ids(model, values, single)
         now = self._clock()

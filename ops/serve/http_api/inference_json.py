@@ -6,13 +6,10 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
 from thalweg.models.contract.learner import Predictor
-from thalweg.ops.serve.errors import Unimplemented
+from thalweg.ops.serve.class_names import offered
 from thalweg.ops.serve.http_api.binary_tensors import RawInputs, answer, raw_of, split
 from thalweg.ops.serve.http_api.calls import Answer, Call
-from thalweg.ops.serve.http_api.json_bodies import value_of
 from thalweg.ops.serve.inference import (
     USUAL_EXPLANATION,
     InferenceCore,
@@ -21,6 +18,8 @@ from thalweg.ops.serve.inference import (
     RequestOptions,
 )
 from thalweg.ops.serve.known_names import check_fields, check_names, check_parameters
+from thalweg.ops.serve.rows.arrays import array_of
+from thalweg.ops.serve.rows.json_bodies import value_of
 from thalweg.ops.serve.versions import CURRENT, Freshness, version_number
 from thalweg.proto.schema import Array, InputError, TensorSpec
 from thalweg.proto.tensors import datatype, from_raw, numpy_name
@@ -79,6 +78,7 @@ def to_json(response: InferenceResponse, is_raw: Callable[[str], bool], raw: lis
         raw: Receives their values.
     """
     info, predictor = response.served.info, response.served.predictor
+    specs = offered(predictor)
     parameters: dict[str, Any] = {
         "state_version": info.version,
         "learned_events": info.learned_events,
@@ -86,9 +86,11 @@ def to_json(response: InferenceResponse, is_raw: Callable[[str], bool], raw: lis
     }
     if response.explanation is not None:
         parameters["explanation"] = response.explanation
+    if reason := response.no_label:
+        parameters["no_label"] = reason
     outputs = []
     for name in response.names:
-        spec, array = predictor.outputs[name], response.outputs[name]
+        spec, array = specs[name], response.outputs[name]
         output: dict[str, Any] = {**tensor_metadata(spec), "shape": list(array.shape)}
         if is_raw(name):
             raw.append(raw_of(array, spec, predictor.classes))
@@ -173,7 +175,7 @@ def _wanted(outputs: Any) -> tuple[tuple[str, ...], dict[str, bool]]:
             raise InputError(f"outputs: expected objects with a name, got the name {name!r:.80}")
         parameters = _parameters(output, f"output {name!r:.80}")
         if parameters.get("classification"):
-            raise Unimplemented(f"output {name!r:.80}: the classification extension is not offered")
+            raise InputError(f"output {name!r:.80}: the classification extension is not offered")
         if "binary_data" in parameters:
             own[name] = _truth(parameters["binary_data"], f"output {name!r:.80}: binary_data")
     return tuple(names), own
@@ -237,27 +239,6 @@ def _sizes(name: str, shape: Any) -> list[int]:
 def _column(data: Any, dtype: str) -> Array:
     """Values, perhaps nested, as a flat array. Raises TypeError, ValueError, OverflowError."""
     return array_of(data, dtype).reshape(-1)
-
-
-def array_of(data: Any, dtype: str) -> Array:
-    """Values as an array with the shape of their lists. Raises TypeError, ValueError, OverflowError."""
-    if dtype != "bytes":
-        kind = np.dtype(dtype).kind
-        found = np.array(data)
-        if found.size and found.dtype.kind not in {"f": "fiu", "b": "b"}.get(kind, "iu"):
-            raise TypeError(f"expected {'numbers' if kind == 'f' else dtype}, got {str(data)[:80]}")
-        with np.errstate(over="ignore"):  # too large for float32 becomes infinite, which is rejected later
-            cast = found.astype(dtype)
-        if kind in "iu" and (cast != found).any():
-            raise OverflowError(f"expected {dtype}, got {found.min()} to {found.max()}")
-        return cast
-    texts = np.array(data, dtype=object)
-    flat = texts.reshape(-1).tolist()
-    if not all(isinstance(text, str) for text in flat):
-        raise TypeError("expected strings")
-    encoded = np.empty(len(flat), dtype=object)
-    encoded[:] = [text.encode() for text in flat]
-    return encoded.reshape(texts.shape)
 
 
 def _data(array: Array, spec: TensorSpec, predictor: Predictor) -> list[Any]:

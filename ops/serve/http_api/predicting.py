@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import msgspec
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -10,11 +9,9 @@ from starlette.routing import Route
 from thalweg.ops.serve.bounds.admission import Admission
 from thalweg.ops.serve.http_api import inference_json
 from thalweg.ops.serve.http_api.calls import Answer, Answering, BoundedCalls, Call
-from thalweg.ops.serve.http_api.rows import kserve_v1
-from thalweg.ops.serve.http_api.rows.answers import to_rows
-from thalweg.ops.serve.http_api.rows.requests import RowRequests
 from thalweg.ops.serve.inference import InferenceCore
-from thalweg.ops.serve.models import Models, ServedModel
+from thalweg.ops.serve.models import Models
+from thalweg.ops.serve.rows.answering import RowAnswers
 from thalweg.ops.serve.telemetry import ServingObserver
 
 
@@ -23,15 +20,23 @@ class PredictionRoutes:
 
     Args:
         core: Answers requests.
+        rows: Answers requests for rows.
         calls: Bounds on requests.
         slots: Slots for predictions, shared with gRPC.
         observer: Notified of every prediction.
     """
 
-    def __init__(self, core: InferenceCore, calls: BoundedCalls, slots: Admission, observer: ServingObserver) -> None:
+    def __init__(
+        self,
+        core: InferenceCore,
+        rows: RowAnswers,
+        calls: BoundedCalls,
+        slots: Admission,
+        observer: ServingObserver,
+    ) -> None:
         self._core, self._calls, self._slots, self._observer = core, calls, slots, observer
         self._models: Models = core.models
-        self._rows: dict[str, tuple[ServedModel, RowRequests]] = {}
+        self._rows = rows
 
     def routes(self) -> list[Route]:
         """All of them."""
@@ -69,19 +74,7 @@ class PredictionRoutes:
         return inference_json.infer(self._core, call)
 
     def _answer_rows(self, call: Call) -> Answer:
-        asked = self._asked(call.model).read(call.body, call.query)
-        response = self._core.infer(asked.request)
-        rows = to_rows(response, asked.ids)
-        return Answer(msgspec.json.encode(rows[0] if asked.single else rows), response.rows)
+        return Answer(*self._rows.predict(call.model, call.body, call.query))
 
     def _answer_instances(self, call: Call) -> Answer:
-        asked = self._asked(call.model).of_rows(kserve_v1.read(call.body), call.query)
-        response = self._core.infer(asked.request)
-        return Answer(msgspec.json.encode(kserve_v1.to_json(to_rows(response, asked.ids))), response.rows)
-
-    def _asked(self, model: str) -> RowRequests:
-        found = self._models.find(model)
-        known = self._rows.get(found.name)
-        if known is None or known[0] is not found:  # the first request, or another champion
-            known = self._rows[found.name] = found, RowRequests(found)
-        return known[1]
+        return Answer(*self._rows.predict_instances(call.model, call.body, call.query))

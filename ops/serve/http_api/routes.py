@@ -23,6 +23,7 @@ from thalweg.ops.serve.http_api.openapi.routes import DescriptionRoutes
 from thalweg.ops.serve.http_api.predicting import PredictionRoutes
 from thalweg.ops.serve.inference import InferenceCore
 from thalweg.ops.serve.readiness import ServiceHealth
+from thalweg.ops.serve.rows.answering import RowAnswers
 from thalweg.ops.serve.telemetry import ServerTelemetry
 from thalweg.ops.serve.tokens import Tokens
 from thalweg.ops.webpage.api import PageApi
@@ -41,6 +42,7 @@ class Api:
         page: PageApi,
         health: ServiceHealth,
         *,
+        rows: RowAnswers,
         source: Log,
         tokens: Tokens | None,
         slots: Admission,
@@ -52,7 +54,7 @@ class Api:
         calls = BoundedCalls(budget, max_body_bytes)
         self._description = DescriptionRoutes(core.models)
         self._metadata = MetadataRoutes(core.models, telemetry)
-        self._predictions = PredictionRoutes(core, calls, slots, telemetry)
+        self._predictions = PredictionRoutes(core, rows, calls, slots, telemetry)
         self._appending = AppendingRoutes(core.models, source, calls, appending, telemetry, tokens)
         self._models = core.models
         self._page = page

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from thalweg.models.contract.registry import BUILT_IN
+from thalweg.models.contract.registry import BUILT_IN, PREFIXES
 from thalweg.ops.config.config import load, parse
 from thalweg.ops.config.error import ConfigurationError
 
@@ -137,7 +137,8 @@ inputs = {}
             "model.a.params.adapt_batch: expected a multiple of follow_batch, 2",
             "model.b.topic: expected letters, digits, '.', '_' or '-'",
             "model.b.inputs: missing; expected either inputs (tensors) or columns (named values)",
-            f"model.b.learner: no learner is called 'rigde'; did you mean ridge? Known: {', '.join(sorted(BUILT_IN))}",
+            f"model.b.learner: no learner is called 'rigde'; did you mean ridge? Known: {', '.join(sorted(BUILT_IN))}"
+            + "".join(f", {prefix}:IMPORT.PATH" for prefix in PREFIXES),
         ]
     )
 

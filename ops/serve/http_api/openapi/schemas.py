@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from thalweg.ops.serve.http_api.rows.answers import PROBABILITIES
 from thalweg.ops.serve.models import ServedModel
+from thalweg.ops.serve.rows.answers import shown_by_class
 from thalweg.proto.rows.column import Column
 from thalweg.proto.schema import Schema, TensorSpec
 from thalweg.proto.task import task_of
@@ -28,8 +28,8 @@ def row_of(schema: Schema) -> Described:
     """A row to be predicted."""
     if schema.columns:
         properties: Described = {}
-        for name, column in schema.columns.items():
-            _place(properties, column.path if schema.fields is not None else name, _column(column))
+        for column in schema.columns.values():
+            _place(properties, column.path, _column(column))
         return {"type": "object", "properties": {**_others(schema, properties), **properties}}
     inputs = {name: tensor_of(spec) for name, spec in schema.inputs.items()}
     return {"type": "object", "properties": {**_others(schema, inputs), **inputs}, "required": list(inputs)}
@@ -39,10 +39,12 @@ def event_of(schema: Schema) -> Described:
     """A record of the model's topic."""
     if schema.fields is not None:
         return row_of(schema)
-    inputs = row_of(schema)
-    named = {name: inputs["properties"][name] for name in schema.inputs}
-    required = {"required": inputs["required"]} if "required" in inputs else {}
-    own = {"type": "object", "properties": named, **required, "additionalProperties": False}
+    if schema.columns:
+        named = {name: _column(column) for name, column in schema.columns.items()}
+    else:
+        named = {name: tensor_of(spec) for name, spec in schema.inputs.items()}
+    required = [name for name, spec in schema.inputs.items() if not spec.optional]
+    own: Described = {"type": "object", "properties": named, "required": required, "additionalProperties": False}
     return {
         "type": "object",
         "properties": {"inputs": own, **_PARTS, "label": label_of(schema)},
@@ -85,8 +87,8 @@ def answer_of(model: ServedModel) -> Described:
         for name, spec in predictor.outputs.items():
             if name == task.answer and task.label == "class":
                 properties[name] = {"type": "string"}
-            elif name in (task.scores, PROBABILITIES):
-                properties[PROBABILITIES if task.probabilities else name] = by_class
+            elif shown := shown_by_class(name, task):
+                properties[shown] = by_class
             else:
                 properties[name] = {}
                 if spec.shape in ((), (1,)) and spec.dtype != "bytes":

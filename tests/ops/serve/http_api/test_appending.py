@@ -106,7 +106,12 @@ def test_if_one_record_is_refused_none_is_appended_and_the_answer_says_which(
     assert [appended(service, "m.events"), appended(service, "m.labels")] == before
 
 
-def test_what_cannot_be_there_is_not_found(client: httpx.Client) -> None:
+def test_what_cannot_be_there_is_not_found(client: httpx.Client, tmp_path: Path) -> None:
+    with served(tmp_path) as parts:
+        none = httpx.post(
+            f"http://127.0.0.1:{parts.server.http_port}/v1/models/m/labels", json={"id": "a", "label": "b"}
+        )
+    assert (none.status_code, "has no labels_topic" in none.json()["error"]) == (409, True)
     assert client.post("/v1/models/x/events", json=EVENT).status_code == 404
     assert client.post("/v1/models/x/labels", json=EVENT).status_code == 404
     assert client.get("/v1/models/m/events").status_code == 405

@@ -11,8 +11,6 @@ from thalweg.ops.serve.versions import CURRENT, Freshness, version_number
 from thalweg.proto.schema import InputError
 
 OPTIONS = ("as_of_version", "event_id", "explain", "min_state_version", "outputs")
-PARTS = ("id", "key", "label", "time", "weight")
-"""Parts of an event beside its inputs."""
 _LONGEST_NUMBER = 9
 
 

@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from thalweg.ops.serve.http_api.inference_json import array_of
-from thalweg.ops.serve.http_api.rows.options import PARTS, place_of
 from thalweg.ops.serve.known_names import check_fields
 from thalweg.ops.serve.models import ServedModel
+from thalweg.ops.serve.rows.arrays import array_of
+from thalweg.ops.serve.rows.options import place_of
 from thalweg.proto.bounds.texts import check_ids
 from thalweg.proto.rejected import Refused
+from thalweg.proto.rows.fields import PARTS
 from thalweg.proto.schema import Array, InputError, TensorSpec
 
 

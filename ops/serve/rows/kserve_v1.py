@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from thalweg.ops.serve.http_api.json_bodies import object_of
+from thalweg.ops.serve.rows.json_bodies import object_of
 from thalweg.proto.schema import InputError
 
 

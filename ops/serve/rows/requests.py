@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
-from thalweg.ops.serve.http_api.json_bodies import value_of
-from thalweg.ops.serve.http_api.rows.options import RowOptions, place_of
-from thalweg.ops.serve.http_api.rows.records import RecordRows
-from thalweg.ops.serve.http_api.rows.tensors import TensorRows
 from thalweg.ops.serve.inference import InferenceRequest, RequestOptions
 from thalweg.ops.serve.models import ServedModel
+from thalweg.ops.serve.rows.json_bodies import value_of
+from thalweg.ops.serve.rows.options import RowOptions, place_of
+from thalweg.ops.serve.rows.records import RecordRows
+from thalweg.ops.serve.rows.tensors import TensorRows
 from thalweg.proto.schema import InputError
 
 

@@ -12,8 +12,8 @@ import pytest
 from tests.ops.serve.serving import SPECS, events
 from thalweg.models.contract.learner import LearnerContext
 from thalweg.models.ridge.learner import Ridge
-from thalweg.ops.serve.http_api.rows.answers import to_rows
 from thalweg.ops.serve.inference import InferenceResponse, RequestOptions
+from thalweg.ops.serve.rows.answers import to_rows
 from thalweg.proto.event import Batch, NumberLabels
 from thalweg.proto.schema import Array, TensorSpec
 from thalweg.proto.task import CLASSIFICATION, REGRESSION, SCORING, SEQUENCE, Task
