@@ -123,7 +123,14 @@ def replay(
     """
     learner = new_learner(model, seed)
     schema = event_schema(model, learner)
-    read = partial(read_events, path, schema, mapping, limit=limit, max_record_bytes=max_record_bytes)
+    told: set[str] = set()
+
+    def once(text: str) -> None:  # the file may be read twice
+        if text not in told:
+            told.add(text)
+            notice(text)
+
+    read = partial(read_events, path, schema, mapping, limit=limit, max_record_bytes=max_record_bytes, notice=once)
     return replay_events(
         model,
         learner,
@@ -155,7 +162,7 @@ def replay_events(
     fold = Fold(learner, InMemorySnapshots(), settings_of(model, max_record_bytes), monitor)
     started = time.perf_counter()
     fold.apply(
-        DecodedBlock(fold.version + 1, model.batch_events, _noting_rejected(read(notice=notice), done), {}),
+        DecodedBlock(fold.version + 1, model.batch_events, _noting_rejected(read(), done), {}),
         _Watch(done, progress, started),
     )
     done.seconds = time.perf_counter() - started
