@@ -13,10 +13,7 @@ ONE_HOME = {
     "faiss": {"memory/vectors/key_tables.py"},
     "kafka": {
         "stream/log/kafka.py",
-        *(
-            f"stream/log/kafka_client/{name}.py"
-            for name in ("batches", "clients", "damage", "errors", "limits", "reader")
-        ),
+        *(f"stream/log/kafka_client/{name}.py" for name in ("batches", "clients", "consumer", "errors", "limits")),
     },
     "redis": {"memory/exchange/redis_pending.py", "memory/exchange/redis_commands.py"},
     "prometheus_client": {

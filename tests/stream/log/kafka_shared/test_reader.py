@@ -14,13 +14,13 @@ from kafka import KafkaAdminClient, KafkaProducer
 from kafka.errors import KafkaError
 from structlog.testing import capture_logs
 
+from tests.conftest import Opener
 from tests.services.kafka import Broker
 from tests.services.processes import required_or_skipped, until
 from tests.stream.log.battery import drain, offsets, values
 from thalweg.proto.records import Headers, Partition, Records
 from thalweg.proto.rejected import Rejected
 from thalweg.stream.log.dead_letters import DeadLetters
-from thalweg.stream.log.kafka import KafkaLog
 from thalweg.stream.log.log import (
     Gap,
     Log,
@@ -41,8 +41,10 @@ SOON = {"bootstrap.timeout.ms": 3000, "metadata.max.age.ms": 300}
 
 
 @pytest.fixture
-def log(kafka_servers: str) -> Iterator[KafkaLog]:
-    log = KafkaLog(kafka_servers, {"metadata.max.age.ms": 300}, Reading(unreadable_seconds=0.2, unpacked_bytes=8 << 20))
+def log(open_kafka: Opener, kafka_servers: str) -> Iterator[Log]:
+    log = open_kafka(
+        kafka_servers, {"metadata.max.age.ms": 300}, Reading(unreadable_seconds=0.2, unpacked_bytes=8 << 20)
+    )
     yield log
     log.close()
 
@@ -96,8 +98,8 @@ LENGTH, BASE, CODEC, LAST_DELTA, VALUE = 11, 7, 22, 26, 75
 DAMAGES = {"value": VALUE, "base": BASE, "codec": CODEC, "delta": LAST_DELTA}
 
 
-def test_damage_in_a_brokers_files_is_told_fetched_anew_and_skipped(own_broker: Broker) -> None:
-    log = KafkaLog(own_broker.servers)
+def test_damage_in_a_brokers_files_is_told_fetched_anew_and_skipped(open_kafka: Opener, own_broker: Broker) -> None:
+    log = open_kafka(own_broker.servers)
     for name in DAMAGES:
         for number in range(4):
             log.append(name, [Message(f"{number} {place}".encode()) for place in range(3)])
@@ -106,7 +108,7 @@ def test_damage_in_a_brokers_files_is_told_fetched_anew_and_skipped(own_broker: 
     for name, place in DAMAGES.items():
         flip(own_broker.segment(name), 1, place)
     own_broker.start()
-    log = KafkaLog(own_broker.servers, None, Reading(unreadable_seconds=0.5))
+    log = open_kafka(own_broker.servers, None, Reading(unreadable_seconds=0.5))
 
     for name in DAMAGES:
         reader = log.reader([name], {})
@@ -125,15 +127,17 @@ def test_damage_in_a_brokers_files_is_told_fetched_anew_and_skipped(own_broker: 
     log.close()
 
 
-def test_a_damaged_partition_is_a_problem_while_it_is_waited_for_and_holds_no_other_up(own_broker: Broker) -> None:
-    log = KafkaLog(own_broker.servers)
+def test_a_damaged_partition_is_a_problem_while_it_is_waited_for_and_holds_no_other_up(
+    open_kafka: Opener, own_broker: Broker
+) -> None:
+    log = open_kafka(own_broker.servers)
     for name in ("waiting", "sound"):
         log.append(name, [Message(b"a record")])
     log.close()
     own_broker.stop()
     flip(own_broker.segment("waiting"), 0, VALUE - 5)
     own_broker.start()
-    log = KafkaLog(own_broker.servers, None, Reading(unreadable_seconds=3600))
+    log = open_kafka(own_broker.servers, None, Reading(unreadable_seconds=3600))
     reader = log.reader(["waiting", "sound"], {})
 
     assert values(drain(reader, 1)) == [b"a record"]
@@ -155,7 +159,7 @@ def test_a_damaged_partition_is_a_problem_while_it_is_waited_for_and_holds_no_ot
     ],
 )
 def test_a_configuration_that_no_waiting_mends_is_told_at_once(
-    own_broker: Broker, properties: dict[str, str], reason: str
+    open_kafka: Opener, own_broker: Broker, properties: dict[str, str], reason: str
 ) -> None:
     right = {
         "security.protocol": "SASL_PLAINTEXT",
@@ -163,10 +167,10 @@ def test_a_configuration_that_no_waiting_mends_is_told_at_once(
         "sasl.username": "alice",
         "sasl.password": "secret",
     }
-    log = KafkaLog(own_broker.sasl_servers, right)
+    log = open_kafka(own_broker.sasl_servers, right)
     log.append("allowed", [Message(b"0")])
     log.close()
-    log = KafkaLog(own_broker.sasl_servers, {**right, **properties, **SOON})
+    log = open_kafka(own_broker.sasl_servers, {**right, **properties, **SOON})
 
     def told() -> Problem | None:  # a busy broker may first take too long to say anything
         assert reader.poll(0.01) == []
@@ -187,13 +191,15 @@ def test_a_configuration_that_no_waiting_mends_is_told_at_once(
     log.close()
 
 
-def test_a_listener_that_wants_another_protocol_and_a_host_that_is_none_are_told(own_broker: Broker) -> None:
-    plain = KafkaLog(own_broker.sasl_servers, SOON)
+def test_a_listener_that_wants_another_protocol_and_a_host_that_is_none_are_told(
+    open_kafka: Opener, own_broker: Broker
+) -> None:
+    plain = open_kafka(own_broker.sasl_servers, SOON)
     with pytest.raises(PermanentLogError, match=r"its listener may expect TLS or SASL; check security\.protocol"):
         plain.bounds("t")
     plain.close()
 
-    nowhere = KafkaLog("no-such-host.invalid:9092", SOON)
+    nowhere = open_kafka("no-such-host.invalid:9092", SOON)
     with pytest.raises(PermanentLogError, match=r"no such host; check log.url"):
         nowhere.bounds("t")
     nowhere.close()
@@ -225,7 +231,7 @@ def appended(log: Log, topic: str, records: int) -> bool:
 
 
 def test_a_topic_has_an_identity_that_a_new_one_of_its_name_does_not_share(
-    log: KafkaLog, admin: KafkaAdminClient, topic: str
+    log: Log, admin: KafkaAdminClient, topic: str
 ) -> None:
     assert log.identity(topic) is None
     log.append(topic, [Message(b"old")])
@@ -240,7 +246,7 @@ def test_a_topic_has_an_identity_that_a_new_one_of_its_name_does_not_share(
 
 @pytest.mark.parametrize("records", [3, 30])
 def test_a_topic_that_is_created_again_under_a_reader_is_read_from_its_beginning(
-    log: KafkaLog, admin: KafkaAdminClient, topic: str, records: int
+    log: Log, admin: KafkaAdminClient, topic: str, records: int
 ) -> None:
     log.append(topic, [Message(f"old {number}".encode()) for number in range(10)])
     reader = log.reader([topic], {})
@@ -264,7 +270,7 @@ def test_a_topic_that_is_created_again_under_a_reader_is_read_from_its_beginning
 
 
 def test_records_that_a_topic_never_takes_are_named_and_the_others_are_appended(
-    log: KafkaLog, admin: KafkaAdminClient, topic: str
+    log: Log, admin: KafkaAdminClient, topic: str
 ) -> None:
     small = {"num_partitions": 1, "configs": {"max.message.bytes": "20000"}}
     admin.create_topics({topic: small, f"{topic}.dlq": small})
@@ -292,9 +298,7 @@ def records_of(topic: str, *found: bytes) -> Records:
     return Records(Partition(topic, 0), range(count), [1.0] * count, [None] * count, found, headers)
 
 
-def test_a_record_of_the_largest_size_that_is_promised_is_taken(
-    log: KafkaLog, admin: KafkaAdminClient, topic: str
-) -> None:
+def test_a_record_of_the_largest_size_that_is_promised_is_taken(log: Log, admin: KafkaAdminClient, topic: str) -> None:
     admin.create_topics({topic: {"num_partitions": 1, "configs": {"max.message.bytes": "50000"}}})
     until("the topic's limit", lambda: log.max_record_bytes(topic) < 50_000)
     most = log.max_record_bytes(topic)
@@ -307,7 +311,7 @@ def test_a_record_of_the_largest_size_that_is_promised_is_taken(
 
 
 def test_a_bomb_is_skipped_without_its_memory_and_the_next_record_comes(
-    log: KafkaLog, kafka_servers: str, topic: str
+    log: Log, kafka_servers: str, topic: str
 ) -> None:
     producer = KafkaProducer(bootstrap_servers=kafka_servers, compression_type="gzip", max_request_size=64 << 20)
     for value in (b"before", bytes(9 << 20), b"after"):
@@ -324,6 +328,6 @@ def test_a_bomb_is_skipped_without_its_memory_and_the_next_record_comes(
 
 
 @pytest.mark.parametrize("name", ["bad topic", "a" * 300])
-def test_a_name_that_no_topic_can_have_is_told_as_permanent(log: KafkaLog, name: str) -> None:
+def test_a_name_that_no_topic_can_have_is_told_as_permanent(log: Log, name: str) -> None:
     with pytest.raises(PermanentLogError, match="Kafka rejected the records"):
         log.append(name, [Message(b"0")])
