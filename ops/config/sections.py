@@ -12,7 +12,7 @@ from thalweg.models.parts.settings import Count, NotNegative, Positive, Settings
 from thalweg.ops.config import addresses
 from thalweg.ops.config.secrets import masked
 from thalweg.ops.serve.tokens import TokensUnusable, read_tokens
-from thalweg.stream.log.kafka_shared.choice import Client
+from thalweg.stream.log.kafka_shared.choice import Client, effective_client
 from thalweg.stream.log.log import LogError, Reading, Retention
 from thalweg.stream.log.open import open_log
 
@@ -120,6 +120,14 @@ class LogConfig(Settings):
     """Kafka: the client. `auto` takes confluent-kafka where it is installed (extra `confluent`), else kafka-python."""
     kafka: dict[str, Any] = {}  # noqa: RUF012 - pydantic copies it
     """Kafka client properties under their usual names, such as `security.protocol`."""
+
+    @rule("client")
+    def _client_is_installed(self) -> str | None:
+        try:
+            effective_client(self.client)
+        except LogError as error:
+            return str(error).removeprefix("log.client: ")
+        return None
 
     def kafka_mistakes(self) -> dict[str, str]:
         """Mistakes in the client properties, or in the URL under "". Each property is tried separately so that all are

@@ -28,7 +28,7 @@ from thalweg.stream.log.log import PermanentLogError, Problem
 
 T = TypeVar("T")
 
-_ALL = {"reconnect.backoff.max.ms": "1000", "log.connection.close": "false"}
+_ALL = {"reconnect.backoff.max.ms": "1000"}
 _CONSUMER = {
     "enable.auto.commit": "false",
     "enable.auto.offset.store": "false",
@@ -93,11 +93,11 @@ class Clients:
 
     def producer(self, causes: Causes, **more: str) -> Producer:
         """A producer. Raises likewise."""
-        return self._open(Producer, {**_PRODUCER, **more}, ClientLog("producer"), causes, more)
+        return self._open(Producer, {**_PRODUCER, **more}, ClientLog("producer", causes.failed), causes, more)
 
     def admin(self, causes: Causes) -> AdminClient:
         """An administrative client. Raises likewise."""
-        return self._open(AdminClient, {}, ClientLog("admin"), causes)
+        return self._open(AdminClient, {}, ClientLog("admin", causes.failed), causes)
 
     def _producer_settings(self) -> dict[str, str]:
         return {**_PRODUCER, **self.properties.settings}
@@ -205,16 +205,17 @@ class Cluster:
 
     def _wait(self, future: Future[Any], seconds: float, expected: set[int] | None = None) -> Any:
         """Its result, or the error if it is an expected one. Raises ClientError; one that no waiting mends at once."""
-        deadline = time.monotonic() + seconds + _STEP_SECONDS
+        deadline = time.monotonic() + seconds + ANSWER_SECONDS
+        self._causes.forget_lasting()  # it may be mended
         while True:
             try:
                 found = future.result(_STEP_SECONDS)
             except NotYet:
                 self._admin.poll(0)  # serves what it reports beside its answers
-                if self._causes.permanent is not None:
+                if (problem := self._causes.lasting()) is not None:
                     self._answered = False
-                    raise ClientError(self._causes.permanent) from None
-                if time.monotonic() > deadline + ANSWER_SECONDS:
+                    raise ClientError(problem) from None
+                if time.monotonic() > deadline:
                     self._answered = False
                     raise ClientError(Problem("the client does not answer")) from None
             except KafkaException as error:

@@ -47,8 +47,8 @@ class ConfluentConsumer:
     def __init__(
         self, clients: Clients, cluster: Cluster, group: str | None, look: SecondLook, most_bytes: int
     ) -> None:
-        self._log = ClientLog("consumer")
         self._causes = Causes(clients.servers)
+        self._log = ClientLog("consumer", self._causes.failed)
         self._consumer = clients.consumer(group or _NO_GROUP, self._log, self._causes)
         self._cluster, self._look, self._most_bytes = cluster, look, most_bytes
         self._next: dict[Partition, int] = {}
@@ -75,6 +75,8 @@ class ConfluentConsumer:
         self._gone = self._log.topic_replaced = self._assigned = False
 
     def go_to(self, partition: Partition, offset: int) -> None:
+        if self._next.get(partition) == offset and partition not in self._paused:
+            return  # it is on its way there, or in doubt
         self._next[partition] = offset
         self._paused.discard(partition)
         self._doubtful.pop(partition, None)

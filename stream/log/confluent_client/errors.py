@@ -40,7 +40,13 @@ _NO_CONNECTION = {
     KafkaError._WAIT_COORD,
     KafkaError._NOENT,  # no leader is known
 }
-_OTHER_PROTOCOL = ("might be caused by incorrect security.protocol", "verify that security.protocol is correct")
+_WORDS = (  # what a code does not tell
+    ("nsupported SASL mechanism", _ADVICE[KafkaError.UNSUPPORTED_SASL_MECHANISM]),
+    ("current SASL state", _ADVICE[KafkaError.ILLEGAL_SASL_STATE]),
+    ("SSL handshake failed", _ADVICE[KafkaError._SSL]),
+)
+_DISCONNECTED = "Disconnected"
+_CLOSES = 3  # so often before anything was answered: it is no accident
 _CLOSED = "closes each connection: its listener may expect TLS or SASL; check security.protocol in log.kafka"
 
 
@@ -53,23 +59,35 @@ class Causes:
 
     def __init__(self, servers: str) -> None:
         self._where = f"Kafka at {servers}"
-        self._last = ""
-        self.permanent: Problem | None = None
-        """What no waiting mends."""
+        self._last, self._closed = "", 0
+        self._permanent: Problem | None = None
 
     def add(self, error: KafkaError) -> None:
         """An error of the client that belongs to no request."""
         told = _told(error)
-        if error.code() in _ADVICE and error.code() != KafkaError.GROUP_AUTHORIZATION_FAILED:
-            self.permanent = Problem(f"{self._where}: {_ADVICE[error.code()]} ({told})", permanent=True)
-        elif any(words in told for words in _OTHER_PROTOCOL):
-            self.permanent = Problem(f"{self._where} {_CLOSED} ({told})", permanent=True)
+        advice = next((advice for words, advice in _WORDS if words in told), _ADVICE.get(error.code()))
+        if advice is not None and error.code() != KafkaError.GROUP_AUTHORIZATION_FAILED:
+            self._permanent = Problem(f"{self._where}: {advice} ({told})", permanent=True)
         elif error.code() != KafkaError._ALL_BROKERS_DOWN:
             self._last = told
 
+    def failed(self, line: str) -> None:
+        """What the client logs of a connection that failed; that a listener closes each is no error to it."""
+        self._closed = self._closed + 1 if _DISCONNECTED in line else 0
+        if self._closed >= _CLOSES and not self._last and self._permanent is None:
+            self._permanent = Problem(f"{self._where} {_CLOSED}", permanent=True)
+
+    def lasting(self) -> Problem | None:
+        """What no waiting mends."""
+        return self._permanent
+
+    def forget_lasting(self) -> None:
+        """Count only what is reported from now on."""
+        self._permanent = None
+
     def clear(self) -> None:
         """A broker answered."""
-        self._last, self.permanent = "", None
+        self._last, self._closed, self._permanent = "", 0, None
 
     def problem(self, error: KafkaError) -> Problem:
         """What the error of a request means."""
@@ -77,8 +95,8 @@ class Causes:
             return Problem(f"{advice} ({_told(error)})", permanent=True)
         if error.code() not in _NO_CONNECTION:
             return Problem(_told(error))
-        if self.permanent is not None:
-            return self.permanent
+        if self._permanent is not None:
+            return self._permanent
         return Problem(
             f"{self._where} is out of reach: {self._last}" if self._last else f"{self._where} does not answer"
         )

@@ -24,11 +24,17 @@ class ClientLog:
 
     Args:
         client: Its name in the log.
+        failed: Called with what is logged of a connection that failed.
         clock: Monotonic seconds.
     """
 
-    def __init__(self, client: str, clock: Callable[[], float] = time.monotonic) -> None:
-        self._client, self._clock = client, clock
+    def __init__(
+        self,
+        client: str,
+        failed: Callable[[str], None] = lambda _: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._client, self._failed, self._clock = client, failed, clock
         self._told: dict[str, float] = {}
         self.topic_replaced = False
         """A topic that was deleted and created again was noticed; the reader of this sets it back."""
@@ -40,10 +46,11 @@ class ClientLog:
             found = _CHANGED.search(line)
             self.topic_replaced |= found is not None and found[1] != _NO_ID
             return
-        if level < logging.WARNING:
-            return
         facility, now = line.split(" ", 1)[0], self._clock()
-        if facility == "FAIL" or line.endswith("retrying"):  # who waits for the broker tells why
+        if facility == "FAIL":  # who waits for the broker tells why
+            self._failed(line)
+            return
+        if level < logging.WARNING or line.endswith("retrying"):
             return
         if now - self._told.get(facility, -_AGAIN_SECONDS) < _AGAIN_SECONDS or len(self._told) >= _FACILITIES:
             return

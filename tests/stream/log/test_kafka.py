@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import threading
@@ -18,11 +19,18 @@ from kafka.record.default_records import DefaultRecordBatchBuilder
 from tests.conftest import Opener
 from tests.services.kafka import Broker
 from tests.stream.log.battery import WAIT, LogBattery, drain, offsets, values
+from thalweg.memory.snapshots.snapshots import InMemorySnapshots
+from thalweg.models.contract.learner import LearnerContext
+from thalweg.models.ridge.learner import Ridge
 from thalweg.proto.records import Partition, Records
 from thalweg.proto.rejected import Rejected
+from thalweg.proto.schema import TensorSpec
+from thalweg.stream.learn.processor import Processor
+from thalweg.stream.learn.settings import ProcessorSettings
 from thalweg.stream.log.dead_letters import DeadLetters
 from thalweg.stream.log.kafka import KafkaLog
 from thalweg.stream.log.log import Gap, Log, LogError, Message, PermanentLogError
+from thalweg.stream.log.open import open_log
 
 pytestmark = pytest.mark.kafka
 
@@ -416,3 +424,80 @@ def test_a_property_that_the_client_refuses_is_an_error_and_not_retried_for_ever
         log.reader(["t"], {})
 
     log.close()
+
+
+# -- two clients of one log --------------------------------------------------------------------------------------------
+
+
+def test_both_clients_write_and_read_the_same(kafka_servers: str, topic: str) -> None:
+    clients = [KafkaLog(kafka_servers), by_confluent(kafka_servers)]
+    sent = [
+        Message(b'{"inputs": {"x": [0.5, 1]}, "label": "blue"}', b"key", (("ce_id", b"1"), ("empty", b"")), 1.7e9),
+        Message(None, b"gone", time=1.7e9 + 0.001),
+        Message(b"", b"", (("b\xc3\xa4r", b"\xff"),), time=1.7e9 + 1),
+        Message(b'{"inputs": {"x": [2, 1]}, "label": "red"}'),
+    ]
+    for log in clients:
+        log.append(topic, sent)
+
+    seen = []
+    for log in clients:
+        reader = log.reader([topic], {})
+        runs = drain(reader, 8)
+        seen.append([columns_of(runs), reader.position(), log.bounds(topic), log.identity(topic)])
+        reader.close()
+        log.close()
+
+    assert seen[0] == seen[1]
+    assert seen[0][0][:4] != []
+
+
+def columns_of(runs: Sequence[Records]) -> list[tuple[object, ...]]:
+    """The rows, with the types of what they hold."""
+    return [
+        (offset, when, key, value, type(value), [(name, content, type(content)) for name, content in headers])
+        for run in runs
+        for offset, when, key, value, headers in zip(run.offsets, run.times, run.keys, run.values, run.headers)
+    ]
+
+
+def by_confluent(servers: str) -> Log:
+    try:
+        return open_log(f"kafka://{servers}", client="confluent")
+    except LogError as error:
+        pytest.skip(str(error))
+
+
+def test_equal_keys_land_in_one_partition_whichever_client_writes(kafka_servers: str, topic: str) -> None:
+    clients = [KafkaLog(kafka_servers), by_confluent(kafka_servers)]
+    admin = KafkaAdminClient(bootstrap_servers=kafka_servers)
+    admin.create_topics({topic: {"num_partitions": 8}})
+    admin.close()
+    keys = [f"user {number}".encode() for number in range(40)]
+
+    landed = []
+    for log in clients:
+        until("all partitions", lambda log=log: len(log.bounds(topic)) == 8)
+        landed.append([one.partition for one in log.append(topic, [Message(b"", key=key) for key in keys])])
+        log.close()
+
+    assert landed[0] == landed[1]
+    assert len(set(landed[0])) > 1
+
+
+def test_what_is_learned_is_the_same_state_by_either_client(kafka_servers: str, topic: str) -> None:
+    clients = [KafkaLog(kafka_servers), by_confluent(kafka_servers)]
+    events = [{"inputs": {"x": [n % 7, n % 3]}, "label": "even" if n % 2 else "odd"} for n in range(50)]
+    clients[0].append(topic, [Message(json.dumps(event).encode(), time=1.7e9 + n) for n, event in enumerate(events)])
+
+    states = []
+    for log in clients:
+        learner = Ridge(LearnerContext(inputs={"x": TensorSpec("x", "float32", (2,))}))
+        settings = ProcessorSettings(model="m", topic=topic, batch_events=1)
+        processor = Processor(learner, log, InMemorySnapshots(), settings)
+        processor.run(until_end=True)
+        states.append((processor.events_learned, processor.state_sha256))
+        log.close()
+
+    assert states[0] == states[1]
+    assert states[0][0] == 50
