@@ -24,6 +24,7 @@ NAMES = (
     "ridge_cost",
     "streams",
     "nearest_mean",
+    "calibration",
     "peers",
     "memory",
     "latency",

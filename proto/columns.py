@@ -75,16 +75,32 @@ _TRUTH = {"true": True, "True": True, "TRUE": True, "false": False, "False": Fal
 
 
 def numbers(value: Any, width: int) -> Sequence[float]:
-    """The K numbers of a regression label. Raises Refused when invalid."""
-    row = [value] if isinstance(value, int | float) else value
-    if (
-        not isinstance(row, list)
-        or len(row) != width
-        or any(isinstance(v, bool) or not isinstance(v, int | float) for v in row)
-        or not all(_is_finite(v) for v in row)
-    ):
-        raise Refused("bad_label", f"label: expected {width} finite number{'s' * (width > 1)}, got {value!r:.80}")
+    """The K numbers of a regression label; true and false are 1 and 0, a text may be a number. Raises Refused when
+    invalid.
+    """
+    row = value if isinstance(value, list) else [value]
+    if not all(type(one) in (int, float) for one in row):  # not the usual case
+        row = [_label_number(one) for one in row]
+    if len(row) != width or not all(_is_finite(one) for one in row):
+        raise Refused("bad_label", f"label: expected {width} finite number{'s' * (width > 1)}, got {_said(value)}")
     return row
+
+
+def _label_number(value: Any) -> float:
+    """NaN if it is none."""
+    if isinstance(value, bool | int | float):
+        return value
+    if isinstance(value, str):
+        untyped = of_untyped(value.strip())
+        return math.nan if isinstance(untyped, str | None) else untyped
+    return math.nan
+
+
+def _said(value: Any) -> str:
+    try:
+        return f"{value!r:.80}"
+    except ValueError:  # Python refuses to write integers of thousands of digits
+        return "a number of too many digits"
 
 
 def _is_finite(value: float) -> bool:
@@ -160,11 +176,13 @@ def _whole(value: Any) -> Any:
     return value
 
 
-def finite_rows(inputs: Mapping[str, Array], rows: int) -> NDArray[np.bool_]:
-    """Which rows contain only finite numbers, (N,)."""
+def finite_rows(
+    inputs: Mapping[str, Array], rows: int, specs: Mapping[str, TensorSpec] | None = None
+) -> NDArray[np.bool_]:
+    """Which rows contain only finite numbers, (N,); `specs`: inputs of which those that are optional are left out."""
     good = np.ones(rows, dtype=np.bool_)
-    for column in inputs.values():
-        if column.dtype.kind == "f":
+    for name, column in inputs.items():
+        if column.dtype.kind == "f" and not (specs is not None and specs[name].optional):
             flat = column.reshape(-1)
             with np.errstate(over="ignore", invalid="ignore"):
                 if math.isfinite(np.dot(flat, flat)):  # one fast pass: non-finite or large values show in the sum

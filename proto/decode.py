@@ -19,6 +19,7 @@ from thalweg.proto.decode_protobuf import ProtobufDecoder
 from thalweg.proto.event import Batch, Decoded, join
 from thalweg.proto.records import Headers, Records
 from thalweg.proto.rejected import Reason, Rejected
+from thalweg.proto.rows.decoder import RowDecoder
 from thalweg.proto.schema import InputError, Schema
 
 __all__ = [
@@ -68,7 +69,8 @@ class Decoder:
                 raise InputError(f"input {spec.name!r}: events need a fixed shape, got {list(spec.shape)}")
         self._schema = schema
         self._max_bytes = max_record_bytes
-        self._json = JsonDecoder(schema, max_future_seconds)
+        plain = schema.fields is None and not schema.columns
+        self._json = (JsonDecoder if plain else RowDecoder)(schema, max_future_seconds)
         self._protobuf = ProtobufDecoder(schema, max_future_seconds)
 
     def decode(self, records: Records) -> Decoded:

@@ -113,6 +113,29 @@ class LabelRequest(_message.Message):
     numbers: Numbers
     def __init__(self, model: _Optional[str] = ..., id: _Optional[str] = ..., text: _Optional[str] = ..., number: _Optional[float] = ..., numbers: _Optional[_Union[Numbers, _Mapping]] = ...) -> None: ...
 
+class PredictRequest(_message.Message):
+    __slots__ = ("model", "rows", "options")
+    class OptionsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    ROWS_FIELD_NUMBER: _ClassVar[int]
+    OPTIONS_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    rows: bytes
+    options: _containers.ScalarMap[str, str]
+    def __init__(self, model: _Optional[str] = ..., rows: _Optional[bytes] = ..., options: _Optional[_Mapping[str, str]] = ...) -> None: ...
+
+class PredictResponse(_message.Message):
+    __slots__ = ("rows",)
+    ROWS_FIELD_NUMBER: _ClassVar[int]
+    rows: bytes
+    def __init__(self, rows: _Optional[bytes] = ...) -> None: ...
+
 class GetModelRequest(_message.Message):
     __slots__ = ("name",)
     NAME_FIELD_NUMBER: _ClassVar[int]

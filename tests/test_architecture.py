@@ -23,7 +23,10 @@ ONE_HOME = {
         *(f"ops/telemetry/{name}metrics.py" for name in ("", "learner_", "report_", "server_")),
         "ops/telemetry/learner_gauges.py",
     },
-    "river": {"stream/drift/detectors.py"},
+    "river": {
+        "stream/drift/detectors.py",  # its drift detectors
+        *(f"models/adapters/{name}.py" for name in ("river", "river_kinds")),  # its estimators
+    },
 }
 FILES = [path for folder in ORDER for path in sorted((ROOT / folder).rglob("*.py")) if "_pb2" not in path.name]
 ROOMS = sorted({path.parent for path in FILES})

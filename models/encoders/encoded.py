@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar, cast
+from weakref import ref
 
 from thalweg.memory.snapshots.state import State
 from thalweg.models.contract.capabilities import (
@@ -80,7 +81,7 @@ class EncodedLearner(Wrapper):
 
     def __init__(self, learner: Learner, encoder: Encoder) -> None:
         self._learner, self._encoder = learner, encoder
-        self._wrapped: EncodedPredictor | None = None
+        self._wrapped: ref[EncodedPredictor] | None = None  # held by who uses it, so that the learner need not copy
 
     def capability(self, kind: type[C]) -> C | None:
         inner = capability(self._learner, kind)
@@ -97,9 +98,11 @@ class EncodedLearner(Wrapper):
 
     def predictor(self) -> EncodedPredictor:
         inner = self._learner.predictor()
-        if self._wrapped is None or self._wrapped.inner is not inner:
-            self._wrapped = EncodedPredictor(inner, self._encoder)
-        return self._wrapped
+        known = None if self._wrapped is None else self._wrapped()
+        if known is None or known.inner is not inner:
+            known = EncodedPredictor(inner, self._encoder)
+            self._wrapped = ref(known)
+        return known
 
     def state(self) -> State:
         return self._learner.state()

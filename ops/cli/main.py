@@ -44,14 +44,24 @@ class LogFormat(StrEnum):
 ConfigPath = Annotated[Path, typer.Argument(metavar="CONFIG", help="The TOML file.")]
 Form = Annotated[LogFormat, typer.Option("--log-format", help="Format of logs, on standard error.")]
 ModelName = Annotated[str, typer.Option("--model", help="The model's name.")]
-InputFile = Annotated[Path, typer.Option("--input", help=".jsonl or .csv, also with .gz.")]
-LabelColumn = Annotated[str, typer.Option("--label", help="CSV: the label's column.")]
-TimeColumn = Annotated[
-    str | None, typer.Option("--time", help="CSV: the time's column; default: row i has the time i.")
+InputFile = Annotated[
+    Path,
+    typer.Option("--input", help=".jsonl, .csv, .tsv, also with .gz; .parquet, .arrow; - for standard input."),
 ]
-IdColumn = Annotated[str | None, typer.Option("--id", help="CSV: the id's column.")]
+LabelColumn = Annotated[
+    str, typer.Option("--label", help="The label's column; default: as configured, or label.", show_default=False)
+]
+TimeColumn = Annotated[
+    str | None, typer.Option("--time", help="The time's column; default: as configured, or row i has the time i.")
+]
+IdColumn = Annotated[str | None, typer.Option("--id", help="The id's column; default: as configured.")]
 TimeUnit = Annotated[float, typer.Option("--time-unit", min=1e-9, help="Event sequences: seconds per time unit.")]
-Ignored = Annotated[str, typer.Option("--ignore", help="CSV: columns to skip, separated by commas.")]
+Ignored = Annotated[
+    str | None, typer.Option("--ignore", help="Columns to skip, separated by commas; default: t,context if there are.")
+]
+Delimiter = Annotated[
+    str, typer.Option("--delimiter", help="CSV: one character between columns, or tab; default: a comma.")
+]
 
 
 def main() -> None:
@@ -111,23 +121,12 @@ def serve(
         signal.signal(number, lambda *_: stop.set())
     _log(log_format, role={"all": "supervisor", "learn": "learner", "serve": "server"}[role])
     from thalweg.ops.run import heartbeat
-    from thalweg.ops.run.supervisor import Supervisor, checked_service, die_with_supervisor
+    from thalweg.ops.run.supervisor import die_with_supervisor, supervise
 
     die_with_supervisor()
     heartbeat.begin()
     if role is Role.all:
-        arguments = [str(config), "--log-format", log_format.value]
-        service = checked_service(arguments, stop)
-        if service is None:
-            return
-        supervisor = Supervisor(
-            Path(service["state_dir"]),
-            service["drain_seconds"],
-            arguments,
-            stop,
-            silent_seconds=service["silent_seconds"],
-        )
-        sys.exit(supervisor.run())
+        sys.exit(supervise(config, ["--log-format", log_format.value], stop))
     loaded = _load(config)
     from thalweg.ops.run.processes import run_learners, run_server
 
@@ -178,10 +177,11 @@ def replay(
     frozen_after: Annotated[
         int | None, typer.Option(help="Events until the baseline is frozen; default: a tenth.")
     ] = None,
-    label: LabelColumn = "label",
+    label: LabelColumn = "",
     time: TimeColumn = None,
     id: IdColumn = None,
-    ignore: Ignored = "t,context",
+    ignore: Ignored = None,
+    delimiter: Delimiter = "",
     time_unit: TimeUnit = 1.0,
     log_format: Form = LogFormat.console,
 ) -> None:
@@ -193,7 +193,7 @@ def replay(
     run(
         loaded.find(model),
         input,
-        _mapping(label, time, id, ignore, time_unit),
+        _mapping(label, time, id, ignore, delimiter, time_unit),
         report,
         limit,
         seed,
@@ -228,10 +228,11 @@ def produce(
     rate: Annotated[float | None, typer.Option(min=0.001, help="Events per second; default: unlimited.")] = None,
     batch: Annotated[int, typer.Option(min=1, help="Events per record; more than 1: EventBatch records.")] = 1,
     limit: Annotated[int | None, typer.Option(min=1, help="Most lines to read.")] = None,
-    label: LabelColumn = "label",
+    label: LabelColumn = "",
     time: TimeColumn = None,
     id: IdColumn = None,
-    ignore: Ignored = "t,context",
+    ignore: Ignored = None,
+    delimiter: Delimiter = "",
     time_unit: TimeUnit = 1.0,
     log_format: Form = LogFormat.console,
 ) -> None:
@@ -239,7 +240,7 @@ def produce(
     _log(log_format)
     from thalweg.ops.cli.produce import run
 
-    run(_load(config), topic, input, _mapping(label, time, id, ignore, time_unit), rate, batch, limit)
+    run(_load(config), topic, input, _mapping(label, time, id, ignore, delimiter, time_unit), rate, batch, limit)
 
 
 @app.command()
@@ -294,6 +295,24 @@ def list_snapshots(config: ConfigPath, model: ModelName, log_format: Form = LogF
     from thalweg.ops.cli import snapshot as cli_snapshot
 
     cli_snapshot.list_versions(_load(config), model)
+
+
+@app.command()
+def init(
+    origin: Annotated[str, typer.Option("--from", metavar="FILE_OR_TOPIC", help="A .csv or .jsonl file, or a topic.")],
+    log: Annotated[str | None, typer.Option("--log", metavar="URL", help="The log of a topic.")] = None,
+    label: Annotated[str | None, typer.Option("--label", help="The label's column; default: guessed.")] = None,
+    ignore: Annotated[str, typer.Option("--ignore", help="Columns not to use, separated by commas.")] = "",
+    output: Annotated[Path | None, typer.Option("--output", help="A new file; default: standard output.")] = None,
+    rows: Annotated[int, typer.Option("--rows", min=1, help="Rows of the sample, at most.")] = 5000,
+    log_format: Form = LogFormat.console,
+) -> None:
+    """Look at a sample of a stream and write a commented configuration for it."""
+    _log(log_format)
+    from thalweg.ops.cli import init as cli_init
+
+    ignored = tuple(name.strip() for name in ignore.split(",") if name.strip())
+    cli_init.run(origin, log_url=log, label=label, ignore=ignored, output=output, most=rows)
 
 
 @snapshot.command()
@@ -361,8 +380,12 @@ def _load(path: Path) -> Config:
     return load(path)
 
 
-def _mapping(label: str, time: str | None, id: str | None, ignore: str, time_unit: float) -> Any:
+def _mapping(label: str, time: str | None, id: str | None, ignore: str | None, delimiter: str, time_unit: float) -> Any:
+    from thalweg.ops.config.error import ConfigurationError
     from thalweg.stream.sources.files import CsvMapping
 
-    ignored = [name.strip() for name in ignore.split(",") if name.strip()]
-    return CsvMapping(label=label, time=time, id=id, ignore=ignored, time_unit=time_unit)
+    ignored = None if ignore is None else [name.strip() for name in ignore.split(",") if name.strip()]
+    mark = {"tab": "\t", "\\t": "\t"}.get(delimiter, delimiter)
+    if len(mark) > 1 or mark in ("\n", "\r", '"'):
+        raise ConfigurationError([f"--delimiter: expected one character, or tab, got {delimiter!r:.80}"])
+    return CsvMapping(label=label, time=time, id=id, ignore=ignored, delimiter=mark, time_unit=time_unit)

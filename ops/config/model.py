@@ -10,11 +10,15 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import AfterValidator, Field
 
 from thalweg.memory.exchange.pending import USUAL
+from thalweg.models.columns.settings import ColumnTable
 from thalweg.models.contract.learner import LearnerContext
 from thalweg.models.encoders.encoder import IDENTITY, encoder_sha256, takes_weights
 from thalweg.models.parts.settings import Count, Settings, Whole, rule
+from thalweg.ops.config.fields import FieldsConfig
 from thalweg.ops.config.secrets import shown
-from thalweg.proto.schema import TensorSpec
+from thalweg.proto.rows.column import Column
+from thalweg.proto.rows.fields import FieldMapping
+from thalweg.proto.schema import TensorSpec, column_specs
 from thalweg.stream.drift.params import DriftParams
 from thalweg.stream.learn.settings import LearnSettings
 
@@ -66,8 +70,13 @@ class ModelConfig(LearnSettings):
     """A built-in learner (docs/learners), or a name of the entry points `thalweg.learners`."""
     topic: Topic
     """The topic of its events."""
-    inputs: Annotated[dict[str, InputConfig], Field(min_length=1)]
-    """Its input tensors by name."""
+    inputs: dict[str, InputConfig] = {}  # noqa: RUF012 - pydantic copies it
+    """Its input tensors by name; either these or `columns`."""
+    columns: dict[str, ColumnTable] = {}  # noqa: RUF012
+    """Its columns by name, instead of `inputs`: a kind such as `"numeric"`, or a table; docs/columns.md."""
+    fields: FieldsConfig | None = None
+    """`[model.fields]`: where label, id, time, key and weight stand in records of your own; none: in our own event
+    form."""
     labels_topic: Annotated[str, AfterValidator(_topic_or_none)] = ""
     """Topic of late labels, joined by id with earlier events or requests; empty: labels arrive with their events."""
     label_seconds: AtLeastOne = USUAL.seconds
@@ -87,6 +96,9 @@ class ModelConfig(LearnSettings):
     `:SIZE`), a torch module, `module:factory`, or `onnx:FILE`."""
     weights: str = ""
     """Safetensors file for the encoder's torch module."""
+    probabilities: bool = True
+    """A classifier also gives calibrated probabilities, learned online; without them it gives its scores alone. May be
+    changed at any time: a calibration that is switched on begins anew."""
     device: Literal["auto", "cpu"] = "auto"
     """Device of the learner; only the CPU in this version."""
     frozen_after_events: Whole = 1000
@@ -111,6 +123,13 @@ class ModelConfig(LearnSettings):
     """The model is not ready, and answers no request, before it has learned this many labelled events; 0: it always
     is. Does not apply to learners that adapt a trained model (`cotta`), nor with `learn_from_requests`."""
 
+    @rule("inputs", "columns")
+    def _inputs_or_columns(self) -> str | None:
+        if not self.inputs and not self.columns:
+            return "missing; expected either inputs (tensors) or columns (named values), got neither"
+        both = self.inputs and self.columns
+        return "expected either inputs or columns, got both" if both else None
+
     @rule("labels_topic", "topic", "name")
     def _labels_have_a_topic_of_their_own(self) -> str | None:
         sound = not self.labels_topic or self.labels_topic not in (self.topic, self.joined_topic)
@@ -132,22 +151,41 @@ class ModelConfig(LearnSettings):
         return f"{self.name}.joined" if self.labels_topic else ""
 
     def specs(self) -> dict[str, TensorSpec]:
-        """The inputs as tensor specifications."""
+        """The inputs, or the columns, as tensor specifications."""
+        if self.columns:
+            return column_specs(self.named_columns())
         return {name: TensorSpec(name, one.dtype, tuple(one.shape)) for name, one in self.inputs.items()}
+
+    def named_columns(self) -> dict[str, Column]:
+        """The columns by name."""
+        return {name: one.column(name) for name, one in self.columns.items()}
+
+    def field_mapping(self) -> FieldMapping | None:
+        """Where the parts of its events stand in a record; None: in our own event form."""
+        return None if self.fields is None else self.fields.mapping(self.named_columns().values())
 
     def identity(self) -> dict[str, Any]:
         """The settings that determine the state, as JSON values: a state is only restored under equal ones."""
-        return {
+        columns = {name: one.identity() for name, one in self.columns.items()}
+        said = {
             "learner": self.learner,
             "inputs": {name: one.model_dump() for name, one in self.inputs.items()},
+            **({"columns": columns} if columns else {}),
             "params": self.params,
             "seed": self.seed,
             "encoder": encoder_sha256(self.encoder, self.weights, self.seed) or IDENTITY,
         }
+        return said if self.fields is None else said | {"fields": self.fields.model_dump()}
 
     def context(self) -> LearnerContext:
         """The context for creating the learner; raises ParamsError for an unsupported device."""
-        return LearnerContext(inputs=self.specs(), params=self.params, seed=self.seed, device=self.device)
+        return LearnerContext(
+            inputs=self.specs(),
+            params=self.params,
+            seed=self.seed,
+            device=self.device,
+            columns=self.named_columns(),
+        )
 
     def identity_sha256(self) -> str:
         """Hash of `identity`."""

@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from thalweg.models.columns.settings import ColumnConfig
 from thalweg.models.contract.registry import BUILT_IN
 from thalweg.models.parts.settings import Settings, keys_of
 from thalweg.ops.config.effective import toml
@@ -16,7 +17,15 @@ from thalweg.ops.config.model import InputConfig, ModelConfig
 from thalweg.ops.config.sections import LogConfig, ServiceConfig, StoreConfig
 from thalweg.stream.drift.params import DriftParams
 
-_SECTIONS: tuple[type[Settings], ...] = (ServiceConfig, LogConfig, StoreConfig, ModelConfig, DriftParams, InputConfig)
+_SECTIONS: tuple[type[Settings], ...] = (
+    ServiceConfig,
+    LogConfig,
+    StoreConfig,
+    ModelConfig,
+    DriftParams,
+    InputConfig,
+    ColumnConfig,
+)
 
 
 def tables() -> str:

@@ -11,11 +11,10 @@ from thalweg.memory.exchange.pending import Limits, Pending
 from thalweg.memory.exchange.reopened import check_store, reopened_pending
 from thalweg.memory.snapshots.snapshots import FolderSnapshots, UnknownVersion
 from thalweg.memory.snapshots.state import DamagedFile, State
+from thalweg.models.calibration.calibrated import calibrated, calibrated_predictor
+from thalweg.models.columns.make import make_learner, predictor_maker
 from thalweg.models.contract.capabilities import SharedMemoryLearner, capability
 from thalweg.models.contract.learner import Learner, Predictor
-from thalweg.models.contract.registry import find
-from thalweg.models.encoders.encoded import EncodedPredictor, make_learner
-from thalweg.models.encoders.encoder import IDENTITY, shared_encoder
 from thalweg.ops.config.config import Config
 from thalweg.ops.config.error import ConfigurationError
 from thalweg.ops.config.model import ModelConfig
@@ -29,6 +28,7 @@ from thalweg.ops.telemetry.learner_metrics import LearnerMetrics
 from thalweg.ops.telemetry.process_health import LearnerProcess
 from thalweg.ops.telemetry.server_metrics import ServerMetrics
 from thalweg.ops.telemetry.status import LearnerStatus, Statuses
+from thalweg.proto.schema import Schema
 from thalweg.stream.drift.alarm_outbox import AlarmOutbox
 from thalweg.stream.evaluation.baseline import Pinned
 from thalweg.stream.evaluation.monitor import Monitor
@@ -72,7 +72,15 @@ class LearnerReports:
 def new_learner(model: ModelConfig, seed: int | None = None) -> Learner:
     """A new learner of a model, which has learned nothing."""
     context = model.context() if seed is None else replace(model.context(), seed=seed)
-    return make_learner(model.learner, context, model.encoder, model.weights)
+    return calibrated(make_learner(model.learner, context, model.encoder, model.weights), on=model.probabilities)
+
+
+def event_schema(model: ModelConfig, learner: Learner | None = None) -> Schema:
+    """The schema of a model's events, with the place of their parts in a record.
+
+    `learner`: one of the model, if there is one already.
+    """
+    return replace((learner or new_learner(model)).schema, fields=model.field_mapping())
 
 
 def new_monitor(
@@ -114,6 +122,7 @@ def settings_of(model: ModelConfig, max_record_bytes: int) -> ProcessorSettings:
         config_sha256=model.identity_sha256(),
         max_record_bytes=max_record_bytes,
         identity=model.shown_identity(),
+        fields=model.field_mapping(),
         forgetting_factor=model.drift.forgetting_factor,
         forgetting_events=model.drift.forgetting_events,
     )
@@ -210,7 +219,7 @@ def build_joiner(
         ),
         source,
         pending,
-        new_learner(model).schema,
+        event_schema(model),
         model_folder(config, model) / "joined.json",
         DeadLetters(source, model.labels_topic, model.name),
         observer,
@@ -233,14 +242,7 @@ def location_of(config: Config, model: ModelConfig, live: Path) -> ModelLocation
         learner.restore(state)
         return learner.predictor()
 
-    encoder = None
-    if model.encoder != IDENTITY:
-        encoder = shared_encoder(model.encoder, model.weights, model.specs(), model.seed)
-
-    def build(state: State) -> Predictor:
-        inner = find(model.learner).predictor_from(state)
-        return inner if encoder is None else EncodedPredictor(inner, encoder)
-
+    make = predictor_maker(model.learner, model.context(), model.encoder, model.weights)
     return ModelLocation(
         name=model.name,
         learner=model.learner,
@@ -249,10 +251,10 @@ def location_of(config: Config, model: ModelConfig, live: Path) -> ModelLocation
         state=model_folder(config, model),
         labels_topic=model.labels_topic,
         max_future_seconds=model.max_future_seconds,
-        schema=new_learner(model).schema,
+        schema=event_schema(model),
         ready_after_events=0 if model.learn_from_requests else model.ready_after_events,
         learn_from_requests=model.learn_from_requests,
-        build=build,
+        build=lambda state: calibrated_predictor(make(state), state),
         restore=restore,
     )
 

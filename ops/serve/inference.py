@@ -8,17 +8,20 @@ none.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
 from thalweg.models.parts.input_columns import all_finite
+from thalweg.ops.serve.class_names import CLASSES, offered, why_no_label, with_classes
 from thalweg.ops.serve.errors import DeadlineExceeded, NotReady, Unimplemented
 from thalweg.ops.serve.models import Models, ServedModel
 from thalweg.ops.serve.versions import CURRENT, Freshness
 from thalweg.proto.answer import Answer
+from thalweg.proto.rejected import Refused
+from thalweg.proto.rows.tensors import Fit
 from thalweg.proto.schema import Array, InputError, Inputs
 from thalweg.proto.task import task_of
 from thalweg.proto.tensors import check_inputs
@@ -38,9 +41,11 @@ class RequestOptions:
     """The caller's id of the request."""
     freshness: Freshness = CURRENT
     outputs: tuple[str, ...] = ()
-    """Names of the requested outputs, in this order; empty: all."""
+    """Names of the requested outputs, in this order; empty: all of the predictor."""
     event_id: str | None = None
-    """The id under which the inputs are buffered until their label arrives; None: they are not buffered."""
+    """The id under which the inputs, of one row, are buffered until their label arrives; None: they are not
+    buffered.
+    """
     explain: int = 0
     """Explanation entries per row; 0: none."""
 
@@ -61,6 +66,8 @@ class InferenceRequest(NamedTuple):
     """By name, each (N, ...); not validated yet."""
     patience_seconds: float | None = None
     """Seconds until the caller's deadline; None: no deadline."""
+    event_ids: Sequence[str | None] | None = None
+    """The id of each row that is buffered until its label arrives, (N,); None: `options.event_id` says."""
 
 
 class InferenceResponse(NamedTuple):
@@ -81,6 +88,11 @@ class InferenceResponse(NamedTuple):
     def names(self) -> tuple[str, ...]:
         """Names of the requested outputs, in order."""
         return self.options.outputs or tuple(self.served.predictor.outputs)
+
+    @property
+    def no_label(self) -> str:
+        """Why some rows have no label; empty if all have one, or the model predicts none."""
+        return why_no_label(self.served.predictor, self.outputs)
 
     @property
     def rows(self) -> int:
@@ -111,51 +123,62 @@ class InferenceCore:
         if patience is not None and patience <= 0:
             raise DeadlineExceeded("the deadline has passed")
         model = self.models.ready(options.model)
+        if model.fit is not None:
+            inputs = _fitted(model.fit, inputs)
         versions = model.versions
         served = versions.current() if options.freshness is CURRENT else versions.find(options.freshness, patience)
         if untrained := model.untrained(served):
-            self._refuse_untrained(options, model, inputs, untrained)
-        if options.plain:
+            self._refuse_untrained(request, model, inputs, untrained)
+        if options.plain and request.event_ids is None:
             self._check_size(model, inputs)
             outputs, explanation = _predict(model, served, inputs), None
             if self._log is not None:  # from here on nothing is refused
                 _record(self._log, model, inputs)
         else:
-            outputs, explanation = self._infer_with_options(model, served, options, inputs)
+            outputs, explanation = self._infer_with_options(model, served, request, inputs)
         return InferenceResponse(options, served, outputs, model.staleness_seconds(served), explanation)
 
     def _infer_with_options(
-        self, model: ServedModel, served: ServedVersion, options: RequestOptions, inputs: Inputs
+        self, model: ServedModel, served: ServedVersion, request: InferenceRequest, inputs: Inputs
     ) -> tuple[Mapping[str, Array], list[Any] | None]:
+        options = request.options
         _check_outputs(options, served)
         _check_explain(options, model, served)
         outputs = _predict(model, served, inputs)
+        if CLASSES in options.outputs:
+            outputs = with_classes(served.predictor, outputs)
         self._check_size(model, inputs)
-        self._check_event_id(options, model, inputs)
+        waiting = self._waiting(request, model, inputs)
         explanation = served.explain(inputs, options.explain) if options.explain and served.explain else None
-        answer = _answer(model, served, outputs) if options.event_id is not None else None
+        answers = [_answer(model, served, _row(outputs, place)) for place, _, _ in waiting]
         if self._log is not None:  # from here on nothing is refused
             _record(self._log, model, inputs)
-        if options.event_id is not None and self._buffer is not None:
-            self._buffer.add(model.name, options.event_id, inputs, answer)
+        for (_, id, row), answer in zip(waiting, answers):
+            assert self._buffer is not None
+            self._buffer.add(model.name, id, row, answer)
         return outputs, explanation
 
-    def _refuse_untrained(self, options: RequestOptions, model: ServedModel, inputs: Inputs, why: str) -> NoReturn:
+    def _refuse_untrained(self, request: InferenceRequest, model: ServedModel, inputs: Inputs, why: str) -> NoReturn:
         """Raise NotReady. A valid request that waits for its label is buffered all the same: a model that learns from
         such requests alone would else never begin.
         """
-        _check_finite(inputs)
-        if options.event_id is not None and inputs.keys() == model.schema.inputs.keys():
+        _check_finite(model, inputs)
+        named = request.options.event_id is not None or request.event_ids is not None
+        if named and inputs.keys() == model.schema.inputs.keys():
             check_inputs(model.schema.inputs, inputs)
-            self._check_event_id(options, model, inputs)
-            assert self._buffer is not None
-            self._buffer.add(model.name, options.event_id, inputs, None)
-            why += f"; the request waits for the label of {options.event_id!r:.80}"
+            waiting = self._waiting(request, model, inputs)
+            for _, id, row in waiting:
+                assert self._buffer is not None
+                self._buffer.add(model.name, id, row, None)
+            ids = ", ".join(f"{id!r:.80}" for _, id, _ in waiting[:3]) + ", …" * (len(waiting) > 3)
+            why += f"; the request waits for the label of {ids}"
         raise NotReady(f"model {model.name!r}: {why}")
 
-    def _check_event_id(self, options: RequestOptions, model: ServedModel, inputs: Inputs) -> None:
-        if options.event_id is None:
-            return
+    def _waiting(self, request: InferenceRequest, model: ServedModel, inputs: Inputs) -> list[tuple[int, str, Inputs]]:
+        """The rows that wait for a label, with their ids, checked."""
+        options = request.options
+        if options.event_id is None and request.event_ids is None:
+            return []
         if not model.labels_topic or self._buffer is None:
             raise Unimplemented(
                 f"parameter 'event_id': model {model.name!r} has no labels_topic, so no label can arrive"
@@ -163,8 +186,15 @@ class InferenceCore:
         if inputs.keys() != model.schema.inputs.keys():
             wanted = ", ".join(map(repr, model.schema.inputs))
             raise InputError(f"parameter 'event_id': expected the inputs of events, {wanted}, got {sorted(inputs)}")
-        self._buffer.check(options.event_id, inputs)
-        self._buffer.check_size(model.name, inputs)
+        if request.event_ids is None:
+            waiting = [(0, options.event_id or "", inputs)]
+        else:
+            named = [(place, id) for place, id in enumerate(request.event_ids) if id is not None]
+            waiting = [(place, id, _row(inputs, place)) for place, id in named]
+        for _, id, row in waiting:
+            self._buffer.check(id, row)
+            self._buffer.check_size(model.name, row)
+        return waiting
 
     def _check_size(self, model: ServedModel, inputs: Inputs) -> None:
         if self._log is not None and inputs.keys() == model.schema.inputs.keys():
@@ -178,7 +208,7 @@ def _record(log: RequestLog, model: ServedModel, inputs: Inputs) -> None:
 
 def _predict(model: ServedModel, served: ServedVersion, inputs: Inputs) -> Mapping[str, Array]:
     """The outputs for valid inputs. Raises InputError for others, and then has changed nothing."""
-    _check_finite(inputs)
+    _check_finite(model, inputs)
     try:
         if served.check is not None:
             served.check(inputs)
@@ -197,19 +227,35 @@ def _check_specs(model: ServedModel, served: ServedVersion, inputs: Inputs) -> N
     check_inputs(others if inputs.keys() & others.keys() else specs, inputs)
 
 
-def _check_finite(inputs: Inputs) -> None:
+def _fitted(fit: Fit, inputs: Inputs) -> Inputs:
+    try:
+        return fit(inputs, None)
+    except Refused as error:
+        raise InputError(str(error)) from error
+
+
+def _check_finite(model: ServedModel, inputs: Inputs) -> None:
+    """Raise InputError for NaN and infinity, but for NaN in a column: there it is a missing value."""
     for name, array in inputs.items():
         if array.dtype.kind == "f" and not all_finite(array):
+            column = name in model.schema.columns
+            good = ~np.isinf(array) if column else np.isfinite(array)
+            if good.all():
+                continue
             where = ""
             if array.ndim:
-                row = int(np.flatnonzero(~np.isfinite(array).reshape(len(array), -1).all(axis=1))[0])
-                where = f" in row {row}"
-            raise InputError(f"input {name!r:.80}: expected finite numbers, got NaN or infinity{where}")
+                where = f" in row {int(np.flatnonzero(~good.reshape(len(array), -1).all(axis=1))[0])}"
+            got = "infinity" if column else "NaN or infinity"
+            raise InputError(f"input {name!r:.80}: expected finite numbers, got {got}{where}")
+
+
+def _row(arrays: Mapping[str, Array], place: int) -> Mapping[str, Array]:
+    return {name: array[place : place + 1] for name, array in arrays.items()}
 
 
 def _check_outputs(options: RequestOptions, served: ServedVersion) -> None:
     if options.outputs:
-        known = served.predictor.outputs
+        known = offered(served.predictor)
         for name in options.outputs:
             if name not in known:
                 raise InputError(f"output {name!r:.80}: no such output; known: {', '.join(map(repr, known))}")

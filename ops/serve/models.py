@@ -13,6 +13,7 @@ from thalweg.models.contract.learner import Predictor
 from thalweg.ops.serve.errors import UnknownModel
 from thalweg.ops.serve.versions import Freshness, ModelVersions, WaitSlots
 from thalweg.proto.bounds.limits import MAX_FUTURE_SECONDS
+from thalweg.proto.rows.tensors import fitting
 from thalweg.proto.schema import Schema
 from thalweg.proto.task import ADAPTATION
 from thalweg.stream.health.registry import Health, HealthRegistry
@@ -95,6 +96,8 @@ class ServedModel:
         self.topic = location.topic
         self.labels_topic = location.labels_topic
         self.schema = location.schema
+        self.fit = fitting(location.schema)
+        """Makes inputs fit the schema where it leaves room; None: it leaves none."""
         self.max_future_seconds = location.max_future_seconds
         self.versions = ModelVersions(
             location.name,

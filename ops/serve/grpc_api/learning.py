@@ -14,10 +14,11 @@ import grpc
 from thalweg.memory.exchange.commands import CommandQueue
 from thalweg.memory.snapshots.snapshots import Manifest
 from thalweg.ops.serve.commands import run_command
-from thalweg.ops.serve.errors import EXPECTED, Unauthenticated, Unimplemented, refuse, text_of
+from thalweg.ops.serve.errors import EXPECTED, TooLarge, Unauthenticated, Unimplemented, refuse, text_of
 from thalweg.ops.serve.grpc_api.methods import Method, translated
 from thalweg.ops.serve.grpc_api.status_stream import StatusStream
 from thalweg.ops.serve.models import Models, ServedModel
+from thalweg.ops.serve.rows.answering import RowAnswers
 from thalweg.ops.serve.tokens import Tokens
 from thalweg.ops.telemetry.status import Statuses
 from thalweg.proto import thalweg_pb2 as pb
@@ -32,6 +33,7 @@ from thalweg.stream.log.log import Log, LogError, Message, RecordsRefused
 SERVICE = "thalweg.v1.LearningService"
 _HEADERS = (("content-type", CONTENT_TYPE_EVENT),)
 _APPEND_AT_ONCE = 500
+_LARGEST_ROWS = 1 << 20
 _SHORTEST_WATCH_SECONDS, _LONGEST_WATCH_SECONDS = 0.05, 86_400.0
 
 
@@ -48,10 +50,12 @@ class LearningService:
         *,
         tokens: Tokens | None = None,
         statuses: Statuses | None = None,
+        rows: RowAnswers | None = None,
     ) -> None:
         self._models = models
         self._tokens = tokens
         self._statuses = statuses
+        self._rows = rows
         self._log = source
         self._commands = commands
         self._answer_seconds = answer_seconds
@@ -141,6 +145,17 @@ class LearningService:
 
         return translated(context, answer)
 
+    def Predict(self, request: pb.PredictRequest, context: grpc.ServicerContext) -> pb.PredictResponse:  # noqa: N802
+        def answer() -> pb.PredictResponse:
+            if self._rows is None:
+                raise Unimplemented("this server answers no rows")
+            if len(request.rows) > _LARGEST_ROWS:  # their JSON takes many times as much memory
+                raise TooLarge(f"rows: expected at most {_LARGEST_ROWS} bytes, got {len(request.rows)}; use REST")
+            rows, _ = self._rows.predict(request.model, bytearray(request.rows), sorted(request.options.items()))
+            return pb.PredictResponse(rows=rows)
+
+        return translated(context, answer)
+
     def Forget(self, request: pb.ForgetRequest, context: grpc.ServicerContext) -> pb.ForgetResponse:  # noqa: N802
         refuse(context, Unimplemented("forgetting single events is not offered in this version"))
 
@@ -200,6 +215,7 @@ class LearningService:
 METHODS = (
     Method("Learn", pb.Event, pb.Ack, streams="both"),
     Method("Label", pb.LabelRequest, pb.Ack, kind="blocking"),
+    Method("Predict", pb.PredictRequest, pb.PredictResponse, kind="predictions"),
     Method("GetModel", pb.GetModelRequest, pb.Model),
     Method("ListSnapshots", pb.ListSnapshotsRequest, pb.ListSnapshotsResponse, kind="blocking"),
     Method("Snapshot", pb.SnapshotRequest, pb.SnapshotResponse, kind="operators"),
@@ -243,11 +259,10 @@ def _message(event: pb.Event, now: float) -> Message:
 
 def _model(model: ServedModel) -> pb.Model:
     answer = pb.Model(name=model.name, learner=model.learner, topic=model.topic)
-    served = model.versions.newest
+    served, answer.reason = model.versions.newest, model.unready()
+    answer.ready = not answer.reason
     if served is None:
-        answer.reason = "no version is published yet"
         return answer
-    answer.ready = True
     answer.state_version = served.info.version
     answer.learned_events = served.info.learned_events
     answer.published = served.info.published_at

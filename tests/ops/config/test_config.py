@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from thalweg.models.contract.registry import BUILT_IN
+from thalweg.models.contract.registry import BUILT_IN, PREFIXES
 from thalweg.ops.config.config import load, parse
 from thalweg.ops.config.error import ConfigurationError
 from thalweg.stream.log.kafka_shared.choice import effective_client
@@ -140,8 +140,9 @@ inputs = {}
             "model.a.params.model: expected 'module:factory' or 'timm:NAME'",
             "model.a.params.adapt_batch: expected a multiple of follow_batch, 2",
             "model.b.topic: expected letters, digits, '.', '_' or '-'",
-            "model.b.inputs: expected 1 or more entries",
-            f"model.b.learner: no learner is called 'rigde'; did you mean ridge? Known: {', '.join(sorted(BUILT_IN))}",
+            "model.b.inputs: missing; expected either inputs (tensors) or columns (named values)",
+            f"model.b.learner: no learner is called 'rigde'; did you mean ridge? Known: {', '.join(sorted(BUILT_IN))}"
+            + "".join(f", {prefix}:IMPORT.PATH" for prefix in PREFIXES),
         ]
     )
 
