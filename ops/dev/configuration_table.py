@@ -11,6 +11,7 @@ from pydantic.fields import FieldInfo
 from thalweg.models.columns.settings import ColumnConfig
 from thalweg.models.contract.registry import BUILT_IN
 from thalweg.models.parts.settings import Settings, keys_of
+from thalweg.ops.config.alias import AliasConfig
 from thalweg.ops.config.effective import toml
 from thalweg.ops.config.fields import FieldsConfig, TimeFieldConfig
 from thalweg.ops.config.learners import params_type
@@ -28,6 +29,7 @@ _SECTIONS: tuple[type[Settings], ...] = (
     ColumnConfig,
     FieldsConfig,
     TimeFieldConfig,
+    AliasConfig,
 )
 
 
