@@ -39,6 +39,7 @@ NAMES = (
     "durability",
     "restart",
     "evaluation",
+    "adapters",
 )
 
 
