@@ -24,6 +24,8 @@ NAMES = (
     "ridge_cost",
     "streams",
     "nearest_mean",
+    "calibration",
+    "columns",
     "peers",
     "memory",
     "latency",

@@ -1,21 +1,24 @@
 """From `kill -9` of a learner process to the first version of the next one, and to all events published again.
 
 Each learner of the demo, with the demo's parameters and streams, alone in its process; killed in the middle of a
-snapshot interval, so that half of one is learned again from the journal.
+snapshot interval, so that half of one is learned again from the journal. Three ways: under a supervisor with and
+without a standby, and as a process of its own, which whoever started it starts again (`--role learn`).
 """
 
 from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from time import perf_counter
+from time import perf_counter, sleep
 
 import numpy as np
 
@@ -38,30 +41,63 @@ TARGET_SECONDS = 1.5
 _UNLABELLED = 2000
 
 
+WAYS = {
+    "": ["--role", "learn"],
+    " under a supervisor": [],
+    " under a supervisor without standby": [],
+}
+
+
 def run(scale: Scale) -> list[Result]:
     """Each learner of the demo."""
     events, rounds = scale.of(7520, 2000, 80), scale.of(5, 3, 1)
     results = []
     for name in scale.of(list(_STREAMS), list(_STREAMS), ["digits"]):
-        with tempfile.TemporaryDirectory() as folder:
-            first, whole, cpu = _measure(Path(folder), name, _STREAMS[name](events), rounds)
-        load = f"median of {rounds}, {events:,} events, load {os.getloadavg()[0]:.1f}"
-        results.append(at_most(f"{name}: kill to published", first, "s", TARGET_SECONDS, load))
-        results.append(Result(name=f"{name}: … its processor time until then", value=cpu, unit="s"))
-        results.append(Result(name=f"{name}: … to all events published again", value=whole, unit="s"))
+        stream = _STREAMS[name](events)
+        for way, arguments in WAYS.items():
+            with tempfile.TemporaryDirectory() as folder:
+                environment = {"THALWEG_SERVICE__STANDBY": "false" if "without" in way else "true"}
+                found = _measure(Path(folder), name, stream, rounds, arguments, environment)
+            load = f"median of {rounds}, {events:,} events, load {os.getloadavg()[0]:.1f}"
+            what = f"{name}: kill to published{way}"
+            if way == " under a supervisor":
+                results.append(at_most(what, found.first_seconds, "s", TARGET_SECONDS, load))
+            else:
+                results.append(Result(name=what, value=found.first_seconds, unit="s"))
+            results.append(Result(name=f"{name}: … its processor time until then", value=found.cpu_seconds, unit="s"))
+            results.append(Result(name=f"{name}: … to all events published again", value=found.all_seconds, unit="s"))
+            results.append(Result(name=f"{name}: … memory of all processes", value=found.memory_mib, unit="MiB"))
     return results
 
 
-def _measure(folder: Path, name: str, events: Batch, rounds: int) -> tuple[float, float, float]:
-    """Medians: seconds from the kill to the first version of the next process and to one of all events, and the
-    processor time until the first."""
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """Medians."""
+
+    first_seconds: float
+    """From the kill to the first version of the next process."""
+    all_seconds: float
+    """To a version of all events."""
+    cpu_seconds: float
+    """The next process's until its first version."""
+    memory_mib: float
+    """Proportional set size of all processes: what they share counts once."""
+
+
+def _measure(
+    folder: Path, name: str, events: Batch, rounds: int, arguments: list[str], environment: dict[str, str]
+) -> _Found:
     config, learner, topic = _configured(folder, name)
     with closing(SqliteLog(folder / "log.db")) as log, (folder / "output").open("ab") as output:
         for part in events.micro_batches(20):
             log.append(topic, messages(part, 1))
         live = live_folder(folder / "state") / name
-        command = [sys.executable, "-m", "thalweg.ops.cli", "serve", str(config), "--role", "learn"]
-        process = subprocess.Popen(command, stdout=output, stderr=output)
+        command = [sys.executable, "-m", "thalweg.ops.cli", "serve", str(config), *arguments]
+
+        def start() -> subprocess.Popen[bytes]:
+            return subprocess.Popen(command, stdout=output, stderr=output, env={**os.environ, **environment})
+
+        process = start()
         published = FileSubscriber(live, find(learner).predictor_from)
 
         def shown() -> tuple[int, int]:
@@ -75,20 +111,31 @@ def _measure(folder: Path, name: str, events: Batch, rounds: int) -> tuple[float
         until("all events to be learned", lambda: shown()[0] and shown()[1] == wanted)
         found = []
         for _ in range(rounds):
-            process.kill()
-            process.wait()
+            memory = _memory_mib(process.pid)
+            last, _ = shown()
             began = perf_counter()
-            process = subprocess.Popen(command, stdout=output, stderr=output)
-            pid = process.pid
-            until("a version", lambda pid=pid: shown()[0] == pid)
+            os.kill(last, signal.SIGKILL)
+            if "--role" in arguments:
+                process.wait()
+                began = perf_counter()
+                process = start()
+            until("a version", lambda last=last: shown()[0] != last)
             first = perf_counter() - began
+            pid, _ = shown()
             figures = process_figures(pid)
             until("all events", lambda pid=pid: shown() == (pid, wanted))
-            found.append((first, perf_counter() - began, figures.cpu_seconds if figures else float("nan")))
+            found.append((first, perf_counter() - began, figures.cpu_seconds if figures else float("nan"), memory))
+            sleep(1.0)  # a restart within another's would not be one
         stop(process)
         published.close()
-    first, whole, cpu = (median(column) for column in zip(*found, strict=True))
-    return first, whole, cpu
+    return _Found(*(median(column) for column in zip(*found, strict=True)))
+
+
+def _memory_mib(pid: int) -> float:
+    """Of a process and its children."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    smaps = [Path(f"/proc/{one}/smaps_rollup").read_text() for one in (pid, *children)]
+    return sum(int(found) for text in smaps for found in re.findall(r"^Pss: +(\d+)", text, re.MULTILINE)) / 1024
 
 
 def _configured(folder: Path, name: str) -> tuple[Path, str, str]:

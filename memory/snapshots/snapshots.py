@@ -113,10 +113,16 @@ class Snapshot:
 class Snapshots(Protocol):
     """The snapshots of one model. One writer; other processes may read."""
 
-    def save(self, manifest: Manifest, parts: Mapping[str, State], spare: int | None = None) -> Manifest:
+    def save(
+        self, manifest: Manifest, parts: Mapping[str, State], spare: int | None = None, instead_of: int | None = None
+    ) -> Manifest:
         """Save a version; fills in hashes and sizes. If it raises OSError, the older versions are unchanged.
 
-        `spare`: a version that is not deleted this time, however old it is.
+        Args:
+            manifest: Of the version.
+            parts: Its parts.
+            spare: A version that is not deleted this time, however old it is.
+            instead_of: A version that is deleted, however new it is.
         """
 
     def newest(self) -> Snapshot | None:
@@ -136,16 +142,17 @@ class InMemorySnapshots:
         self._keep = keep
         self._kept: dict[int, Snapshot] = {}
 
-    def save(self, manifest: Manifest, parts: Mapping[str, State], spare: int | None = None) -> Manifest:
+    def save(
+        self, manifest: Manifest, parts: Mapping[str, State], spare: int | None = None, instead_of: int | None = None
+    ) -> Manifest:
         parts = {
             name: State({key: tensor.copy() for key, tensor in part.tensors.items()}, dict(part.meta))
             for name, part in parts.items()
         }
         manifest = replace(manifest, **_facts(parts))
         self._kept[manifest.version] = Snapshot(manifest, parts)
-        for version in sorted(self._kept)[: -self._keep]:
-            if version != spare:
-                del self._kept[version]
+        for version in _surplus(sorted(self._kept), self._keep, spare, instead_of):
+            del self._kept[version]
         return manifest
 
     def newest(self) -> Snapshot | None:
@@ -178,7 +185,9 @@ class FolderSnapshots:
         for leftover in self._folder.glob(".*.partial"):
             _remove(leftover)
 
-    def save(self, manifest: Manifest, parts: Mapping[str, State], spare: int | None = None) -> Manifest:
+    def save(
+        self, manifest: Manifest, parts: Mapping[str, State], spare: int | None = None, instead_of: int | None = None
+    ) -> Manifest:
         beside = self._folder / f".{manifest.version}.partial"
         make_folder(self._folder)
         if beside.exists():  # of a save that failed, and could not be removed
@@ -208,9 +217,8 @@ class FolderSnapshots:
         except BaseException:
             shutil.rmtree(beside, ignore_errors=True)
             raise
-        for version in self._versions()[: -self._keep]:
-            if version != spare:
-                shutil.rmtree(self._folder / str(version), ignore_errors=True)
+        for version in _surplus(self._versions(), self._keep, spare, instead_of):
+            shutil.rmtree(self._folder / str(version), ignore_errors=True)
         return manifest
 
     def _before(self) -> tuple[Path | None, Mapping[str, str]]:
@@ -331,6 +339,13 @@ def software() -> Mapping[str, str]:
     names = ("thalweg", "numpy", "scipy")
     versions = {name: importlib.metadata.version(name) for name in names}
     return MappingProxyType({"python": platform.python_version(), **versions})
+
+
+def _surplus(versions: Sequence[int], keep: int, spare: int | None, instead_of: int | None) -> list[int]:
+    """Those to delete of all versions, oldest first; never the newest, nor `spare`."""
+    replaced = [version for version in versions[:-1] if version == instead_of and version != spare]
+    others = [version for version in versions if version not in replaced]
+    return replaced + [version for version in others[:-keep] if version != spare]
 
 
 def _facts(parts: Mapping[str, State]) -> dict[str, Any]:

@@ -78,6 +78,7 @@ class RiverLearner:
     def __init__(self, factory: RiverFactory, context: LearnerContext) -> None:
         self._factory = factory
         self._rows = Rows(context.inputs)
+        self._named = context.columns
         self._params, self._seed = dict(context.params), context.seed
         estimator, self._kind = tried(
             factory.name, lambda: factory.new(self._params, self._seed), factory.allowed, self._rows, self._seed
@@ -92,7 +93,7 @@ class RiverLearner:
 
     @property
     def schema(self) -> Schema:
-        return Schema(self._rows.specs, self._kind.label)
+        return Schema(self._rows.specs, self._kind.label, columns=self._named)
 
     def learn(self, batch: Batch) -> None:
         rows, usable = self._rows.of(batch.inputs)

@@ -146,8 +146,8 @@ class Bottleneck:
     # Keys
 
     def _freeze_from_file(self) -> None:
-        """Learn the keys, if they come from a file and are not there yet: before anything is learned, shown or saved,
-        but not while a learner is only made to look at its schema.
+        """Learn the keys, if they come from a file and are not there yet: before anything is learned or saved, but not
+        while a learner is only made to look at its schema or to be restored, because that takes seconds.
         """
         if not self.params.key_file or self._codes is not None:
             return
@@ -188,7 +188,7 @@ class Bottleneck:
     # Predictions and state
 
     def predictor(self) -> BottleneckPredictor:
-        self._freeze_from_file()
+        # without keys before the first event: it knows no class, and a learner about to be restored needs none
         if self._predictor is None:
             settings = {name: getattr(self.params, name) for name in ("top_k", "mask_unfetched", "search")}
             names = list(self._classes)[: self._values.shape[2]]

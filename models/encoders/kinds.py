@@ -41,6 +41,12 @@ def find_kind(name: str, weights: str, shape: tuple[int, ...], seed: int) -> Enc
     return _torch_module(name, weights)
 
 
+def needs_torch(name: str) -> bool:
+    """Whether the encoder of this name (`identity` and none included) computes with torch."""
+    kind = name.partition(":")[0]
+    return kind not in ("", "identity", "random_features", "onnx")
+
+
 def _random_features(shape: tuple[int, ...], width: int, seed: int) -> Encode:
     """Random Fourier features (Rahimi and Recht, NeurIPS 2007), for inputs of about unit standard deviation."""
     generator = np.random.Generator(np.random.PCG64([seed, 0x726666]))

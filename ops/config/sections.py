@@ -71,6 +71,17 @@ class ServiceConfig(Settings):
     """Open HTTP connections from one address; with one more, the one of them that has waited longest is closed."""
     streams_per_connection: Count = 1000
     """Calls and streams at once over one gRPC connection; the caller's library queues further ones."""
+    keepalive_seconds: Positive = 60.0
+    """The server pings a gRPC connection on which nothing came for this long; a caller that does not answer within
+    `keepalive_timeout_seconds` is gone."""
+    keepalive_timeout_seconds: Positive = 20.0
+    """Time for a caller to answer a ping."""
+    ping_seconds: NotNegative = 5.0
+    """Callers may ping a gRPC connection as often, also while they have no call on it; one that pings more often three
+    times is told to reconnect (`too_many_pings`). 0: as often as they like."""
+    connection_age_seconds: NotNegative = 0.0
+    """A gRPC connection is closed, after its calls, when it is this old, so that callers spread over the servers behind
+    a load balancer; 0: never."""
     receive_seconds: Positive = 20.0
     """Time for a request to arrive: an HTTP head, then its body; a gRPC message. Slower ones are ended."""
     requests_bytes: Count = 512 << 20
@@ -82,6 +93,9 @@ class ServiceConfig(Settings):
     silent_seconds: Annotated[float, Field(ge=1)] = 60.0
     """A part of a process of which nothing is heard for this long is failed; a process that sends no heartbeat for this
     long is killed and restarted. Longer than the longest block takes to learn."""
+    standby: bool = True
+    """The supervisor keeps a process that has imported everything and does nothing else; server and learner are forked
+    from it, share its memory, and are restarted without the time of imports. Linux only."""
 
     @rule("http", "grpc")
     def _addresses_differ(self) -> str | None:

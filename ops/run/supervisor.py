@@ -15,6 +15,7 @@ import tempfile
 import time
 import tomllib
 from collections.abc import Mapping
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ import structlog
 
 from thalweg.ops.run.heartbeat import HEARTBEAT, Heartbeat
 from thalweg.ops.run.only_one import only_one
+from thalweg.ops.run.standby import Process, Standby, reap_strangers, wanted
 from thalweg.ops.telemetry.process_health import SILENT, SUPERVISOR_FILE
 from thalweg.stream.publication.live_folder import live_folder
 from thalweg.stream.runtime import Signal
@@ -36,6 +38,7 @@ _WORKED_SECONDS = 10.0  # a process that ran this long had a valid configuration
 _INVALID_CONFIGURATION = 2  # exit code of an invalid configuration: a restart would not help
 PARENT = "THALWEG_SUPERVISOR"
 """The environment variable with the id of the supervising process; its children end when it does."""
+_THALWEG = [sys.executable, "-m", "thalweg.ops.cli"]
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -43,7 +46,7 @@ _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 class _Child:
     role: str
     command: list[str]
-    process: subprocess.Popen[bytes] | None = None
+    process: Process | None = None
     started: float = 0.0
     restarts: int = 0
     wait_seconds: float = _FIRST_WAIT_SECONDS
@@ -66,6 +69,7 @@ class Supervisor:
         stop: Ends the supervisor when set, for example by a signal handler.
         environment: The children's environment.
         silent_seconds: A process that sends no heartbeat for this long is killed and restarted.
+        standby: Forks the processes, so that they need not import anything; None: each starts for itself.
     """
 
     def __init__(
@@ -76,17 +80,15 @@ class Supervisor:
         stop: Signal,
         environment: Mapping[str, str] | None = None,
         silent_seconds: float = 60.0,
+        standby: Standby | None = None,
     ) -> None:
         self._silent_seconds = silent_seconds
+        self._standby = standby
         self._state_dir = state_dir
         self._drain_seconds = drain_seconds
-        base = dict(os.environ if environment is None else environment)
-        self._environment = {**dict.fromkeys(_THREADS, "1"), **base, PARENT: str(os.getpid())}
+        self._environment = children_environment(environment)
         roles = {"server": "serve", "learner": "learn"}
-        self._children = [
-            _Child(role, [sys.executable, "-m", "thalweg.ops.cli", "serve", *arguments, "--role", roles[role]])
-            for role in ROLES
-        ]
+        self._children = [_Child(role, [*_THALWEG, "serve", *arguments, "--role", roles[role]]) for role in ROLES]
         self._stop = stop
 
     def run(self) -> int:
@@ -102,7 +104,7 @@ class Supervisor:
         return code
 
     def _look(self) -> int:
-        changed = False
+        changed = self._look_after_standby()
         for child in self._children:
             now = time.monotonic()
             if child.process is not None and (code := child.process.poll()) is not None:
@@ -140,12 +142,23 @@ class Supervisor:
             self._write_status()
         return 0
 
+    def _look_after_standby(self) -> bool:
+        if self._standby is None:
+            return False
+        processes = (self._standby, *(child.process for child in self._children if child.process is not None))
+        reap_strangers({process.pid for process in processes if process.pid is not None})
+        return self._standby.look()
+
     def _start(self, child: _Child) -> None:
         child.heartbeat, child.killed = Heartbeat(), False
         pipe = child.heartbeat.write
-        child.process = subprocess.Popen(
-            child.command, env={**self._environment, HEARTBEAT: str(pipe)}, pass_fds=[pipe]
-        )
+        child.process = None
+        if self._standby is not None and child.command[: len(_THALWEG)] == _THALWEG:
+            child.process = self._standby.start(child.command[len(_THALWEG) :], heartbeat=pipe)
+        if child.process is None:
+            child.process = subprocess.Popen(
+                child.command, env={**self._environment, HEARTBEAT: str(pipe)}, pass_fds=[pipe]
+            )
         child.heartbeat.started()
 
     def _write_status(self) -> None:
@@ -159,6 +172,13 @@ class Supervisor:
             }
             for child in self._children
         }
+        if self._standby is not None:
+            roles["standby"] = {
+                "pid": self._standby.pid,
+                "restarts": self._standby.restarts,
+                "since": self._standby.since,
+                "cause": "",
+            }
         beside = self._status.with_name(".supervisor.json")
         try:
             beside.write_text(json.dumps({"pid": os.getpid(), "roles": roles}))
@@ -186,13 +206,51 @@ class Supervisor:
         return code
 
 
-def checked_service(arguments: list[str], stop: Signal) -> dict[str, Any] | None:
+def supervise(config: Path, options: list[str], stop: Signal) -> int:
+    """Run the service of a configuration until `stop` is set; its exit code.
+
+    Args:
+        config: The configuration's file.
+        options: Further options of `thalweg serve`.
+        stop: Ends the service when set.
+
+    Raises:
+        SystemExit: The configuration is invalid.
+    """
+    arguments = [str(config), *options]
+    with ExitStack() as stack:
+        standby = None
+        if wanted(config, os.environ):
+            standby = stack.enter_context(closing(Standby(arguments, children_environment())))
+            standby.wait_until_ready(stop)
+        service = None if stop.is_set() else checked_service(arguments, stop, standby)
+        if service is None:
+            return 0
+        supervisor = Supervisor(
+            Path(service["state_dir"]),
+            service["drain_seconds"],
+            arguments,
+            stop,
+            silent_seconds=service["silent_seconds"],
+            standby=standby if service["standby"] else None,
+        )
+        return supervisor.run()
+
+
+def children_environment(environment: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The environment of the supervisor's processes, from its own or the given one."""
+    base = dict(os.environ if environment is None else environment)
+    return {**dict.fromkeys(_THREADS, "1"), **base, PARENT: str(os.getpid())}
+
+
+def checked_service(arguments: list[str], stop: Signal, standby: Standby | None = None) -> dict[str, Any] | None:
     """The table `[service]` of a configuration, validated in a separate process, because creating every learner loads
     all of their libraries.
 
     Args:
         arguments: Arguments of `thalweg check`.
         stop: Cancels the validation when set.
+        standby: Forks that process; None: it starts for itself.
 
     Returns:
         The table; None if cancelled.
@@ -200,15 +258,18 @@ def checked_service(arguments: list[str], stop: Signal) -> dict[str, Any] | None
     Raises:
         SystemExit: The configuration is invalid; the other process has reported why, and this is its exit code.
     """
-    command = [sys.executable, "-m", "thalweg.ops.cli", "check", *arguments, "--role", "supervisor"]
-    environment = {**dict.fromkeys(_THREADS, "1"), **os.environ, PARENT: str(os.getpid())}
-    with tempfile.TemporaryFile() as output, subprocess.Popen(command, stdout=output, env=environment) as process:
-        while process.poll() is None:
+    command = ["check", *arguments, "--role", "supervisor"]
+    with tempfile.TemporaryFile() as output:
+        process: Process | None = None if standby is None else standby.start(command, stdout=output.fileno())
+        if process is None:
+            process = subprocess.Popen([*_THALWEG, *command], stdout=output, env=children_environment())
+        while (code := process.poll()) is None:
             if stop.wait(0.02):
                 process.kill()  # it changes no state
+                process.wait()
                 return None
-        if process.returncode != 0:
-            sys.exit(process.returncode if process.returncode > 0 else 1)
+        if code != 0:
+            sys.exit(code if code > 0 else 1)
         output.seek(0)
         text = "\n" + output.read().decode()
         # the effective configuration comes last: a plug-in may have printed something when imported

@@ -6,8 +6,13 @@ since the last reset, which are stored up to a limit: a snapshot contains plain 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from importlib.util import find_spec, module_from_spec, spec_from_file_location
+from pathlib import Path
 from typing import Any, Literal, Protocol, TypeAlias, get_args
 
 import numpy as np
@@ -115,9 +120,35 @@ class _Kswin:
         return self._score
 
 
-def preload() -> None:
-    """Import the detectors' packages, which takes a second: before a stream rather than within it."""
-    import river.drift.binary  # noqa: F401
+def preload(names: Iterable[str] = DETECTORS) -> None:
+    """Import what the detectors of these names need, which takes a while: before a stream rather than within it."""
+    for name in names:
+        if name in _FILES:
+            _class(name)
+        elif name == "kswin":
+            import river.drift  # noqa: F401
+
+
+_FILES = {"adwin": ("adwin", "ADWIN"), "page_hinkley": ("page_hinkley", "PageHinkley"), "ddm": ("binary/ddm", "DDM")}
+"""Modules within river.drift, and their classes."""
+
+
+@cache
+def _class(name: str) -> Any:
+    """A detector's class, of its module alone: importing river.drift as a whole takes scikit-learn and scipy.stats
+    along, and five times as long.
+    """
+    module, attribute = _FILES[name]
+    package = find_spec("river")
+    for folder in (package.submodule_search_locations or ()) if package is not None else ():
+        spec = spec_from_file_location(f"thalweg_river_{name}", Path(folder) / "drift" / f"{module}.py")
+        if spec is None or spec.loader is None or not Path(str(spec.origin)).is_file():
+            continue
+        alone = module_from_spec(spec)
+        sys.modules[spec.name] = alone
+        spec.loader.exec_module(alone)
+        return getattr(alone, attribute)
+    return getattr(import_module(f"river.drift.{module.replace('/', '.')}"), attribute)  # it says what is missing
 
 
 def _make(name: str, patience: float) -> _Detector:
@@ -125,14 +156,10 @@ def _make(name: str, patience: float) -> _Detector:
     if name == "kswin":
         return _Kswin()
     if name == "ddm":
-        from river.drift.binary import DDM
-
-        return _Stepped(DDM(), _ddm_score)
-    from river.drift import ADWIN, PageHinkley
-
+        return _Stepped(_class(name)(), _ddm_score)
     if name == "adwin":
-        return _Stepped(ADWIN(delta=1e-4), lambda inner: 0.0)
-    return _Stepped(PageHinkley(delta=0.02, threshold=patience, mode="up"), _page_hinkley_score)
+        return _Stepped(_class(name)(delta=1e-4), lambda inner: 0.0)
+    return _Stepped(_class(name)(delta=0.02, threshold=patience, mode="up"), _page_hinkley_score)
 
 
 def _page_hinkley_score(inner: Any) -> float:

@@ -63,7 +63,7 @@ class DriftWatch:
         self, params: DriftParams, names: Sequence[str], categorical: NDArray[np.bool_], predictions: int = 0
     ) -> None:
         if params.detectors:
-            preload()
+            preload(params.detectors)
         self._params = params
         self._events = 0
         self._unlabelled = 0

@@ -90,7 +90,7 @@ class Processor:
         )
         self._fold, self._snapshots, self._journal, self._settings = fold, snapshots, journal, settings
         self._observer, self._alarms, self._health = ports.observer, ports.alarms, ports.health
-        self._clock, self._stopping = runtime.clock, stopping
+        self._clock, self._ticks, self._stopping = runtime.clock, runtime.ticks, stopping
         self._intake = Intake(context)
         self._saver = Saver(snapshots, journal, ports.observer, runtime, ports.saving)
         self._saving = Saving(context, self._intake, self._saver)
@@ -213,6 +213,7 @@ class Processor:
         if taken is not None:
             if self._cadence.due():
                 self._journal.begin_sync()  # while the block is learned
+            began = self._ticks()
             try:
                 outcome = self._fold.apply(self._intake.decode(*taken, {}))
             except NOT_THE_EVENTS:
@@ -220,6 +221,7 @@ class Processor:
             except Exception as error:
                 self._get_past(error, reader.lag())
                 raise _Reopen from error
+            self._saving.took(self._ticks() - began)
             self._note(outcome)
             self._done(outcome, reader.lag())
         elif self._alarms is not None:
@@ -324,11 +326,14 @@ class Processor:
             self._note(outcome)
             self._reporter.offer()
 
+        began = self._ticks()
         try:
             outcomes = self._recovery.replay(note, upto)
         except Tripped as tripped:
             self._standstill.begin(tripped.stop)
             return
+        finally:
+            self._saving.took(self._ticks() - began)
         self._publish(now=True)
         for outcome in outcomes:
             self._tell_alarms(outcome)

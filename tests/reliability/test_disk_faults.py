@@ -44,7 +44,7 @@ def _no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
 class _Full(FolderSnapshots):
     """Of a disk without room for another snapshot."""
 
-    def save(self, manifest: Manifest, parts: Mapping[str, State], spare: int | None = None) -> None:
+    def save(self, manifest: Manifest, parts: Mapping[str, State], *which: int | None) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 

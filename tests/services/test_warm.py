@@ -72,11 +72,12 @@ def test_it_is_a_child_that_signals_reach(folder: Path) -> None:
 def test_the_processes_of_a_warm_supervisor_are_warm_have_none_of_its_files_and_end_with_it(folder: Path) -> None:
     with (folder / "output").open("wb") as output:
         supervisor = warm.start("serve", "good.toml", cwd=folder, stdout=output, stderr=output)
-        until("both processes", lambda: len(_children(supervisor.pid)) == 2)
+        until("both processes and their standby", lambda: len(_children(supervisor.pid)) == 3)
         until("a server", lambda: "serving" in (folder / "output").read_text())
         pids = _children(supervisor.pid)
 
-        assert all("warm.wait" in Path(f"/proc/{pid}/cmdline").read_text() for pid in pids)
+        # the preamble of the process that forks: the standby and its forks have been forked from it, not started
+        assert all("/python" in Path(f"/proc/{pid}/cmdline").read_text() for pid in pids)
         assert any(name.endswith("/.supervisor.lock") for name in _files(supervisor.pid))
         assert not any(name.endswith("/.supervisor.lock") for pid in pids for name in _files(pid))
         supervisor.terminate()

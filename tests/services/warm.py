@@ -31,6 +31,8 @@ from typing import IO, Any, NoReturn
 
 ROOT = Path(__file__).parents[2]
 COMMAND = [sys.executable, "-m", "thalweg.ops.cli"]
+_MODULES = ("thalweg.ops.cli", "thalweg.ops.run.fork_server")
+"""What a supervisor starts, and is forked instead."""
 _READ_BY_IMPORTS = ("PYTHON", "OMP_", "MKL_", "OPENBLAS_", "CUDA_", "MALLOC_", "LD_")
 """Environment variables that are read when libraries are imported begin so."""
 _IMPORTED = (
@@ -48,7 +50,6 @@ _IMPORTED = (
     "thalweg.stream.log.sqlite",
     "faiss",
     "redis",
-    "river.drift.binary",
 )
 _SUBREAPER = 36  # prctl(2)
 
@@ -214,12 +215,14 @@ def run(
 def wait(number: int) -> None:
     """Import everything; then fork a process for each request, until there are no more to come."""
     from thalweg.models.contract.registry import BUILT_IN, find
+    from thalweg.stream.drift import detectors
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # from the keyboard: the tests end it by closing the socket
     for name in _IMPORTED:
         import_module(name)
     for name in BUILT_IN:
         find(name)
+    detectors.preload()
     assert len(list(Path("/proc/self/task").iterdir())) == 1, (
         "an import has started a thread: it would be missing after a fork"
     )
@@ -253,8 +256,9 @@ def _become(
     folder: str,
     streams: Sequence[int],
     passed: Sequence[int] = (),
+    module: str = _MODULES[0],
 ) -> NoReturn:
-    """Go on as `thalweg` with these arguments, in a process just forked, with no files but these."""
+    """Go on as a module with these arguments, in a process just forked, with no files but these."""
     code = 1
     try:
         for at, stream in enumerate(streams):
@@ -274,7 +278,7 @@ def _become(
         sys.path[0] = folder
         sys.argv = ["thalweg", *arguments]
         subprocess.Popen = _forking(subprocess.Popen)  # type: ignore[misc] # for a supervisor's processes
-        runpy.run_module("thalweg.ops.cli", run_name="__main__", alter_sys=True)
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
         code = 0
     except SystemExit as ending:
         code = _exit_code(ending)
@@ -296,15 +300,16 @@ def _exit_code(ending: SystemExit) -> int:
 
 
 def _forking(popen: Callable[..., Any]) -> Callable[..., Any]:
-    """`Popen`, but that another `thalweg` is forked from this process."""
+    """`Popen`, but that another process of `thalweg` is forked from this one."""
 
     def start(command: Sequence[str], **options: Any) -> Any:
-        if list(command[: len(COMMAND)]) != COMMAND or options.keys() - {"env", "stdout", "pass_fds"}:
+        python, _, module, *_ = [*command, "", "", ""]
+        if python != sys.executable or module not in _MODULES or options.keys() - {"env", "stdout", "pass_fds"}:
             return popen(command, **options)
         streams = [0, options["stdout"].fileno() if "stdout" in options else 1, 2]
         if (forked := os.fork()) == 0:
             environment, passed = options.get("env", os.environ), options.get("pass_fds", ())
-            _become(command[len(COMMAND) :], environment, str(Path.cwd()), streams, passed)
+            _become(command[3:], environment, str(Path.cwd()), streams, passed, module)
         return Process(forked, command)
 
     return start

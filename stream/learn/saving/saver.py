@@ -41,6 +41,9 @@ class Saver:
         self._error: OSError | None = None
         self._cut: tuple[int, int] | None = None
         self._not_before = 0.0
+        self._between: int | None = None
+        self.took_seconds = 0.0
+        """How long the last save took."""
         self.version = -1
         """The newest version that is saved or being saved."""
         self._saved = -1
@@ -57,10 +60,13 @@ class Saver:
         self._finish(wait=False)
         return self._thread is None and self._runtime.ticks() >= self._not_before
 
-    def save(self, manifest: Manifest, parts: Mapping[str, State], spare: int | None = None) -> None:
+    def save(
+        self, manifest: Manifest, parts: Mapping[str, State], spare: int | None = None, *, between: bool = False
+    ) -> None:
         """Start a save that does not delete the version `spare`.
 
-        Everything is copied first, so learning may continue. Waits for the previous save.
+        One that is saved `between` the usual ones gives way to the next, so that it displaces none of those that are
+        kept for a rollback. Everything is copied first, so learning may continue. Waits for the previous save.
         """
         self.wait()
         try:
@@ -77,7 +83,8 @@ class Saver:
         }
         self._error = None
         self.version = manifest.version
-        self._thread = self._runtime.background(lambda: self._write(manifest, copied, spare), "snapshot")
+        instead_of, self._between = self._between, manifest.version if between else None
+        self._thread = self._runtime.background(lambda: self._write(manifest, copied, spare, instead_of), "snapshot")
         self._thread.start()
 
     def _copied(self, part: str, name: str, tensor: Array) -> Array:
@@ -120,10 +127,10 @@ class Saver:
             else:
                 self._cut = None
 
-    def _write(self, manifest: Manifest, parts: Mapping[str, State], spare: int | None) -> None:
+    def _write(self, manifest: Manifest, parts: Mapping[str, State], spare: int | None, instead_of: int | None) -> None:
         started = self._runtime.ticks()
         try:
-            saved = self._snapshots.save(manifest, parts, spare)
+            saved = self._snapshots.save(manifest, parts, spare, instead_of)
             kept = [other.version for other in self._snapshots.manifests()]
         except OSError as error:
             log.error("snapshot failed: learning continues", version=manifest.version, problem=str(error))
@@ -137,6 +144,7 @@ class Saver:
             self._observer.snapshotted(saved.version, self._runtime.ticks() - started, saved.size_bytes)
             self._health.running()
         finished = self._runtime.ticks()
+        self.took_seconds = finished - started
         self._not_before = finished + (finished - started) / _SHARE
 
     def _failed(self, version: int, error: OSError) -> None:

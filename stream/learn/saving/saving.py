@@ -14,6 +14,8 @@ from thalweg.stream.log.log import Reader
 log = structlog.get_logger(__name__)
 
 _COMMIT_SECONDS = 1.0
+_AGAIN_SECONDS = 0.5  # what a restart may have to learn again, if saving is cheap …
+_AGAIN_SAVES = 50.0  # … or this many times what a save takes: 2 % of the time
 _LAST_SAVES = 3  # a disk that is full for a moment must not cost what was learned since the last snapshot
 
 
@@ -35,6 +37,7 @@ class Saving:
         self._alarms, self._observer = context.ports.alarms, context.ports.observer
         self._clock, self._ticks = context.runtime.clock, context.runtime.ticks
         self._unsaved_events = 0
+        self._unsaved_seconds = 0.0
         self._saved_at = self._ticks()
         self._committed_at = 0.0
         self._no_state = ""  # why the learner last gave no state to save
@@ -43,12 +46,21 @@ class Saving:
         """This many events were learned."""
         self._unsaved_events += events
 
+    def took(self, seconds: float) -> None:
+        """Learning took so long, and as long again after a crash."""
+        self._unsaved_seconds += seconds
+
     def save_if_due(self) -> None:
-        """Save in the background after enough events or time, unless the last save is still in progress."""
+        """Save in the background after enough events or time, unless the last save is still in progress.
+
+        Between these, also once it would take long to learn again what is not saved: after a crash nothing is published
+        before that is done.
+        """
         due = self._unsaved_events >= self._settings.snapshot_events
         due = due or self._ticks() - self._saved_at >= self._settings.snapshot_seconds
-        if due and self._fold.version > self._saver.version and self._saver.ready():
-            self.save()
+        long = self._unsaved_seconds >= max(_AGAIN_SECONDS, _AGAIN_SAVES * self._saver.took_seconds)
+        if (due or long) and self._fold.version > self._saver.version and self._saver.ready():
+            self.save(between=not due)
 
     def commit_if_due(self, reader: Reader) -> None:
         """Commit the position about once a second."""
@@ -57,13 +69,14 @@ class Saving:
             reader.commit(self._fold.end, f"version {self._fold.version}")
             self._committed_at = now
 
-    def save(self, *, wait: bool = False, must: bool = False, spare: int | None = None) -> None:
+    def save(self, *, wait: bool = False, must: bool = False, spare: int | None = None, between: bool = False) -> None:
         """Save the present version in the background, unless it is saved.
 
         Args:
             wait: Return when it is saved, or could not be.
             must: Raise OSError if it cannot be saved; with `wait`.
             spare: Do not delete this version.
+            between: It gives way to the next one, and the usual events and time are counted on.
         """
         if self._fold.version > self._saver.version:
             self._intake.note_identities()
@@ -71,8 +84,10 @@ class Saving:
             if taken is None:
                 return
             waiting = {} if self._alarms is None else {"alarms": self._alarms.state()}
-            self._saver.save(taken.manifest, {**taken.parts, **waiting}, spare)
-            self._unsaved_events, self._saved_at = 0, self._ticks()
+            self._saver.save(taken.manifest, {**taken.parts, **waiting}, spare, between=between)
+            self._unsaved_seconds = 0.0
+            if not between:
+                self._unsaved_events, self._saved_at = 0, self._ticks()
         if wait and (error := self._saver.wait()) is not None and must:
             raise error
 

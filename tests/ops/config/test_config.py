@@ -136,7 +136,7 @@ inputs = {}
             "model.a.params.model: expected 'module:factory' or 'timm:NAME'",
             "model.a.params.adapt_batch: expected a multiple of follow_batch, 2",
             "model.b.topic: expected letters, digits, '.', '_' or '-'",
-            "model.b.inputs: expected 1 or more entries",
+            "model.b.inputs: missing; expected either inputs (tensors) or columns (named values)",
             f"model.b.learner: no learner is called 'rigde'; did you mean ridge? Known: {', '.join(sorted(BUILT_IN))}"
             + "".join(f", {prefix}:IMPORT.PATH" for prefix in PREFIXES),
         ]

@@ -246,8 +246,8 @@ def test_what_a_rollback_discards_is_saved_first_and_its_target_is_kept_until_th
     saved: list[Snapshot] = []
     save = house.snapshots.save
 
-    def noted(manifest: Any, parts: Any, spare: int | None = None) -> Any:
-        done = save(manifest, parts, spare)
+    def noted(manifest: Any, parts: Any, *which: int | None) -> Any:
+        done = save(manifest, parts, *which)
         saved.append(Snapshot(done, parts))
         return done
 

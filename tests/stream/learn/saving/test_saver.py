@@ -2,7 +2,6 @@
 
 import threading
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,9 +22,22 @@ class SlowDisk(FolderSnapshots):
         super().__init__(folder)
         self.go = threading.Event()
 
-    def save(self, manifest: Manifest, parts: Mapping[str, State], spare: int | None = None) -> Manifest:
+    def save(self, manifest: Manifest, parts: Mapping[str, State], *which: int | None) -> Manifest:
         assert self.go.wait(PATIENCE)
-        return super().save(manifest, parts)
+        return super().save(manifest, parts, *which)
+
+
+def manifest(version: int) -> Manifest:
+    return Manifest(
+        model="m",
+        version=version,
+        parent=None,
+        learner="any",
+        config_sha256="",
+        offsets={},
+        events_learned=version,
+        created=0.0,
+    )
 
 
 @pytest.mark.parametrize("entries", [3, 1 << 18], ids=["small", "large"])
@@ -37,10 +49,7 @@ def test_what_is_learned_while_a_snapshot_is_written_is_not_in_it(tmp_path: Path
     of_class = {"seven": 2}
     before = State({"weights": weights.copy()}, {"of_class": {"seven": 2}})
 
-    manifest = Manifest(
-        model="m", version=1, parent=None, learner="any", config_sha256="", offsets={}, events_learned=1, created=0.0
-    )
-    saver.save(manifest, {"learner": State({"weights": weights}, {"of_class": of_class})})
+    saver.save(manifest(1), {"learner": State({"weights": weights}, {"of_class": of_class})})
     weights += 1.0
     of_class["seven"] = 9
     disk.go.set()
@@ -59,15 +68,36 @@ def test_a_state_that_cannot_be_written_is_told_and_the_next_one_is_saved(tmp_pa
     disk = FolderSnapshots(tmp_path)
     disk.prepare()
     saver = Saver(disk, InMemoryJournal(), Watching())
-    manifest = Manifest(
-        model="m", version=1, parent=None, learner="any", config_sha256="", offsets={}, events_learned=1, created=0.0
-    )
 
-    saver.save(manifest, {"learner": State({"weights": np.zeros(3)}, {"never": {1, 2}})})
+    saver.save(manifest(1), {"learner": State({"weights": np.zeros(3)}, {"never": {1, 2}})})
     problem = saver.wait()
-    saver.save(replace(manifest, version=2), {"learner": State({"weights": np.zeros(3)}, {})})
+    saver.save(manifest(2), {"learner": State({"weights": np.zeros(3)}, {})})
 
     assert problem is not None
     assert told == [(1, str(problem))]
     assert saver.wait() is None
     assert [one.version for one in disk.manifests()] == [2]
+
+
+def test_what_is_saved_between_gives_way_to_the_next_and_displaces_none_that_are_kept(tmp_path: Path) -> None:
+    disk = FolderSnapshots(tmp_path, keep=3)
+    disk.prepare()
+    saver = Saver(disk, InMemoryJournal(), NoObserver())
+
+    for version, between in [(1, False), (2, False), (3, True), (4, True), (5, True), (6, False), (7, True)]:
+        saver.save(manifest(version), {"learner": State({"weights": np.zeros(3)}, {})}, between=between)
+        assert saver.wait() is None
+
+    assert [one.version for one in disk.manifests()] == [2, 6, 7]
+
+
+def test_a_version_saved_between_that_is_spared_stays(tmp_path: Path) -> None:
+    disk = FolderSnapshots(tmp_path, keep=3)
+    disk.prepare()
+    saver = Saver(disk, InMemoryJournal(), NoObserver())
+
+    for version, spare in [(1, None), (2, 1)]:
+        saver.save(manifest(version), {"learner": State({"weights": np.zeros(3)}, {})}, spare, between=version == 1)
+        assert saver.wait() is None
+
+    assert [one.version for one in disk.manifests()] == [1, 2]

@@ -1,0 +1,165 @@
+"""The process from which a supervisor's processes are forked: it has imported everything, and does nothing else.
+
+It holds no state, no lock, no connection and no thread. A process forked from it has the libraries of the
+configuration's learners at once, and shares their memory.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import json
+import os
+import signal
+import socket
+import sys
+import time
+import tomllib
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from thalweg.ops.run.heartbeat import HEARTBEAT
+from thalweg.ops.run.standby import CHANNEL, GO, READY, UNFIT
+
+_ALWAYS = (
+    "thalweg.ops.cli.main",
+    "thalweg.ops.config.effective",
+    "thalweg.ops.run.logs",
+    "thalweg.ops.run.processes",
+)
+_BY_LOG = {"sqlite": ("thalweg.stream.log.sqlite",), "kafka": ("thalweg.stream.log.kafka", "crc32c")}
+_REDIS = ("thalweg.memory.exchange.redis_commands", "thalweg.memory.exchange.redis_pending")
+_BY_STORE = {"redis": _REDIS, "rediss": _REDIS}
+_BY_LEARNER = {"bottleneck": ("faiss",), "error_memory": ("faiss",)}
+"""What these learners import when they are used."""
+_ARGUMENTS_START, _ARGUMENTS_END = 45, 46  # in /proc/PID/stat, counted from 0 after the name of the process
+
+
+def preload(table: dict[str, Any]) -> None:
+    """Import what processes with this configuration need.
+
+    Plug-ins are left out: they may start threads when imported, and one that was mended takes effect with the next
+    restart.
+
+    Args:
+        table: The configuration as it stands in the file; what is wrong with it is left to its validation.
+    """
+    from thalweg.models.contract.registry import BUILT_IN, find
+    from thalweg.models.encoders.kinds import needs_torch
+    from thalweg.stream.drift.detectors import preload as preload_detectors
+
+    modules = list(_ALWAYS)
+    models = [one for one in _of(table, "model", list) if isinstance(one, dict)]
+    for learner in {str(model.get("learner")) for model in models} & BUILT_IN.keys():
+        find(learner)
+        modules += _BY_LEARNER.get(learner, ())
+    if any(needs_torch(str(model.get("encoder", ""))) for model in models):
+        modules.append("thalweg.models.parts.torch_setup")
+    preload_detectors({name for model in models for name in _detectors(_of(model, "drift", dict))})
+    modules += _BY_LOG.get(_kind(table, "log", "sqlite"), ())
+    modules += _BY_STORE.get(_kind(table, "store", "sqlite"), ())
+    for module in modules:
+        import_module(module)
+
+
+def _table(path: Path) -> dict[str, Any]:
+    """The configuration of a file and the environment, not validated."""
+    from thalweg.ops.config.environment import overlay
+
+    try:
+        table = tomllib.loads(path.read_text())
+        overlay(table, os.environ, lambda place: str, [])
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return {}  # its validation says what is wrong
+    return table
+
+
+def _detectors(drift: dict[str, Any]) -> list[str]:
+    from thalweg.stream.drift.params import DriftParams
+
+    return [str(name) for name in _of(drift, "detectors", list)] if "detectors" in drift else DriftParams().detectors
+
+
+def _kind(table: dict[str, Any], section: str, usual: str) -> str:
+    """What stands before the colon of a section's URL."""
+    return str(_of(table, section, dict).get("url", usual)).partition(":")[0]
+
+
+def _of(table: dict[str, Any], key: str, kind: type[Any]) -> Any:
+    found = table.get(key)
+    return found if isinstance(found, kind) else kind()
+
+
+def run(arguments: list[str]) -> list[str]:
+    """Import everything and fork a process for each request; returns only in a forked one, with its arguments.
+
+    Args:
+        arguments: Of `thalweg serve`, the configuration first.
+    """
+    from thalweg.ops.run.supervisor import die_with_supervisor
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # from the keyboard: it is meant for the supervisor
+    die_with_supervisor()
+    requests = socket.socket(fileno=int(os.environ.pop(CHANNEL)))
+    requests.set_inheritable(False)
+    preload(_table(Path(arguments[0])))
+    if len(list(Path("/proc/self/task").iterdir())) > 1:
+        sys.exit(UNFIT)
+    gc.collect()
+    gc.freeze()  # so that no collection writes to shared memory
+    try:
+        requests.sendall(READY)
+        while True:
+            message, files, _, _ = socket.recv_fds(requests, 1 << 16, 3)
+            if not message:
+                sys.exit(0)
+            between = os.getpid()
+            if (first := os.fork()) == 0:
+                between = os.getpid()
+                if os.fork() != 0:
+                    os._exit(0)  # the supervisor becomes the parent of the forked process
+                break
+            os.waitpid(first, 0)
+            for file in files:
+                os.close(file)
+    except OSError:
+        sys.exit(0)  # the supervisor has ended
+    requests.close()
+    return _begin(between, json.loads(message), files)
+
+
+def _begin(between: int, request: dict[str, Any], files: list[int]) -> list[str]:
+    """Become the process that was asked for; its arguments."""
+    handshake = socket.socket(fileno=files.pop(0))
+    while os.getppid() == between:
+        time.sleep(0.0005)
+    handshake.sendall(os.getpid().to_bytes(4, "big"))
+    if handshake.recv(len(GO)) != GO:
+        os._exit(0)
+    handshake.close()
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    if request["heartbeat"]:
+        os.environ[HEARTBEAT] = str(files.pop(0))
+    if request["stdout"]:
+        output = files.pop(0)
+        os.dup2(output, 1)
+        os.close(output)
+    arguments: list[str] = request["arguments"]
+    _show([sys.executable, "-m", "thalweg.ops.cli", *arguments])
+    return arguments
+
+
+def _show(command: list[str]) -> None:
+    """Write a command over this process's arguments in memory, as far as there is room, so that `ps` shows it."""
+    fields = Path("/proc/self/stat").read_text().rpartition(") ")[2].split()
+    start, end = int(fields[_ARGUMENTS_START]), int(fields[_ARGUMENTS_END])
+    if 0 < start < end:
+        ctypes.memmove(start, "\0".join(command).encode()[: end - start - 1].ljust(end - start, b"\0"), end - start)
+
+
+if __name__ == "__main__":
+    sys.argv = ["thalweg", *run(sys.argv[1:])]
+    from thalweg.ops.cli.main import main
+
+    main()
