@@ -24,6 +24,7 @@ NAMES = (
     "ridge_cost",
     "streams",
     "nearest_mean",
+    "calibration",
     "columns",
     "peers",
     "memory",
@@ -40,6 +41,7 @@ NAMES = (
     "durability",
     "restart",
     "evaluation",
+    "adapters",
 )
 
 

@@ -18,6 +18,7 @@ import structlog
 from numpy.typing import NDArray
 
 from thalweg.memory.snapshots.state import State
+from thalweg.models.adapters import river_fixes
 from thalweg.models.adapters.allowed import Allowed
 from thalweg.models.adapters.frozen import Held, Lent
 from thalweg.models.adapters.imports import imported, made
@@ -48,6 +49,7 @@ class RiverFactory:
         Raises:
             UnknownLearner: It is not there, or cannot be imported.
         """
+        river_fixes.apply()
         self.name = f"river:{path}"
         self.target = imported(self.name, path)
         self.allowed = Allowed(["river", path.partition(".")[0]])
@@ -152,8 +154,8 @@ class RiverLearner:
         names: list[Any] = list(self._classes)
         if self._kind.binary:
             names = self._truths = truths(names)
-        names.append(None)
-        return [names[code] for code in codes.tolist()]
+        told = [*names, None]  # None where the code is -1
+        return [told[code] for code in codes.tolist()]
 
     # Predictions
 

@@ -29,7 +29,8 @@ class AnswerCases(Given):
             predictor = learner.predictor()
             assert not predictor.task.problem(predictor.outputs)
             assert predictor.task.label in (learner.schema.label, "none")
-            assert predictor.task.probabilities == (predictor.properties.get("scores") == "probabilities")
+            said = predictor.properties.get(predictor.task.scores)
+            assert predictor.task.probabilities == (said in ("probabilities", "calibrated"))
 
     def test_no_rows_get_no_answers(self) -> None:
         for learner in (self.new(), self.trained()):
@@ -153,8 +154,9 @@ class AnswerCases(Given):
                 assert wanted in (-1, got), name
             if spec.dtype == "bytes":
                 assert ((answer >= -1) & (answer < len(predictor.classes))).all(), name
-        if "scores" in answers and predictor.classes:
-            assert answers["scores"].shape[1] == len(predictor.classes)
+        for name in ("scores", "probabilities"):
+            if name in answers and predictor.classes:
+                assert answers[name].shape[1] == len(predictor.classes)
 
 
 def _assert_refused(learner: Learner, inputs: Inputs, name: str) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from thalweg.models.contract.learner import Predictor
+from thalweg.ops.serve.class_names import offered
 from thalweg.ops.serve.http_api.binary_tensors import RawInputs, answer, raw_of, split
 from thalweg.ops.serve.http_api.calls import Answer, Call
 from thalweg.ops.serve.inference import (
@@ -77,6 +78,7 @@ def to_json(response: InferenceResponse, is_raw: Callable[[str], bool], raw: lis
         raw: Receives their values.
     """
     info, predictor = response.served.info, response.served.predictor
+    specs = offered(predictor)
     parameters: dict[str, Any] = {
         "state_version": info.version,
         "learned_events": info.learned_events,
@@ -84,9 +86,11 @@ def to_json(response: InferenceResponse, is_raw: Callable[[str], bool], raw: lis
     }
     if response.explanation is not None:
         parameters["explanation"] = response.explanation
+    if reason := response.no_label:
+        parameters["no_label"] = reason
     outputs = []
     for name in response.names:
-        spec, array = predictor.outputs[name], response.outputs[name]
+        spec, array = specs[name], response.outputs[name]
         output: dict[str, Any] = {**tensor_metadata(spec), "shape": list(array.shape)}
         if is_raw(name):
             raw.append(raw_of(array, spec, predictor.classes))

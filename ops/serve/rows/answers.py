@@ -10,6 +10,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from thalweg.ops.serve.class_names import offered
 from thalweg.ops.serve.inference import InferenceResponse
 from thalweg.proto.schema import Array, TensorSpec
 from thalweg.proto.task import Task, task_of
@@ -28,14 +29,13 @@ def to_rows(response: InferenceResponse, ids: Sequence[str | None]) -> list[dict
         ids: The id of each row, (N,); repeated where there is one.
     """
     predictor = response.served.predictor
-    task, specs, classes = task_of(predictor), predictor.outputs, predictor.classes
+    task, specs, classes = task_of(predictor), offered(predictor), predictor.classes
     about = {"version": response.served.info.version, "staleness_seconds": response.staleness_seconds}
     rows: list[dict[str, Any]] = [{} if id is None else {"id": id} for id in ids]
     for name in _shown(response, task):
         if name == task.answer:
             _add_answer(rows, specs[name], response.outputs[name], task, classes)
-        elif name in (task.scores, PROBABILITIES):
-            shown = PROBABILITIES if task.probabilities else name
+        elif shown := shown_by_class(name, task):
             for row, values in zip(rows, response.outputs[name].tolist()):
                 row[shown] = {known: finite(value) for known, value in zip(classes, values)}
         else:
@@ -48,11 +48,19 @@ def to_rows(response: InferenceResponse, ids: Sequence[str | None]) -> list[dict
     return rows
 
 
+def shown_by_class(name: str, task: Task) -> str:
+    """The name in an answer of an output with a column for each class; empty for other outputs."""
+    if name == task.scores:
+        return PROBABILITIES if task.probabilities else name
+    return name if name in (task.confidence, PROBABILITIES) else ""
+
+
 def _shown(response: InferenceResponse, task: Task) -> list[str]:
     """Names of the outputs in a row: scores are left out beside the probabilities, unless they are asked for."""
     if response.options.outputs or PROBABILITIES not in response.outputs:
         return list(response.names)
-    return [name for name in response.names if name != task.scores]
+    hidden = task.confidence or task.scores
+    return [name for name in response.names if name != hidden or name == PROBABILITIES]
 
 
 def _add_answer(rows: list[dict[str, Any]], spec: TensorSpec, array: Array, task: Task, classes: Sequence[str]) -> None:
