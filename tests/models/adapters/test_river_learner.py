@@ -16,7 +16,8 @@ from tests.models.adapters.test_river import learner
 from thalweg.memory.snapshots.snapshots import InMemorySnapshots
 from thalweg.models.adapters import frozen
 from thalweg.models.adapters.river_predictor import RiverPredictor
-from thalweg.models.contract.learner import ParamsError
+from thalweg.models.calibration.calibrated import calibrated
+from thalweg.models.contract.learner import Learner, ParamsError
 from thalweg.models.contract.registry import UnknownLearner, find
 from thalweg.proto.event import Batch, ClassLabels, Decoded, NumberLabels
 from thalweg.proto.schema import InputError, TensorSpec
@@ -214,8 +215,12 @@ def test_an_estimator_that_changes_when_it_predicts_predicts_on_a_copy() -> None
 
 def folded(walks: list[Any], monkeypatch: pytest.MonkeyPatch, batches: int) -> Fold:
     """A fold of a tree, with evaluation, that has learned so many micro-batches; `walks` notes each walk since."""
-    made = learner("river.tree.HoeffdingTreeClassifier")
-    monitor = Monitor(made, lambda: learner("river.tree.HoeffdingTreeClassifier"), frozen_after=0)
+
+    def new() -> Learner:
+        return calibrated(learner("river.tree.HoeffdingTreeClassifier"))
+
+    made = new()
+    monitor = Monitor(made, new, frozen_after=0)
     fold = Fold(made, InMemorySnapshots(), ProcessorSettings(batch_events=8), monitor)
     walk = frozen.walk
     monkeypatch.setattr(frozen, "walk", lambda *given: walks.append(given) or walk(*given))
