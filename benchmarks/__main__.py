@@ -25,6 +25,7 @@ NAMES = (
     "streams",
     "nearest_mean",
     "calibration",
+    "columns",
     "peers",
     "memory",
     "latency",

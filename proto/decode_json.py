@@ -19,6 +19,7 @@ from thalweg.proto.json_text import BYTE_ORDER_MARK, fault_of
 from thalweg.proto.records import Records
 from thalweg.proto.rejected import Reason, Refused
 from thalweg.proto.rows.assembly import Parts, assemble
+from thalweg.proto.rows.ids import id_values
 from thalweg.proto.salvage import salvage
 from thalweg.proto.schema import Array, Schema, TensorSpec
 
@@ -114,7 +115,10 @@ class JsonDecoder:
 
 def check_depth(values: Sequence[bytes]) -> None:
     """Raises Refused if one is nested too deeply."""
-    if any(map(too_deep, values)):
+    most = max([value.count(b"{") for value in values], default=0) + max(
+        [value.count(b"[") for value in values], default=0
+    )
+    if most > MAX_JSON_DEPTH and any(map(too_deep, values)):  # usually not: then no function is called for each value
         raise Refused("malformed", f"expected JSON nested at most {MAX_JSON_DEPTH} deep, got deeper")
 
 
@@ -123,7 +127,9 @@ def input_type(spec: TensorSpec) -> Any:
     kind: Any = {"f": float, "i": int, "u": int, "b": bool}.get(
         "s" if spec.dtype == "bytes" else np.dtype(spec.dtype).kind, str
     )
-    if kind is int:
+    if spec.ids:
+        kind = int | float | str
+    elif kind is int:
         kind = int | float  # 3.0 is 3; invalid values are found by the column
     for size in reversed(spec.shape):
         kind = Annotated[list[kind], msgspec.Meta(min_length=size, max_length=size)]
@@ -132,6 +138,8 @@ def input_type(spec: TensorSpec) -> Any:
 
 def input_column(name: str, values: Sequence[Any], spec: TensorSpec) -> Array:
     """The array of an input, (N, ...), from values of `input_type`. Raises Refused when one does not fit."""
+    if spec.ids:
+        values = id_values(spec, values)
     if spec.dtype == "bytes":
         column = np.empty((len(values), *spec.shape), dtype=object)
         for row, value in enumerate(values):

@@ -25,7 +25,7 @@ ONE_HOME = {
     },
     "river": {
         "stream/drift/detectors.py",  # its drift detectors
-        *(f"models/adapters/{name}.py" for name in ("river", "river_kinds")),  # its estimators
+        *(f"models/adapters/{name}.py" for name in ("river_fixes", "river_kinds")),  # its estimators
     },
 }
 FILES = [path for folder in ORDER for path in sorted((ROOT / folder).rglob("*.py")) if "_pb2" not in path.name]

@@ -18,6 +18,7 @@ import structlog
 from numpy.typing import NDArray
 
 from thalweg.memory.snapshots.state import State
+from thalweg.models.adapters import river_fixes
 from thalweg.models.adapters.allowed import Allowed
 from thalweg.models.adapters.frozen import Held, Lent
 from thalweg.models.adapters.imports import imported, made
@@ -48,6 +49,7 @@ class RiverFactory:
         Raises:
             UnknownLearner: It is not there, or cannot be imported.
         """
+        river_fixes.apply()
         self.name = f"river:{path}"
         self.target = imported(self.name, path)
         self.allowed = Allowed(["river", path.partition(".")[0]])
@@ -76,6 +78,7 @@ class RiverLearner:
     def __init__(self, factory: RiverFactory, context: LearnerContext) -> None:
         self._factory = factory
         self._rows = Rows(context.inputs)
+        self._named = context.columns
         self._params, self._seed = dict(context.params), context.seed
         estimator, self._kind = tried(
             factory.name, lambda: factory.new(self._params, self._seed), factory.allowed, self._rows, self._seed
@@ -90,7 +93,7 @@ class RiverLearner:
 
     @property
     def schema(self) -> Schema:
-        return Schema(self._rows.specs, self._kind.label)
+        return Schema(self._rows.specs, self._kind.label, columns=self._named)
 
     def learn(self, batch: Batch) -> None:
         rows, usable = self._rows.of(batch.inputs)
@@ -151,8 +154,8 @@ class RiverLearner:
         names: list[Any] = list(self._classes)
         if self._kind.binary:
             names = self._truths = truths(names)
-        names.append(None)
-        return [names[code] for code in codes.tolist()]
+        told = [*names, None]  # None where the code is -1
+        return [told[code] for code in codes.tolist()]
 
     # Predictions
 

@@ -44,7 +44,7 @@ def tried(learner: str, new: Callable[[], Any], allowed: Allowed, rows: Rows, se
 
 
 def _seeded(estimator: Any, seed: int, allowed: Allowed) -> Any:
-    """The same estimator, in which every part that would draw its seed from the system has one that follows from `seed`.
+    """The same estimator; every part that would draw its seed from the system has one that follows from `seed`.
 
     Such a part has an attribute `seed`, which is None, as all of River have; its copies begin with the new one.
     """

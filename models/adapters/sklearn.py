@@ -1,9 +1,10 @@
 """An estimator of scikit-learn as a learner, as it is: `sklearn:sklearn.linear_model.SGDClassifier`.
 
 Source: Pedregosa et al., "Scikit-learn: Machine Learning in Python", JMLR 12 (2011). The estimator learns each
-micro-batch by its own `partial_fit`; what is added is its state, walked (`walk.py`). Differences: classes are names, whose
-numbers follow from the parameter `classes`; a clusterer begins once there are as many events as clusters; events that are
-not finite are skipped. Cost: that of the estimator. State: all objects of the estimator, as JSON, and its arrays.
+micro-batch by its own `partial_fit`; what is added is its state, walked (`walk.py`). Differences: classes are names,
+whose numbers follow from the parameter `classes`; a clusterer begins once there are as many events as clusters; events
+that are not finite are skipped. Cost: that of the estimator. State: all objects of the estimator, as JSON, and its
+arrays.
 """
 
 from __future__ import annotations
@@ -76,8 +77,8 @@ class SklearnFactory:
 class SklearnLearner:
     """Any estimator with `partial_fit`; contract in `models/contract/learner.py`.
 
-    Skips events without a label, unless it is a clusterer; with a weight that is not positive; with numbers that are not
-    finite, or beyond 1e30; and of classes that `classes` does not name. The last two are counted.
+    Skips events without a label, unless it is a clusterer; with a weight that is not positive; with numbers that are
+    not finite, or beyond 1e30; and of classes that `classes` does not name. The last two are counted.
     """
 
     gauges_declared = SklearnFactory.gauges_declared

@@ -16,7 +16,7 @@ from thalweg.ops.config.error import ConfigurationError
 from thalweg.ops.config.model import ModelConfig
 from thalweg.ops.run.app import event_schema, open_configured_log
 from thalweg.proto.bounds.limits import MAX_FUTURE_SECONDS
-from thalweg.proto.encode import EVENT_BATCH_HEADERS, to_event_batch, to_json
+from thalweg.proto.encode import EVENT_BATCH_HEADERS, EVENT_HEADERS, to_event_batch, to_events, to_json
 from thalweg.proto.event import Batch, cut
 from thalweg.proto.rejected import Rejected
 from thalweg.proto.schema import Schema
@@ -88,7 +88,7 @@ def append_events(
             yield part.batch
 
     for batch in _paced(cut(batches(), size), rate):
-        log.append(topic, messages(batch, per_record))
+        log.append(topic, messages(batch, per_record, rows=bool(schema.columns) or schema.fields is not None))
         yield len(batch), rejected[:]
         rejected.clear()
     yield 0, rejected  # of the lines after the last event
@@ -136,8 +136,17 @@ def _paced(runs: Iterable[_Run], rate: float | None) -> Iterator[_Run]:
         sent += len(run)
 
 
-def messages(batch: Batch, per_record: int) -> list[Message]:
-    """The records of a batch: JSON events, or `EventBatch` records of so many."""
+def messages(batch: Batch, per_record: int, *, rows: bool = False) -> list[Message]:
+    """The records of a batch: JSON events, or `EventBatch` records of so many.
+
+    `rows`: the model takes rows of the user's own; then a record is a protobuf `Event`, which needs no mapping back.
+    """
+    if per_record == 1 and rows:
+        keys = batch.keys or [None] * len(batch)
+        return [
+            Message(value, None if key is None else key.encode(), EVENT_HEADERS)
+            for value, key in zip(to_events(batch), keys)
+        ]
     if per_record == 1:
         keys = batch.keys or [None] * len(batch)
         return [Message(value, None if key is None else key.encode()) for value, key in zip(to_json(batch), keys)]

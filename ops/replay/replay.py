@@ -102,6 +102,7 @@ def replay(
     frozen_after: int | None = None,
     max_record_bytes: int = 64 << 20,
     progress: Callable[[int, Prequential], None] = lambda events, evaluation: None,
+    notice: Callable[[str], None] = lambda text: None,
 ) -> Replayed:
     """Fold a file as one block, in micro-batches of `batch_events`; actions on alarms are not taken.
 
@@ -115,13 +116,21 @@ def replay(
             counted by reading the file once before.
         max_record_bytes: Larger events are not learned; `service.max_message_bytes`.
         progress: Called ten times a second.
+        notice: Told what is not used of the file.
 
     Raises:
         FileError: The file cannot be read.
     """
     learner = new_learner(model, seed)
     schema = event_schema(model, learner)
-    read = partial(read_events, path, schema, mapping, limit=limit, max_record_bytes=max_record_bytes)
+    told: set[str] = set()
+
+    def once(text: str) -> None:  # the file may be read twice
+        if text not in told:
+            told.add(text)
+            notice(text)
+
+    read = partial(read_events, path, schema, mapping, limit=limit, max_record_bytes=max_record_bytes, notice=once)
     return replay_events(
         model,
         learner,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from google.protobuf.json_format import MessageToDict
 
 from thalweg.ops.serve.metadata import describe
@@ -39,7 +41,7 @@ def config_of(model: ServedModel, version: int | None = None) -> pb.ModelConfig:
 
 def statistics_of(model: ServedModel, figures: ServingFigures) -> pb.ModelStatistics:
     """Sums over the requests to a model since the server started."""
-    totals, served = figures.totals(model.name), model.versions.newest
+    totals, served = figures.totals(model.answering.name), model.versions.newest
     spent = pb.StatisticDuration(count=totals.succeeded, ns=_ns(totals.succeeded_seconds))
     nothing = pb.StatisticDuration(count=totals.succeeded)  # reading and writing are not told apart from predicting
     return pb.ModelStatistics(
@@ -64,7 +66,7 @@ def statistics_of(model: ServedModel, figures: ServingFigures) -> pb.ModelStatis
 def index_of(models: Models, *, only_ready: bool = False) -> pb.RepositoryIndexResponse:
     """The models there are."""
     response = pb.RepositoryIndexResponse()
-    for model in models.all():
+    for model in models.named():
         served, reason = model.versions.newest, model.unready()
         if served is not None and not reason:
             response.models.add(name=model.name, version=str(served.info.version), state="READY")
@@ -92,7 +94,7 @@ _WHOLE = ("count", "ns", "last_inference", "inference_count", "execution_count",
 
 def _type(spec: TensorSpec) -> pb.DataType:
     kind = datatype(spec.dtype)
-    return pb.DataType.Value("TYPE_STRING" if kind == "BYTES" else f"TYPE_{kind}")
+    return cast(pb.DataType, pb.DataType.Value("TYPE_STRING" if kind == "BYTES" else f"TYPE_{kind}"))
 
 
 def _ns(seconds: float) -> int:

@@ -14,7 +14,7 @@ import msgspec
 
 from thalweg.proto import columns
 from thalweg.proto.cloudevents import Envelopes
-from thalweg.proto.decode_json import check_depth, input_column, input_type
+from thalweg.proto.decode_json import check_depth
 from thalweg.proto.event import Batch, Decoded
 from thalweg.proto.json_text import BYTE_ORDER_MARK, fault_of
 from thalweg.proto.records import Records
@@ -24,9 +24,10 @@ from thalweg.proto.rows.extraction import Extraction, Values
 from thalweg.proto.rows.fields import PARTS, FieldMapping, usual_mapping
 from thalweg.proto.rows.loose import loose_parts, part_key
 from thalweg.proto.rows.paths import Path, shown
+from thalweg.proto.rows.plain_input import plain_input
 from thalweg.proto.rows.values import column_array
 from thalweg.proto.salvage import salvage
-from thalweg.proto.schema import Array, Schema, TensorSpec
+from thalweg.proto.schema import Array, Schema
 
 _INPUTS = "inputs"
 _LONGEST_DETAIL = 1000  # characters; a parser error may quote a whole record
@@ -44,7 +45,7 @@ class RowDecoder:
         self._mapping = schema.fields
         self._rows = _rows(schema, schema.fields or usual_mapping(schema.columns.values()))
         self._own = _own_form(schema) if schema.fields is None else None
-        self._types = {name: input_type(spec) for name, spec in schema.inputs.items() if name not in schema.columns}
+        self._plain = [name for name in schema.inputs if name not in schema.columns]
         self._firsts = {one for column in schema.columns.values() for one in (column.path, Path.of(column.path).name)}
 
     def decode(
@@ -122,8 +123,8 @@ class RowDecoder:
             if column is not None:
                 inputs[name] = column_array(column, found[name])
             else:
-                inputs[name] = _tensor(spec, self._types[name], found[name])
-        if not columns.finite_rows({name: inputs[name] for name in self._types}, count).all():
+                inputs[name] = plain_input(spec, found[name])
+        if not columns.finite_rows({name: inputs[name] for name in self._plain}, count).all():
             raise Refused("non_finite", "inputs: expected finite numbers, got NaN, infinity or a number too large")
         return inputs
 
@@ -158,15 +159,3 @@ def _object(text: bytes) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise Refused("malformed", f"expected a JSON object, got {shown(found)}")
     return found
-
-
-def _tensor(spec: TensorSpec, kind: Any, values: Values) -> Array:
-    """An input that is no column. Raises Refused when a value is missing or does not fit."""
-    if any(value is None for value in values):
-        raise Refused("missing_input", f"input {spec.name!r:.80}: missing")
-    try:
-        return input_column(spec.name, [msgspec.convert(value, kind) for value in values], spec)
-    except (msgspec.ValidationError, ValueError) as error:
-        text = str(error)
-        shape = "of length" in text or "Expected `array`" in text or "got `array`" in text or "got `object`" in text
-        raise Refused("wrong_shape" if shape else "wrong_dtype", f"input {spec.name!r:.80}: {text:.500}") from error

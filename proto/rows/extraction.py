@@ -76,7 +76,7 @@ class _Level:
         if path.plain and not path.has_literal:
             found: Values = table[path.name]
             return found
-        literal = table[path.text] if path.has_literal else None
+        literal: Values | None = table[path.text] if path.has_literal else None
         if literal is not None and msgspec.UNSET not in literal:
             return literal
         if path.name in self.inner and path.rest is not None:

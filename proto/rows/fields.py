@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 from thalweg.proto.rows.column import Column, TimeUnit
@@ -30,13 +30,11 @@ class FieldMapping:
     """What to do with other fields of a record."""
 
 
-def usual_mapping(columns: Iterable[Column], given: FieldMapping | None = None) -> FieldMapping:
-    """The usual names of the parts, but for those that a column has: a column `weight` says nothing about learning.
-
-    Args:
-        columns: The columns of the records.
-        given: The mapping to start from; None: all parts have their usual names.
-    """
+def usual_mapping(columns: Iterable[Column]) -> FieldMapping:
+    """The usual names of the parts, but for those that a column has: a column `weight` says nothing about learning."""
     paths = {column.path for column in columns}
-    taken = {part: "" for part in ("id", "key", "label", "weight") if part in paths}  # a time may be a column, too
-    return replace(given or FieldMapping(), **taken)
+
+    def usual(part: str) -> str:
+        return "" if part in paths else part
+
+    return FieldMapping(label=usual("label"), id=usual("id"), key=usual("key"), weight=usual("weight"))

@@ -14,7 +14,7 @@ from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.errors import KafkaError
 
 from thalweg.proto.records import Partition, Position
-from thalweg.stream.log.kafka_client import batches
+from thalweg.stream.log.kafka_client import batches, sockets
 from thalweg.stream.log.kafka_client.clients import ANSWER_SECONDS, NOTHING, Clients
 from thalweg.stream.log.kafka_client.errors import REFUSED, append_error, log_error
 from thalweg.stream.log.kafka_client.limits import RecordLimits
@@ -43,6 +43,7 @@ class KafkaLog:
         _require_crc32c()
         _require_codecs()
         batches.install()
+        sockets.install()
         reading = reading or Reading()
         known = set(KafkaConsumer.DEFAULT_CONFIG) | set(KafkaProducer.DEFAULT_CONFIG)
         addresses = [server.strip() for server in servers.split(",") if server.strip()]

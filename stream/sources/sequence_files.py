@@ -22,10 +22,10 @@ from thalweg.proto.columns import class_name
 from thalweg.proto.event import Batch, ClassLabels, Decoded
 from thalweg.proto.json_text import json_of
 from thalweg.proto.rejected import Refused, Rejected
-from thalweg.proto.schema import Schema, TensorSpec
-from thalweg.stream.sources.csv_events import FileError
+from thalweg.proto.schema import Schema
+from thalweg.stream.sources.csv_reading import FileError
 
-_KEY = {"key": TensorSpec("key", "bytes", ())}
+_KEY = {"key": ("bytes", ())}
 _AT_A_TIME = 20.0
 
 
@@ -56,7 +56,7 @@ def sequence_events(
     Raises:
         FileError: The model has other inputs.
     """
-    if dict(schema.inputs) != _KEY or schema.label != "class":
+    if {name: (spec.dtype, spec.shape) for name, spec in schema.inputs.items()} != _KEY or schema.label != "class":
         raise FileError(f"{path}: contains event sequences; expected a model with one input 'key' of bytes")
     keys: list[str] = []
     sequences: list[tuple[NDArray[np.float64], list[str]]] = []

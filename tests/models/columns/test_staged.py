@@ -30,12 +30,17 @@ PARAMS: dict[str, dict[str, Any]] = {
     "ridge": {"expansion": 8},
     "bottleneck": {"heads": 4, "pairs": 8, "key_width": 3, "key_events": 20, "key_steps": 5},
     "nearest_mean": {},
+    "cotta": {
+        "model": "tests.models.small_networks:vectors",
+        "adapt_batch": 8,
+        "follow_batch": 4,
+        "views": "jitter",
+        "largest": 0,
+        "serve_views": 1,
+    },
 }
-WITHOUT_COLUMNS = {
-    "error_memory": "user, item, fields, numeric",
-    "prompt_tpp": "key",
-    "cotta": "",
-}
+WITHOUT_COLUMNS = {"error_memory": "user, item, fields, numeric", "prompt_tpp": "key"}
+"""Learners of ids and of keys, and the inputs that they take."""
 
 
 def context(table: dict[str, Any], params: dict[str, Any], seed: int = 0) -> LearnerContext:
@@ -97,6 +102,21 @@ class TestNearestMeanThatMergesAndUnlearns(TestNearestMean):
 
 class TestNearestMeanBehindAnEncoder(TestNearestMean):
     encoder = "random_features:16"
+
+
+class TestCotta(Staged):
+    learner = "cotta"
+    table: dict[str, Any] = {  # noqa: RUF012 - twelve features, as its network takes
+        "amount": "numeric",
+        "height": "numeric",
+        "weight": "numeric",
+        "member": "boolean",
+        "place": {"kind": "list", "length": 3},
+    }
+
+    def other(self) -> Learner:
+        table = {**self.table, "amount": {"kind": "numeric", "scale": False}}
+        return make_learner(self.learner, self.context(table), self.encoder)
 
 
 class Wrapped(WrapperContract):
@@ -293,7 +313,7 @@ def test_each_built_in_learner_is_tried_or_refused_behind_columns() -> None:
     assert {*PARAMS, *WITHOUT_COLUMNS} == set(BUILT_IN)
 
 
-@pytest.mark.parametrize("learner", [name for name, inputs in WITHOUT_COLUMNS.items() if inputs])
+@pytest.mark.parametrize("learner", WITHOUT_COLUMNS)
 def test_a_learner_that_does_not_learn_from_features_is_refused_with_columns(learner: str) -> None:
     with pytest.raises(ParamsError) as told:
         make_learner(learner, context(COLUMNS, {}))

@@ -52,7 +52,7 @@ def document_of(models: Models) -> Described:
         ),
         "Tensor": _TENSOR,
     }
-    for model in models.all():
+    for model in (one for one in models.named() if "@" not in one.name):  # successors answer under its name
         paths |= _paths(model)
         schemas |= {
             f"{model.name}.Row": row_of(model.schema),
