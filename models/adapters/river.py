@@ -77,7 +77,8 @@ class RiverLearner:
 
     def __init__(self, factory: RiverFactory, context: LearnerContext) -> None:
         self._factory = factory
-        self._rows = Rows(context.inputs)
+        lists = [name for name, one in context.columns.items() if one.kind == "list" and one.dtype == "bytes"]
+        self._rows = Rows(context.inputs, lists)
         self._named = context.columns
         self._params, self._seed = dict(context.params), context.seed
         estimator, self._kind = tried(

@@ -157,6 +157,7 @@ class RiverPredictor:
         learned = self._learned
         meta = {
             "inputs": [[spec.name, spec.dtype, list(spec.shape), spec.optional] for spec in self._rows.specs.values()],
+            "lists": sorted(self._rows.lists),
             "kind": self._kind.meta(),
             "classes": list(learned.classes),
             "truths": list(learned.truths),
@@ -185,4 +186,4 @@ class RiverPredictor:
         held = Held(allowed, state=State(state.tensors))
         if learned.events:
             held.get()  # here rather than at the first request
-        return cls(learner, RiverKind(**meta["kind"]), Rows(specs), held, learned)
+        return cls(learner, RiverKind(**meta["kind"]), Rows(specs, meta["lists"]), held, learned)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from itertools import product
 from typing import Any, TypeAlias
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -25,8 +26,12 @@ class Rows:
     Numbers are floats or integers, `bytes` are texts. Not thread-safe but for `of`.
     """
 
-    def __init__(self, specs: Mapping[str, TensorSpec]) -> None:
+    def __init__(self, specs: Mapping[str, TensorSpec], lists: Collection[str] = ()) -> None:
         """For inputs of fixed shape.
+
+        Args:
+            specs: The inputs by name.
+            lists: Those that hold a JSON list of texts each; they become lists.
 
         Raises:
             ParamsError: There are none, or one is of variable shape.
@@ -41,6 +46,8 @@ class Rows:
         if mistakes:
             raise ParamsError(mistakes)
         self.specs = dict(specs)
+        self.lists = frozenset(lists)
+        """Inputs that become lists of texts."""
         self._names = {name: _keys(spec) for name, spec in specs.items()}
         self.keys = tuple(key for keys in self._names.values() for key in keys)
         """The features of an event without missing values, in order."""
@@ -94,6 +101,8 @@ class Rows:
                     if spec.dtype == "bytes":
                         found, missing = _texts(found, spec.optional)
                         holes = holes or missing
+                        if name in self.lists:
+                            found = [[value and msgspec.json.decode(value) for value in column] for column in found]
                     columns += found
         keys = self.keys
         if not holes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv as csv_module
 import gzip
 import io
 import json
@@ -14,6 +15,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from thalweg.proto.event import Batch, ClassLabels, join
 from thalweg.proto.rejected import Rejected
@@ -308,3 +311,43 @@ def test_ids_in_a_csv_file_may_be_texts(tmp_path: Path) -> None:
     assert found.batch.inputs["user"].tolist() == [id_number("u", "alice"), 7, id_number("u", "12e4")]
     assert found.batch.inputs["item"].tolist() == [7, 7, -3]
     assert found.batch.labels.values.tolist() == [[1], [0], [1]]
+
+
+CELLS = st.text(st.characters(blacklist_categories=("Cs",)), max_size=6) | st.sampled_from(
+    [
+        "",
+        "nan",
+        "inf",
+        "1e999",
+        "-1e999",
+        "12.5",
+        "true",
+        "[1,2]",
+        '["a"]',
+        "[",
+        "[[1]]",
+        "2024-01-01",
+        "1e30",
+        "9" * 5000,
+    ]
+)
+
+
+@settings(max_examples=40)
+@given(rows=st.lists(st.lists(CELLS, min_size=6, max_size=6), min_size=1, max_size=5))
+def test_any_text_in_any_field_gives_a_value_or_a_reason_the_same_alone_and_together(
+    rows: list[list[str]], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    def found(some: list[list[str]]) -> tuple[list[str], list[str]]:
+        path = tmp_path_factory.mktemp("any") / "a.csv"
+        text = io.StringIO()
+        csv_module.writer(text).writerows([HEAD.split(","), *some])
+        path.write_text(text.getvalue(), newline="")
+        got = read(path)
+        batch = got.batch
+        values = [str([column[row] for column in batch.inputs.values()]) for row in range(len(batch))]
+        return values, [one.reason for one in got.rejected]
+
+    alone = [found([row]) for row in rows]
+
+    assert found(rows) == ([one for part in alone for one in part[0]], [one for part in alone for one in part[1]])
