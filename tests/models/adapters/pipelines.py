@@ -80,3 +80,12 @@ class Restless(base.Regressor):
     def predict_one(self, x: dict[str, Any]) -> float:
         self.asked += 1
         return float(self.asked)
+
+
+class Superstitious(tree.HoeffdingTreeClassifier):  # type: ignore[misc]
+    """A tree that changes before it raises for some numbers."""
+
+    def learn_one(self, x: dict[str, Any], y: Any, *, w: float = 1.0) -> None:
+        super().learn_one(x, y, w=w)
+        if x["features[0]"] in (13.0, 37.0):
+            raise ArithmeticError("not that one")
