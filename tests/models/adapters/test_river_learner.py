@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from tests.models.adapters.sample import two_classes
 from tests.models.adapters.test_river import learner
+from tests.stream.learn.test_quarantine import House
 from thalweg.memory.snapshots.snapshots import InMemorySnapshots
 from thalweg.models.adapters import frozen
 from thalweg.models.adapters.river_predictor import RiverPredictor
@@ -72,6 +73,19 @@ def test_an_event_is_a_dictionary_of_its_columns_without_those_that_are_missing(
         {"sizes[0]": 2.0, "sizes[1]": 3.0},
     ]
     assert usable is None
+
+
+def test_what_is_missing_is_none_to_an_estimator_that_imputes_learned_and_published() -> None:
+    made: Any = learner(f"{PIPELINES}.imputing", COLUMNS)
+    batch = columns([1.5, np.nan, 3.0], [b"DE", b"", b"FR"])
+    made.learn(batch)
+
+    published: Any = find(f"river:{PIPELINES}.imputing").predictor_from(made.predictor().state())
+
+    for one in (made, published):
+        row = one._rows.of(batch.inputs)[0][1]
+        assert (row["amount"], row["country"]) == (None, None)
+    assert published.predict(batch.inputs)["scores"].shape == (3, 2)
 
 
 def test_a_list_of_texts_is_a_list_to_the_learner_and_to_a_published_predictor() -> None:
@@ -210,6 +224,21 @@ def test_a_row_for_which_the_estimator_raises_or_says_nan_has_no_prediction_and_
 def test_an_estimator_that_raises_when_it_learns_raises() -> None:
     with pytest.raises(ValueError, match="a negative amount"):
         learner(f"{PIPELINES}.Choosy", AMOUNT).learn(only_amounts([-1.0]))
+
+
+def test_events_that_make_an_estimator_raise_are_quarantined_and_the_others_learned_exactly() -> None:
+    house = House()
+    path = f"{PIPELINES}.Superstitious"
+    inputs = {"features": TensorSpec("features", "float32", (2,))}
+
+    processor = house.run(learner(path, inputs))  # type: ignore[arg-type]
+
+    assert house.letters() == [(i, "learner_error", "ArithmeticError: not that one") for i in (13, 37)]
+    assert processor.events_learned == 48
+    alone: Any = learner(path, inputs)
+    rebuilt = house.rebuilt(processor.version, lambda: alone)
+    assert alone.state().meta["events"] == 48
+    assert rebuilt == processor.state_sha256
 
 
 def test_an_estimator_that_changes_when_it_predicts_predicts_on_a_copy() -> None:
