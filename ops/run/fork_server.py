@@ -34,7 +34,7 @@ _BY_STORE = {"redis": _REDIS, "rediss": _REDIS}
 _BY_LEARNER = {"bottleneck": ("faiss",), "error_memory": ("faiss",)}
 """What these learners import when they are used."""
 NO_ARROW_THREAD = "JE_ARROW_MALLOC_CONF", "background_thread:false"
-"""River imports pandas and pyarrow where they are installed; pyarrow's allocator starts a thread unless this says no."""
+"""River imports pandas and pyarrow where it finds them; pyarrow's allocator starts a thread unless this says no."""
 _ARGUMENTS_START, _ARGUMENTS_END = 45, 46  # in /proc/PID/stat, counted from 0 after the name of the process
 
 
