@@ -41,6 +41,7 @@ NAMES = (
     "durability",
     "restart",
     "evaluation",
+    "adapters",
 )
 
 

@@ -15,8 +15,11 @@ ONE_HOME = {
         "stream/log/kafka.py",
         *(
             f"stream/log/kafka_client/{name}.py"
-            for name in ("batches", "clients", "damage", "errors", "limits", "reader")
+            for name in ("batches", "clients", "consumer", "errors", "limits", "sockets")
         ),
+    },
+    "confluent_kafka": {
+        f"stream/log/confluent_client/{name}.py" for name in ("clients", "consumer", "errors", "producer", "properties")
     },
     "redis": {"memory/exchange/redis_pending.py", "memory/exchange/redis_commands.py"},
     "prometheus_client": {

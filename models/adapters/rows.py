@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from itertools import product
 from typing import Any, TypeAlias
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -20,13 +21,18 @@ _FLOATS = ("float32", "float64")
 
 
 class Rows:
-    """Validates inputs, and makes a dictionary of each event: `amount`, `features[0]`; a missing value has no entry.
+    """Validates inputs, and makes a dictionary of each event: `amount`, `features[0]`; a missing value has no entry, or
+    is None where the estimator imputes.
 
     Numbers are floats or integers, `bytes` are texts. Not thread-safe but for `of`.
     """
 
-    def __init__(self, specs: Mapping[str, TensorSpec]) -> None:
+    def __init__(self, specs: Mapping[str, TensorSpec], lists: Collection[str] = ()) -> None:
         """For inputs of fixed shape.
+
+        Args:
+            specs: The inputs by name.
+            lists: Those that hold a JSON list of texts each; they become lists.
 
         Raises:
             ParamsError: There are none, or one is of variable shape.
@@ -41,6 +47,10 @@ class Rows:
         if mistakes:
             raise ParamsError(mistakes)
         self.specs = dict(specs)
+        self.lists = frozenset(lists)
+        """Inputs that become lists of texts."""
+        self.blanks = False
+        """Whether a missing value is None instead of having no entry: what imputers of River expect."""
         self._names = {name: _keys(spec) for name, spec in specs.items()}
         self.keys = tuple(key for keys in self._names.values() for key in keys)
         """The features of an event without missing values, in order."""
@@ -94,9 +104,11 @@ class Rows:
                     if spec.dtype == "bytes":
                         found, missing = _texts(found, spec.optional)
                         holes = holes or missing
+                        if name in self.lists:
+                            found = [[value and msgspec.json.decode(value) for value in column] for column in found]
                     columns += found
         keys = self.keys
-        if not holes:
+        if not holes or self.blanks:
             return [dict(zip(keys, row)) for row in zip(*columns)], usable
         return [{key: one for key, one in zip(keys, row) if one is not None} for row in zip(*columns)], usable
 

@@ -69,7 +69,8 @@ class ModelConfig(LearnSettings):
     name: Name
     """Letters, digits, `.`, `_`, `-`; the name that clients use."""
     learner: str
-    """A built-in learner (docs/learners), or a name of the entry points `thalweg.learners`."""
+    """A built-in learner (docs/learners), `river:IMPORT.PATH` or `sklearn:IMPORT.PATH`, or a name of the entry points
+    `thalweg.learners`."""
     topic: Topic
     """The topic of its events."""
     inputs: dict[str, InputConfig] = {}  # noqa: RUF012 - pydantic copies it

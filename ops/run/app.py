@@ -140,7 +140,7 @@ def open_configured_log(config: Config) -> Log:
         records=section.retention_records, bytes=section.retention_bytes, seconds=section.retention_seconds
     )
     reading = Reading(unreadable_seconds=section.unreadable_seconds, unpacked_bytes=section.unpacked_bytes)
-    return open_log(section.url, section.kafka, retention, reading)
+    return open_log(section.url, section.kafka, retention, reading, section.client)
 
 
 def model_folder(config: Config, model: ModelConfig) -> Path:

@@ -115,7 +115,11 @@ def answering(config: Config, name: str) -> tuple[Config, str]:
 def changes(config: Config) -> Iterator[str]:
     """For people: of each model that was changed, what was, and what comes of it."""
     for model in config.model:
-        saved = _saved(config, model)
+        try:
+            saved = _saved(config, model)
+        except OSError as error:  # whoever checks a file may not be who runs it
+            yield f"model {model.name!r}: its state cannot be read: {error}"
+            continue
         if saved is None or saved.config_sha256 == model.identity_sha256():
             continue
         told = identity_differences(saved.identity, model.shown_identity()) or ["settings that are not recorded"]

@@ -158,14 +158,20 @@ class PageApi:
             "degraded": self._health.degraded(),
             "read_only": READ_ONLY if self._tokens is None else None,
             "processes": self._figures.processes(),
-            "aliases": {alias.name: alias.model.answering.name for alias in self._models.aliases},
-            "models": [summary(model, self._status(model), now, parts[model.name]) for model in self._models.all()],
+            "models": [
+                summary(model, self._status(model), now, parts[model.name]) | {"champion_of": self._champion_of(model)}
+                for model in self._models.all()
+            ],
         }
 
     def _details(self, model: ServedModel) -> dict[str, Any]:
         latency = self._figures.latency(model.name)
         parts = self._health.by_model()[model.name]
         return details(model, self._status(model), self._clock(), self._snapshots(model), latency, parts)
+
+    def _champion_of(self, model: ServedModel) -> list[str]:
+        """The aliases under which a model answers now."""
+        return [alias.name for alias in self._models.aliases if alias.model.answering is model]
 
     def _status(self, model: ServedModel) -> dict[str, Any] | None:
         return self._statuses.of(model.name) if self._statuses is not None else None

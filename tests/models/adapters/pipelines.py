@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from river import base, compose, linear_model, optim, preprocessing, tree
+from river import base, compose, linear_model, optim, preprocessing, stats, tree
 
 
 def scaled(rate: float = 0.1) -> compose.Pipeline:
@@ -29,6 +29,12 @@ class Doubled(base.Transformer):
 
 own = Doubled() | preprocessing.StandardScaler() | tree.HoeffdingTreeClassifier(grace_period=10)
 """An object, made already."""
+
+
+def imputing() -> compose.Pipeline:
+    """Named columns, of which some are missing."""
+    amounts = compose.Select("amount") | preprocessing.StatImputer(("amount", stats.Mean()))
+    return amounts | preprocessing.StandardScaler() | linear_model.LogisticRegression()
 
 
 def with_a_lambda() -> compose.Pipeline:
@@ -80,3 +86,12 @@ class Restless(base.Regressor):
     def predict_one(self, x: dict[str, Any]) -> float:
         self.asked += 1
         return float(self.asked)
+
+
+class Superstitious(tree.HoeffdingTreeClassifier):  # type: ignore[misc]
+    """A tree that changes before it raises for some numbers."""
+
+    def learn_one(self, x: dict[str, Any], y: Any, *, w: float = 1.0) -> None:
+        super().learn_one(x, y, w=w)
+        if x["features[0]"] in (13.0, 37.0):
+            raise ArithmeticError("not that one")

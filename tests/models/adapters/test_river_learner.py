@@ -13,12 +13,15 @@ from hypothesis import strategies as st
 
 from tests.models.adapters.sample import two_classes
 from tests.models.adapters.test_river import learner
+from tests.stream.learn.test_quarantine import House
 from thalweg.memory.snapshots.snapshots import InMemorySnapshots
 from thalweg.models.adapters import frozen
 from thalweg.models.adapters.river_predictor import RiverPredictor
-from thalweg.models.contract.learner import ParamsError
+from thalweg.models.calibration.calibrated import calibrated
+from thalweg.models.contract.learner import Learner, LearnerContext, ParamsError
 from thalweg.models.contract.registry import UnknownLearner, find
 from thalweg.proto.event import Batch, ClassLabels, Decoded, NumberLabels
+from thalweg.proto.rows.column import Column
 from thalweg.proto.schema import InputError, TensorSpec
 from thalweg.stream.evaluation.monitor import Monitor
 from thalweg.stream.learn.blocks import DecodedBlock
@@ -70,6 +73,31 @@ def test_an_event_is_a_dictionary_of_its_columns_without_those_that_are_missing(
         {"sizes[0]": 2.0, "sizes[1]": 3.0},
     ]
     assert usable is None
+
+
+def test_what_is_missing_is_none_to_an_estimator_that_imputes_learned_and_published() -> None:
+    made: Any = learner(f"{PIPELINES}.imputing", COLUMNS)
+    batch = columns([1.5, np.nan, 3.0], [b"DE", b"", b"FR"])
+    made.learn(batch)
+
+    published: Any = find(f"river:{PIPELINES}.imputing").predictor_from(made.predictor().state())
+
+    for one in (made, published):
+        row = one._rows.of(batch.inputs)[0][1]
+        assert (row["amount"], row["country"]) == (None, None)
+    assert published.predict(batch.inputs)["scores"].shape == (3, 2)
+
+
+def test_a_list_of_texts_is_a_list_to_the_learner_and_to_a_published_predictor() -> None:
+    specs = {"tags": TensorSpec("tags", "bytes", (), optional=True)}
+    context = LearnerContext(inputs=specs, columns={"tags": Column(name="tags", kind="list")})
+    made: Any = find(f"river:{PIPELINES}.scaled")(context)
+    tags = np.array([b'["a","b"]', b"", b"[]"], object)
+
+    published: Any = find(f"river:{PIPELINES}.scaled").predictor_from(made.predictor().state())
+
+    for one in (made, published):
+        assert one._rows.of({"tags": tags})[0] == [{"tags": ["a", "b"]}, {}, {"tags": []}]
 
 
 def test_a_missing_column_has_no_entry_and_other_columns_are_refused_by_name() -> None:
@@ -198,6 +226,21 @@ def test_an_estimator_that_raises_when_it_learns_raises() -> None:
         learner(f"{PIPELINES}.Choosy", AMOUNT).learn(only_amounts([-1.0]))
 
 
+def test_events_that_make_an_estimator_raise_are_quarantined_and_the_others_learned_exactly() -> None:
+    house = House()
+    path = f"{PIPELINES}.Superstitious"
+    inputs = {"features": TensorSpec("features", "float32", (2,))}
+
+    processor = house.run(learner(path, inputs))  # type: ignore[arg-type]
+
+    assert house.letters() == [(i, "learner_error", "ArithmeticError: not that one") for i in (13, 37)]
+    assert processor.events_learned == 48
+    alone: Any = learner(path, inputs)
+    rebuilt = house.rebuilt(processor.version, lambda: alone)
+    assert alone.state().meta["events"] == 48
+    assert rebuilt == processor.state_sha256
+
+
 def test_an_estimator_that_changes_when_it_predicts_predicts_on_a_copy() -> None:
     made = learner(f"{PIPELINES}.Restless", AMOUNT)
     made.learn(only_amounts([1.0], numbers=[1.0]))
@@ -214,8 +257,12 @@ def test_an_estimator_that_changes_when_it_predicts_predicts_on_a_copy() -> None
 
 def folded(walks: list[Any], monkeypatch: pytest.MonkeyPatch, batches: int) -> Fold:
     """A fold of a tree, with evaluation, that has learned so many micro-batches; `walks` notes each walk since."""
-    made = learner("river.tree.HoeffdingTreeClassifier")
-    monitor = Monitor(made, lambda: learner("river.tree.HoeffdingTreeClassifier"), frozen_after=0)
+
+    def new() -> Learner:
+        return calibrated(learner("river.tree.HoeffdingTreeClassifier"))
+
+    made = new()
+    monitor = Monitor(made, new, frozen_after=0)
     fold = Fold(made, InMemorySnapshots(), ProcessorSettings(batch_events=8), monitor)
     walk = frozen.walk
     monkeypatch.setattr(frozen, "walk", lambda *given: walks.append(given) or walk(*given))

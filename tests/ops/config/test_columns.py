@@ -130,8 +130,8 @@ def test_check_prints_each_column_with_its_features() -> None:
 
     assert list(column_lines(given)) == [
         "",
-        "# Columns of m: 3, which become F = 11 features",
-        "# when: datetime, 8 features",
+        "# Columns of m: 3, which become F = 10 features",
+        "# when: datetime, 7 features",
         "# amount: numeric, 2 features",
         "# flag: boolean, 1 feature",
     ]

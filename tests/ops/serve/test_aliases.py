@@ -263,6 +263,8 @@ def test_no_request_over_grpc_or_http_is_refused_by_a_promotion_and_all_interfac
     assert stub.ModelReady(pb.ModelReadyRequest(name="fraud", version=metadata.versions[0])).ready
     assert "fraud" in {one.name for one in stub.RepositoryIndex(pb.RepositoryIndexRequest()).models}
     assert health.serving()["fraud"]
+    listed = {one["name"]: one["champion_of"] for one in get("/api/models")["models"]}
+    assert listed == {"ridge": [], "mean": ["fraud"]}
     page = metrics.render()[0].decode()
     assert 'thalweg_promotions_total{alias="fraud"} 3.0' in page
     assert 'thalweg_alias_champion{alias="fraud",model_name="mean"} 1.0' in page

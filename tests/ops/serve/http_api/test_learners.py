@@ -51,6 +51,26 @@ def test_the_events_of_a_learner_are_rows_and_its_answers_are_as_described(tmp_p
         assert row.keys() & {"label", "value", "score", "next_time", "reason"}
 
 
+def test_a_history_in_a_row_is_answered_as_that_of_a_key(tmp_path: Path) -> None:
+    with served(tmp_path, model=taught("prompt_tpp", tmp_path)) as parts:
+        rows = [
+            {"times": [1e9, 1e9 + 1, 1e9 + 3], "types": [0, 1.0, 2]},
+            {"times": [1e9, 1e9 + 1, 1e9 + 2], "types": [2, 1, 0]},
+        ]
+        answer, unknown = post(parts, json.dumps(rows)), post(parts, json.dumps({"key": "nobody"}))
+        uneven = post(parts, json.dumps([rows[0], {"times": [1e9], "types": [0]}]))
+        document = httpx.get(f"http://127.0.0.1:{parts.server.http_port}/openapi.json", timeout=60).json()
+
+    assert [row["next_type"] in "abc" and row["next_time"] > 1e9 for row in answer.json()] == [True, True]
+    assert answer.json()[0]["probabilities"].keys() == set("abc")
+    assert unknown.json().keys() >= {"reason", "next_time", "version"}
+    assert unknown.json()["next_time"] is None
+    assert "next_type" not in unknown.json()
+    assert (uneven.status_code, "rows of one length" in uneven.json()["error"]) == (400, True), uneven.text
+    for row in rows:
+        jsonschema.validate(row, document["components"]["schemas"]["m.Row"])
+
+
 def test_ids_in_rows_may_be_texts_or_numbers(tmp_path: Path) -> None:
     with served(tmp_path, model=taught("error_memory", tmp_path)) as parts:
         number, text, uuid = (
