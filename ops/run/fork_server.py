@@ -33,6 +33,8 @@ _REDIS = ("thalweg.memory.exchange.redis_commands", "thalweg.memory.exchange.red
 _BY_STORE = {"redis": _REDIS, "rediss": _REDIS}
 _BY_LEARNER = {"bottleneck": ("faiss",), "error_memory": ("faiss",)}
 """What these learners import when they are used."""
+NO_ARROW_THREAD = "JE_ARROW_MALLOC_CONF", "background_thread:false"
+"""River imports pandas and pyarrow where it finds them; pyarrow's allocator starts a thread unless this says no."""
 _ARGUMENTS_START, _ARGUMENTS_END = 45, 46  # in /proc/PID/stat, counted from 0 after the name of the process
 
 
@@ -45,6 +47,7 @@ def preload(table: dict[str, Any]) -> None:
     Args:
         table: The configuration as it stands in the file; what is wrong with it is left to its validation.
     """
+    os.environ.setdefault(*NO_ARROW_THREAD)
     from thalweg.models.contract.registry import BUILT_IN, find
     from thalweg.models.encoders.kinds import needs_torch
     from thalweg.stream.drift.detectors import preload as preload_detectors
