@@ -78,7 +78,7 @@ def _table(path: Path) -> dict[str, Any]:
 def _detectors(drift: dict[str, Any]) -> list[str]:
     from thalweg.stream.drift.params import DriftParams
 
-    return [str(name) for name in _of(drift, "detectors", list)] if "detectors" in drift else DriftParams().detectors
+    return [str(name) for name in _of(drift, "detectors", list) or DriftParams().detectors]
 
 
 def _kind(table: dict[str, Any], section: str, usual: str) -> str:
