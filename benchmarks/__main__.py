@@ -24,6 +24,8 @@ NAMES = (
     "ridge_cost",
     "streams",
     "nearest_mean",
+    "calibration",
+    "columns",
     "peers",
     "memory",
     "latency",
@@ -39,6 +41,7 @@ NAMES = (
     "durability",
     "restart",
     "evaluation",
+    "adapters",
 )
 
 

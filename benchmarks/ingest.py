@@ -39,8 +39,9 @@ from thalweg.stream.learn.outcome import Outcome
 from thalweg.stream.learn.ports import Ports
 from thalweg.stream.learn.processor import Processor
 from thalweg.stream.learn.settings import ProcessorSettings
-from thalweg.stream.log.kafka import KafkaLog
+from thalweg.stream.log.kafka_shared.choice import Client, effective_client
 from thalweg.stream.log.log import Log
+from thalweg.stream.log.open import open_log
 from thalweg.stream.log.sqlite import SqliteLog
 from thalweg.stream.publication.file_channel import FilePublisher
 
@@ -115,6 +116,36 @@ def bare_kafka(servers: str, topic: str, records: int) -> float:
         steady.took(sum(map(len, consumer.poll(1000, max_records=500).values())))
     consumer.close(autocommit=False)
     return steady.seconds(records)
+
+
+def bare_confluent(servers: str, topic: str, records: int) -> float:
+    """Seconds of a bare confluent-kafka consumer that touches key, value and time of each record."""
+    from confluent_kafka import Consumer
+    from confluent_kafka import TopicPartition as Place
+
+    consumer = Consumer(
+        {"bootstrap.servers": servers, "group.id": "bare", "enable.auto.commit": False, "auto.offset.reset": "earliest"}
+    )
+    consumer.assign([Place(topic, 0, 0)])
+    steady = Steady()
+    while steady.seen < records:
+        found = [(one.offset(), one.key(), one.value(), one.timestamp()) for one in consumer.consume(500, 0.05)]
+        steady.took(len(found))
+    consumer.close()
+    return steady.seconds(records)
+
+
+BARE: dict[str, Callable[[str, Log, str, int], float]] = {
+    "kafka-python": lambda servers, log, topic, records: bare_kafka(servers, topic, records),
+    "confluent": lambda servers, log, topic, records: bare_confluent(servers, topic, records),
+}
+
+
+def clients(servers: str) -> Iterator[tuple[Client, Log]]:
+    """A log through each client of Kafka that is installed."""
+    for client in ("kafka-python", "confluent"):
+        if effective_client(client if client == "kafka-python" else "auto") == client:
+            yield client, open_log(f"kafka://{servers}", client=client)
 
 
 def bare_reader(log: Log, topic: str, records: int) -> float:
@@ -221,12 +252,18 @@ def run(scale: Scale = Scale.FULL) -> list[Result]:
         log.close()
         try:
             with kafka_servers(folder) as servers:
-                kafka = KafkaLog(servers)
-                for kind, batch, per_record, bar in (("EventBatch", many, PER_RECORD, 0.8), ("JSON", single, 1, 0.5)):
-                    topic, records = f"t-{uuid.uuid4().hex[:8]}", len(batch) // per_record
-                    bare = lambda topic=topic, records=records: bare_kafka(servers, topic, records)  # noqa: E731
-                    results += measure(f"Kafka, {kind}", kafka, topic, batch, per_record, bare, rounds, bar)
-                kafka.close()
+                for client, kafka in clients(servers):
+                    for kind, batch, per_record, bar in (
+                        ("EventBatch", many, PER_RECORD, 0.8),
+                        ("JSON", single, 1, 0.5),
+                    ):
+                        topic, records = f"t-{uuid.uuid4().hex[:8]}", len(batch) // per_record
+                        bare = lambda topic=topic, records=records, kafka=kafka, client=client: BARE[client](  # noqa: E731
+                            servers, kafka, topic, records
+                        )
+                        named = f"Kafka by {client}, {kind}"
+                        results += measure(named, kafka, topic, batch, per_record, bare, rounds, bar)
+                    kafka.close()
         except Unavailable as error:
             results.append(left_out("Kafka", str(error)))
     return results

@@ -75,16 +75,32 @@ _TRUTH = {"true": True, "True": True, "TRUE": True, "false": False, "False": Fal
 
 
 def numbers(value: Any, width: int) -> Sequence[float]:
-    """The K numbers of a regression label. Raises Refused when invalid."""
-    row = [value] if isinstance(value, int | float) else value
-    if (
-        not isinstance(row, list)
-        or len(row) != width
-        or any(isinstance(v, bool) or not isinstance(v, int | float) for v in row)
-        or not all(_is_finite(v) for v in row)
-    ):
-        raise Refused("bad_label", f"label: expected {width} finite number{'s' * (width > 1)}, got {value!r:.80}")
+    """The K numbers of a regression label; true and false are 1 and 0, a text may be a number. Raises Refused when
+    invalid.
+    """
+    row = value if isinstance(value, list) else [value]
+    if not all(type(one) in (int, float) for one in row):  # not the usual case
+        row = [_label_number(one) for one in row]
+    if len(row) != width or not all(_is_finite(one) for one in row):
+        raise Refused("bad_label", f"label: expected {width} finite number{'s' * (width > 1)}, got {_said(value)}")
     return row
+
+
+def _label_number(value: Any) -> float:
+    """NaN if it is none."""
+    if isinstance(value, bool | int | float):
+        return value
+    if isinstance(value, str):
+        untyped = of_untyped(value.strip())
+        return math.nan if isinstance(untyped, str | None) else untyped
+    return math.nan
+
+
+def _said(value: Any) -> str:
+    try:
+        return f"{value!r:.80}"
+    except ValueError:  # Python refuses to write integers of thousands of digits
+        return "a number of too many digits"
 
 
 def _is_finite(value: float) -> bool:
@@ -115,13 +131,20 @@ def label_column(schema: Schema, values: Sequence[Any]) -> Labels | None:
                 column[row] = numbers(value, schema.label_width)
         return NumberLabels(column)
     table: dict[str, int] = {}
-    if set(map(type, values)) == {str}:  # the usual case: then each class is named once
-        table = {name: code for code, name in enumerate(dict.fromkeys(values))}
+    if len(set(map(type, values)) - {type(None)}) == 1 and not isinstance(_first(values), list | dict):
+        # the usual case: values of one type, among which equal ones are one class, so that each is named once
+        named = {value: class_name(value) for value in dict.fromkeys(values) if value is not None}
+        table = {name: code for code, name in enumerate(dict.fromkeys(named.values()))}
         check_classes(table)
-        return ClassLabels(np.array([table[name] for name in values], dtype=np.int32), tuple(table))
+        coded = {value: table[name] for value, name in named.items()} | {None: -1}
+        return ClassLabels(np.array([coded[value] for value in values], dtype=np.int32), tuple(table))
     codes = [-1 if value is None else table.setdefault(class_name(value), len(table)) for value in values]
     check_classes(table)
     return ClassLabels(np.array(codes, dtype=np.int32), tuple(table))
+
+
+def _first(values: Sequence[Any]) -> Any:
+    return next(value for value in values if value is not None)
 
 
 def weight_column(values: Sequence[float]) -> NDArray[np.float64]:
@@ -160,11 +183,13 @@ def _whole(value: Any) -> Any:
     return value
 
 
-def finite_rows(inputs: Mapping[str, Array], rows: int) -> NDArray[np.bool_]:
-    """Which rows contain only finite numbers, (N,)."""
+def finite_rows(
+    inputs: Mapping[str, Array], rows: int, specs: Mapping[str, TensorSpec] | None = None
+) -> NDArray[np.bool_]:
+    """Which rows contain only finite numbers, (N,); `specs`: inputs of which those that are optional are left out."""
     good = np.ones(rows, dtype=np.bool_)
-    for column in inputs.values():
-        if column.dtype.kind == "f":
+    for name, column in inputs.items():
+        if column.dtype.kind == "f" and not (specs is not None and specs[name].optional):
             flat = column.reshape(-1)
             with np.errstate(over="ignore", invalid="ignore"):
                 if math.isfinite(np.dot(flat, flat)):  # one fast pass: non-finite or large values show in the sum

@@ -12,13 +12,14 @@ import numpy as np
 from thalweg.proto import columns
 from thalweg.proto.bounds.json_depth import too_deep
 from thalweg.proto.bounds.limits import MAX_JSON_DEPTH
-from thalweg.proto.bounds.texts import check_ids, check_input_texts, check_keys
-from thalweg.proto.bounds.times import latest_times, time_column
+from thalweg.proto.bounds.texts import check_input_texts
 from thalweg.proto.cloudevents import Envelopes
-from thalweg.proto.event import Batch, Decoded, Places
+from thalweg.proto.event import Batch, Decoded
 from thalweg.proto.json_text import BYTE_ORDER_MARK, fault_of
 from thalweg.proto.records import Records
 from thalweg.proto.rejected import Reason, Refused
+from thalweg.proto.rows.assembly import Parts, assemble
+from thalweg.proto.rows.ids import id_values
 from thalweg.proto.salvage import salvage
 from thalweg.proto.schema import Array, Schema, TensorSpec
 
@@ -36,16 +37,16 @@ class JsonDecoder:
         inputs = msgspec.defstruct(
             "inputs",
             [
-                (f"i{place}", _type(spec), msgspec.field(name=name))
+                (f"i{place}", input_type(spec), msgspec.field(name=name))
                 for place, (name, spec) in enumerate(schema.inputs.items())
             ],
             forbid_unknown_fields=True,
         )
         fields: list[str | tuple[str, Any] | tuple[str, Any, Any]] = [
             ("inputs", inputs),
-            ("id", str | int | None, None),
+            ("id", str | int | float | None, None),
             ("time", float | str | None, None),
-            ("key", str | int | None, None),
+            ("key", str | int | float | bool | None, None),
             ("label", Any, None),
             ("weight", float | None, None),
         ]
@@ -65,7 +66,7 @@ class JsonDecoder:
                 return self._columns(records, rows[part], self._parse(values[part]), envelopes and envelopes[part])
             except Refused:
                 if len(places) == 1:
-                    _check_depth(values[part])  # how deep a label is read depends on who calls; the reason must not
+                    check_depth(values[part])  # how deep a label is read depends on who calls; the reason must not
                 raise
 
         return salvage(self._schema, rows, decode)
@@ -83,7 +84,7 @@ class JsonDecoder:
                 raise Refused("malformed", "") from error  # one of them is; `salvage` finds which
         decode = self._decoder.decode
         try:
-            _check_depth(values)
+            check_depth(values)
             return [decode(value) for value in values]
         except (msgspec.MsgspecError, ValueError, RecursionError) as error:
             if len(values) == 1 and values[0].startswith(BYTE_ORDER_MARK):
@@ -96,65 +97,49 @@ class JsonDecoder:
     ) -> Batch:
         """Raises Refused when any event is invalid."""
         inputs = {
-            name: _column(name, [getattr(event.inputs, field) for event in events], spec)
+            name: input_column(name, [getattr(event.inputs, field) for event in events], spec)
             for field, name, spec in self._fields
         }
         finite = columns.finite_rows(inputs, len(events))
         if not finite.all():
             raise Refused("non_finite", "inputs: expected finite numbers, got NaN, infinity or a number too large")
-        ids = _texts([event.id for event in events])
-        times: Sequence[float | str | None] = [event.time for event in events]
-        keys = _texts([event.key for event in events])
-        outer_keys = [columns.key_text(records.keys[row]) for row in rows] if any(records.keys) else None
-        if keys is None or outer_keys is None:
-            keys = keys or outer_keys
-        else:
-            keys = [outer if own is None else own for own, outer in zip(keys, outer_keys)]
-        if envelopes is not None:
-            ids = [own if outer is None else outer for outer, own in zip(envelopes.ids, ids or [None] * len(events))]
-            times = [outer if own is None else own for outer, own in zip(envelopes.times, times)]
-        if ids is not None:
-            check_ids(ids)
-        if keys is not None:
-            check_keys(keys)
-        weights = [event.weight for event in events]
-        record_times = [records.times[row] for row in rows]
-        return Batch(
-            inputs,
-            columns.label_column(self._schema, [event.label for event in events]),
-            columns.weight_column([1.0 if weight is None else weight for weight in weights]),
-            time_column(times, record_times, latest_times(record_times, self._max_future_seconds)),
-            ids,
-            keys if keys is not None and any(key is not None for key in keys) else None,
-            Places.of(records.partition, [records.offsets[row] for row in rows]),
+        parts = Parts(
+            [event.id for event in events],
+            [event.time for event in events],
+            [event.key for event in events],
+            [event.label for event in events],
+            [event.weight for event in events],
         )
+        return assemble(self._schema, records, rows, inputs, parts, envelopes, self._max_future_seconds)
 
 
-def _check_depth(values: Sequence[bytes]) -> None:
+def check_depth(values: Sequence[bytes]) -> None:
     """Raises Refused if one is nested too deeply."""
-    if any(map(too_deep, values)):
+    most = max([value.count(b"{") for value in values], default=0) + max(
+        [value.count(b"[") for value in values], default=0
+    )
+    if most > MAX_JSON_DEPTH and any(map(too_deep, values)):  # usually not: then no function is called for each value
         raise Refused("malformed", f"expected JSON nested at most {MAX_JSON_DEPTH} deep, got deeper")
 
 
-def _texts(values: Sequence[str | int | None]) -> list[str | None] | None:
-    """As texts, an empty one as None; None when all are empty."""
-    if set(values) <= {None, ""}:
-        return None
-    return [None if value is None or value == "" else str(value) for value in values]
-
-
-def _type(spec: TensorSpec) -> Any:
+def input_type(spec: TensorSpec) -> Any:
+    """The type of an input in a JSON event, for msgspec."""
     kind: Any = {"f": float, "i": int, "u": int, "b": bool}.get(
         "s" if spec.dtype == "bytes" else np.dtype(spec.dtype).kind, str
     )
-    if kind is int:
+    if spec.ids:
+        kind = int | float | str
+    elif kind is int:
         kind = int | float  # 3.0 is 3; invalid values are found by the column
     for size in reversed(spec.shape):
         kind = Annotated[list[kind], msgspec.Meta(min_length=size, max_length=size)]
     return kind
 
 
-def _column(name: str, values: Sequence[Any], spec: TensorSpec) -> Array:
+def input_column(name: str, values: Sequence[Any], spec: TensorSpec) -> Array:
+    """The array of an input, (N, ...), from values of `input_type`. Raises Refused when one does not fit."""
+    if spec.ids:
+        values = id_values(spec, values)
     if spec.dtype == "bytes":
         column = np.empty((len(values), *spec.shape), dtype=object)
         for row, value in enumerate(values):

@@ -20,6 +20,7 @@ from thalweg.proto.cloudevents import Envelopes
 from thalweg.proto.event import Batch, ClassLabels, Decoded, Labels, NumberLabels, Places, join
 from thalweg.proto.records import Records
 from thalweg.proto.rejected import Reason, Refused, Rejected
+from thalweg.proto.rows.tensors import fitting
 from thalweg.proto.salvage import salvage
 from thalweg.proto.schema import Array, InputError, Schema
 from thalweg.proto.tensors import check_inputs, datatype, from_raw, read_tensors
@@ -32,6 +33,7 @@ class ProtobufDecoder:
 
     def __init__(self, schema: Schema, max_future_seconds: float | None = None) -> None:
         self._schema = schema
+        self._fit = fitting(schema)
         self._max_future_seconds = max_future_seconds
 
     def events(
@@ -69,9 +71,9 @@ class ProtobufDecoder:
         """Raises Refused when any event is invalid."""
         inputs = self._raw_columns(events)
         if inputs is None:
-            arrays = [self._inputs({name: one[None] for name, one in _arrays(event).items()}) for event in events]
+            arrays = [self._inputs({name: one[None] for name, one in _arrays(event).items()}, 1) for event in events]
             inputs = {name: np.concatenate([one[name] for one in arrays]) for name in self._schema.inputs}
-        if not columns.finite_rows(inputs, len(events)).all():
+        if not columns.finite_rows(inputs, len(events), self._schema.inputs).all():
             raise Refused("non_finite", "inputs: expected finite numbers, got NaN or infinity")
         _check_texts(inputs)
         ids: list[str | None] = [event.id or None for event in events]
@@ -108,7 +110,7 @@ class ProtobufDecoder:
         inputs: dict[str, Array] = {}
         for place, first in enumerate(events[0].inputs):
             spec = self._schema.inputs.get(first.name)
-            if spec is None or spec.dtype == "bytes" or first.name in inputs:
+            if spec is None or spec.dtype == "bytes" or spec.optional or first.name in inputs:
                 return None
             name, kind, shape = first.name, datatype(spec.dtype), list(spec.shape)
             for event in events:
@@ -140,7 +142,7 @@ class ProtobufDecoder:
             except Refused as error:
                 rejected.append(Rejected(row, error.reason, str(error)))
                 continue
-            good = finite = columns.finite_rows(batch.inputs, len(batch))
+            good = finite = columns.finite_rows(batch.inputs, len(batch), self._schema.inputs)
             if not finite.all():
                 bad = tuple(np.flatnonzero(~finite).tolist())
                 rejected.append(Rejected(row, "non_finite", f"inputs: NaN or infinity in {len(bad)} events", bad))
@@ -159,7 +161,7 @@ class ProtobufDecoder:
         """
         message = _parsed(thalweg_pb2.EventBatch, value)
         count = message.events
-        inputs = self._inputs(_arrays(message))
+        inputs = self._inputs(_arrays(message), count)
         for name, array in inputs.items():
             if len(array) != count:
                 raise Refused(
@@ -197,8 +199,10 @@ class ProtobufDecoder:
             raise Refused("malformed", f"served: expected {count}, got {len(message.served)}")
         return [Answer.read(answer, self._schema) for answer in message.served]
 
-    def _inputs(self, arrays: Mapping[str, Array]) -> Mapping[str, Array]:
+    def _inputs(self, arrays: Mapping[str, Array], count: int) -> Mapping[str, Array]:
         specs = self._schema.inputs
+        if self._fit is not None:
+            arrays = self._fit(arrays, count)
         for name in specs:
             if name not in arrays:
                 raise Refused("missing_input", f"input {name!r}: missing")

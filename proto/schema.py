@@ -33,6 +33,8 @@ class TensorSpec:
     shape: tuple[int, ...]
     optional: bool = False
     """Values may be missing: NaN in float64, empty in `bytes`; a missing tensor has only such values."""
+    ids: bool = False
+    """Values are ids: texts are taken for integers, and integers for texts, as `rows.ids` has it."""
 
 
 def column_specs(columns: Mapping[str, Column]) -> dict[str, TensorSpec]:

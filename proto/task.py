@@ -32,6 +32,8 @@ class Task:
     """An optional output with a column for each of `Predictor.classes`; empty if there is none."""
     probabilities: bool = False
     """Whether those scores are probabilities, also graded by log-loss and calibration."""
+    confidence: str = ""
+    """The output whose highest value is the confidence that drift detection watches; empty: `scores`."""
     remembered: Remembered = ""
     """The form in which a prediction is stored until its label arrives, so that the served one is graded: see `Answer`.
     Empty: not stored; the prediction at the time of the label is graded.

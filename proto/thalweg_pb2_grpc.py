@@ -44,6 +44,11 @@ class LearningServiceStub(object):
                 request_serializer=thalweg_dot_proto_dot_thalweg__pb2.LabelRequest.SerializeToString,
                 response_deserializer=thalweg_dot_proto_dot_thalweg__pb2.Ack.FromString,
                 _registered_method=True)
+        self.Predict = channel.unary_unary(
+                '/thalweg.v1.LearningService/Predict',
+                request_serializer=thalweg_dot_proto_dot_thalweg__pb2.PredictRequest.SerializeToString,
+                response_deserializer=thalweg_dot_proto_dot_thalweg__pb2.PredictResponse.FromString,
+                _registered_method=True)
         self.GetModel = channel.unary_unary(
                 '/thalweg.v1.LearningService/GetModel',
                 request_serializer=thalweg_dot_proto_dot_thalweg__pb2.GetModelRequest.SerializeToString,
@@ -88,6 +93,13 @@ class LearningServiceServicer(object):
 
     def Label(self, request, context):
         """The label of an event that was sent, or asked about, before.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Predict(self, request, context):
+        """Predictions for rows in JSON, as people write them; answered in JSON.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -145,6 +157,11 @@ def add_LearningServiceServicer_to_server(servicer, server):
                     servicer.Label,
                     request_deserializer=thalweg_dot_proto_dot_thalweg__pb2.LabelRequest.FromString,
                     response_serializer=thalweg_dot_proto_dot_thalweg__pb2.Ack.SerializeToString,
+            ),
+            'Predict': grpc.unary_unary_rpc_method_handler(
+                    servicer.Predict,
+                    request_deserializer=thalweg_dot_proto_dot_thalweg__pb2.PredictRequest.FromString,
+                    response_serializer=thalweg_dot_proto_dot_thalweg__pb2.PredictResponse.SerializeToString,
             ),
             'GetModel': grpc.unary_unary_rpc_method_handler(
                     servicer.GetModel,
@@ -231,6 +248,33 @@ class LearningService(object):
             '/thalweg.v1.LearningService/Label',
             thalweg_dot_proto_dot_thalweg__pb2.LabelRequest.SerializeToString,
             thalweg_dot_proto_dot_thalweg__pb2.Ack.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Predict(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/thalweg.v1.LearningService/Predict',
+            thalweg_dot_proto_dot_thalweg__pb2.PredictRequest.SerializeToString,
+            thalweg_dot_proto_dot_thalweg__pb2.PredictResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -6,8 +6,9 @@ import ssl
 for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(variable, "1")  # before NumPy loads: two threads on busy cores are slower, and reorder sums
 
-from collections.abc import Callable, Iterator  # noqa: E402 - the environment comes first
+from collections.abc import Callable, Iterator, Mapping  # noqa: E402 - the environment comes first
 from pathlib import Path  # noqa: E402
+from typing import Any, TypeAlias  # noqa: E402
 
 import httpx  # noqa: E402
 import pytest  # noqa: E402
@@ -17,6 +18,11 @@ from tests.services.kafka import Broker  # noqa: E402
 from tests.services.processes import PATIENCE, required_or_skipped  # noqa: E402
 from tests.services.prometheus import PrometheusServer  # noqa: E402
 from tests.services.redis import RedisServer  # noqa: E402
+from thalweg.stream.log.kafka_shared.choice import Client, effective_client  # noqa: E402
+from thalweg.stream.log.log import Log, LogError, Reading  # noqa: E402
+from thalweg.stream.log.open import open_log  # noqa: E402
+
+Opener: TypeAlias = Callable[..., Log]
 
 settings.register_profile("thalweg", deadline=None, derandomize=True)
 settings.load_profile("thalweg")
@@ -57,6 +63,27 @@ def kafka_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     broker.start()
     yield broker.servers
     broker.close()
+
+
+@pytest.fixture(params=["kafka-python", "confluent"])
+def kafka_client(request: pytest.FixtureRequest) -> Client:
+    """Each client of Kafka; skips with the reason where confluent-kafka is not installed."""
+    client: Client = request.param
+    try:
+        effective_client(client)
+    except LogError as error:
+        pytest.skip(str(error))
+    return client
+
+
+@pytest.fixture
+def open_kafka(kafka_client: Client) -> Opener:
+    """Opens a log of Kafka by each client: servers, properties, and what to do about records that cannot be read."""
+
+    def opened(servers: str, properties: Mapping[str, Any] | None = None, reading: Reading | None = None) -> Log:
+        return open_log(f"kafka://{servers}", properties, None, reading, kafka_client)
+
+    return opened
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from typing import Protocol
 
 import numpy as np
 
+from thalweg.models.contract.registry import PREFIXES
 from thalweg.proto.event import Batch, ClassLabels
 
 FEATURES = 4
@@ -44,6 +45,11 @@ def sample(name: str) -> Sample:
     Raises:
         LookupError: Its tests bring none.
     """
+    if name.partition(":")[0] in PREFIXES:  # of an estimator of another library
+        samples: dict[str, Sample] = import_module("tests.models.adapters.sample").SAMPLES
+        if name not in samples:
+            raise LookupError(f"learner {name!r} brings no sample: expected it in tests/models/adapters/sample.py")
+        return samples[name]
     of_folder = (_MODELS / name).is_dir()
     place = f"tests.models.{name}.sample" if of_folder else f"tests.models.test_{name}"
     if not (of_folder or (_MODELS / f"test_{name}.py").exists()) or find_spec(place) is None:

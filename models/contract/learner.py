@@ -15,6 +15,7 @@ from typing import Any, Protocol, runtime_checkable
 from thalweg.memory.snapshots.state import State
 from thalweg.models.contract.gauges import GaugeSpec, GaugeValue
 from thalweg.proto.event import Batch
+from thalweg.proto.rows.column import Column
 from thalweg.proto.schema import Array, Inputs, Schema, TensorSpec
 from thalweg.proto.task import Task
 
@@ -138,6 +139,9 @@ class LearnerContext:
     """Seed of everything random in it."""
     device: str = "cpu"
     """The device: `cpu`. `auto` is resolved to it: a learner never gets `auto`."""
+    columns: Mapping[str, Column] = field(default_factory=dict)
+    """The columns, by name, if the inputs are columns. Only a learner whose factory declares `takes_columns = True` is
+    made with them, and puts them in its schema; all others learn from the one input `features` of a feature stage."""
 
     def __post_init__(self) -> None:
         if self.device == "auto":

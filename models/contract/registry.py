@@ -7,7 +7,7 @@ from __future__ import annotations
 from difflib import get_close_matches
 from importlib import import_module
 from importlib.metadata import entry_points
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 from thalweg.models.contract.learner import LearnerFactory
 
@@ -45,6 +45,16 @@ BUILT_IN = {
         "classification or regression on numbers, exact after every event; take it first",
     ),
 }
+PREFIXES = {
+    "river": BuiltIn(
+        "thalweg.models.adapters.river:RiverFactory", "any estimator of River by its import path, as it is"
+    ),
+    "sklearn": BuiltIn(
+        "thalweg.models.adapters.sklearn:SklearnFactory",
+        "any estimator of scikit-learn with `partial_fit` by its import path, as it is",
+    ),
+}
+"""Learners with an import path after the prefix and a colon; the target makes a factory of the path."""
 GROUP = "thalweg.learners"
 
 
@@ -64,24 +74,33 @@ def find(name: str) -> LearnerFactory:
     Raises:
         UnknownLearner: There is none, it cannot be imported, or it is not a learner factory.
     """
+    prefix, colon, path = name.partition(":")
+    if colon and prefix in PREFIXES:
+        return cast(LearnerFactory, _imported(prefix, PREFIXES[prefix].target)(path))
     # looking for entry points reads the metadata of every installed package, which takes milliseconds
     choices = {name: BUILT_IN[name].target} if name in BUILT_IN else known()
     if name not in choices:
         near = get_close_matches(name, choices, n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
-        raise UnknownLearner(f"no learner is called {name!r}{hint} Known: {', '.join(sorted(choices))}")
+        prefixes = ", ".join(f"{prefix}:IMPORT.PATH" for prefix in PREFIXES)
+        raise UnknownLearner(f"no learner is called {name!r}{hint} Known: {', '.join(sorted(choices))}, {prefixes}")
     target = choices[name]
-    module, _, attribute = target.partition(":")
-    try:
-        factory = import_module(module)
-        for part in attribute.split("."):
-            factory = getattr(factory, part)
-    except (ImportError, AttributeError) as error:
-        raise UnknownLearner(
-            f"learner {name!r} is registered as {target}, which cannot be imported: {error}"
-        ) from error
+    factory = _imported(name, target)
     if not callable(factory) or not callable(getattr(factory, "predictor_from", None)):
         raise UnknownLearner(
             f"learner {name!r} is registered as {target}, which is not a learner factory: it has no predictor_from"
         )
     return cast(LearnerFactory, factory)
+
+
+def _imported(name: str, target: str) -> Any:
+    module, _, attribute = target.partition(":")
+    try:
+        found: Any = import_module(module)
+        for part in attribute.split("."):
+            found = getattr(found, part)
+    except (ImportError, AttributeError) as error:
+        raise UnknownLearner(
+            f"learner {name!r} is registered as {target}, which cannot be imported: {error}"
+        ) from error
+    return found

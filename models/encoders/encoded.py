@@ -26,6 +26,7 @@ from thalweg.models.contract.capabilities import (
     predict_batch,
 )
 from thalweg.models.contract.gauges import GaugeSpec, GaugeValue
+from thalweg.models.contract.latest import LatestPredictor
 from thalweg.models.contract.learner import Learner, LearnerContext, ParamsError, Predictor
 from thalweg.models.contract.registry import find
 from thalweg.models.encoders.encoder import IDENTITY, Encoder, shared_encoder
@@ -80,7 +81,7 @@ class EncodedLearner(Wrapper):
 
     def __init__(self, learner: Learner, encoder: Encoder) -> None:
         self._learner, self._encoder = learner, encoder
-        self._wrapped: EncodedPredictor | None = None
+        self._wrapped: LatestPredictor[EncodedPredictor] = LatestPredictor()
 
     def capability(self, kind: type[C]) -> C | None:
         inner = capability(self._learner, kind)
@@ -93,13 +94,15 @@ class EncodedLearner(Wrapper):
         return Schema(self._encoder.columns.specs, inner.label, inner.label_width)
 
     def learn(self, batch: Batch) -> None:
+        self._wrapped.let_go()
         self._learner.learn(self._encoder.batch(batch))
 
     def predictor(self) -> EncodedPredictor:
         inner = self._learner.predictor()
-        if self._wrapped is None or self._wrapped.inner is not inner:
-            self._wrapped = EncodedPredictor(inner, self._encoder)
-        return self._wrapped
+        known = self._wrapped.get()
+        if known is None or known.inner is not inner:
+            known = self._wrapped.set(EncodedPredictor(inner, self._encoder))
+        return known
 
     def state(self) -> State:
         return self._learner.state()

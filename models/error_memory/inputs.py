@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,7 +42,9 @@ class RecommenderInputs:
                 mistakes[f"inputs.{name}"] = "missing; expected int64 []"
         if mistakes:
             raise ParamsError(mistakes)
-        self._columns = InputColumns(specs)
+        self._columns = InputColumns(
+            {name: replace(spec, ids=spec.dtype == "int64") for name, spec in specs.items()}  # texts are hashed
+        )
         self.specs = self._columns.specs
         self.fields = 2 + (specs["fields"].shape[0] if "fields" in specs else 0)
         """Ids per event, user and item among them."""

@@ -10,6 +10,7 @@ State: per key a window of events (10 bytes each); the network and its moments; 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -81,7 +82,7 @@ class PromptTpp:
 
     def __init__(self, context: LearnerContext) -> None:
         self.params = p = Params.of(context.params)
-        if dict(context.inputs) != KEY:
+        if {name: replace(spec, ids=True) for name, spec in context.inputs.items()} != KEY:
             raise ParamsError(
                 {"inputs": f"expected key = {{ shape = [], dtype = 'bytes' }} alone, got {list(context.inputs)}"}
             )

@@ -21,7 +21,7 @@ from thalweg.proto.schema import Array, InputError, Inputs, TensorSpec
 from thalweg.proto.task import SEQUENCE, Task
 
 Floats = NDArray[np.float64]
-KEY = {"key": TensorSpec("key", "bytes", ())}
+KEY = {"key": TensorSpec("key", "bytes", (), ids=True)}
 SHORTEST, LONGEST = 1e-6, 1e4
 """Minimum and maximum of a gap, in units."""
 _AT_ONCE = 256

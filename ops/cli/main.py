@@ -44,14 +44,24 @@ class LogFormat(StrEnum):
 ConfigPath = Annotated[Path, typer.Argument(metavar="CONFIG", help="The TOML file.")]
 Form = Annotated[LogFormat, typer.Option("--log-format", help="Format of logs, on standard error.")]
 ModelName = Annotated[str, typer.Option("--model", help="The model's name.")]
-InputFile = Annotated[Path, typer.Option("--input", help=".jsonl or .csv, also with .gz.")]
-LabelColumn = Annotated[str, typer.Option("--label", help="CSV: the label's column.")]
-TimeColumn = Annotated[
-    str | None, typer.Option("--time", help="CSV: the time's column; default: row i has the time i.")
+InputFile = Annotated[
+    Path,
+    typer.Option("--input", help=".jsonl, .csv, .tsv, also with .gz; .parquet, .arrow; - for standard input."),
 ]
-IdColumn = Annotated[str | None, typer.Option("--id", help="CSV: the id's column.")]
+LabelColumn = Annotated[
+    str, typer.Option("--label", help="The label's column; default: as configured, or label.", show_default=False)
+]
+TimeColumn = Annotated[
+    str | None, typer.Option("--time", help="The time's column; default: as configured, or row i has the time i.")
+]
+IdColumn = Annotated[str | None, typer.Option("--id", help="The id's column; default: as configured.")]
 TimeUnit = Annotated[float, typer.Option("--time-unit", min=1e-9, help="Event sequences: seconds per time unit.")]
-Ignored = Annotated[str, typer.Option("--ignore", help="CSV: columns to skip, separated by commas.")]
+Ignored = Annotated[
+    str | None, typer.Option("--ignore", help="Columns to skip, separated by commas; default: t,context if there are.")
+]
+Delimiter = Annotated[
+    str, typer.Option("--delimiter", help="CSV: one character between columns, or tab; default: a comma.")
+]
 
 
 def main() -> None:
@@ -129,8 +139,8 @@ def check(
     log_format: Form = LogFormat.console,
     role: Annotated[str, typer.Option(hidden=True, help="For whom; stands in what is logged.")] = "",
 ) -> None:
-    """Validate a configuration: print the effective configuration and what it takes in memory, or every mistake at
-    once."""
+    """Validate a configuration: print the effective configuration, the features of columns and what it takes in
+    memory, or every mistake at once."""
     _log(log_format, **({"role": role} if role else {}))
     if role:
         from thalweg.ops.run.supervisor import die_with_supervisor
@@ -141,10 +151,14 @@ def check(
     loaded = _load(config)
     print(effective(loaded), end="")
     if not role:  # for a person; a supervisor only asks whether it is valid
+        from thalweg.ops.run.column_features import column_lines
         from thalweg.ops.run.memory_estimate import memory_lines
+        from thalweg.ops.run.successors import changes
 
-        for line in memory_lines(loaded):
+        for line in (*column_lines(loaded), *memory_lines(loaded)):
             print(line)
+        for line in changes(loaded):
+            print(f"# {line}")
 
 
 @app.command()
@@ -167,10 +181,11 @@ def replay(
     frozen_after: Annotated[
         int | None, typer.Option(help="Events until the baseline is frozen; default: a tenth.")
     ] = None,
-    label: LabelColumn = "label",
+    label: LabelColumn = "",
     time: TimeColumn = None,
     id: IdColumn = None,
-    ignore: Ignored = "t,context",
+    ignore: Ignored = None,
+    delimiter: Delimiter = "",
     time_unit: TimeUnit = 1.0,
     log_format: Form = LogFormat.console,
 ) -> None:
@@ -182,7 +197,7 @@ def replay(
     run(
         loaded.find(model),
         input,
-        _mapping(label, time, id, ignore, time_unit),
+        _mapping(label, time, id, ignore, delimiter, time_unit),
         report,
         limit,
         seed,
@@ -217,10 +232,11 @@ def produce(
     rate: Annotated[float | None, typer.Option(min=0.001, help="Events per second; default: unlimited.")] = None,
     batch: Annotated[int, typer.Option(min=1, help="Events per record; more than 1: EventBatch records.")] = 1,
     limit: Annotated[int | None, typer.Option(min=1, help="Most lines to read.")] = None,
-    label: LabelColumn = "label",
+    label: LabelColumn = "",
     time: TimeColumn = None,
     id: IdColumn = None,
-    ignore: Ignored = "t,context",
+    ignore: Ignored = None,
+    delimiter: Delimiter = "",
     time_unit: TimeUnit = 1.0,
     log_format: Form = LogFormat.console,
 ) -> None:
@@ -228,7 +244,7 @@ def produce(
     _log(log_format)
     from thalweg.ops.cli.produce import run
 
-    run(_load(config), topic, input, _mapping(label, time, id, ignore, time_unit), rate, batch, limit)
+    run(_load(config), topic, input, _mapping(label, time, id, ignore, delimiter, time_unit), rate, batch, limit)
 
 
 @app.command()
@@ -268,7 +284,32 @@ def resume(
     _log(log_format)
     from thalweg.ops.cli import operator
 
-    operator.resume(_load(config), model, skip=skip)
+    operator.resume(*_answering(config, model), skip=skip)
+
+
+@app.command()
+def promote(
+    config: ConfigPath,
+    alias: Annotated[str | None, typer.Option("--alias", help="The alias's name.")] = None,
+    model: Annotated[
+        str | None,
+        typer.Option("--model", help="The model that is to answer under the alias; alone: a model with a successor."),
+    ] = None,
+    back: Annotated[bool, typer.Option("--back", help="Go back to the champion before.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Also where requests may be refused, or answered as of long ago.")
+    ] = False,
+    log_format: Form = LogFormat.console,
+) -> None:
+    """Let a model answer under an alias, or the successor of a changed model under its name; no request is refused."""
+    _log(log_format)
+    if alias is None and model is None:
+        raise typer.BadParameter("expected --alias and --model, or --model alone for a model with a successor")
+    if alias is not None and (model is None) != back:
+        raise typer.BadParameter("expected either --model or --back beside --alias")
+    from thalweg.ops.cli.promote import promote as run
+
+    run(_load(config), alias, model, back=back, force=force)
 
 
 snapshot = typer.Typer(no_args_is_help=True, help="Manage the snapshots of a model.")
@@ -282,7 +323,25 @@ def list_snapshots(config: ConfigPath, model: ModelName, log_format: Form = LogF
     _log(log_format)
     from thalweg.ops.cli import snapshot as cli_snapshot
 
-    cli_snapshot.list_versions(_load(config), model)
+    cli_snapshot.list_versions(*_answering(config, model))
+
+
+@app.command()
+def init(
+    origin: Annotated[str, typer.Option("--from", metavar="FILE_OR_TOPIC", help="A .csv or .jsonl file, or a topic.")],
+    log: Annotated[str | None, typer.Option("--log", metavar="URL", help="The log of a topic.")] = None,
+    label: Annotated[str | None, typer.Option("--label", help="The label's column; default: guessed.")] = None,
+    ignore: Annotated[str, typer.Option("--ignore", help="Columns not to use, separated by commas.")] = "",
+    output: Annotated[Path | None, typer.Option("--output", help="A new file; default: standard output.")] = None,
+    rows: Annotated[int, typer.Option("--rows", min=1, help="Rows of the sample, at most.")] = 5000,
+    log_format: Form = LogFormat.console,
+) -> None:
+    """Look at a sample of a stream and write a commented configuration for it."""
+    _log(log_format)
+    from thalweg.ops.cli import init as cli_init
+
+    ignored = tuple(name.strip() for name in ignore.split(",") if name.strip())
+    cli_init.run(origin, log_url=log, label=label, ignore=ignored, output=output, most=rows)
 
 
 @snapshot.command()
@@ -296,7 +355,7 @@ def show(
     _log(log_format)
     from thalweg.ops.cli import snapshot as cli_snapshot
 
-    cli_snapshot.show(_load(config), model, version)
+    cli_snapshot.show(*_answering(config, model), version)
 
 
 @snapshot.command()
@@ -311,7 +370,7 @@ def verify(
     _log(log_format)
     from thalweg.ops.cli import snapshot as cli_snapshot
 
-    cli_snapshot.verify(_load(config), model, version, from_log=replay)
+    cli_snapshot.verify(*_answering(config, model), version, from_log=replay)
 
 
 @snapshot.command()
@@ -320,7 +379,7 @@ def rollback(config: ConfigPath, version: Version, model: ModelName, log_format:
     _log(log_format)
     from thalweg.ops.cli import operator
 
-    operator.rollback(_load(config), model, version)
+    operator.rollback(*_answering(config, model), version)
 
 
 @snapshot.command()
@@ -335,7 +394,7 @@ def export(
     _log(log_format)
     from thalweg.ops.cli import snapshot as cli_snapshot
 
-    cli_snapshot.export(_load(config), model, version, to)
+    cli_snapshot.export(*_answering(config, model), version, to)
 
 
 def _log(form: LogFormat, **context: str) -> None:
@@ -350,8 +409,19 @@ def _load(path: Path) -> Config:
     return load(path)
 
 
-def _mapping(label: str, time: str | None, id: str | None, ignore: str, time_unit: float) -> Any:
+def _answering(path: Path, name: str) -> tuple[Config, str]:
+    """The configuration, and the model that answers under a name."""
+    from thalweg.ops.run.successors import answering
+
+    return answering(_load(path), name)
+
+
+def _mapping(label: str, time: str | None, id: str | None, ignore: str | None, delimiter: str, time_unit: float) -> Any:
+    from thalweg.ops.config.error import ConfigurationError
     from thalweg.stream.sources.files import CsvMapping
 
-    ignored = [name.strip() for name in ignore.split(",") if name.strip()]
-    return CsvMapping(label=label, time=time, id=id, ignore=ignored, time_unit=time_unit)
+    ignored = None if ignore is None else [name.strip() for name in ignore.split(",") if name.strip()]
+    mark = {"tab": "\t", "\\t": "\t"}.get(delimiter, delimiter)
+    if len(mark) > 1 or mark in ("\n", "\r", '"'):
+        raise ConfigurationError([f"--delimiter: expected one character, or tab, got {delimiter!r:.80}"])
+    return CsvMapping(label=label, time=time, id=id, ignore=ignored, delimiter=mark, time_unit=time_unit)

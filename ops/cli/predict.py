@@ -1,81 +1,84 @@
-"""`thalweg predict`: for a person's first look."""
+"""`thalweg predict`: rows on standard input, answers on standard output, in the form of `POST /v1/models/M/predict`."""
 
 from __future__ import annotations
 
+import http.client
 import json
 from typing import Any
+from urllib.parse import quote
 
 import grpc
-import numpy as np
 
 from thalweg.ops.run.failed import Failed
-from thalweg.proto import inference_pb2 as pb
-from thalweg.proto import inference_pb2_grpc
+from thalweg.proto import thalweg_pb2 as pb
+from thalweg.proto import thalweg_pb2_grpc
 from thalweg.proto.json_text import NotUtf8, NumberTooLong, json_of
+
+_SECONDS = 10.0
 
 
 def run(target: str, model: str, text: str) -> None:
-    """Print the answer as JSON."""
+    """Print the answer to an object, a list of objects, or one object per line.
+
+    Args:
+        target: `HOST:PORT` of gRPC; that of HTTP is understood, too.
+        model: The model's name.
+        text: JSON.
+    """
+    rows, by_line = _rows(text)
+    answers = json.loads(_answered(target, model, json.dumps(rows).encode()))
+    if by_line:
+        for answer in answers:
+            print(json.dumps(answer, ensure_ascii=False))
+    else:
+        print(json.dumps(answers, indent=2, ensure_ascii=False))
+
+
+def _rows(text: str) -> tuple[Any, bool]:
+    """What stands in a text, and whether it is one value per line."""
     try:
-        given = json_of(text.encode())
+        return json_of(text.encode()), False
     except (NotUtf8, NumberTooLong) as error:
         raise Failed(f"standard input: {error}") from error
     except ValueError as error:
-        raise Failed(f"standard input is no JSON: {error}") from error
-    if not isinstance(given, dict):
-        raise Failed('expected an object of inputs, such as {"features": [0.1, 0.2]}')
-    inputs = given.get("inputs", given)
-    if not isinstance(inputs, dict):
-        raise Failed(f"inputs: expected an object of tensors by name, got {inputs!r:.60}")
-    with grpc.insecure_channel(target) as channel:
-        stub = inference_pb2_grpc.GRPCInferenceServiceStub(channel)
+        whole = error
+    lines = [(number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
+    if len(lines) < 2:
+        raise Failed(f"standard input is no JSON: {whole}") from whole
+    rows = []
+    for number, line in lines:
         try:
-            known = stub.ModelMetadata(pb.ModelMetadataRequest(name=model), timeout=10)
-            request = pb.ModelInferRequest(model_name=model)
-            for spec in known.inputs:
-                if spec.name in inputs:
-                    _add(request, spec, inputs[spec.name])
-            for name in inputs:
-                if name not in [spec.name for spec in known.inputs]:
-                    raise Failed(f"input {name!r}: no such input; known: {', '.join(s.name for s in known.inputs)}")
-            print(json.dumps(_readable(stub.ModelInfer(request, timeout=10)), indent=2, ensure_ascii=False))
+            rows.append(json_of(line.encode()))
+        except ValueError as error:
+            raise Failed(f"standard input, line {number}: no JSON: {error}") from error
+    return rows, True
+
+
+def _answered(target: str, model: str, rows: bytes) -> bytes:
+    """The JSON of the answer."""
+    with grpc.insecure_channel(target) as channel:
+        stub = thalweg_pb2_grpc.LearningServiceStub(channel)
+        try:
+            return bytes(stub.Predict(pb.PredictRequest(model=model, rows=rows), timeout=_SECONDS).rows)
         except grpc.RpcError as error:
+            if error.code() is grpc.StatusCode.UNAVAILABLE and (answer := _over_http(target, model, rows)) is not None:
+                return answer
             raise Failed(f"{target}: {error.code().name}: {error.details()}") from error
 
 
-def _add(request: pb.ModelInferRequest, spec: Any, value: Any) -> None:
-    """Add one input with typed contents; integers stay exact however large."""
+def _over_http(target: str, model: str, rows: bytes) -> bytes | None:
+    """The same if the target is the address of HTTP; None if it is not."""
     try:
-        array = np.array(value, dtype=object if spec.datatype == "BYTES" else np.float64)
-        shape = (1, *array.shape) if array.ndim == len(spec.shape) - 1 else array.shape  # one event, without its N
-        tensor = request.inputs.add(name=spec.name, datatype=spec.datatype, shape=shape)
-        flat = np.array(value, dtype=object).reshape(-1).tolist()
-        contents = tensor.contents
-        if spec.datatype == "BYTES":
-            contents.bytes_contents.extend(str(text).encode() for text in flat)
-        elif spec.datatype == "FP32":
-            contents.fp32_contents.extend(map(float, flat))
-        elif spec.datatype == "FP64":
-            contents.fp64_contents.extend(map(float, flat))
-        elif spec.datatype == "INT64":
-            contents.int64_contents.extend(map(int, flat))
-        elif spec.datatype == "BOOL":
-            contents.bool_contents.extend(map(bool, flat))
-        elif spec.datatype.startswith("UINT"):
-            contents.uint_contents.extend(map(int, flat))
-        else:
-            contents.int_contents.extend(map(int, flat))
-    except (TypeError, ValueError, OverflowError) as error:
-        raise Failed(f"input {spec.name!r}: expected {spec.datatype}: {error}") from error
-
-
-def _readable(response: pb.ModelInferResponse) -> dict[str, Any]:
-    answer: dict[str, Any] = {"model": response.model_name}
-    for tensor in response.outputs:
-        content = tensor.contents
-        values: list[Any] = [text.decode() for text in content.bytes_contents]
-        values += [*content.fp32_contents, *content.fp64_contents, *content.int64_contents, *content.int_contents]
-        answer[tensor.name] = values
-    for name, parameter in response.parameters.items():
-        answer[name] = getattr(parameter, parameter.WhichOneof("parameter_choice"))
-    return answer
+        connection = http.client.HTTPConnection(target, timeout=_SECONDS)
+        connection.request("POST", f"/v1/models/{quote(model, safe='')}/predict", rows)
+        response = connection.getresponse()
+        content = response.read()
+    except (OSError, ValueError, http.client.HTTPException):
+        return None
+    if response.status != http.client.OK:
+        try:
+            detail = json.loads(content)["error"]
+        except (ValueError, KeyError, TypeError):
+            return None
+        raise Failed(f"{target}: {response.status} {response.reason}: {detail}")
+    return content

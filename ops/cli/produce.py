@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator, Sized
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -14,9 +15,9 @@ from rich.progress import Progress
 from thalweg.ops.config.config import Config
 from thalweg.ops.config.error import ConfigurationError
 from thalweg.ops.config.model import ModelConfig
-from thalweg.ops.run.app import new_learner, open_configured_log
+from thalweg.ops.run.app import event_schema, open_configured_log
 from thalweg.proto.bounds.limits import MAX_FUTURE_SECONDS
-from thalweg.proto.encode import EVENT_BATCH_HEADERS, to_event_batch, to_json
+from thalweg.proto.encode import EVENT_BATCH_HEADERS, EVENT_HEADERS, to_event_batch, to_events, to_json
 from thalweg.proto.event import Batch, cut
 from thalweg.proto.rejected import Rejected
 from thalweg.proto.schema import Schema
@@ -34,12 +35,13 @@ def run(
 ) -> None:
     """Append a file's events to a topic that a model follows, or its labels to a model's labels topic."""
     models, what = _followers(config, topic)
-    schema = new_learner(models[0]).schema
+    schema = event_schema(models[0])
     if what == "labels" and per_record > 1:
         raise ConfigurationError([f"--batch: expected 1 for the labels topic {topic!r}, got {per_record}"])
     log = open_configured_log(config)
     console = Console(soft_wrap=True, highlight=False)
     sent, left_out = 0, 0
+    say = partial(console.print, markup=False)
     try:
         with Progress(console=console, disable=not console.is_terminal, transient=True) as bar:
             task = bar.add_task(what, total=limit)
@@ -48,7 +50,7 @@ def run(
             else:
                 whole = math.lcm(*(model.batch_events for model in models))
                 ahead = max(model.max_future_seconds for model in models)
-                steps = append_events(log, topic, path, schema, mapping, rate, per_record, limit, whole, ahead)
+                steps = append_events(log, topic, path, schema, mapping, rate, per_record, limit, whole, ahead, say)
             for count, rejected in steps:
                 for line in rejected[: max(0, _NAMED - left_out)]:
                     console.print(f"line {line.row}: {line.reason}: {line.detail}", markup=False)
@@ -71,6 +73,7 @@ def append_events(
     limit: int | None,
     batch_events: int = 1,
     max_future_seconds: float = MAX_FUTURE_SECONDS,
+    notice: Callable[[str], None] = lambda _: None,
 ) -> Iterator[tuple[int, list[Rejected]]]:
     """Append run by run, at most `rate` events a second; yields the events appended and the lines left out.
 
@@ -82,13 +85,20 @@ def append_events(
 
     def batches() -> Iterator[Batch]:
         for part in read_events(
-            path, schema, mapping, limit=limit, chunk=size, clock=time.time, max_future_seconds=max_future_seconds
+            path,
+            schema,
+            mapping,
+            limit=limit,
+            chunk=size,
+            clock=time.time,
+            max_future_seconds=max_future_seconds,
+            notice=notice,
         ):
             rejected.extend(part.rejected)
             yield part.batch
 
     for batch in _paced(cut(batches(), size), rate):
-        log.append(topic, messages(batch, per_record))
+        log.append(topic, messages(batch, per_record, rows=bool(schema.columns) or schema.fields is not None))
         yield len(batch), rejected[:]
         rejected.clear()
     yield 0, rejected  # of the lines after the last event
@@ -136,8 +146,17 @@ def _paced(runs: Iterable[_Run], rate: float | None) -> Iterator[_Run]:
         sent += len(run)
 
 
-def messages(batch: Batch, per_record: int) -> list[Message]:
-    """The records of a batch: JSON events, or `EventBatch` records of so many."""
+def messages(batch: Batch, per_record: int, *, rows: bool = False) -> list[Message]:
+    """The records of a batch: JSON events, or `EventBatch` records of so many.
+
+    `rows`: the model takes rows of the user's own; then a record is a protobuf `Event`, which needs no mapping back.
+    """
+    if per_record == 1 and rows:
+        keys = batch.keys or [None] * len(batch)
+        return [
+            Message(value, None if key is None else key.encode(), EVENT_HEADERS)
+            for value, key in zip(to_events(batch), keys)
+        ]
     if per_record == 1:
         keys = batch.keys or [None] * len(batch)
         return [Message(value, None if key is None else key.encode()) for value, key in zip(to_json(batch), keys)]

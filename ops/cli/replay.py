@@ -15,6 +15,7 @@ from thalweg.ops.replay.report import NoMatplotlib, write_report
 from thalweg.ops.run.failed import Failed
 from thalweg.stream.evaluation.prequential import Prequential
 from thalweg.stream.sources.files import CsvMapping
+from thalweg.stream.sources.standard_input import readable_twice
 
 
 def run(
@@ -29,8 +30,10 @@ def run(
 ) -> None:
     """Replay a file, with a progress bar on a terminal, and print the result. Raises Failed if no row could be used."""
     console = Console()
+    notices: list[str] = []
     with (
         threadpool_limits(1),
+        readable_twice(path) as readable,
         Progress(
             SpinnerColumn(),
             TextColumn("{task.completed:>9,.0f} events"),
@@ -50,14 +53,17 @@ def run(
 
         done = replay(
             model,
-            path,
+            readable,
             mapping,
             limit=limit,
             seed=seed,
             frozen_after=frozen_after,
             max_record_bytes=max_record_bytes,
             progress=progress,
+            notice=notices.append,
         )
+    for text in notices:
+        console.print(text, markup=False, highlight=False, soft_wrap=True)
     if not done.events:
         read = done.unusable
         first = "".join(f"; line {one.row}: {one.reason}: {one.detail}" for one in done.rejected[:1])

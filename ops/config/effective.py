@@ -13,6 +13,7 @@ from thalweg.ops.config.config import Config
 from thalweg.ops.config.learners import effective_params, params_type
 from thalweg.ops.config.model import ModelConfig
 from thalweg.ops.config.secrets import MASK, shown
+from thalweg.stream.log.kafka_shared.choice import effective_client
 
 HEADER = f"""\
 # The effective configuration, itself a valid configuration; secrets are masked as {MASK}. "default": set neither in the
@@ -27,10 +28,14 @@ def effective(config: Config) -> str:
     lines = [HEADER]
     for section in ("service", "log", "store"):
         lines += ["", f"[{section}]", *_table(getattr(config, section), (section,))]
+        if section == "log" and config.log.url.startswith("kafka:"):
+            lines.append(f"# the client of Kafka in use: {effective_client(config.log.client)}")
     for number, model in enumerate(config.model):
         lines += ["", "[[model]]", *_table(model, ("model", number), leave_out=("params", "drift"))]
         lines += ["", "[model.params]", *_params(model, ("model", number, "params"))]
         lines += ["", "[model.drift]", *_table(model.drift, ("model", number, "drift"))]
+    for number, alias in enumerate(config.alias):
+        lines += ["", "[[alias]]", *_table(alias, ("alias", number))]
     return "\n".join(lines) + "\n"
 
 

@@ -6,16 +6,16 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
+from thalweg.models.columns.make import make_learner, params_behind_columns, takes_columns
 from thalweg.models.contract.capabilities import Forgetting, capability
 from thalweg.models.contract.learner import ParamsError
 from thalweg.models.contract.registry import UnknownLearner, find
-from thalweg.models.encoders.encoded import make_learner
 from thalweg.models.encoders.encoder import IDENTITY
 from thalweg.models.parts.settings import Mistake, Settings
 from thalweg.ops.config.model import ModelConfig
 from thalweg.proto.task import task_of
 
-_OF_THE_LEARNER = {"learner", "inputs", "params", "seed", "encoder", "weights", "device"}
+_OF_THE_LEARNER = {"learner", "inputs", "columns", "params", "seed", "encoder", "weights", "device"}
 
 
 def params_type(learner: str) -> type[Settings] | None:
@@ -65,7 +65,7 @@ def _tried(model: ModelConfig) -> Iterator[Mistake]:
         for key, text in error.mistakes.items():
             first = key.partition(".")[0]
             of_encoder = model.encoder != IDENTITY and first in ("encoder", "weights")
-            of_model = of_encoder or (first == "inputs" and first not in model.params)
+            of_model = of_encoder or (first in ("inputs", "columns") and first not in model.params)
             yield Mistake((key,) if of_model else ("params", key), text)
     except ValueError as error:
         yield Mistake((), str(error))
@@ -73,5 +73,8 @@ def _tried(model: ModelConfig) -> Iterator[Mistake]:
 
 def effective_params(model: ModelConfig) -> dict[str, Any]:
     """Every effective parameter of a model's learner; if it declares none, the given ones."""
+    given = dict(model.params)
+    if model.columns and not takes_columns(model.learner):
+        given = params_behind_columns(model.learner, given, model.encoder)
     kind = params_type(model.learner)
-    return dict(model.params) if kind is None else kind.of(model.params).model_dump()
+    return given if kind is None else kind.of(given).model_dump()

@@ -5,16 +5,22 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Field
 
 from thalweg.memory.exchange.pending import USUAL
-from thalweg.models.contract.learner import LearnerContext
+from thalweg.models.columns.make import make_learner
+from thalweg.models.columns.settings import ColumnTable
+from thalweg.models.contract.learner import Learner, LearnerContext
 from thalweg.models.encoders.encoder import IDENTITY, encoder_sha256, takes_weights
 from thalweg.models.parts.settings import Count, Settings, Whole, rule
-from thalweg.ops.config.secrets import shown
-from thalweg.proto.schema import TensorSpec
+from thalweg.ops.config.fields import FieldsConfig
+from thalweg.ops.config.secrets import MASK, shown
+from thalweg.proto.rows.column import Column
+from thalweg.proto.rows.fields import FieldMapping
+from thalweg.proto.schema import TensorSpec, column_specs
 from thalweg.stream.drift.params import DriftParams
 from thalweg.stream.learn.settings import LearnSettings
 
@@ -63,11 +69,27 @@ class ModelConfig(LearnSettings):
     name: Name
     """Letters, digits, `.`, `_`, `-`; the name that clients use."""
     learner: str
-    """A built-in learner (docs/learners), or a name of the entry points `thalweg.learners`."""
+    """A built-in learner (docs/learners), `river:IMPORT.PATH` or `sklearn:IMPORT.PATH`, or a name of the entry points
+    `thalweg.learners`."""
     topic: Topic
     """The topic of its events."""
-    inputs: Annotated[dict[str, InputConfig], Field(min_length=1)]
-    """Its input tensors by name."""
+    inputs: dict[str, InputConfig] = {}  # noqa: RUF012 - pydantic copies it
+    """Its input tensors by name; either these or `columns`."""
+    columns: dict[str, ColumnTable] = {}  # noqa: RUF012
+    """Its columns by name, instead of `inputs`: a kind such as `"numeric"`, or a table; docs/columns.md."""
+    fields: FieldsConfig | None = None
+    """`[model.fields]`: where label, id, time, key and weight stand in records of your own; none: in our own event
+    form."""
+    on_change: Literal["successor", "refuse"] = "successor"
+    """What a change of a setting that determines the state does: `successor`, the saved version goes on answering and
+    learning, and a [successor](changes.md) is built beside it from the log, until `thalweg promote`; `refuse`, the
+    model is blocked. Models of an `[[alias]]` are blocked, too: there the changed one is another model."""
+    keep_previous: bool = True
+    """After a promotion of a successor the version before goes on learning, so that `thalweg promote --back` loses
+    nothing; it costs as much as a model of its own. Without it, it ends with the next restart."""
+    history: str = ""
+    """A file of recorded events, `.jsonl` or `.csv`, also with `.gz`, that a new model or a successor learns before
+    those of the log. An event that is in both is learned once if it has an `id`."""
     labels_topic: Annotated[str, AfterValidator(_topic_or_none)] = ""
     """Topic of late labels, joined by id with earlier events or requests; empty: labels arrive with their events."""
     label_seconds: AtLeastOne = USUAL.seconds
@@ -87,6 +109,9 @@ class ModelConfig(LearnSettings):
     `:SIZE`), a torch module, `module:factory`, or `onnx:FILE`."""
     weights: str = ""
     """Safetensors file for the encoder's torch module."""
+    probabilities: bool = True
+    """A classifier also gives calibrated probabilities, learned online; without them it gives its scores alone. May be
+    changed at any time: a calibration that is switched on begins anew."""
     device: Literal["auto", "cpu"] = "auto"
     """Device of the learner; only the CPU in this version."""
     frozen_after_events: Whole = 1000
@@ -111,6 +136,19 @@ class ModelConfig(LearnSettings):
     """The model is not ready, and answers no request, before it has learned this many labelled events; 0: it always
     is. Does not apply to learners that adapt a trained model (`cotta`), nor with `learn_from_requests`."""
 
+    @rule("inputs", "columns")
+    def _inputs_or_columns(self) -> str | None:
+        if not self.inputs and not self.columns:
+            return "missing; expected either inputs (tensors) or columns (named values), got neither"
+        both = self.inputs and self.columns
+        return "expected either inputs or columns, got both" if both else None
+
+    @rule("fields", "columns")
+    def _label_is_no_column(self) -> str | None:
+        paths = {column.path: name for name, column in self.named_columns().items()}
+        name = None if self.fields is None else paths.get(self.fields.label)
+        return None if name is None else f"the label is column {name!r}, too: nothing is left to predict"
+
     @rule("labels_topic", "topic", "name")
     def _labels_have_a_topic_of_their_own(self) -> str | None:
         sound = not self.labels_topic or self.labels_topic not in (self.topic, self.joined_topic)
@@ -127,27 +165,51 @@ class ModelConfig(LearnSettings):
         return None if sound else f"expected an encoder that takes weights, got encoder = {self.encoder!r}"
 
     @property
+    def served_name(self) -> str:
+        """The name that clients use: of a successor, the name of the model that it succeeds."""
+        return self.name.partition("@")[0]
+
+    @property
     def joined_topic(self) -> str:
-        """Topic of events joined with their labels; empty without a `labels_topic`."""
-        return f"{self.name}.joined" if self.labels_topic else ""
+        """Topic of events joined with their labels, which successors share; empty without a `labels_topic`."""
+        return f"{self.served_name}.joined" if self.labels_topic else ""
 
     def specs(self) -> dict[str, TensorSpec]:
-        """The inputs as tensor specifications."""
+        """The inputs, or the columns, as tensor specifications."""
+        if self.columns:
+            return column_specs(self.named_columns())
         return {name: TensorSpec(name, one.dtype, tuple(one.shape)) for name, one in self.inputs.items()}
+
+    def named_columns(self) -> dict[str, Column]:
+        """The columns by name."""
+        return {name: one.column(name) for name, one in self.columns.items()}
+
+    def field_mapping(self) -> FieldMapping | None:
+        """Where the parts of its events stand in a record; None: in our own event form."""
+        return None if self.fields is None else self.fields.mapping(self.named_columns().values())
 
     def identity(self) -> dict[str, Any]:
         """The settings that determine the state, as JSON values: a state is only restored under equal ones."""
-        return {
+        columns = {name: one.identity() for name, one in self.columns.items()}
+        said = {
             "learner": self.learner,
             "inputs": {name: one.model_dump() for name, one in self.inputs.items()},
+            **({"columns": columns} if columns else {}),
             "params": self.params,
             "seed": self.seed,
             "encoder": encoder_sha256(self.encoder, self.weights, self.seed) or IDENTITY,
         }
+        return said if self.fields is None else said | {"fields": self.fields.model_dump(exclude_defaults=True)}
 
     def context(self) -> LearnerContext:
         """The context for creating the learner; raises ParamsError for an unsupported device."""
-        return LearnerContext(inputs=self.specs(), params=self.params, seed=self.seed, device=self.device)
+        return LearnerContext(
+            inputs=self.specs(),
+            params=self.params,
+            seed=self.seed,
+            device=self.device,
+            columns=self.named_columns(),
+        )
 
     def identity_sha256(self) -> str:
         """Hash of `identity`."""
@@ -158,5 +220,37 @@ class ModelConfig(LearnSettings):
         table = self.identity() | {"params": shown(self.params, ("model", 0, "params")), "encoder": self.encoder}
         if self.encoder != IDENTITY:
             table["encoder_sha256"] = encoder_sha256(self.encoder, self.weights, self.seed)
+        if self.weights:
+            table["weights"] = self.weights
         made: dict[str, Any] = json.loads(json.dumps(table, default=str))
         return made
+
+    def under(self, identity: Mapping[str, Any]) -> ModelConfig:
+        """This model under the settings that a manifest shows; those that are masked there, and the weights where none
+        are recorded, are its own.
+
+        Raises:
+            ValueError: They are not valid any more.
+        """
+        given = self.model_dump(exclude_unset=True)
+        shown_now = self.identity() | {"weights": self.weights}
+        weights = identity.get("weights", self.weights if takes_weights(identity.get("encoder", IDENTITY)) else "")
+        table = {key: value for key, value in given.items() if key not in shown_now and key not in identity}
+        table |= {key: value for key, value in identity.items() if key != "encoder_sha256"}
+        table["params"] = _unmasked(identity.get("params", {}), self.params)
+        return type(self).model_validate(table | ({"weights": weights} if weights else {}))
+
+    def new_learner(self) -> Learner:
+        """A new learner of the model. Raises as `make_learner`."""
+        return make_learner(self.learner, self.context(), self.encoder, self.weights)
+
+
+def _unmasked(shown_params: Mapping[str, Any], present: Mapping[str, Any]) -> dict[str, Any]:
+    made: dict[str, Any] = {}
+    for key, value in shown_params.items():
+        now = present.get(key)
+        if isinstance(value, Mapping):
+            made[key] = _unmasked(value, now if isinstance(now, Mapping) else {})
+        else:
+            made[key] = now if value == MASK and now is not None else value
+    return made

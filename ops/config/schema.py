@@ -29,6 +29,7 @@ def schema() -> dict[str, Any]:
     whole = Config.model_json_schema(schema_generator=_WithoutTitles)
     model = whole["$defs"]["ModelConfig"]
     model["properties"]["learner"]["examples"] = sorted(BUILT_IN)
+    model["anyOf"] = [{"required": ["inputs"]}, {"required": ["columns"]}]
     model["allOf"] = [_params_of(name, whole["$defs"]) for name in sorted(BUILT_IN)]
     return {"$schema": DIALECT, **whole, "title": "Thalweg's configuration", "required": ["model"]}
 

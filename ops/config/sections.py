@@ -12,6 +12,7 @@ from thalweg.models.parts.settings import Count, NotNegative, Positive, Settings
 from thalweg.ops.config import addresses
 from thalweg.ops.config.secrets import masked
 from thalweg.ops.serve.tokens import TokensUnusable, read_tokens
+from thalweg.stream.log.kafka_shared.choice import Client, effective_client
 from thalweg.stream.log.log import LogError, Reading, Retention
 from thalweg.stream.log.open import open_log
 
@@ -71,6 +72,17 @@ class ServiceConfig(Settings):
     """Open HTTP connections from one address; with one more, the one of them that has waited longest is closed."""
     streams_per_connection: Count = 1000
     """Calls and streams at once over one gRPC connection; the caller's library queues further ones."""
+    keepalive_seconds: Positive = 60.0
+    """The server pings a gRPC connection on which nothing came for this long; a caller that does not answer within
+    `keepalive_timeout_seconds` is gone."""
+    keepalive_timeout_seconds: Positive = 20.0
+    """Time for a caller to answer a ping."""
+    ping_seconds: NotNegative = 5.0
+    """Callers may ping a gRPC connection as often, also while they have no call on it; one that pings more often three
+    times is told to reconnect (`too_many_pings`). 0: as often as they like."""
+    connection_age_seconds: NotNegative = 0.0
+    """A gRPC connection is closed, after its calls, when it is this old, so that callers spread over the servers behind
+    a load balancer; 0: never."""
     receive_seconds: Positive = 20.0
     """Time for a request to arrive: an HTTP head, then its body; a gRPC message. Slower ones are ended."""
     requests_bytes: Count = 512 << 20
@@ -116,9 +128,20 @@ class LogConfig(Settings):
     """Kafka: records that cannot be read (damaged, or compressed beyond `unpacked_bytes`) are fetched anew for this
     long, then skipped and counted in `thalweg_log_gap_records_total`."""
     unpacked_bytes: Count = _READING.unpacked_bytes
-    """Kafka: what one compressed batch of records may unpack to; a larger one cannot be read."""
+    """Kafka: what one compressed batch of records may unpack to; a larger one cannot be read. With confluent-kafka it
+    bounds single records: librdkafka unpacks batches itself."""
+    client: Client = "auto"
+    """Kafka: the client. `auto` takes confluent-kafka where it is installed (extra `confluent`), else kafka-python."""
     kafka: dict[str, Any] = {}  # noqa: RUF012 - pydantic copies it
     """Kafka client properties under their usual names, such as `security.protocol`."""
+
+    @rule("client")
+    def _client_is_installed(self) -> str | None:
+        try:
+            effective_client(self.client)
+        except LogError as error:
+            return str(error).removeprefix("log.client: ")
+        return None
 
     def kafka_mistakes(self) -> dict[str, str]:
         """Mistakes in the client properties, or in the URL under "". Each property is tried separately so that all are
@@ -127,7 +150,7 @@ class LogConfig(Settings):
         found: dict[str, str] = {}
         for key in ["", *self.kafka] if self.url.startswith("kafka://") else []:
             try:
-                open_log(self.url, {key: self.kafka[key]} if key else {}).close()
+                open_log(self.url, {key: self.kafka[key]} if key else {}, client=self.client).close()
             except LogError as error:
                 found[key] = re.sub(r"^log\.kafka[^ ]*: ", "", str(error))
                 if not key:

@@ -8,15 +8,29 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from thalweg.models.columns.settings import ColumnConfig
 from thalweg.models.contract.registry import BUILT_IN
 from thalweg.models.parts.settings import Settings, keys_of
+from thalweg.ops.config.alias import AliasConfig
 from thalweg.ops.config.effective import toml
+from thalweg.ops.config.fields import FieldsConfig, TimeFieldConfig
 from thalweg.ops.config.learners import params_type
 from thalweg.ops.config.model import InputConfig, ModelConfig
 from thalweg.ops.config.sections import LogConfig, ServiceConfig, StoreConfig
 from thalweg.stream.drift.params import DriftParams
 
-_SECTIONS: tuple[type[Settings], ...] = (ServiceConfig, LogConfig, StoreConfig, ModelConfig, DriftParams, InputConfig)
+_SECTIONS: tuple[type[Settings], ...] = (
+    ServiceConfig,
+    LogConfig,
+    StoreConfig,
+    ModelConfig,
+    DriftParams,
+    InputConfig,
+    ColumnConfig,
+    FieldsConfig,
+    TimeFieldConfig,
+    AliasConfig,
+)
 
 
 def tables() -> str:

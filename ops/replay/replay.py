@@ -14,9 +14,9 @@ import numpy as np
 
 from thalweg.memory.snapshots.snapshots import InMemorySnapshots
 from thalweg.models.contract.capabilities import IntensityCurves, capability
-from thalweg.models.contract.learner import Learner, Predictor
+from thalweg.models.contract.learner import Learner
 from thalweg.ops.config.model import ModelConfig
-from thalweg.ops.run.app import new_learner, new_monitor, settings_of
+from thalweg.ops.run.app import event_schema, new_learner, new_monitor, settings_of
 from thalweg.proto.event import Batch, Decoded
 from thalweg.proto.rejected import Rejected
 from thalweg.stream.drift.alarm import Alarm
@@ -102,6 +102,7 @@ def replay(
     frozen_after: int | None = None,
     max_record_bytes: int = 64 << 20,
     progress: Callable[[int, Prequential], None] = lambda events, evaluation: None,
+    notice: Callable[[str], None] = lambda text: None,
 ) -> Replayed:
     """Fold a file as one block, in micro-batches of `batch_events`; actions on alarms are not taken.
 
@@ -115,12 +116,43 @@ def replay(
             counted by reading the file once before.
         max_record_bytes: Larger events are not learned; `service.max_message_bytes`.
         progress: Called ten times a second.
+        notice: Told what is not used of the file.
 
     Raises:
         FileError: The file cannot be read.
     """
     learner = new_learner(model, seed)
-    read = partial(read_events, path, learner.schema, mapping, limit=limit, max_record_bytes=max_record_bytes)
+    schema = event_schema(model, learner)
+    told: set[str] = set()
+
+    def once(text: str) -> None:  # the file may be read twice
+        if text not in told:
+            told.add(text)
+            notice(text)
+
+    read = partial(read_events, path, schema, mapping, limit=limit, max_record_bytes=max_record_bytes, notice=once)
+    return replay_events(
+        model,
+        learner,
+        read,
+        seed=seed,
+        frozen_after=frozen_after,
+        max_record_bytes=max_record_bytes,
+        progress=progress,
+    )
+
+
+def replay_events(
+    model: ModelConfig,
+    learner: Learner,
+    read: Callable[[], Iterable[Decoded]],
+    *,
+    seed: int | None = None,
+    frozen_after: int | None = None,
+    max_record_bytes: int = 64 << 20,
+    progress: Callable[[int, Prequential], None] = lambda events, evaluation: None,
+) -> Replayed:
+    """The same for decoded events, which `read` gives each time from the beginning."""
     if frozen_after is None:
         total = sum(len(part.batch) for part in read())
         frozen_after = max(1, total // 10)
@@ -151,18 +183,15 @@ class _Watch:
         self._every = max(1, 10 * done.frozen_after // CURVE_POINTS)
         self._next_point = 0
         self._next_progress = started
+        self._has_curves = capability(done.learner.predictor(), IntensityCurves) is not None
 
-    def __call__(self, batch: Batch, predictor: Predictor, seconds: float) -> None:
+    def __call__(self, batch: Batch, seconds: float) -> None:
         done = self._done
         done.events += len(batch)
         if batch.labels is not None:
             done.labelled += int(np.count_nonzero(batch.labels.present))
         done.learn_seconds += seconds
-        if (
-            "key" in batch.inputs
-            and capability(predictor, IntensityCurves) is not None
-            and done.events > 5 * done.frozen_after
-        ):
+        if self._has_curves and "key" in batch.inputs and done.events > 5 * done.frozen_after:
             done.latest_keys.update(batch.inputs["key"].tolist())
         if done.events >= self._next_point:
             _point(done)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
@@ -11,14 +12,15 @@ from thalweg.memory.exchange.pending import Limits, Pending
 from thalweg.memory.exchange.reopened import check_store, reopened_pending
 from thalweg.memory.snapshots.snapshots import FolderSnapshots, UnknownVersion
 from thalweg.memory.snapshots.state import DamagedFile, State
+from thalweg.models.calibration.calibrated import calibrated, calibrated_predictor
+from thalweg.models.columns.make import make_learner, predictor_maker
 from thalweg.models.contract.capabilities import SharedMemoryLearner, capability
 from thalweg.models.contract.learner import Learner, Predictor
-from thalweg.models.contract.registry import find
-from thalweg.models.encoders.encoded import EncodedPredictor, make_learner
-from thalweg.models.encoders.encoder import IDENTITY, shared_encoder
 from thalweg.ops.config.config import Config
 from thalweg.ops.config.error import ConfigurationError
 from thalweg.ops.config.model import ModelConfig
+from thalweg.ops.run.successors import promotions_path, with_successors
+from thalweg.ops.serve.aliases import Alias, AliasLocation
 from thalweg.ops.serve.models import ModelLocation, Models, RequestSinks
 from thalweg.ops.serve.readiness import LOG, ServiceHealth
 from thalweg.ops.serve.server import Server, workers_of
@@ -29,6 +31,8 @@ from thalweg.ops.telemetry.learner_metrics import LearnerMetrics
 from thalweg.ops.telemetry.process_health import LearnerProcess
 from thalweg.ops.telemetry.server_metrics import ServerMetrics
 from thalweg.ops.telemetry.status import LearnerStatus, Statuses
+from thalweg.proto.event import Decoded
+from thalweg.proto.schema import Schema
 from thalweg.stream.drift.alarm_outbox import AlarmOutbox
 from thalweg.stream.evaluation.baseline import Pinned
 from thalweg.stream.evaluation.monitor import Monitor
@@ -49,6 +53,7 @@ from thalweg.stream.log.open import open_log
 from thalweg.stream.publication.file_channel import FilePublisher
 from thalweg.stream.publication.live_folder import live_folder
 from thalweg.stream.quarantine.stop import FileStopMark
+from thalweg.stream.sources.files import FileError, read_events
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +77,15 @@ class LearnerReports:
 def new_learner(model: ModelConfig, seed: int | None = None) -> Learner:
     """A new learner of a model, which has learned nothing."""
     context = model.context() if seed is None else replace(model.context(), seed=seed)
-    return make_learner(model.learner, context, model.encoder, model.weights)
+    return calibrated(make_learner(model.learner, context, model.encoder, model.weights), on=model.probabilities)
+
+
+def event_schema(model: ModelConfig, learner: Learner | None = None) -> Schema:
+    """The schema of a model's events, with the place of their parts in a record.
+
+    `learner`: one of the model, if there is one already.
+    """
+    return replace((learner or new_learner(model)).schema, fields=model.field_mapping())
 
 
 def new_monitor(
@@ -114,6 +127,7 @@ def settings_of(model: ModelConfig, max_record_bytes: int) -> ProcessorSettings:
         config_sha256=model.identity_sha256(),
         max_record_bytes=max_record_bytes,
         identity=model.shown_identity(),
+        fields=model.field_mapping(),
         forgetting_factor=model.drift.forgetting_factor,
         forgetting_events=model.drift.forgetting_events,
     )
@@ -126,7 +140,7 @@ def open_configured_log(config: Config) -> Log:
         records=section.retention_records, bytes=section.retention_bytes, seconds=section.retention_seconds
     )
     reading = Reading(unreadable_seconds=section.unreadable_seconds, unpacked_bytes=section.unpacked_bytes)
-    return open_log(section.url, section.kafka, retention, reading)
+    return open_log(section.url, section.kafka, retention, reading, section.client)
 
 
 def model_folder(config: Config, model: ModelConfig) -> Path:
@@ -171,10 +185,25 @@ def build_processor(
             health=registry.register("learner", model.name),
             saving=registry.register("saver", model.name),
             publishing=registry.register("publisher", model.name),
+            history=_history(config, model, learner) if model.history else None,
             stop_mark=FileStopMark(folder / "stopped.json"),
         ),
     )
     return processor, publisher
+
+
+def _history(config: Config, model: ModelConfig, learner: Learner) -> Callable[[], Iterator[Decoded]]:
+    """Reads the recorded events of a model. Raises ConfigurationError when the file cannot be read."""
+
+    def read() -> Iterator[Decoded]:
+        try:
+            yield from read_events(
+                Path(model.history), learner.schema, max_record_bytes=config.service.max_message_bytes
+            )
+        except FileError as error:
+            raise ConfigurationError([f"model.{model.name}.history: {error}"]) from error
+
+    return read
 
 
 def _placed_anew(learner: Learner) -> Predictor:
@@ -210,7 +239,7 @@ def build_joiner(
         ),
         source,
         pending,
-        new_learner(model).schema,
+        event_schema(model),
         model_folder(config, model) / "joined.json",
         DeadLetters(source, model.labels_topic, model.name),
         observer,
@@ -233,14 +262,7 @@ def location_of(config: Config, model: ModelConfig, live: Path) -> ModelLocation
         learner.restore(state)
         return learner.predictor()
 
-    encoder = None
-    if model.encoder != IDENTITY:
-        encoder = shared_encoder(model.encoder, model.weights, model.specs(), model.seed)
-
-    def build(state: State) -> Predictor:
-        inner = find(model.learner).predictor_from(state)
-        return inner if encoder is None else EncodedPredictor(inner, encoder)
-
+    make = predictor_maker(model.learner, model.context(), model.encoder, model.weights)
     return ModelLocation(
         name=model.name,
         learner=model.learner,
@@ -249,25 +271,34 @@ def location_of(config: Config, model: ModelConfig, live: Path) -> ModelLocation
         state=model_folder(config, model),
         labels_topic=model.labels_topic,
         max_future_seconds=model.max_future_seconds,
-        schema=new_learner(model).schema,
+        schema=event_schema(model),
         ready_after_events=0 if model.learn_from_requests else model.ready_after_events,
         learn_from_requests=model.learn_from_requests,
-        build=build,
+        build=lambda state: calibrated_predictor(make(state), state),
         restore=restore,
     )
+
+
+def alias_locations(config: Config) -> list[AliasLocation]:
+    """The aliases, as a server needs them."""
+    return [
+        AliasLocation(alias.name, alias.champion, tuple(alias.members), promotions_path(config, alias.name))
+        for alias in config.alias
+    ]
 
 
 def build_server(config: Config, source: Log, store: CommandQueue) -> Server:
     """The server of a configuration. Raises OSError when an address is in use."""
     live = live_folder(Path(config.service.state_dir))
+    config = with_successors(config, record=True, blocked={})  # the learner process tells what is blocked
     registry = HealthRegistry()
+    joined = list({model.served_name: model for model in config.model if model.labels_topic}.values())
     buffer = RequestBuffer(
-        {model.name: open_model_pending(config, model) for model in config.model if model.labels_topic},
+        {model.served_name: open_model_pending(config, model) for model in joined},
         registry,
         {
-            model.name: JoinedTopic(model.joined_topic, partial(source.max_record_bytes, model.joined_topic))
-            for model in config.model
-            if model.labels_topic
+            model.served_name: JoinedTopic(model.joined_topic, partial(source.max_record_bytes, model.joined_topic))
+            for model in joined
         },
     )
     request_log = RequestLog(
@@ -282,6 +313,7 @@ def build_server(config: Config, source: Log, store: CommandQueue) -> Server:
         WaitSlots(limits.most_waiting, workers.waiting),
         registry,
     )
+    models.serve_under([Alias(alias, models.by_name) for alias in alias_locations(config)])
     topic = config.model[0].topic  # any: the question is whether the log answers
     health = ServiceHealth(
         models,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NoReturn
+from collections.abc import Mapping, Sequence
+from typing import Any, NoReturn
 
 import grpc
 import structlog
@@ -36,6 +37,24 @@ class TooLarge(Exception):
     """The request exceeds the size limit; the message names the limit."""
 
 
+class UnsupportedMedia(Exception):
+    """The body's type or encoding is not supported; the message lists what is."""
+
+
+class RowsRefused(Exception):
+    """Rows of a request are refused.
+
+    Args:
+        message: The first of them, why, and what became of the others.
+        rows: Each with `row`, `reason` and `detail`.
+        appended: Number of the other rows that are in the log all the same.
+    """
+
+    def __init__(self, message: str, rows: Sequence[Mapping[str, Any]], appended: int = 0) -> None:
+        super().__init__(message)
+        self.rows, self.appended = rows, appended
+
+
 class DeadlineExceeded(Exception):
     """The caller's deadline has passed, or a wait that was requested took too long."""
 
@@ -59,6 +78,7 @@ class FailedPrecondition(Exception):
 _TABLE: tuple[tuple[type[Exception], grpc.StatusCode, int], ...] = (
     (InputError, grpc.StatusCode.INVALID_ARGUMENT, 400),
     (Refused, grpc.StatusCode.INVALID_ARGUMENT, 400),
+    (RowsRefused, grpc.StatusCode.INVALID_ARGUMENT, 400),
     (UnknownModel, grpc.StatusCode.NOT_FOUND, 404),
     (UnknownVersion, grpc.StatusCode.NOT_FOUND, 404),
     (NotReady, grpc.StatusCode.UNAVAILABLE, 503),
@@ -69,6 +89,7 @@ _TABLE: tuple[tuple[type[Exception], grpc.StatusCode, int], ...] = (
     (StoreError, grpc.StatusCode.UNAVAILABLE, 503),
     (QueueFull, grpc.StatusCode.RESOURCE_EXHAUSTED, 429),
     (TooLarge, grpc.StatusCode.RESOURCE_EXHAUSTED, 413),
+    (UnsupportedMedia, grpc.StatusCode.INVALID_ARGUMENT, 415),
     (DeadlineExceeded, grpc.StatusCode.DEADLINE_EXCEEDED, 504),
     (Unauthenticated, grpc.StatusCode.UNAUTHENTICATED, 401),
     (Forbidden, grpc.StatusCode.PERMISSION_DENIED, 403),

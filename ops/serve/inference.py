@@ -8,21 +8,26 @@ none.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
 from thalweg.models.parts.input_columns import all_finite
+from thalweg.ops.serve.class_names import CLASSES, offered, why_no_label, with_classes
 from thalweg.ops.serve.errors import DeadlineExceeded, NotReady, Unimplemented
 from thalweg.ops.serve.models import Models, ServedModel
 from thalweg.ops.serve.versions import CURRENT, Freshness
 from thalweg.proto.answer import Answer
+from thalweg.proto.rejected import Refused
+from thalweg.proto.rows.tensors import Fit
 from thalweg.proto.schema import Array, InputError, Inputs
 from thalweg.proto.task import task_of
 from thalweg.proto.tensors import check_inputs
 from thalweg.stream.labels.request_log import RequestLog
+from thalweg.stream.log.log import RecordTooLarge
 from thalweg.stream.publication.ports import ServedVersion
 
 USUAL_EXPLANATION = 10
@@ -38,9 +43,11 @@ class RequestOptions:
     """The caller's id of the request."""
     freshness: Freshness = CURRENT
     outputs: tuple[str, ...] = ()
-    """Names of the requested outputs, in this order; empty: all."""
+    """Names of the requested outputs, in this order; empty: all of the predictor."""
     event_id: str | None = None
-    """The id under which the inputs are buffered until their label arrives; None: they are not buffered."""
+    """The id under which the inputs, of one row, are buffered until their label arrives; None: they are not
+    buffered.
+    """
     explain: int = 0
     """Explanation entries per row; 0: none."""
 
@@ -61,6 +68,8 @@ class InferenceRequest(NamedTuple):
     """By name, each (N, ...); not validated yet."""
     patience_seconds: float | None = None
     """Seconds until the caller's deadline; None: no deadline."""
+    event_ids: Sequence[str | None] | None = None
+    """The id of each row that is buffered until its label arrives, (N,); None: `options.event_id` says."""
 
 
 class InferenceResponse(NamedTuple):
@@ -83,6 +92,11 @@ class InferenceResponse(NamedTuple):
         return self.options.outputs or tuple(self.served.predictor.outputs)
 
     @property
+    def no_label(self) -> str:
+        """Why some rows have no label; empty if all have one, or the model predicts none."""
+        return why_no_label(self.served.predictor, self.outputs)
+
+    @property
     def rows(self) -> int:
         """N."""
         return len(next(iter(self.outputs.values()), ()))
@@ -99,7 +113,7 @@ class InferenceCore:
         """Answer one request.
 
         Raises:
-            UnknownModel: There is no model of this name.
+            UnknownModel: There is no model or alias of this name.
             NotReady: The model has no version yet or has learned too little, or the server is draining.
             DeadlineExceeded: The deadline has passed, or the demanded version did not arrive in time.
             InputError: Inputs, outputs or parameters are invalid.
@@ -110,52 +124,63 @@ class InferenceCore:
         options, inputs, patience = request.options, request.inputs, request.patience_seconds
         if patience is not None and patience <= 0:
             raise DeadlineExceeded("the deadline has passed")
-        model = self.models.ready(options.model)
+        model = self.models.ready(options.model, options.freshness)
+        if model.tolerated:
+            inputs = _without(model.tolerated, inputs)
+        if model.fit is not None:
+            inputs = _fitted(model.fit, inputs)
         versions = model.versions
         served = versions.current() if options.freshness is CURRENT else versions.find(options.freshness, patience)
         if untrained := model.untrained(served):
-            self._refuse_untrained(options, model, inputs, untrained)
-        if options.plain:
+            self._refuse_untrained(request, model, inputs, untrained)
+        if options.plain and request.event_ids is None:
             self._check_size(model, inputs)
             outputs, explanation = _predict(model, served, inputs), None
             if self._log is not None:  # from here on nothing is refused
                 _record(self._log, model, inputs)
         else:
-            outputs, explanation = self._infer_with_options(model, served, options, inputs)
+            outputs, explanation = self._infer_with_options(model, served, request, inputs)
         return InferenceResponse(options, served, outputs, model.staleness_seconds(served), explanation)
 
     def _infer_with_options(
-        self, model: ServedModel, served: ServedVersion, options: RequestOptions, inputs: Inputs
+        self, model: ServedModel, served: ServedVersion, request: InferenceRequest, inputs: Inputs
     ) -> tuple[Mapping[str, Array], list[Any] | None]:
+        options = request.options
         _check_outputs(options, served)
         _check_explain(options, model, served)
         outputs = _predict(model, served, inputs)
+        if CLASSES in options.outputs:
+            outputs = with_classes(served.predictor, outputs)
         self._check_size(model, inputs)
-        self._check_event_id(options, model, inputs)
+        waiting = self._waiting(request, model, inputs)
         explanation = served.explain(inputs, options.explain) if options.explain and served.explain else None
-        answer = _answer(model, served, outputs) if options.event_id is not None else None
+        answers = [_answer(model, served, _row(outputs, place)) for place, _, _ in waiting]
         if self._log is not None:  # from here on nothing is refused
             _record(self._log, model, inputs)
-        if options.event_id is not None and self._buffer is not None:
-            self._buffer.add(model.name, options.event_id, inputs, answer)
+        for (place, id, row), answer in zip(waiting, answers):
+            self._remember(model, id, row, _row(request.inputs, place), answer)
         return outputs, explanation
 
-    def _refuse_untrained(self, options: RequestOptions, model: ServedModel, inputs: Inputs, why: str) -> NoReturn:
+    def _refuse_untrained(self, request: InferenceRequest, model: ServedModel, inputs: Inputs, why: str) -> NoReturn:
         """Raise NotReady. A valid request that waits for its label is buffered all the same: a model that learns from
         such requests alone would else never begin.
         """
-        _check_finite(inputs)
-        if options.event_id is not None and inputs.keys() == model.schema.inputs.keys():
+        _check_finite(model, inputs)
+        named = request.options.event_id is not None or request.event_ids is not None
+        if named and inputs.keys() == model.schema.inputs.keys():
             check_inputs(model.schema.inputs, inputs)
-            self._check_event_id(options, model, inputs)
-            assert self._buffer is not None
-            self._buffer.add(model.name, options.event_id, inputs, None)
-            why += f"; the request waits for the label of {options.event_id!r:.80}"
+            waiting = self._waiting(request, model, inputs)
+            for place, id, row in waiting:
+                self._remember(model, id, row, _row(request.inputs, place), None)
+            ids = ", ".join(f"{id!r:.80}" for _, id, _ in waiting[:3]) + ", …" * (len(waiting) > 3)
+            why += f"; the request waits for the label of {ids}"
         raise NotReady(f"model {model.name!r}: {why}")
 
-    def _check_event_id(self, options: RequestOptions, model: ServedModel, inputs: Inputs) -> None:
-        if options.event_id is None:
-            return
+    def _waiting(self, request: InferenceRequest, model: ServedModel, inputs: Inputs) -> list[tuple[int, str, Inputs]]:
+        """The rows that wait for a label, with their ids, checked."""
+        options = request.options
+        if options.event_id is None and request.event_ids is None:
+            return []
         if not model.labels_topic or self._buffer is None:
             raise Unimplemented(
                 f"parameter 'event_id': model {model.name!r} has no labels_topic, so no label can arrive"
@@ -163,22 +188,57 @@ class InferenceCore:
         if inputs.keys() != model.schema.inputs.keys():
             wanted = ", ".join(map(repr, model.schema.inputs))
             raise InputError(f"parameter 'event_id': expected the inputs of events, {wanted}, got {sorted(inputs)}")
-        self._buffer.check(options.event_id, inputs)
-        self._buffer.check_size(model.name, inputs)
+        if request.event_ids is None:
+            waiting = [(0, options.event_id or "", inputs)]
+        else:
+            named = [(place, id) for place, id in enumerate(request.event_ids) if id is not None]
+            waiting = [(place, id, _row(inputs, place)) for place, id in named]
+        for _, id, row in waiting:
+            self._buffer.check(id, row)
+            self._buffer.check_size(model.buffered_as, row)
+        return waiting
+
+    def _remember(self, model: ServedModel, event_id: str, row: Inputs, asked: Inputs, answer: Answer | None) -> None:
+        """Buffer a valid row until its label arrives; under an alias also for the challengers, which learn from the
+        same labels. Their predictions were not served: what is graded of them is what they predict then.
+
+        Args:
+            model: The model that answers.
+            event_id: The id that the label will have.
+            row: Its inputs, (1, ...) each.
+            asked: All inputs of the request's row, some perhaps of challengers alone.
+            answer: What was served; None: nothing.
+        """
+        assert self._buffer is not None
+        self._buffer.add(model.buffered_as, event_id, row, answer)
+        for other in model.others:
+            if other.labels_topic and other.buffered_as != model.buffered_as:
+                specs = other.schema.inputs
+                with suppress(InputError, RecordTooLarge):  # it takes other inputs: the challenger does without it
+                    fitting: Inputs = {name: one for name, one in asked.items() if name in specs}
+                    fitting = fitting if other.fit is None else _fitted(other.fit, fitting)
+                    check_inputs(specs, fitting)
+                    self._buffer.check_size(other.buffered_as, fitting)
+                    self._buffer.add(other.buffered_as, event_id, fitting, None)
 
     def _check_size(self, model: ServedModel, inputs: Inputs) -> None:
         if self._log is not None and inputs.keys() == model.schema.inputs.keys():
-            self._log.check(model.name, inputs)
+            self._log.check(model.answering.name, inputs)
+
+
+def _without(names: frozenset[str], inputs: Inputs) -> Inputs:
+    """The inputs without those of these names: other models of the alias take them."""
+    return {name: one for name, one in inputs.items() if name not in names} if inputs.keys() & names else inputs
 
 
 def _record(log: RequestLog, model: ServedModel, inputs: Inputs) -> None:
     if inputs.keys() == model.schema.inputs.keys():  # alternative inputs are not events
-        log.record(model.name, inputs)
+        log.record(model.answering.name, inputs)
 
 
 def _predict(model: ServedModel, served: ServedVersion, inputs: Inputs) -> Mapping[str, Array]:
     """The outputs for valid inputs. Raises InputError for others, and then has changed nothing."""
-    _check_finite(inputs)
+    _check_finite(model, inputs)
     try:
         if served.check is not None:
             served.check(inputs)
@@ -197,19 +257,35 @@ def _check_specs(model: ServedModel, served: ServedVersion, inputs: Inputs) -> N
     check_inputs(others if inputs.keys() & others.keys() else specs, inputs)
 
 
-def _check_finite(inputs: Inputs) -> None:
+def _fitted(fit: Fit, inputs: Inputs) -> Inputs:
+    try:
+        return fit(inputs, None)
+    except Refused as error:
+        raise InputError(str(error)) from error
+
+
+def _check_finite(model: ServedModel, inputs: Inputs) -> None:
+    """Raise InputError for NaN and infinity, but for NaN in a column: there it is a missing value."""
     for name, array in inputs.items():
         if array.dtype.kind == "f" and not all_finite(array):
+            column = name in model.schema.columns
+            good = ~np.isinf(array) if column else np.isfinite(array)
+            if good.all():
+                continue
             where = ""
             if array.ndim:
-                row = int(np.flatnonzero(~np.isfinite(array).reshape(len(array), -1).all(axis=1))[0])
-                where = f" in row {row}"
-            raise InputError(f"input {name!r:.80}: expected finite numbers, got NaN or infinity{where}")
+                where = f" in row {int(np.flatnonzero(~good.reshape(len(array), -1).all(axis=1))[0])}"
+            got = "infinity" if column else "NaN or infinity"
+            raise InputError(f"input {name!r:.80}: expected finite numbers, got {got}{where}")
+
+
+def _row(arrays: Mapping[str, Array], place: int) -> Mapping[str, Array]:
+    return {name: array[place : place + 1] for name, array in arrays.items()}
 
 
 def _check_outputs(options: RequestOptions, served: ServedVersion) -> None:
     if options.outputs:
-        known = served.predictor.outputs
+        known = offered(served.predictor)
         for name in options.outputs:
             if name not in known:
                 raise InputError(f"output {name!r:.80}: no such output; known: {', '.join(map(repr, known))}")
@@ -224,5 +300,6 @@ def _check_explain(options: RequestOptions, model: ServedModel, served: ServedVe
 
 def _answer(model: ServedModel, served: ServedVersion, outputs: Mapping[str, Array]) -> Answer | None:
     """The served prediction, against which the label will be graded."""
-    predictor = served.predictor
-    return Answer.of(served.info.version, outputs, predictor.classes, model.schema, task_of(predictor))
+    predictor, name = served.predictor, model.answering.name
+    answer = Answer.of(served.info.version, outputs, predictor.classes, model.schema, task_of(predictor))
+    return answer._replace(model=name) if answer is not None and name != model.buffered_as else answer

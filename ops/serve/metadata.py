@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
+from thalweg.ops.serve.class_names import CLASSES, offered
 from thalweg.ops.serve.models import ServedModel
 from thalweg.ops.serve.versions import CURRENT, Freshness
 from thalweg.proto.schema import TensorSpec
@@ -28,6 +29,8 @@ def describe(model: ServedModel, version: int | None = None) -> Metadata:
         UnknownVersion: There is no snapshot of the version; others as raised by `ModelVersions.find`.
     """
     properties = {"learner": model.learner, "topic": model.topic}
+    if model.answering is not model:
+        properties["champion"] = model.answering.name
     inputs = list(model.schema.inputs.values())
     if version is None and model.versions.newest is None:
         return Metadata(inputs, [], [], properties)
@@ -37,6 +40,6 @@ def describe(model: ServedModel, version: int | None = None) -> Metadata:
     if served.alternative_inputs is not None:
         others = {spec.name: [datatype(spec.dtype), [-1, *spec.shape]] for spec in served.alternative_inputs.values()}
         properties["other_inputs"] = json.dumps(others)
-    if {"scores", "type_scores"} & predictor.outputs.keys():
+    if CLASSES in offered(predictor):
         properties["classes"] = json.dumps(predictor.classes, ensure_ascii=False)
-    return Metadata(inputs, list(predictor.outputs.values()), [str(served.info.version)], properties)
+    return Metadata(inputs, list(offered(predictor).values()), [str(served.info.version)], properties)

@@ -24,6 +24,7 @@ from thalweg.ops.serve.http_api.server import HttpServer
 from thalweg.ops.serve.inference import InferenceCore
 from thalweg.ops.serve.models import Models
 from thalweg.ops.serve.readiness import ServiceHealth
+from thalweg.ops.serve.rows.answering import RowAnswers
 from thalweg.ops.serve.settings import Addresses, ServerLimits
 from thalweg.ops.serve.telemetry import NoTelemetry, ServerTelemetry
 from thalweg.ops.serve.tokens import Tokens
@@ -74,6 +75,7 @@ class Server:
         limits, telemetry = limits or ServerLimits(), telemetry or NoTelemetry()
         self._models = models
         core = InferenceCore(models)
+        rows = RowAnswers(core)
         self._health = Health()
         self._service_health = health = health or ServiceHealth(models, models.registry)
         self._workers = workers
@@ -89,7 +91,7 @@ class Server:
         limit_lines("grpc", "grpc._server")
         self._grpc = grpc.server(self._threads, options=options_of(limits))
         answering = inference.InferenceService(core, telemetry, workers)
-        teaching = learning.LearningService(models, source, commands, tokens=tokens, statuses=statuses)
+        teaching = learning.LearningService(models, source, commands, tokens=tokens, statuses=statuses, rows=rows)
         for service, servicer, methods in (
             (inference.SERVICE, answering, inference.METHODS),
             (learning.SERVICE, teaching, learning.METHODS),
@@ -103,7 +105,19 @@ class Server:
             raise AddressInUse(f"cannot listen on {addresses.grpc} (gRPC): is the port in use?") from error
         page = PageApi(models, source, commands, statuses, telemetry, tokens, health=health)
         budget = ByteBudget(limits.requests_bytes, telemetry.refused)
-        api = Api(core, telemetry, page, health, slots=workers, budget=budget, max_body_bytes=limits.max_message_bytes)
+        api = Api(
+            core,
+            telemetry,
+            page,
+            health,
+            rows=rows,
+            source=source,
+            tokens=tokens,
+            slots=workers,
+            appending=self._gates.kinds["blocking"],
+            budget=budget,
+            max_body_bytes=limits.max_message_bytes,
+        )
         self._http = HttpServer(api.application(), addresses.http, limits, telemetry.refused)
         self.http_port = self._http.port
         telemetry.gauges = {

@@ -31,6 +31,14 @@ class ServerLimits:
     """Open HTTP connections from one address."""
     streams_per_connection: int = 1000
     """Calls and streams at once over one gRPC connection."""
+    keepalive_seconds: float = 60.0
+    """After which the server pings a silent gRPC connection."""
+    keepalive_timeout_seconds: float = 20.0
+    """Time for the answer to such a ping."""
+    ping_seconds: float = 5.0
+    """How often callers may ping; 0: as often as they like."""
+    connection_age_seconds: float = 0.0
+    """Age at which a gRPC connection is closed, after its calls; 0: never."""
     receive_seconds: float = 20.0
     """Time for a request to arrive: its head, its body, or its gRPC message."""
     requests_bytes: int = 512 << 20

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Protocol
 
@@ -36,8 +37,28 @@ class ServingObserver(Protocol):
         """A call of this full method name ended."""
 
 
+@dataclass(frozen=True, slots=True)
+class PredictionTotals:
+    """Sums over the requests to one model since the server started."""
+
+    succeeded: int = 0
+    succeeded_seconds: float = 0.0
+    """Of those that succeeded, without the queue."""
+    failed: int = 0
+    failed_seconds: float = 0.0
+    rows: int = 0
+    """Events predicted."""
+    queue_seconds: float = 0.0
+    """Waiting for slots, of those that succeeded."""
+    last: float = 0.0
+    """Unix seconds of the last one; 0: none."""
+
+
 class ServingFigures(Protocol):
-    """Figures of the server's process, for the page."""
+    """Figures of the server's process, for the page and for the protocols' statistics."""
+
+    def totals(self, model: str) -> PredictionTotals:
+        """Sums over the requests to a model."""
 
     def latency(self, model: str) -> dict[str, float | None]:
         """Latency over the last minute."""
@@ -67,6 +88,9 @@ class NoTelemetry:
     def answered(self, model: str, code: str, seconds: float, rows: int, queue_seconds: float = 0.0) -> None: ...
     def called(self, method: str, code: str, seconds: float) -> None: ...
     def refused(self, reason: str) -> None: ...
+
+    def totals(self, model: str) -> PredictionTotals:
+        return PredictionTotals()
 
     def latency(self, model: str) -> dict[str, float | None]:
         return {}

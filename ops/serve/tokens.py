@@ -9,9 +9,12 @@ from __future__ import annotations
 import hmac
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import structlog
+
+from thalweg.ops.serve.errors import Forbidden, Unauthenticated
 
 log = structlog.get_logger(__name__)
 
@@ -69,6 +72,23 @@ class Tokens:
             return self._path.stat().st_mtime_ns
         except OSError:
             return 0
+
+
+def check_writer(tokens: Tokens | None, headers: Mapping[str, str]) -> None:
+    """Whether a caller over HTTP may append to the log.
+
+    Without tokens every program may, but no page that is open in a browser: browsers name the page in `origin`, and any
+    page could reach a service on the reader's own machine.
+
+    Raises:
+        Unauthenticated: A token is required, and there is none.
+        Forbidden: A page asks, and no tokens are configured.
+    """
+    if tokens is None:
+        if "origin" in headers:
+            raise Forbidden("requests from web pages may append only with a token, and this service has no token_file")
+    elif not tokens.allows(headers.get("authorization")):
+        raise Unauthenticated("a token is required: send `Authorization: Bearer TOKEN`")
 
 
 def read_tokens(path: Path) -> tuple[bytes, ...]:

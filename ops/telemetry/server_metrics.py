@@ -14,6 +14,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from prometheus_client.utils import floatToGoString
 
 from thalweg.ops.serve.models import Models
 from thalweg.ops.serve.readiness import ServiceHealth
-from thalweg.ops.serve.telemetry import REFUSAL_REASONS
+from thalweg.ops.serve.telemetry import REFUSAL_REASONS, PredictionTotals
 from thalweg.ops.telemetry.histogram import Histogram
 from thalweg.ops.telemetry.latency_window import Recent
 from thalweg.ops.telemetry.metrics import COLLECTED, SERVER_METRICS, collected, family
@@ -59,6 +60,7 @@ class ServerMetrics:
         self._known = {model.name for model in self._models.all()}
         self._answered: deque[tuple[str, str, float, int, float, float]] = deque()
         self._recent: dict[str, Recent] = {}
+        self._totals: dict[str, PredictionTotals] = {}
         self._counting = threading.Lock()
         self.gauges: Mapping[str, Callable[[], float]] = {}
         for name in self._known:  # if a series first appeared at 1, Prometheus would not see the increase
@@ -80,17 +82,48 @@ class ServerMetrics:
             kinds: dict[tuple[str, str], list[list[float]]] = {}
             for _ in range(len(self._answered)):
                 model, code, *figures = self._answered.popleft()
+                model = self._models.answering(model)
                 name = model if model in self._known else "unknown"  # names from requests must not become labels
                 kinds.setdefault((name, code), []).append(figures)
             for (name, code), rows in kinds.items():
                 durations, sizes, queued, moments = (np.array(column, dtype=np.float64) for column in zip(*rows))
                 self._add("thalweg_inference_requests_total", (name, code), len(rows))
+                self._sum_up(name, code == "OK", durations, sizes, queued)
                 if code == "OK":
                     self._recent.setdefault(name, Recent()).add(durations, moments)
                 self._observe("thalweg_inference_duration_seconds", (name,), durations)
                 self._observe("thalweg_inference_batch_size", (name,), sizes)
                 self._observe("thalweg_inference_queue_seconds", (name,), queued)
                 self._note_call("inference.GRPCInferenceService", "ModelInfer", code, durations)
+
+    def _sum_up(
+        self,
+        model: str,
+        well: bool,
+        seconds: NDArray[np.float64],
+        rows: NDArray[np.float64],
+        queued: NDArray[np.float64],
+    ) -> None:
+        known, count, spent = self._totals.get(model, PredictionTotals()), len(seconds), float(seconds.sum())
+        if well:
+            self._totals[model] = replace(
+                known,
+                succeeded=known.succeeded + count,
+                succeeded_seconds=known.succeeded_seconds + spent,
+                rows=known.rows + int(rows.sum()),
+                queue_seconds=known.queue_seconds + float(queued.sum()),
+                last=time.time(),
+            )
+        else:
+            self._totals[model] = replace(
+                known, failed=known.failed + count, failed_seconds=known.failed_seconds + spent, last=time.time()
+            )
+
+    def totals(self, model: str) -> PredictionTotals:
+        """Sums over the requests to a model so far."""
+        self._count()
+        with self._counting:
+            return self._totals.get(model, PredictionTotals())
 
     def called(self, method: str, code: str, seconds: float) -> None:
         _, service, name = method.split("/", 2)
@@ -148,6 +181,7 @@ class ServerMetrics:
         return [
             *self._requests(),
             *self._versions(),
+            *self._promotions(),
             *self._remembered(),
             self._load(),
             *self._components(),
@@ -176,6 +210,14 @@ class ServerMetrics:
                 learned.add_metric((model.name,), served.info.learned_events)
                 staleness.add_metric((model.name,), model.staleness_seconds(served))
         return [version, learned, staleness, ready]
+
+    def _promotions(self) -> Iterable[Metric]:
+        count, champion = collected("thalweg_promotions_total"), collected("thalweg_alias_champion")
+        for alias in self._models.aliases:
+            count.add_metric((alias.name,), alias.promotions)
+            for name in alias.members:
+                champion.add_metric((alias.name, name), name == alias.model.answering.name)
+        return [count, champion]
 
     def _remembered(self) -> Iterable[Metric]:
         kept, lost = collected("thalweg_requests_remembered_total"), collected("thalweg_requests_forgotten_total")

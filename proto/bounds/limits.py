@@ -21,6 +21,9 @@ MAX_CLASS_NAMES_BYTES = 2 << 20
 MAX_TEXT_BYTES = 1 << 20
 """One text of an input of dtype `bytes`."""
 
+MAX_CATEGORY_BYTES = 1024
+"""One value of a `categorical` column; `hashed` and `text` columns take as much as other texts."""
+
 MAX_LABEL_RECORD_BYTES = 1 << 20
 """One record of a labels topic."""
 

@@ -10,58 +10,120 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from thalweg.proto.bounds.limits import EARLIEST_RECORD_SECONDS, MAX_SECONDS
 from thalweg.proto.rejected import Refused
+from thalweg.proto.rows.column import TimeUnit
 
 _UNITS = (1.0, 1e3, 1e6, 1e9)  # of seconds, milliseconds, microseconds and nanoseconds, in a second
+
+_PER_SECOND: dict[TimeUnit, float] = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}
+_FIRST_CERTAIN = 1e8
+"""From here on (1973) only one unit makes a number a plausible time."""
 
 Times = NDArray[np.float64]
 
 
-def moment(value: float | str | None, default: float) -> float:
-    """Unix seconds of a time in any unit or in RFC 3339; `default` if there is none.
+def moment(value: Any, default: float, unit: TimeUnit = "auto", *, zone_needed: bool = True) -> float:
+    """Unix seconds of a time; `default` if there is none.
+
+    Args:
+        value: A number, a text in RFC 3339, or None.
+        default: The time of an event that has none.
+        unit: Of a number; `auto`: the only plausible one. `rfc3339`: there are no numbers.
+        zone_needed: As of `parsed`.
 
     Raises:
-        Refused: It is neither (`bad_time`), or before 1970 or beyond every unit (`invalid_time`).
+        Refused: It is neither (`bad_time`), or before 1970, beyond every unit, or in another unit than said
+            (`invalid_time`).
     """
     if value is None:
         return default
     if isinstance(value, str):
-        return _in_bounds(_parsed(value), repr(value)[:80])
-    number = float(value)
+        return _in_bounds(parsed(value, zone_needed=zone_needed), repr(value)[:80])
+    if isinstance(value, bool) or not isinstance(value, int | float) or unit == "rfc3339":
+        wanted = "RFC 3339" if unit == "rfc3339" else "a number or RFC 3339"
+        raise Refused("bad_time", f"time: expected {wanted}, got {_said(value)}")
+    number = _float(value)
     if not math.isfinite(number):
-        raise Refused("bad_time", f"time: expected a finite number of Unix seconds, got {value!r:.80}")
-    return _in_bounds(_seconds(number), repr(value)[:80])
+        raise Refused("bad_time", f"time: expected a finite number of Unix seconds, got {_said(value)}")
+    if unit == "auto":
+        return _in_bounds(_seconds(number), _said(value))
+    seconds = number / _PER_SECOND[unit]
+    hint = suggested_unit(number, unit)
+    if hint or not 0 <= seconds < MAX_SECONDS:
+        raise Refused("invalid_time", f"time: expected {unit} from 0 (1970), got {_said(value)}{hint}")
+    return seconds
 
 
-def time_column(values: Sequence[float | str | None], defaults: Sequence[float], latest: Times | None = None) -> Times:
+def suggested_unit(number: float, unit: TimeUnit) -> str:
+    """What else a number of this unit may be, as the end of a message; empty if the unit is plausible."""
+    seconds, likely = number / _PER_SECOND[unit], _seconds(number)
+    if abs(seconds) < MAX_SECONDS and not (0 <= seconds < _FIRST_CERTAIN <= likely < MAX_SECONDS):
+        return ""
+    of = f", in the year {1970 + seconds / 31_556_952:.0f}"
+    if not _FIRST_CERTAIN <= likely < MAX_SECONDS:
+        return of
+    other = next(name for name, per in _PER_SECOND.items() if number / per == likely)
+    return f"{of}; as {other} it is in {1970 + likely / 31_556_952:.0f}: is the unit {other!r}?"
+
+
+def in_seconds(numbers: Times) -> Times:
+    """Numbers in any unit as Unix seconds, each of the only plausible unit; itself where there is none."""
+    scale = np.digitize(numbers, [MAX_SECONDS * unit for unit in _UNITS])
+    return np.asarray(numbers / np.array([*_UNITS, 1.0])[scale])
+
+
+def time_column(
+    values: Sequence[Any],
+    defaults: Sequence[float],
+    latest: Times | None = None,
+    unit: TimeUnit = "auto",
+    *,
+    zone_needed: bool = True,
+) -> Times:
     """Times of many events, (N,), as `moment` reads them.
 
     Args:
         values: As they came; None where an event has none.
         defaults: The times of events that have none: those of their records.
         latest: The latest valid time of each event, (N,), as from `latest_times`; None: no bound.
+        unit: As of `moment`.
+        zone_needed: As of `parsed`.
 
     Raises:
         Refused: One does not fit.
     """
-    column: Times | None = None
-    if set(map(type, values)) == {float}:  # the usual case
-        column = np.array(values, dtype=np.float64)
-        if not (column.min(initial=0.0) >= 0 and column.max(initial=0.0) < MAX_SECONDS):  # NaN as well
-            column = None
+    column = _usual_column(values, unit)
     if column is None:
-        read = [moment(value, default) for value, default in zip(values, record_times(defaults))]
+        read = [
+            moment(value, default, unit, zone_needed=zone_needed)
+            for value, default in zip(values, record_times(defaults))
+        ]
         column = np.array(read, dtype=np.float64)
     if latest is not None and (column > latest).any():
         row = int(np.argmax(column > latest))
         raise Refused("invalid_time", _ahead(column[row], latest[row]))
     return column
+
+
+def _usual_column(values: Sequence[Any], unit: TimeUnit) -> Times | None:
+    """The times where all are plausible numbers, which is the usual case; else None."""
+    if unit == "rfc3339" or not set(map(type, values)) <= {float, int}:
+        return None
+    try:
+        column = np.array(values, dtype=np.float64)
+    except OverflowError:
+        return None
+    column = in_seconds(column) if unit == "auto" else column / _PER_SECOND[unit]
+    certain = 0.0 if unit == "auto" else _FIRST_CERTAIN
+    usual = column.min(initial=MAX_SECONDS) >= certain and column.max(initial=0.0) < MAX_SECONDS  # not so with a NaN
+    return column if usual else None
 
 
 def invalid_times(times: Times, latest: float) -> tuple[Times, NDArray[np.bool_] | None, str]:
@@ -81,7 +143,7 @@ def invalid_times(times: Times, latest: float) -> tuple[Times, NDArray[np.bool_]
     if not np.isfinite(times).all():
         raise Refused("bad_time", "times: expected finite numbers of Unix seconds")
     if times.max(initial=0.0) >= MAX_SECONDS:
-        times = np.array([_seconds(one) for one in times.tolist()], dtype=np.float64)
+        times = in_seconds(times)
     bad = ~((times >= 0) & (times < MAX_SECONDS)) | (times > latest)
     if not bad.any():
         return times, None, ""
@@ -107,14 +169,21 @@ def latest_times(times: Sequence[float], max_future_seconds: float | None) -> Ti
     return np.where(known >= EARLIEST_RECORD_SECONDS, known + max_future_seconds, np.inf)
 
 
-def _parsed(text: str) -> float:
+def parsed(text: str, *, zone_needed: bool = True) -> float:
+    """Unix seconds of a time in RFC 3339. Raises Refused if it is none, or has no zone.
+
+    `zone_needed`: whether a time without a zone is refused; else it is in UTC, and a date is its midnight.
+    """
     try:
-        parsed = datetime.fromisoformat(text.upper())  # RFC 3339 allows `t` and `z`
+        found = datetime.fromisoformat(text.strip().upper())  # RFC 3339 allows `t` and `z`
     except ValueError:
-        parsed = None
-    if parsed is None or parsed.tzinfo is None:
-        raise Refused("bad_time", f"time: expected Unix seconds or RFC 3339 with a zone, got {text!r:.80}")
-    return parsed.timestamp()
+        found = None
+    if found is not None and found.tzinfo is None and not zone_needed:
+        found = found.replace(tzinfo=UTC)
+    if found is None or found.tzinfo is None:
+        zone = " with a zone" if zone_needed else ""
+        raise Refused("bad_time", f"time: expected Unix seconds or RFC 3339{zone}, got {text!r:.80}")
+    return found.timestamp()
 
 
 def _seconds(number: float) -> float:
@@ -123,6 +192,18 @@ def _seconds(number: float) -> float:
         if number < MAX_SECONDS * unit:
             return number / unit
     return number
+
+
+def _float(value: float) -> float:
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
+
+
+def _said(value: Any) -> str:
+    long = isinstance(value, int) and abs(value) >= 10**80  # Python refuses to write integers of thousands of digits
+    return f"{math.inf if long else value!r:.80}"
 
 
 def _record_time(time: float) -> float:

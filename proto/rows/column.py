@@ -29,6 +29,14 @@ class Column:
     missing: Missing = "indicator"
     """`indicator`: running mean or mode, and one more feature that is 1 where the value is missing; `impute`: running
     mean or mode alone."""
+    scale: bool = True
+    """`numeric`, `boolean`, `list` of numbers: centred and scaled by the running mean and standard deviation; False: as
+    they are, and 0 where missing, so that features depend on no other event."""
+    trend: bool = False
+    """`datetime`: also the time itself, centred and scaled, which in a stream is always beyond all that came before."""
+    categories: tuple[str, ...] = ()
+    """`categorical`: the categories with a feature of their own, if they are known in advance; empty: the first that
+    come often enough."""
     max_categories: int = 32
     """`categorical`: categories with a feature of their own, at most; all others share one."""
     min_events: int = 5

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from thalweg.proto.rows.column import TimeUnit
+from thalweg.proto.rows.column import Column, TimeUnit
+
+PARTS = ("id", "time", "key", "label", "weight")
+"""The parts of an event besides its inputs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,3 +28,13 @@ class FieldMapping:
     weight: str = "weight"
     unknown: Literal["ignore", "reject"] = "ignore"
     """What to do with other fields of a record."""
+
+
+def usual_mapping(columns: Iterable[Column]) -> FieldMapping:
+    """The usual names of the parts, but for those that a column has: a column `weight` says nothing about learning."""
+    paths = {column.path for column in columns}
+
+    def usual(part: str) -> str:
+        return "" if part in paths else part
+
+    return FieldMapping(label=usual("label"), id=usual("id"), key=usual("key"), weight=usual("weight"))

@@ -42,8 +42,9 @@ class ClassGrading(TaskGrading):
         return recent.share_right
 
     def confidence(self, task: Task, outputs: Mapping[str, Array], count: int) -> Floats:
-        if task.scores in outputs and outputs[task.scores].shape[1] > 1:
-            highest: Floats = outputs[task.scores].max(axis=1).astype(np.float64)
+        name = task.confidence or task.scores  # uncalibrated: a calibration that moves is no drift of the stream
+        if name in outputs and outputs[name].shape[1] > 1:
+            highest: Floats = outputs[name].max(axis=1).astype(np.float64)
             return highest
         return np.full(count, np.nan)
 

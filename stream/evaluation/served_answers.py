@@ -50,7 +50,7 @@ def as_served(
         return predictor, {**outputs, task.answer: fill(outputs[task.answer], served)}
     classes = _with_served_classes(batch, predictor.classes, served)
     answerer = predictor if len(classes) == len(predictor.classes) else _WithClasses(predictor, task, classes)
-    return answerer, {**outputs, **_classes(outputs, classes, served)}
+    return answerer, {**outputs, **_classes(outputs, task.scores, classes, served)}
 
 
 def _values(now: Array, served: Sequence[tuple[int, Answer]]) -> Array:
@@ -71,13 +71,13 @@ def _scores(now: Array, served: Sequence[tuple[int, Answer]]) -> Array:
 
 
 def _classes(
-    outputs: Mapping[str, Array], classes: tuple[str, ...], served: Sequence[tuple[int, Answer]]
+    outputs: Mapping[str, Array], given: str, classes: tuple[str, ...], served: Sequence[tuple[int, Answer]]
 ) -> dict[str, Array]:
-    """Labels and scores in columns of these classes."""
+    """Labels, and the scores `given` in columns of these classes."""
     places = {name: place for place, name in enumerate(classes)}
     label, scores = np.array(outputs["label"]), None
-    if "scores" in outputs:
-        now = outputs["scores"]
+    if given in outputs:
+        now = outputs[given]
         scores = np.zeros((len(now), len(classes)), dtype=now.dtype)
         scores[:, : now.shape[1]] = now
     for row, answer in served:
@@ -90,7 +90,7 @@ def _classes(
                 if (place := places.get(name)) is not None:
                     scores[row, place] = score
         label[row] = -1 if answer.label is None else places.get(answer.label, -1)
-    return {"label": label} if scores is None else {"label": label, "scores": scores}
+    return {"label": label} if scores is None else {"label": label, given: scores}
 
 
 def _with_served_classes(batch: Batch, known: tuple[str, ...], served: Sequence[tuple[int, Answer]]) -> tuple[str, ...]:

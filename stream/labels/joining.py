@@ -228,7 +228,7 @@ class Joiner:
                 bad.append(Rejected(row, JOINER_ERROR, first_line(error)))
             else:
                 deadline = self._deadline(run.times[row])
-                self._waiting.add(Label(run[row : row + 1], str(record.id), record.label, deadline))
+                self._waiting.add(Label(run[row : row + 1], record.id, record.label, deadline))
         self._set_aside(run, bad)
 
     def _deadline(self, record_time: float) -> float:

@@ -1,8 +1,8 @@
-"""The records of a labels topic: `{"id": …, "label": …}`."""
+"""The records of a labels topic: `{"id": …, "label": …}`, or with the names of a model's own records."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -14,39 +14,70 @@ from thalweg.proto.encode import EVENT_HEADERS
 from thalweg.proto.event import ClassLabels
 from thalweg.proto.json_text import BYTE_ORDER_MARK, fault_of
 from thalweg.proto.rejected import Reason, Refused
+from thalweg.proto.rows.assembly import name_of
+from thalweg.proto.rows.fields import FieldMapping
+from thalweg.proto.rows.paths import Path, find, shown
 from thalweg.proto.schema import Schema
 from thalweg.stream.log.log import Message
 
 
-class LabelRecord(msgspec.Struct):
+class LabelRecord(NamedTuple):
     """A label and the id of its event."""
 
-    id: str | int
+    id: str
     label: Any
 
 
-_DECODER = msgspec.json.Decoder(LabelRecord)
+class _Own(msgspec.Struct):
+    """A record of our own form."""
+
+    id: str | int | float
+    label: Any
+
+
+_DECODER = msgspec.json.Decoder(_Own)
+_OWN = FieldMapping()
 
 
 def label_of(value: bytes | None, schema: Schema) -> LabelRecord:
-    """Decodes the record of a label for events of this schema. Raises Refused if it is none."""
-    value = value or b""
+    """Decodes the record of a label for events of this schema. Raises Refused if it is none.
+
+    Id and label have the names of `Schema.fields`, if there are any; a record with neither of these may have our own.
+    """
+    value = (value or b"").removeprefix(BYTE_ORDER_MARK)
     if len(value) > MAX_LABEL_RECORD_BYTES:
         raise Refused("too_large", f"expected at most {MAX_LABEL_RECORD_BYTES} bytes, got {len(value)}")
     if too_deep(value):
         raise Refused("malformed", f"expected JSON nested at most {MAX_JSON_DEPTH} deep, got deeper")
+    fields = schema.fields or _OWN
+    form = f'expected {{"{fields.id or "id"}": …, "{fields.label or "label"}": …}}'
     try:
-        record = _DECODER.decode(value.removeprefix(BYTE_ORDER_MARK))
-        if record.label is None or record.id == "":
+        id, label = _mapped(value, fields) if schema.fields is not None else _own(value)
+        if label is None or (id := name_of("id", "bad_id", id)) is None:
             raise Refused("bad_label", f"expected an id and a label, got {value!r:.200}")
-        columns.check_label(schema, record.label)
-        check_ids([str(record.id)])
+        columns.check_label(schema, label)
+        check_ids([id])
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         # also for a number too large for a float
         reason: Reason = "bad_label" if "`$.label" in str(error) else "malformed"
         said = str(error) if isinstance(error, msgspec.ValidationError) else fault_of(value, error)
-        raise Refused(reason, f'expected {{"id": …, "label": …}}: {said:.200}') from None
-    return record
+        raise Refused(reason, f"{form}: {said:.200}") from None
+    return LabelRecord(id, label)
+
+
+def _own(value: bytes) -> tuple[Any, Any]:
+    record = _DECODER.decode(value)
+    return record.id, record.label
+
+
+def _mapped(value: bytes, fields: FieldMapping) -> tuple[Any, Any]:
+    record = msgspec.json.decode(value)
+    if not isinstance(record, dict):
+        raise Refused("malformed", f"expected a JSON object, got {shown(record)}")
+    id, label = (find(record, Path.of(where)) if where else None for where in (fields.id, fields.label))
+    if id is None and label is None:
+        return _own(value)
+    return id, None if label == "" else label
 
 
 def joined_event(schema: Schema, id: str, label: Any, value: bytes) -> Message:

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import TypeAlias
 
@@ -21,7 +21,7 @@ import structlog
 from thalweg.memory.snapshots.snapshots import Manifest, Snapshot, Snapshots
 from thalweg.memory.snapshots.state import State
 from thalweg.models.contract.capabilities import Forgetting, capability, predict_batch
-from thalweg.models.contract.learner import Learner, Predictor
+from thalweg.models.contract.learner import Learner
 from thalweg.proto.decode import Decoder
 from thalweg.proto.event import Batch, Decoded, cut
 from thalweg.proto.records import Partition, Position
@@ -41,9 +41,8 @@ _UNLABELLED = "\0"  # prefix of the id of an event without a label
 DRIFT = "drift"
 """The cause of a control entry that a drift alarm triggered."""
 
-OnBatch: TypeAlias = Callable[[Batch, Predictor, float], None]
-"""Callback for a micro-batch: its events, the predictor from before it was learned, and the seconds that learning took.
-"""
+OnBatch: TypeAlias = Callable[[Batch, float], None]
+"""Callback for a micro-batch: its events, and the seconds that learning took."""
 
 
 class StateMismatch(Exception):
@@ -102,7 +101,7 @@ class Fold:
         self._drift = evaluator if isinstance(evaluator, DriftEvaluator) else None
         self._make = make
         self._decoder = Decoder(
-            learner.schema,
+            replace(learner.schema, fields=settings.fields),
             max_record_bytes=settings.max_record_bytes,
             max_future_seconds=settings.max_future_seconds,
         )
@@ -296,9 +295,7 @@ class Fold:
         totals, labelled, newest = _Totals(), 0, None
         seconds: list[float] = []
         for micro_batch in cut(self._fresh(block.parts, totals), block.batch_events):
-            predictor = self._learner.predictor()
-            if self._grader is not None:
-                self._grader.predicted(micro_batch, predictor, predict_batch(predictor, micro_batch))
+            self._predict(micro_batch)
             started = time.perf_counter()
             self._learner.learn(micro_batch)
             took = time.perf_counter() - started
@@ -308,7 +305,7 @@ class Fold:
             if on_batch is None:
                 seconds.append(took)
             else:
-                on_batch(micro_batch, predictor, took)
+                on_batch(micro_batch, took)
         self._version = block.version
         self._end.update(block.end)
         if math.isfinite(block.appended_time):
@@ -328,6 +325,13 @@ class Fold:
         )
         self._unhandled = outcome.raised
         return outcome
+
+    def _predict(self, micro_batch: Batch) -> None:
+        """Predict and grade; holds the predictor no longer, so that a learner need not copy what it predicts with."""
+        predictor = self._learner.predictor()
+        if self._grader is not None:
+            graded = _served_by(self._settings.model, micro_batch)
+            self._grader.predicted(graded, predictor, predict_batch(predictor, micro_batch))
 
     def _fresh(self, parts: Iterable[Decoded], totals: _Totals) -> Iterator[Batch]:
         for part in parts:
@@ -369,6 +373,16 @@ class Fold:
         self._unhandled = ()
         if not repeated:
             log.warning(done, model=self._settings.model, version=entry.version, cause=entry.cause)
+
+
+def _served_by(model: str, batch: Batch) -> Batch:
+    """The batch with only those predictions as served that this model made: of a successor and the model before it,
+    each is graded by its own.
+    """
+    if batch.served is None:
+        return batch
+    own = model if "@" in model else ""
+    return replace(batch, served=[one if one is not None and one.model == own else None for one in batch.served])
 
 
 def _copied(kept: Snapshot) -> Snapshot:

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from thalweg.models.parts.settings import Count, NotNegative, Settings, Share, Whole
 from thalweg.proto.bounds.limits import MAX_FUTURE_SECONDS
+from thalweg.proto.rows.fields import FieldMapping
 from thalweg.stream.drift.params import DriftParams
 from thalweg.stream.log.log import Start
 
@@ -66,6 +67,8 @@ class ProcessorSettings(LearnSettings):
     """Larger records are not decoded; they become dead letters."""
     identity: dict[str, Any] = {}  # noqa: RUF012 - pydantic copies it
     """The settings under `config_sha256`, secrets masked, for manifests."""
+    fields: FieldMapping | None = None
+    """Where the parts of an event stand in a record; None: in our own event form."""
     block_bytes: int = 4 << 20
     """Approximate number of bytes read from the log at once."""
     forgetting_factor: float = _DRIFT.forgetting_factor
@@ -104,7 +107,7 @@ def identity_differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list
 
 
 def _without_encoder(table: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in table.items() if key not in ("encoder", "encoder_sha256")}
+    return {key: value for key, value in table.items() if key not in ("encoder", "encoder_sha256", "weights")}
 
 
 def _encoder(table: Mapping[str, Any]) -> tuple[str, str]:

@@ -10,16 +10,19 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition, codec
+from kafka import KafkaConsumer, KafkaProducer, TopicPartition, codec
 from kafka.errors import KafkaError
 
 from thalweg.proto.records import Partition, Position
 from thalweg.stream.log.kafka_client import batches, sockets
-from thalweg.stream.log.kafka_client.clients import ANSWER_SECONDS, NOTHING, Clients
+from thalweg.stream.log.kafka_client.clients import NOTHING, Clients
+from thalweg.stream.log.kafka_client.consumer import PythonConsumer
 from thalweg.stream.log.kafka_client.errors import REFUSED, append_error, log_error
-from thalweg.stream.log.kafka_client.limits import RecordLimits
+from thalweg.stream.log.kafka_client.limits import largest_batch
 from thalweg.stream.log.kafka_client.properties import translate
-from thalweg.stream.log.kafka_client.reader import KafkaReader
+from thalweg.stream.log.kafka_shared.consumer import ANSWER_SECONDS
+from thalweg.stream.log.kafka_shared.limits import RecordLimits
+from thalweg.stream.log.kafka_shared.reader import KafkaReader, latest_known
 from thalweg.stream.log.log import Appended, LogError, Message, PermanentLogError, Reader, Reading, Start
 
 Answer = TypeVar("Answer")
@@ -49,7 +52,7 @@ class KafkaLog:
         addresses = [server.strip() for server in servers.split(",") if server.strip()]
         self._clients = Clients(addresses, translate(properties or {}, known), reading.unpacked_bytes)
         self._unreadable_seconds = reading.unreadable_seconds
-        self._limits = RecordLimits(lambda: self._clients.open(KafkaAdminClient), self._clients.most_request_bytes)
+        self._limits = RecordLimits(lambda topic: largest_batch(self._clients, topic), self._clients.most_request_bytes)
         self._lock = threading.Lock()
         self._producer: Any = None
         self._plain: Any = None
@@ -78,20 +81,18 @@ class KafkaLog:
 
     def reader(self, topics: Sequence[str], after: Position, start: Start = "earliest", group: str = "") -> Reader:
         reader = KafkaReader(
-            lambda: self._clients.consumer(group or None),
+            lambda: self.consumer(group or None),
             topics,
             after,
             start,
             commits=bool(group),
             unreadable_seconds=self._unreadable_seconds,
         )
-        if start == "latest" and not reader.reached():
-            problem = reader.problem()
-            reader.close()
-            kind = PermanentLogError if problem is not None and problem.permanent else LogError
-            reason = "" if problem is None else f" ({problem.reason})"
-            raise kind(f"topics {', '.join(topics)}: Kafka is unavailable, so the latest offset is unknown{reason}")
-        return reader
+        return latest_known(reader, topics) if start == "latest" else reader
+
+    def consumer(self, group: str | None = None) -> PythonConsumer:
+        """A consumer as readers use it. Raises ClientError while there is no broker."""
+        return PythonConsumer(self._clients, group)
 
     def bounds(self, topic: str) -> Mapping[Partition, tuple[int, int]]:
         def ask(looker: Any) -> Mapping[Partition, tuple[int, int]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from thalweg.stream.log.kafka_shared.choice import Client, effective_client
 from thalweg.stream.log.log import InMemoryLog, Log, LogError, Reading, Retention
 
 
@@ -13,6 +14,7 @@ def open_log(
     kafka_properties: Mapping[str, Any] | None = None,
     retention: Retention | None = None,
     reading: Reading | None = None,
+    client: Client = "auto",
 ) -> Log:
     """The log behind a URL: `memory:`, `sqlite:PATH` or `kafka://HOST:PORT[,HOST:PORT]`.
 
@@ -21,6 +23,7 @@ def open_log(
         kafka_properties: Client properties under their usual names, for Kafka.
         retention: Limits of the embedded log.
         reading: What to do about records that cannot be read, for Kafka.
+        client: The client of Kafka; `auto` takes confluent-kafka where it is installed.
 
     Raises:
         LogError: The URL has another form, or the log cannot be opened.
@@ -33,7 +36,11 @@ def open_log(
 
         return SqliteLog(rest, retention)
     if kind == "kafka" and rest.startswith("//"):
+        if effective_client(client) == "confluent":
+            from thalweg.stream.log.confluent import ConfluentLog
+
+            return ConfluentLog(rest[2:], kafka_properties, reading)
         from thalweg.stream.log.kafka import KafkaLog
 
-        return KafkaLog(rest[2:], kafka_properties or {}, reading)
+        return KafkaLog(rest[2:], kafka_properties, reading)
     raise LogError(f"log url {url!r}: expected memory:, sqlite:PATH or kafka://HOST:PORT[,HOST:PORT]")

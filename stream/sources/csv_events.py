@@ -1,13 +1,11 @@
-"""Events from CSV: the mapping of columns, and rows to columns of a batch."""
+"""Events from CSV; here for a model whose inputs are runs of columns, see `csv_columns` for columns by name."""
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,31 +15,12 @@ from thalweg.proto.bounds.texts import check_ids, check_input_texts, check_keys
 from thalweg.proto.bounds.times import latest_times, time_column
 from thalweg.proto.event import Batch, Decoded
 from thalweg.proto.rejected import Reason, Refused
+from thalweg.proto.rows.ids import id_number
 from thalweg.proto.salvage import salvage
 from thalweg.proto.schema import Array, Schema, TensorSpec
-
-
-class FileError(Exception):
-    """A file cannot be read as a stream; the message names it."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class CsvMapping:
-    """The role of each column of a CSV file; and the length of a time unit."""
-
-    label: str | None = "label"
-    """The label's column; None: there are no labels."""
-    time: str | None = None
-    """A number of Unix seconds (or of a finer unit), or RFC 3339. None: the file has no times."""
-    id: str | None = None
-    key: str | None = None
-    weight: str | None = None
-    ignore: Sequence[str] = ("t", "context")
-    """Columns to skip."""
-    inputs: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    """Columns of each input, in order; a model's only input takes all columns without another role."""
-    time_unit: float = 1.0
-    """Seconds per time unit of event sequences; does not affect columns."""
+from thalweg.stream.sources.csv_columns import CsvColumns
+from thalweg.stream.sources.csv_reading import FileError, Header, Row, check_utf8, csv_rows
+from thalweg.stream.sources.mapping import IGNORED, CsvMapping
 
 
 def csv_events(
@@ -53,52 +32,33 @@ def csv_events(
     chunk: int,
     clock: Callable[[], float] | None,
     max_future_seconds: float | None = None,
+    notice: Callable[[str], None] = lambda _: None,
 ) -> Iterator[Decoded]:
     """The events of one CSV file, as `files.read_events` returns them; `path` is for messages."""
-    rows = _rows(lines)
-    header = next(rows, None)
-    if header is None or header.refused:
-        raise FileError(f"{path}: expected a header line, got {header.refused if header else 'an empty file'}")
-    try:
-        _check_utf8(header.texts, "the header")
-    except Refused as error:
-        raise FileError(f"{path}: {error}") from error
-    table = _Table(path, header.texts, schema, mapping, clock, max_future_seconds)
+    delimiter = mapping.delimiter or ","
+    rows = csv_rows(lines, delimiter)
+    header = Header.read(path, rows, delimiter)
+    table: _Table | CsvColumns
+    if schema.columns:
+        table = CsvColumns(header, schema, mapping.ignore or (), clock, max_future_seconds, notice)
+    else:
+        ignored = _ignored(header, mapping, notice)
+        table = _Table(header, schema, mapping.within(schema, header.names), ignored, clock, max_future_seconds)
     events = islice(rows, limit)
     while part := list(islice(events, chunk)):
         yield table.decode(part)
 
 
-class _Row(NamedTuple):
-    """One row of a CSV file."""
-
-    place: int
-    """Index among the rows of events, from 0; -1: the header."""
-    line: int
-    """Its first line, from 1; a quoted text may contain line breaks."""
-    texts: Sequence[str]
-    refused: str = ""
-    """Why it is invalid."""
-
-
-def _rows(lines: Iterable[bytes]) -> Iterator[_Row]:
-    """All rows but blank ones; after a quoting error reading continues with the next line."""
-    # invalid UTF-8 becomes surrogates, to be found in the row that has them
-    reader = csv.reader((line.decode("utf-8", "surrogateescape") for line in lines), strict=True)
-    place = -1
-    while True:
-        line = reader.line_num + 1
-        try:
-            texts = next(reader, None)
-        except csv.Error as error:
-            yield _Row(place, line, (), f"lines {line} to {reader.line_num} are no CSV: {error}")
-        else:
-            if texts is None:
-                return
-            if not texts:
-                continue
-            yield _Row(place, line, texts)
-        place += 1
+def _ignored(header: Header, mapping: CsvMapping, notice: Callable[[str], None]) -> set[str]:
+    """The columns to skip. Raises FileError for one that is not there."""
+    if mapping.ignore is not None:
+        for name in mapping.ignore:
+            header.place(name, "to ignore")
+        return set(mapping.ignore)
+    found = [name for name in IGNORED if name in header.places]
+    if found:
+        notice(f"columns not used by default: {', '.join(found)}; to use them, say what to --ignore instead, or ''")
+    return set(found)
 
 
 class _Table:
@@ -106,22 +66,19 @@ class _Table:
 
     def __init__(
         self,
-        path: Path,
-        header: Sequence[str],
+        header: Header,
         schema: Schema,
         mapping: CsvMapping,
+        ignored: set[str],
         clock: Callable[[], float] | None,
         max_future_seconds: float | None,
     ) -> None:
         self._schema = schema
         self._clock = clock
         self._max_future_seconds = max_future_seconds
-        self._width = len(header)
         self._header = header
-        places = {name: place for place, name in enumerate(header)}
-        if len(places) < len(header):
-            twice = next(name for place, name in enumerate(header) if places[name] != place)
-            raise FileError(f"{path}: column {twice!r:.80} appears twice in the header")
+        self._unit = "auto" if schema.fields is None else schema.fields.time_unit
+        places, path = header.places, header.path
         special = {
             "label": mapping.label,
             "time": mapping.time,
@@ -130,15 +87,15 @@ class _Table:
             "weight": mapping.weight,
         }
         for use, name in special.items():
-            if name is not None and name not in places and not (use == "label" and name == "label"):
-                raise FileError(f"{path}: no column {name!r} for the {use}; there are: {', '.join(header)}")
+            if name is not None and not (use == "label" and name == "label"):
+                header.place(name, f"for the {use}")
         self._places = {use: places.get(name) if name is not None else None for use, name in special.items()}
-        taken = {name for name in special.values() if name} | set(mapping.ignore)
+        taken = {name for name in special.values() if name} | ignored
         self._inputs: dict[str, list[int]] = {}
         for name, spec in schema.inputs.items():
             wanted = mapping.inputs.get(name)
             if wanted is None and len(schema.inputs) == 1:
-                wanted = [column for column in header if column not in taken]
+                wanted = [column for column in header.names if column not in taken]
             missing = [column for column in wanted or () if column not in places]
             if not wanted or missing:
                 raise FileError(f"{path}: input {name!r}: no column {', '.join(map(repr, missing)) or 'is given'}")
@@ -152,17 +109,14 @@ class _Table:
                 )
             self._inputs[name] = [places[column] for column in wanted]
 
-    def decode(self, part: Sequence[_Row]) -> Decoded:
+    def decode(self, part: Sequence[Row]) -> Decoded:
         now = None if self._clock is None else self._clock()
         lines = [row.line for row in part]
         return salvage(self._schema, lines, lambda places: self._batch(part[places.start : places.stop], now))
 
-    def _batch(self, part: Sequence[_Row], now: float | None) -> Batch:
+    def _batch(self, part: Sequence[Row], now: float | None) -> Batch:
         for row in part:
-            if row.refused:
-                raise Refused("malformed", row.refused)
-            if len(row.texts) != self._width:
-                raise Refused("wrong_shape", f"expected {self._width} columns, got {len(row.texts)}")
+            self._header.check(row)
         rows = [row.texts for row in part]
         inputs = {
             name: _column(self._schema.inputs[name], [[row[place] for place in places] for row in rows])
@@ -188,15 +142,17 @@ class _Table:
         if not texts:
             return [None] * len(rows)
         if self._schema.label == "number":
-            return [_number(text, "bad_label") if text else None for text in texts]
+            return [_label_number(text) if text else None for text in texts]
         said = {text: columns.of_untyped(text) for text in set(texts)}
         return [said[text] for text in texts]
 
-    def _times(self, part: Sequence[_Row], rows: Sequence[Sequence[str]], now: float | None) -> NDArray[np.float64]:
+    def _times(self, part: Sequence[Row], rows: Sequence[Sequence[str]], now: float | None) -> NDArray[np.float64]:
         defaults = [float(row.place) if now is None else now for row in part]
         texts = self._texts("time", rows)
         latest = None if now is None else latest_times(defaults, self._max_future_seconds)
-        return time_column([_maybe_number(text) if text else None for text in texts] or defaults, defaults, latest)
+        return time_column(
+            [_maybe_number(text) if text else None for text in texts] or defaults, defaults, latest, self._unit
+        )
 
     def _names(self, use: str, rows: Sequence[Sequence[str]]) -> list[str | None] | None:
         names = [text or None for text in self._texts(use, rows)]
@@ -207,7 +163,7 @@ class _Table:
         if place is None:
             return []
         texts = [row[place] for row in rows]
-        _check_utf8(texts, f"column {self._header[place]!r}")
+        check_utf8(texts, f"column {self._header.names[place]!r}")
         return texts
 
 
@@ -217,7 +173,7 @@ def _column(spec: TensorSpec, rows: Sequence[Sequence[str]]) -> Array:
     name = spec.name
     if spec.dtype == "bytes":
         texts = [text for row in rows for text in row]
-        _check_utf8(texts, f"input {name!r}")
+        check_utf8(texts, f"input {name!r}")
         column = np.empty(len(texts), dtype=object)
         column[:] = [text.encode() for text in texts]
         check_input_texts(name, column)
@@ -227,7 +183,7 @@ def _column(spec: TensorSpec, rows: Sequence[Sequence[str]]) -> Array:
         if kind == "b":
             return np.array([[_TRUTH[text.strip().lower()] for text in row] for row in rows]).reshape(shape)
         if kind in "iu":
-            whole = [[_whole(text) for text in row] for row in rows]
+            whole = [[_id(spec, text) if spec.ids else _whole(text) for text in row] for row in rows]
             return columns.whole_column(name, whole, replace(spec, shape=(len(rows[0]),))).reshape(shape)
         _check_digits("".join(map("".join, rows)))
         with np.errstate(over="ignore"):
@@ -243,11 +199,15 @@ def _column(spec: TensorSpec, rows: Sequence[Sequence[str]]) -> Array:
 _TRUTH = {"true": True, "1": True, "false": False, "0": False}
 
 
-def _check_utf8(texts: Sequence[str], where: str) -> None:
-    try:
-        "".join(texts).encode()
-    except UnicodeEncodeError as error:
-        raise Refused("malformed", f"{where}: expected UTF-8") from error
+def _label_number(text: str) -> float:
+    truth = columns.of_untyped(text)
+    return float(truth) if isinstance(truth, bool) else _number(text, "bad_label")
+
+
+def _id(spec: TensorSpec, text: str) -> int:
+    """An id, which may be any text; `7.0`, as tables with gaps are written, is 7."""
+    value = columns.of_untyped(text) if "." in text and "e" not in text.lower() else text
+    return id_number(spec.name, value if isinstance(value, float) and value.is_integer() else text)
 
 
 def _whole(text: str) -> int | float:

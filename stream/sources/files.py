@@ -1,4 +1,4 @@
-"""Files as streams: `.jsonl` and `.csv`, also with gzip, in chunks, each decoded like a run of records.
+"""Files as streams: JSON lines, CSV, Parquet and Arrow IPC, in chunks, each decoded like a run of records.
 
 An invalid line is reported with its number, and reading continues; a file that ends in the middle of its
 compressed data is an error, because the missing part is unknown.
@@ -7,9 +7,11 @@ compressed data is an error, because the missing part is unknown.
 from __future__ import annotations
 
 import gzip
+import sys
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import chain, islice
 from pathlib import Path
 from typing import NamedTuple
@@ -21,10 +23,17 @@ from thalweg.proto.records import Partition, Records
 from thalweg.proto.rejected import Refused, Rejected
 from thalweg.proto.schema import Schema
 from thalweg.stream.labels.label_records import label_of
-from thalweg.stream.sources.csv_events import CsvMapping, FileError, csv_events
+from thalweg.stream.sources.arrow_files import ARROW_KINDS, arrow_events
+from thalweg.stream.sources.csv_events import csv_events
+from thalweg.stream.sources.csv_reading import FileError
+from thalweg.stream.sources.mapping import CsvMapping
+from thalweg.stream.sources.presence import noting_absent
 from thalweg.stream.sources.sequence_files import holds_sequences, sequence_events
 
-__all__ = ["CsvMapping", "FileError", "LabelLines", "read_events", "read_labels"]
+STANDARD_INPUT = Path("-")
+"""Stands for standard input."""
+
+__all__ = ["STANDARD_INPUT", "CsvMapping", "FileError", "LabelLines", "read_events", "read_labels"]
 
 
 def read_events(
@@ -37,15 +46,17 @@ def read_events(
     clock: Callable[[], float] | None = None,
     max_record_bytes: int = 64 << 20,
     max_future_seconds: float | None = None,
+    notice: Callable[[str], None] = lambda _: None,
 ) -> Iterator[Decoded]:
     """The events of a file in order, in chunks of at most `chunk`; for event sequences see `sequence_files`.
 
     `Rejected.row` is the line number in the file, from 1.
 
     Args:
-        path: `.jsonl`, `.csv`, each also with `.gz`.
+        path: `.jsonl`, `.csv`, `.tsv`, each also with `.gz`; `.parquet`, `.arrow`, `.feather`, `.arrows`; in any
+            case. `-`: standard input, JSON lines or CSV.
         schema: The schema of events.
-        mapping: The role of each CSV column; the time unit of sequences.
+        mapping: The role of each column; the time unit of sequences.
         limit: Most lines of events.
         chunk: Lines decoded at once.
         clock: The time, in Unix seconds, of events that have none of their own, asked once a chunk. None: row i
@@ -53,22 +64,47 @@ def read_events(
         max_record_bytes: Larger lines of events are set aside unread, as records of a log are.
         max_future_seconds: Events dated further ahead of the clock are set aside. None, or without a clock: no bound,
             because a file does not say when it was written.
+        notice: Told what is not used of the file.
 
     Raises:
         FileError: There is no such file, it has another format, or its compressed data ends early.
     """
-    kind = _kind(path, "jsonl", "csv")
+    mapping = mapping or CsvMapping()
+    schema = mapping.over(schema)
+    if clock is None:
+        max_future_seconds = None
+    parts = _parts(path, schema, mapping, limit, chunk, clock, max_record_bytes, max_future_seconds, notice)
+    yield from noting_absent(parts, schema, notice) if schema.columns else parts
+
+
+def _parts(
+    path: Path,
+    schema: Schema,
+    mapping: CsvMapping,
+    limit: int | None,
+    chunk: int,
+    clock: Callable[[], float] | None,
+    max_record_bytes: int,
+    max_future_seconds: float | None,
+    notice: Callable[[str], None],
+) -> Iterator[Decoded]:
+    kind = _kind(path, "jsonl", "csv", "tsv", *ARROW_KINDS)
+    if kind in ARROW_KINDS:
+        yield from arrow_events(path, kind, schema, mapping, limit, chunk, clock, max_future_seconds, notice)
+        return
     with _opened(path) as lines:
-        first = next(lines, b"") if kind == "jsonl" else b""
+        first = next(lines, b"")
+        lines = chain([first] if first else [], lines)
+        if path == STANDARD_INPUT:
+            kind = "jsonl" if first.lstrip()[:1] in (b"{", b"[") else "csv"
         if kind == "jsonl" and holds_sequences(first):
-            unit = (mapping or CsvMapping()).time_unit
-            yield from sequence_events(path, chain([first], lines), schema, unit, limit, chunk)
+            yield from sequence_events(path, lines, schema, mapping.time_unit, limit, chunk)
         elif kind == "jsonl":
-            ahead = None if clock is None else max_future_seconds
-            decoder = Decoder(schema, max_record_bytes=max_record_bytes, max_future_seconds=ahead)
-            yield from _json_lines(chain([first] if first else [], lines), decoder, limit, chunk, clock)
+            decoder = Decoder(schema, max_record_bytes=max_record_bytes, max_future_seconds=max_future_seconds)
+            yield from _json_lines(lines, decoder, limit, chunk, clock)
         else:
-            yield from csv_events(path, lines, schema, mapping or CsvMapping(), limit, chunk, clock, max_future_seconds)
+            mapping = mapping if kind == "csv" or mapping.delimiter else replace(mapping, delimiter="\t")
+            yield from csv_events(path, lines, schema, mapping, limit, chunk, clock, max_future_seconds, notice)
 
 
 class LabelLines(NamedTuple):
@@ -95,16 +131,18 @@ def read_labels(path: Path, schema: Schema, *, limit: int | None = None, chunk: 
                 value = line.strip()
                 if value:
                     try:
-                        found.records.append((str(label_of(value, schema).id), value))
+                        found.records.append((label_of(value, schema).id, value))
                     except Refused as error:
                         found.rejected.append(Rejected(number, error.reason, str(error)))
             yield found
 
 
 def _kind(path: Path, *kinds: str) -> str:
-    kind = path.name.removesuffix(".gz").rpartition(".")[2]
-    if kind not in kinds:
-        names = [f".{kind}{packed}" for kind in kinds for packed in ("", ".gz")]
+    if path == STANDARD_INPUT:
+        return kinds[0]
+    kind = path.name.lower().removesuffix(".gz").rpartition(".")[2]
+    if kind not in kinds or (kind in ARROW_KINDS and path.name.lower().endswith(".gz")):
+        names = [f".{one}{packed}" for one in kinds for packed in ("", ".gz") if not (packed and one in ARROW_KINDS)]
         raise FileError(f"{path}: expected {', '.join(names[:-1])} or {names[-1]}")
     return kind
 
@@ -113,7 +151,10 @@ def _kind(path: Path, *kinds: str) -> str:
 def _opened(path: Path) -> Iterator[Iterator[bytes]]:
     """The lines of a file, decompressed. Raises FileError."""
     try:
-        with gzip.open(path, "rb") if path.name.endswith(".gz") else path.open("rb") as file:
+        if path == STANDARD_INPUT:
+            yield _without_mark(sys.stdin.buffer)
+            return
+        with gzip.open(path, "rb") if path.name.lower().endswith(".gz") else path.open("rb") as file:
             yield _without_mark(file)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise FileError(f"{path}: the compressed data is damaged or ends early: {error}") from error

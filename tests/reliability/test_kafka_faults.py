@@ -15,11 +15,11 @@ from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import NewTopic
 from kafka.errors import KafkaError
 
+from tests.conftest import Opener
 from tests.services.kafka import Broker
 from tests.services.processes import required_or_skipped, until
 from tests.services.proxy import Proxy
 from tests.stream.log.battery import drain, offsets, values
-from thalweg.stream.log.kafka import KafkaLog
 from thalweg.stream.log.log import LogError, Message
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow(30)]  # with brokers of their own
@@ -44,10 +44,10 @@ def behind_proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Bro
 
 
 def test_connections_cut_in_the_middle_of_a_fetch_lose_and_double_no_record(
-    behind_proxy: tuple[Broker, Proxy], topic: str
+    open_kafka: Opener, behind_proxy: tuple[Broker, Proxy], topic: str
 ) -> None:
     _, proxy = behind_proxy
-    log = KafkaLog(f"127.0.0.1:{proxy.port}")
+    log = open_kafka(f"127.0.0.1:{proxy.port}")
     noise = random.Random(0)  # which no codec makes shorter
     sent = [noise.randbytes(1000) for _ in range(3000)]
     log.append(topic, [Message(value) for value in sent])
@@ -116,9 +116,9 @@ def test_ten_outages_of_the_broker_leave_no_open_file_and_no_thread_behind(
 
 
 def test_a_member_that_joins_our_group_and_leaves_takes_no_partition_from_a_reader(
-    kafka_servers: str, topic: str
+    open_kafka: Opener, kafka_servers: str, topic: str
 ) -> None:
-    log, group = KafkaLog(kafka_servers), f"g-{topic}"
+    log, group = open_kafka(kafka_servers), f"g-{topic}"
     log.append(topic, [Message(b"0")])
     reader = log.reader([topic], {}, group=group)
     assert values(drain(reader, 1)) == [b"0"]
@@ -144,13 +144,13 @@ def test_a_member_that_joins_our_group_and_leaves_takes_no_partition_from_a_read
 
 
 def test_the_largest_record_that_a_topic_takes_is_known_before_anything_is_appended(
-    kafka_servers: str, topic: str
+    open_kafka: Opener, kafka_servers: str, topic: str
 ) -> None:
     """By it a request is refused whose event could never be appended."""
     admin = KafkaAdminClient(bootstrap_servers=kafka_servers)
     admin.create_topics([NewTopic(topic, 1, 1, topic_configs={"max.message.bytes": "5000"})])
     admin.close()
-    log = KafkaLog(kafka_servers)
+    log = open_kafka(kafka_servers)
 
     most = until("the topic's own limit", lambda: (found := log.max_record_bytes(topic)) < 5000 and found)
 
@@ -161,7 +161,7 @@ def test_the_largest_record_that_a_topic_takes_is_known_before_anything_is_appen
     log.close()
 
 
-def test_a_writer_that_was_fenced_is_never_read(kafka_servers: str, topic: str) -> None:
+def test_a_writer_that_was_fenced_is_never_read(open_kafka: Opener, kafka_servers: str, topic: str) -> None:
     def writer() -> KafkaProducer:
         producer = KafkaProducer(bootstrap_servers=kafka_servers, transactional_id=f"tx-{topic}")
         producer.init_transactions()
@@ -176,7 +176,7 @@ def test_a_writer_that_was_fenced_is_never_read(kafka_servers: str, topic: str) 
     successor.commit_transaction()
     with pytest.raises(KafkaError):
         zombie.commit_transaction()
-    log = KafkaLog(kafka_servers)
+    log = open_kafka(kafka_servers)
     reader = log.reader([topic], {})
 
     assert values(drain(reader, 1)) == [b"successor"]
@@ -188,7 +188,7 @@ def test_a_writer_that_was_fenced_is_never_read(kafka_servers: str, topic: str) 
 
 
 def test_when_the_leader_of_a_partition_moves_nothing_is_lost_or_doubled(
-    behind_proxy: tuple[Broker, Proxy], tmp_path: Path, topic: str
+    open_kafka: Opener, behind_proxy: tuple[Broker, Proxy], tmp_path: Path, topic: str
 ) -> None:
     first, _ = behind_proxy
     second = Broker(tmp_path, joins=first)
@@ -196,7 +196,7 @@ def test_when_the_leader_of_a_partition_moves_nothing_is_lost_or_doubled(
     admin = KafkaAdminClient(bootstrap_servers=first.servers)
     until("both brokers", lambda: len(admin.describe_cluster()["brokers"]) == 2)
     admin.create_topics([NewTopic(topic, replica_assignments={0: [2, 1]})])
-    log = KafkaLog(f"{first.servers},{second.servers}")
+    log = open_kafka(f"{first.servers},{second.servers}")
     sent = [str(number).encode() for number in range(300)]
     log.append(topic, [Message(value) for value in sent[:100]])
     reader = log.reader([topic], {})

@@ -29,7 +29,8 @@ class AnswerCases(Given):
             predictor = learner.predictor()
             assert not predictor.task.problem(predictor.outputs)
             assert predictor.task.label in (learner.schema.label, "none")
-            assert predictor.task.probabilities == (predictor.properties.get("scores") == "probabilities")
+            said = predictor.properties.get(predictor.task.scores)
+            assert predictor.task.probabilities == (said in ("probabilities", "calibrated"))
 
     def test_no_rows_get_no_answers(self) -> None:
         for learner in (self.new(), self.trained()):
@@ -99,8 +100,23 @@ class AnswerCases(Given):
 
     def test_a_missing_input_is_refused_by_name(self) -> None:
         inputs = self.batches()[0].inputs
-        for name in self.new().schema.inputs:
-            _assert_refused(self.trained(), {key: value for key, value in inputs.items() if key != name}, name)
+        for name, spec in self.new().schema.inputs.items():
+            if not spec.optional:
+                _assert_refused(self.trained(), {key: value for key, value in inputs.items() if key != name}, name)
+
+    def test_an_optional_input_that_is_missing_is_one_of_missing_values(self) -> None:
+        inputs = self.batches()[0].inputs
+        optional = [name for name, spec in self.new().schema.inputs.items() if spec.optional]
+        if not optional or len(inputs) < 2:
+            raise SkipTest("none of its inputs can be missing")
+        predictor = self.trained().predictor()
+        for name in optional:
+            given = inputs[name]
+            nothing = np.full(given.shape, b"" if given.dtype.kind == "O" else np.nan, given.dtype)
+
+            found = predictor.predict({key: value for key, value in inputs.items() if key != name})
+
+            assert_same(found, predictor.predict({**inputs, name: nothing}))
 
     def test_an_unknown_input_is_refused_by_name(self) -> None:
         inputs = dict(self.batches()[0].inputs)
@@ -138,8 +154,9 @@ class AnswerCases(Given):
                 assert wanted in (-1, got), name
             if spec.dtype == "bytes":
                 assert ((answer >= -1) & (answer < len(predictor.classes))).all(), name
-        if "scores" in answers and predictor.classes:
-            assert answers["scores"].shape[1] == len(predictor.classes)
+        for name in ("scores", "probabilities"):
+            if name in answers and predictor.classes:
+                assert answers[name].shape[1] == len(predictor.classes)
 
 
 def _assert_refused(learner: Learner, inputs: Inputs, name: str) -> None:

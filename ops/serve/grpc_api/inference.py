@@ -15,14 +15,18 @@ from thalweg.ops.serve.grpc_api.request_cache import Parsed, RequestTemplates, r
 from thalweg.ops.serve.grpc_api.response_cache import ResponseTemplates
 from thalweg.ops.serve.inference import InferenceCore, InferenceRequest
 from thalweg.ops.serve.metadata import describe
-from thalweg.ops.serve.telemetry import ServingObserver
+from thalweg.ops.serve.telemetry import ServerTelemetry
+from thalweg.ops.serve.triton import EXTENSIONS, config_of, index_of, statistics_of
 from thalweg.ops.serve.versions import version_number
 from thalweg.proto import inference_pb2 as pb
 from thalweg.proto.schema import TensorSpec
 from thalweg.proto.tensors import datatype
 
 SERVICE = "inference.GRPCInferenceService"
-_EXTENSIONS = ("model_repository", "thalweg.v1.LearningService")
+_EXTENSIONS = (
+    *(name for name in EXTENSIONS if name != "binary_tensor_data"),  # that one is HTTP's
+    "thalweg.v1.LearningService",
+)
 
 
 class InferenceService:
@@ -30,17 +34,17 @@ class InferenceService:
 
     Args:
         core: Answers requests.
-        observer: Notified of every prediction.
+        observer: Notified of every prediction, and asked for their sums.
         slots: Slots for predictions; a unary call has one already.
     """
 
-    def __init__(self, core: InferenceCore, observer: ServingObserver, slots: Admission) -> None:
+    def __init__(self, core: InferenceCore, observer: ServerTelemetry, slots: Admission) -> None:
         self._core = core
         self._models = core.models
         self._observer = observer
         self._slots = slots
         self._requests = RequestTemplates()
-        self._responses = {model.name: ResponseTemplates(model.name) for model in core.models.all()}
+        self._responses: dict[str, ResponseTemplates] = {}  # of each name that has answered
 
     def ModelInfer(self, request: bytes, context: grpc.ServicerContext) -> bytes:  # noqa: N802 - the protocol's name
         """Takes and returns bytes: `METHODS` disables gRPC's own conversion."""
@@ -79,7 +83,10 @@ class InferenceService:
     def _infer(self, parsed: Parsed, remaining: float | None) -> tuple[bytes, int]:
         options, inputs, typed = parsed
         response = self._core.infer(InferenceRequest(options, inputs, remaining))
-        return self._responses[options.model].encode(response, typed=typed)
+        templates = self._responses.get(options.model)
+        if templates is None:
+            templates = self._responses.setdefault(options.model, ResponseTemplates(options.model))
+        return templates.encode(response, typed=typed)
 
     def ServerLive(self, request: pb.ServerLiveRequest, context: grpc.ServicerContext) -> pb.ServerLiveResponse:  # noqa: N802
         return pb.ServerLiveResponse(live=True)
@@ -89,8 +96,8 @@ class InferenceService:
 
     def ModelReady(self, request: pb.ModelReadyRequest, context: grpc.ServicerContext) -> pb.ModelReadyResponse:  # noqa: N802
         def ready() -> bool:
-            model = self._models.find(request.name)
-            return not self._models.draining and model.ready(_version(request.version))
+            version = _version(request.version)
+            return not self._models.draining and self._models.find(request.name, version).ready(version)
 
         return pb.ModelReadyResponse(ready=translated(context, ready))
 
@@ -105,8 +112,9 @@ class InferenceService:
         self, request: pb.ModelMetadataRequest, context: grpc.ServicerContext
     ) -> pb.ModelMetadataResponse:
         def answer() -> pb.ModelMetadataResponse:
-            model = self._models.find(request.name)
-            metadata = describe(model, _version(request.version))
+            version = _version(request.version)
+            model = self._models.find(request.name, version)
+            metadata = describe(model, version)
             return pb.ModelMetadataResponse(
                 name=model.name,
                 versions=metadata.versions,
@@ -121,14 +129,24 @@ class InferenceService:
     def RepositoryIndex(  # noqa: N802
         self, request: pb.RepositoryIndexRequest, context: grpc.ServicerContext
     ) -> pb.RepositoryIndexResponse:
-        response = pb.RepositoryIndexResponse()
-        for model in self._models.all():
-            served, reason = model.versions.newest, model.unready()
-            if served is not None and not reason:
-                response.models.add(name=model.name, version=str(served.info.version), state="READY")
-            elif not request.ready:
-                response.models.add(name=model.name, state="UNAVAILABLE", reason=reason)
-        return response
+        return index_of(self._models, only_ready=request.ready)
+
+    def ModelConfig(self, request: pb.ModelConfigRequest, context: grpc.ServicerContext) -> pb.ModelConfigResponse:  # noqa: N802
+        def answer() -> pb.ModelConfigResponse:
+            return pb.ModelConfigResponse(
+                config=config_of(self._models.find(request.name, _version(request.version)), _version(request.version))
+            )
+
+        return translated(context, answer)
+
+    def ModelStatistics(  # noqa: N802
+        self, request: pb.ModelStatisticsRequest, context: grpc.ServicerContext
+    ) -> pb.ModelStatisticsResponse:
+        def answer() -> pb.ModelStatisticsResponse:
+            asked = [self._models.find(request.name)] if request.name else self._models.named()
+            return pb.ModelStatisticsResponse(model_stats=[statistics_of(model, self._observer) for model in asked])
+
+        return translated(context, answer)
 
 
 METHODS = (
@@ -138,6 +156,8 @@ METHODS = (
     Method("ServerMetadata", pb.ServerMetadataRequest, pb.ServerMetadataResponse),
     Method("ModelMetadata", pb.ModelMetadataRequest, pb.ModelMetadataResponse, kind="loading"),
     Method("RepositoryIndex", pb.RepositoryIndexRequest, pb.RepositoryIndexResponse),
+    Method("ModelConfig", pb.ModelConfigRequest, pb.ModelConfigResponse, kind="loading"),
+    Method("ModelStatistics", pb.ModelStatisticsRequest, pb.ModelStatisticsResponse),
     Method(
         "ModelInfer", None, None, kind="predictions", observed=False
     ),  # bytes to bytes; notifies the observer itself

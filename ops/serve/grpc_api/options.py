@@ -9,8 +9,7 @@ _MOST_PENDING = 1000  # calls of one method that gRPC has received and not yet h
 _HANDSHAKE_MS = 5000  # a connection that says nothing is closed; until then it counts as one of those allowed
 _METADATA_BYTES = 16 << 10
 _IDLE_MS = 120_000  # a connection without calls is closed; clients connect again when they need to
-_KEEPALIVE_MS, _KEEPALIVE_TIMEOUT_MS = 60_000, 20_000  # a caller that does not respond to pings is gone
-_SHORTEST_PING_MS = 10_000  # callers may ping as often
+_LONGEST_MS = (1 << 31) - 1  # gRPC's "never"
 
 
 def options_of(limits: ServerLimits) -> list[tuple[str, int]]:
@@ -27,7 +26,13 @@ def options_of(limits: ServerLimits) -> list[tuple[str, int]]:
         ("grpc.max_metadata_size", _METADATA_BYTES),
         ("grpc.absolute_max_metadata_size", 2 * _METADATA_BYTES),
         ("grpc.max_connection_idle_ms", _IDLE_MS),
-        ("grpc.keepalive_time_ms", _KEEPALIVE_MS),
-        ("grpc.keepalive_timeout_ms", _KEEPALIVE_TIMEOUT_MS),
-        ("grpc.http2.min_ping_interval_without_data_ms", _SHORTEST_PING_MS),
+        ("grpc.keepalive_time_ms", _ms(limits.keepalive_seconds)),
+        ("grpc.keepalive_timeout_ms", _ms(limits.keepalive_timeout_seconds)),
+        ("grpc.keepalive_permit_without_calls", 1),  # else a ping without a call is counted as one too many
+        ("grpc.http2.min_ping_interval_without_data_ms", _ms(limits.ping_seconds)),
+        ("grpc.max_connection_age_ms", _ms(limits.connection_age_seconds) or _LONGEST_MS),
     ]
+
+
+def _ms(seconds: float) -> int:
+    return min(_LONGEST_MS, round(seconds * 1e3))

@@ -6,8 +6,8 @@ import json
 import struct
 from collections.abc import Iterable
 from functools import lru_cache
-from typing import Any
 
+from thalweg.ops.serve.class_names import offered
 from thalweg.ops.serve.inference import InferenceResponse
 from thalweg.proto import inference_pb2 as pb
 from thalweg.proto.schema import Array
@@ -58,8 +58,8 @@ class _VersionTemplates:
         self.served = served
         self.version = served.info.version
         self._name = name
-        self._specs = served.predictor.outputs
-        self._all = tuple(self._specs)
+        self._specs = offered(served.predictor)
+        self._all = tuple(served.predictor.outputs)
         self._coded = {name: spec.dtype == "bytes" for name, spec in self._specs.items()}
         self._texts = [name.encode() for name in served.predictor.classes] + [b""]  # code -1: no known class
         self._framed = [struct.pack("<I", len(text)) + text for text in self._texts]
@@ -89,7 +89,9 @@ class _VersionTemplates:
         if typed:
             content = self._with_typed(content, arrays)
         if response.explanation is not None:
-            content += _explanation(response.explanation)
+            content += _parameter("explanation", json.dumps(response.explanation))
+        if reason := response.no_label:
+            content += _parameter("no_label", reason)
         return content, len(arrays[0])
 
     def _with_typed(self, content: bytes, arrays: Iterable[Array]) -> bytes:
@@ -115,8 +117,7 @@ def _looked_up(texts: list[bytes], codes: Array) -> list[bytes]:
     return [texts[code] for code in codes.reshape(-1).tolist()]
 
 
-def _explanation(rows: list[Any]) -> bytes:
-    """The explanations as JSON, in the parameter `explanation`."""
+def _parameter(name: str, text: str) -> bytes:
     response = pb.ModelInferResponse()
-    response.parameters["explanation"].string_param = json.dumps(rows)
+    response.parameters[name].string_param = text
     return response.SerializeToString()

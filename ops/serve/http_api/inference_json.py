@@ -3,53 +3,82 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
 from thalweg.models.contract.learner import Predictor
-from thalweg.ops.serve.inference import USUAL_EXPLANATION, InferenceRequest, InferenceResponse, RequestOptions
-from thalweg.ops.serve.known_names import check_fields, check_parameters
+from thalweg.ops.serve.class_names import offered
+from thalweg.ops.serve.http_api.binary_tensors import RawInputs, answer, raw_of, split
+from thalweg.ops.serve.http_api.calls import Answer, Call
+from thalweg.ops.serve.inference import (
+    USUAL_EXPLANATION,
+    InferenceCore,
+    InferenceRequest,
+    InferenceResponse,
+    RequestOptions,
+)
+from thalweg.ops.serve.known_names import check_fields, check_names, check_parameters
+from thalweg.ops.serve.rows.arrays import array_of
+from thalweg.ops.serve.rows.json_bodies import value_of
 from thalweg.ops.serve.versions import CURRENT, Freshness, version_number
-from thalweg.proto.json_text import NotUtf8, NumberTooLong, json_of
 from thalweg.proto.schema import Array, InputError, TensorSpec
-from thalweg.proto.tensors import datatype, numpy_name
+from thalweg.proto.tensors import datatype, from_raw, numpy_name
 
 _REQUEST_FIELDS = ("id", "inputs", "model_name", "model_version", "outputs", "parameters")
 _INPUT_FIELDS = ("data", "datatype", "name", "parameters", "shape")
+_TENSOR_PARAMETERS = ("binary_data", "binary_data_size", "classification")
 _OUTPUT_FIELDS = ("data", "datatype", "name", "parameters", "shape")
 
 
-def read_request(model: str, version: str | None, body: bytearray) -> InferenceRequest:
-    """The request to a model, or to the version in the path. Raises InputError."""
-    request = _parse(body)
+def infer(core: InferenceCore, call: Call) -> Answer:
+    """Answer a request. Raises InputError, and as `InferenceCore.infer` does."""
+    request, is_raw = _read(call)
+    response = core.infer(request)
+    raw: list[bytes] = []
+    head = to_json(response, is_raw, raw)
+    return answer(head, raw, response.rows)
+
+
+def _read(call: Call) -> tuple[InferenceRequest, Callable[[str], bool]]:
+    """The request, and which outputs are to be raw."""
+    text, raw = split(call.headers, call.body)
+    request = _parse(text)
     parameters = request.get("parameters")
     if parameters is None:
         parameters = {}
     if not isinstance(parameters, dict):
         raise InputError(f"parameters: expected an object, got {parameters!r:.80}")
     check_parameters(parameters)
+    names, own = _wanted(request.get("outputs"))
     options = RequestOptions(
-        model,
+        call.model,
         _id(request.get("id")),
-        _freshness(parameters, version),
-        _wanted(request.get("outputs")),
+        _freshness(parameters, call.version),
+        names,
         event_id=_event_id(parameters["event_id"]) if "event_id" in parameters else None,
         explain=_explain(parameters.get("explain")),
     )
+    usual = _truth(parameters.get("binary_data_output"), "parameter 'binary_data_output'")
     inputs: dict[str, Array] = {}
     for tensor in request["inputs"]:
-        name, array = _array(tensor)
+        name, array = _array(tensor, raw)
         if name in inputs:
             raise InputError(f"input {name!r:.80}: given twice")
         inputs[name] = array
-    return InferenceRequest(options, inputs)
+    raw.end()
+    return InferenceRequest(options, inputs), lambda name: own.get(name, usual)
 
 
-def to_json(response: InferenceResponse) -> dict[str, Any]:
-    """The response as a JSON object."""
+def to_json(response: InferenceResponse, is_raw: Callable[[str], bool], raw: list[bytes]) -> dict[str, Any]:
+    """The response as a JSON object.
+
+    Args:
+        response: The response.
+        is_raw: Which outputs are raw.
+        raw: Receives their values.
+    """
     info, predictor = response.served.info, response.served.predictor
-    specs = predictor.outputs
+    specs = offered(predictor)
     parameters: dict[str, Any] = {
         "state_version": info.version,
         "learned_events": info.learned_events,
@@ -57,19 +86,24 @@ def to_json(response: InferenceResponse) -> dict[str, Any]:
     }
     if response.explanation is not None:
         parameters["explanation"] = response.explanation
+    if reason := response.no_label:
+        parameters["no_label"] = reason
+    outputs = []
+    for name in response.names:
+        spec, array = specs[name], response.outputs[name]
+        output: dict[str, Any] = {**tensor_metadata(spec), "shape": list(array.shape)}
+        if is_raw(name):
+            raw.append(raw_of(array, spec, predictor.classes))
+            output["parameters"] = {"binary_data_size": len(raw[-1])}
+        else:
+            output["data"] = _data(array, spec, predictor)
+        outputs.append(output)
     return {
         "model_name": response.options.model,
         "model_version": str(info.version),
         "id": response.options.id,
         "parameters": parameters,
-        "outputs": [
-            {
-                **tensor_metadata(specs[name]),
-                "shape": list(response.outputs[name].shape),
-                "data": _data(response.outputs[name], specs[name], predictor),
-            }
-            for name in response.names
-        ],
+        "outputs": outputs,
     }
 
 
@@ -79,12 +113,7 @@ def tensor_metadata(spec: TensorSpec) -> dict[str, Any]:
 
 
 def _parse(body: bytearray) -> dict[str, Any]:
-    try:
-        request = json_of(body)
-    except (NotUtf8, NumberTooLong) as error:
-        raise InputError(str(error)) from error
-    except ValueError as error:
-        raise InputError(f"the request is not JSON: {error}") from error
+    request = value_of(body)
     if isinstance(request, dict):  # first, because a required field that is missing may be a misspelt one
         check_fields(request, _REQUEST_FIELDS, "the request")
     if not isinstance(request, dict) or not isinstance(request.get("inputs"), list):
@@ -130,32 +159,62 @@ def _explain(value: Any) -> int:
     return value
 
 
-def _wanted(outputs: Any) -> tuple[str, ...]:
-    """Names of the requested outputs; empty: all."""
+def _wanted(outputs: Any) -> tuple[tuple[str, ...], dict[str, bool]]:
+    """Names of the requested outputs (empty: all), and which of them say whether they are to be raw."""
     if not outputs:
-        return ()
+        return (), {}
     if not isinstance(outputs, list):
         raise InputError(f"outputs: expected a list of objects with a name, got {outputs!r:.80}")
     for output in outputs:
         if isinstance(output, dict):
             check_fields(output, _OUTPUT_FIELDS, "an output")
     names: list[Any] = [output.get("name") if isinstance(output, dict) else None for output in outputs]
-    for name in names:
+    own: dict[str, bool] = {}
+    for name, output in zip(names, outputs):
         if not isinstance(name, str):
             raise InputError(f"outputs: expected objects with a name, got the name {name!r:.80}")
-    return tuple(names)
+        parameters = _parameters(output, f"output {name!r:.80}")
+        if parameters.get("classification"):
+            raise InputError(f"output {name!r:.80}: the classification extension is not offered")
+        if "binary_data" in parameters:
+            own[name] = _truth(parameters["binary_data"], f"output {name!r:.80}: binary_data")
+    return tuple(names), own
 
 
-def _array(tensor: Any) -> tuple[str, Array]:
+def _parameters(tensor: dict[str, Any], where: str) -> dict[str, Any]:
+    parameters = tensor.get("parameters")
+    if parameters is None:
+        return {}
+    if not isinstance(parameters, dict):
+        raise InputError(f"{where}: parameters: expected an object, got {parameters!r:.80}")
+    check_names(parameters, _TENSOR_PARAMETERS, where)
+    return parameters
+
+
+def _truth(value: Any, where: str) -> bool:
+    if value is not None and not isinstance(value, bool):
+        raise InputError(f"{where}: expected true or false, got {value!r:.80}")
+    return bool(value)
+
+
+def _array(tensor: Any, raw: RawInputs) -> tuple[str, Array]:
     """Name and values of one input."""
     if isinstance(tensor, dict):
         check_fields(tensor, _INPUT_FIELDS, "an input")
-    if not isinstance(tensor, dict) or not {"name", "shape", "datatype", "data"} <= tensor.keys():
+    if not isinstance(tensor, dict) or not {"name", "shape", "datatype"} <= tensor.keys():
         raise InputError("an input: expected name, shape, datatype and data")
     name, shape = tensor["name"], tensor["shape"]
     if not isinstance(name, str):
         raise InputError(f"input {name!r:.80}: expected a string as its name")
     dtype = numpy_name(tensor["datatype"], name)
+    parameters = _parameters(tensor, f"input {name!r:.80}")
+    if "data" not in tensor:
+        if "binary_data_size" not in parameters:
+            raise InputError(f"input {name!r:.80}: expected data, or the parameter binary_data_size")
+        content = raw.take(name, parameters["binary_data_size"])
+        return name, from_raw(name, tensor["datatype"], _sizes(name, shape), content)
+    if "binary_data_size" in parameters:
+        raise InputError(f"input {name!r:.80}: has both data and binary_data_size; send one of them")
     try:
         array = _column(tensor["data"], dtype)
         if any(size < 0 for size in shape):
@@ -171,23 +230,15 @@ def _array(tensor: Any) -> tuple[str, Array]:
         raise InputError(f"input {name!r:.80}: {error}") from error
 
 
+def _sizes(name: str, shape: Any) -> list[int]:
+    if not isinstance(shape, list) or any(not isinstance(size, int) or isinstance(size, bool) for size in shape):
+        raise InputError(f"input {name!r:.80}: expected a list of sizes as its shape, got {shape!r:.80}")
+    return shape
+
+
 def _column(data: Any, dtype: str) -> Array:
     """Values, perhaps nested, as a flat array. Raises TypeError, ValueError, OverflowError."""
-    if dtype != "bytes":
-        kind = np.dtype(dtype).kind
-        found = np.array(data).reshape(-1)
-        if found.size and found.dtype.kind not in {"f": "fiu", "b": "b"}.get(kind, "iu"):
-            raise TypeError(f"expected {'numbers' if kind == 'f' else dtype}, got {str(data)[:80]}")
-        with np.errstate(over="ignore"):  # too large for float32 becomes infinite, which is rejected later
-            cast = found.astype(dtype)
-        if kind in "iu" and (cast != found).any():
-            raise OverflowError(f"expected {dtype}, got {found.min()} to {found.max()}")
-        return cast
-    flat = np.array(data, dtype=object).reshape(-1)
-    if not all(isinstance(text, str) for text in flat):
-        raise TypeError("expected strings")
-    flat[:] = [text.encode() for text in flat]
-    return flat
+    return array_of(data, dtype).reshape(-1)
 
 
 def _data(array: Array, spec: TensorSpec, predictor: Predictor) -> list[Any]:

@@ -10,34 +10,20 @@ from __future__ import annotations
 from typing import Any
 
 from kafka.consumer.fetcher import CompletedFetch, Fetcher
-from kafka.errors import KafkaError, OffsetOutOfRangeError, TopicAuthorizationFailedError
+from kafka.errors import OffsetOutOfRangeError, TopicAuthorizationFailedError
 from kafka.record import legacy_records, memory_records
 from kafka.record.default_records import DefaultRecordBatch
 from kafka.record.util import decode_varint
 from kafka.structs import TopicPartition
 
+from thalweg.proto.records import Partition
 from thalweg.stream.log.kafka_client.unpack import CODECS, CannotUnpack, unpack
+from thalweg.stream.log.kafka_shared.consumer import UnreadableBatch
 from thalweg.stream.log.log import Reading
 
 UNPACKED_BYTES = Reading().unpacked_bytes
 """Default bound of what one batch may unpack to."""
 _NEWEST_FORMAT = 2
-
-
-class UnreadableBatch(KafkaError):  # type: ignore[misc]  # kafka-python has no types
-    """A record batch that cannot be read.
-
-    Args:
-        part: Its partition.
-        first: The first offset that cannot be read.
-        last: The last offset of the batch; None where its own words are not to be trusted.
-        codec: Its compression.
-        reason: What is wrong with it.
-    """
-
-    def __init__(self, part: TopicPartition, first: int, last: int | None, codec: str, reason: str) -> None:
-        super().__init__(f"{part.topic}/{part.partition}: offset {first}: {reason}")
-        self.part, self.first, self.last, self.codec, self.reason = part, first, last, codec, reason
 
 
 class CheckedBatch(DefaultRecordBatch):  # type: ignore[misc]
@@ -156,7 +142,7 @@ class CheckedFetcher(Fetcher):  # type: ignore[misc]
             raise
         except Exception as error:
             part, offset = completed_fetch.topic_partition, completed_fetch.fetched_offset
-            raise UnreadableBatch(part, offset, None, "", _reason(error)) from error
+            raise UnreadableBatch(Partition(*part), offset, None, "", _reason(error)) from error
 
     def PartitionRecords(self, fetch_offset: int, tp: TopicPartition, records: Any, **more: Any) -> Any:  # noqa: N802
         earliest = fetch_offset if self._read.get(tp) == fetch_offset else 0
@@ -182,7 +168,7 @@ class _CheckedPartition(Fetcher.PartitionRecords):  # type: ignore[misc]
             if last is not None and last < self.next_fetch_offset:
                 last = None
             part, codec = self.topic_partition, self._checked.codec
-            raise UnreadableBatch(part, self.next_fetch_offset, last, codec, _reason(error)) from error
+            raise UnreadableBatch(Partition(*part), self.next_fetch_offset, last, codec, _reason(error)) from error
 
 
 def install() -> None:

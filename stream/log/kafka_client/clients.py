@@ -5,19 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from kafka import KafkaConsumer, KafkaProducer
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
 from kafka.errors import KafkaConfigurationError, KafkaTimeoutError
 from kafka.net.compat import KafkaNetClient
 from kafka.serializer import Serializer
 
 from thalweg.stream.log.kafka_client.batches import UNPACKED_BYTES, CheckedFetcher
 from thalweg.stream.log.kafka_client.errors import no_connection, text
+from thalweg.stream.log.kafka_shared.consumer import ANSWER_SECONDS, APPEND_SECONDS
 from thalweg.stream.log.log import PermanentLogError
 
-ANSWER_SECONDS = 5.0
-"""The longest wait for a response that Kafka usually gives at once."""
-APPEND_SECONDS = 30.0
-"""The longest time that a delivery may take."""
 _CONSUMER = {
     "enable_auto_commit": False,
     "auto_offset_reset": "none",  # the reader sets the start itself, and must notice when records are gone
@@ -120,9 +117,9 @@ class Clients:
         """A producer. Raises likewise."""
         return self._open(KafkaProducer, _PRODUCER, value_serializer=_Nothing(), **more)
 
-    def open(self, client: Any, **more: Any) -> Any:
-        """Another client of the cluster. Raises likewise."""
-        return self._open(client, _OTHER, **more)
+    def admin(self) -> Any:
+        """An administrative client. Raises likewise."""
+        return self._open(KafkaAdminClient, _OTHER)
 
     def _open(self, client: Any, ours: Mapping[str, Any], **more: Any) -> Any:
         watch = _Watch()

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from kafka import errors
 from kafka.errors import KafkaError
 
+from thalweg.stream.log.kafka_shared.consumer import ClientError
 from thalweg.stream.log.log import LogError, PermanentLogError, Problem, RecordsRefused, RecordTooLarge
 
 TOO_LARGE = (errors.MessageSizeTooLargeError, errors.RecordListTooLargeError)
@@ -78,6 +79,11 @@ def no_connection(servers: Sequence[str], causes: Sequence[BaseException], sasl:
         # a broker says why and closes the connection; the client may see only that it is closed
         return NotConnected(Problem(f"{where} closes each connection: {_CLOSED_SASL if sasl else _CLOSED_PLAIN}", True))
     return NotConnected(Problem(f"{where} is out of reach: {problems[-1].reason}"))
+
+
+def client_error(error: Exception) -> ClientError:
+    """The error of a reader's client for one of kafka-python's."""
+    return ClientError(problem_of(error))
 
 
 def log_error(what: str, error: Exception) -> LogError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 from unittest import SkipTest
 
@@ -16,7 +17,7 @@ from thalweg.models.contract.gauges import CLASSES, GaugeSpec, GaugeValue
 from thalweg.models.contract.learner import Learner
 from thalweg.models.testing import LearnerContract
 from thalweg.proto.event import Batch
-from thalweg.proto.schema import Array, InputError, Inputs
+from thalweg.proto.schema import Array, InputError, Inputs, Schema, TensorSpec
 from thalweg.proto.task import CLASSIFICATION, REGRESSION, Task
 
 
@@ -30,7 +31,7 @@ class TestToy(LearnerContract):
         return self.kind(context(WIDTH + 1))
 
     def batches(self) -> list[Batch]:
-        return batches()
+        return self.kind.events()
 
 
 class TestCapable(TestToy):
@@ -352,6 +353,27 @@ class RefusesWithoutAName(Lenient):
         if "features" not in inputs:
             raise InputError("something is missing")
         return inputs["features"]
+
+
+class NotedPredictor(Lenient):
+    def made(self, inputs: Inputs) -> Array:
+        return inputs["features"] + np.float32("note" not in inputs)
+
+
+@breaks("an_optional_input_that_is_missing_is_one_of_missing_values")
+class TellsNoNoteFromAnEmptyOne(Toy):
+    predictors = NotedPredictor
+
+    @staticmethod
+    def events() -> list[Batch]:
+        return [replace(one, inputs={**one.inputs, "note": np.full(len(one), np.nan)}) for one in batches()]
+
+    @property
+    def schema(self) -> Schema:
+        return Schema({**super().schema.inputs, "note": TensorSpec("note", "float64", (), optional=True)})
+
+    def learn(self, batch: Batch) -> None:
+        super().learn(replace(batch, inputs={"features": batch.inputs["features"]}))
 
 
 @breaks("an_unknown_input_is_refused_by_name")

@@ -105,6 +105,9 @@ class Toy:
     )
     predictors: type[ToyPredictor] = ToyPredictor
 
+    events = staticmethod(batches)
+    """The micro-batches that it is tried on."""
+
     def __init__(self, context: LearnerContext) -> None:
         self.columns = InputColumns(context.inputs)
         self.classes: dict[str, int] = {}

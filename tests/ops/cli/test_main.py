@@ -211,14 +211,22 @@ def test_predict_answers_from_standard_input(tmp_path: Path) -> None:
         good = thalweg("predict", "--target", target, "--model", "m", given='{"features": [1, 0, 0, 0]}')
         bad = thalweg("predict", "--target", target, "--model", "m", given='{"features": [1, 0]}')
         unknown = thalweg("predict", "--target", target, "--model", "x", given="{}")
+        many = thalweg("predict", "--target", target, "--model", "m", given='{"features": [1, 0, 0, 0]}\n' * 2)
+        web = f"127.0.0.1:{running.ports['http']}"
+        event = '[{"inputs": {"features": [1, 0, 0, 0]}, "id": "e-1", "label": "a"}]'
+        over_http = thalweg("predict", "--target", web, "--model", "m", given=event)
+        bad_over_http = thalweg("predict", "--target", web, "--model", "m", given="{}")
         useless = [
             thalweg("predict", "--target", target, "--model", "m", given=given)
-            for given in ("", "[]", '{"inputs": 5}', '{"features": [[1], [1, 2]]}', '{"y": 1}')
+            for given in ("", "[5]", '{"inputs": 5}', '{"features": [[1], [1, 2]]}', '{"y": 1}')
         ]
 
     assert good.returncode == 0, good.stderr
-    assert json.loads(good.stdout)["label"] == ["a"]
-    assert json.loads(good.stdout)["learned_events"] == 200
+    assert json.loads(good.stdout).keys() >= {"label", "version", "staleness_seconds"}
+    assert json.loads(good.stdout)["label"] == "a"
+    assert [json.loads(line)["label"] for line in many.stdout.splitlines()] == ["a", "a"]
+    assert [(row["id"], row["label"]) for row in json.loads(over_http.stdout)] == [("e-1", "a")]
+    assert (bad_over_http.returncode, "400 Bad Request: input 'features'" in bad_over_http.stderr) == (1, True)
     assert (bad.returncode, "INVALID_ARGUMENT: input 'features'" in bad.stderr) == (1, True)
     assert (unknown.returncode, "NOT_FOUND" in unknown.stderr) == (1, True)
     for done in useless:

@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from thalweg.models.contract.registry import BUILT_IN
+from thalweg.models.contract.registry import BUILT_IN, PREFIXES
 from thalweg.ops.config.config import load, parse
 from thalweg.ops.config.error import ConfigurationError
+from thalweg.stream.log.kafka_shared.choice import effective_client
 
 GOOD = """
 [service]
@@ -25,6 +26,9 @@ learner = "ridge"
 topic = "digits.events"
 inputs.features = { shape = [64] }
 """
+
+
+PACKAGE = {"confluent": "confluent-kafka"}.get(effective_client(), "kafka-python")
 
 
 def written(tmp_path: Path, text: str) -> Path:
@@ -119,7 +123,7 @@ inputs = {}
             "service.workers: expected at least 1",
             "service.http: expected another address than service.grpc",
             "service.token_file: nowhere cannot be read: No such file or directory",
-            "log.kafka.securty.protocol: no such client property; did you mean security.protocol?",
+            f"log.kafka.securty.protocol: no such client property of {PACKAGE}; did you mean security.protocol?",
             "THALWEG_STORE__URL: store.url: expected sqlite:PATH, redis://HOST:PORT/DB or memory:",
             "model.a.labels_topic: expected another topic than the events'",
             "model.a.dedup_events: expected 1 or more with a labels_topic: a label may be joined twice",
@@ -136,8 +140,9 @@ inputs = {}
             "model.a.params.model: expected 'module:factory' or 'timm:NAME'",
             "model.a.params.adapt_batch: expected a multiple of follow_batch, 2",
             "model.b.topic: expected letters, digits, '.', '_' or '-'",
-            "model.b.inputs: expected 1 or more entries",
-            f"model.b.learner: no learner is called 'rigde'; did you mean ridge? Known: {', '.join(sorted(BUILT_IN))}",
+            "model.b.inputs: missing; expected either inputs (tensors) or columns (named values)",
+            f"model.b.learner: no learner is called 'rigde'; did you mean ridge? Known: {', '.join(sorted(BUILT_IN))}"
+            + "".join(f", {prefix}:IMPORT.PATH" for prefix in PREFIXES),
         ]
     )
 

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.models.adapters.sample import SAMPLES as ADAPTED
 from tests.ops.running import WAIT, Service, service, until
 from tests.samples import sample
 from tests.services import warm
@@ -110,6 +111,15 @@ def test_killed_at_random_points_over_kafka_the_state_is_that_of_an_undisturbed_
 ) -> None:
     with service(tmp_path, f"kafka://{kafka_servers}", f"m-{uuid.uuid4().hex[:8]}") as running:
         kill_again_and_again(running, kills=4)
+
+
+@pytest.mark.slow(10)
+@pytest.mark.parametrize("learner", sorted(ADAPTED))
+def test_killed_at_random_points_the_state_of_another_librarys_estimator_is_that_of_an_undisturbed_run(
+    tmp_path: Path, learner: str
+) -> None:
+    with service(tmp_path, learner=learner) as running:
+        kill_again_and_again(running, kills=2)
 
 
 @pytest.mark.slow(10)
@@ -259,7 +269,7 @@ def test_a_state_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 
 
 def test_a_state_made_under_other_settings_ends_everything_with_advice(tmp_path: Path) -> None:
-    with service(tmp_path) as running:
+    with service(tmp_path, model='on_change = "refuse"\n') as running:
         running.send(50)
         first = running.start("learn")
         until("a learner", lambda: running.snapshots().manifests())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ import numpy as np
 
 from thalweg.memory.exchange.commands import InMemoryCommandQueue
 from thalweg.memory.snapshots.snapshots import FolderSnapshots, Manifest
-from thalweg.models.contract.learner import Learner, LearnerContext
+from thalweg.memory.snapshots.state import State
+from thalweg.models.contract.learner import Learner, LearnerContext, Predictor
 from thalweg.models.ridge.learner import Ridge
 from thalweg.ops.serve.models import ModelLocation, Models, RequestSinks
 from thalweg.ops.serve.server import Server, workers_of
@@ -19,7 +21,7 @@ from thalweg.ops.serve.settings import Addresses, ServerLimits
 from thalweg.ops.serve.versions import WaitSlots
 from thalweg.ops.telemetry.server_metrics import ServerMetrics
 from thalweg.proto.event import Batch, ClassLabels
-from thalweg.proto.schema import TensorSpec
+from thalweg.proto.schema import Schema, TensorSpec
 from thalweg.stream.log.log import InMemoryLog
 from thalweg.stream.publication.file_channel import FilePublisher
 
@@ -41,6 +43,19 @@ def events(count: int, seed: int = 0) -> Batch:
     return Batch({"features": features}, ClassLabels(codes, NAMES), np.ones(count), np.arange(count, dtype=float))
 
 
+@dataclass(frozen=True)
+class Taught:
+    """A learner to be served."""
+
+    new: Callable[[], Learner]
+    build: Callable[[State], Predictor]
+    """As in `ModelLocation`."""
+    events: Callable[[int, int], Batch]
+    """Makes so many events from this seed."""
+    schema: Schema | None = None
+    """None: the learner's own."""
+
+
 class RunningServer:
     """The parts, for a test to drive."""
 
@@ -51,11 +66,15 @@ class RunningServer:
         limits: ServerLimits | None = None,
         addresses: Addresses | None = None,
         sinks: RequestSinks | None = None,
+        labels_topic: str = "",
+        log: InMemoryLog | None = None,
+        model: Taught | None = None,
         **settings: Any,
     ) -> None:
         limits = limits or ServerLimits(max_message_bytes=4 << 20)
-        self.learner = new_learner()
-        self.log = InMemoryLog()
+        self.taught = model or Taught(new_learner, Ridge.predictor_from, events)
+        self.learner = self.taught.new()
+        self.log = log or InMemoryLog()
         self.store = InMemoryCommandQueue()
         self.snapshots = FolderSnapshots(folder / "state" / "m")
         self.publisher = FilePublisher(folder / "live" / "m")
@@ -69,8 +88,9 @@ class RunningServer:
             topic="m.events",
             live=folder / "live" / "m",
             state=self.snapshots.folder,
-            schema=self.learner.schema,
-            build=Ridge.predictor_from,
+            schema=self.taught.schema or self.learner.schema,
+            labels_topic=labels_topic,
+            build=self.taught.build,
             restore=self._restored,
         )
         empty = ModelLocation(**{**location.__dict__, "name": "empty", "live": folder / "live" / "empty"})
@@ -90,13 +110,13 @@ class RunningServer:
 
     def _restored(self, state: object) -> object:
         self.loading()
-        learner = new_learner()
+        learner = self.taught.new()
         learner.restore(state)  # type: ignore[arg-type]
         return learner.predictor()
 
     def learn(self, count: int, *, save: bool = False) -> None:
         """Learn, publish, and perhaps save a version."""
-        self.learner.learn(events(count, seed=self.version))
+        self.learner.learn(self.taught.events(count, self.version))
         self.version, self.learned = self.version + 1, self.learned + count
         if save:
             manifest = Manifest(

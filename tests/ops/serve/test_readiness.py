@@ -19,7 +19,7 @@ from thalweg.memory.exchange.pending import InMemoryPending
 from thalweg.models.ridge.learner import Ridge
 from thalweg.ops.serve.models import Models, RequestSinks
 from thalweg.proto import inference_pb2 as pb
-from thalweg.proto import inference_pb2_grpc
+from thalweg.proto import inference_pb2_grpc, thalweg_pb2, thalweg_pb2_grpc
 from thalweg.proto.task import ADAPTATION
 from thalweg.stream.labels.request_buffer import RequestBuffer
 
@@ -74,6 +74,14 @@ def test_before_its_first_event_a_model_is_ready_nowhere_and_afterwards_everywhe
     assert not started.model_ready()
     assert started.http.get("/v2/models/m/ready").status_code == 503
     assert started.grpc_health("m") == "NOT_SERVING"
+    first = started.http.get("/v1/models/m")
+    assert (first.status_code, first.json()["ready"], first.json()["reason"]) == (
+        503,
+        False,
+        NOTHING.partition(": ")[2],
+    )
+    known = thalweg_pb2_grpc.LearningServiceStub(started.channel).GetModel(thalweg_pb2.GetModelRequest(name="m"))
+    assert (known.ready, known.reason) == (False, NOTHING.partition(": ")[2])
     page = next(one for one in started.http.get("/api/models").json()["models"] if one["name"] == "m")
     assert (page["ready"], page["level"], page["troubles"][0]["code"]) == (False, "watch", "not_ready")
 
@@ -95,7 +103,15 @@ def test_before_its_first_event_it_gives_no_answer(started: Started) -> None:
     with pytest.raises(grpc.RpcError) as refused:
         stub.ModelInfer(request)
 
+    rows = {
+        route: started.http.post(f"/v1/models/m{route}", json=body)
+        for route, body in (
+            ("/predict", {"features": [0.0] * FEATURES}),
+            (":predict", {"instances": [[0.0] * FEATURES]}),
+        )
+    }
     assert (answer.status_code, answer.json()["error"]) == (503, NOTHING)
+    assert {(one.status_code, one.json()["error"]) for one in rows.values()} == {(503, NOTHING)}
     assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
     assert refused.value.details() == NOTHING
 
@@ -107,6 +123,10 @@ def test_a_request_that_waits_for_its_label_is_kept_although_there_is_no_answer(
     assert answer.status_code == 503
     assert "the request waits for the label of 'e1'" in answer.json()["error"]
     until("the request in the store", lambda: started.pending.find("m", ["e1"])[0])
+    rows = [{"id": id, "features": [0.0] * FEATURES} for id in ("r1", "r2")]
+    many = started.http.post("/v1/models/m/predict", json=rows)
+    assert (many.status_code, "waits for the label of 'r1', 'r2'" in many.json()["error"]) == (503, True)
+    until("the rows in the store", lambda: all(started.pending.find("m", ["r1", "r2"])))
 
 
 def test_rolled_back_to_an_empty_version_it_is_not_ready_any_more(started: Started) -> None:

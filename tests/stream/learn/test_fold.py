@@ -103,14 +103,14 @@ def test_an_entry_that_is_not_the_next_one_is_refused_and_changes_nothing(versio
 
 def test_each_micro_batch_is_told_of_as_it_is_learned_where_somebody_asks() -> None:
     mine = fold()
-    told: list[tuple[int, int, int]] = []
+    told: list[tuple[int, int]] = []
 
-    def on_batch(batch: Batch, predictor: Any, seconds: float) -> None:
-        told.append((len(batch), predictor.events, mine.learner.state().meta["events"]))
+    def on_batch(batch: Batch, seconds: float) -> None:
+        told.append((len(batch), mine.learner.state().meta["events"]))
 
     outcome = mine.apply(block(mine, [event(number) for number in range(10)]), on_batch)
 
-    assert told == [(4, 0, 4), (4, 4, 8), (2, 8, 10)]
+    assert told == [(4, 4), (4, 8), (2, 10)]
     assert (outcome.events, outcome.learn_seconds) == (10, ())
 
 

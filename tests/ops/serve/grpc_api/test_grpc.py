@@ -278,6 +278,7 @@ def test_the_server_and_its_models_describe_themselves(stub: Any) -> None:
     assert [(t.name, t.datatype, list(t.shape)) for t in metadata.outputs] == [
         ("label", "BYTES", [-1]),
         ("scores", "FP32", [-1, -1]),  # classes may come at any time
+        ("classes", "BYTES", [-1, -1]),
     ]
     assert set(json.loads(metadata.properties["classes"])) == set(NAMES)
     index = stub.RepositoryIndex(pb.RepositoryIndexRequest())

@@ -31,10 +31,11 @@ def test_every_method_of_the_schema_is_in_the_table_with_its_messages_and_stream
             assert (of.input_type, of.output_type) == (method.request.DESCRIPTOR, method.response.DESCRIPTOR)
 
 
-def test_only_inference_takes_the_slots_of_predictions_and_only_it_observes_itself() -> None:
+def test_only_predictions_take_the_slots_of_predictions_and_only_inference_observes_itself() -> None:
     for _, methods in SERVICES.values():
         for method in methods:
-            assert (method.kind == "predictions") == (method.name == "ModelInfer") == (not method.observed)
+            assert (method.kind == "predictions") == (method.name in ("ModelInfer", "Predict"))
+            assert method.observed == (method.name != "ModelInfer")
 
 
 def test_what_waits_for_a_learner_or_a_disk_takes_no_slot_of_health() -> None:

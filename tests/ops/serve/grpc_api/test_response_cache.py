@@ -50,6 +50,8 @@ def expected(answered: InferenceResponse, typed: bool) -> pb.ModelInferResponse:
             to_typed(array, tensor.contents)
     if answered.explanation is not None:
         response.parameters["explanation"].string_param = json.dumps(answered.explanation)
+    if answered.no_label:
+        response.parameters["no_label"].string_param = answered.no_label
     return response
 
 

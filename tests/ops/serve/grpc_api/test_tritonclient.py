@@ -20,6 +20,8 @@ seen = {"live": client.is_server_live(), "ready": client.is_model_ready("m")}
 metadata = client.get_model_metadata("m", as_json=True)
 seen["inputs"] = metadata["inputs"]
 seen["index"] = [m["name"] for m in client.get_model_repository_index(as_json=True)["models"]]
+config = client.get_model_config("m", as_json=True)["config"]
+seen["config"] = [config["max_batch_size"], config["input"][0]["data_type"], config["input"][0]["dims"]]
 seen["server"] = client.get_server_metadata(as_json=True)["name"]
 
 def ask(features, **more):
@@ -54,6 +56,9 @@ for number in range(3):
     tensor.set_data_from_numpy(features[number : number + 1])
     client.async_stream_infer("m", [tensor])
 client.stop_stream()
+statistics = client.get_inference_statistics("m", as_json=True)["model_stats"][0]
+seen["statistics"] = [statistics["inference_count"], statistics["inference_stats"]["success"]["count"]]
+seen["failed"] = statistics["inference_stats"]["fail"]["count"]
 seen["streamed"] = [result.as_numpy("label")[0].decode() for result, error in answers]
 client.close()
 print(json.dumps(seen))
@@ -77,6 +82,9 @@ def test_tritonclient_works_unmodified(tmp_path: Path) -> None:
         "inputs": [{"name": "features", "datatype": "FP32", "shape": ["-1", "4"]}],
         "index": ["m", "empty"],
         "server": "thalweg",
+        "config": [1024, "TYPE_FP32", ["4"]],
+        "statistics": ["12", "6"],
+        "failed": "1",
         "labels": ["left", "right", "süd"],
         "scores": [3, 3],
         "version": 1,

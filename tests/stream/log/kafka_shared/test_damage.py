@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from kafka import TopicPartition
+from thalweg.proto.records import Partition
+from thalweg.stream.log.kafka_shared.consumer import UnreadableBatch
+from thalweg.stream.log.kafka_shared.damage import Damage
 
-from thalweg.stream.log.kafka_client.batches import UnreadableBatch
-from thalweg.stream.log.kafka_client.damage import Damage
-
-PART = TopicPartition("t", 0)
+PART = Partition("t", 0)
 
 
 class Clock:

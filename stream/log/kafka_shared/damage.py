@@ -8,9 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import structlog
-from kafka.structs import TopicPartition
 
-from thalweg.stream.log.kafka_client.batches import UnreadableBatch
+from thalweg.proto.records import Partition
+from thalweg.stream.log.kafka_shared.consumer import UnreadableBatch
 from thalweg.stream.log.log import Problem
 
 log = structlog.get_logger(__name__)
@@ -40,8 +40,8 @@ class Damage:
 
     def __init__(self, patience_seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._patience, self._clock = patience_seconds, clock
-        self._damaged: dict[TopicPartition, _Damaged] = {}
-        self._skipped: dict[TopicPartition, tuple[int, int]] = {}  # the offset after the last skip, and its length
+        self._damaged: dict[Partition, _Damaged] = {}
+        self._skipped: dict[Partition, tuple[int, int]] = {}  # the offset after the last skip, and its length
 
     def met(self, error: UnreadableBatch, following: int, end: int) -> int | None:
         """The batch at `following` cannot be read; the last offset to skip, or None: try it again when it is due.
@@ -55,11 +55,11 @@ class Damage:
         last = error.last if error.last is not None and following <= error.last < end else None
         one = self._damaged.get(part)
         if one is None or one.first != following:
-            told = f"{part.topic}/{part.partition}: offsets {following} to {'?' if last is None else last}"
+            told = f"{part}: offsets {following} to {'?' if last is None else last}"
             one = self._damaged[part] = _Damaged(following, last, now, 0, 0.0, error.reason, told)
             log.error(
                 "records cannot be read: fetching them anew",
-                partition=f"{part.topic}/{part.partition}",
+                partition=str(part),
                 first=following,
                 last=last,
                 codec=error.codec or None,
@@ -81,19 +81,19 @@ class Damage:
         del self._damaged[part]
         return last
 
-    def healed(self, part: TopicPartition) -> None:
+    def healed(self, part: Partition) -> None:
         """Records of this partition were read."""
         if self._damaged or self._skipped:
             self._skipped.pop(part, None)
             if (one := self._damaged.pop(part, None)) is not None:
-                log.info("records can be read again", partition=f"{part.topic}/{part.partition}", first=one.first)
+                log.info("records can be read again", partition=str(part), first=one.first)
 
-    def forget(self, part: TopicPartition) -> None:
+    def forget(self, part: Partition) -> None:
         """The reader goes elsewhere in this partition."""
         self._damaged.pop(part, None)
         self._skipped.pop(part, None)
 
-    def due(self) -> list[TopicPartition]:
+    def due(self) -> list[Partition]:
         """The partitions to fetch anew now."""
         if not self._damaged:
             return []

@@ -1,0 +1,1 @@
+"""Estimators of River and scikit-learn as learners, as they are."""

@@ -1,0 +1,1 @@
+"""Calibrated probabilities, learned online, of any classifier."""

@@ -1,0 +1,279 @@
+"""A classifier that also gives calibrated probabilities, itself a learner: labels and scores stay as they are.
+
+The calibration is learned from the predictions for each micro-batch before the batch is learned; those that the loop
+has just made for grading are used again. It is part of the state, as one tensor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, TypeVar, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from thalweg.memory.snapshots.state import State
+from thalweg.models.calibration.temperature import Spread, Temperature
+from thalweg.models.contract.capabilities import (
+    Forgetting,
+    Mergeable,
+    PredictorWrapper,
+    SequencePredictor,
+    Wrapper,
+    capability,
+    predict_batch,
+)
+from thalweg.models.contract.gauges import GaugeSpec, GaugeValue
+from thalweg.models.contract.latest import LatestPredictor
+from thalweg.models.contract.learner import Learner, Predictor
+from thalweg.proto.event import Batch, ClassLabels
+from thalweg.proto.schema import Array, Inputs, Schema, TensorSpec
+from thalweg.proto.task import Task
+
+C = TypeVar("C")
+
+TENSOR = "calibration/temperature"
+"""The calibration's name among the tensors of a state."""
+PROBABILITIES = "probabilities"
+"""The output, float32 (N, C), in the order of `Predictor.classes`."""
+_SCORES = "scores"
+
+
+def calibrated(learner: Learner, *, on: bool = True) -> Learner:
+    """The learner with calibrated probabilities, if it is a classifier with scores; any other as it is.
+
+    `on`: without it, nothing is calibrated, and the calibration in a restored state is left out.
+    """
+    if learner.schema.label != "class":
+        return learner
+    predictor = learner.predictor()
+    return CalibratedLearner(learner, predictor.task, on=on) if _can_be(predictor) else learner
+
+
+def calibrated_predictor(inner: Predictor, state: State) -> Predictor:
+    """A predictor made from this published state, with its calibration if that is in the state."""
+    tensor = state.tensors.get(TENSOR)
+    return inner if tensor is None else CalibratedPredictor(inner, Temperature.of(tensor))
+
+
+def _can_be(predictor: Predictor) -> bool:
+    task, outputs = predictor.task, predictor.outputs
+    return task.answer == "label" and task.scores == _SCORES and _SCORES in outputs and PROBABILITIES not in outputs
+
+
+def _without(state: State) -> State:
+    """The state of the wrapped learner."""
+    if TENSOR not in state.tensors:
+        return state
+    return State({name: tensor for name, tensor in state.tensors.items() if name != TENSOR}, state.meta)
+
+
+class CalibratedLearner(Wrapper):
+    """A classifier with calibrated probabilities. Its state is that of the wrapped learner and one tensor.
+
+    Every labelled event counts alike, whatever its weight, as in the metrics. A state without the tensor, of a version
+    that had none, begins a new calibration.
+    """
+
+    def __init__(self, learner: Learner, task: Task, *, on: bool = True) -> None:
+        self._learner, self._on, self._logs = learner, on, task.probabilities
+        self._temperature = Temperature.new(logs=self._logs)
+        self._wrapped: LatestPredictor[CalibratedPredictor] = LatestPredictor()
+        self._columns = _Columns()
+
+    def capability(self, kind: type[C]) -> C | None:
+        inner = capability(self._learner, kind)
+        seen = _OF_LEARNERS.get(kind)
+        return inner if inner is None or seen is None else cast(C, seen(inner, self))
+
+    @property
+    def schema(self) -> Schema:
+        return self._learner.schema
+
+    @property
+    def temperature(self) -> Temperature:
+        """The present calibration."""
+        return self._temperature
+
+    def set_temperature(self, temperature: Temperature) -> None:
+        """Continue with this calibration."""
+        if (temperature.scale, temperature.even) != (self._temperature.scale, self._temperature.even):
+            self._wrapped.clear()
+        self._temperature = temperature
+
+    def learn(self, batch: Batch) -> None:
+        predictor, spread = self.predictor(), None
+        if isinstance(predictor, CalibratedPredictor):
+            spread = predictor.spread_of(batch)
+        classes = predictor.classes
+        del predictor
+        self._wrapped.let_go()
+        self._learner.learn(batch)
+        if spread is not None and isinstance(batch.labels, ClassLabels):
+            columns = self._columns.of(batch.labels, classes)
+            self.set_temperature(self._temperature.after(spread, columns))
+
+    def predictor(self) -> Predictor:
+        inner = self._learner.predictor()
+        if not self._on:
+            return inner
+        known = self._wrapped.get()
+        if known is None or known.inner is not inner:
+            known = self._wrapped.set(CalibratedPredictor(inner, self._temperature))
+        return known
+
+    def state(self) -> State:
+        inner = self._learner.state()
+        return State({**inner.tensors, TENSOR: self._temperature.tensor()}, inner.meta) if self._on else inner
+
+    def restore(self, state: State) -> None:
+        self._learner.restore(_without(state))
+        tensor = state.tensors.get(TENSOR)
+        self._temperature = Temperature.new(logs=self._logs) if tensor is None else Temperature.of(tensor)
+        self._wrapped.clear()
+
+    @property
+    def gauges_declared(self) -> Sequence[GaugeSpec]:
+        return self._learner.gauges_declared
+
+    def gauges(self) -> Mapping[str, GaugeValue]:
+        return self._learner.gauges()
+
+
+class CalibratedPredictor(PredictorWrapper):
+    """A classifier's predictor with the further output `probabilities`."""
+
+    def __init__(self, inner: Predictor, temperature: Temperature) -> None:
+        self.inner, self._temperature = inner, temperature.in_use()
+        self._latest: tuple[Batch, Spread | None] | None = None
+        task = inner.task
+        self._task = replace(task, scores=PROBABILITIES, probabilities=True, confidence=task.scores)
+        self._outputs = {**inner.outputs, PROBABILITIES: TensorSpec(PROBABILITIES, "float32", (-1,))}
+
+    def capability(self, kind: type[C]) -> C | None:
+        inner = capability(self.inner, kind)
+        seen = _OF_PREDICTORS.get(kind)
+        return inner if inner is None or seen is None else cast(C, seen(inner, self))
+
+    @property
+    def inputs(self) -> Mapping[str, TensorSpec]:
+        return self.inner.inputs
+
+    @property
+    def task(self) -> Task:
+        return self._task
+
+    @property
+    def outputs(self) -> Mapping[str, TensorSpec]:
+        return self._outputs
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self.inner.classes
+
+    @property
+    def properties(self) -> Mapping[str, str]:
+        return {**self.inner.properties, PROBABILITIES: "calibrated"}
+
+    def predict(self, inputs: Inputs) -> Mapping[str, Array]:
+        return self.with_probabilities(self.inner.predict(inputs))[0]
+
+    def predict_batch(self, batch: Batch) -> Mapping[str, Array]:
+        """As `capabilities.predict_batch`; the calibration uses it again when the batch is learned."""
+        outputs, spread = self.with_probabilities(predict_batch(self.inner, batch))
+        self._latest = batch, spread
+        return outputs
+
+    @property
+    def temperature(self) -> Temperature:
+        """The calibration, as predictions use it."""
+        return self._temperature
+
+    def spread_of(self, batch: Batch) -> Spread | None:
+        """The predictions for a batch that is learned now, computed unless it was predicted just before; None if it has
+        no labels or no class is known.
+        """
+        latest, self._latest = self._latest, None
+        if not isinstance(batch.labels, ClassLabels) or not (batch.labels.codes >= 0).any():
+            return None
+        if latest is not None and latest[0] is batch:
+            return latest[1]
+        return self._spread(predict_batch(self.inner, batch)[_SCORES])
+
+    def with_probabilities(self, outputs: Mapping[str, Array]) -> tuple[dict[str, Array], Spread | None]:
+        """The outputs of the wrapped predictor and their probabilities."""
+        spread = self._spread(outputs[_SCORES])
+        if spread is None:
+            found = np.zeros(outputs[_SCORES].shape, dtype=np.float32)
+        else:
+            found = self._temperature.probabilities(spread, outputs["label"])
+        return {**outputs, PROBABILITIES: found}, spread
+
+    def _spread(self, scores: Array) -> Spread | None:
+        return self._temperature.spread(scores) if scores.size else None
+
+    def state(self) -> State:
+        inner = self.inner.state()
+        return State({**inner.tensors, TENSOR: self._temperature.tensor()}, inner.meta)
+
+
+class _Columns:
+    """From the label codes of batches to columns; the batches of a block share their names, so one table is kept."""
+
+    def __init__(self) -> None:
+        self._names: tuple[str, ...] = ()
+        self._classes: tuple[str, ...] = ()
+        self._table: NDArray[np.int32] = np.full(1, -1, dtype=np.int32)
+
+    def of(self, labels: ClassLabels, classes: tuple[str, ...]) -> NDArray[np.int32]:
+        """Columns among these classes, (N,); -1 where unlabelled or unknown."""
+        if labels.names is not self._names or classes != self._classes:
+            where = {name: column for column, name in enumerate(classes)}
+            self._table = np.array([*(where.get(name, -1) for name in labels.names), -1], dtype=np.int32)
+            self._names, self._classes = labels.names, classes
+        found: NDArray[np.int32] = self._table[labels.codes]
+        return found
+
+
+# Capabilities that concern the calibration as well
+
+
+class _Forgetting:
+    def __init__(self, inner: Forgetting, learner: CalibratedLearner) -> None:
+        self._inner, self._learner = inner, learner
+
+    def raise_forgetting(self, factor: float, events: int) -> None:
+        self._inner.raise_forgetting(factor, events)
+        self._learner.set_temperature(self._learner.temperature.forgetting(factor))
+
+
+class _Mergeable:
+    def __init__(self, inner: Mergeable, learner: CalibratedLearner) -> None:
+        self._inner, self._learner = inner, learner
+
+    def merge(self, other: State) -> None:
+        self._inner.merge(_without(other))
+        if TENSOR in other.tensors:
+            learner = self._learner
+            learner.set_temperature(learner.temperature.merged(Temperature.of(other.tensors[TENSOR])))
+
+
+class _Sequence:
+    def __init__(self, inner: SequencePredictor, front: CalibratedPredictor) -> None:
+        self._inner, self._front = inner, front
+
+    def predict_events(self, batch: Batch) -> Mapping[str, Array]:
+        return self._front.with_probabilities(self._inner.predict_events(batch))[0]
+
+    def with_history_of(self, newer: Predictor) -> Predictor:
+        behind = newer.inner if isinstance(newer, CalibratedPredictor) else newer
+        return CalibratedPredictor(self._inner.with_history_of(behind), self._front.temperature)
+
+
+# those that are not here neither take nor give scores, and are passed on as they are
+_OF_PREDICTORS: Mapping[type, Callable[[Any, CalibratedPredictor], object]] = {SequencePredictor: _Sequence}
+_OF_LEARNERS: Mapping[type, Callable[[Any, CalibratedLearner], object]] = {
+    Forgetting: _Forgetting,
+    Mergeable: _Mergeable,
+}

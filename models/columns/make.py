@@ -1,0 +1,95 @@
+"""Makes learners as configured: behind a feature stage if their inputs are columns, and behind an encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from thalweg.memory.snapshots.state import State
+from thalweg.models.columns.stage import FeatureStage
+from thalweg.models.columns.staged import StagedLearner, VersionReader
+from thalweg.models.columns.transform import Transform
+from thalweg.models.contract.learner import Learner, LearnerContext, ParamsError, Predictor
+from thalweg.models.contract.registry import find
+from thalweg.models.encoders.encoded import EncodedPredictor
+from thalweg.models.encoders.encoded import make_learner as make_encoded
+from thalweg.models.encoders.encoder import IDENTITY, shared_encoder
+
+
+def takes_columns(name: str) -> bool:
+    """Whether a learner takes columns as they are. Raises UnknownLearner."""
+    return bool(getattr(find(name), "takes_columns", False))
+
+
+def make_learner(name: str, context: LearnerContext, encoder: str = IDENTITY, weights: str = "") -> Learner:
+    """A new learner; with columns it is behind a feature stage, unless it takes columns itself.
+
+    Args:
+        name: Name of the learner.
+        context: Its inputs are the model's; with `columns`, their tensors.
+        encoder: As in `Encoder`; it encodes the features of columns.
+        weights: Weights of the encoder.
+
+    Raises:
+        UnknownLearner: There is no learner of this name.
+        ParamsError: Settings of the learner or the encoder are invalid, or the learner cannot learn from columns; then
+            the key is `columns`.
+    """
+    if not context.columns or takes_columns(name):
+        return make_encoded(name, context, encoder, weights)
+    stage = FeatureStage(context.columns, context.seed)
+    try:
+        behind = replace(_behind(context, stage.transform), params=params_behind_columns(name, context.params, encoder))
+        inner = make_encoded(name, behind, encoder, weights)
+    except ParamsError as error:
+        names: Sequence[str] = getattr(find(name), "input_names", ())
+        raise ParamsError(dict(_as_column_mistakes(name, names, error))) from error
+    return StagedLearner(inner, stage)
+
+
+def params_behind_columns(name: str, params: Mapping[str, Any], encoder: str = IDENTITY) -> dict[str, Any]:
+    """A learner's parameters where it learns from the features of columns: some have another default there, which its
+    factory declares as `defaults_behind_columns`. Raises UnknownLearner.
+    """
+    defaults = {} if encoder != IDENTITY else getattr(find(name), "defaults_behind_columns", {})
+    return {**defaults, **params}
+
+
+def predictor_maker(
+    name: str, context: LearnerContext, encoder: str = IDENTITY, weights: str = ""
+) -> Callable[[State], Predictor]:
+    """Makes a predictor of each published version of the learner of `make_learner`.
+
+    Raises:
+        UnknownLearner: There is no learner of this name.
+        ParamsError: Settings of the encoder are invalid.
+    """
+    staged = context.columns and not takes_columns(name)
+    transform = Transform(context.columns, context.seed) if staged else None
+    inputs = context.inputs if transform is None else transform.specs
+    made: Callable[[State], Predictor] = find(name).predictor_from
+    if encoder != IDENTITY:
+        front, bare = shared_encoder(encoder, weights, inputs, context.seed), made
+
+        def made(state: State) -> Predictor:
+            return EncodedPredictor(bare(state), front)
+
+    return made if transform is None else VersionReader(made, transform)
+
+
+def _behind(context: LearnerContext, transform: Transform) -> LearnerContext:
+    return replace(context, inputs=transform.specs, columns={})
+
+
+def _as_column_mistakes(name: str, names: Sequence[str], error: ParamsError) -> list[tuple[str, str]]:
+    """Report mistakes of the learner's inputs as mistakes of the columns.
+
+    `names`: the only inputs that the learner takes; empty: it declares none, and its own words are passed on.
+    """
+    found = [(key, text) for key, text in error.mistakes.items() if key.partition(".")[0] != "inputs"]
+    of_inputs = [text for key, text in error.mistakes.items() if key.partition(".")[0] == "inputs"]
+    if of_inputs:
+        why = f"it takes {', '.join(names)} as inputs" if names else "; ".join(of_inputs)
+        found.append(("columns", f"{name} does not learn from columns: {why}"))
+    return found

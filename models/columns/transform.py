@@ -1,0 +1,156 @@
+"""Columns to features, given what is known of them: the same computation where a model learns and where it serves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from hashlib import blake2b
+
+import numpy as np
+from numpy.typing import NDArray
+
+from thalweg.memory.snapshots.state import State
+from thalweg.models.columns.categories import CategoricalColumns, Codes, Tables, packed, unpacked
+from thalweg.models.columns.hashing import HashedColumns
+from thalweg.models.columns.layout import Layout
+from thalweg.models.columns.numbers import CLIP, NumberColumns
+from thalweg.models.contract.learner import ParamsError
+from thalweg.proto.rows.column import Column
+from thalweg.proto.schema import Array, InputError, Inputs, TensorSpec, column_specs
+
+Floats = NDArray[np.float64]
+FEATURES = "features"
+
+
+@dataclass(frozen=True)
+class Known:
+    """What a stage knows at one moment; immutable, and all that is needed to serve."""
+
+    shift: Floats
+    """Of the scaled numbers, (S, 1)."""
+    factor: Floats
+    """(S, 1), 0 where no value is known."""
+    tables: Tables
+    categories: tuple[tuple[bytes, ...], ...]
+    """For each categorical column those with a feature, in order."""
+    modes: tuple[int, ...]
+    """For each categorical column without a feature for missing values, the feature of its most frequent category."""
+
+    @cached_property
+    def tensors(self) -> dict[str, Array]:
+        """For a published version."""
+        scale = np.concatenate([self.shift, self.factor], axis=1)
+        return {"scale": scale, "modes": np.array(self.modes, np.int64), **packed("categories", self.categories)}
+
+    @cached_property
+    def digest(self) -> str:
+        """Equal exactly when the features of all values are."""
+        found = blake2b(digest_size=16)
+        for name, tensor in self.tensors.items():
+            found.update(f"{name} {tensor.shape}".encode() + tensor.tobytes())
+        return found.hexdigest()
+
+
+class Transform:
+    """The columns of a model, and the one input `features` float32 (F,) that they become.
+
+    Args:
+        columns: By name, at least one.
+        seed: Of the hashes.
+
+    Raises:
+        ParamsError: There is no column; key `columns`.
+    """
+
+    def __init__(self, columns: Mapping[str, Column], seed: int) -> None:
+        if not columns:
+            raise ParamsError({"columns": "expected at least one column, got none"})
+        self.columns = dict(columns)
+        self.layout = Layout(columns)
+        self.inputs = column_specs(columns)
+        """The columns as tensors."""
+        self.specs = {FEATURES: TensorSpec(FEATURES, "float32", (self.layout.width,))}
+        """The features, as the learner's input."""
+        self.identity = self.layout.sha256(seed)
+        self.numbers = NumberColumns(self.layout)
+        self.categorical = CategoricalColumns(self.layout)
+        self.hashed = HashedColumns(self.layout, seed)
+        self._wanted = [(name, np.dtype(_held_as(spec)), spec.shape) for name, spec in self.inputs.items()]
+
+    def checked(self, inputs: Inputs) -> tuple[Inputs, int]:
+        """The columns, those that are not given filled with missing values, and the number of rows.
+
+        Raises:
+            InputError: A column is unknown or of another shape or dtype, all are missing, or lengths differ.
+        """
+        found: dict[str, Array] = {}
+        rows = -1
+        for name, dtype, shape in self._wanted:
+            array = inputs.get(name)
+            if array is None:
+                continue
+            if array.dtype is not dtype and array.dtype != dtype:
+                expected = "UTF-8 bytes as objects" if dtype.kind == "O" else str(dtype)
+                raise InputError(f"input {name!r}: expected {expected}, got {array.dtype}")
+            if array.ndim != len(shape) + 1 or (shape and array.shape[1:] != shape):
+                raise InputError(f"input {name!r}: expected {('N', *shape)}, got {array.shape}".replace("'N'", "N"))
+            if rows not in (-1, len(array)):
+                raise InputError(f"input {name!r}: expected {rows} rows as in the other columns, got {len(array)}")
+            rows = len(array)
+            found[name] = array
+        if len(found) < len(inputs):
+            unknown = min(set(inputs) - set(found))
+            raise InputError(f"input {unknown!r}: unknown; expected {', '.join(map(repr, self.inputs))}")
+        if rows < 0:
+            raise InputError(f"inputs: all missing; expected {', '.join(map(repr, self.inputs))}")
+        for name, dtype, shape in self._wanted:
+            if name not in found:
+                nothing: object = b"" if dtype.kind == "O" else np.nan
+                found[name] = np.full((rows, *shape), nothing, dtype=dtype)
+        return found, rows
+
+    def features(self, inputs: Inputs, known: Known) -> Inputs:
+        """The features of columns; those of a row do not depend on the other rows. Raises InputError."""
+        columns, rows = self.checked(inputs)
+        values, missing = self.numbers.gather(columns, rows)
+        scaled = (values[: self.numbers.scaled] - known.shift) * known.factor
+        np.clip(scaled, -CLIP, CLIP, out=scaled)
+        if missing is not None:
+            scaled[missing[: self.numbers.scaled]] = 0.0
+        codes, texts = self.categorical.codes(columns, known.tables, rows)
+        self.categorical.find_long(codes, texts, known.tables)
+        out = np.zeros((rows, self.layout.width), dtype=np.float32)
+        self.write(out, columns, values, missing, scaled, codes, known.modes)
+        return {FEATURES: out}
+
+    def write(
+        self,
+        out: NDArray[np.float32],
+        columns: Inputs,
+        values: Floats,
+        missing: NDArray[np.bool_] | None,
+        scaled: Floats,
+        codes: Codes,
+        modes: tuple[int, ...],
+    ) -> None:
+        """Write the features of all columns into rows of zeros (N, F)."""
+        self.numbers.fill(out, values, missing, scaled)
+        self.categorical.fill(out, codes, modes)
+        self.hashed.fill(out, columns)
+
+    def names(self, known: Known) -> list[str]:
+        """The name of each feature, (F,), such as `amount`, `country=DE`, `country (other)`, `amount (missing)`."""
+        return self.layout.names(known.categories)
+
+    def known(self, state: State) -> Known:
+        """What a published version knows: the inverse of `Known.tensors`. Raises ValueError."""
+        tensors = state.tensors
+        scale = np.array(tensors["scale"])
+        categories = tuple(map(tuple, unpacked("categories", tensors)))
+        tables = self.categorical.tables(categories)
+        return Known(scale[:, :1], scale[:, 1:], tables, categories, tuple(tensors["modes"].tolist()))
+
+
+def _held_as(spec: TensorSpec) -> str:
+    return "object" if spec.dtype == "bytes" else spec.dtype

@@ -1,0 +1,78 @@
+"""`thalweg init`."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import sys
+from contextlib import closing
+from pathlib import Path
+
+from thalweg.ops.init.guess import guess
+from thalweg.ops.init.sample import Sample, file_sample, topic_sample
+from thalweg.ops.init.write import configuration
+from thalweg.ops.run.failed import Failed
+from thalweg.stream.log.open import open_log
+
+_EMBEDDED = "sqlite:state/log.db"
+
+
+def run(
+    origin: str, *, log_url: str | None, label: str | None, ignore: tuple[str, ...], output: Path | None, most: int
+) -> None:
+    """Write the configuration to standard output or a file, and the next command to standard error.
+
+    Args:
+        origin: A file, or a topic of the log.
+        log_url: The log of a topic; default: the embedded one.
+        label: The label's column; None: guessed.
+        ignore: Columns that are not to be used.
+        output: The file; it must not exist.
+        most: Rows of the sample.
+
+    Raises:
+        Failed: The sample cannot be read, or nothing can be guessed; or the file exists.
+    """
+    if output is not None and output.exists():
+        raise Failed(f"{output}: exists already")
+    path = Path(origin)
+    is_file = path.is_file()
+    if not is_file and (path.suffix or "/" in origin):
+        raise Failed(f"{origin}: no such file")
+    if is_file:
+        sample, name = file_sample(path, most), _name(path.name.partition(".")[0])
+        topic = f"{name}.events"
+    else:
+        sample, name, topic = _of_topic(log_url or _EMBEDDED, origin, most), _name(origin.partition(".")[0]), origin
+    text = configuration(
+        guess(sample, label, ignore),
+        name=name,
+        topic=topic,
+        log_url=log_url or _EMBEDDED,
+        origin=origin,
+        rows=len(sample.rows),
+        own_form=sample.own_form,
+    )
+    if output is None:
+        print(text, end="")
+    else:
+        output.write_text(text, encoding="utf-8")
+    file = shlex.quote(str(output or "CONFIG.toml"))
+    then = f"thalweg serve {file}"
+    if is_file:
+        more = "" if sample.delimiter == "," else f" --delimiter {shlex.quote(sample.delimiter)}"
+        then = f"thalweg replay {file} --model {name} --input {shlex.quote(origin)}{more} --report report"
+    print(f"next: {then}", file=sys.stderr)
+
+
+def _of_topic(url: str, topic: str, most: int) -> Sample:
+    if url.startswith("sqlite:") and not Path(url.removeprefix("sqlite:")).exists():
+        raise Failed(f"{topic}: no such file; nor is there a log {url} with such a topic (--log URL)")
+    with closing(open_log(url)) as log:
+        return topic_sample(log, topic, most)
+
+
+def _name(text: str) -> str:
+    """A name for the model that the configuration accepts."""
+    name = re.sub(r"[^A-Za-z0-9_-]+", "-", text).strip("-_") or "model"
+    return f"model-{name}" if name.isdigit() or name == "live" else name[:100]

@@ -1,0 +1,1 @@
+"""`thalweg init`: a sample of a file or a topic becomes a commented configuration."""

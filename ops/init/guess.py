@@ -1,0 +1,248 @@
+"""What the columns of a sample are: kinds, and the parts of an event among them."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any
+
+from thalweg.ops.init.sample import Sample, shown
+from thalweg.ops.run.failed import Failed
+
+_LABELS = ("label", "target", "class", "y", "outcome", "truth", "fraud", "churn", "clicked", "click")
+_LABEL_STARTS = ("is_", "has_", "was_")
+_TIMES = re.compile(
+    r"(^|[._])(time|timestamp|ts|date|datetime|created|updated|occurred|at|when)($|[._])|_at$|time$|date$", re.I
+)
+_IDS = re.compile(r"(^|[._])(id|uuid|guid)$|[a-z]Id$")
+_UUID = re.compile(r"[0-9a-f]{8}-?([0-9a-f]{4}-?){3}[0-9a-f]{12}", re.I)
+_RFC3339 = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:?\d\d)?)?")
+_UNITS = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}
+_SINCE, _UNTIL = 9e8, 4e9  # Unix seconds of 1998 and 2096: numbers in between are taken for times
+_MOST_CLASSES = 100
+_MOST_CATEGORIES = 64
+_FEW = 0.05  # share of different values below which whole numbers of a label are classes
+_WORDS = 4.0  # mean words above which a column of texts is text
+_UNIQUE = 0.98
+
+
+@dataclass(frozen=True, slots=True)
+class Guess:
+    """A column: its kind and options, and why."""
+
+    kind: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Guessed:
+    """The parts of an event and the columns of a sample."""
+
+    label: str
+    task: str
+    """`classification` or `regression`."""
+    label_note: str
+    id: str = ""
+    time: str = ""
+    time_unit: str = "auto"
+    key: str = ""
+    weight: str = ""
+    columns: Mapping[str, Guess] = field(default_factory=dict)
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    """Columns that are not used, with the reason."""
+
+
+def guess(sample: Sample, label: str | None = None, ignore: Sequence[str] = ()) -> Guessed:
+    """What the columns of a sample are.
+
+    Args:
+        sample: The rows.
+        label: The label's column, if known.
+        ignore: Columns that are not to be used.
+
+    Raises:
+        Failed: There is no such label, or none can be guessed, or no column is left.
+    """
+    values = {name: [row.get(name) for row in sample.rows] for name in sample.names}
+    if label is None:
+        label = _label_of(sample, values)
+    elif label not in values:
+        raise Failed(f"--label {label!r}: no such column; there are: {', '.join(sample.names)}")
+    task, note = _task(values[label])
+    attributes = (
+        {} if not sample.own_form else {name: name for name in ("id", "time", "key", "weight") if name in values}
+    )
+    columns: dict[str, Guess] = {}
+    left_out: dict[str, str] = dict.fromkeys(ignore, "ignored on request")
+    id_, time, unit = attributes.get("id", ""), attributes.get("time", ""), "auto"
+    for name, column in values.items():
+        if name == label or name in left_out or name in attributes:
+            continue
+        given = [value for value in column if not _missing(value)]
+        if not given:
+            left_out[name] = "always empty"
+        elif _is_id(name, given):
+            left_out[name] = "a different value in each row"
+            id_ = id_ or name
+        elif _counts(given):
+            left_out[name] = "counts the rows"
+        else:
+            one = kind_of(name, given, len(column))
+            if one is None:
+                left_out[name] = f"neither numbers nor texts, such as {shown(given[0])}"
+                continue
+            columns[name] = one
+            if one.kind == "datetime" and not time and _TIMES.search(name):
+                time, unit = name, one.options.get("unit", "auto")
+    if not columns:
+        raise Failed(f"no column is left to learn from; left out: {', '.join(left_out) or 'none'}")
+    return Guessed(
+        label, task, note, id_, time, unit, attributes.get("key", ""), attributes.get("weight", ""), columns, left_out
+    )
+
+
+def kind_of(name: str, given: Sequence[Any], rows: int) -> Guess | None:
+    """The kind of a column.
+
+    Args:
+        name: Its name.
+        given: Its values that are not missing, at least one.
+        rows: Rows of the sample.
+
+    Returns:
+        None for values of no kind.
+    """
+    gone = f"{1 - len(given) / rows:.0%} missing" if len(given) < rows else ""
+    if all(isinstance(value, list) for value in given):
+        return _list(given, gone)
+    if any(isinstance(value, list) for value in given):
+        return None
+    texts = [_text(value) for value in given]
+    if set(texts) <= {"true", "false"}:
+        return Guess("boolean", {}, gone)
+    numbers = _numbers(given)
+    if numbers is not None:
+        unit = _unit(name, numbers)
+        if unit:
+            return Guess("datetime", {"unit": unit}, _joined(f"times in {unit}", gone))
+        low, high = min(numbers), max(numbers)
+        few = len(set(numbers))
+        hint = f"{few} different whole numbers: categorical, if they are codes" if few <= 20 and _whole(numbers) else ""
+        return Guess("numeric", {}, _joined(f"{low:g} to {high:g}" if low < high else f"always {low:g}", hint, gone))
+    if all(_RFC3339.fullmatch(text) for text in texts):
+        return Guess("datetime", {}, _joined(f"such as {shown(given[0])}", gone))
+    different = Counter(texts)
+    if len(different) > _MOST_CATEGORIES // 2 and sum(len(text.split()) for text in texts) / len(texts) >= _WORDS:
+        return Guess("text", {}, gone)
+    often = ", ".join(shown(text) for text, _ in different.most_common(3))
+    note = _joined(f"{len(different)} different, most often {often}", gone)
+    if len(different) <= _MOST_CATEGORIES:
+        return Guess("categorical", {"max_categories": _room(len(different))}, note)
+    return Guess("hashed", {"buckets": 64}, note)
+
+
+def _label_of(sample: Sample, values: Mapping[str, Sequence[Any]]) -> str:
+    """The column that looks most like a label."""
+    by_name = {name.rpartition(".")[2].lower(): name for name in reversed(sample.names)}
+    for name in _LABELS:
+        if name in by_name:
+            return by_name[name]
+    starts = [name for short, name in by_name.items() if short.startswith(_LABEL_STARTS)]
+    if len(starts) == 1:
+        return starts[0]
+    if not sample.names:
+        raise Failed("the records have no fields")
+    last = sample.names[-1]
+    given = [_text(value) for value in values[last] if not _missing(value)]
+    if not starts and 2 <= len(set(given)) <= min(_MOST_CLASSES, max(2, len(given) // 10)):
+        return last
+    among = starts or sample.names
+    raise Failed(f"no column looks like the label; name it with --label; there are: {', '.join(among)}")
+
+
+def _task(column: Sequence[Any]) -> tuple[str, str]:
+    given = [value for value in column if not _missing(value)]
+    if not given:
+        raise Failed("the label's column is always empty in the sample")
+    gone = f"{1 - len(given) / len(column):.0%} missing" if len(given) < len(column) else ""
+    texts = Counter(map(_text, given))
+    numbers = _numbers(given)
+    if numbers is not None and (not _whole(numbers) or len(texts) > max(20, _FEW * len(given))):
+        return "regression", _joined(f"numbers, {min(numbers):g} to {max(numbers):g}", gone)
+    often = ", ".join(f"{text} {count / len(given):.0%}" for text, count in texts.most_common(4))
+    return "classification", _joined(f"{len(texts)} classes: {often}", gone)
+
+
+def _list(given: Sequence[Sequence[Any]], gone: str) -> Guess | None:
+    parts = [part for value in given for part in value]
+    if all(isinstance(part, (int, float)) and not isinstance(part, bool) for part in parts):
+        lengths = {len(value) for value in given}
+        if len(lengths) == 1 and parts:
+            return Guess("list", {"length": lengths.pop()}, gone)
+        return None
+    if all(isinstance(part, str) for part in parts):
+        return Guess("list", {"buckets": 64}, gone)
+    return None
+
+
+def _is_id(name: str, given: Sequence[Any]) -> bool:
+    """Whether a column only tells rows apart."""
+    texts = list(map(_text, given))
+    whole = all(isinstance(value, (int, str)) and not isinstance(value, bool) for value in given)
+    unique = len(set(texts)) >= _UNIQUE * len(texts)
+    return whole and unique and len(texts) > 1 and bool(_IDS.search(name) or all(map(_UUID.fullmatch, texts)))
+
+
+def _counts(given: Sequence[Any]) -> bool:
+    """Whether a column is the number of its row."""
+    if len(given) < 3 or not all(isinstance(value, int) and not isinstance(value, bool) for value in given):
+        return False
+    return all(after - before == 1 for before, after in pairwise(given))
+
+
+def _numbers(given: Sequence[Any]) -> list[float] | None:
+    if not all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in given):
+        return None
+    try:
+        return [float(value) for value in given]
+    except OverflowError:
+        return None
+
+
+def _unit(name: str, numbers: Sequence[float]) -> str:
+    """The unit in which numbers are Unix times of this age; empty if they are none."""
+    if not _TIMES.search(name):
+        return ""
+    for unit, factor in _UNITS.items():
+        if all(_SINCE <= number / factor < _UNTIL for number in numbers):
+            return unit
+    return ""
+
+
+def _whole(numbers: Iterable[float]) -> bool:
+    return all(number.is_integer() for number in numbers)
+
+
+def _room(different: int) -> int:
+    """Categories to provide for: half as many again as were seen, as a power of two."""
+    return max(8, 1 << (different + different // 2 - 1).bit_length())
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(value)
+
+
+def _missing(value: Any) -> bool:
+    return value is None or value == "" or value != value
+
+
+def _joined(*notes: str) -> str:
+    return "; ".join(note for note in notes if note)

@@ -1,0 +1,109 @@
+"""A commented configuration from what was guessed of a sample."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from thalweg.ops.init.guess import Guess, Guessed
+
+_BARE = re.compile(r"[A-Za-z0-9_-]+")
+
+
+def configuration(
+    guessed: Guessed, *, name: str, topic: str, log_url: str, origin: str, rows: int, own_form: bool
+) -> str:
+    """A TOML file.
+
+    Args:
+        guessed: The columns of the sample.
+        name: The model's name.
+        topic: The topic of its events.
+        log_url: The log.
+        origin: The file or topic of the sample, for a comment.
+        rows: Rows of the sample.
+        own_form: The records are events of our own form: no fields are mapped.
+    """
+    return "\n".join(_lines(guessed, name, topic, log_url, origin, rows, own_form)) + "\n"
+
+
+def _lines(
+    guessed: Guessed, name: str, topic: str, log_url: str, origin: str, rows: int, own_form: bool
+) -> Iterator[str]:
+    yield f"# Made from a sample: {rows:,} rows of {_one_line(origin)}. Everything below is a guess: read it once."
+    yield ""
+    yield "[service]"
+    yield 'grpc = "127.0.0.1:8081"'
+    yield 'http = "127.0.0.1:8080"                # metrics, REST, live page'
+    yield 'state_dir = "state"'
+    yield ""
+    yield "[log]"
+    yield f"url = {_string(log_url)}"
+    yield ""
+    yield "[[model]]"
+    yield f"name = {_string(name)}"
+    yield 'learner = "ridge"                      # exact, nothing to tune; others: docs/learners'
+    yield f"topic = {_string(topic)}"
+    yield _noted(f"# labels_topic = {_string(name + '.labels')}", "if labels come later, joined by id")
+    yield "batch_events = 64                      # learned at once, at most; larger is cheaper, smaller adapts sooner"
+    if guessed.task == "regression":
+        yield ""
+        yield "[model.params]"
+        yield 'task = "regression"                    # the label is a number'
+    if not own_form:
+        yield ""
+        yield "[model.fields]                         # where the parts of an event stand in a record"
+        yield _noted(f"label = {_string(guessed.label)}", guessed.label_note)
+        yield _id(guessed)
+        yield _time(guessed)
+        yield '# key = "customer"                     # whose event it is'
+        yield '# unknown = "reject"                   # default: fields that are not named here are ignored'
+    yield ""
+    yield "[model.columns]"
+    for column, one in guessed.columns.items():
+        yield _noted(f"{_key(column)} = {_column(one)}", one.note)
+    for column, why in guessed.left_out.items():
+        yield f"# {_one_line(_key(column))}: left out, {_one_line(why)}"
+
+
+def _id(guessed: Guessed) -> str:
+    if guessed.id:
+        return _noted(f"id = {_string(guessed.id)}", "late labels are joined, and duplicates dropped, by it")
+    return _noted('# id = "id"', "late labels are joined, and duplicates dropped, by it")
+
+
+def _time(guessed: Guessed) -> str:
+    if not guessed.time:
+        return _noted('# time = "created"', "default: the record's own time")
+    field = f"{{ field = {_string(guessed.time)}, unit = {_string(guessed.time_unit)} }}"
+    return f"time = {_string(guessed.time) if guessed.time_unit == 'auto' else field}"
+
+
+def _column(one: Guess) -> str:
+    if not one.options:
+        return _string(one.kind)
+    options: Mapping[str, Any] = {"kind": one.kind, **one.options}
+    return f"{{ {', '.join(f'{key} = {_value(value)}' for key, value in options.items())} }}"
+
+
+def _noted(line: str, note: str) -> str:
+    return f"{line:<38} # {_one_line(note)}" if note else line
+
+
+def _value(value: Any) -> str:
+    return _string(value) if isinstance(value, str) else str(value)
+
+
+def _key(name: str) -> str:
+    return name if _BARE.fullmatch(name) else _string(name)
+
+
+def _string(text: str) -> str:
+    """A TOML string: JSON's escapes are a part of TOML's, but for the delete character."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007F")
+
+
+def _one_line(text: str) -> str:
+    return "".join(sign if sign.isprintable() else " " for sign in text)

@@ -1,0 +1,178 @@
+"""Routes that append to the log: `POST /v1/models/M/events` and `/labels`, one record or a list of them.
+
+All or nothing: every record is checked as the learner will check it, and if one is refused, none is appended. What is
+appended are the bytes that came.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from thalweg.ops.serve.bounds.admission import Admission
+from thalweg.ops.serve.errors import FailedPrecondition, RowsRefused, TooLarge
+from thalweg.ops.serve.http_api.calls import Answer, BoundedCalls, Call
+from thalweg.ops.serve.models import Models, ServedModel
+from thalweg.ops.serve.rows.json_bodies import value_of
+from thalweg.ops.serve.rows.options import RowOptions
+from thalweg.ops.serve.telemetry import ServingObserver
+from thalweg.ops.serve.tokens import Tokens, check_writer
+from thalweg.proto.decode import Decoder
+from thalweg.proto.records import Partition, Records
+from thalweg.proto.rejected import Refused
+from thalweg.proto.schema import InputError
+from thalweg.stream.labels.label_records import label_of
+from thalweg.stream.log.log import Log, Message, RecordsRefused
+
+_LONGEST_DETAIL = 300  # characters; of each of many rows
+MOST_RECORDS = 10_000
+"""Records of one request: they are checked together, and appended together."""
+_SERVICE = "/thalweg.v1.LearningService"
+_RAW = msgspec.json.Decoder(list[msgspec.Raw])
+
+
+class AppendingRoutes:
+    """The routes.
+
+    Args:
+        models: What is served.
+        source: The log.
+        calls: Bounds on requests.
+        slots: Slots for calls that wait for the log, shared with gRPC.
+        observer: Notified of every call, under the name of the gRPC method that does the same.
+        tokens: Who may append; None: every program, but no page of a browser.
+        clock: Unix seconds.
+    """
+
+    def __init__(
+        self,
+        models: Models,
+        source: Log,
+        calls: BoundedCalls,
+        slots: Admission,
+        observer: ServingObserver,
+        tokens: Tokens | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._models, self._log, self._calls, self._slots = models, source, calls, slots
+        self._observer, self._tokens, self._clock = observer, tokens, clock
+        self._decoders = {
+            model.name: Decoder(model.schema, max_future_seconds=model.max_future_seconds) for model in models.all()
+        }
+
+    def routes(self) -> list[Route]:
+        """All of them."""
+        return [
+            Route("/v1/models/{name}/events", self._events, methods=["POST"]),
+            Route("/v1/models/{name}/labels", self._labels, methods=["POST"]),
+        ]
+
+    async def _events(self, request: Request) -> Response:
+        return await self._run(request, self._append_events, "Learn")
+
+    async def _labels(self, request: Request) -> Response:
+        return await self._run(request, self._append_labels, "Label")
+
+    async def _run(self, request: Request, answering: Callable[[Call], Answer], method: str) -> Response:
+        check_writer(self._tokens, request.headers)
+        return await self._calls.run(request, self._slots, answering, partial(self._count, f"{_SERVICE}/{method}"))
+
+    def _count(self, method: str, model: str, code: str, seconds: float, rows: int, queued: float) -> None:
+        self._observer.called(method, code, seconds)
+
+    def _append_events(self, call: Call) -> Answer:
+        model = self._models.find(call.model)
+        values, single = _records(call)
+        now, count = self._clock(), len(values)
+        run = Records(Partition(model.topic, 0), range(count), [now] * count, [None] * count, values, [()] * count)
+        decoded = self._decoders[model.answering.name].decode(run)
+        _refuse({one.row: (one.reason, one.detail) for one in decoded.rejected}, single)
+        ids, keys = decoded.batch.ids or [None] * count, decoded.batch.keys or [None] * count
+        messages = [Message(value, None if key is None else key.encode(), time=now) for value, key in zip(values, keys)]
+        return self._append(model.topic, messages, ids, single)
+
+    def _append_labels(self, call: Call) -> Answer:
+        model = self._models.find(call.model)
+        if not model.labels_topic:
+            raise FailedPrecondition(f"model {model.name!r} has no labels_topic: its labels arrive with their events")
+        values, single = _records(call)
+        ids = self._label_ids(model, values, single)
+        now = self._clock()
+        messages = [Message(value, id.encode(), time=now) for value, id in zip(values, ids)]
+        return self._append(model.labels_topic, messages, ids, single)
+
+    def _label_ids(self, model: ServedModel, values: Sequence[bytes], single: bool) -> list[str]:
+        ids, refused = [], {}
+        for row, value in enumerate(values):
+            try:
+                ids.append(str(label_of(value, model.schema).id))
+            except Refused as error:
+                refused[row] = (error.reason, str(error))
+        _refuse(refused, single)
+        return ids
+
+    def _append(self, topic: str, messages: Sequence[Message], ids: Sequence[str | None], single: bool) -> Answer:
+        """Append what was checked; answered when the log has it."""
+        most = self._log.max_record_bytes(topic)
+        _refuse(
+            {
+                row: ("too_large", f"topic {topic!r}: expected records of at most {most} bytes, got {one.size_bytes}")
+                for row, one in enumerate(messages)
+                if one.size_bytes > most
+            },
+            single,
+        )
+        try:
+            landed = self._log.append(topic, messages) if messages else []
+        except RecordsRefused as error:  # against what the log said that it takes; the others are in it
+            rows = error.rows or range(len(messages))
+            raise RowsRefused(
+                f"{error}; the other records are in the log",
+                [{"row": row, "reason": "too_large", "detail": str(error)} for row in rows],
+                appended=len(messages) - len(rows),
+            ) from error
+        acks = [_ack(one.partition, one.offset, id) for one, id in zip(landed, ids)]
+        return Answer(msgspec.json.encode(acks[0] if single else acks), len(acks))
+
+
+def _records(call: Call) -> tuple[list[bytes], bool]:
+    """The records of a body, byte for byte, and whether it was one object. Raises InputError and TooLarge."""
+    RowOptions.of_none(call.query)
+    found = value_of(call.body)
+    if isinstance(found, dict):
+        return [bytes(call.body).strip()], True
+    if not isinstance(found, list):
+        raise InputError(f"the request: expected an object, or a list of objects, got {found!r:.80}")
+    if len(found) > MOST_RECORDS:
+        raise TooLarge(f"expected at most {MOST_RECORDS} records, got {len(found)}")
+    for row, one in enumerate(found):
+        if not isinstance(one, dict):
+            raise InputError(f"row {row}: expected an object, got {one!r:.80}")
+    try:
+        return [bytes(one) for one in _RAW.decode(call.body)], False
+    except (msgspec.MsgspecError, ValueError) as error:  # what Python's parser takes and others do not, as NaN
+        raise InputError(f"the request is not JSON: {error}") from error
+
+
+def _refuse(refused: Mapping[int, tuple[str, str]], single: bool) -> None:
+    """Raise RowsRefused unless there is none."""
+    if refused:
+        rows = [
+            {"row": row, "reason": reason, "detail": detail[:_LONGEST_DETAIL]}
+            for row, (reason, detail) in sorted(refused.items())
+        ]
+        first = rows[0]["detail"] if single else f"row {rows[0]['row']}: {rows[0]['detail']}"
+        more = f" (and {len(rows) - 1} more)" if len(rows) > 1 else ""
+        raise RowsRefused(f"{first}{more}; nothing was appended", rows)
+
+
+def _ack(partition: Partition, offset: int, id: str | None) -> dict[str, Any]:
+    ack: dict[str, Any] = {"topic": partition.topic, "partition": partition.number, "offset": offset}
+    return ack if id is None else {**ack, "id": id}

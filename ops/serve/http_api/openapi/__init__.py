@@ -1,0 +1,1 @@
+"""The description of the REST interface: `/openapi.json`, and `/docs` for people."""

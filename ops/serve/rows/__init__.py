@@ -1,0 +1,1 @@
+"""Rows as people write them: read from JSON objects, answered in JSON objects."""

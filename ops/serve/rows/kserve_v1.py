@@ -1,0 +1,21 @@
+"""The KServe protocol, version 1: `{"instances": [...]}` is answered with `{"predictions": [...]}`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from thalweg.ops.serve.rows.json_bodies import object_of
+from thalweg.proto.schema import InputError
+
+
+def read(body: bytearray) -> list[Any]:
+    """The instances: rows by name, or the values of a model's only input. Raises InputError."""
+    request = object_of(body, ("instances",), "an object with a list 'instances'")
+    if not isinstance(request.get("instances"), list):
+        raise InputError("the request: expected an object with a list 'instances'")
+    return list(request["instances"])
+
+
+def to_json(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Predictions in the order of the instances."""
+    return {"predictions": rows}

@@ -1,0 +1,72 @@
+"""Options of a request for rows, after the `?` of its address."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from thalweg.ops.serve.inference import USUAL_EXPLANATION
+from thalweg.ops.serve.known_names import check_options
+from thalweg.ops.serve.versions import CURRENT, Freshness, version_number
+from thalweg.proto.schema import InputError
+
+OPTIONS = ("as_of_version", "event_id", "explain", "min_state_version", "outputs")
+_LONGEST_NUMBER = 9
+
+
+@dataclass(frozen=True, slots=True)
+class RowOptions:
+    """What a request asks for beside predictions."""
+
+    freshness: Freshness = CURRENT
+    outputs: tuple[str, ...] = ()
+    """Names of the outputs; empty: all."""
+    event_id: str | None = None
+    """The id of the only row."""
+    explain: int = 0
+    """Explanation entries per row; 0: none."""
+
+    @classmethod
+    def of(cls, query: Sequence[tuple[str, str]]) -> RowOptions:
+        """The options in a query. Raises InputError, with the nearest name for one that there is not."""
+        check_options([name for name, _ in query], OPTIONS)
+        given = dict(query)
+        if len(given) < len(query):
+            names = [name for name, _ in query]
+            twice = next(name for place, name in enumerate(names) if name in names[:place])
+            raise InputError(f"option {twice!r}: given twice")
+        versions = {
+            name: version_number(given[name], name) if name in given else None
+            for name in ("min_state_version", "as_of_version")
+        }
+        return cls(
+            Freshness(versions["min_state_version"], versions["as_of_version"]) if _any_given(versions) else CURRENT,
+            tuple(name for name in given.get("outputs", "").split(",") if name),
+            given.get("event_id"),
+            _explain(given["explain"]) if "explain" in given else 0,
+        )
+
+    @staticmethod
+    def of_none(query: Sequence[tuple[str, str]]) -> None:
+        """Refuse options on a route that has none. Raises InputError."""
+        check_options([name for name, _ in query], ())
+
+
+def _any_given(versions: dict[str, int | None]) -> bool:
+    """Whether one of them is demanded."""
+    return any(version is not None for version in versions.values())
+
+
+def place_of(row: int, single: bool) -> str:
+    """The beginning of an error's text: which row; nothing for a single one."""
+    return "" if single else f"row {row}: "
+
+
+def _explain(text: str) -> int:
+    if text in ("", "true"):
+        return USUAL_EXPLANATION
+    if text == "false":
+        return 0
+    if not (text.isascii() and text.isdigit() and len(text) <= _LONGEST_NUMBER):
+        raise InputError(f"option 'explain': expected true, false or a whole number, got {text!r:.80}")
+    return int(text)

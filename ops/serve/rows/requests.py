@@ -1,0 +1,95 @@
+"""Requests in rows as people write them: `{"amount": 12.5, "country": "DE"}`, or a list of such.
+
+A row has the form of the model's events, without a label: columns by name, inputs by name, or a record of the user's
+own with its parts where `[model.fields]` says. A label, a time, a key or a weight in it is as valid as in an event, and
+changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any, NamedTuple
+
+from thalweg.ops.serve.inference import InferenceRequest, RequestOptions
+from thalweg.ops.serve.models import ServedModel
+from thalweg.ops.serve.rows.json_bodies import value_of
+from thalweg.ops.serve.rows.options import RowOptions, place_of
+from thalweg.ops.serve.rows.records import RecordRows
+from thalweg.ops.serve.rows.tensors import TensorRows
+from thalweg.proto.schema import InputError
+
+
+class RowsAsked(NamedTuple):
+    """A request for rows."""
+
+    request: InferenceRequest
+    ids: Sequence[str | None]
+    """The id of each row, (N,)."""
+    single: bool
+    """Whether it was one object, not a list."""
+
+
+class RowRequests:
+    """Reads the requests to one model. Thread-safe."""
+
+    def __init__(self, model: ServedModel) -> None:
+        self._model = model
+        schema = model.schema
+        self._rows = RecordRows(model) if schema.columns or schema.fields is not None else TensorRows(model)
+
+    def read(self, body: bytearray, query: Sequence[tuple[str, str]]) -> RowsAsked:
+        """The request in a body and a query. Raises InputError."""
+        found = value_of(body)
+        if not isinstance(found, dict | list):
+            raise InputError(f"the request: expected an object, or a list of objects, got {found!r:.80}")
+        if isinstance(found, dict):
+            return self.of_rows([found], query, single=True)
+        return self.of_rows(found, query)
+
+    def of_rows(self, rows: list[Any], query: Sequence[tuple[str, str]], *, single: bool = False) -> RowsAsked:
+        """The request for these rows. Raises InputError, which names the row unless it is a single one."""
+        options = RowOptions.of(query)
+        inputs, ids = self._rows.read([self._named(row, place, single) for place, row in enumerate(rows)], single)
+        waiting = self._waiting(ids, options, single)
+        asked = RequestOptions(
+            self._model.name,
+            freshness=options.freshness,
+            outputs=options.outputs,
+            event_id=options.event_id,
+            explain=options.explain,
+        )
+        shown = [options.event_id] if options.event_id is not None else ids
+        return RowsAsked(InferenceRequest(asked, inputs, event_ids=waiting), shown, single)
+
+    def _named(self, row: Any, place: int, single: bool) -> dict[str, Any]:
+        """The row as an object; the bare values of a model's only input are one, too."""
+        names = list(self._model.schema.inputs)
+        if isinstance(row, list) and len(names) == 1 and not self._model.schema.columns:
+            return {names[0]: row}
+        if not isinstance(row, dict):
+            wanted = ", ".join(map(repr, names[:5]))
+            raise InputError(f"{place_of(place, single)}expected an object with {wanted}, got {row!r:.80}")
+        return _without(self._model.tolerated, row) if self._model.tolerated else row
+
+    def _waiting(self, ids: Sequence[str | None], options: RowOptions, single: bool) -> Sequence[str | None] | None:
+        """Ids under which rows wait for their labels; None: none does, or the options name the only one."""
+        if not self._model.labels_topic or not any(ids):
+            return None
+        if options.event_id is not None:
+            if ids != [options.event_id]:
+                raise InputError(
+                    f"option 'event_id': expected the id of the only row, {ids[0]!r:.80}, got {options.event_id!r:.80}"
+                )
+            return None
+        seen: dict[str, int] = {}
+        for place, id in enumerate(ids):
+            if id is not None and seen.setdefault(id, place) != place:
+                raise InputError(f"{place_of(place, single)}id {id!r:.80}: row {seen[id]} has it, too")
+        return ids
+
+
+def _without(names: Collection[str], row: dict[str, Any]) -> dict[str, Any]:
+    """The row without the inputs that only another model of the alias takes."""
+    inputs = row.get("inputs")
+    inside = {"inputs": _without(names, inputs)} if isinstance(inputs, dict) else {}
+    return {name: value for name, value in row.items() if name not in names} | inside

@@ -1,0 +1,1 @@
+"""The second client of Kafka: confluent-kafka (librdkafka), with what it does not do itself."""

@@ -1,0 +1,133 @@
+"""What the errors of librdkafka mean to this service: whether waiting helps, and what to do where it does not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from confluent_kafka import KafkaError
+
+from thalweg.stream.log.log import LogError, PermanentLogError, Problem, RecordsRefused, RecordTooLarge
+
+TOO_LARGE = frozenset({KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE})
+"""The record, or the batch it travels in, is larger than the topic or the client allows."""
+REFUSED = TOO_LARGE | {KafkaError.INVALID_RECORD, KafkaError.INVALID_TIMESTAMP}
+"""The record can never be appended, whatever else is."""
+_SASL = "check log.kafka: sasl.mechanism, sasl.username, sasl.password, security.protocol"
+_RIGHTS = "grant the service's user the right to it"
+_ADVICE = {
+    KafkaError._AUTHENTICATION: f"authentication failed; {_SASL}",
+    KafkaError.SASL_AUTHENTICATION_FAILED: f"authentication failed; {_SASL}",
+    KafkaError.UNSUPPORTED_SASL_MECHANISM: f"the broker does not offer this SASL mechanism; {_SASL}",
+    KafkaError.ILLEGAL_SASL_STATE: f"the broker's listener does not use SASL; {_SASL}",
+    KafkaError.TOPIC_AUTHORIZATION_FAILED: f"not authorized for the topic; {_RIGHTS} (READ, DESCRIBE, WRITE)",
+    KafkaError.GROUP_AUTHORIZATION_FAILED: f"not authorized for the consumer group; {_RIGHTS} (READ)",
+    KafkaError.CLUSTER_AUTHORIZATION_FAILED: f"not authorized; {_RIGHTS}",
+    KafkaError.TOPIC_EXCEPTION: "Kafka allows no topic of this name: up to 249 letters, digits, '.', '_' and '-'",
+    KafkaError.POLICY_VIOLATION: "a policy of the cluster forbids it",
+    KafkaError.UNSUPPORTED_VERSION: "the broker is too old for this client",
+    KafkaError._UNSUPPORTED_FEATURE: "the broker is too old for this client",
+    KafkaError._INVALID_ARG: "the client refuses it",
+    KafkaError._RESOLVE: "no such host; check log.url",
+    KafkaError._SSL: "the TLS handshake failed; check security.protocol and the certificates in log.kafka",
+}
+_NO_CONNECTION = {
+    KafkaError._TRANSPORT,
+    KafkaError._TIMED_OUT,
+    KafkaError._TIMED_OUT_QUEUE,
+    KafkaError._MSG_TIMED_OUT,
+    KafkaError._ALL_BROKERS_DOWN,
+    KafkaError._DESTROY_BROKER,
+    KafkaError._WAIT_COORD,
+    KafkaError._NOENT,  # no leader is known
+}
+_WORDS = (  # what a code does not tell
+    ("nsupported SASL mechanism", _ADVICE[KafkaError.UNSUPPORTED_SASL_MECHANISM]),
+    ("current SASL state", _ADVICE[KafkaError.ILLEGAL_SASL_STATE]),
+    ("SSL handshake failed", _ADVICE[KafkaError._SSL]),
+)
+_DISCONNECTED = "Disconnected"
+_CLOSES = 3  # so often before anything was answered: it is no accident
+_CLOSED = "closes each connection: its listener may expect TLS or SASL; check security.protocol in log.kafka"
+
+
+class Causes:
+    """Why a client has no connection, by what it reports beside its answers; its `error_cb`.
+
+    Args:
+        servers: Where it looks.
+    """
+
+    def __init__(self, servers: str) -> None:
+        self._where = f"Kafka at {servers}"
+        self._last, self._closed = "", 0
+        self._permanent: Problem | None = None
+
+    def add(self, error: KafkaError) -> None:
+        """An error of the client that belongs to no request."""
+        told = _told(error)
+        advice = next((advice for words, advice in _WORDS if words in told), _ADVICE.get(error.code()))
+        if advice is not None and error.code() != KafkaError.GROUP_AUTHORIZATION_FAILED:
+            self._permanent = Problem(f"{self._where}: {advice} ({told})", permanent=True)
+        elif error.code() != KafkaError._ALL_BROKERS_DOWN:
+            self._last = told
+
+    def failed(self, line: str) -> None:
+        """What the client logs of a connection that failed; that a listener closes each is no error to it."""
+        self._closed = self._closed + 1 if _DISCONNECTED in line else 0
+        if self._closed >= _CLOSES and not self._last and self._permanent is None:
+            self._permanent = Problem(f"{self._where} {_CLOSED}", permanent=True)
+
+    def lasting(self) -> Problem | None:
+        """What no waiting mends."""
+        return self._permanent
+
+    def forget_lasting(self) -> None:
+        """Count only what is reported from now on."""
+        self._permanent = None
+
+    def clear(self) -> None:
+        """A broker answered."""
+        self._last, self._closed, self._permanent = "", 0, None
+
+    def problem(self, error: KafkaError) -> Problem:
+        """What the error of a request means."""
+        if (advice := _ADVICE.get(error.code())) is not None:
+            return Problem(f"{advice} ({_told(error)})", permanent=True)
+        if error.code() not in _NO_CONNECTION:
+            return Problem(_told(error))
+        if self._permanent is not None:
+            return self._permanent
+        return Problem(
+            f"{self._where} is out of reach: {self._last}" if self._last else f"{self._where} does not answer"
+        )
+
+
+def append_error(topic: str, found: Sequence[tuple[int, KafkaError]], limit: int, causes: Causes) -> LogError:
+    """The error to raise where some records of a call failed.
+
+    Args:
+        topic: Their topic.
+        found: The position of each of them, and its error; at least one.
+        limit: The largest record that the topic accepts.
+        causes: Why there is no connection.
+    """
+    rows = [row for row, _ in found]
+    what = f"topic {topic!r}: Kafka rejected the records"
+    if all(error.code() in TOO_LARGE for _, error in found):
+        return RecordTooLarge(
+            f"{what}: larger than the topic accepts: about {limit} bytes; raise its max.message.bytes "
+            f"({_told(found[0][1])})",
+            rows,
+        )
+    if all(error.code() in REFUSED for _, error in found):
+        return RecordsRefused(f"{what}: {_told(found[0][1])}", rows)
+    return log_error(what, causes.problem(next(error for _, error in found if error.code() not in REFUSED)))
+
+
+def log_error(what: str, problem: Problem) -> LogError:
+    """The error to raise for a problem."""
+    return (PermanentLogError if problem.permanent else LogError)(f"{what}: {problem.reason}")
+
+
+def _told(error: KafkaError) -> str:
+    return f"{error.name()}: {' '.join(error.str().split())}"

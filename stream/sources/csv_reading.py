@@ -1,0 +1,107 @@
+"""Rows of a CSV file, and the place of its columns by name."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from pathlib import Path
+from typing import NamedTuple
+
+from thalweg.proto.rejected import Refused
+
+
+class FileError(Exception):
+    """A file cannot be read as a stream; the message names it."""
+
+
+class Row(NamedTuple):
+    """One row of a CSV file."""
+
+    place: int
+    """Index among the rows of events, from 0; -1: the header."""
+    line: int
+    """Its first line, from 1; a quoted text may contain line breaks."""
+    texts: Sequence[str]
+    refused: str = ""
+    """Why it is invalid."""
+
+
+def csv_rows(lines: Iterable[bytes], delimiter: str = ",") -> Iterator[Row]:
+    """All rows but blank ones; after a quoting error reading continues with the next line."""
+    # invalid UTF-8 becomes surrogates, to be found in the row that has them
+    text = (line.decode("utf-8", "surrogateescape") for line in lines)
+    reader = csv.reader(text, strict=True, delimiter=delimiter)
+    place = -1
+    while True:
+        line = reader.line_num + 1
+        try:
+            texts = next(reader, None)
+        except csv.Error as error:
+            yield Row(place, line, (), f"lines {line} to {reader.line_num} are no CSV: {error}")
+        else:
+            if texts is None:
+                return
+            if not texts:
+                continue
+            yield Row(place, line, texts)
+        place += 1
+
+
+@dataclass(frozen=True)
+class Header:
+    """The columns of a CSV file.
+
+    Raises:
+        FileError: There are none, two of one name, or one that is not UTF-8.
+    """
+
+    path: Path
+    names: Sequence[str]
+    places: dict[str, int] = field(init=False)
+
+    @classmethod
+    def read(cls, path: Path, rows: Iterator[Row], delimiter: str) -> Header:
+        """The header of a file, its first row; `path` is for messages."""
+        first = next(rows, None)
+        if first is None or first.refused:
+            raise FileError(f"{path}: expected a header line, got {first.refused if first else 'an empty file'}")
+        header = cls(path, first.texts)
+        other = next((mark for mark in ";\t|," if mark != delimiter and mark in first.texts[0]), "")
+        if other and len(first.texts) == 1:
+            raise FileError(f"{path}: the header is one column, {first.texts[0]!r:.80}; is the delimiter {other!r}?")
+        return header
+
+    def __post_init__(self) -> None:
+        try:
+            check_utf8(self.names, "the header")
+        except Refused as error:
+            raise FileError(f"{self.path}: {error}") from error
+        object.__setattr__(self, "places", {name: place for place, name in enumerate(self.names)})
+        if len(self.places) < len(self.names):
+            twice = next(name for place, name in enumerate(self.names) if self.places[name] != place)
+            raise FileError(f"{self.path}: column {twice!r:.80} appears twice in the header")
+
+    def place(self, name: str, use: str) -> int:
+        """The index of a column. Raises FileError that says what it is for, and which name is nearest."""
+        if name in self.places:
+            return self.places[name]
+        near = get_close_matches(name, self.names, n=1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise FileError(f"{self.path}: no column {name!r:.80} {use}; {hint}there are: {', '.join(self.names):.500}")
+
+    def check(self, row: Row) -> None:
+        """Raises Refused for a row that is invalid or has another number of columns."""
+        if row.refused:
+            raise Refused("malformed", row.refused)
+        if len(row.texts) != len(self.names):
+            raise Refused("wrong_shape", f"expected {len(self.names)} columns, got {len(row.texts)}")
+
+
+def check_utf8(texts: Sequence[str], where: str) -> None:
+    """Raises Refused for texts that were not UTF-8 in their file."""
+    try:
+        "".join(texts).encode()
+    except UnicodeEncodeError as error:
+        raise Refused("malformed", f"{where}: expected UTF-8") from error

@@ -1,0 +1,170 @@
+"""`thalweg init`: what it guesses, and that the configuration it writes is accepted and learns."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import random
+import tomllib
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from thalweg.ops.cli import init
+from thalweg.ops.init.guess import guess, kind_of
+from thalweg.ops.init.sample import Sample, file_sample, json_sample, topic_sample
+from thalweg.ops.init.write import configuration
+from thalweg.ops.run.failed import Failed
+from thalweg.stream.log.log import InMemoryLog, Message
+
+
+def _payments(rows: int = 400) -> list[dict[str, object]]:
+    random.seed(7)
+    made: list[dict[str, object]] = []
+    for row in range(rows):
+        amount = round(random.lognormvariate(3, 1), 2)
+        made.append(
+            {
+                "payment_id": f"p-{row}",
+                "created": 1_700_000_000_000 + 1000 * row,
+                "amount": None if row % 9 == 0 else amount,
+                "customer": {"country": random.choice(["DE", "FR", None]), "vip": row % 2 == 0},
+                "tags": random.sample(["new", "web", "gift"], 2),
+                "is_fraud": amount > 40,
+            }
+        )
+    return made
+
+
+def _lines(rows: list[dict[str, object]]) -> list[bytes]:
+    return [json.dumps(row).encode() for row in rows]
+
+
+def _written(sample: Sample, **given: str) -> dict[str, object]:
+    text = configuration(
+        guess(sample, given.get("label")),
+        name="m",
+        topic="m.events",
+        log_url="sqlite:state/log.db",
+        origin="file.csv",
+        rows=len(sample.rows),
+        own_form=sample.own_form,
+    )
+    return dict(tomllib.loads(text)["model"][0])
+
+
+def test_each_column_of_nested_records_gets_its_kind():
+    model = _written(json_sample(_lines(_payments()), 1000))
+    assert model["columns"] == {
+        "created": {"kind": "datetime", "unit": "ms"},
+        "amount": "numeric",
+        "customer.country": {"kind": "categorical", "max_categories": 8},
+        "customer.vip": "boolean",
+        "tags": {"kind": "list", "buckets": 64},
+    }
+    assert model["fields"] == {
+        "label": "is_fraud",
+        "id": "payment_id",
+        "time": {"field": "created", "unit": "ms"},
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "kind"),
+    [
+        ("price", [1, 2.5, -3], "numeric"),
+        ("zip", ["01234", "99999", "80331"], "categorical"),
+        ("day", [1, 2, 3, 1], "numeric"),
+        ("active", ["true", "false"], "boolean"),
+        ("created_at", ["2026-01-02T03:04:05Z", "2026-01-02"], "datetime"),
+        ("ts", [1_700_000_000, 1_700_000_100], "datetime"),
+        ("amount", [1_700_000_000, 1_700_000_100], "numeric"),
+        ("who", [f"user-{i % 900}" for i in range(2000)], "hashed"),
+        ("comment", [f"a few more words {i} in a row" for i in range(200)], "text"),
+        ("vector", [[1, 2.5], [3, 4]], "list"),
+        ("mixed", [1, "a", True], "categorical"),
+    ],
+)
+def test_the_kind_follows_from_the_values(name, values, kind):
+    found = kind_of(name, values, len(values))
+    assert found is not None
+    assert found.kind == kind
+
+
+def test_a_label_of_many_different_numbers_makes_a_regression():
+    random.seed(1)
+    rows = [{"x": random.random(), "target": random.random()} for _ in range(300)]
+    assert _written(json_sample(_lines(rows), 1000))["params"] == {"task": "regression"}
+
+
+def test_without_a_column_like_a_label_the_columns_are_named():
+    rows: list[dict[str, object]] = [{"a": number, "b": number / 7} for number in range(50)]
+    with pytest.raises(Failed, match=r"--label; there are: a, b"):
+        guess(json_sample(_lines(rows), 1000))
+
+
+def test_a_mistyped_label_is_refused():
+    with pytest.raises(Failed, match=r"'is_fruad': no such column; there are: payment_id"):
+        guess(json_sample(_lines(_payments()), 1000), "is_fruad")
+
+
+def test_records_of_our_own_form_need_no_fields():
+    rows: list[dict[str, object]] = [
+        {"id": str(n), "inputs": {"x": n / 3, "c": "ab"[n % 2]}, "label": "no"} for n in range(50)
+    ]
+    model = _written(json_sample(_lines(rows), 1000))
+    assert "fields" not in model
+    assert set(model["columns"]) == {"x", "c"}
+
+
+def test_csv_is_read_with_its_delimiter_and_packed(tmp_path: Path):
+    path = tmp_path / "day.CSV.gz"
+    path.write_bytes(gzip.compress('\ufeffamount;label\r\n1,5;a\r\n"2;5";b\r\n'.encode()))
+    sample = file_sample(path, 10)
+    assert sample.delimiter == ";"
+    assert sample.rows == [{"amount": "1,5", "label": "a"}, {"amount": "2;5", "label": "b"}]
+
+
+@pytest.mark.parametrize("name", ["data.xlsx", "empty.csv", "noise.jsonl"])
+def test_a_file_without_rows_is_refused_by_name(tmp_path: Path, name: str):
+    (tmp_path / name).write_bytes(b"" if name == "empty.csv" else b"[1, 2]\nnot json\n")
+    with pytest.raises(Failed, match=name):
+        file_sample(tmp_path / name, 10)
+
+
+def test_a_topic_is_sampled_like_a_file():
+    log = InMemoryLog()
+    log.append("payments", [Message(b"noise"), *map(Message, _lines(_payments(50)))])
+    sample = topic_sample(log, "payments", 40, seconds=0.01)
+    assert len(sample.rows) == 39
+    assert sample.unusable == 1
+
+
+def test_an_existing_file_is_not_overwritten(tmp_path: Path):
+    (tmp_path / "in.csv").write_text("a,label\n1,x\n2,y\n")
+    (tmp_path / "out.toml").write_text("mine")
+    with pytest.raises(Failed, match="exists already"):
+        init.run(str(tmp_path / "in.csv"), log_url=None, label=None, ignore=(), output=tmp_path / "out.toml", most=9)
+    assert (tmp_path / "out.toml").read_text() == "mine"
+
+
+_values = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.text(max_size=12),
+    st.lists(st.one_of(st.integers(-9, 9), st.text(max_size=3), st.none()), max_size=3),
+    st.dictionaries(st.text(max_size=3), st.integers(-9, 9), max_size=2),
+)
+
+
+@given(st.lists(st.dictionaries(st.text(max_size=6), _values, max_size=4), min_size=1, max_size=8))
+def test_whatever_the_records_hold_the_result_is_valid_toml_or_a_reason(rows):
+    try:
+        model = _written(json_sample(_lines(rows), 100))
+    except Failed:
+        return
+    assert model["columns"]

@@ -1,0 +1,194 @@
+"""Rows of a model with columns by name, on every route: as records come, with missing values and fields elsewhere."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import grpc
+import httpx
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.ops.serve.serving import RunningServer, Taught, served
+from tests.ops.serve.test_malformed import ANYTHING
+from thalweg.models.columns.make import make_learner, predictor_maker
+from thalweg.models.columns.settings import columns_of
+from thalweg.models.contract.learner import LearnerContext
+from thalweg.proto import inference_pb2 as pb
+from thalweg.proto import inference_pb2_grpc, thalweg_pb2, thalweg_pb2_grpc
+from thalweg.proto.event import Batch, ClassLabels
+from thalweg.proto.rows.fields import FieldMapping
+from thalweg.proto.schema import Schema, column_specs
+
+COLUMNS = columns_of(
+    {
+        "amount": "numeric",
+        "country": {"kind": "categorical", "min_events": 1},
+        "sku": {"kind": "hashed", "field": "order.items[0].sku"},
+    }
+)
+CONTEXT = LearnerContext(inputs=column_specs(COLUMNS), columns=COLUMNS, params={"expansion": 0}, seed=0)
+FIELDS = FieldMapping(label="is_fraud", id="payment.number", time="", key="", weight="")
+FRAUD = {"amount": 900.0, "country": "XX", "order": {"items": [{"sku": "gold"}]}}
+USUAL = {"amount": 12.5, "country": "DE", "order": {"items": [{"sku": "tea"}]}}
+
+
+def payments(count: int, seed: int) -> Batch:
+    random = np.random.default_rng(seed)
+    codes = random.integers(0, 2, count).astype(np.int32)
+    inputs = {
+        "amount": np.where(codes, 900.0, 12.5) + random.normal(0, 1, count),
+        "country": np.where(codes, b"XX", b"DE").astype(object),
+        "sku": np.where(codes, b"gold", b"tea").astype(object),
+    }
+    return Batch(inputs, ClassLabels(codes, ("ok", "fraud")), np.ones(count), np.arange(count, dtype=float))
+
+
+def taught(fields: FieldMapping | None) -> Taught:
+    return Taught(
+        lambda: make_learner("ridge", CONTEXT),
+        predictor_maker("ridge", CONTEXT),
+        payments,
+        Schema(CONTEXT.inputs, columns=COLUMNS, fields=fields),
+    )
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    with served(tmp_path_factory.mktemp("service"), model=taught(None)) as parts:
+        yield parts
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    """With the parts of an event elsewhere in a record."""
+    with served(tmp_path_factory.mktemp("own"), model=taught(FIELDS)) as parts:
+        yield parts
+
+
+def post(service: RunningServer, route: str, body: Any) -> httpx.Response:
+    return httpx.post(f"http://127.0.0.1:{service.server.http_port}/v1/models/m{route}", json=body, timeout=60)
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        FRAUD,
+        FRAUD | {"id": 5, "label": None, "note": "ignored"},
+        {"amount": "900", "country": "XX", "order": {"items": [{"sku": "gold"}, {}]}},
+        {"inputs": {"amount": 900, "country": "XX", "sku": "gold"}, "id": "e-1"},
+        {"amount": 900, "country": None},
+        {"amount": 900},
+    ],
+)
+def test_a_row_has_its_columns_by_name_and_may_lack_some(service: RunningServer, row: dict[str, Any]) -> None:
+    answer = post(service, "/predict", row)
+
+    assert (answer.status_code, answer.json().get("label")) == (200, "fraud"), answer.text
+    assert post(service, ":predict", {"instances": [row]}).json()["predictions"][0]["label"] == "fraud"
+
+
+def test_many_rows_are_answered_in_their_order(service: RunningServer) -> None:
+    answers = post(service, "/predict", [FRAUD, USUAL, {"amount": 12.5}]).json()
+
+    assert [row["label"] for row in answers] == ["fraud", "ok", "ok"]
+    assert post(service, "/predict", []).json() == []
+
+
+@pytest.mark.parametrize(
+    ("row", "text"),
+    [
+        ({"amuont": 900, "country": "XX"}, "the row: no such field 'amuont'; did you mean 'amount'?"),
+        ({"inputs": {"amuont": 900}}, "the inputs: no such field 'amuont'; did you mean 'amount'?"),
+        ({"price": 900}, "expected at least one column; known: 'amount', 'country', 'order'"),
+        ({}, "expected at least one column"),
+        ([USUAL, {"amount": "much"}], "row 1: "),
+        ([USUAL, {"amount": [1]}], "row 1: "),
+        ({"amount": 1, "order": 5}, "field 'order': expected an object, got the number 5"),
+        (5, "expected an object, or a list of objects"),
+        ([USUAL, [1, 2, 3]], "row 1: expected an object with 'amount', 'country', 'sku', got [1, 2, 3]"),
+    ],
+)
+def test_a_row_that_does_not_fit_says_what_was_expected(service: RunningServer, row: Any, text: str) -> None:
+    answer = post(service, "/predict", row)
+
+    assert (answer.status_code, text in answer.json()["error"]) == (400, True), answer.text
+
+
+def test_the_parts_of_a_record_may_stand_elsewhere(own: RunningServer) -> None:
+    record = FRAUD | {"is_fraud": True, "payment": {"number": "p-7"}, "amuont": 3, "id": {"not": "ours"}}
+
+    answer = post(own, "/predict", [record, USUAL])
+    appended = post(own, "/events", record)
+    refused = post(own, "/events", [USUAL, FRAUD | {"payment": {"number": [1]}}])
+
+    assert [row["label"] for row in answer.json()] == ["fraud", "ok"]
+    assert answer.json()[0]["id"] == "p-7"
+    assert (appended.status_code, appended.json()["id"]) == (200, "p-7")
+    assert (refused.status_code, [row["row"] for row in refused.json()["rows"]]) == (400, [1])
+
+
+def test_a_tensor_may_lack_columns_too_and_nan_is_a_missing_value_but_infinity_is_not(service: RunningServer) -> None:
+    def infer(value: float) -> pb.ModelInferResponse:
+        request = pb.ModelInferRequest(model_name="m")
+        tensor = request.inputs.add(name="amount", datatype="FP64", shape=[1])
+        tensor.contents.fp64_contents.append(value)
+        return stub.ModelInfer(request, timeout=60)
+
+    with grpc.insecure_channel(f"127.0.0.1:{service.server.grpc_port}") as channel:
+        stub = inference_pb2_grpc.GRPCInferenceServiceStub(channel)
+        assert infer(900.0).outputs[0].contents.bytes_contents[0] == b"fraud"
+        assert infer(float("nan")).outputs[0].contents.bytes_contents[0] in (b"ok", b"fraud")
+        with pytest.raises(grpc.RpcError) as caught:
+            infer(float("inf"))
+        rows = thalweg_pb2_grpc.LearningServiceStub(channel).Predict(
+            thalweg_pb2.PredictRequest(model="m", rows=b'[{"amount": 900}]', options={"outputs": "label"}), timeout=60
+        )
+
+    assert "'amount'" in caught.value.details()
+    assert b'"label":"fraud"' in rows.rows
+    assert b"scores" not in rows.rows
+
+
+def test_rows_over_grpc_are_bounded_and_their_mistakes_are_the_callers(service: RunningServer) -> None:
+    with grpc.insecure_channel(f"127.0.0.1:{service.server.grpc_port}") as channel:
+        stub = thalweg_pb2_grpc.LearningServiceStub(channel)
+        for model, rows, code in (
+            ("m", b"{", "INVALID_ARGUMENT"),
+            ("m", b"[" * 1000, "INVALID_ARGUMENT"),
+            ("m", b" " * (1 << 20) + b"{}", "RESOURCE_EXHAUSTED"),
+            ("x", b"{}", "NOT_FOUND"),
+            ("empty", b'{"amount": 1}', "UNAVAILABLE"),
+        ):
+            with pytest.raises(grpc.RpcError) as caught:
+                stub.Predict(thalweg_pb2.PredictRequest(model=model, rows=rows), timeout=60)
+            assert caught.value.code().name == code, rows[:9]
+
+
+ROWS = st.fixed_dictionaries(
+    {}, optional=dict.fromkeys(("amount", "country", "order", "id", "inputs", "time", "label", "is_fraud"), ANYTHING)
+)
+
+
+@settings(max_examples=100)
+@given(body=ROWS | st.lists(ROWS, max_size=3), route=st.sampled_from(["/predict", "/events"]), mapped=st.booleans())
+def test_no_values_of_columns_are_a_bug_of_the_server(
+    service: RunningServer, own: RunningServer, body: Any, route: str, mapped: bool
+) -> None:
+    port = (own if mapped else service).server.http_port
+    answer = httpx.post(f"http://127.0.0.1:{port}/v1/models/m{route}", content=json.dumps(body), timeout=60)
+
+    assert answer.status_code < 500, answer.text
+
+
+def test_with_unknown_fields_refused_a_row_may_have_no_others(tmp_path: Any) -> None:
+    strict = taught(replace(FIELDS, unknown="reject"))
+    with served(tmp_path, model=strict) as parts:
+        good, bad = post(parts, "/predict", FRAUD), post(parts, "/predict", FRAUD | {"note": "x"})
+
+    assert (good.status_code, bad.status_code, "note" in bad.json()["error"]) == (200, 400, True)

@@ -1,0 +1,124 @@
+"""The OpenAPI document: schemathesis derives requests from it, and the server answers as it says."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import httpx
+import jsonschema
+import pytest
+import schemathesis
+from hypothesis import given, settings
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from tests.ops.serve.serving import RunningServer, served
+from thalweg.ops.serve.http_api.openapi.document import document_of
+from thalweg.ops.serve.http_api.openapi.schemas import row_of
+from thalweg.proto.rows.column import Column
+from thalweg.proto.rows.fields import FieldMapping
+from thalweg.proto.schema import Schema, column_specs
+
+CHECKS = [
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+]
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    with served(tmp_path_factory.mktemp("service"), labels_topic="m.labels") as parts:
+        yield parts
+
+
+def url(service: RunningServer) -> str:
+    return f"http://127.0.0.1:{service.server.http_port}"
+
+
+PATHS = [
+    "/healthz",
+    "/metrics",
+    "/v1/models",
+    "/v1/models/m",
+    "/v1/models/m/events",
+    "/v1/models/m/labels",
+    "/v1/models/m/predict",
+    "/v1/models/m:predict",
+    "/v1/models/empty/predict",
+    "/v2/models/m",
+    "/v2/models/m/config",
+    "/v2/models/m/infer",
+    "/v2/models/m/stats",
+    "/v2/models/empty/ready",
+]
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_the_server_answers_as_its_document_says(service: RunningServer, path: str) -> None:
+    schema = schemathesis.openapi.from_url(f"{url(service)}/openapi.json")
+    (operation,) = [one.ok() for one in schema.get_all_operations() if one.ok().path == path]
+    statuses = set()
+
+    @settings(max_examples=10)
+    @given(case=operation.as_strategy())
+    def check(case: schemathesis.Case) -> None:
+        response = case.call()
+        statuses.add(response.status_code)
+        assert response.status_code < 500 or response.status_code in {501, 503, 504}, response.text
+        case.validate_response(response, checks=CHECKS)
+
+    check()
+    if path.startswith(("/v1/models/m", "/healthz", "/v2/models/m")) and not path.endswith("infer"):
+        assert 200 in statuses, f"none of the requests that the document allows is accepted: {statuses}"
+
+
+def test_every_route_of_the_rest_interface_is_described_and_nothing_else(service: RunningServer) -> None:
+    described = set(document_of(service.server.models)["paths"])
+    for path in described:
+        assert httpx.request("OPTIONS", url(service) + path).status_code == 405, path
+    assert set(PATHS) <= described
+    assert httpx.get(f"{url(service)}/").json()["links"]["openapi"] == "/openapi.json"
+
+
+def test_rows_are_described_with_their_columns_by_name_and_kind() -> None:
+    columns = {
+        one.name: one
+        for one in (
+            Column(name="amount", kind="numeric"),
+            Column(name="country", kind="categorical"),
+            Column(name="total", kind="numeric", field="order.total"),
+            Column(name="sku", kind="hashed", field="order.items[0].sku"),
+            Column(name="spot", kind="list", length=2),
+        )
+    }
+    fields = FieldMapping(label="is_fraud", id="number", time="at", key="", weight="")
+    schema = Schema(column_specs(columns), columns=columns, fields=fields)
+
+    row = row_of(schema)
+
+    jsonschema.Draft202012Validator.check_schema(row)
+    assert row["properties"].keys() == {"amount", "country", "order", "spot", "number", "at"}
+    good = {"amount": None, "country": 7, "order": {"total": 3.5, "items": [{"sku": "a"}]}, "spot": [1, None]}
+    jsonschema.validate(good, row)
+    for bad in ({"amount": "x"}, {"order": {"total": []}}, {"spot": [1]}, []):
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate(bad, row)
+
+
+def test_the_page_shows_every_call_and_loads_nothing(service: RunningServer) -> None:
+    page = httpx.get(f"{url(service)}/docs")
+
+    assert page.headers["content-type"].startswith("text/html")
+    assert "default-src 'none'" in page.headers["content-security-policy"]
+    assert all(f"<code>{path}</code>" in page.text for path in PATHS)
+    assert not re.search(r"<(script|link|img|iframe)|url\(|@import|src=", page.text)
+    assert (
+        f"curl -s {url(service)}/v1/models/m/predict -d '{{&quot;features&quot;: [0.5, 0.5, 0.5, 0.5]}}'" in page.text
+    )
