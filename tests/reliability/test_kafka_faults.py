@@ -69,10 +69,10 @@ def test_connections_cut_in_the_middle_of_a_fetch_lose_and_double_no_record(
 
 
 def test_ten_outages_of_the_broker_leave_no_open_file_and_no_thread_behind(
-    behind_proxy: tuple[Broker, Proxy], topic: str
+    open_kafka: Opener, behind_proxy: tuple[Broker, Proxy], topic: str
 ) -> None:
     _, proxy = behind_proxy
-    log = KafkaLog(f"127.0.0.1:{proxy.port}")
+    log = open_kafka(f"127.0.0.1:{proxy.port}")
     log.append(topic, [Message(b"0")])
     reader = log.reader([topic], {}, group=f"g-{topic}")
     assert values(drain(reader, 1)) == [b"0"]
