@@ -26,6 +26,7 @@ from thalweg.models.adapters.river_kinds import clusters
 from thalweg.models.adapters.river_predictor import Learned, RiverPredictor
 from thalweg.models.adapters.river_trial import tried
 from thalweg.models.adapters.rows import FAR, Row, Rows
+from thalweg.models.adapters.walk import objects
 from thalweg.models.contract.gauges import CLASSES, SKIPPED_EVENTS, GaugeSpec, GaugeValue
 from thalweg.models.contract.learner import LearnerContext
 from thalweg.models.parts.class_bound import EXCESS_EVENTS, ExcessEvents, add_classes
@@ -65,6 +66,9 @@ class RiverFactory:
         return made(self.name, self.target, params, seed, "seed")
 
 
+_IMPUTERS = ("StatImputer", "PreviousImputer")  # they look for None, and raise where a feature has no entry
+
+
 class RiverLearner:
     """Any estimator of River; contract in `models/contract/learner.py`.
 
@@ -85,6 +89,7 @@ class RiverLearner:
         estimator, self._kind = tried(
             factory.name, lambda: factory.new(self._params, self._seed), factory.allowed, self._rows, self._seed
         )
+        self._rows.blanks = any(type(part).__name__ in _IMPUTERS for part in objects(estimator, factory.allowed))
         self._lent: Lent[RiverPredictor] = Lent(factory.allowed, estimator)
         self._classes: dict[str, int] = {}  # by name, in order of first appearance: columns never move
         self._truths: list[bool] = []

@@ -23,7 +23,8 @@ _FLOATS = ("float32", "float64")
 
 
 class Rows:
-    """Validates inputs, and makes a dictionary of each event: `amount`, `features[0]`; a missing value has no entry.
+    """Validates inputs, and makes a dictionary of each event: `amount`, `features[0]`; a missing value has no entry, or
+    is None where the estimator imputes.
 
     Numbers are floats or integers, `bytes` are texts. Any number of threads may call `of`.
     """
@@ -50,6 +51,8 @@ class Rows:
         self.specs = dict(specs)
         self.lists = frozenset(lists)
         """Inputs that become lists of texts."""
+        self.blanks = False
+        """Whether a missing value is None instead of having no entry: what imputers of River expect."""
         self._names = {name: _keys(spec) for name, spec in specs.items()}
         self.keys = tuple(key for keys in self._names.values() for key in keys)
         """The features of an event without missing values, in order."""
@@ -110,7 +113,7 @@ class Rows:
                             found = [[value and msgspec.json.decode(value) for value in column] for column in found]
                     columns += found
         keys = self.keys
-        if not holes:
+        if not holes or self.blanks:
             return [dict(zip(keys, row)) for row in zip(*columns)], usable
         return [{key: one for key, one in zip(keys, row) if one is not None} for row in zip(*columns)], usable
 

@@ -75,6 +75,19 @@ def test_an_event_is_a_dictionary_of_its_columns_without_those_that_are_missing(
     assert usable is None
 
 
+def test_what_is_missing_is_none_to_an_estimator_that_imputes_learned_and_published() -> None:
+    made: Any = learner(f"{PIPELINES}.imputing", COLUMNS)
+    batch = columns([1.5, np.nan, 3.0], [b"DE", b"", b"FR"])
+    made.learn(batch)
+
+    published: Any = find(f"river:{PIPELINES}.imputing").predictor_from(made.predictor().state())
+
+    for one in (made, published):
+        row = one._rows.of(batch.inputs)[0][1]
+        assert (row["amount"], row["country"]) == (None, None)
+    assert published.predict(batch.inputs)["scores"].shape == (3, 2)
+
+
 def test_a_list_of_texts_is_a_list_to_the_learner_and_to_a_published_predictor() -> None:
     specs = {"tags": TensorSpec("tags", "bytes", (), optional=True)}
     context = LearnerContext(inputs=specs, columns={"tags": Column(name="tags", kind="list")})
