@@ -26,6 +26,7 @@ from thalweg.models.adapters.river_kinds import clusters
 from thalweg.models.adapters.river_predictor import Learned, RiverPredictor
 from thalweg.models.adapters.river_trial import tried
 from thalweg.models.adapters.rows import FAR, Row, Rows
+from thalweg.models.adapters.walk import objects
 from thalweg.models.contract.gauges import CLASSES, SKIPPED_EVENTS, GaugeSpec, GaugeValue
 from thalweg.models.contract.learner import LearnerContext
 from thalweg.models.parts.class_bound import EXCESS_EVENTS, ExcessEvents, add_classes
@@ -65,6 +66,9 @@ class RiverFactory:
         return made(self.name, self.target, params, seed, "seed")
 
 
+_IMPUTERS = ("StatImputer", "PreviousImputer")  # they look for None, and raise where a feature has no entry
+
+
 class RiverLearner:
     """Any estimator of River; contract in `models/contract/learner.py`.
 
@@ -79,11 +83,13 @@ class RiverLearner:
         self._factory = factory
         lists = [name for name, one in context.columns.items() if one.kind == "list" and one.dtype == "bytes"]
         self._rows = Rows(context.inputs, lists)
+        self._rows.keeps = True
         self._named = context.columns
         self._params, self._seed = dict(context.params), context.seed
         estimator, self._kind = tried(
             factory.name, lambda: factory.new(self._params, self._seed), factory.allowed, self._rows, self._seed
         )
+        self._rows.blanks = any(type(part).__name__ in _IMPUTERS for part in objects(estimator, factory.allowed))
         self._lent: Lent[RiverPredictor] = Lent(factory.allowed, estimator)
         self._classes: dict[str, int] = {}  # by name, in order of first appearance: columns never move
         self._truths: list[bool] = []
@@ -97,8 +103,7 @@ class RiverLearner:
         return Schema(self._rows.specs, self._kind.label, columns=self._named)
 
     def learn(self, batch: Batch) -> None:
-        rows, usable = self._rows.of(batch.inputs)
-        self._rows.forget()
+        rows, usable = self._rows.taken(batch.inputs)
         self._check(batch)
         keep = (batch.weights > 0) & (batch.weights < 1e100)
         if self._kind.supervised:
@@ -196,7 +201,6 @@ class RiverLearner:
         if meta["river"] != version("river"):
             log.warning("the state was made by another version of River", was=meta["river"], now=version("river"))
         self._lent.restore(state)
-        self._rows.forget()
         self._classes = {name: code for code, name in enumerate(meta["classes"])}
         self._truths = truths(meta["classes"]) if self._kind.binary else []
         self._unseen = set(meta["unseen"])

@@ -158,6 +158,7 @@ class RiverPredictor:
         meta = {
             "inputs": [[spec.name, spec.dtype, list(spec.shape), spec.optional] for spec in self._rows.specs.values()],
             "lists": sorted(self._rows.lists),
+            "blanks": self._rows.blanks,
             "kind": self._kind.meta(),
             "classes": list(learned.classes),
             "truths": list(learned.truths),
@@ -186,4 +187,6 @@ class RiverPredictor:
         held = Held(allowed, state=State(state.tensors))
         if learned.events:
             held.get()  # here rather than at the first request
-        return cls(learner, RiverKind(**meta["kind"]), Rows(specs, meta["lists"]), held, learned)
+        rows = Rows(specs, meta["lists"])
+        rows.blanks = meta["blanks"]
+        return cls(learner, RiverKind(**meta["kind"]), rows, held, learned)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from river import base, compose, linear_model, optim, preprocessing, tree
+from river import base, compose, linear_model, optim, preprocessing, stats, tree
 
 
 def scaled(rate: float = 0.1) -> compose.Pipeline:
@@ -29,6 +29,12 @@ class Doubled(base.Transformer):
 
 own = Doubled() | preprocessing.StandardScaler() | tree.HoeffdingTreeClassifier(grace_period=10)
 """An object, made already."""
+
+
+def imputing() -> compose.Pipeline:
+    """Named columns, of which some are missing."""
+    amounts = compose.Select("amount") | preprocessing.StatImputer(("amount", stats.Mean()))
+    return amounts | preprocessing.StandardScaler() | linear_model.LogisticRegression()
 
 
 def with_a_lambda() -> compose.Pipeline:

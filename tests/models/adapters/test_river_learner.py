@@ -75,6 +75,19 @@ def test_an_event_is_a_dictionary_of_its_columns_without_those_that_are_missing(
     assert usable is None
 
 
+def test_what_is_missing_is_none_to_an_estimator_that_imputes_learned_and_published() -> None:
+    made: Any = learner(f"{PIPELINES}.imputing", COLUMNS)
+    batch = columns([1.5, np.nan, 3.0], [b"DE", b"", b"FR"])
+    made.learn(batch)
+
+    published: Any = find(f"river:{PIPELINES}.imputing").predictor_from(made.predictor().state())
+
+    for one in (made, published):
+        row = one._rows.of(batch.inputs)[0][1]
+        assert (row["amount"], row["country"]) == (None, None)
+    assert published.predict(batch.inputs)["scores"].shape == (3, 2)
+
+
 def test_a_list_of_texts_is_a_list_to_the_learner_and_to_a_published_predictor() -> None:
     specs = {"tags": TensorSpec("tags", "bytes", (), optional=True)}
     context = LearnerContext(inputs=specs, columns={"tags": Column(name="tags", kind="list")})
@@ -85,6 +98,19 @@ def test_a_list_of_texts_is_a_list_to_the_learner_and_to_a_published_predictor()
 
     for one in (made, published):
         assert one._rows.of({"tags": tags})[0] == [{"tags": ["a", "b"]}, {}, {"tags": []}]
+
+
+def test_a_prediction_is_of_the_inputs_as_they_are_also_where_the_same_mapping_came_before() -> None:
+    made = learner("river.linear_model.LinearRegression", AMOUNT)
+    made.learn(only_amounts([1.0, 2.0], numbers=[5.0, 9.0]))
+    predictor, inputs = made.predictor(), {"amount": np.array([1.0])}
+    first = predictor.predict(inputs)["value"].item()
+
+    inputs["amount"] = np.array([2.0])
+    second = predictor.predict(inputs)["value"].item()
+    inputs["amount"][0] = 1.0
+
+    assert second > first == predictor.predict(inputs)["value"].item()
 
 
 def test_a_missing_column_has_no_entry_and_other_columns_are_refused_by_name() -> None:
