@@ -20,6 +20,7 @@ from tests.services.kafka import Broker
 from tests.services.processes import required_or_skipped, until
 from tests.services.proxy import Proxy
 from tests.stream.log.battery import drain, offsets, values
+from thalweg.stream.log.kafka import KafkaLog
 from thalweg.stream.log.log import LogError, Message
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow(30)]  # with brokers of their own
@@ -69,10 +70,10 @@ def test_connections_cut_in_the_middle_of_a_fetch_lose_and_double_no_record(
 
 
 def test_ten_outages_of_the_broker_leave_no_open_file_and_no_thread_behind(
-    open_kafka: Opener, behind_proxy: tuple[Broker, Proxy], topic: str
+    behind_proxy: tuple[Broker, Proxy], topic: str
 ) -> None:
     _, proxy = behind_proxy
-    log = open_kafka(f"127.0.0.1:{proxy.port}")
+    log = KafkaLog(f"127.0.0.1:{proxy.port}")  # of kafka-python: the other client keeps its sockets to itself
     log.append(topic, [Message(b"0")])
     reader = log.reader([topic], {}, group=f"g-{topic}")
     assert values(drain(reader, 1)) == [b"0"]
