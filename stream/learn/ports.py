@@ -17,6 +17,7 @@ from thalweg.stream.evaluation.report import EvaluationReport
 from thalweg.stream.health.registry import Health
 from thalweg.stream.learn.observer import NoObserver, Observer
 from thalweg.stream.quarantine.stop import InMemoryStopMark, StopMark
+from thalweg.stream.registry.schemas import KnownSchemas
 
 
 class Publisher(Protocol):
@@ -143,5 +144,7 @@ class Ports:
     """Whether snapshots can be written."""
     publishing: Health = field(default_factory=Health)
     """Whether versions can be published."""
+    schemas: KnownSchemas | None = None
+    """Schemas of records framed for a schema registry."""
     stop_mark: StopMark = field(default_factory=InMemoryStopMark)
     """Whether the circuit breaker has stopped the model."""
