@@ -25,6 +25,7 @@ NAMES = (
     "streams",
     "nearest_mean",
     "calibration",
+    "columns",
     "peers",
     "memory",
     "latency",
@@ -40,6 +41,7 @@ NAMES = (
     "durability",
     "restart",
     "evaluation",
+    "adapters",
 )
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from statistics import median
+from typing import Any
 
 import numpy as np
 
@@ -17,12 +19,33 @@ from thalweg.proto.decode import Decoder
 from thalweg.proto.encode import EVENT_BATCH_HEADERS, EVENT_HEADERS, to_event_batch, to_events, to_json
 from thalweg.proto.event import Batch, ClassLabels
 from thalweg.proto.records import Headers, Partition, Records
-from thalweg.proto.schema import Schema, TensorSpec
+from thalweg.proto.rows.column import Column
+from thalweg.proto.rows.fields import FieldMapping
+from thalweg.proto.schema import Schema, TensorSpec, column_specs
 from thalweg.proto.tensors import read_tensors, to_raw
 
 FEATURES = 64
 EVENTS = 1000
 SCHEMA = Schema({"features": TensorSpec("features", "float32", (FEATURES,))})
+COLUMNS = {
+    column.name: column
+    for column in (
+        *(Column(name=f"amount_{place}", kind="numeric") for place in range(5)),
+        *(Column(name=f"country_{place}", kind="categorical") for place in range(3)),
+        Column(name="known", kind="boolean"),
+        Column(name="created", kind="datetime", unit="ms"),
+    )
+}
+MAPPED = Schema(
+    column_specs(COLUMNS),
+    columns=COLUMNS,
+    fields=FieldMapping(label="is_fraud", id="payment", time="created", time_unit="ms"),
+)
+NESTED = Schema(
+    MAPPED.inputs,
+    columns={name: replace(column, field=f"order.{name}") for name, column in COLUMNS.items()},
+    fields=FieldMapping(label="is_fraud", id="payment", time="order.created", time_unit="ms"),
+)
 
 
 def run(scale: Scale = Scale.FULL) -> list[Result]:
@@ -34,11 +57,16 @@ def run(scale: Scale = Scale.FULL) -> list[Result]:
     rounds = scale.of(31, quick=5, tiny=1)
     decoder = Decoder(SCHEMA)
     texts = to_json(batch)
+    rows = _rows(np.random.default_rng(1))
+    flat, nested = [json.dumps(row).encode() for row in rows], [json.dumps(_nested(row)).encode() for row in rows]
     damaged = [*texts[:-1], b"{"]
     times = _medians(
         {
             "json.loads": partial(_loads, texts),
             "JSON": partial(decoder.decode, _records(texts)),
+            "rows by json.loads": partial(_loads, flat),
+            "rows": partial(Decoder(MAPPED).decode, _records(flat)),
+            "nested rows": partial(Decoder(NESTED).decode, _records(nested)),
             "damaged": partial(decoder.decode, _records(damaged)),
             "Event": partial(decoder.decode, _records(to_events(batch), EVENT_HEADERS)),
             "EventBatch": partial(decoder.decode, _records([to_event_batch(batch)], EVENT_BATCH_HEADERS)),
@@ -51,6 +79,25 @@ def run(scale: Scale = Scale.FULL) -> list[Result]:
     return [
         Result(name="one event by json.loads, 64 floats", value=base, unit="µs", note="no check, no array"),
         at_most("one JSON event", micro["JSON"], "µs", 4.0, f"{base / micro['JSON']:.1f} × json.loads"),
+        Result(
+            name="one row of ten named columns by json.loads",
+            value=micro["rows by json.loads"],
+            unit="µs",
+            note="no check, no array",
+        ),
+        at_most(
+            "one JSON row of ten named columns",
+            micro["rows"],
+            "µs",
+            2.5,
+            f"{micro['rows by json.loads'] / micro['rows']:.1f} × json.loads",
+        ),
+        Result(
+            name="the same, within an object",
+            value=micro["nested rows"],
+            unit="µs",
+            note=f"{micro['nested rows'] / micro['rows']:.2f} × side by side",
+        ),
         Result(
             name="one JSON event, one of 1,000 broken",
             value=micro["damaged"],
@@ -82,6 +129,26 @@ def _events(generator: np.random.Generator) -> Batch:
         np.ones(EVENTS),
         np.arange(EVENTS) + 1.7e9,
     )
+
+
+def _rows(generator: np.random.Generator) -> list[dict[str, Any]]:
+    """Rows as a shop writes them: some values are missing, and one field is nobody's."""
+    amounts = generator.standard_normal((EVENTS, 5)).round(3).tolist()
+    countries = generator.choice(["DE", "FR", "US", "JP"], (EVENTS, 3)).tolist()
+    missing = generator.random((EVENTS, 8)) < 0.05
+    rows = []
+    for place in range(EVENTS):
+        values = [None if gone else value for value, gone in zip([*amounts[place], *countries[place]], missing[place])]
+        row: dict[str, Any] = dict(zip(COLUMNS, values))
+        row |= {"known": place % 3 == 0, "created": 1_700_000_000_000 + place, "comment": "none"}
+        rows.append(row | {"is_fraud": place % 7 == 0, "payment": f"p-{place}"})
+    return rows
+
+
+def _nested(row: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in row.items() if name not in COLUMNS} | {
+        "order": {name: value for name, value in row.items() if name in COLUMNS}
+    }
 
 
 def _records(values: Sequence[bytes], headers: Headers = ()) -> Records:

@@ -43,6 +43,8 @@ class Answer(NamedTuple):
     value: tuple[float, ...] = ()
     """K numbers."""
     score: float | None = None
+    model: str = ""
+    """The successor that answered; empty: the model whose name clients use."""
 
     @classmethod
     def of(
@@ -88,6 +90,8 @@ class Answer(NamedTuple):
             message.value.extend(self.value)
         if self.score is not None:
             message.score = self.score
+        if self.model:
+            message.model = self.model
 
     @classmethod
     def read(cls, message: thalweg_pb2.Answer, schema: Schema) -> Answer | None:
@@ -107,6 +111,7 @@ class Answer(NamedTuple):
             message.known,
             tuple(message.value),
             message.score if message.HasField("score") else None,
+            message.model,
         )
         if problem := answer._problem(schema):
             raise Refused("malformed", f"served: {problem}")

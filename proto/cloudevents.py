@@ -17,6 +17,8 @@ from thalweg.proto.json_text import BYTE_ORDER_MARK, fault_of
 from thalweg.proto.schema import InputError
 
 STRUCTURED = "application/cloudevents+json"
+MARK = b'"specversion"'
+"""A CloudEvent in structured mode holds these bytes."""
 _JSON = "application/json"
 
 
@@ -72,6 +74,17 @@ def from_headers(headers: dict[str, bytes], content_type: str, value: bytes) -> 
             raise InputError(f"CloudEvent: header {name!r} is missing or empty")
     _check_version(said["ce_specversion"])
     return Envelope(identity(said["ce_source"], said["ce_id"]), said["ce_time"] or None, content_type or _JSON, value)
+
+
+def is_structured(value: bytes) -> bool:
+    """Whether a JSON record is a CloudEvent in structured mode, although its content type does not say so."""
+    if MARK not in value or too_deep(value):
+        return False
+    try:
+        event = _decoder.decode(value.removeprefix(BYTE_ORDER_MARK))
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return False
+    return event.specversion.startswith("1.") and bool(event.data_base64 or bytes(event.data))
 
 
 def from_structured(value: bytes) -> Envelope:

@@ -131,13 +131,20 @@ def label_column(schema: Schema, values: Sequence[Any]) -> Labels | None:
                 column[row] = numbers(value, schema.label_width)
         return NumberLabels(column)
     table: dict[str, int] = {}
-    if set(map(type, values)) == {str}:  # the usual case: then each class is named once
-        table = {name: code for code, name in enumerate(dict.fromkeys(values))}
+    if len(set(map(type, values)) - {type(None)}) == 1 and not isinstance(_first(values), list | dict):
+        # the usual case: values of one type, among which equal ones are one class, so that each is named once
+        named = {value: class_name(value) for value in dict.fromkeys(values) if value is not None}
+        table = {name: code for code, name in enumerate(dict.fromkeys(named.values()))}
         check_classes(table)
-        return ClassLabels(np.array([table[name] for name in values], dtype=np.int32), tuple(table))
+        coded = {value: table[name] for value, name in named.items()} | {None: -1}
+        return ClassLabels(np.array([coded[value] for value in values], dtype=np.int32), tuple(table))
     codes = [-1 if value is None else table.setdefault(class_name(value), len(table)) for value in values]
     check_classes(table)
     return ClassLabels(np.array(codes, dtype=np.int32), tuple(table))
+
+
+def _first(values: Sequence[Any]) -> Any:
+    return next(value for value in values if value is not None)
 
 
 def weight_column(values: Sequence[float]) -> NDArray[np.float64]:

@@ -78,6 +78,8 @@ class Decoder:
         self._max_bytes = max_record_bytes
         self._unframing = None if schemas is None else Unframing(schemas)
         plain = schema.fields is None and not schema.columns
+        self._unwraps = not any(path.partition(".")[0] == "data" for path in _paths(schema))
+        """Whether the data of CloudEvents is looked for; not if the schema's own paths lead into it."""
         self._json = (JsonDecoder if plain else RowDecoder)(schema, max_future_seconds)
         self._protobuf = ProtobufDecoder(schema, max_future_seconds)
 
@@ -117,6 +119,8 @@ class Decoder:
         if self._unframing is not None and framed(values):
             return None
         headers = records.headers[0]
+        if self._unwraps and cloudevents.MARK in b"".join(values):
+            return None
         if not headers:
             return None if any(records.headers) else "json"
         if any(other != headers for other in records.headers):
@@ -155,7 +159,7 @@ class Decoder:
         if len(value) > self._max_bytes:
             return _refuse(row, "too_large", f"expected at most {self._max_bytes} bytes, got {len(value)}")
         if not headers:
-            return _Opened(row, value)
+            return self._opened_json(row, value)
         size = sum(len(name) + len(content or b"") for name, content in headers)
         if size > MAX_HEADERS_BYTES:
             return _refuse(row, "too_large", f"headers: expected at most {MAX_HEADERS_BYTES} bytes, got {size}")
@@ -167,7 +171,18 @@ class Decoder:
             elif "ce_specversion" in by_name or "ce_id" in by_name:
                 envelope = cloudevents.from_headers(by_name, content_type, value)
             else:
-                return _Opened(row, value, _form(content_type))
+                form = _form(content_type)
+                return self._opened_json(row, value) if form == "json" else _Opened(row, value, form)
+            return _Opened(row, envelope.value, _form(envelope.content_type), envelope)
+        except InputError as error:
+            return _refuse(row, "malformed", str(error))
+
+    def _opened_json(self, row: int, value: bytes) -> _Opened:
+        """JSON without an envelope, or with one that its content type does not tell of, as many producers write it."""
+        if not self._unwraps or not cloudevents.is_structured(value):
+            return _Opened(row, value)
+        try:
+            envelope = cloudevents.from_structured(value)
             return _Opened(row, envelope.value, _form(envelope.content_type), envelope)
         except InputError as error:
             return _refuse(row, "malformed", str(error))
@@ -175,6 +190,12 @@ class Decoder:
 
 def _refuse(row: int, reason: Reason, detail: str) -> _Opened:
     return _Opened(row, b"", refused=Rejected(row, reason, detail))
+
+
+def _paths(schema: Schema) -> list[str]:
+    fields = schema.fields
+    parts = [] if fields is None else [fields.label, fields.id, fields.time, fields.key, fields.weight]
+    return parts + [column.path for column in schema.columns.values()]
 
 
 def _form(content_type: str) -> _Form:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import msgspec
@@ -19,7 +19,7 @@ from thalweg.proto.json_text import BYTE_ORDER_MARK, fault_of
 from thalweg.proto.records import Records
 from thalweg.proto.rejected import Reason, Refused
 from thalweg.proto.rows.assembly import Parts, assemble
-from thalweg.proto.rows.ids import id_number, id_text
+from thalweg.proto.rows.ids import id_values
 from thalweg.proto.salvage import salvage
 from thalweg.proto.schema import Array, Schema, TensorSpec
 
@@ -115,7 +115,10 @@ class JsonDecoder:
 
 def check_depth(values: Sequence[bytes]) -> None:
     """Raises Refused if one is nested too deeply."""
-    if any(map(too_deep, values)):
+    most = max([value.count(b"{") for value in values], default=0) + max(
+        [value.count(b"[") for value in values], default=0
+    )
+    if most > MAX_JSON_DEPTH and any(map(too_deep, values)):  # usually not: then no function is called for each value
         raise Refused("malformed", f"expected JSON nested at most {MAX_JSON_DEPTH} deep, got deeper")
 
 
@@ -136,7 +139,7 @@ def input_type(spec: TensorSpec) -> Any:
 def input_column(name: str, values: Sequence[Any], spec: TensorSpec) -> Array:
     """The array of an input, (N, ...), from values of `input_type`. Raises Refused when one does not fit."""
     if spec.ids:
-        values = _ids(spec, values)
+        values = id_values(spec, values)
     if spec.dtype == "bytes":
         column = np.empty((len(values), *spec.shape), dtype=object)
         for row, value in enumerate(values):
@@ -153,19 +156,6 @@ def input_column(name: str, values: Sequence[Any], spec: TensorSpec) -> Array:
             pass  # one is too large: let it become infinite, so that it is found and named
     with np.errstate(over="ignore"):  # a number too large for float32 becomes infinite, and is found as such
         return np.array(values, dtype=spec.dtype).reshape(len(values), *spec.shape)
-
-
-def _ids(spec: TensorSpec, values: Sequence[Any]) -> Sequence[Any]:
-    """Texts for integers, and integers for texts, as the spec wants."""
-    plain = str if spec.dtype == "bytes" else int
-    if not spec.shape and set(map(type, values)) <= {plain}:  # the usual case
-        return values
-    of: Callable[[str, Any], Any] = id_text if spec.dtype == "bytes" else id_number
-
-    def each(value: Any) -> Any:
-        return [each(part) for part in value] if isinstance(value, list) else of(spec.name, value)
-
-    return [each(value) for value in values]
 
 
 def _encoded(value: Any) -> Any:

@@ -34,7 +34,7 @@ class Event(_message.Message):
     def __init__(self, id: _Optional[str] = ..., time: _Optional[float] = ..., key: _Optional[str] = ..., inputs: _Optional[_Iterable[_Union[_inference_pb2.ModelInferRequest.InferInputTensor, _Mapping]]] = ..., raw_input_contents: _Optional[_Iterable[bytes]] = ..., label_text: _Optional[str] = ..., label_number: _Optional[float] = ..., label_numbers: _Optional[_Union[Numbers, _Mapping]] = ..., weight: _Optional[float] = ..., model: _Optional[str] = ..., served: _Optional[_Union[Answer, _Mapping]] = ...) -> None: ...
 
 class Answer(_message.Message):
-    __slots__ = ("state_version", "label", "classes", "scores", "rest", "known", "value", "score")
+    __slots__ = ("state_version", "label", "classes", "scores", "rest", "known", "value", "score", "model")
     STATE_VERSION_FIELD_NUMBER: _ClassVar[int]
     LABEL_FIELD_NUMBER: _ClassVar[int]
     CLASSES_FIELD_NUMBER: _ClassVar[int]
@@ -43,6 +43,7 @@ class Answer(_message.Message):
     KNOWN_FIELD_NUMBER: _ClassVar[int]
     VALUE_FIELD_NUMBER: _ClassVar[int]
     SCORE_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
     state_version: int
     label: str
     classes: _containers.RepeatedScalarFieldContainer[str]
@@ -51,7 +52,8 @@ class Answer(_message.Message):
     known: int
     value: _containers.RepeatedScalarFieldContainer[float]
     score: float
-    def __init__(self, state_version: _Optional[int] = ..., label: _Optional[str] = ..., classes: _Optional[_Iterable[str]] = ..., scores: _Optional[_Iterable[float]] = ..., rest: _Optional[float] = ..., known: _Optional[int] = ..., value: _Optional[_Iterable[float]] = ..., score: _Optional[float] = ...) -> None: ...
+    model: str
+    def __init__(self, state_version: _Optional[int] = ..., label: _Optional[str] = ..., classes: _Optional[_Iterable[str]] = ..., scores: _Optional[_Iterable[float]] = ..., rest: _Optional[float] = ..., known: _Optional[int] = ..., value: _Optional[_Iterable[float]] = ..., score: _Optional[float] = ..., model: _Optional[str] = ...) -> None: ...
 
 class Numbers(_message.Message):
     __slots__ = ("values",)

@@ -13,7 +13,10 @@ ONE_HOME = {
     "faiss": {"memory/vectors/key_tables.py"},
     "kafka": {
         "stream/log/kafka.py",
-        *(f"stream/log/kafka_client/{name}.py" for name in ("batches", "clients", "consumer", "errors", "limits")),
+        *(
+            f"stream/log/kafka_client/{name}.py"
+            for name in ("batches", "clients", "consumer", "errors", "limits", "sockets")
+        ),
     },
     "confluent_kafka": {
         f"stream/log/confluent_client/{name}.py" for name in ("clients", "consumer", "errors", "producer", "properties")
@@ -25,7 +28,7 @@ ONE_HOME = {
     },
     "river": {
         "stream/drift/detectors.py",  # its drift detectors
-        *(f"models/adapters/{name}.py" for name in ("river", "river_kinds")),  # its estimators
+        *(f"models/adapters/{name}.py" for name in ("river_fixes", "river_kinds")),  # its estimators
     },
 }
 FILES = [path for folder in ORDER for path in sorted((ROOT / folder).rglob("*.py")) if "_pb2" not in path.name]

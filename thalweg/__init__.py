@@ -7,7 +7,16 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["__version__"]
+__all__ = ["Evaluation", "FrameError", "Model", "__version__", "evaluate", "load"]
+
+_HOMES = {
+    "Model": "thalweg.ops.notebook.model",
+    "FrameError": "thalweg.ops.notebook.frames",
+    "evaluate": "thalweg.ops.notebook.model",
+    "Evaluation": "thalweg.ops.notebook.evaluation",
+    "load": "thalweg.ops.notebook.model",
+}
+"""Names of the notebook, by the module that has them: loaded when they are asked for."""
 
 
 def __getattr__(name: str) -> Any:  # looked up when asked for: reading metadata costs more than the rest of this import
@@ -15,4 +24,8 @@ def __getattr__(name: str) -> Any:  # looked up when asked for: reading metadata
         from importlib.metadata import version
 
         return version("thalweg")
+    if name in _HOMES:
+        from importlib import import_module
+
+        return getattr(import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'thalweg' has no attribute {name!r}")

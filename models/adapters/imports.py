@@ -55,7 +55,8 @@ def _module(learner: str, parts: list[str]) -> tuple[ModuleType, list[str]]:
         except Exception as error:  # a module of the user's own may raise whatever it likes
             problem = f"{type(error).__name__}: {error}"
             raise UnknownLearner(f"learner {learner!r}: {name} cannot be imported: {problem}") from error
-    raise UnknownLearner(f"learner {learner!r}: there is no module {parts[0]!r} on the import path")
+    extra = "; it comes with the extra sklearn: pip install 'thalweg[sklearn]'" if parts[0] == "sklearn" else ""
+    raise UnknownLearner(f"learner {learner!r}: there is no module {parts[0]!r} on the import path{extra}")
 
 
 def made(learner: str, target: Any, params: Mapping[str, Any], seed: int, seed_name: str) -> Any:

@@ -33,7 +33,7 @@ def rebuild(state: State, allowed: Allowed) -> Any:
     """
     try:
         return _Rebuild(state, allowed).root()
-    except (LookupError, TypeError, AttributeError, msgspec.DecodeError, OverflowError) as error:
+    except (LookupError, TypeError, AttributeError, ValueError, OverflowError) as error:
         raise ValueError(f"this is not the state of an estimator: {type(error).__name__}: {error}") from error
 
 
@@ -57,7 +57,7 @@ class _Rebuild:
                 self._fill(row, shape, values)
             elif kind in _NEW or kind in ("deque", "generator"):
                 later.append((row, shape, values))
-        for row, shape, values in later:
+        for row, shape, values in sorted(later, key=lambda one: self._shapes[one[1]][0] == "generator"):
             self._fill(row, shape, values)
         return self._value(self._told)
 
@@ -68,9 +68,9 @@ class _Rebuild:
         if kind in ("new", "made"):
             of_class = isinstance(found, type) and self._allowed.kind(found) == "extension"
             if not of_class and not name.partition(":")[2].startswith("__pyx_unpickle_"):
-                raise ValueError(f"the state names {name} as a class of compiled code, which it is not")
+                raise ValueError(f"it names {name} as a class of compiled code, which it is not")
         elif not isinstance(found, type) or self._allowed.kind(found) != "python":
-            raise ValueError(f"the state names {name} as a class, which it is not")
+            raise ValueError(f"it names {name} as a class, which it is not")
         return found
 
     # Values
@@ -108,7 +108,7 @@ class _Rebuild:
             return self._allowed.find(told[1])
         if first == "r":
             return self._unseeded
-        raise ValueError(f"this is not the state of an estimator: it holds {first!r}")
+        raise ValueError(f"it holds {first!r}")
 
     # Objects: first all of them, empty, then what is in them
 
@@ -157,9 +157,9 @@ class _Rebuild:
             return old
         if kind == "generator":
             if values[0] not in ("PCG64", "PCG64DXSM", "MT19937", "Philox", "SFC64"):
-                raise ValueError(f"the state names {values[0]} as a generator of random bits, which it is not")
+                raise ValueError(f"it names {values[0]} as a generator of random bits, which it is not")
             return np.random.Generator(getattr(np.random, values[0])())
-        raise ValueError(f"this is not the state of an estimator: it holds a {kind!r}")
+        raise ValueError(f"it holds a {kind!r}")
 
     def _compiled(self, kind: str, cls: Any, values: list[Any]) -> Any:
         given, state = (self._whole(value) for value in values)

@@ -18,6 +18,7 @@ import structlog
 from numpy.typing import NDArray
 
 from thalweg.memory.snapshots.state import State
+from thalweg.models.adapters import river_fixes
 from thalweg.models.adapters.allowed import Allowed
 from thalweg.models.adapters.frozen import Held, Lent
 from thalweg.models.adapters.imports import imported, made
@@ -25,6 +26,7 @@ from thalweg.models.adapters.river_kinds import clusters
 from thalweg.models.adapters.river_predictor import Learned, RiverPredictor
 from thalweg.models.adapters.river_trial import tried
 from thalweg.models.adapters.rows import FAR, Row, Rows
+from thalweg.models.adapters.walk import objects
 from thalweg.models.contract.gauges import CLASSES, SKIPPED_EVENTS, GaugeSpec, GaugeValue
 from thalweg.models.contract.learner import LearnerContext
 from thalweg.models.parts.class_bound import EXCESS_EVENTS, ExcessEvents, add_classes
@@ -48,6 +50,7 @@ class RiverFactory:
         Raises:
             UnknownLearner: It is not there, or cannot be imported.
         """
+        river_fixes.apply()
         self.name = f"river:{path}"
         self.target = imported(self.name, path)
         self.allowed = Allowed(["river", path.partition(".")[0]])
@@ -63,6 +66,9 @@ class RiverFactory:
         return made(self.name, self.target, params, seed, "seed")
 
 
+_IMPUTERS = ("StatImputer", "PreviousImputer")  # they look for None, and raise where a feature has no entry
+
+
 class RiverLearner:
     """Any estimator of River; contract in `models/contract/learner.py`.
 
@@ -75,11 +81,14 @@ class RiverLearner:
 
     def __init__(self, factory: RiverFactory, context: LearnerContext) -> None:
         self._factory = factory
-        self._rows = Rows(context.inputs)
+        lists = [name for name, one in context.columns.items() if one.kind == "list" and one.dtype == "bytes"]
+        self._rows = Rows(context.inputs, lists)
+        self._named = context.columns
         self._params, self._seed = dict(context.params), context.seed
         estimator, self._kind = tried(
             factory.name, lambda: factory.new(self._params, self._seed), factory.allowed, self._rows, self._seed
         )
+        self._rows.blanks = any(type(part).__name__ in _IMPUTERS for part in objects(estimator, factory.allowed))
         self._lent: Lent[RiverPredictor] = Lent(factory.allowed, estimator)
         self._classes: dict[str, int] = {}  # by name, in order of first appearance: columns never move
         self._truths: list[bool] = []
@@ -90,7 +99,7 @@ class RiverLearner:
 
     @property
     def schema(self) -> Schema:
-        return Schema(self._rows.specs, self._kind.label)
+        return Schema(self._rows.specs, self._kind.label, columns=self._named)
 
     def learn(self, batch: Batch) -> None:
         rows, usable = self._rows.of(batch.inputs)
@@ -151,8 +160,8 @@ class RiverLearner:
         names: list[Any] = list(self._classes)
         if self._kind.binary:
             names = self._truths = truths(names)
-        names.append(None)
-        return [names[code] for code in codes.tolist()]
+        told = [*names, None]  # None where the code is -1
+        return [told[code] for code in codes.tolist()]
 
     # Predictions
 

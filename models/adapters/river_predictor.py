@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +18,8 @@ from thalweg.proto.schema import Array, Inputs, TensorSpec
 from thalweg.proto.task import Task
 
 log = structlog.get_logger(__name__)
+
+_RAISED: set[str] = set()  # learners of which that has been logged: it may be so for every row
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +51,6 @@ class RiverPredictor:
         if kind.kind == "clusterer":
             names = range(len(learned.classes))
         self._columns: dict[Any, int] = {name: column for column, name in enumerate(names)}
-        self._raised = False
 
     @property
     def task(self) -> Task:
@@ -102,32 +102,39 @@ class RiverPredictor:
 
     def _numbers(self, estimator: Any, rows: list[Row], good: Any, value: Array) -> None:
         one = estimator.predict_one if self._kind.kind == "regressor" else estimator.score_one
+        told: list[float] = []
+        places: list[int] = []
         for row in good:
             try:
-                number = float(one(rows[row]))
+                told.append(float(one(rows[row])))
             except Exception as error:
                 self._note(error)
-                continue
-            if math.isfinite(number):
-                value[row, 0] = number
+            else:
+                places.append(row)
+        numbers = np.array(told, np.float64)
+        value[places, 0] = np.where(np.isfinite(numbers), numbers, np.nan)
 
     def _probabilities(self, estimator: Any, rows: list[Row], good: Any, label: Array, scores: Array) -> None:
-        one, columns = estimator.predict_proba_one, self._columns
-        width = len(self.classes)
+        one, names = estimator.predict_proba_one, list(self._columns)
+        told: list[list[float]] = []
+        places: list[int] = []
         for row in good:
-            told = [0.0] * width
             try:
-                for name, share in one(rows[row]).items():
-                    column = columns.get(name)
-                    if column is not None:
-                        told[column] = float(share)
+                found = one(rows[row])
+                told.append([found.get(name, 0.0) for name in names])
             except Exception as error:
                 self._note(error)
-                continue
-            total = sum(told)
-            if 0.0 < total < math.inf:
-                scores[row] = [share / total for share in told]
-                label[row] = told.index(max(told))
+            else:
+                places.append(row)
+        if not places:
+            return
+        shares = np.array(told, np.float64)  # (M, C)
+        total = shares.sum(axis=1)
+        sound = np.isfinite(total) & (total > 0.0)
+        where = np.array(places)[sound]
+        shares = shares[sound] / total[sound, None]  # overflows nowhere: each is at most the total
+        scores[where] = shares
+        label[where] = shares.argmax(axis=1)
 
     def _labels(self, estimator: Any, rows: list[Row], good: Any, label: Array) -> None:
         one, columns = estimator.predict_one, self._columns
@@ -138,8 +145,8 @@ class RiverPredictor:
                 self._note(error)
 
     def _note(self, error: Exception) -> None:
-        if not self._raised:
-            self._raised = True
+        if self._learner not in _RAISED:
+            _RAISED.add(self._learner)
             log.warning(
                 "the estimator raises for a row, which gets no prediction",
                 learner=self._learner,
@@ -150,6 +157,8 @@ class RiverPredictor:
         learned = self._learned
         meta = {
             "inputs": [[spec.name, spec.dtype, list(spec.shape), spec.optional] for spec in self._rows.specs.values()],
+            "lists": sorted(self._rows.lists),
+            "blanks": self._rows.blanks,
             "kind": self._kind.meta(),
             "classes": list(learned.classes),
             "truths": list(learned.truths),
@@ -178,4 +187,6 @@ class RiverPredictor:
         held = Held(allowed, state=State(state.tensors))
         if learned.events:
             held.get()  # here rather than at the first request
-        return cls(learner, RiverKind(**meta["kind"]), Rows(specs), held, learned)
+        rows = Rows(specs, meta["lists"])
+        rows.blanks = meta["blanks"]
+        return cls(learner, RiverKind(**meta["kind"]), rows, held, learned)

@@ -44,7 +44,7 @@ def tried(learner: str, new: Callable[[], Any], allowed: Allowed, rows: Rows, se
 
 
 def _seeded(estimator: Any, seed: int, allowed: Allowed) -> Any:
-    """The same estimator; each part that would draw its seed from the system has one that follows from `seed`.
+    """The same estimator; every part that would draw its seed from the system has one that follows from `seed`.
 
     Such a part has an attribute `seed`, which is None, as all of River have; its copies begin with the new one.
     """
@@ -86,8 +86,11 @@ def _event(rows: Rows, number: int) -> Row:
     draw = random.Random(number)
     row: Row = {}
     for key in rows.keys:
-        text = rows.specs[key.partition("[")[0]].dtype == "bytes" if key.partition("[")[0] in rows.specs else False
-        row[key] = draw.choice("abc") if text else draw.gauss(0.0, 1.0)
+        if key in rows.lists:
+            row[key] = [draw.choice("abc")]
+        else:
+            text = key in rows.specs and rows.specs[key].dtype == "bytes"
+            row[key] = draw.choice("abc") if text else draw.gauss(0.0, 1.0)
     return row
 
 

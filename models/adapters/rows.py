@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from itertools import product
 from typing import Any, TypeAlias
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,15 +17,22 @@ Row: TypeAlias = "dict[str, Any]"
 FAR = 1e30
 """Numbers from here on are not learned from: their fourth powers are no floats."""
 
+_FLOATS = ("float32", "float64")
+
 
 class Rows:
-    """Validates inputs, and makes a dictionary of each event: `amount`, `features[0]`; a missing value has no entry.
+    """Validates inputs, and makes a dictionary of each event: `amount`, `features[0]`; a missing value has no entry, or
+    is None where the estimator imputes.
 
     Numbers are floats or integers, `bytes` are texts. Not thread-safe but for `of`.
     """
 
-    def __init__(self, specs: Mapping[str, TensorSpec]) -> None:
+    def __init__(self, specs: Mapping[str, TensorSpec], lists: Collection[str] = ()) -> None:
         """For inputs of fixed shape.
+
+        Args:
+            specs: The inputs by name.
+            lists: Those that hold a JSON list of texts each; they become lists.
 
         Raises:
             ParamsError: There are none, or one is of variable shape.
@@ -39,9 +47,18 @@ class Rows:
         if mistakes:
             raise ParamsError(mistakes)
         self.specs = dict(specs)
+        self.lists = frozenset(lists)
+        """Inputs that become lists of texts."""
+        self.blanks = False
+        """Whether a missing value is None instead of having no entry: what imputers of River expect."""
         self._names = {name: _keys(spec) for name, spec in specs.items()}
         self.keys = tuple(key for keys in self._names.values() for key in keys)
         """The features of an event without missing values, in order."""
+        of_floats = [
+            (key, spec.optional) for name, spec in specs.items() if spec.dtype in _FLOATS for key in self._names[name]
+        ]
+        self._float_keys = [key for key, _ in of_floats]
+        self._float_optional = np.array([optional for _, optional in of_floats], np.bool_)
         self.may_miss = any(spec.optional for spec in specs.values())
         """Whether values may be missing."""
         self._latest: tuple[Inputs, tuple[list[Row], NDArray[np.bool_] | None]] | None = None
@@ -68,35 +85,55 @@ class Rows:
 
     def _made(self, inputs: Inputs) -> tuple[list[Row], NDArray[np.bool_] | None]:
         count = self._check(inputs)
-        columns: list[list[Any]] = []
-        usable: NDArray[np.bool_] | None = None
-        holes = False
-        for name, spec in self.specs.items():
-            array = inputs.get(name)
-            if array is None:
-                columns += [[None] * count for _ in self._names[name]]
-                holes = True
-                continue
-            flat = array.reshape(count, len(self._names[name]))
-            if array.dtype.kind == "f":
-                flat, good, missing = _numbers(flat, spec.optional)
-                holes = holes or missing
-                if good is not None:
-                    usable = good if usable is None else usable & good
-            if spec.dtype == "bytes":
-                texts: list[list[str | None]] = [[_text(value) for value in column] for column in flat.T.tolist()]
-                if spec.optional:
-                    texts = [[value or None for value in column] for column in texts]
-                    holes = holes or any(None in column for column in texts)
-                columns += texts
-            elif len(self.specs) == 1 and not holes:
-                return [dict(zip(self.keys, row)) for row in flat.tolist()], usable
-            else:
-                columns += flat.T.tolist()
+        block, usable, holes = self._floats(inputs, count)
+        if len(self._float_keys) == len(self.keys):
+            if not holes:
+                return [dict(zip(self.keys, row)) for row in block.tolist()], usable
+            columns = block.T.tolist()
+        else:
+            of_floats = dict(zip(self._float_keys, block.T.tolist()))
+            columns = []
+            for name, spec in self.specs.items():
+                if spec.dtype in _FLOATS:
+                    columns += [of_floats[key] for key in self._names[name]]
+                elif name not in inputs:
+                    columns += [[None] * count for _ in self._names[name]]
+                    holes = True
+                else:
+                    found = inputs[name].reshape(count, len(self._names[name])).T.tolist()
+                    if spec.dtype == "bytes":
+                        found, missing = _texts(found, spec.optional)
+                        holes = holes or missing
+                        if name in self.lists:
+                            found = [[value and msgspec.json.decode(value) for value in column] for column in found]
+                    columns += found
         keys = self.keys
-        if not holes:
+        if not holes or self.blanks:
             return [dict(zip(keys, row)) for row in zip(*columns)], usable
         return [{key: one for key, one in zip(keys, row) if one is not None} for row in zip(*columns)], usable
+
+    def _floats(self, inputs: Inputs, count: int) -> tuple[Array, NDArray[np.bool_] | None, bool]:
+        """All floats (N, K), with None where one is missing; the usable rows, None if all are; is one missing?"""
+        block = np.full((count, len(self._float_keys)), np.nan)
+        at = 0
+        for name, spec in self.specs.items():
+            if spec.dtype in _FLOATS:
+                width = len(self._names[name])
+                if name in inputs:
+                    block[:, at : at + width] = inputs[name].reshape(count, width)
+                at += width
+        with np.errstate(invalid="ignore"):
+            good = np.abs(block) < FAR
+        if good.all():
+            return block, None, False
+        missing = np.isnan(block) & self._float_optional
+        good |= missing
+        usable = None if good.all() else np.asarray(good.all(axis=1))
+        if not missing.any():
+            return block, usable, False
+        told = block.astype(object)
+        told[missing] = None
+        return told, usable, True
 
     def _check(self, inputs: Inputs) -> int:
         """The number of rows."""
@@ -124,19 +161,12 @@ class Rows:
         return next(iter(counts.values()))
 
 
-def _numbers(values: Array, optional: bool) -> tuple[Array, NDArray[np.bool_] | None, bool]:
-    """Numbers (N, K), with None where one is missing; the usable rows, None if all are; whether one is missing."""
-    with np.errstate(invalid="ignore"):
-        good = np.abs(values) < FAR
-    if good.all():
-        return values, None, False
-    missing = np.isnan(values) if optional else None
-    if missing is None or not missing.any():
-        return values, np.asarray(good.all(axis=1)), False
-    good |= missing
-    told = values.astype(object)
-    told[missing] = None
-    return told, None if good.all() else np.asarray(good.all(axis=1)), True
+def _texts(columns: list[list[Any]], optional: bool) -> tuple[list[list[str | None]], bool]:
+    """Texts, with None for an empty one that is missing; and whether one is."""
+    texts: list[list[str | None]] = [[_text(value) for value in column] for column in columns]
+    if not optional or all(map(all, texts)):
+        return texts, False
+    return [[value or None for value in column] for column in texts], True
 
 
 def _text(value: Any) -> str:

@@ -116,7 +116,7 @@ class SklearnPredictor:
         x = np.zeros((count + -count % ROWS, rows.shape[1]))  # full tiles, see ROWS
         x[:count] = rows
         with np.errstate(all="ignore"):
-            usable = (np.abs(x) < FAR).all(axis=1)
+            usable: Array = np.logical_and.reduce(np.abs(x) < FAR, axis=1)
             x[~usable] = 0.0
             self._predict(x, usable[:count], outputs)
         return outputs

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter, OrderedDict, defaultdict, deque
+from collections.abc import Mapping
 from enum import Enum
 from functools import partial
 from types import BuiltinMethodType, MethodType
@@ -43,6 +44,7 @@ _CONTAINERS: dict[type, str] = {
     Counter: "counter",
     defaultdict: "default",
 }
+_NOTHING: Mapping[str, Any] = {}
 _FILLED = (defaultdict, Counter, OrderedDict, dict, list, deque, set)  # a subclass before its base
 
 
@@ -76,6 +78,8 @@ class _Walk:
         self.reached: list[Any] = []  # also keeps them alive, so that an identity stays one
         self._parents: list[tuple[int, str]] = []  # from where a thing was reached first
         self._shapes: dict[tuple[str, str, tuple[str, ...]], int] = {}
+        self._known: dict[type, tuple[str, list[str], type | None]] = {}
+        self._names: dict[int, str] = {}  # of classes and functions, by identity
         self._arrays: dict[str, Array] = {}
         self._memory: list[Array] = []
         self._at = -1  # row whose parts are told at present …
@@ -85,7 +89,7 @@ class _Walk:
         told = self._told(root)
         rows: list[list[Any]] = []
         while len(rows) < len(self.reached):
-            self._at = len(rows)
+            self._at, self._part = len(rows), ""
             rows.append(self._row(self.reached[self._at]))
         table = [told, [[kind, cls, list(names)] for kind, cls, names in self._shapes], rows]
         text = np.frombuffer(msgspec.json.encode(table), np.uint8)
@@ -109,7 +113,7 @@ class _Walk:
         return self._told_rarely(cls, value)
 
     def _told_rarely(self, cls: type, value: Any) -> Any:
-        if cls in _CONTAINERS or cls is np.ndarray:
+        if cls in self._known or cls in _CONTAINERS or cls is np.ndarray:
             return self._new(value)
         if cls is tuple:
             return ["t", *map(self._told, value)]
@@ -131,7 +135,9 @@ class _Walk:
         if isinstance(value, Enum):
             return ["e", self._named(cls), value.name]
         if isinstance(value, type) or (callable(value) and hasattr(value, "__qualname__")):
-            return ["c", self._named(value)]
+            if id(value) not in self._names:
+                self._names[id(value)] = self._named(value)  # it stays alive: its module knows it
+            return ["c", self._names[id(value)]]
         return self._new(value)
 
     def _new(self, value: Any) -> list[int]:
@@ -184,20 +190,17 @@ class _Walk:
         return self._compiled(cls, thing) if kind == "extension" else self._object(cls, thing)
 
     def _object(self, cls: type, thing: Any) -> list[Any]:
-        attributes = dict(getattr(thing, "__dict__", ()))
-        for name in _slots(cls):
-            if hasattr(thing, name):
-                attributes[name] = getattr(thing, name)
+        full, slots, base = self._known.get(cls) or self._look_at(cls)
+        attributes: Mapping[str, Any] = getattr(thing, "__dict__", _NOTHING)
+        if slots:
+            attributes = {**attributes, **{name: getattr(thing, name) for name in slots if hasattr(thing, name)}}
         values = []
         unseeded = cls.__module__.startswith("river.proba.") and attributes.get("seed", 0) is None
         for name, value in attributes.items():
             self._part = name
             # a distribution draws from this only when asked for a sample; without a seed it differs between two runs
             values.append(["r"] if unseeded and type(value) is random.Random else self._told(value))
-        base = next((base for base in _FILLED if isinstance(thing, base)), None)
-        if isinstance(thing, frozenset):
-            raise self._refused(f"a {cls.__module__}.{cls.__qualname__}, a frozenset of its own kind")
-        if isinstance(thing, tuple):
+        if base is tuple:
             self._part = "[]"
             kind, entries = "tuple", [self._told(value) for value in tuple.__iter__(thing)]
         elif base is not None:
@@ -205,7 +208,15 @@ class _Walk:
             entries = list(self._entries(kind, thing))
         else:
             kind, entries = "object", []
-        return [self._shape(kind, self._named(cls), tuple(attributes)), *values, *entries]
+        return [self._shape(kind, full, tuple(attributes)), *values, *entries]
+
+    def _look_at(self, cls: type) -> tuple[str, list[str], type | None]:
+        """Name, slots and container of a class."""
+        if issubclass(cls, frozenset):
+            raise self._refused(f"a {cls.__module__}.{cls.__qualname__}, a frozenset of its own kind")
+        base = next((base for base in (*_FILLED, tuple) if issubclass(cls, base)), None)
+        self._known[cls] = self._named(cls), _slots(cls), base
+        return self._known[cls]
 
     def _entries(self, kind: str, thing: Any) -> list[Any]:
         if kind == "list":

@@ -25,6 +25,7 @@ from thalweg.models.contract.capabilities import (
     predict_batch,
 )
 from thalweg.models.contract.gauges import GaugeSpec, GaugeValue
+from thalweg.models.contract.latest import LatestPredictor
 from thalweg.models.contract.learner import Learner, Predictor
 from thalweg.proto.event import Batch, ClassLabels
 from thalweg.proto.schema import Array, Inputs, Schema, TensorSpec
@@ -78,7 +79,7 @@ class CalibratedLearner(Wrapper):
     def __init__(self, learner: Learner, task: Task, *, on: bool = True) -> None:
         self._learner, self._on, self._logs = learner, on, task.probabilities
         self._temperature = Temperature.new(logs=self._logs)
-        self._wrapped: CalibratedPredictor | None = None
+        self._wrapped: LatestPredictor[CalibratedPredictor] = LatestPredictor()
         self._columns = _Columns()
 
     def capability(self, kind: type[C]) -> C | None:
@@ -98,25 +99,29 @@ class CalibratedLearner(Wrapper):
     def set_temperature(self, temperature: Temperature) -> None:
         """Continue with this calibration."""
         if (temperature.scale, temperature.even) != (self._temperature.scale, self._temperature.even):
-            self._wrapped = None
+            self._wrapped.clear()
         self._temperature = temperature
 
     def learn(self, batch: Batch) -> None:
         predictor, spread = self.predictor(), None
         if isinstance(predictor, CalibratedPredictor):
             spread = predictor.spread_of(batch)
+        classes = predictor.classes
+        del predictor
+        self._wrapped.let_go()
         self._learner.learn(batch)
         if spread is not None and isinstance(batch.labels, ClassLabels):
-            columns = self._columns.of(batch.labels, predictor.classes)
+            columns = self._columns.of(batch.labels, classes)
             self.set_temperature(self._temperature.after(spread, columns))
 
     def predictor(self) -> Predictor:
         inner = self._learner.predictor()
         if not self._on:
             return inner
-        if self._wrapped is None or self._wrapped.inner is not inner:
-            self._wrapped = CalibratedPredictor(inner, self._temperature)
-        return self._wrapped
+        known = self._wrapped.get()
+        if known is None or known.inner is not inner:
+            known = self._wrapped.set(CalibratedPredictor(inner, self._temperature))
+        return known
 
     def state(self) -> State:
         inner = self._learner.state()
@@ -126,7 +131,7 @@ class CalibratedLearner(Wrapper):
         self._learner.restore(_without(state))
         tensor = state.tensors.get(TENSOR)
         self._temperature = Temperature.new(logs=self._logs) if tensor is None else Temperature.of(tensor)
-        self._wrapped = None
+        self._wrapped.clear()
 
     @property
     def gauges_declared(self) -> Sequence[GaugeSpec]:

@@ -47,6 +47,7 @@ class CategoricalColumns:
     def __init__(self, layout: Layout) -> None:
         self._spans = layout.categorical
         self._width = layout.width
+        self._others = np.array([span.other for span in self._spans], dtype=np.intp)[:, None]
         self.imputed = [number for number, span in enumerate(self._spans) if span.missing < 0]
         """Columns whose missing values become the most frequent category."""
 
@@ -62,9 +63,12 @@ class CategoricalColumns:
 
     def others(self, codes: Codes, texts: list[list[bytes]]) -> list[list[int]]:
         """For each column the events whose category is not in its table. Raises InputError if one is not bytes."""
+        shared = codes == self._others
+        if not shared.any():
+            return [[] for _ in texts]
         found = []
-        for span, row, values in zip(self._spans, codes, texts):
-            found.append(np.flatnonzero(row == span.other).tolist())
+        for span, row, values in zip(self._spans, shared, texts):
+            found.append(np.flatnonzero(row).tolist())
             for event in found[-1]:
                 if type(values[event]) is not bytes:
                     kind = type(values[event]).__name__

@@ -65,7 +65,7 @@ class Layout:
     def _place(self) -> None:
         for one in (span for span in self.numbers if span.column.scale):
             self._give(one, max(1, one.column.length))
-        for one in (span for span in self.times if span.column.scale):
+        for one in (span for span in self.times if span.column.trend):
             one.trend = self.width
             self.width += 1
         self.scaled = self.width

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from thalweg.memory.snapshots.state import State
 from thalweg.models.columns.stage import FeatureStage
@@ -39,11 +40,20 @@ def make_learner(name: str, context: LearnerContext, encoder: str = IDENTITY, we
         return make_encoded(name, context, encoder, weights)
     stage = FeatureStage(context.columns, context.seed)
     try:
-        inner = make_encoded(name, _behind(context, stage.transform), encoder, weights)
+        behind = replace(_behind(context, stage.transform), params=params_behind_columns(name, context.params, encoder))
+        inner = make_encoded(name, behind, encoder, weights)
     except ParamsError as error:
         names: Sequence[str] = getattr(find(name), "input_names", ())
         raise ParamsError(dict(_as_column_mistakes(name, names, error))) from error
     return StagedLearner(inner, stage)
+
+
+def params_behind_columns(name: str, params: Mapping[str, Any], encoder: str = IDENTITY) -> dict[str, Any]:
+    """A learner's parameters where it learns from the features of columns: some have another default there, which its
+    factory declares as `defaults_behind_columns`. Raises UnknownLearner.
+    """
+    defaults = {} if encoder != IDENTITY else getattr(find(name), "defaults_behind_columns", {})
+    return {**defaults, **params}
 
 
 def predictor_maker(

@@ -1,9 +1,9 @@
 """When sums over features may be added or subtracted: features must mean the same on both sides.
 
 The features of an order-free column depend on its value alone, so sums over them may always be added and subtracted:
-`hashed`, `text` and `list` of texts, numbers and times with `scale = false`, and `categorical` with its `categories`
-listed and `missing = "indicator"`. Those of any other column depend on earlier events; then sums may be added only
-where both stages use the same scale and gave features to the same categories.
+`hashed`, `text` and `list` of texts, numbers with `scale = false`, times without a trend, and `categorical` with its
+`categories` listed and `missing = "indicator"`. Those of any other column depend on earlier events; then sums may be
+added only where both stages use the same scale and gave features to the same categories.
 """
 
 from __future__ import annotations
@@ -16,13 +16,17 @@ from thalweg.proto.rows.column import Column
 
 def order_free(column: Column) -> bool:
     """Whether the features of a value depend on no other event."""
-    if is_numbers(column) or column.kind == "datetime":
+    if is_numbers(column):
         return not column.scale
+    if column.kind == "datetime":
+        return not column.trend
     return column.kind != "categorical" or bool(column.categories and column.missing == "indicator")
 
 
 def remedy(column: Column) -> str:
     """What makes a column order-free."""
+    if column.kind == "datetime":
+        return "trend = false makes its features independent of other events"
     if column.kind != "categorical":
         return "scale = false makes its features independent of other events"
     return 'its categories listed and missing = "indicator", or kind hashed, make its features independent of others'

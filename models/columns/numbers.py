@@ -30,7 +30,7 @@ _PLAIN_CLIP = 1e30  # float32 must hold a number that is not scaled
 _DAY = 86_400.0
 _PERIODS = np.array([_DAY, 7 * _DAY, 365.2425 * _DAY])[None, :, None]
 _MONDAY = np.array([0.0, 3.0 / 7.0, 0.0])[None, :, None]  # Unix time began on a Thursday
-_LEAST = 1e-100  # of a deviation, so that its inverse is finite
+_LEAST = 1e-100  # of a deviation: then no number overflows when it is scaled
 
 
 class NumberColumns:
@@ -127,8 +127,7 @@ class RunningScale:
             return values
         if not self._seen.all():
             self._look_for_first(values, missing)
-        with np.errstate(over="ignore"):
-            z = (values - self._origin[:, None]) * self._unit[:, None]
+        z = (values - self._origin[:, None]) * self._unit[:, None]
         np.clip(z, -REACH, REACH, out=z)
         if missing is not None:
             z[missing] = 0.0

@@ -19,7 +19,7 @@ OPTIONS: Mapping[ColumnKind, tuple[str, ...]] = {
     "categorical": ("categories", "max_categories", "min_events"),
     "hashed": ("buckets",),
     "text": ("buckets", "ngrams"),
-    "datetime": ("scale", "unit"),
+    "datetime": ("trend", "unit"),
     "list": ("buckets", "length", "scale"),
 }
 """Options of a kind besides the common ones."""
@@ -48,7 +48,9 @@ class ColumnConfig(Settings):
     mean or mode alone."""
     scale: bool = _USUAL.scale
     """`numeric`, `boolean`, `list` of numbers: centred and scaled by the running mean and standard deviation; false: as
-    they are, and 0 where missing, so that no feature depends on another event. `datetime`: with a trend, which is."""
+    they are, and 0 where missing, so that no feature depends on another event."""
+    trend: bool = _USUAL.trend
+    """`datetime`: also the time itself, centred and scaled, which in a stream is always beyond all that came before."""
     categories: list[str] = list(_USUAL.categories)  # noqa: RUF012 - pydantic copies it
     """`categorical`: the categories with a feature of their own, if they are known in advance; empty: the first that
     come often enough."""

@@ -30,6 +30,7 @@ from thalweg.models.contract.capabilities import (
     predict_batch,
 )
 from thalweg.models.contract.gauges import GaugeSpec, GaugeValue
+from thalweg.models.contract.latest import LatestPredictor
 from thalweg.models.contract.learner import Learner, Predictor
 from thalweg.proto.event import Batch
 from thalweg.proto.schema import Array, Inputs, Schema, TensorSpec
@@ -62,7 +63,7 @@ class StagedLearner(Wrapper):
 
     def __init__(self, learner: Learner, stage: FeatureStage) -> None:
         self._learner, self._stage = learner, stage
-        self._wrapped: StagedPredictor | None = None
+        self._wrapped: LatestPredictor[StagedPredictor] = LatestPredictor()
 
     def capability(self, kind: type[C]) -> C | None:
         inner = capability(self._learner, kind)
@@ -75,13 +76,15 @@ class StagedLearner(Wrapper):
         return replace(self._learner.schema, inputs=plan.inputs, columns=plan.columns)
 
     def learn(self, batch: Batch) -> None:
+        self._wrapped.let_go()
         self._learner.learn(self._stage.learn(batch))
 
     def predictor(self) -> StagedPredictor:
         inner, known = self._learner.predictor(), self._stage.known
-        if self._wrapped is None or self._wrapped.inner is not inner or self._wrapped.known is not known:
-            self._wrapped = StagedPredictor(inner, self._stage.transform, known)
-        return self._wrapped
+        latest = self._wrapped.get()
+        if latest is None or latest.inner is not inner or latest.known is not known:
+            latest = self._wrapped.set(StagedPredictor(inner, self._stage.transform, known))
+        return latest
 
     def state(self) -> State:
         return joined(self._learner.state(), self._stage.state())

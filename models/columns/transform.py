@@ -90,10 +90,10 @@ class Transform:
             array = inputs.get(name)
             if array is None:
                 continue
-            if array.dtype != dtype:
+            if array.dtype is not dtype and array.dtype != dtype:
                 expected = "UTF-8 bytes as objects" if dtype.kind == "O" else str(dtype)
                 raise InputError(f"input {name!r}: expected {expected}, got {array.dtype}")
-            if array.shape[1:] != shape or array.ndim != len(shape) + 1:
+            if array.ndim != len(shape) + 1 or (shape and array.shape[1:] != shape):
                 raise InputError(f"input {name!r}: expected {('N', *shape)}, got {array.shape}".replace("'N'", "N"))
             if rows not in (-1, len(array)):
                 raise InputError(f"input {name!r}: expected {rows} rows as in the other columns, got {len(array)}")
@@ -114,8 +114,7 @@ class Transform:
         """The features of columns; those of a row do not depend on the other rows. Raises InputError."""
         columns, rows = self.checked(inputs)
         values, missing = self.numbers.gather(columns, rows)
-        with np.errstate(over="ignore"):
-            scaled = (values[: self.numbers.scaled] - known.shift) * known.factor
+        scaled = (values[: self.numbers.scaled] - known.shift) * known.factor
         np.clip(scaled, -CLIP, CLIP, out=scaled)
         if missing is not None:
             scaled[missing[: self.numbers.scaled]] = 0.0

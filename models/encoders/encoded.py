@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar, cast
-from weakref import ref
 
 from thalweg.memory.snapshots.state import State
 from thalweg.models.contract.capabilities import (
@@ -27,6 +26,7 @@ from thalweg.models.contract.capabilities import (
     predict_batch,
 )
 from thalweg.models.contract.gauges import GaugeSpec, GaugeValue
+from thalweg.models.contract.latest import LatestPredictor
 from thalweg.models.contract.learner import Learner, LearnerContext, ParamsError, Predictor
 from thalweg.models.contract.registry import find
 from thalweg.models.encoders.encoder import IDENTITY, Encoder, shared_encoder
@@ -81,7 +81,7 @@ class EncodedLearner(Wrapper):
 
     def __init__(self, learner: Learner, encoder: Encoder) -> None:
         self._learner, self._encoder = learner, encoder
-        self._wrapped: ref[EncodedPredictor] | None = None  # held by who uses it, so that the learner need not copy
+        self._wrapped: LatestPredictor[EncodedPredictor] = LatestPredictor()
 
     def capability(self, kind: type[C]) -> C | None:
         inner = capability(self._learner, kind)
@@ -94,14 +94,14 @@ class EncodedLearner(Wrapper):
         return Schema(self._encoder.columns.specs, inner.label, inner.label_width)
 
     def learn(self, batch: Batch) -> None:
+        self._wrapped.let_go()
         self._learner.learn(self._encoder.batch(batch))
 
     def predictor(self) -> EncodedPredictor:
         inner = self._learner.predictor()
-        known = None if self._wrapped is None else self._wrapped()
+        known = self._wrapped.get()
         if known is None or known.inner is not inner:
-            known = EncodedPredictor(inner, self._encoder)
-            self._wrapped = ref(known)
+            known = self._wrapped.set(EncodedPredictor(inner, self._encoder))
         return known
 
     def state(self) -> State:

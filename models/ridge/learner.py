@@ -12,7 +12,7 @@ Cost: D² multiply-adds an event and decay, D³/6 a solve. State: 8 (D² + 2 D C
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,6 +47,8 @@ class Ridge:
 
     gauges_declared = (CLASSES, SKIPPED_EVENTS, EXCESS_EVENTS)
     params_type = Params
+    defaults_behind_columns: ClassVar = {"standardise": False}  # numbers are scaled already, and rare categories must
+    # not be: divided by its deviation, one that came twice would weigh as much as all others together
 
     def __init__(self, context: LearnerContext) -> None:
         self.params = p = Params.of(context.params)

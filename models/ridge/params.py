@@ -49,7 +49,8 @@ class Params(Settings):
 
     standardise: bool = True
     """Centre and scale inputs by their running mean and standard deviation before the random layer. Off: inputs are not
-    scaled, and the statistics are sums over events that `merge` and `unlearn` can add and subtract."""
+    scaled, and the statistics are sums over events that `merge` and `unlearn` can add and subtract. Off by default
+    behind columns, whose features are scaled already."""
 
     clip: Positive = 6.0
     """Standardised inputs are clipped to ± this many standard deviations, > 0: this limits the effect of a broken

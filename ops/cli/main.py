@@ -139,8 +139,8 @@ def check(
     log_format: Form = LogFormat.console,
     role: Annotated[str, typer.Option(hidden=True, help="For whom; stands in what is logged.")] = "",
 ) -> None:
-    """Validate a configuration: print the effective configuration and what it takes in memory, or every mistake at
-    once."""
+    """Validate a configuration: print the effective configuration, the features of columns and what it takes in
+    memory, or every mistake at once."""
     _log(log_format, **({"role": role} if role else {}))
     if role:
         from thalweg.ops.run.supervisor import die_with_supervisor
@@ -151,10 +151,14 @@ def check(
     loaded = _load(config)
     print(effective(loaded), end="")
     if not role:  # for a person; a supervisor only asks whether it is valid
+        from thalweg.ops.run.column_features import column_lines
         from thalweg.ops.run.memory_estimate import memory_lines
+        from thalweg.ops.run.successors import changes
 
-        for line in memory_lines(loaded):
+        for line in (*column_lines(loaded), *memory_lines(loaded)):
             print(line)
+        for line in changes(loaded):
+            print(f"# {line}")
 
 
 @app.command()
@@ -280,7 +284,32 @@ def resume(
     _log(log_format)
     from thalweg.ops.cli import operator
 
-    operator.resume(_load(config), model, skip=skip)
+    operator.resume(*_answering(config, model), skip=skip)
+
+
+@app.command()
+def promote(
+    config: ConfigPath,
+    alias: Annotated[str | None, typer.Option("--alias", help="The alias's name.")] = None,
+    model: Annotated[
+        str | None,
+        typer.Option("--model", help="The model that is to answer under the alias; alone: a model with a successor."),
+    ] = None,
+    back: Annotated[bool, typer.Option("--back", help="Go back to the champion before.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Also where requests may be refused, or answered as of long ago.")
+    ] = False,
+    log_format: Form = LogFormat.console,
+) -> None:
+    """Let a model answer under an alias, or the successor of a changed model under its name; no request is refused."""
+    _log(log_format)
+    if alias is None and model is None:
+        raise typer.BadParameter("expected --alias and --model, or --model alone for a model with a successor")
+    if alias is not None and (model is None) != back:
+        raise typer.BadParameter("expected either --model or --back beside --alias")
+    from thalweg.ops.cli.promote import promote as run
+
+    run(_load(config), alias, model, back=back, force=force)
 
 
 snapshot = typer.Typer(no_args_is_help=True, help="Manage the snapshots of a model.")
@@ -294,7 +323,7 @@ def list_snapshots(config: ConfigPath, model: ModelName, log_format: Form = LogF
     _log(log_format)
     from thalweg.ops.cli import snapshot as cli_snapshot
 
-    cli_snapshot.list_versions(_load(config), model)
+    cli_snapshot.list_versions(*_answering(config, model))
 
 
 @app.command()
@@ -326,7 +355,7 @@ def show(
     _log(log_format)
     from thalweg.ops.cli import snapshot as cli_snapshot
 
-    cli_snapshot.show(_load(config), model, version)
+    cli_snapshot.show(*_answering(config, model), version)
 
 
 @snapshot.command()
@@ -341,7 +370,7 @@ def verify(
     _log(log_format)
     from thalweg.ops.cli import snapshot as cli_snapshot
 
-    cli_snapshot.verify(_load(config), model, version, from_log=replay)
+    cli_snapshot.verify(*_answering(config, model), version, from_log=replay)
 
 
 @snapshot.command()
@@ -350,7 +379,7 @@ def rollback(config: ConfigPath, version: Version, model: ModelName, log_format:
     _log(log_format)
     from thalweg.ops.cli import operator
 
-    operator.rollback(_load(config), model, version)
+    operator.rollback(*_answering(config, model), version)
 
 
 @snapshot.command()
@@ -365,7 +394,7 @@ def export(
     _log(log_format)
     from thalweg.ops.cli import snapshot as cli_snapshot
 
-    cli_snapshot.export(_load(config), model, version, to)
+    cli_snapshot.export(*_answering(config, model), version, to)
 
 
 def _log(form: LogFormat, **context: str) -> None:
@@ -378,6 +407,13 @@ def _load(path: Path) -> Config:
     from thalweg.ops.config.config import load
 
     return load(path)
+
+
+def _answering(path: Path, name: str) -> tuple[Config, str]:
+    """The configuration, and the model that answers under a name."""
+    from thalweg.ops.run.successors import answering
+
+    return answering(_load(path), name)
 
 
 def _mapping(label: str, time: str | None, id: str | None, ignore: str | None, delimiter: str, time_unit: float) -> Any:

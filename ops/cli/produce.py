@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator, Sized
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -40,6 +41,7 @@ def run(
     log = open_configured_log(config)
     console = Console(soft_wrap=True, highlight=False)
     sent, left_out = 0, 0
+    say = partial(console.print, markup=False)
     try:
         with Progress(console=console, disable=not console.is_terminal, transient=True) as bar:
             task = bar.add_task(what, total=limit)
@@ -48,7 +50,7 @@ def run(
             else:
                 whole = math.lcm(*(model.batch_events for model in models))
                 ahead = max(model.max_future_seconds for model in models)
-                steps = append_events(log, topic, path, schema, mapping, rate, per_record, limit, whole, ahead)
+                steps = append_events(log, topic, path, schema, mapping, rate, per_record, limit, whole, ahead, say)
             for count, rejected in steps:
                 for line in rejected[: max(0, _NAMED - left_out)]:
                     console.print(f"line {line.row}: {line.reason}: {line.detail}", markup=False)
@@ -71,6 +73,7 @@ def append_events(
     limit: int | None,
     batch_events: int = 1,
     max_future_seconds: float = MAX_FUTURE_SECONDS,
+    notice: Callable[[str], None] = lambda _: None,
 ) -> Iterator[tuple[int, list[Rejected]]]:
     """Append run by run, at most `rate` events a second; yields the events appended and the lines left out.
 
@@ -82,7 +85,14 @@ def append_events(
 
     def batches() -> Iterator[Batch]:
         for part in read_events(
-            path, schema, mapping, limit=limit, chunk=size, clock=time.time, max_future_seconds=max_future_seconds
+            path,
+            schema,
+            mapping,
+            limit=limit,
+            chunk=size,
+            clock=time.time,
+            max_future_seconds=max_future_seconds,
+            notice=notice,
         ):
             rejected.extend(part.rejected)
             yield part.batch

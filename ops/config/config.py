@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tomllib
 from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from pydantic import Field, ValidationError
 
 from thalweg.models.contract.registry import UnknownLearner
 from thalweg.models.parts.settings import Mistake, Place, Settings, dotted, hint_at, mistakes, rule
+from thalweg.ops.config.alias import AliasConfig
 from thalweg.ops.config.environment import overlay
 from thalweg.ops.config.error import ConfigurationError
 from thalweg.ops.config.learners import learner_mistakes, params_type
@@ -27,6 +29,7 @@ class Config(Settings):
     log: LogConfig = LogConfig()
     store: StoreConfig = StoreConfig()
     model: list[ModelConfig] = Field(default=[], json_schema_extra={"minItems": 1})
+    alias: list[AliasConfig] = Field(default=[])
 
     @rule("model")
     def _there_is_a_model(self) -> str | None:
@@ -38,6 +41,14 @@ class Config(Settings):
             if model.name == name:
                 return model
         raise ConfigurationError([f"no model is called {name!r}; known: {', '.join(m.name for m in self.model)}"])
+
+    def find_alias(self, name: str) -> AliasConfig:
+        """The alias of this name. Raises ConfigurationError, which lists the known ones."""
+        for alias in self.alias:
+            if alias.name == name:
+                return alias
+        known = ", ".join(alias.name for alias in self.alias) or "none"
+        raise ConfigurationError([f"no alias is called {name!r}; known: {known}"])
 
 
 def load(path: Path, environment: Mapping[str, str] | None = None) -> Config:
@@ -99,12 +110,45 @@ def _beyond_types(table: dict[str, Any], wrong: set[Place]) -> Iterator[Mistake]
             yield Mistake(("model", number, "name"), "another model has this name")
         for one in learner_mistakes(model, inside):
             yield Mistake(("model", number, *one.place), one.text)
+    yield from _alias_mistakes(table.get("alias", []), [model for _, model in tables], wrong)
+
+
+def _alias_mistakes(aliases: Any, models: list[dict[str, Any]], wrong: set[Place]) -> Iterator[Mistake]:
+    """Mistakes of aliases that depend on the models; skips aliases in which something is wrong already."""
+    by_name = {str(model.get("name")): model for model in models}
+    given = [alias.get("name") for alias in aliases if isinstance(alias, dict)] if isinstance(aliases, list) else []
+    for number in range(len(given)):
+        if any(place[:2] == ("alias", number) for place in wrong):
+            continue
+        alias = AliasConfig.of(aliases[number])
+        if alias.name in by_name or given.count(alias.name) > 1:
+            other = "a model" if alias.name in by_name else "another alias"
+            yield Mistake(("alias", number, "name"), f"{other} has this name")
+        for key, names in (("champion", [alias.champion]), ("challengers", alias.challengers)):
+            for name in names:
+                place = ("alias", number, key)
+                if name not in by_name:
+                    near = get_close_matches(name, by_name, n=1)
+                    hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(by_name) or 'none'}"
+                    yield Mistake(place, f"no model is called {name!r}; {hint}")
+                elif alias.members.count(name) > 1:
+                    yield Mistake(place, f"{name!r} is given twice")
+                    break
+                elif alias.champion in by_name:
+                    yield from _other_topics(place, by_name[name], by_name[alias.champion])
+
+
+def _other_topics(place: Place, model: dict[str, Any], champion: dict[str, Any]) -> Iterator[Mistake]:
+    for key in ("topic", "labels_topic"):
+        if model.get(key, "") != champion.get(key, ""):
+            expected, got = champion.get(key, ""), model.get(key, "")
+            yield Mistake(place, f"expected models of one {key}, {expected!r}, got {model['name']!r} with {got!r}")
 
 
 def _shown(table: dict[str, Any], place: Place) -> str:
-    """A place as text, with a model's name in place of its index where it has one."""
-    if len(place) > 1 and place[0] == "model" and isinstance(models := table.get("model"), list):
-        model = models[int(place[1])]
-        name = model.get("name") if isinstance(model, dict) else None
-        return dotted(("model", str(name), *place[2:]) if name else place)
+    """A place as text, with the name of a model or alias in place of its index where it has one."""
+    if len(place) > 1 and place[0] in ("model", "alias") and isinstance(listed := table.get(str(place[0])), list):
+        one = listed[int(place[1])]
+        name = one.get("name") if isinstance(one, dict) else None
+        return dotted((place[0], str(name), *place[2:]) if name else place)
     return dotted(place)

@@ -34,6 +34,8 @@ def effective(config: Config) -> str:
         lines += ["", "[[model]]", *_table(model, ("model", number), leave_out=("params", "drift"))]
         lines += ["", "[model.params]", *_params(model, ("model", number, "params"))]
         lines += ["", "[model.drift]", *_table(model.drift, ("model", number, "drift"))]
+    for number, alias in enumerate(config.alias):
+        lines += ["", "[[alias]]", *_table(alias, ("alias", number))]
     return "\n".join(lines) + "\n"
 
 

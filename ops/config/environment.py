@@ -21,7 +21,8 @@ def overlay(
 ) -> dict[Place, str]:
     """Override keys of a parsed file by environment variables.
 
-    `THALWEG_LOG__URL=…` is `log.url`. `THALWEG_MODEL__digits__SEED=…` is that key of the model of this name; an
+    `THALWEG_LOG__URL=…` is `log.url`. `THALWEG_MODEL__digits__SEED=…` is that key of the model of this name, and
+    `THALWEG_ALIAS__…` of the alias; an
     underscore stands for each character that a variable's name cannot hold, and the model's index in the file, from
     0, works too. Case is ignored. Variables without a double underscore are ignored.
 
@@ -57,24 +58,25 @@ def overlay(
 def _start(table: dict[str, Any], variable: str) -> tuple[Any, Place, list[str]]:
     """The table that a variable's keys start in, its place, and the remaining keys."""
     keys = variable.removeprefix(PREFIX).split("__")
-    if keys[0].lower() != "model":
+    kind = keys[0].lower()
+    if kind not in ("model", "alias"):
         return table, (), keys
     if len(keys) < 3:
-        raise ValueError(f"expected {PREFIX}MODEL__NAME__KEY")
-    models = table.get("model")
-    numbers = _models(models if isinstance(models, list) else [], keys[1])
+        raise ValueError(f"expected {PREFIX}{kind.upper()}__NAME__KEY")
+    listed = table.get(kind)
+    numbers = _numbers(listed if isinstance(listed, list) else [], keys[1])
     if len(numbers) != 1:
-        raise ValueError(f"{'more than one model may be' if numbers else 'no model is'} called {keys[1]!r}")
-    return table["model"][numbers[0]], ("model", numbers[0]), keys[2:]
+        raise ValueError(f"{f'more than one {kind} may be' if numbers else f'no {kind} is'} called {keys[1]!r}")
+    return table[kind][numbers[0]], (kind, numbers[0]), keys[2:]
 
 
-def _models(models: list[Any], name: str) -> list[int]:
-    """Indices of the models that a name in a variable may refer to."""
-    tables = {number: model for number, model in enumerate(models) if isinstance(model, dict)}
+def _numbers(listed: list[Any], name: str) -> list[int]:
+    """Indices of the models or aliases that a name in a variable may refer to."""
+    tables = {number: one for number, one in enumerate(listed) if isinstance(one, dict)}
     if name.isdigit():
         return [number for number in tables if number == int(name)]
-    exact = [number for number, model in tables.items() if model.get("name") == name]
-    return exact or [number for number, model in tables.items() if _plain(str(model.get("name", ""))) == _plain(name)]
+    exact = [number for number, one in tables.items() if one.get("name") == name]
+    return exact or [number for number, one in tables.items() if _plain(str(one.get("name", ""))) == _plain(name)]
 
 
 def _plain(name: str) -> str:

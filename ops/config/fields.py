@@ -16,7 +16,7 @@ _USUAL = FieldMapping()
 
 
 class TimeFieldConfig(Settings):
-    """`time` of `[model.fields]`, with its unit."""
+    """`[model.fields] time = { … }`: the time, with its unit."""
 
     field: str
     """Name or path."""
@@ -29,19 +29,16 @@ def _time(given: Any) -> Any:
 
 
 class FieldsConfig(Settings):
-    """`[model.fields]`: where the parts of an event stand in a record of the user's own making.
-
-    Each is a name or a path such as `order.total` or `items[0].sku`; empty: the records have no such part.
-    """
+    """`[model.fields]`: names or paths of an event's parts in records of your own; empty: they have no such part."""
 
     label: str = _USUAL.label
-    """The label."""
+    """The label, such as `"is_fraud"` or `"order.items[0].kept"`; of the records of `labels_topic`, too."""
     id: str = _USUAL.id
-    """The identity of the event."""
+    """The identity of the event; of the records of `labels_topic`, too."""
     time: Annotated[TimeFieldConfig, BeforeValidator(_time, json_schema_input_type=str | TimeFieldConfig)] = (
         TimeFieldConfig(field=_USUAL.time)
     )
-    """The time of the event: `"created"`, or with its unit `{ field = "created", unit = "ms" }`."""
+    """The time of the event, by default `time`: `"created"`, or with its unit `{ field = "created", unit = "ms" }`."""
     key: str = _USUAL.key
     """The key of the event."""
     weight: str = _USUAL.weight

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-from thalweg.models.columns.make import make_learner
+from thalweg.models.columns.make import make_learner, params_behind_columns, takes_columns
 from thalweg.models.contract.capabilities import Forgetting, capability
 from thalweg.models.contract.learner import ParamsError
 from thalweg.models.contract.registry import UnknownLearner, find
@@ -73,5 +73,8 @@ def _tried(model: ModelConfig) -> Iterator[Mistake]:
 
 def effective_params(model: ModelConfig) -> dict[str, Any]:
     """Every effective parameter of a model's learner; if it declares none, the given ones."""
+    given = dict(model.params)
+    if model.columns and not takes_columns(model.learner):
+        given = params_behind_columns(model.learner, given, model.encoder)
     kind = params_type(model.learner)
-    return dict(model.params) if kind is None else kind.of(model.params).model_dump()
+    return given if kind is None else kind.of(given).model_dump()

@@ -5,17 +5,19 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Field
 
 from thalweg.memory.exchange.pending import USUAL
+from thalweg.models.columns.make import make_learner
 from thalweg.models.columns.settings import ColumnTable
-from thalweg.models.contract.learner import LearnerContext
+from thalweg.models.contract.learner import Learner, LearnerContext
 from thalweg.models.encoders.encoder import IDENTITY, encoder_sha256, takes_weights
 from thalweg.models.parts.settings import Count, Settings, Whole, rule
 from thalweg.ops.config.fields import FieldsConfig
-from thalweg.ops.config.secrets import shown
+from thalweg.ops.config.secrets import MASK, shown
 from thalweg.proto.rows.column import Column
 from thalweg.proto.rows.fields import FieldMapping
 from thalweg.proto.schema import TensorSpec, column_specs
@@ -67,7 +69,8 @@ class ModelConfig(LearnSettings):
     name: Name
     """Letters, digits, `.`, `_`, `-`; the name that clients use."""
     learner: str
-    """A built-in learner (docs/learners), or a name of the entry points `thalweg.learners`."""
+    """A built-in learner (docs/learners), `river:IMPORT.PATH` or `sklearn:IMPORT.PATH`, or a name of the entry points
+    `thalweg.learners`."""
     topic: Topic
     """The topic of its events."""
     inputs: dict[str, InputConfig] = {}  # noqa: RUF012 - pydantic copies it
@@ -77,6 +80,16 @@ class ModelConfig(LearnSettings):
     fields: FieldsConfig | None = None
     """`[model.fields]`: where label, id, time, key and weight stand in records of your own; none: in our own event
     form."""
+    on_change: Literal["successor", "refuse"] = "successor"
+    """What a change of a setting that determines the state does: `successor`, the saved version goes on answering and
+    learning, and a [successor](changes.md) is built beside it from the log, until `thalweg promote`; `refuse`, the
+    model is blocked. Models of an `[[alias]]` are blocked, too: there the changed one is another model."""
+    keep_previous: bool = True
+    """After a promotion of a successor the version before goes on learning, so that `thalweg promote --back` loses
+    nothing; it costs as much as a model of its own. Without it, it ends with the next restart."""
+    history: str = ""
+    """A file of recorded events, `.jsonl` or `.csv`, also with `.gz`, that a new model or a successor learns before
+    those of the log. An event that is in both is learned once if it has an `id`."""
     labels_topic: Annotated[str, AfterValidator(_topic_or_none)] = ""
     """Topic of late labels, joined by id with earlier events or requests; empty: labels arrive with their events."""
     label_seconds: AtLeastOne = USUAL.seconds
@@ -130,6 +143,12 @@ class ModelConfig(LearnSettings):
         both = self.inputs and self.columns
         return "expected either inputs or columns, got both" if both else None
 
+    @rule("fields", "columns")
+    def _label_is_no_column(self) -> str | None:
+        paths = {column.path: name for name, column in self.named_columns().items()}
+        name = None if self.fields is None else paths.get(self.fields.label)
+        return None if name is None else f"the label is column {name!r}, too: nothing is left to predict"
+
     @rule("labels_topic", "topic", "name")
     def _labels_have_a_topic_of_their_own(self) -> str | None:
         sound = not self.labels_topic or self.labels_topic not in (self.topic, self.joined_topic)
@@ -146,9 +165,14 @@ class ModelConfig(LearnSettings):
         return None if sound else f"expected an encoder that takes weights, got encoder = {self.encoder!r}"
 
     @property
+    def served_name(self) -> str:
+        """The name that clients use: of a successor, the name of the model that it succeeds."""
+        return self.name.partition("@")[0]
+
+    @property
     def joined_topic(self) -> str:
-        """Topic of events joined with their labels; empty without a `labels_topic`."""
-        return f"{self.name}.joined" if self.labels_topic else ""
+        """Topic of events joined with their labels, which successors share; empty without a `labels_topic`."""
+        return f"{self.served_name}.joined" if self.labels_topic else ""
 
     def specs(self) -> dict[str, TensorSpec]:
         """The inputs, or the columns, as tensor specifications."""
@@ -175,7 +199,7 @@ class ModelConfig(LearnSettings):
             "seed": self.seed,
             "encoder": encoder_sha256(self.encoder, self.weights, self.seed) or IDENTITY,
         }
-        return said if self.fields is None else said | {"fields": self.fields.model_dump()}
+        return said if self.fields is None else said | {"fields": self.fields.model_dump(exclude_defaults=True)}
 
     def context(self) -> LearnerContext:
         """The context for creating the learner; raises ParamsError for an unsupported device."""
@@ -196,5 +220,37 @@ class ModelConfig(LearnSettings):
         table = self.identity() | {"params": shown(self.params, ("model", 0, "params")), "encoder": self.encoder}
         if self.encoder != IDENTITY:
             table["encoder_sha256"] = encoder_sha256(self.encoder, self.weights, self.seed)
+        if self.weights:
+            table["weights"] = self.weights
         made: dict[str, Any] = json.loads(json.dumps(table, default=str))
         return made
+
+    def under(self, identity: Mapping[str, Any]) -> ModelConfig:
+        """This model under the settings that a manifest shows; those that are masked there, and the weights where none
+        are recorded, are its own.
+
+        Raises:
+            ValueError: They are not valid any more.
+        """
+        given = self.model_dump(exclude_unset=True)
+        shown_now = self.identity() | {"weights": self.weights}
+        weights = identity.get("weights", self.weights if takes_weights(identity.get("encoder", IDENTITY)) else "")
+        table = {key: value for key, value in given.items() if key not in shown_now and key not in identity}
+        table |= {key: value for key, value in identity.items() if key != "encoder_sha256"}
+        table["params"] = _unmasked(identity.get("params", {}), self.params)
+        return type(self).model_validate(table | ({"weights": weights} if weights else {}))
+
+    def new_learner(self) -> Learner:
+        """A new learner of the model. Raises as `make_learner`."""
+        return make_learner(self.learner, self.context(), self.encoder, self.weights)
+
+
+def _unmasked(shown_params: Mapping[str, Any], present: Mapping[str, Any]) -> dict[str, Any]:
+    made: dict[str, Any] = {}
+    for key, value in shown_params.items():
+        now = present.get(key)
+        if isinstance(value, Mapping):
+            made[key] = _unmasked(value, now if isinstance(now, Mapping) else {})
+        else:
+            made[key] = now if value == MASK and now is not None else value
+    return made

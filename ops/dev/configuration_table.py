@@ -11,7 +11,9 @@ from pydantic.fields import FieldInfo
 from thalweg.models.columns.settings import ColumnConfig
 from thalweg.models.contract.registry import BUILT_IN
 from thalweg.models.parts.settings import Settings, keys_of
+from thalweg.ops.config.alias import AliasConfig
 from thalweg.ops.config.effective import toml
+from thalweg.ops.config.fields import FieldsConfig, TimeFieldConfig
 from thalweg.ops.config.learners import params_type
 from thalweg.ops.config.model import InputConfig, ModelConfig
 from thalweg.ops.config.sections import LogConfig, RegistryConfig, ServiceConfig, StoreConfig
@@ -26,6 +28,9 @@ _SECTIONS: tuple[type[Settings], ...] = (
     DriftParams,
     InputConfig,
     ColumnConfig,
+    FieldsConfig,
+    TimeFieldConfig,
+    AliasConfig,
 )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from itertools import dropwhile
 from pathlib import Path
 
-from thalweg.models.contract.registry import BUILT_IN
+from thalweg.models.contract.registry import BUILT_IN, PREFIXES
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = {ROOT / "README.md": "docs/learners/", ROOT / "docs" / "learners" / "README.md": ""}
@@ -17,8 +17,9 @@ _HEAD = "| learner | for |\n|---|---|\n"
 
 
 def table(folder: str) -> str:
-    """One row for each learner, by name, with a link to its page in a folder."""
+    """One row for each learner, by name, with a link to its page in a folder, and one for each prefix."""
     rows = [f"| [`{name}`]({folder}{name}.md) | {BUILT_IN[name].summary} |\n" for name in sorted(BUILT_IN)]
+    rows += [f"| [`{one}:IMPORT.PATH`]({folder}adapters.md) | {PREFIXES[one].summary} |\n" for one in sorted(PREFIXES)]
     return _HEAD + "".join(rows)
 
 

@@ -123,7 +123,36 @@ def replay(
     """
     learner = new_learner(model, seed)
     schema = event_schema(model, learner)
-    read = partial(read_events, path, schema, mapping, limit=limit, max_record_bytes=max_record_bytes)
+    told: set[str] = set()
+
+    def once(text: str) -> None:  # the file may be read twice
+        if text not in told:
+            told.add(text)
+            notice(text)
+
+    read = partial(read_events, path, schema, mapping, limit=limit, max_record_bytes=max_record_bytes, notice=once)
+    return replay_events(
+        model,
+        learner,
+        read,
+        seed=seed,
+        frozen_after=frozen_after,
+        max_record_bytes=max_record_bytes,
+        progress=progress,
+    )
+
+
+def replay_events(
+    model: ModelConfig,
+    learner: Learner,
+    read: Callable[[], Iterable[Decoded]],
+    *,
+    seed: int | None = None,
+    frozen_after: int | None = None,
+    max_record_bytes: int = 64 << 20,
+    progress: Callable[[int, Prequential], None] = lambda events, evaluation: None,
+) -> Replayed:
+    """The same for decoded events, which `read` gives each time from the beginning."""
     if frozen_after is None:
         total = sum(len(part.batch) for part in read())
         frozen_after = max(1, total // 10)
@@ -133,7 +162,7 @@ def replay(
     fold = Fold(learner, InMemorySnapshots(), settings_of(model, max_record_bytes), monitor)
     started = time.perf_counter()
     fold.apply(
-        DecodedBlock(fold.version + 1, model.batch_events, _noting_rejected(read(notice=notice), done), {}),
+        DecodedBlock(fold.version + 1, model.batch_events, _noting_rejected(read(), done), {}),
         _Watch(done, progress, started),
     )
     done.seconds = time.perf_counter() - started

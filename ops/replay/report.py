@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -48,7 +48,7 @@ def write_report(done: Replayed, folder: Path) -> list[Path]:
         ) from error
     mpl.use("Agg")
     picture = folder / "report.png"
-    _draw(done, picture)
+    draw(done, picture)
     return [record, picture, *_draw_intensity(done, folder / "intensity.png")]
 
 
@@ -61,7 +61,8 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _draw(done: Replayed, path: Path) -> None:
+def draw(done: Replayed, path: Path | IO[bytes]) -> None:
+    """Draw the picture, as PNG. Needs matplotlib."""
     from matplotlib import pyplot as plt
 
     shown = next((name for name in _SHOWN if any(name in point["metrics"] for point in done.curve)), None)
@@ -92,7 +93,7 @@ def _draw(done: Replayed, path: Path) -> None:
     cost.set_xlabel("events")
     for axes in (quality, cost):
         _plain(axes)
-    figure.savefig(path)
+    figure.savefig(path, format="png")
     plt.close(figure)
 
 

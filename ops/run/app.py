@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
@@ -18,6 +19,8 @@ from thalweg.models.contract.learner import Learner, Predictor
 from thalweg.ops.config.config import Config
 from thalweg.ops.config.error import ConfigurationError
 from thalweg.ops.config.model import ModelConfig
+from thalweg.ops.run.successors import promotions_path, with_successors
+from thalweg.ops.serve.aliases import Alias, AliasLocation
 from thalweg.ops.serve.models import ModelLocation, Models, RequestSinks
 from thalweg.ops.serve.readiness import LOG, ServiceHealth
 from thalweg.ops.serve.server import Server, workers_of
@@ -28,6 +31,7 @@ from thalweg.ops.telemetry.learner_metrics import LearnerMetrics
 from thalweg.ops.telemetry.process_health import LearnerProcess
 from thalweg.ops.telemetry.server_metrics import ServerMetrics
 from thalweg.ops.telemetry.status import LearnerStatus, Statuses
+from thalweg.proto.event import Decoded
 from thalweg.proto.schema import Schema
 from thalweg.stream.drift.alarm_outbox import AlarmOutbox
 from thalweg.stream.evaluation.baseline import Pinned
@@ -51,6 +55,7 @@ from thalweg.stream.publication.live_folder import live_folder
 from thalweg.stream.quarantine.stop import FileStopMark
 from thalweg.stream.registry.client import RegistryClient
 from thalweg.stream.registry.schemas import KnownSchemas
+from thalweg.stream.sources.files import FileError, read_events
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,11 +196,26 @@ def build_processor(
             health=registry.register("learner", model.name),
             saving=registry.register("saver", model.name),
             publishing=registry.register("publisher", model.name),
+            history=_history(config, model, learner) if model.history else None,
             stop_mark=FileStopMark(folder / "stopped.json"),
             schemas=schemas_of(config, model),
         ),
     )
     return processor, publisher
+
+
+def _history(config: Config, model: ModelConfig, learner: Learner) -> Callable[[], Iterator[Decoded]]:
+    """Reads the recorded events of a model. Raises ConfigurationError when the file cannot be read."""
+
+    def read() -> Iterator[Decoded]:
+        try:
+            yield from read_events(
+                Path(model.history), learner.schema, max_record_bytes=config.service.max_message_bytes
+            )
+        except FileError as error:
+            raise ConfigurationError([f"model.{model.name}.history: {error}"]) from error
+
+    return read
 
 
 def _placed_anew(learner: Learner) -> Predictor:
@@ -271,17 +291,26 @@ def location_of(config: Config, model: ModelConfig, live: Path) -> ModelLocation
     )
 
 
+def alias_locations(config: Config) -> list[AliasLocation]:
+    """The aliases, as a server needs them."""
+    return [
+        AliasLocation(alias.name, alias.champion, tuple(alias.members), promotions_path(config, alias.name))
+        for alias in config.alias
+    ]
+
+
 def build_server(config: Config, source: Log, store: CommandQueue) -> Server:
     """The server of a configuration. Raises OSError when an address is in use."""
     live = live_folder(Path(config.service.state_dir))
+    config = with_successors(config, record=True, blocked={})  # the learner process tells what is blocked
     registry = HealthRegistry()
+    joined = list({model.served_name: model for model in config.model if model.labels_topic}.values())
     buffer = RequestBuffer(
-        {model.name: open_model_pending(config, model) for model in config.model if model.labels_topic},
+        {model.served_name: open_model_pending(config, model) for model in joined},
         registry,
         {
-            model.name: JoinedTopic(model.joined_topic, partial(source.max_record_bytes, model.joined_topic))
-            for model in config.model
-            if model.labels_topic
+            model.served_name: JoinedTopic(model.joined_topic, partial(source.max_record_bytes, model.joined_topic))
+            for model in joined
         },
     )
     request_log = RequestLog(
@@ -296,6 +325,7 @@ def build_server(config: Config, source: Log, store: CommandQueue) -> Server:
         WaitSlots(limits.most_waiting, workers.waiting),
         registry,
     )
+    models.serve_under([Alias(alias, models.by_name) for alias in alias_locations(config)])
     topic = config.model[0].topic  # any: the question is whether the log answers
     health = ServiceHealth(
         models,

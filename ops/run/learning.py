@@ -12,10 +12,12 @@ from typing import Protocol
 import structlog
 
 from thalweg.memory.exchange.commands import CommandQueue
+from thalweg.memory.snapshots.snapshots import FolderSnapshots
 from thalweg.ops.config.config import Config
 from thalweg.ops.config.error import ConfigurationError
 from thalweg.ops.config.model import ModelConfig
-from thalweg.ops.run.app import LearnerReports, build_joiner, build_processor, open_model_pending
+from thalweg.ops.run.app import LearnerReports, build_joiner, build_processor, model_folder, open_model_pending
+from thalweg.ops.run.successors import note_beginning, with_successors
 from thalweg.ops.telemetry.learner_metrics import LearnerMetrics
 from thalweg.ops.telemetry.status import LearnerStatus
 from thalweg.stream.health.registry import HealthRegistry
@@ -29,6 +31,10 @@ log = structlog.get_logger(__name__)
 
 REFUSALS = (StateMismatch, ConfigurationError)
 """Errors of a model's configuration: a restart does not help, and their message is all that the user needs."""
+
+
+def _topics(model: ModelConfig) -> list[str]:
+    return [topic for topic in (model.topic, model.joined_topic) if topic]
 
 
 class Part(Protocol):
@@ -90,7 +96,8 @@ class Learning:
     """
 
     def __init__(self, config: Config, source: Log, store: CommandQueue, live: Path, registry: HealthRegistry) -> None:
-        self._config = config
+        self._cannot_go_on: dict[str, ConfigurationError] = {}
+        self._config = config = with_successors(config, record=True, blocked=self._cannot_go_on)
         self._source = source
         self._store = store
         self._live = live
@@ -103,10 +110,12 @@ class Learning:
         self._blocking = threading.Lock()
         self._runs: list[Runs] = []
         self._threads: list[SupervisedThread] = []
+        joined: set[str] = set()
         for model in config.model:
             self._add(model, "learner", self._learn, partial(self._ended, model.name))
-            if model.labels_topic:
-                self._add(model, "joiner", self._join)
+            if model.labels_topic and model.served_name not in joined:  # the first is the one that answers
+                joined.add(model.served_name)
+                self._add(model.model_copy(update={"name": model.served_name}), "joiner", self._join)
 
     @property
     def refused(self) -> Exception | None:
@@ -160,11 +169,34 @@ class Learning:
                     log.error(f"blocked, the other models go on: {error}", model=model)
 
     def _learn(self, model: ModelConfig, run: Callable[[Part], None]) -> None:
+        if (problem := self._cannot_go_on.get(model.name)) is not None:
+            raise problem
+        self._tell_beginning(model)
         processor, publisher = build_processor(
             self._config, model, self._source, self._store, self._live, self._reports, self._registry
         )
         with closing(publisher):
             run(processor)
+
+    def _tell_beginning(self, model: ModelConfig) -> None:
+        """Of a successor that is to be built: say where the log begins if its records no longer reach back."""
+        if model.name == model.served_name or FolderSnapshots(model_folder(self._config, model)).manifests():
+            return
+        bounds = (
+            {} if model.start == "latest" else {p: b for t in _topics(model) for p, b in self._source.bounds(t).items()}
+        )
+        begins = {f"{partition.topic}/{partition.number}": first for partition, (first, _) in bounds.items() if first}
+        if model.start == "latest":
+            log.warning("a successor is built from the records from now on: start is 'latest'", model=model.name)
+        elif begins:
+            log.warning(
+                "the log no longer reaches back: the successor is built from the oldest records there are",
+                model=model.name,
+                first_offsets=begins,
+            )
+            note_beginning(self._config, model.served_name, int(model.name.rpartition("@")[2]), begins)
+        else:
+            log.info("a successor is built from the beginning of the log", model=model.name)
 
     def _join(self, model: ModelConfig, run: Callable[[Part], None]) -> None:
         with closing(open_model_pending(self._config, model)) as pending:

@@ -9,6 +9,7 @@ none.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, NoReturn
 
@@ -26,6 +27,7 @@ from thalweg.proto.schema import Array, InputError, Inputs
 from thalweg.proto.task import task_of
 from thalweg.proto.tensors import check_inputs
 from thalweg.stream.labels.request_log import RequestLog
+from thalweg.stream.log.log import RecordTooLarge
 from thalweg.stream.publication.ports import ServedVersion
 
 USUAL_EXPLANATION = 10
@@ -111,7 +113,7 @@ class InferenceCore:
         """Answer one request.
 
         Raises:
-            UnknownModel: There is no model of this name.
+            UnknownModel: There is no model or alias of this name.
             NotReady: The model has no version yet or has learned too little, or the server is draining.
             DeadlineExceeded: The deadline has passed, or the demanded version did not arrive in time.
             InputError: Inputs, outputs or parameters are invalid.
@@ -122,7 +124,9 @@ class InferenceCore:
         options, inputs, patience = request.options, request.inputs, request.patience_seconds
         if patience is not None and patience <= 0:
             raise DeadlineExceeded("the deadline has passed")
-        model = self.models.ready(options.model)
+        model = self.models.ready(options.model, options.freshness)
+        if model.tolerated:
+            inputs = _without(model.tolerated, inputs)
         if model.fit is not None:
             inputs = _fitted(model.fit, inputs)
         versions = model.versions
@@ -153,9 +157,8 @@ class InferenceCore:
         answers = [_answer(model, served, _row(outputs, place)) for place, _, _ in waiting]
         if self._log is not None:  # from here on nothing is refused
             _record(self._log, model, inputs)
-        for (_, id, row), answer in zip(waiting, answers):
-            assert self._buffer is not None
-            self._buffer.add(model.name, id, row, answer)
+        for (place, id, row), answer in zip(waiting, answers):
+            self._remember(model, id, row, _row(request.inputs, place), answer)
         return outputs, explanation
 
     def _refuse_untrained(self, request: InferenceRequest, model: ServedModel, inputs: Inputs, why: str) -> NoReturn:
@@ -167,9 +170,8 @@ class InferenceCore:
         if named and inputs.keys() == model.schema.inputs.keys():
             check_inputs(model.schema.inputs, inputs)
             waiting = self._waiting(request, model, inputs)
-            for _, id, row in waiting:
-                assert self._buffer is not None
-                self._buffer.add(model.name, id, row, None)
+            for place, id, row in waiting:
+                self._remember(model, id, row, _row(request.inputs, place), None)
             ids = ", ".join(f"{id!r:.80}" for _, id, _ in waiting[:3]) + ", …" * (len(waiting) > 3)
             why += f"; the request waits for the label of {ids}"
         raise NotReady(f"model {model.name!r}: {why}")
@@ -193,17 +195,45 @@ class InferenceCore:
             waiting = [(place, id, _row(inputs, place)) for place, id in named]
         for _, id, row in waiting:
             self._buffer.check(id, row)
-            self._buffer.check_size(model.name, row)
+            self._buffer.check_size(model.buffered_as, row)
         return waiting
+
+    def _remember(self, model: ServedModel, event_id: str, row: Inputs, asked: Inputs, answer: Answer | None) -> None:
+        """Buffer a valid row until its label arrives; under an alias also for the challengers, which learn from the
+        same labels. Their predictions were not served: what is graded of them is what they predict then.
+
+        Args:
+            model: The model that answers.
+            event_id: The id that the label will have.
+            row: Its inputs, (1, ...) each.
+            asked: All inputs of the request's row, some perhaps of challengers alone.
+            answer: What was served; None: nothing.
+        """
+        assert self._buffer is not None
+        self._buffer.add(model.buffered_as, event_id, row, answer)
+        for other in model.others:
+            if other.labels_topic and other.buffered_as != model.buffered_as:
+                specs = other.schema.inputs
+                with suppress(InputError, RecordTooLarge):  # it takes other inputs: the challenger does without it
+                    fitting: Inputs = {name: one for name, one in asked.items() if name in specs}
+                    fitting = fitting if other.fit is None else _fitted(other.fit, fitting)
+                    check_inputs(specs, fitting)
+                    self._buffer.check_size(other.buffered_as, fitting)
+                    self._buffer.add(other.buffered_as, event_id, fitting, None)
 
     def _check_size(self, model: ServedModel, inputs: Inputs) -> None:
         if self._log is not None and inputs.keys() == model.schema.inputs.keys():
-            self._log.check(model.name, inputs)
+            self._log.check(model.answering.name, inputs)
+
+
+def _without(names: frozenset[str], inputs: Inputs) -> Inputs:
+    """The inputs without those of these names: other models of the alias take them."""
+    return {name: one for name, one in inputs.items() if name not in names} if inputs.keys() & names else inputs
 
 
 def _record(log: RequestLog, model: ServedModel, inputs: Inputs) -> None:
     if inputs.keys() == model.schema.inputs.keys():  # alternative inputs are not events
-        log.record(model.name, inputs)
+        log.record(model.answering.name, inputs)
 
 
 def _predict(model: ServedModel, served: ServedVersion, inputs: Inputs) -> Mapping[str, Array]:
@@ -270,5 +300,6 @@ def _check_explain(options: RequestOptions, model: ServedModel, served: ServedVe
 
 def _answer(model: ServedModel, served: ServedVersion, outputs: Mapping[str, Array]) -> Answer | None:
     """The served prediction, against which the label will be graded."""
-    predictor = served.predictor
-    return Answer.of(served.info.version, outputs, predictor.classes, model.schema, task_of(predictor))
+    predictor, name = served.predictor, model.answering.name
+    answer = Answer.of(served.info.version, outputs, predictor.classes, model.schema, task_of(predictor))
+    return answer._replace(model=name) if answer is not None and name != model.buffered_as else answer

@@ -29,6 +29,8 @@ def describe(model: ServedModel, version: int | None = None) -> Metadata:
         UnknownVersion: There is no snapshot of the version; others as raised by `ModelVersions.find`.
     """
     properties = {"learner": model.learner, "topic": model.topic}
+    if model.answering is not model:
+        properties["champion"] = model.answering.name
     inputs = list(model.schema.inputs.values())
     if version is None and model.versions.newest is None:
         return Metadata(inputs, [], [], properties)

@@ -1,28 +1,33 @@
-"""The served models by name, and the sinks of their requests."""
+"""The served models by name, the aliases they answer under, and the sinks of their requests."""
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
-from thalweg.memory.snapshots.snapshots import FolderSnapshots
+from thalweg.memory.snapshots.snapshots import FolderSnapshots, UnknownVersion
 from thalweg.memory.snapshots.state import State
 from thalweg.models.contract.learner import Predictor
 from thalweg.ops.serve.errors import UnknownModel
-from thalweg.ops.serve.versions import Freshness, ModelVersions, WaitSlots
+from thalweg.ops.serve.versions import CURRENT, Freshness, ModelVersions, Versions, WaitSlots
 from thalweg.proto.bounds.limits import MAX_FUTURE_SECONDS
 from thalweg.proto.rows.tensors import fitting
 from thalweg.proto.schema import Schema
 from thalweg.proto.task import ADAPTATION
 from thalweg.stream.health.registry import Health, HealthRegistry
+from thalweg.stream.health.supervised import SupervisedThread
 from thalweg.stream.labels.request_buffer import RequestBuffer
 from thalweg.stream.labels.request_log import RequestLog
 from thalweg.stream.publication.file_channel import FileSubscriber
 from thalweg.stream.publication.ports import ServedVersion
 
 _SILENT_SECONDS = 60.0
+_LOOK_SECONDS = 0.02  # between two looks for promotions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +97,8 @@ class ServedModel:
         health: Health | None = None,
     ) -> None:
         self.name = location.name
+        self.buffered_as = location.name.partition("@")[0]
+        """The name under which its requests wait for their labels; successors share it."""
         self.learner = location.learner
         self.topic = location.topic
         self.labels_topic = location.labels_topic
@@ -99,13 +106,21 @@ class ServedModel:
         self.fit = fitting(location.schema)
         """Makes inputs fit the schema where it leaves room; None: it leaves none."""
         self.max_future_seconds = location.max_future_seconds
-        self.versions = ModelVersions(
+        self.versions: Versions = ModelVersions(
             location.name,
             FileSubscriber(location.live, location.build, health=health),
             FolderSnapshots(location.state),
             location.restore,
             slots or WaitSlots(),
         )
+        self.answering: ServedModel = self
+        """The model itself, where this is it under the name of an alias."""
+        self.base = 0
+        """Of an alias: what is added to the model's versions."""
+        self.others: tuple[ServedModel, ...] = ()
+        """Of an alias: the models that its requests wait for labels for, besides the one that answers."""
+        self.tolerated: frozenset[str] = frozenset()
+        """Inputs of those others: requests may have them, though this model does not take them."""
         self.ready_after_events = location.ready_after_events
         self.learn_from_requests = location.learn_from_requests
         self._clock = clock
@@ -142,6 +157,28 @@ class ServedModel:
         return served.info.staleness_seconds(self._clock())
 
 
+class Name(Protocol):
+    """An alias, as `aliases.Alias` implements it."""
+
+    name: str
+    members: tuple[str, ...]
+    model: ServedModel
+
+    @property
+    def promotions(self) -> int:
+        """How often another model was promoted."""
+
+    @property
+    def problem(self) -> str:
+        """Why a promotion has not taken effect; empty if there is none."""
+
+    def look(self) -> bool:
+        """Follow the promotions recorded since; whether another model answers now. Raises OSError."""
+
+    def of_version(self, version: int) -> ServedModel:
+        """The model that a version belongs to. Raises UnknownVersion."""
+
+
 class Models:
     """The served models by name.
 
@@ -169,22 +206,64 @@ class Models:
             )
             for location in locations
         }
+        self._named: dict[str, ServedModel] = dict(self._models)
+        self._aliases: dict[str, Name] = {}
+        self._following: SupervisedThread | None = None
+        self._stopping = threading.Event()
         self.draining = False
+
+    @property
+    def by_name(self) -> Mapping[str, ServedModel]:
+        """All models by their own names."""
+        return self._models
+
+    @property
+    def aliases(self) -> Sequence[Name]:
+        """All aliases, in the order of the configuration."""
+        return list(self._aliases.values())
+
+    def serve_under(self, aliases: Sequence[Name]) -> None:
+        """Answer under these names, too; called before `start`."""
+        self._aliases = {alias.name: alias for alias in aliases}
+        self._named = {**self._models, **{alias.name: alias.model for alias in aliases}}
 
     def all(self) -> list[ServedModel]:
         """All models, in the order of the configuration."""
         return list(self._models.values())
 
-    def find(self, name: str) -> ServedModel:
-        """The model of this name. Raises UnknownModel, which lists the known ones."""
-        model = self._models.get(name)
+    def named(self) -> list[ServedModel]:
+        """All models by the names that clients use: those of the aliases, too."""
+        return list(self._named.values())
+
+    def find(self, name: str, version: int | None = None) -> ServedModel:
+        """The model of this name, or the one that answers under it now, or with which this version was served.
+
+        Raises:
+            UnknownModel: There is none; the message lists the known ones.
+            UnknownVersion: No model of the alias has the version.
+        """
+        model = self._named.get(name) or self._models.get(name.removesuffix("@1"))
         if model is None:
-            raise UnknownModel(f"no model is called {name!r}; known: {', '.join(self._models) or 'none'}")
+            raise UnknownModel(f"no model is called {name!r}; known: {', '.join(self._named) or 'none'}")
+        if version is not None and name in self._aliases:
+            return self._aliases[name].of_version(version)
         return model
 
-    def ready(self, name: str) -> ServedModel:
-        """The model for a prediction, also while draining: what was begun is answered. Raises UnknownModel."""
-        return self.find(name)
+    def ready(self, name: str, freshness: Freshness = CURRENT) -> ServedModel:
+        """The model for a prediction, also while draining: what was begun is answered. Raises as `find`."""
+        if freshness is CURRENT:
+            return self.find(name)
+        model = self.find(name, freshness.as_of)
+        if freshness.at_least is not None and name in self._aliases and freshness.at_least > model.base:
+            with suppress(UnknownVersion):  # else it is waited for
+                self._aliases[name].of_version(freshness.at_least)  # another server may have followed a promotion first
+                model = self._aliases[name].model
+        return model
+
+    def answering(self, name: str) -> str:
+        """The own name of the model that answers under a name; the name itself where there is none."""
+        model = self._named.get(name)
+        return name if model is None else model.answering.name
 
     def reasons(self) -> list[str]:
         """Why some predictions are not possible now; empty when ready."""
@@ -193,17 +272,47 @@ class Models:
         return self.unready()
 
     def unready(self) -> list[str]:
-        """The models that give no answer now, and why."""
-        return [f"model {model.name!r}: {why}" for model in self.all() if (why := model.unready())]
+        """The models that give no answer now though they are to, and why: challengers may take their time."""
+        challengers = {member for alias in self.aliases for member in alias.members} - {
+            alias.model.answering.name for alias in self.aliases
+        }
+        return [
+            f"model {model.name!r}: {why}"
+            for model in self.all()
+            if model.name not in challengers and (why := model.unready())
+        ]
 
     def start(self) -> None:
         """Start watching for versions and accepting requests."""
         self.sinks.start()
         for model in self.all():
             model.versions.subscriber.start()
+        if self._aliases:
+            health = self.registry.register("aliases", silent_seconds=_SILENT_SECONDS)
+            self._following = SupervisedThread(lambda: self._follow(health), health, "aliases", longest_wait_seconds=1)
+            self._following.start()
 
     def close(self) -> None:
         """Stop watching, and write queued requests."""
+        self._stopping.set()
+        if self._following is not None:
+            self._following.stop()
+            self._following.join()
         for model in self.all():
             model.versions.subscriber.close()
         self.sinks.close()
+
+    def follow(self) -> list[str]:
+        """Let promoted models answer; the problems of those that cannot. Raises OSError."""
+        for alias in self._aliases.values():
+            alias.look()
+            if self._named[alias.name] is not alias.model:
+                self._named = {**self._named, alias.name: alias.model}  # one assignment: requests see either
+        return [f"alias {alias.name!r}: {alias.problem}" for alias in self._aliases.values() if alias.problem]
+
+    def _follow(self, health: Health) -> None:
+        while not self._stopping.wait(_LOOK_SECONDS):
+            if problems := self.follow():
+                health.degraded("; ".join(problems))
+            else:
+                health.running()

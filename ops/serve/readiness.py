@@ -104,6 +104,9 @@ class ServiceHealth:
         for model in self._models.all():
             names[model.name] = not self._models.draining and not model.unready()
             names[f"{model.name}/learning"] = all(one.well for one in parts[model.name])
+        for alias in self._models.aliases:
+            for end in ("", "/learning"):
+                names[alias.name + end] = names[alias.model.answering.name + end]
         return names
 
     def log_up(self) -> bool | None:

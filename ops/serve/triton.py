@@ -41,7 +41,7 @@ def config_of(model: ServedModel, version: int | None = None) -> pb.ModelConfig:
 
 def statistics_of(model: ServedModel, figures: ServingFigures) -> pb.ModelStatistics:
     """Sums over the requests to a model since the server started."""
-    totals, served = figures.totals(model.name), model.versions.newest
+    totals, served = figures.totals(model.answering.name), model.versions.newest
     spent = pb.StatisticDuration(count=totals.succeeded, ns=_ns(totals.succeeded_seconds))
     nothing = pb.StatisticDuration(count=totals.succeeded)  # reading and writing are not told apart from predicting
     return pb.ModelStatistics(
@@ -66,7 +66,7 @@ def statistics_of(model: ServedModel, figures: ServingFigures) -> pb.ModelStatis
 def index_of(models: Models, *, only_ready: bool = False) -> pb.RepositoryIndexResponse:
     """The models there are."""
     response = pb.RepositoryIndexResponse()
-    for model in models.all():
+    for model in models.named():
         served, reason = model.versions.newest, model.unready()
         if served is not None and not reason:
             response.models.add(name=model.name, version=str(served.info.version), state="READY")

@@ -7,6 +7,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from typing import Protocol
 
 from thalweg.memory.snapshots.snapshots import FolderSnapshots
 from thalweg.memory.snapshots.state import DamagedFile, State
@@ -78,6 +79,31 @@ class WaitSlots:
             free.release()
 
 
+class Versions(Protocol):
+    """The versions that answer under one name. Thread-safe."""
+
+    @property
+    def subscriber(self) -> VersionSubscriber:
+        """Provides the current version, by the model's own numbers."""
+
+    @property
+    def snapshots(self) -> FolderSnapshots:
+        """The snapshots, by the model's own numbers."""
+
+    @property
+    def newest(self) -> ServedVersion | None:
+        """The current version; None before the first."""
+
+    def current(self) -> ServedVersion:
+        """The current version. Raises NotReady before the first."""
+
+    def find(self, wanted: Freshness, patience_seconds: float | None = None) -> ServedVersion:
+        """The demanded version; errors as of `ModelVersions.find`."""
+
+    def ready(self, version: int | None = None) -> bool:
+        """Whether this version (None: the current one) is available."""
+
+
 class ModelVersions:
     """Finds the version for a request. Thread-safe.
 
@@ -97,21 +123,30 @@ class ModelVersions:
         restore: Callable[[State], Predictor],
         slots: WaitSlots,
     ) -> None:
-        self.subscriber = subscriber
-        self.snapshots = snapshots
+        self._subscriber, self._snapshots = subscriber, snapshots
         self._name, self._restore, self._slots = name, restore, slots
         self._loading = threading.Lock()  # one snapshot at a time
         self._old: OrderedDict[int, ServedVersion] = OrderedDict()
         self._ordering = threading.Lock()  # guards `_old`; never held for long
 
     @property
+    def subscriber(self) -> VersionSubscriber:
+        """Provides the current version."""
+        return self._subscriber
+
+    @property
+    def snapshots(self) -> FolderSnapshots:
+        """The snapshots."""
+        return self._snapshots
+
+    @property
     def newest(self) -> ServedVersion | None:
         """The current version; None before the first."""
-        return self.subscriber.current
+        return self._subscriber.current
 
     def current(self) -> ServedVersion:
         """The current version. Raises NotReady before the first."""
-        served = self.subscriber.current
+        served = self._subscriber.current
         if served is None:
             raise NotReady(f"model {self._name!r}: no version is published yet; its learner is starting or not running")
         return served
@@ -146,7 +181,7 @@ class ModelVersions:
 
     def _wait(self, version: int, patience_seconds: float) -> ServedVersion:
         with self._slots.to_wait(f"model {self._name!r}: too many requests are waiting for versions; retry without"):
-            served = self.subscriber.wait_for(version, min(patience_seconds, _LONGEST_WAIT_SECONDS))
+            served = self._subscriber.wait_for(version, min(patience_seconds, _LONGEST_WAIT_SECONDS))
         if served is None or served.info.version < version:
             got = "none" if served is None else served.info.version
             raise DeadlineExceeded(f"model {self._name!r}: waited for version {version}, got {got}")
@@ -178,7 +213,7 @@ class ModelVersions:
             return served
 
     def _load(self, version: int) -> ServedVersion:
-        kept = self.snapshots.load(version)
+        kept = self._snapshots.load(version)
         manifest = kept.manifest
         try:
             predictor = self._restore(kept.parts["learner"])

@@ -151,6 +151,12 @@ COLLECTED: Mapping[str, tuple[str, str, tuple[str, ...]]] = {  # computed on eac
         "Age of the newest consumed event while more records are waiting, else 0",
         ("model_name",),
     ),
+    "thalweg_promotions_total": ("counter", "Promotions to champion of an alias, those back included", ("alias",)),
+    "thalweg_alias_champion": (
+        "gauge",
+        "1 for the model that answers under the alias, 0 for its challengers",
+        ("alias", "model_name"),
+    ),
     "thalweg_model_ready": ("gauge", "1 while the model answers requests, else 0", ("model_name",)),
     "thalweg_state_version": ("gauge", "Version in use", ("model_name",)),
     "thalweg_learned_events": ("gauge", "Labelled events learned by the version in use", ("model_name",)),

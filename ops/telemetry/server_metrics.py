@@ -82,6 +82,7 @@ class ServerMetrics:
             kinds: dict[tuple[str, str], list[list[float]]] = {}
             for _ in range(len(self._answered)):
                 model, code, *figures = self._answered.popleft()
+                model = self._models.answering(model)
                 name = model if model in self._known else "unknown"  # names from requests must not become labels
                 kinds.setdefault((name, code), []).append(figures)
             for (name, code), rows in kinds.items():
@@ -180,6 +181,7 @@ class ServerMetrics:
         return [
             *self._requests(),
             *self._versions(),
+            *self._promotions(),
             *self._remembered(),
             self._load(),
             *self._components(),
@@ -208,6 +210,14 @@ class ServerMetrics:
                 learned.add_metric((model.name,), served.info.learned_events)
                 staleness.add_metric((model.name,), model.staleness_seconds(served))
         return [version, learned, staleness, ready]
+
+    def _promotions(self) -> Iterable[Metric]:
+        count, champion = collected("thalweg_promotions_total"), collected("thalweg_alias_champion")
+        for alias in self._models.aliases:
+            count.add_metric((alias.name,), alias.promotions)
+            for name in alias.members:
+                champion.add_metric((alias.name, name), name == alias.model.answering.name)
+        return [count, champion]
 
     def _remembered(self) -> Iterable[Metric]:
         kept, lost = collected("thalweg_requests_remembered_total"), collected("thalweg_requests_forgotten_total")
@@ -268,6 +278,9 @@ class ServerMetrics:
         learners = self._health.learners
         if learners is not None:
             roles["learner"] = (learners.pid, learners.up, restarts.get("learner", 0))
+        standby = supervised.get("standby", {}).get("pid")
+        if isinstance(standby, int):  # where there is none, the others are started without it
+            roles["standby"] = (standby, True, restarts.get("standby", 0))
         return roles
 
     def _supervised(self) -> dict[str, dict[str, Any]]:

@@ -100,10 +100,10 @@ class PageApi:
         return _answer(await run_in_threadpool(self._all))
 
     async def _model(self, request: Request) -> Response:
-        return _answer(await run_in_threadpool(self._details, self._models.find(request.path_params["name"])))
+        return _answer(await run_in_threadpool(self._details, self._models.find(request.path_params["name"]).answering))
 
     async def _dead_letters(self, request: Request) -> Response:
-        model = self._models.find(request.path_params["name"])
+        model = self._models.find(request.path_params["name"]).answering
         if self._tokens is not None and (refused := self._refused(request)):
             return refused
         count = _count(request.query_params.get("limit", str(_LETTERS)))
@@ -121,7 +121,7 @@ class PageApi:
     async def _act(self, request: Request, verb: str) -> Response:
         if refused := self._refused(request):
             return refused
-        model = self._models.find(request.path_params["name"])
+        model = self._models.find(request.path_params["name"]).answering
         arguments = {"version": _version(await _body(request))} if verb == "rollback" else {}
 
         def run() -> Any:
@@ -158,13 +158,20 @@ class PageApi:
             "degraded": self._health.degraded(),
             "read_only": READ_ONLY if self._tokens is None else None,
             "processes": self._figures.processes(),
-            "models": [summary(model, self._status(model), now, parts[model.name]) for model in self._models.all()],
+            "models": [
+                summary(model, self._status(model), now, parts[model.name]) | {"champion_of": self._champion_of(model)}
+                for model in self._models.all()
+            ],
         }
 
     def _details(self, model: ServedModel) -> dict[str, Any]:
         latency = self._figures.latency(model.name)
         parts = self._health.by_model()[model.name]
         return details(model, self._status(model), self._clock(), self._snapshots(model), latency, parts)
+
+    def _champion_of(self, model: ServedModel) -> list[str]:
+        """The aliases under which a model answers now."""
+        return [alias.name for alias in self._models.aliases if alias.model.answering is model]
 
     def _status(self, model: ServedModel) -> dict[str, Any] | None:
         return self._statuses.of(model.name) if self._statuses is not None else None

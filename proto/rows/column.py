@@ -31,7 +31,9 @@ class Column:
     mean or mode alone."""
     scale: bool = True
     """`numeric`, `boolean`, `list` of numbers: centred and scaled by the running mean and standard deviation; False: as
-    they are, and 0 where missing, so that features depend on no other event. `datetime`: with a trend, which is."""
+    they are, and 0 where missing, so that features depend on no other event."""
+    trend: bool = False
+    """`datetime`: also the time itself, centred and scaled, which in a stream is always beyond all that came before."""
     categories: tuple[str, ...] = ()
     """`categorical`: the categories with a feature of their own, if they are known in advance; empty: the first that
     come often enough."""

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from thalweg.proto.bounds.limits import MAX_ID_BYTES
 from thalweg.proto.columns import class_name
 from thalweg.proto.rejected import Refused
 from thalweg.proto.rows.paths import shown
+from thalweg.proto.schema import TensorSpec
 
 _INTEGER = re.compile(r"0|-?[1-9][0-9]{0,18}")
 _MOST = 2**63 - 1
@@ -55,6 +57,23 @@ def id_text(name: str, value: Any) -> str:
     if isinstance(value, str | int | float) and not isinstance(value, bool):
         return class_name(value)
     raise Refused("wrong_dtype", f"input {name!r:.80}: expected a text or a number, got {shown(value)}")
+
+
+def id_values(spec: TensorSpec, values: Sequence[Any]) -> Sequence[Any]:
+    """Values of an input of ids, perhaps nested in lists: integers for an integer input, texts for one of `bytes`.
+
+    Raises:
+        Refused: One is no id.
+    """
+    kinds = set(map(type, values))
+    if kinds == ({str} if spec.dtype == "bytes" else {int}):  # the usual case; the column finds too large ones
+        return values
+    of: Callable[[str, Any], Any] = id_text if spec.dtype == "bytes" else id_number
+
+    def each(value: Any) -> Any:
+        return [each(part) for part in value] if isinstance(value, list) else of(spec.name, value)
+
+    return [each(value) for value in values]
 
 
 def _hashed(name: str, text: str) -> int:

@@ -80,7 +80,10 @@ def _values(column: Column, spec: TensorSpec, array: Array) -> Array:
     if column.kind in ("datetime", "boolean"):
         return column_array(replace(column, unit="auto"), flat.tolist()).reshape(numbers.shape)
     if np.isinf(flat).any():
-        raise Refused("non_finite", f"column {column.name!r:.80}: expected finite numbers or NaN, got infinity")
+        raise Refused(
+            "non_finite",
+            f"input {column.name!r:.80}: expected finite numbers, or NaN where one is missing, got infinity",
+        )
     return numbers
 
 

@@ -42,10 +42,16 @@ def column_array(column: Column, values: Values) -> Array:
 
 
 def number_of(text: str) -> float | None:
-    """The number that a text is; None if it stands for a missing one. Raises ValueError if it is neither."""
+    """The number that a text is, 1 and 0 for true and false; None if it stands for a missing one.
+
+    Raises:
+        ValueError: It is none of these.
+    """
     text = text.strip()
     if text.lower() in _MISSING_NUMBERS:
         return None
+    if text.lower() in ("true", "false"):
+        return float(text.lower() == "true")
     if "_" in text or not text.isascii():  # Python takes these for numbers
         raise ValueError
     return float(text)
@@ -117,10 +123,9 @@ def _truth(column: Column, value: Any) -> float:
 def _texts(column: Column, values: Values) -> Array:
     kinds = set(map(type, values))
     try:
-        if kinds <= {str}:
-            encoded = [value.encode() for value in values]
-        elif kinds <= {str, type(None)}:
-            encoded = [b"" if value is None else value.encode() for value in values]
+        if kinds <= {str, type(None)}:  # the usual case; often few differ
+            known = {value: b"" if value is None else value.encode() for value in set(values)}
+            encoded = list(map(known.__getitem__, values))
         else:
             encoded = [_text(column, value) for value in values]
     except UnicodeEncodeError as error:

@@ -19,8 +19,8 @@ log = structlog.get_logger(__name__)
 
 
 def alarms_topic(model: str) -> str:
-    """The topic of a model's alarms."""
-    return f"{model}.alarms"
+    """The topic of a model's alarms, which it shares with its successors."""
+    return f"{model.partition('@')[0]}.alarms"
 
 
 class AlarmOutbox:

@@ -51,14 +51,16 @@ _HORIZON = 100  # times K
 _MOST_CLASSES = 1000
 _TURNS = 4  # classes evaluated at once
 _AT_ONCE = 4096  # events for which held slots are drawn together …
+_TEXT_BYTES = 256
 _WAITING_BYTES = 1 << 20  # … if they have at most this many bytes
 
 
 class Continual:
     """Tracks the accuracy of every class on held-out events.
 
-    Not available for models whose task is not `recallable`, or whose inputs are texts or of variable size. Scores
-    count as two classes. Classes that exceed the byte limit are not tracked.
+    Not available for models whose task is not `recallable`, or whose inputs are texts or of variable size, unless they
+    are columns: of a column's texts the first 256 bytes are held. Scores count as two classes. Classes that exceed the
+    byte limit are not tracked.
 
     Args:
         predictor: A predictor of the learner, for its inputs.
@@ -93,7 +95,7 @@ class Continual:
         self._lowest = np.zeros(0)  # (C,) since learned, NaN before
         self._drop, self._rise = np.zeros(0), np.zeros(0)  # (C,) NaN before the second evaluation
         self._held: dict[str, Array] = {
-            name: np.zeros((0, *spec.shape), dtype=spec.dtype) for name, spec in self._specs.items() if self._most
+            name: np.zeros((0, *spec.shape), dtype=_held_as(spec)) for name, spec in self._specs.items() if self._most
         }
         self._columns: tuple[tuple[str, ...], int, NDArray[np.intp]] | None = None
 
@@ -154,7 +156,7 @@ class Continual:
             return
         begins = np.cumsum(sizes) - sizes
         slots = np.arange(sizes.sum()) + np.repeat(turn * each - begins, sizes)
-        outputs = predictor.predict({name: held[slots] for name, held in self._held.items()})
+        outputs = predictor.predict({name: _given(held[slots]) for name, held in self._held.items()})
         columns = self._columns_of(predictor.classes, live)[np.repeat(turn, sizes)]
         right = grading_of(task_of(predictor, outputs)).right(outputs, np.repeat(turn, sizes), columns)
         self._note(turn, np.add.reduceat(right, begins, dtype=np.float64) / sizes)
@@ -234,7 +236,7 @@ class Continual:
         self._sample()
         tensors: dict[str, Array] = {"seen": self._seen, "accuracies": self._accuracies, "lowest": self._lowest}
         tensors |= {"fall": self._drop, "rise": self._rise}
-        tensors |= {f"held.{name}": held for name, held in self._held.items()}
+        tensors |= {f"held.{name}": _stored(held) for name, held in self._held.items()}
         meta = {"kind": self._kind, "draws": self._draws, "owed": self._due, "turn": self._turn}
         return State(tensors, meta)
 
@@ -246,7 +248,7 @@ class Continual:
         tensors = {name: tensor.copy() for name, tensor in state.tensors.items()}
         self._seen, self._accuracies, self._lowest = (tensors[n] for n in ("seen", "accuracies", "lowest"))
         self._drop, self._rise = tensors["fall"], tensors["rise"]
-        self._held = {name: tensors[f"held.{name}"] for name in self._held}
+        self._held = {name: tensors[f"held.{name}"].view(held.dtype) for name, held in self._held.items()}
         self._draws, self._due, self._turn = (state.meta[name] for name in ("draws", "owed", "turn"))
         self._generator.bit_generator.advance(self._draws)  # type: ignore[attr-defined]  # PCG64 has it
         self._chance = self._events / np.minimum(self._seen + 1, _HORIZON * self._events)
@@ -266,8 +268,23 @@ def _earlier_alike(label: NDArray[np.intp]) -> NDArray[np.intp]:
     return found
 
 
+def _held_as(spec: TensorSpec) -> str:
+    return f"S{_TEXT_BYTES}" if spec.dtype == "bytes" else spec.dtype
+
+
+def _given(held: Array) -> Array:
+    """Held inputs as a predictor takes them."""
+    return held.astype(object) if held.dtype.kind == "S" else held
+
+
+def _stored(held: Array) -> Array:
+    """Held inputs as numbers."""
+    return held.view(np.dtype((np.void, _TEXT_BYTES))).view(np.uint8) if held.dtype.kind == "S" else held
+
+
 def _row_bytes(specs: Mapping[str, TensorSpec]) -> int:
-    """Bytes of the inputs of one event; 0 if they are of variable size."""
-    if any(spec.dtype == "bytes" or any(size < 0 for size in spec.shape) for spec in specs.values()):
-        return 0
-    return sum(np.dtype(spec.dtype).itemsize * int(np.prod(spec.shape, dtype=int)) for spec in specs.values())
+    """Bytes of the inputs of one event; 0 if they are of variable size, or texts that are no columns."""
+    for spec in specs.values():
+        if (spec.dtype == "bytes" and not spec.optional) or any(size < 0 for size in spec.shape):
+            return 0
+    return sum(np.dtype(_held_as(spec)).itemsize * int(np.prod(spec.shape, dtype=int)) for spec in specs.values())

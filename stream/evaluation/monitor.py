@@ -88,7 +88,7 @@ class Monitor:
             predictor, events=continual_events, share=continual_share, most_bytes=continual_bytes, seed=seed
         )
         self.curve = Curve()
-        self._inputs = WatchedColumns(predictor.inputs, params.max_columns)
+        self._inputs = WatchedColumns(predictor.inputs, params.max_columns, columns=learner.schema.columns)
         answers = {name: spec for name, spec in predictor.outputs.items() if name == self.task.answer}
         self._answers = WatchedColumns(answers if self.task.watched else {}, params.max_columns, codes=True)
         self.drift = DriftWatch(

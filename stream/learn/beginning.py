@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 
 import structlog
 
+from thalweg.proto.event import Decoded
 from thalweg.stream.journal.entries import BlockEntry
 from thalweg.stream.journal.journal import before_the_first
-from thalweg.stream.learn.blocks import Block
+from thalweg.stream.learn.blocks import Block, DecodedBlock
 from thalweg.stream.learn.context import ModelContext
 from thalweg.stream.learn.intake import Intake
 from thalweg.stream.learn.saving.saving import Saving
 from thalweg.stream.log.identity import replaced
+from thalweg.stream.retry import Stopped
 
 log = structlog.get_logger(__name__)
 
@@ -29,6 +32,7 @@ class Beginning:
     def __init__(self, context: ModelContext, intake: Intake, saving: Saving) -> None:
         self._fold, self._journal, self._settings = context.fold, context.journal, context.settings
         self._observer, self._intake, self._saving = context.ports.observer, intake, saving
+        self._history, self._health, self._stopping = context.ports.history, context.ports.health, context.stopping
 
     def begin(self) -> None:
         """Fix a new model's start position before anything is learned: with `latest`, records that arrive during a
@@ -44,7 +48,29 @@ class Beginning:
         if self._settings.start == "latest":
             with closing(self._intake.open({}, "latest")) as reader:
                 self._fold.start_at(reader.position())
+        if self._history is not None:
+            self._learn_history(self._history())
         self._saving.save(wait=True, must=True)
+
+    def _learn_history(self, events: Iterable[Decoded]) -> None:
+        """Learn recorded events as the first block. They are in the first snapshot, not in the journal: no replay
+        reads them again. Raises Stopped; what was learned until then is not saved.
+        """
+        version = self._fold.version + 1
+        done = self._fold.apply(DecodedBlock(version, self._settings.batch_events, self._followed(events), {}))
+        log.info(
+            "learned recorded events before those of the log",
+            model=self._settings.model,
+            events=done.events,
+            invalid=dict(done.rejected),
+        )
+
+    def _followed(self, events: Iterable[Decoded]) -> Iterator[Decoded]:
+        for part in events:
+            if self._stopping.is_set():
+                raise Stopped
+            self._health.beat()
+            yield part
 
     def follow_identities(self) -> None:
         """Read the topics from their beginning that were deleted and created again since the snapshot.

@@ -342,7 +342,8 @@ class Fold:
         """Predict and grade; holds the predictor no longer, so that a learner need not copy what it predicts with."""
         predictor = self._learner.predictor()
         if self._grader is not None:
-            self._grader.predicted(micro_batch, predictor, predict_batch(predictor, micro_batch))
+            graded = _served_by(self._settings.model, micro_batch)
+            self._grader.predicted(graded, predictor, predict_batch(predictor, micro_batch))
 
     def _fresh(self, parts: Iterable[Decoded], totals: _Totals) -> Iterator[Batch]:
         for part in parts:
@@ -384,6 +385,16 @@ class Fold:
         self._unhandled = ()
         if not repeated:
             log.warning(done, model=self._settings.model, version=entry.version, cause=entry.cause)
+
+
+def _served_by(model: str, batch: Batch) -> Batch:
+    """The batch with only those predictions as served that this model made: of a successor and the model before it,
+    each is graded by its own.
+    """
+    if batch.served is None:
+        return batch
+    own = model if "@" in model else ""
+    return replace(batch, served=[one if one is not None and one.model == own else None for one in batch.served])
 
 
 def _copied(kept: Snapshot) -> Snapshot:

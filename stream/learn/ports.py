@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
 from thalweg.memory.snapshots.state import State
 from thalweg.models.contract.learner import Predictor
 from thalweg.proto.decode import Rejected
-from thalweg.proto.event import Batch
+from thalweg.proto.event import Batch, Decoded
 from thalweg.proto.records import Partition, Position, Records
 from thalweg.proto.schema import Array
 from thalweg.stream.drift.alarm import Alarm
@@ -146,5 +146,7 @@ class Ports:
     """Whether versions can be published."""
     schemas: KnownSchemas | None = None
     """Schemas of records framed for a schema registry."""
+    history: Callable[[], Iterable[Decoded]] | None = None
+    """Events that a new model learns before those of the log; None: there are none."""
     stop_mark: StopMark = field(default_factory=InMemoryStopMark)
     """Whether the circuit breaker has stopped the model."""

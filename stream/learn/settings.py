@@ -107,7 +107,7 @@ def identity_differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list
 
 
 def _without_encoder(table: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in table.items() if key not in ("encoder", "encoder_sha256")}
+    return {key: value for key, value in table.items() if key not in ("encoder", "encoder_sha256", "weights")}
 
 
 def _encoder(table: Mapping[str, Any]) -> tuple[str, str]:

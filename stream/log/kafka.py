@@ -14,7 +14,7 @@ from kafka import KafkaConsumer, KafkaProducer, TopicPartition, codec
 from kafka.errors import KafkaError
 
 from thalweg.proto.records import Partition, Position
-from thalweg.stream.log.kafka_client import batches
+from thalweg.stream.log.kafka_client import batches, sockets
 from thalweg.stream.log.kafka_client.clients import NOTHING, Clients
 from thalweg.stream.log.kafka_client.consumer import PythonConsumer
 from thalweg.stream.log.kafka_client.errors import REFUSED, append_error, log_error
@@ -46,6 +46,7 @@ class KafkaLog:
         _require_crc32c()
         _require_codecs()
         batches.install()
+        sockets.install()
         reading = reading or Reading()
         known = set(KafkaConsumer.DEFAULT_CONFIG) | set(KafkaProducer.DEFAULT_CONFIG)
         addresses = [server.strip() for server in servers.split(",") if server.strip()]

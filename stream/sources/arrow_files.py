@@ -103,8 +103,10 @@ class _Table:
         for names in self._gathered.values():
             names += rest
         self._columns = sorted(used | {name for names in self._gathered.values() for name in names})
-        if unused := [name for name in header.names if name not in self._columns]:
-            notice(f"columns not used: {', '.join(unused)}")
+        ignored = set(mapping.ignore or ())
+        decoder.unused(
+            header.path, [name for name in header.names if name not in self._columns and name not in ignored], notice
+        )
 
     def values(self, rows: pa.RecordBatch) -> tuple[dict[str, Sequence[Any]], dict[int, Refused]]:
         """The values of each use, and the rows that have something else on the way to one."""

@@ -55,8 +55,7 @@ class CsvColumns:
         categories = {name for name, column in schema.columns.items() if column.kind in ("categorical", "hashed")}
         self._untyped = {part_key("label"): of_untyped} | dict.fromkeys(categories, _of_category)
         used = {header.names[place] for place in self._places.values()} | set(ignored)
-        if unused := [name for name in header.names if name not in used]:
-            notice(f"columns not used: {', '.join(unused)}")
+        self._decoder.unused(header.path, [name for name in header.names if name not in used], notice)
 
     def decode(self, part: Sequence[Row]) -> Decoded:
         """The events of some rows."""

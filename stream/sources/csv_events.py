@@ -15,6 +15,7 @@ from thalweg.proto.bounds.texts import check_ids, check_input_texts, check_keys
 from thalweg.proto.bounds.times import latest_times, time_column
 from thalweg.proto.event import Batch, Decoded
 from thalweg.proto.rejected import Reason, Refused
+from thalweg.proto.rows.ids import id_number
 from thalweg.proto.salvage import salvage
 from thalweg.proto.schema import Array, Schema, TensorSpec
 from thalweg.stream.sources.csv_columns import CsvColumns
@@ -141,7 +142,7 @@ class _Table:
         if not texts:
             return [None] * len(rows)
         if self._schema.label == "number":
-            return [_number(text, "bad_label") if text else None for text in texts]
+            return [_label_number(text) if text else None for text in texts]
         said = {text: columns.of_untyped(text) for text in set(texts)}
         return [said[text] for text in texts]
 
@@ -182,7 +183,7 @@ def _column(spec: TensorSpec, rows: Sequence[Sequence[str]]) -> Array:
         if kind == "b":
             return np.array([[_TRUTH[text.strip().lower()] for text in row] for row in rows]).reshape(shape)
         if kind in "iu":
-            whole = [[_whole(text) for text in row] for row in rows]
+            whole = [[_id(spec, text) if spec.ids else _whole(text) for text in row] for row in rows]
             return columns.whole_column(name, whole, replace(spec, shape=(len(rows[0]),))).reshape(shape)
         _check_digits("".join(map("".join, rows)))
         with np.errstate(over="ignore"):
@@ -196,6 +197,17 @@ def _column(spec: TensorSpec, rows: Sequence[Sequence[str]]) -> Array:
 
 
 _TRUTH = {"true": True, "1": True, "false": False, "0": False}
+
+
+def _label_number(text: str) -> float:
+    truth = columns.of_untyped(text)
+    return float(truth) if isinstance(truth, bool) else _number(text, "bad_label")
+
+
+def _id(spec: TensorSpec, text: str) -> int:
+    """An id, which may be any text; `7.0`, as tables with gaps are written, is 7."""
+    value = columns.of_untyped(text) if "." in text and "e" not in text.lower() else text
+    return id_number(spec.name, value if isinstance(value, float) and value.is_integer() else text)
 
 
 def _whole(text: str) -> int | float:

@@ -27,6 +27,7 @@ from thalweg.stream.sources.arrow_files import ARROW_KINDS, arrow_events
 from thalweg.stream.sources.csv_events import csv_events
 from thalweg.stream.sources.csv_reading import FileError
 from thalweg.stream.sources.mapping import CsvMapping
+from thalweg.stream.sources.presence import noting_absent
 from thalweg.stream.sources.sequence_files import holds_sequences, sequence_events
 
 STANDARD_INPUT = Path("-")
@@ -70,10 +71,26 @@ def read_events(
     """
     mapping = mapping or CsvMapping()
     schema = mapping.over(schema)
+    if clock is None:
+        max_future_seconds = None
+    parts = _parts(path, schema, mapping, limit, chunk, clock, max_record_bytes, max_future_seconds, notice)
+    yield from noting_absent(parts, schema, notice) if schema.columns else parts
+
+
+def _parts(
+    path: Path,
+    schema: Schema,
+    mapping: CsvMapping,
+    limit: int | None,
+    chunk: int,
+    clock: Callable[[], float] | None,
+    max_record_bytes: int,
+    max_future_seconds: float | None,
+    notice: Callable[[str], None],
+) -> Iterator[Decoded]:
     kind = _kind(path, "jsonl", "csv", "tsv", *ARROW_KINDS)
     if kind in ARROW_KINDS:
-        ahead = None if clock is None else max_future_seconds
-        yield from arrow_events(path, kind, schema, mapping, limit, chunk, clock, ahead, notice)
+        yield from arrow_events(path, kind, schema, mapping, limit, chunk, clock, max_future_seconds, notice)
         return
     with _opened(path) as lines:
         first = next(lines, b"")
@@ -83,8 +100,7 @@ def read_events(
         if kind == "jsonl" and holds_sequences(first):
             yield from sequence_events(path, lines, schema, mapping.time_unit, limit, chunk)
         elif kind == "jsonl":
-            ahead = None if clock is None else max_future_seconds
-            decoder = Decoder(schema, max_record_bytes=max_record_bytes, max_future_seconds=ahead)
+            decoder = Decoder(schema, max_record_bytes=max_record_bytes, max_future_seconds=max_future_seconds)
             yield from _json_lines(lines, decoder, limit, chunk, clock)
         else:
             mapping = mapping if kind == "csv" or mapping.delimiter else replace(mapping, delimiter="\t")

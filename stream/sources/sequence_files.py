@@ -22,6 +22,7 @@ from thalweg.proto.columns import class_name
 from thalweg.proto.event import Batch, ClassLabels, Decoded
 from thalweg.proto.json_text import json_of
 from thalweg.proto.rejected import Refused, Rejected
+from thalweg.proto.rows.assembly import name_of
 from thalweg.proto.schema import Schema
 from thalweg.stream.sources.csv_reading import FileError
 
@@ -89,10 +90,10 @@ def _sequence(line: bytes, time_unit: float) -> tuple[str, NDArray[np.float64], 
     found = json_of(line)
     if not isinstance(found, dict) or not {"key", "t", "k"} <= set(found):
         raise ValueError("expected an object with key, t and k")
-    key = found["key"]
-    if not isinstance(key, str | int) or isinstance(key, bool) or key == "":
-        raise ValueError(f"key: expected a text or an integer, got {key!r:.80}")
-    check_keys([str(key)])
+    key = name_of("key", "bad_key", found["key"])
+    if key is None:
+        raise ValueError("key: expected a text or a number, got none")
+    check_keys([key])
     source = "dt" if "dt" in found else "t"
     given = found[source]
     if not isinstance(given, list) or not all(type(one) in (int, float) for one in given):
@@ -113,7 +114,7 @@ def _sequence(line: bytes, time_unit: float) -> tuple[str, NDArray[np.float64], 
         )
     names = [class_name(kind) for kind in found["k"]]
     check_classes(set(names))
-    return str(key), times, names
+    return key, times, names
 
 
 def _merged(keys: list[str], sequences: list[tuple[NDArray[np.float64], list[str]]]) -> Batch:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path as FilePath
 from typing import Any
 
 from thalweg.proto.columns import finite_rows
@@ -17,6 +18,7 @@ from thalweg.proto.rows.plain_input import plain_input
 from thalweg.proto.rows.values import column_array
 from thalweg.proto.salvage import salvage
 from thalweg.proto.schema import Array, Schema
+from thalweg.stream.sources.csv_reading import FileError
 
 Values = Sequence[Any]
 
@@ -49,6 +51,15 @@ class TableDecoder:
         }
         own = {key: path for key, path in self._parts().items() if key[1:] != path.text}
         return inputs | own
+
+    def unused(self, path: FilePath, names: Sequence[str], notice: Callable[[str], None]) -> None:
+        """Say which columns of a file are not used, or raise FileError where the schema rejects unknown fields."""
+        if not names:
+            return
+        listed = ", ".join(names)
+        if self._mapping.unknown == "reject":
+            raise FileError(f'{path}: columns that the model does not know, with unknown = "reject": {listed:.500}')
+        notice(f"columns not used: {listed}")
 
     def _parts(self) -> dict[str, Path]:
         named: dict[str, str] = {part: getattr(self._mapping, part) for part in PARTS}

@@ -35,6 +35,8 @@ _MODULES = ("thalweg.ops.cli", "thalweg.ops.run.fork_server")
 """What a supervisor starts, and is forked instead."""
 _READ_BY_IMPORTS = ("PYTHON", "OMP_", "MKL_", "OPENBLAS_", "CUDA_", "MALLOC_", "LD_")
 """Environment variables that are read when libraries are imported begin so."""
+_NO_THREADS = {"JE_ARROW_MALLOC_CONF": "background_thread:false"}
+"""pandas imports PyArrow where it is installed, whose allocator would start a thread."""
 _IMPORTED = (
     "thalweg.ops.cli.main",
     "thalweg.ops.cli.predict",
@@ -120,6 +122,7 @@ class _Parent:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             pass_fds=[theirs.fileno()],
+            env=self._environment | _NO_THREADS,
         )
         theirs.close()
 

@@ -44,7 +44,7 @@ class InferenceService:
         self._observer = observer
         self._slots = slots
         self._requests = RequestTemplates()
-        self._responses = {model.name: ResponseTemplates(model.name) for model in core.models.all()}
+        self._responses: dict[str, ResponseTemplates] = {}  # of each name that has answered
 
     def ModelInfer(self, request: bytes, context: grpc.ServicerContext) -> bytes:  # noqa: N802 - the protocol's name
         """Takes and returns bytes: `METHODS` disables gRPC's own conversion."""
@@ -83,7 +83,10 @@ class InferenceService:
     def _infer(self, parsed: Parsed, remaining: float | None) -> tuple[bytes, int]:
         options, inputs, typed = parsed
         response = self._core.infer(InferenceRequest(options, inputs, remaining))
-        return self._responses[options.model].encode(response, typed=typed)
+        templates = self._responses.get(options.model)
+        if templates is None:
+            templates = self._responses.setdefault(options.model, ResponseTemplates(options.model))
+        return templates.encode(response, typed=typed)
 
     def ServerLive(self, request: pb.ServerLiveRequest, context: grpc.ServicerContext) -> pb.ServerLiveResponse:  # noqa: N802
         return pb.ServerLiveResponse(live=True)
@@ -93,8 +96,8 @@ class InferenceService:
 
     def ModelReady(self, request: pb.ModelReadyRequest, context: grpc.ServicerContext) -> pb.ModelReadyResponse:  # noqa: N802
         def ready() -> bool:
-            model = self._models.find(request.name)
-            return not self._models.draining and model.ready(_version(request.version))
+            version = _version(request.version)
+            return not self._models.draining and self._models.find(request.name, version).ready(version)
 
         return pb.ModelReadyResponse(ready=translated(context, ready))
 
@@ -109,8 +112,9 @@ class InferenceService:
         self, request: pb.ModelMetadataRequest, context: grpc.ServicerContext
     ) -> pb.ModelMetadataResponse:
         def answer() -> pb.ModelMetadataResponse:
-            model = self._models.find(request.name)
-            metadata = describe(model, _version(request.version))
+            version = _version(request.version)
+            model = self._models.find(request.name, version)
+            metadata = describe(model, version)
             return pb.ModelMetadataResponse(
                 name=model.name,
                 versions=metadata.versions,
@@ -129,7 +133,9 @@ class InferenceService:
 
     def ModelConfig(self, request: pb.ModelConfigRequest, context: grpc.ServicerContext) -> pb.ModelConfigResponse:  # noqa: N802
         def answer() -> pb.ModelConfigResponse:
-            return pb.ModelConfigResponse(config=config_of(self._models.find(request.name), _version(request.version)))
+            return pb.ModelConfigResponse(
+                config=config_of(self._models.find(request.name, _version(request.version)), _version(request.version))
+            )
 
         return translated(context, answer)
 
@@ -137,7 +143,7 @@ class InferenceService:
         self, request: pb.ModelStatisticsRequest, context: grpc.ServicerContext
     ) -> pb.ModelStatisticsResponse:
         def answer() -> pb.ModelStatisticsResponse:
-            asked = [self._models.find(request.name)] if request.name else self._models.all()
+            asked = [self._models.find(request.name)] if request.name else self._models.named()
             return pb.ModelStatisticsResponse(model_stats=[statistics_of(model, self._observer) for model in asked])
 
         return translated(context, answer)

@@ -14,7 +14,15 @@ import grpc
 from thalweg.memory.exchange.commands import CommandQueue
 from thalweg.memory.snapshots.snapshots import Manifest
 from thalweg.ops.serve.commands import run_command
-from thalweg.ops.serve.errors import EXPECTED, TooLarge, Unauthenticated, Unimplemented, refuse, text_of
+from thalweg.ops.serve.errors import (
+    EXPECTED,
+    FailedPrecondition,
+    TooLarge,
+    Unauthenticated,
+    Unimplemented,
+    refuse,
+    text_of,
+)
 from thalweg.ops.serve.grpc_api.methods import Method, translated
 from thalweg.ops.serve.grpc_api.status_stream import StatusStream
 from thalweg.ops.serve.models import Models, ServedModel
@@ -102,7 +110,7 @@ class LearningService:
         for index, event in enumerate(events):
             try:
                 model = self._models.find(event.model)
-                self._decoders[model.name].event(event, self._clock())
+                self._decoders[model.answering.name].event(event, self._clock())
             except EXPECTED as error:
                 acks[index].error = text_of(error)
             else:
@@ -166,35 +174,48 @@ class LearningService:
         self, request: pb.ListSnapshotsRequest, context: grpc.ServicerContext
     ) -> pb.ListSnapshotsResponse:
         def answer() -> pb.ListSnapshotsResponse:
-            kept = self._models.find(request.model).versions.snapshots.manifests()
-            return pb.ListSnapshotsResponse(snapshots=[_info(manifest) for manifest in kept])
+            model = self._models.find(request.model)
+            kept = model.versions.snapshots.manifests()
+            return pb.ListSnapshotsResponse(snapshots=[_info(manifest, model.base) for manifest in kept])
 
         return translated(context, answer)
 
     def Snapshot(self, request: pb.SnapshotRequest, context: grpc.ServicerContext) -> pb.SnapshotResponse:  # noqa: N802
         self._authorize(context)
         return translated(
-            context, lambda: pb.SnapshotResponse(version=self._command(context, request.model, "snapshot")["version"])
+            context,
+            lambda: pb.SnapshotResponse(version=self._command(context, self._models.find(request.model), "snapshot")),
         )
 
     def Rollback(self, request: pb.RollbackRequest, context: grpc.ServicerContext) -> pb.RollbackResponse:  # noqa: N802
         self._authorize(context)
 
         def answer() -> pb.RollbackResponse:
-            done = self._command(context, request.model, "rollback", version=request.version)
-            return pb.RollbackResponse(version=done["version"])
+            model = self._models.find(request.model)
+            if request.version < model.base:
+                raise FailedPrecondition(
+                    f"alias {model.name!r}: version {request.version} is of a champion before "
+                    f"{model.answering.name!r}; `thalweg promote --back` goes back to it"
+                )
+            version = self._command(context, model, "rollback", version=request.version - model.base)
+            return pb.RollbackResponse(version=version)
 
         return translated(context, answer)
 
     def Watch(self, request: pb.WatchRequest, context: grpc.ServicerContext) -> Iterator[pb.Status]:  # noqa: N802
-        model = translated(context, lambda: self._models.find(request.model))
+        found = translated(context, lambda: self._models.find(request.model))
         interval = translated(context, lambda: _interval_seconds(request))
         gone = threading.Event()
         if not context.add_callback(gone.set):
             return
         stream = StatusStream(self._clock)
         while not self._models.draining:
-            yield stream.status(model, self._statuses.of(model.name) if self._statuses is not None else None)
+            model, before = self._models.find(request.model), found
+            if model.answering is not before.answering:
+                stream = StatusStream(self._clock)  # the alarms of another model
+            found = model
+            reported = None if self._statuses is None else self._statuses.of(model.answering.name)
+            yield stream.status(model, reported)
             if gone.wait(interval):
                 return
 
@@ -206,10 +227,12 @@ class LearningService:
         if not self._tokens.allows(given if isinstance(given, str) else None):
             refuse(context, Unauthenticated("expected metadata 'authorization: Bearer TOKEN' with a known token"))
 
-    def _command(self, context: grpc.ServicerContext, model: str, verb: str, **arguments: Any) -> Any:
+    def _command(self, context: grpc.ServicerContext, model: ServedModel, verb: str, **arguments: Any) -> int:
+        """The version that the learner reports after a command."""
         remaining = context.time_remaining()
         patience = self._answer_seconds if remaining is None else min(self._answer_seconds, remaining)
-        return run_command(self._commands, self._models.find(model).name, verb, patience, **arguments)
+        done = run_command(self._commands, model.answering.name, verb, patience, **arguments)
+        return int(done["version"]) + model.base
 
 
 METHODS = (
@@ -269,13 +292,15 @@ def _model(model: ServedModel) -> pb.Model:
     answer.staleness_seconds = model.staleness_seconds(served)
     answer.classes.extend(served.predictor.classes)
     answer.properties.update(served.predictor.properties)
+    if model.answering is not model:
+        answer.properties["champion"] = model.answering.name
     return answer
 
 
-def _info(manifest: Manifest) -> pb.SnapshotInfo:
+def _info(manifest: Manifest, base: int) -> pb.SnapshotInfo:
     return pb.SnapshotInfo(
-        version=manifest.version,
-        parent=manifest.parent,
+        version=manifest.version + base,
+        parent=None if manifest.parent is None else manifest.parent + base,
         learner=manifest.learner,
         config_sha256=manifest.config_sha256,
         offsets=[

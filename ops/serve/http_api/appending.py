@@ -92,7 +92,7 @@ class AppendingRoutes:
         values, single = _records(call)
         now, count = self._clock(), len(values)
         run = Records(Partition(model.topic, 0), range(count), [now] * count, [None] * count, values, [()] * count)
-        decoded = self._decoders[model.name].decode(run)
+        decoded = self._decoders[model.answering.name].decode(run)
         _refuse({one.row: (one.reason, one.detail) for one in decoded.rejected}, single)
         ids, keys = decoded.batch.ids or [None] * count, decoded.batch.keys or [None] * count
         messages = [Message(value, None if key is None else key.encode(), time=now) for value, key in zip(values, keys)]

@@ -11,7 +11,7 @@ from starlette.routing import Route
 
 from thalweg.ops.serve.http_api.inference_json import tensor_metadata
 from thalweg.ops.serve.metadata import describe
-from thalweg.ops.serve.models import Models
+from thalweg.ops.serve.models import Models, ServedModel
 from thalweg.ops.serve.telemetry import ServingFigures
 from thalweg.ops.serve.triton import EXTENSIONS, as_json, config_of, index_of, statistics_of
 from thalweg.ops.serve.versions import version_number
@@ -50,7 +50,7 @@ class MetadataRoutes:
         return JSONResponse({"name": "thalweg", "version": version, "extensions": EXTENSIONS})
 
     async def _model(self, request: Request) -> Response:
-        model, version = self._models.find(request.path_params["name"]), _version(request)
+        model, version = self._asked(request)
         metadata = await run_in_threadpool(describe, model, version)
         return JSONResponse(
             {
@@ -64,24 +64,29 @@ class MetadataRoutes:
         )
 
     async def _ready(self, request: Request) -> Response:
-        model, version = self._models.find(request.path_params["name"]), _version(request)
+        model, version = self._asked(request)
         ready = not self._models.draining and await run_in_threadpool(model.ready, version)
         return JSONResponse({"name": model.name, "ready": ready}, 200 if ready else 503)
 
     async def _config(self, request: Request) -> Response:
-        model, version = self._models.find(request.path_params["name"]), _version(request)
+        model, version = self._asked(request)
         return JSONResponse(as_json(await run_in_threadpool(config_of, model, version)))
 
     async def _statistics(self, request: Request) -> Response:
-        model, version = self._models.find(request.path_params["name"]), _version(request)
+        model, version = self._asked(request)
         if version is not None:
             await run_in_threadpool(model.versions.ready, version)  # raises for one without a snapshot
         sums = pb.ModelStatisticsResponse(model_stats=[statistics_of(model, self._figures)])
         return JSONResponse(as_json(sums))
 
     async def _all_statistics(self, request: Request) -> Response:
-        found = [statistics_of(model, self._figures) for model in self._models.all()]
+        found = [statistics_of(model, self._figures) for model in self._models.named()]
         return JSONResponse(as_json(pb.ModelStatisticsResponse(model_stats=found)))
+
+    def _asked(self, request: Request) -> tuple[ServedModel, int | None]:
+        """The model in the path, or the one that its version belongs to, and the version."""
+        version = _version(request)
+        return self._models.find(request.path_params["name"], version), version
 
     async def _index(self, request: Request) -> Response:
         return JSONResponse(as_json(index_of(self._models)).get("models", []))

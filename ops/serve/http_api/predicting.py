@@ -62,7 +62,7 @@ class PredictionRoutes:
         return await self._calls.run(request, self._slots, answering, self._observer.answered)
 
     async def _list(self, request: Request) -> Response:
-        return JSONResponse({"models": [model.name for model in self._models.all()]})
+        return JSONResponse({"models": [model.name for model in self._models.named()]})
 
     async def _ready_v1(self, request: Request) -> Response:
         model = self._models.find(request.path_params["name"])

@@ -89,7 +89,7 @@ class Api:
             "ready": "/readyz",
             "docs": "/docs",
             "openapi": "/openapi.json",
-            "models": [f"/v2/models/{m.name}" for m in self._models.all()],
+            "models": [f"/v2/models/{m.name}" for m in self._models.named()],
         }
         service = {"service": "thalweg", "version": importlib.metadata.version("thalweg"), "links": links}
         return JSONResponse(service, headers={"vary": "accept"})

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import msgspec
 
 from thalweg.ops.serve.inference import InferenceCore
+from thalweg.ops.serve.models import ServedModel
 from thalweg.ops.serve.rows import kserve_v1
 from thalweg.ops.serve.rows.answers import to_rows
 from thalweg.ops.serve.rows.requests import RowRequests, RowsAsked
@@ -17,7 +18,7 @@ class RowAnswers:
 
     def __init__(self, core: InferenceCore) -> None:
         self._core = core
-        self._requests = {model.name: RowRequests(model) for model in core.models.all()}
+        self._requests: dict[str, tuple[ServedModel, RowRequests]] = {}
 
     def predict(self, model: str, body: bytearray, query: Sequence[tuple[str, str]]) -> tuple[bytes, int]:
         """The JSON of an answer, an object for an object and a list for a list, and its number of rows.
@@ -38,4 +39,8 @@ class RowAnswers:
         return to_rows(self._core.infer(asked.request), asked.ids)
 
     def _of(self, model: str) -> RowRequests:
-        return self._requests[self._core.models.find(model).name]
+        found = self._core.models.find(model)
+        known = self._requests.get(found.name)
+        if known is None or known[0] is not found:  # the first request, or another champion
+            known = self._requests[found.name] = found, RowRequests(found)
+        return known[1]

@@ -7,7 +7,7 @@ changes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
 from thalweg.ops.serve.inference import InferenceRequest, RequestOptions
@@ -69,7 +69,7 @@ class RowRequests:
         if not isinstance(row, dict):
             wanted = ", ".join(map(repr, names[:5]))
             raise InputError(f"{place_of(place, single)}expected an object with {wanted}, got {row!r:.80}")
-        return row
+        return _without(self._model.tolerated, row) if self._model.tolerated else row
 
     def _waiting(self, ids: Sequence[str | None], options: RowOptions, single: bool) -> Sequence[str | None] | None:
         """Ids under which rows wait for their labels; None: none does, or the options name the only one."""
@@ -86,3 +86,10 @@ class RowRequests:
             if id is not None and seen.setdefault(id, place) != place:
                 raise InputError(f"{place_of(place, single)}id {id!r:.80}: row {seen[id]} has it, too")
         return ids
+
+
+def _without(names: Collection[str], row: dict[str, Any]) -> dict[str, Any]:
+    """The row without the inputs that only another model of the alias takes."""
+    inputs = row.get("inputs")
+    inside = {"inputs": _without(names, inputs)} if isinstance(inputs, dict) else {}
+    return {name: value for name, value in row.items() if name not in names} | inside

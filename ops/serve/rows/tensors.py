@@ -14,6 +14,7 @@ from thalweg.ops.serve.rows.options import place_of
 from thalweg.proto.bounds.texts import check_ids
 from thalweg.proto.rejected import Refused
 from thalweg.proto.rows.fields import PARTS
+from thalweg.proto.rows.ids import id_number, id_text
 from thalweg.proto.schema import Array, InputError, TensorSpec
 
 
@@ -93,12 +94,29 @@ def _column(name: str, spec: TensorSpec, values: list[Any], single: bool) -> Arr
 
 
 def _cast(spec: TensorSpec, values: list[Any]) -> Array:
+    if spec.ids:
+        return _ids(spec, values)
     kind = "s" if spec.dtype == "bytes" else np.dtype(spec.dtype).kind
     if kind in "iu" and (found := np.array(values)).dtype.kind == "f":  # 3.0 is 3, as in events
         if not (np.abs(found) < 2**53).all() or (np.trunc(found) != found).any():
             raise TypeError(f"expected whole numbers, got {str(values[0])[:80]}")
         values = found.astype(np.int64).tolist()
     return array_of(values, spec.dtype)
+
+
+def _ids(spec: TensorSpec, values: list[Any]) -> Array:
+    """Ids as events have them: a text for a number, or a number for a text, as the spec wants."""
+    text = spec.dtype == "bytes"
+
+    def each(value: Any) -> Any:
+        if isinstance(value, list):
+            return [each(part) for part in value]
+        return id_text(spec.name, value) if text else id_number(spec.name, value)
+
+    try:
+        return array_of([each(value) for value in values], spec.dtype)
+    except Refused as error:
+        raise TypeError(str(error).partition(": ")[2]) from error
 
 
 def _none(specs: Mapping[str, TensorSpec]) -> dict[str, Array]:

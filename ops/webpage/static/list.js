@@ -48,6 +48,7 @@ export function drawList(models, selected) {
     metric: one.quality ? metricName(one.quality.metric) : "",
     gain: gainWords(one.quality),
     lag: one.lag_records === null ? "–" : count(one.lag_records),
+    champion: one.champion_of?.length ? `answers as ${one.champion_of.join(", ")}` : "",
     chosen: one.name === selected,
   }));
   draw(find("models"), rows, () => rows.map(row));
@@ -59,12 +60,13 @@ function row(one) {
     { href: ADDRESS + encodeURIComponent(one.name), title: one.name, "data-key": one.name, "aria-current": one.chosen ? "true" : null },
     one.name,
   );
+  const champion = one.champion ? el("span", { className: "says" }, one.champion) : null;
   const says = one.says ? el("span", { className: `says ${one.level}` }, one.says) : null;
   const level = el("span", { className: "unseen" }, ` ${LEVEL_WORDS[one.level]}. `);
   return el(
     "tr",
     { className: one.chosen ? "chosen" : "" },
-    el("th", { scope: "row" }, el("span", { className: `mark ${one.level}` }), link, level, says),
+    el("th", { scope: "row" }, el("span", { className: `mark ${one.level}` }), link, level, champion, says),
     el("td", { className: "number" }, one.now, one.metric ? el("span", { className: "metric" }, one.metric) : null),
     el("td", { className: "number" }, one.gain),
     el("td", { className: "number" }, one.lag),

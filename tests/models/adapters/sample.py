@@ -35,7 +35,11 @@ def numbers(count: int, first: int = 0, seed: int = 0) -> Batch:
 _INPUTS = 'inputs.features = { shape = [4], dtype = "float32" }\n'
 LINEAR = "river:river.linear_model.LogisticRegression"
 TREE = "river:river.tree.HoeffdingAdaptiveTreeClassifier"
+MATRIX = "sklearn:sklearn.linear_model.SGDClassifier"
 SAMPLES = {
     LINEAR: Sample(configuration=f'learner = "{LINEAR}"\n{_INPUTS}params = {{ l2 = 0.001 }}\n', events=two_classes),
     TREE: Sample(configuration=f'learner = "{TREE}"\n{_INPUTS}params = {{ grace_period = 20 }}\n', events=events),
+    MATRIX: Sample(
+        configuration=f'learner = "{MATRIX}"\n{_INPUTS}params = {{ classes = ["a", "b", "c"] }}\n', events=events
+    ),
 }

@@ -19,7 +19,7 @@ COLUMNS: dict[str, Any] = {
     "device": {"kind": "categorical", "max_categories": 3, "min_events": 1, "missing": "impute"},
     "user": {"kind": "hashed", "buckets": 8},
     "comment": {"kind": "text", "buckets": 16},
-    "when": "datetime",
+    "when": {"kind": "datetime", "trend": True},
     "place": {"kind": "list", "length": 2},
     "tags": {"kind": "list", "buckets": 8},
 }
@@ -29,7 +29,7 @@ ORDER_FREE: dict[str, Any] = {
     "country": {"kind": "categorical", "categories": ["DE", "FR", "PT"]},
     "user": {"kind": "hashed", "buckets": 8},
     "comment": {"kind": "text", "buckets": 8},
-    "when": {"kind": "datetime", "scale": False},
+    "when": "datetime",
     "place": {"kind": "list", "length": 2, "scale": False},
     "tags": {"kind": "list", "buckets": 8},
 }

@@ -222,8 +222,9 @@ def test_a_list_of_numbers_has_a_feature_each_and_one_where_any_is_missing() -> 
     assert found == {"place[0]": [1.0, 0.0], "place[1]": [2.0, 3.0], "place (missing)": [0.0, 1.0]}
 
 
-def test_a_time_has_cycles_and_a_trend() -> None:
-    stage = stage_of(when="datetime")
+def test_a_time_has_cycles_and_on_request_a_trend() -> None:
+    assert not any("trend" in name for name in stage_of(when="datetime").names())
+    stage = stage_of(when={"kind": "datetime", "trend": True})
     day = 86_400.0
     monday = 4 * day  # 5 January 1970
     stage.learn(batch_of(when=monday + day * np.arange(100.0)))

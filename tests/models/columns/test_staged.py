@@ -11,7 +11,7 @@ import pytest
 from tests.models.columns.samples import COLUMNS, ORDER_FREE, events_of, texts
 from tests.models.contract import toys
 from thalweg.memory.snapshots.state import State
-from thalweg.models.columns.make import make_learner, predictor_maker
+from thalweg.models.columns.make import make_learner, params_behind_columns, predictor_maker
 from thalweg.models.columns.settings import columns_of
 from thalweg.models.columns.stage import FeatureStage
 from thalweg.models.columns.staged import StagedLearner, VersionReader, parted
@@ -30,12 +30,17 @@ PARAMS: dict[str, dict[str, Any]] = {
     "ridge": {"expansion": 8},
     "bottleneck": {"heads": 4, "pairs": 8, "key_width": 3, "key_events": 20, "key_steps": 5},
     "nearest_mean": {},
+    "cotta": {
+        "model": "tests.models.small_networks:vectors",
+        "adapt_batch": 8,
+        "follow_batch": 4,
+        "views": "jitter",
+        "largest": 0,
+        "serve_views": 1,
+    },
 }
-WITHOUT_COLUMNS = {
-    "error_memory": "user, item, fields, numeric",
-    "prompt_tpp": "key",
-    "cotta": "",
-}
+WITHOUT_COLUMNS = {"error_memory": "user, item, fields, numeric", "prompt_tpp": "key"}
+"""Learners of ids and of keys, and the inputs that they take."""
 
 
 def context(table: dict[str, Any], params: dict[str, Any], seed: int = 0) -> LearnerContext:
@@ -99,6 +104,21 @@ class TestNearestMeanBehindAnEncoder(TestNearestMean):
     encoder = "random_features:16"
 
 
+class TestCotta(Staged):
+    learner = "cotta"
+    table: dict[str, Any] = {  # noqa: RUF012 - twelve features, as its network takes
+        "amount": "numeric",
+        "height": "numeric",
+        "weight": "numeric",
+        "member": "boolean",
+        "place": {"kind": "list", "length": 3},
+    }
+
+    def other(self) -> Learner:
+        table = {**self.table, "amount": {"kind": "numeric", "scale": False}}
+        return make_learner(self.learner, self.context(table), self.encoder)
+
+
 class Wrapped(WrapperContract):
     """A stage of order-free columns changes a learner's inputs and nothing else."""
 
@@ -155,7 +175,7 @@ class TestAnEncoderBehindAStage(Wrapped):
 
 def test_a_learner_behind_a_stage_learns_what_it_would_learn_from_the_stages_features() -> None:
     features = {"features": TensorSpec("features", "float32", (Transform(columns_of(COLUMNS), 3).layout.width,))}
-    bare = find("ridge")(LearnerContext(inputs=features, params=PARAMS["ridge"], seed=3))
+    bare = find("ridge")(LearnerContext(inputs=features, params={"standardise": False, **PARAMS["ridge"]}, seed=3))
     staged, stage = make_learner("ridge", context(COLUMNS, PARAMS["ridge"], 3)), FeatureStage(columns_of(COLUMNS), 3)
 
     for number in range(6):
@@ -167,6 +187,13 @@ def test_a_learner_behind_a_stage_learns_what_it_would_learn_from_the_stages_fea
 
     assert parted(staged.state())[0].sha256() == bare.state().sha256()
     assert parted(staged.state())[1].sha256() == stage.state().sha256()
+
+
+def test_ridge_does_not_scale_the_features_of_columns_again_unless_told_to() -> None:
+    assert params_behind_columns("ridge", {}) == {"standardise": False}
+    assert params_behind_columns("ridge", {"standardise": True, "gamma": 2.0}) == {"standardise": True, "gamma": 2.0}
+    assert params_behind_columns("ridge", {}, "random_features") == {}
+    assert params_behind_columns("nearest_mean", {}) == {}
 
 
 def test_a_learner_gets_the_whole_of_an_event_through_a_stage() -> None:
@@ -221,7 +248,7 @@ PLAIN = {"expansion": 8, "forgetting": 1, "standardise": False}
     [
         ("numeric", "scaled otherwise; scale = false"),
         ({"kind": "list", "length": 2}, "scaled otherwise; scale = false"),
-        ("datetime", "scaled otherwise; scale = false"),
+        ({"kind": "datetime", "trend": True}, "scaled otherwise; trend = false"),
         ({"kind": "categorical", "min_events": 1}, "other categories, or in another order; its categories listed"),
         ({"kind": "categorical", "categories": ["DE", "FR"], "missing": "impute"}, "most frequent category"),
     ],
@@ -279,7 +306,7 @@ def test_a_learner_that_has_learned_nothing_takes_over_another_with_its_scales()
     assert parted(mine.state())[1].sha256() == parted(theirs.state())[1].sha256()
 
 
-@pytest.mark.parametrize("column", ["numeric", {"kind": "categorical"}, "datetime"])
+@pytest.mark.parametrize("column", ["numeric", {"kind": "categorical"}, {"kind": "datetime", "trend": True}])
 def test_events_whose_features_depend_on_earlier_ones_are_not_unlearned(column: Any) -> None:
     learner = make_learner("ridge", context({"note": column}, PLAIN))
     unlearner = capability(learner, Unlearner)
@@ -293,7 +320,7 @@ def test_each_built_in_learner_is_tried_or_refused_behind_columns() -> None:
     assert {*PARAMS, *WITHOUT_COLUMNS} == set(BUILT_IN)
 
 
-@pytest.mark.parametrize("learner", [name for name, inputs in WITHOUT_COLUMNS.items() if inputs])
+@pytest.mark.parametrize("learner", WITHOUT_COLUMNS)
 def test_a_learner_that_does_not_learn_from_features_is_refused_with_columns(learner: str) -> None:
     with pytest.raises(ParamsError) as told:
         make_learner(learner, context(COLUMNS, {}))

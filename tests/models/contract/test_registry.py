@@ -5,7 +5,7 @@ from importlib.metadata import EntryPoint, EntryPoints
 import pytest
 
 from thalweg.models.contract import registry
-from thalweg.models.contract.registry import BUILT_IN, UnknownLearner, find
+from thalweg.models.contract.registry import BUILT_IN, PREFIXES, UnknownLearner, find
 from thalweg.models.ridge.learner import Ridge
 
 
@@ -50,3 +50,12 @@ def test_an_entry_point_that_leads_nowhere_says_why(monkeypatch: pytest.MonkeyPa
 
     with pytest.raises(UnknownLearner, match=reason):
         find("theirs")
+
+
+def test_a_prefix_leads_to_a_factory_of_the_estimator_at_an_import_path() -> None:
+    assert set(PREFIXES) == {"river", "sklearn"}
+    assert find("river:river.linear_model.Perceptron").name == "river:river.linear_model.Perceptron"  # type: ignore[attr-defined]
+    assert find("river:river.linear_model.Perceptron").takes_columns  # type: ignore[attr-defined]
+    assert not hasattr(find("sklearn:sklearn.linear_model.Perceptron"), "takes_columns")
+    with pytest.raises(UnknownLearner, match=r"Known: .*ridge, river:IMPORT\.PATH, sklearn:IMPORT\.PATH"):
+        find("rivr:river.linear_model.Perceptron")

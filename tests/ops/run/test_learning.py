@@ -109,7 +109,9 @@ def test_a_learner_that_raises_is_restarted_and_counted_while_the_other_model_go
 def test_a_setting_changed_for_one_of_two_models_blocks_that_model_and_is_named(tmp_path: Path) -> None:
     before, after = (
         configuration(
-            tmp_path, a='learner = "ridge"\nparams.gamma = 1.0', b=f'learner = "ridge"\nparams.gamma = {gamma}'
+            tmp_path,
+            a='learner = "ridge"\nparams.gamma = 1.0',
+            b=f'learner = "ridge"\non_change = "refuse"\nparams.gamma = {gamma}',
         )
         for gamma in (1.0, 0.5)
     )
@@ -133,11 +135,14 @@ def test_a_setting_changed_for_one_of_two_models_blocks_that_model_and_is_named(
 def test_when_no_model_can_learn_under_its_settings_the_process_has_nothing_to_do(tmp_path: Path) -> None:
     log = InMemoryLog()
     log.append("t", messages(events(20), 1))
-    before = configuration(tmp_path, a='learner = "ridge"\nparams.gamma = 1.0')
+    before = configuration(tmp_path, a='learner = "ridge"\non_change = "refuse"\nparams.gamma = 1.0')
     with learning(before, log):
         until("it to learn", lambda: saved(before, "a") == 20)
 
-    with learning(configuration(tmp_path, a='learner = "ridge"\nparams.gamma = 0.5'), log) as (running, _):
+    with learning(configuration(tmp_path, a='learner = "ridge"\non_change = "refuse"\nparams.gamma = 0.5'), log) as (
+        running,
+        _,
+    ):
         running.wait(threading.Event())  # returns
 
         assert isinstance(running.refused, StateMismatch | ConfigurationError)

@@ -269,7 +269,7 @@ def test_a_state_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 
 
 def test_a_state_made_under_other_settings_ends_everything_with_advice(tmp_path: Path) -> None:
-    with service(tmp_path) as running:
+    with service(tmp_path, model='on_change = "refuse"\n') as running:
         running.send(50)
         first = running.start("learn")
         until("a learner", lambda: running.snapshots().manifests())

@@ -13,7 +13,6 @@ import numpy as np
 from thalweg.memory.exchange.commands import InMemoryCommandQueue
 from thalweg.memory.snapshots.snapshots import FolderSnapshots, Manifest
 from thalweg.memory.snapshots.state import State
-from thalweg.models.calibration.calibrated import calibrated, calibrated_predictor
 from thalweg.models.contract.learner import Learner, LearnerContext, Predictor
 from thalweg.models.ridge.learner import Ridge
 from thalweg.ops.serve.models import ModelLocation, Models, RequestSinks
@@ -70,13 +69,11 @@ class RunningServer:
         labels_topic: str = "",
         log: InMemoryLog | None = None,
         model: Taught | None = None,
-        probabilities: bool = False,
         **settings: Any,
     ) -> None:
         limits = limits or ServerLimits(max_message_bytes=4 << 20)
-        self.calibrating = probabilities
         self.taught = model or Taught(new_learner, Ridge.predictor_from, events)
-        self.learner = self.new_learner()
+        self.learner = self.taught.new()
         self.log = log or InMemoryLog()
         self.store = InMemoryCommandQueue()
         self.snapshots = FolderSnapshots(folder / "state" / "m")
@@ -93,7 +90,7 @@ class RunningServer:
             state=self.snapshots.folder,
             schema=self.taught.schema or self.learner.schema,
             labels_topic=labels_topic,
-            build=lambda state: calibrated_predictor(self.taught.build(state), state),
+            build=self.taught.build,
             restore=self._restored,
         )
         empty = ModelLocation(**{**location.__dict__, "name": "empty", "live": folder / "live" / "empty"})
@@ -111,12 +108,9 @@ class RunningServer:
             **settings,
         )
 
-    def new_learner(self) -> Learner:
-        return calibrated(self.taught.new(), on=self.calibrating)
-
     def _restored(self, state: object) -> object:
         self.loading()
-        learner = self.new_learner()
+        learner = self.taught.new()
         learner.restore(state)  # type: ignore[arg-type]
         return learner.predictor()
 

@@ -12,24 +12,30 @@ import httpx
 import numpy as np
 import pytest
 
-from tests.ops.serve.serving import FEATURES, NAMES, RunningServer, events, served
+from tests.ops.serve.serving import FEATURES, NAMES, RunningServer, Taught, events, new_learner, served
+from thalweg.models.calibration.calibrated import calibrated, calibrated_predictor
+from thalweg.models.ridge.learner import Ridge
 from thalweg.ops.serve.class_names import why_no_label
 from thalweg.proto import inference_pb2 as pb
 from thalweg.proto import inference_pb2_grpc
 from thalweg.proto.event import Batch, ClassLabels
 from thalweg.proto.tensors import from_raw
 
+CALIBRATED = Taught(
+    lambda: calibrated(new_learner()), lambda state: calibrated_predictor(Ridge.predictor_from(state), state), events
+)
+
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
-    with served(tmp_path_factory.mktemp("service"), probabilities=True) as parts:
+    with served(tmp_path_factory.mktemp("service"), model=CALIBRATED) as parts:
         yield parts
 
 
 @pytest.fixture(scope="module")
 def untrained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
-    with served(tmp_path_factory.mktemp("untrained"), probabilities=True) as parts:
-        parts.learner = parts.new_learner()
+    with served(tmp_path_factory.mktemp("untrained"), model=CALIBRATED) as parts:
+        parts.learner = CALIBRATED.new()
         parts.learner.learn(Batch({"features": np.zeros((0, FEATURES), np.float32)}, None, np.ones(0), np.ones(0)))
         parts.publisher.publish(parts.learner.predictor(), version=parts.version + 1, learned_events=0, event_time=0.0)
         assert parts.server.models.find("m").versions.subscriber.wait_for(parts.version + 1, 20)

@@ -26,7 +26,7 @@ amount = "numeric"
 country = { kind = "categorical", min_events = 1 }
 """
 OK = {"amount": 12.5, "country": "DE", "label": "ok"}
-FRAUD = {"amount": 900, "country": None, "label": "fraud"}
+FRAUD = {"amount": 900, "country": "XX", "label": "fraud"}
 
 
 def test_a_model_is_taught_asked_and_told_late_labels_over_rest(tmp_path: Path) -> None:
@@ -37,13 +37,15 @@ def test_a_model_is_taught_asked_and_told_late_labels_over_rest(tmp_path: Path) 
         with httpx.Client(base_url=f"{url}/v1/models/payments", timeout=60) as client:
             early = client.post("/predict", json=OK)
             acks = client.post("/events", json=[OK, FRAUD] * 50)
-            until("what it was taught to be learned", lambda: client.get("").status_code == 200)
+            until("what it was taught to be learned", lambda: running.get("/v1/models/payments")[0] == 200)
             version = client.get(f"{url}/v2/models/payments").json()["versions"][0]
             until(
                 "all events to be learned",
                 lambda: running.metric("thalweg_learned_events", model_name="payments") == 100,
             )
-            asked = client.post("/predict", json=[{"id": "p-1", "amount": 890, "country": "XX"}, {"amount": 11}])
+            asked = client.post(
+                "/predict", json=[{"id": "p-1", "amount": 890, "country": "XX"}, {"amount": 11, "country": "DE"}]
+            )
             told = client.post("/labels", json={"id": "p-1", "label": "fraud"})
             until(
                 "the late label to be learned",

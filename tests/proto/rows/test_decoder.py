@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from thalweg.proto.decode import Decoder
-from thalweg.proto.event import Batch, ClassLabels, Decoded
+from thalweg.proto.event import Batch, ClassLabels, Decoded, NumberLabels
 from thalweg.proto.records import Partition, Records
 from thalweg.proto.rows.column import Column
 from thalweg.proto.rows.fields import FieldMapping
@@ -273,6 +273,28 @@ def test_an_implausible_time_is_refused_with_the_unit_that_it_suggests(unit: Any
     schema = Schema(column_specs(COLUMNS), columns=COLUMNS, fields=FieldMapping(time="at", time_unit=unit))
 
     assert words in why(schema, {"at": given})[1]
+
+
+@pytest.mark.parametrize(
+    ("label", "number"), [(True, 1.0), (False, 0.0), ("0.5", 0.5), (3, 3.0), ([1], 1.0), (None, np.nan), ("", np.nan)]
+)
+@pytest.mark.parametrize("fields", [None, FieldMapping()])
+def test_a_label_that_is_a_number_may_be_a_truth_value_or_a_text(
+    label: Any, number: float, fields: FieldMapping | None
+) -> None:
+    schema = Schema(column_specs(COLUMNS), "number", columns=COLUMNS, fields=fields)
+
+    labels = only(schema, {"ok": True, "label": label}).labels
+
+    assert isinstance(labels, NumberLabels)
+    np.testing.assert_array_equal(labels.values, [[number]])
+
+
+@pytest.mark.parametrize("label", ["many", [1, 2], {"a": 1}, ["x"], "inf", 10**400])
+def test_a_label_that_is_no_number_is_refused(label: Any) -> None:
+    schema = Schema(column_specs(COLUMNS), "number", columns=COLUMNS, fields=FieldMapping())
+
+    assert why(schema, {"ok": True, "label": label})[0] == "bad_label"
 
 
 JSON = st.recursive(

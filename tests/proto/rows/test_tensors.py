@@ -108,13 +108,21 @@ def test_a_tensor_that_is_missing_has_missing_values_and_other_numbers_are_widen
 @pytest.mark.parametrize(
     ("name", "array", "words"),
     [
-        ("amount", np.array([np.inf]), "column 'amount': expected finite numbers or NaN, got infinity"),
+        (
+            "amount",
+            np.array([np.inf]),
+            "input 'amount': expected finite numbers, or NaN where one is missing, got infinity",
+        ),
         ("amount", texts(b"many"), "column 'amount', numeric: expected a number, got the text 'many'"),
         ("ok", np.array([2.0]), "column 'ok', boolean: expected true or false, got the number 2.0"),
         ("at", np.array([1e30]), "column 'at': expected a time in a plausible unit"),
         ("country", texts(b"\xff"), "column 'country': expected UTF-8"),
         ("country", texts(b"x" * 1025), "column 'country': expected a category of at most 1024 bytes"),
-        ("place", np.array([[1.0, -np.inf]]), "column 'place': expected finite numbers or NaN, got infinity"),
+        (
+            "place",
+            np.array([[1.0, -np.inf]]),
+            "input 'place': expected finite numbers, or NaN where one is missing, got infinity",
+        ),
     ],
 )
 def test_a_tensor_that_does_not_fit_its_column_is_refused_by_name(name: str, array: Array, words: str) -> None:

@@ -19,7 +19,9 @@ from thalweg.proto.decode import Decoder
 from thalweg.proto.encode import to_json
 from thalweg.proto.event import Batch, ClassLabels
 from thalweg.proto.records import Partition
-from thalweg.proto.schema import Schema, TensorSpec
+from thalweg.proto.rows.column import Column
+from thalweg.proto.rows.fields import FieldMapping
+from thalweg.proto.schema import Schema, TensorSpec, column_specs
 from thalweg.stream.labels import joining, waiting
 from thalweg.stream.labels.joining import Joiner, JoinSettings, entries_of
 from thalweg.stream.log.dead_letters import DeadLetters
@@ -59,7 +61,8 @@ class Counted:
 class House:
     """A log, a store, and a joiner that can be built again over them."""
 
-    def __init__(self, folder: Path, label_seconds: float = 100.0) -> None:
+    def __init__(self, folder: Path, label_seconds: float = 100.0, schema: Schema = SCHEMA) -> None:
+        self.schema = schema
         self.now = 1000.0
         self.log = InMemoryLog(lambda: self.now)
         self.pending: Any = InMemoryPending(Limits(), lambda: self.now)
@@ -80,7 +83,7 @@ class House:
             settings,
             self.log,
             self.pending,
-            SCHEMA,
+            self.schema,
             self.place,
             dead_letters,
             self.told,
@@ -511,3 +514,43 @@ def test_events_of_a_scalar_bytes_input_wait_for_their_labels(tmp_path: Path) ->
     joined = Decoder(schema).decode(run).batch
     assert joined.inputs["kind"].tolist() == [b"click"]
     assert letters.newest(9) == []
+
+
+def test_rows_with_missing_columns_wait_for_labels_with_the_names_of_the_rows(tmp_path: Path) -> None:
+    columns = {
+        column.name: column
+        for column in (
+            Column(name="amount", kind="numeric", field="order.total"),
+            Column(name="country", kind="categorical"),
+            Column(name="at", kind="datetime", unit="ms"),
+            Column(name="tags", kind="list"),
+        )
+    }
+    schema = Schema(
+        column_specs(columns),
+        columns=columns,
+        fields=FieldMapping(label="fraud", id="payment.id", time="at", time_unit="ms"),
+    )
+    house = House(tmp_path, schema=schema)
+    rows = [
+        {"payment": {"id": "a"}, "order": {"total": 3}, "at": 900_000, "tags": ["x"]},
+        {"payment": {"id": "b"}, "country": "DE"},
+    ]
+    labels = [{"payment": {"id": "a"}, "fraud": True}, {"id": "b", "label": "no"}, {"payment": {"id": "c"}}]
+    house.log.append("events", [Message(json.dumps(row).encode()) for row in rows])
+    house.log.append("labels", [Message(json.dumps(label).encode()) for label in labels])
+
+    house.run()
+
+    assert house.told.reasons == {"bad_label": 1}
+    runs = house.log.reader(["m.joined"], {}).poll(0.0, 10)
+    (events,) = [Decoder(schema).decode(run).batch for run in runs]
+    assert isinstance(events.labels, ClassLabels)
+    by_id = {id: row for row, id in enumerate(events.ids or ())}
+    a, b = by_id["a"], by_id["b"]
+    assert [events.labels.names[events.labels.codes[row]] for row in (a, b)] == ["true", "no"]
+    np.testing.assert_array_equal(events.inputs["amount"][[a, b]], [3, np.nan])
+    np.testing.assert_array_equal(events.inputs["at"][[a, b]], [900, np.nan])
+    assert events.inputs["country"][[a, b]].tolist() == [b"", b"DE"]
+    assert events.inputs["tags"][[a, b]].tolist() == [b'["x"]', b""]
+    assert events.times[[a, b]].tolist() == [900, 1000]

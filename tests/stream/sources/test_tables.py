@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import csv as csv_module
 import gzip
 import io
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,11 +15,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from thalweg.proto.event import Batch, ClassLabels, join
 from thalweg.proto.rejected import Rejected
 from thalweg.proto.rows.column import Column
 from thalweg.proto.rows.fields import FieldMapping
+from thalweg.proto.rows.ids import id_number
 from thalweg.proto.schema import Schema, TensorSpec, column_specs
 from thalweg.stream.sources.files import STANDARD_INPUT, CsvMapping, FileError, read_events
 from thalweg.stream.sources.standard_input import readable_twice
@@ -271,3 +276,78 @@ def test_a_damaged_file_of_arrow_is_an_error_that_names_it(tmp_path: Path, name:
 
     with pytest.raises(FileError, match=name):
         read(tmp_path / name)
+
+
+def test_a_column_that_no_row_has_is_said_once_all_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"country": "DE", "order": {}}\n{"country": null, "at": 5}\n')
+
+    assert read(path, chunk=1).notices == [
+        "column 'amount' has no value in any row; it is looked for as 'order.total'",
+        "column 'tags' has no value in any row; it is looked for as 'tags'",
+    ]
+
+
+@pytest.mark.parametrize(("name", "write"), [("a.csv", csv), ("a.parquet", parquet)])
+def test_columns_that_the_model_does_not_know_are_refused_on_request_unless_they_are_ignored(
+    tmp_path: Path, name: str, write: Callable[[Path], None]
+) -> None:
+    write(tmp_path / name)
+    strict = replace(SCHEMA, fields=FieldMapping(label="is_fraud", id="payment", unknown="reject"))
+
+    with pytest.raises(FileError, match='columns that the model does not know, with unknown = "reject": note'):
+        read(tmp_path / name, strict, CsvMapping(delimiter=";"))
+    check(read(tmp_path / name, strict, CsvMapping(delimiter=";", ignore=["note"])).batch)
+
+
+def test_ids_in_a_csv_file_may_be_texts(tmp_path: Path) -> None:
+    schema = Schema({name: TensorSpec(name, "int64", (), ids=True) for name in ("user", "item")}, "number")
+    path = tmp_path / "a.csv"
+    path.write_text("user,item,label\nalice,7,1\n7,7.0,0\n12e4,-3,true\n")
+
+    found = read(path, schema, CsvMapping(inputs={"user": ["user"], "item": ["item"]}))
+
+    assert found.rejected == []
+    assert found.batch.inputs["user"].tolist() == [id_number("u", "alice"), 7, id_number("u", "12e4")]
+    assert found.batch.inputs["item"].tolist() == [7, 7, -3]
+    assert found.batch.labels.values.tolist() == [[1], [0], [1]]
+
+
+CELLS = st.text(st.characters(blacklist_categories=("Cs",)), max_size=6) | st.sampled_from(
+    [
+        "",
+        "nan",
+        "inf",
+        "1e999",
+        "-1e999",
+        "12.5",
+        "true",
+        "[1,2]",
+        '["a"]',
+        "[",
+        "[[1]]",
+        "2024-01-01",
+        "1e30",
+        "9" * 5000,
+    ]
+)
+
+
+@settings(max_examples=40)
+@given(rows=st.lists(st.lists(CELLS, min_size=6, max_size=6), min_size=1, max_size=5))
+def test_any_text_in_any_field_gives_a_value_or_a_reason_the_same_alone_and_together(
+    rows: list[list[str]], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    def found(some: list[list[str]]) -> tuple[list[str], list[str]]:
+        path = tmp_path_factory.mktemp("any") / "a.csv"
+        text = io.StringIO()
+        csv_module.writer(text).writerows([HEAD.split(","), *some])
+        path.write_text(text.getvalue(), newline="")
+        got = read(path)
+        batch = got.batch
+        values = [str([column[row] for column in batch.inputs.values()]) for row in range(len(batch))]
+        return values, [one.reason for one in got.rejected]
+
+    alone = [found([row]) for row in rows]
+
+    assert found(rows) == ([one for part in alone for one in part[0]], [one for part in alone for one in part[1]])

@@ -10,7 +10,7 @@ from thalweg.ops.serve.http_api.openapi.schemas import (
     answer_of,
     event_of,
     label_record_of,
-    row_of,
+    request_row_of,
 )
 from thalweg.ops.serve.models import Models, ServedModel
 
@@ -52,10 +52,10 @@ def document_of(models: Models) -> Described:
         ),
         "Tensor": _TENSOR,
     }
-    for model in models.all():
+    for model in (one for one in models.named() if "@" not in one.name):  # successors answer under its name
         paths |= _paths(model)
         schemas |= {
-            f"{model.name}.Row": row_of(model.schema),
+            f"{model.name}.Row": request_row_of(model),
             f"{model.name}.Event": event_of(model.schema),
             f"{model.name}.Answer": answer_of(model),
         }
@@ -97,7 +97,7 @@ def _paths(model: ServedModel) -> Described:
             "post": _call(
                 f"Predict rows of {name}, as KServe v1",
                 name,
-                _object({"instances": {"type": "array", "items": row}}, "instances"),
+                {**_object({"instances": {"type": "array", "items": row}}, "instances"), "additionalProperties": False},
                 _object({"predictions": {"type": "array", "items": answer}}, "predictions"),
                 options=_OPTIONS,
             )

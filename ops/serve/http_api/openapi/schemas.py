@@ -9,13 +9,18 @@ import numpy as np
 
 from thalweg.ops.serve.models import ServedModel
 from thalweg.ops.serve.rows.answers import shown_by_class
+from thalweg.proto.bounds.limits import MAX_ID_BYTES, MAX_LABEL_BYTES
 from thalweg.proto.rows.column import Column
 from thalweg.proto.schema import Schema, TensorSpec
 from thalweg.proto.task import task_of
 
 Described = dict[str, Any]
 
-_ID = {"type": ["string", "integer", "null"], "description": "Joins a late label, and drops redeliveries."}
+_ID = {
+    "type": ["string", "integer", "null"],
+    "maxLength": MAX_ID_BYTES,
+    "description": "Joins a late label, and drops redeliveries.",
+}
 _PARTS: Mapping[str, Described] = {
     "id": _ID,
     "time": {"type": ["number", "string", "null"], "description": "Seconds, ms, µs or ns since 1970, or RFC 3339."},
@@ -32,7 +37,21 @@ def row_of(schema: Schema) -> Described:
             _place(properties, column.path, _column(column))
         return {"type": "object", "properties": {**_others(schema, properties), **properties}}
     inputs = {name: tensor_of(spec) for name, spec in schema.inputs.items()}
-    return {"type": "object", "properties": {**_others(schema, inputs), **inputs}, "required": list(inputs)}
+    others = _others(schema, inputs)
+    if schema.fields is None and "label" not in inputs:
+        others["label"] = {"description": "As in an event; changes nothing."}
+    described: Described = {"type": "object", "properties": {**others, **inputs}, "required": list(inputs)}
+    return described if schema.fields is not None else {**described, "additionalProperties": False}
+
+
+def request_row_of(model: ServedModel) -> Described:
+    """A row that the served version answers: one of the model's inputs, or of those that it takes instead."""
+    row, served = row_of(model.schema), model.versions.newest
+    if served is None or served.alternative_inputs is None:
+        return row
+    others = {name: tensor_of(spec) for name, spec in served.alternative_inputs.items()}
+    instead: Described = {"type": "object", "properties": {"id": _ID, **others}, "required": list(others)}
+    return {"anyOf": [row, instead]}
 
 
 def event_of(schema: Schema) -> Described:
@@ -55,7 +74,8 @@ def event_of(schema: Schema) -> Described:
 def label_of(schema: Schema) -> Described:
     """A label of the model's events."""
     if schema.label == "class":
-        return {"type": ["string", "number", "boolean", "null"], "description": "The name of a class."}
+        described = {"type": ["string", "number", "boolean", "null"], "description": "The name of a class."}
+        return {**described, "minLength": 1, "maxLength": MAX_LABEL_BYTES}
     width = schema.label_width
     numbers: Described = {"type": "array", "items": {"type": "number"}, "minItems": width, "maxItems": width}
     return numbers if width > 1 else {"anyOf": [{"type": ["number", "null"]}, numbers]}
@@ -65,7 +85,10 @@ def label_record_of(schema: Schema) -> Described:
     """A record of the labels topic."""
     return {
         "type": "object",
-        "properties": {"id": {"type": ["string", "integer"]}, "label": label_of(schema)},
+        "properties": {
+            "id": {"type": ["string", "integer"], "minLength": 1, "maxLength": MAX_ID_BYTES},
+            "label": {**label_of(schema), "not": {"type": "null"}},
+        },
         "required": ["id", "label"],
     }
 

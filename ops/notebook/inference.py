@@ -1,0 +1,53 @@
+"""The columns of a table whose kinds nobody gave: by their dtypes, and else by their values, as `thalweg init` does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from thalweg.ops.init.guess import guess
+from thalweg.ops.init.sample import Sample
+from thalweg.ops.notebook.frames import Frame, FrameError
+from thalweg.ops.run.failed import Failed
+
+_ROWS = 10_000
+_LABEL = "\0label"
+_BY_DTYPE = {
+    "Boolean": "boolean",
+    "Datetime": "datetime",
+    "Date": "datetime",
+    "Categorical": "categorical",
+    "Enum": "categorical",
+    "Duration": "numeric",
+    "Decimal": "numeric",
+}
+
+
+def columns_of(frame: Frame, labels: list[Any] | None, leave_out: str = "") -> tuple[dict[str, Any], Mapping[str, str]]:
+    """The columns as in a configuration, and those left out with the reason.
+
+    Args:
+        frame: The table; its first 10,000 rows are looked at.
+        labels: One a row, if known.
+        leave_out: The name of the label's column.
+
+    Raises:
+        FrameError: No column is left, or the table is empty.
+    """
+    if not len(frame):
+        raise FrameError("expected rows to infer the columns from, got an empty table; give columns={NAME: KIND, …}")
+    by_dtype = {name: _BY_DTYPE.get(str(frame.dtype(name)).partition("(")[0], "") for name in frame.names}
+    values = {name: frame.values(name)[:_ROWS] for name in frame.names if not by_dtype[name] and name != leave_out}
+    values[_LABEL] = (labels or [0])[:_ROWS] if labels else [0] * min(len(frame), _ROWS)
+    rows = [dict(zip(values, row)) for row in zip(*values.values())]
+    found: dict[str, Any] = {name: kind for name, kind in by_dtype.items() if kind and name != leave_out}
+    left_out: Mapping[str, str] = {}
+    try:
+        guessed = guess(Sample(rows, list(values)), label=_LABEL)
+        left_out = guessed.left_out
+        for name, one in guessed.columns.items():
+            found[name] = {"kind": one.kind, **one.options} if one.options else one.kind
+    except Failed as error:
+        if not found:
+            raise FrameError(str(error)) from None
+    return {name: found[name] for name in frame.names if name in found}, left_out

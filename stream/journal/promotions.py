@@ -1,0 +1,181 @@
+"""Which model answers under a name, and which ones did before: a small journal of promotions, one file per name.
+
+A line per promotion, JSON preceded by its CRC-32 as in the journal of a model. Whoever acts on a promotion flushes the
+file first, so that no power failure takes back what a caller has seen.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import time
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import structlog
+
+from thalweg.memory.files import make_folder, sync_folder
+
+log = structlog.get_logger(__name__)
+
+FIRST, PROMOTED, BACK, CONFIGURED = "first", "promoted", "back", "configured"
+"""Causes: the first champion; promoted; went back; the configuration names another champion than before."""
+
+
+@dataclass(frozen=True, slots=True)
+class Promotion:
+    """From here on another model answers."""
+
+    number: int
+    """0: the first champion; each promotion, also one back, has the next number."""
+    champion: str
+    """The model that answers from here on."""
+    cause: str
+    """`first`, `promoted`, `back` or `configured`."""
+    configured: str
+    """The champion that the configuration named then; empty where it names none."""
+    time: float
+    """Unix seconds."""
+
+
+class Promotions:
+    """The promotions of one name. Any process may read and append; appending takes turns.
+
+    Args:
+        path: The file; it need not exist.
+        clock: Unix seconds.
+    """
+
+    def __init__(self, path: Path, clock: Callable[[], float] = time.time) -> None:
+        self._path, self._clock = path, clock
+        self._read: tuple[tuple[int, int, int], tuple[Promotion, ...]] | None = None
+
+    def read(self) -> tuple[Promotion, ...]:
+        """All promotions, oldest first; what is returned survives a power failure. Raises OSError.
+
+        A line that is half written or damaged is left out.
+        """
+        try:
+            with self._path.open("rb") as file:
+                found = os.fstat(file.fileno())
+                as_it_is = (found.st_ino, found.st_size, found.st_mtime_ns)
+                if self._read is None or self._read[0] != as_it_is:
+                    os.fsync(file.fileno())
+                    sync_folder(self._path.parent)
+                    self._read = as_it_is, tuple(_whole(file.read()))
+        except FileNotFoundError:
+            return ()
+        return self._read[1]
+
+    def changed(self) -> bool:
+        """Whether the file may hold more than was read last; costs one look at the folder."""
+        try:
+            found = self._path.stat()
+        except OSError:
+            return False
+        return self._read is None or self._read[0] != (found.st_ino, found.st_size, found.st_mtime_ns)
+
+    def settle(self, configured: str, members: Sequence[str]) -> tuple[Promotion, ...]:
+        """The promotions after the configuration was followed: the first champion is recorded, and so is another one
+        that the configuration names since, or names in place of a model that is gone.
+
+        Args:
+            configured: The champion that the configuration names.
+            members: The models that may answer under the name.
+
+        Raises:
+            OSError: The file cannot be written.
+        """
+        with self._turn() as file:
+            known = tuple(_whole(file.read()))
+            if not known:
+                self._append(file, configured, FIRST, configured)
+            elif known[-1].configured != configured or known[-1].champion not in members:
+                self._append(file, configured, CONFIGURED, configured)
+        return self.read()
+
+    def promote(self, champion: str, expected: Promotion | None) -> Promotion:
+        """Record that this model answers from now on; durable when it returns.
+
+        Args:
+            champion: The model.
+            expected: The newest promotion that the caller has seen, None if there was none.
+
+        Raises:
+            Overtaken: Somebody else has recorded a promotion since.
+            OSError: The file cannot be written; nothing is promoted.
+        """
+        return self._record(champion, PROMOTED, expected)
+
+    def go_back(self, champion: str, expected: Promotion | None) -> Promotion:
+        """The same for the model before, as `before` names it."""
+        return self._record(champion, BACK, expected)
+
+    def _record(self, champion: str, cause: str, expected: Promotion | None) -> Promotion:
+        with self._turn() as file:
+            known = tuple(_whole(file.read()))
+            newest = known[-1] if known else None
+            if newest != expected:
+                raise Overtaken(f"{newest.champion if newest else 'nothing'} was promoted meanwhile: look again")
+            return self._append(file, champion, cause, newest.configured if newest else "")
+
+    @contextmanager
+    def _turn(self) -> Iterator[BinaryIO]:
+        """The file, locked, at its beginning."""
+        make_folder(self._path.parent)
+        with self._path.open("a+b") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            file.seek(0)
+            yield file
+
+    def _append(self, file: BinaryIO, champion: str, cause: str, configured: str) -> Promotion:
+        file.seek(0)
+        content = file.read()
+        end = content.rfind(b"\n") + 1
+        file.truncate(end)  # what a killed writer has left
+        made = Promotion(content.count(b"\n"), champion, cause, configured, self._clock())
+        try:
+            file.write(_line(made))
+            file.flush()
+            os.fsync(file.fileno())
+            sync_folder(self._path.parent)
+        except OSError:
+            os.ftruncate(file.fileno(), end)
+            raise
+        return made
+
+
+class Overtaken(Exception):
+    """Another promotion was recorded first."""
+
+
+def before(known: Sequence[Promotion]) -> str | None:
+    """The champion to go back to: the one before the newest promotion that was not taken back; None: there is none."""
+    line: list[str] = []
+    for one in known:
+        if one.cause == BACK and len(line) > 1:
+            line.pop()
+        if not line or line[-1] != one.champion:
+            line.append(one.champion)
+    return line[-2] if len(line) > 1 else None
+
+
+def _line(made: Promotion) -> bytes:
+    record = {name: getattr(made, name) for name in Promotion.__dataclass_fields__}
+    text = json.dumps(record, separators=(",", ":")).encode()
+    return b"%08x %b\n" % (zlib.crc32(text), text)
+
+
+def _whole(content: bytes) -> Iterator[Promotion]:
+    for number, line in enumerate(content.split(b"\n")[:-1]):  # what follows the last newline is being written
+        try:
+            if zlib.crc32(line[9:]) != int(line[:8], 16):
+                raise ValueError("checksum does not match")
+            yield Promotion(**json.loads(line[9:]))
+        except (ValueError, TypeError) as error:
+            log.error("a recorded promotion is damaged and left out", number=number, problem=str(error))

@@ -1,0 +1,173 @@
+"""`thalweg promote` with an alias of two models: configured, refused where requests would be, and without a pause."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import threading
+import tomllib
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.ops.running import service
+from tests.samples import FEATURES
+from tests.services import warm
+from tests.services.processes import PATIENCE, stop, until
+from thalweg.ops.cli.promote import promote
+from thalweg.ops.config.config import load, parse
+from thalweg.ops.config.effective import effective
+from thalweg.ops.config.error import ConfigurationError
+from thalweg.ops.run.app import new_learner
+from thalweg.ops.run.failed import Failed
+from thalweg.stream.journal.promotions import Promotions
+from thalweg.stream.publication.file_channel import FilePublisher
+from thalweg.stream.publication.live_folder import live_folder
+
+MODEL = '[[model]]\nname = "{name}"\ntopic = "{topic}"\nlearner = "{learner}"\ninputs.x = {{ shape = [{width}] }}\n'
+ALIAS = '[[alias]]\nname = "{name}"\nchampion = "{champion}"\nchallengers = {challengers}\n'
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "thalweg.toml"
+    path.write_text(f'[service]\nstate_dir = "{folder}/state"\n{text}')
+    return path
+
+
+def model(name: str, topic: str = "t", learner: str = "ridge", width: int = 2) -> str:
+    return MODEL.format(name=name, topic=topic, learner=learner, width=width)
+
+
+def alias(name: str = "fraud", champion: str = "a", challengers: tuple[str, ...] = ("b",)) -> str:
+    return ALIAS.format(name=name, champion=champion, challengers=json.dumps(challengers))
+
+
+@pytest.mark.parametrize(
+    ("text", "mistake"),
+    [
+        (alias("a"), "alias.a.name: a model has this name"),
+        (alias() + alias(), "alias.fraud.name: another alias has this name"),
+        (alias(champion="aa"), "alias.fraud.champion: no model is called 'aa'; did you mean 'a'?"),
+        (alias(challengers=("b", "zzz")), "alias.fraud.challengers: no model is called 'zzz'; known: a, b, other"),
+        (alias(challengers=("a",)), "alias.fraud.champion: 'a' is given twice"),
+        (
+            alias(challengers=("other",)),
+            "alias.fraud.challengers: expected models of one topic, 't', got 'other' with 'u'",
+        ),
+        (alias().replace("champion", "champ"), "alias.fraud.champ: no such key; did you mean champion?"),
+        (alias() + 'promotion = "auto"\n', "promotion by a test is not offered in this version"),
+    ],
+)
+def test_mistakes_of_an_alias_are_told(tmp_path: Path, text: str, mistake: str) -> None:
+    path = written(tmp_path, model("a") + model("b") + model("other", "u") + text)
+
+    with pytest.raises(ConfigurationError) as caught:
+        load(path, {})
+
+    assert any(mistake in line for line in caught.value.mistakes), caught.value.mistakes
+
+
+def test_an_alias_stands_in_the_effective_configuration_and_may_be_set_by_environment(tmp_path: Path) -> None:
+    path = written(tmp_path, model("a") + model("b") + alias())
+
+    config = load(path, {"THALWEG_ALIAS__FRAUD__CHAMPION": "b", "THALWEG_ALIAS__fraud__CHALLENGERS": '["a"]'})
+
+    assert config.alias[0].members == ["b", "a"]
+    assert parse(tomllib.loads(effective(config)), "f", {}) == config
+
+
+def test_what_would_refuse_requests_is_not_promoted_unless_forced(tmp_path: Path) -> None:
+    text = model("a") + model("b", width=3) + model("c") + model("d", learner="nearest_mean") + alias()
+    path = written(tmp_path, text.replace('["b"]', '["b", "c", "d"]'))
+    config = load(path, {})
+    live = live_folder(Path(config.service.state_dir))
+    for one, (learned, as_of) in {"a": (9, 1000.0), "b": (9, 1000.0), "c": (0, 1000.0), "d": (9, 900.0)}.items():
+        publisher = FilePublisher(live / one)
+        publisher.confirm(as_of)
+        publisher.publish(new_learner(config.find(one)).predictor(), version=1, learned_events=learned, event_time=1.0)
+        publisher.close()
+
+    for name, why in (
+        ("b", r"input 'x': it takes float32 \[3\], requests have float32 \[2\]"),
+        ("c", "it has learned 0 events, and is ready after 1"),
+        ("d", "it is 100 s behind a: it still learns from the log"),
+    ):
+        with pytest.raises(Failed, match=why):
+            promote(config, "fraud", name, back=False, force=False)
+    with pytest.raises(ConfigurationError, match="'z' is none of its models; known: a, b, c, d"):
+        promote(config, "fraud", "z", back=False, force=False)
+    with pytest.raises(ConfigurationError, match="no alias is called 'x'; known: fraud"):
+        promote(config, "x", "b", back=False, force=False)
+    with pytest.raises(Failed, match="a is the champion already"):
+        promote(config, "fraud", "a", back=False, force=False)
+    with pytest.raises(Failed, match="there is no champion before a"):
+        promote(config, "fraud", None, back=True, force=False)
+    promote(config, "fraud", "d", back=False, force=True)
+    promote(config, "fraud", None, back=True, force=False)
+
+    known = Promotions(tmp_path / "state" / ".aliases" / "fraud.jsonl").read()
+    assert [one.champion for one in known] == ["a", "d", "a"]
+    shutil.rmtree(live.resolve())
+
+
+@pytest.mark.slow
+def test_over_a_change_a_promotion_and_a_kill_of_the_server_nothing_is_refused_or_forgotten(tmp_path: Path) -> None:
+    with service(tmp_path) as running:
+        running.send(80)
+        first = running.start()
+        until("the first version to learn", lambda: running.learned() == 80)
+        assert stop(first, PATIENCE) == 0
+        running.path.write_text(running.path.read_text().replace("expansion = 8", "expansion = 9"))
+        told = warm.run("check", str(running.path), timeout=PATIENCE)
+        assert "params.expansion: was 8, is 9" in told.stdout
+        running.start()
+        until("both to have learned", lambda: running.metric("thalweg_learned_events", model_name="m@2") == 80)
+        until("readiness", running.ready)
+        body = json.dumps(
+            {"inputs": [{"name": "features", "datatype": "FP32", "shape": [1, FEATURES], "data": [0.5] * FEATURES}]}
+        ).encode()
+        seen: list[int] = []
+        failed: list[BaseException] = []
+        done = threading.Event()
+
+        def ask() -> Any:
+            url = f"http://127.0.0.1:{running.ports['http']}/v2/models/m/infer"
+            with urllib.request.urlopen(url, body, timeout=PATIENCE) as answer:
+                return json.loads(answer.read())["parameters"]["state_version"]
+
+        def keep_asking() -> None:
+            try:
+                while not done.is_set():
+                    seen.append(ask())
+            except BaseException as error:
+                failed.append(error)
+
+        thread = threading.Thread(target=keep_asking)
+        thread.start()
+        until("some answers", lambda: len(seen) > 50 or failed)
+        promoted = warm.run("promote", str(running.path), "--model", "m", timeout=PATIENCE)
+        assert promoted.returncode == 0, promoted.stderr
+        assert "m: m@2 answers in place of m (promotion 1)" in promoted.stdout
+        until("the successor answers", lambda: seen[-1] > 10**12 or failed)
+        done.set()
+        thread.join()
+        assert not failed
+        assert seen == sorted(seen)
+        running.kill("server")
+        until("an answer of the successor again", lambda: (_or_nothing(ask) or 0) > 10**12)
+        running.send(20)
+        until("both to learn on", lambda: running.metric("thalweg_learned_events", model_name="m@2") == 100)
+        until("both to learn on", lambda: running.metric("thalweg_learned_events", model_name="m") == 100)
+        back = warm.run("promote", str(running.path), "--model", "m", "--back", timeout=PATIENCE)
+        assert back.returncode == 0, back.stderr
+        until("the version before answers", lambda: ask() > 2 * 10**12)
+        assert running.metric("thalweg_promotions_total", alias="m") == 2
+
+
+def _or_nothing(ask: Any) -> int | None:
+    try:
+        return int(ask())
+    except OSError:
+        return None

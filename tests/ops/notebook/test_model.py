@@ -1,0 +1,314 @@
+"""`thalweg.Model`: any table gives the state of the same events in a log; snapshots go to a service and back."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pytest
+
+import thalweg
+from tests.services.processes import until
+from thalweg.memory.exchange.open import open_commands
+from thalweg.ops.config.config import Config, load
+from thalweg.ops.config.error import ConfigurationError
+from thalweg.ops.run.app import LearnerReports, build_processor, open_configured_log
+from thalweg.ops.telemetry.learner_metrics import LearnerMetrics
+from thalweg.ops.telemetry.status import LearnerStatus
+from thalweg.stream.health.registry import HealthRegistry
+from thalweg.stream.log.log import Message
+
+COLUMNS = {"amount": "numeric", "country": "categorical", "at": "datetime", "ok": "boolean"}
+
+
+def table(rows: int = 192, seed: int = 0) -> pd.DataFrame:
+    random = np.random.default_rng(seed)
+    frame = pd.DataFrame(
+        {
+            "amount": random.normal(size=rows),
+            "country": random.choice(np.array(["DE", "FR", None], dtype=object), rows),
+            "at": pd.date_range("2026-01-01", periods=rows, freq="h"),
+            "ok": random.random(rows) < 0.5,
+        }
+    )
+    frame["is_fraud"] = (frame["amount"] + (frame["country"] == "DE")) > 0.8
+    return frame
+
+
+def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Each row as a JSON record would have it."""
+    rows = frame.rename(columns={"is_fraud": "label"}).to_dict("records")
+    return [
+        {name: None if value is pd.NaT or value != value else value for name, value in row.items()}
+        | {"at": row["at"].isoformat()}
+        for row in rows
+    ]
+
+
+def run(config: Config, folder: Path, events: list[dict[str, Any]]) -> tuple[str, int]:
+    """Append events, learn all of the log, save; the state's hash and the events learned."""
+    (model,) = config.model
+    log, store = open_configured_log(config), open_commands(config.store.url)
+    log.append(model.topic, [Message(json.dumps(event).encode()) for event in events])
+    reports = LearnerReports(LearnerMetrics(), LearnerStatus(folder))
+    processor, publisher = build_processor(config, model, log, store, folder / "live", reports, HealthRegistry())
+    thread = threading.Thread(target=processor.run, daemon=True)
+    thread.start()
+    until("all is learned", lambda: sum(processor.position.values()) == len(events) - 1)
+    processor.stop()
+    thread.join()
+    for part in (publisher, store, log):
+        part.close()
+    manifest = max(Path(config.service.state_dir, model.name).glob("*/manifest.json"), key=lambda p: int(p.parent.name))
+    return json.loads(manifest.read_text())["state_sha256"], processor.events_learned
+
+
+def configured(folder: Path, text: str) -> Config:
+    folder.mkdir(exist_ok=True)
+    (folder / "c.toml").write_text(
+        text + f'\n[log]\nurl = "sqlite:{folder}/log.db"\n[store]\nurl = "sqlite:{folder}/store.db"\n'
+    )
+    return load(folder / "c.toml", {})
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        lambda frame: frame,
+        lambda frame: frame.convert_dtypes(),
+        lambda frame: frame.astype({"country": "category"}),
+        lambda frame: frame.set_index(frame.index + 7),
+        pl.from_pandas,
+        pa.Table.from_pandas,
+        lambda frame: pa.Table.from_pandas(frame).to_batches()[0],
+        lambda frame: frame.to_dict("list"),
+        lambda frame: frame.to_dict("records"),
+    ],
+    ids=["pandas", "nullable", "category", "index", "polars", "arrow", "record batch", "lists", "rows"],
+)
+def test_every_library_gives_the_same_state_and_probabilities_of_its_own_kind(made: Any) -> None:
+    frame = table()
+    expected = thalweg.Model("ridge", columns=COLUMNS).learn(frame, frame["is_fraud"])
+    given = made(frame)
+
+    model = thalweg.Model("ridge", columns=COLUMNS).learn(given, "is_fraud")
+    found = model.predict_proba(given)
+
+    assert model.state_sha256() == expected.state_sha256()
+    assert model.classes == expected.classes
+    assert set(model.classes) == {"false", "true"}
+    wanted = given if isinstance(given, pd.DataFrame | pl.DataFrame | pa.Table) else {}
+    assert type(found) is type(wanted)
+    columns = np.stack([np.asarray(found[name]) for name in model.classes], axis=1)
+    assert np.array_equal(columns, expected.predict_proba(frame).to_numpy())
+    assert np.abs(columns.sum(axis=1) - 1).max() < 1e-6
+    if isinstance(given, pd.DataFrame):
+        assert found.index.equals(given.index)
+
+
+def test_the_events_in_a_log_end_in_the_same_state(tmp_path: Path) -> None:
+    frame = table()
+    model = thalweg.Model("ridge", columns=COLUMNS).learn(frame[:128], "is_fraud").learn(frame[128:], "is_fraud")
+    columns = "\n".join(f'{name} = "{kind}"' for name, kind in COLUMNS.items())
+    text = f'[service]\nstate_dir = "{tmp_path}/state"\n[[model]]\nname = "m"\nlearner = "ridge"\ntopic = "m.events"\n'
+
+    learned, count = run(configured(tmp_path, f"{text}[model.columns]\n{columns}\n"), tmp_path, records(frame))
+
+    assert count == model.learned == 192
+    assert learned == model.state_sha256()
+
+
+def test_a_service_goes_on_from_a_notebook_and_a_notebook_from_the_service(tmp_path: Path) -> None:
+    first, second = table(128), table(64, seed=1)
+    model = thalweg.Model("ridge", columns=COLUMNS, expansion=20, seed=3).learn(first, "is_fraud")
+
+    saved = model.save(tmp_path / "state" / "fraud")
+    learned, count = run(configured(tmp_path, saved.configuration), tmp_path, records(second))
+    served = thalweg.load(tmp_path / "state" / "fraud")
+
+    assert "thalweg serve" in str(saved)
+    assert count == 192
+    model.learn(second, "is_fraud")
+    assert learned == served.state_sha256() == model.state_sha256()
+    assert served.metrics == model.metrics
+    assert np.array_equal(served.predict(second), model.predict(second))
+    with pytest.raises(thalweg.FrameError, match="a service learns there"):
+        model.save(tmp_path / "state" / "fraud")
+
+
+def test_a_saved_model_is_loaded_as_it_was_and_learns_on_alike(tmp_path: Path) -> None:
+    frame = table()
+    model = thalweg.Model("nearest_mean", batch_events=16).learn(frame[:100], "is_fraud")
+
+    model.save(tmp_path / "m")
+    found = thalweg.load(tmp_path / "m", batch_events=16)
+    for one in (model, found):
+        one.learn(frame[100:], "is_fraud")
+
+    assert found.state_sha256() == model.state_sha256()
+    assert found.columns == model.columns
+    assert found.classes == model.classes
+    model.save(tmp_path / "m")
+    thalweg.Model("nearest_mean").learn(frame, "is_fraud").save(tmp_path / "m")  # the notebook is run again
+    assert thalweg.load(tmp_path / "m").version == 1
+    with pytest.raises(thalweg.FrameError, match="there is no snapshot"):
+        thalweg.load(tmp_path)
+
+
+def test_columns_are_inferred_and_the_label_is_none_of_them() -> None:
+    frame = table().assign(price=[Decimal(row) / 7 for row in range(192)], id=[f"k{row}" for row in range(192)])
+
+    model = thalweg.Model("ridge").learn(frame, frame["is_fraud"])
+
+    kinds = {name: one["kind"] for name, one in model.columns.items()}
+    assert kinds == COLUMNS | {"price": "numeric"}
+    assert model.left_out == {"id": "a different value in each row"}
+
+
+def test_arrays_are_tensors() -> None:
+    random = np.random.default_rng(0)
+    x, y = random.normal(size=(64, 3)), random.integers(0, 2, 64)
+
+    model = thalweg.Model("ridge").learn(x, y)
+    by_name = thalweg.Model("ridge", inputs={"features": 3}).learn(pd.DataFrame(x), y)
+    by_mapping = thalweg.Model("ridge", inputs={"features": 3}).learn({"features": x}, y)
+
+    assert model.state_sha256() == by_name.state_sha256() == by_mapping.state_sha256()
+    assert model.predict_proba(x).shape == (64, 2)
+    assert set(model.predict(x)) <= {"0", "1"}
+
+
+def test_numbers_are_predicted_and_missing_ones_are_unlabelled() -> None:
+    x = np.arange(64.0)[:, None]
+    y = [2 * value if value % 2 else None for value in range(64)]
+
+    model = thalweg.Model("ridge", inputs={"x": 1}, task="regression", expansion=0).learn(x, y)
+
+    assert model.learned == 32
+    assert model.predict(x).shape == (64,)
+    assert np.corrcoef(model.predict(x), 2 * x[:, 0])[0, 1] > 0.99
+    with pytest.raises(thalweg.FrameError, match="gives no probabilities"):
+        model.predict_proba(x)
+
+
+def test_labels_that_are_missing_are_unlabelled_whatever_stands_for_them() -> None:
+    frame = table(6)
+    for labels in (
+        pd.Series([True, None, pd.NA, False, np.nan, True], dtype=object),
+        pd.Series([True, None, None, False, None, True], dtype="boolean"),
+        pl.Series([True, None, None, False, None, True]),
+        [True, None, float("nan"), False, None, True],
+    ):
+        assert thalweg.Model("nearest_mean", columns=COLUMNS).learn(frame, labels).learned == 3
+
+
+def test_an_evaluation_grades_each_row_before_it_is_learned_and_shows_it() -> None:
+    frame = table(400)
+    model = thalweg.Model("ridge", columns=COLUMNS).learn(frame, "is_fraud")
+    before = model.state_sha256()
+
+    report = thalweg.evaluate(model, frame, "is_fraud")
+    on = model.evaluate(frame, "is_fraud", go_on=True)
+
+    assert report.metrics["accuracy"] == model.metrics["accuracy"]
+    assert set(report.controls) == {"majority", "repeat_last_label"}
+    assert on.metrics["accuracy"] > report.metrics["accuracy"]
+    assert model.state_sha256() == before
+    assert report._repr_html_().count("data:image/png;base64,") == 1
+    assert (report._repr_png_() or b"").startswith(b"\x89PNG")
+    assert "it had learned 400 events before" in on._repr_html_()
+
+
+def test_an_empty_table_changes_nothing_and_is_answered_with_nothing() -> None:
+    frame = table()
+    model = thalweg.Model("ridge", columns=COLUMNS).learn(frame, "is_fraud")
+    before = model.state_sha256()
+
+    model.learn(frame[:0], "is_fraud")
+
+    assert model.state_sha256() == before
+    assert model.predict(frame[:0]).shape == (0,)
+    assert model.predict_proba(frame[:0]).shape == (0, 2)
+
+
+def test_before_anything_is_learned_no_class_is_known() -> None:
+    model = thalweg.Model("ridge", columns=COLUMNS)
+
+    assert model.predict(table(2)).tolist() == [None, None]
+    assert model.predict_proba(table(2)).shape == (2, 0)
+
+
+def bad(change: Any, labels: Any = "is_fraud") -> str:
+    model = thalweg.Model("ridge", columns=COLUMNS).learn(table(), "is_fraud")
+    before = model.state_sha256()
+    with pytest.raises(thalweg.FrameError) as refused:
+        model.learn(change(table()), labels)
+    assert model.state_sha256() == before
+    return str(refused.value)
+
+
+def test_what_does_not_fit_is_refused_by_name() -> None:
+    cases: dict[str, tuple[Any, Any]] = {
+        "column 'amount': no such column; did you mean amuont?": (
+            lambda f: f.rename(columns={"amount": "amuont"}),
+            "is_fraud",
+        ),
+        "column 'is_frau': no such column; did you mean is_fraud?": (lambda f: f, "is_frau"),
+        "column 'amount': expected one column of this name, got 2": (
+            lambda f: pd.concat([f, f[["amount"]]], axis=1),
+            "is_fraud",
+        ),
+        "column 'amount': the index has this name, too": (lambda f: f.rename_axis("amount"), "is_fraud"),
+        "column 'amount': it is the frame's index; df.reset_index()": (lambda f: f.set_index("amount"), "is_fraud"),
+        "column 'amount', numeric: expected a number, got the text 'much'": (
+            lambda f: f.assign(amount="much"),
+            "is_fraud",
+        ),
+        "column 'amount', numeric: expected a finite number": (lambda f: f.assign(amount=np.inf), "is_fraud"),
+        "column 'ok': expected one column of this name, got 2": (
+            lambda f: pa.Table.from_pandas(f).append_column("ok", pa.array([1] * 192)),
+            "is_fraud",
+        ),
+        "labels: expected 192, one a row, got 3": (lambda f: f, [1, 2, 3]),
+        "column 'ok': it is the label, and also one of the model's columns": (lambda f: f, "ok"),
+        "label: expected a string or a finite number": (lambda f: f, [{"a": 1}] * 192),
+        "expected a pandas, polars or Arrow table": (lambda f: 3, None),
+        "collect() it first": (lambda f: pl.from_pandas(f).lazy(), None),
+    }
+    for text, (change, labels) in cases.items():
+        assert text in bad(change, labels)
+
+
+def test_settings_are_checked_and_nearest_names_told() -> None:
+    with pytest.raises(ConfigurationError, match="did you mean expansion"):
+        thalweg.Model("ridge", columns=COLUMNS, expansio=3)
+    with pytest.raises(ConfigurationError, match="rigde"):
+        thalweg.Model("rigde")
+    with pytest.raises(ConfigurationError, match="numerc"):
+        thalweg.Model("ridge", columns={"a": "numerc"})
+    with pytest.raises(thalweg.FrameError, match="no columns yet"):
+        thalweg.Model("ridge").predict(table())
+    with pytest.raises(thalweg.FrameError, match="got an empty table"):
+        thalweg.Model("ridge").learn(table()[:0], "is_fraud")
+    with pytest.raises(thalweg.FrameError, match="row 1: expected finite numbers"):
+        thalweg.Model("ridge").learn(np.array([[1.0], [np.nan]]), [0, 1])
+    with pytest.raises(thalweg.FrameError, match=r"expected float32 \(N, 3\), got float64 \(2, 2\)"):
+        thalweg.Model("ridge", inputs={"x": 3}).learn(np.zeros((2, 2)), [0, 1])
+
+
+def test_importing_the_package_loads_next_to_nothing() -> None:
+    code = (
+        "import sys, thalweg; thalweg.__version__; "
+        "assert not {'numpy', 'torch', 'pydantic', 'narwhals'} & set(sys.modules); "
+        "assert thalweg.Model.__name__ == 'Model'; assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
