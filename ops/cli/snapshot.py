@@ -120,7 +120,7 @@ def _rebuilt(config: Config, name: str, versions: list[int]) -> Generator[Rebuil
                 FileJournal(folder / "journal", read_only=True),
                 settings_of(model, config.service.max_message_bytes),
                 versions,
-                schemas_of(config, model),
+                schemas_of(config, model, read_only=True),
             )
     finally:
         source.close()

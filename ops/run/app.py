@@ -150,13 +150,13 @@ def model_folder(config: Config, model: ModelConfig) -> Path:
     return Path(config.service.state_dir) / model.name
 
 
-def schemas_of(config: Config, model: ModelConfig) -> KnownSchemas | None:
+def schemas_of(config: Config, model: ModelConfig, *, read_only: bool = False) -> KnownSchemas | None:
     """The schemas of a model's framed records, kept beside its state; None without a schema registry."""
     where = config.log.registry
     if where is None:
         return None
     client = RegistryClient(where.url, where.user, where.password)
-    return KnownSchemas(client, model_folder(config, model) / "schemas.json")
+    return KnownSchemas(client, model_folder(config, model) / "schemas.json", read_only=read_only)
 
 
 def build_processor(

@@ -34,17 +34,28 @@ class KnownSchemas:
         registry: Where they are fetched.
         path: The file that keeps them, beside the model's state; None: in memory.
         clock: Monotonic seconds.
+        read_only: Leave the file as it is: another process may be writing it.
     """
 
     def __init__(
-        self, registry: Registry, path: Path | None = None, clock: Callable[[], float] = time.monotonic
+        self,
+        registry: Registry,
+        path: Path | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        read_only: bool = False,
     ) -> None:
-        self._registry, self._path, self._clock = registry, path, clock
+        self._registry, self._clock = registry, clock
+        self._path = None if read_only else path
         self._schemas: dict[int, RegisteredSchema] = {}
         self._unknown: dict[int, dict[str, int]] = {}  # id: the last offset of each partition for which it was unknown
         self._asked: dict[int, float] = {}
         if path is not None and path.exists():
-            self._load(path)
+            try:
+                self._load(path)
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
+                told = "damaged: schemas are fetched anew, unknown ids asked for again"
+                log.error(told, file=str(path), problem=str(error))
 
     def find(self, id: int, partition: Partition, offset: int) -> RegisteredSchema | None:
         if offset <= self._unknown.get(id, {}).get(str(partition), -1):

@@ -78,6 +78,17 @@ def test_an_unknown_id_stays_unknown_to_the_records_that_were_judged_by_it(tmp_p
     assert registry.asked == 2
 
 
+@pytest.mark.parametrize("content", ["", "[]", '{"schemas": {"x": 1}}'])
+def test_a_damaged_file_stops_nobody_and_a_reader_leaves_it_alone(tmp_path: Path, content: str) -> None:
+    (tmp_path / "schemas.json").write_text(content)
+    known = KnownSchemas(InMemoryRegistry({1: avro(BARE)}), tmp_path / "schemas.json", read_only=True)
+
+    known.prepare(run(framed(1, b"a")))
+
+    assert known.find(1, PART, 0) == avro(BARE)
+    assert (tmp_path / "schemas.json").read_text() == content
+
+
 def test_while_the_registry_is_away_nothing_is_judged() -> None:
     registry = InMemoryRegistry({})
     registry.away = True
