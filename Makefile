@@ -40,7 +40,7 @@ test: install services  ## all tests, with the real Kafka, Redis, Prometheus and
 	$(PYTEST) $(PYTEST_ARGS)
 
 quick: install  ## a minute of tests: no other services, no processes of ours, one variant of each learner
-	THALWEG_SIMULATION_SEEDS=100 $(PYTEST) -m "not (slow or kafka or redis or prometheus or browser)" $(PYTEST_ARGS)
+	THALWEG_SIMULATION_SEEDS=100 $(PYTEST) -m "not (slow or kafka or redis or prometheus or registry or browser)" $(PYTEST_ARGS)
 
 soak: install services  ## a million fuzzed records, then two hours of load and faults (MINUTES=5 for less)
 	$(BIN)/python -m tests.soak.fuzz --seconds $$(($(MINUTES) * 60))

@@ -6,7 +6,7 @@ The same records always give the same batch, bit for bit. No content of a record
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Literal, TypeAlias
 
@@ -17,8 +17,9 @@ from thalweg.proto.columns import empty_batch
 from thalweg.proto.decode_json import JsonDecoder
 from thalweg.proto.decode_protobuf import ProtobufDecoder
 from thalweg.proto.event import Batch, Decoded, join
+from thalweg.proto.framing.framing import MAGIC, Schemas, Unframing, framed
 from thalweg.proto.records import Headers, Records
-from thalweg.proto.rejected import Reason, Rejected
+from thalweg.proto.rejected import Reason, Refused, Rejected
 from thalweg.proto.rows.decoder import RowDecoder
 from thalweg.proto.schema import InputError, Schema
 
@@ -59,16 +60,23 @@ class Decoder:
         max_record_bytes: Larger records are rejected unread.
         max_future_seconds: Events dated further ahead of their record are rejected; None: the records' times are not
             those of a log, and say nothing about the events'.
+        schemas: For records framed for a schema registry; None: there are none.
     """
 
     def __init__(
-        self, schema: Schema, *, max_record_bytes: int = 64 << 20, max_future_seconds: float | None = None
+        self,
+        schema: Schema,
+        *,
+        max_record_bytes: int = 64 << 20,
+        max_future_seconds: float | None = None,
+        schemas: Schemas | None = None,
     ) -> None:
         for spec in schema.inputs.values():
             if -1 in spec.shape:
                 raise InputError(f"input {spec.name!r}: events need a fixed shape, got {list(spec.shape)}")
         self._schema = schema
         self._max_bytes = max_record_bytes
+        self._unframing = None if schemas is None else Unframing(schemas)
         plain = schema.fields is None and not schema.columns
         self._unwraps = not any(path.partition(".")[0] == "data" for path in _paths(schema))
         """Whether the data of CloudEvents is looked for; not if the schema's own paths lead into it."""
@@ -83,6 +91,8 @@ class Decoder:
         batches: list[Batch] = []
         rejected: list[Rejected] = []
         opened = [self._open(row, value, records.headers[row]) for row, value in enumerate(records.values)]
+        if self._unframing is not None:
+            opened = [self._unframed(one, records, self._unframing) for one in opened]
         for (form, refused), group in groupby(opened, key=lambda one: (one.form, one.refused is not None)):
             run = list(group)
             if refused:
@@ -105,6 +115,8 @@ class Decoder:
         """The format of all records, if they have the same headers and no envelopes and none is to be rejected."""
         values = [value for value in records.values if value]
         if not values or len(values) < len(records) or max(map(len, values)) > self._max_bytes:
+            return None
+        if self._unframing is not None and framed(values):
             return None
         headers = records.headers[0]
         if self._unwraps and cloudevents.MARK in b"".join(values):
@@ -129,6 +141,17 @@ class Decoder:
         if form == "event":
             return self._protobuf.events(records, rows, values, envelopes)
         return self._protobuf.event_batches(records, rows, values)
+
+    def _unframed(self, opened: _Opened, records: Records, unframing: Unframing) -> _Opened:
+        """The record without the frame of a schema registry, whatever its headers say."""
+        if opened.refused is not None or not opened.value or opened.value[0] != MAGIC:
+            return opened
+        row = opened.row
+        try:
+            text = unframing.json(opened.value, records.partition, records.offsets[row])
+        except Refused as error:
+            return _refuse(row, error.reason, str(error))
+        return replace(opened, value=text, form="json")
 
     def _open(self, row: int, value: bytes | None, headers: Headers) -> _Opened:
         if not value:

@@ -20,6 +20,7 @@ Reason: TypeAlias = Literal[
     "bad_key",
     "too_large",
     "empty",
+    "unknown_schema",
     "unmatched_label",
     "learner_error",
     "joiner_error",

@@ -15,7 +15,7 @@ from threadpoolctl import threadpool_limits
 
 from thalweg.memory.snapshots.snapshots import FolderSnapshots
 from thalweg.ops.config.config import Config
-from thalweg.ops.run.app import model_folder, new_learner, open_configured_log, settings_of
+from thalweg.ops.run.app import model_folder, new_learner, open_configured_log, schemas_of, settings_of
 from thalweg.ops.run.failed import Failed
 from thalweg.stream.journal.file_journal import FileJournal
 from thalweg.stream.learn.fold import StateMismatch, check_settings
@@ -120,6 +120,7 @@ def _rebuilt(config: Config, name: str, versions: list[int]) -> Generator[Rebuil
                 FileJournal(folder / "journal", read_only=True),
                 settings_of(model, config.service.max_message_bytes),
                 versions,
+                schemas_of(config, model, read_only=True),
             )
     finally:
         source.close()

@@ -15,7 +15,9 @@ MASK = "***"
 def is_secret(place: Place) -> bool:
     """Whether the value is a secret: a Kafka property or a learner's parameter, judging by its name."""
     section, *inner = place
-    of_others = (section == "log" and inner[:1] == ["kafka"]) or (section == "model" and "params" in inner)
+    of_others = (section == "log" and inner[:1] in (["kafka"], ["registry"])) or (
+        section == "model" and "params" in inner
+    )
     return of_others and re.search(_SECRET, str(inner[-1]), re.IGNORECASE) is not None
 
 

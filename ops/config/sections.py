@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -113,6 +114,25 @@ class ServiceConfig(Settings):
         return None
 
 
+class RegistryConfig(Settings):
+    """`[log.registry]`: where the schemas of framed records are (a zero byte, the schema's id, the record)."""
+
+    url: str
+    """Where its Confluent interface begins: `http://host:8081`; Apicurio: `http://host:8080/apis/ccompat/v7`."""
+    user: str = ""
+    """For basic authentication; empty: none."""
+    password: str = ""
+    """For basic authentication; set it by the environment (`THALWEG_LOG__REGISTRY__PASSWORD`)."""
+
+    @rule("url")
+    def _url_is_one(self) -> str | None:
+        if not re.match(r"https?://[^/\s]+", self.url):
+            return f"expected http://HOST:PORT or https://HOST, got {masked(self.url)!r}"
+        if find_spec("fastavro") is None:
+            return "fastavro is not installed; run: pip install 'thalweg[registry]'"
+        return None
+
+
 class LogConfig(Settings):
     """`[log]`: the log of events, the single source of truth."""
 
@@ -142,6 +162,9 @@ class LogConfig(Settings):
         except LogError as error:
             return str(error).removeprefix("log.client: ")
         return None
+
+    registry: RegistryConfig | None = None
+    """Schema registry of the records; none: no record is framed."""
 
     def kafka_mistakes(self) -> dict[str, str]:
         """Mistakes in the client properties, or in the URL under "". Each property is tried separately so that all are

@@ -16,12 +16,13 @@ from thalweg.ops.config.effective import toml
 from thalweg.ops.config.fields import FieldsConfig, TimeFieldConfig
 from thalweg.ops.config.learners import params_type
 from thalweg.ops.config.model import InputConfig, ModelConfig
-from thalweg.ops.config.sections import LogConfig, ServiceConfig, StoreConfig
+from thalweg.ops.config.sections import LogConfig, RegistryConfig, ServiceConfig, StoreConfig
 from thalweg.stream.drift.params import DriftParams
 
 _SECTIONS: tuple[type[Settings], ...] = (
     ServiceConfig,
     LogConfig,
+    RegistryConfig,
     StoreConfig,
     ModelConfig,
     DriftParams,

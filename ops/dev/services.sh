@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what the tests need beside Python: the Kafka jars by Maven, Redis, Prometheus and Chromium as Debian packages.
+# Installs what the tests need beside Python: the Kafka jars and Apicurio Registry by Maven, Redis, Prometheus and Chromium as Debian packages.
 # What is missing and cannot be installed is named with the one command to run; the tests then skip with the reason.
 set -u
 cd "$(dirname "$0")/../.." || exit 1
@@ -32,6 +32,18 @@ if [ ! -e $jars/.complete ] || [ $pom -nt $jars/.complete ]; then
         else
             echo "the Kafka jars could not be fetched by Maven; tests against Kafka will skip" >&2
         fi
+    fi
+fi
+registry=.cache/registry
+artifact=io.apicurio:apicurio-registry-app:3.0.9:tar.gz:all
+if [ ! -e $registry/.complete ] && command -v mvn >/dev/null; then
+    rm -rf $registry && mkdir -p $registry
+    if mvn -q -B dependency:copy -Dartifact=$artifact "-DoutputDirectory=$PWD/$registry" &&
+        tar -xzf $registry/*.tar.gz -C $registry; then
+        rm -f $registry/*.tar.gz
+        touch $registry/.complete
+    else
+        echo "Apicurio Registry could not be fetched by Maven; tests against a schema registry will skip" >&2
     fi
 fi
 exit 0

@@ -53,6 +53,8 @@ from thalweg.stream.log.open import open_log
 from thalweg.stream.publication.file_channel import FilePublisher
 from thalweg.stream.publication.live_folder import live_folder
 from thalweg.stream.quarantine.stop import FileStopMark
+from thalweg.stream.registry.client import RegistryClient
+from thalweg.stream.registry.schemas import KnownSchemas
 from thalweg.stream.sources.files import FileError, read_events
 
 
@@ -148,6 +150,15 @@ def model_folder(config: Config, model: ModelConfig) -> Path:
     return Path(config.service.state_dir) / model.name
 
 
+def schemas_of(config: Config, model: ModelConfig, *, read_only: bool = False) -> KnownSchemas | None:
+    """The schemas of a model's framed records, kept beside its state; None without a schema registry."""
+    where = config.log.registry
+    if where is None:
+        return None
+    client = RegistryClient(where.url, where.user, where.password)
+    return KnownSchemas(client, model_folder(config, model) / "schemas.json", read_only=read_only)
+
+
 def build_processor(
     config: Config,
     model: ModelConfig,
@@ -187,6 +198,7 @@ def build_processor(
             publishing=registry.register("publisher", model.name),
             history=_history(config, model, learner) if model.history else None,
             stop_mark=FileStopMark(folder / "stopped.json"),
+            schemas=schemas_of(config, model),
         ),
     )
     return processor, publisher

@@ -34,6 +34,7 @@ from thalweg.stream.learn.outcome import Outcome
 from thalweg.stream.learn.ports import DriftEvaluator, Evaluator
 from thalweg.stream.learn.settings import ProcessorSettings, identity_differences
 from thalweg.stream.quarantine.skips import without_events, without_records
+from thalweg.stream.registry.schemas import KnownSchemas
 
 log = structlog.get_logger(__name__)
 
@@ -83,6 +84,7 @@ class Fold:
         settings: Settings of the model.
         evaluator: Grades the predictions and may detect drift; None: no evaluation.
         make: Creates another learner that has learned nothing; None: the model cannot be reset.
+        schemas: The schemas of records framed for a schema registry; None: there are none.
     """
 
     def __init__(
@@ -92,6 +94,7 @@ class Fold:
         settings: ProcessorSettings,
         evaluator: Evaluator | None = None,
         make: Callable[[], Learner] | None = None,
+        schemas: KnownSchemas | None = None,
     ) -> None:
         self._learner = learner
         self._snapshots = snapshots
@@ -104,7 +107,9 @@ class Fold:
             replace(learner.schema, fields=settings.fields),
             max_record_bytes=settings.max_record_bytes,
             max_future_seconds=settings.max_future_seconds,
+            schemas=schemas,
         )
+        self._schemas = schemas
         self._recent_ids = RecentIds(settings.dedup_events)
         self._version = 0
         self._parent: int | None = None
@@ -247,10 +252,17 @@ class Fold:
 
     # -- applying -----------------------------------------------------------------------------------------------------
 
+    def prepare(self, block: Block) -> None:
+        """Fetch the schemas that a block's records need; decoding waits for nothing. Raises LogError."""
+        if self._schemas is not None:
+            for run in block.records:
+                self._schemas.prepare(run)
+
     def decode(self, entry: BlockEntry, block: Block) -> DecodedBlock:
         """Decode the block of an entry for `apply`, without what the entry skips; changes no state, so invalid records
-        can be saved first.
+        can be saved first. Raises LogError if a schema must be fetched, and the registry is away.
         """
+        self.prepare(block)
         if not entry.skipped:
             parts = tuple(self._decoder.decode(run) for run in block.records)
             return DecodedBlock(entry.version, entry.batch_events, parts, block.end, block.appended_time, block.records)

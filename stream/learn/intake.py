@@ -103,6 +103,7 @@ class Intake:
         Raises:
             Stopped: Nothing of the block is in the state.
         """
+        self._retry("schema registry", partial(self._fold.prepare, block))
         decoded = self._fold.decode(entry, block)
         for run, part in zip(decoded.runs, decoded.parts):
             last = sent.get(run.partition, -1)

@@ -17,6 +17,7 @@ from thalweg.stream.evaluation.report import EvaluationReport
 from thalweg.stream.health.registry import Health
 from thalweg.stream.learn.observer import NoObserver, Observer
 from thalweg.stream.quarantine.stop import InMemoryStopMark, StopMark
+from thalweg.stream.registry.schemas import KnownSchemas
 
 
 class Publisher(Protocol):
@@ -143,6 +144,8 @@ class Ports:
     """Whether snapshots can be written."""
     publishing: Health = field(default_factory=Health)
     """Whether versions can be published."""
+    schemas: KnownSchemas | None = None
+    """Schemas of records framed for a schema registry."""
     history: Callable[[], Iterable[Decoded]] | None = None
     """Events that a new model learns before those of the log; None: there are none."""
     stop_mark: StopMark = field(default_factory=InMemoryStopMark)

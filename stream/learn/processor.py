@@ -77,7 +77,7 @@ class Processor:
         settings = settings if settings is not None else ProcessorSettings()
         journal = journal if journal is not None else InMemoryJournal()
         stopping = runtime.signal()
-        fold = Fold(learner, snapshots, settings, evaluator, make)
+        fold = Fold(learner, snapshots, settings, evaluator, make, ports.schemas)
         context = ModelContext(
             fold=fold,
             source=source,

@@ -15,6 +15,7 @@ from thalweg.stream.learn.fold import Fold
 from thalweg.stream.learn.outcome import Outcome
 from thalweg.stream.learn.settings import ProcessorSettings
 from thalweg.stream.log.log import Log, Reader
+from thalweg.stream.registry.schemas import KnownSchemas
 
 
 def apply_again(
@@ -93,6 +94,7 @@ def rebuild_each(
     journal: Journal,
     settings: ProcessorSettings,
     versions: Sequence[int],
+    schemas: KnownSchemas | None = None,
 ) -> Iterator[Rebuilt]:
     """Rebuild several versions, in rising order, in one pass that learns each event once.
 
@@ -106,7 +108,7 @@ def rebuild_each(
         JournalError: The journal ends before this version, or is damaged.
     """
     begin = journal.begins_after()
-    fold = Fold(new_learner(), snapshots, settings, make=new_learner)
+    fold = Fold(new_learner(), snapshots, settings, make=new_learner, schemas=schemas)
     if begin == 0:
         fold.start_at(before_the_first(journal))
     else:

@@ -115,3 +115,14 @@ def test_a_time_is_read_back_as_it_was() -> None:
     value = dt.datetime(2026, 1, 2, 3, 4, 5, tzinfo=dt.UTC)
 
     assert tomllib.loads(_line("at", value, False)) == {"at": value}
+
+
+def test_the_password_of_a_schema_registry_comes_from_the_environment_and_is_never_shown() -> None:
+    file = tomllib.loads(model() + "\n[log.registry]\nurl = 'http://r:1'\nuser = 'u'")
+
+    found = parse(file, "f", {"THALWEG_LOG__REGISTRY__PASSWORD": "hidden"})
+
+    assert found.log.registry is not None
+    assert found.log.registry.password == "hidden"
+    assert "hidden" not in effective(found)
+    assert "http://r:1" in effective(found)

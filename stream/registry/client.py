@@ -1,0 +1,98 @@
+"""A small client of schema registries that speak Confluent's interface (Confluent, Apicurio, Karapace, Redpanda)."""
+
+from __future__ import annotations
+
+import base64
+import json
+import urllib.error
+import urllib.request
+from typing import Any, Protocol
+from urllib.parse import quote
+
+from thalweg.proto.framing.framing import RegisteredSchema
+from thalweg.stream.log.log import LogError, PermanentLogError
+
+_SECONDS = 5.0
+_MOST_BYTES = 4 << 20
+_MOST_REFERENCES = 100
+
+
+class Registry(Protocol):
+    """Where schemas are registered."""
+
+    def fetch(self, id: int) -> RegisteredSchema | None:
+        """The schema with this id; None if there is none. Raises LogError while it does not answer."""
+
+
+class RegistryClient:
+    """Asks a registry over HTTP.
+
+    Args:
+        url: Where its interface begins, such as `http://host:8081`, or Apicurio's `http://host:8080/apis/ccompat/v7`.
+        user: For basic authentication; empty: none.
+        password: Likewise.
+    """
+
+    def __init__(self, url: str, user: str = "", password: str = "") -> None:
+        self._url = url.rstrip("/")
+        self._headers = {"Accept": "application/vnd.schemaregistry.v1+json, application/json"}
+        if user:
+            self._headers["Authorization"] = "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
+
+    def fetch(self, id: int) -> RegisteredSchema | None:
+        found = self._get(f"/schemas/ids/{id}")
+        if found is None:
+            return None
+        references: dict[tuple[str, int], str] = {}
+        self._gather(found, references)
+        return RegisteredSchema(str(found.get("schemaType") or "AVRO"), found["schema"], tuple(references.values()))
+
+    def _gather(self, schema: dict[str, Any], found: dict[tuple[str, int], str]) -> None:
+        """The texts of what a schema names, in the order in which they can be read."""
+        for one in schema.get("references") or ():
+            place = (one["subject"], one["version"])
+            if place in found or len(found) >= _MOST_REFERENCES:
+                continue
+            named = self._get(f"/subjects/{quote(place[0], safe='')}/versions/{place[1]}")
+            if named is None:
+                raise LogError(f"{self._what()}: a schema names {place[0]} version {place[1]}, which is not there")
+            self._gather(named, found)
+            found[place] = named["schema"]
+
+    def _get(self, path: str) -> dict[str, Any] | None:
+        request = urllib.request.Request(self._url + path, headers=self._headers)
+        try:
+            with urllib.request.urlopen(request, timeout=_SECONDS) as response:
+                text = response.read(_MOST_BYTES + 1)
+        except urllib.error.HTTPError as error:
+            with error:
+                if error.code == 404 and _says_unknown(error.read(_MOST_BYTES)):
+                    return None
+                if error.code == 404:
+                    raise LogError(
+                        f"{self._what()}: no schema registry answers there; check log.registry.url"
+                    ) from error
+                kind = PermanentLogError if error.code in (401, 403) else LogError
+                advice = "; check log.registry.user and password" if error.code in (401, 403) else ""
+                raise kind(f"{self._what()}: it answers {error.code} {error.reason}{advice}") from error
+        except OSError as error:  # not there, or not in time
+            raise LogError(f"{self._what()} is out of reach: {getattr(error, 'reason', error)}") from error
+        try:
+            found = json.loads(text) if len(text) <= _MOST_BYTES else None
+        except ValueError:
+            found = None
+        if not isinstance(found, dict) or not isinstance(found.get("schema"), str):
+            raise LogError(f"{self._what()}: no answer of a schema registry to {path}; check log.registry.url")
+        return found
+
+    def _what(self) -> str:
+        return f"the schema registry at {self._url}"
+
+
+def _says_unknown(body: bytes) -> bool:
+    """Whether a registry says that it has no such schema; any other server answers 404 to a path that it lacks."""
+    try:
+        found = json.loads(body)
+    except ValueError:
+        return False
+    return isinstance(found, dict) and str(found.get("error_code", "")).startswith("404")

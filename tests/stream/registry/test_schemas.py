@@ -1,0 +1,217 @@
+"""The schemas of a model's records: fetched before decoding, kept for ever, waited for while the registry is away."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.proto.framing.test_framing import BARE, INNER, LABELLED, avro, framed, written
+from tests.services.processes import required_or_skipped, until
+from tests.services.registry import RegistryServer
+from thalweg.memory.snapshots.snapshots import InMemorySnapshots
+from thalweg.models.contract.learner import LearnerContext
+from thalweg.models.ridge.learner import Ridge
+from thalweg.proto.framing.framing import RegisteredSchema
+from thalweg.proto.records import Partition, Records
+from thalweg.proto.schema import TensorSpec
+from thalweg.stream.health.registry import HealthRegistry
+from thalweg.stream.learn.ports import Ports
+from thalweg.stream.learn.processor import Processor
+from thalweg.stream.learn.settings import ProcessorSettings
+from thalweg.stream.log.dead_letters import DeadLetters
+from thalweg.stream.log.log import InMemoryLog, LogError, Message, PermanentLogError
+from thalweg.stream.registry.client import RegistryClient
+from thalweg.stream.registry.schemas import KnownSchemas
+
+PART = Partition("t", 0)
+
+
+class InMemoryRegistry:
+    """A registry as a table."""
+
+    def __init__(self, schemas: dict[int, RegisteredSchema]) -> None:
+        self.schemas, self.asked, self.away = schemas, 0, False
+
+    def fetch(self, id: int) -> RegisteredSchema | None:
+        self.asked += 1
+        if self.away:
+            raise LogError("the schema registry is out of reach")
+        return self.schemas.get(id)
+
+
+def run(*values: bytes, first: int = 0) -> Records:
+    count = len(values)
+    return Records(PART, range(first, first + count), [1.7e9] * count, [None] * count, values, [()] * count)
+
+
+def test_a_schema_is_fetched_once_and_outlives_the_process(tmp_path: Path) -> None:
+    registry = InMemoryRegistry({1: avro(BARE)})
+    known = KnownSchemas(registry, tmp_path / "m" / "schemas.json")
+    known.prepare(run(framed(1, b"a"), framed(1, b"b"), b"{}"))
+    known.prepare(run(framed(1, b"c"), first=3))
+    registry.away = True
+
+    again = KnownSchemas(registry, tmp_path / "m" / "schemas.json")
+    again.prepare(run(framed(1, b"a")))
+
+    assert registry.asked == 1
+    assert again.find(1, PART, 0) == known.find(1, PART, 0) == avro(BARE)
+
+
+def test_an_unknown_id_stays_unknown_to_the_records_that_were_judged_by_it(tmp_path: Path) -> None:
+    clock = [0.0]
+    registry = InMemoryRegistry({})
+    known = KnownSchemas(registry, tmp_path / "schemas.json", lambda: clock[0])
+    known.prepare(run(framed(7, b"a"), framed(7, b"b")))
+    registry.schemas[7] = avro(BARE)  # registered too late for them
+    known.prepare(run(framed(7, b"c"), first=2))
+    clock[0] = 60.0
+    known.prepare(run(framed(7, b"d"), first=3))
+
+    for one in (known, KnownSchemas(registry, tmp_path / "schemas.json")):
+        one.prepare(run(framed(7, b"a"), framed(7, b"b"), framed(7, b"c"), framed(7, b"d")))
+        assert [one.find(7, PART, offset) for offset in range(4)] == [None, None, None, avro(BARE)]
+    assert registry.asked == 2
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"schemas": {"x": 1}}'])
+def test_a_damaged_file_stops_nobody_and_a_reader_leaves_it_alone(tmp_path: Path, content: str) -> None:
+    (tmp_path / "schemas.json").write_text(content)
+    known = KnownSchemas(InMemoryRegistry({1: avro(BARE)}), tmp_path / "schemas.json", read_only=True)
+
+    known.prepare(run(framed(1, b"a")))
+
+    assert known.find(1, PART, 0) == avro(BARE)
+    assert (tmp_path / "schemas.json").read_text() == content
+
+
+def test_while_the_registry_is_away_nothing_is_judged() -> None:
+    registry = InMemoryRegistry({})
+    registry.away = True
+    known = KnownSchemas(registry)
+
+    with pytest.raises(LogError, match="out of reach"):
+        known.prepare(run(framed(7, b"a")))
+    registry.away, registry.schemas[7] = False, avro(BARE)
+    known.prepare(run(framed(7, b"a")))
+
+    assert known.find(7, PART, 0) == avro(BARE)
+
+
+# -- against a real one ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[RegistryServer]:
+    with required_or_skipped():
+        server = RegistryServer(tmp_path)
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.mark.registry
+def test_a_real_registry_gives_schemas_with_what_they_name(server: RegistryServer) -> None:
+    inner = server.register("inner-value", INNER)
+    outer = {"type": "record", "name": "O", "fields": [{"name": "inputs", "type": "In"}]}
+    outer_id = server.register(
+        "outer-value", outer, references=({"name": "In", "subject": "inner-value", "version": 1},)
+    )
+    form = {"$schema": "http://json-schema.org/draft-07/schema#", "type": "object"}
+    json_id = server.register("json-value", form, "JSON")
+    client = RegistryClient(server.url)
+
+    found = client.fetch(outer_id)
+
+    assert found is not None
+    assert (found.form, json.loads(found.text)) == ("AVRO", outer)
+    assert [json.loads(one) for one in found.references] == [INNER]
+    assert client.fetch(inner) == RegisteredSchema("AVRO", json.dumps(INNER))
+    assert (json_found := client.fetch(json_id)) is not None
+    assert json_found.form == "JSON"
+    assert client.fetch(99_999) is None
+    with pytest.raises(LogError, match=r"out of reach: .*refused"):
+        RegistryClient("http://127.0.0.1:1").fetch(1)
+    with pytest.raises(LogError, match=r"no schema registry answers there; check log\.registry\.url"):
+        RegistryClient(server.url.removesuffix("/apis/ccompat/v7") + "/health").fetch(outer_id)
+
+
+@pytest.mark.registry
+def test_a_stream_goes_on_through_a_new_schema_an_unknown_one_and_a_registry_that_is_away(
+    server: RegistryServer, tmp_path: Path
+) -> None:
+    labelled, bare = server.register("e-value", LABELLED), server.register("bare-value", BARE)
+    log = InMemoryLog()
+    events = [{"inputs": {"x": [n, 1.0]}, "label": "even" if n % 2 else "odd"} for n in range(4)]
+    log.append("t", [Message(framed(labelled, written(LABELLED, event)), time=1.7e9) for event in events])
+    log.append("t", [Message(framed(bare, written(BARE, events[0])), time=1.7e9)])
+    log.append("t", [Message(framed(99_999, b"x"), time=1.7e9)])
+    server.stop()
+    health = HealthRegistry()
+    processor = Processor(
+        Ridge(LearnerContext(inputs={"x": TensorSpec("x", "float32", (2,))})),
+        log,
+        InMemorySnapshots(),
+        ProcessorSettings(model="m", topic="t", batch_events=1),
+        ports=Ports(
+            health=health.register("learner", "m"),
+            dead_letters=DeadLetters(log, "t", "m"),
+            schemas=KnownSchemas(RegistryClient(server.url), tmp_path / "schemas.json"),
+        ),
+    )
+    thread = threading.Thread(target=processor.run)
+    thread.start()
+
+    def told() -> str | None:
+        (part,) = health.report()
+        return part.reason if part.state == "waiting" else None
+
+    try:
+        reason = until("the learner to say what it waits for", told)
+        assert "waits for the schema registry: the schema registry at" in reason
+        assert "out of reach" in reason
+        assert DeadLetters(log, "t", "m").newest(9) == []
+        server.start()
+        assert server.register("e-value", LABELLED) == labelled
+        assert server.register("bare-value", BARE) == bare
+        until("the events to be learned", lambda: processor.version >= 1 and processor.events_learned == 4)
+    finally:
+        processor.stop()
+        thread.join()
+
+    (letter,) = DeadLetters(log, "t", "m").newest(9)
+    assert (letter.reason, letter.offset) == ("unknown_schema", 5)
+    assert "no schema 99999" in letter.detail
+
+
+def test_a_wrong_password_is_told_as_one_that_waiting_does_not_mend(tmp_path: Path) -> None:
+    from http.server import BaseHTTPRequestHandler, HTTPServer
+
+    class Door(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            right = self.headers.get("Authorization") == "Basic YWxpY2U6c2VjcmV0"
+            body = json.dumps({"schema": json.dumps(BARE)}).encode()
+            self.send_response(200 if right else 401)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            """Not to standard error."""
+
+    door = HTTPServer(("127.0.0.1", 0), Door)
+    thread = threading.Thread(target=door.serve_forever)
+    thread.start()
+    url = f"http://127.0.0.1:{door.server_port}"
+    try:
+        assert RegistryClient(url, "alice", "secret").fetch(1) == avro(BARE)
+        with pytest.raises(PermanentLogError, match=r"answers 401 .*check log\.registry\.user and password"):
+            RegistryClient(url, "alice", "wrong").fetch(1)
+    finally:
+        door.shutdown()
+        thread.join()
+        door.server_close()
