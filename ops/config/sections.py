@@ -95,6 +95,9 @@ class ServiceConfig(Settings):
     silent_seconds: Annotated[float, Field(ge=1)] = 60.0
     """A part of a process of which nothing is heard for this long is failed; a process that sends no heartbeat for this
     long is killed and restarted. Longer than the longest block takes to learn."""
+    stuck_seconds: NotNegative = 60.0
+    """A part of the learner process that stays silent for this much longer is stuck: the process ends and is restarted.
+    0: never."""
     standby: bool = True
     """The supervisor keeps a process that has imported everything and does nothing else; server and learner are forked
     from it, share its memory, and are restarted without the time of imports. Linux only."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -16,8 +17,9 @@ from thalweg.ops.run.app import build_server, open_configured_log
 from thalweg.ops.run.learning import Learning
 from thalweg.ops.run.only_one import only_one
 from thalweg.ops.serve.server import Server
-from thalweg.ops.telemetry.process_health import HealthFile
+from thalweg.ops.telemetry.process_health import STUCK_EXIT_CODE, HealthFile
 from thalweg.stream.health.registry import HealthRegistry
+from thalweg.stream.health.watchdog import Watchdog
 from thalweg.stream.log.reopened import reopened_log
 from thalweg.stream.publication.live_folder import live_folder
 from thalweg.stream.runtime import Signal
@@ -39,6 +41,9 @@ def run_learners(config: Config, stop: Signal) -> None:
         health = HealthFile(live, registry)
         health.start()
         stack.callback(health.close)
+        watchdog = Watchdog(registry, config.service.stuck_seconds, lambda part: os._exit(STUCK_EXIT_CODE))
+        watchdog.start()
+        stack.callback(watchdog.close)  # after the learners: one that is stuck does not keep the process either
         source = reopened_log(config.log.url, lambda: open_configured_log(config))
         stack.callback(source.close)
         store = reopened_commands(config.store.url)

@@ -25,7 +25,7 @@ import structlog
 from thalweg.ops.run.heartbeat import HEARTBEAT, Heartbeat
 from thalweg.ops.run.only_one import only_one
 from thalweg.ops.run.standby import Process, Standby, reap_strangers, wanted
-from thalweg.ops.telemetry.process_health import SILENT, SUPERVISOR_FILE
+from thalweg.ops.telemetry.process_health import SILENT, STUCK, STUCK_EXIT_CODE, SUPERVISOR_FILE
 from thalweg.stream.publication.live_folder import live_folder
 from thalweg.stream.runtime import Signal
 
@@ -120,7 +120,7 @@ class Supervisor:
                     child.wait_seconds = _FIRST_WAIT_SECONDS
                 log.error("a process died: restarting it", role=child.role, code=code, wait=child.wait_seconds)
                 child.restarts += 1
-                child.cause = SILENT if child.killed else ""
+                child.cause = SILENT if child.killed else STUCK if code == STUCK_EXIT_CODE else ""
                 child.not_before = now + child.wait_seconds
                 child.wait_seconds = min(2 * child.wait_seconds, _LONGEST_WAIT_SECONDS)
                 changed = True

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from thalweg.ops.telemetry.live_file import LiveFile
-from thalweg.stream.health.registry import RECOVERED_SECONDS, ComponentHealth, Condition, HealthRegistry
+from thalweg.stream.health.registry import RECOVERED_SECONDS, UNHEARD, ComponentHealth, Condition, HealthRegistry
 
 HEALTH_FILE = "health-learner.json"
 PROCESS = "learner_process"
@@ -22,6 +22,10 @@ SUPERVISOR_FILE = "supervisor.json"
 """What the supervisor tells of the processes, in the live folder."""
 SILENT = "it sent no heartbeat and was killed"
 """Why the supervisor ended a process that did nothing any more."""
+STUCK_EXIT_CODE = 70
+"""Of a process that ends because a part of it is stuck."""
+STUCK = "a part of it was stuck"
+"""Why such a process ended."""
 _LOOK_SECONDS = 0.2  # minimum interval between two checks of the file
 
 
@@ -173,4 +177,9 @@ class LearnerProcess:
             cause = json.loads((self._path.parent / SUPERVISOR_FILE).read_bytes())["roles"]["learner"]["cause"]
         except (OSError, ValueError, LookupError, TypeError):
             cause = ""  # without a supervisor nobody knows
+        if cause == STUCK:  # as the process itself told last
+            stuck = [
+                f"{one.component} {one.model}".strip() for one in self._components if one.reason.startswith(UNHEARD)
+            ]
+            cause = f"{STUCK}: {', '.join(stuck)}" if stuck else STUCK
         return str(cause) or "it ended unexpectedly"

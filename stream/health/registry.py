@@ -18,6 +18,8 @@ _LONGEST_REASON = 1000
 RECOVERED_SECONDS = 60.0
 """A component that works again after a restart is degraded for this long: one that fails again and again never looks
 well in between."""
+UNHEARD = "no sign of life"
+"""How the reason of a part begins of which nothing is heard."""
 
 
 class Condition(StrEnum):
@@ -125,6 +127,7 @@ class Health:
         self._restarts = 0
         self._restarted: tuple[float, str] | None = None
         self._heard = ticks()
+        self._ended = False
 
     def beat(self) -> None:
         """It is alive; its state stays what it is."""
@@ -150,6 +153,11 @@ class Health:
         """It ended as asked."""
         self._enter(Condition.STOPPED)
 
+    def ended(self, reason: str) -> None:
+        """It does not work and will not be started again: it is expected to be silent."""
+        self._ended = True
+        self._enter(Condition.FAILED, reason)
+
     def restarting(self, reason: str) -> None:
         """It ended unexpectedly and is about to be started again; counted."""
         with self._lock:
@@ -167,6 +175,15 @@ class Health:
             self._heard = self._ticks()
             self._silent_seconds = bound
 
+    @property
+    def silent(self) -> bool:
+        """Whether nothing was heard of it for longer than its bound, although something should have been: also of one
+        that said before that it has failed, and is at work again.
+        """
+        bound = self._silent_seconds
+        expected = bound is not None and not self._ended and self._state is not Condition.STOPPED
+        return expected and self._ticks() - self._heard > (bound or 0.0)
+
     def now(self) -> ComponentHealth:
         """Its health at this moment."""
         with self._lock:
@@ -175,9 +192,9 @@ class Health:
         if state is Condition.RUNNING and restarted is not None and self._ticks() - restarted[0] < RECOVERED_SECONDS:
             state, reason = Condition.DEGRADED, _one_line(f"was restarted after {restarted[1]}")
         bound, silent = self._silent_seconds, self._ticks() - self._heard
-        if bound is not None and silent > bound and state not in (Condition.FAILED, Condition.STOPPED):
+        if bound is not None and self.silent and state is not Condition.FAILED:
             state, since = Condition.FAILED, self._clock() - silent
-            reason = f"no sign of life for more than {bound:g} s" + (f"; last: {reason}" if reason else "")
+            reason = f"{UNHEARD} for more than {bound:g} s" + (f"; last: {reason}" if reason else "")
         return ComponentHealth(
             component=self.component, model=self.model, state=state, reason=reason, since=since, restarts=restarts
         )
@@ -227,3 +244,9 @@ class HealthRegistry:
         with self._lock:
             handles = list(self._handles.values())
         return tuple(handle.now() for handle in handles)
+
+    def silent(self) -> tuple[Health, ...]:
+        """Those of which nothing was heard for longer than their bound."""
+        with self._lock:
+            handles = list(self._handles.values())
+        return tuple(handle for handle in handles if handle.silent)

@@ -75,7 +75,7 @@ class SupervisedThread:
                 self._health.stopped()
                 break
             if isinstance(error, self._hopeless):
-                self._health.failed(str(error).removeprefix(f"model {self._health.model!r}: "))
+                self._health.ended(str(error).removeprefix(f"model {self._health.model!r}: "))
                 break
             log.error(
                 "a part ended unexpectedly: restarting it",
@@ -84,9 +84,10 @@ class SupervisedThread:
                 wait=wait,
                 exc_info=error,
             )
-            self._health.restarting(f"{type(error).__name__}: {error}")
             if time.monotonic() - started > self._longest_wait_seconds:
                 wait = _FIRST_WAIT_SECONDS
-            self._stopping.wait(wait)
+            with self._health.slow():  # until it is started again
+                self._health.restarting(f"{type(error).__name__}: {error}")
+                self._stopping.wait(wait)
             wait = min(2 * wait, self._longest_wait_seconds)
         self._ended(error)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,7 +25,9 @@ from thalweg.ops.cli.produce import messages
 from thalweg.ops.config.config import Config, load
 from thalweg.ops.config.error import ConfigurationError
 from thalweg.ops.run.learning import Learning
+from thalweg.ops.telemetry.process_health import STUCK_EXIT_CODE
 from thalweg.stream.health.registry import ComponentHealth, HealthRegistry
+from thalweg.stream.health.watchdog import Watchdog
 from thalweg.stream.learn.fold import StateMismatch
 from thalweg.stream.log.log import InMemoryLog
 
@@ -48,13 +53,23 @@ class Leaving(Ridge):
             raise SystemExit(3)
 
 
+class Stuck(Ridge):
+    """A plug-in whose `learn` returns when it is let go, and no sooner."""
+
+    go = threading.Event()
+
+    def learn(self, batch: Any) -> None:
+        self.go.wait()
+        super().learn(batch)
+
+
 @pytest.fixture(autouse=True)
 def _plug_ins(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("Moody", "Leaving"):
+    for name in ("Moody", "Leaving", "Stuck"):
         monkeypatch.setitem(learners.BUILT_IN, name.lower(), BuiltIn(f"{HERE}:{name}", "a plug-in"))
 
 
-def configuration(folder: Path, **models: str) -> Config:
+def configuration(folder: Path, service: str = "", **models: str) -> Config:
     """Models `a` and so on, each with the rest of its table."""
     tables = [
         f'[[model]]\nname = "{name}"\ntopic = "t"\nsnapshot_events = 10\n'
@@ -62,7 +77,7 @@ def configuration(folder: Path, **models: str) -> Config:
         for name, rest in models.items()
     ]
     path = folder / "thalweg.toml"
-    path.write_text(f'[service]\nstate_dir = "{folder}/state"\n' + "".join(tables))
+    path.write_text(f'[service]\nstate_dir = "{folder}/state"\n{service}' + "".join(tables))
     return load(path, {})
 
 
@@ -104,6 +119,52 @@ def test_a_learner_that_raises_is_restarted_and_counted_while_the_other_model_go
     assert (a.state, a.restarts) == ("running", 0)
     assert not b.well
     assert ("no state today" if plug_in == "moody" else "SystemExit: 3") in b.reason
+
+
+def test_a_learner_that_is_stuck_is_found_while_the_other_model_goes_on(tmp_path: Path) -> None:
+    config = configuration(tmp_path, "silent_seconds = 1.0\n", a='learner = "ridge"', b='learner = "stuck"')
+    log, found = InMemoryLog(), list[str]()
+    log.append("t", messages(events(20), 1))
+    Stuck.go.clear()
+    with learning(config, log) as (_, registry):
+        dog = Watchdog(registry, 2.0, lambda part: found.append(f"{part.component} {part.model}"))
+        dog.start()
+        until("it to be found", lambda: found)
+        log.append("t", messages(events(20, 20), 1))
+        until("the other to learn on", lambda: saved(config, "a") == 40)
+        b = learner(registry, "b")
+        Stuck.go.set()
+        until("it to learn on as well", lambda: saved(config, "b") == 40)
+        dog.close()
+
+    assert found == ["learner b"]
+    assert b.state == "failed"
+    assert "no sign of life" in b.reason
+
+
+@pytest.mark.slow
+def test_a_learner_process_with_a_stuck_learner_ends_and_its_supervisor_is_told_so(tmp_path: Path) -> None:
+    service = 'silent_seconds = 1.0\nstuck_seconds = 1.0\n[log]\nurl = "sqlite:log.db"\n[store]\nurl = "sqlite:s.db"\n'
+    text = f"""if True:
+        import threading
+        from pathlib import Path
+        import {HERE} as here
+        from thalweg.models.contract.registry import BUILT_IN, BuiltIn
+        from thalweg.ops.run.app import open_configured_log
+        from thalweg.ops.run.processes import run_learners
+        BUILT_IN["stuck"] = BuiltIn("{HERE}:Stuck", "a plug-in")
+        config = here.configuration(Path("."), {service!r}, b='learner = "stuck"')
+        open_configured_log(config).append("t", here.messages(here.events(20), 1))
+        run_learners(config, threading.Event())
+    """
+    path = os.pathsep.join(part for part in sys.path if part)
+
+    done = subprocess.run(
+        [sys.executable, "-c", text], cwd=tmp_path, env={**os.environ, "PYTHONPATH": path}, capture_output=True
+    )
+
+    assert done.returncode == STUCK_EXIT_CODE, done.stderr.decode()
+    assert "a part is stuck: ending the process" in done.stdout.decode() + done.stderr.decode()
 
 
 def test_a_setting_changed_for_one_of_two_models_blocks_that_model_and_is_named(tmp_path: Path) -> None:

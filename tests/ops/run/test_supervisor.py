@@ -16,6 +16,8 @@ from tests.services import warm
 from tests.services.processes import PATIENCE, stop
 from thalweg.ops.run import supervisor as supervisor_module
 from thalweg.ops.run.supervisor import Supervisor, checked_service
+from thalweg.ops.telemetry.process_health import STUCK, STUCK_EXIT_CODE, SUPERVISOR_FILE
+from thalweg.stream.publication.live_folder import live_folder
 
 LIBRARIES = ("torch", "faiss", "scipy", "river", "grpc", "kafka", "numpy", "sklearn")
 MOST_MIB = 50  # 41: Python itself 11, typer with what it checks arguments with 16, structlog with its colours 13
@@ -131,3 +133,22 @@ def test_a_process_that_cannot_begin_with_its_configuration_ends_the_service(tmp
     child.command = [sys.executable, "-c", "import sys; sys.exit(2)"]
 
     assert supervisor.run() == 2
+
+
+def test_why_a_process_ended_whose_part_was_stuck_is_told(tmp_path: Path) -> None:
+    stopping = threading.Event()
+    supervisor = Supervisor(tmp_path, 5.0, [], stopping)
+    child = supervisor._children[1]
+    supervisor._children = [child]
+    child.command = [sys.executable, "-c", f"import sys; sys.exit({STUCK_EXIT_CODE})"]
+    thread = threading.Thread(target=supervisor.run)
+    thread.start()
+    try:
+        told = live_folder(tmp_path) / SUPERVISOR_FILE
+        until(
+            "it to be told",
+            lambda: told.exists() and json.loads(told.read_text())["roles"]["learner"]["cause"] == STUCK,
+        )
+    finally:
+        stopping.set()
+        thread.join()

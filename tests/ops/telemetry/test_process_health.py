@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from thalweg.ops.telemetry.process_health import HEALTH_FILE, SILENT, SUPERVISOR_FILE, HealthFile, LearnerProcess
+from thalweg.ops.telemetry.process_health import HEALTH_FILE, SILENT, STUCK, SUPERVISOR_FILE, HealthFile, LearnerProcess
 from thalweg.stream.health.registry import HealthRegistry
 
 
@@ -109,6 +109,20 @@ def test_of_one_that_was_restarted_its_supervisor_knows_why(server: Server) -> N
         "ended unexpectedly",
         "ended unexpectedly",
     ]
+
+
+def test_of_one_with_a_stuck_part_the_part_is_named(server: Server) -> None:
+    server.registry.register("learner", "digits", silent_seconds=30)
+    server.seconds += 31.0
+    server.tell()
+    server.states()
+    (server.live / SUPERVISOR_FILE).write_text(json.dumps({"roles": {"learner": {"cause": STUCK}}}))
+    server.file = HealthFile(server.live, server.registry, clock=server.clock)
+    server.tell()
+
+    assert server.states()["learner_process"] == "degraded"
+    reason = server.seen.components()[0].reason
+    assert reason == "the learner process was restarted after a part of it was stuck: learner digits"
 
 
 def test_a_file_that_is_left_from_another_time_is_no_sign_of_life(server: Server) -> None:

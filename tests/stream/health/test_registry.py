@@ -143,3 +143,20 @@ def test_components_of_several_models_are_kept_apart(registry: HealthRegistry) -
     registry.register("learner", "clicks").failed("no")
 
     assert [(one.model, one.state) for one in registry.report()] == [("digits", "running"), ("clicks", "failed")]
+
+
+def test_silent_are_those_that_should_have_been_heard_of(registry: HealthRegistry, time: Time) -> None:
+    parts = {
+        name: registry.register(name, silent_seconds=30) for name in ("stuck", "beats", "stopped", "ended", "slow")
+    }
+    registry.register("need_not_report")
+    failed = registry.register("failed", silent_seconds=30)
+    failed.restarting("ValueError: no")  # it is at work again, and says nothing
+    parts["stopped"].stopped()
+    parts["ended"].ended("made under other settings")
+    with parts["slow"].slow():
+        time.seconds = 31
+        parts["beats"].beat()
+
+        assert [part.component for part in registry.silent()] == ["stuck", "failed"]
+        assert parts["ended"].now().reason == "made under other settings"
