@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sized
 from functools import partial
 from pathlib import Path
@@ -16,6 +17,7 @@ from thalweg.ops.config.config import Config
 from thalweg.ops.config.error import ConfigurationError
 from thalweg.ops.config.model import ModelConfig
 from thalweg.ops.run.app import event_schema, open_configured_log
+from thalweg.ops.run.failed import Failed
 from thalweg.proto.bounds.limits import MAX_FUTURE_SECONDS
 from thalweg.proto.encode import EVENT_BATCH_HEADERS, EVENT_HEADERS, to_event_batch, to_events, to_json
 from thalweg.proto.event import Batch, cut
@@ -33,14 +35,19 @@ _NAMED = 5  # of the lines left out
 def run(
     config: Config, topic: str, path: Path, mapping: CsvMapping, rate: float | None, per_record: int, limit: int | None
 ) -> None:
-    """Append a file's events to a topic that a model follows, or its labels to a model's labels topic."""
+    """Append a file's events to a topic that a model follows, or its labels to a model's labels topic.
+
+    Raises:
+        ConfigurationError: No model follows the topic.
+        Failed: Lines were left out; all others are appended.
+    """
     models, what = _followers(config, topic)
     schema = event_schema(models[0])
     if what == "labels" and per_record > 1:
         raise ConfigurationError([f"--batch: expected 1 for the labels topic {topic!r}, got {per_record}"])
     log = open_configured_log(config)
     console = Console(soft_wrap=True, highlight=False)
-    sent, left_out = 0, 0
+    sent, left_out = 0, Counter[str]()
     say = partial(console.print, markup=False)
     try:
         with Progress(console=console, disable=not console.is_terminal, transient=True) as bar:
@@ -52,14 +59,19 @@ def run(
                 ahead = max(model.max_future_seconds for model in models)
                 steps = append_events(log, topic, path, schema, mapping, rate, per_record, limit, whole, ahead, say)
             for count, rejected in steps:
-                for line in rejected[: max(0, _NAMED - left_out)]:
+                for line in rejected[: max(0, _NAMED - left_out.total())]:
                     console.print(f"line {line.row}: {line.reason}: {line.detail}", markup=False)
-                sent, left_out = sent + count, left_out + len(rejected)
+                sent += count
+                left_out.update(line.reason for line in rejected)
                 bar.update(task, completed=sent)
     finally:
         log.close()
-    lines, what = "line" if left_out == 1 else "lines", what.removesuffix("s") if sent == 1 else what
-    console.print(f"appended {sent:,} {what} to {topic}" + (f", left out {left_out:,} bad {lines}" if left_out else ""))
+    what = what.removesuffix("s") if sent == 1 else what
+    console.print(f"appended {sent:,} {what} to {topic}")
+    if left_out:
+        lines = "line was" if left_out.total() == 1 else "lines were"
+        why = ", ".join(f"{count:,} {reason}" for reason, count in left_out.most_common())
+        raise Failed(f"{left_out.total():,} {lines} left out: {why}")
 
 
 def append_events(

@@ -152,8 +152,9 @@ def test_replay_reports_the_same_state_for_the_same_file(config: str, stream: st
 def test_produce_appends_a_file_to_the_log(config: str, stream: str, tmp_path: Path, batch: str, records: int) -> None:
     done = thalweg("produce", config, "--topic", "m.events", "--input", stream, "--batch", batch)
 
-    assert done.returncode == 0, done.stderr
-    assert "appended 1,000 events to m.events, left out 1 bad line" in done.stdout
+    assert done.returncode == 1
+    assert "appended 1,000 events to m.events" in done.stdout
+    assert "error: 1 line was left out: 1 wrong_dtype" in done.stderr
     assert "line 1002: wrong_dtype" in done.stdout
     log = SqliteLog(tmp_path / "log.db")
     assert log.bounds("m.events") == {Partition("m.events", 0): (0, records)}
