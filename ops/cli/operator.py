@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from thalweg.memory.exchange.open import open_commands
 from thalweg.ops.config.config import Config
 from thalweg.ops.run.failed import Failed
 from thalweg.ops.serve.commands import run_command
-from thalweg.ops.serve.errors import EXPECTED
+from thalweg.ops.serve.errors import EXPECTED, DeadlineExceeded
 
 _PATIENCE_SECONDS = 30.0
+_MOMENT_SECONDS = 2.0  # for what a resumed model reads next
+
+
+class NoAnswer(Failed):
+    """The learner did not answer in time."""
 
 
 def ask(config: Config, name: str, verb: str, **arguments: Any) -> Any:
-    """The response of a model's learner to a command. Raises Failed."""
+    """The response of a model's learner to a command. Raises Failed; NoAnswer if there is none in time."""
     config.find(name)
     store = open_commands(config.store.url)
     try:
         return run_command(store, name, verb, _PATIENCE_SECONDS, **arguments)
+    except DeadlineExceeded as error:
+        raise NoAnswer(str(error)) from error
     except EXPECTED as error:
         raise Failed(str(error)) from error
     finally:
@@ -32,7 +40,27 @@ def rollback(config: Config, name: str, version: int) -> None:
 
 
 def resume(config: Config, name: str, *, skip: bool) -> None:
-    """Let a model go on that its circuit breaker has stopped."""
+    """Let a model go on that its circuit breaker has stopped, and print what comes of it within a moment.
+
+    Raises:
+        Failed: It is not stopped, or has stopped again.
+    """
     done = ask(config, name, "resume", skip=skip)
     how = "without what fails there" if skip else "with what it stopped at"
-    print(f"{name}: goes on after version {done['version']}, {how}")
+    print(f"{name}: tries to go on after version {done['version']}, {how}", flush=True)
+    try:
+        told = _after_a_moment(config, name)
+    except NoAnswer:
+        print(f"{name}: is still busy with it after {_PATIENCE_SECONDS:.0f} s; /readyz tells what comes of it")
+        return
+    if told["reason"]:
+        raise Failed(f"{name}: {told['reason']}")
+    print(f"{name}: goes on, now at version {told['version']}")
+
+
+def _after_a_moment(config: Config, name: str) -> Any:
+    """How a model stands a moment later; its learner answers when it has tried what it stopped at."""
+    end = time.monotonic() + _MOMENT_SECONDS
+    while not (told := ask(config, name, "standstill"))["reason"] and time.monotonic() < end:
+        time.sleep(0.1)
+    return told

@@ -95,7 +95,7 @@ class Controls:
         context: The model.
         saving: Saves the present version.
         change: Journals an entry and applies it.
-        resume: Lets a stopped model go on, on request without what fails; returns False if it is not stopped.
+        standstill: Whether the model stands still.
     """
 
     def __init__(
@@ -103,11 +103,11 @@ class Controls:
         context: ModelContext,
         saving: Saving,
         change: Callable[[Control], Outcome],
-        resume: Callable[[bool], bool],
+        standstill: Standstill,
     ) -> None:
         self._fold, self._model = context.fold, context.settings.model
         self._commands, self._observer = context.ports.commands, context.ports.observer
-        self._saving, self._change, self._resume = saving, change, resume
+        self._saving, self._change, self._standstill = saving, change, standstill
 
     def handle_commands(self) -> None:
         """Execute the commands submitted since the last call, and respond to each."""
@@ -136,9 +136,11 @@ class Controls:
             to = int(command.arguments["version"])
             return {"version": self._change(RollbackEntry(self._fold.version + 1, to, "operator")).version}
         if command.verb == "resume":
-            if self._resume(bool(command.arguments.get("skip", False))):
+            if self._standstill.resume(bool(command.arguments.get("skip", False))):
                 return {"version": self._fold.version}
             return {"error": "failed_precondition", "message": f"model {self._model!r} is not stopped"}
+        if command.verb == "standstill":
+            return {"version": self._fold.version, "reason": self._standstill.told}
         return {"error": "unimplemented", "message": f"command {command.verb!r} is unknown"}
 
     def act(self, decision: Decision) -> None:

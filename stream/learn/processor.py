@@ -100,7 +100,7 @@ class Processor:
         self._standstill = Standstill(settings.model, ports.stop_mark, ports.health)
         self._policy = Policy(settings, snapshots, can_reset=fold.can_reset)
         self._changes = Changes(context, self._standstill, self._recovery, self._saving)
-        self._controls = Controls(context, self._saving, self._change, self._standstill.resume)
+        self._controls = Controls(context, self._saving, self._change, self._standstill)
         self._reporter = Reporter(fold, ports.observer.reported, runtime.clock, runtime.ticks)
         self._cadence = PublishCadence(
             ports.publisher, journal.sync, ports.observer, settings.publish_share, runtime.ticks, ports.publishing

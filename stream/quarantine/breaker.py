@@ -27,7 +27,7 @@ class Breaker:
         if not outcome.rejected or not window.tripped:
             return None
         commonest = max(outcome.rejected, key=lambda reason: outcome.rejected[reason])
-        return f"{window.bad} of {window.count} records cannot be decoded", f"most of them {commonest}"
+        return window.told("records could not be decoded"), f"most of them {commonest}"
 
     def reset(self) -> None:
         """Begin with empty windows."""
@@ -67,13 +67,25 @@ class Window:
         """Whether too many of the newest items are bad."""
         return self._over(self.count, self.bad)
 
-    def would_trip(self, good: int, bad: int) -> bool:
-        """Whether another block with so many good and bad items would trip it."""
+    def ahead(self, good: int, bad: int) -> Window:
+        """As it would be after another block with so many good and bad items."""
         ahead = Window(self._share, self._size, self._least_bad, self._least_count)
         for count, failed in self._blocks:
             ahead.note(count - failed, failed)
         ahead.note(good, bad)
-        return ahead.tripped
+        return ahead
+
+    def told(self, what: str, untried: int = 0) -> str:
+        """What it has counted, as in `105 of the newest 1,840 events could not be learned, more than 10 %`.
+
+        Args:
+            what: What happened to the bad items.
+            untried: How many of those that it counts as good were not tried.
+        """
+        text = f"{self.bad:,} of the newest {self.count:,} {what}"
+        if self.tripped and self._share > 0:
+            text += f", more than {100 * self._share:g} %"
+        return text + (f" ({untried:,} more were not tried)" if untried else "")
 
     def room(self, items: int) -> int:
         """How many bad ones among so many further items would not trip it, about."""

@@ -291,10 +291,10 @@ class Recovery:
         skips, reason = verdict.skips, verdict.reason or doubt.reason
         if pass_all:
             skips = (*skips, *verdict.untried)
-        elif verdict.untried or (skips and window.would_trip(verdict.events - len(skips), len(skips))):
+        elif verdict.untried or (skips and window.ahead(verdict.events - len(skips), len(skips)).tripped):
             if not trials.works_without_evaluation():
-                least = "at least " if verdict.untried else ""
-                what = f"{least}{window.bad + len(skips)} of {window.count + verdict.events} events cannot be learned"
+                ahead = window.ahead(verdict.events - len(skips), len(skips))
+                what = ahead.told("events could not be learned", len(verdict.untried))
                 raise Tripped(self._stop(what, reason, entry))
             self.evaluation_stopped = f"evaluation stopped: {reason}"
             log.error("the evaluation fails: learning goes on without it", model=self._model, problem=reason)

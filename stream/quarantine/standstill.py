@@ -53,6 +53,11 @@ class Standstill:
             self._skip = skip
         return self.stop is not None
 
+    @property
+    def told(self) -> str:
+        """Why it stands still; empty if it does not, or is about to go on."""
+        return "" if self.stop is None or self._skip is not None else self.stop.reason(self._model)
+
     def wait(self) -> bool:
         """Whether it has to stand still any longer; keeps its health up to date."""
         if self.stop is None or self._skip is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from pathlib import Path
 
@@ -58,8 +59,16 @@ def test_an_operator_reaches_a_stopped_model_and_lets_it_go_on(
     operator.rollback(config, "m", 0)
     assert "the state is that of version 0 again" in capsys.readouterr().out
     assert processor.stopped_by is not None
+    what = (
+        "10 of the newest 70 events could not be learned, more than 10 % (30 more were not tried): ValueError: negative"
+    )
+    with pytest.raises(Failed, match=re.escape(what)):
+        operator.resume(config, "m", skip=False)  # the records are read again
     operator.resume(config, "m", skip=True)
-    assert "goes on after version" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "m: tries to go on after version" in told
+    assert "without what fails there" in told
+    assert "m: goes on, now at version" in told
     until("it went on", lambda: sum(processor.position.values()) == len(x) - 1)
     with pytest.raises(Failed, match="is not stopped"):
         operator.resume(config, "m", skip=False)

@@ -572,7 +572,9 @@ def test_too_many_records_that_cannot_be_decoded_stop_the_model() -> None:
     house.log.append("t", [Message(b"\xff")] * 1200)
     running = Running(house, Chain())
     until("the model stands still", running.stands)
-    assert "cannot be decoded: most of them malformed; see the dead letters (t.dlq)" in house.health.now().reason
+    reason = house.health.now().reason
+    assert "1,000 of the newest 1,000 records could not be decoded, more than 50 %: most of them malformed" in reason
+    assert "see the dead letters (t.dlq)" in reason
     house.log.append("t", [event(i) for i in range(300)])
 
     running.ask("resume")

@@ -22,7 +22,7 @@ def test_fewer_than_the_least_number_do_not_trip_it() -> None:
     window.note(0, 9)
 
     assert not window.tripped
-    assert window.would_trip(0, 1)
+    assert window.ahead(0, 1).tripped
     assert not window.tripped  # only asked
 
 
@@ -49,8 +49,8 @@ def test_the_room_is_what_would_not_trip_it() -> None:
 
     room = window.room(100)
 
-    assert not window.would_trip(100 - room, room)
-    assert window.would_trip(99 - room, room + 1)
+    assert not window.ahead(100 - room, room).tripped
+    assert window.ahead(99 - room, room + 1).tripped
 
 
 def test_undecodable_records_are_judged_from_a_thousand_on() -> None:
@@ -61,3 +61,19 @@ def test_undecodable_records_are_judged_from_a_thousand_on() -> None:
     window.note(0, 1)
 
     assert window.tripped
+
+
+def test_it_tells_what_it_has_counted_in_its_window() -> None:
+    window = Window(0.1, 2000, least_bad=10)
+    for _ in range(100):
+        window.note(460, 0)
+
+    ahead = window.ahead(240, 220)
+
+    assert ahead.told("events could not be learned") == "220 of the newest 2,300 events could not be learned"
+    assert window.ahead(210, 250).told("events could not be learned", untried=7) == (
+        "250 of the newest 2,300 events could not be learned, more than 10 % (7 more were not tried)"
+    )
+    assert Window(0.0, 10).ahead(0, 1).told("events could not be learned") == (
+        "1 of the newest 1 events could not be learned"
+    )

@@ -16,7 +16,7 @@ ENTRY = BlockEntry(8, (Range(T, 70, 79, 10),), 64, (Skip(T, 71, None, "ValueErro
 
 @pytest.mark.parametrize("entry", [None, ENTRY])
 def test_a_mark_survives_a_restart(tmp_path: Path, entry: BlockEntry | None) -> None:
-    stop = Stop(7, "11 of 90 events cannot be learned", "ValueError: no", 1.5, entry)
+    stop = Stop(7, "11 of the newest 90 events could not be learned, more than 10 %", "ValueError: no", 1.5, entry)
     FileStopMark(tmp_path / "stopped.json").write(stop)
 
     assert FileStopMark(tmp_path / "stopped.json").read() == stop
