@@ -6,6 +6,7 @@ python -m tests.soak.fuzz --records 1000000 --requests 100000 --seconds 3600
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import tempfile
 import time
@@ -19,6 +20,8 @@ from pathlib import Path
 import grpc
 import httpx
 import numpy as np
+from google.protobuf import text_format
+from google.protobuf.message import DecodeError
 
 from tests.ops.running import service, until
 from tests.samples import FEATURES, sample
@@ -27,6 +30,7 @@ from tests.soak.resources import resident_bytes
 from thalweg.memory.snapshots.snapshots import InMemorySnapshots
 from thalweg.ops.config.config import load
 from thalweg.ops.run.app import new_learner, new_monitor, settings_of
+from thalweg.proto import inference_pb2 as pb
 from thalweg.proto.decode import CONTENT_TYPE_EVENT_BATCH, Decoder
 from thalweg.stream.learn.blocks import DecodedBlock
 from thalweg.stream.learn.fold import Fold
@@ -37,6 +41,8 @@ LEARNERS = ("ridge", "error_memory", "prompt_tpp")
 """Between them every kind of input and label."""
 _RUN = 200
 _BUGS = {"INTERNAL", "UNKNOWN"}
+_SLOW_SECONDS = 0.9
+"""A request that takes longer is told with its parameters."""
 
 
 @dataclass
@@ -48,6 +54,8 @@ class Seen:
     """How often each: taken, or the reason or code of a refusal."""
     errors: list[str] = field(default_factory=list)
     """Undeclared ones, each with what brings it about again."""
+    slow: list[str] = field(default_factory=list)
+    """Requests that took long, each with its parameters."""
     slowest_seconds: float = 0.0
     """Of one block of records, or one request."""
     resident_bytes: list[int] = field(default_factory=list)
@@ -128,36 +136,59 @@ def fuzz_requests(
     infer = channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")
     with httpx.Client(base_url=http, timeout=60) as client:
 
-        def by_rest() -> str:
-            answer = client.post("/v2/models/m/infer", content=requests.body())
+        def by_rest(body: bytes) -> str:
+            answer = client.post("/v2/models/m/infer", content=body)
             return str(answer.status_code)
 
-        def by_grpc() -> str:
+        def by_grpc(message: bytes) -> str:
             try:
-                infer(requests.message(), timeout=60, wait_for_ready=True)
+                infer(message, timeout=60, wait_for_ready=True)
             except grpc.RpcError as error:
                 return str(error.code().name)
             return "OK"
 
         while seen.tried < count and time.monotonic() < until_time:
-            _ask(by_rest if seen.tried % 2 else by_grpc, seed, seen)
+            if seen.tried % 2:
+                _ask(by_rest, requests.body(), _parameters_of_body, seed, seen)
+            else:
+                _ask(by_grpc, requests.message(), _parameters_of_message, seed, seen)
             if seen.tried >= count // 5 and seen.tried % 500 == 0:
                 seen.resident_bytes.append(resident_bytes(pid))
     return seen
 
 
-def _ask(ask: Callable[[], str], seed: int, seen: Seen) -> None:
+def _ask(ask: Callable[[bytes], str], request: bytes, told: Callable[[bytes], str], seed: int, seen: Seen) -> None:
     began = time.monotonic()
     try:
-        code = ask()
+        code = ask(request)
     except Exception as error:
         code = type(error).__name__
         seen.errors.append(f"request {seen.tried} of seed {seed}: {error!r}")
     if code in _BUGS or code == "500":
         seen.errors.append(f"request {seen.tried} of seed {seed}: {code}")
-    seen.slowest_seconds = max(seen.slowest_seconds, time.monotonic() - began)
+    seconds = time.monotonic() - began
+    if seconds > _SLOW_SECONDS:
+        seen.slow.append(f"request {seen.tried} of seed {seed}: {seconds:.1f} s, {code}, parameters {told(request)}")
+    seen.slowest_seconds = max(seen.slowest_seconds, seconds)
     seen.outcomes[code] += 1
     seen.tried += 1
+
+
+def _parameters_of_body(body: bytes) -> str:
+    try:
+        return str(json.loads(body).get("parameters", {}))
+    except (ValueError, AttributeError):
+        return f"of a body that is no object: {body[:200]!r}"
+
+
+def _parameters_of_message(message: bytes) -> str:
+    try:
+        request = pb.ModelInferRequest.FromString(message)
+    except DecodeError:
+        return f"of a message that cannot be read: {message[:200]!r}"
+    return str(
+        {name: text_format.MessageToString(value, as_one_line=True) for name, value in request.parameters.items()}
+    )
 
 
 def show(what: str, seen: Seen, seconds: float) -> None:
@@ -165,8 +196,8 @@ def show(what: str, seen: Seen, seconds: float) -> None:
     print(f"{'a block' if 'records' in what else 'one'}: {seen.slowest_seconds:.2f} s; ", end="")
     print(f"resident memory {seen.growth_bytes / 2**20:+.1f} MiB after the first fifth")
     print("  " + ", ".join(f"{name} {times:,}" for name, times in seen.outcomes.most_common()))
-    for error in seen.errors[:20]:
-        print(f"  {error}")
+    for line in (*seen.errors[:20], *seen.slow[:20]):
+        print(f"  {line}")
 
 
 def main() -> int:
