@@ -94,6 +94,8 @@ class ServiceHealth:
     def failures(self) -> list[str]:
         """Parts of this process that have failed: a restart of the process is due."""
         outside = {probe.component for probe in self._probes if not probe.restart_helps}
+        if (requests := self._models.sinks.log) is not None and not requests.restart_helps:
+            outside.add("request_log")
         failed = [one for one in self.registry.report() if one.state is Condition.FAILED]
         return [sentence(one) for one in failed if one.component not in outside]
 

@@ -158,6 +158,11 @@ COLLECTED: Mapping[str, tuple[str, str, tuple[str, ...]]] = {  # computed on eac
         ("alias", "model_name"),
     ),
     "thalweg_model_ready": ("gauge", "1 while the model answers requests, else 0", ("model_name",)),
+    "thalweg_labels_needed": (
+        "gauge",
+        "1 for a model that learns from labels alone, 0 for one that adapts to its traffic",
+        ("model_name",),
+    ),
     "thalweg_state_version": ("gauge", "Version in use", ("model_name",)),
     "thalweg_learned_events": ("gauge", "Labelled events learned by the version in use", ("model_name",)),
     "thalweg_staleness_seconds": (

@@ -202,14 +202,16 @@ class ServerMetrics:
     def _versions(self) -> Iterable[Metric]:
         version, learned = collected("thalweg_state_version"), collected("thalweg_learned_events")
         staleness, ready = collected("thalweg_staleness_seconds"), collected("thalweg_model_ready")
+        needed = collected("thalweg_labels_needed")
         for model in self._models.all():
             served = model.versions.newest
+            needed.add_metric((model.name,), model.needs_labels(served.predictor.task.name if served else None))
             ready.add_metric((model.name,), served is not None and not model.untrained(served))
             if served is not None:
                 version.add_metric((model.name,), served.info.version)
                 learned.add_metric((model.name,), served.info.learned_events)
                 staleness.add_metric((model.name,), model.staleness_seconds(served))
-        return [version, learned, staleness, ready]
+        return [version, learned, staleness, ready, needed]
 
     def _promotions(self) -> Iterable[Metric]:
         count, champion = collected("thalweg_promotions_total"), collected("thalweg_alias_champion")

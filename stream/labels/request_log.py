@@ -70,6 +70,11 @@ class RequestLog:
         """Which requests were dropped recently, and why."""
         return self._dropped.degraded()
 
+    @property
+    def restart_helps(self) -> bool:
+        """Whether a restart is due if it is failed; else somebody must mend the log (damage, missing permission)."""
+        return not (self._problem and self._permanent)
+
     def check(self, model: str, inputs: Inputs) -> None:
         """Raise RecordTooLarge for inputs that could never be appended; nothing for a model that learns from none."""
         if (topic := self._topics.get(model)) is not None:

@@ -10,10 +10,11 @@ from collections.abc import Callable, Iterable
 from contextlib import ExitStack, closing
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.ops.running import TOML
-from tests.samples import sample
+from tests.samples import FEATURES, sample
 from tests.services.ports import free_port
 from tests.services.processes import PATIENCE, until
 from thalweg.memory.exchange.commands import CommandQueue, SqliteCommandQueue, StoreDamaged, StoreError
@@ -144,6 +145,39 @@ def test_damaged_files_at_the_start_are_named_while_the_saved_version_is_served_
         until("the new events to be learned", lambda: _published(learned) == 80)
         assert "thalweg_log_up 1.0" in _get(server, "/metrics")[1]
     assert _saved(tmp_path) == 80
+
+
+@pytest.mark.parametrize("damage", [_not_a_database, _cut])
+def test_requests_that_cannot_become_events_in_a_damaged_log_are_told_and_no_restart_is_due(
+    learned: Config, tmp_path: Path, damage: Callable[[Path], None]
+) -> None:
+    text = (tmp_path / "thalweg.toml").read_text()
+    (tmp_path / "thalweg.toml").write_text(text.replace('labels_topic = "m.labels"', "learn_from_requests = true"))
+    config = load(tmp_path / "thalweg.toml", {})
+    for part in tmp_path.glob("log.db*"):
+        part.unlink()
+    damage(tmp_path / "log.db")
+    with ExitStack() as stack:
+        source = stack.enter_context(closing(reopened_log(config.log.url, lambda: open_configured_log(config))))
+        store = stack.enter_context(closing(reopened_commands(config.store.url)))
+        server = build_server(config, source, store)
+        server.start()
+        stack.callback(server.drain, 0.0)
+
+        def here() -> tuple[str, str]:
+            return _state(json.loads(_get(server, "/readyz")[1])["components"], "request_log")
+
+        until("the saved version to be served", lambda: _get(server, "/readyz")[0] == 200)
+        assert server.models.sinks.log is not None
+        server.models.sinks.log.record("m", {"features": np.zeros((1, FEATURES), np.float32)})
+        until("it to be told", lambda: here()[0] == "failed")
+        assert f"move {tmp_path / 'log.db'}, " in here()[1]
+        assert _get(server, "/healthz")[0] == 200  # a restart would not help
+
+        for part in tmp_path.glob("log.db*"):
+            part.rename(f"{part}.damaged")
+        until("it to go on", lambda: here()[0] == "running")
+        assert server.models.sinks.log.recorded["m"] == 1
 
 
 @pytest.mark.parametrize(

@@ -147,6 +147,23 @@ def test_a_model_that_adapts_a_trained_one_needs_no_label_to_be_ready(started: S
     assert model.untrained(served) == ""
 
 
+def test_which_models_need_labels_is_a_metric(started: Started, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = started.parts.server.models.find("m")
+
+    def needed() -> str:
+        page = started.http.get("/metrics").text
+        return next(line for line in page.splitlines() if line.startswith("thalweg_labels_needed{")).split()[-1]
+
+    assert needed() == "1.0"
+    model.learn_from_requests = True
+    assert needed() == "0.0"
+    model.learn_from_requests = False
+    served = model.versions.newest
+    assert served is not None
+    monkeypatch.setattr(type(served.predictor), "task", ADAPTATION)
+    assert needed() == "0.0"
+
+
 def test_a_part_of_the_server_that_has_failed_makes_it_unhealthy(started: Started) -> None:
     assert started.http.get("/healthz").text == "ok\n"
     models: Models = started.parts.server.models

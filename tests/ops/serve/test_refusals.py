@@ -49,7 +49,7 @@ class Rich:
     def __init__(self, ridge: Predictor) -> None:
         self._ridge = ridge
         self.inputs, self.outputs, self.classes = ridge.inputs, ridge.outputs, ridge.classes
-        self.properties, self.state = ridge.properties, ridge.state
+        self.properties, self.state, self.task = ridge.properties, ridge.state, ridge.task
         self.alternative_inputs = {"twice": TensorSpec("twice", "float32", (FEATURES,))}
 
     def check(self, inputs: Inputs) -> None:

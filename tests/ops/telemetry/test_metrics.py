@@ -180,7 +180,8 @@ def test_figures_stand_on_the_page_between_their_bounds_beside_what_is_still_kno
 
 def models_named(*names: str) -> Any:
     """Served models without a version."""
-    models = [SimpleNamespace(name=name, versions=SimpleNamespace(newest=None)) for name in names]
+    versions = SimpleNamespace(newest=None)
+    models = [SimpleNamespace(name=name, versions=versions, needs_labels=lambda _: True) for name in names]
     return SimpleNamespace(all=lambda: models, aliases=[], answering=str, sinks=RequestSinks())
 
 

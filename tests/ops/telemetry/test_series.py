@@ -25,6 +25,7 @@ from thalweg.proto.event import Batch, ClassLabels
 from thalweg.proto.records import Partition
 from thalweg.proto.rejected import REASONS
 from thalweg.proto.schema import TensorSpec
+from thalweg.proto.task import CLASSIFICATION
 from thalweg.stream.drift.detectors import DETECTORS
 from thalweg.stream.drift.params import DriftParams
 from thalweg.stream.evaluation.monitor import Monitor
@@ -84,8 +85,9 @@ def test_the_page_is_bounded_per_model_whatever_stream_and_callers_say(tmp_path:
     metrics.start()
     metrics.close()
     info = SimpleNamespace(version=1, learned_events=1)
-    versions = SimpleNamespace(newest=SimpleNamespace(info=info))
-    told = {"versions": versions, "staleness_seconds": lambda _: 0.0, "untrained": lambda _: ""}
+    versions = SimpleNamespace(newest=SimpleNamespace(info=info, predictor=SimpleNamespace(task=CLASSIFICATION)))
+    said: dict[str, Any] = {"staleness_seconds": 0.0, "untrained": "", "needs_labels": True}
+    told = {"versions": versions} | {name: lambda _, answer=answer: answer for name, answer in said.items()}
     served: Any = [SimpleNamespace(name=name, **told) for name in names]
     models: Any = SimpleNamespace(all=lambda: served, sinks=RequestSinks())
     server = ServerMetrics(tmp_path, models)
