@@ -36,9 +36,9 @@ class Habits(NamedTuple):
 
 
 HABITS = (
-    Habits(frozenset({"NG", "VN"}), 5.5, range(0, 6), True, -3.6),
-    Habits(frozenset({"US", "BR"}), 2.2, range(17, 23), True, -4.6),
-    Habits(frozenset({"DE", "PL"}), 4.5, range(9, 13), False, -5.2),
+    Habits(frozenset({"NG", "VN"}), 5.5, range(0, 6), True, -2.6),
+    Habits(frozenset({"US", "BR"}), 2.2, range(17, 23), True, -3.7),
+    Habits(frozenset({"DE", "PL"}), 4.5, range(9, 13), False, -4.4),
 )
 
 
@@ -77,7 +77,7 @@ def payments(turn: int, seed: int, start: float, seconds: float) -> Iterator[dic
             "shop": random_.choice(SHOPS),
             "online": online,
             "card_age_days": age,
-            "is_fraud": random_.random() < 1 / (1 + math.exp(-2 * suspicion)),
+            "is_fraud": random_.random() < 1 / (1 + math.exp(-4 * suspicion)),
         }
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -24,6 +25,7 @@ from tests.ops.running import until
 from tests.services.ports import free_port
 
 ROOT = Path(__file__).parents[1]
+QUICKSTART = ROOT / "docs" / "quickstart.md"
 TUTORIAL = ROOT / "docs" / "tutorials" / "your_own_learner.md"
 _BLOCK = re.compile(r"(?:`(?P<name>[\w./]+)`:\n\n)?```(?P<kind>\w+)\n(?P<text>.*?)```", re.DOTALL)
 _DONE = "--- done"
@@ -134,7 +136,7 @@ def test_the_tutorial_leads_from_an_empty_folder_to_a_served_learner_of_ones_own
         assert "FAILED test_closest.py::TestClosest::test_a_predictor_is_not_changed_by_later_learning" in found
 
 
-def learned(http: int) -> float:
+def learned(http: int, model: str = "machines") -> float:
     """Events in the version that is served; 0 while there is none."""
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{http}/metrics", timeout=5) as answer:
@@ -142,8 +144,29 @@ def learned(http: int) -> float:
     except (urllib.error.URLError, OSError):
         time.sleep(0.1)
         return 0.0
-    served = re.findall(r'^thalweg_events_learned_total\{model_name="machines"\} (\S+)$', page, re.MULTILINE)
+    served = re.findall(rf'^thalweg_events_learned_total\{{model_name="{model}"\}} (\S+)$', page, re.MULTILINE)
     return float(served[0]) if served else 0.0
+
+
+@pytest.mark.slow(25)
+def test_the_quickstart_leads_from_a_csv_file_to_answers_and_to_a_river_model(tmp_path: Path) -> None:
+    grpc, http = free_port(), free_port()
+    text = QUICKSTART.read_text().partition("## Your own Kafka topic")[0].replace("8081", str(grpc))
+    shutil.copytree(ROOT / "examples", tmp_path / "examples")
+    with shell(tmp_path) as user:
+        for block in _BLOCK.finditer(text):
+            if block["name"]:
+                (tmp_path / block["name"]).write_text(block["text"])
+                continue
+            for command, shown in commands(block["text"]):
+                if command.startswith("thalweg serve"):
+                    config = tmp_path / "payments.toml"
+                    config.write_text(config.read_text().replace("8081", str(grpc)).replace("8080", str(http)))
+                if " predict " in command:
+                    until("the events to be served", lambda: learned(http, "payments") == 8000, 120)
+                assert_printed(shown or "…", user.run(command), command)
+
+        assert (tmp_path / "report" / "report.png").stat().st_size > 10_000
 
 
 def test_output_that_differs_from_the_one_shown_is_found() -> None:

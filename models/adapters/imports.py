@@ -112,6 +112,8 @@ def _argument(learner: str, value: Any) -> Any:
     if isinstance(value, Mapping) and CLASS in value:
         rest = {name: one for name, one in value.items() if name != CLASS}
         return made(learner, imported(learner, str(value[CLASS])), rest, 0, "")
+    if isinstance(value, Mapping):
+        return {key: _argument(learner, one) for key, one in value.items()}
     if isinstance(value, (list, tuple)):
         return [_argument(learner, one) for one in value]
     return value

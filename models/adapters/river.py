@@ -83,6 +83,7 @@ class RiverLearner:
         self._factory = factory
         lists = [name for name, one in context.columns.items() if one.kind == "list" and one.dtype == "bytes"]
         self._rows = Rows(context.inputs, lists)
+        self._rows.keeps = True
         self._named = context.columns
         self._params, self._seed = dict(context.params), context.seed
         estimator, self._kind = tried(
@@ -102,8 +103,7 @@ class RiverLearner:
         return Schema(self._rows.specs, self._kind.label, columns=self._named)
 
     def learn(self, batch: Batch) -> None:
-        rows, usable = self._rows.of(batch.inputs)
-        self._rows.forget()
+        rows, usable = self._rows.taken(batch.inputs)
         self._check(batch)
         keep = (batch.weights > 0) & (batch.weights < 1e100)
         if self._kind.supervised:
@@ -201,7 +201,6 @@ class RiverLearner:
         if meta["river"] != version("river"):
             log.warning("the state was made by another version of River", was=meta["river"], now=version("river"))
         self._lent.restore(state)
-        self._rows.forget()
         self._classes = {name: code for code, name in enumerate(meta["classes"])}
         self._truths = truths(meta["classes"]) if self._kind.binary else []
         self._unseen = set(meta["unseen"])

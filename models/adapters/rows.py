@@ -14,6 +14,8 @@ from thalweg.models.contract.learner import ParamsError
 from thalweg.proto.schema import Array, InputError, Inputs, TensorSpec
 
 Row: TypeAlias = "dict[str, Any]"
+Made: TypeAlias = "tuple[list[Row], NDArray[np.bool_] | None]"
+"""The events (N,), and which are usable (N,); None if all are."""
 FAR = 1e30
 """Numbers from here on are not learned from: their fourth powers are no floats."""
 
@@ -24,7 +26,7 @@ class Rows:
     """Validates inputs, and makes a dictionary of each event: `amount`, `features[0]`; a missing value has no entry, or
     is None where the estimator imputes.
 
-    Numbers are floats or integers, `bytes` are texts. Not thread-safe but for `of`.
+    Numbers are floats or integers, `bytes` are texts. Any number of threads may call `of`.
     """
 
     def __init__(self, specs: Mapping[str, TensorSpec], lists: Collection[str] = ()) -> None:
@@ -61,29 +63,32 @@ class Rows:
         self._float_optional = np.array([optional for _, optional in of_floats], np.bool_)
         self.may_miss = any(spec.optional for spec in specs.values())
         """Whether values may be missing."""
-        self._latest: tuple[Inputs, tuple[list[Row], NDArray[np.bool_] | None]] | None = None
+        self.keeps = False
+        """Whether the latest rows are kept for `taken`: where events are predicted before they are learned."""
+        self._latest: tuple[dict[str, Array], Made] | None = None
 
-    def of(self, inputs: Inputs) -> tuple[list[Row], NDArray[np.bool_] | None]:
+    def of(self, inputs: Inputs) -> Made:
         """The events (N,) as dictionaries, and which are usable: without NaN, unless missing, and infinities.
 
-        The second is None if all are. The latest inputs are remembered until they are learned: an event is predicted
-        before.
+        The second is None if all are.
 
         Raises:
             InputError: A tensor is missing, unknown, or of another shape or dtype.
         """
-        latest = self._latest
-        if latest is not None and latest[0] is inputs:
-            return latest[1]
         made = self._made(inputs)
-        self._latest = (inputs, made)
+        if self.keeps:
+            self._latest = dict(inputs), made
         return made
 
-    def forget(self) -> None:
-        """Forget the latest inputs."""
-        self._latest = None
+    def taken(self, inputs: Inputs) -> Made:
+        """As `of`, for inputs that are learned now: the rows made for their prediction, if that was the latest."""
+        latest, self._latest = self._latest, None
+        same = latest is not None and len(latest[0]) == len(inputs)
+        if latest is None or not (same and all(latest[0].get(name) is array for name, array in inputs.items())):
+            return self._made(inputs)
+        return latest[1]
 
-    def _made(self, inputs: Inputs) -> tuple[list[Row], NDArray[np.bool_] | None]:
+    def _made(self, inputs: Inputs) -> Made:
         count = self._check(inputs)
         block, usable, holes = self._floats(inputs, count)
         if len(self._float_keys) == len(self.keys):

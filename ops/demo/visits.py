@@ -153,7 +153,7 @@ def stream(console: Console, log: Log, published: FileSubscriber, stub: Any, cou
         _push(histories, batch, codes)
         log.append(TOPIC, [Message(value) for value in to_json(batch)])
         if step % max(1, count // _STEP // 8) == 0 and step:
-            figures = "  ".join(f"{name} {seen.window(number, name):.2f}" for name in _COLORS)
+            figures = "  ".join(f"{name} {_shown(seen.window(number, name))}" for name in _COLORS)
             console.print(
                 f"{time.monotonic() - started:5.1f} s  visits   log-likelihood, last {_WINDOW}: {figures}",
                 highlight=False,
@@ -161,6 +161,10 @@ def stream(console: Console, log: Log, published: FileSubscriber, stub: Any, cou
         time.sleep(max(0.0, started + number / RATE - time.monotonic()))
     seen.seconds = time.monotonic() - started
     return seen
+
+
+def _shown(figure: float) -> str:
+    return f"{figure:.2f}" if np.isfinite(figure) else "-"  # nothing was learned or frozen yet
 
 
 def _grade(seen: _Seen, batch: Batch, predictors: dict[str, Any], histories: KeyedHistories) -> None:

@@ -47,7 +47,10 @@ def _lines(
     yield 'learner = "ridge"                      # exact, nothing to tune; others: docs/learners'
     yield f"topic = {_string(topic)}"
     yield _noted(f"# labels_topic = {_string(name + '.labels')}", "if labels come later, joined by id")
-    yield "batch_events = 64                      # learned at once, at most; larger is cheaper, smaller adapts sooner"
+    if guessed.one_by_one:
+        yield _noted("batch_events = 1", "each label says much about the next: learned one by one")
+    else:
+        yield _noted("batch_events = 64", "learned at once, at most: larger is cheaper, smaller adapts sooner")
     if guessed.task == "regression":
         yield ""
         yield "[model.params]"

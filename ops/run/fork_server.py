@@ -15,6 +15,7 @@ import socket
 import sys
 import time
 import tomllib
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -28,11 +29,14 @@ _ALWAYS = (
     "thalweg.ops.run.logs",
     "thalweg.ops.run.processes",
 )
-_BY_LOG = {"sqlite": ("thalweg.stream.log.sqlite",), "kafka": ("thalweg.stream.log.kafka", "crc32c")}
+_BY_LOG = {"sqlite": ("thalweg.stream.log.sqlite",)}
+_BY_CLIENT = {"confluent": ("thalweg.stream.log.confluent",), "kafka-python": ("thalweg.stream.log.kafka", "crc32c")}
 _REDIS = ("thalweg.memory.exchange.redis_commands", "thalweg.memory.exchange.redis_pending")
 _BY_STORE = {"redis": _REDIS, "rediss": _REDIS}
 _BY_LEARNER = {"bottleneck": ("faiss",), "error_memory": ("faiss",)}
 """What these learners import when they are used."""
+NO_ARROW_THREAD = "JE_ARROW_MALLOC_CONF", "background_thread:false"
+"""River imports pandas and pyarrow where it finds them; pyarrow's allocator starts a thread unless this says no."""
 _ARGUMENTS_START, _ARGUMENTS_END = 45, 46  # in /proc/PID/stat, counted from 0 after the name of the process
 
 
@@ -45,22 +49,30 @@ def preload(table: dict[str, Any]) -> None:
     Args:
         table: The configuration as it stands in the file; what is wrong with it is left to its validation.
     """
-    from thalweg.models.contract.registry import BUILT_IN, find
+    os.environ.setdefault(*NO_ARROW_THREAD)
+    from thalweg.models.contract.registry import BUILT_IN, PREFIXES, UnknownLearner, find
     from thalweg.models.encoders.kinds import needs_torch
     from thalweg.stream.drift.detectors import preload as preload_detectors
 
     modules = list(_ALWAYS)
     models = [one for one in _of(table, "model", list) if isinstance(one, dict)]
-    for learner in {str(model.get("learner")) for model in models} & BUILT_IN.keys():
-        find(learner)
-        modules += _BY_LEARNER.get(learner, ())
+    for learner in {str(model.get("learner")) for model in models}:
+        prefix, _, path = learner.partition(":")
+        if learner in BUILT_IN:
+            with suppress(UnknownLearner):  # a library is missing
+                find(learner)
+            modules += _BY_LEARNER.get(learner, ())
+        elif prefix in PREFIXES and path.partition(".")[0] == prefix:  # of the library itself, not a user's module
+            modules += (PREFIXES[prefix].target.partition(":")[0], path.rpartition(".")[0])
     if any(needs_torch(str(model.get("encoder", ""))) for model in models):
         modules.append("thalweg.models.parts.torch_setup")
     preload_detectors({name for model in models for name in _detectors(_of(model, "drift", dict))})
-    modules += _BY_LOG.get(_kind(table, "log", "sqlite"), ())
+    kind = _kind(table, "log", "sqlite")
+    modules += _BY_CLIENT[_client(_of(table, "log", dict))] if kind == "kafka" else _BY_LOG.get(kind, ())
     modules += _BY_STORE.get(_kind(table, "store", "sqlite"), ())
     for module in modules:
-        import_module(module)
+        with suppress(ImportError):  # said by who needs it
+            import_module(module)
 
 
 def _table(path: Path) -> dict[str, Any]:
@@ -78,7 +90,17 @@ def _table(path: Path) -> dict[str, Any]:
 def _detectors(drift: dict[str, Any]) -> list[str]:
     from thalweg.stream.drift.params import DriftParams
 
-    return [str(name) for name in _of(drift, "detectors", list)] if "detectors" in drift else DriftParams().detectors
+    return [str(name) for name in _of(drift, "detectors", list) or DriftParams().detectors]
+
+
+def _client(log: dict[str, Any]) -> str:
+    from thalweg.stream.log.kafka_shared.choice import effective_client
+    from thalweg.stream.log.log import LogError
+
+    try:
+        return effective_client(log.get("client", "auto"))
+    except LogError:
+        return "kafka-python"
 
 
 def _kind(table: dict[str, Any], section: str, usual: str) -> str:

@@ -145,8 +145,8 @@ class Supervisor:
     def _look_after_standby(self) -> bool:
         if self._standby is None:
             return False
-        processes = (self._standby, *(child.process for child in self._children if child.process is not None))
-        reap_strangers({process.pid for process in processes if process.pid is not None})
+        known = {child.process.pid for child in self._children if child.process is not None}
+        reap_strangers(known if self._standby.pid is None else known | {self._standby.pid})
         return self._standby.look()
 
     def _start(self, child: _Child) -> None:

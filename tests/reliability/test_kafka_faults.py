@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gc
+import os
 import random
+import threading
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +20,7 @@ from tests.services.kafka import Broker
 from tests.services.processes import required_or_skipped, until
 from tests.services.proxy import Proxy
 from tests.stream.log.battery import drain, offsets, values
+from thalweg.stream.log.kafka import KafkaLog
 from thalweg.stream.log.log import LogError, Message
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow(30)]  # with brokers of their own
@@ -61,6 +65,53 @@ def test_connections_cut_in_the_middle_of_a_fetch_lose_and_double_no_record(
     assert proxy.cuts > 0
     assert found == sent
     assert reader.gaps() == []
+    reader.close()
+    log.close()
+
+
+def test_ten_outages_of_the_broker_leave_no_open_file_and_no_thread_behind(
+    behind_proxy: tuple[Broker, Proxy], topic: str
+) -> None:
+    _, proxy = behind_proxy
+    log = KafkaLog(f"127.0.0.1:{proxy.port}")  # of kafka-python: the other client keeps its sockets to itself
+    log.append(topic, [Message(b"0")])
+    reader = log.reader([topic], {}, group=f"g-{topic}")
+    assert values(drain(reader, 1)) == [b"0"]
+
+    def works() -> bool:
+        reader.poll(0.05)
+        reader.lag()
+        try:
+            log.bounds(topic)
+        except LogError:
+            return False
+        return reader.reached()
+
+    def resources() -> tuple[int, int]:
+        return len(os.listdir("/proc/self/fd")), threading.active_count()  # noqa: PTH208 - names are not needed
+
+    def settled(outages: int) -> tuple[int, int]:
+        """The most files and threads after any of these outages, once everything works again."""
+        most = (0, 0)
+        for outage in range(outages):
+            proxy.close()
+            until("the outage to be seen", lambda: reader.poll(0.05) == [] and reader.lag() and not reader.reached())
+            for _ in range(5):  # each tries to connect again
+                reader.poll(0.1)
+            proxy.reopen()
+            until("the broker", works)
+            log.append(topic, [Message(str(outage).encode())])
+            most = max(most[0], resources()[0]), max(most[1], resources()[1])
+        return most
+
+    gc.collect()
+    gc.disable()  # what only the collector closes stays open for long in a process that seldom collects
+    try:
+        before, after = settled(2), settled(8)
+    finally:
+        gc.enable()
+    assert after[0] <= before[0] + 4, "open files"  # a connection may be open that was not, or its end unseen
+    assert after[1] <= before[1] + 4, "threads"  # of the proxy, for each connection
     reader.close()
     log.close()
 

@@ -22,17 +22,25 @@ class Proxy:
         self.cuts = 0
         """Connections cut so far."""
         self._open: set[socket.socket] = set()
-        threading.Thread(target=self._take, daemon=True).start()
+        self._begin()
 
     def close(self) -> None:
-        """Take no more connections, and end those that are open."""
+        """Take no more connections, and end those that are open: connecting to it is refused."""
         for one in [self._listener, *self._open]:
             _end(one)
 
-    def _take(self) -> None:
+    def reopen(self) -> None:
+        """Take connections again at the same port."""
+        self._listener = socket.create_server(("127.0.0.1", self.port))
+        self._begin()
+
+    def _begin(self) -> None:
+        threading.Thread(target=self._take, args=(self._listener,), daemon=True).start()
+
+    def _take(self, listener: socket.socket) -> None:
         while True:
             try:
-                near, _ = self._listener.accept()
+                near, _ = listener.accept()
             except OSError:  # closed
                 return
             try:

@@ -218,8 +218,10 @@ def run(
 def wait(number: int) -> None:
     """Import everything; then fork a process for each request, until there are no more to come."""
     from thalweg.models.contract.registry import BUILT_IN, find
+    from thalweg.ops.run.fork_server import NO_ARROW_THREAD
     from thalweg.stream.drift import detectors
 
+    os.environ.setdefault(*NO_ARROW_THREAD)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # from the keyboard: the tests end it by closing the socket
     for name in _IMPORTED:
         import_module(name)

@@ -214,9 +214,8 @@ def _check(running: Service, load: Load, supervisor: Process, verdict: Verdict) 
 
 
 def _leaks(role: str, found: list[Resources]) -> Iterator[str]:
-    """What grew: the lowest of the last third against the lowest of the first third.
-
-    Not the highest: for some time after an outage clients of Kafka hold some dozens of sockets more.
+    """What grew: the lowest of the last third against the lowest of the first third; of open files also the highest,
+    because an outage must leave none behind.
     """
     third = len(found) // 3
     if not third:
@@ -225,6 +224,9 @@ def _leaks(role: str, found: list[Resources]) -> Iterator[str]:
         before, after = (min(getattr(one, what) for one in part) for part in (found[:third], found[-third:]))
         if after > before + spare:
             yield f"{role}: {what} grew from {before} to {after}"
+    before, after = (max(one.files for one in part) for part in (found[:third], found[-third:]))
+    if after > before + 24:  # an outage while it is counted has connections in the making
+        yield f"{role}: the most open files grew from {before} to {after}"
 
 
 def main() -> int:

@@ -100,6 +100,19 @@ def test_a_list_of_texts_is_a_list_to_the_learner_and_to_a_published_predictor()
         assert one._rows.of({"tags": tags})[0] == [{"tags": ["a", "b"]}, {}, {"tags": []}]
 
 
+def test_a_prediction_is_of_the_inputs_as_they_are_also_where_the_same_mapping_came_before() -> None:
+    made = learner("river.linear_model.LinearRegression", AMOUNT)
+    made.learn(only_amounts([1.0, 2.0], numbers=[5.0, 9.0]))
+    predictor, inputs = made.predictor(), {"amount": np.array([1.0])}
+    first = predictor.predict(inputs)["value"].item()
+
+    inputs["amount"] = np.array([2.0])
+    second = predictor.predict(inputs)["value"].item()
+    inputs["amount"][0] = 1.0
+
+    assert second > first == predictor.predict(inputs)["value"].item()
+
+
 def test_a_missing_column_has_no_entry_and_other_columns_are_refused_by_name() -> None:
     predictor = learner("river.naive_bayes.GaussianNB", COLUMNS).predictor()
     batch = columns([1.0, 2.0])

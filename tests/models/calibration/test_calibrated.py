@@ -127,6 +127,7 @@ def test_the_state_is_the_same_whether_the_loop_predicted_before_or_not(name: st
 
     for batch in batches(name):
         predict_batch(seen.predictor(), batch)
+        predict_batch(unseen.predictor(), batches(name)[0])  # another one: its predictions teach nothing
         seen.learn(batch)
         unseen.learn(batch)
 

@@ -37,7 +37,14 @@ def address(url: str) -> tuple[str, int]:
 
 
 def test_the_specification_accepts_it() -> None:
-    assert set(PyCompose.from_yaml(TEXT).service_names()) == {"kafka", "redis", "thalweg", "prometheus", "grafana"}
+    assert set(PyCompose.from_yaml(TEXT).service_names()) == {
+        "kafka",
+        "redis",
+        "thalweg",
+        "producer",
+        "prometheus",
+        "grafana",
+    }
 
 
 @pytest.mark.parametrize(

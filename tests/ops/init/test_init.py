@@ -99,6 +99,14 @@ def test_a_label_of_many_different_numbers_makes_a_regression():
     assert _written(json_sample(_lines(rows), 1000))["params"] == {"task": "regression"}
 
 
+def test_labels_that_hang_together_are_learned_one_by_one():
+    random.seed(2)
+    apart: list[dict[str, object]] = [{"x": random.random(), "label": random.choice("ab")} for _ in range(300)]
+    together = [{**row, "label": "ab"[number // 20 % 2]} for number, row in enumerate(apart)]
+    assert _written(json_sample(_lines(apart), 1000))["batch_events"] == 64
+    assert _written(json_sample(_lines(together), 1000))["batch_events"] == 1
+
+
 def test_without_a_column_like_a_label_the_columns_are_named():
     rows: list[dict[str, object]] = [{"a": number, "b": number / 7} for number in range(50)]
     with pytest.raises(Failed, match=r"--label; there are: a, b"):

@@ -43,7 +43,9 @@ if "preload" in sys.argv:
     from thalweg.ops.run.fork_server import preload
     preload(tomllib.loads(Path(sys.argv[1]).read_text()))
     assert len(list(Path("/proc/self/task").iterdir())) == 1
-before = set(sys.modules)
+    before = set(sys.modules)
+else:
+    before = set()
 
 from thalweg.ops.run.processes import run_learners, run_server
 from thalweg.ops.run.stop_request import StopRequest
