@@ -24,7 +24,7 @@ from thalweg.ops.telemetry.server_metrics import ServerMetrics
 from thalweg.proto.event import Batch, ClassLabels
 from thalweg.proto.records import Partition
 from thalweg.proto.rejected import REASONS
-from thalweg.proto.schema import TensorSpec
+from thalweg.proto.schema import Schema, TensorSpec
 from thalweg.stream.drift.detectors import DETECTORS
 from thalweg.stream.drift.params import DriftParams
 from thalweg.stream.evaluation.monitor import Monitor
@@ -46,7 +46,7 @@ def hostile(metrics: LearnerMetrics, name: str) -> None:
         classes=tuple(map(str, range(CLASSES))),
         properties={},
     )
-    learner: Any = SimpleNamespace(predictor=lambda: predictor)
+    learner: Any = SimpleNamespace(predictor=lambda: predictor, schema=Schema(predictor.inputs))
     params = DriftParams(detectors=list(DETECTORS), reference_events=200)
     monitor = Monitor(learner, lambda: learner, frozen_after=0, drift=params)
     told, joined, rng = metrics.model(name, monitor.drift.watchers()), metrics.joining(name), np.random.default_rng(0)
@@ -87,7 +87,9 @@ def test_the_page_is_bounded_per_model_whatever_stream_and_callers_say(tmp_path:
     versions = SimpleNamespace(newest=SimpleNamespace(info=info))
     told = {"versions": versions, "staleness_seconds": lambda _: 0.0, "untrained": lambda _: ""}
     served: Any = [SimpleNamespace(name=name, **told) for name in names]
-    models: Any = SimpleNamespace(all=lambda: served, sinks=RequestSinks())
+    models: Any = SimpleNamespace(
+        all=lambda: served, named=lambda: served, answering=lambda name: name, aliases={}, sinks=RequestSinks()
+    )
     server = ServerMetrics(tmp_path, models)
     for code in grpc.StatusCode:
         for name in (*names, *(f"no model {number}" for number in range(500))):
