@@ -85,7 +85,9 @@ def server_of(live: Path, count: int) -> ServerMetrics:
         )
         for number in range(count)
     ]
-    every: Any = SimpleNamespace(all=lambda: models, sinks=RequestSinks())
+    every: Any = SimpleNamespace(
+        all=lambda: models, named=lambda: models, answering=lambda name: name, aliases={}, sinks=RequestSinks()
+    )
     server = ServerMetrics(live, every)
     for model in models:
         for code in _CODES:

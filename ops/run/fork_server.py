@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from thalweg.ops.run.heartbeat import HEARTBEAT
-from thalweg.ops.run.standby import CHANNEL, GO, READY, UNFIT
+from thalweg.ops.run.standby import CHANNEL, GO, NO_ARROW_THREAD, READY, UNFIT
 
 _ALWAYS = (
     "thalweg.ops.cli.main",
@@ -35,8 +35,6 @@ _REDIS = ("thalweg.memory.exchange.redis_commands", "thalweg.memory.exchange.red
 _BY_STORE = {"redis": _REDIS, "rediss": _REDIS}
 _BY_LEARNER = {"bottleneck": ("faiss",), "error_memory": ("faiss",)}
 """What these learners import when they are used."""
-NO_ARROW_THREAD = "JE_ARROW_MALLOC_CONF", "background_thread:false"
-"""River imports pandas and pyarrow where it finds them; pyarrow's allocator starts a thread unless this says no."""
 _ARGUMENTS_START, _ARGUMENTS_END = 45, 46  # in /proc/PID/stat, counted from 0 after the name of the process
 
 

@@ -30,6 +30,8 @@ GO = b"go"
 """A forked process ends unless it hears this from the supervisor: one that was given up does not begin late."""
 UNFIT = 3
 """Its exit code if an import has started a thread, which a forked process would not have."""
+NO_ARROW_THREAD = "JE_ARROW_MALLOC_CONF", "background_thread:false"
+"""River imports pandas and pyarrow where it finds them; pyarrow's allocator starts a thread unless this says no."""
 SETTING = "THALWEG_SERVICE__STANDBY"
 _SUBREAPER = 36  # prctl(2)
 _ANSWER_SECONDS = 10.0  # a fork takes milliseconds; on a machine that swaps, longer

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from io import BytesIO
 from typing import Any
 
@@ -45,6 +45,8 @@ class AvroReader:
             self._schema = fastavro.parse_schema(json.loads(text), named_schemas=named)
         except Exception as error:  # of the library, or of what is not even JSON
             raise SchemaInvalid(f"no Avro schema: {_told(error)}") from error
+        if _has_free_items(self._schema, named):
+            raise SchemaInvalid("an array of items that take no bytes: a few bytes would claim any number of them")
         self._read = fastavro.schemaless_reader
 
     def json(self, payload: bytes) -> bytes:
@@ -59,6 +61,40 @@ class AvroReader:
         if rest:
             raise Refused("malformed", f"{rest} bytes are left after the Avro record")
         return text
+
+
+def _has_free_items(schema: Any, named: Mapping[str, Any]) -> bool:
+    """Whether an array in a schema may have members of no bytes; every other value takes a byte at least."""
+    waiting, seen = [schema], set()
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, str):
+            if one in seen or one not in named:
+                continue
+            seen.add(one)
+            one = named[one]
+        if isinstance(one, list):
+            waiting += one
+        elif isinstance(one, dict):
+            if one.get("type") == "array" and _is_free(one["items"], named, frozenset()):
+                return True
+            inner = (one.get("items"), one.get("values"), one.get("type"), *(f["type"] for f in one.get("fields", ())))
+            waiting += [part for part in inner if part is not None]
+    return False
+
+
+def _is_free(schema: Any, named: Mapping[str, Any], within: frozenset[str]) -> bool:
+    """Whether a value of a schema takes no bytes; a record within itself takes some, or is endless."""
+    if isinstance(schema, str):
+        if schema in named and schema not in within:
+            return _is_free(named[schema], named, within | {schema})
+        return schema == "null"
+    if not isinstance(schema, dict):
+        return False  # a union begins with an index
+    kind = schema.get("type")
+    if kind in ("record", "error"):
+        return all(_is_free(field["type"], named, within) for field in schema.get("fields", ()))
+    return schema.get("size") == 0 if kind == "fixed" else _is_free(kind, named, within)
 
 
 def _finite(value: Any) -> Any:

@@ -218,7 +218,7 @@ def run(
 def wait(number: int) -> None:
     """Import everything; then fork a process for each request, until there are no more to come."""
     from thalweg.models.contract.registry import BUILT_IN, find
-    from thalweg.ops.run.fork_server import NO_ARROW_THREAD
+    from thalweg.ops.run.standby import NO_ARROW_THREAD
     from thalweg.stream.drift import detectors
 
     os.environ.setdefault(*NO_ARROW_THREAD)

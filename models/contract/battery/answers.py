@@ -29,7 +29,7 @@ class AnswerCases(Given):
             predictor = learner.predictor()
             assert not predictor.task.problem(predictor.outputs)
             assert predictor.task.label in (learner.schema.label, "none")
-            said = predictor.properties.get(predictor.task.scores)
+            said = predictor.properties.get(predictor.task.scores) or predictor.properties.get("scores")
             assert predictor.task.probabilities == (said in ("probabilities", "calibrated"))
 
     def test_no_rows_get_no_answers(self) -> None:

@@ -62,6 +62,7 @@ _MOVING = (
     *(KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE, KafkaError.UNKNOWN_TOPIC_OR_PART),
     *(KafkaError.OFFSET_NOT_AVAILABLE, KafkaError.UNKNOWN_LEADER_EPOCH, KafkaError.FENCED_LEADER_EPOCH),
 )
+_REFUSED_SECONDS = 0.5
 _STEP_SECONDS = 0.1  # between two looks for an error that no waiting mends
 
 
@@ -205,7 +206,8 @@ class Cluster:
 
     def _wait(self, future: Future[Any], seconds: float, expected: set[int] | None = None) -> Any:
         """Its result, or the error if it is an expected one. Raises ClientError; one that no waiting mends at once."""
-        deadline = time.monotonic() + seconds + ANSWER_SECONDS
+        began = time.monotonic()
+        deadline = began + seconds + ANSWER_SECONDS
         self._causes.forget_lasting()  # it may be mended
         while True:
             try:
@@ -215,6 +217,9 @@ class Cluster:
                 if (problem := self._causes.lasting()) is not None:
                     self._answered = False
                     raise ClientError(problem) from None
+                if not self._answered and self._causes.refused and time.monotonic() > began + _REFUSED_SECONDS:
+                    # a request would wait on; whoever asks retries himself, and must notice a stop
+                    raise ClientError(self._causes.problem(KafkaError(KafkaError._TRANSPORT))) from None
                 if time.monotonic() > deadline:
                     self._answered = False
                     raise ClientError(Problem("the client does not answer")) from None

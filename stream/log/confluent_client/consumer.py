@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -24,6 +25,7 @@ _UNREADABLE = {
 }
 _NO_GROUP = "thalweg-without-group"  # nothing is committed to it; the client demands a name
 _MOST = 100_000
+_CLOSE_SECONDS = 1.0
 _NO_TEXT = (SystemError, UnicodeDecodeError)
 """A header's name that is no UTF-8. The client then returns a list with a hole and leaves its exception behind: whoever
 touches the hole ends the process. `map` looks for the exception, a plain call may not; and the client answers a second
@@ -207,8 +209,15 @@ class ConfluentConsumer:
         except KafkaException as error:
             raise ClientError(self._causes.problem(error.args[0])) from error
 
+    def _committed(self, *_: object) -> None:
+        self._commits -= 1
+
     def close(self) -> None:
-        self._consumer.close()
+        """Waits a second; a client that still waits for its commits, for a minute without a broker, ends by itself."""
+        closing = threading.Thread(target=self._consumer.close, name="kafka-close", daemon=True)
+        del self._consumer  # to end it waits, too, whoever lets go of it last
+        closing.start()
+        closing.join(_CLOSE_SECONDS)
 
 
 _PASSING = {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION}

@@ -46,6 +46,7 @@ _WORDS = (  # what a code does not tell
     ("SSL handshake failed", _ADVICE[KafkaError._SSL]),
 )
 _DISCONNECTED = "Disconnected"
+_CONNECT = "Connect to "
 _CLOSES = 3  # so often before anything was answered: it is no accident
 _CLOSED = "closes each connection: its listener may expect TLS or SASL; check security.protocol in log.kafka"
 
@@ -61,6 +62,8 @@ class Causes:
         self._where = f"Kafka at {servers}"
         self._last, self._closed = "", 0
         self._permanent: Problem | None = None
+        self.refused = False
+        """A connection could not be opened lately."""
 
     def add(self, error: KafkaError) -> None:
         """An error of the client that belongs to no request."""
@@ -74,6 +77,7 @@ class Causes:
     def failed(self, line: str) -> None:
         """What the client logs of a connection that failed; that a listener closes each is no error to it."""
         self._closed = self._closed + 1 if _DISCONNECTED in line else 0
+        self.refused = self.refused or _CONNECT in line
         if self._closed >= _CLOSES and not self._last and self._permanent is None:
             self._permanent = Problem(f"{self._where} {_CLOSED}", permanent=True)
 
@@ -83,7 +87,7 @@ class Causes:
 
     def forget_lasting(self) -> None:
         """Count only what is reported from now on."""
-        self._permanent = None
+        self._permanent, self.refused = None, False
 
     def clear(self) -> None:
         """A broker answered."""

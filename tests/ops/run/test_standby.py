@@ -126,7 +126,7 @@ def test_where_an_import_starts_a_thread_nothing_is_forked(config: Path) -> None
     (folder / "sitecustomize.py").write_text(
         "import threading, time; threading.Thread(target=time.sleep, args=(1e6,), daemon=True).start()"
     )
-    environment = {**children_environment(), "PYTHONPATH": f"{folder}:{os.environ['PYTHONPATH']}"}
+    environment = {**children_environment(), "PYTHONPATH": f"{folder}:{os.environ.get('PYTHONPATH', '')}"}
 
     with closing(Standby([str(config)], environment)) as standby:
         standby.wait_until_ready(StopRequest())

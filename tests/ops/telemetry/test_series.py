@@ -24,7 +24,7 @@ from thalweg.ops.telemetry.server_metrics import ServerMetrics
 from thalweg.proto.event import Batch, ClassLabels
 from thalweg.proto.records import Partition
 from thalweg.proto.rejected import REASONS
-from thalweg.proto.schema import TensorSpec
+from thalweg.proto.schema import Schema, TensorSpec
 from thalweg.proto.task import CLASSIFICATION
 from thalweg.stream.drift.detectors import DETECTORS
 from thalweg.stream.drift.params import DriftParams
@@ -47,7 +47,7 @@ def hostile(metrics: LearnerMetrics, name: str) -> None:
         classes=tuple(map(str, range(CLASSES))),
         properties={},
     )
-    learner: Any = SimpleNamespace(predictor=lambda: predictor)
+    learner: Any = SimpleNamespace(predictor=lambda: predictor, schema=Schema(predictor.inputs))
     params = DriftParams(detectors=list(DETECTORS), reference_events=200)
     monitor = Monitor(learner, lambda: learner, frozen_after=0, drift=params)
     told, joined, rng = metrics.model(name, monitor.drift.watchers()), metrics.joining(name), np.random.default_rng(0)
@@ -89,7 +89,9 @@ def test_the_page_is_bounded_per_model_whatever_stream_and_callers_say(tmp_path:
     said: dict[str, Any] = {"staleness_seconds": 0.0, "untrained": "", "needs_labels": True}
     told = {"versions": versions} | {name: lambda _, answer=answer: answer for name, answer in said.items()}
     served: Any = [SimpleNamespace(name=name, **told) for name in names]
-    models: Any = SimpleNamespace(all=lambda: served, sinks=RequestSinks())
+    models: Any = SimpleNamespace(
+        all=lambda: served, named=lambda: served, answering=lambda name: name, aliases={}, sinks=RequestSinks()
+    )
     server = ServerMetrics(tmp_path, models)
     for code in grpc.StatusCode:
         for name in (*names, *(f"no model {number}" for number in range(500))):

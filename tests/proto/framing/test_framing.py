@@ -8,14 +8,14 @@ import io
 import json
 import struct
 import uuid
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from typing import Any
 
 import pytest
 
 from thalweg.proto.decode import Decoder
 from thalweg.proto.event import Decoded
-from thalweg.proto.framing.avro import AvroReader
+from thalweg.proto.framing.avro import AvroReader, SchemaInvalid
 from thalweg.proto.framing.framing import RegisteredSchema
 from thalweg.proto.records import Partition, Records
 from thalweg.proto.rejected import Refused
@@ -182,3 +182,23 @@ def test_no_bytes_make_the_reader_raise_anything_else() -> None:
             changed = good[:place] + bytes([byte]) + good[place + 1 :]
             with suppress(Refused):  # the only one that may come
                 reader.json(changed)
+
+
+@pytest.mark.parametrize(
+    ("items", "read"),
+    [
+        ("null", False),
+        ({"type": "record", "name": "Empty", "fields": []}, False),
+        ({"type": "fixed", "name": "None", "size": 0}, False),
+        ({"type": "array", "items": {"type": "map", "values": "null"}}, True),
+        (["null"], True),
+        ({"type": "record", "name": "One", "fields": [{"name": "b", "type": "boolean"}]}, True),
+    ],
+)
+def test_arrays_of_items_without_bytes_are_not_read_because_a_few_bytes_claim_any_number(
+    items: Any, read: bool
+) -> None:
+    schema = {"type": "record", "name": "R", "fields": [{"name": "a", "type": {"type": "array", "items": items}}]}
+
+    with nullcontext() if read else pytest.raises(SchemaInvalid, match="items that take no bytes"):
+        AvroReader(json.dumps(schema))
