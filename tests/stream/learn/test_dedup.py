@@ -36,7 +36,9 @@ def test_a_restored_window_goes_on_as_if_never_stopped(stream: list[str | None],
     assert through.state().sha256() == second.state().sha256()
 
 
-@given(st.integers(0, 5), st.lists(st.lists(st.one_of(st.none(), st.sampled_from("abcdefghij")), max_size=8), max_size=6))
+@given(
+    st.integers(0, 5), st.lists(st.lists(st.one_of(st.none(), st.sampled_from("abcdefghij")), max_size=8), max_size=6)
+)
 def test_ids_that_come_together_are_remembered_as_one_by_one(window: int, runs: list[list[str | None]]) -> None:
     together, alone = RecentIds(window), RecentIds(window)
     for ids in runs:
