@@ -21,6 +21,7 @@ from benchmarks.scale import Scale  # noqa: E402
 NAMES = (
     "codecs",
     "ingest",
+    "rows",
     "ridge_cost",
     "streams",
     "nearest_mean",

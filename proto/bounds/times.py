@@ -100,6 +100,8 @@ def time_column(
         Refused: One does not fit.
     """
     column = _usual_column(values, unit)
+    if column is None and set(map(type, values)) == {type(None)}:
+        column = np.array(record_times(defaults), dtype=np.float64)
     if column is None:
         read = [
             moment(value, default, unit, zone_needed=zone_needed)
@@ -153,6 +155,9 @@ def invalid_times(times: Times, latest: float) -> tuple[Times, NDArray[np.bool_]
 
 def record_times(times: Sequence[float]) -> list[float]:
     """Times of records in Unix seconds, 0 where unknown: producers may set them, in the wrong unit, or not at all."""
+    column = np.array(times, dtype=np.float64)
+    if column.min(initial=0.0) >= 0 and column.max(initial=0.0) < MAX_SECONDS:  # the usual case; not so with a NaN
+        return list(column.tolist())
     return [_record_time(one) for one in times]
 
 

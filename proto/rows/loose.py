@@ -25,7 +25,7 @@ def loose_parts(found: dict[str, Values]) -> Parts:
     """
     nothing = [None] * len(next(iter(found.values())))
     ids, times, keys, labels, weights = (found.get(part_key(part), nothing) for part in PARTS)
-    if not set(map(type, times)) <= {int, float}:
+    if not set(map(type, times)) <= {int, float, type(None)}:
         times = [_time(value) for value in times]
     if "" in labels:
         labels = [None if value == "" else value for value in labels]

@@ -99,8 +99,11 @@ def _number(column: Column, value: Any) -> float:
 
 
 def _boolean(column: Column, values: Values) -> Array:
-    if set(map(type, values)) <= {bool, type(None)}:  # the usual case
-        return np.array(values, dtype=np.float64)
+    kinds = set(map(type, values))
+    if kinds <= {bool, float, type(None)}:  # the usual case; a missing one becomes NaN
+        found = np.array(values, dtype=np.float64)
+        if float not in kinds or ((found == 0.0) | (found == 1.0) | np.isnan(found)).all():
+            return found
     return np.array([_truth(column, value) for value in values], dtype=np.float64)
 
 

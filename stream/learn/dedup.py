@@ -35,6 +35,15 @@ class RecentIds:
     def fresh(self, ids: Sequence[str | None]) -> NDArray[np.bool_] | None:
         """Add the ids and return which of them were new, (N,); None if all were."""
         known, order = self._known, self._order
+        distinct = set(ids)
+        if len(distinct) == len(ids) and None not in distinct and known.isdisjoint(distinct):  # the usual case
+            names = [name for name in ids if name is not None]
+            if max(map(len, names), default=0) <= _LONGEST:
+                known.update(names)
+                order.extend(names)
+                for _ in range(len(order) - self._window):
+                    known.discard(order.popleft())
+                return None
         repeated: list[int] = []
         for row, name in enumerate(ids):
             if name is None:

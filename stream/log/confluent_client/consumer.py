@@ -209,9 +209,6 @@ class ConfluentConsumer:
         except KafkaException as error:
             raise ClientError(self._causes.problem(error.args[0])) from error
 
-    def _committed(self, *_: object) -> None:
-        self._commits -= 1
-
     def close(self) -> None:
         """Waits a second; a client that still waits for its commits, for a minute without a broker, ends by itself."""
         closing = threading.Thread(target=self._consumer.close, name="kafka-close", daemon=True)

@@ -34,3 +34,15 @@ def test_a_restored_window_goes_on_as_if_never_stopped(stream: list[str | None],
     assert (a is None) == (b is None)
     assert a is None or b is None or (a == b).all()
     assert through.state().sha256() == second.state().sha256()
+
+
+@given(
+    st.integers(0, 5), st.lists(st.lists(st.one_of(st.none(), st.sampled_from("abcdefghij")), max_size=8), max_size=6)
+)
+def test_ids_that_come_together_are_remembered_as_one_by_one(window: int, runs: list[list[str | None]]) -> None:
+    together, alone = RecentIds(window), RecentIds(window)
+    for ids in runs:
+        fresh = together.fresh(ids)
+        each = [alone.fresh([one]) is None for one in ids]
+        assert (each == [True] * len(ids)) if fresh is None else (each == fresh.tolist())
+        assert together.state().sha256() == alone.state().sha256()
