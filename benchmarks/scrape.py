@@ -19,6 +19,7 @@ from thalweg.ops.telemetry.server_metrics import ServerMetrics
 from thalweg.proto.event import Batch, ClassLabels
 from thalweg.proto.records import Partition
 from thalweg.proto.schema import TensorSpec
+from thalweg.proto.task import CLASSIFICATION
 from thalweg.stream.evaluation.monitor import Monitor
 from thalweg.stream.learn.observer import LearnerReport
 from thalweg.stream.learn.outcome import Outcome
@@ -79,9 +80,10 @@ def server_of(live: Path, count: int) -> ServerMetrics:
     models = [
         SimpleNamespace(
             name=f"model-{number}",
-            versions=SimpleNamespace(newest=SimpleNamespace(info=info)),
+            versions=SimpleNamespace(newest=SimpleNamespace(info=info, predictor=SimpleNamespace(task=CLASSIFICATION))),
             staleness_seconds=lambda served: 0.1,
             untrained=lambda served: "",
+            needs_labels=lambda task: True,
         )
         for number in range(count)
     ]

@@ -47,8 +47,10 @@ class Ridge:
 
     gauges_declared = (CLASSES, SKIPPED_EVENTS, EXCESS_EVENTS)
     params_type = Params
-    defaults_behind_columns: ClassVar = {"standardise": False}  # numbers are scaled already, and rare categories must
-    # not be: divided by its deviation, one that came twice would weigh as much as all others together
+    # Behind columns numbers are scaled already, and rare categories must not be: divided by its deviation, one that
+    # came twice would weigh as much as all others together. A random layer would answer a category or a missing value
+    # that never came before with confidence, and wrongly: nothing ever held its weights in that direction.
+    defaults_behind_columns: ClassVar = {"standardise": False, "expansion": 0}
 
     def __init__(self, context: LearnerContext) -> None:
         self.params = p = Params.of(context.params)

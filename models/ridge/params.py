@@ -35,7 +35,8 @@ class Params(Settings):
     unstable while events are few, too large a value under-fits. The intercept is not penalised."""
 
     expansion: Whole = 128
-    """Width D of the frozen random ReLU layer; 0: none. Learning costs D² per event, memory 8 D² bytes."""
+    """Width D of the frozen random ReLU layer; 0: none. Learning costs D² per event, memory 8 D² bytes. 0 by default
+    behind columns: a random layer answers what never came before, such as a new category, at random."""
 
     offsets: bool = True
     """Random offsets inside the ReLU, U(-1, 1). The published method has none; without them (and without

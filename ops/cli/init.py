@@ -9,7 +9,7 @@ from contextlib import closing
 from pathlib import Path
 
 from thalweg.ops.init.guess import guess
-from thalweg.ops.init.sample import Sample, file_sample, topic_sample
+from thalweg.ops.init.sample import SUFFIXES, Sample, file_sample, topic_sample
 from thalweg.ops.init.write import configuration
 from thalweg.ops.run.failed import Failed
 from thalweg.stream.log.open import open_log
@@ -37,7 +37,7 @@ def run(
         raise Failed(f"{output}: exists already")
     path = Path(origin)
     is_file = path.is_file()
-    if not is_file and (path.suffix or "/" in origin):
+    if not is_file and ("/" in origin or path.suffix.lower() in SUFFIXES):
         raise Failed(f"{origin}: no such file")
     if is_file:
         sample, name = file_sample(path, most), _name(path.name.partition(".")[0])

@@ -20,6 +20,8 @@ _TIMES = re.compile(
 _IDS = re.compile(r"(^|[._])(id|uuid|guid)$|[a-z]Id$")
 _UUID = re.compile(r"[0-9a-f]{8}-?([0-9a-f]{4}-?){3}[0-9a-f]{12}", re.I)
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:?\d\d)?)?")
+_NOTHING = {"", "na", "n/a", "nan", "null", "none"}  # what a numeric column takes for missing
+_BAD = 0.01  # share of values that are no numbers, up to which a column is numeric all the same
 _UNITS = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}
 _SINCE, _UNTIL = 9e8, 4e9  # Unix seconds of 1998 and 2096: numbers in between are taken for times
 _MOST_CLASSES = 100
@@ -146,6 +148,11 @@ def kind_of(name: str, given: Sequence[Any], rows: int) -> Guess | None:
         few = len(set(numbers))
         hint = f"{few} different whole numbers: categorical, if they are codes" if few <= 20 and _whole(numbers) else ""
         return Guess("numeric", {}, _joined(f"{low:g} to {high:g}" if low < high else f"always {low:g}", hint, gone))
+    most = [value for value in given if _numbers([value]) is not None]
+    if len(given) - len(most) <= _BAD * len(given):
+        odd = next(value for value in given if _numbers([value]) is None)
+        bad = f"{len(given) - len(most)} are no numbers, such as {shown(odd)}: rows with them are refused"
+        return Guess("numeric", {}, _joined(bad, gone))
     if all(_RFC3339.fullmatch(text) for text in texts):
         return Guess("datetime", {}, _joined(f"such as {shown(given[0])}", gone))
     different = Counter(texts)
@@ -263,7 +270,9 @@ def _text(value: Any) -> str:
 
 
 def _missing(value: Any) -> bool:
-    return value is None or value == "" or value != value
+    if isinstance(value, str):
+        return value.strip().lower() in _NOTHING
+    return value is None or value != value
 
 
 def _joined(*notes: str) -> str:

@@ -18,6 +18,8 @@ from thalweg.proto.json_text import BYTE_ORDER_MARK, json_of
 from thalweg.stream.log.log import Log
 
 _DELIMITERS = ",;\t|"
+SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".gz", ".parquet", ".arrow", ".feather")
+"""Of files; other names may be topics."""
 
 
 @dataclass(frozen=True, slots=True)

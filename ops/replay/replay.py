@@ -17,12 +17,14 @@ from thalweg.models.contract.capabilities import IntensityCurves, capability
 from thalweg.models.contract.learner import Learner
 from thalweg.ops.config.model import ModelConfig
 from thalweg.ops.run.app import event_schema, new_learner, new_monitor, settings_of
+from thalweg.ops.run.failed import Failed
 from thalweg.proto.event import Batch, Decoded
 from thalweg.proto.rejected import Rejected
 from thalweg.stream.drift.alarm import Alarm
 from thalweg.stream.evaluation.prequential import Prequential
 from thalweg.stream.learn.blocks import DecodedBlock
 from thalweg.stream.learn.fold import Fold
+from thalweg.stream.sources.csv_reading import FileError
 from thalweg.stream.sources.files import CsvMapping, read_events
 
 CURVE_POINTS = 200
@@ -161,10 +163,18 @@ def replay_events(
     done.evaluation, done.frozen = monitor.live, monitor.frozen
     fold = Fold(learner, InMemorySnapshots(), settings_of(model, max_record_bytes), monitor)
     started = time.perf_counter()
-    fold.apply(
-        DecodedBlock(fold.version + 1, model.batch_events, _noting_rejected(read(), done), {}),
-        _Watch(done, progress, started),
-    )
+    try:
+        fold.apply(
+            DecodedBlock(fold.version + 1, model.batch_events, _noting_rejected(read(), done), {}),
+            _Watch(done, progress, started),
+        )
+    except (OSError, FileError, Failed):
+        raise
+    except Exception as error:  # of a learner or an estimator of somebody else's; a service would leave the event out
+        raise Failed(
+            f"{model.learner} cannot learn one of the events after the first {done.events:,}: "
+            f"{type(error).__name__}: {error}; a service leaves such events out (docs/reliability.md)"
+        ) from error
     done.seconds = time.perf_counter() - started
     done.alarms = monitor.drift.alarms
     done.continual = monitor.continual.metrics()

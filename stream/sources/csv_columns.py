@@ -88,4 +88,4 @@ def _of_category(text: str) -> Any:
 
 
 def _use(key: str) -> str:
-    return f"for the {key[1:]}" if key[0] == part_key("") else f"for column {key!r:.80} of the model"
+    return f"for the {key[1:]}" if key.startswith(part_key("")) else f"for column {key!r:.80} of the model"

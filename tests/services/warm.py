@@ -81,7 +81,9 @@ class Process:
         if self.poll() is None:
             ended = os.pidfd_open(self.pid)
             try:
-                if not select.select([ended], [], [], timeout)[0]:
+                waiting = select.poll()  # not select(), which knows no descriptor above 1023
+                waiting.register(ended, select.POLLIN)
+                if not waiting.poll(None if timeout is None else 1000 * timeout):
                     raise subprocess.TimeoutExpired(list(self.args), timeout or 0)
             finally:
                 os.close(ended)

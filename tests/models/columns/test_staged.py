@@ -23,7 +23,7 @@ from thalweg.models.contract.registry import BUILT_IN, find
 from thalweg.models.encoders.encoded import EncodedLearner, EncodedPredictor
 from thalweg.models.encoders.encoder import IDENTITY, Encoder, shared_encoder
 from thalweg.models.testing import LearnerContract, WrapperContract
-from thalweg.proto.event import Batch
+from thalweg.proto.event import Batch, ClassLabels
 from thalweg.proto.schema import Inputs, TensorSpec, column_specs
 
 PARAMS: dict[str, dict[str, Any]] = {
@@ -175,7 +175,9 @@ class TestAnEncoderBehindAStage(Wrapped):
 
 def test_a_learner_behind_a_stage_learns_what_it_would_learn_from_the_stages_features() -> None:
     features = {"features": TensorSpec("features", "float32", (Transform(columns_of(COLUMNS), 3).layout.width,))}
-    bare = find("ridge")(LearnerContext(inputs=features, params={"standardise": False, **PARAMS["ridge"]}, seed=3))
+    bare = find("ridge")(
+        LearnerContext(inputs=features, params=params_behind_columns("ridge", PARAMS["ridge"]), seed=3)
+    )
     staged, stage = make_learner("ridge", context(COLUMNS, PARAMS["ridge"], 3)), FeatureStage(columns_of(COLUMNS), 3)
 
     for number in range(6):
@@ -190,10 +192,31 @@ def test_a_learner_behind_a_stage_learns_what_it_would_learn_from_the_stages_fea
 
 
 def test_ridge_does_not_scale_the_features_of_columns_again_unless_told_to() -> None:
-    assert params_behind_columns("ridge", {}) == {"standardise": False}
-    assert params_behind_columns("ridge", {"standardise": True, "gamma": 2.0}) == {"standardise": True, "gamma": 2.0}
+    assert params_behind_columns("ridge", {}) == {"standardise": False, "expansion": 0}
+    assert params_behind_columns("ridge", {"standardise": True, "gamma": 2.0}) == {
+        "standardise": True,
+        "expansion": 0,
+        "gamma": 2.0,
+    }
     assert params_behind_columns("ridge", {}, "random_features") == {}
     assert params_behind_columns("nearest_mean", {}) == {}
+
+
+def test_a_category_or_a_missing_value_that_never_came_before_changes_no_answer_to_another() -> None:
+    table = {"x": "numeric", "c": "categorical"}
+    draw = np.random.default_rng(3)
+    learner = make_learner("ridge", context(table, {}))
+    for _ in range(80):
+        numbers = draw.normal(size=250)
+        names = texts(draw.choice(["k0", "k1", "k2"], 250).tolist())
+        codes = (numbers > 0).astype(np.int32)
+        learner.learn(Batch({"x": numbers, "c": names}, ClassLabels(codes, ("no", "yes")), np.ones(250), np.zeros(250)))
+
+    rows = {"x": np.array([-1.5, 1.5, -1.5, 1.5]), "c": texts(["new", "new", "", ""])}
+    predictor = learner.predictor()
+
+    label = [predictor.classes[code] for code in predictor.predict(rows)["label"]]
+    assert label == ["no", "yes", "no", "yes"]
 
 
 def test_a_learner_gets_the_whole_of_an_event_through_a_stage() -> None:

@@ -6,6 +6,7 @@ import gzip
 import json
 import random
 import tomllib
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from thalweg.ops.init.sample import Sample, file_sample, json_sample, topic_samp
 from thalweg.ops.init.write import configuration
 from thalweg.ops.run.failed import Failed
 from thalweg.stream.log.log import InMemoryLog, Message
+from thalweg.stream.log.open import open_log
 
 
 def _payments(rows: int = 400) -> list[dict[str, object]]:
@@ -105,6 +107,33 @@ def test_labels_that_hang_together_are_learned_one_by_one():
     together = [{**row, "label": "ab"[number // 20 % 2]} for number, row in enumerate(apart)]
     assert _written(json_sample(_lines(apart), 1000))["batch_events"] == 64
     assert _written(json_sample(_lines(together), 1000))["batch_events"] == 1
+
+
+@pytest.mark.parametrize("gap", ["NA", "nan", "n/a", None, ""])
+def test_a_value_that_says_it_is_missing_makes_no_column_a_text_and_no_number_a_class(gap: str | None):
+    rows: list[dict[str, object]] = [{"x": n / 7, "target": n * 1.5} for n in range(300)]
+    rows[10] = {"x": gap, "target": 1.0}
+    rows[20] = {"x": 1.0, "target": gap}
+    model = _written(json_sample(_lines(rows), 1000))
+    assert model["columns"] == {"x": "numeric"}
+    assert model["params"] == {"task": "regression"}
+
+
+def test_a_few_odd_values_leave_a_column_numeric():
+    values: list[object] = [n / 7 for n in range(1000)]
+    found = kind_of("total", [*values, "lots"], 1001)
+    assert found is not None
+    assert (found.kind, "lots" in found.note) == ("numeric", True)
+
+
+def test_a_name_with_dots_is_a_topic(tmp_path: Path):
+    log = f"sqlite:{tmp_path / 'log.db'}"
+    with closing(open_log(log)) as opened:
+        opened.append("shop.payments", list(map(Message, _lines(_payments(50)))))
+    init.run("shop.payments", log_url=log, label=None, ignore=(), output=tmp_path / "out.toml", most=9)
+    assert 'topic = "shop.payments"' in (tmp_path / "out.toml").read_text()
+    with pytest.raises(Failed, match="no such file"):
+        init.run("shop.csv", log_url=log, label=None, ignore=(), output=None, most=9)
 
 
 def test_without_a_column_like_a_label_the_columns_are_named():
