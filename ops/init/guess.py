@@ -77,7 +77,7 @@ def guess(sample: Sample, label: str | None = None, ignore: Sequence[str] = ()) 
         label = _label_of(sample, values)
     elif label not in values:
         raise Failed(f"--label {label!r}: no such column; there are: {', '.join(sample.names)}")
-    task, note = _task(values[label])
+    task, note = task_of_labels(values[label])
     attributes = (
         {} if not sample.own_form else {name: name for name in ("id", "time", "key", "weight") if name in values}
     )
@@ -184,7 +184,8 @@ def _label_of(sample: Sample, values: Mapping[str, Sequence[Any]]) -> str:
     raise Failed(f"no column looks like the label; name it with --label; there are: {', '.join(among)}")
 
 
-def _task(column: Sequence[Any]) -> tuple[str, str]:
+def task_of_labels(column: Sequence[Any]) -> tuple[str, str]:
+    """`classification` or `regression`, and why. Raises Failed if all labels are missing."""
     given = [value for value in column if not _missing(value)]
     if not given:
         raise Failed("the label's column is always empty in the sample")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
-from thalweg.ops.init.guess import guess
+from thalweg.ops.init.guess import guess, task_of_labels
 from thalweg.ops.init.sample import Sample
 from thalweg.ops.notebook.frames import Frame, FrameError
 from thalweg.ops.run.failed import Failed
@@ -51,3 +52,20 @@ def columns_of(frame: Frame, labels: list[Any] | None, leave_out: str = "") -> t
         if not found:
             raise FrameError(str(error)) from None
     return {name: found[name] for name in frame.names if name in found}, left_out
+
+
+def is_regression(labels: list[Any]) -> bool:
+    """Whether labels are numbers to be told, not names of classes, as `thalweg init` guesses it."""
+    try:
+        return task_of_labels(labels)[0] == "regression"
+    except Failed:  # there are none
+        return False
+
+
+def check_classes_are_meant(labels: list[Any]) -> None:
+    """Raise FrameError for labels with fractions, each of which would be a class of its own."""
+    fractions = [one for one in labels if isinstance(one, float) and math.isfinite(one) and not one.is_integer()]
+    if fractions and is_regression(labels):
+        raise FrameError(
+            f'y: expected classes, got numbers such as {fractions[0]!r}; for a regression give task="regression"'
+        )

@@ -17,11 +17,12 @@ from thalweg.models.contract.learner import Learner, Predictor
 from thalweg.models.contract.registry import UnknownLearner, find
 from thalweg.ops.config.config import parse
 from thalweg.ops.config.error import ConfigurationError
+from thalweg.ops.config.learners import params_type
 from thalweg.ops.config.model import ModelConfig
 from thalweg.ops.notebook.batches import batch_of, inputs_of
 from thalweg.ops.notebook.evaluation import Evaluation, evaluated
 from thalweg.ops.notebook.frames import Frame, FrameError, plain_values, table_like
-from thalweg.ops.notebook.inference import columns_of
+from thalweg.ops.notebook.inference import check_classes_are_meant, columns_of, is_regression
 from thalweg.ops.notebook.saving import Saved, opened, save
 from thalweg.ops.run.app import event_schema, new_learner, new_monitor, settings_of
 from thalweg.proto.event import Batch, Decoded
@@ -262,20 +263,29 @@ class Model:
         label = _label_name(y)
         if isinstance(y, str):
             y = Frame(given).column(y)
+        labels = None if y is None else plain_values(y)
         if self._config is None:
-            self._infer(given, y, label)
+            self._infer(given, labels, label)
+        elif not self.learned and labels is not None and self._asks_for_a_task():
+            check_classes_are_meant(labels)
         if label in self.config.columns:
             raise FrameError(f"column {label!r:.80}: it is the label, and also one of the model's columns")
         rest = {name: Frame(given).column(one) if isinstance(one, str) else one for name, one in more.items()}
         return batch_of(self._schema, self._inputs(given, label), y, **rest)
 
-    def _infer(self, given: Any, y: Any, label: str) -> None:
+    def _asks_for_a_task(self) -> bool:
+        """Whether its learner can do both, classification and regression, and nobody said which."""
+        kind = params_type(self._table["learner"])
+        return kind is not None and "task" in kind.model_fields and "task" not in self._table.get("params", {})
+
+    def _infer(self, given: Any, labels: list[Any] | None, label: str) -> None:
+        if labels is not None and self._asks_for_a_task() and is_regression(labels):
+            self._table["params"]["task"] = "regression"
         if isinstance(given, np.ndarray):
             if given.ndim < 2:
                 raise FrameError(f"expected an array (N, F), got {given.shape}")
             self._begin(None, {"features": list(given.shape[1:])})
             return
-        labels = None if y is None else plain_values(y)
         columns, self.left_out = columns_of(Frame(given), labels, label)
         self._begin(columns, None)
 

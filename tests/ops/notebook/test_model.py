@@ -312,3 +312,27 @@ def test_importing_the_package_loads_next_to_nothing() -> None:
         "assert thalweg.Model.__name__ == 'Model'; assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_target_of_numbers_is_a_regression_and_classes_stay_classes() -> None:
+    random = np.random.default_rng(0)
+    frame = pd.DataFrame({"a": random.normal(size=300)})
+    a = frame["a"].to_numpy()
+
+    inferred = thalweg.Model("ridge").learn(frame, 2.0 * a)
+    assert inferred.task.name == "regression"
+    assert inferred.predict(frame[:3]).ravel() == pytest.approx(2.0 * a[:3], abs=0.2)
+    assert thalweg.Model("ridge").learn(frame, a > 0).task.name == "classification"
+    assert thalweg.Model("ridge", task="classification").learn(frame, a.round(1)).task.name == "classification"
+
+
+def test_numbers_for_a_model_of_given_columns_are_refused_with_what_to_say() -> None:
+    a = np.linspace(0.0, 1.0, 300)
+    frame = pd.DataFrame({"a": a})
+    model = thalweg.Model("ridge", columns={"a": "numeric"})
+
+    with pytest.raises(thalweg.FrameError, match='task="regression"'):
+        model.learn(frame, a / 3)
+    model.learn(frame, (a > 0.5).astype(float))
+    assert model.classes == ("0", "1")
+    assert thalweg.Model("ridge", columns={"a": "numeric"}, task="regression").learn(frame, a).learned == 300
