@@ -23,6 +23,7 @@ from thalweg.stream.publication.live_folder import live_folder
 from thalweg.stream.publication.ports import VersionInfo
 
 _MOST_BEHIND_SECONDS = 60.0
+_LEAST_SHARE = 0.9  # of the champion's events, before it has reached the end of the log
 
 
 def promote(config: Config, alias: str | None, model: str | None, *, back: bool, force: bool) -> None:
@@ -99,6 +100,11 @@ def _refusals(config: Config, champion: str, wanted: str) -> list[str]:
             f"it is {now.as_of - then.as_of:,.0f} s behind {champion}: it still learns from the log"
             if then.as_of
             else f"it still learns from the log, and {champion} has reached its end"
+        )
+    elif now is not None and not then.as_of and then.learned_events < _LEAST_SHARE * now.learned_events:
+        reasons.append(  # after a restart the champion may not have reached the end either
+            f"it still learns from the log: {then.learned_events:,} events, of which {champion} has learned "
+            f"{now.learned_events:,}"
         )
     return reasons
 

@@ -7,6 +7,7 @@ import shutil
 import threading
 import tomllib
 import urllib.request
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -171,3 +172,21 @@ def _or_nothing(ask: Any) -> int | None:
         return int(ask())
     except OSError:
         return None
+
+
+@pytest.mark.parametrize(("learned", "as_of", "promoted"), [(50, 0.0, False), (95, 0.0, True), (50, 1000.0, True)])
+def test_a_model_that_is_half_built_is_not_promoted_even_beside_a_champion_that_has_just_started(
+    tmp_path: Path, learned: int, as_of: float, promoted: bool
+) -> None:
+    config = load(written(tmp_path, model("a") + model("b") + alias()), {})
+    for one, (events, known) in {"a": (100, 0.0), "b": (learned, as_of)}.items():
+        publisher = FilePublisher(live_folder(Path(config.service.state_dir)) / one)
+        if known:
+            publisher.confirm(known)
+        publisher.publish(new_learner(config.find(one)).predictor(), version=1, learned_events=events, event_time=1.0)
+        publisher.close()
+
+    with (
+        nullcontext() if promoted else pytest.raises(Failed, match="it still learns from the log: 50 events, of which")
+    ):
+        promote(config, "fraud", "b", back=False, force=False)
