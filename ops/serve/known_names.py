@@ -42,9 +42,9 @@ def check_options(given: Iterable[str], known: Collection[str]) -> None:
             raise InputError(f"option {name!r:.80}: no such option; {nearest(name, known) or all_of(known)}")
 
 
-def nearest(name: str, known: Collection[str]) -> str:
-    """A question for the known name that looks like this one; empty if none does."""
-    near = difflib.get_close_matches(name[:80].lower(), known, 1, _ALIKE)
+def nearest(name: str, known: Collection[str], alike: float = _ALIKE) -> str:
+    """A question for the known name that looks like this one, at least as much as this (0 to 1); empty if none does."""
+    near = difflib.get_close_matches(name[:80].lower(), known, 1, alike)
     return f"did you mean {near[0]!r}?" if near else ""
 
 

@@ -15,6 +15,9 @@ from thalweg.proto.records import Partition, Records
 from thalweg.proto.rows.fields import PARTS, FieldMapping, usual_mapping
 from thalweg.proto.schema import Array, InputError, Schema
 
+_ALIKE, _ALMOST = 0.75, 0.8
+"""How much an unknown name may look like a column that the row lacks: less, where other fields are to be ignored."""
+
 
 class RecordRows:
     """Reads rows of one model. Thread-safe."""
@@ -49,11 +52,13 @@ class RecordRows:
             check_fields(row["inputs"], self._schema.inputs, where + "the inputs")
             return
         absent = [name for name in self._names if name not in row]
+        alike = _ALMOST if self._lenient else _ALIKE
         for name in row:
-            if not self._lenient and name not in self._names and (meant := nearest(name, absent)):
+            if name not in self._names and (meant := nearest(name, absent, alike)):
                 raise InputError(f"{where}the row: no such field {name!r:.80}; {meant}")
         if not self._inputs & row.keys():
-            raise InputError(f"{where}the row: expected at least one column; {all_of(self._inputs)}")
+            meant = next((found for name in row if (found := nearest(name, self._inputs))), all_of(self._inputs))
+            raise InputError(f"{where}the row: expected at least one column, got {sorted(row)!s:.200}; {meant}")
 
 
 def _input_paths(schema: Schema) -> list[str]:

@@ -105,7 +105,7 @@ def test_many_rows_are_answered_in_their_order(service: RunningServer) -> None:
     [
         ({"amuont": 900, "country": "XX"}, "the row: no such field 'amuont'; did you mean 'amount'?"),
         ({"inputs": {"amuont": 900}}, "the inputs: no such field 'amuont'; did you mean 'amount'?"),
-        ({"price": 900}, "expected at least one column; known: 'amount', 'country', 'order'"),
+        ({"price": 900}, "expected at least one column, got ['price']; known: 'amount', 'country', 'order'"),
         ({}, "expected at least one column"),
         ([USUAL, {"amount": "much"}], "row 1: "),
         ([USUAL, {"amount": [1]}], "row 1: "),
@@ -118,6 +118,12 @@ def test_a_row_that_does_not_fit_says_what_was_expected(service: RunningServer, 
     answer = post(service, "/predict", row)
 
     assert (answer.status_code, text in answer.json()["error"]) == (400, True), answer.text
+
+
+def test_a_misspelt_column_is_no_other_field_where_those_are_ignored(own: RunningServer) -> None:
+    misspelt = post(own, "/predict", {"amuont": 900.0, "country": "XX"})
+    assert (misspelt.status_code, "did you mean 'amount'?" in misspelt.json()["error"]) == (400, True), misspelt.text
+    assert post(own, "/predict", {"amount_eur": 3.0, "country": "XX", "note": "none of the columns"}).status_code == 200
 
 
 def test_the_parts_of_a_record_may_stand_elsewhere(own: RunningServer) -> None:
