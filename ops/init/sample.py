@@ -49,7 +49,7 @@ def file_sample(path: Path, most: int) -> Sample:
     kind = (suffixes[:-1] if packed else suffixes)[-1:]
     if kind not in ([".csv"], [".tsv"], [".jsonl"], [".ndjson"], [".json"]):
         raise Failed(
-            f"{path}: expected a .csv, .tsv or .jsonl file, each also with .gz, got {''.join(suffixes) or 'no suffix'}"
+            f"{path}: expected a .csv, .tsv or .jsonl file, each also with .gz, to look at, got {''.join(suffixes) or 'no suffix'}"
         )
     try:
         with gzip.open(path) if packed else path.open("rb") as file:
