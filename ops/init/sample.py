@@ -48,9 +48,8 @@ def file_sample(path: Path, most: int) -> Sample:
     packed = suffixes[-1:] == [".gz"]
     kind = (suffixes[:-1] if packed else suffixes)[-1:]
     if kind not in ([".csv"], [".tsv"], [".jsonl"], [".ndjson"], [".json"]):
-        raise Failed(
-            f"{path}: expected a .csv, .tsv or .jsonl file, each also with .gz, to look at, got {''.join(suffixes) or 'no suffix'}"
-        )
+        got = "".join(suffixes) or "no suffix"
+        raise Failed(f"{path}: expected a .csv, .tsv or .jsonl file, each also with .gz, to look at, got {got}")
     try:
         with gzip.open(path) if packed else path.open("rb") as file:
             lines = (line.removeprefix(BYTE_ORDER_MARK) for line in file)
