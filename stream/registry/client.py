@@ -44,19 +44,28 @@ class RegistryClient:
         if found is None:
             return None
         references: dict[tuple[str, int], str] = {}
-        self._gather(found, references)
+        self._gather(found, references, frozenset())
         return RegisteredSchema(str(found.get("schemaType") or "AVRO"), found["schema"], tuple(references.values()))
 
-    def _gather(self, schema: dict[str, Any], found: dict[tuple[str, int], str]) -> None:
-        """The texts of what a schema names, in the order in which they can be read."""
-        for one in schema.get("references") or ():
-            place = (one["subject"], one["version"])
-            if place in found or len(found) >= _MOST_REFERENCES:
+    def _gather(self, schema: dict[str, Any], found: dict[tuple[str, int], str], within: frozenset[Any]) -> None:
+        """The texts of what a schema names, in the order in which they can be read.
+
+        `within`: what led here; a schema that names itself, by others, cannot be read, and is found by its reader.
+        """
+        given = schema.get("references") or ()
+        for one in given if isinstance(given, list | tuple) else (given,):
+            try:
+                place = (str(one["subject"]), int(one["version"]))
+            except (TypeError, LookupError, ValueError):
+                raise LogError(
+                    f"{self._what()}: expected references with subject and version, got {one!r:.80}"
+                ) from None
+            if place in found or place in within or len(found) + len(within) >= _MOST_REFERENCES:
                 continue
             named = self._get(f"/subjects/{quote(place[0], safe='')}/versions/{place[1]}")
             if named is None:
                 raise LogError(f"{self._what()}: a schema names {place[0]} version {place[1]}, which is not there")
-            self._gather(named, found)
+            self._gather(named, found, within | {place})
             found[place] = named["schema"]
 
     def _get(self, path: str) -> dict[str, Any] | None:
