@@ -11,6 +11,7 @@ import pytest
 
 from tests.proto.framing.test_framing import BARE, INNER, LABELLED, avro, framed, written
 from tests.services.processes import required_or_skipped, until
+from tests.services.proxy import Proxy
 from tests.services.registry import RegistryServer
 from thalweg.memory.snapshots.snapshots import InMemorySnapshots
 from thalweg.models.contract.learner import LearnerContext
@@ -62,20 +63,81 @@ def test_a_schema_is_fetched_once_and_outlives_the_process(tmp_path: Path) -> No
     assert again.find(1, PART, 0) == known.find(1, PART, 0) == avro(BARE)
 
 
+def judged(known: KnownSchemas, records: Records, clock: list[float]) -> list[float]:
+    """The waits until the records are judged, as a learner waits: longer each time."""
+    waits = []
+    while True:
+        try:
+            known.prepare(records)
+        except LogError:
+            waits.append(min(5.0, 0.1 * 2 ** len(waits)))
+            clock[0] += waits[-1]
+        else:
+            return waits
+
+
 def test_an_unknown_id_stays_unknown_to_the_records_that_were_judged_by_it(tmp_path: Path) -> None:
     clock = [0.0]
     registry = InMemoryRegistry({})
     known = KnownSchemas(registry, tmp_path / "schemas.json", lambda: clock[0])
-    known.prepare(run(framed(7, b"a"), framed(7, b"b")))
+    judged(known, run(framed(7, b"a"), framed(7, b"b")), clock)
+    asked = registry.asked
     registry.schemas[7] = avro(BARE)  # registered too late for them
     known.prepare(run(framed(7, b"c"), first=2))
-    clock[0] = 60.0
+    clock[0] += 60.0
     known.prepare(run(framed(7, b"d"), first=3))
 
     for one in (known, KnownSchemas(registry, tmp_path / "schemas.json")):
         one.prepare(run(framed(7, b"a"), framed(7, b"b"), framed(7, b"c"), framed(7, b"d")))
         assert [one.find(7, PART, offset) for offset in range(4)] == [None, None, None, avro(BARE)]
-    assert registry.asked == 2
+    assert registry.asked == asked + 1
+
+
+def test_records_wait_for_a_schema_that_a_registry_knows_a_moment_late(tmp_path: Path) -> None:
+    clock = [0.0]
+    registry = InMemoryRegistry({1: avro(BARE)})
+    known = KnownSchemas(registry, tmp_path / "schemas.json", lambda: clock[0])
+    records = run(framed(1, b"a"), framed(7, b"b"), framed(2**31, b"stray"))
+
+    with pytest.raises(LogError, match=r"no schema 7, 2147483648, or not yet: asked again for 5 seconds"):
+        known.prepare(records)
+    clock[0] = 4.9
+    registry.schemas[7] = avro(LABELLED)
+    with pytest.raises(LogError, match=r"no schema 2147483648, or not yet"):
+        known.prepare(records)
+    clock[0] = 5.0
+    known.prepare(records)
+
+    found = [known.find(id, PART, offset) for offset, id in enumerate((1, 7, 2**31))]
+    assert found == [avro(BARE), avro(LABELLED), None]
+
+
+def test_a_stream_of_stray_bytes_waits_for_a_twentieth_of_the_time_and_a_new_schema_is_read_again_later(
+    tmp_path: Path,
+) -> None:
+    clock = [0.0]
+    registry = InMemoryRegistry({})
+    known = KnownSchemas(registry, tmp_path / "schemas.json", lambda: clock[0])
+
+    first, later = 0.0, 0.0
+    for block in range(200):
+        values = [framed(1_000_000 + 30 * block + n, b"stray") for n in range(30)]
+        waited = sum(judged(known, run(*values, first=30 * block), clock))
+        first, later = (first + waited, later) if block < 100 else (first, later + waited)
+        clock[0] += 1.0
+    assert 15.0 < first < 40.0
+    assert later < 20.0
+    assert registry.asked < 200 * 30 * 2  # not each of them in each round
+
+    clock[0] += 100.0
+    late = run(framed(1_000_007, b"in the table"), framed(1_005_999, b"not in it"), framed(8, b"new"), first=6000)
+    registry.schemas |= {1_000_007: avro(BARE), 1_005_999: avro(BARE), 8: avro(BARE)}
+    known.prepare(late)
+    for one in (known, KnownSchemas(registry, tmp_path / "schemas.json")):
+        one.prepare(run(framed(1_000_007, b""), first=7))
+        one.prepare(run(framed(1_005_999, b""), first=5999))
+        places = [(1_000_007, 7), (1_005_999, 5999), (1_000_007, 6000), (1_005_999, 6001), (8, 6002)]
+        assert [one.find(id, PART, offset) for id, offset in places] == [None, None, *[avro(BARE)] * 3]
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"schemas": {"x": 1}}'])
@@ -151,6 +213,8 @@ def test_a_stream_goes_on_through_a_new_schema_an_unknown_one_and_a_registry_tha
     log.append("t", [Message(framed(bare, written(BARE, events[0])), time=1.7e9)])
     log.append("t", [Message(framed(99_999, b"x"), time=1.7e9)])
     server.stop()
+    door = Proxy(server.port)  # a registry that has just started is empty for a moment, and would not know the schemas
+    door.close()
     health = HealthRegistry()
     processor = Processor(
         Ridge(LearnerContext(inputs={"x": TensorSpec("x", "float32", (2,))})),
@@ -160,7 +224,11 @@ def test_a_stream_goes_on_through_a_new_schema_an_unknown_one_and_a_registry_tha
         ports=Ports(
             health=health.register("learner", "m"),
             dead_letters=DeadLetters(log, "t", "m"),
-            schemas=KnownSchemas(RegistryClient(server.url), tmp_path / "schemas.json"),
+            schemas=KnownSchemas(
+                RegistryClient(server.url.replace(str(server.port), str(door.port))),
+                tmp_path / "schemas.json",
+                wait_seconds=0.3,
+            ),
         ),
     )
     thread = threading.Thread(target=processor.run)
@@ -178,10 +246,12 @@ def test_a_stream_goes_on_through_a_new_schema_an_unknown_one_and_a_registry_tha
         server.start()
         assert server.register("e-value", LABELLED) == labelled
         assert server.register("bare-value", BARE) == bare
+        door.reopen()
         until("the events to be learned", lambda: processor.version >= 1 and processor.events_learned == 4)
     finally:
         processor.stop()
         thread.join()
+        door.close()
 
     (letter,) = DeadLetters(log, "t", "m").newest(9)
     assert (letter.reason, letter.offset) == ("unknown_schema", 5)
