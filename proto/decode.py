@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
-from typing import Literal, TypeAlias
 
 from thalweg.proto import cloudevents
 from thalweg.proto.bounds.limits import MAX_HEADERS_BYTES
@@ -17,7 +16,7 @@ from thalweg.proto.columns import empty_batch
 from thalweg.proto.decode_json import JsonDecoder
 from thalweg.proto.decode_protobuf import ProtobufDecoder
 from thalweg.proto.event import Batch, Decoded, join
-from thalweg.proto.framing.framing import MAGIC, Schemas, Unframing, framed
+from thalweg.proto.framing.framing import MAGIC, Form, Schemas, Unframing, framed
 from thalweg.proto.records import Headers, Records
 from thalweg.proto.rejected import Reason, Refused, Rejected
 from thalweg.proto.rows.decoder import RowDecoder
@@ -37,8 +36,7 @@ CONTENT_TYPE_JSON = b"application/json"
 CONTENT_TYPE_EVENT = b"application/protobuf"
 CONTENT_TYPE_EVENT_BATCH = b"application/protobuf; messageType=thalweg.v1.EventBatch"
 
-_Form: TypeAlias = Literal["json", "event", "event_batch"]
-_MESSAGES: dict[str, _Form] = {"thalweg.v1.event": "event", "thalweg.v1.eventbatch": "event_batch"}
+_MESSAGES: dict[str, Form] = {"thalweg.v1.event": "event", "thalweg.v1.eventbatch": "event_batch"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +45,7 @@ class _Opened:
 
     row: int
     value: bytes
-    form: _Form = "json"
+    form: Form = "json"
     envelope: cloudevents.Envelope | None = None
     refused: Rejected | None = None
 
@@ -111,7 +109,7 @@ class Decoder:
                 batches.append(part.batch)
         return Decoded(join(batches) if batches else empty_batch(self._schema), rejected)
 
-    def _common_form(self, records: Records) -> _Form | None:
+    def _common_form(self, records: Records) -> Form | None:
         """The format of all records, if they have the same headers and no envelopes and none is to be rejected."""
         values = [value for value in records.values if value]
         if not values or len(values) < len(records) or max(map(len, values)) > self._max_bytes:
@@ -130,7 +128,7 @@ class Decoder:
 
     def _decode(
         self,
-        form: _Form,
+        form: Form,
         records: Records,
         rows: Sequence[int],
         values: Sequence[bytes],
@@ -148,10 +146,12 @@ class Decoder:
             return opened
         row = opened.row
         try:
-            text = unframing.json(opened.value, records.partition, records.offsets[row])
+            form, value = unframing.open(opened.value, records.partition, records.offsets[row])
         except Refused as error:
             return _refuse(row, error.reason, str(error))
-        return replace(opened, value=text, form="json")
+        if form == "json" and opened.envelope is None:
+            return self._opened_json(row, value)
+        return replace(opened, value=value, form=form)
 
     def _open(self, row: int, value: bytes | None, headers: Headers) -> _Opened:
         if not value:
@@ -198,7 +198,7 @@ def _paths(schema: Schema) -> list[str]:
     return parts + [column.path for column in schema.columns.values()]
 
 
-def _form(content_type: str) -> _Form:
+def _form(content_type: str) -> Form:
     media, *parameters = content_type.lower().replace('"', "").replace(" ", "").split(";")
     if media not in ("application/protobuf", "application/x-protobuf"):
         return "json"  # assume JSON for any other type: if it is not, decoding fails

@@ -7,21 +7,15 @@ as the specification says: the value of the type beneath it comes.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from io import BytesIO
 from typing import Any
 
 import msgspec
 
+from thalweg.proto.framing.foreign_json import SchemaInvalid, finite, told
 from thalweg.proto.rejected import Refused
 from thalweg.proto.rows.foreign import plain
-
-_BEYOND = msgspec.Raw(b"1e999")  # JSON has no infinity; a number too large is refused as one
-
-
-class SchemaInvalid(Exception):
-    """The text is no Avro schema; the message says why."""
 
 
 class AvroReader:
@@ -44,7 +38,7 @@ class AvroReader:
                 fastavro.parse_schema(json.loads(one), named_schemas=named)
             self._schema = fastavro.parse_schema(json.loads(text), named_schemas=named)
         except Exception as error:  # of the library, or of what is not even JSON
-            raise SchemaInvalid(f"no Avro schema: {_told(error)}") from error
+            raise SchemaInvalid(f"no Avro schema: {told(error)}") from error
         if _has_free_items(self._schema, named):
             raise SchemaInvalid("an array of items that take no bytes: a few bytes would claim any number of them")
         self._read = fastavro.schemaless_reader
@@ -55,9 +49,9 @@ class AvroReader:
         try:
             found = self._read(stream, self._schema, None)
             rest = len(payload) - stream.tell()
-            text = msgspec.json.encode(_finite(plain(found)))
+            text = msgspec.json.encode(finite(plain(found)))
         except Exception as error:  # whatever the bytes may be
-            raise Refused("malformed", f"no Avro record of it: {_told(error)}") from error
+            raise Refused("malformed", f"no Avro record of it: {told(error)}") from error
         if rest:
             raise Refused("malformed", f"{rest} bytes are left after the Avro record")
         return text
@@ -95,17 +89,3 @@ def _is_free(schema: Any, named: Mapping[str, Any], within: frozenset[str]) -> b
     if kind in ("record", "error"):
         return all(_is_free(field["type"], named, within) for field in schema.get("fields", ()))
     return schema.get("size") == 0 if kind == "fixed" else _is_free(kind, named, within)
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, float) and not math.isfinite(value):
-        return _BEYOND
-    if isinstance(value, dict):
-        return {name: _finite(part) for name, part in value.items()}
-    if isinstance(value, list):
-        return [_finite(part) for part in value]
-    return value
-
-
-def _told(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"[:200]

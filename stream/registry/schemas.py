@@ -6,6 +6,7 @@ record each unknown id was unknown: a replay judges each record as it was judged
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import time
@@ -21,6 +22,7 @@ from thalweg.proto.records import Partition, Records
 from thalweg.stream.log.log import LogError
 from thalweg.stream.registry.client import Registry
 from thalweg.stream.registry.patience import Patience
+from thalweg.stream.registry.protoc import compiled
 
 log = structlog.get_logger(__name__)
 
@@ -107,6 +109,8 @@ class KnownSchemas:
         found = self._registry.fetch(id)
         if found is None:
             return False
+        if found.form == "PROTOBUF":
+            found = compiled(found)
         if id not in self._unknown and self._others:
             self._unknown[id] = dict(self._others)  # it may have been one of these
         self._schemas[id] = found
@@ -139,8 +143,7 @@ class KnownSchemas:
     def _load(self, path: Path) -> None:
         found = json.loads(path.read_text())
         self._schemas = {
-            int(id): RegisteredSchema(one["form"], one["text"], tuple(one["references"]))
-            for id, one in found["schemas"].items()
+            int(id): schema for id, one in found["schemas"].items() if (schema := _schema(one)) is not None
         }
         self._unknown = {int(id): _offsets(one) for id, one in found["unknown"].items()}
         self._others = _offsets(found.get("others", {}))  # a file of an older version has none
@@ -150,9 +153,7 @@ class KnownSchemas:
         if self._path is None:
             self._unsaved = False
             return
-        schemas: dict[int, Any] = {
-            id: {"form": one.form, "text": one.text, "references": one.references} for id, one in self._schemas.items()
-        }
+        schemas = {id: _record(one) for id, one in self._schemas.items()}
         kept = {"schemas": schemas, "unknown": self._unknown, "others": self._others}
         beside = self._path.with_name(f".{self._path.name}")
         try:
@@ -163,6 +164,26 @@ class KnownSchemas:
         except OSError as error:
             raise LogError(f"{self._path}: {error.strerror or error}") from error
         self._unsaved = False
+
+
+def _record(schema: RegisteredSchema) -> dict[str, Any]:
+    """A schema as JSON."""
+    record: dict[str, Any] = {"form": schema.form, "text": schema.text, "references": schema.references}
+    if schema.form == "PROTOBUF":
+        descriptors = base64.b64encode(schema.compiled).decode()
+        record |= {"names": schema.names, "compiled": descriptors, "fault": schema.fault}
+    return record
+
+
+def _schema(record: dict[str, Any]) -> RegisteredSchema | None:
+    """From `_record`; None for one that has to be fetched again, because an older version could not compile it."""
+    form, text, references = record["form"], record["text"], tuple(record["references"])
+    if form != "PROTOBUF":
+        return RegisteredSchema(form, text, references)
+    if "compiled" not in record:
+        return None
+    descriptors = base64.b64decode(record["compiled"], validate=True)
+    return RegisteredSchema(form, text, references, tuple(record["names"]), descriptors, record["fault"])
 
 
 def _offsets(found: dict[str, Any]) -> dict[str, int]:

@@ -68,7 +68,7 @@ KNOWN = Known(
         1: avro(LABELLED),
         2: avro(BARE),
         3: RegisteredSchema("JSON", '{"type": "object"}'),
-        4: RegisteredSchema("PROTOBUF", 'syntax = "proto3";'),
+        4: RegisteredSchema("XML", "<schema/>"),
         5: RegisteredSchema("AVRO", '{"type": "nothing"}'),
     }
 )
@@ -96,7 +96,7 @@ def test_schemas_change_from_record_to_record_and_plain_ones_stand_between() -> 
     ("value", "reason", "text"),
     [
         (framed(9, b"\x02"), "unknown_schema", "the schema registry has no schema 9"),
-        (framed(4, b"\x00"), "unknown_schema", "schema 4 is PROTOBUF: expected AVRO or JSON"),
+        (framed(4, b"\x00"), "unknown_schema", "schema 4 is XML: expected AVRO, JSON or PROTOBUF"),
         (framed(5, b"\x00"), "unknown_schema", "schema 5: no Avro schema"),
         (b"\x00\x00\x00", "malformed", "expected a zero byte and a schema id of 4 bytes, got 3 bytes"),
         (framed(1, b""), "malformed", "schema 1: no Avro record of it"),
