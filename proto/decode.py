@@ -75,6 +75,7 @@ class Decoder:
         self._schema = schema
         self._max_bytes = max_record_bytes
         self._unframing = None if schemas is None else Unframing(schemas)
+        self._reads_keys = schemas is not None and schemas.keys
         plain = schema.fields is None and not schema.columns
         self._unwraps = not any(path.partition(".")[0] == "data" for path in _paths(schema))
         """Whether the data of CloudEvents is looked for; not if the schema's own paths lead into it."""
@@ -83,7 +84,10 @@ class Decoder:
 
     def decode(self, records: Records) -> Decoded:
         """One batch of all valid events, in record order; and the invalid records."""
-        form = self._common_form(records)
+        bad_keys: dict[int, Rejected] = {}
+        if self._unframing is not None and self._reads_keys and framed(records.keys):
+            records, bad_keys = _with_read_keys(records, self._unframing)
+        form = None if bad_keys else self._common_form(records)
         if form is not None:
             return self._decode(form, records, range(len(records)), [value for value in records.values if value])
         batches: list[Batch] = []
@@ -91,9 +95,11 @@ class Decoder:
         opened = [self._open(row, value, records.headers[row]) for row, value in enumerate(records.values)]
         if self._unframing is not None:
             opened = [self._unframed(one, records, self._unframing) for one in opened]
-        for (form, refused), group in groupby(opened, key=lambda one: (one.form, one.refused is not None)):
+        for row, refused in bad_keys.items():
+            opened[row] = _Opened(row, b"", refused=refused)
+        for (form, invalid), group in groupby(opened, key=lambda one: (one.form, one.refused is not None)):
             run = list(group)
-            if refused:
+            if invalid:
                 rejected += [one.refused for one in run if one.refused is not None]
                 continue
             envelopes = [one.envelope for one in run]
@@ -186,6 +192,18 @@ class Decoder:
             return _Opened(row, envelope.value, _form(envelope.content_type), envelope)
         except InputError as error:
             return _refuse(row, "malformed", str(error))
+
+
+def _with_read_keys(records: Records, unframing: Unframing) -> tuple[Records, dict[int, Rejected]]:
+    """The records with what framed keys hold; and those whose keys cannot be read, by row."""
+    keys, bad = list(records.keys), {}
+    for row, key in enumerate(keys):
+        if key is not None and key[:1] == b"\0":
+            try:
+                keys[row] = unframing.key(key, records.partition, records.offsets[row])
+            except Refused as error:
+                bad[row] = Rejected(row, error.reason, str(error))
+    return replace(records, keys=keys), bad
 
 
 def _refuse(row: int, reason: Reason, detail: str) -> _Opened:

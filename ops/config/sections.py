@@ -126,6 +126,8 @@ class RegistryConfig(Settings):
     """For basic authentication; empty: none."""
     password: str = ""
     """For basic authentication; set it by the environment (`THALWEG_LOG__REGISTRY__PASSWORD`)."""
+    framed_keys: bool = False
+    """Keys of records are framed, too: read them by their schemas. Otherwise a framed key is the bytes that it is."""
 
     @rule("url")
     def _url_is_one(self) -> str | None:

@@ -11,11 +11,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, TypeAlias
 
+import msgspec
+
 from thalweg.proto.framing.avro import AvroReader
 from thalweg.proto.framing.foreign_json import SchemaInvalid
 from thalweg.proto.framing.protobuf import ProtobufReader
 from thalweg.proto.records import Partition
 from thalweg.proto.rejected import Refused
+from thalweg.proto.rows.assembly import name_of
 
 MAGIC = 0
 """The first byte of a framed record; no JSON and no protobuf message begins with it."""
@@ -45,6 +48,10 @@ class RegisteredSchema:
 
 class Schemas(Protocol):
     """The schemas that were fetched before the records are decoded."""
+
+    @property
+    def keys(self) -> bool:
+        """Whether keys of records are read by their schemas, too; else a framed key is the bytes that it is."""
 
     def find(self, id: int, partition: Partition, offset: int) -> RegisteredSchema | None:
         """The schema with this id; None if the registry did not know it when the record at this place was read."""
@@ -86,6 +93,23 @@ class Unframing:
             return "json", payload if reader == "JSON" else reader.json(payload)
         except Refused as error:
             raise Refused(error.reason, f"schema {id}: {error}") from error
+
+    def key(self, key: bytes, partition: Partition, offset: int) -> bytes | None:
+        """The text in a framed key; None for an empty one. Raises Refused where it cannot be read, or is no text and no
+        number.
+        """
+        try:
+            form, value = self.open(key, partition, offset)
+            if form != "json":
+                raise Refused("bad_key", "key: expected a text or a number, got an event")
+            found = name_of("key", "bad_key", msgspec.json.decode(value))
+        except Refused as error:
+            raise Refused(
+                "bad_key" if error.reason == "malformed" else error.reason, f"key: {str(error).removeprefix('key: ')}"
+            ) from error
+        except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+            raise Refused("bad_key", f"key: expected a text or a number: {error}") from error
+        return None if found is None else found.encode()
 
     def _reader(self, id: int, partition: Partition, offset: int) -> _Reader:
         schema = self._schemas.find(id, partition, offset)

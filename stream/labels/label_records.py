@@ -12,7 +12,9 @@ from thalweg.proto.bounds.limits import MAX_JSON_DEPTH, MAX_LABEL_RECORD_BYTES
 from thalweg.proto.bounds.texts import check_ids
 from thalweg.proto.encode import EVENT_HEADERS
 from thalweg.proto.event import ClassLabels
+from thalweg.proto.framing.framing import MAGIC, Unframing
 from thalweg.proto.json_text import BYTE_ORDER_MARK, fault_of
+from thalweg.proto.records import Partition
 from thalweg.proto.rejected import Reason, Refused
 from thalweg.proto.rows.assembly import name_of
 from thalweg.proto.rows.fields import FieldMapping
@@ -37,6 +39,16 @@ class _Own(msgspec.Struct):
 
 _DECODER = msgspec.json.Decoder(_Own)
 _OWN = FieldMapping()
+
+
+def unframed_label(value: bytes | None, unframing: Unframing | None, partition: Partition, offset: int) -> bytes | None:
+    """The record of a label without the frame of a schema registry. Raises Refused where it cannot be read."""
+    if unframing is None or not value or value[0] != MAGIC or len(value) > MAX_LABEL_RECORD_BYTES:
+        return value
+    form, content = unframing.open(value, partition, offset)
+    if form != "json":
+        raise Refused("bad_label", "expected a record with an id and a label, got an event")
+    return content
 
 
 def label_of(value: bytes | None, schema: Schema) -> LabelRecord:

@@ -40,6 +40,7 @@ class KnownSchemas:
         clock: Monotonic seconds.
         read_only: Leave the file as it is, since another process may be writing it, and wait for no id.
         wait_seconds: How long an id that is new here, and that the registry does not know, is asked for again.
+        keys: See `Schemas`.
     """
 
     def __init__(
@@ -50,7 +51,9 @@ class KnownSchemas:
         *,
         read_only: bool = False,
         wait_seconds: float = 5.0,
+        keys: bool = False,
     ) -> None:
+        self._keys = keys
         self._registry, self._clock = registry, clock
         self._path = None if read_only else path
         self._schemas: dict[int, RegisteredSchema] = {}
@@ -66,6 +69,10 @@ class KnownSchemas:
             except (ValueError, KeyError, TypeError, AttributeError) as error:
                 told = "damaged: schemas are fetched anew, unknown ids asked for again"
                 log.error(told, file=str(path), problem=str(error))
+
+    @property
+    def keys(self) -> bool:
+        return self._keys
 
     def find(self, id: int, partition: Partition, offset: int) -> RegisteredSchema | None:
         return None if self._judged(id, str(partition), offset) else self._schemas.get(id)
@@ -84,9 +91,10 @@ class KnownSchemas:
                 not know an id that is new here. To be called again then.
         """
         last: dict[int, int] = {}
-        for offset, value in zip(records.offsets, records.values):
-            if value is not None and value[:1] == b"\0" and (id := schema_id(value)) is not None:
-                last[id] = offset
+        for column in (records.values, records.keys) if self._keys else (records.values,):
+            for offset, value in zip(records.offsets, column):
+                if value is not None and value[:1] == b"\0" and (id := schema_id(value)) is not None:
+                    last[id] = max(offset, last.get(id, offset))
         partition = str(records.partition)
         wanted = [id for id in sorted(last) if id not in self._schemas and not self._judged(id, partition, last[id])]
         try:

@@ -36,6 +36,8 @@ BARE = {"type": "record", "name": "E", "fields": [{"name": "inputs", "type": INN
 class Known:
     """Schemas by id; those of `later` only from an offset on."""
 
+    keys = False
+
     def __init__(self, schemas: dict[int, RegisteredSchema], later: dict[int, int] | None = None) -> None:
         self._schemas, self._later = schemas, later or {}
 
@@ -122,6 +124,48 @@ def test_an_id_that_became_known_is_unknown_only_to_the_records_before() -> None
 
     assert [one.row for one in found.rejected] == [0, 1]
     assert len(found.batch) == 1
+
+
+class KnownWithKeys(Known):
+    keys = True
+
+
+def test_a_framed_key_is_the_bytes_that_it_is_unless_keys_are_read_by_their_schemas() -> None:
+    schemas = {
+        1: avro("string"),
+        2: RegisteredSchema("JSON", "{}"),
+        3: avro("long"),
+        4: avro(INNER),
+    }
+    value = json.dumps({"inputs": {"x": [1, 2]}}).encode()
+    keys = [
+        framed(1, written("string", "é")),
+        framed(2, b'"j"'),
+        framed(3, written("long", 7)),
+        framed(1, written("string", "")),
+        b"plain",
+        None,
+        framed(4, written(INNER, {"x": []})),
+        framed(2, b"[1"),
+        framed(9, b"x"),
+        b"\0\0",
+    ]
+    count = len(keys)
+    run = Records(Partition("t", 0), range(count), [1.7e9] * count, keys, [value] * count, [()] * count)
+
+    raw, read = (Decoder(CLASSES, schemas=known(schemas)).decode(run) for known in (Known, KnownWithKeys))
+
+    assert raw.rejected == []
+    assert raw.batch.keys is not None
+    assert raw.batch.keys[1] == '\x00\x00\x00\x00\x02"j"'
+    assert read.batch.keys == ["é", "j", "7", None, "plain", None]
+    assert [(one.row, one.reason) for one in read.rejected] == [
+        (6, "bad_key"),
+        (7, "bad_key"),
+        (8, "unknown_schema"),
+        (9, "bad_key"),
+    ]
+    assert all(one.detail.startswith("key: ") for one in read.rejected)
 
 
 def test_without_a_registry_a_framed_record_is_malformed_as_ever() -> None:
