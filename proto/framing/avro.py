@@ -17,6 +17,20 @@ from thalweg.proto.framing.foreign_json import SchemaInvalid, finite, told
 from thalweg.proto.rejected import Refused
 from thalweg.proto.rows.foreign import plain
 
+_LOGICAL = {
+    "int": ("date", "time-millis"),
+    "long": (
+        "time-micros",
+        "timestamp-millis",
+        "timestamp-micros",
+        "local-timestamp-millis",
+        "local-timestamp-micros",
+    ),
+    "string": ("uuid",),
+}
+_NO_TYPES = {"default", "doc", "symbols", "aliases", "name", "namespace"}
+"""What a schema may hold besides types."""
+
 
 class AvroReader:
     """Reads records of one schema.
@@ -35,8 +49,8 @@ class AvroReader:
         named: dict[str, Any] = {}
         try:
             for one in references:
-                fastavro.parse_schema(json.loads(one), named_schemas=named)
-            self._schema = fastavro.parse_schema(json.loads(text), named_schemas=named)
+                fastavro.parse_schema(_known_kinds(json.loads(one)), named_schemas=named)
+            self._schema = fastavro.parse_schema(_known_kinds(json.loads(text)), named_schemas=named)
         except Exception as error:  # of the library, or of what is not even JSON
             raise SchemaInvalid(f"no Avro schema: {told(error)}") from error
         if _has_free_items(self._schema, named):
@@ -55,6 +69,27 @@ class AvroReader:
         if rest:
             raise Refused("malformed", f"{rest} bytes are left after the Avro record")
         return text
+
+
+def _known_kinds(schema: Any) -> Any:
+    """A schema without the logical types that are unknown, or that the type beneath them cannot have."""
+    if isinstance(schema, list):
+        return [_known_kinds(one) for one in schema]
+    if not isinstance(schema, dict):
+        return schema
+    known = {name: value if name in _NO_TYPES else _known_kinds(value) for name, value in schema.items()}
+    logical = schema.get("logicalType")
+    if logical is not None and not _is_sound(schema.get("type"), logical, schema):
+        del known["logicalType"]
+    return known
+
+
+def _is_sound(kind: Any, logical: Any, schema: Mapping[str, Any]) -> bool:
+    if logical == "decimal":
+        precision, scale = schema.get("precision"), schema.get("scale", 0)
+        numbers = type(precision) is int and type(scale) is int
+        return kind in ("bytes", "fixed") and numbers and 0 <= scale <= precision and precision > 0
+    return isinstance(kind, str) and isinstance(logical, str) and logical in _LOGICAL.get(kind, ())
 
 
 def _has_free_items(schema: Any, named: Mapping[str, Any]) -> bool:
