@@ -172,6 +172,8 @@ class Decoder:
         by_name = {name.lower(): content or b"" for name, content in headers}  # Kafka allows headers without a value
         content_type = (by_name.get("content-type") or by_name.get("ce_datacontenttype") or b"").decode("latin-1")
         try:
+            if content_type.lower().startswith(cloudevents.BATCH):
+                raise InputError("CloudEvent: Kafka has no batches of them; expected one event per record")
             if content_type.lower().startswith(cloudevents.STRUCTURED):
                 envelope = cloudevents.from_structured(value)
             elif "ce_specversion" in by_name or "ce_id" in by_name:

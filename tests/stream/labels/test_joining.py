@@ -605,3 +605,15 @@ def test_events_and_labels_may_be_framed_for_a_schema_registry(house: House, for
 
     assert house.joined() == [("e1", "a", 1.0)]
     assert house.letters() == [("unknown_schema", framed(9, b"stray"))]
+
+
+def test_a_label_may_be_the_data_of_a_cloud_event(house: House) -> None:
+    house.ask("e1")
+    event = {"specversion": "1.0", "source": "/s", "id": "of the envelope", "type": "t"}
+    house.log.append("labels", [Message(json.dumps({**event, "data": {"id": "e1", "label": "a"}}).encode())])
+    house.log.append("labels", [Message(json.dumps({**event, "id": "x" * 3000, "data": {"id": "e1"}}).encode())])
+
+    house.run()
+
+    assert house.joined() == [("e1", "a", 1.0)]
+    assert [reason for reason, _ in house.letters()] == ["malformed"]
