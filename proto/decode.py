@@ -16,10 +16,11 @@ from thalweg.proto.columns import empty_batch
 from thalweg.proto.decode_json import JsonDecoder
 from thalweg.proto.decode_protobuf import ProtobufDecoder
 from thalweg.proto.event import Batch, Decoded, join
-from thalweg.proto.framing.framing import MAGIC, Form, Schemas, Unframing, framed
+from thalweg.proto.framing.framing import FRAME_BYTES, MAGIC, Form, Schemas, Unframing, framed
 from thalweg.proto.records import Headers, Records
 from thalweg.proto.rejected import Reason, Refused, Rejected
 from thalweg.proto.rows.decoder import RowDecoder
+from thalweg.proto.rows.table import Payloads
 from thalweg.proto.schema import InputError, Schema
 
 __all__ = [
@@ -48,6 +49,10 @@ class _Opened:
     form: Form = "json"
     envelope: cloudevents.Envelope | None = None
     refused: Rejected | None = None
+    schema: int = -1
+    """Of the registry, of a record that is still in its form, without its frame; -1: `form` says what it is."""
+    payloads: Payloads | None = None
+    """Reads those."""
 
 
 class Decoder:
@@ -87,6 +92,9 @@ class Decoder:
         bad_keys: dict[int, Rejected] = {}
         if self._unframing is not None and self._reads_keys and framed(records.keys):
             records, bad_keys = _with_read_keys(records, self._unframing)
+        if not bad_keys and (payloads := self._common_payloads(records)) is not None:
+            values = [value[FRAME_BYTES:] for value in records.values if value]
+            return self._decode("json", records, range(len(records)), values, None, payloads)
         form = None if bad_keys else self._common_form(records)
         if form is not None:
             return self._decode(form, records, range(len(records)), [value for value in records.values if value])
@@ -97,7 +105,7 @@ class Decoder:
             opened = [self._unframed(one, records, self._unframing) for one in opened]
         for row, refused in bad_keys.items():
             opened[row] = _Opened(row, b"", refused=refused)
-        for (form, invalid), group in groupby(opened, key=lambda one: (one.form, one.refused is not None)):
+        for (form, invalid, _), group in groupby(opened, key=_kind):
             run = list(group)
             if invalid:
                 rejected += [one.refused for one in run if one.refused is not None]
@@ -109,6 +117,7 @@ class Decoder:
                 [one.row for one in run],
                 [one.value for one in run],
                 Envelopes.of(envelopes) if any(envelopes) else None,
+                run[0].payloads,
             )
             rejected += part.rejected
             if len(part.batch):
@@ -132,6 +141,25 @@ class Decoder:
         first = self._open(0, values[0], headers)
         return first.form if first.envelope is None and first.refused is None else None
 
+    def _common_payloads(self, records: Records) -> Payloads | None:
+        """What reads all records, if they are framed with the same id and have the same headers and no envelopes."""
+        values = records.values
+        if self._unframing is None or not values or not isinstance(self._json, RowDecoder):
+            return None
+        head = (values[0] or b"")[:FRAME_BYTES]
+        if len(head) < FRAME_BYTES or head[0] != MAGIC or not all(value and value.startswith(head) for value in values):
+            return None
+        if max(map(len, filter(None, values))) > self._max_bytes:
+            return None
+        headers = records.headers[0]
+        if any(other != headers for other in records.headers):
+            return None
+        first = self._open(0, values[0], headers)
+        if first.envelope is not None or first.refused is not None:
+            return None
+        found = self._unframing.rows(head, records.partition, records.offsets[0])  # known to it, known to later ones
+        return None if found is None else found[1]
+
     def _decode(
         self,
         form: Form,
@@ -139,7 +167,10 @@ class Decoder:
         rows: Sequence[int],
         values: Sequence[bytes],
         envelopes: Envelopes | None = None,
+        payloads: Payloads | None = None,
     ) -> Decoded:
+        if payloads is not None and isinstance(self._json, RowDecoder):
+            return self._json.decode_payloads(records, rows, values, envelopes, payloads)
         if form == "json":
             return self._json.decode(records, rows, values, envelopes)
         if form == "event":
@@ -151,6 +182,11 @@ class Decoder:
         if opened.refused is not None or not opened.value or opened.value[0] != MAGIC:
             return opened
         row = opened.row
+        if isinstance(self._json, RowDecoder):
+            many = unframing.rows(opened.value, records.partition, records.offsets[row])
+            if many is not None:
+                id, payloads = many
+                return replace(opened, value=opened.value[FRAME_BYTES:], form="json", schema=id, payloads=payloads)
         try:
             form, value = unframing.open(opened.value, records.partition, records.offsets[row])
         except Refused as error:
@@ -206,6 +242,11 @@ def _with_read_keys(records: Records, unframing: Unframing) -> tuple[Records, di
             except Refused as error:
                 bad[row] = Rejected(row, error.reason, str(error))
     return replace(records, keys=keys), bad
+
+
+def _kind(one: _Opened) -> tuple[Form, bool, int]:
+    """Records of one kind are decoded together."""
+    return one.form, one.refused is not None, one.schema
 
 
 def _refuse(row: int, reason: Reason, detail: str) -> _Opened:

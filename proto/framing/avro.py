@@ -14,7 +14,10 @@ from typing import Any
 import msgspec
 
 from thalweg.proto.framing.foreign_json import SchemaInvalid, finite, told
+from thalweg.proto.lockstep.avro import avro_step
+from thalweg.proto.lockstep.values import Names, Step, together
 from thalweg.proto.rejected import Refused
+from thalweg.proto.rows.extraction import Values
 from thalweg.proto.rows.foreign import plain
 
 _LOGICAL = {
@@ -56,6 +59,15 @@ class AvroReader:
         if _has_free_items(self._schema, named):
             raise SchemaInvalid("an array of items that take no bytes: a few bytes would claim any number of them")
         self._read = fastavro.schemaless_reader
+        self._named = named
+        self._steps: dict[frozenset[Names], Step | None] = {}
+
+    def columns(self, payloads: Sequence[bytes], wanted: frozenset[Names]) -> Mapping[Names, Values] | None:
+        """As `Payloads.columns`."""
+        if wanted not in self._steps:
+            self._steps[wanted] = avro_step(self._schema, self._named, wanted)
+        step = self._steps[wanted]
+        return None if step is None else together(step, payloads)
 
     def json(self, payload: bytes) -> bytes:
         """The record as a JSON text. Raises Refused if it is not one of this schema."""

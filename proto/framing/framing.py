@@ -19,12 +19,14 @@ from thalweg.proto.framing.protobuf import ProtobufReader
 from thalweg.proto.records import Partition
 from thalweg.proto.rejected import Refused
 from thalweg.proto.rows.assembly import name_of
+from thalweg.proto.rows.table import Payloads
 
 MAGIC = 0
 """The first byte of a framed record; no JSON and no protobuf message begins with it."""
 Form: TypeAlias = Literal["json", "event", "event_batch"]
 _OURS: dict[str, Form] = {"thalweg.v1.Event": "event", "thalweg.v1.EventBatch": "event_batch"}
 _FRAME = struct.Struct(">BI")
+FRAME_BYTES = _FRAME.size
 _Reader: TypeAlias = AvroReader | ProtobufReader | Literal["JSON"]
 
 
@@ -93,6 +95,21 @@ class Unframing:
             return "json", payload if reader == "JSON" else reader.json(payload)
         except Refused as error:
             raise Refused(error.reason, f"schema {id}: {error}") from error
+
+    def rows(self, value: bytes, partition: Partition, offset: int) -> tuple[int, Payloads] | None:
+        """The id of a framed record, or of its frame, and the reader of such records, if they can be read many at once;
+        else None.
+        """
+        id = schema_id(value)
+        if id is None:
+            return None
+        try:
+            reader = self._reader(id, partition, offset)
+        except Refused:
+            return None
+        if reader == "JSON" or (isinstance(reader, ProtobufReader) and reader.has(_OURS)):
+            return None
+        return id, reader
 
     def key(self, key: bytes, partition: Partition, offset: int) -> bytes | None:
         """The text in a framed key; None for an empty one. Raises Refused where it cannot be read, or is no text and no

@@ -8,7 +8,7 @@ text (base64 where they are no UTF-8); the well-known types are what they stand 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeAlias
 
@@ -20,7 +20,10 @@ from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message import DecodeError, Message
 
 from thalweg.proto.framing.foreign_json import SchemaInvalid, finite, told
+from thalweg.proto.lockstep.protobuf import message_step
+from thalweg.proto.lockstep.values import Names, Step, together
 from thalweg.proto.rejected import Refused
+from thalweg.proto.rows.extraction import Values
 
 _MOST_INDEXES = 32  # messages within messages
 _MOST_FIELDS = 1_000_000  # of all messages of a record: an empty message takes two bytes, and may have many fields
@@ -61,7 +64,26 @@ class ProtobufReader:
         except Exception as error:  # of the library, whatever the bytes may be
             raise SchemaInvalid(f"no compiled Protobuf schema: {told(error)}") from error
         self._top = list(self._file.message_types_by_name.values())
+        self._steps: dict[tuple[tuple[int, ...], frozenset[Names]], Step | None] = {}
         self._known: dict[tuple[int, ...], tuple[type[Message], _Of]] = {}
+
+    def columns(self, payloads: Sequence[bytes], wanted: frozenset[Names]) -> Mapping[Names, Values] | None:
+        """As `Payloads.columns`."""
+        try:
+            indexes, start = _indexes(payloads[0])
+            key = (indexes, wanted)
+            if key not in self._steps:
+                self._steps[key] = message_step(self._descriptor(indexes), wanted)
+        except Refused:
+            return None
+        step, head = self._steps[key], payloads[0][:start]
+        if step is None or not all(payload.startswith(head) for payload in payloads):
+            return None
+        return together(step, payloads, start)
+
+    def has(self, names: Collection[str]) -> bool:
+        """Whether the schema has a message of one of these full names."""
+        return any(one.full_name in names for one in self._top)
 
     def message(self, payload: bytes) -> tuple[str, bytes]:
         """The full name of the message in a record, and its bytes. Raises Refused if there is none."""
