@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from thalweg.memory.snapshots.state import State
 from thalweg.models.columns.categories import NOTHING, Categories, packed, unpacked
 from thalweg.models.columns.numbers import RunningScale
-from thalweg.models.columns.transform import FEATURES, Known, Transform
+from thalweg.models.columns.transform import Direct, Known, Transform
 from thalweg.proto.event import Batch
 from thalweg.proto.rows.column import Column
 from thalweg.proto.schema import Array, Inputs
@@ -33,13 +33,14 @@ class FeatureStage:
     Args:
         columns: By name, at least one.
         seed: Of the hashes.
+        direct: As of `Transform`.
 
     Raises:
         ParamsError: There is no column; key `columns`.
     """
 
-    def __init__(self, columns: Mapping[str, Column], seed: int = 0) -> None:
-        self.transform, self.seed = Transform(columns, seed), seed
+    def __init__(self, columns: Mapping[str, Column], seed: int = 0, direct: Direct | None = None) -> None:
+        self.transform, self.seed = Transform(columns, seed, direct), seed
         layout = self.transform.layout
         self._scale = RunningScale(layout.scaled)
         self._categories = [Categories(span) for span in layout.categorical]
@@ -73,7 +74,7 @@ class FeatureStage:
             whole = start == 0 and end == rows
             self._take(columns if whole else {name: one[start:end] for name, one in columns.items()}, out[start:end])
             start = end
-        return replace(batch, inputs={FEATURES: out})
+        return replace(batch, inputs=self.transform.handed_on(columns, out, again=True))
 
     def _take(self, columns: Inputs, out: NDArray[np.float32]) -> None:
         """Transform and learn events up to the next step at most; writes their features."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from hashlib import blake2b
+from hashlib import blake2b, sha256
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,27 +53,57 @@ class Known:
         return found.hexdigest()
 
 
+class Direct(Protocol):
+    """Columns that do not become features of the stage, because something else makes inputs of them."""
+
+    @property
+    def columns(self) -> frozenset[str]:
+        """Their names."""
+
+    @property
+    def identity(self) -> str:
+        """Equal where the same is made of them."""
+
+    def specs(self, width: int) -> dict[str, TensorSpec]:
+        """The learner's inputs, given the number of features of all other columns."""
+
+    def inputs(self, columns: Inputs, features: Array, *, again: bool) -> Inputs:
+        """The learner's inputs.
+
+        Args:
+            columns: All columns, checked, (N, ...) each.
+            features: Of the others, (N, width) float32.
+            again: Whether the same events come again soon, to be learned: then what was computed may be kept.
+
+        Raises:
+            InputError: A value does not fit.
+        """
+
+
 class Transform:
     """The columns of a model, and the one input `features` float32 (F,) that they become.
 
     Args:
         columns: By name, at least one.
         seed: Of the hashes.
+        direct: What is made of columns that become no features; None: all do.
 
     Raises:
         ParamsError: There is no column; key `columns`.
     """
 
-    def __init__(self, columns: Mapping[str, Column], seed: int) -> None:
+    def __init__(self, columns: Mapping[str, Column], seed: int, direct: Direct | None = None) -> None:
         if not columns:
             raise ParamsError({"columns": "expected at least one column, got none"})
-        self.columns = dict(columns)
-        self.layout = Layout(columns)
+        self.columns, self.direct = dict(columns), direct
+        self.layout = Layout({n: one for n, one in columns.items() if direct is None or n not in direct.columns})
+        """Of the columns that become features."""
         self.inputs = column_specs(columns)
         """The columns as tensors."""
-        self.specs = {FEATURES: TensorSpec(FEATURES, "float32", (self.layout.width,))}
+        width, identity = self.layout.width, self.layout.sha256(seed)
+        self.specs = direct.specs(width) if direct else {FEATURES: TensorSpec(FEATURES, "float32", (width,))}
         """The features, as the learner's input."""
-        self.identity = self.layout.sha256(seed)
+        self.identity = sha256(f"{identity} {direct.identity}".encode()).hexdigest() if direct else identity
         self.numbers = NumberColumns(self.layout)
         self.categorical = CategoricalColumns(self.layout)
         self.hashed = HashedColumns(self.layout, seed)
@@ -110,8 +141,11 @@ class Transform:
                 found[name] = np.full((rows, *shape), nothing, dtype=dtype)
         return found, rows
 
-    def features(self, inputs: Inputs, known: Known) -> Inputs:
-        """The features of columns; those of a row do not depend on the other rows. Raises InputError."""
+    def features(self, inputs: Inputs, known: Known, *, again: bool = False) -> Inputs:
+        """The features of columns; those of a row do not depend on the other rows. Raises InputError.
+
+        `again`: whether the same events come again soon, to be learned.
+        """
         columns, rows = self.checked(inputs)
         values, missing = self.numbers.gather(columns, rows)
         scaled = (values[: self.numbers.scaled] - known.shift) * known.factor
@@ -122,7 +156,11 @@ class Transform:
         self.categorical.find_long(codes, texts, known.tables)
         out = np.zeros((rows, self.layout.width), dtype=np.float32)
         self.write(out, columns, values, missing, scaled, codes, known.modes)
-        return {FEATURES: out}
+        return self.handed_on(columns, out, again=again)
+
+    def handed_on(self, columns: Inputs, out: NDArray[np.float32], *, again: bool) -> Inputs:
+        """The learner's inputs, of checked columns and the features (N, F) of those that become some."""
+        return {FEATURES: out} if self.direct is None else self.direct.inputs(columns, out, again=again)
 
     def write(
         self,
@@ -138,6 +176,16 @@ class Transform:
         self.numbers.fill(out, values, missing, scaled)
         self.categorical.fill(out, codes, modes)
         self.hashed.fill(out, columns)
+
+    def feature_groups(self) -> dict[tuple[str, ...], NDArray[np.intp]]:
+        """Places of the features of each column; what an encoder makes of several columns belongs to all of them."""
+        places: dict[tuple[str, ...], list[int]] = {}
+        for place, name in enumerate(self.layout.columns()):
+            places.setdefault((name,), []).append(place)
+        if self.direct is not None and FEATURES in self.specs:
+            (width,) = self.specs[FEATURES].shape
+            places[tuple(sorted(self.direct.columns))] = list(range(self.layout.width, width))
+        return {names: np.array(found, dtype=np.intp) for names, found in places.items()}
 
     def names(self, known: Known) -> list[str]:
         """The name of each feature, (F,), such as `amount`, `country=DE`, `country (other)`, `amount (missing)`."""

@@ -251,13 +251,14 @@ def produce(
 def predict(
     target: Annotated[str, typer.Option(help="HOST:PORT of gRPC.")],
     model: ModelName,
+    explain: Annotated[int, typer.Option(min=0, help="Entries that explain each prediction; 0: none.")] = 0,
     log_format: Form = LogFormat.console,
 ) -> None:
     """One prediction from JSON on standard input, such as {"features": [0.1, 0.2]}."""
     _log(log_format)
     from thalweg.ops.cli.predict import run
 
-    run(target, model, sys.stdin.read())
+    run(target, model, sys.stdin.read(), explain)
 
 
 @app.command()

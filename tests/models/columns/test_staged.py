@@ -17,7 +17,7 @@ from thalweg.models.columns.stage import FeatureStage
 from thalweg.models.columns.staged import StagedLearner, VersionReader, parted
 from thalweg.models.columns.transform import Transform
 from thalweg.models.contract.battery.given import assert_close, assert_same, stored
-from thalweg.models.contract.capabilities import Mergeable, Unlearner, capability
+from thalweg.models.contract.capabilities import Explainer, Mergeable, Unlearner, capability
 from thalweg.models.contract.learner import Learner, LearnerContext, ParamsError, Predictor
 from thalweg.models.contract.registry import BUILT_IN, find
 from thalweg.models.encoders.encoded import EncodedLearner, EncodedPredictor
@@ -123,6 +123,7 @@ class Wrapped(WrapperContract):
     """A stage of order-free columns changes a learner's inputs and nothing else."""
 
     kind: type[toys.Toy] = toys.Capable
+    adds = frozenset({Explainer})
     table: dict[str, Any] = {  # noqa: RUF012
         "x": {"kind": "list", "length": 3, "scale": False, "missing": "impute"},
         "y": {"kind": "numeric", "scale": False, "missing": "impute"},
