@@ -7,9 +7,10 @@ from dataclasses import replace
 from typing import Any
 
 from thalweg.memory.snapshots.state import State
+from thalweg.models.columns.ids import id_columns
 from thalweg.models.columns.stage import FeatureStage
 from thalweg.models.columns.staged import StagedLearner, VersionReader
-from thalweg.models.columns.transform import Transform
+from thalweg.models.columns.transform import Direct, Transform
 from thalweg.models.contract.learner import Learner, LearnerContext, ParamsError, Predictor
 from thalweg.models.contract.registry import find
 from thalweg.models.encoders.encoded import EncodedPredictor
@@ -38,7 +39,7 @@ def make_learner(name: str, context: LearnerContext, encoder: str = IDENTITY, we
     """
     if not context.columns or takes_columns(name):
         return make_encoded(name, context, encoder, weights)
-    stage = FeatureStage(context.columns, context.seed)
+    stage = FeatureStage(context.columns, context.seed, _direct(name, context))
     try:
         behind = replace(_behind(context, stage.transform), params=params_behind_columns(name, context.params, encoder))
         inner = make_encoded(name, behind, encoder, weights)
@@ -66,7 +67,8 @@ def predictor_maker(
         ParamsError: Settings of the encoder are invalid.
     """
     staged = context.columns and not takes_columns(name)
-    transform = Transform(context.columns, context.seed) if staged else None
+    names: Sequence[str] = getattr(find(name), "input_names", ())
+    transform = Transform(context.columns, context.seed, id_columns(name, names, context.columns)) if staged else None
     inputs = context.inputs if transform is None else transform.specs
     made: Callable[[State], Predictor] = find(name).predictor_from
     if encoder != IDENTITY:
@@ -76,6 +78,23 @@ def predictor_maker(
             return EncodedPredictor(bare(state), front)
 
     return made if transform is None else VersionReader(made, transform)
+
+
+def transform_of(name: str, context: LearnerContext) -> Transform | None:
+    """What a learner's columns become; None without columns, or if it takes them as they are.
+
+    Raises:
+        UnknownLearner: There is no learner of this name.
+        ParamsError: The columns do not fit it.
+    """
+    if not context.columns or takes_columns(name):
+        return None
+    return Transform(context.columns, context.seed, _direct(name, context))
+
+
+def _direct(name: str, context: LearnerContext) -> Direct | None:
+    """What becomes of columns that become no features."""
+    return id_columns(name, getattr(find(name), "input_names", ()), context.columns)
 
 
 def _behind(context: LearnerContext, transform: Transform) -> LearnerContext:

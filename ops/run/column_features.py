@@ -7,8 +7,7 @@ from collections.abc import Iterator
 
 import structlog
 
-from thalweg.models.columns.layout import Layout
-from thalweg.models.columns.make import takes_columns
+from thalweg.models.columns.make import transform_of
 from thalweg.ops.config.config import Config
 
 log = structlog.get_logger(__name__)
@@ -27,14 +26,19 @@ def column_lines(config: Config) -> Iterator[str]:
         if not columns:
             continue
         yield ""
-        if takes_columns(model.learner):
+        transform = transform_of(model.learner, model.context())
+        if transform is None:
             yield f"# Columns of {model.name}: {len(columns)}, which {model.learner} takes as they are"
             continue
-        layout = Layout(columns)
+        layout = transform.layout
+        ids = frozenset() if transform.direct is None else transform.direct.columns
         counts = Counter(layout.columns())
-        yield f"# Columns of {model.name}: {len(columns)}, which become F = {layout.width} features"
+        which = f", {len(ids)} of them ids, the others" if len(ids) < len(columns) else ", all of them ids"
+        became = f" become F = {layout.width} features" if layout.width else ""
+        yield f"# Columns of {model.name}: {len(columns)}{which if ids else ', which'}{became}"
         for name, column in columns.items():
-            yield f"# {name}: {column.kind}, {counts[name]} feature{'s'[: counts[name] > 1]}"
+            what = "an id" if name in ids else f"{counts[name]} feature{'s'[: counts[name] > 1]}"
+            yield f"# {name}: {column.kind}, {what}"
         if layout.width > MANY:
             name, most = counts.most_common(1)[0]
             log.warning(
