@@ -54,7 +54,8 @@ class ColumnExplainer:
             Columns that an encoder takes together are one entry, `title + body`, with a list of values. No entries for
             a row without a prediction.
         """
-        columns, rows = self._transform.checked(inputs)
+        checked, rows = self._transform.checked(inputs)
+        columns = {name: checked[name] for name in self._transform.inputs}
         found: list[list[dict[str, Any]]] = []
         for start in range(0, rows, _AT_ONCE):
             found += self._explained({name: one[start : start + _AT_ONCE] for name, one in columns.items()}, most)

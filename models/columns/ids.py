@@ -65,7 +65,7 @@ class IdColumns:
             found[NUMBERS] = TensorSpec(NUMBERS, "float32", (width,))
         return found
 
-    def inputs(self, columns: Inputs, features: Array, *, again: bool) -> Inputs:
+    def inputs(self, columns: Inputs, features: Array) -> Inputs:
         """The learner's inputs. Raises InputError for an id that is not bytes."""
         found = {name: _ids(name, columns[name]) if _NAMED[name] == "int64" else columns[name] for name in self._named}
         if self._further:

@@ -45,7 +45,7 @@ def other_stage(stage: FeatureStage, state: State) -> FeatureStage:
     Raises:
         ValueError: It was made of other columns, or a column means something else in it; the message names it.
     """
-    theirs = FeatureStage(stage.transform.columns, stage.seed, stage.transform.direct)
+    theirs = FeatureStage(stage.transform)
     theirs.restore(state)
     if not stage.events or not theirs.events:
         return theirs

@@ -151,11 +151,11 @@ def check(
     loaded = _load(config)
     print(effective(loaded), end="")
     if not role:  # for a person; a supervisor only asks whether it is valid
-        from thalweg.ops.run.column_features import column_lines
+        from thalweg.ops.run.column_features import column_lines, encoder_lines
         from thalweg.ops.run.memory_estimate import memory_lines
         from thalweg.ops.run.successors import changes
 
-        for line in (*column_lines(loaded), *memory_lines(loaded)):
+        for line in (*column_lines(loaded), *encoder_lines(loaded), *memory_lines(loaded)):
             print(line)
         for line in changes(loaded):
             print(f"# {line}")

@@ -21,7 +21,8 @@ from thalweg.models.contract.capabilities import Explainer, Mergeable, Unlearner
 from thalweg.models.contract.learner import Learner, LearnerContext, Predictor
 from thalweg.models.contract.registry import BUILT_IN, find
 from thalweg.models.encoders.encoded import EncodedLearner, EncodedPredictor
-from thalweg.models.encoders.encoder import IDENTITY, Encoder, shared_encoder
+from thalweg.models.encoders.encoder import Encoder, shared_encoder
+from thalweg.models.encoders.spec import IDENTITY
 from thalweg.models.testing import LearnerContract, WrapperContract
 from thalweg.proto.event import Batch, ClassLabels
 from thalweg.proto.schema import Inputs, TensorSpec, column_specs
