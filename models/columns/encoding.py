@@ -55,4 +55,4 @@ def encoded_columns(spec: EncoderSpec, columns: Mapping[str, Column], seed: int)
         raise ParamsError({"encoder_columns": text})
     taken = {name: one for name, one in column_specs(columns).items() if name in spec.columns}
     encoder = shared_encoder(spec, "", taken, seed)
-    return EncodedColumns(spec.columns, encoder, columns.keys() - taken.keys())
+    return EncodedColumns(spec.columns, encoder, frozenset(columns.keys() - taken.keys()))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,10 +25,8 @@ _ONNX_TYPES = {
 }
 
 
-class Encode(Protocol):
-    """From inputs, each (N, …) in its own dtype, to features (N, F) of numbers; N is a multiple of 8."""
-
-    def __call__(self, inputs: Inputs) -> Array: ...
+Encode: TypeAlias = Callable[[Inputs], Array]
+"""From inputs, each (N, …) in its own dtype, to features (N, F) of numbers; N is a multiple of 8."""
 
 
 class Made(NamedTuple):

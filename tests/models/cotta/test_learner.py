@@ -231,7 +231,7 @@ def test_weights_are_read_from_a_file_and_must_fit(tmp_path: Path) -> None:
         ({"model": f"{NETWORKS}:missing"}, "cannot be imported"),
         pytest.param(
             {"model": "timm:resnet18"},
-            "needs timm, which is not installed",
+            "needs timm: pip install",
             marks=pytest.mark.skipif(importlib.util.find_spec("timm") is not None, reason="timm is installed"),
         ),
         ({"model": f"{NETWORKS}:raising"}, "raised RuntimeError: no such checkpoint"),

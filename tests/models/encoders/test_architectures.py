@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -47,7 +48,7 @@ def timm(monkeypatch: pytest.MonkeyPatch) -> None:
 
     package = ModuleType("timm")
     package.create_model = create_model  # type: ignore[attr-defined]
-    monkeypatch.setitem(__import__("sys").modules, "timm", package)
+    monkeypatch.setitem(sys.modules, "timm", package)
 
 
 @pytest.fixture
@@ -103,6 +104,13 @@ def test_what_timm_does_not_know_is_said(
         encoder(IMAGE, name=name, weights=weights, arguments=arguments)
 
     assert told.value.mistakes.keys() == {key}
+
+
+def test_what_a_missing_library_is_installed_by_is_said(monkeypatch: pytest.MonkeyPatch, weights: str) -> None:
+    monkeypatch.setitem(sys.modules, "timm", None)
+
+    with pytest.raises(ParamsError, match=r"encoder: 'timm:small' needs timm: pip install 'thalweg\[timm\]'"):
+        encoder(IMAGE, name="timm:small", weights=weights)
 
 
 def test_a_name_of_hugging_face_that_is_no_folder_here_is_refused(tmp_path: Path) -> None:
