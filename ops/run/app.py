@@ -52,6 +52,7 @@ from thalweg.stream.log.log import Log, LogReplaced, PermanentLogError, Reading,
 from thalweg.stream.log.open import open_log
 from thalweg.stream.publication.file_channel import FilePublisher
 from thalweg.stream.publication.live_folder import live_folder
+from thalweg.stream.quarantine.attempts import FileAttempts
 from thalweg.stream.quarantine.stop import FileStopMark
 from thalweg.stream.registry.client import RegistryClient
 from thalweg.stream.registry.schemas import KnownSchemas
@@ -198,6 +199,7 @@ def build_processor(
             publishing=registry.register("publisher", model.name),
             history=_history(config, model, learner) if model.history else None,
             stop_mark=FileStopMark(folder / "stopped.json"),
+            attempts=FileAttempts(folder),
             schemas=schemas_of(config, model),
         ),
     )
