@@ -19,6 +19,7 @@ from tests.ops.serve.test_malformed import ANYTHING
 from thalweg.models.columns.make import make_learner, predictor_maker
 from thalweg.models.columns.settings import columns_of
 from thalweg.models.contract.learner import LearnerContext
+from thalweg.ops.cli.predict import run
 from thalweg.proto import inference_pb2 as pb
 from thalweg.proto import inference_pb2_grpc, thalweg_pb2, thalweg_pb2_grpc
 from thalweg.proto.event import Batch, ClassLabels
@@ -226,3 +227,12 @@ def test_an_explanation_speaks_of_columns_by_name_on_every_wire(service: Running
     assert json.loads(over_rows.rows)["explanation"] == rows
     assert json.loads(over_grpc.parameters["explanation"].string_param) == [rows]
     assert json.loads(json.dumps(over_http["parameters"]["explanation"])) in ([rows], json.dumps([rows]))
+
+
+@pytest.mark.parametrize("port", ["grpc_port", "http_port"])
+def test_predict_explains_on_request(service: RunningServer, port: str, capsys: pytest.CaptureFixture[str]) -> None:
+    run(f"127.0.0.1:{getattr(service.server, port)}", "m", json.dumps(FRAUD), explain=2)
+
+    explained = json.loads(capsys.readouterr().out)["explanation"]
+    assert len(explained) == 2
+    assert {entry["column"] for entry in explained} <= COLUMNS.keys()
