@@ -80,7 +80,7 @@ class LearnerReports:
 def new_learner(model: ModelConfig, seed: int | None = None) -> Learner:
     """A new learner of a model, which has learned nothing."""
     context = model.context() if seed is None else replace(model.context(), seed=seed)
-    return calibrated(make_learner(model.learner, context, model.encoder, model.weights), on=model.probabilities)
+    return calibrated(make_learner(model.learner, context, model.encoding()), on=model.probabilities)
 
 
 def event_schema(model: ModelConfig, learner: Learner | None = None) -> Schema:
@@ -279,7 +279,7 @@ def location_of(config: Config, model: ModelConfig, live: Path) -> ModelLocation
         learner.restore(state)
         return learner.predictor()
 
-    make = predictor_maker(model.learner, model.context(), model.encoder, model.weights)
+    make = predictor_maker(model.learner, model.context(), model.encoding())
     return ModelLocation(
         name=model.name,
         learner=model.learner,
