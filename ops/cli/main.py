@@ -151,11 +151,11 @@ def check(
     loaded = _load(config)
     print(effective(loaded), end="")
     if not role:  # for a person; a supervisor only asks whether it is valid
-        from thalweg.ops.run.column_features import column_lines
+        from thalweg.ops.run.column_features import column_lines, encoder_lines
         from thalweg.ops.run.memory_estimate import memory_lines
         from thalweg.ops.run.successors import changes
 
-        for line in (*column_lines(loaded), *memory_lines(loaded)):
+        for line in (*column_lines(loaded), *encoder_lines(loaded), *memory_lines(loaded)):
             print(line)
         for line in changes(loaded):
             print(f"# {line}")
@@ -251,13 +251,14 @@ def produce(
 def predict(
     target: Annotated[str, typer.Option(help="HOST:PORT of gRPC.")],
     model: ModelName,
+    explain: Annotated[int, typer.Option(min=0, help="Entries that explain each prediction; 0: none.")] = 0,
     log_format: Form = LogFormat.console,
 ) -> None:
     """One prediction from JSON on standard input, such as {"features": [0.1, 0.2]}."""
     _log(log_format)
     from thalweg.ops.cli.predict import run
 
-    run(target, model, sys.stdin.read())
+    run(target, model, sys.stdin.read(), explain)
 
 
 @app.command()

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from thalweg.ops.init.guess import Guess, Guessed
+from thalweg.ops.init.of_ids import other_learners
 
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
 
@@ -84,6 +85,8 @@ def _model(guessed: Guessed, name: str, topic: str, own_form: bool) -> Iterator[
         yield _noted(f"{_key(column)} = {_column(one)}", one.note)
     for column, why in guessed.left_out.items():
         yield f"# {_one_line(_key(column))}: left out, {_one_line(why)}"
+    if not own_form:
+        yield from other_learners([*guessed.columns, *guessed.left_out], guessed.label, guessed.time)
 
 
 def _id(guessed: Guessed) -> str:

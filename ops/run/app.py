@@ -52,6 +52,7 @@ from thalweg.stream.log.log import Log, LogReplaced, PermanentLogError, Reading,
 from thalweg.stream.log.open import open_log
 from thalweg.stream.publication.file_channel import FilePublisher
 from thalweg.stream.publication.live_folder import live_folder
+from thalweg.stream.quarantine.attempts import FileAttempts
 from thalweg.stream.quarantine.stop import FileStopMark
 from thalweg.stream.registry.client import RegistryClient
 from thalweg.stream.registry.schemas import KnownSchemas
@@ -79,7 +80,7 @@ class LearnerReports:
 def new_learner(model: ModelConfig, seed: int | None = None) -> Learner:
     """A new learner of a model, which has learned nothing."""
     context = model.context() if seed is None else replace(model.context(), seed=seed)
-    return calibrated(make_learner(model.learner, context, model.encoder, model.weights), on=model.probabilities)
+    return calibrated(make_learner(model.learner, context, model.encoding()), on=model.probabilities)
 
 
 def event_schema(model: ModelConfig, learner: Learner | None = None) -> Schema:
@@ -200,6 +201,7 @@ def build_processor(
             publishing=registry.register("publisher", model.name),
             history=_history(config, model, learner) if model.history else None,
             stop_mark=FileStopMark(folder / "stopped.json"),
+            attempts=FileAttempts(folder),
             schemas=schemas_of(config, model),
         ),
     )
@@ -277,7 +279,7 @@ def location_of(config: Config, model: ModelConfig, live: Path) -> ModelLocation
         learner.restore(state)
         return learner.predictor()
 
-    make = predictor_maker(model.learner, model.context(), model.encoder, model.weights)
+    make = predictor_maker(model.learner, model.context(), model.encoding())
     return ModelLocation(
         name=model.name,
         learner=model.learner,
