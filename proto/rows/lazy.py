@@ -88,8 +88,8 @@ def spread(values: Sequence[Any], present: NDArray[np.bool_], absent: Any = None
         numbers[present] = values.array
         return Numbers(numbers)
     if isinstance(values, Texts) and (absent is None or isinstance(absent, str)):
+        known = values.known if absent is None else {**values.known, absent.encode(): absent}
         piece = None if absent is None else absent.encode()
-        known = values.known if piece is None else {**values.known, piece: absent}
         return Texts(_scattered(values.pieces, present, piece).tolist(), known)
     return list(_scattered(values, present, absent).tolist())
 
