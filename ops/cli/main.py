@@ -331,6 +331,9 @@ def list_snapshots(config: ConfigPath, model: ModelName, log_format: Form = LogF
 def init(
     origin: Annotated[str, typer.Option("--from", metavar="FILE_OR_TOPIC", help="A .csv or .jsonl file, or a topic.")],
     log: Annotated[str | None, typer.Option("--log", metavar="URL", help="The log of a topic.")] = None,
+    registry: Annotated[
+        str | None, typer.Option("--registry", metavar="URL", help="The schema registry of a topic's framed records.")
+    ] = None,
     label: Annotated[str | None, typer.Option("--label", help="The label's column; default: guessed.")] = None,
     ignore: Annotated[str, typer.Option("--ignore", help="Columns not to use, separated by commas.")] = "",
     output: Annotated[Path | None, typer.Option("--output", help="A new file; default: standard output.")] = None,
@@ -342,7 +345,7 @@ def init(
     from thalweg.ops.cli import init as cli_init
 
     ignored = tuple(name.strip() for name in ignore.split(",") if name.strip())
-    cli_init.run(origin, log_url=log, label=label, ignore=ignored, output=output, most=rows)
+    cli_init.run(origin, log_url=log, label=label, ignore=ignored, output=output, most=rows, registry_url=registry)
 
 
 @snapshot.command()

@@ -151,13 +151,15 @@ def model_folder(config: Config, model: ModelConfig) -> Path:
     return Path(config.service.state_dir) / model.name
 
 
-def schemas_of(config: Config, model: ModelConfig, *, read_only: bool = False) -> KnownSchemas | None:
-    """The schemas of a model's framed records, kept beside its state; None without a schema registry."""
+def schemas_of(
+    config: Config, model: ModelConfig, file: str = "schemas.json", *, read_only: bool = False
+) -> KnownSchemas | None:
+    """The schemas of a model's framed records, in a file beside its state; None without a schema registry."""
     where = config.log.registry
     if where is None:
         return None
     client = RegistryClient(where.url, where.user, where.password)
-    return KnownSchemas(client, model_folder(config, model) / "schemas.json", read_only=read_only)
+    return KnownSchemas(client, model_folder(config, model) / file, read_only=read_only, keys=where.framed_keys)
 
 
 def build_processor(
@@ -260,6 +262,7 @@ def build_joiner(
         health=JoinHealth(
             joiner=registry.register("joiner", model.name), store=registry.register("join_store", model.name)
         ),
+        schemas=schemas_of(config, model, "joiner-schemas.json"),
     )
 
 
