@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
@@ -11,7 +11,7 @@ import numpy as np
 import structlog
 
 from thalweg.memory.snapshots.state import State
-from thalweg.models.contract.capabilities import predict_batch
+from thalweg.models.contract.capabilities import SequencePredictor, capability, predict_batch
 from thalweg.models.contract.learner import Learner, Predictor
 from thalweg.proto.event import Batch
 from thalweg.proto.schema import Array
@@ -22,8 +22,9 @@ from thalweg.stream.drift.drift import DriftWatch, Observed
 from thalweg.stream.drift.params import DriftParams
 from thalweg.stream.evaluation.baseline import Baseline, Pinned
 from thalweg.stream.evaluation.continual import Continual
-from thalweg.stream.evaluation.controls import Controls
+from thalweg.stream.evaluation.controls.controls import Controls
 from thalweg.stream.evaluation.curve import Curve, CurvePoint, newest_time
+from thalweg.stream.evaluation.gathered import TOGETHER, Gathered
 from thalweg.stream.evaluation.levels import Levels
 from thalweg.stream.evaluation.prequential import Prequential
 from thalweg.stream.evaluation.report import EvaluationReport
@@ -52,6 +53,7 @@ class Monitor:
         continual_share: Held events evaluated, as a share of the events seen.
         continual_bytes: Maximum bytes of the held events.
         seed: Seed of the sampling.
+        delay_events: How many events late labels become known, besides those of their micro-batch; for the controls.
     """
 
     def __init__(
@@ -69,7 +71,10 @@ class Monitor:
         continual_share: float = 0.02,
         continual_bytes: int = 4 << 20,
         seed: int = 0,
+        delay_events: int = 0,
     ) -> None:
+        self._learner = learner
+        self._gathered = Gathered()
         self._baseline = Baseline(learner, make, frozen_after, baseline_path, pinned)
         self._events = self._replaced_at = 0
         self._replaced = ""
@@ -81,7 +86,8 @@ class Monitor:
         self._grading = grading_of(self.task)
         self.live = Prequential(window_events, self.task)
         self.frozen = Prequential(window_events, self.task)
-        self.controls = Controls(self._grading, window_events)
+        self._alone = capability(predictor, SequencePredictor) is not None  # its predictions depend on when they are made
+        self.controls = Controls(self._grading, window_events, delay_events)
         self.levels = Levels(window_events, self.task)
         self._floor = quality_floor
         self.continual = Continual(
@@ -99,14 +105,42 @@ class Monitor:
         )
 
     def predicted(self, batch: Batch, predictor: Predictor, outputs: Mapping[str, Array]) -> None:
-        """Evaluate predictions made before the batch is learned, or those that were served for its events."""
-        answerer, graded = as_served(batch, predictor, outputs)
+        """Evaluate predictions made before the batch is learned, or those that were served for its events.
+
+        Micro-batches of few events are evaluated together, some events later; `settle` evaluates those that wait.
+        """
+        if self._baseline.due(self._events + self._gathered.events):
+            self.settle(predictor)
+            self._baseline.make()
+        if self._alone or len(batch) >= TOGETHER or batch.served is not None:
+            self.settle(predictor)
+            self._evaluate(batch, (len(batch),), predictor, outputs, predictor)
+            return
+        if not self._gathered.fits(predictor, outputs):
+            self.settle(predictor)
+        self._gathered.add(batch, predictor, outputs)
+        if self._gathered.events >= TOGETHER:
+            self.settle(predictor)
+
+    def settle(self, predictor: Predictor | None = None) -> None:
+        """Evaluate the micro-batches that wait.
+
+        `predictor`: the present one; None: of the learner as it is.
+        """
+        if (waiting := self._gathered.take()) is not None:
+            now = predictor if predictor is not None else self._learner.predictor()
+            self._evaluate(waiting.batch, waiting.sizes, waiting.answerer, waiting.outputs, now)
+
+    def _evaluate(
+        self, batch: Batch, sizes: Sequence[int], by: Predictor, outputs: Mapping[str, Array], now: Predictor
+    ) -> None:
+        """Evaluate predictions for micro-batches of these sizes, made by predictors like `by`; `now` is the present one."""
+        answerer, graded = as_served(batch, by, outputs)
         self.live.predicted(batch, answerer, graded, self._events + 1)
-        if self.live.grades is not None:
-            self.controls.graded(self.live.grades, batch)
+        self.controls.graded(self.live, batch, sizes)
         count = len(batch)
-        frozen = self._baseline.answerer(self._events, predictor)
-        if frozen is predictor:  # without a baseline its figures are the learner's
+        frozen = self._baseline.answerer(by)
+        if frozen is by:  # without a baseline its figures are the learner's
             self.frozen.predicted(batch, answerer, graded)
         elif frozen is not None:
             self.frozen.predicted(batch, frozen, predict_batch(frozen, batch))
@@ -121,7 +155,7 @@ class Monitor:
                 columns=np.concatenate(watched, axis=1),
             )
         )
-        self.continual.predicted(batch, predictor, self.live)
+        self.continual.predicted(batch, now, self.live)
         self._events += count
         if news := self.drift.alarms_after(self.levels.newest):
             self.levels.raised(news, self.live, self.curve.points)
@@ -174,6 +208,7 @@ class Monitor:
             replaced=self._replaced,
             before_replaced=self.levels.before_replaced,
             unlabelled_events=self.drift.unlabelled,
+            unanswered=live.unanswered,
             recent_events=live.recent_events,
             controls=MappingProxyType(self.controls.metrics()),
             controls_recent=MappingProxyType(self.controls.recent()),
@@ -185,6 +220,7 @@ class Monitor:
 
     def news(self) -> list[Alarm]:
         """Alarms raised or ended since the last call."""
+        self.settle()
         return self.drift.news()
 
     def note_done(self, number: int, done: str) -> None:
@@ -193,6 +229,7 @@ class Monitor:
 
     def state_replaced(self, how: str) -> None:
         """The model was rolled back or begun anew: the recent windows begin again, because another state answers."""
+        self.settle()
         self.levels.replaced(self.live, self._events)
         self._replaced_at, self._replaced = self._events, how
         self.live.begin_window()
@@ -210,6 +247,7 @@ class Monitor:
 
     def state(self) -> State:
         """The state that later figures and alarms depend on; the baseline itself has its own file."""
+        self.settle()
         live = self.live.state()
         tensors, meta = dict(live.tensors), dict(live.meta)
         for part, one in self._parts().items():
@@ -222,6 +260,7 @@ class Monitor:
 
     def restore(self, state: State) -> None:
         """Restore from `state()`; parts that an older version did not save start empty."""
+        self._gathered.clear()
         own = {name: tensor for name, tensor in state.tensors.items() if "/" not in name}
         self.live.restore(State(own, state.meta))
         self._events = state.meta.get("events", 0)

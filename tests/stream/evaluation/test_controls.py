@@ -16,7 +16,7 @@ from tests.stream.evaluation.test_monitor import Life, batches
 from thalweg.memory.snapshots.state import State
 from thalweg.proto.event import Batch, ClassLabels, NumberLabels
 from thalweg.stream.evaluation.class_grades import ClassGrading
-from thalweg.stream.evaluation.controls import Controls
+from thalweg.stream.evaluation.controls.controls import Controls
 from thalweg.stream.evaluation.number_grades import NumberGrading, ScoreGrading
 from thalweg.stream.evaluation.prequential import Prequential
 from thalweg.stream.evaluation.sequence_grades import SequenceGrading
