@@ -84,13 +84,15 @@ class Monitor:
         self.task = task_of(predictor)
         """The task of the graded predictions."""
         self._grading = grading_of(self.task)
-        self.live = Prequential(window_events, self.task)
-        self.frozen = Prequential(window_events, self.task)
-        self._alone = capability(predictor, SequencePredictor) is not None  # its predictions depend on when they are made
-        self.controls = Controls(self._grading, window_events, delay_events)
+        self._live = Prequential(window_events, self.task)
+        self._frozen = Prequential(window_events, self.task)
+        self._alone = (
+            capability(predictor, SequencePredictor) is not None
+        )  # its predictions depend on when they are made
+        self._controls = Controls(self._grading, window_events, delay_events)
         self.levels = Levels(window_events, self.task)
         self._floor = quality_floor
-        self.continual = Continual(
+        self._continual = Continual(
             predictor, events=continual_events, share=continual_share, most_bytes=continual_bytes, seed=seed
         )
         self.curve = Curve()
@@ -136,42 +138,66 @@ class Monitor:
     ) -> None:
         """Evaluate predictions for micro-batches of these sizes, made by predictors like `by`; `now` is the present one."""
         answerer, graded = as_served(batch, by, outputs)
-        self.live.predicted(batch, answerer, graded, self._events + 1)
-        self.controls.graded(self.live, batch, sizes)
+        self._live.predicted(batch, answerer, graded, self._events + 1)
+        self._controls.graded(self._live, batch, sizes)
         count = len(batch)
         frozen = self._baseline.answerer(by)
         if frozen is by:  # without a baseline its figures are the learner's
-            self.frozen.predicted(batch, answerer, graded)
+            self._frozen.predicted(batch, answerer, graded)
         elif frozen is not None:
-            self.frozen.predicted(batch, frozen, predict_batch(frozen, batch))
+            self._frozen.predicted(batch, frozen, predict_batch(frozen, batch))
         watched = [self._inputs.of(batch.inputs), self._answers.of(outputs)]
         self.drift.observe(
             Observed(
                 times=batch.times,
-                loss=self.live.losses(count),
-                baseline=self.frozen.losses(count) if self._baseline.made else np.full(count, np.nan),
+                loss=self._live.losses(count),
+                baseline=self._frozen.losses(count) if self._baseline.made else np.full(count, np.nan),
                 confidence=self._grading.confidence(self.task, outputs, count),
                 bounded=self._grading.bounded,
                 columns=np.concatenate(watched, axis=1),
             )
         )
-        self.continual.predicted(batch, now, self.live)
+        self._continual.predicted(batch, now, self._live)
         self._events += count
         if news := self.drift.alarms_after(self.levels.newest):
-            self.levels.raised(news, self.live, self.curve.points)
+            self.levels.raised(news, self._live, self.curve.points)
         if self.curve.due(self._events):
             self._add_point(batch)
 
     def _add_point(self, batch: Batch) -> None:
-        main, frozen = self.live.main(), self.frozen.main()
+        main, frozen = self._live.main(), self._frozen.main()
         if main is not None and not math.isnan(main[1]):
             beside = math.nan if frozen is None else frozen[1]
             self.curve.add(main[0], CurvePoint(self._events, newest_time(batch.times), main[1], beside))
 
     @property
+    def live(self) -> Prequential:
+        """The learner's grades."""
+        self.settle()
+        return self._live
+
+    @property
+    def frozen(self) -> Prequential:
+        """The frozen baseline's grades."""
+        self.settle()
+        return self._frozen
+
+    @property
+    def controls(self) -> Controls:
+        """The naive controls."""
+        self.settle()
+        return self._controls
+
+    @property
+    def continual(self) -> Continual:
+        """The accuracy on held-out events of each class."""
+        self.settle()
+        return self._continual
+
+    @property
     def events(self) -> int:
         """Events seen so far."""
-        return self._events
+        return self._events + self._gathered.events
 
     @property
     def worst_case_accuracy(self) -> float:
@@ -188,7 +214,7 @@ class Monitor:
 
     def report(self, now: float) -> EvaluationReport:
         """An immutable report as of this time (Unix seconds)."""
-        live, frozen = self.live, self.frozen
+        live, frozen = self.live, self._frozen
         return EvaluationReport(
             time=now,
             events=self._events,
@@ -198,7 +224,7 @@ class Monitor:
             baseline=MappingProxyType(frozen.metrics()),
             baseline_recent=MappingProxyType(frozen.recent()),
             worst_case_accuracy=live.worst_case_accuracy,
-            continual=MappingProxyType(self.continual.metrics()),
+            continual=MappingProxyType(self._continual.metrics()),
             curve_metric=self.curve.metric,
             curve=self.curve.points,
             drift_scores=MappingProxyType(self.drift.scores()),
@@ -210,8 +236,8 @@ class Monitor:
             unlabelled_events=self.drift.unlabelled,
             unanswered=live.unanswered,
             recent_events=live.recent_events,
-            controls=MappingProxyType(self.controls.metrics()),
-            controls_recent=MappingProxyType(self.controls.recent()),
+            controls=MappingProxyType(self._controls.metrics()),
+            controls_recent=MappingProxyType(self._controls.recent()),
             quality_floor=self._floor,
             floor_breached=self._floor_breached(),
             levels=self.levels.before,
@@ -230,17 +256,17 @@ class Monitor:
     def state_replaced(self, how: str) -> None:
         """The model was rolled back or begun anew: the recent windows begin again, because another state answers."""
         self.settle()
-        self.levels.replaced(self.live, self._events)
+        self.levels.replaced(self._live, self._events)
         self._replaced_at, self._replaced = self._events, how
-        self.live.begin_window()
-        self.frozen.begin_window()
-        self.controls.begin_window()
+        self._live.begin_window()
+        self._frozen.begin_window()
+        self._controls.begin_window()
 
     def _floor_breached(self) -> bool | None:
         """Whether recent quality is worse than the floor; None: there is none, or too few events were graded."""
-        if self._floor is None or self.live.recent_events < min(self._window_events, _LEAST_FOR_FLOOR):
+        if self._floor is None or self._live.recent_events < min(self._window_events, _LEAST_FOR_FLOOR):
             return None
-        _, value = self.live.main() or ("", math.nan)
+        _, value = self._live.main() or ("", math.nan)
         if math.isnan(value):
             return None
         return value > self._floor if self.task.lower_is_better else value < self._floor
@@ -248,7 +274,7 @@ class Monitor:
     def state(self) -> State:
         """The state that later figures and alarms depend on; the baseline itself has its own file."""
         self.settle()
-        live = self.live.state()
+        live = self._live.state()
         tensors, meta = dict(live.tensors), dict(live.meta)
         for part, one in self._parts().items():
             state = one.state()
@@ -262,7 +288,7 @@ class Monitor:
         """Restore from `state()`; parts that an older version did not save start empty."""
         self._gathered.clear()
         own = {name: tensor for name, tensor in state.tensors.items() if "/" not in name}
-        self.live.restore(State(own, state.meta))
+        self._live.restore(State(own, state.meta))
         self._events = state.meta.get("events", 0)
         self._replaced_at, self._replaced = state.meta.get("replaced", (0, ""))
         for part, one in self._parts().items():
@@ -270,9 +296,13 @@ class Monitor:
                 tensors = {n.removeprefix(f"{part}/"): t for n, t in state.tensors.items() if n.startswith(f"{part}/")}
                 one.restore(State(tensors, state.meta[part]))
         if not self._baseline.restore(state.meta):  # a different baseline: figures of the previous one do not apply
-            self.frozen = Prequential(self._window_events, self.task)
+            self._frozen = Prequential(self._window_events, self.task)
 
     def _parts(self) -> dict[str, Prequential | DriftWatch | Continual | Curve | Controls | Levels]:
         return dict(
-            zip(_PARTS, (self.frozen, self.drift, self.continual, self.curve, self.controls, self.levels), strict=True)
+            zip(
+                _PARTS,
+                (self._frozen, self.drift, self._continual, self.curve, self._controls, self.levels),
+                strict=True,
+            )
         )

@@ -227,7 +227,11 @@ class Prequential:
             kept = {"sums": own.sums, "counts": own.counts, "spreads": own.spreads}
             tensors |= {f"{self._task.name}.{name}": tensor for name, tensor in kept.items()}
         tensors |= self._ranks.tensors() | self._calibration.tensors() | self._recent.tensors()
-        meta: dict[str, Any] = {"classes": list(self._numbers.classes), "window_events": self._recent.size, "scores": self._scores}
+        meta: dict[str, Any] = {
+            "classes": list(self._numbers.classes),
+            "window_events": self._recent.size,
+            "scores": self._scores,
+        }
         if self.unanswered:
             meta["unanswered"] = self.unanswered
         return State(tensors, meta | {"window_begun": self._graded - self._recent.pushed})

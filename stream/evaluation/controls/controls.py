@@ -57,7 +57,9 @@ class Controls:
         self._waiting_events = 0
         self._events = 0
         self._labels = self._known = self._followed = 0  # labelled events so far: of all, known, and followed
-        self._unknown: deque[tuple[int, int]] = deque()  # micro-batches not known yet: events and labels until their end
+        self._unknown: deque[tuple[int, int]] = (
+            deque()
+        )  # micro-batches not known yet: events and labels until their end
         self._earlier: dict[str, NDArray[Any]] = {}  # predictions from after `_known` labels and more
 
     def graded(self, live: Prequential, batch: Batch, sizes: Sequence[int] = ()) -> None:
@@ -173,9 +175,7 @@ class Controls:
             elif len(starts):
                 self._figures[name].add(control.grade(predicted[answered], labels[answered]), starts)
 
-    def _late(
-        self, name: str, prompt: NDArray[Any], known: NDArray[np.intp], first: int
-    ) -> NDArray[Any]:
+    def _late(self, name: str, prompt: NDArray[Any], known: NDArray[np.intp], first: int) -> NDArray[Any]:
         """The predictions after so many labels, from those after `first` labels and each one more."""
         earlier = self._earlier.get(name, prompt[:0])
         series = np.concatenate([earlier, prompt])
