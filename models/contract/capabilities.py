@@ -181,7 +181,7 @@ def capability(thing: object, kind: type[C]) -> C | None:
     """
     if isinstance(thing, Wrapper):
         return thing.capability(kind)
-    missing = _missing(type(thing), kind)  # isinstance with a protocol takes microseconds
+    missing = _missing(type(thing), kind)  # type: ignore[arg-type]  # isinstance with a protocol takes microseconds
     if missing and not (hasattr(type(thing), "__getattr__") or missing <= getattr(thing, "__dict__", {}).keys()):
         return None
     return thing if not missing or isinstance(thing, kind) else None  # type: ignore[return-value]

@@ -1,7 +1,7 @@
 """Small micro-batches that are evaluated together: sixty-four of one event cost little more than one.
 
-Each was predicted before it was learned; what is gathered are those predictions. Figures and alarms are the same up to the
-order of sums, because they do not depend on how a stream is cut.
+Each was predicted before it was learned; what is gathered are those predictions. Figures and alarms are the same up to
+the order of sums, because they do not depend on how a stream is cut.
 """
 
 from __future__ import annotations

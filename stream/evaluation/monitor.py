@@ -136,7 +136,15 @@ class Monitor:
     def _evaluate(
         self, batch: Batch, sizes: Sequence[int], by: Predictor, outputs: Mapping[str, Array], now: Predictor
     ) -> None:
-        """Evaluate predictions for micro-batches of these sizes, made by predictors like `by`; `now` is the present one."""
+        """Evaluate predictions for micro-batches of these sizes.
+
+        Args:
+            batch: The micro-batches.
+            sizes: Events of each.
+            by: A predictor as those that predicted.
+            outputs: The predictions.
+            now: The present predictor.
+        """
         answerer, graded = as_served(batch, by, outputs)
         self._live.predicted(batch, answerer, graded, self._events + 1)
         self._controls.graded(self._live, batch, sizes)

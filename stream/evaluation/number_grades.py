@@ -33,7 +33,7 @@ class NumberGrading(TaskGrading):
     def unanswered(
         self, batch: Batch, predictor: Predictor, task: Task, outputs: Mapping[str, Array]
     ) -> NDArray[np.bool_] | None:
-        missing: NDArray[np.bool_] = np.isnan(outputs[task.answer]).all(axis=1)
+        missing = np.asarray(np.isnan(outputs[task.answer]).all(axis=1))
         return missing if missing.any() else None
 
     def grade(

@@ -15,6 +15,8 @@ from thalweg.proto.records import Position
 from thalweg.stream.journal.entries import BlockEntry, Skip
 from thalweg.stream.learn.blocks import Block, DecodedBlock, gather
 from thalweg.stream.learn.context import ModelContext
+from thalweg.stream.learn.micro_batches.size import USUAL, MicroBatchSize
+from thalweg.stream.learn.outcome import Outcome
 from thalweg.stream.learn.ports import DeadLetterSink
 from thalweg.stream.log.identity import identities
 from thalweg.stream.log.log import GAP_TEXTS, LogError, LogReplaced, Reader, Start, gap_fields
@@ -44,6 +46,7 @@ class Intake:
         )
         self._observer, self._dead_letters = ports.observer, ports.dead_letters
         self._ticks = context.runtime.ticks
+        self._size = MicroBatchSize(settings.batch_events, settings.least_batch_events)
         self._retry = Retry(settings.model, ports.health, context.stopping)
         self.replaced = False
         """A topic was created again while it was read; the latest block is the last one of the deleted topic."""
@@ -72,7 +75,7 @@ class Intake:
         settings = self._settings
         block = gather(
             reader,
-            batch_records=settings.batch_events,
+            batch_records=USUAL if settings.batch_events == "auto" else settings.batch_events,
             batch_seconds=settings.batch_seconds,
             idle_seconds=idle_seconds,
             max_bytes=settings.block_bytes,
@@ -81,9 +84,14 @@ class Intake:
         self._report_gaps(reader)
         if block is None or len(block) == 0:
             return None
-        entry = BlockEntry(self._fold.version + 1, block.ranges, settings.batch_events)
+        size = self._size.choose(len(block) + sum(reader.lag().values()))
+        entry = BlockEntry(self._fold.version + 1, block.ranges, size)
         self.journal(entry)
         return entry, block
+
+    def learned(self, entry: BlockEntry, outcome: Outcome, seconds: float) -> None:
+        """A block was decoded and learned within so many seconds."""
+        self._size.learned(entry.batch_events, sum(part.count for part in entry.ranges), outcome.events, seconds)
 
     def journal(self, entry: BlockEntry) -> None:
         """Append an entry; retries while the disk refuses. Raises Stopped."""

@@ -1,5 +1,5 @@
-"""Naive controls: predictions that look at labels alone, graded on the same events, which know no label that the model
-does not know yet. A model that is no better than they are has learned nothing from its inputs, however high its accuracy.
+"""Naive controls: predictions that look at labels alone, and know none that the model does not know yet, graded on the
+same events. A model that is no better than they are has learned nothing from its inputs, however high its accuracy.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ class _Waiting(NamedTuple):
 class Controls:
     """The naive controls of a task, over all events and the recent window; saved with the state. Not thread-safe.
 
-    They are graded on the events that the model is graded on. Of all labels they know those that the model had been given
-    when it predicted: none of the same micro-batch, and none of the last `delay_events` before it.
+    They are graded on the events that the model is graded on. Of all labels they know those that the model had been
+    given when it predicted: none of the same micro-batch, and none of the last `delay_events` before it.
 
     Args:
         grading: The task's grading; says which controls make sense.

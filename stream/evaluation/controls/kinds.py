@@ -23,7 +23,7 @@ class Control(ABC):
 
     @abstractmethod
     def follow(self, labels: NDArray[Any]) -> NDArray[Any]:
-        """The predictions for events with these labels, (M,) or (M, K), M > 0, in order, each from all labels before it."""
+        """The predictions for events with these labels, (M,) or (M, K), M > 0, each from all labels before it."""
 
     @staticmethod
     @abstractmethod
