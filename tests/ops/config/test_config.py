@@ -48,7 +48,7 @@ def test_what_is_left_out_has_its_default(tmp_path: Path) -> None:
     config = load(written(tmp_path, GOOD), {})
 
     assert config.log.url == "sqlite:state/log.db"
-    assert config.model[0].batch_events == 64
+    assert config.model[0].batch_events == "auto"
     assert config.model[0].specs()["features"].shape == (64,)
     assert config.model[0].specs()["features"].dtype == "float32"
 
