@@ -27,6 +27,8 @@ REPORTED = (
     "thalweg_continual",
     "thalweg_frozen_prequential",
     "thalweg_control_prequential",
+    "thalweg_unanswered_events",
+    "thalweg_micro_batch_events",
     "thalweg_quality_floor",
     "thalweg_quality_floor_breached",
     "thalweg_worst_case_accuracy",

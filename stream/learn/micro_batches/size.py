@@ -7,6 +7,7 @@ cuts the same micro-batches.
 
 from __future__ import annotations
 
+import math
 from typing import Literal, TypeAlias
 
 BatchEvents: TypeAlias = int | Literal["auto"]
@@ -18,7 +19,6 @@ USUAL = 64
 waited for while more keep arriving."""
 WITHIN_SECONDS = 1.0
 """All that waits should be learned within this time; while it would be, micro-batches do not grow."""
-_AT_FIRST = 0.0005  # assumed seconds of a micro-batch of one event before any was measured
 _NO_CHEAPER = 0.8  # of the cost per event at half the size: larger ones are pointless, the learner's cost is per event
 _LEAST_BLOCK = 8  # events of a block whose cost is measured; of a smaller one it is mostly that of the block itself
 _FADE = 0.99  # of the cost that stands in the way of larger micro-batches, so that it is measured again at times
@@ -43,14 +43,14 @@ class MicroBatchSize:
         """The size for the next block, when this many records wait, those of the block included."""
         if self._configured != "auto":
             return self._configured
-        waiting, best, before = records * self._per_record, self._sizes[0], _AT_FIRST
+        waiting, best, before = records * self._per_record, self._sizes[0], math.inf
         for size in self._sizes:
             seconds = self._seconds.get(size)
-            if seconds is None:
-                seconds = before if size == best else before / 2
-            elif size != best and seconds > _NO_CHEAPER * before:
+            if seconds is None:  # the next one to try; it is measured before a larger one is tried
+                return size
+            if seconds > _NO_CHEAPER * before:
                 self._seconds[size] *= _FADE
-                return best
+                break
             best, before = size, seconds
             if waiting * seconds <= WITHIN_SECONDS:
                 break
