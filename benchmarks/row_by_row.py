@@ -2,7 +2,7 @@
 
 Cost: JSON records of the electricity stream wait in the embedded log and are learned one by one by the processor, with
 everything a service has: decoding, evaluation, drift detection, calibration, journal, publication, snapshots. CPU time
-of all threads, the least of several rounds, each beside a logistic regression of River that gets dictionaries made before.
+of all threads, the least of several rounds, beside a logistic regression of River that gets dictionaries made before.
 Accuracy: `thalweg replay` of the stream at several delays of the labels, beside the controls at the same delay.
 """
 

@@ -84,10 +84,20 @@ class Intake:
         self._report_gaps(reader)
         if block is None or len(block) == 0:
             return None
-        size = self._size.choose(len(block) + sum(reader.lag().values()))
+        if self._size.needs_count:
+            self._size.counted(self._events_of(block))
+        size = self._size.choose(len(block), sum(reader.lag().values()))
         entry = BlockEntry(self._fold.version + 1, block.ranges, size)
         self.journal(entry)
         return entry, block
+
+    def _events_of(self, block: Block) -> int:
+        """Events of the first record."""
+        first = Block((block.records[0][:1],))
+        with suppress(Exception):  # it is decoded again, and what is wrong with it is reported then
+            decoded = self._fold.decode(BlockEntry(self._fold.version + 1, first.ranges, 1), first)
+            return sum(len(part.batch) for part in decoded.parts)
+        return 1
 
     def learned(self, entry: BlockEntry, outcome: Outcome, seconds: float) -> None:
         """A block was decoded and learned within so many seconds."""

@@ -21,6 +21,7 @@ WITHIN_SECONDS = 1.0
 """All that waits should be learned within this time; while it would be, micro-batches do not grow."""
 _NO_CHEAPER = 0.8  # of the cost per event at half the size: larger ones are pointless, the learner's cost is per event
 _LEAST_BLOCK = 8  # events of a block whose cost is measured; of a smaller one it is mostly that of the block itself
+_MOST_OF_A_BLOCK = 4096  # micro-batches: a block must not take long before its learner's cost is known
 _FADE = 0.99  # of the cost that stands in the way of larger micro-batches, so that it is measured again at times
 
 
@@ -37,14 +38,30 @@ class MicroBatchSize:
         self._sizes = [size for size in (1 << power for power in range(9)) if size > least]
         self._sizes.insert(0, least)
         self._seconds: dict[int, float] = {}  # per event, by size
-        self._per_record = 1.0
+        self._per_record: float | None = None
 
-    def choose(self, records: int) -> int:
-        """The size for the next block, when this many records wait, those of the block included."""
+    @property
+    def needs_count(self) -> bool:
+        """Whether `counted` should be called first: nothing is known about the events in a record yet."""
+        return self._configured == "auto" and self._per_record is None
+
+    def counted(self, events: int) -> None:
+        """A record holds this many events."""
+        self._per_record = float(max(1, events))
+
+    def choose(self, block: int, waiting: int = 0) -> int:
+        """The size for the next block.
+
+        Args:
+            block: Records of the block.
+            waiting: Records that wait beyond it.
+        """
         if self._configured != "auto":
             return self._configured
-        waiting, best, before = records * self._per_record, self._sizes[0], math.inf
-        for size in self._sizes:
+        per_record = self._per_record or 1.0
+        sizes = [size for size in self._sizes if block * per_record <= size * _MOST_OF_A_BLOCK] or self._sizes[-1:]
+        events, best, before = (block + waiting) * per_record, sizes[0], math.inf
+        for size in sizes:
             seconds = self._seconds.get(size)
             if seconds is None:  # the next one to try; it is measured before a larger one is tried
                 return size
@@ -52,7 +69,7 @@ class MicroBatchSize:
                 self._seconds[size] *= _FADE
                 break
             best, before = size, seconds
-            if waiting * seconds <= WITHIN_SECONDS:
+            if events * seconds <= WITHIN_SECONDS:
                 break
         return best
 

@@ -158,7 +158,7 @@ def test_while_a_stream_is_slow_auto_is_one_by_one_and_the_state_is_that_of_a_re
 
 def test_whatever_sizes_a_service_chooses_its_journal_leads_to_the_same_state(monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = iter([1, 4, 2, 64, 1, 256, 8, 1])
-    monkeypatch.setattr(MicroBatchSize, "choose", lambda self, records: next(sizes))
+    monkeypatch.setattr(MicroBatchSize, "choose", lambda self, block, waiting: next(sizes))
     sent = [line(number, None, "xyz"[number % 3], None, 0) for number in range(700)]
 
     state, rebuilt = served(model(batch_events="auto"), sent, lives=4)
