@@ -25,6 +25,8 @@ from thalweg.stream.retry import Retry, Stopped
 
 log = structlog.get_logger(__name__)
 
+_LEAST_EVENT_BYTES = 32  # of an event in a record of many
+
 NOT_THE_EVENTS = (Stopped, LogReplaced)
 """Raised while a block is applied, but not for any fault of its events."""
 
@@ -85,19 +87,11 @@ class Intake:
         if block is None or len(block) == 0:
             return None
         if self._size.needs_count:
-            self._size.counted(self._events_of(block))
+            self._size.counted(_most_events_of(block))
         size = self._size.choose(len(block), sum(reader.lag().values()))
         entry = BlockEntry(self._fold.version + 1, block.ranges, size)
         self.journal(entry)
         return entry, block
-
-    def _events_of(self, block: Block) -> int:
-        """Events of the first record."""
-        first = Block((block.records[0][:1],))
-        with suppress(Exception):  # it is decoded again, and what is wrong with it is reported then
-            decoded = self._fold.decode(BlockEntry(self._fold.version + 1, first.ranges, 1), first)
-            return sum(len(part.batch) for part in decoded.parts)
-        return 1
 
     def learned(self, entry: BlockEntry, outcome: Outcome, seconds: float) -> None:
         """A block was decoded and learned within so many seconds."""
@@ -157,3 +151,11 @@ class Intake:
             log.error(GAP_TEXTS[gap.cause], model=self._settings.model, **gap_fields(gap))
             self.replaced = self.replaced or gap.cause == "replaced"
             self._observer.lost(gap)
+
+
+def _most_events_of(block: Block) -> int:
+    """About the most events that the first record can hold: it is not decoded before its block is journalled."""
+    first = block.records[0]
+    if any(b"batch" in value.lower() for _, value in first.headers[0] if value):  # the content type of several events
+        return max(1, len(first.values[0] or b"") // _LEAST_EVENT_BYTES)
+    return 1
