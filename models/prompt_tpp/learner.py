@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -66,6 +66,7 @@ class PromptTpp:
     whose loss or gradient is not finite is skipped and counted.
     """
 
+    least_batch_events: ClassVar = 64  # an optimiser's step of one event costs as much as one of many
     gauges_declared = (
         CLASSES,
         MEMORY_ENTRIES,
