@@ -1,0 +1,107 @@
+"""The expert that counts: types by a Markov table, gaps by a log-normal given the last type, both with forgetting.
+
+O(1) per event, at its best from the first events on, and the control that a network has to beat. A gap of 0 (events at
+one time) is an event of its own kind, with a probability per last type: it has no logarithm.
+State: K² + 4 (K + 1) numbers, whatever the number of keys.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from thalweg.models.parts.torch_setup import torch
+from thalweg.models.prompt_tpp.network import UNKNOWN
+from thalweg.models.prompt_tpp.next_event import WIDEST, NextEvent
+from thalweg.proto.schema import Array
+
+Floats = NDArray[np.float64]
+SHORTEST, LONGEST = 1e-6, 1e9
+"""Minimum and maximum of a gap, in units."""
+GAP_NUMBERS = 3
+"""Numbers that describe the gap after a type: probability of a gap of 0, mean and deviation of the log gap."""
+_VARIANCE = 2.0  # of log gaps, as one gap of the past
+_SLOWER = 10.0  # the row over all types forgets so many times more slowly
+
+
+class MarkovTable:
+    """Type transitions as counts; row k: the types after k.
+
+    Args:
+        counts: (K, K), K at least the number of known types.
+    """
+
+    def __init__(self, counts: Floats) -> None:
+        self.counts = counts
+
+    def log_probabilities(self, last: NDArray[Any], known: int) -> NDArray[np.float32]:
+        """Log-probabilities of the next type (N, K) after types (N,), smoothed by 0.5; UNKNOWN for unknown types."""
+        rows = self.counts[last] + 0.5
+        rows[:, known:] = 0.0
+        shares = rows / np.maximum(rows.sum(axis=1, keepdims=True), 1e-300)
+        logs = np.log(np.maximum(shares, 1e-300))
+        found: NDArray[np.float32] = np.where(shares > 0, logs, UNKNOWN).astype(np.float32)
+        return found
+
+    def learn(self, last: int, kind: int, memory: float) -> None:
+        """An event of a type after one of another; a row forgets to 1/e within `memory` uses."""
+        self.counts[last] *= np.exp(-1.0 / memory)
+        self.counts[last, kind] += 1.0
+
+
+class GapTable:
+    """Gaps after each type, in seconds.
+
+    Args:
+        sums: (K + 1, 4): per last type, and over all in the last row, decayed numbers of gaps of 0 and of others, and
+            sums of the others' logarithms and of their squares.
+    """
+
+    def __init__(self, sums: Floats) -> None:
+        self.sums = sums
+
+    @classmethod
+    def of(cls, types: int) -> GapTable:
+        """Without any gap."""
+        return cls(np.zeros((types + 1, 4)))
+
+    def learn(self, last: int, gap: float, memory: float) -> None:
+        """A gap, in seconds, after a type; a row forgets to 1/e within `memory` uses."""
+        log = math.log(gap) if gap > 0 else 0.0
+        told = np.array([0.0, 1.0, log, log * log]) if gap > 0 else np.array([1.0, 0.0, 0.0, 0.0])
+        self.sums[last] = self.sums[last] * math.exp(-1.0 / memory) + told
+        self.sums[-1] = self.sums[-1] * math.exp(-1.0 / (_SLOWER * memory)) + told
+
+    def read(self, last: NDArray[Any]) -> Floats:
+        """The numbers of the gap after types (N,), (N, GAP_NUMBERS); a type seldom seen is like all others."""
+        ties, count, total, squares = self.sums[-1]
+        mean = total / max(count, 1e-300)
+        variance = (max(squares - count * mean * mean, 0.0) + _VARIANCE) / (count + 1.0)
+        tie = (ties + 0.5) / (ties + count + 1.0)
+        own = self.sums[last]  # one gap as all others is added to each row
+        means = (own[:, 2] + mean) / (own[:, 1] + 1.0)
+        squared = (own[:, 3] + variance + mean * mean) / (own[:, 1] + 1.0)
+        deviations = np.sqrt(np.maximum(squared - means * means, 1e-12))
+        return np.stack([(own[:, 0] + tie) / (own[:, 0] + own[:, 1] + 1.0), means, deviations], axis=1)
+
+
+def next_event(markov: Array, gaps: Floats, unit: float) -> NextEvent:
+    """What counting expects.
+
+    Args:
+        markov: Log-probabilities (B, K) of types; UNKNOWN for types not seen yet.
+        gaps: Numbers of the gap (B, GAP_NUMBERS), in seconds.
+        unit: Seconds of the model's unit.
+    """
+    tie, mean, deviation = gaps.T
+    tie = np.clip(tie, 1e-9, 1.0 - 1e-9)
+    spread = np.clip(np.log(deviation), -WIDEST, WIDEST)
+    shortest = np.full_like(tie, math.log(SHORTEST))  # what a gap of 0 is taken for
+    zeros = np.stack([np.log(tie), shortest, np.full_like(tie, -WIDEST)], axis=1)
+    others = np.stack([np.log1p(-tie), mean - math.log(unit), spread], axis=1)
+    parts = np.stack([zeros, others], axis=2).astype(np.float32)  # (B, 3, 2)
+    types = np.where(markov > UNKNOWN, markov, -np.inf).astype(np.float32)
+    return NextEvent(torch.from_numpy(types), torch.from_numpy(parts)[:, None])
