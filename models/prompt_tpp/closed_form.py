@@ -2,7 +2,7 @@
 
 O(1) per event, at its best from the first events on, and the control that a network has to beat. A gap of 0 (events at
 one time) is an event of its own kind, with a probability per last type: it has no logarithm.
-State: K² + 4 (K + 1) numbers, whatever the number of keys.
+State: K² + 4 (K + 1) numbers, whatever the number of keys. With a shorter memory it is another expert.
 """
 
 from __future__ import annotations
@@ -86,6 +86,29 @@ class GapTable:
         squared = (own[:, 3] + variance + mean * mean) / (own[:, 1] + 1.0)
         deviations = np.sqrt(np.maximum(squared - means * means, 1e-12))
         return np.stack([(own[:, 0] + tie) / (own[:, 0] + own[:, 1] + 1.0), means, deviations], axis=1)
+
+
+class Counts:
+    """The tables of one expert that counts.
+
+    Args:
+        markov: The types.
+        gaps: The gaps.
+        memory: Uses of a row after which it decays to 1/e.
+    """
+
+    def __init__(self, markov: MarkovTable, gaps: GapTable, memory: float) -> None:
+        self.markov, self.gaps, self.memory = markov, gaps, memory
+
+    @classmethod
+    def of(cls, types: int, memory: float) -> Counts:
+        """Of nothing."""
+        return cls(MarkovTable(np.zeros((types, types))), GapTable.of(types), memory)
+
+    def learn(self, last: int, kind: int, gap: float) -> None:
+        """An event of a type, so many seconds after one of another."""
+        self.markov.learn(last, kind, self.memory)
+        self.gaps.learn(last, gap, self.memory)
 
 
 def next_event(markov: Array, gaps: Floats, unit: float) -> NextEvent:

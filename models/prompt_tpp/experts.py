@@ -14,14 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from thalweg.models.contract.gauges import GaugeSpec, GaugeValue
-from thalweg.models.prompt_tpp.closed_form import GapTable, next_event
+from thalweg.models.prompt_tpp.closed_form import Counts, GapTable, MarkovTable, next_event
 from thalweg.models.prompt_tpp.expert import NetworkExpert, Samples
 from thalweg.models.prompt_tpp.mixing import ExpertWeights, gains
 from thalweg.models.prompt_tpp.params import Params
 from thalweg.models.prompt_tpp.reading import Reading
 from thalweg.proto.schema import Array
 
-CLOSED = "closed_form"
 PARTS = ("types", "gaps")
 _RECENT = 1000.0  # events over which likelihoods and gains are averaged
 EXPERT_WEIGHT = GaugeSpec(
@@ -61,42 +60,45 @@ class Experts:
         self.networks = {name: NetworkExpert(params, params.shape(name), seed) for name in params.networks}
         count = len(self.members)
         self._weights = [ExpertWeights(count, params.expert_rate, params.expert_share) for _ in PARTS]
-        self.gap_table = GapTable.of(params.max_types)
+        self.counting = {name: Counts.of(params.max_types, memory) for name, memory in params.memories.items()}
         self._recent = np.zeros((2, count))  # of each expert: log-likelihood, gain
         self._judged = 0  # events
         self._seconds = dict.fromkeys(self.members, 0.0)
-
-    @property
-    def counted(self) -> bool:
-        """Whether the closed form is one of them."""
-        return CLOSED in self.members
 
     @property
     def left_out(self) -> int:
         """Steps that were skipped because they were not finite."""
         return sum(one.left_out for one in self.networks.values())
 
-    def note_gap(self, last: int, gap: float) -> None:
-        """An event came so many seconds after one of a type."""
-        if self.counted:
+    def count(self, last: int, kind: int, gap: float) -> None:
+        """An event of a type came, so many seconds after one of another."""
+        for name, counts in self.counting.items():
             started = self._clock()
-            self.gap_table.learn(last, gap, self._params.markov_memory)
-            self._seconds[CLOSED] += self._clock() - started
+            counts.learn(last, kind, gap)
+            self._seconds[name] += self._clock() - started
 
-    def learn(self, samples: Samples, counted: NDArray[np.float64], unit: float, pace: float) -> None:
+    def counted(self, last: NDArray[Any], known: int) -> dict[str, Array]:
+        """What those who count expect after types (N,): rows of samples, judged when they are learned."""
+        found: dict[str, Array] = {}
+        for name, counts in self.counting.items():
+            found[f"{name}.types"] = counts.markov.log_probabilities(last, known)
+            found[f"{name}.gaps"] = counts.gaps.read(last)
+        return found
+
+    def learn(self, samples: Samples, counted: Mapping[str, Array], unit: float, pace: float) -> None:
         """Judge the experts by these events, and let the networks learn from them.
 
         Args:
             samples: Events and silence, as they came.
-            counted: What the closed form said of each gap, (B, GAP_NUMBERS); (B, 0) without it.
+            counted: What `counted` said of each.
             unit: Seconds of the model's unit.
             pace: Factor on the learning rate.
         """
         said = np.full((2, len(samples.types), len(self.members)), np.nan)
         for place, name in enumerate(self.members):
             started = self._clock()
-            if name == CLOSED:
-                said[:, :, place] = _said_by_counting(samples, counted, unit)
+            if name in self.counting:
+                said[:, :, place] = _said(samples, counted[f"{name}.types"], counted[f"{name}.gaps"], unit)
             elif self.single:
                 self.networks[name].learn(samples, pace)
             else:
@@ -122,11 +124,13 @@ class Experts:
             {name: (network.shape, network.frozen()) for name, network in self.networks.items()},
             None if self.single else self.members,
             [tuple(one.weights.tolist()) for one in self._weights],
-            self.gap_table.sums.copy() if self.counted else None,
+            {name: (one.markov.counts.copy(), one.gaps.sums.copy()) for name, one in self.counting.items()},
         )
 
     def gauges(self) -> Mapping[str, GaugeValue]:
-        """Weights, likelihoods, gains, and costs."""
+        """Weights, likelihoods, gains, and costs; none of a single base."""
+        if self.single:
+            return {}
         each = list(enumerate(self.members))
         return {
             "expert_weight": {
@@ -154,8 +158,8 @@ class Experts:
         if not self.single:
             found["expert_weights"] = np.stack([one.weights for one in self._weights])
             found["expert_recent"] = self._recent
-        if self.counted:
-            found["gap_table"] = self.gap_table.sums
+        for name, counts in self.counting.items():
+            found |= {f"expert.{name}.types": counts.markov.counts, f"expert.{name}.gaps": counts.gaps.sums}
         return found
 
     def counts(self) -> dict[str, Any]:
@@ -177,14 +181,16 @@ class Experts:
             for one, row in zip(self._weights, tensors["expert_weights"]):
                 one.weights = np.array(row)
             self._recent, self._judged = np.array(tensors["expert_recent"]), int(counts["judged"])
-        if self.counted:
-            self.gap_table = GapTable(np.array(tensors["gap_table"]))
+        for name, counts in self.counting.items():
+            counts.markov = MarkovTable(np.array(tensors[f"expert.{name}.types"]))
+            counts.gaps = GapTable(np.array(tensors[f"expert.{name}.gaps"]))
 
 
-def _said_by_counting(samples: Samples, counted: NDArray[np.float64], unit: float) -> NDArray[np.float64]:
-    reading = next_event(samples.past.markov.numpy(), counted, unit)
+def _said(samples: Samples, types: Array, gaps: Array, unit: float) -> NDArray[np.float64]:
+    """Log-probabilities of types and log-densities of gaps by those who count, (2, B); NaN for silence."""
+    reading = next_event(types, gaps, unit)
     kinds = samples.types.clamp(min=0)[:, None]
-    types = reading.types.gather(1, kinds)[:, 0].double().numpy()
-    told = np.stack([types, reading.log_density(samples.gaps)[:, 0].double().numpy()])
+    of_types = reading.types.gather(1, kinds)[:, 0].double().numpy()
+    told = np.stack([of_types, reading.log_density(samples.gaps)[:, 0].double().numpy()])
     told[:, samples.types.numpy() < 0] = np.nan
     return told

@@ -33,7 +33,7 @@ from thalweg.models.contract.learner import LearnerContext, ParamsError
 from thalweg.models.parts.class_bound import EXCESS_EVENTS, ExcessEvents, add_classes
 from thalweg.models.parts.learning_rate import LearningRateBoost
 from thalweg.models.parts.torch_setup import torch
-from thalweg.models.prompt_tpp.closed_form import GAP_NUMBERS, LONGEST, SHORTEST, MarkovTable
+from thalweg.models.prompt_tpp.closed_form import LONGEST, SHORTEST, MarkovTable
 from thalweg.models.prompt_tpp.expert import Samples
 from thalweg.models.prompt_tpp.experts import EXPERT_GAIN, EXPERT_LIKELIHOOD, EXPERT_SECONDS, EXPERT_WEIGHT, Experts
 from thalweg.models.prompt_tpp.network import Base, Past
@@ -136,8 +136,7 @@ class PromptTpp:
                 continue
             self._event(hash_key(batch.inputs["key"][row]), moment, kind, samples)
         if samples:
-            columns = [np.stack(column) for column in zip(*samples)]
-            self._wait(dict(zip(self._waiting, columns)))
+            self._wait(dict(zip(self._nothing(), (np.stack(column) for column in zip(*samples)))))
         if samples or before != (self._now, len(self._histories), self._counts):
             self._predictor = None
 
@@ -162,7 +161,7 @@ class PromptTpp:
         if last is not None:
             samples.append(self._sample(key, moment, kind))
             self._markov.learn(last[1], kind, self.params.markov_memory)
-            self._experts.note_gap(last[1], moment - last[0])
+            self._experts.count(last[1], kind, moment - last[0])
         elif (leaving := histories.leaving(key)) is not None:
             self._silence(leaving, samples)
         histories.push(key, moment, kind)
@@ -214,7 +213,7 @@ class PromptTpp:
         markov = self._markov.log_probabilities(kinds, len(self._classes))[0]
         silent = self._histories.silent_until(key) - last  # of which this much was learned already
         found = past.times[0], past.types[0], past.lengths[0], markov, moment - last, np.int64(kind), silent
-        return (*found, self._experts.gap_table.read(kinds)[0]) if self._experts.counted else found
+        return (*found, *(column[0] for column in self._experts.counted(kinds, len(self._classes)).values()))
 
     def _wait(self, more: dict[str, Array]) -> None:
         """Add samples to the waiting ones; determine the unit first, then step whenever there are enough."""
@@ -242,8 +241,7 @@ class PromptTpp:
         past = Past.of(times, kinds, lengths, markov, self._unit)
         gaps, silent = (torch.from_numpy(samples[name] / self._unit) for name in ("gap", "silent"))
         given = Samples(past, gaps.clamp(SHORTEST, LONGEST), torch.from_numpy(samples["type"]), silent)
-        counted = samples.get("counted", np.empty((len(gaps), 0)))
-        self._experts.learn(given, counted, self._unit, self._boost.mean(len(gaps)))
+        self._experts.learn(given, samples, self._unit, self._boost.mean(len(gaps)))
 
     def raise_forgetting(self, factor: float, events: int) -> None:
         """The network learns faster; histories and the Markov table stay."""
@@ -321,7 +319,7 @@ class PromptTpp:
         counts = meta["counts"]
         self._experts.restore(tensors, counts)
         self._histories.restore(below("history."))
-        self._waiting = {name: np.array(array) for name, array in below("waiting.").items()}
+        self._waiting = {name: np.array(tensors[f"waiting.{name}"]) for name in self._nothing()}
         self._markov = MarkovTable(np.array(tensors["markov"]))
         self._gaps = np.array(tensors["gaps"])
         self._classes = {name: code for code, name in enumerate(meta["classes"])}
@@ -361,7 +359,7 @@ class PromptTpp:
             "gap": np.zeros(0),
             "type": np.zeros(0, np.int64),
             "silent": np.zeros(0),
-            **({"counted": np.zeros((0, GAP_NUMBERS))} if self._experts.counted else {}),
+            **self._experts.counted(np.zeros(0, np.int64), 0),
         }
 
     def _identity(self) -> dict[str, Any]:

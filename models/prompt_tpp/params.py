@@ -9,8 +9,9 @@ from pydantic import Field
 from thalweg.models.parts.settings import Count, NotNegative, Settings, Whole, rule
 from thalweg.models.prompt_tpp.network import Base, Head, TppShape
 
-Expert = Literal["closed_form", "nhp", "attentive"]
-EXPERTS: tuple[Expert, ...] = ("closed_form", "nhp", "attentive")
+Expert = Literal["closed_form", "closed_form_fast", "nhp", "attentive"]
+EXPERTS: tuple[Expert, ...] = ("closed_form", "closed_form_fast", "nhp", "attentive")
+_NETWORKS: tuple[Base, ...] = ("nhp", "attentive")
 
 Width = Annotated[int, Field(ge=4, multiple_of=4)]
 Nodes = Annotated[int, Field(ge=2)]
@@ -25,12 +26,13 @@ class Params(Settings):
     LSTM, or `attentive`."""
 
     experts: Annotated[list[Expert], Field(min_length=1)] = list(EXPERTS)  # noqa: RUF012 - pydantic copies it
-    """Which, with `base = "experts"`: `closed_form` counts, `nhp` and `attentive` are networks."""
+    """Which, with `base = "experts"`: `closed_form` and `closed_form_fast` count, `nhp` and `attentive` are networks.
+    One that is left out costs nothing."""
 
-    expert_rate: Annotated[float, Field(gt=0, le=1)] = 0.1
+    expert_rate: Annotated[float, Field(gt=0, le=1)] = 0.3
     """How fast the experts' weights move, η: 1 is Bayes' rule, which believes in one expert; less finds a mixture."""
 
-    expert_share: Annotated[float, Field(ge=0, le=0.5)] = 1e-5
+    expert_share: Annotated[float, Field(ge=0, le=0.5)] = 1e-3
     """Weight that is spread evenly over the experts after each event, α: an expert that was worse for long can come
     back; 0: never."""
 
@@ -92,6 +94,9 @@ class Params(Settings):
     markov_memory: Annotated[float, Field(ge=1)] = 200.0
     """Forgetting of the Markov table that type probabilities start from: uses of a row after which it decays to 1/e."""
 
+    fast_memory: Annotated[float, Field(ge=1)] = 30.0
+    """The same of the expert `closed_form_fast`, which counts too."""
+
     unit_gaps: Count = 200
     """The time unit is the median of this many first gaps; until then events wait."""
 
@@ -131,7 +136,13 @@ class Params(Settings):
     @property
     def networks(self) -> tuple[Base, ...]:
         """Those of the members that are networks."""
-        return tuple(name for name in self.members if name != "closed_form")
+        return tuple(name for name in _NETWORKS if name in self.members)
+
+    @property
+    def memories(self) -> dict[str, float]:
+        """Those of the members that count: uses of a row after which it decays to 1/e."""
+        found = {"closed_form": self.markov_memory, "closed_form_fast": self.fast_memory}
+        return {name: memory for name, memory in found.items() if name in self.members}
 
     def shape(self, base: Base) -> TppShape:
         """The shape of a network."""

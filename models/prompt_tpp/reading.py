@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from thalweg.memory.snapshots.state import State
 from thalweg.models.parts.torch_setup import Tensor, torch
-from thalweg.models.prompt_tpp.closed_form import GapTable, next_event
+from thalweg.models.prompt_tpp.closed_form import GapTable, MarkovTable, next_event
 from thalweg.models.prompt_tpp.mixing import normalised
 from thalweg.models.prompt_tpp.network import UNKNOWN, Past, Ready, TppShape, prepare
 from thalweg.models.prompt_tpp.next_event import NextEvent, mixed
@@ -31,8 +31,8 @@ class Reading:
     """The experts, in order; None: the one network alone."""
     weights: Sequence[Sequence[float]]
     """Of the members, for types and for gaps."""
-    gap_sums: Array | None
-    """Of a `GapTable`; None without the closed form."""
+    counting: Mapping[str, tuple[Array, Array]]
+    """Of those that count: `MarkovTable.counts` and `GapTable.sums`."""
     _tensors: dict[str, dict[str, Tensor]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -56,20 +56,21 @@ class Reading:
         ready = self.prepared(past) if prepared is None else prepared
         if self.members is None:
             return next(iter(ready.values()))
-        known = int((past.markov > UNKNOWN).sum(dim=1).max())  # types are numbered as they come
-        found = []
-        for name in self.members:
-            if name in ready:
-                types, parts = ready[name].mixture()
-                found.append(NextEvent(types[:, :known], parts[:, :known]))
-            else:
-                found.append(self._counted(past, unit, known))
-        return mixed(found, *map(normalised, self.weights))
+        said = self.each(past, unit, ready)
+        return mixed([said[name] for name in self.members], *map(normalised, self.weights))
 
-    def _counted(self, past: Past, unit: float, known: int) -> NextEvent:
-        assert self.gap_sums is not None
+    def each(self, past: Past, unit: float, ready: Mapping[str, Ready]) -> dict[str, NextEvent]:
+        """What each expert says alone, over the known types."""
+        known = int((past.markov > UNKNOWN).sum(dim=1).max())  # types are numbered as they come
         last: NDArray[Any] = past.types.gather(1, past.lengths[:, None] - 1)[:, 0].numpy()
-        return next_event(past.markov[:, :known].numpy(), GapTable(self.gap_sums).read(last), unit)
+        found = {}
+        for name, one in ready.items():
+            types, parts = one.mixture()
+            found[name] = NextEvent(types[:, :known], parts[:, :known])
+        for name, (counts, sums) in self.counting.items():
+            types = MarkovTable(counts).log_probabilities(last, known)[:, :known]
+            found[name] = next_event(types, GapTable(sums).read(last), unit)
+        return found
 
     def state(self) -> State:
         """From which `of` makes an equal one."""
@@ -79,8 +80,8 @@ class Reading:
             for name, (_, arrays) in self.networks.items()
             for key, array in arrays.items()
         }
-        if self.gap_sums is not None:
-            tensors["gap_table"] = self.gap_sums
+        for name, (counts, sums) in self.counting.items():
+            tensors |= {f"expert.{name}.types": counts, f"expert.{name}.gaps": sums}
         shapes = {name: asdict(shape) for name, (shape, _) in self.networks.items()}
         if alone:
             return State(tensors, {"shape": next(iter(shapes.values()))})
@@ -96,6 +97,11 @@ class Reading:
 
         if "shape" in meta:
             shape = TppShape(**meta["shape"])
-            return cls({shape.base: (shape, below("network."))}, None, [], None)
+            return cls({shape.base: (shape, below("network."))}, None, [], {})
         networks = {name: (TppShape(**shape), below(f"expert.{name}.")) for name, shape in meta["shapes"].items()}
-        return cls(networks, tuple(meta["members"]), meta["weights"], tensors.get("gap_table"))
+        counting = {
+            name: (tensors[f"expert.{name}.types"], tensors[f"expert.{name}.gaps"])
+            for name in meta["members"]
+            if name not in networks
+        }
+        return cls(networks, tuple(meta["members"]), meta["weights"], counting)
