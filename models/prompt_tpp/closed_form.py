@@ -21,8 +21,6 @@ from thalweg.proto.schema import Array
 Floats = NDArray[np.float64]
 SHORTEST, LONGEST = 1e-6, 1e9
 """Minimum and maximum of a gap, in units."""
-GAP_NUMBERS = 3
-"""Numbers that describe the gap after a type: probability of a gap of 0, mean and deviation of the log gap."""
 _VARIANCE = 2.0  # of log gaps, as one gap of the past
 _SLOWER = 10.0  # the row over all types forgets so many times more slowly
 
@@ -39,17 +37,21 @@ class MarkovTable:
 
     def log_probabilities(self, last: NDArray[Any], known: int) -> NDArray[np.float32]:
         """Log-probabilities of the next type (N, K) after types (N,), smoothed by 0.5; UNKNOWN for unknown types."""
-        rows = self.counts[last] + 0.5
-        rows[:, known:] = 0.0
-        shares = rows / np.maximum(rows.sum(axis=1, keepdims=True), 1e-300)
-        logs = np.log(np.maximum(shares, 1e-300))
-        found: NDArray[np.float32] = np.where(shares > 0, logs, UNKNOWN).astype(np.float32)
-        return found
+        return smoothed(self.counts[last], np.full(len(last), known))
 
     def learn(self, last: int, kind: int, memory: float) -> None:
         """An event of a type after one of another; a row forgets to 1/e within `memory` uses."""
         self.counts[last] *= np.exp(-1.0 / memory)
         self.counts[last, kind] += 1.0
+
+
+def smoothed(counts: Floats, known: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Log-probabilities (N, K) of rows of a Markov table, each when so many types (N,) were known."""
+    rows = np.where(np.arange(counts.shape[1]) < known[:, None], counts + 0.5, 0.0)
+    shares = rows / np.maximum(rows.sum(axis=1, keepdims=True), 1e-300)
+    logs = np.log(np.maximum(shares, 1e-300))
+    found: NDArray[np.float32] = np.where(shares > 0, logs, UNKNOWN).astype(np.float32)
+    return found
 
 
 class GapTable:
@@ -76,16 +78,21 @@ class GapTable:
         self.sums[-1] = self.sums[-1] * math.exp(-1.0 / (_SLOWER * memory)) + told
 
     def read(self, last: NDArray[Any]) -> Floats:
-        """The numbers of the gap after types (N,), (N, GAP_NUMBERS); a type seldom seen is like all others."""
-        ties, count, total, squares = self.sums[-1]
-        mean = total / max(count, 1e-300)
-        variance = (max(squares - count * mean * mean, 0.0) + _VARIANCE) / (count + 1.0)
-        tie = (ties + 0.5) / (ties + count + 1.0)
-        own = self.sums[last]  # one gap as all others is added to each row
-        means = (own[:, 2] + mean) / (own[:, 1] + 1.0)
-        squared = (own[:, 3] + variance + mean * mean) / (own[:, 1] + 1.0)
-        deviations = np.sqrt(np.maximum(squared - means * means, 1e-12))
-        return np.stack([(own[:, 0] + tie) / (own[:, 0] + own[:, 1] + 1.0), means, deviations], axis=1)
+        """The numbers of the gap after types (N,), (N, 3): see `expected`."""
+        return expected(self.sums[last], np.broadcast_to(self.sums[-1], (len(last), 4)))
+
+
+def expected(own: Floats, all_types: Floats) -> Floats:
+    """Probability of a gap of 0, mean and deviation of the log gap, (N, 3), from sums of the last type (N, 4) and over
+    all types (N, 4): a type seldom seen is like all others."""
+    ties, count, total, squares = all_types.T
+    mean = total / np.maximum(count, 1e-300)
+    variance = (np.maximum(squares - count * mean * mean, 0.0) + _VARIANCE) / (count + 1.0)
+    tie = (ties + 0.5) / (ties + count + 1.0)
+    means = (own[:, 2] + mean) / (own[:, 1] + 1.0)  # one gap as all others is added to each row
+    squared = (own[:, 3] + variance + mean * mean) / (own[:, 1] + 1.0)
+    deviations = np.sqrt(np.maximum(squared - means * means, 1e-12))
+    return np.stack([(own[:, 0] + tie) / (own[:, 0] + own[:, 1] + 1.0), means, deviations], axis=1)
 
 
 class Counts:
@@ -110,13 +117,23 @@ class Counts:
         self.markov.learn(last, kind, self.memory)
         self.gaps.learn(last, gap, self.memory)
 
+    def noted(self, last: NDArray[Any]) -> dict[str, Array]:
+        """The rows of the tables that hold for events after types (N,), copied: to be judged later by `of_noted`."""
+        whole = np.broadcast_to(self.gaps.sums[-1], (len(last), 4))
+        return {"types": self.markov.counts[last], "gaps": np.concatenate([self.gaps.sums[last], whole], axis=1)}
+
+
+def of_noted(types: Array, gaps: Array, known: NDArray[np.int64], unit: float) -> NextEvent:
+    """What counting expected, by `Counts.noted`, when so many types (N,) were known."""
+    return next_event(smoothed(types, known), expected(gaps[:, :4], gaps[:, 4:]), unit)
+
 
 def next_event(markov: Array, gaps: Floats, unit: float) -> NextEvent:
     """What counting expects.
 
     Args:
         markov: Log-probabilities (B, K) of types; UNKNOWN for types not seen yet.
-        gaps: Numbers of the gap (B, GAP_NUMBERS), in seconds.
+        gaps: As of `expected`, (B, 3), in seconds.
         unit: Seconds of the model's unit.
     """
     tie, mean, deviation = gaps.T

@@ -79,6 +79,8 @@ class NetworkExpert:
         loss = -(likelihood.sum() + p.key_loss * ready.similarity.sum()) / len(samples.gaps)
         self.trained += len(samples.gaps)
         self.steps += 1
+        if not names:  # only prompts learn, and it has none
+            return told
         ordered = sorted(names)
         gradients = torch.autograd.grad(loss, [leaves[name] for name in ordered], allow_unused=True)
         found = {name: gradient for name, gradient in zip(ordered, gradients) if gradient is not None}

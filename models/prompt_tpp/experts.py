@@ -14,9 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from thalweg.models.contract.gauges import GaugeSpec, GaugeValue
-from thalweg.models.prompt_tpp.closed_form import Counts, GapTable, MarkovTable, next_event
+from thalweg.models.prompt_tpp.closed_form import Counts, GapTable, MarkovTable, of_noted
 from thalweg.models.prompt_tpp.expert import NetworkExpert, Samples
 from thalweg.models.prompt_tpp.mixing import ExpertWeights, gains
+from thalweg.models.prompt_tpp.network import UNKNOWN
 from thalweg.models.prompt_tpp.params import Params
 from thalweg.models.prompt_tpp.reading import Reading
 from thalweg.proto.schema import Array
@@ -77,20 +78,16 @@ class Experts:
             counts.learn(last, kind, gap)
             self._seconds[name] += self._clock() - started
 
-    def counted(self, last: NDArray[Any], known: int) -> dict[str, Array]:
+    def noted(self, last: NDArray[Any]) -> dict[str, Array]:
         """What those who count expect after types (N,): rows of samples, judged when they are learned."""
-        found: dict[str, Array] = {}
-        for name, counts in self.counting.items():
-            found[f"{name}.types"] = counts.markov.log_probabilities(last, known)
-            found[f"{name}.gaps"] = counts.gaps.read(last)
-        return found
+        return {f"{name}.{part}": rows for name, one in self.counting.items() for part, rows in one.noted(last).items()}
 
-    def learn(self, samples: Samples, counted: Mapping[str, Array], unit: float, pace: float) -> None:
+    def learn(self, samples: Samples, noted: Mapping[str, Array], unit: float, pace: float) -> None:
         """Judge the experts by these events, and let the networks learn from them.
 
         Args:
             samples: Events and silence, as they came.
-            counted: What `counted` said of each.
+            noted: What `noted` was for each.
             unit: Seconds of the model's unit.
             pace: Factor on the learning rate.
         """
@@ -98,7 +95,7 @@ class Experts:
         for place, name in enumerate(self.members):
             started = self._clock()
             if name in self.counting:
-                said[:, :, place] = _said(samples, counted[f"{name}.types"], counted[f"{name}.gaps"], unit)
+                said[:, :, place] = _said(samples, noted[f"{name}.types"], noted[f"{name}.gaps"], unit)
             elif self.single:
                 self.networks[name].learn(samples, pace)
             else:
@@ -188,7 +185,8 @@ class Experts:
 
 def _said(samples: Samples, types: Array, gaps: Array, unit: float) -> NDArray[np.float64]:
     """Log-probabilities of types and log-densities of gaps by those who count, (2, B); NaN for silence."""
-    reading = next_event(types, gaps, unit)
+    known = (samples.past.markov > UNKNOWN).sum(dim=1).numpy()
+    reading = of_noted(types, gaps, known, unit)
     kinds = samples.types.clamp(min=0)[:, None]
     of_types = reading.types.gather(1, kinds)[:, 0].double().numpy()
     told = np.stack([of_types, reading.log_density(samples.gaps)[:, 0].double().numpy()])

@@ -48,7 +48,7 @@ _IN_A_ROW = 3  # late events of a key, in order, that prove its newest ones wron
 _MOST_SUSPECTS = 1024  # keys
 _SILENCE = -1  # the type of a sample of silence
 _COLUMNS = ("times", "types", "lengths", "markov", "gap", "type", "silent")
-_OF_EXPERTS = ("base", "experts")
+_OF_EXPERTS = ("base", "experts", "prompted")
 LATE_EVENTS = GaugeSpec(
     name="late_events",
     help="Out-of-order events of a key that the learner skipped",
@@ -213,7 +213,7 @@ class PromptTpp:
         markov = self._markov.log_probabilities(kinds, len(self._classes))[0]
         silent = self._histories.silent_until(key) - last  # of which this much was learned already
         found = past.times[0], past.types[0], past.lengths[0], markov, moment - last, np.int64(kind), silent
-        return (*found, *(column[0] for column in self._experts.counted(kinds, len(self._classes)).values()))
+        return (*found, *(column[0] for column in self._experts.noted(kinds).values()))
 
     def _wait(self, more: dict[str, Array]) -> None:
         """Add samples to the waiting ones; determine the unit first, then step whenever there are enough."""
@@ -359,7 +359,7 @@ class PromptTpp:
             "gap": np.zeros(0),
             "type": np.zeros(0, np.int64),
             "silent": np.zeros(0),
-            **self._experts.counted(np.zeros(0, np.int64), 0),
+            **self._experts.noted(np.zeros(0, np.int64)),
         }
 
     def _identity(self) -> dict[str, Any]:

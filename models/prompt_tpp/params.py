@@ -32,9 +32,12 @@ class Params(Settings):
     expert_rate: Annotated[float, Field(gt=0, le=1)] = 0.3
     """How fast the experts' weights move, η: 1 is Bayes' rule, which believes in one expert; less finds a mixture."""
 
-    expert_share: Annotated[float, Field(ge=0, le=0.5)] = 1e-3
+    expert_share: Annotated[float, Field(ge=0, le=0.5)] = 3e-4
     """Weight that is spread evenly over the experts after each event, α: an expert that was worse for long can come
     back; 0: never."""
+
+    prompted: list[Base] = ["attentive"]  # noqa: RUF012 - pydantic copies it
+    """The networks among the experts that have prompts; a single base has them in any case."""
 
     head: Head = "mixture"
     """The output head of a network: `mixture` of log-normal gaps, or `intensity` as published, for a single one."""
@@ -155,7 +158,7 @@ class Params(Settings):
             layers=self.layers,
             heads=self.heads,
             components=self.components,
-            prompts=self.prompts,
+            prompts=self.prompts if self.base == base or base in self.prompted else 0,
             chosen=self.chosen,
             prompt_rows=self.prompt_rows,
             shared_pool=self.pool_scope == "shared",

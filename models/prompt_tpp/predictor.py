@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
 from typing import Any
 
@@ -18,7 +18,8 @@ from thalweg.models.parts.torch_setup import Tensor, torch
 from thalweg.models.prompt_tpp.as_it_comes import ReadableHistories, as_it_comes, extended
 from thalweg.models.prompt_tpp.closed_form import LONGEST, SHORTEST, MarkovTable
 from thalweg.models.prompt_tpp.network import Past, answer_rows
-from thalweg.models.prompt_tpp.reading import Reading
+from thalweg.models.prompt_tpp.next_event import NextEvent
+from thalweg.models.prompt_tpp.reading import Reading, Said
 from thalweg.proto.event import Batch, ClassLabels
 from thalweg.proto.schema import Array, InputError, Inputs, TensorSpec
 from thalweg.proto.task import SEQUENCE, Task
@@ -151,39 +152,60 @@ class PromptTppPredictor:
         count, classes = len(batch), len(self._classes)
         found = {name: np.full(count, np.nan) for name in ("last_time", "log_likelihood", "hazard", "next_time")}
         found |= {"next_type": np.full(count, -1), "type_scores": np.zeros((count, classes), np.float32)}
+        unit = self._settings["unit"]
+        for part, last, past, gaps, kinds in self._before(batch):
+            with torch.no_grad():
+                said = self._reading.next_event(past, unit)
+                told = said.forecast(self._horizon(past), self._settings["forecast_nodes"])
+                found["log_likelihood"][part] = self._log_likelihood(said, gaps, kinds)
+                found["hazard"][part] = said.hazard(gaps).double().numpy()
+            found["last_time"][part] = last
+            found["next_time"][part] = last + told.gap.numpy() * unit
+            scores = told.types[:, :classes].numpy()
+            found["type_scores"][part], found["next_type"][part] = scores, scores.argmax(axis=1)
+        if isinstance(batch.labels, ClassLabels):
+            found["log_likelihood"][~batch.labels.present] = np.nan
+        return found
+
+    def each_alone(self, batch: Batch) -> dict[str, tuple[Floats, NDArray[np.int64]]]:
+        """How each expert alone would be graded: per event, the log-likelihood (N,), NaN where there is no prediction,
+        and the most likely type (N,). `mixture` is all of them together. Only with `base = "experts"`."""
+        names = [*(self._reading.members or ()), "mixture"]
+        found = {name: (np.full(len(batch), np.nan), np.full(len(batch), -1)) for name in names}
+        unit = self._settings["unit"]
+        for part, _, past, gaps, kinds in self._before(batch):
+            with torch.no_grad():
+                ready = self._reading.prepared(past)
+                whole = self._reading.next_event(past, unit, ready)
+                assert isinstance(whole, NextEvent)
+                for name, said in {**self._reading.each(past, unit, ready), "mixture": whole}.items():
+                    found[name][0][part] = self._log_likelihood(said, gaps, kinds)
+                    found[name][1][part] = said.types.argmax(dim=1).numpy()
+        return found
+
+    def _before(self, batch: Batch) -> Iterator[tuple[NDArray[np.intp], Floats, Past, Tensor, NDArray[np.int64]]]:
+        """The events that can be predicted, a part at a time: their rows; the time of each key's last event; the
+        histories; the gaps, in units; the types, -1 for one not seen yet."""
         pasts, kinds = as_it_comes(self._histories, batch, self._classes, self._settings["types"])
-        last = pasts.times[np.arange(count), np.maximum(pasts.lengths, 1) - 1]
+        last = pasts.times[np.arange(len(batch)), np.maximum(pasts.lengths, 1) - 1]
         rows = np.flatnonzero((pasts.lengths > 0) & (batch.times >= last))
         unit = self._settings["unit"]
-        if not classes or unit is None or not len(rows):
-            return found
-        labelled = isinstance(batch.labels, ClassLabels)
-        found["last_time"][rows] = last[rows]
+        if not self._classes or unit is None:
+            return
+        kinds = np.where(kinds < len(self._classes), kinds, -1)
         for start in range(0, len(rows), _AT_ONCE):
             part = rows[start : start + _AT_ONCE]
             gaps = torch.from_numpy(((batch.times[part] - last[part]) / unit).clip(SHORTEST, LONGEST))
-            known = (kinds[part] >= 0) & (kinds[part] < classes)
-            with torch.no_grad():
-                past = self.past(pasts.take(part))
-                said = self._reading.next_event(past, unit)
-                told = said.forecast(self._horizon(past), self._settings["forecast_nodes"])
-                likelihood = said.log_likelihood(gaps, torch.from_numpy(np.where(known, kinds[part], 0)))
-                of_any = said.any_log_likelihood(gaps)
-                hazard = said.hazard(gaps)
-            if labelled:
-                new = self._settings["unseen"]
-                found["log_likelihood"][part] = np.where(
-                    known,
-                    likelihood.double().numpy() + math.log1p(-new),
-                    of_any.double().numpy() + math.log(new),
-                )
-            found["hazard"][part] = hazard.double().numpy()
-            found["next_time"][part] = last[part] + told.gap.numpy() * unit
-            scores = told.types[:, :classes].numpy()
-            found["type_scores"][part], found["next_type"][part] = scores, scores.argmax(axis=1)
-        if labelled:
-            found["log_likelihood"][~batch.labels.present] = np.nan  # type: ignore[union-attr]
-        return found
+            yield part, last[part], self.past(pasts.take(part)), gaps, kinds[part]
+
+    def _log_likelihood(self, said: Said, gaps: Tensor, kinds: NDArray[np.int64]) -> Floats:
+        """(N,); an event of a type not seen yet (-1) is one of any type, times the probability of such a type."""
+        new = self._settings["unseen"]
+        known = said.log_likelihood(gaps, torch.from_numpy(np.maximum(kinds, 0))).double().numpy() + math.log1p(-new)
+        if (kinds >= 0).all():
+            return known  # type: ignore[no-any-return]
+        of_any = said.any_log_likelihood(gaps).double().numpy() + math.log(new)
+        return np.where(kinds >= 0, known, of_any)
 
     def with_history_of(self, newer: Predictor) -> PromptTppPredictor:
         """This network and table, applied to the histories of another predictor."""
