@@ -181,9 +181,7 @@ def run(scale: Scale = Scale.FULL) -> list[Result]:
     """Every stream with three seeds; `QUICK`: their first events."""
     if not SHARED.is_dir():
         return [no_streams("recorded event sequences")]
-    events = scale.of(
-        dict.fromkeys(SECONDS), quick={**dict.fromkeys(SECONDS, 20_000), "stackoverflow": 30_000}, tiny={"taxi": 200}
-    )
+    events = scale.of(dict.fromkeys(SECONDS), quick=dict.fromkeys(SECONDS, 10_000), tiny={"taxi": 200})
     seeds = scale.of(range(3), quick=range(3), tiny=range(1))
     params: dict[str, Any] = scale.of({}, quick={}, tiny=_TINY)
     with _workers(scale) as pool:

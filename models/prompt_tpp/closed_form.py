@@ -1,8 +1,9 @@
-"""The expert that counts: types by a Markov table, gaps by a log-normal given the last type, both with forgetting.
+"""Experts that count: types by a Markov table, gaps by a log-normal given the last type, both with forgetting.
 
-O(1) per event, at its best from the first events on, and the control that a network has to beat. A gap of 0 (events at
-one time) is an event of its own kind, with a probability per last type: it has no logarithm.
-State: K² + 4 (K + 1) numbers, whatever the number of keys. With a shorter memory it is another expert.
+O(1) per event, at their best from the first events on, and the control that a network has to beat. A gap of 0 (events
+at one time) is an event of its own kind, with a probability per last type: it has no logarithm. With a shorter memory it
+is another expert, and with a key's own window (O(W) per event) a third.
+State: K² + 4 (K + 1) numbers each, whatever the number of keys.
 """
 
 from __future__ import annotations
@@ -14,13 +15,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from thalweg.models.parts.torch_setup import torch
-from thalweg.models.prompt_tpp.network import UNKNOWN
+from thalweg.models.prompt_tpp.network import UNKNOWN, Past
 from thalweg.models.prompt_tpp.next_event import WIDEST, NextEvent
 from thalweg.proto.schema import Array
 
 Floats = NDArray[np.float64]
 SHORTEST, LONGEST = 1e-6, 1e9
 """Minimum and maximum of a gap, in units."""
+OF_KEY = "closed_form_key"
+"""The expert that counts a key's own window, too."""
+_OF_TYPES, _AFTER_TYPE, _OF_GAPS = 30.0, 5.0, 2.0  # events of a key that weigh as much as what is known of all keys
+_LEAST_DEVIATION = 0.05  # of a key's log gaps
 _VARIANCE = 2.0  # of log gaps, as one gap of the past
 _SLOWER = 10.0  # the row over all types forgets so many times more slowly
 
@@ -77,10 +82,6 @@ class GapTable:
         self.sums[last] = self.sums[last] * math.exp(-1.0 / memory) + told
         self.sums[-1] = self.sums[-1] * math.exp(-1.0 / (_SLOWER * memory)) + told
 
-    def read(self, last: NDArray[Any]) -> Floats:
-        """The numbers of the gap after types (N,), (N, 3): see `expected`."""
-        return expected(self.sums[last], np.broadcast_to(self.sums[-1], (len(last), 4)))
-
 
 def expected(own: Floats, all_types: Floats) -> Floats:
     """Probability of a gap of 0, mean and deviation of the log gap, (N, 3), from sums of the last type (N, 4) and over
@@ -123,9 +124,54 @@ class Counts:
         return {"types": self.markov.counts[last], "gaps": np.concatenate([self.gaps.sums[last], whole], axis=1)}
 
 
-def of_noted(types: Array, gaps: Array, known: NDArray[np.int64], unit: float) -> NextEvent:
-    """What counting expected, by `Counts.noted`, when so many types (N,) were known."""
-    return next_event(smoothed(types, known), expected(gaps[:, :4], gaps[:, 4:]), unit)
+def of_noted(name: str, types: Array, gaps: Array, past: Past, unit: float) -> NextEvent:
+    """What an expert that counts expected.
+
+    Args:
+        name: Of the expert.
+        types: Rows of its Markov table (B, K) as they were, by `Counts.noted`.
+        gaps: Of its gap table, (B, 8).
+        past: The histories.
+        unit: Seconds of the model's unit.
+    """
+    known = (past.markov > UNKNOWN).sum(dim=1).numpy()
+    markov, numbers = smoothed(types, known), expected(gaps[:, :4], gaps[:, 4:])
+    if name == OF_KEY:
+        markov, numbers = with_own_window(past, markov, numbers, unit)
+    return next_event(markov, numbers, unit)
+
+
+def with_own_window(past: Past, markov: Array, gaps: Floats, unit: float) -> tuple[Array, Floats]:
+    """What a key's own window adds: its types after the last one, shrunk to all its types, shrunk to the Markov table;
+    its gaps, shrunk to those of all keys.
+
+    Args:
+        past: Histories (B, W).
+        markov: Log-probabilities (B, K); UNKNOWN for types not seen yet.
+        gaps: As of `expected`, (B, 3), in seconds.
+        unit: Seconds of the model's unit.
+    """
+    types, lengths = past.types.numpy(), past.lengths.numpy()
+    rows, places = np.arange(len(types)), np.arange(types.shape[1])
+    there = places < lengths[:, None]
+    follows = there[:, 1:] & (types[:, :-1] == types[rows, lengths - 1][:, None])
+    own, after = np.zeros(markov.shape), np.zeros(markov.shape)
+    np.add.at(own, (np.broadcast_to(rows[:, None], types.shape)[there], types[there]), 1.0)
+    np.add.at(after, (np.broadcast_to(rows[:, None], follows.shape)[follows], types[:, 1:][follows]), 1.0)
+    shares = np.where(markov > UNKNOWN, np.exp(markov.astype(np.float64)), 0.0)
+    shares = (own + _OF_TYPES * shares) / (own.sum(axis=1, keepdims=True) + _OF_TYPES)
+    shares = (after + _AFTER_TYPE * shares) / (after.sum(axis=1, keepdims=True) + _AFTER_TYPE)
+    mixed = np.where(markov > UNKNOWN, np.log(np.maximum(shares, 1e-300)), UNKNOWN).astype(np.float32)
+    between = np.diff(past.ages.numpy(), axis=1) * unit
+    ties, others = there[:, 1:] & (between <= 0), there[:, 1:] & (between > 0)
+    logs = np.where(others, np.log(np.where(others, between, 1.0)), 0.0)
+    tie, mean, deviation = gaps.T
+    count = others.sum(axis=1) + _OF_GAPS
+    means = (logs.sum(axis=1) + _OF_GAPS * mean) / count
+    squares = ((logs * logs).sum(axis=1) + _OF_GAPS * (deviation**2 + mean**2)) / count
+    deviations = np.sqrt(np.maximum(squares - means**2, _LEAST_DEVIATION**2))
+    at_once = (ties.sum(axis=1) + _OF_GAPS * tie) / (ties.sum(axis=1) + count)
+    return mixed, np.stack([at_once, means, deviations], axis=1)
 
 
 def next_event(markov: Array, gaps: Floats, unit: float) -> NextEvent:

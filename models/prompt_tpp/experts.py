@@ -17,7 +17,7 @@ from thalweg.models.contract.gauges import GaugeSpec, GaugeValue
 from thalweg.models.prompt_tpp.closed_form import Counts, GapTable, MarkovTable, of_noted
 from thalweg.models.prompt_tpp.expert import NetworkExpert, Samples
 from thalweg.models.prompt_tpp.mixing import ExpertWeights, gains
-from thalweg.models.prompt_tpp.network import UNKNOWN
+from thalweg.models.prompt_tpp.next_event import NextEvent
 from thalweg.models.prompt_tpp.params import Params
 from thalweg.models.prompt_tpp.reading import Reading
 from thalweg.proto.schema import Array
@@ -95,7 +95,9 @@ class Experts:
         for place, name in enumerate(self.members):
             started = self._clock()
             if name in self.counting:
-                said[:, :, place] = _said(samples, noted[f"{name}.types"], noted[f"{name}.gaps"], unit)
+                said[:, :, place] = _said(
+                    samples, of_noted(name, noted[f"{name}.types"], noted[f"{name}.gaps"], samples.past, unit)
+                )
             elif self.single:
                 self.networks[name].learn(samples, pace)
             else:
@@ -183,10 +185,8 @@ class Experts:
             counts.gaps = GapTable(np.array(tensors[f"expert.{name}.gaps"]))
 
 
-def _said(samples: Samples, types: Array, gaps: Array, unit: float) -> NDArray[np.float64]:
-    """Log-probabilities of types and log-densities of gaps by those who count, (2, B); NaN for silence."""
-    known = (samples.past.markov > UNKNOWN).sum(dim=1).numpy()
-    reading = of_noted(types, gaps, known, unit)
+def _said(samples: Samples, reading: NextEvent) -> NDArray[np.float64]:
+    """Log-probabilities of types and log-densities of gaps, (2, B); NaN for silence."""
     kinds = samples.types.clamp(min=0)[:, None]
     of_types = reading.types.gather(1, kinds)[:, 0].double().numpy()
     told = np.stack([of_types, reading.log_density(samples.gaps)[:, 0].double().numpy()])

@@ -9,8 +9,8 @@ from pydantic import Field
 from thalweg.models.parts.settings import Count, NotNegative, Settings, Whole, rule
 from thalweg.models.prompt_tpp.network import Base, Head, TppShape
 
-Expert = Literal["closed_form", "closed_form_fast", "nhp", "attentive"]
-EXPERTS: tuple[Expert, ...] = ("closed_form", "closed_form_fast", "nhp", "attentive")
+Expert = Literal["closed_form", "closed_form_fast", "closed_form_key", "nhp", "attentive"]
+EXPERTS: tuple[Expert, ...] = ("closed_form", "closed_form_fast", "closed_form_key", "nhp", "attentive")
 _NETWORKS: tuple[Base, ...] = ("nhp", "attentive")
 
 Width = Annotated[int, Field(ge=4, multiple_of=4)]
@@ -26,8 +26,8 @@ class Params(Settings):
     LSTM, or `attentive`."""
 
     experts: Annotated[list[Expert], Field(min_length=1)] = list(EXPERTS)  # noqa: RUF012 - pydantic copies it
-    """Which, with `base = "experts"`: `closed_form` and `closed_form_fast` count, `nhp` and `attentive` are networks.
-    One that is left out costs nothing."""
+    """Which, with `base = "experts"`: `closed_form` counts, `closed_form_fast` forgets sooner, `closed_form_key` counts
+    each key's own window too; `nhp` and `attentive` are networks. One that is left out costs nothing."""
 
     expert_rate: Annotated[float, Field(gt=0, le=1)] = 0.3
     """How fast the experts' weights move, η: 1 is Bayes' rule, which believes in one expert; less finds a mixture."""
@@ -98,7 +98,7 @@ class Params(Settings):
     """Forgetting of the Markov table that type probabilities start from: uses of a row after which it decays to 1/e."""
 
     fast_memory: Annotated[float, Field(ge=1)] = 30.0
-    """The same of the expert `closed_form_fast`, which counts too."""
+    """The same of the expert `closed_form_fast`."""
 
     unit_gaps: Count = 200
     """The time unit is the median of this many first gaps; until then events wait."""
@@ -144,7 +144,8 @@ class Params(Settings):
     @property
     def memories(self) -> dict[str, float]:
         """Those of the members that count: uses of a row after which it decays to 1/e."""
-        found = {"closed_form": self.markov_memory, "closed_form_fast": self.fast_memory}
+        slow, fast = self.markov_memory, self.fast_memory
+        found = {"closed_form": slow, "closed_form_fast": fast, "closed_form_key": slow}
         return {name: memory for name, memory in found.items() if name in self.members}
 
     def shape(self, base: Base) -> TppShape:

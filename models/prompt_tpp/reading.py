@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from thalweg.memory.snapshots.state import State
 from thalweg.models.parts.torch_setup import Tensor, torch
-from thalweg.models.prompt_tpp.closed_form import GapTable, MarkovTable, next_event
+from thalweg.models.prompt_tpp.closed_form import Counts, GapTable, MarkovTable, of_noted
 from thalweg.models.prompt_tpp.mixing import normalised
 from thalweg.models.prompt_tpp.network import UNKNOWN, Past, Ready, TppShape, prepare
 from thalweg.models.prompt_tpp.next_event import NextEvent, mixed
@@ -68,8 +68,9 @@ class Reading:
             types, parts = one.mixture()
             found[name] = NextEvent(types[:, :known], parts[:, :known])
         for name, (counts, sums) in self.counting.items():
-            types = MarkovTable(counts).log_probabilities(last, known)[:, :known]
-            found[name] = next_event(types, GapTable(sums).read(last), unit)
+            noted = Counts(MarkovTable(counts), GapTable(sums), 1.0).noted(last)
+            types, parts = of_noted(name, noted["types"], noted["gaps"], past, unit)
+            found[name] = NextEvent(types[:, :known], parts)
         return found
 
     def state(self) -> State:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from thalweg.models.prompt_tpp.closed_form import SHORTEST, Counts, of_noted
+from thalweg.models.prompt_tpp.closed_form import OF_KEY, SHORTEST, Counts, of_noted
+from thalweg.models.prompt_tpp.network import UNKNOWN, Past
 from thalweg.models.prompt_tpp.next_event import FLOOR_SHARE, NextEvent, mixed
 
 
@@ -20,9 +22,15 @@ def counted(gaps: list[float], kinds: int = 3, memory: float = 200.0) -> Counts:
     return made
 
 
-def said(counts: Counts, last: int, unit: float = 1.0, known: int = 3) -> NextEvent:
+def said(
+    counts: Counts, last: int, unit: float = 1.0, known: int = 3, name: str = "closed_form", times: Any = (0.0,)
+) -> NextEvent:
+    """After events of one type at these times, in units."""
     noted = counts.noted(np.array([last]))
-    return of_noted(noted["types"], noted["gaps"], np.array([known]), unit)
+    count = noted["types"].shape[1]
+    markov = np.where(np.arange(count) < known, 0.0, UNKNOWN).astype(np.float32)[None]
+    past = Past.of(np.array([times]), np.full((1, len(times)), last), np.array([len(times)]), markov, 1.0)
+    return of_noted(name, noted["types"], noted["gaps"], past, unit)
 
 
 def likelihood(one: NextEvent, gap: float, kind: int = 0) -> float:
@@ -84,6 +92,28 @@ def test_a_shorter_memory_follows_a_change_sooner() -> None:
     slow, fast = counted(gaps, kinds=1), counted(gaps, kinds=1, memory=10.0)
 
     assert likelihood(said(fast, 0, known=1), 100.0) > likelihood(said(slow, 0, known=1), 100.0) + 1.0
+
+
+def test_a_key_that_is_slower_than_the_others_and_repeats_itself_is_expected_to_go_on_so() -> None:
+    counts = counted([1.0] * 300)
+    years = (3e7 * np.arange(12.0)).tolist()
+
+    of_all, of_key = said(counts, 0, times=years), said(counts, 0, times=years, name=OF_KEY)
+    new = said(counts, 0, name=OF_KEY)
+
+    assert likelihood(of_key, 3e7) > likelihood(of_all, 3e7) + 5.0
+    assert float(of_key.types[0, 0]) > float(of_all.types[0, 0]) + 2.0
+    np.testing.assert_allclose(torch.exp(of_key.types).sum(dim=1), 1.0, rtol=1e-5)
+    np.testing.assert_allclose(new.parts, said(counts, 0).parts, rtol=1e-5)
+
+
+def test_a_key_of_bursts_is_expected_to_burst() -> None:
+    counts = counted([1.0] * 300)
+    at_once, spread = [0.0, *[5.0] * 9], [*range(10)]
+
+    one, other = (said(counts, 0, times=np.array(t, float).tolist(), name=OF_KEY) for t in (at_once, spread))
+
+    assert likelihood(one, SHORTEST) > likelihood(other, SHORTEST) + 1.0
 
 
 @pytest.mark.parametrize("gap", [1e-6, 1e-3, 1.0, 3e6, 1e9])
