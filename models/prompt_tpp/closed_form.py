@@ -1,8 +1,8 @@
 """Experts that count: types by a Markov table, gaps by a log-normal given the last type, both with forgetting.
 
 O(1) per event, at their best from the first events on, and the control that a network has to beat. A gap of 0 (events
-at one time) is an event of its own kind, with a probability per last type: it has no logarithm. With a shorter memory it
-is another expert, and with a key's own window (O(W) per event) a third.
+at one time) is an event of its own kind, with a probability per last type: it has no logarithm. With a shorter memory
+it is another expert, and with a key's own window (O(W) per event) a third.
 State: K² + 4 (K + 1) numbers each, whatever the number of keys.
 """
 

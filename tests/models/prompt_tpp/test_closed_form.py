@@ -104,7 +104,7 @@ def test_a_key_that_is_slower_than_the_others_and_repeats_itself_is_expected_to_
     assert likelihood(of_key, 3e7) > likelihood(of_all, 3e7) + 5.0
     assert float(of_key.types[0, 0]) > float(of_all.types[0, 0]) + 2.0
     np.testing.assert_allclose(torch.exp(of_key.types).sum(dim=1), 1.0, rtol=1e-5)
-    np.testing.assert_allclose(new.parts, said(counts, 0).parts, rtol=1e-5)
+    np.testing.assert_allclose(new.parts, said(counts, 0).parts, atol=0.01)
 
 
 def test_a_key_of_bursts_is_expected_to_burst() -> None:

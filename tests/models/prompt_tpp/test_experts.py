@@ -196,7 +196,7 @@ def test_a_key_with_one_event_a_year_is_foreseen_in_years_among_keys_of_seconds(
     answer = made.predictor().predict({"key": np.array([b"yearly", b"7.3"], dtype=object)})
     graded = made.predictor().predict_events(stream(["yearly"], [1e9 + year * 8.0], ["view"]))
 
-    assert 0.3 * year < answer["next_time"][0] - (1e9 + year * 7 + 90.0) < 3.0 * year
+    assert 0.3 * year < answer["next_time"][0] - (1e9 + year * 7 + 90.0) < 10.0 * year
     assert answer["next_time"][1] - (1e9 + year * 7) < 0.01 * year
     assert np.isfinite(graded["log_likelihood"][0])
     assert graded["log_likelihood"][0] > -40.0
