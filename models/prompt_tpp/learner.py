@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, get_args
+from typing import Any, ClassVar, get_args
 
 import numpy as np
 import structlog
@@ -72,6 +72,7 @@ class PromptTpp:
     whose loss or gradient is not finite is skipped and counted.
     """
 
+    least_batch_events: ClassVar = 64  # an optimiser's step of one event costs as much as one of many
     gauges_declared = (
         CLASSES,
         MEMORY_ENTRIES,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import sys
@@ -13,12 +14,21 @@ from thalweg.ops.init.sample import SUFFIXES, Sample, file_sample, topic_sample
 from thalweg.ops.init.write import configuration
 from thalweg.ops.run.failed import Failed
 from thalweg.stream.log.open import open_log
+from thalweg.stream.registry.client import RegistryClient
+from thalweg.stream.registry.schemas import KnownSchemas
 
 _EMBEDDED = "sqlite:state/log.db"
 
 
 def run(
-    origin: str, *, log_url: str | None, label: str | None, ignore: tuple[str, ...], output: Path | None, most: int
+    origin: str,
+    *,
+    log_url: str | None,
+    label: str | None,
+    ignore: tuple[str, ...],
+    output: Path | None,
+    most: int,
+    registry_url: str | None = None,
 ) -> None:
     """Write the configuration to standard output or a file, and the next command to standard error.
 
@@ -29,6 +39,7 @@ def run(
         ignore: Columns that are not to be used.
         output: The file; it must not exist.
         most: Rows of the sample.
+        registry_url: The schema registry of a topic's framed records.
 
     Raises:
         Failed: The sample cannot be read, or nothing can be guessed; or the file exists.
@@ -43,7 +54,8 @@ def run(
         sample, name = file_sample(path, most), _name(path.name.partition(".")[0])
         topic = f"{name}.events"
     else:
-        sample, name, topic = _of_topic(log_url or _EMBEDDED, origin, most), _name(origin.partition(".")[0]), origin
+        sample = _of_topic(log_url or _EMBEDDED, origin, most, registry_url)
+        name, topic = _name(origin.partition(".")[0]), origin
     text = configuration(
         guess(sample, label, ignore),
         name=name,
@@ -52,6 +64,7 @@ def run(
         origin=origin,
         rows=len(sample.rows),
         own_form=sample.own_form,
+        registry_url=registry_url,
     )
     if output is None:
         print(text, end="")
@@ -65,11 +78,15 @@ def run(
     print(f"next: {then}", file=sys.stderr)
 
 
-def _of_topic(url: str, topic: str, most: int) -> Sample:
+def _of_topic(url: str, topic: str, most: int, registry_url: str | None) -> Sample:
     if url.startswith("sqlite:") and not Path(url.removeprefix("sqlite:")).exists():
         raise Failed(f"{topic}: no such file; nor is there a log {url} with such a topic (--log URL)")
+    schemas = None
+    if registry_url is not None:
+        user, password = (os.environ.get(f"THALWEG_LOG__REGISTRY__{name}", "") for name in ("USER", "PASSWORD"))
+        schemas = KnownSchemas(RegistryClient(registry_url, user, password), wait_seconds=0.0)
     with closing(open_log(url)) as log:
-        return topic_sample(log, topic, most)
+        return topic_sample(log, topic, most, schemas=schemas)
 
 
 def _name(text: str) -> str:
