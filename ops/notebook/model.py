@@ -251,7 +251,7 @@ class Model:
             FrameError: The folder belongs to a service.
             OSError: It cannot be written.
         """
-        return save(self.config, self.fold, Path(folder))
+        return save(self.config, self.fold, self.monitor, Path(folder))
 
     # Tables
 

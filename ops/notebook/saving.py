@@ -15,6 +15,8 @@ from thalweg.ops.config.config import parse
 from thalweg.ops.config.effective import toml
 from thalweg.ops.config.model import ModelConfig
 from thalweg.ops.notebook.frames import FrameError
+from thalweg.stream.evaluation.baseline import BASELINE_FILE
+from thalweg.stream.evaluation.monitor import Monitor
 from thalweg.stream.learn.fold import Fold
 
 _TABLES = ("params", "columns", "fields", "drift")
@@ -41,8 +43,8 @@ class Saved:
         printer.text(str(self))
 
 
-def save(config: ModelConfig, fold: Fold, folder: Path) -> Saved:
-    """As `Model.save`: the fold's state, of a model of this configuration."""
+def save(config: ModelConfig, fold: Fold, monitor: Monitor, folder: Path) -> Saved:
+    """As `Model.save`: the state of fold and monitor, of a model of this configuration."""
     topic = config.topic if config.topic != f"{config.name}.events" else f"{folder.name}.events"
     table = config.model_dump(exclude_unset=True) | {"name": folder.name, "topic": topic}
     named = parse({"model": [table]}, str(folder), {}).model[0]
@@ -57,6 +59,7 @@ def save(config: ModelConfig, fold: Fold, folder: Path) -> Saved:
             shutil.rmtree(folder / str(old.version))
     taken = fold.snapshot(time.time())
     manifest = replace(taken.manifest, model=named.name, parent=None, offsets={}, log_identity={})
+    monitor.save_baseline(folder / BASELINE_FILE)
     kept = snapshots.save(manifest, taken.parts)
     return Saved(folder, kept.version, kept.state_sha256, configuration(named, folder))
 

@@ -220,6 +220,10 @@ class Monitor:
             meta["replaced"] = [self._replaced_at, self._replaced]
         return State(tensors, {**meta, **self._baseline.meta(), "events": self._events})
 
+    def save_baseline(self, path: Path) -> None:
+        """Save the baseline to its file, for a service that goes on from this state. Raises OSError."""
+        self._baseline.save(path)
+
     def restore(self, state: State) -> None:
         """Restore from `state()`; parts that an older version did not save start empty."""
         own = {name: tensor for name, tensor in state.tensors.items() if "/" not in name}
