@@ -91,7 +91,7 @@ class EncodedLearner(Wrapper):
     @property
     def schema(self) -> Schema:
         inner = self._learner.schema
-        return Schema(self._encoder.columns.specs, inner.label, inner.label_width)
+        return replace(inner, inputs=self._encoder.columns.specs, columns={})
 
     def learn(self, batch: Batch) -> None:
         self._wrapped.let_go()

@@ -15,7 +15,8 @@ from thalweg.models.parts.settings import Mistake, Settings
 from thalweg.ops.config.model import ModelConfig
 from thalweg.proto.task import task_of
 
-_OF_THE_LEARNER = {"learner", "inputs", "columns", "params", "seed", "encoder", "weights", "device"}
+_LABELS = {"number": "numbers", "none": "of no use"}
+_OF_THE_LEARNER = {"learner", "inputs", "columns", "params", "seed", "encoder", "weights", "device", "classes"}
 
 
 def params_type(learner: str) -> type[Settings] | None:
@@ -52,6 +53,9 @@ def _tried(model: ModelConfig) -> Iterator[Mistake]:
         if model.drift.action == "raise_forgetting" and capability(learner, Forgetting) is None:
             text = f"a {model.learner} cannot raise forgetting, got 'raise_forgetting'"
             yield Mistake(("drift", "action"), text)
+        if model.classes and learner.schema.label != "class":
+            text = f"no such key here: the labels of this model are {_LABELS[learner.schema.label]}, not classes"
+            yield Mistake(("classes",), text)
         if model.quality_floor is not None:
             task = task_of(learner.predictor())
             low, high = task.quality_range

@@ -11,6 +11,7 @@ from typing import Any
 
 from thalweg.ops.init.sample import Sample, shown
 from thalweg.ops.run.failed import Failed
+from thalweg.proto.columns import MISSING_LABELS
 
 _LABELS = ("label", "target", "class", "y", "outcome", "truth", "fraud", "churn", "clicked", "click")
 _LABEL_STARTS = ("is_", "has_", "was_")
@@ -186,7 +187,7 @@ def _label_of(sample: Sample, values: Mapping[str, Sequence[Any]]) -> str:
 
 def task_of_labels(column: Sequence[Any]) -> tuple[str, str]:
     """`classification` or `regression`, and why. Raises Failed if all labels are missing."""
-    given = [value for value in column if not _missing(value)]
+    given = [value for value in column if not _missing_label(value)]
     if not given:
         raise Failed("the label's column is always empty in the sample")
     gone = f"{1 - len(given) / len(column):.0%} missing" if len(given) < len(column) else ""
@@ -200,7 +201,7 @@ def task_of_labels(column: Sequence[Any]) -> tuple[str, str]:
 
 def _hang_together(column: Sequence[Any]) -> bool:
     """Whether labels repeat the one before so often that it is worth more than knowing the most frequent one."""
-    texts = [_text(value) for value in column if not _missing(value)]
+    texts = [_text(value) for value in column if not _missing_label(value)]
     if len(texts) < 100:
         return False
     same = sum(before == after for before, after in pairwise(texts)) / (len(texts) - 1)
@@ -274,6 +275,10 @@ def _missing(value: Any) -> bool:
     if isinstance(value, str):
         return value.strip().lower() in _NOTHING
     return value is None or value != value
+
+
+def _missing_label(value: Any) -> bool:
+    return value in MISSING_LABELS if isinstance(value, str) else value is None or value != value
 
 
 def _joined(*notes: str) -> str:

@@ -59,6 +59,8 @@ class Model:
         **settings: Any,
     ) -> None:
         keys = set(ModelConfig.model_fields) - {"learner", "columns", "inputs", "params"}
+        if _has_classes_of_its_own(learner):
+            keys.remove("classes")
         params = dict(settings.pop("params", {}))
         params |= {key: value for key, value in settings.items() if key not in keys}
         self._table: dict[str, Any] = {"name": _NAME, "learner": learner, "params": params}
@@ -302,6 +304,17 @@ class Model:
         if validator := capability(predictor, InputValidator):
             validator.check(inputs)
         return predictor.predict(inputs), predictor
+
+
+def _has_classes_of_its_own(learner: str) -> bool:
+    """Whether `classes` is a parameter of the learner."""
+    if learner.startswith("sklearn:"):
+        return True
+    try:
+        kind = params_type(learner)
+    except UnknownLearner:
+        return False
+    return kind is not None and "classes" in kind.model_fields
 
 
 def _label_name(y: Any) -> str:

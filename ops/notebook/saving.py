@@ -20,7 +20,7 @@ from thalweg.stream.evaluation.monitor import Monitor
 from thalweg.stream.learn.fold import Fold
 
 _TABLES = ("params", "columns", "fields", "drift")
-_OF_THE_IDENTITY = ("learner", "inputs", "columns", "fields", "params", "seed", "encoder")
+_OF_THE_IDENTITY = ("learner", "inputs", "columns", "fields", "params", "seed", "encoder", "classes")
 
 
 @dataclass(frozen=True)

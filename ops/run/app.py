@@ -87,7 +87,8 @@ def event_schema(model: ModelConfig, learner: Learner | None = None) -> Schema:
 
     `learner`: one of the model, if there is one already.
     """
-    return replace((learner or new_learner(model)).schema, fields=model.field_mapping())
+    schema = (learner or new_learner(model)).schema
+    return replace(schema, fields=model.field_mapping(), classes=tuple(model.classes) or schema.classes)
 
 
 def new_monitor(

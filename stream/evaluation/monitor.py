@@ -25,6 +25,7 @@ from thalweg.stream.evaluation.continual import Continual
 from thalweg.stream.evaluation.controls import Controls
 from thalweg.stream.evaluation.curve import Curve, CurvePoint, newest_time
 from thalweg.stream.evaluation.levels import Levels
+from thalweg.stream.evaluation.new_classes import NewClasses
 from thalweg.stream.evaluation.prequential import Prequential
 from thalweg.stream.evaluation.report import EvaluationReport
 from thalweg.stream.evaluation.served_answers import as_served
@@ -82,6 +83,7 @@ class Monitor:
         self.live = Prequential(window_events, self.task)
         self.frozen = Prequential(window_events, self.task)
         self.controls = Controls(self._grading, window_events)
+        self._new_classes = NewClasses()
         self.levels = Levels(window_events, self.task)
         self._floor = quality_floor
         self.continual = Continual(
@@ -100,6 +102,7 @@ class Monitor:
 
     def predicted(self, batch: Batch, predictor: Predictor, outputs: Mapping[str, Array]) -> None:
         """Evaluate predictions made before the batch is learned, or those that were served for its events."""
+        self._new_classes.look(batch, predictor, self._events)
         answerer, graded = as_served(batch, predictor, outputs)
         self.live.predicted(batch, answerer, graded, self._events + 1)
         if self.live.grades is not None:
