@@ -21,9 +21,10 @@ from thalweg.ops.config.learners import params_type
 from thalweg.ops.config.model import ModelConfig
 from thalweg.ops.notebook.batches import batch_of, inputs_of
 from thalweg.ops.notebook.evaluation import Evaluation, evaluated
-from thalweg.ops.notebook.frames import Frame, FrameError, plain_values, table_like
+from thalweg.ops.notebook.frames import Frame, table_like
 from thalweg.ops.notebook.inference import check_classes_are_meant, columns_of, is_regression
 from thalweg.ops.notebook.saving import Saved, opened, save
+from thalweg.ops.notebook.values import FrameError, plain_values
 from thalweg.ops.run.app import event_schema, new_learner, new_monitor, settings_of
 from thalweg.proto.event import Batch, Decoded
 from thalweg.proto.schema import Array, Inputs, Schema
@@ -265,7 +266,7 @@ class Model:
         label = _label_name(y)
         if isinstance(y, str):
             y = Frame(given).column(y)
-        labels = None if y is None else plain_values(y)
+        labels = None if y is None else plain_values(y, label or "y")
         if self._config is None:
             self._infer(given, labels, label)
         elif not self.learned and labels is not None and self._asks_for_a_task():

@@ -14,7 +14,7 @@ from thalweg.models.parts.settings import keys_of
 from thalweg.ops.config.config import parse
 from thalweg.ops.config.effective import toml
 from thalweg.ops.config.model import ModelConfig
-from thalweg.ops.notebook.frames import FrameError
+from thalweg.ops.notebook.values import FrameError
 from thalweg.stream.evaluation.baseline import BASELINE_FILE
 from thalweg.stream.evaluation.monitor import Monitor
 from thalweg.stream.learn.fold import Fold
