@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -61,6 +61,9 @@ Ignored = Annotated[
 ]
 Delimiter = Annotated[
     str, typer.Option("--delimiter", help="CSV: one character between columns, or tab; default: a comma.")
+]
+Encoding = Annotated[
+    str, typer.Option("--encoding", help="Of a text file; default: UTF-8, or what its byte order mark says.")
 ]
 
 
@@ -186,18 +189,20 @@ def replay(
     id: IdColumn = None,
     ignore: Ignored = None,
     delimiter: Delimiter = "",
+    encoding: Encoding = "",
     time_unit: TimeUnit = 1.0,
     log_format: Form = LogFormat.console,
 ) -> None:
     """Run a recorded stream through a learner, predict-then-learn, and print its metrics."""
     _log(log_format)
+    from thalweg.ops.cli.mapping import mapping
     from thalweg.ops.cli.replay import run
 
     loaded = _load(config)
     run(
         loaded.find(model),
         input,
-        _mapping(label, time, id, ignore, delimiter, time_unit),
+        mapping(label, time, id, ignore, delimiter, time_unit, encoding),
         report,
         limit,
         seed,
@@ -237,14 +242,17 @@ def produce(
     id: IdColumn = None,
     ignore: Ignored = None,
     delimiter: Delimiter = "",
+    encoding: Encoding = "",
     time_unit: TimeUnit = 1.0,
     log_format: Form = LogFormat.console,
 ) -> None:
     """Append a file of events, or of labels to a labels topic, to the log."""
     _log(log_format)
+    from thalweg.ops.cli.mapping import mapping
     from thalweg.ops.cli.produce import run
 
-    run(_load(config), topic, input, _mapping(label, time, id, ignore, delimiter, time_unit), rate, batch, limit)
+    given = mapping(label, time, id, ignore, delimiter, time_unit, encoding)
+    run(_load(config), topic, input, given, rate, batch, limit)
 
 
 @app.command()
@@ -328,20 +336,24 @@ def list_snapshots(config: ConfigPath, model: ModelName, log_format: Form = LogF
 
 @app.command()
 def init(
-    origin: Annotated[str, typer.Option("--from", metavar="FILE_OR_TOPIC", help="A .csv or .jsonl file, or a topic.")],
+    origin: Annotated[str, typer.Option("--from", metavar="FILE_OR_TOPIC", help="A file as for replay, or a topic.")],
     log: Annotated[str | None, typer.Option("--log", metavar="URL", help="The log of a topic.")] = None,
     label: Annotated[str | None, typer.Option("--label", help="The label's column; default: guessed.")] = None,
     ignore: Annotated[str, typer.Option("--ignore", help="Columns not to use, separated by commas.")] = "",
     output: Annotated[Path | None, typer.Option("--output", help="A new file; default: standard output.")] = None,
     rows: Annotated[int, typer.Option("--rows", min=1, help="Rows of the sample, at most.")] = 5000,
+    delimiter: Delimiter = "",
+    encoding: Encoding = "",
     log_format: Form = LogFormat.console,
 ) -> None:
     """Look at a sample of a stream and write a commented configuration for it."""
     _log(log_format)
     from thalweg.ops.cli import init as cli_init
+    from thalweg.ops.cli.mapping import mapping
 
     ignored = tuple(name.strip() for name in ignore.split(",") if name.strip())
-    cli_init.run(origin, log_url=log, label=label, ignore=ignored, output=output, most=rows)
+    given = mapping(delimiter=delimiter, encoding=encoding)
+    cli_init.run(origin, log_url=log, label=label, ignore=ignored, output=output, most=rows, mapping=given)
 
 
 @snapshot.command()
@@ -414,14 +426,3 @@ def _answering(path: Path, name: str) -> tuple[Config, str]:
     from thalweg.ops.run.successors import answering
 
     return answering(_load(path), name)
-
-
-def _mapping(label: str, time: str | None, id: str | None, ignore: str | None, delimiter: str, time_unit: float) -> Any:
-    from thalweg.ops.config.error import ConfigurationError
-    from thalweg.stream.sources.files import CsvMapping
-
-    ignored = None if ignore is None else [name.strip() for name in ignore.split(",") if name.strip()]
-    mark = {"tab": "\t", "\\t": "\t"}.get(delimiter, delimiter)
-    if len(mark) > 1 or mark in ("\n", "\r", '"'):
-        raise ConfigurationError([f"--delimiter: expected one character, or tab, got {delimiter!r:.80}"])
-    return CsvMapping(label=label, time=time, id=id, ignore=ignored, delimiter=mark, time_unit=time_unit)

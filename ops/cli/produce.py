@@ -53,7 +53,7 @@ def run(
         with Progress(console=console, disable=not console.is_terminal, transient=True) as bar:
             task = bar.add_task(what, total=limit)
             if what == "labels":
-                steps = append_labels(log, topic, path, schema, rate, limit)
+                steps = append_labels(log, topic, path, schema, rate, limit, mapping.encoding)
             else:
                 whole = math.lcm(*(model.batch_events for model in models))
                 ahead = max(model.max_future_seconds for model in models)
@@ -117,10 +117,10 @@ def append_events(
 
 
 def append_labels(
-    log: Log, topic: str, path: Path, schema: Schema, rate: float | None, limit: int | None
+    log: Log, topic: str, path: Path, schema: Schema, rate: float | None, limit: int | None, encoding: str = ""
 ) -> Iterator[tuple[int, list[Rejected]]]:
     """Append label records as they are, with their id as key; yields the labels appended and the lines left out."""
-    runs = read_labels(path, schema, limit=limit, chunk=run_length(rate))
+    runs = read_labels(path, schema, limit=limit, chunk=run_length(rate), encoding=encoding)
     rejected: list[Rejected] = []
 
     def records() -> Iterator[list[tuple[str, bytes]]]:

@@ -33,7 +33,7 @@ def run(
     notices: list[str] = []
     with (
         threadpool_limits(1),
-        readable_twice(path) as readable,
+        readable_twice(path, mapping.encoding) as readable,
         Progress(
             SpinnerColumn(),
             TextColumn("{task.completed:>9,.0f} events"),
