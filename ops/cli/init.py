@@ -8,6 +8,7 @@ import sys
 from contextlib import closing
 from pathlib import Path
 
+from thalweg.ops.cli.paths import input_path
 from thalweg.ops.init.guess import guess
 from thalweg.ops.init.sample import SUFFIXES, Sample, file_sample, topic_sample
 from thalweg.ops.init.write import configuration
@@ -47,12 +48,14 @@ def run(
     """
     if output is not None and output.exists():
         raise Failed(f"{output}: exists already")
-    path = Path(origin)
+    if output is not None and not output.parent.is_dir():
+        raise Failed(f"--output {output}: there is no folder {output.parent}")
+    path = input_path(origin)
     is_file = path.is_file() or path == STANDARD_INPUT
     if path.is_dir():
         raise Failed(f"{origin}: expected a file, got a folder")
     if not is_file and ("/" in origin or path.suffix.lower() in SUFFIXES):
-        raise Failed(f"{origin}: no such file")
+        raise Failed(f"{origin}: no such file; paths are relative to the working directory, {Path.cwd()}")
     if is_file:
         with readable_twice(path, mapping.encoding) as readable:
             sample = file_sample(readable, most, mapping, shown=origin)

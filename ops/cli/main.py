@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
+from thalweg.ops.cli.paths import input_path
 from thalweg.ops.run.stop_request import StopRequest
 
 if TYPE_CHECKING:
@@ -46,7 +47,12 @@ Form = Annotated[LogFormat, typer.Option("--log-format", help="Format of logs, o
 ModelName = Annotated[str, typer.Option("--model", help="The model's name.")]
 InputFile = Annotated[
     Path,
-    typer.Option("--input", help=".jsonl, .csv, .tsv, also with .gz; .parquet, .arrow; - for standard input."),
+    typer.Option(
+        "--input",
+        parser=input_path,
+        metavar="FILE",
+        help=".jsonl, .csv, .tsv, also with .gz; .parquet, .arrow; - for standard input.",
+    ),
 ]
 LabelColumn = Annotated[
     str, typer.Option("--label", help="The label's column; default: as configured, or label.", show_default=False)
@@ -182,7 +188,7 @@ def replay(
     limit: Annotated[int | None, typer.Option(min=1, help="Most lines to read.")] = None,
     seed: Annotated[int | None, typer.Option(help="Overrides the model's seed.")] = None,
     frozen_after: Annotated[
-        int | None, typer.Option(help="Events until the baseline is frozen; default: a tenth.")
+        int | None, typer.Option(min=0, help="Events until the baseline is frozen; default: a tenth.")
     ] = None,
     label: LabelColumn = "",
     time: TimeColumn = None,

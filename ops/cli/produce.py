@@ -67,11 +67,17 @@ def run(
     finally:
         log.close()
     what = what.removesuffix("s") if sent == 1 else what
-    console.print(f"appended {sent:,} {what} to {topic}")
+    console.print(f"appended {sent:,} {what} to {topic}{_where(config.log.url)}", markup=False)
     if left_out:
         lines = "line was" if left_out.total() == 1 else "lines were"
         why = ", ".join(f"{count:,} {reason}" for reason, count in left_out.most_common())
         raise Failed(f"{left_out.total():,} {lines} left out: {why}")
+
+
+def _where(url: str) -> str:
+    """Where an embedded log is, if its path depends on the working directory."""
+    path = Path(url.removeprefix("sqlite:"))
+    return f" in sqlite:{path.absolute()}" if url.startswith("sqlite:") and not path.is_absolute() else ""
 
 
 def append_events(

@@ -26,7 +26,7 @@ def list_versions(config: Config, name: str) -> None:
     """Print a table of the snapshots."""
     kept = _snapshots(config, name).manifests()
     if not kept:
-        raise Failed(f"model {name!r} has no snapshots in {config.service.state_dir}")
+        raise Failed(f"model {name!r} has no snapshots in {Path(config.service.state_dir).absolute()}")
     table = Table(
         "version", "parent", "created", "events learned", "size", "metrics", "recent", "state sha256", box=None
     )
@@ -55,7 +55,7 @@ def show(config: Config, name: str, version: int | None) -> None:
     if version is None:
         kept = snapshots.manifests()
         if not kept:
-            raise Failed(f"model {name!r} has no snapshots in {config.service.state_dir}")
+            raise Failed(f"model {name!r} has no snapshots in {Path(config.service.state_dir).absolute()}")
         version = kept[-1].version
     print(json.dumps(snapshots.load(version).manifest.to_json(), indent=2))
 
@@ -66,7 +66,7 @@ def verify(config: Config, name: str, version: int | None, *, from_log: bool) ->
     kept = {manifest.version: manifest for manifest in snapshots.manifests()}
     versions = list(kept) if version is None else [version]
     if not versions:
-        raise Failed(f"model {name!r} has no snapshots in {config.service.state_dir}")
+        raise Failed(f"model {name!r} has no snapshots in {Path(config.service.state_dir).absolute()}")
     found = {one: snapshots.verify(one) for one in versions}
     settings = settings_of(config.find(name), config.service.max_message_bytes)
     others = 0

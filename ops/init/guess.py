@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from itertools import pairwise
 from typing import Any
 
@@ -79,6 +80,11 @@ def guess(sample: Sample, label: str | None = None, ignore: Sequence[str] = ()) 
         label = _label_of(sample, values)
     elif label not in values:
         raise Failed(f"--label {label!r}: no such column; there are: {', '.join(sample.names)}")
+    for name in ignore:
+        if name not in values:
+            near = get_close_matches(name, values, n=1)
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            raise Failed(f"--ignore {name!r}: no such column; {hint}there are: {', '.join(sample.names)}")
     task, note = task_of_labels(values[label])
     attributes = (
         {} if not sample.own_form else {name: name for name in ("id", "time", "key", "weight") if name in values}

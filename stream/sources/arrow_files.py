@@ -13,7 +13,7 @@ from thalweg.proto.rows.foreign import plain_values
 from thalweg.proto.rows.paths import Path as FieldPath
 from thalweg.proto.rows.paths import find_within
 from thalweg.proto.schema import Schema
-from thalweg.stream.sources.csv_reading import FileError, Header
+from thalweg.stream.sources.csv_reading import FileError, Header, unreadable
 from thalweg.stream.sources.mapping import IGNORED, CsvMapping
 from thalweg.stream.sources.tables import TableDecoder
 
@@ -83,7 +83,7 @@ def _readable(path: Path, kind: str) -> Iterator[Any]:
     except pa.ArrowException as error:
         raise FileError(f"{path}: cannot be read as .{kind}: {error}") from error
     except OSError as error:
-        raise FileError(f"{path}: {error.strerror or error}") from error
+        raise unreadable(path, error) from error
 
 
 def _opened(file: Any, kind: str, chunk: int) -> tuple[list[str], Iterator[pa.RecordBatch]]:

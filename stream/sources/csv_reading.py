@@ -17,6 +17,13 @@ class FileError(Exception):
     """A file cannot be read as a stream; the message names it."""
 
 
+def unreadable(path: Path, error: OSError) -> FileError:
+    """The error for a file that cannot be opened or read."""
+    where = f"; paths are relative to the working directory, {Path.cwd()}" if not path.is_absolute() else ""
+    hint = where if isinstance(error, FileNotFoundError) else ""
+    return FileError(f"{path}: {error.strerror or error}{hint}")
+
+
 class Row(NamedTuple):
     """One row of a CSV file."""
 

@@ -24,7 +24,7 @@ from thalweg.proto.schema import Schema
 from thalweg.stream.labels.label_records import label_of
 from thalweg.stream.sources.arrow_files import ARROW_KINDS, arrow_events
 from thalweg.stream.sources.csv_events import csv_events
-from thalweg.stream.sources.csv_reading import FileError
+from thalweg.stream.sources.csv_reading import FileError, unreadable
 from thalweg.stream.sources.encodings import utf8_fault, utf8_lines
 from thalweg.stream.sources.mapping import CsvMapping
 from thalweg.stream.sources.presence import noting_absent
@@ -155,6 +155,8 @@ def file_kind(path: Path, *kinds: str) -> str:
     """The suffix of a file, one of `kinds`; of standard input the first. Raises FileError for another."""
     if path == STANDARD_INPUT:
         return kinds[0]
+    if path.is_dir():
+        raise FileError(f"{path}: expected a file, got a folder")
     kind = path.name.lower().removesuffix(".gz").rpartition(".")[2]
     if kind not in kinds or (kind in ARROW_KINDS and path.name.lower().endswith(".gz")):
         names = [f".{one}{packed}" for one in kinds for packed in ("", ".gz") if not (packed and one in ARROW_KINDS)]
@@ -177,7 +179,7 @@ def text_lines(path: Path, encoding: str) -> Iterator[Iterator[bytes]]:
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise FileError(f"{path}: the compressed data is damaged or ends early: {error}") from error
     except OSError as error:
-        raise FileError(f"{path}: {error}") from error
+        raise unreadable(path, error) from error
 
 
 def _json_lines(
