@@ -7,13 +7,15 @@ replaced: a byte that the encoding has not is an error, with its place.
 from __future__ import annotations
 
 import codecs
+import gzip
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, TypeAlias
 
 from thalweg.proto.json_text import BYTE_ORDER_MARK
 from thalweg.stream.sources.csv_reading import FileError
 
+BinaryFile: TypeAlias = IO[bytes] | gzip.GzipFile
 _MARKS = (  # those of UTF-32 begin with those of UTF-16
     (codecs.BOM_UTF32_LE, "utf-32"),
     (codecs.BOM_UTF32_BE, "utf-32"),
@@ -39,7 +41,7 @@ def text_encoding(name: str) -> str:
     return name
 
 
-def utf8_lines(file: IO[bytes], path: Path, encoding: str = "") -> Iterator[bytes]:
+def utf8_lines(file: BinaryFile, path: Path, encoding: str = "") -> Iterator[bytes]:
     """The lines of a file, each in UTF-8, without a byte order mark.
 
     Args:
@@ -65,7 +67,7 @@ def utf8_lines(file: IO[bytes], path: Path, encoding: str = "") -> Iterator[byte
     yield from _decoded(file, path, encoding)
 
 
-def _decoded(file: IO[bytes], path: Path, encoding: str) -> Iterator[bytes]:
+def _decoded(file: BinaryFile, path: Path, encoding: str) -> Iterator[bytes]:
     decoder = codecs.getincrementaldecoder(encoding)("strict")
     done, rest = 0, ""
     while True:

@@ -203,7 +203,8 @@ def _merged(one: Described, other: Described) -> Described:
             name: _merged(one["properties"].get(name, {}), other["properties"].get(name, {})) for name in names
         }
     if "prefixItems" in one and "prefixItems" in other:
-        pairs = zip_longest(one["prefixItems"], other["prefixItems"], fillvalue={})
+        nothing: Described = {}
+        pairs = zip_longest(one["prefixItems"], other["prefixItems"], fillvalue=nothing)
         found["prefixItems"] = [_merged(*pair) for pair in pairs]
     return found
 
