@@ -65,6 +65,11 @@ def datatype(dtype: str) -> str:
     return _NAMES[dtype]
 
 
+def raw_dtype(kind: str) -> np.dtype[Any] | None:
+    """The dtype of raw contents of one of the protocol's datatypes; None for BYTES and unknown ones."""
+    return _DTYPES.get(kind)
+
+
 def numpy_name(kind: Any, name: str) -> str:
     """The NumPy dtype name (or `bytes`) of one of the protocol's datatypes. Raises InputError that names the input."""
     if not isinstance(kind, str) or kind not in _BY_KIND:

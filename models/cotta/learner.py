@@ -52,7 +52,7 @@ class Cotta:
         if len(context.inputs) != 1:
             raise ParamsError({"inputs": f"expected one input, got {list(context.inputs)}"})
         self._views, self._seed = find_views(p.views), context.seed
-        self._model = replace_batch_norms(build(p.model, p.weights))
+        self._model = replace_batch_norms(build(p.model, p.weights, strict=p.weights_strict))
         self._weights_sha256 = weights_sha256(p.weights)
         outputs = self._outputs()
         names = [name.strip() for name in p.classes.split(",")] if p.classes else [str(k) for k in range(outputs)]

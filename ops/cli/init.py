@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import sys
@@ -14,6 +15,8 @@ from thalweg.ops.init.sample import SUFFIXES, Sample, file_sample, topic_sample
 from thalweg.ops.init.write import configuration
 from thalweg.ops.run.failed import Failed
 from thalweg.stream.log.open import open_log
+from thalweg.stream.registry.client import RegistryClient
+from thalweg.stream.registry.schemas import KnownSchemas
 from thalweg.stream.sources.files import STANDARD_INPUT
 from thalweg.stream.sources.mapping import CsvMapping
 from thalweg.stream.sources.standard_input import readable_twice
@@ -31,6 +34,7 @@ def run(
     output: Path | None,
     most: int,
     mapping: CsvMapping = _USUAL,
+    registry_url: str | None = None,
 ) -> None:
     """Write the configuration to standard output or a file, and the next command to standard error.
 
@@ -42,6 +46,7 @@ def run(
         output: The file; it must not exist.
         most: Rows of the sample.
         mapping: Delimiter and encoding of the file.
+        registry_url: The schema registry of a topic's framed records.
 
     Raises:
         Failed: The sample cannot be read, or nothing can be guessed; or the file exists.
@@ -62,7 +67,8 @@ def run(
         name = _name(path.name.partition(".")[0])
         topic = f"{name}.events"
     else:
-        sample, name, topic = _of_topic(log_url or _EMBEDDED, origin, most), _name(origin.partition(".")[0]), origin
+        sample = _of_topic(log_url or _EMBEDDED, origin, most, registry_url)
+        name, topic = _name(origin.partition(".")[0]), origin
     text = configuration(
         guess(sample, label, ignore),
         name=name,
@@ -71,6 +77,7 @@ def run(
         origin=origin,
         rows=len(sample.rows),
         own_form=sample.own_form,
+        registry_url=registry_url,
     )
     if output is None:
         print(text, end="")
@@ -87,11 +94,15 @@ def run(
     print(f"next: {then}", file=sys.stderr)
 
 
-def _of_topic(url: str, topic: str, most: int) -> Sample:
+def _of_topic(url: str, topic: str, most: int, registry_url: str | None) -> Sample:
     if url.startswith("sqlite:") and not Path(url.removeprefix("sqlite:")).exists():
         raise Failed(f"{topic}: no such file; nor is there a log {url} with such a topic (--log URL)")
+    schemas = None
+    if registry_url is not None:
+        user, password = (os.environ.get(f"THALWEG_LOG__REGISTRY__{name}", "") for name in ("USER", "PASSWORD"))
+        schemas = KnownSchemas(RegistryClient(registry_url, user, password), wait_seconds=0.0)
     with closing(open_log(url)) as log:
-        return topic_sample(log, topic, most)
+        return topic_sample(log, topic, most, schemas=schemas)
 
 
 def _name(text: str) -> str:

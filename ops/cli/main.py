@@ -160,11 +160,11 @@ def check(
     loaded = _load(config)
     print(effective(loaded), end="")
     if not role:  # for a person; a supervisor only asks whether it is valid
-        from thalweg.ops.run.column_features import column_lines
+        from thalweg.ops.run.column_features import column_lines, encoder_lines
         from thalweg.ops.run.memory_estimate import memory_lines
         from thalweg.ops.run.successors import changes
 
-        for line in (*column_lines(loaded), *memory_lines(loaded)):
+        for line in (*column_lines(loaded), *encoder_lines(loaded), *memory_lines(loaded)):
             print(line)
         for line in changes(loaded):
             print(f"# {line}")
@@ -265,13 +265,14 @@ def produce(
 def predict(
     target: Annotated[str, typer.Option(help="HOST:PORT of gRPC.")],
     model: ModelName,
+    explain: Annotated[int, typer.Option(min=0, help="Entries that explain each prediction; 0: none.")] = 0,
     log_format: Form = LogFormat.console,
 ) -> None:
     """One prediction from JSON on standard input, such as {"features": [0.1, 0.2]}."""
     _log(log_format)
     from thalweg.ops.cli.predict import run
 
-    run(target, model, sys.stdin.read())
+    run(target, model, sys.stdin.read(), explain)
 
 
 @app.command()
@@ -344,6 +345,9 @@ def list_snapshots(config: ConfigPath, model: ModelName, log_format: Form = LogF
 def init(
     origin: Annotated[str, typer.Option("--from", metavar="FILE_OR_TOPIC", help="A file as for replay, or a topic.")],
     log: Annotated[str | None, typer.Option("--log", metavar="URL", help="The log of a topic.")] = None,
+    registry: Annotated[
+        str | None, typer.Option("--registry", metavar="URL", help="The schema registry of a topic's framed records.")
+    ] = None,
     label: Annotated[str | None, typer.Option("--label", help="The label's column; default: guessed.")] = None,
     ignore: Annotated[str, typer.Option("--ignore", help="Columns not to use, separated by commas.")] = "",
     output: Annotated[Path | None, typer.Option("--output", help="A new file; default: standard output.")] = None,
@@ -359,7 +363,16 @@ def init(
 
     ignored = tuple(name.strip() for name in ignore.split(",") if name.strip())
     given = mapping(delimiter=delimiter, encoding=encoding)
-    cli_init.run(origin, log_url=log, label=label, ignore=ignored, output=output, most=rows, mapping=given)
+    cli_init.run(
+        origin,
+        log_url=log,
+        label=label,
+        ignore=ignored,
+        output=output,
+        most=rows,
+        mapping=given,
+        registry_url=registry,
+    )
 
 
 @snapshot.command()

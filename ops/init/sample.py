@@ -12,9 +12,12 @@ from typing import Any
 
 from thalweg.ops.run.failed import Failed
 from thalweg.proto.columns import of_untyped
+from thalweg.proto.framing.framing import MAGIC, Unframing, schema_id
 from thalweg.proto.json_text import json_of
+from thalweg.proto.records import Records
 from thalweg.proto.rejected import Refused
 from thalweg.stream.log.log import Log
+from thalweg.stream.registry.schemas import KnownSchemas
 from thalweg.stream.sources.arrow_files import ARROW_KINDS, arrow_rows
 from thalweg.stream.sources.csv_reading import Header, check_utf8, csv_rows
 from thalweg.stream.sources.encodings import utf8_fault
@@ -85,24 +88,28 @@ def file_sample(path: Path, most: int, mapping: CsvMapping = _USUAL, shown: str 
     return sample
 
 
-def topic_sample(log: Log, topic: str, most: int, seconds: float = 5.0) -> Sample:
-    """The first records of a topic that are JSON objects.
+def topic_sample(log: Log, topic: str, most: int, seconds: float = 5.0, schemas: KnownSchemas | None = None) -> Sample:
+    """The first records of a topic that are JSON objects, or records framed for a schema registry.
 
     Args:
         log: The log that holds it.
         topic: Its name.
         most: Records at most.
         seconds: How long to wait for records.
+        schemas: Of framed records.
 
     Raises:
         Failed: It has no records that are JSON objects.
-        LogError: The log cannot be read.
+        LogError: The log cannot be read, or the schema registry cannot be asked.
     """
     values: list[bytes] = []
     with closing(log.reader([topic], {})) as reader:
         while len(values) < most and (blocks := reader.poll(seconds)):
-            values += [value for block in blocks for value in block.values if value]
+            values += [value for block in blocks for value in _unframed(block, schemas) if value]
         problem = reader.problem()
+    if schemas is None and (ids := {id for value in values[:most] if (id := schema_id(value)) is not None}):
+        shown = ", ".join(map(str, sorted(ids)[:5]))
+        raise Failed(f"topic {topic!r}: its records are framed for a schema registry (schema {shown}): --registry URL")
     if not values and problem is not None:
         raise Failed(f"topic {topic!r}: {problem.reason}")
     sample = json_sample(values, most)
@@ -110,6 +117,21 @@ def topic_sample(log: Log, topic: str, most: int, seconds: float = 5.0) -> Sampl
         found = f"{sample.unusable:,} records that are none" if sample.unusable else "no records"
         raise Failed(f"topic {topic!r}: expected records that are JSON objects, got {found}")
     return sample
+
+
+def _unframed(records: Records, schemas: KnownSchemas | None) -> Iterator[bytes | None]:
+    """The values without the frames of a schema registry; one that cannot be read stays as it is."""
+    if schemas is None:
+        yield from records.values
+        return
+    schemas.prepare(records)
+    unframing = Unframing(schemas)
+    for offset, value in zip(records.offsets, records.values):
+        try:
+            framed = value is not None and value[:1] == bytes([MAGIC])
+            yield unframing.open(value, records.partition, offset)[1] if framed and value else value
+        except Refused:
+            yield value
 
 
 def json_sample(values: Iterable[bytes], most: int) -> Sample:

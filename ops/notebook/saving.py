@@ -20,7 +20,8 @@ from thalweg.stream.evaluation.monitor import Monitor
 from thalweg.stream.learn.fold import Fold
 
 _TABLES = ("params", "columns", "fields", "drift")
-_OF_THE_IDENTITY = ("learner", "inputs", "columns", "fields", "params", "seed", "encoder", "classes")
+_OF_AN_ENCODER = ("encoder", "weights_strict", "encoder_arguments", "encoder_columns")
+_OF_THE_IDENTITY = ("learner", "inputs", "columns", "fields", "params", "seed", "classes", *_OF_AN_ENCODER)
 
 
 @dataclass(frozen=True)
@@ -113,5 +114,5 @@ def _table(manifest: Manifest) -> dict[str, Any]:
     identity = manifest.identity
     if not identity:
         raise FrameError(f"version {manifest.version}: an older version saved it, without its settings")
-    table = {key: identity[key] for key in _OF_THE_IDENTITY if identity.get(key)}
+    table = {key: identity[key] for key in _OF_THE_IDENTITY if identity.get(key) or identity.get(key) is False}
     return {"name": manifest.model, "topic": f"{manifest.model}.events", "learner": manifest.learner, **table}

@@ -52,6 +52,7 @@ from thalweg.stream.log.log import Log, LogReplaced, PermanentLogError, Reading,
 from thalweg.stream.log.open import open_log
 from thalweg.stream.publication.file_channel import FilePublisher
 from thalweg.stream.publication.live_folder import live_folder
+from thalweg.stream.quarantine.attempts import FileAttempts
 from thalweg.stream.quarantine.stop import FileStopMark
 from thalweg.stream.registry.client import RegistryClient
 from thalweg.stream.registry.schemas import KnownSchemas
@@ -79,7 +80,7 @@ class LearnerReports:
 def new_learner(model: ModelConfig, seed: int | None = None) -> Learner:
     """A new learner of a model, which has learned nothing."""
     context = model.context() if seed is None else replace(model.context(), seed=seed)
-    return calibrated(make_learner(model.learner, context, model.encoder, model.weights), on=model.probabilities)
+    return calibrated(make_learner(model.learner, context, model.encoding()), on=model.probabilities)
 
 
 def event_schema(model: ModelConfig, learner: Learner | None = None) -> Schema:
@@ -151,13 +152,15 @@ def model_folder(config: Config, model: ModelConfig) -> Path:
     return Path(config.service.state_dir) / model.name
 
 
-def schemas_of(config: Config, model: ModelConfig, *, read_only: bool = False) -> KnownSchemas | None:
-    """The schemas of a model's framed records, kept beside its state; None without a schema registry."""
+def schemas_of(
+    config: Config, model: ModelConfig, file: str = "schemas.json", *, read_only: bool = False
+) -> KnownSchemas | None:
+    """The schemas of a model's framed records, in a file beside its state; None without a schema registry."""
     where = config.log.registry
     if where is None:
         return None
     client = RegistryClient(where.url, where.user, where.password)
-    return KnownSchemas(client, model_folder(config, model) / "schemas.json", read_only=read_only)
+    return KnownSchemas(client, model_folder(config, model) / file, read_only=read_only, keys=where.framed_keys)
 
 
 def build_processor(
@@ -199,6 +202,7 @@ def build_processor(
             publishing=registry.register("publisher", model.name),
             history=_history(config, model, learner) if model.history else None,
             stop_mark=FileStopMark(folder / "stopped.json"),
+            attempts=FileAttempts(folder),
             schemas=schemas_of(config, model),
         ),
     )
@@ -259,6 +263,7 @@ def build_joiner(
         health=JoinHealth(
             joiner=registry.register("joiner", model.name), store=registry.register("join_store", model.name)
         ),
+        schemas=schemas_of(config, model, "joiner-schemas.json"),
     )
 
 
@@ -275,7 +280,7 @@ def location_of(config: Config, model: ModelConfig, live: Path) -> ModelLocation
         learner.restore(state)
         return learner.predictor()
 
-    make = predictor_maker(model.learner, model.context(), model.encoder, model.weights)
+    make = predictor_maker(model.learner, model.context(), model.encoding())
     return ModelLocation(
         name=model.name,
         learner=model.learner,

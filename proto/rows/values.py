@@ -14,6 +14,7 @@ import msgspec
 import numpy as np
 
 from thalweg.proto.bounds.limits import MAX_CATEGORY_BYTES, MAX_SECONDS, MAX_TEXT_BYTES
+from thalweg.proto.bounds.moments import Moments
 from thalweg.proto.bounds.times import Times, in_seconds, parsed, suggested_unit
 from thalweg.proto.columns import class_name
 from thalweg.proto.rejected import Reason, Refused
@@ -169,6 +170,8 @@ def _bounded(column: Column, encoded: list[bytes]) -> Array:
 
 
 def _datetime(column: Column, values: Values) -> Array:
+    if isinstance(values, Moments):
+        return values.seconds()
     if column.unit != "rfc3339" and set(map(type, values)) <= {int, float, type(None)}:  # the usual case
         try:
             numbers = np.array(values, dtype=np.float64)

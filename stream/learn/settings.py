@@ -99,11 +99,19 @@ def identity_differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list
     if not old:
         return []
     was, now = dict(_leaves(_without_encoder(old))), dict(_leaves(_without_encoder(new)))
-    return _encoder_difference(_encoder(old), _encoder(new)) + [
+    made = [
+        key for key in was.keys() | now.keys() if key.startswith(_MAKES_AN_ENCODER) and was.get(key) != now.get(key)
+    ]
+    otherwise = _encoder_difference(_encoder(old), _encoder(new))
+    return (otherwise if not made or _encoder(old)[0] != _encoder(new)[0] else []) + [
         f"{key}: was {was.get(key, 'not given')}, is {now.get(key, 'not given')}"
         for key in sorted(was.keys() | now.keys())
         if was.get(key) != now.get(key)
     ]
+
+
+_MAKES_AN_ENCODER = ("encoder_arguments.", "weights_strict")
+"""Keys that are part of an encoder's hash, and named themselves where they differ."""
 
 
 def _without_encoder(table: Mapping[str, Any]) -> dict[str, Any]:

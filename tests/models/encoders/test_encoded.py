@@ -197,7 +197,7 @@ def test_an_event_is_encoded_once_for_its_answer_and_its_learning(monkeypatch: p
     for made in (toys.Toy, toys.Capable):
         front = Encoder(FLATTENED, "", {"image": TensorSpec("image", "float32", (1, 2, 2))}, 0)
         encode = front._encode
-        monkeypatch.setattr(front, "_encode", lambda x, encode=encode: rows.append(len(x)) or encode(x))
+        monkeypatch.setattr(front, "_encode", lambda x, encode=encode: rows.append(len(x["image"])) or encode(x))
         rows.clear()
         learner, batch = EncodedLearner(made(toys.context(4)), front), pictures((1, 2, 2), count=16)
 

@@ -179,7 +179,8 @@ inputs = {}
         ),
         (
             "encoder = 'identiy'\n",
-            "model.digits.encoder: expected 'module:factory' or 'timm:NAME', got 'identiy'; did you mean identity?",
+            "model.digits.encoder: expected 'module:name', 'timm:NAME', 'hf:FOLDER' or 'onnx:FILE', got 'identiy'; "
+            "did you mean identity?",
         ),
         (
             "encoder = 'identity'\nweights = 'w'\n",
