@@ -150,11 +150,8 @@ class CalibratedPredictor(PredictorWrapper):
     """A classifier's predictor with the further output `probabilities`."""
 
     def __init__(self, inner: Predictor, temperature: Temperature) -> None:
-        self.inner, self._temperature = inner, temperature.in_use()
+        self.inner, self._temperature = inner, temperature
         self._latest: tuple[Batch, Spread | None] | None = None
-        task = inner.task
-        self._task = replace(task, scores=PROBABILITIES, probabilities=True, confidence=task.scores)
-        self._outputs = {**inner.outputs, PROBABILITIES: TensorSpec(PROBABILITIES, "float32", (-1,))}
 
     def capability(self, kind: type[C]) -> C | None:
         inner = capability(self.inner, kind)
@@ -167,11 +164,12 @@ class CalibratedPredictor(PredictorWrapper):
 
     @property
     def task(self) -> Task:
-        return self._task
+        task = self.inner.task
+        return replace(task, scores=PROBABILITIES, probabilities=True, confidence=task.scores)
 
     @property
     def outputs(self) -> Mapping[str, TensorSpec]:
-        return self._outputs
+        return {**self.inner.outputs, PROBABILITIES: TensorSpec(PROBABILITIES, "float32", (-1,))}
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -193,7 +191,7 @@ class CalibratedPredictor(PredictorWrapper):
     @property
     def temperature(self) -> Temperature:
         """The calibration, as predictions use it."""
-        return self._temperature
+        return self._temperature.in_use()
 
     def spread_of(self, batch: Batch) -> Spread | None:
         """The predictions for a batch that is learned now, computed unless it was predicted just before; None if it has
@@ -220,7 +218,7 @@ class CalibratedPredictor(PredictorWrapper):
 
     def state(self) -> State:
         inner = self.inner.state()
-        return State({**inner.tensors, TENSOR: self._temperature.tensor()}, inner.meta)
+        return State({**inner.tensors, TENSOR: self.temperature.tensor()}, inner.meta)
 
 
 class _Columns:

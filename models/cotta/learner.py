@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from copy import deepcopy
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +43,7 @@ class Cotta:
     Inputs that are not finite or out of range are skipped and counted.
     """
 
+    least_batch_events: ClassVar = 64  # a step adapts to a micro-batch: of one event it has no statistics
     gauges_declared = (ROLLBACKS, CLASSES, SKIPPED_EVENTS, LEFT_OUT_STEPS)
     params_type = Params
 

@@ -190,6 +190,7 @@ def replay(
     frozen_after: Annotated[
         int | None, typer.Option(min=0, help="Events until the baseline is frozen; default: a tenth.")
     ] = None,
+    delay: Annotated[int, typer.Option(min=0, help="How many rows late labels become known.")] = 0,
     label: LabelColumn = "",
     time: TimeColumn = None,
     id: IdColumn = None,
@@ -213,6 +214,7 @@ def replay(
         limit,
         seed,
         frozen_after,
+        delay,
         loaded.service.max_message_bytes,
     )
 

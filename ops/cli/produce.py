@@ -55,7 +55,7 @@ def run(
             if what == "labels":
                 steps = append_labels(log, topic, path, schema, rate, limit, mapping.encoding)
             else:
-                whole = math.lcm(*(model.batch_events for model in models))
+                whole = math.lcm(*(model.batch_events for model in models if model.batch_events != "auto"))
                 ahead = max(model.max_future_seconds for model in models)
                 steps = append_events(log, topic, path, schema, mapping, rate, per_record, limit, whole, ahead, say)
             for count, rejected in steps:

@@ -100,10 +100,12 @@ class Model:
         self._interrupted = False
         self.monitor = new_monitor(config, self._learner)
         """The prequential evaluation of everything that was learned."""
+        settings = settings_of(config, _RECORD_BYTES)
+        self._batch_events = settings.file_batch_events
         self._fold = Fold(
             self._learner,
             InMemorySnapshots(),
-            settings_of(config, _RECORD_BYTES),
+            settings,
             self.monitor,
             lambda: new_learner(config),
         )
@@ -205,7 +207,7 @@ class Model:
         """
         batch = self._batch(given, y, weights=weights, keys=keys, ids=ids, times=times)
         if len(batch):
-            step = DecodedBlock(self._fold.version + 1, self.config.batch_events, (Decoded(batch),), {})
+            step = DecodedBlock(self._fold.version + 1, self._batch_events, (Decoded(batch),), {})
             if self._interrupted:
                 raise FrameError(
                     "learning was interrupted, so the state is neither before nor after: load or begin anew"
@@ -334,7 +336,14 @@ def _input(given: Any) -> Any:
 
 
 def evaluate(
-    model: Model, given: Any, y: Any = None, *, go_on: bool = False, frozen_after: int | None = None, **more: Any
+    model: Model,
+    given: Any,
+    y: Any = None,
+    *,
+    go_on: bool = False,
+    frozen_after: int | None = None,
+    delay: int = 0,
+    **more: Any,
 ) -> Evaluation:
     """Predict, grade and learn the rows of a table in order, with another model of the same settings.
 
@@ -347,6 +356,7 @@ def evaluate(
         go_on: Begin with what the model has learned; else with nothing, so that rows that it has learned already are
             not graded by itself.
         frozen_after: Rows after which the frozen baseline stops learning; None: a tenth.
+        delay: How many rows late labels become known.
         more: `weights`, `keys`, `ids`, `times`, as of `Model.learn`.
 
     Raises:
@@ -356,7 +366,7 @@ def evaluate(
     learner = new_learner(model.config)
     if go_on:
         learner.restore(model.learner.state())
-    return evaluated(model.config, learner, batch, frozen_after, model.learned if go_on else 0)
+    return evaluated(model.config, learner, batch, frozen_after, model.learned if go_on else 0, delay)
 
 
 def load(folder: str | Path, version: int | None = None, **settings: Any) -> Model:

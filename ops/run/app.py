@@ -16,6 +16,7 @@ from thalweg.models.calibration.calibrated import calibrated, calibrated_predict
 from thalweg.models.columns.make import make_learner, predictor_maker
 from thalweg.models.contract.capabilities import SharedMemoryLearner, capability
 from thalweg.models.contract.learner import Learner, Predictor
+from thalweg.models.contract.registry import find
 from thalweg.ops.config.config import Config
 from thalweg.ops.config.error import ConfigurationError
 from thalweg.ops.config.model import ModelConfig
@@ -99,8 +100,9 @@ def new_monitor(
     pinned: Pinned | None = None,
     *,
     seed: int | None = None,
+    delay_events: int = 0,
 ) -> Monitor:
-    """The monitor of a model's learner."""
+    """The monitor of a model's learner. `delay_events`: how many events late labels become known, in a replay."""
     return Monitor(
         learner,
         lambda: new_learner(model, seed),
@@ -114,6 +116,7 @@ def new_monitor(
         continual_share=model.continual_share,
         continual_bytes=model.continual_bytes,
         seed=model.seed if seed is None else seed,
+        delay_events=delay_events,
     )
 
 
@@ -132,6 +135,7 @@ def settings_of(model: ModelConfig, max_record_bytes: int) -> ProcessorSettings:
         max_record_bytes=max_record_bytes,
         identity=model.shown_identity(),
         fields=model.field_mapping(),
+        least_batch_events=getattr(find(model.learner), "least_batch_events", 1),
         forgetting_factor=model.drift.forgetting_factor,
         forgetting_events=model.drift.forgetting_events,
     )

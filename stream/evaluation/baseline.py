@@ -63,16 +63,20 @@ class Baseline:
         """Whether the baseline exists and differs from the learner."""
         return self._baseline is not None
 
-    def answerer(self, events: int, predictor: Predictor) -> Predictor | None:
-        """The baseline's predictor after `events` events; the learner's until the baseline is made; None if there is
-        none.
-        """
+    def due(self, events: int) -> bool:
+        """Whether the baseline is to be made now, after `events` events."""
+        return self._baseline is None and 0 < self._after <= events
+
+    def make(self) -> None:
+        """Make the baseline of the learner as it is."""
+        state = State(*_copied(self._learner.state()))
+        self._keep(state, None)
+        self._baseline = self._predictor_of(state)
+
+    def answerer(self, predictor: Predictor) -> Predictor | None:
+        """The baseline's predictor; the learner's until the baseline is made; None if there is none."""
         if self._baseline is not None:
             self._baseline = with_history(self._baseline, predictor)
-        elif self._after and events >= self._after:
-            state = State(*_copied(self._learner.state()))
-            self._keep(state, None)
-            self._baseline = self._predictor_of(state)
         elif not self._after:
             return None
         return self._baseline or predictor

@@ -226,7 +226,9 @@ class Processor:
                 self._get_past(error, reader.lag())
                 raise _Reopen from error
             self._attempts.end()
-            self._saving.took(self._ticks() - began)
+            took = self._ticks() - began
+            self._saving.took(took)
+            self._intake.learned(taken[0], outcome, took)
             self._note(outcome)
             self._done(outcome, reader.lag())
         elif self._alarms is not None:
