@@ -5,10 +5,10 @@ python=$1 constraints=$2 extras=$3
 venv=$(dirname "$(dirname "$python")")
 log=$venv/install.log
 case $extras in
-*dev*) size="about 6.3 GB on disk" ;;
-*) size="about SIZE_DEMO GB on disk, most of it torch with its CUDA libraries" ;;
+*dev*) size="3.5 GB to download, 6.3 GB on disk" ;;
+*) size="2.9 GB to download, 5.5 GB on disk, most of it torch with its CUDA libraries" ;;
 esac
-echo "installing Thalweg with [$extras] and what it needs into $venv: $size; once, a few minutes"
+echo "installing Thalweg with [$extras] and what it needs into $venv: $size; once"
 "$python" -m pip install --progress-bar off --disable-pip-version-check -c "$constraints" -e ".[$extras]" >"$log" 2>&1 &
 pip=$!
 trap 'kill $pip 2>/dev/null || true' INT TERM
