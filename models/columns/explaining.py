@@ -39,7 +39,7 @@ class ColumnExplainer:
 
     def __init__(self, predictor: Predictor, transform: Transform, known: Known) -> None:
         self._predictor, self._transform, self._known = predictor, transform, known
-        self._groups = transform.feature_groups()
+        self._groups = transform.feature_groups
 
     def explain(self, inputs: Inputs, most: int) -> list[list[dict[str, Any]]]:
         """The columns behind each row's prediction, those that change it most first.

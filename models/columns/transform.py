@@ -217,6 +217,7 @@ class Transform:
         self.categorical.fill(out, codes, modes)
         self.hashed.fill(out, columns)
 
+    @cached_property
     def feature_groups(self) -> dict[tuple[str, ...], NDArray[np.intp]]:
         """Places of the features of each column; what an encoder makes of several columns belongs to all of them."""
         places: dict[tuple[str, ...], list[int]] = {}

@@ -14,6 +14,7 @@ import numpy as np
 
 from thalweg.memory.snapshots.snapshots import InMemorySnapshots
 from thalweg.models.contract.capabilities import IntensityCurves, capability
+from thalweg.models.contract.gauges import flattened
 from thalweg.models.contract.learner import Learner
 from thalweg.ops.config.model import ModelConfig
 from thalweg.ops.run.app import event_schema, new_learner, new_monitor, settings_of
@@ -101,6 +102,7 @@ class Replayed:
             "rejected": dict(self.reasons),
             "state_sha256": state.sha256(),
             "memory_bytes": state.size_bytes,
+            "gauges": flattened(self.learner.gauges()),
         }
 
 

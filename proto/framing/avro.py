@@ -99,8 +99,9 @@ def _known_kinds(schema: Any) -> Any:
 def _is_sound(kind: Any, logical: Any, schema: Mapping[str, Any]) -> bool:
     if logical == "decimal":
         precision, scale = schema.get("precision"), schema.get("scale", 0)
-        numbers = type(precision) is int and type(scale) is int
-        return kind in ("bytes", "fixed") and numbers and 0 <= scale <= precision and precision > 0
+        if type(precision) is not int or type(scale) is not int or kind not in ("bytes", "fixed"):
+            return False
+        return 0 <= scale <= precision and precision > 0
     return isinstance(kind, str) and isinstance(logical, str) and logical in _LOGICAL.get(kind, ())
 
 

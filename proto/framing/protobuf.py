@@ -173,17 +173,15 @@ def _of_message(descriptor: Descriptor, known: dict[str, _Of]) -> _Of:
 
 def _of_field(field: FieldDescriptor, known: dict[str, _Of]) -> Callable[[Message, _Budget], Any]:
     name = field.name
-    if _is_map(field):
+    if field.message_type is not None and field.message_type.GetOptions().map_entry:
         of_held = _of_value(field.message_type.fields_by_name["value"], known) or _same
-        return lambda message, budget: {
-            _key(one): of_held(held, budget) for one, held in getattr(message, name).items()
-        }
-    of = _of_value(field, known)
-    if _is_repeated(field):
-        if of is None:
-            return lambda message, budget: list(getattr(message, name))
+        return lambda message, budget: {_key(key): of_held(one, budget) for key, one in getattr(message, name).items()}
+    found = _of_value(field, known)
+    if field.is_repeated and found is None:
+        return lambda message, budget: list(getattr(message, name))
+    of = found or _same
+    if field.is_repeated:
         return lambda message, budget: [of(one, budget) for one in getattr(message, name)]
-    of = of or _same
     if not field.has_presence or field.has_default_value:  # what is absent is the zero of its type, or the default
         return lambda message, budget: of(getattr(message, name), budget)
     return lambda message, budget: of(getattr(message, name), budget) if message.HasField(name) else None
@@ -205,15 +203,6 @@ def _of_value(field: FieldDescriptor, known: dict[str, _Of]) -> _Of | None:
 
 def _same(value: Any, budget: _Budget) -> Any:
     return value
-
-
-def _is_repeated(field: FieldDescriptor) -> bool:
-    repeated = getattr(field, "is_repeated", None)  # since 6.31 a property; before, a label
-    return bool(field.label == FieldDescriptor.LABEL_REPEATED if repeated is None else repeated)
-
-
-def _is_map(field: FieldDescriptor) -> bool:
-    return field.message_type is not None and field.message_type.GetOptions().map_entry
 
 
 def _key(value: Any) -> str:

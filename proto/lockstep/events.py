@@ -81,7 +81,7 @@ def _here(reading: Reading, tag: bytes) -> NDArray[np.int64]:
 
 def _texts(reading: Reading, tag: bytes, count: int, absent: str | None = "") -> list[str | None]:
     rows = _here(reading, tag)
-    given: list[str] = reading.texts(rows, reading.varint(rows))
+    given = list(reading.texts(rows, reading.varint(rows)))
     if len(given) == count:
         return list(given)
     found: list[str | None] = [absent] * count

@@ -129,11 +129,11 @@ def _skipping(tags: dict[bytes, int]) -> Step:
 def _value(field: FieldDescriptor, wanted: frozenset[Names], within: frozenset[str]) -> _Value | None:
     """How the value after a tag is read."""
     kind = field.type
-    if kind == FieldDescriptor.TYPE_MESSAGE:
+    if field.message_type is not None:
         return _message_value(field.message_type, wanted, within)
     if wanted != {()}:
         return None  # a path that leads into a value
-    if kind == FieldDescriptor.TYPE_ENUM:
+    if field.enum_type is not None:
         if field.enum_type.is_closed:
             return None  # values that it lacks are unknown fields
         named = {one.number: one.name for one in reversed(field.enum_type.values)}

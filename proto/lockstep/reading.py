@@ -8,6 +8,8 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from thalweg.proto.rows.lazy import Numbers, Texts
+
 Rows: TypeAlias = slice | NDArray[np.int64]
 """Some of the records."""
 ALL: Rows = slice(None)
@@ -87,16 +89,14 @@ class Reading:
             return np.frombuffer(found, np.uint8).reshape(-1, size)
         at = self.at[rows] + 0  # of a slice, it would be a view that moves
         self._move(rows, at + size)
-        return self._bytes[at[:, None] + np.arange(size)]
+        return np.asarray(self._bytes[at[:, None] + np.arange(size)])
 
-    def numbers(self, rows: Rows, dtype: str) -> list[float]:
-        """Finite numbers, and None for NaN. Raises NotAlike, also for infinities."""
+    def numbers(self, rows: Rows, dtype: str) -> Numbers:
+        """Finite numbers; NaN is a missing one. Raises NotAlike for infinities."""
         found = self.fixed(rows, np.dtype(dtype).itemsize).view(dtype)[:, 0].astype(np.float64)
-        if np.isfinite(found).all():
-            return list(found.tolist())
         if np.isinf(found).any():
             raise NotAlike
-        return [None if value != value else value for value in found.tolist()]
+        return Numbers(found)
 
     def pieces(self, rows: Rows, lengths: Integers) -> list[bytes]:
         """So many bytes of each. Raises NotAlike."""
@@ -105,14 +105,14 @@ class Reading:
         blob = self.blob
         return [blob[start:stop] for start, stop in zip(at.tolist(), (at + lengths).tolist())]
 
-    def texts(self, rows: Rows, lengths: Integers) -> list[str]:
+    def texts(self, rows: Rows, lengths: Integers) -> Texts:
         """UTF-8 of so many bytes of each. Raises NotAlike, also where it is none."""
         pieces = self.pieces(rows, lengths)
         try:
             known = {piece: piece.decode() for piece in set(pieces)}
         except UnicodeDecodeError:
             raise NotAlike from None
-        return list(map(known.__getitem__, pieces))
+        return Texts(pieces, known)
 
     def finish(self, rows: Rows = ALL) -> None:
         """Raises NotAlike unless each is read to its end."""

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from thalweg.proto.bounds.moments import Moments, in_bounds
 from thalweg.proto.lockstep.reading import ALL, Integers, NotAlike, Reading, Rows
+from thalweg.proto.rows.lazy import spread as spread_values
 
 Names: TypeAlias = tuple[str, ...]
 """A path: names from the record inwards."""
@@ -36,12 +37,7 @@ def _spread(values: Sequence[Any], present: NDArray[np.bool_], absent: Any) -> S
         missing = np.ones(len(present), np.bool_)
         micros[present], missing[present] = values.micros, values.missing
         return Moments(micros, missing)
-    found = np.empty(len(present), dtype=object)
-    found[:] = absent
-    given = np.empty(len(values), dtype=object)
-    given[:] = values
-    found[present] = given
-    return list(found.tolist())
+    return spread_values(values, present, absent)
 
 
 def wanted_below(wanted: frozenset[Names], name: str) -> frozenset[Names]:

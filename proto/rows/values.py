@@ -20,6 +20,7 @@ from thalweg.proto.columns import class_name
 from thalweg.proto.rejected import Reason, Refused
 from thalweg.proto.rows.column import Column
 from thalweg.proto.rows.extraction import Values
+from thalweg.proto.rows.lazy import Numbers, Texts
 from thalweg.proto.rows.paths import shown
 from thalweg.proto.schema import Array
 
@@ -69,6 +70,8 @@ def _numeric(column: Column, values: Values) -> Array:
 
 def _quick_numbers(values: Values) -> Array | None:
     """All of them at once; None if one needs a closer look."""
+    if isinstance(values, Numbers):
+        return values.array
     kinds = set(map(type, values))
     try:
         if kinds <= _NUMBERS:
@@ -125,6 +128,8 @@ def _truth(column: Column, value: Any) -> float:
 
 
 def _texts(column: Column, values: Values) -> Array:
+    if isinstance(values, Texts):
+        return _bounded(column, values.encoded())
     kinds = set(map(type, values))
     try:
         if kinds <= {str, type(None)}:  # the usual case; often few differ

@@ -160,6 +160,9 @@ function drawVitals(model, service) {
         .filter((name) => model.continual[name] != null)
         .map((name) => [CONTINUAL[name], metricValue("accuracy", model.continual[name])]),
     ],
+    "Experts, weight of types · of gaps · gain · time": Object.keys(model.gauges)
+      .filter((name) => name.startsWith("expert_gain."))
+      .map((name) => [name.slice("expert_gain.".length), expertOf(model.gauges, name.slice("expert_gain.".length))]),
     Memory: [
       ["State", model.heard ? bytes(model.state_bytes) : "–"],
       ["Learner process", bytes(service.processes.learner?.memory_bytes)],

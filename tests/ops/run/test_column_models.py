@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from tests.models.columns.samples import COLUMNS, events_of
+from tests.models.columns.test_encoding import TABLE, WORDS, payments
 from tests.models.columns.test_ids import CLICKS, NETWORK, PROCESS, VISITS, clicks, visits
 from thalweg.ops.config.config import parse
 from thalweg.ops.run.app import location_of, new_learner
@@ -20,6 +21,10 @@ from thalweg.stream.publication.file_channel import FilePublisher, FileSubscribe
 MODELS: dict[str, tuple[dict[str, Any], Callable[[int, int], Batch]]] = {
     "features": ({}, partial(events_of, COLUMNS)),
     "encoded features": ({"encoder": "random_features:32"}, partial(events_of, COLUMNS)),
+    "columns encoded by a user's function": (
+        {"columns": TABLE, "encoder": WORDS.name, "encoder_columns": list(WORDS.columns)},
+        payments,
+    ),
     "a recommender's ids": ({"learner": "error_memory", "columns": CLICKS, "params": NETWORK}, clicks),
     "a point process's keys": ({"learner": "prompt_tpp", "columns": VISITS, "params": PROCESS}, visits),
 }
