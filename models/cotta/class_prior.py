@@ -24,7 +24,9 @@ _FLOOR = 0.3
 """The share of a prior that is uniform: a confident prediction is never overruled, whatever came before."""
 _LEAST, _MOST, _OPENS, _CLOSES = -5.0, 30.0, 10.0, 0.0
 """Bounds of the evidence, in nats, and where the gate opens and closes."""
-_COST, _SPREAD = 0.5, 0.45
+_COST, _SPREAD, _FORGET = 0.5, 0.47, 0.999
+"""Evidence lost with each row while the short prior is spread more than this (as `diversity`), and by itself: a
+preference of the network is spread more than runs are, and of a run without an end nothing is left."""
 _DIVERSITY_ROWS, _MANY = 100.0, 50
 
 
@@ -65,7 +67,7 @@ class ClassPrior:
         likely = np.log(shares @ self._floored().T)  # (B, priors): as they stood when these rows were answered
         spread = _entropy(self._priors[0])
         for better in likely[:, 0] - likely[:, 1:].max(axis=1) - _COST * max(0.0, spread - _SPREAD):
-            self._evidence = float(np.clip(self._evidence + better, _LEAST, _MOST))
+            self._evidence = float(np.clip(_FORGET * self._evidence + better, _LEAST, _MOST))
         decay = 0.5 ** (1 / np.array(_HALF_LIVES))[:, None]
         for row in shares:
             self._priors = decay * self._priors + (1 - decay) * row
