@@ -42,7 +42,7 @@ def followed(shares: NDArray[np.float64], block: int = 10) -> tuple[ClassPrior, 
 @pytest.mark.parametrize("length", [50, 200, 500])
 def test_where_classes_come_in_runs_the_prior_corrects_most_mistakes(length: int) -> None:
     classes = np.repeat(np.arange(40) % CLASSES, length)[:4000]
-    shares = said(classes, confidence=0.6)
+    shares = said(classes)
 
     _, opened, answers = followed(shares)
 
