@@ -13,15 +13,15 @@ from scipy.linalg import eigh
 
 Floats = NDArray[np.float64]
 
-_MOST_ROWS = 2000
-"""Rows that the components are computed from: eigenvectors of at most so many numbers each."""
+_MOST_ROWS = 4000
+"""Rows that the components are computed from; with far fewer than inputs, weak components are those of the sample."""
 _SMALLEST = 1e-10  # of the largest variance: below are rounding errors
 
 
 def leading_components(rows: Floats, count: int) -> Floats:
     """Directions (F, R) of at most `count` components of scaled rows (N, F) of mean 0; R may be 0.
 
-    Up to 2,000 rows are used, evenly spread.
+    Up to 4,000 rows are used, evenly spread.
     """
     rows = rows[:: -(-len(rows) // _MOST_ROWS)]
     n, width = rows.shape

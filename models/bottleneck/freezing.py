@@ -14,7 +14,7 @@ from thalweg.proto.schema import InputError
 Floats = NDArray[np.float64]
 
 _LARGEST = 1e15
-"""Rows with larger numbers are excluded from the scale."""
+"""Rows with larger numbers are excluded from the scale; if there are no others, they are clipped."""
 
 
 def rows_of_file(path: str, width: int) -> Floats:
@@ -30,11 +30,11 @@ def rows_of_file(path: str, width: int) -> Floats:
 
 
 def frozen_codes(params: Params, rows: Floats, seed: int) -> Codes:
-    """Learn keys from unlabelled inputs (N, F); raises InputError if none of them is of use."""
+    """Learn keys from unlabelled finite inputs (N, F), N ≥ 1."""
     with np.errstate(invalid="ignore"):
         sound = rows[(np.abs(rows) < _LARGEST).all(axis=1)]
-    if not len(sound):
-        raise InputError(f"keys: expected inputs below {_LARGEST:g} to learn from, got none in {len(rows)} rows")
+        if not len(sound):
+            sound = np.nan_to_num(np.clip(rows, -_LARGEST, _LARGEST))
     width = sound.shape[1]
     shift, factor = scale_of(sound) if params.standardise else (np.zeros(width), np.ones(width))
     projection = _projection(params, (sound - shift) * factor, seed)

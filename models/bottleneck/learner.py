@@ -2,8 +2,8 @@
 
 Source: Träuble et al., "Discrete Key-Value Bottleneck", ICML 2023 (arXiv:2207.11240): random projections into C heads,
 nearest of M keys in each, mean of the fetched votes.
-Ours differs (docs/learners/bottleneck.md lists how): values are label counts by default, and the published ones, learned
-by gradient, a choice; heads are projected from leading components; keys start at samples; classes may come at any time.
+Ours differs (docs/learners/bottleneck.md lists how): values are label counts by default, those learned by gradient, as
+published, a choice; heads are projected from leading components; keys start at samples; classes may come at any time.
 Cost per event: F·C·d for the projection, C·M·d for the search, C·K for the values. State: 4·C·M·(2 d + K) bytes and
 the projections, whatever the length of the log.
 """

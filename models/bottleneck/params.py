@@ -24,7 +24,7 @@ class Params(Settings):
     key_width: Count = 24
     """Numbers per key, d: the width of each head's random projection of the input."""
 
-    components: Whole = 256
+    components: Whole = 128
     """Heads are projections of so many leading principal components of the data for the keys, on one scale. 0: of the
     inputs themselves, as published."""
 
@@ -36,7 +36,7 @@ class Params(Settings):
     """Without a `key_file`: the keys are learned from this many first events; until then events wait (and are in every
     snapshot), and no class is predicted. The labelled ones are then learned, in order."""
 
-    key_steps: Count = 150
+    key_steps: Count = 100
     """Steps of key learning; after them the keys are frozen."""
 
     key_batch: Count = 256

@@ -18,7 +18,7 @@ from thalweg.proto.schema import Array
 Floats = NDArray[np.float64]
 Hashes = NDArray[np.uint64]
 
-CAPACITY = 256
+CAPACITY = 128
 """Rows at most; an estimate of one number needs no more."""
 _FEW = CAPACITY // 4  # with fading rows: below this the threshold is doubled again
 _STALE = 0.05  # a row whose events have faded to this share of their weight is dropped

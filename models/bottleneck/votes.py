@@ -2,9 +2,10 @@
 
 A head whose key holds n events, c_y of them of class y, votes log((c_y + S·π_y) / (n + S)) - log π_y: how much likelier
 the class is here than anywhere, π being the share of each class in all events and S the `strength` of that prior. A key
-that holds nothing abstains. The answer is softmax(scale · mean vote + log π). With independent heads the scale would be
-their number (naive Bayes); heads see the same input, so it is a few, and it is fitted: to the log loss of a sample of
-learned rows, each predicted from the counts without one of its own events.
+that holds nothing abstains. The answer is softmax(scale · mean vote + log π′), where π′ is π, but of no class less than
+0.3 times the largest. With independent heads the scale would be their number (naive Bayes); heads see the same input,
+so it is a few, and it is fitted: to the log loss of a sample of learned rows, each predicted from the counts without
+one of its own events.
 """
 
 from __future__ import annotations
@@ -27,11 +28,13 @@ Floats = NDArray[np.float64]
 
 FIRST_SCALE = 2.0
 """The scale before anything is known."""
-_PRIOR_ROWS = 4.0  # how many rows the first scale counts as
+_PRIOR_ROWS = 8.0  # how many rows the first scale counts as
 _LEAST_SCALE = 0.25
 _FIT_NUMBERS = 1 << 18  # votes computed for a fit: bounds its time for many classes
 _FEWEST_ROWS = 16
 _STEPS = 20
+_LEAST_SHARE = 0.3
+"""Of the most frequent class: no class is expected less often, so that one of long ago is known when it returns."""
 
 
 class FitRows(NamedTuple):
@@ -71,6 +74,7 @@ class CountVotes:
         classes = counts.shape[2]
         totals = counts[0].sum(axis=0, dtype=np.float64) / top_k  # every event is counted in every head
         self._prior = (totals + 0.5) / (totals.sum() + 0.5 * classes) if classes else totals
+        self._offset = np.log(np.maximum(self._prior, _LEAST_SHARE * self._prior.max(initial=0.0)))
 
     @cached_property
     def scale(self) -> float:
@@ -82,22 +86,25 @@ class CountVotes:
     def logits(self, codes: Codes, rows: Array) -> Floats:
         """(N, K) of gathered inputs (N, F)."""
         _, ids = codes.ids(rows, self._top_k)
-        logits: Floats = self.scale * self._mean_votes(self._fetched(ids.reshape(len(ids), -1))) + np.log(self._prior)
+        logits: Floats = self.scale * self._mean_votes(self._fetched(ids.reshape(len(ids), -1))) + self._offset
         return logits
 
-    def _fetched(self, ids: Ids | Array) -> Floats:
+    def _fetched(self, ids: Ids | Array) -> NDArray[np.float32]:
         """Counts (C·k, N, K) at the keys (N, C·k)."""
         heads = self._counts.shape[0]
-        counts: Floats = self._counts[np.repeat(np.arange(heads), self._top_k)[:, None], ids.T].astype(np.float64)
+        counts: NDArray[np.float32] = self._counts[np.repeat(np.arange(heads), self._top_k)[:, None], ids.T]
         return counts
 
-    def _mean_votes(self, counts: Floats) -> Floats:
+    def _mean_votes(self, counts: NDArray[np.float32]) -> Floats:
         """(N, K) of counts (C·k, N, K), which are overwritten."""
         whole = np.add.reduce(counts, axis=2, keepdims=True)
-        counts += self._strength * self._prior
-        counts /= (whole + self._strength) * self._prior
+        whole += np.float32(self._strength)
+        counts += (self._strength * self._prior).astype(np.float32)
+        counts /= whole
+        np.log(counts, out=counts)
         # one head after another, so that a row's sum has the same bits whatever the other rows
-        votes: Floats = np.add.reduce(np.log(counts, out=counts), axis=0) / len(counts)
+        votes: Floats = np.add.reduce(counts, axis=0, dtype=np.float64) / len(counts)
+        votes -= np.log(self._prior)
         return votes
 
     def _fitted(self, rows: FitRows) -> float:
@@ -115,7 +122,7 @@ class CountVotes:
         log_scale = first
         for _ in range(_STEPS):
             scale = math.exp(log_scale)
-            shares = softmax(scale * votes + np.log(self._prior))
+            shares = softmax(scale * votes + self._offset)
             expected = np.einsum("ij,ij->i", shares, votes)
             variance = np.einsum("ij,ij,ij->i", shares, votes, votes) - expected * expected
             slope = scale * float(weights @ (expected - right)) + _PRIOR_ROWS * (log_scale - first)
