@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from thalweg.memory.snapshots.state import State
 from thalweg.memory.vectors.neighbours import NOBODY, nearest, nearest_in_cells
-from thalweg.memory.vectors.ring import Columns, Seqs, Window
 from thalweg.memory.vectors.sketch import FrozenSketch
+from thalweg.memory.vectors.slots import Columns, Seqs
+from thalweg.memory.vectors.window import Window
 from thalweg.models.error_memory.compensation import Neighbourhood, attend, compensation
 from thalweg.models.error_memory.ctr_network import FrozenNetwork, Shape, sigmoid
 from thalweg.models.error_memory.inputs import Ids, Numbers, RecommenderInputs

@@ -11,7 +11,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from thalweg.memory.vectors.ring import Seqs, Window
+from thalweg.memory.vectors.slots import Seqs
+from thalweg.memory.vectors.window import Window
 from thalweg.proto.schema import Array
 
 Floats = NDArray[np.float64]

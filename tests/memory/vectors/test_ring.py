@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.services.processes import PATIENCE
-from thalweg.memory.vectors.ring import Limits, Ring, Window, capacity_for, entry_bytes
+from thalweg.memory.vectors.ring import Limits, Ring, capacity_for, entry_bytes
+from thalweg.memory.vectors.window import Window
 
 COLUMNS = {"key": (np.int64, ()), "time": (np.float64, ()), "vector": (np.float32, (8,))}
 
