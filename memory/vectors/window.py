@@ -67,10 +67,16 @@ class Window:
 
     def tensors(self) -> dict[str, Array]:
         """The live entries of the window, oldest first, copied; without the expiry marks of others."""
-        seqs = np.arange(self.first, self.end)
-        if self.deaths:
-            seqs = seqs[self.take(DIED, seqs) >= self.deaths]
+        seqs = self._live()
         return {name: self.take(name, seqs) for name in self.table.columns if name != DIED}
+
+    def rank(self, seqs: Seqs) -> Seqs:
+        """For each entry number, how many entries `tensors()` has before it: its number in the window of those."""
+        return np.searchsorted(self._live(), seqs)
+
+    def _live(self) -> Seqs:
+        live = np.arange(self.first, self.end)
+        return live[self.take(DIED, live) >= self.deaths] if self.deaths else live
 
     @classmethod
     def of(cls, tensors: Mapping[str, Array]) -> Window:

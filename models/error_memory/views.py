@@ -67,23 +67,52 @@ def entries_of(window: Window, column: str, ids: NDArray[np.int64], latest: int)
     return places[near], seqs[near]
 
 
-def view(
-    window: Window, column: str, ids: NDArray[np.int64], steep: Floats, latest: int, prior: float, mean_label: float
-) -> Floats:
-    """Features (N, 6) of each id (N,) from its latest entries; `steep` are the current logits (N,).
+class Entries(NamedTuple):
+    """The latest entries of some ids, oldest first per id, copied from a ring."""
+
+    places: NDArray[np.int64]
+    """(m,) indices of the ids, ascending."""
+    seqs: Seqs
+    labels: Floats
+    """(m,); where hypotheses of a turn are held, the expected label if nothing had turned."""
+    bases: Floats
+    evidence: Floats | None
+    """(m,), see `turns`; None without them."""
+
+
+def read_entries(window: Window, column: str, ids: NDArray[np.int64], latest: int, turns: bool) -> Entries:
+    """The latest entries whose `column` is one of `ids`, distinct and ascending."""
+    places, seqs = entries_of(window, column, ids, latest)
+    labels, bases = window.take("label", seqs).astype(np.float64), window.take("base", seqs)
+    evidence = None
+    if turns:
+        labels += window.take("turned", seqs) * (1.0 - 2.0 * labels)
+        evidence = window.take("evidence", seqs).astype(np.float64)
+    whole = window.standing(seqs)  # after the values were read
+    said = None if evidence is None else evidence[whole]
+    return Entries(places[whole], seqs[whole], labels[whole], bases[whole], said)
+
+
+def view(entries: Entries, inverse: NDArray[np.int64], steep: Floats, prior: float, mean_label: float) -> Floats:
+    """Features (N, 6) of each id from its latest entries.
 
     With y the labels, b the base scores and z their logits: mean error Σ(y - b)/(n + prior); mean label
     Σ(y - mean)/(n + prior); slope Σ(y - b)·z / (Σ z²/4 + 0.4 prior), one Newton step of a logistic regression, times
     the current logit. Of the latest six with a prior of 1: mean error and slope again, and the current logit times the
     probability that the preference has flipped, whose log-odds are -2 - Σ(2 y - 1)·z.
+
+    Args:
+        entries: Of distinct ids.
+        inverse: (N,) which of the ids each row has.
+        steep: (N,) the current logits.
+        prior: Pseudo-entries without error.
+        mean_label: The average.
     """
-    distinct, inverse = np.unique(ids, return_inverse=True)
-    places, seqs = entries_of(window, column, distinct, latest)
-    labels, bases = window.take("label", seqs).astype(np.float64), window.take("base", seqs)
-    whole = window.standing(seqs)  # after the values were read
+    ids = int(inverse.max()) + 1
+    places, labels, bases = entries.places, entries.labels, entries.bases
     last = np.searchsorted(places, places, side="right") - np.arange(len(places)) <= _FEW
-    every = _sums(places, len(distinct), labels, bases, mean_label, whole)
-    few = _sums(places, len(distinct), labels, bases, mean_label, whole & last)
+    every = _sums(places, ids, labels, bases, mean_label)
+    few = _sums(places[last], ids, labels[last], bases[last], mean_label)
     count = every.events + prior
     figures = np.stack(
         [
@@ -112,11 +141,8 @@ class _Sums(NamedTuple):
     agreement: Floats
 
 
-def _sums(
-    places: NDArray[np.int64], ids: int, labels: Floats, bases: Floats, mean_label: float, counts: NDArray[np.bool_]
-) -> _Sums:
-    """Sums over the valid entries; added in order per id, so that none depends on the other ids."""
-    places, labels, bases = places[counts], labels[counts], bases[counts]
+def _sums(places: NDArray[np.int64], ids: int, labels: Floats, bases: Floats, mean_label: float) -> _Sums:
+    """Sums over the entries; added in order per id, so that none depends on the other ids."""
     error, steep = labels - bases, logit(bases)
     columns = (np.ones(len(places)), error, labels - mean_label, error * steep, steep * steep, (2 * labels - 1) * steep)
     return _Sums(*(np.bincount(places, weights=column, minlength=ids).astype(np.float64) for column in columns))
