@@ -143,18 +143,17 @@ class ErrorMemory:
     def _score(self, events: Columns) -> Scored:
         """What is known of these events; learns the weights of features and hypotheses from them."""
         now = self.predictor()
-        base, hidden, _ = now.base(events["ids"], events["numbers"])
-        nothing = np.zeros(len(base))
-        if self._reading.combine != "learned" or not self._reading.views:
-            return Scored(base, hidden, nothing, nothing)
-        recalled, label = now.recall(events["ids"], hidden, base), events["label"].astype(np.float64)
-        evidence = turned = nothing
+        known = now.known(events["ids"], events["numbers"])
+        nothing = np.zeros(len(known.base))
+        if (recalled := known.recalled) is None:
+            return Scored(known.base, known.hidden, nothing, nothing)
+        label, evidence, turned = events["label"].astype(np.float64), nothing, nothing
         if self._turns is not None and recalled.agreement is not None:
             evidence = (2.0 * label - 1.0) * logit(now.combined(recalled))
             turned = self._turns.learn(recalled.agreement, events["ids"][:, 1], evidence)
             label = label + turned * (1.0 - 2.0 * label)
         self._combination.learn(recalled.features, label, events["weight"])
-        return Scored(base, hidden, evidence, turned)
+        return Scored(known.base, known.hidden, evidence, turned)
 
     def _remember(self, events: Columns, scored: Scored) -> None:
         """Write entries; after the same events were read, never before."""
@@ -356,6 +355,7 @@ class ErrorMemory:
         p = self.params
         found = {name: getattr(p, name) for name in ("network", "dim", "hidden", "cross_layers", "memory")}
         found |= {"fields": self._inputs.fields, "numeric": self._inputs.numeric, "views": list(self._reading.views)}
+        found["features"] = self._reading.features
         found["cells"] = p.cells if p.search == "cells" else 0
         if p.memory == "sketch":
             found |= {name: getattr(p, name) for name in ("sketch_arrays", "sketch_bits")}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, fields, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,22 @@ from thalweg.proto.task import SCORING, Task
 Floats = NDArray[np.float64]
 
 
+_MOST_KEPT = 4096  # events
+
+
+class Known(NamedTuple):
+    """What a predictor knows of N events."""
+
+    base: Floats
+    """(N,) scores of the network."""
+    hidden: NDArray[np.float32]
+    """(N, h) its last hidden layers."""
+    sound: NDArray[np.bool_]
+    """(N,) whether all numbers are finite."""
+    recalled: Recalled | None
+    """What the memory says, for a learned combination."""
+
+
 class ErrorMemoryPredictor:
     """Predicts `score`, `base_score` and `compensation`; a row with a number that is not finite gets NaN."""
 
@@ -42,6 +58,7 @@ class ErrorMemoryPredictor:
     ) -> None:
         self._inputs, self._network, self._scale = inputs, network, scale
         self._remembered, self._reading, self._weights, self._events = remembered, reading, weights, events
+        self._latest: tuple[tuple[bytes, bytes], Known] | None = None
 
     @property
     def inputs(self) -> Mapping[str, TensorSpec]:
@@ -64,14 +81,27 @@ class ErrorMemoryPredictor:
         return {"score": "probability of the label 1", "events_in_network": str(self._events)}
 
     def predict(self, inputs: Inputs) -> Mapping[str, Array]:
-        ids, numbers = self._inputs.gather(inputs)
-        base, hidden, sound = self.base(ids, numbers)
-        score = self.corrected(ids, hidden, base)
-        found = {"score": score, "base_score": base, "compensation": score - base}
+        known = self.known(*self._inputs.gather(inputs))
+        score = self.corrected(known)
+        found = {"score": score, "base_score": known.base, "compensation": score - known.base}
         answers = {name: column.astype(np.float32) for name, column in found.items()}
         for column in answers.values():
-            column[~sound] = np.nan
+            column[~known.sound] = np.nan
         return answers
+
+    def known(self, ids: Ids, numbers: Numbers) -> Known:
+        """What is known of these events; computed once where they are predicted and then learned."""
+        asked = ids.tobytes(), numbers.tobytes()
+        if (latest := self._latest) is not None and latest[0] == asked:
+            return latest[1]
+        base, hidden, sound = self.base(ids, numbers)
+        recalled = None
+        if len(ids) and self._reading.views and self._reading.combine == "learned":
+            recalled = self._remembered.recall(ids, hidden, base, self._reading)
+        found = Known(base, hidden, sound, recalled)
+        if len(ids) <= _MOST_KEPT:
+            self._latest = asked, found
+        return found
 
     def base(self, ids: Ids, numbers: Numbers) -> tuple[Floats, NDArray[np.float32], NDArray[np.bool_]]:
         """Scores of the network (N,), its hidden layers (N, h), and which rows are finite."""
@@ -79,23 +109,20 @@ class ErrorMemoryPredictor:
         base, hidden = self._network.scores(ids, scaled_numbers(numbers, sound, *self._scale))
         return base, hidden, sound
 
-    def corrected(self, ids: Ids, hidden: Array, base: Floats) -> Floats:
-        """Scores (N,) of base scores, corrected by the memory."""
-        if not len(ids) or not self._reading.views:
-            return base
-        if self._reading.combine == "fixed":
-            near, _ = self._remembered.neighbourhood(hidden, self._reading)
-            return base + compensation(base, near, self._reading.gamma, self._reading.strength)
-        recalled = self.recall(ids, hidden, base)
-        score = self.combined(recalled)
+    def corrected(self, known: Known) -> Floats:
+        """Scores (N,), corrected by the memory."""
+        if not len(known.base) or not self._reading.views:
+            return known.base
+        if known.recalled is None:
+            near, _ = self._remembered.neighbourhood(known.hidden, self._reading)
+            return known.base + compensation(known.base, near, self._reading.gamma, self._reading.strength)
+        return self.turned(known.recalled, self.combined(known.recalled))
+
+    def turned(self, recalled: Recalled, score: Floats) -> Floats:
+        """Scores (N,) of which those of items that may have turned are drawn to the opposite."""
         if recalled.agreement is None or self._remembered.turns is None:
             return score
-        turned = self._remembered.turns.turned(recalled.agreement)
-        return score + turned * (1.0 - 2.0 * score)
-
-    def recall(self, ids: Ids, hidden: Array, base: Floats) -> Recalled:
-        """What the memory says of these events."""
-        return self._remembered.recall(ids, hidden, base, self._reading)
+        return score + self._remembered.turns.turned(recalled.agreement) * (1.0 - 2.0 * score)
 
     def combined(self, recalled: Recalled) -> Floats:
         """Scores (N,) by the learned combination, if nothing turned; a row's bits do not depend on the others."""

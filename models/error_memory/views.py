@@ -16,9 +16,9 @@ from thalweg.memory.vectors.window import Window
 from thalweg.proto.schema import Array
 
 Floats = NDArray[np.float64]
-FIGURES = 6
-"""Features per view: mean error, mean label above the average, slope, and of the few latest entries mean error, slope,
-and whether the preference has flipped."""
+FIGURES = 8
+"""Features per view: mean error, mean label above the average, slope, of the few latest entries mean error, slope, and
+whether the preference has flipped, and how little is known."""
 
 _FEW = 6  # latest entries that indicate a change
 _TURN_ODDS = 2.0  # prior log-odds against a flip
@@ -94,12 +94,13 @@ def read_entries(window: Window, column: str, ids: NDArray[np.int64], latest: in
 
 
 def view(entries: Entries, inverse: NDArray[np.int64], steep: Floats, prior: float, mean_label: float) -> Floats:
-    """Features (N, 6) of each id from its latest entries.
+    """Features (N, 8) of each id from its latest entries.
 
     With y the labels, b the base scores and z their logits: mean error Σ(y - b)/(n + prior); mean label
     Σ(y - mean)/(n + prior); slope Σ(y - b)·z / (Σ z²/4 + 0.4 prior), one Newton step of a logistic regression, times
     the current logit. Of the latest six with a prior of 1: mean error and slope again, and the current logit times the
-    probability that the preference has flipped, whose log-odds are -2 - Σ(2 y - 1)·z.
+    probability that the preference has flipped, whose log-odds are -2 - Σ(2 y - 1)·z. And 1/(n + 1), alone and times
+    the current logit: new users and items differ from others, and the network knows them less than it claims.
 
     Args:
         entries: Of distinct ids.
@@ -122,10 +123,12 @@ def view(entries: Entries, inverse: NDArray[np.int64], steep: Floats, prior: flo
             few.error / (few.events + 1.0),
             few.steep_error / (0.25 * few.steepness + 0.4),
             1.0 / (1.0 + np.exp(np.clip(few.agreement + _TURN_ODDS, -30.0, 30.0))),
+            1.0 / (every.events + 1.0),
+            1.0 / (every.events + 1.0),
         ],
         axis=1,
     )[inverse]
-    figures[:, [2, 4, 5]] *= steep[:, None]
+    figures[:, [2, 4, 5, 7]] *= steep[:, None]
     found: Floats = figures
     return found
 
