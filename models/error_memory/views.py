@@ -19,6 +19,8 @@ Floats = NDArray[np.float64]
 FIGURES = 8
 """Features per view: mean error, mean label above the average, slope, of the few latest entries mean error, slope, and
 whether the preference has flipped, and how little is known."""
+CONSTANTS = (0, 1, 3, 6)
+"""Those that do not depend on the base score: for a user's events at one time they are the same."""
 
 _FEW = 6  # latest entries that indicate a change
 _TURN_ODDS = 2.0  # prior log-odds against a flip
