@@ -75,11 +75,10 @@ def flip(stream: Stream, seeds: int, step: int) -> list[Result]:
         lost["observer"].append(normal - aucs(observer(usual.bases, other), other))
         lost["memory"].append(aucs(usual.scores, stream) - aucs(turned.scores, other))
     mean = {name: np.mean(each, axis=0) for name, each in lost.items()}
-    with np.errstate(divide="ignore", invalid="ignore"):  # in a tiny stream
-        back = {name: 100 * (1 - each / mean["nobody"]) for name, each in mean.items()}
-        before = {name: 100 * (1 - each / each[0]) for name, each in mean.items()}  # the measure of earlier versions
-        each_seed = 100 * (1 - np.array(lost["memory"]) / np.array(lost["nobody"]))
-        of_observer = back["memory"] * 100 / back["observer"]
+    back = {name: 100 * (1 - _over(each, mean["nobody"])) for name, each in mean.items()}
+    before = {name: 100 * (1 - _over(each, each[:1])) for name, each in mean.items()}  # the measure of earlier versions
+    each_seed = 100 * (1 - _over(np.array(lost["memory"]), np.array(lost["nobody"])))
+    of_observer = 100 * _over(back["memory"], back["observer"])
     results = []
     for column, (start, end) in list(enumerate(AFTER))[1:]:
         of_own = ", ".join(f"{name} {before[name][column]:.0f}" for name in ("memory", "observer", "network"))
@@ -92,6 +91,12 @@ def flip(stream: Stream, seeds: int, step: int) -> list[Result]:
         results.append(Result(name=name, value=back["memory"][column], unit="%", note=note))
         results.append(at_least("… of what the observer has back", of_observer[column], "%", TARGET))
     return results
+
+
+def _over(part: Floats, whole: Floats) -> Floats:
+    """part / whole; in a tiny stream the whole may be nothing."""
+    found: Floats = part / np.where(np.abs(whole) < 1e-9, 1e-9, whole)
+    return found
 
 
 def other_turns(stream: Stream, seeds: int, step: int) -> list[Result]:

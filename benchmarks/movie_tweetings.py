@@ -129,12 +129,11 @@ def _with_constants_held(
 ) -> Floats:
     """Scores as if what a view says of a user alone stood still: the view by user is the first one."""
     assert known.recalled is not None
-    features = known.recalled.features.copy()
-    columns = 2 + np.array(CONSTANTS)
+    recalled, columns = known.recalled, 2 + np.array(CONSTANTS)
+    both = np.stack([recalled.features, recalled.unturned])
     for row, user in enumerate(users.tolist()):
-        features[row, columns] = constants.setdefault(user, features[row, columns])
-    recalled = known.recalled._replace(features=features)
-    return predictor.turned(recalled, predictor.combined(recalled))
+        both[:, row, columns] = constants.setdefault(user, both[:, row, columns])
+    return predictor.mixed(predictor.answers(recalled._replace(features=both[0], unturned=both[1])))
 
 
 def auc(scores: Floats, labels: Floats) -> float:

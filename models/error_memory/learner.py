@@ -98,7 +98,9 @@ class ErrorMemory:
             turns=p.turns,
         )
         self._slow = SlowModel(p, self._inputs, self._intake.nothing(), context.seed)
-        self._combination = RecursiveLogistic(self._reading.untaught, p.combine_prior, p.combine_memory)
+        self._combination, self._unturned = (
+            RecursiveLogistic(self._reading.untaught, p.combine_prior, p.combine_memory) for _ in range(2)
+        )
         self._ring = self._new_ring() if p.memory == "neighbours" else None
         self._sketch = self._new_sketch(context.seed) if p.memory == "sketch" else None
         self._space: KeySpace | None = None
@@ -137,7 +139,8 @@ class ErrorMemory:
         self._learned += len(events["label"])
         if self._turns is not None and self._learned % self.params.turn_events == 0:
             assert self._ring is not None
-            self._turns.open(self._ring.end, self._ring.window().first)
+            if self._turns.open(self._ring.end, self._ring.window().first):
+                self._unturned.restore(self._combination.tensors())
         self._predictor = None
 
     def _score(self, events: Columns) -> Scored:
@@ -148,11 +151,13 @@ class ErrorMemory:
         if (recalled := known.recalled) is None:
             return Scored(known.base, known.hidden, nothing, nothing)
         label, evidence, turned = events["label"].astype(np.float64), nothing, nothing
-        if self._turns is not None and recalled.agreement is not None:
-            evidence = (2.0 * label - 1.0) * logit(now.combined(recalled))
-            turned = self._turns.learn(recalled.agreement, events["ids"][:, 1], evidence)
-            label = label + turned * (1.0 - 2.0 * label)
         self._combination.learn(recalled.features, label, events["weight"])
+        if self._turns is not None:
+            answers = now.answers(recalled)
+            self._turns.compare(answers.turned, answers.plain, label)
+            evidence = (2.0 * label - 1.0) * logit(answers.unturned)
+            turned = self._turns.learn(recalled.agreement, events["ids"][:, 1], evidence)
+            self._unturned.learn(recalled.unturned, label + turned * (1.0 - 2.0 * label), events["weight"])
         return Scored(known.base, known.hidden, evidence, turned)
 
     def _remember(self, events: Columns, scored: Scored) -> None:
@@ -229,7 +234,8 @@ class ErrorMemory:
         if self._sketch is not None:
             self._sketch.clear()
         if self._turns is not None:
-            self._turns.clear()
+            assert self._ring is not None
+            self._turns.clear(self._ring.end)
         self._space, self._seen = None, self._seen[:0]
 
     # Predictions and state
@@ -267,7 +273,9 @@ class ErrorMemory:
             None if self._turns is None else self._turns.reading(),
         )
         network, scale = self._slow.answering()
-        weights = self._combination.weights.copy()
+        weights = {"plain": self._combination.weights.copy()}
+        if self._turns is not None:
+            weights["unturned"] = self._unturned.weights.copy()
         return ErrorMemoryPredictor(
             self._inputs, network, scale, remembered, self._reading, weights, self._slow.trained
         )
@@ -294,6 +302,7 @@ class ErrorMemory:
         tensors |= {f"combination.{name}": array for name, array in self._combination.tensors().items()}
         if self._turns is not None:
             tensors |= {f"turns.{name}": array for name, array in self._turns.tensors().items()}
+            tensors |= {f"unturned.{name}": array for name, array in self._unturned.tensors().items()}
         if self._ring is not None:
             tensors |= {f"ring.{name}": array for name, array in self._ring.tensors().items()}
         if self._sketch is not None:
@@ -313,13 +322,13 @@ class ErrorMemory:
 
     def restore(self, state: State) -> None:
         tensors, meta = state.tensors, state.meta
-        if meta.get("identity") != self._identity():
-            raise ValueError(f"state of other parameters: expected {self._identity()}, got {meta.get('identity')}")
-
+        if differences := _differences(self._identity(), meta.get("identity") or {}):
+            raise ValueError(f"state of other parameters: {'; '.join(differences)}")
         self._slow.restore(tensors, meta)
         self._combination.restore(below(tensors, "combination."))
         if self._turns is not None:
             self._turns.restore(below(tensors, "turns."))
+            self._unturned.restore(below(tensors, "unturned."))
         if self._ring is not None:
             self._ring.restore(below(tensors, "ring."))
         if self._sketch is not None:
@@ -364,3 +373,9 @@ class ErrorMemory:
         if p.turns:
             found["turn_events"] = p.turn_events
         return found
+
+
+def _differences(wanted: Mapping[str, Any], got: Mapping[str, Any]) -> list[str]:
+    """What two identities do not have in common, with both values."""
+    names = [name for name in sorted(wanted.keys() | got.keys()) if wanted.get(name) != got.get(name)]
+    return [f"{name}: expected {wanted.get(name, 'none')}, got {got.get(name, 'none')}" for name in names]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, fields
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -43,6 +43,17 @@ class Known(NamedTuple):
     """What the memory says, for a learned combination."""
 
 
+class Answers(NamedTuple):
+    """What a learned combination answers to N events, (N,) each; all are the same without hypotheses of a turn."""
+
+    plain: Floats
+    """Learned from the labels as they are."""
+    unturned: Floats
+    """If nothing had turned, learned from labels that are taken back by how probably they were turned."""
+    turned: Floats
+    """That, turned by how probably the item has turned."""
+
+
 class ErrorMemoryPredictor:
     """Predicts `score`, `base_score` and `compensation`; a row with a number that is not finite gets NaN."""
 
@@ -53,11 +64,12 @@ class ErrorMemoryPredictor:
         scale: tuple[Floats, Floats],
         remembered: Remembered,
         reading: Reading,
-        weights: Floats,
+        weights: Mapping[str, Floats],
         events: int,
     ) -> None:
         self._inputs, self._network, self._scale = inputs, network, scale
         self._remembered, self._reading, self._weights, self._events = remembered, reading, weights, events
+        """`weights` are those of the combinations, `plain` and, with hypotheses of a turn, `unturned`."""
         self._latest: tuple[tuple[bytes, bytes], Known] | None = None
 
     @property
@@ -116,17 +128,20 @@ class ErrorMemoryPredictor:
         if known.recalled is None:
             near, _ = self._remembered.neighbourhood(known.hidden, self._reading)
             return known.base + compensation(known.base, near, self._reading.gamma, self._reading.strength)
-        return self.turned(known.recalled, self.combined(known.recalled))
+        return self.mixed(self.answers(known.recalled))
 
-    def turned(self, recalled: Recalled, score: Floats) -> Floats:
-        """Scores (N,) of which those of items that may have turned are drawn to the opposite."""
-        if recalled.agreement is None or self._remembered.turns is None:
-            return score
-        return score + self._remembered.turns.turned(recalled.agreement) * (1.0 - 2.0 * score)
+    def answers(self, recalled: Recalled) -> Answers:
+        """By the learned combination; a row's bits do not depend on the others."""
+        plain = sigmoid((recalled.features * self._weights["plain"]).sum(axis=1))
+        if (turns := self._remembered.turns) is None:
+            return Answers(plain, plain, plain)
+        unturned = sigmoid((recalled.unturned * self._weights["unturned"]).sum(axis=1))
+        return Answers(plain, unturned, unturned + turns.turned(recalled.agreement) * (1.0 - 2.0 * unturned))
 
-    def combined(self, recalled: Recalled) -> Floats:
-        """Scores (N,) by the learned combination, if nothing turned; a row's bits do not depend on the others."""
-        return sigmoid((recalled.features * self._weights).sum(axis=1))
+    def mixed(self, answers: Answers) -> Floats:
+        """Scores (N,)."""
+        turns = self._remembered.turns
+        return answers.plain if turns is None else answers.plain + turns.trust * (answers.turned - answers.plain)
 
     def explain(self, inputs: Inputs, most: int = 10) -> list[list[dict[str, Any]]]:
         """The entries behind each row's score, those with the largest weight first.
@@ -162,7 +177,8 @@ class ErrorMemoryPredictor:
 
     def state(self) -> State:
         tensors = {f"network.{name}": array for name, array in self._network.tensors().items()}
-        tensors |= {"weights": self._weights, "shift": self._scale[0], "factor": self._scale[1]}
+        tensors |= {f"weights.{name}": weights for name, weights in self._weights.items()}
+        tensors |= {"shift": self._scale[0], "factor": self._scale[1]}
         held, turns = self._remembered, self._remembered.turns
         meta: dict[str, Any] = {
             "inputs": [[spec.name, spec.dtype, list(spec.shape)] for spec in self._inputs.specs.values()],
@@ -181,7 +197,7 @@ class ErrorMemoryPredictor:
         elif held.window is not None:
             tensors |= {f"entry.{name}": array for name, array in held.window.tensors().items()}
             if turns is not None:  # entries are numbered anew
-                turns = replace(turns, starts=held.window.rank(turns.starts))
+                turns = turns.renumbered(held.window.rank)
         if turns is not None:
             tensors |= {f"turns.{name}": array for name, array in turns.tensors().items()}
         return State(tensors, meta)
@@ -192,7 +208,7 @@ class ErrorMemoryPredictor:
         meta, tensors = state.meta, state.tensors
         inputs = RecommenderInputs({name: TensorSpec(name, kind, tuple(size)) for name, kind, size in meta["inputs"]})
         shape = _tupled(Shape, meta["shape"])
-        reading = _tupled(Reading, {"turns": False, **meta["reading"]})  # published before there were hypotheses
+        reading = _tupled(Reading, meta["reading"])
         entries, sketch, turns = (_below(tensors, f"{name}.") for name in ("entry", "sketch", "turns"))
         window = Window.of(entries) if entries else None
         if "window" in meta:
@@ -203,11 +219,12 @@ class ErrorMemoryPredictor:
             KeySpace.of(_below(tensors, "keys.")),
             meta["mean_label"],
             tuple(meta["topics"]),
-            Turns(turns["starts"], turns["weights"]) if turns else None,
+            Turns.of(turns),
         )
         network = FrozenNetwork.of(shape, _below(tensors, "network."))
         scale = tensors["shift"], tensors["factor"]
-        return cls(inputs, network, scale, remembered, reading, tensors["weights"], meta["events"])
+        weights = _below(tensors, "weights.")
+        return cls(inputs, network, scale, remembered, reading, weights, meta["events"])
 
 
 def _told(

@@ -76,8 +76,10 @@ class Recalled(NamedTuple):
 
     features: Floats
     """(N, features), of a learned combination."""
-    agreement: Floats | None
-    """(N, S), of the events' items since each start of `Turns`; None without hypotheses."""
+    unturned: Floats
+    """(N, features), had nothing turned; the same without hypotheses of a turn."""
+    agreement: Floats
+    """(N, S), of the events' items since each start of `Turns`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,21 +122,28 @@ class Remembered:
         """Read it for events with these ids (N, fields), hidden layers (N, h) and base scores (N,)."""
         steep = logit(base)
         found = [np.ones((len(ids), 1)), steep[:, None]]
-        agreement = None
+        unturned = list(found)
+        agreement = np.zeros((len(ids), 0))
         for name in reading.views:
             if name == "key":
                 near, _ = self.neighbourhood(hidden, reading)
                 above = np.where(near.found, near.label - self.mean_label, 0.0)
                 found.append(np.stack([near.label - near.base, above], axis=1))
+                unturned.append(found[-1])
                 continue
             assert self.window is not None
             distinct, inverse = np.unique(ids[:, 0 if name == "user" else 1], return_inverse=True)
             entries = read_entries(self.window, name, distinct, reading.view_events, reading.turns)
             found.append(view(entries, inverse, steep, reading.view_prior, self.mean_label))
-            if name == "item" and self.turns is not None:
+            if self.turns is None:
+                continue
+            without = entries.unturned(self.turns.since)
+            unturned.append(view(without, inverse, steep, reading.view_prior, self.mean_label))
+            if name == "item":
                 assert entries.evidence is not None
                 agreement = self.turns.agreement(entries.places, entries.seqs, entries.evidence, len(distinct))[inverse]
-        return Recalled(np.concatenate(found, axis=1), agreement)
+        features = np.concatenate(found, axis=1)
+        return Recalled(features, features if self.turns is None else np.concatenate(unturned, axis=1), agreement)
 
 
 def scaled_numbers(numbers: Numbers, sound: NDArray[np.bool_], shift: Floats, factor: Floats) -> NDArray[np.float32]:

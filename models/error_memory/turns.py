@@ -5,6 +5,8 @@ start is opened every few hundred labels. What one label says of its item is its
 prediction if nothing turned: agreement is above 0. Under a hypothesis an item has turned with log-odds
 logit(ρ) - Σ e over its entries since the start. Hypotheses are weighed by the likelihood of all labels since, so that
 few labels of each of many items tell together what those of one item cannot: that something turned, when, and how much.
+The answer under the hypotheses and the plain one are mixed by how well they predicted of late; hypotheses that predict
+worse than none, because the network has learned the turn itself, are given up.
 Source: the change-point part is that of Adams and MacKay, "Bayesian Online Changepoint Detection" (arXiv:0710.3742),
 with starts pruned as in Fearnhead and Liu (2007); the items' part is ours.
 Cost per event: one exponential per hypothesis, 49 at most. State: their starts and weights; the evidence is a column of
@@ -13,7 +15,7 @@ the memory's entries.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,6 +34,11 @@ STARTS = 16
 _SHARE_ODDS: Floats = np.log(SHARES / (1.0 - SHARES))
 _PRIOR = 1e-5  # probability per label that something turned at it
 _YOUNG = 1000  # labels during which a start is not dropped
+_TRUST_ODDS = 2.2  # of the answer under the hypotheses, where both have predicted alike
+_TRUST_MEMORY = 500.0  # labels after which old predictions count 1/e
+_NARROW = 1e-3  # scores are clipped to this distance from 0 and 1
+_LARGEST_LEAD = 6.0  # so that either is followed soon after it has become the better one
+_GIVEN_UP = -4.6  # lead at which hypotheses are given up
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +49,10 @@ class Turns:
     """(S,), ascending: the number of the first entry after each turn."""
     weights: Floats
     """(1 + 3 S,), their sum is 1: of "nothing turned", then of each start with each of `SHARES`."""
+    trust: float
+    """Weight of the answer under the hypotheses; the rest is that of the plain one."""
+    since: int
+    """Number of the first entry that they are about: of earlier ones they were given up."""
 
     def agreement(self, places: NDArray[np.int64], seqs: Seqs, evidence: Floats, ids: int) -> Floats:
         """Σ e of each id's entries since each start, (ids, S).
@@ -63,9 +74,21 @@ class Turns:
         found: Floats = (turned_under_each(agreement) * self.weights[1:]).sum(axis=1)
         return found
 
+    def renumbered(self, rank: Callable[[Seqs], Seqs]) -> Turns:
+        """For entries that are numbered anew, by a function of old numbers."""
+        return Turns(rank(self.starts), self.weights, self.trust, int(rank(np.array([self.since]))[0]))
+
     def tensors(self) -> dict[str, Array]:
         """For a published version."""
-        return {"starts": self.starts, "weights": self.weights}
+        place = np.array([self.since], dtype=np.int64)
+        return {"starts": self.starts, "weights": self.weights, "trust": np.array([self.trust]), "since": place}
+
+    @classmethod
+    def of(cls, tensors: Mapping[str, Array]) -> Turns | None:
+        """The one of these `tensors()`; None for none."""
+        if not tensors:
+            return None
+        return cls(tensors["starts"], tensors["weights"], float(tensors["trust"][0]), int(tensors["since"][0]))
 
 
 def turned_under_each(agreement: Floats) -> Floats:
@@ -80,15 +103,23 @@ class TurnFilter:
     def __init__(self) -> None:
         self._starts: Seqs = np.zeros(0, dtype=np.int64)
         self._log_weights: Floats = np.zeros(1)
+        self._lead = 0.0  # log-likelihood of recent labels under the hypotheses less that of the plain answers
+        self._since = 0
 
-    def open(self, now: int, oldest: int) -> None:
+    def open(self, now: int, oldest: int) -> bool:
         """Add the hypotheses of a turn at this entry.
 
         Args:
             now: Number of the next entry.
             oldest: Number of the oldest entry still in the memory: hypotheses of earlier turns have lost evidence, and
                 are given up.
+
+        Returns:
+            Whether all earlier ones were given up, because the plain answers were better.
         """
+        worse = self._lead < _GIVEN_UP
+        if worse:
+            self.clear(now)
         since = now - (int(self._starts[-1]) if len(self._starts) else 0)
         opened = min(0.5, _PRIOR * since)
         fresh = np.full(len(SHARES), np.log(opened / len(SHARES)))
@@ -98,8 +129,8 @@ class TurnFilter:
         if len(self._starts) > STARTS:
             by_start = np.logaddexp.reduce(self._log_weights[1:].reshape(-1, len(SHARES)), axis=1)
             by_start[now - self._starts < _YOUNG] = np.inf
-            least = np.arange(len(self._starts)) == int(by_start.argmin())
-            self._drop(least)
+            self._drop(np.arange(len(self._starts)) == int(by_start.argmin()))
+        return worse
 
     def _drop(self, starts: NDArray[np.bool_]) -> None:
         """Their weight goes to "nothing turned"."""
@@ -133,21 +164,39 @@ class TurnFilter:
         found: Floats = (np.exp(logs[:, 1:]) * posterior).sum(axis=1)
         return found
 
+    def compare(self, turned: Floats, plain: Floats, labels: Floats) -> None:
+        """Both answers (n,) to events before their labels (n,) were known."""
+        gains = _log_likelihood(turned, labels) - _log_likelihood(plain, labels)
+        kept = np.exp(-np.arange(len(gains), -1, -1) / _TRUST_MEMORY)
+        lead = kept[0] * self._lead + (kept[1:] * gains).sum()
+        self._lead = float(lead.clip(-_LARGEST_LEAD, _LARGEST_LEAD))
+
     def reading(self) -> Turns:
         """The hypotheses as they are now."""
-        return Turns(self._starts, np.exp(self._log_weights))
+        trust = float(sigmoid(np.array([_TRUST_ODDS + self._lead]))[0])
+        return Turns(self._starts, np.exp(self._log_weights), trust, self._since)
 
-    def clear(self) -> None:
-        """Nothing turned."""
+    def clear(self, now: int) -> None:
+        """Nothing turned among entries before this number."""
         self._starts, self._log_weights = self._starts[:0], np.zeros(1)
+        self._lead, self._since = 0.0, now
 
     def tensors(self) -> dict[str, Array]:
         """Everything, for a snapshot."""
-        return {"starts": self._starts, "log_weights": self._log_weights}
+        place = np.array([self._since], dtype=np.int64)
+        lead = np.array([self._lead])
+        return {"starts": self._starts, "log_weights": self._log_weights, "lead": lead, "since": place}
 
     def restore(self, tensors: Mapping[str, Array]) -> None:
         """Become the one whose `tensors()` these are."""
         self._starts, self._log_weights = np.array(tensors["starts"]), np.array(tensors["log_weights"])
+        self._lead, self._since = float(tensors["lead"][0]), int(tensors["since"][0])
+
+
+def _log_likelihood(scores: Floats, labels: Floats) -> Floats:
+    held = scores.clip(_NARROW, 1.0 - _NARROW)
+    found: Floats = labels * np.log(held) + (1.0 - labels) * np.log1p(-held)
+    return found
 
 
 def _earlier(items: NDArray[np.int64], evidence: Floats) -> Floats:

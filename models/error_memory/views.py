@@ -76,23 +76,30 @@ class Entries(NamedTuple):
     """(m,) indices of the ids, ascending."""
     seqs: Seqs
     labels: Floats
-    """(m,); where hypotheses of a turn are held, the expected label if nothing had turned."""
+    """(m,)."""
     bases: Floats
     evidence: Floats | None
-    """(m,), see `turns`; None without them."""
+    """(m,), see `turns`; None without hypotheses of a turn."""
+    turned: Floats | None
+    """(m,) probability that the label was turned, likewise."""
+
+    def unturned(self, since: int) -> Entries:
+        """With the labels that are expected had nothing turned, of entries from this number on."""
+        assert self.turned is not None
+        turned = np.where(self.seqs >= since, self.turned, 0.0)
+        return self._replace(labels=self.labels + turned * (1.0 - 2.0 * self.labels))
 
 
 def read_entries(window: Window, column: str, ids: NDArray[np.int64], latest: int, turns: bool) -> Entries:
     """The latest entries whose `column` is one of `ids`, distinct and ascending."""
     places, seqs = entries_of(window, column, ids, latest)
     labels, bases = window.take("label", seqs).astype(np.float64), window.take("base", seqs)
-    evidence = None
-    if turns:
-        labels += window.take("turned", seqs) * (1.0 - 2.0 * labels)
-        evidence = window.take("evidence", seqs).astype(np.float64)
+    names = ("evidence", "turned") if turns else ()
+    columns = [labels, bases, *(window.take(name, seqs).astype(np.float64) for name in names)]
     whole = window.standing(seqs)  # after the values were read
-    said = None if evidence is None else evidence[whole]
-    return Entries(places[whole], seqs[whole], labels[whole], bases[whole], said)
+    labels, bases, *more = (column[whole] for column in columns)
+    evidence, turned = more if turns else (None, None)
+    return Entries(places[whole], seqs[whole], labels, bases, evidence, turned)
 
 
 def view(entries: Entries, inverse: NDArray[np.int64], steep: Floats, prior: float, mean_label: float) -> Floats:
