@@ -63,7 +63,7 @@ def test_labels_weigh_the_same_one_by_one_as_together() -> None:
 
 
 def test_only_entries_since_a_start_speak_of_a_turn_there() -> None:
-    turns = Turns(np.array([10, 20]), np.full(1 + 2 * len(SHARES), 1 / 7))
+    turns = Turns(np.array([10, 20]), np.full(1 + 2 * len(SHARES), 1 / 7), 1.0, 0)
     places, seqs = np.array([0, 0, 0, 1]), np.array([9, 10, 25, 19])
 
     agreement = turns.agreement(places, seqs, np.array([1.0, 2.0, 4.0, 8.0]), 3)
@@ -123,6 +123,29 @@ def test_a_turn_whose_evidence_has_left_the_memory_is_given_up() -> None:
         held.open(at, at - 600)
 
     assert held.reading().starts.tolist() == [1750, 2000, 2250]
+
+
+def test_hypotheses_that_predict_worse_than_none_lose_trust_and_are_given_up() -> None:
+    held, labels = opened(), np.ones(20)
+    trusted = held.reading().trust
+
+    held.compare(0.2 * labels, 0.8 * labels, labels)
+    worse = held.reading().trust
+
+    assert worse < 0.05 < 0.8 < trusted
+    assert held.open(1000, 0)
+    assert held.reading().starts.tolist() == [1000]
+    assert (held.reading().since, held.reading().trust) == (1000, trusted)
+    assert not held.open(1250, 0)
+
+
+def test_trust_returns_within_a_few_dozen_labels_to_what_predicts_better() -> None:
+    held, many, few = opened(), np.ones(2000), np.ones(40)
+    held.compare(0.2 * many, 0.8 * many, many)
+
+    held.compare(0.8 * few, 0.4 * few, few)
+
+    assert held.reading().trust > 0.9
 
 
 def test_a_label_between_the_two_speaks_half_as_loud() -> None:
