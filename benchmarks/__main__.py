@@ -23,6 +23,7 @@ NAMES = (
     "ingest",
     "rows",
     "ridge_cost",
+    "row_by_row",
     "streams",
     "nearest_mean",
     "calibration",

@@ -9,10 +9,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
+from thalweg.ops.cli.paths import input_path
 from thalweg.ops.run.stop_request import StopRequest
 
 if TYPE_CHECKING:
@@ -46,7 +47,12 @@ Form = Annotated[LogFormat, typer.Option("--log-format", help="Format of logs, o
 ModelName = Annotated[str, typer.Option("--model", help="The model's name.")]
 InputFile = Annotated[
     Path,
-    typer.Option("--input", help=".jsonl, .csv, .tsv, also with .gz; .parquet, .arrow; - for standard input."),
+    typer.Option(
+        "--input",
+        parser=input_path,
+        metavar="FILE",
+        help=".jsonl, .csv, .tsv, also with .gz; .parquet, .arrow; - for standard input.",
+    ),
 ]
 LabelColumn = Annotated[
     str, typer.Option("--label", help="The label's column; default: as configured, or label.", show_default=False)
@@ -61,6 +67,9 @@ Ignored = Annotated[
 ]
 Delimiter = Annotated[
     str, typer.Option("--delimiter", help="CSV: one character between columns, or tab; default: a comma.")
+]
+Encoding = Annotated[
+    str, typer.Option("--encoding", help="Of a text file; default: UTF-8, or what its byte order mark says.")
 ]
 
 
@@ -151,11 +160,11 @@ def check(
     loaded = _load(config)
     print(effective(loaded), end="")
     if not role:  # for a person; a supervisor only asks whether it is valid
-        from thalweg.ops.run.column_features import column_lines
+        from thalweg.ops.run.column_features import column_lines, encoder_lines
         from thalweg.ops.run.memory_estimate import memory_lines
         from thalweg.ops.run.successors import changes
 
-        for line in (*column_lines(loaded), *memory_lines(loaded)):
+        for line in (*column_lines(loaded), *encoder_lines(loaded), *memory_lines(loaded)):
             print(line)
         for line in changes(loaded):
             print(f"# {line}")
@@ -179,29 +188,33 @@ def replay(
     limit: Annotated[int | None, typer.Option(min=1, help="Most lines to read.")] = None,
     seed: Annotated[int | None, typer.Option(help="Overrides the model's seed.")] = None,
     frozen_after: Annotated[
-        int | None, typer.Option(help="Events until the baseline is frozen; default: a tenth.")
+        int | None, typer.Option(min=0, help="Events until the baseline is frozen; default: a tenth.")
     ] = None,
+    delay: Annotated[int, typer.Option(min=0, help="How many rows late labels become known.")] = 0,
     label: LabelColumn = "",
     time: TimeColumn = None,
     id: IdColumn = None,
     ignore: Ignored = None,
     delimiter: Delimiter = "",
+    encoding: Encoding = "",
     time_unit: TimeUnit = 1.0,
     log_format: Form = LogFormat.console,
 ) -> None:
     """Run a recorded stream through a learner, predict-then-learn, and print its metrics."""
     _log(log_format)
+    from thalweg.ops.cli.mapping import mapping
     from thalweg.ops.cli.replay import run
 
     loaded = _load(config)
     run(
         loaded.find(model),
         input,
-        _mapping(label, time, id, ignore, delimiter, time_unit),
+        mapping(label, time, id, ignore, delimiter, time_unit, encoding),
         report,
         limit,
         seed,
         frozen_after,
+        delay,
         loaded.service.max_message_bytes,
     )
 
@@ -237,27 +250,31 @@ def produce(
     id: IdColumn = None,
     ignore: Ignored = None,
     delimiter: Delimiter = "",
+    encoding: Encoding = "",
     time_unit: TimeUnit = 1.0,
     log_format: Form = LogFormat.console,
 ) -> None:
     """Append a file of events, or of labels to a labels topic, to the log."""
     _log(log_format)
+    from thalweg.ops.cli.mapping import mapping
     from thalweg.ops.cli.produce import run
 
-    run(_load(config), topic, input, _mapping(label, time, id, ignore, delimiter, time_unit), rate, batch, limit)
+    given = mapping(label, time, id, ignore, delimiter, time_unit, encoding)
+    run(_load(config), topic, input, given, rate, batch, limit)
 
 
 @app.command()
 def predict(
     target: Annotated[str, typer.Option(help="HOST:PORT of gRPC.")],
     model: ModelName,
+    explain: Annotated[int, typer.Option(min=0, help="Entries that explain each prediction; 0: none.")] = 0,
     log_format: Form = LogFormat.console,
 ) -> None:
     """One prediction from JSON on standard input, such as {"features": [0.1, 0.2]}."""
     _log(log_format)
     from thalweg.ops.cli.predict import run
 
-    run(target, model, sys.stdin.read())
+    run(target, model, sys.stdin.read(), explain)
 
 
 @app.command()
@@ -328,20 +345,36 @@ def list_snapshots(config: ConfigPath, model: ModelName, log_format: Form = LogF
 
 @app.command()
 def init(
-    origin: Annotated[str, typer.Option("--from", metavar="FILE_OR_TOPIC", help="A .csv or .jsonl file, or a topic.")],
+    origin: Annotated[str, typer.Option("--from", metavar="FILE_OR_TOPIC", help="A file as for replay, or a topic.")],
     log: Annotated[str | None, typer.Option("--log", metavar="URL", help="The log of a topic.")] = None,
+    registry: Annotated[
+        str | None, typer.Option("--registry", metavar="URL", help="The schema registry of a topic's framed records.")
+    ] = None,
     label: Annotated[str | None, typer.Option("--label", help="The label's column; default: guessed.")] = None,
     ignore: Annotated[str, typer.Option("--ignore", help="Columns not to use, separated by commas.")] = "",
     output: Annotated[Path | None, typer.Option("--output", help="A new file; default: standard output.")] = None,
     rows: Annotated[int, typer.Option("--rows", min=1, help="Rows of the sample, at most.")] = 5000,
+    delimiter: Delimiter = "",
+    encoding: Encoding = "",
     log_format: Form = LogFormat.console,
 ) -> None:
     """Look at a sample of a stream and write a commented configuration for it."""
     _log(log_format)
     from thalweg.ops.cli import init as cli_init
+    from thalweg.ops.cli.mapping import mapping
 
     ignored = tuple(name.strip() for name in ignore.split(",") if name.strip())
-    cli_init.run(origin, log_url=log, label=label, ignore=ignored, output=output, most=rows)
+    given = mapping(delimiter=delimiter, encoding=encoding)
+    cli_init.run(
+        origin,
+        log_url=log,
+        label=label,
+        ignore=ignored,
+        output=output,
+        most=rows,
+        mapping=given,
+        registry_url=registry,
+    )
 
 
 @snapshot.command()
@@ -414,14 +447,3 @@ def _answering(path: Path, name: str) -> tuple[Config, str]:
     from thalweg.ops.run.successors import answering
 
     return answering(_load(path), name)
-
-
-def _mapping(label: str, time: str | None, id: str | None, ignore: str | None, delimiter: str, time_unit: float) -> Any:
-    from thalweg.ops.config.error import ConfigurationError
-    from thalweg.stream.sources.files import CsvMapping
-
-    ignored = None if ignore is None else [name.strip() for name in ignore.split(",") if name.strip()]
-    mark = {"tab": "\t", "\\t": "\t"}.get(delimiter, delimiter)
-    if len(mark) > 1 or mark in ("\n", "\r", '"'):
-        raise ConfigurationError([f"--delimiter: expected one character, or tab, got {delimiter!r:.80}"])
-    return CsvMapping(label=label, time=time, id=id, ignore=ignored, delimiter=mark, time_unit=time_unit)

@@ -152,12 +152,17 @@ function drawVitals(model, service) {
       bounds ? [`95\u00a0% CI of ${metricName(quality.metric)}`, bounds] : null,
       quality?.frozen != null ? [`Frozen baseline, ${metricName(quality.metric)}`, metricValue(quality.metric, quality.frozen)] : null,
       ...Object.entries(quality?.controls ?? {}).map(([name, value]) => [`${title(CONTROLS[name] ?? name)}, ${metricName(quality.metric)}`, metricValue(quality.metric, value)]),
+      model.micro_batch_events == null ? null : ["Labels known", model.micro_batch_events === 1 ? "before the next event" : `up to ${count(model.micro_batch_events - 1)} events late`],
+      model.unanswered_events ? ["Not answered", count(model.unanswered_events)] : null,
       quality?.floor != null ? [`Floor, ${metricName(quality.metric)}`, metricValue(quality.metric, quality.floor)] : null,
       model.worst_case_accuracy == null ? null : ["Worst-case accuracy", metricValue("accuracy", model.worst_case_accuracy)],
       ...["min_accuracy", "windowed_forgetting", "windowed_plasticity"]
         .filter((name) => model.continual[name] != null)
         .map((name) => [CONTINUAL[name], metricValue("accuracy", model.continual[name])]),
     ],
+    "Experts, weight of types · of gaps · gain · time": Object.keys(model.gauges)
+      .filter((name) => name.startsWith("expert_gain."))
+      .map((name) => [name.slice("expert_gain.".length), expertOf(model.gauges, name.slice("expert_gain.".length))]),
     Memory: [
       ["State", model.heard ? bytes(model.state_bytes) : "–"],
       ["Learner process", bytes(service.processes.learner?.memory_bytes)],
