@@ -124,7 +124,7 @@ class Params(Settings):
     strength: Annotated[float, Field(ge=0, le=10)] = 0.3
     """λ of `fixed`."""
 
-    combine_memory: Rate = 2_000.0
+    combine_memory: Rate = 4_000.0
     """For `learned`: events after which old events have weight 1/e."""
 
     combine_prior: Rate = 10.0
