@@ -58,7 +58,7 @@ class Experts:
         self._params = params
         self.clock = clock
         self.members = params.members
-        self.single = params.base != "experts"
+        self.single = params.alone is not None
         self.networks = {name: NetworkExpert(params, params.shape(name), seed) for name in params.networks}
         count = len(self.members)
         self._weights = [ExpertWeights(count, params.expert_rate, params.expert_share) for _ in PARTS]

@@ -97,7 +97,8 @@ def _id(guessed: Guessed) -> str:
 
 def _time(guessed: Guessed) -> str:
     if not guessed.time:
-        return _noted('# time = "created"', "default: the record's own time")
+        why = f"default: the record's own time{'; ' * bool(guessed.time_note)}{guessed.time_note}"
+        return _noted('# time = "created"', why)
     field = f"{{ field = {_string(guessed.time)}, unit = {_string(guessed.time_unit)} }}"
     return f"time = {_string(guessed.time) if guessed.time_unit == 'auto' else field}"
 
