@@ -24,6 +24,7 @@ NAMES = (
     "rows",
     "ridge_cost",
     "streams",
+    "promises",
     "nearest_mean",
     "calibration",
     "columns",

@@ -48,16 +48,13 @@ class RunningScale(Standardiser):
 
     def __init__(self, width: int) -> None:
         super().__init__(width)
+        self.constant: NDArray[np.bool_] = np.ones(width, bool)
+        """The columns (F,) that had not varied when the scale was last looked at."""
         self.move: Move | None = None
         """The last move; valid after `take` said that the scale has changed. None: nothing was scaled before."""
         self._window = 0  # events in the present window
         self._window_mean: Floats = np.zeros(width)
         self._window_m2: Floats = np.zeros(width)
-
-    @property
-    def constant(self) -> NDArray[np.bool_]:
-        """The columns (F,) that have not varied yet."""
-        return self._flat(self._mean, self._m2, self.events)
 
     def stretches(self, events: int) -> Iterator[slice]:
         start = 0
@@ -113,7 +110,7 @@ class RunningScale(Standardiser):
             self.next_step = max(self.events + 1, self.events + self.events // 4)
         deviation = np.sqrt(self._m2 / self.events)
         size = np.abs(self._mean)
-        flat = self._flat(self._mean, self._m2, self.events)
+        self.constant = flat = self._flat(self._mean, self._m2, self.events)
         factor = 1.0 / np.where(flat, np.where(size > 0, size, 1.0), deviation)
         ratio, offset = factor / self.factor, (self.shift - self._mean) * factor
         off = (ratio > 1 + TOLERANCE) | (ratio < 1 / (1 + TOLERANCE)) | (np.abs(offset) > TOLERANCE)
@@ -131,11 +128,12 @@ class RunningScale(Standardiser):
 
     def tensors(self) -> Mapping[str, Array]:
         window = {"window_mean": self._window_mean, "window_m2": self._window_m2}
-        return {**super().tensors(), **window, "window": np.array([self._window], np.int64)}
+        counted = {"window": np.array([self._window], np.int64), "constant": self.constant}
+        return {**super().tensors(), **window, **counted}
 
     def restore(self, tensors: Mapping[str, Array], events: int, next_step: int) -> None:
         super().restore(tensors, events, next_step)
-        self._window = int(tensors["window"][0])
+        self._window, self.constant = int(tensors["window"][0]), np.array(tensors["constant"])
         self._window_mean, self._window_m2 = np.array(tensors["window_mean"]), np.array(tensors["window_m2"])
 
 

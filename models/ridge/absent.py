@@ -118,9 +118,10 @@ class Absent:
         within = np.triu(common.gram) + np.triu(common.gram, 1).T
         within -= (common.cross / np.maximum(common.class_weight, 1e-300)) @ common.cross.T
         within /= max(float(common.class_weight.sum()), 1e-300)  # of one event
-        gram = within * weight.sum() + (cross / n) @ cross.T
-        self.head = solve(np.asfortranarray(gram), np.asfortranarray(cross), gamma, constant)
-        self._missed = _predicted_errors(self.head, cross / n, within, self.away)
+        means, share = cross / n, float(weight.sum()) / len(weight)  # of each class: all are asked for equally
+        gram = within * weight.sum() + means @ means.T * share
+        self.head = solve(np.asfortranarray(gram), np.asfortranarray(means * share), gamma, constant)
+        self._missed = _predicted_errors(self.head, means, within, self.away)
         self._solved = self.clocks.events
 
     def _judge(self, features: Callable[[Floats], Floats]) -> None:

@@ -16,12 +16,12 @@ from scipy.linalg.lapack import dpotrf, dpotri, dpotrs
 Floats = NDArray[np.float64]
 
 
-WIDE = 120.0
+WIDE = 100.0
 """Mean square of an event's features from which on the penalty grows; standardised inputs have about 1 each."""
 
 
 def penalty(gamma: float | str, gram: Floats, constant: int | None) -> float:
-    """γ: as given, or for `auto` 1, and in proportion to the square of the width of events above WIDE.
+    """γ: as given, or for `auto` half of what the width of events is above WIDE, and at least 1.
 
     The width is the mean square of an event's features, at most their number: a thousand numbers are a thousand
     directions to fit noise in, a category of a thousand values is one.
@@ -31,8 +31,8 @@ def penalty(gamma: float | str, gram: Floats, constant: int | None) -> float:
     if constant is None or gram[constant, constant] <= 0:
         return 1.0
     diagonal = gram.diagonal()
-    square = float(diagonal.sum() - diagonal[constant]) / float(diagonal[constant])
-    return max(1.0, min(square, len(gram)) / WIDE) ** 2
+    width = float(diagonal.sum() - diagonal[constant]) / float(diagonal[constant])
+    return max(1.0, (min(width, len(gram)) - WIDE) / 2)
 
 
 def solve(gram: Floats, cross: Floats, gamma: float, constant: int | None = None) -> Floats:

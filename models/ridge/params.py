@@ -32,8 +32,8 @@ class Params(Settings):
 
     gamma: Positive | Literal["auto"] = "auto"
     """Ridge coefficient, > 0: added to the diagonal of the Gram at every solve, without decay. Too small a value is
-    unstable while events are few, too large a value under-fits. `auto`: 1 while events have up to 120 standardised
-    numbers, beyond that with the square of their number. The intercept is not penalised."""
+    unstable while events are few, too large a value under-fits. `auto`: half of what the mean square of an
+    event's features is above 100 (1,000 for 2,000 standardised inputs), at least 1. The intercept is not penalised."""
 
     expansion: Whole = 128
     """Width D of the frozen random ReLU layer; 0: none. Learning costs D² per event, memory 8 D² bytes. 0 by default

@@ -69,8 +69,8 @@ class Targets:
     def _limited(self, values: Floats) -> Floats:
         if self._scale is None or self._clip is None:
             return values
-        s, seen = self._scale, self._scale.events
-        limit = self._clip * (1.0 + LEARNING / max(seen, 1)) if seen >= FEWEST else np.inf
+        s, seen = self._scale, self._scale.events + np.arange(len(values))[:, None]
+        limit = np.where(seen < FEWEST, np.inf, self._clip * (1.0 + LEARNING / np.maximum(seen, 1)))
         room = np.where(s.constant, np.inf, limit / s.factor)
         shift = s.shift
         s.take(values, np.inf)
