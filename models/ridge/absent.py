@@ -80,6 +80,7 @@ class Absent:
         self,
         common: Statistics,
         features: Callable[[Floats], Floats],
+        present: Floats,
         gamma: float,
         constant: int | None,
         *,
@@ -90,6 +91,7 @@ class Absent:
         Args:
             common: The sums.
             features: From inputs (n, F) to features (n, D) under the scale in use.
+            present: Head of what is asked now, (D, C).
             gamma: Ridge coefficient.
             constant: Index of the constant feature.
             anyway: Solve whether it is due or not.
@@ -109,7 +111,7 @@ class Absent:
             self._solve(common, gamma, constant)
         judged = solved or events - self._judged >= JUDGED
         if judged:
-            self._judge(features)
+            self._judge(features, present)
         return judged
 
     def _solve(self, common: Statistics, gamma: float, constant: int | None) -> None:
@@ -124,14 +126,18 @@ class Absent:
         self._missed = _predicted_errors(self.head, means, within, self.away)
         self._solved = self.clocks.events
 
-    def _judge(self, features: Callable[[Floats], Floats]) -> None:
-        """Count how many of the latest events each threshold would take for a class that is away."""
+    def _judge(self, features: Callable[[Floats], Floats], present: Floats) -> None:
+        """Count how many of the latest events each threshold would take for a class that is away, of those that the
+        head of the present predicts rightly.
+        """
         assert self.head is not None
-        count = min(self.clocks.events, RECENT)
-        present = np.flatnonzero(~self.away[self._recent_codes[:count]])
-        known = features(self._recent[present]) @ self.head
+        codes = self._recent_codes[: min(self.clocks.events, RECENT)]
+        here = np.flatnonzero(~self.away[codes])
+        asked = features(self._recent[here])
+        known = asked @ self.head
+        right = np.where(self.away[: present.shape[1]], -np.inf, asked @ present).argmax(axis=1) == codes[here]
         lead = known[:, self.away].max(axis=1) - known[:, ~self.away].max(axis=1)
-        self._mistaken = (lead[:, None] > THRESHOLDS).sum(axis=0) / max(len(present), FEW)
+        self._mistaken = (lead[right, None] > THRESHOLDS).sum(axis=0) / max(len(here), FEW)
         self._judged = self.clocks.events
 
     @property
