@@ -17,6 +17,8 @@ from thalweg.proto.json_text import BYTE_ORDER_MARK, fault_of
 from thalweg.proto.schema import InputError
 
 STRUCTURED = "application/cloudevents+json"
+BATCH = "application/cloudevents-batch+json"
+"""A list of such events, where a transport has batches: HTTP does, Kafka does not."""
 MARK = b'"specversion"'
 """A CloudEvent in structured mode holds these bytes."""
 _JSON = "application/json"

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
-from typing import Literal, TypeAlias
 
 from thalweg.proto import cloudevents
 from thalweg.proto.bounds.limits import MAX_HEADERS_BYTES
@@ -17,10 +16,11 @@ from thalweg.proto.columns import empty_batch
 from thalweg.proto.decode_json import JsonDecoder
 from thalweg.proto.decode_protobuf import ProtobufDecoder
 from thalweg.proto.event import Batch, Decoded, join
-from thalweg.proto.framing.framing import MAGIC, Schemas, Unframing, framed
+from thalweg.proto.framing.framing import FRAME_BYTES, MAGIC, Form, Schemas, Unframing, framed
 from thalweg.proto.records import Headers, Records
 from thalweg.proto.rejected import Reason, Refused, Rejected
 from thalweg.proto.rows.decoder import RowDecoder
+from thalweg.proto.rows.table import Payloads
 from thalweg.proto.schema import InputError, Schema
 
 __all__ = [
@@ -37,8 +37,7 @@ CONTENT_TYPE_JSON = b"application/json"
 CONTENT_TYPE_EVENT = b"application/protobuf"
 CONTENT_TYPE_EVENT_BATCH = b"application/protobuf; messageType=thalweg.v1.EventBatch"
 
-_Form: TypeAlias = Literal["json", "event", "event_batch"]
-_MESSAGES: dict[str, _Form] = {"thalweg.v1.event": "event", "thalweg.v1.eventbatch": "event_batch"}
+_MESSAGES: dict[str, Form] = {"thalweg.v1.event": "event", "thalweg.v1.eventbatch": "event_batch"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +46,13 @@ class _Opened:
 
     row: int
     value: bytes
-    form: _Form = "json"
+    form: Form = "json"
     envelope: cloudevents.Envelope | None = None
     refused: Rejected | None = None
+    schema: int = -1
+    """Of the registry, of a record that is still in its form, without its frame; -1: `form` says what it is."""
+    payloads: Payloads | None = None
+    """Reads those."""
 
 
 class Decoder:
@@ -77,6 +80,7 @@ class Decoder:
         self._schema = schema
         self._max_bytes = max_record_bytes
         self._unframing = None if schemas is None else Unframing(schemas)
+        self._reads_keys = schemas is not None and schemas.keys
         plain = schema.fields is None and not schema.columns
         self._unwraps = not any(path.partition(".")[0] == "data" for path in _paths(schema))
         """Whether the data of CloudEvents is looked for; not if the schema's own paths lead into it."""
@@ -85,7 +89,13 @@ class Decoder:
 
     def decode(self, records: Records) -> Decoded:
         """One batch of all valid events, in record order; and the invalid records."""
-        form = self._common_form(records)
+        bad_keys: dict[int, Rejected] = {}
+        if self._unframing is not None and self._reads_keys and framed(records.keys):
+            records, bad_keys = _with_read_keys(records, self._unframing)
+        if not bad_keys and (payloads := self._common_payloads(records)) is not None:
+            values = [value[FRAME_BYTES:] for value in records.values if value]
+            return self._decode("json", records, range(len(records)), values, None, payloads)
+        form = None if bad_keys else self._common_form(records)
         if form is not None:
             return self._decode(form, records, range(len(records)), [value for value in records.values if value])
         batches: list[Batch] = []
@@ -93,9 +103,11 @@ class Decoder:
         opened = [self._open(row, value, records.headers[row]) for row, value in enumerate(records.values)]
         if self._unframing is not None:
             opened = [self._unframed(one, records, self._unframing) for one in opened]
-        for (form, refused), group in groupby(opened, key=lambda one: (one.form, one.refused is not None)):
+        for row, refused in bad_keys.items():
+            opened[row] = _Opened(row, b"", refused=refused)
+        for (form, invalid, _), group in groupby(opened, key=_kind):
             run = list(group)
-            if refused:
+            if invalid:
                 rejected += [one.refused for one in run if one.refused is not None]
                 continue
             envelopes = [one.envelope for one in run]
@@ -105,13 +117,14 @@ class Decoder:
                 [one.row for one in run],
                 [one.value for one in run],
                 Envelopes.of(envelopes) if any(envelopes) else None,
+                run[0].payloads,
             )
             rejected += part.rejected
             if len(part.batch):
                 batches.append(part.batch)
         return Decoded(join(batches) if batches else empty_batch(self._schema), rejected)
 
-    def _common_form(self, records: Records) -> _Form | None:
+    def _common_form(self, records: Records) -> Form | None:
         """The format of all records, if they have the same headers and no envelopes and none is to be rejected."""
         values = [value for value in records.values if value]
         if not values or len(values) < len(records) or max(map(len, values)) > self._max_bytes:
@@ -128,14 +141,36 @@ class Decoder:
         first = self._open(0, values[0], headers)
         return first.form if first.envelope is None and first.refused is None else None
 
+    def _common_payloads(self, records: Records) -> Payloads | None:
+        """What reads all records, if they are framed with the same id and have the same headers and no envelopes."""
+        values = records.values
+        if self._unframing is None or not values or not isinstance(self._json, RowDecoder):
+            return None
+        head = (values[0] or b"")[:FRAME_BYTES]
+        if len(head) < FRAME_BYTES or head[0] != MAGIC or not all(value and value.startswith(head) for value in values):
+            return None
+        if max(map(len, filter(None, values))) > self._max_bytes:
+            return None
+        headers = records.headers[0]
+        if any(other != headers for other in records.headers):
+            return None
+        first = self._open(0, values[0], headers)
+        if first.envelope is not None or first.refused is not None:
+            return None
+        found = self._unframing.rows(head, records.partition, records.offsets[0])  # known to it, known to later ones
+        return None if found is None else found[1]
+
     def _decode(
         self,
-        form: _Form,
+        form: Form,
         records: Records,
         rows: Sequence[int],
         values: Sequence[bytes],
         envelopes: Envelopes | None = None,
+        payloads: Payloads | None = None,
     ) -> Decoded:
+        if payloads is not None and isinstance(self._json, RowDecoder):
+            return self._json.decode_payloads(records, rows, values, envelopes, payloads)
         if form == "json":
             return self._json.decode(records, rows, values, envelopes)
         if form == "event":
@@ -147,11 +182,18 @@ class Decoder:
         if opened.refused is not None or not opened.value or opened.value[0] != MAGIC:
             return opened
         row = opened.row
+        if isinstance(self._json, RowDecoder):
+            many = unframing.rows(opened.value, records.partition, records.offsets[row])
+            if many is not None:
+                id, payloads = many
+                return replace(opened, value=opened.value[FRAME_BYTES:], form="json", schema=id, payloads=payloads)
         try:
-            text = unframing.json(opened.value, records.partition, records.offsets[row])
+            form, value = unframing.open(opened.value, records.partition, records.offsets[row])
         except Refused as error:
             return _refuse(row, error.reason, str(error))
-        return replace(opened, value=text, form="json")
+        if form == "json" and opened.envelope is None:
+            return self._opened_json(row, value)
+        return replace(opened, value=value, form=form)
 
     def _open(self, row: int, value: bytes | None, headers: Headers) -> _Opened:
         if not value:
@@ -166,6 +208,8 @@ class Decoder:
         by_name = {name.lower(): content or b"" for name, content in headers}  # Kafka allows headers without a value
         content_type = (by_name.get("content-type") or by_name.get("ce_datacontenttype") or b"").decode("latin-1")
         try:
+            if content_type.lower().startswith(cloudevents.BATCH):
+                raise InputError("CloudEvent: Kafka has no batches of them; expected one event per record")
             if content_type.lower().startswith(cloudevents.STRUCTURED):
                 envelope = cloudevents.from_structured(value)
             elif "ce_specversion" in by_name or "ce_id" in by_name:
@@ -188,6 +232,23 @@ class Decoder:
             return _refuse(row, "malformed", str(error))
 
 
+def _with_read_keys(records: Records, unframing: Unframing) -> tuple[Records, dict[int, Rejected]]:
+    """The records with what framed keys hold; and those whose keys cannot be read, by row."""
+    keys, bad = list(records.keys), {}
+    for row, key in enumerate(keys):
+        if key is not None and key[:1] == b"\0":
+            try:
+                keys[row] = unframing.key(key, records.partition, records.offsets[row])
+            except Refused as error:
+                bad[row] = Rejected(row, error.reason, str(error))
+    return replace(records, keys=keys), bad
+
+
+def _kind(one: _Opened) -> tuple[Form, bool, int]:
+    """Records of one kind are decoded together."""
+    return one.form, one.refused is not None, one.schema
+
+
 def _refuse(row: int, reason: Reason, detail: str) -> _Opened:
     return _Opened(row, b"", refused=Rejected(row, reason, detail))
 
@@ -198,7 +259,7 @@ def _paths(schema: Schema) -> list[str]:
     return parts + [column.path for column in schema.columns.values()]
 
 
-def _form(content_type: str) -> _Form:
+def _form(content_type: str) -> Form:
     media, *parameters = content_type.lower().replace('"', "").replace(" ", "").split(";")
     if media not in ("application/protobuf", "application/x-protobuf"):
         return "json"  # assume JSON for any other type: if it is not, decoding fails

@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 
 from thalweg.proto import columns, thalweg_pb2
 from thalweg.proto.answer import Answer
-from thalweg.proto.bounds.texts import check_classes, check_ids, check_input_texts, check_keys
+from thalweg.proto.bounds.texts import check_ids, check_input_texts, check_keys
 from thalweg.proto.bounds.times import Times, invalid_times, latest_times, moment, record_times, time_column
 from thalweg.proto.cloudevents import Envelopes
 from thalweg.proto.event import Batch, ClassLabels, Decoded, Labels, NumberLabels, Places, join
+from thalweg.proto.lockstep.events import EventColumns, event_columns
 from thalweg.proto.records import Records
 from thalweg.proto.rejected import Reason, Refused, Rejected
 from thalweg.proto.rows.tensors import fitting
@@ -43,7 +44,6 @@ class ProtobufDecoder:
 
         def decode(places: range) -> Batch:
             part = slice(places.start, places.stop)
-            messages = [_parsed(thalweg_pb2.Event, value) for value in values[part]]
             times = [records.times[row] for row in rows[part]]
             latest = latest_times(times, self._max_future_seconds)
             ids: Sequence[str | None] | None = None
@@ -51,7 +51,12 @@ class ProtobufDecoder:
                 times = [moment(time, default) for time, default in zip(envelopes.times[part], record_times(times))]
                 ids = envelopes.ids[part]
             keys = [columns.key_text(records.keys[row]) for row in rows[part]]
-            batch = self._events(messages, times, ids, keys, latest)
+            found = event_columns(values[part]) if len(places) > 1 else None
+            if found is not None:
+                batch = self._columns(found, times, ids, keys, latest)
+            else:
+                messages = [_parsed(thalweg_pb2.Event, value) for value in values[part]]
+                batch = self._events(messages, times, ids, keys, latest)
             return replace(batch, places=Places.of(records.partition, [records.offsets[row] for row in rows[part]]))
 
         return salvage(self._schema, rows, decode)
@@ -59,6 +64,26 @@ class ProtobufDecoder:
     def event(self, event: thalweg_pb2.Event, record_time: float) -> Batch:
         """A batch of one event, as of a record of this time. Raises Refused when it does not fit."""
         return self._events([event], [record_time], None, [None], latest_times([record_time], self._max_future_seconds))
+
+    def _columns(
+        self,
+        events: EventColumns,
+        default_times: Sequence[float],
+        outer_ids: Sequence[str | None] | None,
+        default_keys: Sequence[str | None],
+        latest: Times | None,
+    ) -> Batch:
+        """As `_events`, of events that were read together."""
+        return self._assembled(
+            self._inputs(events.inputs, len(events.ids)),
+            events.ids,
+            events.keys,
+            columns.label_column(self._schema, events.labels),
+            events.weights,
+            time_column(events.times, default_times, latest),
+            outer_ids,
+            default_keys,
+        )
 
     def _events(
         self,
@@ -73,30 +98,48 @@ class ProtobufDecoder:
         if inputs is None:
             arrays = [self._inputs({name: one[None] for name, one in _arrays(event).items()}, 1) for event in events]
             inputs = {name: np.concatenate([one[name] for one in arrays]) for name in self._schema.inputs}
-        if not columns.finite_rows(inputs, len(events), self._schema.inputs).all():
+        batch = self._assembled(
+            inputs,
+            [event.id for event in events],
+            [event.key for event in events],
+            columns.label_column(self._schema, [_label(event) for event in events]),
+            [event.weight if event.HasField("weight") else 1.0 for event in events],
+            time_column(
+                [event.time if event.HasField("time") else None for event in events],
+                default_times,
+                latest,
+            ),
+            outer_ids,
+            default_keys,
+        )
+        return replace(batch, served=self._served(events))
+
+    def _assembled(
+        self,
+        inputs: Mapping[str, Array],
+        own_ids: Sequence[str],
+        own_keys: Sequence[str],
+        labels: Labels | None,
+        weights: Sequence[float],
+        times: Times,
+        outer_ids: Sequence[str | None] | None,
+        default_keys: Sequence[str | None],
+    ) -> Batch:
+        """Raises Refused when a part does not fit; empty ids and keys are none."""
+        if not columns.finite_rows(inputs, len(own_ids), self._schema.inputs).all():
             raise Refused("non_finite", "inputs: expected finite numbers, got NaN or infinity")
         _check_texts(inputs)
-        ids: list[str | None] = [event.id or None for event in events]
+        ids: list[str | None] = [own or None for own in own_ids]
         if outer_ids is not None:
             ids = [own if outer is None else outer for outer, own in zip(outer_ids, ids)]
-        keys = [event.key or default for event, default in zip(events, default_keys)]
+        keys = [own or default for own, default in zip(own_keys, default_keys)]
         named, keyed = any(ids), any(keys)
         if named:
             check_ids(ids)
         if keyed:
             check_keys(keys)
         return Batch(
-            inputs,
-            columns.label_column(self._schema, [_label(event) for event in events]),
-            columns.weight_column([event.weight if event.HasField("weight") else 1.0 for event in events]),
-            time_column(
-                [event.time if event.HasField("time") else None for event in events],
-                default_times,
-                latest,
-            ),
-            ids if named else None,
-            keys if keyed else None,
-            served=self._served(events),
+            inputs, labels, columns.weight_column(weights), times, ids if named else None, keys if keyed else None
         )
 
     def _served(self, events: Sequence[thalweg_pb2.Event]) -> list[Answer | None] | None:
@@ -233,8 +276,11 @@ class ProtobufDecoder:
                 )
             if len(set(names)) != len(names):
                 raise Refused("bad_label", "class_names: one stands twice")
-            check_classes(names)
-            return ClassLabels(codes, names)
+            found = columns.label_column(schema, names)
+            assert isinstance(found, ClassLabels)
+            if found.names == names:
+                return ClassLabels(codes, names)
+            return ClassLabels(np.append(found.codes, np.int32(-1))[codes], found.names)  # -1 is the last, none
         if message.class_codes:
             raise Refused("bad_label", "class_codes: expected number labels (label_numbers)")
         values = _numbers(message.label_numbers, count * schema.label_width, "label_numbers")

@@ -207,6 +207,9 @@ def _join_places(columns: Sequence[Places | None]) -> Places | None:
     known = [column for column in columns if column is not None]
     if len(known) < len(columns):
         return None
+    if known and all(column.partitions is known[0].partitions for column in known):  # parts of one batch
+        which = [column.which for column in known]
+        return Places(known[0].partitions, np.concatenate(which), np.concatenate([c.offsets for c in known]))
     table: dict[Partition, int] = {}
     which = []
     for column in known:
@@ -222,6 +225,9 @@ def _join_labels(batches: Sequence[Batch]) -> Labels | None:
         return None
     if len(kinds) > 1:
         raise ValueError("cannot join class labels with number labels")
+    whole = [c for c in columns if isinstance(c, ClassLabels)]
+    if len(whole) == len(columns) and all(c.names is whole[0].names for c in whole):  # parts of one batch
+        return ClassLabels(np.concatenate([c.codes for c in whole]), whole[0].names)
     if kinds == {NumberLabels}:
         width = next(c.values.shape[1] for c in columns if isinstance(c, NumberLabels))
         return NumberLabels(

@@ -26,6 +26,7 @@ MAX_ELEMENTS = 1 << 28
 MAX_DIMENSIONS = 32
 """Shapes with more dimensions are rejected; NumPy's limit is 64."""
 
+_LENGTH = struct.Struct("<I").unpack_from
 _NAMES = {
     "bool": "BOOL",
     "uint8": "UINT8",
@@ -63,6 +64,11 @@ _TYPED: Mapping[str, tuple[str, Callable[[InferTensorContents], Any]]] = {
 def datatype(dtype: str) -> str:
     """The protocol's name of a NumPy dtype name (or `bytes`), such as `FP32` for `float32`."""
     return _NAMES[dtype]
+
+
+def raw_dtype(kind: str) -> np.dtype[Any] | None:
+    """The dtype of raw contents of one of the protocol's datatypes; None for BYTES and unknown ones."""
+    return _DTYPES.get(kind)
 
 
 def numpy_name(kind: Any, name: str) -> str:
@@ -168,13 +174,17 @@ def _elements(name: str, shape: Sequence[int]) -> int:
 
 
 def _strings(name: str, shape: Sequence[int], content: bytes) -> Array:
-    count, texts, at = _elements(name, shape), [], 0
-    while at < len(content):
-        end = at + 4 + int.from_bytes(content[at : at + 4], "little")
-        if at + 4 > len(content) or end > len(content):
-            raise InputError(f"input {name!r:.80}: a string ends at byte {end}, the raw content at {len(content)}")
-        texts.append(content[at + 4 : end])
-        at = end
+    count, size, texts, at = _elements(name, shape), len(content), [], 0
+    try:
+        while at < size:
+            start = at + 4
+            end = start + _LENGTH(content, at)[0]
+            texts.append(content[start:end])
+            at = end
+    except struct.error:  # not even its length is there
+        at += 4 + int.from_bytes(content[at:], "little")
+    if at > size:
+        raise InputError(f"input {name!r:.80}: a string ends at byte {at}, the raw content at {size}")
     if len(texts) != count:
         raise InputError(f"input {name!r:.80}: expected {count} strings for shape {list(shape)}, got {len(texts)}")
     return _objects(texts, shape)

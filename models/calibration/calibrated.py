@@ -62,8 +62,13 @@ def _can_be(predictor: Predictor) -> bool:
     return task.answer == "label" and task.scores == _SCORES and _SCORES in outputs and PROBABILITIES not in outputs
 
 
-def _without(state: State) -> State:
-    """The state of the wrapped learner."""
+def has_calibration(state: State) -> bool:
+    """Whether a state has a calibration."""
+    return TENSOR in state.tensors
+
+
+def without_calibration(state: State) -> State:
+    """A state as an earlier version wrote it, without the calibration: that of the wrapped learner."""
     if TENSOR not in state.tensors:
         return state
     return State({name: tensor for name, tensor in state.tensors.items() if name != TENSOR}, state.meta)
@@ -128,7 +133,7 @@ class CalibratedLearner(Wrapper):
         return State({**inner.tensors, TENSOR: self._temperature.tensor()}, inner.meta) if self._on else inner
 
     def restore(self, state: State) -> None:
-        self._learner.restore(_without(state))
+        self._learner.restore(without_calibration(state))
         tensor = state.tensors.get(TENSOR)
         self._temperature = Temperature.new(logs=self._logs) if tensor is None else Temperature.of(tensor)
         self._wrapped.clear()
@@ -145,11 +150,8 @@ class CalibratedPredictor(PredictorWrapper):
     """A classifier's predictor with the further output `probabilities`."""
 
     def __init__(self, inner: Predictor, temperature: Temperature) -> None:
-        self.inner, self._temperature = inner, temperature.in_use()
+        self.inner, self._temperature = inner, temperature
         self._latest: tuple[Batch, Spread | None] | None = None
-        task = inner.task
-        self._task = replace(task, scores=PROBABILITIES, probabilities=True, confidence=task.scores)
-        self._outputs = {**inner.outputs, PROBABILITIES: TensorSpec(PROBABILITIES, "float32", (-1,))}
 
     def capability(self, kind: type[C]) -> C | None:
         inner = capability(self.inner, kind)
@@ -162,11 +164,12 @@ class CalibratedPredictor(PredictorWrapper):
 
     @property
     def task(self) -> Task:
-        return self._task
+        task = self.inner.task
+        return replace(task, scores=PROBABILITIES, probabilities=True, confidence=task.scores)
 
     @property
     def outputs(self) -> Mapping[str, TensorSpec]:
-        return self._outputs
+        return {**self.inner.outputs, PROBABILITIES: TensorSpec(PROBABILITIES, "float32", (-1,))}
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -188,7 +191,7 @@ class CalibratedPredictor(PredictorWrapper):
     @property
     def temperature(self) -> Temperature:
         """The calibration, as predictions use it."""
-        return self._temperature
+        return self._temperature.in_use()
 
     def spread_of(self, batch: Batch) -> Spread | None:
         """The predictions for a batch that is learned now, computed unless it was predicted just before; None if it has
@@ -215,7 +218,7 @@ class CalibratedPredictor(PredictorWrapper):
 
     def state(self) -> State:
         inner = self.inner.state()
-        return State({**inner.tensors, TENSOR: self._temperature.tensor()}, inner.meta)
+        return State({**inner.tensors, TENSOR: self.temperature.tensor()}, inner.meta)
 
 
 class _Columns:
@@ -253,7 +256,7 @@ class _Mergeable:
         self._inner, self._learner = inner, learner
 
     def merge(self, other: State) -> None:
-        self._inner.merge(_without(other))
+        self._inner.merge(without_calibration(other))
         if TENSOR in other.tensors:
             learner = self._learner
             learner.set_temperature(learner.temperature.merged(Temperature.of(other.tensors[TENSOR])))

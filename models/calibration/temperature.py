@@ -108,8 +108,8 @@ class Temperature:
             columns: Their true columns, (N,); negative: unlabelled, or a class that was not known.
         """
         behind, softmax = spread
-        usable = columns >= 0
-        if not usable.all():
+        if np.minimum.reduce(columns, initial=0) < 0:
+            usable = columns >= 0
             behind, softmax, columns = behind[usable], softmax[usable], columns[usable]
         expected = np.einsum("ij,ij->i", softmax, behind)
         if not math.isfinite(np.add.reduce(expected)):
@@ -118,11 +118,16 @@ class Temperature:
         count, classes = softmax.shape
         if not count or classes < 2:
             return self
-        rows = np.arange(count)
+        if count == 1:  # as below
+            column = int(columns[0])
+            of_true, lag = softmax[:, column], behind[:, column]
+        else:
+            rows = np.arange(count)
+            of_true, lag = softmax[rows, columns], behind[rows, columns]
         variance = np.einsum("ij,ij->i", softmax * behind, behind) - expected * expected
-        kept = softmax[rows, columns] * (1.0 - self.learned_even)
+        kept = of_true * (1.0 - self.learned_even)
         share = kept / (kept + self.learned_even / classes)  # of the softmax in each true class's probability
-        slope = float(share @ (expected - behind[rows, columns]))
+        slope = float(share @ (expected - lag))
         curvature = float(share @ variance)
         fade = (1.0 - 1.0 / _HORIZON) ** count
         precision = _PRIOR + (self.precision - _PRIOR) * fade + curvature

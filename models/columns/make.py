@@ -7,6 +7,8 @@ from dataclasses import replace
 from typing import Any
 
 from thalweg.memory.snapshots.state import State
+from thalweg.models.columns.encoding import encoded_columns
+from thalweg.models.columns.ids import id_columns
 from thalweg.models.columns.stage import FeatureStage
 from thalweg.models.columns.staged import StagedLearner, VersionReader
 from thalweg.models.columns.transform import Transform
@@ -14,7 +16,8 @@ from thalweg.models.contract.learner import Learner, LearnerContext, ParamsError
 from thalweg.models.contract.registry import find
 from thalweg.models.encoders.encoded import EncodedPredictor
 from thalweg.models.encoders.encoded import make_learner as make_encoded
-from thalweg.models.encoders.encoder import IDENTITY, shared_encoder
+from thalweg.models.encoders.encoder import shared_encoder
+from thalweg.models.encoders.spec import IDENTITY, EncoderSpec, spec_of
 
 
 def takes_columns(name: str) -> bool:
@@ -22,42 +25,49 @@ def takes_columns(name: str) -> bool:
     return bool(getattr(find(name), "takes_columns", False))
 
 
-def make_learner(name: str, context: LearnerContext, encoder: str = IDENTITY, weights: str = "") -> Learner:
+def make_learner(
+    name: str, context: LearnerContext, encoder: EncoderSpec | str = IDENTITY, weights: str = ""
+) -> Learner:
     """A new learner; with columns it is behind a feature stage, unless it takes columns itself.
 
     Args:
         name: Name of the learner.
         context: Its inputs are the model's; with `columns`, their tensors.
-        encoder: As in `Encoder`; it encodes the features of columns.
-        weights: Weights of the encoder.
+        encoder: As in `Encoder`; it encodes the columns that it names, or else the features of all columns.
+        weights: Weights of the encoder, if only its name is given.
 
     Raises:
         UnknownLearner: There is no learner of this name.
         ParamsError: Settings of the learner or the encoder are invalid, or the learner cannot learn from columns; then
             the key is `columns`.
     """
-    if not context.columns or takes_columns(name):
-        return make_encoded(name, context, encoder, weights)
-    stage = FeatureStage(context.columns, context.seed)
+    spec = spec_of(encoder, weights)
+    transform = transform_of(name, context, spec)
+    if transform is None:
+        return make_encoded(name, context, spec)
+    stage = FeatureStage(transform)
     try:
-        behind = replace(_behind(context, stage.transform), params=params_behind_columns(name, context.params, encoder))
-        inner = make_encoded(name, behind, encoder, weights)
+        behind = replace(_behind(context, transform), params=params_behind_columns(name, context.params, spec))
+        inner = make_encoded(name, behind, _behind_stage(spec))
     except ParamsError as error:
         names: Sequence[str] = getattr(find(name), "input_names", ())
         raise ParamsError(dict(_as_column_mistakes(name, names, error))) from error
     return StagedLearner(inner, stage)
 
 
-def params_behind_columns(name: str, params: Mapping[str, Any], encoder: str = IDENTITY) -> dict[str, Any]:
+def params_behind_columns(
+    name: str, params: Mapping[str, Any], encoder: EncoderSpec | str = IDENTITY
+) -> dict[str, Any]:
     """A learner's parameters where it learns from the features of columns: some have another default there, which its
     factory declares as `defaults_behind_columns`. Raises UnknownLearner.
     """
-    defaults = {} if encoder != IDENTITY else getattr(find(name), "defaults_behind_columns", {})
+    behind = _behind_stage(spec_of(encoder)).name
+    defaults = {} if behind != IDENTITY else getattr(find(name), "defaults_behind_columns", {})
     return {**defaults, **params}
 
 
 def predictor_maker(
-    name: str, context: LearnerContext, encoder: str = IDENTITY, weights: str = ""
+    name: str, context: LearnerContext, encoder: EncoderSpec | str = IDENTITY, weights: str = ""
 ) -> Callable[[State], Predictor]:
     """Makes a predictor of each published version of the learner of `make_learner`.
 
@@ -65,17 +75,46 @@ def predictor_maker(
         UnknownLearner: There is no learner of this name.
         ParamsError: Settings of the encoder are invalid.
     """
-    staged = context.columns and not takes_columns(name)
-    transform = Transform(context.columns, context.seed) if staged else None
-    inputs = context.inputs if transform is None else transform.specs
+    spec = spec_of(encoder, weights)
+    transform = transform_of(name, context, spec)
+    inputs, behind = context.inputs, spec
+    if transform is not None:
+        inputs, behind = transform.specs, _behind_stage(spec)
     made: Callable[[State], Predictor] = find(name).predictor_from
-    if encoder != IDENTITY:
-        front, bare = shared_encoder(encoder, weights, inputs, context.seed), made
+    if behind.name != IDENTITY:
+        front, bare = shared_encoder(behind, "", inputs, context.seed), made
 
         def made(state: State) -> Predictor:
             return EncodedPredictor(bare(state), front)
 
     return made if transform is None else VersionReader(made, transform)
+
+
+def transform_of(name: str, context: LearnerContext, encoder: EncoderSpec | str = IDENTITY) -> Transform | None:
+    """What a learner's columns become; None without columns, or if it takes them as they are.
+
+    Raises:
+        UnknownLearner: There is no learner of this name.
+        ParamsError: The columns, or the encoder of some of them, do not fit it.
+    """
+    spec = spec_of(encoder)
+    if spec.columns and not context.columns:
+        raise ParamsError({"encoder_columns": f"expected a model with columns, got {', '.join(spec.columns)}"})
+    if not context.columns:
+        return None
+    if takes_columns(name):
+        if spec.name != IDENTITY:
+            raise ParamsError({"encoder": f"{name} takes columns as they are, got {spec.name!r} in front of it"})
+        return None
+    encoded = encoded_columns(spec, context.columns, context.seed)
+    left = {n: one for n, one in context.columns.items() if encoded is None or n not in encoded.columns}
+    direct = id_columns(name, getattr(find(name), "input_names", ()), left)
+    return Transform(context.columns, context.seed, direct, encoded)
+
+
+def _behind_stage(spec: EncoderSpec) -> EncoderSpec:
+    """The encoder of the features of a stage: none if it takes columns."""
+    return EncoderSpec() if spec.columns else spec
 
 
 def _behind(context: LearnerContext, transform: Transform) -> LearnerContext:

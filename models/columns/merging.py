@@ -34,7 +34,7 @@ def remedy(column: Column) -> str:
 
 def check_order_free(stage: FeatureStage) -> None:
     """Raise ValueError if a column's features depend on other events: then those of an earlier event are not known."""
-    for column in stage.transform.columns.values():
+    for column in (span.column for span in stage.transform.layout.spans):
         if not order_free(column):
             raise ValueError(f"cannot unlearn: column {column.name!r} had other features earlier; {remedy(column)}")
 
@@ -45,7 +45,7 @@ def other_stage(stage: FeatureStage, state: State) -> FeatureStage:
     Raises:
         ValueError: It was made of other columns, or a column means something else in it; the message names it.
     """
-    theirs = FeatureStage(stage.transform.columns, stage.seed)
+    theirs = FeatureStage(stage.transform)
     theirs.restore(state)
     if not stage.events or not theirs.events:
         return theirs

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from thalweg.memory.snapshots.state import State
 from thalweg.models.columns.categories import NOTHING, Categories, packed, unpacked
 from thalweg.models.columns.numbers import RunningScale
-from thalweg.models.columns.transform import FEATURES, Known, Transform
+from thalweg.models.columns.transform import Known, Transform
 from thalweg.proto.event import Batch
 from thalweg.proto.rows.column import Column
 from thalweg.proto.schema import Array, Inputs
@@ -31,15 +31,15 @@ class FeatureStage:
     """Turns columns into the one input `features`; driven by one thread.
 
     Args:
-        columns: By name, at least one.
-        seed: Of the hashes.
+        columns: By name, at least one; or their transform.
+        seed: Of the hashes, if columns are given.
 
     Raises:
         ParamsError: There is no column; key `columns`.
     """
 
-    def __init__(self, columns: Mapping[str, Column], seed: int = 0) -> None:
-        self.transform, self.seed = Transform(columns, seed), seed
+    def __init__(self, columns: Mapping[str, Column] | Transform, seed: int = 0) -> None:
+        self.transform = columns if isinstance(columns, Transform) else Transform(columns, seed)
         layout = self.transform.layout
         self._scale = RunningScale(layout.scaled)
         self._categories = [Categories(span) for span in layout.categorical]
@@ -65,7 +65,7 @@ class FeatureStage:
 
     def learn(self, batch: Batch) -> Batch:
         """The batch with features as inputs, each event's computed before it was learned. Raises InputError."""
-        columns, rows = self.transform.checked(batch.inputs)
+        columns, rows = self.transform.checked(batch.inputs, again=True)
         out = np.zeros((rows, self.transform.layout.width), dtype=np.float32)
         start = 0
         while start < rows:
@@ -73,7 +73,7 @@ class FeatureStage:
             whole = start == 0 and end == rows
             self._take(columns if whole else {name: one[start:end] for name, one in columns.items()}, out[start:end])
             start = end
-        return replace(batch, inputs={FEATURES: out})
+        return replace(batch, inputs=self.transform.handed_on(columns, out))
 
     def _take(self, columns: Inputs, out: NDArray[np.float32]) -> None:
         """Transform and learn events up to the next step at most; writes their features."""

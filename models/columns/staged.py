@@ -1,7 +1,7 @@
 """A learner behind a feature stage, itself a learner: it learns from named columns.
 
 Its state is that of the wrapped learner, and the stage's as tensors `columns/…`. Capabilities of the wrapped learner
-are passed on, each by an entry of the tables below.
+are passed on, each by an entry of the tables below. A learner that explains nothing itself is explained by its columns.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any, TypeVar, cast
 
 from thalweg.memory.snapshots.state import State
+from thalweg.models.columns.explaining import ColumnExplainer, explains
 from thalweg.models.columns.merging import check_order_free, other_stage
 from thalweg.models.columns.stage import FeatureStage
 from thalweg.models.columns.transform import Known, Transform
@@ -113,6 +114,8 @@ class StagedPredictor(PredictorWrapper):
 
     def capability(self, kind: type[C]) -> C | None:
         inner = capability(self.inner, kind)
+        if inner is None and kind is Explainer and explains(self.inner, self.transform):
+            return cast(C, ColumnExplainer(self.inner, self.transform, self.known))
         seen = _OF_PREDICTORS.get(kind)
         return None if inner is None or seen is None else cast(C, seen(inner, self))
 
@@ -148,7 +151,7 @@ class StagedPredictor(PredictorWrapper):
 
     def batch(self, batch: Batch) -> Batch:
         """The batch with features as inputs."""
-        return replace(batch, inputs=self.transform.features(batch.inputs, self.known))
+        return replace(batch, inputs=self.transform.features(batch.inputs, self.known, again=True))
 
     def predict(self, inputs: Inputs) -> Mapping[str, Array]:
         return self.inner.predict(self.features(inputs))

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from hashlib import blake2b
+from hashlib import blake2b, sha256
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,34 +53,102 @@ class Known:
         return found.hexdigest()
 
 
+class Direct(Protocol):
+    """Columns that do not become features of the stage, because something else makes inputs of them."""
+
+    @property
+    def columns(self) -> frozenset[str]:
+        """Their names."""
+
+    @property
+    def identity(self) -> str:
+        """Equal where the same is made of them."""
+
+    def specs(self, width: int) -> dict[str, TensorSpec]:
+        """The learner's inputs, given the number of features of all other columns."""
+
+    def inputs(self, columns: Inputs, features: Array) -> Inputs:
+        """The learner's inputs.
+
+        Args:
+            columns: All columns, checked, (N, ...) each.
+            features: Of the others, (N, width) float32.
+
+        Raises:
+            InputError: A value does not fit.
+        """
+
+
+class Encoded(Protocol):
+    """Columns that an encoder turns into one list of numbers before they come to the stage."""
+
+    @property
+    def columns(self) -> frozenset[str]:
+        """Their names."""
+
+    @property
+    def made(self) -> Column:
+        """The list of numbers, as a column of the stage."""
+
+    @property
+    def identity(self) -> str:
+        """Equal where the numbers are."""
+
+    def numbers(self, columns: Inputs, *, again: bool) -> Array:
+        """The numbers (N, length) float64, of checked columns.
+
+        `again`: whether the same events come again soon, to be learned: then what was computed may be kept.
+        """
+
+
 class Transform:
     """The columns of a model, and the one input `features` float32 (F,) that they become.
 
     Args:
         columns: By name, at least one.
         seed: Of the hashes.
+        direct: What is made of columns that become no features; None: all do.
+        encoded: What is made of columns by an encoder; None: there is none.
 
     Raises:
         ParamsError: There is no column; key `columns`.
     """
 
-    def __init__(self, columns: Mapping[str, Column], seed: int) -> None:
+    def __init__(
+        self,
+        columns: Mapping[str, Column],
+        seed: int,
+        direct: Direct | None = None,
+        encoded: Encoded | None = None,
+    ) -> None:
         if not columns:
             raise ParamsError({"columns": "expected at least one column, got none"})
-        self.columns = dict(columns)
-        self.layout = Layout(columns)
+        self.columns, self.seed, self.direct, self.encoded = dict(columns), seed, direct, encoded
+        taken = frozenset[str]().union(*(one.columns for one in (direct, encoded) if one is not None))
+        staged = {name: one for name, one in columns.items() if name not in taken}
+        if encoded is not None:
+            staged[encoded.made.name] = encoded.made
+        self.layout = Layout(staged)
+        """Of the columns that become features, and of what an encoder makes of others."""
         self.inputs = column_specs(columns)
         """The columns as tensors."""
-        self.specs = {FEATURES: TensorSpec(FEATURES, "float32", (self.layout.width,))}
+        width = self.layout.width
+        self.specs = direct.specs(width) if direct else {FEATURES: TensorSpec(FEATURES, "float32", (width,))}
         """The features, as the learner's input."""
         self.identity = self.layout.sha256(seed)
+        for one in (direct, encoded):
+            if one is not None:
+                self.identity = sha256(f"{self.identity} {one.identity}".encode()).hexdigest()
         self.numbers = NumberColumns(self.layout)
         self.categorical = CategoricalColumns(self.layout)
         self.hashed = HashedColumns(self.layout, seed)
         self._wanted = [(name, np.dtype(_held_as(spec)), spec.shape) for name, spec in self.inputs.items()]
 
-    def checked(self, inputs: Inputs) -> tuple[Inputs, int]:
-        """The columns, those that are not given filled with missing values, and the number of rows.
+    def checked(self, inputs: Inputs, *, again: bool = False) -> tuple[Inputs, int]:
+        """The columns, those that are not given filled with missing values, what an encoder makes of some, and the
+        number of rows.
+
+        `again`: as of `features`.
 
         Raises:
             InputError: A column is unknown or of another shape or dtype, all are missing, or lengths differ.
@@ -108,11 +177,16 @@ class Transform:
             if name not in found:
                 nothing: object = b"" if dtype.kind == "O" else np.nan
                 found[name] = np.full((rows, *shape), nothing, dtype=dtype)
+        if self.encoded is not None:
+            found[self.encoded.made.name] = self.encoded.numbers(found, again=again)
         return found, rows
 
-    def features(self, inputs: Inputs, known: Known) -> Inputs:
-        """The features of columns; those of a row do not depend on the other rows. Raises InputError."""
-        columns, rows = self.checked(inputs)
+    def features(self, inputs: Inputs, known: Known, *, again: bool = False) -> Inputs:
+        """The features of columns; those of a row do not depend on the other rows. Raises InputError.
+
+        `again`: whether the same events come again soon, to be learned.
+        """
+        columns, rows = self.checked(inputs, again=again)
         values, missing = self.numbers.gather(columns, rows)
         scaled = (values[: self.numbers.scaled] - known.shift) * known.factor
         np.clip(scaled, -CLIP, CLIP, out=scaled)
@@ -122,7 +196,11 @@ class Transform:
         self.categorical.find_long(codes, texts, known.tables)
         out = np.zeros((rows, self.layout.width), dtype=np.float32)
         self.write(out, columns, values, missing, scaled, codes, known.modes)
-        return {FEATURES: out}
+        return self.handed_on(columns, out)
+
+    def handed_on(self, columns: Inputs, out: NDArray[np.float32]) -> Inputs:
+        """The learner's inputs, of checked columns and the features (N, F) of those that become some."""
+        return {FEATURES: out} if self.direct is None else self.direct.inputs(columns, out)
 
     def write(
         self,
@@ -138,6 +216,15 @@ class Transform:
         self.numbers.fill(out, values, missing, scaled)
         self.categorical.fill(out, codes, modes)
         self.hashed.fill(out, columns)
+
+    @cached_property
+    def feature_groups(self) -> dict[tuple[str, ...], NDArray[np.intp]]:
+        """Places of the features of each column; what an encoder makes of several columns belongs to all of them."""
+        places: dict[tuple[str, ...], list[int]] = {}
+        made = {} if self.encoded is None else {self.encoded.made.name: tuple(sorted(self.encoded.columns))}
+        for place, name in enumerate(self.layout.columns()):
+            places.setdefault(made.get(name, (name,)), []).append(place)
+        return {names: np.array(found, dtype=np.intp) for names, found in places.items()}
 
     def names(self, known: Known) -> list[str]:
         """The name of each feature, (F,), such as `amount`, `country=DE`, `country (other)`, `amount (missing)`."""

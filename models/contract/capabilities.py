@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 
@@ -180,7 +181,16 @@ def capability(thing: object, kind: type[C]) -> C | None:
     """
     if isinstance(thing, Wrapper):
         return thing.capability(kind)
-    return thing if isinstance(thing, kind) else None
+    missing = _missing(type(thing), kind)  # type: ignore[arg-type]  # isinstance with a protocol takes microseconds
+    if missing and not (hasattr(type(thing), "__getattr__") or missing <= getattr(thing, "__dict__", {}).keys()):
+        return None
+    return thing if not missing or isinstance(thing, kind) else None  # type: ignore[return-value]
+
+
+@cache
+def _missing(type_: type, kind: type) -> frozenset[str]:
+    """The members of a protocol that a class does not define."""
+    return frozenset(name for name in dir(kind) if not name.startswith("_") and not hasattr(type_, name))
 
 
 def predict_batch(predictor: Predictor, batch: Batch) -> Mapping[str, Array]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from copy import deepcopy
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +43,7 @@ class Cotta:
     Inputs that are not finite or out of range are skipped and counted.
     """
 
+    least_batch_events: ClassVar = 64  # a step adapts to a micro-batch: of one event it has no statistics
     gauges_declared = (ROLLBACKS, CLASSES, SKIPPED_EVENTS, LEFT_OUT_STEPS)
     params_type = Params
 
@@ -52,7 +53,7 @@ class Cotta:
         if len(context.inputs) != 1:
             raise ParamsError({"inputs": f"expected one input, got {list(context.inputs)}"})
         self._views, self._seed = find_views(p.views), context.seed
-        self._model = replace_batch_norms(build(p.model, p.weights))
+        self._model = replace_batch_norms(build(p.model, p.weights, strict=p.weights_strict))
         self._weights_sha256 = weights_sha256(p.weights)
         outputs = self._outputs()
         names = [name.strip() for name in p.classes.split(",")] if p.classes else [str(k) for k in range(outputs)]

@@ -61,6 +61,10 @@ class Params(Settings):
     weights: str = ""
     """Safetensors file with the source's tensors."""
 
+    weights_strict: bool = True
+    """The file must have all of the model's tensors and no others; false: those that fit are loaded, and the log says
+    which do not."""
+
     classes: str = ""
     """Names of the outputs in order, separated by commas; empty: 0, 1, 2 …"""
 

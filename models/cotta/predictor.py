@@ -107,7 +107,7 @@ class CottaPredictor:
     def of(cls, state: State) -> CottaPredictor:
         """The predictor of a `state()`."""
         meta = state.meta
-        model = replace_batch_norms(build(meta["settings"]["model"]))
+        model = replace_batch_norms(build(meta["settings"]["model"], filled_later=True))
         prefix = "network."
         tensors = {
             name.removeprefix(prefix): torch.from_numpy(np.array(array))

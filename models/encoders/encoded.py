@@ -29,7 +29,8 @@ from thalweg.models.contract.gauges import GaugeSpec, GaugeValue
 from thalweg.models.contract.latest import LatestPredictor
 from thalweg.models.contract.learner import Learner, LearnerContext, ParamsError, Predictor
 from thalweg.models.contract.registry import find
-from thalweg.models.encoders.encoder import IDENTITY, Encoder, shared_encoder
+from thalweg.models.encoders.encoder import Encoder, shared_encoder
+from thalweg.models.encoders.spec import IDENTITY, EncoderSpec, spec_of
 from thalweg.proto.event import Batch
 from thalweg.proto.schema import Array, Inputs, Schema, TensorSpec
 from thalweg.proto.task import Task
@@ -37,14 +38,16 @@ from thalweg.proto.task import Task
 C = TypeVar("C")
 
 
-def make_learner(name: str, context: LearnerContext, encoder: str = IDENTITY, weights: str = "") -> Learner:
+def make_learner(
+    name: str, context: LearnerContext, encoder: EncoderSpec | str = IDENTITY, weights: str = ""
+) -> Learner:
     """A new learner, behind its encoder if it has one.
 
     Args:
         name: Name of the learner.
         context: As for a learner without encoder; its inputs are the encoder's.
         encoder: As in `Encoder`.
-        weights: Weights of the encoder.
+        weights: Weights of the encoder, if only its name is given.
 
     Raises:
         UnknownLearner: There is no learner of this name.
@@ -52,14 +55,15 @@ def make_learner(name: str, context: LearnerContext, encoder: str = IDENTITY, we
             the key is `encoder`.
     """
     factory = find(name)
-    if encoder == IDENTITY:
+    spec = spec_of(encoder, weights)
+    if spec.name == IDENTITY:
         return factory(context)
-    front = shared_encoder(encoder, weights, context.inputs, context.seed)
+    front = shared_encoder(spec, weights, context.inputs, context.seed)
     try:
         return EncodedLearner(factory(replace(context, inputs=front.specs)), front)
     except ParamsError as error:
         names: Sequence[str] = getattr(factory, "input_names", ())
-        raise ParamsError(dict(_as_encoder_mistakes(name, names, encoder, error))) from error
+        raise ParamsError(dict(_as_encoder_mistakes(name, names, spec.name, error))) from error
 
 
 def _as_encoder_mistakes(name: str, names: Sequence[str], encoder: str, error: ParamsError) -> list[tuple[str, str]]:
@@ -91,7 +95,7 @@ class EncodedLearner(Wrapper):
     @property
     def schema(self) -> Schema:
         inner = self._learner.schema
-        return Schema(self._encoder.columns.specs, inner.label, inner.label_width)
+        return replace(inner, inputs=self._encoder.inputs_taken, columns={})
 
     def learn(self, batch: Batch) -> None:
         self._wrapped.let_go()
@@ -133,7 +137,7 @@ class EncodedPredictor(PredictorWrapper):
 
     @property
     def inputs(self) -> Mapping[str, TensorSpec]:
-        return self.encoder.columns.specs
+        return self.encoder.inputs_taken
 
     @property
     def task(self) -> Task:

@@ -9,126 +9,186 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+import structlog
 
 from thalweg.models.contract.learner import ParamsError
-from thalweg.models.encoders.kinds import KINDS, RANDOM, Rows, find_kind
-from thalweg.models.parts.input_columns import InputColumns
+from thalweg.models.encoders.kinds import Rows, find_kind
+from thalweg.models.encoders.probing import check_rows_are_independent, probe, shown_inputs
+from thalweg.models.encoders.spec import EncoderSpec, spec_of
 from thalweg.proto.event import Batch
-from thalweg.proto.schema import Inputs, TensorSpec
+from thalweg.proto.schema import Array, InputError, Inputs, TensorSpec
 
-IDENTITY = "identity"
-_FEATURES = "features"
+log = structlog.get_logger(__name__)
+
+FEATURES = "features"
 _ROWS = 8  # full tiles: the bits of a row do not depend on the other rows
 _AT_ONCE = 64
 _CACHED_BYTES = 64 << 20  # of features kept per encoder
 
 
+class EncoderFailed(RuntimeError):
+    """A user's encoder raised, or gave something else than features; the message names it."""
+
+
 class Encoder:
-    """An encoder for inputs of one shape. Thread-safe.
+    """An encoder for inputs of given names, shapes and dtypes. Thread-safe.
 
     Args:
-        name: `random_features`, `random_convolution`, each also with `:SIZE`, `module:factory` of a torch module, or
-            `onnx:FILE`, whose first input and output are used.
-        weights: Safetensors file for a torch module.
-        inputs: Its single input.
+        encoder: Its specification; or its name: `random_features`, `random_convolution`, each also with `:SIZE`,
+            `onnx:FILE`, or a user's: `module:name`, `timm:NAME`, `hf:FOLDER`.
+        weights: Safetensors file for a torch module, if only the name is given.
+        inputs: Its inputs; the random encoders take one.
         seed: Seed of the random encoders.
 
     Raises:
-        ParamsError: Keys `encoder`, `weights`, `inputs`.
+        ParamsError: Keys `encoder`, `weights`, `encoder_arguments`, `inputs`.
     """
 
-    def __init__(self, name: str, weights: str, inputs: Mapping[str, TensorSpec], seed: int) -> None:
-        if len(inputs) != 1:
-            raise ParamsError({"inputs": f"expected one input for encoder {name!r}, got {list(inputs)}"})
-        self.columns = InputColumns(inputs)
-        (spec,) = inputs.values()
-        self._shape = tuple(spec.shape)
-        self._encode = find_kind(name, weights, self._shape, seed)
+    def __init__(self, encoder: EncoderSpec | str, weights: str, inputs: Mapping[str, TensorSpec], seed: int) -> None:
+        spec = spec_of(encoder, weights)
+        self.name = spec.name
+        if any(length < 1 for one in inputs.values() for length in one.shape) or not inputs:
+            raise ParamsError({"inputs": f"expected inputs of fixed shape for encoder {spec.name!r}"})
+        self.inputs_taken = dict(inputs)
+        """The inputs by name."""
+        self._dtypes = {name: np.dtype(object if one.dtype == "bytes" else one.dtype) for name, one in inputs.items()}
+        self._encode, self.notes, self._is_users = find_kind(spec, inputs, seed)
+        rows = probe(inputs, _ROWS)
         try:
-            probe = self._encode(np.zeros((_ROWS, *self._shape), dtype=np.float32))
-        except (RuntimeError, ValueError, IndexError) as error:
-            shape = list(self._shape)
-            raise ParamsError({"encoder": f"{name!r} cannot take inputs of shape {shape}: {error}"}) from error
-        if probe.ndim != 2 or len(probe) != _ROWS:
-            raise ParamsError({"encoder": f"expected features (N, F) from {name!r}, got {list(probe.shape)}"})
-        self.specs = {_FEATURES: TensorSpec(_FEATURES, "float32", (int(probe.shape[1]),))}
+            found = np.asarray(self._encode(rows))
+        except ParamsError:
+            raise
+        except Exception as error:  # a user's code may raise anything
+            what = "" if isinstance(error, (RuntimeError, ValueError)) else f"{type(error).__name__}: "
+            text = f"{spec.name!r} cannot take inputs of {shown_inputs(inputs)}: {what}{error}"
+            raise ParamsError({"encoder": text}) from error
+        if found.ndim != 2 or len(found) != _ROWS or not found.shape[1]:
+            text = f"expected features (N, F) from {spec.name!r}, for {_ROWS} rows ({_ROWS}, F), got {found.shape}"
+            raise ParamsError({"encoder": text})
+        self.specs = {FEATURES: TensorSpec(FEATURES, "float32", (int(found.shape[1]),))}
         """The learner's input, the features."""
-        self.sha256 = encoder_sha256(name, weights, seed)
+        if self._is_users:
+            check_rows_are_independent(spec.name, self._encode, inputs, _ROWS)
+        self.sha256 = spec.sha256(seed)
         self._cached: OrderedDict[bytes, Rows] = OrderedDict()
         self._lock = threading.Lock()
 
     def inputs(self, inputs: Inputs) -> Inputs:
-        """The features of inputs. Raises InputError if they are invalid."""
-        rows = self.columns.gather(inputs)
-        x = np.ascontiguousarray(rows, dtype=np.float32).reshape((len(rows), *self._shape))
-        width = self.specs[_FEATURES].shape[0]
-        found = np.empty((len(x), width), dtype=np.float32)
-        for start in range(0, len(x), _AT_ONCE):
-            part = x[start : start + _AT_ONCE]
-            padded = np.concatenate([part, np.zeros((-len(part) % _ROWS, *self._shape), dtype=np.float32)])
-            found[start : start + len(part)] = self._encode(padded)[: len(part)]
-        return {_FEATURES: found}
+        """The features of inputs.
+
+        Raises:
+            InputError: An input is missing, unknown, or of another shape or dtype.
+            EncoderFailed: The encoder raised, or gave something else than features.
+        """
+        return {FEATURES: self.features(*self._checked(inputs))}
 
     def batch(self, batch: Batch) -> Batch:
-        """The batch with features as inputs; recently encoded rows are taken from a cache."""
-        return replace(batch, inputs=self._remembered(batch.inputs))
+        """The batch with features as inputs; recently encoded rows are taken from a cache. Raises as `inputs`."""
+        return replace(batch, inputs={FEATURES: self.cached_features(batch.inputs)})
 
-    def _remembered(self, inputs: Inputs) -> Inputs:
-        rows = self.columns.gather(inputs)
+    def features(self, inputs: Inputs, count: int) -> Rows:
+        """The features (count, F) of valid inputs."""
+        found = np.empty((count, self.specs[FEATURES].shape[0]), dtype=np.float32)
+        for start in range(0, count, _AT_ONCE):
+            end = min(count, start + _AT_ONCE)
+            rows = np.minimum(np.arange(start, end + -(end - start) % _ROWS), end - 1)  # the last row fills the tile
+            found[start:end] = self._encoded({name: array[rows] for name, array in inputs.items()}, len(rows))[
+                : end - start
+            ]
+        return found
+
+    def cached_features(self, inputs: Inputs) -> Rows:
+        """The features (N, F) of inputs; those of recently encoded rows are taken from a cache. Raises as `inputs`."""
+        checked, count = self._checked(inputs)
         # by content: the same id may have other inputs in another topic, or after the deduplication window
-        keys = [hashlib.blake2b(row.tobytes(), digest_size=16).digest() for row in rows]
+        keys = _content_keys(checked.values(), count)
         with self._lock:
             known = {key: self._cached[key] for key in keys if key in self._cached}
-        missing = np.array([row for row, key in enumerate(keys) if key not in known], dtype=np.int64)
-        fresh = self.inputs({name: column[missing] for name, column in inputs.items()})[_FEATURES]
-        found = np.empty((len(keys), fresh.shape[1]), dtype=np.float32)
+        missing = [row for row, key in enumerate(keys) if key not in known]
+        fresh = self.features({name: array[missing] for name, array in checked.items()}, len(missing))
+        found = np.empty((count, self.specs[FEATURES].shape[0]), dtype=np.float32)
         found[missing] = fresh
         for row, key in enumerate(keys):
             if key in known:
                 found[row] = known[key]
         with self._lock:
-            for place, row in enumerate(missing.tolist()):
+            for place, row in enumerate(missing):
                 self._cached[keys[row]] = fresh[place].copy()
             while len(self._cached) * fresh.shape[1] * fresh.itemsize > _CACHED_BYTES:
                 self._cached.popitem(last=False)
-        return {_FEATURES: found}
+        return found
+
+    def _encoded(self, inputs: Inputs, count: int) -> Array:
+        """What the encoder gives for whole tiles. Raises EncoderFailed where it is a user's."""
+        if not self._is_users:
+            return self._encode(inputs)
+        try:
+            found = np.asarray(self._encode(inputs))
+        except Exception as error:
+            raise EncoderFailed(f"encoder {self.name!r} raised {type(error).__name__}: {error}") from error
+        expected = (count, *self.specs[FEATURES].shape)
+        if found.shape != expected:
+            raise EncoderFailed(f"encoder {self.name!r}: expected features {expected}, got {found.shape}")
+        return found
+
+    def _checked(self, inputs: Inputs) -> tuple[Inputs, int]:
+        """The inputs in the encoder's order, and the number of rows."""
+        if unknown := sorted(inputs.keys() - self.inputs_taken.keys()):
+            raise InputError(f"input {unknown[0]!r}: unknown; expected {', '.join(map(repr, self.inputs_taken))}")
+        found: dict[str, Array] = {}
+        for name, spec in self.inputs_taken.items():
+            array, dtype = inputs.get(name), self._dtypes[name]
+            shape = f"({', '.join(['N', *map(str, spec.shape)])})"
+            if array is None:
+                raise InputError(f"input {name!r}: missing; expected {shape} {spec.dtype}")
+            if array.ndim != len(spec.shape) + 1 or array.shape[1:] != tuple(spec.shape):
+                raise InputError(f"input {name!r}: expected {shape}, got {array.shape}")
+            if array.dtype != dtype:
+                raise InputError(f"input {name!r}: expected {spec.dtype}, got {array.dtype}")
+            found[name] = array
+        counts = {name: len(array) for name, array in found.items()}
+        if len(set(counts.values())) > 1:
+            raise InputError(f"inputs differ in their number of rows: {counts}")
+        return found, next(iter(counts.values()))
+
+
+def _content_keys(arrays: Iterable[Array], count: int) -> list[bytes]:
+    """A hash of each row's content."""
+    digests = [hashlib.blake2b(digest_size=16) for _ in range(count)]
+    for array in arrays:
+        for digest, row in zip(digests, array):
+            for part in _parts(row) if array.dtype == object else (row.tobytes(),):
+                digest.update(part)
+    return [digest.digest() for digest in digests]
+
+
+def _parts(row: Any) -> Sequence[bytes]:
+    """The texts of a row, each with its length, so that no two rows have the same parts."""
+    texts = row.reshape(-1).tolist() if isinstance(row, np.ndarray) else [row]
+    if any(type(one) is not bytes for one in texts):
+        raise InputError(
+            f"expected UTF-8 bytes, got {type(next(one for one in texts if type(one) is not bytes)).__name__}"
+        )
+    return [part for one in texts for part in (len(one).to_bytes(8, "little"), one)]
 
 
 _encoders: dict[tuple[Any, ...], Encoder] = {}
 _making = threading.Lock()
 
 
-def shared_encoder(name: str, weights: str, inputs: Mapping[str, TensorSpec], seed: int) -> Encoder:
+def shared_encoder(encoder: EncoderSpec | str, weights: str, inputs: Mapping[str, TensorSpec], seed: int) -> Encoder:
     """The encoder of these settings, one for the whole process. Raises ParamsError."""
-    shapes = tuple((key, spec.dtype, tuple(spec.shape)) for key, spec in inputs.items())
+    spec = spec_of(encoder, weights)
+    shapes = tuple((key, one.dtype, tuple(one.shape), one.optional, one.ids) for key, one in inputs.items())
     with _making:
-        key = (name, encoder_sha256(name, weights, seed), shapes)
+        key = (spec.name, spec.sha256(seed), shapes)
         if key not in _encoders:
-            _encoders[key] = Encoder(name, weights, inputs, seed)
+            _encoders[key] = made = Encoder(spec, weights, inputs, seed)
+            for note in made.notes:
+                log.warning("an encoder's weights do not fit", encoder=spec.name, problem=note)
         return _encoders[key]
-
-
-def takes_weights(name: str) -> bool:
-    """Whether an encoder takes a file of weights: only a torch module does."""
-    return name.partition(":")[0] not in (IDENTITY, *KINDS)
-
-
-def encoder_sha256(name: str, weights: str, seed: int) -> str:
-    """Hash of an encoder's identity: its name, its weights, the seed of a random one."""
-    if name == IDENTITY:
-        return ""
-    digest = hashlib.sha256(name.encode())
-    digest.update(str(seed).encode() if name.partition(":")[0] in RANDOM else b"")
-    kind, _, path = name.partition(":")
-    for key, file in (("weights", weights), ("encoder", path if kind == "onnx" else "")):
-        try:
-            digest.update(Path(file).read_bytes() if file else b"")
-        except OSError as error:
-            raise ParamsError({key: f"{file} cannot be read: {error.strerror}"}) from error
-    return digest.hexdigest()

@@ -1,44 +1,85 @@
-"""The kinds of encoders: random layers, a user's torch module, an ONNX file."""
+"""The kinds of encoders: random layers, an ONNX file, a user's function or torch module."""
 
 from __future__ import annotations
 
-from difflib import get_close_matches
-from typing import Protocol
+from collections.abc import Callable, Mapping
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from thalweg.models.contract.learner import ParamsError
-
-RANDOM = {"random_features": 1024, "random_convolution": 2048}
-"""Random layers, and their default number of features."""
-KINDS = (*RANDOM, "onnx")
-"""All kinds but the torch modules, which have a user's name."""
+from thalweg.models.encoders.spec import RANDOM, EncoderSpec
+from thalweg.proto.schema import Array, Inputs, TensorSpec
 
 Rows = NDArray[np.float32]
 
-_NEAR = 0.8  # similarity of a misspelt kind; a module's name is usually farther from all of them
+_ONNX_TYPES = {
+    "tensor(float)": np.float32,
+    "tensor(double)": np.float64,
+    "tensor(float16)": np.float16,
+    "tensor(int64)": np.int64,
+    "tensor(int32)": np.int32,
+    "tensor(uint8)": np.uint8,
+    "tensor(bool)": np.bool_,
+}
 
 
-class Encode(Protocol):
-    """From inputs (N, …) float32 to features (N, F) float32; N is a multiple of 8."""
-
-    def __call__(self, x: Rows) -> Rows: ...
+Encode: TypeAlias = Callable[[Inputs], Array]
+"""From inputs, each (N, …) in its own dtype, to features (N, F) of numbers; N is a multiple of 8."""
 
 
-def find_kind(name: str, weights: str, shape: tuple[int, ...], seed: int) -> Encode:
-    """The function of the encoder of this name, for inputs of this shape without N. Raises ParamsError."""
-    kind, _, size = name.partition(":")
+class Made(NamedTuple):
+    """An encoder that was made."""
+
+    encode: Encode
+    notes: list[str]
+    """What to tell of it, such as tensors that were left out."""
+    is_users: bool
+    """Whether it is a user's code, which may do anything."""
+
+
+def find_kind(spec: EncoderSpec, inputs: Mapping[str, TensorSpec], seed: int) -> Made:
+    """The function of an encoder, for inputs of these shapes without N. Raises ParamsError."""
+    kind, _, size = spec.name.partition(":")
     if kind in RANDOM:
         if size and not (size.isdigit() and int(size)):
-            raise ParamsError({"encoder": f"expected {kind}:SIZE, a whole number above 0, got {name!r}"})
+            raise ParamsError({"encoder": f"expected {kind}:SIZE, a whole number above 0, got {spec.name!r}"})
+        shape = _single_shape(spec.name, inputs)
         width = int(size or RANDOM[kind])
-        return (
-            _random_features(shape, width, seed) if kind == "random_features" else _random_filters(shape, width, seed)
+        return Made(
+            _of_floats(
+                _random_features(shape, width, seed)
+                if kind == "random_features"
+                else _random_filters(shape, width, seed)
+            ),
+            [],
+            is_users=False,
         )
     if kind == "onnx":
-        return _onnx(size)
-    return _torch_module(name, weights)
+        return Made(_onnx(size, list(inputs)), [], is_users=False)
+    from thalweg.models.encoders.users import users_encoder
+
+    return Made(*users_encoder(spec, inputs), is_users=True)
+
+
+def _single_shape(name: str, inputs: Mapping[str, TensorSpec]) -> tuple[int, ...]:
+    if len(inputs) != 1:
+        raise ParamsError({"inputs": f"expected one input for encoder {name!r}, got {list(inputs)}"})
+    (one,) = inputs.values()
+    if one.dtype == "bytes":
+        raise ParamsError({"inputs": f"expected numbers for encoder {name!r}, got texts in {one.name!r}"})
+    return tuple(one.shape)
+
+
+def _of_floats(encode: Callable[[Rows], Rows]) -> Encode:
+    """Of the single input, as float32."""
+
+    def of_floats(inputs: Inputs) -> Array:
+        (x,) = inputs.values()
+        return encode(np.ascontiguousarray(x, dtype=np.float32))
+
+    return of_floats
 
 
 def needs_torch(name: str) -> bool:
@@ -47,7 +88,7 @@ def needs_torch(name: str) -> bool:
     return kind not in ("", "identity", "random_features", "onnx")
 
 
-def _random_features(shape: tuple[int, ...], width: int, seed: int) -> Encode:
+def _random_features(shape: tuple[int, ...], width: int, seed: int) -> Callable[[Rows], Rows]:
     """Random Fourier features (Rahimi and Recht, NeurIPS 2007), for inputs of about unit standard deviation."""
     generator = np.random.Generator(np.random.PCG64([seed, 0x726666]))
     inputs = int(np.prod(shape))
@@ -62,7 +103,7 @@ def _random_features(shape: tuple[int, ...], width: int, seed: int) -> Encode:
     return encode
 
 
-def _random_filters(shape: tuple[int, ...], width: int, seed: int) -> Encode:
+def _random_filters(shape: tuple[int, ...], width: int, seed: int) -> Callable[[Rows], Rows]:
     """Random 5 × 5 filters on images (C, H, W), rectified, averaged over a 4 × 4 grid; 16 features per filter."""
     if len(shape) != 3 or width % 16:
         what = f"shape {list(shape)}" if len(shape) != 3 else f"size {width}"
@@ -84,7 +125,8 @@ def _random_filters(shape: tuple[int, ...], width: int, seed: int) -> Encode:
     return encode
 
 
-def _onnx(path: str) -> Encode:
+def _onnx(path: str, names: list[str]) -> Encode:
+    """Its inputs by name if there are several, its first one if there is one; its first output."""
     try:
         import onnxruntime
     except ImportError:
@@ -95,33 +137,25 @@ def _onnx(path: str) -> Encode:
         session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # the runtime's own exception types, for a missing and a damaged file
         raise ParamsError({"encoder": f"{path} cannot be read as ONNX: {error}"}) from error
-    input_name, output_name = session.get_inputs()[0].name, session.get_outputs()[0].name
+    types = {one.name: one.type for one in session.get_inputs()}
+    if len(names) > 1 and set(names) - set(types):
+        raise ParamsError({"encoder": f"expected {path} to take {', '.join(names)}, it takes {', '.join(types)}"})
+    own = names if len(names) > 1 else [next(iter(types))]
+    output_name = session.get_outputs()[0].name
 
-    def encode(x: Rows) -> Rows:
+    def encode(inputs: Inputs) -> Array:
+        feed = {}
+        for name, array in zip(own, inputs.values()):
+            kind = _ONNX_TYPES.get(types[name])
+            texts = types[name] == "tensor(string)"
+            if texts:
+                array = np.array([one.decode() for one in array.reshape(-1).tolist()], dtype=object).reshape(
+                    array.shape
+                )
+            feed[name] = array if texts or kind is None else np.ascontiguousarray(array, dtype=kind)
         try:
-            found: Rows = np.asarray(session.run([output_name], {input_name: x})[0], dtype=np.float32)
+            return np.asarray(session.run([output_name], feed)[0])
         except Exception as error:
             raise ValueError(str(error)) from error
-        return found
-
-    return encode
-
-
-def _torch_module(name: str, weights: str) -> Encode:
-    from thalweg.models.parts.torch_models import build
-    from thalweg.models.parts.torch_setup import torch
-
-    try:
-        module = build(name, weights)
-    except ParamsError as error:  # the factory is the encoder itself
-        near = get_close_matches(name.partition(":")[0], ("identity", *KINDS), n=1, cutoff=_NEAR)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        found = {"encoder" if key == "model" else key: text for key, text in error.mistakes.items()}
-        raise ParamsError({key: text + hint if key == "encoder" else text for key, text in found.items()}) from error
-
-    def encode(x: Rows) -> Rows:
-        with torch.no_grad():
-            found: Rows = module(torch.from_numpy(x)).float().numpy()
-        return found
 
     return encode

@@ -52,6 +52,11 @@ def select_numbers(inputs: Array, labels: NumberLabels, weights: Floats, targets
 
 def select_classes(inputs: Array, labels: ClassLabels, weights: Floats, table: dict[str, int], most: int) -> Selected:
     """Events of a known class; new classes are added to `table` in the order of their events, up to `most`."""
+    plain = _weights(weights)
+    if plain is None and len(inputs) and labels.codes.min() >= 0 and usable_rows(inputs) is None:
+        codes = labels.recoded(table)
+        if codes.min() >= 0:  # the usual case: nothing is new, nothing is left out
+            return Selected(inputs, _one_hot(codes, len(table)), codes, None, 0)
     wanted = _weighty(labels.present, weights)
     keep = _finite(wanted, inputs)
     if not all(name in table for name in labels.names):
@@ -65,9 +70,13 @@ def select_classes(inputs: Array, labels: ClassLabels, weights: Floats, table: d
     skipped = int(wanted.sum() - keep.sum())
     if not keep.all():
         inputs, codes, weights = inputs[keep], codes[keep], weights[keep]
-    targets = np.zeros((len(codes), len(table)))
+    return Selected(inputs, _one_hot(codes, len(table)), codes, _weights(weights), skipped, excess, first_excess)
+
+
+def _one_hot(codes: NDArray[np.int32], classes: int) -> Floats:
+    targets = np.zeros((len(codes), classes))
     targets[np.arange(len(codes)), codes] = 1.0
-    return Selected(inputs, targets, codes, _weights(weights), skipped, excess, first_excess)
+    return targets
 
 
 def _weighty(present: Mask, weights: Floats) -> Mask:

@@ -4,16 +4,18 @@ Source: Xue et al., "Prompt-augmented Temporal Point Process for Streaming Event
 (arXiv:2310.04993). An event is (key, time, type): the type is the event's label. Ours differs
 (docs/learners/prompt_tpp.md says how): retrieval and expected time see a key's own past alone, prompts learn at every
 step, the next event has a density in closed form, and type probabilities start from a Markov table with forgetting.
-State: per key a window of events (10 bytes each); the network and its moments; events that wait for a step.
+By default two networks and a learner that only counts are experts of one prediction (`experts.py`).
+State: per key a window of events (10 bytes each); the networks and their moments; events that wait for a step.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar, get_args
 
 import numpy as np
+import structlog
 
 from thalweg.memory.snapshots.state import State
 from thalweg.memory.vectors.histories import KeyedHistories, hash_key
@@ -28,21 +30,25 @@ from thalweg.models.contract.gauges import (
     GaugeValue,
 )
 from thalweg.models.contract.learner import LearnerContext, ParamsError
-from thalweg.models.parts.adam import Adam
 from thalweg.models.parts.class_bound import EXCESS_EVENTS, ExcessEvents, add_classes
 from thalweg.models.parts.learning_rate import LearningRateBoost
 from thalweg.models.parts.torch_setup import torch
-from thalweg.models.prompt_tpp.network import POOL, Past, Ready, draw_weights, prepare
+from thalweg.models.prompt_tpp.closed_form import LONGEST, SHORTEST, MarkovTable
+from thalweg.models.prompt_tpp.expert import Samples
+from thalweg.models.prompt_tpp.experts import EXPERT_GAIN, EXPERT_LIKELIHOOD, EXPERT_SECONDS, EXPERT_WEIGHT, Experts
+from thalweg.models.prompt_tpp.network import Base, Past
 from thalweg.models.prompt_tpp.params import Params
-from thalweg.models.prompt_tpp.predictor import KEY, LONGEST, SHORTEST, MarkovTable, PromptTppPredictor
+from thalweg.models.prompt_tpp.predictor import KEY, PromptTppPredictor
 from thalweg.proto.event import Batch, ClassLabels
 from thalweg.proto.schema import Array, InputError, Schema
 
-_HEAD = ("type.", "mixture.", "markov", "head.", "log_beta")
+log = structlog.get_logger(__name__)
+
 _IN_A_ROW = 3  # late events of a key, in order, that prove its newest ones wrong rather than themselves
 _MOST_SUSPECTS = 1024  # keys
 _SILENCE = -1  # the type of a sample of silence
 _COLUMNS = ("times", "types", "lengths", "markov", "gap", "type", "silent")
+_OF_EXPERTS = ("base", "experts", "prompted")
 LATE_EVENTS = GaugeSpec(
     name="late_events",
     help="Out-of-order events of a key that the learner skipped",
@@ -66,6 +72,7 @@ class PromptTpp:
     whose loss or gradient is not finite is skipped and counted.
     """
 
+    least_batch_events: ClassVar = 64  # an optimiser's step of one event costs as much as one of many
     gauges_declared = (
         CLASSES,
         MEMORY_ENTRIES,
@@ -76,6 +83,10 @@ class PromptTpp:
         LATE_EVENTS,
         SILENCES,
         LEFT_OUT_STEPS,
+        EXPERT_WEIGHT,
+        EXPERT_LIKELIHOOD,
+        EXPERT_GAIN,
+        EXPERT_SECONDS,
     )
     params_type = Params
     input_names = tuple(KEY)
@@ -86,22 +97,20 @@ class PromptTpp:
             raise ParamsError(
                 {"inputs": f"expected key = {{ shape = [], dtype = 'bytes' }} alone, got {list(context.inputs)}"}
             )
-        self._shape = p.shape
-        self._adam = Adam(draw_weights(self._shape, context.seed), p.learning_rate)
+        self._context = context
+        self._experts = Experts(p, context.seed)
         self._histories = KeyedHistories(p.window, p.keys)
         self._markov = MarkovTable(np.zeros((p.max_types, p.max_types)))
         self._classes: dict[str, int] = {}
         self._gaps = np.zeros(0)  # first gaps, in seconds, until there is a unit
         self._unit: float | None = None
         self._waiting = self._nothing()
-        self._chosen_at = {pool: np.zeros(p.prompts, dtype=np.int64) for pool in self._shape.pools}
-        self._counts = dict.fromkeys(("trained", "steps", "late", "skipped", "left_out", "silences"), 0)
+        self._counts = dict.fromkeys(("late", "skipped", "silences", "events", "unseen"), 0)
         self._suspects: dict[int, tuple[int, float, float]] = {}  # of keys: late events in a row, first and last time
         self._boost = LearningRateBoost()
         self._excess = ExcessEvents("max_types", p.max_types)
         self._now = -np.inf  # the latest event's time, not the largest: one absurd time must not expire all keys
         self._predictor: PromptTppPredictor | None = None
-        self._frozen: dict[str, Array] | None = None
 
     @property
     def schema(self) -> Schema:
@@ -128,13 +137,15 @@ class PromptTpp:
                 continue
             self._event(hash_key(batch.inputs["key"][row]), moment, kind, samples)
         if samples:
-            columns = [np.stack([sample[place] for sample in samples]) for place in range(len(_COLUMNS))]
-            self._wait(dict(zip(_COLUMNS, columns)))
+            self._wait(dict(zip(self._nothing(), (np.stack(column) for column in zip(*samples)))))
         if samples or before != (self._now, len(self._histories), self._counts):
             self._predictor = None
 
     def _type(self, name: str) -> int | None:
-        add_classes(self._classes, [name], self.params.max_types)
+        self._counts["events"] += 1
+        if name not in self._classes:
+            self._counts["unseen"] += 1  # also every time that there is no room for it
+            add_classes(self._classes, [name], self.params.max_types)
         return self._classes.get(name)
 
     def _event(self, key: int, moment: float, kind: int, samples: list[tuple[Any, ...]]) -> None:
@@ -150,7 +161,8 @@ class PromptTpp:
             self._suspects.pop(key, None)
         if last is not None:
             samples.append(self._sample(key, moment, kind))
-            self._note_markov(last[1], kind)
+            self._markov.learn(last[1], kind, self.params.markov_memory)
+            self._experts.count(last[1], kind, moment - last[0])
         elif (leaving := histories.leaving(key)) is not None:
             self._silence(leaving, samples)
         histories.push(key, moment, kind)
@@ -198,14 +210,11 @@ class PromptTpp:
     def _sample(self, key: int, moment: float, kind: int) -> tuple[Any, ...]:
         past = self._histories.read([key])
         last = past.times[0, past.lengths[0] - 1]
-        markov = self._markov.log_probabilities(past.types[:1, past.lengths[0] - 1], len(self._classes))[0]
+        kinds = past.types[:1, past.lengths[0] - 1]
+        markov = self._markov.log_probabilities(kinds, len(self._classes))[0]
         silent = self._histories.silent_until(key) - last  # of which this much was learned already
-        return past.times[0], past.types[0], past.lengths[0], markov, moment - last, np.int64(kind), silent
-
-    def _note_markov(self, last: int, kind: int) -> None:
-        counts = self._markov.counts
-        counts[last] *= np.exp(-1.0 / self.params.markov_memory)
-        counts[last, kind] += 1.0
+        found = past.times[0], past.types[0], past.lengths[0], markov, moment - last, np.int64(kind), silent
+        return (*found, *(column[0] for column in self._experts.noted(kinds).values()))
 
     def _wait(self, more: dict[str, Array]) -> None:
         """Add samples to the waiting ones; determine the unit first, then step whenever there are enough."""
@@ -228,59 +237,12 @@ class PromptTpp:
 
     def _step(self, samples: dict[str, Array]) -> None:
         """Learn these."""
-        p = self.params
         assert self._unit is not None
-        names = self._learning()
-        leaves = self._adam.leaves(names)
         times, kinds, lengths, markov = (samples[name] for name in _COLUMNS[:4])
         past = Past.of(times, kinds, lengths, markov, self._unit)
-        gaps = torch.from_numpy((samples["gap"] / self._unit).clip(SHORTEST, LONGEST))
-        types = torch.from_numpy(samples["type"])
-        ready = prepare(self._shape, leaves, past)
-        likelihood = ready.log_likelihood(gaps, types)
-        if (samples["silent"] > 0).any():  # an event is conditioned on the silence learned before it
-            silent = torch.from_numpy((samples["silent"] / self._unit).clip(SHORTEST, LONGEST)).minimum(gaps)
-            likelihood = likelihood + torch.where(torch.from_numpy(samples["silent"] > 0), ready.hazard(silent), 0.0)
-        loss = -(likelihood.sum() + p.key_loss * ready.similarity.sum()) / len(gaps)
-        self._counts["trained"] += len(gaps)
-        self._counts["steps"] += 1
-        ordered = sorted(names)
-        gradients = torch.autograd.grad(loss, [leaves[name] for name in ordered], allow_unused=True)
-        found = {name: gradient for name, gradient in zip(ordered, gradients) if gradient is not None}
-        norm = torch.sqrt(sum((gradient.double().square().sum() for gradient in found.values()), torch.zeros(())))
-        if not torch.isfinite(loss) or not torch.isfinite(norm):
-            self._counts["left_out"] += 1
-            return
-        self._adam.pace = self._boost.mean(len(gaps))
-        scale = min(1.0, p.clip / max(float(norm), 1e-12))
-        self._adam.step({name: gradient * scale for name, gradient in found.items()})
-        self._tend_pool(ready)
-        self._frozen = None
-
-    def _learning(self) -> set[str]:
-        """Weights updated at this step."""
-        p, every = self.params, set(self._adam.weights)
-        pool = {name for name in every if name.startswith(POOL)}
-        if p.mode == "joint" or self._counts["trained"] < p.warm_events:
-            slow = self._counts["steps"] % p.backbone_every == 0 or not pool
-            return every if slow else pool
-        head = {name for name in every if name.startswith(_HEAD)}
-        return pool | head if p.mode == "freeze_backbone" else pool
-
-    def _tend_pool(self, ready: Ready) -> None:
-        """Record which prompts are in use; one unused for too long gets a new key, near the latest history's query."""
-        trained = self._counts["trained"]
-        for pool, places in ready.chosen.items():
-            used = self._chosen_at[pool]
-            used[np.unique(places.numpy())] = trained
-            if not self.params.reseed_events:
-                continue
-            name = f"{POOL}{pool}.keys"
-            for place in np.flatnonzero(trained - used > self.params.reseed_events):
-                keys = self._adam.weights[name].clone()
-                keys[place] = ready.query[-1].detach()
-                self._adam.weights[name] = keys
-                used[place] = trained
+        gaps, silent = (torch.from_numpy(samples[name] / self._unit) for name in ("gap", "silent"))
+        given = Samples(past, gaps.clamp(SHORTEST, LONGEST), torch.from_numpy(samples["type"]), silent)
+        self._experts.learn(given, samples, self._unit, self._boost.mean(len(gaps)))
 
     def raise_forgetting(self, factor: float, events: int) -> None:
         """The network learns faster; histories and the Markov table stay."""
@@ -290,18 +252,18 @@ class PromptTpp:
 
     def predictor(self) -> PromptTppPredictor:
         if self._predictor is None:
-            if self._frozen is None:
-                self._frozen = self._adam.frozen()
-            p = self.params
+            p, counts = self.params, self._counts
             settings = {
                 "unit": self._unit,
                 "horizon": p.horizon,
                 "forecast_nodes": p.forecast_nodes,
                 "window": p.window,
+                "types": p.max_types,
+                "ahead": p.ahead,
+                "unseen": (counts["unseen"] + 0.5) / (counts["events"] + 1.0),
             }
             self._predictor = PromptTppPredictor(
-                self._shape,
-                self._frozen,
+                self._experts.reading(),
                 self._histories.frozen(),
                 MarkovTable(self._markov.counts.copy()),
                 list(self._classes),
@@ -324,21 +286,21 @@ class PromptTpp:
             "excess_class_events": float(self._excess.events),
             "late_events": float(self._counts["late"]),
             "silences": float(self._counts["silences"]),
-            "left_out_steps": float(self._counts["left_out"]),
+            "left_out_steps": float(self._experts.left_out),
+            **self._experts.gauges(),
         }
 
     def state(self) -> State:
-        tensors = {f"network.{name}": array for name, array in self._adam.tensors().items()}
+        tensors = self._experts.tensors()
         tensors |= {f"history.{name}": array for name, array in self._histories.tensors().items()}
         tensors |= {f"waiting.{name}": array for name, array in self._waiting.items()}
-        tensors |= {f"chosen.{pool}": used for pool, used in self._chosen_at.items()}
         tensors |= {"markov": self._markov.counts, "gaps": self._gaps}
         meta = {
             "identity": self._identity(),
             "classes": list(self._classes),
             "unit": self._unit,
             "now": self._now if np.isfinite(self._now) else None,
-            "counts": dict(self._counts),
+            "counts": {**self._counts, **self._experts.counts()},
             **self._boost.meta(),
             **self._excess.meta(),
         }
@@ -348,25 +310,44 @@ class PromptTpp:
 
     def restore(self, state: State) -> None:
         tensors, meta = state.tensors, state.meta
+        self._take_base(meta.get("identity"))
         if meta.get("identity") != self._identity():
             raise ValueError(f"state of other parameters: expected {self._identity()}, got {meta.get('identity')}")
 
         def below(prefix: str) -> dict[str, Array]:
             return {name.removeprefix(prefix): array for name, array in tensors.items() if name.startswith(prefix)}
 
-        self._adam.restore(below("network."))
+        counts = meta["counts"]
+        self._experts.restore(tensors, counts)
         self._histories.restore(below("history."))
-        self._waiting = {name: np.array(array) for name, array in below("waiting.").items()}
-        self._chosen_at = {pool: np.array(used) for pool, used in below("chosen.").items()}
+        self._waiting = {name: np.array(tensors[f"waiting.{name}"]) for name in self._nothing()}
         self._markov = MarkovTable(np.array(tensors["markov"]))
         self._gaps = np.array(tensors["gaps"])
         self._classes = {name: code for code, name in enumerate(meta["classes"])}
-        self._unit, self._counts = meta["unit"], dict(meta["counts"])
+        self._unit = meta["unit"]
+        before = {"events": counts.get("trained", 0), "unseen": len(self._classes)}  # of a version that counted neither
+        self._counts = {name: int(counts.get(name, before.get(name, 0))) for name in self._counts}
         self._suspects = {key: (count, first, last) for key, count, first, last in meta.get("suspects", [])}
         self._boost.restore(meta)
         self._excess.restore(meta)
         self._now = -np.inf if meta["now"] is None else meta["now"]
-        self._predictor = self._frozen = None
+        self._predictor = None
+
+    def _take_base(self, identity: Any) -> None:
+        """Become what an earlier version made of the same configuration: a single base was its default."""
+        base = identity.get("base") if isinstance(identity, dict) else None
+        if base == self.params.alone or base not in get_args(Base) or {*_OF_EXPERTS} & {*self._context.params}:
+            return
+        params = {**self._context.params, "base": base}
+        found = PromptTpp(replace(self._context, params=params))
+        if found._identity() != identity:
+            return
+        log.warning(
+            "the state was learned by another base than is the default now, and goes on as it was: set `base`",
+            was=base,
+            default=self.params.base,
+        )
+        self.__dict__.update(found.__dict__)
 
     def _nothing(self) -> dict[str, Array]:
         """Without samples."""
@@ -379,9 +360,13 @@ class PromptTpp:
             "gap": np.zeros(0),
             "type": np.zeros(0, np.int64),
             "silent": np.zeros(0),
+            **self._experts.noted(np.zeros(0, np.int64)),
         }
 
     def _identity(self) -> dict[str, Any]:
         p = self.params
-        names = ("base", "head", "width", "time_width", "layers", "heads", "components", "prompts", "prompt_rows")
-        return {name: getattr(p, name) for name in (*names, "pool_scope", "window", "keys", "max_types")}
+        names = ("head", "width", "time_width", "layers", "heads", "components", "prompts", "prompt_rows")
+        found = {name: getattr(p, name) for name in (*names, "pool_scope", "window", "keys", "max_types")}
+        if p.alone is not None:
+            return found | {"base": p.alone}
+        return found | {name: getattr(p, name) for name in _OF_EXPERTS}

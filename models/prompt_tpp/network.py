@@ -4,10 +4,8 @@ A history is encoded by NHP (`nhp.py`) or attention (`attentive.py`); prompts re
 enter as a shift of NHP's gates or as a prefix. One of two heads predicts the next event:
 
 - `intensity`, as published: rates per type at any age, likelihood by the trapezoid rule;
-- `mixture`: probabilities of types, and of the gap given the type a mixture of log-normals, a density in closed form
-  (Shchur, Biloš and Günnemann, "Intensity-Free Learning of Temporal Point Processes", ICLR 2020, arXiv:1909.12127):
-  no grid in training, and gaps from seconds to months in one model. Type logits start from those of the learner's
-  Markov table with forgetting.
+- `mixture`: probabilities of types, and of the gap given the type a mixture of log-normals (`next_event.py`). Type
+  logits start from those of the learner's Markov table with forgetting.
 """
 
 from __future__ import annotations
@@ -18,13 +16,13 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from thalweg.models.parts.torch_setup import Tensor, functional, torch
 from thalweg.models.prompt_tpp import attentive, nhp, prompt_pool
 from thalweg.models.prompt_tpp.attentive import AttentiveShape, Prefix
+from thalweg.models.prompt_tpp.next_event import NextEvent
 from thalweg.models.prompt_tpp.nhp import CellState
-from thalweg.models.prompt_tpp.process import Forecast, forecast, interval, nodes, when
+from thalweg.models.prompt_tpp.process import EPSILON, Forecast, forecast, interval, nodes
 from thalweg.proto.schema import Array
 
 Weights = Mapping[str, Tensor]
@@ -37,7 +35,6 @@ POOL = "pool."
 UNKNOWN = -1e9
 """In place of the log-probability of a type not seen yet."""
 _SHORT_GAP = math.exp(-6.0)
-_WIDEST = 3.0  # of log deviations
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,17 +168,13 @@ class Ready(NamedTuple):
 
     def rates(self, ages: Tensor) -> Tensor:
         """Intensities (B, Q, K) at ages (B, Q); 0 for types not seen yet."""
+        if self.shape.head == "mixture":
+            return self.mixture().rates(ages)
         known = (self.past.markov > UNKNOWN)[:, None]
-        if self.shape.head == "intensity":
-            return torch.where(known, nhp.rates(self.weights, self.hidden(ages)), 0.0)
-        types, parts = self.mixture()
-        logs = torch.log(ages.clamp(min=1e-12)).to(types.dtype)
-        density = torch.exp(_log_density(parts, logs) + types[:, None])  # f(g, k), (B, Q, K)
-        survival = (torch.exp(types)[:, None] * _survival(parts, logs)).sum(dim=2, keepdim=True)
-        return torch.where(known, density / survival.clamp(min=1e-30), 0.0)
+        return torch.where(known, nhp.rates(self.weights, self.hidden(ages)), 0.0)
 
-    def mixture(self) -> tuple[Tensor, Tensor]:
-        """Log-probabilities of types (B, K), and the mixture of each type's gap (B, K, 3, M)."""
+    def mixture(self) -> NextEvent:
+        """The next event in closed form, by the head `mixture`."""
         last = self.hidden(torch.zeros(len(self.past.lengths), 1, dtype=torch.float64))[:, 0]
         raw = functional.linear(last, self.weights["type.weight"], self.weights["type.bias"])
         met = self.past.markov > UNKNOWN
@@ -189,37 +182,34 @@ class Ready(NamedTuple):
         types = torch.log_softmax(raw.masked_fill(~met, -torch.inf), dim=1)
         shared = functional.linear(last, self.weights["mixture.weight"], self.weights["mixture.bias"])
         parts = shared[:, None] + self.weights["mixture.type"]
-        return types, parts.view(*parts.shape[:2], 3, -1)
+        return NextEvent(types, parts.view(*parts.shape[:2], 3, -1))
 
     def log_likelihood(self, gaps: Tensor, types: Tensor) -> Tensor:
         """Log-likelihood of events of types (B,) after gaps (B,); type -1: of no event until then."""
+        if self.shape.head == "mixture":
+            return self.mixture().log_likelihood(gaps, types)
         censored, kinds = types < 0, types.clamp(min=0)
-        if self.shape.head == "intensity":
-            terms = interval(self.rates, gaps, kinds, self.shape.nodes)
-            return torch.where(censored, 0.0, terms.event) - terms.compensator
-        logits, parts = self.mixture()
-        logs = torch.log(gaps).to(logits.dtype)[:, None]
-        every = _log_density(parts, logs)[:, 0]  # (B, K)
-        came = (logits + every).gather(1, kinds[:, None])[:, 0]
-        still = torch.log((torch.exp(logits) * _survival(parts, logs)[:, 0]).sum(dim=1).clamp(min=1e-30))
-        return torch.where(censored, still, came)
+        terms = interval(self.rates, gaps, kinds, self.shape.nodes)
+        return torch.where(censored, 0.0, terms.event) - terms.compensator
+
+    def any_log_likelihood(self, gaps: Tensor) -> Tensor:
+        """Log-density (B,) of gaps (B,), whatever the type."""
+        if self.shape.head == "mixture":
+            return self.mixture().any_log_likelihood(gaps)
+        return torch.log(self.rates(gaps[:, None]).sum(dim=2)[:, 0] + EPSILON) - self.hazard(gaps)
 
     def hazard(self, gaps: Tensor) -> Tensor:
         """∫ λ over gaps (B,): unit exponential if the model is correct (time rescaling)."""
-        if self.shape.head == "intensity":
-            rates = self.rates(nodes(gaps, self.shape.nodes)).sum(dim=2)
-            return torch.trapezoid(rates, dim=1) * gaps / (self.shape.nodes - 1)
-        return -self.log_likelihood(gaps, torch.full_like(gaps, -1, dtype=torch.int64))
+        if self.shape.head == "mixture":
+            return self.mixture().hazard(gaps)
+        rates = self.rates(nodes(gaps, self.shape.nodes)).sum(dim=2)
+        return torch.trapezoid(rates, dim=1) * gaps / (self.shape.nodes - 1)
 
     def forecast(self, horizon: Tensor, count: int) -> Forecast:
         """The next event within the horizon (B,), on this many nodes."""
-        if self.shape.head == "intensity":
-            return forecast(self.rates, horizon, count)
-        types, parts = self.mixture()
-        ages = horizon[:, None] * torch.linspace(0.0, 1.0, count, dtype=horizon.dtype) ** 2
-        logs = torch.log(ages.clamp(min=1e-12)).to(types.dtype)
-        survival = (torch.exp(types)[:, None] * _survival(parts, logs)).sum(dim=2).to(ages.dtype)
-        return Forecast(torch.trapezoid(survival, ages, dim=1), torch.exp(types), ages, survival)
+        if self.shape.head == "mixture":
+            return self.mixture().forecast(horizon, count)
+        return forecast(self.rates, horizon, count)
 
 
 def prepare(shape: TppShape, weights: Weights, past: Past) -> Ready:
@@ -278,32 +268,6 @@ def _prefixes(shape: TppShape, rows: Mapping[str, Tensor]) -> dict[tuple[int, in
     return {(head, layer): Prefix(rows[f"k.{head}.{layer}"], rows[f"v.{head}.{layer}"]) for head, layer in places}
 
 
-def _parts(parts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    weight, middle, spread = parts.unbind(dim=2)
-    return torch.log_softmax(weight, dim=2), middle, spread.clamp(-_WIDEST, _WIDEST)
-
-
-def _log_density(parts: Tensor, logs: Tensor) -> Tensor:
-    """Log-density (B, Q, K) of gaps with these logarithms (B, Q)."""
-    weight, middle, spread = (part[:, None] for part in _parts(parts))
-    z = (logs[:, :, None, None] - middle) * torch.exp(-spread)
-    inside = weight - 0.5 * z * z - spread - 0.5 * math.log(2 * math.pi)
-    return torch.logsumexp(inside, dim=3) - logs[:, :, None]
-
-
-def _survival(parts: Tensor, logs: Tensor) -> Tensor:
-    """Probability (B, Q, K) of a longer gap."""
-    weight, middle, spread = (part[:, None] for part in _parts(parts))
-    z = (logs[:, :, None, None] - middle) * torch.exp(-spread)
-    return (torch.exp(weight) * 0.5 * torch.erfc(z / math.sqrt(2.0))).sum(dim=3)
-
-
 def answer_rows(count: int) -> int:
     """Number of rows to compute for this many requested ones."""
     return max(1, -(-count // TILE)) * TILE
-
-
-def median_gap(ages: NDArray[np.float64], survival: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Median time of the next event, (B,)."""
-    found: NDArray[np.float64] = when(torch.from_numpy(ages), torch.from_numpy(survival), 0.5).numpy()
-    return found

@@ -1,11 +1,11 @@
-"""What a prompted point process publishes: the network, and the latest events of every key."""
+"""What a prompted point process publishes: its experts, and the latest events of every key."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
-from dataclasses import asdict
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,72 +14,46 @@ from thalweg.memory.snapshots.state import State
 from thalweg.memory.vectors.histories import Histories, PublishedHistories, hash_key
 from thalweg.models.contract.capabilities import Course
 from thalweg.models.contract.learner import Predictor
-from thalweg.models.parts.torch_setup import torch
-from thalweg.models.prompt_tpp.network import UNKNOWN, Past, TppShape, answer_rows, prepare
+from thalweg.models.parts.torch_setup import Tensor, torch
+from thalweg.models.prompt_tpp.as_it_comes import ReadableHistories, as_it_comes, extended
+from thalweg.models.prompt_tpp.closed_form import LONGEST, SHORTEST, MarkovTable
+from thalweg.models.prompt_tpp.network import Past, answer_rows
+from thalweg.models.prompt_tpp.next_event import NextEvent
+from thalweg.models.prompt_tpp.reading import Reading, Said
 from thalweg.proto.event import Batch, ClassLabels
 from thalweg.proto.schema import Array, InputError, Inputs, TensorSpec
 from thalweg.proto.task import SEQUENCE, Task
 
 Floats = NDArray[np.float64]
 KEY = {"key": TensorSpec("key", "bytes", (), ids=True)}
-SHORTEST, LONGEST = 1e-6, 1e4
-"""Minimum and maximum of a gap, in units."""
 _AT_ONCE = 256
 _PER_GAP = 24
 _SHARES = (0.1, 0.5, 0.9)
 
+NEVER_SEEN = 1e-3
+"""Probability of a type never seen, where no events were counted."""
 _TASK = SEQUENCE.with_probabilities()
-
-
-class ReadableHistories(Protocol):
-    """The latest events of keys."""
-
-    def read(self, keys: Sequence[int]) -> Histories:
-        """Of keys, by hash."""
-
-    def tensors(self) -> dict[str, Array]:
-        """For a published version."""
-
-
-class MarkovTable:
-    """Type transitions as counts; row k: the types after k.
-
-    Args:
-        counts: (K, K), K at least the number of known types.
-    """
-
-    def __init__(self, counts: Floats) -> None:
-        self.counts = counts
-
-    def log_probabilities(self, last: NDArray[Any], known: int) -> NDArray[np.float32]:
-        """Log-probabilities of the next type (N, K) after types (N,), smoothed by 0.5; UNKNOWN for unknown types."""
-        rows = self.counts[last] + 0.5
-        rows[:, known:] = 0.0
-        shares = rows / np.maximum(rows.sum(axis=1, keepdims=True), 1e-300)
-        logs = np.log(np.maximum(shares, 1e-300))
-        found: NDArray[np.float32] = np.where(shares > 0, logs, UNKNOWN).astype(np.float32)
-        return found
 
 
 class PromptTppPredictor:
     """Predicts for a `key`, whose history is stored, or for explicit `times` and `types`.
 
     `next_time` is the expected time of the next event (on the clock of the events), `next_type` the most likely type,
-    as an index into `classes`, `type_scores` the probability of each. An unknown key gets NaN, -1, and zeros.
+    as an index into `classes`, `type_scores` the probability of each. An unknown key gets NaN, -1, and zeros. With
+    `ahead`, `next_times` and `next_types` are the next events, this many: each the expected one after those before.
     """
 
     def __init__(
         self,
-        shape: TppShape,
-        weights: Mapping[str, Array],
+        reading: Reading,
         histories: ReadableHistories,
         markov: MarkovTable,
         classes: Sequence[str],
         settings: Mapping[str, Any],
     ) -> None:
-        self._shape, self._arrays, self._histories, self._markov = shape, weights, histories, markov
-        self._weights = {name: torch.from_numpy(a if a.flags.writeable else np.array(a)) for name, a in weights.items()}
+        self._reading, self._histories, self._markov = reading, histories, markov
         self._classes, self._settings = tuple(classes), dict(settings)
+        self._ahead = int(settings.get("ahead", 0))
 
     @property
     def inputs(self) -> Mapping[str, TensorSpec]:
@@ -100,6 +74,8 @@ class PromptTppPredictor:
             "next_time": TensorSpec("next_time", "float64", ()),
             "next_type": TensorSpec("next_type", "int64", ()),
             "type_scores": TensorSpec("type_scores", "float32", (-1,)),
+            **({"next_times": TensorSpec("next_times", "float64", (self._ahead,))} if self._ahead else {}),
+            **({"next_types": TensorSpec("next_types", "int64", (self._ahead,))} if self._ahead else {}),
         }
 
     @property
@@ -119,81 +95,117 @@ class PromptTppPredictor:
             "next_type": np.full(count, -1, dtype=np.int64),
             "type_scores": np.zeros((count, classes), dtype=np.float32),
         }
+        if self._ahead:
+            found["next_times"] = np.full((count, self._ahead), np.nan)
+            found["next_types"] = np.full((count, self._ahead), -1, dtype=np.int64)
         known = np.flatnonzero(past.lengths > 0)
         if not classes or self._settings["unit"] is None:
             return found
         for start in range(0, len(known), _AT_ONCE):
             rows = known[start : start + _AT_ONCE]
-            gaps, scores = self._next(past.take(rows))
-            last = past.times[rows, past.lengths[rows] - 1]
-            found["next_time"][rows] = last + gaps * self._settings["unit"]
-            found["type_scores"][rows] = scores
+            here = past.take(rows)
+            found["next_time"][rows], found["type_scores"][rows] = moments, scores = self._next(here)
             found["next_type"][rows] = scores.argmax(axis=1)
+            if self._ahead:
+                found["next_times"][rows], found["next_types"][rows] = self._steps(here, moments, scores, self._ahead)
         return found
+
+    def predict_ahead(self, inputs: Inputs, count: int) -> tuple[Floats, NDArray[np.int64]]:
+        """The next events of each row, one after the other: each the expected one, given those before.
+
+        Args:
+            inputs: As of `predict`.
+            count: How many, 1 or more.
+
+        Returns:
+            Times and types (N, count); NaN and -1 where nothing can be predicted.
+        """
+        past = self._past(inputs)
+        times, types = np.full((len(past.lengths), count), np.nan), np.full((len(past.lengths), count), -1, np.int64)
+        known = np.flatnonzero(past.lengths > 0)
+        if self._classes and self._settings["unit"] is not None:
+            for start in range(0, len(known), _AT_ONCE):
+                rows = known[start : start + _AT_ONCE]
+                here = past.take(rows)
+                times[rows], types[rows] = self._steps(here, *self._next(here), count)
+        return times, types
+
+    def _steps(
+        self, past: Histories, moments: Floats, scores: NDArray[np.float32], count: int
+    ) -> tuple[Floats, NDArray[np.int64]]:
+        times, types = [moments], [scores.argmax(axis=1)]
+        while len(times) < count:
+            past = extended(past, times[-1], types[-1])
+            moments, scores = self._next(past)
+            times.append(moments)
+            types.append(scores.argmax(axis=1))
+        return np.stack(times, axis=1), np.stack(types, axis=1)
 
     def predict_events(self, batch: Batch) -> Mapping[str, Array]:
         """Predictions for each event before it is learned, given the events above it; and metrics of the events.
 
         Beside `outputs`, all (N,) float64 and NaN where there is no prediction (a key's first event, one older than
-        its key's newest, a type not seen yet): `last_time` of the key, `log_likelihood` of gap and type (the gap in the
-        model's unit), `hazard`, ∫ λ up to the event.
+        its key's newest): `last_time` of the key, `log_likelihood` of gap and type (the gap in the model's unit; a type
+        not seen yet has the probability that such a type has, and the density of any event's gap), `hazard`, ∫ λ up to
+        the event.
         """
-        count = len(batch)
-        found = {"last_time": np.full(count, np.nan), "log_likelihood": np.full(count, np.nan)}
-        found |= {"hazard": np.full(count, np.nan), "next_time": np.full(count, np.nan)}
-        found |= {"next_type": np.full(count, -1), "type_scores": np.zeros((count, len(self._classes)), np.float32)}
-        pasts, kinds = self._as_it_comes(batch)
-        last = pasts.times[np.arange(count), np.maximum(pasts.lengths, 1) - 1]
+        count, classes = len(batch), len(self._classes)
+        found = {name: np.full(count, np.nan) for name in ("last_time", "log_likelihood", "hazard", "next_time")}
+        found |= {"next_type": np.full(count, -1), "type_scores": np.zeros((count, classes), np.float32)}
+        unit = self._settings["unit"]
+        for part, last, past, gaps, kinds in self._before(batch):
+            with torch.no_grad():
+                said = self._reading.next_event(past, unit)
+                told = said.forecast(self._horizon(past), self._settings["forecast_nodes"])
+                found["log_likelihood"][part] = self._log_likelihood(said, gaps, kinds)
+                found["hazard"][part] = said.hazard(gaps).double().numpy()
+            found["last_time"][part] = last
+            found["next_time"][part] = last + told.gap.numpy() * unit
+            scores = told.types[:, :classes].numpy()
+            found["type_scores"][part], found["next_type"][part] = scores, scores.argmax(axis=1)
+        if isinstance(batch.labels, ClassLabels):
+            found["log_likelihood"][~batch.labels.present] = np.nan
+        return found
+
+    def each_alone(self, batch: Batch) -> dict[str, tuple[Floats, NDArray[np.int64]]]:
+        """How each expert alone would be graded: per event, the log-likelihood (N,), NaN where there is no prediction,
+        and the most likely type (N,). `mixture` is all of them together. Only with `base = "experts"`."""
+        names = [*(self._reading.members or ()), "mixture"]
+        found = {name: (np.full(len(batch), np.nan), np.full(len(batch), -1)) for name in names}
+        unit = self._settings["unit"]
+        for part, _, past, gaps, kinds in self._before(batch):
+            with torch.no_grad():
+                ready = self._reading.prepared(past)
+                whole = self._reading.next_event(past, unit, ready)
+                assert isinstance(whole, NextEvent)
+                for name, said in {**self._reading.each(past, unit, ready), "mixture": whole}.items():
+                    found[name][0][part] = self._log_likelihood(said, gaps, kinds)
+                    found[name][1][part] = said.types.argmax(dim=1).numpy()
+        return found
+
+    def _before(self, batch: Batch) -> Iterator[tuple[NDArray[np.intp], Floats, Past, Tensor, NDArray[np.int64]]]:
+        """The events that can be predicted, a part at a time: their rows; the time of each key's last event; the
+        histories; the gaps, in units; the types, -1 for one not seen yet."""
+        pasts, kinds = as_it_comes(self._histories, batch, self._classes, self._settings["types"])
+        last = pasts.times[np.arange(len(batch)), np.maximum(pasts.lengths, 1) - 1]
         rows = np.flatnonzero((pasts.lengths > 0) & (batch.times >= last))
         unit = self._settings["unit"]
-        if not self._classes or unit is None or not len(rows):
-            return found
-        found["last_time"][rows] = last[rows]
+        if not self._classes or unit is None:
+            return
+        kinds = np.where(kinds < len(self._classes), kinds, -1)
         for start in range(0, len(rows), _AT_ONCE):
             part = rows[start : start + _AT_ONCE]
             gaps = torch.from_numpy(((batch.times[part] - last[part]) / unit).clip(SHORTEST, LONGEST))
-            known = (kinds[part] >= 0) & (kinds[part] < len(self._classes))
-            with torch.no_grad():
-                ready = prepare(self._shape, self._weights, self.past(pasts.take(part)))
-                horizon = torch.full((len(part),), self._settings["horizon"], dtype=torch.float64)
-                told = ready.forecast(horizon, self._settings["forecast_nodes"])
-                likelihood = ready.log_likelihood(gaps, torch.from_numpy(np.where(known, kinds[part], 0)))
-                hazard = ready.hazard(gaps)
-            found["log_likelihood"][part] = np.where(known, likelihood.double().numpy(), np.nan)
-            found["hazard"][part] = hazard.double().numpy()
-            found["next_time"][part] = last[part] + told.gap.numpy() * unit
-            scores = told.types[:, : len(self._classes)].numpy()
-            found["type_scores"][part], found["next_type"][part] = scores, scores.argmax(axis=1)
-        return found
+            yield part, last[part], self.past(pasts.take(part)), gaps, kinds[part]
 
-    def _as_it_comes(self, batch: Batch) -> tuple[Histories, NDArray[np.int64]]:
-        """The history of each event of a batch, and its type: -1 for none, from `classes` on for new ones."""
-        codes = {name: code for code, name in enumerate(self._classes)}
-        keys = [hash_key(key) for key in batch.inputs["key"]]
-        firsts: dict[int, int] = {}
-        place = np.array([firsts.setdefault(key, len(firsts)) for key in keys], dtype=np.int64)
-        now = self._histories.read(list(firsts))  # copied, so that it may change below
-        kinds = np.full(len(keys), -1, dtype=np.int64)
-        pasts = now.take(place)
-        labels, window = batch.labels, now.times.shape[1]
-        if not isinstance(labels, ClassLabels):
-            return pasts, kinds
-        for row, (at, code) in enumerate(zip(place.tolist(), labels.codes.tolist())):
-            pasts.times[row], pasts.types[row], pasts.lengths[row] = now.times[at], now.types[at], now.lengths[at]
-            moment, length = batch.times[row], int(now.lengths[at])
-            if code < 0 or not np.isfinite(moment) or batch.weights[row] <= 0:
-                continue
-            name = labels.names[code]
-            if name not in codes and len(codes) < self._shape.types:
-                codes[name] = len(codes)
-            kinds[row] = kind = codes.get(name, -1)
-            if kind < 0 or (length and moment < now.times[at, length - 1]):
-                continue
-            if length == window:
-                now.times[at, :-1], now.types[at, :-1] = now.times[at, 1:].copy(), now.types[at, 1:].copy()
-                length -= 1
-            now.times[at, length], now.types[at, length], now.lengths[at] = moment, kind, length + 1
-        return pasts, kinds
+    def _log_likelihood(self, said: Said, gaps: Tensor, kinds: NDArray[np.int64]) -> Floats:
+        """(N,); an event of a type not seen yet (-1) is one of any type, times the probability of such a type."""
+        new = self._settings["unseen"]
+        known = said.log_likelihood(gaps, torch.from_numpy(np.maximum(kinds, 0))).double().numpy() + math.log1p(-new)
+        if (kinds >= 0).all():
+            return known  # type: ignore[no-any-return]
+        of_any = said.any_log_likelihood(gaps).double().numpy() + math.log(new)
+        return np.where(kinds >= 0, known, of_any)
 
     def with_history_of(self, newer: Predictor) -> PromptTppPredictor:
         """This network and table, applied to the histories of another predictor."""
@@ -207,8 +219,8 @@ class PromptTppPredictor:
         return taken
 
     def explain(self, inputs: Inputs, most: int = 10) -> list[list[dict[str, Any]]]:
-        """Times by which the next event occurs with probability 0.1, 0.5 and 0.9, and the prompts in use, at most this
-        many, by row: the time is null beyond the horizon. For an unknown key: nothing."""
+        """Times by which the next event occurs with probability 0.1, 0.5 and 0.9, the prompts in use, at most this
+        many, and the experts' weights, by row: the time is null beyond the horizon. For an unknown key: nothing."""
         past, unit = self._past(inputs), self._settings["unit"]
         told: list[list[dict[str, Any]]] = [[] for _ in past.lengths]
         if unit is None:
@@ -216,16 +228,22 @@ class PromptTppPredictor:
         for row in np.flatnonzero(past.lengths > 0):
             one = past.take(np.full(answer_rows(1), row))
             with torch.no_grad():
-                ready = prepare(self._shape, self._weights, self.past(one))
-                end = torch.full((len(one.lengths),), self._settings["horizon"], dtype=torch.float64)
-                next_event = ready.forecast(end, self._settings["forecast_nodes"])
+                here = self.past(one)
+                ready = self._reading.prepared(here)
+                said = self._reading.next_event(here, unit, ready)
+                end = self._horizon(here)
+                next_event = said.forecast(end, self._settings["forecast_nodes"])
             last = float(one.times[0, one.lengths[0] - 1])
             for share in _SHARES:
                 age = float(next_event.quantile(share)[0])
                 time = None if age >= float(end[0]) else last + age * unit
                 told[row].append({"quantile": share, "next_time": time})
-            for pool, places in ready.chosen.items():
-                told[row].append({"pool": pool, "prompts": places[0, :most].tolist()})
+            for name, network in ready.items():
+                for pool, places in network.chosen.items():
+                    whole = pool if self._reading.members is None else f"{name}.{pool}"
+                    told[row].append({"pool": whole, "prompts": places[0, :most].tolist()})
+            for name, *weights in zip(self._reading.members or (), *self._reading.weights):
+                told[row].append({"expert": name, "weight_of_types": weights[0], "weight_of_gaps": weights[1]})
         return told
 
     def course(self, key: bytes) -> Course | None:
@@ -241,7 +259,7 @@ class PromptTppPredictor:
         shares = np.linspace(0.0, 1.0, _PER_GAP + 1)[1:] ** 2  # intensities change most right after an event
         ages = np.maximum(np.diff(times) / unit, SHORTEST)[:, None] * shares
         with torch.no_grad():
-            rates = prepare(self._shape, self._weights, self.past(before)).rates(torch.from_numpy(ages)).numpy()
+            rates = self._reading.next_event(self.past(before), unit).rates(torch.from_numpy(ages)).numpy()
         types = whole.types[0, :count].astype(np.int64)
         return Course(
             (times[:-1, None] + ages * unit).ravel(),
@@ -251,14 +269,23 @@ class PromptTppPredictor:
         )
 
     def _next(self, past: Histories) -> tuple[Floats, NDArray[np.float32]]:
-        """Expected gaps (N,) in units, probabilities (N, classes)."""
-        count = len(past.lengths)
+        """Expected times (N,), on the events' clock; probabilities (N, classes)."""
+        count, unit = len(past.lengths), self._settings["unit"]
         padded = past.take(np.minimum(np.arange(answer_rows(count)), count - 1))
         with torch.no_grad():
-            ready = prepare(self._shape, self._weights, self.past(padded))
-            horizon = torch.full((len(padded.lengths),), self._settings["horizon"], dtype=torch.float64)
-            told = ready.forecast(horizon, self._settings["forecast_nodes"])
-        return told.gap[:count].numpy(), told.types[:count, : len(self._classes)].numpy().astype(np.float32)
+            here = self.past(padded)
+            said = self._reading.next_event(here, unit)
+            told = said.forecast(self._horizon(here), self._settings["forecast_nodes"])
+        last = past.times[np.arange(count), past.lengths - 1]
+        moments: Floats = last + told.gap[:count].numpy() * unit
+        return moments, told.types[:count, : len(self._classes)].numpy().astype(np.float32)
+
+    def _horizon(self, past: Past) -> Tensor:
+        """Maximum ages (B,): so many units, or so many mean gaps of a key that is slower than that."""
+        last = past.ages.gather(1, past.lengths[:, None] - 1)[:, 0]
+        mean = last / (past.lengths - 1).clamp(min=1)
+        horizon: Tensor = self._settings["horizon"] * mean.clamp(1.0, LONGEST)
+        return horizon
 
     def past(self, histories: Histories) -> Past:
         """Histories, all with one event or more, in the network's format."""
@@ -294,22 +321,19 @@ class PromptTppPredictor:
         return Histories(times, types, np.full(len(times), times.shape[1], dtype=np.int64))
 
     def state(self) -> State:
-        tensors = {f"network.{name}": array for name, array in self._arrays.items()}
+        reading = self._reading.state()
+        tensors = dict(reading.tensors)
         tensors |= {f"history.{name}": array for name, array in self._histories.tensors().items()}
         tensors["markov"] = self._markov.counts
-        meta = {"shape": asdict(self._shape), "classes": list(self._classes), "settings": self._settings}
+        meta = {**reading.meta, "classes": list(self._classes), "settings": self._settings}
         return State(tensors, meta)
 
     @classmethod
     def of(cls, state: State) -> PromptTppPredictor:
         """The predictor of a `state()`; maps of a file are used in place."""
-
-        def below(prefix: str) -> dict[str, Array]:
-            return {
-                name.removeprefix(prefix): array for name, array in state.tensors.items() if name.startswith(prefix)
-            }
-
-        histories = PublishedHistories(below("history."))
-        markov = MarkovTable(state.tensors["markov"])
-        meta = state.meta
-        return cls(TppShape(**meta["shape"]), below("network."), histories, markov, meta["classes"], meta["settings"])
+        tensors, meta = state.tensors, state.meta
+        prefix = "history."
+        columns = {name.removeprefix(prefix): array for name, array in tensors.items() if name.startswith(prefix)}
+        markov = MarkovTable(tensors["markov"])
+        settings = {"types": len(tensors["markov"]), "unseen": NEVER_SEEN, **meta["settings"]}  # of a version before
+        return cls(Reading.of(state), PublishedHistories(columns), markov, meta["classes"], settings)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import http.client
 import json
+from collections.abc import Mapping
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import grpc
 
@@ -17,16 +18,19 @@ from thalweg.proto.json_text import NotUtf8, NumberTooLong, json_of
 _SECONDS = 10.0
 
 
-def run(target: str, model: str, text: str) -> None:
+def run(target: str, model: str, text: str, explain: int = 0) -> None:
     """Print the answer to an object, a list of objects, or one object per line.
 
     Args:
         target: `HOST:PORT` of gRPC; that of HTTP is understood, too.
         model: The model's name.
         text: JSON.
+        explain: Entries of an explanation of each row; 0: none.
     """
     rows, by_line = _rows(text)
-    answers = json.loads(_answered(target, model, json.dumps(rows).encode()))
+    target = target.removeprefix("http://").removeprefix("grpc://").rstrip("/")
+    options = {"explain": str(explain)} if explain else {}
+    answers = json.loads(_answered(target, model, json.dumps(rows).encode(), options))
     if by_line:
         for answer in answers:
             print(json.dumps(answer, ensure_ascii=False))
@@ -43,6 +47,8 @@ def _rows(text: str) -> tuple[Any, bool]:
     except ValueError as error:
         whole = error
     lines = [(number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
+    if not lines:
+        raise Failed('standard input is empty; expected JSON such as {"amount": 12.5}')
     if len(lines) < 2:
         raise Failed(f"standard input is no JSON: {whole}") from whole
     rows = []
@@ -54,23 +60,28 @@ def _rows(text: str) -> tuple[Any, bool]:
     return rows, True
 
 
-def _answered(target: str, model: str, rows: bytes) -> bytes:
+def _answered(target: str, model: str, rows: bytes, options: Mapping[str, str]) -> bytes:
     """The JSON of the answer."""
     with grpc.insecure_channel(target) as channel:
         stub = thalweg_pb2_grpc.LearningServiceStub(channel)
         try:
-            return bytes(stub.Predict(pb.PredictRequest(model=model, rows=rows), timeout=_SECONDS).rows)
+            return bytes(
+                stub.Predict(pb.PredictRequest(model=model, rows=rows, options=options), timeout=_SECONDS).rows
+            )
         except grpc.RpcError as error:
-            if error.code() is grpc.StatusCode.UNAVAILABLE and (answer := _over_http(target, model, rows)) is not None:
-                return answer
+            if error.code() is grpc.StatusCode.UNAVAILABLE:
+                answer = _over_http(target, model, rows, options)
+                if answer is not None:
+                    return answer
             raise Failed(f"{target}: {error.code().name}: {error.details()}") from error
 
 
-def _over_http(target: str, model: str, rows: bytes) -> bytes | None:
+def _over_http(target: str, model: str, rows: bytes, options: Mapping[str, str]) -> bytes | None:
     """The same if the target is the address of HTTP; None if it is not."""
     try:
         connection = http.client.HTTPConnection(target, timeout=_SECONDS)
-        connection.request("POST", f"/v1/models/{quote(model, safe='')}/predict", rows)
+        query = f"?{urlencode(options)}" if options else ""
+        connection.request("POST", f"/v1/models/{quote(model, safe='')}/predict{query}", rows)
         response = connection.getresponse()
         content = response.read()
     except (OSError, ValueError, http.client.HTTPException):

@@ -10,7 +10,7 @@ from rich.table import Column, Table
 from threadpoolctl import threadpool_limits
 
 from thalweg.ops.config.model import ModelConfig
-from thalweg.ops.replay.replay import Replayed, replay
+from thalweg.ops.replay.replay import Replayed, replay, when_known
 from thalweg.ops.replay.report import NoMatplotlib, write_report
 from thalweg.ops.run.failed import Failed
 from thalweg.stream.evaluation.prequential import Prequential
@@ -26,14 +26,17 @@ def run(
     limit: int | None,
     seed: int | None,
     frozen_after: int | None,
+    delay_events: int,
     max_record_bytes: int,
 ) -> None:
     """Replay a file, with a progress bar on a terminal, and print the result. Raises Failed if no row could be used."""
+    if report is not None and report.exists() and not report.is_dir():  # before the work, not after it
+        raise Failed(f"--report {report}: expected a folder, or a new one, got a file")
     console = Console()
     notices: list[str] = []
     with (
         threadpool_limits(1),
-        readable_twice(path) as readable,
+        readable_twice(path, mapping.encoding) as readable,
         Progress(
             SpinnerColumn(),
             TextColumn("{task.completed:>9,.0f} events"),
@@ -58,6 +61,7 @@ def run(
             limit=limit,
             seed=seed,
             frozen_after=frozen_after,
+            delay_events=delay_events,
             max_record_bytes=max_record_bytes,
             progress=progress,
             notice=notices.append,
@@ -86,6 +90,8 @@ def _show(console: Console, done: Replayed) -> None:
         highlight=False,
         soft_wrap=True,
     )
+    unanswered = f"; not answered: {done.unanswered:,}, because no class was known yet" if done.unanswered else ""
+    console.print(f"labels known {when_known(done)}{unanswered}", highlight=False, soft_wrap=True)
     controls = record["controls"]
     heads = (
         Column("metric", no_wrap=True),

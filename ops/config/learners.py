@@ -10,12 +10,14 @@ from thalweg.models.columns.make import make_learner, params_behind_columns, tak
 from thalweg.models.contract.capabilities import Forgetting, capability
 from thalweg.models.contract.learner import ParamsError
 from thalweg.models.contract.registry import UnknownLearner, find
-from thalweg.models.encoders.encoder import IDENTITY
+from thalweg.models.encoders.spec import IDENTITY
 from thalweg.models.parts.settings import Mistake, Settings
 from thalweg.ops.config.model import ModelConfig
 from thalweg.proto.task import task_of
 
-_OF_THE_LEARNER = {"learner", "inputs", "columns", "params", "seed", "encoder", "weights", "device"}
+_LABELS = {"number": "numbers", "none": "of no use"}
+_OF_THE_ENCODER = {"encoder", "weights", "weights_strict", "encoder_arguments", "encoder_columns"}
+_OF_THE_LEARNER = {"learner", "inputs", "columns", "params", "seed", "device", "classes", *_OF_THE_ENCODER}
 
 
 def params_type(learner: str) -> type[Settings] | None:
@@ -48,10 +50,13 @@ def learner_mistakes(table: dict[str, Any], wrong: set[str]) -> Iterator[Mistake
 
 def _tried(model: ModelConfig) -> Iterator[Mistake]:
     try:
-        learner = make_learner(model.learner, model.context(), model.encoder, model.weights)
+        learner = make_learner(model.learner, model.context(), model.encoding())
         if model.drift.action == "raise_forgetting" and capability(learner, Forgetting) is None:
             text = f"a {model.learner} cannot raise forgetting, got 'raise_forgetting'"
             yield Mistake(("drift", "action"), text)
+        if model.classes and learner.schema.label != "class":
+            text = f"no such key here: the labels of this model are {_LABELS[learner.schema.label]}, not classes"
+            yield Mistake(("classes",), text)
         if model.quality_floor is not None:
             task = task_of(learner.predictor())
             low, high = task.quality_range
@@ -64,7 +69,7 @@ def _tried(model: ModelConfig) -> Iterator[Mistake]:
     except ParamsError as error:
         for key, text in error.mistakes.items():
             first = key.partition(".")[0]
-            of_encoder = model.encoder != IDENTITY and first in ("encoder", "weights")
+            of_encoder = model.encoder != IDENTITY and first in _OF_THE_ENCODER
             of_model = of_encoder or (first in ("inputs", "columns") and first not in model.params)
             yield Mistake((key,) if of_model else ("params", key), text)
     except ValueError as error:
@@ -75,6 +80,6 @@ def effective_params(model: ModelConfig) -> dict[str, Any]:
     """Every effective parameter of a model's learner; if it declares none, the given ones."""
     given = dict(model.params)
     if model.columns and not takes_columns(model.learner):
-        given = params_behind_columns(model.learner, given, model.encoder)
+        given = params_behind_columns(model.learner, given, model.encoding())
     kind = params_type(model.learner)
     return given if kind is None else kind.of(given).model_dump()

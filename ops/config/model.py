@@ -14,7 +14,7 @@ from thalweg.memory.exchange.pending import USUAL
 from thalweg.models.columns.make import make_learner
 from thalweg.models.columns.settings import ColumnTable
 from thalweg.models.contract.learner import Learner, LearnerContext
-from thalweg.models.encoders.encoder import IDENTITY, encoder_sha256, takes_weights
+from thalweg.models.encoders.spec import IDENTITY, EncoderSpec
 from thalweg.models.parts.settings import Count, Settings, Whole, rule
 from thalweg.ops.config.fields import FieldsConfig
 from thalweg.ops.config.secrets import MASK, shown
@@ -80,6 +80,9 @@ class ModelConfig(LearnSettings):
     fields: FieldsConfig | None = None
     """`[model.fields]`: where label, id, time, key and weight stand in records of your own; none: in our own event
     form."""
+    classes: list[str] = []  # noqa: RUF012
+    """The names of all classes, if they are known: a label that names another is invalid, and one such as `NA`, which
+    otherwise stands for a missing label, is a class; empty: any label is a class."""
     on_change: Literal["successor", "refuse"] = "successor"
     """What a change of a setting that determines the state does: `successor`, the saved version goes on answering and
     learning, and a [successor](changes.md) is built beside it from the log, until `thalweg promote`; `refuse`, the
@@ -106,9 +109,18 @@ class ModelConfig(LearnSettings):
     """The learner's own hyper-parameters, named as in its documentation."""
     encoder: str = IDENTITY
     """A frozen encoder in front of the learner: `identity`, `random_features`, `random_convolution` (both also with
-    `:SIZE`), a torch module, `module:factory`, or `onnx:FILE`."""
+    `:SIZE`), `onnx:FILE`, a function or torch module of your own, `module:name`, `timm:NAME` or `hf:FOLDER`;
+    docs/encoders.md."""
     weights: str = ""
     """Safetensors file for the encoder's torch module."""
+    weights_strict: bool = True
+    """The file must have all of the module's tensors and no others; false: those that fit are loaded, and `check` and
+    the log say which do not."""
+    encoder_arguments: dict[str, Any] = {}  # noqa: RUF012
+    """Arguments of the encoder's factory, by name."""
+    encoder_columns: list[str] = []  # noqa: RUF012
+    """Columns that the encoder takes as they are; its features stand beside those of the other columns. Empty: it takes
+    the features of all."""
     probabilities: bool = True
     """A classifier also gives calibrated probabilities, learned online; without them it gives its scores alone. May be
     changed at any time: a calibration that is switched on begins anew."""
@@ -149,6 +161,12 @@ class ModelConfig(LearnSettings):
         name = None if self.fields is None else paths.get(self.fields.label)
         return None if name is None else f"the label is column {name!r}, too: nothing is left to predict"
 
+    @rule("classes")
+    def _classes_differ(self) -> str | None:
+        if self.classes and (len(self.classes) < 2 or len(set(self.classes)) < len(self.classes)):
+            return f"expected at least two different names, got {self.classes!r:.200}"
+        return "expected names of classes, got an empty text" if "" in self.classes else None
+
     @rule("labels_topic", "topic", "name")
     def _labels_have_a_topic_of_their_own(self) -> str | None:
         sound = not self.labels_topic or self.labels_topic not in (self.topic, self.joined_topic)
@@ -161,8 +179,13 @@ class ModelConfig(LearnSettings):
 
     @rule("weights", "encoder")
     def _weights_are_of_a_module(self) -> str | None:
-        sound = not self.weights or takes_weights(self.encoder)
+        sound = not self.weights or self.encoding().takes_weights
         return None if sound else f"expected an encoder that takes weights, got encoder = {self.encoder!r}"
+
+    @rule("encoder", "encoder_arguments", "encoder_columns")
+    def _there_is_an_encoder(self) -> str | None:
+        given = self.encoder_arguments or self.encoder_columns
+        return "missing; encoder_arguments and encoder_columns need one" if given and self.encoder == IDENTITY else None
 
     @property
     def served_name(self) -> str:
@@ -173,6 +196,16 @@ class ModelConfig(LearnSettings):
     def joined_topic(self) -> str:
         """Topic of events joined with their labels, which successors share; empty without a `labels_topic`."""
         return f"{self.served_name}.joined" if self.labels_topic else ""
+
+    def encoding(self) -> EncoderSpec:
+        """The encoder, and how it is made."""
+        return EncoderSpec(
+            name=self.encoder,
+            weights=self.weights,
+            weights_strict=self.weights_strict,
+            arguments=self.encoder_arguments,
+            columns=tuple(self.encoder_columns),
+        )
 
     def specs(self) -> dict[str, TensorSpec]:
         """The inputs, or the columns, as tensor specifications."""
@@ -195,9 +228,11 @@ class ModelConfig(LearnSettings):
             "learner": self.learner,
             "inputs": {name: one.model_dump() for name, one in self.inputs.items()},
             **({"columns": columns} if columns else {}),
+            **({"classes": self.classes} if self.classes else {}),
             "params": self.params,
             "seed": self.seed,
-            "encoder": encoder_sha256(self.encoder, self.weights, self.seed) or IDENTITY,
+            "encoder": self.encoding().sha256(self.seed) or IDENTITY,
+            **({"encoder_columns": sorted(self.encoder_columns)} if self.encoder_columns else {}),
         }
         return said if self.fields is None else said | {"fields": self.fields.model_dump(exclude_defaults=True)}
 
@@ -205,11 +240,16 @@ class ModelConfig(LearnSettings):
         """The context for creating the learner; raises ParamsError for an unsupported device."""
         return LearnerContext(
             inputs=self.specs(),
-            params=self.params,
+            params=self._with_classes(),
             seed=self.seed,
             device=self.device,
             columns=self.named_columns(),
         )
+
+    def _with_classes(self) -> dict[str, Any]:
+        """The parameters; those of scikit-learn, which asks for the classes, have them from `classes` if not given."""
+        asked = self.classes and self.learner.startswith("sklearn:") and "classes" not in self.params
+        return self.params | {"classes": list(self.classes)} if asked else self.params
 
     def identity_sha256(self) -> str:
         """Hash of `identity`."""
@@ -219,9 +259,13 @@ class ModelConfig(LearnSettings):
         """`identity` as JSON, secrets masked, for manifests: the encoder by name, and its hash as `encoder_sha256`."""
         table = self.identity() | {"params": shown(self.params, ("model", 0, "params")), "encoder": self.encoder}
         if self.encoder != IDENTITY:
-            table["encoder_sha256"] = encoder_sha256(self.encoder, self.weights, self.seed)
+            table["encoder_sha256"] = self.encoding().sha256(self.seed)
         if self.weights:
             table["weights"] = self.weights
+        if not self.weights_strict:
+            table["weights_strict"] = False
+        if self.encoder_arguments:
+            table["encoder_arguments"] = shown(self.encoder_arguments, ("model", 0, "encoder_arguments"))
         made: dict[str, Any] = json.loads(json.dumps(table, default=str))
         return made
 
@@ -233,16 +277,19 @@ class ModelConfig(LearnSettings):
             ValueError: They are not valid any more.
         """
         given = self.model_dump(exclude_unset=True)
-        shown_now = self.identity() | {"weights": self.weights}
-        weights = identity.get("weights", self.weights if takes_weights(identity.get("encoder", IDENTITY)) else "")
+        shown_now = self.identity().keys() | {"weights", "weights_strict", "encoder_arguments", "encoder_columns"}
+        takes_weights = EncoderSpec(name=identity.get("encoder", IDENTITY)).takes_weights
+        weights = identity.get("weights", self.weights if takes_weights else "")
         table = {key: value for key, value in given.items() if key not in shown_now and key not in identity}
         table |= {key: value for key, value in identity.items() if key != "encoder_sha256"}
         table["params"] = _unmasked(identity.get("params", {}), self.params)
+        if "encoder_arguments" in identity:
+            table["encoder_arguments"] = _unmasked(identity["encoder_arguments"], self.encoder_arguments)
         return type(self).model_validate(table | ({"weights": weights} if weights else {}))
 
     def new_learner(self) -> Learner:
         """A new learner of the model. Raises as `make_learner`."""
-        return make_learner(self.learner, self.context(), self.encoder, self.weights)
+        return make_learner(self.learner, self.context(), self.encoding())
 
 
 def _unmasked(shown_params: Mapping[str, Any], present: Mapping[str, Any]) -> dict[str, Any]:

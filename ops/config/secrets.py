@@ -13,10 +13,10 @@ MASK = "***"
 
 
 def is_secret(place: Place) -> bool:
-    """Whether the value is a secret: a Kafka property or a learner's parameter, judging by its name."""
+    """Whether the value is a secret, by its name: a Kafka property, a parameter of a learner, an encoder's argument."""
     section, *inner = place
     of_others = (section == "log" and inner[:1] in (["kafka"], ["registry"])) or (
-        section == "model" and "params" in inner
+        section == "model" and ("params" in inner or "encoder_arguments" in inner)
     )
     return of_others and re.search(_SECRET, str(inner[-1]), re.IGNORECASE) is not None
 

@@ -126,13 +126,16 @@ class RegistryConfig(Settings):
     """For basic authentication; empty: none."""
     password: str = ""
     """For basic authentication; set it by the environment (`THALWEG_LOG__REGISTRY__PASSWORD`)."""
+    framed_keys: bool = False
+    """Keys of records are framed, too: read them by their schemas. Otherwise a framed key is the bytes that it is."""
 
     @rule("url")
     def _url_is_one(self) -> str | None:
         if not re.match(r"https?://[^/\s]+", self.url):
             return f"expected http://HOST:PORT or https://HOST, got {masked(self.url)!r}"
-        if find_spec("fastavro") is None:
-            return "fastavro is not installed; run: pip install 'thalweg[registry]'"
+        for module, package in (("fastavro", "fastavro"), ("grpc_tools", "grpcio-tools")):
+            if find_spec(module) is None:
+                return f"{package} is not installed; run: pip install 'thalweg[registry]'"
         return None
 
 

@@ -8,12 +8,21 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from thalweg.ops.init.guess import Guess, Guessed
+from thalweg.ops.init.of_ids import other_learners
 
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
 
 
 def configuration(
-    guessed: Guessed, *, name: str, topic: str, log_url: str, origin: str, rows: int, own_form: bool
+    guessed: Guessed,
+    *,
+    name: str,
+    topic: str,
+    log_url: str,
+    origin: str,
+    rows: int,
+    own_form: bool,
+    registry_url: str | None = None,
 ) -> str:
     """A TOML file.
 
@@ -25,13 +34,13 @@ def configuration(
         origin: The file or topic of the sample, for a comment.
         rows: Rows of the sample.
         own_form: The records are events of our own form: no fields are mapped.
+        registry_url: The schema registry of framed records; None: there is none.
     """
-    return "\n".join(_lines(guessed, name, topic, log_url, origin, rows, own_form)) + "\n"
+    head = _head(log_url, registry_url, origin, rows)
+    return "\n".join([*head, *_model(guessed, name, topic, own_form)]) + "\n"
 
 
-def _lines(
-    guessed: Guessed, name: str, topic: str, log_url: str, origin: str, rows: int, own_form: bool
-) -> Iterator[str]:
+def _head(log_url: str, registry_url: str | None, origin: str, rows: int) -> Iterator[str]:
     yield f"# Made from a sample: {rows:,} rows of {_one_line(origin)}. Everything below is a guess: read it once."
     yield ""
     yield "[service]"
@@ -41,16 +50,22 @@ def _lines(
     yield ""
     yield "[log]"
     yield f"url = {_string(log_url)}"
+    if registry_url is not None:
+        yield ""
+        yield "[log.registry]                         # user and password: THALWEG_LOG__REGISTRY__USER, …__PASSWORD"
+        yield f"url = {_string(registry_url)}"
     yield ""
+
+
+def _model(guessed: Guessed, name: str, topic: str, own_form: bool) -> Iterator[str]:
     yield "[[model]]"
     yield f"name = {_string(name)}"
     yield 'learner = "ridge"                      # exact, nothing to tune; others: docs/learners'
     yield f"topic = {_string(topic)}"
     yield _noted(f"# labels_topic = {_string(name + '.labels')}", "if labels come later, joined by id")
-    if guessed.one_by_one:
-        yield _noted("batch_events = 1", "each label says much about the next: learned one by one")
-    else:
-        yield _noted("batch_events = 64", "learned at once, at most: larger is cheaper, smaller adapts sooner")
+    yield _noted(
+        '# batch_events = "auto"', "learned at once: one by one while the stream is slow, up to 256 in a backlog"
+    )
     if guessed.task == "regression":
         yield ""
         yield "[model.params]"
@@ -69,6 +84,8 @@ def _lines(
         yield _noted(f"{_key(column)} = {_column(one)}", one.note)
     for column, why in guessed.left_out.items():
         yield f"# {_one_line(_key(column))}: left out, {_one_line(why)}"
+    if not own_form:
+        yield from other_learners([*guessed.columns, *guessed.left_out], guessed.label, guessed.time)
 
 
 def _id(guessed: Guessed) -> str:
@@ -79,7 +96,8 @@ def _id(guessed: Guessed) -> str:
 
 def _time(guessed: Guessed) -> str:
     if not guessed.time:
-        return _noted('# time = "created"', "default: the record's own time")
+        why = f"default: the record's own time{'; ' * bool(guessed.time_note)}{guessed.time_note}"
+        return _noted('# time = "created"', why)
     field = f"{{ field = {_string(guessed.time)}, unit = {_string(guessed.time_unit)} }}"
     return f"time = {_string(guessed.time) if guessed.time_unit == 'auto' else field}"
 

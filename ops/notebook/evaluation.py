@@ -11,7 +11,7 @@ from typing import Any
 
 from thalweg.models.contract.learner import Learner
 from thalweg.ops.config.model import ModelConfig
-from thalweg.ops.replay.replay import Replayed, replay_events
+from thalweg.ops.replay.replay import Replayed, replay_events, when_known
 from thalweg.ops.replay.report import draw
 from thalweg.proto.event import Batch, Decoded
 
@@ -45,6 +45,11 @@ class Evaluation:
         """The same model if it stops learning after a tenth of the rows."""
         return self.replayed.frozen.metrics()
 
+    @property
+    def unanswered(self) -> int:
+        """Labelled rows that got no answer because the model had learned too little; they are in no other figure."""
+        return self.replayed.unanswered
+
     def report(self) -> dict[str, Any]:
         """Everything, as JSON values."""
         return self.replayed.report()
@@ -77,10 +82,10 @@ class Evaluation:
         shown = "<p>The picture needs matplotlib: <code>pip install 'thalweg[report]'</code></p>"
         if picture is not None:
             shown = f'<img alt="quality over the rows" width="760" src="data:image/png;base64,{_text(picture)}">'
+        missing = f"; not answered: {self.unanswered:,}" if self.unanswered else ""
         begun = f"; it had learned {self.began_after:,} events before" if self.began_after else ""
-        what = (
-            f"{html.escape(self.replayed.model.learner)}, {self.replayed.events:,} rows, each predicted, then learned"
-        )
+        what = f"{html.escape(self.replayed.model.learner)}, {self.replayed.events:,} rows"
+        what += f", labels known {when_known(self.replayed)}{missing}"
         return f"<p>{what}{begun}</p><table><tr><th></th>{head}</tr>{rows}</table>{shown}"
 
 
@@ -89,9 +94,14 @@ def _text(content: bytes) -> str:
 
 
 def evaluated(
-    config: ModelConfig, learner: Learner, batch: Batch, frozen_after: int | None, began_after: int
+    config: ModelConfig,
+    learner: Learner,
+    batch: Batch,
+    frozen_after: int | None,
+    began_after: int,
+    delay_events: int = 0,
 ) -> Evaluation:
-    """Predict, grade and learn a batch, in micro-batches of `batch_events`.
+    """Predict, grade and learn a batch, as `replay` does.
 
     Args:
         config: The model.
@@ -99,5 +109,9 @@ def evaluated(
         batch: The rows.
         frozen_after: As of `replay`.
         began_after: Labelled events that the learner has learned.
+        delay_events: As of `replay`.
     """
-    return Evaluation(replay_events(config, learner, lambda: [Decoded(batch)], frozen_after=frozen_after), began_after)
+    return Evaluation(
+        replay_events(config, learner, lambda: [Decoded(batch)], frozen_after=frozen_after, delay_events=delay_events),
+        began_after,
+    )

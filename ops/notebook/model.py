@@ -21,9 +21,10 @@ from thalweg.ops.config.learners import params_type
 from thalweg.ops.config.model import ModelConfig
 from thalweg.ops.notebook.batches import batch_of, inputs_of
 from thalweg.ops.notebook.evaluation import Evaluation, evaluated
-from thalweg.ops.notebook.frames import Frame, FrameError, plain_values, table_like
+from thalweg.ops.notebook.frames import Frame, table_like
 from thalweg.ops.notebook.inference import check_classes_are_meant, columns_of, is_regression
 from thalweg.ops.notebook.saving import Saved, opened, save
+from thalweg.ops.notebook.values import FrameError, plain_values
 from thalweg.ops.run.app import event_schema, new_learner, new_monitor, settings_of
 from thalweg.proto.event import Batch, Decoded
 from thalweg.proto.schema import Array, Inputs, Schema
@@ -59,6 +60,8 @@ class Model:
         **settings: Any,
     ) -> None:
         keys = set(ModelConfig.model_fields) - {"learner", "columns", "inputs", "params"}
+        if _has_classes_of_its_own(learner):
+            keys.remove("classes")
         params = dict(settings.pop("params", {}))
         params |= {key: value for key, value in settings.items() if key not in keys}
         self._table: dict[str, Any] = {"name": _NAME, "learner": learner, "params": params}
@@ -97,10 +100,12 @@ class Model:
         self._interrupted = False
         self.monitor = new_monitor(config, self._learner)
         """The prequential evaluation of everything that was learned."""
+        settings = settings_of(config, _RECORD_BYTES)
+        self._batch_events = settings.file_batch_events
         self._fold = Fold(
             self._learner,
             InMemorySnapshots(),
-            settings_of(config, _RECORD_BYTES),
+            settings,
             self.monitor,
             lambda: new_learner(config),
         )
@@ -202,7 +207,7 @@ class Model:
         """
         batch = self._batch(given, y, weights=weights, keys=keys, ids=ids, times=times)
         if len(batch):
-            step = DecodedBlock(self._fold.version + 1, self.config.batch_events, (Decoded(batch),), {})
+            step = DecodedBlock(self._fold.version + 1, self._batch_events, (Decoded(batch),), {})
             if self._interrupted:
                 raise FrameError(
                     "learning was interrupted, so the state is neither before nor after: load or begin anew"
@@ -251,7 +256,7 @@ class Model:
             FrameError: The folder belongs to a service.
             OSError: It cannot be written.
         """
-        return save(self.config, self.fold, Path(folder))
+        return save(self.config, self.fold, self.monitor, Path(folder))
 
     # Tables
 
@@ -263,7 +268,7 @@ class Model:
         label = _label_name(y)
         if isinstance(y, str):
             y = Frame(given).column(y)
-        labels = None if y is None else plain_values(y)
+        labels = None if y is None else plain_values(y, label or "y")
         if self._config is None:
             self._infer(given, labels, label)
         elif not self.learned and labels is not None and self._asks_for_a_task():
@@ -304,6 +309,17 @@ class Model:
         return predictor.predict(inputs), predictor
 
 
+def _has_classes_of_its_own(learner: str) -> bool:
+    """Whether `classes` is a parameter of the learner."""
+    if learner.startswith("sklearn:"):
+        return True
+    try:
+        kind = params_type(learner)
+    except UnknownLearner:
+        return False
+    return kind is not None and "classes" in kind.model_fields
+
+
 def _label_name(y: Any) -> str:
     """The name of the label's column, if it is known."""
     if isinstance(y, str):
@@ -320,7 +336,14 @@ def _input(given: Any) -> Any:
 
 
 def evaluate(
-    model: Model, given: Any, y: Any = None, *, go_on: bool = False, frozen_after: int | None = None, **more: Any
+    model: Model,
+    given: Any,
+    y: Any = None,
+    *,
+    go_on: bool = False,
+    frozen_after: int | None = None,
+    delay: int = 0,
+    **more: Any,
 ) -> Evaluation:
     """Predict, grade and learn the rows of a table in order, with another model of the same settings.
 
@@ -333,6 +356,7 @@ def evaluate(
         go_on: Begin with what the model has learned; else with nothing, so that rows that it has learned already are
             not graded by itself.
         frozen_after: Rows after which the frozen baseline stops learning; None: a tenth.
+        delay: How many rows late labels become known.
         more: `weights`, `keys`, `ids`, `times`, as of `Model.learn`.
 
     Raises:
@@ -342,7 +366,7 @@ def evaluate(
     learner = new_learner(model.config)
     if go_on:
         learner.restore(model.learner.state())
-    return evaluated(model.config, learner, batch, frozen_after, model.learned if go_on else 0)
+    return evaluated(model.config, learner, batch, frozen_after, model.learned if go_on else 0, delay)
 
 
 def load(folder: str | Path, version: int | None = None, **settings: Any) -> Model:

@@ -14,6 +14,7 @@ import numpy as np
 
 from thalweg.memory.snapshots.snapshots import InMemorySnapshots
 from thalweg.models.contract.capabilities import IntensityCurves, capability
+from thalweg.models.contract.gauges import flattened
 from thalweg.models.contract.learner import Learner
 from thalweg.ops.config.model import ModelConfig
 from thalweg.ops.run.app import event_schema, new_learner, new_monitor, settings_of
@@ -21,6 +22,7 @@ from thalweg.ops.run.failed import Failed
 from thalweg.proto.event import Batch, Decoded
 from thalweg.proto.rejected import Rejected
 from thalweg.stream.drift.alarm import Alarm
+from thalweg.stream.evaluation.monitor import Monitor
 from thalweg.stream.evaluation.prequential import Prequential
 from thalweg.stream.learn.blocks import DecodedBlock
 from thalweg.stream.learn.fold import Fold
@@ -42,6 +44,12 @@ class Replayed:
     learn_seconds: float = 0.0
     seconds: float = 0.0
     frozen_after: int = 0
+    batch_events: int = 1
+    """Events per micro-batch."""
+    delay_events: int = 0
+    """How many events late labels became known, besides those of their micro-batch."""
+    unanswered: int = 0
+    """Labelled events that got no answer because the model had learned too little; they are in no figure."""
     evaluation: Prequential = field(default_factory=Prequential)
     frozen: Prequential = field(default_factory=Prequential)
     controls: dict[str, dict[str, float]] = field(default_factory=dict)
@@ -76,6 +84,9 @@ class Replayed:
             "events": self.events,
             "labelled": self.labelled,
             "unusable": self.unusable,
+            "unanswered": self.unanswered,
+            "batch_events": self.batch_events,
+            "delay_events": self.delay_events,
             "seconds": self.seconds,
             "events_per_second": self.events / self.seconds if self.seconds else 0.0,
             "metrics": self.evaluation.metrics(),
@@ -91,6 +102,7 @@ class Replayed:
             "rejected": dict(self.reasons),
             "state_sha256": state.sha256(),
             "memory_bytes": state.size_bytes,
+            "gauges": flattened(self.learner.gauges()),
         }
 
 
@@ -102,11 +114,15 @@ def replay(
     limit: int | None = None,
     seed: int | None = None,
     frozen_after: int | None = None,
+    delay_events: int = 0,
     max_record_bytes: int = 64 << 20,
     progress: Callable[[int, Prequential], None] = lambda events, evaluation: None,
     notice: Callable[[str], None] = lambda text: None,
 ) -> Replayed:
-    """Fold a file as one block, in micro-batches of `batch_events`; actions on alarms are not taken.
+    """Fold a file as one block; actions on alarms are not taken.
+
+    Under `batch_events = "auto"` each row's label is learned before the next row is predicted; else micro-batches hold
+    `batch_events` events.
 
     Args:
         model: The model.
@@ -116,6 +132,7 @@ def replay(
         seed: Replaces the model's seed.
         frozen_after: Events after which the frozen baseline stops learning; None: a tenth of the events, which are
             counted by reading the file once before.
+        delay_events: How many rows late labels become known. The state at the end is the same for every delay.
         max_record_bytes: Larger events are not learned; `service.max_message_bytes`.
         progress: Called ten times a second.
         notice: Told what is not used of the file.
@@ -139,6 +156,7 @@ def replay(
         read,
         seed=seed,
         frozen_after=frozen_after,
+        delay_events=delay_events,
         max_record_bytes=max_record_bytes,
         progress=progress,
     )
@@ -151,6 +169,7 @@ def replay_events(
     *,
     seed: int | None = None,
     frozen_after: int | None = None,
+    delay_events: int = 0,
     max_record_bytes: int = 64 << 20,
     progress: Callable[[int, Prequential], None] = lambda events, evaluation: None,
 ) -> Replayed:
@@ -158,15 +177,20 @@ def replay_events(
     if frozen_after is None:
         total = sum(len(part.batch) for part in read())
         frozen_after = max(1, total // 10)
-    done = Replayed(model, learner, frozen_after=frozen_after)
-    monitor = new_monitor(model.model_copy(update={"frozen_after_events": frozen_after}), learner, seed=seed)
+    settings = settings_of(model, max_record_bytes)
+    batch_events = settings.file_batch_events
+    done = Replayed(model, learner, frozen_after=frozen_after, batch_events=batch_events, delay_events=delay_events)
+    frozen = model.model_copy(update={"frozen_after_events": frozen_after})
+    monitor = new_monitor(frozen, learner, seed=seed, delay_events=delay_events)
     done.evaluation, done.frozen = monitor.live, monitor.frozen
-    fold = Fold(learner, InMemorySnapshots(), settings_of(model, max_record_bytes), monitor)
+    fold = Fold(learner, InMemorySnapshots(), settings, monitor)
     started = time.perf_counter()
     try:
         fold.apply(
-            DecodedBlock(fold.version + 1, model.batch_events, _noting_rejected(read(), done), {}),
-            _Watch(done, progress, started),
+            DecodedBlock(
+                fold.version + 1, done.batch_events, _noting_rejected(read(), done), {}, delay_events=delay_events
+            ),
+            _Watch(done, monitor, progress, started),
         )
     except (OSError, FileError, Failed):
         raise
@@ -179,6 +203,7 @@ def replay_events(
     done.alarms = monitor.drift.alarms
     done.continual = monitor.continual.metrics()
     done.controls, done.controls_recent = monitor.controls.metrics(), monitor.controls.recent()
+    done.unanswered = monitor.live.unanswered
     if done.events:
         _point(done)
     return done
@@ -187,8 +212,11 @@ def replay_events(
 class _Watch:
     """Called after every micro-batch: records the curve and reports progress."""
 
-    def __init__(self, done: Replayed, progress: Callable[[int, Prequential], None], started: float) -> None:
+    def __init__(
+        self, done: Replayed, monitor: Monitor, progress: Callable[[int, Prequential], None], started: float
+    ) -> None:
         self._done = done
+        self._monitor = monitor
         self._progress = progress
         self._every = max(1, 10 * done.frozen_after // CURVE_POINTS)
         self._next_point = 0
@@ -204,6 +232,7 @@ class _Watch:
         if self._has_curves and "key" in batch.inputs and done.events > 5 * done.frozen_after:
             done.latest_keys.update(batch.inputs["key"].tolist())
         if done.events >= self._next_point:
+            self._monitor.settle()
             _point(done)
             self._next_point += self._every
         if (now := time.perf_counter()) >= self._next_progress:
@@ -227,3 +256,13 @@ def _point(done: Replayed) -> None:
     done.marks.append((events, done.learn_seconds))
     done.curve.append({"events": events, "metrics": done.evaluation.recent()})
     done.frozen_curve.append({"events": events, "metrics": done.frozen.recent()})
+
+
+def when_known(done: Replayed) -> str:
+    """When the model, and the controls, knew a row's label."""
+    size, delay = done.batch_events, done.delay_events
+    if size == 1:
+        return f"{delay:,} {'row' if delay == 1 else 'rows'} late" if delay else "before the next row"
+    if not delay:
+        return f"after each micro-batch of {size:,} rows, up to {size - 1:,} rows late"
+    return f"{delay:,} to {delay + 2 * size - 2:,} rows late, in micro-batches of {size:,} rows"

@@ -16,6 +16,7 @@ from thalweg.models.calibration.calibrated import calibrated, calibrated_predict
 from thalweg.models.columns.make import make_learner, predictor_maker
 from thalweg.models.contract.capabilities import SharedMemoryLearner, capability
 from thalweg.models.contract.learner import Learner, Predictor
+from thalweg.models.contract.registry import find
 from thalweg.ops.config.config import Config
 from thalweg.ops.config.error import ConfigurationError
 from thalweg.ops.config.model import ModelConfig
@@ -34,7 +35,7 @@ from thalweg.ops.telemetry.status import LearnerStatus, Statuses
 from thalweg.proto.event import Decoded
 from thalweg.proto.schema import Schema
 from thalweg.stream.drift.alarm_outbox import AlarmOutbox
-from thalweg.stream.evaluation.baseline import Pinned
+from thalweg.stream.evaluation.baseline import BASELINE_FILE, Pinned
 from thalweg.stream.evaluation.monitor import Monitor
 from thalweg.stream.health.probe import Probe
 from thalweg.stream.health.registry import HealthRegistry
@@ -52,6 +53,7 @@ from thalweg.stream.log.log import Log, LogReplaced, PermanentLogError, Reading,
 from thalweg.stream.log.open import open_log
 from thalweg.stream.publication.file_channel import FilePublisher
 from thalweg.stream.publication.live_folder import live_folder
+from thalweg.stream.quarantine.attempts import FileAttempts
 from thalweg.stream.quarantine.stop import FileStopMark
 from thalweg.stream.registry.client import RegistryClient
 from thalweg.stream.registry.schemas import KnownSchemas
@@ -79,7 +81,7 @@ class LearnerReports:
 def new_learner(model: ModelConfig, seed: int | None = None) -> Learner:
     """A new learner of a model, which has learned nothing."""
     context = model.context() if seed is None else replace(model.context(), seed=seed)
-    return calibrated(make_learner(model.learner, context, model.encoder, model.weights), on=model.probabilities)
+    return calibrated(make_learner(model.learner, context, model.encoding()), on=model.probabilities)
 
 
 def event_schema(model: ModelConfig, learner: Learner | None = None) -> Schema:
@@ -87,7 +89,8 @@ def event_schema(model: ModelConfig, learner: Learner | None = None) -> Schema:
 
     `learner`: one of the model, if there is one already.
     """
-    return replace((learner or new_learner(model)).schema, fields=model.field_mapping())
+    schema = (learner or new_learner(model)).schema
+    return replace(schema, fields=model.field_mapping(), classes=tuple(model.classes) or schema.classes)
 
 
 def new_monitor(
@@ -97,8 +100,9 @@ def new_monitor(
     pinned: Pinned | None = None,
     *,
     seed: int | None = None,
+    delay_events: int = 0,
 ) -> Monitor:
-    """The monitor of a model's learner."""
+    """The monitor of a model's learner. `delay_events`: how many events late labels become known, in a replay."""
     return Monitor(
         learner,
         lambda: new_learner(model, seed),
@@ -112,6 +116,7 @@ def new_monitor(
         continual_share=model.continual_share,
         continual_bytes=model.continual_bytes,
         seed=model.seed if seed is None else seed,
+        delay_events=delay_events,
     )
 
 
@@ -130,6 +135,7 @@ def settings_of(model: ModelConfig, max_record_bytes: int) -> ProcessorSettings:
         max_record_bytes=max_record_bytes,
         identity=model.shown_identity(),
         fields=model.field_mapping(),
+        least_batch_events=getattr(find(model.learner), "least_batch_events", 1),
         forgetting_factor=model.drift.forgetting_factor,
         forgetting_events=model.drift.forgetting_events,
     )
@@ -150,13 +156,15 @@ def model_folder(config: Config, model: ModelConfig) -> Path:
     return Path(config.service.state_dir) / model.name
 
 
-def schemas_of(config: Config, model: ModelConfig, *, read_only: bool = False) -> KnownSchemas | None:
-    """The schemas of a model's framed records, kept beside its state; None without a schema registry."""
+def schemas_of(
+    config: Config, model: ModelConfig, file: str = "schemas.json", *, read_only: bool = False
+) -> KnownSchemas | None:
+    """The schemas of a model's framed records, in a file beside its state; None without a schema registry."""
     where = config.log.registry
     if where is None:
         return None
     client = RegistryClient(where.url, where.user, where.password)
-    return KnownSchemas(client, model_folder(config, model) / "schemas.json", read_only=read_only)
+    return KnownSchemas(client, model_folder(config, model) / file, read_only=read_only, keys=where.framed_keys)
 
 
 def build_processor(
@@ -198,6 +206,7 @@ def build_processor(
             publishing=registry.register("publisher", model.name),
             history=_history(config, model, learner) if model.history else None,
             stop_mark=FileStopMark(folder / "stopped.json"),
+            attempts=FileAttempts(folder),
             schemas=schemas_of(config, model),
         ),
     )
@@ -230,7 +239,7 @@ def _kept_monitor(model: ModelConfig, learner: Learner, folder: Path, snapshots:
     if model.frozen_version:
         pinned = Pinned(model.frozen_version, lambda: snapshots.load(model.frozen_version).parts["learner"])
     try:
-        return new_monitor(model, learner, folder / "frozen.safetensors", pinned)
+        return new_monitor(model, learner, folder / BASELINE_FILE, pinned)
     except (UnknownVersion, DamagedFile) as error:
         raise ConfigurationError([f"model.{model.name}.frozen_version: {error}"]) from error
 
@@ -258,6 +267,7 @@ def build_joiner(
         health=JoinHealth(
             joiner=registry.register("joiner", model.name), store=registry.register("join_store", model.name)
         ),
+        schemas=schemas_of(config, model, "joiner-schemas.json"),
     )
 
 
@@ -274,7 +284,7 @@ def location_of(config: Config, model: ModelConfig, live: Path) -> ModelLocation
         learner.restore(state)
         return learner.predictor()
 
-    make = predictor_maker(model.learner, model.context(), model.encoder, model.weights)
+    make = predictor_maker(model.learner, model.context(), model.encoding())
     return ModelLocation(
         name=model.name,
         learner=model.learner,

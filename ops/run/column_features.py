@@ -1,4 +1,4 @@
-"""The columns of models and the features that they become, for `thalweg check`."""
+"""The columns of models and the features that they become, and their encoders, for `thalweg check`."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from collections.abc import Iterator
 
 import structlog
 
-from thalweg.models.columns.layout import Layout
-from thalweg.models.columns.make import takes_columns
+from thalweg.models.columns.make import transform_of
+from thalweg.models.encoders.encoder import FEATURES, shared_encoder
+from thalweg.models.encoders.spec import IDENTITY
 from thalweg.ops.config.config import Config
 
 log = structlog.get_logger(__name__)
@@ -27,14 +28,22 @@ def column_lines(config: Config) -> Iterator[str]:
         if not columns:
             continue
         yield ""
-        if takes_columns(model.learner):
+        transform = transform_of(model.learner, model.context(), model.encoding())
+        if transform is None:
             yield f"# Columns of {model.name}: {len(columns)}, which {model.learner} takes as they are"
             continue
-        layout = Layout(columns)
+        layout = transform.layout
+        ids = frozenset() if transform.direct is None else transform.direct.columns
         counts = Counter(layout.columns())
-        yield f"# Columns of {model.name}: {len(columns)}, which become F = {layout.width} features"
+        which = f", {len(ids)} of them ids, the others" if len(ids) < len(columns) else ", all of them ids"
+        became = f" become F = {layout.width} features" if layout.width else ""
+        yield f"# Columns of {model.name}: {len(columns)}{which if ids else ', which'}{became}"
+        encoded = transform.encoded
         for name, column in columns.items():
-            yield f"# {name}: {column.kind}, {counts[name]} feature{'s'[: counts[name] > 1]}"
+            what = "an id" if name in ids else f"{counts[name]} feature{'s'[: counts[name] > 1]}"
+            if encoded is not None and name in encoded.columns:
+                what = f"encoded by {model.encoder}, {counts[encoded.made.name]} features"
+            yield f"# {name}: {column.kind}, {what}"
         if layout.width > MANY:
             name, most = counts.most_common(1)[0]
             log.warning(
@@ -44,3 +53,20 @@ def column_lines(config: Config) -> Iterator[str]:
                 largest_column=name,
                 its_features=most,
             )
+
+
+def encoder_lines(config: Config) -> Iterator[str]:
+    """For each model with an encoder a line with what it takes and gives, and what of its weights does not fit."""
+    for model in config.model:
+        spec = model.encoding()
+        if spec.name == IDENTITY:
+            continue
+        transform = transform_of(model.learner, model.context(), spec)
+        inputs = model.specs() if transform is None else transform.specs
+        if spec.columns:
+            inputs = {name: one for name, one in model.specs().items() if name in spec.columns}
+        encoder = shared_encoder(spec, "", inputs, model.seed)
+        yield ""
+        (width,) = encoder.specs[FEATURES].shape
+        yield f"# Encoder of {model.name}: {spec.name}, from {', '.join(inputs)} to {width} features"
+        yield from (f"# {note}" for note in encoder.notes)

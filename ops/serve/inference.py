@@ -295,7 +295,9 @@ def _check_explain(options: RequestOptions, model: ServedModel, served: ServedVe
     if options.explain < 0:
         raise InputError(f"parameter 'explain': expected true or a whole number of at least 0, got {options.explain}")
     if options.explain and served.explain is None:
-        raise Unimplemented(f"parameter 'explain': a {model.learner} does not explain its predictions")
+        raise Unimplemented(
+            f"parameter 'explain': a {model.learner} does not explain its predictions from these inputs"
+        )
 
 
 def _answer(model: ServedModel, served: ServedVersion, outputs: Mapping[str, Array]) -> Answer | None:

@@ -117,6 +117,16 @@ COLLECTED: Mapping[str, tuple[str, str, tuple[str, ...]]] = {  # computed on eac
         "Prequential metric of a naive control, which predicts from labels alone",
         ("model_name", "control", "metric", "window"),
     ),
+    "thalweg_unanswered_events": (
+        "gauge",
+        "Labelled events that got no answer because the model had learned too little; they are in no other figure",
+        ("model_name",),
+    ),
+    "thalweg_micro_batch_events": (
+        "gauge",
+        "Events per micro-batch of the newest block: so late at most the model knows a label",
+        ("model_name",),
+    ),
     "thalweg_quality_floor": ("gauge", "The configured quality floor", ("model_name", "metric")),
     "thalweg_quality_floor_breached": (
         "gauge",

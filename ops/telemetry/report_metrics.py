@@ -27,6 +27,8 @@ REPORTED = (
     "thalweg_continual",
     "thalweg_frozen_prequential",
     "thalweg_control_prequential",
+    "thalweg_unanswered_events",
+    "thalweg_micro_batch_events",
     "thalweg_quality_floor",
     "thalweg_quality_floor_breached",
     "thalweg_worst_case_accuracy",
@@ -84,6 +86,8 @@ def _samples(report: LearnerReport, now: float) -> Iterator[_Sample]:
     if (seconds := lag_seconds(report, now)) is not None:
         yield "thalweg_lag_seconds", (), seconds
     yield "thalweg_state_bytes", (), report.state_bytes
+    if report.batch_events is not None:
+        yield "thalweg_micro_batch_events", (), report.batch_events
     if report.evaluation is not None:
         yield from _evaluated(report.evaluation)
 
@@ -96,6 +100,7 @@ def _evaluated(report: EvaluationReport) -> Iterator[_Sample]:
                 yield "thalweg_prequential_bound", (metric, window, bound), limit
     for window, values in (("all", report.baseline), ("recent", report.baseline_recent)):
         yield from _named("thalweg_frozen_prequential", values, window)
+    yield "thalweg_unanswered_events", (), report.unanswered
     for window, controls in (("all", report.controls), ("recent", report.controls_recent)):
         for control, values in controls.items():
             for metric, value in values.items():

@@ -183,6 +183,7 @@ def reported(report: LearnerReport) -> dict[str, Any]:
         "learned_events": report.learned,
         "lag_records": sum(report.lag.values()),
         "state_bytes": report.state_bytes,
+        "micro_batch_events": report.batch_events,
         "gauges": flattened(report.gauges),
     }
     return found if report.evaluation is None else found | _evaluated(report.evaluation)
@@ -208,6 +209,7 @@ def _evaluated(report: EvaluationReport) -> dict[str, Any]:
         },
         "unlabelled_events": report.unlabelled_events,
         "recent_events": report.recent_events,
+        "unanswered_events": report.unanswered,
         "controls": report.controls,
         "controls_recent": report.controls_recent,
         "quality_floor": report.quality_floor,

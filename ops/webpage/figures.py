@@ -53,6 +53,8 @@ def summary(
         "events_learned": reported.get("learned_events"),
         "events_per_second": rate,
         "lag_records": lag,
+        "unanswered_events": reported.get("unanswered_events", 0),
+        "micro_batch_events": reported.get("micro_batch_events"),
         "unlabelled_events": reported.get("unlabelled_events", 0),
         "needs_labels": model.needs_labels(reported.get("task")),
         "joined_at": reported.get("joined_at") if model.labels_topic else None,

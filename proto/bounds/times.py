@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from thalweg.proto.bounds.limits import EARLIEST_RECORD_SECONDS, MAX_SECONDS
+from thalweg.proto.bounds.moments import Moments
 from thalweg.proto.rejected import Refused
 from thalweg.proto.rows.column import TimeUnit
 
@@ -99,7 +100,7 @@ def time_column(
     Raises:
         Refused: One does not fit.
     """
-    column = _usual_column(values, unit)
+    column = _moments(values, defaults) if isinstance(values, Moments) else _usual_column(values, unit)
     if column is None and set(map(type, values)) == {type(None)}:
         column = np.array(record_times(defaults), dtype=np.float64)
     if column is None:
@@ -112,6 +113,12 @@ def time_column(
         row = int(np.argmax(column > latest))
         raise Refused("invalid_time", _ahead(column[row], latest[row]))
     return column
+
+
+def _moments(values: Moments, defaults: Sequence[float]) -> Times | None:
+    """The times where none is before 1970; else None."""
+    column = np.where(values.missing, np.array(record_times(defaults), dtype=np.float64), values.seconds())
+    return column if column.min(initial=0.0) >= 0 else None
 
 
 def _usual_column(values: Sequence[Any], unit: TimeUnit) -> Times | None:

@@ -7,7 +7,7 @@ there is no `inputs`, a row that holds the columns beside our usual fields.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -25,6 +25,7 @@ from thalweg.proto.rows.fields import PARTS, FieldMapping, usual_mapping
 from thalweg.proto.rows.loose import loose_parts, part_key
 from thalweg.proto.rows.paths import Path, shown
 from thalweg.proto.rows.plain_input import plain_input
+from thalweg.proto.rows.table import Names, Payloads, names_of, table_of
 from thalweg.proto.rows.values import column_array
 from thalweg.proto.salvage import salvage
 from thalweg.proto.schema import Array, Schema
@@ -44,6 +45,7 @@ class RowDecoder:
         self._max_future_seconds = max_future_seconds
         self._mapping = schema.fields
         self._rows = _rows(schema, schema.fields or usual_mapping(schema.columns.values()))
+        self._together = _together(self._rows, schema.fields)
         self._own = _own_form(schema) if schema.fields is None else None
         self._plain = [name for name in schema.inputs if name not in schema.columns]
         self._firsts = {one for column in schema.columns.values() for one in (column.path, Path.of(column.path).name)}
@@ -52,10 +54,38 @@ class RowDecoder:
         self, records: Records, rows: Sequence[int], values: Sequence[bytes], envelopes: Envelopes | None
     ) -> Decoded:
         """The batch of the events in `values`, at rows `rows` of `records`."""
+        return self._decode(records, rows, values, envelopes, self._values)
 
+    def decode_payloads(
+        self,
+        records: Records,
+        rows: Sequence[int],
+        values: Sequence[bytes],
+        envelopes: Envelopes | None,
+        payloads: Payloads,
+    ) -> Decoded:
+        """As `decode`, of records of a binary form: each gives what it gives as JSON."""
+
+        def found(part: Sequence[bytes]) -> dict[str, Values]:
+            if self._together is not None:
+                table = table_of(self._together, payloads, part)
+                if table is not None and (self._mapping is not None or self._all_are_rows(table)):
+                    return table
+            return self._values([payloads.json(one) for one in part])
+
+        return self._decode(records, rows, values, envelopes, found)
+
+    def _decode(
+        self,
+        records: Records,
+        rows: Sequence[int],
+        values: Sequence[bytes],
+        envelopes: Envelopes | None,
+        values_of: Callable[[Sequence[bytes]], dict[str, Values]],
+    ) -> Decoded:
         def decode(places: range) -> Batch:
             part = slice(places.start, places.stop)
-            found = self._values(values[part])
+            found = values_of(values[part])
             return assemble(
                 self._schema,
                 records,
@@ -137,6 +167,14 @@ def _rows(schema: Schema, mapping: FieldMapping) -> Extraction:
     if schema.fields is None:
         wanted[part_key(_INPUTS)] = Path.literally(_INPUTS)
     return Extraction(wanted, "all" if mapping.unknown == "reject" else "none")
+
+
+def _together(rows: Extraction, mapping: FieldMapping | None) -> dict[str, Names] | None:
+    """The names on the way to each value, where all are found by names alone; None if each record must be looked at."""
+    if mapping is not None and mapping.unknown == "reject":
+        return None
+    found = {name: names_of(path) for name, path in rows.paths.items()}
+    return None if None in found.values() else {name: names for name, names in found.items() if names is not None}
 
 
 def _own_form(schema: Schema) -> Extraction:

@@ -110,7 +110,8 @@ class Extraction:
     def __init__(
         self, paths: dict[str, Path], reject: Unknown = "none", required: frozenset[str] = frozenset()
     ) -> None:
-        self._paths = paths
+        self.paths = paths
+        """See `paths`."""
         self._level = _Level()
         for path in paths.values():
             self._level.add(path)
@@ -125,11 +126,11 @@ class Extraction:
         """
         decode = self._decode
         table = self._level.columns([decode(text) for text in texts])
-        return {name: self._level.at(path, table) for name, path in self._paths.items()}
+        return {name: self._level.at(path, table) for name, path in self.paths.items()}
 
     def of_object(self, record: dict[str, Any]) -> dict[str, Values]:
         """The values of each name from one decoded object. Raises Refused as `find` does."""
-        return {name: [find(record, path)] for name, path in self._paths.items()}
+        return {name: [find(record, path)] for name, path in self.paths.items()}
 
     def unknown(self, record: dict[str, Any]) -> str:
         """The path of a field to be refused; empty if there is none."""

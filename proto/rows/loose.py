@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from thalweg.proto.bounds.moments import Moments
 from thalweg.proto.rejected import Refused
 from thalweg.proto.rows.assembly import Parts
 from thalweg.proto.rows.extraction import Values
@@ -25,10 +26,8 @@ def loose_parts(found: dict[str, Values]) -> Parts:
     """
     nothing = [None] * len(next(iter(found.values())))
     ids, times, keys, labels, weights = (found.get(part_key(part), nothing) for part in PARTS)
-    if not set(map(type, times)) <= {int, float, type(None)}:
+    if not isinstance(times, Moments) and not set(map(type, times)) <= {int, float, type(None)}:
         times = [_time(value) for value in times]
-    if "" in labels:
-        labels = [None if value == "" else value for value in labels]
     if not set(map(type, weights)) <= {float, type(None)}:
         weights = [_weight(value) for value in weights]
     return Parts(ids, times, keys, labels, weights)

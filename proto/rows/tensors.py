@@ -16,6 +16,7 @@ import numpy as np
 from thalweg.proto.rejected import Refused
 from thalweg.proto.rows.column import Column
 from thalweg.proto.rows.ids import id_number, id_text
+from thalweg.proto.rows.lazy import Texts
 from thalweg.proto.rows.values import column_array
 from thalweg.proto.schema import Array, Inputs, Schema, TensorSpec
 
@@ -90,6 +91,8 @@ def _values(column: Column, spec: TensorSpec, array: Array) -> Array:
 def _texts(column: Column, values: Sequence[Any]) -> Sequence[Any]:
     """With texts instead of bytes."""
     try:
+        if set(map(type, values)) == {bytes}:  # the usual case; often few differ
+            return Texts(values, {value: value.decode() for value in set(values)})
         return [value.decode() if isinstance(value, bytes) else value for value in values]
     except UnicodeDecodeError as error:
         raise Refused("malformed", f"column {column.name!r:.80}: expected UTF-8, got {error.object!r:.80}") from None

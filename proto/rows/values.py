@@ -14,11 +14,13 @@ import msgspec
 import numpy as np
 
 from thalweg.proto.bounds.limits import MAX_CATEGORY_BYTES, MAX_SECONDS, MAX_TEXT_BYTES
+from thalweg.proto.bounds.moments import Moments
 from thalweg.proto.bounds.times import Times, in_seconds, parsed, suggested_unit
 from thalweg.proto.columns import class_name
 from thalweg.proto.rejected import Reason, Refused
 from thalweg.proto.rows.column import Column
 from thalweg.proto.rows.extraction import Values
+from thalweg.proto.rows.lazy import Numbers, Texts
 from thalweg.proto.rows.paths import shown
 from thalweg.proto.schema import Array
 
@@ -68,6 +70,8 @@ def _numeric(column: Column, values: Values) -> Array:
 
 def _quick_numbers(values: Values) -> Array | None:
     """All of them at once; None if one needs a closer look."""
+    if isinstance(values, Numbers):
+        return values.array
     kinds = set(map(type, values))
     try:
         if kinds <= _NUMBERS:
@@ -124,6 +128,8 @@ def _truth(column: Column, value: Any) -> float:
 
 
 def _texts(column: Column, values: Values) -> Array:
+    if isinstance(values, Texts):
+        return _bounded(column, values.encoded())
     kinds = set(map(type, values))
     try:
         if kinds <= {str, type(None)}:  # the usual case; often few differ
@@ -169,6 +175,8 @@ def _bounded(column: Column, encoded: list[bytes]) -> Array:
 
 
 def _datetime(column: Column, values: Values) -> Array:
+    if isinstance(values, Moments):
+        return values.seconds()
     if column.unit != "rfc3339" and set(map(type, values)) <= {int, float, type(None)}:  # the usual case
         try:
             numbers = np.array(values, dtype=np.float64)

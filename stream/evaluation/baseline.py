@@ -16,6 +16,8 @@ from thalweg.models.contract.learner import Learner, Predictor
 
 log = structlog.get_logger(__name__)
 
+BASELINE_FILE = "frozen.safetensors"
+"""In the folder of a model."""
 _VERSION = "twin_of_version"  # named twin in saved states, which must stay readable
 
 
@@ -50,6 +52,7 @@ class Baseline:
         self._path = path
         self._pinned = pinned
         self._baseline: Predictor | None = None
+        self._state: State | None = None  # without a path: for `save`
         if pinned is not None and not self._is_kept(pinned.version):
             self._keep(State(*_copied(pinned.state())), pinned.version)
         if pinned is not None:
@@ -60,19 +63,31 @@ class Baseline:
         """Whether the baseline exists and differs from the learner."""
         return self._baseline is not None
 
-    def answerer(self, events: int, predictor: Predictor) -> Predictor | None:
-        """The baseline's predictor after `events` events; the learner's until the baseline is made; None if there is
-        none.
-        """
+    def due(self, events: int) -> bool:
+        """Whether the baseline is to be made now, after `events` events."""
+        return self._baseline is None and 0 < self._after <= events
+
+    def make(self) -> None:
+        """Make the baseline of the learner as it is."""
+        state = State(*_copied(self._learner.state()))
+        self._keep(state, None)
+        self._baseline = self._predictor_of(state)
+
+    def answerer(self, predictor: Predictor) -> Predictor | None:
+        """The baseline's predictor; the learner's until the baseline is made; None if there is none."""
         if self._baseline is not None:
             self._baseline = with_history(self._baseline, predictor)
-        elif self._after and events >= self._after:
-            state = State(*_copied(self._learner.state()))
-            self._keep(state, None)
-            self._baseline = self._predictor_of(state)
         elif not self._after:
             return None
         return self._baseline or predictor
+
+    def save(self, path: Path) -> None:
+        """Save the baseline where a service looks for it; one without a path of its own. Raises OSError."""
+        if self._state is None:
+            path.unlink(missing_ok=True)
+        else:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_state(State(self._state.tensors, {**self._state.meta, _VERSION: None}), path)
 
     def meta(self) -> dict[str, Any]:
         """Metadata for the saved state; the baseline itself has its own file."""
@@ -93,7 +108,7 @@ class Baseline:
 
     def _keep(self, state: State, version: int | None) -> None:
         if self._path is None:
-            self._baseline = self._predictor_of(state)
+            self._baseline, self._state = self._predictor_of(state), state
             return
         marked = State(state.tensors, {**state.meta, _VERSION: version})
         try:

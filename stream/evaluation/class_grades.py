@@ -16,6 +16,7 @@ from thalweg.proto.task import Task
 from thalweg.stream.evaluation.figures.ranking import groups_of
 from thalweg.stream.evaluation.figures.recent import RecentWindow
 from thalweg.stream.evaluation.grading import Alike, ClassNumbers, Floats, Graded, TaskGrading, those
+from thalweg.stream.evaluation.served_answers import without_answer
 
 _EVERY = slice(None)
 
@@ -33,6 +34,11 @@ class ClassGrading(TaskGrading):
         labelled = len(codes) and codes.min() >= 0
         rows: NDArray[np.intp] | slice = _EVERY if labelled else np.flatnonzero(codes >= 0)
         return grade_classes(batch, batch.labels, rows, predictor, task, outputs, numbers)
+
+    def unanswered(
+        self, batch: Batch, predictor: Predictor, task: Task, outputs: Mapping[str, Array]
+    ) -> NDArray[np.bool_] | None:
+        return without_answer(batch, predictor, outputs[task.answer])
 
     def losses(self, graded: Graded) -> Floats:
         losses: Floats = 1.0 - graded.columns["correct"]

@@ -106,6 +106,11 @@ class ClassNumbers:
             self._tabled = known = _Tables(names, classes, ours, columns, bool((ours >= 0).all()))
         return known
 
+    def of(self, labels: ClassLabels, rows: NDArray[np.intp] | slice) -> NDArray[np.intp]:
+        """The numbers of the classes of these labelled events, (M,)."""
+        codes = labels.codes[rows]
+        return self.tables(labels.names, codes, self._tabled.classes if self._tabled is not None else ()).ours[codes]
+
     def _number(self, names: tuple[str, ...], codes: NDArray[Any]) -> None:
         """Number new classes in the order of their first events, which does not depend on how the stream is cut."""
         met, first = np.unique(codes, return_index=True)
@@ -162,9 +167,17 @@ class TaskGrading(ABC):
         """
         raise NotImplementedError(f"{type(self).__name__} does not say which answers are right")
 
-    def control_labels(self, graded: Graded, batch: Batch) -> NDArray[Any] | None:
-        """The labels of the graded events, (M, ...), as the task's controls predict them; None: there are none."""
-        return graded.labels
+    def control_labels(
+        self, batch: Batch, rows: NDArray[np.intp] | slice, numbers: ClassNumbers
+    ) -> NDArray[Any] | None:
+        """The labels of these labelled events, (M, ...), as the task's controls predict them; None: there are none."""
+        return numbers.of(batch.labels, rows) if isinstance(batch.labels, ClassLabels) else None
+
+    def unanswered(
+        self, batch: Batch, predictor: Predictor, task: Task, outputs: Mapping[str, Array]
+    ) -> NDArray[np.bool_] | None:
+        """Which of N events got no answer because the model had learned too little to have one, (N,); None: none."""
+        return None
 
     def figures(self, means: Figures, counts: Mapping[str, int]) -> Figures:
         """Figures over all events from the means of `means`; `counts` are the numbers of events per mean."""

@@ -25,8 +25,16 @@ class NumberGrading(TaskGrading):
     bounded = False
     controls = MappingProxyType({"mean": "mean_numbers", "repeat_last_label": "last_numbers"})
 
-    def control_labels(self, graded: Graded, batch: Batch) -> NDArray[Any] | None:
-        return batch.labels.values[graded.rows] if isinstance(batch.labels, NumberLabels) else None
+    def control_labels(
+        self, batch: Batch, rows: NDArray[np.intp] | slice, numbers: ClassNumbers
+    ) -> NDArray[Any] | None:
+        return batch.labels.values[rows] if isinstance(batch.labels, NumberLabels) else None
+
+    def unanswered(
+        self, batch: Batch, predictor: Predictor, task: Task, outputs: Mapping[str, Array]
+    ) -> NDArray[np.bool_] | None:
+        missing = np.asarray(np.isnan(outputs[task.answer]).all(axis=1))
+        return missing if missing.any() else None
 
     def grade(
         self, batch: Batch, predictor: Predictor, task: Task, outputs: Mapping[str, Array], numbers: ClassNumbers
@@ -69,6 +77,13 @@ class ScoreGrading(TaskGrading):
         if (groups := groups_of(batch)) is not None:
             found["group"] = those(groups, rows)
         return Graded(rows, found, Alike("scores", columns=tuple(found)))
+
+    def control_labels(
+        self, batch: Batch, rows: NDArray[np.intp] | slice, numbers: ClassNumbers
+    ) -> NDArray[Any] | None:
+        if not isinstance(batch.labels, NumberLabels):
+            return None
+        return np.asarray(batch.labels.values[rows, 0] >= 0.5).astype(np.int64)
 
     def losses(self, graded: Graded) -> Floats:
         """The Brier score."""

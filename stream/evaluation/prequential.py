@@ -7,6 +7,7 @@ continue after a restart.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from thalweg.memory.snapshots.state import State
 from thalweg.models.contract.learner import Predictor
-from thalweg.proto.event import Batch
+from thalweg.proto.event import Batch, ClassLabels, NumberLabels
 from thalweg.proto.schema import Array
 from thalweg.proto.task import BUILT_IN, Task, task_of
 from thalweg.stream.evaluation.figures.bounds import Bound
@@ -39,7 +40,8 @@ class Prequential:
     are two classes, over all events from counts (`Ranks`); for the recent window also the mean AUC by group
     (`gauc`), where a group is the events of one `user` (an input) or key, weighted by its events, and groups of one
     class are ignored. A prediction from before the class was known counts as wrong. Unlabelled events are not
-    graded. No figure depends on how the stream is cut into micro-batches.
+    graded, and neither are labelled ones that got no answer because the model knew no class at all yet: those are
+    counted (`unanswered`). No figure depends on how the stream is cut into micro-batches.
 
     For event sequences there are also the mean `log_likelihood`, the share of types among the three most likely,
     RMSE of the expected gap in seconds, mean absolute error of its logarithm, and for the recent window the
@@ -68,17 +70,37 @@ class Prequential:
         self._recent = RecentWindow(window_events)
         self._waiting: list[Graded] = []
         self._waiting_events = self._waiting_scores = 0
+        self.unanswered = 0
         self.grades = None
+        self._hidden: NDArray[np.intp] | None = None  # rows of the latest micro-batch that got no answer
         if task is not None:
             self._set_task(task)
 
     grades: Graded | None
     """The grades of the latest micro-batch; None if nothing in it was graded."""
+    unanswered: int
+    """Labelled events that got no answer because the model had learned too little to have one; in no other figure."""
 
     @property
     def graded(self) -> int:
-        """Labelled events so far."""
+        """Graded events so far."""
         return self._graded + self._waiting_events
+
+    @property
+    def numbers(self) -> ClassNumbers:
+        """The numbers of the classes seen."""
+        return self._numbers
+
+    def labelled_rows(self) -> tuple[NDArray[np.intp] | slice | None, NDArray[np.bool_] | None]:
+        """The rows of the latest micro-batch whose labels count, (M,), and which of them were graded, (M,); None: there
+        are none, all were.
+        """
+        graded = None if self.grades is None else self.grades.rows
+        if self._hidden is None:
+            return graded, None
+        assert not isinstance(graded, slice)  # that would be all rows
+        rows = self._hidden if graded is None else np.sort(np.concatenate([graded, self._hidden]))
+        return rows, np.isin(rows, self._hidden, invert=True)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -97,12 +119,33 @@ class Prequential:
             grading = self._set_task(task)
         else:
             grading = self._grading
-        fit = fits(batch, task)
-        self.grades = graded = grading.grade(batch, predictor, task, outputs, self._numbers) if fit else None
+        self.grades = graded = self._hidden = None
+        if fits(batch, task):
+            if (unanswered := grading.unanswered(batch, predictor, task, outputs)) is not None:
+                batch = self._without_labels(batch, unanswered)
+            self.grades = graded = grading.grade(batch, predictor, task, outputs, self._numbers)
         if graded is not None:
             if first is not None:
                 graded.columns["event"] = np.arange(first, first + len(batch))[graded.rows]
             self._wait(graded)
+
+    def _without_labels(self, batch: Batch, unanswered: NDArray[np.bool_]) -> Batch:
+        """The batch without the labels of events that got no answer; counts them."""
+        labels = batch.labels
+        assert labels is not None
+        rows = np.flatnonzero(unanswered & labels.present)
+        if not len(rows):
+            return batch
+        self.unanswered += len(rows)
+        self._hidden = rows
+        if isinstance(labels, ClassLabels):
+            self._numbers.of(labels, np.flatnonzero(labels.codes >= 0))  # classes are numbered as they come
+            codes = labels.codes.copy()
+            codes[rows] = -1
+            return replace(batch, labels=ClassLabels(codes, labels.names))
+        values = labels.values.copy()
+        values[rows] = np.nan
+        return replace(batch, labels=NumberLabels(values))
 
     def add(self, graded: Graded, starts: NDArray[np.intp]) -> None:
         """Add the grades of micro-batches that were graded elsewhere.
@@ -184,7 +227,13 @@ class Prequential:
             kept = {"sums": own.sums, "counts": own.counts, "spreads": own.spreads}
             tensors |= {f"{self._task.name}.{name}": tensor for name, tensor in kept.items()}
         tensors |= self._ranks.tensors() | self._calibration.tensors() | self._recent.tensors()
-        meta = {"classes": list(self._numbers.classes), "window_events": self._recent.size, "scores": self._scores}
+        meta: dict[str, Any] = {
+            "classes": list(self._numbers.classes),
+            "window_events": self._recent.size,
+            "scores": self._scores,
+        }
+        if self.unanswered:
+            meta["unanswered"] = self.unanswered
         return State(tensors, meta | {"window_begun": self._graded - self._recent.pushed})
 
     def restore(self, state: State) -> None:
@@ -207,7 +256,7 @@ class Prequential:
             spreads = tensors.get(f"{name}.spreads")
             self._own.restore(tensors[f"{name}.sums"], tensors[f"{name}.counts"], spreads)
         self._ranks, self._calibration = Ranks.of(tensors), Calibration.of(tensors)
-        self._scores = meta.get("scores", False)
+        self._scores, self.unanswered = meta.get("scores", False), meta.get("unanswered", 0)
         self._recent = RecentWindow(self._recent.size)
         if meta["window_events"] == self._recent.size:
             pushed = self._graded - meta.get("window_begun", 0)

@@ -54,6 +54,9 @@ class EvaluationReport:
     """The task's main metric before that; None: not known."""
     unlabelled_events: int = 0
     """Events since the last one whose prediction was graded: all figures of quality are as of that one."""
+    unanswered: int = 0
+    """Labelled events that got no answer because the model had learned too little to have one. They are in no figure,
+    of the model or of a control."""
     recent_events: int = 0
     """Graded events in the recent window."""
     controls: Mapping[str, Mapping[str, float]] = field(default_factory=lambda: MappingProxyType({}))

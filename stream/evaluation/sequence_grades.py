@@ -45,6 +45,11 @@ class SequenceGrading(TaskGrading):
             graded.alike = graded.alike._replace(columns=tuple(graded.columns))
         return graded
 
+    def unanswered(
+        self, batch: Batch, predictor: Predictor, task: Task, outputs: Mapping[str, Array]
+    ) -> NDArray[np.bool_] | None:
+        return None if predictor.classes else np.ones(len(batch), np.bool_)
+
     def losses(self, graded: Graded) -> Floats:
         """The negative log-likelihood of the event."""
         likelihood = graded.columns.get("log_likelihood")

@@ -53,6 +53,27 @@ def as_served(
     return answerer, {**outputs, **_classes(outputs, task.scores, classes, served)}
 
 
+def without_answer(batch: Batch, predictor: Predictor, labels: Array) -> Array | None:
+    """Which of N predicted labels are missing because no class was known when they were asked for, (N,); None: none.
+
+    A missing label for other reasons, such as an input that is not finite, is a wrong answer.
+
+    Args:
+        batch: The events.
+        predictor: As of `as_served`.
+        labels: Its labels, (N,); -1 where there is none.
+    """
+    present = predictor.present if isinstance(predictor, _WithClasses) else predictor
+    if present.classes and batch.served is None:
+        return None
+    unknown = np.full(len(labels), not present.classes)
+    for row, answer in enumerate(batch.served or ()):
+        if answer is not None:
+            unknown[row] = answer.label is None and not answer.known
+    missing: Array = unknown & (labels < 0)
+    return missing if missing.any() else None
+
+
 def _values(now: Array, served: Sequence[tuple[int, Answer]]) -> Array:
     width = now.shape[1]
     found = now.astype(np.float64)
@@ -111,7 +132,7 @@ class _WithClasses:
     """A predictor with additional classes that it never predicts."""
 
     def __init__(self, predictor: Predictor, task: Task, classes: tuple[str, ...]) -> None:
-        self._predictor, self._task, self._classes = predictor, task, classes
+        self.present, self._task, self._classes = predictor, task, classes
 
     @property
     def task(self) -> Task:
@@ -119,11 +140,11 @@ class _WithClasses:
 
     @property
     def inputs(self) -> Mapping[str, TensorSpec]:
-        return self._predictor.inputs
+        return self.present.inputs
 
     @property
     def outputs(self) -> Mapping[str, TensorSpec]:
-        return self._predictor.outputs
+        return self.present.outputs
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -131,10 +152,10 @@ class _WithClasses:
 
     @property
     def properties(self) -> Mapping[str, str]:
-        return self._predictor.properties
+        return self.present.properties
 
     def predict(self, inputs: Inputs) -> Mapping[str, Array]:
-        return self._predictor.predict(inputs)
+        return self.present.predict(inputs)
 
     def state(self) -> State:
-        return self._predictor.state()
+        return self.present.state()

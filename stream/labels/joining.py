@@ -26,6 +26,7 @@ from thalweg.proto.bounds.times import record_times
 from thalweg.proto.decode import Decoder
 from thalweg.proto.encode import to_events
 from thalweg.proto.event import Batch
+from thalweg.proto.framing.framing import Unframing
 from thalweg.proto.records import Partition, Records
 from thalweg.proto.rejected import Reason, Refused, Rejected
 from thalweg.proto.schema import Schema
@@ -33,7 +34,7 @@ from thalweg.stream.exceptions import first_line
 from thalweg.stream.health.reading import report_reading
 from thalweg.stream.health.registry import Health
 from thalweg.stream.labels.join_observer import JoinObserver, JoinReadingObserver
-from thalweg.stream.labels.label_records import joined_event, label_of
+from thalweg.stream.labels.label_records import joined_event, label_of, unframed_label
 from thalweg.stream.labels.place import PlaceKeeper
 from thalweg.stream.labels.store_reach import StoreReach
 from thalweg.stream.labels.waiting import Label, WaitingLabels
@@ -41,6 +42,7 @@ from thalweg.stream.log.dead_letters import DeadLetters
 from thalweg.stream.log.identity import identities, replaced
 from thalweg.stream.log.log import GAP_TEXTS, Log, LogReplaced, Reader, RecordsRefused, gap_fields
 from thalweg.stream.log.refused import append_possible
+from thalweg.stream.registry.schemas import KnownSchemas
 from thalweg.stream.retry import Retry, Stopped
 from thalweg.stream.runtime import REAL, Runtime
 
@@ -96,6 +98,8 @@ class Joiner:
         observer: Receives what happens.
         runtime: Clocks and waits.
         health: Where it reports its health; None: nowhere.
+        schemas: The schemas of events and labels framed for a schema registry, for this joiner alone; None: there are
+            none.
     """
 
     def __init__(
@@ -109,6 +113,7 @@ class Joiner:
         observer: JoinObserver,
         runtime: Runtime = REAL,
         health: JoinHealth | None = None,
+        schemas: KnownSchemas | None = None,
     ) -> None:
         health = health if health is not None else JoinHealth()
         self._settings, self._source, self._pending, self._schema = settings, source, pending, schema
@@ -117,7 +122,8 @@ class Joiner:
         self._stopping = runtime.signal()
         self._store = StoreReach(settings.model, health.store, observer)
         self._retrying = Retry(settings.model, self._health, self._stopping, self._store.failed)
-        self._decoder = Decoder(schema, max_future_seconds=settings.max_future_seconds)
+        self._decoder = Decoder(schema, max_future_seconds=settings.max_future_seconds, schemas=schemas)
+        self._schemas, self._unframing = schemas, None if schemas is None else Unframing(schemas)
         self._waiting = WaitingLabels()
         self._place = PlaceKeeper(place, runtime.ticks)
         self._sent: set[tuple[Partition, int]] = set()
@@ -192,6 +198,8 @@ class Joiner:
     # -- reading records ----------------------------------------------------------------------------------------------
 
     def _take(self, run: Records) -> None:
+        if self._schemas is not None:
+            self._retrying("schema registry", partial(self._schemas.prepare, run))
         if run.partition.topic == self._settings.labels_topic:
             self._take_labels(run)
         else:
@@ -221,7 +229,8 @@ class Joiner:
         bad = []
         for row, value in enumerate(run.values):
             try:
-                record = label_of(value, self._schema)
+                unframed = unframed_label(value, self._unframing, run.partition, run.offsets[row])
+                record = label_of(unframed, self._schema)
             except Refused as error:
                 bad.append(Rejected(row, error.reason, str(error)))
             except Exception as error:  # one record must not end the thread, which would only read it again

@@ -10,14 +10,17 @@ from thalweg.proto import columns, thalweg_pb2
 from thalweg.proto.bounds.json_depth import too_deep
 from thalweg.proto.bounds.limits import MAX_JSON_DEPTH, MAX_LABEL_RECORD_BYTES
 from thalweg.proto.bounds.texts import check_ids
+from thalweg.proto.cloudevents import from_structured, is_structured
 from thalweg.proto.encode import EVENT_HEADERS
 from thalweg.proto.event import ClassLabels
+from thalweg.proto.framing.framing import MAGIC, Unframing
 from thalweg.proto.json_text import BYTE_ORDER_MARK, fault_of
+from thalweg.proto.records import Partition
 from thalweg.proto.rejected import Reason, Refused
 from thalweg.proto.rows.assembly import name_of
 from thalweg.proto.rows.fields import FieldMapping
 from thalweg.proto.rows.paths import Path, find, shown
-from thalweg.proto.schema import Schema
+from thalweg.proto.schema import InputError, Schema
 from thalweg.stream.log.log import Message
 
 
@@ -39,10 +42,21 @@ _DECODER = msgspec.json.Decoder(_Own)
 _OWN = FieldMapping()
 
 
+def unframed_label(value: bytes | None, unframing: Unframing | None, partition: Partition, offset: int) -> bytes | None:
+    """The record of a label without the frame of a schema registry. Raises Refused where it cannot be read."""
+    if unframing is None or not value or value[0] != MAGIC or len(value) > MAX_LABEL_RECORD_BYTES:
+        return value
+    form, content = unframing.open(value, partition, offset)
+    if form != "json":
+        raise Refused("bad_label", "expected a record with an id and a label, got an event")
+    return content
+
+
 def label_of(value: bytes | None, schema: Schema) -> LabelRecord:
     """Decodes the record of a label for events of this schema. Raises Refused if it is none.
 
     Id and label have the names of `Schema.fields`, if there are any; a record with neither of these may have our own.
+    They may be the data of a CloudEvent.
     """
     value = (value or b"").removeprefix(BYTE_ORDER_MARK)
     if len(value) > MAX_LABEL_RECORD_BYTES:
@@ -50,6 +64,11 @@ def label_of(value: bytes | None, schema: Schema) -> LabelRecord:
     if too_deep(value):
         raise Refused("malformed", f"expected JSON nested at most {MAX_JSON_DEPTH} deep, got deeper")
     fields = schema.fields or _OWN
+    if not _leads_into_data(fields) and is_structured(value):
+        try:
+            value = from_structured(value).value
+        except InputError as error:
+            raise Refused("malformed", str(error)) from error
     form = f'expected {{"{fields.id or "id"}": …, "{fields.label or "label"}": …}}'
     try:
         id, label = _mapped(value, fields) if schema.fields is not None else _own(value)
@@ -65,6 +84,11 @@ def label_of(value: bytes | None, schema: Schema) -> LabelRecord:
     return LabelRecord(id, label)
 
 
+def _leads_into_data(fields: FieldMapping) -> bool:
+    """Whether the paths themselves find what is in a CloudEvent."""
+    return any(path.partition(".")[0] == "data" for path in (fields.id, fields.label))
+
+
 def _own(value: bytes) -> tuple[Any, Any]:
     record = _DECODER.decode(value)
     return record.id, record.label
@@ -77,7 +101,7 @@ def _mapped(value: bytes, fields: FieldMapping) -> tuple[Any, Any]:
     id, label = (find(record, Path.of(where)) if where else None for where in (fields.id, fields.label))
     if id is None and label is None:
         return _own(value)
-    return id, None if label == "" else label
+    return id, label
 
 
 def joined_event(schema: Schema, id: str, label: Any, value: bytes) -> Message:

@@ -57,7 +57,7 @@ class Beginning:
         reads them again. Raises Stopped; what was learned until then is not saved.
         """
         version = self._fold.version + 1
-        done = self._fold.apply(DecodedBlock(version, self._settings.batch_events, self._followed(events), {}))
+        done = self._fold.apply(DecodedBlock(version, self._settings.history_batch_events, self._followed(events), {}))
         log.info(
             "learned recorded events before those of the log",
             model=self._settings.model,
@@ -93,7 +93,7 @@ class Beginning:
         )
         self._journal.restart(self._fold.version)
         self._fold.read_anew(anew)
-        empty = BlockEntry(self._fold.version + 1, (), self._settings.batch_events)
+        empty = BlockEntry(self._fold.version + 1, (), self._settings.history_batch_events)
         self._journal.append(empty)
         self._fold.apply(self._fold.decode(empty, Block(())))
         self._saving.save(wait=True)

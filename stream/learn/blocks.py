@@ -65,6 +65,8 @@ class DecodedBlock:
     """The last offset of each partition in the block; empty for a file."""
     appended_time: float = math.inf
     """Unix seconds at which the log appended the newest record; infinite if unknown, as for a file."""
+    delay_events: int = 0
+    """How many events late labels become known, besides those of their micro-batch; only of a file."""
     runs: tuple[Records, ...] = ()
     """The records of each part, to which the rows of its rejected ones refer; empty for a file."""
 

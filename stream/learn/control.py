@@ -83,7 +83,7 @@ class Policy:
 
     def _before(self, alarm: Alarm, outcome: Outcome) -> int | None:
         """The newest snapshot that contains no event from after the change began."""
-        learned_since = alarm.start - alarm.since + self._settings.batch_events + outcome.events
+        learned_since = alarm.start - alarm.since + self._settings.most_batch_events + outcome.events
         kept = [m for m in self._snapshots.manifests() if m.events_learned <= outcome.learned - learned_since]
         return kept[-1].version if kept else None
 

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import math
 import time
-from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import TypeAlias
 
@@ -23,13 +22,15 @@ from thalweg.memory.snapshots.state import State
 from thalweg.models.contract.capabilities import Forgetting, capability, predict_batch
 from thalweg.models.contract.learner import Learner
 from thalweg.proto.decode import Decoder
-from thalweg.proto.event import Batch, Decoded, cut
+from thalweg.proto.event import Batch, cut
 from thalweg.proto.records import Partition, Position
 from thalweg.stream.drift.alarm import Alarm
 from thalweg.stream.evaluation.report import EvaluationReport
 from thalweg.stream.journal.entries import BlockEntry, Control, ForgettingEntry, ResetEntry, RollbackEntry
 from thalweg.stream.learn.blocks import Block, DecodedBlock
 from thalweg.stream.learn.dedup import RecentIds
+from thalweg.stream.learn.micro_batches.fresh import Totals, fresh_events
+from thalweg.stream.learn.micro_batches.late import LateLabels
 from thalweg.stream.learn.outcome import Outcome
 from thalweg.stream.learn.ports import DriftEvaluator, Evaluator
 from thalweg.stream.learn.settings import ProcessorSettings, identity_differences
@@ -38,7 +39,6 @@ from thalweg.stream.registry.schemas import KnownSchemas
 
 log = structlog.get_logger(__name__)
 
-_UNLABELLED = "\0"  # prefix of the id of an event without a label
 DRIFT = "drift"
 """The cause of a control entry that a drift alarm triggered."""
 
@@ -185,7 +185,14 @@ class Fold:
         """Restore the fold from this snapshot. Raises StateMismatch."""
         manifest, parts = kept.manifest, kept.parts
         check_settings(manifest, self._settings)
-        self._learner.restore(parts["learner"])
+        try:
+            self._learner.restore(parts["learner"])
+        except ValueError as error:  # as after an update in which a default or the form of the state changed
+            raise StateMismatch(
+                f"model {manifest.model!r}: the saved state (version {manifest.version}) cannot be restored: {error}; "
+                f"give the model a new name or another state_dir (it then learns its topic from the start), or go "
+                f"back to the version of thalweg that saved it"
+            ) from error
         if "recent_ids" in parts:
             self._recent_ids.restore(parts["recent_ids"])
         if self._evaluator is not None and "evaluator" in parts:
@@ -265,10 +272,12 @@ class Fold:
         self.prepare(block)
         if not entry.skipped:
             parts = tuple(self._decoder.decode(run) for run in block.records)
-            return DecodedBlock(entry.version, entry.batch_events, parts, block.end, block.appended_time, block.records)
+            return DecodedBlock(
+                entry.version, entry.batch_events, parts, block.end, block.appended_time, runs=block.records
+            )
         runs = tuple(run for run in (without_records(run, entry.skipped) for run in block.records) if len(run))
         parts = tuple(without_events(run, self._decoder.decode(run), entry.skipped) for run in runs)
-        return DecodedBlock(entry.version, entry.batch_events, parts, block.end, block.appended_time, runs)
+        return DecodedBlock(entry.version, entry.batch_events, parts, block.end, block.appended_time, runs=runs)
 
     def apply(
         self, step: DecodedBlock | Control, on_batch: OnBatch | None = None, *, repeated: bool = False
@@ -304,34 +313,42 @@ class Fold:
 
     def _learn(self, block: DecodedBlock, on_batch: OnBatch | None) -> Outcome:
         """Predict, grade and learn the new events of a block."""
-        totals, labelled, newest = _Totals(), 0, None
+        totals, newest = Totals(), None
         seconds: list[float] = []
-        for micro_batch in cut(self._fresh(block.parts, totals), block.batch_events):
-            self._predict(micro_batch)
+        late = LateLabels(block.delay_events)
+
+        def learn(micro_batch: Batch) -> None:
             started = time.perf_counter()
             self._learner.learn(micro_batch)
             took = time.perf_counter() - started
-            labelled += int(np.count_nonzero(micro_batch.labels.present)) if micro_batch.labels is not None else 0
-            newest = float(micro_batch.times.max())
-            self._event_time = max(self._event_time, min(newest, block.appended_time))
             if on_batch is None:
                 seconds.append(took)
             else:
                 on_batch(micro_batch, took)
+
+        for micro_batch in cut(fresh_events(block.parts, self._recent_ids, totals), block.batch_events):
+            self._predict(micro_batch)
+            for known in late.after(micro_batch):
+                learn(known)
+            newest = micro_batch
+        for known in late.rest():
+            learn(known)
+        if totals.newest_time is not None:
+            self._event_time = max(self._event_time, min(totals.newest_time, block.appended_time))
         self._version = block.version
         self._end.update(block.end)
         if math.isfinite(block.appended_time):
             self._appended_time = block.appended_time
-        self._learned += labelled
+        self._learned += totals.labelled
         outcome = Outcome(
             version=self._version,
             learned=self._learned,
             events=totals.events,
-            labelled=labelled,
+            labelled=totals.labelled,
             duplicates=totals.duplicates,
             rejected=totals.rejected,
             oldest_time=totals.oldest_time,
-            newest_time=newest,
+            newest_time=None if newest is None else float(newest.times.max()),
             learn_seconds=tuple(seconds),
             alarms=tuple(self._drift.news()) if self._drift is not None else (),
         )
@@ -344,20 +361,6 @@ class Fold:
         if self._grader is not None:
             graded = _served_by(self._settings.model, micro_batch)
             self._grader.predicted(graded, predictor, predict_batch(predictor, micro_batch))
-
-    def _fresh(self, parts: Iterable[Decoded], totals: _Totals) -> Iterator[Batch]:
-        for part in parts:
-            totals.rejected.update(rejected.reason for rejected in part.rejected)
-            batch = part.batch
-            fresh = None if batch.ids is None else self._recent_ids.fresh(_identities(batch))
-            if fresh is not None:
-                batch = batch.take(fresh)
-                totals.duplicates += len(part.batch) - len(batch)
-            if len(batch):
-                totals.events += len(batch)
-                oldest = float(batch.times.min())
-                totals.oldest_time = oldest if totals.oldest_time is None else min(oldest, totals.oldest_time)
-                yield batch
 
     def _change(self, entry: Control, *, repeated: bool) -> None:
         if isinstance(entry, RollbackEntry):
@@ -404,23 +407,3 @@ def _copied(kept: Snapshot) -> Snapshot:
         for name, part in kept.parts.items()
     }
     return Snapshot(kept.manifest, parts)
-
-
-@dataclass(slots=True)
-class _Totals:
-    """Totals over the parts of a block."""
-
-    events: int = 0
-    duplicates: int = 0
-    rejected: Counter[str] = field(default_factory=Counter)
-    oldest_time: float | None = None
-
-
-def _identities(batch: Batch) -> Sequence[str | None]:
-    """Keys for deduplication: the id and whether there is a label, because the label may arrive after the event."""
-    assert batch.ids is not None
-    present = None if batch.labels is None else batch.labels.present
-    if present is not None and present.all():
-        return batch.ids
-    rows: list[bool] = [False] * len(batch) if present is None else present.tolist()
-    return [id if labelled or id is None else f"{_UNLABELLED}{id}" for id, labelled in zip(batch.ids, rows)]

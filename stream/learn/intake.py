@@ -15,6 +15,8 @@ from thalweg.proto.records import Position
 from thalweg.stream.journal.entries import BlockEntry, Skip
 from thalweg.stream.learn.blocks import Block, DecodedBlock, gather
 from thalweg.stream.learn.context import ModelContext
+from thalweg.stream.learn.micro_batches.size import USUAL, MicroBatchSize
+from thalweg.stream.learn.outcome import Outcome
 from thalweg.stream.learn.ports import DeadLetterSink
 from thalweg.stream.log.identity import identities
 from thalweg.stream.log.log import GAP_TEXTS, LogError, LogReplaced, Reader, Start, gap_fields
@@ -22,6 +24,8 @@ from thalweg.stream.quarantine.skips import LEARNER_ERROR, letters
 from thalweg.stream.retry import Retry, Stopped
 
 log = structlog.get_logger(__name__)
+
+_LEAST_EVENT_BYTES = 32  # of an event in a record of many
 
 NOT_THE_EVENTS = (Stopped, LogReplaced)
 """Raised while a block is applied, but not for any fault of its events."""
@@ -44,6 +48,7 @@ class Intake:
         )
         self._observer, self._dead_letters = ports.observer, ports.dead_letters
         self._ticks = context.runtime.ticks
+        self._size = MicroBatchSize(settings.batch_events, settings.least_batch_events)
         self._retry = Retry(settings.model, ports.health, context.stopping)
         self.replaced = False
         """A topic was created again while it was read; the latest block is the last one of the deleted topic."""
@@ -72,7 +77,7 @@ class Intake:
         settings = self._settings
         block = gather(
             reader,
-            batch_records=settings.batch_events,
+            batch_records=USUAL if settings.batch_events == "auto" else settings.batch_events,
             batch_seconds=settings.batch_seconds,
             idle_seconds=idle_seconds,
             max_bytes=settings.block_bytes,
@@ -81,9 +86,16 @@ class Intake:
         self._report_gaps(reader)
         if block is None or len(block) == 0:
             return None
-        entry = BlockEntry(self._fold.version + 1, block.ranges, settings.batch_events)
+        if self._size.needs_count:
+            self._size.counted(_most_events_of(block))
+        size = self._size.choose(len(block), sum(reader.lag().values()))
+        entry = BlockEntry(self._fold.version + 1, block.ranges, size)
         self.journal(entry)
         return entry, block
+
+    def learned(self, entry: BlockEntry, outcome: Outcome, seconds: float) -> None:
+        """A block was decoded and learned within so many seconds."""
+        self._size.learned(entry.batch_events, sum(part.count for part in entry.ranges), outcome.events, seconds)
 
     def journal(self, entry: BlockEntry) -> None:
         """Append an entry; retries while the disk refuses. Raises Stopped."""
@@ -139,3 +151,11 @@ class Intake:
             log.error(GAP_TEXTS[gap.cause], model=self._settings.model, **gap_fields(gap))
             self.replaced = self.replaced or gap.cause == "replaced"
             self._observer.lost(gap)
+
+
+def _most_events_of(block: Block) -> int:
+    """About the most events that the first record can hold: it is not decoded before its block is journalled."""
+    first = block.records[0]
+    if any(b"batch" in value.lower() for _, value in first.headers[0] if value):  # the content type of several events
+        return max(1, len(first.values[0] or b"") // _LEAST_EVENT_BYTES)
+    return 1

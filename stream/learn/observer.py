@@ -35,6 +35,8 @@ class LearnerReport:
     """Records not yet consumed, by partition."""
     newest_time: float | None
     """Unix seconds of the newest event of the latest micro-batch; None before the first."""
+    batch_events: int | None = None
+    """Events per micro-batch of the latest block; None before the first."""
     evaluation: EvaluationReport | None
     """None without an evaluator."""
 

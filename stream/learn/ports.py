@@ -16,6 +16,7 @@ from thalweg.stream.drift.alarm import Alarm
 from thalweg.stream.evaluation.report import EvaluationReport
 from thalweg.stream.health.registry import Health
 from thalweg.stream.learn.observer import NoObserver, Observer
+from thalweg.stream.quarantine.attempts import Attempts, NoAttempts
 from thalweg.stream.quarantine.stop import InMemoryStopMark, StopMark
 from thalweg.stream.registry.schemas import KnownSchemas
 
@@ -150,3 +151,5 @@ class Ports:
     """Events that a new model learns before those of the log; None: there are none."""
     stop_mark: StopMark = field(default_factory=InMemoryStopMark)
     """Whether the circuit breaker has stopped the model."""
+    attempts: Attempts = field(default_factory=NoAttempts)
+    """Finds a block that ends the process."""

@@ -90,6 +90,7 @@ class Processor:
         )
         self._fold, self._snapshots, self._journal, self._settings = fold, snapshots, journal, settings
         self._observer, self._alarms, self._health = ports.observer, ports.alarms, ports.health
+        self._attempts = ports.attempts
         self._clock, self._ticks, self._stopping = runtime.clock, runtime.ticks, stopping
         self._intake = Intake(context)
         self._saver = Saver(snapshots, journal, ports.observer, runtime, ports.saving)
@@ -161,6 +162,7 @@ class Processor:
         finally:
             self._saver.close()
             self._journal.close()
+            self._attempts.close()
 
     @contextmanager
     def following(self) -> Iterator[Callable[[], bool]]:
@@ -214,14 +216,19 @@ class Processor:
             if self._cadence.due():
                 self._journal.begin_sync()  # while the block is learned
             began = self._ticks()
+            self._attempts.begin(taken[0].version)
             try:
                 outcome = self._fold.apply(self._intake.decode(*taken, {}))
             except NOT_THE_EVENTS:
                 raise
             except Exception as error:
+                self._attempts.end()
                 self._get_past(error, reader.lag())
                 raise _Reopen from error
-            self._saving.took(self._ticks() - began)
+            self._attempts.end()
+            took = self._ticks() - began
+            self._saving.took(took)
+            self._intake.learned(taken[0], outcome, took)
             self._note(outcome)
             self._done(outcome, reader.lag())
         elif self._alarms is not None:
@@ -290,6 +297,8 @@ class Processor:
         stop = self._standstill.end()
         if stop is not None:
             self._recovery.skip_at(stop)
+        else:
+            self._attempts.forget()
         self._replay()
         self._publish(now=True)
         return True

@@ -45,6 +45,7 @@ class Reporter:
         self._ticks = ticks
         self._lag: Mapping[Partition, int] = MappingProxyType({})
         self._newest_time: float | None = None
+        self._batch_events: int | None = None
         self._made = -math.inf
         self.problem = ""
         """Why no report can be made; empty if one can."""
@@ -54,6 +55,8 @@ class Reporter:
         """Note that a block was applied."""
         if outcome.newest_time is not None:
             self._newest_time = outcome.newest_time
+        if outcome.learn_seconds:
+            self._batch_events = -(-outcome.events // len(outcome.learn_seconds))
 
     def offer(self, lag: Mapping[Partition, int] | None = None, *, must: bool = False) -> None:
         """Report if something changed and the last report is long enough ago, or in any case if `must`.
@@ -89,5 +92,6 @@ class Reporter:
             gauges_declared=tuple(learner.gauges_declared),
             lag=self._lag,
             newest_time=self._newest_time,
+            batch_events=self._batch_events,
             evaluation=self._fold.report(moment),
         )

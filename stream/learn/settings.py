@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -13,6 +13,7 @@ from thalweg.models.parts.settings import Count, NotNegative, Settings, Share, W
 from thalweg.proto.bounds.limits import MAX_FUTURE_SECONDS
 from thalweg.proto.rows.fields import FieldMapping
 from thalweg.stream.drift.params import DriftParams
+from thalweg.stream.learn.micro_batches.size import LARGEST, USUAL
 from thalweg.stream.log.log import Start
 
 _DRIFT = DriftParams()
@@ -24,8 +25,9 @@ class LearnSettings(Settings):
 
     start: Start = "earliest"
     """Where a model without a snapshot starts."""
-    batch_events: Count = 64
-    """Most events per micro-batch."""
+    batch_events: Count | Literal["auto"] = "auto"
+    """Most events per micro-batch. `auto`: by rate, 1 while the stream is slow, up to 256 while more events wait than
+    are learned within a second."""
     batch_seconds: NotNegative = 0.05
     """The longest time that events are collected for a micro-batch while more keep arriving. A single event is learned
     at once."""
@@ -71,12 +73,29 @@ class ProcessorSettings(LearnSettings):
     """Where the parts of an event stand in a record; None: in our own event form."""
     block_bytes: int = 4 << 20
     """Approximate number of bytes read from the log at once."""
+    least_batch_events: Count = 1
+    """The smallest micro-batch of `batch_events = "auto"`: the learner's own."""
     forgetting_factor: float = _DRIFT.forgetting_factor
     """On a drift alarm with this action, earlier events count less by this factor …"""
     forgetting_events: int = _DRIFT.forgetting_events
     """… for this many events."""
     idle_seconds: float = 0.05
     """How long to wait for records before doing other work."""
+
+    @property
+    def file_batch_events(self) -> int:
+        """Events per micro-batch of a file, where nothing waits and no clock may count: row by row under `auto`."""
+        return self.least_batch_events if self.batch_events == "auto" else self.batch_events
+
+    @property
+    def history_batch_events(self) -> int:
+        """Events per micro-batch of recorded events that are learned before those of the log."""
+        return max(USUAL, self.least_batch_events) if self.batch_events == "auto" else self.batch_events
+
+    @property
+    def most_batch_events(self) -> int:
+        """Most events per micro-batch."""
+        return max(LARGEST, self.least_batch_events) if self.batch_events == "auto" else self.batch_events
 
     @property
     def topics(self) -> list[str]:
@@ -99,11 +118,19 @@ def identity_differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list
     if not old:
         return []
     was, now = dict(_leaves(_without_encoder(old))), dict(_leaves(_without_encoder(new)))
-    return _encoder_difference(_encoder(old), _encoder(new)) + [
+    made = [
+        key for key in was.keys() | now.keys() if key.startswith(_MAKES_AN_ENCODER) and was.get(key) != now.get(key)
+    ]
+    otherwise = _encoder_difference(_encoder(old), _encoder(new))
+    return (otherwise if not made or _encoder(old)[0] != _encoder(new)[0] else []) + [
         f"{key}: was {was.get(key, 'not given')}, is {now.get(key, 'not given')}"
         for key in sorted(was.keys() | now.keys())
         if was.get(key) != now.get(key)
     ]
+
+
+_MAKES_AN_ENCODER = ("encoder_arguments.", "weights_strict")
+"""Keys that are part of an encoder's hash, and named themselves where they differ."""
 
 
 def _without_encoder(table: Mapping[str, Any]) -> dict[str, Any]:

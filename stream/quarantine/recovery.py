@@ -26,6 +26,7 @@ from thalweg.stream.learn.intake import NOT_THE_EVENTS, Intake
 from thalweg.stream.learn.outcome import Outcome
 from thalweg.stream.learn.rebuild import apply_again
 from thalweg.stream.log.log import Reader
+from thalweg.stream.quarantine.attempts import HOPELESS_DEATHS, SUSPECT_DEATHS, place_of
 from thalweg.stream.quarantine.breaker import Breaker
 from thalweg.stream.quarantine.skips import LEARNER_ERROR
 from thalweg.stream.quarantine.stop import Stop
@@ -78,6 +79,7 @@ class Recovery:
         self._fold, self._snapshots, self._journal = context.fold, context.snapshots, context.journal
         self._model, self._observer, self._health = context.settings.model, context.ports.observer, context.ports.health
         self._clock, self._ticks, self._stopping = context.runtime.clock, context.runtime.ticks, context.stopping
+        self._attempts = context.ports.attempts
         self._intake, self._breaker, self._saved = intake, breaker, saved
         self._doubt: _Doubt | None = None
         self._noted = 0
@@ -217,11 +219,17 @@ class Recovery:
         if doubt is not None and doubt.version == entry.version:
             self._doubt = None
             return self._settle(entry, block, sent, doubt)
+        if self._attempts.deaths(entry.version) >= SUSPECT_DEATHS:
+            return self._settle(entry, block, sent, _Doubt(entry.version, self._told_deaths(entry.version)))
+        self._attempts.begin(entry.version)
         try:
-            return self._fold.apply(self._intake.decode(entry, block, sent))
+            outcome = self._fold.apply(self._intake.decode(entry, block, sent))
+            self._attempts.end()
+            return outcome
         except NOT_THE_EVENTS:
             raise
         except Exception as error:
+            self._attempts.end()
             self._doubt = _Doubt(entry.version, first_line(error))
             self._say(entry.version, error)
             raise _Again from error
@@ -235,9 +243,16 @@ class Recovery:
             raise Tripped(
                 self._stop(f"the {type(entry).__name__} of version {entry.version} fails", doubt.reason, None)
             )
+        if self._attempts.deaths(entry.version) >= SUSPECT_DEATHS:
+            reason = self._told_deaths(entry.version)
+            raise Tripped(self._stop(f"the {type(entry).__name__} of version {entry.version} fails", reason, None))
+        self._attempts.begin(entry.version)
         try:
-            return self._fold.apply(entry, repeated=True)
+            outcome = self._fold.apply(entry, repeated=True)
+            self._attempts.end()
+            return outcome
         except Exception as error:
+            self._attempts.end()
             self._doubt = _Doubt(entry.version, first_line(error))
             self._say(entry.version, error)
             raise _Again from error
@@ -267,6 +282,7 @@ class Recovery:
             what = f"the state cannot be copied to look for what fails ({doubt.reason})"
             raise Tripped(self._stop(what, first_line(error), entry)) from error
         self._base = trials.point
+        self._attempts.begin(entry.version)
         try:
             skips = self._verdict(trials, entry, doubt)
             if skips:
@@ -280,6 +296,7 @@ class Recovery:
             if isinstance(error, Exception) and not isinstance(error, (*NOT_THE_EVENTS, Tripped)):
                 raise Tripped(self._stop("the search for what fails has failed", first_line(error), entry)) from error
             raise
+        self._attempts.end()
         self._breaker.learning.note(0, len(skips))
         self._copy()
         return outcome
@@ -287,6 +304,8 @@ class Recovery:
     def _verdict(self, trials: Trials, entry: BlockEntry, doubt: _Doubt) -> tuple[Skip, ...]:
         """What to leave out of the block. Raises Tripped if it is too much."""
         window, pass_all = self._breaker.learning, doubt.pass_all
+        if self._attempts.deaths(entry.version) >= SUSPECT_DEATHS:
+            return self._verdict_of_deaths(trials, entry, pass_all=pass_all)
         verdict = trials.examine(lambda items: items if pass_all else window.room(items))
         skips, reason = verdict.skips, verdict.reason or doubt.reason
         if pass_all:
@@ -301,19 +320,44 @@ class Recovery:
             self._fold.stop_evaluating()
             window.reset()
             return ()
+        self._tell(entry, skips, verdict.events, reason)
+        return skips
+
+    def _verdict_of_deaths(self, trials: Trials, entry: BlockEntry, *, pass_all: bool) -> tuple[Skip, ...]:
+        """What to leave out of a block in which processes have ended. Raises Tripped if that cannot be found out."""
+        version = entry.version
+        fatal = {place_of(one): "the process ended while it was tried" for one in self._attempts.fatal(version)}
+        told = self._told_deaths(version)
+        if self._attempts.deaths(version) - SUSPECT_DEATHS - len(fatal) < HOPELESS_DEATHS:
+            self._health.degraded(f"looking for what ends the process in version {version}")
+            log.error("a block has ended several processes: trying its events one by one", model=self._model, what=told)
+            verdict = trials.one_by_one(self._attempts, fatal)
+            ahead = self._breaker.learning.ahead(verdict.events - len(verdict.skips), len(verdict.skips))
+            if verdict.skips and ahead.tripped and not pass_all:
+                raise Tripped(self._stop(ahead.told("events could not be learned"), verdict.reason, entry))
+        elif pass_all:
+            verdict = trials.none(told)
+        else:
+            raise Tripped(self._stop("a block ends the process, and none of its events does so alone", told, entry))
+        self._tell(entry, verdict.skips, verdict.events, told)
+        return verdict.skips
+
+    def _told_deaths(self, version: int) -> str:
+        return f"{self._attempts.deaths(version)} processes in a row ended while they applied version {version}"
+
+    def _tell(self, entry: BlockEntry, skips: tuple[Skip, ...], events: int, reason: str) -> None:
         if skips:
             log.error(
                 "events that cannot be learned are left out and kept as dead letters",
                 model=self._model,
                 version=entry.version,
                 events=len(skips),
-                of=verdict.events,
+                of=events,
                 first=f"{skips[0].partition} offset {skips[0].offset}",
                 problem=skips[0].cause,
             )
         else:
             log.warning("the block can be learned now", model=self._model, version=entry.version, was=reason)
-        return skips
 
     def _apply_whole(self, trials: Trials, entry: BlockEntry, decoded: DecodedBlock) -> Outcome:
         reason = ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from thalweg.proto.event import Decoded
@@ -11,6 +11,7 @@ from thalweg.stream.exceptions import first_line
 from thalweg.stream.journal.entries import BlockEntry, Skip
 from thalweg.stream.learn.blocks import Block, DecodedBlock
 from thalweg.stream.learn.fold import Fold
+from thalweg.stream.quarantine.attempts import Attempts, Place, place_of
 from thalweg.stream.quarantine.search import MOST_TRIALS, find
 from thalweg.stream.quarantine.skips import event_skips, keep
 
@@ -67,6 +68,29 @@ class Trials:
             len(skips) + len(untried) + len(places),
             learned.reason or found.reason,
         )
+
+    def one_by_one(self, attempts: Attempts, fatal: Mapping[Place, str]) -> Verdict:
+        """Find what fails when a trial may end this process: each event is tried alone, but those that have done so."""
+        decoded = self._fold.decode(self._entry, self._block)
+        skips, events, reason = list[Skip](), 0, ""
+        for number, part in enumerate(decoded.parts):
+            places = list(event_skips(decoded.runs[number], part, dict.fromkeys(range(len(part.batch)), "")))
+            events += len(places)
+            for row, place in enumerate(places):
+                cause = fatal.get(place_of(place))
+                if cause is None:
+                    attempts.trying(place)
+                    cause = self._learns(decoded, [(number, row)])
+                if cause is not None:
+                    skips.append(replace(place, cause=cause))
+                    reason = cause
+        return Verdict(tuple(skips), (), events, reason)
+
+    def none(self, cause: str) -> Verdict:
+        """Try nothing, not even to decode: every record fails."""
+        records = [(run, row) for run in self._block.records for row in range(len(run))]
+        skips = self._records_named(records, dict.fromkeys(range(len(records)), cause))
+        return Verdict(skips, (), len(skips), cause)
 
     def works_without_evaluation(self) -> bool:
         """Whether the whole block can be learned when nothing is graded; the fold then grades nothing."""

@@ -43,11 +43,15 @@ class RegistryClient:
         found = self._get(f"/schemas/ids/{id}")
         if found is None:
             return None
-        references: dict[tuple[str, int], str] = {}
+        references: dict[tuple[str, int], tuple[str, str]] = {}
         self._gather(found, references, frozenset())
-        return RegisteredSchema(str(found.get("schemaType") or "AVRO"), found["schema"], tuple(references.values()))
+        names, texts = [[one[part] for one in references.values()] for part in (0, 1)]
+        form = str(found.get("schemaType") or "AVRO")
+        return RegisteredSchema(form, found["schema"], tuple(texts), tuple(names) if form == "PROTOBUF" else ())
 
-    def _gather(self, schema: dict[str, Any], found: dict[tuple[str, int], str], within: frozenset[Any]) -> None:
+    def _gather(
+        self, schema: dict[str, Any], found: dict[tuple[str, int], tuple[str, str]], within: frozenset[Any]
+    ) -> None:
         """The texts of what a schema names, in the order in which they can be read.
 
         `within`: what led here; a schema that names itself, by others, cannot be read, and is found by its reader.
@@ -62,11 +66,11 @@ class RegistryClient:
                 ) from None
             if place in found or place in within or len(found) + len(within) >= _MOST_REFERENCES:
                 continue
-            named = self._get(f"/subjects/{quote(place[0], safe='')}/versions/{place[1]}")
+            named = self._get(f"/subjects/{quote(place[0], safe='')}/versions/{place[1]}?deleted=true")
             if named is None:
                 raise LogError(f"{self._what()}: a schema names {place[0]} version {place[1]}, which is not there")
             self._gather(named, found, within | {place})
-            found[place] = named["schema"]
+            found[place] = (str(one.get("name", "")), named["schema"])
 
     def _get(self, path: str) -> dict[str, Any] | None:
         request = urllib.request.Request(self._url + path, headers=self._headers)

@@ -332,6 +332,11 @@ def test_a_structured_cloudevent_carries_the_event_as_data() -> None:
             {"specversion": "1.0", "id": "1", "source": "s", "type": "t"},
             "neither",
         ),
+        (
+            (("content-type", b"application/cloudevents-batch+json"),),
+            [{"specversion": "1.0", "id": "1", "source": "s", "type": "t", "data": GOOD}],
+            "Kafka has no batches",
+        ),
     ],
 )
 def test_a_broken_cloudevent_is_malformed(headers: Headers, value: Any, text: str) -> None:

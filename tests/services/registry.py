@@ -9,6 +9,7 @@ import time
 import urllib.error
 import urllib.request
 from pathlib import Path
+from urllib.parse import quote
 
 from tests.services.ports import free_port
 from tests.services.processes import PATIENCE, Unavailable, stop
@@ -17,7 +18,7 @@ FOLDER = Path(__file__).parents[2] / ".cache" / "registry"
 
 
 class RegistryServer:
-    """A registry, which can be stopped and started again; it then has forgotten its schemas.
+    """A registry that forgets its schemas when it stops.
 
     Args:
         folder: What it prints.
@@ -63,7 +64,7 @@ class RegistryServer:
         text = schema if isinstance(schema, str) else json.dumps(schema)
         body = json.dumps({"schema": text, "schemaType": form, "references": references}).encode()
         request = urllib.request.Request(
-            f"{self.url}/subjects/{subject}/versions", body, {"Content-Type": "application/json"}
+            f"{self.url}/subjects/{quote(subject, safe='')}/versions", body, {"Content-Type": "application/json"}
         )
         try:
             with urllib.request.urlopen(request, timeout=60) as response:

@@ -19,6 +19,7 @@ from starlette.routing import Route
 from thalweg.ops.serve.bounds.admission import Admission
 from thalweg.ops.serve.errors import FailedPrecondition, RowsRefused, TooLarge
 from thalweg.ops.serve.http_api.calls import Answer, BoundedCalls, Call
+from thalweg.ops.serve.http_api.cloud_events import record_headers
 from thalweg.ops.serve.models import Models, ServedModel
 from thalweg.ops.serve.rows.json_bodies import value_of
 from thalweg.ops.serve.rows.options import RowOptions
@@ -91,11 +92,14 @@ class AppendingRoutes:
         model = self._models.find(call.model)
         values, single = _records(call)
         now, count = self._clock(), len(values)
-        run = Records(Partition(model.topic, 0), range(count), [now] * count, [None] * count, values, [()] * count)
+        headers = record_headers(call.headers, single=single)
+        run = Records(Partition(model.topic, 0), range(count), [now] * count, [None] * count, values, [headers] * count)
         decoded = self._decoders[model.answering.name].decode(run)
         _refuse({one.row: (one.reason, one.detail) for one in decoded.rejected}, single)
         ids, keys = decoded.batch.ids or [None] * count, decoded.batch.keys or [None] * count
-        messages = [Message(value, None if key is None else key.encode(), time=now) for value, key in zip(values, keys)]
+        messages = [
+            Message(value, None if key is None else key.encode(), headers, now) for value, key in zip(values, keys)
+        ]
         return self._append(model.topic, messages, ids, single)
 
     def _append_labels(self, call: Call) -> Answer:
@@ -103,9 +107,10 @@ class AppendingRoutes:
         if not model.labels_topic:
             raise FailedPrecondition(f"model {model.name!r} has no labels_topic: its labels arrive with their events")
         values, single = _records(call)
+        headers = record_headers(call.headers, single=single)
         ids = self._label_ids(model, values, single)
         now = self._clock()
-        messages = [Message(value, id.encode(), time=now) for value, id in zip(values, ids)]
+        messages = [Message(value, id.encode(), headers, now) for value, id in zip(values, ids)]
         return self._append(model.labels_topic, messages, ids, single)
 
     def _label_ids(self, model: ServedModel, values: Sequence[bytes], single: bool) -> list[str]:

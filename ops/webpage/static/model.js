@@ -124,6 +124,16 @@ function shownFirst(recent, main) {
   return main in recent ? [...others, main] : others;
 }
 
+/** Of a mixture of experts: the weight of each, what it adds to the log-likelihood, and the time it has taken to learn. */
+function experts(gauges) {
+  const prefix = "expert_gain.";
+  const names = Object.keys(gauges).filter((name) => name.startsWith(prefix)).map((name) => name.slice(prefix.length));
+  return names.map((name) => {
+    const [types, gaps, gained, seconds] = [`weight.${name}.types`, `weight.${name}.gaps`, `gain.${name}`, `learn_seconds.${name}`].map((part) => short(gauges[`expert_${part}`]));
+    return [title(name.replaceAll("_", " ")), `types ${types}, gaps ${gaps}, gain ${gained}, ${seconds} s`];
+  });
+}
+
 function drawVitals(model, service) {
   const { latency, quality } = model;
   const bounds = quality?.low != null ? `${metricValue(quality.metric, quality.low).replace("\u00a0%", "")}–${metricValue(quality.metric, quality.high)}` : null;
@@ -152,12 +162,15 @@ function drawVitals(model, service) {
       bounds ? [`95\u00a0% CI of ${metricName(quality.metric)}`, bounds] : null,
       quality?.frozen != null ? [`Frozen baseline, ${metricName(quality.metric)}`, metricValue(quality.metric, quality.frozen)] : null,
       ...Object.entries(quality?.controls ?? {}).map(([name, value]) => [`${title(CONTROLS[name] ?? name)}, ${metricName(quality.metric)}`, metricValue(quality.metric, value)]),
+      model.micro_batch_events == null ? null : ["Labels known", model.micro_batch_events === 1 ? "before the next event" : `up to ${count(model.micro_batch_events - 1)} events late`],
+      model.unanswered_events ? ["Not answered", count(model.unanswered_events)] : null,
       quality?.floor != null ? [`Floor, ${metricName(quality.metric)}`, metricValue(quality.metric, quality.floor)] : null,
       model.worst_case_accuracy == null ? null : ["Worst-case accuracy", metricValue("accuracy", model.worst_case_accuracy)],
       ...["min_accuracy", "windowed_forgetting", "windowed_plasticity"]
         .filter((name) => model.continual[name] != null)
         .map((name) => [CONTINUAL[name], metricValue("accuracy", model.continual[name])]),
     ],
+    Experts: experts(model.gauges),
     Memory: [
       ["State", model.heard ? bytes(model.state_bytes) : "–"],
       ["Learner process", bytes(service.processes.learner?.memory_bytes)],

@@ -116,10 +116,12 @@ def auc_by_group(scores: Floats, positive: NDArray[np.bool_], groups: Floats) ->
 
 
 def groups_of(batch: Batch) -> Array | Sequence[str | None] | None:
-    """The group of each event: the input `user`, else the event key; None if events have neither."""
+    """The group of each event: the input or column `user`, else the event key; None if events have neither."""
     user = batch.inputs.get("user")
     if user is not None and user.ndim == 1 and user.dtype.kind in "iu":
         return user
+    if user is not None and user.ndim == 1 and user.dtype.kind == "O":  # a column of texts
+        return [one.decode(errors="replace") or None for one in user.tolist()]
     return batch.keys
 
 

@@ -17,11 +17,12 @@ from thalweg.models.columns.stage import FeatureStage
 from thalweg.models.columns.staged import StagedLearner, VersionReader, parted
 from thalweg.models.columns.transform import Transform
 from thalweg.models.contract.battery.given import assert_close, assert_same, stored
-from thalweg.models.contract.capabilities import Mergeable, Unlearner, capability
-from thalweg.models.contract.learner import Learner, LearnerContext, ParamsError, Predictor
+from thalweg.models.contract.capabilities import Explainer, Mergeable, Unlearner, capability
+from thalweg.models.contract.learner import Learner, LearnerContext, Predictor
 from thalweg.models.contract.registry import BUILT_IN, find
 from thalweg.models.encoders.encoded import EncodedLearner, EncodedPredictor
-from thalweg.models.encoders.encoder import IDENTITY, Encoder, shared_encoder
+from thalweg.models.encoders.encoder import Encoder, shared_encoder
+from thalweg.models.encoders.spec import IDENTITY
 from thalweg.models.testing import LearnerContract, WrapperContract
 from thalweg.proto.event import Batch, ClassLabels
 from thalweg.proto.schema import Inputs, TensorSpec, column_specs
@@ -39,8 +40,8 @@ PARAMS: dict[str, dict[str, Any]] = {
         "serve_views": 1,
     },
 }
-WITHOUT_COLUMNS = {"error_memory": "user, item, fields, numeric", "prompt_tpp": "key"}
-"""Learners of ids and of keys, and the inputs that they take."""
+OF_IDS = {"error_memory", "prompt_tpp"}
+"""Learners of users, items and keys: `test_ids.py`."""
 
 
 def context(table: dict[str, Any], params: dict[str, Any], seed: int = 0) -> LearnerContext:
@@ -123,6 +124,7 @@ class Wrapped(WrapperContract):
     """A stage of order-free columns changes a learner's inputs and nothing else."""
 
     kind: type[toys.Toy] = toys.Capable
+    adds = frozenset({Explainer})
     table: dict[str, Any] = {  # noqa: RUF012
         "x": {"kind": "list", "length": 3, "scale": False, "missing": "impute"},
         "y": {"kind": "numeric", "scale": False, "missing": "impute"},
@@ -339,15 +341,5 @@ def test_events_whose_features_depend_on_earlier_ones_are_not_unlearned(column: 
         unlearner.unlearn(events_of({"note": column}))
 
 
-def test_each_built_in_learner_is_tried_or_refused_behind_columns() -> None:
-    assert {*PARAMS, *WITHOUT_COLUMNS} == set(BUILT_IN)
-
-
-@pytest.mark.parametrize("learner", WITHOUT_COLUMNS)
-def test_a_learner_that_does_not_learn_from_features_is_refused_with_columns(learner: str) -> None:
-    with pytest.raises(ParamsError) as told:
-        make_learner(learner, context(COLUMNS, {}))
-
-    assert told.value.mistakes["columns"] == (
-        f"{learner} does not learn from columns: it takes {WITHOUT_COLUMNS[learner]} as inputs"
-    )
+def test_each_built_in_learner_is_tried_behind_columns() -> None:
+    assert {*PARAMS, *OF_IDS} == set(BUILT_IN)

@@ -120,7 +120,7 @@ def test_an_event_is_encoded_once_whoever_asks(monkeypatch: pytest.MonkeyPatch) 
     encoder = Encoder(EMBEDDING, "", IMAGE, 0)
     rows = []
     encode = encoder._encode
-    monkeypatch.setattr(encoder, "_encode", lambda x: rows.append(len(x)) or encode(x))
+    monkeypatch.setattr(encoder, "_encode", lambda x: rows.append(len(x["image"])) or encode(x))
     batch = pictures(24, ids=True)
 
     first = encoder.batch(batch)

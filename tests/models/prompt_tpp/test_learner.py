@@ -71,19 +71,27 @@ class TestDefault(Contract):
     pass
 
 
+class TestCountingAlone(Contract):
+    params = {"experts": ["closed_form", "closed_form_fast"], "ahead": 2}  # noqa: RUF012
+
+
+class SingleBase(Contract):
+    gauges_left_out = frozenset({"expert_weight", "expert_log_likelihood", "expert_gain", "expert_learn_seconds"})
+
+
 @pytest.mark.slow
-class TestAttentiveIntensity(Contract):
+class TestAttentiveIntensity(SingleBase):
     params = {"base": "attentive", "head": "intensity", "pool_scope": "per_layer"}  # noqa: RUF012
 
 
 @pytest.mark.slow
-class TestIntensity(Contract):
+class TestIntensity(SingleBase):
     params = {"head": "intensity", "prompts": 0}  # noqa: RUF012
 
 
 @pytest.mark.slow
-class TestFewKeys(Contract):
-    params = {"keys": 3, "mode": "freeze_backbone", "warm_events": 16, "reseed_events": 10}  # noqa: RUF012
+class TestFewKeys(SingleBase):
+    params = {"base": "nhp", "keys": 3, "mode": "freeze_backbone", "warm_events": 16, "reseed_events": 10}  # noqa: RUF012
 
     def test_broken_numbers_leave_the_state_finite(self) -> None:
         """There are no numbers in the inputs; and of a key that had to go the next time is rightly none."""
@@ -92,6 +100,10 @@ class TestFewKeys(Contract):
             made.learn(batch)
 
         assert all(np.isfinite(array).all() for array in made.state().tensors.values())
+
+
+def test_a_single_base_has_no_experts_to_tell_of() -> None:
+    assert SingleBase.gauges_left_out == set(learner().gauges()) - set(learner(base="nhp").gauges())
 
 
 def weights_of(made: PromptTpp) -> dict[str, np.ndarray]:
@@ -127,13 +139,13 @@ def test_what_learns_is_what_the_mode_says_also_after_a_restore(base: str) -> No
 
 
 def test_prompts_move_at_every_step_and_the_backbone_more_rarely() -> None:
-    made = learner(backbone_every=1000)
+    made = learner(base="nhp", backbone_every=1000)
     made.learn(events(40))  # the first steps
 
     assert all(name.startswith("pool.") for name in moved(made))
 
 
-@pytest.mark.parametrize("params", [{}, {"base": "attentive"}, {"head": "intensity"}])
+@pytest.mark.parametrize("params", [{}, {"base": "attentive"}, {"base": "nhp", "head": "intensity"}])
 def test_a_history_is_answered_alike_by_key_and_by_times_and_types(params: dict[str, Any]) -> None:
     made = learner(**params)
     for number in range(4):
@@ -180,9 +192,9 @@ def test_events_that_go_back_in_time_are_counted_and_change_nothing_else() -> No
         np.testing.assert_array_equal(column, wanted[name])
 
 
-@pytest.mark.parametrize("head", ["mixture", "intensity"])
-def test_absurd_times_leave_a_sound_state(head: str) -> None:
-    made = learner(head=head)
+@pytest.mark.parametrize("params", [{}, {"base": "nhp", "head": "intensity"}])
+def test_absurd_times_leave_a_sound_state(params: dict[str, Any]) -> None:
+    made = learner(**params)
     made.learn(events(60))
     at_once = events(500, start=2000.0)
     made.learn(Batch(at_once.inputs, at_once.labels, np.ones(500), np.full(500, 1e9 + 3000.0)))
@@ -272,7 +284,7 @@ def test_silence_is_learned_again_and_again_but_never_twice_for_the_same_time() 
 
 
 def test_what_silence_tells_and_what_comes_after_make_up_the_whole_likelihood() -> None:
-    shape = learner().params.shape
+    shape = learner().params.shape("nhp")
     weights = {name: torch.from_numpy(array).double() for name, array in draw_weights(shape, 0).items()}
     markov = np.zeros((1, 5), dtype=np.float32)
     ready = prepare(shape, weights, Past.of(np.zeros((1, 6)), np.zeros((1, 6)), np.ones(1, int), markov, 1.0))
@@ -348,8 +360,9 @@ def test_what_comes_in_the_same_batch_is_not_foreseen_from_its_own_future() -> N
         np.testing.assert_array_equal(one[name][:20], other[name][:20])
 
 
-def test_of_first_late_and_unheard_of_events_nothing_is_foreseen() -> None:
-    made = learner()
+@pytest.mark.parametrize("params", [{}, {"base": "nhp", "head": "intensity"}])
+def test_first_and_late_events_are_not_foreseen_and_unheard_of_ones_are_graded(params: dict[str, Any]) -> None:
+    made = learner(**params)
     made.learn(events(60))
     keys = np.array([b"new", b"0", b"0", b"new"], dtype=object)
     labels = ClassLabels(np.array([0, 0, 1, 0], dtype=np.int32), (NAMES[0], "unheard of"))
@@ -359,7 +372,8 @@ def test_of_first_late_and_unheard_of_events_nothing_is_foreseen() -> None:
     )
 
     assert np.isfinite(told["next_time"]).tolist() == [False, False, True, True]
-    assert np.isfinite(told["log_likelihood"]).tolist() == [False, False, False, True]
+    assert np.isfinite(told["log_likelihood"]).tolist() == [False, False, True, True]
+    assert told["next_type"][2] < len(made.predictor().classes)
 
 
 def test_quantiles_of_the_next_time_rise_and_lie_around_its_median() -> None:
@@ -377,8 +391,8 @@ def test_quantiles_of_the_next_time_rise_and_lie_around_its_median() -> None:
 
 @pytest.mark.parametrize("base", ["nhp", "attentive"])
 @pytest.mark.parametrize("head", ["mixture", "intensity"])
-def test_a_likelihood_is_that_of_its_intensity_and_of_itself_in_any_company(base: str, head: str) -> None:
-    shape = learner(base=base, head=head, nodes=400).params.shape
+def test_a_likelihood_is_that_of_its_intensity_and_of_itself_in_any_company(base: Any, head: str) -> None:
+    shape = learner(base=base, head=head, nodes=400).params.shape(base)
     weights = {
         name: torch.from_numpy(array + 0.1 * np.random.default_rng(len(name)).standard_normal(array.shape)).double()
         for name, array in draw_weights(shape, 0).items()
@@ -409,8 +423,10 @@ def test_a_likelihood_is_that_of_its_intensity_and_of_itself_in_any_company(base
 @pytest.mark.parametrize(
     ("params", "key", "message"),
     [
-        ({"base": "rnn"}, "base", "expected one of nhp, attentive, got 'rnn'"),
+        ({"base": "rnn"}, "base", "expected one of experts, nhp, attentive, got 'rnn'"),
         ({"width": 6}, "width", "expected at least 4 and a multiple of 4, got 6"),
+        ({"experts": ["nhp", "nhp"]}, "experts", "expected each once, got ['nhp', 'nhp']"),
+        ({"experts": []}, "experts", "expected 1 or more entries, got []"),
         ({"chosen": 9}, "chosen", "expected 1 to 4, the pool's size, got 9"),
         ({"mode": "prompts_only", "prompts": 0}, "mode", "expected prompts to learn, got a pool of 0"),
     ],

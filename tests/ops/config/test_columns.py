@@ -73,7 +73,9 @@ def test_a_kind_alone_is_a_column_with_the_usual_options() -> None:
         ),
         (
             {"learner": "error_memory", "columns": {"a": "hashed"}},
-            "columns: error_memory does not learn from columns: it takes user, item, fields, numeric as inputs",
+            "columns: error_memory needs the columns user and item, got a; write user = "
+            '{ kind = "hashed", field = "…" }, item = { kind = "hashed", field = "…" } with the field of your records '
+            "that holds it",
         ),
     ],
 )
@@ -136,6 +138,21 @@ def test_check_prints_each_column_with_its_features() -> None:
         "# flag: boolean, 1 feature",
     ]
     assert list(column_lines(config(inputs=INPUTS))) == []
+
+
+def test_check_prints_which_columns_are_ids() -> None:
+    clicks = {"user": "hashed", "item": "hashed", "price": "numeric"}
+
+    assert list(column_lines(config(learner="error_memory", columns=clicks)))[1:] == [
+        "# Columns of m: 3, 2 of them ids, the others become F = 2 features",
+        "# user: hashed, an id",
+        "# item: hashed, an id",
+        "# price: numeric, 2 features",
+    ]
+    assert list(column_lines(config(learner="prompt_tpp", columns={"key": "hashed"})))[1:] == [
+        "# Columns of m: 1, all of them ids",
+        "# key: hashed, an id",
+    ]
 
 
 def test_check_warns_of_many_features_and_names_the_column() -> None:

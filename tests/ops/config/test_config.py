@@ -48,7 +48,7 @@ def test_what_is_left_out_has_its_default(tmp_path: Path) -> None:
     config = load(written(tmp_path, GOOD), {})
 
     assert config.log.url == "sqlite:state/log.db"
-    assert config.model[0].batch_events == 64
+    assert config.model[0].batch_events == "auto"
     assert config.model[0].specs()["features"].shape == (64,)
     assert config.model[0].specs()["features"].dtype == "float32"
 
@@ -134,7 +134,7 @@ inputs = {}
             'model.a.params.solver: recursive needs forgetting = 1 and balance = "none"',
             "model.a.name: another model has this name",
             "model.a.name: another model has this name",
-            "model.a.batch_events: expected at least 1",
+            "model.a.batch_events: expected at least 1 or 'auto'",
             "model.a.inputs.image.dtype: expected one of float32, float64, int64, int32, uint8, bool, bytes",
             "model.a.params.variant: expected one of ours, paper, code-cifar, code-imagenet, tent, bn",
             "model.a.params.model: expected 'module:factory' or 'timm:NAME'",
@@ -170,16 +170,17 @@ inputs = {}
         ),
         (
             "encoder = 'nowhere:made'\n",
-            "model.digits.encoder: 'nowhere:made' cannot be imported: No module named 'nowhere'",
+            "model.digits.encoder: 'nowhere:made' cannot be imported: No module named 'nowhere'{looked}",
         ),
         (
             "encoder = 'random_feature:64'\n",
-            "model.digits.encoder: 'random_feature:64' cannot be imported: No module named 'random_feature'; "
+            "model.digits.encoder: 'random_feature:64' cannot be imported: No module named 'random_feature'{looked}; "
             "did you mean random_features?",
         ),
         (
             "encoder = 'identiy'\n",
-            "model.digits.encoder: expected 'module:factory' or 'timm:NAME', got 'identiy'; did you mean identity?",
+            "model.digits.encoder: expected 'module:name', 'timm:NAME', 'hf:FOLDER' or 'onnx:FILE', got 'identiy'; "
+            "did you mean identity?",
         ),
         (
             "encoder = 'identity'\nweights = 'w'\n",
@@ -206,6 +207,15 @@ inputs = {}
             "model.digits.device: expected one of auto, cpu, got 'cuda'; other devices are not offered in this version",
         ),
         ("batch_seconds = nan\n", "model.digits.batch_seconds: expected a finite number, got nan"),
+        (
+            "classes = ['a', 'a']\n",
+            "model.digits.classes: expected at least two different names, got ['a', 'a']",
+        ),
+        ("classes = ['', 'a']\n", "model.digits.classes: expected names of classes, got an empty text"),
+        (
+            "classes = ['a', 'b']\n[model.params]\ntask = 'regression'\n",
+            "model.digits.classes: no such key here: the labels of this model are numbers, not classes",
+        ),
         ("seed = -1\n", "model.digits.seed: expected at least 0, got -1"),
         ("[log]\nretention_bytes = 0\n", "log.retention_bytes: expected at least 1, got 0"),
         (
@@ -213,10 +223,10 @@ inputs = {}
             "store.url: expected sqlite:PATH, redis://HOST:PORT/DB or memory:, got 'rdis://***@h'",
         ),
         ("start = 'now'\n", "model.digits.start: expected one of earliest, latest, got 'now'"),
-        ("batch_events = 0\n", "model.digits.batch_events: expected at least 1, got 0"),
+        ("batch_events = 0\n", "model.digits.batch_events: expected at least 1 or 'auto', got 0"),
         ("continual_events = -1\n", "model.digits.continual_events: expected at least 0, got -1"),
         ("continual_share = 0.0\n", "model.digits.continual_share: expected above 0 and at most 1, got 0.0"),
-        ("batch_events = true\n", "model.digits.batch_events: expected int, got True"),
+        ("batch_events = true\n", "model.digits.batch_events: expected int or 'auto', got True"),
         (
             "[model.drift]\ndetectors = ['adwin', 'dowsing']\n",
             "model.digits.drift.detectors[1]: expected one of adwin, page_hinkley, kswin, ddm, got 'dowsing'",
@@ -247,7 +257,9 @@ inputs = {}
     ],
 )
 def test_a_mistake_is_named_with_what_was_expected(tmp_path: Path, more: str, found: str) -> None:
-    assert mistakes(tmp_path, GOOD + more) == [found]
+    looked = f" (installed packages, PYTHONPATH, and beside the configuration: {tmp_path})"
+
+    assert mistakes(tmp_path, GOOD + more) == [found.replace("{looked}", looked)]
 
 
 @pytest.mark.parametrize(

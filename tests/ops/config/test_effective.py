@@ -57,7 +57,7 @@ def test_what_is_printed_is_the_same_configuration(text: str) -> None:
 def test_every_key_and_every_parameter_is_printed_and_whether_it_was_given() -> None:
     lines = effective(config(model(more="[model.params]\ngamma = 1.0\n"))).splitlines()
 
-    assert "batch_events = 64  # default" in lines
+    assert 'batch_events = "auto"  # default' in lines
     assert 'topic = "t"' in lines
     assert "# retention_records = none  # default" in lines
     params = lines[lines.index("[model.params]") + 1 : lines.index("[model.drift]") - 1]

@@ -13,6 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.proto.framing.test_framing import avro, framed, written
+from tests.stream.registry.test_schemas import InMemoryRegistry
 from thalweg.ops.cli import init
 from thalweg.ops.init.guess import guess, kind_of
 from thalweg.ops.init.sample import Sample, file_sample, json_sample, topic_sample
@@ -20,6 +22,7 @@ from thalweg.ops.init.write import configuration
 from thalweg.ops.run.failed import Failed
 from thalweg.stream.log.log import InMemoryLog, Message
 from thalweg.stream.log.open import open_log
+from thalweg.stream.registry.schemas import KnownSchemas
 
 
 def _payments(rows: int = 400) -> list[dict[str, object]]:
@@ -101,14 +104,6 @@ def test_a_label_of_many_different_numbers_makes_a_regression():
     assert _written(json_sample(_lines(rows), 1000))["params"] == {"task": "regression"}
 
 
-def test_labels_that_hang_together_are_learned_one_by_one():
-    random.seed(2)
-    apart: list[dict[str, object]] = [{"x": random.random(), "label": random.choice("ab")} for _ in range(300)]
-    together = [{**row, "label": "ab"[number // 20 % 2]} for number, row in enumerate(apart)]
-    assert _written(json_sample(_lines(apart), 1000))["batch_events"] == 64
-    assert _written(json_sample(_lines(together), 1000))["batch_events"] == 1
-
-
 @pytest.mark.parametrize("gap", ["NA", "nan", "n/a", None, ""])
 def test_a_value_that_says_it_is_missing_makes_no_column_a_text_and_no_number_a_class(gap: str | None):
     rows: list[dict[str, object]] = [{"x": n / 7, "target": n * 1.5} for n in range(300)]
@@ -177,6 +172,45 @@ def test_a_topic_is_sampled_like_a_file():
     sample = topic_sample(log, "payments", 40, seconds=0.01)
     assert len(sample.rows) == 39
     assert sample.unusable == 1
+
+
+def test_a_topic_of_framed_records_is_sampled_through_its_registry():
+    kind = {
+        "type": "record",
+        "name": "P",
+        "fields": [
+            {"name": "amount", "type": ["null", "double"]},
+            {"name": "paid", "type": {"type": "long", "logicalType": "timestamp-millis"}},
+            {"name": "is_fraud", "type": "boolean"},
+        ],
+    }
+    rows = [{"amount": n / 3, "paid": 1_700_000_000_000 + n, "is_fraud": n % 7 == 0} for n in range(60)]
+    log = InMemoryLog()
+    log.append(
+        "payments", [Message(framed(9, b"of no schema")), *(Message(framed(1, written(kind, row))) for row in rows)]
+    )
+
+    sample = topic_sample(log, "payments", 61, 0.01, KnownSchemas(InMemoryRegistry({1: avro(kind)}), wait_seconds=0.0))
+    text = configuration(
+        guess(sample, None, ()),
+        name="m",
+        topic="payments",
+        log_url="memory:",
+        origin="payments",
+        rows=60,
+        own_form=sample.own_form,
+        registry_url="http://registry:8081",
+    )
+
+    assert (len(sample.rows), sample.unusable) == (60, 1)
+    made = tomllib.loads(text)
+    assert made["log"]["registry"] == {"url": "http://registry:8081"}
+    (model,) = made["model"]
+    assert model["fields"]["label"] == "is_fraud"
+    assert model["columns"]["amount"] == "numeric"
+    assert "paid" in (model["columns"].keys() | {model["fields"].get("time")})
+    with pytest.raises(Failed, match=r"framed for a schema registry \(schema 1, 9\): --registry URL"):
+        topic_sample(log, "payments", 61, 0.01)
 
 
 def test_an_existing_file_is_not_overwritten(tmp_path: Path):

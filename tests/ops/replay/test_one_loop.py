@@ -16,6 +16,7 @@ from thalweg.ops.config.model import ModelConfig
 from thalweg.ops.replay.replay import replay
 from thalweg.ops.run.app import new_learner, new_monitor, settings_of
 from thalweg.stream.journal.journal import InMemoryJournal
+from thalweg.stream.learn.micro_batches.size import MicroBatchSize
 from thalweg.stream.learn.processor import Processor
 from thalweg.stream.learn.rebuild import rebuild
 from thalweg.stream.learn.settings import ProcessorSettings
@@ -116,7 +117,7 @@ def test_a_label_that_comes_after_its_event_under_the_same_id_is_learned_everywh
 
 
 def test_a_processor_needs_no_more_than_a_learner_a_log_and_a_place_for_snapshots(tmp_path: Path) -> None:
-    of, log = model(batch_events=ProcessorSettings().batch_events), InMemoryLog()
+    of, log = model(batch_events="auto"), InMemoryLog()
     sent = [line(number, None, "xy"[number % 2], None, 0) for number in range(100)]
     log.append("events", [Message(value, time=float(number)) for number, value in enumerate(sent)])
     processor = Processor(new_learner(of), log, InMemorySnapshots())
@@ -140,3 +141,28 @@ def test_columns_of_a_csv_file_are_folded_as_the_records_of_a_log_are(tmp_path: 
     done = replay(of, path, CsvMapping(id="id"))
 
     assert done.report()["state_sha256"] == used_as_library(of, sent)
+
+
+@settings(max_examples=30)
+@given(sent=lines, lives=st.integers(1, 4))
+def test_while_a_stream_is_slow_auto_is_one_by_one_and_the_state_is_that_of_a_replay(
+    sent: list[bytes], lives: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("auto")
+    of = model(batch_events="auto")
+
+    hashes = {*served(of, sent, lives), used_as_library(of, sent), replayed(of, sent, folder)}
+
+    assert hashes == {replayed(model(batch_events=1), sent, folder)}
+
+
+def test_whatever_sizes_a_service_chooses_its_journal_leads_to_the_same_state(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = iter([1, 4, 2, 64, 1, 256, 8, 1])
+    monkeypatch.setattr(MicroBatchSize, "choose", lambda self, block, waiting: next(sizes))
+    sent = [line(number, None, "xyz"[number % 3], None, 0) for number in range(700)]
+
+    state, rebuilt = served(model(batch_events="auto"), sent, lives=4)
+
+    monkeypatch.undo()
+    assert state == rebuilt
+    assert state != served(model(batch_events=1), sent)[0]

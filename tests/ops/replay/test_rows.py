@@ -99,3 +99,70 @@ def test_a_row_that_cannot_be_used_is_counted_and_the_rest_is_learned(tmp_path: 
     done = replay(OF, path)
 
     assert (done.events, done.unusable) == (20, 1)
+
+
+def of_ids(learner: str, params: dict[str, Any], columns: dict[str, Any], label: str) -> ModelConfig:
+    fields = {"label": label, "time": "happened_at"}
+    of = {"name": "m", "learner": learner, "topic": "t", "batch_events": 32, "fields": fields}
+    return ModelConfig.model_validate({**of, "params": params, "columns": columns})
+
+
+CLICKS = of_ids(
+    "error_memory",
+    {"dim": 4, "hidden": "8", "train_batch": 16, "memory_bytes": 200_000},
+    {
+        "user": {"kind": "hashed", "field": "user_id"},
+        "item": {"kind": "hashed", "field": "sku"},
+        "device": "categorical",
+        "price": "numeric",
+    },
+    "clicked",
+)
+VISITS = of_ids(
+    "prompt_tpp",
+    {"width": 8, "time_width": 4, "unit_gaps": 20, "train_batch": 16},
+    {"key": {"kind": "hashed", "field": "user_id"}},
+    "action",
+)
+
+
+def clicks(count: int) -> list[dict[str, Any]]:
+    """Of users, every third of whom likes nearly everything, as a shop writes them."""
+    random = np.random.default_rng(1)
+    made = []
+    for number in range(count):
+        user, item = int(random.integers(20)), int(random.integers(15))
+        made.append(
+            {
+                "user_id": f"3f2a-{user}",
+                "sku": 1000 + item,
+                "device": None if number % 9 == 0 else ["phone", "desk"][user % 2],
+                "price": None if number % 5 == 0 else 4.5 * item,
+                "clicked": (user % 3 == 0) != (number % 10 == 0),
+                "action": ["view", "cart", "buy"][(user + number) % 3],
+                "happened_at": f"2026-03-01T{number // 3600:02}:{number // 60 % 60:02}:{number % 60:02}Z",
+            }
+        )
+    return made
+
+
+@pytest.mark.parametrize("of", [CLICKS, VISITS], ids=["clicks", "visits"])
+def test_ordinary_rows_of_clicks_teach_a_recommender_and_a_point_process(tmp_path: Path, of: ModelConfig) -> None:
+    some = clicks(400)
+    lines, table = tmp_path / "clicks.jsonl", tmp_path / "clicks.csv"
+    lines.write_text("".join(json.dumps(row) + "\n" for row in some))
+    with table.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(some[0]))
+        writer.writeheader()
+        writer.writerows(some)
+
+    done = [replay(of, path) for path in (lines, table)]
+
+    assert [(one.events, one.labelled, one.unusable) for one in done] == [(400, 400, 0)] * 2
+    metrics = done[0].report()["metrics"]
+    assert done[1].report()["metrics"] == metrics
+    if of is CLICKS:  # whose entries hold where they came from, so that its state does
+        assert metrics["auc"] > 0.6
+    else:
+        sent = [json.dumps(row).encode() for row in some]
+        assert {one.report()["state_sha256"] for one in done} == {served(of, sent)[0]}

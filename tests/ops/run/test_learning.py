@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -26,10 +27,13 @@ from thalweg.ops.config.config import Config, load
 from thalweg.ops.config.error import ConfigurationError
 from thalweg.ops.run.learning import Learning
 from thalweg.ops.telemetry.process_health import STUCK_EXIT_CODE
+from thalweg.proto.event import Batch
 from thalweg.stream.health.registry import ComponentHealth, HealthRegistry
 from thalweg.stream.health.watchdog import Watchdog
 from thalweg.stream.learn.fold import StateMismatch
+from thalweg.stream.log.dead_letters import DeadLetters
 from thalweg.stream.log.log import InMemoryLog
+from thalweg.stream.log.open import open_log
 
 HERE = "tests.ops.run.test_learning"
 
@@ -63,9 +67,28 @@ class Stuck(Ridge):
         super().learn(batch)
 
 
+POISON = 13.0
+"""The first feature of an event at which `Poisoned` does not come back."""
+
+
+class Poisoned(Ridge):
+    """A plug-in that a certain event blocks for ever, or whose process it ends: by the environment's POISON."""
+
+    def learn(self, batch: Any) -> None:
+        if (batch.inputs["features"][:, 0] == POISON).any():
+            match os.environ["POISON"]:
+                case "blocks":
+                    threading.Event().wait()
+                case "exits":
+                    os._exit(66)
+                case "is killed":
+                    os.kill(os.getpid(), signal.SIGKILL)
+        super().learn(batch)
+
+
 @pytest.fixture(autouse=True)
 def _plug_ins(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("Moody", "Leaving", "Stuck"):
+    for name in ("Moody", "Leaving", "Stuck", "Poisoned"):
         monkeypatch.setitem(learners.BUILT_IN, name.lower(), BuiltIn(f"{HERE}:{name}", "a plug-in"))
 
 
@@ -97,6 +120,12 @@ def learner(registry: HealthRegistry, model: str) -> ComponentHealth:
     return next(one for one in registry.report() if (one.component, one.model) == ("learner", model))
 
 
+def poisoned_events() -> Batch:
+    made = events(20)
+    made.inputs["features"][7, 0] = POISON
+    return made
+
+
 def saved(config: Config, model: str) -> int:
     kept = FolderSnapshots(Path(config.service.state_dir) / model).manifests()
     return kept[-1].events_learned if kept else 0
@@ -111,6 +140,8 @@ def test_a_learner_that_raises_is_restarted_and_counted_while_the_other_model_go
     log.append("t", messages(events(20), 1))
     with learning(config, log) as (running, registry):
         until("restarts of the one", lambda: learner(registry, "b").restarts >= 2)
+        why = "no state today" if plug_in == "moody" else "SystemExit: 3"
+        until("the reason to be told", lambda: why in learner(registry, "b").reason)
         log.append("t", messages(events(20, 20), 1))
         until("the other to learn on", lambda: saved(config, "a") == 40)
         a, b = learner(registry, "a"), learner(registry, "b")
@@ -118,7 +149,6 @@ def test_a_learner_that_raises_is_restarted_and_counted_while_the_other_model_go
 
     assert (a.state, a.restarts) == ("running", 0)
     assert not b.well
-    assert ("no state today" if plug_in == "moody" else "SystemExit: 3") in b.reason
 
 
 def test_a_learner_that_is_stuck_is_found_while_the_other_model_goes_on(tmp_path: Path) -> None:
@@ -140,6 +170,48 @@ def test_a_learner_that_is_stuck_is_found_while_the_other_model_goes_on(tmp_path
     assert found == ["learner b"]
     assert b.state == "failed"
     assert "no sign of life" in b.reason
+
+
+def run_learner_process(folder: Path, poison: str) -> subprocess.CompletedProcess[bytes]:
+    """One learner process; it stops by itself once model `a` has learned all but one of 20 events."""
+    service = 'silent_seconds = 2.0\nstuck_seconds = 1.0\n[log]\nurl = "sqlite:log.db"\n[store]\nurl = "sqlite:s.db"\n'
+    text = f"""if True:
+        import threading
+        from pathlib import Path
+        import {HERE} as here
+        from thalweg.models.contract.registry import BUILT_IN, BuiltIn
+        from thalweg.ops.run.app import open_configured_log
+        from thalweg.ops.run.processes import run_learners
+        BUILT_IN["poisoned"] = BuiltIn("{HERE}:Poisoned", "a plug-in")
+        config = here.configuration(Path("."), {service!r}, a='learner = "poisoned"')
+        log, stop = open_configured_log(config), threading.Event()
+        if not sum(last for _, last in log.bounds("t").values()):
+            log.append("t", here.messages(here.poisoned_events(), 1))
+        def ends():
+            here.until("it to learn", lambda: here.saved(config, "a") == 19)
+            stop.set()
+        threading.Thread(target=ends, daemon=True).start()
+        run_learners(config, stop)
+    """
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(part for part in sys.path if part), "POISON": poison}
+    return subprocess.run([sys.executable, "-c", text], cwd=folder, env=env, capture_output=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("poison", "code"), [("blocks", STUCK_EXIT_CODE), ("exits", 66), ("is killed", -9)])
+def test_an_event_that_ends_the_process_is_found_and_left_out_after_a_few_restarts(
+    tmp_path: Path, poison: str, code: int
+) -> None:
+    codes = []
+    while not codes or codes[-1]:
+        done = run_learner_process(tmp_path, poison)
+        codes.append(done.returncode)
+        assert len(codes) < 6, done.stdout.decode() + done.stderr.decode()
+
+    assert codes == [code, code, code, 0]
+    (letter,) = DeadLetters(open_log(f"sqlite:{tmp_path}/log.db"), "t", "a").newest(9)
+    assert (letter.reason, letter.offset) == ("learner_error", 7)
+    assert "the process ended while it was tried" in letter.detail
 
 
 @pytest.mark.slow

@@ -36,6 +36,8 @@ BARE = {"type": "record", "name": "E", "fields": [{"name": "inputs", "type": INN
 class Known:
     """Schemas by id; those of `later` only from an offset on."""
 
+    keys = False
+
     def __init__(self, schemas: dict[int, RegisteredSchema], later: dict[int, int] | None = None) -> None:
         self._schemas, self._later = schemas, later or {}
 
@@ -68,7 +70,7 @@ KNOWN = Known(
         1: avro(LABELLED),
         2: avro(BARE),
         3: RegisteredSchema("JSON", '{"type": "object"}'),
-        4: RegisteredSchema("PROTOBUF", 'syntax = "proto3";'),
+        4: RegisteredSchema("XML", "<schema/>"),
         5: RegisteredSchema("AVRO", '{"type": "nothing"}'),
     }
 )
@@ -96,7 +98,7 @@ def test_schemas_change_from_record_to_record_and_plain_ones_stand_between() -> 
     ("value", "reason", "text"),
     [
         (framed(9, b"\x02"), "unknown_schema", "the schema registry has no schema 9"),
-        (framed(4, b"\x00"), "unknown_schema", "schema 4 is PROTOBUF: expected AVRO or JSON"),
+        (framed(4, b"\x00"), "unknown_schema", "schema 4 is XML: expected AVRO, JSON or PROTOBUF"),
         (framed(5, b"\x00"), "unknown_schema", "schema 5: no Avro schema"),
         (b"\x00\x00\x00", "malformed", "expected a zero byte and a schema id of 4 bytes, got 3 bytes"),
         (framed(1, b""), "malformed", "schema 1: no Avro record of it"),
@@ -124,6 +126,48 @@ def test_an_id_that_became_known_is_unknown_only_to_the_records_before() -> None
     assert len(found.batch) == 1
 
 
+class KnownWithKeys(Known):
+    keys = True
+
+
+def test_a_framed_key_is_the_bytes_that_it_is_unless_keys_are_read_by_their_schemas() -> None:
+    schemas = {
+        1: avro("string"),
+        2: RegisteredSchema("JSON", "{}"),
+        3: avro("long"),
+        4: avro(INNER),
+    }
+    value = json.dumps({"inputs": {"x": [1, 2]}}).encode()
+    keys = [
+        framed(1, written("string", "é")),
+        framed(2, b'"j"'),
+        framed(3, written("long", 7)),
+        framed(1, written("string", "")),
+        b"plain",
+        None,
+        framed(4, written(INNER, {"x": []})),
+        framed(2, b"[1"),
+        framed(9, b"x"),
+        b"\0\0",
+    ]
+    count = len(keys)
+    run = Records(Partition("t", 0), range(count), [1.7e9] * count, keys, [value] * count, [()] * count)
+
+    raw, read = (Decoder(CLASSES, schemas=known(schemas)).decode(run) for known in (Known, KnownWithKeys))
+
+    assert raw.rejected == []
+    assert raw.batch.keys is not None
+    assert raw.batch.keys[1] == '\x00\x00\x00\x00\x02"j"'
+    assert read.batch.keys == ["é", "j", "7", None, "plain", None]
+    assert [(one.row, one.reason) for one in read.rejected] == [
+        (6, "bad_key"),
+        (7, "bad_key"),
+        (8, "unknown_schema"),
+        (9, "bad_key"),
+    ]
+    assert all(one.detail.startswith("key: ") for one in read.rejected)
+
+
 def test_without_a_registry_a_framed_record_is_malformed_as_ever() -> None:
     value = framed(1, written(LABELLED, {"inputs": {"x": [1, 2]}, "label": "a"}))
     run = Records(Partition("t", 0), [0], [1.7e9], [None], [value], [()])
@@ -149,6 +193,17 @@ def test_without_a_registry_a_framed_record_is_malformed_as_ever() -> None:
         ({"type": "string", "logicalType": "uuid"}, uuid.UUID(int=5), "00000000-0000-0000-0000-000000000005"),
         ({"type": "long", "logicalType": "light-years"}, 7, 7),
         ({"type": "string", "logicalType": "iban"}, "DE02", "DE02"),
+        (["null", {"type": "double", "logicalType": "light-years"}], 7.5, 7.5),
+        ({"type": "array", "items": {"type": "int", "logicalType": "iban"}}, [1], [1]),
+        ({"type": "string", "logicalType": "timestamp-millis"}, "of another type", "of another type"),
+        ({"type": "bytes", "logicalType": "decimal"}, b"\x05", "\x05"),
+        ({"type": "fixed", "size": 12, "name": "D", "logicalType": "duration"}, b"\xff" * 12, "/" * 16),
+        ({"type": "int", "logicalType": 7}, 7, 7),
+        (
+            {"type": "long", "logicalType": "local-timestamp-millis"},
+            dt.datetime(2026, 1, 2, 3, 4, 5),
+            "2026-01-02T03:04:05+00:00",
+        ),
         (["null", "double"], None, None),
         (["null", "double"], float("nan"), None),
         ({"type": "enum", "name": "Colour", "symbols": ["RED"]}, "RED", "RED"),

@@ -16,7 +16,7 @@ from tests.stream.evaluation.test_monitor import Life, batches
 from thalweg.memory.snapshots.state import State
 from thalweg.proto.event import Batch, ClassLabels, NumberLabels
 from thalweg.stream.evaluation.class_grades import ClassGrading
-from thalweg.stream.evaluation.controls import Controls
+from thalweg.stream.evaluation.controls.controls import Controls
 from thalweg.stream.evaluation.number_grades import NumberGrading, ScoreGrading
 from thalweg.stream.evaluation.prequential import Prequential
 from thalweg.stream.evaluation.sequence_grades import SequenceGrading
@@ -33,34 +33,48 @@ def batch_of(labels: list[Any], kind: str) -> Batch:
     return Batch({}, known, np.ones(count), np.zeros(count))
 
 
-def followed(grading: Any, kind: str, labels: list[Any], cuts: list[int]) -> Controls:
-    """The controls of a model that was graded on events with these labels, in micro-batches cut at these places."""
-    outputs = {"label": np.zeros(1, np.int32), "value": np.zeros((1, 1)), "score": np.zeros(1)}
-    predictor: Any = SimpleNamespace(classes=("a",), outputs={}, properties={})
+OUTPUTS = {"label": np.zeros(1, np.int32), "value": np.zeros((1, 1)), "score": np.zeros(1)}
+
+
+def followed(
+    grading: Any, kind: str, labels: list[Any], cuts: list[int], delay: int = 0, blank: int = 0, together: bool = False
+) -> Controls:
+    """The controls of a model that was graded on events with these labels, in micro-batches cut at these places.
+
+    `blank`: it knows no class until so many micro-batches are learned; `together`: it was graded on all at once.
+    """
     name = {"class": "label", "number": "value", "score": "score"}[kind]
-    controls, live = Controls(grading, 5), Prequential(5)
+    controls, live = Controls(grading, 5, delay), Prequential(5)
     places = sorted({0, *(cut for cut in cuts if cut < len(labels)), len(labels)})
-    for start, end in pairwise(places):
+    runs = [(places[0], places[-1])] if together else list(pairwise(places))
+    for number, (start, end) in enumerate(runs):
+        predictor: Any = SimpleNamespace(classes=("a",) if number >= blank else (), outputs={}, properties={})
         batch = batch_of(labels[start:end], "class" if kind == "class" else "number")
-        live.predicted(batch, predictor, {name: np.repeat(outputs[name], end - start, axis=0)})
-        if live.grades is not None:
-            controls.graded(live.grades, batch)
+        answers = np.repeat(OUTPUTS[name], end - start, axis=0) - (number < blank)
+        live.predicted(batch, predictor, {name: answers})
+        controls.graded(live, batch, np.diff(places).tolist() if together else ())
         if end % 3 == 0:
             controls.metrics()  # figures may be asked for at any time
     return controls
 
 
-def by_hand(labels: list[int]) -> tuple[float, float]:
-    """Accuracy of the majority class so far and of the class before, label by label."""
-    right, repeated, counts = 0, 0, dict.fromkeys(range(3), 0)
-    best = last = None
-    for label in labels:
-        right, repeated = right + (best == label), repeated + (last == label)
-        counts[label] += 1
-        if best is None or counts[label] > counts[best]:
-            best = label
-        last = label
-    return right / len(labels), repeated / len(labels)
+def by_hand(labels: list[int | None], cuts: list[int], delay: int, blank: int) -> tuple[float, float]:
+    """Accuracy of the majority class and of the newest class of the labels known, event by event."""
+    places = sorted({0, *(cut for cut in cuts if cut < len(labels)), len(labels)})
+    right = repeated = graded = 0
+    for number, (start, end) in enumerate(pairwise(places)):
+        until = max((place for place in places if place <= start - delay), default=0)
+        known = [label for label in labels[:until] if label is not None]
+        counts, best = dict.fromkeys(range(3), 0), None
+        for label in known:
+            counts[label] += 1
+            if best is None or counts[label] > counts[best]:
+                best = label
+        for label in labels[start:end]:
+            if label is not None and number >= blank:
+                graded += 1
+                right, repeated = right + (best == label), repeated + (bool(known) and known[-1] == label)
+    return (right / graded, repeated / graded) if graded else (0.0, 0.0)
 
 
 @given(
@@ -68,26 +82,38 @@ def by_hand(labels: list[int]) -> tuple[float, float]:
         lambda one: any(x is not None for x in one)
     ),
     cuts=st.lists(st.integers(1, 59), max_size=8),
+    delay=st.sampled_from([0, 0, 1, 7, 100]),
+    blank=st.integers(0, 2),
 )
-def test_of_classes_they_are_the_majority_and_the_label_before_however_the_stream_is_cut(
-    labels: list[int | None], cuts: list[int]
+def test_of_classes_they_know_what_the_model_knows_and_are_graded_where_it_is(
+    labels: list[int | None], cuts: list[int], delay: int, blank: int
 ) -> None:
-    controls = followed(ClassGrading(), "class", labels, cuts)
+    found = followed(ClassGrading(), "class", labels, cuts, delay, blank).metrics()
 
-    majority, repeated = by_hand([one for one in labels if one is not None])
-    assert controls.metrics()["majority"]["accuracy"] == pytest.approx(majority)
-    assert controls.metrics()["repeat_last_label"]["accuracy"] == pytest.approx(repeated)
-    assert controls.state().sha256() == followed(ClassGrading(), "class", labels, []).state().sha256()
+    majority, repeated = by_hand(labels, cuts, delay, blank)
+    assert found["majority"].get("accuracy", 0.0) == pytest.approx(majority)
+    assert found["repeat_last_label"].get("accuracy", 0.0) == pytest.approx(repeated)
+    if not blank:
+        together = followed(ClassGrading(), "class", labels, cuts, delay, together=True).metrics()
+        assert {name: one["accuracy"] for name, one in together.items()} == pytest.approx(
+            {"majority": majority, "repeat_last_label": repeated}
+        )
+
+
+@given(labels=st.lists(st.sampled_from([0, 0, 1, 2]), min_size=1, max_size=60))
+def test_row_by_row_each_label_is_known_to_the_next_event(labels: list[int]) -> None:
+    found = followed(ClassGrading(), "class", labels, list(range(1, 60))).metrics()
+
+    assert found["repeat_last_label"]["accuracy"] == np.mean([False, *(a == b for a, b in pairwise(labels))])
 
 
 @given(
     labels=st.lists(st.one_of(st.none(), st.floats(-9, 9)), min_size=1, max_size=40).filter(
         lambda one: any(x is not None for x in one)
     ),
-    cuts=st.lists(st.integers(1, 39), max_size=6),
 )
-def test_of_numbers_they_are_the_mean_and_the_number_before(labels: list[float | None], cuts: list[int]) -> None:
-    controls = followed(NumberGrading(), "number", labels, cuts)
+def test_of_numbers_they_are_the_mean_and_the_number_before(labels: list[float | None]) -> None:
+    controls = followed(NumberGrading(), "number", labels, list(range(1, 40)))
 
     known = [one for one in labels if one is not None]
     mean = [np.mean(known[:place]) if place else 0.0 for place in range(len(known))]
@@ -104,10 +130,10 @@ def test_asking_for_figures_changes_none_in_any_bit() -> None:
     asked, quiet = Controls(NumberGrading(), 50), Controls(NumberGrading(), 50)
     for size in rng.integers(1, 40, 100).tolist():
         batch = batch_of(rng.normal(size=size).tolist(), "number")
-        graded: Any = SimpleNamespace(rows=np.arange(size))
-        asked.graded(graded, batch)
+        live: Any = SimpleNamespace(labelled_rows=lambda: (np.arange(size), None), numbers=None)  # noqa: B023 - called at once
+        asked.graded(live, batch)
         asked.metrics()
-        quiet.graded(graded, batch)
+        quiet.graded(live, batch)
 
     assert asked.state().sha256() == quiet.state().sha256()
     assert asked.recent() == quiet.recent()
@@ -116,7 +142,7 @@ def test_asking_for_figures_changes_none_in_any_bit() -> None:
 def test_of_scores_they_are_the_share_of_ones_and_the_label_before() -> None:
     labels = [1.0, 1.0, 0.0, 1.0, 0.0, 0.0]
 
-    found = followed(ScoreGrading(), "score", labels, [2, 5]).metrics()
+    found = followed(ScoreGrading(), "score", labels, [1, 2, 3, 4, 5]).metrics()
 
     shares = [0.5, 1.0, 1.0, 2 / 3, 3 / 4, 3 / 5]
     assert found["majority"]["accuracy"] == np.mean([(share >= 0.5) == one for share, one in zip(shares, labels)])

@@ -131,13 +131,15 @@ def test_auc_by_group_is_the_mean_over_groups_of_both_classes_weighted_by_their_
     generator = np.random.default_rng(7)
     users, score, label = generator.integers(0, 12, 400), generator.random(400).round(1), generator.integers(0, 2, 400)
     label[users == 3] = 1  # of one class: left out
-    by_user, by_key = Prequential(), Prequential()
+    by_user, by_column, by_key = Prequential(), Prequential(), Prequential()
     for start in range(0, 400, 9):
         part = slice(start, start + 9)
         labels = NumberLabels(label[part, None].astype(float))
         rows = batch(labels)
         by_user.predicted(replace(rows, inputs={"user": users[part]}), predictor(()), {"score": score[part]})
         keys = [None if user == 5 else f"u{user}" for user in users[part]]  # an event without a key has no group
+        column = np.array([(key or "").encode() for key in keys], dtype=object)
+        by_column.predicted(replace(rows, inputs={"user": column}), predictor(()), {"score": score[part]})
         by_key.predicted(replace(rows, keys=keys), predictor(()), {"score": score[part]})
 
     areas, sizes = {}, {}
@@ -145,7 +147,7 @@ def test_auc_by_group_is_the_mean_over_groups_of_both_classes_weighted_by_their_
         yes, no = (score[(users == user) & (label == truth)] for truth in (1, 0))
         areas[user] = np.mean((yes[:, None] > no) + 0.5 * (yes[:, None] == no))
         sizes[user] = len(yes) + len(no)
-    for evaluation, left_out in ((by_user, {3}), (by_key, {3, 5})):
+    for evaluation, left_out in ((by_user, {3}), (by_column, {3, 5}), (by_key, {3, 5})):
         found = [user for user in areas if user not in left_out]
         expected = np.average([areas[user] for user in found], weights=[sizes[user] for user in found])
         assert evaluation.recent()["gauc"] == pytest.approx(expected)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,6 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.proto.framing.protobuf_schemas import framed_message, message, protobuf
+from tests.proto.framing.test_framing import INNER, avro, framed, written
+from tests.services.processes import until
+from tests.stream.registry.test_schemas import InMemoryRegistry
 from thalweg.memory.exchange.commands import StoreError
 from thalweg.memory.exchange.pending import InMemoryPending, Limits
 from thalweg.models.contract.learner import LearnerContext
@@ -18,6 +23,7 @@ from thalweg.models.ridge.learner import Ridge
 from thalweg.proto.decode import Decoder
 from thalweg.proto.encode import to_json
 from thalweg.proto.event import Batch, ClassLabels
+from thalweg.proto.framing.framing import RegisteredSchema
 from thalweg.proto.records import Partition
 from thalweg.proto.rows.column import Column
 from thalweg.proto.rows.fields import FieldMapping
@@ -26,6 +32,7 @@ from thalweg.stream.labels import joining, waiting
 from thalweg.stream.labels.joining import Joiner, JoinSettings, entries_of
 from thalweg.stream.log.dead_letters import DeadLetters
 from thalweg.stream.log.log import Gap, InMemoryLog, LogError, Message
+from thalweg.stream.registry.schemas import KnownSchemas
 from thalweg.stream.runtime import Runtime
 
 SPECS = {"x": TensorSpec("x", "float32", (2,))}
@@ -69,6 +76,7 @@ class House:
         self.place = folder / "joined.json"
         self.label_seconds = label_seconds
         self.told = Counted()
+        self.schemas: KnownSchemas | None = None
 
     def joiner(self) -> Joiner:
         settings = JoinSettings(
@@ -88,6 +96,7 @@ class House:
             dead_letters,
             self.told,
             runtime=Runtime(clock=lambda: self.now),
+            schemas=self.schemas,
         )
 
     def run(self) -> None:
@@ -554,3 +563,57 @@ def test_rows_with_missing_columns_wait_for_labels_with_the_names_of_the_rows(tm
     assert events.inputs["country"][[a, b]].tolist() == [b"", b"DE"]
     assert events.inputs["tags"][[a, b]].tolist() == [b'["x"]', b""]
     assert events.times[[a, b]].tolist() == [900, 1000]
+
+
+@pytest.mark.parametrize("form", ["AVRO", "JSON", "PROTOBUF"])
+def test_events_and_labels_may_be_framed_for_a_schema_registry(house: House, form: str) -> None:
+    event = {"id": "e1", "inputs": {"x": [1.0, 1.0]}}
+    label = {"id": "e1", "label": "a"}
+    kind = {"type": "record", "name": "L", "fields": [{"name": n, "type": "string"} for n in ("id", "label")]}
+    events = {
+        "type": "record",
+        "name": "E",
+        "fields": [{"name": "id", "type": "string"}, {"name": "inputs", "type": INNER}],
+    }
+    text = """syntax = "proto3"; message L { string id = 1; string label = 2; }
+        message E { string id = 1; In inputs = 2; } message In { repeated float x = 1; }"""
+    if form == "AVRO":
+        schemas = {1: avro(events), 2: avro(kind)}
+        records = framed(1, written(events, event)), framed(2, written(kind, label))
+    elif form == "JSON":
+        schemas = {1: RegisteredSchema("JSON", "{}"), 2: RegisteredSchema("JSON", "{}")}
+        records = framed(1, json.dumps(event).encode()), framed(2, json.dumps(label).encode())
+    else:
+        schemas = dict.fromkeys((1, 2), protobuf(text))
+        records = (
+            framed_message(1, message(schemas[1], "E", event), (1,)),
+            framed_message(2, message(schemas[2], "L", label)),
+        )
+    registry = InMemoryRegistry(schemas)
+    registry.away = True
+    house.schemas = KnownSchemas(registry, wait_seconds=0.0)
+    house.log.append("events", [Message(records[0], time=1000.0)])
+    house.log.append("labels", [Message(framed(9, b"stray")), Message(records[1])])
+
+    joiner = house.joiner()
+    thread = threading.Thread(target=lambda: joiner.run(until_end=True))
+    thread.start()
+    until("the joiner to ask for a schema", lambda: registry.asked)
+    assert house.letters() == []
+    registry.away = False
+    thread.join()
+
+    assert house.joined() == [("e1", "a", 1.0)]
+    assert house.letters() == [("unknown_schema", framed(9, b"stray"))]
+
+
+def test_a_label_may_be_the_data_of_a_cloud_event(house: House) -> None:
+    house.ask("e1")
+    event = {"specversion": "1.0", "source": "/s", "id": "of the envelope", "type": "t"}
+    house.log.append("labels", [Message(json.dumps({**event, "data": {"id": "e1", "label": "a"}}).encode())])
+    house.log.append("labels", [Message(json.dumps({**event, "id": "x" * 3000, "data": {"id": "e1"}}).encode())])
+
+    house.run()
+
+    assert house.joined() == [("e1", "a", 1.0)]
+    assert [reason for reason, _ in house.letters()] == ["malformed"]

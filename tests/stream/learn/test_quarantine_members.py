@@ -14,13 +14,16 @@ import pytest
 from tests.stream.learn.test_quarantine import House, Poisoned, event
 from thalweg.memory.snapshots.snapshots import FolderSnapshots, InMemorySnapshots, Snapshot
 from thalweg.memory.snapshots.state import State
+from thalweg.models.columns.make import make_learner
+from thalweg.models.columns.settings import columns_of
 from thalweg.models.contract.learner import Learner, LearnerContext
 from thalweg.models.encoders.encoded import EncodedLearner
 from thalweg.models.encoders.encoder import shared_encoder
+from thalweg.models.encoders.spec import EncoderSpec
 from thalweg.models.ridge.learner import Ridge
 from thalweg.proto.event import Batch
 from thalweg.proto.records import Partition
-from thalweg.proto.schema import TensorSpec
+from thalweg.proto.schema import TensorSpec, column_specs
 from thalweg.stream.evaluation.monitor import Monitor
 from thalweg.stream.journal.entries import BlockEntry
 from thalweg.stream.journal.file_journal import FileJournal
@@ -308,3 +311,30 @@ def test_a_block_that_many_skips_amend_is_read_as_the_last_of_them() -> None:
     assert [skip.offset for skip in after.skipped] == [13, 14]
     assert after.version == before.version
     assert Partition("t", 0) == after.skipped[0].partition
+
+
+@pytest.mark.parametrize("beside", [True, False])
+def test_an_event_on_which_a_users_encoder_raises_is_a_dead_letter_that_names_it(beside: bool) -> None:
+    """In front of the learner, and of columns in front of the feature stage."""
+    name = "tests.models.own_encoders:poisoned"
+    columns = columns_of({"texts": "text", "amount": "numeric"}) if beside else {}
+    specs = column_specs(columns) if beside else {"texts": TensorSpec("texts", "bytes", ())}
+    spec = EncoderSpec(name=name, columns=("texts",) if beside else ())
+    texts = ["poison" if row == 70 else "short" if row == 140 else f"text {row}" for row in range(200)]
+    log = InMemoryLog()
+    rows = [{"inputs": {"texts": text} | ({"amount": 1.5} if beside else {}), "label": "a"} for text in texts]
+    log.append("t", [Message(json.dumps(row).encode()) for row in rows])
+
+    def learner() -> Learner:
+        return make_learner("ridge", LearnerContext(inputs=specs, columns=columns, params={"expansion": 0}), spec)
+
+    letters = DeadLetters(log, "t", "m")
+
+    processor = Processor(learner(), log, InMemorySnapshots(), SETTINGS, ports=Ports(dead_letters=letters))
+    processor.run(until_end=True)
+
+    assert processor.events_learned == 198
+    assert {one.offset: one.detail.partition("; ")[0] for one in letters.newest(9)} == {
+        70: f"EncoderFailed: encoder '{name}' raised KeyError: 'poison'",
+        140: f"EncoderFailed: encoder '{name}': expected features (8, 2), got (7, 2)",
+    }

@@ -9,15 +9,19 @@ from pathlib import Path
 
 import pytest
 
+from tests.proto.framing.protobuf_schemas import framed_message, message
 from tests.proto.framing.test_framing import BARE, INNER, LABELLED, avro, framed, written
 from tests.services.processes import required_or_skipped, until
+from tests.services.proxy import Proxy
 from tests.services.registry import RegistryServer
 from thalweg.memory.snapshots.snapshots import InMemorySnapshots
 from thalweg.models.contract.learner import LearnerContext
 from thalweg.models.ridge.learner import Ridge
+from thalweg.proto.decode import Decoder
+from thalweg.proto.event import ClassLabels
 from thalweg.proto.framing.framing import RegisteredSchema
 from thalweg.proto.records import Partition, Records
-from thalweg.proto.schema import TensorSpec
+from thalweg.proto.schema import Schema, TensorSpec
 from thalweg.stream.health.registry import HealthRegistry
 from thalweg.stream.learn.ports import Ports
 from thalweg.stream.learn.processor import Processor
@@ -62,20 +66,96 @@ def test_a_schema_is_fetched_once_and_outlives_the_process(tmp_path: Path) -> No
     assert again.find(1, PART, 0) == known.find(1, PART, 0) == avro(BARE)
 
 
+def judged(known: KnownSchemas, records: Records, clock: list[float]) -> list[float]:
+    """The waits until the records are judged, as a learner waits: longer each time."""
+    waits = []
+    while True:
+        try:
+            known.prepare(records)
+        except LogError:
+            waits.append(min(5.0, 0.1 * 2 ** len(waits)))
+            clock[0] += waits[-1]
+        else:
+            return waits
+
+
 def test_an_unknown_id_stays_unknown_to_the_records_that_were_judged_by_it(tmp_path: Path) -> None:
     clock = [0.0]
     registry = InMemoryRegistry({})
     known = KnownSchemas(registry, tmp_path / "schemas.json", lambda: clock[0])
-    known.prepare(run(framed(7, b"a"), framed(7, b"b")))
+    judged(known, run(framed(7, b"a"), framed(7, b"b")), clock)
+    asked = registry.asked
     registry.schemas[7] = avro(BARE)  # registered too late for them
     known.prepare(run(framed(7, b"c"), first=2))
-    clock[0] = 60.0
+    clock[0] += 60.0
     known.prepare(run(framed(7, b"d"), first=3))
 
     for one in (known, KnownSchemas(registry, tmp_path / "schemas.json")):
         one.prepare(run(framed(7, b"a"), framed(7, b"b"), framed(7, b"c"), framed(7, b"d")))
         assert [one.find(7, PART, offset) for offset in range(4)] == [None, None, None, avro(BARE)]
-    assert registry.asked == 2
+    assert registry.asked == asked + 1
+
+
+def test_records_wait_for_a_schema_that_a_registry_knows_a_moment_late(tmp_path: Path) -> None:
+    clock = [0.0]
+    registry = InMemoryRegistry({1: avro(BARE)})
+    known = KnownSchemas(registry, tmp_path / "schemas.json", lambda: clock[0])
+    records = run(framed(1, b"a"), framed(7, b"b"), framed(2**31, b"stray"))
+
+    with pytest.raises(LogError, match=r"no schema 7, 2147483648, or not yet: asked again for 5 seconds"):
+        known.prepare(records)
+    clock[0] = 4.9
+    registry.schemas[7] = avro(LABELLED)
+    with pytest.raises(LogError, match=r"no schema 2147483648, or not yet"):
+        known.prepare(records)
+    clock[0] = 5.0
+    known.prepare(records)
+
+    found = [known.find(id, PART, offset) for offset, id in enumerate((1, 7, 2**31))]
+    assert found == [avro(BARE), avro(LABELLED), None]
+
+
+def test_a_stream_of_stray_bytes_waits_for_a_twentieth_of_the_time_and_a_new_schema_is_read_again_later(
+    tmp_path: Path,
+) -> None:
+    clock = [0.0]
+    registry = InMemoryRegistry({})
+    known = KnownSchemas(registry, tmp_path / "schemas.json", lambda: clock[0])
+
+    first, later = 0.0, 0.0
+    for block in range(200):
+        values = [framed(1_000_000 + 30 * block + n, b"stray") for n in range(30)]
+        waited = sum(judged(known, run(*values, first=30 * block), clock))
+        first, later = (first + waited, later) if block < 100 else (first, later + waited)
+        clock[0] += 1.0
+    assert 15.0 < first < 40.0
+    assert later < 20.0
+    assert registry.asked < 200 * 30 * 2  # not each of them in each round
+
+    clock[0] += 100.0
+    late = run(framed(1_000_007, b"in the table"), framed(1_005_999, b"not in it"), framed(8, b"new"), first=6000)
+    registry.schemas |= {1_000_007: avro(BARE), 1_005_999: avro(BARE), 8: avro(BARE)}
+    known.prepare(late)
+    for one in (known, KnownSchemas(registry, tmp_path / "schemas.json")):
+        one.prepare(run(framed(1_000_007, b""), first=7))
+        one.prepare(run(framed(1_005_999, b""), first=5999))
+        places = [(1_000_007, 7), (1_005_999, 5999), (1_000_007, 6000), (1_005_999, 6001), (8, 6002)]
+        assert [one.find(id, PART, offset) for id, offset in places] == [None, None, *[avro(BARE)] * 3]
+
+
+def test_a_protobuf_schema_that_an_older_version_kept_uncompiled_is_fetched_again(tmp_path: Path) -> None:
+    old = {"form": "PROTOBUF", "text": 'syntax = "proto3";', "references": []}
+    (tmp_path / "schemas.json").write_text(json.dumps({"schemas": {"1": old}, "unknown": {}}))
+    registry = InMemoryRegistry({1: RegisteredSchema("PROTOBUF", 'syntax = "proto3"; message M {}')})
+    known = KnownSchemas(registry, tmp_path / "schemas.json")
+
+    known.prepare(run(framed(1, b"\0")))
+
+    again = KnownSchemas(InMemoryRegistry({}), tmp_path / "schemas.json")
+    for one in (known, again):
+        found = one.find(1, PART, 0)
+        assert found is not None
+        assert (bool(found.compiled), found.fault) == (True, "")
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"schemas": {"x": 1}}'])
@@ -105,10 +185,11 @@ def test_while_the_registry_is_away_nothing_is_judged() -> None:
 # -- against a real one ------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[RegistryServer]:
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RegistryServer]:
+    """A running registry."""
     with required_or_skipped():
-        server = RegistryServer(tmp_path)
+        server = RegistryServer(tmp_path_factory.mktemp("registry"))
     server.start()
     yield server
     server.stop()
@@ -141,6 +222,47 @@ def test_a_real_registry_gives_schemas_with_what_they_name(server: RegistryServe
 
 
 @pytest.mark.registry
+def test_protobuf_schemas_of_a_real_registry_with_imports_are_compiled_once_and_kept(
+    server: RegistryServer, tmp_path: Path
+) -> None:
+    inner = 'syntax = "proto3"; package in; message Inputs { repeated float x = 1; }'
+    server.register("in/inputs.proto", inner, "PROTOBUF")
+    imports = ({"name": "in/inputs.proto", "subject": "in/inputs.proto", "version": 1},)
+    texts = [
+        f"""syntax = "proto3";
+        import "in/inputs.proto";
+        import "google/protobuf/timestamp.proto";
+        message Other {{ int32 n = 1; }}
+        message Event {{ in.Inputs inputs = 1; google.protobuf.Timestamp time = 2; optional bool label = 3; {more} }}
+        """
+        for more in ("", "string added = 4;")
+    ]
+    ids = [server.register("events-value", text, "PROTOBUF", imports) for text in texts]
+    kept = tmp_path / "schemas.json"
+    known = KnownSchemas(RegistryClient(server.url), kept)
+    known.prepare(run(*(framed(id, b"") for id in ids)))
+    forms = [known.find(id, PART, 0) for id in ids]
+    assert forms[0] is not None
+    assert forms[1] is not None
+    values = {"inputs": {"x": [1, 2]}, "time": "2026-01-02T03:04:05Z", "label": False}
+    values = [
+        framed_message(ids[0], message(forms[0], "Event", values), (1,)),
+        framed_message(ids[1], message(forms[1], "Event", {**values, "added": "unknown to the model"}), (1,)),
+    ]
+    away = KnownSchemas(RegistryClient("http://127.0.0.1:1"), kept)
+
+    away.prepare(run(*values))
+    decoder = Decoder(Schema({"x": TensorSpec("x", "float32", (2,))}), max_future_seconds=None, schemas=away)
+    found = decoder.decode(run(*values))
+
+    assert found.rejected == []
+    assert found.batch.inputs["x"].tolist() == [[1, 2], [1, 2]]
+    assert found.batch.times.tolist() == [1767323045.0] * 2
+    assert isinstance(found.batch.labels, ClassLabels)
+    assert found.batch.labels.names == ("false",)
+
+
+@pytest.mark.registry
 def test_a_stream_goes_on_through_a_new_schema_an_unknown_one_and_a_registry_that_is_away(
     server: RegistryServer, tmp_path: Path
 ) -> None:
@@ -150,7 +272,8 @@ def test_a_stream_goes_on_through_a_new_schema_an_unknown_one_and_a_registry_tha
     log.append("t", [Message(framed(labelled, written(LABELLED, event)), time=1.7e9) for event in events])
     log.append("t", [Message(framed(bare, written(BARE, events[0])), time=1.7e9)])
     log.append("t", [Message(framed(99_999, b"x"), time=1.7e9)])
-    server.stop()
+    door = Proxy(server.port)
+    door.close()
     health = HealthRegistry()
     processor = Processor(
         Ridge(LearnerContext(inputs={"x": TensorSpec("x", "float32", (2,))})),
@@ -160,7 +283,11 @@ def test_a_stream_goes_on_through_a_new_schema_an_unknown_one_and_a_registry_tha
         ports=Ports(
             health=health.register("learner", "m"),
             dead_letters=DeadLetters(log, "t", "m"),
-            schemas=KnownSchemas(RegistryClient(server.url), tmp_path / "schemas.json"),
+            schemas=KnownSchemas(
+                RegistryClient(server.url.replace(str(server.port), str(door.port))),
+                tmp_path / "schemas.json",
+                wait_seconds=0.3,
+            ),
         ),
     )
     thread = threading.Thread(target=processor.run)
@@ -175,13 +302,12 @@ def test_a_stream_goes_on_through_a_new_schema_an_unknown_one_and_a_registry_tha
         assert "waits for the schema registry: the schema registry at" in reason
         assert "out of reach" in reason
         assert DeadLetters(log, "t", "m").newest(9) == []
-        server.start()
-        assert server.register("e-value", LABELLED) == labelled
-        assert server.register("bare-value", BARE) == bare
+        door.reopen()
         until("the events to be learned", lambda: processor.version >= 1 and processor.events_learned == 4)
     finally:
         processor.stop()
         thread.join()
+        door.close()
 
     (letter,) = DeadLetters(log, "t", "m").newest(9)
     assert (letter.reason, letter.offset) == ("unknown_schema", 5)

@@ -72,6 +72,79 @@ def test_labels_are_appended_under_their_ids(client: httpx.Client, service: Runn
     ]
 
 
+def cloud_event(number: int, data: Any) -> dict[str, Any]:
+    attributes = {"specversion": "1.0", "source": "/test", "id": str(number), "type": "made"}
+    return {**attributes, "datacontenttype": "application/json", "data": data}
+
+
+STRUCTURED = {"content-type": "application/cloudevents+json; charset=utf-8"}
+BATCH = {"content-type": "application/cloudevents-batch+json"}
+BINARY = {"ce-specversion": "1.0", "ce-source": "/te%20st", "ce-id": "7", "ce-type": "made"}
+
+
+def test_a_batch_of_cloud_events_becomes_one_record_in_structured_mode_for_each(
+    client: httpx.Client, service: RunningServer
+) -> None:
+    place = len(appended(service, "m.events"))
+    events = [cloud_event(1, EVENT), cloud_event(2, EVENT)]
+
+    batch = client.post("/v1/models/m/events", json=events, headers=BATCH)
+    one = client.post("/v1/models/m/events", json=events[0], headers=STRUCTURED)
+
+    assert [ack["id"] for ack in batch.json()] == ["/test#1", "/test#2"]
+    assert one.json()["id"] == "/test#1"
+    (records,) = service.log.reader(["m.events"], {}).poll(0, 100_000)
+    assert [json.loads(value or b"") for value in records.values[place:]] == [*events, events[0]]
+    assert {tuple(found) for found in records.headers[place:]} == {(("content-type", b"application/cloudevents+json"),)}
+    assert client.post("/v1/models/m/events", json=[], headers=BATCH).json() == []
+
+
+def test_a_cloud_event_in_binary_mode_keeps_its_attributes(client: httpx.Client, service: RunningServer) -> None:
+    place = len(appended(service, "m.events"))
+
+    ack = client.post("/v1/models/m/events", json=EVENT, headers=BINARY).json()
+
+    assert ack["id"] == "/te st#7"
+    (records,) = service.log.reader(["m.events"], {}).poll(0, 100_000)
+    assert json.loads(records.values[place] or b"") == EVENT
+    headers = dict(records.headers[place])
+    assert (headers["ce_source"], headers["ce_type"], headers["content-type"]) == (
+        b"/te st",
+        b"made",
+        b"application/json",
+    )
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "status", "text"),
+    [
+        (cloud_event(1, EVENT), BATCH, 400, "expected a list of CloudEvents, got an object"),
+        ([cloud_event(1, EVENT)], STRUCTURED, 400, "application/cloudevents-batch+json is the type of lists"),
+        ([EVENT], BINARY, 400, "expected one event, got a list"),
+        ([cloud_event(1, EVENT), EVENT], BATCH, 400, "row 1: CloudEvent: "),
+        (EVENT, {**BINARY, "ce-source": ""}, 400, "header 'ce_source' is missing or empty"),
+        (EVENT, {"content-type": "application/cloudevents-batch+protobuf"}, 415, "expected application/json"),
+    ],
+)
+def test_what_is_not_what_its_mode_has_is_refused_and_nothing_appended(
+    client: httpx.Client, service: RunningServer, body: Any, headers: dict[str, str], status: int, text: str
+) -> None:
+    place = len(appended(service, "m.events"))
+
+    refused = client.post("/v1/models/m/events", json=body, headers=headers)
+
+    assert (refused.status_code, len(appended(service, "m.events"))) == (status, place)
+    assert text in refused.text
+
+
+def test_labels_may_be_the_data_of_cloud_events(client: httpx.Client) -> None:
+    labels = [cloud_event(n, {"id": f"e-{n}", "label": "left"}) for n in (1, 2)]
+
+    answer = client.post("/v1/models/m/labels", json=labels, headers=BATCH)
+
+    assert [ack["id"] for ack in answer.json()] == ["e-1", "e-2"]
+
+
 BAD = {"inputs": {"features": [1, 2]}}
 
 

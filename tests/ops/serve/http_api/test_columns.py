@@ -19,6 +19,7 @@ from tests.ops.serve.test_malformed import ANYTHING
 from thalweg.models.columns.make import make_learner, predictor_maker
 from thalweg.models.columns.settings import columns_of
 from thalweg.models.contract.learner import LearnerContext
+from thalweg.ops.cli.predict import run
 from thalweg.proto import inference_pb2 as pb
 from thalweg.proto import inference_pb2_grpc, thalweg_pb2, thalweg_pb2_grpc
 from thalweg.proto.event import Batch, ClassLabels
@@ -198,3 +199,40 @@ def test_with_unknown_fields_refused_a_row_may_have_no_others(tmp_path: Any) -> 
         good, bad = post(parts, "/predict", FRAUD), post(parts, "/predict", FRAUD | {"note": "x"})
 
     assert (good.status_code, bad.status_code, "note" in bad.json()["error"]) == (200, 400, True)
+
+
+def test_an_explanation_speaks_of_columns_by_name_on_every_wire(service: RunningServer) -> None:
+    tensors = {"amount": [900.0], "country": ["XX"], "sku": ["gold"]}
+    inference = [
+        {"name": name, "shape": [1], "datatype": "FP64" if name == "amount" else "BYTES", "data": values}
+        for name, values in tensors.items()
+    ]
+    asked = {"model": "m", "rows": json.dumps(FRAUD).encode(), "options": {"explain": "2"}}
+    request = pb.ModelInferRequest(model_name="m", parameters={"explain": pb.InferParameter(int64_param=2)})
+    amount, country, sku = (request.inputs.add(name=name, shape=[1]) for name in tensors)
+    amount.datatype, country.datatype, sku.datatype = "FP64", "BYTES", "BYTES"
+    amount.contents.fp64_contents.append(900.0)
+    country.contents.bytes_contents.append(b"XX")
+    sku.contents.bytes_contents.append(b"gold")
+    url = f"http://127.0.0.1:{service.server.http_port}/v2/models/m/infer"
+
+    with grpc.insecure_channel(f"127.0.0.1:{service.server.grpc_port}") as channel:
+        over_rows = thalweg_pb2_grpc.LearningServiceStub(channel).Predict(thalweg_pb2.PredictRequest(**asked))
+        over_grpc = inference_pb2_grpc.GRPCInferenceServiceStub(channel).ModelInfer(request)
+    over_http = httpx.post(url, json={"inputs": inference, "parameters": {"explain": 2}}, timeout=60).json()
+    rows = post(service, "/predict?explain=2", FRAUD).json()["explanation"]
+
+    assert {entry["column"] for entry in rows} <= COLUMNS.keys()
+    assert [entry["label"] for entry in rows] == ["fraud", "fraud"]
+    assert json.loads(over_rows.rows)["explanation"] == rows
+    assert json.loads(over_grpc.parameters["explanation"].string_param) == [rows]
+    assert json.loads(json.dumps(over_http["parameters"]["explanation"])) in ([rows], json.dumps([rows]))
+
+
+@pytest.mark.parametrize("port", ["grpc_port", "http_port"])
+def test_predict_explains_on_request(service: RunningServer, port: str, capsys: pytest.CaptureFixture[str]) -> None:
+    run(f"127.0.0.1:{getattr(service.server, port)}", "m", json.dumps(FRAUD), explain=2)
+
+    explained = json.loads(capsys.readouterr().out)["explanation"]
+    assert len(explained) == 2
+    assert {entry["column"] for entry in explained} <= COLUMNS.keys()

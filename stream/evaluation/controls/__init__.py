@@ -1,0 +1,1 @@
+"""Naive controls, which a model has to beat."""

@@ -1,0 +1,1 @@
+"""Micro-batches: how large they are, and when their labels are learned."""

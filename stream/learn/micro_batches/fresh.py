@@ -1,0 +1,54 @@
+"""The new events of a block: duplicates are dropped, everything is counted."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from thalweg.proto.event import Batch, Decoded
+from thalweg.stream.learn.dedup import RecentIds
+
+_UNLABELLED = "\0"  # prefix of the id of an event without a label
+
+
+@dataclass(slots=True)
+class Totals:
+    """Totals over the parts of a block."""
+
+    events: int = 0
+    labelled: int = 0
+    duplicates: int = 0
+    rejected: Counter[str] = field(default_factory=Counter)
+    oldest_time: float | None = None
+    newest_time: float | None = None
+
+
+def fresh_events(parts: Iterable[Decoded], recent_ids: RecentIds, totals: Totals) -> Iterator[Batch]:
+    """The events of each part that are no duplicates; what was seen of it is added to the totals."""
+    for part in parts:
+        totals.rejected.update(rejected.reason for rejected in part.rejected)
+        batch = part.batch
+        fresh = None if batch.ids is None else recent_ids.fresh(_identities(batch))
+        if fresh is not None:
+            batch = batch.take(fresh)
+            totals.duplicates += len(part.batch) - len(batch)
+        if len(batch):
+            totals.events += len(batch)
+            totals.labelled += 0 if batch.labels is None else int(np.count_nonzero(batch.labels.present))
+            oldest, newest = float(batch.times.min()), float(batch.times.max())
+            totals.oldest_time = oldest if totals.oldest_time is None else min(oldest, totals.oldest_time)
+            totals.newest_time = newest if totals.newest_time is None else max(newest, totals.newest_time)
+            yield batch
+
+
+def _identities(batch: Batch) -> Sequence[str | None]:
+    """Keys for deduplication: the id and whether there is a label, because the label may arrive after the event."""
+    assert batch.ids is not None
+    present = None if batch.labels is None else batch.labels.present
+    if present is not None and present.all():
+        return batch.ids
+    rows: list[bool] = [False] * len(batch) if present is None else present.tolist()
+    return [id if labelled or id is None else f"{_UNLABELLED}{id}" for id, labelled in zip(batch.ids, rows)]
