@@ -80,7 +80,7 @@ class Absent:
         self,
         common: Statistics,
         features: Callable[[Floats], Floats],
-        present: Floats,
+        present: Callable[[], Floats],
         gamma: float,
         constant: int | None,
         *,
@@ -91,7 +91,7 @@ class Absent:
         Args:
             common: The sums.
             features: From inputs (n, F) to features (n, D) under the scale in use.
-            present: Head of what is asked now, (D, C).
+            present: Gives the head of what is asked now, (D, C).
             gamma: Ridge coefficient.
             constant: Index of the constant feature.
             anyway: Solve whether it is due or not.
@@ -99,6 +99,8 @@ class Absent:
         Returns:
             Whether predictions have changed.
         """
+        if self.head is None and not self.clocks.pausing():
+            return False  # the usual case, and the cheapest
         events, away = self.clocks.events, self.clocks.away()
         wanted = bool(away.any() and not away.all())
         if not wanted:
@@ -111,7 +113,7 @@ class Absent:
             self._solve(common, gamma, constant)
         judged = solved or events - self._judged >= JUDGED
         if judged:
-            self._judge(features, present)
+            self._judge(features, present())
         return judged
 
     def _solve(self, common: Statistics, gamma: float, constant: int | None) -> None:

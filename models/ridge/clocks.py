@@ -62,7 +62,7 @@ class ClassClocks:
         """Count n events, before they are added to the common sums; none of a class more than PAUSE after another."""
         n, start = len(codes), self.events
         self.events += n
-        if (start - self._last[self._count > 0] + n > PAUSE).any():
+        if start + n - int(self._last.min(initial=start)) > PAUSE:
             self._store(codes, start, common)
         if self._excess.any():
             self.fade(self._decay**n)
@@ -113,6 +113,10 @@ class ClassClocks:
         """What sums at the common clock are multiplied with (C,) to stand at the classes' own."""
         still = np.maximum(self.events - 1 - self._last - PAUSE, 0).astype(np.float64)
         return np.asarray(np.where(self._count > 0, self._decay**-still, 1.0))
+
+    def pausing(self) -> bool:
+        """Whether the clock of any class may stand still now."""
+        return bool(self.events - 1 - int(self._last.min(initial=self.events)) > PAUSE)
 
     def away(self) -> Mask:
         """The classes (C,) that no longer come."""

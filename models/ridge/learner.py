@@ -130,7 +130,7 @@ class Ridge:
         self._refresh_if_due(len(inputs))
         if self._absent is not None:
             gamma, constant = self._gamma(self._slowest), self._map.constant
-            if self._absent.update(self._slowest, self._features, self._present(), gamma, constant, anyway=must):
+            if self._absent.update(self._slowest, self._features, self._present, gamma, constant, anyway=must):
                 self._predictor = None
 
     def _learn(self, rows: Rows) -> None:
