@@ -1,7 +1,8 @@
 """A sample of the rows that were learned, which depends only on what was learned, not on its order.
 
 A row is in the sample if the hash of its keys is below a threshold, which is halved whenever there are too many. So the
-sample of two learners together is that of one that learned both, and a row that is unlearned leaves it.
+sample of two learners together is that of one that learned both, and a row that is unlearned leaves it. The threshold
+does not rise again for that: the sample is then a smaller one of what is left.
 """
 
 from __future__ import annotations

