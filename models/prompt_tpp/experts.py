@@ -55,16 +55,19 @@ class Experts:
     """
 
     def __init__(self, params: Params, seed: int, clock: Callable[[], float] = perf_counter) -> None:
-        self._params, self._clock = params, clock
+        self._params = params
+        self.clock = clock
         self.members = params.members
-        self.single = params.base != "experts"
-        self.networks = {name: NetworkExpert(params, params.shape(name), seed) for name in params.networks}
+        self.single = params.alone is not None
+        self.networks: dict[str, NetworkExpert] = {
+            name: NetworkExpert(params, params.shape(name), seed) for name in params.networks
+        }
         count = len(self.members)
         self._weights = [ExpertWeights(count, params.expert_rate, params.expert_share) for _ in PARTS]
         self.counting = {name: Counts.of(params.max_types, memory) for name, memory in params.memories.items()}
         self._recent = np.zeros((2, count))  # of each expert: log-likelihood, gain
         self._judged = 0  # events
-        self._seconds = dict.fromkeys(self.members, 0.0)
+        self._seconds: dict[str, float] = dict.fromkeys(self.members, 0.0)
 
     @property
     def left_out(self) -> int:
@@ -74,9 +77,9 @@ class Experts:
     def count(self, last: int, kind: int, gap: float) -> None:
         """An event of a type came, so many seconds after one of another."""
         for name, counts in self.counting.items():
-            started = self._clock()
+            started = self.clock()
             counts.learn(last, kind, gap)
-            self._seconds[name] += self._clock() - started
+            self._seconds[name] += self.clock() - started
 
     def noted(self, last: NDArray[Any]) -> dict[str, Array]:
         """What those who count expect after types (N,): rows of samples, judged when they are learned."""
@@ -93,7 +96,7 @@ class Experts:
         """
         said = np.full((2, len(samples.types), len(self.members)), np.nan)
         for place, name in enumerate(self.members):
-            started = self._clock()
+            started = self.clock()
             if name in self.counting:
                 said[:, :, place] = _said(
                     samples, of_noted(name, noted[f"{name}.types"], noted[f"{name}.gaps"], samples.past, unit)
@@ -102,7 +105,7 @@ class Experts:
                 self.networks[name].learn(samples, pace)
             else:
                 said[:, :, place] = self.networks[name].learn(samples, pace, said=True)
-            self._seconds[name] += self._clock() - started
+            self._seconds[name] += self.clock() - started
         if not self.single:
             self._judge(said[:, samples.types.numpy() >= 0])
 
@@ -180,9 +183,9 @@ class Experts:
             for one, row in zip(self._weights, tensors["expert_weights"]):
                 one.weights = np.array(row)
             self._recent, self._judged = np.array(tensors["expert_recent"]), int(counts["judged"])
-        for name, counts in self.counting.items():
-            counts.markov = MarkovTable(np.array(tensors[f"expert.{name}.types"]))
-            counts.gaps = GapTable(np.array(tensors[f"expert.{name}.gaps"]))
+        for expert, tables in self.counting.items():
+            tables.markov = MarkovTable(np.array(tensors[f"expert.{expert}.types"]))
+            tables.gaps = GapTable(np.array(tensors[f"expert.{expert}.gaps"]))
 
 
 def _said(samples: Samples, reading: NextEvent) -> NDArray[np.float64]:

@@ -28,7 +28,6 @@ _SINCE, _UNTIL = 9e8, 4e9  # Unix seconds of 1998 and 2096: numbers in between a
 _MOST_CLASSES = 100
 _MOST_CATEGORIES = 64
 _FEW = 0.05  # share of different values below which whole numbers of a label are classes
-_REPEATS = 0.1  # better than the most frequent label, from which on labels hang together
 _WORDS = 4.0  # mean words above which a column of texts is text
 _UNIQUE = 0.98
 
@@ -50,8 +49,6 @@ class Guessed:
     task: str
     """`classification` or `regression`."""
     label_note: str
-    one_by_one: bool = False
-    """The label before says more about a label than how often each comes: learning must not lag behind."""
     id: str = ""
     time: str = ""
     time_unit: str = "auto"
@@ -127,7 +124,6 @@ def guess(sample: Sample, label: str | None = None, ignore: Sequence[str] = ()) 
         label=label,
         task=task,
         label_note=note,
-        one_by_one=task == "classification" and _hang_together(values[label]),
         id=id_,
         time=time,
         time_unit=unit,
@@ -215,15 +211,6 @@ def task_of_labels(column: Sequence[Any]) -> tuple[str, str]:
         return "regression", _joined(f"numbers, {min(numbers):g} to {max(numbers):g}", gone)
     often = ", ".join(f"{text} {count / len(given):.0%}" for text, count in texts.most_common(4))
     return "classification", _joined(f"{len(texts)} classes: {often}", gone)
-
-
-def _hang_together(column: Sequence[Any]) -> bool:
-    """Whether labels repeat the one before so often that it is worth more than knowing the most frequent one."""
-    texts = [_text(value) for value in column if not _missing_label(value)]
-    if len(texts) < 100:
-        return False
-    same = sum(before == after for before, after in pairwise(texts)) / (len(texts) - 1)
-    return same - Counter(texts).most_common(1)[0][1] / len(texts) > _REPEATS
 
 
 def _list(given: Sequence[Sequence[Any]], gone: str) -> Guess | None:
