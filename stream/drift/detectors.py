@@ -27,6 +27,11 @@ _SCALED_BY = 100  # values that determine the usual range of an unbounded signal
 _LEAST_SIDE = 8  # values on either side of a change
 _KSWIN_EVERY = 64  # one test costs as much as hundreds of steps of the others
 _KSWIN_WINDOW, _KSWIN_RECENT = 200, 60
+_PAST_VALUES = 16_384  # values before those stored that tell which deteriorations are usual
+_USUAL_TIMES = 3  # a deterioration that came as often before is usual: about once in 5,000 values
+_APART = 1000  # values from one deterioration to the next, or they are one
+_LARGEST = 1e30  # of those values: their sums stay finite
+_LEAST_COMPARED = 64  # shorter ones are compared over this many values
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +63,10 @@ class Fired:
     """… and since."""
     scale: Scale | None
     """How values were scaled to [0, 1]; None where they are within it."""
+    usual: bool = False
+    """The signal was as bad for as long at least three separate times before: no news."""
+    beside: float = float("nan")
+    """Mean before the change of the signal fed beside it, scaled alike; NaN if none was."""
 
 
 class _Detector(Protocol):
@@ -195,6 +204,8 @@ class SignalWatch:
         self._worse = worse
         self._values: Floats = np.zeros(0)
         self._at: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
+        self._beside: Floats = np.zeros(0)  # of another signal, at the same events
+        self._past: NDArray[np.float32] = np.zeros(0, dtype=np.float32)  # values before those, the newest last
         self._fed = 0
         self._detectors: dict[str, _Detector] = {name: _make(name, self._patience) for name in self._names}
 
@@ -203,11 +214,15 @@ class SignalWatch:
         """Number of values the detectors have seen since their last reset."""
         return self._fed
 
-    def feed(self, values: Floats, at: NDArray[np.int64]) -> list[Fired]:
-        """Feed values (N,) of the events with these numbers (N,); returns changes for the worse, in order."""
+    def feed(self, values: Floats, at: NDArray[np.int64], beside: Floats | None = None) -> list[Fired]:
+        """Feed values (N,) of the events with these numbers (N,); returns changes for the worse, in order.
+
+        `beside`: another signal of the same events, to compare the level before a change with.
+        """
+        other = np.full(len(values), np.nan) if beside is None else beside
         known = np.isfinite(values)
         if not known.all():
-            values, at = values[known], at[known]
+            values, at, other = values[known], at[known], other[known]
         found = []
         while len(values):
             room = _MOST_VALUES - len(self._values)
@@ -216,14 +231,17 @@ class SignalWatch:
                 room = _MOST_VALUES - len(self._values)
             self._values = np.concatenate([self._values, values[:room]])
             self._at = np.concatenate([self._at, at[:room]])
+            self._beside = np.concatenate([self._beside, other[:room]])
             fired = self._advance()
             if fired is None:
-                values, at = values[room:], at[room:]
+                values, at, other = values[room:], at[room:], other[room:]
                 continue
             place, detector = fired
             values = np.concatenate([self._values[place + 1 :], values[room:]])
             at = np.concatenate([self._at[place + 1 :], at[room:]])
+            other = np.concatenate([self._beside[place + 1 :], other[room:]])
             self._values, self._at = self._values[: place + 1], self._at[: place + 1]
+            self._beside = self._beside[: place + 1]
             one = self._locate(detector)
             if one.after > one.before:
                 found.append(one)
@@ -238,11 +256,13 @@ class SignalWatch:
 
     def tensors(self) -> dict[str, NDArray[Any]]:
         """For a snapshot."""
-        return {"values": self._values, "at": self._at}
+        return {"values": self._values, "at": self._at, "beside": self._beside, "past": self._past}
 
     def restore(self, tensors: Mapping[str, NDArray[Any]]) -> None:
         """Become the watch whose `tensors()` these are."""
         self._values, self._at = tensors["values"].astype(np.float64), tensors["at"].astype(np.int64)
+        self._past = tensors.get("past", self._past[:0]).astype(np.float32)  # an older state has none
+        self._beside = tensors.get("beside", np.full(len(self._values), np.nan)).astype(np.float64)
         self._rebuild()
 
     def _advance(self) -> tuple[int, str] | None:
@@ -268,12 +288,36 @@ class SignalWatch:
             float(scaled[:since].mean()) if since else float(scaled[0]),
             float(scaled[since:].mean()),
             self._scale(),
+            self._times_before(since) >= _USUAL_TIMES,
+            self._level_beside(since),
         )
         self._begin_anew(since)
         return fired
 
+    def _times_before(self, since: int) -> int:
+        """How many separate times the signal was as bad as it is since then, for as long."""
+        before = np.concatenate([self._past, self._values[:since].clip(-_LARGEST, _LARGEST)])[-_PAST_VALUES:]
+        length = max(_LEAST_COMPARED, len(self._values) - since)
+        if len(before) < length or len(self._values) < length:
+            return 0
+        total = np.concatenate([[0.0], before.cumsum()])
+        means = self._worse * (total[length:] - total[:-length]) / length
+        as_bad = np.flatnonzero(means >= self._worse * float(self._values[-length:].mean()) - 1e-9)
+        times, place = 0, 0
+        while place < len(as_bad):
+            times += 1
+            place = int(np.searchsorted(as_bad, as_bad[place] + _APART, side="right"))
+        return times
+
+    def _level_beside(self, since: int) -> float:
+        """Mean of the other signal before the change, scaled as this one."""
+        known = self._beside[:since][np.isfinite(self._beside[:since])]
+        return float(self._scaled(known).mean()) if len(known) else float("nan")
+
     def _begin_anew(self, first: int) -> None:
-        self._values, self._at = self._values[first:], self._at[first:]
+        gone = self._values[:first].clip(-_LARGEST, _LARGEST).astype(np.float32)
+        self._past = np.concatenate([self._past, gone])[-_PAST_VALUES:]
+        self._values, self._at, self._beside = self._values[first:], self._at[first:], self._beside[first:]
         self._rebuild()
 
     def _rebuild(self) -> None:
