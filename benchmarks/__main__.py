@@ -37,6 +37,7 @@ NAMES = (
     "cotta",
     "drift",
     "drift_actions",
+    "drift_news",
     "late_labels",
     "overload",
     "scrape",
