@@ -20,12 +20,12 @@ help:  ## what can be made
 
 $(VENV)/.demo: pyproject.toml $(CONSTRAINTS)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) -e '.[demo,report]'
+	bash ops/dev/install.sh $(BIN)/python $(CONSTRAINTS) demo,report
 	touch $@
 
 $(VENV)/.dev: pyproject.toml $(CONSTRAINTS)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) -e '.[demo,report,dev]'
+	bash ops/dev/install.sh $(BIN)/python $(CONSTRAINTS) demo,report,dev
 	touch $@ $(VENV)/.demo
 
 install: $(VENV)/.dev  ## the virtual environment, with everything for development

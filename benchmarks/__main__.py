@@ -34,6 +34,7 @@ NAMES = (
     "bottleneck",
     "error_memory",
     "prompt_tpp",
+    "experts",
     "cotta",
     "drift",
     "drift_actions",

@@ -1,4 +1,4 @@
-"""The error memory: what it wins beyond honest controls, how soon it follows a flip, and what reading it costs.
+"""The error memory: what it wins beyond honest controls, and what reading it costs.
 
 Events of MovieTweetings in order: the first 60 % warm everything up, the rest is graded, each answer before its
 label is learned. Labels are learned one by one as they come; networks train every 64 events in all rows.
@@ -11,113 +11,32 @@ import os
 for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(variable, "1")
 
-import gzip  # noqa: E402 - the environment comes first
-import json  # noqa: E402
-import tempfile  # noqa: E402
-from collections.abc import Callable  # noqa: E402
-from dataclasses import dataclass, replace  # noqa: E402
-from itertools import islice  # noqa: E402
-from pathlib import Path  # noqa: E402
-from time import perf_counter  # noqa: E402
+from collections.abc import Callable  # noqa: E402 - the environment comes first
 from typing import Any  # noqa: E402
 
 import numpy as np  # noqa: E402
-from numpy.typing import NDArray  # noqa: E402
 
-from benchmarks.report import Result, at_least, at_most, median_seconds, show  # noqa: E402
+from benchmarks.error_memory_flip import AFTER, FLIP_AT, FLIPPED_SHARE, flip, other_turns  # noqa: E402
+from benchmarks.error_memory_search import keeping, reading  # noqa: E402
+from benchmarks.movie_tweetings import (  # noqa: E402
+    EVENTS,
+    GRADED_FROM,
+    INPUTS,
+    Floats,
+    Followed,
+    Stream,
+    auc,
+    followed,
+    grouped_auc,
+    log_loss,
+    movie_tweetings,
+)
+from benchmarks.report import Result, at_least, at_most, show  # noqa: E402
 from benchmarks.scale import Scale  # noqa: E402
 from benchmarks.streams import SHARED, no_streams  # noqa: E402
-from thalweg.memory.snapshots.snapshots import FolderSnapshots, Manifest  # noqa: E402
-from thalweg.memory.snapshots.state import State  # noqa: E402
-from thalweg.memory.vectors.neighbours import learn_cells, nearest, nearest_in_cells  # noqa: E402
-from thalweg.memory.vectors.ring import Ring  # noqa: E402
-from thalweg.models.contract.learner import LearnerContext  # noqa: E402
-from thalweg.models.error_memory.learner import ErrorMemory  # noqa: E402
-from thalweg.proto.event import Batch, NumberLabels  # noqa: E402
-from thalweg.proto.schema import TensorSpec  # noqa: E402
 
-Floats = NDArray[np.float64]
-EVENTS = 80_000
-GRADED_FROM, FLIP_AT = 0.6, 0.75
-"""Shares of the stream."""
-FLIPPED_SHARE, FLIP_SEEDS = 0.2, 4
-AFTER = ((0, 500), (500, 1000), (1000, 2000), (2000, 4000), (4000, 8000), (8000, 20_000))
-"""Labels after the flip between which AUC is taken, of 80,000 events."""
-INPUTS = {
-    "user": TensorSpec("user", "int64", ()),
-    "item": TensorSpec("item", "int64", ()),
-    "fields": TensorSpec("fields", "int64", (5,)),
-}
-
-
-@dataclass(frozen=True)
-class Stream:
-    """Ids (N, 7) int64: user, item, three genres, years in threes, hour; labels (N,), times (N,)."""
-
-    ids: NDArray[np.int64]
-    labels: Floats
-    times: Floats
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def batch(self, part: slice) -> Batch:
-        ids = self.ids[part]
-        inputs = {"user": ids[:, 0], "item": ids[:, 1], "fields": ids[:, 2:]}
-        return Batch(inputs, NumberLabels(self.labels[part, None]), np.ones(len(ids)), self.times[part])
-
-
-def movie_tweetings(events: int = EVENTS) -> Stream:
-    """Who rated what, liked (8 of 10 or more) or not; the first so many."""
-    path = SHARED / "data" / "recsys" / "movietweetings_first80k.jsonl.gz"
-    genres: dict[str, int] = {}
-    rows, labels, times = [], [], []
-    with gzip.open(path, "rt") as lines:
-        for line in islice(lines, events):
-            event = json.loads(line)
-            three = [1 + genres.setdefault(name, len(genres)) for name in event["genres"][:3]]
-            year = ((event["year"] or 2000) - 1920) // 3
-            user, item = int(event["user_id"][1:]), int(event["item_id"][2:])
-            rows.append([user, item, *three, *[0] * (3 - len(three)), year, event["hour"]])
-            labels.append(event["label"])
-            times.append(event["ts"])
-    return Stream(np.array(rows, np.int64), np.array(labels, float), np.array(times, float))
-
-
-def followed(stream: Stream, seed: int = 0, step: int = 1, **params: Any) -> tuple[Floats, Floats]:
-    """Scores and base scores (N,), each from before its `step` events were learned."""
-    learner = ErrorMemory(LearnerContext(inputs=INPUTS, params=params, seed=seed))
-    scores, bases = np.empty(len(stream)), np.empty(len(stream))
-    for start in range(0, len(stream), step):
-        part = slice(start, start + step)
-        batch = stream.batch(part)
-        answers = learner.predictor().predict(batch.inputs)
-        scores[part], bases[part] = answers["score"], answers["base_score"]
-        learner.learn(batch)
-    return scores, bases
-
-
-def auc(scores: Floats, labels: Floats) -> float:
-    _, inverse, counts = np.unique(scores, return_inverse=True, return_counts=True)
-    rank = (np.cumsum(counts) - (counts - 1) / 2)[inverse]
-    yes = int(labels.sum())
-    return float((rank[labels == 1].sum() - yes * (yes + 1) / 2) / (yes * (len(labels) - yes)))
-
-
-def log_loss(scores: Floats, labels: Floats) -> float:
-    held = scores.clip(1e-6, 1 - 1e-6)
-    return float(-np.mean(labels * np.log(held) + (1 - labels) * np.log(1 - held)))
-
-
-def grouped_auc(scores: Floats, labels: Floats, users: NDArray[np.int64]) -> float:
-    """AUC per user, weighted by events, users of one class left out."""
-    total = weight = 0.0
-    order = np.argsort(users, kind="stable")
-    for rows in np.split(order, np.flatnonzero(np.diff(users[order])) + 1):
-        if 0 < labels[rows].sum() < len(rows):
-            total += len(rows) * auc(scores[rows], labels[rows])
-            weight += len(rows)
-    return total / weight
+__all__ = ["AFTER", "EVENTS", "FLIPPED_SHARE", "FLIP_AT", "GRADED_FROM", "INPUTS", "Stream", "movie_tweetings"]
+SEEDS, FLIP_SEEDS = 3, 4
 
 
 def shrunk(bases: Floats, labels: Floats, share: float) -> Floats:
@@ -127,208 +46,102 @@ def shrunk(bases: Floats, labels: Floats, share: float) -> Floats:
 
 
 def quality(stream: Stream, step: int) -> list[Result]:
+    """Every row beside its controls."""
     first = round(GRADED_FROM * len(stream))
-    graded = slice(first, None)
-    labels, users = stream.labels, stream.ids[:, 0]
-    frozen, fixed = {"freeze_after": first}, {"combine": "fixed", "memory_bytes": 40_000_000}
-    both, incremental = followed(stream, step=step)
+    frozen: dict[str, Any] = {"freeze_after": first}
+    fixed: dict[str, Any] = {"combine": "fixed", "memory_bytes": 40_000_000}
+    both = followed(stream, step=step, hold=True)
+    late = followed(stream, step=64, hold=True)
+    incremental = both.bases
     rows = {
-        "base, frozen when grading begins": followed(stream, step=64, memory="none", **frozen)[0],
-        "… with the memory as published (γ = 1, λ = 0.3, by key)": followed(stream, step=64, **frozen, **fixed)[0],
-        "… with the memory, learned combination": followed(stream, step=step, **frozen)[0],
+        "base, frozen when grading begins": followed(stream, step=64, memory="none", **frozen).scores,
+        "… with the memory as published (γ = 1, λ = 0.3, by key)": followed(stream, step=64, **frozen, **fixed).scores,
+        "… with the memory, learned combination, 64 labels late": followed(stream, step=64, **frozen).scores,
         "incremental": incremental,
-        "incremental, shrunk to the running rate by 0.05": shrunk(incremental, labels, 0.05),
-        "incremental, shrunk by 0.3": shrunk(incremental, labels, 0.3),
-        "incremental, memory as published": followed(stream, step=64, **fixed)[0],
+        "incremental, shrunk to the running rate by 0.05": shrunk(incremental, stream.labels, 0.05),
+        "incremental, shrunk by 0.3": shrunk(incremental, stream.labels, 0.3),
+        "incremental, memory as published": followed(stream, step=64, **fixed).scores,
         "incremental, sketch (γ = 0, λ = 0.5)": followed(
             stream, step=64, combine="fixed", memory="sketch", gamma=0.0, strength=0.5
-        )[0],
+        ).scores,
         "incremental, memory by user, item and key, 64 labels late": followed(
             stream, step=64, views="user+item+key", memory_bytes=40_000_000
-        )[0],
-        "incremental, memory, 64 labels late": followed(stream, step=64)[0],
-        "both: incremental and memory": both,
+        ).scores,
+        "incremental, memory, 64 labels late": late.scores,
+        "… with the user's constants held (64 labels late)": late.held,
+        "both: incremental and memory": both.scores,
+        "… with the user's constants held at the user's first graded event": both.held,
     }
-    results = []
-    for name, scores in rows.items():
-        figures = auc(scores[graded], labels[graded]), log_loss(scores[graded], labels[graded])
-        grouped = grouped_auc(scores[graded], labels[graded], users[graded])
-        note = f"log-loss {figures[1]:.4f}, gAUC {grouped:.4f}"
-        results.append(Result(name=name, value=figures[0], unit="AUC", note=note))
-    gain = auc(both[graded], labels[graded]) - auc(incremental[graded], labels[graded])
-    control = min(log_loss(shrunk(incremental, labels, share)[graded], labels[graded]) for share in (0.0, 0.05, 0.1))
-    loss = log_loss(both[graded], labels[graded])
-    results.append(at_least("AUC of both over incremental", gain, "", 0.006))
-    results.append(at_most("log-loss of both, against the best shrunk control", loss - control, "", 0.0))
-    return results
+    return [_graded(name, scores, stream, first) for name, scores in rows.items()] + _targets(stream, both, late, first)
 
 
-def flip(stream: Stream, seeds: int, step: int) -> list[Result]:
-    """Labels of a fifth of the items turn into their opposite; AUC against the same windows without the flip."""
-    both, alone, unflipped = [], [], []
-    flip_at, of_all = round(FLIP_AT * len(stream)), len(stream) / EVENTS
-    items = np.unique(stream.ids[:, 1])
+def _graded(name: str, scores: Floats, stream: Stream, first: int) -> Result:
+    labels, users = stream.labels[first:], stream.ids[first:, 0]
+    note = f"log-loss {log_loss(scores[first:], labels):.4f}, gAUC {grouped_auc(scores[first:], labels, users):.4f}"
+    return Result(name=name, value=auc(scores[first:], labels), unit="AUC", note=note)
+
+
+def _targets(stream: Stream, both: Followed, late: Followed, first: int) -> list[Result]:
+    labels, users = stream.labels[first:], stream.ids[first:, 0]
+
+    def gain(scores: Floats, of: Callable[[Floats, Floats], float] = auc) -> float:
+        return of(scores[first:], labels) - of(both.bases[first:], labels)
+
+    def grouped(scores: Floats, labels: Floats) -> float:
+        return grouped_auc(scores, labels, users)
+
+    controls = (shrunk(both.bases, stream.labels, share) for share in (0.0, 0.05, 0.1))
+    loss = log_loss(both.scores[first:], labels) - min(log_loss(each[first:], labels) for each in controls)
+    return [
+        at_least("AUC of both over incremental", gain(both.scores), "", 0.006),
+        at_least("… 64 labels late", gain(late.scores), "", 0.006),
+        at_most("log-loss of both, against the best shrunk control", loss, "", 0.0),
+        at_least("gAUC of both over incremental, user's constants held", gain(both.held, grouped), "", 0.0),
+        Result(name="… user's constants running", value=gain(both.scores, grouped), unit=""),
+    ]
+
+
+def constant_tastes(stream: Stream, seeds: int) -> list[Result]:
+    """A made-up world of constant tastes, in which a running mean of each user's errors lowers the AUC within users.
+
+    Users and their order are those of the stream; the label's log-odds are what is known of the event plus the user's
+    taste, both standard normal. A taste is the same for all of a user's events: to know it does not change their order.
+    """
+    _, user = np.unique(stream.ids[:, 0], return_inverse=True)
+    first, found = round(GRADED_FROM * len(stream)), []
     for seed in range(seeds):
         generator = np.random.default_rng(seed)
-        turned = np.isin(stream.ids[:, 1], items[generator.random(len(items)) < FLIPPED_SHARE])
-        turned &= np.arange(len(stream)) >= flip_at
-        other = replace(stream, labels=np.where(turned, 1 - stream.labels, stream.labels))
-        scores, bases = followed(other, seed=seed, step=step)
-        usual, usual_bases = followed(stream, seed=seed, step=step)
-        parts = [slice(flip_at + round(start * of_all), flip_at + round(end * of_all)) for start, end in AFTER]
-        both.append([auc(scores[part], other.labels[part]) for part in parts])
-        alone.append([auc(bases[part], other.labels[part]) for part in parts])
-        unflipped.append([[auc(each[part], stream.labels[part]) for part in parts] for each in (usual, usual_bases)])
-    normal = np.mean(unflipped, axis=0)
-    lost = normal - np.array([np.mean(both, axis=0), np.mean(alone, axis=0)])
-    regained = 1 - lost / lost[:, :1]
-    results = []
-    for column, (start, end) in list(enumerate(AFTER))[1:]:
-        note = f"incremental alone {100 * regained[1, column]:.0f} %; AUC still lost {lost[0, column]:.3f}"
-        name = f"flip: of the AUC lost, back between {start:,} and {end:,} labels after"
-        value = 100 * regained[0, column]
-        results.append(
-            at_least(name, value, "%", 50, note)
-            if start == 500
-            else Result(name=name, value=value, unit="%", note=note)
-        )
-    return results
-
-
-def reading(rounds: int, count: int = 1_000_000, part: int = 50_000) -> list[Result]:
-    """One million entries of 64 float32."""
-    width, k = 64, 50
-    generator = np.random.default_rng(0)
-    ring = Ring({"vector": (np.float32, (width,))}, count)
-    middles = _unit(generator.standard_normal((2000, width)))
-    for _ in range(count // part):  # in clouds, as the keys of a network are: what an approximate search lives by
-        cloud = middles[generator.integers(0, len(middles), part)]
-        ring.append({"vector": _unit(cloud + 0.12 * generator.standard_normal(cloud.shape))})
-    window = ring.window()
-    vectors = window.column("vector", slice(0, count))
-    one, many = (_unit(middles[:n] + 0.12 * generator.standard_normal((n, width))) for n in (1, 32))
-
-    def product(queries: Any) -> Callable[[], Any]:
-        return lambda: [queries @ vectors[at : at + 16_384].T for at in range(0, count, 16_384)]
-
-    passed = median_seconds(lambda: vectors.view(np.int64).max(), rounds)
-    single = median_seconds(lambda: nearest(window, "vector", one, k), rounds)
-    floor = median_seconds(product(many), rounds)
-    batch = median_seconds(lambda: nearest(window, "vector", many, k), rounds)
-    flat = median_seconds(lambda: nearest(window, "vector", many, k, "faiss"), rounds)
-    results = [
-        at_most(
-            f"{count:,} entries of 64: one exact search, against one pass over them",
-            single / passed,
-            "×",
-            1.3,
-            f"{1000 * single:.1f} against {1000 * passed:.1f} ms",
-        ),
-        at_most(
-            "… 32 at once, against the bare matrix product",
-            batch / floor,
-            "×",
-            3,
-            f"{1000 * batch:.0f} against {1000 * floor:.0f} ms; by FAISS flat {1000 * flat:.0f} ms",
-        ),
-    ]
-    return results + _approximate(window, vectors, one, many, k, rounds, part)
-
-
-def keeping(count: int = 1_000_000, part: int = 50_000) -> list[Result]:
-    """Saving and restoring a memory of a million entries with keys of 64, as a learner does beside its network."""
-    columns = {"key": (np.int64, ()), "user": (np.int64, ()), "item": (np.int64, ()), "time": (np.float64, ())}
-    columns |= {"label": (np.float32, ()), "base": (np.float64, ()), "id": (np.uint8, (40,))}
-    columns |= {"vector": (np.float32, (64,))}
-    generator = np.random.default_rng(0)
-
-    def entries(count: int) -> dict[str, Any]:
-        return {
-            name: generator.integers(0, 200, (count, *shape)).astype(dtype) for name, (dtype, shape) in columns.items()
-        }
-
-    ring = Ring(columns, count)
-    for _ in range(count // part * 5 // 4):
-        ring.append(entries(part))
-    with tempfile.TemporaryDirectory() as folder:
-        snapshots, times = FolderSnapshots(Path(folder) / "m", keep=2), []
-        copied = {name: np.zeros_like(array) for name, array in ring.tensors().items()}  # as the saver keeps them
-        for version in (1, 2):
-            started = perf_counter()
-            for name, array in ring.tensors().items():
-                np.copyto(copied[name], array)
-            paused = perf_counter() - started
-            manifest = Manifest(
-                model="m",
-                version=version,
-                parent=None,
-                learner="",
-                config_sha256="",
-                offsets={},
-                events_learned=0,
-                created=0,
-            )
-            saved = snapshots.save(manifest, {"learner": State(copied)})
-            times.append(perf_counter() - started)
-            if version == 1:
-                ring.append(entries(part // 5))
-        pieces = list((Path(folder) / "m" / "2").iterdir())
-        written = sum(path.stat().st_size for path in pieces if path.stat().st_nlink == 1)
-        started = perf_counter()
-        newest = snapshots.newest()
-        assert newest is not None
-        Ring(columns, count).restore(newest.parts["learner"].tensors)
-        restart = perf_counter() - started
-    size = saved.size_bytes / 1e6
-    note = f"{written / 1e6:.0f} of {size:.0f} MB; {times[1]:.1f} s, of which learning stands {1000 * paused:.0f} ms"
+        taste, known = generator.standard_normal(user.max() + 1), generator.standard_normal(len(user))
+        labels = (generator.random(len(user)) < _sigmoid(known + taste[user])).astype(np.float64)
+        errors, counts = np.zeros(len(taste)), np.zeros(len(taste))
+        running, held = np.empty(len(user)), np.empty(len(user))
+        of_first: dict[int, float] = {}
+        for at, (mine, base) in enumerate(zip(user.tolist(), _sigmoid(known).tolist())):
+            mean = errors[mine] / (counts[mine] + 5)
+            running[at] = known[at] + 4 * mean
+            held[at] = known[at] + 4 * (of_first.setdefault(mine, mean) if at >= first else mean)
+            errors[mine] += labels[at] - base
+            counts[mine] += 1
+        graded = [
+            (auc(s[first:], labels[first:]), grouped_auc(s[first:], labels[first:], user[first:]))
+            for s in (known, running, held)
+        ]
+        found.append(graded)
+    base, running_mean, held_mean = np.mean(found, axis=0)
+    spread = np.ptp(np.array(found), axis=0).max()
     return [
         Result(
-            name=f"… a snapshot after {part // 5:,} new entries writes",
-            value=100 * written / 1e6 / size,
-            unit="%",
-            note=note,
-        ),
-        Result(name="… verified and restored after a restart in", value=restart, unit="s", note=f"{size:.0f} MB"),
+            name="made-up constant tastes: a running mean of the user's errors, gAUC gained",
+            value=running_mean[1] - base[1],
+            unit="",
+            note=f"gAUC {base[1]:.3f} → {running_mean[1]:.3f} ({held_mean[1]:.3f} held at the first graded event), "
+            f"AUC {base[0]:.3f} → {running_mean[0]:.3f} ({held_mean[0]:.3f}); {seeds} seeds, spread ≤ {spread:.3f}",
+        )
     ]
 
 
-def _approximate(window: Any, vectors: Any, one: Any, many: Any, k: int, rounds: int, part: int) -> list[Result]:
-    import faiss
-
-    exact, _ = nearest(window, "vector", many, k)
-    cell_count = min(1024, len(vectors) // 39)  # so many vectors a cell the search wants to learn them from
-    centroids = learn_cells(vectors[:20_000], cell_count, seed=0)
-    cells = Ring({"vector": (np.float32, (vectors.shape[1],)), "cell": (np.uint16, ())}, len(vectors))
-    for start in range(0, len(vectors), part):
-        some = vectors[start : start + part]
-        nearest_cell = np.concatenate([(some[i : i + 1000] @ centroids.T).argmax(axis=1) for i in range(0, part, 1000)])
-        cells.append({"vector": some, "cell": nearest_cell})
-    inside, found = cells.window(), []
-
-    def recall(ids: Any, truth: Any) -> float:
-        return 100 * float(np.mean([len(set(a) & set(b)) / k for a, b in zip(ids.tolist(), truth.tolist())]))
-
-    for probes in (8, 32):
-        ids, _ = nearest_in_cells(inside, "vector", "cell", centroids, many, k, probes)
-        seconds = median_seconds(
-            lambda p=probes: nearest_in_cells(inside, "vector", "cell", centroids, one, k, p), rounds
-        )
-        name = f"… approximate, {probes} of {cell_count:,} cells: recall of {k}"
-        found.append(Result(name=name, value=recall(ids, exact), unit="%", note=f"{1000 * seconds:.2f} ms a query"))
-    few = vectors[:50_000]  # a graph of a million takes many minutes to build, and forgets nothing
-    truth = np.argsort(-(many @ few.T), axis=1)[:, :k]
-    graph = faiss.IndexHNSWFlat(few.shape[1], 16, faiss.METRIC_INNER_PRODUCT)
-    graph.hnsw.efSearch = 100
-    graph.add(few)
-    seconds = median_seconds(lambda: graph.search(one, k), rounds)
-    note = f"{1000 * seconds:.2f} ms a query; cannot forget, so not offered"
-    ids = graph.search(many, k)[1]
-    found.append(Result(name=f"… HNSW of {len(few):,}: recall of {k}", value=recall(ids, truth), unit="%", note=note))
-    return found
-
-
-def _unit(vectors: Any) -> NDArray[np.float32]:
-    found: NDArray[np.float32] = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+def _sigmoid(logits: Floats) -> Floats:
+    found: Floats = 1 / (1 + np.exp(-logits))
     return found
 
 
@@ -339,7 +152,14 @@ def run(scale: Scale = Scale.FULL) -> list[Result]:
     if not SHARED.is_dir():
         return [*results, no_streams("MovieTweetings")]
     stream, step = movie_tweetings(scale.of(EVENTS, quick=EVENTS, tiny=3000)), scale.of(1, quick=64, tiny=64)
-    return results + quality(stream, step) + flip(stream, scale.of(FLIP_SEEDS, quick=1, tiny=1), step)
+    seeds = scale.of(SEEDS, quick=1, tiny=1)
+    return [
+        *results,
+        *quality(stream, step),
+        *constant_tastes(stream, seeds),
+        *flip(stream, scale.of(FLIP_SEEDS, quick=1, tiny=1), step),
+        *other_turns(stream, seeds, 64),
+    ]
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from time import perf_counter  # noqa: E402
 
 import numpy as np  # noqa: E402
 
-from benchmarks.error_memory import INPUTS, movie_tweetings  # noqa: E402
+from benchmarks.movie_tweetings import INPUTS, movie_tweetings  # noqa: E402
 from benchmarks.report import Result, at_most, show  # noqa: E402
 from benchmarks.scale import Scale  # noqa: E402
 from benchmarks.streams import SHARED, load, no_streams  # noqa: E402

@@ -10,6 +10,7 @@ for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 import multiprocessing  # noqa: E402 - the environment comes first
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor  # noqa: E402
 from dataclasses import dataclass, replace  # noqa: E402
+from time import process_time  # noqa: E402
 from typing import Any  # noqa: E402
 
 import numpy as np  # noqa: E402
@@ -19,6 +20,7 @@ from benchmarks.event_sequences import Events, stackoverflow, train_and_test  # 
 from benchmarks.report import Result, at_least, at_most, show  # noqa: E402
 from benchmarks.scale import Scale  # noqa: E402
 from benchmarks.streams import SHARED, no_streams  # noqa: E402
+from thalweg.memory.vectors.histories import hash_key  # noqa: E402
 from thalweg.models.contract.learner import LearnerContext  # noqa: E402
 from thalweg.models.prompt_tpp.learner import PromptTpp  # noqa: E402
 from thalweg.models.prompt_tpp.predictor import KEY  # noqa: E402
@@ -44,7 +46,7 @@ class Followed:
     """Type error."""
     weights: dict[str, float]
     seconds: dict[str, float]
-    """Taken to learn, per event."""
+    """Of the processor, taken to learn, per event."""
     ahead: dict[str, tuple[float, float]]
     """Of the next events, by method: type error, median absolute error of the time in units."""
 
@@ -60,6 +62,7 @@ def followed(name: str, events: int | None, seed: int, params: dict[str, Any]) -
     """Predict, then learn."""
     given = stream(name, events)
     learner = PromptTpp(LearnerContext(inputs=KEY, params=params, seed=seed))
+    learner._experts.clock = process_time  # of this process alone, however busy the machine is
     likelihood: dict[str, list[Floats]] = {}
     wrong: dict[str, list[Floats]] = {}
     told: dict[str, list[Floats]] = {"mixture": [], "repeat the history": []}
@@ -115,7 +118,7 @@ def _look_ahead(
         chains.append(np.where(chains[-1] >= 0, following[chains[-1]], -1))
     ahead = np.stack(chains, axis=1)
     names = np.array([str(key).encode() for key in keys], dtype=object)
-    past = predictor._histories.read([hash_of(name) for name in names])
+    past = predictor._histories.read([hash_key(name) for name in names])
     usable = np.flatnonzero((ahead >= 0).all(axis=1) & (past.lengths > STEPS))
     if not len(usable):
         return
@@ -132,13 +135,6 @@ def _look_ahead(
     ):
         missed = np.abs(moments - events.times[ahead]) / events.unit
         told[method].append(np.stack([(guessed != truth).ravel(), missed.ravel()]))
-
-
-def hash_of(key: bytes) -> int:
-    """Of a key, as histories know it."""
-    from thalweg.memory.vectors.histories import hash_key
-
-    return hash_key(key)
 
 
 def _errors(rows: list[Floats]) -> tuple[float, float]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
@@ -49,6 +50,49 @@ def class_name(value: Any) -> str:
     if isinstance(value, float) and math.isfinite(value):
         return str(int(value)) if value.is_integer() else repr(value)
     raise Refused("bad_label", f"label: expected a string or a finite number, got {value!r:.80}")
+
+
+MISSING_LABELS = {
+    *("", "NA", "N/A", "n/a", "<NA>", "#N/A", "#N/A N/A", "#NA", "NaN", "nan", "-NaN", "-nan", "NULL", "null", "None"),
+    *("1.#IND", "-1.#IND", "1.#QNAN", "-1.#QNAN"),
+}
+"""Texts that stand for a label that is missing, unless a class of this name is declared: those of `pandas.read_csv`."""
+
+
+def is_missing_label(schema: Schema, value: Any) -> bool:
+    """Whether a label stands for none: null, NaN, an empty text, or `NA` as tables spell it."""
+    if isinstance(value, str):
+        return value in MISSING_LABELS and value not in schema.classes
+    return value is None or (isinstance(value, float) and math.isnan(value))
+
+
+def class_of(schema: Schema, value: Any) -> str | None:
+    """The class of the schema that a label names; None for a missing label.
+
+    Where classes are declared, `True` and `TRUE` also name the class `true`, and `1.0` the class `1`, and the other way
+    round, as they do in a CSV field.
+
+    Raises:
+        Refused: It is no label, or names a class that is not declared.
+    """
+    if is_missing_label(schema, value):
+        return None
+    name = class_name(value)
+    if not schema.classes or name in schema.classes:
+        return name
+    alike = [one for one in schema.classes if _canonical(one) == _canonical(name)]
+    if len(alike) == 1:
+        return alike[0]
+    near = get_close_matches(name, schema.classes, n=1)
+    hint = f"; did you mean {near[0]!r:.80}?" if near else ""
+    raise Refused(
+        "bad_label", f"label: expected one of the classes {', '.join(schema.classes):.300}, got {name!r:.80}{hint}"
+    )
+
+
+def _canonical(name: str) -> str:
+    value = of_untyped(name)
+    return "" if value is None else class_name(value)
 
 
 def of_untyped(text: str) -> str | int | float | bool | None:
@@ -111,34 +155,37 @@ def _is_finite(value: float) -> bool:
 
 
 def check_label(schema: Schema, value: Any) -> None:
-    """Raises Refused for a label that does not fit the schema; None, an unlabelled event, always fits."""
-    if value is None or schema.label == "none":
+    """Raises Refused for the label of an event, told by itself, that is missing or does not fit the schema."""
+    if is_missing_label(schema, value):
+        raise Refused("bad_label", f"label: expected one, got {value!r}, which stands for a missing label")
+    if schema.label == "none":
         return
     if schema.label == "class":
-        check_classes([class_name(value)])
+        check_classes(filter(None, [class_of(schema, value)]))
     else:
         numbers(value, schema.label_width)
 
 
 def label_column(schema: Schema, values: Sequence[Any]) -> Labels | None:
-    """Labels of many events; None where there is none. Raises Refused when one does not fit."""
+    """Labels of many events; unlabelled where one is missing. Raises Refused when one does not fit."""
     if schema.label == "none":
         return None
     if schema.label == "number":
         column = np.full((len(values), schema.label_width), np.nan)
         for row, value in enumerate(values):
-            if value is not None:
+            if not is_missing_label(schema, value):
                 column[row] = numbers(value, schema.label_width)
         return NumberLabels(column)
     table: dict[str, int] = {}
     if len(set(map(type, values)) - {type(None)}) == 1 and not isinstance(_first(values), list | dict):
         # the usual case: values of one type, among which equal ones are one class, so that each is named once
-        named = {value: class_name(value) for value in dict.fromkeys(values) if value is not None}
-        table = {name: code for code, name in enumerate(dict.fromkeys(named.values()))}
+        named = {value: class_of(schema, value) for value in dict.fromkeys(values)}
+        table = {name: code for code, name in enumerate(dict.fromkeys(filter(None, named.values())))}
         check_classes(table)
-        coded = {value: table[name] for value, name in named.items()} | {None: -1}
+        coded = {value: -1 if name is None else table[name] for value, name in named.items()}
         return ClassLabels(np.array([coded[value] for value in values], dtype=np.int32), tuple(table))
-    codes = [-1 if value is None else table.setdefault(class_name(value), len(table)) for value in values]
+    names = [class_of(schema, value) for value in values]
+    codes = [-1 if name is None else table.setdefault(name, len(table)) for name in names]
     check_classes(table)
     return ClassLabels(np.array(codes, dtype=np.int32), tuple(table))
 

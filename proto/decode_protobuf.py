@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from thalweg.proto import columns, thalweg_pb2
 from thalweg.proto.answer import Answer
-from thalweg.proto.bounds.texts import check_classes, check_ids, check_input_texts, check_keys
+from thalweg.proto.bounds.texts import check_ids, check_input_texts, check_keys
 from thalweg.proto.bounds.times import Times, invalid_times, latest_times, moment, record_times, time_column
 from thalweg.proto.cloudevents import Envelopes
 from thalweg.proto.event import Batch, ClassLabels, Decoded, Labels, NumberLabels, Places, join
@@ -276,8 +276,11 @@ class ProtobufDecoder:
                 )
             if len(set(names)) != len(names):
                 raise Refused("bad_label", "class_names: one stands twice")
-            check_classes(names)
-            return ClassLabels(codes, names)
+            found = columns.label_column(schema, names)
+            assert isinstance(found, ClassLabels)
+            if found.names == names:
+                return ClassLabels(codes, names)
+            return ClassLabels(np.append(found.codes, np.int32(-1))[codes], found.names)  # -1 is the last, none
         if message.class_codes:
             raise Refused("bad_label", "class_codes: expected number labels (label_numbers)")
         values = _numbers(message.label_numbers, count * schema.label_width, "label_numbers")

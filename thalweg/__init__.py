@@ -11,7 +11,7 @@ __all__ = ["Evaluation", "FrameError", "Model", "__version__", "evaluate", "load
 
 _HOMES = {
     "Model": "thalweg.ops.notebook.model",
-    "FrameError": "thalweg.ops.notebook.frames",
+    "FrameError": "thalweg.ops.notebook.values",
     "evaluate": "thalweg.ops.notebook.model",
     "Evaluation": "thalweg.ops.notebook.evaluation",
     "load": "thalweg.ops.notebook.model",

@@ -1,9 +1,10 @@
 """Exact nearest neighbours; the only file that imports FAISS.
 
-`HeadSearch` finds, in each of C small tables of frozen keys, the nearest of M. Both backends give the same
+`HeadSearch` finds, in each of C small tables of frozen keys, the nearest of M. All backends give the same
 ids: FAISS (or a matrix product) returns a few candidates, and their distances are computed again by direct
 differences in float64, ties going to the lowest id. So a result does not depend on the number of queries in a call,
-which FAISS alone does not guarantee (it changes its formula at some twenty queries).
+which FAISS alone does not guarantee (it changes its formula at some twenty queries). For the one nearest key, a float32
+product of all heads at once decides wherever the second best is farther behind than rounding can explain.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ class HeadSearch:
 
     Args:
         keys: (C, M, d) finite; not copied. Of equal keys the first is found.
-        backend: `faiss`, `numpy`, or `auto`: the faster one for the number of queries.
+        backend: `faiss`, `numpy`, or `auto`: the fastest for k and the number of queries.
     """
 
     def __init__(self, keys: Floats, backend: Backend = "auto") -> None:
@@ -49,6 +50,7 @@ class HeadSearch:
         for places in self._unique:
             places.sort()
         self._half_norms = [0.5 * np.square(head[places]).sum(axis=1) for head, places in zip(keys, self._unique)]
+        self._quick = _QuickSearch(keys, self._unique)
         self._indexes: list[Any] | None = None
 
     @property
@@ -78,6 +80,8 @@ class HeadSearch:
         ids = np.empty((len(queries), heads, k), dtype=np.int64)
         if len(queries) == 0:
             return ids
+        if k == 1 and self._backend == "auto":
+            return self._nearest_one(queries)
         faiss = self._with_faiss(len(queries))
         for head in range(heads):
             asked = np.ascontiguousarray(queries[:, head])
@@ -117,6 +121,14 @@ class HeadSearch:
                 found[some, head, :count] = places[best]
         return found
 
+    def _nearest_one(self, queries: Floats) -> Ids:
+        ids, unsure = self._quick.nearest(queries)
+        for head in np.flatnonzero(unsure.any(axis=0)):
+            rows = np.flatnonzero(unsure[:, head])
+            asked = np.ascontiguousarray(queries[rows, head])
+            ids[rows, head] = _ranked(self._keys[head], asked, self._candidates(head, asked, 1), 1)[:, 0]
+        return ids[:, :, None]
+
     def _with_faiss(self, queries: int) -> bool:
         if self._backend != "auto":
             return self._backend == "faiss"
@@ -144,6 +156,48 @@ class HeadSearch:
         _, found = self._indexes[head].search(queries.astype(np.float32), min(k + _SPARE, len(places)))
         ids: Ids = places[np.maximum(found, 0)]  # -1: the query is not finite, and any key will do
         return ids
+
+
+class _QuickSearch:
+    """The nearest key of each head by float32 matrix products, and where they leave that open."""
+
+    def __init__(self, keys: Floats, unique: list[Ids]) -> None:
+        heads, pairs, width = keys.shape
+        with np.errstate(over="ignore"):
+            self._keys = np.ascontiguousarray(keys.transpose(0, 2, 1), dtype=np.float32)  # (C, d, M)
+            self._half_norms = np.full((heads, pairs), np.inf, dtype=np.float32)  # infinite: equals an earlier key
+            for head, places in enumerate(unique):
+                self._half_norms[head, places] = 0.5 * np.square(keys[head, places]).sum(axis=1)
+        squares = np.square(keys).sum(axis=2).max(axis=1)
+        # bounds of the error of a product, of half a norm, and of their difference, each with room to spare
+        self._relative = 2.0**-24 * (width + 8) * np.sqrt(squares)
+        self._absolute = 2.0**-24 * 4 * squares
+
+    def nearest(self, queries: Floats) -> tuple[Ids, Mask]:
+        """Ids (B, C), and where rounding could have misplaced them, of queries (B, C, d)."""
+        count, heads, _ = queries.shape
+        pairs = self._half_norms.shape[1]
+        ids, unsure = np.empty((count, heads), dtype=np.int64), np.empty((count, heads), dtype=np.bool_)
+        rows = max(1, min(count, _BLOCK_NUMBERS // pairs))
+        step = max(1, _BLOCK_NUMBERS // (pairs * rows))
+        for first in range(0, heads, step):
+            for start in range(0, count, rows):
+                part = slice(start, start + rows), slice(first, first + step)
+                ids[part], unsure[part] = self._block(queries[part], part[1])
+        return ids, unsure
+
+    def _block(self, queries: Floats, heads: slice) -> tuple[Ids, Mask]:
+        with np.errstate(invalid="ignore", over="ignore"):
+            nearness = np.matmul(queries.astype(np.float32).transpose(1, 0, 2), self._keys[heads])  # (C, B, M)
+            nearness -= self._half_norms[heads, None]
+            best = nearness.argmax(axis=2)[:, :, None]
+            first = np.take_along_axis(nearness, best, axis=2)
+            np.put_along_axis(nearness, best, -np.inf, axis=2)
+            gap = first[:, :, 0].astype(np.float64) - nearness.max(axis=2)
+            norms = np.sqrt(np.square(queries).sum(axis=2)).T
+            sure = gap > 2 * (norms * self._relative[heads, None] + self._absolute[heads, None])
+        ids: Ids = best[:, :, 0].T
+        return ids, ~sure.T
 
 
 def _ranked(keys: Floats, queries: Floats, candidates: Ids, k: int) -> Ids:

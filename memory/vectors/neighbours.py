@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from thalweg.memory.vectors.key_tables import faiss_top
-from thalweg.memory.vectors.ring import Seqs, Window
+from thalweg.memory.vectors.slots import Seqs
+from thalweg.memory.vectors.window import Window
 from thalweg.proto.schema import Array, InputError
 
 Floats: TypeAlias = NDArray[np.float64]

@@ -10,28 +10,16 @@ Several processes may share one ring in a mapped file (`place`): one writes, the
 
 from __future__ import annotations
 
-import mmap
-import os
 from collections import defaultdict, deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
 
+from thalweg.memory.vectors.slots import Columns, Seqs, SlotTable
+from thalweg.memory.vectors.window import DIED, NEVER, Window
 from thalweg.proto.schema import Array
-
-Seqs: TypeAlias = NDArray[np.int64]
-Columns: TypeAlias = Mapping[str, tuple[DTypeLike, tuple[int, ...]]]
-"""Name → dtype and shape of one entry."""
-
-NEVER = np.iinfo(np.int64).max
-_DIED = "died_at"
-_ALIGN = 64
-_MOST_OPENED = 16
-_FRONT_BYTES = 64  # the number reserved by the writer, and the number of slots
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +86,7 @@ class Ring:
         self.capacity = capacity
         self.limits = limits
         self._slack = slack
-        self._table = _Table.create({**columns, _DIED: (np.int64, ())}, _slots(capacity, slack), place)
+        self._table = SlotTable.create({**columns, DIED: (np.int64, ())}, _slots(capacity, slack), place)
         self._end = 0
         self._first = 0
         self._deaths = 0
@@ -151,7 +139,7 @@ class Ring:
         slots = seqs % table.slots
         for name, column in rows.items():
             table.columns[name][slots] = column
-        table.columns[_DIED][slots] = NEVER
+        table.columns[DIED][slots] = NEVER
         self._end += count
         if self.limits.per_key:
             for key, seq in zip(rows["key"].tolist(), seqs.tolist()):
@@ -176,7 +164,7 @@ class Ring:
         return len(alive)
 
     def _kill(self, seq: int) -> bool:
-        died = self._table.columns[_DIED]
+        died = self._table.columns[DIED]
         slot = seq % self._table.slots
         if not self._first <= seq < self._end or died[slot] != NEVER:
             return False
@@ -195,7 +183,7 @@ class Ring:
             return
         gone = np.arange(self._first, first)
         slots = gone % self._table.slots
-        dead = int((self._table.columns[_DIED][slots] != NEVER).sum()) if self._holes else 0
+        dead = int((self._table.columns[DIED][slots] != NEVER).sum()) if self._holes else 0
         self._holes -= dead
         self._evicted += len(gone) - dead
         if self.limits.per_key:
@@ -246,7 +234,7 @@ class Ring:
         for name, column in table.columns.items():
             column[:used] = tensors[name]
         seqs = np.arange(first, end)
-        alive = table.columns[_DIED][seqs % slots] == NEVER
+        alive = table.columns[DIED][seqs % slots] == NEVER
         self._holes = len(seqs) - int(alive.sum())
         self._of_key.clear()
         if self.limits.per_key:
@@ -260,167 +248,3 @@ class Ring:
             self._left.append(self._table.path)
         while len(self._left) > keep:
             self._left.pop(0).unlink(missing_ok=True)
-
-
-@dataclass(frozen=True, slots=True)
-class Window:
-    """What a reader sees: entries `first` … `end` - 1 without expired ones; immutable."""
-
-    table: _Table
-    first: int
-    end: int
-    deaths: int
-    """Entries with a `died_at` below this are expired; 0: there are none."""
-
-    def __len__(self) -> int:
-        return self.end - self.first
-
-    def segments(self) -> list[tuple[int, slice]]:
-        """At most two runs of slots that contain the window in order: number of the first entry, slots."""
-        slots = self.table.slots
-        start, stop = self.first % slots, self.first % slots + len(self)
-        if not len(self):
-            return []
-        if stop <= slots:
-            return [(self.first, slice(start, stop))]
-        return [(self.first, slice(start, slots)), (self.first + slots - start, slice(0, stop - slots))]
-
-    def column(self, name: str, part: slice) -> Array:
-        """A run of slots of a column, not copied; the writer may overwrite it: check `standing` afterwards."""
-        return self.table.columns[name][part]
-
-    def take(self, name: str, seqs: Seqs) -> Array:
-        """Values of these entries, copied; check `standing` afterwards."""
-        taken: Array = self.table.columns[name][seqs % self.table.slots]
-        return taken
-
-    def standing(self, seqs: Seqs) -> NDArray[np.bool_]:
-        """Which of these entries are in the window and not yet overwritten by the writer."""
-        standing = (seqs >= self.first) & (seqs < self.end)
-        if self.deaths:
-            standing &= self.take(_DIED, seqs) >= self.deaths
-        standing &= seqs >= self.table.reserved() - self.table.slots  # checked last
-        return standing
-
-    def alive(self, part: slice) -> NDArray[np.bool_] | None:
-        """Which entries of a run of slots had not expired; None: all."""
-        if not self.deaths:
-            return None
-        alive: NDArray[np.bool_] = self.table.columns[_DIED][part] >= self.deaths
-        return alive
-
-    def tensors(self) -> dict[str, Array]:
-        """The live entries of the window, oldest first, copied; without the expiry marks of others."""
-        seqs = np.arange(self.first, self.end)
-        if self.deaths:
-            seqs = seqs[self.take(_DIED, seqs) >= self.deaths]
-        return {name: self.take(name, seqs) for name in self.table.columns if name != _DIED}
-
-    @classmethod
-    def of(cls, tensors: Mapping[str, Array]) -> Window:
-        """A window over what `tensors` returned, used in place; entries are numbered from 0."""
-        count = len(next(iter(tensors.values())))
-        return cls(_Table(dict(tensors), max(1, count), np.array([count]), None), 0, count, 0)
-
-    def reference(self) -> dict[str, Any]:
-        """Where another process finds it, JSON-able; only for a ring in a file."""
-        if self.table.path is None:
-            raise ValueError("the ring is in plain memory: no other process can read it")
-        return {"path": str(self.table.path), "first": self.first, "end": self.end, "deaths": self.deaths}
-
-    @classmethod
-    def at(cls, reference: Mapping[str, Any], columns: Columns) -> Window:
-        """The window of a `reference`. Raises `FileNotFoundError` when its ring is gone."""
-        table = _Table.open(Path(reference["path"]), {**columns, _DIED: (np.int64, ())})
-        return cls(table, reference["first"], reference["end"], reference["deaths"])
-
-
-class _Table:
-    """Slots in columns, and the number that the writer has reserved; in plain memory or in a mapped file."""
-
-    __slots__ = ("_reserved", "columns", "path", "slots")
-
-    def __init__(self, columns: dict[str, Array], slots: int, reserved: Seqs, path: Path | None) -> None:
-        self.columns = columns
-        self.slots = slots
-        self.path = path
-        self._reserved = reserved
-
-    @classmethod
-    def create(cls, columns: Columns, slots: int, path: Path | None) -> _Table:
-        size = _FRONT_BYTES + _layout(columns, slots)[1]
-        if path is None:
-            whole = np.zeros(size, dtype=np.uint8)  # pages are allocated on first write
-        else:
-            with path.open("xb+") as file:
-                try:
-                    os.posix_fallocate(file.fileno(), 0, size)  # else a full memory folder kills the process
-                except OSError:
-                    path.unlink()
-                    raise
-                whole = np.frombuffer(mmap.mmap(file.fileno(), size), dtype=np.uint8)
-        return cls._over(whole, columns, slots, path)
-
-    @classmethod
-    def open(cls, path: Path, columns: Columns) -> _Table:
-        with path.open("rb") as file:
-            inode = os.fstat(file.fileno()).st_ino
-            known = _opened.get(path)
-            if known is not None and known[0] == inode and known[1].columns.keys() == columns.keys():
-                return known[1]  # a new mapping would look up every page again
-            whole = np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), dtype=np.uint8)
-        slots = int(whole[8:16].view(np.int64)[0])
-        table = cls._over(whole, columns, slots, path)
-        while len(_opened) >= _MOST_OPENED:
-            _opened.pop(next(iter(_opened)), None)
-        _opened[path] = inode, table
-        return table
-
-    @classmethod
-    def _over(cls, whole: Array, columns: Columns, slots: int, path: Path | None) -> _Table:
-        front = whole[:_FRONT_BYTES].view(np.int64)
-        if whole.flags.writeable:
-            front[1] = slots
-        found = {}
-        for name, (start, dtype, shape) in _layout(columns, slots)[0].items():
-            size = slots * dtype.itemsize * int(np.prod(shape, dtype=int))
-            part = whole[_FRONT_BYTES + start : _FRONT_BYTES + start + size]
-            found[name] = part.view(dtype).reshape(slots, *shape)
-        return cls(found, slots, front[:1], path)
-
-    @property
-    def nbytes(self) -> int:
-        return sum(column.nbytes for column in self.columns.values())
-
-    def anew(self) -> _Table:
-        """A new table of the same size, empty: readers of this one keep it."""
-        columns = {name: (column.dtype, column.shape[1:]) for name, column in self.columns.items()}
-        return _Table.create(columns, self.slots, self.path and _next_path(self.path))
-
-    def reserve(self, end: int) -> None:
-        """Announce that slots of entries below `end` may be written from now on."""
-        self._reserved[0] = end
-
-    def reserved(self) -> int:
-        return int(self._reserved[0])
-
-
-_opened: dict[Path, tuple[int, _Table]] = {}
-"""Rings in files that this process reads, by path, with their inode."""
-
-
-def _layout(columns: Columns, slots: int) -> tuple[dict[str, tuple[int, np.dtype[Any], tuple[int, ...]]], int]:
-    """Offset of each column, and the total bytes."""
-    places, at = {}, 0
-    for name, (dtype, shape) in columns.items():
-        kind = np.dtype(dtype)
-        places[name] = (at, kind, shape)
-        at += slots * kind.itemsize * int(np.prod(shape, dtype=int))
-        at += -at % _ALIGN
-    return places, at
-
-
-def _next_path(path: Path) -> Path:
-    """`ring-4.slots` after `ring-3.slots`."""
-    stem, _, number = path.stem.rpartition("-")
-    return path.with_name(f"{stem}-{int(number) + 1}{path.suffix}")

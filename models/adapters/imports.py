@@ -11,6 +11,7 @@ from typing import Any
 
 from thalweg.models.contract.learner import ParamsError
 from thalweg.models.contract.registry import UnknownLearner
+from thalweg.models.parts.user_modules import taken_name, where_looked
 
 CLASS = "class"
 """The key of a table in `[model.params]` that is an object of this class; its other keys are the arguments."""
@@ -36,7 +37,7 @@ def imported(learner: str, path: str) -> Any:
             where = ".".join(parts[:done])
             near = get_close_matches(part, [name for name in dir(found) if not name.startswith("_")], n=1)
             hint = f"; did you mean {where}.{near[0]}?" if near else ""
-            raise UnknownLearner(f"learner {learner!r}: {where} has no {part!r}{hint}")
+            raise UnknownLearner(f"learner {learner!r}: {where} has no {part!r}{hint}{taken_name(parts[0])}")
         found = getattr(found, part)
     if isinstance(found, ModuleType):
         raise UnknownLearner(f"learner {learner!r}: expected a class, a factory or an object, got the module {path}")
@@ -56,7 +57,9 @@ def _module(learner: str, parts: list[str]) -> tuple[ModuleType, list[str]]:
             problem = f"{type(error).__name__}: {error}"
             raise UnknownLearner(f"learner {learner!r}: {name} cannot be imported: {problem}") from error
     extra = "; it comes with the extra sklearn: pip install 'thalweg[sklearn]'" if parts[0] == "sklearn" else ""
-    raise UnknownLearner(f"learner {learner!r}: there is no module {parts[0]!r} on the import path{extra}")
+    raise UnknownLearner(
+        f"learner {learner!r}: there is no module {parts[0]!r} on the import path{where_looked()}{extra}"
+    )
 
 
 def made(learner: str, target: Any, params: Mapping[str, Any], seed: int, seed_name: str) -> Any:

@@ -29,7 +29,9 @@ from thalweg.models.contract.gauges import CLASSES, SKIPPED_EVENTS, GaugeSpec, G
 from thalweg.models.contract.learner import LearnerContext, ParamsError
 from thalweg.models.parts.class_bound import EXCESS_EVENTS, ExcessEvents
 from thalweg.models.parts.input_columns import InputColumns
+from thalweg.proto.columns import class_name
 from thalweg.proto.event import Batch, ClassLabels, NumberLabels
+from thalweg.proto.rejected import Refused
 from thalweg.proto.schema import Array, InputError, Schema
 
 log = structlog.get_logger(__name__)
@@ -53,6 +55,8 @@ class SklearnFactory:
         self.name = f"sklearn:{path}"
         self.target = imported(self.name, path)
         self.allowed = Allowed(["sklearn", path.partition(".")[0]])
+        # a user's own factory may want to know the classes, too; no estimator has such a parameter
+        self._takes_classes = inspect.isfunction(self.target) and "classes" in inspect.signature(self.target).parameters
 
     def __call__(self, context: LearnerContext) -> SklearnLearner:
         return SklearnLearner(self, context)
@@ -62,7 +66,8 @@ class SklearnFactory:
 
     def new(self, params: Mapping[str, Any], seed: int) -> Any:
         """A new estimator; every part of it without a `random_state` of its own gets the seed. Raises as `made`."""
-        estimator = made(self.name, self.target, params, seed, "random_state")
+        own = params if self._takes_classes else {key: one for key, one in params.items() if key != "classes"}
+        estimator = made(self.name, self.target, own, seed, "random_state")
         estimator = rebuild(walk(estimator, self.allowed), self.allowed)
         if hasattr(estimator, "get_params"):
             unseeded = [
@@ -87,9 +92,8 @@ class SklearnLearner:
         self._factory = factory
         self._columns = InputColumns(context.inputs)
         self._params, self._seed = dict(context.params), context.seed
-        own = {key: value for key, value in self._params.items() if key != "classes"}
         try:
-            estimator = factory.new(own, self._seed)
+            estimator = factory.new(self._params, self._seed)
             self._kind = _kind(estimator)
         except ParamsError:
             raise
@@ -105,7 +109,7 @@ class SklearnLearner:
 
     @property
     def schema(self) -> Schema:
-        return Schema(self._columns.specs, self._kind.label)
+        return Schema(self._columns.specs, self._kind.label, classes=self._names)
 
     def _named_classes(self) -> tuple[str, ...]:
         given = self._params.get("classes")
@@ -117,10 +121,13 @@ class SklearnLearner:
             raise ParamsError(
                 {"classes": "missing; scikit-learn needs the names of all classes before the first event"}
             )
-        texts = isinstance(given, (list, tuple)) and all(isinstance(name, str) for name in given)
-        if not texts or len(given) < 2 or len(set(given)) < len(given):
-            raise ParamsError({"classes": f"expected at least two different names, got {given!r}"})
-        return tuple(given)
+        try:  # as labels are: true is `true`, 1 and 1.0 are `1`
+            names = tuple(map(class_name, given)) if isinstance(given, (list, tuple)) else ()
+        except Refused:
+            names = ()
+        if len(names) < 2 or len(set(names)) < len(names) or "" in names:
+            raise ParamsError({"classes": f"expected at least two different names, got {given!r:.200}"})
+        return names
 
     def _try(self) -> None:
         """Learn a few made-up events with a copy. Raises ValueError if the estimator then cannot be stored."""

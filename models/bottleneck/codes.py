@@ -79,7 +79,7 @@ def projected(rows: Array, shift: Floats, factor: Floats, projection: Floats) ->
 
 
 def draw_projection(width: int, heads: int, key_width: int, seed: int) -> Floats:
-    """(F, C·d) Gaussian, every column of unit length; the same bits for the same arguments."""
+    """(width, C·d) Gaussian, every column of unit length; the same bits for the same arguments."""
     generator = np.random.Generator(np.random.PCG64([seed, 0x6865616473]))
     projection = generator.standard_normal((width, heads * key_width))
     projection /= np.linalg.norm(projection, axis=0)

@@ -1,9 +1,9 @@
 """Discrete key-value bottleneck: frozen keys, found by nearest-neighbour search; only the values they fetch learn.
 
 Source: Träuble et al., "Discrete Key-Value Bottleneck", ICML 2023 (arXiv:2207.11240): random projections into C heads,
-nearest of M keys in each, mean of the fetched votes, cross-entropy by SGD on the fetched values alone.
-Ours differs (docs/learners/bottleneck.md counts how): keys start at samples, steps are scaled so that one pass gives
-calibrated probabilities, events are learned one by one whatever the micro-batch, classes may come at any time.
+nearest of M keys in each, mean of the fetched votes.
+Ours differs (docs/learners/bottleneck.md lists how): values are label counts by default, those learned by gradient, as
+published, a choice; heads are projected from leading components; keys start at samples; classes may come at any time.
 Cost per event: F·C·d for the projection, C·M·d for the search, C·K for the values. State: 4·C·M·(2 d + K) bytes and
 the projections, whatever the length of the log.
 """
@@ -17,16 +17,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from thalweg.memory.snapshots.state import State
-from thalweg.memory.vectors.key_tables import Ids
-from thalweg.models.bottleneck.codes import Codes, draw_projection, projected, scale_of, sha256_of
-from thalweg.models.bottleneck.key_learning import learn_keys
+from thalweg.models.bottleneck.codes import Codes, sha256_of
+from thalweg.models.bottleneck.counts import CountValues
+from thalweg.models.bottleneck.freezing import frozen_codes, rows_of_file
+from thalweg.models.bottleneck.gradient import GradientValues
 from thalweg.models.bottleneck.params import Params
-from thalweg.models.bottleneck.predictor import BottleneckPredictor, softmax
+from thalweg.models.bottleneck.predictor import BottleneckPredictor
+from thalweg.models.bottleneck.waiting import Waiting
 from thalweg.models.contract.gauges import CLASSES, MEMORY_ENTRIES, SKIPPED_EVENTS, GaugeValue
 from thalweg.models.contract.learner import LearnerContext
 from thalweg.models.parts.class_bound import EXCESS_EVENTS, ExcessEvents, add_classes
 from thalweg.models.parts.input_columns import InputColumns, usable_rows
-from thalweg.models.parts.learning_rate import LearningRateBoost
 from thalweg.proto.event import Batch, ClassLabels
 from thalweg.proto.schema import Array, InputError, Schema
 
@@ -34,7 +35,6 @@ Floats = NDArray[np.float64]
 
 _CHUNK = 256  # events whose keys are searched together: bounds memory for any micro-batch size
 _HEAVIEST = 1000.0  # larger weights are reduced to this: one event must not overflow float32
-_LARGEST = 1e15  # rows with larger numbers are excluded from the scale
 
 
 class Bottleneck:
@@ -49,17 +49,16 @@ class Bottleneck:
 
     def __init__(self, context: LearnerContext) -> None:
         self.params = p = Params.of(context.params)
+        self._given = context.params
         self._columns = InputColumns(context.inputs)
         self._seed = context.seed
         self._classes: dict[str, int] = {}
         self._codes: Codes | None = None
-        self._values = np.zeros((p.heads, p.pairs, 0), dtype=np.float32)
-        self._fetches = np.zeros((p.heads, p.pairs), dtype=np.int64)
+        self._values: CountValues | GradientValues = GradientValues(p) if p.by_gradient else CountValues(p)
         self._waiting = Waiting.none(self._columns.width)
         self._learned = 0
         self._skipped = 0
         self._excess = ExcessEvents("max_classes", self.params.max_classes)
-        self._boost = LearningRateBoost()
         self._predictor: BottleneckPredictor | None = None
 
     @property
@@ -70,78 +69,146 @@ class Bottleneck:
 
     def learn(self, batch: Batch) -> None:
         taken = self._take(batch)
-        if not len(taken.inputs):
-            return
-        self._freeze_from_file()
-        if self._codes is None:
-            self._waiting = taken = self._waiting.joined(taken)
-            if len(taken.inputs) < self.params.key_events:
-                return
-            self._freeze(taken.inputs[: self.params.key_events])
-            self._waiting = Waiting.none(self._columns.width)
-        self._learn(taken.labelled())
+        if len(taken):
+            self._freeze_from_file()
+            self._receive(taken)
 
-    def _take(self, batch: Batch) -> Waiting:
-        """The valid events; registers new classes in the order of their first events."""
+    def _receive(self, events: Waiting) -> None:
+        """Learn from events, or let them wait until there are enough to learn the keys."""
+        if self._codes is None:
+            self._waiting = events = self._waiting.joined(events)
+            if len(events) < self.params.key_events:
+                return
+            self._freeze(events.inputs[: self.params.key_events])
+            self._waiting = Waiting.none(self._columns.width)
+        self._learn(events.labelled())
+
+    def _usable(self, batch: Batch) -> tuple[Array, NDArray[np.bool_], NDArray[np.bool_]]:
+        """Inputs (N, F), which rows have usable numbers, and which of those also a label and a weight."""
         inputs = self._columns.gather(batch.inputs)
         if batch.labels is not None and not isinstance(batch.labels, ClassLabels):
             raise InputError(f"labels: expected class, got {type(batch.labels).__name__}")
-        codes = np.full(len(batch), -1, dtype=np.int32)
         mask = usable_rows(inputs)
         usable = np.ones(len(batch), dtype=np.bool_) if mask is None else mask
-        if batch.labels is not None:
-            counts = usable & batch.labels.present & (batch.weights > 0)
-            used, first = np.unique(batch.labels.codes[counts], return_index=True)
+        if batch.labels is None:
+            return inputs, usable, np.zeros(len(batch), dtype=np.bool_)
+        return inputs, usable, usable & batch.labels.present & (batch.weights > 0)
+
+    def _take(self, batch: Batch) -> Waiting:
+        """The valid events; registers new classes in the order of their first events."""
+        inputs, usable, labelled = self._usable(batch)
+        codes = np.full(len(batch), -1, dtype=np.int32)
+        if isinstance(batch.labels, ClassLabels):
+            used, first = np.unique(batch.labels.codes[labelled], return_index=True)
             names = batch.labels.names
             add_classes(
                 self._classes, [names[code] for code in used[np.argsort(first)].tolist()], self.params.max_classes
             )
-            codes = np.where(counts, batch.labels.recoded(self._classes), -1).astype(np.int32)
-            if (excess := counts & (codes < 0)).any():
+            codes = np.where(labelled, batch.labels.recoded(self._classes), -1).astype(np.int32)
+            if (excess := labelled & (codes < 0)).any():
                 self._excess.add(int(np.count_nonzero(excess)), names[batch.labels.codes[int(np.argmax(excess))]])
             self._skipped += int((batch.labels.present & (batch.weights > 0) & (codes < 0)).sum())
         return Waiting(inputs[usable].astype(np.float64), codes[usable], np.minimum(batch.weights[usable], _HEAVIEST))
 
     def _learn(self, events: Waiting) -> None:
-        if not len(events.inputs):
+        if not len(events):
             return
         assert self._codes is not None
-        self._grow(int(events.codes.max()) + 1)
-        for start in range(0, len(events.inputs), _CHUNK):
+        self._values.grow(int(events.codes.max()) + 1)
+        for start in range(0, len(events), _CHUNK):
             part = slice(start, start + _CHUNK)
             _, ids = self._codes.ids(events.inputs[part], self.params.top_k)
-            self._step(ids, events.codes[part], events.weights[part])
-        self._learned += len(events.inputs)
+            self._values.learn(ids, events.codes[part], events.weights[part])
+        self._learned += len(events)
         self._predictor = None
 
-    def _step(self, ids: Ids, codes: NDArray[np.int32], weights: Floats) -> None:
-        heads, pairs, classes = self._values.shape
-        flat = self._values.reshape(heads * pairs, classes)
-        places = (ids + (np.arange(heads) * pairs)[:, None]).reshape(len(ids), -1)  # (n, C·k) rows of `flat`
-        smooth = self.params.label_smoothing
-        targets = np.full((len(ids), classes), smooth / classes)
-        targets[np.arange(len(ids)), codes] += 1.0 - smooth
-        rates = self.params.rate * self._boost.of(
-            len(ids)
-        )  # η/C, and C·η/C² = η/C: the step of a value is `rate` times the error
-        if self.params.updates == "event":
-            for place, target, step in zip(places, targets, rates * weights):
-                logits = flat[place].sum(axis=0, dtype=np.float64) / heads
-                flat[place] += (step * (target - softmax(logits[None])[0])).astype(np.float32)
-        else:
-            logits = flat[places].sum(axis=1, dtype=np.float64) / heads
-            error = (rates * weights)[:, None] * (targets - softmax(logits)) / len(ids)
-            np.add.at(flat, places.ravel(), np.repeat(error, places.shape[1], axis=0).astype(np.float32))
-        np.add.at(self._fetches.reshape(-1), places.ravel(), 1)
+    # Optional capabilities
 
     def raise_forgetting(self, factor: float, events: int) -> None:
-        """Values learn faster; keys stay frozen."""
-        self._boost.raised(factor, events)
+        """Counts are divided by `factor`; values of the gradient learn faster. Keys stay frozen."""
+        self._values.raise_forgetting(factor, events)
+        self._predictor = None
 
-    def _grow(self, classes: int) -> None:
-        missing = classes - self._values.shape[2]
-        if missing > 0:
-            self._values = np.pad(self._values, ((0, 0), (0, 0), (0, missing)))
+    def merge(self, other: State) -> None:
+        """Add what another learner with the same keys has learned; its new classes are appended.
+
+        Raises:
+            ValueError: It has other parameters or keys, values are learned by gradient or fade, or there are more
+                classes than `max_classes`. Nothing was changed.
+        """
+        mine = self._plain_counts("merge")
+        theirs = Bottleneck(LearnerContext(inputs=self._columns.specs, params=self._given, seed=self._seed))
+        theirs.restore(other)
+        counts = theirs._plain_counts("merge")
+        self._freeze_from_file()
+        codes = self._codes or theirs._codes
+        if codes and theirs._codes and sha256_of(codes.search.keys) != sha256_of(theirs._codes.search.keys):
+            raise ValueError("cannot merge: the keys differ; learn them from one key_file")
+        together = dict.fromkeys([*self._classes, *theirs._classes])
+        if len(together) > self.params.max_classes:
+            raise ValueError(f"cannot merge: {len(together)} classes are more than max_classes allows")
+        self._classes = {name: code for code, name in enumerate(together)}
+        columns = np.array([self._classes[name] for name in theirs._classes], dtype=np.int64)
+        learned = columns[: counts.classes]
+        mine.grow(int(learned.max(initial=-1)) + 1)
+        mine.merge(counts, learned)
+        waited, self._waiting = self._waiting, Waiting.none(self._columns.width)
+        self._codes = codes
+        self._learned += theirs._learned
+        self._skipped += theirs._skipped
+        self._excess.events += theirs._excess.events
+        self._predictor = None
+        self._receive(waited.joined(theirs._waiting.recoded(columns)))
+
+    def unlearn(self, batch: Batch) -> None:
+        """Continue as if these events had never been learned. A class without events is removed, with its name; the
+        keys, which no label has touched, stay as they are.
+
+        Raises:
+            ValueError: They cannot have been learned, or values are learned by gradient or fade. Nothing was changed.
+        """
+        counts = self._plain_counts("unlearn")
+        inputs, _, labelled = self._usable(batch)
+        if not isinstance(batch.labels, ClassLabels) or not labelled.any():
+            return
+        codes = batch.labels.recoded(self._classes)
+        if (labelled & (codes < 0)).any():
+            name = batch.labels.names[batch.labels.codes[int(np.argmax(labelled & (codes < 0)))]]
+            raise ValueError(f"cannot unlearn: class {name!r} was never learned")
+        events = Waiting(
+            inputs[labelled].astype(np.float64), codes[labelled], np.minimum(batch.weights[labelled], _HEAVIEST)
+        )
+        if self._codes is None:
+            self._waiting = self._waiting.without(events)
+            left = np.bincount(self._waiting.labelled().codes, minlength=len(self._classes)) > 0
+        else:
+            if (events.codes >= counts.classes).any():
+                raise ValueError("cannot unlearn: one of the classes was never learned")
+            ids = [
+                self._codes.ids(events.inputs[start : start + _CHUNK], self.params.top_k)[1]
+                for start in range(0, len(events), _CHUNK)
+            ]
+            counts.unlearn(np.concatenate(ids), events.codes, events.weights)
+            self._learned -= len(events)
+            left = counts.events > 0
+        self._keep_classes(left)
+        self._predictor = None
+
+    def _plain_counts(self, verb: str) -> CountValues:
+        """The values, if they are counts whose order does not matter; raises ValueError if not."""
+        if not isinstance(self._values, CountValues):
+            raise ValueError(f"cannot {verb}: values learned by gradient depend on the order of events")
+        self._values.must_not_fade(verb)
+        return self._values
+
+    def _keep_classes(self, kept: NDArray[np.bool_]) -> None:
+        if kept.all() or not isinstance(self._values, CountValues):
+            return
+        names = [name for name, left in zip(self._classes, kept) if left]
+        self._waiting = self._waiting.recoded(np.cumsum(kept) - 1)
+        if self._values.classes:
+            self._values.select_classes(kept)
+        self._classes = {name: code for code, name in enumerate(names)}
 
     # Keys
 
@@ -151,38 +218,11 @@ class Bottleneck:
         """
         if not self.params.key_file or self._codes is not None:
             return
-        try:
-            rows = np.load(self.params.key_file, allow_pickle=False)
-        except (OSError, ValueError) as error:
-            raise InputError(f"key_file {self.params.key_file!r}: cannot be read: {error}") from error
-        width = self._columns.width
-        if rows.ndim != 2 or rows.shape[1] != width or rows.dtype.kind not in "fiub" or not len(rows):
-            raise InputError(
-                f"key_file {self.params.key_file!r}: expected numbers (N, {width}), got {rows.shape} {rows.dtype}"
-            )
-        self._freeze(rows.astype(np.float64))
+        self._freeze(rows_of_file(self.params.key_file, self._columns.width))
 
     def _freeze(self, rows: Floats) -> None:
         """Learn the keys from unlabelled inputs (N, F), and freeze them."""
-        p = self.params
-        with np.errstate(invalid="ignore"):
-            sound = rows[(np.abs(rows) < _LARGEST).all(axis=1)]
-        if not len(sound):
-            raise InputError(f"keys: expected inputs below {_LARGEST:g} to learn from, got none in {len(rows)} rows")
-        width = sound.shape[1]
-        shift, factor = scale_of(sound) if p.standardise else (np.zeros(width), np.ones(width))
-        projection = draw_projection(width, p.heads, p.key_width, self._seed)
-        queries = projected(sound, shift, factor, projection).reshape(len(sound), p.heads, p.key_width)
-        keys = learn_keys(
-            queries,
-            p.pairs,
-            steps=p.key_steps,
-            batch=p.key_batch,
-            dead_factor=p.dead_factor,
-            generator=np.random.Generator(np.random.PCG64([self._seed, 0x6B657973])),
-        )
-        tensors = {"shift": shift, "factor": factor, "projection": projection, "keys": keys}
-        self._codes = Codes.of(tensors, p.search)
+        self._codes = frozen_codes(self.params, rows, self._seed)
         self._predictor = None
 
     # Predictions and state
@@ -190,10 +230,9 @@ class Bottleneck:
     def predictor(self) -> BottleneckPredictor:
         # without keys before the first event: it knows no class, and a learner about to be restored needs none
         if self._predictor is None:
-            settings = {name: getattr(self.params, name) for name in ("top_k", "mask_unfetched", "search")}
-            names = list(self._classes)[: self._values.shape[2]]
+            names = list(self._classes)[: self._values.classes]
             self._predictor = BottleneckPredictor(
-                self._columns, self._codes, self._values.copy(), self._fetches > 0, names, settings, self._learned
+                self._columns, self._codes, self._values.votes(), names, self.params.search, self._learned
             )
         return self._predictor
 
@@ -205,20 +244,20 @@ class Bottleneck:
     def gauges(self) -> Mapping[str, GaugeValue]:
         return {
             "classes": float(len(self._classes)),
-            "memory_entries": float(np.count_nonzero(self._fetches)),
+            "memory_entries": float(np.count_nonzero(self._values.fetched)),
             "skipped_events": float(self._skipped),
             "excess_class_events": float(self._excess.events),
         }
 
     def state(self) -> State:
         self._freeze_from_file()
-        tensors: dict[str, Array] = {"values": self._values, "fetches": self._fetches, **self._waiting.tensors()}
+        tensors: dict[str, Array] = {**self._values.tensors(), **self._waiting.tensors()}
         meta: dict[str, Any] = {
             "identity": self._identity(),
             "classes": list(self._classes),
             "learned": self._learned,
             "skipped": self._skipped,
-            **self._boost.meta(),
+            **self._values.meta(),
             **self._excess.meta(),
         }
         if self._codes is not None:
@@ -230,51 +269,23 @@ class Bottleneck:
         tensors, meta = state.tensors, state.meta
         if meta.get("identity") != self._identity():
             raise ValueError(f"state of other parameters: expected {self._identity()}, got {meta.get('identity')}")
-        self._codes = None
+        codes = None
         if "keys" in tensors:
             if sha256_of(tensors["keys"]) != meta["keys_sha256"]:
                 raise ValueError("keys are not those that the values were learned with")
             frozen = {name: np.array(tensors[name]) for name in ("shift", "factor", "projection", "keys")}
-            self._codes = Codes.of(frozen, self.params.search)
-        self._values, self._fetches = np.array(tensors["values"]), np.array(tensors["fetches"])
+            codes = Codes.of(frozen, self.params.search)
+        self._codes = codes
+        self._values.restore(tensors, meta)
         self._waiting = Waiting.of(tensors)
         self._classes = {name: code for code, name in enumerate(meta["classes"])}
         self._learned, self._skipped = meta["learned"], meta["skipped"]
-        self._boost.restore(meta)
         self._excess.restore(meta)
         self._predictor = None
 
     def _identity(self) -> dict[str, Any]:
         p = self.params
-        return {"heads": p.heads, "pairs": p.pairs, "key_width": p.key_width, "inputs": self._columns.width}
-
-
-class Waiting:
-    """Events in order: inputs (n, F) float64, class codes (n,) int32 (-1: none), weights (n,) float64."""
-
-    def __init__(self, inputs: Floats, codes: NDArray[np.int32], weights: Floats) -> None:
-        self.inputs, self.codes, self.weights = inputs, codes, weights
-
-    @classmethod
-    def none(cls, width: int) -> Waiting:
-        """Without events."""
-        return cls(np.zeros((0, width)), np.zeros(0, np.int32), np.zeros(0))
-
-    @classmethod
-    def of(cls, tensors: Mapping[str, Array]) -> Waiting:
-        """The events of a state."""
-        return cls(*(np.array(tensors[f"waiting.{name}"]) for name in ("inputs", "codes", "weights")))
-
-    def tensors(self) -> dict[str, Array]:
-        """For a state."""
-        return {"waiting.inputs": self.inputs, "waiting.codes": self.codes, "waiting.weights": self.weights}
-
-    def joined(self, later: Waiting) -> Waiting:
-        """These events, then those."""
-        pairs = zip(self.tensors().values(), later.tensors().values())
-        return Waiting(*(np.concatenate(pair) for pair in pairs))
-
-    def labelled(self) -> Waiting:
-        """Those with a label."""
-        known = self.codes >= 0
-        return self if known.all() else Waiting(self.inputs[known], self.codes[known], self.weights[known])
+        sizes = {"heads": p.heads, "pairs": p.pairs, "key_width": p.key_width, "inputs": self._columns.width}
+        if p.by_gradient:
+            return sizes
+        return {"values": "counts", "top_k": p.top_k, **sizes}

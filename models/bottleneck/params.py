@@ -7,7 +7,9 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from thalweg.memory.vectors.key_tables import Backend
-from thalweg.models.parts.settings import Count, NotNegative, Positive, Settings, rule
+from thalweg.models.parts.settings import Count, NotNegative, Positive, Settings, Whole, rule
+
+_OF_THE_GRADIENT = {"rate", "label_smoothing", "updates", "mask_unfetched"}
 
 
 class Params(Settings):
@@ -16,11 +18,15 @@ class Params(Settings):
     heads: Count = 64
     """Codebooks C. More heads give smoother predictions; cost and memory grow with them."""
 
-    pairs: Count = 256
+    pairs: Count = 512
     """Key-value pairs per head, M."""
 
-    key_width: Count = 12
+    key_width: Count = 24
     """Numbers per key, d: the width of each head's random projection of the input."""
+
+    components: Whole = 128
+    """Heads are projections of so many leading principal components of the data for the keys, on one scale. 0: of the
+    inputs themselves, as published."""
 
     key_file: str = ""
     """A `.npy` file (N, F) of unlabelled inputs, from which the keys are learned first. Empty: from the first
@@ -30,7 +36,7 @@ class Params(Settings):
     """Without a `key_file`: the keys are learned from this many first events; until then events wait (and are in every
     snapshot), and no class is predicted. The labelled ones are then learned, in order."""
 
-    key_steps: Count = 600
+    key_steps: Count = 100
     """Steps of key learning; after them the keys are frozen."""
 
     key_batch: Count = 256
@@ -42,27 +48,48 @@ class Params(Settings):
     standardise: bool = True
     """Scale inputs by mean and standard deviation of the data for the keys, frozen with the keys."""
 
+    values: Literal["auto", "counts", "gradient"] = "auto"
+    """What a key holds. `counts`: how often events of each class fetched it; nothing is forgotten, order does not
+    matter, learners can be merged and events unlearned. `gradient`: logits, as published. `auto`: `counts`, unless a
+    parameter of the gradient is set (`rate`, `label_smoothing`, `updates`, `mask_unfetched`)."""
+
+    strength: Positive = 2.0
+    """Counts: events that the prior of a key, the share of each class in all events, counts as."""
+
+    decay: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Counts: what remains of a key's counts after each event that fetches it; keys that are not fetched keep theirs.
+    Below 1 for streams whose classes move; learners can then neither be merged nor unlearn."""
+
     rate: Positive = 2.0
-    """How much one event moves its own logits towards its label; the learning rate of the values is `rate` · heads."""
+    """Gradient: how much one event moves its own logits towards its label; the learning rate of the values is `rate` ·
+    heads."""
 
     label_smoothing: Annotated[float, Field(ge=0, le=0.999)] = 0.0
-    """Label smoothing over the known classes; 0 … below 1. Any value above 0 biases probabilities towards uniform."""
+    """Gradient: label smoothing over the known classes; 0 … below 1. Any value above 0 biases probabilities towards
+    uniform."""
 
     updates: Literal["event", "micro_batch"] = "event"
-    """`event`: one step per event, in order. `micro_batch`: one step with the mean gradient, as published; faster, with
-    smaller steps."""
+    """Gradient. `event`: one step per event, in order. `micro_batch`: one step with the mean gradient, as published;
+    faster, with smaller steps."""
 
     top_k: Count = 1
     """Nearest keys per head that vote."""
 
     mask_unfetched: bool = True
-    """Predict from the nearest key that was fetched in learning, rather than from a nearer unused one."""
+    """Gradient: predict from the nearest key that was fetched in learning, rather than from a nearer unused one. Of
+    counts, a key that holds none abstains."""
 
     search: Backend = "auto"
-    """`faiss`, `numpy`, or `auto`: the faster one for the given size. The neighbours are the same."""
+    """`faiss`, `numpy`, or `auto`: the fastest for the given size. The neighbours are the same."""
 
     max_classes: Count = 1000
     """Events of further classes are skipped and counted."""
+
+    @property
+    def by_gradient(self) -> bool:
+        """Whether values are learned by gradient."""
+        chosen = bool(_OF_THE_GRADIENT & self.model_fields_set)
+        return self.values == "gradient" or (self.values == "auto" and chosen)
 
     @rule("top_k", "pairs")
     def _votes_are_of_pairs(self) -> str | None:

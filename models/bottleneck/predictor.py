@@ -1,9 +1,9 @@
-"""What a key-value bottleneck publishes: the frozen codes, the values, which pairs have been fetched."""
+"""What a key-value bottleneck publishes: the frozen codes, and how the fetched values vote."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,13 +11,18 @@ from numpy.typing import NDArray
 from thalweg.memory.snapshots.state import State
 from thalweg.memory.vectors.key_tables import Backend
 from thalweg.models.bottleneck.codes import Codes
+from thalweg.models.bottleneck.gradient import GradientVotes
+from thalweg.models.bottleneck.softmax import softmax
+from thalweg.models.bottleneck.votes import CountVotes
 from thalweg.models.parts.input_columns import InputColumns
 from thalweg.proto.schema import Array, Inputs, TensorSpec
 from thalweg.proto.task import CLASSIFICATION, Task
 
-Floats = NDArray[np.float64]
 _CHUNK = 256
-"""Rows predicted at a time: bounds the memory of a request with many rows."""
+_NUMBERS = 1 << 20
+"""Rows predicted at a time, and votes of them: bounds the memory of a request with many rows or classes."""
+
+Votes: TypeAlias = CountVotes | GradientVotes
 
 _TASK = CLASSIFICATION.with_probabilities()
 
@@ -28,10 +33,9 @@ class BottleneckPredictor:
     Args:
         columns: The inputs.
         codes: None until the keys are learned: then no class is known.
-        values: (C, M, K) float32.
-        fetched: (C, M): pairs fetched in learning.
+        votes: Of the values.
         classes: Names of the K columns.
-        settings: top_k, mask_unfetched, search, as in the learner's parameters.
+        search: As in the learner's parameters.
         events: Events learned.
     """
 
@@ -39,17 +43,15 @@ class BottleneckPredictor:
         self,
         columns: InputColumns,
         codes: Codes | None,
-        values: Array,
-        fetched: NDArray[np.bool_],
+        votes: Votes,
         classes: Sequence[str],
-        settings: Mapping[str, Any],
+        search: Backend,
         events: int,
     ) -> None:
-        self._columns, self._codes, self._values, self._fetched = columns, codes, values, fetched
+        self._columns, self._codes, self._votes = columns, codes, votes
         self._classes = tuple(classes)
-        self._settings = dict(settings)
+        self._search = search
         self._events = events
-        self._all_fetched = bool(fetched.all())
 
     @property
     def inputs(self) -> Mapping[str, TensorSpec]:
@@ -78,8 +80,9 @@ class BottleneckPredictor:
         label = np.full(n, -1, dtype=np.int32)
         if self._codes is None or not classes or not n:
             return {"label": label, "scores": scores}
-        for start in range(0, n, _CHUNK):
-            part = slice(start, start + _CHUNK)
+        step = max(1, min(_CHUNK, _NUMBERS // (classes * self._codes.search.keys.shape[0])))
+        for start in range(0, n, step):
+            part = slice(start, start + step)
             scores[part] = softmax(self.logits(rows[part]))
         label[:] = scores.argmax(axis=1)
         if rows.dtype.kind == "f":
@@ -87,21 +90,13 @@ class BottleneckPredictor:
             label[broken], scores[broken] = -1, np.nan
         return {"label": label, "scores": scores}
 
-    def logits(self, rows: Array) -> Floats:
-        """Mean vote of the heads, (N, K) float64, of gathered inputs (N, F); requires keys."""
+    def logits(self, rows: Array) -> NDArray[np.float64]:
+        """(N, K) float64, of gathered inputs (N, F); requires keys."""
         assert self._codes is not None
-        queries, ids = self._codes.ids(rows, self._settings["top_k"])
-        if self._settings["mask_unfetched"] and not self._all_fetched:
-            ids = self._codes.search.nearest_usable(queries, ids, self._fetched)
-        heads = self._values.shape[0]
-        votes = self._values[np.arange(heads)[:, None, None], ids.transpose(1, 0, 2)].astype(np.float64)
-        # one head after another, so that a row's sum has the same bits whatever the other rows
-        total = np.add.reduce(np.ascontiguousarray(votes.transpose(0, 2, 1, 3)).reshape(-1, *votes[0, :, 0].shape))
-        logits: Floats = total / heads
-        return logits
+        return self._votes.logits(self._codes, rows)
 
     def state(self) -> State:
-        tensors: dict[str, Array] = {"values": self._values, "fetched": self._fetched}
+        tensors = dict(self._votes.tensors())
         if self._codes is not None:
             tensors |= self._codes.tensors()
         return State(
@@ -109,7 +104,7 @@ class BottleneckPredictor:
             {
                 "inputs": [[spec.name, spec.dtype, list(spec.shape)] for spec in self._columns.specs.values()],
                 "classes": list(self._classes),
-                "settings": self._settings,
+                "settings": {"search": self._search, **self._votes.settings()},
                 "events": self._events,
             },
         )
@@ -119,15 +114,8 @@ class BottleneckPredictor:
         """The predictor of a `state()`; maps of a file are used in place."""
         meta, tensors = state.meta, state.tensors
         columns = InputColumns({name: TensorSpec(name, dtype, tuple(shape)) for name, dtype, shape in meta["inputs"]})
-        backend: Backend = meta["settings"]["search"]
-        codes = Codes.of(tensors, backend) if "keys" in tensors else None
-        return cls(
-            columns, codes, tensors["values"], tensors["fetched"], meta["classes"], meta["settings"], meta["events"]
-        )
-
-
-def softmax(logits: Floats) -> Floats:
-    """Probabilities (N, K), K ≥ 1."""
-    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-    probabilities: Floats = powers / powers.sum(axis=1, keepdims=True)
-    return probabilities
+        settings = meta["settings"]
+        search: Backend = settings["search"]
+        codes = Codes.of(tensors, search) if "keys" in tensors else None
+        votes = CountVotes if settings.get("values") == "counts" else GradientVotes
+        return cls(columns, codes, votes.of(tensors, settings), meta["classes"], search, meta["events"])

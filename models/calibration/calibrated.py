@@ -62,8 +62,13 @@ def _can_be(predictor: Predictor) -> bool:
     return task.answer == "label" and task.scores == _SCORES and _SCORES in outputs and PROBABILITIES not in outputs
 
 
-def _without(state: State) -> State:
-    """The state of the wrapped learner."""
+def has_calibration(state: State) -> bool:
+    """Whether a state has a calibration."""
+    return TENSOR in state.tensors
+
+
+def without_calibration(state: State) -> State:
+    """A state as an earlier version wrote it, without the calibration: that of the wrapped learner."""
     if TENSOR not in state.tensors:
         return state
     return State({name: tensor for name, tensor in state.tensors.items() if name != TENSOR}, state.meta)
@@ -128,7 +133,7 @@ class CalibratedLearner(Wrapper):
         return State({**inner.tensors, TENSOR: self._temperature.tensor()}, inner.meta) if self._on else inner
 
     def restore(self, state: State) -> None:
-        self._learner.restore(_without(state))
+        self._learner.restore(without_calibration(state))
         tensor = state.tensors.get(TENSOR)
         self._temperature = Temperature.new(logs=self._logs) if tensor is None else Temperature.of(tensor)
         self._wrapped.clear()
@@ -251,7 +256,7 @@ class _Mergeable:
         self._inner, self._learner = inner, learner
 
     def merge(self, other: State) -> None:
-        self._inner.merge(_without(other))
+        self._inner.merge(without_calibration(other))
         if TENSOR in other.tensors:
             learner = self._learner
             learner.set_temperature(learner.temperature.merged(Temperature.of(other.tensors[TENSOR])))

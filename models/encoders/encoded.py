@@ -95,7 +95,7 @@ class EncodedLearner(Wrapper):
     @property
     def schema(self) -> Schema:
         inner = self._learner.schema
-        return Schema(self._encoder.inputs_taken, inner.label, inner.label_width)
+        return replace(inner, inputs=self._encoder.inputs_taken, columns={})
 
     def learn(self, batch: Batch) -> None:
         self._wrapped.let_go()

@@ -22,6 +22,7 @@ from thalweg.models.parts.torch_models import (
     same_in_every_process,
 )
 from thalweg.models.parts.torch_setup import torch
+from thalweg.models.parts.user_modules import taken_name, where_looked
 from thalweg.proto.schema import Array, Inputs, TensorSpec
 
 _NEAR = 0.8  # similarity of a misspelt kind; a module's name is usually farther from all of them
@@ -94,7 +95,8 @@ def _imported(name: str) -> Any:
         for part in path.split("."):
             found = getattr(found, part)
     except (ImportError, AttributeError) as error:
-        raise ParamsError({"encoder": f"{name!r} cannot be imported: {error}{_hint(module)}"}) from error
+        looked = where_looked() if isinstance(error, ModuleNotFoundError) else taken_name(module)
+        raise ParamsError({"encoder": f"{name!r} cannot be imported: {error}{looked}{_hint(module)}"}) from error
     if not callable(found):
         raise ParamsError(
             {"encoder": f"expected {name!r} to be a function or a torch module, got {type(found).__name__}"}

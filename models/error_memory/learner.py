@@ -3,24 +3,24 @@
 Source: Zhu et al., "ReLoop2: Building Self-Adaptive Recommendation Models via Responsive Error Compensation Loop", KDD
 2023 (arXiv:2306.08808). A slow network learns from the stream; a fast memory stores each label as it arrives and is
 read for every prediction. Ours differs (docs/learners/error_memory.md counts how): the memory is read by user and by
-item before it is read by key; the weights of its features are learned from labels; the published method is a setting.
+item before it is read by key; the weights of its features are learned from labels; hypotheses that a share of the items
+turned are weighed by all labels; the published method is a setting.
 Cost per event: one forward and one backward pass of the network, one pass over a column of ids per view, one over all
 keys if there is a key view. State: embedding tables, bounded, and the memory's budget.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import structlog
 from numpy.typing import NDArray
 
 from thalweg.memory.snapshots.state import State
-from thalweg.memory.vectors.histories import hash_key
 from thalweg.memory.vectors.key_tables import require_faiss_gpu
 from thalweg.memory.vectors.neighbours import cell_of
 from thalweg.memory.vectors.ring import Limits, Ring, capacity_for
@@ -34,34 +34,38 @@ from thalweg.models.contract.gauges import (
     GaugeValue,
 )
 from thalweg.models.contract.learner import LearnerContext, ParamsError
-from thalweg.models.error_memory.ctr_network import Network, Shape
 from thalweg.models.error_memory.inputs import INPUT_NAMES, RecommenderInputs
+from thalweg.models.error_memory.intake import PLACE, Columns, Intake, part_of
 from thalweg.models.error_memory.key_space import KeySpace
 from thalweg.models.error_memory.params import Params
-from thalweg.models.error_memory.predictor import (
-    ID_BYTES,
-    ErrorMemoryPredictor,
-    Reading,
-    Remembered,
-    scaled_numbers,
-)
+from thalweg.models.error_memory.predictor import ErrorMemoryPredictor
+from thalweg.models.error_memory.reading import Reading, Remembered
 from thalweg.models.error_memory.recursive_logistic import RecursiveLogistic
-from thalweg.models.parts.learning_rate import LearningRateBoost
-from thalweg.models.parts.standardise import Standardiser
-from thalweg.proto.event import Batch, NumberLabels
-from thalweg.proto.schema import Array, InputError, Schema
+from thalweg.models.error_memory.slow_model import SlowModel, below
+from thalweg.models.error_memory.turns import TurnFilter
+from thalweg.models.error_memory.views import logit
+from thalweg.proto.event import Batch
+from thalweg.proto.schema import Array, Schema
 
 log = structlog.get_logger(__name__)
 
 Floats = NDArray[np.float64]
-Columns = dict[str, Array]
 
-_HEAVIEST = 1000.0  # larger weights are reduced to this
-_REACH = 10.0  # deviations to which a numeric feature is clipped
-_PLACE = {"topic": np.int16, "partition": np.int32, "offset": np.int64}
-_MOST_TOPICS = 1000
 _MEAN_OF = 10_000  # the mean label is that of about this many latest events
 EMBEDDING_ROWS = GaugeSpec(name="embedding_rows", help="Ids with a row in an embedding table")
+
+
+class Scored(NamedTuple):
+    """What was known of n events before they were learned, and what their labels say of a turn."""
+
+    base: Floats
+    """(n,) scores of the network."""
+    hidden: NDArray[np.float32]
+    """(n, h) its last hidden layers."""
+    evidence: Floats
+    """(n,), see `turns`; 0 without hypotheses."""
+    turned: Floats
+    """(n,) probability that the label was turned."""
 
 
 class ErrorMemory:
@@ -79,7 +83,7 @@ class ErrorMemory:
         self.params = p = Params.of(context.params)
         self._inputs = RecommenderInputs(context.inputs)
         self._seed = context.seed
-        shape = Shape(p.network, self._inputs.fields, self._inputs.numeric, p.dim, p.hidden_widths, p.cross_layers)
+        self._intake = Intake(self._inputs)
         self._reading = Reading(
             views=p.view_names,
             combine=p.combine,
@@ -91,21 +95,19 @@ class ErrorMemory:
             probes=p.probes,
             gamma=p.gamma,
             strength=p.strength,
+            turns=p.turns,
         )
-        self._network = Network(shape, p.table_rows, p.learning_rate, p.row_rate, context.seed)
-        self._standardiser = Standardiser(self._inputs.numeric)
-        self._combination = RecursiveLogistic(self._reading.untaught, p.combine_prior, p.combine_memory)
+        self._slow = SlowModel(p, self._inputs, self._intake.nothing(), context.seed)
+        self._combination, self._unturned = (
+            RecursiveLogistic(self._reading.untaught, p.combine_prior, p.combine_memory) for _ in range(2)
+        )
         self._ring = self._new_ring() if p.memory == "neighbours" else None
         self._sketch = self._new_sketch(context.seed) if p.memory == "sketch" else None
         self._space: KeySpace | None = None
-        self._seen = np.zeros((0, shape.hidden[-1]), dtype=np.float32)  # hidden layers for the key space
+        self._seen = np.zeros((0, p.hidden_widths[-1]), dtype=np.float32)  # hidden layers for the key space
+        self._turns = TurnFilter() if p.turns else None
         self._mean_label = 0.5
-        self._topics: list[str] = []
-        self._waiting = self._nothing()
         self._learned = 0
-        self._trained = 0
-        self._skipped = 0
-        self._boost = LearningRateBoost()
         self._predictor: ErrorMemoryPredictor | None = None
 
     @property
@@ -115,78 +117,61 @@ class ErrorMemory:
     # Learning
 
     def learn(self, batch: Batch) -> None:
-        events = self._take(batch)
-        if not len(events["label"]):
-            return
-        self._remember(events, self._views_of(events))
-        self._wait(events)
+        events = self._intake.take(batch)
+        for part in self._parts(len(events["label"])):
+            self._learn(part_of(events, part))
+
+    def _parts(self, count: int) -> list[slice]:
+        """Parts of the next `count` events between which hypotheses of a turn are opened."""
+        every = self.params.turn_events if self._turns is not None else count
+        if not count:
+            return []
+        edges = [0, *range(every - self._learned % every, count, every), count]
+        return [slice(start, end) for start, end in pairwise(edges)]
+
+    def _learn(self, events: Columns) -> None:
+        self._remember(events, self._score(events))
+        for step in self._slow.wait(events):
+            if self.params.slot_events:
+                self._train_slot(step)
+            else:
+                self._slow.train(step)
         self._learned += len(events["label"])
+        if self._turns is not None and self._learned % self.params.turn_events == 0:
+            assert self._ring is not None
+            if self._turns.open(self._ring.end, self._ring.window().first):
+                self._unturned.restore(self._combination.tensors())
         self._predictor = None
 
-    def _take(self, batch: Batch) -> Columns:
-        """The valid labelled events."""
-        ids, numbers = self._inputs.gather(batch.inputs)
-        if batch.labels is None:
-            return self._nothing()
-        if not isinstance(batch.labels, NumberLabels):
-            raise InputError(f"labels: expected a number from 0 to 1, got {type(batch.labels).__name__}")
-        label = batch.labels.values[:, 0]
-        labelled = batch.labels.present & (batch.weights > 0)
-        usable = labelled & (label >= 0) & (label <= 1) & np.logical_and.reduce(np.isfinite(numbers), axis=1)
-        self._skipped += int((labelled & ~usable).sum())
-        rows = np.flatnonzero(usable)
-        places: list[int] = rows.tolist()
-        names: list[str | None] = [None] * len(rows) if batch.ids is None else [batch.ids[row] for row in places]
-        keys: list[str | None] = [None] * len(rows) if batch.keys is None else [batch.keys[row] for row in places]
-        users = ids[rows, 0]
-        return {
-            "ids": ids[rows],
-            "numbers": numbers[rows],
-            "label": label[rows].astype(np.float32),
-            "weight": np.minimum(batch.weights[rows], _HEAVIEST),
-            "time": batch.times[rows],
-            "key": np.array([0 if key is None else hash_key(key) for key in keys], dtype=np.int64)
-            if any(keys)
-            else users,
-            "id": _fixed(names),
-            **self._places(batch, rows),
-        }
-
-    def _places(self, batch: Batch, rows: Array) -> Columns:
-        """Positions of events: topic (-1 for events that are not from a log), partition, offset."""
-        if batch.places is None:
-            nowhere = np.full(len(rows), -1)
-            return {name: nowhere.astype(dtype) for name, dtype in _PLACE.items()}
-        for partition in batch.places.partitions:
-            if partition.topic not in self._topics and len(self._topics) < _MOST_TOPICS:
-                self._topics.append(partition.topic)
-        topics = [self._topics.index(p.topic) if p.topic in self._topics else -1 for p in batch.places.partitions]
-        which = batch.places.which[rows]
-        return {
-            "topic": np.array(topics, dtype=np.int16)[which],
-            "partition": np.array([p.number for p in batch.places.partitions], dtype=np.int32)[which],
-            "offset": batch.places.offsets[rows],
-        }
-
-    def _views_of(self, events: Columns) -> tuple[Floats, Array]:
-        """Learn the weights of the memory's features from these events; their base scores and hidden layers."""
+    def _score(self, events: Columns) -> Scored:
+        """What is known of these events; learns the weights of features and hypotheses from them."""
         now = self.predictor()
-        base, hidden, _ = now.base(events["ids"], events["numbers"])
-        if self._reading.combine == "learned" and self._reading.views:
-            features = now.features(events["ids"], hidden, base)
-            self._combination.learn(features, events["label"].astype(np.float64), events["weight"])
-        return base, hidden
+        known = now.known(events["ids"], events["numbers"])
+        nothing = np.zeros(len(known.base))
+        if (recalled := known.recalled) is None:
+            return Scored(known.base, known.hidden, nothing, nothing)
+        label, evidence, turned = events["label"].astype(np.float64), nothing, nothing
+        self._combination.learn(recalled.features, label, events["weight"])
+        if self._turns is not None:
+            answers = now.answers(recalled)
+            self._turns.compare(answers.turned, answers.plain, label)
+            evidence = (2.0 * label - 1.0) * logit(answers.unturned)
+            turned = self._turns.learn(recalled.agreement, events["ids"][:, 1], evidence)
+            self._unturned.learn(recalled.unturned, label + turned * (1.0 - 2.0 * label), events["weight"])
+        return Scored(known.base, known.hidden, evidence, turned)
 
-    def _remember(self, events: Columns, scored: tuple[Floats, Array]) -> None:
+    def _remember(self, events: Columns, scored: Scored) -> None:
         """Write entries; after the same events were read, never before."""
-        base, hidden = scored
+        base, hidden = scored.base, scored.hidden
         label = events["label"].astype(np.float64)
         share = np.float64(min(1.0, len(label) / _MEAN_OF))
         known = min(self._learned, _MEAN_OF)
         self._mean_label += (label.mean() - self._mean_label) * max(share, len(label) / (known + len(label) + 100))
         if self._ring is not None:
-            columns = {name: events[name] for name in ("label", "time", "key", "id", *_PLACE)}
+            columns = {name: events[name] for name in ("label", "time", "key", "id", *PLACE)}
             columns |= {"user": events["ids"][:, 0], "item": events["ids"][:, 1], "base": base}
+            if self._turns is not None:
+                columns |= {"evidence": scored.evidence, "turned": scored.turned}
             self._ring.append(columns | self._key_columns(hidden))
         elif self._sketch is not None and self._space is not None:
             self._sketch.write(self._space.keys(hidden), label, base, events["time"])
@@ -217,65 +202,30 @@ class ErrorMemory:
 
     def raise_forgetting(self, factor: float, events: int) -> None:
         """The network learns faster; the memory forgets by itself."""
-        self._boost.raised(factor, events)
-
-    def _wait(self, events: Columns) -> None:
-        """Add events to the waiting ones, and train whenever there are enough."""
-        p = self.params
-        self._waiting = {name: np.concatenate([self._waiting[name], column]) for name, column in events.items()}
-        start = 0
-        while len(self._waiting["label"]) - start >= p.step_events:
-            step = {name: column[start : start + p.step_events] for name, column in self._waiting.items()}
-            if p.slot_events:
-                self._train_slot(step)
-            else:
-                self._train(step)
-            start += p.step_events - (p.warm_events if p.slot_events else 0)
-        if start:
-            self._waiting = {name: column[start:].copy() for name, column in self._waiting.items()}
-
-    def _train(self, events: Columns, teacher: Array | None = None) -> None:
-        """One step."""
-        p = self.params
-        if p.freeze_after and self._trained >= p.freeze_after:
-            return
-        numbers, everything = events["numbers"], np.ones(len(events["label"]), dtype=np.bool_)
-        if self._inputs.numeric:
-            for part in self._standardiser.stretches(len(numbers)):
-                self._standardiser.take(numbers[part], _REACH)
-        scale = self._standardiser.shift, self._standardiser.factor
-        self._network.learn(
-            events["ids"],
-            scaled_numbers(numbers, everything, *scale),
-            events["label"],
-            events["weight"],
-            teacher,
-            p.distillation,
-            self._boost.mean(len(numbers)),
-        )
-        self._trained += len(numbers)
+        self._slow.boost.raised(factor, events)
 
     def _train_slot(self, events: Columns) -> None:
         """One pass over all but the newest events; then the memory is cleared and warmed with those."""
         p = self.params
         count = len(events["label"]) - p.warm_events
         before = self._answerer()
-        if p.freeze_after and self._trained >= p.freeze_after:
+        if self._slow.frozen:
             return
         for start in range(0, count, p.train_batch):
-            step = {name: column[start : min(count, start + p.train_batch)] for name, column in events.items()}
+            step = part_of(events, slice(start, min(count, start + p.train_batch)))
             teacher = before.base(step["ids"], step["numbers"])[0] if p.distillation else None
-            self._train(step, teacher)
+            self._slow.train(step, teacher)
         self._predictor = None
         self._forget_all()
-        seen = {name: column[max(0, count - p.centre_events) : count] for name, column in events.items()}
-        fresh = {name: column[count:] for name, column in events.items()}
+        seen = part_of(events, slice(max(0, count - p.centre_events), count))
+        fresh = part_of(events, slice(count, None))
         now = self._answerer()
         if "key" in self._reading.views:
             self._learn_space(now.base(seen["ids"], seen["numbers"])[1])
         if p.warm_events:
             base, hidden, _ = now.base(fresh["ids"], fresh["numbers"])
-            self._remember(fresh, (base, hidden))
+            nothing = np.zeros(len(base))
+            self._remember(fresh, Scored(base, hidden, nothing, nothing))
 
     def _forget_all(self) -> None:
         """Clear the memory: its keys and errors belong to another network."""
@@ -283,6 +233,9 @@ class ErrorMemory:
             self._ring.clear()
         if self._sketch is not None:
             self._sketch.clear()
+        if self._turns is not None:
+            assert self._ring is not None
+            self._turns.clear(self._ring.end)
         self._space, self._seen = None, self._seen[:0]
 
     # Predictions and state
@@ -316,12 +269,16 @@ class ErrorMemory:
             None if self._sketch is None else self._sketch.frozen(),
             self._space,
             self._mean_label,
-            tuple(self._topics),
+            tuple(self._intake.topics),
+            None if self._turns is None else self._turns.reading(),
         )
-        scale = self._standardiser.shift.copy(), self._standardiser.factor.copy()
-        weights = self._combination.weights.copy()
-        network = self._network.frozen()
-        return ErrorMemoryPredictor(self._inputs, network, scale, remembered, self._reading, weights, self._trained)
+        network, scale = self._slow.answering()
+        weights = {"plain": self._combination.weights.copy()}
+        if self._turns is not None:
+            weights["unturned"] = self._unturned.weights.copy()
+        return ErrorMemoryPredictor(
+            self._inputs, network, scale, remembered, self._reading, weights, self._slow.trained
+        )
 
     @classmethod
     def predictor_from(cls, state: State) -> ErrorMemoryPredictor:
@@ -329,8 +286,8 @@ class ErrorMemory:
         return ErrorMemoryPredictor.of(state)
 
     def gauges(self) -> Mapping[str, GaugeValue]:
-        found: dict[str, GaugeValue] = {"skipped_events": float(self._skipped)}
-        found["embedding_rows"] = float(self._network.ids_kept)
+        found: dict[str, GaugeValue] = {"skipped_events": float(self._intake.skipped)}
+        found["embedding_rows"] = float(self._slow.ids_kept)
         if self._ring is not None:
             found["memory_entries"] = float(self._ring.entries)
             found["memory_evictions"] = float(self._ring.evicted)
@@ -341,10 +298,11 @@ class ErrorMemory:
         return found
 
     def state(self) -> State:
-        tensors: Columns = {f"network.{name}": array for name, array in self._network.tensors().items()}
-        tensors |= {f"scale.{name}": array for name, array in self._standardiser.tensors().items()}
+        tensors = self._slow.tensors()
         tensors |= {f"combination.{name}": array for name, array in self._combination.tensors().items()}
-        tensors |= {f"waiting.{name}": array for name, array in self._waiting.items()}
+        if self._turns is not None:
+            tensors |= {f"turns.{name}": array for name, array in self._turns.tensors().items()}
+            tensors |= {f"unturned.{name}": array for name, array in self._unturned.tensors().items()}
         if self._ring is not None:
             tensors |= {f"ring.{name}": array for name, array in self._ring.tensors().items()}
         if self._sketch is not None:
@@ -355,36 +313,30 @@ class ErrorMemory:
         meta = {
             "identity": self._identity(),
             "mean_label": self._mean_label,
-            "topics": self._topics,
+            "topics": list(self._intake.topics),
             "learned": self._learned,
-            "trained": self._trained,
-            "skipped": self._skipped,
-            "scale": [self._standardiser.events, self._standardiser.next_step],
-            **self._boost.meta(),
+            "skipped": self._intake.skipped,
+            **self._slow.meta(),
         }
         return State(tensors, meta)
 
     def restore(self, state: State) -> None:
         tensors, meta = state.tensors, state.meta
-        if meta.get("identity") != self._identity():
-            raise ValueError(f"state of other parameters: expected {self._identity()}, got {meta.get('identity')}")
-
-        def below(prefix: str) -> Columns:
-            return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-
-        self._network.restore(below("network."))
-        self._standardiser.restore(below("scale."), *meta["scale"])
-        self._combination.restore(below("combination."))
-        self._waiting = {name: np.array(column) for name, column in below("waiting.").items()}
+        if differences := _differences(self._identity(), meta.get("identity") or {}):
+            raise ValueError(f"state of other parameters: {'; '.join(differences)}")
+        self._slow.restore(tensors, meta)
+        self._combination.restore(below(tensors, "combination."))
+        if self._turns is not None:
+            self._turns.restore(below(tensors, "turns."))
+            self._unturned.restore(below(tensors, "unturned."))
         if self._ring is not None:
-            self._ring.restore(below("ring."))
+            self._ring.restore(below(tensors, "ring."))
         if self._sketch is not None:
-            self._sketch.restore(below("sketch."))
+            self._sketch.restore(below(tensors, "sketch."))
         self._seen = np.array(tensors["seen"])
-        self._space = KeySpace.of({name: np.array(array) for name, array in below("keys.").items()})
-        self._mean_label, self._topics = meta["mean_label"], list(meta["topics"])
-        self._learned, self._trained, self._skipped = meta["learned"], meta["trained"], meta["skipped"]
-        self._boost.restore(meta)
+        self._space = KeySpace.of({name: np.array(array) for name, array in below(tensors, "keys.").items()})
+        self._mean_label, self._learned = meta["mean_label"], meta["learned"]
+        self._intake.topics, self._intake.skipped = list(meta["topics"]), meta["skipped"]
         self._predictor = None
 
     # Construction
@@ -408,38 +360,22 @@ class ErrorMemory:
         planes = draw_hyperplanes(p.sketch_arrays, p.sketch_bits, p.hidden_widths[-1], seed)
         return Sketch(planes, generation_events=p.sketch_events, half_life_seconds=p.half_life_seconds)
 
-    def _nothing(self) -> Columns:
-        """Without events."""
-        return {
-            "ids": np.zeros((0, self._inputs.fields), np.int64),
-            "numbers": np.zeros((0, self._inputs.numeric), np.float32),
-            "label": np.zeros(0, np.float32),
-            "weight": np.zeros(0),
-            "time": np.zeros(0),
-            "key": np.zeros(0, np.int64),
-            "id": np.zeros((0, ID_BYTES), np.uint8),
-            **{name: np.zeros(0, dtype) for name, dtype in _PLACE.items()},
-        }
-
     def _identity(self) -> dict[str, Any]:
         p = self.params
         found = {name: getattr(p, name) for name in ("network", "dim", "hidden", "cross_layers", "memory")}
         found |= {"fields": self._inputs.fields, "numeric": self._inputs.numeric, "views": list(self._reading.views)}
+        found["features"] = self._reading.features
         found["cells"] = p.cells if p.search == "cells" else 0
         if p.memory == "sketch":
             found |= {name: getattr(p, name) for name in ("sketch_arrays", "sketch_bits")}
         if self._ring is not None:
             found["entries"] = self._ring.capacity
+        if p.turns:
+            found["turn_events"] = p.turn_events
         return found
 
 
-def _fixed(names: list[str | None]) -> NDArray[np.uint8]:
-    """Event ids as (N, 40) bytes; a longer one keeps its prefix and ends in a hash of the whole."""
-    encoded = []
-    for name in names:
-        raw = b"" if name is None else name.encode()
-        if len(raw) > ID_BYTES:
-            raw = raw[: ID_BYTES - 17] + b"~" + hashlib.blake2b(raw, digest_size=8).hexdigest().encode()
-        encoded.append(raw)
-    found = np.array(encoded, dtype=f"S{ID_BYTES}") if encoded else np.zeros(0, dtype=f"S{ID_BYTES}")
-    return found.view(np.uint8).reshape(len(names), ID_BYTES)
+def _differences(wanted: Mapping[str, Any], got: Mapping[str, Any]) -> list[str]:
+    """What two identities do not have in common, with both values."""
+    names = [name for name in sorted(wanted.keys() | got.keys()) if wanted.get(name) != got.get(name)]
+    return [f"{name}: expected {wanted.get(name, 'none')}, got {got.get(name, 'none')}" for name in names]

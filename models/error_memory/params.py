@@ -124,11 +124,15 @@ class Params(Settings):
     strength: Annotated[float, Field(ge=0, le=10)] = 0.3
     """λ of `fixed`."""
 
-    combine_memory: Rate = 2_000.0
+    combine_memory: Rate = 4_000.0
     """For `learned`: events after which old events have weight 1/e."""
 
     combine_prior: Rate = 10.0
     """For `learned`: prior weight of the base score alone."""
+
+    turn_events: Whole = 250
+    """For `learned` with an item view: after so many labels, hypotheses are opened that a share of the items has turned
+    to the opposite. 0: none."""
 
     @property
     def hidden_widths(self) -> tuple[int, ...]:
@@ -141,6 +145,11 @@ class Params(Settings):
         by_key = self.memory == "sketch" or self.combine == "fixed"
         given = (self.views or ("key" if by_key else "user+item")).split("+")
         return () if self.memory == "none" else tuple(name for name in VIEWS if name in given)
+
+    @property
+    def turns(self) -> bool:
+        """Whether hypotheses of a turn are held."""
+        return bool(self.turn_events) and self.combine == "learned" and "item" in self.view_names
 
     @property
     def step_events(self) -> int:

@@ -3,121 +3,55 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
-from typing import Any
+from dataclasses import asdict, fields
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from thalweg.memory.snapshots.state import State
-from thalweg.memory.vectors.neighbours import NOBODY, nearest, nearest_in_cells
-from thalweg.memory.vectors.ring import Columns, Seqs, Window
+from thalweg.memory.vectors.neighbours import NOBODY
 from thalweg.memory.vectors.sketch import FrozenSketch
-from thalweg.models.error_memory.compensation import Neighbourhood, attend, compensation
+from thalweg.memory.vectors.slots import Seqs
+from thalweg.memory.vectors.window import Window
+from thalweg.models.error_memory.compensation import compensation
 from thalweg.models.error_memory.ctr_network import FrozenNetwork, Shape, sigmoid
 from thalweg.models.error_memory.inputs import Ids, Numbers, RecommenderInputs
 from thalweg.models.error_memory.key_space import KeySpace
-from thalweg.models.error_memory.views import FIGURES, entries_of, logit, view
-from thalweg.models.parts.standardise import scaled
+from thalweg.models.error_memory.reading import Reading, Recalled, Remembered, scaled_numbers
+from thalweg.models.error_memory.turns import Turns
+from thalweg.models.error_memory.views import entries_of
 from thalweg.proto.schema import Array, Inputs, TensorSpec
 from thalweg.proto.task import SCORING, Task
 
 Floats = NDArray[np.float64]
-_CLIP = 10.0  # deviations to which a numeric feature is clipped
-_KEY_FIGURES = 2
-ID_BYTES = 40
-"""Bytes stored of an event id."""
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """How the memory is read; a part of the parameters."""
-
-    views: tuple[str, ...]
-    combine: str
-    view_events: int
-    view_prior: float
-    neighbours: int
-    temperature: float
-    search: str
-    probes: int
-    gamma: float
-    strength: float
-
-    @property
-    def features(self) -> int:
-        """Features of a learned combination: one, the logit of the base score, and those of each view."""
-        return 2 + sum(_KEY_FIGURES if name == "key" else FIGURES for name in self.views)
-
-    @property
-    def untaught(self) -> Floats:
-        """Weights (features,) that leave the base score unchanged."""
-        weights = np.zeros(self.features)
-        weights[1] = 1.0
-        return weights
-
-    def entry_columns(self, key_width: int) -> Columns:
-        """The columns of a memory entry, with a key of `key_width` numbers if there is a key view."""
-        found: dict[str, Any] = dict.fromkeys(("user", "item", "key"), (np.int64, ()))
-        found |= {"label": (np.float32, ()), "base": (np.float64, ()), "time": (np.float64, ())}
-        found |= {"id": (np.uint8, (ID_BYTES,)), "topic": (np.int16, ()), "partition": (np.int32, ())}
-        found["offset"] = (np.int64, ())
-        if "key" in self.views:
-            found["vector"] = (np.float32, (key_width,))
-        if "key" in self.views and self.search == "cells":
-            found["cell"] = (np.uint16, ())
-        return found
+_MOST_KEPT = 4096  # events
 
 
-@dataclass(frozen=True, slots=True)
-class Remembered:
-    """A memory for reading: entries or a sketch, and its key space."""
+class Known(NamedTuple):
+    """What a predictor knows of N events."""
 
-    window: Window | None
-    sketch: FrozenSketch | None
-    space: KeySpace | None
-    """Of the keys; None: not known yet, so there are no keys."""
-    mean_label: float
-    topics: tuple[str, ...]
-    """Names behind the column `topic`."""
+    base: Floats
+    """(N,) scores of the network."""
+    hidden: NDArray[np.float32]
+    """(N, h) its last hidden layers."""
+    sound: NDArray[np.bool_]
+    """(N,) whether all numbers are finite."""
+    recalled: Recalled | None
+    """What the memory says, for a learned combination."""
 
-    def neighbourhood(self, hidden: Array, reading: Reading) -> tuple[Neighbourhood, Seqs]:
-        """Nearest by key of hidden layers (N, h), and their entries (N, k), `NOBODY` where there is none."""
-        count = len(hidden)
-        nobody = np.full((count, 1), NOBODY, dtype=np.int64)
-        if self.space is None:
-            lonely = np.full((count, 1), -np.inf)
-            return attend(lonely, np.zeros((count, 1)), np.zeros((count, 1)), reading.temperature), nobody
-        queries = self.space.keys(hidden)
-        if self.sketch is not None:
-            read = self.sketch.read(queries)
-            return attend(read.similarities, read.labels, read.bases, reading.temperature), nobody
-        assert self.window is not None
-        if self.space.middles is None:
-            seqs, similar = nearest(self.window, "vector", queries, reading.neighbours, reading.search)  # type: ignore[arg-type]
-        else:
-            seqs, similar = nearest_in_cells(
-                self.window, "vector", "cell", self.space.middles, queries, reading.neighbours, reading.probes
-            )
-        labels, bases = (self.window.take(name, np.maximum(seqs, 0)).astype(np.float64) for name in ("label", "base"))
-        similar = np.where(self.window.standing(seqs), similar, -np.inf)
-        return attend(similar, labels, bases, reading.temperature), seqs
 
-    def features(self, ids: Ids, hidden: Array, base: Floats, reading: Reading) -> Floats:
-        """The features of a learned combination, (N, features)."""
-        steep = logit(base)
-        found = [np.ones((len(ids), 1)), steep[:, None]]
-        for name in reading.views:
-            if name == "key":
-                near, _ = self.neighbourhood(hidden, reading)
-                above = np.where(near.found, near.label - self.mean_label, 0.0)
-                found.append(np.stack([near.label - near.base, above], axis=1))
-            else:
-                assert self.window is not None
-                column = ids[:, 0] if name == "user" else ids[:, 1]
-                latest, prior = reading.view_events, reading.view_prior
-                found.append(view(self.window, name, column, steep, latest, prior, self.mean_label))
-        return np.concatenate(found, axis=1)
+class Answers(NamedTuple):
+    """What a learned combination answers to N events, (N,) each; all are the same without hypotheses of a turn."""
+
+    plain: Floats
+    """Learned from the labels as they are."""
+    unturned: Floats
+    """If nothing had turned, learned from labels that are taken back by how probably they were turned."""
+    turned: Floats
+    """That, turned by how probably the item has turned."""
 
 
 class ErrorMemoryPredictor:
@@ -130,11 +64,13 @@ class ErrorMemoryPredictor:
         scale: tuple[Floats, Floats],
         remembered: Remembered,
         reading: Reading,
-        weights: Floats,
+        weights: Mapping[str, Floats],
         events: int,
     ) -> None:
         self._inputs, self._network, self._scale = inputs, network, scale
         self._remembered, self._reading, self._weights, self._events = remembered, reading, weights, events
+        """`weights` are those of the combinations, `plain` and, with hypotheses of a turn, `unturned`."""
+        self._latest: tuple[tuple[bytes, bytes], Known] | None = None
 
     @property
     def inputs(self) -> Mapping[str, TensorSpec]:
@@ -157,14 +93,27 @@ class ErrorMemoryPredictor:
         return {"score": "probability of the label 1", "events_in_network": str(self._events)}
 
     def predict(self, inputs: Inputs) -> Mapping[str, Array]:
-        ids, numbers = self._inputs.gather(inputs)
-        base, hidden, sound = self.base(ids, numbers)
-        score = self.corrected(ids, hidden, base)
-        found = {"score": score, "base_score": base, "compensation": score - base}
+        known = self.known(*self._inputs.gather(inputs))
+        score = self.corrected(known)
+        found = {"score": score, "base_score": known.base, "compensation": score - known.base}
         answers = {name: column.astype(np.float32) for name, column in found.items()}
         for column in answers.values():
-            column[~sound] = np.nan
+            column[~known.sound] = np.nan
         return answers
+
+    def known(self, ids: Ids, numbers: Numbers) -> Known:
+        """What is known of these events; computed once where they are predicted and then learned."""
+        asked = ids.tobytes(), numbers.tobytes()
+        if (latest := self._latest) is not None and latest[0] == asked:
+            return latest[1]
+        base, hidden, sound = self.base(ids, numbers)
+        recalled = None
+        if len(ids) and self._reading.views and self._reading.combine == "learned":
+            recalled = self._remembered.recall(ids, hidden, base, self._reading)
+        found = Known(base, hidden, sound, recalled)
+        if len(ids) <= _MOST_KEPT:
+            self._latest = asked, found
+        return found
 
     def base(self, ids: Ids, numbers: Numbers) -> tuple[Floats, NDArray[np.float32], NDArray[np.bool_]]:
         """Scores of the network (N,), its hidden layers (N, h), and which rows are finite."""
@@ -172,22 +121,27 @@ class ErrorMemoryPredictor:
         base, hidden = self._network.scores(ids, scaled_numbers(numbers, sound, *self._scale))
         return base, hidden, sound
 
-    def corrected(self, ids: Ids, hidden: Array, base: Floats) -> Floats:
-        """Scores (N,) of base scores, corrected by the memory."""
-        if not len(ids) or not self._reading.views:
-            return base
-        if self._reading.combine == "fixed":
-            near, _ = self._remembered.neighbourhood(hidden, self._reading)
-            return base + compensation(base, near, self._reading.gamma, self._reading.strength)
-        return self.combined(self.features(ids, hidden, base))
+    def corrected(self, known: Known) -> Floats:
+        """Scores (N,), corrected by the memory."""
+        if not len(known.base) or not self._reading.views:
+            return known.base
+        if known.recalled is None:
+            near, _ = self._remembered.neighbourhood(known.hidden, self._reading)
+            return known.base + compensation(known.base, near, self._reading.gamma, self._reading.strength)
+        return self.mixed(self.answers(known.recalled))
 
-    def features(self, ids: Ids, hidden: Array, base: Floats) -> Floats:
-        """The features of the learned combination."""
-        return self._remembered.features(ids, hidden, base, self._reading)
+    def answers(self, recalled: Recalled) -> Answers:
+        """By the learned combination; a row's bits do not depend on the others."""
+        plain = sigmoid((recalled.features * self._weights["plain"]).sum(axis=1))
+        if (turns := self._remembered.turns) is None:
+            return Answers(plain, plain, plain)
+        unturned = sigmoid((recalled.unturned * self._weights["unturned"]).sum(axis=1))
+        return Answers(plain, unturned, unturned + turns.turned(recalled.agreement) * (1.0 - 2.0 * unturned))
 
-    def combined(self, features: Floats) -> Floats:
-        """Scores (N,) by the learned combination; summed so that a row's bits do not depend on the others."""
-        return sigmoid((features * self._weights).sum(axis=1))
+    def mixed(self, answers: Answers) -> Floats:
+        """Scores (N,)."""
+        turns = self._remembered.turns
+        return answers.plain if turns is None else answers.plain + turns.trust * (answers.turned - answers.plain)
 
     def explain(self, inputs: Inputs, most: int = 10) -> list[list[dict[str, Any]]]:
         """The entries behind each row's score, those with the largest weight first.
@@ -223,8 +177,9 @@ class ErrorMemoryPredictor:
 
     def state(self) -> State:
         tensors = {f"network.{name}": array for name, array in self._network.tensors().items()}
-        tensors |= {"weights": self._weights, "shift": self._scale[0], "factor": self._scale[1]}
-        held = self._remembered
+        tensors |= {f"weights.{name}": weights for name, weights in self._weights.items()}
+        tensors |= {"shift": self._scale[0], "factor": self._scale[1]}
+        held, turns = self._remembered, self._remembered.turns
         meta: dict[str, Any] = {
             "inputs": [[spec.name, spec.dtype, list(spec.shape)] for spec in self._inputs.specs.values()],
             "shape": asdict(self._network.shape),
@@ -241,6 +196,10 @@ class ErrorMemoryPredictor:
             meta["window"] = held.window.reference()
         elif held.window is not None:
             tensors |= {f"entry.{name}": array for name, array in held.window.tensors().items()}
+            if turns is not None:  # entries are numbered anew
+                turns = turns.renumbered(held.window.rank)
+        if turns is not None:
+            tensors |= {f"turns.{name}": array for name, array in turns.tensors().items()}
         return State(tensors, meta)
 
     @classmethod
@@ -250,7 +209,7 @@ class ErrorMemoryPredictor:
         inputs = RecommenderInputs({name: TensorSpec(name, kind, tuple(size)) for name, kind, size in meta["inputs"]})
         shape = _tupled(Shape, meta["shape"])
         reading = _tupled(Reading, meta["reading"])
-        entries, sketch = _below(tensors, "entry."), _below(tensors, "sketch.")
+        entries, sketch, turns = (_below(tensors, f"{name}.") for name in ("entry", "sketch", "turns"))
         window = Window.of(entries) if entries else None
         if "window" in meta:
             window = Window.at(meta["window"], reading.entry_columns(shape.hidden[-1]))
@@ -260,20 +219,12 @@ class ErrorMemoryPredictor:
             KeySpace.of(_below(tensors, "keys.")),
             meta["mean_label"],
             tuple(meta["topics"]),
+            Turns.of(turns),
         )
         network = FrozenNetwork.of(shape, _below(tensors, "network."))
         scale = tensors["shift"], tensors["factor"]
-        return cls(inputs, network, scale, remembered, reading, tensors["weights"], meta["events"])
-
-
-def scaled_numbers(numbers: Numbers, sound: NDArray[np.bool_], shift: Floats, factor: Floats) -> NDArray[np.float32]:
-    """Numeric features in standard deviations from their mean; 0 in rows that are not finite."""
-    if not numbers.shape[1]:
-        return numbers
-    with np.errstate(invalid="ignore", over="ignore"):
-        moved = scaled(numbers, shift, factor, _CLIP)
-    moved[~sound] = 0.0
-    return moved.astype(np.float32)
+        weights = _below(tensors, "weights.")
+        return cls(inputs, network, scale, remembered, reading, weights, meta["events"])
 
 
 def _told(

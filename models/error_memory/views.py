@@ -11,13 +11,16 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from thalweg.memory.vectors.ring import Seqs, Window
+from thalweg.memory.vectors.slots import Seqs
+from thalweg.memory.vectors.window import Window
 from thalweg.proto.schema import Array
 
 Floats = NDArray[np.float64]
-FIGURES = 6
-"""Features per view: mean error, mean label above the average, slope, and of the few latest entries mean error, slope,
-and whether the preference has flipped."""
+FIGURES = 8
+"""Features per view: mean error, mean label above the average, slope, of the few latest entries mean error, slope, and
+whether the preference has flipped, and how little is known."""
+CONSTANTS = (0, 1, 3, 6)
+"""Those that do not depend on the base score: for a user's events at one time they are the same."""
 
 _FEW = 6  # latest entries that indicate a change
 _TURN_ODDS = 2.0  # prior log-odds against a flip
@@ -66,23 +69,60 @@ def entries_of(window: Window, column: str, ids: NDArray[np.int64], latest: int)
     return places[near], seqs[near]
 
 
-def view(
-    window: Window, column: str, ids: NDArray[np.int64], steep: Floats, latest: int, prior: float, mean_label: float
-) -> Floats:
-    """Features (N, 6) of each id (N,) from its latest entries; `steep` are the current logits (N,).
+class Entries(NamedTuple):
+    """The latest entries of some ids, oldest first per id, copied from a ring."""
+
+    places: NDArray[np.int64]
+    """(m,) indices of the ids, ascending."""
+    seqs: Seqs
+    labels: Floats
+    """(m,)."""
+    bases: Floats
+    evidence: Floats | None
+    """(m,), see `turns`; None without hypotheses of a turn."""
+    turned: Floats | None
+    """(m,) probability that the label was turned, likewise."""
+
+    def unturned(self, since: int) -> Entries:
+        """With the labels that are expected had nothing turned, of entries from this number on."""
+        assert self.turned is not None
+        turned = np.where(self.seqs >= since, self.turned, 0.0)
+        return self._replace(labels=self.labels + turned * (1.0 - 2.0 * self.labels))
+
+
+def read_entries(window: Window, column: str, ids: NDArray[np.int64], latest: int, turns: bool) -> Entries:
+    """The latest entries whose `column` is one of `ids`, distinct and ascending."""
+    places, seqs = entries_of(window, column, ids, latest)
+    labels, bases = window.take("label", seqs).astype(np.float64), window.take("base", seqs)
+    names = ("evidence", "turned") if turns else ()
+    columns = [labels, bases, *(window.take(name, seqs).astype(np.float64) for name in names)]
+    whole = window.standing(seqs)  # after the values were read
+    labels, bases, *more = (column[whole] for column in columns)
+    evidence, turned = more if turns else (None, None)
+    return Entries(places[whole], seqs[whole], labels, bases, evidence, turned)
+
+
+def view(entries: Entries, inverse: NDArray[np.int64], steep: Floats, prior: float, mean_label: float) -> Floats:
+    """Features (N, 8) of each id from its latest entries.
 
     With y the labels, b the base scores and z their logits: mean error Σ(y - b)/(n + prior); mean label
     Σ(y - mean)/(n + prior); slope Σ(y - b)·z / (Σ z²/4 + 0.4 prior), one Newton step of a logistic regression, times
     the current logit. Of the latest six with a prior of 1: mean error and slope again, and the current logit times the
-    probability that the preference has flipped, whose log-odds are -2 - Σ(2 y - 1)·z.
+    probability that the preference has flipped, whose log-odds are -2 - Σ(2 y - 1)·z. And 1/(n + 1), alone and times
+    the current logit: new users and items differ from others, and the network knows them less than it claims.
+
+    Args:
+        entries: Of distinct ids.
+        inverse: (N,) which of the ids each row has.
+        steep: (N,) the current logits.
+        prior: Pseudo-entries without error.
+        mean_label: The average.
     """
-    distinct, inverse = np.unique(ids, return_inverse=True)
-    places, seqs = entries_of(window, column, distinct, latest)
-    labels, bases = window.take("label", seqs).astype(np.float64), window.take("base", seqs)
-    whole = window.standing(seqs)  # after the values were read
+    ids = int(inverse.max()) + 1
+    places, labels, bases = entries.places, entries.labels, entries.bases
     last = np.searchsorted(places, places, side="right") - np.arange(len(places)) <= _FEW
-    every = _sums(places, len(distinct), labels, bases, mean_label, whole)
-    few = _sums(places, len(distinct), labels, bases, mean_label, whole & last)
+    every = _sums(places, ids, labels, bases, mean_label)
+    few = _sums(places[last], ids, labels[last], bases[last], mean_label)
     count = every.events + prior
     figures = np.stack(
         [
@@ -92,10 +132,12 @@ def view(
             few.error / (few.events + 1.0),
             few.steep_error / (0.25 * few.steepness + 0.4),
             1.0 / (1.0 + np.exp(np.clip(few.agreement + _TURN_ODDS, -30.0, 30.0))),
+            1.0 / (every.events + 1.0),
+            1.0 / (every.events + 1.0),
         ],
         axis=1,
     )[inverse]
-    figures[:, [2, 4, 5]] *= steep[:, None]
+    figures[:, [2, 4, 5, 7]] *= steep[:, None]
     found: Floats = figures
     return found
 
@@ -111,11 +153,8 @@ class _Sums(NamedTuple):
     agreement: Floats
 
 
-def _sums(
-    places: NDArray[np.int64], ids: int, labels: Floats, bases: Floats, mean_label: float, counts: NDArray[np.bool_]
-) -> _Sums:
-    """Sums over the valid entries; added in order per id, so that none depends on the other ids."""
-    places, labels, bases = places[counts], labels[counts], bases[counts]
+def _sums(places: NDArray[np.int64], ids: int, labels: Floats, bases: Floats, mean_label: float) -> _Sums:
+    """Sums over the entries; added in order per id, so that none depends on the other ids."""
     error, steep = labels - bases, logit(bases)
     columns = (np.ones(len(places)), error, labels - mean_label, error * steep, steep * steep, (2 * labels - 1) * steep)
     return _Sums(*(np.bincount(places, weights=column, minlength=ids).astype(np.float64) for column in columns))

@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 
 from thalweg.models.contract.learner import ParamsError
 from thalweg.models.parts.torch_setup import Tensor, torch
+from thalweg.models.parts.user_modules import taken_name, where_looked
 
 log = structlog.get_logger(__name__)
 
@@ -76,7 +77,8 @@ def _made(model: str, weights: str, filled_later: bool) -> object:
     try:
         factory = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
-        raise ParamsError({"model": f"{model!r} cannot be imported: {error}"}) from error
+        hint = where_looked() if isinstance(error, ModuleNotFoundError) else taken_name(module)
+        raise ParamsError({"model": f"{model!r} cannot be imported: {error}{hint}"}) from error
     try:
         return factory()
     except Exception as error:  # user code may raise anything

@@ -55,9 +55,10 @@ class Experts:
     """
 
     def __init__(self, params: Params, seed: int, clock: Callable[[], float] = perf_counter) -> None:
-        self._params, self._clock = params, clock
+        self._params = params
+        self.clock = clock
         self.members = params.members
-        self.single = params.base != "experts"
+        self.single = params.alone is not None
         self.networks = {name: NetworkExpert(params, params.shape(name), seed) for name in params.networks}
         count = len(self.members)
         self._weights = [ExpertWeights(count, params.expert_rate, params.expert_share) for _ in PARTS]
@@ -74,9 +75,9 @@ class Experts:
     def count(self, last: int, kind: int, gap: float) -> None:
         """An event of a type came, so many seconds after one of another."""
         for name, counts in self.counting.items():
-            started = self._clock()
+            started = self.clock()
             counts.learn(last, kind, gap)
-            self._seconds[name] += self._clock() - started
+            self._seconds[name] += self.clock() - started
 
     def noted(self, last: NDArray[Any]) -> dict[str, Array]:
         """What those who count expect after types (N,): rows of samples, judged when they are learned."""
@@ -93,7 +94,7 @@ class Experts:
         """
         said = np.full((2, len(samples.types), len(self.members)), np.nan)
         for place, name in enumerate(self.members):
-            started = self._clock()
+            started = self.clock()
             if name in self.counting:
                 said[:, :, place] = _said(
                     samples, of_noted(name, noted[f"{name}.types"], noted[f"{name}.gaps"], samples.past, unit)
@@ -102,7 +103,7 @@ class Experts:
                 self.networks[name].learn(samples, pace)
             else:
                 said[:, :, place] = self.networks[name].learn(samples, pace, said=True)
-            self._seconds[name] += self._clock() - started
+            self._seconds[name] += self.clock() - started
         if not self.single:
             self._judge(said[:, samples.types.numpy() >= 0])
 

@@ -336,7 +336,7 @@ class PromptTpp:
     def _take_base(self, identity: Any) -> None:
         """Become what an earlier version made of the same configuration: a single base was its default."""
         base = identity.get("base") if isinstance(identity, dict) else None
-        if base == self.params.base or base not in get_args(Base) or {*_OF_EXPERTS} & {*self._context.params}:
+        if base == self.params.alone or base not in get_args(Base) or {*_OF_EXPERTS} & {*self._context.params}:
             return
         params = {**self._context.params, "base": base}
         found = PromptTpp(replace(self._context, params=params))
@@ -365,6 +365,8 @@ class PromptTpp:
 
     def _identity(self) -> dict[str, Any]:
         p = self.params
-        names = ("base", "head", "width", "time_width", "layers", "heads", "components", "prompts", "prompt_rows")
+        names = ("head", "width", "time_width", "layers", "heads", "components", "prompts", "prompt_rows")
         found = {name: getattr(p, name) for name in (*names, "pool_scope", "window", "keys", "max_types")}
-        return found | ({name: getattr(p, name) for name in _OF_EXPERTS} if p.base == "experts" else {})
+        if p.alone is not None:
+            return found | {"base": p.alone}
+        return found | {name: getattr(p, name) for name in _OF_EXPERTS}

@@ -40,7 +40,8 @@ class Params(Settings):
     """The networks among the experts that have prompts; a single base has them in any case."""
 
     head: Head = "mixture"
-    """The output head of a network: `mixture` of log-normal gaps, or `intensity` as published, for a single one."""
+    """The output head of a network: `mixture` of log-normal gaps, or `intensity` as published, which one network alone
+    has: `nhp` unless `base` names the other."""
 
     width: Width = 32
     """Width of embeddings and hidden vectors; a multiple of 4."""
@@ -132,9 +133,16 @@ class Params(Settings):
     """Encoder and head are updated every this many steps, prompts at every step."""
 
     @property
+    def alone(self) -> Base | None:
+        """The network that is no expert among others; None for experts."""
+        if self.base == "experts":
+            return "nhp" if self.head == "intensity" else None
+        return self.base
+
+    @property
     def members(self) -> tuple[Expert, ...]:
         """The experts, in order; a single base is the only one."""
-        return tuple(self.experts) if self.base == "experts" else (self.base,)
+        return tuple(self.experts) if self.alone is None else (self.alone,)
 
     @property
     def networks(self) -> tuple[Base, ...]:
@@ -159,7 +167,7 @@ class Params(Settings):
             layers=self.layers,
             heads=self.heads,
             components=self.components,
-            prompts=self.prompts if self.base == base or base in self.prompted else 0,
+            prompts=self.prompts if self.alone == base or base in self.prompted else 0,
             chosen=self.chosen,
             prompt_rows=self.prompt_rows,
             shared_pool=self.pool_scope == "shared",
@@ -169,11 +177,6 @@ class Params(Settings):
     @rule("experts")
     def _experts_are_distinct(self) -> str | None:
         return None if len(set(self.experts)) == len(self.experts) else f"expected each once, got {self.experts}"
-
-    @rule("head", "base")
-    def _experts_are_densities(self) -> str | None:
-        sound = self.base != "experts" or self.head == "mixture"
-        return None if sound else "expected mixture with base = 'experts', or base = 'nhp' or 'attentive'"
 
     @rule("chosen", "prompts")
     def _chosen_are_of_the_pool(self) -> str | None:

@@ -9,6 +9,7 @@ import sys
 from contextlib import closing
 from pathlib import Path
 
+from thalweg.ops.cli.paths import input_path
 from thalweg.ops.init.guess import guess
 from thalweg.ops.init.sample import SUFFIXES, Sample, file_sample, topic_sample
 from thalweg.ops.init.write import configuration
@@ -16,7 +17,11 @@ from thalweg.ops.run.failed import Failed
 from thalweg.stream.log.open import open_log
 from thalweg.stream.registry.client import RegistryClient
 from thalweg.stream.registry.schemas import KnownSchemas
+from thalweg.stream.sources.files import STANDARD_INPUT
+from thalweg.stream.sources.mapping import CsvMapping
+from thalweg.stream.sources.standard_input import readable_twice
 
+_USUAL = CsvMapping()
 _EMBEDDED = "sqlite:state/log.db"
 
 
@@ -28,17 +33,19 @@ def run(
     ignore: tuple[str, ...],
     output: Path | None,
     most: int,
+    mapping: CsvMapping = _USUAL,
     registry_url: str | None = None,
 ) -> None:
     """Write the configuration to standard output or a file, and the next command to standard error.
 
     Args:
-        origin: A file, or a topic of the log.
+        origin: A file, `-` for standard input, or a topic of the log.
         log_url: The log of a topic; default: the embedded one.
         label: The label's column; None: guessed.
         ignore: Columns that are not to be used.
         output: The file; it must not exist.
         most: Rows of the sample.
+        mapping: Delimiter and encoding of the file.
         registry_url: The schema registry of a topic's framed records.
 
     Raises:
@@ -46,12 +53,18 @@ def run(
     """
     if output is not None and output.exists():
         raise Failed(f"{output}: exists already")
-    path = Path(origin)
-    is_file = path.is_file()
+    if output is not None and not output.parent.is_dir():
+        raise Failed(f"--output {output}: there is no folder {output.parent}")
+    path = input_path(origin)
+    is_file = path.is_file() or path == STANDARD_INPUT
+    if path.is_dir():
+        raise Failed(f"{origin}: expected a file, got a folder")
     if not is_file and ("/" in origin or path.suffix.lower() in SUFFIXES):
-        raise Failed(f"{origin}: no such file")
+        raise Failed(f"{origin}: no such file; paths are relative to the working directory, {Path.cwd()}")
     if is_file:
-        sample, name = file_sample(path, most), _name(path.name.partition(".")[0])
+        with readable_twice(path, mapping.encoding) as readable:
+            sample = file_sample(readable, most, mapping, shown=origin)
+        name = _name(path.name.partition(".")[0])
         topic = f"{name}.events"
     else:
         sample = _of_topic(log_url or _EMBEDDED, origin, most, registry_url)
@@ -73,7 +86,10 @@ def run(
     file = shlex.quote(str(output or "CONFIG.toml"))
     then = f"thalweg serve {file}"
     if is_file:
-        more = "" if sample.delimiter == "," else f" --delimiter {shlex.quote(sample.delimiter)}"
+        usual = sample.delimiter == ("\t" if ".tsv" in path.name.lower() else ",")
+        mark = "tab" if sample.delimiter == "\t" else shlex.quote(sample.delimiter)
+        more = "" if usual else f" --delimiter {mark}"
+        more += f" --encoding {mapping.encoding}" if mapping.encoding else ""
         then = f"thalweg replay {file} --model {name} --input {shlex.quote(origin)}{more} --report report"
     print(f"next: {then}", file=sys.stderr)
 

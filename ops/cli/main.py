@@ -7,16 +7,34 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
+from thalweg.ops.cli.options import (
+    ConfigPath,
+    Delimiter,
+    Encoding,
+    Form,
+    IdColumn,
+    Ignored,
+    InputFile,
+    LabelColumn,
+    LogFormat,
+    ModelName,
+    Role,
+    TimeColumn,
+    TimeUnit,
+    Version,
+    answering,
+    load,
+    log_as,
+)
 from thalweg.ops.run.stop_request import StopRequest
 
 if TYPE_CHECKING:
-    from thalweg.ops.config.config import Config
+    pass
 
 app = typer.Typer(
     add_completion=False,
@@ -24,44 +42,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Online learning as a service: models learn from a log while they serve predictions.",
 )
-
-
-class Role(StrEnum):
-    """Which processes to run."""
-
-    all = "all"
-    learn = "learn"
-    serve = "serve"
-
-
-class LogFormat(StrEnum):
-    """How to log."""
-
-    console = "console"
-    json = "json"
-
-
-ConfigPath = Annotated[Path, typer.Argument(metavar="CONFIG", help="The TOML file.")]
-Form = Annotated[LogFormat, typer.Option("--log-format", help="Format of logs, on standard error.")]
-ModelName = Annotated[str, typer.Option("--model", help="The model's name.")]
-InputFile = Annotated[
-    Path,
-    typer.Option("--input", help=".jsonl, .csv, .tsv, also with .gz; .parquet, .arrow; - for standard input."),
-]
-LabelColumn = Annotated[
-    str, typer.Option("--label", help="The label's column; default: as configured, or label.", show_default=False)
-]
-TimeColumn = Annotated[
-    str | None, typer.Option("--time", help="The time's column; default: as configured, or row i has the time i.")
-]
-IdColumn = Annotated[str | None, typer.Option("--id", help="The id's column; default: as configured.")]
-TimeUnit = Annotated[float, typer.Option("--time-unit", min=1e-9, help="Event sequences: seconds per time unit.")]
-Ignored = Annotated[
-    str | None, typer.Option("--ignore", help="Columns to skip, separated by commas; default: t,context if there are.")
-]
-Delimiter = Annotated[
-    str, typer.Option("--delimiter", help="CSV: one character between columns, or tab; default: a comma.")
-]
 
 
 def main() -> None:
@@ -119,7 +99,7 @@ def serve(
     stop = StopRequest()
     for number in (signal.SIGTERM, signal.SIGINT):  # before the heavy imports: told to stop while starting, we do
         signal.signal(number, lambda *_: stop.set())
-    _log(log_format, role={"all": "supervisor", "learn": "learner", "serve": "server"}[role])
+    log_as(log_format, role={"all": "supervisor", "learn": "learner", "serve": "server"}[role])
     from thalweg.ops.run import heartbeat
     from thalweg.ops.run.supervisor import die_with_supervisor, supervise
 
@@ -127,7 +107,7 @@ def serve(
     heartbeat.begin()
     if role is Role.all:
         sys.exit(supervise(config, ["--log-format", log_format.value], stop))
-    loaded = _load(config)
+    loaded = load(config)
     from thalweg.ops.run.processes import run_learners, run_server
 
     (run_learners if role is Role.learn else run_server)(loaded, stop)
@@ -141,14 +121,14 @@ def check(
 ) -> None:
     """Validate a configuration: print the effective configuration, the features of columns and what it takes in
     memory, or every mistake at once."""
-    _log(log_format, **({"role": role} if role else {}))
+    log_as(log_format, **({"role": role} if role else {}))
     if role:
         from thalweg.ops.run.supervisor import die_with_supervisor
 
         die_with_supervisor()
     from thalweg.ops.config.effective import effective
 
-    loaded = _load(config)
+    loaded = load(config)
     print(effective(loaded), end="")
     if not role:  # for a person; a supervisor only asks whether it is valid
         from thalweg.ops.run.column_features import column_lines, encoder_lines
@@ -164,7 +144,7 @@ def check(
 @app.command()
 def schema(log_format: Form = LogFormat.console) -> None:
     """Print the JSON Schema of the configuration, for editors."""
-    _log(log_format)
+    log_as(log_format)
     from thalweg.ops.config.schema import schema as made
 
     print(json.dumps(made(), indent=2, ensure_ascii=False))
@@ -179,7 +159,7 @@ def replay(
     limit: Annotated[int | None, typer.Option(min=1, help="Most lines to read.")] = None,
     seed: Annotated[int | None, typer.Option(help="Overrides the model's seed.")] = None,
     frozen_after: Annotated[
-        int | None, typer.Option(help="Events until the baseline is frozen; default: a tenth.")
+        int | None, typer.Option(min=0, help="Events until the baseline is frozen; default: a tenth.")
     ] = None,
     delay: Annotated[int, typer.Option(min=0, help="How many rows late labels become known.")] = 0,
     label: LabelColumn = "",
@@ -187,18 +167,20 @@ def replay(
     id: IdColumn = None,
     ignore: Ignored = None,
     delimiter: Delimiter = "",
+    encoding: Encoding = "",
     time_unit: TimeUnit = 1.0,
     log_format: Form = LogFormat.console,
 ) -> None:
     """Run a recorded stream through a learner, predict-then-learn, and print its metrics."""
-    _log(log_format)
+    log_as(log_format)
+    from thalweg.ops.cli.mapping import mapping
     from thalweg.ops.cli.replay import run
 
-    loaded = _load(config)
+    loaded = load(config)
     run(
         loaded.find(model),
         input,
-        _mapping(label, time, id, ignore, delimiter, time_unit),
+        mapping(label, time, id, ignore, delimiter, time_unit, encoding),
         report,
         limit,
         seed,
@@ -220,7 +202,7 @@ def simulate(
     log_format: Form = LogFormat.console,
 ) -> None:
     """Run the whole loop under injected faults in one deterministic thread; exit code 1 if a check fails."""
-    _log(log_format)
+    log_as(log_format)
     from thalweg.ops.cli.simulate import run
 
     run(seed, steps, seeds, without or [], trace)
@@ -239,14 +221,17 @@ def produce(
     id: IdColumn = None,
     ignore: Ignored = None,
     delimiter: Delimiter = "",
+    encoding: Encoding = "",
     time_unit: TimeUnit = 1.0,
     log_format: Form = LogFormat.console,
 ) -> None:
     """Append a file of events, or of labels to a labels topic, to the log."""
-    _log(log_format)
+    log_as(log_format)
+    from thalweg.ops.cli.mapping import mapping
     from thalweg.ops.cli.produce import run
 
-    run(_load(config), topic, input, _mapping(label, time, id, ignore, delimiter, time_unit), rate, batch, limit)
+    given = mapping(label, time, id, ignore, delimiter, time_unit, encoding)
+    run(load(config), topic, input, given, rate, batch, limit)
 
 
 @app.command()
@@ -257,7 +242,7 @@ def predict(
     log_format: Form = LogFormat.console,
 ) -> None:
     """One prediction from JSON on standard input, such as {"features": [0.1, 0.2]}."""
-    _log(log_format)
+    log_as(log_format)
     from thalweg.ops.cli.predict import run
 
     run(target, model, sys.stdin.read(), explain)
@@ -270,7 +255,7 @@ def demo(
     log_format: Form = LogFormat.console,
 ) -> None:
     """Handwritten digits as a drifting stream, learned while they are served."""
-    _log(log_format)
+    log_as(log_format)
     from thalweg.ops.demo.run import run
 
     run(keep=keep, seconds=seconds)
@@ -284,10 +269,10 @@ def resume(
     log_format: Form = LogFormat.console,
 ) -> None:
     """Let a model go on that its circuit breaker has stopped; the service must be running."""
-    _log(log_format)
+    log_as(log_format)
     from thalweg.ops.cli import operator
 
-    operator.resume(*_answering(config, model), skip=skip)
+    operator.resume(*answering(config, model), skip=skip)
 
 
 @app.command()
@@ -305,33 +290,32 @@ def promote(
     log_format: Form = LogFormat.console,
 ) -> None:
     """Let a model answer under an alias, or the successor of a changed model under its name; no request is refused."""
-    _log(log_format)
+    log_as(log_format)
     if alias is None and model is None:
         raise typer.BadParameter("expected --alias and --model, or --model alone for a model with a successor")
     if alias is not None and (model is None) != back:
         raise typer.BadParameter("expected either --model or --back beside --alias")
     from thalweg.ops.cli.promote import promote as run
 
-    run(_load(config), alias, model, back=back, force=force)
+    run(load(config), alias, model, back=back, force=force)
 
 
 snapshot = typer.Typer(no_args_is_help=True, help="Manage the snapshots of a model.")
 app.add_typer(snapshot, name="snapshot")
-Version = Annotated[int, typer.Argument(min=0, help="The version's number.")]
 
 
 @snapshot.command("list")
 def list_snapshots(config: ConfigPath, model: ModelName, log_format: Form = LogFormat.console) -> None:
     """List the snapshots, oldest first."""
-    _log(log_format)
+    log_as(log_format)
     from thalweg.ops.cli import snapshot as cli_snapshot
 
-    cli_snapshot.list_versions(*_answering(config, model))
+    cli_snapshot.list_versions(*answering(config, model))
 
 
 @app.command()
 def init(
-    origin: Annotated[str, typer.Option("--from", metavar="FILE_OR_TOPIC", help="A .csv or .jsonl file, or a topic.")],
+    origin: Annotated[str, typer.Option("--from", metavar="FILE_OR_TOPIC", help="A file as for replay, or a topic.")],
     log: Annotated[str | None, typer.Option("--log", metavar="URL", help="The log of a topic.")] = None,
     registry: Annotated[
         str | None, typer.Option("--registry", metavar="URL", help="The schema registry of a topic's framed records.")
@@ -340,14 +324,27 @@ def init(
     ignore: Annotated[str, typer.Option("--ignore", help="Columns not to use, separated by commas.")] = "",
     output: Annotated[Path | None, typer.Option("--output", help="A new file; default: standard output.")] = None,
     rows: Annotated[int, typer.Option("--rows", min=1, help="Rows of the sample, at most.")] = 5000,
+    delimiter: Delimiter = "",
+    encoding: Encoding = "",
     log_format: Form = LogFormat.console,
 ) -> None:
     """Look at a sample of a stream and write a commented configuration for it."""
-    _log(log_format)
+    log_as(log_format)
     from thalweg.ops.cli import init as cli_init
+    from thalweg.ops.cli.mapping import mapping
 
     ignored = tuple(name.strip() for name in ignore.split(",") if name.strip())
-    cli_init.run(origin, log_url=log, label=label, ignore=ignored, output=output, most=rows, registry_url=registry)
+    given = mapping(delimiter=delimiter, encoding=encoding)
+    cli_init.run(
+        origin,
+        log_url=log,
+        label=label,
+        ignore=ignored,
+        output=output,
+        most=rows,
+        mapping=given,
+        registry_url=registry,
+    )
 
 
 @snapshot.command()
@@ -358,10 +355,10 @@ def show(
     log_format: Form = LogFormat.console,
 ) -> None:
     """Print the manifest of a snapshot."""
-    _log(log_format)
+    log_as(log_format)
     from thalweg.ops.cli import snapshot as cli_snapshot
 
-    cli_snapshot.show(*_answering(config, model), version)
+    cli_snapshot.show(*answering(config, model), version)
 
 
 @snapshot.command()
@@ -373,19 +370,19 @@ def verify(
     log_format: Form = LogFormat.console,
 ) -> None:
     """Verify every hash; with --replay, rebuild the state from the log and compare."""
-    _log(log_format)
+    log_as(log_format)
     from thalweg.ops.cli import snapshot as cli_snapshot
 
-    cli_snapshot.verify(*_answering(config, model), version, from_log=replay)
+    cli_snapshot.verify(*answering(config, model), version, from_log=replay)
 
 
 @snapshot.command()
 def rollback(config: ConfigPath, version: Version, model: ModelName, log_format: Form = LogFormat.console) -> None:
     """Roll back to a snapshot; the service must be running."""
-    _log(log_format)
+    log_as(log_format)
     from thalweg.ops.cli import operator
 
-    operator.rollback(*_answering(config, model), version)
+    operator.rollback(*answering(config, model), version)
 
 
 @snapshot.command()
@@ -397,37 +394,7 @@ def export(
     log_format: Form = LogFormat.console,
 ) -> None:
     """Verify a snapshot and copy it to a new folder."""
-    _log(log_format)
+    log_as(log_format)
     from thalweg.ops.cli import snapshot as cli_snapshot
 
-    cli_snapshot.export(*_answering(config, model), version, to)
-
-
-def _log(form: LogFormat, **context: str) -> None:
-    from thalweg.ops.run import logs
-
-    logs.configure(form.value, **context)
-
-
-def _load(path: Path) -> Config:
-    from thalweg.ops.config.config import load
-
-    return load(path)
-
-
-def _answering(path: Path, name: str) -> tuple[Config, str]:
-    """The configuration, and the model that answers under a name."""
-    from thalweg.ops.run.successors import answering
-
-    return answering(_load(path), name)
-
-
-def _mapping(label: str, time: str | None, id: str | None, ignore: str | None, delimiter: str, time_unit: float) -> Any:
-    from thalweg.ops.config.error import ConfigurationError
-    from thalweg.stream.sources.files import CsvMapping
-
-    ignored = None if ignore is None else [name.strip() for name in ignore.split(",") if name.strip()]
-    mark = {"tab": "\t", "\\t": "\t"}.get(delimiter, delimiter)
-    if len(mark) > 1 or mark in ("\n", "\r", '"'):
-        raise ConfigurationError([f"--delimiter: expected one character, or tab, got {delimiter!r:.80}"])
-    return CsvMapping(label=label, time=time, id=id, ignore=ignored, delimiter=mark, time_unit=time_unit)
+    cli_snapshot.export(*answering(config, model), version, to)

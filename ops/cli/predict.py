@@ -28,6 +28,7 @@ def run(target: str, model: str, text: str, explain: int = 0) -> None:
         explain: Entries of an explanation of each row; 0: none.
     """
     rows, by_line = _rows(text)
+    target = target.removeprefix("http://").removeprefix("grpc://").rstrip("/")
     options = {"explain": str(explain)} if explain else {}
     answers = json.loads(_answered(target, model, json.dumps(rows).encode(), options))
     if by_line:
@@ -46,6 +47,8 @@ def _rows(text: str) -> tuple[Any, bool]:
     except ValueError as error:
         whole = error
     lines = [(number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
+    if not lines:
+        raise Failed('standard input is empty; expected JSON such as {"amount": 12.5}')
     if len(lines) < 2:
         raise Failed(f"standard input is no JSON: {whole}") from whole
     rows = []

@@ -53,7 +53,7 @@ def run(
         with Progress(console=console, disable=not console.is_terminal, transient=True) as bar:
             task = bar.add_task(what, total=limit)
             if what == "labels":
-                steps = append_labels(log, topic, path, schema, rate, limit)
+                steps = append_labels(log, topic, path, schema, rate, limit, mapping.encoding)
             else:
                 whole = math.lcm(*(model.batch_events for model in models if model.batch_events != "auto"))
                 ahead = max(model.max_future_seconds for model in models)
@@ -67,11 +67,17 @@ def run(
     finally:
         log.close()
     what = what.removesuffix("s") if sent == 1 else what
-    console.print(f"appended {sent:,} {what} to {topic}")
+    console.print(f"appended {sent:,} {what} to {topic}{_where(config.log.url)}", markup=False)
     if left_out:
         lines = "line was" if left_out.total() == 1 else "lines were"
         why = ", ".join(f"{count:,} {reason}" for reason, count in left_out.most_common())
         raise Failed(f"{left_out.total():,} {lines} left out: {why}")
+
+
+def _where(url: str) -> str:
+    """Where an embedded log is, if its path depends on the working directory."""
+    path = Path(url.removeprefix("sqlite:"))
+    return f" in sqlite:{path.absolute()}" if url.startswith("sqlite:") and not path.is_absolute() else ""
 
 
 def append_events(
@@ -117,10 +123,10 @@ def append_events(
 
 
 def append_labels(
-    log: Log, topic: str, path: Path, schema: Schema, rate: float | None, limit: int | None
+    log: Log, topic: str, path: Path, schema: Schema, rate: float | None, limit: int | None, encoding: str = ""
 ) -> Iterator[tuple[int, list[Rejected]]]:
     """Append label records as they are, with their id as key; yields the labels appended and the lines left out."""
-    runs = read_labels(path, schema, limit=limit, chunk=run_length(rate))
+    runs = read_labels(path, schema, limit=limit, chunk=run_length(rate), encoding=encoding)
     rejected: list[Rejected] = []
 
     def records() -> Iterator[list[tuple[str, bytes]]]:

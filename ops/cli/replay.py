@@ -30,11 +30,13 @@ def run(
     max_record_bytes: int,
 ) -> None:
     """Replay a file, with a progress bar on a terminal, and print the result. Raises Failed if no row could be used."""
+    if report is not None and report.exists() and not report.is_dir():  # before the work, not after it
+        raise Failed(f"--report {report}: expected a folder, or a new one, got a file")
     console = Console()
     notices: list[str] = []
     with (
         threadpool_limits(1),
-        readable_twice(path) as readable,
+        readable_twice(path, mapping.encoding) as readable,
         Progress(
             SpinnerColumn(),
             TextColumn("{task.completed:>9,.0f} events"),

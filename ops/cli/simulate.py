@@ -25,8 +25,8 @@ def run(seed: int, steps: int, seeds: int, without: Sequence[str], trace: bool) 
     for kind in without:
         if kind not in KINDS:
             near = get_close_matches(kind, KINDS, n=1)
-            hint = f"; did you mean {near[0]}?" if near else ""
-            raise Failed(f"--without {kind}: no such kind of fault{hint} Known: {', '.join(KINDS)}")
+            hint = f"did you mean {near[0]}? " if near else ""
+            raise Failed(f"--without {kind}: no such kind of fault; {hint}known: {', '.join(KINDS)}")
     kinds = [kind for kind in KINDS if kind not in without]
     failed: list[int] = []
     started, simulated = time.perf_counter(), 0.0

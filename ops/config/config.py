@@ -13,6 +13,7 @@ from pydantic import Field, ValidationError
 
 from thalweg.models.contract.registry import UnknownLearner
 from thalweg.models.parts.settings import Mistake, Place, Settings, dotted, hint_at, mistakes, rule
+from thalweg.models.parts.user_modules import use_folder
 from thalweg.ops.config.alias import AliasConfig
 from thalweg.ops.config.environment import overlay
 from thalweg.ops.config.error import ConfigurationError
@@ -54,6 +55,8 @@ class Config(Settings):
 def load(path: Path, environment: Mapping[str, str] | None = None) -> Config:
     """The configuration of a file, overridden by environment variables.
 
+    Modules that it names are also looked for beside it, after all others.
+
     Raises:
         ConfigurationError: It cannot be read or is invalid; every mistake with file, key and the nearest valid key.
     """
@@ -63,6 +66,8 @@ def load(path: Path, environment: Mapping[str, str] | None = None) -> Config:
         raise ConfigurationError([f"{path}: cannot be read: {error.strerror or error}"]) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigurationError([f"{path}: {error}"]) from error
+    if path.is_file():  # not a pipe
+        use_folder(path.parent)
     return parse(table, str(path), os.environ if environment is None else environment)
 
 

@@ -15,8 +15,9 @@ from thalweg.models.parts.settings import Mistake, Settings
 from thalweg.ops.config.model import ModelConfig
 from thalweg.proto.task import task_of
 
+_LABELS = {"number": "numbers", "none": "of no use"}
 _OF_THE_ENCODER = {"encoder", "weights", "weights_strict", "encoder_arguments", "encoder_columns"}
-_OF_THE_LEARNER = {"learner", "inputs", "columns", "params", "seed", "device", *_OF_THE_ENCODER}
+_OF_THE_LEARNER = {"learner", "inputs", "columns", "params", "seed", "device", "classes", *_OF_THE_ENCODER}
 
 
 def params_type(learner: str) -> type[Settings] | None:
@@ -53,6 +54,9 @@ def _tried(model: ModelConfig) -> Iterator[Mistake]:
         if model.drift.action == "raise_forgetting" and capability(learner, Forgetting) is None:
             text = f"a {model.learner} cannot raise forgetting, got 'raise_forgetting'"
             yield Mistake(("drift", "action"), text)
+        if model.classes and learner.schema.label != "class":
+            text = f"no such key here: the labels of this model are {_LABELS[learner.schema.label]}, not classes"
+            yield Mistake(("classes",), text)
         if model.quality_floor is not None:
             task = task_of(learner.predictor())
             low, high = task.quality_range

@@ -80,6 +80,9 @@ class ModelConfig(LearnSettings):
     fields: FieldsConfig | None = None
     """`[model.fields]`: where label, id, time, key and weight stand in records of your own; none: in our own event
     form."""
+    classes: list[str] = []  # noqa: RUF012
+    """The names of all classes, if they are known: a label that names another is invalid, and one such as `NA`, which
+    otherwise stands for a missing label, is a class; empty: any label is a class."""
     on_change: Literal["successor", "refuse"] = "successor"
     """What a change of a setting that determines the state does: `successor`, the saved version goes on answering and
     learning, and a [successor](changes.md) is built beside it from the log, until `thalweg promote`; `refuse`, the
@@ -158,6 +161,12 @@ class ModelConfig(LearnSettings):
         name = None if self.fields is None else paths.get(self.fields.label)
         return None if name is None else f"the label is column {name!r}, too: nothing is left to predict"
 
+    @rule("classes")
+    def _classes_differ(self) -> str | None:
+        if self.classes and (len(self.classes) < 2 or len(set(self.classes)) < len(self.classes)):
+            return f"expected at least two different names, got {self.classes!r:.200}"
+        return "expected names of classes, got an empty text" if "" in self.classes else None
+
     @rule("labels_topic", "topic", "name")
     def _labels_have_a_topic_of_their_own(self) -> str | None:
         sound = not self.labels_topic or self.labels_topic not in (self.topic, self.joined_topic)
@@ -219,6 +228,7 @@ class ModelConfig(LearnSettings):
             "learner": self.learner,
             "inputs": {name: one.model_dump() for name, one in self.inputs.items()},
             **({"columns": columns} if columns else {}),
+            **({"classes": self.classes} if self.classes else {}),
             "params": self.params,
             "seed": self.seed,
             "encoder": self.encoding().sha256(self.seed) or IDENTITY,
@@ -230,11 +240,16 @@ class ModelConfig(LearnSettings):
         """The context for creating the learner; raises ParamsError for an unsupported device."""
         return LearnerContext(
             inputs=self.specs(),
-            params=self.params,
+            params=self._with_classes(),
             seed=self.seed,
             device=self.device,
             columns=self.named_columns(),
         )
+
+    def _with_classes(self) -> dict[str, Any]:
+        """The parameters; those of scikit-learn, which asks for the classes, have them from `classes` if not given."""
+        asked = self.classes and self.learner.startswith("sklearn:") and "classes" not in self.params
+        return self.params | {"classes": list(self.classes)} if asked else self.params
 
     def identity_sha256(self) -> str:
         """Hash of `identity`."""

@@ -306,7 +306,7 @@ def _stay(console: Console, ports: dict[str, int], config: Path, token: str) -> 
 
 
 def _start(config: Path) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "thalweg.ops.cli", "serve", str(config)]
+    command = [sys.executable, "-P", "-m", "thalweg.ops.cli", "serve", str(config)]
     ours = {key: text for key, text in os.environ.items() if not (key.startswith(PREFIX) and "__" in key)}
     with (config.parent / "service.log").open("wb") as output:
         # its own session: Ctrl-C reaches only us, and we stop it in order; if we are killed, it stops by itself

@@ -38,7 +38,7 @@ batch_events = 16
 snapshot_events = 5000
 ready_after_events = 0
 inputs.key = {{ shape = [], dtype = "bytes" }}
-params = {{ train_batch = 16, learning_rate = 0.01, window = 20, max_types = 8 }}
+params = {{ base = "nhp", train_batch = 16, learning_rate = 0.01, window = 20, max_types = 8 }}
 """
 RATE = 400.0
 """Events per second."""

@@ -6,17 +6,18 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from itertools import pairwise
 from typing import Any
 
+from thalweg.ops.init.event_time import TIMES, time_of_events
 from thalweg.ops.init.sample import Sample, shown
 from thalweg.ops.run.failed import Failed
+from thalweg.proto.columns import MISSING_LABELS
+from thalweg.proto.rows.column import Column
 
 _LABELS = ("label", "target", "class", "y", "outcome", "truth", "fraud", "churn", "clicked", "click")
 _LABEL_STARTS = ("is_", "has_", "was_")
-_TIMES = re.compile(
-    r"(^|[._])(time|timestamp|ts|date|datetime|created|updated|occurred|at|when)($|[._])|_at$|time$|date$", re.I
-)
 _IDS = re.compile(r"(^|[._])(id|uuid|guid)$|[a-z]Id$")
 _UUID = re.compile(r"[0-9a-f]{8}-?([0-9a-f]{4}-?){3}[0-9a-f]{12}", re.I)
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:?\d\d)?)?")
@@ -27,7 +28,6 @@ _SINCE, _UNTIL = 9e8, 4e9  # Unix seconds of 1998 and 2096: numbers in between a
 _MOST_CLASSES = 100
 _MOST_CATEGORIES = 64
 _FEW = 0.05  # share of different values below which whole numbers of a label are classes
-_REPEATS = 0.1  # better than the most frequent label, from which on labels hang together
 _WORDS = 4.0  # mean words above which a column of texts is text
 _UNIQUE = 0.98
 
@@ -49,11 +49,11 @@ class Guessed:
     task: str
     """`classification` or `regression`."""
     label_note: str
-    one_by_one: bool = False
-    """The label before says more about a label than how often each comes: learning must not lag behind."""
     id: str = ""
     time: str = ""
     time_unit: str = "auto"
+    time_note: str = ""
+    """Why no column is the time, if one looks like it."""
     key: str = ""
     weight: str = ""
     columns: Mapping[str, Guess] = field(default_factory=dict)
@@ -77,6 +77,11 @@ def guess(sample: Sample, label: str | None = None, ignore: Sequence[str] = ()) 
         label = _label_of(sample, values)
     elif label not in values:
         raise Failed(f"--label {label!r}: no such column; there are: {', '.join(sample.names)}")
+    for name in ignore:
+        if name not in values:
+            near = get_close_matches(name, values, n=1)
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            raise Failed(f"--ignore {name!r}: no such column; {hint}there are: {', '.join(sample.names)}")
     task, note = task_of_labels(values[label])
     attributes = (
         {} if not sample.own_form else {name: name for name in ("id", "time", "key", "weight") if name in values}
@@ -101,18 +106,28 @@ def guess(sample: Sample, label: str | None = None, ignore: Sequence[str] = ()) 
                 left_out[name] = f"neither numbers nor texts, such as {shown(given[0])}"
                 continue
             columns[name] = one
-            if one.kind == "datetime" and not time and _TIMES.search(name):
-                time, unit = name, one.options.get("unit", "auto")
+    time_note = ""
+    if not sample.own_form:
+        times = {
+            name: (
+                Column(name=name, kind="datetime", unit=one.options.get("unit", "auto")),
+                [value for value in values[name] if not _missing(value)],
+            )
+            for name, one in columns.items()
+            if one.kind == "datetime"
+        }
+        time, time_note = time_of_events(times, len(sample.rows))
+        unit = columns[time].options.get("unit", "auto") if time else unit
     if not columns:
         raise Failed(f"no column is left to learn from; left out: {', '.join(left_out) or 'none'}")
     return Guessed(
         label=label,
         task=task,
         label_note=note,
-        one_by_one=task == "classification" and _hang_together(values[label]),
         id=id_,
         time=time,
         time_unit=unit,
+        time_note=time_note,
         key=attributes.get("key", ""),
         weight=attributes.get("weight", ""),
         columns=columns,
@@ -134,7 +149,7 @@ def kind_of(name: str, given: Sequence[Any], rows: int) -> Guess | None:
     gone = f"{1 - len(given) / rows:.0%} missing" if len(given) < rows else ""
     if all(isinstance(value, list) for value in given):
         return _list(given, gone)
-    if any(isinstance(value, list) for value in given):
+    if not all(isinstance(value, str | int | float) for value in given):
         return None
     texts = [_text(value) for value in given]
     if set(texts) <= {"true", "false"}:
@@ -186,7 +201,7 @@ def _label_of(sample: Sample, values: Mapping[str, Sequence[Any]]) -> str:
 
 def task_of_labels(column: Sequence[Any]) -> tuple[str, str]:
     """`classification` or `regression`, and why. Raises Failed if all labels are missing."""
-    given = [value for value in column if not _missing(value)]
+    given = [value for value in column if not _missing_label(value)]
     if not given:
         raise Failed("the label's column is always empty in the sample")
     gone = f"{1 - len(given) / len(column):.0%} missing" if len(given) < len(column) else ""
@@ -196,15 +211,6 @@ def task_of_labels(column: Sequence[Any]) -> tuple[str, str]:
         return "regression", _joined(f"numbers, {min(numbers):g} to {max(numbers):g}", gone)
     often = ", ".join(f"{text} {count / len(given):.0%}" for text, count in texts.most_common(4))
     return "classification", _joined(f"{len(texts)} classes: {often}", gone)
-
-
-def _hang_together(column: Sequence[Any]) -> bool:
-    """Whether labels repeat the one before so often that it is worth more than knowing the most frequent one."""
-    texts = [_text(value) for value in column if not _missing(value)]
-    if len(texts) < 100:
-        return False
-    same = sum(before == after for before, after in pairwise(texts)) / (len(texts) - 1)
-    return same - Counter(texts).most_common(1)[0][1] / len(texts) > _REPEATS
 
 
 def _list(given: Sequence[Sequence[Any]], gone: str) -> Guess | None:
@@ -245,7 +251,7 @@ def _numbers(given: Sequence[Any]) -> list[float] | None:
 
 def _unit(name: str, numbers: Sequence[float]) -> str:
     """The unit in which numbers are Unix times of this age; empty if they are none."""
-    if not _TIMES.search(name):
+    if not TIMES.search(name):
         return ""
     for unit, factor in _UNITS.items():
         if all(_SINCE <= number / factor < _UNTIL for number in numbers):
@@ -274,6 +280,10 @@ def _missing(value: Any) -> bool:
     if isinstance(value, str):
         return value.strip().lower() in _NOTHING
     return value is None or value != value
+
+
+def _missing_label(value: Any) -> bool:
+    return value in MISSING_LABELS if isinstance(value, str) else value is None or value != value
 
 
 def _joined(*notes: str) -> str:

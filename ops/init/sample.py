@@ -2,27 +2,39 @@
 
 from __future__ import annotations
 
-import csv
-import gzip
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
 from thalweg.ops.run.failed import Failed
 from thalweg.proto.columns import of_untyped
 from thalweg.proto.framing.framing import MAGIC, Unframing, schema_id
-from thalweg.proto.json_text import BYTE_ORDER_MARK, json_of
+from thalweg.proto.json_text import json_of
 from thalweg.proto.records import Records
 from thalweg.proto.rejected import Refused
 from thalweg.stream.log.log import Log
 from thalweg.stream.registry.schemas import KnownSchemas
+from thalweg.stream.sources.arrow_files import ARROW_KINDS, arrow_rows
+from thalweg.stream.sources.csv_reading import Header, check_utf8, csv_rows
+from thalweg.stream.sources.encodings import utf8_fault
+from thalweg.stream.sources.files import (
+    JSON_KINDS,
+    CsvMapping,
+    FileError,
+    check_json_lines,
+    file_kind,
+    text_lines,
+)
 
 _DELIMITERS = ",;\t|"
-SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".gz", ".parquet", ".arrow", ".feather")
+_USUAL = CsvMapping()
+_ROWS_OF = dict.fromkeys(JSON_KINDS, "JSON objects") | {"csv": "rows of CSV", "tsv": "rows of CSV"}
+_ROWS_OF |= dict.fromkeys(ARROW_KINDS, "rows")
+SUFFIXES = (*(f".{kind}" for kind in (*JSON_KINDS, "csv", "tsv", *ARROW_KINDS)), ".gz")
 """Of files; other names may be topics."""
 
 
@@ -39,29 +51,40 @@ class Sample:
     own_form: bool = False
     """The records are events of our own form; paths are within `inputs`, besides `label`, `id`, `time`, `key`."""
     unusable: int = 0
-    """Records that are no JSON objects."""
+    """Records that are no JSON objects, or no rows."""
 
 
-def file_sample(path: Path, most: int) -> Sample:
-    """The first rows of a `.csv` or `.jsonl` file, each also with `.gz`.
+def file_sample(path: Path, most: int, mapping: CsvMapping = _USUAL, shown: str = "") -> Sample:
+    """The first rows of a file, of any kind that `replay` reads.
+
+    Args:
+        path: The file.
+        most: Rows at most.
+        mapping: Its delimiter and its encoding; without a delimiter the most likely one.
+        shown: Its name in messages, if it has another.
 
     Raises:
         Failed: It is of another kind, cannot be read, or has no rows.
     """
-    suffixes = [one.lower() for one in path.suffixes]
-    packed = suffixes[-1:] == [".gz"]
-    kind = (suffixes[:-1] if packed else suffixes)[-1:]
-    if kind not in ([".csv"], [".tsv"], [".jsonl"], [".ndjson"], [".json"]):
-        got = "".join(suffixes) or "no suffix"
-        raise Failed(f"{path}: expected a .csv, .tsv or .jsonl file, each also with .gz, to look at, got {got}")
+    named = Path(shown) if shown else path
     try:
-        with gzip.open(path) if packed else path.open("rb") as file:
-            lines = (line.removeprefix(BYTE_ORDER_MARK) for line in file)
-            sample = _csv(lines, most) if kind in ([".csv"], [".tsv"]) else json_sample(lines, most)
-    except (OSError, EOFError, UnicodeDecodeError, csv.Error) as error:
-        raise Failed(f"{path}: cannot be read: {error}") from error
+        kind = file_kind(path, *JSON_KINDS, "csv", "tsv", *ARROW_KINDS)
+        if kind in ARROW_KINDS:
+            names, rows = arrow_rows(path, kind, most)
+            flat = [dict(_flat(dict(zip(names, row)))) for row in rows]
+            sample = Sample(flat, _names(flat))
+        else:
+            with text_lines(path, mapping.encoding) as lines:
+                given = mapping.delimiter or ("\t" if kind == "tsv" else "")
+                sample = (
+                    json_sample(_json_lines(named, lines), most)
+                    if kind in JSON_KINDS
+                    else _csv(named, lines, most, given)
+                )
+    except FileError as error:
+        raise Failed(str(error).replace(str(path), str(named))) from error
     if not sample.rows:
-        raise Failed(f"{path}: expected rows, got none ({sample.unusable:,} lines are no JSON objects)")
+        raise Failed(f"{named}: expected rows, got none ({sample.unusable:,} lines are no {_ROWS_OF[kind]})")
     return sample
 
 
@@ -143,20 +166,35 @@ def _flat(row: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]
             yield f"{before}{name}", value
 
 
-def _csv(lines: Iterable[bytes], most: int) -> Sample:
-    texts = (line.decode("utf-8", "replace") for line in lines)
-    head = next(texts, "")
-    delimiter = max(_DELIMITERS, key=head.count)
-    names = next(csv.reader([head], delimiter=delimiter), [])
-    if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise Failed(f"column {twice!r} appears twice in the header")
-    rows = [
-        {name: of_untyped(text) for name, text in zip(names, fields)}
-        for fields in islice(csv.reader(texts, delimiter=delimiter), most)
-        if len(fields) == len(names)
-    ]
-    return Sample(rows, names, delimiter)
+def _json_lines(path: Path, lines: Iterable[bytes]) -> Iterator[bytes]:
+    for number, line in enumerate(lines, 1):
+        if number == 1:
+            check_json_lines(path, line)
+        if fault := utf8_fault(line):
+            raise FileError(f"{path}, line {number}: {fault}")
+        yield line
+
+
+def _csv(path: Path, lines: Iterator[bytes], most: int, delimiter: str) -> Sample:
+    first = next(lines, b"")
+    head = first.decode("utf-8", "replace")
+    delimiter = delimiter or max(_DELIMITERS, key=head.count)
+    rows = csv_rows(chain([first] if first else [], lines), delimiter)
+    header = Header.read(path, rows, delimiter)
+    found, unusable, fault = [], 0, ""
+    for row in islice(rows, most):
+        try:
+            header.check(row)
+            check_utf8(row.texts, f"line {row.line}")
+        except Refused as error:
+            if error.reason == "malformed" and not row.refused:  # rows of other lengths, and quoting, may be rare
+                raise FileError(f"{path}: {error}") from error
+            unusable, fault = unusable + 1, fault or f"line {row.line}: {error}"
+            continue
+        found.append({name: of_untyped(text) for name, text in zip(header.names, row.texts)})
+    if fault and not found:
+        raise FileError(f"{path}: expected rows, got none; {fault}")
+    return Sample(found, list(header.names), delimiter, unusable=unusable)
 
 
 def _names(rows: Iterable[Mapping[str, Any]]) -> list[str]:
@@ -165,4 +203,4 @@ def _names(rows: Iterable[Mapping[str, Any]]) -> list[str]:
 
 def shown(value: Any) -> str:
     """A value as an example in a comment, at most 40 characters, on one line."""
-    return json.dumps(value, ensure_ascii=False)[:40]
+    return json.dumps(value, ensure_ascii=False, default=str)[:40]

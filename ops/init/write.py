@@ -63,10 +63,9 @@ def _model(guessed: Guessed, name: str, topic: str, own_form: bool) -> Iterator[
     yield 'learner = "ridge"                      # exact, nothing to tune; others: docs/learners'
     yield f"topic = {_string(topic)}"
     yield _noted(f"# labels_topic = {_string(name + '.labels')}", "if labels come later, joined by id")
-    if guessed.one_by_one:
-        yield _noted("batch_events = 1", "each label says much about the next: learned one by one")
-    else:
-        yield _noted("batch_events = 64", "learned at once, at most: larger is cheaper, smaller adapts sooner")
+    yield _noted(
+        '# batch_events = "auto"', "learned at once: one by one while the stream is slow, up to 256 in a backlog"
+    )
     if guessed.task == "regression":
         yield ""
         yield "[model.params]"
@@ -97,7 +96,8 @@ def _id(guessed: Guessed) -> str:
 
 def _time(guessed: Guessed) -> str:
     if not guessed.time:
-        return _noted('# time = "created"', "default: the record's own time")
+        why = f"default: the record's own time{'; ' * bool(guessed.time_note)}{guessed.time_note}"
+        return _noted('# time = "created"', why)
     field = f"{{ field = {_string(guessed.time)}, unit = {_string(guessed.time_unit)} }}"
     return f"time = {_string(guessed.time) if guessed.time_unit == 'auto' else field}"
 

@@ -8,11 +8,16 @@ from typing import Any
 import numpy as np
 
 from thalweg.models.parts.input_columns import all_finite
-from thalweg.ops.notebook.frames import Frame, FrameError, plain_values
+from thalweg.ops.notebook.frames import Frame
+from thalweg.ops.notebook.values import FrameError, is_missing, plain_values, raw_values, record_values, seconds_of
+from thalweg.proto.bounds.limits import MAX_SECONDS
 from thalweg.proto.bounds.texts import check_ids, check_keys
+from thalweg.proto.bounds.times import time_column
 from thalweg.proto.columns import label_column, weight_column
 from thalweg.proto.event import Batch
 from thalweg.proto.rejected import Refused
+from thalweg.proto.rows.assembly import names
+from thalweg.proto.rows.column import Column
 from thalweg.proto.rows.values import column_array
 from thalweg.proto.schema import Array, Inputs, Schema, TensorSpec
 
@@ -29,7 +34,7 @@ def inputs_of(schema: Schema, given: Any) -> dict[str, Array]:
     if schema.columns:
         frame = Frame(given)
         try:
-            return {name: column_array(column, frame.values(name)) for name, column in schema.columns.items()}
+            return {name: _column_array(column, frame.column(name)) for name, column in schema.columns.items()}
         except Refused as error:
             raise FrameError(str(error)) from None
     specs = schema.inputs
@@ -54,6 +59,14 @@ def inputs_of(schema: Schema, given: Any) -> dict[str, Array]:
     return {name: _tensor(specs[name], array) for name, array in found.items()}
 
 
+def _column_array(column: Column, given: Any) -> Array:
+    if column.kind == "datetime":  # what is a time has no unit
+        seconds = seconds_of(given)
+        if seconds is not None and not (np.abs(seconds) >= MAX_SECONDS).any():
+            return seconds
+    return column_array(column, record_values(given, column.name))
+
+
 def _only(specs: Mapping[str, TensorSpec], given: Any) -> str:
     if len(specs) > 1:
         raise FrameError(f"expected arrays by name for the inputs {', '.join(specs)}, got {type(given).__name__}")
@@ -69,7 +82,10 @@ def _numbers(frame: Frame, name: str) -> Array:
 
 
 def _tensor(spec: TensorSpec, given: Any) -> Array:
-    array = given if isinstance(given, np.ndarray) else np.asarray(plain_values(given))
+    if isinstance(given, np.ndarray):
+        array = given
+    else:  # texts as objects: NumPy's own lose zeros at their end
+        array = np.array(raw_values(given), dtype=object) if spec.dtype == "bytes" else np.asarray(plain_values(given))
     wanted = f"input {spec.name!r:.80}: expected {spec.dtype} (N, {', '.join(map(str, spec.shape))})"
     if array.ndim != 1 + len(spec.shape) or any(
         want not in (-1, got) for want, got in zip(spec.shape, array.shape[1:])
@@ -77,7 +93,7 @@ def _tensor(spec: TensorSpec, given: Any) -> Array:
         raise FrameError(f"{wanted}, got {array.dtype} {array.shape}")
     if spec.dtype == "bytes":
         texts = np.empty(array.shape, dtype=object)
-        texts.reshape(-1)[:] = [one if isinstance(one, bytes) else str(one).encode() for one in array.reshape(-1)]
+        texts.reshape(-1)[:] = [_bytes(one) for one in array.reshape(-1)]
         return texts
     if array.dtype.kind not in "fiub":
         raise FrameError(f"{wanted}, got {array.dtype}")
@@ -89,6 +105,12 @@ def _tensor(spec: TensorSpec, given: Any) -> Array:
         row = int(np.flatnonzero(~np.isfinite(cast.reshape(len(cast), -1)).all(axis=1))[0])
         raise FrameError(f"input {spec.name!r:.80}, row {row}: expected finite numbers, got NaN or infinity")
     return cast
+
+
+def _bytes(value: Any) -> bytes:
+    if isinstance(value, bytes):
+        return value
+    return b"" if is_missing(value) else str(value).encode()
 
 
 def batch_of(
@@ -110,7 +132,7 @@ def batch_of(
         weights: (N,), 1 where missing.
         keys: (N,) texts or numbers.
         ids: (N,) texts or numbers, by which duplicates are recognised.
-        times: (N,) Unix seconds or times; 0 where missing.
+        times: (N,) times, RFC 3339, or Unix seconds (or a finer unit); 0 where missing.
 
     Raises:
         FrameError: Something does not fit.
@@ -121,21 +143,21 @@ def batch_of(
         if schema.label == "number":
             found = [_complete(value) for value in found]
         given = [1.0] * count if weights is None else _column("weights", weights, count)
-        when = [0.0] * count if times is None else _column("times", times, count)
+        when = [None] * count if times is None else _column("times", times, count)
         return Batch(
             inputs,
             label_column(schema, found),
             weight_column([1.0 if one is None else one for one in given]),
-            np.array([0.0 if one is None else one for one in when], dtype=np.float64),
-            _names("ids", ids, count, check_ids),
-            _names("keys", keys, count, check_keys),
+            time_column(when, [0.0] * count, zone_needed=False),
+            _names("id", ids, count, check_ids),
+            _names("key", keys, count, check_keys),
         )
     except Refused as error:
         raise FrameError(str(error)) from None
 
 
 def _column(name: str, given: Any, count: int) -> list[Any]:
-    values = plain_values(given)
+    values = plain_values(given, name)
     if len(values) != count:
         raise FrameError(f"{name}: expected {count}, one a row, got {len(values)}")
     return values
@@ -149,6 +171,6 @@ def _complete(value: Any) -> Any:
 def _names(name: str, given: Any, count: int, check: Any) -> list[str | None] | None:
     if given is None:
         return None
-    found = [None if one is None else str(one) for one in _column(name, given, count)]
-    check(found)
+    found = names(name, "bad_id" if name == "id" else "bad_key", _column(f"{name}s", given, count))
+    check(found or ())
     return found

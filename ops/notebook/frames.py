@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from decimal import Decimal
 from typing import Any
 
 import narwhals as nw
-import numpy as np
 
 from thalweg.models.parts.settings import nearest
+from thalweg.ops.notebook.values import FrameError, plain_values
 
-_PLAIN = {str, int, float, bool, type(None)}
-_WHOLE_DIGITS = 15
-
-
-class FrameError(ValueError):
-    """A table does not fit; the message names the column, what was expected and what came."""
+__all__ = ["Frame", "FrameError", "table_like"]
 
 
 class Frame:
@@ -70,9 +63,9 @@ class Frame:
         Unix seconds.
 
         Raises:
-            FrameError: There is no such column.
+            FrameError: There is no such column, or it holds something else.
         """
-        return plain_values(self.column(name))
+        return plain_values(self.column(name), name)
 
     def column(self, name: str) -> Any:
         """A column as it is. Raises FrameError when there is none of this name."""
@@ -86,55 +79,6 @@ class Frame:
         """The narwhals dtype of a column; None for a plain list or array."""
         column = self._columns[name]
         return column.dtype if isinstance(column, nw.Series) else None
-
-
-def plain_values(given: Any) -> list[Any]:
-    """The values of a series, an array or a list as in a JSON record; those of several numbers each are lists.
-
-    Raises:
-        FrameError: It is none of these.
-    """
-    if not isinstance(given, nw.Series):
-        given = nw.from_native(given, series_only=True, pass_through=True)
-    if isinstance(given, nw.Series):
-        values = given.to_list()
-    elif isinstance(given, np.ndarray):
-        values = list(given) if given.dtype.kind in "mM" else given.tolist()
-    elif isinstance(given, Sequence) and not isinstance(given, str | bytes):
-        values = list(given)
-    else:
-        raise FrameError(f"expected a column of values, got {type(given).__name__}")
-    if set(map(type, values)) <= {str, int, bool, type(None)}:
-        return values
-    return [_plain(value) for value in values]
-
-
-def _plain(value: Any) -> Any:
-    if type(value) is float:
-        return None if value != value else value
-    if type(value) in _PLAIN:
-        return value
-    if type(value).__name__ in ("NAType", "NaTType"):
-        return None
-    if isinstance(value, Decimal):
-        if value.is_nan():
-            return None
-        return int(value) if value == value.to_integral_value() and value.adjusted() < _WHOLE_DIGITS else float(value)
-    if isinstance(value, np.datetime64):
-        return None if np.isnat(value) else value.astype("datetime64[us]").astype(np.int64).item() / 1e6
-    if isinstance(value, np.timedelta64):
-        return None if np.isnat(value) else value / np.timedelta64(1, "s")
-    if isinstance(value, dt.datetime):
-        return (value if value.tzinfo else value.replace(tzinfo=dt.UTC)).timestamp()
-    if isinstance(value, dt.date):
-        return dt.datetime(value.year, value.month, value.day, tzinfo=dt.UTC).timestamp()
-    if isinstance(value, dt.timedelta):
-        return value.total_seconds()
-    if isinstance(value, np.generic):
-        return _plain(value.item())
-    if isinstance(value, np.ndarray | tuple | list) or nw.dependencies.is_into_series(value):
-        return [_plain(one) for one in value]
-    return value
 
 
 def _of_library(given: Any) -> tuple[list[str], list[Any]]:

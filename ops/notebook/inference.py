@@ -8,7 +8,8 @@ from typing import Any
 
 from thalweg.ops.init.guess import guess, task_of_labels
 from thalweg.ops.init.sample import Sample
-from thalweg.ops.notebook.frames import Frame, FrameError
+from thalweg.ops.notebook.frames import Frame
+from thalweg.ops.notebook.values import FrameError, kind_of_types, raw_values
 from thalweg.ops.run.failed import Failed
 
 _ROWS = 10_000
@@ -38,6 +39,9 @@ def columns_of(frame: Frame, labels: list[Any] | None, leave_out: str = "") -> t
     if not len(frame):
         raise FrameError("expected rows to infer the columns from, got an empty table; give columns={NAME: KIND, …}")
     by_dtype = {name: _BY_DTYPE.get(str(frame.dtype(name)).partition("(")[0], "") for name in frame.names}
+    for name in frame.names:
+        if not by_dtype[name] and name != leave_out:
+            by_dtype[name] = kind_of_types(raw_values(frame.column(name)))
     values = {name: frame.values(name)[:_ROWS] for name in frame.names if not by_dtype[name] and name != leave_out}
     values[_LABEL] = (labels or [0])[:_ROWS] if labels else [0] * min(len(frame), _ROWS)
     rows = [dict(zip(values, row)) for row in zip(*values.values())]

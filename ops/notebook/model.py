@@ -21,9 +21,10 @@ from thalweg.ops.config.learners import params_type
 from thalweg.ops.config.model import ModelConfig
 from thalweg.ops.notebook.batches import batch_of, inputs_of
 from thalweg.ops.notebook.evaluation import Evaluation, evaluated
-from thalweg.ops.notebook.frames import Frame, FrameError, plain_values, table_like
+from thalweg.ops.notebook.frames import Frame, table_like
 from thalweg.ops.notebook.inference import check_classes_are_meant, columns_of, is_regression
 from thalweg.ops.notebook.saving import Saved, opened, save
+from thalweg.ops.notebook.values import FrameError, plain_values
 from thalweg.ops.run.app import event_schema, new_learner, new_monitor, settings_of
 from thalweg.proto.event import Batch, Decoded
 from thalweg.proto.schema import Array, Inputs, Schema
@@ -59,6 +60,8 @@ class Model:
         **settings: Any,
     ) -> None:
         keys = set(ModelConfig.model_fields) - {"learner", "columns", "inputs", "params"}
+        if _has_classes_of_its_own(learner):
+            keys.remove("classes")
         params = dict(settings.pop("params", {}))
         params |= {key: value for key, value in settings.items() if key not in keys}
         self._table: dict[str, Any] = {"name": _NAME, "learner": learner, "params": params}
@@ -253,7 +256,7 @@ class Model:
             FrameError: The folder belongs to a service.
             OSError: It cannot be written.
         """
-        return save(self.config, self.fold, Path(folder))
+        return save(self.config, self.fold, self.monitor, Path(folder))
 
     # Tables
 
@@ -265,7 +268,7 @@ class Model:
         label = _label_name(y)
         if isinstance(y, str):
             y = Frame(given).column(y)
-        labels = None if y is None else plain_values(y)
+        labels = None if y is None else plain_values(y, label or "y")
         if self._config is None:
             self._infer(given, labels, label)
         elif not self.learned and labels is not None and self._asks_for_a_task():
@@ -304,6 +307,17 @@ class Model:
         if validator := capability(predictor, InputValidator):
             validator.check(inputs)
         return predictor.predict(inputs), predictor
+
+
+def _has_classes_of_its_own(learner: str) -> bool:
+    """Whether `classes` is a parameter of the learner."""
+    if learner.startswith("sklearn:"):
+        return True
+    try:
+        kind = params_type(learner)
+    except UnknownLearner:
+        return False
+    return kind is not None and "classes" in kind.model_fields
 
 
 def _label_name(y: Any) -> str:

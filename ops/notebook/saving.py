@@ -14,12 +14,14 @@ from thalweg.models.parts.settings import keys_of
 from thalweg.ops.config.config import parse
 from thalweg.ops.config.effective import toml
 from thalweg.ops.config.model import ModelConfig
-from thalweg.ops.notebook.frames import FrameError
+from thalweg.ops.notebook.values import FrameError
+from thalweg.stream.evaluation.baseline import BASELINE_FILE
+from thalweg.stream.evaluation.monitor import Monitor
 from thalweg.stream.learn.fold import Fold
 
 _TABLES = ("params", "columns", "fields", "drift")
 _OF_AN_ENCODER = ("encoder", "weights_strict", "encoder_arguments", "encoder_columns")
-_OF_THE_IDENTITY = ("learner", "inputs", "columns", "fields", "params", "seed", *_OF_AN_ENCODER)
+_OF_THE_IDENTITY = ("learner", "inputs", "columns", "fields", "params", "seed", "classes", *_OF_AN_ENCODER)
 
 
 @dataclass(frozen=True)
@@ -42,8 +44,8 @@ class Saved:
         printer.text(str(self))
 
 
-def save(config: ModelConfig, fold: Fold, folder: Path) -> Saved:
-    """As `Model.save`: the fold's state, of a model of this configuration."""
+def save(config: ModelConfig, fold: Fold, monitor: Monitor, folder: Path) -> Saved:
+    """As `Model.save`: the state of fold and monitor, of a model of this configuration."""
     topic = config.topic if config.topic != f"{config.name}.events" else f"{folder.name}.events"
     table = config.model_dump(exclude_unset=True) | {"name": folder.name, "topic": topic}
     named = parse({"model": [table]}, str(folder), {}).model[0]
@@ -58,6 +60,7 @@ def save(config: ModelConfig, fold: Fold, folder: Path) -> Saved:
             shutil.rmtree(folder / str(old.version))
     taken = fold.snapshot(time.time())
     manifest = replace(taken.manifest, model=named.name, parent=None, offsets={}, log_identity={})
+    monitor.save_baseline(folder / BASELINE_FILE)
     kept = snapshots.save(manifest, taken.parts)
     return Saved(folder, kept.version, kept.state_sha256, configuration(named, folder))
 

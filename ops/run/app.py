@@ -35,7 +35,7 @@ from thalweg.ops.telemetry.status import LearnerStatus, Statuses
 from thalweg.proto.event import Decoded
 from thalweg.proto.schema import Schema
 from thalweg.stream.drift.alarm_outbox import AlarmOutbox
-from thalweg.stream.evaluation.baseline import Pinned
+from thalweg.stream.evaluation.baseline import BASELINE_FILE, Pinned
 from thalweg.stream.evaluation.monitor import Monitor
 from thalweg.stream.health.probe import Probe
 from thalweg.stream.health.registry import HealthRegistry
@@ -89,7 +89,8 @@ def event_schema(model: ModelConfig, learner: Learner | None = None) -> Schema:
 
     `learner`: one of the model, if there is one already.
     """
-    return replace((learner or new_learner(model)).schema, fields=model.field_mapping())
+    schema = (learner or new_learner(model)).schema
+    return replace(schema, fields=model.field_mapping(), classes=tuple(model.classes) or schema.classes)
 
 
 def new_monitor(
@@ -238,7 +239,7 @@ def _kept_monitor(model: ModelConfig, learner: Learner, folder: Path, snapshots:
     if model.frozen_version:
         pinned = Pinned(model.frozen_version, lambda: snapshots.load(model.frozen_version).parts["learner"])
     try:
-        return new_monitor(model, learner, folder / "frozen.safetensors", pinned)
+        return new_monitor(model, learner, folder / BASELINE_FILE, pinned)
     except (UnknownVersion, DamagedFile) as error:
         raise ConfigurationError([f"model.{model.name}.frozen_version: {error}"]) from error
 

@@ -166,7 +166,7 @@ def _begin(between: int, request: dict[str, Any], files: list[int]) -> list[str]
         os.dup2(output, 1)
         os.close(output)
     arguments: list[str] = request["arguments"]
-    _show([sys.executable, "-m", "thalweg.ops.cli", *arguments])
+    _show([sys.executable, "-P", "-m", "thalweg.ops.cli", *arguments])
     return arguments
 
 

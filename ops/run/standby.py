@@ -118,7 +118,7 @@ class Standby:
     def __init__(self, arguments: Sequence[str], environment: Mapping[str, str]) -> None:
         # a process whose parent ends becomes a child of this one: those that are forked twice
         ctypes.CDLL(None, use_errno=True).prctl(_SUBREAPER, 1, 0, 0, 0)
-        self._command = [sys.executable, "-m", "thalweg.ops.run.fork_server", *arguments, "--role", "standby"]
+        self._command = [sys.executable, "-P", "-m", "thalweg.ops.run.fork_server", *arguments, "--role", "standby"]
         self._environment = dict(environment)
         self._socket: socket.socket | None = None
         self._process: subprocess.Popen[bytes] | None = None

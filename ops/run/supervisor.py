@@ -38,7 +38,8 @@ _WORKED_SECONDS = 10.0  # a process that ran this long had a valid configuration
 _INVALID_CONFIGURATION = 2  # exit code of an invalid configuration: a restart would not help
 PARENT = "THALWEG_SUPERVISOR"
 """The environment variable with the id of the supervising process; its children end when it does."""
-_THALWEG = [sys.executable, "-m", "thalweg.ops.cli"]
+_THALWEG = [sys.executable, "-P", "-m", "thalweg.ops.cli"]
+"""`-P`: a module in the folder where the service was started takes no library's place."""
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 

@@ -17,6 +17,7 @@ from thalweg.ops.simulate.learner import Touchy
 from thalweg.ops.simulate.outside import SimulatedCommands, SimulatedLog, SimulatedPending
 from thalweg.ops.simulate.scheduler import Process, Scheduler
 from thalweg.proto.schema import TensorSpec
+from thalweg.stream.evaluation.baseline import BASELINE_FILE
 from thalweg.stream.evaluation.monitor import Monitor
 from thalweg.stream.health.registry import HealthRegistry
 from thalweg.stream.journal.file_journal import FileJournal
@@ -202,7 +203,7 @@ class LearnerProcess:
                 new_learner,
                 window_events=50,
                 frozen_after=100,
-                baseline_path=disks.state / MODEL / "frozen.safetensors",
+                baseline_path=disks.state / MODEL / BASELINE_FILE,
                 continual_events=2,
             ),
             make=new_learner,

@@ -28,8 +28,6 @@ def loose_parts(found: dict[str, Values]) -> Parts:
     ids, times, keys, labels, weights = (found.get(part_key(part), nothing) for part in PARTS)
     if not isinstance(times, Moments) and not set(map(type, times)) <= {int, float, type(None)}:
         times = [_time(value) for value in times]
-    if "" in labels:
-        labels = [None if value == "" else value for value in labels]
     if not set(map(type, weights)) <= {float, type(None)}:
         weights = [_weight(value) for value in weights]
     return Parts(ids, times, keys, labels, weights)

@@ -16,6 +16,8 @@ from thalweg.models.contract.learner import Learner, Predictor
 
 log = structlog.get_logger(__name__)
 
+BASELINE_FILE = "frozen.safetensors"
+"""In the folder of a model."""
 _VERSION = "twin_of_version"  # named twin in saved states, which must stay readable
 
 
@@ -50,6 +52,7 @@ class Baseline:
         self._path = path
         self._pinned = pinned
         self._baseline: Predictor | None = None
+        self._state: State | None = None  # without a path: for `save`
         if pinned is not None and not self._is_kept(pinned.version):
             self._keep(State(*_copied(pinned.state())), pinned.version)
         if pinned is not None:
@@ -78,6 +81,14 @@ class Baseline:
             return None
         return self._baseline or predictor
 
+    def save(self, path: Path) -> None:
+        """Save the baseline where a service looks for it; one without a path of its own. Raises OSError."""
+        if self._state is None:
+            path.unlink(missing_ok=True)
+        else:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_state(State(self._state.tensors, {**self._state.meta, _VERSION: None}), path)
+
     def meta(self) -> dict[str, Any]:
         """Metadata for the saved state; the baseline itself has its own file."""
         return {"has_twin": self.made, _VERSION: None if self._pinned is None else self._pinned.version}
@@ -97,7 +108,7 @@ class Baseline:
 
     def _keep(self, state: State, version: int | None) -> None:
         if self._path is None:
-            self._baseline = self._predictor_of(state)
+            self._baseline, self._state = self._predictor_of(state), state
             return
         marked = State(state.tensors, {**state.meta, _VERSION: version})
         try:

@@ -27,6 +27,7 @@ from thalweg.stream.evaluation.controls.controls import Controls
 from thalweg.stream.evaluation.curve import Curve, CurvePoint, newest_time
 from thalweg.stream.evaluation.gathered import TOGETHER, Gathered
 from thalweg.stream.evaluation.levels import Levels
+from thalweg.stream.evaluation.new_classes import NewClasses
 from thalweg.stream.evaluation.prequential import Prequential
 from thalweg.stream.evaluation.report import EvaluationReport
 from thalweg.stream.evaluation.served_answers import as_served
@@ -91,6 +92,7 @@ class Monitor:
             capability(predictor, SequencePredictor) is not None
         )  # its predictions depend on when they are made
         self._controls = Controls(self._grading, window_events, delay_events)
+        self._new_classes = NewClasses()
         self.levels = Levels(window_events, self.task)
         self._floor = quality_floor
         self._continual = Continual(
@@ -112,6 +114,7 @@ class Monitor:
 
         Micro-batches of few events are evaluated together, some events later; `settle` evaluates those that wait.
         """
+        self._new_classes.look(batch, predictor, self._events + self._gathered.events)
         if self._baseline.due(self._events + self._gathered.events):
             self.settle(predictor)
             self._baseline.make()
@@ -297,6 +300,10 @@ class Monitor:
         if self._replaced:
             meta["replaced"] = [self._replaced_at, self._replaced]
         return State(tensors, {**meta, **self._baseline.meta(), "events": self._events})
+
+    def save_baseline(self, path: Path) -> None:
+        """Save the baseline to its file, for a service that goes on from this state. Raises OSError."""
+        self._baseline.save(path)
 
     def restore(self, state: State) -> None:
         """Restore from `state()`; parts that an older version did not save start empty."""

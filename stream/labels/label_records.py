@@ -101,7 +101,7 @@ def _mapped(value: bytes, fields: FieldMapping) -> tuple[Any, Any]:
     id, label = (find(record, Path.of(where)) if where else None for where in (fields.id, fields.label))
     if id is None and label is None:
         return _own(value)
-    return id, None if label == "" else label
+    return id, label
 
 
 def joined_event(schema: Schema, id: str, label: Any, value: bytes) -> Message:

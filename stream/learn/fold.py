@@ -185,7 +185,14 @@ class Fold:
         """Restore the fold from this snapshot. Raises StateMismatch."""
         manifest, parts = kept.manifest, kept.parts
         check_settings(manifest, self._settings)
-        self._learner.restore(parts["learner"])
+        try:
+            self._learner.restore(parts["learner"])
+        except ValueError as error:  # as after an update in which a default or the form of the state changed
+            raise StateMismatch(
+                f"model {manifest.model!r}: the saved state (version {manifest.version}) cannot be restored: {error}; "
+                f"give the model a new name or another state_dir (it then learns its topic from the start), or go "
+                f"back to the version of thalweg that saved it"
+            ) from error
         if "recent_ids" in parts:
             self._recent_ids.restore(parts["recent_ids"])
         if self._evaluator is not None and "evaluator" in parts:

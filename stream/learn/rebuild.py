@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from thalweg.memory.snapshots.snapshots import Snapshots, UnknownVersion
+from thalweg.memory.snapshots.state import State
 from thalweg.models.contract.learner import Learner
 from thalweg.stream.journal.entries import BlockEntry, Control
 from thalweg.stream.journal.journal import Journal, JournalError, before_the_first
@@ -68,6 +69,8 @@ class Rebuilt:
     """Hash of the rebuilt state."""
     events: int
     """Events learned again."""
+    state: State = field(compare=False)
+    """The rebuilt state of the learner; its arrays change once the next version is asked for."""
 
 
 def rebuild(
@@ -127,4 +130,5 @@ def rebuild_each(
                 pass
             if fold.version != version:
                 raise JournalError(f"the journal ends at version {fold.version}, before {version}")
-            yield Rebuilt(base, fold.learner.state().sha256(), fold.learned - before)
+            state = fold.learner.state()
+            yield Rebuilt(base, state.sha256(), fold.learned - before, state)

@@ -83,7 +83,7 @@ def _tie(target: Path, state_dir: Path) -> None:
     if found != wanted:
         if _in_use(mark):
             raise PermissionError(f"{target}: a running service uses it whose state folder is another {state_dir}")
-        log.warning("published versions of a deleted state folder: removed", folder=str(target))
+        log.info("the state folder is new: removed what the one before at this path had published", folder=str(target))
         for path in target.iterdir():
             _remove(path)
     if found != wanted or not mark.exists():
@@ -119,7 +119,10 @@ def _in_use(mark: Path) -> bool:
 
 
 def _remove_orphans() -> None:
-    """Remove this user's folders in shared memory whose state folder no longer exists."""
+    """Remove this user's folders in shared memory whose state folder no longer exists.
+
+    Nothing is said: they belong to nothing that still exists, nor to the service that starts.
+    """
     for target in _SHARED.glob(f"thalweg-{os.getuid()}-*"):
         try:
             owner = Path((target / _IDENTITY).read_text().partition("\n")[2])
@@ -129,7 +132,6 @@ def _remove_orphans() -> None:
                 continue
         except OSError:  # of an older version, or being created
             continue
-        log.warning("published versions of a deleted state folder: removed", folder=str(target), state_dir=str(owner))
         shutil.rmtree(target, ignore_errors=True)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from thalweg.proto.rows.foreign import plain_values
 from thalweg.proto.rows.paths import Path as FieldPath
 from thalweg.proto.rows.paths import find_within
 from thalweg.proto.schema import Schema
-from thalweg.stream.sources.csv_reading import FileError, Header
+from thalweg.stream.sources.csv_reading import FileError, Header, unreadable
 from thalweg.stream.sources.mapping import IGNORED, CsvMapping
 from thalweg.stream.sources.tables import TableDecoder
 
@@ -35,30 +36,54 @@ def arrow_events(
     notice: Callable[[str], None],
 ) -> Iterator[Decoded]:
     """The events of one file, as `files.read_events` returns them; `Rejected.row` counts rows from 1."""
+    with _readable(path, kind) as file:
+        names, batches = _opened(file, kind, chunk)
+        table = _Table(Header(path, names), schema, mapping, notice)
+        decoder = TableDecoder(mapping.named(schema), max_future_seconds)
+        done = 0
+        for batch in batches:
+            for start in range(0, batch.num_rows, chunk):
+                part = batch.slice(start, chunk if limit is None else min(chunk, limit - done))
+                if not part.num_rows:
+                    return
+                now = None if clock is None else clock()
+                times = [float(done + row) if now is None else now for row in range(part.num_rows)]
+                found, refused = table.values(part)
+                yield decoder.decode(found, range(done + 1, done + part.num_rows + 1), times, refused)
+                done += part.num_rows
+
+
+def arrow_rows(path: Path, kind: str, most: int) -> tuple[list[str], list[tuple[Any, ...]]]:
+    """Names of the columns and the first rows, as values of JSON.
+
+    Raises:
+        FileError: As `arrow_events`.
+    """
+    rows: list[tuple[Any, ...]] = []
+    with _readable(path, kind) as file:
+        names, batches = _opened(file, kind, most)
+        Header(path, names)
+        for batch in batches:
+            part = batch.slice(0, most - len(rows))
+            rows += zip(*(plain_values(_python(column)) for column in part.columns))
+            if len(rows) >= most:
+                break
+    return list(names), rows
+
+
+@contextmanager
+def _readable(path: Path, kind: str) -> Iterator[Any]:
     try:
         import pyarrow as pa
     except ImportError as error:
-        raise FileError(f"{path}: reading .{kind} needs PyArrow: pip install 'thalweg[parquet]'") from error
+        raise FileError(f"{path}: a .{kind} file needs PyArrow: pip install 'thalweg[parquet]'") from error
     try:
         with path.open("rb") as file:
-            names, batches = _opened(file, kind, chunk)
-            table = _Table(Header(path, names), schema, mapping, notice)
-            decoder = TableDecoder(mapping.named(schema), max_future_seconds)
-            done = 0
-            for batch in batches:
-                for start in range(0, batch.num_rows, chunk):
-                    part = batch.slice(start, chunk if limit is None else min(chunk, limit - done))
-                    if not part.num_rows:
-                        return
-                    now = None if clock is None else clock()
-                    times = [float(done + row) if now is None else now for row in range(part.num_rows)]
-                    found, refused = table.values(part)
-                    yield decoder.decode(found, range(done + 1, done + part.num_rows + 1), times, refused)
-                    done += part.num_rows
+            yield file
     except pa.ArrowException as error:
-        raise FileError(f"{path}: {error}") from error
+        raise FileError(f"{path}: cannot be read as .{kind}: {error}") from error
     except OSError as error:
-        raise FileError(f"{path}: {error}") from error
+        raise unreadable(path, error) from error
 
 
 def _opened(file: Any, kind: str, chunk: int) -> tuple[list[str], Iterator[pa.RecordBatch]]:

@@ -142,7 +142,7 @@ class _Table:
         if not texts:
             return [None] * len(rows)
         if self._schema.label == "number":
-            return [_label_number(text) if text else None for text in texts]
+            return [None if text in columns.MISSING_LABELS else _label_number(text) for text in texts]
         said = {text: columns.of_untyped(text) for text in set(texts)}
         return [said[text] for text in texts]
 

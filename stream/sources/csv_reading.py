@@ -9,11 +9,19 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import NamedTuple
 
+from thalweg.proto.bounds.limits import MAX_TEXT_BYTES
 from thalweg.proto.rejected import Refused
 
 
 class FileError(Exception):
     """A file cannot be read as a stream; the message names it."""
+
+
+def unreadable(path: Path, error: OSError) -> FileError:
+    """The error for a file that cannot be opened or read."""
+    where = f"; paths are relative to the working directory, {Path.cwd()}" if not path.is_absolute() else ""
+    hint = where if isinstance(error, FileNotFoundError) else ""
+    return FileError(f"{path}: {error.strerror or error}{hint}")
 
 
 class Row(NamedTuple):
@@ -32,6 +40,7 @@ def csv_rows(lines: Iterable[bytes], delimiter: str = ",") -> Iterator[Row]:
     """All rows but blank ones; after a quoting error reading continues with the next line."""
     # invalid UTF-8 becomes surrogates, to be found in the row that has them
     text = (line.decode("utf-8", "surrogateescape") for line in lines)
+    csv.field_size_limit(MAX_TEXT_BYTES)  # of this process; longer texts are invalid in every form
     reader = csv.reader(text, strict=True, delimiter=delimiter)
     place = -1
     while True:
@@ -39,7 +48,7 @@ def csv_rows(lines: Iterable[bytes], delimiter: str = ",") -> Iterator[Row]:
         try:
             texts = next(reader, None)
         except csv.Error as error:
-            yield Row(place, line, (), f"lines {line} to {reader.line_num} are no CSV: {error}")
+            yield Row(place, line, (), f"lines {line} to {reader.line_num} are no CSV: {_fault(error)}")
         else:
             if texts is None:
                 return
@@ -47,6 +56,12 @@ def csv_rows(lines: Iterable[bytes], delimiter: str = ",") -> Iterator[Row]:
                 continue
             yield Row(place, line, texts)
         place += 1
+
+
+def _fault(error: csv.Error) -> str:
+    if "field limit" in str(error):
+        return f"a field of more than {MAX_TEXT_BYTES:,} characters; is a quote not closed?"
+    return str(error)
 
 
 @dataclass(frozen=True)
@@ -104,4 +119,12 @@ def check_utf8(texts: Sequence[str], where: str) -> None:
     try:
         "".join(texts).encode()
     except UnicodeEncodeError as error:
-        raise Refused("malformed", f"{where}: expected UTF-8") from error
+        text = "".join(texts)
+        byte = ord(text[error.start]) - 0xDC00  # of `surrogateescape`
+        part = text[max(0, error.start - 10) : error.start + 5]
+        near = "".join(chr(ord(one) - 0xDC00) if 0xDC80 <= ord(one) <= 0xDCFF else one for one in part)
+        raise Refused(
+            "malformed",
+            f"{where}: expected UTF-8, got byte 0x{byte:02x}, near {near!r}; "
+            f"in another encoding? --encoding latin-1 or cp1252",
+        ) from error

@@ -18,18 +18,20 @@ from typing import NamedTuple
 
 from thalweg.proto.decode import Decoder
 from thalweg.proto.event import Decoded
-from thalweg.proto.json_text import BYTE_ORDER_MARK
 from thalweg.proto.records import Partition, Records
 from thalweg.proto.rejected import Refused, Rejected
 from thalweg.proto.schema import Schema
 from thalweg.stream.labels.label_records import label_of
 from thalweg.stream.sources.arrow_files import ARROW_KINDS, arrow_events
 from thalweg.stream.sources.csv_events import csv_events
-from thalweg.stream.sources.csv_reading import FileError
+from thalweg.stream.sources.csv_reading import FileError, unreadable
+from thalweg.stream.sources.encodings import utf8_fault, utf8_lines
 from thalweg.stream.sources.mapping import CsvMapping
 from thalweg.stream.sources.presence import noting_absent
 from thalweg.stream.sources.sequence_files import holds_sequences, sequence_events
 
+JSON_KINDS = ("jsonl", "ndjson", "json")
+"""Suffixes of files of JSON lines."""
 STANDARD_INPUT = Path("-")
 """Stands for standard input."""
 
@@ -53,8 +55,8 @@ def read_events(
     `Rejected.row` is the line number in the file, from 1.
 
     Args:
-        path: `.jsonl`, `.csv`, `.tsv`, each also with `.gz`; `.parquet`, `.arrow`, `.feather`, `.arrows`; in any
-            case. `-`: standard input, JSON lines or CSV.
+        path: `.jsonl` (`.ndjson`, `.json`), `.csv`, `.tsv`, each also with `.gz`; `.parquet`, `.arrow`, `.feather`,
+            `.arrows`; in any case. `-`: standard input, JSON lines or CSV.
         schema: The schema of events.
         mapping: The role of each column; the time unit of sequences.
         limit: Most lines of events.
@@ -88,18 +90,22 @@ def _parts(
     max_future_seconds: float | None,
     notice: Callable[[str], None],
 ) -> Iterator[Decoded]:
-    kind = _kind(path, "jsonl", "csv", "tsv", *ARROW_KINDS)
+    kind = file_kind(path, *JSON_KINDS, "csv", "tsv", *ARROW_KINDS)
     if kind in ARROW_KINDS:
+        if mapping.encoding:
+            raise FileError(f"{path}: --encoding is for text files; a .{kind} file is always UTF-8")
         yield from arrow_events(path, kind, schema, mapping, limit, chunk, clock, max_future_seconds, notice)
         return
-    with _opened(path) as lines:
+    with text_lines(path, mapping.encoding) as lines:
         first = next(lines, b"")
         lines = chain([first] if first else [], lines)
         if path == STANDARD_INPUT:
             kind = "jsonl" if first.lstrip()[:1] in (b"{", b"[") else "csv"
-        if kind == "jsonl" and holds_sequences(first):
+        if kind in JSON_KINDS:
+            check_json_lines(path, first)
+        if kind in JSON_KINDS and holds_sequences(first):
             yield from sequence_events(path, lines, schema, mapping.time_unit, limit, chunk)
-        elif kind == "jsonl":
+        elif kind in JSON_KINDS:
             decoder = Decoder(schema, max_record_bytes=max_record_bytes, max_future_seconds=max_future_seconds)
             yield from _json_lines(lines, decoder, limit, chunk, clock)
         else:
@@ -116,14 +122,16 @@ class LabelLines(NamedTuple):
     """`row` is the line number in the file, from 1."""
 
 
-def read_labels(path: Path, schema: Schema, *, limit: int | None = None, chunk: int = 1000) -> Iterator[LabelLines]:
+def read_labels(
+    path: Path, schema: Schema, *, limit: int | None = None, chunk: int = 1000, encoding: str = ""
+) -> Iterator[LabelLines]:
     """The label records of a `.jsonl` or `.jsonl.gz` file in order, in chunks of at most `chunk` lines.
 
     Raises:
         FileError: As for `read_events`.
     """
-    _kind(path, "jsonl")
-    with _opened(path) as lines:
+    file_kind(path, *JSON_KINDS)
+    with text_lines(path, encoding) as lines:
         numbered = enumerate(islice(lines, limit), 1)
         while part := list(islice(numbered, chunk)):
             found = LabelLines([], [])
@@ -137,29 +145,41 @@ def read_labels(path: Path, schema: Schema, *, limit: int | None = None, chunk: 
             yield found
 
 
-def _kind(path: Path, *kinds: str) -> str:
+def check_json_lines(path: Path, first: bytes) -> None:
+    """Raises FileError for a file that is one JSON list; `first` is its first line."""
+    if first.lstrip()[:1] == b"[":
+        raise FileError(f"{path}: expected one JSON object a line, got a list; `jq -c '.[]'` writes its elements so")
+
+
+def file_kind(path: Path, *kinds: str) -> str:
+    """The suffix of a file, one of `kinds`; of standard input the first. Raises FileError for another."""
     if path == STANDARD_INPUT:
         return kinds[0]
+    if path.is_dir():
+        raise FileError(f"{path}: expected a file, got a folder")
     kind = path.name.lower().removesuffix(".gz").rpartition(".")[2]
     if kind not in kinds or (kind in ARROW_KINDS and path.name.lower().endswith(".gz")):
         names = [f".{one}{packed}" for one in kinds for packed in ("", ".gz") if not (packed and one in ARROW_KINDS)]
-        raise FileError(f"{path}: expected {', '.join(names[:-1])} or {names[-1]}")
+        got = path.name.rpartition(".")[2] if "." in path.name else ""
+        raise FileError(
+            f"{path}: expected {', '.join(names[:-1])} or {names[-1]}, got {f'.{got}' if got else 'no suffix'}"
+        )
     return kind
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Iterator[bytes]]:
+def text_lines(path: Path, encoding: str) -> Iterator[Iterator[bytes]]:
     """The lines of a file, decompressed. Raises FileError."""
     try:
         if path == STANDARD_INPUT:
-            yield _without_mark(sys.stdin.buffer)
+            yield utf8_lines(sys.stdin.buffer, path, encoding)
             return
         with gzip.open(path, "rb") if path.name.lower().endswith(".gz") else path.open("rb") as file:
-            yield _without_mark(file)
+            yield utf8_lines(file, path, encoding)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise FileError(f"{path}: the compressed data is damaged or ends early: {error}") from error
     except OSError as error:
-        raise FileError(f"{path}: {error}") from error
+        raise unreadable(path, error) from error
 
 
 def _json_lines(
@@ -174,13 +194,8 @@ def _json_lines(
         values = [line for _, line in part]
         records = Records(Partition("file", 0), numbers, times, nothing, values, [()] * len(part))
         decoded = decoder.decode(records)
-        rejected = [Rejected(numbers[r.row], r.reason, r.detail, r.rows) for r in decoded.rejected]
+        faults = [utf8_fault(values[r.row]) if r.reason == "malformed" else "" for r in decoded.rejected]
+        rejected = [
+            Rejected(numbers[r.row], r.reason, fault or r.detail, r.rows) for r, fault in zip(decoded.rejected, faults)
+        ]
         yield Decoded(decoded.batch, rejected)
-
-
-def _without_mark(file: Iterable[bytes]) -> Iterator[bytes]:
-    """The lines, without the byte order mark that spreadsheets write."""
-    lines = iter(file)
-    for first in islice(lines, 1):
-        yield first.removeprefix(BYTE_ORDER_MARK)
-    yield from lines

@@ -34,6 +34,8 @@ class CsvMapping:
     """Seconds per time unit of event sequences; does not affect columns."""
     delimiter: str = ""
     """Between the columns of a CSV file; empty: a comma, in a `.tsv` file a tab."""
+    encoding: str = ""
+    """Of a text file; empty: UTF-8, or what its byte order mark says."""
 
     @property
     def given(self) -> dict[str, str]:

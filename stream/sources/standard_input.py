@@ -9,11 +9,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from thalweg.stream.sources.encodings import utf8_lines
 from thalweg.stream.sources.files import STANDARD_INPUT
 
 
 @contextmanager
-def readable_twice(path: Path) -> Iterator[Path]:
+def readable_twice(path: Path, encoding: str = "") -> Iterator[Path]:
     """The file itself; standard input is copied to a temporary file, named by what it holds: JSON lines or CSV."""
     if path != STANDARD_INPUT:
         yield path
@@ -23,5 +24,5 @@ def readable_twice(path: Path) -> Iterator[Path]:
         with copy.open("wb") as file:
             shutil.copyfileobj(sys.stdin.buffer, file)
         with copy.open("rb") as file:
-            first = file.read(4096).removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
+            first = next(utf8_lines(file, path, encoding), b"").lstrip()[:1]
         yield copy.rename(copy.with_suffix(".jsonl" if first in (b"{", b"[") else ".csv"))

@@ -264,6 +264,7 @@ def _become(
     streams: Sequence[int],
     passed: Sequence[int] = (),
     module: str = _MODULES[0],
+    safe_path: bool = False,
 ) -> NoReturn:
     """Go on as a module with these arguments, in a process just forked, with no files but these."""
     code = 1
@@ -282,7 +283,8 @@ def _become(
         os.environ.clear()
         os.environ.update(environment)
         os.chdir(folder)
-        sys.path[0] = folder
+        if not safe_path:  # as Python does without -P
+            sys.path[0] = folder
         sys.argv = ["thalweg", *arguments]
         subprocess.Popen = _forking(subprocess.Popen)  # type: ignore[misc] # for a supervisor's processes
         runpy.run_module(module, run_name="__main__", alter_sys=True)
@@ -310,13 +312,13 @@ def _forking(popen: Callable[..., Any]) -> Callable[..., Any]:
     """`Popen`, but that another process of `thalweg` is forked from this one."""
 
     def start(command: Sequence[str], **options: Any) -> Any:
-        python, _, module, *_ = [*command, "", "", ""]
+        python, _, _, module, *_ = [*command, "", "", "", ""]  # python -P -m MODULE
         if python != sys.executable or module not in _MODULES or options.keys() - {"env", "stdout", "pass_fds"}:
             return popen(command, **options)
         streams = [0, options["stdout"].fileno() if "stdout" in options else 1, 2]
         if (forked := os.fork()) == 0:
             environment, passed = options.get("env", os.environ), options.get("pass_fds", ())
-            _become(command[3:], environment, str(Path.cwd()), streams, passed, module)
+            _become(command[4:], environment, str(Path.cwd()), streams, passed, module, safe_path=True)
         return Process(forked, command)
 
     return start

@@ -124,6 +124,16 @@ function shownFirst(recent, main) {
   return main in recent ? [...others, main] : others;
 }
 
+/** Of a mixture of experts: the weight of each, what it adds to the log-likelihood, and the time it has taken to learn. */
+function experts(gauges) {
+  const prefix = "expert_gain.";
+  const names = Object.keys(gauges).filter((name) => name.startsWith(prefix)).map((name) => name.slice(prefix.length));
+  return names.map((name) => {
+    const [types, gaps, gained, seconds] = [`weight.${name}.types`, `weight.${name}.gaps`, `gain.${name}`, `learn_seconds.${name}`].map((part) => short(gauges[`expert_${part}`]));
+    return [title(name.replaceAll("_", " ")), `types ${types}, gaps ${gaps}, gain ${gained}, ${seconds} s`];
+  });
+}
+
 function drawVitals(model, service) {
   const { latency, quality } = model;
   const bounds = quality?.low != null ? `${metricValue(quality.metric, quality.low).replace("\u00a0%", "")}–${metricValue(quality.metric, quality.high)}` : null;
@@ -160,9 +170,7 @@ function drawVitals(model, service) {
         .filter((name) => model.continual[name] != null)
         .map((name) => [CONTINUAL[name], metricValue("accuracy", model.continual[name])]),
     ],
-    "Experts, weight of types · of gaps · gain · time": Object.keys(model.gauges)
-      .filter((name) => name.startsWith("expert_gain."))
-      .map((name) => [name.slice("expert_gain.".length), expertOf(model.gauges, name.slice("expert_gain.".length))]),
+    Experts: experts(model.gauges),
     Memory: [
       ["State", model.heard ? bytes(model.state_bytes) : "–"],
       ["Learner process", bytes(service.processes.learner?.memory_bytes)],

@@ -34,7 +34,7 @@ def test_every_backend_finds_the_nearest(backend: Any, k: int) -> None:
     np.testing.assert_array_equal(HeadSearch(keys, backend).nearest(queries, k), brute(keys, queries, k))
 
 
-@pytest.mark.parametrize("backend", ["faiss", "numpy"])
+@pytest.mark.parametrize("backend", ["auto", "faiss", "numpy"])
 def test_ids_do_not_depend_on_who_asks_beside(backend: Any) -> None:
     keys, queries = keys_and_queries(count=64)
     keys[:, 1::2] = keys[:, ::2] * (1 + 1e-9)  # pairs of keys that float32 cannot tell apart
@@ -47,7 +47,7 @@ def test_ids_do_not_depend_on_who_asks_beside(backend: Any) -> None:
     np.testing.assert_array_equal(together, brute(keys, queries, 1))
 
 
-@pytest.mark.parametrize("backend", ["faiss", "numpy"])
+@pytest.mark.parametrize("backend", ["auto", "faiss", "numpy"])
 def test_of_equal_keys_the_first_is_found_however_many_there_are(backend: Any) -> None:
     keys, queries = keys_and_queries()
     keys[:, 7:30] = keys[:, 6:7]
@@ -56,6 +56,13 @@ def test_of_equal_keys_the_first_is_found_however_many_there_are(backend: Any) -
 
     assert (found == 6).all()
     np.testing.assert_array_equal(HeadSearch(keys, backend).nearest(queries), brute(keys, queries, 1))
+
+
+@given(offset=st.sampled_from([0.0, 1e3, 1e7, 1e20]), scale=st.sampled_from([1e-12, 1.0, 1e12]))
+def test_however_far_from_the_origin_keys_are_the_nearest_are_found(offset: float, scale: float) -> None:
+    keys, queries = (scale * numbers + offset for numbers in keys_and_queries(count=8))
+
+    np.testing.assert_array_equal(HeadSearch(keys).nearest(queries), HeadSearch(keys, "numpy").nearest(queries))
 
 
 @given(seed=st.integers(0, 1000), share=st.floats(0.0, 1.0), k=st.integers(1, 4))

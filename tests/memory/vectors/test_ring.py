@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.services.processes import PATIENCE
-from thalweg.memory.vectors.ring import Limits, Ring, Window, capacity_for, entry_bytes
+from thalweg.memory.vectors.ring import Limits, Ring, capacity_for, entry_bytes
+from thalweg.memory.vectors.window import Window
 
 COLUMNS = {"key": (np.int64, ()), "time": (np.float64, ()), "vector": (np.float32, (8,))}
 
@@ -246,3 +247,13 @@ def test_files_that_a_ring_left_are_removed_but_for_the_last_one_that_was_read(t
         ring.append(rows([1]))
 
     assert {path.name for path in tmp_path.iterdir()} == {"ring-3.slots", "ring-4.slots"}
+
+
+def test_numbers_of_entries_in_a_copy_of_a_window_are_their_ranks_among_the_live_ones() -> None:
+    ring = Ring(COLUMNS, 5, Limits(per_key=2))
+    ring.append(rows(list(range(7)), [0, 1, 1, 2, 1, 1, 3]))  # 2 … 6 are left, of which 2 has expired
+
+    window = ring.window()
+
+    assert numbers(window) == [3, 4, 5, 6]
+    assert window.rank(np.array([0, 3, 5, 6, 7])).tolist() == [0, 0, 2, 3, 4]

@@ -95,3 +95,10 @@ class Superstitious(tree.HoeffdingTreeClassifier):  # type: ignore[misc]
         super().learn_one(x, y, w=w)
         if x["features[0]"] in (13.0, 37.0):
             raise ArithmeticError("not that one")
+
+
+def priors_of(classes: list[str]) -> Any:
+    """An estimator of scikit-learn that is made for certain classes."""
+    from sklearn.naive_bayes import GaussianNB
+
+    return GaussianNB(priors=[1 / len(classes)] * len(classes))

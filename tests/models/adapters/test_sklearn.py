@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -13,7 +14,9 @@ from thalweg.memory.snapshots.state import State
 from thalweg.models.contract.learner import Learner, LearnerContext, ParamsError, Predictor
 from thalweg.models.contract.registry import find
 from thalweg.models.contract.testing import LearnerContract
+from thalweg.proto.columns import label_column
 from thalweg.proto.event import Batch, ClassLabels
+from thalweg.proto.rejected import Refused
 
 
 def learner(path: str, seed: int = 0, **params: Any) -> Learner:
@@ -85,6 +88,41 @@ def test_the_names_of_all_classes_are_needed_before_the_first_event() -> None:
         learner("sklearn.linear_model.SGDRegressor", classes=["a", "b"])
     with pytest.raises(ParamsError, match="alhpa: no such key; did you mean alpha"):
         learner(path, classes=["a", "b"], alhpa=1.0)
+
+
+@pytest.mark.parametrize(
+    ("given", "named", "labels", "codes"),
+    [
+        ([True, False], ("true", "false"), [True, "True", "false", "NA", None], [0, 0, 1, -1, -1]),
+        (["True", "False"], ("True", "False"), [True, "True", False, "FALSE"], [0, 0, 1, 1]),
+        ([1, 0], ("1", "0"), [1, 1.0, "1", "0.0"], [0, 0, 0, 1]),
+        (["NA", "ok"], ("NA", "ok"), ["NA", "ok", "nan"], [0, 1, -1]),
+    ],
+)
+def test_classes_are_named_as_labels_are_on_the_way_in_and_out(
+    given: list[Any], named: tuple[str, ...], labels: list[Any], codes: list[int]
+) -> None:
+    made = learner("sklearn.naive_bayes.GaussianNB", classes=given)
+
+    found = label_column(made.schema, labels)
+    made.learn(replace(events(4), labels=label_column(made.schema, [*named, *named])))
+
+    assert made.predictor().classes == made.schema.classes == named
+    assert isinstance(found, ClassLabels)
+    assert found.recoded({name: code for code, name in enumerate(named)}).tolist() == codes
+    with pytest.raises(Refused, match="expected one of the classes"):
+        label_column(made.schema, ["another"])
+
+
+def test_a_users_factory_that_asks_for_the_classes_gets_them() -> None:
+    path = "tests.models.adapters.pipelines.priors_of"
+    made = learner(path, classes=["a", "b"])
+
+    made.learn(replace(events(4), labels=label_column(made.schema, ["a", "b", "a", "b"])))
+
+    assert made.predictor().classes == ("a", "b")
+    with pytest.raises(ParamsError, match="classes: missing"):
+        learner(path)
 
 
 def test_columns_of_scores_are_in_the_order_of_the_parameter_and_other_classes_are_skipped_and_counted() -> None:

@@ -64,7 +64,7 @@ def answers(made: Bottleneck, x: Any) -> tuple[Any, Any]:
     assert made._codes is not None
     queries, ids = made._codes.ids(x, made.params.top_k)
     if made.params.mask_unfetched:
-        ids = made._codes.search.nearest_usable(queries, ids, made._fetches > 0)
+        ids = made._codes.search.nearest_usable(queries, ids, made._values.fetched)
     return ids, predictor.logits(x)
 
 

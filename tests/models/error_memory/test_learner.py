@@ -70,6 +70,12 @@ class TestDefault(Contract):
     pass
 
 
+class TestTurns(Contract):
+    """Hypotheses of a turn, with entries that go before their time."""
+
+    params = {"turn_events": 10, "per_key": 2, "memory_bytes": 6000}  # noqa: RUF012
+
+
 @pytest.mark.slow
 class TestKeyView(Contract):
     params = {"views": "user+item+key", "per_key": 4, "ttl_seconds": 250.0}  # noqa: RUF012
@@ -84,7 +90,7 @@ class TestCells(Contract):
 class TestInPlace(Contract):
     """The memory in a mapped file, which published versions only refer to."""
 
-    params = {"views": "user+item+key", "per_key": 4}  # noqa: RUF012
+    params = {"views": "user+item+key", "per_key": 4, "turn_events": 10}  # noqa: RUF012
 
     @pytest.fixture(autouse=True)
     def _folder(self, tmp_path: Path) -> None:
@@ -125,6 +131,11 @@ class TestSlots(Contract):
     params = {"slot_events": 16, "warm_events": 5, "distillation": 0.3, "combine": "fixed"}  # noqa: RUF012
 
 
+@pytest.mark.slow
+class TestTurnsInSlots(Contract):
+    params = {"slot_events": 16, "warm_events": 5, "turn_events": 6}  # noqa: RUF012
+
+
 class TestNetworkAlone(Contract):
     params = {"memory": "none"}  # noqa: RUF012
     gauges_left_out = frozenset({"memory_entries", "memory_evictions", "memory_bytes"})
@@ -154,6 +165,63 @@ def test_a_taste_that_flips_is_followed_by_the_memory_before_the_network_follows
     scores, bases, labels = run(made, [events(16, start=16 * number, flip=True) for number in range(120, 135)])
 
     assert log_loss(scores[80:], labels[80:]) < 0.6 * log_loss(bases[80:], labels[80:])
+
+
+def clicks(count: int, start: int, turned: bool = False, items: int = 60, shift: int = 0) -> Batch:
+    """Many items, each liked or not; the item table turned over, each the other way round."""
+    generator = np.random.default_rng([7, start])
+    item = generator.integers(0, items, count)
+    label = generator.random(count) < np.where((item % 2 == 0) != turned, 0.85, 0.15)
+    fixed = {"fields": np.zeros((count, 2), np.int64), "numeric": np.zeros((count, 3), np.float32)}
+    return Batch(
+        {"user": generator.integers(0, 300, count), "item": item + shift, **fixed},
+        NumberLabels(label[:, None].astype(np.float64)),
+        np.ones(count),
+        start + np.arange(count, dtype=np.float64),
+    )
+
+
+def test_an_item_table_turned_over_is_followed_sooner_by_hypotheses_and_as_well_once_the_network_has_learned_it() -> (
+    None
+):
+    losses = {}
+    for every in (50, 0):
+        made = learner(turn_events=every, row_rate=0.3)
+        run(made, [clicks(50, start) for start in range(0, 3000, 50)])
+        scores, _, labels = run(made, [clicks(50, start, turned=True) for start in range(3000, 4000, 50)])
+        losses[every] = [log_loss(scores[part], labels[part]) for part in (slice(0, 400), slice(600, 1000))]
+
+    assert losses[50][0] < 0.9 * losses[0][0]
+    assert losses[50][1] < losses[0][1] + 0.01
+
+
+def test_items_that_all_get_new_ids_are_answered_as_without_hypotheses_of_a_turn() -> None:
+    losses = {}
+    for every in (50, 0):
+        made = learner(turn_events=every, row_rate=0.3)
+        run(made, [clicks(50, start) for start in range(0, 2000, 50)])
+        scores, _, labels = run(made, [clicks(50, start, shift=1000) for start in range(2000, 3000, 50)])
+        losses[every] = log_loss(scores, labels)
+
+    assert losses[50] < losses[0] + 0.005
+
+
+def test_hypotheses_are_opened_after_the_same_labels_however_the_log_is_cut() -> None:
+    starts = []
+    every = events(200)
+    for size in (1, 7, 60, 200):
+        made = learner(turn_events=30)
+        for at in range(0, 200, size):
+            made.learn(every[at : at + size])
+        starts.append(made.state().tensors["turns.starts"].tolist())
+
+    assert starts == [[30, 60, 90, 120, 150, 180]] * 4
+
+
+def test_without_hypotheses_of_a_turn_an_entry_is_as_wide_as_it_was() -> None:
+    state = learner(turn_events=0).state()
+
+    assert not [name for name in state.tensors if name.startswith("turns.") or name in ("ring.evidence", "ring.turned")]
 
 
 def test_the_compensation_is_what_the_memory_added() -> None:
@@ -315,8 +383,16 @@ def test_inputs_that_do_not_fit_are_named(inputs: dict[str, TensorSpec], message
 
 
 def test_a_state_of_other_parameters_is_refused() -> None:
-    with pytest.raises(ValueError, match="state of other parameters"):
+    with pytest.raises(ValueError, match="state of other parameters: dim: expected 5, got 4"):
         learner(dim=5).restore(learner().state())
+
+
+def test_a_state_of_before_there_were_hypotheses_of_a_turn_is_refused_with_both_values() -> None:
+    old = learner(turn_events=0).state()
+    del old.meta["identity"]["features"]
+
+    with pytest.raises(ValueError, match="features: expected 18, got none; turn_events: expected 250, got none"):
+        learner().restore(old)
 
 
 def test_class_labels_are_refused_by_name() -> None:

@@ -256,9 +256,9 @@ def _floats(state: State) -> list[np.ndarray]:
 # States of an earlier version, whose default was a single base
 
 
-def earlier(base: str) -> State:
+def earlier(base: str, **params: Any) -> State:
     """As it was written: a single base under no such name in the configuration, and without the later counters."""
-    state = taught(base=base).state()
+    state = taught(base=base, **params).state()
     counts = {name: count for name, count in state.meta["counts"].items() if name not in ("events", "unseen")}
     return State(state.tensors, {**state.meta, "counts": counts})
 
@@ -270,12 +270,23 @@ def test_a_state_of_the_default_before_goes_on_as_it_was() -> None:
         made.restore(earlier("nhp"))
         made.learn(events(40, start=300.0))
 
-    assert under_no_name.params.base == "nhp"
+    assert under_no_name.params.alone == "nhp"
     assert under_no_name.state().sha256() == named.state().sha256()
     again = learner()
     again.restore(under_no_name.state())
     assert again.state().sha256() == under_no_name.state().sha256()
     assert under_no_name.predictor().state().meta["settings"]["unseen"] < 0.1
+
+
+def test_a_configuration_that_asks_for_intensities_stays_with_the_network_that_it_had() -> None:
+    under_no_name, named = learner(head="intensity"), learner(base="nhp", head="intensity")
+
+    for made in (under_no_name, named):
+        made.restore(earlier("nhp", head="intensity"))
+        made.learn(events(40, start=300.0))
+
+    assert under_no_name.params.members == ("nhp",)
+    assert under_no_name.state().sha256() == named.state().sha256()
 
 
 @pytest.mark.parametrize("params", [{"base": "experts"}, {"experts": ["nhp"]}, {"width": 12}])

@@ -86,7 +86,7 @@ class TestAttentiveIntensity(SingleBase):
 
 @pytest.mark.slow
 class TestIntensity(SingleBase):
-    params = {"base": "nhp", "head": "intensity", "prompts": 0}  # noqa: RUF012
+    params = {"head": "intensity", "prompts": 0}  # noqa: RUF012
 
 
 @pytest.mark.slow
@@ -425,7 +425,6 @@ def test_a_likelihood_is_that_of_its_intensity_and_of_itself_in_any_company(base
     [
         ({"base": "rnn"}, "base", "expected one of experts, nhp, attentive, got 'rnn'"),
         ({"width": 6}, "width", "expected at least 4 and a multiple of 4, got 6"),
-        ({"head": "intensity"}, "head", "expected mixture with base = 'experts'"),
         ({"experts": ["nhp", "nhp"]}, "experts", "expected each once, got ['nhp', 'nhp']"),
         ({"experts": []}, "experts", "expected 1 or more entries, got []"),
         ({"chosen": 9}, "chosen", "expected 1 to 4, the pool's size, got 9"),

@@ -36,9 +36,9 @@ snapshots_kept = 9
 """
 
 
-def learned(folder: Path, *, shrinkage: float | None = None, events: int = 3) -> Path:
+def learned(folder: Path, *, shrinkage: float | None = None, events: int = 3, more: str = "") -> Path:
     """A configuration, and one more life of its model: some events, a snapshot, and a rollback to version 0."""
-    path = configured(folder, shrinkage)
+    path = configured(folder, shrinkage, more)
     config = load(path, {})
     (model,) = config.model
     log = open_configured_log(config)
@@ -56,10 +56,10 @@ def learned(folder: Path, *, shrinkage: float | None = None, events: int = 3) ->
     return path
 
 
-def configured(folder: Path, shrinkage: float | None) -> Path:
+def configured(folder: Path, shrinkage: float | None, more: str = "") -> Path:
     path = folder / "thalweg.toml"
     params = "" if shrinkage is None else f"[model.params]\nshrinkage = {shrinkage}\n"
-    path.write_text(CONFIG.format(folder=folder) + params)
+    path.write_text(CONFIG.format(folder=folder) + more + params)
     return path
 
 
@@ -87,6 +87,38 @@ def test_versions_made_under_other_settings_are_refused_with_what_differs(tmp_pa
     assert "another state" not in done.stdout.replace("another state_dir", "")
     assert "versions were made under other settings" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_before_anything_is_saved_it_is_said_that_nothing_was_rebuilt(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = learned(tmp_path)
+    for manifest in FolderSnapshots(tmp_path / "state" / "m").manifests():
+        if manifest.version:
+            shutil.rmtree(tmp_path / "state" / "m" / str(manifest.version))
+
+    verify(load(path, {}), "m", None, from_log=True)
+
+    told = capsys.readouterr().out
+    assert "0: the state before the first event: there is nothing to rebuild" in told
+    assert "nothing that was learned is saved yet" in told
+
+
+@pytest.mark.parametrize("saved", [False, True])
+def test_a_version_with_or_without_a_calibration_is_compared_in_what_both_have(
+    saved: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An earlier version wrote states without a calibration, as `probabilities = false` does."""
+    texts = {probabilities: f"probabilities = {str(probabilities).lower()}\n" for probabilities in (False, True)}
+    path = learned(tmp_path, more=texts[saved])
+    configured(tmp_path, None, texts[not saved])
+
+    verify(load(path, {}), "m", None, from_log=True)
+
+    told = capsys.readouterr().out
+    assert "not all of it is comparable: it was written with" in told
+    assert ("without calibrated probabilities" in told) is not saved
+    assert "another state" not in told
 
 
 def test_beside_a_version_made_under_other_settings_the_others_are_verified(

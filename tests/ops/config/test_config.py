@@ -170,11 +170,11 @@ inputs = {}
         ),
         (
             "encoder = 'nowhere:made'\n",
-            "model.digits.encoder: 'nowhere:made' cannot be imported: No module named 'nowhere'",
+            "model.digits.encoder: 'nowhere:made' cannot be imported: No module named 'nowhere'{looked}",
         ),
         (
             "encoder = 'random_feature:64'\n",
-            "model.digits.encoder: 'random_feature:64' cannot be imported: No module named 'random_feature'; "
+            "model.digits.encoder: 'random_feature:64' cannot be imported: No module named 'random_feature'{looked}; "
             "did you mean random_features?",
         ),
         (
@@ -207,6 +207,15 @@ inputs = {}
             "model.digits.device: expected one of auto, cpu, got 'cuda'; other devices are not offered in this version",
         ),
         ("batch_seconds = nan\n", "model.digits.batch_seconds: expected a finite number, got nan"),
+        (
+            "classes = ['a', 'a']\n",
+            "model.digits.classes: expected at least two different names, got ['a', 'a']",
+        ),
+        ("classes = ['', 'a']\n", "model.digits.classes: expected names of classes, got an empty text"),
+        (
+            "classes = ['a', 'b']\n[model.params]\ntask = 'regression'\n",
+            "model.digits.classes: no such key here: the labels of this model are numbers, not classes",
+        ),
         ("seed = -1\n", "model.digits.seed: expected at least 0, got -1"),
         ("[log]\nretention_bytes = 0\n", "log.retention_bytes: expected at least 1, got 0"),
         (
@@ -248,7 +257,9 @@ inputs = {}
     ],
 )
 def test_a_mistake_is_named_with_what_was_expected(tmp_path: Path, more: str, found: str) -> None:
-    assert mistakes(tmp_path, GOOD + more) == [found]
+    looked = f" (installed packages, PYTHONPATH, and beside the configuration: {tmp_path})"
+
+    assert mistakes(tmp_path, GOOD + more) == [found.replace("{looked}", looked)]
 
 
 @pytest.mark.parametrize(

@@ -104,14 +104,6 @@ def test_a_label_of_many_different_numbers_makes_a_regression():
     assert _written(json_sample(_lines(rows), 1000))["params"] == {"task": "regression"}
 
 
-def test_labels_that_hang_together_are_learned_one_by_one():
-    random.seed(2)
-    apart: list[dict[str, object]] = [{"x": random.random(), "label": random.choice("ab")} for _ in range(300)]
-    together = [{**row, "label": "ab"[number // 20 % 2]} for number, row in enumerate(apart)]
-    assert _written(json_sample(_lines(apart), 1000))["batch_events"] == 64
-    assert _written(json_sample(_lines(together), 1000))["batch_events"] == 1
-
-
 @pytest.mark.parametrize("gap", ["NA", "nan", "n/a", None, ""])
 def test_a_value_that_says_it_is_missing_makes_no_column_a_text_and_no_number_a_class(gap: str | None):
     rows: list[dict[str, object]] = [{"x": n / 7, "target": n * 1.5} for n in range(300)]

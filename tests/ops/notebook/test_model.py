@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import subprocess
 import sys
@@ -9,12 +10,14 @@ import threading
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import numpy as np
 import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
+from structlog.testing import capture_logs
 
 import thalweg
 from tests.services.processes import until
@@ -129,15 +132,18 @@ def test_the_events_in_a_log_end_in_the_same_state(tmp_path: Path) -> None:
 
 def test_a_service_goes_on_from_a_notebook_and_a_notebook_from_the_service(tmp_path: Path) -> None:
     first, second = table(128), table(64, seed=1)
-    model = thalweg.Model("ridge", columns=COLUMNS, expansion=20, seed=3).learn(first, "is_fraud")
+    model = thalweg.Model("ridge", columns=COLUMNS, expansion=20, seed=3, frozen_after_events=64)
+    model.learn(first, "is_fraud")
 
     saved = model.save(tmp_path / "state" / "fraud")
-    learned, count = run(configured(tmp_path, saved.configuration), tmp_path, records(second))
+    with capture_logs() as logs:
+        learned, count = run(configured(tmp_path, saved.configuration), tmp_path, records(second))
     served = thalweg.load(tmp_path / "state" / "fraud")
 
     assert "thalweg serve" in str(saved)
+    assert [entry for entry in logs if entry["log_level"] in ("warning", "error")] == []
+    assert served.monitor.frozen.metrics() == model.learn(second, "is_fraud").monitor.frozen.metrics() != {}
     assert count == 192
-    model.learn(second, "is_fraud")
     assert learned == served.state_sha256() == model.state_sha256()
     assert served.metrics == model.metrics
     assert np.array_equal(served.predict(second), model.predict(second))
@@ -256,6 +262,118 @@ def bad(change: Any, labels: Any = "is_fraud") -> str:
     return str(refused.value)
 
 
+DAYS = [dt.date(1969, 1, 1) + dt.timedelta(days=17 * day) for day in range(60)]
+KINDS: dict[str, tuple[Any, Any, Any]] = {
+    # values of a column, its kind, and the values of a record that mean the same
+    "dates": (DAYS, "datetime", [day.isoformat() for day in DAYS]),
+    "datetime64": (pd.Series(pd.to_datetime(DAYS)), "datetime", [day.isoformat() for day in DAYS]),
+    "with a zone": (
+        pd.Series(pd.date_range("2026-01-01", periods=60, tz="Europe/Berlin")),
+        "datetime",
+        pd.date_range("2026-01-01", periods=60, tz="Europe/Berlin").map(lambda one: one.isoformat()).tolist(),
+    ),
+    "periods": (
+        pd.Series(pd.period_range("2020-01", periods=60, freq="M")),
+        "datetime",
+        pd.period_range("2020-01", periods=60, freq="M").map(lambda one: f"{one}-01").tolist(),
+    ),
+    "times of day": ([dt.time(hour % 5, 30) for hour in range(60)], "categorical", None),
+    "durations": ([dt.timedelta(minutes=one) for one in range(60)], "numeric", [60.0 * one for one in range(60)]),
+    "timedelta64": (pd.Series(pd.to_timedelta(range(60), "min")), "numeric", [60.0 * one for one in range(60)]),
+    "decimals": ([Decimal(one) / 4 for one in range(60)], "numeric", [one / 4 for one in range(60)]),
+    "UUIDs": ([UUID(int=one % 5) for one in range(60)], "categorical", [str(UUID(int=one % 5)) for one in range(60)]),
+    "bytes": ([b"x", b"y", None] * 20, "categorical", ["x", "y", None] * 20),
+    "categories": (pd.Series(["a", "b", None] * 20, dtype="category"), "categorical", ["a", "b", None] * 20),
+    "nullable": (pd.Series([1, 2, None] * 20, dtype="Int64"), "numeric", [1, 2, None] * 20),
+    "nullable booleans": (pd.Series([True, False, None] * 20, dtype="boolean"), "boolean", [True, False, None] * 20),
+    "lists": ([[1.0, 2.0]] * 60, "list", [[1.0, 2.0]] * 60),
+}
+OF_PANDAS = ("UUIDs", "periods")
+"""What Arrow and polars store as something else."""
+
+
+def of_library(library: str, values: Any) -> Any:
+    frame = pd.DataFrame({"v": values if isinstance(values, pd.Series) else pd.Series(values, dtype=object)})
+    if library == "arrow":
+        return pa.Table.from_pandas(frame)
+    if library == "polars":
+        return pl.from_arrow(pa.Table.from_pandas(frame))
+    return frame if library == "pandas" else {"v": frame["v"].tolist()}
+
+
+@pytest.mark.parametrize(
+    ("name", "library"),
+    [
+        (name, library)
+        for name in KINDS
+        for library in ("pandas", "polars", "arrow", "lists")
+        if library in ("pandas", "lists") or name not in OF_PANDAS
+    ],
+)
+def test_a_column_of_any_dtype_is_of_the_sensible_kind_and_means_what_a_record_means(name: str, library: str) -> None:
+    values, kind, same = KINDS[name]
+    y = [one % 2 for one in range(60)]
+
+    model = thalweg.Model("ridge").learn(of_library(library, values), y)
+
+    assert model.columns["v"]["kind"] == kind
+    if same is not None:
+        again = thalweg.Model("ridge", columns=model.columns).learn({"v": same}, y)
+        assert again.state_sha256() == model.state_sha256()
+
+
+@pytest.mark.parametrize("column", [{"kind": "datetime", "unit": "ms"}, {"kind": "datetime"}, "categorical"])
+def test_a_time_has_no_unit_and_is_a_text_where_a_column_takes_texts(column: Any) -> None:
+    frame = pd.DataFrame({"v": pd.to_datetime(["2026-01-01 12:00", "1969-07-20", None, "2001-01-01"], format="mixed")})
+    texts = ["2026-01-01T12:00:00+00:00", "1969-07-20T00:00:00+00:00", None, "2001-01-01T00:00:00+00:00"]
+
+    one, other = (
+        thalweg.Model("ridge", columns={"v": column}).learn(given, [1, 0, 1, 0]) for given in (frame, {"v": texts})
+    )
+
+    assert one.state_sha256() == other.state_sha256()
+    with pytest.raises(thalweg.FrameError, match="column 'v', numeric: expected a number, got the text '2026"):
+        thalweg.Model("ridge", columns={"v": "numeric"}).learn(frame, [1, 0, 1, 0])
+
+
+@pytest.mark.parametrize(
+    ("values", "what"),
+    [
+        (pd.Series(pd.interval_range(0, 3)), "got Interval, .* its .left and .right are numbers"),
+        (pl.Series([{"a": 1}] * 3), "Struct.*, row 0: .* got a struct, .* a column for each of its fields is taken"),
+        (pd.Series([[{"a": 1}]] * 3), "got a list with a struct"),
+        (pd.Series([b"\xff"] * 3), "got bytes that are no UTF-8"),
+        (pd.Series([1j] * 3), "got complex"),
+        (pd.Series([1, object(), 2]), "row 1: .* got object"),
+    ],
+)
+@pytest.mark.parametrize("columns", [None, {"v": "numeric"}, {"v": "categorical"}, {"v": "datetime"}, {"v": "list"}])
+def test_what_has_no_meaning_as_a_column_is_refused_with_its_type(values: Any, what: str, columns: Any) -> None:
+    frame = pl.DataFrame({"v": values}) if isinstance(values, pl.Series) else pd.DataFrame({"v": values})
+
+    with pytest.raises(thalweg.FrameError, match=rf"column 'v'.*{what}") as raised:
+        thalweg.Model("ridge", columns=columns).learn(frame, [0, 1, 0])
+    assert "expected numbers, booleans, texts, times or lists of these" in str(raised.value)
+
+
+def test_ids_keys_and_times_are_read_as_those_of_records() -> None:
+    model = thalweg.Model("ridge", columns={"v": "numeric"})
+
+    batch = model.batch(
+        {"v": [1.0, 2.0, 3.0]},
+        [0, 1, None],
+        ids=[3.0, True, UUID(int=7)],
+        keys=["k", None, 2.5],
+        times=["2023-11-14 22:13:20", 1_700_000_000_000, dt.datetime(2023, 11, 14, 22, 13, 20)],
+    )
+
+    assert batch.ids == ["3", "true", str(UUID(int=7))]
+    assert batch.keys == ["k", None, "2.5"]
+    assert batch.times.tolist() == [1.7e9] * 3
+    with pytest.raises(thalweg.FrameError, match="time"):
+        model.batch({"v": [1.0]}, times=["soon"])
+
+
 def test_what_does_not_fit_is_refused_by_name() -> None:
     cases: dict[str, tuple[Any, Any]] = {
         "column 'amount': no such column; did you mean amuont?": (
@@ -280,7 +398,11 @@ def test_what_does_not_fit_is_refused_by_name() -> None:
         ),
         "labels: expected 192, one a row, got 3": (lambda f: f, [1, 2, 3]),
         "column 'ok': it is the label, and also one of the model's columns": (lambda f: f, "ok"),
-        "label: expected a string or a finite number": (lambda f: f, [{"a": 1}] * 192),
+        "column 'y', row 0: expected numbers, booleans, texts, times or lists of these, got a struct": (
+            lambda f: f,
+            [{"a": 1}] * 192,
+        ),
+        "label: expected a string or a finite number": (lambda f: f, [[1]] * 192),
         "expected a pandas, polars or Arrow table": (lambda f: 3, None),
         "collect() it first": (lambda f: pl.from_pandas(f).lazy(), None),
     }

@@ -75,7 +75,7 @@ def test_what_it_forks_runs_with_its_own_arguments_as_a_child_of_who_asked(ready
         assert f"PPid:\t{os.getpid()}\n" in status
         until("its heartbeat", lambda: heartbeat.listen() == 0.0)
         shown = Path(f"/proc/{learner.pid}/cmdline").read_text().rstrip("\0").split("\0")
-        assert shown == [sys.executable, "-m", "thalweg.ops.cli", *serving]
+        assert shown == [sys.executable, "-P", "-m", "thalweg.ops.cli", *serving]
         with pytest.raises(subprocess.TimeoutExpired):
             learner.wait(0.01)
     finally:
@@ -194,7 +194,7 @@ def test_a_supervisor_whose_standby_cannot_fork_starts_its_processes_itself(tmp_
     never = Never()
     supervisor = Supervisor(tmp_path, 5.0, [], StopRequest(), standby=never)  # type: ignore[arg-type]
     child = supervisor._children[0]
-    child.command = [*child.command[:3], "--help"]
+    child.command = [*child.command[:4], "--help"]
 
     supervisor._start(child)
 

@@ -346,6 +346,20 @@ def test_a_state_made_under_other_settings_is_refused_with_each_that_differs(tmp
         Processor(Chain(), log_of(3), FolderSnapshots(tmp_path, keep=9), settings(2.0, "bb")).run(until_end=True)
 
 
+def test_a_state_that_the_learner_does_not_take_back_is_refused_with_its_reason_and_advice() -> None:
+    class Updated(Chain):
+        def restore(self, state: State) -> None:
+            raise ValueError("state of other parameters: turn_events: expected 250, got none")
+
+    snapshots = InMemorySnapshots()
+    Processor(Chain(), log_of(3), snapshots, SETTINGS).run(until_end=True)
+
+    with pytest.raises(
+        StateMismatch, match=r"version \d+\) cannot be restored: .*expected 250, got none; give the model"
+    ):
+        Processor(Updated(), log_of(3), snapshots, SETTINGS).run(until_end=True)
+
+
 class Asked:
     """Commands, and their answers."""
 

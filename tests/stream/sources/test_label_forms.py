@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tests.stream.labels.test_joining import House
 from thalweg.ops.serve.grpc_api.learning import _label as label_of_request
 from thalweg.proto import thalweg_pb2
-from thalweg.proto.columns import class_name, of_untyped
+from thalweg.proto.columns import MISSING_LABELS, class_name, of_untyped
 from thalweg.proto.decode import Decoder
 from thalweg.proto.encode import EVENT_BATCH_HEADERS, EVENT_HEADERS, to_event_batch
 from thalweg.proto.event import ClassLabels, Decoded
@@ -138,7 +138,13 @@ def test_a_value_names_the_same_class_in_every_form(form: Any, literal: str, nam
 
 
 plain = st.text(st.characters(blacklist_categories=("Cs", "Cc", "Z")), min_size=1, max_size=6).filter(
-    lambda text: of_untyped(text) == text and text[0] not in "\\'\"" and "," not in text and '"' not in text
+    lambda text: (
+        of_untyped(text) == text
+        and text not in MISSING_LABELS
+        and text[0] not in "\\'\""
+        and "," not in text
+        and '"' not in text
+    )
 )
 
 
@@ -153,9 +159,13 @@ def test_any_value_names_one_class_in_every_form(value: Any, tmp_path_factory: p
     assert set(said.values()) | {from_csv(in_a_field, folder)} == {class_name(value)}
 
 
-@pytest.mark.parametrize("form", [form for form in FORMS if form is not from_csv])
-def test_the_empty_text_is_no_class_in_any_form(form: Any, tmp_path: Path) -> None:
-    assert form('""', tmp_path) == "refused: bad_label"
+@pytest.mark.parametrize("text", ["", "NA", "nan"])
+@pytest.mark.parametrize("form", [from_sequences, from_labels_topic, from_label_call])
+def test_a_label_told_by_itself_is_never_a_missing_one(form: Any, text: str, tmp_path: Path) -> None:
+    if form is from_sequences and text:
+        assert form(f'"{text}"', tmp_path) == text  # the type of an event is always there
+    else:
+        assert form(f'"{text}"', tmp_path) == "refused: bad_label"
 
 
 @pytest.mark.parametrize("form", [from_json, from_csv, from_sequences, from_labels_topic])

@@ -11,20 +11,27 @@ import csv
 import io
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
+from thalweg.ops.notebook.batches import batch_of, inputs_of
+from thalweg.ops.notebook.frames import FrameError
 from thalweg.proto import thalweg_pb2 as pb
+from thalweg.proto.columns import empty_batch
 from thalweg.proto.decode import Decoder
 from thalweg.proto.encode import EVENT_BATCH_HEADERS, EVENT_HEADERS, to_event_batch
 from thalweg.proto.event import ClassLabels, Decoded
 from thalweg.proto.records import Headers, Partition, Records
+from thalweg.proto.rejected import Refused, Rejected
 from thalweg.proto.rows.column import Column
 from thalweg.proto.rows.fields import FieldMapping
 from thalweg.proto.schema import Schema, column_specs
+from thalweg.stream.labels.label_records import label_of
 from thalweg.stream.sources.files import read_events
 
 MISSING = "missing"
@@ -37,7 +44,7 @@ def decode(schema: Schema, value: bytes, headers: Headers = ()) -> list[Decoded]
 
 
 def mapped(schema: Schema) -> Schema:
-    return Schema(schema.inputs, columns=schema.columns, fields=FieldMapping())
+    return replace(schema, fields=FieldMapping())
 
 
 def rows(schema: Schema, record: Record, folder: Path) -> list[Decoded]:
@@ -110,9 +117,20 @@ def parquet(schema: Schema, record: Record, folder: Path) -> list[Decoded]:
     return list(read_events(folder / "a.parquet", schema))
 
 
+def data_frame(schema: Schema, record: Record, folder: Path) -> list[Decoded]:
+    frame = pd.DataFrame({name: pd.Series([value]) for name, value in record.items()})
+    try:
+        return [Decoded(batch_of(schema, inputs_of(schema, frame), frame.get("label")))]
+    except FrameError as error:
+        refused = error.__context__
+        if not isinstance(refused, Refused):
+            raise
+        return [Decoded(empty_batch(schema), [Rejected(0, refused.reason, str(refused))])]
+
+
 FORMS: dict[str, Form] = {
     form.__name__: form
-    for form in (rows, own_form, structured, binary, base64_data, protobuf, event_batch, csv_file, parquet)
+    for form in (rows, own_form, structured, binary, base64_data, protobuf, event_batch, csv_file, parquet, data_frame)
 }
 CSV = ("csv_file",)
 
@@ -237,6 +255,15 @@ def test_a_value_becomes_the_same_column_value_in_every_form(form: str, case: Ca
         ("007", "007", {}),
         ("true", "true", {}),
         (None, MISSING, {}),
+        ("", MISSING, {}),
+        ("NA", MISSING, {}),
+        ("nan", MISSING, {}),
+        ("NaN", MISSING, {}),
+        ("null", MISSING, {}),
+        ("None", MISSING, {}),
+        ("<NA>", MISSING, {}),
+        ("none", "none", {}),
+        ("na", "na", {}),
         ("x" * 1025, "refused: bad_label", {}),
     ],
 )
@@ -249,3 +276,61 @@ def test_a_value_names_the_same_class_in_every_form(
     found = outcome(FORMS[form](schema, {"v": 1.0, "label": label}, tmp_path), label=True)
 
     assert found == exceptions.get(form, expected)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(
+    ("label", "expected"),
+    [
+        ("NA", "NA"),
+        ("None", MISSING),
+        (None, MISSING),
+        ("", MISSING),
+        (True, "True"),
+        (1, "1"),
+        (1.0, "1"),
+        ("1", "1"),
+        ("ok", "ok"),
+        ("OK", "refused: bad_label"),
+        ("okk", "refused: bad_label"),
+        (0, "refused: bad_label"),
+    ],
+)
+def test_where_classes_are_declared_a_label_names_one_of_them_or_none_in_every_form(
+    form: str, label: Any, expected: str, tmp_path: Path
+) -> None:
+    columns = {"v": COLUMNS["numeric"]}
+    schema = Schema(column_specs(columns), columns=columns, classes=("NA", "True", "1", "ok"))
+
+    assert outcome(FORMS[form](schema, {"v": 1.0, "label": label}, tmp_path), label=True) == expected
+
+
+@pytest.mark.parametrize("classes", [(), ("ok", "NA")])
+@pytest.mark.parametrize("label", [None, "", "nan", "NA", "okk", "ok"])
+@pytest.mark.parametrize("fields", [None, FieldMapping()])
+def test_a_late_label_is_held_to_the_same_rule(
+    label: Any, classes: tuple[str, ...], fields: FieldMapping | None
+) -> None:
+    schema = replace(Schema(column_specs({"v": COLUMNS["numeric"]}), classes=classes), fields=fields)
+    good = label in (classes or ("ok", "okk"))
+    value = json.dumps({"id": "e", "label": label}).encode()
+
+    if good:
+        assert label_of(value, schema) == ("e", label)
+    else:
+        with pytest.raises(Refused) as raised:
+            label_of(value, schema)
+        assert raised.value.reason == "bad_label"
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("label", [None, "", "NA", "nan", "null", "None"])
+def test_a_number_that_is_missing_is_no_label_in_every_form(form: str, label: Any, tmp_path: Path) -> None:
+    columns = {"v": COLUMNS["numeric"]}
+    schema = Schema(column_specs(columns), "number", columns=columns)
+
+    (part,) = [part for part in FORMS[form](schema, {"v": 1.0, "label": label}, tmp_path) if len(part.batch)]
+
+    assert part.rejected == []
+    assert part.batch.labels is not None
+    assert not part.batch.labels.present.any()

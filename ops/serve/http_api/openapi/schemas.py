@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,9 @@ import numpy as np
 from thalweg.ops.serve.models import ServedModel
 from thalweg.ops.serve.rows.answers import shown_by_class
 from thalweg.proto.bounds.limits import MAX_ID_BYTES, MAX_LABEL_BYTES
+from thalweg.proto.columns import MISSING_LABELS
 from thalweg.proto.rows.column import Column
+from thalweg.proto.rows.paths import Path
 from thalweg.proto.schema import Schema, TensorSpec
 from thalweg.proto.task import task_of
 
@@ -35,12 +38,12 @@ def row_of(schema: Schema) -> Described:
         properties: Described = {}
         for column in schema.columns.values():
             _place(properties, column.path, _column(column))
-        return {"type": "object", "properties": {**_others(schema, properties), **properties}}
+        return {"type": "object", "properties": _with_others(schema, properties)}
     inputs = {name: tensor_of(spec) for name, spec in schema.inputs.items()}
-    others = _others(schema, inputs)
-    if schema.fields is None and "label" not in inputs:
-        others["label"] = {"description": "As in an event; changes nothing."}
-    described: Described = {"type": "object", "properties": {**others, **inputs}, "required": list(inputs)}
+    properties = _with_others(schema, inputs)
+    if schema.fields is None:
+        properties.setdefault("label", {"description": "As in an event; changes nothing."})
+    described: Described = {"type": "object", "properties": properties, "required": list(inputs)}
     return described if schema.fields is not None else {**described, "additionalProperties": False}
 
 
@@ -55,9 +58,13 @@ def request_row_of(model: ServedModel) -> Described:
 
 
 def event_of(schema: Schema) -> Described:
-    """A record of the model's topic."""
-    if schema.fields is not None:
-        return row_of(schema)
+    """A record of the model's topic: a row with its label, or our own form."""
+    fields = schema.fields
+    if fields is not None:
+        row = row_of(schema)
+        if fields.label:
+            _place(row["properties"], fields.label, label_of(schema))
+        return _closed(row) if fields.unknown == "reject" else row
     if schema.columns:
         named = {name: _column(column) for name, column in schema.columns.items()}
     else:
@@ -72,24 +79,28 @@ def event_of(schema: Schema) -> Described:
 
 
 def label_of(schema: Schema) -> Described:
-    """A label of the model's events."""
+    """A label of the model's events; null: none."""
+    if schema.classes:
+        return {"enum": [*schema.classes, None], "description": "The name of a class."}
     if schema.label == "class":
         described = {"type": ["string", "number", "boolean", "null"], "description": "The name of a class."}
-        return {**described, "minLength": 1, "maxLength": MAX_LABEL_BYTES}
+        return {**described, "maxLength": MAX_LABEL_BYTES}
     width = schema.label_width
     numbers: Described = {"type": "array", "items": {"type": "number"}, "minItems": width, "maxItems": width}
     return numbers if width > 1 else {"anyOf": [{"type": ["number", "null"]}, numbers]}
 
 
 def label_record_of(schema: Schema) -> Described:
-    """A record of the labels topic."""
+    """A record of the labels topic, with the names of the model's own records; or with ours."""
+    id: Described = {"type": ["string", "integer"], "minLength": 1, "maxLength": MAX_ID_BYTES}
+    missing = [None, *(text for text in sorted(MISSING_LABELS) if text not in schema.classes)]
+    label = {**label_of(schema), "not": {"enum": missing}}
+    ours: Described = {"type": "object", "properties": {"id": id, "label": label}, "required": ["id", "label"]}
+    fields = schema.fields
+    if fields is None or (fields.id, fields.label) == ("id", "label") or not (fields.id and fields.label):
+        return ours
     return {
-        "type": "object",
-        "properties": {
-            "id": {"type": ["string", "integer"], "minLength": 1, "maxLength": MAX_ID_BYTES},
-            "label": {**label_of(schema), "not": {"type": "null"}},
-        },
-        "required": ["id", "label"],
+        "anyOf": [{"type": "object", "allOf": [_at(Path.of(fields.id), id), _at(Path.of(fields.label), label)]}, ours]
     }
 
 
@@ -133,18 +144,16 @@ def tensor_of(spec: TensorSpec) -> Described:
     return described
 
 
-def _others(schema: Schema, own: Described) -> Described:
-    """Parts of an event that a row may have, where no column or input has their name."""
+def _with_others(schema: Schema, own: Described) -> Described:
+    """With the parts of an event that a row may have, where no column or input has their name."""
     fields = schema.fields
-    if fields is not None:
-        named = {
-            fields.id: _ID,
-            fields.time: _PARTS["time"],
-            fields.key: _PARTS["key"],
-            fields.weight: _PARTS["weight"],
-        }
-        return {path: described for path, described in named.items() if path and path not in own and "." not in path}
-    return {name: described for name, described in _PARTS.items() if name not in own}
+    taken = {column.path for column in schema.columns.values()} | set(own)
+    properties = dict(own)
+    for part, described in _PARTS.items():
+        path: str = part if fields is None else getattr(fields, part)
+        if path and path not in taken:
+            _place(properties, path, described)
+    return properties
 
 
 def _column(column: Column) -> Described:
@@ -162,14 +171,50 @@ def _column(column: Column) -> Described:
     return {"type": kinds.get(column.kind, ["string", "number", "boolean", "null"]), "description": column.kind}
 
 
+def _at(path: Path, described: Described) -> Described:
+    """A record that has something at a path."""
+    inner = described if path.rest is None else _at(path.rest, described)
+    for index in reversed(path.indices):
+        inner = {"type": "array", "prefixItems": [*([{}] * index), inner], "minItems": index + 1}
+    return {"type": "object", "properties": {path.name: inner}, "required": [path.name]}
+
+
 def _place(properties: Described, path: str, described: Described) -> None:
-    """Put a schema where a path leads: names lead into objects, indices into lists."""
-    name, dot, rest = path.partition(".")
-    name, _, index = name.partition("[")
-    if index:
-        properties.setdefault(name, {"type": ["array", "null"]})
-    elif not dot:
-        properties[name] = described
-    else:
-        inner = properties.setdefault(name, {"type": ["object", "null"], "properties": {}})
-        _place(inner.setdefault("properties", {}), rest, described)
+    """Put a schema where a path leads: names lead into objects, indices into lists, each of which may be missing."""
+    found = Path.of(path)
+    properties[found.name] = _merged(properties.get(found.name, {}), _below(found, described))
+
+
+def _below(path: Path, described: Described) -> Described:
+    """What stands under the first name of a path."""
+    if path.rest is not None:
+        described = {"type": ["object", "null"], "properties": {path.rest.name: _below(path.rest, described)}}
+    for index in reversed(path.indices):
+        described = {"type": ["array", "null"], "prefixItems": [*([{}] * index), described]}
+    return described
+
+
+def _merged(one: Described, other: Described) -> Described:
+    """A schema with the properties and the items of both."""
+    found = {**one, **other}
+    if "properties" in one and "properties" in other:
+        names = {**one["properties"], **other["properties"]}
+        found["properties"] = {
+            name: _merged(one["properties"].get(name, {}), other["properties"].get(name, {})) for name in names
+        }
+    if "prefixItems" in one and "prefixItems" in other:
+        nothing: Described = {}
+        pairs = zip_longest(one["prefixItems"], other["prefixItems"], fillvalue=nothing)
+        found["prefixItems"] = [_merged(*pair) for pair in pairs]
+    return found
+
+
+def _closed(described: Described) -> Described:
+    """A schema whose objects have no other properties."""
+    found = dict(described)
+    if "properties" in found:
+        found["properties"] = {name: _closed(one) for name, one in found["properties"].items()}
+        found["additionalProperties"] = False
+    if "prefixItems" in found:
+        found["prefixItems"] = [_closed(one) for one in found["prefixItems"]]
+    return found

@@ -21,10 +21,10 @@ from thalweg.proto.encode import to_json
 HEAD = '[[model]]\nname = "m"\ntopic = "m.events"\n'
 
 
-def taught(name: str, folder: Path) -> Taught:
-    """The learner of this name as the tests of the service run it."""
+def taught(name: str, folder: Path, more: str = "") -> Taught:
+    """The learner of this name as the tests of the service run it, with further parameters."""
     chosen = sample(name)
-    config = parse(tomllib.loads(HEAD + chosen.configuration), name, {})
+    config = parse(tomllib.loads(HEAD + chosen.configuration + more), name, {})
     (model,) = config.model
     location = location_of(config, model, folder)
     return Taught(lambda: new_learner(model), location.build, lambda count, seed: chosen.events(count), location.schema)
@@ -69,6 +69,30 @@ def test_a_history_in_a_row_is_answered_as_that_of_a_key(tmp_path: Path) -> None
     assert (uneven.status_code, "rows of one length" in uneven.json()["error"]) == (400, True), uneven.text
     for row in rows:
         jsonschema.validate(row, document["components"]["schemas"]["m.Row"])
+
+
+def test_the_next_events_are_tensors_and_lists_where_a_model_predicts_ahead(tmp_path: Path) -> None:
+    with served(tmp_path, model=taught("prompt_tpp", tmp_path, "ahead = 3\n")) as parts:
+        base = f"http://127.0.0.1:{parts.server.http_port}"
+        history = [
+            {"name": "times", "datatype": "FP64", "shape": [1, 3], "data": [1e9, 1e9 + 1, 1e9 + 3]},
+            {"name": "types", "datatype": "INT64", "shape": [1, 3], "data": [0, 1, 2]},
+        ]
+        whole = httpx.post(f"{base}/v2/models/m/infer", json={"inputs": history}, timeout=60).json()["outputs"]
+        named = {"inputs": history, "outputs": [{"name": "next_times"}]}
+        only = httpx.post(f"{base}/v2/models/m/infer", json=named, timeout=60).json()["outputs"]
+        row = post(parts, json.dumps({"times": [1e9, 1e9 + 1, 1e9 + 3], "types": [0, 1, 2]})).json()
+        document = httpx.get(f"{base}/openapi.json", timeout=60).json()
+
+    found = {one["name"]: one for one in whole}
+    assert (found["next_times"]["datatype"], found["next_times"]["shape"]) == ("FP64", [1, 3])
+    assert (found["next_types"]["datatype"], found["next_types"]["shape"]) == ("INT64", [1, 3])
+    assert found["next_times"]["data"][0] == found["next_time"]["data"][0]
+    assert found["next_times"]["data"] == sorted(found["next_times"]["data"])
+    assert [one["name"] for one in only] == ["next_times"]
+    assert row["next_times"] == found["next_times"]["data"]
+    assert len(row["next_types"]) == 3
+    jsonschema.validate(row, document["components"]["schemas"]["m.Answer"])
 
 
 def test_ids_in_rows_may_be_texts_or_numbers(tmp_path: Path) -> None:

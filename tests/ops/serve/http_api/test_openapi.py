@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
+from typing import Any
 
 import httpx
 import jsonschema
 import pytest
 import schemathesis
 from hypothesis import given, settings
+from hypothesis import strategies as st
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
     response_headers_conformance,
@@ -19,10 +22,13 @@ from schemathesis.specs.openapi.checks import (
 
 from tests.ops.serve.serving import RunningServer, served
 from thalweg.ops.serve.http_api.openapi.document import document_of
-from thalweg.ops.serve.http_api.openapi.schemas import row_of
+from thalweg.ops.serve.http_api.openapi.schemas import event_of, label_record_of, row_of
+from thalweg.proto.decode import Decoder
+from thalweg.proto.records import Partition, Records
 from thalweg.proto.rows.column import Column
 from thalweg.proto.rows.fields import FieldMapping
-from thalweg.proto.schema import Schema, column_specs
+from thalweg.proto.schema import Schema, TensorSpec, column_specs
+from thalweg.stream.labels.label_records import label_of
 
 CHECKS = [
     content_type_conformance,
@@ -110,6 +116,63 @@ def test_rows_are_described_with_their_columns_by_name_and_kind() -> None:
     for bad in ({"amount": "x"}, {"order": {"total": []}}, {"spot": [1]}, []):
         with pytest.raises(jsonschema.ValidationError):
             jsonschema.validate(bad, row)
+
+
+def from_schema(described: dict[str, Any]) -> st.SearchStrategy[Any]:
+    """Bodies that a schema allows, as schemathesis derives them."""
+    body = {"required": True, "content": {"application/json": {"schema": described}}}
+    call = {"requestBody": body, "responses": {"200": {"description": "Done."}}}
+    document = {"openapi": "3.1.0", "info": {"title": "t", "version": "1"}, "paths": {"/x": {"post": call}}}
+    (operation,) = [one.ok() for one in schemathesis.openapi.from_dict(document).get_all_operations()]
+    return operation.as_strategy().map(lambda case: case.body)
+
+
+MAPPED = {
+    "names": FieldMapping(label="is_fraud", id="number", time="", key="", weight=""),
+    "paths": FieldMapping(label="order.outcome", id="order.ids[1].number", time="at", key="order.who", weight=""),
+    "usual": FieldMapping(),
+    "strict": FieldMapping(label="is_fraud", id="number", time="at", key="", weight="", unknown="reject"),
+    "ours": None,
+}
+
+
+@pytest.mark.parametrize("classes", [(), ("ok", "fraud", "NA")])
+@pytest.mark.parametrize("fields", MAPPED)
+@pytest.mark.parametrize("tensors", [False, True])
+def test_events_and_labels_are_described_under_the_models_own_names_and_accepted_as_described(
+    fields: str, classes: tuple[str, ...], tensors: bool
+) -> None:
+    columns = {
+        "amount": Column(name="amount", kind="numeric"),
+        "total": Column(name="total", kind="numeric", field="order.total"),
+    }
+    schema = Schema(column_specs(columns), columns=columns, fields=MAPPED[fields], classes=classes)
+    if tensors:
+        schema = Schema({"x": TensorSpec("x", "float64", (2,))}, fields=MAPPED[fields], classes=classes)
+    event, label = event_of(schema), label_record_of(schema)
+    for described in (event, label):
+        jsonschema.Draft202012Validator.check_schema(described)
+    assert MAPPED[fields] is None or (MAPPED[fields].label.split(".")[0] in event["properties"])
+
+    @settings(max_examples=25)
+    @given(record=from_schema(label))
+    def check_label(record: Any) -> None:
+        label_of(json.dumps(record).encode(), schema)
+
+    @settings(max_examples=25)
+    @given(record=from_schema(event))
+    def check_event(record: Any) -> None:
+        records = Records(Partition("t", 0), [0], [0.0], [None], [json.dumps(record).encode()], [()])
+        (reason,) = [one.reason for one in Decoder(schema).decode(records).rejected] or [""]
+        assert reason in ("", "bad_time", "invalid_time", "non_finite")  # a text is described, not what is a time
+
+    check_label()
+    check_event()
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({"id": "1", "label": None}, label)
+    if classes:
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate({"id": "1", "label": "fruad"}, label)
 
 
 def test_the_page_shows_every_call_and_loads_nothing(service: RunningServer) -> None:

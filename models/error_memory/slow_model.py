@@ -1,0 +1,107 @@
+"""The slow model of an error memory: a network that trains every so many events, and the scale of its numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from thalweg.models.error_memory.ctr_network import FrozenNetwork, Network, Shape
+from thalweg.models.error_memory.inputs import RecommenderInputs
+from thalweg.models.error_memory.intake import Columns, part_of
+from thalweg.models.error_memory.params import Params
+from thalweg.models.error_memory.reading import scaled_numbers
+from thalweg.models.parts.learning_rate import LearningRateBoost
+from thalweg.models.parts.standardise import Standardiser
+from thalweg.proto.schema import Array
+
+Floats = NDArray[np.float64]
+_REACH = 10.0  # deviations to which a numeric feature is clipped
+
+
+class SlowModel:
+    """A network, the events that wait for its next step, and the running scale of the numeric features."""
+
+    def __init__(self, params: Params, inputs: RecommenderInputs, nothing: Columns, seed: int) -> None:
+        self._params = p = params
+        self._numeric = inputs.numeric
+        shape = Shape(p.network, inputs.fields, inputs.numeric, p.dim, p.hidden_widths, p.cross_layers)
+        self._network = Network(shape, p.table_rows, p.learning_rate, p.row_rate, seed)
+        self._standardiser = Standardiser(inputs.numeric)
+        self._waiting = nothing
+        self.boost = LearningRateBoost()
+        self.trained = 0
+        """Events that the network has learned."""
+
+    @property
+    def ids_kept(self) -> int:
+        """Rows of all embedding tables."""
+        return self._network.ids_kept
+
+    @property
+    def frozen(self) -> bool:
+        """Whether the network has learned all that it may (`freeze_after`)."""
+        return bool(self._params.freeze_after) and self.trained >= self._params.freeze_after
+
+    def answering(self) -> tuple[FrozenNetwork, tuple[Floats, Floats]]:
+        """The network as it predicts now, and the shift and factor of its numbers."""
+        scale = self._standardiser.shift.copy(), self._standardiser.factor.copy()
+        return self._network.frozen(), scale
+
+    def wait(self, events: Columns) -> Iterator[Columns]:
+        """Add events to the waiting ones; yields the events of each step that is due, which the caller has trained."""
+        p = self._params
+        self._waiting = {name: np.concatenate([self._waiting[name], column]) for name, column in events.items()}
+        start = 0
+        while len(self._waiting["label"]) - start >= p.step_events:
+            yield part_of(self._waiting, slice(start, start + p.step_events))
+            start += p.step_events - (p.warm_events if p.slot_events else 0)
+        if start:
+            self._waiting = {name: column[start:].copy() for name, column in self._waiting.items()}
+
+    def train(self, events: Columns, teacher: Array | None = None) -> None:
+        """One step, towards the labels and, with `distillation`, the `teacher`'s probabilities (n,)."""
+        if self.frozen:
+            return
+        p, numbers = self._params, events["numbers"]
+        everything = np.ones(len(events["label"]), dtype=np.bool_)
+        if self._numeric:
+            for part in self._standardiser.stretches(len(numbers)):
+                self._standardiser.take(numbers[part], _REACH)
+        scale = self._standardiser.shift, self._standardiser.factor
+        self._network.learn(
+            events["ids"],
+            scaled_numbers(numbers, everything, *scale),
+            events["label"],
+            events["weight"],
+            teacher,
+            p.distillation,
+            self.boost.mean(len(numbers)),
+        )
+        self.trained += len(numbers)
+
+    def tensors(self) -> Columns:
+        """Everything, for a snapshot; counters are in `meta`."""
+        found: Columns = {f"network.{name}": array for name, array in self._network.tensors().items()}
+        found |= {f"scale.{name}": array for name, array in self._standardiser.tensors().items()}
+        return found | {f"waiting.{name}": array for name, array in self._waiting.items()}
+
+    def meta(self) -> dict[str, Any]:
+        """Counters, for a snapshot."""
+        scale = [self._standardiser.events, self._standardiser.next_step]
+        return {"trained": self.trained, "scale": scale, **self.boost.meta()}
+
+    def restore(self, tensors: Mapping[str, Array], meta: Mapping[str, Any]) -> None:
+        """Become the one whose `tensors()` and `meta()` these are."""
+        self._network.restore(below(tensors, "network."))
+        self._standardiser.restore(below(tensors, "scale."), *meta["scale"])
+        self._waiting = {name: np.array(column) for name, column in below(tensors, "waiting.").items()}
+        self.trained = meta["trained"]
+        self.boost.restore(meta)
+
+
+def below(tensors: Mapping[str, Array], prefix: str) -> Columns:
+    """The tensors whose names begin so, without that beginning."""
+    return {name.removeprefix(prefix): array for name, array in tensors.items() if name.startswith(prefix)}

@@ -1,0 +1,82 @@
+"""What the commands share: the options that several of them take, and how they begin. It imports nothing heavy."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from thalweg.ops.cli.paths import input_path
+
+if TYPE_CHECKING:
+    from thalweg.ops.config.config import Config
+
+
+class Role(StrEnum):
+    """Which processes to run."""
+
+    all = "all"
+    learn = "learn"
+    serve = "serve"
+
+
+class LogFormat(StrEnum):
+    """How to log."""
+
+    console = "console"
+    json = "json"
+
+
+ConfigPath = Annotated[Path, typer.Argument(metavar="CONFIG", help="The TOML file.")]
+Form = Annotated[LogFormat, typer.Option("--log-format", help="Format of logs, on standard error.")]
+ModelName = Annotated[str, typer.Option("--model", help="The model's name.")]
+InputFile = Annotated[
+    Path,
+    typer.Option(
+        "--input",
+        parser=input_path,
+        metavar="FILE",
+        help=".jsonl, .csv, .tsv, also with .gz; .parquet, .arrow; - for standard input.",
+    ),
+]
+LabelColumn = Annotated[
+    str, typer.Option("--label", help="The label's column; default: as configured, or label.", show_default=False)
+]
+TimeColumn = Annotated[
+    str | None, typer.Option("--time", help="The time's column; default: as configured, or row i has the time i.")
+]
+IdColumn = Annotated[str | None, typer.Option("--id", help="The id's column; default: as configured.")]
+TimeUnit = Annotated[float, typer.Option("--time-unit", min=1e-9, help="Event sequences: seconds per time unit.")]
+Ignored = Annotated[
+    str | None, typer.Option("--ignore", help="Columns to skip, separated by commas; default: t,context if there are.")
+]
+Delimiter = Annotated[
+    str, typer.Option("--delimiter", help="CSV: one character between columns, or tab; default: a comma.")
+]
+Encoding = Annotated[
+    str, typer.Option("--encoding", help="Of a text file; default: UTF-8, or what its byte order mark says.")
+]
+Version = Annotated[int, typer.Argument(min=0, help="The version's number.")]
+
+
+def log_as(form: LogFormat, **context: str) -> None:
+    """Log in this form from now on, with this context in each line."""
+    from thalweg.ops.run import logs
+
+    logs.configure(form.value, **context)
+
+
+def load(path: Path) -> Config:
+    """The configuration of a file."""
+    from thalweg.ops.config.config import load as load_config
+
+    return load_config(path)
+
+
+def answering(path: Path, name: str) -> tuple[Config, str]:
+    """The configuration, and the model that answers under a name."""
+    from thalweg.ops.run.successors import answering as of_model
+
+    return of_model(load(path), name)

@@ -1,0 +1,40 @@
+"""Classes that appear late: often a mistyped label, which nobody would notice otherwise."""
+
+from __future__ import annotations
+
+import structlog
+
+from thalweg.models.contract.learner import Predictor
+from thalweg.proto.event import Batch, ClassLabels
+
+log = structlog.get_logger(__name__)
+
+_AFTER_EVENTS = 1000
+_MOST = 20  # told per model and process
+
+
+class NewClasses:
+    """Logs each class whose first event comes after 1,000 others, at most 20 of them. Not thread-safe."""
+
+    def __init__(self) -> None:
+        self._known: frozenset[str] = frozenset()
+        self._classes: tuple[str, ...] | None = None
+        self._told: set[str] = set()
+
+    def look(self, batch: Batch, predictor: Predictor, events: int) -> None:
+        """Look at a batch before it is learned; `events`: those before it."""
+        labels = batch.labels
+        if events < _AFTER_EVENTS or len(self._told) >= _MOST or not isinstance(labels, ClassLabels):
+            return
+        if predictor.classes is not self._classes:  # a learner keeps its tuple until there is another class
+            self._classes, self._known = predictor.classes, frozenset(predictor.classes)
+        fresh = [name for name in labels.names if name not in self._known and name not in self._told]
+        for name in fresh[: _MOST - len(self._told)]:
+            self._told.add(name)
+            log.warning(
+                "a class appears that was never seen before; a mistyped label? `classes` says which there are",
+                label=name[:80],
+                known=len(self._known),
+                events=events,
+                **({"next": "further ones are not logged"} if len(self._told) == _MOST else {}),
+            )
