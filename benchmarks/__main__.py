@@ -39,6 +39,7 @@ NAMES = (
     "cotta",
     "drift",
     "drift_actions",
+    "drift_news",
     "late_labels",
     "overload",
     "scrape",

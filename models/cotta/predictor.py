@@ -105,7 +105,8 @@ class CottaPredictor:
         if self._factors is None:
             return scores
         weighted: NDArray[np.float32] = scores * self._factors
-        return weighted / weighted.sum(axis=1, keepdims=True)
+        weighted /= weighted.sum(axis=1, keepdims=True)
+        return weighted
 
     def state(self) -> State:
         tensors = {f"network.{name}": each.numpy() for name, each in self._model.state_dict().items()}

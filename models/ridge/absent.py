@@ -71,9 +71,13 @@ class Absent:
     def add(self, inputs: Array, codes: NDArray[np.int32], common: Statistics) -> None:
         """Count n events with inputs (n, F), before they are added to the common sums."""
         n, start = len(codes), self.clocks.events
-        latest = np.arange(max(0, n - RECENT), n)
-        places = (start + latest) % RECENT
-        self._recent[places], self._recent_codes[places] = inputs[latest], codes[latest]
+        first = start % RECENT
+        if first + n <= RECENT:
+            self._recent[first : first + n], self._recent_codes[first : first + n] = inputs, codes
+        else:
+            latest = np.arange(max(0, n - RECENT), n)
+            places = (start + latest) % RECENT
+            self._recent[places], self._recent_codes[places] = inputs[latest], codes[latest]
         self.clocks.add(codes, common)
 
     def update(
@@ -81,7 +85,7 @@ class Absent:
         common: Statistics,
         features: Callable[[Floats], Floats],
         present: Callable[[], Floats],
-        gamma: float,
+        gamma: Callable[[], float],
         constant: int | None,
         *,
         anyway: bool,
@@ -92,7 +96,7 @@ class Absent:
             common: The sums.
             features: From inputs (n, F) to features (n, D) under the scale in use.
             present: Gives the head of what is asked now, (D, C).
-            gamma: Ridge coefficient.
+            gamma: Gives the ridge coefficient.
             constant: Index of the constant feature.
             anyway: Solve whether it is due or not.
 
@@ -110,7 +114,7 @@ class Absent:
         solved = anyway or self.head is None or stale or not np.array_equal(away, self.away)
         if solved:
             self.away = away
-            self._solve(common, gamma, constant)
+            self._solve(common, gamma(), constant)
         judged = solved or events - self._judged >= JUDGED
         if judged:
             self._judge(features, present())
@@ -145,8 +149,9 @@ class Absent:
     @property
     def known(self) -> Known | None:
         """What a predictor needs of it; None: nothing is answered by it."""
-        threshold = self.threshold
-        return None if self.head is None or threshold == np.inf else Known(self.head, self.away, threshold)
+        if self.head is None or (threshold := self.threshold) == np.inf:
+            return None
+        return Known(self.head, self.away, threshold)
 
     @property
     def threshold(self) -> float:

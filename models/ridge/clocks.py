@@ -62,8 +62,11 @@ class ClassClocks:
         """Count n events, before they are added to the common sums; none of a class more than PAUSE after another."""
         n, start = len(codes), self.events
         self.events += n
-        if start + n - int(self._last.min(initial=start)) > PAUSE:
-            self._store(codes, start, common)
+        oldest = int(self._last.min(initial=start))
+        if start + n - oldest > PAUSE:
+            soon = codes[: max(0, PAUSE + 1 + oldest - start)]  # a class that is among these has made no pause
+            if not np.bincount(soon, minlength=len(self._last)).all():
+                self._store(codes, start, common)
         if self._excess.any():
             self.fade(self._decay**n)
             if drops_denormals(self._decay, start, self.events):

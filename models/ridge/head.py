@@ -28,7 +28,7 @@ def penalty(gamma: float | str, gram: Floats, constant: int | None) -> float:
     """
     if not isinstance(gamma, str):
         return gamma
-    if constant is None or gram[constant, constant] <= 0:
+    if constant is None or len(gram) <= WIDE + 2 or gram[constant, constant] <= 0:
         return 1.0
     diagonal = gram.diagonal()
     width = float(diagonal.sum() - diagonal[constant]) / float(diagonal[constant])

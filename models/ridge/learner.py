@@ -13,6 +13,7 @@ Cost: D² multiply-adds an event and decay, D³/6 a solve. State: 8 (D² + 2 D C
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -129,8 +130,9 @@ class Ridge:
         must = self._must_refresh
         self._refresh_if_due(len(inputs))
         if self._absent is not None:
-            gamma, constant = self._gamma(self._slowest), self._map.constant
-            if self._absent.update(self._slowest, self._features, self._present, gamma, constant, anyway=must):
+            common, constant = self._slowest, self._map.constant
+            gamma = partial(self._gamma, common)
+            if self._absent.update(common, self._features, self._present, gamma, constant, anyway=must):
                 self._predictor = None
 
     def _learn(self, rows: Rows) -> None:

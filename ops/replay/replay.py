@@ -22,6 +22,7 @@ from thalweg.ops.run.failed import Failed
 from thalweg.proto.event import Batch, Decoded
 from thalweg.proto.rejected import Rejected
 from thalweg.stream.drift.alarm import Alarm
+from thalweg.stream.drift.digest import Digest
 from thalweg.stream.evaluation.monitor import Monitor
 from thalweg.stream.evaluation.prequential import Prequential
 from thalweg.stream.learn.blocks import DecodedBlock
@@ -58,6 +59,8 @@ class Replayed:
     """… and over the recent window."""
     continual: dict[str, float] = field(default_factory=dict)
     alarms: list[Alarm] = field(default_factory=list)
+    digests: list[Digest] = field(default_factory=list)
+    """Of drift that is no news; the last may not have ended."""
     curve: list[dict[str, Any]] = field(default_factory=list)
     frozen_curve: list[dict[str, Any]] = field(default_factory=list)
     learn_times: list[tuple[int, float]] = field(default_factory=list)
@@ -99,6 +102,7 @@ class Replayed:
             "controls_recent": self.controls_recent,
             "curve": self.curve,
             "drift": [alarm.record() for alarm in self.alarms],
+            "drift_digests": [digest.record() for digest in self.digests],
             "rejected": dict(self.reasons),
             "state_sha256": state.sha256(),
             "memory_bytes": state.size_bytes,
@@ -200,7 +204,7 @@ def replay_events(
             f"{type(error).__name__}: {error}; a service leaves such events out (docs/reliability.md)"
         ) from error
     done.seconds = time.perf_counter() - started
-    done.alarms = monitor.drift.alarms
+    done.alarms, done.digests = monitor.drift.alarms, monitor.drift.digests
     done.continual = monitor.continual.metrics()
     done.controls, done.controls_recent = monitor.controls.metrics(), monitor.controls.recent()
     done.unanswered = monitor.live.unanswered

@@ -1,4 +1,4 @@
-"""Drift alarms as records of the topic `MODEL.alarms`: one when raised, one when ended."""
+"""Drift alarms as records of the topic `MODEL.alarms`: one when raised, one when ended; and the digests."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import structlog
 
 from thalweg.memory.snapshots.state import State
 from thalweg.stream.drift.alarm import Alarm
+from thalweg.stream.drift.digest import Digest
 from thalweg.stream.drift.drift import ALARMS_KEPT
 from thalweg.stream.health.registry import Health
 from thalweg.stream.log.log import Log, LogError, Message
@@ -24,7 +25,7 @@ def alarms_topic(model: str) -> str:
 
 
 class AlarmOutbox:
-    """Appends one model's alarms to the log, keyed by the model's name, and writes a log line for each.
+    """Appends one model's alarms and digests to the log, keyed by the model's name, and writes a log line for each.
 
     While the log rejects them they wait, also over a restart, and learning continues. After a crash one may be sent
     again with the same `id`, which is made of model, number and state.
@@ -34,25 +35,27 @@ class AlarmOutbox:
         self._log = log
         self._model = model
         self._clock = clock
-        self._waiting: list[Alarm] = []
+        self._waiting: list[Alarm | Digest] = []
         self._health = health or Health("alarm_outbox", model)
         self._health.running()
 
-    def send(self, alarms: Sequence[Alarm]) -> None:
+    def send(self, alarms: Sequence[Alarm], digests: Sequence[Digest] = ()) -> None:
         """Send these, and those that could not be sent before."""
         for alarm in alarms:
             self._say(alarm)
-        self._waiting = [*self._waiting, *alarms][-2 * ALARMS_KEPT :]
+        for digest in digests:
+            self._say_digest(digest)
+        self._waiting = [*self._waiting, *alarms, *digests][-2 * ALARMS_KEPT :]
         if not self._waiting:
             return
         messages = [
-            Message(json.dumps(alarm_record(self._model, alarm)).encode(), self._model.encode(), time=self._clock())
-            for alarm in self._waiting
+            Message(json.dumps(_record(self._model, one)).encode(), self._model.encode(), time=self._clock())
+            for one in self._waiting
         ]
         try:
             self._log.append(alarms_topic(self._model), messages)
         except (LogError, OSError) as error:
-            if alarms:
+            if alarms or digests:
                 log.error("alarms cannot be sent: waiting", model=self._model, problem=str(error))
             self._health.waiting(f"{len(self._waiting)} alarms cannot be sent: {error}")
         else:
@@ -61,11 +64,13 @@ class AlarmOutbox:
 
     def state(self) -> State:
         """The alarms that wait."""
-        return State({}, {"waiting": [alarm.record() for alarm in self._waiting]})
+        waiting = {kind: [one.record() for one in self._waiting if isinstance(one, of)] for kind, of in _KINDS.items()}
+        return State({}, waiting)
 
     def restore(self, state: State) -> None:
         """Restore the alarms that waited at a `state()`."""
         self._waiting = [Alarm.of(record) for record in state.meta["waiting"]]
+        self._waiting += [Digest.of(record) for record in state.meta.get("digests", ())]  # an older state has none
 
     def _say(self, alarm: Alarm) -> None:
         log.log(
@@ -79,6 +84,29 @@ class AlarmOutbox:
             severity=round(alarm.severity, 3),
             features=[name for name, _ in alarm.features],
         )
+
+    def _say_digest(self, digest: Digest) -> None:
+        log.info(
+            "movement without news",
+            model=self._model,
+            number=digest.number,
+            start=digest.start,
+            end=digest.end,
+            detections=sum(times for _, _, times in digest.signals),
+            features=[name for name, _ in digest.features],
+        )
+
+
+_KINDS: dict[str, type[Alarm] | type[Digest]] = {"waiting": Alarm, "digests": Digest}
+
+
+def _record(model: str, one: Alarm | Digest) -> dict[str, object]:
+    return alarm_record(model, one) if isinstance(one, Alarm) else digest_record(model, one)
+
+
+def digest_record(model: str, digest: Digest) -> dict[str, object]:
+    """A digest, ready for JSON: `state` is `digest`."""
+    return {"id": f"{model}-{digest.number}-digest", "model": model, "state": "digest", **digest.record()}
 
 
 def alarm_record(model: str, alarm: Alarm) -> dict[str, object]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec, module_from_spec, spec_from_file_location
@@ -17,6 +17,8 @@ from typing import Any, Literal, Protocol, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import NDArray
+
+from thalweg.stream.drift.usual import CHECKED, LARGEST, PAST_VALUES, is_usual
 
 Floats = NDArray[np.float64]
 
@@ -58,6 +60,10 @@ class Fired:
     """… and since."""
     scale: Scale | None
     """How values were scaled to [0, 1]; None where they are within it."""
+    usual: bool = False
+    """The signal was as bad for as long at least three separate times before: no news."""
+    beside: float = float("nan")
+    """Mean before the change of the signal fed beside it, scaled alike; NaN if none was."""
 
 
 class _Detector(Protocol):
@@ -195,7 +201,10 @@ class SignalWatch:
         self._worse = worse
         self._values: Floats = np.zeros(0)
         self._at: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
+        self._beside: Floats = np.zeros(0)  # of another signal, at the same events
+        self._past: NDArray[np.float32] = np.zeros(0, dtype=np.float32)  # values before those, the newest last
         self._fed = 0
+        self._doubtful: Fired | None = None  # was usual when it was found; judged again the longer it lasts
         self._detectors: dict[str, _Detector] = {name: _make(name, self._patience) for name in self._names}
 
     @property
@@ -203,30 +212,42 @@ class SignalWatch:
         """Number of values the detectors have seen since their last reset."""
         return self._fed
 
-    def feed(self, values: Floats, at: NDArray[np.int64]) -> list[Fired]:
-        """Feed values (N,) of the events with these numbers (N,); returns changes for the worse, in order."""
+    def feed(self, values: Floats, at: NDArray[np.int64], beside: Floats | None = None) -> list[Fired]:
+        """Feed values (N,) of the events with these numbers (N,); returns changes for the worse, in order.
+
+        `beside`: another signal of the same events, to compare the level before a change with.
+        """
+        other = np.full(len(values), np.nan) if beside is None else beside
         known = np.isfinite(values)
         if not known.all():
-            values, at = values[known], at[known]
+            values, at, other = values[known], at[known], other[known]
         found = []
         while len(values):
             room = _MOST_VALUES - len(self._values)
             if room <= 0:
                 self._begin_anew(_MOST_VALUES - _MOST_VALUES // 4)
                 room = _MOST_VALUES - len(self._values)
+            if self._doubtful is not None:
+                room = min(room, next(n for n in CHECKED if n > len(self._values)) - len(self._values))
             self._values = np.concatenate([self._values, values[:room]])
             self._at = np.concatenate([self._at, at[:room]])
+            self._beside = np.concatenate([self._beside, other[:room]])
             fired = self._advance()
             if fired is None:
-                values, at = values[room:], at[room:]
+                found += self._judge_again()
+                values, at, other = values[room:], at[room:], other[room:]
                 continue
             place, detector = fired
             values = np.concatenate([self._values[place + 1 :], values[room:]])
             at = np.concatenate([self._at[place + 1 :], at[room:]])
+            other = np.concatenate([self._beside[place + 1 :], other[room:]])
             self._values, self._at = self._values[: place + 1], self._at[: place + 1]
+            self._beside = self._beside[: place + 1]
             one = self._locate(detector)
             if one.after > one.before:
                 found.append(one)
+            judged = one.after > one.before and one.usual and len(self._values) < CHECKED[-1]
+            self._doubtful = one if judged else None
         return found
 
     def scores(self) -> dict[str, float]:
@@ -238,12 +259,35 @@ class SignalWatch:
 
     def tensors(self) -> dict[str, NDArray[Any]]:
         """For a snapshot."""
-        return {"values": self._values, "at": self._at}
+        return {
+            "values": self._values,
+            "at": self._at,
+            "beside": self._beside,
+            "past": self._past,
+            "doubtful": self._doubts(),
+        }
 
     def restore(self, tensors: Mapping[str, NDArray[Any]]) -> None:
         """Become the watch whose `tensors()` these are."""
         self._values, self._at = tensors["values"].astype(np.float64), tensors["at"].astype(np.int64)
+        self._past = tensors.get("past", self._past[:0]).astype(np.float32)  # an older state has none
+        self._beside = tensors.get("beside", np.full(len(self._values), np.nan)).astype(np.float64)
+        self._doubtful = self._doubted(tensors.get("doubtful", np.zeros(0)))
         self._rebuild()
+
+    def _doubts(self) -> Floats:
+        one = self._doubtful
+        if one is None:
+            return np.zeros(0)
+        scale = (0.0, -1.0) if one.scale is None else (one.scale.center, one.scale.spread)
+        return np.array([self._names.index(one.detector), one.at, one.since, one.before, one.after, *scale, one.beside])
+
+    def _doubted(self, held: Floats) -> Fired | None:
+        if not len(held):
+            return None
+        number, at, since, before, after, center, spread, beside = held.tolist()
+        scale = Scale(center, spread) if spread >= 0.0 else None
+        return Fired(self._names[int(number)], int(at), int(since), before, after, scale, True, beside)
 
     def _advance(self) -> tuple[int, str] | None:
         """Feed the detectors the new values; returns the first change and its detector."""
@@ -268,12 +312,34 @@ class SignalWatch:
             float(scaled[:since].mean()) if since else float(scaled[0]),
             float(scaled[since:].mean()),
             self._scale(),
+            is_usual(self._past, self._values, since, self._worse),
+            self._level_beside(since),
         )
         self._begin_anew(since)
         return fired
 
+    def _judge_again(self) -> list[Fired]:
+        """The deterioration that was usual at first, if nothing before was as bad for as long as it has lasted."""
+        doubtful, count = self._doubtful, len(self._values)
+        if doubtful is None or count not in CHECKED:
+            return []
+        values = self._values if doubtful.scale is None else doubtful.scale.of(self._values)
+        after = float(values.mean() if self._worse > 0 else 1.0 - values.mean())
+        self._doubtful = doubtful if after > doubtful.before and count < CHECKED[-1] else None
+        if after <= doubtful.before or is_usual(self._past, self._values, 0, self._worse, times=1):
+            return []
+        self._doubtful = None
+        return [replace(doubtful, at=int(self._at[-1]), after=after, usual=False)]
+
+    def _level_beside(self, since: int) -> float:
+        """Mean of the other signal before the change, scaled as this one."""
+        known = self._beside[:since][np.isfinite(self._beside[:since])]
+        return float(self._scaled(known).mean()) if len(known) else float("nan")
+
     def _begin_anew(self, first: int) -> None:
-        self._values, self._at = self._values[first:], self._at[first:]
+        gone = self._values[:first].clip(-LARGEST, LARGEST).astype(np.float32)
+        self._past = np.concatenate([self._past, gone])[-PAST_VALUES:]
+        self._values, self._at, self._beside = self._values[first:], self._at[first:], self._beside[first:]
         self._rebuild()
 
     def _rebuild(self) -> None:

@@ -1,8 +1,8 @@
-"""Drift detection: several detectors on several signals, and one alarm for each change.
+"""Drift detection: several detectors on several signals, one alarm for each change that is news.
 
 The signals are the model's loss, the loss of its frozen baseline, its confidence, its inputs, and its predictions.
-Detections while an alarm is active belong to it; it ends when nothing was detected for a while. The result depends
-on the events and their order alone, not on a clock.
+Detections while an alarm is active belong to it; it ends when nothing was detected for a while. Movements that are no
+news are told in a digest. The result depends on the events and their order alone, not on a clock.
 """
 
 from __future__ import annotations
@@ -17,8 +17,11 @@ from numpy.typing import NDArray
 from thalweg.memory.snapshots.state import State
 from thalweg.stream.drift.alarm import Alarm
 from thalweg.stream.drift.detectors import Fired, Scale, SignalWatch, preload
+from thalweg.stream.drift.digest import Digest, Digests
+from thalweg.stream.drift.harm import Harm
 from thalweg.stream.drift.inputs import ColumnsWatch, Moved
 from thalweg.stream.drift.params import DriftParams
+from thalweg.stream.drift.signs import Sign, is_news, kind_of, name_of, watching
 
 Floats = NDArray[np.float64]
 
@@ -27,6 +30,7 @@ SIGNALS = ("loss", "twin", "confidence", "inputs", "predictions")
 ALARMS_KEPT = 100
 _PATIENCE, _BASELINE_PATIENCE = 25.0, 40.0  # an outdated baseline is wrong half of the time: its loss varies more
 _LEAST_OF_BASELINE = 0.15
+_OUTDATED = 0.05  # a baseline that was already so much worse than the model before a change tells nothing by its loss
 _PEAK_OVER = 64  # the peak is that of the mean loss over this many values
 _LABELS_SEEN = 1000  # after this many events without a label, confidence and predictions are used instead of the loss
 
@@ -82,6 +86,8 @@ class DriftWatch:
         self._tracked = 0
         self._losses: Floats = np.zeros(0)  # the latest losses of the active alarm
         self._unreported: list[Alarm] = []
+        self._digests = Digests(params.digest_events, params.settle_events)
+        self._harm = Harm()
 
     @property
     def events(self) -> int:
@@ -114,6 +120,15 @@ class DriftWatch:
         news, self._unreported = self._unreported, []
         return news
 
+    def digest_news(self) -> list[Digest]:
+        """Digests that have ended since the last call."""
+        return self._digests.news()
+
+    @property
+    def digests(self) -> list[Digest]:
+        """The latest digests, oldest first; the last may not have ended."""
+        return self._digests.latest
+
     def note_done(self, number: int, done: str) -> None:
         """Record what was done about an alarm, if it is still stored."""
         self._alarms = [replace(one, done=done) if one.number == number else one for one in self._alarms]
@@ -139,15 +154,27 @@ class DriftWatch:
             return
         at = np.arange(self._events + 1, self._events + count + 1)
         graded = np.isfinite(seen.loss)
-        signs = self._feed_signals(seen, at, graded) + self._feed_columns(seen, at, graded)
+        signs = self._feed_signals(seen, at, graded)
+        worse = sorted(event for event, _, found in signs if is_news(found))
+        signs += self._feed_columns(seen, at, graded, worse)
         last = np.flatnonzero(graded)
         self._unlabelled = count - 1 - int(last[-1]) if len(last) else self._unlabelled + count
         signs.sort(key=lambda sign: (sign[0], SIGNALS.index(sign[1])))
+        self._harm.extend(seen.loss[graded], at[graded])
         for event, signal, found in signs:
             self._close_until(event, seen, at)
-            self._raise_or_extend(event, signal, found, float(seen.times[event - at[0]]))
+            time = float(seen.times[event - at[0]])
+            if is_news(found):
+                self._raise_or_extend(event, signal, found, time)
+            else:
+                self._digests.until(event, at, seen.times)
+                self._digests.add(
+                    event, time, signal, name_of(found), found.columns if isinstance(found, Moved) else ()
+                )
         self._events += count
         self._close_until(self._events, seen, at)
+        self._digests.until(self._events, at, seen.times)
+        self._harm.trim()
 
     def state(self) -> State:
         """The state that later alarms depend on."""
@@ -158,6 +185,7 @@ class DriftWatch:
             tensors |= {f"columns.{signal}.{name}": tensor for name, tensor in columns.tensors().items()}
         tensors["base"] = np.array([self._base])
         tensors["losses"] = self._losses
+        tensors |= {f"harm.{name}": tensor for name, tensor in self._harm.tensors().items()}
         meta = {
             "events": self._events,
             "unlabelled": self._unlabelled,
@@ -167,7 +195,8 @@ class DriftWatch:
             "scale": None if self._scale is None else [self._scale.center, self._scale.spread],
             "tracked": self._tracked,
             "alarms": [alarm.record() for alarm in self._alarms],
-            "params": _watching(self._params),
+            "params": watching(self._params),
+            "digests": self._digests.meta(),
         }
         return State(tensors, meta)
 
@@ -182,9 +211,12 @@ class DriftWatch:
         self._base = float(state.tensors["base"][0])
         self._scale = None if meta["scale"] is None else Scale(*meta["scale"])
         self._tracked, self._losses = meta["tracked"], state.tensors["losses"].copy()
+        if "digests" in meta:  # an older state has none of these
+            self._digests.restore(meta["digests"])
+            self._harm.restore(_under("harm.", state.tensors))
         for _, columns in self._columns.values():
             columns.begin_after(self._events)
-        if meta["params"] != _watching(self._params):
+        if meta["params"] != watching(self._params):
             return
         for signal in SIGNALS[:3]:
             tensors = _under(f"signal.{signal}.", state.tensors)
@@ -203,6 +235,8 @@ class DriftWatch:
             params.inputs,
             reference_rows=params.reference_events,
             false_alarms=params.false_alarms / 2,  # shared by inputs and predictions
+            calm_rows=params.calm_events,
+            follow_rows=params.follow_events,
         )
 
     def _signal(self, name: str) -> SignalWatch:
@@ -218,19 +252,20 @@ class DriftWatch:
 
     def _feed_signals(
         self, seen: Observed, at: NDArray[np.int64], graded: NDArray[np.bool_]
-    ) -> list[tuple[int, str, Fired | Moved]]:
+    ) -> list[tuple[int, str, Sign]]:
         if not self._params.detectors:
             return []
-        found: list[tuple[int, str, Fired | Moved]] = []
+        found: list[tuple[int, str, Sign]] = []
         if graded.any() and self._loss_bounded is None:
             self._loss_bounded = seen.bounded
         fed = {"loss": seen.loss, "twin": seen.baseline, "confidence": seen.confidence}
         for signal, values in fed.items():
             if not np.isfinite(values).any():
                 continue
-            fired = self._signal(signal).feed(values, at)
+            fired = self._signal(signal).feed(values, at, seen.loss if signal == "twin" else None)
             if signal == "twin":  # a comparison, not what is served: small changes are not significant
                 fired = [one for one in fired if one.after - one.before >= _LEAST_OF_BASELINE]
+                fired = [replace(one, usual=one.before - one.beside > _OUTDATED) for one in fired]
             if signal == "confidence":
                 fired = [one for one in fired if self._labels_missing(one.at, graded, at)]
             found += [(one.at, signal, one) for one in fired]
@@ -244,22 +279,27 @@ class DriftWatch:
         return unlabelled >= _LABELS_SEEN
 
     def _feed_columns(
-        self, seen: Observed, at: NDArray[np.int64], graded: NDArray[np.bool_]
-    ) -> list[tuple[int, str, Fired | Moved]]:
-        found: list[tuple[int, str, Fired | Moved]] = []
+        self, seen: Observed, at: NDArray[np.int64], graded: NDArray[np.bool_], worse: Sequence[int]
+    ) -> list[tuple[int, str, Sign]]:
+        found: list[tuple[int, str, Sign]] = []
         for signal, (place, columns) in self._columns.items():
-            moves = columns.feed(seen.columns[:, place])
+            moves = columns.feed(seen.columns[:, place], worse)
             if signal == "predictions":
                 moves = [moved for moved in moves if self._labels_missing(moved.rows, graded, at)]
             found += [(moved.rows, signal, moved) for moved in moves]
         return found
 
-    def _raise_or_extend(self, event: int, signal: str, found: Fired | Moved, time: float) -> None:
+    def _raise_or_extend(self, event: int, signal: str, found: Sign, time: float) -> None:
         """Raise an alarm, or add the detection to the active one."""
+        if self.open is not None and self._begins_another(self.open, found, signal):
+            self._end(self.open)
         self._last_sign, self._until = event, (event, time)
-        severity = found.distance if isinstance(found, Moved) else found.after - found.before
+        if isinstance(found, Moved):
+            severity = self._harm.severity(found.distance, found.since, event, bool(self._loss_bounded))
+        else:
+            severity = found.after - found.before
         features = found.columns if isinstance(found, Moved) and signal == "inputs" else ()
-        detector = found.test if isinstance(found, Moved) else found.detector
+        detector = name_of(found)
         detection = (signal, detector, event)
         if self.open is not None:
             alarm = self.open
@@ -272,7 +312,7 @@ class DriftWatch:
                 alarm,
                 signals=signals,
                 features=ranked,
-                kind=_kind(signals),
+                kind=kind_of(signals),
                 severity=max(severity, alarm.severity),
                 peak=event if worse else alarm.peak,
             )
@@ -294,13 +334,26 @@ class DriftWatch:
             detector=detector,
             signal=signal,
             severity=float(severity),
-            kind=_kind((detection,)),
+            kind=kind_of((detection,)),
             signals=(detection,),
             features=features,
             action=self._params.action,
         )
         self._alarms = [*self._alarms, alarm][-ALARMS_KEPT:]
         self._unreported.append(alarm)
+
+    def _begins_another(self, alarm: Alarm, found: Sign, signal: str) -> bool:
+        """Whether the loss rose long after the inputs had moved without harm, which is another change."""
+        return (
+            alarm.kind == "inputs"
+            and signal == "loss"
+            and found.since > self._last_sign + self._params.settle_events // 2
+        )
+
+    def _end(self, alarm: Alarm) -> None:
+        end, time = self._until
+        self._alarms[-1] = replace(alarm, end=end, end_time=time)
+        self._unreported.append(self._alarms[-1])
 
     def _close_until(self, event: int, seen: Observed, at: NDArray[np.int64]) -> None:
         """Update the active alarm up to an event, and end it if nothing was detected for long enough."""
@@ -309,9 +362,7 @@ class DriftWatch:
         alarm = self.open
         if alarm is None or event < due:
             return
-        end, time = self._until
-        self._alarms[-1] = replace(alarm, end=end, end_time=time)
-        self._unreported.append(self._alarms[-1])
+        self._end(alarm)
 
     def _track_peak(self, upto: int, seen: Observed, at: NDArray[np.int64]) -> None:
         """Track the largest excess of the mean loss of 64 events since the start over the loss before it."""
@@ -332,20 +383,6 @@ class DriftWatch:
             event = int(at[worst])
             self._until = max(self._until, (event, float(seen.times[worst])))
             self._alarms[-1] = replace(alarm, severity=float(means[place] - self._base), peak=event)
-
-
-def _kind(signals: Sequence[tuple[str, str, int]]) -> str:
-    named = {signal for signal, _, _ in signals}
-    of_inputs, of_answers = "inputs" in named, bool(named - {"inputs"})
-    return "both" if of_inputs and of_answers else "inputs" if of_inputs else "concept"
-
-
-def _watching(params: DriftParams) -> dict[str, Any]:
-    """The parameters that the saved values depend on."""
-    table = params.model_dump()
-    for key in ("action", "settle_events", "forgetting_factor", "forgetting_events"):
-        del table[key]
-    return table
 
 
 def _under(prefix: str, tensors: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:

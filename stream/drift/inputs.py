@@ -1,6 +1,8 @@
 """Two-sample tests of many columns at once: recent rows against reference rows.
 
 The reference is the first rows; every 64 rows, the last 192 and, less often, the last 1,024 are compared with it.
+A change that is news starts a new reference; columns that go on moving are no news until they have been calm
+(`thalweg.stream.drift.calm`), and the reference follows them at a pace.
 Each numeric column is cut into 32 bins at the reference's quantiles, so a test reads counts, whatever the number of
 rows. The level is divided over columns and tests (Bonferroni), so false alarms do not grow with the columns;
 the reported columns are those of Benjamini and Hochberg's procedure.
@@ -15,6 +17,8 @@ from typing import Any, Literal, TypeAlias, get_args
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import chdtrc, kolmogorov
+
+from thalweg.stream.drift.calm import Calm
 
 Floats = NDArray[np.float64]
 
@@ -45,6 +49,8 @@ class Moved:
     """Largest Kolmogorov-Smirnov distance of a column, within [0, 1]."""
     columns: tuple[tuple[str, float], ...]
     """The columns that drifted most, with their distances."""
+    news: bool = True
+    """Whether a column moved that had been calm; else all of them have been moving for a while."""
 
 
 class ColumnsWatch:
@@ -57,6 +63,8 @@ class ColumnsWatch:
             (maximum mean discrepancy of all numeric columns together, by 64 random Fourier features).
         reference_rows: Number of rows of the reference.
         false_alarms: Expected number in 10,000 independent rows without a change.
+        calm_rows: After a change that was news, columns must have been calm for so long before they are news again.
+        follow_rows: Of columns that keep moving, the reference is replaced once it is this old.
         seed: Of the random features.
     """
 
@@ -68,6 +76,8 @@ class ColumnsWatch:
         *,
         reference_rows: int = 1000,
         false_alarms: float = 0.05,
+        calm_rows: int = 2000,
+        follow_rows: int = 5000,
         seed: int = 0,
     ) -> None:
         self._names = tuple(names)
@@ -81,6 +91,10 @@ class ColumnsWatch:
         self._reference: NDArray[np.float32] = np.zeros((0, len(names)), dtype=np.float32)
         self._waiting: NDArray[np.float32] = self._reference
         self._base: _Base | None = None
+        self._calm = Calm(len(names), calm_rows)
+        self._follow_rows = follow_rows
+        self._since = 0  # rows before the reference was complete
+        self._next: NDArray[np.float32] | None = None  # of the next reference, while it is gathered
         self._counts: NDArray[np.float32] = np.zeros((0, len(names), _BINS), dtype=np.float32)
         self._means: Floats = np.zeros((0, _FOURIER))
         self._scores: dict[str, float] = {}
@@ -92,9 +106,12 @@ class ColumnsWatch:
         """Number of columns."""
         return len(self._names)
 
-    def feed(self, rows: NDArray[np.float32]) -> list[Moved]:
-        """Feed rows (N, F), NaN where there is no value; changes found, in order. Each starts a new reference."""
+    def feed(self, rows: NDArray[np.float32], worse: Sequence[int] = ()) -> list[Moved]:
+        """Feed rows (N, F), NaN where there is no value; changes found, in order. Those that are news start a new
+        reference. `worse`: numbers of rows, in order, at which the predictions were found worse.
+        """
         found = []
+        disturbed = 0
         self._trail = [(0, self._distances)]
         while len(rows):
             if self._base is None:
@@ -103,18 +120,27 @@ class ColumnsWatch:
                 self._rows += min(room, len(rows))
                 rows = rows[room:]
                 if len(self._reference) == self._reference_rows:
-                    self._base = self._based()
+                    self._base, self._since = self._based(), self._rows
                 continue
             room = STEP - len(self._waiting)
             self._waiting = np.concatenate([self._waiting, rows[:room]]) if len(self._waiting) else rows[:room]
             self._rows += min(room, len(rows))
             rows = rows[room:]
             if len(self._waiting) == STEP:
+                step = self._waiting
+                while disturbed < len(worse) and worse[disturbed] <= self._rows:
+                    self._calm.disturbed()
+                    disturbed += 1
                 moved = self._test()
                 self._trail.append((self._rows, self._distances))
                 if moved is not None:
                     found.append(moved)
+                if moved is not None and moved.news:
                     self._begin_anew()
+                else:
+                    self._follow(step, moved is not None)
+        if disturbed < len(worse):
+            self._calm.disturbed()
         return found
 
     def scores(self) -> dict[str, float]:
@@ -138,6 +164,10 @@ class ColumnsWatch:
             "means": self._means,
             "rows": np.array([self._rows]),
             "distances": self._distances,
+            "since": np.array([self._since]),
+            "next": self._reference[:0] if self._next is None else self._next,
+            "following": np.array([self._next is not None]),
+            **self._calm.tensors(),
         }
 
     def restore(self, tensors: Mapping[str, NDArray[Any]]) -> None:
@@ -145,6 +175,10 @@ class ColumnsWatch:
         self._reference, self._waiting = tensors["reference"].copy(), tensors["waiting"].copy()
         self._counts, self._means = tensors["counts"].astype(np.float32), tensors["means"].copy()
         self._rows, self._distances = int(tensors["rows"][0]), tensors["distances"].copy()
+        if "calm" in tensors:  # an older state has none of these
+            self._calm.restore(tensors)
+            self._since = int(tensors["since"][0])
+            self._next = tensors["next"].copy() if tensors["following"][0] else None
         self._base = self._based() if len(self._reference) == self._reference_rows else None
 
     def begin_after(self, rows: int) -> None:
@@ -153,10 +187,24 @@ class ColumnsWatch:
         self._rows, self._distances = rows, np.zeros(self.width)
 
     def _based(self) -> _Base:
-        return _Base(self._reference, self._categorical, np.random.default_rng(self._seed))
+        random = np.random.default_rng(self._seed)
+        return _Base(self._reference, self._categorical | self._calm.apart, self._categorical, random)
+
+    def _follow(self, step: NDArray[np.float32], moved: bool) -> None:
+        """Once the reference is old and does not fit, gather the next; compare with the old one until that is full."""
+        if self._next is None:
+            if moved and self._rows - self._since >= self._follow_rows:
+                self._next = step[:0]
+            return
+        self._next = np.concatenate([self._next, step])
+        if len(self._next) >= self._reference_rows:
+            self._calm.begin_reference()
+            self._reference, self._next, self._since = self._next[-self._reference_rows :], None, self._rows
+            self._counts, self._means, self._base = self._counts[:0], self._means[:0], self._based()
 
     def _begin_anew(self) -> None:
-        self._base = None
+        self._calm.begin_reference()
+        self._base = self._next = None
         self._reference = self._waiting = self._reference[:0]
         self._counts, self._means = self._counts[:0], self._means[:0]
 
@@ -178,8 +226,8 @@ class ColumnsWatch:
         if steps < _SHORT:
             return None
         moved = self._compare(base, _SHORT)
-        if moved is None and steps == _LONG and self._rows % (_LONG // 4 * STEP) < STEP:
-            moved = self._compare(base, _LONG)
+        if (moved is None or not moved.news) and steps == _LONG and self._rows % (_LONG // 4 * STEP) < STEP:
+            moved = self._compare(base, _LONG) or moved
         return moved
 
     def _compare(self, base: _Base, steps: int) -> Moved | None:
@@ -187,36 +235,49 @@ class ColumnsWatch:
         share = self._counts[-steps:].sum(axis=0) / window
         distances = np.abs((share - base.share).cumsum(axis=1)).max(axis=1).astype(np.float64)
         distances[self._categorical] = 0.5 * np.abs(share - base.share).sum(axis=1)[self._categorical]
-        p_values = {}
+        by_column: dict[str, Floats] = {}
         if "ks" in self._tests:
             p = kolmogorov(np.sqrt(effective) * distances)
-            p_values["ks"] = float(np.where(self._categorical, 1.0, p).min(initial=1.0)) * len(self._names)
+            by_column["ks"] = self._scored(np.where(self._categorical, 1.0, p) * len(self._names))
         if "psi" in self._tests:
-            p_values["psi"] = self._stability(share, base, effective) * len(self._names)
+            by_column["psi"] = self._scored(self._stability(share, base, effective) * len(self._names))
+        joint = 0.0
         if "mmd" in self._tests and base.degrees:
             gap = self._means[-steps:].mean(axis=0) - base.mean
-            p_values["mmd"] = float(chdtrc(base.degrees, effective * float(gap @ gap) / base.scale))
-        scores = {name: float(np.log(max(p, _SMALLEST)) / np.log(self._level)) for name, p in p_values.items()}
-        scores = {name: max(0.0, score) for name, score in scores.items()}
+            joint = float(self._scored(chdtrc(base.degrees, effective * float(gap @ gap) / base.scale)))
+        calm = self._calm
+        moving = np.append(np.max([np.zeros(len(self._names)), *by_column.values()], axis=0), joint) > 1.0
+        scores = {name: float(column[calm.news[:-1]].max(initial=0.0)) for name, column in by_column.items()}
+        if "mmd" in self._tests:
+            scores["mmd"] = joint if calm.news[-1] else 0.0
         if steps == _SHORT:
             self._scores, self._distances = scores, distances
         test = max(scores, key=lambda name: scores[name], default=None)
+        told = self._told(distances, effective) if moving.any() else ()
         if test is None or scores[test] <= 1.0:
-            return None
+            calm.tested(moving, STEP if steps == _SHORT else 0)
+            if not moving.any():
+                return None
+            strongest = max(by_column, key=lambda name: float(by_column[name].max(initial=0.0)), default="mmd")
+            farthest = float(distances.max(initial=0.0))
+            return Moved(strongest, 1.0, self._rows, self._rows, farthest, told, news=False)
         self._scores, self._distances = scores, distances
-        told = self._told(distances, effective)
-        return Moved(
-            test, scores[test], self._rows, self._rows - self._lasting(base, steps), float(distances.max()), told
-        )
+        since = self._rows - self._lasting(base, steps)
+        calm.told(moving | np.append([name in dict(told) for name in self._names], False))
+        return Moved(test, scores[test], self._rows, since, float(distances.max()), told)
 
-    def _stability(self, share: NDArray[np.float32], base: _Base, effective: float) -> float:
-        """The smallest p-value of a column whose index is not stable."""
+    def _scored(self, p: Any) -> Floats:
+        """Logarithms of p-values in units of that of the level."""
+        return np.maximum(0.0, np.log(np.maximum(p, _SMALLEST)) / np.log(self._level))  # type: ignore[no-any-return]
+
+    def _stability(self, share: NDArray[np.float32], base: _Base, effective: float) -> Floats:
+        """The p-value of each column, 1 where its index is stable, (F,)."""
         now = share.reshape(len(share), _COARSE, -1).sum(axis=2) + 1e-3
         then = base.coarse + 1e-3
         index = ((now - then) * np.log(now / then)).sum(axis=1)
         squared = effective * ((now - then) ** 2 / (0.5 * (now + then))).sum(axis=1)
         p = chdtrc(np.maximum(1, (then > 2e-3).sum(axis=1) - 1), squared)
-        return float(np.where(index >= _LEAST_PSI, p, 1.0).min(initial=1.0))
+        return np.asarray(np.where(index >= _LEAST_PSI, p, 1.0))
 
     def _told(self, distances: Floats, effective: float) -> tuple[tuple[str, float], ...]:
         p = kolmogorov(np.sqrt(effective) * distances)
@@ -241,9 +302,13 @@ class _Base:
     """Values computed once from a reference (R, F)."""
 
     def __init__(
-        self, reference: NDArray[np.float32], categorical: NDArray[np.bool_], random: np.random.Generator
+        self,
+        reference: NDArray[np.float32],
+        apart: NDArray[np.bool_],
+        categorical: NDArray[np.bool_],
+        random: np.random.Generator,
     ) -> None:
-        self._categorical = categorical
+        self._categorical, self._apart = categorical, apart
         columns = reference.shape[1]
         sound = np.where(np.isfinite(reference), reference, np.nan).astype(np.float64)
         sound[:, np.isnan(sound).all(axis=0)] = 0.0
@@ -296,7 +361,7 @@ class _Base:
         self._ranks = np.tile(np.arange(_BINS, dtype=np.float32) / (_BINS / 2) - 1.0, columns)
         ranks = self._ranks[bins].astype(np.float64)
         spread = ranks.std(axis=0)
-        moves = ~self._categorical & (spread > 0)
+        moves = ~self._apart & (spread > 0)
         scale = np.where(moves, 1.0 / np.where(moves, spread, 1.0), 0.0)
         some = (ranks * scale)[:: max(1, len(ranks) // 200)]
         squares = (some**2).sum(axis=1)

@@ -28,6 +28,14 @@ class DriftParams(Settings):
     """An alarm ends when nothing has been detected for this many events."""
     false_alarms: Annotated[float, Field(gt=0, le=100)] = 0.05
     """Expected false alarms of the inputs in 10,000 independent events without a change."""
+    calm_events: Count = 2000
+    """Inputs and predictions that moved once are news again only after they have been calm for this many events;
+    after each alarm four times as many, up to 64 times."""
+    follow_events: Count = 5000
+    """For inputs and predictions that keep moving, the reference window is replaced after this many events."""
+    digest_events: Count = 100_000
+    """Movements that raise no alarm are told in one digest per day of event time, or, where it stands, after this many
+    events."""
     max_columns: Count = 1000
     """Of inputs with more numbers, this many columns are monitored, evenly spaced."""
     action: Action = "observe"

@@ -18,6 +18,7 @@ from thalweg.proto.schema import Array
 from thalweg.proto.task import task_of
 from thalweg.stream.drift.alarm import Alarm
 from thalweg.stream.drift.columns import WatchedColumns
+from thalweg.stream.drift.digest import Digest
 from thalweg.stream.drift.drift import DriftWatch, Observed
 from thalweg.stream.drift.params import DriftParams
 from thalweg.stream.evaluation.baseline import Baseline, Pinned
@@ -259,6 +260,11 @@ class Monitor:
         """Alarms raised or ended since the last call."""
         self.settle()
         return self.drift.news()
+
+    def digest_news(self) -> list[Digest]:
+        """Digests of drift that is no news, which ended since the last call."""
+        self.settle()
+        return self.drift.digest_news()
 
     def note_done(self, number: int, done: str) -> None:
         """Record what was done about an alarm, as text."""

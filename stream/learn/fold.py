@@ -351,6 +351,7 @@ class Fold:
             newest_time=None if newest is None else float(newest.times.max()),
             learn_seconds=tuple(seconds),
             alarms=tuple(self._drift.news()) if self._drift is not None else (),
+            digests=tuple(self._drift.digest_news()) if self._drift is not None else (),
         )
         self._unhandled = outcome.raised
         return outcome

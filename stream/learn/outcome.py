@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from thalweg.stream.drift.alarm import Alarm
+from thalweg.stream.drift.digest import Digest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +36,9 @@ class Outcome:
     """Seconds that learning took, per micro-batch."""
     alarms: tuple[Alarm, ...] = ()
     """Drift alarms raised or ended, in order; an alarm that ended in the same block appears twice."""
+
+    digests: tuple[Digest, ...] = ()
+    """Digests of drift that is no news, which ended in the block."""
 
     @property
     def raised(self) -> tuple[Alarm, ...]:

@@ -13,6 +13,7 @@ from thalweg.proto.event import Batch, Decoded
 from thalweg.proto.records import Partition, Position, Records
 from thalweg.proto.schema import Array
 from thalweg.stream.drift.alarm import Alarm
+from thalweg.stream.drift.digest import Digest
 from thalweg.stream.evaluation.report import EvaluationReport
 from thalweg.stream.health.registry import Health
 from thalweg.stream.learn.observer import NoObserver, Observer
@@ -72,6 +73,9 @@ class DriftEvaluator(Evaluator, Protocol):
     def news(self) -> Sequence[Alarm]:
         """Drift alarms raised or ended since the last call."""
 
+    def digest_news(self) -> Sequence[Digest]:
+        """Digests of drift that is no news, which ended since the last call."""
+
 
 class Command(Protocol):
     """A command to the learner from a server or an operator."""
@@ -115,8 +119,8 @@ class DeadLetterSink(Protocol):
 class AlarmSink(Protocol):
     """Receives drift alarms; implemented by `stream.alarms`."""
 
-    def send(self, alarms: Sequence[Alarm]) -> None:
-        """Send these alarms and all pending ones; those that fail stay pending."""
+    def send(self, alarms: Sequence[Alarm], digests: Sequence[Digest] = ()) -> None:
+        """Send these alarms and digests and all pending ones; those that fail stay pending."""
 
     def state(self) -> State:
         """The pending alarms."""

@@ -273,7 +273,7 @@ class Processor:
         for alarm in outcome.alarms:
             self._observer.drifted(alarm)
         if self._alarms is not None:
-            self._alarms.send(outcome.alarms)
+            self._alarms.send(outcome.alarms, outcome.digests)
 
     def _act(self, outcome: Outcome) -> None:
         if (decision := self._policy.decide(outcome)) is not None:

@@ -1,0 +1,43 @@
+"""Whether a deterioration of a signal is usual: it was as bad, for as long, several separate times before."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+PAST_VALUES = 16_384
+"""Values before a deterioration that it is compared with."""
+LARGEST = 1e30
+"""Of those values: their sums stay finite."""
+CHECKED = (256, 1024)
+"""Values since a deterioration that was usual at first, at which it is judged again."""
+TIMES = 3
+"""About once in 5,000 values."""
+_APART = 1000  # values from one deterioration to the next, or they are one
+_LEAST = 64  # shorter ones are compared over this many values
+
+
+def is_usual(past: NDArray[np.float32], values: Floats, since: int, worse: int, times: int = TIMES) -> bool:
+    """Whether the mean of the values from `since` on was reached at least `times` separate times before.
+
+    Args:
+        past: Values before `values`, (P,).
+        values: (N,), at least one from `since` on.
+        since: Index of the first value after the change.
+        worse: 1 where a higher value is worse, -1 where a lower one is.
+    """
+    before = np.concatenate([past, values[:since].clip(-LARGEST, LARGEST)])[-PAST_VALUES:]
+    length = max(_LEAST, len(values) - since)
+    if len(before) < length or len(values) + len(past) < length:
+        return False
+    recent = np.concatenate([past, values])[-length:].clip(-LARGEST, LARGEST)
+    total = np.concatenate([[0.0], before.cumsum()])
+    means = worse * (total[length:] - total[:-length]) / length
+    as_bad = np.flatnonzero(means >= worse * float(recent.mean()) - 1e-9)
+    found, place = 0, 0
+    while place < len(as_bad) and found < times:
+        found += 1
+        place = int(np.searchsorted(as_bad, as_bad[place] + _APART, side="right"))
+    return found >= times
