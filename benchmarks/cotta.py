@@ -17,7 +17,7 @@ import numpy as np  # noqa: E402
 from benchmarks import cotta_guards as guarded  # noqa: E402
 from benchmarks.report import Result, at_most, median_seconds, show  # noqa: E402
 from benchmarks.scale import Scale  # noqa: E402
-from benchmarks.small_cnn import as_input, classifier, error, grouped, pictures, trained  # noqa: E402
+from benchmarks.small_cnn import GROUPED_PASSES, as_input, classifier, error, grouped, pictures, trained  # noqa: E402
 from benchmarks.streams import SHARED, no_streams  # noqa: E402
 from thalweg.models.contract.learner import LearnerContext  # noqa: E402
 from thalweg.models.cotta.learner import Cotta  # noqa: E402
@@ -209,7 +209,7 @@ def run(scale: Scale = Scale.FULL) -> list[Result]:
             other = trained(Path(folder) / "grouped.safetensors", grouped, passes=1, count=128)
             second = Source(other, shown=BATCH, factory="grouped")
             return costs(source, 1) + quality(source, 2) + guards(source) + without_batch_norm(second)
-    source, second = Source(trained(WEIGHTS)), Source(trained(GROUPED, grouped), factory="grouped")
+    source, second = Source(trained(WEIGHTS)), Source(trained(GROUPED, grouped, GROUPED_PASSES), factory="grouped")
     results = costs(source, scale.of(60, quick=20, tiny=1)) + quality(source, scale.of(ROUNDS, quick=1, tiny=2))
     return results + guards(source) + without_batch_norm(second)
 

@@ -19,6 +19,8 @@ from thalweg.models.parts.torch_setup import Tensor, functional, torch
 
 IMAGES = SHARED / "data" / "images"
 PASSES, BATCH, RATE = 12, 64, 0.05
+GROUPED_PASSES = 4
+"""For the network with group norm, which is there to be compared with itself."""
 
 
 def classifier(classes: int = 10) -> torch.nn.Module:
@@ -111,8 +113,8 @@ def error(model: torch.nn.Module, x: NDArray[np.float32], y: NDArray[np.generic]
 
 
 if __name__ == "__main__":
-    make = grouped if "grouped" in sys.argv[2:] else classifier
-    path = trained(Path(sys.argv[1]), make)
+    make, passes = (grouped, GROUPED_PASSES) if "grouped" in sys.argv[2:] else (classifier, PASSES)
+    path = trained(Path(sys.argv[1]), make, passes)
     model = make()
     model.load_state_dict(load_file(path))
     clean = pictures("fashion_mnist")
