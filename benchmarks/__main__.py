@@ -25,6 +25,7 @@ NAMES = (
     "ridge_cost",
     "row_by_row",
     "streams",
+    "promises",
     "nearest_mean",
     "calibration",
     "columns",

@@ -123,7 +123,7 @@ class HeadSearch:
 
     def _nearest_one(self, queries: Floats) -> Ids:
         ids, unsure = self._quick.nearest(queries)
-        for head in np.flatnonzero(unsure.any(axis=0)):
+        for head in np.flatnonzero(unsure.any(axis=0)).tolist():
             rows = np.flatnonzero(unsure[:, head])
             asked = np.ascontiguousarray(queries[rows, head])
             ids[rows, head] = _ranked(self._keys[head], asked, self._candidates(head, asked, 1), 1)[:, 0]

@@ -59,13 +59,15 @@ class Experts:
         self.clock = clock
         self.members = params.members
         self.single = params.alone is not None
-        self.networks = {name: NetworkExpert(params, params.shape(name), seed) for name in params.networks}
+        self.networks: dict[str, NetworkExpert] = {
+            name: NetworkExpert(params, params.shape(name), seed) for name in params.networks
+        }
         count = len(self.members)
         self._weights = [ExpertWeights(count, params.expert_rate, params.expert_share) for _ in PARTS]
         self.counting = {name: Counts.of(params.max_types, memory) for name, memory in params.memories.items()}
         self._recent = np.zeros((2, count))  # of each expert: log-likelihood, gain
         self._judged = 0  # events
-        self._seconds = dict.fromkeys(self.members, 0.0)
+        self._seconds: dict[str, float] = dict.fromkeys(self.members, 0.0)
 
     @property
     def left_out(self) -> int:
@@ -181,9 +183,9 @@ class Experts:
             for one, row in zip(self._weights, tensors["expert_weights"]):
                 one.weights = np.array(row)
             self._recent, self._judged = np.array(tensors["expert_recent"]), int(counts["judged"])
-        for name, counts in self.counting.items():
-            counts.markov = MarkovTable(np.array(tensors[f"expert.{name}.types"]))
-            counts.gaps = GapTable(np.array(tensors[f"expert.{name}.gaps"]))
+        for expert, tables in self.counting.items():
+            tables.markov = MarkovTable(np.array(tensors[f"expert.{expert}.types"]))
+            tables.gaps = GapTable(np.array(tensors[f"expert.{expert}.gaps"]))
 
 
 def _said(samples: Samples, reading: NextEvent) -> NDArray[np.float64]:

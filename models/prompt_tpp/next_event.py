@@ -81,10 +81,15 @@ def mixed(experts: Sequence[NextEvent], of_types: Sequence[float], of_gaps: Sequ
         of_gaps: Weights that sum to 1.
     """
     kinds = experts[0].types.shape[1]
-    types = torch.logsumexp(torch.stack([one.types + _log(weight) for one, weight in zip(experts, of_types)]), dim=0)
+    said = [one.types + _log(weight) for one, weight in zip(experts, of_types)]
+    highest = torch.stack(said).amax(dim=0).clamp(min=-1e30)  # finite also where nobody knows the type
+    total = torch.zeros_like(highest)
+    for one in said:  # in order: how a library sums over experts depends on the number of rows
+        total = total + torch.exp(one - highest)
+    types = highest + torch.log(total)
     columns = []
-    for one, weight in zip(experts, of_gaps):
-        logits, means, spreads = _parts(one.parts)
+    for expert, weight in zip(experts, of_gaps):
+        logits, means, spreads = _parts(expert.parts)
         share = _log(weight) + math.log1p(-FLOOR_SHARE)
         columns.append(torch.stack([logits + share, means, spreads], dim=2).expand(-1, kinds, -1, -1))
     floor = torch.tensor([math.log(FLOOR_SHARE), 0.0, _FLOOR_SPREAD], dtype=types.dtype)

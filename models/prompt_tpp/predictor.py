@@ -203,7 +203,7 @@ class PromptTppPredictor:
         new = self._settings["unseen"]
         known = said.log_likelihood(gaps, torch.from_numpy(np.maximum(kinds, 0))).double().numpy() + math.log1p(-new)
         if (kinds >= 0).all():
-            return known  # type: ignore[no-any-return]
+            return known
         of_any = said.any_log_likelihood(gaps).double().numpy() + math.log(new)
         return np.where(kinds >= 0, known, of_any)
 

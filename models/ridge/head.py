@@ -16,6 +16,25 @@ from scipy.linalg.lapack import dpotrf, dpotri, dpotrs
 Floats = NDArray[np.float64]
 
 
+WIDE = 100.0
+"""Mean square of an event's features from which on the penalty grows; standardised inputs have about 1 each."""
+
+
+def penalty(gamma: float | str, gram: Floats, constant: int | None) -> float:
+    """γ: as given, or for `auto` half of what the width of events is above WIDE, and at least 1.
+
+    The width is the mean square of an event's features, at most their number: a thousand numbers are a thousand
+    directions to fit noise in, a category of a thousand values is one.
+    """
+    if not isinstance(gamma, str):
+        return gamma
+    if constant is None or len(gram) <= WIDE + 2 or gram[constant, constant] <= 0:
+        return 1.0
+    diagonal = gram.diagonal()
+    width = float(diagonal.sum() - diagonal[constant]) / float(diagonal[constant])
+    return max(1.0, (min(width, len(gram)) - WIDE) / 2)
+
+
 def solve(gram: Floats, cross: Floats, gamma: float, constant: int | None = None) -> Floats:
     """W (D, C) of (G + γI) W = Q; the constant feature is not penalised. Reads the upper triangle of G only.
 

@@ -3,15 +3,17 @@ by accident, and as much as you like on purpose.
 
 Source: Zhuang et al., "Online Analytic Exemplar-Free Continual Learning with Large Models for Imbalanced Autonomous
 Driving Task" (arXiv:2405.17779): frozen random ReLU layer, recursive ridge head, pseudo-features for rare classes.
-Ours differs (docs/learners/ridge.md counts how): sums G = Σhhᵀ and Q = Σhyᵀ are the state and are solved by Cholesky,
-inputs are standardised, events may fade, at several rates at once, the served head being the mixture that did best
-lately; class names need not be known, targets may be numbers, events have weights.
+Ours differs (docs/learners/ridge.md counts how): sums G = Σhhᵀ and Q = Σhyᵀ are the state and are solved by Cholesky;
+inputs are standardised, and sums re-expressed when the scale moves; events may fade, at several rates at once, the
+served head being the mixture that did best lately, while classes that no longer come are kept at clocks of their own;
+class names need not be known, targets may be numbers.
 Cost: D² multiply-adds an event and decay, D³/6 a solve. State: 8 (D² + 2 D C) bytes a decay, + 8 D F.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -23,15 +25,21 @@ from thalweg.models.contract.learner import LearnerContext
 from thalweg.models.parts.class_bound import EXCESS_EVENTS, ExcessEvents
 from thalweg.models.parts.input_columns import InputColumns
 from thalweg.models.parts.random_features import FeatureMap
+from thalweg.models.parts.running_scale import RunningScale
 from thalweg.models.parts.selection import Selected, select_classes, select_numbers
-from thalweg.models.parts.standardise import Standardiser, scaled
-from thalweg.models.ridge.head import Inverse, solve
+from thalweg.models.parts.standardise import scaled
+from thalweg.models.ridge.absent import Absent
+from thalweg.models.ridge.clocks import PAUSE, pauses_within
+from thalweg.models.ridge.head import Inverse, penalty
+from thalweg.models.ridge.identity import check, check_plain, identity
 from thalweg.models.ridge.mixture import Mixture
 from thalweg.models.ridge.params import Params
 from thalweg.models.ridge.predictor import CHUNK, RidgePredictor
-from thalweg.models.ridge.pseudo_features import reweighted_head, rows_needed, seeded_noise, topped_up
-from thalweg.models.ridge.refresh import event_cost, interval, recursion_pays, solve_cost
+from thalweg.models.ridge.pseudo_features import seeded_noise, solved
+from thalweg.models.ridge.refresh import due, recursion_lasts, recursion_wanted
+from thalweg.models.ridge.rescaled import Rescaling
 from thalweg.models.ridge.statistics import Rows, Statistics
+from thalweg.models.ridge.targets import Targets
 from thalweg.proto.event import Batch, ClassLabels, NumberLabels
 from thalweg.proto.schema import Array, InputError, Schema
 
@@ -61,8 +69,20 @@ class Ridge:
         self._map = FeatureMap.draw(
             self._columns.width, p.expansion, offsets=p.offsets, direct=p.direct, bias=p.bias, seed=context.seed
         )
-        self._standardiser = Standardiser(self._columns.width) if p.standardise else None
-        self._members = [self._new_statistics(decay) for decay in p.forgetting]
+        self._standardiser = RunningScale(self._columns.width) if p.standardise else None
+        self._targets: Targets | None = None
+        if p.task == "regression":
+            additive = p.forgetting == (1.0,) and not p.standardise
+            self._targets = Targets(p.targets, None if additive else p.target_clip, centred=p.bias)
+        columns = p.targets if p.task == "regression" else 0
+        moments, grams = self._columns.width if p.balance == "pseudo_features" else 0, p.balance == "reweighted"
+        self._members = [
+            Statistics(self._map.size, columns, decay=decay, moments=moments, class_grams=grams)
+            for decay in p.forgetting
+        ]
+        self._slowest = self._members[int(np.argmax(p.forgetting))]
+        forgets = min(p.forgetting) < 1.0 and p.balance == "none" and p.task == "classification"
+        self._absent = Absent(self._map.size, self._map.width, max(p.forgetting)) if p.keep_absent and forgets else None
         self._mixture = Mixture(len(p.forgetting), p.mixture_horizon_events, unit_free=p.task == "regression")
         self._inverse = Inverse()
         self._heads: Floats = np.zeros((len(p.forgetting), self._map.size, self._members[0].columns))  # (M, D, C)
@@ -89,15 +109,16 @@ class Ridge:
         self._excess.add(excess, first_excess)
         if len(inputs) == 0:
             return
-        for part in self._stretches(len(inputs)):
+        for part in self._stretches(len(inputs), codes):
             some = Rows(
                 self._taken(inputs[part]),
-                targets[part],
+                targets[part] if self._targets is None else self._targets.take(targets[part]),
                 None if weights is None else weights[part],
                 None if codes is None else codes[part],
                 inputs[part],
             )
             self._learn(some)
+            self._rescale()
         for member in self._members:
             member.drop_denormals(self._learned, self._learned + len(inputs))
         self._learned += len(inputs)
@@ -106,16 +127,37 @@ class Ridge:
             self._class_events += np.bincount(codes, minlength=len(self._class_events))
         if len(self._members) > 1 or self._inverse.inverse is not None:
             self._predictor = None  # the mixture has changed, or the head was updated recursively
+        must = self._must_refresh
         self._refresh_if_due(len(inputs))
+        if self._absent is not None:
+            common, constant = self._slowest, self._map.constant
+            gamma = partial(self._gamma, common)
+            if self._absent.update(common, self._features, self._present, gamma, constant, anyway=must):
+                self._predictor = None
 
     def _learn(self, rows: Rows) -> None:
         if len(self._members) > 1 and self._learned:
             self._mixture.score(rows.features, rows.targets, self._heads)
+        if self._absent is not None and rows.codes is not None and rows.inputs is not None:
+            self._absent.add(rows.inputs, rows.codes, self._slowest)
         for member in self._members:
             member.add(rows)
         if self._inverse.inverse is not None:
             self._grow_heads()
             self._heads[0] = self._inverse.add(rows.features, rows.targets, rows.weights, self._heads[0])
+
+    def _rescale(self) -> None:
+        """Re-express all sums if the scale has moved after the last stretch."""
+        if self._standardiser is None or (move := self._standardiser.move) is None:
+            return
+        self._standardiser.move = None
+        rescaling = Rescaling(self._map, move, self.params.clip)
+        for member in self._members:
+            if self._absent is not None and member is self._slowest:
+                self._absent.clocks.rescale(member, rescaling)
+            else:
+                rescaling.apply(member)
+        self._inverse.inverse = None
 
     def _take(self, batch: Batch) -> Selected:
         """The valid labelled events of a batch; registers new classes."""
@@ -131,15 +173,18 @@ class Ridge:
         if len(self._classes) > known:
             for member in self._members:
                 member.grow(len(self._classes))
+            if self._absent is not None:
+                self._absent.clocks.grow(len(self._classes))
             self._class_events = np.pad(self._class_events, (0, len(self._classes) - known))
             self._must_refresh = True
         return selected
 
-    def _stretches(self, events: int) -> Iterator[slice]:
-        for start in range(0, events, CHUNK):  # bounds memory for any micro-batch size
-            count = min(CHUNK, events - start)
-            parts = [slice(0, count)] if self._standardiser is None else self._standardiser.stretches(count)
-            for part in parts:
+    def _stretches(self, events: int, codes: NDArray[np.int32] | None) -> Iterator[slice]:
+        most = PAUSE if self._absent is not None and codes is not None and pauses_within(codes) else CHUNK
+        for start in range(0, events, most):  # bounds memory for any micro-batch size
+            count = min(most, events - start)
+            scale = self._standardiser or self._targets  # both change after the same events
+            for part in [slice(0, count)] if scale is None else scale.stretches(count):
                 yield slice(start + part.start, start + part.stop)
 
     def _taken(self, inputs: Array) -> Floats:
@@ -160,6 +205,8 @@ class Ridge:
         """Decays all sums at once; their regular decay stays."""
         for member in self._members:
             member.fade(1.0 / factor)
+        if self._absent is not None:
+            self._absent.clocks.fade(1.0 / factor)
         self._faded += 1
         self._inverse.inverse = None
         if self._learned:
@@ -168,26 +215,21 @@ class Ridge:
     # Heads
 
     def _refresh_if_due(self, events: int) -> None:
-        size, columns = self._map.size, self._members[0].columns
-        setting = self.params.refresh_events
-        pseudo = 0
-        if self.params.balance == "pseudo_features":
-            pseudo = max(int(rows_needed(m.class_weight, self.params.pseudo_rows).sum()) for m in self._members)
-        cost = solve_cost(size, columns, pseudo, self._map.width)
-        due = self._since_refresh >= interval(setting, self._learned, cost, event_cost(size, columns))
-        if not (due or self._must_refresh):
+        p, size, columns = self.params, self._map.size, self._members[0].columns
+        weights = [member.class_weight for member in self._members]
+        if not (self._must_refresh or due(p, size, self._map.width, weights, self._since_refresh, self._learned)):
             return
-        recursive = self._recursion_wanted(events)
-        if recursive and self._inverse.inverse is not None and self._inverse.steps < self._inverse_lasts():
-            self._grow_heads()  # the Woodbury steps have updated the head
-        elif recursive:
-            member = self._members[0]
-            head = self._inverse.begin(member.gram, member.cross, self.params.gamma, self._map.constant)
-            self._heads = np.ascontiguousarray(head[None])
-        else:
-            self._inverse.inverse = None
+        recursive, inverse = recursion_wanted(p, size, columns, events), self._inverse
+        if not recursive:
+            inverse.inverse = None
             self.refresh()
             return
+        if inverse.inverse is not None and inverse.steps < recursion_lasts(size, self._learned):
+            self._grow_heads()  # the Woodbury steps have updated the head
+        else:
+            member = self._members[0]
+            head = inverse.begin(member.gram, member.cross, self._gamma(member), self._map.constant)
+            self._heads = np.ascontiguousarray(head[None])
         self._refreshed()
 
     def refresh(self) -> None:
@@ -200,24 +242,11 @@ class Ridge:
         self._predictor = None
 
     def _solve(self, member: Statistics) -> Floats:
-        constant = self._map.constant
-        if self.params.balance == "reweighted":
-            return reweighted_head(member, self.params.gamma, constant)
-        if self.params.balance == "pseudo_features":
-            noise = seeded_noise(self._seed, self._learned)
-            member = topped_up(member, self._features, self.params.pseudo_noise, self.params.pseudo_rows, noise)
-        return solve(member.gram, member.cross, self.params.gamma, constant)
+        noise = seeded_noise(self._seed, self._learned)
+        return solved(member, self.params, self._features, self._gamma(member), self._map.constant, noise)
 
-    def _recursion_wanted(self, events: int) -> bool:
-        p = self.params
-        if p.solver == "cholesky" or p.forgetting != (1.0,) or p.balance != "none":
-            return False
-        fresh = isinstance(p.refresh_events, int) and p.refresh_events <= events
-        return p.solver == "recursive" or (fresh and recursion_pays(self._map.size, self._members[0].columns, events))
-
-    def _inverse_lasts(self) -> int:
-        """Woodbury steps before the next factorisation: doubling at the start, where the error arises, then D."""
-        return max(64, min(self._map.size, self._learned // 2))
+    def _gamma(self, member: Statistics) -> float:
+        return penalty(self.params.gamma, member.gram, self._map.constant)
 
     def _grow_heads(self) -> None:
         missing = self._members[0].columns - self._heads.shape[2]
@@ -226,16 +255,23 @@ class Ridge:
 
     def predictor(self) -> RidgePredictor:
         if self._predictor is None:
-            head = np.tensordot(self._mixture.weights(), self._heads, 1) if len(self._heads) > 1 else self._heads[0]
-            names: list[str] | None = None
+            head = self._present().copy()
+            names, known = None, None
+            if self._targets is not None and self._map.bias:
+                head[-1] += self._targets.origin
             if self.params.task == "classification":
-                known = np.flatnonzero(self._class_events[: head.shape[1]] > 0)  # an unlearned class is never predicted
-                names = [name for name, code in self._classes.items() if code in set(known.tolist())]
-                head = head[:, known]
+                known = None if self._absent is None else self._absent.known
+                seen = np.flatnonzero(self._class_events[: head.shape[1]] > 0)  # an unlearned class is never predicted
+                names = [name for name, code in self._classes.items() if code in set(seen.tolist())]
+                head = head[:, seen]
             s = self._standardiser
             scale = None if s is None else (s.shift, s.factor, self.params.clip)
-            self._predictor = RidgePredictor(self._columns, self._map, head.copy(), names, scale, self._head_events)
+            self._predictor = RidgePredictor(self._columns, self._map, head, names, scale, self._head_events, known)
         return self._predictor
+
+    def _present(self) -> Floats:
+        """W (D, C) of the mixture, for what is asked now."""
+        return np.tensordot(self._mixture.weights(), self._heads, 1) if len(self._heads) > 1 else self._heads[0]
 
     @classmethod
     def predictor_from(cls, state: State) -> RidgePredictor:
@@ -245,14 +281,13 @@ class Ridge:
     # State
 
     def state(self) -> State:
-        tensors: dict[str, Array] = {"heads": self._heads, "losses": self._mixture.losses}
-        tensors["class_events"] = self._class_events
+        tensors = {"heads": self._heads, "losses": self._mixture.losses, "class_events": self._class_events}
         if self._map.expansion:
             tensors |= {"projection": self._map.projection, "offsets": self._map.offsets}
         for number, member in enumerate(self._members):
             tensors |= {f"{name}.{number}": array for name, array in member.tensors().items()}
         meta: dict[str, Any] = {
-            "identity": self._identity(),
+            "identity": identity(self.params, self._columns.specs, self._seed),
             "classes": list(self._classes),
             "learned": self._learned,
             "since_refresh": self._since_refresh,
@@ -263,14 +298,20 @@ class Ridge:
         }
         if self._standardiser is not None:
             tensors |= {f"scale.{name}": array for name, array in self._standardiser.tensors().items()}
-            meta |= {"scale_events": self._standardiser.events, "scale_next": self._standardiser.next_step}
+            meta["scale"] = [self._standardiser.events, self._standardiser.next_step]
+        if self._targets is not None:
+            tensors |= {f"targets.{name}": array for name, array in self._targets.tensors().items()}
+            meta["targets"] = self._targets.meta()
+        if self._absent is not None:
+            tensors |= {f"absent.{name}": array for name, array in self._absent.tensors().items()}
+            meta["absent"] = self._absent.meta()
         if self._inverse.inverse is not None:
             tensors["inverse"] = self._inverse.inverse.T
             meta["inverse_steps"] = self._inverse.steps
         return State(tensors, meta)
 
     def restore(self, state: State) -> None:
-        self._check(state)
+        check(identity(self.params, self._columns.specs, self._seed), state.meta.get("identity", {}))
         tensors, meta = state.tensors, state.meta
         self._classes = {name: code for code, name in enumerate(meta["classes"])}
         self._class_events = np.array(tensors["class_events"])
@@ -287,8 +328,11 @@ class Ridge:
         for number, member in enumerate(self._members):
             member.restore({name: tensors[f"{name}.{number}"] for name in member.tensors()})
         if self._standardiser is not None:
-            scale = {name: tensors[f"scale.{name}"] for name in self._standardiser.tensors()}
-            self._standardiser.restore(scale, meta["scale_events"], meta["scale_next"])
+            self._standardiser.restore(_below("scale.", tensors), *meta["scale"])
+        if self._targets is not None:
+            self._targets.restore(_below("targets.", tensors), meta["targets"])
+        if self._absent is not None:
+            self._absent.restore(_below("absent.", tensors), meta["absent"])
         self._inverse = Inverse()
         if "inverse" in tensors:
             self._inverse.inverse = np.array(tensors["inverse"], order="C").T
@@ -300,8 +344,8 @@ class Ridge:
         Raises:
             ValueError: It has other parameters, or events decay or are standardised: such sums depend on order.
         """
-        self._must_be_plain("merge")
-        self._check(other)
+        check_plain("merge", self.params, self._faded)
+        check(identity(self.params, self._columns.specs, self._seed), other.meta.get("identity", {}))
         theirs = Ridge(LearnerContext(inputs=self._columns.specs, params=self.params.model_dump(), seed=self._seed))
         theirs.restore(other)
         if self._map.expansion and not np.array_equal(theirs._map.projection, self._map.projection):
@@ -314,6 +358,8 @@ class Ridge:
             np.add.at(self._class_events, order, theirs._class_events)
             self._members[0].grow(len(self._classes))
             theirs._members[0].reorder(order, len(self._classes))
+        if self._targets is not None and theirs._targets is not None:
+            self._targets.merge(theirs._targets, theirs._members[0])
         self._members[0].merge(theirs._members[0])
         self._learned += theirs._learned
         self._skipped += theirs._skipped
@@ -330,12 +376,12 @@ class Ridge:
         Raises:
             ValueError: Events decay or are standardised, or one is of a class that was never learned.
         """
-        self._must_be_plain("unlearn")
-        if isinstance(batch.labels, ClassLabels):
-            strange = sorted(set(batch.labels.names) - set(self._classes))
-            if strange:
-                raise ValueError(f"cannot unlearn: class {strange[0]!r} was never learned")
+        check_plain("unlearn", self.params, self._faded)
+        if isinstance(batch.labels, ClassLabels) and (strange := sorted(set(batch.labels.names) - set(self._classes))):
+            raise ValueError(f"cannot unlearn: class {strange[0]!r} was never learned")
         inputs, targets, codes, weights, *_ = self._take(batch)
+        if self._targets is not None:
+            targets = targets - self._targets.origin
         self._members[0].subtract(Rows(self._features(inputs), targets, weights, codes, inputs))
         self._learned -= len(inputs)
         if codes is not None:
@@ -350,33 +396,6 @@ class Ridge:
             "excess_class_events": float(self._excess.events),
         }
 
-    def _must_be_plain(self, verb: str) -> None:
-        if self.params.forgetting != (1.0,) or self.params.standardise or self._faded:
-            raise ValueError(
-                f"cannot {verb}: needs forgetting = 1, never raised, and standardise = false: sums without an order"
-            )
 
-    def _new_statistics(self, decay: float) -> Statistics:
-        p = self.params
-        return Statistics(
-            self._map.size,
-            p.targets if p.task == "regression" else 0,
-            decay=decay,
-            moments=self._columns.width if p.balance == "pseudo_features" else 0,
-            class_grams=p.balance == "reweighted",
-        )
-
-    def _identity(self) -> Mapping[str, Any]:
-        """What two states must share: parameters, inputs, seed. JSON-able."""
-        inputs = [[spec.name, spec.dtype, list(spec.shape)] for spec in self._columns.specs.values()]
-        values = self.params.model_dump() | {"forgetting": list(self.params.forgetting)}
-        return {"learner": "ridge", "params": values, "inputs": inputs, "seed": self._seed}
-
-    def _check(self, state: State) -> None:
-        mine, theirs = self._identity(), state.meta.get("identity", {})
-        for key in mine:
-            if mine[key] != theirs.get(key):
-                names: Any = key
-                if key == "params" and isinstance(theirs.get(key), dict):
-                    names = [name for name in mine[key] if mine[key][name] != theirs[key].get(name)]
-                raise ValueError(f"the state was made under other parameters: {names} differ")
+def _below(prefix: str, tensors: Mapping[str, Array]) -> dict[str, Array]:
+    return {name.removeprefix(prefix): array for name, array in tensors.items() if name.startswith(prefix)}

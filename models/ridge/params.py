@@ -30,9 +30,10 @@ class Params(Settings):
     targets: Count = 1
     """Numbers per label, K; regression only."""
 
-    gamma: Positive = 1.0
+    gamma: Positive | Literal["auto"] = "auto"
     """Ridge coefficient, > 0: added to the diagonal of the Gram at every solve, without decay. Too small a value is
-    unstable while events are few, too large a value under-fits. The intercept is not penalised."""
+    unstable while events are few, too large a value under-fits. `auto`: half of what the mean square of an
+    event's features is above 100 (1,000 for 2,000 standardised inputs), at least 1. The intercept is not penalised."""
 
     expansion: Whole = 128
     """Width D of the frozen random ReLU layer; 0: none. Learning costs D² per event, memory 8 D² bytes. 0 by default
@@ -57,10 +58,20 @@ class Params(Settings):
     """Standardised inputs are clipped to ± this many standard deviations, > 0: this limits the effect of a broken
     sensor."""
 
+    target_clip: Positive = 10.0
+    """Regression: a target further than this many deviations from the running mean is learned as if it were that far,
+    unless it is the fifth such in a row. Not applied to sums that `merge` can add (`forgetting = 1` without
+    `standardise`)."""
+
     forgetting: Decays = (0.9999, 0.999, 0.99, 0.97)
     """Decay λ per labelled event, 0 < λ ≤ 1; an event k events ago has weight λᵏ. One number, or several: then
     statistics are stored for each, and the served head is their mixture, weighted by recent error. The cost of learning
     grows with their number. 1: no forgetting."""
+
+    keep_absent: bool = True
+    """Whether classes that no longer come are still known, however fast events are forgotten: each class is forgotten
+    by a clock that stops while it is away. Off: after n events, an event has weight λⁿ, of whatever class. Without
+    effect for `forgetting = 1` and for balanced heads."""
 
     mixture_horizon_events: Annotated[float, Field(gt=1)] = 100.0
     """Horizon in events for the comparison of several decays; > 1."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,12 +16,28 @@ from thalweg.proto.schema import Array, Inputs, TensorSpec
 from thalweg.proto.task import CLASSIFICATION, REGRESSION, Task
 
 Floats = NDArray[np.float64]
+MARGIN = 1e-3
+"""By how much a class that is away stays below the best of the others where it is not believed."""
 CHUNK = 4096
 """Rows expanded at a time: bounds the memory of a request with many rows."""
 
 
+class Known(NamedTuple):
+    """What is known of classes that no longer come."""
+
+    head: Floats
+    """(D, C)."""
+    away: NDArray[np.bool_]
+    """(C,): the classes that no longer come."""
+    threshold: float
+    """Lead of one of them over the classes that still come, by this head, above which it is predicted."""
+
+
 class RidgePredictor:
     """Predicts `label` and `scores`, or `value`; a row's prediction has the same bits whatever the other rows.
+
+    While classes are away there are two heads: one of what is asked now, one of all that is known. The second decides
+    whether a row is of a class that is away, and then answers it; the first answers all other rows.
 
     A row with a number that is not finite gets label -1 and NaN scores.
     """
@@ -34,6 +50,7 @@ class RidgePredictor:
         classes: Sequence[str] | None,
         scale: tuple[Floats, Floats, float] | None,
         events: int,
+        known: Known | None = None,
     ) -> None:
         """Creates a predictor.
 
@@ -44,12 +61,14 @@ class RidgePredictor:
             classes: Names of the columns of W; None for regression.
             scale: Shift (F,), factor (F,) and clip of inputs; None: not scaled.
             events: Events learned when the head was solved.
+            known: The head of all that is known, if it is another.
         """
+        self._known, self._columns_now = known, head.shape[1]
         self._columns, self._map, self._head, self._scale, self._events = columns, feature_map, head, scale, events
         self._classification = classes is not None
         self._classes = tuple(classes or ())
         expansion, width = feature_map.expansion, feature_map.width
-        head = np.ascontiguousarray(head)
+        head = np.ascontiguousarray(head if known is None else np.hstack([head, known.head]))
         self._random = head[:expansion] if expansion else None
         self._direct = head[expansion : expansion + width] if feature_map.direct else None
         self._constant = head[-1] if feature_map.bias else None
@@ -69,7 +88,7 @@ class RidgePredictor:
                 "label": TensorSpec("label", "bytes", ()),
                 "scores": TensorSpec("scores", "float32", (-1,)),
             }
-        return {"value": TensorSpec("value", "float32", (self._head.shape[1],))}
+        return {"value": TensorSpec("value", "float64", (self._head.shape[1],))}
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -87,9 +106,9 @@ class RidgePredictor:
                 scores = np.concatenate([self._scores(rows[i : i + CHUNK]) for i in range(0, n, CHUNK)])
             else:
                 scores = self._scores(rows)
+            if not self._classification:
+                return {"value": scores}
             answer = scores.astype(np.float32)  # beyond float32 it is infinite there
-        if not self._classification:
-            return {"value": answer}
         if not self._classes or not n:
             return {"label": np.full(n, -1, dtype=np.int32), "scores": answer}
         codes = answer.argmax(axis=1).astype(np.int32)
@@ -121,7 +140,20 @@ class RidgePredictor:
         assert scores is not None
         if self._constant is not None:
             scores += self._constant
-        return scores[:n]
+        return scores[:n] if self._known is None else self._chosen(scores[:n], self._known)
+
+    def _chosen(self, scores: Floats, known: Known) -> Floats:
+        """Of scores by both heads (N, 2 C), those by the one that answers each row (N, C)."""
+        now, all_known, away = scores[:, : self._columns_now], scores[:, self._columns_now :], known.away
+        here = all_known[:, ~away].max(axis=1)
+        leads = all_known[:, away].max(axis=1) > here + known.threshold
+        best = now[:, ~away].max(axis=1, keepdims=True)
+        chosen = now.copy()
+        chosen[:, away] = np.minimum(now[:, away], best - MARGIN)  # the label is the class of the highest score
+        if known.threshold < 0:
+            all_known = all_known + np.where(away, 0.0, known.threshold)
+        chosen[leads] = all_known[leads]
+        return chosen
 
     def state(self) -> State:
         tensors: dict[str, Array] = {"head": self._head}
@@ -135,6 +167,9 @@ class RidgePredictor:
             "events": self._events,
             "clip": None,
         }
+        if self._known is not None:
+            tensors |= {"known": self._known.head, "away": self._known.away}
+            meta["threshold"] = self._known.threshold
         if self._scale is not None:
             tensors["shift"], tensors["factor"], meta["clip"] = self._scale
         return State(tensors, meta)
@@ -153,4 +188,7 @@ class RidgePredictor:
             meta["bias"],
         )
         scale = None if meta["clip"] is None else (tensors["shift"], tensors["factor"], meta["clip"])
-        return cls(columns, feature_map, tensors["head"], meta["classes"], scale, meta["events"])
+        known: Known | None = None
+        if "known" in tensors:
+            known = Known(tensors["known"], tensors["away"].astype(bool), meta["threshold"])
+        return cls(columns, feature_map, tensors["head"], meta["classes"], scale, meta["events"], known)

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from thalweg.models.ridge.head import solve
+from thalweg.models.ridge.params import Params
 from thalweg.models.ridge.statistics import Rows, Statistics
 
 Floats = NDArray[np.float64]
@@ -86,3 +87,19 @@ def reweighted_head(statistics: Statistics, gamma: float, constant: int | None) 
     for factor, part in zip(share, statistics.class_grams):
         gram += factor * part
     return solve(gram, np.asfortranarray(statistics.cross * share), gamma, constant)
+
+
+def solved(
+    statistics: Statistics,
+    params: Params,
+    features: Callable[[Floats], Floats],
+    gamma: float,
+    constant: int | None,
+    noise: Noise,
+) -> Floats:
+    """W (D, C) from the sums, balanced as the parameters want it; arguments as above."""
+    if params.balance == "reweighted":
+        return reweighted_head(statistics, gamma, constant)
+    if params.balance == "pseudo_features":
+        statistics = topped_up(statistics, features, params.pseudo_noise, params.pseudo_rows, noise)
+    return solve(statistics.gram, statistics.cross, gamma, constant)

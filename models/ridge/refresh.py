@@ -6,6 +6,16 @@ counts compare directly.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from thalweg.models.ridge.params import Params
+from thalweg.models.ridge.pseudo_features import rows_needed
+
+Floats = NDArray[np.float64]
+
 FREE = 3_000_000
 """Multiply-adds allowed for solving after each micro-batch of any size: a tenth of a millisecond."""
 SHARE = 0.15
@@ -32,7 +42,38 @@ def interval(setting: int | str, seen: int, solve: float, event: float) -> int:
     return max(1, min(steady, int(GROWTH * seen)))
 
 
+def due(params: Params, size: int, width: int, weights: Sequence[Floats], since: int, learned: int) -> bool:
+    """Whether to solve for new heads.
+
+    Args:
+        params: Of the learner.
+        size: Features, D.
+        width: Inputs, F.
+        weights: Weights of classes (C,), of each decay.
+        since: Events since the last solve.
+        learned: Events learned in all.
+    """
+    columns, pseudo = len(weights[0]), 0
+    if params.balance == "pseudo_features":
+        pseudo = max(int(rows_needed(weight, params.pseudo_rows).sum()) for weight in weights)
+    cost = solve_cost(size, columns, pseudo, width)
+    return since >= interval(params.refresh_events, learned, cost, event_cost(size, columns))
+
+
 def recursion_pays(size: int, columns: int, events: int) -> bool:
     """Whether a Woodbury step for a micro-batch of this many events costs less than a factorisation."""
     step = events * size**2 * 1.5 + events**2 * size + events**3 / 6
     return step < solve_cost(size, columns)
+
+
+def recursion_wanted(params: Params, size: int, columns: int, events: int) -> bool:
+    """Whether the head is updated by Woodbury steps after a micro-batch of this many events."""
+    if params.solver == "cholesky" or params.forgetting != (1.0,) or params.balance != "none":
+        return False
+    fresh = isinstance(params.refresh_events, int) and params.refresh_events <= events
+    return params.solver == "recursive" or (fresh and recursion_pays(size, columns, events))
+
+
+def recursion_lasts(size: int, learned: int) -> int:
+    """Woodbury steps before the next factorisation: doubling at the start, where the error arises, then D."""
+    return max(64, min(size, learned // 2))

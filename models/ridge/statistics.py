@@ -163,10 +163,7 @@ class Statistics:
             before: Events added in all before the last `add`s.
             after: The same after them; when it is due is a function of these counts alone.
         """
-        if self.decay == 1.0:
-            return
-        period = math.ceil(-100 / math.log10(self.decay))
-        if before // period == after // period:
+        if not drops_denormals(self.decay, before, after):
             return
         for array in (self.gram, self.cross, self.class_m2, self.class_weight, *(self.class_grams or ())):
             if array is not None:
@@ -246,6 +243,14 @@ class Statistics:
             self.class_mean, self.class_m2 = np.array(tensors["class_mean"]), np.array(tensors["class_m2"])
         if self.class_grams is not None:
             self.class_grams = [np.array(gram, order="C").T for gram in tensors["class_grams"]]
+
+
+def drops_denormals(decay: float, before: int, after: int) -> bool:
+    """Whether numbers have decayed by a further hundred powers of ten between these numbers of events."""
+    if decay == 1.0:
+        return False
+    period = math.ceil(-100 / math.log10(decay))
+    return before // period != after // period
 
 
 def class_moments(

@@ -22,6 +22,9 @@ from thalweg.stream.log.log import LogError, Message
 
 EVENTS_A_SECOND = 150
 TURN_SECONDS = 0.2
+MOST_HELD = 20
+"""Parts that come late at the same time: half a minute of them. A part may have been redelivered before it comes, and
+must be recognised: it must not come later than the model's window of ids (`dedup_events`) reaches."""
 
 
 class Load:
@@ -102,7 +105,7 @@ class Load:
             again, ids = chance.choice(self._recent)
             self.redelivered += len(ids)
             self._unsent.append((topic, again, ids))
-        if self._held and chance.random() < 0.1:
+        if self._held and (chance.random() < 0.1 or len(self._held) > MOST_HELD):
             self._unsent.append(self._held.pop(0))
         if chance.random() < 0.3:
             bad = b'{"inputs": %d' % self._next

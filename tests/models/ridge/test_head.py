@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from thalweg.models.ridge.head import Inverse, solve
+from thalweg.models.ridge.head import Inverse, penalty, solve
 
 GENERATOR = np.random.default_rng(0)
 H, Y = GENERATOR.standard_normal((200, 12)), GENERATOR.standard_normal((200, 3))
@@ -74,3 +74,20 @@ def test_woodbury_steps_of_any_size_lead_to_the_same_head(cuts: list[int], weigh
     assert inverse.inverse is not None
     full = np.triu(inverse.inverse) + np.triu(inverse.inverse, 1).T
     np.testing.assert_allclose(full, np.linalg.inv(H.T @ (w[:, None] * H) + 0.3 * np.eye(12)), rtol=0, atol=1e-10)
+
+
+def test_the_penalty_grows_with_the_width_of_events_and_not_with_their_number() -> None:
+    def auto(width: int, rows: int) -> float:
+        features = np.hstack([np.random.default_rng(0).standard_normal((rows, width)), np.ones((rows, 1))])
+        return penalty("auto", np.asfortranarray(features.T @ features), width)
+
+    assert auto(60, 500) == auto(60, 50) == 1.0
+    assert auto(400, 3000) == pytest.approx(150, rel=0.05)
+    assert auto(400, 300) == pytest.approx(150, rel=0.05)
+    assert penalty(0.1, np.eye(3, order="F"), 2) == 0.1
+
+
+def test_a_category_of_a_thousand_values_is_not_a_thousand_numbers() -> None:
+    rows = np.hstack([np.eye(1000), np.ones((1000, 1))])
+
+    assert penalty("auto", np.asfortranarray(rows.T @ rows), 1000) == 1.0

@@ -108,6 +108,14 @@ class TestContractRareRefresh(TestContract):
     params: ClassVar = {"refresh_events": 25, "expansion": 20}
 
 
+class TestContractWhileClassesAreAway(TestContract):
+    """Classes that come one after the other: there are two heads."""
+
+    def batches(self) -> list[Batch]:
+        away = [batch(150, seed, (name,)) for seed, name in enumerate("abc")]
+        return [*away, batch(20, 8, ("d",)), batch(1, 9, ("a",)), batch(3, 6).unlabelled()]
+
+
 class TestContractRegression(LearnerContract):
     def new(self) -> Learner:
         return ridge(task="regression", targets=2, expansion=20)
@@ -243,9 +251,17 @@ def test_sums_that_depend_on_the_order_of_events_refuse_to_be_merged_or_unlearne
         learner.unlearn(batch(10, 1))
 
 
-def test_a_state_of_other_parameters_is_refused_by_the_name_of_the_parameter() -> None:
-    with pytest.raises(ValueError, match="gamma"):
+def test_a_state_of_other_parameters_is_refused_by_the_name_of_the_parameter_and_both_values() -> None:
+    with pytest.raises(ValueError, match=r"gamma = auto, expected 2\.0"):
         ridge(gamma=2.0).restore(ridge().state())
+
+
+def test_a_state_of_an_earlier_version_is_refused_and_not_misread() -> None:
+    state = ridge().state()
+    older = {key: value for key, value in state.meta["identity"].items() if key != "version"}
+
+    with pytest.raises(ValueError, match="version = 1, expected 2"):
+        ridge().restore(State(state.tensors, {**state.meta, "identity": older}))
 
 
 # Forgetting for a long time

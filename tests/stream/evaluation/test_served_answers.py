@@ -121,7 +121,8 @@ def test_whatever_was_learned_in_between_the_figures_are_those_of_what_was_serve
         recent.pop("auc", None)
         wanted.pop("auc", None)
     assert recent == pytest.approx(wanted, rel=1e-12)
-    assert monitor.live.graded == len(late)
+    assert (monitor.live.graded, monitor.live.unanswered) == (at_once.graded, at_once.unanswered)
+    assert monitor.live.graded + monitor.live.unanswered == len(late)
     assert monitor.frozen.metrics() == monitor.live.metrics()  # there is no baseline yet
 
 
@@ -231,7 +232,7 @@ def test_whatever_somebody_writes_as_served_the_figures_stay_figures(data: st.Da
 
     assert len(found.batch) + len(found.rejected) == 4
     assert {rejected.reason for rejected in found.rejected} <= {"malformed"}
-    assert monitor.live.graded == len(found.batch)
+    assert monitor.live.graded + monitor.live.unanswered == len(found.batch)
     assert np.isfinite(list(monitor.live.metrics().values())).all()
 
 

@@ -1,0 +1,208 @@
+"""Classes that no longer come are still known: what is asked now, and what was learned of classes not asked now.
+
+The mixture of decays believes the head that forgot a class, because that head is not asked about it. So while some
+class is away, a second head is solved, of all that is known: from cross-moments at the classes' own clocks, and from
+the Gram, which is the scatter within classes plus that of their means, Σ q qᵀ / n. The second part follows the
+classes' clocks exactly, the first is scaled with the weight of the events.
+
+A row whose best score by that head among classes away leads the best among the others by more than a threshold is
+answered by it, any other by the head of the present. The threshold balances two errors: a class that is away is not
+recognised (from the sums: leads are normal around the score of the class mean), and one of the latest events would be
+taken for a class that is away (they are asked again).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import ndtr
+
+from thalweg.models.ridge.clocks import ClassClocks
+from thalweg.models.ridge.head import solve
+from thalweg.models.ridge.predictor import Known
+from thalweg.models.ridge.statistics import Statistics
+from thalweg.proto.schema import Array
+
+Floats = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+THRESHOLDS: Floats = np.append(np.linspace(-0.5, 1.5, 41), np.inf)
+"""Leads of a class that is away above which it is believed; the last: never."""
+PRICE = 2.0
+"""One of the latest events taken wrongly weighs as much as this many when classes away are asked for as often."""
+TOLERATED = 0.005
+"""Thresholds that would cost more than this share of the latest events are left out."""
+RECENT = 128
+"""Latest events kept, to ask them again."""
+FEW = 32
+"""A share of fewer of them counts as of this many."""
+JUDGED = 16
+"""Events after which the latest are asked again."""
+SPREAD = 2.0
+"""Leads vary this much more than the sums say: these hold the very events, and tails are longer than normal ones."""
+RENEWED = 0.03
+"""The head of all that is known is solved again when events have grown by this share."""
+
+
+class Absent:
+    """The head of all that is known, and when to believe it."""
+
+    def __init__(self, size: int, width: int, decay: float) -> None:
+        """Without events.
+
+        Args:
+            size: Features, D.
+            width: Inputs, F.
+            decay: λ of the common sums, < 1.
+        """
+        self.clocks = ClassClocks(size, decay)
+        self.head: Floats | None = None
+        """(D, C'), of all that is known; None: no class is away."""
+        self.away: Mask = np.zeros(0, bool)
+        """(C',): the classes that were away when it was solved."""
+        self._recent: Floats = np.zeros((RECENT, width))  # inputs of the latest events: event i is row i % RECENT
+        self._recent_codes: NDArray[np.int32] = np.zeros(RECENT, np.int32)
+        self._missed: Floats = np.zeros(len(THRESHOLDS))  # error by the sums, at each threshold
+        self._mistaken: Floats = np.zeros(len(THRESHOLDS))  # share of the latest events, at each threshold
+        self._solved = 0  # events at the last solve
+        self._judged = 0  # events when the latest were last asked again
+
+    def add(self, inputs: Array, codes: NDArray[np.int32], common: Statistics) -> None:
+        """Count n events with inputs (n, F), before they are added to the common sums."""
+        n, start = len(codes), self.clocks.events
+        first = start % RECENT
+        if first + n <= RECENT:
+            self._recent[first : first + n], self._recent_codes[first : first + n] = inputs, codes
+        else:
+            latest = np.arange(max(0, n - RECENT), n)
+            places = (start + latest) % RECENT
+            self._recent[places], self._recent_codes[places] = inputs[latest], codes[latest]
+        self.clocks.add(codes, common)
+
+    def update(
+        self,
+        common: Statistics,
+        features: Callable[[Floats], Floats],
+        present: Callable[[], Floats],
+        gamma: Callable[[], float],
+        constant: int | None,
+        *,
+        anyway: bool,
+    ) -> bool:
+        """Solve for the head of all that is known, and choose when to believe it, where either is due.
+
+        Args:
+            common: The sums.
+            features: From inputs (n, F) to features (n, D) under the scale in use.
+            present: Gives the head of what is asked now, (D, C).
+            gamma: Gives the ridge coefficient.
+            constant: Index of the constant feature.
+            anyway: Solve whether it is due or not.
+
+        Returns:
+            Whether predictions have changed.
+        """
+        if self.head is None and not self.clocks.pausing():
+            return False  # the usual case, and the cheapest
+        events, away = self.clocks.events, self.clocks.away()
+        wanted = bool(away.any() and not away.all())
+        if not wanted:
+            changed, self.head, self.away = self.head is not None, None, away
+            return changed
+        stale = events - self._solved > RENEWED * events
+        solved = anyway or self.head is None or stale or not np.array_equal(away, self.away)
+        if solved:
+            self.away = away
+            self._solve(common, gamma(), constant)
+        judged = solved or events - self._judged >= JUDGED
+        if judged:
+            self._judge(features, present())
+        return judged
+
+    def _solve(self, common: Statistics, gamma: float, constant: int | None) -> None:
+        cross, weight = self.clocks.own(common)
+        n = np.maximum(weight, 1e-300)
+        within = np.triu(common.gram) + np.triu(common.gram, 1).T
+        within -= (common.cross / np.maximum(common.class_weight, 1e-300)) @ common.cross.T
+        within /= max(float(common.class_weight.sum()), 1e-300)  # of one event
+        means, share = cross / n, float(weight.sum()) / len(weight)  # of each class: all are asked for equally
+        gram = within * weight.sum() + means @ means.T * share
+        self.head = solve(np.asfortranarray(gram), np.asfortranarray(means * share), gamma, constant)
+        self._missed = _predicted_errors(self.head, means, within, self.away)
+        self._solved = self.clocks.events
+
+    def _judge(self, features: Callable[[Floats], Floats], present: Floats) -> None:
+        """Count how many of the latest events each threshold would take for a class that is away, of those that the
+        head of the present predicts rightly.
+        """
+        assert self.head is not None
+        codes = self._recent_codes[: min(self.clocks.events, RECENT)]
+        here = np.flatnonzero(~self.away[codes])
+        asked = features(self._recent[here])
+        known = asked @ self.head
+        right = np.where(self.away[: present.shape[1]], -np.inf, asked @ present).argmax(axis=1) == codes[here]
+        lead = known[:, self.away].max(axis=1) - known[:, ~self.away].max(axis=1)
+        self._mistaken = (lead[right, None] > THRESHOLDS).sum(axis=0) / max(len(here), FEW)
+        self._judged = self.clocks.events
+
+    @property
+    def known(self) -> Known | None:
+        """What a predictor needs of it; None: nothing is answered by it."""
+        if self.head is None or (threshold := self.threshold) == np.inf:
+            return None
+        return Known(self.head, self.away, threshold)
+
+    @property
+    def threshold(self) -> float:
+        """The lead above which a class that is away is believed."""
+        cost = self._missed + PRICE * self._mistaken
+        return float(THRESHOLDS[np.argmin(np.where(self._mistaken <= TOLERATED, cost, np.inf))])
+
+    def tensors(self) -> Mapping[str, Array]:
+        """Tensors for `state()`."""
+        found: dict[str, Array] = {
+            **self.clocks.tensors(),
+            "away": self.away,
+            "recent": self._recent,
+            "recent_codes": self._recent_codes,
+            "missed": self._missed,
+            "mistaken": self._mistaken,
+        }
+        return found if self.head is None else {**found, "head": self.head}
+
+    def meta(self) -> dict[str, int]:
+        """Counters for `state()`."""
+        return {"events": self.clocks.events, "solved": self._solved, "judged": self._judged}
+
+    def restore(self, tensors: Mapping[str, Array], meta: Mapping[str, int]) -> None:
+        """Restore from `tensors()` and `meta()`; copies."""
+        self.clocks.restore(tensors, meta["events"])
+        self.head = np.array(tensors["head"]) if "head" in tensors else None
+        self.away = np.array(tensors["away"])
+        self._recent, self._recent_codes = np.array(tensors["recent"]), np.array(tensors["recent_codes"])
+        self._missed, self._mistaken = np.array(tensors["missed"]), np.array(tensors["mistaken"])
+        self._solved, self._judged = meta["solved"], meta["judged"]
+
+
+def _predicted_errors(head: Floats, means: Floats, within: Floats, away: Mask) -> Floats:
+    """Share of wrong groups at each of THRESHOLDS, when classes away and present are asked for equally often.
+
+    Args:
+        head: W (D, C).
+        means: Of the features of each class, (D, C).
+        within: Covariance within classes, (D, D).
+        away: The classes that are away, (C,).
+    """
+    scores = head.T @ means  # row: score of a class, column: mean of a class
+    there, here = np.flatnonzero(away), np.flatnonzero(~away)
+    lead_there = scores[there, there] - scores[np.ix_(here, there)].max(axis=0)
+    lead_here = scores[np.ix_(there, here)].max(axis=0) - scores[here, here]
+    spread = head.T @ within @ head
+    variance = float(np.mean(np.diag(spread)[there])) + float(np.mean(np.diag(spread)[here]))
+    variance -= 2.0 * float(np.mean(spread[np.ix_(here, there)]))
+    deviation = SPREAD * np.sqrt(max(variance, 1e-12))
+    with np.errstate(invalid="ignore"):
+        missed = ndtr((THRESHOLDS[:, None] - lead_there) / deviation).mean(axis=1)
+        mistaken = 1.0 - ndtr((THRESHOLDS[:, None] - lead_here) / deviation).mean(axis=1)
+    return np.asarray((missed + mistaken) / 2.0)

@@ -1,0 +1,123 @@
+"""Sums of events under an old scale, re-expressed under a new one.
+
+A scaled input z becomes r z + b, which is linear in z and the constant, so sums of the inputs themselves are re-
+expressed exactly. A random feature relu(z · p + o) changes by its gate (is it open?) times the change of its
+argument, which is linear too; with the share of open gates in place of each event's gate, its sums are re-expressed
+to first order. Without either, an event would count for ever as what it looked like under the scale of its day: where
+classes come one after the other, that of another class.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import ndtr
+
+from thalweg.models.parts.random_features import FeatureMap
+from thalweg.models.parts.running_scale import Move
+from thalweg.models.ridge.statistics import Statistics
+
+Floats = NDArray[np.float64]
+GRADUAL = 4.0
+"""A change by more than this factor, or this many deviations, is no small one: random features keep their sums."""
+
+
+class Rescaling:
+    """The linear map of features that follows from a move of the scale; the map needs `direct`, else nothing moves."""
+
+    def __init__(self, feature_map: FeatureMap, move: Move, clip: float) -> None:
+        self._map, self._clip = feature_map, clip
+        self._columns = move.columns
+        self._ratio, self._offset = move.ratio, move.offset if feature_map.bias else np.zeros_like(move.offset)
+        gradual = (move.ratio < GRADUAL) & (move.ratio > 1 / GRADUAL) & (np.abs(move.offset) < GRADUAL)
+        self._gradual = np.flatnonzero(gradual)
+
+    def apply(self, sums: Statistics, *others: Floats) -> None:
+        """Re-express the sums, and other cross-moments (D, C) of the same events, in place."""
+        feature_map, constant = self._map, self._map.constant
+        total = float(sums.gram[constant, constant]) if constant is not None else float(sums.class_weight.sum())
+        if not feature_map.direct or total <= 0:
+            return
+        gates = self._gates(sums, total)
+        shrink: Floats | None = None
+        for gram in (sums.gram, *(sums.class_grams or ())):
+            full = np.triu(gram)
+            full += np.triu(gram, 1).T
+            self._left(full, gates)
+            full = np.ascontiguousarray(full.T)
+            self._left(full, gates)
+            if shrink is None:
+                shrink = self._shrink(full, total)
+            if shrink is not None:
+                self._shrunk(full, shrink)
+                self._shrunk(full.T, shrink)
+            gram[:] = full
+        for cross in (sums.cross, *others):
+            self._left(cross, gates)
+            if shrink is not None:
+                self._shrunk(cross, shrink)
+
+    def of_classes(self, sums: Statistics, cross: Floats, weight: Floats) -> Floats | None:
+        """What `apply` leaves out of the cross-moments of each class, (D, C): the difference of its own gates and those
+        of all events. To be asked for before `apply`.
+
+        Args:
+            sums: All sums.
+            cross: Cross-moments of classes (D, C).
+            weight: Weights of classes (C,).
+        """
+        m, constant = self._map, self._map.constant
+        if not m.expansion or not m.direct or constant is None or not len(self._gradual):
+            return None
+        total = float(sums.gram[constant, constant])
+        if total <= 0:
+            return None
+        inputs = slice(m.expansion, m.expansion + m.width)
+        means = (cross[inputs] / np.maximum(weight, 1e-300)).T
+        gates = self._open(means) - self._open(sums.gram[inputs, constant] / total)
+        weights, columns = m.projection[self._columns[self._gradual]], self._columns[self._gradual]
+        moved = (means[:, columns] * (self._ratio[self._gradual] - 1.0) + self._offset[self._gradual]) @ weights
+        out = np.zeros_like(cross)
+        out[: m.expansion] = (gates * moved * weight[:, None]).T
+        return out
+
+    def _open(self, means: Floats) -> Floats:
+        """Share of open gates (…, D) for inputs of these means (…, F) and unit variance."""
+        m = self._map
+        spread = np.sqrt(np.square(m.projection).sum(axis=0))
+        return np.asarray(ndtr((means @ m.projection + m.offsets) / np.maximum(spread, 1e-300)))
+
+    def _gates(self, sums: Statistics, total: float) -> Floats | None:
+        """Change of the arguments of random features per unit of each gradual column, and of the constant, times the
+        share of open gates; (K + 1, D).
+        """
+        m, constant = self._map, self._map.constant
+        if not m.expansion or constant is None or not len(self._gradual):
+            return None
+        inputs = slice(m.expansion, m.expansion + m.width)
+        open_gates = self._open(sums.gram[inputs, constant] / total)  # the constant is last: in the upper triangle
+        weights = m.projection[self._columns[self._gradual]]
+        ratio, offset = self._ratio[self._gradual], self._offset[self._gradual]
+        return np.asarray(np.vstack([weights * (ratio - 1.0)[:, None], offset @ weights]) * open_gates)
+
+    def _left(self, array: Floats, gates: Floats | None) -> None:
+        """Multiply an array (D, …) by the map, in place."""
+        m, constant = self._map, self._map.constant
+        if gates is not None:
+            array[: m.expansion] += gates[:-1].T @ array[m.expansion + self._columns[self._gradual]]
+            array[: m.expansion] += np.outer(gates[-1], array[constant])
+        rows = m.expansion + self._columns
+        moved = array[rows] * self._ratio[:, None]
+        if constant is not None:
+            moved += np.outer(self._offset, array[constant])
+        array[rows] = moved
+
+    def _shrink(self, full: Floats, total: float) -> Floats | None:
+        """Factors (K,) that keep the mean square of a moved input below clip², as clipping would have."""
+        rows = self._map.expansion + self._columns
+        square = full[rows, rows] / total
+        limit = self._clip**2
+        return np.sqrt(limit / np.maximum(square, limit)) if (square > limit).any() else None
+
+    def _shrunk(self, array: Floats, factors: Floats) -> None:
+        array[self._map.expansion + self._columns] *= factors[:, None]

@@ -1,0 +1,95 @@
+"""Classes that no longer come are still predicted, and the present ones are predicted as before."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from thalweg.models.contract.learner import LearnerContext
+from thalweg.models.ridge.learner import Ridge
+from thalweg.models.ridge.predictor import RidgePredictor
+from thalweg.proto.event import Batch, ClassLabels
+from thalweg.proto.schema import TensorSpec
+
+Floats = NDArray[np.float64]
+Codes = NDArray[np.int64]
+WIDTH, NAMES = 12, tuple("abcdef")
+CENTRES = np.random.default_rng(5).standard_normal((6, WIDTH)) * 1.5
+
+
+def drawn(codes: Codes, seed: int, spread: float = 1.0) -> Floats:
+    return CENTRES[codes] + spread * np.random.default_rng(seed).standard_normal((len(codes), WIDTH))
+
+
+def taught(codes: Codes, by: int = 64, spread: float = 1.0, **params: Any) -> Ridge:
+    spec = {"x": TensorSpec("x", "float64", (WIDTH,))}
+    learner, x = Ridge(LearnerContext(inputs=spec, params=params, seed=0)), drawn(codes, 1, spread)
+    for start in range(0, len(codes), by):
+        some = codes[start : start + by].astype(np.int32)
+        n = len(some)
+        learner.learn(Batch({"x": x[start : start + by]}, ClassLabels(some, NAMES), np.ones(n), np.zeros(n)))
+    return learner
+
+
+def right(learner: Ridge, codes: Codes, spread: float = 1.0) -> float:
+    predictor = learner.predictor()
+    label = predictor.predict({"x": drawn(codes, 2, spread)})["label"]
+    return float((np.array(predictor.classes)[label] == np.array(NAMES)[codes]).mean())
+
+
+ONE_BY_ONE = np.repeat(np.arange(6), 300)
+ALL = np.arange(1200) % 6
+
+
+def test_after_class_after_class_all_classes_are_predicted_and_without_keeping_them_only_the_last() -> None:
+    shuffled = np.random.default_rng(3).permutation(ONE_BY_ONE)
+
+    joint, kept, lost = taught(shuffled), taught(ONE_BY_ONE), taught(ONE_BY_ONE, keep_absent=False)
+
+    assert right(joint, ALL) > 0.93
+    assert right(kept, ALL) > right(joint, ALL) - 0.03
+    assert right(lost, ALL) < 0.4
+
+
+def test_a_class_that_has_been_away_for_very_long_is_still_known() -> None:
+    learner = taught(np.concatenate([np.zeros(300, int), 1 + np.arange(20_000) % 5]), by=500, spread=0.6)
+
+    assert right(learner, np.zeros(400, int), spread=0.6) > 0.8
+
+
+def test_while_one_class_comes_alone_hardly_any_of_its_events_is_taken_for_another() -> None:
+    overlapping = np.concatenate([np.arange(1500) % 6, np.full(1200, 4)])
+
+    learner = taught(overlapping, spread=3.0)
+
+    assert right(learner, np.full(1000, 4), spread=3.0) > 0.97
+
+
+def test_a_stream_in_which_no_class_is_away_has_one_head() -> None:
+    learner = taught(np.arange(1200) % 6)
+
+    assert "known" not in learner.predictor().state().tensors
+
+
+def test_the_label_is_the_class_of_the_highest_score_whichever_head_answers() -> None:
+    predictor = taught(ONE_BY_ONE).predictor()
+
+    answer = predictor.predict({"x": drawn(ALL, 9)})
+
+    assert "known" in predictor.state().tensors
+    np.testing.assert_array_equal(answer["scores"].argmax(axis=1), answer["label"])
+    assert len(np.unique(answer["label"])) == 6
+
+
+def test_a_published_predictor_and_a_restored_learner_predict_the_same() -> None:
+    learner = taught(ONE_BY_ONE)
+    again = Ridge(LearnerContext(inputs={"x": TensorSpec("x", "float64", (WIDTH,))}, params={}, seed=0))
+    again.restore(learner.state())
+    x = {"x": drawn(ALL, 9)}
+
+    scores = learner.predictor().predict(x)["scores"]
+
+    np.testing.assert_array_equal(RidgePredictor.of(learner.predictor().state()).predict(x)["scores"], scores)
+    np.testing.assert_array_equal(again.predictor().predict(x)["scores"], scores)
