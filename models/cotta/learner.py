@@ -1,8 +1,9 @@
 """CoTTA: a deployed classifier that adapts to its unlabelled traffic.
 
 Source: `adaptation.py` names paper and code. Every event's input is used, labelled or not; labels only grade. A
-step uses `adapt_batch` inputs in the order of the log; predictions use the teacher and running target statistics, never
-the other rows of a request. State: student with its optimizer, teacher, statistics, waiting inputs.
+step uses `adapt_batch` inputs in the order of the log; predictions use the teacher, running target statistics and a
+running class prior, never the other rows of a request. State: student with its optimizer, teacher, statistics, prior,
+waiting inputs.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from thalweg.memory.snapshots.state import State
 from thalweg.models.contract.gauges import CLASSES, LEFT_OUT_STEPS, SKIPPED_EVENTS, GaugeSpec, GaugeValue
 from thalweg.models.contract.learner import LearnerContext, ParamsError
 from thalweg.models.cotta.adaptation import Adaptation, Stepped
+from thalweg.models.cotta.class_prior import ClassPrior
 from thalweg.models.cotta.guard import CAUSES, MISLED, Guard
 from thalweg.models.cotta.params import Params
 from thalweg.models.cotta.predictor import CottaPredictor, as_pictures, in_range
@@ -35,6 +37,9 @@ from thalweg.proto.schema import Array, Schema
 
 _NORMS = (torch.nn.LayerNorm, torch.nn.GroupNorm, torch.nn.InstanceNorm2d)
 ROLLBACKS = GaugeSpec(name="rollbacks", help="Rollbacks", kind="counter", labels=("cause",), metric="rollbacks_total")
+CORRELATED = GaugeSpec(
+    name="correlated_traffic", help="Whether classes come in runs, and predictions count on them (1) or not (0)"
+)
 
 
 class Cotta:
@@ -44,7 +49,7 @@ class Cotta:
     """
 
     least_batch_events: ClassVar = 64  # a step adapts to a micro-batch: of one event it has no statistics
-    gauges_declared = (ROLLBACKS, CLASSES, SKIPPED_EVENTS, LEFT_OUT_STEPS)
+    gauges_declared = (ROLLBACKS, CLASSES, SKIPPED_EVENTS, LEFT_OUT_STEPS, CORRELATED)
     params_type = Params
 
     def __init__(self, context: LearnerContext) -> None:
@@ -66,7 +71,10 @@ class Cotta:
             raise ParamsError({"adapt": f"expected parameters to adapt, got none for {p.adapt!r} in {p.model}"})
         self._boost = LearningRateBoost()
         self._adaptation = self._fresh()
-        self._target = TargetStatistics(self._source_statistics(), p.statistics_rows)
+        self._prior = ClassPrior(outputs)
+        share = 3 * p.statistics_rows / (2 * min(outputs, max(p.statistics_rows, 1)))
+        most = int(np.ceil(share)) if p.class_prior else 0
+        self._target = TargetStatistics(self._source_statistics(), p.statistics_rows, most)
         self._statistics = self._target.moments
         self._waiting = np.zeros((0, *self._shape), dtype=np.float32)
         self._followed = 0  # how many of the waiting ones are in the statistics already
@@ -135,7 +143,8 @@ class Cotta:
         if self.params.belt and isinstance(batch.labels, ClassLabels):
             self._note_canaries(batch, usable)
         self._waiting = np.concatenate([self._waiting, x[usable]])
-        follow, size = self.params.follow_batch, self.params.adapt_batch
+        p = self.params
+        follow, size = p.follow_batch, p.adapt_batch
         while len(self._waiting) >= self._followed + follow:
             self._follow(torch.from_numpy(self._waiting[self._followed : self._followed + follow].copy()))
             self._followed += follow
@@ -144,6 +153,8 @@ class Cotta:
                 if self._guard.holds:
                     self._guard.passed_over()
                     self._predictor = None  # the predictor depends on whether steps are skipped
+                elif p.class_prior and (self._prior.open or self._prior.diversity < p.least_diversity):
+                    self._counts["left_out"] += p.learning_rate > 0  # a batch of few classes has misleading statistics
                 else:
                     self._guarded(first)
                 self._waiting, self._followed = self._waiting[size:].copy(), 0
@@ -170,6 +181,8 @@ class Cotta:
             self._good = self._adaptation.state()
         else:
             self._adaptation.restore(self._good)
+        if cause == "canary":
+            self._prior = ClassPrior(len(self._classes))
         if cause in MISLED:  # the statistics may be wrong, too: until steps resume, serve the source
             self._target.clear()
             self._statistics = self._target.moments
@@ -193,20 +206,26 @@ class Cotta:
             self._go_back(cause, as_pictures(self._columns, some.inputs))
 
     def _follow(self, x: Tensor) -> None:
-        """Update the target's statistics with these inputs (B, …), as the teacher computes them."""
-        if not self._target.follows or (self._guard.holds and self._serving_source):
+        """Update the target's statistics and the class prior with these inputs (B, …), as the teacher computes them."""
+        held = self._guard.holds and self._serving_source
+        follows = self._target.follows and not held
+        if not follows and not self.params.class_prior:
             return
         source = self._source_statistics()
         for name, layer in target_norms(self._model):  # as a prediction would be computed now
-            layer.own, layer.keeps = self.params.own, True
+            layer.own, layer.keeps = 0.0 if held else self.params.own, follows
             layer.mean, layer.square = self._statistics[name]
-        likeliest = self._adaptation.answer(x).argmax(1).tolist()
+        shares = _shares(self._adaptation.answer(x))
+        likeliest = (shares * self._prior.factors).argmax(axis=1).tolist()
         rows = {name: layer.rows for name, layer in target_norms(self._model)}
         for name, layer in target_norms(self._model):
             layer.own, layer.keeps, layer.rows = None, False, None
             layer.mean, layer.square = source[name]
-        self._target.take({name: kept for name, kept in rows.items() if kept is not None}, likeliest)
-        self._statistics = self._target.moments
+        if follows:
+            self._target.take({name: kept for name, kept in rows.items() if kept is not None}, likeliest)
+            self._statistics = self._target.moments
+        if self.params.class_prior:
+            self._prior.take(shares[np.isfinite(shares).all(axis=1)])
         self._predictor = None
 
     def adapt(self, x: Tensor) -> Stepped:
@@ -237,11 +256,16 @@ class Cotta:
     def predictor(self) -> CottaPredictor:
         if self._predictor is None:
             own = 0.0 if self._guard.holds and self._serving_source else self.params.own
-            self._predictor = self._predictor_of(self._adaptation.teacher, self._statistics, own)
+            factors = self._prior.factors if self._prior.open else None
+            self._predictor = self._predictor_of(self._adaptation.teacher, self._statistics, own, factors)
         return self._predictor
 
     def _predictor_of(
-        self, teacher: Mapping[str, Tensor], statistics: Mapping[str, tuple[Tensor, Tensor]], own: float
+        self,
+        teacher: Mapping[str, Tensor],
+        statistics: Mapping[str, tuple[Tensor, Tensor]],
+        own: float,
+        factors: Array | None = None,
     ) -> CottaPredictor:
         p, model = self.params, deepcopy(self._model)
         tensors = dict(teacher)
@@ -249,7 +273,7 @@ class Cotta:
             tensors |= {f"{name}.mean".lstrip("."): mean, f"{name}.square".lstrip("."): square}
         model.load_state_dict(tensors, strict=False)
         settings = {"model": p.model, "largest": p.largest, "serve_views": p.serve_views, "own": own}
-        return CottaPredictor(self._columns, model, settings, self._classes)
+        return CottaPredictor(self._columns, model, settings, self._classes, factors)
 
     @classmethod
     def predictor_from(cls, state: State) -> CottaPredictor:
@@ -262,6 +286,7 @@ class Cotta:
             "classes": float(len(self._classes)),
             "skipped_events": float(self._counts["skipped"]),
             "left_out_steps": float(self._counts["left_out"]),
+            "correlated_traffic": float(self._prior.open),
         }
 
     def state(self) -> State:
@@ -269,6 +294,7 @@ class Cotta:
         tensors |= {f"good.{name}": array for name, array in self._good.items()}
         tensors |= {f"belt.{name}": array for name, array in self._guard.tensors().items()}
         tensors |= {f"target.{name}": array for name, array in self._target.tensors().items()}
+        tensors |= {f"prior.{name}": array for name, array in self._prior.tensors().items()}
         tensors |= {"waiting": self._waiting, "offending": self._offending}
         meta = {"identity": self._identity(), "counts": dict(self._counts), "belt": dict(self._guard.counts)}
         return State(tensors, meta | {"followed": self._followed} | self._boost.meta())
@@ -290,6 +316,9 @@ class Cotta:
         self._offending = np.array(tensors["offending"])
         self._target.restore(below("target."))
         self._statistics = self._target.moments
+        self._prior = ClassPrior(len(self._classes))
+        if "prior.gate" in tensors:  # a state of an earlier version has none: it begins
+            self._prior.restore(below("prior."))
         self._waiting = np.array(tensors["waiting"])
         self._counts, self._followed = dict(meta["counts"]), meta["followed"]
         self._boost.restore(meta)

@@ -12,7 +12,9 @@ from thalweg.models.cotta.adaptation import Loss, Recipe
 from thalweg.models.cotta.guard import Limits
 from thalweg.models.parts.settings import Count, NotNegative, Settings, Share, Whole, rule
 
+_PUBLISHED = {"class_prior": False, "own": 0.1}
 _CROSS = {
+    **_PUBLISHED,
     "reset_steps": 0,
     "optimizer": "adam",
     "learning_rate": 1e-3,
@@ -25,6 +27,7 @@ VARIANTS: Mapping[str, Mapping[str, Any]] = {
     "paper": {**_CROSS, "views": "images", "view_count": 32, "threshold": 0.92},
     "code-cifar": {**_CROSS, "views": "images", "view_count": 32, "threshold": 0.92},
     "code-imagenet": {
+        **_PUBLISHED,
         "reset_steps": 0,
         "optimizer": "sgd",
         "learning_rate": 0.01,
@@ -38,6 +41,7 @@ VARIANTS: Mapping[str, Mapping[str, Any]] = {
         "follow_batch": 8,
     },
     "tent": {
+        **_PUBLISHED,
         "reset_steps": 0,
         "learning_rate": 1e-3,
         "loss": "entropy",
@@ -47,7 +51,7 @@ VARIANTS: Mapping[str, Mapping[str, Any]] = {
         "threshold": 0.0,
         "views": "none",
     },
-    "bn": {"learning_rate": 0.0, "restore": 0.0, "threshold": 0.0, "views": "none"},
+    "bn": {**_PUBLISHED, "learning_rate": 0.0, "restore": 0.0, "threshold": 0.0, "views": "none"},
 }
 """Published settings; explicit parameters take precedence over the `variant`."""
 
@@ -117,8 +121,15 @@ class Params(Settings):
     statistics_rows: Whole = 30
     """Rows, balanced over classes, behind the target's statistics; 0: those of the source."""
 
-    own: Share = 0.1
+    own: Share = 0.3
     """Share of a row's own statistics in its prediction."""
+
+    class_prior: bool = True
+    """Where the classes of the traffic come in runs, predictions count on them, and no steps are taken."""
+
+    least_diversity: Share = 0.7
+    """Minimum entropy of the mean recent prediction, as a share of the largest possible, for a step, with
+    `class_prior`."""
 
     largest: NotNegative = 1.0
     """Largest input value; inputs are within 0 to this, others are rejected. 0: no limit."""

@@ -32,13 +32,20 @@ class CottaPredictor:
         model: With the teacher's weights and the target's statistics, its norms in serving mode; not shared.
         settings: `model`, `largest`, `serve_views`, `own`.
         classes: Names of its outputs; empty: their indices.
+        factors: What probabilities are multiplied by, (K,), before they are normalised; None: ones.
     """
 
     def __init__(
-        self, columns: InputColumns, model: torch.nn.Module, settings: Mapping[str, Any], classes: Sequence[str]
+        self,
+        columns: InputColumns,
+        model: torch.nn.Module,
+        settings: Mapping[str, Any],
+        classes: Sequence[str],
+        factors: Array | None = None,
     ) -> None:
         self._columns, self._model, self._settings = columns, model.eval(), dict(settings)
         self._classes = tuple(classes)
+        self._factors = None if factors is None else np.array(factors, dtype=np.float32)
         for _, layer in target_norms(model):
             layer.own = float(settings["own"])
         for parameter in model.parameters():
@@ -95,10 +102,16 @@ class CottaPredictor:
         with torch.no_grad():
             logits = self._model(torch.cat([*views, padding]))[:rows]
             scores: NDArray[np.float32] = logits.view(len(views), len(x), -1).mean(0).softmax(1).numpy()
-        return scores
+        if self._factors is None:
+            return scores
+        weighted: NDArray[np.float32] = scores * self._factors
+        weighted /= weighted.sum(axis=1, keepdims=True)
+        return weighted
 
     def state(self) -> State:
         tensors = {f"network.{name}": each.numpy() for name, each in self._model.state_dict().items()}
+        if self._factors is not None:
+            tensors["factors"] = self._factors
         (spec,) = self._columns.specs.values()
         meta = {"settings": self._settings, "classes": list(self._classes)}
         return State(tensors, meta | {"input": {"name": spec.name, "shape": list(spec.shape), "dtype": spec.dtype}})
@@ -116,7 +129,8 @@ class CottaPredictor:
         }
         model.load_state_dict(tensors)
         spec = TensorSpec(meta["input"]["name"], meta["input"]["dtype"], tuple(meta["input"]["shape"]))
-        return cls(InputColumns({spec.name: spec}), model, meta["settings"], meta["classes"])
+        columns = InputColumns({spec.name: spec})
+        return cls(columns, model, meta["settings"], meta["classes"], state.tensors.get("factors"))
 
 
 def as_pictures(columns: InputColumns, inputs: Inputs) -> NDArray[np.float32]:

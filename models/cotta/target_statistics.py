@@ -2,7 +2,8 @@
 
 A bounded memory of rows; when full, the oldest row of the most frequent class is evicted (after the memory of RoTTA,
 Yuan, Xie and Li, CVPR 2023, which stores inputs; ours stores their moments). A run of one class evicts only rows of
-that class, so it does not look like drift. Rows missing to a full memory count as the source.
+that class, so it does not look like drift. No class has more than half as many rows again as its share, also while
+there is room: equal inputs, black ones say, are a few rows. Rows missing to a full memory count as the source.
 """
 
 from __future__ import annotations
@@ -24,10 +25,11 @@ class TargetStatistics:
     Args:
         source: Moments (C,) of each layer in the source.
         rows: Most rows, R; 0: always the source's moments.
+        most: Most rows of a class; 0: no limit.
     """
 
-    def __init__(self, source: Moments, rows: int) -> None:
-        self._source, self._rows = dict(source), rows
+    def __init__(self, source: Moments, rows: int, most: int = 0) -> None:
+        self._source, self._rows, self._most = dict(source), rows, most or rows
         self._kept = {
             name: (torch.zeros(rows, len(mean)), torch.zeros(rows, len(mean))) for name, (mean, _) in source.items()
         }
@@ -69,8 +71,11 @@ class TargetStatistics:
 
     def _place(self, kind: int) -> int:
         free = np.flatnonzero(self._classes < 0)
-        if len(free):
+        mine = self._classes == kind
+        if len(free) and np.count_nonzero(mine) < self._most:
             return int(free[0])
+        if len(free):
+            return int(np.flatnonzero(mine)[self._ages[mine].argmin()])
         kinds, counts = np.unique(self._classes, return_counts=True)
         most = kinds[counts == counts.max()]
         leaving = np.isin(self._classes, [kind] if kind in most else most)

@@ -283,7 +283,7 @@ class ColumnsWatch:
         index = ((now - then) * np.log(now / then)).sum(axis=1)
         squared = effective * ((now - then) ** 2 / (0.5 * (now + then))).sum(axis=1)
         p = chdtrc(np.maximum(1, (then > 2e-3).sum(axis=1) - 1), squared)
-        return np.where(index >= _LEAST_PSI, p, 1.0)
+        return np.asarray(np.where(index >= _LEAST_PSI, p, 1.0))
 
     def _told(self, distances: Floats, effective: float) -> tuple[tuple[str, float], ...]:
         p = kolmogorov(np.sqrt(effective) * distances)

@@ -63,12 +63,16 @@ def noisy(stream: Stream, count: int, noise: float = 0.05, run: int = 0) -> Stre
     return shown.astype(np.float32), y[rows]
 
 
-def errors(path: Path, stream: Stream, labelled: float = 0.0, **params: Any) -> tuple[NDArray[np.float64], Cotta]:
-    """Whether each answer was wrong, (N,), and the learner at the end."""
+def errors(
+    path: Path, stream: Stream, labelled: float = 0.0, first: NDArray[np.float32] | None = None, **params: Any
+) -> tuple[NDArray[np.float64], Cotta]:
+    """Whether each answer was wrong, (N,), and the learner at the end; after learning the `first` inputs."""
     settings = {"model": "tests.models.small_networks:digits", "weights": str(path), "serve_views": 1, **params}
     learner = Cotta(LearnerContext(inputs=PICTURE, params={"views": "jitter", **settings}, seed=0))
     told = np.random.default_rng(2).random(len(stream[0])) < labelled
     wrong = []
+    if first is not None:
+        learner.learn(Batch({"image": first}, None, np.ones(len(first)), np.zeros(len(first))))
     for start in range(0, len(stream[0]), 10):
         x, y = (part[start : start + 10] for part in stream)
         answers = learner.predictor().predict({"image": x})["label"]
@@ -150,6 +154,32 @@ def test_what_is_known_to_collapse_does_no_harm(
     held, _ = errors(source[0], noisy(source[1], count, 0.1, run), **params)
 
     assert worst(held, as_deployed(count, 0.1, run)) <= 2.0
+
+
+@pytest.mark.parametrize("what", ["black", "equal"])
+def test_after_ten_thousand_inputs_that_say_nothing_ordinary_ones_are_answered_as_by_the_source(
+    source: tuple[Path, Stream], as_deployed: Callable[..., NDArray[np.float64]], what: str
+) -> None:
+    stream = noisy(source[1], 1500, 0.1)
+    one = np.zeros((1, 1, 8, 8), dtype=np.float32) if what == "black" else stream[0][:1]
+
+    held, _ = errors(source[0], stream, first=np.repeat(one, 10_000, axis=0))
+
+    assert worst(held, as_deployed(1500, 0.1), 500) <= 2.0
+
+
+def test_where_classes_come_one_after_another_the_error_is_half_that_of_the_source(
+    source: tuple[Path, Stream], as_deployed: Callable[..., NDArray[np.float64]]
+) -> None:
+    stream = noisy(source[1], 3000, 0.25, run=200)
+
+    held, learner = errors(source[0], stream)
+    without, _ = errors(source[0], stream, class_prior=False)
+
+    deployed = as_deployed(3000, 0.25, 200)
+    assert held.mean() < 0.5 * deployed.mean()
+    assert held.mean() < without.mean()
+    assert learner.gauges()["correlated_traffic"] == 1.0
 
 
 def test_what_has_drifted_is_answered_better_than_by_the_source_and_nothing_is_rolled_back(

@@ -12,8 +12,10 @@ import torch
 from safetensors.torch import save_file
 
 from tests.models import small_networks
+from thalweg.memory.snapshots.state import State
 from thalweg.models.contract.learner import Learner, LearnerContext, ParamsError
 from thalweg.models.contract.testing import LearnerContract
+from thalweg.models.cotta.class_prior import ClassPrior
 from thalweg.models.cotta.learner import Cotta
 from thalweg.models.cotta.params import VARIANTS
 from thalweg.proto.event import Batch, ClassLabels
@@ -145,6 +147,47 @@ def test_an_answer_is_averaged_with_that_of_the_mirror_image_only_where_it_is_as
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_no_published_setting_mirrors_what_is_answered(variant: str) -> None:
     assert learner(variant=variant).params.serve_views == 1
+
+
+def test_a_state_from_before_there_was_a_class_prior_is_read_and_the_prior_begins() -> None:
+    made, again = learner(), learner()
+    made.learn(pictures(40))
+    state = made.state()
+    older = State({name: each for name, each in state.tensors.items() if not name.startswith("prior.")}, state.meta)
+    asked = pictures(5, seed=9).inputs
+
+    again.learn(pictures(24, seed=3))
+    again.restore(older)
+
+    fresh = learner().state().tensors
+    for name, each in again.state().tensors.items():
+        np.testing.assert_array_equal(each, (fresh if name.startswith("prior.") else state.tensors)[name], err_msg=name)
+    scores = (one.predictor().predict(asked)["scores"] for one in (made, again))
+    np.testing.assert_array_equal(*scores)  # the traffic was not correlated
+
+
+def test_while_classes_come_in_runs_no_step_is_taken_and_what_is_published_says_what_is_served() -> None:
+    made = learner(least_diversity=0.0)
+    restored = learner(least_diversity=0.0)
+    prior = ClassPrior(small_networks.CLASSES)
+    runs = np.full((800, small_networks.CLASSES), 0.02)
+    runs[np.arange(800), np.arange(800) // 100 % small_networks.CLASSES] = 0.94
+    for start in range(0, 800, 10):
+        prior.take(runs[start : start + 10])
+    tensors = {**made.state().tensors, **{f"prior.{name}": each for name, each in prior.tensors().items()}}
+    made.restore(State(tensors, made.state().meta))
+    asked = pictures(5, seed=9).inputs
+
+    made.learn(pictures(8, labelled=False))
+
+    assert made.gauges()["correlated_traffic"] == 1.0
+    assert made.gauges()["left_out_steps"] == 1.0
+    restored.restore(made.state())
+    published = Cotta.predictor_from(made.predictor().state())
+    wanted = made.predictor().predict(asked)["scores"]
+    assert np.abs(wanted - learner().predictor().predict(asked)["scores"]).max() > 1e-3
+    for one in (published, restored.predictor()):
+        np.testing.assert_array_equal(one.predict(asked)["scores"], wanted)
 
 
 def test_statistics_follow_before_weights_do() -> None:

@@ -1,0 +1,91 @@
+"""Which classes come now: a running class prior, and whether the traffic is correlated enough for it to be used.
+
+Source: prior correction as in Marsden, Döbler and Yang, "Universal Test-time Adaptation through Weight Ensembling,
+Diversity Weighting, and Prior Correction" (ROID), WACV 2024: a prediction is multiplied by the share of each class
+among recent ones. Ours differs: the prior is used only while a short one predicts the next rows better than every
+long one. A network that merely prefers a class under a new corruption does so in both, in any order of the rows; only
+classes that come in runs are told apart by time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from thalweg.proto.schema import Array
+
+Floats = NDArray[np.float64]
+
+_HALF_LIVES = (6.0, 48.0, 400.0, 3000.0)
+"""In rows: of the prior that is used, then of those that it must beat."""
+_FLOOR = 0.3
+"""The share of a prior that is uniform: a confident prediction is never overruled, whatever came before."""
+_LEAST, _MOST, _OPENS, _CLOSES = -5.0, 30.0, 10.0, 0.0
+"""Bounds of the evidence, in nats, and where the gate opens and closes."""
+_COST, _SPREAD, _FORGET = 0.5, 0.47, 0.999
+"""Evidence lost with each row while the short prior is spread more than this (as `diversity`), and by itself: a
+preference of the network is spread more than runs are, and of a run without an end nothing is left."""
+_DIVERSITY_ROWS, _MANY = 100.0, 50
+
+
+class ClassPrior:
+    """One thread uses it.
+
+    Args:
+        classes: Outputs, K.
+    """
+
+    def __init__(self, classes: int) -> None:
+        self._priors = np.full((len(_HALF_LIVES), classes), 1 / classes)
+        self._recent = np.zeros(classes)
+        self._evidence, self._open = 0.0, False
+
+    @property
+    def open(self) -> bool:
+        """Whether the traffic is correlated."""
+        return self._open
+
+    @property
+    def factors(self) -> Floats:
+        """What probabilities (…, K) are multiplied by; ones where the traffic is not correlated."""
+        classes = len(self._recent)
+        return self._floored()[0] * classes if self._open else np.ones(classes)
+
+    @property
+    def diversity(self) -> float:
+        """Entropy of the mean recent prediction, as a share of the largest possible; 1 before the first row."""
+        total = float(self._recent.sum())
+        return _entropy(self._recent / total) if total else 1.0
+
+    def _floored(self) -> Floats:
+        return (1 - _FLOOR) * self._priors + _FLOOR / len(self._recent)
+
+    def take(self, shares: Floats) -> None:
+        """Probabilities (B, K) of rows that were answered under the present `factors`, without them."""
+        likely = np.log(shares @ self._floored().T)  # (B, priors): as they stood when these rows were answered
+        spread = _entropy(self._priors[0])
+        for better in likely[:, 0] - likely[:, 1:].max(axis=1) - _COST * max(0.0, spread - _SPREAD):
+            self._evidence = float(np.clip(_FORGET * self._evidence + better, _LEAST, _MOST))
+        decay = 0.5 ** (1 / np.array(_HALF_LIVES))[:, None]
+        for row in shares:
+            self._priors = decay * self._priors + (1 - decay) * row
+        self._recent = self._recent * 0.5 ** (len(shares) / _DIVERSITY_ROWS) + shares.sum(axis=0)
+        self._open = self._evidence > (_CLOSES if self._open else _OPENS)
+
+    def tensors(self) -> dict[str, Array]:
+        """Everything, for a snapshot."""
+        gate = np.array([self._evidence, float(self._open)])
+        return {"priors": self._priors.copy(), "recent": self._recent.copy(), "gate": gate}
+
+    def restore(self, tensors: Mapping[str, Array]) -> None:
+        """Become the one whose `tensors()` these are."""
+        self._priors, self._recent = np.array(tensors["priors"]), np.array(tensors["recent"])
+        self._evidence, self._open = float(tensors["gate"][0]), bool(tensors["gate"][1])
+
+
+def _entropy(shares: Floats) -> float:
+    """As a share of the largest possible; many classes count as fifty, for a window holds no more."""
+    known = shares[shares > 0]
+    return float(-(known * np.log(known)).sum() / np.log(min(max(len(shares), 2), _MANY)))
