@@ -88,7 +88,7 @@ def by_hand(labels: list[int | None], cuts: list[int], delay: int, blank: int) -
     return (right / graded, repeated / graded) if graded else (0.0, 0.0)
 
 
-@example(labels=[0] * 4 + [1] * 6 + [2] * 6, cuts=[2, 4, 10, 12, 14], delay=0, blank=0, groups=[2, 1, 2])
+@example(labels=[0] * 4 + [1] * 12, cuts=[2, 4, 10, 12, 14], delay=0, blank=0, groups=[2, 1, 2])
 @given(
     labels=st.lists(st.sampled_from([0, 0, 0, 1, 2, None]), min_size=1, max_size=60).filter(
         lambda one: any(x is not None for x in one)
