@@ -41,11 +41,11 @@ class Calm:
         self.news: NDArray[np.bool_] = np.ones(columns + 1, dtype=np.bool_)
         """(F + 1,), the columns whose movement is news; the last: all together."""
 
-    def tested(self, moving: NDArray[np.bool_], rows: int) -> None:
-        """Columns (F + 1,) were found moving, the others calm for so many more rows."""
+    def tested(self, moving: NDArray[np.bool_] | None, rows: int) -> None:
+        """Columns (F + 1,), or none, were found moving, the others calm for so many more rows."""
         self._calm += rows
         self._tested += rows
-        if moving.any():
+        if moving is not None:
             self._calm[moving] = 0
             self._moved |= moving
         if self._news:

@@ -246,6 +246,14 @@ class ColumnsWatch:
             gap = self._means[-steps:].mean(axis=0) - base.mean
             joint = float(self._scored(chdtrc(base.degrees, effective * float(gap @ gap) / base.scale)))
         calm = self._calm
+        scores = {name: float(column.max(initial=0.0)) for name, column in by_column.items()}
+        if "mmd" in self._tests:
+            scores["mmd"] = joint
+        if steps == _SHORT:
+            self._scores, self._distances = scores, distances
+        if max(scores.values(), default=0.0) <= 1.0:  # the usual case, and quick
+            calm.tested(None, STEP if steps == _SHORT else 0)
+            return None
         moving = np.append(np.max([np.zeros(len(self._names)), *by_column.values()], axis=0), joint) > 1.0
         scores = {name: float(column[calm.news[:-1]].max(initial=0.0)) for name, column in by_column.items()}
         if "mmd" in self._tests:
@@ -253,11 +261,9 @@ class ColumnsWatch:
         if steps == _SHORT:
             self._scores, self._distances = scores, distances
         test = max(scores, key=lambda name: scores[name], default=None)
-        told = self._told(distances, effective) if moving.any() else ()
+        told = self._told(distances, effective)
         if test is None or scores[test] <= 1.0:
             calm.tested(moving, STEP if steps == _SHORT else 0)
-            if not moving.any():
-                return None
             strongest = max(by_column, key=lambda name: float(by_column[name].max(initial=0.0)), default="mmd")
             farthest = float(distances.max(initial=0.0))
             return Moved(strongest, 1.0, self._rows, self._rows, farthest, told, news=False)

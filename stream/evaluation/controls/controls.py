@@ -57,9 +57,8 @@ class Controls:
         self._waiting_events = 0
         self._events = 0
         self._labels = self._known = self._followed = 0  # labelled events so far: of all, known, and followed
-        self._unknown: deque[tuple[int, int]] = (
-            deque()
-        )  # micro-batches not known yet: events and labels until their end
+        # micro-batches not known yet: events and labels until their end
+        self._unknown: deque[tuple[int, int]] = deque()
         self._earlier: dict[str, NDArray[Any]] = {}  # predictions from after `_known` labels and more
 
     def graded(self, live: Prequential, batch: Batch, sizes: Sequence[int] = ()) -> None:
@@ -91,6 +90,8 @@ class Controls:
         """How many labels are known at each of these rows; None: all before it."""
         count = len(batch)
         one_by_one = len(sizes) == count or count == 1
+        if not self._delay and (one_by_one or len(sizes) <= 1):
+            self._unknown.clear()  # of several micro-batches before: all are known now
         if one_by_one and not self._delay:
             self._events += count
             self._labels += count if isinstance(rows, slice) else len(rows)

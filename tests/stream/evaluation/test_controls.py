@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.stream.evaluation.test_monitor import Life, batches
@@ -37,22 +38,32 @@ OUTPUTS = {"label": np.zeros(1, np.int32), "value": np.zeros((1, 1)), "score": n
 
 
 def followed(
-    grading: Any, kind: str, labels: list[Any], cuts: list[int], delay: int = 0, blank: int = 0, together: bool = False
+    grading: Any,
+    kind: str,
+    labels: list[Any],
+    cuts: list[int],
+    delay: int = 0,
+    blank: int = 0,
+    together: Sequence[int] = (),
 ) -> Controls:
     """The controls of a model that was graded on events with these labels, in micro-batches cut at these places.
 
-    `blank`: it knows no class until so many micro-batches are learned; `together`: it was graded on all at once.
+    `blank`: it knows no class until so many micro-batches are learned; `together`: so many
+    micro-batches it was graded on at once, then so many, and so on; else on each by itself.
     """
     name = {"class": "label", "number": "value", "score": "score"}[kind]
     controls, live = Controls(grading, 5, delay), Prequential(5)
     places = sorted({0, *(cut for cut in cuts if cut < len(labels)), len(labels)})
-    runs = [(places[0], places[-1])] if together else list(pairwise(places))
-    for number, (start, end) in enumerate(runs):
+    groups, number = iter(together), 0
+    while number < len(places) - 1:
+        own = places[number : number + next(groups, 1) + 1]
+        start, end = own[0], own[-1]
         predictor: Any = SimpleNamespace(classes=("a",) if number >= blank else (), outputs={}, properties={})
         batch = batch_of(labels[start:end], "class" if kind == "class" else "number")
         answers = np.repeat(OUTPUTS[name], end - start, axis=0) - (number < blank)
         live.predicted(batch, predictor, {name: answers})
-        controls.graded(live, batch, np.diff(places).tolist() if together else ())
+        controls.graded(live, batch, np.diff(own).tolist() if len(own) > 2 else ())
+        number += len(own) - 1
         if end % 3 == 0:
             controls.metrics()  # figures may be asked for at any time
     return controls
@@ -77,6 +88,7 @@ def by_hand(labels: list[int | None], cuts: list[int], delay: int, blank: int) -
     return (right / graded, repeated / graded) if graded else (0.0, 0.0)
 
 
+@example(labels=[0] * 4 + [1] * 12, cuts=[2, 4, 10, 12, 14], delay=0, blank=0, groups=[2, 1, 2])
 @given(
     labels=st.lists(st.sampled_from([0, 0, 0, 1, 2, None]), min_size=1, max_size=60).filter(
         lambda one: any(x is not None for x in one)
@@ -84,9 +96,10 @@ def by_hand(labels: list[int | None], cuts: list[int], delay: int, blank: int) -
     cuts=st.lists(st.integers(1, 59), max_size=8),
     delay=st.sampled_from([0, 0, 1, 7, 100]),
     blank=st.integers(0, 2),
+    groups=st.lists(st.sampled_from([1, 1, 2, 3, 99]), max_size=6),
 )
 def test_of_classes_they_know_what_the_model_knows_and_are_graded_where_it_is(
-    labels: list[int | None], cuts: list[int], delay: int, blank: int
+    labels: list[int | None], cuts: list[int], delay: int, blank: int, groups: list[int]
 ) -> None:
     found = followed(ClassGrading(), "class", labels, cuts, delay, blank).metrics()
 
@@ -94,7 +107,7 @@ def test_of_classes_they_know_what_the_model_knows_and_are_graded_where_it_is(
     assert found["majority"].get("accuracy", 0.0) == pytest.approx(majority)
     assert found["repeat_last_label"].get("accuracy", 0.0) == pytest.approx(repeated)
     if not blank:
-        together = followed(ClassGrading(), "class", labels, cuts, delay, together=True).metrics()
+        together = followed(ClassGrading(), "class", labels, cuts, delay, together=groups).metrics()
         assert {name: one["accuracy"] for name, one in together.items()} == pytest.approx(
             {"majority": majority, "repeat_last_label": repeated}
         )
