@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -17,21 +19,20 @@ from thalweg.models.contract.learner import Learner, LearnerContext
 from thalweg.models.contract.testing import LearnerContract
 from thalweg.proto.event import Batch, ClassLabels, join
 
-
-@pytest.fixture(scope="module", autouse=True)
-def key_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    global KEYS
-    KEYS = tmp_path_factory.mktemp("keys") / "keys.npy"
-    np.save(KEYS, batch(200, 9).inputs["features"])
-    return KEYS
+_FOLDER = TemporaryDirectory()
 
 
-KEYS = Path()
+@cache
+def key_file() -> Path:
+    """Keys for all learners here."""
+    path = Path(_FOLDER.name) / "keys.npy"
+    np.save(path, batch(200, 9).inputs["features"])
+    return path
 
 
 def counting(**params: Any) -> Bottleneck:
     """A learner of counts whose keys are those of a file."""
-    return Bottleneck(LearnerContext(inputs=INPUTS, params={**SMALL, "key_file": str(KEYS), **params}, seed=3))
+    return Bottleneck(LearnerContext(inputs=INPUTS, params={**SMALL, "key_file": str(key_file()), **params}, seed=3))
 
 
 def learned(*batches: Batch, **params: Any) -> Bottleneck:
