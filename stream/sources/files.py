@@ -146,8 +146,12 @@ def read_labels(
 
 
 def check_json_lines(path: Path, first: bytes) -> None:
-    """Raises FileError for a file that is one JSON list; `first` is its first line."""
-    if first.lstrip()[:1] == b"[":
+    """Raises FileError for a file that is one JSON list; `first` is its first line.
+
+    A line that is a whole list without objects, as `[]` or `[1, 2]`, is an invalid record like any other.
+    """
+    begun = first.strip()
+    if begun.startswith(b"[") and (not begun.endswith(b"]") or b"{" in begun):
         raise FileError(f"{path}: expected one JSON object a line, got a list; `jq -c '.[]'` writes its elements so")
 
 

@@ -151,7 +151,7 @@ inputs = {}
     ("more", "found"),
     [
         ("[model.params]\ngama = 1.0\n", "model.digits.params.gama: no such key; did you mean gamma?"),
-        ("[model.params]\ngamma = -1.0\n", "model.digits.params.gamma: expected above 0, got -1.0"),
+        ("[model.params]\ngamma = -1.0\n", "model.digits.params.gamma: expected above 0 or 'auto', got -1.0"),
         (
             "labels_topic = 'digits.events'\n",
             "model.digits.labels_topic: expected another topic than the events', got 'digits.events'",
@@ -355,7 +355,7 @@ def test_the_environment_overrides_the_file(tmp_path: Path) -> None:
         (
             "THALWEG_MODEL__digits__PARAMS__GAMMA",
             "-1",
-            "THALWEG_MODEL__digits__PARAMS__GAMMA: model.digits.params.gamma: expected above 0, got -1",
+            "THALWEG_MODEL__digits__PARAMS__GAMMA: model.digits.params.gamma: expected above 0 or 'auto', got -1",
         ),
         (
             "THALWEG_MODEL__digits__INPUTS__FEATURES__SHAPE",
