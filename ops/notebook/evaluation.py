@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from io import BytesIO
 from typing import Any
 
+from threadpoolctl import threadpool_limits
+
 from thalweg.models.contract.learner import Learner
 from thalweg.ops.config.model import ModelConfig
 from thalweg.ops.replay.replay import Replayed, replay_events, when_known
@@ -111,7 +113,8 @@ def evaluated(
         began_after: Labelled events that the learner has learned.
         delay_events: As of `replay`.
     """
-    return Evaluation(
-        replay_events(config, learner, lambda: [Decoded(batch)], frozen_after=frozen_after, delay_events=delay_events),
-        began_after,
-    )
+    with threadpool_limits(1):  # as in a service
+        replayed = replay_events(
+            config, learner, lambda: [Decoded(batch)], frozen_after=frozen_after, delay_events=delay_events
+        )
+    return Evaluation(replayed, began_after)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from thalweg.memory.snapshots.snapshots import InMemorySnapshots, Snapshot
 from thalweg.models.contract.capabilities import InputValidator, capability
@@ -213,7 +214,10 @@ class Model:
                     "learning was interrupted, so the state is neither before nor after: load or begin anew"
                 )
             self._interrupted = True
-            self._fold.apply(step)
+            with threadpool_limits(
+                1
+            ):  # as in a service: the same bits; and threads only wait for each other on few rows
+                self._fold.apply(step)
             self._interrupted = False
         return self
 
