@@ -23,7 +23,7 @@ from tests.ops.serve.serving import FEATURES, SPECS, RunningServer, served
 from tests.services.processes import PATIENCE
 from thalweg.memory.exchange.commands import InMemoryCommandQueue
 from thalweg.memory.snapshots.state import State
-from thalweg.models.contract.capabilities import InputValidator
+from thalweg.models.contract import capabilities
 from thalweg.models.contract.learner import Predictor
 from thalweg.ops.serve import versions
 from thalweg.ops.serve.models import ModelLocation, Models
@@ -340,13 +340,12 @@ def test_what_a_version_can_do_is_looked_up_once_not_for_each_request(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looked: list[str] = []
-    kind: Any = type(InputValidator)
-    plain = kind.__instancecheck__
+    plain = capabilities._missing
 
-    def counting(protocol: Any, instance: Any) -> bool:
-        if isinstance(instance, Able):
-            looked.append(protocol.__name__)
-        return bool(plain(protocol, instance))
+    def counting(type_: type, kind: type) -> frozenset[str]:
+        if type_ is Able:
+            looked.append(kind.__name__)
+        return plain(type_, kind)
 
     class Able(Numbered):
         alternative_inputs = {"other": TensorSpec("other", "float32", ())}  # noqa: RUF012 - never changed
@@ -356,7 +355,7 @@ def test_what_a_version_can_do_is_looked_up_once_not_for_each_request(
         def explain(self, inputs: Inputs, most: int) -> list[Any]:
             return [most]
 
-    monkeypatch.setattr(kind, "__instancecheck__", counting)
+    monkeypatch.setattr(capabilities, "_missing", counting)
     FilePublisher(tmp_path / "m").publish(numbered(1), version=1, learned_events=1, event_time=0.0)
     with serving(tmp_path, Able) as server, ExitStack() as stack:
         assert server.wait_ready(30)
