@@ -163,7 +163,7 @@ class RunningScale:
         self._known = self._seen.copy()
         deviation = np.sqrt(self._m2 / np.where(self._total > 0, self._total, 1.0))
         size = np.abs(self._mean)
-        flat = deviation <= 1e-9 * size  # constant so far, up to rounding
+        flat = deviation <= 1e-12 * size  # constant so far, up to rounding
         spread = np.where(flat, np.where(size > 0, size, 1.0), deviation)
         self._origin = np.where(self._known, self._mean, 0.0)
         self._unit = np.where(self._known, 1.0 / np.maximum(spread, _LEAST), 1.0)
