@@ -67,3 +67,15 @@ def time_of_events(
     if named or len(found) == 1:
         return EventTime(max(named or found, key=lambda one: one[1])[2], "")
     return EventTime("", why)
+
+
+def years_in_no_order(column: Column, given: Sequence[Any]) -> float:
+    """Years over which nine tenths of a column's times are spread; 0 if they are in order, as those of a log are."""
+    try:
+        seconds = column_array(column, given)
+    except Refused:
+        return 0.0
+    if len(seconds) < 2 or float(np.mean(np.diff(seconds) >= 0)) >= _ORDERED:
+        return 0.0
+    low, high = np.quantile(seconds, [0.05, 0.95])
+    return float(high - low) / (365.25 * 86_400)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from itertools import pairwise
 from typing import Any
 
-from thalweg.ops.init.event_time import TIMES, time_of_events
+from thalweg.ops.init.event_time import TIMES, time_of_events, years_in_no_order
 from thalweg.ops.init.sample import Sample, shown
 from thalweg.ops.run.failed import Failed
 from thalweg.proto.columns import MISSING_LABELS
@@ -118,6 +118,11 @@ def guess(sample: Sample, label: str | None = None, ignore: Sequence[str] = ()) 
         }
         time, time_note = time_of_events(times, len(sample.rows))
         unit = columns[time].options.get("unit", "auto") if time else unit
+        for name, (column, given) in times.items():
+            if name != time and (years := years_in_no_order(column, given)) >= 3:
+                one = columns[name]
+                told = _joined(one.note, f"spread over {years:.0f} years, so that its date counts, too: trend")
+                columns[name] = replace(one, options={**one.options, "trend": True}, note=told)
     if not columns:
         raise Failed(f"no column is left to learn from; left out: {', '.join(left_out) or 'none'}")
     return Guessed(

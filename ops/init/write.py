@@ -114,6 +114,8 @@ def _noted(line: str, note: str) -> str:
 
 
 def _value(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
     return _string(value) if isinstance(value, str) else str(value)
 
 

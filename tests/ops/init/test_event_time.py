@@ -83,3 +83,19 @@ def test_a_file_of_arrow_is_sampled_as_the_same_rows_of_json(kind: str, tmp_path
     assert (sample.rows[0]["born"], sample.names) == (BORN[0], ["born", "address.zip", "raw", "label"])
     assert {name: one.kind for name, one in found.columns.items()} == {"born": "datetime", "address.zip": "numeric"}
     assert (found.label, found.time, "neither numbers nor texts" in found.left_out["raw"]) == ("label", "", True)
+
+
+def test_dates_over_many_years_count_themselves_and_those_of_a_log_do_not() -> None:
+    draw = random.Random(1)
+    days = [date(1940, 1, 1) + timedelta(days=draw.randrange(25_000)) for _ in range(100)]
+    since = [date(2005, 1, 1) + timedelta(days=70 * number) for number in range(100)]
+    recent = [date(2026, 1, 1) + timedelta(days=draw.randrange(300)) for _ in range(100)]
+
+    found = guessed(
+        born=[str(one) for one in days], since=[str(one) for one in since], paid=[str(one) for one in recent]
+    )
+
+    trends = {name: one.options.get("trend", False) for name, one in found.columns.items()}
+    assert trends == {"born": True, "since": False, "paid": False}
+    written = configuration(found, name="m", topic="m", log_url="sqlite:m", origin="m", rows=100, own_form=False)
+    assert 'born = { kind = "datetime", trend = true }' in written
