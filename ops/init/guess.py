@@ -118,8 +118,8 @@ def guess(sample: Sample, label: str | None = None, ignore: Sequence[str] = ()) 
         }
         time, time_note = time_of_events(times, len(sample.rows))
         unit = columns[time].options.get("unit", "auto") if time else unit
-        for name, (column, given) in times.items():
-            if name != time and (years := years_in_no_order(column, given)) >= 3:
+        for name, (of_time, present) in times.items():
+            if name != time and (years := years_in_no_order(of_time, present)) >= 3:
                 one = columns[name]
                 told = _joined(one.note, f"spread over {years:.0f} years, so that its date counts, too: trend")
                 columns[name] = replace(one, options={**one.options, "trend": True}, note=told)
