@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, MutableMapping
 from pathlib import Path
 from typing import Any
@@ -22,10 +23,17 @@ from thalweg.stream.learn.observer import NoObserver
 from thalweg.stream.learn.ports import Ports
 from thalweg.stream.learn.processor import Processor
 from thalweg.stream.learn.rebuild import rebuild
+from thalweg.stream.learn.saving import saving
 from thalweg.stream.log.sqlite import SqliteLog
 
 # none but the first, the last, and those asked for
-SAVING_LITTLE = SETTINGS.model_copy(update={"snapshot_events": 1_000_000})
+SAVING_LITTLE = SETTINGS.model_copy(update={"snapshot_events": 1_000_000, "snapshot_seconds": 1e9})
+
+
+@pytest.fixture(autouse=True)
+def _not_because_learning_took_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a busy machine a snapshot would be saved in between."""
+    monkeypatch.setattr(saving, "_AGAIN_SECONDS", math.inf)
 
 
 class Actions(NoObserver):
