@@ -347,7 +347,6 @@ def test_events_that_are_sent_to_learn_are_in_the_log_when_acknowledged(learning
         ({"id": "e" * 1025}, "at most 1024 bytes"),
         ({"key": "k" * 1025}, "at most 1024 bytes"),
         ({"label_text": "c" * 1025}, "at most 1024 bytes"),
-        ({"label_text": ""}, "empty text"),
     ],
 )
 def test_what_the_learner_would_not_take_is_refused_at_the_door(
