@@ -107,7 +107,7 @@ class RidgePredictor:
             else:
                 scores = self._scores(rows)
             if not self._classification:
-                return {"value": scores if self._events else np.full_like(scores, np.nan)}  # it knows no target yet
+                return {"value": scores}
             answer = scores.astype(np.float32)  # beyond float32 it is infinite there
         if not self._classes or not n:
             return {"label": np.full(n, -1, dtype=np.int32), "scores": answer}
