@@ -202,7 +202,9 @@ def test_what_does_not_fit_the_bytes_is_not_held() -> None:
 
 def ridge(forgetting: float) -> Ridge:
     spec = {"x": TensorSpec("x", "float32", (6,))}
-    return Ridge(LearnerContext(inputs=spec, params={"expansion": 0, "forgetting": forgetting}, seed=0))
+    return Ridge(
+        LearnerContext(inputs=spec, params={"expansion": 0, "forgetting": forgetting, "keep_absent": False}, seed=0)
+    )
 
 
 @pytest.mark.parametrize(("forgetting", "forgets"), [(0.995, True), (1.0, False)])
