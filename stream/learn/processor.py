@@ -220,6 +220,7 @@ class Processor:
             try:
                 outcome = self._fold.apply(self._intake.decode(*taken, {}))
             except NOT_THE_EVENTS:
+                self._attempts.pause()
                 raise
             except Exception as error:
                 self._attempts.end()

@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import os
 import struct
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Protocol, TypeAlias
@@ -23,8 +24,10 @@ log = structlog.get_logger(__name__)
 
 SUSPECT_DEATHS = 2
 """After so many processes that ended within one version its events are tried one by one."""
+FATAL_DEATHS = 2
+"""An event is left out once so many processes have ended while it was tried alone: one may be killed by chance."""
 HOPELESS_DEATHS = 3
-"""After so many more, none of which named another event, the model is stopped."""
+"""After so many more, during which no event was tried, the model is stopped."""
 
 _RECORD = struct.Struct("<8sqqqq")
 _MAGIC = b"attempt1"
@@ -39,14 +42,19 @@ def place_of(one: Skip) -> Place:
     return one.partition, one.offset, one.row
 
 
+def fatal(trials: Iterable[Skip]) -> set[Place]:
+    """The events during whose trials FATAL_DEATHS processes have ended."""
+    return {place for place, count in Counter(map(place_of, trials)).items() if count >= FATAL_DEATHS}
+
+
 class Attempts(Protocol):
     """Which version is being applied. No method raises: what is lost costs another attempt, nothing else."""
 
     def deaths(self, version: int) -> int:
         """How many processes in a row have ended while they applied this version."""
 
-    def fatal(self, version: int) -> tuple[Skip, ...]:
-        """The events of this version during whose trial a process ended."""
+    def trials(self, version: int) -> tuple[Skip, ...]:
+        """The events of this version that were tried alone when processes ended, one for each such process."""
 
     def begin(self, version: int) -> None:
         """This version is applied from now on."""
@@ -54,8 +62,13 @@ class Attempts(Protocol):
     def end(self) -> None:
         """It is applied, or has raised an exception."""
 
-    def trying(self, one: Skip) -> None:
-        """This event of the version is tried alone from now on."""
+    def pause(self) -> None:
+        """It is not applied now, and nothing is known of it: a stop was asked for, the log is away, the model stands
+        still. A process that ends then says nothing about the version.
+        """
+
+    def trying(self, one: Skip | None) -> None:
+        """This event of the version is tried alone from now on; None: no longer a single one."""
 
     def forget(self) -> None:
         """Begin anew, as if no process had ended."""
@@ -70,7 +83,7 @@ class NoAttempts:
     def deaths(self, version: int) -> int:
         return 0
 
-    def fatal(self, version: int) -> tuple[Skip, ...]:
+    def trials(self, version: int) -> tuple[Skip, ...]:
         return ()
 
     def begin(self, version: int) -> None:
@@ -79,7 +92,10 @@ class NoAttempts:
     def end(self) -> None:
         pass
 
-    def trying(self, one: Skip) -> None:
+    def pause(self) -> None:
+        pass
+
+    def trying(self, one: Skip | None) -> None:
         pass
 
     def forget(self) -> None:
@@ -103,7 +119,7 @@ class FileAttempts:
         self._file: int | None = None
         self._suspect = self._deaths = self._current = 0
         self._tried: Skip | None = None
-        self._fatal: list[Skip] = []
+        self._trials: list[Skip] = []
         try:
             self._file = os.open(folder / "attempt.bin", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
             raw = os.pread(self._file, _RECORD.size, 0)
@@ -122,8 +138,8 @@ class FileAttempts:
     def deaths(self, version: int) -> int:
         return self._deaths if version == self._suspect else 0
 
-    def fatal(self, version: int) -> tuple[Skip, ...]:
-        return tuple(self._fatal) if version == self._suspect else ()
+    def trials(self, version: int) -> tuple[Skip, ...]:
+        return tuple(self._trials) if version == self._suspect else ()
 
     def begin(self, version: int) -> None:
         self._current = version
@@ -136,7 +152,10 @@ class FileAttempts:
             self._acquit()
         self._write(applying=False)
 
-    def trying(self, one: Skip) -> None:
+    def pause(self) -> None:
+        self._write(applying=False)
+
+    def trying(self, one: Skip | None) -> None:
         self._tried = one
         self._write_events()
 
@@ -163,8 +182,8 @@ class FileAttempts:
     # -- events -------------------------------------------------------------------------------------------------------
 
     def _clear_events(self) -> None:
-        if self._tried is not None or self._fatal:
-            self._tried, self._fatal = None, []
+        if self._tried is not None or self._trials:
+            self._tried, self._trials = None, []
             with suppress(OSError):
                 self._events.unlink(missing_ok=True)
 
@@ -173,9 +192,9 @@ class FileAttempts:
             record = json.loads(self._events.read_bytes())
             if record["version"] != self._suspect:
                 return
-            self._fatal = [_skip(one) for one in record["fatal"]]
+            self._trials = [_skip(one) for one in record["trials"]]
             if applying and record["tried"] is not None:
-                self._fatal.append(_skip(record["tried"]))
+                self._trials.append(_skip(record["tried"]))
         except FileNotFoundError:
             return
         except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
@@ -185,7 +204,7 @@ class FileAttempts:
         record: Mapping[str, object] = {
             "version": self._current,
             "tried": None if self._tried is None else _named(self._tried),
-            "fatal": [_named(one) for one in self._fatal],
+            "trials": [_named(one) for one in self._trials],
         }
         with suppress(OSError):
             self._events.write_text(json.dumps(record))

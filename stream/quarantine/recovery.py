@@ -26,7 +26,7 @@ from thalweg.stream.learn.intake import NOT_THE_EVENTS, Intake
 from thalweg.stream.learn.outcome import Outcome
 from thalweg.stream.learn.rebuild import apply_again
 from thalweg.stream.log.log import Reader
-from thalweg.stream.quarantine.attempts import HOPELESS_DEATHS, SUSPECT_DEATHS, place_of
+from thalweg.stream.quarantine.attempts import HOPELESS_DEATHS, SUSPECT_DEATHS, fatal
 from thalweg.stream.quarantine.breaker import Breaker
 from thalweg.stream.quarantine.skips import LEARNER_ERROR
 from thalweg.stream.quarantine.stop import Stop
@@ -227,6 +227,7 @@ class Recovery:
             self._attempts.end()
             return outcome
         except NOT_THE_EVENTS:
+            self._attempts.pause()
             raise
         except Exception as error:
             self._attempts.end()
@@ -292,6 +293,8 @@ class Recovery:
             decoded = self._intake.decode(entry, block, sent, fresh=skips)
             outcome = self._apply_whole(trials, entry, decoded)
         except BaseException as error:
+            if isinstance(error, Exception):  # else the process is about to end by one of these events
+                self._attempts.pause()
             trials.restore()
             if isinstance(error, Exception) and not isinstance(error, (*NOT_THE_EVENTS, Tripped)):
                 raise Tripped(self._stop("the search for what fails has failed", first_line(error), entry)) from error
@@ -326,12 +329,13 @@ class Recovery:
     def _verdict_of_deaths(self, trials: Trials, entry: BlockEntry, *, pass_all: bool) -> tuple[Skip, ...]:
         """What to leave out of a block in which processes have ended. Raises Tripped if that cannot be found out."""
         version = entry.version
-        fatal = {place_of(one): "the process ended while it was tried" for one in self._attempts.fatal(version)}
+        ended = self._attempts.trials(version)
         told = self._told_deaths(version)
-        if self._attempts.deaths(version) - SUSPECT_DEATHS - len(fatal) < HOPELESS_DEATHS:
+        if self._attempts.deaths(version) - SUSPECT_DEATHS - len(ended) < HOPELESS_DEATHS:
             self._health.degraded(f"looking for what ends the process in version {version}")
             log.error("a block has ended several processes: trying its events one by one", model=self._model, what=told)
-            verdict = trials.one_by_one(self._attempts, fatal)
+            causes = dict.fromkeys(fatal(ended), "processes ended while it was tried")
+            verdict = trials.one_by_one(self._attempts, causes)
             ahead = self._breaker.learning.ahead(verdict.events - len(verdict.skips), len(verdict.skips))
             if verdict.skips and ahead.tripped and not pass_all:
                 raise Tripped(self._stop(ahead.told("events could not be learned"), verdict.reason, entry))

@@ -84,6 +84,7 @@ class Trials:
                 if cause is not None:
                     skips.append(replace(place, cause=cause))
                     reason = cause
+        attempts.trying(None)
         return Verdict(tuple(skips), (), events, reason)
 
     def none(self, cause: str) -> Verdict:

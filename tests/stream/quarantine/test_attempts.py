@@ -8,7 +8,7 @@ import pytest
 
 from thalweg.proto.records import Partition
 from thalweg.stream.journal.entries import Skip
-from thalweg.stream.quarantine.attempts import FileAttempts
+from thalweg.stream.quarantine.attempts import FileAttempts, fatal, place_of
 
 
 def skip(offset: int) -> Skip:
@@ -54,25 +54,37 @@ def test_a_process_that_ends_between_two_versions_leaves_no_suspect(tmp_path: Pa
     assert FileAttempts(tmp_path).deaths(7) == 0
 
 
+def test_a_process_that_ends_while_a_version_waits_says_nothing_about_it(tmp_path: Path) -> None:
+    attempts = died(tmp_path, 7)
+    attempts.begin(7)
+    attempts.pause()
+
+    assert FileAttempts(tmp_path).deaths(7) == 1
+
+
 def test_the_events_that_were_tried_when_processes_ended_are_known(tmp_path: Path) -> None:
-    died(tmp_path, 7).trying(skip(1))
+    died(tmp_path, 7).trying(skip(1))  # it ends before the version is applied
+    for tried in (2, 3, 3, 4):
+        attempts = FileAttempts(tmp_path)
+        attempts.begin(7)
+        attempts.trying(skip(1))
+        attempts.trying(skip(tried))
+
     attempts = FileAttempts(tmp_path)
     attempts.begin(7)
-    attempts.trying(skip(2))
-    attempts.trying(skip(3))
+    attempts.trying(skip(5))
+    attempts.trying(None)  # the rest of the block is applied
 
     after = FileAttempts(tmp_path)
-    assert [one.offset for one in after.fatal(7)] == [3]
-    after.begin(7)
-    after.trying(skip(4))
-    again = FileAttempts(tmp_path)
-    assert [one.offset for one in again.fatal(7)] == [3, 4]
-    again.forget()
-    assert FileAttempts(tmp_path).fatal(7) == ()
+    assert [one.offset for one in after.trials(7)] == [2, 3, 3, 4]
+    assert fatal(after.trials(7)) == {place_of(skip(3))}
+    assert after.trials(8) == ()
+    after.forget()
+    assert FileAttempts(tmp_path).trials(7) == ()
 
 
 @pytest.mark.parametrize("content", [b"", b"attempt1", b"x" * 40])
-@pytest.mark.parametrize("events", ["", "{}", "[1]", '{"version": 7, "fatal": [["t", "0"]], "tried": null}'])
+@pytest.mark.parametrize("events", ["", "{}", "[1]", '{"version": 7, "trials": [["t", "0"]], "tried": null}'])
 def test_damaged_files_stop_nobody(tmp_path: Path, content: bytes, events: str) -> None:
     (tmp_path / "attempt.bin").write_bytes(content)
     (tmp_path / "attempted.json").write_text(events)
