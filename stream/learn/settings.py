@@ -27,7 +27,7 @@ class LearnSettings(Settings):
     """Where a model without a snapshot starts."""
     batch_events: Count | Literal["auto"] = "auto"
     """Most events per micro-batch. `auto`: by rate, 1 while the stream is slow, up to 256 while more events wait than
-    are learned within a second."""
+    are learned within a second; always 64 for `cotta` and `prompt_tpp`, which learn by steps."""
     batch_seconds: NotNegative = 0.05
     """The longest time that events are collected for a micro-batch while more keep arriving. A single event is learned
     at once."""
@@ -74,7 +74,7 @@ class ProcessorSettings(LearnSettings):
     block_bytes: int = 4 << 20
     """Approximate number of bytes read from the log at once."""
     least_batch_events: Count = 1
-    """The smallest micro-batch of `batch_events = "auto"`: the learner's own."""
+    """The micro-batch of `batch_events = "auto"` for a learner that learns by steps: its own; 1: any size."""
     forgetting_factor: float = _DRIFT.forgetting_factor
     """On a drift alarm with this action, earlier events count less by this factor …"""
     forgetting_events: int = _DRIFT.forgetting_events
@@ -90,12 +90,16 @@ class ProcessorSettings(LearnSettings):
     @property
     def history_batch_events(self) -> int:
         """Events per micro-batch of recorded events that are learned before those of the log."""
-        return max(USUAL, self.least_batch_events) if self.batch_events == "auto" else self.batch_events
+        return self._by_steps(USUAL) if self.batch_events == "auto" else self.batch_events
 
     @property
     def most_batch_events(self) -> int:
         """Most events per micro-batch."""
-        return max(LARGEST, self.least_batch_events) if self.batch_events == "auto" else self.batch_events
+        return self._by_steps(LARGEST) if self.batch_events == "auto" else self.batch_events
+
+    def _by_steps(self, others: int) -> int:
+        """The learner's own size if it learns by steps, else that of others."""
+        return self.least_batch_events if self.least_batch_events > 1 else others
 
     @property
     def topics(self) -> list[str]:

@@ -30,13 +30,13 @@ class MicroBatchSize:
 
     Args:
         configured: Events per micro-batch, or `auto`.
-        least: Smallest size of `auto`: of a learner that learns by steps, each over a micro-batch.
+        least: The size of `auto` for a learner that learns by steps, each over a micro-batch: in larger ones it would
+            take fewer steps, and learn less of a backlog than of the same events one after the other. 1: any other.
     """
 
     def __init__(self, configured: BatchEvents, least: int = 1) -> None:
         self._configured = configured
-        self._sizes = [size for size in (1 << power for power in range(9)) if size > least]
-        self._sizes.insert(0, least)
+        self._sizes = [1 << power for power in range(9)] if least == 1 else [least]
         self._seconds: dict[int, float] = {}  # per event, by size
         self._per_record: float | None = None
 

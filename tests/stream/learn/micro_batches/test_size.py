@@ -74,6 +74,12 @@ def test_a_learner_that_learns_by_steps_never_gets_less_than_it_wants() -> None:
     assert min(lived(size, [10**8] * 20, lambda events: 1e-3)) >= 64
 
 
+def test_a_learner_that_learns_by_steps_takes_as_many_of_a_backlog() -> None:
+    cheaper = lived(MicroBatchSize("auto", least=64), [10**8] * 20, lambda events: 1e-2 / events)
+
+    assert set(cheaper) == {64}
+
+
 @pytest.mark.parametrize("configured", [1, 7, 100_000])
 def test_a_number_is_that_number_whatever_waits(configured: int) -> None:
     found = lived(MicroBatchSize(configured), [1, 10**9, 3], lambda events: 1.0)
