@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -32,9 +32,6 @@ from thalweg.ops.cli.options import (
     log_as,
 )
 from thalweg.ops.run.stop_request import StopRequest
-
-if TYPE_CHECKING:
-    pass
 
 app = typer.Typer(
     add_completion=False,

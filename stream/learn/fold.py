@@ -190,8 +190,9 @@ class Fold:
         except ValueError as error:  # as after an update in which a default or the form of the state changed
             raise StateMismatch(
                 f"model {manifest.model!r}: the saved state (version {manifest.version}) cannot be restored: {error}; "
-                f"give the model one of the parameters that differ in [model.params], also with its default: a successor "
-                f"is then built from the log, for `thalweg promote`; or go back to the version of thalweg that saved it"
+                f"give the model one of the parameters that differ in [model.params], also with its default: "
+                f"a successor is then built from the log, for `thalweg promote`; or go back to the version of thalweg "
+                f"that saved it"
             ) from error
         if "recent_ids" in parts:
             self._recent_ids.restore(parts["recent_ids"])

@@ -5,6 +5,7 @@ It runs in a process of its own: it writes what is wrong to its standard error, 
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 import tempfile
@@ -16,6 +17,7 @@ from thalweg.proto.framing.framing import RegisteredSchema
 from thalweg.stream.log.log import LogError, PermanentLogError
 
 _SECONDS = 60.0
+_KILLED = (-signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT, -signal.SIGHUP)
 _OWN = "thalweg_registered_schema.proto"
 """The schema's own file; no other may have this name."""
 _KNOWN_TO_ALL = {
@@ -89,6 +91,8 @@ def _compiled(schema: RegisteredSchema, files: dict[str, str], folder: Path) -> 
         )
     except subprocess.TimeoutExpired:
         return replace(schema, fault=f"no Protobuf schema: its compiler needs more than {_SECONDS:g} s")
+    if done.returncode in _KILLED:  # for lack of memory, or by an operator: it says nothing about the schema
+        raise LogError(f"a Protobuf schema cannot be compiled: its compiler was ended by signal {-done.returncode}")
     if done.returncode:
         lines = (
             done.stderr.decode("utf-8", "replace").replace(f"{texts}/", "").replace(f"{_OWN}:", "line ").splitlines()
