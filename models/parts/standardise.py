@@ -83,7 +83,7 @@ class Standardiser:
         self.shift = self._mean
         deviation = np.sqrt(self._m2 / self.events)
         size = np.abs(self._mean)
-        flat = deviation <= 1e-9 * size  # constant so far, up to rounding
+        flat = deviation <= 1e-12 * size  # constant so far, up to rounding
         self.factor = 1.0 / np.where(flat, np.where(size > 0, size, 1.0), deviation)
 
     def tensors(self) -> Mapping[str, Array]:

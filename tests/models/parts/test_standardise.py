@@ -1,6 +1,7 @@
 """The running scale: exact moments, and steps that depend on the number of events alone."""
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -88,3 +89,14 @@ def test_restored_moments_go_on_as_if_never_stopped() -> None:
 
     for name, array in again.tensors().items():
         np.testing.assert_array_equal(array, whole.tensors()[name])
+
+
+@pytest.mark.parametrize("mean", [1e9, -1e10])
+def test_numbers_that_vary_little_beside_their_mean_are_no_constants(mean: float) -> None:
+    drawn = np.random.default_rng(0).normal(size=(600, 1))
+    found = []
+    standardiser = Standardiser(1)
+    for part in standardiser.stretches(600):
+        found.append(standardiser.take(mean + drawn[part], 6.0)[0])
+
+    assert np.std(np.concatenate(found)[-100:]) == pytest.approx(np.std(drawn[-100:]), rel=0.1)
