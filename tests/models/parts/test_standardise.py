@@ -94,9 +94,7 @@ def test_restored_moments_go_on_as_if_never_stopped() -> None:
 @pytest.mark.parametrize("mean", [1e9, -1e10])
 def test_numbers_that_vary_little_beside_their_mean_are_no_constants(mean: float) -> None:
     drawn = np.random.default_rng(0).normal(size=(600, 1))
-    found = []
     standardiser = Standardiser(1)
-    for part in standardiser.stretches(600):
-        found.append(standardiser.take(mean + drawn[part], 6.0)[0])
+    found = [standardiser.take(mean + drawn[part], 6.0)[0] for part in standardiser.stretches(600)]
 
     assert np.std(np.concatenate(found)[-100:]) == pytest.approx(np.std(drawn[-100:]), rel=0.1)
