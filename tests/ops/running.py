@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import subprocess
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -77,11 +78,17 @@ class Service:
         self.log = open_configured_log(self.config)
         self.sent = 0
         self.output = (folder / "output").open("ab")
-        self.processes: list[warm.Process] = []
+        self.processes: list[warm.Process | subprocess.Popen[bytes]] = []
 
-    def start(self, role: str = "all", *, cold: bool = False) -> warm.Process:
-        start = warm.start_cold if cold else warm.start
-        process = start("serve", str(self.path), "--role", role, stdout=self.output, stderr=self.output)
+    def start(self, role: str = "all", *, cold: bool = False) -> warm.Process | subprocess.Popen[bytes]:
+        arguments = ("serve", str(self.path), "--role", role)
+        process: warm.Process | subprocess.Popen[bytes]
+        if cold:
+            paths = os.pathsep.join([str(warm.ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])  # for `tests.…`
+            environment = {**os.environ, "PYTHONPATH": paths}
+            process = warm.start_cold(*arguments, stdout=self.output, stderr=self.output, env=environment)
+        else:
+            process = warm.start(*arguments, stdout=self.output, stderr=self.output)
         self.processes.append(process)
         return process
 

@@ -8,6 +8,7 @@ import random
 import threading
 import uuid
 from collections.abc import Iterator
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,7 @@ from tests.services.processes import required_or_skipped, until
 from tests.services.proxy import Proxy
 from tests.stream.log.battery import drain, offsets, values
 from thalweg.stream.log.kafka import KafkaLog
-from thalweg.stream.log.log import LogError, Message
+from thalweg.stream.log.log import Log, LogError, Message
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow(30)]  # with brokers of their own
 
@@ -192,27 +193,42 @@ def test_when_the_leader_of_a_partition_moves_nothing_is_lost_or_doubled(
     open_kafka: Opener, behind_proxy: tuple[Broker, Proxy], tmp_path: Path, topic: str
 ) -> None:
     first, _ = behind_proxy
-    second = Broker(tmp_path, joins=first)
+    with closing(Broker(tmp_path, joins=first)) as second, closing(_both_of(first, second)) as admin:
+        admin.create_topics([NewTopic(topic, replica_assignments={0: [2, 1]})])
+        servers = f"{first.servers},{second.servers}"
+        with closing(open_kafka(servers)) as log, ExitStack() as opened:
+            sent = [str(number).encode() for number in range(300)]
+            log.append(topic, [Message(value) for value in sent[:100]])
+            reader = opened.enter_context(closing(log.reader([topic], {})))
+            runs = drain(reader, 100)
+            # a client asks the broker that it takes for the controller, which is either of them by chance
+            others = [opened.enter_context(closing(open_kafka(servers))) for _ in range(6)]
+            identity = {other.identity(topic) for other in others}
+
+            second.stop()  # the first one leads from now on
+            log.append(topic, [Message(value) for value in sent[100:200]])
+            runs += drain(reader, 100)
+            for other in others:
+                until("the broker that is left", lambda other=other: _identity(other, topic) in identity, 60)
+            second.start()
+            log.append(topic, [Message(value) for value in sent[200:]])
+            runs += drain(reader, 100)
+
+        assert values(runs) == sent
+        assert offsets(runs) == list(range(300))
+
+
+def _both_of(first: Broker, second: Broker) -> KafkaAdminClient:
+    """Starts the second; an administrative client of the first, once it knows both."""
     second.start()
     admin = KafkaAdminClient(bootstrap_servers=first.servers)
     until("both brokers", lambda: len(admin.describe_cluster()["brokers"]) == 2)
-    admin.create_topics([NewTopic(topic, replica_assignments={0: [2, 1]})])
-    log = open_kafka(f"{first.servers},{second.servers}")
-    sent = [str(number).encode() for number in range(300)]
-    log.append(topic, [Message(value) for value in sent[:100]])
-    reader = log.reader([topic], {})
-    runs = drain(reader, 100)
+    return admin
 
-    second.stop()  # the first one leads from now on
-    log.append(topic, [Message(value) for value in sent[100:200]])
-    runs += drain(reader, 100)
-    second.start()
-    log.append(topic, [Message(value) for value in sent[200:]])
-    runs += drain(reader, 100)
 
-    assert values(runs) == sent
-    assert offsets(runs) == list(range(300))
-    reader.close()
-    log.close()
-    admin.close()
-    second.close()
+def _identity(log: Log, topic: str) -> str | None:
+    """None while no broker answers."""
+    try:
+        return log.identity(topic)
+    except LogError:
+        return None

@@ -29,6 +29,11 @@ from thalweg.stream.log.log import PermanentLogError, Problem
 T = TypeVar("T")
 
 _ALL = {"reconnect.backoff.max.ms": "1000"}
+_ADMIN = {
+    # many requests go to the broker that was named controller when the client last asked; it asks again by itself every
+    # five minutes only, and until then waits for that one, although it is gone and the others serve
+    "topic.metadata.refresh.interval.ms": "2000",
+}
 _CONSUMER = {
     "enable.auto.commit": "false",
     "enable.auto.offset.store": "false",
@@ -98,7 +103,7 @@ class Clients:
 
     def admin(self, causes: Causes) -> AdminClient:
         """An administrative client. Raises likewise."""
-        return self._open(AdminClient, {}, ClientLog("admin", causes.failed), causes)
+        return self._open(AdminClient, _ADMIN, ClientLog("admin", causes.failed), causes)
 
     def _producer_settings(self) -> dict[str, str]:
         return {**_PRODUCER, **self.properties.settings}
