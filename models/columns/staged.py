@@ -14,7 +14,7 @@ from thalweg.memory.snapshots.state import State
 from thalweg.models.columns.explaining import ColumnExplainer, explains
 from thalweg.models.columns.merging import check_order_free, other_stage
 from thalweg.models.columns.stage import FeatureStage
-from thalweg.models.columns.transform import Known, Transform
+from thalweg.models.columns.transform import FIRED, Known, Transform
 from thalweg.models.contract.capabilities import (
     AlternativeInputs,
     Explainer,
@@ -40,6 +40,8 @@ from thalweg.proto.task import Task
 C = TypeVar("C")
 PREFIX = "columns/"
 """Of the stage's tensors and of its meta in a state."""
+STAGE_FIRED = PREFIX + FIRED
+"""The tensor of a state that says which features have fired; earlier versions wrote none."""
 _META = "columns/stage"
 
 
