@@ -53,7 +53,7 @@ def make_learner(
     except ParamsError as error:
         names: Sequence[str] = getattr(find(name), "input_names", ())
         raise ParamsError(dict(_as_column_mistakes(name, names, error))) from error
-    if inner.predictor().task == ADAPTATION:  # it adapts a trained model, which knows features that it has not met here
+    if inner.predictor().task.name == ADAPTATION.name:  # a model that was trained before knows all features
         stage.all_fire()
     return StagedLearner(inner, stage)
 
