@@ -116,6 +116,8 @@ def _noted(line: str, note: str) -> str:
 def _value(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, list):
+        return f"[{', '.join(map(_value, value))}]"
     return _string(value) if isinstance(value, str) else str(value)
 
 
