@@ -26,6 +26,7 @@ from thalweg.models.contract.capabilities import (
     SequencePredictor,
     SharedMemoryLearner,
     Unlearner,
+    Untaught,
     Wrapper,
     capability,
     predict_batch,
@@ -251,6 +252,7 @@ _OF_PREDICTORS: Mapping[type, Callable[[Any, StagedPredictor], object]] = {
     InputValidator: _Validator,
     Explainer: _Explainer,
     IntensityCurves: _unchanged,
+    Untaught: _unchanged,
 }
 _OF_LEARNERS: Mapping[type, Callable[[Any, FeatureStage], object]] = {
     Forgetting: _unchanged,

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
+from thalweg.models.contract.capabilities import is_untaught
 from thalweg.models.parts.input_columns import all_finite
 from thalweg.ops.serve.class_names import CLASSES, offered, why_no_label, with_classes
 from thalweg.ops.serve.errors import DeadlineExceeded, NotReady, Unimplemented
@@ -303,5 +304,7 @@ def _check_explain(options: RequestOptions, model: ServedModel, served: ServedVe
 def _answer(model: ServedModel, served: ServedVersion, outputs: Mapping[str, Array]) -> Answer | None:
     """The served prediction, against which the label will be graded."""
     predictor, name = served.predictor, model.answering.name
-    answer = Answer.of(served.info.version, outputs, predictor.classes, model.schema, task_of(predictor))
+    answer: Answer | None = Answer(served.info.version)  # no answer
+    if not is_untaught(predictor):
+        answer = Answer.of(served.info.version, outputs, predictor.classes, model.schema, task_of(predictor))
     return answer._replace(model=name) if answer is not None and name != model.buffered_as else answer

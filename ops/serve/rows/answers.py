@@ -10,7 +10,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from thalweg.ops.serve.class_names import offered
+from thalweg.models.contract.capabilities import is_untaught
+from thalweg.ops.serve.class_names import NO_NUMBER, offered
 from thalweg.ops.serve.inference import InferenceResponse
 from thalweg.proto.schema import Array, TensorSpec
 from thalweg.proto.task import Task, task_of
@@ -32,8 +33,12 @@ def to_rows(response: InferenceResponse, ids: Sequence[str | None]) -> list[dict
     task, specs, classes = task_of(predictor), offered(predictor), predictor.classes
     about = {"version": response.served.info.version, "staleness_seconds": response.staleness_seconds}
     rows: list[dict[str, Any]] = [{} if id is None else {"id": id} for id in ids]
+    untaught = is_untaught(predictor)
     for name in _shown(response, task):
-        if name == task.answer:
+        if name == task.answer and untaught:
+            for row in rows:
+                row["reason"] = NO_NUMBER
+        elif name == task.answer:
             _add_answer(rows, specs[name], response.outputs[name], task, classes)
         elif shown := shown_by_class(name, task):
             for row, values in zip(rows, response.outputs[name].tolist()):
