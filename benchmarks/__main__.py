@@ -32,6 +32,7 @@ NAMES = (
     "peers",
     "memory",
     "latency",
+    "micro_batches",
     "bottleneck",
     "error_memory",
     "prompt_tpp",

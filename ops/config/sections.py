@@ -86,6 +86,10 @@ class ServiceConfig(Settings):
     a load balancer; 0: never."""
     receive_seconds: Positive = 20.0
     """Time for a request to arrive: an HTTP head, then its body; a gRPC message. Slower ones are ended."""
+    batch_rows: Count = 32
+    """Rows of requests to one model that are computed together at most: those that come while a prediction is computed,
+    where it takes at least half a millisecond and together they are quicker. None waits for others to come. 1: none
+    are computed together."""
     requests_bytes: Count = 512 << 20
     """Memory that HTTP requests may hold at once, with what their JSON expands to; the first 64 KiB of each are free.
     Further ones are refused with 429, one that alone takes more with 413."""

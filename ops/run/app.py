@@ -22,6 +22,7 @@ from thalweg.ops.config.error import ConfigurationError
 from thalweg.ops.config.model import ModelConfig
 from thalweg.ops.run.successors import promotions_path, with_successors
 from thalweg.ops.serve.aliases import Alias, AliasLocation
+from thalweg.ops.serve.bounds.micro_batches import WaitingRoom
 from thalweg.ops.serve.models import ModelLocation, Models, RequestSinks
 from thalweg.ops.serve.readiness import LOG, ServiceHealth
 from thalweg.ops.serve.server import Server, workers_of
@@ -334,6 +335,8 @@ def build_server(config: Config, source: Log, store: CommandQueue) -> Server:
         RequestSinks(buffer, request_log),
         WaitSlots(limits.most_waiting, workers.waiting),
         registry,
+        room=WaitingRoom(limits.most_batched, workers.waiting),
+        batch_rows=limits.batch_rows,
     )
     models.serve_under([Alias(alias, models.by_name) for alias in alias_locations(config)])
     topic = config.model[0].topic  # any: the question is whether the log answers
