@@ -59,6 +59,9 @@ class ServiceConfig(Settings):
     the page the buttons and the dead letters, require one. Without the file the page is read-only."""
     max_message_bytes: Count = 64 << 20
     """Larger requests and records are rejected."""
+    servers: Annotated[int, Field(ge=1, le=64)] = 1
+    """Server processes that share both addresses: about one per core that predictions may take. The system spreads
+    connections over them, so that one caller's connection stays with one of them."""
     workers: Count = 2
     """Requests processed at once; more threads only compete for the interpreter lock. Requests that wait for a version,
     the log or a disk do not count."""
@@ -110,6 +113,13 @@ class ServiceConfig(Settings):
     def _addresses_differ(self) -> str | None:
         sound = self.http != self.grpc or self.grpc.endswith(":0")
         return None if sound else f"expected another address than service.grpc, got {self.http!r}"
+
+    @rule("servers", "grpc", "http")
+    def _servers_share_ports(self) -> str | None:
+        free = [name for name in ("grpc", "http") if getattr(self, name).endswith(":0")]
+        if self.servers == 1 or not free:
+            return None
+        return f"expected 1 where service.{free[0]} has port 0: servers share one port, got {self.servers}"
 
     @rule("token_file")
     def _tokens_can_be_read(self) -> str | None:

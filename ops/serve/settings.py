@@ -21,6 +21,8 @@ class ServerLimits:
 
     max_message_bytes: int = 64 << 20
     """Larger requests are refused."""
+    servers: int = 1
+    """Server processes that share the addresses."""
     workers: int = 2
     """Requests processed at once; those that wait for a version, the log or a disk do not count."""
     queue: int = 128
