@@ -33,6 +33,7 @@ NAMES = (
     "memory",
     "latency",
     "micro_batches",
+    "replicas",
     "bottleneck",
     "error_memory",
     "prompt_tpp",
