@@ -70,7 +70,12 @@ def _tables(table: dict[str, Any], place: Place) -> Iterator[_Table]:
     own = place[1] if place[0] == "model" and len(place) > 1 else None
     if own is not None:
         yield from _of_model(models[int(own)] if isinstance(models, list) else {}, int(own))
-    sections = {"service": ServiceConfig, "log": LogConfig, "log.registry": RegistryConfig, "store": StoreConfig}
+    sections: dict[str, type[Settings]] = {
+        "service": ServiceConfig,
+        "log": LogConfig,
+        "log.registry": RegistryConfig,
+        "store": StoreConfig,
+    }
     for name, kind in sections.items():
         yield _Table(f"[{name}]", tuple(name.split(".")), frozenset(kind.model_fields))
     if own is None:

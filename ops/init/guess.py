@@ -191,6 +191,10 @@ def kind_of(name: str, given: Sequence[Any], rows: int) -> Guess | None:
     return Guess("hashed", {"buckets": 64}, note)
 
 
+def _is_number(value: Any) -> bool:
+    return _numbers([value]) is not None
+
+
 def _is_time(value: Any) -> bool:
     return isinstance(value, str) and bool(_RFC3339.fullmatch(value))
 
@@ -199,7 +203,7 @@ def _is_truth(value: Any) -> bool:
     return _text(value) in ("true", "false")
 
 
-_OF_KINDS = (lambda value: _numbers([value]) is not None, _is_time, _is_truth)
+_OF_KINDS = (_is_number, _is_time, _is_truth)
 """Whether a value is of a kind among whose values any other text marks a missing one."""
 
 
@@ -228,8 +232,8 @@ def task_of_labels(column: Sequence[Any]) -> tuple[str, str]:
     if not given:
         raise Failed("the label's column is always empty in the sample")
     gone = f"{1 - len(given) / len(column):.0%} missing" if len(given) < len(column) else ""
-    if markers := markers_in(given, _OF_KINDS[0]):
-        values = [value for value in given if _OF_KINDS[0](value)]
+    if markers := markers_in(given, _is_number):
+        values = [value for value in given if _is_number(value)]
         if _regression(values):
             odd = ", ".join(map(shown, markers))
             return "regression", _joined(f"{len(given) - len(values)} are {odd}: rows with them are refused", gone)
