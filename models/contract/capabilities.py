@@ -222,8 +222,10 @@ def predict_batch(predictor: Predictor, batch: Batch) -> Mapping[str, Array]:
 
 def is_untaught(predictor: Predictor) -> bool:
     """Whether it predicts numbers and has learned no label yet."""
+    if predictor.task.remembered != "numbers":
+        return False
     found = capability(predictor, Untaught)
-    return found is not None and found.untaught and predictor.task.remembered == "numbers"
+    return found is not None and found.untaught
 
 
 def with_history(frozen: Predictor, now: Predictor) -> Predictor:

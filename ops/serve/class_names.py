@@ -6,7 +6,6 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from thalweg.models.contract.capabilities import is_untaught
 from thalweg.models.contract.learner import Predictor
 from thalweg.proto.schema import Array, TensorSpec
 
@@ -37,10 +36,10 @@ def with_classes(predictor: Predictor, outputs: Mapping[str, Array]) -> Mapping[
     return {**outputs, CLASSES: np.broadcast_to(columns, (rows, len(columns)))}
 
 
-def why_no_label(predictor: Predictor, outputs: Mapping[str, Array]) -> str:
+def why_no_label(predictor: Predictor, outputs: Mapping[str, Array], *, untaught: bool = False) -> str:
     """Why some rows have the label "" (code -1), or numbers that mean nothing; empty if all have an answer."""
     codes = outputs.get("label")
-    if codes is None and is_untaught(predictor):
+    if untaught:
         return NO_NUMBER
     if codes is None or not len(codes) or codes.dtype != np.int32:
         return ""

@@ -15,7 +15,6 @@ from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
-from thalweg.models.contract.capabilities import is_untaught
 from thalweg.models.parts.input_columns import all_finite
 from thalweg.ops.serve.class_names import CLASSES, offered, why_no_label, with_classes
 from thalweg.ops.serve.errors import DeadlineExceeded, NotReady, Unimplemented
@@ -97,7 +96,7 @@ class InferenceResponse(NamedTuple):
     @property
     def no_label(self) -> str:
         """Why some rows have no label; empty if all have one, or the model predicts none."""
-        return why_no_label(self.served.predictor, self.outputs)
+        return why_no_label(self.served.predictor, self.outputs, untaught=self.served.untaught)
 
     @property
     def rows(self) -> int:
@@ -309,6 +308,6 @@ def _answer(model: ServedModel, served: ServedVersion, outputs: Mapping[str, Arr
     """The served prediction, against which the label will be graded."""
     predictor, name = served.predictor, model.answering.name
     answer: Answer | None = Answer(served.info.version)  # no answer
-    if not is_untaught(predictor):
+    if not served.untaught:
         answer = Answer.of(served.info.version, outputs, predictor.classes, model.schema, task_of(predictor))
     return answer._replace(model=name) if answer is not None and name != model.buffered_as else answer

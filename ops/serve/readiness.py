@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from thalweg.ops.serve.models import Models
+from thalweg.ops.serve.models import Models, ServedModel
 from thalweg.ops.telemetry.process_health import PROCESS, LearnerProcess
 from thalweg.stream.health.probe import Probe
 from thalweg.stream.health.registry import ComponentHealth, Condition, HealthRegistry, joined
@@ -38,7 +38,8 @@ class ServiceHealth:
         self._probes = probes
         if learners is not None:
             for model in models.all():
-                model.told_of_learner(partial(self.learner_problem, model.name))
+                if isinstance(model, ServedModel):
+                    model.told_of_learner(partial(self.learner_problem, model.name))
 
     def start(self) -> None:
         """Start the probes."""

@@ -10,7 +10,6 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from thalweg.models.contract.capabilities import is_untaught
 from thalweg.ops.serve.class_names import NO_NUMBER, offered
 from thalweg.ops.serve.inference import InferenceResponse
 from thalweg.proto.schema import Array, TensorSpec
@@ -33,9 +32,8 @@ def to_rows(response: InferenceResponse, ids: Sequence[str | None]) -> list[dict
     task, specs, classes = task_of(predictor), offered(predictor), predictor.classes
     about = {"version": response.served.info.version, "staleness_seconds": response.staleness_seconds}
     rows: list[dict[str, Any]] = [{} if id is None else {"id": id} for id in ids]
-    untaught = is_untaught(predictor)
     for name in _shown(response, task):
-        if name == task.answer and untaught:
+        if name == task.answer and response.served.untaught:
             for row in rows:
                 row["reason"] = NO_NUMBER
         elif name == task.answer:
