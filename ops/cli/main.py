@@ -12,6 +12,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from thalweg.ops.cli.new_token import token
 from thalweg.ops.cli.options import (
     ConfigPath,
     Delimiter,
@@ -39,6 +40,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Online learning as a service: models learn from a log while they serve predictions.",
 )
+
+
+app.command()(token)
 
 
 def main() -> None:
@@ -128,13 +132,14 @@ def check(
     loaded = load(config)
     print(effective(loaded), end="")
     if not role:  # for a person; a supervisor only asks whether it is valid
+        from thalweg.ops.config.exposure import exposures
         from thalweg.ops.run.column_features import column_lines, encoder_lines
         from thalweg.ops.run.memory_estimate import memory_lines
         from thalweg.ops.run.successors import changes
 
         for line in (*column_lines(loaded), *encoder_lines(loaded), *memory_lines(loaded)):
             print(line)
-        for line in changes(loaded):
+        for line in (*exposures(loaded), *changes(loaded)):
             print(f"# {line}")
 
 

@@ -12,12 +12,13 @@ from pydantic import AfterValidator, Field
 from thalweg.models.parts.settings import Count, NotNegative, Positive, Settings, Whole, rule
 from thalweg.ops.config import addresses
 from thalweg.ops.config.secrets import masked
-from thalweg.ops.serve.tokens import TokensUnusable, read_tokens
+from thalweg.ops.serve.access.tokens import TokensUnusable, read_tokens
 from thalweg.stream.log.kafka_shared.choice import Client, effective_client
 from thalweg.stream.log.log import LogError, Reading, Retention
 from thalweg.stream.log.open import open_log
 
 _TLS = "TLS is not offered in this version"
+_HOST = r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?"
 _KEPT = Retention()
 _READING = Reading()
 
@@ -55,8 +56,18 @@ class ServiceConfig(Settings):
     state_dir: str = "state"
     """Folder of snapshots, journals and published versions; relative to the working directory, like all paths."""
     token_file: str = ""
-    """File with one token per line, each of at least 16 characters: `Learn`, `Label`, `Snapshot`, `Rollback`, and on
-    the page the buttons and the dead letters, require one. Without the file the page is read-only."""
+    """File with one bearer token per line, each of at least 16 characters or as `sha256:HEX`, and its roles:
+    docs/security.md. It is read again when it changes. Without the file the page is read-only."""
+    hosts: list[str] = []  # noqa: RUF012 - pydantic copies it
+    """Names under which the service is reached over HTTP, without port; requests that name another host are refused.
+    Addresses and `localhost` are always right. Empty: requests that arrive on the loopback interface may name no other,
+    those from elsewhere any."""
+    origins: list[str] = []  # noqa: RUF012
+    """Origins, such as `https://ours.example`, whose web pages may post without a token, as those of the service
+    itself."""
+    requests_per_second: NotNegative = 0.0
+    """Requests per second of each token, and of each address without one; streams that are faster wait, other calls are
+    refused with 429 (RESOURCE_EXHAUSTED). A token's `rate=` takes precedence. 0: no limit."""
     max_message_bytes: Count = 64 << 20
     """Larger requests and records are rejected."""
     workers: Count = 2
@@ -115,6 +126,16 @@ class ServiceConfig(Settings):
         except TokensUnusable as error:
             return str(error)
         return None
+
+    @rule("hosts")
+    def _hosts_are_names(self) -> str | None:
+        wrong = [host for host in self.hosts if not re.fullmatch(_HOST, host)]
+        return f"expected names without scheme and port, got {wrong[0]!r}" if wrong else None
+
+    @rule("origins")
+    def _origins_are_origins(self) -> str | None:
+        wrong = [origin for origin in self.origins if not re.fullmatch(r"https?://[^/\s?#]+", origin)]
+        return f"expected http://HOST[:PORT] or https://HOST[:PORT], got {wrong[0]!r}" if wrong else None
 
 
 class RegistryConfig(Settings):

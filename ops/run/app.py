@@ -21,12 +21,13 @@ from thalweg.ops.config.config import Config
 from thalweg.ops.config.error import ConfigurationError
 from thalweg.ops.config.model import ModelConfig
 from thalweg.ops.run.successors import promotions_path, with_successors
+from thalweg.ops.serve.access.access import AccessSettings
+from thalweg.ops.serve.access.tokens import Tokens
 from thalweg.ops.serve.aliases import Alias, AliasLocation
 from thalweg.ops.serve.models import ModelLocation, Models, RequestSinks
 from thalweg.ops.serve.readiness import LOG, ServiceHealth
 from thalweg.ops.serve.server import Server, workers_of
 from thalweg.ops.serve.settings import Addresses, ServerLimits
-from thalweg.ops.serve.tokens import Tokens
 from thalweg.ops.serve.versions import WaitSlots
 from thalweg.ops.telemetry.learner_metrics import LearnerMetrics
 from thalweg.ops.telemetry.process_health import LearnerProcess
@@ -366,6 +367,9 @@ def build_server(config: Config, source: Log, store: CommandQueue) -> Server:
         limits=limits,
         telemetry=ServerMetrics(live, models, health),
         tokens=Tokens(Path(service.token_file)) if service.token_file else None,
+        access=AccessSettings(
+            hosts=service.hosts, origins=service.origins, requests_per_second=service.requests_per_second
+        ),
         statuses=Statuses(live),
         health=health,
     )

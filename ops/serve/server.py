@@ -9,6 +9,8 @@ import grpc
 
 from thalweg.memory.exchange.commands import CommandQueue
 from thalweg.ops.config.addresses import AddressInUse
+from thalweg.ops.serve.access.access import READ_ONLY, Access, AccessSettings
+from thalweg.ops.serve.access.tokens import Tokens
 from thalweg.ops.serve.bounds.admission import Admission
 from thalweg.ops.serve.bounds.byte_budget import ByteBudget
 from thalweg.ops.serve.bounds.rare_log import limit_lines
@@ -27,7 +29,6 @@ from thalweg.ops.serve.readiness import ServiceHealth
 from thalweg.ops.serve.rows.answering import RowAnswers
 from thalweg.ops.serve.settings import Addresses, ServerLimits
 from thalweg.ops.serve.telemetry import NoTelemetry, ServerTelemetry
-from thalweg.ops.serve.tokens import Tokens
 from thalweg.ops.telemetry.status import Statuses
 from thalweg.ops.webpage.api import PageApi
 from thalweg.stream.health.supervised import SupervisedThread
@@ -50,7 +51,8 @@ class Server:
         addresses: Where to listen.
         limits: Limits on requests.
         telemetry: Notified of every request; renders the metrics page.
-        tokens: Required for calls that change a model; None: no token is required.
+        tokens: Who may do what; None: no token is required.
+        access: Settings about callers.
         statuses: The learners' reports.
         health: The health of all parts; None: of this process alone.
 
@@ -69,6 +71,7 @@ class Server:
         limits: ServerLimits | None = None,
         telemetry: ServerTelemetry | None = None,
         tokens: Tokens | None = None,
+        access: AccessSettings | None = None,
         statuses: Statuses | None = None,
         health: ServiceHealth | None = None,
     ) -> None:
@@ -89,21 +92,22 @@ class Server:
         )
         self._threads = self._gates.threads()
         limit_lines("grpc", "grpc._server")
+        door = Access(tokens, access, telemetry.refused)
         self._grpc = grpc.server(self._threads, options=options_of(limits))
         answering = inference.InferenceService(core, telemetry, workers)
-        teaching = learning.LearningService(models, source, commands, tokens=tokens, statuses=statuses, rows=rows)
+        teaching = learning.LearningService(models, source, commands, statuses=statuses, rows=rows)
         for service, servicer, methods in (
             (inference.SERVICE, answering, inference.METHODS),
             (learning.SERVICE, teaching, learning.METHODS),
         ):
-            add_methods(self._grpc, service, handlers(service, servicer, methods, telemetry, self._gates))
-        self._health.register(self._grpc, telemetry, self._gates)
-        add_reflection(self._grpc, [inference.SERVICE, learning.SERVICE, HEALTH], telemetry, self._gates)
+            add_methods(self._grpc, service, handlers(service, servicer, methods, telemetry, self._gates, door))
+        self._health.register(self._grpc, telemetry, self._gates, door)
+        add_reflection(self._grpc, [inference.SERVICE, learning.SERVICE, HEALTH], telemetry, self._gates, door)
         try:
             self.grpc_port = self._grpc.add_insecure_port(addresses.grpc)
         except RuntimeError as error:
             raise AddressInUse(f"cannot listen on {addresses.grpc} (gRPC): is the port in use?") from error
-        page = PageApi(models, source, commands, statuses, telemetry, tokens, health=health)
+        page = PageApi(models, source, commands, statuses, telemetry, "" if tokens else READ_ONLY, health=health)
         budget = ByteBudget(limits.requests_bytes, telemetry.refused)
         api = Api(
             core,
@@ -112,7 +116,7 @@ class Server:
             health,
             rows=rows,
             source=source,
-            tokens=tokens,
+            access=door,
             slots=workers,
             appending=self._gates.kinds["blocking"],
             budget=budget,

@@ -20,6 +20,11 @@ REFUSAL_REASONS = (
     "connections_per_address",
     "descriptors",
     "bytes_in_flight",
+    "unauthenticated",
+    "forbidden",
+    "host",
+    "origin",
+    "rate",
 )
 """Why requests, calls and connections are refused or ended early."""
 

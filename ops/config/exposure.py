@@ -1,0 +1,65 @@
+"""What a configuration leaves open to others, for `check` and for the log of a server that starts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from difflib import get_close_matches
+from pathlib import Path
+
+from thalweg.ops.config.addresses import split
+from thalweg.ops.config.config import Config
+from thalweg.ops.serve.access.origins import is_loopback
+from thalweg.ops.serve.access.tokens import TokensUnusable, TokenTable, read_tokens
+
+_OF_OTHERS = 0o077
+
+
+def exposures(config: Config) -> Iterator[str]:
+    """One line for each thing that somebody should look at; none of them keeps the service from starting."""
+    service = config.service
+    far = [name for name in ("grpc", "http") if not _is_near(getattr(service, name))]
+    if far and not service.token_file:
+        where = " and ".join(f"service.{name}" for name in far)
+        yield f"{where}: others can reach it, and there is no service.token_file: everyone may predict, teach and read"
+    if service.token_file:
+        yield from _of_tokens(config)
+
+
+def readable_by_others(path: str) -> str:
+    """What to do about a file that others on this machine may read; empty if they may not, or there is none."""
+    try:
+        mode = Path(path).stat().st_mode
+    except OSError:
+        return ""
+    return f"others on this machine may read {path}; chmod 600 {path}" if mode & _OF_OTHERS else ""
+
+
+def _of_tokens(config: Config) -> Iterator[str]:
+    path = config.service.token_file
+    if found := readable_by_others(path):
+        yield f"service.token_file: {found}"
+    try:
+        table = read_tokens(Path(path))
+    except TokensUnusable:
+        return  # a mistake, told as such
+    if table.in_clear:
+        clear = f"{table.in_clear} of its tokens stand in clear"
+        yield f"service.token_file: {clear}; `thalweg token` makes lines with hashes"
+    yield from _unknown_models(config, table)
+
+
+def _unknown_models(config: Config, table: TokenTable) -> Iterator[str]:
+    known = [one.name for one in (*config.model, *config.alias)]
+    identities = [one for _, one in table.by_hash.values()] + [*table.by_certificate.values(), table.anonymous]
+    for identity in identities:
+        for _, models in identity.grants:
+            for name in sorted(models or ()):
+                if name not in known:
+                    near = get_close_matches(name, known, n=1)
+                    hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
+                    yield f"service.token_file: {identity.name}: no model or alias is called {name!r}; {hint}"
+
+
+def _is_near(address: str) -> bool:
+    host, _ = split(address)
+    return host == "localhost" or is_loopback(host)
