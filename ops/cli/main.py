@@ -12,7 +12,6 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from thalweg.ops.cli.new_token import token
 from thalweg.ops.cli.options import (
     ConfigPath,
     Delimiter,
@@ -32,6 +31,8 @@ from thalweg.ops.cli.options import (
     load,
     log_as,
 )
+from thalweg.ops.cli.remote.new_token import token
+from thalweg.ops.cli.remote.predict_command import predict
 from thalweg.ops.run.stop_request import StopRequest
 
 app = typer.Typer(
@@ -43,6 +44,7 @@ app = typer.Typer(
 
 
 app.command()(token)
+app.command()(predict)
 
 
 def main() -> None:
@@ -127,12 +129,17 @@ def check(
         from thalweg.ops.run.supervisor import die_with_supervisor
 
         die_with_supervisor()
+    from time import time as time_now
+
     from thalweg.ops.config.effective import effective
+    from thalweg.ops.config.error import ConfigurationError
+    from thalweg.ops.config.exposure import exposures, lapsed_certificates
 
     loaded = load(config)
+    if lapsed := lapsed_certificates(loaded, time_now()):
+        raise ConfigurationError([f"{config}: {line}" for line in lapsed])
     print(effective(loaded), end="")
     if not role:  # for a person; a supervisor only asks whether it is valid
-        from thalweg.ops.config.exposure import exposures
         from thalweg.ops.run.column_features import column_lines, encoder_lines
         from thalweg.ops.run.memory_estimate import memory_lines
         from thalweg.ops.run.successors import changes
@@ -234,20 +241,6 @@ def produce(
 
     given = mapping(label, time, id, ignore, delimiter, time_unit, encoding)
     run(load(config), topic, input, given, rate, batch, limit)
-
-
-@app.command()
-def predict(
-    target: Annotated[str, typer.Option(help="HOST:PORT of gRPC.")],
-    model: ModelName,
-    explain: Annotated[int, typer.Option(min=0, help="Entries that explain each prediction; 0: none.")] = 0,
-    log_format: Form = LogFormat.console,
-) -> None:
-    """One prediction from JSON on standard input, such as {"features": [0.1, 0.2]}."""
-    log_as(log_format)
-    from thalweg.ops.cli.predict import run
-
-    run(target, model, sys.stdin.read(), explain)
 
 
 @app.command()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from difflib import get_close_matches
 from pathlib import Path
@@ -10,6 +11,7 @@ from thalweg.ops.config.addresses import split
 from thalweg.ops.config.config import Config
 from thalweg.ops.serve.access.origins import is_loopback
 from thalweg.ops.serve.access.tokens import TokensUnusable, TokenTable, read_tokens
+from thalweg.ops.serve.tls.certificates import SOON_SECONDS, CertificatesUnusable, Loaded, load
 
 _OF_OTHERS = 0o077
 
@@ -18,11 +20,24 @@ def exposures(config: Config) -> Iterator[str]:
     """One line for each thing that somebody should look at; none of them keeps the service from starting."""
     service = config.service
     far = [name for name in ("grpc", "http") if not _is_near(getattr(service, name))]
+    where = " and ".join(f"service.{name}" for name in far)
     if far and not service.token_file:
-        where = " and ".join(f"service.{name}" for name in far)
         yield f"{where}: others can reach it, and there is no service.token_file: everyone may predict, teach and read"
+    elif far and not service.tls_certificate:
+        yield f"{where}: others can reach it, and tokens are sent in clear: there is no service.tls_certificate"
+    if service.tls_certificate:
+        yield from _of_certificates(config)
     if service.token_file:
         yield from _of_tokens(config)
+
+
+def lapsed_certificates(config: Config, now: float) -> list[str]:
+    """Mistakes for `check`: certificates that clients refuse by now. A server that restarts only tells them, because
+    it is better than none.
+    """
+    certificates = _certificates(config)
+    lapse = "" if certificates is None else certificates.lapse(now)
+    return [f"service.tls_certificate: {config.service.tls_certificate}: {lapse}"] if lapse else []
 
 
 def readable_by_others(path: str) -> str:
@@ -32,6 +47,22 @@ def readable_by_others(path: str) -> str:
     except OSError:
         return ""
     return f"others on this machine may read {path}; chmod 600 {path}" if mode & _OF_OTHERS else ""
+
+
+def _of_certificates(config: Config) -> Iterator[str]:
+    if found := readable_by_others(config.service.tls_key):
+        yield f"service.tls_key: {found}"
+    certificates = _certificates(config)
+    left = SOON_SECONDS + 1 if certificates is None else certificates.expires - time.time()
+    if 0 < left < SOON_SECONDS:
+        yield f"service.tls_certificate: expires in {left / 86400:.1f} days"
+
+
+def _certificates(config: Config) -> Loaded | None:
+    try:
+        return load(config.service.tls_files) if config.service.tls_certificate else None
+    except CertificatesUnusable:
+        return None  # a mistake, told as such
 
 
 def _of_tokens(config: Config) -> Iterator[str]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field
 
@@ -13,11 +14,12 @@ from thalweg.models.parts.settings import Count, NotNegative, Positive, Settings
 from thalweg.ops.config import addresses
 from thalweg.ops.config.secrets import masked
 from thalweg.ops.serve.access.tokens import TokensUnusable, read_tokens
+from thalweg.ops.serve.tls.certificates import Certificates, CertificatesUnusable, TlsFiles
+from thalweg.ops.serve.tls.certificates import load as load_certificates
 from thalweg.stream.log.kafka_shared.choice import Client, effective_client
 from thalweg.stream.log.log import LogError, Reading, Retention
 from thalweg.stream.log.open import open_log
 
-_TLS = "TLS is not offered in this version"
 _HOST = r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?"
 _KEPT = Retention()
 _READING = Reading()
@@ -46,8 +48,6 @@ Address = Annotated[str, AfterValidator(_address)]
 class ServiceConfig(Settings):
     """`[service]`: where the service listens and keeps its state."""
 
-    not_yet: ClassVar = {"tls_certificate": _TLS, "tls_key": _TLS, "tls_client_ca": _TLS}
-
     grpc: Address = "127.0.0.1:8081"
     """gRPC address, `HOST:PORT`, an IPv6 host in brackets; `[::]` means all addresses, including IPv4; port 0 selects a
     free port."""
@@ -58,6 +58,14 @@ class ServiceConfig(Settings):
     token_file: str = ""
     """File with one bearer token per line, each of at least 16 characters or as `sha256:HEX`, and its roles:
     docs/security.md. It is read again when it changes. Without the file the page is read-only."""
+    tls_certificate: str = ""
+    """PEM file of the certificate of both interfaces, and of those between it and its root; it and the next two are
+    read again when they change. Empty: plain text."""
+    tls_key: str = ""
+    """PEM file of its key, without a passphrase."""
+    tls_client_ca: str = ""
+    """PEM file of the roots of clients' certificates: who has none is refused (mutual TLS). Empty: no client is asked
+    for one."""
     hosts: list[str] = []  # noqa: RUF012 - pydantic copies it
     """Names under which the service is reached over HTTP, without port; requests that name another host are refused.
     Addresses and `localhost` are always right. Empty: requests that arrive on the loopback interface may name no other,
@@ -125,6 +133,45 @@ class ServiceConfig(Settings):
                 read_tokens(Path(self.token_file))
         except TokensUnusable as error:
             return str(error)
+        return None
+
+    @rule("tls_certificate", "tls_key", "tls_client_ca")
+    def _certificate_has_a_key(self) -> str | None:
+        if self.tls_certificate and not self.tls_key:
+            return "expected tls_key beside it, got none"
+        given = [name for name in ("tls_key", "tls_client_ca") if getattr(self, name)]
+        return f"missing: {given[0]} is given" if given and not self.tls_certificate else None
+
+    @rule("tls_certificate", "tls_key")
+    def _certificate_can_be_used(self) -> str | None:
+        return self._tls_mistake("tls_certificate", self.tls_files)
+
+    @rule("tls_key", "tls_certificate")
+    def _key_can_be_used(self) -> str | None:
+        return self._tls_mistake("tls_key", self.tls_files)
+
+    @rule("tls_client_ca", "tls_certificate", "tls_key")
+    def _client_ca_can_be_used(self) -> str | None:
+        return self._tls_mistake("tls_client_ca", replace(self.tls_files, client_ca=self.tls_client_ca))
+
+    @property
+    def tls_files(self) -> TlsFiles:
+        """Certificate and key."""
+        return TlsFiles(self.tls_certificate, self.tls_key)
+
+    def certificates(self) -> Certificates | None:
+        """The certificates; None: plain text. Raises CertificatesUnusable."""
+        if not self.tls_certificate:
+            return None
+        return Certificates(replace(self.tls_files, client_ca=self.tls_client_ca))
+
+    def _tls_mistake(self, setting: str, files: TlsFiles) -> str | None:
+        """What is wrong with the file of a setting, if all that are needed are given."""
+        try:
+            if files.certificate and files.key:
+                load_certificates(files)
+        except CertificatesUnusable as error:
+            return str(error) if error.setting == setting else None
         return None
 
     @rule("hosts")

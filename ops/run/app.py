@@ -367,6 +367,7 @@ def build_server(config: Config, source: Log, store: CommandQueue) -> Server:
         limits=limits,
         telemetry=ServerMetrics(live, models, health),
         tokens=Tokens(Path(service.token_file)) if service.token_file else None,
+        certificates=service.certificates(),
         access=AccessSettings(
             hosts=service.hosts, origins=service.origins, requests_per_second=service.requests_per_second
         ),

@@ -29,6 +29,8 @@ from thalweg.ops.serve.readiness import ServiceHealth
 from thalweg.ops.serve.rows.answering import RowAnswers
 from thalweg.ops.serve.settings import Addresses, ServerLimits
 from thalweg.ops.serve.telemetry import NoTelemetry, ServerTelemetry
+from thalweg.ops.serve.tls.certificates import Certificates
+from thalweg.ops.serve.tls.grpc_credentials import credentials_of
 from thalweg.ops.telemetry.status import Statuses
 from thalweg.ops.webpage.api import PageApi
 from thalweg.stream.health.supervised import SupervisedThread
@@ -53,6 +55,7 @@ class Server:
         telemetry: Notified of every request; renders the metrics page.
         tokens: Who may do what; None: no token is required.
         access: Settings about callers.
+        certificates: For TLS on both interfaces; None: plain text.
         statuses: The learners' reports.
         health: The health of all parts; None: of this process alone.
 
@@ -72,6 +75,7 @@ class Server:
         telemetry: ServerTelemetry | None = None,
         tokens: Tokens | None = None,
         access: AccessSettings | None = None,
+        certificates: Certificates | None = None,
         statuses: Statuses | None = None,
         health: ServiceHealth | None = None,
     ) -> None:
@@ -104,7 +108,10 @@ class Server:
         self._health.register(self._grpc, telemetry, self._gates, door)
         add_reflection(self._grpc, [inference.SERVICE, learning.SERVICE, HEALTH], telemetry, self._gates, door)
         try:
-            self.grpc_port = self._grpc.add_insecure_port(addresses.grpc)
+            if certificates is None:
+                self.grpc_port = self._grpc.add_insecure_port(addresses.grpc)
+            else:
+                self.grpc_port = self._grpc.add_secure_port(addresses.grpc, credentials_of(certificates))
         except RuntimeError as error:
             raise AddressInUse(f"cannot listen on {addresses.grpc} (gRPC): is the port in use?") from error
         page = PageApi(models, source, commands, statuses, telemetry, "" if tokens else READ_ONLY, health=health)
@@ -122,7 +129,7 @@ class Server:
             budget=budget,
             max_body_bytes=limits.max_message_bytes,
         )
-        self._http = HttpServer(api.application(), addresses.http, limits, telemetry.refused)
+        self._http = HttpServer(api.application(), addresses.http, limits, telemetry.refused, certificates)
         self.http_port = self._http.port
         telemetry.gauges = {
             "http_connections": lambda: self._http.connections,

@@ -25,6 +25,7 @@ REFUSAL_REASONS = (
     "host",
     "origin",
     "rate",
+    "tls",
 )
 """Why requests, calls and connections are refused or ended early."""
 

@@ -11,6 +11,7 @@ from starlette.routing import Route
 
 from thalweg.ops.serve.access.access import Access
 from thalweg.ops.serve.access.roles import Row, row_of
+from thalweg.ops.serve.http_api.connections import CERTIFICATE
 
 Endpoint: TypeAlias = Callable[[Request], Awaitable[Response]]
 _READS = ("GET", "HEAD")
@@ -48,5 +49,5 @@ def enter(access: Access, row: Row, request: Request, *, reads: bool) -> None:
         model=request.path_params["name"] if row.model else None,
         arrived_at=arrived[0] if arrived else None,
         peer=request.client.host if request.client else "",
-        certificate=request.scope.get("extensions", {}).get("thalweg.certificate"),
+        certificate=request.scope.get("state", {}).get(CERTIFICATE),
     )
