@@ -30,6 +30,7 @@ from thalweg.ops.cli.options import (
     answering,
     load,
     log_as,
+    write_private_files,
 )
 from thalweg.ops.cli.remote.new_token import token
 from thalweg.ops.cli.remote.predict_command import predict
@@ -99,6 +100,7 @@ def serve(
     log_format: Form = LogFormat.console,
 ) -> None:
     """Ingest, learn, serve and export metrics until SIGTERM, which drains and saves a snapshot."""
+    write_private_files()
     stop = StopRequest()
     for number in (signal.SIGTERM, signal.SIGINT):  # before the heavy imports: told to stop while starting, we do
         signal.signal(number, lambda *_: stop.set())
@@ -185,7 +187,7 @@ def replay(
     from thalweg.ops.cli.mapping import mapping
     from thalweg.ops.cli.replay import run
 
-    loaded = load(config)
+    loaded = load(config, private=False)
     run(
         loaded.find(model),
         input,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 import time
 from collections.abc import Iterator
 from difflib import get_close_matches
@@ -25,6 +26,7 @@ def exposures(config: Config) -> Iterator[str]:
         yield f"{where}: others can reach it, and there is no service.token_file: everyone may predict, teach and read"
     elif far and not service.tls_certificate:
         yield f"{where}: others can reach it, and tokens are sent in clear: there is no service.tls_certificate"
+    yield from _of_files(config)
     if service.tls_certificate:
         yield from _of_certificates(config)
     if service.token_file:
@@ -46,7 +48,20 @@ def readable_by_others(path: str) -> str:
         mode = Path(path).stat().st_mode
     except OSError:
         return ""
-    return f"others on this machine may read {path}; chmod 600 {path}" if mode & _OF_OTHERS else ""
+    command = f"chmod {'-R go=' if stat.S_ISDIR(mode) else '600'} {path}"
+    return f"others on this machine may read {path}; {command}" if mode & _OF_OTHERS else ""
+
+
+def _of_files(config: Config) -> Iterator[str]:
+    """State, log and store that were made readable by an earlier version or by somebody."""
+    found = {
+        "service.state_dir": config.service.state_dir,
+        "log.url": config.log.url.removeprefix("sqlite:") if config.log.url.startswith("sqlite:") else "",
+        "store.url": config.store.url.removeprefix("sqlite:") if config.store.url.startswith("sqlite:") else "",
+    }
+    for key, path in found.items():
+        if path and (told := readable_by_others(path)):
+            yield f"{key}: {told}"
 
 
 def _of_certificates(config: Config) -> Iterator[str]:
@@ -80,7 +95,7 @@ def _of_tokens(config: Config) -> Iterator[str]:
 
 
 def _unknown_models(config: Config, table: TokenTable) -> Iterator[str]:
-    known = [one.name for one in (*config.model, *config.alias)]
+    known = [model.name for model in config.model] + [alias.name for alias in config.alias]
     identities = [one for _, one in table.by_hash.values()] + [*table.by_certificate.values(), table.anonymous]
     for identity in identities:
         for _, models in identity.grants:

@@ -90,8 +90,8 @@ class Tokens:
         if scheme.lower() != "bearer":
             return table.anonymous, "the scheme of the one that came is not Bearer"
         digest = hashlib.sha256(token.strip().encode("utf-8", "surrogateescape")).digest()
-        known = table.by_hash.get(digest[:_KEY_BYTES], (b"", table.anonymous))
-        found = known[1] if hmac.compare_digest(known[0], digest) else None
+        entry = table.by_hash.get(digest[:_KEY_BYTES], (b"", table.anonymous))
+        found = entry[1] if hmac.compare_digest(entry[0], digest) else None
         if found is None:
             return table.anonymous, "the one that came is not known"
         if found.expires is not None and time.time() >= found.expires:

@@ -63,7 +63,7 @@ class HttpServer:
         self._config = _Config(
             application,
             self._tls,
-            http=partial(BoundedProtocol, connections=self._connections),  # type: ignore[arg-type]  # called only
+            http=partial(BoundedProtocol, connections=self._connections),
             ws="none",
             log_config=None,
             access_log=False,

@@ -19,8 +19,10 @@ def credentials_of(certificates: Certificates) -> grpc.ServerCredentials:
         used = found
         return _configuration(found)
 
-    return grpc.dynamic_ssl_server_credentials(  # type: ignore[no-any-return]
-        _configuration(used), newest, require_client_authentication=certificates.asks_clients
+    return grpc.dynamic_ssl_server_credentials(
+        _configuration(used),
+        newest,  # type: ignore[arg-type]  # the stubs do not know that it may return None
+        require_client_authentication=certificates.asks_clients,
     )
 
 
