@@ -76,6 +76,10 @@ class ServiceConfig(Settings):
     requests_per_second: NotNegative = 0.0
     """Requests per second of each token, and of each address without one; streams that are faster wait, other calls are
     refused with 429 (RESOURCE_EXHAUSTED). A token's `rate=` takes precedence. 0: no limit."""
+    allowed_modules: list[str] | None = None
+    """Python modules that the configuration may name (encoders, networks and views as `module:name`, learners and
+    gradings of plug-ins, import paths beyond `river` and `sklearn`), with those within them; no other is imported, not
+    even by `check`. None: any."""
     max_message_bytes: Count = 64 << 20
     """Larger requests and records are rejected."""
     workers: Count = 2
@@ -178,6 +182,11 @@ class ServiceConfig(Settings):
     def _hosts_are_names(self) -> str | None:
         wrong = [host for host in self.hosts if not re.fullmatch(_HOST, host)]
         return f"expected names without scheme and port, got {wrong[0]!r}" if wrong else None
+
+    @rule("allowed_modules")
+    def _modules_are_names(self) -> str | None:
+        wrong = [one for one in self.allowed_modules or () if not all(part.isidentifier() for part in one.split("."))]
+        return f"expected names of modules, got {wrong[0]!r}" if wrong else None
 
     @rule("origins")
     def _origins_are_origins(self) -> str | None:
