@@ -91,7 +91,8 @@ def event_schema(model: ModelConfig, learner: Learner | None = None) -> Schema:
     `learner`: one of the model, if there is one already.
     """
     schema = (learner or new_learner(model)).schema
-    return replace(schema, fields=model.field_mapping(), classes=tuple(model.classes) or schema.classes)
+    classes = tuple(model.classes) or schema.classes
+    return replace(schema, fields=model.field_mapping(), classes=classes, max_weight=model.max_weight)
 
 
 def new_monitor(
@@ -217,11 +218,11 @@ def build_processor(
 def _history(config: Config, model: ModelConfig, learner: Learner) -> Callable[[], Iterator[Decoded]]:
     """Reads the recorded events of a model. Raises ConfigurationError when the file cannot be read."""
 
+    schema, most = replace(learner.schema, max_weight=model.max_weight), config.service.max_message_bytes
+
     def read() -> Iterator[Decoded]:
         try:
-            yield from read_events(
-                Path(model.history), learner.schema, max_record_bytes=config.service.max_message_bytes
-            )
+            yield from read_events(Path(model.history), schema, max_record_bytes=most)
         except FileError as error:
             raise ConfigurationError([f"model.{model.name}.history: {error}"]) from error
 

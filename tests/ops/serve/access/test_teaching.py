@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,10 @@ import httpx
 import numpy as np
 import pytest
 
-from tests.ops.serve.serving import FEATURES, RunningServer, served
+from tests.ops.serve.serving import FEATURES, RunningServer, Taught, events, new_learner, served
 from tests.services.processes import until
 from thalweg.memory.exchange.pending import InMemoryPending
+from thalweg.models.ridge.learner import Ridge
 from thalweg.ops.serve.access.access import AccessSettings
 from thalweg.ops.serve.access.tokens import Tokens
 from thalweg.ops.serve.models import RequestSinks
@@ -221,15 +223,32 @@ def test_of_a_stream_of_events_each_is_judged_by_its_model(tmp_path: Path) -> No
         grpc.insecure_channel(f"127.0.0.1:{parts.server.grpc_port}") as wire,
     ):
         stub = thalweg_pb2_grpc.LearningServiceStub(wire)
-        events = []
+        sent = []
         for model in ("m", "empty", "m"):
-            events.append(thalweg_pb2.Event())
-            events[-1].CopyFrom(event)
-            events[-1].model = model
-        acks = list(stub.Learn(iter(events), metadata=[("authorization", f"Bearer {TEACH}")], timeout=20))
+            sent.append(thalweg_pb2.Event())
+            sent[-1].CopyFrom(event)
+            sent[-1].model = model
+        acks = list(stub.Learn(iter(sent), metadata=[("authorization", f"Bearer {TEACH}")], timeout=20))
 
     assert [("learn for model 'empty'" in ack.error, bool(ack.topic)) for ack in acks] == [
         (False, True),
         (True, False),
         (False, True),
     ]
+
+
+def test_a_weight_beyond_the_bound_is_refused_at_the_door(tmp_path: Path) -> None:
+    taught = Taught(new_learner, Ridge.predictor_from, events, replace(new_learner().schema, max_weight=1000.0))
+    heavy = thalweg_pb2.Event(label_text="left", weight=1e30, model="m")
+    heavy.inputs.add(name="features", datatype="FP32", shape=[FEATURES]).contents.fp32_contents.extend(ROW)
+    with (
+        served(tmp_path, model=taught) as parts,
+        grpc.insecure_channel(f"127.0.0.1:{parts.server.grpc_port}") as wire,
+    ):
+        url = f"http://127.0.0.1:{parts.server.http_port}/v1/models/m/events"
+        answer = httpx.post(url, json={"inputs": {"features": ROW}, "label": "left", "weight": 1e30})
+        (ack,) = thalweg_pb2_grpc.LearningServiceStub(wire).Learn(iter([heavy]), timeout=20)
+
+    assert (answer.status_code, answer.json()["rows"][0]["reason"]) == (400, "bad_weight")
+    assert "max_weight" in ack.error
+    assert parts.log.bounds("m.events") == {}
