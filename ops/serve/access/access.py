@@ -62,6 +62,8 @@ class Access:
         self._refused = refused
         self._origins = Origins(settings.hosts, settings.origins)
         self._rates = Rates(settings.requests_per_second, clock)
+        self._is_open = tokens is None and not settings.requests_per_second
+        self._anyone = Caller(_EVERYTHING, "none came", refused, ANONYMOUS)
 
     def enter_grpc(self, row: Row, context: grpc.ServicerContext) -> None:
         """Admit a call of gRPC before its message is read, and make its caller that of this thread.
@@ -72,6 +74,9 @@ class Access:
         """
         if row.role is None:
             CALLER.set(None)
+            return
+        if self._is_open and row.tokenless in ("everyone", "programs"):  # nothing about the caller matters
+            CALLER.set(self._anyone)
             return
         given = dict(context.invocation_metadata()).get("authorization")
         peer = context.peer()
