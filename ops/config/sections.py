@@ -12,6 +12,7 @@ from pydantic import AfterValidator, Field
 
 from thalweg.models.parts.settings import Count, NotNegative, Positive, Settings, Whole, rule
 from thalweg.ops.config import addresses
+from thalweg.ops.config.jwt import JwtConfig
 from thalweg.ops.config.secrets import masked
 from thalweg.ops.serve.access.tokens import TokensUnusable, read_tokens
 from thalweg.ops.serve.tls.certificates import Certificates, CertificatesUnusable, TlsFiles
@@ -76,6 +77,8 @@ class ServiceConfig(Settings):
     requests_per_second: NotNegative = 0.0
     """Requests per second of each token, and of each address without one; streams that are faster wait, other calls are
     refused with 429 (RESOURCE_EXHAUSTED). A token's `rate=` takes precedence. 0: no limit."""
+    jwt: JwtConfig | None = None
+    """`[service.jwt]`: JSON Web Tokens as bearer tokens; none: those of `token_file` alone."""
     allowed_modules: list[str] | None = None
     """Python modules that the configuration may name (encoders, networks and views as `module:name`, learners and
     gradings of plug-ins, import paths beyond `river` and `sklearn`), with those within them; no other is imported, not

@@ -375,6 +375,7 @@ def build_server(config: Config, source: Log, store: CommandQueue, replica: int 
         ),
         tokens=Tokens(Path(service.token_file)) if service.token_file else None,
         certificates=service.certificates(),
+        jwts=service.jwt.verifier(registry) if service.jwt is not None else None,
         access=AccessSettings(
             hosts=service.hosts, origins=service.origins, requests_per_second=service.requests_per_second
         ),

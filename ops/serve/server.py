@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from typing import TYPE_CHECKING
 
 import grpc
 
@@ -36,6 +37,9 @@ from thalweg.ops.webpage.api import PageApi
 from thalweg.stream.health.supervised import SupervisedThread
 from thalweg.stream.log.log import Log
 
+if TYPE_CHECKING:
+    from thalweg.ops.serve.access.jwt_tokens import JwtTokens  # its library is an extra
+
 _HEALTH_SECONDS = 0.05  # interval between two checks of readiness
 _SILENT_SECONDS = 60.0
 _STOP_SECONDS = 5.0  # time for gRPC to release its port
@@ -55,6 +59,7 @@ class Server:
         telemetry: Notified of every request; renders the metrics page.
         tokens: Who may do what; None: no token is required.
         access: Settings about callers.
+        jwts: Verifies JSON Web Tokens; started and closed with the server. None: there are none.
         certificates: For TLS on both interfaces; None: plain text.
         statuses: The learners' reports.
         health: The health of all parts; None: of this process alone.
@@ -75,6 +80,7 @@ class Server:
         telemetry: ServerTelemetry | None = None,
         tokens: Tokens | None = None,
         access: AccessSettings | None = None,
+        jwts: JwtTokens | None = None,
         certificates: Certificates | None = None,
         statuses: Statuses | None = None,
         health: ServiceHealth | None = None,
@@ -96,7 +102,8 @@ class Server:
         )
         self._threads = self._gates.threads()
         limit_lines("grpc", "grpc._server")
-        door = Access(tokens, access, telemetry.refused)
+        self._jwts = jwts
+        door = Access(tokens, access, jwts, telemetry.refused)
         self._grpc = grpc.server(self._threads, options=options_of(limits))
         answering = inference.InferenceService(core, telemetry, workers)
         teaching = learning.LearningService(models, source, commands, statuses=statuses, rows=rows)
@@ -114,7 +121,9 @@ class Server:
                 self.grpc_port = self._grpc.add_secure_port(addresses.grpc, credentials_of(certificates))
         except RuntimeError as error:
             raise AddressInUse(f"cannot listen on {addresses.grpc} (gRPC): is the port in use?") from error
-        page = PageApi(models, source, commands, statuses, telemetry, "" if tokens else READ_ONLY, health=health)
+        page = PageApi(
+            models, source, commands, statuses, telemetry, "" if tokens or jwts else READ_ONLY, health=health
+        )
         budget = ByteBudget(limits.requests_bytes, telemetry.refused)
         api = Api(
             core,
@@ -157,6 +166,8 @@ class Server:
         """Start serving."""
         self._models.start()
         self._telemetry.start()
+        if self._jwts is not None:
+            self._jwts.keys.start()
         self._service_health.start()
         self._update_health()
         self._grpc.start()
@@ -193,6 +204,8 @@ class Server:
         self._stopping.set()
         self._updating_health.stop()
         self._service_health.close()
+        if self._jwts is not None:
+            self._jwts.keys.close()
         if self._grpc.stop(0).wait(_STOP_SECONDS):  # gRPC may submit calls until then
             self._threads.shutdown(wait=False)
         self._http.close()

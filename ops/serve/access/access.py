@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Protocol, TypeVar
 from urllib.parse import unquote
 
 import grpc
 import structlog
 
-from thalweg.ops.serve.access.callers import CALLER, Caller, Grant, Identity
+from thalweg.ops.serve.access.callers import CALLER, Caller, Grant, Identity, NotVerified
 from thalweg.ops.serve.access.origins import Origins, is_loopback
 from thalweg.ops.serve.access.rates import Rates
 from thalweg.ops.serve.access.roles import ROLES, Row
@@ -23,6 +23,7 @@ log = RareLog(structlog.get_logger(__name__))
 Message = TypeVar("Message")
 
 READ_ONLY = "this service has no token_file, so its page is read-only"
+_NOBODY = Identity(ANONYMOUS, ())
 _EVERYTHING = Identity(ANONYMOUS, (Grant(frozenset(ROLES)),))
 _PAGE = "requests from web pages may do so only with a token, and this service has no token_file"
 _ELSEWHERE = "without a token_file that is only for programs on the same machine"
@@ -40,12 +41,20 @@ class AccessSettings:
     """Of each identity; 0: no limit."""
 
 
+class VerifiesTokens(Protocol):
+    """Verifies tokens that say themselves who has them, as `jwt_tokens.JwtTokens` does."""
+
+    def identity(self, token: str) -> Identity | None:
+        """Who has a token; None if it is of another form. Raises NotVerified."""
+
+
 class Access:
     """Identifies callers, and refuses what they may not call. Thread-safe.
 
     Args:
-        tokens: Who may do what; None: no tokens are configured, and the last column of the table of roles holds.
+        tokens: Who may do what. Without them and without `jwts` the last column of the table of roles holds.
         settings: Hosts, origins and rates.
+        jwts: Verifies tokens of an issuer; None: there are none.
         refused: Called with the reason of each refusal: `unauthenticated`, `forbidden`, `host`, `origin`, `rate`.
         clock: Seconds.
     """
@@ -54,15 +63,17 @@ class Access:
         self,
         tokens: Tokens | None = None,
         settings: AccessSettings | None = None,
+        jwts: VerifiesTokens | None = None,
         refused: Callable[[str], None] = lambda reason: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         settings = settings or AccessSettings()
-        self.tokens = tokens
+        self._tokens, self._jwts = tokens, jwts
+        self._tokenless = tokens is None and jwts is None
         self._refused = refused
         self._origins = Origins(settings.hosts, settings.origins)
         self._rates = Rates(settings.requests_per_second, clock)
-        self._is_open = tokens is None and not settings.requests_per_second
+        self._is_open = self._tokenless and not settings.requests_per_second
         self._anyone = Caller(_EVERYTHING, "none came", refused, ANONYMOUS)
 
     def enter_grpc(self, row: Row, context: grpc.ServicerContext) -> None:
@@ -80,10 +91,10 @@ class Access:
             return
         given = dict(context.invocation_metadata()).get("authorization")
         peer = context.peer()
-        names = context.auth_context().get("x509_common_name", ()) if self.tokens is not None else ()
+        names = context.auth_context().get("x509_common_name", ()) if self._tokens is not None else ()
         certificate = bytes(names[0]).decode("utf-8", "replace") if names else None
         caller = self._caller(given if isinstance(given, str) else None, certificate, peer)
-        if self.tokens is None and row.tokenless == "this machine" and not _is_here(peer):
+        if self._tokenless and row.tokenless == "this machine" and not _is_here(peer):
             caller = caller._replace(barred=_ELSEWHERE)
         self._admit(row, caller, peer)
         if not row.model:
@@ -127,11 +138,9 @@ class Access:
         caller = self._caller(headers.get("authorization"), certificate, peer)
         if not reads and caller.anonymous and self._origins.is_foreign_page(headers):
             self._refused("origin")
-            more = (
-                "and this service has no token_file" if self.tokens is None else "or add its origin to service.origins"
-            )
+            more = "and this service has no token_file" if self._tokenless else "or add its origin to service.origins"
             raise Forbidden(f"requests from web pages of other origins need a token, {more}")
-        if self.tokens is None:
+        if self._tokenless:
             if row.tokenless == "nobody":
                 caller = caller._replace(barred=READ_ONLY)
             elif self._origins.is_foreign_page(headers) or (
@@ -153,10 +162,27 @@ class Access:
 
     def _caller(self, authorization: str | None, certificate: str | None, peer: str) -> Caller:
         identity, why = _EVERYTHING, "none came"
-        if self.tokens is not None:
-            identity, why = self.tokens.identity(authorization, certificate)
+        if not self._tokenless:
+            identity, why = self._identity(authorization, certificate)
         key = f"{ANONYMOUS} {_address(peer)}" if why else identity.name
         return Caller(identity, why, self._refused, key)
+
+    def _identity(self, authorization: str | None, certificate: str | None) -> tuple[Identity, str]:
+        """Who calls, and why it is nobody in particular, as `Tokens.identity` has it."""
+        if self._jwts is not None and authorization is not None:
+            scheme, _, token = authorization.partition(" ")
+            try:
+                found = self._jwts.identity(token.strip()) if scheme.lower() == "bearer" else None
+            except NotVerified as error:
+                return self._nobody(), str(error)
+            if found is not None:
+                return found, ""
+        if self._tokens is not None:
+            return self._tokens.identity(authorization, certificate)
+        return self._nobody(), "none came" if authorization is None else "the one that came is not known"
+
+    def _nobody(self) -> Identity:
+        return _NOBODY if self._tokens is None else self._tokens.identity(None)[0]
 
     def _admit(self, row: Row, caller: Caller, peer: str) -> None:
         assert row.role is not None

@@ -11,6 +11,10 @@ from thalweg.ops.serve.access.roles import Role
 from thalweg.ops.serve.errors import Forbidden, Unauthenticated
 
 
+class NotVerified(ValueError):
+    """A token is not accepted; the message continues "a token is required, and …"."""
+
+
 class Grant(NamedTuple):
     """Roles, for all models or for some."""
 
