@@ -186,15 +186,15 @@ class Access:
 
     def _admit(self, row: Row, caller: Caller, peer: str) -> None:
         assert row.role is not None
+        if wait := self._rates.wait_seconds(caller.key, caller.identity.rate):
+            self._refused("rate")
+            raise RateExceeded(f"{caller.identity.name!r} may not call more often; retry in {max(0.01, wait):.2f} s")
         if not caller.may_for_some(row.role):
             who = caller.identity.name
             log.warning(
                 "refused a call: the caller lacks the role", call=row.call, role=row.role, caller=who, peer=peer
             )
             caller.refuse(row.role, what=row.call, for_any=bool(row.model))
-        if wait := self._rates.wait_seconds(caller.key, caller.identity.rate):
-            self._refused("rate")
-            raise RateExceeded(f"{caller.identity.name!r} may not call more often; retry in {max(0.01, wait):.2f} s")
 
 
 def _address(peer: str) -> str:

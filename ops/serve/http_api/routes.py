@@ -125,7 +125,11 @@ async def _failed(request: Request, error: Exception) -> Response:
     content: dict[str, Any] = {"error": text_of(error)}
     if isinstance(error, RowsRefused):
         content |= {"rows": error.rows, "appended": error.appended}
-    headers = {"retry-after": "1"} if status in _PASSING else {"www-authenticate": "Bearer"} if status == 401 else None
+    headers = {"cache-control": "no-store"}
+    if status in _PASSING:
+        headers["retry-after"] = "1"
+    elif status == 401:
+        headers["www-authenticate"] = "Bearer"
     return Response(msgspec.json.encode(content), status, headers, "application/json")
 
 

@@ -52,6 +52,18 @@ def test_what_is_kept_of_strangers_is_bounded() -> None:
     assert len(rates._buckets) == MOST_IDENTITIES
 
 
+def test_guesses_of_tokens_are_counted_like_other_calls(tmp_path: Path) -> None:
+    (tmp_path / "tokens").write_text("a-token-of-some-length roles=read\n")
+    with served(
+        tmp_path, tokens=Tokens(tmp_path / "tokens"), access=AccessSettings(requests_per_second=0.001)
+    ) as parts:
+        url = f"http://127.0.0.1:{parts.server.http_port}/v1/models"
+        codes = [httpx.get(url, headers={"authorization": f"Bearer guess-{n}"}).status_code for n in range(3)]
+        known = httpx.get(url, headers={"authorization": "Bearer a-token-of-some-length"}).status_code
+
+    assert (codes, known) == ([401, 429, 429], 200)
+
+
 def test_who_calls_too_often_is_refused_over_both_interfaces_and_health_never(tmp_path: Path) -> None:
     (tmp_path / "tokens").write_text("a-token-that-is-slow roles=read rate=0.001\nanother-token-of-some roles=read\n")
     slow = {"authorization": "Bearer a-token-that-is-slow"}
