@@ -87,7 +87,7 @@ class KeySet:
             if self._keys:
                 self._health.degraded(f"cannot fetch the keys of JWTs; the previous ones stay valid: {error}")
             else:
-                self._health.failed(f"cannot fetch the keys of JWTs: {error}")
+                self._health.waiting(f"cannot fetch the keys of JWTs: {error}")  # a restart would not help
             return
         if found != self._keys:
             log.info("fetched the keys of JWTs", keys=[str(key.get("kid", "")) for key in found])

@@ -238,6 +238,17 @@ def test_keys_that_cannot_be_fetched_leave_those_before_and_show_in_health(one_k
     )
 
 
+def test_without_keys_it_waits_for_them_and_says_why(tmp_path: Path) -> None:
+    registry = HealthRegistry()
+    tokens = JwtTokens(SETTINGS, KeySet(str(tmp_path / "missing.json"), ISSUER, registry))
+    tokens.keys.refresh()
+
+    (health,) = registry.report()
+    assert (str(health.state), "No such file" in health.reason) == ("waiting", True)
+    with pytest.raises(NotVerified, match="its issuer's keys are not known: .*No such file"):
+        tokens.identity(token())
+
+
 def test_an_issuer_is_not_followed_elsewhere_and_not_asked_in_clear() -> None:
     answers: dict[str, Any] = {}
     with issuer(answers) as url, issuer({"/keys": {"keys": [public(FIRST, "first")]}}) as other:
