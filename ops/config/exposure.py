@@ -22,9 +22,10 @@ def exposures(config: Config) -> Iterator[str]:
     service = config.service
     far = [name for name in ("grpc", "http") if not _is_near(getattr(service, name))]
     where = " and ".join(f"service.{name}" for name in far)
-    if far and not service.token_file:
+    asks_for_tokens = bool(service.token_file) or service.jwt is not None
+    if far and not asks_for_tokens and not service.tls_client_ca:
         yield f"{where}: others can reach it, and there is no service.token_file: everyone may predict, teach and read"
-    elif far and not service.tls_certificate:
+    elif far and asks_for_tokens and not service.tls_certificate:
         yield f"{where}: others can reach it, and tokens are sent in clear: there is no service.tls_certificate"
     yield from _of_files(config)
     if service.tls_certificate:

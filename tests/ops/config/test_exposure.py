@@ -38,6 +38,14 @@ def test_a_service_that_others_reach_without_tokens_is_pointed_out() -> None:
     assert line.startswith("service.grpc: others can reach it, and there is no service.token_file")
 
 
+def test_a_service_that_verifies_jwts_asks_for_tokens(tmp_path: Path) -> None:
+    keys = written(tmp_path / "keys.json", '{"keys": [{"kty": "EC", "kid": "a"}]}')
+
+    (line,) = lines(grpc="0.0.0.0:8081", jwt={"issuer": "https://x.example", "audience": "a", "keys": keys})
+
+    assert line.startswith("service.grpc: others can reach it, and tokens are sent in clear")
+
+
 def test_a_token_file_that_others_read_or_that_holds_tokens_or_names_no_model_is_pointed_out(tmp_path: Path) -> None:
     path = written(tmp_path / "t", "a-token-of-some-length roles=read models=frod,fraud name=ada", 0o644)
 
