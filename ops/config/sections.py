@@ -69,8 +69,8 @@ class ServiceConfig(Settings):
     for one."""
     hosts: list[str] = []  # noqa: RUF012 - pydantic copies it
     """Names under which the service is reached over HTTP, without port; requests that name another host are refused.
-    Addresses and `localhost` are always right. Empty: requests that arrive on the loopback interface may name no other,
-    those from elsewhere any."""
+    Addresses and `localhost` are always right. Empty: requests that arrive on the loopback interface may name none with
+    a dot besides, those from elsewhere any."""
     origins: list[str] = []  # noqa: RUF012
     """Origins, such as `https://ours.example`, whose web pages may post without a token, as those of the service
     itself."""

@@ -30,7 +30,7 @@ class Origins:
 
         A literal address is always right, because nobody can point it elsewhere. Names are right if they are
         configured; if none are, all are, but those of requests that arrive on the loopback interface: there only
-        `localhost` is.
+        `localhost` is, and names without a dot, which no stranger can register.
 
         Args:
             headers: By lower-case name.
@@ -41,7 +41,9 @@ class Origins:
             return ""
         if host == "localhost" or host.endswith(".localhost"):
             return ""
-        return host if self._hosts or is_loopback(arrived_at) else ""
+        if self._hosts:
+            return host
+        return host if "." in host and is_loopback(arrived_at) else ""
 
     def is_page(self, headers: Mapping[str, str]) -> bool:
         """Whether a web page makes the request: browsers say so, programs do not."""

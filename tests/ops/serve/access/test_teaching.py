@@ -208,10 +208,21 @@ def test_a_name_that_was_pointed_at_this_machine_is_not_answered(tokenless: Adap
 
 
 @pytest.mark.parametrize(
-    "host", ["localhost", "LOCALHOST:8080", "127.0.0.1", "[::1]:8080", "10.1.2.3:80", "a.localhost:1"]
+    "host", ["localhost", "LOCALHOST:8080", "127.0.0.1", "[::1]:8080", "10.1.2.3:80", "a.localhost:1", "thalweg:8080"]
 )
 def test_addresses_and_localhost_are_answered(tokenless: Adapting, host: str) -> None:
     assert httpx.get(f"{tokenless.http}/v1/models", headers={"host": host}).status_code == 200
+
+
+def test_with_names_configured_no_other_is_answered(tmp_path: Path) -> None:
+    with served(tmp_path, access=AccessSettings(hosts=["models.example"])) as parts:
+        url = f"http://127.0.0.1:{parts.server.http_port}/v1/models"
+        codes = {
+            host: httpx.get(url, headers={"host": host}).status_code
+            for host in ("models.example", "MODELS.example:80", "127.0.0.1", "localhost", "thalweg", "other.example")
+        }
+
+    assert list(codes.values()) == [200, 200, 200, 200, 403, 403]
 
 
 def test_of_a_stream_of_events_each_is_judged_by_its_model(tmp_path: Path) -> None:
