@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from thalweg.models.contract.learner import ParamsError
 from thalweg.models.cotta.image_views import images
 from thalweg.models.parts.torch_setup import Tensor, functional, torch
+from thalweg.models.parts.user_modules import from_elsewhere, not_allowed
 
 Drawn = Callable[[Tensor, int, torch.Generator], Iterator[Tensor]]
 """This many views (B, …) of inputs (B, …), drawn by a generator."""
@@ -23,10 +24,14 @@ def find_views(name: str) -> Drawn:
     if not function:
         known = ", ".join(_KNOWN)
         raise ParamsError({"views": f"expected one of {known}, or 'module:function', got {name!r}"})
+    if why := not_allowed(module):
+        raise ParamsError({"views": f"{name!r}: {why}"})
     try:
         found: Drawn = getattr(importlib.import_module(module), function)
     except (ImportError, AttributeError) as error:
         raise ParamsError({"views": f"{name!r} cannot be imported: {error}"}) from error
+    if why := from_elsewhere(found):
+        raise ParamsError({"views": f"{name!r}: {why}"})
     return found
 
 

@@ -26,7 +26,6 @@ from thalweg.ops.serve.rows.json_bodies import value_of
 from thalweg.ops.serve.rows.misspelt import misspelt
 from thalweg.ops.serve.rows.options import RowOptions
 from thalweg.ops.serve.telemetry import ServingObserver
-from thalweg.ops.serve.tokens import Tokens, check_writer
 from thalweg.proto.decode import Decoder
 from thalweg.proto.event import Batch
 from thalweg.proto.records import Partition, Records
@@ -51,7 +50,6 @@ class AppendingRoutes:
         calls: Bounds on requests.
         slots: Slots for calls that wait for the log, shared with gRPC.
         observer: Notified of every call, under the name of the gRPC method that does the same.
-        tokens: Who may append; None: every program, but no page of a browser.
         clock: Unix seconds.
     """
 
@@ -62,11 +60,10 @@ class AppendingRoutes:
         calls: BoundedCalls,
         slots: Admission,
         observer: ServingObserver,
-        tokens: Tokens | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._models, self._log, self._calls, self._slots = models, source, calls, slots
-        self._observer, self._tokens, self._clock = observer, tokens, clock
+        self._observer, self._clock = observer, clock
         self._decoders = {
             model.name: Decoder(model.schema, max_future_seconds=model.max_future_seconds) for model in models.all()
         }
@@ -85,7 +82,6 @@ class AppendingRoutes:
         return await self._run(request, self._append_labels, "Label")
 
     async def _run(self, request: Request, answering: Callable[[Call], Answer], method: str) -> Response:
-        check_writer(self._tokens, request.headers)
         return await self._calls.run(request, self._slots, answering, partial(self._count, f"{_SERVICE}/{method}"))
 
     def _count(self, method: str, model: str, code: str, seconds: float, rows: int, queued: float) -> None:

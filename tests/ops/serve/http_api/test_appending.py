@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from tests.ops.serve.serving import RunningServer, served
 from tests.ops.serve.test_malformed import ANYTHING, perhaps
-from thalweg.ops.serve.tokens import Tokens
+from thalweg.ops.serve.access.tokens import Tokens
 from thalweg.stream.log.log import InMemoryLog
 
 ROW = [1.0, 0.0, 0.0, 0.0]
