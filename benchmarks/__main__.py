@@ -35,6 +35,8 @@ NAMES = (
     "peers",
     "memory",
     "latency",
+    "micro_batches",
+    "replicas",
     "bottleneck",
     "error_memory",
     "prompt_tpp",
