@@ -111,7 +111,7 @@ def quality(source: Source, rounds: int, seeds: int) -> list[Result]:
         results.append(Result(name=f"{name}, batch statistics", value=statistics, unit="%"))
         results.append(Result(name=f"{name}, tent", value=tent, unit="%"))
         for method in cotta_successors.METHODS:
-            x = as_input(clean["x_train"][:2000])
+            x = as_input(clean["x_train"][:1000])
             theirs = cotta_successors.error(method, source.model(), x, as_input(data["x"]), data["y"])
             results.append(Result(name=f"{name}, {method}", value=theirs, unit="%"))
         results.append(Result(name=f"{name}, control: views only, rate 0", value=views, unit="%"))

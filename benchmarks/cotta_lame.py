@@ -1,5 +1,7 @@
 """What the latest inputs of the same caller are worth (LAME), beside the running class prior of all traffic.
 
+All other settings are the defaults; one view is served.
+
 Corrupted pictures, served one by one: class after class; shuffled, where nothing can be won; and from ten callers at
 once, each of whom sends class after class, so that the traffic of all together is shuffled.
 """
@@ -54,7 +56,7 @@ def results(made: Made, source: Callable[[NDArray[np.float32]], NDArray[Any]], s
         theirs, plain = wrong(source(x), y), None
         for name, params in VARIANTS.items():
             known = who if "window" in params else None
-            learner = made(**params, **({"caller": "caller"} if known is not None else {}))
+            learner = made(serve_views=1, **params, **({"caller": "caller"} if known is not None else {}))
             ours = wrong(np.concatenate(list(served(learner, x, known))), y)
             plain = float(ours.mean()) if plain is None else plain
             note = f"source {100 * theirs.mean():.1f}; worst {WINDOW} {worst(ours, theirs):+.1f} points against it"

@@ -81,7 +81,7 @@ class Cotta:
         self._target = TargetStatistics(self._source_statistics(), p.statistics_rows, most)
         self._statistics = self._target.moments
         self._waiting = np.zeros((0, *self._shape), dtype=np.float32)
-        self._window = Window(p.window, p.window_callers) if p.window else None
+        self._window = self._new_window()
         self._callers = np.zeros(0, dtype=np.int64)  # of those waiting, with a window
         self._followed = 0  # how many of the waiting ones are in the statistics already
         self._counts = {"steps": 0, "inputs": 0, "skipped": 0, "left_out": 0, "resets": 0}
@@ -120,6 +120,9 @@ class Cotta:
     def _serving_source(self) -> bool:
         """Whether statistics are those of the source."""
         return all(torch.equal(self._statistics[name][0], layer.mean) for name, layer in target_norms(self._model))
+
+    def _new_window(self) -> Window | None:
+        return Window(self.params.window, self.params.window_callers) if self.params.window else None
 
     def _fresh(self) -> Adaptation:
         """Reset student and teacher to the source."""
@@ -192,7 +195,7 @@ class Cotta:
         else:
             self._adaptation.restore(self._good)
         if cause == "canary":
-            self._prior = ClassPrior(len(self._classes))
+            self._prior, self._window = ClassPrior(len(self._classes)), self._new_window()
         if cause in MISLED:  # the statistics may be wrong, too: until steps resume, serve the source
             self._target.clear()
             self._statistics = self._target.moments
@@ -344,10 +347,9 @@ class Cotta:
             self._prior.restore(below("prior."))
         self._waiting = np.array(tensors["waiting"])
         self._callers = np.array(tensors.get("waiting_callers", np.zeros(len(self._waiting), dtype=np.int64)))
-        if self._window is not None:
-            self._window = Window(self.params.window, self.params.window_callers)
-            if "window.ids" in tensors:  # a state without windows: they begin
-                self._window.restore(below("window."))
+        self._window = self._new_window()
+        if self._window is not None and "window.ids" in tensors:  # a state without windows: they begin
+            self._window.restore(below("window."))
         self._counts, self._followed = dict(meta["counts"]), meta["followed"]
         self._boost.restore(meta)
         self._predictor = None
