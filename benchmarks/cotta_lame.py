@@ -1,4 +1,4 @@
-"""What the latest inputs of the same caller are worth (LAME), beside the running class prior of all traffic.
+"""What a window of the same caller is worth (LAME, behind the caller's own gate), beside the prior of all traffic.
 
 All other settings are the defaults; one view is served.
 
@@ -22,8 +22,7 @@ CALLERS, KEPT = 10, 20
 VARIANTS: Mapping[str, Mapping[str, Any]] = {
     "control: neither": {"class_prior": False},
     "class prior (default)": {},
-    "LAME": {"class_prior": False, "window": KEPT},
-    "both": {"window": KEPT},
+    f"window = {KEPT}": {"window": KEPT},
 }
 Made = Callable[..., Cotta]
 
@@ -60,7 +59,7 @@ def results(made: Made, source: Callable[[NDArray[np.float32]], NDArray[Any]], s
             ours = wrong(np.concatenate(list(served(learner, x, known))), y)
             plain = float(ours.mean()) if plain is None else plain
             note = f"source {100 * theirs.mean():.1f}; worst {WINDOW} {worst(ours, theirs):+.1f} points against it"
-            result = Result(name=f"LAME, {title}: {name}", value=100 * float(ours.mean()), unit="%", note=note)
+            result = Result(name=f"window, {title}: {name}", value=100 * float(ours.mean()), unit="%", note=note)
             if title == "shuffled" and "window" in params:
                 result = at_most(result.name, result.value, "%", 102 * plain, note)
             found.append(result)

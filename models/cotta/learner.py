@@ -122,7 +122,8 @@ class Cotta:
         return all(torch.equal(self._statistics[name][0], layer.mean) for name, layer in target_norms(self._model))
 
     def _new_window(self) -> Window | None:
-        return Window(self.params.window, self.params.window_callers) if self.params.window else None
+        p = self.params
+        return Window(p.window, p.window_callers, len(self._classes)) if p.window else None
 
     def _fresh(self) -> Adaptation:
         """Reset student and teacher to the source."""

@@ -12,7 +12,7 @@ from thalweg.memory.snapshots.state import State
 from thalweg.models.cotta.lame import corrected
 from thalweg.models.cotta.target_norm import replace_batch_norms, target_norms
 from thalweg.models.cotta.views import served
-from thalweg.models.cotta.windows import CallerColumn, Window, features_of
+from thalweg.models.cotta.windows import Before, CallerColumn, Window, features_of
 from thalweg.models.parts.input_columns import InputColumns
 from thalweg.models.parts.torch_models import build
 from thalweg.models.parts.torch_setup import Tensor, functional, torch
@@ -110,32 +110,27 @@ class CottaPredictor:
         with torch.no_grad(), features_of(self._model if self._window else None) as caught:
             logits = self._model(torch.cat([*views, padding]))[:rows]
             scores: NDArray[np.float32] = logits.view(len(views), len(x), -1).mean(0).softmax(1).numpy()
-        if self._window is not None:
-            features = caught[0] if caught else functional.normalize(logits, dim=1)
-            return self._corrected(self._weighted(scores), features[: len(x)].numpy(), callers)
-        return self._weighted(scores)
+        if self._window is None:
+            return scores if self._factors is None else _weighted(scores, self._factors)
+        features = caught[0] if caught else functional.normalize(logits, dim=1)
+        return self._corrected(scores, features[: len(x)].numpy(), self._window.of(callers))
 
-    def _weighted(self, scores: NDArray[np.float32]) -> NDArray[np.float32]:
-        if self._factors is None:
-            return scores
-        weighted: NDArray[np.float32] = scores * self._factors
-        weighted /= weighted.sum(axis=-1, keepdims=True)
-        return weighted
-
-    def _corrected(
-        self, scores: NDArray[np.float32], features: Array, callers: NDArray[np.int64]
-    ) -> NDArray[np.float32]:
+    def _corrected(self, scores: NDArray[np.float32], features: Array, before: Before) -> NDArray[np.float32]:
         """By each row's caller's latest inputs; rows of this request say nothing of each other."""
-        assert self._window is not None
-        before, shares, held = self._window.of(callers)
-        if before.shape[2] != features.shape[1]:  # nothing came before
+        everyones = np.ones(scores.shape[1], dtype=np.float32) if self._factors is None else self._factors
+        factors = np.where(np.isnan(before.factors), everyones, before.factors)
+        scores = _weighted(scores, factors)
+        known = np.flatnonzero(before.held.any(axis=1))
+        if not len(known):
             return scores
+        shares = _weighted(before.shares[known], factors[known, None])
         found = corrected(
-            np.concatenate([scores[:, None], self._weighted(shares)], axis=1),
-            np.concatenate([features[:, None], before], axis=1),
-            np.concatenate([np.ones((len(scores), 1), dtype=bool), held], axis=1),
+            np.concatenate([scores[known, None], shares], axis=1),
+            np.concatenate([features[known, None], before.features[known]], axis=1),
+            np.concatenate([np.ones((len(known), 1), dtype=bool), before.held[known]], axis=1),
         )
-        return np.asarray(found[:, 0], dtype=np.float32)
+        scores[known] = found[:, 0]
+        return scores
 
     def state(self) -> State:
         tensors = {f"network.{name}": each.numpy() for name, each in self._model.state_dict().items()}
@@ -166,6 +161,13 @@ class CottaPredictor:
             kept = {name.removeprefix(prefix): each for name, each in state.tensors.items() if name.startswith(prefix)}
             window = Window.holding(kept)
         return cls(columns, model, meta["settings"], meta["classes"], state.tensors.get("factors"), window)
+
+
+def _weighted(scores: Array, factors: Array) -> NDArray[np.float32]:
+    """Probabilities (…, K) times factors (…, K), to sum to 1; absent ones, which are all 0, stay so."""
+    weighted: NDArray[np.float32] = scores * factors
+    weighted /= np.maximum(weighted.sum(axis=-1, keepdims=True), np.float32(1e-30))
+    return weighted
 
 
 def as_pictures(columns: InputColumns, inputs: Inputs) -> NDArray[np.float32]:

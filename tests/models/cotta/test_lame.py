@@ -88,26 +88,46 @@ def test_an_unsure_input_takes_the_class_of_those_that_look_like_it() -> None:
     assert found[0, 0].argmax() == 0
 
 
+def in_runs(window: Window, caller: int, inputs: int = 800) -> None:
+    """So many inputs of a caller, a hundred of a class at a time."""
+    for start in range(0, inputs, 10):
+        shares = np.full((10, 4), 0.02)
+        shares[:, start // 100 % 4] = 0.94
+        features = np.tile(np.array([[float(caller), 0.0]], np.float32), (10, 1))
+        window.take(np.full(10, caller), features, shares)
+
+
 def test_a_caller_is_corrected_by_its_own_inputs_alone_and_the_one_not_heard_for_longest_is_dropped() -> None:
-    window = Window(rows=3, callers=2)
+    window = Window(rows=3, callers=2, classes=4)
+    for caller in (9, 7):
+        in_runs(window, caller)
 
-    def heard(caller: int, number: float) -> None:
-        window.take(np.array([caller]), np.array([[number, 0.0]], np.float32), np.array([[number, 1 - number]]))
+    before = window.of(np.array([7, 9, 8]))
+    in_runs(window, 8)  # 9 was not heard for longest
+    after = window.of(np.array([7, 9, 8]))
 
-    for caller, number in [(7, 0.1), (9, 0.2), (7, 0.3), (7, 0.4), (7, 0.5)]:
-        heard(caller, number)
-    features, _, held = window.of(np.array([7, 9, 8]))
-    heard(8, 0.6)  # 9 was not heard for longest
+    assert before.features[:, :, 0].tolist() == [[7.0] * 3, [9.0] * 3, [0.0] * 3]
+    assert before.held.sum(axis=1).tolist() == [3, 3, 0]
+    assert np.isnan(before.factors[2]).all()
+    assert after.held.sum(axis=1).tolist() == [3, 0, 3]
 
-    assert sorted(features[0, held[0], 0].tolist()) == pytest.approx([0.3, 0.4, 0.5])
-    assert features[1, held[1], 0].tolist() == pytest.approx([0.2])
-    assert not held[2].any()
-    assert window.of(np.array([7, 9, 8]))[2].sum(axis=1).tolist() == [3, 0, 1]
+
+def test_a_window_is_used_only_while_the_classes_of_its_caller_come_in_runs() -> None:
+    window, random = Window(rows=3, callers=2, classes=4), np.random.default_rng(0)
+    in_runs(window, 1)
+    for _ in range(80):
+        shares = np.full((10, 4), 0.02)
+        shares[np.arange(10), random.integers(0, 4, 10)] = 0.94
+        window.take(np.full(10, 2), np.ones((10, 2), np.float32), shares)
+
+    before = window.of(np.array([1, 2]))
+
+    assert before.held.sum(axis=1).tolist() == [3, 0]
 
 
 def test_features_that_are_not_finite_are_not_kept() -> None:
-    window = Window(rows=3, callers=2)
+    window = Window(rows=3, callers=2, classes=2)
 
     window.take(np.array([1, 1]), np.array([[np.nan, 0.0], [1.0, 0.0]], np.float32), np.full((2, 2), 0.5))
 
-    assert window.of(np.array([1]))[2].sum() == 1
+    assert window.tensors()["counts"].tolist() == [1]

@@ -32,6 +32,14 @@ def asked(count: int, seed: int = 0, callers: int = 2) -> Batch:
     return Batch({**made.inputs, "who": who}, made.labels, made.weights, made.times)
 
 
+def in_runs(made: Cotta) -> Cotta:
+    """The same learner, whose callers' classes have come in runs: the network of these tests says one class always."""
+    state = made.state()
+    gates = np.tile([20.0, 1.0], (len(state.tensors["window.ids"]), 1))
+    made.restore(State({**state.tensors, "window.prior.gate": gates}, state.meta))
+    return made
+
+
 class TestWindowOfCallers(LearnerContract):
     def new(self) -> Learner:
         return learner()
@@ -52,6 +60,7 @@ def test_the_same_picture_is_answered_by_what_its_caller_showed_before() -> None
     shown = asked(40, seed=3)
     made.learn(shown)
     without.learn(Batch({"image": shown.inputs["image"]}, shown.labels, shown.weights, shown.times))
+    in_runs(made)
     picture = pictures(1, seed=9).inputs["image"]
 
     answers = {who: scores(made, {"image": picture, "who": np.array([who])})[0] for who in (0, 1, 77)}
@@ -60,9 +69,20 @@ def test_the_same_picture_is_answered_by_what_its_caller_showed_before() -> None
     np.testing.assert_allclose(answers[77], scores(without, {"image": picture})[0], atol=1e-6)  # nothing came before
 
 
+def test_a_caller_whose_classes_do_not_come_in_runs_is_answered_as_without_a_window() -> None:
+    made, without = learner(), learner("", window=0)
+    shown = asked(40, seed=3)
+    made.learn(shown)
+    without.learn(Batch({"image": shown.inputs["image"]}, shown.labels, shown.weights, shown.times))
+    request = asked(5, seed=9).inputs
+
+    np.testing.assert_allclose(scores(made, request), scores(without, {"image": request["image"]}), atol=1e-6)
+
+
 def test_rows_of_one_request_say_nothing_of_each_other() -> None:
     made = learner()
     made.learn(asked(40, seed=3))
+    in_runs(made)
     request = asked(5, seed=9).inputs
 
     together = scores(made, request)
@@ -77,6 +97,7 @@ def test_without_a_caller_all_inputs_are_one_callers() -> None:
     shown = pictures(40, seed=3)
     made.learn(shown)
     without.learn(shown)
+    in_runs(made)
     request = pictures(5, seed=9).inputs
 
     assert np.abs(scores(made, request) - scores(without, request)).max() > 1e-3
@@ -85,6 +106,7 @@ def test_without_a_caller_all_inputs_are_one_callers() -> None:
 def test_what_is_published_and_what_is_restored_answer_alike() -> None:
     made, again = learner(), learner()
     made.learn(asked(43, seed=3))
+    in_runs(made)
     request = asked(5, seed=9).inputs
 
     again.restore(made.state())
@@ -146,6 +168,7 @@ def test_a_network_without_a_linear_layer_is_corrected_by_its_logits() -> None:
     made = Cotta(LearnerContext(inputs=PICTURE, params=given, seed=1))
 
     made.learn(pictures(40))
+    in_runs(made)
 
     assert made.state().tensors["window.features"].shape[2] == small_networks.CLASSES
     assert np.isfinite(scores(made, pictures(5, seed=9).inputs)).all()
