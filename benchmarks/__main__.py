@@ -37,6 +37,7 @@ NAMES = (
     "latency",
     "micro_batches",
     "replicas",
+    "idle",
     "bottleneck",
     "error_memory",
     "prompt_tpp",
