@@ -214,19 +214,21 @@ def _check(running: Service, load: Load, supervisor: Process, verdict: Verdict) 
 
 
 def _leaks(role: str, found: list[Resources]) -> Iterator[str]:
-    """What grew: the lowest of the last third against the lowest of the first third; of open files also the highest,
-    because an outage must leave none behind.
+    """What grew, and went on growing: the lowest of the last third against that of the first and that of the second; of
+    open files also the highest, because an outage must leave none behind. Connections that are opened when they are
+    first needed grow once.
     """
     third = len(found) // 3
     if not third:
         return
+    parts = (found[:third], found[third : 2 * third], found[-third:])
     for what, spare in (("files", 8), ("threads", 8), ("resident_bytes", 32 << 20)):
-        before, after = (min(getattr(one, what) for one in part) for part in (found[:third], found[-third:]))
-        if after > before + spare:
-            yield f"{role}: {what} grew from {before} to {after}"
-    before, after = (max(one.files for one in part) for part in (found[:third], found[-third:]))
-    if after > before + 24:  # an outage while it is counted has connections in the making
-        yield f"{role}: the most open files grew from {before} to {after}"
+        before, between, after = (min(getattr(one, what) for one in part) for part in parts)
+        if after > before + spare and after > between + spare // 4:
+            yield f"{role}: {what} grew from {before} over {between} to {after}"
+    before, between, after = (max(one.files for one in part) for part in parts)
+    if after > before + 24 and after > between + 6:  # an outage while it is counted has connections in the making
+        yield f"{role}: the most open files grew from {before} over {between} to {after}"
 
 
 def main() -> int:
