@@ -62,6 +62,8 @@ class Fired:
     """How values were scaled to [0, 1]; None where they are within it."""
     usual: bool = False
     """The signal was as bad for as long at least three separate times before: no news."""
+    over: int = 0
+    """Number of values that `before` is the mean of."""
     beside: float = float("nan")
     """Mean before the change of the signal fed beside it, scaled alike; NaN if none was."""
 
@@ -280,14 +282,16 @@ class SignalWatch:
         if one is None:
             return np.zeros(0)
         scale = (0.0, -1.0) if one.scale is None else (one.scale.center, one.scale.spread)
-        return np.array([self._names.index(one.detector), one.at, one.since, one.before, one.after, *scale, one.beside])
+        level = (one.before, one.after, *scale, one.beside, one.over)
+        return np.array([self._names.index(one.detector), one.at, one.since, *level])
 
     def _doubted(self, held: Floats) -> Fired | None:
         if not len(held):
             return None
-        number, at, since, before, after, center, spread, beside = held.tolist()
+        number, at, since, before, after, center, spread, beside = held[:8].tolist()
+        over = int(held[8]) if len(held) > 8 else len(self._past)  # an older state has no more
         scale = Scale(center, spread) if spread >= 0.0 else None
-        return Fired(self._names[int(number)], int(at), int(since), before, after, scale, True, beside)
+        return Fired(self._names[int(number)], int(at), int(since), before, after, scale, True, over, beside)
 
     def _advance(self) -> tuple[int, str] | None:
         """Feed the detectors the new values; returns the first change and its detector."""
@@ -313,6 +317,7 @@ class SignalWatch:
             float(scaled[since:].mean()),
             self._scale(),
             is_usual(self._past, self._values, since, self._worse),
+            since,
             self._level_beside(since),
         )
         self._begin_anew(since)
