@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 
 from thalweg.memory.snapshots.state import State
 from thalweg.stream.drift.alarm import Alarm
-from thalweg.stream.drift.detectors import Fired, Scale, SignalWatch, preload
+from thalweg.stream.drift.detectors import Fired, Scale, SignalWatch
 from thalweg.stream.drift.digest import Digest, Digests
 from thalweg.stream.drift.harm import Harm
 from thalweg.stream.drift.inputs import ColumnsWatch, Moved
+from thalweg.stream.drift.methods.river import preload
 from thalweg.stream.drift.params import DriftParams
 from thalweg.stream.drift.signs import Sign, is_news, kind_of, name_of, watching
 

@@ -11,28 +11,24 @@ the reported columns are those of Benjamini and Hochberg's procedure.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import chdtrc, kolmogorov
+from scipy.special import kolmogorov
 
 from thalweg.stream.drift.calm import Calm
-from thalweg.stream.drift.reference import BINS, COARSE, FOURIER, Reference, hashed
+from thalweg.stream.drift.reference import BINS, FOURIER, SHORT, STEP, TESTS, Reference, hashed
 from thalweg.stream.drift.seasons.columns import SeasonalColumns
 from thalweg.stream.drift.seasons.rows import TimedRows
 
 Floats = NDArray[np.float64]
 
-InputTest: TypeAlias = Literal["ks", "psi", "mmd"]
-TESTS: tuple[InputTest, ...] = get_args(InputTest)
-STEP = 64
-_SHORT, _LONG = 3, 16  # steps
-_LEAST_PSI = 0.1  # below this a column counts as stable, for any number of rows
+_LONG = 16  # steps
 _TOLD = 10
-_SMALLEST = 1e-300
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +95,7 @@ class ColumnsWatch:
         self._adopted = -reference_rows  # rows before the seasons that are taken out were learned
         self._counts: NDArray[np.float32] = np.zeros((0, len(names), BINS), dtype=np.float32)
         self._means: Floats = np.zeros((0, FOURIER))
-        self._scores: dict[str, float] = {}
+        self._latest: dict[str, float] | tuple[Reference, NDArray[np.float32], Floats] = {}  # scores, or the window
         self._distances: Floats = np.zeros(len(names))
         self._trail: list[tuple[int, Floats]] = []
 
@@ -129,6 +125,10 @@ class ColumnsWatch:
                 if self._reference.count == self._reference_rows:
                     self._begin_reference()
                 continue
+            if not self._waiting.count and fed.count >= 2 * STEP and (steps := self._pass_calm(fed, worse[disturbed:])):
+                fed = fed.split(steps * STEP)[1]
+                disturbed = bisect_right(worse, self._rows)
+                continue
             taken, fed = fed.split(STEP - self._waiting.count)
             self._waiting = self._waiting.plus(taken)
             self._rows += taken.count
@@ -155,7 +155,12 @@ class ColumnsWatch:
 
     def scores(self) -> dict[str, float]:
         """Latest score by test, relative to the alarm threshold: above 1 is an alarm."""
-        return dict(self._scores)
+        if isinstance(self._latest, dict):
+            return dict(self._latest)
+        base, share, mean = self._latest
+        by_column, joint = base.scores(base.distances(share), share, mean, self._rows_of(SHORT))
+        scores = {name: float(column.max(initial=0.0)) for name, column in by_column.items()}
+        return scores | ({"mmd": joint} if "mmd" in self._tests else {})
 
     def most_moved(self, rows: int) -> tuple[tuple[str, float], ...]:
         """The columns farthest from the reference at this number of rows, with their distances; at a level of 0.01.
@@ -163,7 +168,7 @@ class ColumnsWatch:
         `rows` is within the last call of `feed`.
         """
         distances = [distances for tested, distances in self._trail if tested <= rows]
-        return self._told(distances[-1], self._rows_of(_SHORT)) if distances else ()
+        return self._told(distances[-1], self._rows_of(SHORT)) if distances else ()
 
     def tensors(self) -> dict[str, NDArray[Any]]:
         """For a snapshot."""
@@ -245,7 +250,7 @@ class ColumnsWatch:
         random = np.random.default_rng(self._seed)
         rest = self._seasons.rest(self._reference.times, self._reference.values)
         apart = self._categorical | self._calm.apart
-        return Reference(rest.rows, apart, self._categorical, random, rest.shares)
+        return Reference(rest.rows, apart, self._categorical, random, rest.shares, self._level, self._tests)
 
     def _follow(self, step: TimedRows, moved: bool) -> None:
         """Once the reference is old and does not fit, gather the next; compare with the old one until that is full."""
@@ -271,81 +276,106 @@ class ColumnsWatch:
         window, reference = steps * STEP, self._reference_rows
         return window * reference / (window + reference)
 
+    def _pass_calm(self, fed: TimedRows, worse: Sequence[int]) -> int:
+        """Process several whole steps together, up to the first that may have moved; their number."""
+        base = self._base
+        assert base is not None
+        count = min(_LONG, fed.count // STEP)
+        steps = [TimedRows(fed.times[i : i + STEP], fed.values[i : i + STEP]) for i in range(0, count * STEP, STEP)]
+        bins, counts = self._binned(base, steps)
+        counts = np.concatenate([self._counts, counts])
+        means = np.concatenate([self._means, base.embedding_by_step(bins, count)]) if "mmd" in self._tests else None
+        earlier = len(self._counts)
+        share, mean = base.windows(counts, means)
+        distances = base.distances(share)
+        near = base.near(distances, share, mean, self._rows_of(SHORT))
+        for number, step in enumerate(steps, 1):
+            end = earlier + number
+            tested = end >= SHORT
+            if tested and near[end - SHORT]:
+                return number - 1
+            if end >= _LONG and self._long_due(self._rows + STEP):
+                window = base.window(counts[:end], None if means is None else means[:end], _LONG)
+                if base.near(base.distances(window[0]), *window, self._rows_of(_LONG)):
+                    return number - 1
+            self._rows += STEP
+            while len(worse) and worse[0] <= self._rows:
+                self._calm.disturbed()
+                worse = worse[1:]
+            self._counts = counts[max(0, end - _LONG) : end]
+            self._means = self._means if means is None else means[max(0, end - _LONG) : end]
+            if tested:
+                self._distances, self._latest = distances[end - SHORT], (base, share[end - SHORT], mean[end - SHORT])
+                self._calm.tested(None, STEP)
+            self._trail.append((self._rows, self._distances))
+            self._follow(step, False)
+            if self._learn_season(step):
+                self._adopt()
+            if self._base is not base:
+                return number
+        return count
+
+    def _binned(self, base: Reference, steps: Sequence[TimedRows]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """The bins of the rows of these steps, less what seasons explain, and their counts (steps, F, 32)."""
+        rests = [self._seasons.rest(step.times, step.values) for step in steps]
+        bins = base.binned(np.concatenate([rest.rows for rest in rests]))
+        counts = base.counts_by_step(bins, len(steps))
+        if base.explained is not None:
+            for number, rest in enumerate(rests):
+                if rest.shares is not None:
+                    counts[number, self._seasons.codes] -= STEP * (rest.shares - base.explained)
+        return bins, counts
+
     def _test(self, step: TimedRows) -> Moved | None:
         base = self._base
         assert base is not None
-        rest = self._seasons.rest(step.times, step.values)
-        bins = base.binned(rest.rows)
-        counts = base.counts(bins)
-        if rest.shares is not None and base.explained is not None:
-            counts[self._seasons.codes] -= STEP * (rest.shares - base.explained)
-        self._counts = np.concatenate([self._counts, counts[None]])[-_LONG:]
+        bins, counts = self._binned(base, [step])
+        self._counts = np.concatenate([self._counts, counts])[-_LONG:]
         if "mmd" in self._tests:
-            self._means = np.concatenate([self._means, base.embedding(bins)[None]])[-_LONG:]
+            self._means = np.concatenate([self._means, base.embedding_by_step(bins, 1)])[-_LONG:]
         steps = len(self._counts)
-        if steps < _SHORT:
+        if steps < SHORT:
             return None
-        moved = self._compare(base, _SHORT)
-        if (moved is None or not moved.news) and steps == _LONG and self._rows % (_LONG // 4 * STEP) < STEP:
+        moved = self._compare(base, SHORT)
+        if (moved is None or not moved.news) and steps == _LONG and self._long_due(self._rows):
             moved = self._compare(base, _LONG) or moved
         return moved
 
+    @staticmethod
+    def _long_due(rows: int) -> bool:
+        return rows % (_LONG // 4 * STEP) < STEP
+
     def _compare(self, base: Reference, steps: int) -> Moved | None:
-        window, effective = steps * STEP, self._rows_of(steps)
-        share = self._counts[-steps:].sum(axis=0) / window
-        if base.explained is not None:  # shares less an expectation may fall below 0
-            np.maximum(share, np.float32(0.0), out=share)
-        distances = np.abs((share - base.share).cumsum(axis=1)).max(axis=1).astype(np.float64)
-        distances[self._categorical] = 0.5 * np.abs(share - base.share).sum(axis=1)[self._categorical]
-        by_column: dict[str, Floats] = {}
-        if "ks" in self._tests:
-            p = kolmogorov(np.sqrt(effective) * distances)
-            by_column["ks"] = self._scored(np.where(self._categorical, 1.0, p) * len(self._names))
-        if "psi" in self._tests:
-            by_column["psi"] = self._scored(self._stability(share, base, effective) * len(self._names))
-        joint = 0.0
-        if "mmd" in self._tests and base.degrees:
-            gap = self._means[-steps:].mean(axis=0) - base.mean
-            joint = float(self._scored(chdtrc(base.degrees, effective * float(gap @ gap) / base.scale)))
-        calm = self._calm
-        scores = {name: float(column.max(initial=0.0)) for name, column in by_column.items()}
-        if "mmd" in self._tests:
-            scores["mmd"] = joint
-        if steps == _SHORT:
-            self._scores, self._distances = scores, distances
-        if max(scores.values(), default=0.0) <= 1.0:  # the usual case, and quick
-            calm.tested(None, STEP if steps == _SHORT else 0)
+        effective, calm = self._rows_of(steps), self._calm
+        means = self._means if "mmd" in self._tests else None
+        share, mean = base.window(self._counts, means, steps)
+        distances = base.distances(share)
+        if steps == SHORT:
+            self._distances, self._latest = distances, (base, share, mean)
+        if not base.near(distances, share, mean, effective):  # the usual case, and quick
+            calm.tested(None, STEP if steps == SHORT else 0)
             return None
+        by_column, joint = base.scores(distances, share, mean, effective)
         moving = np.append(np.max([np.zeros(len(self._names)), *by_column.values()], axis=0), joint) > 1.0
+        if not moving.any():
+            calm.tested(None, STEP if steps == SHORT else 0)
+            return None
         scores = {name: float(column[calm.news[:-1]].max(initial=0.0)) for name, column in by_column.items()}
         if "mmd" in self._tests:
             scores["mmd"] = joint if calm.news[-1] else 0.0
-        if steps == _SHORT:
-            self._scores, self._distances = scores, distances
+        if steps == SHORT:
+            self._latest = scores
         test = max(scores, key=lambda name: scores[name], default=None)
         told = self._told(distances, effective)
         if test is None or scores[test] <= 1.0:
-            calm.tested(moving, STEP if steps == _SHORT else 0)
+            calm.tested(moving, STEP if steps == SHORT else 0)
             strongest = max(by_column, key=lambda name: float(by_column[name].max(initial=0.0)), default="mmd")
             farthest = float(distances.max(initial=0.0))
             return Moved(strongest, 1.0, self._rows, self._rows, farthest, told, news=False)
-        self._scores, self._distances = scores, distances
+        self._latest, self._distances = scores, distances
         since = self._rows - self._lasting(base, steps)
         calm.told(moving | np.append([name in dict(told) for name in self._names], False))
         return Moved(test, scores[test], self._rows, since, float(distances.max()), told)
-
-    def _scored(self, p: Any) -> Floats:
-        """Logarithms of p-values in units of that of the level."""
-        return np.maximum(0.0, np.log(np.maximum(p, _SMALLEST)) / np.log(self._level))  # type: ignore[no-any-return]
-
-    def _stability(self, share: NDArray[np.float32], base: Reference, effective: float) -> Floats:
-        """The p-value of each column, 1 where its index is stable, (F,)."""
-        now = share.reshape(len(share), COARSE, -1).sum(axis=2) + 1e-3
-        then = base.coarse + 1e-3
-        index = ((now - then) * np.log(now / then)).sum(axis=1)
-        squared = effective * ((now - then) ** 2 / (0.5 * (now + then))).sum(axis=1)
-        p = chdtrc(np.maximum(1, (then > 2e-3).sum(axis=1) - 1), squared)
-        return np.asarray(np.where(index >= _LEAST_PSI, p, 1.0))
 
     def _told(self, distances: Floats, effective: float) -> tuple[tuple[str, float], ...]:
         p = kolmogorov(np.sqrt(effective) * distances)

@@ -30,7 +30,7 @@ def is_usual(past: NDArray[np.float32], values: Floats, since: int, worse: int, 
         since: Index of the first value after the change.
         worse: 1 where a higher value is worse, -1 where a lower one is.
     """
-    if 0 < since and len(past) + since < CHECKED[0]:
+    if since > 0 and len(past) + since < CHECKED[0]:
         return True
     before = np.concatenate([past, values[:since].clip(-LARGEST, LARGEST)])[-PAST_VALUES:]
     length = max(_LEAST, len(values) - since)

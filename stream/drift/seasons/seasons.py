@@ -1,10 +1,9 @@
 """Seasons of columns: what the time of day, of the week and of the year explains is no drift.
 
-A period is cut into cells, and each time it passes, the mean of a column in each cell is compared with the level of that
-passage: so neither a shift of the level nor a trend becomes a season. The profile is the mean over the latest passages.
-It is believed of a column once the profile of the passages before explained half of what the next one did, and of a
-cell once two passages have been seen; how well it does is judged at every passage. A shorter period is learned first,
-the longer ones on what it leaves.
+A period is cut into cells. Each time it passes, the mean of a column in each cell is compared with the level of that
+passage, so neither a shift of the level nor a trend becomes a season. The profile is the mean over the latest
+passages. It is believed of a column once the profile of earlier passages explained half of the next one, and of a cell
+once two passages were seen there; each passage judges it again. Each period is learned on what the others leave.
 
 Only event times are read. Times before March 1973 are the numbers of rows without a time, and have no season.
 """
