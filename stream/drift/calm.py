@@ -118,4 +118,4 @@ class Calm:
     def _needed(self) -> NDArray[np.int64]:
         if not self._news:
             return np.zeros_like(self._calm)
-        return np.maximum(self._rows * _GROWTH ** (self._news - 1), self._least)
+        return np.asarray(np.maximum(self._rows * _GROWTH ** (self._news - 1), self._least))

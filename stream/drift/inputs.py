@@ -98,6 +98,7 @@ class ColumnsWatch:
         self._latest: dict[str, float] | tuple[Reference, NDArray[np.float32], Floats] = {}  # scores, or the window
         self._distances: Floats = np.zeros(len(names))
         self._trail: list[tuple[int, Floats]] = []
+        self._restless = False  # the last step moved: the next one probably does, too
 
     @property
     def width(self) -> int:
@@ -125,7 +126,9 @@ class ColumnsWatch:
                 if self._reference.count == self._reference_rows:
                     self._begin_reference()
                 continue
-            if not self._waiting.count and fed.count >= 2 * STEP and (steps := self._pass_calm(fed, worse[disturbed:])):
+            if fed.count >= 2 * STEP and not self._waiting.count and not self._restless:
+                steps = self._pass_calm(fed, worse[disturbed:])
+                self._restless = steps == 0
                 fed = fed.split(steps * STEP)[1]
                 disturbed = bisect_right(worse, self._rows)
                 continue
@@ -138,6 +141,7 @@ class ColumnsWatch:
                     self._calm.disturbed()
                     disturbed += 1
                 moved = self._test(step)
+                self._restless = moved is not None
                 self._trail.append((self._rows, self._distances))
                 if moved is not None:
                     found.append(moved)

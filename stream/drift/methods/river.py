@@ -24,6 +24,8 @@ _KSWIN_WINDOW, _KSWIN_RECENT = 200, 60
 
 
 class Detector(Protocol):
+    """Finds changes in a stream of values."""
+
     def first(self, values: Floats, earlier: int) -> int:
         """Feed values (N,); the index of the first change, or -1. `earlier`: values before."""
 

@@ -87,13 +87,30 @@ class Period:
         self.adopted = now
         return now - before
 
-    def leave(self, shorter: Period, change: Floats) -> None:
-        """A shorter period now explains this (cells, M) more: take it out of what was learned."""
-        centers = (np.arange(self._cells) + 0.5) * (self.seconds / self._cells)
+    def give(self, shorter: Period) -> None:
+        """Let a shorter period have what this profile does each time that one passes: the mean over a whole passage
+        is free of what the longer period does in the few passages that the shorter one remembers.
+        """
+        times = round(self.seconds / shorter.seconds)
+        per = self._cells // times
+        may = (self._seen > 0).all(axis=0) & shorter.believed
+        if shorter.adopted is None or not may.any():
+            return
+        each = np.where(may, self._profile.reshape(times, per, -1).mean(axis=0), np.float32(0.0))
+        given = _hats(shorter._centers(), shorter.seconds, per) @ each
+        shorter._profile += given
+        self._profile -= shorter._hats(self._centers()) @ given
+
+    def leave(self, shorter: Period, change: Floats, *, first: bool) -> None:
+        """A shorter period now explains this (cells, M) more: take it out of the present passage.
+
+        `first`: it explained nothing before, so that earlier passages hold it, too.
+        """
         if shorter.seconds >= self.seconds / self._cells:  # else it has averaged out within a cell
-            more = shorter._hats(centers) @ change
+            more = shorter._hats(self._centers()) @ change
             self._sums -= self._weights * more
-            self._profile -= np.where(self._seen > 0, more, np.float32(0.0))
+            if first:
+                self._profile -= np.where(self._seen > 0, more, np.float32(0.0))
 
     def explained(self, times: NDArray[np.float64]) -> Floats | None:
         """(N, M), or (1, M) for all; None for nothing."""
@@ -132,16 +149,10 @@ class Period:
         self.adopted = tensors["adopted"].copy() if len(tensors["adopted"]) else None
 
     def _hats(self, times: NDArray[np.float64]) -> Floats:
-        """The share of each cell at times (N,), by linear interpolation: (N, cells)."""
-        place = times * (self._cells / self.seconds) - 0.5
-        lower = np.floor(place)
-        share = (place - lower).astype(np.float32)
-        first = lower.astype(np.int64) % self._cells
-        found = np.zeros((len(times), self._cells), dtype=np.float32)
-        rows = np.arange(len(times))
-        found[rows, first] = 1.0 - share
-        found[rows, (first + 1) % self._cells] = share
-        return found
+        return _hats(times, self.seconds, self._cells)
+
+    def _centers(self) -> NDArray[np.float64]:
+        return np.asarray((np.arange(self._cells) + 0.5) * (self.seconds / self._cells))
 
     def _trusted(self) -> Floats:
         return np.where(self.believed & (self._seen >= 2), self._profile, np.float32(0.0))
@@ -169,6 +180,19 @@ class Period:
             rate = seen / np.maximum(self._seen, 1.0)
             self._profile += (rate * (means - rest_level - old)).astype(np.float32)
         self._sums, self._weights = np.zeros_like(self._sums), np.zeros_like(self._weights)
+
+
+def _hats(times: NDArray[np.float64], seconds: float, cells: int) -> Floats:
+    """The share of each cell of a period at times (N,), by linear interpolation: (N, cells)."""
+    place = times * (cells / seconds) - 0.5
+    lower = np.floor(place)
+    share = (place - lower).astype(np.float32)
+    first = lower.astype(np.int64) % cells
+    found = np.zeros((len(times), cells), dtype=np.float32)
+    rows = np.arange(len(times))
+    found[rows, first] = 1.0 - share
+    found[rows, (first + 1) % cells] = share
+    return found
 
 
 def _mean(values: NDArray[np.float64], weights: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -114,10 +114,14 @@ class Seasons:
         parts = [period.explained(times) for period in self._periods]
         found = [part for part in parts if part is not None]
         rest = sums - numbers * np.sum(found, axis=0) if found else sums
-        ended = False
-        for period, part in zip(self._periods, parts):
-            ended |= period.learn(times, rest if part is None else rest + numbers * part, numbers)
-        return ended
+        day, week, _ = self._periods
+        ended = [
+            period.learn(times, rest if part is None else rest + numbers * part, numbers)
+            for period, part in zip(self._periods, parts)
+        ]
+        if ended[1]:
+            week.give(day)
+        return any(ended)
 
     def adopt(self, usual: Floats) -> NDArray[np.bool_] | None:
         """Explain by what was learned, if that differs by a tenth of the usual deviation (M,) of any column.
@@ -137,7 +141,7 @@ class Seasons:
             if first:
                 fresh |= period.believed
             for longer in self._periods[number + 1 :]:
-                longer.leave(period, change)
+                longer.leave(period, change, first=first)
         return fresh
 
     def explained(self, times: NDArray[np.float64]) -> Floats | None:
