@@ -25,6 +25,7 @@ PERIODS = ((86_400.0, 24, 7), (604_800.0, 84, 4), (365.2425 * 86_400.0, 24, 4))
 AT_ONCE = 225.0
 """Rows within so many seconds, a sixteenth of the smallest cell, are taken together."""
 _MOST_AT_ONCE = 1024
+_EVERY = 4  # of rows that come so quickly, one in four is learned from
 _FAR = 8.0  # usual deviations; values beyond are cut to that
 _LARGEST = np.float32(1e30)  # of them: sums stay finite
 
@@ -81,6 +82,10 @@ class Seasons:
             times, values = times[sound], values[sound]
         if not len(times):
             return False
+        first, last = float(times.min()), float(times.max())
+        each = 1
+        if last - first <= AT_ONCE / _EVERY:  # there are more than enough
+            each, times, values = _EVERY, times[::_EVERY], values[::_EVERY]
         far = _FAR * self._reach
         with np.errstate(over="ignore", invalid="ignore"):
             rest = np.clip(values - self._center, -far, far)
@@ -89,14 +94,13 @@ class Seasons:
             rest = np.where(known, rest, np.float32(0.0))
         usual = np.abs(rest).mean(axis=0)
         self._reach = np.minimum(np.maximum(self._reach, usual), _LARGEST)
-        first, last = float(times.min()), float(times.max())
         begun = self._at[3] > 0
         ended = False
         if begun and max(last, self._at[1]) - min(first, self._at[0]) > AT_ONCE:
             ended, begun = self._flush(), False
         if last - first > AT_ONCE:
             return self._spread(times, rest, known.astype(np.float32)) or ended
-        self._sums += np.stack([rest.sum(axis=0), known.sum(axis=0, dtype=np.float32)])
+        self._sums += np.float32(each) * np.stack([rest.sum(axis=0), known.sum(axis=0, dtype=np.float32)])
         oldest, newest = (min(first, self._at[0]), max(last, self._at[1])) if begun else (first, last)
         self._at = np.array([oldest, newest, self._at[2] + times.sum(), self._at[3] + len(times)])
         return (self._at[3] >= _MOST_AT_ONCE and self._flush()) or ended
