@@ -110,11 +110,11 @@ class Reference:
         found = np.abs(gap.cumsum(axis=-1)).max(axis=-1).astype(np.float64)
         if self._categorical.any():
             found[..., self._categorical] = 0.5 * np.abs(gap[..., self._categorical, :]).sum(axis=-1)
-        return found
+        return np.asarray(found)
 
     def windows(self, counts: NDArray[np.float32], means: Floats | None) -> tuple[NDArray[np.float32], Floats]:
         """Of steps (S, F, 32), (S, 64): shares of bins and mean embeddings of each three that follow each other."""
-        share = (counts[:-2] + counts[1:-1] + counts[2:]) / (SHORT * STEP)
+        share = (counts[:-2] + counts[1:-1] + counts[2:]) / np.float32(SHORT * STEP)
         if self.explained is not None:  # shares less an expectation may fall below 0
             np.maximum(share, np.float32(0.0), out=share)
         mean = np.zeros((len(share), FOURIER)) if means is None else (means[:-2] + means[1:-1] + means[2:]) / SHORT
@@ -127,7 +127,7 @@ class Reference:
         if steps == SHORT:
             share, mean = self.windows(counts[-steps:], None if means is None else means[-steps:])
             return share[0], mean[0]
-        share = counts[-steps:].sum(axis=0) / (steps * STEP)
+        share = counts[-steps:].sum(axis=0) / np.float32(steps * STEP)
         if self.explained is not None:
             np.maximum(share, np.float32(0.0), out=share)
         return share, np.zeros(FOURIER) if means is None else means[-steps:].mean(axis=0)
