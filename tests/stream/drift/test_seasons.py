@@ -159,7 +159,7 @@ def test_row_numbers_leave_no_trace_in_the_state() -> None:
     assert [name for name in timed if "seasons" in name]
 
 
-@pytest.mark.parametrize("every", [1, 17, 64, 999, 20_000])
+@pytest.mark.parametrize("every", [1, 17, 20_000])
 def test_however_events_with_seasons_are_cut_the_same_state_comes_of_them(every: int) -> None:
     events = seasonal(16, 300 if every == 1 else 1000)
     events.columns[4000:4010] = np.nan
@@ -172,7 +172,7 @@ def test_however_events_with_seasons_are_cut_the_same_state_comes_of_them(every:
     assert one.alarms == other.alarms
 
 
-@pytest.mark.parametrize("cut", [400, 2500, 15_003, 20_000])
+@pytest.mark.parametrize("cut", [400, 15_003])
 def test_a_restored_watch_goes_on_alike_with_its_seasons(cut: int) -> None:
     events = seasonal(24)
     events.columns[18_000:, 0] += 1.0
