@@ -74,7 +74,8 @@ def events_per_second(events: int) -> float:
     for part in parts:
         watch.observe(part)
     rounds = events // _BATCH
-    start = process_time()  # of one thread, beside whatever else runs; the whole, not a median: detectors that begin anew now and then are part of it
+    # CPU of this thread, beside whatever else runs; the whole, not a median: beginning anew is part of it
+    start = process_time()
     for number in range(rounds):
         watch.observe(parts[number % len(parts)])
     return _BATCH * rounds / (process_time() - start)
