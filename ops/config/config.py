@@ -18,6 +18,7 @@ from thalweg.ops.config.alias import AliasConfig
 from thalweg.ops.config.environment import overlay
 from thalweg.ops.config.error import ConfigurationError
 from thalweg.ops.config.learners import learner_mistakes, params_type
+from thalweg.ops.config.misplaced import with_home
 from thalweg.ops.config.model import ModelConfig
 from thalweg.ops.config.secrets import is_secret
 from thalweg.ops.config.sections import LogConfig, ServiceConfig, StoreConfig
@@ -81,7 +82,7 @@ def parse(table: dict[str, Any], source: str, environment: Mapping[str, str]) ->
     except ValidationError as error:
         found = mistakes(Config, error, is_secret)
     found += _beyond_types(table, {one.place for one in found})
-    for one in found:
+    for one in (with_home(table, mistake) for mistake in found):
         variable = next((f"{name}: " for place, name in variables.items() if one.place[: len(place)] == place), "")
         lines.append(f"{source}: {variable}{_shown(table, one.place)}: {one.text}")
     if config is None or lines:

@@ -30,6 +30,7 @@ from thalweg.ops.serve.settings import Addresses, ServerLimits
 from thalweg.ops.serve.tokens import Tokens
 from thalweg.ops.serve.versions import WaitSlots
 from thalweg.ops.telemetry.learner_metrics import LearnerMetrics
+from thalweg.ops.telemetry.no_labels import label_watch
 from thalweg.ops.telemetry.process_health import LearnerProcess
 from thalweg.ops.telemetry.replicas import Replicas
 from thalweg.ops.telemetry.server_metrics import ServerMetrics
@@ -198,7 +199,9 @@ def build_processor(
         ports=Ports(
             publisher=publisher,
             observer=each(
-                reports.metrics.model(model.name, monitor.drift.watchers()), reports.status.model(model.name)
+                reports.metrics.model(model.name, monitor.drift.watchers()),
+                reports.status.model(model.name),
+                *label_watch(model.name, event_schema(model, learner), learner, model.labels_topic),
             ),
             commands=store,
             dead_letters=DeadLetters(source, model.topic, model.name),

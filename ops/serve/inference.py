@@ -96,7 +96,7 @@ class InferenceResponse(NamedTuple):
     @property
     def no_label(self) -> str:
         """Why some rows have no label; empty if all have one, or the model predicts none."""
-        return why_no_label(self.served.predictor, self.outputs)
+        return why_no_label(self.served.predictor, self.outputs, untaught=self.served.untaught)
 
     @property
     def rows(self) -> int:
@@ -307,5 +307,7 @@ def _check_explain(options: RequestOptions, model: ServedModel, served: ServedVe
 def _answer(model: ServedModel, served: ServedVersion, outputs: Mapping[str, Array]) -> Answer | None:
     """The served prediction, against which the label will be graded."""
     predictor, name = served.predictor, model.answering.name
-    answer = Answer.of(served.info.version, outputs, predictor.classes, model.schema, task_of(predictor))
+    answer: Answer | None = Answer(served.info.version)  # no answer
+    if not served.untaught:
+        answer = Answer.of(served.info.version, outputs, predictor.classes, model.schema, task_of(predictor))
     return answer._replace(model=name) if answer is not None and name != model.buffered_as else answer

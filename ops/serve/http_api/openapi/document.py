@@ -48,6 +48,7 @@ def document_of(models: Models) -> Described:
                 "partition": {"type": "integer"},
                 "offset": {"type": "integer"},
                 "id": {"type": "string"},
+                "labelled": {"type": "boolean", "description": "false: an event without a label; else not there"},
             }
         ),
         "Tensor": _TENSOR,

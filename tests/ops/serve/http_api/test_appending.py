@@ -59,6 +59,12 @@ def test_an_event_is_appended_byte_for_byte_and_acknowledged_with_its_place(
     assert client.post("/v1/models/m/events", json=[]).json() == []
 
 
+def test_events_whose_labels_may_come_later_are_told_and_never_refused(client: httpx.Client) -> None:
+    given = client.post("/v1/models/m/events", json={"inputs": {"features": ROW}, "id": "late", "labels": {"app": "x"}})
+
+    assert (given.status_code, given.json()["labelled"]) == (200, False)
+
+
 def test_labels_are_appended_under_their_ids(client: httpx.Client, service: RunningServer) -> None:
     single = client.post("/v1/models/m/labels", content=b'{"id": "e-1", "label": "left"}')
     many = client.post("/v1/models/m/labels", content=b'[{"id": 2, "label": true},{"id":"e-3","label":"left"}]')
