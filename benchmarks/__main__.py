@@ -46,6 +46,7 @@ NAMES = (
     "drift",
     "drift_actions",
     "drift_news",
+    "drift_seasons",
     "late_labels",
     "overload",
     "scrape",

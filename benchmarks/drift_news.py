@@ -23,8 +23,9 @@ from benchmarks.scale import Scale
 from benchmarks.streams import CHANGE, SHARED, TO_BEAT, no_streams
 from thalweg.ops.config.config import parse
 from thalweg.ops.replay.replay import replay
-from thalweg.stream.drift.detectors import DETECTORS, SignalWatch
+from thalweg.stream.drift.detectors import SignalWatch
 from thalweg.stream.drift.drift import DriftWatch, Observed
+from thalweg.stream.drift.methods.river import DETECTORS
 from thalweg.stream.sources.files import CsvMapping, FileError
 
 _RECORDED = ("abrupt", "gradual", "incremental", "recurring", "covariate_only", "none")

@@ -27,7 +27,7 @@ ONE_HOME = {
         "ops/telemetry/learner_gauges.py",
     },
     "river": {
-        "stream/drift/detectors.py",  # its drift detectors
+        "stream/drift/methods/river.py",  # its drift detectors
         *(f"models/adapters/{name}.py" for name in ("river_fixes", "river_kinds")),  # its estimators
     },
 }

@@ -50,7 +50,7 @@ def preload(table: dict[str, Any]) -> None:
     os.environ.setdefault(*NO_ARROW_THREAD)
     from thalweg.models.contract.registry import BUILT_IN, PREFIXES, UnknownLearner, find
     from thalweg.models.encoders.kinds import needs_torch
-    from thalweg.stream.drift.detectors import preload as preload_detectors
+    from thalweg.stream.drift.methods.river import preload as preload_detectors
 
     modules = list(_ALWAYS)
     models = [one for one in _of(table, "model", list) if isinstance(one, dict)]

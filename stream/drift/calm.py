@@ -36,6 +36,7 @@ class Calm:
         self._moved: NDArray[np.bool_] = np.zeros(columns + 1, dtype=np.bool_)  # and no news since
         self._news = 0
         self._tested = 0  # rows against the present reference
+        self._least = np.zeros_like(self._calm)
         self.apart: NDArray[np.bool_] = np.zeros(columns, dtype=np.bool_)
         """(F,), the columns that all columns together are compared without."""
         self.news: NDArray[np.bool_] = np.ones(columns + 1, dtype=np.bool_)
@@ -62,6 +63,25 @@ class Calm:
     def disturbed(self) -> None:
         """The predictions became worse: what moves soon after is part of that change."""
         self._calm[:] = 0
+        self._judge()
+
+    def explained(self, columns: NDArray[np.bool_], passages: NDArray[np.int64]) -> None:
+        """A season is taken out of these columns (F,) now: what moved was that season.
+
+        `passages`: rows (F,) of a passage of the longest season of each column, for which it must be calm at least.
+        """
+        self.require(passages)
+        self._moved[:-1] &= ~columns
+        if not self._moved[:-1].any():
+            self._news, self._moved[-1] = 0, False
+        else:
+            self._calm[:-1][columns] = self._needed()[:-1][columns]
+        self.apart = self.apart & ~columns
+        self._judge()
+
+    def require(self, passages: NDArray[np.int64]) -> None:
+        """Rows (F,) for which each column must be calm at least: a season that changed is calm at some times of it."""
+        self._least = np.append(passages, passages.max(initial=0))
         self._judge()
 
     def begin_reference(self) -> None:
@@ -95,5 +115,7 @@ class Calm:
     def _calm_enough(self) -> NDArray[np.bool_]:
         return self._calm >= self._needed()
 
-    def _needed(self) -> int:
-        return self._rows * _GROWTH ** (self._news - 1) if self._news else 0
+    def _needed(self) -> NDArray[np.int64]:
+        if not self._news:
+            return np.zeros_like(self._calm)
+        return np.asarray(np.maximum(self._rows * _GROWTH ** (self._news - 1), self._least))

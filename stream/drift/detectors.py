@@ -1,34 +1,26 @@
-"""River's drift detectors, each on one signal; the only file that imports river.
+"""Drift detectors, each on one signal.
 
-River's detectors do not expose their state. So the state here is always that of a new detector fed with the values
+Detectors do not expose their state. So the state here is always that of a new detector fed with the values
 since the last reset, which are stored up to a limit: a snapshot contains plain numbers, and a restart is exact.
 """
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
-from importlib import import_module
-from importlib.util import find_spec, module_from_spec, spec_from_file_location
-from pathlib import Path
-from typing import Any, Literal, Protocol, TypeAlias, get_args
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from thalweg.stream.drift.methods.river import Detector, make
 from thalweg.stream.drift.usual import CHECKED, LARGEST, PAST_VALUES, is_usual
 
 Floats = NDArray[np.float64]
 
-DetectorName: TypeAlias = Literal["adwin", "page_hinkley", "kswin", "ddm"]
-DETECTORS: tuple[DetectorName, ...] = get_args(DetectorName)
 _MOST_VALUES = 8192  # values stored per signal; beyond that it restarts from the newest quarter
 _SCALED_BY = 100  # values that determine the usual range of an unbounded signal
 _LEAST_SIDE = 8  # values on either side of a change
-_KSWIN_EVERY = 64  # one test costs as much as hundreds of steps of the others
-_KSWIN_WINDOW, _KSWIN_RECENT = 200, 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,123 +54,10 @@ class Fired:
     """How values were scaled to [0, 1]; None where they are within it."""
     usual: bool = False
     """The signal was as bad for as long at least three separate times before: no news."""
+    over: int = 0
+    """Number of values that `before` is the mean of."""
     beside: float = float("nan")
     """Mean before the change of the signal fed beside it, scaled alike; NaN if none was."""
-
-
-class _Detector(Protocol):
-    def first(self, values: Sequence[float], earlier: int) -> int:
-        """Feed values; the index of the first change, or -1. `earlier`: values before."""
-
-    def score(self) -> float:
-        """Score relative to the alarm threshold: 1 and above is a change."""
-
-
-class _Stepped:
-    """A detector of River that is cheap at every value."""
-
-    def __init__(self, inner: Any, score: Callable[[Any], float]) -> None:
-        self._inner = inner
-        self._score = score
-
-    def first(self, values: Sequence[float], earlier: int) -> int:
-        inner, update = self._inner, self._inner.update
-        found = -1
-        for place, value in enumerate(values):
-            update(value)
-            if inner.drift_detected and found < 0:
-                found = place
-        return found
-
-    def score(self) -> float:
-        return self._score(self._inner)
-
-
-class _Kswin:
-    """KSWIN on the last values, tested periodically: its random draws depend only on the number of values."""
-
-    _ALPHA = 1e-5
-
-    def __init__(self) -> None:
-        self._last: list[float] = []
-        self._score = 0.0
-
-    def first(self, values: Sequence[float], earlier: int) -> int:
-        from river.drift import KSWIN
-
-        found = -1
-        count = earlier
-        for place, value in enumerate(values):
-            self._last.append(value)
-            count += 1
-            if count % _KSWIN_EVERY or len(self._last) < _KSWIN_WINDOW:
-                continue
-            self._last = self._last[-_KSWIN_WINDOW:]
-            test = KSWIN(self._ALPHA, _KSWIN_WINDOW, _KSWIN_RECENT, seed=count, window=self._last[:-1])
-            test.update(value)
-            self._score = float(np.log(max(test.p_value, 1e-300)) / np.log(self._ALPHA))
-            if test.drift_detected and found < 0:
-                found = place
-        del self._last[:-_KSWIN_WINDOW]
-        return found
-
-    def score(self) -> float:
-        return self._score
-
-
-def preload(names: Iterable[str] = DETECTORS) -> None:
-    """Import what the detectors of these names need, which takes a while: before a stream rather than within it."""
-    for name in names:
-        if name in _FILES:
-            _class(name)
-        elif name == "kswin":
-            import river.drift  # noqa: F401
-
-
-_FILES = {"adwin": ("adwin", "ADWIN"), "page_hinkley": ("page_hinkley", "PageHinkley"), "ddm": ("binary/ddm", "DDM")}
-"""Modules within river.drift, and their classes."""
-
-
-@cache
-def _class(name: str) -> Any:
-    """A detector's class, of its module alone: importing river.drift as a whole takes scikit-learn and scipy.stats
-    along, and five times as long.
-    """
-    module, attribute = _FILES[name]
-    package = find_spec("river")
-    for folder in (package.submodule_search_locations or ()) if package is not None else ():
-        spec = spec_from_file_location(f"thalweg_river_{name}", Path(folder) / "drift" / f"{module}.py")
-        if spec is None or spec.loader is None or not Path(str(spec.origin)).is_file():
-            continue
-        alone = module_from_spec(spec)
-        sys.modules[spec.name] = alone
-        spec.loader.exec_module(alone)
-        return getattr(alone, attribute)
-    return getattr(import_module(f"river.drift.{module.replace('/', '.')}"), attribute)  # it says what is missing
-
-
-def _make(name: str, patience: float) -> _Detector:
-    """A detector by its name."""
-    if name == "kswin":
-        return _Kswin()
-    if name == "ddm":
-        return _Stepped(_class(name)(), _ddm_score)
-    if name == "adwin":
-        return _Stepped(_class(name)(delta=1e-4), lambda inner: 0.0)
-    return _Stepped(_class(name)(delta=0.02, threshold=patience, mode="up"), _page_hinkley_score)
-
-
-def _page_hinkley_score(inner: Any) -> float:
-    low = inner._min_increase
-    return float((inner._sum_increase - low) / inner.threshold) if np.isfinite(low) else 0.0
-
-
-def _ddm_score(inner: Any) -> float:
-    if inner._p_min is None or not inner._s_min:
-        return 0.0
-    rate = inner._p.get()
-    spread = (rate * (1 - rate) / inner._p.n) ** 0.5
-    return float(max(0.0, (rate + spread - inner._p_min) / inner._s_min / inner.drift_threshold))
 
 
 class SignalWatch:
@@ -205,7 +84,7 @@ class SignalWatch:
         self._past: NDArray[np.float32] = np.zeros(0, dtype=np.float32)  # values before those, the newest last
         self._fed = 0
         self._doubtful: Fired | None = None  # was usual when it was found; judged again the longer it lasts
-        self._detectors: dict[str, _Detector] = {name: _make(name, self._patience) for name in self._names}
+        self._detectors: dict[str, Detector] = {name: make(name, self._patience) for name in self._names}
 
     @property
     def values(self) -> int:
@@ -280,20 +159,22 @@ class SignalWatch:
         if one is None:
             return np.zeros(0)
         scale = (0.0, -1.0) if one.scale is None else (one.scale.center, one.scale.spread)
-        return np.array([self._names.index(one.detector), one.at, one.since, one.before, one.after, *scale, one.beside])
+        level = (one.before, one.after, *scale, one.beside, one.over)
+        return np.array([self._names.index(one.detector), one.at, one.since, *level])
 
     def _doubted(self, held: Floats) -> Fired | None:
         if not len(held):
             return None
-        number, at, since, before, after, center, spread, beside = held.tolist()
+        number, at, since, before, after, center, spread, beside = held[:8].tolist()
+        over = int(held[8]) if len(held) > 8 else len(self._past)  # an older state has no more
         scale = Scale(center, spread) if spread >= 0.0 else None
-        return Fired(self._names[int(number)], int(at), int(since), before, after, scale, True, beside)
+        return Fired(self._names[int(number)], int(at), int(since), before, after, scale, True, over, beside)
 
     def _advance(self) -> tuple[int, str] | None:
         """Feed the detectors the new values; returns the first change and its detector."""
         if not self._bounded and len(self._values) < _SCALED_BY:
             return None
-        fresh: list[float] = self._scaled(self._values[self._fed :]).tolist()
+        fresh = self._scaled(self._values[self._fed :])
         places = {name: one.first(fresh, self._fed) for name, one in self._detectors.items()}
         earlier = self._fed
         self._fed = len(self._values)
@@ -313,6 +194,7 @@ class SignalWatch:
             float(scaled[since:].mean()),
             self._scale(),
             is_usual(self._past, self._values, since, self._worse),
+            since,
             self._level_beside(since),
         )
         self._begin_anew(since)
@@ -343,7 +225,7 @@ class SignalWatch:
         self._rebuild()
 
     def _rebuild(self) -> None:
-        self._detectors = {name: _make(name, self._patience) for name in self._names}
+        self._detectors = {name: make(name, self._patience) for name in self._names}
         self._fed = 0
         self._advance()
 

@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 
 from thalweg.memory.snapshots.state import State
 from thalweg.stream.drift.alarm import Alarm
-from thalweg.stream.drift.detectors import Fired, Scale, SignalWatch, preload
+from thalweg.stream.drift.detectors import Fired, Scale, SignalWatch
 from thalweg.stream.drift.digest import Digest, Digests
 from thalweg.stream.drift.harm import Harm
 from thalweg.stream.drift.inputs import ColumnsWatch, Moved
+from thalweg.stream.drift.methods.river import preload
 from thalweg.stream.drift.params import DriftParams
 from thalweg.stream.drift.signs import Sign, is_news, kind_of, name_of, watching
 
@@ -31,6 +32,7 @@ ALARMS_KEPT = 100
 _PATIENCE, _BASELINE_PATIENCE = 25.0, 40.0  # an outdated baseline is wrong half of the time: its loss varies more
 _LEAST_OF_BASELINE = 0.15
 _OUTDATED = 0.05  # a baseline that was already so much worse than the model before a change tells nothing by its loss
+_FITTED = 256  # graded events for which it must have been good
 _PEAK_OVER = 64  # the peak is that of the mean loss over this many values
 _LABELS_SEEN = 1000  # after this many events without a label, confidence and predictions are used instead of the loss
 
@@ -265,7 +267,7 @@ class DriftWatch:
             fired = self._signal(signal).feed(values, at, seen.loss if signal == "twin" else None)
             if signal == "twin":  # a comparison, not what is served: small changes are not significant
                 fired = [one for one in fired if one.after - one.before >= _LEAST_OF_BASELINE]
-                fired = [replace(one, usual=one.before - one.beside > _OUTDATED) for one in fired]
+                fired = [replace(one, usual=_outdated(one)) for one in fired]
             if signal == "confidence":
                 fired = [one for one in fired if self._labels_missing(one.at, graded, at)]
             found += [(one.at, signal, one) for one in fired]
@@ -283,7 +285,7 @@ class DriftWatch:
     ) -> list[tuple[int, str, Sign]]:
         found: list[tuple[int, str, Sign]] = []
         for signal, (place, columns) in self._columns.items():
-            moves = columns.feed(seen.columns[:, place], worse)
+            moves = columns.feed(seen.columns[:, place], worse, seen.times)
             if signal == "predictions":
                 moves = [moved for moved in moves if self._labels_missing(moved.rows, graded, at)]
             found += [(moved.rows, signal, moved) for moved in moves]
@@ -383,6 +385,11 @@ class DriftWatch:
             event = int(at[worst])
             self._until = max(self._until, (event, float(seen.times[worst])))
             self._alarms[-1] = replace(alarm, severity=float(means[place] - self._base), peak=event)
+
+
+def _outdated(of_baseline: Fired) -> bool:
+    """Whether the baseline had not fitted before, or not for long: an outdated one fits by chance now and then."""
+    return of_baseline.over < _FITTED or of_baseline.before - of_baseline.beside > _OUTDATED
 
 
 def _under(prefix: str, tensors: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:

@@ -2,7 +2,8 @@
 
 The reference is the first rows; every 64 rows, the last 192 and, less often, the last 1,024 are compared with it.
 A change that is news starts a new reference; columns that go on moving are no news until they have been calm
-(`thalweg.stream.drift.calm`), and the reference follows them at a pace.
+(`thalweg.stream.drift.calm`), and the reference follows them at a pace. What the time of day, of the week and of the
+year explains is taken out first (`thalweg.stream.drift.seasons`).
 Each numeric column is cut into 32 bins at the reference's quantiles, so a test reads counts, whatever the number of
 rows. The level is divided over columns and tests (Bonferroni), so false alarms do not grow with the columns;
 the reported columns are those of Benjamini and Hochberg's procedure.
@@ -10,28 +11,24 @@ the reported columns are those of Benjamini and Hochberg's procedure.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import chdtrc, kolmogorov
+from scipy.special import kolmogorov
 
 from thalweg.stream.drift.calm import Calm
+from thalweg.stream.drift.reference import BINS, FOURIER, SHORT, STEP, TESTS, Reference, hashed
+from thalweg.stream.drift.seasons.columns import SeasonalColumns
+from thalweg.stream.drift.seasons.rows import TimedRows
 
 Floats = NDArray[np.float64]
 
-InputTest: TypeAlias = Literal["ks", "psi", "mmd"]
-TESTS: tuple[InputTest, ...] = get_args(InputTest)
-STEP = 64
-_BINS, _GRID = 32, 1024
-_COARSE = 8  # bins of the population stability index
-_SHORT, _LONG = 3, 16  # steps
-_FOURIER = 64
-_LEAST_PSI = 0.1  # below this a column counts as stable, for any number of rows
+_LONG = 16  # steps
 _TOLD = 10
-_SMALLEST = 1e-300
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,64 +85,86 @@ class ColumnsWatch:
         tried = 10_000 / STEP * (1 + 1 / (_LONG // 4)) * max(1, len(self._tests))
         self._level = false_alarms / tried
         self._rows = 0
-        self._reference: NDArray[np.float32] = np.zeros((0, len(names)), dtype=np.float32)
-        self._waiting: NDArray[np.float32] = self._reference
-        self._base: _Base | None = None
+        self._reference = self._waiting = TimedRows.none(len(names))
+        self._base: Reference | None = None
         self._calm = Calm(len(names), calm_rows)
         self._follow_rows = follow_rows
         self._since = 0  # rows before the reference was complete
-        self._next: NDArray[np.float32] | None = None  # of the next reference, while it is gathered
-        self._counts: NDArray[np.float32] = np.zeros((0, len(names), _BINS), dtype=np.float32)
-        self._means: Floats = np.zeros((0, _FOURIER))
-        self._scores: dict[str, float] = {}
+        self._next: TimedRows | None = None  # of the next reference, while it is gathered
+        self._seasons = SeasonalColumns(self._categorical, BINS)
+        self._adopted = -reference_rows  # rows before the seasons that are taken out were learned
+        self._counts: NDArray[np.float32] = np.zeros((0, len(names), BINS), dtype=np.float32)
+        self._means: Floats = np.zeros((0, FOURIER))
+        self._latest: dict[str, float] | tuple[Reference, NDArray[np.float32], Floats] = {}  # scores, or the window
         self._distances: Floats = np.zeros(len(names))
         self._trail: list[tuple[int, Floats]] = []
+        self._restless = False  # the last step moved: the next one probably does, too
 
     @property
     def width(self) -> int:
         """Number of columns."""
         return len(self._names)
 
-    def feed(self, rows: NDArray[np.float32], worse: Sequence[int] = ()) -> list[Moved]:
+    def feed(self, rows: NDArray[np.float32], worse: Sequence[int] = (), times: Floats | None = None) -> list[Moved]:
         """Feed rows (N, F), NaN where there is no value; changes found, in order. Those that are news start a new
-        reference. `worse`: numbers of rows, in order, at which the predictions were found worse.
+        reference.
+
+        Args:
+            rows: (N, F).
+            worse: Numbers of rows, in order, at which the predictions were found worse.
+            times: Of the rows (N,), Unix seconds; None where they are not known.
         """
         found = []
         disturbed = 0
         self._trail = [(0, self._distances)]
-        while len(rows):
+        fed = TimedRows.of(times, rows)
+        while fed.count:
             if self._base is None:
-                room = self._reference_rows - len(self._reference)
-                self._reference = np.concatenate([self._reference, rows[:room]])
-                self._rows += min(room, len(rows))
-                rows = rows[room:]
-                if len(self._reference) == self._reference_rows:
-                    self._base, self._since = self._based(), self._rows
+                taken, fed = fed.split(self._reference_rows - self._reference.count)
+                self._reference = self._reference.plus(taken)
+                self._rows += taken.count
+                if self._reference.count == self._reference_rows:
+                    self._begin_reference()
                 continue
-            room = STEP - len(self._waiting)
-            self._waiting = np.concatenate([self._waiting, rows[:room]]) if len(self._waiting) else rows[:room]
-            self._rows += min(room, len(rows))
-            rows = rows[room:]
-            if len(self._waiting) == STEP:
-                step = self._waiting
+            if fed.count >= 2 * STEP and not self._waiting.count and not self._restless:
+                steps = self._pass_calm(fed, worse[disturbed:])
+                self._restless = steps == 0
+                fed = fed.split(steps * STEP)[1]
+                disturbed = bisect_right(worse, self._rows)
+                continue
+            taken, fed = fed.split(STEP - self._waiting.count)
+            self._waiting = self._waiting.plus(taken)
+            self._rows += taken.count
+            if self._waiting.count == STEP:
+                step, self._waiting = self._waiting, self._waiting.split(0)[0]
                 while disturbed < len(worse) and worse[disturbed] <= self._rows:
                     self._calm.disturbed()
                     disturbed += 1
-                moved = self._test()
+                moved = self._test(step)
+                self._restless = moved is not None
                 self._trail.append((self._rows, self._distances))
                 if moved is not None:
                     found.append(moved)
                 if moved is not None and moved.news:
+                    self._seasons.level_changed()
+                    self._learn_season(step)
                     self._begin_anew()
                 else:
                     self._follow(step, moved is not None)
+                    if self._learn_season(step):
+                        self._adopt()
         if disturbed < len(worse):
             self._calm.disturbed()
         return found
 
     def scores(self) -> dict[str, float]:
         """Latest score by test, relative to the alarm threshold: above 1 is an alarm."""
-        return dict(self._scores)
+        if isinstance(self._latest, dict):
+            return dict(self._latest)
+        base, share, mean = self._latest
+        by_column, joint = base.scores(base.distances(share), share, mean, self._rows_of(SHORT))
+        scores = {name: float(column.max(initial=0.0)) for name, column in by_column.items()}
+        return scores | ({"mmd": joint} if "mmd" in self._tests else {})
 
     def most_moved(self, rows: int) -> tuple[tuple[str, float], ...]:
         """The columns farthest from the reference at this number of rows, with their distances; at a level of 0.01.
@@ -153,59 +172,107 @@ class ColumnsWatch:
         `rows` is within the last call of `feed`.
         """
         distances = [distances for tested, distances in self._trail if tested <= rows]
-        return self._told(distances[-1], self._rows_of(_SHORT)) if distances else ()
+        return self._told(distances[-1], self._rows_of(SHORT)) if distances else ()
 
     def tensors(self) -> dict[str, NDArray[Any]]:
         """For a snapshot."""
-        return {
-            "reference": self._reference,
-            "waiting": self._waiting,
-            "counts": self._counts.astype(np.uint16),
+        whole = self._counts.astype(np.uint16)
+        held = {"reference": self._reference, "waiting": self._waiting}
+        held["next"] = self._reference.split(0)[0] if self._next is None else self._next
+        found: dict[str, NDArray[Any]] = {
+            **{name: rows.values for name, rows in held.items()},
+            "counts": whole if np.array_equal(whole, self._counts) else self._counts,
             "means": self._means,
             "rows": np.array([self._rows]),
             "distances": self._distances,
             "since": np.array([self._since]),
-            "next": self._reference[:0] if self._next is None else self._next,
             "following": np.array([self._next is not None]),
             **self._calm.tensors(),
         }
+        seasons = self._seasons.tensors()
+        if seasons or any(rows.times.any() for rows in held.values()):
+            found |= {f"{name}_times": rows.times for name, rows in held.items()}
+            found |= {f"seasons.{name}": tensor for name, tensor in seasons.items()}
+            found["adopted"] = np.array([self._adopted])
+        return found
 
     def restore(self, tensors: Mapping[str, NDArray[Any]]) -> None:
         """Become the watch whose `tensors()` these are."""
-        self._reference, self._waiting = tensors["reference"].copy(), tensors["waiting"].copy()
+        held = {name: TimedRows.of(tensors.get(f"{name}_times"), tensors[name]) for name in ("reference", "waiting")}
+        self._reference, self._waiting = held["reference"], held["waiting"]
         self._counts, self._means = tensors["counts"].astype(np.float32), tensors["means"].copy()
         self._rows, self._distances = int(tensors["rows"][0]), tensors["distances"].copy()
         if "calm" in tensors:  # an older state has none of these
             self._calm.restore(tensors)
             self._since = int(tensors["since"][0])
-            self._next = tensors["next"].copy() if tensors["following"][0] else None
-        self._base = self._based() if len(self._reference) == self._reference_rows else None
+            following = TimedRows.of(tensors.get("next_times"), tensors["next"])
+            self._next = following if tensors["following"][0] else None
+        if "adopted" in tensors:
+            start = "seasons."
+            self._seasons.restore({n.removeprefix(start): t for n, t in tensors.items() if n.startswith(start)})
+            self._adopted = int(tensors["adopted"][0])
+            self._calm.require(self._seasons.rows())
+        self._base = self._based() if self._reference.count == self._reference_rows else None
 
     def begin_after(self, rows: int) -> None:
         """Begin with an empty reference, after this many rows that are not read."""
         self._begin_anew()
         self._rows, self._distances = rows, np.zeros(self.width)
 
-    def _based(self) -> _Base:
-        random = np.random.default_rng(self._seed)
-        return _Base(self._reference, self._categorical | self._calm.apart, self._categorical, random)
+    def _begin_reference(self) -> None:
+        """The reference is complete."""
+        reference = self._reference
+        self._seasons.center(reference.values, self._codes(reference.values))
+        ended, rest = False, reference
+        while rest.count:
+            step, rest = rest.split(STEP)
+            ended |= self._learn_season(step)
+        self._base, self._since = self._based(), self._rows
+        if ended:
+            self._adopt()
 
-    def _follow(self, step: NDArray[np.float32], moved: bool) -> None:
+    def _codes(self, rows: NDArray[np.float32]) -> NDArray[np.int64]:
+        return hashed(rows[:, self._seasons.codes])
+
+    def _learn_season(self, step: TimedRows) -> bool:
+        """Whether a period has ended with it."""
+        return bool(step.times.any()) and self._seasons.learn(step.times, step.values, self._codes(step.values))
+
+    def _adopt(self) -> None:
+        """Take out the seasons as they are known now; compare with the same reference without them."""
+        base = self._base
+        if base is None or self._rows - self._adopted < self._reference_rows:
+            return
+        fresh = self._seasons.adopt(base.deviations)
+        if fresh is None:
+            return
+        self._adopted = self._rows
+        self._calm.explained(fresh, self._seasons.rows())
+        self._counts, self._means, self._base = self._counts[:0], self._means[:0], self._based()
+
+    def _based(self) -> Reference:
+        random = np.random.default_rng(self._seed)
+        rest = self._seasons.rest(self._reference.times, self._reference.values)
+        apart = self._categorical | self._calm.apart
+        return Reference(rest.rows, apart, self._categorical, random, rest.shares, self._level, self._tests)
+
+    def _follow(self, step: TimedRows, moved: bool) -> None:
         """Once the reference is old and does not fit, gather the next; compare with the old one until that is full."""
         if self._next is None:
             if moved and self._rows - self._since >= self._follow_rows:
-                self._next = step[:0]
+                self._next = step.split(0)[0]
             return
-        self._next = np.concatenate([self._next, step])
-        if len(self._next) >= self._reference_rows:
+        self._next = self._next.plus(step)
+        if self._next.count >= self._reference_rows:
             self._calm.begin_reference()
-            self._reference, self._next, self._since = self._next[-self._reference_rows :], None, self._rows
+            self._reference, self._next = self._next.newest(self._reference_rows), None
+            self._since = self._rows
             self._counts, self._means, self._base = self._counts[:0], self._means[:0], self._based()
 
     def _begin_anew(self) -> None:
         self._calm.begin_reference()
         self._base = self._next = None
-        self._reference = self._waiting = self._reference[:0]
+        self._reference = self._waiting = self._reference.split(0)[0]
         self._counts, self._means = self._counts[:0], self._means[:0]
 
     def _rows_of(self, steps: int) -> float:
@@ -213,77 +280,106 @@ class ColumnsWatch:
         window, reference = steps * STEP, self._reference_rows
         return window * reference / (window + reference)
 
-    def _test(self) -> Moved | None:
+    def _pass_calm(self, fed: TimedRows, worse: Sequence[int]) -> int:
+        """Process several whole steps together, up to the first that may have moved; their number."""
         base = self._base
         assert base is not None
-        bins = base.binned(self._waiting)
-        counts = base.counts(bins)
-        self._counts = np.concatenate([self._counts, counts[None]])[-_LONG:]
+        count = min(_LONG, fed.count // STEP)
+        steps = [TimedRows(fed.times[i : i + STEP], fed.values[i : i + STEP]) for i in range(0, count * STEP, STEP)]
+        bins, counts = self._binned(base, steps)
+        counts = np.concatenate([self._counts, counts])
+        means = np.concatenate([self._means, base.embedding_by_step(bins, count)]) if "mmd" in self._tests else None
+        earlier = len(self._counts)
+        share, mean = base.windows(counts, means)
+        distances = base.distances(share)
+        near = base.near(distances, share, mean, self._rows_of(SHORT))
+        for number, step in enumerate(steps, 1):
+            end = earlier + number
+            tested = end >= SHORT
+            if tested and near[end - SHORT]:
+                return number - 1
+            if end >= _LONG and self._long_due(self._rows + STEP):
+                window = base.window(counts[:end], None if means is None else means[:end], _LONG)
+                if base.near(base.distances(window[0]), *window, self._rows_of(_LONG)):
+                    return number - 1
+            self._rows += STEP
+            while len(worse) and worse[0] <= self._rows:
+                self._calm.disturbed()
+                worse = worse[1:]
+            self._counts = counts[max(0, end - _LONG) : end]
+            self._means = self._means if means is None else means[max(0, end - _LONG) : end]
+            if tested:
+                self._distances, self._latest = distances[end - SHORT], (base, share[end - SHORT], mean[end - SHORT])
+                self._calm.tested(None, STEP)
+            self._trail.append((self._rows, self._distances))
+            self._follow(step, False)
+            if self._learn_season(step):
+                self._adopt()
+            if self._base is not base:
+                return number
+        return count
+
+    def _binned(self, base: Reference, steps: Sequence[TimedRows]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """The bins of the rows of these steps, less what seasons explain, and their counts (steps, F, 32)."""
+        rests = [self._seasons.rest(step.times, step.values) for step in steps]
+        bins = base.binned(np.concatenate([rest.rows for rest in rests]))
+        counts = base.counts_by_step(bins, len(steps))
+        if base.explained is not None:
+            for number, rest in enumerate(rests):
+                if rest.shares is not None:
+                    counts[number, self._seasons.codes] -= STEP * (rest.shares - base.explained)
+        return bins, counts
+
+    def _test(self, step: TimedRows) -> Moved | None:
+        base = self._base
+        assert base is not None
+        bins, counts = self._binned(base, [step])
+        self._counts = np.concatenate([self._counts, counts])[-_LONG:]
         if "mmd" in self._tests:
-            self._means = np.concatenate([self._means, base.embedding(bins)[None]])[-_LONG:]
-        self._waiting = self._waiting[:0]
+            self._means = np.concatenate([self._means, base.embedding_by_step(bins, 1)])[-_LONG:]
         steps = len(self._counts)
-        if steps < _SHORT:
+        if steps < SHORT:
             return None
-        moved = self._compare(base, _SHORT)
-        if (moved is None or not moved.news) and steps == _LONG and self._rows % (_LONG // 4 * STEP) < STEP:
+        moved = self._compare(base, SHORT)
+        if (moved is None or not moved.news) and steps == _LONG and self._long_due(self._rows):
             moved = self._compare(base, _LONG) or moved
         return moved
 
-    def _compare(self, base: _Base, steps: int) -> Moved | None:
-        window, effective = steps * STEP, self._rows_of(steps)
-        share = self._counts[-steps:].sum(axis=0) / window
-        distances = np.abs((share - base.share).cumsum(axis=1)).max(axis=1).astype(np.float64)
-        distances[self._categorical] = 0.5 * np.abs(share - base.share).sum(axis=1)[self._categorical]
-        by_column: dict[str, Floats] = {}
-        if "ks" in self._tests:
-            p = kolmogorov(np.sqrt(effective) * distances)
-            by_column["ks"] = self._scored(np.where(self._categorical, 1.0, p) * len(self._names))
-        if "psi" in self._tests:
-            by_column["psi"] = self._scored(self._stability(share, base, effective) * len(self._names))
-        joint = 0.0
-        if "mmd" in self._tests and base.degrees:
-            gap = self._means[-steps:].mean(axis=0) - base.mean
-            joint = float(self._scored(chdtrc(base.degrees, effective * float(gap @ gap) / base.scale)))
-        calm = self._calm
-        scores = {name: float(column.max(initial=0.0)) for name, column in by_column.items()}
-        if "mmd" in self._tests:
-            scores["mmd"] = joint
-        if steps == _SHORT:
-            self._scores, self._distances = scores, distances
-        if max(scores.values(), default=0.0) <= 1.0:  # the usual case, and quick
-            calm.tested(None, STEP if steps == _SHORT else 0)
+    @staticmethod
+    def _long_due(rows: int) -> bool:
+        return rows % (_LONG // 4 * STEP) < STEP
+
+    def _compare(self, base: Reference, steps: int) -> Moved | None:
+        effective, calm = self._rows_of(steps), self._calm
+        means = self._means if "mmd" in self._tests else None
+        share, mean = base.window(self._counts, means, steps)
+        distances = base.distances(share)
+        if steps == SHORT:
+            self._distances, self._latest = distances, (base, share, mean)
+        if not base.near(distances, share, mean, effective):  # the usual case, and quick
+            calm.tested(None, STEP if steps == SHORT else 0)
             return None
+        by_column, joint = base.scores(distances, share, mean, effective)
         moving = np.append(np.max([np.zeros(len(self._names)), *by_column.values()], axis=0), joint) > 1.0
+        if not moving.any():
+            calm.tested(None, STEP if steps == SHORT else 0)
+            return None
         scores = {name: float(column[calm.news[:-1]].max(initial=0.0)) for name, column in by_column.items()}
         if "mmd" in self._tests:
             scores["mmd"] = joint if calm.news[-1] else 0.0
-        if steps == _SHORT:
-            self._scores, self._distances = scores, distances
+        if steps == SHORT:
+            self._latest = scores
         test = max(scores, key=lambda name: scores[name], default=None)
         told = self._told(distances, effective)
         if test is None or scores[test] <= 1.0:
-            calm.tested(moving, STEP if steps == _SHORT else 0)
+            calm.tested(moving, STEP if steps == SHORT else 0)
             strongest = max(by_column, key=lambda name: float(by_column[name].max(initial=0.0)), default="mmd")
             farthest = float(distances.max(initial=0.0))
             return Moved(strongest, 1.0, self._rows, self._rows, farthest, told, news=False)
-        self._scores, self._distances = scores, distances
+        self._latest, self._distances = scores, distances
         since = self._rows - self._lasting(base, steps)
         calm.told(moving | np.append([name in dict(told) for name in self._names], False))
         return Moved(test, scores[test], self._rows, since, float(distances.max()), told)
-
-    def _scored(self, p: Any) -> Floats:
-        """Logarithms of p-values in units of that of the level."""
-        return np.maximum(0.0, np.log(np.maximum(p, _SMALLEST)) / np.log(self._level))  # type: ignore[no-any-return]
-
-    def _stability(self, share: NDArray[np.float32], base: _Base, effective: float) -> Floats:
-        """The p-value of each column, 1 where its index is stable, (F,)."""
-        now = share.reshape(len(share), _COARSE, -1).sum(axis=2) + 1e-3
-        then = base.coarse + 1e-3
-        index = ((now - then) * np.log(now / then)).sum(axis=1)
-        squared = effective * ((now - then) ** 2 / (0.5 * (now + then))).sum(axis=1)
-        p = chdtrc(np.maximum(1, (then > 2e-3).sum(axis=1) - 1), squared)
-        return np.asarray(np.where(index >= _LEAST_PSI, p, 1.0))
 
     def _told(self, distances: Floats, effective: float) -> tuple[tuple[str, float], ...]:
         p = kolmogorov(np.sqrt(effective) * distances)
@@ -293,7 +389,7 @@ class ColumnsWatch:
         kept = kept[np.argsort(-distances[kept], kind="stable")][:_TOLD]
         return tuple((self._names[place], round(float(distances[place]), 4)) for place in kept)
 
-    def _lasting(self, base: _Base, steps: int) -> int:
+    def _lasting(self, base: Reference, steps: int) -> int:
         """For how many rows, up to now, each step was closer to the recent rows than to the reference."""
         column = int(np.argmax(self._distances))
         by_step = self._counts[:, column] / STEP
@@ -302,84 +398,3 @@ class ColumnsWatch:
         away = np.flatnonzero(toward < 0)
         last = int(away[-1]) + 1 if len(away) else 0
         return STEP * max(1, len(by_step) - last)
-
-
-class _Base:
-    """Values computed once from a reference (R, F)."""
-
-    def __init__(
-        self,
-        reference: NDArray[np.float32],
-        apart: NDArray[np.bool_],
-        categorical: NDArray[np.bool_],
-        random: np.random.Generator,
-    ) -> None:
-        self._categorical, self._apart = categorical, apart
-        columns = reference.shape[1]
-        sound = np.where(np.isfinite(reference), reference, np.nan).astype(np.float64)
-        sound[:, np.isnan(sound).all(axis=0)] = 0.0
-        low, high = np.nanquantile(sound, [0.005, 0.995], axis=0)
-        span = np.where(high > low, high - low, np.maximum(1e-6, np.abs(low) * 1e-6))
-        with np.errstate(over="ignore"):  # values may be as large as float32 holds
-            self._low, self._per = (low - span * 0.01).astype(np.float32), (_GRID / (1.02 * span)).astype(np.float32)
-        self._offsets = np.arange(columns, dtype=np.int64) * _GRID
-        cells = self._cells(reference)
-        held = np.bincount((cells + self._offsets).ravel(), minlength=columns * _GRID).reshape(columns, _GRID)
-        level = (held.cumsum(axis=1) - 0.5 * held) / len(reference)
-        codes = np.minimum(level * (_BINS - 1), _BINS - 2).astype(np.int64)  # the last bin: missing values
-        self._codes = (codes + np.arange(columns)[:, None] * _BINS).ravel()
-        self._firsts = np.arange(columns, dtype=np.int64) * _BINS
-        bins = self.binned(reference)
-        self.share = self.counts(bins) / np.float32(len(reference))
-        self.coarse = self.share.reshape(columns, _COARSE, -1).sum(axis=2)
-        self._embed(bins, random)
-
-    def binned(self, rows: NDArray[np.float32]) -> NDArray[np.int64]:
-        """The bin of each value of rows (N, F), numbered over all columns."""
-        bins = self._codes[self._cells(rows) + self._offsets]
-        if self._categorical.any():
-            named = np.nan_to_num(rows[:, self._categorical]).clip(-(2.0**62), 2.0**62).astype(np.int64)
-            bins[:, self._categorical] = (named * 2654435761 >> 7) % (_BINS - 1) + self._firsts[self._categorical]
-        missing = ~np.isfinite(rows)
-        return np.where(missing, self._firsts + _BINS - 1, bins) if missing.any() else bins
-
-    def counts(self, bins: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Number of rows per column and bin, (F, 32)."""
-        size = len(self._firsts) * _BINS
-        return np.bincount(bins.ravel(), minlength=size).reshape(-1, _BINS).astype(np.float32)
-
-    def embedding(self, bins: NDArray[np.int64]) -> Floats:
-        """Mean of the random Fourier features of rows, (64,), each value replaced by its rank in the reference."""
-        return self._embedded(bins).mean(axis=0, dtype=np.float64)  # type: ignore[no-any-return]
-
-    def _embedded(self, bins: NDArray[np.int64]) -> NDArray[np.float32]:
-        return np.cos(self._ranks[bins] @ self._weights + self._phases)  # type: ignore[no-any-return]
-
-    def _cells(self, rows: NDArray[np.float32]) -> NDArray[np.int64]:
-        with np.errstate(over="ignore", invalid="ignore"):
-            places = (rows - self._low) * self._per
-        np.nan_to_num(places, copy=False, nan=0.0, posinf=_GRID, neginf=0.0)
-        return np.clip(places, 0, _GRID - 1, out=places).astype(np.int64)  # type: ignore[no-any-return]
-
-    def _embed(self, bins: NDArray[np.int64], random: np.random.Generator) -> None:
-        """Random features of a Gaussian kernel (Rahimi & Recht 2007), its width the median distance (Gretton 2012)."""
-        columns = len(self._firsts)
-        self._ranks = np.tile(np.arange(_BINS, dtype=np.float32) / (_BINS / 2) - 1.0, columns)
-        ranks = self._ranks[bins].astype(np.float64)
-        spread = ranks.std(axis=0)
-        moves = ~self._apart & (spread > 0)
-        scale = np.where(moves, 1.0 / np.where(moves, spread, 1.0), 0.0)
-        some = (ranks * scale)[:: max(1, len(ranks) // 200)]
-        squares = (some**2).sum(axis=1)
-        apart = np.sqrt(np.maximum(0.0, squares[:, None] + squares[None] - 2.0 * some @ some.T))
-        width = float(np.median(apart[np.triu_indices(len(some), 1)])) if len(some) > 1 else 1.0
-        draws = random.normal(size=(columns, _FOURIER))
-        self._weights = (draws * scale[:, None] / max(width, 1e-12)).astype(np.float32)
-        self._phases = random.uniform(0.0, 2.0 * np.pi, _FOURIER).astype(np.float32)
-        embedded = self._embedded(bins).astype(np.float64)
-        self.mean = embedded.mean(axis=0)
-        spectrum = np.linalg.eigvalsh(np.cov(embedded.T)).clip(0.0)
-        total, squared = float(spectrum.sum()), float((spectrum**2).sum())
-        # a weighted sum of chi-squares, by its first two moments (Satterthwaite)
-        self.scale = squared / total if total > 1e-12 else 1.0
-        self.degrees = total**2 / squared if total > 1e-12 and moves.any() else 0.0

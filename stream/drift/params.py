@@ -7,8 +7,8 @@ from typing import Annotated, Literal, TypeAlias, get_args
 from pydantic import Field
 
 from thalweg.models.parts.settings import Count, Settings
-from thalweg.stream.drift.detectors import DetectorName
-from thalweg.stream.drift.inputs import InputTest
+from thalweg.stream.drift.methods.river import DetectorName
+from thalweg.stream.drift.reference import InputTest
 
 Action: TypeAlias = Literal["observe", "snapshot", "raise_forgetting", "reset", "rollback"]
 ACTIONS: tuple[Action, ...] = get_args(Action)

@@ -20,7 +20,9 @@ _LEAST = 64  # shorter ones are compared over this many values
 
 
 def is_usual(past: NDArray[np.float32], values: Floats, since: int, worse: int, times: int = TIMES) -> bool:
-    """Whether the mean of the values from `since` on was reached at least `times` separate times before.
+    """Whether the mean of the values from `since` on was reached at least `times` separate times before, within the
+    standard error of the difference of both means. A level before that was measured over fewer than 256 values since
+    the first is no level yet: what is worse than that is usual, too, until it lasts.
 
     Args:
         past: Values before `values`, (P,).
@@ -28,14 +30,17 @@ def is_usual(past: NDArray[np.float32], values: Floats, since: int, worse: int, 
         since: Index of the first value after the change.
         worse: 1 where a higher value is worse, -1 where a lower one is.
     """
+    if since > 0 and len(past) + since < CHECKED[0]:
+        return True
     before = np.concatenate([past, values[:since].clip(-LARGEST, LARGEST)])[-PAST_VALUES:]
     length = max(_LEAST, len(values) - since)
     if len(before) < length or len(values) + len(past) < length:
         return False
-    recent = np.concatenate([past, values])[-length:].clip(-LARGEST, LARGEST)
+    recent = np.concatenate([past, values])[-length:].clip(-LARGEST, LARGEST).astype(np.float64)
+    error = (2.0 * float(recent.var()) / length) ** 0.5
     total = np.concatenate([[0.0], before.cumsum()])
     means = worse * (total[length:] - total[:-length]) / length
-    as_bad = np.flatnonzero(means >= worse * float(recent.mean()) - 1e-9)
+    as_bad = np.flatnonzero(means >= worse * float(recent.mean()) - error - 1e-9)
     found, place = 0, 0
     while place < len(as_bad) and found < times:
         found += 1

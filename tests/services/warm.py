@@ -221,7 +221,7 @@ def wait(number: int) -> None:
     """Import everything; then fork a process for each request, until there are no more to come."""
     from thalweg.models.contract.registry import BUILT_IN, find
     from thalweg.ops.run.standby import NO_ARROW_THREAD
-    from thalweg.stream.drift import detectors
+    from thalweg.stream.drift.methods import river
 
     os.environ.setdefault(*NO_ARROW_THREAD)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # from the keyboard: the tests end it by closing the socket
@@ -229,7 +229,7 @@ def wait(number: int) -> None:
         import_module(name)
     for name in BUILT_IN:
         find(name)
-    detectors.preload()
+    river.preload()
     assert len(list(Path("/proc/self/task").iterdir())) == 1, (
         "an import has started a thread: it would be missing after a fork"
     )

@@ -26,7 +26,7 @@ from thalweg.proto.records import Partition
 from thalweg.proto.rejected import REASONS
 from thalweg.proto.schema import Schema, TensorSpec
 from thalweg.proto.task import CLASSIFICATION
-from thalweg.stream.drift.detectors import DETECTORS
+from thalweg.stream.drift.methods.river import DETECTORS
 from thalweg.stream.drift.params import DriftParams
 from thalweg.stream.evaluation.monitor import Monitor
 

@@ -1,0 +1,1 @@
+"""Drift detectors of single values."""
