@@ -13,7 +13,6 @@ Cost: D² multiply-adds an event and decay, D³/6 a solve. State: 8 (D² + 2 D C
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -30,12 +29,13 @@ from thalweg.models.parts.selection import Selected, select_classes, select_numb
 from thalweg.models.parts.standardise import scaled
 from thalweg.models.ridge.absent import Absent
 from thalweg.models.ridge.clocks import PAUSE, pauses_within
-from thalweg.models.ridge.head import Inverse, penalty
+from thalweg.models.ridge.head import penalty
 from thalweg.models.ridge.identity import check, check_plain, identity
 from thalweg.models.ridge.mixture import Mixture
 from thalweg.models.ridge.params import Params
 from thalweg.models.ridge.predictor import CHUNK, RidgePredictor
 from thalweg.models.ridge.pseudo_features import seeded_noise, solved
+from thalweg.models.ridge.recursion import Recursion
 from thalweg.models.ridge.refresh import due, recursion_lasts, recursion_wanted
 from thalweg.models.ridge.rescaled import Rescaling
 from thalweg.models.ridge.statistics import Rows, Statistics
@@ -84,9 +84,10 @@ class Ridge:
         forgets = min(p.forgetting) < 1.0 and p.balance == "none" and p.task == "classification"
         self._absent = Absent(self._map.size, self._map.width, max(p.forgetting)) if p.keep_absent and forgets else None
         self._mixture = Mixture(len(p.forgetting), p.mixture_horizon_events, unit_free=p.task == "regression")
-        self._inverse = Inverse()
+        self._recursion = Recursion(self._map.size, p.forgetting)
         self._heads: Floats = np.zeros((len(p.forgetting), self._map.size, self._members[0].columns))  # (M, D, C)
         self._learned = 0
+        self._summed = 0  # events in the sums; others wait for being added, see Recursion
         self._since_refresh = 0
         self._head_events = 0
         self._skipped = 0
@@ -94,6 +95,8 @@ class Ridge:
         self._faded = 0
         self._must_refresh = False
         self._predictor: RidgePredictor | None = None
+        self._wanted: tuple[tuple[int, int], bool] | None = None  # the last answer of _recursion_wanted
+        self._named: tuple[Array | None, tuple[str, ...]] | None = None  # columns and names of classes that have events
 
     @property
     def schema(self) -> Schema:
@@ -107,9 +110,12 @@ class Ridge:
         inputs, targets, codes, weights, skipped, excess, first_excess = self._take(batch)
         self._skipped += skipped
         self._excess.add(excess, first_excess)
-        if len(inputs) == 0:
+        if not (events := len(inputs)):
             return
-        for part in self._stretches(len(inputs), codes):
+        summed = self._summed
+        if self._recursion.active and not self._recursion_wanted(events):
+            self._begin_sums()
+        for part in self._stretches(events, codes):
             some = Rows(
                 self._taken(inputs[part]),
                 targets[part] if self._targets is None else self._targets.take(targets[part]),
@@ -119,45 +125,77 @@ class Ridge:
             )
             self._learn(some)
             self._rescale()
-        for member in self._members:
-            member.drop_denormals(self._learned, self._learned + len(inputs))
-        self._learned += len(inputs)
-        self._since_refresh += len(inputs)
-        if codes is not None:
+        self._learned += events
+        self._since_refresh += events
+        if codes is not None and events == 1:
+            self._class_events[codes[0]] += 1
+        elif codes is not None:
             self._class_events += np.bincount(codes, minlength=len(self._class_events))
-        if len(self._members) > 1 or self._inverse.inverse is not None:
+        if len(self._members) > 1 or self._recursion.active:
             self._predictor = None  # the mixture has changed, or the head was updated recursively
         must = self._must_refresh
-        self._refresh_if_due(len(inputs))
-        if self._absent is not None:
-            common, constant = self._slowest, self._map.constant
-            gamma = partial(self._gamma, common)
-            if self._absent.update(common, self._features, self._present, gamma, constant, anyway=must):
-                self._predictor = None
+        self._refresh_if_due(events)
+        if self._absent is not None and self._absent.update(
+            self._all_summed, self._features, self._present, self._gamma, self._map.constant, anyway=must
+        ):
+            self._predictor = None
+        for member in self._members if self._summed > summed else ():
+            member.drop_denormals(summed, self._summed)
 
     def _learn(self, rows: Rows) -> None:
+        recursion = self._recursion
+        if recursion.active and not recursion.has_room(len(rows.features)):
+            self._renew()
+        errors: Floats | None = None
+        if recursion.active:
+            self._grow_heads()
+            errors = rows.targets - np.matmul(rows.features, self._heads)  # (M, n, C)
         if len(self._members) > 1 and self._learned:
-            self._mixture.score(rows.features, rows.targets, self._heads)
+            if errors is not None:
+                self._mixture.add(errors)
+            else:
+                self._mixture.score(rows.features, rows.targets, self._heads)
         if self._absent is not None and rows.codes is not None and rows.inputs is not None:
+            if recursion.waiting and self._absent.clocks.stores(rows.codes):
+                self._add_waiting()
             self._absent.add(rows.inputs, rows.codes, self._slowest)
+        if errors is None:
+            self._add(rows)
+        elif not recursion.add(rows, errors, self._heads):
+            self._begin_sums()
+
+    def _add(self, rows: Rows) -> None:
         for member in self._members:
             member.add(rows)
-        if self._inverse.inverse is not None:
-            self._grow_heads()
-            self._heads[0] = self._inverse.add(rows.features, rows.targets, rows.weights, self._heads[0])
+        self._summed += len(rows.features)
+
+    def _add_waiting(self) -> None:
+        """Add the events that wait to the sums."""
+        if (rows := self._recursion.take(classes=self.params.task == "classification")) is not None:
+            self._add(rows)
+
+    def _begin_sums(self) -> None:
+        """From now on events are added to the sums at once, and heads are solved from these."""
+        self._add_waiting()
+        self._recursion.stop()
+
+    def _all_summed(self) -> Statistics:
+        """The slowest sums, of all events."""
+        self._add_waiting()
+        return self._slowest
 
     def _rescale(self) -> None:
         """Re-express all sums if the scale has moved after the last stretch."""
         if self._standardiser is None or (move := self._standardiser.move) is None:
             return
         self._standardiser.move = None
+        self._begin_sums()
         rescaling = Rescaling(self._map, move, self.params.clip)
         for member in self._members:
             if self._absent is not None and member is self._slowest:
                 self._absent.clocks.rescale(member, rescaling)
             else:
                 rescaling.apply(member)
-        self._inverse.inverse = None
 
     def _take(self, batch: Batch) -> Selected:
         """The valid labelled events of a batch; registers new classes."""
@@ -171,6 +209,8 @@ class Ridge:
         known = len(self._classes)
         selected = select_classes(inputs, batch.labels, batch.weights, self._classes, self.params.max_classes)
         if len(self._classes) > known:
+            self._named = None
+            self._recursion.grow(len(self._classes))
             for member in self._members:
                 member.grow(len(self._classes))
             if self._absent is not None:
@@ -180,7 +220,12 @@ class Ridge:
         return selected
 
     def _stretches(self, events: int, codes: NDArray[np.int32] | None) -> Iterator[slice]:
+        if events == 1:
+            yield slice(0, 1)
+            return
         most = PAUSE if self._absent is not None and codes is not None and pauses_within(codes) else CHUNK
+        if self._recursion.active:
+            most = min(most, self._recursion.most)
         for start in range(0, events, most):  # bounds memory for any micro-batch size
             count = min(most, events - start)
             scale = self._standardiser or self._targets  # both change after the same events
@@ -203,37 +248,51 @@ class Ridge:
 
     def raise_forgetting(self, factor: float, events: int) -> None:
         """Decays all sums at once; their regular decay stays."""
+        self._begin_sums()
         for member in self._members:
             member.fade(1.0 / factor)
         if self._absent is not None:
             self._absent.clocks.fade(1.0 / factor)
         self._faded += 1
-        self._inverse.inverse = None
         if self._learned:
             self.refresh()
 
     # Heads
 
     def _refresh_if_due(self, events: int) -> None:
-        p, size, columns = self.params, self._map.size, self._members[0].columns
-        weights = [member.class_weight for member in self._members]
-        if not (self._must_refresh or due(p, size, self._map.width, weights, self._since_refresh, self._learned)):
+        wanted = self._recursion_wanted(events)
+        fresh = wanted and self.params.refresh_events == "auto"
+        if not (fresh or self._must_refresh or self._due()):
             return
-        recursive, inverse = recursion_wanted(p, size, columns, events), self._inverse
-        if not recursive:
-            inverse.inverse = None
+        if not wanted:
             self.refresh()
             return
-        if inverse.inverse is not None and inverse.steps < recursion_lasts(size, self._learned):
-            self._grow_heads()  # the Woodbury steps have updated the head
-        else:
-            member = self._members[0]
-            head = inverse.begin(member.gram, member.cross, self._gamma(member), self._map.constant)
-            self._heads = np.ascontiguousarray(head[None])
+        if not self._recursion.active:
+            self._heads = self._recursion.begin(self._members, self._gamma, self._map.constant)
+        elif not self._recursion.has_room(min(events, self._recursion.most)):
+            self._renew()
         self._refreshed()
+
+    def _due(self) -> bool:
+        weights = [member.class_weight for member in self._members]
+        since, learned = self._since_refresh, self._learned
+        return due(self.params, self._map.size, self._map.width, weights, since, learned)
+
+    def _recursion_wanted(self, events: int) -> bool:
+        asked = events, self._members[0].columns
+        if self._wanted is None or self._wanted[0] != asked:
+            self._wanted = asked, recursion_wanted(self.params, self._map.size, asked[1], events)
+        return self._wanted[1]
+
+    def _renew(self) -> None:
+        self._grow_heads()
+        self._add_waiting()
+        most = recursion_lasts(self._map.size, self._learned)
+        self._recursion.renew(self._members, self._heads, self._gamma, self._map.constant, most)
 
     def refresh(self) -> None:
         """Solve for new heads from everything learned so far."""
+        self._begin_sums()
         self._heads = np.array([self._solve(member) for member in self._members])
         self._refreshed()
 
@@ -255,23 +314,33 @@ class Ridge:
 
     def predictor(self) -> RidgePredictor:
         if self._predictor is None:
-            head = self._present().copy()
+            head = self._present()
             names, known = None, None
             if self._targets is not None and self._map.bias:
                 head[-1] += self._targets.origin
             if self.params.task == "classification":
                 known = None if self._absent is None else self._absent.known
-                seen = np.flatnonzero(self._class_events[: head.shape[1]] > 0)  # an unlearned class is never predicted
-                names = [name for name, code in self._classes.items() if code in set(seen.tolist())]
-                head = head[:, seen]
+                seen, names = self._with_events(head.shape[1])
+                head = head if seen is None else head[:, seen]
             s = self._standardiser
             scale = None if s is None else (s.shift, s.factor, self.params.clip)
             self._predictor = RidgePredictor(self._columns, self._map, head, names, scale, self._head_events, known)
         return self._predictor
 
+    def _with_events(self, columns: int) -> tuple[Array | None, tuple[str, ...]]:
+        """The columns, None if all, and the names of classes that have events: an unlearned one is never predicted."""
+        if self._named is None:
+            here = self._class_events[:columns] > 0
+            names = tuple(name for name, code in self._classes.items() if code < columns and here[code])
+            self._named = None if here.all() else np.flatnonzero(here), names
+        return self._named
+
     def _present(self) -> Floats:
-        """W (D, C) of the mixture, for what is asked now."""
-        return np.tensordot(self._mixture.weights(), self._heads, 1) if len(self._heads) > 1 else self._heads[0]
+        """W (D, C) of the mixture, for what is asked now; a copy."""
+        M, D, C = self._heads.shape
+        return (
+            (self._mixture.weights() @ self._heads.reshape(M, D * C)).reshape(D, C) if M > 1 else self._heads[0].copy()
+        )
 
     @classmethod
     def predictor_from(cls, state: State) -> RidgePredictor:
@@ -305,9 +374,7 @@ class Ridge:
         if self._absent is not None:
             tensors |= {f"absent.{name}": array for name, array in self._absent.tensors().items()}
             meta["absent"] = self._absent.meta()
-        if self._inverse.inverse is not None:
-            tensors["inverse"] = self._inverse.inverse.T
-            meta["inverse_steps"] = self._inverse.steps
+        tensors |= {f"recursion.{name}": array for name, array in self._recursion.tensors().items()}
         return State(tensors, meta)
 
     def restore(self, state: State) -> None:
@@ -333,10 +400,8 @@ class Ridge:
             self._targets.restore(_below("targets.", tensors), meta["targets"])
         if self._absent is not None:
             self._absent.restore(_below("absent.", tensors), meta["absent"])
-        self._inverse = Inverse()
-        if "inverse" in tensors:
-            self._inverse.inverse = np.array(tensors["inverse"], order="C").T
-            self._inverse.steps = meta["inverse_steps"]
+        self._recursion.restore(_below("recursion.", tensors))
+        self._summed, self._named = self._learned - self._recursion.waiting, None
 
     def merge(self, other: State) -> None:
         """Add the `state()` of another worker that learned other events; the sum is exact.
@@ -348,6 +413,8 @@ class Ridge:
         check(identity(self.params, self._columns.specs, self._seed), other.meta.get("identity", {}))
         theirs = Ridge(LearnerContext(inputs=self._columns.specs, params=self.params.model_dump(), seed=self._seed))
         theirs.restore(other)
+        self._begin_sums()
+        theirs._begin_sums()
         if self._map.expansion and not np.array_equal(theirs._map.projection, self._map.projection):
             raise ValueError("cannot merge: the random layers differ")
         for name in theirs._classes:
@@ -364,7 +431,7 @@ class Ridge:
         self._learned += theirs._learned
         self._skipped += theirs._skipped
         self._excess.events += theirs._excess.events
-        self._inverse.inverse = None
+        self._summed, self._named = self._learned, None
         self.refresh()
 
     def unlearn(self, batch: Batch) -> None:
@@ -380,13 +447,14 @@ class Ridge:
         if isinstance(batch.labels, ClassLabels) and (strange := sorted(set(batch.labels.names) - set(self._classes))):
             raise ValueError(f"cannot unlearn: class {strange[0]!r} was never learned")
         inputs, targets, codes, weights, *_ = self._take(batch)
+        self._begin_sums()
         if self._targets is not None:
             targets = targets - self._targets.origin
         self._members[0].subtract(Rows(self._features(inputs), targets, weights, codes, inputs))
         self._learned -= len(inputs)
         if codes is not None:
             self._class_events -= np.bincount(codes, minlength=len(self._class_events))
-        self._inverse.inverse = None
+        self._summed, self._named = self._learned, None
         self.refresh()
 
     def gauges(self) -> Mapping[str, GaugeValue]:

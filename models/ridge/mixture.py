@@ -42,11 +42,19 @@ class Mixture:
             errors -= targets[:, :columns]
             self.losses[member] += fades @ np.einsum("nc,nc->n", errors, errors)
 
+    def add(self, errors: Floats) -> None:
+        """Add n events: the errors of each head, (M, n, C)."""
+        n = errors.shape[1]
+        self.losses *= self._fade**n
+        squares = np.einsum("mnc,mnc->mn", errors, errors)
+        self.losses += squares[:, 0] if n == 1 else squares @ (self._fade ** np.arange(n - 1.0, -1.0, -1.0))
+
     def weights(self) -> Floats:
         """(M,), ≥ 0, of sum 1."""
-        best = self.losses.min()
+        best = np.minimum.reduce(self.losses)
         excess = self.losses - best
         if self._unit_free:
             excess = excess * (self._horizon / best) if best > 0 else np.where(excess > 0, np.inf, 0.0)
         share = np.exp(-excess)
-        return np.asarray(share / share.sum())
+        share /= np.add.reduce(share)
+        return share

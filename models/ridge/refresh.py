@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from thalweg.models.ridge.params import Params
 from thalweg.models.ridge.pseudo_features import rows_needed
+from thalweg.models.ridge.recursion import lasts
 
 Floats = NDArray[np.float64]
 
@@ -20,6 +21,8 @@ FREE = 3_000_000
 """Multiply-adds allowed for solving after each micro-batch of any size: a tenth of a millisecond."""
 SHARE = 0.15
 """The cost of solving as a fraction of accumulating."""
+PAID = 4
+"""Micro-batches that Woodbury steps must last for at least: an inverse costs three times what a solve costs."""
 GROWTH = 0.25
 """While events are few, heads are solved each time their number has grown by this fraction."""
 
@@ -62,16 +65,21 @@ def due(params: Params, size: int, width: int, weights: Sequence[Floats], since:
 
 def recursion_pays(size: int, columns: int, events: int) -> bool:
     """Whether a Woodbury step for a micro-batch of this many events costs less than a factorisation."""
+    if events == 1:
+        return True  # whatever the size: nothing is factorised, and the calls are fewer
     step = events * size**2 * 1.5 + events**2 * size + events**3 / 6
     return step < solve_cost(size, columns)
 
 
 def recursion_wanted(params: Params, size: int, columns: int, events: int) -> bool:
-    """Whether the head is updated by Woodbury steps after a micro-batch of this many events."""
-    if params.solver == "cholesky" or params.forgetting != (1.0,) or params.balance != "none":
+    """Whether heads are updated by Woodbury steps after a micro-batch of this many events."""
+    if params.solver == "cholesky" or params.balance != "none":
         return False
-    fresh = isinstance(params.refresh_events, int) and params.refresh_events <= events
-    return params.solver == "recursive" or (fresh and recursion_pays(size, columns, events))
+    if params.solver == "recursive":
+        return True
+    setting = params.refresh_events
+    fresh = setting <= events if isinstance(setting, int) else solve_cost(size, columns) <= FREE
+    return fresh and lasts(min(params.forgetting)) >= PAID * events and recursion_pays(size, columns, events)
 
 
 def recursion_lasts(size: int, learned: int) -> int:
