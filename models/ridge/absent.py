@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtr
 
 from thalweg.models.ridge.clocks import ClassClocks
-from thalweg.models.ridge.head import solve
+from thalweg.models.ridge.heads.solve import solve
 from thalweg.models.ridge.predictor import Known
 from thalweg.models.ridge.statistics import Statistics
 from thalweg.proto.schema import Array

@@ -28,17 +28,19 @@ from thalweg.models.parts.running_scale import RunningScale
 from thalweg.models.parts.selection import Selected, select_classes, select_numbers
 from thalweg.models.parts.standardise import scaled
 from thalweg.models.ridge.absent import Absent
+from thalweg.models.ridge.classes import Classes
 from thalweg.models.ridge.clocks import PAUSE, pauses_within
-from thalweg.models.ridge.head import penalty
+from thalweg.models.ridge.heads.mixture import Mixture
+from thalweg.models.ridge.heads.passive import PassiveAggressive
+from thalweg.models.ridge.heads.pseudo_features import seeded_noise, solved
+from thalweg.models.ridge.heads.refresh import Schedule, recursion_lasts
+from thalweg.models.ridge.heads.solve import penalty
 from thalweg.models.ridge.identity import check, check_plain, identity
-from thalweg.models.ridge.mixture import Mixture
 from thalweg.models.ridge.params import Params
 from thalweg.models.ridge.predictor import CHUNK, RidgePredictor
-from thalweg.models.ridge.pseudo_features import seeded_noise, solved
-from thalweg.models.ridge.recursion import Recursion
-from thalweg.models.ridge.refresh import due, recursion_lasts, recursion_wanted
 from thalweg.models.ridge.rescaled import Rescaling
 from thalweg.models.ridge.statistics import Rows, Statistics
+from thalweg.models.ridge.sums import Sums
 from thalweg.models.ridge.targets import Targets
 from thalweg.proto.event import Batch, ClassLabels, NumberLabels
 from thalweg.proto.schema import Array, InputError, Schema
@@ -64,8 +66,7 @@ class Ridge:
         self.params = p = Params.of(context.params)
         self._columns = InputColumns(context.inputs)
         self._seed = context.seed
-        self._classes: dict[str, int] = {}
-        self._class_events: NDArray[np.int64] = np.zeros(0, np.int64)  # (C,), without decay
+        self._classes = Classes()
         self._map = FeatureMap.draw(
             self._columns.width, p.expansion, offsets=p.offsets, direct=p.direct, bias=p.bias, seed=context.seed
         )
@@ -74,20 +75,16 @@ class Ridge:
         if p.task == "regression":
             additive = p.forgetting == (1.0,) and not p.standardise
             self._targets = Targets(p.targets, None if additive else p.target_clip, centred=p.bias)
-        columns = p.targets if p.task == "regression" else 0
-        moments, grams = self._columns.width if p.balance == "pseudo_features" else 0, p.balance == "reweighted"
-        self._members = [
-            Statistics(self._map.size, columns, decay=decay, moments=moments, class_grams=grams)
-            for decay in p.forgetting
-        ]
-        self._slowest = self._members[int(np.argmax(p.forgetting))]
+        self._sums = Sums(self._map.size, self._columns.width, p)
+        self._schedule = Schedule(p, self._map.size, self._columns.width)
+        self._members, self._recursion = self._sums.members, self._sums.recursion
         forgets = min(p.forgetting) < 1.0 and p.balance == "none" and p.task == "classification"
         self._absent = Absent(self._map.size, self._map.width, max(p.forgetting)) if p.keep_absent and forgets else None
-        self._mixture = Mixture(len(p.forgetting), p.mixture_horizon_events, unit_free=p.task == "regression")
-        self._recursion = Recursion(self._map.size, p.forgetting)
-        self._heads: Floats = np.zeros((len(p.forgetting), self._map.size, self._members[0].columns))  # (M, D, C)
+        beside = PassiveAggressive(self._map.size) if forgets and len(p.forgetting) > 1 else None
+        unit_free = p.task == "regression"
+        self._mixture = Mixture(len(p.forgetting), p.mixture_horizon_events, unit_free=unit_free, beside=beside)
+        self._heads: Floats = np.zeros((len(p.forgetting), self._map.size, self._sums.columns))  # (M, D, C)
         self._learned = 0
-        self._summed = 0  # events in the sums; others wait for being added, see Recursion
         self._since_refresh = 0
         self._head_events = 0
         self._skipped = 0
@@ -95,8 +92,6 @@ class Ridge:
         self._faded = 0
         self._must_refresh = False
         self._predictor: RidgePredictor | None = None
-        self._wanted: tuple[tuple[int, int], bool] | None = None  # the last answer of _recursion_wanted
-        self._named: tuple[Array | None, tuple[str, ...]] | None = None  # columns and names of classes that have events
 
     @property
     def schema(self) -> Schema:
@@ -104,17 +99,16 @@ class Ridge:
             return Schema(self._columns.specs, "number", self.params.targets)
         return Schema(self._columns.specs, "class")
 
-    # Learning
-
     def learn(self, batch: Batch) -> None:
         inputs, targets, codes, weights, skipped, excess, first_excess = self._take(batch)
         self._skipped += skipped
         self._excess.add(excess, first_excess)
         if not (events := len(inputs)):
             return
-        summed = self._summed
-        if self._recursion.active and not self._recursion_wanted(events):
-            self._begin_sums()
+        summed = self._sums.events
+        if self._recursion.active and not self._schedule.recursive(self._sums.columns, events):
+            self._sums.settle()
+        self._mixture.begin(events)
         for part in self._stretches(events, codes):
             some = Rows(
                 self._taken(inputs[part]),
@@ -127,20 +121,17 @@ class Ridge:
             self._rescale()
         self._learned += events
         self._since_refresh += events
-        if codes is not None and events == 1:
-            self._class_events[codes[0]] += 1
-        elif codes is not None:
-            self._class_events += np.bincount(codes, minlength=len(self._class_events))
+        if codes is not None:
+            self._classes.add(codes)
         if len(self._members) > 1 or self._recursion.active:
             self._predictor = None  # the mixture has changed, or the head was updated recursively
         must = self._must_refresh
         self._refresh_if_due(events)
         if self._absent is not None and self._absent.update(
-            self._all_summed, self._features, self._present, self._gamma, self._map.constant, anyway=must
+            self._sums.of_all, self._features, self._present, self._gamma, self._map.constant, anyway=must
         ):
             self._predictor = None
-        for member in self._members if self._summed > summed else ():
-            member.drop_denormals(summed, self._summed)
+        self._sums.drop_denormals(summed)
 
     def _learn(self, rows: Rows) -> None:
         recursion = self._recursion
@@ -151,51 +142,23 @@ class Ridge:
             self._grow_heads()
             errors = rows.targets - np.matmul(rows.features, self._heads)  # (M, n, C)
         if len(self._members) > 1 and self._learned:
-            if errors is not None:
-                self._mixture.add(errors)
-            else:
-                self._mixture.score(rows.features, rows.targets, self._heads)
+            self._mixture.score(rows, self._heads, errors)
         if self._absent is not None and rows.codes is not None and rows.inputs is not None:
             if recursion.waiting and self._absent.clocks.stores(rows.codes):
-                self._add_waiting()
-            self._absent.add(rows.inputs, rows.codes, self._slowest)
+                self._sums.add_waiting()
+            self._absent.add(rows.inputs, rows.codes, self._sums.slowest)
         if errors is None:
-            self._add(rows)
+            self._sums.add(rows)
         elif not recursion.add(rows, errors, self._heads):
-            self._begin_sums()
-
-    def _add(self, rows: Rows) -> None:
-        for member in self._members:
-            member.add(rows)
-        self._summed += len(rows.features)
-
-    def _add_waiting(self) -> None:
-        """Add the events that wait to the sums."""
-        if (rows := self._recursion.take(classes=self.params.task == "classification")) is not None:
-            self._add(rows)
-
-    def _begin_sums(self) -> None:
-        """From now on events are added to the sums at once, and heads are solved from these."""
-        self._add_waiting()
-        self._recursion.stop()
-
-    def _all_summed(self) -> Statistics:
-        """The slowest sums, of all events."""
-        self._add_waiting()
-        return self._slowest
+            self._sums.settle()
 
     def _rescale(self) -> None:
         """Re-express all sums if the scale has moved after the last stretch."""
         if self._standardiser is None or (move := self._standardiser.move) is None:
             return
         self._standardiser.move = None
-        self._begin_sums()
-        rescaling = Rescaling(self._map, move, self.params.clip)
-        for member in self._members:
-            if self._absent is not None and member is self._slowest:
-                self._absent.clocks.rescale(member, rescaling)
-            else:
-                rescaling.apply(member)
+        clocks = None if self._absent is None else self._absent.clocks
+        self._sums.rescale(Rescaling(self._map, move, self.params.clip), clocks)
 
     def _take(self, batch: Batch) -> Selected:
         """The valid labelled events of a batch; registers new classes."""
@@ -206,16 +169,14 @@ class Ridge:
             return select_numbers(inputs, batch.labels, batch.weights, self.params.targets)
         if batch.labels is None:
             return Selected(inputs[:0], np.zeros((0, 0)), None, None, 0)
-        known = len(self._classes)
-        selected = select_classes(inputs, batch.labels, batch.weights, self._classes, self.params.max_classes)
-        if len(self._classes) > known:
-            self._named = None
-            self._recursion.grow(len(self._classes))
-            for member in self._members:
-                member.grow(len(self._classes))
+        table = self._classes.table
+        known = len(table)
+        selected = select_classes(inputs, batch.labels, batch.weights, table, self.params.max_classes)
+        if len(table) > known:
+            self._classes.grow()
+            self._sums.grow(len(table))
             if self._absent is not None:
-                self._absent.clocks.grow(len(self._classes))
-            self._class_events = np.pad(self._class_events, (0, len(self._classes) - known))
+                self._absent.clocks.grow(len(table))
             self._must_refresh = True
         return selected
 
@@ -248,9 +209,7 @@ class Ridge:
 
     def raise_forgetting(self, factor: float, events: int) -> None:
         """Decays all sums at once; their regular decay stays."""
-        self._begin_sums()
-        for member in self._members:
-            member.fade(1.0 / factor)
+        self._sums.fade(1.0 / factor)
         if self._absent is not None:
             self._absent.clocks.fade(1.0 / factor)
         self._faded += 1
@@ -260,10 +219,11 @@ class Ridge:
     # Heads
 
     def _refresh_if_due(self, events: int) -> None:
-        wanted = self._recursion_wanted(events)
-        fresh = wanted and self.params.refresh_events == "auto"
-        if not (fresh or self._must_refresh or self._due()):
-            return
+        wanted = self._schedule.recursive(self._sums.columns, events)
+        if not (self._must_refresh or (wanted and self.params.refresh_events == "auto")):
+            weights = [member.class_weight for member in self._members]
+            if not self._schedule.due(weights, self._since_refresh, self._learned):
+                return
         if not wanted:
             self.refresh()
             return
@@ -273,26 +233,15 @@ class Ridge:
             self._renew()
         self._refreshed()
 
-    def _due(self) -> bool:
-        weights = [member.class_weight for member in self._members]
-        since, learned = self._since_refresh, self._learned
-        return due(self.params, self._map.size, self._map.width, weights, since, learned)
-
-    def _recursion_wanted(self, events: int) -> bool:
-        asked = events, self._members[0].columns
-        if self._wanted is None or self._wanted[0] != asked:
-            self._wanted = asked, recursion_wanted(self.params, self._map.size, asked[1], events)
-        return self._wanted[1]
-
     def _renew(self) -> None:
         self._grow_heads()
-        self._add_waiting()
+        self._sums.add_waiting()
         most = recursion_lasts(self._map.size, self._learned)
         self._recursion.renew(self._members, self._heads, self._gamma, self._map.constant, most)
 
     def refresh(self) -> None:
         """Solve for new heads from everything learned so far."""
-        self._begin_sums()
+        self._sums.settle()
         self._heads = np.array([self._solve(member) for member in self._members])
         self._refreshed()
 
@@ -308,7 +257,7 @@ class Ridge:
         return penalty(self.params.gamma, member.gram, self._map.constant)
 
     def _grow_heads(self) -> None:
-        missing = self._members[0].columns - self._heads.shape[2]
+        missing = self._sums.columns - self._heads.shape[2]
         if missing:
             self._heads = np.pad(self._heads, ((0, 0), (0, 0), (0, missing)))
 
@@ -320,27 +269,16 @@ class Ridge:
                 head[-1] += self._targets.origin
             if self.params.task == "classification":
                 known = None if self._absent is None else self._absent.known
-                seen, names = self._with_events(head.shape[1])
+                seen, names = self._classes.seen(head.shape[1])
                 head = head if seen is None else head[:, seen]
             s = self._standardiser
             scale = None if s is None else (s.shift, s.factor, self.params.clip)
             self._predictor = RidgePredictor(self._columns, self._map, head, names, scale, self._head_events, known)
         return self._predictor
 
-    def _with_events(self, columns: int) -> tuple[Array | None, tuple[str, ...]]:
-        """The columns, None if all, and the names of classes that have events: an unlearned one is never predicted."""
-        if self._named is None:
-            here = self._class_events[:columns] > 0
-            names = tuple(name for name, code in self._classes.items() if code < columns and here[code])
-            self._named = None if here.all() else np.flatnonzero(here), names
-        return self._named
-
     def _present(self) -> Floats:
-        """W (D, C) of the mixture, for what is asked now; a copy."""
-        M, D, C = self._heads.shape
-        return (
-            (self._mixture.weights() @ self._heads.reshape(M, D * C)).reshape(D, C) if M > 1 else self._heads[0].copy()
-        )
+        """W (D, C) for what is asked now; a copy."""
+        return self._mixture.served(self._heads, self._map.constant)
 
     @classmethod
     def predictor_from(cls, state: State) -> RidgePredictor:
@@ -350,14 +288,13 @@ class Ridge:
     # State
 
     def state(self) -> State:
-        tensors = {"heads": self._heads, "losses": self._mixture.losses, "class_events": self._class_events}
+        tensors = {"heads": self._heads, **self._mixture.tensors(), "class_events": self._classes.events}
         if self._map.expansion:
             tensors |= {"projection": self._map.projection, "offsets": self._map.offsets}
-        for number, member in enumerate(self._members):
-            tensors |= {f"{name}.{number}": array for name, array in member.tensors().items()}
+        tensors |= self._sums.tensors()
         meta: dict[str, Any] = {
             "identity": identity(self.params, self._columns.specs, self._seed),
-            "classes": list(self._classes),
+            "classes": list(self._classes.table),
             "learned": self._learned,
             "since_refresh": self._since_refresh,
             "head_events": self._head_events,
@@ -374,34 +311,30 @@ class Ridge:
         if self._absent is not None:
             tensors |= {f"absent.{name}": array for name, array in self._absent.tensors().items()}
             meta["absent"] = self._absent.meta()
-        tensors |= {f"recursion.{name}": array for name, array in self._recursion.tensors().items()}
         return State(tensors, meta)
 
     def restore(self, state: State) -> None:
         check(identity(self.params, self._columns.specs, self._seed), state.meta.get("identity", {}))
         tensors, meta = state.tensors, state.meta
-        self._classes = {name: code for code, name in enumerate(meta["classes"])}
-        self._class_events = np.array(tensors["class_events"])
+        self._classes.restore(meta["classes"], tensors["class_events"])
         self._learned, self._since_refresh = meta["learned"], meta["since_refresh"]
         self._head_events, self._skipped = meta["head_events"], meta["skipped"]
         self._faded = meta.get("faded", 0)
         self._excess.restore(meta)
         self._must_refresh, self._predictor = False, None
-        self._heads, self._mixture.losses = np.array(tensors["heads"]), np.array(tensors["losses"])
+        self._heads = np.array(tensors["heads"])
+        self._mixture.restore(tensors)
         if self._map.expansion:
             m = self._map
             arrays = np.array(tensors["projection"]), np.array(tensors["offsets"])
             self._map = FeatureMap(m.width, *arrays, m.direct, m.bias)
-        for number, member in enumerate(self._members):
-            member.restore({name: tensors[f"{name}.{number}"] for name in member.tensors()})
+        self._sums.restore(tensors, self._learned)
         if self._standardiser is not None:
             self._standardiser.restore(_below("scale.", tensors), *meta["scale"])
         if self._targets is not None:
             self._targets.restore(_below("targets.", tensors), meta["targets"])
         if self._absent is not None:
             self._absent.restore(_below("absent.", tensors), meta["absent"])
-        self._recursion.restore(_below("recursion.", tensors))
-        self._summed, self._named = self._learned - self._recursion.waiting, None
 
     def merge(self, other: State) -> None:
         """Add the `state()` of another worker that learned other events; the sum is exact.
@@ -413,25 +346,21 @@ class Ridge:
         check(identity(self.params, self._columns.specs, self._seed), other.meta.get("identity", {}))
         theirs = Ridge(LearnerContext(inputs=self._columns.specs, params=self.params.model_dump(), seed=self._seed))
         theirs.restore(other)
-        self._begin_sums()
-        theirs._begin_sums()
+        self._sums.settle()
+        theirs._sums.settle()
         if self._map.expansion and not np.array_equal(theirs._map.projection, self._map.projection):
             raise ValueError("cannot merge: the random layers differ")
-        for name in theirs._classes:
-            self._classes.setdefault(name, len(self._classes))
-        self._class_events = np.pad(self._class_events, (0, len(self._classes) - len(self._class_events)))
+        order = self._classes.merge(theirs._classes)
         if self.params.task == "classification":
-            order = np.array([self._classes[name] for name in theirs._classes], dtype=np.int64)
-            np.add.at(self._class_events, order, theirs._class_events)
-            self._members[0].grow(len(self._classes))
-            theirs._members[0].reorder(order, len(self._classes))
+            self._sums.grow(len(self._classes.table))
+            theirs._members[0].reorder(order, len(self._classes.table))
         if self._targets is not None and theirs._targets is not None:
             self._targets.merge(theirs._targets, theirs._members[0])
         self._members[0].merge(theirs._members[0])
         self._learned += theirs._learned
         self._skipped += theirs._skipped
         self._excess.events += theirs._excess.events
-        self._summed, self._named = self._learned, None
+        self._sums.events = self._learned
         self.refresh()
 
     def unlearn(self, batch: Batch) -> None:
@@ -444,22 +373,24 @@ class Ridge:
             ValueError: Events decay or are standardised, or one is of a class that was never learned.
         """
         check_plain("unlearn", self.params, self._faded)
-        if isinstance(batch.labels, ClassLabels) and (strange := sorted(set(batch.labels.names) - set(self._classes))):
+        if isinstance(batch.labels, ClassLabels) and (
+            strange := sorted(set(batch.labels.names) - set(self._classes.table))
+        ):
             raise ValueError(f"cannot unlearn: class {strange[0]!r} was never learned")
         inputs, targets, codes, weights, *_ = self._take(batch)
-        self._begin_sums()
+        self._sums.settle()
         if self._targets is not None:
             targets = targets - self._targets.origin
         self._members[0].subtract(Rows(self._features(inputs), targets, weights, codes, inputs))
         self._learned -= len(inputs)
         if codes is not None:
-            self._class_events -= np.bincount(codes, minlength=len(self._class_events))
-        self._summed, self._named = self._learned, None
+            self._classes.subtract(codes)
+        self._sums.events = self._learned
         self.refresh()
 
     def gauges(self) -> Mapping[str, GaugeValue]:
         return {
-            "classes": float(len(self._classes)),
+            "classes": float(len(self._classes.table)),
             "skipped_events": float(self._skipped),
             "excess_class_events": float(self._excess.events),
         }

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from thalweg.memory.snapshots.state import State
 from thalweg.models.contract.learner import LearnerContext
-from thalweg.models.ridge.head import solve
+from thalweg.models.ridge.heads.pseudo_features import deviations, reweighted_head, topped_up
+from thalweg.models.ridge.heads.recursion import Recursion
+from thalweg.models.ridge.heads.solve import solve
 from thalweg.models.ridge.learner import Ridge
-from thalweg.models.ridge.pseudo_features import deviations, reweighted_head, topped_up
-from thalweg.models.ridge.recursion import Recursion
 from thalweg.models.ridge.statistics import Rows, Statistics
 from thalweg.proto.event import Batch, ClassLabels
 from thalweg.proto.schema import TensorSpec
@@ -67,7 +67,7 @@ def golden(request: pytest.FixtureRequest, shared: Path) -> Golden:
 def in_class_order(learner: Ridge, columns: Array, width: int = 10) -> Array:
     """Our columns stand in the order in which classes came; theirs by number."""
     out = np.zeros((len(columns), width))
-    for name, code in learner._classes.items():
+    for name, code in learner._classes.table.items():
         out[:, int(name)] = columns[:, code]
     return out
 
@@ -180,7 +180,7 @@ def test_reweighted_heads_are_the_recorded_ones(golden: Golden) -> None:
         learner.learn(batch)
         if t in golden.arrays["publish_after"]:
             # Their weights sum to the highest label + 1, ours to the classes seen; scaling all weights scales γ.
-            gamma = golden.gamma * len(learner._classes) / golden.arrays["out_features"][t]
+            gamma = golden.gamma * len(learner._classes.table) / golden.arrays["out_features"][t]
             head = in_class_order(learner, reweighted_head(learner._members[0], gamma, None))
 
             assert relative(head, golden.arrays[f"pub{t}.W_air"]) < 1e-9
@@ -201,7 +201,7 @@ def test_merged_halves_and_unlearned_batches_give_the_joint_solution(golden: Gol
 
 
 def recorded_noise(learner: Ridge, golden: Golden, t: int) -> Any:
-    names = list(learner._classes)
+    names = list(learner._classes.table)
 
     def noise(code: int, rows: int, width: int) -> Array:
         draws = golden.arrays[f"pub{t}.noise.c{names[code]}"]

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from scipy.linalg.blas import dgemm
 from scipy.linalg.lapack import dpotri, dpotrs
 
-from thalweg.models.ridge.head import factorise
+from thalweg.models.ridge.heads.solve import factorise
 from thalweg.models.ridge.statistics import Rows, Statistics
 from thalweg.proto.schema import Array
 

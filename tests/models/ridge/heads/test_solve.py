@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from thalweg.models.ridge.head import penalty, solve
+from thalweg.models.ridge.heads.solve import penalty, solve
 
 GENERATOR = np.random.default_rng(0)
 H, Y = GENERATOR.standard_normal((200, 12)), GENERATOR.standard_normal((200, 3))

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from thalweg.models.ridge.heads.pseudo_features import rows_needed
+from thalweg.models.ridge.heads.recursion import lasts
 from thalweg.models.ridge.params import Params
-from thalweg.models.ridge.pseudo_features import rows_needed
-from thalweg.models.ridge.recursion import lasts
 
 Floats = NDArray[np.float64]
 
@@ -45,24 +45,6 @@ def interval(setting: int | str, seen: int, solve: float, event: float) -> int:
     return max(1, min(steady, int(GROWTH * seen)))
 
 
-def due(params: Params, size: int, width: int, weights: Sequence[Floats], since: int, learned: int) -> bool:
-    """Whether to solve for new heads.
-
-    Args:
-        params: Of the learner.
-        size: Features, D.
-        width: Inputs, F.
-        weights: Weights of classes (C,), of each decay.
-        since: Events since the last solve.
-        learned: Events learned in all.
-    """
-    columns, pseudo = len(weights[0]), 0
-    if params.balance == "pseudo_features":
-        pseudo = max(int(rows_needed(weight, params.pseudo_rows).sum()) for weight in weights)
-    cost = solve_cost(size, columns, pseudo, width)
-    return since >= interval(params.refresh_events, learned, cost, event_cost(size, columns))
-
-
 def recursion_pays(size: int, columns: int, events: int) -> bool:
     """Whether a Woodbury step for a micro-batch of this many events costs less than a factorisation."""
     if events == 1:
@@ -71,17 +53,46 @@ def recursion_pays(size: int, columns: int, events: int) -> bool:
     return step < solve_cost(size, columns)
 
 
-def recursion_wanted(params: Params, size: int, columns: int, events: int) -> bool:
-    """Whether heads are updated by Woodbury steps after a micro-batch of this many events."""
-    if params.solver == "cholesky" or params.balance != "none":
-        return False
-    if params.solver == "recursive":
-        return True
-    setting = params.refresh_events
-    fresh = setting <= events if isinstance(setting, int) else solve_cost(size, columns) <= FREE
-    return fresh and lasts(min(params.forgetting)) >= PAID * events and recursion_pays(size, columns, events)
-
-
 def recursion_lasts(size: int, learned: int) -> int:
     """Woodbury steps before the next factorisation: doubling at the start, where the error arises, then D."""
     return max(64, min(size, learned // 2))
+
+
+class Schedule:
+    """When the heads of one learner are solved, and when they are updated by Woodbury steps."""
+
+    def __init__(self, params: Params, size: int, width: int) -> None:
+        """For D features of F inputs."""
+        self._params, self._size, self._width = params, size, width
+        self._asked: tuple[int, int] = (-1, -1)  # arguments of the last `recursive`
+        self._answer = False
+
+    def due(self, weights: Sequence[Floats], since: int, learned: int) -> bool:
+        """Whether to solve for new heads.
+
+        Args:
+            weights: Weights of classes (C,), of each decay.
+            since: Events since the last solve.
+            learned: Events learned in all.
+        """
+        p, columns, pseudo = self._params, len(weights[0]), 0
+        if p.balance == "pseudo_features":
+            pseudo = max(int(rows_needed(weight, p.pseudo_rows).sum()) for weight in weights)
+        cost = solve_cost(self._size, columns, pseudo, self._width)
+        return since >= interval(p.refresh_events, learned, cost, event_cost(self._size, columns))
+
+    def recursive(self, columns: int, events: int) -> bool:
+        """Whether heads are updated by Woodbury steps after a micro-batch of this many events."""
+        if self._asked != (columns, events):
+            self._asked, self._answer = (columns, events), self._recursive(columns, events)
+        return self._answer
+
+    def _recursive(self, columns: int, events: int) -> bool:
+        p = self._params
+        if p.solver == "cholesky" or p.balance != "none":
+            return False
+        if p.solver == "recursive":
+            return True
+        setting = p.refresh_events
+        fresh = setting <= events if isinstance(setting, int) else solve_cost(self._size, columns) <= FREE
+        return fresh and lasts(min(p.forgetting)) >= PAID * events and recursion_pays(self._size, columns, events)
