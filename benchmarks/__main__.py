@@ -32,6 +32,8 @@ NAMES = (
     "peers",
     "memory",
     "latency",
+    "micro_batches",
+    "replicas",
     "bottleneck",
     "error_memory",
     "prompt_tpp",
