@@ -6,8 +6,8 @@ Driving Task" (arXiv:2405.17779): frozen random ReLU layer, recursive ridge head
 Ours differs (docs/learners/ridge.md counts how): sums G = Σhhᵀ and Q = Σhyᵀ are the state and are solved by Cholesky;
 inputs are standardised, and sums re-expressed when the scale moves; events may fade, at several rates at once, the
 served head being the mixture that did best lately, while classes that no longer come are kept at clocks of their own;
-class names need not be known, targets may be numbers.
-Cost: D² multiply-adds an event and decay, D³/6 a solve. State: 8 (D² + 2 D C) bytes a decay, + 8 D F.
+class names need not be known, targets may be numbers; few events are learned by Woodbury steps at all decays at once.
+Cost: D² multiply-adds an event and decay, D³/6 a solve. State: 8 (2 D² + 2 D C) bytes a decay, + 8 D F.
 """
 
 from __future__ import annotations
