@@ -108,7 +108,7 @@ class Ridge:
         summed = self._sums.events
         if self._recursion.active and not self._schedule.recursive(self._sums.columns, events):
             self._sums.settle()
-        self._mixture.begin(events)
+        self._mixture.begin(events, late=batch.served is not None)
         for part in self._stretches(events, codes):
             some = Rows(
                 self._taken(inputs[part]),

@@ -42,9 +42,12 @@ class Mixture:
         self._beside = beside
         self._few = False  # whether the present micro-batch is one of few events
 
-    def begin(self, events: int) -> None:
-        """A micro-batch of this many events is to be learned, in one or several parts."""
-        self._few = events <= MOST
+    def begin(self, events: int, *, late: bool) -> None:
+        """A micro-batch of this many events is to be learned, in one or several parts.
+
+        `late`: others were predicted before its labels came: the run of its labels is over.
+        """
+        self._few = events <= MOST and not late
         if self._beside is not None and not self._few:
             self._beside.pause()
 

@@ -3,7 +3,7 @@
 Source: Crammer, Dekel, Keshet, Shalev-Shwartz and Singer, "Online Passive-Aggressive Algorithms", JMLR 7 (2006), PA-I
 with C = 1, one against all. Ridge shrinks a head that has seen a dozen events towards nothing, and so turns some events
 after a label has; this one turns at the first. Which of both answers is decided by the share each had right lately.
-It learns only from micro-batches of few events: after larger ones the run that it would follow is over.
+It learns only from micro-batches of few events whose labels are not late: else the run that it would follow is over.
 Cost: 2 D C an event. State: 8 D C bytes, none before the first such event.
 """
 
@@ -69,7 +69,7 @@ class PassiveAggressive:
             self._head += h[:, None] * step
 
     def pause(self) -> None:
-        """A larger micro-batch was learned: what was right before it counts no longer."""
+        """A larger or a late micro-batch was learned: what was right before it counts no longer."""
         self._right = [0.0, 0.0]
 
     @property

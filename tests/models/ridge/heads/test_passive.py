@@ -90,6 +90,19 @@ def test_after_a_larger_micro_batch_it_is_not_believed_and_a_learner_of_such_has
     assert not learner._mixture._beside.believed
 
 
+def test_an_event_whose_label_came_after_its_prediction_was_served_is_not_followed() -> None:
+    x, y = runs(1200, 60.0, 1)
+    learner = ridge()
+    right(learner, x, y)
+    assert learner._mixture._beside is not None
+    assert learner._mixture._beside.believed
+
+    labels = ClassLabels(y[:1], NAMES)
+    learner.learn(Batch({"x": x[:1]}, labels, np.ones(1), np.zeros(1), served=[None]))
+
+    assert not learner._mixture._beside.believed
+
+
 def test_with_one_decay_the_head_is_that_of_ridge() -> None:
     x, y = runs(200, 60.0, 4)
     learner = ridge(forgetting=0.97, expansion=0)
