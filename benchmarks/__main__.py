@@ -34,6 +34,7 @@ NAMES = (
     "latency",
     "micro_batches",
     "replicas",
+    "idle",
     "bottleneck",
     "error_memory",
     "prompt_tpp",

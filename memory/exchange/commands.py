@@ -26,7 +26,7 @@ EXPIRE_SECONDS = 600.0
 """Commands older than this expire, with or without a response."""
 MOST_COMMANDS = 1000
 """A model with this many waiting commands rejects more."""
-_LOOK_SECONDS = 0.01  # between two polls of the store: a learner polls after every block
+_LOOK_SECONDS = 0.01  # between two polls of the store: each learner polls after every block
 
 
 class StoreError(Exception):
@@ -122,7 +122,9 @@ class SqliteCommandQueue:
         self._path = Path(path)
         self._clock = clock
         self._lock = threading.Lock()
-        self._look_after: dict[str, float] = {}
+        self._look_after = 0.0
+        self._seen: int | None = None
+        self._asked: set[str] = set()  # models with commands that were not delivered
         self._readable = True
         connection = None
         try:
@@ -154,31 +156,50 @@ class SqliteCommandQueue:
                     "INSERT INTO commands (id, model, verb, arguments, asked) VALUES (?, ?, ?, ?, ?)",
                     (id, model, verb, json.dumps(dict(arguments)), now),
                 )
+                self._seen = None
         except sqlite3.Error as error:
             raise store_error(self._path, error) from error
         return id
 
     def poll(self, model: str) -> list[Command]:
-        now = time.monotonic()
-        if now < self._look_after.get(model, 0.0):
+        if not self._has_some(model):
             return []
-        self._look_after[model] = now + _LOOK_SECONDS
         which = "WHERE model = ? AND taken = 0 AND asked >= ?"
         values = (model, self._clock() - EXPIRE_SECONDS)
         try:
             with self._lock:
-                rows = []
-                if self._connection.execute(f"SELECT 1 FROM commands {which} LIMIT 1", values).fetchone():
-                    rows = self._connection.execute(
-                        f"UPDATE commands SET taken = 1 {which} RETURNING id, verb, arguments, asked", values
-                    ).fetchall()
+                rows = self._connection.execute(
+                    f"UPDATE commands SET taken = 1 {which} RETURNING id, verb, arguments, asked", values
+                ).fetchall()
+                self._asked.discard(model)
         except sqlite3.Error as error:
-            if self._readable:
-                log.warning("store unavailable: commands wait", store=str(self._path), problem=str(error))
-            self._readable = False
+            self._unreadable(error)
             return []
-        self._readable = True
         return [Command(id, verb, json.loads(text)) for id, verb, text, _ in sorted(rows, key=lambda row: row[3])]
+
+    def _has_some(self, model: str) -> bool:
+        """Whether commands wait for this model; looked up for all models at once, and only after a change."""
+        now = time.monotonic()
+        if now >= self._look_after:
+            try:
+                with self._lock:
+                    self._look_after = now + _LOOK_SECONDS
+                    seen = self._connection.execute("PRAGMA data_version").fetchone()[0]
+                    if seen != self._seen:  # another connection has written, or this one has submitted
+                        found = self._connection.execute("SELECT DISTINCT model FROM commands WHERE taken = 0")
+                        self._asked = {name for (name,) in found}
+                        self._seen = seen
+            except sqlite3.Error as error:
+                self._unreadable(error)
+                return False
+            self._readable = True
+        return model in self._asked
+
+    def _unreadable(self, error: sqlite3.Error) -> None:
+        self._seen = None
+        if self._readable:
+            log.warning("store unavailable: commands wait", store=str(self._path), problem=str(error))
+        self._readable = False
 
     def respond(self, id: str, result: Mapping[str, Any]) -> None:
         try:

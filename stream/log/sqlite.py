@@ -40,6 +40,7 @@ from thalweg.stream.log.sqlite_file import (
     transaction,
 )
 from thalweg.stream.log.sqlite_reader import SqliteReader
+from thalweg.stream.log.sqlite_writes import Writes
 
 log = structlog.get_logger(__name__)
 
@@ -73,6 +74,7 @@ class SqliteLog:
         except OSError as error:
             raise LogError(f"log {self._path}: cannot create its folder: {error}") from error
         self._connection = self._connect()
+        self._writes = Writes(self._connect)
         try:
             with self._lock, self._errors(), transaction(self._connection):
                 self._connection.execute(
@@ -132,7 +134,7 @@ class SqliteLog:
         try:
             self._must_be_there()  # else it is another file, perhaps a new one
             with self._errors():
-                return SqliteReader(connection, self._path, self._must_be_there, topics, after, start)
+                return SqliteReader(connection, self._path, self._must_be_there, topics, after, start, self._writes)
         except LogError:
             connection.close()
             raise
@@ -160,6 +162,7 @@ class SqliteLog:
                 self._sweep(number, self._clock())
 
     def close(self) -> None:
+        self._writes.close()
         with self._lock:
             self._connection.close()
 

@@ -13,10 +13,11 @@ import structlog
 from thalweg.proto.records import Headers, Partition, Position, Records
 from thalweg.stream.log.log import Gap, Problem, Start
 from thalweg.stream.log.sqlite_file import DAMAGE, Row, bounds_of, is_whole
+from thalweg.stream.log.sqlite_writes import Writes
 
 log = structlog.get_logger(__name__)
 
-_LOOK_SECONDS = 0.002  # between two checks for new records; one costs a few microseconds
+_AGAIN_SECONDS = 0.01  # between two tries to read a file that cannot be read
 _unpack = msgspec.msgpack.Decoder(list[tuple[str, bytes]]).decode
 
 
@@ -30,6 +31,7 @@ class SqliteReader:
         topics: As in `Log.reader`.
         after: As in `Log.reader`.
         start: As in `Log.reader`.
+        writes: Notices what is appended.
     """
 
     def __init__(
@@ -40,8 +42,9 @@ class SqliteReader:
         topics: Sequence[str],
         after: Position,
         start: Start,
+        writes: Writes,
     ) -> None:
-        self._connection = connection
+        self._connection, self._writes = connection, writes
         self._path = path
         self._must_be_there = must_be_there
         self._starts = {}
@@ -50,19 +53,24 @@ class SqliteReader:
             self._starts[topic] = 0 if found is None else found[1] if start == "earliest" else found[2]
         self._gaps: list[Gap] = []
         self._reached, self._problem = True, ""
+        self._read_all: int | None = None  # what the file was when all of it was read
         self.seek(after)
 
     def seek(self, after: Position) -> None:
+        self._read_all = None
         self._next = {topic: after.get(Partition(topic, 0), first - 1) + 1 for topic, first in self._starts.items()}
 
     def poll(self, timeout_seconds: float, max_records: int = 500, max_bytes: int = 8 << 20) -> list[Records]:
         deadline = time.monotonic() + timeout_seconds
         self._must_be_there()
         while True:
-            found, seen = [], None
+            found: list[Records] = []
             try:
-                seen = self._writes()
-                found = [run for topic in self._next if (run := self._take(topic, max_records, max_bytes)) is not None]
+                seen = self._version()
+                if seen != self._read_all:
+                    takes = (self._take(topic, max_records, max_bytes) for topic in self._next)
+                    found = [run for run in takes if run is not None]
+                    self._read_all = None if found else seen
                 self._reached = True
             except DAMAGE as error:  # locked for long, a disk error, or damage
                 if self._reached:
@@ -71,18 +79,12 @@ class SqliteReader:
             left = deadline - time.monotonic()
             if found or left <= 0:
                 return found
-            self._wait_for_writes(seen, deadline)
+            if self._reached:
+                self._writes.wait(dict(self._next), left)
+            else:
+                time.sleep(min(left, _AGAIN_SECONDS))
 
-    def _wait_for_writes(self, seen: int | None, deadline: float) -> None:
-        while (left := deadline - time.monotonic()) > 0:
-            time.sleep(min(left, _LOOK_SECONDS))
-            try:
-                if seen is None or self._writes() != seen:
-                    return
-            except DAMAGE:
-                return  # the next check reports it
-
-    def _writes(self) -> int:
+    def _version(self) -> int:
         """A number that changes whenever another connection wrote to the file."""
         return int(self._connection.execute("PRAGMA data_version").fetchone()[0])
 

@@ -7,6 +7,7 @@ file is unlinked: a mapped file stays readable until its last reader closes it.
 
 from __future__ import annotations
 
+import math
 import mmap
 import os
 import threading
@@ -32,11 +33,15 @@ from thalweg.stream.publication.announcement import (
 )
 from thalweg.stream.publication.live_folder import make_model_folder
 from thalweg.stream.publication.ports import ServedVersion, VersionInfo
+from thalweg.stream.watching import Watching
 
 log = structlog.get_logger(__name__)
 
-_LOOKS_AT_FOLDER = 250  # every so many polls: is it still the same folder?
+_FIRST_LOOK_SECONDS = 0.01  # between two looks for the folder
+_OWN_LOOK_SECONDS = 0.5  # between two looks without a change: is it still the same folder?
 _LONGEST_WAIT = 1.0  # seconds before it looks again after an error
+_announcements = Watching("announcements")
+"""Of all models that this process serves."""
 _KEEP_FILES = 3  # a server that just read the announcement must still find the file
 
 
@@ -147,7 +152,6 @@ class FileSubscriber:
     Args:
         folder: The model's folder in the live folder; it need not exist yet.
         build: Creates the predictor of a state; arrays are maps of the file.
-        look_seconds: Interval between polls.
         health: Its health.
     """
 
@@ -155,14 +159,12 @@ class FileSubscriber:
         self,
         folder: Path,
         build: Callable[[State], Predictor],
-        look_seconds: float = 0.002,
         health: Health | None = None,
     ) -> None:
         self.current: ServedVersion | None = None
         """Read it once per request: one attribute read, no lock."""
         self._folder = folder
         self._build = build
-        self._look_seconds = look_seconds
         self._map: mmap.mmap | None = None
         self._inode = 0
         self._looked = b""
@@ -170,20 +172,25 @@ class FileSubscriber:
         self._number = 0
         self._news = threading.Condition()
         self._stopping = threading.Event()
+        self._changed = threading.Event()
         self._health = health or Health("subscriber")
         self._problem = ""
         self._thread: SupervisedThread | None = None
 
     def start(self) -> None:
-        """Start to poll for versions, in a separate thread."""
+        """Start to look for versions: all subscribers of a process share the thread that notices them, and each has its
+        own to load them."""
         self._thread = SupervisedThread(self._watch, self._health, "subscriber", longest_wait_seconds=_LONGEST_WAIT)
         with suppress(OSError):  # the thread tries again and tells
             self.look()
         self._thread.start()
+        _announcements.add(self._notice)
 
     def close(self) -> None:
-        """Stop polling."""
+        """Stop looking."""
+        _announcements.remove(self._notice)
         self._stopping.set()
+        self._changed.set()
         if self._thread is not None:
             self._thread.stop()
             self._thread.join()
@@ -230,16 +237,33 @@ class FileSubscriber:
             self._news.notify_all()
         return True
 
+    def _notice(self) -> bool:
+        """Wake the thread that loads if something else is announced than was looked at."""
+        announced = self._map
+        if announced is None:  # the other thread looks for the folder
+            return False
+        try:
+            if announced[:] == self._looked:
+                return False
+        except ValueError:  # it is being closed
+            return False
+        waited = not self._changed.is_set()
+        self._changed.set()
+        return waited
+
     def _watch(self) -> None:
-        looks = 0
-        while not self._stopping.wait(self._look_seconds):
-            looks += 1
-            if looks % _LOOKS_AT_FOLDER == 0 and self._map is not None and self._replaced():
+        told = -math.inf
+        while not self._stopping.is_set():
+            self._changed.wait(_FIRST_LOOK_SECONDS if self._map is None else _OWN_LOOK_SECONDS)
+            self._changed.clear()
+            due = time.monotonic() - told >= _OWN_LOOK_SECONDS
+            if due and self._map is not None and self._replaced():
                 log.warning("the folder of published versions was recreated", folder=str(self._folder))
                 self._unmap()
             self.look()
-            if looks % _LOOKS_AT_FOLDER == 1:
+            if due:
                 self._tell()
+                told = time.monotonic()
 
     def _tell(self) -> None:
         if self._problem:
