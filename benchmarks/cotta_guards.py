@@ -23,9 +23,9 @@ Stream = tuple[NDArray[np.float32], NDArray[np.int64]]
 """Pictures (N, 1, 28, 28) and labels (N,); those labelled -1 are not graded."""
 
 
-def streams(shown: int | None = None) -> Mapping[str, Stream]:
-    """By name, at most so many pictures of each (None: all)."""
-    random = np.random.default_rng(0)
+def streams(shown: int | None = None, order: int = 0) -> Mapping[str, Stream]:
+    """By name, in one of several random orders, at most so many pictures of each (None: all)."""
+    random = np.random.default_rng(order)
     clean, corrupted = pictures("fashion_mnist"), pictures("fashion_mnist_c_dev")
     order = random.permutation(len(clean["x_test"]))
     x, y = as_input(clean["x_test"][order]), clean["y_test"][order].astype(np.int64)
@@ -70,10 +70,15 @@ def _runs(y: NDArray[np.int64], length: int, count: int, random: np.random.Gener
     return np.array(found)
 
 
-def served(made: Cotta, x: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
-    """Probabilities (10, K) of each block as served, before it is learned."""
+def served(
+    made: Cotta, x: NDArray[np.float32], callers: NDArray[np.int64] | None = None
+) -> Iterator[NDArray[np.float32]]:
+    """Probabilities (10, K) of each block as served, before it is learned; `callers` (N,) where it knows them."""
     for start in range(0, len(x), BLOCK):
-        block = {"image": x[start : start + BLOCK]}
+        part = slice(start, start + BLOCK)
+        block: dict[str, NDArray[Any]] = {"image": x[part]}
+        if callers is not None:
+            block["caller"] = callers[part]
         yield made.predictor().predict(block)["scores"]
         rows = len(block["image"])
         made.learn(Batch(block, None, np.ones(rows), np.zeros(rows)))

@@ -1,8 +1,10 @@
-"""Ridge beside River and Vowpal Wabbit: speed at no lower prequential accuracy, on arrays in memory.
+"""Ridge beside River and Vowpal Wabbit: speed and prequential accuracy, each at its own best.
 
-The peers live in an environment of their own (benchmarks/.venv-peers, made here) and run in a process of their own,
-one after the other on an idle machine; each is fed its own form of the rows, converted before the clock starts. They
-learn row by row, as they are made to. Accuracies are compared over the same rows. Predicting is timed with learning.
+The peers live in an environment of their own (benchmarks/.venv-peers, made here) and run in a process of their own.
+They learn row by row, as they are made to: River from dictionaries that exist, Vowpal Wabbit from its own text file,
+which it reads itself. Ridge gets arrays in memory, in the micro-batches and with the settings that each line says, the
+default ones first. Rates are events per second of processor time, of all threads. Accuracies are compared over the
+same rows. Predicting is timed with learning.
 """
 
 from __future__ import annotations
@@ -17,10 +19,11 @@ import subprocess  # noqa: E402
 import sys  # noqa: E402
 import tempfile  # noqa: E402
 import venv  # noqa: E402
-from dataclasses import dataclass  # noqa: E402
+from dataclasses import dataclass, replace  # noqa: E402
+from itertools import zip_longest  # noqa: E402
 from pathlib import Path  # noqa: E402
 from statistics import median  # noqa: E402
-from time import perf_counter  # noqa: E402
+from time import process_time  # noqa: E402
 from typing import Any  # noqa: E402
 
 import numpy as np  # noqa: E402
@@ -29,12 +32,11 @@ from scipy.ndimage import rotate  # noqa: E402
 
 from benchmarks.report import Result, at_least, left_out, show  # noqa: E402
 from benchmarks.scale import Scale  # noqa: E402
-from benchmarks.streams import prequential  # noqa: E402
+from benchmarks.streams import SHARED, load, no_streams, prequential  # noqa: E402
 from thalweg.proto.event import ClassLabels  # noqa: E402
 
 HERE = Path(__file__).parent
 VENV = HERE / ".venv-peers"
-MODULES = {"river": "river", "vowpal_wabbit": "vowpalwabbit"}
 PEERS = ("river==0.26.1", "vowpalwabbit==9.11.9")
 CLASSES = tuple(str(c) for c in range(10))
 
@@ -44,10 +46,41 @@ class Run:
     """One learner over the first rows of a stream."""
 
     rate: float
-    """Events per second."""
+    """Events per second of processor time."""
     rows: int
     accuracy: float
     """Prequential, in %, over `rows` rows."""
+
+
+@dataclass(frozen=True)
+class Mine:
+    """Ridge with some settings, in micro-batches of 16, 32, … up to `by`."""
+
+    params: dict[str, Any]
+    by: int
+    part: int = 1
+    """It is given one in so many of the rows."""
+
+    def __str__(self) -> str:
+        said = ", ".join(f"{key} = {value}" for key, value in self.params.items()) or "default settings"
+        return f"ridge, {said}, by {self.by:,}"
+
+
+@dataclass(frozen=True)
+class Peer:
+    """One peer, the rows it is given, its options, and by what it is to be slower than each of ours (None: untold)."""
+
+    name: str
+    rows: int
+    options: tuple[str, ...] = ()
+    bars: tuple[float | None, ...] = ()
+
+    @property
+    def module(self) -> str:
+        return "river" if self.name.startswith("river") else "vowpalwabbit"
+
+    def __str__(self) -> str:
+        return " ".join([self.name.replace("_", " "), *self.options])
 
 
 def peers_python() -> Path:
@@ -70,65 +103,53 @@ def python_with(module: str) -> Path | None:
     return None
 
 
-def peer(python: Path, data: Path, name: str, rows: int, *options: str) -> Run:
+def theirs(python: Path, data: Path, of: Peer, rows: int) -> Run:
     """A peer in its own process."""
-    command = [python, HERE / "peers_side.py", data, name, str(rows), *options]
+    command = [python, HERE / "peers_side.py", data, of.name, str(rows), *of.options]
     found = json.loads(subprocess.run(command, capture_output=True, check=True, text=True).stdout.splitlines()[-1])
-    return Run(rows / found["seconds"], rows, 100 * found["right"] / rows)
-
-
-def ours(x: NDArray[np.float32], y: NDArray[np.int32], params: dict[str, Any], micro_batch: int) -> list[bool]:
-    """Whether each row was predicted rightly."""
-    return prequential(x, ClassLabels(y, CLASSES), params, micro_batch).tolist()
+    return Run(rows / found["cpu"], rows, 100 * found["right"] / rows)
 
 
 def compared(
-    title: str,
-    x: NDArray[np.float32],
-    y: NDArray[np.int32],
-    params: dict[str, Any],
-    micro_batch: int,
-    bars: dict[str, tuple[int, float, tuple[str, ...]]],
-    scale: Scale,
+    title: str, x: NDArray[np.float32], labels: ClassLabels, mine: list[Mine], peers: list[Peer], scale: Scale
 ) -> list[Result]:
-    """Rows of the table for one stream: per peer, rows it is given, the ratio to reach, its options."""
-    seconds = []
-    for _ in range(scale.of(3, quick=3, tiny=1)):
-        start = perf_counter()
-        right = np.array(ours(x, y, params, micro_batch))
-        seconds.append(perf_counter() - start)
-    rate = len(x) / median(seconds)
-    results = [
-        Result(
-            name=f"{title}: ridge",
-            value=rate,
-            unit="events/s",
-            note=f"{100 * right.mean():.1f} % right; {params}, micro-batches of 16, 32, … {micro_batch}",
-        )
-    ]
+    """Rows of the table for one stream: each of ours, then against each peer, over the rows of both."""
+    results, runs = [], []
+    for one in mine:
+        rows, times = max(len(x) // one.part, 1), []
+        some = ClassLabels(labels.codes[:rows], labels.names)
+        for _ in range(scale.of(3, quick=1, tiny=1) if one.by > 1 else 1):
+            start = process_time()
+            right = prequential(x[:rows], some, one.params, one.by)
+            times.append(process_time() - start)
+        runs.append((one, rows / median(times), right))
+        note = f"{100 * right.mean():.1f} % right in {rows:,} rows"
+        results.append(Result(name=f"{title}: {one}", value=runs[-1][1], unit="events/s", note=note))
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder) / "stream.npz"
-        np.savez(data, x=x, y=y)
-        for name, (rows, bar, options) in bars.items():
-            python = python_with(MODULES[name]) if scale is Scale.TINY else peers_python()
+        np.savez(data, x=x, y=labels.codes)
+        for other in peers:
+            python = python_with(other.module) if scale is Scale.TINY else peers_python()
             if python is None:
-                results.append(
-                    left_out(
-                        f"{title}: ridge against {name}",
-                        f"no {MODULES[name]} in {VENV}; `python -m benchmarks peers` makes it",
-                    )
-                )
+                why = f"no {other.module} in {VENV}; `python -m benchmarks peers` makes it"
+                results.append(left_out(f"{title}: against {other}", why))
                 continue
-            other = peer(python, data, name, min(rows, len(x)), *options)
-            mine = 100 * right[: other.rows].mean()
-            note = (
-                f"{other.rate:,.0f} events/s, {other.accuracy:.1f} % right in {other.rows:,} rows; ridge {mine:.1f} %"
-            )
-            result = at_least(f"{title}: ridge against {name}", rate / other.rate, "×", bar, note)
-            if mine < other.accuracy:
-                result = Result(**{**result.__dict__, "met": False, "note": note + ": LOWER accuracy"})
-            results.append(result)
+            done = theirs(python, data, other, min(other.rows, len(x)))
+            note = f"{done.accuracy:.1f} % right in {done.rows:,} rows"
+            results.append(Result(name=f"{title}: {other}", value=done.rate, unit="events/s", note=note))
+            for (one, rate, right), bar in zip_longest(runs, other.bars):
+                results.append(_ratio(one, rate, right[: done.rows], done, bar))
     return results
+
+
+def _ratio(one: Mine, rate: float, right: NDArray[np.bool_], other: Run, bar: float | None) -> Result:
+    name, note = f"… {one}, against it", f"{100 * right.mean():.1f} % right in the first {len(right):,} rows"
+    if bar is None:
+        return Result(name=name, value=rate / other.rate, unit="×", note=note)
+    result = at_least(name, rate / other.rate, "×", bar, note)
+    if 100 * right.mean() < other.accuracy:
+        return replace(result, met=False, note=f"{note}: LOWER accuracy")
+    return result
 
 
 def drifting_classes(rows: int) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
@@ -153,16 +174,30 @@ def turning_digits(rows: int) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
 
 
 def run(scale: Scale = Scale.FULL) -> list[Result]:
-    """Both streams; `QUICK` takes half of the rows; `TINY` installs nothing and leaves out peers that are not there."""
+    """All streams; `QUICK` takes half of the rows; `TINY` installs nothing and leaves out peers that are not there."""
     part = scale.of(1, quick=2, tiny=200)
     x, y = drifting_classes(400_000 // part)
-    params: dict[str, Any] = {"expansion": 0, "forgetting": 0.9997}
-    bars = {"river": (20_000 // part, 100.0, ()), "vowpal_wabbit": (200_000 // part, 10.0, ())}
-    results = compared("drifting classes", x, y, params, 1024, bars, scale)
+    plain: dict[str, Any] = {"expansion": 0, "forgetting": 0.9997}
+    mine = [Mine({}, 64, 10), Mine(plain, 64), Mine(plain, 1024)]
+    peers = [
+        Peer("river", 20_000 // part, (), (None, None, 100.0)),
+        Peer("vowpal_wabbit", 200_000 // part, (), (None, None, 10.0)),
+        Peer("vowpal_wabbit_loop", 50_000 // part),
+    ]
+    results = compared("drifting classes", x, ClassLabels(y, CLASSES), mine, peers, scale)
     x, y = turning_digits(20_000 // part)
-    params = {"expansion": 256, "direct": False, "forgetting": 0.999}
-    bars = {"river": (20_000 // part, 20.0, ("scaled",)), "vowpal_wabbit": (20_000 // part, 1.0, ())}
-    return results + compared("turning digits", x, y, params, 128, bars, scale)
+    mine = [Mine({}, 64), Mine({"expansion": 256, "direct": False, "forgetting": 0.999}, 128)]
+    peers = [
+        Peer("river", 20_000 // part, ("scaled",), (None, 20.0)),
+        Peer("vowpal_wabbit", 20_000 // part, (), (None, 1.0)),
+    ]
+    results += compared("turning digits", x, ClassLabels(y, CLASSES), mine, peers, scale)
+    if not SHARED.is_dir():
+        return [*results, no_streams("electricity")]
+    features, labels = load("electricity", scale.of(None, quick=12_000, tiny=200))
+    mine = [Mine({}, 1), Mine({"expansion": 0}, 1)]
+    rates = [Peer("river_logistic", len(features), (rate,)) for rate in ("0.01", "0.05", "0.2", "0.5")]
+    return results + compared("electricity", features, labels, mine, [*rates, Peer("vowpal_wabbit", 200_000)], scale)
 
 
 if __name__ == "__main__":

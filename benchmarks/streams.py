@@ -52,7 +52,7 @@ def load(name: str, rows: int | None = None) -> tuple[NDArray[np.float32], Class
 
 
 def prequential(
-    features: NDArray[np.float32], labels: ClassLabels, params: dict[str, Any], micro_batch: int = 1
+    features: NDArray[np.float32], labels: ClassLabels, params: dict[str, Any], micro_batch: int = 1, seed: int = 0
 ) -> NDArray[np.bool_]:
     """Whether each row (N,) was predicted rightly before it was learned.
 
@@ -60,7 +60,7 @@ def prequential(
     """
     count, width = features.shape
     spec = TensorSpec("features", "float32", (width,))
-    learner = Ridge(LearnerContext(inputs={"features": spec}, params=params, seed=0))
+    learner = Ridge(LearnerContext(inputs={"features": spec}, params=params, seed=seed))
     log = Batch({"features": features}, labels, np.ones(count), np.arange(count, dtype=np.float64))
     right, start, size = [], 0, min(16, micro_batch)
     while start < count:

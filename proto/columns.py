@@ -194,12 +194,14 @@ def _first(values: Sequence[Any]) -> Any:
     return next(value for value in values if value is not None)
 
 
-def weight_column(values: Sequence[float]) -> NDArray[np.float64]:
-    """Weights of many events. Raises Refused unless all are finite and not negative."""
+def weight_column(values: Sequence[float] | NDArray[np.float64], most: float = math.inf) -> NDArray[np.float64]:
+    """Weights of many events. Raises Refused unless all are finite, not negative, and at most `most`."""
     column = np.array(values, dtype=np.float64)
     bad = ~(np.isfinite(column) & (column >= 0))
     if bad.any():
         raise Refused("bad_weight", f"weight: expected a finite number of at least 0, got {column[bad][0]}")
+    if len(column) and column.max() > most:
+        raise Refused("bad_weight", f"weight: expected at most max_weight, {most:g}, got {column.max():g}")
     return column
 
 

@@ -139,7 +139,12 @@ class ProtobufDecoder:
         if keyed:
             check_keys(keys)
         return Batch(
-            inputs, labels, columns.weight_column(weights), times, ids if named else None, keys if keyed else None
+            inputs,
+            labels,
+            columns.weight_column(weights, self._schema.max_weight),
+            times,
+            ids if named else None,
+            keys if keyed else None,
         )
 
     def _served(self, events: Sequence[thalweg_pb2.Event]) -> list[Answer | None] | None:
@@ -217,8 +222,8 @@ class ProtobufDecoder:
             given = np.full(count, record_times([records.times[row]])[0])
         times, bad_times, fault = invalid_times(given, math.inf if latest is None else float(latest[0]))
         weights = _numbers(message.weights, count, "weights")
-        if weights is not None and not (np.isfinite(weights) & (weights >= 0)).all():
-            raise Refused("bad_weight", "weights: expected finite numbers of at least 0")
+        if weights is not None:
+            weights = columns.weight_column(weights, self._schema.max_weight)
         key = columns.key_text(records.keys[row])
         keys, ids = _texts(message.keys, count, "keys"), _texts(message.ids, count, "ids")
         check_ids(ids or ())

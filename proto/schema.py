@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
@@ -59,3 +60,5 @@ class Schema:
     """The names of all classes, if they are declared: a label that names another is invalid; empty: any name is one."""
     fields: FieldMapping | None = None
     """Where the parts of an event stand in a JSON record; None: our own event form, with `inputs` and the rest."""
+    max_weight: float = math.inf
+    """The largest weight of an event: one with a larger one is invalid."""

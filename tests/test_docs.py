@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.__main__ import NAMES
 from thalweg.ops.config.config import load
 from thalweg.ops.dev.configuration_table import parameter_tables, tables
 
@@ -62,3 +63,46 @@ def test_decision_records_are_numbered_without_gaps() -> None:
     assert [record.name[:4] for record in records] == [f"{number:04}" for number in range(1, len(records) + 1)]
     for number, record in enumerate(records, 1):
         assert record.read_text().startswith(f"# {number}. "), record.name
+
+
+COMMAND = re.compile(r"python -m benchmarks(?:\.| --\w+ | )(\w+)")
+MADE_BY = re.compile(r"python -m benchmarks|thalweg replay|make demo|tests/\w")
+"""What makes the figures of a table: a command, or a test."""
+MEASURED = re.compile(r"^#+ .*(Measured|Cost|costs|Missed|Peers|Towards|`python -m benchmarks)", re.IGNORECASE)
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_benchmark_that_is_named_exists(path: Path) -> None:
+    for name in COMMAND.findall(path.read_text()):
+        assert name in {*NAMES, "NAME", "compare", "small_cnn"}, f"{path}: python -m benchmarks {name}"
+
+
+def sections(path: Path) -> list[tuple[str, list[str], bool]]:
+    """Heading, the texts of the section and of those that it stands in, and whether it has a table of its own."""
+    above: list[tuple[int, str]] = []
+    found = []
+    text = re.sub(r"```.*?```", "", path.read_text(), flags=re.DOTALL)
+    for part in re.split(r"^(?=#+ )", text, flags=re.MULTILINE):
+        heading = part.partition("\n")[0]
+        depth = len(heading) - len(heading.lstrip("#"))
+        above = [*((level, each) for level, each in above if level < depth), (depth, part)]
+        found.append((heading, [each for _, each in above], "\n|---" in part))
+    return found
+
+
+MEASURING = [ROOT / "docs" / "benchmarks.md", *sorted((ROOT / "docs" / "learners").glob("*.md"))]
+
+
+@pytest.mark.parametrize("path", MEASURING, ids=lambda path: path.name)
+def test_every_table_of_figures_has_a_command_that_makes_it(path: Path) -> None:
+    for heading, texts, table in sections(path):
+        if table and any(MEASURED.match(text) for text in texts):
+            assert any(MADE_BY.search(text) for text in texts[1:]), (
+                f"{path.name}, {heading}: no command makes its table"
+            )
+
+
+def test_every_table_of_the_benchmarks_stands_under_its_command() -> None:
+    for heading, _, table in sections(ROOT / "docs" / "benchmarks.md"):
+        named = COMMAND.search(heading)
+        assert not table or named or heading.startswith("## Missed"), heading

@@ -10,7 +10,7 @@ import sqlite3
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -34,6 +34,8 @@ class Waiting:
     """Unix seconds of the request or the event."""
     value: bytes
     """The event as its writer encoded it; empty once it was joined."""
+    joined_by: str = ""
+    """The place of the label that it was joined with, as `settle` was told; empty if it was not told."""
 
     @property
     def joined(self) -> bool:
@@ -63,14 +65,19 @@ class Pending(Protocol):
     def find(self, model: str, ids: Sequence[str]) -> list[Waiting | None]:
         """The events with these ids, in order; None where there is none (any more)."""
 
-    def settle(self, model: str, ids: Sequence[str]) -> None:
-        """Mark these as joined: only their stubs stay."""
+    def settle(self, model: str, ids: Collection[str]) -> None:
+        """Mark these as joined: only their stubs stay. A mapping also tells where the label of each was."""
 
     def check(self) -> None:
         """Raise `StoreError` if the store is unavailable."""
 
     def close(self) -> None:
         """Release resources; may be called twice."""
+
+
+def labels_of(ids: Collection[str]) -> Iterable[tuple[str, str]]:
+    """Each id of `Pending.settle` with the place of its label; empty where that is not told."""
+    return ids.items() if isinstance(ids, Mapping) else ((id, "") for id in ids)
 
 
 class InMemoryPending:
@@ -99,12 +106,12 @@ class InMemoryPending:
             found = [kept.get(id) for id in ids]
         return [None if entry is None or entry[0] < oldest else entry[1] for entry in found]
 
-    def settle(self, model: str, ids: Sequence[str]) -> None:
+    def settle(self, model: str, ids: Collection[str]) -> None:
         with self._lock:
             kept = self._models.get(model, OrderedDict())
-            for id in ids:
+            for id, label in labels_of(ids):
                 if (entry := kept.get(id)) is not None:
-                    kept[id] = entry[0], Waiting(entry[1].time, b"")
+                    kept[id] = entry[0], Waiting(entry[1].time, b"", label)
 
     def check(self) -> None:
         """Always available."""
@@ -133,11 +140,13 @@ class SqlitePending:
             self._connection.execute(
                 "CREATE TABLE IF NOT EXISTS pending (number INTEGER PRIMARY KEY AUTOINCREMENT, model TEXT NOT NULL,"
                 " id TEXT NOT NULL, kept REAL NOT NULL, time REAL NOT NULL, value BLOB NOT NULL, crc INTEGER,"
-                " UNIQUE (model, id))"
+                " joined_by TEXT NOT NULL DEFAULT '', UNIQUE (model, id))"
             )
             columns = {column[1] for column in self._connection.execute("PRAGMA table_info(pending)")}
             if "crc" not in columns:  # of an older version, whose events have no checksum
                 self._connection.execute("ALTER TABLE pending ADD COLUMN crc INTEGER")
+            if "joined_by" not in columns:
+                self._connection.execute("ALTER TABLE pending ADD COLUMN joined_by TEXT NOT NULL DEFAULT ''")
             self._connection.execute("COMMIT")
         except (*_DAMAGE, OSError) as error:
             if connection is not None:
@@ -168,22 +177,24 @@ class SqlitePending:
     def find(self, model: str, ids: Sequence[str]) -> list[Waiting | None]:
         oldest = self._clock() - self._limits.seconds
         found: list[Waiting | None] = []
-        row: tuple[float, bytes, int | None] | None
+        row: tuple[float, bytes, int | None, str] | None
         with self._transaction() as connection:
             for id in ids:
                 row = connection.execute(
-                    "SELECT time, value, crc FROM pending WHERE model = ? AND id = ? AND kept >= ?", (model, id, oldest)
+                    "SELECT time, value, crc, joined_by FROM pending WHERE model = ? AND id = ? AND kept >= ?",
+                    (model, id, oldest),
                 ).fetchone()
                 if row is not None and row[1] != b"" and row[2] not in (None, _checksum(id, row[0], row[1])):
                     log.error("an event that waits for its label is damaged: dropped", model=model, id=id)
                     row = None
-                found.append(None if row is None else Waiting(row[0], row[1]))
+                found.append(None if row is None else Waiting(row[0], row[1], row[3]))
         return found
 
-    def settle(self, model: str, ids: Sequence[str]) -> None:
+    def settle(self, model: str, ids: Collection[str]) -> None:
         with self._transaction() as connection:
             connection.executemany(
-                "UPDATE pending SET value = x'' WHERE model = ? AND id = ?", [(model, id) for id in ids]
+                "UPDATE pending SET value = x'', joined_by = ? WHERE model = ? AND id = ?",
+                [(label, model, id) for id, label in labels_of(ids)],
             )
 
     def check(self) -> None:

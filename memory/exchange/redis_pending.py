@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import redis
 
 from thalweg.memory.exchange.commands import StoreError
-from thalweg.memory.exchange.pending import USUAL, Limits, Waiting
+from thalweg.memory.exchange.pending import USUAL, Limits, Waiting, labels_of
 from thalweg.memory.exchange.redis_commands import masked
 
 _PATIENCE_SECONDS = 1.0
@@ -54,17 +54,20 @@ class RedisPending:
         try:
             with self._client.pipeline(transaction=False) as pipeline:
                 for id in ids:
-                    pipeline.hmget(_key(model, id), "time", "value")
+                    pipeline.hmget(_key(model, id), "time", "value", "by")
                 found = pipeline.execute()
         except redis.RedisError as error:
             raise StoreError(f"store {self._place}: {error}") from error
-        return [None if moment is None else Waiting(float(moment), value or b"") for moment, value in found]
+        return [
+            None if moment is None else Waiting(float(moment), value or b"", (by or b"").decode("utf-8", "replace"))
+            for moment, value, by in found
+        ]
 
-    def settle(self, model: str, ids: Sequence[str]) -> None:
+    def settle(self, model: str, ids: Collection[str]) -> None:
         try:
             with self._client.pipeline(transaction=False) as pipeline:
-                for id in ids:
-                    pipeline.eval(_SETTLE, 1, _key(model, id))
+                for id, label in labels_of(ids):
+                    pipeline.eval(_SETTLE, 1, _key(model, id), label)
                 pipeline.execute()
         except redis.RedisError as error:
             raise StoreError(f"store {self._place}: {error}") from error
@@ -79,7 +82,7 @@ class RedisPending:
         self._client.close()
 
 
-_SETTLE = "if redis.call('EXISTS', KEYS[1]) == 1 then redis.call('HSET', KEYS[1], 'value', '') end"
+_SETTLE = "if redis.call('EXISTS', KEYS[1]) == 1 then redis.call('HSET', KEYS[1], 'value', '', 'by', ARGV[1]) end"
 """Only existing hashes: writing to one that has expired would keep it for ever."""
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -87,7 +87,7 @@ class ReopenedPending:
     def find(self, model: str, ids: Sequence[str]) -> list[Waiting | None]:
         return self._store.get().find(model, ids)
 
-    def settle(self, model: str, ids: Sequence[str]) -> None:
+    def settle(self, model: str, ids: Collection[str]) -> None:
         self._store.get().settle(model, ids)
 
     def check(self) -> None:

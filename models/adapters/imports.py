@@ -11,7 +11,7 @@ from typing import Any
 
 from thalweg.models.contract.learner import ParamsError
 from thalweg.models.contract.registry import UnknownLearner
-from thalweg.models.parts.user_modules import taken_name, where_looked
+from thalweg.models.parts.user_modules import from_elsewhere, not_allowed, taken_name, where_looked
 
 CLASS = "class"
 """The key of a table in `[model.params]` that is an object of this class; its other keys are the arguments."""
@@ -30,6 +30,8 @@ def imported(learner: str, path: str) -> Any:
     parts = path.split(".")
     if len(parts) < 2 or not all(part.isidentifier() for part in parts):
         raise UnknownLearner(f"learner {learner!r}: expected an import path such as package.module.Name, got {path!r}")
+    if why := not_allowed(".".join(parts[:-1])):
+        raise UnknownLearner(f"learner {learner!r}: {why}")
     module, rest = _module(learner, parts)
     found: Any = module
     for done, part in enumerate(rest, len(parts) - len(rest)):
@@ -41,6 +43,8 @@ def imported(learner: str, path: str) -> Any:
         found = getattr(found, part)
     if isinstance(found, ModuleType):
         raise UnknownLearner(f"learner {learner!r}: expected a class, a factory or an object, got the module {path}")
+    if why := from_elsewhere(found):
+        raise UnknownLearner(f"learner {learner!r}: {why}")
     return found
 
 

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import structlog
 from numpy.typing import NDArray
 
 from thalweg.memory.snapshots.state import State
@@ -30,6 +31,8 @@ from thalweg.models.parts.class_bound import EXCESS_EVENTS, ExcessEvents, add_cl
 from thalweg.models.parts.input_columns import InputColumns, usable_rows
 from thalweg.proto.event import Batch, ClassLabels
 from thalweg.proto.schema import Array, InputError, Schema
+
+log = structlog.get_logger(__name__)
 
 Floats = NDArray[np.float64]
 
@@ -222,7 +225,14 @@ class Bottleneck:
 
     def _freeze(self, rows: Floats) -> None:
         """Learn the keys from unlabelled inputs (N, F), and freeze them."""
+        log.info(
+            "bottleneck: learning the keys, once, before anything else; this takes seconds (fewer with less key_steps)",
+            events=len(rows),
+            keys=self.params.heads * self.params.pairs,
+            steps=self.params.key_steps,
+        )
         self._codes = frozen_codes(self.params, rows, self._seed)
+        log.info("bottleneck: the keys are learned and frozen; labels count from here on", events=len(rows))
         self._predictor = None
 
     # Predictions and state

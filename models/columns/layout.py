@@ -14,7 +14,7 @@ from dataclasses import dataclass, fields
 from thalweg.proto.rows.column import Column
 
 CYCLES = ("hour of day", "day of week", "day of year")
-_FOR_READING = frozenset({"name", "field", "unit"})
+_FOR_READING = frozenset({"name", "field", "unit", "missing_values"})
 """Options that say how a record is read, not what its values become."""
 
 

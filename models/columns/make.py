@@ -18,6 +18,7 @@ from thalweg.models.encoders.encoded import EncodedPredictor
 from thalweg.models.encoders.encoded import make_learner as make_encoded
 from thalweg.models.encoders.encoder import shared_encoder
 from thalweg.models.encoders.spec import IDENTITY, EncoderSpec, spec_of
+from thalweg.proto.task import ADAPTATION
 
 
 def takes_columns(name: str) -> bool:
@@ -52,6 +53,8 @@ def make_learner(
     except ParamsError as error:
         names: Sequence[str] = getattr(find(name), "input_names", ())
         raise ParamsError(dict(_as_column_mistakes(name, names, error))) from error
+    if inner.predictor().task.name == ADAPTATION.name:  # a model that was trained before knows all features
+        stage.all_fire()
     return StagedLearner(inner, stage)
 
 

@@ -8,10 +8,11 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import BeforeValidator, Field, SerializerFunctionWrapHandler, model_serializer
 
 from thalweg.models.parts.settings import Settings, nearest, rule
+from thalweg.proto.columns import class_name
 from thalweg.proto.rows.column import Column, ColumnKind, Missing, TimeUnit
 
 KINDS: tuple[ColumnKind, ...] = get_args(ColumnKind)
-COMMON = ("field", "missing")
+COMMON = ("field", "missing", "missing_values")
 """Options of every kind."""
 OPTIONS: Mapping[ColumnKind, tuple[str, ...]] = {
     "numeric": ("scale",),
@@ -32,6 +33,26 @@ def _kind(given: Any) -> Any:
     return given
 
 
+def _markers(given: Any) -> Any:
+    """Numbers as texts, and no spaces around: that is how a value is compared with them."""
+    if not isinstance(given, list) or any(
+        isinstance(one, bool) or not isinstance(one, str | int | float) for one in given
+    ):
+        return given
+    found = [(one if isinstance(one, str) else class_name(one)).strip() for one in given]
+    if "" in found:
+        raise ValueError("expected texts that are not empty: an empty one is a missing value anyway")
+    return found
+
+
+def _indicator_or_impute(given: Any) -> Any:
+    if isinstance(given, list):
+        raise ValueError(f"expected one of {', '.join(get_args(Missing))}, got a list; `missing_values` names markers")
+    return given
+
+
+MissingValues = Annotated[list[str], BeforeValidator(_markers, json_schema_input_type=list[str | float])]
+"""Markers of missing values, such as `["?", "-"]`; numbers may be given as such."""
 Kind = Annotated[ColumnKind, BeforeValidator(_kind)]
 
 
@@ -43,9 +64,13 @@ class ColumnConfig(Settings):
     each becomes."""
     field: str = _USUAL.field
     """Its name or path in a record, such as `order.items[0].sku`; empty: its name."""
-    missing: Missing = _USUAL.missing
+    missing: Annotated[Missing, BeforeValidator(_indicator_or_impute)] = _USUAL.missing
     """`indicator`: running mean or mode, and one more feature that is 1 where the value is missing; `impute`: running
     mean or mode alone."""
+    missing_values: MissingValues = list(_USUAL.missing_values)  # noqa: RUF012 - pydantic copies it
+    """Texts that stand for a missing value, such as `["?", "-"]`, beside the usual ones (absent, null, NaN, empty; of
+    numbers also `NA`, `N/A`, `null`, `none`); exact, but for spaces around. A number stands for itself and its text.
+    Empty: those of the model."""
     scale: bool = _USUAL.scale
     """`numeric`, `boolean`, `list` of numbers: centred and scaled by the running mean and standard deviation; false: as
     they are, and 0 where missing, so that no feature depends on another event."""
@@ -82,7 +107,8 @@ class ColumnConfig(Settings):
 
     def column(self, name: str) -> Column:
         """The column of this name."""
-        return Column(name=name, **(self.model_dump() | {"categories": tuple(self.categories)}))
+        lists = {"categories": tuple(self.categories), "missing_values": tuple(self.missing_values)}
+        return Column(name=name, **(self.model_dump() | lists))
 
     def identity(self) -> dict[str, Any]:
         """Its kind and its options other than the usual ones, as JSON values."""

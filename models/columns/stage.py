@@ -1,13 +1,15 @@
 """The feature stage: learns scales and categories of named columns online, and turns columns into features.
 
 The features of an event are computed with what the stage knew just before it: a predictor published at that moment
-gives the same bits. Scales step after 1, 2, 3 … 8, 10, 12, 15, 18, 22 … events (`RunningScale`), and so does the most
-frequent category; a category has its own feature from the event after its `min_events`-th on. All this depends on the
-events and their order alone, so the features of a log are the same bits however it is cut into batches.
+has the same bits, but leaves at 0 those that were 0 in all events learned so far (a mark of missing values where none
+was missing, a constant that changes): of them nothing was learned, and their weights may be random. Scales step after
+1, 2, 3 … 8, 10, 12, 15, 18, 22 … events (`RunningScale`), and so does the most frequent category; a category has its
+own feature from the event after its `min_events`-th on. All this depends on the events and their order alone, so the
+features of a log are the same bits however it is cut into batches.
 
 State: with S scaled numbers, and for a categorical column with m = `max_categories`, at most
-    90 S + 8 + Σ (m + max(1024, 2 m)) (64 + 8) bytes,
-as tensors; a published version holds 16 S + 68 m of them.
+    90 S + F + 8 + Σ (m + max(1024, 2 m)) (64 + 8) bytes,
+as tensors, F features; a published version holds 16 S + F + 68 m of them.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from numpy.typing import NDArray
 from thalweg.memory.snapshots.state import State
 from thalweg.models.columns.categories import NOTHING, Categories, packed, unpacked
 from thalweg.models.columns.numbers import RunningScale
-from thalweg.models.columns.transform import Known, Transform
+from thalweg.models.columns.transform import FIRED, Known, Transform, fired_in
 from thalweg.proto.event import Batch
 from thalweg.proto.rows.column import Column
 from thalweg.proto.schema import Array, Inputs
@@ -48,6 +50,7 @@ class FeatureStage:
         self._frequencies = [np.zeros(layout.categorical[number].own, np.int64) for number in self._imputed]
         self._modes = (NOTHING,) * len(self._imputed)
         self._steps = bool(layout.scaled or self._imputed)
+        self._fired = np.zeros(layout.width, np.bool_)
         self._known: Known | None = None
 
     @property
@@ -56,12 +59,13 @@ class FeatureStage:
         if self._known is None:
             shift, factor = self._scale.in_use()
             tables = tuple(one.table for one in self._categories)
-            self._known = Known(shift, factor, tables, tuple(tuple(one.known) for one in self._categories), self._modes)
+            categories = tuple(tuple(one.known) for one in self._categories)
+            self._known = Known(shift, factor, tables, categories, self._modes, self._fired.copy())
         return self._known
 
     def features(self, inputs: Inputs) -> Inputs:
-        """The features of columns with what is known now; changes nothing. Raises InputError."""
-        return self.transform.features(inputs, self.known)
+        """The features that `learn` would give to each event, were it the next; changes nothing. Raises InputError."""
+        return self.transform.features(inputs, self.known, silent=False)
 
     def learn(self, batch: Batch) -> Batch:
         """The batch with features as inputs, each event's computed before it was learned. Raises InputError."""
@@ -73,6 +77,7 @@ class FeatureStage:
             whole = start == 0 and end == rows
             self._take(columns if whole else {name: one[start:end] for name, one in columns.items()}, out[start:end])
             start = end
+        self._note_fired(out)
         return replace(batch, inputs=self.transform.handed_on(columns, out))
 
     def _take(self, columns: Inputs, out: NDArray[np.float32]) -> None:
@@ -98,6 +103,19 @@ class FeatureStage:
             )
             self._known = None
 
+    def all_fire(self) -> None:
+        """Every feature has an effect from the start: for a learner that was trained before it came here."""
+        self._fired[:] = True
+        self._known = None
+
+    def _note_fired(self, out: NDArray[np.float32]) -> None:
+        silent = np.flatnonzero(~self._fired)
+        if len(silent):
+            now = silent[out[:, silent].any(axis=0)]
+            if len(now):
+                self._fired[now] = True
+                self._known = None
+
     @property
     def events(self) -> int:
         """Events learned."""
@@ -119,6 +137,7 @@ class FeatureStage:
             "candidates.events": np.array([count for _, times in waiting for count in times], np.int32),
             "frequencies": np.concatenate([*self._frequencies, np.zeros(0, np.int64)]),
             "modes": np.array(self._modes, np.int64),
+            FIRED: self._fired,
         }
         meta = {"identity": self.transform.identity, "events": self._scale.events, "next": self._scale.next_step}
         return State(tensors, meta)
@@ -137,6 +156,7 @@ class FeatureStage:
         parts: Sequence[Array] = np.split(np.array(tensors["frequencies"]), ends[:-1]) if len(ends) else []
         self._frequencies = [part.copy() for part in parts]
         self._modes = tuple(tensors["modes"].tolist())
+        self._fired = fired_in(tensors, self.transform.layout.width)
         self._known = None
 
     def merge(self, other: FeatureStage) -> None:
@@ -149,6 +169,8 @@ class FeatureStage:
                 one.merge(theirs)
             for mine, more in zip(self._frequencies, other._frequencies):
                 mine += more
+            self._fired |= other._fired
+            self._known = None
 
     def check(self, meta: Mapping[str, object]) -> None:
         """Raise ValueError if a state with this meta was made of other columns."""

@@ -14,7 +14,7 @@ from thalweg.memory.snapshots.state import State
 from thalweg.models.columns.explaining import ColumnExplainer, explains
 from thalweg.models.columns.merging import check_order_free, other_stage
 from thalweg.models.columns.stage import FeatureStage
-from thalweg.models.columns.transform import Known, Transform
+from thalweg.models.columns.transform import FIRED, Known, Transform
 from thalweg.models.contract.capabilities import (
     AlternativeInputs,
     Explainer,
@@ -26,6 +26,7 @@ from thalweg.models.contract.capabilities import (
     SequencePredictor,
     SharedMemoryLearner,
     Unlearner,
+    Untaught,
     Wrapper,
     capability,
     predict_batch,
@@ -40,6 +41,8 @@ from thalweg.proto.task import Task
 C = TypeVar("C")
 PREFIX = "columns/"
 """Of the stage's tensors and of its meta in a state."""
+STAGE_FIRED = PREFIX + FIRED
+"""The tensor of a state that says which features have fired; earlier versions wrote none."""
 _META = "columns/stage"
 
 
@@ -249,6 +252,7 @@ _OF_PREDICTORS: Mapping[type, Callable[[Any, StagedPredictor], object]] = {
     InputValidator: _Validator,
     Explainer: _Explainer,
     IntensityCurves: _unchanged,
+    Untaught: _unchanged,
 }
 _OF_LEARNERS: Mapping[type, Callable[[Any, FeatureStage], object]] = {
     Forgetting: _unchanged,

@@ -22,6 +22,8 @@ from thalweg.proto.schema import Array, InputError, Inputs, TensorSpec, column_s
 
 Floats = NDArray[np.float64]
 FEATURES = "features"
+FIRED = "fired"
+"""The tensor of a stage's state that says which features have fired."""
 
 
 @dataclass(frozen=True)
@@ -37,12 +39,20 @@ class Known:
     """For each categorical column those with a feature, in order."""
     modes: tuple[int, ...]
     """For each categorical column without a feature for missing values, the feature of its most frequent category."""
+    fired: NDArray[np.bool_]
+    """(F,): whether a feature was anything but 0 in an event that was learned."""
+
+    @cached_property
+    def silent(self) -> NDArray[np.intp]:
+        """Places of the features that were 0 in all that was learned: what a learner answers to them is not learned."""
+        return np.flatnonzero(~self.fired)
 
     @cached_property
     def tensors(self) -> dict[str, Array]:
         """For a published version."""
         scale = np.concatenate([self.shift, self.factor], axis=1)
-        return {"scale": scale, "modes": np.array(self.modes, np.int64), **packed("categories", self.categories)}
+        modes = np.array(self.modes, np.int64)
+        return {"scale": scale, "modes": modes, FIRED: self.fired, **packed("categories", self.categories)}
 
     @cached_property
     def digest(self) -> str:
@@ -181,10 +191,11 @@ class Transform:
             found[self.encoded.made.name] = self.encoded.numbers(found, again=again)
         return found, rows
 
-    def features(self, inputs: Inputs, known: Known, *, again: bool = False) -> Inputs:
+    def features(self, inputs: Inputs, known: Known, *, again: bool = False, silent: bool = True) -> Inputs:
         """The features of columns; those of a row do not depend on the other rows. Raises InputError.
 
         `again`: whether the same events come again soon, to be learned.
+        `silent`: whether features that were 0 in all that was learned stay 0, as for a prediction.
         """
         columns, rows = self.checked(inputs, again=again)
         values, missing = self.numbers.gather(columns, rows)
@@ -196,6 +207,8 @@ class Transform:
         self.categorical.find_long(codes, texts, known.tables)
         out = np.zeros((rows, self.layout.width), dtype=np.float32)
         self.write(out, columns, values, missing, scaled, codes, known.modes)
+        if silent and len(known.silent):
+            out[:, known.silent] = 0.0
         return self.handed_on(columns, out)
 
     def handed_on(self, columns: Inputs, out: NDArray[np.float32]) -> Inputs:
@@ -236,7 +249,13 @@ class Transform:
         scale = np.array(tensors["scale"])
         categories = tuple(map(tuple, unpacked("categories", tensors)))
         tables = self.categorical.tables(categories)
-        return Known(scale[:, :1], scale[:, 1:], tables, categories, tuple(tensors["modes"].tolist()))
+        fired = fired_in(tensors, self.layout.width)
+        return Known(scale[:, :1], scale[:, 1:], tables, categories, tuple(tensors["modes"].tolist()), fired)
+
+
+def fired_in(tensors: Mapping[str, Array], width: int) -> NDArray[np.bool_]:
+    """Which of `width` features have fired; all, in a state of an earlier version, which did not note it."""
+    return np.array(tensors[FIRED]) if FIRED in tensors else np.ones(width, np.bool_)
 
 
 def _held_as(spec: TensorSpec) -> str:

@@ -90,6 +90,18 @@ class IntensityCurves(Protocol):
         """The intensities between a key's latest events; None if it has fewer than two."""
 
 
+@runtime_checkable
+class Untaught(Protocol):
+    """A predictor of numbers that says whether it has learned any: until then its numbers are no answer.
+
+    A classifier says so by having no classes, an estimator of somebody else's by NaN.
+    """
+
+    @property
+    def untaught(self) -> bool:
+        """Whether it has learned no label. Constant for a predictor."""
+
+
 # Capabilities of learners
 
 
@@ -149,6 +161,7 @@ PREDICTOR_CAPABILITIES: tuple[type, ...] = (
     InputValidator,
     Explainer,
     IntensityCurves,
+    Untaught,
 )
 LEARNER_CAPABILITIES: tuple[type, ...] = (Forgetting, SharedMemoryLearner, Mergeable, Unlearner)
 
@@ -194,11 +207,25 @@ def _missing(type_: type, kind: type) -> frozenset[str]:
 
 
 def predict_batch(predictor: Predictor, batch: Batch) -> Mapping[str, Array]:
-    """The predictions for the events of a batch, each from before it occurred, for grading."""
+    """The predictions for the events of a batch, each from before it occurred, for grading; numbers of a predictor that
+    has learned none are NaN, which is no answer.
+    """
     if isinstance(predictor, PredictorWrapper):
         return predictor.predict_batch(batch)
     sequence = capability(predictor, SequencePredictor)
-    return predictor.predict(batch.inputs) if sequence is None else sequence.predict_events(batch)
+    outputs = predictor.predict(batch.inputs) if sequence is None else sequence.predict_events(batch)
+    if not is_untaught(predictor):
+        return outputs
+    answer = predictor.task.answer
+    return {**outputs, answer: np.full(outputs[answer].shape, np.nan)}
+
+
+def is_untaught(predictor: Predictor) -> bool:
+    """Whether it predicts numbers and has learned no label yet."""
+    if predictor.task.remembered != "numbers":
+        return False
+    found = capability(predictor, Untaught)
+    return found is not None and found.untaught
 
 
 def with_history(frozen: Predictor, now: Predictor) -> Predictor:

@@ -10,6 +10,7 @@ from importlib.metadata import entry_points
 from typing import Any, NamedTuple, cast
 
 from thalweg.models.contract.learner import LearnerFactory
+from thalweg.models.parts.user_modules import not_allowed
 
 
 class BuiltIn(NamedTuple):
@@ -85,6 +86,8 @@ def find(name: str) -> LearnerFactory:
         prefixes = ", ".join(f"{prefix}:IMPORT.PATH" for prefix in PREFIXES)
         raise UnknownLearner(f"no learner is called {name!r}{hint} Known: {', '.join(sorted(choices))}, {prefixes}")
     target = choices[name]
+    if why := not_allowed(target.partition(":")[0]):
+        raise UnknownLearner(f"learner {name!r} is registered as {target}; {why}")
     factory = _imported(name, target)
     if not callable(factory) or not callable(getattr(factory, "predictor_from", None)):
         raise UnknownLearner(

@@ -2,8 +2,8 @@
 
 Source: `adaptation.py` names paper and code. Every event's input is used, labelled or not; labels only grade. A
 step uses `adapt_batch` inputs in the order of the log; predictions use the teacher, running target statistics and a
-running class prior, never the other rows of a request. State: student with its optimizer, teacher, statistics, prior,
-waiting inputs.
+running class prior, with `window` also the latest inputs of the same caller, never the other rows of a request. State:
+student with its optimizer, teacher, statistics, prior, windows, waiting inputs.
 """
 
 from __future__ import annotations
@@ -26,12 +26,13 @@ from thalweg.models.cotta.predictor import CottaPredictor, as_pictures, in_range
 from thalweg.models.cotta.target_norm import replace_batch_norms, target_norms
 from thalweg.models.cotta.target_statistics import TargetStatistics
 from thalweg.models.cotta.views import find_views
+from thalweg.models.cotta.windows import CallerColumn, Window, features_of
 from thalweg.models.parts.adam import Adam
 from thalweg.models.parts.input_columns import InputColumns
 from thalweg.models.parts.learning_rate import LearningRateBoost
 from thalweg.models.parts.sgd import Sgd
 from thalweg.models.parts.torch_models import build, weights_sha256
-from thalweg.models.parts.torch_setup import Tensor, torch
+from thalweg.models.parts.torch_setup import Tensor, functional, torch
 from thalweg.proto.event import Batch, ClassLabels
 from thalweg.proto.schema import Array, Schema
 
@@ -54,9 +55,12 @@ class Cotta:
 
     def __init__(self, context: LearnerContext) -> None:
         self.params = p = Params.of(context.params)
-        self._columns = InputColumns(context.inputs)
-        if len(context.inputs) != 1:
-            raise ParamsError({"inputs": f"expected one input, got {list(context.inputs)}"})
+        self._caller = CallerColumn(context.inputs, p.caller)
+        shown = {name: spec for name, spec in context.inputs.items() if name not in self._caller.specs}
+        self._columns = InputColumns(shown)
+        if len(shown) != 1:
+            beside = f" beside {p.caller!r}" if p.caller else ""
+            raise ParamsError({"inputs": f"expected one input{beside}, got {list(shown)}"})
         self._views, self._seed = find_views(p.views), context.seed
         self._model = replace_batch_norms(build(p.model, p.weights, strict=p.weights_strict))
         self._weights_sha256 = weights_sha256(p.weights)
@@ -77,6 +81,8 @@ class Cotta:
         self._target = TargetStatistics(self._source_statistics(), p.statistics_rows, most)
         self._statistics = self._target.moments
         self._waiting = np.zeros((0, *self._shape), dtype=np.float32)
+        self._window = self._new_window()
+        self._callers = np.zeros(0, dtype=np.int64)  # of those waiting, with a window
         self._followed = 0  # how many of the waiting ones are in the statistics already
         self._counts = {"steps": 0, "inputs": 0, "skipped": 0, "left_out": 0, "resets": 0}
         self._guard = Guard(p.limits, p.belt_window, outputs)
@@ -92,7 +98,7 @@ class Cotta:
 
     @property
     def schema(self) -> Schema:
-        return Schema(self._columns.specs, "class")
+        return Schema({**self._columns.specs, **self._caller.specs}, "class")
 
     def _outputs(self) -> int:
         try:
@@ -115,6 +121,10 @@ class Cotta:
         """Whether statistics are those of the source."""
         return all(torch.equal(self._statistics[name][0], layer.mean) for name, layer in target_norms(self._model))
 
+    def _new_window(self) -> Window | None:
+        p = self.params
+        return Window(p.window, p.window_callers, len(self._classes)) if p.window else None
+
     def _fresh(self) -> Adaptation:
         """Reset student and teacher to the source."""
         p = self.params
@@ -135,7 +145,8 @@ class Cotta:
     # Learning
 
     def learn(self, batch: Batch) -> None:
-        x = as_pictures(self._columns, batch.inputs)
+        callers, shown = self._caller.split(batch.inputs)
+        x = as_pictures(self._columns, shown)
         usable = in_range(x, self.params.largest)
         self._counts["skipped"] += int(np.count_nonzero(~usable))
         if not usable.any():
@@ -143,10 +154,12 @@ class Cotta:
         if self.params.belt and isinstance(batch.labels, ClassLabels):
             self._note_canaries(batch, usable)
         self._waiting = np.concatenate([self._waiting, x[usable]])
+        self._callers = np.concatenate([self._callers, callers[usable]])
         p = self.params
         follow, size = p.follow_batch, p.adapt_batch
         while len(self._waiting) >= self._followed + follow:
-            self._follow(torch.from_numpy(self._waiting[self._followed : self._followed + follow].copy()))
+            part = slice(self._followed, self._followed + follow)
+            self._follow(torch.from_numpy(self._waiting[part].copy()), self._callers[part])
             self._followed += follow
             if self._followed >= size:
                 first = torch.from_numpy(self._waiting[:size].copy())
@@ -158,6 +171,7 @@ class Cotta:
                 else:
                     self._guarded(first)
                 self._waiting, self._followed = self._waiting[size:].copy(), 0
+                self._callers = self._callers[size:].copy()
 
     def _guarded(self, x: Tensor) -> None:
         """A step that must pass the guard, or is taken back."""
@@ -182,7 +196,7 @@ class Cotta:
         else:
             self._adaptation.restore(self._good)
         if cause == "canary":
-            self._prior = ClassPrior(len(self._classes))
+            self._prior, self._window = ClassPrior(len(self._classes)), self._new_window()
         if cause in MISLED:  # the statistics may be wrong, too: until steps resume, serve the source
             self._target.clear()
             self._statistics = self._target.moments
@@ -203,19 +217,23 @@ class Cotta:
         ours, source = (one.predict(some.inputs)["label"] == wanted for one in (self.predictor(), self._deployed))
         cause = self._guard.canary(ours, source)
         if cause is not None:
-            self._go_back(cause, as_pictures(self._columns, some.inputs))
+            self._go_back(cause, as_pictures(self._columns, self._caller.split(some.inputs)[1]))
 
-    def _follow(self, x: Tensor) -> None:
-        """Update the target's statistics and the class prior with these inputs (B, …), as the teacher computes them."""
+    def _follow(self, x: Tensor, callers: NDArray[np.int64]) -> None:
+        """Update the target's statistics, the class prior and the windows with these inputs (B, …), as the teacher
+        computes them.
+        """
         held = self._guard.holds and self._serving_source
         follows = self._target.follows and not held
-        if not follows and not self.params.class_prior:
+        if not follows and not self.params.class_prior and self._window is None:
             return
         source = self._source_statistics()
         for name, layer in target_norms(self._model):  # as a prediction would be computed now
             layer.own, layer.keeps = 0.0 if held else self.params.own, follows
             layer.mean, layer.square = self._statistics[name]
-        shares = _shares(self._adaptation.answer(x))
+        with features_of(self._model if self._window else None) as caught:
+            logits = self._adaptation.answer(x)
+        shares = _shares(logits)
         likeliest = (shares * self._prior.factors).argmax(axis=1).tolist()
         rows = {name: layer.rows for name, layer in target_norms(self._model)}
         for name, layer in target_norms(self._model):
@@ -226,6 +244,9 @@ class Cotta:
             self._statistics = self._target.moments
         if self.params.class_prior:
             self._prior.take(shares[np.isfinite(shares).all(axis=1)])
+        if self._window is not None:
+            features = caught[0] if caught else functional.normalize(logits, dim=1)
+            self._window.take(callers, features.numpy(), shares)
         self._predictor = None
 
     def adapt(self, x: Tensor) -> Stepped:
@@ -257,7 +278,8 @@ class Cotta:
         if self._predictor is None:
             own = 0.0 if self._guard.holds and self._serving_source else self.params.own
             factors = self._prior.factors if self._prior.open else None
-            self._predictor = self._predictor_of(self._adaptation.teacher, self._statistics, own, factors)
+            window = None if self._window is None else Window.holding(self._window.tensors())
+            self._predictor = self._predictor_of(self._adaptation.teacher, self._statistics, own, factors, window)
         return self._predictor
 
     def _predictor_of(
@@ -266,6 +288,7 @@ class Cotta:
         statistics: Mapping[str, tuple[Tensor, Tensor]],
         own: float,
         factors: Array | None = None,
+        window: Window | None = None,
     ) -> CottaPredictor:
         p, model = self.params, deepcopy(self._model)
         tensors = dict(teacher)
@@ -273,7 +296,8 @@ class Cotta:
             tensors |= {f"{name}.mean".lstrip("."): mean, f"{name}.square".lstrip("."): square}
         model.load_state_dict(tensors, strict=False)
         settings = {"model": p.model, "largest": p.largest, "serve_views": p.serve_views, "own": own}
-        return CottaPredictor(self._columns, model, settings, self._classes, factors)
+        settings |= {"caller": p.caller} if p.caller else {}
+        return CottaPredictor(self._columns, model, settings, self._classes, factors, window)
 
     @classmethod
     def predictor_from(cls, state: State) -> CottaPredictor:
@@ -296,6 +320,9 @@ class Cotta:
         tensors |= {f"target.{name}": array for name, array in self._target.tensors().items()}
         tensors |= {f"prior.{name}": array for name, array in self._prior.tensors().items()}
         tensors |= {"waiting": self._waiting, "offending": self._offending}
+        if self._window is not None:
+            tensors |= {f"window.{name}": array for name, array in self._window.tensors().items()}
+            tensors["waiting_callers"] = self._callers
         meta = {"identity": self._identity(), "counts": dict(self._counts), "belt": dict(self._guard.counts)}
         return State(tensors, meta | {"followed": self._followed} | self._boost.meta())
 
@@ -320,6 +347,10 @@ class Cotta:
         if "prior.gate" in tensors:  # a state of an earlier version has none: it begins
             self._prior.restore(below("prior."))
         self._waiting = np.array(tensors["waiting"])
+        self._callers = np.array(tensors.get("waiting_callers", np.zeros(len(self._waiting), dtype=np.int64)))
+        self._window = self._new_window()
+        if self._window is not None and "window.ids" in tensors:  # a state without windows: they begin
+            self._window.restore(below("window."))
         self._counts, self._followed = dict(meta["counts"]), meta["followed"]
         self._boost.restore(meta)
         self._predictor = None

@@ -115,8 +115,9 @@ class Params(Settings):
     view_count: Count = 4
     """Number of views averaged, N."""
 
-    serve_views: Annotated[int, Field(ge=1, le=2)] = 1
-    """1: predict from the input alone; 2: average with the mirrored input, where mirroring keeps the class."""
+    serve_views: Annotated[int, Field(ge=1, le=8)] = 1
+    """1: predict from the input alone; 2: average with the mirrored input, where mirroring keeps the class; up to 8:
+    also with both moved by a pixel. A single row takes the same time with any of them."""
 
     statistics_rows: Whole = 30
     """Rows, balanced over classes, behind the target's statistics; 0: those of the source."""
@@ -130,6 +131,15 @@ class Params(Settings):
     least_diversity: Share = 0.7
     """Minimum entropy of the mean recent prediction, as a share of the largest possible, for a step, with
     `class_prior`."""
+
+    window: Whole = 0
+    """Latest inputs of the same caller that a prediction is corrected by, where they look alike (LAME); 0: none."""
+
+    caller: str = ""
+    """With `window`: the input (int64, a number or text per event) that says who asks; empty: all are one caller."""
+
+    window_callers: Count = 100
+    """Callers whose latest inputs are kept; the one not heard for longest is dropped."""
 
     largest: NotNegative = 1.0
     """Largest input value; inputs are within 0 to this, others are rejected. 0: no limit."""
@@ -193,6 +203,10 @@ class Params(Settings):
     @rule("model")
     def _a_model_is_named(self) -> str | None:
         return None if self.model else "expected 'module:factory' or 'timm:NAME', got nothing"
+
+    @rule("caller", "window")
+    def _a_caller_has_a_window(self) -> str | None:
+        return None if self.window or not self.caller else "expected window above 0 with a caller, got window = 0"
 
     @rule("adapt_batch", "follow_batch")
     def _whole_batches_are_followed(self) -> str | None:

@@ -1,4 +1,4 @@
-"""What an adapting classifier publishes: the teacher, and the target statistics of its batch norms."""
+"""What an adapting classifier publishes: teacher, target statistics of its batch norms, and what came just before."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from thalweg.memory.snapshots.state import State
+from thalweg.models.cotta.lame import corrected
 from thalweg.models.cotta.target_norm import replace_batch_norms, target_norms
-from thalweg.models.cotta.views import mirrored
+from thalweg.models.cotta.views import served
+from thalweg.models.cotta.windows import Before, CallerColumn, Window, features_of
 from thalweg.models.parts.input_columns import InputColumns
 from thalweg.models.parts.torch_models import build
-from thalweg.models.parts.torch_setup import Tensor, torch
+from thalweg.models.parts.torch_setup import Tensor, functional, torch
 from thalweg.proto.schema import Array, InputError, Inputs, TensorSpec
 from thalweg.proto.task import ADAPTATION, Task
 
@@ -28,11 +30,12 @@ class CottaPredictor:
     """Predicts `label` and `scores`, probabilities by the teacher; rows that are out of range get -1 and NaN.
 
     Args:
-        columns: The one input.
+        columns: The one input that the network takes.
         model: With the teacher's weights and the target's statistics, its norms in serving mode; not shared.
-        settings: `model`, `largest`, `serve_views`, `own`.
+        settings: `model`, `largest`, `serve_views`, `own`; with a window also `caller`, its input.
         classes: Names of its outputs; empty: their indices.
         factors: What probabilities are multiplied by, (K,), before they are normalised; None: ones.
+        window: The latest inputs of each caller, which predictions are corrected by; None: no correction.
     """
 
     def __init__(
@@ -42,8 +45,12 @@ class CottaPredictor:
         settings: Mapping[str, Any],
         classes: Sequence[str],
         factors: Array | None = None,
+        window: Window | None = None,
     ) -> None:
         self._columns, self._model, self._settings = columns, model.eval(), dict(settings)
+        name = self._settings.get("caller", "")
+        self._caller = CallerColumn({name: TensorSpec(name, "int64", ())} if name else {}, name)
+        self._window = window
         self._classes = tuple(classes)
         self._factors = None if factors is None else np.array(factors, dtype=np.float32)
         for _, layer in target_norms(model):
@@ -53,7 +60,7 @@ class CottaPredictor:
 
     @property
     def inputs(self) -> Mapping[str, TensorSpec]:
-        return self._columns.specs
+        return {**self._columns.specs, **self._caller.specs}
 
     @property
     def task(self) -> Task:
@@ -73,7 +80,7 @@ class CottaPredictor:
 
     def check(self, inputs: Inputs) -> None:
         """Raise InputError for inputs that are out of range."""
-        rows = self._columns.gather(inputs)
+        rows = self._columns.gather(self._caller.split(inputs)[1])
         largest = self._settings["largest"]
         if largest and rows.size and (float(rows.min()) < 0 or float(rows.max()) > largest):
             (name,) = self._columns.specs
@@ -83,35 +90,54 @@ class CottaPredictor:
             )
 
     def predict(self, inputs: Inputs) -> Mapping[str, Array]:
-        x = as_pictures(self._columns, inputs)
+        callers, shown = self._caller.split(inputs)
+        x = as_pictures(self._columns, shown)
         usable = in_range(x, self._settings["largest"])
         found = np.full((len(x), len(self._classes)), np.nan, dtype=np.float32)
         places = np.flatnonzero(usable)
         for start in range(0, len(places), _AT_ONCE):
             part = places[start : start + _AT_ONCE]
-            found[part] = self._scores(torch.from_numpy(x[part]))
+            found[part] = self._scores(torch.from_numpy(x[part]), callers[part])
         labels = np.full(len(x), -1, dtype=np.int32)
         known = np.isfinite(found).all(axis=1)
         labels[known] = found[known].argmax(axis=1)
         return {"label": labels, "scores": found}
 
-    def _scores(self, x: Tensor) -> NDArray[np.float32]:
-        views = [x, mirrored(x)][: self._settings["serve_views"]]
+    def _scores(self, x: Tensor, callers: NDArray[np.int64]) -> NDArray[np.float32]:
+        views = served(x, self._settings["serve_views"])
         rows = len(x) * len(views)
         padding = x[:1].expand(-rows % _ROWS, *x.shape[1:])
-        with torch.no_grad():
+        with torch.no_grad(), features_of(self._model if self._window else None) as caught:
             logits = self._model(torch.cat([*views, padding]))[:rows]
             scores: NDArray[np.float32] = logits.view(len(views), len(x), -1).mean(0).softmax(1).numpy()
-        if self._factors is None:
+        if self._window is None:
+            return scores if self._factors is None else _weighted(scores, self._factors)
+        features = caught[0] if caught else functional.normalize(logits, dim=1)
+        return self._corrected(scores, features[: len(x)].numpy(), self._window.of(callers))
+
+    def _corrected(self, scores: NDArray[np.float32], features: Array, before: Before) -> NDArray[np.float32]:
+        """By each row's caller's latest inputs; rows of this request say nothing of each other."""
+        everyones = np.ones(scores.shape[1], dtype=np.float32) if self._factors is None else self._factors
+        factors = np.where(np.isnan(before.factors), everyones, before.factors)
+        scores = _weighted(scores, factors)
+        known = np.flatnonzero(before.held.any(axis=1))
+        if not len(known):
             return scores
-        weighted: NDArray[np.float32] = scores * self._factors
-        weighted /= weighted.sum(axis=1, keepdims=True)
-        return weighted
+        shares = _weighted(before.shares[known], factors[known, None])
+        found = corrected(
+            np.concatenate([scores[known, None], shares], axis=1),
+            np.concatenate([features[known, None], before.features[known]], axis=1),
+            np.concatenate([np.ones((len(known), 1), dtype=bool), before.held[known]], axis=1),
+        )
+        scores[known] = found[:, 0]
+        return scores
 
     def state(self) -> State:
         tensors = {f"network.{name}": each.numpy() for name, each in self._model.state_dict().items()}
         if self._factors is not None:
             tensors["factors"] = self._factors
+        if self._window is not None:
+            tensors |= {f"window.{name}": each for name, each in self._window.tensors().items()}
         (spec,) = self._columns.specs.values()
         meta = {"settings": self._settings, "classes": list(self._classes)}
         return State(tensors, meta | {"input": {"name": spec.name, "shape": list(spec.shape), "dtype": spec.dtype}})
@@ -129,8 +155,19 @@ class CottaPredictor:
         }
         model.load_state_dict(tensors)
         spec = TensorSpec(meta["input"]["name"], meta["input"]["dtype"], tuple(meta["input"]["shape"]))
-        columns = InputColumns({spec.name: spec})
-        return cls(columns, model, meta["settings"], meta["classes"], state.tensors.get("factors"))
+        columns, window = InputColumns({spec.name: spec}), None
+        if "window.ids" in state.tensors:
+            prefix = "window."
+            kept = {name.removeprefix(prefix): each for name, each in state.tensors.items() if name.startswith(prefix)}
+            window = Window.holding(kept)
+        return cls(columns, model, meta["settings"], meta["classes"], state.tensors.get("factors"), window)
+
+
+def _weighted(scores: Array, factors: Array) -> NDArray[np.float32]:
+    """Probabilities (…, K) times factors (…, K), to sum to 1; absent ones, which are all 0, stay so."""
+    weighted: NDArray[np.float32] = scores * factors
+    weighted /= np.maximum(weighted.sum(axis=-1, keepdims=True), np.float32(1e-30))
+    return weighted
 
 
 def as_pictures(columns: InputColumns, inputs: Inputs) -> NDArray[np.float32]:

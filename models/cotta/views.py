@@ -8,11 +8,13 @@ from collections.abc import Callable, Iterator
 from thalweg.models.contract.learner import ParamsError
 from thalweg.models.cotta.image_views import images
 from thalweg.models.parts.torch_setup import Tensor, functional, torch
+from thalweg.models.parts.user_modules import from_elsewhere, not_allowed
 
 Drawn = Callable[[Tensor, int, torch.Generator], Iterator[Tensor]]
 """This many views (B, …) of inputs (B, …), drawn by a generator."""
 
 _SHIFT, _JITTER = 1, 0.05
+_SERVED_SHIFTS = ((_SHIFT, 0), (0, _SHIFT), (_SHIFT, _SHIFT))
 
 
 def find_views(name: str) -> Drawn:
@@ -23,16 +25,35 @@ def find_views(name: str) -> Drawn:
     if not function:
         known = ", ".join(_KNOWN)
         raise ParamsError({"views": f"expected one of {known}, or 'module:function', got {name!r}"})
+    if why := not_allowed(module):
+        raise ParamsError({"views": f"{name!r}: {why}"})
     try:
         found: Drawn = getattr(importlib.import_module(module), function)
     except (ImportError, AttributeError) as error:
         raise ParamsError({"views": f"{name!r} cannot be imported: {error}"}) from error
+    if why := from_elsewhere(found):
+        raise ParamsError({"views": f"{name!r}: {why}"})
     return found
 
 
 def mirrored(x: Tensor) -> Tensor:
     """Images (B, C, H, W) mirrored; other inputs unchanged."""
     return x.flip(3) if x.ndim == 4 else x
+
+
+def served(x: Tensor, count: int) -> list[Tensor]:
+    """The first `count` of what a prediction is averaged over, eight of images (B, C, H, W): as they are, mirrored,
+    then moved by a pixel along each axis and both, every second one mirrored. Other inputs unchanged.
+    """
+    views = [x, mirrored(x)]
+    if count > 2 and x.ndim == 4:
+        height, width = x.shape[-2:]
+        padded = [functional.pad(one, (_SHIFT,) * 4, mode="replicate") for one in views]
+        for down, right in _SERVED_SHIFTS:
+            for one, way in zip(padded, (1, -1)):
+                top, left = _SHIFT + way * down, _SHIFT + way * right
+                views.append(one[..., top : top + height, left : left + width])
+    return views[:count]
 
 
 def shifts(x: Tensor, count: int, generator: torch.Generator) -> Iterator[Tensor]:

@@ -21,6 +21,7 @@ from thalweg.models.contract.capabilities import (
     SequencePredictor,
     SharedMemoryLearner,
     Unlearner,
+    Untaught,
     Wrapper,
     capability,
     predict_batch,
@@ -221,6 +222,7 @@ _OF_PREDICTORS: Mapping[type, Callable[[Any, EncodedPredictor], object]] = {
     InputValidator: _Validator,
     Explainer: _Explainer,
     IntensityCurves: _unchanged,
+    Untaught: _unchanged,
 }
 _OF_LEARNERS: Mapping[type, Callable[[Any, Encoder], object]] = {
     Forgetting: _unchanged,

@@ -18,7 +18,7 @@ import structlog
 
 from thalweg.models.contract.learner import ParamsError
 from thalweg.models.encoders.kinds import Rows, find_kind
-from thalweg.models.encoders.probing import check_rows_are_independent, probe, shown_inputs
+from thalweg.models.encoders.probing import check_rows, probe, shown_inputs
 from thalweg.models.encoders.spec import EncoderSpec, spec_of
 from thalweg.proto.event import Batch
 from thalweg.proto.schema import Array, InputError, Inputs, TensorSpec
@@ -73,7 +73,7 @@ class Encoder:
         self.specs = {FEATURES: TensorSpec(FEATURES, "float32", (int(found.shape[1]),))}
         """The learner's input, the features."""
         if self._is_users:
-            check_rows_are_independent(spec.name, self._encode, inputs, _ROWS)
+            self.notes = [*self.notes, *check_rows(spec.name, self._encode, inputs, _ROWS, found)]
         self.sha256 = spec.sha256(seed)
         self._cached: OrderedDict[bytes, Rows] = OrderedDict()
         self._lock = threading.Lock()
@@ -190,5 +190,5 @@ def shared_encoder(encoder: EncoderSpec | str, weights: str, inputs: Mapping[str
         if key not in _encoders:
             _encoders[key] = made = Encoder(spec, weights, inputs, seed)
             for note in made.notes:
-                log.warning("an encoder's weights do not fit", encoder=spec.name, problem=note)
+                log.warning("an encoder does not fit in everything", encoder=spec.name, problem=note)
         return _encoders[key]

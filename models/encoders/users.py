@@ -22,7 +22,7 @@ from thalweg.models.parts.torch_models import (
     same_in_every_process,
 )
 from thalweg.models.parts.torch_setup import torch
-from thalweg.models.parts.user_modules import taken_name, where_looked
+from thalweg.models.parts.user_modules import from_elsewhere, not_allowed, taken_name, where_looked
 from thalweg.proto.schema import Array, Inputs, TensorSpec
 
 _NEAR = 0.8  # similarity of a misspelt kind; a module's name is usually farther from all of them
@@ -90,6 +90,8 @@ def _imported(name: str) -> Any:
     if not module or not path:
         forms = "'module:name', 'timm:NAME', 'hf:FOLDER' or 'onnx:FILE'"
         raise ParamsError({"encoder": f"expected {forms}, got {name!r}{_hint(module)}"})
+    if why := not_allowed(module):
+        raise ParamsError({"encoder": f"{name!r}: {why}"})
     try:
         found: Any = import_module(module)
         for part in path.split("."):
@@ -97,6 +99,8 @@ def _imported(name: str) -> Any:
     except (ImportError, AttributeError) as error:
         looked = where_looked() if isinstance(error, ModuleNotFoundError) else taken_name(module)
         raise ParamsError({"encoder": f"{name!r} cannot be imported: {error}{looked}{_hint(module)}"}) from error
+    if why := from_elsewhere(found):
+        raise ParamsError({"encoder": f"{name!r}: {why}"})
     if not callable(found):
         raise ParamsError(
             {"encoder": f"expected {name!r} to be a function or a torch module, got {type(found).__name__}"}

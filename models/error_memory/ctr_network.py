@@ -47,6 +47,8 @@ class Shape:
     hidden: tuple[int, ...]
     """Widths of the deep part; the last is the width of a memory's key."""
     cross_layers: int
+    zero_numbers: bool = False
+    """Whether the first weights of the numbers are 0 instead of random."""
 
     @property
     def row_width(self) -> int:
@@ -60,7 +62,11 @@ class Shape:
 
 
 def draw_weights(shape: Shape, seed: int) -> dict[str, Array]:
-    """First weights: uniform within ±1/√inputs (as torch's own linear layers), the same for the same seed."""
+    """First weights: uniform within ±1/√inputs (as torch's own linear layers), the same for the same seed.
+
+    With `zero_numbers` those from numbers are 0: one that is learned to mean something later (a mark of missing values,
+    where none was missing) has no effect until then. Embeddings and constants keep the layers alive.
+    """
     generator = np.random.Generator(np.random.PCG64([seed, 0x637472]))
     layers: dict[str, tuple[int, int]] = {}
     width = shape.flat
@@ -79,6 +85,17 @@ def draw_weights(shape: Shape, seed: int) -> dict[str, Array]:
         bound = columns**-0.5
         weights[f"{name}.weight"] = generator.uniform(-bound, bound, (rows, columns)).astype(np.float32)
         weights[f"{name}.bias"] = generator.uniform(-bound, bound, rows).astype(np.float32)
+    if shape.zero_numbers:
+        numbers = slice(shape.fields * shape.dim, shape.fields * shape.dim + shape.numeric)
+        for name in (
+            "deep.0",
+            "out" if shape.network == "dcnv2" else "",
+            *(f"cross.{n}" for n in range(shape.cross_layers)),
+        ):
+            if f"{name}.weight" in weights:
+                weights[f"{name}.weight"][:, numbers] = 0.0
+        if "linear.weight" in weights:
+            weights["linear.weight"][:] = 0.0
     return weights
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import structlog
@@ -78,6 +78,7 @@ class ErrorMemory:
     gauges_declared = (SKIPPED_EVENTS, EMBEDDING_ROWS, MEMORY_ENTRIES, MEMORY_EVICTIONS, MEMORY_BYTES)
     params_type = Params
     input_names = INPUT_NAMES
+    defaults_behind_columns: ClassVar = {"number_weights": "zero"}
 
     def __init__(self, context: LearnerContext) -> None:
         self.params = p = Params.of(context.params)

@@ -31,6 +31,10 @@ class Params(Settings):
     cross_layers: Whole = 2
     """Cross layers of `dcnv2`."""
 
+    number_weights: Literal["random", "zero"] = "random"
+    """First weights of the input `numeric`: `random`, as published, or `zero`: a number has no effect before it was
+    learned from, which is the default behind columns."""
+
     learning_rate: Rate = 1e-3
     """Learning rate of Adam, for the layers."""
 

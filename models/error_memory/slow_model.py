@@ -27,7 +27,8 @@ class SlowModel:
     def __init__(self, params: Params, inputs: RecommenderInputs, nothing: Columns, seed: int) -> None:
         self._params = p = params
         self._numeric = inputs.numeric
-        shape = Shape(p.network, inputs.fields, inputs.numeric, p.dim, p.hidden_widths, p.cross_layers)
+        zero = p.number_weights == "zero"
+        shape = Shape(p.network, inputs.fields, inputs.numeric, p.dim, p.hidden_widths, p.cross_layers, zero)
         self._network = Network(shape, p.table_rows, p.learning_rate, p.row_rate, seed)
         self._standardiser = Standardiser(inputs.numeric)
         self._waiting = nothing

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 from thalweg.models.contract.learner import ParamsError
 from thalweg.models.parts.torch_setup import Tensor, torch
-from thalweg.models.parts.user_modules import taken_name, where_looked
+from thalweg.models.parts.user_modules import from_elsewhere, not_allowed, taken_name, where_looked
 
 log = structlog.get_logger(__name__)
 
@@ -74,11 +74,15 @@ def _made(model: str, weights: str, filled_later: bool) -> object:
         raise ParamsError({"model": f"expected 'module:factory' or 'timm:NAME', got {model!r}"})
     if module == TIMM:
         return architecture(name, weights or ("later" if filled_later else ""), {}, "model")
+    if why := not_allowed(module):
+        raise ParamsError({"model": f"{model!r}: {why}"})
     try:
         factory = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
         hint = where_looked() if isinstance(error, ModuleNotFoundError) else taken_name(module)
         raise ParamsError({"model": f"{model!r} cannot be imported: {error}{hint}"}) from error
+    if why := from_elsewhere(factory):
+        raise ParamsError({"model": f"{model!r}: {why}"})
     try:
         return factory()
     except Exception as error:  # user code may raise anything

@@ -95,6 +95,11 @@ class RidgePredictor:
         return self._classes
 
     @property
+    def untaught(self) -> bool:
+        """See `capabilities.Untaught`."""
+        return self._events == 0
+
+    @property
     def properties(self) -> Mapping[str, str]:
         return {"events_in_head": str(self._events)}
 

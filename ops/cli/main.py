@@ -30,7 +30,10 @@ from thalweg.ops.cli.options import (
     answering,
     load,
     log_as,
+    write_private_files,
 )
+from thalweg.ops.cli.remote.new_token import token
+from thalweg.ops.cli.remote.predict_command import predict
 from thalweg.ops.run.stop_request import StopRequest
 
 app = typer.Typer(
@@ -39,6 +42,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Online learning as a service: models learn from a log while they serve predictions.",
 )
+
+
+app.command()(token)
+app.command()(predict)
 
 
 def main() -> None:
@@ -94,6 +101,7 @@ def serve(
     replica: Annotated[int, typer.Option(hidden=True, min=1, help="Which of the servers, from 1.")] = 1,
 ) -> None:
     """Ingest, learn, serve and export metrics until SIGTERM, which drains and saves a snapshot."""
+    write_private_files()
     stop = StopRequest()
     for number in (signal.SIGTERM, signal.SIGINT):  # before the heavy imports: told to stop while starting, we do
         signal.signal(number, lambda *_: stop.set())
@@ -128,9 +136,15 @@ def check(
         from thalweg.ops.run.supervisor import die_with_supervisor
 
         die_with_supervisor()
+    from time import time as time_now
+
     from thalweg.ops.config.effective import effective
+    from thalweg.ops.config.error import ConfigurationError
+    from thalweg.ops.config.exposure import exposures, lapsed_certificates
 
     loaded = load(config)
+    if lapsed := lapsed_certificates(loaded, time_now()):
+        raise ConfigurationError([f"{config}: {line}" for line in lapsed])
     print(effective(loaded), end="")
     if not role:  # for a person; a supervisor only asks whether it is valid
         from thalweg.ops.run.column_features import column_lines, encoder_lines
@@ -139,7 +153,7 @@ def check(
 
         for line in (*column_lines(loaded), *encoder_lines(loaded), *memory_lines(loaded)):
             print(line)
-        for line in changes(loaded):
+        for line in (*exposures(loaded), *changes(loaded)):
             print(f"# {line}")
 
 
@@ -178,7 +192,7 @@ def replay(
     from thalweg.ops.cli.mapping import mapping
     from thalweg.ops.cli.replay import run
 
-    loaded = load(config)
+    loaded = load(config, private=False)
     run(
         loaded.find(model),
         input,
@@ -234,20 +248,6 @@ def produce(
 
     given = mapping(label, time, id, ignore, delimiter, time_unit, encoding)
     run(load(config), topic, input, given, rate, batch, limit)
-
-
-@app.command()
-def predict(
-    target: Annotated[str, typer.Option(help="HOST:PORT of gRPC.")],
-    model: ModelName,
-    explain: Annotated[int, typer.Option(min=0, help="Entries that explain each prediction; 0: none.")] = 0,
-    log_format: Form = LogFormat.console,
-) -> None:
-    """One prediction from JSON on standard input, such as {"features": [0.1, 0.2]}."""
-    log_as(log_format)
-    from thalweg.ops.cli.predict import run
-
-    run(target, model, sys.stdin.read(), explain)
 
 
 @app.command()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -68,8 +69,18 @@ def log_as(form: LogFormat, **context: str) -> None:
     logs.configure(form.value, **context)
 
 
-def load(path: Path) -> Config:
-    """The configuration of a file."""
+def write_private_files() -> None:
+    """Make the files that this process writes from now on readable by its own user alone."""
+    os.umask(0o077)
+
+
+def load(path: Path, *, private: bool = True) -> Config:
+    """The configuration of a file.
+
+    `private`: what the command writes from now on, such as state, log and store, is readable by its own user alone.
+    """
+    if private:
+        write_private_files()
     from thalweg.ops.config.config import load as load_config
 
     return load_config(path)

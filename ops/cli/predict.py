@@ -10,6 +10,7 @@ from urllib.parse import quote, urlencode
 
 import grpc
 
+from thalweg.ops.cli.remote.target import Target, target_of
 from thalweg.ops.run.failed import Failed
 from thalweg.proto import thalweg_pb2 as pb
 from thalweg.proto import thalweg_pb2_grpc
@@ -18,17 +19,17 @@ from thalweg.proto.json_text import NotUtf8, NumberTooLong, json_of
 _SECONDS = 10.0
 
 
-def run(target: str, model: str, text: str, explain: int = 0) -> None:
+def run(target: str | Target, model: str, text: str, explain: int = 0) -> None:
     """Print the answer to an object, a list of objects, or one object per line.
 
     Args:
-        target: `HOST:PORT` of gRPC; that of HTTP is understood, too.
+        target: Where gRPC is, as `HOST:PORT` or with a token and TLS; where HTTP is is understood, too.
         model: The model's name.
         text: JSON.
         explain: Entries of an explanation of each row; 0: none.
     """
     rows, by_line = _rows(text)
-    target = target.removeprefix("http://").removeprefix("grpc://").rstrip("/")
+    target = target_of(target) if isinstance(target, str) else target
     options = {"explain": str(explain)} if explain else {}
     answers = json.loads(_answered(target, model, json.dumps(rows).encode(), options))
     if by_line:
@@ -60,28 +61,27 @@ def _rows(text: str) -> tuple[Any, bool]:
     return rows, True
 
 
-def _answered(target: str, model: str, rows: bytes, options: Mapping[str, str]) -> bytes:
+def _answered(target: Target, model: str, rows: bytes, options: Mapping[str, str]) -> bytes:
     """The JSON of the answer."""
-    with grpc.insecure_channel(target) as channel:
+    with target.channel() as channel:
         stub = thalweg_pb2_grpc.LearningServiceStub(channel)
         try:
-            return bytes(
-                stub.Predict(pb.PredictRequest(model=model, rows=rows, options=options), timeout=_SECONDS).rows
-            )
+            request = pb.PredictRequest(model=model, rows=rows, options=options)
+            return bytes(stub.Predict(request, timeout=_SECONDS, metadata=list(target.headers.items())).rows)
         except grpc.RpcError as error:
             if error.code() is grpc.StatusCode.UNAVAILABLE:
                 answer = _over_http(target, model, rows, options)
                 if answer is not None:
                     return answer
-            raise Failed(f"{target}: {error.code().name}: {error.details()}") from error
+            raise Failed(f"{target.address}: {error.code().name}: {error.details()}") from error
 
 
-def _over_http(target: str, model: str, rows: bytes, options: Mapping[str, str]) -> bytes | None:
+def _over_http(target: Target, model: str, rows: bytes, options: Mapping[str, str]) -> bytes | None:
     """The same if the target is the address of HTTP; None if it is not."""
     try:
-        connection = http.client.HTTPConnection(target, timeout=_SECONDS)
+        connection = target.connection(_SECONDS)
         query = f"?{urlencode(options)}" if options else ""
-        connection.request("POST", f"/v1/models/{quote(model, safe='')}/predict{query}", rows)
+        connection.request("POST", f"/v1/models/{quote(model, safe='')}/predict{query}", rows, target.headers)
         response = connection.getresponse()
         content = response.read()
     except (OSError, ValueError, http.client.HTTPException):
@@ -91,5 +91,5 @@ def _over_http(target: str, model: str, rows: bytes, options: Mapping[str, str])
             detail = json.loads(content)["error"]
         except (ValueError, KeyError, TypeError):
             return None
-        raise Failed(f"{target}: {response.status} {response.reason}: {detail}")
+        raise Failed(f"{target.address}: {response.status} {response.reason}: {detail}")
     return content

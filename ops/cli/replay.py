@@ -90,7 +90,8 @@ def _show(console: Console, done: Replayed) -> None:
         highlight=False,
         soft_wrap=True,
     )
-    unanswered = f"; not answered: {done.unanswered:,}, because no class was known yet" if done.unanswered else ""
+    what = "class" if done.learner.schema.label == "class" else "label"
+    unanswered = f"; not answered: {done.unanswered:,}, because no {what} was known yet" if done.unanswered else ""
     console.print(f"labels known {when_known(done)}{unanswered}", highlight=False, soft_wrap=True)
     controls = record["controls"]
     heads = (

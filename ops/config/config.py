@@ -13,11 +13,12 @@ from pydantic import Field, ValidationError
 
 from thalweg.models.contract.registry import UnknownLearner
 from thalweg.models.parts.settings import Mistake, Place, Settings, dotted, hint_at, mistakes, rule
-from thalweg.models.parts.user_modules import use_folder
+from thalweg.models.parts.user_modules import allow, use_folder
 from thalweg.ops.config.alias import AliasConfig
 from thalweg.ops.config.environment import overlay
 from thalweg.ops.config.error import ConfigurationError
 from thalweg.ops.config.learners import learner_mistakes, params_type
+from thalweg.ops.config.misplaced import with_home
 from thalweg.ops.config.model import ModelConfig
 from thalweg.ops.config.secrets import is_secret
 from thalweg.ops.config.sections import LogConfig, ServiceConfig, StoreConfig
@@ -75,18 +76,26 @@ def parse(table: dict[str, Any], source: str, environment: Mapping[str, str]) ->
     """The configuration of a parsed table, which is modified; `source` precedes each mistake."""
     lines: list[str] = []
     variables = overlay(table, environment, lambda place: _hint_at(table, place), lines)
+    allow(_allowed_modules(table))  # before anything is imported
     config, found = None, []
     try:
         config = Config.model_validate(table)
     except ValidationError as error:
         found = mistakes(Config, error, is_secret)
     found += _beyond_types(table, {one.place for one in found})
-    for one in found:
+    for one in (with_home(table, mistake) for mistake in found):
         variable = next((f"{name}: " for place, name in variables.items() if one.place[: len(place)] == place), "")
         lines.append(f"{source}: {variable}{_shown(table, one.place)}: {one.text}")
     if config is None or lines:
         raise ConfigurationError(lines)
     return config
+
+
+def _allowed_modules(table: dict[str, Any]) -> list[str] | None:
+    """The modules that a table allows; none if that is said in a way that cannot be understood."""
+    service = table.get("service")
+    given = service.get("allowed_modules") if isinstance(service, dict) else None
+    return given if given is None else [one for one in given if isinstance(one, str)] if isinstance(given, list) else []
 
 
 def _hint_at(table: dict[str, Any], place: Place) -> Any:

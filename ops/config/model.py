@@ -6,13 +6,14 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Field
 
 from thalweg.memory.exchange.pending import USUAL
 from thalweg.models.columns.make import make_learner
-from thalweg.models.columns.settings import ColumnTable
+from thalweg.models.columns.settings import ColumnTable, MissingValues
 from thalweg.models.contract.learner import Learner, LearnerContext
 from thalweg.models.encoders.spec import IDENTITY, EncoderSpec
 from thalweg.models.parts.settings import Count, Settings, Whole, rule
@@ -77,6 +78,8 @@ class ModelConfig(LearnSettings):
     """Its input tensors by name; either these or `columns`."""
     columns: dict[str, ColumnTable] = {}  # noqa: RUF012
     """Its columns by name, instead of `inputs`: a kind such as `"numeric"`, or a table; docs/columns.md."""
+    missing_values: MissingValues = []  # noqa: RUF012
+    """Texts that stand for a missing value in every column that names none itself, such as `["?", "-"]`."""
     fields: FieldsConfig | None = None
     """`[model.fields]`: where label, id, time, key and weight stand in records of your own; none: in our own event
     form."""
@@ -155,6 +158,10 @@ class ModelConfig(LearnSettings):
         both = self.inputs and self.columns
         return "expected either inputs or columns, got both" if both else None
 
+    @rule("missing_values", "columns")
+    def _missing_values_are_of_columns(self) -> str | None:
+        return "expected a model with columns" if self.missing_values and not self.columns else None
+
     @rule("fields", "columns")
     def _label_is_no_column(self) -> str | None:
         paths = {column.path: name for name, column in self.named_columns().items()}
@@ -215,7 +222,9 @@ class ModelConfig(LearnSettings):
 
     def named_columns(self) -> dict[str, Column]:
         """The columns by name."""
-        return {name: one.column(name) for name, one in self.columns.items()}
+        found = {name: one.column(name) for name, one in self.columns.items()}
+        usual = tuple(self.missing_values)
+        return {name: one if one.missing_values else replace(one, missing_values=usual) for name, one in found.items()}
 
     def field_mapping(self) -> FieldMapping | None:
         """Where the parts of its events stand in a record; None: in our own event form."""
@@ -228,6 +237,7 @@ class ModelConfig(LearnSettings):
             "learner": self.learner,
             "inputs": {name: one.model_dump() for name, one in self.inputs.items()},
             **({"columns": columns} if columns else {}),
+            **({"missing_values": self.missing_values} if self.missing_values else {}),
             **({"classes": self.classes} if self.classes else {}),
             "params": self.params,
             "seed": self.seed,

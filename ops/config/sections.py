@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field
 
 from thalweg.models.parts.settings import Count, NotNegative, Positive, Settings, Whole, rule
 from thalweg.ops.config import addresses
+from thalweg.ops.config.jwt import JwtConfig
 from thalweg.ops.config.secrets import masked
-from thalweg.ops.serve.tokens import TokensUnusable, read_tokens
+from thalweg.ops.serve.access.tokens import TokensUnusable, read_tokens
+from thalweg.ops.serve.tls.certificates import Certificates, CertificatesUnusable, TlsFiles
+from thalweg.ops.serve.tls.certificates import load as load_certificates
 from thalweg.stream.log.kafka_shared.choice import Client, effective_client
 from thalweg.stream.log.log import LogError, Reading, Retention
 from thalweg.stream.log.open import open_log
 
-_TLS = "TLS is not offered in this version"
+_HOST = r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?"
 _KEPT = Retention()
 _READING = Reading()
 
@@ -45,8 +49,6 @@ Address = Annotated[str, AfterValidator(_address)]
 class ServiceConfig(Settings):
     """`[service]`: where the service listens and keeps its state."""
 
-    not_yet: ClassVar = {"tls_certificate": _TLS, "tls_key": _TLS, "tls_client_ca": _TLS}
-
     grpc: Address = "127.0.0.1:8081"
     """gRPC address, `HOST:PORT`, an IPv6 host in brackets; `[::]` means all addresses, including IPv4; port 0 selects a
     free port."""
@@ -55,8 +57,32 @@ class ServiceConfig(Settings):
     state_dir: str = "state"
     """Folder of snapshots, journals and published versions; relative to the working directory, like all paths."""
     token_file: str = ""
-    """File with one token per line, each of at least 16 characters: `Learn`, `Label`, `Snapshot`, `Rollback`, and on
-    the page the buttons and the dead letters, require one. Without the file the page is read-only."""
+    """File with one bearer token per line, each of at least 16 characters or as `sha256:HEX`, and its roles:
+    docs/security.md. It is read again when it changes. Without the file the page is read-only."""
+    tls_certificate: str = ""
+    """PEM file of the certificate of both interfaces, and of those between it and its root; it and the next two are
+    read again when they change. Empty: plain text."""
+    tls_key: str = ""
+    """PEM file of its key, without a passphrase."""
+    tls_client_ca: str = ""
+    """PEM file of the roots of clients' certificates: who has none is refused (mutual TLS). Empty: no client is asked
+    for one."""
+    hosts: list[str] = []  # noqa: RUF012 - pydantic copies it
+    """Names under which the service is reached over HTTP, without port; requests that name another host are refused.
+    Addresses and `localhost` are always right. Empty: requests that arrive on the loopback interface may name none with
+    a dot besides, those from elsewhere any."""
+    origins: list[str] = []  # noqa: RUF012
+    """Origins, such as `https://ours.example`, whose web pages may post without a token, as those of the service
+    itself."""
+    requests_per_second: NotNegative = 0.0
+    """Requests per second of each token, and of each address without one; streams that are faster wait, other calls are
+    refused with 429 (RESOURCE_EXHAUSTED). A token's `rate=` takes precedence. 0: no limit."""
+    jwt: JwtConfig | None = None
+    """`[service.jwt]`: JSON Web Tokens as bearer tokens; none: those of `token_file` alone."""
+    allowed_modules: list[str] | None = None
+    """Python modules that the configuration may name (encoders, networks and views as `module:name`, learners and
+    gradings of plug-ins, import paths beyond `river` and `sklearn`), with those within them; no other is imported, not
+    even by `check`. None: any."""
     max_message_bytes: Count = 64 << 20
     """Larger requests and records are rejected."""
     servers: Annotated[int, Field(ge=1, le=64)] = 1
@@ -129,6 +155,60 @@ class ServiceConfig(Settings):
         except TokensUnusable as error:
             return str(error)
         return None
+
+    @rule("tls_certificate", "tls_key", "tls_client_ca")
+    def _certificate_has_a_key(self) -> str | None:
+        if self.tls_certificate and not self.tls_key:
+            return "expected tls_key beside it, got none"
+        given = [name for name in ("tls_key", "tls_client_ca") if getattr(self, name)]
+        return f"missing: {given[0]} is given" if given and not self.tls_certificate else None
+
+    @rule("tls_certificate", "tls_key")
+    def _certificate_can_be_used(self) -> str | None:
+        return self._tls_mistake("tls_certificate", self.tls_files)
+
+    @rule("tls_key", "tls_certificate")
+    def _key_can_be_used(self) -> str | None:
+        return self._tls_mistake("tls_key", self.tls_files)
+
+    @rule("tls_client_ca", "tls_certificate", "tls_key")
+    def _client_ca_can_be_used(self) -> str | None:
+        return self._tls_mistake("tls_client_ca", replace(self.tls_files, client_ca=self.tls_client_ca))
+
+    @property
+    def tls_files(self) -> TlsFiles:
+        """Certificate and key."""
+        return TlsFiles(self.tls_certificate, self.tls_key)
+
+    def certificates(self) -> Certificates | None:
+        """The certificates; None: plain text. Raises CertificatesUnusable."""
+        if not self.tls_certificate:
+            return None
+        return Certificates(replace(self.tls_files, client_ca=self.tls_client_ca))
+
+    def _tls_mistake(self, setting: str, files: TlsFiles) -> str | None:
+        """What is wrong with the file of a setting, if all that are needed are given."""
+        try:
+            if files.certificate and files.key:
+                load_certificates(files)
+        except CertificatesUnusable as error:
+            return str(error) if error.setting == setting else None
+        return None
+
+    @rule("hosts")
+    def _hosts_are_names(self) -> str | None:
+        wrong = [host for host in self.hosts if not re.fullmatch(_HOST, host)]
+        return f"expected names without scheme and port, got {wrong[0]!r}" if wrong else None
+
+    @rule("allowed_modules")
+    def _modules_are_names(self) -> str | None:
+        wrong = [one for one in self.allowed_modules or () if not all(part.isidentifier() for part in one.split("."))]
+        return f"expected names of modules, got {wrong[0]!r}" if wrong else None
+
+    @rule("origins")
+    def _origins_are_origins(self) -> str | None:
+        wrong = [origin for origin in self.origins if not re.fullmatch(r"https?://[^/\s?#]+", origin)]
+        return f"expected http://HOST[:PORT] or https://HOST[:PORT], got {wrong[0]!r}" if wrong else None
 
 
 class RegistryConfig(Settings):

@@ -187,7 +187,11 @@ def run(*, keep: bool, seconds: float) -> None:
             visited = demo_visits.stream(console, log, site, stub, int(demo_visits.RATE * 0.75 * seconds))
             demo_visits.report(console, visited, Path.cwd())
             looked = demo_camera.stream(
-                console, stub, folder / "camera.safetensors", int(demo_camera.RATE * 0.4 * seconds)
+                console,
+                stub,
+                folder / "camera.safetensors",
+                int(demo_camera.RATE * 0.4 * seconds),
+                (folder / "token").read_text().strip(),
             )
             demo_camera.report(console, looked, Path.cwd())
         except (grpc.RpcError, OSError) as error:

@@ -14,6 +14,7 @@ from thalweg.models.parts.settings import Settings, keys_of
 from thalweg.ops.config.alias import AliasConfig
 from thalweg.ops.config.effective import toml
 from thalweg.ops.config.fields import FieldsConfig, TimeFieldConfig
+from thalweg.ops.config.jwt import JwtConfig
 from thalweg.ops.config.learners import params_type
 from thalweg.ops.config.model import InputConfig, ModelConfig
 from thalweg.ops.config.sections import LogConfig, RegistryConfig, ServiceConfig, StoreConfig
@@ -21,6 +22,7 @@ from thalweg.stream.drift.params import DriftParams
 
 _SECTIONS: tuple[type[Settings], ...] = (
     ServiceConfig,
+    JwtConfig,
     LogConfig,
     RegistryConfig,
     StoreConfig,

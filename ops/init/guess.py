@@ -11,6 +11,7 @@ from itertools import pairwise
 from typing import Any
 
 from thalweg.ops.init.event_time import TIMES, time_of_events, years_in_no_order
+from thalweg.ops.init.markers import USUAL, markers_in
 from thalweg.ops.init.sample import Sample, shown
 from thalweg.ops.run.failed import Failed
 from thalweg.proto.columns import MISSING_LABELS
@@ -21,7 +22,6 @@ _LABEL_STARTS = ("is_", "has_", "was_")
 _IDS = re.compile(r"(^|[._])(id|uuid|guid)$|[a-z]Id$")
 _UUID = re.compile(r"[0-9a-f]{8}-?([0-9a-f]{4}-?){3}[0-9a-f]{12}", re.I)
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:?\d\d)?)?")
-_NOTHING = {"", "na", "n/a", "nan", "null", "none"}  # what a numeric column takes for missing
 _BAD = 0.01  # share of values that are no numbers, up to which a column is numeric all the same
 _UNITS = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}
 _SINCE, _UNTIL = 9e8, 4e9  # Unix seconds of 1998 and 2096: numbers in between are taken for times
@@ -151,6 +151,12 @@ def kind_of(name: str, given: Sequence[Any], rows: int) -> Guess | None:
     Returns:
         None for values of no kind.
     """
+    for is_value in _OF_KINDS:
+        if (markers := markers_in(given, is_value)) and (
+            one := kind_of(name, [value for value in given if is_value(value)], rows)
+        ):
+            marked = {"missing_values": list(markers)}
+            return replace(one, options={**one.options, **marked}, note=_joined(one.note, "some of them marked so"))
     gone = f"{1 - len(given) / rows:.0%} missing" if len(given) < rows else ""
     if all(isinstance(value, list) for value in given):
         return _list(given, gone)
@@ -185,6 +191,22 @@ def kind_of(name: str, given: Sequence[Any], rows: int) -> Guess | None:
     return Guess("hashed", {"buckets": 64}, note)
 
 
+def _is_number(value: Any) -> bool:
+    return _numbers([value]) is not None
+
+
+def _is_time(value: Any) -> bool:
+    return isinstance(value, str) and bool(_RFC3339.fullmatch(value))
+
+
+def _is_truth(value: Any) -> bool:
+    return _text(value) in ("true", "false")
+
+
+_OF_KINDS = (_is_number, _is_time, _is_truth)
+"""Whether a value is of a kind among whose values any other text marks a missing one."""
+
+
 def _label_of(sample: Sample, values: Mapping[str, Sequence[Any]]) -> str:
     """The column that looks most like a label."""
     by_name = {name.rpartition(".")[2].lower(): name for name in reversed(sample.names)}
@@ -210,12 +232,23 @@ def task_of_labels(column: Sequence[Any]) -> tuple[str, str]:
     if not given:
         raise Failed("the label's column is always empty in the sample")
     gone = f"{1 - len(given) / len(column):.0%} missing" if len(given) < len(column) else ""
+    if markers := markers_in(given, _is_number):
+        values = [value for value in given if _is_number(value)]
+        if _regression(values):
+            odd = ", ".join(map(shown, markers))
+            return "regression", _joined(f"{len(given) - len(values)} are {odd}: rows with them are refused", gone)
     texts = Counter(map(_text, given))
     numbers = _numbers(given)
-    if numbers is not None and (not _whole(numbers) or len(texts) > max(20, _FEW * len(given))):
+    if numbers is not None and _regression(given):
         return "regression", _joined(f"numbers, {min(numbers):g} to {max(numbers):g}", gone)
     often = ", ".join(f"{text} {count / len(given):.0%}" for text, count in texts.most_common(4))
     return "classification", _joined(f"{len(texts)} classes: {often}", gone)
+
+
+def _regression(given: Sequence[Any]) -> bool:
+    """Whether labels, all of them numbers, are more than codes of classes."""
+    numbers = _numbers(given) or []
+    return not _whole(numbers) or len(set(numbers)) > max(20, _FEW * len(numbers))
 
 
 def _list(given: Sequence[Sequence[Any]], gone: str) -> Guess | None:
@@ -283,7 +316,7 @@ def _text(value: Any) -> str:
 
 def _missing(value: Any) -> bool:
     if isinstance(value, str):
-        return value.strip().lower() in _NOTHING
+        return value.strip().lower() in USUAL
     return value is None or value != value
 
 

@@ -4,10 +4,28 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 _USERS = re.compile(r"(^|[._])(user|customer|visitor|member|client|account|session|device|card)(_?id|Id)?$", re.I)
+_KEYS = re.compile(
+    r"(^|[._])(key|machine|sensor|host|asset|vehicle|patient|player|subscriber|entity|node)(_?id|Id)?$", re.I
+)
 _ITEMS = re.compile(r"(^|[._])(item|product|sku|movie|film|article|song|track|video|book|ad|offer)(_?id|Id)?$", re.I)
+
+
+def key_of_events(columns: Mapping[str, str], label_is_class: bool, time: str) -> str | None:
+    """The column whose values tell the keys of a point process, where a sample has nothing but them, times and types.
+
+    Args:
+        columns: The kind of each column of the sample but its label.
+        label_is_class: Whether the label names classes.
+        time: The event time's column; empty: there is none.
+    """
+    others = [name for name in columns if name != time]
+    if not label_is_class or not time or len(others) != 1:
+        return None
+    named = _USERS.search(others[0]) or _KEYS.search(others[0])
+    return others[0] if named and columns[others[0]] in ("categorical", "hashed", "numeric") else None
 
 
 def other_learners(columns: Iterable[str], label: str, time: str) -> Iterator[str]:
@@ -18,22 +36,25 @@ def other_learners(columns: Iterable[str], label: str, time: str) -> Iterator[st
         label: The label's.
         time: The event time's; empty: there is none.
     """
-    user = next((name for name in columns if name != label and _USERS.search(name)), None)
-    item = next((name for name in columns if name != label and _ITEMS.search(name)), None)
+    columns = [name for name in columns if name not in (label, time)]
+    user = next((name for name in columns if _USERS.search(name)), None)
+    key = user or next((name for name in columns if _KEYS.search(name)), None)
+    item = next((name for name in columns if _ITEMS.search(name)), None)
     if user is not None and item is not None:
         yield ""
         yield "# Users and items: if the label is a click, or a liking from 0 to 1, a recommender takes them as ids."
         yield "# Write above, instead of the learner and of these two columns:"
         yield '# learner = "error_memory"'
-        yield f"# user = {_column(user)}"
-        yield f"# item = {_column(item)}"
-    if user is not None and time:
+        yield f"# user = {column_of(user)}"
+        yield f"# item = {column_of(item)}"
+    if key is not None and time:
         yield ""
         yield "# Events over time: if the label is the kind of an event, a point process predicts each key's next one."
         yield "# Write above, instead of the learner and of all columns:"
         yield '# learner = "prompt_tpp"'
-        yield f"# key = {_column(user)}"
+        yield f"# key = {column_of(key)}"
 
 
-def _column(field: str) -> str:
+def column_of(field: str) -> str:
+    """The column that holds ids of this field."""
     return f'{{ kind = "hashed", field = {json.dumps(field)} }}'

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from thalweg.ops.init.guess import Guess, Guessed
-from thalweg.ops.init.of_ids import other_learners
+from thalweg.ops.init.of_ids import column_of, key_of_events, other_learners
 
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
 
@@ -58,9 +58,14 @@ def _head(log_url: str, registry_url: str | None, origin: str, rows: int) -> Ite
 
 
 def _model(guessed: Guessed, name: str, topic: str, own_form: bool) -> Iterator[str]:
+    kinds = {column: one.kind for column, one in guessed.columns.items()}
+    key = None if own_form else key_of_events(kinds, guessed.task == "classification", guessed.time)
     yield "[[model]]"
     yield f"name = {_string(name)}"
-    yield 'learner = "ridge"                      # exact, nothing to tune; others: docs/learners'
+    if key is None:
+        yield 'learner = "ridge"                      # exact, nothing to tune; others: docs/learners'
+    else:
+        yield 'learner = "prompt_tpp"                 # of each key, the type and the time of its next event'
     yield f"topic = {_string(topic)}"
     yield _noted(f"# labels_topic = {_string(name + '.labels')}", "if labels come later, joined by id")
     yield _noted(
@@ -76,10 +81,17 @@ def _model(guessed: Guessed, name: str, topic: str, own_form: bool) -> Iterator[
         yield _noted(f"label = {_string(guessed.label)}", guessed.label_note)
         yield _id(guessed)
         yield _time(guessed)
-        yield '# key = "customer"                     # whose event it is'
+        if key is None:
+            yield '# key = "customer"                     # whose event it is'
         yield '# unknown = "reject"                   # default: fields that are not named here are ignored'
     yield ""
     yield "[model.columns]"
+    if key is not None:
+        yield _noted(f"key = {column_of(key)}", guessed.columns[key].note)
+        yield "# To predict the type from columns, whatever came before, write above and instead of the column:"
+        yield '# learner = "ridge"'
+        yield from (f"# {_key(column)} = {_column(one)}" for column, one in guessed.columns.items())
+        return
     for column, one in guessed.columns.items():
         yield _noted(f"{_key(column)} = {_column(one)}", one.note)
     for column, why in guessed.left_out.items():
@@ -116,6 +128,8 @@ def _noted(line: str, note: str) -> str:
 def _value(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, list):
+        return f"[{', '.join(map(_value, value))}]"
     return _string(value) if isinstance(value, str) else str(value)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from thalweg.memory.snapshots.snapshots import InMemorySnapshots, Snapshot
-from thalweg.models.contract.capabilities import InputValidator, capability
+from thalweg.models.contract.capabilities import InputValidator, capability, is_untaught
 from thalweg.models.contract.learner import Learner, Predictor
 from thalweg.models.contract.registry import UnknownLearner, find
 from thalweg.ops.config.config import parse
@@ -222,9 +222,13 @@ class Model:
         return self
 
     def predict(self, given: Any) -> Array:
-        """Predictions (N,) or (N, K): class names, None where none is known; numbers; or probabilities of a 1."""
+        """Predictions (N,) or (N, K): class names, None where none is known; numbers, NaN where none is learned; or
+        probabilities of a 1.
+        """
         outputs, predictor = self._predict(given)
         answer = outputs[self.task.answer]
+        if is_untaught(predictor):
+            answer = np.full(answer.shape, np.nan)
         if predictor.outputs[self.task.answer].dtype == "bytes" or self.task.label == "class":
             names = np.array([*predictor.classes, None], dtype=object)
             return np.asarray(names[answer])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -17,6 +17,7 @@ from thalweg.models.contract.capabilities import IntensityCurves, capability
 from thalweg.models.contract.gauges import flattened
 from thalweg.models.contract.learner import Learner
 from thalweg.ops.config.model import ModelConfig
+from thalweg.ops.replay.unlearnable import unlearnable, without
 from thalweg.ops.run.app import event_schema, new_learner, new_monitor, settings_of
 from thalweg.ops.run.failed import Failed
 from thalweg.proto.event import Batch, Decoded
@@ -25,13 +26,16 @@ from thalweg.stream.drift.alarm import Alarm
 from thalweg.stream.drift.digest import Digest
 from thalweg.stream.evaluation.monitor import Monitor
 from thalweg.stream.evaluation.prequential import Prequential
+from thalweg.stream.exceptions import first_line
 from thalweg.stream.learn.blocks import DecodedBlock
 from thalweg.stream.learn.fold import Fold
+from thalweg.stream.quarantine.skips import LEARNER_ERROR
 from thalweg.stream.sources.csv_reading import FileError
 from thalweg.stream.sources.files import CsvMapping, read_events
 
 CURVE_POINTS = 200
 _PROGRESS_SECONDS = 0.1
+_NO_EVENTS_FAULT = (OSError, FileError, Failed)
 
 
 @dataclass
@@ -126,7 +130,8 @@ def replay(
     """Fold a file as one block; actions on alarms are not taken.
 
     Under `batch_events = "auto"` each row's label is learned before the next row is predicted; else micro-batches hold
-    `batch_events` events.
+    `batch_events` events. Events that raise are left out and counted under `learner_error`, as in a service, and so is
+    the share of them above which it stops.
 
     Args:
         model: The model.
@@ -143,6 +148,7 @@ def replay(
 
     Raises:
         FileError: The file cannot be read.
+        Failed: Too many events cannot be learned.
     """
     learner = new_learner(model, seed)
     schema = event_schema(model, learner)
@@ -163,6 +169,7 @@ def replay(
         delay_events=delay_events,
         max_record_bytes=max_record_bytes,
         progress=progress,
+        notice=once,
     )
 
 
@@ -176,33 +183,69 @@ def replay_events(
     delay_events: int = 0,
     max_record_bytes: int = 64 << 20,
     progress: Callable[[int, Prequential], None] = lambda events, evaluation: None,
+    notice: Callable[[str], None] = lambda text: None,
 ) -> Replayed:
     """The same for decoded events, which `read` gives each time from the beginning."""
     if frozen_after is None:
         total = sum(len(part.batch) for part in read())
         frozen_after = max(1, total // 10)
     settings = settings_of(model, max_record_bytes)
-    batch_events = settings.file_batch_events
-    done = Replayed(model, learner, frozen_after=frozen_after, batch_events=batch_events, delay_events=delay_events)
     frozen = model.model_copy(update={"frozen_after_events": frozen_after})
-    monitor = new_monitor(frozen, learner, seed=seed, delay_events=delay_events)
-    done.evaluation, done.frozen = monitor.live, monitor.frozen
-    fold = Fold(learner, InMemorySnapshots(), settings, monitor)
-    started = time.perf_counter()
-    try:
-        fold.apply(
-            DecodedBlock(
-                fold.version + 1, done.batch_events, _noting_rejected(read(), done), {}, delay_events=delay_events
-            ),
-            _Watch(done, monitor, progress, started),
+
+    def new_fold() -> tuple[Fold, Monitor]:
+        monitor = new_monitor(frozen, learner, seed=seed, delay_events=delay_events)
+        return Fold(learner, InMemorySnapshots(), settings, monitor), monitor
+
+    def run(fold: Fold, monitor: Monitor, left_out: Mapping[int, str]) -> Replayed:
+        done = Replayed(
+            model,
+            learner,
+            frozen_after=frozen_after,
+            batch_events=settings.file_batch_events,
+            delay_events=delay_events,
+            evaluation=monitor.live,
+            frozen=monitor.frozen,
         )
-    except (OSError, FileError, Failed):
+        _fold(done, fold, monitor, _noting(read(), left_out, done), progress)
+        return done
+
+    def again() -> tuple[Fold, Monitor]:  # of the same learner, so one after the other
+        fold, monitor = new_fold()
+        fold.back_to(beginning)
+        return fold, monitor
+
+    fold, monitor = new_fold()
+    beginning = fold.checkpoint()
+    try:
+        return run(fold, monitor, {})
+    except _NO_EVENTS_FAULT:
         raise
-    except Exception as error:  # of a learner or an estimator of somebody else's; a service would leave the event out
-        raise Failed(
-            f"{model.learner} cannot learn one of the events after the first {done.events:,}: "
-            f"{type(error).__name__}: {error}; a service leaves such events out (docs/reliability.md)"
-        ) from error
+    except Exception as error:  # of a learner, an encoder or an estimator of somebody else's
+        notice(
+            f"an event cannot be learned ({first_line(error)}): all such are looked for, and left out as in a service"
+        )
+        try:
+            left_out = unlearnable(again()[0], read(), settings, _NO_EVENTS_FAULT)
+            return run(*again(), left_out)
+        except _NO_EVENTS_FAULT:
+            raise
+        except Exception as other:
+            raise Failed(f"{model.learner} cannot learn these events: {first_line(other)}") from error
+
+
+def _fold(
+    done: Replayed,
+    fold: Fold,
+    monitor: Monitor,
+    parts: Iterable[Decoded],
+    progress: Callable[[int, Prequential], None],
+) -> None:
+    """Fold the stream as one block, and note what came of it."""
+    started = time.perf_counter()
+    fold.apply(
+        DecodedBlock(fold.version + 1, done.batch_events, parts, {}, delay_events=done.delay_events),
+        _Watch(done, monitor, progress, started),
+    )
     done.seconds = time.perf_counter() - started
     done.alarms, done.digests = monitor.drift.alarms, monitor.drift.digests
     done.continual = monitor.continual.metrics()
@@ -210,7 +253,6 @@ def replay_events(
     done.unanswered = monitor.live.unanswered
     if done.events:
         _point(done)
-    return done
 
 
 class _Watch:
@@ -244,10 +286,13 @@ class _Watch:
             self._next_progress = now + _PROGRESS_SECONDS
 
 
-def _noting_rejected(parts: Iterable[Decoded], done: Replayed) -> Iterator[Decoded]:
-    for part in parts:
-        done.reasons.update(rejected.reason for rejected in part.rejected)
-        done.rejected += part.rejected[: max(0, 100 - len(done.rejected))]
+def _noting(parts: Iterable[Decoded], left_out: Mapping[int, str], done: Replayed) -> Iterator[Decoded]:
+    """The parts without the events that are left out; what cannot be used is noted."""
+    for part, gone in without(parts, left_out):
+        rejected = [*part.rejected, *(Rejected(place, LEARNER_ERROR, why) for place, why in gone.items())]
+        rejected.sort(key=lambda one: one.row)
+        done.reasons.update(one.reason for one in rejected)
+        done.rejected += rejected[: max(0, 100 - len(done.rejected))]
         yield part
 
 

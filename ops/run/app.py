@@ -21,15 +21,17 @@ from thalweg.ops.config.config import Config
 from thalweg.ops.config.error import ConfigurationError
 from thalweg.ops.config.model import ModelConfig
 from thalweg.ops.run.successors import promotions_path, with_successors
+from thalweg.ops.serve.access.access import AccessSettings
+from thalweg.ops.serve.access.tokens import Tokens
 from thalweg.ops.serve.aliases import Alias, AliasLocation
 from thalweg.ops.serve.bounds.micro_batches import WaitingRoom
 from thalweg.ops.serve.models import ModelLocation, Models, RequestSinks
 from thalweg.ops.serve.readiness import LOG, ServiceHealth
 from thalweg.ops.serve.server import Server, workers_of
 from thalweg.ops.serve.settings import Addresses, ServerLimits
-from thalweg.ops.serve.tokens import Tokens
 from thalweg.ops.serve.versions import WaitSlots
 from thalweg.ops.telemetry.learner_metrics import LearnerMetrics
+from thalweg.ops.telemetry.no_labels import label_watch
 from thalweg.ops.telemetry.process_health import LearnerProcess
 from thalweg.ops.telemetry.replicas import Replicas
 from thalweg.ops.telemetry.server_metrics import ServerMetrics
@@ -92,7 +94,8 @@ def event_schema(model: ModelConfig, learner: Learner | None = None) -> Schema:
     `learner`: one of the model, if there is one already.
     """
     schema = (learner or new_learner(model)).schema
-    return replace(schema, fields=model.field_mapping(), classes=tuple(model.classes) or schema.classes)
+    classes = tuple(model.classes) or schema.classes
+    return replace(schema, fields=model.field_mapping(), classes=classes, max_weight=model.max_weight)
 
 
 def new_monitor(
@@ -198,7 +201,9 @@ def build_processor(
         ports=Ports(
             publisher=publisher,
             observer=each(
-                reports.metrics.model(model.name, monitor.drift.watchers()), reports.status.model(model.name)
+                reports.metrics.model(model.name, monitor.drift.watchers()),
+                reports.status.model(model.name),
+                *label_watch(model.name, event_schema(model, learner), learner, model.labels_topic),
             ),
             commands=store,
             dead_letters=DeadLetters(source, model.topic, model.name),
@@ -218,11 +223,11 @@ def build_processor(
 def _history(config: Config, model: ModelConfig, learner: Learner) -> Callable[[], Iterator[Decoded]]:
     """Reads the recorded events of a model. Raises ConfigurationError when the file cannot be read."""
 
+    schema, most = replace(learner.schema, max_weight=model.max_weight), config.service.max_message_bytes
+
     def read() -> Iterator[Decoded]:
         try:
-            yield from read_events(
-                Path(model.history), learner.schema, max_record_bytes=config.service.max_message_bytes
-            )
+            yield from read_events(Path(model.history), schema, max_record_bytes=most)
         except FileError as error:
             raise ConfigurationError([f"model.{model.name}.history: {error}"]) from error
 
@@ -372,6 +377,11 @@ def build_server(config: Config, source: Log, store: CommandQueue, replica: int 
             live, models, health, Replicas(live, replica, service.servers) if service.servers > 1 else None
         ),
         tokens=Tokens(Path(service.token_file)) if service.token_file else None,
+        certificates=service.certificates(),
+        jwts=service.jwt.verifier(registry) if service.jwt is not None else None,
+        access=AccessSettings(
+            hosts=service.hosts, origins=service.origins, requests_per_second=service.requests_per_second
+        ),
         statuses=Statuses(live),
         health=health,
     )

@@ -43,7 +43,8 @@ def column_lines(config: Config) -> Iterator[str]:
             what = "an id" if name in ids else f"{counts[name]} feature{'s'[: counts[name] > 1]}"
             if encoded is not None and name in encoded.columns:
                 what = f"encoded by {model.encoder}, {counts[encoded.made.name]} features"
-            yield f"# {name}: {column.kind}, {what}"
+            marked = f"; missing: {', '.join(map(repr, column.missing_values))}" if column.missing_values else ""
+            yield f"# {name}: {column.kind}, {what}{marked}"
         if layout.width > MANY:
             name, most = counts.most_common(1)[0]
             log.warning(

@@ -13,6 +13,7 @@ from threadpoolctl import threadpool_limits
 
 from thalweg.memory.exchange.reopened import reopened_commands
 from thalweg.ops.config.config import Config
+from thalweg.ops.config.exposure import exposures
 from thalweg.ops.run.app import build_server, open_configured_log
 from thalweg.ops.run.learning import Learning
 from thalweg.ops.run.only_one import only_one
@@ -63,6 +64,8 @@ def run_server(config: Config, stop: Signal, ready: Callable[[Server], None] | N
     """Run the server process until `stop` is set; `replica`: which of the servers it is, from 1."""
     with ExitStack() as stack:
         stack.enter_context(threadpool_limits(1))
+        for line in exposures(config):
+            log.warning(line)
         source = reopened_log(config.log.url, lambda: open_configured_log(config))
         stack.callback(source.close)
         store = reopened_commands(config.store.url)

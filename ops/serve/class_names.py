@@ -15,6 +15,7 @@ same in every row.
 """
 _BY_CLASS = ("probabilities", "scores", "type_scores")
 _NOTHING_LEARNED = "no class is known: the model has learned no labelled event"
+NO_NUMBER = "no prediction: the model has learned no labelled event"
 _OUT_OF_RANGE = "no prediction for rows {rows}: their numbers are beyond the model's range"
 _MOST_ROWS = 20
 
@@ -35,9 +36,11 @@ def with_classes(predictor: Predictor, outputs: Mapping[str, Array]) -> Mapping[
     return {**outputs, CLASSES: np.broadcast_to(columns, (rows, len(columns)))}
 
 
-def why_no_label(predictor: Predictor, outputs: Mapping[str, Array]) -> str:
-    """Why some rows have the label "" (code -1); empty if all have one."""
+def why_no_label(predictor: Predictor, outputs: Mapping[str, Array], *, untaught: bool = False) -> str:
+    """Why some rows have the label "" (code -1), or numbers that mean nothing; empty if all have an answer."""
     codes = outputs.get("label")
+    if untaught:
+        return NO_NUMBER
     if codes is None or not len(codes) or codes.dtype != np.int32:
         return ""
     if (codes[0] if len(codes) == 1 else codes.min()) >= 0:

@@ -33,6 +33,10 @@ class QueueFull(Exception):
     """The maximum number of requests is being processed; retry later."""
 
 
+class RateExceeded(Exception):
+    """The caller calls more often than it may; the message says when it may again."""
+
+
 class TooLarge(Exception):
     """The request exceeds the size limit; the message names the limit."""
 
@@ -88,6 +92,7 @@ _TABLE: tuple[tuple[type[Exception], grpc.StatusCode, int], ...] = (
     (LogError, grpc.StatusCode.UNAVAILABLE, 503),
     (StoreError, grpc.StatusCode.UNAVAILABLE, 503),
     (QueueFull, grpc.StatusCode.RESOURCE_EXHAUSTED, 429),
+    (RateExceeded, grpc.StatusCode.RESOURCE_EXHAUSTED, 429),
     (TooLarge, grpc.StatusCode.RESOURCE_EXHAUSTED, 413),
     (UnsupportedMedia, grpc.StatusCode.INVALID_ARGUMENT, 415),
     (DeadlineExceeded, grpc.StatusCode.DEADLINE_EXCEEDED, 504),

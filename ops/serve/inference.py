@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, NoReturn
 import numpy as np
 
 from thalweg.models.parts.input_columns import all_finite
+from thalweg.ops.serve.access.callers import CALLER
 from thalweg.ops.serve.class_names import CLASSES, offered, why_no_label, with_classes
 from thalweg.ops.serve.errors import DeadlineExceeded, NotReady, Unimplemented
 from thalweg.ops.serve.models import Models, ServedModel
@@ -96,7 +97,7 @@ class InferenceResponse(NamedTuple):
     @property
     def no_label(self) -> str:
         """Why some rows have no label; empty if all have one, or the model predicts none."""
-        return why_no_label(self.served.predictor, self.outputs)
+        return why_no_label(self.served.predictor, self.outputs, untaught=self.served.untaught)
 
     @property
     def rows(self) -> int:
@@ -110,11 +111,13 @@ class InferenceCore:
     def __init__(self, models: Models) -> None:
         self.models = models
         self._buffer, self._log = models.sinks.buffer, models.sinks.log
+        self._learning = frozenset() if self._log is None else frozenset(self._log.models)
 
     def infer(self, request: InferenceRequest) -> InferenceResponse:
         """Answer one request.
 
         Raises:
+            Unauthenticated, Forbidden: The caller lacks the role `predict`, or `learn` where the model learns from it.
             UnknownModel: There is no model or alias of this name.
             NotReady: The model has no version yet or has learned too little, or the server is draining.
             DeadlineExceeded: The deadline has passed, or the demanded version did not arrive in time.
@@ -124,9 +127,13 @@ class InferenceCore:
             Others: As raised by `ModelVersions.find`.
         """
         options, inputs, patience = request.options, request.inputs, request.patience_seconds
+        if (caller := CALLER.get()) is not None:
+            caller.require("predict", options.model, "a prediction")
         if patience is not None and patience <= 0:
             raise DeadlineExceeded("the deadline has passed")
         model = self.models.ready(options.model, options.freshness)
+        if caller is not None and self._teaches(request, model):
+            caller.require("learn", options.model, "a prediction that the model learns from")
         if model.tolerated:
             inputs = _without(model.tolerated, inputs)
         if model.fit is not None:
@@ -223,6 +230,12 @@ class InferenceCore:
                     self._buffer.check_size(other.buffered_as, fitting)
                     self._buffer.add(other.buffered_as, event_id, fitting, None)
 
+    def _teaches(self, request: InferenceRequest, model: ServedModel) -> bool:
+        """Whether a model learns from a request: at once, or when its label arrives."""
+        options, ids = request.options, request.event_ids
+        named = options.event_id is not None or (ids is not None and any(id is not None for id in ids))
+        return named or model.answering.name in self._learning
+
     def _check_size(self, model: ServedModel, inputs: Inputs) -> None:
         if self._log is not None and inputs.keys() == model.schema.inputs.keys():
             self._log.check(model.answering.name, inputs)
@@ -307,5 +320,7 @@ def _check_explain(options: RequestOptions, model: ServedModel, served: ServedVe
 def _answer(model: ServedModel, served: ServedVersion, outputs: Mapping[str, Array]) -> Answer | None:
     """The served prediction, against which the label will be graded."""
     predictor, name = served.predictor, model.answering.name
-    answer = Answer.of(served.info.version, outputs, predictor.classes, model.schema, task_of(predictor))
+    answer: Answer | None = Answer(served.info.version)  # no answer
+    if not served.untaught:
+        answer = Answer.of(served.info.version, outputs, predictor.classes, model.schema, task_of(predictor))
     return answer._replace(model=name) if answer is not None and name != model.buffered_as else answer

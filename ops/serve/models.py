@@ -109,13 +109,14 @@ class ServedModel:
         self.fit = fitting(location.schema)
         """Makes inputs fit the schema where it leaves room; None: it leaves none."""
         self.max_future_seconds = location.max_future_seconds
-        self.versions: Versions = ModelVersions(
+        self._own_versions = ModelVersions(
             location.name,
             FileSubscriber(location.live, location.build, health=health),
             FolderSnapshots(location.state),
             location.restore,
             slots or WaitSlots(),
         )
+        self.versions: Versions = self._own_versions
         self.answering: ServedModel = self
         """The model itself, where this is it under the name of an alias."""
         self.base = 0
@@ -136,7 +137,12 @@ class ServedModel:
         if learned >= wanted or served.predictor.task.name == ADAPTATION.name:  # that task begins with a trained model
             return ""
         some = "has learned nothing yet" if not learned else f"has learned {learned:,} events"
-        return f"{some}; ready after {wanted:,} labelled event{'s' * (wanted != 1)}"
+        problem = self._own_versions.problem()
+        return f"{some}; ready after {wanted:,} labelled event{'s' * (wanted != 1)}{'; ' * bool(problem)}{problem}"
+
+    def told_of_learner(self, problem: Callable[[], str]) -> None:
+        """From now on ask this why there are no further versions: empty while the learner works."""
+        self._own_versions.problem = problem
 
     def needs_labels(self, task: str | None) -> bool:
         """Whether events without labels mean that something is wrong.
@@ -149,7 +155,10 @@ class ServedModel:
     def unready(self) -> str:
         """Why it gives no answer now; empty if it does."""
         served = self.versions.newest
-        return "no version is published yet" if served is None else self.untrained(served)
+        if served is not None:
+            return self.untrained(served)
+        problem = self._own_versions.problem()
+        return f"no version is published yet{'; ' * bool(problem)}{problem}"
 
     def ready(self, version: int | None = None) -> bool:
         """Whether this version (None: the current one) answers. Raises UnknownVersion if there is no snapshot of it."""

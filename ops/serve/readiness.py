@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
-from thalweg.ops.serve.models import Models
+from thalweg.ops.serve.models import Models, ServedModel
 from thalweg.ops.telemetry.process_health import PROCESS, LearnerProcess
 from thalweg.stream.health.probe import Probe
 from thalweg.stream.health.registry import ComponentHealth, Condition, HealthRegistry, joined
@@ -35,6 +36,10 @@ class ServiceHealth:
         self.learners = learners
         self._models = models
         self._probes = probes
+        if learners is not None:
+            for model in models.all():
+                if isinstance(model, ServedModel):
+                    model.told_of_learner(partial(self.learner_problem, model.name))
 
     def start(self) -> None:
         """Start the probes."""
@@ -45,6 +50,16 @@ class ServiceHealth:
         """Stop the probes."""
         for probe in self._probes:
             probe.close()
+
+    def learner_problem(self, model: str) -> str:
+        """Why the learner of a model stands still, though its process runs: that of a stopped one says what to do.
+        Empty if it does not.
+        """
+        if self.learners is None or self.learners.problem:
+            return ""
+        wanted = ("learner", model, Condition.FAILED)
+        failed = [one for one in self.learners.components() if (one.component, one.model, one.state) == wanted]
+        return f"its learner stands still: {failed[0].reason}" if failed else ""
 
     def components(self) -> tuple[ComponentHealth, ...]:
         """Every part of both processes, and a learner of every model, whether it was heard of or not."""

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
+from typing import TYPE_CHECKING
 
 import grpc
 
 from thalweg.memory.exchange.commands import CommandQueue
 from thalweg.ops.config.addresses import AddressInUse
+from thalweg.ops.serve.access.access import READ_ONLY, Access, AccessSettings
+from thalweg.ops.serve.access.tokens import Tokens
 from thalweg.ops.serve.bounds.admission import Admission
 from thalweg.ops.serve.bounds.byte_budget import ByteBudget
 from thalweg.ops.serve.bounds.rare_log import limit_lines
@@ -27,11 +30,15 @@ from thalweg.ops.serve.readiness import ServiceHealth
 from thalweg.ops.serve.rows.answering import RowAnswers
 from thalweg.ops.serve.settings import Addresses, ServerLimits
 from thalweg.ops.serve.telemetry import NoTelemetry, ServerTelemetry
-from thalweg.ops.serve.tokens import Tokens
+from thalweg.ops.serve.tls.certificates import Certificates
+from thalweg.ops.serve.tls.grpc_credentials import credentials_of
 from thalweg.ops.telemetry.status import Statuses
 from thalweg.ops.webpage.api import PageApi
 from thalweg.stream.health.supervised import SupervisedThread
 from thalweg.stream.log.log import Log
+
+if TYPE_CHECKING:
+    from thalweg.ops.serve.access.jwt_tokens import JwtTokens  # its library is an extra
 
 _HEALTH_SECONDS = 0.05  # interval between two checks of readiness
 _SILENT_SECONDS = 60.0
@@ -50,7 +57,10 @@ class Server:
         addresses: Where to listen.
         limits: Limits on requests.
         telemetry: Notified of every request; renders the metrics page.
-        tokens: Required for calls that change a model; None: no token is required.
+        tokens: Who may do what; None: no token is required.
+        access: Settings about callers.
+        jwts: Verifies JSON Web Tokens; started and closed with the server. None: there are none.
+        certificates: For TLS on both interfaces; None: plain text.
         statuses: The learners' reports.
         health: The health of all parts; None: of this process alone.
 
@@ -69,6 +79,9 @@ class Server:
         limits: ServerLimits | None = None,
         telemetry: ServerTelemetry | None = None,
         tokens: Tokens | None = None,
+        access: AccessSettings | None = None,
+        jwts: JwtTokens | None = None,
+        certificates: Certificates | None = None,
         statuses: Statuses | None = None,
         health: ServiceHealth | None = None,
     ) -> None:
@@ -89,21 +102,28 @@ class Server:
         )
         self._threads = self._gates.threads()
         limit_lines("grpc", "grpc._server")
+        self._jwts = jwts
+        door = Access(tokens, access, jwts, telemetry.refused)
         self._grpc = grpc.server(self._threads, options=options_of(limits))
         answering = inference.InferenceService(core, telemetry, workers)
-        teaching = learning.LearningService(models, source, commands, tokens=tokens, statuses=statuses, rows=rows)
+        teaching = learning.LearningService(models, source, commands, statuses=statuses, rows=rows)
         for service, servicer, methods in (
             (inference.SERVICE, answering, inference.METHODS),
             (learning.SERVICE, teaching, learning.METHODS),
         ):
-            add_methods(self._grpc, service, handlers(service, servicer, methods, telemetry, self._gates))
-        self._health.register(self._grpc, telemetry, self._gates)
-        add_reflection(self._grpc, [inference.SERVICE, learning.SERVICE, HEALTH], telemetry, self._gates)
+            add_methods(self._grpc, service, handlers(service, servicer, methods, telemetry, self._gates, door))
+        self._health.register(self._grpc, telemetry, self._gates, door)
+        add_reflection(self._grpc, [inference.SERVICE, learning.SERVICE, HEALTH], telemetry, self._gates, door)
         try:
-            self.grpc_port = self._grpc.add_insecure_port(addresses.grpc)
+            if certificates is None:
+                self.grpc_port = self._grpc.add_insecure_port(addresses.grpc)
+            else:
+                self.grpc_port = self._grpc.add_secure_port(addresses.grpc, credentials_of(certificates))
         except RuntimeError as error:
             raise AddressInUse(f"cannot listen on {addresses.grpc} (gRPC): is the port in use?") from error
-        page = PageApi(models, source, commands, statuses, telemetry, tokens, health=health)
+        page = PageApi(
+            models, source, commands, statuses, telemetry, "" if tokens or jwts else READ_ONLY, health=health
+        )
         budget = ByteBudget(limits.requests_bytes, telemetry.refused)
         api = Api(
             core,
@@ -112,13 +132,13 @@ class Server:
             health,
             rows=rows,
             source=source,
-            tokens=tokens,
+            access=door,
             slots=workers,
             appending=self._gates.kinds["blocking"],
             budget=budget,
             max_body_bytes=limits.max_message_bytes,
         )
-        self._http = HttpServer(api.application(), addresses.http, limits, telemetry.refused)
+        self._http = HttpServer(api.application(), addresses.http, limits, telemetry.refused, certificates)
         self.http_port = self._http.port
         telemetry.gauges = {
             "http_connections": lambda: self._http.connections,
@@ -146,6 +166,8 @@ class Server:
         """Start serving."""
         self._models.start()
         self._telemetry.start()
+        if self._jwts is not None:
+            self._jwts.keys.start()
         self._service_health.start()
         self._update_health()
         self._grpc.start()
@@ -182,6 +204,8 @@ class Server:
         self._stopping.set()
         self._updating_health.stop()
         self._service_health.close()
+        if self._jwts is not None:
+            self._jwts.keys.close()
         if self._grpc.stop(0).wait(_STOP_SECONDS):  # gRPC may submit calls until then
             self._threads.shutdown(wait=False)
         self._http.close()

@@ -20,6 +20,12 @@ REFUSAL_REASONS = (
     "connections_per_address",
     "descriptors",
     "bytes_in_flight",
+    "unauthenticated",
+    "forbidden",
+    "host",
+    "origin",
+    "rate",
+    "tls",
 )
 """Why requests, calls and connections are refused or ended early."""
 

@@ -126,6 +126,8 @@ class ModelVersions:
         self._subscriber, self._snapshots = subscriber, snapshots
         self._name, self._restore, self._slots = name, restore, slots
         self._loading = threading.Lock()  # one snapshot at a time
+        self.problem: Callable[[], str] = str
+        """Why its learner makes no further versions; empty if it does, or if nobody knows."""
         self._old: OrderedDict[int, ServedVersion] = OrderedDict()
         self._ordering = threading.Lock()  # guards `_old`; never held for long
 
@@ -148,7 +150,8 @@ class ModelVersions:
         """The current version. Raises NotReady before the first."""
         served = self._subscriber.current
         if served is None:
-            raise NotReady(f"model {self._name!r}: no version is published yet; its learner is starting or not running")
+            why = self.problem() or "its learner is starting or not running"
+            raise NotReady(f"model {self._name!r}: no version is published yet; {why}")
         return served
 
     def find(self, wanted: Freshness, patience_seconds: float | None = None) -> ServedVersion:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, TypeVar
 
 from thalweg.memory.exchange.commands import Command, InMemoryCommandQueue, StoreError
@@ -132,7 +132,7 @@ class SimulatedPending:
     def find(self, model: str, ids: Sequence[str]) -> list[Waiting | None]:
         return self._ask("find", lambda: self._kept.find(model, ids))
 
-    def settle(self, model: str, ids: Sequence[str]) -> None:
+    def settle(self, model: str, ids: Collection[str]) -> None:
         self._ask("settle", lambda: self._kept.settle(model, ids))
 
     def check(self) -> None:

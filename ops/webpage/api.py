@@ -1,4 +1,4 @@
-"""The live page at `/`, and the JSON behind it: everyone may read, a token is required to act."""
+"""The live page at `/`, and the JSON behind it; who may read it and act is in the table of roles."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
 from thalweg.memory.exchange.commands import CommandQueue
@@ -22,7 +22,6 @@ from thalweg.ops.serve.errors import QueueFull, TooLarge
 from thalweg.ops.serve.models import Models, ServedModel
 from thalweg.ops.serve.readiness import ServiceHealth
 from thalweg.ops.serve.telemetry import NoTelemetry, ServingFigures
-from thalweg.ops.serve.tokens import Tokens
 from thalweg.ops.telemetry.status import Statuses
 from thalweg.ops.webpage.dead_letters import MOST, grouped, newest
 from thalweg.ops.webpage.figures import details, summary
@@ -31,8 +30,6 @@ from thalweg.proto.json_text import NotUtf8, NumberTooLong, json_of
 from thalweg.proto.schema import InputError
 from thalweg.stream.log.log import Log
 
-READ_ONLY = "this service has no token_file, so its page is read-only"
-_TOKEN_WANTED = "a token is required: send `Authorization: Bearer TOKEN`"
 _LARGEST_BODY = 4096
 _AT_ONCE = 4  # actions and reads of dead letters: each holds a thread that predictions use, too
 _LETTERS = 20
@@ -47,7 +44,7 @@ class PageApi:
         commands: Where learners take commands.
         statuses: What learners report; None: nothing.
         figures: What the server counts.
-        tokens: Who may act; None: nobody.
+        read_only: Why nobody may act on the page; empty: who has the role may.
         answer_seconds: How long a learner may take over a command.
         clock: Unix seconds.
         health: The health of all parts; None: of none.
@@ -60,7 +57,7 @@ class PageApi:
         commands: CommandQueue,
         statuses: Statuses | None = None,
         figures: ServingFigures | None = None,
-        tokens: Tokens | None = None,
+        read_only: str = "",
         answer_seconds: float = 30.0,
         clock: Callable[[], float] = time.time,
         health: ServiceHealth | None = None,
@@ -71,7 +68,7 @@ class PageApi:
         self._commands = commands
         self._statuses = statuses
         self._figures = figures or NoTelemetry()
-        self._tokens = tokens
+        self._read_only = read_only
         self._answer_seconds = answer_seconds
         self._clock = clock
         self._files = PageFiles()
@@ -104,8 +101,6 @@ class PageApi:
 
     async def _dead_letters(self, request: Request) -> Response:
         model = self._models.find(request.path_params["name"]).answering
-        if self._tokens is not None and (refused := self._refused(request)):
-            return refused
         count = _count(request.query_params.get("limit", str(_LETTERS)))
         topics = [topic for topic in (model.topic, model.labels_topic) if topic]
         with self._slot():
@@ -119,8 +114,6 @@ class PageApi:
         return await self._act(request, "rollback")
 
     async def _act(self, request: Request, verb: str) -> Response:
-        if refused := self._refused(request):
-            return refused
         model = self._models.find(request.path_params["name"]).answering
         arguments = {"version": _version(await _body(request))} if verb == "rollback" else {}
 
@@ -129,16 +122,6 @@ class PageApi:
 
         with self._slot():
             return _answer({"version": (await run_in_threadpool(run))["version"]})
-
-    def _refused(self, request: Request) -> Response | None:
-        """Why the caller may only read; None: it may act."""
-        if self._tokens is None:
-            return JSONResponse({"error": READ_ONLY}, 403, {**HEADERS, "cache-control": "no-store"})
-        if self._tokens.allows(request.headers.get("authorization")):
-            return None
-        return JSONResponse(
-            {"error": _TOKEN_WANTED}, 401, {**HEADERS, "cache-control": "no-store", "www-authenticate": "Bearer"}
-        )
 
     @contextmanager
     def _slot(self) -> Iterator[None]:
@@ -156,7 +139,7 @@ class PageApi:
             "version": importlib.metadata.version("thalweg"),
             "draining": self._models.draining,
             "degraded": self._health.degraded(),
-            "read_only": READ_ONLY if self._tokens is None else None,
+            "read_only": self._read_only or None,
             "processes": self._figures.processes(),
             "models": [
                 summary(model, self._status(model), now, parts[model.name]) | {"champion_of": self._champion_of(model)}

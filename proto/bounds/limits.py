@@ -39,6 +39,9 @@ MAX_JSON_DEPTH = 64
 MAX_FUTURE_SECONDS = 3600.0
 """How far an event may be dated ahead of its record, by default: as Kafka bounds the timestamps of records."""
 
+MAX_WEIGHT = 1000.0
+"""The weight of one event, by default: a few heavier ones would outweigh all that a model has learned."""
+
 MAX_SECONDS = 1e11
 """Numbers below are Unix seconds (until the year 5138), larger ones finer units."""
 

@@ -75,7 +75,7 @@ def assemble(
     return Batch(
         inputs,
         columns.label_column(schema, parts.labels),
-        columns.weight_column([1.0 if weight is None else weight for weight in parts.weights]),
+        columns.weight_column([1.0 if weight is None else weight for weight in parts.weights], schema.max_weight),
         time_column(
             times, record_times, latest_times(record_times, max_future_seconds), time_unit, zone_needed=zone_needed
         ),

@@ -26,6 +26,8 @@ class Column:
     kind: ColumnKind
     field: str = ""
     """Name or path in a record, such as `order.items[0].sku`; empty: its name."""
+    missing_values: tuple[str, ...] = ()
+    """Texts, and numbers as texts, that stand for a missing value beside the usual ones, such as `?` or `-999`."""
     missing: Missing = "indicator"
     """`indicator`: running mean or mode, and one more feature that is 1 where the value is missing; `impute`: running
     mean or mode alone."""

@@ -17,6 +17,7 @@ from thalweg.proto.rejected import Refused
 from thalweg.proto.rows.column import Column
 from thalweg.proto.rows.ids import id_number, id_text
 from thalweg.proto.rows.lazy import Texts
+from thalweg.proto.rows.markers import unmarked_numbers
 from thalweg.proto.rows.values import column_array
 from thalweg.proto.schema import Array, Inputs, Schema, TensorSpec
 
@@ -85,7 +86,7 @@ def _values(column: Column, spec: TensorSpec, array: Array) -> Array:
             "non_finite",
             f"input {column.name!r:.80}: expected finite numbers, or NaN where one is missing, got infinity",
         )
-    return numbers
+    return unmarked_numbers(column, numbers) if column.missing_values else numbers
 
 
 def _texts(column: Column, values: Sequence[Any]) -> Sequence[Any]:

@@ -21,6 +21,7 @@ from thalweg.proto.rejected import Reason, Refused
 from thalweg.proto.rows.column import Column
 from thalweg.proto.rows.extraction import Values
 from thalweg.proto.rows.lazy import Numbers, Texts
+from thalweg.proto.rows.markers import unmarked, unmarked_numbers
 from thalweg.proto.rows.paths import shown
 from thalweg.proto.schema import Array
 
@@ -40,7 +41,10 @@ def column_array(column: Column, values: Values) -> Array:
     Raises:
         Refused: A value does not fit the column.
     """
-    return _OF_KIND[column.kind](column, values)
+    if not column.missing_values:
+        return _OF_KIND[column.kind](column, values)
+    array = _OF_KIND[column.kind](column, unmarked(column, values))
+    return unmarked_numbers(column, array) if column.kind in ("numeric", "list") and array.dtype != object else array
 
 
 def number_of(text: str) -> float | None:
@@ -266,7 +270,8 @@ def _unpacked(column: Column, text: str, wanted: str) -> Any:
     if not text.strip():
         return None
     try:
-        return msgspec.json.decode(text)
+        found = msgspec.json.decode(text)
+        return unmarked(column, [found])[0] if column.missing_values else found
     except (msgspec.MsgspecError, ValueError, RecursionError):
         raise _refused(column, wanted, text) from None
 

@@ -80,6 +80,8 @@ def _values(now: Array, served: Sequence[tuple[int, Answer]]) -> Array:
     for row, answer in served:
         if len(answer.value) == width:
             found[row] = answer.value
+        elif not answer.value and answer.score is None:
+            found[row] = np.nan  # there was no answer
     return found
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from importlib.metadata import entry_points
 
+from thalweg.models.parts.user_modules import not_allowed
 from thalweg.proto.task import Task
 from thalweg.stream.evaluation.class_grades import ClassGrading
 from thalweg.stream.evaluation.grading import TaskGrading
@@ -35,6 +36,8 @@ def grading_of(task: Task) -> TaskGrading:
     """
     if task.name not in GRADINGS:
         for entry in entry_points(group=GROUP, name=task.name):
+            if why := not_allowed(entry.module):
+                raise UnknownTask(f"the grading for the task {task.name!r} is registered as {entry.value}; {why}")
             GRADINGS[task.name] = entry.load()
     if task.name not in GRADINGS:
         known = ", ".join(sorted({*GRADINGS, *entry_points(group=GROUP).names}))

@@ -297,7 +297,8 @@ class Joiner:
             refused = self._retry("joined events", lambda: append_possible(self._source, topic, messages))
             for row, error in refused.items():
                 self._refuse(events[row][0], error)
-            self._retry("waiting events", lambda: self._pending.settle(model, list(told)))
+            by = {label.id: label.where for label, _ in events}
+            self._retry("waiting events", lambda: self._pending.settle(model, by))
             self._observer.labels_joined(
                 [
                     max(0.0, label.records.times[0] - event.time)
@@ -305,8 +306,9 @@ class Joiner:
                     if row not in refused
                 ]
             )
-        if len(done) > len(told):
-            self._observer.labels_duplicated(len(done) - len(told))
+        again = sum(event.joined_by == label.where for label, event in zip(labels, found) if event is not None)
+        if len(done) > len(told) + again:  # those read again after a restart were not sent again
+            self._observer.labels_duplicated(len(done) - len(told) - again)
         for label in done:  # not earlier: a next run starts at the oldest label that waits
             self._waiting.remove(label)
 

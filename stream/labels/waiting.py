@@ -35,6 +35,12 @@ class Label:
         return self.records.partition, self.records.offsets[0]
 
     @property
+    def where(self) -> str:
+        """The same as text."""
+        partition, offset = self.place
+        return f"{partition.topic}/{partition.number}/{offset}"
+
+    @property
     def size_bytes(self) -> int:
         """What it takes in memory, about."""
         return self.records.size_bytes + _LABEL_BYTES

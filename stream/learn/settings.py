@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from thalweg.models.parts.settings import Count, NotNegative, Settings, Share, Whole
-from thalweg.proto.bounds.limits import MAX_FUTURE_SECONDS
+from thalweg.models.parts.settings import Count, NotNegative, Positive, Settings, Share, Whole
+from thalweg.proto.bounds.limits import MAX_FUTURE_SECONDS, MAX_WEIGHT
 from thalweg.proto.rows.fields import FieldMapping
 from thalweg.stream.drift.params import DriftParams
 from thalweg.stream.learn.micro_batches.size import LARGEST, USUAL
@@ -39,6 +39,9 @@ class LearnSettings(Settings):
     """Duplicates are recognised by id among this many newest ids; 0: never."""
     max_future_seconds: NotNegative = MAX_FUTURE_SECONDS
     """Events dated further ahead of their record's timestamp are invalid; a replay under another value may differ."""
+    max_weight: Positive = MAX_WEIGHT
+    """Events with a larger weight are invalid, because a few of them would outweigh all that the model has learned; a
+    replay under another value may differ."""
     publish_share: Annotated[float, Field(gt=0, le=1)] = 0.05
     """The share of the time that publishing versions may take."""
     quarantine_share: Share = 0.1

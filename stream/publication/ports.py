@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from thalweg.models.contract.capabilities import AlternativeInputs, Explainer, InputValidator, capability
+from thalweg.models.contract.capabilities import AlternativeInputs, Explainer, InputValidator, capability, is_untaught
 from thalweg.models.contract.learner import Predictor
 from thalweg.proto.schema import Inputs, TensorSpec
 
@@ -47,6 +47,8 @@ class ServedVersion:
     """As in `Explainer`; None: not supported."""
     alternative_inputs: Mapping[str, TensorSpec] | None = field(init=False, repr=False, compare=False)
     """As in `AlternativeInputs`; None: there are none."""
+    untaught: bool = field(init=False, repr=False, compare=False)
+    """Whether it predicts numbers and has learned none, as of `is_untaught`."""
 
     def __post_init__(self) -> None:
         validator = capability(self.predictor, InputValidator)
@@ -55,6 +57,7 @@ class ServedVersion:
         object.__setattr__(self, "check", None if validator is None else validator.check)
         object.__setattr__(self, "explain", None if explainer is None else explainer.explain)
         object.__setattr__(self, "alternative_inputs", None if others is None else others.alternative_inputs)
+        object.__setattr__(self, "untaught", is_untaught(self.predictor))
 
 
 class VersionPublisher(Protocol):

@@ -121,7 +121,7 @@ class FileAttempts:
         self._tried: Skip | None = None
         self._trials: list[Skip] = []
         try:
-            self._file = os.open(folder / "attempt.bin", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            self._file = os.open(folder / "attempt.bin", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             raw = os.pread(self._file, _RECORD.size, 0)
         except OSError as error:
             log.warning("a block that ends this process will not be found", problem=str(error))

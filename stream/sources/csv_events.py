@@ -131,7 +131,7 @@ class _Table:
         return Batch(
             inputs,
             columns.label_column(self._schema, self._labels(rows)),
-            columns.weight_column(weights or [1.0] * len(rows)),
+            columns.weight_column(weights or [1.0] * len(rows), self._schema.max_weight),
             self._times(part, rows, now),
             ids,
             keys,

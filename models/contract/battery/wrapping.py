@@ -26,6 +26,7 @@ from thalweg.models.contract.capabilities import (
     SequencePredictor,
     SharedMemoryLearner,
     Unlearner,
+    Untaught,
     capability,
     predict_batch,
     with_history,
@@ -130,6 +131,7 @@ class WrapperContract:
             InputValidator: self._validation,
             Explainer: self._explanations,
             IntensityCurves: self._curves,
+            Untaught: self._untaught,
         }
         assert set(cases) == {*LEARNER_CAPABILITIES, *PREDICTOR_CAPABILITIES}, "a capability without a case"
         bare = self.bare()
@@ -216,6 +218,11 @@ class WrapperContract:
             curves = [offered(one, IntensityCurves).course(key) for one in (bare, wrapped)]
             for here, there in zip(curves[0] or (), curves[1] or (), strict=True):
                 np.testing.assert_array_equal(here, there)
+
+    def _untaught(self) -> None:
+        for count in (0, 2):
+            bare, wrapped = (learner.predictor() for learner in self.pair(count))
+            assert offered(wrapped, Untaught).untaught == offered(bare, Untaught).untaught
 
     # Helpers
 

@@ -8,6 +8,7 @@ import grpc
 from grpc_health.v1 import health, health_pb2
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
+from thalweg.ops.serve.access.access import Access
 from thalweg.ops.serve.grpc_api.gates import Gates
 from thalweg.ops.serve.grpc_api.methods import Method, handlers
 from thalweg.ops.serve.telemetry import ServingObserver
@@ -42,9 +43,9 @@ class Health(health.HealthServicer):
                 self._last[name] = well
                 self.set(name, status.SERVING if well else status.NOT_SERVING)
 
-    def register(self, server: grpc.Server, observer: ServingObserver, gates: Gates) -> None:
+    def register(self, server: grpc.Server, observer: ServingObserver, gates: Gates, access: Access) -> None:
         """Add the health service to this server."""
-        add_methods(server, SERVICE, handlers(SERVICE, self, _HEALTH_METHODS, observer, gates))
+        add_methods(server, SERVICE, handlers(SERVICE, self, _HEALTH_METHODS, observer, gates, access))
 
 
 def add_methods(server: grpc.Server, service: str, methods: dict[str, grpc.RpcMethodHandler[Any, Any]]) -> None:
@@ -52,8 +53,10 @@ def add_methods(server: grpc.Server, service: str, methods: dict[str, grpc.RpcMe
     server.add_registered_method_handlers(service, methods)  # type: ignore[attr-defined]  # newer than the stubs
 
 
-def add_reflection(server: grpc.Server, names: list[str], observer: ServingObserver, gates: Gates) -> None:
+def add_reflection(
+    server: grpc.Server, names: list[str], observer: ServingObserver, gates: Gates, access: Access
+) -> None:
     """Add the reflection service, for the schema of these services and its own."""
     servicer = reflection.ReflectionServicer([*names, reflection.SERVICE_NAME])
     for service in _REFLECTION:
-        add_methods(server, service, handlers(service, servicer, [_REFLECTION_METHOD], observer, gates))
+        add_methods(server, service, handlers(service, servicer, [_REFLECTION_METHOD], observer, gates, access))

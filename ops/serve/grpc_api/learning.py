@@ -13,12 +13,12 @@ import grpc
 
 from thalweg.memory.exchange.commands import CommandQueue
 from thalweg.memory.snapshots.snapshots import Manifest
+from thalweg.ops.serve.access.callers import CALLER
 from thalweg.ops.serve.commands import run_command
 from thalweg.ops.serve.errors import (
     EXPECTED,
     FailedPrecondition,
     TooLarge,
-    Unauthenticated,
     Unimplemented,
     refuse,
     text_of,
@@ -27,7 +27,6 @@ from thalweg.ops.serve.grpc_api.methods import Method, translated
 from thalweg.ops.serve.grpc_api.status_stream import StatusStream
 from thalweg.ops.serve.models import Models, ServedModel
 from thalweg.ops.serve.rows.answering import RowAnswers
-from thalweg.ops.serve.tokens import Tokens
 from thalweg.ops.telemetry.status import Statuses
 from thalweg.proto import thalweg_pb2 as pb
 from thalweg.proto.bounds.texts import check_ids
@@ -56,12 +55,10 @@ class LearningService:
         answer_seconds: float = 30.0,
         clock: Callable[[], float] = time.time,
         *,
-        tokens: Tokens | None = None,
         statuses: Statuses | None = None,
         rows: RowAnswers | None = None,
     ) -> None:
         self._models = models
-        self._tokens = tokens
         self._statuses = statuses
         self._rows = rows
         self._log = source
@@ -72,7 +69,6 @@ class LearningService:
 
     def Learn(self, request_iterator: Iterator[pb.Event], context: grpc.ServicerContext) -> Iterator[pb.Ack]:  # noqa: N802
         """Events that arrive while the log is busy are appended together."""
-        self._authorize(context)
         waiting: queue.Queue[pb.Event | InputError | None] = queue.Queue(
             2 * _APPEND_AT_ONCE
         )  # when full, the stream is slowed down
@@ -107,8 +103,11 @@ class LearningService:
     def _append(self, events: list[pb.Event]) -> list[pb.Ack]:
         acks = [pb.Ack(id=event.id) for event in events]
         by_topic: dict[str, list[int]] = {}
+        caller = CALLER.get()
         for index, event in enumerate(events):
             try:
+                if caller is not None:
+                    caller.require("learn", event.model, "an event")
                 model = self._models.find(event.model)
                 self._decoders[model.answering.name].event(event, self._clock())
             except EXPECTED as error:
@@ -137,7 +136,6 @@ class LearningService:
 
     def Label(self, request: pb.LabelRequest, context: grpc.ServicerContext) -> pb.Ack:  # noqa: N802
         """Appends to the labels topic, so that a label is stored before it is joined."""
-        self._authorize(context)
 
         def answer() -> pb.Ack:
             model = self._models.find(request.model)
@@ -181,14 +179,12 @@ class LearningService:
         return translated(context, answer)
 
     def Snapshot(self, request: pb.SnapshotRequest, context: grpc.ServicerContext) -> pb.SnapshotResponse:  # noqa: N802
-        self._authorize(context)
         return translated(
             context,
             lambda: pb.SnapshotResponse(version=self._command(context, self._models.find(request.model), "snapshot")),
         )
 
     def Rollback(self, request: pb.RollbackRequest, context: grpc.ServicerContext) -> pb.RollbackResponse:  # noqa: N802
-        self._authorize(context)
 
         def answer() -> pb.RollbackResponse:
             model = self._models.find(request.model)
@@ -218,14 +214,6 @@ class LearningService:
             yield stream.status(model, reported)
             if gone.wait(interval):
                 return
-
-    def _authorize(self, context: grpc.ServicerContext) -> None:
-        """End a call that would change a model if tokens are required and it has none."""
-        if self._tokens is None:
-            return
-        given = dict(context.invocation_metadata()).get("authorization")
-        if not self._tokens.allows(given if isinstance(given, str) else None):
-            refuse(context, Unauthenticated("expected metadata 'authorization: Bearer TOKEN' with a known token"))
 
     def _command(self, context: grpc.ServicerContext, model: ServedModel, verb: str, **arguments: Any) -> int:
         """The version that the learner reports after a command."""

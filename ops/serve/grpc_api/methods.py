@@ -15,6 +15,9 @@ from typing import Any, Literal, TypeAlias, TypeVar
 import grpc
 from google.protobuf.message import DecodeError, Message
 
+from thalweg.ops.serve.access.access import Access
+from thalweg.ops.serve.access.callers import CALLER
+from thalweg.ops.serve.access.roles import Row, row_of
 from thalweg.ops.serve.bounds.admission import Admission
 from thalweg.ops.serve.errors import refuse, status_of
 from thalweg.ops.serve.grpc_api.call_threads import RefusableCall
@@ -46,27 +49,56 @@ class Method:
 
 
 def handlers(
-    service: str, servicer: object, methods: Iterable[Method], observer: ServingObserver, gates: Gates
+    service: str,
+    servicer: object,
+    methods: Iterable[Method],
+    observer: ServingObserver,
+    gates: Gates,
+    access: Access,
 ) -> dict[str, grpc.RpcMethodHandler[Any, Any]]:
     """The gRPC handlers of a service's methods.
 
     An interceptor could also observe the calls, but at a cost per prediction.
+
+    Raises:
+        NoRow: A method is not in the table of roles.
     """
-    return {method.name: _handler(service, servicer, method, observer, gates) for method in methods}
+    return {
+        method.name: _handler(
+            service, servicer, method, observer, _Door(gates, access, row_of(f"{service}/{method.name}"))
+        )
+        for method in methods
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class _Door:
+    """What the calls of one method pass before they reach the servicer."""
+
+    gates: Gates
+    access: Access
+    row: Row
+
+    def message(self, kind: type[Message] | None, content: bytes) -> Any:
+        """The message of a call, about a model that the caller may ask for. Raises as `parsed` and `Caller.require`."""
+        message, caller = parsed(kind, content), CALLER.get()
+        if caller is not None and self.row.role is not None and self.row.model not in ("", "*", "any"):
+            caller.require(self.row.role, getattr(message, self.row.model) or None, self.row.call)
+        return message
 
 
 def _handler(
-    service: str, servicer: object, method: Method, observer: ServingObserver, gates: Gates
+    service: str, servicer: object, method: Method, observer: ServingObserver, door: _Door
 ) -> grpc.RpcMethodHandler[Any, Any]:
     call: Call = getattr(servicer, method.name)
     write = None if method.response is None else method.response.SerializeToString
     if method.streams != "none":
-        streaming = _both_ways(call, method, gates) if method.streams == "both" else _answers(call, method, gates)
+        streaming = _both_ways(call, method, door) if method.streams == "both" else _answers(call, method, door)
         return grpc.stream_stream_rpc_method_handler(streaming, response_serializer=write)
     full_name = f"/{service}/{method.name}"
     if method.observed:
         call = observed(call, full_name, observer)
-    unary = _unary(call, method, gates, _counter(full_name, method, observer))
+    unary = _unary(call, method, door, _counter(full_name, method, observer))
     return grpc.stream_unary_rpc_method_handler(unary, response_serializer=write)
 
 
@@ -83,15 +115,16 @@ def _counter(full_name: str, method: Method, observer: ServingObserver) -> Calla
     return count
 
 
-def _unary(call: Call, method: Method, gates: Gates, count: Callable[[Exception, float], None]) -> Call:
-    slots: Admission = gates.kinds[method.kind]
+def _unary(call: Call, method: Method, door: _Door, count: Callable[[Exception, float], None]) -> Call:
+    slots: Admission = door.gates.kinds[method.kind]
 
     def running(requests: Iterator[bytes], context: grpc.ServicerContext) -> Any:
         began, started = False, time.perf_counter()
         try:
-            content = gates.half_open.message(requests, context)
+            door.access.enter_grpc(door.row, context)
+            content = door.gates.half_open.message(requests, context)
             with slots.slot():
-                request = parsed(method.request, content)
+                request = door.message(method.request, content)
                 began = True
                 return call(request, context)
         except Exception as error:
@@ -108,13 +141,14 @@ def _unary(call: Call, method: Method, gates: Gates, count: Callable[[Exception,
     return RefusableCall(running, refusing, slots.overloaded)
 
 
-def _answers(call: Call, method: Method, gates: Gates) -> Call:
-    open_streams = gates.streams(method.name)
+def _answers(call: Call, method: Method, door: _Door) -> Call:
+    open_streams = door.gates.streams(method.name)
 
     def running(requests: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[Any]:
         try:
-            content = gates.half_open.message(requests, context)
-            request = parsed(method.request, content)
+            door.access.enter_grpc(door.row, context)
+            content = door.gates.half_open.message(requests, context)
+            request = door.message(method.request, content)
             slot = open_streams.slot(context)
             slot.__enter__()
         except Exception as error:
@@ -127,18 +161,20 @@ def _answers(call: Call, method: Method, gates: Gates) -> Call:
     return running
 
 
-def _both_ways(call: Call, method: Method, gates: Gates) -> Call:
-    open_streams = gates.streams(method.name)
+def _both_ways(call: Call, method: Method, door: _Door) -> Call:
+    open_streams = door.gates.streams(method.name)
     parse = partial(parsed, method.request)
 
     def running(requests: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[Any]:
         slot = open_streams.slot(context)
         try:
+            door.access.enter_grpc(door.row, context)
             slot.__enter__()
         except Exception as error:
             refuse(context, error)
         try:
-            yield from call(map(parse, open_streams.noting(requests, context)), context)
+            messages = open_streams.noting(requests, context)
+            yield from call(door.access.paced(map(parse, messages)), context)
         except InputError as error:  # a message of the stream cannot be parsed
             refuse(context, error)
         finally:

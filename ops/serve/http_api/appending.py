@@ -7,11 +7,12 @@ appended are the bytes that came.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import msgspec
+import numpy as np
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -22,10 +23,11 @@ from thalweg.ops.serve.http_api.calls import Answer, BoundedCalls, Call
 from thalweg.ops.serve.http_api.cloud_events import record_headers
 from thalweg.ops.serve.models import Models, ServedModel
 from thalweg.ops.serve.rows.json_bodies import value_of
+from thalweg.ops.serve.rows.misspelt import misspelt
 from thalweg.ops.serve.rows.options import RowOptions
 from thalweg.ops.serve.telemetry import ServingObserver
-from thalweg.ops.serve.tokens import Tokens, check_writer
 from thalweg.proto.decode import Decoder
+from thalweg.proto.event import Batch
 from thalweg.proto.records import Partition, Records
 from thalweg.proto.rejected import Refused
 from thalweg.proto.schema import InputError
@@ -48,7 +50,6 @@ class AppendingRoutes:
         calls: Bounds on requests.
         slots: Slots for calls that wait for the log, shared with gRPC.
         observer: Notified of every call, under the name of the gRPC method that does the same.
-        tokens: Who may append; None: every program, but no page of a browser.
         clock: Unix seconds.
     """
 
@@ -59,11 +60,10 @@ class AppendingRoutes:
         calls: BoundedCalls,
         slots: Admission,
         observer: ServingObserver,
-        tokens: Tokens | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._models, self._log, self._calls, self._slots = models, source, calls, slots
-        self._observer, self._tokens, self._clock = observer, tokens, clock
+        self._observer, self._clock = observer, clock
         self._decoders = {
             model.name: Decoder(model.schema, max_future_seconds=model.max_future_seconds) for model in models.all()
         }
@@ -82,7 +82,6 @@ class AppendingRoutes:
         return await self._run(request, self._append_labels, "Label")
 
     async def _run(self, request: Request, answering: Callable[[Call], Answer], method: str) -> Response:
-        check_writer(self._tokens, request.headers)
         return await self._calls.run(request, self._slots, answering, partial(self._count, f"{_SERVICE}/{method}"))
 
     def _count(self, method: str, model: str, code: str, seconds: float, rows: int, queued: float) -> None:
@@ -96,11 +95,15 @@ class AppendingRoutes:
         run = Records(Partition(model.topic, 0), range(count), [now] * count, [None] * count, values, [headers] * count)
         decoded = self._decoders[model.answering.name].decode(run)
         _refuse({one.row: (one.reason, one.detail) for one in decoded.rejected}, single)
-        ids, keys = decoded.batch.ids or [None] * count, decoded.batch.keys or [None] * count
+        batch = decoded.batch
+        bare = _unlabelled(model, batch)
+        needed = len(bare) == count and not model.labels_topic  # else labels may come later
+        _refuse(misspelt(model.schema, values, label=needed), single)
+        ids, keys = batch.ids or [None] * count, batch.keys or [None] * count
         messages = [
             Message(value, None if key is None else key.encode(), headers, now) for value, key in zip(values, keys)
         ]
-        return self._append(model.topic, messages, ids, single)
+        return self._append(model.topic, messages, ids, single, bare)
 
     def _append_labels(self, call: Call) -> Answer:
         model = self._models.find(call.model)
@@ -123,8 +126,15 @@ class AppendingRoutes:
         _refuse(refused, single)
         return ids
 
-    def _append(self, topic: str, messages: Sequence[Message], ids: Sequence[str | None], single: bool) -> Answer:
-        """Append what was checked; answered when the log has it."""
+    def _append(
+        self,
+        topic: str,
+        messages: Sequence[Message],
+        ids: Sequence[str | None],
+        single: bool,
+        unlabelled: Collection[int] = (),
+    ) -> Answer:
+        """Append what was checked; answered when the log has it. `unlabelled`: rows to be told to have no label."""
         most = self._log.max_record_bytes(topic)
         _refuse(
             {
@@ -144,6 +154,8 @@ class AppendingRoutes:
                 appended=len(messages) - len(rows),
             ) from error
         acks = [_ack(one.partition, one.offset, id) for one, id in zip(landed, ids)]
+        for row in unlabelled:
+            acks[row]["labelled"] = False
         return Answer(msgspec.json.encode(acks[0] if single else acks), len(acks))
 
 
@@ -164,6 +176,17 @@ def _records(call: Call) -> tuple[list[bytes], bool]:
         return [bytes(one) for one in _RAW.decode(call.body)], False
     except (msgspec.MsgspecError, ValueError) as error:  # what Python's parser takes and others do not, as NaN
         raise InputError(f"the request is not JSON: {error}") from error
+
+
+def _unlabelled(model: ServedModel, batch: Batch) -> list[int]:
+    """Rows without a label, where a model learns from labels."""
+    newest = model.versions.newest
+    if model.schema.label == "none" or not model.needs_labels(None if newest is None else newest.predictor.task.name):
+        return []
+    if batch.labels is None:
+        return list(range(len(batch)))
+    found: list[int] = np.flatnonzero(~batch.labels.present).tolist()
+    return found
 
 
 def _refuse(refused: Mapping[int, tuple[str, str]], single: bool) -> None:

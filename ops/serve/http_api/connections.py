@@ -10,6 +10,10 @@ from typing import Any
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from thalweg.ops.serve.tls.http_context import common_name
+
+CERTIFICATE = "certificate"
+"""In the state of a request's scope: the common name of the caller's certificate, if it has one."""
 _BUSY = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 _LATE = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 
@@ -101,6 +105,8 @@ class BoundedProtocol(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self.address = self.client[0] if self.client else ""
+        if (name := common_name(transport.get_extra_info("peercert"))) is not None:
+            self.app_state = {**self.app_state, CERTIFICATE: name}
         self.since = self.loop.time()
         self._bounds.admit(self)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -13,11 +14,22 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from thalweg.ops.serve.access.access import Access
+from thalweg.ops.serve.access.roles import row_of
 from thalweg.ops.serve.bounds.admission import Admission
 from thalweg.ops.serve.bounds.byte_budget import ByteBudget
-from thalweg.ops.serve.errors import EXPECTED, RowsRefused, status_of, text_of
+from thalweg.ops.serve.errors import (
+    EXPECTED,
+    Forbidden,
+    RateExceeded,
+    RowsRefused,
+    Unauthenticated,
+    status_of,
+    text_of,
+)
 from thalweg.ops.serve.http_api.appending import AppendingRoutes
 from thalweg.ops.serve.http_api.calls import BoundedCalls
+from thalweg.ops.serve.http_api.guarded import enter, guarded
 from thalweg.ops.serve.http_api.metadata_v2 import MetadataRoutes
 from thalweg.ops.serve.http_api.openapi.routes import DescriptionRoutes
 from thalweg.ops.serve.http_api.predicting import PredictionRoutes
@@ -25,7 +37,6 @@ from thalweg.ops.serve.inference import InferenceCore
 from thalweg.ops.serve.readiness import ServiceHealth
 from thalweg.ops.serve.rows.answering import RowAnswers
 from thalweg.ops.serve.telemetry import ServerTelemetry
-from thalweg.ops.serve.tokens import Tokens
 from thalweg.ops.webpage.api import PageApi
 from thalweg.stream.log.log import Log
 
@@ -44,18 +55,18 @@ class Api:
         *,
         rows: RowAnswers,
         source: Log,
-        tokens: Tokens | None,
+        access: Access,
         slots: Admission,
         appending: Admission,
         budget: ByteBudget,
         max_body_bytes: int,
     ) -> None:
-        self._health = health
+        self._health, self._access = health, access
         calls = BoundedCalls(budget, max_body_bytes)
         self._description = DescriptionRoutes(core.models)
         self._metadata = MetadataRoutes(core.models, telemetry)
         self._predictions = PredictionRoutes(core, rows, calls, slots, telemetry)
-        self._appending = AppendingRoutes(core.models, source, calls, appending, telemetry, tokens)
+        self._appending = AppendingRoutes(core.models, source, calls, appending, telemetry)
         self._models = core.models
         self._page = page
         self._telemetry = telemetry
@@ -79,18 +90,20 @@ class Api:
             HTTPException: _http_error,
             ClientDisconnect: _gone,
         }
-        return Starlette(routes=routes, exception_handlers=handlers)
+        return Starlette(routes=guarded(routes, self._access), exception_handlers=handlers)
 
     async def _index(self, request: Request) -> Response:
         if page := self._page.page(request):
             return page
-        links = {
+        links: dict[str, Any] = {
             "metrics": "/metrics",
             "ready": "/readyz",
             "docs": "/docs",
             "openapi": "/openapi.json",
-            "models": [f"/v2/models/{m.name}" for m in self._models.named()],
         }
+        with suppress(Unauthenticated, Forbidden, RateExceeded):  # this answer is for everyone, their names are not
+            enter(self._access, row_of("GET /v1/models"), request, reads=True)
+            links["models"] = [f"/v2/models/{m.name}" for m in self._models.named()]
         service = {"service": "thalweg", "version": importlib.metadata.version("thalweg"), "links": links}
         return JSONResponse(service, headers={"vary": "accept"})
 
@@ -112,7 +125,11 @@ async def _failed(request: Request, error: Exception) -> Response:
     content: dict[str, Any] = {"error": text_of(error)}
     if isinstance(error, RowsRefused):
         content |= {"rows": error.rows, "appended": error.appended}
-    headers = {"retry-after": "1"} if status in _PASSING else {"www-authenticate": "Bearer"} if status == 401 else None
+    headers = {"cache-control": "no-store"}
+    if status in _PASSING:
+        headers["retry-after"] = "1"
+    elif status == 401:
+        headers["www-authenticate"] = "Bearer"
     return Response(msgspec.json.encode(content), status, headers, "application/json")
 
 

@@ -18,6 +18,8 @@ from thalweg.ops.serve.bounds.descriptors import connections_allowed
 from thalweg.ops.serve.bounds.rare_log import RareLog, limit_lines
 from thalweg.ops.serve.http_api.connections import BoundedProtocol, Connections
 from thalweg.ops.serve.settings import ServerLimits
+from thalweg.ops.serve.tls.certificates import Certificates
+from thalweg.ops.serve.tls.http_context import HANDSHAKE_SECONDS, NewestContext
 
 log = structlog.get_logger(__name__)
 
@@ -36,6 +38,7 @@ class HttpServer:
         address: `HOST:PORT`, an IPv6 host in brackets; port 0 selects a free one.
         limits: Bounds on connections and on the time for requests.
         refused: Called with the reason of each connection that is closed early.
+        certificates: For TLS; None: plain text.
 
     Raises:
         OSError: The address cannot be listened on; the message names it.
@@ -47,6 +50,7 @@ class HttpServer:
         address: str,
         limits: ServerLimits,
         refused: Callable[[str], None] = lambda reason: None,
+        certificates: Certificates | None = None,
     ) -> None:
         limit_lines("uvicorn.error", "asyncio")
         self._socket = listen(address, shared=limits.servers > 1)
@@ -55,9 +59,11 @@ class HttpServer:
         if most < limits.connections:
             log.warning("fewer connections than configured: the limit of open files is low", connections=most)
         self._connections = Connections(most, limits.connections_per_address, limits.receive_seconds, refused)
-        self._config = uvicorn.Config(
+        self._tls = None if certificates is None else NewestContext.of(certificates, refused)
+        self._config = _Config(
             application,
-            http=partial(BoundedProtocol, connections=self._connections),  # type: ignore[arg-type]  # called only
+            self._tls,
+            http=partial(BoundedProtocol, connections=self._connections),
             ws="none",
             log_config=None,
             access_log=False,
@@ -128,11 +134,27 @@ class HttpServer:
 
     def _run(self) -> None:
         async def serve() -> None:
-            self._loop = asyncio.get_running_loop()
+            self._loop = loop = asyncio.get_running_loop()
+            if self._tls is not None:  # uvicorn leaves it at asyncio's 60 s
+                loop.create_server = partial(  # type: ignore[method-assign]
+                    loop.create_server, ssl_handshake_timeout=HANDSHAKE_SECONDS
+                )
             self._loop.set_exception_handler(_LoopErrors(self._refused))
             await self._server.serve([self._socket])
 
         asyncio.run(serve())
+
+
+class _Config(uvicorn.Config):
+    """uvicorn's configuration, with a TLS context of ours."""
+
+    def __init__(self, application: Starlette, context: NewestContext | None, **settings: Any) -> None:
+        super().__init__(application, **settings)
+        self._context = context
+
+    def load(self) -> None:
+        super().load()
+        self.ssl = self._context
 
 
 class _LoopErrors:

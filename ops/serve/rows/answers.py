@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from thalweg.ops.serve.class_names import offered
+from thalweg.ops.serve.class_names import NO_NUMBER, offered
 from thalweg.ops.serve.inference import InferenceResponse
 from thalweg.proto.schema import Array, TensorSpec
 from thalweg.proto.task import Task, task_of
@@ -33,7 +33,10 @@ def to_rows(response: InferenceResponse, ids: Sequence[str | None]) -> list[dict
     about = {"version": response.served.info.version, "staleness_seconds": response.staleness_seconds}
     rows: list[dict[str, Any]] = [{} if id is None else {"id": id} for id in ids]
     for name in _shown(response, task):
-        if name == task.answer:
+        if name == task.answer and response.served.untaught:
+            for row in rows:
+                row["reason"] = NO_NUMBER
+        elif name == task.answer:
             _add_answer(rows, specs[name], response.outputs[name], task, classes)
         elif shown := shown_by_class(name, task):
             for row, values in zip(rows, response.outputs[name].tolist()):

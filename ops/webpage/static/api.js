@@ -33,8 +33,8 @@ async function ask(path, options, patience) {
 const authorized = () => (token.get() ? { authorization: `Bearer ${token.get()}` } : {});
 const place = (name) => `/api/models/${encodeURIComponent(name)}`;
 
-export const models = () => ask("/api/models", {}, PATIENCE);
-export const model = (name) => ask(place(name), {}, PATIENCE);
+export const models = () => ask("/api/models", { headers: authorized() }, PATIENCE);
+export const model = (name) => ask(place(name), { headers: authorized() }, PATIENCE);
 export const letters = (name) => ask(`${place(name)}/dead_letters?limit=20`, { headers: authorized() }, 2 * PATIENCE);
 
 export function act(name, verb, body) {

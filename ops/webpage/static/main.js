@@ -16,6 +16,7 @@ let model = null;
 let lostAt = null;
 let timer = 0;
 let asking = false;
+let locked = false; // whether a token was asked for, for reading, and not given
 
 /** The model that the address names. */
 function wanted() {
@@ -52,6 +53,11 @@ async function look() {
     show();
   } catch (error) {
     disconnected(error);
+    if (error instanceof api.Refused && error.status === 401 && !locked) {
+      const known = api.token.get();
+      api.token.forget();
+      locked = !(await unlock(known ? "The token was not accepted." : "Reading takes a token here. It is stored in this tab until you close the tab."));
+    }
   } finally {
     asking = false;
     const other = service && model && selected() !== model.name; // another was chosen meanwhile

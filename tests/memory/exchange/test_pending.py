@@ -71,6 +71,18 @@ def test_the_first_of_an_id_counts_and_a_joined_one_stays_known(
     assert pending.find(model, ["never"]) == [None]
 
 
+def test_a_joined_one_knows_the_label_that_it_was_joined_with(
+    opened: Callable[..., tuple[Pending, Clock, str]],
+) -> None:
+    pending, _, model = opened()
+    pending.remember(model, [("a", 1.0, b"first"), ("b", 2.0, b"second")])
+
+    pending.settle(model, {"a": "labels/0/17", "never": "labels/0/18"})
+    pending.settle(model, ["b"])
+
+    assert pending.find(model, ["a", "b", "never"]) == [Waiting(1.0, b"", "labels/0/17"), Waiting(2.0, b""), None]
+
+
 def test_no_more_wait_than_may_and_the_oldest_go_first(opened: Callable[..., tuple[Pending, Clock, str]]) -> None:
     pending, clock, model = opened(Limits(events=3))
     for number in range(5):

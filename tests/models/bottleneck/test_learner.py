@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from thalweg.memory.snapshots.state import State
 from thalweg.models.bottleneck.learner import Bottleneck
@@ -147,6 +148,16 @@ def test_nothing_is_answered_until_the_keys_are_learned_and_then_all_that_waited
     assert learner.predictor().classes
     assert learner.state().meta["learned"] == 40
     assert len(learner.state().tensors["waiting.inputs"]) == 0
+
+
+def test_it_is_said_when_the_keys_are_learned_which_takes_a_while() -> None:
+    with capture_logs() as logs:
+        learner = bottleneck()
+        for number in range(4):
+            learner.learn(batch(20, number))
+
+    assert [one["event"].partition(": ")[2][:17] for one in logs] == ["learning the keys", "the keys are lear"]
+    assert logs[0]["events"] == learner.params.key_events
 
 
 def test_unlabelled_events_help_to_learn_the_keys() -> None:

@@ -246,8 +246,8 @@ def test_a_version_is_read_anew_only_where_the_stage_has_changed() -> None:
     learner = make_learner("ridge", context(ORDER_FREE, PARAMS["ridge"]))
     read = predictor_maker("ridge", context(ORDER_FREE, PARAMS["ridge"]))
     versions: list[Any] = []
-    for number in range(2):
-        learner.learn(events_of(ORDER_FREE, number=number))
+    for _ in range(2):
+        learner.learn(events_of(ORDER_FREE))
         versions.append(read(stored(learner.predictor().state())))
 
     assert versions[0].known is versions[1].known

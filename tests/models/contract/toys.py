@@ -211,6 +211,10 @@ class CapablePredictor(ToyPredictor):
         rates = np.full((self.seen, len(self.classes)), float(len(key)))
         return Course(times, rates, times[:1], np.zeros(1, np.int64)) if self.seen > 1 else None
 
+    @property
+    def untaught(self) -> bool:
+        return not self.seen
+
 
 class Capable(Toy):
     """A toy with every capability of a learner; its predictor has every one of a predictor."""

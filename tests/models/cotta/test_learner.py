@@ -144,6 +144,24 @@ def test_an_answer_is_averaged_with_that_of_the_mirror_image_only_where_it_is_as
     assert difference(averaged) < 1e-6
 
 
+def test_an_answer_is_averaged_with_those_of_moved_images_only_where_it_is_asked_for() -> None:
+    asked = pictures(5).inputs["image"]
+    side = np.pad(asked, ((0, 0), (0, 0), (1, 1), (1, 1)), mode="edge")
+    below, right = side[:, :, 2:, 1:-1], side[:, :, 1:-1, 2:]
+    mirror = side[..., ::-1]
+    above, left = mirror[:, :, :-2, 1:-1], mirror[:, :, 1:-1, :-2]
+    alone = learner().predictor()
+
+    def logits(x: Any) -> Any:
+        return np.log(alone.predict({"image": np.ascontiguousarray(x)})["scores"])
+
+    found = np.log(learner(serve_views=6).predictor().predict({"image": asked})["scores"])
+
+    wanted = sum(logits(x) for x in (asked, asked[..., ::-1], below, above, right, left)) / 6
+    wanted -= np.log(np.exp(wanted).sum(axis=1, keepdims=True))
+    np.testing.assert_allclose(found, wanted, atol=1e-5)
+
+
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_no_published_setting_mirrors_what_is_answered(variant: str) -> None:
     assert learner(variant=variant).params.serve_views == 1

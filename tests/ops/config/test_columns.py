@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
+from thalweg.models.columns.settings import columns_of
+from thalweg.models.columns.stage import FeatureStage
 from thalweg.ops.config.config import Config, parse
 from thalweg.ops.config.effective import effective
 from thalweg.ops.config.error import ConfigurationError
@@ -42,6 +44,18 @@ def test_a_kind_alone_is_a_column_with_the_usual_options() -> None:
 @pytest.mark.parametrize(
     ("model", "said"),
     [
+        (
+            {"columns": {"age": {"kind": "numeric", "missing": ["?"]}}},
+            "columns.age.missing: expected one of indicator, impute, got a list; `missing_values` names markers",
+        ),
+        (
+            {"columns": {"age": {"kind": "numeric", "missing_values": ["?", ""]}}},
+            "columns.age.missing_values: expected texts that are not empty: an empty one is a missing value anyway",
+        ),
+        (
+            {"columns": {"age": {"kind": "numeric", "missing_values": [True]}}},
+            "columns.age.missing_values[0]: expected str, got True",
+        ),
         ({}, "inputs: missing; expected either inputs (tensors) or columns (named values), got neither"),
         ({"inputs": INPUTS, "columns": {"a": "numeric"}}, "inputs: expected either inputs or columns, got both"),
         ({"columns": {"a": "numerc"}}, "columns.a.kind: no such kind as 'numerc'; did you mean numeric?"),
@@ -53,11 +67,12 @@ def test_a_kind_alone_is_a_column_with_the_usual_options() -> None:
         ({"columns": {"a": 5}}, "columns.a: expected a table, got 5"),
         (
             {"columns": {"a": {"kind": "numeric", "buckets": 64}}},
-            "columns.a: buckets: no option of kind numeric; its options: field, missing, scale",
+            "columns.a: buckets: no option of kind numeric; its options: field, missing, missing_values, scale",
         ),
         (
             {"columns": {"a": {"kind": "list", "length": 2, "buckets": 3}}},
-            "columns.a: buckets: no option of kind list with length; its options: field, missing, scale, length",
+            "columns.a: buckets: no option of kind list with length; "
+            "its options: field, missing, missing_values, scale, length",
         ),
         (
             {"columns": {"a": {"kind": "text", "ngram": 3}}},
@@ -99,6 +114,31 @@ def test_columns_are_part_of_the_identity_and_change_no_other() -> None:
         assert config(columns=other).model[0].identity_sha256() != one.identity_sha256()
     for same in ({"b": {"kind": "text", "ngrams": 2}, "a": {"kind": "numeric"}},):
         assert config(columns=same).model[0].identity_sha256() == one.identity_sha256()
+
+
+def test_markers_of_missing_values_are_those_of_the_column_or_else_of_the_model() -> None:
+    table = {"amount": "numeric", "age": {"kind": "numeric", "missing_values": [" ? ", -999, 1.5]}}
+    bare, marked = config(columns=table).model[0], config(columns=table, missing_values=["-"]).model[0]
+
+    assert {name: one.missing_values for name, one in bare.named_columns().items()} == {
+        "amount": (),
+        "age": ("?", "-999", "1.5"),
+    }
+    assert {name: one.missing_values for name, one in marked.named_columns().items()} == {
+        "amount": ("-",),
+        "age": ("?", "-999", "1.5"),
+    }
+    assert bare.identity_sha256() != marked.identity_sha256()
+    assert bare.under(marked.shown_identity()).identity_sha256() == marked.identity_sha256()
+    assert marked.under(bare.shown_identity()).identity_sha256() == bare.identity_sha256()
+
+
+def test_what_a_value_is_read_from_does_not_change_what_its_features_are() -> None:
+    stages = [
+        FeatureStage(columns_of({"age": {"kind": "numeric", "missing_values": markers}})) for markers in ([], ["?"])
+    ]
+
+    assert stages[0].transform.identity == stages[1].transform.identity
 
 
 def test_a_learner_that_takes_columns_gets_them_as_they_are() -> None:

@@ -281,7 +281,7 @@ def test_a_mistake_is_named_with_what_was_expected(tmp_path: Path, more: str, fo
         ("127.0.0.1", "::1", "service.grpc: expected HOST:PORT, an IPv6 host in brackets"),
         (':0"', ':9"', "service.http: expected another address than"),
         ('grpc = "127.0.0.1:0"', "queue = -1", "service.queue: expected at least 0, got -1"),
-        ('grpc = "127.0.0.1:0"', "tls_key = 'x'", "service.tls_key: TLS is not offered in this version"),
+        ('grpc = "127.0.0.1:0"', "tls_key = 'x'", "service.tls_certificate: missing: tls_key is given"),
     ],
 )
 def test_a_value_that_does_not_do_is_named(tmp_path: Path, old: str, new: str, text: str) -> None:

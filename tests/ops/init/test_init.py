@@ -16,9 +16,11 @@ from hypothesis import strategies as st
 from tests.proto.framing.test_framing import avro, framed, written
 from tests.stream.registry.test_schemas import InMemoryRegistry
 from thalweg.ops.cli import init
+from thalweg.ops.config.config import load
 from thalweg.ops.init.guess import guess, kind_of
 from thalweg.ops.init.sample import Sample, file_sample, json_sample, topic_sample
 from thalweg.ops.init.write import configuration
+from thalweg.ops.replay.replay import replay
 from thalweg.ops.run.failed import Failed
 from thalweg.stream.log.log import InMemoryLog, Message
 from thalweg.stream.log.open import open_log
@@ -119,6 +121,72 @@ def test_a_few_odd_values_leave_a_column_numeric():
     found = kind_of("total", [*values, "lots"], 1001)
     assert found is not None
     assert (found.kind, "lots" in found.note) == ("numeric", True)
+
+
+NUMBERS = [n / 7 for n in range(40)]
+
+
+@pytest.mark.parametrize(
+    ("values", "kind", "markers"),
+    [
+        ([*NUMBERS, "?"], "numeric", ["?"]),
+        ([*NUMBERS, " ? ", "-", "-", "Unknown"], "numeric", ["-", "?", "Unknown"]),
+        ([*NUMBERS, "N/A", "n.a."], "numeric", ["n.a."]),
+        ([*NUMBERS, *["?"] * 100], "numeric", ["?"]),
+        ([*NUMBERS, "keine Angabe", "keine Angabe"], "numeric", ["keine Angabe"]),
+        (["2024-01-02", "2024-02-03T10:00:00Z", "-"], "datetime", ["-"]),
+        ([True, "false", "unknown"], "boolean", ["unknown"]),
+    ],
+)
+def test_texts_that_mark_missing_values_make_no_column_a_text(values: list[object], kind: str, markers: list[str]):
+    found = kind_of("v", [one for one in values if one != "N/A"], len(values))
+    assert found is not None
+    assert (found.kind, found.options["missing_values"]) == (kind, markers)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        ["?", "-", "unknown"],
+        [*NUMBERS, "A1", "A1", "B2"],
+        [*NUMBERS, *["a", "b", "c", "d"] * 2],
+        ["1", "x", "x", "y", "y"],
+        [*NUMBERS, *["some", "some"] * 30],
+    ],
+)
+def test_texts_that_are_values_are_no_markers(values: list[object]):
+    found = kind_of("v", values, len(values))
+    assert found is not None
+    assert "missing_values" not in found.options
+    assert found.kind in ("categorical", "hashed")
+
+
+def test_a_file_with_markers_of_missing_values_is_configured_checked_and_replayed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    random.seed(3)
+    lines = ["age,rate,label"]
+    for number in range(200):
+        age = "?" if number % 5 == 0 else str(20 + number % 40)
+        rate = "-" if number % 7 == 0 else f"{random.random():.3f}"
+        lines.append(f"{age},{rate},{'old' if number % 40 > 20 else 'young'}")
+    (tmp_path / "people.csv").write_text("\n".join(lines))
+    init.run("people.csv", log_url=None, label=None, ignore=(), output=tmp_path / "a.toml", most=1000)
+
+    (model,) = load(tmp_path / "a.toml", {}).model
+    done = replay(model, tmp_path / "people.csv")
+
+    assert [column.missing_values for column in model.named_columns().values()] == [("?",), ("-",)]
+    assert (done.events, done.unusable) == (200, 0)
+    known = done.learner.predictor().inner.known  # type: ignore[attr-defined]
+    assert known.fired.all(), "the marks of missing values fire, too"
+
+
+def test_labels_among_which_some_are_marked_as_missing_are_numbers():
+    rows: list[dict[str, object]] = [{"x": n / 7, "target": "?" if n % 10 == 0 else n * 1.5} for n in range(300)]
+    model = _written(json_sample(_lines(rows), 1000))
+    assert model["params"] == {"task": "regression"}
 
 
 def test_a_name_with_dots_is_a_topic(tmp_path: Path):

@@ -60,6 +60,49 @@ def test_what_init_says_of_ids_is_accepted_and_learns_from_the_file_that_it_saw(
     assert (done.events, done.labelled, done.unusable) == (200, 200, 0)
 
 
+def visits(folder: Path, key: str) -> Path:
+    lines = [f"{key},time,type"]
+    lines += [
+        f"{7 * n % 5 if key == 'machine_id' else 'k' + str(7 * n % 5)},{1.7e9 + 60.5 * n},{'abc'[n % 3]}"
+        for n in range(200)
+    ]
+    (folder / "visits.csv").write_text("\n".join(lines))
+    return folder / "visits.csv"
+
+
+@pytest.mark.parametrize("key", ["key", "user", "machine_id"])
+def test_keys_times_and_types_alone_are_events_of_a_point_process(tmp_path: Path, key: str) -> None:
+    file = visits(tmp_path, key)
+    text = written(file_sample(file, 500), "type")
+    table = tomllib.loads(text)
+
+    model = parse(table, "x.toml", {}).model[0]
+    done = replay(model, file)
+
+    assert (model.learner, model.columns["key"].field) == ("prompt_tpp", key)
+    assert (done.events, done.labelled, done.unusable) == (200, 200, 0)
+
+
+def test_what_init_says_of_them_as_columns_is_accepted_too(tmp_path: Path) -> None:
+    file = visits(tmp_path, "key")
+    text = written(file_sample(file, 500), "type")
+    table = tomllib.loads(re.sub(r"^(learner|key) = .*\n", "", text, flags=re.M).replace("# learner =", "learner ="))
+    said = tomllib.loads("\n".join(re.findall(r"^# (\w+ = .*)$", text.partition("# learner =")[2], re.M)))
+    table["model"][0]["learner"] = table["model"][0]["columns"].pop("learner")
+    table["model"][0]["columns"] = said
+
+    done = replay(parse(table, "x.toml", {}).model[0], file)
+
+    assert (done.model.learner, set(said), done.labelled) == ("ridge", {"key", "time"}, 200)
+
+
+@pytest.mark.parametrize("more", [{"country": "DE"}, {"key": 1, "amount": 2.5}])
+def test_other_columns_than_a_key_make_no_point_process(more: dict[str, Any]) -> None:
+    rows = [{**more, "time": 1.7e9 + 61 * n, "type": "ab"[n % 2]} for n in range(50)]
+
+    assert 'learner = "ridge"' in written(Sample(rows, list(rows[0])), "type")
+
+
 def test_of_a_sample_without_users_nothing_is_said_of_ids() -> None:
     names = ["amount", "country", "at", "late"]
     rows = [dict(zip(names, (number, "DE", "2026-03-01T00:00:00Z", number % 2))) for number in range(9)]

@@ -80,3 +80,28 @@ def test_each_replay_of_a_file_gives_the_same_figures_in_every_bit(tmp_path: Pat
         return {name: value for name, value in found.items() if "second" not in name}
 
     assert report(True) == report(False)
+
+
+@pytest.mark.parametrize("learner", ["ridge", "river:river.linear_model.LinearRegression"])
+@pytest.mark.parametrize("encoder", ["identity", "random_features:8"])
+@pytest.mark.parametrize("delay", [0, 50])
+def test_a_regression_is_not_graded_before_it_knows_a_label(
+    tmp_path: Path, learner: str, encoder: str, delay: int
+) -> None:
+    """Labels around 1000: a single answer of 0 would show in every figure."""
+    lines = [
+        json.dumps({"inputs": {"features": [n % 3, n % 7, 1, 2]}, "label": 1000.0 + n % 3}).encode() for n in range(200)
+    ]
+    task = {"task": "regression", "expansion": 0} if learner == "ridge" else {}
+    changed = {"learner": learner, "encoder": encoder, "params": task, "batch_events": "auto"}
+
+    done = replay(model(**changed), written(tmp_path / "s.jsonl", lines), delay_events=delay, frozen_after=20)
+
+    assert done.unanswered == delay + 1
+    assert done.evaluation.graded == 200 - delay - 1
+    assert done.controls["repeat_last_label"]["mae"] < 5.0
+    if learner == "ridge":
+        assert done.evaluation.metrics()["rmse"] < 100.0
+    if delay:  # the baseline was frozen before it knew a label
+        assert done.frozen.metrics() == {}
+        assert done.frozen.unanswered == 200

@@ -78,7 +78,8 @@ class RunningServer:
         self.log = log or InMemoryLog()
         self.store = InMemoryCommandQueue()
         self.snapshots = FolderSnapshots(folder / "state" / "m")
-        self.publisher = FilePublisher(folder / "live" / "m")
+        self.live = folder / "live"
+        self.publisher = FilePublisher(self.live / "m")
         self.version = 0
         self.learned = 0
         self.loading: Callable[[], object] = lambda: None

@@ -13,15 +13,24 @@ import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from tests.ops.serve.serving import FEATURES, RunningServer
+from tests.ops.serve.serving import FEATURES, RunningServer, Taught, served
 from tests.services.processes import until
 from thalweg.memory.exchange.pending import InMemoryPending
+from thalweg.models.contract.learner import Learner, LearnerContext
 from thalweg.models.ridge.learner import Ridge
+from thalweg.ops.serve.class_names import NO_NUMBER
+from thalweg.ops.serve.errors import NotReady
 from thalweg.ops.serve.models import Models, RequestSinks
+from thalweg.ops.serve.readiness import ServiceHealth
+from thalweg.ops.telemetry.process_health import HealthFile, LearnerProcess
 from thalweg.proto import inference_pb2 as pb
 from thalweg.proto import inference_pb2_grpc, thalweg_pb2, thalweg_pb2_grpc
+from thalweg.proto.event import Batch, NumberLabels
+from thalweg.proto.schema import TensorSpec
 from thalweg.proto.task import ADAPTATION
+from thalweg.stream.health.registry import HealthRegistry
 from thalweg.stream.labels.request_buffer import RequestBuffer
+from thalweg.stream.quarantine.stop import Stop
 
 NOTHING = "model 'm': has learned nothing yet; ready after 1 labelled event"
 
@@ -114,6 +123,91 @@ def test_before_its_first_event_it_gives_no_answer(started: Started) -> None:
     assert {(one.status_code, one.json()["error"]) for one in rows.values()} == {(503, NOTHING)}
     assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
     assert refused.value.details() == NOTHING
+
+
+def test_a_model_that_its_circuit_breaker_stopped_says_so_wherever_it_gives_no_answer(started: Started) -> None:
+    stopped = Stop(0, "its learner could not learn 10 of 10 events", "ValueError: no", 1.0).reason("m")
+    registry = HealthRegistry()
+    registry.register("learner", "m").failed(stopped)
+    file = HealthFile(started.parts.live, registry)
+    file.start()
+    try:
+        ServiceHealth(started.parts.server.models, learners=LearnerProcess(started.parts.live))
+        wanted = f"{NOTHING}; its learner stands still: {stopped}"
+        stub = inference_pb2_grpc.GRPCInferenceServiceStub(started.channel)
+        request = pb.ModelInferRequest(model_name="m")
+        request.inputs.add(name="features", datatype="FP32", shape=[1, FEATURES])
+        request.raw_input_contents.append(np.zeros(FEATURES, np.float32).tobytes())
+
+        until("the health", lambda: started.infer().json()["error"] == wanted)
+        with pytest.raises(grpc.RpcError) as refused:
+            stub.ModelInfer(request)
+
+        row = started.http.post("/v1/models/m/predict", json={"features": [0.0] * FEATURES})
+        assert row.json()["error"] == refused.value.details() == wanted
+        assert started.http.get("/v1/models/m").json()["reason"] == wanted.partition(": ")[2]
+        assert "thalweg resume CONFIG --model m" in wanted
+        registry.register("learner", "m").running()
+        until("the health", lambda: started.infer().json()["error"] == NOTHING)
+    finally:
+        file.close()
+
+
+def test_a_model_without_a_version_says_why_its_learner_made_none(tmp_path: Path) -> None:
+    with served(tmp_path) as parts:
+        empty = parts.server.models.find("empty")
+        assert empty.unready() == "no version is published yet"
+        empty.told_of_learner(lambda: "its learner stands still: no state")
+
+        with pytest.raises(NotReady, match="'empty': no version is published yet; its learner stands still: no state"):
+            empty.versions.current()
+        assert empty.unready() == "no version is published yet; its learner stands still: no state"
+
+
+def regression() -> Learner:
+    inputs = {"features": TensorSpec("features", "float32", (FEATURES,))}
+    return Ridge(LearnerContext(inputs=inputs, params={"task": "regression", "expansion": 0}))
+
+
+def numbers(count: int, seed: int = 0) -> Batch:
+    rows = np.random.default_rng(seed).normal(size=(count, FEATURES)).astype(np.float32)
+    return Batch({"features": rows}, NumberLabels(100.0 + rows[:, :1].astype(float)), np.ones(count), np.zeros(count))
+
+
+def test_a_regression_that_has_learned_nothing_gives_no_number(tmp_path: Path) -> None:
+    """Where it is asked to answer from the start."""
+    pending = InMemoryPending()
+    sinks = RequestSinks(RequestBuffer({"m": pending}))
+    with served(
+        tmp_path, model=Taught(regression, Ridge.predictor_from, numbers), sinks=sinks, labels_topic="labels"
+    ) as parts:
+        model = parts.server.models.find("m")
+        model.ready_after_events = 0
+        parts.publisher.publish(regression().predictor(), version=50, learned_events=0, event_time=0.0)
+        assert model.versions.subscriber.wait_for(50, 20) is not None
+        parts.version = 50
+        with httpx.Client(base_url=f"http://127.0.0.1:{parts.server.http_port}", timeout=60) as client:
+            tensor = {"name": "features", "shape": [1, FEATURES], "datatype": "FP32", "data": [0.0] * FEATURES}
+            row = {"features": [0.0] * FEATURES}
+
+            before = client.post("/v1/models/m/predict", json=row).json()
+            tensors = client.post(
+                "/v2/models/m/infer", json={"inputs": [tensor], "parameters": {"event_id": "e1"}}
+            ).json()
+            parts.learn(50)
+            after = client.post("/v1/models/m/predict", json=row).json()
+            later = client.post("/v2/models/m/infer", json={"inputs": [tensor]}).json()
+
+        assert ("value" in before, before["reason"]) == (False, NO_NUMBER)
+        assert tensors["parameters"]["no_label"] == NO_NUMBER
+        assert 90 < after["value"] < 110
+        assert "reason" not in after
+        assert "no_label" not in later.get("parameters", {})
+        until("the request in the store", lambda: pending.find("m", ["e1"])[0])
+        (waiting,) = pending.find("m", ["e1"])
+        assert waiting is not None
+        kept = thalweg_pb2.Event.FromString(waiting.value)
+        assert (kept.served.state_version, list(kept.served.value)) == (50, [])
 
 
 def test_a_request_that_waits_for_its_label_is_kept_although_there_is_no_answer(started: Started) -> None:

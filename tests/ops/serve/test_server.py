@@ -359,7 +359,7 @@ def test_what_a_version_can_do_is_looked_up_once_not_for_each_request(
     FilePublisher(tmp_path / "m").publish(numbered(1), version=1, learned_events=1, event_time=0.0)
     with serving(tmp_path, Able) as server, ExitStack() as stack:
         assert server.wait_ready(30)
-        assert sorted(looked) == ["AlternativeInputs", "Explainer", "InputValidator"]
+        assert sorted(looked) == ["AlternativeInputs", "Explainer", "InputValidator", "Untaught"]
         tensor = {"name": "features", "shape": [1, FEATURES], "datatype": "FP32", "data": [0] * FEATURES}
         url = f"http://127.0.0.1:{server.http_port}/v2/models/m/infer"
 
@@ -370,7 +370,7 @@ def test_what_a_version_can_do_is_looked_up_once_not_for_each_request(
             answer = httpx.post(url, json={"inputs": [tensor], "parameters": {"explain": 2}})
 
         assert answer.json()["parameters"]["explanation"] == [2]
-        assert len(looked) == 3
+        assert len(looked) == 4
 
 
 def test_a_bug_is_an_internal_error_that_tells_callers_nothing_of_us(tmp_path: Path) -> None:

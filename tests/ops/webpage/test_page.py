@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from tests.ops.serve.serving import RunningServer, served
 from tests.services.processes import PATIENCE
 from thalweg.memory.snapshots.snapshots import Manifest
-from thalweg.ops.serve.tokens import Tokens
+from thalweg.ops.serve.access.tokens import Tokens
 from thalweg.ops.telemetry.latency_window import SLICE_SECONDS, SLICES, Recent
 from thalweg.ops.telemetry.status import STATUS_FILE, Statuses
 from thalweg.ops.webpage.dead_letters import decoded, grouped, newest

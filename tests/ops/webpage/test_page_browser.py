@@ -14,11 +14,13 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.ops.running import Service, service, until
+from tests.ops.serve.serving import served
 from tests.samples import events
 from tests.services.chromium import chromium
 from tests.services.processes import PATIENCE, required_or_skipped, stop
 from thalweg.ops.cli.produce import messages
 from thalweg.ops.run.app import new_learner
+from thalweg.ops.serve.access.tokens import Tokens
 from thalweg.ops.telemetry.process_health import HEALTH_FILE
 from thalweg.ops.telemetry.status import STATUS_FILE
 from thalweg.proto.event import Batch, ClassLabels
@@ -463,3 +465,23 @@ def test_a_hidden_page_sends_no_requests(browser: Browser, drifting: Service) ->
         while len(it.asked) == before:
             it.page.wait_for_timeout(50)
             assert time.monotonic() - started < PATIENCE
+
+
+def test_where_reading_takes_a_token_the_page_asks_for_one_and_then_shows_the_models(
+    browser: Browser, tmp_path: Path
+) -> None:
+    (tmp_path / "tokens").write_text(f"{TOKEN} roles=read\n")
+    with served(tmp_path, tokens=Tokens(tmp_path / "tokens")) as parts:
+        page = browser.new_page()
+        try:
+            page.goto(f"http://127.0.0.1:{parts.server.http_port}/")
+            expect(page.get_by_role("dialog")).to_contain_text("Reading takes a token here", timeout=WAIT)
+            page.get_by_role("textbox", name="Token").fill("not the one, but long enough")
+            page.get_by_role("button", name="Continue").click()
+            expect(page.get_by_role("dialog")).to_contain_text("not accepted", timeout=WAIT)
+            page.get_by_role("textbox", name="Token").fill(TOKEN)
+            page.get_by_role("button", name="Continue").click()
+            expect(page.locator("#connection")).to_have_text("live", timeout=WAIT)
+            expect(page.locator("#service")).to_contain_text("Thalweg", timeout=WAIT)
+        finally:
+            page.close()

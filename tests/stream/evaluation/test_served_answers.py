@@ -201,6 +201,18 @@ def test_event_sequences_are_graded_by_what_was_foreseen_whatever_is_said_to_hav
     assert outputs is predict_batch
 
 
+def test_an_event_for_which_there_was_no_number_is_not_graded_by_a_later_one() -> None:
+    learner = new("numbers")
+    learner.learn(events("numbers", 20, 1))
+    batch = replace(events("numbers", 2, 2), served=[Answer(3), Answer(3, value=(1.0,))])
+    log, now = from_log(batch, learner.schema), learner.predictor()
+    monitor = Monitor(learner, lambda: new("numbers"))
+
+    monitor.predicted(log, now, now.predict(log.inputs))
+
+    assert (monitor.live.graded, monitor.live.unanswered) == (1, 1)
+
+
 @pytest.mark.slow(2)
 @given(data=st.data(), kind=st.sampled_from(["classes", "probabilities", "numbers", "clicks"]))
 def test_whatever_somebody_writes_as_served_the_figures_stay_figures(data: st.DataObject, kind: str) -> None:

@@ -169,6 +169,10 @@ COLUMNS = {
     "numbers": Column(name="v", kind="list", length=2),
     "texts": Column(name="v", kind="list"),
 }
+COLUMNS |= {
+    f"{name} with markers": replace(column, missing_values=("?", "not given", "-999"))
+    for name, column in COLUMNS.items()
+}
 WRONG = "refused: wrong_dtype"
 Case = tuple[str, Any, Any, dict[str, Any]]
 CASES: list[Case] = [
@@ -224,6 +228,23 @@ CASES: list[Case] = [
     ("texts", [], "[]", {}),
     ("texts", "a", '["a"]', {}),
     ("texts", None, MISSING, {}),
+    *((f"{kind} with markers", value, MISSING, {})
+      for kind in ("numeric", "boolean", "categorical", "hashed", "text", "datetime", "texts")
+      for value in ("?", " ? ", "not given", "-999", "", None)),
+    *((f"{kind} with markers", value, MISSING, {})
+      for kind in ("numeric", "boolean", "categorical", "hashed", "text", "datetime") for value in (-999, -999.0)),
+    ("numeric with markers", "-999.0", MISSING, {}),
+    ("numeric with markers", "n/a", MISSING, {}),
+    ("numeric with markers", "??", WRONG, {}),
+    ("numeric with markers", -998.5, -998.5, {}),
+    ("boolean with markers", "yes", 1.0, {}),
+    ("categorical with markers", "Not given", "Not given", {}),
+    ("categorical with markers", "?!", "?!", {}),
+    ("text with markers", "who? me", "who? me", {}),
+    ("datetime with markers", "2023-11-14T22:13:20Z", 1.7e9, {}),
+    ("numbers with markers", [1, -999], [1.0, None], {}),
+    ("numbers with markers", "?", [None, None], dict.fromkeys(("protobuf", "event_batch"), WRONG)),
+    ("texts with markers", ["a", "?", "b"], '["a","b"]', {}),
 ]  # fmt: skip
 
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import importlib.metadata
+import re
+from collections.abc import Iterable
 from typing import Any
 
+from thalweg.ops.serve.access.roles import row_of
 from thalweg.ops.serve.http_api.openapi.schemas import (
     Described,
     answer_of,
@@ -25,7 +28,7 @@ _ERRORS = {
     "503": "No answer at present; the text says why.",
     "504": "What was waited for did not come in time.",
 }
-_FOR_WRITERS = {"401": "A token is required.", "403": "Web pages need a token."}
+_FOR_CALLERS = {"401": "A token is required.", "403": "The token lacks the role, or web pages need one."}
 _NUMBER = {"type": "integer", "minimum": 0, "maximum": 2**62}
 
 
@@ -48,6 +51,7 @@ def document_of(models: Models) -> Described:
                 "partition": {"type": "integer"},
                 "offset": {"type": "integer"},
                 "id": {"type": "string"},
+                "labelled": {"type": "boolean", "description": "false: an event without a label; else not there"},
             }
         ),
         "Tensor": _TENSOR,
@@ -68,7 +72,7 @@ def document_of(models: Models) -> Described:
             "version": importlib.metadata.version("thalweg"),
             "description": "Models that learn continuously from a log of events while they serve predictions.",
         },
-        "paths": paths,
+        "paths": _with_roles(paths, (model.name for model in models.named())),
         "components": {
             "schemas": schemas,
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
@@ -90,7 +94,6 @@ def _paths(model: ServedModel) -> Described:
                 name,
                 _one_or_list(_ref(f"{name}.Event")),
                 _one_or_list(_ref("Ack")),
-                writes=True,
             )
         },
         f"{base}:predict": {
@@ -123,16 +126,12 @@ def _paths(model: ServedModel) -> Described:
                 name,
                 _one_or_list(_ref(f"{name}.Label")),
                 _one_or_list(_ref("Ack")),
-                writes=True,
             )
         }
     return found
 
 
-def _call(
-    summary: str, tag: str, body: Described, answer: Described, *, options: Any = (), writes: bool = False
-) -> Described:
-    errors = {**_ERRORS, **(_FOR_WRITERS if writes else {})}
+def _call(summary: str, tag: str, body: Described, answer: Described, *, options: Any = ()) -> Described:
     return {
         "summary": summary,
         "tags": [tag],
@@ -140,10 +139,26 @@ def _call(
         "requestBody": {"required": True, "content": {"application/json": {"schema": body}}},
         "responses": {
             "200": _response("Done.", answer),
-            **{status: _response(text, _ref("Error")) for status, text in sorted(errors.items())},
+            **{status: _response(text, _ref("Error")) for status, text in sorted(_ERRORS.items())},
         },
-        **({"security": [{"token": []}, {}]} if writes else {}),
     }
+
+
+def _with_roles(paths: Described, names: Iterable[str]) -> Described:
+    """The same paths, each operation with the role that it takes, and the refusals of who lacks it."""
+    known = {f"/models/{name}" for name in names}
+    for path, operations in paths.items():
+        own = next((one for one in known if re.search(rf"{re.escape(one)}(?=$|[/:])", path)), "")
+        template = path.replace(own, "/models/{name}", 1) if own else path
+        for method, operation in operations.items():
+            role = row_of(f"{method.upper()} {template}").role
+            if role is not None:
+                operation["x-role"] = role
+                operation["security"] = [{"token": []}, {}]  # without tokens, none is needed
+                operation["responses"] |= {
+                    status: _response(text, _ref("Error")) for status, text in _FOR_CALLERS.items()
+                }
+    return paths
 
 
 def _plain(summary: str, media: str = "application/json", tag: str = "service") -> Described:

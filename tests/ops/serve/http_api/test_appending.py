@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from tests.ops.serve.serving import RunningServer, served
 from tests.ops.serve.test_malformed import ANYTHING, perhaps
-from thalweg.ops.serve.tokens import Tokens
+from thalweg.ops.serve.access.tokens import Tokens
 from thalweg.stream.log.log import InMemoryLog
 
 ROW = [1.0, 0.0, 0.0, 0.0]
@@ -57,6 +57,12 @@ def test_an_event_is_appended_byte_for_byte_and_acknowledged_with_its_place(
     assert [ack["offset"] for ack in many.json()] == [place + 1, place + 2]
     assert appended(service, "m.events")[place:] == [(b"k", one), (b"k", one), (None, two)]
     assert client.post("/v1/models/m/events", json=[]).json() == []
+
+
+def test_events_whose_labels_may_come_later_are_told_and_never_refused(client: httpx.Client) -> None:
+    given = client.post("/v1/models/m/events", json={"inputs": {"features": ROW}, "id": "late", "labels": {"app": "x"}})
+
+    assert (given.status_code, given.json()["labelled"]) == (200, False)
 
 
 def test_labels_are_appended_under_their_ids(client: httpx.Client, service: RunningServer) -> None:

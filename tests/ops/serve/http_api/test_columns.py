@@ -127,6 +127,54 @@ def test_a_misspelt_column_is_no_other_field_where_those_are_ignored(own: Runnin
     assert post(own, "/predict", {"amount_eur": 3.0, "country": "XX", "note": "none of the columns"}).status_code == 200
 
 
+@pytest.mark.parametrize(
+    ("form", "records", "row", "text"),
+    [
+        ("own", USUAL | {"is_fruad": True}, 0, "no label at 'is_fraud'"),
+        ("own", USUAL | {"IsFraud": True}, 0, "did you mean 'is_fraud'?"),
+        ("own", [USUAL, USUAL | {"Is_Fraud": True}], 1, "did you mean 'is_fraud'?"),
+        ("usual", USUAL | {"lable": "ok"}, 0, "no label at 'label'"),
+        ("usual", USUAL | {"Label": "ok"}, 0, "did you mean 'label'?"),
+        ("usual", {"inputs": {"amount": 12.5}, "labels": "ok"}, 0, "did you mean 'label'?"),
+        ("own", {"amuont": 12.5, "country": "DE", "is_fraud": True}, 0, "no column at 'amount'"),
+        ("own", {"amount": 1.0, "order": {"item": [{"sku": "tea"}]}, "is_fraud": True}, 0, "field is known: 'item'"),
+        (
+            "usual",
+            {"specversion": "1.0", "id": "1", "source": "/s", "type": "t", "data": USUAL | {"lable": "ok"}},
+            0,
+            "lable",
+        ),
+    ],
+)
+def test_events_whose_label_or_column_is_misspelt_are_refused(
+    own: RunningServer, service: RunningServer, form: str, records: Any, row: int, text: str
+) -> None:
+    answer = post(own if form == "own" else service, "/events", records)
+
+    assert answer.status_code == 400, answer.text
+    (refused,) = answer.json()["rows"]
+    assert (refused["row"], refused["reason"]) == (row, "unknown_input")
+    assert text in refused["detail"]
+
+
+@pytest.mark.parametrize(
+    ("records", "labelled"),
+    [
+        ([USUAL | {"is_fraud": True, "amuont": 1, "isfraud": 3}, USUAL], [True, False]),
+        ([USUAL | {"target": True}], [False]),
+        ([USUAL | {"is_fraud": None, "isfraud": 3}], [False]),
+        ([USUAL | {"is_fraud": False}], [True]),
+    ],
+)
+def test_events_without_a_label_are_told_as_such(
+    own: RunningServer, records: list[dict[str, Any]], labelled: list[bool]
+) -> None:
+    answer = post(own, "/events", records)
+
+    assert answer.status_code == 200, answer.text
+    assert [ack.get("labelled", True) for ack in answer.json()] == labelled
+
+
 def test_the_parts_of_a_record_may_stand_elsewhere(own: RunningServer) -> None:
     record = FRAUD | {"is_fraud": True, "payment": {"number": "p-7"}, "amuont": 3, "id": {"not": "ours"}}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -185,3 +186,16 @@ def test_the_page_shows_every_call_and_loads_nothing(service: RunningServer) -> 
     assert (
         f"curl -s {url(service)}/v1/models/m/predict -d '{{&quot;features&quot;: [0.5, 0.5, 0.5, 0.5]}}'" in page.text
     )
+
+
+def test_every_operation_tells_the_role_that_the_table_gives_it(tmp_path: Path) -> None:
+    with served(tmp_path, labels_topic="m.labels") as parts:
+        paths = httpx.get(f"http://127.0.0.1:{parts.server.http_port}/openapi.json").json()["paths"]
+
+    roles = {path: one.get("x-role") for path, operations in paths.items() for one in operations.values()}
+    assert (roles["/healthz"], roles["/metrics"]) == (None, "read")
+    assert (roles["/v1/models/m/predict"], roles["/v1/models/m:predict"]) == ("predict", "predict")
+    assert (roles["/v1/models/m/events"], roles["/v1/models/m/labels"]) == ("learn", "learn")
+    for operations in paths.values():
+        for one in operations.values():
+            assert ("x-role" in one) == ({"401", "403"} <= one["responses"].keys()) == ("security" in one)

@@ -1,0 +1,1 @@
+"""Who may do what: the table of roles, tokens and their callers, hosts and origins, rates."""

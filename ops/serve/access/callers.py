@@ -1,0 +1,107 @@
+"""Who calls, and what they may do. The interface that receives a call puts its caller into `CALLER`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from thalweg.ops.serve.access.roles import Role
+from thalweg.ops.serve.errors import Forbidden, Unauthenticated
+
+
+class NotVerified(ValueError):
+    """A token is not accepted; the message continues "a token is required, and …"."""
+
+
+class Grant(NamedTuple):
+    """Roles, for all models or for some."""
+
+    roles: frozenset[Role]
+    models: frozenset[str] | None = None
+    """Names as callers give them, also of aliases; None: all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who has a token, or nobody in particular."""
+
+    name: str
+    """Shown in logs; never a token."""
+    grants: tuple[Grant, ...]
+    rate: float | None = None
+    """Requests per second; None: as the service's configuration says."""
+    expires: float | None = None
+    """Unix seconds; None: never."""
+
+
+class Caller(NamedTuple):
+    """The caller of one call. A tuple, because there is one per call."""
+
+    identity: Identity
+    anonymous: str
+    """Why it is nobody in particular: a sentence continues "a token is required, and …"; empty: it has a token."""
+    refused: Callable[[str], None]
+    """Called with the reason of each refusal."""
+    key: str = ""
+    """What its rate is counted under."""
+    barred: str = ""
+    """Why it may neither make a model learn nor act on one, whatever its identity may: it is a web page, say."""
+
+    def may(self, role: Role, model: str | None = None) -> bool:
+        """Whether it has this role for this model; None: for all models."""
+        if self.barred and role in ("learn", "operate"):
+            return False
+        for roles, models in self.identity.grants:
+            if role in roles and (models is None or (model is not None and model.partition("@")[0] in models)):
+                return True
+        return False
+
+    def may_for_some(self, role: Role) -> bool:
+        """Whether it has this role for some model."""
+        return not (self.barred and role in ("learn", "operate")) and any(
+            role in roles for roles, _ in self.identity.grants
+        )
+
+    def require(self, role: Role, model: str | None = None, what: str = "") -> None:
+        """Raise unless it has this role for this model; None: for all models.
+
+        Args:
+            role: The role.
+            model: The model's name as the caller gives it.
+            what: What takes the role, for the message.
+
+        Raises:
+            Unauthenticated: It has no valid token.
+            Forbidden: It has one, and not this role; or no token would help.
+        """
+        if not self.may(role, model):
+            self.refuse(role, model, what)
+
+    def refuse(self, role: Role, model: str | None = None, what: str = "", *, for_any: bool = False) -> None:
+        """Raise the refusal of a call that takes this role; `for_any`: for any model. Raises as `require`."""
+        what = what or "this call"
+        if self.barred and role in ("learn", "operate"):
+            self.refused("forbidden")
+            raise Forbidden(f"{what} takes the role {role}; {self.barred}")
+        where = f" for model {model!r:.80}" if model is not None else "" if for_any else " for all models"
+        if self.anonymous:
+            self.refused("unauthenticated")
+            raise Unauthenticated(
+                f"a token is required: {what} takes the role {role}{where}, and {self.anonymous}; "
+                "send `Authorization: Bearer TOKEN`"
+            )
+        self.refused("forbidden")
+        raise Forbidden(f"{what} takes the role {role}{where}; {self.identity.name!r} has {self._has()}")
+
+    def _has(self) -> str:
+        parts = []
+        for roles, models in self.identity.grants:
+            listed = ", ".join(sorted(roles))
+            parts.append(listed + (f" for {', '.join(sorted(models))}" if models is not None else ""))
+        return "; ".join(parts) or "no role"
+
+
+CALLER: ContextVar[Caller | None] = ContextVar("caller", default=None)
+"""The caller of the present call; None: the call comes from this process itself."""

@@ -1,0 +1,53 @@
+"""Routes behind the door: each request is looked up in the table of roles before its endpoint sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any, TypeAlias
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from thalweg.ops.serve.access.access import Access
+from thalweg.ops.serve.access.roles import Row, row_of
+from thalweg.ops.serve.http_api.connections import CERTIFICATE
+
+Endpoint: TypeAlias = Callable[[Request], Awaitable[Response]]
+_READS = ("GET", "HEAD")
+
+
+def guarded(routes: Iterable[Route], access: Access) -> list[Route]:
+    """The same routes, answered only to those who may call them. Raises NoRow for one that the table does not have."""
+    return [_guarded(route, access) for route in routes]
+
+
+def calls_of(route: Route) -> list[str]:
+    """The calls of a route as the table of roles names them; HEAD is as GET."""
+    return [f"{method} {route.path}" for method in sorted(route.methods or ()) if method != "HEAD"]
+
+
+def _guarded(route: Route, access: Access) -> Route:
+    rows = {call.partition(" ")[0]: row_of(call) for call in calls_of(route)}
+    inner: Endpoint = route.endpoint
+
+    async def endpoint(request: Request) -> Response:
+        reads = request.method in _READS
+        enter(access, rows["GET" if reads else request.method], request, reads=reads)
+        return await inner(request)
+
+    return Route(route.path, endpoint, methods=list(route.methods or ()))
+
+
+def enter(access: Access, row: Row, request: Request, *, reads: bool) -> None:
+    """Admit a request. Raises as `Access.enter_http`."""
+    arrived: Any = request.scope.get("server")
+    access.enter_http(
+        row,
+        request.headers,
+        reads=reads,
+        model=request.path_params["name"] if row.model else None,
+        arrived_at=arrived[0] if arrived else None,
+        peer=request.client.host if request.client else "",
+        certificate=request.scope.get("state", {}).get(CERTIFICATE),
+    )

@@ -1,0 +1,1 @@
+"""Transport security of both interfaces: certificates, read again when they change."""
