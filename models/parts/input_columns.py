@@ -92,6 +92,8 @@ def usable_rows(rows: Array) -> NDArray[np.bool_] | None:
     if rows.dtype.kind != "f":
         return None
     flat = rows.ravel()
+    if len(flat) <= _FEW and sum([number * number for number in flat.tolist()]) < 1e200:
+        return None
     with np.errstate(over="ignore", invalid="ignore"):
         square = float(np.dot(flat, flat))  # one pass; a float32 sum that overflows only leads to the full check
     if square < 1e200:

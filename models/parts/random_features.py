@@ -8,6 +8,7 @@ ReLU, the inputs themselves, a constant.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,17 +45,17 @@ class FeatureMap:
         inside = generator.uniform(-1.0, 1.0, expansion) if offsets else np.zeros(expansion)
         return cls(width, np.ascontiguousarray(projection), inside, direct or expansion == 0, bias)
 
-    @property
+    @cached_property
     def size(self) -> int:
         """Features per event, D (+ F) (+ 1)."""
         return self.expansion + (self.width if self.direct else 0) + self.bias
 
-    @property
+    @cached_property
     def expansion(self) -> int:
         """Random features, D."""
         return int(self.projection.shape[1])
 
-    @property
+    @cached_property
     def constant(self) -> int | None:
         """Index of the constant feature, the last, if there is one."""
         return self.size - 1 if self.bias else None

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from thalweg.models.parts.standardise import REACH, Standardiser
+from thalweg.models.parts.standardise import REACH, Standardiser, limited
 from thalweg.proto.schema import Array
 
 Floats = NDArray[np.float64]
@@ -47,16 +47,21 @@ class RunningScale(Standardiser):
     """Centres and scales (N, F) inputs; deterministic, and independent of batch boundaries up to rounding."""
 
     def __init__(self, width: int) -> None:
+        # Means and M2 of all events and of the present window, (2, F): both are merged by the same calls.
+        self._means: Floats = np.zeros((2, width))
+        self._m2s: Floats = np.zeros((2, width))
         super().__init__(width)
         self.constant: NDArray[np.bool_] = np.ones(width, bool)
         """The columns (F,) that had not varied when the scale was last looked at."""
+        self._any_constant = True
         self.move: Move | None = None
         """The last move; valid after `take` said that the scale has changed. None: nothing was scaled before."""
         self._window = 0  # events in the present window
-        self._window_mean: Floats = np.zeros(width)
-        self._window_m2: Floats = np.zeros(width)
 
     def stretches(self, events: int) -> Iterator[slice]:
+        if events == 1:
+            yield slice(0, 1)
+            return
         start = 0
         while start < events:
             until = min(self.next_step - self.events, _window_end(self.events) - self.events)
@@ -70,30 +75,61 @@ class RunningScale(Standardiser):
         z = np.subtract(rows, self.shift, dtype=np.float64)
         z *= self.factor
         constant = self.constant
-        if constant.any():  # what a constant column will become is not known: its values are not limited
+        if self._any_constant:  # what a constant column will become is not known: its values are not limited
             near = np.clip(z, -REACH, REACH)
             near[:, constant] = z[:, constant]
         else:
-            near = z.clip(-REACH, REACH, out=z)
+            near = limited(z, REACH)
         n = len(near)
-        mean = np.ones(n) @ near / n
-        away = near - mean  # no difference of large numbers: a window without variation must come out as such
-        m2 = np.einsum("nf,nf->f", away, away)
-        m2 /= self.factor * self.factor
-        mean = self.shift + mean / self.factor
-        self._window_mean, self._window_m2 = _merged(self._window, self._window_mean, self._window_m2, n, mean, m2)
-        self._window += n
-        self._merge(n, mean, m2)
+        if n == 1:  # as below: such an event is its own mean
+            mean, m2 = near[0], None
+        else:
+            mean = np.ones(n) @ near / n
+            away = near - mean  # no difference of large numbers: a window without variation must come out as such
+            m2 = np.einsum("nf,nf->f", away, away)
+            m2 /= self.factor * self.factor
+        self._add(n, self.shift + mean / self.factor, m2)
         anew = self.events == _window_end(self.events - n) and self._end_window()
         stepped = anew or self.events >= self.next_step
         if stepped:
             stepped = self._stepped()
-        return np.clip(z, -clip, clip, out=z), stepped
+        return limited(z, clip), stepped
+
+    def _add(self, n: int, mean: Floats, m2: Floats | None) -> None:
+        """Merge n events into the moments (Chan, Golub and LeVeque 1979); m2 is None where it is 0."""
+        events, window = self.events, self._window
+        self.events, self._window = events + n, window + n
+        shares = np.array([[n / (events + n)], [n / (window + n)]])
+        delta = mean - self._means
+        self._means += delta * shares
+        if m2 is not None:
+            self._m2s += m2
+        delta *= delta
+        delta *= np.array([[events * n / (events + n)], [window * n / (window + n)]])
+        self._m2s += delta
+
+    # The base class keeps the moments of all events by these names.
+
+    @property
+    def _mean(self) -> Floats:
+        return np.asarray(self._means[0])
+
+    @_mean.setter
+    def _mean(self, mean: Floats) -> None:
+        self._means[0] = mean
+
+    @property
+    def _m2(self) -> Floats:
+        return np.asarray(self._m2s[0])
+
+    @_m2.setter
+    def _m2(self, m2: Floats) -> None:
+        self._m2s[0] = m2
 
     def _end_window(self) -> bool:
         """Begin columns anew where the window asks for it; whether there is one."""
-        n, mean, m2 = self._window, self._window_mean, self._window_m2
-        self._window, self._window_mean, self._window_m2 = 0, np.zeros_like(mean), np.zeros_like(m2)
+        n, mean, m2 = self._window, self._means[1].copy(), self._m2s[1].copy()
+        self._window, self._means[1], self._m2s[1] = 0, 0.0, 0.0
         recent, overall = np.sqrt(m2 / n), np.sqrt(self._m2 / self.events)
         varies = ~self._flat(mean, m2, n) & (recent * self.factor > SAME)
         beyond = (np.abs(mean - self.shift) * self.factor > REACH / 2) | (recent * self.factor > REACH / 2)
@@ -111,6 +147,7 @@ class RunningScale(Standardiser):
         deviation = np.sqrt(self._m2 / self.events)
         size = np.abs(self._mean)
         self.constant = flat = self._flat(self._mean, self._m2, self.events)
+        self._any_constant = bool(flat.any())
         factor = 1.0 / np.where(flat, np.where(size > 0, size, 1.0), deviation)
         ratio, offset = factor / self.factor, (self.shift - self._mean) * factor
         off = (ratio > 1 + TOLERANCE) | (ratio < 1 / (1 + TOLERANCE)) | (np.abs(offset) > TOLERANCE)
@@ -127,14 +164,15 @@ class RunningScale(Standardiser):
         return np.asarray(m2 <= events * np.square(FLAT * mean))
 
     def tensors(self) -> Mapping[str, Array]:
-        window = {"window_mean": self._window_mean, "window_m2": self._window_m2}
+        window = {"window_mean": self._means[1], "window_m2": self._m2s[1]}
         counted = {"window": np.array([self._window], np.int64), "constant": self.constant}
         return {**super().tensors(), **window, **counted}
 
     def restore(self, tensors: Mapping[str, Array], events: int, next_step: int) -> None:
         super().restore(tensors, events, next_step)
         self._window, self.constant = int(tensors["window"][0]), np.array(tensors["constant"])
-        self._window_mean, self._window_m2 = np.array(tensors["window_mean"]), np.array(tensors["window_m2"])
+        self._any_constant = bool(self.constant.any())
+        self._means[1], self._m2s[1] = tensors["window_mean"], tensors["window_m2"]
 
 
 def _window_end(events: int) -> int:
@@ -142,12 +180,3 @@ def _window_end(events: int) -> int:
     if events >= LAST_WINDOW:
         return (events // LAST_WINDOW + 1) * LAST_WINDOW
     return max(FIRST_WINDOW, 1 << events.bit_length())
-
-
-def _merged(n: int, mean: Floats, m2: Floats, more: int, its_mean: Floats, its_m2: Floats) -> tuple[Floats, Floats]:
-    """Mean and M2 of n events and `more` others (Chan, Golub and LeVeque 1979)."""
-    if n == 0:
-        return its_mean, its_m2
-    total = n + more
-    delta = its_mean - mean
-    return mean + delta * (more / total), m2 + its_m2 + delta * delta * (n * more / total)

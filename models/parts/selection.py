@@ -52,6 +52,10 @@ def select_numbers(inputs: Array, labels: NumberLabels, weights: Floats, targets
 
 def select_classes(inputs: Array, labels: ClassLabels, weights: Floats, table: dict[str, int], most: int) -> Selected:
     """Events of a known class; new classes are added to `table` in the order of their events, up to `most`."""
+    if len(inputs) == 1 and (column := _known_class(inputs, labels, weights, table)) >= 0:  # as below
+        targets = np.zeros((1, len(table)))
+        targets[0, column] = 1.0
+        return Selected(inputs, targets, np.array([column], np.int32), None, 0)
     plain = _weights(weights)
     if plain is None and len(inputs) and labels.codes.min() >= 0 and usable_rows(inputs) is None:
         codes = labels.recoded(table)
@@ -71,6 +75,13 @@ def select_classes(inputs: Array, labels: ClassLabels, weights: Floats, table: d
     if not keep.all():
         inputs, codes, weights = inputs[keep], codes[keep], weights[keep]
     return Selected(inputs, _one_hot(codes, len(table)), codes, _weights(weights), skipped, excess, first_excess)
+
+
+def _known_class(inputs: Array, labels: ClassLabels, weights: Floats, table: dict[str, int]) -> int:
+    """The column of a single event; -1 unless its class is known, its weight 1, and its numbers are usable."""
+    code = int(labels.codes[0])
+    plain = code >= 0 and weights[0] == 1.0 and usable_rows(inputs) is None
+    return table.get(labels.names[code], -1) if plain else -1
 
 
 def _one_hot(codes: NDArray[np.int32], classes: int) -> Floats:

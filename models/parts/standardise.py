@@ -24,7 +24,13 @@ def scaled(rows: Array, shift: Floats, factor: Floats, clip: float, out: Floats 
     """(rows - shift) * factor, clipped to ± clip, (N, F) float64; written to `out` if given."""
     z: Floats = np.subtract(rows, shift, out=out)
     z *= factor
-    return z.clip(-clip, clip, out=z)
+    return limited(z, clip)
+
+
+def limited(z: Floats, clip: float) -> Floats:
+    """z, clipped to ± clip in place: two calls, and still less than one of `clip` for a few numbers."""
+    np.maximum(z, -clip, out=z)
+    return np.minimum(z, clip, out=z)
 
 
 class Standardiser:

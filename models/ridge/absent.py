@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtr
 
 from thalweg.models.ridge.clocks import ClassClocks
-from thalweg.models.ridge.head import solve
+from thalweg.models.ridge.heads.solve import solve
 from thalweg.models.ridge.predictor import Known
 from thalweg.models.ridge.statistics import Statistics
 from thalweg.proto.schema import Array
@@ -72,7 +72,9 @@ class Absent:
         """Count n events with inputs (n, F), before they are added to the common sums."""
         n, start = len(codes), self.clocks.events
         first = start % RECENT
-        if first + n <= RECENT:
+        if n == 1:  # as below
+            self._recent[first], self._recent_codes[first] = inputs[0], codes[0]
+        elif first + n <= RECENT:
             self._recent[first : first + n], self._recent_codes[first : first + n] = inputs, codes
         else:
             latest = np.arange(max(0, n - RECENT), n)
@@ -82,10 +84,10 @@ class Absent:
 
     def update(
         self,
-        common: Statistics,
+        common: Callable[[], Statistics],
         features: Callable[[Floats], Floats],
         present: Callable[[], Floats],
-        gamma: Callable[[], float],
+        gamma: Callable[[Statistics], float],
         constant: int | None,
         *,
         anyway: bool,
@@ -93,7 +95,7 @@ class Absent:
         """Solve for the head of all that is known, and choose when to believe it, where either is due.
 
         Args:
-            common: The sums.
+            common: Gives the sums of all events.
             features: From inputs (n, F) to features (n, D) under the scale in use.
             present: Gives the head of what is asked now, (D, C).
             gamma: Gives the ridge coefficient.
@@ -114,7 +116,8 @@ class Absent:
         solved = anyway or self.head is None or stale or not np.array_equal(away, self.away)
         if solved:
             self.away = away
-            self._solve(common, gamma(), constant)
+            sums = common()
+            self._solve(sums, gamma(sums), constant)
         judged = solved or events - self._judged >= JUDGED
         if judged:
             self._judge(features, present())

@@ -46,6 +46,8 @@ class ClassClocks:
         self._last: NDArray[np.int64] = np.zeros(0, np.int64)  # (C,): of the last; moved up when an excess is stored
         self._idle: NDArray[np.int64] = np.zeros(0, np.int64)  # (C,): events by which it was moved up
         self._count: NDArray[np.int64] = np.zeros(0, np.int64)  # (C,): events
+        self._oldest = 0  # at most the least of _last: most calls need not look at it
+        self._excessive = False  # whether any excess may differ from zero
 
     def grow(self, columns: int) -> None:
         """Add columns up to `columns`."""
@@ -55,26 +57,44 @@ class ClassClocks:
         self._excess = np.asfortranarray(np.pad(self._excess, ((0, 0), (0, more))))
         self._excess_weight = np.pad(self._excess_weight, (0, more))
         self._first = np.pad(self._first, (0, more), constant_values=-1)
-        self._last = np.pad(self._last, (0, more))
+        self._last, self._oldest = np.pad(self._last, (0, more)), 0
         self._idle, self._count = np.pad(self._idle, (0, more)), np.pad(self._count, (0, more))
+
+    def stores(self, codes: NDArray[np.int32]) -> bool:
+        """Whether `add` of these n events may look at the common sums, which must hold all earlier events then."""
+        n, start = len(codes), self.events
+        if start + n - self._oldest <= PAUSE:
+            return False
+        self._oldest = oldest = int(self._last.min(initial=start))
+        if start + n - oldest <= PAUSE:
+            return False
+        if (start - oldest - PAUSE) * -math.log(self._decay) >= FOLDED:
+            return True
+        last = self._last[codes]
+        return bool(((start + np.arange(n) - last > PAUSE) & (self._count[codes] > 0)).any())
 
     def add(self, codes: NDArray[np.int32], common: Statistics) -> None:
         """Count n events, before they are added to the common sums; none of a class more than PAUSE after another."""
         n, start = len(codes), self.events
         self.events += n
-        oldest = int(self._last.min(initial=start))
-        if start + n - oldest > PAUSE:
+        if start + n - self._oldest > PAUSE:
+            self._oldest = int(self._last.min(initial=start))
+        if start + n - (oldest := self._oldest) > PAUSE:
             soon = codes[: max(0, PAUSE + 1 + oldest - start)]  # a class that is among these has made no pause
             if not np.bincount(soon, minlength=len(self._last)).all():
                 self._store(codes, start, common)
-        if self._excess.any():
+        if self._excessive:
             self.fade(self._decay**n)
             if drops_denormals(self._decay, start, self.events):
                 self._excess[np.abs(self._excess) < TINY] = 0.0
+        if n == 1 and self._first[code := int(codes[0])] >= 0:  # as below
+            self._last[code] = start
+            self._count[code] += 1
+            return
         places = start + np.arange(n)
-        new = self._first < 0
-        if new.any():
-            backwards = np.flatnonzero(new[codes])[::-1]  # of several assignments the last one counts
+        first = self._first[codes]
+        if first.min(initial=0) < 0:
+            backwards = np.flatnonzero(first < 0)[::-1]  # of several assignments the last one counts
             self._first[codes[backwards]] = places[backwards]
         self._last[codes] = places
         self._count += np.bincount(codes, minlength=len(self._count))
@@ -92,6 +112,7 @@ class ClassClocks:
         more = self._decay ** -still.astype(np.float64) - 1.0
         self._excess[:, classes] += (common.cross[:, classes] + self._excess[:, classes]) * more
         self._excess_weight[classes] += (common.class_weight[classes] + self._excess_weight[classes]) * more
+        self._excessive = True
         self._last[classes] += still
         self._idle[classes] += still
 
@@ -106,6 +127,7 @@ class ClassClocks:
         rescaling.apply(common, self._excess)
         if more is not None:
             self._excess += more / self._gain()
+            self._excessive = True
 
     def own(self, common: Statistics) -> tuple[Floats, Floats]:
         """Cross-moments (D, C) and weights (C,) at the classes' own clocks."""
@@ -119,7 +141,10 @@ class ClassClocks:
 
     def pausing(self) -> bool:
         """Whether the clock of any class may stand still now."""
-        return bool(self.events - 1 - int(self._last.min(initial=self.events)) > PAUSE)
+        if self.events - 1 - self._oldest <= PAUSE:
+            return False
+        self._oldest = int(self._last.min(initial=self.events))
+        return self.events - 1 - self._oldest > PAUSE
 
     def away(self) -> Mask:
         """The classes (C,) that no longer come."""
@@ -138,6 +163,7 @@ class ClassClocks:
         self._excess = np.array(tensors["excess"], order="C").T
         self._excess_weight = np.array(tensors["excess_weight"])
         self._first, self._last, self._idle, self._count = np.array(tensors["clocks"])
+        self._oldest, self._excessive = 0, bool(self._excess.any())
 
 
 def pauses_within(codes: NDArray[np.int32]) -> bool:

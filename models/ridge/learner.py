@@ -6,14 +6,13 @@ Driving Task" (arXiv:2405.17779): frozen random ReLU layer, recursive ridge head
 Ours differs (docs/learners/ridge.md counts how): sums G = Σhhᵀ and Q = Σhyᵀ are the state and are solved by Cholesky;
 inputs are standardised, and sums re-expressed when the scale moves; events may fade, at several rates at once, the
 served head being the mixture that did best lately, while classes that no longer come are kept at clocks of their own;
-class names need not be known, targets may be numbers.
-Cost: D² multiply-adds an event and decay, D³/6 a solve. State: 8 (D² + 2 D C) bytes a decay, + 8 D F.
+class names need not be known, targets may be numbers; few events are learned by Woodbury steps at all decays at once.
+Cost: D² multiply-adds an event and decay, D³/6 a solve. State: 8 (2 D² + 2 D C) bytes a decay, + 8 D F.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -29,16 +28,19 @@ from thalweg.models.parts.running_scale import RunningScale
 from thalweg.models.parts.selection import Selected, select_classes, select_numbers
 from thalweg.models.parts.standardise import scaled
 from thalweg.models.ridge.absent import Absent
+from thalweg.models.ridge.classes import Classes
 from thalweg.models.ridge.clocks import PAUSE, pauses_within
-from thalweg.models.ridge.head import Inverse, penalty
+from thalweg.models.ridge.heads.mixture import Mixture
+from thalweg.models.ridge.heads.passive import PassiveAggressive
+from thalweg.models.ridge.heads.pseudo_features import seeded_noise, solved
+from thalweg.models.ridge.heads.refresh import Schedule, recursion_lasts
+from thalweg.models.ridge.heads.solve import penalty
 from thalweg.models.ridge.identity import check, check_plain, identity
-from thalweg.models.ridge.mixture import Mixture
 from thalweg.models.ridge.params import Params
 from thalweg.models.ridge.predictor import CHUNK, RidgePredictor
-from thalweg.models.ridge.pseudo_features import seeded_noise, solved
-from thalweg.models.ridge.refresh import due, recursion_lasts, recursion_wanted
 from thalweg.models.ridge.rescaled import Rescaling
 from thalweg.models.ridge.statistics import Rows, Statistics
+from thalweg.models.ridge.sums import Sums
 from thalweg.models.ridge.targets import Targets
 from thalweg.proto.event import Batch, ClassLabels, NumberLabels
 from thalweg.proto.schema import Array, InputError, Schema
@@ -64,8 +66,7 @@ class Ridge:
         self.params = p = Params.of(context.params)
         self._columns = InputColumns(context.inputs)
         self._seed = context.seed
-        self._classes: dict[str, int] = {}
-        self._class_events: NDArray[np.int64] = np.zeros(0, np.int64)  # (C,), without decay
+        self._classes = Classes()
         self._map = FeatureMap.draw(
             self._columns.width, p.expansion, offsets=p.offsets, direct=p.direct, bias=p.bias, seed=context.seed
         )
@@ -74,18 +75,15 @@ class Ridge:
         if p.task == "regression":
             additive = p.forgetting == (1.0,) and not p.standardise
             self._targets = Targets(p.targets, None if additive else p.target_clip, centred=p.bias)
-        columns = p.targets if p.task == "regression" else 0
-        moments, grams = self._columns.width if p.balance == "pseudo_features" else 0, p.balance == "reweighted"
-        self._members = [
-            Statistics(self._map.size, columns, decay=decay, moments=moments, class_grams=grams)
-            for decay in p.forgetting
-        ]
-        self._slowest = self._members[int(np.argmax(p.forgetting))]
+        self._sums = Sums(self._map.size, self._columns.width, p)
+        self._schedule = Schedule(p, self._map.size, self._columns.width)
+        self._members, self._recursion = self._sums.members, self._sums.recursion
         forgets = min(p.forgetting) < 1.0 and p.balance == "none" and p.task == "classification"
         self._absent = Absent(self._map.size, self._map.width, max(p.forgetting)) if p.keep_absent and forgets else None
-        self._mixture = Mixture(len(p.forgetting), p.mixture_horizon_events, unit_free=p.task == "regression")
-        self._inverse = Inverse()
-        self._heads: Floats = np.zeros((len(p.forgetting), self._map.size, self._members[0].columns))  # (M, D, C)
+        beside = PassiveAggressive(self._map.size) if forgets and len(p.forgetting) > 1 else None
+        unit_free = p.task == "regression"
+        self._mixture = Mixture(len(p.forgetting), p.mixture_horizon_events, unit_free=unit_free, beside=beside)
+        self._heads: Floats = np.zeros((len(p.forgetting), self._map.size, self._sums.columns))  # (M, D, C)
         self._learned = 0
         self._since_refresh = 0
         self._head_events = 0
@@ -101,15 +99,17 @@ class Ridge:
             return Schema(self._columns.specs, "number", self.params.targets)
         return Schema(self._columns.specs, "class")
 
-    # Learning
-
     def learn(self, batch: Batch) -> None:
         inputs, targets, codes, weights, skipped, excess, first_excess = self._take(batch)
         self._skipped += skipped
         self._excess.add(excess, first_excess)
-        if len(inputs) == 0:
+        if not (events := len(inputs)):
             return
-        for part in self._stretches(len(inputs), codes):
+        summed = self._sums.events
+        if self._recursion.active and not self._schedule.recursive(self._sums.columns, events):
+            self._sums.settle()
+        self._mixture.begin(events, late=batch.served is not None)
+        for part in self._stretches(events, codes):
             some = Rows(
                 self._taken(inputs[part]),
                 targets[part] if self._targets is None else self._targets.take(targets[part]),
@@ -119,45 +119,46 @@ class Ridge:
             )
             self._learn(some)
             self._rescale()
-        for member in self._members:
-            member.drop_denormals(self._learned, self._learned + len(inputs))
-        self._learned += len(inputs)
-        self._since_refresh += len(inputs)
+        self._learned += events
+        self._since_refresh += events
         if codes is not None:
-            self._class_events += np.bincount(codes, minlength=len(self._class_events))
-        if len(self._members) > 1 or self._inverse.inverse is not None:
+            self._classes.add(codes)
+        if len(self._members) > 1 or self._recursion.active:
             self._predictor = None  # the mixture has changed, or the head was updated recursively
         must = self._must_refresh
-        self._refresh_if_due(len(inputs))
-        if self._absent is not None:
-            common, constant = self._slowest, self._map.constant
-            gamma = partial(self._gamma, common)
-            if self._absent.update(common, self._features, self._present, gamma, constant, anyway=must):
-                self._predictor = None
+        self._refresh_if_due(events)
+        if self._absent is not None and self._absent.update(
+            self._sums.of_all, self._features, self._present, self._gamma, self._map.constant, anyway=must
+        ):
+            self._predictor = None
+        self._sums.drop_denormals(summed)
 
     def _learn(self, rows: Rows) -> None:
-        if len(self._members) > 1 and self._learned:
-            self._mixture.score(rows.features, rows.targets, self._heads)
-        if self._absent is not None and rows.codes is not None and rows.inputs is not None:
-            self._absent.add(rows.inputs, rows.codes, self._slowest)
-        for member in self._members:
-            member.add(rows)
-        if self._inverse.inverse is not None:
+        recursion = self._recursion
+        if recursion.active and not recursion.has_room(len(rows.features)):
+            self._renew()
+        errors: Floats | None = None
+        if recursion.active:
             self._grow_heads()
-            self._heads[0] = self._inverse.add(rows.features, rows.targets, rows.weights, self._heads[0])
+            errors = rows.targets - np.matmul(rows.features, self._heads)  # (M, n, C)
+        if len(self._members) > 1 and self._learned:
+            self._mixture.score(rows, self._heads, errors)
+        if self._absent is not None and rows.codes is not None and rows.inputs is not None:
+            if recursion.waiting and self._absent.clocks.stores(rows.codes):
+                self._sums.add_waiting()
+            self._absent.add(rows.inputs, rows.codes, self._sums.slowest)
+        if errors is None:
+            self._sums.add(rows)
+        elif not recursion.add(rows, errors, self._heads):
+            self._sums.settle()
 
     def _rescale(self) -> None:
         """Re-express all sums if the scale has moved after the last stretch."""
         if self._standardiser is None or (move := self._standardiser.move) is None:
             return
         self._standardiser.move = None
-        rescaling = Rescaling(self._map, move, self.params.clip)
-        for member in self._members:
-            if self._absent is not None and member is self._slowest:
-                self._absent.clocks.rescale(member, rescaling)
-            else:
-                rescaling.apply(member)
-        self._inverse.inverse = None
+        clocks = None if self._absent is None else self._absent.clocks
+        self._sums.rescale(Rescaling(self._map, move, self.params.clip), clocks)
 
     def _take(self, batch: Batch) -> Selected:
         """The valid labelled events of a batch; registers new classes."""
@@ -168,19 +169,24 @@ class Ridge:
             return select_numbers(inputs, batch.labels, batch.weights, self.params.targets)
         if batch.labels is None:
             return Selected(inputs[:0], np.zeros((0, 0)), None, None, 0)
-        known = len(self._classes)
-        selected = select_classes(inputs, batch.labels, batch.weights, self._classes, self.params.max_classes)
-        if len(self._classes) > known:
-            for member in self._members:
-                member.grow(len(self._classes))
+        table = self._classes.table
+        known = len(table)
+        selected = select_classes(inputs, batch.labels, batch.weights, table, self.params.max_classes)
+        if len(table) > known:
+            self._classes.grow()
+            self._sums.grow(len(table))
             if self._absent is not None:
-                self._absent.clocks.grow(len(self._classes))
-            self._class_events = np.pad(self._class_events, (0, len(self._classes) - known))
+                self._absent.clocks.grow(len(table))
             self._must_refresh = True
         return selected
 
     def _stretches(self, events: int, codes: NDArray[np.int32] | None) -> Iterator[slice]:
+        if events == 1:
+            yield slice(0, 1)
+            return
         most = PAUSE if self._absent is not None and codes is not None and pauses_within(codes) else CHUNK
+        if self._recursion.active:
+            most = min(most, self._recursion.most)
         for start in range(0, events, most):  # bounds memory for any micro-batch size
             count = min(most, events - start)
             scale = self._standardiser or self._targets  # both change after the same events
@@ -203,37 +209,39 @@ class Ridge:
 
     def raise_forgetting(self, factor: float, events: int) -> None:
         """Decays all sums at once; their regular decay stays."""
-        for member in self._members:
-            member.fade(1.0 / factor)
+        self._sums.fade(1.0 / factor)
         if self._absent is not None:
             self._absent.clocks.fade(1.0 / factor)
         self._faded += 1
-        self._inverse.inverse = None
         if self._learned:
             self.refresh()
 
     # Heads
 
     def _refresh_if_due(self, events: int) -> None:
-        p, size, columns = self.params, self._map.size, self._members[0].columns
-        weights = [member.class_weight for member in self._members]
-        if not (self._must_refresh or due(p, size, self._map.width, weights, self._since_refresh, self._learned)):
-            return
-        recursive, inverse = recursion_wanted(p, size, columns, events), self._inverse
-        if not recursive:
-            inverse.inverse = None
+        wanted = self._schedule.recursive(self._sums.columns, events)
+        if not (self._must_refresh or (wanted and self.params.refresh_events == "auto")):
+            weights = [member.class_weight for member in self._members]
+            if not self._schedule.due(weights, self._since_refresh, self._learned):
+                return
+        if not wanted:
             self.refresh()
             return
-        if inverse.inverse is not None and inverse.steps < recursion_lasts(size, self._learned):
-            self._grow_heads()  # the Woodbury steps have updated the head
-        else:
-            member = self._members[0]
-            head = inverse.begin(member.gram, member.cross, self._gamma(member), self._map.constant)
-            self._heads = np.ascontiguousarray(head[None])
+        if not self._recursion.active:
+            self._heads = self._recursion.begin(self._members, self._gamma, self._map.constant)
+        elif not self._recursion.has_room(min(events, self._recursion.most)):
+            self._renew()
         self._refreshed()
+
+    def _renew(self) -> None:
+        self._grow_heads()
+        self._sums.add_waiting()
+        most = recursion_lasts(self._map.size, self._learned)
+        self._recursion.renew(self._members, self._heads, self._gamma, self._map.constant, most)
 
     def refresh(self) -> None:
         """Solve for new heads from everything learned so far."""
+        self._sums.settle()
         self._heads = np.array([self._solve(member) for member in self._members])
         self._refreshed()
 
@@ -249,29 +257,28 @@ class Ridge:
         return penalty(self.params.gamma, member.gram, self._map.constant)
 
     def _grow_heads(self) -> None:
-        missing = self._members[0].columns - self._heads.shape[2]
+        missing = self._sums.columns - self._heads.shape[2]
         if missing:
             self._heads = np.pad(self._heads, ((0, 0), (0, 0), (0, missing)))
 
     def predictor(self) -> RidgePredictor:
         if self._predictor is None:
-            head = self._present().copy()
+            head = self._present()
             names, known = None, None
             if self._targets is not None and self._map.bias:
                 head[-1] += self._targets.origin
             if self.params.task == "classification":
                 known = None if self._absent is None else self._absent.known
-                seen = np.flatnonzero(self._class_events[: head.shape[1]] > 0)  # an unlearned class is never predicted
-                names = [name for name, code in self._classes.items() if code in set(seen.tolist())]
-                head = head[:, seen]
+                seen, names = self._classes.seen(head.shape[1])
+                head = head if seen is None else head[:, seen]
             s = self._standardiser
             scale = None if s is None else (s.shift, s.factor, self.params.clip)
             self._predictor = RidgePredictor(self._columns, self._map, head, names, scale, self._head_events, known)
         return self._predictor
 
     def _present(self) -> Floats:
-        """W (D, C) of the mixture, for what is asked now."""
-        return np.tensordot(self._mixture.weights(), self._heads, 1) if len(self._heads) > 1 else self._heads[0]
+        """W (D, C) for what is asked now; a copy."""
+        return self._mixture.served(self._heads, self._map.constant)
 
     @classmethod
     def predictor_from(cls, state: State) -> RidgePredictor:
@@ -281,14 +288,13 @@ class Ridge:
     # State
 
     def state(self) -> State:
-        tensors = {"heads": self._heads, "losses": self._mixture.losses, "class_events": self._class_events}
+        tensors = {"heads": self._heads, **self._mixture.tensors(), "class_events": self._classes.events}
         if self._map.expansion:
             tensors |= {"projection": self._map.projection, "offsets": self._map.offsets}
-        for number, member in enumerate(self._members):
-            tensors |= {f"{name}.{number}": array for name, array in member.tensors().items()}
+        tensors |= self._sums.tensors()
         meta: dict[str, Any] = {
             "identity": identity(self.params, self._columns.specs, self._seed),
-            "classes": list(self._classes),
+            "classes": list(self._classes.table),
             "learned": self._learned,
             "since_refresh": self._since_refresh,
             "head_events": self._head_events,
@@ -305,38 +311,30 @@ class Ridge:
         if self._absent is not None:
             tensors |= {f"absent.{name}": array for name, array in self._absent.tensors().items()}
             meta["absent"] = self._absent.meta()
-        if self._inverse.inverse is not None:
-            tensors["inverse"] = self._inverse.inverse.T
-            meta["inverse_steps"] = self._inverse.steps
         return State(tensors, meta)
 
     def restore(self, state: State) -> None:
         check(identity(self.params, self._columns.specs, self._seed), state.meta.get("identity", {}))
         tensors, meta = state.tensors, state.meta
-        self._classes = {name: code for code, name in enumerate(meta["classes"])}
-        self._class_events = np.array(tensors["class_events"])
+        self._classes.restore(meta["classes"], tensors["class_events"])
         self._learned, self._since_refresh = meta["learned"], meta["since_refresh"]
         self._head_events, self._skipped = meta["head_events"], meta["skipped"]
         self._faded = meta.get("faded", 0)
         self._excess.restore(meta)
         self._must_refresh, self._predictor = False, None
-        self._heads, self._mixture.losses = np.array(tensors["heads"]), np.array(tensors["losses"])
+        self._heads = np.array(tensors["heads"])
+        self._mixture.restore(tensors)
         if self._map.expansion:
             m = self._map
             arrays = np.array(tensors["projection"]), np.array(tensors["offsets"])
             self._map = FeatureMap(m.width, *arrays, m.direct, m.bias)
-        for number, member in enumerate(self._members):
-            member.restore({name: tensors[f"{name}.{number}"] for name in member.tensors()})
+        self._sums.restore(tensors, self._learned)
         if self._standardiser is not None:
             self._standardiser.restore(_below("scale.", tensors), *meta["scale"])
         if self._targets is not None:
             self._targets.restore(_below("targets.", tensors), meta["targets"])
         if self._absent is not None:
             self._absent.restore(_below("absent.", tensors), meta["absent"])
-        self._inverse = Inverse()
-        if "inverse" in tensors:
-            self._inverse.inverse = np.array(tensors["inverse"], order="C").T
-            self._inverse.steps = meta["inverse_steps"]
 
     def merge(self, other: State) -> None:
         """Add the `state()` of another worker that learned other events; the sum is exact.
@@ -348,23 +346,21 @@ class Ridge:
         check(identity(self.params, self._columns.specs, self._seed), other.meta.get("identity", {}))
         theirs = Ridge(LearnerContext(inputs=self._columns.specs, params=self.params.model_dump(), seed=self._seed))
         theirs.restore(other)
+        self._sums.settle()
+        theirs._sums.settle()
         if self._map.expansion and not np.array_equal(theirs._map.projection, self._map.projection):
             raise ValueError("cannot merge: the random layers differ")
-        for name in theirs._classes:
-            self._classes.setdefault(name, len(self._classes))
-        self._class_events = np.pad(self._class_events, (0, len(self._classes) - len(self._class_events)))
+        order = self._classes.merge(theirs._classes)
         if self.params.task == "classification":
-            order = np.array([self._classes[name] for name in theirs._classes], dtype=np.int64)
-            np.add.at(self._class_events, order, theirs._class_events)
-            self._members[0].grow(len(self._classes))
-            theirs._members[0].reorder(order, len(self._classes))
+            self._sums.grow(len(self._classes.table))
+            theirs._members[0].reorder(order, len(self._classes.table))
         if self._targets is not None and theirs._targets is not None:
             self._targets.merge(theirs._targets, theirs._members[0])
         self._members[0].merge(theirs._members[0])
         self._learned += theirs._learned
         self._skipped += theirs._skipped
         self._excess.events += theirs._excess.events
-        self._inverse.inverse = None
+        self._sums.events = self._learned
         self.refresh()
 
     def unlearn(self, batch: Batch) -> None:
@@ -377,21 +373,24 @@ class Ridge:
             ValueError: Events decay or are standardised, or one is of a class that was never learned.
         """
         check_plain("unlearn", self.params, self._faded)
-        if isinstance(batch.labels, ClassLabels) and (strange := sorted(set(batch.labels.names) - set(self._classes))):
+        if isinstance(batch.labels, ClassLabels) and (
+            strange := sorted(set(batch.labels.names) - set(self._classes.table))
+        ):
             raise ValueError(f"cannot unlearn: class {strange[0]!r} was never learned")
         inputs, targets, codes, weights, *_ = self._take(batch)
+        self._sums.settle()
         if self._targets is not None:
             targets = targets - self._targets.origin
         self._members[0].subtract(Rows(self._features(inputs), targets, weights, codes, inputs))
         self._learned -= len(inputs)
         if codes is not None:
-            self._class_events -= np.bincount(codes, minlength=len(self._class_events))
-        self._inverse.inverse = None
+            self._classes.subtract(codes)
+        self._sums.events = self._learned
         self.refresh()
 
     def gauges(self) -> Mapping[str, GaugeValue]:
         return {
-            "classes": float(len(self._classes)),
+            "classes": float(len(self._classes.table)),
             "skipped_events": float(self._skipped),
             "excess_class_events": float(self._excess.events),
         }

@@ -95,7 +95,8 @@ class Params(Settings):
     solver: Literal["auto", "cholesky", "recursive"] = "auto"
     """`cholesky`: accumulate, then factorise at each refresh. `recursive`: also update the inverse by Woodbury steps,
     so that every micro-batch gives a fresh head; only with `forgetting = 1` and `balance = "none"`. `auto`: whichever
-    costs fewer operations at the current micro-batch size. The predictions are the same."""
+    costs fewer operations at the current micro-batch size, for all decays. The predictions are the same up to γ, which
+    lies between half of it and all of it after steps of sums that fade."""
 
     max_classes: Count = 1000
     """Events of further classes are skipped and counted, ≥ 1."""

@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 
 from thalweg.memory.snapshots.state import State
 from thalweg.models.contract.learner import LearnerContext
-from thalweg.models.ridge.head import Inverse, solve
+from thalweg.models.ridge.heads.pseudo_features import deviations, reweighted_head, topped_up
+from thalweg.models.ridge.heads.recursion import Recursion
+from thalweg.models.ridge.heads.solve import solve
 from thalweg.models.ridge.learner import Ridge
-from thalweg.models.ridge.pseudo_features import deviations, reweighted_head, topped_up
 from thalweg.models.ridge.statistics import Rows, Statistics
 from thalweg.proto.event import Batch, ClassLabels
 from thalweg.proto.schema import TensorSpec
@@ -66,7 +67,7 @@ def golden(request: pytest.FixtureRequest, shared: Path) -> Golden:
 def in_class_order(learner: Ridge, columns: Array, width: int = 10) -> Array:
     """Our columns stand in the order in which classes came; theirs by number."""
     out = np.zeros((len(columns), width))
-    for name, code in learner._classes.items():
+    for name, code in learner._classes.table.items():
         out[:, int(name)] = columns[:, code]
     return out
 
@@ -77,6 +78,13 @@ def by_class(learner: Ridge, per_class: Array, width: int = 10) -> Array:
 
 def relative(got: Array, wanted: Array) -> float:
     return float(np.abs(got - wanted).max() / np.abs(wanted).max())
+
+
+def inverse_of(sums: Statistics, gamma: float) -> Array:
+    """R (D, D), as the recursion begins with it."""
+    recursion = Recursion(64, [1.0])
+    recursion.begin([sums], lambda _: gamma, None)
+    return recursion.tensors()["inverse"][0]
 
 
 @pytest.mark.parametrize("solver", ["cholesky", "recursive"])
@@ -103,16 +111,14 @@ def test_sums_at_the_end_are_the_recorded_ones(golden: Golden) -> None:
 
 def test_the_carried_inverse_is_the_recorded_one(golden: Golden) -> None:
     learner = golden.learner()
-    inverse = Inverse()
     for t, batch in enumerate(golden.batches()):
         learner.learn(batch)
         if t in golden.arrays["R_recorded_after"]:
-            inverse.begin(learner._members[0].gram, learner._members[0].cross, golden.gamma, None)
-            assert inverse.inverse is not None
+            inverse = inverse_of(learner._members[0], golden.gamma)
 
             wanted = golden.arrays[f"R.b{t}"]
             upper = np.triu_indices(64)
-            assert relative(inverse.inverse[upper], wanted[upper]) < W_TOLERANCE[golden.name]
+            assert relative(inverse[upper], wanted[upper]) < W_TOLERANCE[golden.name]
 
 
 def test_answers_after_every_batch_are_the_recorded_ones(golden: Golden) -> None:
@@ -163,10 +169,8 @@ def test_heads_balanced_by_pseudo_features_are_the_recorded_ones(golden: Golden)
         assert relative(head, golden.arrays[f"pub{t}.W_balanced"]) < 1e-6
         hidden = learner._features(golden.arrays["test_x"])
         assert relative(hidden @ head, golden.arrays[f"pub{t}.test_logits"]) < 1e-6
-        inverse = Inverse()
-        inverse.begin(balanced.gram, balanced.cross, golden.gamma, None)
-        assert inverse.inverse is not None
-        assert relative(np.diag(inverse.inverse), golden.arrays[f"pub{t}.R_balanced_diag"]) < 1e-6
+        inverse = inverse_of(balanced, golden.gamma)
+        assert relative(np.diag(inverse), golden.arrays[f"pub{t}.R_balanced_diag"]) < 1e-6
         assert learner.state().sha256() == before
 
 
@@ -176,7 +180,7 @@ def test_reweighted_heads_are_the_recorded_ones(golden: Golden) -> None:
         learner.learn(batch)
         if t in golden.arrays["publish_after"]:
             # Their weights sum to the highest label + 1, ours to the classes seen; scaling all weights scales γ.
-            gamma = golden.gamma * len(learner._classes) / golden.arrays["out_features"][t]
+            gamma = golden.gamma * len(learner._classes.table) / golden.arrays["out_features"][t]
             head = in_class_order(learner, reweighted_head(learner._members[0], gamma, None))
 
             assert relative(head, golden.arrays[f"pub{t}.W_air"]) < 1e-9
@@ -197,7 +201,7 @@ def test_merged_halves_and_unlearned_batches_give_the_joint_solution(golden: Gol
 
 
 def recorded_noise(learner: Ridge, golden: Golden, t: int) -> Any:
-    names = list(learner._classes)
+    names = list(learner._classes.table)
 
     def noise(code: int, rows: int, width: int) -> Array:
         draws = golden.arrays[f"pub{t}.noise.c{names[code]}"]

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from thalweg.models.ridge.refresh import event_cost, interval, recursion_pays, solve_cost
+from thalweg.models.ridge.heads.refresh import event_cost, interval, recursion_pays, solve_cost
 
 
 def auto(size: int, seen: int) -> int:

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from thalweg.models.ridge.head import solve
-from thalweg.models.ridge.pseudo_features import deviations, reweighted_head, rows_needed, seeded_noise, topped_up
+from thalweg.models.ridge.heads.pseudo_features import deviations, reweighted_head, rows_needed, seeded_noise, topped_up
+from thalweg.models.ridge.heads.solve import solve
 from thalweg.models.ridge.statistics import Rows, Statistics
 
 GENERATOR = np.random.default_rng(0)

@@ -2,10 +2,8 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from thalweg.models.ridge.head import Inverse, penalty, solve
+from thalweg.models.ridge.heads.solve import penalty, solve
 
 GENERATOR = np.random.default_rng(0)
 H, Y = GENERATOR.standard_normal((200, 12)), GENERATOR.standard_normal((200, 3))
@@ -55,25 +53,6 @@ def test_sums_that_are_not_finite_are_an_error_not_an_endless_loop() -> None:
 
     with pytest.raises(FloatingPointError, match="not finite"):
         solve(gram, cross, 1e-3)
-
-
-@given(cuts=st.lists(st.integers(1, 40), max_size=6), weights=st.booleans())
-def test_woodbury_steps_of_any_size_lead_to_the_same_head(cuts: list[int], weights: bool) -> None:
-    w = GENERATOR.uniform(0.5, 2, 200) if weights else np.ones(200)
-    inverse = Inverse()
-    head = inverse.begin(np.zeros((12, 12), order="F"), np.zeros((12, 3), order="F"), 0.3, None)
-    start = 0
-    for size in [*cuts, 200]:
-        part = slice(start, start + size)
-        start += size
-        if len(H[part]):
-            head = inverse.add(H[part], Y[part], w[part] if weights else None, head)
-
-    wanted = np.linalg.solve(H.T @ (w[:, None] * H) + 0.3 * np.eye(12), H.T @ (w[:, None] * Y))
-    np.testing.assert_allclose(head, wanted, rtol=0, atol=1e-10)
-    assert inverse.inverse is not None
-    full = np.triu(inverse.inverse) + np.triu(inverse.inverse, 1).T
-    np.testing.assert_allclose(full, np.linalg.inv(H.T @ (w[:, None] * H) + 0.3 * np.eye(12)), rtol=0, atol=1e-10)
 
 
 def test_the_penalty_grows_with_the_width_of_events_and_not_with_their_number() -> None:

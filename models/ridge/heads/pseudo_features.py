@@ -14,7 +14,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from thalweg.models.ridge.head import solve
+from thalweg.models.ridge.heads.solve import solve
 from thalweg.models.ridge.params import Params
 from thalweg.models.ridge.statistics import Rows, Statistics
 

@@ -1,0 +1,63 @@
+"""The classes of a learner: names, columns, and how many events of each were learned."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from thalweg.proto.schema import Array
+
+
+class Classes:
+    """Class names in the order of their columns; events without decay."""
+
+    def __init__(self) -> None:
+        self.table: dict[str, int] = {}
+        """Column of each class; others may add to it, then call `grow`."""
+        self.events: NDArray[np.int64] = np.zeros(0, np.int64)
+        """(C,)."""
+        self._seen: tuple[Array | None, tuple[str, ...]] | None = None
+
+    def grow(self) -> None:
+        """Count the events of all classes of the table."""
+        self.events = np.pad(self.events, (0, len(self.table) - len(self.events)))
+        self._seen = None
+
+    def add(self, codes: NDArray[np.int32]) -> None:
+        """Count the events of these columns (n,)."""
+        if len(codes) == 1:
+            self.events[codes[0]] += 1
+        else:
+            self.events += np.bincount(codes, minlength=len(self.events))
+
+    def subtract(self, codes: NDArray[np.int32]) -> None:
+        """Count these events (n,) no longer."""
+        self.events -= np.bincount(codes, minlength=len(self.events))
+        self._seen = None
+
+    def merge(self, other: Classes) -> NDArray[np.int64]:
+        """Add the classes and events of another worker; the columns here of its own, (C',)."""
+        for name in other.table:
+            self.table.setdefault(name, len(self.table))
+        self.grow()
+        order = np.array([self.table[name] for name in other.table], dtype=np.int64)
+        np.add.at(self.events, order, other.events)
+        return order
+
+    def seen(self, columns: int) -> tuple[Array | None, tuple[str, ...]]:
+        """Those of the first columns that have events, None if all, and their names, the same tuple until they change.
+
+        A class of which all events were unlearned is never predicted.
+        """
+        if self._seen is None or len(self._seen[1]) > columns:
+            here = self.events[:columns] > 0
+            names = tuple(name for name, code in self.table.items() if code < columns and here[code])
+            self._seen = None if here.all() else np.flatnonzero(here), names
+        return self._seen
+
+    def restore(self, names: Sequence[str], events: Array) -> None:
+        """Restore from the names and `events`; copies."""
+        self.table = {name: code for code, name in enumerate(names)}
+        self.events, self._seen = np.array(events), None

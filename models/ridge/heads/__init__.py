@@ -1,0 +1,1 @@
+"""Heads of ridge: solved from sums, updated, mixed, balanced; and when."""
