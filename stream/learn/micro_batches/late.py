@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
+from dataclasses import replace
 
 from thalweg.proto.event import Batch
 
@@ -28,9 +29,14 @@ class LateLabels:
         self._events += len(predicted)
         self._waiting.append((self._events, predicted))
         while self._waiting and self._waiting[0][0] <= self._events - self._delay:
-            yield self._waiting.popleft()[1]
+            yield _told_late(self._waiting.popleft()[1])
 
     def rest(self) -> Iterator[Batch]:
         """All others, at the end of the stream."""
         while self._waiting:
-            yield self._waiting.popleft()[1]
+            yield _told_late(self._waiting.popleft()[1])
+
+
+def _told_late(batch: Batch) -> Batch:
+    """As a service's events whose labels came late: such have what was served, here not known for any row."""
+    return batch if batch.served is not None else replace(batch, served=(None,) * len(batch))

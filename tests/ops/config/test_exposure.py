@@ -15,6 +15,12 @@ from thalweg.ops.serve.access.tokens import hashed
 TOKEN = hashed("a-token-of-some-length")
 
 
+@pytest.fixture(autouse=True)
+def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Paths of a configuration are relative to the working directory, which may hold the state of another run."""
+    monkeypatch.chdir(tmp_path)
+
+
 def lines(**service: Any) -> list[str]:
     model = {"name": "fraud", "learner": "ridge", "topic": "t", "inputs": {"x": {"shape": [2]}}}
     return list(exposures(parse({"service": service, "model": [model]}, "t.toml", {})))

@@ -16,6 +16,12 @@ from thalweg.ops.config.error import ConfigurationError
 from thalweg.ops.config.exposure import exposures
 
 
+@pytest.fixture(autouse=True)
+def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Paths of a configuration are relative to the working directory, which may hold the state of another run."""
+    monkeypatch.chdir(tmp_path)
+
+
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """PEM files, good and bad, by name."""
