@@ -33,6 +33,7 @@ NAMES = (
     "memory",
     "latency",
     "bottleneck",
+    "bottleneck_streams",
     "error_memory",
     "prompt_tpp",
     "experts",
