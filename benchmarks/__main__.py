@@ -32,6 +32,8 @@ NAMES = (
     "peers",
     "memory",
     "latency",
+    "micro_batches",
+    "replicas",
     "bottleneck",
     "bottleneck_streams",
     "error_memory",

@@ -91,12 +91,14 @@ def serve(
     config: ConfigPath,
     role: Annotated[Role, typer.Option(help="all: a supervised server and learner; or one of the two.")] = Role.all,
     log_format: Form = LogFormat.console,
+    replica: Annotated[int, typer.Option(hidden=True, min=1, help="Which of the servers, from 1.")] = 1,
 ) -> None:
     """Ingest, learn, serve and export metrics until SIGTERM, which drains and saves a snapshot."""
     stop = StopRequest()
     for number in (signal.SIGTERM, signal.SIGINT):  # before the heavy imports: told to stop while starting, we do
         signal.signal(number, lambda *_: stop.set())
-    log_as(log_format, role={"all": "supervisor", "learn": "learner", "serve": "server"}[role])
+    server = "server" if replica == 1 else f"server-{replica}"
+    log_as(log_format, role={"all": "supervisor", "learn": "learner", "serve": server}[role])
     from thalweg.ops.run import heartbeat
     from thalweg.ops.run.supervisor import die_with_supervisor, supervise
 
@@ -107,7 +109,10 @@ def serve(
     loaded = load(config)
     from thalweg.ops.run.processes import run_learners, run_server
 
-    (run_learners if role is Role.learn else run_server)(loaded, stop)
+    if role is Role.learn:
+        run_learners(loaded, stop)
+    else:
+        run_server(loaded, stop, replica=replica)
 
 
 @app.command()

@@ -31,10 +31,14 @@ class AddressInUse(OSError):
     """An address cannot be listened on; the message names it."""
 
 
-def listen(address: str) -> socket.socket:
+def listen(address: str, *, shared: bool = False) -> socket.socket:
     """A listening socket whose connections send data without delay (TCP_NODELAY).
 
     `[::]` also accepts IPv4 connections, where the platform can (as gRPC does).
+
+    Args:
+        address: `HOST:PORT`.
+        shared: Whether other processes listen on it, too; the system spreads connections over them.
 
     Raises:
         ValueError: The address is invalid.
@@ -46,6 +50,7 @@ def listen(address: str) -> socket.socket:
         listening = socket.create_server(
             (host, port),
             family=socket.AF_INET6 if six else socket.AF_INET,
+            reuse_port=shared,
             dualstack_ipv6=six and ipaddress.IPv6Address(host).is_unspecified and socket.has_dualstack_ipv6(),
         )
     except OSError as error:

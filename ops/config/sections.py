@@ -59,6 +59,9 @@ class ServiceConfig(Settings):
     the page the buttons and the dead letters, require one. Without the file the page is read-only."""
     max_message_bytes: Count = 64 << 20
     """Larger requests and records are rejected."""
+    servers: Annotated[int, Field(ge=1, le=64)] = 1
+    """Server processes that share both addresses: about one per core that predictions may take. The system spreads
+    connections over them, so that one caller's connection stays with one of them."""
     workers: Count = 2
     """Requests processed at once; more threads only compete for the interpreter lock. Requests that wait for a version,
     the log or a disk do not count."""
@@ -86,6 +89,10 @@ class ServiceConfig(Settings):
     a load balancer; 0: never."""
     receive_seconds: Positive = 20.0
     """Time for a request to arrive: an HTTP head, then its body; a gRPC message. Slower ones are ended."""
+    batch_rows: Count = 32
+    """Rows of requests to one model that are computed together at most: those that come while a prediction is computed,
+    where it takes at least half a millisecond and together they are quicker. None waits for others to come. 1: none
+    are computed together."""
     requests_bytes: Count = 512 << 20
     """Memory that HTTP requests may hold at once, with what their JSON expands to; the first 64 KiB of each are free.
     Further ones are refused with 429, one that alone takes more with 413."""
@@ -106,6 +113,13 @@ class ServiceConfig(Settings):
     def _addresses_differ(self) -> str | None:
         sound = self.http != self.grpc or self.grpc.endswith(":0")
         return None if sound else f"expected another address than service.grpc, got {self.http!r}"
+
+    @rule("servers", "grpc", "http")
+    def _servers_share_ports(self) -> str | None:
+        free = [name for name in ("grpc", "http") if getattr(self, name).endswith(":0")]
+        if self.servers == 1 or not free:
+            return None
+        return f"expected 1 where service.{free[0]} has port 0: servers share one port, got {self.servers}"
 
     @rule("token_file")
     def _tokens_can_be_read(self) -> str | None:

@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from thalweg.models.contract.learner import Predictor
+from thalweg.ops.demo.pace import Pace
 from thalweg.ops.demo.picture import draw_curves
 from thalweg.proto import inference_pb2 as pb
 from thalweg.proto.encode import to_json
@@ -93,7 +94,7 @@ def clicks(count: int, seed: int = 0) -> Iterator[tuple[Batch, bool]]:
 def stream(console: Console, log: Log, published: FileSubscriber, stub: Any, count: int) -> _Seen:
     """Predict, then send the labels, as for the digits."""
     seen, twin = _Seen(), None
-    started = time.monotonic()
+    pace = Pace(RATE, [published])
     for step, (batch, turned) in enumerate(clicks(count)):
         number = (step + 1) * _STEP
         _ask(stub, batch[:1], seen)
@@ -112,11 +113,9 @@ def stream(console: Console, log: Log, published: FileSubscriber, stub: Any, cou
             seen.curves[name].append(one.recent().get("auc", float("nan")))
         if step % max(1, count // _STEP // 8) == 0 and step:
             figures = "  ".join(f"{name} {curve[-1]:.2f}" for name, curve in seen.curves.items())
-            console.print(
-                f"{time.monotonic() - started:5.1f} s  clicks   AUC, last {_WINDOW}: {figures}", highlight=False
-            )
-        time.sleep(max(0.0, started + number / RATE - time.monotonic()))
-    seen.seconds = time.monotonic() - started
+            console.print(f"{pace.seconds:5.1f} s  clicks   AUC, last {_WINDOW}: {figures}", highlight=False)
+        pace.wait(number)
+    seen.seconds = pace.seconds
     return seen
 
 

@@ -35,6 +35,7 @@ from thalweg.ops.config.environment import PREFIX
 from thalweg.ops.demo import camera as demo_camera
 from thalweg.ops.demo import clicks as demo_clicks
 from thalweg.ops.demo import visits as demo_visits
+from thalweg.ops.demo.pace import Pace
 from thalweg.ops.run.stop_request import StopRequest
 from thalweg.ops.run.supervisor import PARENT
 from thalweg.proto import inference_pb2 as pb
@@ -198,7 +199,7 @@ def run(*, keep: bool, seconds: float) -> None:
 def _stream(console: Console, log: Log, watched: list[_Watched], channel: Any, count: int) -> float:
     """Predict, then send: each step's events are predicted over gRPC and by a local frozen baseline, then sent."""
     stub = inference_pb2_grpc.GRPCInferenceServiceStub(channel)
-    started, waiting, next_line = time.monotonic(), [], 0.1
+    pace, waiting, next_line = Pace(RATE, [model.published for model in watched]), [], 0.1
     for number, (pixels, name, classes, turned) in enumerate(digits(count), 1):
         waiting.append((pixels, name))
         if len(waiting) < _STEP and number < count:
@@ -215,12 +216,12 @@ def _stream(console: Console, log: Log, watched: list[_Watched], channel: Any, c
             learning, frozen = (one.recent().get("accuracy", 0.0) for one in (watched[0].evaluation, watched[0].frozen))
             beside = f"frozen {frozen:.2f}" if watched[0].twin is not None else ""
             console.print(
-                f"{time.monotonic() - started:5.1f} s  {classes:2d} classes, turned {turned:2.0f}°   "
+                f"{pace.seconds:5.1f} s  {classes:2d} classes, turned {turned:2.0f}°   "
                 f"accuracy, last 500: learning {learning:.2f}  {beside}",
                 highlight=False,
             )
-        time.sleep(max(0.0, started + number / RATE - time.monotonic()))
-    return time.monotonic() - started
+        pace.wait(number)
+    return pace.seconds
 
 
 def _ask(stub: Any, model: _Watched, batch: Batch) -> None:

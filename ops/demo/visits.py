@@ -21,6 +21,7 @@ from rich.table import Table
 
 from thalweg.memory.vectors.histories import KeyedHistories, hash_key
 from thalweg.models.prompt_tpp.predictor import PromptTppPredictor
+from thalweg.ops.demo.pace import Pace
 from thalweg.ops.demo.picture import draw_curves
 from thalweg.proto import inference_pb2 as pb
 from thalweg.proto.encode import to_json
@@ -138,7 +139,7 @@ def stream(console: Console, log: Log, published: FileSubscriber, stub: Any, cou
     seen, frozen = _Seen(), None
     histories = KeyedHistories(20, _VISITORS)  # the events, for grading: a version is always slightly older
     codes: dict[str, int] = {}
-    started = time.monotonic()
+    pace = Pace(RATE, [published])
     for step, (batch, truth, turned) in enumerate(visits(count)):
         number = step * _STEP
         _ask(stub, batch, seen)
@@ -155,11 +156,11 @@ def stream(console: Console, log: Log, published: FileSubscriber, stub: Any, cou
         if step % max(1, count // _STEP // 8) == 0 and step:
             figures = "  ".join(f"{name} {_shown(seen.window(number, name))}" for name in _COLORS)
             console.print(
-                f"{time.monotonic() - started:5.1f} s  visits   log-likelihood, last {_WINDOW}: {figures}",
+                f"{pace.seconds:5.1f} s  visits   log-likelihood, last {_WINDOW}: {figures}",
                 highlight=False,
             )
-        time.sleep(max(0.0, started + number / RATE - time.monotonic()))
-    seen.seconds = time.monotonic() - started
+        pace.wait(number)
+    seen.seconds = pace.seconds
     return seen
 
 

@@ -22,6 +22,7 @@ from thalweg.ops.config.error import ConfigurationError
 from thalweg.ops.config.model import ModelConfig
 from thalweg.ops.run.successors import promotions_path, with_successors
 from thalweg.ops.serve.aliases import Alias, AliasLocation
+from thalweg.ops.serve.bounds.micro_batches import WaitingRoom
 from thalweg.ops.serve.models import ModelLocation, Models, RequestSinks
 from thalweg.ops.serve.readiness import LOG, ServiceHealth
 from thalweg.ops.serve.server import Server, workers_of
@@ -30,6 +31,7 @@ from thalweg.ops.serve.tokens import Tokens
 from thalweg.ops.serve.versions import WaitSlots
 from thalweg.ops.telemetry.learner_metrics import LearnerMetrics
 from thalweg.ops.telemetry.process_health import LearnerProcess
+from thalweg.ops.telemetry.replicas import Replicas
 from thalweg.ops.telemetry.server_metrics import ServerMetrics
 from thalweg.ops.telemetry.status import LearnerStatus, Statuses
 from thalweg.proto.event import Decoded
@@ -309,8 +311,8 @@ def alias_locations(config: Config) -> list[AliasLocation]:
     ]
 
 
-def build_server(config: Config, source: Log, store: CommandQueue) -> Server:
-    """The server of a configuration. Raises OSError when an address is in use."""
+def build_server(config: Config, source: Log, store: CommandQueue, replica: int = 1) -> Server:
+    """The server of a configuration; `replica`: which of its servers, from 1. Raises OSError for an address in use."""
     live = live_folder(Path(config.service.state_dir))
     config = with_successors(config, record=True, blocked={})  # the learner process tells what is blocked
     registry = HealthRegistry()
@@ -334,6 +336,8 @@ def build_server(config: Config, source: Log, store: CommandQueue) -> Server:
         RequestSinks(buffer, request_log),
         WaitSlots(limits.most_waiting, workers.waiting),
         registry,
+        room=WaitingRoom(limits.most_batched, workers.waiting),
+        batch_rows=limits.batch_rows,
     )
     models.serve_under([Alias(alias, models.by_name) for alias in alias_locations(config)])
     topic = config.model[0].topic  # any: the question is whether the log answers
@@ -364,7 +368,9 @@ def build_server(config: Config, source: Log, store: CommandQueue) -> Server:
         workers=workers,
         addresses=Addresses(grpc=service.grpc, http=service.http),
         limits=limits,
-        telemetry=ServerMetrics(live, models, health),
+        telemetry=ServerMetrics(
+            live, models, health, Replicas(live, replica, service.servers) if service.servers > 1 else None
+        ),
         tokens=Tokens(Path(service.token_file)) if service.token_file else None,
         statuses=Statuses(live),
         health=health,

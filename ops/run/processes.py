@@ -59,15 +59,15 @@ def run_learners(config: Config, stop: Signal) -> None:
         raise learning.not_saved
 
 
-def run_server(config: Config, stop: Signal, ready: Callable[[Server], None] | None = None) -> None:
-    """Run the server process until `stop` is set."""
+def run_server(config: Config, stop: Signal, ready: Callable[[Server], None] | None = None, replica: int = 1) -> None:
+    """Run the server process until `stop` is set; `replica`: which of the servers it is, from 1."""
     with ExitStack() as stack:
         stack.enter_context(threadpool_limits(1))
         source = reopened_log(config.log.url, lambda: open_configured_log(config))
         stack.callback(source.close)
         store = reopened_commands(config.store.url)
         stack.callback(store.close)
-        server = build_server(config, source, store)
+        server = build_server(config, source, store, replica)
         server.start()
         gc.collect()
         gc.freeze()  # exclude loaded objects from garbage collection, so that it does not pause responses

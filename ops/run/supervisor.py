@@ -22,6 +22,7 @@ from typing import Any
 
 import structlog
 
+from thalweg.ops.config.addresses import listen
 from thalweg.ops.run.heartbeat import HEARTBEAT, Heartbeat
 from thalweg.ops.run.only_one import only_one
 from thalweg.ops.run.standby import Process, Standby, reap_strangers, wanted
@@ -31,7 +32,8 @@ from thalweg.stream.runtime import Signal
 
 log = structlog.get_logger(__name__)
 
-ROLES = ("server", "learner")
+SERVER, LEARNER = "server", "learner"
+"""Roles of processes; further servers are called `server-2` and so on."""
 _FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS = 0.1, 10.0
 _HEALTHY_SECONDS = 30.0  # a process that ran this long is restarted without delay
 _WORKED_SECONDS = 10.0  # a process that ran this long had a valid configuration: what it cannot do later may pass
@@ -71,6 +73,7 @@ class Supervisor:
         environment: The children's environment.
         silent_seconds: A process that sends no heartbeat for this long is killed and restarted.
         standby: Forks the processes, so that they need not import anything; None: each starts for itself.
+        servers: How many server processes share the service's addresses.
     """
 
     def __init__(
@@ -82,14 +85,21 @@ class Supervisor:
         environment: Mapping[str, str] | None = None,
         silent_seconds: float = 60.0,
         standby: Standby | None = None,
+        servers: int = 1,
     ) -> None:
         self._silent_seconds = silent_seconds
         self._standby = standby
         self._state_dir = state_dir
         self._drain_seconds = drain_seconds
         self._environment = children_environment(environment)
-        roles = {"server": "serve", "learner": "learn"}
-        self._children = [_Child(role, [*_THALWEG, "serve", *arguments, "--role", roles[role]]) for role in ROLES]
+        begin = [*_THALWEG, "serve", *arguments, "--role"]
+        self._children = [
+            *(
+                _Child(SERVER if number == 1 else f"{SERVER}-{number}", [*begin, "serve", "--replica", str(number)])
+                for number in range(1, servers + 1)
+            ),
+            _Child(LEARNER, [*begin, "learn"]),
+        ]
         self._stop = stop
 
     def run(self) -> int:
@@ -188,14 +198,21 @@ class Supervisor:
             log.warning("cannot write the status of the processes", problem=str(error))
 
     def _stop_all(self) -> int:
-        """Stop the server first, so that no requests arrive; then the learner, which saves. 1 if one had to be
+        """Stop the servers first, so that no requests arrive; then the learner, which saves. 1 if one had to be
         killed.
         """
+        servers = [child for child in self._children if child.role != LEARNER]
+        learners = [child for child in self._children if child.role == LEARNER]
+        return max(self._stop_children(servers), self._stop_children(learners))
+
+    def _stop_children(self, children: list[_Child]) -> int:
         code = 0
-        for child in self._children:
+        for child in children:
+            if child.process is not None:
+                child.process.terminate()
+        for child in children:
             if child.process is None:
                 continue
-            child.process.terminate()
             try:
                 ended = child.process.wait(self._drain_seconds + 5)
                 code = max(code, int(ended not in (0, -signal.SIGTERM)))  # stopped during its start: nothing was begun
@@ -217,6 +234,7 @@ def supervise(config: Path, options: list[str], stop: Signal) -> int:
 
     Raises:
         SystemExit: The configuration is invalid.
+        AddressInUse: Another service listens on an address that several servers are to share.
     """
     arguments = [str(config), *options]
     with ExitStack() as stack:
@@ -227,6 +245,9 @@ def supervise(config: Path, options: list[str], stop: Signal) -> int:
         service = None if stop.is_set() else checked_service(arguments, stop, standby)
         if service is None:
             return 0
+        if service["servers"] > 1:  # which would share an address with whoever else shares it
+            for interface in ("grpc", "http"):
+                listen(service[interface]).close()
         supervisor = Supervisor(
             Path(service["state_dir"]),
             service["drain_seconds"],
@@ -234,6 +255,7 @@ def supervise(config: Path, options: list[str], stop: Signal) -> int:
             stop,
             silent_seconds=service["silent_seconds"],
             standby=standby if service["standby"] else None,
+            servers=service["servers"],
         )
         return supervisor.run()
 

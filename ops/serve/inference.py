@@ -8,7 +8,7 @@ none.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, NoReturn
@@ -70,6 +70,8 @@ class InferenceRequest(NamedTuple):
     """Seconds until the caller's deadline; None: no deadline."""
     event_ids: Sequence[str | None] | None = None
     """The id of each row that is buffered until its label arrives, (N,); None: `options.event_id` says."""
+    alive: Callable[[], bool] | None = None
+    """Whether the caller still waits for the answer; None: it is taken to."""
 
 
 class InferenceResponse(NamedTuple):
@@ -135,7 +137,7 @@ class InferenceCore:
             self._refuse_untrained(request, model, inputs, untrained)
         if options.plain and request.event_ids is None:
             self._check_size(model, inputs)
-            outputs, explanation = _predict(model, served, inputs), None
+            outputs, explanation = _predict(model, served, inputs, request), None
             if self._log is not None:  # from here on nothing is refused
                 _record(self._log, model, inputs)
         else:
@@ -148,7 +150,7 @@ class InferenceCore:
         options = request.options
         _check_outputs(options, served)
         _check_explain(options, model, served)
-        outputs = _predict(model, served, inputs)
+        outputs = _predict(model, served, inputs, request)
         if CLASSES in options.outputs:
             outputs = with_classes(served.predictor, outputs)
         self._check_size(model, inputs)
@@ -236,13 +238,15 @@ def _record(log: RequestLog, model: ServedModel, inputs: Inputs) -> None:
         log.record(model.answering.name, inputs)
 
 
-def _predict(model: ServedModel, served: ServedVersion, inputs: Inputs) -> Mapping[str, Array]:
+def _predict(
+    model: ServedModel, served: ServedVersion, inputs: Inputs, request: InferenceRequest
+) -> Mapping[str, Array]:
     """The outputs for valid inputs. Raises InputError for others, and then has changed nothing."""
     _check_finite(model, inputs)
     try:
         if served.check is not None:
             served.check(inputs)
-        return served.predictor.predict(inputs)
+        return model.batches.predict(served, inputs, request.patience_seconds, request.alive)
     except InputError:
         _check_specs(model, served, inputs)  # reported in the protocol's terms, whatever the learner's are
         raise

@@ -13,6 +13,7 @@ from typing import Protocol
 from thalweg.memory.snapshots.snapshots import FolderSnapshots, UnknownVersion
 from thalweg.memory.snapshots.state import State
 from thalweg.models.contract.learner import Predictor
+from thalweg.ops.serve.bounds.micro_batches import MicroBatches, WaitingRoom
 from thalweg.ops.serve.errors import UnknownModel
 from thalweg.ops.serve.versions import CURRENT, Freshness, ModelVersions, Versions, WaitSlots
 from thalweg.proto.bounds.limits import MAX_FUTURE_SECONDS
@@ -87,6 +88,7 @@ class ServedModel:
         slots: Limits the requests that wait for its versions.
         clock: Unix seconds.
         health: The health of what watches for its versions.
+        batches: Computes its predictions; None: each request alone.
     """
 
     def __init__(
@@ -95,6 +97,7 @@ class ServedModel:
         slots: WaitSlots | None = None,
         clock: Callable[[], float] = time.time,
         health: Health | None = None,
+        batches: MicroBatches | None = None,
     ) -> None:
         self.name = location.name
         self.buffered_as = location.name.partition("@")[0]
@@ -121,6 +124,8 @@ class ServedModel:
         """Of an alias: the models that its requests wait for labels for, besides the one that answers."""
         self.tolerated: frozenset[str] = frozenset()
         """Inputs of those others: requests may have them, though this model does not take them."""
+        self.batches = batches or MicroBatches(WaitingRoom(0), 1)
+        """Computes its predictions."""
         self.ready_after_events = location.ready_after_events
         self.learn_from_requests = location.learn_from_requests
         self._clock = clock
@@ -187,6 +192,8 @@ class Models:
         sinks: Where their requests go.
         slots: Limits the requests that wait for versions, over all models.
         registry: Where what watches for versions reports its health, as `subscriber`.
+        room: Where requests wait to be computed together; None: each is computed alone.
+        batch_rows: Rows computed together at most.
     """
 
     def __init__(
@@ -195,14 +202,21 @@ class Models:
         sinks: RequestSinks | None = None,
         slots: WaitSlots | None = None,
         registry: HealthRegistry | None = None,
+        *,
+        room: WaitingRoom | None = None,
+        batch_rows: int = 1,
     ) -> None:
+        room = room or WaitingRoom(0)
         slots, registry = slots or WaitSlots(), registry or HealthRegistry()
         self.sinks = sinks or RequestSinks()
         self.registry = registry
         """The health of this process's parts."""
         self._models = {
             location.name: ServedModel(
-                location, slots, health=registry.register("subscriber", location.name, silent_seconds=_SILENT_SECONDS)
+                location,
+                slots,
+                health=registry.register("subscriber", location.name, silent_seconds=_SILENT_SECONDS),
+                batches=MicroBatches(room, batch_rows),
             )
             for location in locations
         }

@@ -73,7 +73,7 @@ class Server:
         health: ServiceHealth | None = None,
     ) -> None:
         limits, telemetry = limits or ServerLimits(), telemetry or NoTelemetry()
-        self._models = models
+        self._models, self._telemetry = models, telemetry
         core = InferenceCore(models)
         rows = RowAnswers(core)
         self._health = Health()
@@ -145,6 +145,7 @@ class Server:
     def start(self) -> None:
         """Start serving."""
         self._models.start()
+        self._telemetry.start()
         self._service_health.start()
         self._update_health()
         self._grpc.start()
@@ -185,6 +186,7 @@ class Server:
             self._threads.shutdown(wait=False)
         self._http.close()
         self._models.close()
+        self._telemetry.close()
 
     def _keep_health(self) -> None:
         while not self._stopping.wait(_HEALTH_SECONDS):

@@ -21,6 +21,8 @@ class ServerLimits:
 
     max_message_bytes: int = 64 << 20
     """Larger requests are refused."""
+    servers: int = 1
+    """Server processes that share the addresses."""
     workers: int = 2
     """Requests processed at once; those that wait for a version, the log or a disk do not count."""
     queue: int = 128
@@ -41,8 +43,15 @@ class ServerLimits:
     """Age at which a gRPC connection is closed, after its calls; 0: never."""
     receive_seconds: float = 20.0
     """Time for a request to arrive: its head, its body, or its gRPC message."""
+    batch_rows: int = 32
+    """Rows of requests that are computed together at most, where that is quicker; 1: none are."""
     requests_bytes: int = 512 << 20
     """Memory that HTTP requests may hold at once, with what their JSON expands to."""
+
+    @property
+    def most_batched(self) -> int:
+        """Requests that may wait at once to be computed together."""
+        return self.queue // 2
 
     @property
     def most_waiting(self) -> int:

@@ -73,6 +73,12 @@ class ServerTelemetry(ServingObserver, ServingFigures, Protocol):
     gauges: Mapping[str, Callable[[], float]]
     """What the server's interfaces hold now, by name; set by the server."""
 
+    def start(self) -> None:
+        """The server starts."""
+
+    def close(self) -> None:
+        """The server has ended; may be called twice, and without `start`."""
+
     def refused(self, reason: str) -> None:
         """A request, call or connection was refused or ended early for this reason. Must be quick."""
 
@@ -85,6 +91,8 @@ class NoTelemetry:
 
     gauges: Mapping[str, Callable[[], float]] = MappingProxyType({})
 
+    def start(self) -> None: ...
+    def close(self) -> None: ...
     def answered(self, model: str, code: str, seconds: float, rows: int, queue_seconds: float = 0.0) -> None: ...
     def called(self, method: str, code: str, seconds: float) -> None: ...
     def refused(self, reason: str) -> None: ...

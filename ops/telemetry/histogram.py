@@ -27,6 +27,22 @@ class Histogram:
         self._counts += np.bincount(places, minlength=len(self._counts))
         self.sum += float(values.sum())
 
+    @property
+    def counts(self) -> list[int]:
+        """Values in each bucket, the infinite one last."""
+        found: list[int] = self._counts.tolist()
+        return found
+
+    @classmethod
+    def of(cls, bounds: Sequence[float], counts: Sequence[int], sum: float) -> Histogram:
+        """The histogram with these counts, as many as bounds and one more. Raises ValueError for another number."""
+        made = cls(bounds)
+        if len(counts) != len(made._counts):
+            raise ValueError(f"expected {len(made._counts)} counts, got {len(counts)}")
+        made._counts[:] = counts
+        made.sum = sum
+        return made
+
     def cumulative(self) -> list[tuple[float, int]]:
         """Each bound with the number of values at or below it, ascending; the last bound is infinite."""
         bounds: list[float] = [*self._bounds.tolist(), float("inf")]

@@ -44,10 +44,15 @@ class Recent:
         span = now - max(self._first, (current - SLICES) * SLICE_SECONDS)
         return float(self._recent(current).sum()) / max(span, 1.0)
 
-    def quantiles(self, shares: Sequence[float], now: float) -> list[float] | None:
-        """These quantiles of the durations over the last minute, in seconds; None if there were none."""
-        counts = self._recent(int(now // SLICE_SECONDS))
-        total = int(counts.sum())
+    def counts(self, now: float) -> list[int]:
+        """Durations over the last minute, by bound."""
+        found: list[int] = self._recent(int(now // SLICE_SECONDS)).tolist()
+        return found
+
+    @staticmethod
+    def quantiles_of(counts: Sequence[int], shares: Sequence[float]) -> list[float] | None:
+        """These quantiles of the durations with these `counts`, in seconds; None if there are none."""
+        total = int(sum(counts))
         if not total:
             return None
         places = np.searchsorted(np.cumsum(counts), np.ceil(np.array(shares) * total), side="left")

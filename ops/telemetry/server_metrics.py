@@ -14,7 +14,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +33,17 @@ from thalweg.ops.telemetry.latency_window import Recent
 from thalweg.ops.telemetry.metrics import COLLECTED, SERVER_METRICS, collected, family
 from thalweg.ops.telemetry.process_figures import process_figures
 from thalweg.ops.telemetry.process_health import LearnerProcess
+from thalweg.ops.telemetry.replicas import Replicas, Tally
 from thalweg.stream.health.registry import Condition
 
 _USUAL_CODES = ("OK", "INTERNAL", "UNAVAILABLE", "RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED")
+_OF_SINKS = (
+    "thalweg_requests_remembered_total",
+    "thalweg_requests_forgotten_total",
+    "thalweg_requests_recorded_total",
+    "thalweg_requests_unrecorded_total",
+)
+"""Counted by what takes requests besides the answer."""
 _COUNT_AT = 2000  # queued responses that trigger counting; a scrape does, too
 
 
@@ -46,10 +54,15 @@ class ServerMetrics:
         live: The folder of the learners' pages; None: there are none.
         models: The served models, whose versions are exported; other names in requests are counted together.
         health: The health of all parts.
+        replicas: The tallies of all server processes, where there are several.
     """
 
     def __init__(
-        self, live: Path | None = None, models: Models | None = None, health: ServiceHealth | None = None
+        self,
+        live: Path | None = None,
+        models: Models | None = None,
+        health: ServiceHealth | None = None,
+        replicas: Replicas | None = None,
     ) -> None:
         self.registry = CollectorRegistry()
         self._counters: dict[tuple[str, tuple[str, ...]], int] = {}
@@ -62,13 +75,71 @@ class ServerMetrics:
         self._recent: dict[str, Recent] = {}
         self._totals: dict[str, PredictionTotals] = {}
         self._counting = threading.Lock()
+        self._replicas = replicas
+        self._before: Mapping[tuple[str, tuple[str, ...]], float] = {}
         self.gauges: Mapping[str, Callable[[], float]] = {}
         for name in self._known:  # if a series first appeared at 1, Prometheus would not see the increase
             for code in _USUAL_CODES:
                 self._add("thalweg_inference_requests_total", (name, code), 0)
         for reason in REFUSAL_REASONS:
             self._add("thalweg_requests_refused_total", (reason,), 0)
+        if replicas is not None:
+            self._go_on_from(replicas.before)
         self.registry.register(self)
+
+    def start(self) -> None:
+        """Tell the other server processes what is counted here."""
+        if self._replicas is not None:
+            self._replicas.start(self._tally, self._models.registry)
+
+    def close(self) -> None:
+        """Tell it a last time."""
+        if self._replicas is not None:
+            self._replicas.close()
+
+    def _go_on_from(self, before: Tally) -> None:
+        """Count on from what the process before this one told."""
+        for key, count in before.counters.items():
+            if key[0] in SERVER_METRICS:
+                self._counters[key] = self._counters.get(key, 0) + int(count)
+        self._before = {key: count for key, count in before.counters.items() if key[0] in _OF_SINKS}
+        for (name, labels), (counts, total) in before.histograms.items():
+            with contextlib.suppress(LookupError, ValueError):  # of an earlier release
+                self._histograms[name, labels] = Histogram.of(SERVER_METRICS[name][3], counts, total)
+        for model, sums in before.totals.items():
+            with contextlib.suppress(TypeError):
+                self._totals[model] = PredictionTotals(**sums)  # type: ignore[arg-type]
+
+    def _tally(self) -> Tally:
+        """What this process has counted, and those before it in its place."""
+        self._count()
+        now = time.monotonic()
+        with self._counting:
+            return Tally(
+                {**self._counters, **self._of_sinks()},
+                {key: (tally.counts, tally.sum) for key, tally in self._histograms.items()},
+                {model: asdict(sums) for model, sums in self._totals.items()},
+                {kind: float(value()) for kind, value in self.gauges.items()},
+                {model: (recent.counts(now), recent.per_second(now)) for model, recent in self._recent.items()},
+            )
+
+    def _of_sinks(self) -> dict[tuple[str, tuple[str, ...]], float]:
+        buffer, log = self._models.sinks.buffer, self._models.sinks.log
+        figures: dict[str, Mapping[str, int]] = {}
+        if buffer is not None:
+            figures |= dict(zip(_OF_SINKS[:2], (buffer.remembered, buffer.forgotten)))
+        if log is not None:
+            figures |= dict(zip(_OF_SINKS[2:], (log.recorded, log.lost)))
+        return {
+            (name, (model,)): count + self._before.get((name, (model,)), 0)
+            for name, by_model in figures.items()
+            for model, count in by_model.items()
+        }
+
+    def _shown(self) -> Tally:
+        """What is shown: the sum over all server processes."""
+        own = self._tally()
+        return own if self._replicas is None else self._replicas.together(own)
 
     def answered(self, model: str, code: str, seconds: float, rows: int, queue_seconds: float = 0.0) -> None:
         # per request: only queued, counted later
@@ -121,9 +192,7 @@ class ServerMetrics:
 
     def totals(self, model: str) -> PredictionTotals:
         """Sums over the requests to a model so far."""
-        self._count()
-        with self._counting:
-            return self._totals.get(model, PredictionTotals())
+        return PredictionTotals(**self._shown().totals.get(model, {}))  # type: ignore[arg-type]
 
     def called(self, method: str, code: str, seconds: float) -> None:
         _, service, name = method.split("/", 2)
@@ -149,12 +218,9 @@ class ServerMetrics:
 
     def latency(self, model: str) -> dict[str, float | None]:
         """Over the last minute: requests per second, and the p50 and p99 of the latency in seconds."""
-        self._count()
-        now = time.monotonic()
-        with self._counting:
-            recent = self._recent.get(model, Recent())
-            half, most = recent.quantiles((0.5, 0.99), now) or (None, None)
-            return {"answers_per_second": recent.per_second(now), "p50_seconds": half, "p99_seconds": most}
+        counts, rate = self._shown().recent.get(model, ([], 0.0))
+        half, most = Recent.quantiles_of(counts, (0.5, 0.99)) or (None, None)
+        return {"answers_per_second": rate, "p50_seconds": half, "p99_seconds": most}
 
     def processes(self) -> dict[str, dict[str, Any]]:
         """By role: whether the process runs, its restarts, its memory and its start time."""
@@ -168,7 +234,6 @@ class ServerMetrics:
 
     def render(self) -> tuple[bytes, str]:
         """The whole page and its content type."""
-        self._count()
         pages = [bytes(generate_latest(self.registry))]
         if self._live is not None:
             for path in sorted(self._live.glob("metrics-*.prom")):
@@ -178,26 +243,17 @@ class ServerMetrics:
 
     def collect(self) -> Iterable[Metric]:
         """Metrics that are computed on each scrape."""
+        shown = self._shown()
         return [
-            *self._requests(),
+            *_requests(shown),
             *self._versions(),
             *self._promotions(),
-            *self._remembered(),
-            self._load(),
+            *self._remembered(shown),
+            _load(shown),
             *self._components(),
             *self._processes(),
             _build_info(),
         ]
-
-    def _requests(self) -> Iterable[Metric]:
-        families = {name: family(kind, name, text, labels) for name, (kind, text, labels, _) in SERVER_METRICS.items()}
-        with self._counting:
-            for (name, labels), count in self._counters.items():
-                families[name].add_metric(labels, count)
-            for (name, labels), tally in self._histograms.items():
-                buckets = [(_text(upper), count) for upper, count in tally.cumulative()]
-                families[name].add_metric(labels, buckets, tally.sum)
-        return families.values()
 
     def _versions(self) -> Iterable[Metric]:
         version, learned = collected("thalweg_state_version"), collected("thalweg_learned_events")
@@ -221,26 +277,16 @@ class ServerMetrics:
                 champion.add_metric((alias.name, name), name == alias.model.answering.name)
         return [count, champion]
 
-    def _remembered(self) -> Iterable[Metric]:
-        kept, lost = collected("thalweg_requests_remembered_total"), collected("thalweg_requests_forgotten_total")
-        up, sinks = collected("thalweg_request_store_up"), self._models.sinks
-        for name in sinks.buffer.models if sinks.buffer is not None else ():
-            assert sinks.buffer is not None
-            kept.add_metric((name,), sinks.buffer.remembered[name])
-            lost.add_metric((name,), sinks.buffer.forgotten[name])
-            up.add_metric((name,), sinks.buffer.reached(name))
-        made, missed = collected("thalweg_requests_recorded_total"), collected("thalweg_requests_unrecorded_total")
-        for name in sinks.log.models if sinks.log is not None else ():
-            assert sinks.log is not None
-            made.add_metric((name,), sinks.log.recorded[name])
-            missed.add_metric((name,), sinks.log.lost[name])
-        return [kept, lost, up, made, missed]
-
-    def _load(self) -> Any:
-        load = collected("thalweg_interface_load")
-        for kind, value in self.gauges.items():
-            load.add_metric((kind,), value())
-        return load
+    def _remembered(self, shown: Tally) -> Iterable[Metric]:
+        families = {name: collected(name) for name in _OF_SINKS}
+        for (name, labels), count in shown.counters.items():
+            if name in families:
+                families[name].add_metric(labels, count)
+        up, buffer = collected("thalweg_request_store_up"), self._models.sinks.buffer
+        for name in buffer.models if buffer is not None else ():
+            assert buffer is not None
+            up.add_metric((name,), buffer.reached(name))
+        return [*families.values(), up]
 
     def _components(self) -> Iterable[Metric]:
         state, restarts = collected("thalweg_component_state"), collected("thalweg_component_restarts_total")
@@ -273,10 +319,14 @@ class ServerMetrics:
         another time. Whether the learner runs is known from its sign of life, wherever and by whomever it was started.
         """
         supervised = self._supervised()
-        if supervised.get("server", {}).get("pid", os.getpid()) != os.getpid():
-            supervised = {}
-        restarts = {role: int(entry.get("restarts", 0)) for role, entry in supervised.items()}
-        roles: dict[str, tuple[int | None, bool, int]] = {"server": (os.getpid(), True, restarts.get("server", 0))}
+        servers = {role: entry for role, entry in supervised.items() if role.partition("-")[0] == "server"}
+        if os.getpid() not in [entry.get("pid") for entry in servers.values()]:
+            supervised = {} if servers else supervised
+            servers = {"server": {"pid": os.getpid()}}
+        restarts = {role: int(entry.get("restarts", 0)) for role, entry in {**supervised, **servers}.items()}
+        roles: dict[str, tuple[int | None, bool, int]] = {
+            role: (entry.get("pid"), _runs(entry.get("pid")), restarts[role]) for role, entry in servers.items()
+        }
         learners = self._health.learners
         if learners is not None:
             roles["learner"] = (learners.pid, learners.up, restarts.get("learner", 0))
@@ -295,6 +345,25 @@ class ServerMetrics:
         return roles if isinstance(roles, dict) else {}
 
 
+def _requests(shown: Tally) -> Iterable[Metric]:
+    families = {name: family(kind, name, text, labels) for name, (kind, text, labels, _) in SERVER_METRICS.items()}
+    for (name, labels), count in shown.counters.items():
+        if name in families:
+            families[name].add_metric(labels, count)
+    for (name, labels), (counts, total) in shown.histograms.items():
+        if name in families:
+            tally = Histogram.of(SERVER_METRICS[name][3], counts, total)
+            families[name].add_metric(labels, [(_text(upper), count) for upper, count in tally.cumulative()], total)
+    return families.values()
+
+
+def _load(shown: Tally) -> Any:
+    load = collected("thalweg_interface_load")
+    for kind, value in shown.gauges.items():
+        load.add_metric((kind,), value)
+    return load
+
+
 def _merged(pages: list[bytes]) -> bytes:
     """Merge pages: each family's samples together, with HELP and TYPE once, from the first page."""
     heads: dict[bytes, list[bytes]] = {}
@@ -310,6 +379,16 @@ def _merged(pages: list[bytes]) -> bytes:
             elif not known:
                 heads.setdefault(name, []).append(line)
     return b"".join(b"\n".join([*lines, *samples.get(name, ()), b""]) for name, lines in heads.items())
+
+
+def _runs(pid: object) -> bool:
+    """Whether a process of this service's user has this id."""
+    if not isinstance(pid, int):
+        return False
+    with contextlib.suppress(OSError):
+        os.kill(pid, 0)
+        return True
+    return False
 
 
 def _build_info() -> Any:

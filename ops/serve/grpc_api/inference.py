@@ -53,7 +53,7 @@ class InferenceService:
         try:
             parsed = self._requests.read(request)
             model = parsed[0].model
-            response, rows = self._infer(parsed, context.time_remaining())
+            response, rows = self._infer(parsed, context)
         except Exception as error:
             code = status_of(error)[0].name
             refuse(context, error)
@@ -71,7 +71,7 @@ class InferenceService:
             answer = pb.ModelStreamInferResponse()
             try:
                 with self._slots.slot():
-                    response, rows = self._infer(read(request), context.time_remaining())
+                    response, rows = self._infer(read(request), context)
                 answer.infer_response.ParseFromString(response)
             except Exception as error:
                 code = status_of(error)[0].name
@@ -80,9 +80,10 @@ class InferenceService:
             self._observer.answered(request.model_name, code, time.perf_counter() - started, rows)
             yield answer
 
-    def _infer(self, parsed: Parsed, remaining: float | None) -> tuple[bytes, int]:
+    def _infer(self, parsed: Parsed, context: grpc.ServicerContext) -> tuple[bytes, int]:
         options, inputs, typed = parsed
-        response = self._core.infer(InferenceRequest(options, inputs, remaining))
+        request = InferenceRequest(options, inputs, context.time_remaining(), alive=context.is_active)
+        response = self._core.infer(request)
         templates = self._responses.get(options.model)
         if templates is None:
             templates = self._responses.setdefault(options.model, ResponseTemplates(options.model))

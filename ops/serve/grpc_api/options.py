@@ -15,7 +15,8 @@ _LONGEST_MS = (1 << 31) - 1  # gRPC's "never"
 def options_of(limits: ServerLimits) -> list[tuple[str, int]]:
     """The options for these limits."""
     return [
-        ("grpc.so_reuseport", 0),  # a port in use is an error, instead of sharing its requests
+        # a port in use is an error, instead of sharing its requests, unless it is to be shared
+        ("grpc.so_reuseport", int(limits.servers > 1)),
         ("grpc.max_receive_message_length", limits.max_message_bytes),
         ("grpc.max_send_message_length", limits.max_message_bytes),
         ("grpc.max_allowed_incoming_connections", connections_allowed(limits.connections)),

@@ -49,7 +49,7 @@ class HttpServer:
         refused: Callable[[str], None] = lambda reason: None,
     ) -> None:
         limit_lines("uvicorn.error", "asyncio")
-        self._socket = listen(address)
+        self._socket = listen(address, shared=limits.servers > 1)
         self._refused = refused
         most = connections_allowed(limits.connections)
         if most < limits.connections:

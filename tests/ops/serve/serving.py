@@ -15,6 +15,7 @@ from thalweg.memory.snapshots.snapshots import FolderSnapshots, Manifest
 from thalweg.memory.snapshots.state import State
 from thalweg.models.contract.learner import Learner, LearnerContext, Predictor
 from thalweg.models.ridge.learner import Ridge
+from thalweg.ops.serve.bounds.micro_batches import WaitingRoom
 from thalweg.ops.serve.models import ModelLocation, Models, RequestSinks
 from thalweg.ops.serve.server import Server, workers_of
 from thalweg.ops.serve.settings import Addresses, ServerLimits
@@ -95,7 +96,13 @@ class RunningServer:
         )
         empty = ModelLocation(**{**location.__dict__, "name": "empty", "live": folder / "live" / "empty"})
         workers = workers_of(limits)
-        models = Models([location, empty], sinks, WaitSlots(limits.most_waiting, workers.waiting))
+        models = Models(
+            [location, empty],
+            sinks,
+            WaitSlots(limits.most_waiting, workers.waiting),
+            room=WaitingRoom(limits.most_batched, workers.waiting),
+            batch_rows=limits.batch_rows,
+        )
         self.metrics = ServerMetrics(folder / "live", models)
         self.server = Server(
             models,

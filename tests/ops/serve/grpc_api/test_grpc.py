@@ -213,6 +213,9 @@ def test_a_request_larger_than_the_limit_is_refused_and_the_next_one_answered(st
 class Late:
     """The context of a call whose deadline passed while it waited for its turn."""
 
+    def is_active(self) -> bool:
+        return True
+
     def time_remaining(self) -> float:
         return -0.1
 
