@@ -20,7 +20,7 @@ Floats = NDArray[np.float64]
 
 KINDS = ("counts", "faded", "slow", "fast", "prior", "recent")
 """The kinds of evidence, J = 6: see values.py."""
-_START: Floats = np.array([2.0, 0.0, 0.0, 1.0, 1.0, 0.0])
+_START: Floats = np.array([3.0, 0.0, 0.0, 1.0, 1.0, 0.0])
 _LEAST: Floats = np.array([-np.inf, -np.inf, -np.inf, -np.inf, -np.inf, 0.0])
 """That a class came lately never speaks against it: it does at the very moment at which classes change."""
 _CERTAINTY = 8.0
