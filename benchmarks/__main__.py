@@ -39,6 +39,7 @@ NAMES = (
     "replicas",
     "idle",
     "bottleneck",
+    "bottleneck_streams",
     "error_memory",
     "prompt_tpp",
     "experts",

@@ -62,7 +62,7 @@ class CountValues:
     def learn(self, ids: Ids, codes: NDArray[np.int32], weights: Floats) -> None:
         """Count events whose keys are `ids` (n, C, k)."""
         self._events += np.bincount(codes, minlength=self.classes)
-        if self.params.decay == 1.0:
+        if self.params.fade == 1.0:
             np.add.at(
                 self._table.reshape(-1), self._cells(ids, codes), np.repeat(weights.astype(np.float32), ids[0].size)
             )
@@ -70,11 +70,11 @@ class CountValues:
             return
         rows = self._table.reshape(-1, self._table.shape[2])
         for event, (place, code, weight) in enumerate(zip(self._places(ids), codes, weights)):
-            fetched = rows[place] * np.float32(self.params.decay)
+            fetched = rows[place] * np.float32(self.params.fade)
             fetched[fetched < _SMALLEST] = 0.0
             fetched[:, code] += weight
             rows[place] = fetched
-            self._sample.fade(self.params.decay ** (1.0 / self.params.pairs))  # as a key does on average
+            self._sample.fade(self.params.fade ** (1.0 / self.params.pairs))  # as a key does on average
             one = slice(event, event + 1)
             self._sample.add(ids[one].reshape(1, -1), codes[one], weights[one])
 
@@ -128,7 +128,7 @@ class CountValues:
 
     def must_not_fade(self, verb: str) -> None:
         """Raise ValueError if the order of events matters."""
-        if self.params.decay < 1.0 or self._faded:
+        if self.params.fade < 1.0 or self._faded:
             raise ValueError(
                 f"cannot {verb}: needs decay = 1 and no raised forgetting, so that the order of events does not matter"
             )

@@ -2,9 +2,10 @@
 
 Source: Träuble et al., "Discrete Key-Value Bottleneck", ICML 2023 (arXiv:2207.11240): random projections into C heads,
 nearest of M keys in each, mean of the fetched votes.
-Ours differs (docs/learners/bottleneck.md lists how): values are label counts by default, those learned by gradient, as
-published, a choice; heads are projected from leading components; keys start at samples; classes may come at any time.
-Cost per event: F·C·d for the projection, C·M·d for the search, C·K for the values. State: 4·C·M·(2 d + K) bytes and
+Ours differs (docs/learners/bottleneck.md lists how): a key holds counts of labels, faded counts, and values learned by
+gradient, weighed online; counts alone, and the gradient alone, as published, are choices; heads are projected from
+leading components; keys start at samples; classes may come at any time.
+Cost per event: F·C·d for the projection, C·M·d for the search, 4·C·K for the values. State: 8·C·M·(d + 2 K) bytes and
 the projections, whatever the length of the log.
 """
 
@@ -22,6 +23,7 @@ from thalweg.models.bottleneck.codes import Codes, sha256_of
 from thalweg.models.bottleneck.counts import CountValues
 from thalweg.models.bottleneck.freezing import frozen_codes, rows_of_file
 from thalweg.models.bottleneck.gradient import GradientValues
+from thalweg.models.bottleneck.mixed.values import MixedValues
 from thalweg.models.bottleneck.params import Params
 from thalweg.models.bottleneck.predictor import BottleneckPredictor
 from thalweg.models.bottleneck.waiting import Waiting
@@ -36,6 +38,11 @@ log = structlog.get_logger(__name__)
 
 Floats = NDArray[np.float64]
 
+_VALUES: Mapping[str, type[MixedValues] | type[CountValues] | type[GradientValues]] = {
+    "mixed": MixedValues,
+    "counts": CountValues,
+    "gradient": GradientValues,
+}
 _CHUNK = 256  # events whose keys are searched together: bounds memory for any micro-batch size
 _HEAVIEST = 1000.0  # larger weights are reduced to this: one event must not overflow float32
 
@@ -57,7 +64,7 @@ class Bottleneck:
         self._seed = context.seed
         self._classes: dict[str, int] = {}
         self._codes: Codes | None = None
-        self._values: CountValues | GradientValues = GradientValues(p) if p.by_gradient else CountValues(p)
+        self._values: MixedValues | CountValues | GradientValues = _VALUES[p.kind](p)
         self._waiting = Waiting.none(self._columns.width)
         self._learned = 0
         self._skipped = 0
@@ -128,7 +135,7 @@ class Bottleneck:
     # Optional capabilities
 
     def raise_forgetting(self, factor: float, events: int) -> None:
-        """Counts are divided by `factor`; values of the gradient learn faster. Keys stay frozen."""
+        """Counts are divided by `factor`; values of a gradient learn faster. Keys stay frozen."""
         self._values.raise_forgetting(factor, events)
         self._predictor = None
 
@@ -136,7 +143,7 @@ class Bottleneck:
         """Add what another learner with the same keys has learned; its new classes are appended.
 
         Raises:
-            ValueError: It has other parameters or keys, values are learned by gradient or fade, or there are more
+            ValueError: It has other parameters or keys, values are not counts alone or fade, or there are more
                 classes than `max_classes`. Nothing was changed.
         """
         mine = self._plain_counts("merge")
@@ -168,7 +175,7 @@ class Bottleneck:
         keys, which no label has touched, stay as they are.
 
         Raises:
-            ValueError: They cannot have been learned, or values are learned by gradient or fade. Nothing was changed.
+            ValueError: They cannot have been learned, or values are not counts alone or fade. Nothing was changed.
         """
         counts = self._plain_counts("unlearn")
         inputs, _, labelled = self._usable(batch)
@@ -200,7 +207,10 @@ class Bottleneck:
     def _plain_counts(self, verb: str) -> CountValues:
         """The values, if they are counts whose order does not matter; raises ValueError if not."""
         if not isinstance(self._values, CountValues):
-            raise ValueError(f"cannot {verb}: values learned by gradient depend on the order of events")
+            kind = self.params.kind
+            raise ValueError(
+                f"cannot {verb}: values = {kind!r} depend on the order of events; counts with decay = 1 do not"
+            )
         self._values.must_not_fade(verb)
         return self._values
 
@@ -296,6 +306,6 @@ class Bottleneck:
     def _identity(self) -> dict[str, Any]:
         p = self.params
         sizes = {"heads": p.heads, "pairs": p.pairs, "key_width": p.key_width, "inputs": self._columns.width}
-        if p.by_gradient:
+        if p.kind == "gradient":
             return sizes
-        return {"values": "counts", "top_k": p.top_k, **sizes}
+        return {"values": p.kind, "top_k": p.top_k, **sizes}

@@ -48,17 +48,19 @@ class Params(Settings):
     standardise: bool = True
     """Scale inputs by mean and standard deviation of the data for the keys, frozen with the keys."""
 
-    values: Literal["auto", "counts", "gradient"] = "auto"
-    """What a key holds. `counts`: how often events of each class fetched it; nothing is forgotten, order does not
-    matter, learners can be merged and events unlearned. `gradient`: logits, as published. `auto`: `counts`, unless a
-    parameter of the gradient is set (`rate`, `label_smoothing`, `updates`, `mask_unfetched`)."""
+    values: Literal["auto", "mixed", "counts", "gradient"] = "auto"
+    """What a key holds. `mixed`: counts, counts that fade, and logits learned by gradient, weighed online by how well
+    each predicts; for streams that move and those that do not. `counts`: how often events of each class fetched it;
+    nothing is forgotten, order does not matter, learners can be merged and events unlearned. `gradient`: logits, as
+    published. `auto`: `gradient` if one of its parameters is set (`rate`, `label_smoothing`, `updates`,
+    `mask_unfetched`), `counts` if `decay` is a number, else `mixed`."""
 
     strength: Positive = 2.0
-    """Counts: events that the prior of a key, the share of each class in all events, counts as."""
+    """Of counts: events that the prior of a key, the share of each class in all events, counts as."""
 
-    decay: Annotated[float, Field(gt=0, le=1)] = 1.0
-    """Counts: what remains of a key's counts after each event that fetches it; keys that are not fetched keep theirs.
-    Below 1 for streams whose classes move; learners can then neither be merged nor unlearn."""
+    decay: Annotated[float, Field(gt=0, le=1)] | Literal["auto"] = "auto"
+    """What remains of a key's counts after each event that fetches it; keys that are not fetched keep theirs. `auto`:
+    several, weighed online (`mixed`); of `counts` alone: 1. With 1 learners can be merged and unlearn."""
 
     rate: Positive = 2.0
     """Gradient: how much one event moves its own logits towards its label; the learning rate of the values is `rate` ·
@@ -86,10 +88,25 @@ class Params(Settings):
     """Events of further classes are skipped and counted."""
 
     @property
-    def by_gradient(self) -> bool:
-        """Whether values are learned by gradient."""
-        chosen = bool(_OF_THE_GRADIENT & self.model_fields_set)
-        return self.values == "gradient" or (self.values == "auto" and chosen)
+    def kind(self) -> Literal["mixed", "counts", "gradient"]:
+        """What `values` comes to."""
+        if self.values != "auto":
+            return self.values
+        if _OF_THE_GRADIENT & self.model_fields_set:
+            return "gradient"
+        return "mixed" if self.decay == "auto" else "counts"
+
+    @property
+    def fade(self) -> float:
+        """The `decay` of counts alone."""
+        return 1.0 if self.decay == "auto" else self.decay
+
+    @rule("values", "decay")
+    def _decay_is_of_counts(self) -> str | None:
+        fixed = self.values == "mixed" and self.decay != "auto"
+        return (
+            f'expected "counts" with decay = {self.decay}, got "mixed", which has decays of its own' if fixed else None
+        )
 
     @rule("top_k", "pairs")
     def _votes_are_of_pairs(self) -> str | None:

@@ -12,6 +12,7 @@ from thalweg.memory.snapshots.state import State
 from thalweg.memory.vectors.key_tables import Backend
 from thalweg.models.bottleneck.codes import Codes
 from thalweg.models.bottleneck.gradient import GradientVotes
+from thalweg.models.bottleneck.mixed.votes import MixedVotes
 from thalweg.models.bottleneck.softmax import softmax
 from thalweg.models.bottleneck.votes import CountVotes
 from thalweg.models.parts.input_columns import InputColumns
@@ -22,8 +23,13 @@ _CHUNK = 256
 _NUMBERS = 1 << 20
 """Rows predicted at a time, and votes of them: bounds the memory of a request with many rows or classes."""
 
-Votes: TypeAlias = CountVotes | GradientVotes
+Votes: TypeAlias = MixedVotes | CountVotes | GradientVotes
 
+_KINDS: Mapping[str, type[MixedVotes] | type[CountVotes] | type[GradientVotes]] = {
+    "mixed": MixedVotes,
+    "counts": CountVotes,
+    "gradient": GradientVotes,
+}
 _TASK = CLASSIFICATION.with_probabilities()
 
 
@@ -117,5 +123,5 @@ class BottleneckPredictor:
         settings = meta["settings"]
         search: Backend = settings["search"]
         codes = Codes.of(tensors, search) if "keys" in tensors else None
-        votes = CountVotes if settings.get("values") == "counts" else GradientVotes
-        return cls(columns, codes, votes.of(tensors, settings), meta["classes"], search, meta["events"])
+        votes = _KINDS[settings.get("values", "gradient")].of(tensors, settings)
+        return cls(columns, codes, votes, meta["classes"], search, meta["events"])

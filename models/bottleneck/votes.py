@@ -58,6 +58,38 @@ class FitRows(NamedTuple):
         return cls(sample.ids[rows], columns, own[rows], sample.weights[rows, columns])
 
 
+def class_shares(counts: Array, top_k: int) -> Floats:
+    """The share of each class in all events, (K,), of counts (C, M, K): every event is counted in every head."""
+    totals: Floats = counts[0].sum(axis=0, dtype=np.float64) / top_k
+    return (totals + 0.5) / (totals.sum() + 0.5 * len(totals)) if len(totals) else totals
+
+
+def least_shares(shares: Floats) -> Floats:
+    """Logarithms (K,) of shares, none less than _LEAST_SHARE of the largest."""
+    logs: Floats = np.log(np.maximum(shares, _LEAST_SHARE * shares.max(initial=0.0)))
+    return logs
+
+
+def fetched(values: Array, ids: Ids | Array) -> NDArray[np.float32]:
+    """Values (C·k, N, K) of a table (C, M, K) at the keys (N, C·k)."""
+    heads = len(values)
+    taken: NDArray[np.float32] = values[np.repeat(np.arange(heads), ids.shape[1] // heads)[:, None], ids.T]
+    return taken
+
+
+def count_votes(counts: NDArray[np.float32], shares: Floats, strength: float) -> Floats:
+    """Mean votes (N, K) of counts (C·k, N, K), which are overwritten."""
+    whole = np.add.reduce(counts, axis=2, keepdims=True)
+    whole += np.float32(strength)
+    counts += (strength * shares).astype(np.float32)
+    counts /= whole
+    np.log(counts, out=counts)
+    # one head after another, so that a row's sum has the same bits whatever the other rows
+    votes: Floats = np.add.reduce(counts, axis=0, dtype=np.float64) / len(counts)
+    votes -= np.log(shares)
+    return votes
+
+
 class CountVotes:
     """Immutable label counts (C, M, K) float32.
 
@@ -71,10 +103,8 @@ class CountVotes:
     def __init__(self, counts: Array, top_k: int, strength: float, scale: float | FitRows) -> None:
         self._counts, self._top_k, self._strength = counts, top_k, strength
         self._given = scale
-        classes = counts.shape[2]
-        totals = counts[0].sum(axis=0, dtype=np.float64) / top_k  # every event is counted in every head
-        self._prior = (totals + 0.5) / (totals.sum() + 0.5 * classes) if classes else totals
-        self._offset = np.log(np.maximum(self._prior, _LEAST_SHARE * self._prior.max(initial=0.0)))
+        self._prior = class_shares(counts, top_k)
+        self._offset = least_shares(self._prior)
 
     @cached_property
     def scale(self) -> float:
@@ -86,36 +116,19 @@ class CountVotes:
     def logits(self, codes: Codes, rows: Array) -> Floats:
         """(N, K) of gathered inputs (N, F)."""
         _, ids = codes.ids(rows, self._top_k)
-        logits: Floats = self.scale * self._mean_votes(self._fetched(ids.reshape(len(ids), -1))) + self._offset
+        votes = count_votes(fetched(self._counts, ids.reshape(len(ids), -1)), self._prior, self._strength)
+        logits: Floats = self.scale * votes + self._offset
         return logits
-
-    def _fetched(self, ids: Ids | Array) -> NDArray[np.float32]:
-        """Counts (C·k, N, K) at the keys (N, C·k)."""
-        heads = self._counts.shape[0]
-        counts: NDArray[np.float32] = self._counts[np.repeat(np.arange(heads), self._top_k)[:, None], ids.T]
-        return counts
-
-    def _mean_votes(self, counts: NDArray[np.float32]) -> Floats:
-        """(N, K) of counts (C·k, N, K), which are overwritten."""
-        whole = np.add.reduce(counts, axis=2, keepdims=True)
-        whole += np.float32(self._strength)
-        counts += (self._strength * self._prior).astype(np.float32)
-        counts /= whole
-        np.log(counts, out=counts)
-        # one head after another, so that a row's sum has the same bits whatever the other rows
-        votes: Floats = np.add.reduce(counts, axis=0, dtype=np.float64) / len(counts)
-        votes -= np.log(self._prior)
-        return votes
 
     def _fitted(self, rows: FitRows) -> float:
         """Gauss-Newton steps on the mean log loss as a function of the logarithm of the scale."""
         count, classes = len(rows.columns), self._counts.shape[2]
         if not count or classes < 2:
             return FIRST_SCALE
-        counts = self._fetched(rows.ids)
+        counts = fetched(self._counts, rows.ids)
         own = counts[:, np.arange(count), rows.columns] - rows.own
         counts[:, np.arange(count), rows.columns] = np.maximum(own, 0.0)
-        votes = self._mean_votes(counts)
+        votes = count_votes(counts, self._prior, self._strength)
         weights = rows.weights * (count / rows.weights.sum())
         right = votes[np.arange(count), rows.columns]
         first, most = math.log(FIRST_SCALE), math.log(max(FIRST_SCALE, self._counts.shape[0]))

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tests.models.bottleneck.test_learner import INPUTS, SMALL, batch
 from thalweg.memory.snapshots.state import State
 from thalweg.models.bottleneck.learner import Bottleneck
-from thalweg.models.contract.learner import Learner, LearnerContext
+from thalweg.models.contract.learner import Learner, LearnerContext, ParamsError
 from thalweg.models.contract.testing import LearnerContract
 from thalweg.proto.event import Batch, ClassLabels, join
 
@@ -32,7 +32,8 @@ def key_file() -> Path:
 
 def counting(**params: Any) -> Bottleneck:
     """A learner of counts whose keys are those of a file."""
-    return Bottleneck(LearnerContext(inputs=INPUTS, params={**SMALL, "key_file": str(key_file()), **params}, seed=3))
+    given = {**SMALL, "key_file": str(key_file()), "decay": 1.0, **params}
+    return Bottleneck(LearnerContext(inputs=INPUTS, params=given, seed=3))
 
 
 def learned(*batches: Batch, **params: Any) -> Bottleneck:
@@ -178,7 +179,8 @@ def test_learners_with_other_keys_or_an_order_are_not_merged() -> None:
         with pytest.raises(ValueError, match=reason):
             mine.merge(state)
         assert mine.state().sha256() == before
-    for ordered in (learned(batch(60, 0), decay=0.9), learned(batch(60, 0), values="gradient")):
+    for params in ({"decay": 0.9}, {"decay": "auto"}, {"values": "gradient"}):
+        ordered = learned(batch(60, 0), **params)
         with pytest.raises(ValueError, match="order of events"):
             ordered.merge(ordered.state())
         with pytest.raises(ValueError, match="order of events"):
@@ -195,11 +197,45 @@ def test_a_state_of_the_gradient_is_refused_by_counts_with_both_settings() -> No
         counting().restore(before)
 
 
-def test_setting_a_parameter_of_the_gradient_chooses_the_gradient() -> None:
-    for params in ({"rate": 0.5}, {"updates": "micro_batch"}, {"label_smoothing": 0.1}, {"values": "gradient"}):
-        assert "values" in counting(**params).state().tensors
-    for params in ({}, {"values": "counts", "rate": 0.5}):
-        assert "counts" in counting(**params).state().tensors
+def test_a_state_of_counts_alone_is_refused_by_the_default_with_both_settings_and_read_under_its_own() -> None:
+    before = learned(batch(60, 0)).state()
+
+    with pytest.raises(ValueError, match=r"expected \{'values': 'mixed'.*, got \{'values': 'counts'"):
+        counting(decay="auto").restore(before)
+    again = counting(values="counts", decay="auto")
+    again.restore(before)
+    assert again.state().sha256() == before.sha256()
+
+
+@pytest.mark.parametrize(
+    ("params", "kind"),
+    [
+        ({"rate": 0.5}, "gradient"),
+        ({"updates": "micro_batch"}, "gradient"),
+        ({"label_smoothing": 0.1}, "gradient"),
+        ({"values": "gradient"}, "gradient"),
+        ({"values": "counts", "rate": 0.5}, "counts"),
+        ({"values": "counts"}, "counts"),
+        ({"decay": 1.0}, "counts"),
+        ({"decay": 0.9}, "counts"),
+        ({"decay": "auto"}, "mixed"),
+        ({"values": "mixed", "rate": 0.5}, "mixed"),
+        ({}, "mixed"),
+    ],
+)
+def test_parameters_choose_the_values_that_they_are_about(params: dict[str, Any], kind: str) -> None:
+    names = set(Bottleneck(LearnerContext(inputs=INPUTS, params={**SMALL, **params}, seed=3)).state().tensors)
+
+    assert ("values" in names, "sample.ids" in names, "faded" in names) == (
+        kind == "gradient",
+        kind == "counts",
+        kind == "mixed",
+    )
+
+
+def test_mixed_values_with_one_decay_are_a_mistake() -> None:
+    with pytest.raises(ParamsError, match=r'values: expected "counts" with decay = 0.9, got "mixed"'):
+        counting(values="mixed", decay=0.9)
 
 
 def test_the_scale_is_about_the_best_for_events_that_were_never_learned() -> None:

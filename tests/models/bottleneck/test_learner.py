@@ -54,6 +54,11 @@ class TestContract(LearnerContract):
         return [batch(30, seed) for seed in range(5)]
 
 
+class TestContractOfCounts(TestContract):
+    def new(self) -> Learner:
+        return bottleneck(decay=1.0)
+
+
 class TestContractOfFadingCounts(TestContract):
     def new(self) -> Learner:
         return bottleneck(decay=0.9, top_k=2)
@@ -67,10 +72,10 @@ class TestContractOfThePublishedForm(TestContract):
         return bottleneck(pairs=8)
 
 
-@given(sizes=st.lists(st.integers(1, 60), min_size=1, max_size=6))
-def test_however_the_log_is_cut_the_same_is_learned(sizes: list[int]) -> None:
+@given(sizes=st.lists(st.integers(1, 60), min_size=1, max_size=6), values=st.sampled_from(["counts", "gradient"]))
+def test_however_the_log_is_cut_the_same_is_learned(sizes: list[int], values: str) -> None:
     whole = batch(150, 1)
-    at_once, cut = bottleneck(), bottleneck()
+    at_once, cut = bottleneck(values=values), bottleneck(values=values)
     at_once.learn(whole)
 
     start = 0
@@ -82,12 +87,14 @@ def test_however_the_log_is_cut_the_same_is_learned(sizes: list[int]) -> None:
 
 
 @given(
-    seed=st.integers(0, 10_000), top_k=st.integers(1, 3), kind=st.sampled_from(["counts", "fading counts", "gradient"])
+    seed=st.integers(0, 10_000),
+    top_k=st.integers(1, 3),
+    kind=st.sampled_from(["mixed", "counts", "fading counts", "gradient"]),
 )
 def test_an_event_changes_the_values_it_fetched_and_no_other_bit(seed: int, top_k: int, kind: str) -> None:
     values = kind.split()[-1]
-    learner = trained(top_k=top_k, values=values, decay=0.8 if kind == "fading counts" else 1.0)
-    name = {"counts": "counts", "gradient": "values"}[values]
+    learner = trained(top_k=top_k, values=values, decay=0.8 if kind == "fading counts" else "auto")
+    tables = {"mixed": ["counts", "faded", "slow", "fast"], "counts": ["counts"], "gradient": ["values"]}[values]
     before = {name: array.copy() for name, array in learner.state().tensors.items()}
     event = batch(1, seed)
     assert learner._codes is not None
@@ -98,8 +105,9 @@ def test_an_event_changes_the_values_it_fetched_and_no_other_bit(seed: int, top_
     learner.learn(event)
 
     after = learner.state().tensors
-    assert (after[name][~fetched].view(np.uint32) == before[name][~fetched].view(np.uint32)).all()
-    assert (after[name][fetched] != before[name][fetched]).any(axis=1).all()
+    for name in tables:
+        assert (after[name][~fetched].view(np.uint32) == before[name][~fetched].view(np.uint32)).all()
+        assert (after[name][fetched] != before[name][fetched]).any(axis=1).all()
     if values == "gradient":
         np.testing.assert_array_equal(after["fetches"] - before["fetches"], fetched)
     for frozen in ("keys", "projection", "shift", "factor"):
@@ -121,7 +129,7 @@ def test_an_event_moves_its_own_logits_by_the_rate_times_its_error() -> None:
     np.testing.assert_allclose(moved, 0.5 * (wanted - scores), atol=1e-5)
 
 
-@pytest.mark.parametrize(("values", "name"), [("counts", "counts"), ("gradient", "values")])
+@pytest.mark.parametrize(("values", "name"), [("counts", "counts"), ("mixed", "counts"), ("gradient", "values")])
 def test_a_new_class_gets_a_column_of_zeros_and_the_others_keep_theirs(values: str, name: str) -> None:
     learner = trained(values=values)
     before = learner.state().tensors[name].copy()
