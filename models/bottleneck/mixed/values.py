@@ -140,9 +140,10 @@ class MixedValues:
         w = self._weights.values
         corrections = np.float32(w[2]) * self._moving[1]  # with the spare room: whole arrays are copied faster
         corrections += np.float32(w[3]) * self._moving[2]
-        tables = (self._counts.copy(), self._moving[0].copy(), corrections)
         return MixedVotes(
-            *(table[..., : self.classes] for table in tables),
+            self._counts.copy()[..., : self.classes],
+            self._moving[0].copy()[..., : self.classes],
+            corrections[..., : self.classes],
             w[5] * self._traffic.log_shares(),
             (float(w[0]), float(w[1]), float(w[4])),
             self.params.top_k,

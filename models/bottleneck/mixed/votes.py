@@ -78,6 +78,13 @@ class MixedVotes:
     @classmethod
     def of(cls, tensors: Mapping[str, Array], settings: Mapping[str, Any]) -> MixedVotes:
         """From `tensors()` and `settings()`; arrays are used in place."""
-        tables = (tensors[name] for name in ("counts", "faded", "corrections", "recent"))
         counts, faded, prior = settings["weights"]
-        return cls(*tables, (counts, faded, prior), settings["top_k"], settings["strength"])
+        return cls(
+            tensors["counts"],
+            tensors["faded"],
+            tensors["corrections"],
+            tensors["recent"],
+            (counts, faded, prior),
+            settings["top_k"],
+            settings["strength"],
+        )
