@@ -21,13 +21,14 @@ from thalweg.ops.serve.bounds.micro_batches import MicroBatches, WaitingRoom
 from thalweg.ops.serve.errors import DeadlineExceeded
 from thalweg.ops.serve.inference import InferenceCore, InferenceRequest, RequestOptions
 from thalweg.proto.schema import Array, InputError, Inputs
+from thalweg.proto.task import CLASSIFICATION
 from thalweg.stream.publication.ports import ServedVersion, VersionInfo
 
 
 class Doubling:
     """Doubles its input; while `busy` is held, predictions do not end."""
 
-    task: Any = None
+    task = CLASSIFICATION
     inputs: Mapping[str, Any] = {}
     outputs: Mapping[str, Any] = {}
     properties: Mapping[str, str] = {}

@@ -15,6 +15,7 @@ import pytest
 
 from tests.services.processes import PATIENCE, until
 from thalweg.memory.snapshots.state import State
+from thalweg.proto.task import CLASSIFICATION
 from thalweg.stream.health.registry import Health
 from thalweg.stream.publication.announcement import ANNOUNCEMENT
 from thalweg.stream.publication.file_channel import FilePublisher, FileSubscriber
@@ -24,6 +25,8 @@ from thalweg.stream.publication.ports import VersionInfo
 
 class Filled:
     """A predictor whose every number is the same: a torn one would show."""
+
+    task = CLASSIFICATION
 
     def __init__(self, state: State) -> None:
         self.values = state.tensors["values"]

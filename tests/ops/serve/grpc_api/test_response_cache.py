@@ -14,13 +14,14 @@ from thalweg.ops.serve.grpc_api.response_cache import ResponseTemplates
 from thalweg.ops.serve.inference import InferenceResponse, RequestOptions
 from thalweg.proto import inference_pb2 as pb
 from thalweg.proto.schema import TensorSpec
+from thalweg.proto.task import CLASSIFICATION
 from thalweg.proto.tensors import to_raw, to_typed
 from thalweg.stream.publication.ports import ServedVersion, VersionInfo
 
 
 def version(number: int, classes: tuple[str, ...] = ("a", "süd")) -> ServedVersion:
     outputs = {"label": TensorSpec("label", "bytes", ()), "scores": TensorSpec("scores", "float32", (-1,))}
-    predictor: Any = SimpleNamespace(outputs=outputs, classes=classes)
+    predictor: Any = SimpleNamespace(outputs=outputs, classes=classes, task=CLASSIFICATION)
     return ServedVersion(predictor, VersionInfo(number, 10 * number, 0.0, 0.0, 0.0, 1))
 
 
