@@ -12,12 +12,14 @@ from typing import Any, TypeAlias  # noqa: E402
 
 import httpx  # noqa: E402
 import pytest  # noqa: E402
+import structlog  # noqa: E402
 from hypothesis import settings  # noqa: E402
 
 from tests.services.kafka import Broker  # noqa: E402
 from tests.services.processes import PATIENCE, required_or_skipped  # noqa: E402
 from tests.services.prometheus import PrometheusServer  # noqa: E402
 from tests.services.redis import RedisServer  # noqa: E402
+from thalweg.models.parts.user_modules import allow  # noqa: E402
 from thalweg.stream.log.kafka_shared.choice import Client, effective_client  # noqa: E402
 from thalweg.stream.log.log import Log, LogError, Reading  # noqa: E402
 from thalweg.stream.log.open import open_log  # noqa: E402
@@ -35,6 +37,22 @@ for _part in ("connect", "read", "write", "pool"):  # where no timeout is given:
 
 ROOT = Path(__file__).parents[1]
 SHARED = Path(os.environ.get("THALWEG_SHARED", ROOT.parent / "shared"))
+
+
+_UMASK = os.umask(0o022)
+os.umask(_UMASK)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown() -> None:
+    """Undo what a command that was run in this process did to it: its log goes to a stream that is closed by now, its
+    files are private, and it may have named the modules that are allowed.
+    """
+    os.umask(_UMASK)
+    if structlog.is_configured():
+        structlog.reset_defaults()
+    structlog.contextvars.clear_contextvars()
+    allow(None)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

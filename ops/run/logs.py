@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import sys
 import threading
+from contextlib import suppress
 from types import TracebackType
-from typing import Any, Literal
+from typing import Any, Literal, TextIO
 
 import structlog
 
@@ -36,11 +37,29 @@ def configure(form: Literal["json", "console"], **context: str) -> None:
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(_Lasting(sys.stderr)),  # type: ignore[arg-type]  # what it uses of it
     )
     structlog.contextvars.bind_contextvars(**context)
     if form == "json":
         _take_over(context)
+
+
+class _Lasting:
+    """A stream for the log, which is written to whatever becomes of it: a full disk or a reader that has left must not
+    end the part that logs. Lines that cannot be written are lost.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        with suppress(OSError, ValueError):
+            return self._stream.write(text)
+        return 0
+
+    def flush(self) -> None:
+        with suppress(OSError, ValueError):
+            self._stream.flush()
 
 
 def failure(text: str) -> None:

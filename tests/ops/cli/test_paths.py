@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import structlog
 import typer
 from typer.testing import CliRunner
 
@@ -14,14 +12,6 @@ from thalweg.ops.cli.main import app
 from thalweg.ops.cli.paths import input_path
 
 CONFIG = '[[model]]\nname = "m"\nlearner = "ridge"\ntopic = "m.events"\n[model.columns]\na = "numeric"\n'
-
-
-@pytest.fixture(autouse=True)
-def _logging_as_before() -> Iterator[None]:
-    """A command that runs in this process writes its log to a stream that is closed with it."""
-    yield
-    structlog.reset_defaults()
-    structlog.contextvars.clear_contextvars()
 
 
 @pytest.mark.parametrize(
