@@ -59,7 +59,7 @@ def compared(name: str, size: int, rows: int, seeds: int, **params: Any) -> Resu
     """The default beside what it replaces."""
     found = np.array([prequential(name, size, rows, seed, **params) for seed in range(seeds)])
     (right, loss), (spread, _) = found.mean(axis=0), found.std(axis=0)
-    before = np.array([prequential(name, size, rows, seed, **PUBLISHED, **params) for seed in range(seeds)])
+    before = np.array([prequential(name, size, rows, seed, **{**PUBLISHED, **params}) for seed in range(seeds)])
     counts, counts_loss = prequential(name, size, rows, 0, decay=1.0, **params)
     bound = 100 * float(before[:, 0].mean()) - 0.3
     note = (
