@@ -126,7 +126,10 @@ def numbers(value: Any, width: int) -> Sequence[float]:
     if not all(type(one) in (int, float) for one in row):  # not the usual case
         row = [_label_number(one) for one in row]
     if len(row) != width or not all(_is_finite(one) for one in row):
-        raise Refused("bad_label", f"label: expected {width} finite number{'s' * (width > 1)}, got {_said(value)}")
+        raise Refused(
+            "bad_label",
+            f"label: expected {width} finite number{'s' * (width > 1)}, {LARGEST_LABEL:g} at most, got {_said(value)}",
+        )
     return row
 
 
@@ -147,9 +150,13 @@ def _said(value: Any) -> str:
         return "a number of too many digits"
 
 
+LARGEST_LABEL = 1e150
+"""The largest number of a label: the square of a larger one is no number, nor is any figure that contains it."""
+
+
 def _is_finite(value: float) -> bool:
     try:
-        return math.isfinite(value)
+        return math.isfinite(value) and abs(value) <= LARGEST_LABEL
     except OverflowError:  # an integer beyond every float
         return False
 

@@ -291,8 +291,9 @@ class ProtobufDecoder:
         values = _numbers(message.label_numbers, count * schema.label_width, "label_numbers")
         if values is None:
             return NumberLabels(np.full((count, schema.label_width), np.nan))
-        if np.isinf(values).any():
-            raise Refused("bad_label", "label_numbers: expected finite numbers, or NaN where there is none")
+        if (np.abs(values) > columns.LARGEST_LABEL).any():
+            expected = f"finite numbers of at most {columns.LARGEST_LABEL:g}, or NaN where there is none"
+            raise Refused("bad_label", f"label_numbers: expected {expected}")
         return NumberLabels(values.reshape(count, schema.label_width))
 
 

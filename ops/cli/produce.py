@@ -45,6 +45,10 @@ def run(
     schema = event_schema(models[0])
     if what == "labels" and per_record > 1:
         raise ConfigurationError([f"--batch: expected 1 for the labels topic {topic!r}, got {per_record}"])
+    for model in models if what != "labels" else ():
+        if (column := model.column_of_label(mapping.label)) is not None:
+            label = f"--label {mapping.label}: it is column {column!r} of model {model.name!r}, too"
+            raise ConfigurationError([f"{label}: nothing is left to predict"])
     log = open_configured_log(config)
     console = Console(soft_wrap=True, highlight=False)
     sent, left_out = 0, Counter[str]()

@@ -32,6 +32,8 @@ def run(
     """Replay a file, with a progress bar on a terminal, and print the result. Raises Failed if no row could be used."""
     if report is not None and report.exists() and not report.is_dir():  # before the work, not after it
         raise Failed(f"--report {report}: expected a folder, or a new one, got a file")
+    if (column := model.column_of_label(mapping.label)) is not None:
+        raise Failed(f"--label {mapping.label}: it is column {column!r} of the model, too: nothing is left to predict")
     console = Console()
     notices: list[str] = []
     with (

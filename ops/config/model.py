@@ -220,6 +220,14 @@ class ModelConfig(LearnSettings):
             return column_specs(self.named_columns())
         return {name: TensorSpec(name, one.dtype, tuple(one.shape)) for name, one in self.inputs.items()}
 
+    def column_of_label(self, label: str | None) -> str | None:
+        """The column that stands where a file's label is said to stand, so that nothing is left to predict; None: none.
+
+        `label`: the place of the label in a row, as given on the command line.
+        """
+        named = self.named_columns() if self.columns else {}
+        return next((name for name, column in named.items() if column.path == label), None)
+
     def named_columns(self) -> dict[str, Column]:
         """The columns by name."""
         found = {name: one.column(name) for name, one in self.columns.items()}
