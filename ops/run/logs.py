@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import threading
 from contextlib import suppress
@@ -19,6 +20,7 @@ def configure(form: Literal["json", "console"], **context: str) -> None:
 
     As JSON, everything is a line of JSON: uncaught exceptions of any thread, warnings, and what libraries log, too.
     """
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # lines of its own, as callers please; what matters reaches our log
     renderer: structlog.typing.Processor = (
         structlog.processors.JSONRenderer(default=_shown)
         if form == "json"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import json
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -14,7 +16,7 @@ import structlog
 
 from tests.ops.running import service, until
 from tests.services import warm
-from tests.services.processes import stop
+from tests.services.processes import PATIENCE, stop
 from thalweg.ops.run import logs
 
 
@@ -66,3 +68,13 @@ def test_a_service_whose_log_nobody_reads_any_more_learns_and_answers(tmp_path: 
         until("100 events", lambda: running.learned() == 100)
 
         assert stop(process) == 0
+
+
+@pytest.mark.slow
+def test_as_json_also_what_grpc_finds_wrong_is_a_line_of_json(tmp_path: Path) -> None:
+    with service(tmp_path) as running, socket.create_server(("127.0.0.1", running.ports["grpc"])):
+        done = warm.run("serve", str(running.path), "--log-format", "json", timeout=PATIENCE)
+
+    assert done.returncode == 2
+    assert "cannot listen on" in done.stderr
+    assert all(json.loads(line)["event"] for line in done.stderr.splitlines())
