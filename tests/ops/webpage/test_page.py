@@ -649,7 +649,7 @@ def test_a_quantile_of_the_recent_minute_is_right_within_ten_percent(seconds: li
     recent = Recent()
     recent.add(np.array(seconds), np.full(len(seconds), 1000.0))
 
-    (found,) = recent.quantiles((share,), 1001.0) or [math.nan]
+    (found,) = Recent.quantiles_of(recent.counts(1001.0), (share,)) or [math.nan]
 
     exact = sorted(seconds)[math.ceil(share * len(seconds)) - 1]
     assert exact * 0.999 <= found <= exact * 1.11
@@ -661,10 +661,10 @@ def test_what_is_older_than_a_minute_no_longer_counts() -> None:
     recent.add(np.full(100, 0.001), np.full(100, 50.0))
     assert recent.per_second(60.0) == pytest.approx(200 / 57)
 
-    (found,) = recent.quantiles((0.99,), SLICE_SECONDS * (SLICES + 1) + 1) or [math.nan]
+    (found,) = Recent.quantiles_of(recent.counts(SLICE_SECONDS * (SLICES + 1) + 1), (0.99,)) or [math.nan]
 
     assert found == pytest.approx(0.001, rel=0.11)
-    assert recent.quantiles((0.5,), 1000.0) is None
+    assert Recent.quantiles_of(recent.counts(1000.0), (0.5,)) is None
     recent.add(np.array([9.0]), np.array([1000.0]))
     recent.add(np.array([9.0]), np.array([3.0]))  # came too late to count
     assert recent.per_second(1000.0) == pytest.approx(1 / 60)
