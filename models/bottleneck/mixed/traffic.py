@@ -38,11 +38,26 @@ class ClassTraffic:
         for name in ("_first", "_last", "_count", "_recent"):
             setattr(self, name, np.pad(getattr(self, name), (0, more)))
 
+    @property
+    def known(self) -> Mask:
+        """Classes of which an event has come, (K,)."""
+        return self._count > 0
+
+    @property
+    def away(self) -> Mask:
+        """Known classes that are away after the last event, (K,)."""
+        return self.known & (self._events - 1 - self._last > self._reach())
+
+    def _reach(self) -> Floats:
+        """Events without one of a class, (K,), after which it is away."""
+        usual = (self._last - self._first) / np.maximum(self._count - 1, 1)
+        reach: Floats = np.maximum(PAUSE, PATIENCE * usual)
+        return reach
+
     def seen(self, codes: NDArray[np.int32], weights: Floats) -> Mask:
         """Take note of events; which classes were present at each, (n, K): its own, and those that were not away."""
         last = np.where(self._count > 0, self._last, np.iinfo(np.int64).min // 2)
-        usual = (self._last - self._first) / np.maximum(self._count - 1, 1)
-        reach = np.maximum(PAUSE, PATIENCE * usual)
+        reach = self._reach()
         present = np.empty((len(codes), len(last)), dtype=np.bool_)
         for row, (code, weight) in enumerate(zip(codes.tolist(), weights.tolist())):
             now = self._events + row

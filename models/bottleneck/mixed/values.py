@@ -1,8 +1,9 @@
 """Mixed values: what was always so, what is so lately, and what the errors teach, weighed by how well each predicts.
 
 A key holds for each class its count; its count faded with each event that fetches the key; and two logits learned by
-gradient, slowly and fast. With how often a class comes, in all and lately, these are six kinds of evidence; a
-class scores their weighted sum (`weights.py`). The weights are learned from the predictions of each micro-batch by the
+gradient, slowly and fast. With how often a class comes, in all and lately, these are six kinds of evidence; a class
+scores their weighted sum (`weights.py`), or, while classes are away and if that has proved better, a sum of what does
+not move, the counts and the prior (`pool.py`). All weights are learned from the predictions of each micro-batch by the
 values before it: what is judged is what was served.
 
 Neither the weights nor the gradient ask an event for classes that are away (`traffic.py`): they would learn that what
@@ -19,9 +20,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from thalweg.memory.vectors.key_tables import Ids, Mask
+from thalweg.models.bottleneck.mixed.pool import Pool
 from thalweg.models.bottleneck.mixed.traffic import ClassTraffic
 from thalweg.models.bottleneck.mixed.votes import MixedVotes, mean_values
-from thalweg.models.bottleneck.mixed.weights import Weights
+from thalweg.models.bottleneck.mixed.weights import KINDS
 from thalweg.models.bottleneck.params import Params
 from thalweg.models.bottleneck.softmax import softmax
 from thalweg.models.bottleneck.votes import class_shares, count_votes, fetched, least_shares
@@ -54,7 +56,7 @@ class MixedValues:
         self._counts = np.zeros((params.heads, params.pairs, 0), dtype=np.float32)  # K and spare room
         self._moving = np.zeros((3, params.heads, params.pairs, 0), dtype=np.float32)  # faded, slow, fast
         self._traffic = ClassTraffic()
-        self._weights = Weights()
+        self._pool = Pool()
         self._boost = LearningRateBoost()
 
     @property
@@ -83,28 +85,37 @@ class MixedValues:
     def learn(self, ids: Ids, codes: NDArray[np.int32], weights: Floats) -> None:
         """Judge, then learn, events whose keys are `ids` (n, C, k)."""
         flat = ids.reshape(len(ids), -1)
-        shares = self._traffic.log_shares()
+        known = self._traffic.known if self._traffic.away.any() else None
+        recent = self._traffic.log_shares()
         present = self._traffic.seen(codes, weights)
-        self._judge(flat, codes, weights, present, shares)
+        self._judge(flat, codes, weights, present, known, recent)
         places = flat + np.repeat(np.arange(self.params.heads) * self.params.pairs, self.params.top_k)
         cells = places * self._counts.shape[2] + codes[:, None]
         np.add.at(self._counts.reshape(-1), cells.ravel(), np.repeat(weights.astype(np.float32), flat.shape[1]))
         self._follow(places, codes, weights, present)
 
-    def _judge(self, ids: Ids, codes: NDArray[np.int32], weights: Floats, present: Mask, recent: Floats) -> None:
+    def _judge(
+        self,
+        ids: Ids,
+        codes: NDArray[np.int32],
+        weights: Floats,
+        present: Mask,
+        known: Mask | None,
+        recent: Floats,
+    ) -> None:
         """Learn the weights from what the values before these events (n, C·k) predict."""
         most = max(_FEWEST_ROWS, _JUDGED_NUMBERS // (ids.shape[1] * self.classes))
         if len(ids) > most:
             rows = np.linspace(0, len(ids) - 1, most).astype(np.int64)
             ids, codes, weights, present = ids[rows], codes[rows], weights[rows], present[rows]
-        logits = np.empty((len(ids), self.classes, 6))
+        logits = np.empty((len(ids), self.classes, len(KINDS)))
         counts, faded, slow, fast = self._tables
         for kind, table in enumerate((counts, faded)):
             shares = class_shares(table, self.params.top_k)
             logits[:, :, kind] = count_votes(fetched(table, ids), shares, self.params.strength)
         logits[:, :, 2], logits[:, :, 3] = mean_values(slow, ids), mean_values(fast, ids)
         logits[:, :, 4], logits[:, :, 5] = least_shares(class_shares(counts, self.params.top_k)), recent
-        self._weights.judge(logits, codes, weights, present)
+        self._pool.judge(logits, codes, weights, present, known)
 
     def _follow(self, places: Ids, codes: NDArray[np.int32], weights: Floats, present: Mask) -> None:
         """Fade, count and correct, event by event, at rows (n, C·k) of the values as (3, C·M, K)."""
@@ -132,12 +143,12 @@ class MixedValues:
         for table in (self._counts, self._moving[0]):
             table /= np.float32(factor)
             table[table < _SMALLEST] = 0.0
-        self._weights.raise_forgetting(factor)
+        self._pool.raise_forgetting(factor)
         self._boost.raised(factor, events)
 
     def votes(self) -> MixedVotes:
         """What answers need, as it is now."""
-        w = self._weights.values
+        w = self._pool.values(away=bool(self._traffic.away.any()))
         corrections = np.float32(w[2]) * self._moving[1]  # with the spare room: whole arrays are copied faster
         corrections += np.float32(w[3]) * self._moving[2]
         return MixedVotes(
@@ -155,7 +166,7 @@ class MixedValues:
         return {
             **{name: np.ascontiguousarray(table) for name, table in zip(_TABLES, self._tables)},
             **self._traffic.tensors(),
-            **self._weights.tensors(),
+            **self._pool.tensors(),
         }
 
     def meta(self) -> dict[str, Any]:
@@ -169,5 +180,5 @@ class MixedValues:
         for name, table in zip(_TABLES, self._tables):
             table[...] = tensors[name]
         self._traffic.restore(tensors, meta)
-        self._weights.restore(tensors)
+        self._pool.restore(tensors)
         self._boost.restore(meta)

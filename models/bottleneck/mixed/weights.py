@@ -8,7 +8,7 @@ second half bounds the step.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,9 +20,7 @@ Floats = NDArray[np.float64]
 
 KINDS = ("counts", "faded", "slow", "fast", "prior", "recent")
 """The kinds of evidence, J = 6: see values.py."""
-_START: Floats = np.array([3.0, 0.0, 0.0, 1.0, 1.0, 0.0])
-_LEAST: Floats = np.array([-np.inf, -np.inf, -np.inf, -np.inf, -np.inf, 0.0])
-"""That a class came lately never speaks against it: it does at the very moment at which classes change."""
+COUNTS, PRIOR = KINDS.index("counts"), KINDS.index("prior")
 _CERTAINTY = 8.0
 """Curvature of the start, as of so many events."""
 _HORIZON = 1000.0
@@ -30,11 +28,19 @@ _HORIZON = 1000.0
 
 
 class Weights:
-    """Weights w (J,) of J kinds of logits; a class scores Σ w_j · logit_j."""
+    """Weights w (J,) of J kinds of logits; a class scores Σ w_j · logit_j.
 
-    def __init__(self) -> None:
-        self.values: Floats = _START.copy()
-        self._curvature: Floats = _CERTAINTY * np.eye(len(_START))
+    Args:
+        start: Before any event.
+        least: The least each may be. That a class comes often never speaks against it: it would, at the very moment at
+            which classes change.
+    """
+
+    def __init__(self, start: Sequence[float], least: Sequence[float]) -> None:
+        self._start: Floats = np.array(start)
+        self._least: Floats = np.array(least)
+        self.values: Floats = self._start.copy()
+        self._curvature: Floats = _CERTAINTY * np.eye(len(start))
 
     def judge(self, logits: Floats, codes: NDArray[np.int32], weights: Floats, asked: NDArray[np.bool_]) -> None:
         """One step by events that came: logits (n, K, J) from before them, each asked among some classes (n, K), its
@@ -54,18 +60,18 @@ class Weights:
         start = (1.0 - left) * _CERTAINTY
         self._curvature = left * self._curvature + start * np.eye(kinds)
         self._curvature += 0.5 * (fisher + (weights[:, None] * errors).T @ errors)
-        slope = weights @ errors + start * (_START - self.values)
-        self.values = np.maximum(self.values + np.linalg.solve(self._curvature, slope), _LEAST)
+        slope = weights @ errors + start * (self._start - self.values)
+        self.values = np.maximum(self.values + np.linalg.solve(self._curvature, slope), self._least)
 
     def raise_forgetting(self, factor: float) -> None:
         """What was judged so far counts as `factor` times fewer events."""
-        start = _CERTAINTY * np.eye(len(_START))
+        start = _CERTAINTY * np.eye(len(self._start))
         self._curvature = start + (self._curvature - start) / factor
 
     def tensors(self) -> dict[str, Array]:
         """For a state."""
-        return {"weights": self.values, "weights.curvature": self._curvature}
+        return {"values": self.values, "curvature": self._curvature}
 
     def restore(self, tensors: Mapping[str, Array]) -> None:
         """Restore from `tensors()`."""
-        self.values, self._curvature = np.array(tensors["weights"]), np.array(tensors["weights.curvature"])
+        self.values, self._curvature = np.array(tensors["values"]), np.array(tensors["curvature"])

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from tests.models.bottleneck.test_counts import FINE, counting, of_one, right, weighted
 from tests.models.bottleneck.test_learner import batch
 from thalweg.models.bottleneck.learner import Bottleneck
+from thalweg.models.bottleneck.mixed.pool import Pool
 from thalweg.models.bottleneck.mixed.traffic import PAUSE, ClassTraffic
 from thalweg.models.bottleneck.mixed.weights import KINDS, Weights
 from thalweg.models.contract.learner import Learner
@@ -179,6 +180,8 @@ def test_raised_forgetting_divides_what_was_counted() -> None:
 # Weights
 
 OTHER = {kind: number for number, kind in enumerate(KINDS)}
+START = [3.0, 0.0, 0.0, 1.0, 1.0, 0.0]
+LEAST = [-np.inf, -np.inf, -np.inf, -np.inf, 0.0, 0.0]
 
 
 def pieces(events: int, informed: str, seed: int = 0) -> tuple[Any, Any]:
@@ -193,7 +196,7 @@ def pieces(events: int, informed: str, seed: int = 0) -> tuple[Any, Any]:
 
 @pytest.mark.parametrize("size", [8, 256])
 def test_the_kind_that_predicts_gets_the_weight_and_loses_it_when_another_one_does(size: int) -> None:
-    weights = Weights()
+    weights = Weights(START, LEAST)
     for informed in ("slow", "faded", "slow"):
         logits, codes = pieces(4000, informed)
         for start in range(0, 4000, size):
@@ -208,7 +211,7 @@ def test_the_kind_that_predicts_gets_the_weight_and_loses_it_when_another_one_do
 
 def test_sure_and_wrong_predictions_move_weights_by_a_bounded_step() -> None:
     for height in (1.0, 30.0, 1000.0):
-        weights = Weights()
+        weights = Weights(START, LEAST)
         logits = np.zeros((1, 2, len(KINDS)))
         logits[0, 1, 0] = height  # class 1, says the first kind; it was class 0
         before = weights.values[0]
@@ -219,7 +222,7 @@ def test_sure_and_wrong_predictions_move_weights_by_a_bounded_step() -> None:
 
 
 def test_an_event_that_was_asked_for_no_other_class_says_nothing() -> None:
-    weights = Weights()
+    weights = Weights(START, LEAST)
     logits, codes = pieces(50, "fast")
     before = {name: array.copy() for name, array in weights.tensors().items()}
 
@@ -230,7 +233,7 @@ def test_an_event_that_was_asked_for_no_other_class_says_nothing() -> None:
 
 
 def test_that_a_class_came_lately_never_speaks_against_it() -> None:
-    weights, generator = Weights(), np.random.default_rng(0)
+    weights, generator = Weights(START, LEAST), np.random.default_rng(0)
     for _ in range(200):
         logits = np.zeros((8, 3, len(KINDS)))
         codes = generator.integers(0, 3, 8).astype(np.int32)
@@ -238,6 +241,31 @@ def test_that_a_class_came_lately_never_speaks_against_it() -> None:
         weights.judge(logits, codes, np.ones(8), np.ones((8, 3), dtype=np.bool_))
 
     assert weights.values[OTHER["recent"]] == 0.0
+
+
+def pooled(steady_is_right: bool) -> Pool:
+    """After events while classes are away: counts are right about all, or the fast logits are."""
+    pool, generator = Pool(), np.random.default_rng(0)
+    for _ in range(100):
+        codes = generator.integers(0, 2, 16).astype(np.int32)
+        logits = np.zeros((16, 4, len(KINDS)))
+        right, wrong = ("counts", "fast") if steady_is_right else ("fast", "counts")
+        logits[np.arange(16), codes, OTHER[right]] = 2.0
+        logits[np.arange(16), 2 + codes, OTHER[wrong]] = 2.0  # takes them for classes that are away
+        asked = np.zeros((16, 4), dtype=np.bool_)
+        asked[:, :2] = True
+        pool.judge(logits, codes, np.ones(16), asked, np.ones(4, dtype=np.bool_))
+    return pool
+
+
+def test_while_classes_are_away_the_evidence_answers_that_does_not_take_what_comes_for_them() -> None:
+    steady, moving = pooled(True), pooled(False)
+
+    for kind in ("faded", "slow", "fast", "recent"):
+        assert steady.values(away=True)[OTHER[kind]] == pytest.approx(0.0, abs=1e-6)
+    assert moving.values(away=True) == pytest.approx(moving.values(away=False), abs=1e-6)
+    assert moving.values(away=True)[OTHER["fast"]] > 1.0
+    assert steady.values(away=False)[OTHER["fast"]] > 0.5  # nobody is away: all evidence answers
 
 
 # Traffic
