@@ -97,7 +97,8 @@ class AppendingRoutes:
         _refuse({one.row: (one.reason, one.detail) for one in decoded.rejected}, single)
         batch = decoded.batch
         bare = _unlabelled(model, batch)
-        needed = len(bare) == count and not model.labels_topic  # else labels may come later
+        later = bool(model.labels_topic) and any(batch.ids or ())  # their labels may come, by these ids
+        needed = len(bare) == count and not later
         _refuse(misspelt(model.schema, values, label=needed), single)
         ids, keys = batch.ids or [None] * count, batch.keys or [None] * count
         messages = [

@@ -65,6 +65,14 @@ def test_events_whose_labels_may_come_later_are_told_and_never_refused(client: h
     assert (given.status_code, given.json()["labelled"]) == (200, False)
 
 
+def test_without_an_id_no_label_can_come_later_and_a_misspelt_one_is_refused(client: httpx.Client) -> None:
+    refused = client.post("/v1/models/m/events", json={"inputs": {"features": ROW}, "labl": "left"})
+    taken = client.post("/v1/models/m/events", json={"inputs": {"features": ROW}, "other": "left"})
+
+    assert (refused.status_code, "'labl'" in refused.json()["error"]) == (400, True), refused.text
+    assert (taken.status_code, taken.json()["labelled"]) == (200, False)
+
+
 def test_labels_are_appended_under_their_ids(client: httpx.Client, service: RunningServer) -> None:
     single = client.post("/v1/models/m/labels", content=b'{"id": "e-1", "label": "left"}')
     many = client.post("/v1/models/m/labels", content=b'[{"id": 2, "label": true},{"id":"e-3","label":"left"}]')
