@@ -83,6 +83,16 @@ def run(
             console.print(str(error), highlight=False, soft_wrap=True)
 
 
+_SIGNALS = {
+    "loss": "the model's error",
+    "twin": "the frozen baseline's error",
+    "confidence": "its confidence",
+    "inputs": "its inputs",
+    "predictions": "its predictions",
+}
+"""What an alarm was raised by."""
+
+
 def _show(console: Console, done: Replayed) -> None:
     record = done.report()
     console.print(
@@ -107,7 +117,17 @@ def _show(console: Console, done: Replayed) -> None:
         columns = [*(record[part] for part in ("metrics", "recent", "frozen")), *controls.values()]
         figures = (column.get(name) for column in columns)
         table.add_row(name, *("-" if value is None else f"{value:.4f}" for value in figures))
-    console.print(table)
+    if table.row_count:
+        console.print(table)
+    else:
+        console.print("nothing was graded: no event was predicted by a model that knew a label", highlight=False)
+    for alarm in done.alarms:
+        console.print(
+            f"drift {alarm.number}: since event {alarm.since:,}, noticed at event {alarm.start:,} "
+            f"({_SIGNALS.get(alarm.signal, alarm.signal)})",
+            highlight=False,
+            soft_wrap=True,
+        )
     for rejected in done.rejected[:5]:
         console.print(f"line {rejected.row}: {rejected.reason}: {rejected.detail}", highlight=False, soft_wrap=True)
     if done.reasons:

@@ -1,0 +1,48 @@
+"""What a replay prints of a stream that drifts, and of one of which nothing could be graded."""
+
+from __future__ import annotations
+
+import random
+import re
+from pathlib import Path
+
+from tests.services import warm
+from tests.services.processes import PATIENCE
+
+CONFIGURATION = """
+[service]
+state_dir = "{folder}/state"
+[[model]]
+name = "m"
+learner = "ridge"
+topic = "m.events"
+columns = {{ x = "numeric" }}
+fields.label = "y"
+"""
+
+
+def said(folder: Path, *more: str) -> str:
+    chance = random.Random(0)
+    path, rows = folder / "m.toml", folder / "rows.csv"
+    path.write_text(CONFIGURATION.format(folder=folder))
+    with rows.open("w") as file:
+        file.write("x,y\n")
+        for row in range(3000):
+            x = chance.random()
+            file.write(f"{x:.3f},{'u' if (x > 0.5) == (row < 2000) else 'v'}\n")
+    done = warm.run("replay", str(path), "--model", "m", "--input", str(rows), *more, timeout=PATIENCE)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_drift_is_told_with_the_event_since_when_and_what_shows_it(tmp_path: Path) -> None:
+    (since, noticed), *_ = re.findall(r"drift 1: since event ([\d,]+), noticed at event ([\d,]+) \(", said(tmp_path))
+
+    assert 1900 < int(since.replace(",", "")) <= int(noticed.replace(",", "")) < 2300
+
+
+def test_where_nothing_was_graded_it_says_so_in_place_of_an_empty_table(tmp_path: Path) -> None:
+    text = said(tmp_path, "--delay", "5000")
+
+    assert "nothing was graded" in text
+    assert "metric" not in text
