@@ -281,7 +281,8 @@ def test_an_explanation_speaks_of_columns_by_name_on_every_wire(service: Running
 def test_predict_explains_on_request(service: RunningServer, port: str, capsys: pytest.CaptureFixture[str]) -> None:
     run(f"127.0.0.1:{getattr(service.server, port)}", "m", json.dumps(FRAUD), explain=2)
 
-    (answer,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("{"))  # beside log lines
-    explained = json.loads(answer)["explanation"]
+    printed = capsys.readouterr().out
+    answer, _ = json.JSONDecoder().raw_decode(printed, printed.index("{"))  # beside log lines
+    explained = answer["explanation"]
     assert len(explained) == 2
     assert {entry["column"] for entry in explained} <= COLUMNS.keys()
