@@ -148,7 +148,7 @@ def test_a_redis_that_goes_and_comes_back_stops_no_prediction_and_loses_no_label
         redis_server.stop()
         until("it to be said", lambda: json.loads(running.get("/readyz")[1])["degraded"])
         assert running.get("/readyz")[0] == 200
-        assert caller.told("thalweg_request_store_up") == 0
+        until("the request store to be down", lambda: caller.told("thalweg_request_store_up") == 0)
         for number in range(20, 30):
             assert len(caller.ask(f"{topic}-{number}", user=1, item=number).outputs) == 3
         for number in range(20, 30):
