@@ -1,7 +1,10 @@
 """What holds for every test: one thread for arithmetic, derandomised properties, patience, and where data lies."""
 
+import logging
 import os
 import ssl
+import sys
+import threading
 
 for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(variable, "1")  # before NumPy loads: two threads on busy cores are slower, and reorder sums
@@ -43,11 +46,25 @@ _UMASK = os.umask(0o022)
 os.umask(_UMASK)
 
 
+_HOOKS = ((sys, "excepthook"), (sys, "unraisablehook"), (threading, "excepthook"))
+_before: list[Any] = []
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """Note what a command that is run in this process may change."""
+    _before[:] = [getattr(module, name) for module, name in _HOOKS]
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_runtest_teardown() -> None:
-    """Undo what a command that was run in this process did to it: its log goes to a stream that is closed by now, its
-    files are private, and it may have named the modules that are allowed.
+    """Undo what such a command did: its log goes to a stream that is closed by now, and takes what Python and libraries
+    tell; its files are private; and it may have named the modules that are allowed.
     """
+    for (module, name), hook in zip(_HOOKS, _before):
+        setattr(module, name, hook)
+    for handler in [one for one in logging.root.handlers if type(one).__module__ == "thalweg.ops.run.logs"]:
+        logging.root.removeHandler(handler)
     os.umask(_UMASK)
     if structlog.is_configured():
         structlog.reset_defaults()

@@ -223,4 +223,4 @@ def test_who_calls_with_its_token_over_tls_is_answered_on_the_command_line(
             with pytest.raises(Failed, match="a token is required"):
                 predict(Target(f"localhost:{port}", "", True, root.certificate), "m", ROW)
 
-    assert capsys.readouterr().out.count('"label": "left"') == 2
+    assert capsys.readouterr().out.count('\n  "label": "left",\n') == 2
