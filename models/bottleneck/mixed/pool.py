@@ -20,7 +20,7 @@ from thalweg.proto.schema import Array
 Floats = NDArray[np.float64]
 
 _START = [3.0, 0.0, 0.0, 1.0, 1.0, 0.0]
-_LEAST = [-np.inf, -np.inf, -np.inf, -np.inf, 0.0, 0.0]
+_LEAST = [-np.inf, -np.inf, -np.inf, -np.inf, -np.inf, 0.0]
 _STEADY = [COUNTS, PRIOR]
 _FIRST_ODDS = 2.0  # logarithm, for steady evidence
 _LARGEST_ODDS = 30.0

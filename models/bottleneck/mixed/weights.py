@@ -32,7 +32,7 @@ class Weights:
 
     Args:
         start: Before any event.
-        least: The least each may be. That a class comes often never speaks against it: it would, at the very moment at
+        least: The least each may be. That a class came lately never speaks against it: it would, at the very moment at
             which classes change.
     """
 

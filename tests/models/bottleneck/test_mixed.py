@@ -181,7 +181,7 @@ def test_raised_forgetting_divides_what_was_counted() -> None:
 
 OTHER = {kind: number for number, kind in enumerate(KINDS)}
 START = [3.0, 0.0, 0.0, 1.0, 1.0, 0.0]
-LEAST = [-np.inf, -np.inf, -np.inf, -np.inf, 0.0, 0.0]
+LEAST = [-np.inf, -np.inf, -np.inf, -np.inf, -np.inf, 0.0]
 
 
 def pieces(events: int, informed: str, seed: int = 0) -> tuple[Any, Any]:
