@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 
@@ -60,37 +60,9 @@ def _exit_codes() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        from thalweg.ops.config.error import ConfigurationError
-        from thalweg.ops.run import logs
+        from thalweg.ops.run.failed import end_with
 
-        if isinstance(error, ConfigurationError):
-            logs.failure(str(error))
-            sys.exit(2)
-        _fail(error)
-
-
-def _fail(error: Exception) -> NoReturn:
-    """The exit code of an error; the error classes are imported only here, because most processes need none."""
-    from thalweg.memory.exchange.commands import StoreError
-    from thalweg.memory.snapshots.snapshots import UnknownVersion
-    from thalweg.memory.snapshots.state import DamagedFile
-    from thalweg.ops.config.addresses import AddressInUse
-    from thalweg.ops.run import logs
-    from thalweg.ops.run.failed import Failed
-    from thalweg.stream.journal.journal import JournalError
-    from thalweg.stream.learn.blocks import HistoryLost
-    from thalweg.stream.learn.fold import StateMismatch
-    from thalweg.stream.log.log import LogError
-    from thalweg.stream.sources.files import FileError
-
-    if isinstance(error, (StateMismatch, AddressInUse)):  # a restart would not help
-        logs.failure(str(error))
-        sys.exit(2)
-    failures = (Failed, FileError, LogError, StoreError, JournalError, HistoryLost, UnknownVersion, DamagedFile)
-    if isinstance(error, (*failures, OSError)):
-        logs.failure(f"error: {error}")
-        sys.exit(1)
-    raise error
+        end_with(error)
 
 
 @app.command()

@@ -17,6 +17,7 @@ from thalweg.ops.config.secrets import masked
 from thalweg.ops.serve.access.tokens import TokensUnusable, read_tokens
 from thalweg.ops.serve.tls.certificates import Certificates, CertificatesUnusable, TlsFiles
 from thalweg.ops.serve.tls.certificates import load as load_certificates
+from thalweg.stream.health.registry import HealthRegistry
 from thalweg.stream.log.kafka_shared.choice import Client, effective_client
 from thalweg.stream.log.log import LogError, Reading, Retention
 from thalweg.stream.log.open import open_log
@@ -180,11 +181,15 @@ class ServiceConfig(Settings):
         """Certificate and key."""
         return TlsFiles(self.tls_certificate, self.tls_key)
 
-    def certificates(self) -> Certificates | None:
-        """The certificates; None: plain text. Raises CertificatesUnusable."""
+    def certificates(self, registry: HealthRegistry | None = None) -> Certificates | None:
+        """The certificates; None: plain text. Raises CertificatesUnusable.
+
+        `registry`: where they report their health, as `certificates`.
+        """
         if not self.tls_certificate:
             return None
-        return Certificates(replace(self.tls_files, client_ca=self.tls_client_ca))
+        files = replace(self.tls_files, client_ca=self.tls_client_ca)
+        return Certificates(files, health=(registry or HealthRegistry()).register("certificates"))
 
     def _tls_mistake(self, setting: str, files: TlsFiles) -> str | None:
         """What is wrong with the file of a setting, if all that are needed are given."""

@@ -376,8 +376,8 @@ def build_server(config: Config, source: Log, store: CommandQueue, replica: int 
         telemetry=ServerMetrics(
             live, models, health, Replicas(live, replica, service.servers) if service.servers > 1 else None
         ),
-        tokens=Tokens(Path(service.token_file)) if service.token_file else None,
-        certificates=service.certificates(),
+        tokens=Tokens(Path(service.token_file), health=registry.register("tokens")) if service.token_file else None,
+        certificates=service.certificates(registry),
         jwts=service.jwt.verifier(registry) if service.jwt is not None else None,
         access=AccessSettings(
             hosts=service.hosts, origins=service.origins, requests_per_second=service.requests_per_second

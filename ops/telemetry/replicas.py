@@ -109,8 +109,10 @@ class Replicas:
 
         def keep() -> None:
             while True:
-                self._write(own())
-                health.running()
+                if problem := self._write(own()):
+                    health.degraded(f"the other servers do not know what this one counts: {problem}")
+                else:
+                    health.running()
                 if self._stopping.wait(_WRITE_SECONDS):
                     self._write(own())
                     return
@@ -134,7 +136,8 @@ class Replicas:
             found.add(tally, now=self._clock() - told < _FRESH_SECONDS)
         return found
 
-    def _write(self, own: Tally) -> None:
+    def _write(self, own: Tally) -> str:
+        """Why it could not be written; empty if it was."""
         path = self._paths[self._number]
         beside = path.with_name(f".{path.name}-{os.getpid()}")
         with self._lock:
@@ -142,7 +145,8 @@ class Replicas:
                 beside.write_text(json.dumps({"time": self._clock(), **own.written()}))
                 beside.rename(path)
             except OSError as error:
-                log.warning("cannot tell the other servers what was counted", problem=str(error))
+                return str(error)
+        return ""
 
     def _read(self, place: int) -> tuple[float, Tally]:
         """When it was told, and what; a file that is missing or damaged counts as it was read last."""

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib.metadata
-import json
-import os
 import platform
 import threading
 import time
@@ -33,6 +31,7 @@ from thalweg.ops.telemetry.latency_window import Recent
 from thalweg.ops.telemetry.metrics import COLLECTED, SERVER_METRICS, collected, family
 from thalweg.ops.telemetry.process_figures import process_figures
 from thalweg.ops.telemetry.process_health import LearnerProcess
+from thalweg.ops.telemetry.processes import running_processes
 from thalweg.ops.telemetry.replicas import Replicas, Tally
 from thalweg.stream.health.registry import Condition
 
@@ -225,7 +224,7 @@ class ServerMetrics:
     def processes(self) -> dict[str, dict[str, Any]]:
         """By role: whether the process runs, its restarts, its memory and its start time."""
         by_role: dict[str, dict[str, Any]] = {}
-        for role, (pid, up, restarts) in self._roles().items():
+        for role, (pid, up, restarts) in running_processes(self._live, self._health.learners).items():
             by_role[role] = {"up": up, "restarts": restarts}
             found = process_figures(pid) if up else None
             if found is not None:
@@ -304,45 +303,13 @@ class ServerMetrics:
         of_running = [
             collected(name) for name in COLLECTED if name.startswith("process_")
         ]  # in the order of the fields
-        for role, (pid, runs, count) in self._roles().items():
+        for role, (pid, runs, count) in running_processes(self._live, self._health.learners).items():
             found = process_figures(pid) if runs else None
             up.add_metric((role,), runs)
             restarts.add_metric((role,), count)
             for figure, value in zip(of_running, found or ()):
                 figure.add_metric((role,), value)
         return [up, restarts, *of_running]
-
-    def _roles(self) -> dict[str, tuple[int | None, bool, int]]:
-        """By role: process id, whether it runs, and its restarts.
-
-        A supervisor's file counts only while it tells of this process: in a memory-backed folder, one may be left from
-        another time. Whether the learner runs is known from its sign of life, wherever and by whomever it was started.
-        """
-        supervised = self._supervised()
-        servers = {role: entry for role, entry in supervised.items() if role.partition("-")[0] == "server"}
-        if os.getpid() not in [entry.get("pid") for entry in servers.values()]:
-            supervised = {} if servers else supervised
-            servers = {"server": {"pid": os.getpid()}}
-        restarts = {role: int(entry.get("restarts", 0)) for role, entry in {**supervised, **servers}.items()}
-        roles: dict[str, tuple[int | None, bool, int]] = {
-            role: (entry.get("pid"), _runs(entry.get("pid")), restarts[role]) for role, entry in servers.items()
-        }
-        learners = self._health.learners
-        if learners is not None:
-            roles["learner"] = (learners.pid, learners.up, restarts.get("learner", 0))
-        standby = supervised.get("standby", {}).get("pid")
-        if isinstance(standby, int):  # where there is none, the others are started without it
-            roles["standby"] = (standby, True, restarts.get("standby", 0))
-        return roles
-
-    def _supervised(self) -> dict[str, dict[str, Any]]:
-        if self._live is None:
-            return {}
-        try:
-            roles: dict[str, dict[str, Any]] = json.loads((self._live / "supervisor.json").read_text())["roles"]
-        except (OSError, ValueError, LookupError, TypeError):
-            return {}
-        return roles if isinstance(roles, dict) else {}
 
 
 def _requests(shown: Tally) -> Iterable[Metric]:
@@ -379,16 +346,6 @@ def _merged(pages: list[bytes]) -> bytes:
             elif not known:
                 heads.setdefault(name, []).append(line)
     return b"".join(b"\n".join([*lines, *samples.get(name, ()), b""]) for name, lines in heads.items())
-
-
-def _runs(pid: object) -> bool:
-    """Whether a process of this service's user has this id."""
-    if not isinstance(pid, int):
-        return False
-    with contextlib.suppress(OSError):
-        os.kill(pid, 0)
-        return True
-    return False
 
 
 def _build_info() -> Any:

@@ -27,6 +27,7 @@ import structlog
 
 from thalweg.ops.serve.access.callers import Grant, Identity
 from thalweg.ops.serve.access.roles import ROLES, Role
+from thalweg.stream.health.registry import Health
 
 log = structlog.get_logger(__name__)
 
@@ -66,17 +67,20 @@ class Tokens:
     Args:
         path: The file.
         clock: Seconds, to look at the file at most once a second.
+        health: Whether what the file says now is what holds.
 
     Raises:
         TokensUnusable: The file cannot be read, has no token, or a line that is of no use.
     """
 
-    def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic, health: Health | None = None) -> None:
         self._path, self._clock = path, clock
+        self._health = health or Health("tokens")
         self._lock = threading.Lock()
         self._changed = self._signature()
         self._looked = clock()
         self._table = read_tokens(path)
+        self._health.running()
 
     def identity(self, authorization: str | None, certificate: str | None = None) -> tuple[Identity, str]:
         """Who sends a header `Authorization: Bearer TOKEN`, or has a client certificate of this common name, and, for
@@ -113,7 +117,9 @@ class Tokens:
             self._table = read_tokens(self._path)
         except TokensUnusable as error:
             log.error("cannot reload the tokens: the previous ones stay valid", problem=str(error))
+            self._health.degraded(f"cannot reload the tokens, the previous ones stay valid: {error}")
         else:
+            self._health.running()
             log.info("reloaded the tokens", file=str(self._path), tokens=len(self._table.by_hash))
 
     def _signature(self) -> tuple[int, ...]:

@@ -128,13 +128,12 @@ class MicroBatches:
         rows = _rows(inputs)
         if not self.worth_while or not 0 < rows <= _LARGE:
             return self._compute_alone(served, inputs, rows)
+        mine = None
         with self._lock:
             first = not self._computing
             if first:
                 self._computing = True
-            elif not self._room.enter():
-                return self._compute_alone(served, inputs, rows)
-            else:
+            elif self._room.enter():
                 mine = _Waiting(served, inputs, _form(inputs), rows, alive)
                 self._queue.append(mine)
         if first:
@@ -142,6 +141,8 @@ class MicroBatches:
                 return self._compute_alone(served, inputs, rows)
             finally:
                 self._pass_on()
+        if mine is None:  # no place to wait
+            return self._compute_alone(served, inputs, rows)
         try:
             with self._room.aside():
                 self._wait(mine, patience_seconds)

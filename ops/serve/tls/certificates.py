@@ -12,6 +12,8 @@ from typing import Any, NoReturn
 
 import structlog
 
+from thalweg.stream.health.registry import Health
+
 log = structlog.get_logger(__name__)
 
 SOON_SECONDS = 14 * 86400.0
@@ -74,14 +76,20 @@ class Certificates:
     Args:
         files: Where they are.
         clock: Seconds, to look at the files at most once a second.
+        health: Whether the files' certificates are those in use, and clients take them.
 
     Raises:
         CertificatesUnusable: They cannot be used. One that has expired can, and is told in the log: a service that does
             not start again because of it would be worse.
     """
 
-    def __init__(self, files: TlsFiles, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, files: TlsFiles, clock: Callable[[], float] = time.monotonic, health: Health | None = None
+    ) -> None:
         self._files, self._clock = files, clock
+        self._health = health or Health("certificates")
+        self._refused = ""  # why clients refuse them, as was told last
+        self._not_reloaded = ""
         self._lock = threading.Lock()
         self._looked = clock()
         self._changed = _signature(files)
@@ -102,22 +110,30 @@ class Certificates:
                 if changed != self._changed:
                     self._changed = changed
                     self._reload()
+                self._tell()
             return self._loaded
 
     def _reload(self) -> None:
         try:
             self._loaded = load(self._files)
         except CertificatesUnusable as error:
-            log.error(
-                "cannot reload the certificates: the previous ones stay in use", problem=f"{error.setting}: {error}"
-            )
+            problem = f"{error.setting}: {error}"
+            log.error("cannot reload the certificates: the previous ones stay in use", problem=problem)
+            self._not_reloaded = f"cannot reload the certificates, the previous ones stay in use: {problem}"
             return
+        self._not_reloaded = ""
         log.info("reloaded the certificates", expires=_date(self._loaded.expires), names=list(self._loaded.names))
-        self._tell()
+        self._refused = ""
 
     def _tell(self) -> None:
-        if lapse := self._loaded.lapse(time.time()):
+        lapse = self._loaded.lapse(time.time())
+        if lapse and lapse != self._refused:
             log.error("clients refuse the certificate", file=self._files.certificate, problem=lapse)
+        self._refused = lapse
+        if problem := self._not_reloaded or (lapse and f"clients refuse {self._files.certificate}: {lapse}"):
+            self._health.degraded(problem)
+        else:
+            self._health.running()
 
 
 def load(files: TlsFiles) -> Loaded:

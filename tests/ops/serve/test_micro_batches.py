@@ -166,11 +166,13 @@ def test_whoever_finds_no_place_to_wait_is_computed_alone() -> None:
     callers = Callers(version(Doubling()), WaitingRoom(1))
     asked = callers.ask_in_turn(2.0)
     asked.append(callers.ask(x(3.0)))
-    until("the last to be computed", lambda: len(callers.predictor.asked) == 2)
+    until("the next to be computed", lambda: len(callers.predictor.asked) == 2)
+    asked.append(callers.ask(x(4.0)))
+    until("the last to be computed beside it", lambda: len(callers.predictor.asked) == 3)
     callers.go_on()
 
-    assert [one.result()["y"].tolist() for one in asked] == [[4.0], [6.0]]
-    assert callers.predictor.asked == [[1.0], [3.0], [2.0]]
+    assert [one.result()["y"].tolist() for one in asked] == [[4.0], [6.0], [8.0]]
+    assert callers.predictor.asked == [[1.0], [3.0], [4.0], [2.0]]
 
 
 def test_what_is_computed_soon_or_not_sooner_together_is_computed_alone() -> None:

@@ -1,0 +1,70 @@
+"""Which processes of the service run, as its supervisor and its learner tell."""
+
+from __future__ import annotations
+
+import json
+import os
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from thalweg.ops.telemetry.process_health import SUPERVISOR_FILE, LearnerProcess
+
+_SERVER = "server"
+
+
+class RunningProcess(NamedTuple):
+    """One process."""
+
+    pid: int | None
+    """None: not known."""
+    up: bool
+    """Whether it runs."""
+    restarts: int
+
+
+def running_processes(live: Path | None, learners: LearnerProcess | None) -> dict[str, RunningProcess]:
+    """By role: `server` (further ones are `server-2` and so on), `learner`, `standby`.
+
+    A supervisor's file counts only while it tells of this process: in a memory-backed folder, one may be left from
+    another time. Whether the learner runs is known from its sign of life, wherever and by whomever it was started.
+
+    Args:
+        live: The folder of published versions, with the supervisor's file; None: there is none.
+        learners: The learner process as it tells of itself.
+    """
+    supervised = _supervised(live)
+    servers = {role: entry for role, entry in supervised.items() if role.partition("-")[0] == _SERVER}
+    if os.getpid() not in [entry.get("pid") for entry in servers.values()]:
+        supervised = {} if servers else supervised
+        servers = {_SERVER: {"pid": os.getpid()}}
+    restarts = {role: int(entry.get("restarts", 0)) for role, entry in {**supervised, **servers}.items()}
+    roles = {
+        role: RunningProcess(entry.get("pid"), _runs(entry.get("pid")), restarts[role])
+        for role, entry in servers.items()
+    }
+    if learners is not None:
+        roles["learner"] = RunningProcess(learners.pid, learners.up, restarts.get("learner", 0))
+    standby = supervised.get("standby", {}).get("pid")
+    if isinstance(standby, int):  # where there is none, the others are started without it
+        roles["standby"] = RunningProcess(standby, True, restarts.get("standby", 0))
+    return roles
+
+
+def _supervised(live: Path | None) -> dict[str, dict[str, Any]]:
+    if live is None:
+        return {}
+    try:
+        roles: dict[str, dict[str, Any]] = json.loads((live / SUPERVISOR_FILE).read_text())["roles"]
+    except (OSError, ValueError, LookupError, TypeError):
+        return {}
+    return roles if isinstance(roles, dict) else {}
+
+
+def _runs(pid: object) -> bool:
+    if not isinstance(pid, int):
+        return False
+    with suppress(OSError):
+        os.kill(pid, 0)
+        return True
+    return False

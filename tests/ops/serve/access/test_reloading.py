@@ -1,0 +1,72 @@
+"""A file of tokens or a certificate that cannot be taken up is told where health is told, until it can."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.services.certificates import Authority
+from thalweg.ops.serve.access.tokens import Tokens
+from thalweg.ops.serve.tls.certificates import Certificates, TlsFiles
+from thalweg.stream.health.registry import Health
+
+
+class Clock:
+    """A second passes with each look."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        self.now += 1.0
+        return self.now
+
+
+def told(health: Health) -> tuple[str, str]:
+    now = health.now()
+    return now.state.value, now.reason
+
+
+def test_tokens(tmp_path: Path) -> None:
+    path, health = tmp_path / "tokens", Health("tokens")
+    path.write_text("a-token-of-some-length")
+    tokens = Tokens(path, Clock(), health)
+    assert told(health) == ("running", "")
+
+    path.write_text("short")
+    tokens.identity(None)
+
+    state, reason = told(health)
+    assert state == "degraded"
+    assert "the previous ones stay valid" in reason
+    assert "at least 16 characters" in reason
+    path.write_text("another-token-of-some-length")
+    tokens.identity(None)
+    assert told(health) == ("running", "")
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("root"))
+
+
+def test_certificates(tmp_path: Path, root: Authority) -> None:
+    first, second, health = root.issue("first"), root.issue("second"), Health("certificates")
+    files = TlsFiles(str(tmp_path / "c.pem"), str(tmp_path / "c.key"))
+    shutil.copy(first.certificate, files.certificate)
+    shutil.copy(first.key, files.key)
+    certificates = Certificates(files, Clock(), health)
+    certificates.current()
+    assert told(health) == ("running", "")
+
+    shutil.copy(second.key, files.key)
+    certificates.current()
+
+    state, reason = told(health)
+    assert state == "degraded"
+    assert reason.startswith("cannot reload the certificates, the previous ones stay in use: tls_key: ")
+    shutil.copy(second.certificate, files.certificate)
+    certificates.current()
+    assert told(health) == ("running", "")
