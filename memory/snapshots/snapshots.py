@@ -61,6 +61,7 @@ class Manifest:
     """Hash of the learner's state, independent of the file format."""
     size_bytes: int = 0
     software: Mapping[str, str] = field(default_factory=dict)
+    """Versions of what computed the state; of a GPU also which, see `memory/devices/history.py`."""
     files: Mapping[str, str] = field(default_factory=dict)
     """SHA-256 by file name."""
     pieces: Mapping[str, Index] = field(default_factory=dict)
@@ -149,7 +150,7 @@ class InMemorySnapshots:
             name: State({key: tensor.copy() for key, tensor in part.tensors.items()}, dict(part.meta))
             for name, part in parts.items()
         }
-        manifest = replace(manifest, **_facts(parts))
+        manifest = replace(manifest, **_facts(manifest, parts))
         self._kept[manifest.version] = Snapshot(manifest, parts)
         for version in _surplus(sorted(self._kept), self._keep, spare, instead_of):
             del self._kept[version]
@@ -205,7 +206,7 @@ class FolderSnapshots:
                 if large:
                     pieces[name], hashes = write_pieces(name, large, beside, before, known)
                     files |= hashes
-            manifest = replace(manifest, files=files, pieces=pieces, **_facts(parts))
+            manifest = replace(manifest, files=files, pieces=pieces, **_facts(manifest, parts))
             text = json.dumps(manifest.to_json(), indent=1)
             write_durably(beside / "manifest.json", (text + "\n").encode())
             sync_folder(beside)
@@ -348,11 +349,11 @@ def _surplus(versions: Sequence[int], keep: int, spare: int | None, instead_of: 
     return replaced + [version for version in others[:-keep] if version != spare]
 
 
-def _facts(parts: Mapping[str, State]) -> dict[str, Any]:
+def _facts(manifest: Manifest, parts: Mapping[str, State]) -> dict[str, Any]:
     return {
         "state_sha256": parts["learner"].sha256(),
         "size_bytes": sum(part.size_bytes for part in parts.values()),
-        "software": dict(software()),
+        "software": {**software(), **manifest.software},
     }
 
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from thalweg.memory.devices.names import CPU
 from thalweg.models.contract.learner import ParamsError
 from thalweg.models.encoders.encoder import FEATURES, Encoder, shared_encoder
 from thalweg.models.encoders.spec import EncoderSpec
@@ -42,8 +43,10 @@ class EncodedColumns:
         return found.astype(np.float64)
 
 
-def encoded_columns(spec: EncoderSpec, columns: Mapping[str, Column], seed: int) -> EncodedColumns | None:
-    """The columns that an encoder takes; None if it takes none as they are.
+def encoded_columns(
+    spec: EncoderSpec, columns: Mapping[str, Column], seed: int, device: str = CPU
+) -> EncodedColumns | None:
+    """The columns that an encoder takes, which computes on a device; None if it takes none as they are.
 
     Raises:
         ParamsError: There is no such column, or the encoder does not take them; keys `encoder_columns`, `encoder`, …
@@ -54,5 +57,5 @@ def encoded_columns(spec: EncoderSpec, columns: Mapping[str, Column], seed: int)
         text = f"no such column: {unknown[0]!r}; columns: {', '.join(columns):.200}"
         raise ParamsError({"encoder_columns": text})
     taken = {name: one for name, one in column_specs(columns).items() if name in spec.columns}
-    encoder = shared_encoder(spec, "", taken, seed)
+    encoder = shared_encoder(spec, "", taken, seed, device)
     return EncodedColumns(spec.columns, encoder, frozenset(columns.keys() - taken.keys()))

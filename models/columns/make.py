@@ -6,6 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import structlog
+
+from thalweg.memory.devices.failures import DeviceFailed
 from thalweg.memory.snapshots.state import State
 from thalweg.models.columns.encoding import encoded_columns
 from thalweg.models.columns.ids import id_columns
@@ -16,9 +19,12 @@ from thalweg.models.contract.learner import Learner, LearnerContext, ParamsError
 from thalweg.models.contract.registry import find
 from thalweg.models.encoders.encoded import EncodedPredictor
 from thalweg.models.encoders.encoded import make_learner as make_encoded
-from thalweg.models.encoders.encoder import shared_encoder
+from thalweg.models.encoders.encoder import Encoder, shared_encoder
+from thalweg.models.encoders.kinds import encoder_device
 from thalweg.models.encoders.spec import IDENTITY, EncoderSpec, spec_of
 from thalweg.proto.task import ADAPTATION
+
+log = structlog.get_logger(__name__)
 
 
 def takes_columns(name: str) -> bool:
@@ -72,7 +78,8 @@ def params_behind_columns(
 def predictor_maker(
     name: str, context: LearnerContext, encoder: EncoderSpec | str = IDENTITY, weights: str = ""
 ) -> Callable[[State], Predictor]:
-    """Makes a predictor of each published version of the learner of `make_learner`.
+    """Makes a predictor of each published version of the learner of `make_learner`. An encoder whose device has failed
+    computes on the processor: answers are the same up to rounding.
 
     Raises:
         UnknownLearner: There is no learner of this name.
@@ -85,12 +92,21 @@ def predictor_maker(
         inputs, behind = transform.specs, _behind_stage(spec)
     made: Callable[[State], Predictor] = find(name).predictor_from
     if behind.name != IDENTITY:
-        front, bare = shared_encoder(behind, "", inputs, context.seed), made
+        front, bare = _answering_encoder(behind, replace(context, inputs=inputs)), made
 
         def made(state: State) -> Predictor:
             return EncodedPredictor(bare(state), front)
 
     return made if transform is None else VersionReader(made, transform)
+
+
+def _answering_encoder(spec: EncoderSpec, context: LearnerContext) -> Encoder:
+    device = encoder_device(spec, context)
+    try:
+        return shared_encoder(spec, "", context.inputs, context.seed, device)
+    except DeviceFailed as error:
+        log.warning("answers are computed on the processor", encoder=spec.name, device=device, problem=str(error))
+        return shared_encoder(spec, "", context.inputs, context.seed)
 
 
 def transform_of(name: str, context: LearnerContext, encoder: EncoderSpec | str = IDENTITY) -> Transform | None:
@@ -109,7 +125,7 @@ def transform_of(name: str, context: LearnerContext, encoder: EncoderSpec | str 
         if spec.name != IDENTITY:
             raise ParamsError({"encoder": f"{name} takes columns as they are, got {spec.name!r} in front of it"})
         return None
-    encoded = encoded_columns(spec, context.columns, context.seed)
+    encoded = encoded_columns(spec, context.columns, context.seed, encoder_device(spec, context))
     left = {n: one for n, one in context.columns.items() if encoded is None or n not in encoded.columns}
     direct = id_columns(name, getattr(find(name), "input_names", ()), left)
     return Transform(context.columns, context.seed, direct, encoded)

@@ -22,6 +22,7 @@ from thalweg.models.contract.capabilities import (
     InputValidator,
     IntensityCurves,
     Mergeable,
+    OnDevice,
     PredictorWrapper,
     SequencePredictor,
     SharedMemoryLearner,
@@ -259,4 +260,5 @@ _OF_LEARNERS: Mapping[type, Callable[[Any, FeatureStage], object]] = {
     SharedMemoryLearner: _unchanged,
     Mergeable: _Mergeable,
     Unlearner: _Unlearner,
+    OnDevice: _unchanged,
 }

@@ -155,6 +155,15 @@ class Unlearner(Protocol):
         """
 
 
+@runtime_checkable
+class OnDevice(Protocol):
+    """A learner that can compute on a GPU, or whose encoder does."""
+
+    @property
+    def computed_on(self) -> str:
+        """The kind of GPU and its software, on which the bits of the state depend; empty on the processor."""
+
+
 PREDICTOR_CAPABILITIES: tuple[type, ...] = (
     SequencePredictor,
     AlternativeInputs,
@@ -163,7 +172,13 @@ PREDICTOR_CAPABILITIES: tuple[type, ...] = (
     IntensityCurves,
     Untaught,
 )
-LEARNER_CAPABILITIES: tuple[type, ...] = (Forgetting, SharedMemoryLearner, Mergeable, Unlearner)
+LEARNER_CAPABILITIES: tuple[type, ...] = (Forgetting, SharedMemoryLearner, Mergeable, Unlearner, OnDevice)
+
+
+def computed_on(learner: object) -> str:
+    """On which GPU and software a learner computes; empty on the processor."""
+    found = capability(learner, OnDevice)
+    return "" if found is None else found.computed_on
 
 
 # Lookup

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
+from thalweg.memory.devices.names import AUTO, CPU, EXPECTED, is_device, numbered
 from thalweg.memory.snapshots.state import State
 from thalweg.models.contract.gauges import GaugeSpec, GaugeValue
 from thalweg.proto.event import Batch
@@ -128,7 +129,7 @@ class LearnerContext:
     """Everything from which a new learner is made; later fields have defaults, so that no factory breaks.
 
     Raises:
-        ParamsError: An unsupported device; key `device`.
+        ParamsError: No name of a device; key `device`.
     """
 
     inputs: Mapping[str, TensorSpec]
@@ -137,21 +138,31 @@ class LearnerContext:
     """Its hyper-parameters as configured; missing ones have the learner's default."""
     seed: int = 0
     """Seed of everything random in it."""
-    device: str = "cpu"
-    """The device: `cpu`. `auto` is resolved to it: a learner never gets `auto`."""
+    device: str = CPU
+    """The device: `cpu`, or `cuda:N` for a learner whose factory declares `takes_device = True`. A learner never gets
+    `auto`: here it becomes `cpu`."""
+    spare_gpu: str = ""
+    """The GPU that `device = "auto"` may become, where a factory's `gains_from_gpu` says so; empty: none. Not for the
+    learner, which gets its device."""
+    device_bytes: int = 0
+    """Most bytes that the learner may keep on a GPU; 0: no limit of its own."""
     columns: Mapping[str, Column] = field(default_factory=dict)
     """The columns, by name, if the inputs are columns. Only a learner whose factory declares `takes_columns = True` is
     made with them, and puts them in its schema; all others learn from the one input `features` of a feature stage."""
 
     def __post_init__(self) -> None:
-        if self.device == "auto":
-            object.__setattr__(self, "device", "cpu")
-        if self.device != "cpu":
-            raise ParamsError({"device": f"other devices are not offered in this version, got {self.device!r}"})
+        if not is_device(self.device):
+            raise ParamsError({"device": f"expected {EXPECTED}, got {self.device!r}"})
+        object.__setattr__(self, "device", CPU if self.device == AUTO else numbered(self.device))
 
 
 class LearnerFactory(Protocol):
-    """The object that the registry finds under a name: a class or function with these attributes."""
+    """The object that the registry finds under a name: a class or function with these attributes.
+
+    It may declare `takes_device = True`: its learners compute on the context's device. Then `gains_from_gpu`, a
+    function of the context, says whether one gains from a GPU at its size, so that `device = "auto"` means it; without
+    it, `auto` means the processor. See `devices.py`.
+    """
 
     def __call__(self, context: LearnerContext) -> Learner:
         """A new learner.

@@ -78,9 +78,14 @@ def _with_dictionary(function: Callable[..., Any], inputs: Mapping[str, Any]) ->
     return function(dict(inputs))
 
 
-def features_of(result: Any, inputs: Mapping[str, Any]) -> Array:
+def features_of(result: Any, inputs: Mapping[str, Any], fetch: Callable[[Any], Any] | None = None) -> Array:
     """The array in what a function gave back: that itself, or a tensor; of a Hugging Face model's output
     `pooler_output`, else the mean of `last_hidden_state` over the tokens of `attention_mask`, or over all.
+
+    Args:
+        result: What it gave back.
+        inputs: What it was called with.
+        fetch: Brings a tensor back from the device on which a module computes; None: it may be anywhere.
 
     Raises:
         TypeError: There is none, or it does not hold numbers.
@@ -88,7 +93,8 @@ def features_of(result: Any, inputs: Mapping[str, Any]) -> Array:
     if hasattr(result, "last_hidden_state") or hasattr(result, "pooler_output"):
         result = _pooled(result, inputs)
     if hasattr(result, "detach"):
-        result = result.detach().float().cpu().numpy()
+        result = result.detach().float()
+        result = result.cpu().numpy() if fetch is None else fetch(result)
     array = np.asarray(result)
     if array.dtype.kind not in "biuf":
         raise TypeError(f"expected an array of numbers, got {type(result).__name__} of {array.dtype}")

@@ -17,6 +17,7 @@ from thalweg.models.contract.capabilities import (
     InputValidator,
     IntensityCurves,
     Mergeable,
+    OnDevice,
     PredictorWrapper,
     SequencePredictor,
     SharedMemoryLearner,
@@ -26,11 +27,13 @@ from thalweg.models.contract.capabilities import (
     capability,
     predict_batch,
 )
+from thalweg.models.contract.devices import placed
 from thalweg.models.contract.gauges import GaugeSpec, GaugeValue
 from thalweg.models.contract.latest import LatestPredictor
 from thalweg.models.contract.learner import Learner, LearnerContext, ParamsError, Predictor
 from thalweg.models.contract.registry import find
 from thalweg.models.encoders.encoder import Encoder, shared_encoder
+from thalweg.models.encoders.kinds import encoder_device
 from thalweg.models.encoders.spec import IDENTITY, EncoderSpec, spec_of
 from thalweg.proto.event import Batch
 from thalweg.proto.schema import Array, Inputs, Schema, TensorSpec
@@ -58,10 +61,10 @@ def make_learner(
     factory = find(name)
     spec = spec_of(encoder, weights)
     if spec.name == IDENTITY:
-        return factory(context)
-    front = shared_encoder(spec, weights, context.inputs, context.seed)
+        return factory(placed(factory, context))
+    front = shared_encoder(spec, weights, context.inputs, context.seed, encoder_device(spec, context))
     try:
-        return EncodedLearner(factory(replace(context, inputs=front.specs)), front)
+        return EncodedLearner(factory(placed(factory, replace(context, inputs=front.specs))), front)
     except ParamsError as error:
         names: Sequence[str] = getattr(factory, "input_names", ())
         raise ParamsError(dict(_as_encoder_mistakes(name, names, spec.name, error))) from error
@@ -91,6 +94,8 @@ class EncodedLearner(Wrapper):
     def capability(self, kind: type[C]) -> C | None:
         inner = capability(self._learner, kind)
         seen = _OF_LEARNERS.get(kind)
+        if inner is None and kind is OnDevice and self._encoder.computed_on:
+            return cast(C, _OnDevice(None, self._encoder))
         return None if inner is None or seen is None else cast(C, seen(inner, self._encoder))
 
     @property
@@ -211,6 +216,12 @@ class _Unlearner:
         self._inner.unlearn(self._encoder.batch(batch))
 
 
+class _OnDevice:
+    def __init__(self, inner: OnDevice | None, encoder: Encoder) -> None:
+        said = ["" if inner is None else inner.computed_on, encoder.computed_on]
+        self.computed_on = "; ".join(dict.fromkeys(one for one in said if one))
+
+
 def _unchanged(inner: object, front: object) -> object:
     """No input passes through this capability, so it is passed on as it is."""
     return inner
@@ -229,4 +240,5 @@ _OF_LEARNERS: Mapping[type, Callable[[Any, Encoder], object]] = {
     SharedMemoryLearner: _unchanged,
     Mergeable: _unchanged,
     Unlearner: _Unlearner,
+    OnDevice: _OnDevice,
 }

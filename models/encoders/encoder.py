@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import structlog
 
+from thalweg.memory.devices.names import CPU
 from thalweg.models.contract.learner import ParamsError
 from thalweg.models.encoders.kinds import Rows, find_kind
 from thalweg.models.encoders.probing import check_rows, probe, shown_inputs
@@ -28,6 +29,8 @@ log = structlog.get_logger(__name__)
 FEATURES = "features"
 _ROWS = 8  # full tiles: the bits of a row do not depend on the other rows
 _AT_ONCE = 64
+_GPU_TILE = 16
+"""On a GPU the bits of a row depend on the number of rows, so it is always this."""
 _CACHED_BYTES = 64 << 20  # of features kept per encoder
 
 
@@ -44,12 +47,21 @@ class Encoder:
         weights: Safetensors file for a torch module, if only the name is given.
         inputs: Its inputs; the random encoders take one.
         seed: Seed of the random encoders.
+        device: Where a torch module computes.
 
     Raises:
         ParamsError: Keys `encoder`, `weights`, `encoder_arguments`, `inputs`.
+        DeviceFailed: The device is not there, or has no room for it.
     """
 
-    def __init__(self, encoder: EncoderSpec | str, weights: str, inputs: Mapping[str, TensorSpec], seed: int) -> None:
+    def __init__(
+        self,
+        encoder: EncoderSpec | str,
+        weights: str,
+        inputs: Mapping[str, TensorSpec],
+        seed: int,
+        device: str = CPU,
+    ) -> None:
         spec = spec_of(encoder, weights)
         self.name = spec.name
         if any(length < 1 for one in inputs.values() for length in one.shape) or not inputs:
@@ -57,7 +69,10 @@ class Encoder:
         self.inputs_taken = dict(inputs)
         """The inputs by name."""
         self._dtypes = {name: np.dtype(object if one.dtype == "bytes" else one.dtype) for name, one in inputs.items()}
-        self._encode, self.notes, self._is_users = find_kind(spec, inputs, seed)
+        self._encode, self.notes, self._is_users = find_kind(spec, inputs, seed, device)
+        self.computed_on = _described(device)
+        """The kind of GPU and its software, on which the bits of features depend; empty on the processor."""
+        self._tile, self._at_once = (_ROWS, _AT_ONCE) if device == CPU else (_GPU_TILE, _GPU_TILE)
         rows = probe(inputs, _ROWS)
         try:
             found = np.asarray(self._encode(rows))
@@ -94,9 +109,11 @@ class Encoder:
     def features(self, inputs: Inputs, count: int) -> Rows:
         """The features (count, F) of valid inputs."""
         found = np.empty((count, self.specs[FEATURES].shape[0]), dtype=np.float32)
-        for start in range(0, count, _AT_ONCE):
-            end = min(count, start + _AT_ONCE)
-            rows = np.minimum(np.arange(start, end + -(end - start) % _ROWS), end - 1)  # the last row fills the tile
+        for start in range(0, count, self._at_once):
+            end = min(count, start + self._at_once)
+            rows = np.minimum(
+                np.arange(start, end + -(end - start) % self._tile), end - 1
+            )  # the last row fills the tile
             found[start:end] = self._encoded({name: array[rows] for name, array in inputs.items()}, len(rows))[
                 : end - start
             ]
@@ -157,6 +174,14 @@ class Encoder:
         return found, next(iter(counts.values()))
 
 
+def _described(device: str) -> str:
+    if device == CPU:
+        return ""
+    from thalweg.memory.devices.device import Device
+
+    return Device.open(device).described()
+
+
 def _content_keys(arrays: Iterable[Array], count: int) -> list[bytes]:
     """A hash of each row's content."""
     digests = [hashlib.blake2b(digest_size=16) for _ in range(count)]
@@ -181,14 +206,16 @@ _encoders: dict[tuple[Any, ...], Encoder] = {}
 _making = threading.Lock()
 
 
-def shared_encoder(encoder: EncoderSpec | str, weights: str, inputs: Mapping[str, TensorSpec], seed: int) -> Encoder:
-    """The encoder of these settings, one for the whole process. Raises ParamsError."""
+def shared_encoder(
+    encoder: EncoderSpec | str, weights: str, inputs: Mapping[str, TensorSpec], seed: int, device: str = CPU
+) -> Encoder:
+    """The encoder of these settings, one for the whole process. Raises ParamsError, DeviceFailed."""
     spec = spec_of(encoder, weights)
     shapes = tuple((key, one.dtype, tuple(one.shape), one.optional, one.ids) for key, one in inputs.items())
     with _making:
-        key = (spec.name, spec.sha256(seed), shapes)
+        key = (spec.name, spec.sha256(seed), shapes, device)
         if key not in _encoders:
-            _encoders[key] = made = Encoder(spec, weights, inputs, seed)
+            _encoders[key] = made = Encoder(spec, weights, inputs, seed, device)
             for note in made.notes:
                 log.warning("an encoder does not fit in everything", encoder=spec.name, problem=note)
         return _encoders[key]

@@ -8,7 +8,8 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from thalweg.models.contract.learner import ParamsError
+from thalweg.memory.devices.names import CPU
+from thalweg.models.contract.learner import LearnerContext, ParamsError
 from thalweg.models.encoders.spec import RANDOM, EncoderSpec
 from thalweg.proto.schema import Array, Inputs, TensorSpec
 
@@ -39,8 +40,13 @@ class Made(NamedTuple):
     """Whether it is a user's code, which may do anything."""
 
 
-def find_kind(spec: EncoderSpec, inputs: Mapping[str, TensorSpec], seed: int) -> Made:
-    """The function of an encoder, for inputs of these shapes without N. Raises ParamsError."""
+def find_kind(spec: EncoderSpec, inputs: Mapping[str, TensorSpec], seed: int, device: str = CPU) -> Made:
+    """The function of an encoder, for inputs of these shapes without N.
+
+    Raises:
+        ParamsError: Its settings are invalid.
+        DeviceFailed: The device is not there, or has no room for it.
+    """
     kind, _, size = spec.name.partition(":")
     if kind in RANDOM:
         if size and not (size.isdigit() and int(size)):
@@ -51,16 +57,17 @@ def find_kind(spec: EncoderSpec, inputs: Mapping[str, TensorSpec], seed: int) ->
             _of_floats(
                 _random_features(shape, width, seed)
                 if kind == "random_features"
-                else _random_filters(shape, width, seed)
+                else _random_filters(shape, width, seed, device)
             ),
             [],
             is_users=False,
         )
     if kind == "onnx":
         return Made(_onnx(size, list(inputs)), [], is_users=False)
+    from thalweg.memory.devices.device import Device
     from thalweg.models.encoders.users import users_encoder
 
-    return Made(*users_encoder(spec, inputs), is_users=True)
+    return Made(*users_encoder(spec, inputs, Device.open(device)), is_users=True)
 
 
 def _single_shape(name: str, inputs: Mapping[str, TensorSpec]) -> tuple[int, ...]:
@@ -88,6 +95,15 @@ def needs_torch(name: str) -> bool:
     return kind not in ("", "identity", "random_features", "onnx")
 
 
+def encoder_device(spec: EncoderSpec, context: LearnerContext) -> str:
+    """The device on which the encoder of a model computes: the model's if it computes with torch; a network of the
+    user's own takes a spare GPU.
+    """
+    if not needs_torch(spec.name):
+        return CPU
+    return context.spare_gpu or context.device if spec.kind not in RANDOM else context.device
+
+
 def _random_features(shape: tuple[int, ...], width: int, seed: int) -> Callable[[Rows], Rows]:
     """Random Fourier features (Rahimi and Recht, NeurIPS 2007), for inputs of about unit standard deviation."""
     generator = np.random.Generator(np.random.PCG64([seed, 0x726666]))
@@ -103,23 +119,25 @@ def _random_features(shape: tuple[int, ...], width: int, seed: int) -> Callable[
     return encode
 
 
-def _random_filters(shape: tuple[int, ...], width: int, seed: int) -> Callable[[Rows], Rows]:
+def _random_filters(shape: tuple[int, ...], width: int, seed: int, device: str) -> Callable[[Rows], Rows]:
     """Random 5 × 5 filters on images (C, H, W), rectified, averaged over a 4 × 4 grid; 16 features per filter."""
     if len(shape) != 3 or width % 16:
         what = f"shape {list(shape)}" if len(shape) != 3 else f"size {width}"
         raise ParamsError({"encoder": f"random_convolution takes [C, H, W] and a multiple of 16 features, got {what}"})
+    from thalweg.memory.devices.device import Device
     from thalweg.models.parts.torch_setup import functional, torch
 
+    there = Device.open(device)
     generator = np.random.Generator(np.random.PCG64([seed, 0x72636F]))
     filters = generator.standard_normal((width // 16, shape[0], 5, 5))
     filters -= filters.mean(axis=(1, 2, 3), keepdims=True)
-    kernel = torch.from_numpy((filters / np.sqrt(25 * shape[0])).astype(np.float32))
-    offsets = torch.from_numpy(generator.uniform(-0.1, 0.1, width // 16).astype(np.float32))
+    kernel = there.put((filters / np.sqrt(25 * shape[0])).astype(np.float32))
+    offsets = there.put(generator.uniform(-0.1, 0.1, width // 16).astype(np.float32))
 
     def encode(x: Rows) -> Rows:
         with torch.no_grad():
-            seen = functional.relu(functional.conv2d(torch.from_numpy(x), kernel, offsets, padding=2))
-            found: Rows = functional.adaptive_avg_pool2d(seen, 4).flatten(1).numpy()
+            seen = functional.relu(functional.conv2d(there.put(x), kernel, offsets, padding=2))
+            found: Rows = there.fetch(functional.adaptive_avg_pool2d(seen, 4).flatten(1))
         return found
 
     return encode

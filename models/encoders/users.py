@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from thalweg.memory.devices.device import Device
 from thalweg.models.contract.learner import ParamsError
 from thalweg.models.encoders.calling import call_of, features_of, is_needed
 from thalweg.models.encoders.spec import HUGGING_FACE, IDENTITY, KINDS, EncoderSpec
@@ -29,8 +30,12 @@ _NEAR = 0.8  # similarity of a misspelt kind; a module's name is usually farther
 _FLOATS = ("float32", "float64")
 
 
-def users_encoder(spec: EncoderSpec, inputs: Mapping[str, TensorSpec]) -> tuple[Callable[[Inputs], Array], list[str]]:
+def users_encoder(
+    spec: EncoderSpec, inputs: Mapping[str, TensorSpec], device: Device
+) -> tuple[Callable[[Inputs], Array], list[str]]:
     """The function of a user's encoder, and what to tell of it, such as tensors that were left out.
+
+    A torch module computes on the device; a function computes where it likes.
 
     Raises:
         ParamsError: It cannot be found or made, or takes other inputs, or weights do not fit; keys `encoder`,
@@ -40,7 +45,7 @@ def users_encoder(spec: EncoderSpec, inputs: Mapping[str, TensorSpec]) -> tuple[
         made, notes = _made(spec)
     if isinstance(made, torch.nn.Module):
         fitted = load_weights(made, spec.weights, strict=spec.weights_strict) if spec.weights else Fitted(made, [])
-        return _module(spec, fitted.model.float().eval(), inputs), [*notes, *fitted.notes]
+        return _module(spec, device.place(fitted.model.float().eval()), inputs, device), [*notes, *fitted.notes]
     if spec.weights:
         raise ParamsError({"weights": f"expected a torch module from {spec.name!r} to load them into, got a function"})
     call = call_of(spec.name, made, list(inputs))
@@ -113,15 +118,17 @@ def _hint(module: str) -> str:
     return f"; did you mean {near[0]}?" if near else ""
 
 
-def _module(spec: EncoderSpec, module: torch.nn.Module, inputs: Mapping[str, TensorSpec]) -> Callable[[Inputs], Array]:
+def _module(
+    spec: EncoderSpec, module: torch.nn.Module, inputs: Mapping[str, TensorSpec], device: Device
+) -> Callable[[Inputs], Array]:
     """The function of a torch module: floats become float32, integers stay if it can take them, else they do, too."""
     call = call_of(spec.name, module.forward, list(inputs))
 
     def encoding(integers: bool) -> Callable[[Inputs], Array]:
         def encode(given: Inputs) -> Array:
-            tensors = {name: _tensor(array, integers) for name, array in given.items()}
+            tensors = {name: _tensor(array, integers, device) for name, array in given.items()}
             with torch.no_grad():
-                return features_of(call(module, tensors), tensors)
+                return features_of(call(module, tensors), tensors, device.fetch)
 
         return encode
 
@@ -137,9 +144,9 @@ def _dtype(spec: TensorSpec) -> Any:
     return object if spec.dtype == "bytes" else spec.dtype
 
 
-def _tensor(array: Array, integers: bool) -> Any:
+def _tensor(array: Array, integers: bool, device: Device) -> Any:
     if array.dtype == object:
         return array
     if array.dtype.kind == "f" or not integers:
         array = array.astype(np.float32, copy=False)
-    return torch.from_numpy(np.ascontiguousarray(array))
+    return device.put(np.ascontiguousarray(array))

@@ -83,10 +83,10 @@ def serve(
     from thalweg.ops.run.supervisor import die_with_supervisor, supervise
 
     die_with_supervisor()
-    heartbeat.begin()
+    supervised = heartbeat.begin()
     if role is Role.all:
         sys.exit(supervise(config, ["--log-format", log_format.value], stop))
-    loaded = load(config)
+    loaded = load(config, devices=not supervised)
     from thalweg.ops.run.processes import run_learners, run_server
 
     if role is Role.learn:

@@ -74,8 +74,8 @@ def write_private_files() -> None:
     os.umask(0o077)
 
 
-def load(path: Path, *, private: bool = True) -> Config:
-    """The configuration of a file.
+def load(path: Path, *, private: bool = True, devices: bool = True) -> Config:
+    """The configuration of a file; `devices` as of `thalweg.ops.config.config.load`.
 
     `private`: what the command writes from now on, such as state, log and store, is readable by its own user alone.
     """
@@ -83,7 +83,7 @@ def load(path: Path, *, private: bool = True) -> Config:
         write_private_files()
     from thalweg.ops.config.config import load as load_config
 
-    return load_config(path)
+    return load_config(path, devices=devices)
 
 
 def answering(path: Path, name: str) -> tuple[Config, str]:

@@ -89,7 +89,7 @@ def _wanted(alias: AliasConfig, champion: str, model: str | None, previous: str 
 def _refusals(config: Config, champion: str, wanted: str) -> list[str]:
     """Why requests would be refused after the promotion, or be answered as of long ago."""
     found, now, then = config.find(wanted), _published(config, champion), _published(config, wanted)
-    reasons = _cannot_take(new_learner(config.find(champion)), new_learner(found))
+    reasons = _cannot_take(new_learner(config.find(champion), looked_at=True), new_learner(found, looked_at=True))
     if then is None:
         return [*reasons, "it has published no version: is the service running?"]
     wanting = 0 if found.learn_from_requests else found.ready_after_events

@@ -17,7 +17,7 @@ from thalweg.models.parts.user_modules import allow, use_folder
 from thalweg.ops.config.alias import AliasConfig
 from thalweg.ops.config.environment import overlay
 from thalweg.ops.config.error import ConfigurationError
-from thalweg.ops.config.learners import learner_mistakes, params_type
+from thalweg.ops.config.learners import device_mistakes, learner_mistakes, params_type
 from thalweg.ops.config.misplaced import with_home
 from thalweg.ops.config.model import ModelConfig
 from thalweg.ops.config.secrets import is_secret
@@ -53,10 +53,16 @@ class Config(Settings):
         raise ConfigurationError([f"no alias is called {name!r}; known: {known}"])
 
 
-def load(path: Path, environment: Mapping[str, str] | None = None) -> Config:
+def load(path: Path, environment: Mapping[str, str] | None = None, *, devices: bool = True) -> Config:
     """The configuration of a file, overridden by environment variables.
 
     Modules that it names are also looked for beside it, after all others.
+
+    Args:
+        path: The file.
+        environment: The variables; None: those of the process.
+        devices: Whether GPUs that it names must be there. A process of a service that has been started says no: one
+            that has failed since costs the models that compute on it, and no others.
 
     Raises:
         ConfigurationError: It cannot be read or is invalid; every mistake with file, key and the nearest valid key.
@@ -69,11 +75,11 @@ def load(path: Path, environment: Mapping[str, str] | None = None) -> Config:
         raise ConfigurationError([f"{path}: {error}"]) from error
     if path.is_file():  # not a pipe
         use_folder(path.parent)
-    return parse(table, str(path), os.environ if environment is None else environment)
+    return parse(table, str(path), os.environ if environment is None else environment, devices=devices)
 
 
-def parse(table: dict[str, Any], source: str, environment: Mapping[str, str]) -> Config:
-    """The configuration of a parsed table, which is modified; `source` precedes each mistake."""
+def parse(table: dict[str, Any], source: str, environment: Mapping[str, str], *, devices: bool = True) -> Config:
+    """The configuration of a parsed table, which is modified; `source` precedes each mistake; `devices` as above."""
     lines: list[str] = []
     variables = overlay(table, environment, lambda place: _hint_at(table, place), lines)
     allow(_allowed_modules(table))  # before anything is imported
@@ -82,7 +88,7 @@ def parse(table: dict[str, Any], source: str, environment: Mapping[str, str]) ->
         config = Config.model_validate(table)
     except ValidationError as error:
         found = mistakes(Config, error, is_secret)
-    found += _beyond_types(table, {one.place for one in found})
+    found += _beyond_types(table, {one.place for one in found}, devices=devices)
     for one in (with_home(table, mistake) for mistake in found):
         variable = next((f"{name}: " for place, name in variables.items() if one.place[: len(place)] == place), "")
         lines.append(f"{source}: {variable}{_shown(table, one.place)}: {one.text}")
@@ -109,7 +115,7 @@ def _hint_at(table: dict[str, Any], place: Place) -> Any:
     return hint_at(Config, place)
 
 
-def _beyond_types(table: dict[str, Any], wrong: set[Place]) -> Iterator[Mistake]:
+def _beyond_types(table: dict[str, Any], wrong: set[Place], *, devices: bool) -> Iterator[Mistake]:
     """Mistakes that depend on the environment or on several models; skips checks whose inputs are already wrong."""
     log = table.get("log", {})
     if not any(place[0] == "log" for place in wrong):
@@ -122,7 +128,7 @@ def _beyond_types(table: dict[str, Any], wrong: set[Place]) -> Iterator[Mistake]
         inside = {str(place[2]) for place in wrong if place[:2] == ("model", number) and len(place) > 2}
         if "name" not in inside and names.count(model["name"]) > 1:
             yield Mistake(("model", number, "name"), "another model has this name")
-        for one in learner_mistakes(model, inside):
+        for one in (*learner_mistakes(model, inside), *(device_mistakes(model, inside) if devices else ())):
             yield Mistake(("model", number, *one.place), one.text)
     yield from _alias_mistakes(table.get("alias", []), [model for _, model in tables], wrong)
 

@@ -6,10 +6,13 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-from thalweg.models.columns.make import make_learner, params_behind_columns, takes_columns
+from thalweg.memory.devices.names import AUTO, CPU, unavailable
+from thalweg.models.columns.make import params_behind_columns, takes_columns
 from thalweg.models.contract.capabilities import Forgetting, capability
+from thalweg.models.contract.devices import takes_device
 from thalweg.models.contract.learner import ParamsError
 from thalweg.models.contract.registry import UnknownLearner, find
+from thalweg.models.encoders.kinds import needs_torch
 from thalweg.models.encoders.spec import IDENTITY
 from thalweg.models.parts.settings import Mistake, Settings
 from thalweg.ops.config.model import ModelConfig
@@ -17,7 +20,7 @@ from thalweg.proto.task import task_of
 
 _LABELS = {"number": "numbers", "none": "of no use"}
 _OF_THE_ENCODER = {"encoder", "weights", "weights_strict", "encoder_arguments", "encoder_columns"}
-_OF_THE_LEARNER = {"learner", "inputs", "columns", "params", "seed", "device", "classes", *_OF_THE_ENCODER}
+_OF_THE_LEARNER = {"learner", "inputs", "columns", "params", "seed", "classes", *_OF_THE_ENCODER}
 
 
 def params_type(learner: str) -> type[Settings] | None:
@@ -48,9 +51,25 @@ def learner_mistakes(table: dict[str, Any], wrong: set[str]) -> Iterator[Mistake
             yield from (Mistake(("params", key), text) for key, text in error.mistakes.items())
 
 
+def device_mistakes(table: dict[str, Any], wrong: set[str]) -> Iterator[Mistake]:
+    """Why a model cannot compute on the device that its table names, here or anywhere; arguments as above."""
+    name = table.get("device", AUTO)
+    if name in (AUTO, CPU) or wrong & {"device", "learner", "encoder"}:
+        return
+    try:
+        taken = takes_device(find(table["learner"])) or needs_torch(table.get("encoder", IDENTITY))
+    except UnknownLearner:  # reported as a mistake of its own
+        return
+    if not taken:
+        text = f"{table['learner']} computes on the processor alone: expected auto or cpu, got {name!r}"
+        yield Mistake(("device",), text)
+    elif why := unavailable(name):
+        yield Mistake(("device",), why)
+
+
 def _tried(model: ModelConfig) -> Iterator[Mistake]:
     try:
-        learner = make_learner(model.learner, model.context(), model.encoding())
+        learner = model.new_learner()
         if model.drift.action == "raise_forgetting" and capability(learner, Forgetting) is None:
             text = f"a {model.learner} cannot raise forgetting, got 'raise_forgetting'"
             yield Mistake(("drift", "action"), text)

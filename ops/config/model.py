@@ -7,10 +7,11 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
+from thalweg.memory.devices.names import AUTO, CPU, EXPECTED, FORM, is_device, usable_gpu
 from thalweg.memory.exchange.pending import USUAL
 from thalweg.models.columns.make import make_learner
 from thalweg.models.columns.settings import ColumnTable, MissingValues
@@ -42,6 +43,12 @@ def _topic(given: str) -> str:
     return given
 
 
+def _device(given: str) -> str:
+    if not is_device(given):
+        raise ValueError(f"expected {EXPECTED}, got {given!r:.60}")
+    return given
+
+
 def _topic_or_none(given: str) -> str:
     return _topic(given) if given else ""
 
@@ -51,6 +58,7 @@ Name = Annotated[str, AfterValidator(_name), _PATTERN]
 Topic = Annotated[str, AfterValidator(_topic), _PATTERN]
 AtLeastOne = Annotated[float, Field(ge=1)]
 PartOfAll = Annotated[float, Field(gt=0, le=1)]
+DeviceName = Annotated[str, AfterValidator(_device), Field(json_schema_extra={"pattern": FORM})]
 
 
 class InputConfig(Settings):
@@ -64,8 +72,6 @@ class InputConfig(Settings):
 
 class ModelConfig(LearnSettings):
     """`[[model]]`: one model, its topic and its settings."""
-
-    not_yet: ClassVar = {"device": "other devices are not offered in this version"}
 
     name: Name
     """Letters, digits, `.`, `_`, `-`; the name that clients use."""
@@ -127,8 +133,11 @@ class ModelConfig(LearnSettings):
     probabilities: bool = True
     """A classifier also gives calibrated probabilities, learned online; without them it gives its scores alone. May be
     changed at any time: a calibration that is switched on begins anew."""
-    device: Literal["auto", "cpu"] = "auto"
-    """Device of the learner; only the CPU in this version."""
+    device: DeviceName = AUTO
+    """Where learner and encoder compute: `cpu`; `cuda` or `cuda:N`, a GPU; `auto`, the first GPU for what gains from it
+    at its size, else the processor. Another device continues a state, equal up to rounding; [gpu](gpu.md)."""
+    device_bytes: Whole = 0
+    """Most bytes that the learner may keep on a GPU: beyond them the model fails, and no other; 0: what there is."""
     frozen_after_events: Whole = 1000
     """The frozen baseline is a copy of the model after this many events; 0: none."""
     continual_events: Whole = 10
@@ -255,12 +264,14 @@ class ModelConfig(LearnSettings):
         return said if self.fields is None else said | {"fields": self.fields.model_dump(exclude_defaults=True)}
 
     def context(self) -> LearnerContext:
-        """The context for creating the learner; raises ParamsError for an unsupported device."""
+        """The context for creating the learner; with `device = "auto"`, the GPU that may be taken is looked for."""
         return LearnerContext(
             inputs=self.specs(),
             params=self._with_classes(),
             seed=self.seed,
             device=self.device,
+            spare_gpu=usable_gpu() if self.device == AUTO else "",
+            device_bytes=self.device_bytes,
             columns=self.named_columns(),
         )
 
@@ -306,8 +317,12 @@ class ModelConfig(LearnSettings):
         return type(self).model_validate(table | ({"weights": weights} if weights else {}))
 
     def new_learner(self) -> Learner:
-        """A new learner of the model. Raises as `make_learner`."""
-        return make_learner(self.learner, self.context(), self.encoding())
+        """A new learner of the model, on the processor: to see that there is one. Raises as `make_learner`."""
+        return make_learner(self.learner, self.on_processor(), self.encoding())
+
+    def on_processor(self) -> LearnerContext:
+        """The context of a learner that is only looked at: it takes no GPU."""
+        return replace(self.context(), device=CPU, spare_gpu="")
 
 
 def _unmasked(shown_params: Mapping[str, Any], present: Mapping[str, Any]) -> dict[str, Any]:

@@ -82,9 +82,10 @@ class LearnerReports:
         self.status.close()
 
 
-def new_learner(model: ModelConfig, seed: int | None = None) -> Learner:
-    """A new learner of a model, which has learned nothing."""
-    context = model.context() if seed is None else replace(model.context(), seed=seed)
+def new_learner(model: ModelConfig, seed: int | None = None, *, looked_at: bool = False) -> Learner:
+    """A new learner of a model, which has learned nothing; one that is only looked at takes no GPU."""
+    context = model.on_processor() if looked_at else model.context()
+    context = context if seed is None else replace(context, seed=seed)
     return calibrated(make_learner(model.learner, context, model.encoding()), on=model.probabilities)
 
 
@@ -93,7 +94,7 @@ def event_schema(model: ModelConfig, learner: Learner | None = None) -> Schema:
 
     `learner`: one of the model, if there is one already.
     """
-    schema = (learner or new_learner(model)).schema
+    schema = (learner or new_learner(model, looked_at=True)).schema
     classes = tuple(model.classes) or schema.classes
     return replace(schema, fields=model.field_mapping(), classes=classes, max_weight=model.max_weight)
 
@@ -287,7 +288,7 @@ def location_of(config: Config, model: ModelConfig, live: Path) -> ModelLocation
     """A model's location, as a server needs it."""
 
     def restore(state: State) -> Predictor:
-        learner = new_learner(model)
+        learner = new_learner(model, looked_at=True)
         learner.restore(state)
         return learner.predictor()
 

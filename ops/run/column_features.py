@@ -28,7 +28,7 @@ def column_lines(config: Config) -> Iterator[str]:
         if not columns:
             continue
         yield ""
-        transform = transform_of(model.learner, model.context(), model.encoding())
+        transform = transform_of(model.learner, model.on_processor(), model.encoding())
         if transform is None:
             yield f"# Columns of {model.name}: {len(columns)}, which {model.learner} takes as they are"
             continue
@@ -62,7 +62,7 @@ def encoder_lines(config: Config) -> Iterator[str]:
         spec = model.encoding()
         if spec.name == IDENTITY:
             continue
-        transform = transform_of(model.learner, model.context(), spec)
+        transform = transform_of(model.learner, model.on_processor(), spec)
         inputs = model.specs() if transform is None else transform.specs
         if spec.columns:
             inputs = {name: one for name, one in model.specs().items() if name in spec.columns}

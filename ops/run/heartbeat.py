@@ -56,13 +56,14 @@ class Heartbeat:
         os.close(self._read)
 
 
-def begin() -> None:
-    """Send a heartbeat to the supervisor from now on; does nothing without one."""
+def begin() -> bool:
+    """Send a heartbeat to the supervisor from now on; whether there is one."""
     given = os.environ.pop(HEARTBEAT, "")
     if not given.isdigit():
-        return
+        return False
     os.set_inheritable(int(given), False)
     threading.Thread(target=_beat, args=(int(given),), name="heartbeat", daemon=True).start()
+    return True
 
 
 def _beat(pipe: int) -> None:

@@ -28,7 +28,7 @@ def memory_lines(config: Config) -> Iterator[str]:
     yield "# Memory, at least: the state of a new learner, and with all copies of it. It grows with classes and keys."
     for model in config.model:
         try:
-            size = new_learner(model).state().size_bytes
+            size = new_learner(model, looked_at=True).state().size_bytes
         except (ParamsError, MemoryError, OSError, ValueError) as error:
             yield f"# {model.name}: unknown: {type(error).__name__}: {error!s:.200}".replace("\n", " ")
             continue

@@ -17,9 +17,11 @@ from typing import TypeAlias
 import numpy as np
 import structlog
 
+from thalweg.memory.devices.failures import device_failures
+from thalweg.memory.devices.history import as_software, devices_before
 from thalweg.memory.snapshots.snapshots import Manifest, Snapshot, Snapshots
 from thalweg.memory.snapshots.state import State
-from thalweg.models.contract.capabilities import Forgetting, capability, predict_batch
+from thalweg.models.contract.capabilities import Forgetting, capability, computed_on, predict_batch
 from thalweg.models.contract.learner import Learner
 from thalweg.proto.decode import Decoder
 from thalweg.proto.event import Batch, cut
@@ -115,6 +117,7 @@ class Fold:
         self._parent: int | None = None
         self._end: dict[Partition, int] = {}
         self._log_identity: dict[str, str] = {}
+        self._devices_before: tuple[str, ...] = ()
         self._learned = 0
         self._event_time = self._appended_time = 0.0
         self._unhandled: tuple[Alarm, ...] = ()  # raised by the latest entry; the entry after it has handled them
@@ -201,6 +204,7 @@ class Fold:
         self._version, self._parent = manifest.version, manifest.version
         self._end, self._learned = dict(manifest.offsets), manifest.events_learned
         self._log_identity = dict(manifest.log_identity)
+        self._devices_before = devices_before(manifest.software, computed_on(self._learner))
         self._unhandled = ()
 
     def checkpoint(self) -> Checkpoint:
@@ -249,6 +253,7 @@ class Fold:
             events_learned=self._learned,
             created=created,
             log_identity=dict(self._log_identity),
+            software=as_software(computed_on(self._learner), self._devices_before),
             metrics=dict(self._evaluator.metrics()) if self._evaluator is not None else {},
             recent=dict(self._drift.recent()) if self._drift is not None else {},
         )
@@ -296,13 +301,15 @@ class Fold:
             UnknownVersion: There is no snapshot of the version to roll back to.
             DamagedFile: That snapshot cannot be read.
             StateMismatch: That snapshot was made under other settings.
+            DeviceFailed: The learner's GPU has no room left, or has failed.
         """
         if step.version != self._version + 1:
             raise ValueError(
                 f"model {self._settings.model!r}: expected the entry of version {self._version + 1}, got {step.version}"
             )
         if isinstance(step, DecodedBlock):
-            return self._learn(step, on_batch)
+            with device_failures():
+                return self._learn(step, on_batch)
         self._change(step, repeated=repeated)
         return Outcome(version=self._version, learned=self._learned)
 

@@ -11,6 +11,7 @@ from functools import partial
 
 import structlog
 
+from thalweg.memory.devices.failures import DeviceFailed
 from thalweg.proto.records import Position
 from thalweg.stream.journal.entries import BlockEntry, Skip
 from thalweg.stream.learn.blocks import Block, DecodedBlock, gather
@@ -27,7 +28,7 @@ log = structlog.get_logger(__name__)
 
 _LEAST_EVENT_BYTES = 32  # of an event in a record of many
 
-NOT_THE_EVENTS = (Stopped, LogReplaced)
+NOT_THE_EVENTS = (Stopped, LogReplaced, DeviceFailed)
 """Raised while a block is applied, but not for any fault of its events."""
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from thalweg.memory.snapshots.snapshots import Snapshots, UnknownVersion
 from thalweg.memory.snapshots.state import State
+from thalweg.models.contract.capabilities import computed_on
 from thalweg.models.contract.learner import Learner
 from thalweg.stream.journal.entries import BlockEntry, Control
 from thalweg.stream.journal.journal import Journal, JournalError, before_the_first
@@ -71,6 +72,8 @@ class Rebuilt:
     """Events learned again."""
     state: State = field(compare=False)
     """The rebuilt state of the learner; its arrays change once the next version is asked for."""
+    computed_on: str = ""
+    """The GPU on which it was rebuilt; empty on the processor."""
 
 
 def rebuild(
@@ -131,4 +134,4 @@ def rebuild_each(
             if fold.version != version:
                 raise JournalError(f"the journal ends at version {fold.version}, before {version}")
             state = fold.learner.state()
-            yield Rebuilt(base, state.sha256(), fold.learned - before, state)
+            yield Rebuilt(base, state.sha256(), fold.learned - before, state, computed_on(fold.learner))

@@ -23,6 +23,7 @@ from thalweg.models.contract.capabilities import (
     InputValidator,
     IntensityCurves,
     Mergeable,
+    OnDevice,
     SequencePredictor,
     SharedMemoryLearner,
     Unlearner,
@@ -126,6 +127,7 @@ class WrapperContract:
             SharedMemoryLearner: self._shared_memory,
             Mergeable: self._merging,
             Unlearner: self._unlearning,
+            OnDevice: self._devices,
             SequencePredictor: self._sequences,
             AlternativeInputs: self._alternative_inputs,
             InputValidator: self._validation,
@@ -173,6 +175,10 @@ class WrapperContract:
         ]
         assert outcomes[0] == outcomes[1]
         self.assert_go_on_alike(bare, wrapped)
+
+    def _devices(self) -> None:
+        bare, wrapped = self.bare(), self.wrapped()
+        assert offered(wrapped, OnDevice).computed_on == offered(bare, OnDevice).computed_on
 
     def _sequences(self) -> None:
         bare, wrapped = (learner.predictor() for learner in self.pair(2))

@@ -230,6 +230,10 @@ class Capable(Toy):
         self.weights /= factor
         self.counts["seen"] += events
 
+    @property
+    def computed_on(self) -> str:
+        return "a toy's GPU"
+
     def place(self, folder: Path) -> None:
         self.folder = folder
         (folder / "memory").write_bytes(b"toy")

@@ -203,8 +203,8 @@ inputs = {}
             "model.digits.encoder: random_convolution takes [C, H, W] and a multiple of 16 features, got shape [64]",
         ),
         (
-            "device = 'cuda'\n",
-            "model.digits.device: expected one of auto, cpu, got 'cuda'; other devices are not offered in this version",
+            "device = 'tpu'\n",
+            "model.digits.device: expected auto, cpu, cuda or cuda:N, got 'tpu'",
         ),
         ("batch_seconds = nan\n", "model.digits.batch_seconds: expected a finite number, got nan"),
         (

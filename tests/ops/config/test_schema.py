@@ -64,7 +64,7 @@ def test_configurations_that_are_used_are_valid(text: str) -> None:
         ("inputs.", "params.forgetting = [2]\ninputs.", "$.model[0].params.forgetting"),
         ("inputs.", "params.refresh_events = 'often'\ninputs.", "$.model[0].params.refresh_events"),
         ("inputs.", "drift.action = 'restart'\ninputs.", "$.model[0].drift.action"),
-        ("inputs.", "device = 'cuda'\ninputs.", "$.model[0].device"),
+        ("inputs.", "device = 'cuda:x'\ninputs.", "$.model[0].device"),
     ],
 )
 def test_a_wrong_one_is_not(old: str, new: str, place: str) -> None:
