@@ -184,7 +184,7 @@ class Device:
         """The kind of GPU and the software, on which the bits of a state depend; empty on the processor."""
         if self.is_processor:
             return ""
-        software = f"torch {torch.__version__}, CUDA {torch.version.cuda}, cuDNN {torch.backends.cudnn.version()}"
+        software = f"torch {torch.__version__}, CUDA {torch.version.cuda}, cuDNN {torch.backends.cudnn.version()}"  # type: ignore[no-untyped-call]
         return f"{torch.cuda.get_device_name(self.where)}, {software}"
 
 

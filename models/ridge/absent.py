@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 from scipy.special import ndtr
 
 from thalweg.models.ridge.clocks import ClassClocks
-from thalweg.models.ridge.heads.solve import solve
 from thalweg.models.ridge.predictor import Known
 from thalweg.models.ridge.statistics import Statistics
 from thalweg.proto.schema import Array
@@ -126,12 +125,13 @@ class Absent:
     def _solve(self, common: Statistics, gamma: float, constant: int | None) -> None:
         cross, weight = self.clocks.own(common)
         n = np.maximum(weight, 1e-300)
-        within = np.triu(common.gram) + np.triu(common.gram, 1).T
+        moments = common.gram
+        within = np.triu(moments) + np.triu(moments, 1).T
         within -= (common.cross / np.maximum(common.class_weight, 1e-300)) @ common.cross.T
         within /= max(float(common.class_weight.sum()), 1e-300)  # of one event
         means, share = cross / n, float(weight.sum()) / len(weight)  # of each class: all are asked for equally
         gram = within * weight.sum() + means @ means.T * share
-        self.head = solve(np.asfortranarray(gram), np.asfortranarray(means * share), gamma, constant)
+        self.head = common.solve_sums(gram, means * share, gamma, constant)
         self._missed = _predicted_errors(self.head, means, within, self.away)
         self._solved = self.clocks.events
 

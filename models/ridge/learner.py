@@ -34,9 +34,9 @@ from thalweg.models.ridge.heads.mixture import Mixture
 from thalweg.models.ridge.heads.passive import PassiveAggressive
 from thalweg.models.ridge.heads.pseudo_features import seeded_noise, solved
 from thalweg.models.ridge.heads.refresh import Schedule, recursion_lasts
-from thalweg.models.ridge.heads.solve import penalty
 from thalweg.models.ridge.identity import check, check_plain, identity
 from thalweg.models.ridge.params import Params
+from thalweg.models.ridge.placing import gains_from_gpu, placed_sums
 from thalweg.models.ridge.predictor import CHUNK, RidgePredictor
 from thalweg.models.ridge.rescaled import Rescaling
 from thalweg.models.ridge.statistics import Rows, Statistics
@@ -57,6 +57,7 @@ class Ridge:
 
     gauges_declared = (CLASSES, SKIPPED_EVENTS, EXCESS_EVENTS)
     params_type = Params
+    takes_device, gains_from_gpu = True, staticmethod(gains_from_gpu)
     # Behind columns numbers are scaled already, and rare categories must not be: divided by its deviation, one that
     # came twice would weigh as much as all others together. A random layer would answer a category or a missing value
     # that never came before with confidence, and wrongly: nothing ever held its weights in that direction.
@@ -75,8 +76,9 @@ class Ridge:
         if p.task == "regression":
             additive = p.forgetting == (1.0,) and not p.standardise
             self._targets = Targets(p.targets, None if additive else p.target_clip, centred=p.bias)
-        self._sums = Sums(self._map.size, self._columns.width, p)
-        self._schedule = Schedule(p, self._map.size, self._columns.width)
+        make, self.computed_on = placed_sums(context)
+        self._sums = Sums(self._map.size, self._columns.width, p, make)
+        self._schedule = Schedule(p, self._map.size, self._columns.width, on_gpu=bool(self.computed_on))
         self._members, self._recursion = self._sums.members, self._sums.recursion
         forgets = min(p.forgetting) < 1.0 and p.balance == "none" and p.task == "classification"
         self._absent = Absent(self._map.size, self._map.width, max(p.forgetting)) if p.keep_absent and forgets else None
@@ -86,11 +88,9 @@ class Ridge:
         self._heads: Floats = np.zeros((len(p.forgetting), self._map.size, self._sums.columns))  # (M, D, C)
         self._learned = 0
         self._since_refresh = 0
-        self._head_events = 0
-        self._skipped = 0
+        self._head_events = self._skipped = 0
         self._excess = ExcessEvents("max_classes", p.max_classes)
-        self._faded = 0
-        self._must_refresh = False
+        self._faded, self._must_refresh = 0, False
         self._predictor: RidgePredictor | None = None
 
     @property
@@ -254,7 +254,7 @@ class Ridge:
         return solved(member, self.params, self._features, self._gamma(member), self._map.constant, noise)
 
     def _gamma(self, member: Statistics) -> float:
-        return penalty(self.params.gamma, member.gram, self._map.constant)
+        return member.penalty(self.params.gamma, self._map.constant)
 
     def _grow_heads(self) -> None:
         missing = self._sums.columns - self._heads.shape[2]

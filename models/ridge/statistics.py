@@ -10,13 +10,15 @@ State: 8 (D² + D C) bytes, + 16 C F for class moments, + 8 C D² for class Gram
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg.blas import dgemm, dsyrk
 
+from thalweg.models.ridge.heads.solve import penalty_of, solve
 from thalweg.proto.schema import Array
 
 Floats = NDArray[np.float64]
@@ -55,11 +57,8 @@ class Statistics:
             moments: Inputs, F, whose per-class mean and variance to store; 0: none.
             class_grams: Store one Gram per class.
         """
-        self.decay = decay
-        self.gram: Floats = np.zeros((size, size), order="F")
-        """(D, D), Fortran order; only the upper triangle is used."""
-        self.cross: Floats = np.zeros((size, columns), order="F")
-        """(D, C), Fortran order."""
+        self.decay, self.size = decay, size
+        self._begin_sums(size, columns)
         self.class_weight: Floats = np.zeros(columns)
         """(C,): Σ of decayed weights."""
         self.class_mean: Floats | None = np.zeros((columns, moments)) if moments else None
@@ -68,6 +67,14 @@ class Statistics:
         self.class_grams: list[Floats] | None = [self._no_gram() for _ in range(columns)] if class_grams else None
         self._ages: dict[int, Floats] = {}
         self._scratch: Floats = np.empty((0, size))
+
+    gram: Floats
+    """(D, D), Fortran order; only the upper triangle is used."""
+    cross: Floats
+    """(D, C), Fortran order."""
+
+    def _begin_sums(self, size: int, columns: int) -> None:
+        self.gram, self.cross = np.zeros((size, size), order="F"), np.zeros((size, columns), order="F")
 
     @property
     def columns(self) -> int:
@@ -79,13 +86,37 @@ class Statistics:
         more = columns - self.columns
         if more <= 0:
             return
-        self.cross = np.asfortranarray(np.pad(self.cross, ((0, 0), (0, more))))
+        self._grow_cross(more)
         self.class_weight = np.pad(self.class_weight, (0, more))
         if self.class_mean is not None and self.class_m2 is not None:
             self.class_mean = np.pad(self.class_mean, ((0, more), (0, 0)))
             self.class_m2 = np.pad(self.class_m2, ((0, more), (0, 0)))
         if self.class_grams is not None:
             self.class_grams += [self._no_gram() for _ in range(more)]
+
+    def _grow_cross(self, more: int) -> None:
+        self.cross = np.asfortranarray(np.pad(self.cross, ((0, 0), (0, more))))
+
+    # What a device does otherwise (`on_device.py`)
+
+    @contextmanager
+    def on_host(self) -> Iterator[None]:
+        """In here `gram` and `cross` are arrays that may be changed in place."""
+        yield
+
+    def penalty(self, gamma: float | str, constant: int | None) -> float:
+        """γ as of `heads.solve.penalty`."""
+        return penalty_of(gamma, self.gram.diagonal(), constant)
+
+    def solve(self, gamma: float, constant: int | None) -> Floats:
+        """W (D, C) of these sums, as of `heads.solve.solve`."""
+        return solve(self.gram, self.cross, gamma, constant)
+
+    def solve_sums(self, gram: Floats, cross: Floats, gamma: float, constant: int | None) -> Floats:
+        """W (D, C) of other sums, of the same size, where these are solved."""
+        return solve(np.asfortranarray(gram), np.asfortranarray(cross), gamma, constant)
+
+    # Events
 
     def add(self, rows: Rows) -> None:
         """Add n events."""
@@ -152,9 +183,8 @@ class Statistics:
 
     def fade(self, share: float) -> None:
         """Multiply the weight of everything added so far by this factor."""
-        for array in (self.gram, self.cross, self.class_m2, self.class_weight, *(self.class_grams or ())):
-            if array is not None:
-                array *= share
+        for array in self._sums():
+            array *= share
 
     def drop_denormals(self, before: int, after: int) -> None:
         """Set fully decayed numbers to 0, each time numbers have decayed by a hundred powers of ten.
@@ -165,9 +195,13 @@ class Statistics:
         """
         if not drops_denormals(self.decay, before, after):
             return
-        for array in (self.gram, self.cross, self.class_m2, self.class_weight, *(self.class_grams or ())):
-            if array is not None:
-                array[np.abs(array) < TINY] = 0.0
+        for array in self._sums():
+            array[np.abs(array) < TINY] = 0.0
+
+    def _sums(self) -> list[Floats]:
+        """All that decays, to be changed in place."""
+        found = (self.gram, self.cross, self.class_m2, self.class_weight, *(self.class_grams or ()))
+        return [array for array in found if array is not None]
 
     def _accumulate(self, rows: Rows, weights: Floats | None, fade: float, sign: float) -> None:
         features = rows.features
@@ -182,21 +216,26 @@ class Statistics:
         # The transposed views are in Fortran order: BLAS reads and updates in place, nothing is copied.
         self.gram = dsyrk(sign, features.T, beta=fade, c=self.gram, overwrite_c=1)
         self.cross = dgemm(sign, features.T, targets.T, beta=fade, c=self.cross, trans_b=1, overwrite_c=1)
-        if rows.codes is None:
-            return
+        if rows.codes is not None:
+            self._accumulate_classes(rows, rows.codes, features, weights, fade, sign)
+
+    def _accumulate_classes(
+        self, rows: Rows, codes: NDArray[np.int32], features: Floats, weights: Floats | None, fade: float, sign: float
+    ) -> None:
+        """Weights, moments and Grams of classes; `features` are those of the rows times the roots of their weights."""
         if fade != 1.0:
             self.class_weight *= fade
         if self.class_mean is not None and self.class_m2 is not None and rows.inputs is not None:
             if fade != 1.0:
                 self.class_m2 *= fade
-            share, mean, m2 = class_moments(rows.inputs, rows.codes, weights, self.columns)
+            share, mean, m2 = class_moments(rows.inputs, codes, weights, self.columns)
             self._add_moments(slice(None), sign * share, mean, sign * m2)
         else:
-            share = np.bincount(rows.codes, weights, self.columns).astype(np.float64)
+            share = np.bincount(codes, weights, self.columns).astype(np.float64)
         self.class_weight += sign * share
         if self.class_grams is not None:
             for code, gram in enumerate(self.class_grams):
-                mine = features[rows.codes == code]
+                mine = features[codes == code]
                 if len(mine):
                     self.class_grams[code] = dsyrk(sign, mine.T, beta=fade, c=gram, overwrite_c=1)
                 elif fade != 1.0:
@@ -223,7 +262,7 @@ class Statistics:
         return ages
 
     def _no_gram(self) -> Floats:
-        return np.zeros(self.gram.shape, order="F")
+        return np.zeros((self.size, self.size), order="F")
 
     def tensors(self) -> Mapping[str, Array]:
         """Views for `state()`: Fortran-order arrays transposed, so that writing them copies nothing."""
@@ -231,13 +270,16 @@ class Statistics:
         if self.class_mean is not None and self.class_m2 is not None:
             found |= {"class_mean": self.class_mean, "class_m2": self.class_m2}
         if self.class_grams is not None:
-            found["class_grams"] = np.array([gram.T for gram in self.class_grams]).reshape(-1, *self.gram.shape)
+            found["class_grams"] = np.array([gram.T for gram in self.class_grams]).reshape(-1, self.size, self.size)
         return found
 
     def restore(self, tensors: Mapping[str, Array]) -> None:
         """Restore `tensors()`; copies, so that they may be maps of a file."""
         self.gram = np.array(tensors["gram"], order="C").T
         self.cross = np.array(tensors["cross"], order="C").T
+        self._restore_small(tensors)
+
+    def _restore_small(self, tensors: Mapping[str, Array]) -> None:
         self.class_weight = np.array(tensors["class_weight"])
         if self.class_mean is not None:
             self.class_mean, self.class_m2 = np.array(tensors["class_mean"]), np.array(tensors["class_m2"])

@@ -7,7 +7,7 @@ looks.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -22,19 +22,20 @@ from thalweg.proto.schema import Array
 class Sums:
     """One `Statistics` per decay, and the `Recursion` whose events wait."""
 
-    def __init__(self, size: int, width: int, params: Params) -> None:
+    def __init__(self, size: int, width: int, params: Params, make: Callable[..., Statistics] = Statistics) -> None:
         """Without events.
 
         Args:
             size: Features, D.
             width: Inputs, F.
             params: Of the learner.
+            make: Makes the sums of a decay: `Statistics`, or the same on a device.
         """
         self._classes = params.task == "classification"
         columns = 0 if self._classes else params.targets
         moments, grams = width if params.balance == "pseudo_features" else 0, params.balance == "reweighted"
         self.members = [
-            Statistics(size, columns, decay=decay, moments=moments, class_grams=grams) for decay in params.forgetting
+            make(size, columns, decay=decay, moments=moments, class_grams=grams) for decay in params.forgetting
         ]
         self.slowest = self.members[int(np.argmax(params.forgetting))]
         self.recursion = Recursion(size, params.forgetting)
@@ -83,10 +84,11 @@ class Sums:
         """Re-express all sums, and those at the classes' own clocks, under a new scale."""
         self.settle()
         for member in self.members:
-            if clocks is not None and member is self.slowest:
-                clocks.rescale(member, rescaling)
-            else:
-                rescaling.apply(member)
+            with member.on_host():
+                if clocks is not None and member is self.slowest:
+                    clocks.rescale(member, rescaling)
+                else:
+                    rescaling.apply(member)
 
     def drop_denormals(self, before: int) -> None:
         """Set fully decayed numbers to 0, where that is due since `events` was `before`."""

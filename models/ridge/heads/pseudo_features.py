@@ -102,4 +102,4 @@ def solved(
         return reweighted_head(statistics, gamma, constant)
     if params.balance == "pseudo_features":
         statistics = topped_up(statistics, features, params.pseudo_noise, params.pseudo_rows, noise)
-    return solve(statistics.gram, statistics.cross, gamma, constant)
+    return statistics.solve(gamma, constant)

@@ -22,13 +22,17 @@ def penalty(gamma: float | str, gram: Floats, constant: int | None) -> float:
     The width is the mean square of an event's features, at most their number: a thousand numbers are a thousand
     directions to fit noise in, a category of a thousand values is one.
     """
+    return penalty_of(gamma, gram.diagonal(), constant)
+
+
+def penalty_of(gamma: float | str, diagonal: Floats, constant: int | None) -> float:
+    """The same, of the Gram's diagonal (D,)."""
     if not isinstance(gamma, str):
         return gamma
-    if constant is None or len(gram) <= WIDE + 2 or gram[constant, constant] <= 0:
+    if constant is None or len(diagonal) <= WIDE + 2 or diagonal[constant] <= 0:
         return 1.0
-    diagonal = gram.diagonal()
     width = float(diagonal.sum() - diagonal[constant]) / float(diagonal[constant])
-    return max(1.0, (min(width, len(gram)) - WIDE) / 2)
+    return max(1.0, (min(width, len(diagonal)) - WIDE) / 2)
 
 
 def solve(gram: Floats, cross: Floats, gamma: float, constant: int | None = None) -> Floats:

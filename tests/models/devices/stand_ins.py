@@ -1,0 +1,100 @@
+"""Devices that stand in for a GPU where there is none.
+
+`Processor` computes with real numbers on every path of a GPU: the battery holds there, and results are those of the
+processor. On torch's device `meta` tensors have shapes and no numbers. `pretended` is an accelerator of torch's fake
+tensors: a tensor that is made on the wrong device, or read without the seam, fails there as it would on a GPU.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torch._subclasses import FakeTensorMode
+
+from thalweg.memory.devices.device import Device
+from thalweg.memory.devices.names import CPU
+from thalweg.proto.schema import Array
+
+KIND = "a GPU that is not there"
+
+
+class StandIn(Device):
+    """A device of another name than the processor's."""
+
+    def __init__(self, where: str, budget_bytes: int = 0) -> None:
+        super().__init__("cuda:0", budget_bytes)
+        self.where = torch.device(where)
+
+    def described(self) -> str:
+        return KIND
+
+
+class Processor(StandIn):
+    """Its memory is that of the processor, and shared with no array."""
+
+    def __init__(self, budget_bytes: int = 0) -> None:
+        super().__init__("cpu", budget_bytes)
+
+    def _copied(self, array: Array) -> Tensor:
+        return torch.from_numpy(array.copy())
+
+    def _fetched(self, tensor: Tensor) -> Array:
+        found: Array = tensor.numpy().copy()
+        return found
+
+    def _placed(self, module: torch.nn.Module) -> torch.nn.Module:
+        return module
+
+
+class Imagined(StandIn):
+    """Tensors have shapes and no numbers; what comes back is 1 where it is a float, and else 0."""
+
+    def _copied(self, array: Array) -> Tensor:
+        dtype = torch.from_numpy(np.empty(0, dtype=array.dtype)).dtype
+        return torch.empty(array.shape, dtype=dtype, device=self.where)
+
+    def _fetched(self, tensor: Tensor) -> Array:
+        assert tensor.device.type == self.where.type, f"read from {tensor.device}, expected {self.where}"
+        kind = torch.empty(0, dtype=tensor.dtype, device=CPU)
+        fill = 1 if kind.is_floating_point() else 0
+        return np.full(tuple(tensor.shape), fill, dtype=str(kind.dtype).removeprefix("torch."))
+
+    def _placed(self, module: torch.nn.Module) -> torch.nn.Module:
+        def there(each: Tensor) -> Tensor:
+            return torch.empty(each.shape, dtype=each.dtype, device=self.where)
+
+        for one in module.modules():
+            for name, parameter in one._parameters.items():
+                if parameter is not None:
+                    one._parameters[name] = torch.nn.Parameter(there(parameter), requires_grad=False)
+            one._buffers = {name: None if each is None else there(each) for name, each in one._buffers.items()}
+        return module
+
+
+@contextmanager
+def instead_of_a_gpu(kind: type[StandIn], *arguments: str) -> Iterator[None]:
+    """Whoever opens a GPU gets one of these."""
+
+    def opened(name: str = CPU, budget_bytes: int = 0) -> Device:
+        return Device() if name == CPU else kind(*arguments, budget_bytes=budget_bytes)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Device, "open", staticmethod(opened))
+        yield
+
+
+@contextmanager
+def pretended() -> Iterator[None]:
+    """Whoever opens a GPU gets fake tensors of an accelerator; real ones must not meet them."""
+    setting_up = pytest.importorskip("torch.utils.backend_registration")
+    if not hasattr(setting_up, "_setup_privateuseone_for_python_backend"):
+        pytest.skip("this torch cannot pretend an accelerator")
+    if torch._C._get_privateuse1_backend_name() != "pretended":
+        setting_up._setup_privateuseone_for_python_backend("pretended")
+    with FakeTensorMode(allow_non_fake_inputs=False), instead_of_a_gpu(Imagined, "pretended"):
+        yield
