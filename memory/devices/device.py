@@ -111,8 +111,12 @@ class Device:
             DeviceFailed: There is no room for it.
         """
         self.reserve(array.nbytes)
-        array = np.array(array)
-        return self.put(array).clone() if self.is_processor else self.put(array)  # aligned as torch aligns its own
+        return self.own(array)
+
+    def own(self, array: Array) -> Tensor:
+        """An array there, copied: it takes the place of one that is kept."""
+        # on the processor cloned: torch aligns its own memory, and other alignments may change the order of summation
+        return self.put(np.array(array)).clone() if self.is_processor else self.put(array)
 
     def zeros(self, *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
         """Zeros that stay there. Raises DeviceFailed if there is no room for them."""

@@ -4,17 +4,22 @@
 ids: FAISS (or a matrix product) returns a few candidates, and their distances are computed again by direct
 differences in float64, ties going to the lowest id. So a result does not depend on the number of queries in a call,
 which FAISS alone does not guarantee (it changes its formula at some twenty queries). For the one nearest key, a float32
-product of all heads at once decides wherever the second best is farther behind than rounding can explain.
+product of all heads at once decides wherever the second best is farther behind than rounding can explain. On a device
+that product, or the candidates, are computed there.
 """
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from thalweg.proto.schema import InputError
+
+if TYPE_CHECKING:  # these import torch, which a search with the processor does not need
+    from thalweg.memory.devices.device import Device
+    from thalweg.memory.vectors.resident_keys import ResidentKeys
 
 Floats: TypeAlias = NDArray[np.float64]
 Ids: TypeAlias = NDArray[np.int64]
@@ -35,9 +40,13 @@ class HeadSearch:
     Args:
         keys: (C, M, d) finite; not copied. Of equal keys the first is found.
         backend: `faiss`, `numpy`, or `auto`: the fastest for k and the number of queries.
+        device: Where `auto` searches; None: with the processor.
+
+    Raises:
+        DeviceFailed: There is no room for the keys on the device.
     """
 
-    def __init__(self, keys: Floats, backend: Backend = "auto") -> None:
+    def __init__(self, keys: Floats, backend: Backend = "auto", device: Device | None = None) -> None:
         if keys.ndim != 3 or 0 in keys.shape:
             raise ValueError(f"keys: expected (C, M, d) with at least one key a head, got {keys.shape}")
         if not np.isfinite(keys).all():
@@ -50,7 +59,12 @@ class HeadSearch:
         for places in self._unique:
             places.sort()
         self._half_norms = [0.5 * np.square(head[places]).sum(axis=1) for head, places in zip(keys, self._unique)]
-        self._quick = _QuickSearch(keys, self._unique)
+        self._there: ResidentKeys | None = None
+        if device is not None and not device.is_processor and backend == "auto":
+            from thalweg.memory.vectors.resident_keys import ResidentKeys
+
+            self._there = ResidentKeys(device, keys, half_norms_of(keys, self._unique))
+        self._quick = _QuickSearch(keys, self._unique, self._there)
         self._indexes: list[Any] | None = None
 
     @property
@@ -82,6 +96,11 @@ class HeadSearch:
             return ids
         if k == 1 and self._backend == "auto":
             return self._nearest_one(queries)
+        if self._there is not None:
+            near, _ = self._there.candidates(queries, min(k + _SPARE, fewest))
+            for head in range(heads):
+                ids[:, head] = _ranked(self._keys[head], queries[:, head], near[:, head], k)
+            return ids
         faiss = self._with_faiss(len(queries))
         for head in range(heads):
             asked = np.ascontiguousarray(queries[:, head])
@@ -158,16 +177,23 @@ class HeadSearch:
         return ids
 
 
+def half_norms_of(keys: Floats, unique: list[Ids]) -> NDArray[np.float32]:
+    """Half the squared length (C, M) of keys (C, M, d); infinite for a key that equals an earlier one."""
+    found = np.full(keys.shape[:2], np.inf, dtype=np.float32)
+    with np.errstate(over="ignore"):
+        for head, places in enumerate(unique):
+            found[head, places] = 0.5 * np.square(keys[head, places]).sum(axis=1)
+    return found
+
+
 class _QuickSearch:
     """The nearest key of each head by float32 matrix products, and where they leave that open."""
 
-    def __init__(self, keys: Floats, unique: list[Ids]) -> None:
-        heads, pairs, width = keys.shape
+    def __init__(self, keys: Floats, unique: list[Ids], there: ResidentKeys | None = None) -> None:
+        width = keys.shape[2]
         with np.errstate(over="ignore"):
             self._keys = np.ascontiguousarray(keys.transpose(0, 2, 1), dtype=np.float32)  # (C, d, M)
-            self._half_norms = np.full((heads, pairs), np.inf, dtype=np.float32)  # infinite: equals an earlier key
-            for head, places in enumerate(unique):
-                self._half_norms[head, places] = 0.5 * np.square(keys[head, places]).sum(axis=1)
+        self._half_norms, self._there = half_norms_of(keys, unique), there
         squares = np.square(keys).sum(axis=2).max(axis=1)
         # bounds of the error of a product, of half a norm, and of their difference, each with room to spare
         self._relative = 2.0**-24 * (width + 8) * np.sqrt(squares)
@@ -176,6 +202,13 @@ class _QuickSearch:
     def nearest(self, queries: Floats) -> tuple[Ids, Mask]:
         """Ids (B, C), and where rounding could have misplaced them, of queries (B, C, d)."""
         count, heads, _ = queries.shape
+        if self._there is not None and self._half_norms.shape[1] > 1:
+            found, near = self._there.candidates(queries, 2)
+            with np.errstate(invalid="ignore", over="ignore"):
+                gap = near[:, :, 0].astype(np.float64) - near[:, :, 1]
+                norms = np.sqrt(np.square(queries).sum(axis=2))
+                sure = gap > 2 * (norms * self._relative + self._absolute)
+            return found[:, :, 0], ~sure
         pairs = self._half_norms.shape[1]
         ids, unsure = np.empty((count, heads), dtype=np.int64), np.empty((count, heads), dtype=np.bool_)
         rows = max(1, min(count, _BLOCK_NUMBERS // pairs))
@@ -217,45 +250,22 @@ def _flat_index(keys: Floats) -> Any:
     return index
 
 
-def faiss_top(vectors: NDArray[np.float32], queries: NDArray[np.float32], count: int, *, gpu: bool) -> tuple[Any, Ids]:
+def faiss_top(vectors: NDArray[np.float32], queries: NDArray[np.float32], count: int) -> tuple[Any, Ids]:
     """The largest inner products (B, count), best first, and their indices; -inf and -1 where there are fewer vectors.
 
     Args:
         vectors: (n, d); searched in place, no index is built.
         queries: (B, d).
         count: How many.
-        gpu: On the first GPU; the vectors are copied there with every call.
-
-    Raises:
-        ValueError: A GPU is requested, but there is none, or FAISS was built without GPU support.
     """
     import faiss
 
     products: Any
     places: Any
-    if gpu:
-        require_faiss_gpu()
     if not len(vectors):
         products, places = np.zeros((len(queries), 0), np.float32), np.zeros((len(queries), 0), np.int64)
-    elif gpu:
-        resources: Any = faiss.StandardGpuResources()
-        products, places = faiss.knn_gpu(
-            resources, queries, vectors, min(count, len(vectors)), metric=faiss.METRIC_INNER_PRODUCT
-        )
     else:
         products, places = faiss.knn(queries, vectors, min(count, len(vectors)), faiss.METRIC_INNER_PRODUCT)
     missing = count - products.shape[1]
     products = np.pad(products, ((0, 0), (0, missing)), constant_values=-np.inf)
     return products, np.pad(places, ((0, 0), (0, missing)), constant_values=-1)
-
-
-def require_faiss_gpu() -> None:
-    """Raises `ValueError` unless FAISS can search on a GPU here."""
-    import faiss
-
-    found = getattr(faiss, "get_num_gpus", lambda: 0)()
-    if not found or not hasattr(faiss, "StandardGpuResources"):
-        raise ValueError(
-            f"search 'faiss_gpu': expected a GPU and a FAISS built for it (extra `gpu`), got {found} GPUs; "
-            "choose auto, faiss, numpy or torch"
-        )

@@ -1,7 +1,7 @@
 """Nearest entries of a memory by inner product, exact, for one query or many.
 
-Every backend (FAISS, NumPy or torch) returns the same neighbours: candidates' products are computed
-again in float64, and where float32 rounding could have hidden a neighbour, that query is searched again. Ties
+Every backend (FAISS, NumPy, torch, or vectors on a device) returns the same neighbours: candidates' products are
+computed again in float64, and where float32 rounding could have hidden a neighbour, that query is searched again. Ties
 go to the newest entry.
 
 Cost: one pass over the vectors per block of queries. Many queries at once are a matrix product, compared with the
@@ -10,7 +10,7 @@ k-th best so far in blocks that stay in cache; no selection over whole rows, no 
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,8 +20,11 @@ from thalweg.memory.vectors.slots import Seqs
 from thalweg.memory.vectors.window import Window
 from thalweg.proto.schema import Array, InputError
 
+if TYPE_CHECKING:  # it imports torch, which a search with the processor does not need
+    from thalweg.memory.vectors.resident import ResidentVectors
+
 Floats: TypeAlias = NDArray[np.float64]
-NeighbourBackend: TypeAlias = Literal["auto", "faiss", "faiss_gpu", "numpy", "torch"]
+NeighbourBackend: TypeAlias = Literal["auto", "faiss", "numpy", "torch"]
 BACKENDS: tuple[str, ...] = get_args(NeighbourBackend)
 NOBODY = -1
 """In place of a missing neighbour."""
@@ -34,7 +37,13 @@ _BLOCK_PRODUCTS = 1 << 20  # products held at once
 
 
 def nearest(
-    window: Window, column: str, queries: Array, k: int, backend: NeighbourBackend = "auto", longest: float = 1.0
+    window: Window,
+    column: str,
+    queries: Array,
+    k: int,
+    backend: NeighbourBackend = "auto",
+    longest: float = 1.0,
+    resident: ResidentVectors | None = None,
 ) -> tuple[Seqs, Floats]:
     """The k entries with the largest inner products, best first.
 
@@ -45,6 +54,7 @@ def nearest(
         k: 1 or more; may exceed the number of entries.
         backend: What finds the candidates; `auto`: the fastest.
         longest: Length of the longest vector: it bounds the float32 error.
+        resident: The same vectors on a device, where `auto` then finds the candidates.
 
     Returns:
         Numbers (B, k) of entries and their products (B, k) float64; `NOBODY` and -inf where there are fewer.
@@ -67,9 +77,14 @@ def nearest(
     rough = np.full((len(asked), 0), -np.inf, dtype=np.float32)
     lengths = np.sqrt(np.square(asked, dtype=np.float64).sum(axis=1))
     bound = width * np.finfo(np.float32).eps * longest * lengths  # how far a float32 product may be off
+    if resident is not None and backend == "auto":
+        resident.follow(window)
     for first, part in window.segments():
         vectors = window.column(column, part)
-        products, places = _top(vectors, window.alive(part), asked, k + _SPARE, backend)
+        if resident is not None and backend == "auto":
+            products, places = resident.top(part, window.alive(part), asked, k + _SPARE)
+        else:
+            products, places = _top(vectors, window.alive(part), asked, k + _SPARE, backend)
         found = np.concatenate([found, np.where(places >= 0, places + first, NOBODY)], axis=1)
         rough = np.concatenate([rough, products], axis=1)
     seqs, exact = _ranked(window, column, asked, found, k)
@@ -121,12 +136,11 @@ def _top(
     """Largest products (B, count), unordered, and their indices; -inf and -1 where there are fewer vectors."""
     if backend == "auto":  # FAISS is limited by memory bandwidth; many queries are faster as a matrix product
         backend = "faiss" if len(queries) <= _FEW_QUERIES and alive is None else "numpy"
-    if backend in ("faiss", "faiss_gpu"):
-        gpu = backend == "faiss_gpu"
+    if backend == "faiss":
         if alive is None:
-            return faiss_top(vectors, queries, count, gpu=gpu)
+            return faiss_top(vectors, queries, count)
         kept = np.append(np.flatnonzero(alive), -1)  # the last index stands for missing ones
-        best, places = faiss_top(vectors[kept[:-1]], queries, count, gpu=gpu)
+        best, places = faiss_top(vectors[kept[:-1]], queries, count)
         return best, kept[places]
     multiply = _torch_products if backend == "torch" else _numpy_products
     rows, n = len(queries), len(vectors)

@@ -6,6 +6,7 @@ import hashlib
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,9 @@ from numpy.typing import NDArray
 from thalweg.memory.vectors.key_tables import Backend, HeadSearch, Ids
 from thalweg.models.parts.random_features import ROWS
 from thalweg.proto.schema import Array
+
+if TYPE_CHECKING:
+    from thalweg.memory.devices.device import Device
 
 Floats = NDArray[np.float64]
 _LARGEST = 1e6
@@ -34,13 +38,16 @@ class Codes:
     search: HeadSearch
 
     @classmethod
-    def of(cls, tensors: Mapping[str, Array], backend: Backend) -> Codes:
-        """From the arrays of `tensors`; indexes are built once per set of keys in a process."""
+    def of(cls, tensors: Mapping[str, Array], backend: Backend, device: Device | None = None) -> Codes:
+        """From the arrays of `tensors`; indexes are built once per set of keys in a process.
+
+        `device`: where `auto` searches; None: with the processor. Raises DeviceFailed if there is no room.
+        """
         keys = tensors["keys"]
-        name = backend + sha256_of(keys)
+        name = f"{backend}{sha256_of(keys)}{'' if device is None else device.name}"
         search = _searches.get(name)
         if search is None:
-            search = _searches[name] = HeadSearch(np.array(keys, dtype=np.float64), backend)
+            search = _searches[name] = HeadSearch(np.array(keys, dtype=np.float64), backend, device)
             while len(_searches) > _KEPT_SEARCHES:
                 _searches.popitem(last=False)
         return cls(tensors["shift"], tensors["factor"], tensors["projection"], search)

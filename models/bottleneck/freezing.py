@@ -2,19 +2,35 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from numpy.typing import NDArray
 
+from thalweg.memory.devices.names import CPU
 from thalweg.models.bottleneck.codes import Codes, draw_projection, projected, scale_of
 from thalweg.models.bottleneck.components import leading_components
 from thalweg.models.bottleneck.key_learning import learn_keys
 from thalweg.models.bottleneck.params import Params
+from thalweg.models.contract.learner import LearnerContext
 from thalweg.proto.schema import InputError
+
+if TYPE_CHECKING:
+    from thalweg.memory.devices.device import Device
 
 Floats = NDArray[np.float64]
 
 _LARGEST = 1e15
 """Rows with larger numbers are excluded from the scale; if there are no others, they are clipped."""
+
+
+def search_device(context: LearnerContext) -> Device | None:
+    """Where keys are searched; None: with the processor, without torch. Raises DeviceFailed."""
+    if context.device == CPU:
+        return None
+    from thalweg.memory.devices.device import Device
+
+    return Device.open(context.device, context.device_bytes)
 
 
 def rows_of_file(path: str, width: int) -> Floats:
@@ -29,8 +45,8 @@ def rows_of_file(path: str, width: int) -> Floats:
     return numbers
 
 
-def frozen_codes(params: Params, rows: Floats, seed: int) -> Codes:
-    """Learn keys from unlabelled finite inputs (N, F), N ≥ 1."""
+def frozen_codes(params: Params, rows: Floats, seed: int, device: Device | None = None) -> Codes:
+    """Learn keys from unlabelled finite inputs (N, F), N ≥ 1; `device`: where they are searched, None: here."""
     with np.errstate(invalid="ignore"):
         sound = rows[(np.abs(rows) < _LARGEST).all(axis=1)]
         if not len(sound):
@@ -47,7 +63,7 @@ def frozen_codes(params: Params, rows: Floats, seed: int) -> Codes:
         dead_factor=params.dead_factor,
         generator=np.random.Generator(np.random.PCG64([seed, 0x6B657973])),
     )
-    return Codes.of({"shift": shift, "factor": factor, "projection": projection, "keys": keys}, params.search)
+    return Codes.of({"shift": shift, "factor": factor, "projection": projection, "keys": keys}, params.search, device)
 
 
 def _projection(params: Params, scaled: Floats, seed: int) -> Floats:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from thalweg.memory.snapshots.state import State
 from thalweg.models.bottleneck.codes import Codes, sha256_of
 from thalweg.models.bottleneck.counts import CountValues
-from thalweg.models.bottleneck.freezing import frozen_codes, rows_of_file
+from thalweg.models.bottleneck.freezing import frozen_codes, rows_of_file, search_device
 from thalweg.models.bottleneck.gradient import GradientValues
 from thalweg.models.bottleneck.mixed.values import MixedValues
 from thalweg.models.bottleneck.params import Params
@@ -56,10 +56,13 @@ class Bottleneck:
 
     gauges_declared = (CLASSES, MEMORY_ENTRIES, SKIPPED_EVENTS, EXCESS_EVENTS)
     params_type = Params
+    takes_device = True
+    """Keys are searched there, and found alike to the bit; values stay with the processor. Not measured: never `auto`.
+    """
 
     def __init__(self, context: LearnerContext) -> None:
         self.params = p = Params.of(context.params)
-        self._given = context.params
+        self._given, self._device = context.params, search_device(context)
         self._columns = InputColumns(context.inputs)
         self._seed = context.seed
         self._classes: dict[str, int] = {}
@@ -241,7 +244,7 @@ class Bottleneck:
             keys=self.params.heads * self.params.pairs,
             steps=self.params.key_steps,
         )
-        self._codes = frozen_codes(self.params, rows, self._seed)
+        self._codes = frozen_codes(self.params, rows, self._seed, self._device)
         log.info("bottleneck: the keys are learned and frozen; labels count from here on", events=len(rows))
         self._predictor = None
 
@@ -294,7 +297,7 @@ class Bottleneck:
             if sha256_of(tensors["keys"]) != meta["keys_sha256"]:
                 raise ValueError("keys are not those that the values were learned with")
             frozen = {name: np.array(tensors[name]) for name in ("shift", "factor", "projection", "keys")}
-            codes = Codes.of(frozen, self.params.search)
+            codes = Codes.of(frozen, self.params.search, self._device)
         self._codes = codes
         self._values.restore(tensors, meta)
         self._waiting = Waiting.of(tensors)

@@ -16,6 +16,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from thalweg.memory.devices.device import Device
 from thalweg.models.error_memory.id_table import FrozenTable, IdTable
 from thalweg.models.parts.adam import Adam
 from thalweg.models.parts.torch_setup import Tensor, functional, torch
@@ -29,8 +30,8 @@ ALIGN = 4
 """Widths of layers are multiples of this: rows at unaligned addresses use other instructions, and a row's
 bits would depend on its position in a request."""
 _TILE = 16  # rows computed at a time in prediction: a constant, so that a row's bits do not depend on the others
+_GPU_TILE = 64  # on a GPU, where it is the learner alone that predicts
 _SPREAD = 0.01
-_EPSILON = 1e-8
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,16 +134,23 @@ def forward(shape: Shape, weights: Weights, rows: Tensor, numeric: Tensor) -> tu
 
 
 class FrozenNetwork:
-    """A network for prediction; any number of threads may use it."""
+    """A network for prediction; any number of threads may use it.
 
-    def __init__(self, shape: Shape, weights: Mapping[str, Array], tables: list[FrozenTable]) -> None:
-        self.shape = shape
-        self._arrays = weights
-        self._weights = {name: torch.from_numpy(_writable(array)) for name, array in weights.items()}
-        self._tables = tables
+    Args:
+        shape: Its architecture.
+        weights: On the device; none is changed later.
+        tables: Of each field, there too.
+        device: Where it computes; None: with the processor.
+    """
+
+    def __init__(self, shape: Shape, weights: Weights, tables: list[FrozenTable], device: Device | None = None) -> None:
+        self.shape, self._weights, self._tables = shape, weights, tables
+        self._device = device or Device()
 
     def scores(self, ids: Ids, numeric: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
         """Probabilities (N,) and last hidden layers (N, h), for ids (N, fields) and numeric features (N, H)."""
+        if not self._device.is_processor:
+            return self._scores_there(ids, numeric)
         count, shape = len(ids), self.shape
         tiles = -(-count // _TILE)
         rows = np.zeros((tiles * _TILE, shape.fields, shape.row_width), dtype=np.float32)
@@ -159,11 +167,27 @@ class FrozenNetwork:
                 logits[part], hidden[part] = found[0].numpy(), found[1].numpy()
         return sigmoid(logits[:count]), hidden[:count]
 
+    def _scores_there(self, ids: Ids, numeric: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
+        """As `scores`; rows and numbers are sent once, and what is found comes back once."""
+        count, device = len(ids), self._device
+        padded = max(1, -(-count // _GPU_TILE)) * _GPU_TILE
+        places = np.stack([table.places(ids[:, field]) for field, table in enumerate(self._tables)])
+        at = device.put(np.pad(places, ((0, 0), (0, padded - count))))
+        numbers = device.put(np.pad(numeric, ((0, padded - count), (0, 0))))
+        rows = torch.stack([_tensor(table.rows).index_select(0, one) for table, one in zip(self._tables, at)], dim=1)
+        with torch.no_grad():
+            found = [
+                forward(self.shape, self._weights, rows[start : start + _GPU_TILE], numbers[start : start + _GPU_TILE])
+                for start in range(0, padded, _GPU_TILE)
+            ]
+        logits, hidden = (device.fetch(torch.cat(each))[:count] for each in zip(*found))
+        return sigmoid(logits.astype(np.float64)), hidden
+
     def tensors(self) -> dict[str, Array]:
         """For a published version."""
-        found = dict(self._arrays)
+        found = self._device.fetch_all(self._weights)
         for field, table in enumerate(self._tables):
-            found |= {f"table.{field}.{name}": array for name, array in table.tensors().items()}
+            found |= {f"table.{field}.{name}": array for name, array in table.tensors(self._device).items()}
         return found
 
     @classmethod
@@ -172,7 +196,8 @@ class FrozenNetwork:
         tables = [
             FrozenTable(tensors[f"table.{field}.ids"], tensors[f"table.{field}.rows"]) for field in range(shape.fields)
         ]
-        return cls(shape, {name: tensors[name] for name in draw_weights(shape, 0)}, tables)
+        weights = {name: torch.from_numpy(_writable(tensors[name])) for name in draw_weights(shape, 0)}
+        return cls(shape, weights, tables)
 
 
 class Network:
@@ -184,13 +209,22 @@ class Network:
         learning_rate: Adam's, of the weights that every event moves.
         row_rate: Adagrad's, of embedding rows: about the size of the first update of a new id's row.
         seed: Of the first weights and of new rows.
+        device: Where weights and rows are; None: with the processor.
     """
 
-    def __init__(self, shape: Shape, rows: int, learning_rate: float, row_rate: float, seed: int) -> None:
-        self.shape = shape
+    def __init__(
+        self,
+        shape: Shape,
+        rows: int,
+        learning_rate: float,
+        row_rate: float,
+        seed: int,
+        device: Device | None = None,
+    ) -> None:
+        self.shape, self._device = shape, device or Device()
         self._row_rate = row_rate
-        self._adam = Adam(draw_weights(shape, seed), learning_rate)
-        self._tables = [IdTable(shape.row_width, rows, (seed, field), _SPREAD) for field in range(shape.fields)]
+        self._adam = Adam(draw_weights(shape, seed), learning_rate, device)
+        self._tables = [IdTable(shape.row_width, rows, (seed, field), _SPREAD, device) for field in range(shape.fields)]
         self._frozen: FrozenNetwork | None = None
 
     @property
@@ -229,30 +263,34 @@ class Network:
             distinct, inverse = np.unique(ids[:, field], return_inverse=True)
             at = table.places(distinct)
             places.append(at)
-            inverses.append(torch.from_numpy(inverse))
-            leaves.append(torch.from_numpy(table.rows[at, 0]).requires_grad_())
+            inverses.append(inverse)
+            leaves.append(table.leaf(at))
+        put, count = self._device.put, len(ids)
+        which = put(np.stack(inverses))  # (fields, n): one copy for all
         parameters = self._adam.leaves()
-        rows = torch.stack([leaf[inverse] for leaf, inverse in zip(leaves, inverses)], dim=1)
-        logits, _ = forward(self.shape, parameters, rows, torch.from_numpy(numeric.astype(np.float32)))
+        rows = torch.stack([leaf[inverse] for leaf, inverse in zip(leaves, which)], dim=1)
+        logits, _ = forward(self.shape, parameters, rows, put(numeric.astype(np.float32)))
         towards = labels if teacher is None else (1.0 - share) * labels + share * teacher
-        weighed = torch.from_numpy(weights.astype(np.float32))
         loss = functional.binary_cross_entropy_with_logits(
-            logits, torch.from_numpy(towards.astype(np.float32)), weighed, reduction="sum"
-        ) / len(ids)
+            logits, put(towards.astype(np.float32)), put(weights.astype(np.float32)), reduction="sum"
+        )
+        loss = loss / count
         names = list(parameters)
         gradients = torch.autograd.grad(loss, [*(parameters[name] for name in names), *leaves])
         self._adam.pace = pace
         self._adam.step(dict(zip(names, gradients)))
         for table, at, gradient in zip(self._tables, places, gradients[len(names) :]):
-            slope = gradient.numpy()
-            table.rows[at, 1] += slope * slope
-            table.rows[at, 0] -= pace * self._row_rate * slope / (np.sqrt(table.rows[at, 1]) + _EPSILON)
+            table.step(at, gradient, pace * self._row_rate)
         self._frozen = None
 
     def frozen(self) -> FrozenNetwork:
         """A network that predicts as this does now; the same object until the next `learn`."""
         if self._frozen is None:
-            self._frozen = FrozenNetwork(self.shape, self._adam.frozen(), [table.frozen() for table in self._tables])
+            tables = [table.frozen() for table in self._tables]
+            weights = dict(self._adam.weights)  # a step makes new tensors, so these do not change
+            if self._device.is_processor:  # aligned as arrays are: other alignments are summed in another order
+                weights = {name: torch.from_numpy(array) for name, array in self._adam.frozen().items()}
+            self._frozen = FrozenNetwork(self.shape, weights, tables, self._device)
         return self._frozen
 
     def tensors(self) -> dict[str, Array]:
@@ -274,6 +312,11 @@ def sigmoid(logits: NDArray[np.float64]) -> NDArray[np.float64]:
     """1 / (1 + e^-z), without overflow."""
     found: NDArray[np.float64] = 0.5 * (1.0 + np.tanh(0.5 * logits))
     return found
+
+
+def _tensor(rows: Array | Tensor) -> Tensor:
+    assert isinstance(rows, Tensor)
+    return rows
 
 
 def _writable(array: Array) -> Array:

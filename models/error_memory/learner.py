@@ -20,9 +20,10 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
+from thalweg.memory.devices.device import Device
 from thalweg.memory.snapshots.state import State
-from thalweg.memory.vectors.key_tables import require_faiss_gpu
 from thalweg.memory.vectors.neighbours import cell_of
+from thalweg.memory.vectors.resident import ResidentVectors
 from thalweg.memory.vectors.ring import Limits, Ring, capacity_for
 from thalweg.memory.vectors.sketch import Sketch, draw_hyperplanes
 from thalweg.models.contract.gauges import (
@@ -41,7 +42,7 @@ from thalweg.models.error_memory.params import Params
 from thalweg.models.error_memory.predictor import ErrorMemoryPredictor
 from thalweg.models.error_memory.reading import Reading, Remembered
 from thalweg.models.error_memory.recursive_logistic import RecursiveLogistic
-from thalweg.models.error_memory.slow_model import SlowModel, below
+from thalweg.models.error_memory.slow_model import SlowModel, below, gains_from_gpu
 from thalweg.models.error_memory.turns import TurnFilter
 from thalweg.models.error_memory.views import logit
 from thalweg.proto.event import Batch
@@ -78,6 +79,7 @@ class ErrorMemory:
     gauges_declared = (SKIPPED_EVENTS, EMBEDDING_ROWS, MEMORY_ENTRIES, MEMORY_EVICTIONS, MEMORY_BYTES)
     params_type = Params
     input_names = INPUT_NAMES
+    takes_device, gains_from_gpu = True, staticmethod(gains_from_gpu)
     defaults_behind_columns: ClassVar = {"number_weights": "zero"}
 
     def __init__(self, context: LearnerContext) -> None:
@@ -98,11 +100,15 @@ class ErrorMemory:
             strength=p.strength,
             turns=p.turns,
         )
-        self._slow = SlowModel(p, self._inputs, self._intake.nothing(), context.seed)
+        device = Device.open(context.device, context.device_bytes)
+        self.computed_on = device.described()
+        self._slow = SlowModel(p, self._inputs, self._intake.nothing(), context.seed, device)
         self._combination, self._unturned = (
             RecursiveLogistic(self._reading.untaught, p.combine_prior, p.combine_memory) for _ in range(2)
         )
         self._ring = self._new_ring() if p.memory == "neighbours" else None
+        there = self._ring is not None and "key" in p.view_names and p.search == "auto" and not device.is_processor
+        self._resident = ResidentVectors(device, "vector") if there else None
         self._sketch = self._new_sketch(context.seed) if p.memory == "sketch" else None
         self._space: KeySpace | None = None
         self._seen = np.zeros((0, p.hidden_widths[-1]), dtype=np.float32)  # hidden layers for the key space
@@ -272,6 +278,7 @@ class ErrorMemory:
             self._mean_label,
             tuple(self._intake.topics),
             None if self._turns is None else self._turns.reading(),
+            self._resident,
         )
         network, scale = self._slow.answering()
         weights = {"plain": self._combination.weights.copy()}
@@ -345,11 +352,6 @@ class ErrorMemory:
     def _new_ring(self, place: Path | None = None) -> Ring:
         p = self.params
         columns = self._reading.entry_columns(p.hidden_widths[-1])
-        try:
-            if p.search == "faiss_gpu" and "key" in p.view_names:
-                require_faiss_gpu()
-        except ValueError as error:
-            raise ParamsError({"search": str(error)}) from error
         try:
             capacity = capacity_for(p.memory_bytes, columns)
         except ValueError as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -16,6 +16,10 @@ Rate = Annotated[float, Field(ge=1e-9)]
 
 class Params(Settings):
     """Parameters of `error_memory`; docs/learners/error_memory.md has measurements of the defaults."""
+
+    not_yet: ClassVar = {
+        "search": 'on a GPU memories are searched with the model\'s device = "cuda" and search = "auto"'
+    }
 
     # The slow model
 
@@ -91,8 +95,9 @@ class Params(Settings):
     """Temperature of the softmax over similarities, τ."""
 
     search: Literal[NeighbourBackend, "cells"] = "auto"
-    """Nearest-neighbour search: `auto`, `faiss`, `faiss_gpu`, `numpy` or `torch`, with the same result. `cells`: only
-    entries in the `probes` nearest of `cells` cells; approximate, faster in a large memory."""
+    """Nearest-neighbour search: `auto`, `faiss`, `numpy` or `torch`, with the same result; with a GPU as the model's
+    device `auto` searches there. `cells`: only entries in the `probes` nearest of `cells` cells; approximate, faster in
+    a large memory."""
 
     cells: Count = 256
     """For `search` = `cells`: number of cells; their centroids are learned from the first `centre_events` keys."""

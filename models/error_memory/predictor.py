@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -209,6 +209,8 @@ class ErrorMemoryPredictor:
         inputs = RecommenderInputs({name: TensorSpec(name, kind, tuple(size)) for name, kind, size in meta["inputs"]})
         shape = _tupled(Shape, meta["shape"])
         reading = _tupled(Reading, meta["reading"])
+        if reading.search == "faiss_gpu":  # of an earlier version
+            reading = replace(reading, search="auto")
         entries, sketch, turns = (_below(tensors, f"{name}.") for name in ("entry", "sketch", "turns"))
         window = Window.of(entries) if entries else None
         if "window" in meta:

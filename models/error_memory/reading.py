@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from thalweg.memory.vectors.neighbours import NOBODY, nearest, nearest_in_cells
+from thalweg.memory.vectors.resident import ResidentVectors
 from thalweg.memory.vectors.sketch import FrozenSketch
 from thalweg.memory.vectors.slots import Columns, Seqs
 from thalweg.memory.vectors.window import Window
@@ -95,6 +96,8 @@ class Remembered:
     """Names behind the column `topic`."""
     turns: Turns | None
     """None: no hypotheses of a turn are held."""
+    resident: ResidentVectors | None = None
+    """The keys of the window on a device; None: they are searched with the processor."""
 
     def neighbourhood(self, hidden: Array, reading: Reading) -> tuple[Neighbourhood, Seqs]:
         """Nearest by key of hidden layers (N, h), and their entries (N, k), `NOBODY` where there is none."""
@@ -109,7 +112,8 @@ class Remembered:
             return attend(read.similarities, read.labels, read.bases, reading.temperature), nobody
         assert self.window is not None
         if self.space.middles is None:
-            seqs, similar = nearest(self.window, "vector", queries, reading.neighbours, reading.search)  # type: ignore[arg-type]
+            backend: Any = reading.search
+            seqs, similar = nearest(self.window, "vector", queries, reading.neighbours, backend, resident=self.resident)
         else:
             seqs, similar = nearest_in_cells(
                 self.window, "vector", "cell", self.space.middles, queries, reading.neighbours, reading.probes

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from thalweg.memory.devices.device import Device
+from thalweg.models.contract.learner import LearnerContext, ParamsError
 from thalweg.models.error_memory.ctr_network import FrozenNetwork, Network, Shape
 from thalweg.models.error_memory.inputs import RecommenderInputs
 from thalweg.models.error_memory.intake import Columns, part_of
@@ -18,18 +20,25 @@ from thalweg.models.parts.standardise import Standardiser
 from thalweg.proto.schema import Array
 
 Floats = NDArray[np.float64]
+GPU_EVENTS = 1024
+"""Of a step, from which on a GPU is faster for certain: 4,096 were ten times, 256 less than twice (docs/gpu.md)."""
+GPU_MEMORY_BYTES = 256 << 20
+"""Of a memory with keys, from which on a search on a GPU is: 5 GB were a hundred times; the crossing was not measured.
+"""
 _REACH = 10.0  # deviations to which a numeric feature is clipped
 
 
 class SlowModel:
     """A network, the events that wait for its next step, and the running scale of the numeric features."""
 
-    def __init__(self, params: Params, inputs: RecommenderInputs, nothing: Columns, seed: int) -> None:
+    def __init__(
+        self, params: Params, inputs: RecommenderInputs, nothing: Columns, seed: int, device: Device | None = None
+    ) -> None:
         self._params = p = params
         self._numeric = inputs.numeric
         zero = p.number_weights == "zero"
         shape = Shape(p.network, inputs.fields, inputs.numeric, p.dim, p.hidden_widths, p.cross_layers, zero)
-        self._network = Network(shape, p.table_rows, p.learning_rate, p.row_rate, seed)
+        self._network = Network(shape, p.table_rows, p.learning_rate, p.row_rate, seed, device)
         self._standardiser = Standardiser(inputs.numeric)
         self._waiting = nothing
         self.boost = LearningRateBoost()
@@ -101,6 +110,16 @@ class SlowModel:
         self._waiting = {name: np.array(column) for name, column in below(tensors, "waiting.").items()}
         self.trained = meta["trained"]
         self.boost.restore(meta)
+
+
+def gains_from_gpu(context: LearnerContext) -> bool:
+    """Whether steps are of so many events, or the memory of keys is so large, that a GPU is faster."""
+    try:
+        p = Params.of(context.params)
+    except ParamsError:
+        return False
+    keys = p.memory == "neighbours" and "key" in p.view_names and p.search == "auto"
+    return p.step_events >= GPU_EVENTS or (keys and p.memory_bytes >= GPU_MEMORY_BYTES)
 
 
 def below(tensors: Mapping[str, Array], prefix: str) -> Columns:

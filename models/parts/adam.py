@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 
 import numpy as np
 
+from thalweg.memory.devices.device import Device
 from thalweg.models.parts.torch_setup import Tensor, torch
 from thalweg.proto.schema import Array
 
@@ -18,13 +19,15 @@ class Adam:
     Args:
         weights: Initial values; not copied.
         learning_rate: The step size.
+        device: Where they are; None: with the processor.
     """
 
-    def __init__(self, weights: Mapping[str, Array], learning_rate: float) -> None:
-        self._learning_rate = learning_rate
+    def __init__(self, weights: Mapping[str, Array], learning_rate: float, device: Device | None = None) -> None:
+        self._learning_rate, self._device = learning_rate, device or Device()
         self.pace = 1.0
         """Factor on the step size of the next steps; not part of `tensors`: its owner saves it."""
-        self.weights = {name: torch.from_numpy(array).clone() for name, array in weights.items()}
+        self.weights = {name: self._device.keep(array) for name, array in weights.items()}
+        self._device.reserve(2 * sum(each.nbytes for each in self.weights.values()))
         self._moments = {name: (torch.zeros_like(each), torch.zeros_like(each)) for name, each in self.weights.items()}
         self._steps = dict.fromkeys(self.weights, 0)
 
@@ -47,23 +50,23 @@ class Adam:
             self.weights[name] = self.weights[name] - rate * mean / size
 
     def frozen(self) -> dict[str, Array]:
-        """Copies of the weights."""
-        return {name: each.numpy().copy() for name, each in self.weights.items()}
+        """Copies of the weights, as arrays."""
+        return {name: np.array(array) for name, array in self._device.fetch_all(self.weights).items()}
 
     def tensors(self) -> dict[str, Array]:
         """The full state, for a snapshot."""
-        found: dict[str, Array] = {}
+        kept: dict[str, Tensor] = {}
         for name, each in self.weights.items():
-            found[f"weight.{name}"] = each.numpy()
-            found[f"mean.{name}"], found[f"square.{name}"] = (moment.numpy() for moment in self._moments[name])
+            kept[f"weight.{name}"] = each
+            kept[f"mean.{name}"], kept[f"square.{name}"] = self._moments[name]
+        found = self._device.fetch_all(kept)
         found["steps"] = np.array(list(self._steps.values()), dtype=np.int64)
         return found
 
     def restore(self, tensors: Mapping[str, Array]) -> None:
         """Restore from the result of `tensors()`."""
-        # cloned: torch aligns its own memory, and other alignments may change the order of summation
         for name, steps in zip(self.weights, tensors["steps"].tolist()):
             weight, mean, square = (
-                torch.from_numpy(np.array(tensors[f"{part}.{name}"])).clone() for part in ("weight", "mean", "square")
+                self._device.own(tensors[f"{part}.{name}"]) for part in ("weight", "mean", "square")
             )
             self.weights[name], self._moments[name], self._steps[name] = weight, (mean, square), steps

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import numpy as np
-
-from thalweg.models.parts.torch_setup import Tensor, torch
+from thalweg.memory.devices.device import Device
+from thalweg.models.parts.torch_setup import Tensor
 from thalweg.proto.schema import Array
 
 
@@ -18,15 +17,23 @@ class Sgd:
         learning_rate: The step size.
         momentum: The factor on the velocity in each step.
         nesterov: Use Nesterov's momentum.
+        device: Where they are; None: with the processor.
     """
 
     def __init__(
-        self, weights: Mapping[str, Array], learning_rate: float, momentum: float = 0.9, nesterov: bool = True
+        self,
+        weights: Mapping[str, Array],
+        learning_rate: float,
+        momentum: float = 0.9,
+        nesterov: bool = True,
+        device: Device | None = None,
     ) -> None:
+        self._device = device or Device()
         self._learning_rate, self._momentum, self._nesterov = learning_rate, momentum, nesterov
         self.pace = 1.0
         """Factor on the step size of the next steps; not part of `tensors`: its owner saves it."""
-        self.weights = {name: torch.from_numpy(array).clone() for name, array in weights.items()}
+        self.weights = {name: self._device.keep(array) for name, array in weights.items()}
+        self._device.reserve(sum(each.nbytes for each in self.weights.values()))
         self._velocities: dict[str, Tensor] = {}
 
     def step(self, gradients: Mapping[str, Tensor]) -> None:
@@ -40,16 +47,16 @@ class Sgd:
 
     def tensors(self) -> dict[str, Array]:
         """The full state, for a snapshot."""
-        found: dict[str, Array] = {f"weight.{name}": each.numpy() for name, each in self.weights.items()}
-        return found | {f"velocity.{name}": each.numpy() for name, each in self._velocities.items()}
+        found = {f"weight.{name}": each for name, each in self.weights.items()}
+        found |= {f"velocity.{name}": each for name, each in self._velocities.items()}
+        return self._device.fetch_all(found)
 
     def restore(self, tensors: Mapping[str, Array]) -> None:
         """Restore from the result of `tensors()`."""
-        # cloned: torch aligns its own memory, and other alignments may change the order of summation
         for name in self.weights:
-            self.weights[name] = torch.from_numpy(np.array(tensors[f"weight.{name}"])).clone()
+            self.weights[name] = self._device.own(tensors[f"weight.{name}"])
         self._velocities = {
-            name: torch.from_numpy(np.array(tensors[f"velocity.{name}"])).clone()
+            name: self._device.own(tensors[f"velocity.{name}"])
             for name in self.weights
             if f"velocity.{name}" in tensors
         }

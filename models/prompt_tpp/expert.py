@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from thalweg.memory.devices.device import Device
 from thalweg.models.parts.adam import Adam
 from thalweg.models.parts.torch_setup import Tensor, torch
 from thalweg.models.prompt_tpp.closed_form import LONGEST, SHORTEST
@@ -29,6 +31,12 @@ class Samples(NamedTuple):
     silent: Tensor
     """Of each gap, the part whose silence was learned before, (B,)."""
 
+    def on(self, device: Device) -> Samples:
+        """The same there."""
+        if device.is_processor:
+            return self
+        return Samples(self.past.on(device), *(device.put(one.numpy()) for one in self[1:]))
+
 
 class NetworkExpert:
     """One thread drives it.
@@ -37,11 +45,12 @@ class NetworkExpert:
         params: Of the learner.
         shape: Of the network.
         seed: Of the first weights.
+        device: Where it learns.
     """
 
-    def __init__(self, params: Params, shape: TppShape, seed: int) -> None:
-        self._params, self.shape = params, shape
-        self._adam = Adam(draw_weights(shape, seed), params.learning_rate)
+    def __init__(self, params: Params, shape: TppShape, seed: int, device: Device) -> None:
+        self._params, self.shape, self._device = params, shape, device
+        self._adam = Adam(draw_weights(shape, seed), params.learning_rate, device)
         self._chosen_at = {pool: np.zeros(params.prompts, dtype=np.int64) for pool in shape.pools}
         self.trained = 0
         """Samples it was trained with."""
@@ -54,7 +63,7 @@ class NetworkExpert:
         """Learn these, all at once.
 
         Args:
-            samples: What to learn.
+            samples: What to learn, with the processor.
             pace: Factor on the learning rate.
             said: Whether to return what the network said before: it costs a little.
 
@@ -63,19 +72,20 @@ class NetworkExpert:
             NaN for silence. Empty unless `said`.
         """
         p, names = self._params, self._learning()
+        there = samples.on(self._device)
         leaves = self._adam.leaves(names)
-        ready = prepare(self.shape, leaves, samples.past)
+        ready = prepare(self.shape, leaves, there.past)
         reading = ready.mixture() if said else ready
-        likelihood = reading.log_likelihood(samples.gaps, samples.types)
+        likelihood = reading.log_likelihood(there.gaps, there.types)
         told = np.empty((2, 0))
         if said:
-            kinds = samples.types.clamp(min=0)[:, None]
-            of_type = ready_types(reading.mixture().types, kinds)
-            told = np.stack([of_type, likelihood.detach().double().numpy() - of_type])
+            kinds = there.types.clamp(min=0)[:, None]
+            of_type = self._device.fetch(reading.mixture().types.gather(1, kinds)[:, 0].double())
+            told = np.stack([of_type, self._device.fetch(likelihood.double()) - of_type])
             told[:, samples.types.numpy() < 0] = np.nan
         if (samples.silent > 0).any():  # an event is conditioned on the silence learned before it
-            silent = samples.silent.clamp(SHORTEST, LONGEST).minimum(samples.gaps)
-            likelihood = likelihood + torch.where(samples.silent > 0, reading.hazard(silent), 0.0)
+            silent = there.silent.clamp(SHORTEST, LONGEST).minimum(there.gaps)
+            likelihood = likelihood + torch.where(there.silent > 0, reading.hazard(silent), 0.0)
         loss = -(likelihood.sum() + p.key_loss * ready.similarity.sum()) / len(samples.gaps)
         self.trained += len(samples.gaps)
         self.steps += 1
@@ -84,12 +94,13 @@ class NetworkExpert:
         ordered = sorted(names)
         gradients = torch.autograd.grad(loss, [leaves[name] for name in ordered], allow_unused=True)
         found = {name: gradient for name, gradient in zip(ordered, gradients) if gradient is not None}
-        norm = torch.sqrt(sum((gradient.double().square().sum() for gradient in found.values()), torch.zeros(())))
-        if not torch.isfinite(loss) or not torch.isfinite(norm):
+        none = torch.zeros((), device=loss.device)
+        norm = self._device.number(torch.sqrt(sum((one.double().square().sum() for one in found.values()), none)))
+        if not math.isfinite(self._device.number(loss)) or not math.isfinite(norm):
             self.left_out += 1
             return told
         self._adam.pace = pace
-        scale = min(1.0, p.clip / max(float(norm), 1e-12))
+        scale = min(1.0, p.clip / max(norm, 1e-12))
         self._adam.step({name: gradient * scale for name, gradient in found.items()})
         self._tend_pool(ready)
         self._frozen = None
@@ -109,7 +120,7 @@ class NetworkExpert:
         """Record which prompts are in use; one unused for too long gets a new key, near the latest history's query."""
         for pool, places in ready.chosen.items():
             used = self._chosen_at[pool]
-            used[np.unique(places.numpy())] = self.trained
+            used[np.unique(self._device.fetch(places))] = self.trained
             if not self._params.reseed_events:
                 continue
             name = f"{POOL}{pool}.keys"
@@ -143,9 +154,3 @@ class NetworkExpert:
         self._chosen_at = {pool: np.array(used) for pool, used in chosen.items()}
         self.trained, self.steps, self.left_out = (int(counts[name]) for name in ("trained", "steps", "left_out"))
         self._frozen = None
-
-
-def ready_types(types: Tensor, kinds: Tensor) -> NDArray[np.float64]:
-    """Log-probabilities (B,) of types (B, 1)."""
-    found: NDArray[np.float64] = types.gather(1, kinds)[:, 0].detach().double().numpy()
-    return found

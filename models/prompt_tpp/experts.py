@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from thalweg.memory.devices.device import Device
 from thalweg.models.contract.gauges import GaugeSpec, GaugeValue
 from thalweg.models.prompt_tpp.closed_form import Counts, GapTable, MarkovTable, of_noted
 from thalweg.models.prompt_tpp.expert import NetworkExpert, Samples
@@ -51,16 +52,20 @@ class Experts:
     Args:
         params: Of the learner.
         seed: Of the networks' first weights.
+        device: Where networks learn.
         clock: Seconds, to tell what each costs; nothing else depends on it.
     """
 
-    def __init__(self, params: Params, seed: int, clock: Callable[[], float] = perf_counter) -> None:
+    def __init__(
+        self, params: Params, seed: int, device: Device | None = None, clock: Callable[[], float] = perf_counter
+    ) -> None:
         self._params = params
+        self.device = device or Device()
         self.clock = clock
         self.members = params.members
         self.single = params.alone is not None
         self.networks: dict[str, NetworkExpert] = {
-            name: NetworkExpert(params, params.shape(name), seed) for name in params.networks
+            name: NetworkExpert(params, params.shape(name), seed, self.device) for name in params.networks
         }
         count = len(self.members)
         self._weights = [ExpertWeights(count, params.expert_rate, params.expert_share) for _ in PARTS]

@@ -17,6 +17,7 @@ from typing import Any, ClassVar, get_args
 import numpy as np
 import structlog
 
+from thalweg.memory.devices.device import Device
 from thalweg.memory.snapshots.state import State
 from thalweg.memory.vectors.histories import KeyedHistories, hash_key
 from thalweg.models.contract.gauges import (
@@ -90,6 +91,9 @@ class PromptTpp:
     )
     params_type = Params
     input_names = tuple(KEY)
+    takes_device = True
+    """Networks learn there; predictors stay with the processor. At usual sizes the processor is faster: never `auto`.
+    """
 
     def __init__(self, context: LearnerContext) -> None:
         self.params = p = Params.of(context.params)
@@ -98,7 +102,8 @@ class PromptTpp:
                 {"inputs": f"expected key = {{ shape = [], dtype = 'bytes' }} alone, got {list(context.inputs)}"}
             )
         self._context = context
-        self._experts = Experts(p, context.seed)
+        device = Device.open(context.device, context.device_bytes)
+        self._experts, self.computed_on = Experts(p, context.seed, device), device.described()
         self._histories = KeyedHistories(p.window, p.keys)
         self._markov = MarkovTable(np.zeros((p.max_types, p.max_types)))
         self._classes: dict[str, int] = {}

@@ -17,6 +17,7 @@ from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
+from thalweg.memory.devices.device import Device
 from thalweg.models.parts.torch_setup import Tensor, functional, torch
 from thalweg.models.prompt_tpp import attentive, nhp, prompt_pool
 from thalweg.models.prompt_tpp.attentive import AttentiveShape, Prefix
@@ -136,6 +137,8 @@ class Past(NamedTuple):
     """(B,) int64, 1 or more."""
     markov: Tensor
     """Log-probabilities (B, K) of the next type by the Markov table; UNKNOWN for types not seen yet."""
+    longest: int | None = None
+    """The largest of the lengths, where these are not with the processor."""
 
     @classmethod
     def of(cls, times: Array, types: Array, lengths: Array, markov: Array, unit: float) -> Past:
@@ -143,7 +146,15 @@ class Past(NamedTuple):
         there = np.arange(times.shape[1]) < lengths[:, None]
         ages = np.where(there, times - times[:, :1], 0.0) / unit
         kinds = np.where(there, types, 0).astype(np.int64)
-        return cls(*(torch.from_numpy(np.ascontiguousarray(a)) for a in (ages, kinds, lengths, markov)))
+        found = [torch.from_numpy(np.ascontiguousarray(a)) for a in (ages, kinds, lengths, markov)]
+        return cls(found[0], found[1], found[2], found[3])
+
+    def on(self, device: Device) -> Past:
+        """The same there."""
+        if device.is_processor:
+            return self
+        ages, types, lengths, markov = (device.put(one.numpy()) for one in self[:4])
+        return Past(ages, types, lengths, markov, int(self.lengths.max()))
 
 
 class Ready(NamedTuple):
@@ -175,7 +186,8 @@ class Ready(NamedTuple):
 
     def mixture(self) -> NextEvent:
         """The next event in closed form, by the head `mixture`."""
-        last = self.hidden(torch.zeros(len(self.past.lengths), 1, dtype=torch.float64))[:, 0]
+        now = torch.zeros(len(self.past.lengths), 1, dtype=torch.float64, device=self.past.ages.device)
+        last = self.hidden(now)[:, 0]
         raw = functional.linear(last, self.weights["type.weight"], self.weights["type.bias"])
         met = self.past.markov > UNKNOWN
         raw = raw + self.weights["markov"] * torch.where(met, self.past.markov, 0.0)
@@ -214,7 +226,7 @@ class Ready(NamedTuple):
 
 def prepare(shape: TppShape, weights: Weights, past: Past) -> Ready:
     """Encode histories."""
-    there = torch.arange(past.ages.shape[1]) < past.lengths[:, None]
+    there = torch.arange(past.ages.shape[1], device=past.ages.device) < past.lengths[:, None]
     gaps = torch.where(there, torch.diff(past.ages, dim=1, prepend=past.ages[:, :1]), 0.0)  # ascending
     steps = _gap_features(weights, gaps)
     kinds = torch.tanh(weights["emb"][past.types]) + steps
@@ -233,7 +245,8 @@ def prepare(shape: TppShape, weights: Weights, past: Past) -> Ready:
         shift = None
         if rows:
             shift = functional.linear(rows["all"].mean(dim=1), weights[f"{POOL}map.weight"], weights[f"{POOL}map.bias"])
-        state = _run(weights, kinds, gaps.to(kinds.dtype), there, shift)
+        longest = int(past.lengths.max()) if past.longest is None else past.longest
+        state = _run(weights, kinds, gaps.to(kinds.dtype), there, longest, shift)
     else:
         state = attentive.encode(
             shape.attentive, weights, past.ages, past.types, past.lengths, _prefixes(shape, rows), steps
@@ -250,9 +263,9 @@ def _gap_features(weights: Weights, gaps: Tensor) -> Tensor:
     return functional.linear(features.to(weights["gap.weight"].dtype), weights["gap.weight"], weights["gap.bias"])
 
 
-def _run(weights: Weights, kinds: Tensor, gaps: Tensor, there: Tensor, shift: Tensor | None) -> CellState:
+def _run(weights: Weights, kinds: Tensor, gaps: Tensor, there: Tensor, longest: int, shift: Tensor | None) -> CellState:
     state = CellState.zero(len(kinds), kinds.shape[2], kinds)
-    for at in range(int(there.sum(dim=1).max())):
+    for at in range(longest):
         following = nhp.advance_embedded(weights, state, gaps[:, at], kinds[:, at], shift)
         here = there[:, at, None]
         state = CellState(*(torch.where(here, new, old) for new, old in zip(following, state)))

@@ -63,7 +63,7 @@ class NextEvent(NamedTuple):
 
     def forecast(self, horizon: Tensor, count: int) -> Forecast:
         """The next event within the horizon (B,), on this many nodes."""
-        ages = horizon[:, None] * torch.linspace(0.0, 1.0, count, dtype=horizon.dtype) ** 2
+        ages = horizon[:, None] * torch.linspace(0.0, 1.0, count, dtype=horizon.dtype, device=horizon.device) ** 2
         logs = torch.log(ages.clamp(min=1e-12)).to(self.types.dtype)
         still = (torch.exp(self.types)[:, None] * survival(self.parts, logs)).sum(dim=2).to(ages.dtype)
         return Forecast(torch.trapezoid(still, ages, dim=1), torch.exp(self.types), ages, still)
@@ -92,7 +92,7 @@ def mixed(experts: Sequence[NextEvent], of_types: Sequence[float], of_gaps: Sequ
         logits, means, spreads = _parts(expert.parts)
         share = _log(weight) + math.log1p(-FLOOR_SHARE)
         columns.append(torch.stack([logits + share, means, spreads], dim=2).expand(-1, kinds, -1, -1))
-    floor = torch.tensor([math.log(FLOOR_SHARE), 0.0, _FLOOR_SPREAD], dtype=types.dtype)
+    floor = torch.tensor([math.log(FLOOR_SHARE), 0.0, _FLOOR_SPREAD], dtype=types.dtype, device=types.device)
     columns.append(floor[:, None].expand(len(types), kinds, -1, -1))
     return NextEvent(types, torch.cat(columns, dim=3))
 

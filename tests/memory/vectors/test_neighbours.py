@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from thalweg.memory.vectors.key_tables import require_faiss_gpu
 from thalweg.memory.vectors.neighbours import NOBODY, cell_of, learn_cells, nearest, nearest_in_cells
 from thalweg.memory.vectors.ring import Limits, Ring
 from thalweg.proto.schema import InputError
@@ -126,31 +125,6 @@ def test_cells_name_most_of_the_neighbours_and_all_of_them_when_all_are_looked_t
     np.testing.assert_array_equal(every, wanted[0])
     np.testing.assert_array_equal(products, wanted[1])
     assert np.mean([len(set(a) & set(b)) / 10 for a, b in zip(some.tolist(), every.tolist())]) > 0.9
-
-
-def test_a_gpu_that_is_not_there_is_named_with_the_choices() -> None:
-    try:
-        require_faiss_gpu()
-    except ValueError as error:
-        assert "extra `gpu`" in str(error)  # noqa: PT017
-        assert "choose auto, faiss, numpy or torch" in str(error)  # noqa: PT017
-    else:
-        pytest.skip("FAISS can use a GPU here: there is nothing to refuse")
-
-
-def test_a_gpu_finds_the_same() -> None:
-    try:
-        require_faiss_gpu()
-    except ValueError as error:
-        pytest.skip(str(error))
-    generator = np.random.default_rng(1)
-    window = ring_of(unit(generator.standard_normal((5_000, 16))), 3_000).window()
-    queries = unit(generator.standard_normal((40, 16)))
-
-    found, wanted = nearest(window, "vector", queries, 20, "faiss_gpu"), nearest(window, "vector", queries, 20, "numpy")
-
-    np.testing.assert_array_equal(found[0], wanted[0])
-    np.testing.assert_array_equal(found[1], wanted[1])
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 from torch._subclasses import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from thalweg.memory.devices.device import Device
 from thalweg.memory.devices.names import CPU
@@ -96,5 +98,21 @@ def pretended() -> Iterator[None]:
         pytest.skip("this torch cannot pretend an accelerator")
     if torch._C._get_privateuse1_backend_name() != "pretended":
         setting_up._setup_privateuseone_for_python_backend("pretended")
-    with FakeTensorMode(allow_non_fake_inputs=False), instead_of_a_gpu(Imagined, "pretended"):
+    # gradients in this thread: the engine may have begun before the device was there, and then has no thread for it
+    with torch.autograd.set_multithreading_enabled(False), _Made(), instead_of_a_gpu(Imagined, "pretended"):
         yield
+
+
+class _Made(TorchDispatchMode):
+    """Tensors that are made on the pretended device are fake ones; those of the processor stay real."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._fake = FakeTensorMode(allow_non_fake_inputs=False)
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        device = (kwargs or {}).get("device")
+        if device is not None and torch.device(device).type == "pretended":
+            with self._fake:
+                return func(*args, **(kwargs or {}))
+        return func(*args, **(kwargs or {}))

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from thalweg.memory.snapshots.state import State
-from thalweg.memory.vectors.key_tables import require_faiss_gpu
 from thalweg.models.contract.learner import Learner, LearnerContext, ParamsError
 from thalweg.models.contract.testing import LearnerContract
 from thalweg.models.error_memory.learner import ErrorMemory
@@ -357,15 +356,13 @@ def test_parameters_that_do_not_fit_are_named(params: dict[str, Any], key: str, 
     assert message in caught.value.mistakes[key]
 
 
-def test_a_gpu_that_is_not_there_is_refused_before_anything_is_learned() -> None:
-    try:
-        require_faiss_gpu()
-    except ValueError:
-        with pytest.raises(ParamsError) as caught:
-            learner(views="key", search="faiss_gpu")
-        assert "choose auto, faiss, numpy or torch" in caught.value.mistakes["search"]
-    else:
-        pytest.skip("FAISS can use a GPU here: there is nothing to refuse")
+def test_a_search_of_an_earlier_version_says_what_it_is_now() -> None:
+    with pytest.raises(ParamsError) as caught:
+        learner(views="key", search="faiss_gpu")
+
+    told = caught.value.mistakes["search"]
+    assert "got 'faiss_gpu'" in told
+    assert told.endswith('on a GPU memories are searched with the model\'s device = "cuda" and search = "auto"')
 
 
 @pytest.mark.parametrize(
