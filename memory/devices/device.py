@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import threading
+import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -44,6 +45,9 @@ class Copies:
 COPIES = Copies()
 """Of this process."""
 
+_DEVICES: weakref.WeakSet[Device] = weakref.WeakSet()
+"""Those in use, to be found by a tensor that is there."""
+
 
 class Device:
     """Where the tensors of one model are. One thread keeps tensors there; any may put and fetch.
@@ -61,7 +65,11 @@ class Device:
         """Bytes that the model keeps there."""
         self._budget = budget_bytes
         self._owner = threading.get_ident()
+        _DEVICES.add(self)
         self._staging: _Staging | None = None  # of the thread that opened it: a buffer is filled by one at a time
+
+    def __deepcopy__(self, memo: object) -> Device:
+        return self
 
     @classmethod
     def open(cls, name: str = CPU, budget_bytes: int = 0) -> Device:
@@ -190,6 +198,16 @@ class Device:
             return ""
         software = f"torch {torch.__version__}, CUDA {torch.version.cuda}, cuDNN {torch.backends.cudnn.version()}"  # type: ignore[no-untyped-call]
         return f"{torch.cuda.get_device_name(self.where)}, {software}"
+
+
+def beside(drawn: Tensor, like: Tensor) -> Tensor:
+    """A tensor that was drawn on the processor, where another one is."""
+    if like.device.type == CPU:
+        return drawn
+    for one in list(_DEVICES):
+        if not one.is_processor and one.where in (like.device, torch.device(like.device.type)):
+            return one.put_drawn(drawn)
+    raise DeviceFailed(f"{like.device}: no model has opened it")
 
 
 class _Staging:

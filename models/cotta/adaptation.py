@@ -8,11 +8,13 @@ step. All three copies share one module, whose batch norms are `TargetNorm`s; we
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 
+from thalweg.memory.devices.device import Device
 from thalweg.models.parts.torch_setup import Tensor, torch
 from thalweg.proto.schema import Array
 
@@ -89,9 +91,18 @@ class Adaptation:
         optimizer: Has the student's weights, which adapt.
         anchor: Every weight of the source, by name.
         recipe: The parameters of a step.
+        device: Where all of them are; None: with the processor.
     """
 
-    def __init__(self, model: torch.nn.Module, optimizer: Optimizer, anchor: Weights, recipe: Recipe) -> None:
+    def __init__(
+        self,
+        model: torch.nn.Module,
+        optimizer: Optimizer,
+        anchor: Weights,
+        recipe: Recipe,
+        device: Device | None = None,
+    ) -> None:
+        self._device = device or Device()
         self._model, self.optimizer, self._recipe = model, optimizer, recipe
         self.anchor = dict(anchor)
         self.teacher = {name: each.clone() for name, each in self.anchor.items()}
@@ -108,22 +119,30 @@ class Adaptation:
 
     def distance(self) -> float:
         """Distance of the teacher from the source, as a share of the source's norm."""
-        moved = sum(float((self.teacher[name] - each).double().square().sum()) for name, each in self.anchor.items())
-        whole = sum(float(each.double().square().sum()) for each in self.anchor.values())
+        squares = [(self.teacher[name] - each).double().square().sum() for name, each in self.anchor.items()]
+        squares += [each.double().square().sum() for each in self.anchor.values()]
+        numbers = self._device.fetch(torch.stack(squares)).tolist()
+        moved, whole = sum(numbers[: len(self.anchor)]), sum(numbers[len(self.anchor) :])
         return float((moved / max(whole, 1e-30)) ** 0.5)
+
+    def copy(self) -> Adaptation:
+        """Another one with the same student and teacher, which steps of this one do not change."""
+        other = Adaptation(self._model, deepcopy(self.optimizer), self.anchor, self._recipe, self._device)
+        other.teacher = dict(self.teacher)  # a step makes new tensors
+        return other
 
     def state(self) -> dict[str, Array]:
         """Student with its optimizer, and teacher, copied."""
         found = {f"student.{name}": np.array(array) for name, array in self.optimizer.tensors().items()}
-        return found | {f"teacher.{name}": each.numpy().copy() for name, each in self.teacher.items()}
+        teacher = self._device.fetch_all(self.teacher)
+        return found | {f"teacher.{name}": np.array(array) for name, array in teacher.items()}
 
     def restore(self, tensors: Mapping[str, Array]) -> None:
         """Become the one of this `state()`."""
-        # cloned: torch aligns its own memory, and other alignments may be summed in another order
         prefix = "student."
         student = {name.removeprefix(prefix): array for name, array in tensors.items() if name.startswith(prefix)}
         self.optimizer.restore(student)
-        self.teacher = {name: torch.from_numpy(np.array(tensors[f"teacher.{name}"])).clone() for name in self.anchor}
+        self.teacher = {name: self._device.own(tensors[f"teacher.{name}"]) for name in self.anchor}
 
     def step(self, x: Tensor, views: Views, masks: Masks) -> Stepped:
         """Predict a batch (B, …), then learn from it."""
@@ -136,7 +155,7 @@ class Adaptation:
         with torch.no_grad():
             confidence = 1.0
             if 0 < recipe.threshold <= 1:
-                confidence = float(self.logits({}, x).softmax(1).amax(1).mean())
+                confidence = self._device.number(self.logits({}, x).softmax(1).amax(1).mean())
             viewed = confidence < recipe.threshold or recipe.threshold > 1
             target = self._averaged(x, views) if viewed else self.logits(self.teacher, x)
         leaves = {name: each.detach().requires_grad_() for name, each in self.optimizer.weights.items()}
@@ -146,7 +165,8 @@ class Adaptation:
             return Stepped(target, confidence, viewed, loss, student, moved=False)
         gradients = torch.autograd.grad(loss.mean(), list(leaves.values()), allow_unused=True)
         found = {name: gradient for name, gradient in zip(leaves, gradients) if gradient is not None}
-        size = float(torch.stack([gradient.double().square().sum() for gradient in found.values()]).sum().sqrt())
+        squares = torch.stack([gradient.double().square().sum() for gradient in found.values()])
+        size = self._device.number(squares.sum().sqrt())
         moved = size >= recipe.least_gradient and size < float("inf")
         if moved:
             self.optimizer.step(found)

@@ -11,6 +11,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+from thalweg.memory.devices.device import beside
 from thalweg.models.parts.torch_setup import Tensor, functional, torch
 
 COLOURS: Mapping[str, tuple[float, float]] = {
@@ -59,7 +60,7 @@ def images(x: Tensor, count: int, generator: torch.Generator) -> Iterator[Tensor
     """This many views of images."""
     for _ in range(count):
         draw = Draw.by(generator, x.shape[-1])
-        yield view(x, draw, _NOISE * torch.randn(x.shape, generator=generator))
+        yield view(x, draw, _NOISE * beside(torch.randn(x.shape, generator=generator), x))
 
 
 def view(x: Tensor, draw: Draw, noise: Tensor) -> Tensor:
@@ -91,8 +92,8 @@ def coloured(x: Tensor, colours: Sequence[tuple[str, float]]) -> Tensor:
 def moved(x: Tensor, angle: float, shift: tuple[float, float], scale: float) -> Tensor:
     """Rotated about the centre, then shifted; padded with zeros."""
     rows, columns = x.shape[-2:]
-    down = torch.arange(rows, dtype=x.dtype)[:, None] - (rows - 1) / 2 - shift[1]
-    right = torch.arange(columns, dtype=x.dtype)[None, :] - (columns - 1) / 2 - shift[0]
+    down = torch.arange(rows, dtype=x.dtype, device=x.device)[:, None] - (rows - 1) / 2 - shift[1]
+    right = torch.arange(columns, dtype=x.dtype, device=x.device)[None, :] - (columns - 1) / 2 - shift[0]
     cos, sin = math.cos(math.radians(angle)), math.sin(math.radians(angle))
     across, along = (cos * right + sin * down) / scale, (cos * down - sin * right) / scale
     grid = torch.stack([2 * across / columns, 2 * along / rows], dim=2).expand(len(x), -1, -1, -1)
@@ -101,7 +102,7 @@ def moved(x: Tensor, angle: float, shift: tuple[float, float], scale: float) -> 
 
 def blurred(x: Tensor, sigma: float) -> Tensor:
     """By a Gaussian of five taps each way; edges are reflected."""
-    taps = torch.exp(-0.5 * (torch.arange(-2, 3, dtype=x.dtype) / sigma) ** 2)
+    taps = torch.exp(-0.5 * (torch.arange(-2, 3, dtype=x.dtype, device=x.device) / sigma) ** 2)
     kernel = torch.outer(taps, taps) / taps.sum() ** 2
     channels = x.shape[1]
     padded = functional.pad(x, (2, 2, 2, 2), mode="reflect")
@@ -112,7 +113,7 @@ def _grey(x: Tensor) -> Tensor:
     """(B, 1, H, W)."""
     if x.shape[1] != 3:
         return x.mean(1, keepdim=True)
-    return (x * torch.tensor(_GREY, dtype=x.dtype)[:, None, None]).sum(1, keepdim=True)
+    return (x * beside(torch.tensor(_GREY, dtype=x.dtype), x)[:, None, None]).sum(1, keepdim=True)
 
 
 def _hue_shifted(x: Tensor, turns: float) -> Tensor:

@@ -15,13 +15,14 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from thalweg.memory.devices.device import Device
 from thalweg.memory.snapshots.state import State
 from thalweg.models.contract.gauges import CLASSES, LEFT_OUT_STEPS, SKIPPED_EVENTS, GaugeSpec, GaugeValue
 from thalweg.models.contract.learner import LearnerContext, ParamsError
 from thalweg.models.cotta.adaptation import Adaptation, Stepped
 from thalweg.models.cotta.class_prior import ClassPrior
 from thalweg.models.cotta.guard import CAUSES, MISLED, Guard
-from thalweg.models.cotta.params import Params
+from thalweg.models.cotta.params import Params, gains_from_gpu
 from thalweg.models.cotta.predictor import CottaPredictor, as_pictures, in_range
 from thalweg.models.cotta.target_norm import replace_batch_norms, target_norms
 from thalweg.models.cotta.target_statistics import TargetStatistics
@@ -52,6 +53,7 @@ class Cotta:
     least_batch_events: ClassVar = 64  # a step adapts to a micro-batch: of one event it has no statistics
     gauges_declared = (ROLLBACKS, CLASSES, SKIPPED_EVENTS, LEFT_OUT_STEPS, CORRELATED)
     params_type = Params
+    takes_device, gains_from_gpu = True, staticmethod(gains_from_gpu)
 
     def __init__(self, context: LearnerContext) -> None:
         self.params = p = Params.of(context.params)
@@ -62,7 +64,9 @@ class Cotta:
             beside = f" beside {p.caller!r}" if p.caller else ""
             raise ParamsError({"inputs": f"expected one input{beside}, got {list(shown)}"})
         self._views, self._seed = find_views(p.views), context.seed
-        self._model = replace_batch_norms(build(p.model, p.weights, strict=p.weights_strict))
+        self._device = Device.open(context.device, context.device_bytes)
+        self.computed_on = self._device.described()
+        self._model = self._device.place(replace_batch_norms(build(p.model, p.weights, strict=p.weights_strict)))
         self._weights_sha256 = weights_sha256(p.weights)
         outputs = self._outputs()
         names = [name.strip() for name in p.classes.split(",")] if p.classes else [str(k) for k in range(outputs)]
@@ -74,11 +78,12 @@ class Cotta:
         if not self._adapting() and p.learning_rate:
             raise ParamsError({"adapt": f"expected parameters to adapt, got none for {p.adapt!r} in {p.model}"})
         self._boost = LearningRateBoost()
+        self._student_bytes = 0
         self._adaptation = self._fresh()
         self._prior = ClassPrior(outputs)
         share = 3 * p.statistics_rows / (2 * min(outputs, max(p.statistics_rows, 1)))
         most = int(np.ceil(share)) if p.class_prior else 0
-        self._target = TargetStatistics(self._source_statistics(), p.statistics_rows, most)
+        self._target = TargetStatistics(self._source_statistics(), p.statistics_rows, most, self._device)
         self._statistics = self._target.moments
         self._waiting = np.zeros((0, *self._shape), dtype=np.float32)
         self._window = self._new_window()
@@ -86,7 +91,7 @@ class Cotta:
         self._followed = 0  # how many of the waiting ones are in the statistics already
         self._counts = {"steps": 0, "inputs": 0, "skipped": 0, "left_out": 0, "resets": 0}
         self._guard = Guard(p.limits, p.belt_window, outputs)
-        self._good = self._adaptation.state()
+        self._good = self._adaptation.copy()
         self._offending = self._waiting
         self._predictor: CottaPredictor | None = None
         self._deployed: CottaPredictor | None = None
@@ -103,15 +108,33 @@ class Cotta:
     def _outputs(self) -> int:
         try:
             with torch.no_grad():
-                found = self._model(torch.zeros(2, *self._shape))
+                found = self._model(self._device.put(np.zeros((2, *self._shape), dtype=np.float32)))
         except (RuntimeError, ValueError) as error:
             shape = list(self._shape)
             raise ParamsError(
                 {"inputs": f"{self.params.model} cannot take inputs of shape {shape}: {error}"}
             ) from error
+        self._refuse_what_cannot_repeat()
         if found.ndim != 2:
             raise ParamsError({"model": f"expected logits (N, K), got {list(found.shape)} from {self.params.model}"})
         return int(found.shape[1])
+
+    def _refuse_what_cannot_repeat(self) -> None:
+        """On a GPU some layers have gradients whose bits differ from run to run: then no state could be rebuilt."""
+        if self._device.is_processor or not self.params.learning_rate:
+            return
+        leaves = [each.detach().requires_grad_() for each in self._model.parameters()]
+        names = [name for name, _ in self._model.named_parameters()]
+        try:
+            x = self._device.put(np.zeros((2, *self._shape), dtype=np.float32))
+            found = torch.func.functional_call(self._model, dict(zip(names, leaves)), (x,))
+            torch.autograd.grad(found.sum(), leaves, allow_unused=True)
+        except RuntimeError as error:
+            if "deterministic" not in str(error):
+                raise
+            what = str(error).partition(" does not have")[0]
+            text = f'{what} of {self.params.model} gives other bits in each run on a GPU; set device = "cpu"'
+            raise ParamsError({"model": text}) from error
 
     def _source_statistics(self) -> dict[str, tuple[Tensor, Tensor]]:
         return {name: (layer.mean.clone(), layer.square.clone()) for name, layer in target_norms(self._model)}
@@ -119,7 +142,8 @@ class Cotta:
     @property
     def _serving_source(self) -> bool:
         """Whether statistics are those of the source."""
-        return all(torch.equal(self._statistics[name][0], layer.mean) for name, layer in target_norms(self._model))
+        same = [(self._statistics[name][0] == layer.mean).all() for name, layer in target_norms(self._model)]
+        return not same or bool(self._device.fetch(torch.stack(same)).all())
 
     def _new_window(self) -> Window | None:
         p = self.params
@@ -129,9 +153,12 @@ class Cotta:
         """Reset student and teacher to the source."""
         p = self.params
         anchor = {name: each.detach().clone() for name, each in self._model.named_parameters()}
-        student = {name: anchor[name].numpy() for name in self._adapting()}
-        optimizer = Adam(student, p.learning_rate) if p.optimizer == "adam" else Sgd(student, p.learning_rate)
-        return Adaptation(self._model, optimizer, anchor, p.recipe)
+        student = self._device.fetch_all({name: anchor[name] for name in self._adapting()})
+        self._device.reserve(-self._student_bytes)
+        before, make = self._device.kept_bytes, Adam if p.optimizer == "adam" else Sgd
+        optimizer = make(student, p.learning_rate, device=self._device)
+        self._student_bytes = self._device.kept_bytes - before
+        return Adaptation(self._model, optimizer, anchor, p.recipe, self._device)
 
     def _adapting(self) -> list[str]:
         norms = {name for name, _ in target_norms(self._model)}
@@ -159,10 +186,10 @@ class Cotta:
         follow, size = p.follow_batch, p.adapt_batch
         while len(self._waiting) >= self._followed + follow:
             part = slice(self._followed, self._followed + follow)
-            self._follow(torch.from_numpy(self._waiting[part].copy()), self._callers[part])
+            self._follow(self._device.put(self._waiting[part].copy()), self._callers[part])
             self._followed += follow
             if self._followed >= size:
-                first = torch.from_numpy(self._waiting[:size].copy())
+                first = self._device.put(self._waiting[:size].copy())
                 if self._guard.holds:
                     self._guard.passed_over()
                     self._predictor = None  # the predictor depends on whether steps are skipped
@@ -180,11 +207,11 @@ class Cotta:
             return
         with torch.no_grad():
             ours, source = self._adaptation.answer(x), self._adaptation.logits({}, x)
-        cause = self._guard.check(_shares(ours), _shares(source), self._adaptation.distance())
+        cause = self._guard.check(self._shares(ours), self._shares(source), self._adaptation.distance())
         if cause is None:
-            self._good = self._adaptation.state()
+            self._good = self._adaptation.copy()
         else:
-            self._go_back(cause, x.numpy())
+            self._go_back(cause, self._device.fetch(x))
 
     def _go_back(self, cause: str, offending: Array) -> None:
         """To the last good step; to the source where that was recent, or where steps accumulate too much."""
@@ -192,9 +219,9 @@ class Cotta:
         self._offending = np.array(offending)
         if again or cause in ("update", *MISLED):
             self._adaptation = self._fresh()
-            self._good = self._adaptation.state()
+            self._good = self._adaptation.copy()
         else:
-            self._adaptation.restore(self._good)
+            self._adaptation = self._good.copy()
         if cause == "canary":
             self._prior, self._window = ClassPrior(len(self._classes)), self._new_window()
         if cause in MISLED:  # the statistics may be wrong, too: until steps resume, serve the source
@@ -233,7 +260,7 @@ class Cotta:
             layer.mean, layer.square = self._statistics[name]
         with features_of(self._model if self._window else None) as caught:
             logits = self._adaptation.answer(x)
-        shares = _shares(logits)
+        shares = self._shares(logits)
         likeliest = (shares * self._prior.factors).argmax(axis=1).tolist()
         rows = {name: layer.rows for name, layer in target_norms(self._model)}
         for name, layer in target_norms(self._model):
@@ -246,7 +273,7 @@ class Cotta:
             self._prior.take(shares[np.isfinite(shares).all(axis=1)])
         if self._window is not None:
             features = caught[0] if caught else functional.normalize(logits, dim=1)
-            self._window.take(callers, features.numpy(), shares)
+            self._window.take(callers, self._device.fetch(features), shares)
         self._predictor = None
 
     def adapt(self, x: Tensor) -> Stepped:
@@ -258,7 +285,7 @@ class Cotta:
         generator = torch.Generator().manual_seed(1_000_003 * self._seed + self._counts["steps"])
 
         def masks(_: str, weight: Tensor) -> Tensor:
-            return torch.rand(weight.shape, generator=generator) < p.restore
+            return self._device.put_drawn(torch.rand(weight.shape, generator=generator) < p.restore)
 
         self._adaptation.optimizer.pace = self._boost.mean(len(x))
         done = self._adaptation.step(x, lambda one: self._views(one, p.view_count, generator), masks)
@@ -297,7 +324,7 @@ class Cotta:
         model.load_state_dict(tensors, strict=False)
         settings = {"model": p.model, "largest": p.largest, "serve_views": p.serve_views, "own": own}
         settings |= {"caller": p.caller} if p.caller else {}
-        return CottaPredictor(self._columns, model, settings, self._classes, factors, window)
+        return CottaPredictor(self._columns, model, settings, self._classes, factors, window, self._device)
 
     @classmethod
     def predictor_from(cls, state: State) -> CottaPredictor:
@@ -315,7 +342,7 @@ class Cotta:
 
     def state(self) -> State:
         tensors: dict[str, Array] = {f"now.{name}": array for name, array in self._adaptation.state().items()}
-        tensors |= {f"good.{name}": array for name, array in self._good.items()}
+        tensors |= {f"good.{name}": array for name, array in self._good.state().items()}
         tensors |= {f"belt.{name}": array for name, array in self._guard.tensors().items()}
         tensors |= {f"target.{name}": array for name, array in self._target.tensors().items()}
         tensors |= {f"prior.{name}": array for name, array in self._prior.tensors().items()}
@@ -338,7 +365,8 @@ class Cotta:
             return {name.removeprefix(prefix): array for name, array in tensors.items() if name.startswith(prefix)}
 
         self._adaptation.restore(below("now."))
-        self._good = {name: np.array(array) for name, array in below("good.").items()}
+        self._good = self._adaptation.copy()
+        self._good.restore(below("good."))
         self._guard.restore(below("belt."), meta["belt"])
         self._offending = np.array(tensors["offending"])
         self._target.restore(below("target."))
@@ -355,6 +383,10 @@ class Cotta:
         self._boost.restore(meta)
         self._predictor = None
 
+    def _shares(self, logits: Tensor) -> NDArray[np.float64]:
+        found: NDArray[np.float64] = self._device.fetch(logits.double().softmax(1))
+        return found
+
     def _identity(self) -> dict[str, Any]:
         p = self.params
         return {"model": p.model, "weights_sha256": self._weights_sha256, "adapt": p.adapt, "optimizer": p.optimizer}
@@ -362,8 +394,3 @@ class Cotta:
 
 def _sizes(state: State) -> dict[str, Any]:
     return {"inputs": list(state.tensors["waiting"].shape[1:]), "statistics_rows": len(state.tensors["target.classes"])}
-
-
-def _shares(logits: Tensor) -> NDArray[np.float64]:
-    found: NDArray[np.float64] = logits.double().softmax(1).numpy()
-    return found

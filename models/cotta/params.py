@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
+from math import prod
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from thalweg.models.contract.learner import LearnerContext
 from thalweg.models.cotta.adaptation import Loss, Recipe
 from thalweg.models.cotta.guard import Limits
 from thalweg.models.parts.settings import Count, NotNegative, Settings, Share, Whole, rule
@@ -22,6 +24,9 @@ _CROSS = {
     "restore": 0.01,
     "loss": "cross_entropy",
 }
+GPU_NUMBERS = 3 * 64 * 64
+"""Of an input, from which on a GPU is taken to be faster: measured were pictures of 224 × 224, and none smaller
+(docs/gpu.md)."""
 VARIANTS: Mapping[str, Mapping[str, Any]] = {
     "ours": {},
     "paper": {**_CROSS, "views": "images", "view_count": 32, "threshold": 0.92},
@@ -212,3 +217,8 @@ class Params(Settings):
     def _whole_batches_are_followed(self) -> str | None:
         sound = self.adapt_batch % self.follow_batch == 0
         return None if sound else f"expected a multiple of follow_batch, {self.follow_batch}, got {self.adapt_batch}"
+
+
+def gains_from_gpu(context: LearnerContext) -> bool:
+    """Whether the inputs are so large that a GPU is faster."""
+    return max((prod(spec.shape) for spec in context.inputs.values()), default=0) >= GPU_NUMBERS

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from thalweg.memory.devices.device import Device
 from thalweg.memory.snapshots.state import State
 from thalweg.models.cotta.lame import corrected
 from thalweg.models.cotta.target_norm import replace_batch_norms, target_norms
@@ -20,7 +21,8 @@ from thalweg.proto.schema import Array, InputError, Inputs, TensorSpec
 from thalweg.proto.task import ADAPTATION, Task
 
 _ROWS = 8
-"""Rows are computed in multiples of this: fewer rows use other matrix products, with other last bits."""
+"""Rows are computed in multiples of this: fewer rows use other matrix products, with other last bits. On a GPU the bits
+of a row depend on the number of rows, which is then always this."""
 _AT_ONCE = 64
 
 _TASK = ADAPTATION.with_probabilities()
@@ -36,6 +38,7 @@ class CottaPredictor:
         classes: Names of its outputs; empty: their indices.
         factors: What probabilities are multiplied by, (K,), before they are normalised; None: ones.
         window: The latest inputs of each caller, which predictions are corrected by; None: no correction.
+        device: Where the model is; None: with the processor.
     """
 
     def __init__(
@@ -46,7 +49,9 @@ class CottaPredictor:
         classes: Sequence[str],
         factors: Array | None = None,
         window: Window | None = None,
+        device: Device | None = None,
     ) -> None:
+        self._device = device or Device()
         self._columns, self._model, self._settings = columns, model.eval(), dict(settings)
         name = self._settings.get("caller", "")
         self._caller = CallerColumn({name: TensorSpec(name, "int64", ())} if name else {}, name)
@@ -97,7 +102,7 @@ class CottaPredictor:
         places = np.flatnonzero(usable)
         for start in range(0, len(places), _AT_ONCE):
             part = places[start : start + _AT_ONCE]
-            found[part] = self._scores(torch.from_numpy(x[part]), callers[part])
+            found[part] = self._scores(self._device.put(x[part]), callers[part])
         labels = np.full(len(x), -1, dtype=np.int32)
         known = np.isfinite(found).all(axis=1)
         labels[known] = found[known].argmax(axis=1)
@@ -108,12 +113,20 @@ class CottaPredictor:
         rows = len(x) * len(views)
         padding = x[:1].expand(-rows % _ROWS, *x.shape[1:])
         with torch.no_grad(), features_of(self._model if self._window else None) as caught:
-            logits = self._model(torch.cat([*views, padding]))[:rows]
-            scores: NDArray[np.float32] = logits.view(len(views), len(x), -1).mean(0).softmax(1).numpy()
+            logits = self._logits(torch.cat([*views, padding]))[:rows]
+            averaged = logits.view(len(views), len(x), -1).mean(0).softmax(1)
+            scores: NDArray[np.float32] = self._device.fetch(averaged)
         if self._window is None:
             return scores if self._factors is None else _weighted(scores, self._factors)
-        features = caught[0] if caught else functional.normalize(logits, dim=1)
-        return self._corrected(scores, features[: len(x)].numpy(), self._window.of(callers))
+        features = torch.cat(caught) if caught else functional.normalize(logits, dim=1)
+        return self._corrected(scores, self._device.fetch(features[: len(x)]), self._window.of(callers))
+
+    def _logits(self, x: Tensor) -> Tensor:
+        """Of whole tiles."""
+        if self._device.is_processor:
+            found: Tensor = self._model(x)
+            return found
+        return torch.cat([self._model(x[start : start + _ROWS]) for start in range(0, len(x), _ROWS)])
 
     def _corrected(self, scores: NDArray[np.float32], features: Array, before: Before) -> NDArray[np.float32]:
         """By each row's caller's latest inputs; rows of this request say nothing of each other."""
@@ -133,7 +146,8 @@ class CottaPredictor:
         return scores
 
     def state(self) -> State:
-        tensors = {f"network.{name}": each.numpy() for name, each in self._model.state_dict().items()}
+        network = self._device.fetch_all(self._model.state_dict())
+        tensors: dict[str, Array] = {f"network.{name}": array for name, array in network.items()}
         if self._factors is not None:
             tensors["factors"] = self._factors
         if self._window is not None:

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from thalweg.memory.devices.device import Device
 from thalweg.models.parts.torch_setup import Tensor, torch
 from thalweg.proto.schema import Array
 
@@ -26,12 +27,15 @@ class TargetStatistics:
         source: Moments (C,) of each layer in the source.
         rows: Most rows, R; 0: always the source's moments.
         most: Most rows of a class; 0: no limit.
+        device: Where moments are; None: with the processor.
     """
 
-    def __init__(self, source: Moments, rows: int, most: int = 0) -> None:
+    def __init__(self, source: Moments, rows: int, most: int = 0, device: Device | None = None) -> None:
+        self._device = device or Device()
         self._source, self._rows, self._most = dict(source), rows, most or rows
         self._kept = {
-            name: (torch.zeros(rows, len(mean)), torch.zeros(rows, len(mean))) for name, (mean, _) in source.items()
+            name: (self._device.zeros(rows, len(mean)), self._device.zeros(rows, len(mean)))
+            for name, (mean, _) in source.items()
         }
         self._classes = np.full(rows, -1, dtype=np.int64)
         self._ages = np.zeros(rows, dtype=np.int64)  # when each was added, counted in rows
@@ -59,15 +63,21 @@ class TargetStatistics:
 
     def take(self, moments: Moments, classes: Sequence[int]) -> None:
         """Add rows: moments (N, C) of each layer, and the predicted class of each; finite ones only."""
-        sound = torch.stack([torch.isfinite(one).all(1) for pair in moments.values() for one in pair]).all(0).tolist()
-        for row, kind in enumerate(classes):
-            if not sound[row]:
+        finite = torch.stack([torch.isfinite(one).all(1) for pair in moments.values() for one in pair]).all(0)
+        row_of: dict[int, int] = {}  # by place: the latest
+        for row, (kind, sound) in enumerate(zip(classes, self._device.fetch(finite).tolist())):
+            if not sound:
                 continue
             place = self._place(kind)
-            for name, (mean, square) in moments.items():
-                self._kept[name][0][place], self._kept[name][1][place] = mean[row], square[row]
+            row_of[place] = row
             self._classes[place], self._ages[place] = kind, self._seen
             self._seen += 1
+        if not row_of:
+            return
+        places, rows = self._device.put(np.array([[*row_of], [*row_of.values()]], dtype=np.int64))
+        for name, pair in moments.items():
+            for kept, each in zip(self._kept[name], pair):
+                kept.index_copy_(0, places, each.index_select(0, rows))
 
     def _place(self, kind: int) -> int:
         free = np.flatnonzero(self._classes < 0)
@@ -91,18 +101,14 @@ class TargetStatistics:
     def tensors(self) -> dict[str, Array]:
         """Everything, for a snapshot."""
         found: dict[str, Array] = {"classes": self._classes, "ages": self._ages, "seen": np.array([self._seen])}
-        for name, (mean, square) in self._kept.items():
-            found |= {f"mean.{name}": mean.numpy(), f"square.{name}": square.numpy()}
-        return found
+        kept = {f"mean.{name}": mean for name, (mean, _) in self._kept.items()}
+        return found | self._device.fetch_all(kept | {f"square.{name}": each for name, (_, each) in self._kept.items()})
 
     def restore(self, tensors: Mapping[str, Array]) -> None:
         """Become the one whose `tensors()` these are."""
         self._classes, self._ages = np.array(tensors["classes"]), np.array(tensors["ages"])
         self._seen = int(tensors["seen"][0])
         self._kept = {
-            name: (
-                torch.from_numpy(np.array(tensors[f"mean.{name}"])).clone(),
-                torch.from_numpy(np.array(tensors[f"square.{name}"])).clone(),
-            )
+            name: (self._device.own(tensors[f"mean.{name}"]), self._device.own(tensors[f"square.{name}"]))
             for name in self._kept
         }

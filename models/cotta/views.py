@@ -5,13 +5,16 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Iterator
 
+from thalweg.memory.devices.device import beside
 from thalweg.models.contract.learner import ParamsError
 from thalweg.models.cotta.image_views import images
 from thalweg.models.parts.torch_setup import Tensor, functional, torch
 from thalweg.models.parts.user_modules import from_elsewhere, not_allowed
 
 Drawn = Callable[[Tensor, int, torch.Generator], Iterator[Tensor]]
-"""This many views (B, …) of inputs (B, …), drawn by a generator."""
+"""This many views (B, …) of inputs (B, …), drawn by a generator of the processor: `beside(drawn, inputs)` brings a
+tensor that was drawn to where the inputs are, so that views are the same on every device.
+"""
 
 _SHIFT, _JITTER = 1, 0.05
 _SERVED_SHIFTS = ((_SHIFT, 0), (0, _SHIFT), (_SHIFT, _SHIFT))
@@ -73,7 +76,7 @@ def jitter(x: Tensor, count: int, generator: torch.Generator) -> Iterator[Tensor
     """Each number moved by a twentieth of its column's standard deviation in the batch."""
     spread = x.std(0, correction=0, keepdim=True)
     for _ in range(count):
-        yield x + _JITTER * spread * torch.randn(x.shape, generator=generator)
+        yield x + _JITTER * spread * beside(torch.randn(x.shape, generator=generator), x)
 
 
 def none(x: Tensor, count: int, generator: torch.Generator) -> Iterator[Tensor]:

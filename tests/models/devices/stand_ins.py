@@ -7,6 +7,7 @@ tensors: a tensor that is made on the wrong device, or read without the seam, fa
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -99,8 +100,21 @@ def pretended() -> Iterator[None]:
     if torch._C._get_privateuse1_backend_name() != "pretended":
         setting_up._setup_privateuseone_for_python_backend("pretended")
     # gradients in this thread: the engine may have begun before the device was there, and then has no thread for it
-    with torch.autograd.set_multithreading_enabled(False), _Made(), instead_of_a_gpu(Imagined, "pretended"):
+    with (
+        torch.autograd.set_multithreading_enabled(False),
+        _Made(),
+        instead_of_a_gpu(Imagined, "pretended"),
+        warnings.catch_warnings(),
+    ):
+        warnings.filterwarnings("ignore", "Accessing the data pointer of FakeTensor")  # torch's own copying does
         yield
+
+
+class _FakeTensors(FakeTensorMode):
+    """Copies of its tensors are its tensors."""
+
+    def __deepcopy__(self, memo: object) -> _FakeTensors:
+        return self
 
 
 class _Made(TorchDispatchMode):
@@ -108,7 +122,7 @@ class _Made(TorchDispatchMode):
 
     def __init__(self) -> None:
         super().__init__()
-        self._fake = FakeTensorMode(allow_non_fake_inputs=False)
+        self._fake = _FakeTensors(allow_non_fake_inputs=False)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         device = (kwargs or {}).get("device")

@@ -113,4 +113,4 @@ def test_the_device_is_no_part_of_what_determines_a_state(tmp_path: Path, monkey
 def test_a_learner_says_whether_it_takes_a_device(name: str) -> None:
     taken = getattr(find(name), "takes_device", False)
 
-    assert taken == (name in {"ridge"})
+    assert taken == (name in {"ridge", "bottleneck", "error_memory", "prompt_tpp", "cotta"})
