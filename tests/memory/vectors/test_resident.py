@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.memory.vectors.test_key_tables import brute as nearest_keys
 from tests.memory.vectors.test_key_tables import keys_and_queries
 from tests.memory.vectors.test_neighbours import brute, ring_of, unit
-from tests.models.devices.stand_ins import Processor
+from tests.models.devices.stand_ins import gpu
 from thalweg.memory.devices.device import COPIES
 from thalweg.memory.devices.failures import DeviceFailed
 from thalweg.memory.vectors import resident
@@ -49,12 +49,12 @@ def test_neighbours_are_those_of_the_definition(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(resident, "BLOCK", block)
         patch.setattr(resident, "_PRODUCTS", held)
-        found_and_wanted(ring, ResidentVectors(Processor(), "vector"), queries, 6)
+        found_and_wanted(ring, ResidentVectors(gpu(), "vector"), queries, 6)
 
 
 def test_what_was_written_since_is_sent_and_no_more() -> None:
     generator = np.random.default_rng(2)
-    ring, there = ring_of(unit(generator.standard_normal((900, 8))), 700), ResidentVectors(Processor(), "vector")
+    ring, there = ring_of(unit(generator.standard_normal((900, 8))), 700), ResidentVectors(gpu(), "vector")
     queries = unit(generator.standard_normal((3, 8)))
     found_and_wanted(ring, there, queries, 5)
     sent = COPIES.to_bytes
@@ -67,11 +67,14 @@ def test_what_was_written_since_is_sent_and_no_more() -> None:
         ring.append({"key": np.zeros(130, np.int64), "vector": more})
         found_and_wanted(ring, there, queries, 5)
         assert COPIES.to_bytes - sent <= more.nbytes + 2 * queries.nbytes
+    assert there._vectors is not None
+    live = np.arange(ring.window().first, ring.end) % len(there._vectors)
+    np.testing.assert_array_equal(there._vectors.cpu().numpy()[live], ring.tensors()["vector"][live])
 
 
 def test_a_ring_that_was_restored_or_cleared_is_followed() -> None:
     generator = np.random.default_rng(3)
-    ring, there = ring_of(unit(generator.standard_normal((50, 4))), 40), ResidentVectors(Processor(), "vector")
+    ring, there = ring_of(unit(generator.standard_normal((50, 4))), 40), ResidentVectors(gpu(), "vector")
     queries = unit(generator.standard_normal((2, 4)))
     kept = {name: np.array(array) for name, array in ring.tensors().items()}
     found_and_wanted(ring, there, queries, 3)
@@ -87,7 +90,7 @@ def test_a_ring_that_was_restored_or_cleared_is_followed() -> None:
 
 def test_an_older_window_still_finds_its_own() -> None:
     generator = np.random.default_rng(4)
-    ring, there = ring_of(unit(generator.standard_normal((64, 4))), 64), ResidentVectors(Processor(), "vector")
+    ring, there = ring_of(unit(generator.standard_normal((64, 4))), 64), ResidentVectors(gpu(), "vector")
     queries, older = unit(generator.standard_normal((2, 4))), ring.window()
     ring.append({"key": np.zeros(5, np.int64), "vector": unit(generator.standard_normal((5, 4)))})
     nearest(ring.window(), "vector", queries, 4, resident=there)  # the device is ahead of the older window
@@ -106,7 +109,7 @@ def test_a_ring_that_has_no_room_there_says_so() -> None:
             "vector",
             np.ones((1, 64), np.float32),
             3,
-            resident=ResidentVectors(Processor(1000), "vector"),
+            resident=ResidentVectors(gpu(1000), "vector"),
         )
 
 
@@ -118,7 +121,7 @@ def test_keys_that_are_found_there_are_the_nearest(k: int, equals: int, monkeypa
         keys[:, 7 : 7 + equals] = keys[:, 6:7]
         k = min(k, 3)
     monkeypatch.setattr("thalweg.memory.vectors.resident_keys._PRODUCTS", 1000)
-    search: Any = HeadSearch(keys, device=Processor())
+    search: Any = HeadSearch(keys, device=gpu())
 
     found = search.nearest(queries, k)
 
@@ -129,7 +132,7 @@ def test_keys_that_are_found_there_are_the_nearest(k: int, equals: int, monkeypa
 
 def test_keys_are_sent_once() -> None:
     keys, queries = keys_and_queries()
-    search = HeadSearch(keys, device=Processor())
+    search = HeadSearch(keys, device=gpu())
     before = COPIES.to, COPIES.back
 
     for _ in range(5):
@@ -142,4 +145,4 @@ def test_keys_that_float32_cannot_tell_apart_are_told_apart() -> None:
     keys, queries = keys_and_queries(count=64)
     keys[:, 1::2] = keys[:, ::2] * (1 + 1e-9)
 
-    np.testing.assert_array_equal(HeadSearch(keys, device=Processor()).nearest(queries), nearest_keys(keys, queries, 1))
+    np.testing.assert_array_equal(HeadSearch(keys, device=gpu()).nearest(queries), nearest_keys(keys, queries, 1))

@@ -7,6 +7,7 @@ tensors: a tensor that is made on the wrong device, or read without the seam, fa
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,8 +22,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from thalweg.memory.devices.device import Device
 from thalweg.memory.devices.names import CPU
+from thalweg.memory.snapshots.state import State
 from thalweg.proto.schema import Array
 
+REAL = os.environ.get("THALWEG_GPU") == "1"
+"""Whether `Processor` gives way to a real GPU: `make gpu` runs these tests so."""
 KIND = "a GPU that is not there"
 
 
@@ -82,6 +86,9 @@ class Imagined(StandIn):
 @contextmanager
 def instead_of_a_gpu(kind: type[StandIn], *arguments: str) -> Iterator[None]:
     """Whoever opens a GPU gets one of these."""
+    if REAL and kind is Processor:
+        yield
+        return
 
     def opened(name: str = CPU, budget_bytes: int = 0) -> Device:
         return Device() if name == CPU else kind(*arguments, budget_bytes=budget_bytes)
@@ -94,6 +101,8 @@ def instead_of_a_gpu(kind: type[StandIn], *arguments: str) -> Iterator[None]:
 @contextmanager
 def pretended() -> Iterator[None]:
     """Whoever opens a GPU gets fake tensors of an accelerator; real ones must not meet them."""
+    if REAL:
+        pytest.skip("torch knows one accelerator in a process, and this one has a real one")
     setting_up = pytest.importorskip("torch.utils.backend_registration")
     if not hasattr(setting_up, "_setup_privateuseone_for_python_backend"):
         pytest.skip("this torch cannot pretend an accelerator")
@@ -130,3 +139,26 @@ class _Made(TorchDispatchMode):
             with self._fake:
                 return func(*args, **(kwargs or {}))
         return func(*args, **(kwargs or {}))
+
+
+def gpu(budget_bytes: int = 0) -> Device:
+    """A GPU, or what stands in for it."""
+    return Device.open("cuda", budget_bytes) if REAL else Processor(budget_bytes)
+
+
+def kind_of_gpu() -> str:
+    """What a learner on it says that it computed on."""
+    return gpu().described()
+
+
+def assert_same_state(got: State, wanted: State) -> None:
+    """Assert equal states, to the bit where the same processor computed both."""
+    if not REAL:
+        assert got.sha256() == wanted.sha256()
+        return
+    assert got.tensors.keys() == wanted.tensors.keys()
+    for name, array in wanted.tensors.items():
+        assert got.tensors[name].shape == array.shape, name
+        if array.dtype.kind == "f":  # Adam makes steps of rounding errors where a gradient is 0
+            size = float(np.abs(array).max(initial=1e-3))
+            np.testing.assert_allclose(got.tensors[name], array, rtol=0.02, atol=0.02 * size, err_msg=name)

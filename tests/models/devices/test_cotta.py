@@ -8,7 +8,14 @@ import pytest
 import torch
 
 from tests.models.cotta import test_learner as cases
-from tests.models.devices.stand_ins import KIND, Imagined, Processor, instead_of_a_gpu, pretended
+from tests.models.devices.stand_ins import (
+    Imagined,
+    Processor,
+    assert_same_state,
+    instead_of_a_gpu,
+    kind_of_gpu,
+    pretended,
+)
 from thalweg.memory.devices.device import COPIES, Device, beside
 from thalweg.memory.devices.failures import DeviceFailed
 from thalweg.models.contract.capabilities import computed_on
@@ -55,9 +62,9 @@ def test_what_is_learned_is_what_the_processor_learns(params: dict[str, Any]) ->
         there.learn(each)
         here.learn(each)
 
-    assert (computed_on(there), computed_on(here)) == (KIND, "")
+    assert (computed_on(there), computed_on(here)) == (kind_of_gpu(), "")
     assert there._counts["steps"] >= 1
-    assert there.state().sha256() == here.state().sha256()
+    assert_same_state(there.state(), here.state())
     found, wanted = (one.predictor().predict(BATCHES[0].inputs)["scores"] for one in (there, here))
     assert abs(found - wanted).max() < 1e-5  # in tiles of another size
 
@@ -73,7 +80,7 @@ def test_a_step_that_is_taken_back_leaves_what_the_processor_is_left_with() -> N
         here.learn(each)
 
     assert sum(there.gauges()["rollbacks"].values()) > 0  # type: ignore[union-attr]
-    assert there.state().sha256() == here.state().sha256()
+    assert_same_state(there.state(), here.state())
 
 
 @pytest.mark.usefixtures("_on_processor")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.models.bottleneck import test_learner as keys
-from tests.models.devices.stand_ins import KIND, Imagined, Processor, instead_of_a_gpu, pretended
+from tests.models.devices.stand_ins import Imagined, Processor, instead_of_a_gpu, kind_of_gpu, pretended
 from tests.models.error_memory import test_learner as clicks
 from thalweg.memory.devices.device import COPIES
 from thalweg.models.bottleneck.learner import Bottleneck
@@ -55,7 +55,7 @@ def test_a_memory_learns_what_it_learns_with_the_processor(params: dict[str, Any
         there.learn(each)
         here.learn(each)
 
-    assert (computed_on(there), computed_on(here)) == (KIND, "")
+    assert (computed_on(there), computed_on(here)) == (kind_of_gpu(), "")
     got, wanted = there.state(), here.state()
     assert got.meta == wanted.meta
     for name, array in wanted.tensors.items():

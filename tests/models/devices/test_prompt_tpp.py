@@ -6,7 +6,14 @@ from typing import Any
 
 import pytest
 
-from tests.models.devices.stand_ins import KIND, Imagined, Processor, instead_of_a_gpu, pretended
+from tests.models.devices.stand_ins import (
+    Imagined,
+    Processor,
+    assert_same_state,
+    instead_of_a_gpu,
+    kind_of_gpu,
+    pretended,
+)
 from tests.models.prompt_tpp import test_learner as cases
 from thalweg.memory.devices.device import COPIES
 from thalweg.models.contract.capabilities import computed_on
@@ -52,11 +59,11 @@ def test_what_is_learned_is_what_the_processor_learns(params: dict[str, Any]) ->
         there.learn(each)
         here.learn(each)
 
-    assert (computed_on(there), computed_on(here)) == (KIND, "")
+    assert (computed_on(there), computed_on(here)) == (kind_of_gpu(), "")
     got, wanted = there.state(), here.state()
     assert got.meta == wanted.meta
     assert got.meta["counts"]["events"] == 150
-    assert got.sha256() == wanted.sha256()
+    assert_same_state(got, wanted)
 
 
 @pytest.mark.usefixtures("_on_processor")

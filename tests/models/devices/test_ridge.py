@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.models.devices.stand_ins import KIND, Imagined, Processor, instead_of_a_gpu, pretended
+from tests.models.devices.stand_ins import Imagined, Processor, instead_of_a_gpu, kind_of_gpu, pretended
 from tests.models.ridge import test_learner as cases
 from thalweg.memory.devices.device import COPIES
 from thalweg.memory.devices.failures import DeviceFailed
@@ -87,7 +87,7 @@ def test_the_state_is_that_of_the_processor_up_to_rounding(params: dict[str, Any
         there.learn(each)
         here.learn(each)
 
-    assert (computed_on(there), computed_on(here)) == (KIND, "")
+    assert (computed_on(there), computed_on(here)) == (kind_of_gpu(), "")
     got, wanted = there.state(), here.state()
     assert got.meta == wanted.meta
     assert got.tensors.keys() == wanted.tensors.keys()
