@@ -10,10 +10,13 @@ unexport PYTHONDONTWRITEBYTECODE # the tests start many processes, each of which
 WORKERS ?= $(shell n=$$(nproc 2>/dev/null || echo 2); [ $$n -lt 2 ] && n=2; [ $$n -gt 4 ] && n=4; echo $$((n + 1)))
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
+# Whose torch `make gpu` uses: that of the virtual environment if there is one, else what the machine has.
+GPU_PYTHON ?= $(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON))
+
 # How long `make soak` puts the service under load and faults.
 MINUTES ?= 120
 
-.PHONY: help install services demo test quick soak lint bench protos dashboards clean
+.PHONY: help install services demo test quick soak lint bench gpu protos dashboards clean
 
 help:  ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -54,6 +57,9 @@ lint: install  ## formatting, style, types, and that the generated stubs are cur
 
 bench: install services  ## the ratios of docs/benchmarks.md, measured here
 	$(BIN)/python -m benchmarks
+
+gpu:  ## on a machine with a GPU: the tests of devices there, recovery, and the tables of docs/gpu.md
+	$(GPU_PYTHON) -m benchmarks.gpu
 
 protos: install  ## regenerate proto/*_pb2*.py
 	bash ops/dev/protos.sh

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from thalweg.memory.devices.failures import DeviceFailed, told
+from thalweg.memory.devices.failures import DeviceFailed, device_failures, told
 from thalweg.memory.devices.names import CPU, numbered, unavailable
 from thalweg.memory.torch_setup import Tensor, torch
 from thalweg.proto.schema import Array
@@ -66,6 +66,8 @@ class Device:
         self._budget = budget_bytes
         self._owner = threading.get_ident()
         _DEVICES.add(self)
+        self._uploading = threading.Lock()
+        self._side: tuple[Any, _Staging] | None = None  # for `upload`: a stream, and pinned buffers
         self._staging: _Staging | None = None  # of the thread that opened it: a buffer is filled by one at a time
 
     def __deepcopy__(self, memo: object) -> Device:
@@ -96,7 +98,7 @@ class Device:
             return torch.from_numpy(array)
         COPIES.to += 1
         COPIES.to_bytes += array.nbytes
-        return self._copied(np.ascontiguousarray(array))
+        return self._copied(np.asarray(array, order="C"))
 
     def put_drawn(self, tensor: Tensor) -> Tensor:
         """A tensor there that was drawn on the processor, whose generator gives everywhere the same numbers."""
@@ -111,6 +113,18 @@ class Device:
         COPIES.to += len(kept)
         COPIES.to_bytes += sum(each.nbytes for each in kept)
         return self._placed(module)
+
+    def upload(self, module: torch.nn.Module) -> torch.nn.Module:
+        """As `place`, while others compute there: in pieces on a stream of its own, and nobody waits for it but the
+        caller. Any thread, one at a time. Does not count for the budget: what it replaces goes away.
+        """
+        if self.is_processor:
+            return module
+        kept = [*module.parameters(), *module.buffers()]
+        COPIES.to += len(kept)
+        COPIES.to_bytes += sum(each.nbytes for each in kept)
+        with device_failures(), self._uploading:
+            return self._uploaded(module)
 
     def keep(self, array: Array) -> Tensor:
         """An array that stays there: copied, and within the budget.
@@ -187,6 +201,22 @@ class Device:
 
     def _placed(self, module: torch.nn.Module) -> torch.nn.Module:
         return module.to(self.where)
+
+    def _uploaded(self, module: torch.nn.Module) -> torch.nn.Module:
+        if self._side is None:
+            self._side = torch.cuda.Stream(self.where), _Staging(self.where)  # type: ignore[no-untyped-call]
+        stream, staging = self._side
+        with torch.cuda.stream(stream):
+            for one in module.modules():
+                for name, parameter in one._parameters.items():
+                    if parameter is not None:
+                        there = staging.copied(parameter.detach().contiguous().numpy())
+                        one._parameters[name] = torch.nn.Parameter(there, requires_grad=False)
+                for name, buffer in one._buffers.items():
+                    if buffer is not None:
+                        one._buffers[name] = staging.copied(buffer.contiguous().numpy())
+        stream.synchronize()  # this stream alone: answers go on meanwhile
+        return module
 
     def _fetched(self, tensor: Tensor) -> Array:
         found: Array = tensor.cpu().numpy()

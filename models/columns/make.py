@@ -15,6 +15,7 @@ from thalweg.models.columns.ids import id_columns
 from thalweg.models.columns.stage import FeatureStage
 from thalweg.models.columns.staged import StagedLearner, VersionReader
 from thalweg.models.columns.transform import Transform
+from thalweg.models.contract.devices import predictors_of
 from thalweg.models.contract.learner import Learner, LearnerContext, ParamsError, Predictor
 from thalweg.models.contract.registry import find
 from thalweg.models.encoders.encoded import EncodedPredictor
@@ -90,12 +91,13 @@ def predictor_maker(
     inputs, behind = context.inputs, spec
     if transform is not None:
         inputs, behind = transform.specs, _behind_stage(spec)
-    made: Callable[[State], Predictor] = find(name).predictor_from
-    if behind.name != IDENTITY:
-        front, bare = _answering_encoder(behind, replace(context, inputs=inputs)), made
+    front = None if behind.name == IDENTITY else _answering_encoder(behind, replace(context, inputs=inputs))
+    made = predictors_of(find(name), replace(context, inputs=inputs if front is None else front.specs))
+    if front is not None:
+        bare, encoder_ = made, front
 
         def made(state: State) -> Predictor:
-            return EncodedPredictor(bare(state), front)
+            return EncodedPredictor(bare(state), encoder_)
 
     return made if transform is None else VersionReader(made, transform)
 

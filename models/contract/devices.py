@@ -6,8 +6,14 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import structlog
+
+from thalweg.memory.devices.failures import DeviceFailed
 from thalweg.memory.devices.names import CPU
-from thalweg.models.contract.learner import LearnerContext
+from thalweg.memory.snapshots.state import State
+from thalweg.models.contract.learner import LearnerContext, Predictor
+
+log = structlog.get_logger(__name__)
 
 Gains = Callable[[LearnerContext], bool]
 """Whether a learner of this context gains from a GPU. Parameters may be wrong: the learner reports that."""
@@ -26,3 +32,30 @@ def placed(factory: Any, context: LearnerContext) -> LearnerContext:
     if context.spare_gpu and context.device == CPU and gains(context):
         return replace(context, device=context.spare_gpu, spare_gpu="")
     return replace(context, spare_gpu="") if context.spare_gpu else context
+
+
+def predictors_of(factory: Any, context: LearnerContext) -> Callable[[State], Predictor]:
+    """Makes a predictor of each published version: on the context's device if the factory has `predictor_on`, and on
+    the processor where the device has failed or has no room; then answers are the same up to rounding.
+    """
+    on_processor: Callable[[State], Predictor] = factory.predictor_from
+    name = placed(factory, context).device
+    if name == CPU or not hasattr(factory, "predictor_on"):
+        return on_processor
+    from thalweg.memory.devices.device import Device
+
+    try:
+        device = Device.open(name)
+    except DeviceFailed as error:
+        log.warning("answers are computed on the processor", device=name, problem=str(error))
+        return on_processor
+
+    def make(state: State) -> Predictor:
+        try:
+            made: Predictor = factory.predictor_on(state, device)
+            return made
+        except DeviceFailed as error:
+            log.warning("a version answers on the processor", device=name, problem=str(error))
+            return on_processor(state)
+
+    return make

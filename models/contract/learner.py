@@ -161,7 +161,8 @@ class LearnerFactory(Protocol):
 
     It may declare `takes_device = True`: its learners compute on the context's device. Then `gains_from_gpu`, a
     function of the context, says whether one gains from a GPU at its size, so that `device = "auto"` means it; without
-    it, `auto` means the processor. See `devices.py`.
+    it, `auto` means the processor. With `predictor_on(state, device)`, as `predictor_from`, servers compute answers on
+    the device, too. See `devices.py`.
     """
 
     def __call__(self, context: LearnerContext) -> Learner:

@@ -24,6 +24,7 @@ from thalweg.models.cotta.class_prior import ClassPrior
 from thalweg.models.cotta.guard import CAUSES, MISLED, Guard
 from thalweg.models.cotta.params import Params, gains_from_gpu
 from thalweg.models.cotta.predictor import CottaPredictor, as_pictures, in_range
+from thalweg.models.cotta.repeatable import refuse_what_cannot_repeat
 from thalweg.models.cotta.target_norm import replace_batch_norms, target_norms
 from thalweg.models.cotta.target_statistics import TargetStatistics
 from thalweg.models.cotta.views import find_views
@@ -107,34 +108,19 @@ class Cotta:
 
     def _outputs(self) -> int:
         try:
+            x = self._device.put(np.zeros((2, *self._shape), dtype=np.float32))
             with torch.no_grad():
-                found = self._model(self._device.put(np.zeros((2, *self._shape), dtype=np.float32)))
+                found = self._model(x)
         except (RuntimeError, ValueError) as error:
             shape = list(self._shape)
             raise ParamsError(
                 {"inputs": f"{self.params.model} cannot take inputs of shape {shape}: {error}"}
             ) from error
-        self._refuse_what_cannot_repeat()
+        if not self._device.is_processor and self.params.learning_rate:
+            refuse_what_cannot_repeat(self.params.model, self._model, x)
         if found.ndim != 2:
             raise ParamsError({"model": f"expected logits (N, K), got {list(found.shape)} from {self.params.model}"})
         return int(found.shape[1])
-
-    def _refuse_what_cannot_repeat(self) -> None:
-        """On a GPU some layers have gradients whose bits differ from run to run: then no state could be rebuilt."""
-        if self._device.is_processor or not self.params.learning_rate:
-            return
-        leaves = [each.detach().requires_grad_() for each in self._model.parameters()]
-        names = [name for name, _ in self._model.named_parameters()]
-        try:
-            x = self._device.put(np.zeros((2, *self._shape), dtype=np.float32))
-            found = torch.func.functional_call(self._model, dict(zip(names, leaves)), (x,))
-            torch.autograd.grad(found.sum(), leaves, allow_unused=True)
-        except RuntimeError as error:
-            if "deterministic" not in str(error):
-                raise
-            what = str(error).partition(" does not have")[0]
-            text = f'{what} of {self.params.model} gives other bits in each run on a GPU; set device = "cpu"'
-            raise ParamsError({"model": text}) from error
 
     def _source_statistics(self) -> dict[str, tuple[Tensor, Tensor]]:
         return {name: (layer.mean.clone(), layer.square.clone()) for name, layer in target_norms(self._model)}
@@ -330,6 +316,11 @@ class Cotta:
     def predictor_from(cls, state: State) -> CottaPredictor:
         """The predictor of a `state()`."""
         return CottaPredictor.of(state)
+
+    @classmethod
+    def predictor_on(cls, state: State, device: Device) -> CottaPredictor:
+        """The same on a device, where answers are then computed."""
+        return CottaPredictor.of(state, device)
 
     def gauges(self) -> Mapping[str, GaugeValue]:
         return {

@@ -157,8 +157,8 @@ class CottaPredictor:
         return State(tensors, meta | {"input": {"name": spec.name, "shape": list(spec.shape), "dtype": spec.dtype}})
 
     @classmethod
-    def of(cls, state: State) -> CottaPredictor:
-        """The predictor of a `state()`."""
+    def of(cls, state: State, device: Device | None = None) -> CottaPredictor:
+        """The predictor of a `state()`; `device`: where it computes, None: with the processor."""
         meta = state.meta
         model = replace_batch_norms(build(meta["settings"]["model"], filled_later=True))
         prefix = "network."
@@ -168,13 +168,14 @@ class CottaPredictor:
             if name.startswith(prefix)
         }
         model.load_state_dict(tensors)
+        model = model if device is None else device.upload(model.eval())
         spec = TensorSpec(meta["input"]["name"], meta["input"]["dtype"], tuple(meta["input"]["shape"]))
         columns, window = InputColumns({spec.name: spec}), None
         if "window.ids" in state.tensors:
             prefix = "window."
             kept = {name.removeprefix(prefix): each for name, each in state.tensors.items() if name.startswith(prefix)}
             window = Window.holding(kept)
-        return cls(columns, model, meta["settings"], meta["classes"], state.tensors.get("factors"), window)
+        return cls(columns, model, meta["settings"], meta["classes"], state.tensors.get("factors"), window, device)
 
 
 def _weighted(scores: Array, factors: Array) -> NDArray[np.float32]:

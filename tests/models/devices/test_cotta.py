@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 
+from tests.memory.devices.gpus import pretend
 from tests.models.cotta import test_learner as cases
 from tests.models.devices.stand_ins import (
     Imagined,
@@ -18,6 +19,7 @@ from tests.models.devices.stand_ins import (
 )
 from thalweg.memory.devices.device import COPIES, Device, beside
 from thalweg.memory.devices.failures import DeviceFailed
+from thalweg.models.columns.make import predictor_maker
 from thalweg.models.contract.capabilities import computed_on
 from thalweg.models.contract.learner import Learner, LearnerContext, ParamsError
 from thalweg.models.cotta.learner import Cotta
@@ -150,3 +152,60 @@ def test_large_pictures_gain_from_a_gpu(side: int, gains: bool) -> None:
     inputs = {"image": TensorSpec("image", "float32", (3, side, side))}
 
     assert gains_from_gpu(LearnerContext(inputs=inputs)) == gains
+
+
+# Answers of a server
+
+
+def published(device: str = "cuda", **params: Any) -> tuple[Cotta, Any]:
+    """A learner that has adapted, and what makes predictors of its versions in a server."""
+    one = learner("cpu", **params)
+    one.learn(BATCHES[0])
+    context = LearnerContext(inputs=cases.PICTURE, params={**cases.SMALL, **params}, seed=1, device=device)
+    return one, predictor_maker("cotta", context)
+
+
+@pytest.mark.usefixtures("_on_processor")
+@pytest.mark.parametrize("params", [{}, {"serve_views": 4}, {"window": 4}])
+def test_a_server_answers_there_what_it_answers_with_the_processor(params: dict[str, Any]) -> None:
+    one, make = published(**params)
+    sent = COPIES.to_bytes
+
+    predictor = make(one.predictor().state())
+
+    assert COPIES.to_bytes - sent >= sum(each.nbytes for each in one._model.parameters())
+    wanted = one.predictor().predict(BATCHES[1].inputs)
+    together = predictor.predict(BATCHES[1].inputs)
+    assert abs(together["scores"] - wanted["scores"]).max() < 1e-4
+    alone = predictor.predict({"image": BATCHES[1].inputs["image"][5:6]})
+    assert (alone["scores"][0] == together["scores"][5]).all(), "a row does not depend on the others"
+    assert predictor.state().sha256() == one.predictor().state().sha256()
+
+
+def test_a_server_computes_nothing_on_another_device() -> None:
+    with pretended():
+        one, make = published(serve_views=4, window=4)
+        make(one.predictor().state()).predict(BATCHES[1].inputs)
+
+
+def test_a_version_for_which_there_is_no_room_answers_with_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 90.00 MiB")
+
+    with instead_of_a_gpu(Processor):
+        one, make = published()
+        monkeypatch.setattr(Processor, "_uploaded", full)
+
+        predictor = make(one.predictor().state())
+
+        wanted = one.predictor().predict(BATCHES[1].inputs)["scores"]
+        assert (predictor.predict(BATCHES[1].inputs)["scores"] == wanted).all()
+
+
+def test_a_server_whose_gpu_has_failed_answers_with_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend(monkeypatch, 0)
+    one, make = published()
+
+    found = make(one.predictor().state()).predict(BATCHES[1].inputs)["scores"]
+
+    assert (found == one.predictor().predict(BATCHES[1].inputs)["scores"]).all()
