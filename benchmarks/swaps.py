@@ -105,8 +105,8 @@ class _Talk:
         return self._process.stdout.readline().strip()
 
     def end(self) -> None:
-        self._process.kill()
-        self._process.wait()
+        with self._process:  # closes its pipes, too
+            self._process.kill()
 
 
 class _Publishing:
