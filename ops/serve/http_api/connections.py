@@ -108,6 +108,7 @@ class BoundedProtocol(H11Protocol):
         return self.receiving or self.cycle is None or self.cycle.response_complete
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        self._own_transport = transport
         super().connection_made(_LingeringTransport(transport, self))  # type: ignore[arg-type]
         self.address = self.client[0] if self.client else ""
         if (name := common_name(transport.get_extra_info("peercert"))) is not None:
@@ -165,7 +166,7 @@ class BoundedProtocol(H11Protocol):
     def close_now(self) -> None:
         """Close it, whatever comes."""
         self.lingering = False
-        self.transport.close_now()
+        self._own_transport.close()
 
 
 class _LingeringTransport:
@@ -183,6 +184,3 @@ class _LingeringTransport:
     def close(self) -> None:
         if not self._protocol.linger():
             self._transport.close()
-
-    def close_now(self) -> None:
-        self._transport.close()
