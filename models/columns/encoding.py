@@ -34,6 +34,8 @@ class EncodedColumns:
             name += "'"
         (length,) = encoder.specs[FEATURES].shape
         self.made = Column(name=name, kind="list", length=length, missing="impute")
+        self.computed_on = encoder.computed_on
+        """As of the encoder."""
         self.identity = f"encoded {sorted(names)} {encoder.sha256}"
 
     def numbers(self, columns: Inputs, *, again: bool) -> Array:

@@ -32,6 +32,7 @@ from thalweg.models.contract.capabilities import (
     capability,
     predict_batch,
 )
+from thalweg.models.contract.devices import AlsoOn
 from thalweg.models.contract.gauges import GaugeSpec, GaugeValue
 from thalweg.models.contract.latest import LatestPredictor
 from thalweg.models.contract.learner import Learner, Predictor
@@ -73,6 +74,8 @@ class StagedLearner(Wrapper):
     def capability(self, kind: type[C]) -> C | None:
         inner = capability(self._learner, kind)
         seen = _OF_LEARNERS.get(kind)
+        if inner is None and kind is OnDevice and _encoders_device(self._stage):
+            return cast(C, _also_on(None, self._stage))
         return None if inner is None or seen is None else cast(C, seen(inner, self._stage))
 
     @property
@@ -242,6 +245,16 @@ class _Unlearner:
         self._inner.unlearn(replace(batch, inputs=self._stage.features(batch.inputs)))
 
 
+def _encoders_device(stage: FeatureStage) -> str:
+    """What the encoder of some of the columns computes on; empty: the processor, or there is none."""
+    encoded = stage.transform.encoded
+    return "" if encoded is None else encoded.computed_on
+
+
+def _also_on(inner: OnDevice | None, stage: FeatureStage) -> AlsoOn:
+    return AlsoOn(inner, _encoders_device(stage))
+
+
 def _unchanged(inner: object, front: object) -> object:
     """No input passes through this capability, so it is passed on as it is."""
     return inner
@@ -260,5 +273,5 @@ _OF_LEARNERS: Mapping[type, Callable[[Any, FeatureStage], object]] = {
     SharedMemoryLearner: _unchanged,
     Mergeable: _Mergeable,
     Unlearner: _Unlearner,
-    OnDevice: _unchanged,
+    OnDevice: _also_on,
 }

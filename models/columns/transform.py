@@ -104,6 +104,10 @@ class Encoded(Protocol):
     def identity(self) -> str:
         """Equal where the numbers are."""
 
+    @property
+    def computed_on(self) -> str:
+        """The GPU that the encoder computes on; empty: the processor."""
+
     def numbers(self, columns: Inputs, *, again: bool) -> Array:
         """The numbers (N, length) float64, of checked columns.
 

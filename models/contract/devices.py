@@ -11,6 +11,7 @@ import structlog
 from thalweg.memory.devices.failures import DeviceFailed
 from thalweg.memory.devices.names import CPU
 from thalweg.memory.snapshots.state import State
+from thalweg.models.contract.capabilities import OnDevice
 from thalweg.models.contract.learner import LearnerContext, Predictor
 
 log = structlog.get_logger(__name__)
@@ -22,6 +23,14 @@ Gains = Callable[[LearnerContext], bool]
 def takes_device(factory: Any) -> bool:
     """Whether its learners compute on the context's device; others compute on the processor."""
     return bool(getattr(factory, "takes_device", False))
+
+
+class AlsoOn:
+    """The capability `OnDevice` of a learner and of an encoder in front of it."""
+
+    def __init__(self, learner: OnDevice | None, encoder: str) -> None:
+        said = ["" if learner is None else learner.computed_on, encoder]
+        self.computed_on = "; ".join(dict.fromkeys(one for one in said if one))
 
 
 def placed(factory: Any, context: LearnerContext) -> LearnerContext:

@@ -27,7 +27,7 @@ from thalweg.models.contract.capabilities import (
     capability,
     predict_batch,
 )
-from thalweg.models.contract.devices import placed
+from thalweg.models.contract.devices import AlsoOn, placed
 from thalweg.models.contract.gauges import GaugeSpec, GaugeValue
 from thalweg.models.contract.latest import LatestPredictor
 from thalweg.models.contract.learner import Learner, LearnerContext, ParamsError, Predictor
@@ -95,7 +95,7 @@ class EncodedLearner(Wrapper):
         inner = capability(self._learner, kind)
         seen = _OF_LEARNERS.get(kind)
         if inner is None and kind is OnDevice and self._encoder.computed_on:
-            return cast(C, _OnDevice(None, self._encoder))
+            return cast(C, _also_on(None, self._encoder))
         return None if inner is None or seen is None else cast(C, seen(inner, self._encoder))
 
     @property
@@ -216,10 +216,8 @@ class _Unlearner:
         self._inner.unlearn(self._encoder.batch(batch))
 
 
-class _OnDevice:
-    def __init__(self, inner: OnDevice | None, encoder: Encoder) -> None:
-        said = ["" if inner is None else inner.computed_on, encoder.computed_on]
-        self.computed_on = "; ".join(dict.fromkeys(one for one in said if one))
+def _also_on(inner: OnDevice | None, encoder: Encoder) -> AlsoOn:
+    return AlsoOn(inner, encoder.computed_on)
 
 
 def _unchanged(inner: object, front: object) -> object:
@@ -240,5 +238,5 @@ _OF_LEARNERS: Mapping[type, Callable[[Any, Encoder], object]] = {
     SharedMemoryLearner: _unchanged,
     Mergeable: _unchanged,
     Unlearner: _Unlearner,
-    OnDevice: _OnDevice,
+    OnDevice: _also_on,
 }

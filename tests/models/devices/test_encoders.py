@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 from tests.memory.devices.gpus import pretend
-from tests.models.devices.stand_ins import Imagined, Processor, instead_of_a_gpu, kind_of_gpu, pretended
+from tests.models.devices.stand_ins import KIND, Imagined, Processor, instead_of_a_gpu, kind_of_gpu, pretended
 from thalweg.memory.devices.device import COPIES
+from thalweg.models.columns import encoding
 from thalweg.models.columns.make import make_learner, predictor_maker
+from thalweg.models.columns.settings import columns_of
 from thalweg.models.contract.capabilities import computed_on
 from thalweg.models.contract.learner import LearnerContext
 from thalweg.models.encoders import encoder
@@ -18,7 +20,7 @@ from thalweg.models.encoders.encoder import Encoder
 from thalweg.models.encoders.kinds import encoder_device
 from thalweg.models.encoders.spec import EncoderSpec
 from thalweg.proto.event import Batch, ClassLabels
-from thalweg.proto.schema import TensorSpec
+from thalweg.proto.schema import TensorSpec, column_specs
 
 PICTURE = {"picture": TensorSpec("picture", "float32", (1, 8, 8))}
 NAMES = ["tests.models.small_networks:embedding", "random_convolution:32"]
@@ -105,3 +107,28 @@ def test_where_the_gpu_has_failed_answers_are_computed_on_the_processor(monkeypa
     made = predictor_maker("nearest_mean", context, NAMES[0])(trained.predictor().state())
 
     assert (made.predict(ROWS)["label"] == 0).all()
+
+
+@pytest.mark.parametrize(("device", "found"), [("cuda", KIND), ("cpu", "")])
+def test_a_state_behind_columns_of_which_some_are_encoded_on_a_gpu_says_so(
+    device: str, found: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(encoding, "shared_encoder", lambda *_: Named(found))
+    table: dict[str, Any] = {"amount": "numeric", "vector": {"kind": "list", "length": 3}}
+    columns = columns_of(table)
+    context = LearnerContext(inputs=column_specs(columns), columns=columns, device=device)
+
+    with instead_of_a_gpu(Processor):
+        made = make_learner("nearest_mean", context, EncoderSpec(name=NAMES[0], columns=("vector",)))
+
+    assert computed_on(made) == found
+
+
+class Named:
+    """An encoder that says what it computes on."""
+
+    specs = {"features": TensorSpec("features", "float32", (2,))}  # noqa: RUF012
+    sha256 = "00"
+
+    def __init__(self, computed_on: str) -> None:
+        self.computed_on = computed_on
