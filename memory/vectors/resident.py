@@ -8,6 +8,9 @@ Bytes: 4 for each number of each slot of the ring, and for a search 4 for each p
 
 from __future__ import annotations
 
+import threading
+from weakref import WeakValueDictionary
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -24,7 +27,7 @@ _SENT_ROWS = 1 << 16  # rows of one copy
 
 
 class ResidentVectors:
-    """The column of vectors of one ring, on a device. One thread uses it.
+    """The column of vectors of one ring, on a device. One thread follows the ring; any may search what was followed.
 
     Args:
         device: The device.
@@ -90,6 +93,27 @@ class ResidentVectors:
             best[some, :found], places[some, :found] = self._device.fetch(values), self._device.fetch(at)
         places[best == -np.inf] = -1
         return best, places
+
+
+_SHARED: WeakValueDictionary[tuple[int, str], ResidentVectors] = WeakValueDictionary()
+"""By the table, which its vectors keep alive, and the column."""
+_sharing = threading.Lock()
+
+
+def shared_vectors(device: Device, window: Window, column: str) -> ResidentVectors:
+    """The vectors of a window's ring, one copy for all its windows, with those of this one sent: for servers, whose
+    versions have a window each.
+
+    Raises:
+        DeviceFailed: There is no room for the ring.
+    """
+    with _sharing:
+        found = _SHARED.get((id(window.table), column))
+        if found is None or found._table is not window.table:
+            found = ResidentVectors(device, column)
+        found.follow(window)
+        _SHARED[id(window.table), column] = found
+        return found
 
 
 def _largest(products: Tensor, dead: Tensor | None, count: int) -> tuple[Tensor, Tensor]:

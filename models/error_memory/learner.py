@@ -293,6 +293,11 @@ class ErrorMemory:
         """The predictor of a `state()`; arrays may be read-only maps of a file."""
         return ErrorMemoryPredictor.of(state)
 
+    @classmethod
+    def predictor_on(cls, state: State, device: Device) -> ErrorMemoryPredictor:
+        """The same with its keys on a device; the network computes with the processor."""
+        return ErrorMemoryPredictor.of(state).searching_on(device)
+
     def gauges(self) -> Mapping[str, GaugeValue]:
         found: dict[str, GaugeValue] = {"skipped_events": float(self._intake.skipped)}
         found["embedding_rows"] = float(self._slow.ids_kept)

@@ -9,8 +9,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from thalweg.memory.devices.device import Device
 from thalweg.memory.snapshots.state import State
 from thalweg.memory.vectors.neighbours import NOBODY
+from thalweg.memory.vectors.resident import shared_vectors
 from thalweg.memory.vectors.sketch import FrozenSketch
 from thalweg.memory.vectors.slots import Seqs
 from thalweg.memory.vectors.window import Window
@@ -91,6 +93,13 @@ class ErrorMemoryPredictor:
     @property
     def properties(self) -> Mapping[str, str]:
         return {"score": "probability of the label 1", "events_in_network": str(self._events)}
+
+    def searching_on(self, device: Device) -> ErrorMemoryPredictor:
+        """The same, whose keys are searched on a device. Raises DeviceFailed if there is no room for them."""
+        held = self._remembered
+        if held.window is not None and "key" in self._reading.views and self._reading.search == "auto":
+            self._remembered = replace(held, resident=shared_vectors(device, held.window, "vector"))
+        return self
 
     def predict(self, inputs: Inputs) -> Mapping[str, Array]:
         known = self.known(*self._inputs.gather(inputs))

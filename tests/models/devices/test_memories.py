@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,10 @@ from tests.models.bottleneck import test_learner as keys
 from tests.models.devices.stand_ins import Imagined, Processor, instead_of_a_gpu, kind_of_gpu, pretended
 from tests.models.error_memory import test_learner as clicks
 from thalweg.memory.devices.device import COPIES
+from thalweg.memory.devices.failures import DeviceFailed
 from thalweg.models.bottleneck.learner import Bottleneck
+from thalweg.models.columns.make import predictor_maker
+from thalweg.models.contract.battery.given import stored
 from thalweg.models.contract.capabilities import computed_on
 from thalweg.models.contract.learner import Learner, LearnerContext
 from thalweg.models.error_memory.learner import ErrorMemory
@@ -149,3 +153,63 @@ def test_a_memory_gains_from_a_gpu_by_large_steps_or_many_keys(params: dict[str,
     inputs = {"user": TensorSpec("user", "int64", ()), "item": TensorSpec("item", "int64", ())}
 
     assert gains_from_gpu(LearnerContext(inputs=inputs, params=params)) == gains
+
+
+# Answers of a server
+
+
+def versions(place: Path | None) -> tuple[ErrorMemory, Any]:
+    """A learner with keys, whose ring may be in a file, and what makes predictors of its versions in a server."""
+    params = {**clicks.SMALL, "views": "user+item+key"}
+    one = ErrorMemory(LearnerContext(inputs=clicks.INPUTS, params=params, seed=3))
+    if place is not None:
+        one.place(place)
+    return one, predictor_maker("error_memory", LearnerContext(inputs=clicks.INPUTS, params=params, device="cuda"))
+
+
+@pytest.mark.usefixtures("_on_processor")
+@pytest.mark.parametrize("mapped", [False, True])
+def test_a_server_finds_there_what_it_finds_with_the_processor(mapped: bool, tmp_path: Path) -> None:
+    one, make = versions(tmp_path if mapped else None)
+    asked, sent = clicks.events(50, start=9000).inputs, []
+
+    for each in BATCHES:
+        one.learn(each)
+        before = COPIES.to_bytes
+        predictor = make(stored(one.predictor().state()))
+        sent.append(COPIES.to_bytes - before)
+
+        wanted = one.predictor().predict(asked)
+        before = COPIES.to_bytes
+        for name, answer in predictor.predict(asked).items():
+            np.testing.assert_array_equal(answer, wanted[name], err_msg=name)
+        assert COPIES.to_bytes - before <= 2 * 50 * 4 * 4, "only queries are sent for an answer"
+    if mapped:  # one copy for all versions: what was written since
+        assert sent == [len(each) * 4 * 4 for each in BATCHES]
+
+
+@pytest.mark.usefixtures("_on_processor")
+def test_a_version_whose_keys_have_no_room_is_searched_with_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> None:
+        raise DeviceFailed("cuda:0: no room")
+
+    one, make = versions(None)
+    one.learn(BATCHES[0])
+    monkeypatch.setattr("thalweg.models.error_memory.predictor.shared_vectors", full)
+
+    predictor = make(one.predictor().state())
+
+    wanted = one.predictor().predict(BATCHES[1].inputs)["score"]
+    np.testing.assert_array_equal(predictor.predict(BATCHES[1].inputs)["score"], wanted)
+
+
+def test_an_older_version_answers_beside_a_newer_one(tmp_path: Path) -> None:
+    with instead_of_a_gpu(Processor):
+        one, make = versions(tmp_path)
+        one.learn(BATCHES[0])
+        older, asked = make(stored(one.predictor().state())), clicks.events(20, start=9000).inputs
+        wanted = one.predictor().predict(asked)["score"]
+        one.learn(BATCHES[1])
+        make(stored(one.predictor().state()))
+
+        np.testing.assert_array_equal(older.predict(asked)["score"], wanted)
