@@ -166,6 +166,6 @@ def assert_same_state(got: State, wanted: State) -> None:
     assert got.tensors.keys() == wanted.tensors.keys()
     for name, array in wanted.tensors.items():
         assert got.tensors[name].shape == array.shape, name
-        if array.dtype.kind == "f":  # Adam makes steps of rounding errors where a gradient is 0
-            size = float(np.abs(array).max(initial=1e-3))
-            np.testing.assert_allclose(got.tensors[name], array, rtol=0.02, atol=0.02 * size, err_msg=name)
+        if array.dtype.kind == "f":  # Adam and Adagrad make steps of rounding errors where a gradient is 0
+            size = max(float(np.abs(array).max(initial=0.0)), 0.5)
+            np.testing.assert_allclose(got.tensors[name], array, rtol=0.1, atol=0.1 * size, err_msg=name)

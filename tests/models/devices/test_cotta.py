@@ -10,18 +10,21 @@ import torch
 from tests.memory.devices.gpus import pretend
 from tests.models.cotta import test_learner as cases
 from tests.models.devices.stand_ins import (
+    REAL,
     Imagined,
     Processor,
     assert_same_state,
+    gpu,
     instead_of_a_gpu,
     kind_of_gpu,
     pretended,
 )
 from thalweg.memory.devices.device import COPIES, Device, beside
 from thalweg.memory.devices.failures import DeviceFailed
+from thalweg.memory.snapshots.state import State
 from thalweg.models.columns.make import predictor_maker
 from thalweg.models.contract.capabilities import computed_on
-from thalweg.models.contract.learner import Learner, LearnerContext, ParamsError
+from thalweg.models.contract.learner import Learner, LearnerContext, ParamsError, Predictor
 from thalweg.models.cotta.learner import Cotta
 from thalweg.models.cotta.params import gains_from_gpu
 from thalweg.proto.schema import TensorSpec
@@ -54,6 +57,9 @@ class TestContract(cases.TestDefault):
     def other(self) -> Learner:
         return learner(statistics_rows=5)
 
+    def predictor_from(self, state: State) -> Predictor:
+        return Cotta.predictor_on(state, gpu())
+
 
 @pytest.mark.usefixtures("_on_processor")
 @pytest.mark.parametrize("params", VARIANTS)
@@ -68,7 +74,7 @@ def test_what_is_learned_is_what_the_processor_learns(params: dict[str, Any]) ->
     assert there._counts["steps"] >= 1
     assert_same_state(there.state(), here.state())
     found, wanted = (one.predictor().predict(BATCHES[0].inputs)["scores"] for one in (there, here))
-    assert abs(found - wanted).max() < 1e-5  # in tiles of another size
+    assert abs(found - wanted).max() < (1e-2 if REAL else 1e-5)  # in tiles of another size
 
 
 @pytest.mark.usefixtures("_on_processor")
@@ -194,7 +200,7 @@ def test_a_version_for_which_there_is_no_room_answers_with_the_processor(monkeyp
 
     with instead_of_a_gpu(Processor):
         one, make = published()
-        monkeypatch.setattr(Processor, "_uploaded", full)
+        monkeypatch.setattr(type(gpu()), "_uploaded", full)
 
         predictor = make(one.predictor().state())
 

