@@ -83,7 +83,7 @@ def load(path: Path, *, private: bool = True, devices: bool = True) -> Config:
         write_private_files()
     from thalweg.ops.config.config import load as load_config
 
-    return load_config(path, devices=devices)
+    return load_config(path) if devices else load_config(path, devices=False)
 
 
 def answering(path: Path, name: str) -> tuple[Config, str]:
