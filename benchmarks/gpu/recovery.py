@@ -27,7 +27,7 @@ from thalweg.models.ridge.learner import Ridge
 from thalweg.proto.event import Batch, ClassLabels, NumberLabels
 from thalweg.proto.schema import TensorSpec
 
-BATCHES = 8
+BATCHES = 6
 _SIDE = 16
 _IDS = {name: TensorSpec(name, "int64", ()) for name in ("user", "item")}
 
@@ -104,7 +104,7 @@ def run() -> dict[str, bool]:
 
 def _process(folder: str, first: int, last: int) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "benchmarks.gpu.recovery", folder, str(first), str(last)]
-    blocks = {**os.environ, "THALWEG_GPU_BLOCKS": "1,1"}
+    blocks = {**os.environ, "THALWEG_GPU_BLOCKS": "1"}
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=blocks)
 
 

@@ -169,3 +169,8 @@ def assert_same_state(got: State, wanted: State) -> None:
         if array.dtype.kind == "f":  # Adam and Adagrad make steps of rounding errors where a gradient is 0
             size = max(float(np.abs(array).max(initial=0.0)), 0.5)
             np.testing.assert_allclose(got.tensors[name], array, rtol=0.1, atol=0.1 * size, err_msg=name)
+
+
+def first_and_others(variants: list[dict[str, Any]]) -> list[Any]:
+    """Parameters of a test: the first variant, and the others for the whole suite alone."""
+    return [variants[0], *(pytest.param(one, marks=pytest.mark.slow) for one in variants[1:])]

@@ -14,6 +14,7 @@ from tests.models.devices.stand_ins import (
     Imagined,
     Processor,
     assert_same_state,
+    first_and_others,
     instead_of_a_gpu,
     kind_of_gpu,
     pretended,
@@ -141,13 +142,13 @@ def learned_and_asked(**params: Any) -> None:
     other.learn(clicks.events(9, start=9000))
 
 
-@pytest.mark.parametrize("params", VARIANTS)
+@pytest.mark.parametrize("params", first_and_others(VARIANTS))
 def test_nothing_meets_a_tensor_of_another_device(params: dict[str, Any]) -> None:
     with pretended():
         learned_and_asked(**params)
 
 
-@pytest.mark.parametrize("params", VARIANTS)
+@pytest.mark.parametrize("params", first_and_others(VARIANTS))
 def test_shapes_fit_where_there_are_no_numbers(params: dict[str, Any]) -> None:
     with instead_of_a_gpu(Imagined, "meta"):
         learned_and_asked(**params)

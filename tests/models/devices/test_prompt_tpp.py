@@ -10,6 +10,7 @@ from tests.models.devices.stand_ins import (
     Imagined,
     Processor,
     assert_same_state,
+    first_and_others,
     instead_of_a_gpu,
     kind_of_gpu,
     pretended,
@@ -93,7 +94,7 @@ def _steps_of(counts: dict[str, Any]) -> int:
 
 def learned_and_asked(**params: Any) -> None:
     one = learner(**params)
-    for each in (cases.events(24), cases.events(8, start=1000.0)):
+    for each in (cases.events(20), cases.events(4, start=1000.0)):
         one.learn(each)
         one.predictor().predict(each.inputs)
     assert one.state().meta["unit"] is not None, "no step was made"
@@ -102,13 +103,13 @@ def learned_and_asked(**params: Any) -> None:
     other.learn(cases.events(8, start=9000.0))
 
 
-@pytest.mark.parametrize("params", VARIANTS)
+@pytest.mark.parametrize("params", first_and_others(VARIANTS))
 def test_nothing_meets_a_tensor_of_another_device(params: dict[str, Any]) -> None:
     with pretended():
         learned_and_asked(**params)
 
 
-@pytest.mark.parametrize("params", VARIANTS)
+@pytest.mark.parametrize("params", first_and_others(VARIANTS))
 def test_shapes_fit_where_there_are_no_numbers(params: dict[str, Any]) -> None:
     with instead_of_a_gpu(Imagined, "meta"):
         learned_and_asked(**params)
