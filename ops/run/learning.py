@@ -33,9 +33,8 @@ from thalweg.stream.runtime import Signal
 
 log = structlog.get_logger(__name__)
 
-REFUSALS = (StateMismatch, ConfigurationError, ObjectsUnusable, Superseded, TwoStates)
-"""Errors of a model's configuration, or of who may write its state: a restart does not help, and their message is all
-that the user needs."""
+REFUSALS = (StateMismatch, ConfigurationError)
+"""Errors of a model's configuration: a restart does not help, and their message is all that the user needs."""
 _BESIDE = (BASELINE_FILE, "schemas.json")
 """Files of a model's folder that belong to its state."""
 
@@ -219,8 +218,11 @@ class Learning:
             health,
             superseded,
         )
-        with health.slow():
-            mirror.begin(self._stopping.wait)
+        try:
+            with health.slow():
+                mirror.begin(self._stopping.wait)
+        except (ObjectsUnusable, TwoStates) as error:
+            raise ConfigurationError([str(error)]) from error
         if self._stopping.is_set():
             return
         uploading = SupervisedThread(mirror.run, health, f"object-store-{model.name}")
@@ -232,8 +234,8 @@ class Learning:
             uploading.stop()
             if not uploading.join(self._config.service.drain_seconds):
                 log.warning("the last snapshot is not in the object store", model=model.name)
-        if lost:
-            raise lost[0]
+        if lost:  # started again, it would take the state back from who has it now
+            raise ConfigurationError([str(lost[0])])
 
     def _tell_beginning(self, model: ModelConfig) -> None:
         """Of a successor that is to be built: say where the log begins if its records no longer reach back."""

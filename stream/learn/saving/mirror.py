@@ -11,6 +11,7 @@ import os
 import shutil
 import socket
 import threading
+import time
 from collections.abc import Callable, Sequence
 
 import structlog
@@ -27,6 +28,8 @@ GENERATION_FILE = "generation"
 """In a model's folder: the last generation under which this folder owned the model."""
 _LOOK_SECONDS = 1.0
 _LONGEST_WAIT_SECONDS = 30.0
+OWN_SECONDS = 10.0
+"""Between two looks for other owners while there is nothing to upload."""
 
 
 class TwoStates(Exception):
@@ -56,6 +59,7 @@ class Mirror:
         self._folder = snapshots.folder
         self._beside = [self._folder / name for name in beside]
         self._uploaded = -1
+        self._owned = 0.0
         self._stopping = threading.Event()
 
     # Before learning
@@ -174,12 +178,15 @@ class Mirror:
             self._claim_late()
         newest = max((manifest.version for manifest in self._snapshots.manifests()), default=-1)
         if newest == self._uploaded or newest < 0:
+            if time.monotonic() - self._owned > OWN_SECONDS:
+                self._remote.must_own()
+                self._owned = time.monotonic()
             return False
         try:
             self._remote.save(self._folder / str(newest), self._beside)
         except FileNotFoundError:  # a newer one has replaced it
             return False
-        self._uploaded = newest
+        self._uploaded, self._owned = newest, time.monotonic()
         return True
 
     def _claim_late(self) -> None:

@@ -15,7 +15,9 @@ from thalweg.memory.snapshots.remote import RemoteSnapshots
 from thalweg.memory.snapshots.snapshots import FolderSnapshots
 from thalweg.ops.cli.produce import messages
 from thalweg.ops.config.config import Config
+from thalweg.ops.config.error import ConfigurationError
 from thalweg.stream.health.registry import ComponentHealth, HealthRegistry
+from thalweg.stream.learn.saving import mirror
 from thalweg.stream.log.log import InMemoryLog
 
 RIDGE = 'learner = "ridge"\nsnapshot_seconds = 0.01\nbatch_events = 10\n'
@@ -74,6 +76,7 @@ def test_a_host_that_was_taken_for_dead_is_told_ends_and_its_state_counts_for_no
             until("the other to own it", lambda: saved(second, "a") == 50)
             log.append("t", messages(events(50, 50), 1))
             until("the first to be told", lambda: late.refused is not None)
+            assert isinstance(late.refused, ConfigurationError)  # restarted, it would take the model back
             assert "is owned by host" in str(late.refused)
             assert learner(registry, "a").state == "failed"
             until("the second to learn on", lambda: uploaded(url) == 100)
@@ -83,6 +86,19 @@ def test_a_host_that_was_taken_for_dead_is_told_ends_and_its_state_counts_for_no
     with learning(third, log):
         until("it to learn on", lambda: saved(third, "a") == 150)
     assert [path.name for path in Path(third.service.state_dir).glob("a.superseded-*")] == ["a.superseded-1"]
+
+
+def test_a_host_with_nothing_to_upload_learns_that_it_was_superseded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mirror, "OWN_SECONDS", 0.1)
+    url, log = f"file:{tmp_path / 'objects'}", InMemoryLog()
+    log.append("t", messages(events(50), 1))
+    first, second = host(tmp_path, "first", url), host(tmp_path, "second", url)
+    with learning(first, log) as (late, _):
+        until("the state to be uploaded", lambda: uploaded(url) == 50)
+        with learning(second, log):
+            until("the first to be told", lambda: late.refused is not None)
 
 
 def test_a_folder_with_a_state_does_not_take_anothers_for_its_own(tmp_path: Path) -> None:
