@@ -23,6 +23,7 @@ from typing import Any, Protocol
 
 import structlog
 
+from thalweg.memory.devices.history import of_devices
 from thalweg.memory.files import make_folder, sync_folder, write_durably
 from thalweg.memory.snapshots.pieces import Index, read_pieces, split, write_pieces
 from thalweg.memory.snapshots.state import DamagedFile, State, read_state, write_state
@@ -353,7 +354,7 @@ def _facts(manifest: Manifest, parts: Mapping[str, State]) -> dict[str, Any]:
     return {
         "state_sha256": parts["learner"].sha256(),
         "size_bytes": sum(part.size_bytes for part in parts.values()),
-        "software": {**software(), **manifest.software},
+        "software": {**software(), **of_devices(manifest.software)},
     }
 
 
