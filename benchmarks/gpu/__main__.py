@@ -29,7 +29,7 @@ NEEDED = {
     "pydantic": "pydantic",
     "structlog": "structlog",
     "safetensors": "safetensors",
-    "msgspec": "msgspec",
+    "crc32c": "crc32c",
     "pytest": "pytest",
     "hypothesis": "hypothesis",
 }
@@ -63,7 +63,11 @@ def main(arguments: list[str]) -> int:
         fetch = [sys.executable, "-m", "pip", "install", "--quiet", "--target", str(FETCHED), *missing]
         fetch += ["--constraint", str(ROOT / "ops/dev/constraints.txt")]
         if subprocess.run(fetch, capture_output=True, check=False).returncode:
-            return failed(f"these packages are missing and could not be fetched: {', '.join(missing)}")
+            where = FETCHED.relative_to(ROOT)
+            return failed(
+                f"packages are missing and cannot be fetched: {', '.join(missing)}; without a network, bring them in "
+                f"{where}: pip install --target {where} {' '.join(missing)}"
+            )
     print(heading(), flush=True)
     bad = 0
     for name, limit in STAGES.items():

@@ -30,6 +30,22 @@ def test_without_a_gpu_it_says_so_in_one_line(
     assert told.err.count("\n") == 1
 
 
+def test_packages_that_are_missing_and_cannot_be_fetched_are_named_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pretend(monkeypatch, 1)
+    monkeypatch.setattr(gpu, "NEEDED", {"numpy": "numpy", "is_not_there": "is-not-there"})
+    monkeypatch.setattr(sys, "executable", "/bin/false")  # the installer fails
+
+    assert gpu.main([]) == 1
+
+    told = capsys.readouterr().err
+    assert told.startswith(
+        "make gpu: packages are missing and cannot be fetched: is-not-there; without a network, bring"
+    )
+    assert told.count("\n") == 1
+
+
 def test_its_stages_take_less_than_eight_minutes_together() -> None:
     assert sum(gpu.STAGES.values()) < 480
 
