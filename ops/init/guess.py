@@ -14,6 +14,7 @@ from thalweg.ops.init.event_time import TIMES, time_of_events, years_in_no_order
 from thalweg.ops.init.markers import USUAL, markers_in
 from thalweg.ops.init.sample import Sample, shown
 from thalweg.ops.run.failed import Failed
+from thalweg.proto.bounds.counted import counted
 from thalweg.proto.columns import MISSING_LABELS
 from thalweg.proto.rows.column import Column
 
@@ -242,7 +243,7 @@ def task_of_labels(column: Sequence[Any]) -> tuple[str, str]:
     if numbers is not None and _regression(given):
         return "regression", _joined(f"numbers, {min(numbers):g} to {max(numbers):g}", gone)
     often = ", ".join(f"{text} {count / len(given):.0%}" for text, count in texts.most_common(4))
-    return "classification", _joined(f"{len(texts)} classes: {often}", gone)
+    return "classification", _joined(f"{counted(len(texts), 'class')}: {often}", gone)
 
 
 def _regression(given: Sequence[Any]) -> bool:

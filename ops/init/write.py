@@ -9,6 +9,7 @@ from typing import Any
 
 from thalweg.ops.init.guess import Guess, Guessed
 from thalweg.ops.init.of_ids import column_of, key_of_events, other_learners
+from thalweg.proto.bounds.counted import counted
 
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
 
@@ -41,7 +42,8 @@ def configuration(
 
 
 def _head(log_url: str, registry_url: str | None, origin: str, rows: int) -> Iterator[str]:
-    yield f"# Made from a sample: {rows:,} rows of {_one_line(origin)}. Everything below is a guess: read it once."
+    sample = f"{counted(rows, 'row')} of {_one_line(origin)}"
+    yield f"# Made from a sample: {sample}. Everything below is a guess: read it once."
     yield ""
     yield "[service]"
     yield 'grpc = "127.0.0.1:8081"'

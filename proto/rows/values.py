@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from thalweg.proto.bounds.counted import counted
 from thalweg.proto.bounds.limits import MAX_CATEGORY_BYTES, MAX_SECONDS, MAX_TEXT_BYTES
 from thalweg.proto.bounds.moments import Moments
 from thalweg.proto.bounds.times import Times, in_seconds, parsed, suggested_unit
@@ -235,7 +236,7 @@ def _list(column: Column, values: Values) -> Array:
 
 
 def _number_list(column: Column, value: Any) -> list[float]:
-    wanted = f"a list of {column.length} numbers"
+    wanted = f"a list of {counted(column.length, 'number')}"
     if isinstance(value, str):
         value = _unpacked(column, value, wanted)
     if _is_missing(value):

@@ -21,6 +21,7 @@ from thalweg.ops.serve.known_names import check_fields, check_names, check_param
 from thalweg.ops.serve.rows.arrays import array_of
 from thalweg.ops.serve.rows.json_bodies import value_of
 from thalweg.ops.serve.versions import CURRENT, Freshness, version_number
+from thalweg.proto.bounds.counted import counted
 from thalweg.proto.schema import Array, InputError, TensorSpec
 from thalweg.proto.tensors import datatype, from_raw, numpy_name
 
@@ -221,7 +222,7 @@ def _array(tensor: Any, raw: RawInputs) -> tuple[str, Array]:
             raise InputError(f"input {name!r:.80}: expected no negative size in its shape, got {shape!r:.80}")
         if len(array) != math.prod(shape):
             raise InputError(
-                f"input {name!r:.80}: expected {math.prod(shape)} values for shape {shape}, got {len(array)}"
+                f"input {name!r:.80}: expected {counted(math.prod(shape), 'value')} for shape {shape}, got {len(array)}"
             )
         return name, array.reshape(shape)
     except (TypeError, ValueError, OverflowError) as error:
