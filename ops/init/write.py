@@ -80,6 +80,8 @@ def _model(guessed: Guessed, name: str, topic: str, own_form: bool) -> Iterator[
     if not own_form:
         yield ""
         yield "[model.fields]                         # where the parts of an event stand in a record"
+        if guessed.label_doubt:
+            yield f"# please check: {_one_line(guessed.label_doubt)}"
         yield _noted(f"label = {_string(guessed.label)}", guessed.label_note)
         yield _id(guessed)
         yield _time(guessed)
@@ -95,6 +97,8 @@ def _model(guessed: Guessed, name: str, topic: str, own_form: bool) -> Iterator[
         yield from (f"# {_key(column)} = {_column(one)}" for column, one in guessed.columns.items())
         return
     for column, one in guessed.columns.items():
+        if one.doubt:
+            yield f"# please check: {_one_line(one.doubt)}"
         yield _noted(f"{_key(column)} = {_column(one)}", one.note)
     for column, why in guessed.left_out.items():
         yield f"# {_one_line(_key(column))}: left out, {_one_line(why)}"
