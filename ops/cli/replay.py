@@ -70,8 +70,9 @@ def run(
             progress=progress,
             notice=notices.append,
         )
+    aside = Console(stderr=True)
     for text in notices:
-        console.print(text, markup=False, highlight=False, soft_wrap=True)
+        aside.print(text, markup=False, highlight=False, soft_wrap=True)
     if not done.events:
         read = done.unusable
         first = "".join(f"; line {one.row}: {one.reason}: {one.detail}" for one in done.rejected[:1])
