@@ -378,6 +378,7 @@ def build_server(config: Config, source: Log, store: CommandQueue, replica: int 
                 hopeless=(StoreDamaged,),
             ),
         ],
+        live=live,
     )
     return Server(
         models,
