@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from itertools import product
 from typing import Any, NamedTuple
 
@@ -42,7 +43,7 @@ def numbers_written(given: Sequence[Any]) -> Written | None:
         return None
     signs = sorted({sign for text in texts for sign in _SIGN.findall(text)} - {"%", "‰"})
     several = f"signs of several currencies are left out: {', '.join(signs[:3])}" if len(signs) > 1 else ""
-    found = [form for form in NUMBER_FORMATS if _share(given, lambda one, form=form: local_number(one, form)) >= _SURE]
+    found = [form for form in NUMBER_FORMATS if _share(given, partial(local_number, form=form)) >= _SURE]
     if not found:
         return None
     if len(found) == 2 and any(sign in text for text in texts for sign in ",."):
@@ -69,14 +70,14 @@ def format_of_file(columns: Mapping[str, tuple[str, Sequence[Any]]]) -> str:
     sure = {
         form
         for form, given in columns.values()
-        if _share(given, lambda one, form=form: local_number(one, NUMBER_FORMATS[form == NUMBER_FORMATS[0]])) < _SURE
+        if _share(given, partial(local_number, form=NUMBER_FORMATS[form == NUMBER_FORMATS[0]])) < _SURE
     }
     return sure.pop() if len(sure) == 1 else ""
 
 
 def reads(given: Sequence[Any], form: str) -> bool:
     """Whether the values are numbers in this format, too."""
-    return _share(given, lambda one: local_number(one, form)) >= _SURE
+    return _share(given, partial(local_number, form=form)) >= _SURE
 
 
 def maybe_thousands(given: Sequence[Any]) -> bool:
@@ -90,8 +91,8 @@ def times_written(given: Sequence[Any]) -> Written | None:
     if not all(isinstance(one, str) for one in given) or not _DIGIT.search(given[0]):
         return None
     few = given[:20]
-    fitting = [one for one in _PATTERNS if _share(few, lambda text, one=one: local_time(text, one)) == 1]
-    found = [one for one in fitting if _share(given, lambda text, one=one: local_time(text, one)) >= _SURE]
+    fitting = [one for one in _PATTERNS if _share(few, partial(local_time, pattern=one)) == 1]
+    found = [one for one in fitting if _share(given, partial(local_time, pattern=one)) >= _SURE]
     if not found:
         return None
     first = found[0]
@@ -111,12 +112,12 @@ def looks_written(given: Sequence[Any]) -> bool:
 
 def is_local_number(form: str) -> Callable[[Any], bool]:
     """Whether a value is a number written so."""
-    return lambda value: _reads(value, lambda one: local_number(one, form))
+    return lambda value: _reads(value, partial(local_number, form=form))
 
 
 def is_local_time(pattern: str) -> Callable[[Any], bool]:
     """Whether a value is a time written so."""
-    return lambda value: isinstance(value, str) and _reads(value, lambda one: local_time(one, pattern))
+    return lambda value: isinstance(value, str) and _reads(value, partial(local_time, pattern=pattern))
 
 
 def _share(given: Sequence[Any], read: Callable[[str], float]) -> float:

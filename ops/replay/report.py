@@ -91,6 +91,7 @@ def draw(done: Replayed, path: Path | IO[bytes]) -> None:
                 color=color,
                 va="center",
             )
+        _without_extremes(quality)
         quality.axvline(done.frozen_after, color=_FROZEN, lw=0.8, ls=":")
         quality.set_ylabel(f"{shown.replace('_', ' ')}, last {counted(done.model.window_events, 'event')}")
         quality.legend(frameon=False, loc="best")
@@ -103,6 +104,16 @@ def draw(done: Replayed, path: Path | IO[bytes]) -> None:
         _plain(axes)
     figure.savefig(path, format="png")
     plt.close(figure)
+
+
+def _without_extremes(axes: Any) -> None:
+    """Leave out of the axis what is far beyond all else, as a recent figure is while it holds one absurd label."""
+    drawn = np.concatenate([line.get_ydata() for line in axes.get_lines()])
+    far = np.abs(drawn) > 1000 * np.nanmedian(np.abs(drawn))
+    if far.any() and not far.all():
+        low, high = float(np.nanmin(drawn[~far])), float(np.nanmax(drawn[~far]))
+        room = 0.05 * (high - low or 1.0)
+        axes.set_ylim(low - room, high + room)
 
 
 def _mark_drift(axes: Any, done: Replayed) -> None:
