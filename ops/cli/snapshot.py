@@ -102,10 +102,12 @@ def verify(config: Config, name: str, version: int | None, *, from_log: bool) ->
     if from_log and versions == [0]:
         print("nothing that was learned is saved yet: a service saves every snapshot_events events, and when it stops")
     if bad > others:
-        raise Failed(f"not what they should be: {bad - others} of {counted(count, 'version')}")
+        wrong = bad - others
+        verb = "is not what it should be" if wrong == 1 else "are not what they should be"
+        raise Failed(f"{wrong} of {counted(count, 'version')} {verb}")
     if others:
-        what = f"{others} of {counted(count, 'version')}"
-        raise Failed(f"made under other settings, and not to be verified from the log: {what}")
+        which = f"{others} of {counted(count, 'version')} {'was' if others == 1 else 'were'}"
+        raise Failed(f"{which} made under other settings and cannot be verified from the log")
 
 
 def _before_the_journal(folder: Path, versions: list[int], kept: Collection[int]) -> list[int]:
