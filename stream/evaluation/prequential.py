@@ -21,7 +21,7 @@ from thalweg.proto.task import BUILT_IN, Task, task_of
 from thalweg.stream.evaluation.figures.bounds import Bound
 from thalweg.stream.evaluation.figures.calibration import Calibration
 from thalweg.stream.evaluation.figures.means import Means, figures_of
-from thalweg.stream.evaluation.figures.orders import BY, Orders
+from thalweg.stream.evaluation.figures.orders import BY, By, Orders, Parts, parts_of, with_sizes
 from thalweg.stream.evaluation.figures.ranking import Ranks, group_numbers
 from thalweg.stream.evaluation.figures.recent import RecentWindow
 from thalweg.stream.evaluation.figures.window_figures import Figures, class_figures, number_figures, window_figures
@@ -363,6 +363,7 @@ class Prequential:
 
     def _take(self, alike: Alike, joined: Mapping[str, Any], starts: NDArray[np.intp], count: int) -> None:
         """Add the columns (N,) of micro-batches that begin at these rows."""
+        joined = with_sizes(joined)
         kept = () if self._grading is None else self._grading.kept
         pushed: dict[str, Any] = {name: joined[name] for name in (*_KEPT, *kept) if name in joined}
         if "group" in joined:
@@ -377,10 +378,13 @@ class Prequential:
             self._means.add("log_loss", pushed["log_loss"], starts)
             self._ranks.add(2.0 * given - 1.0, yes, True)
             self._calibration.add(given, yes)
+        parts: dict[By, Parts] = {}
         for means in (self._means, self._own):
             for name in means.names:
-                if name in joined and name in BY and BY[name].size in joined:
-                    self._orders.setdefault(name, Orders(name)).add(joined, starts)
+                if name in joined and name in BY and (by := BY[name]).size in joined:
+                    if by not in parts:
+                        parts[by] = parts_of(joined, by, starts)
+                    self._orders.setdefault(name, Orders(name)).add(joined[name], parts[by])
                 elif name in joined:
                     means.add(name, joined[name], starts)
         self._recent.push(pushed, count)

@@ -45,18 +45,51 @@ BY = {
     "log_likelihood": By("log_likelihood", "log_likelihood", 4),
     "gap_squared": By("gap_squared", "gap_squared", 8),
 }
-"""The columns whose values have no bound. `size` is the larger one of label and answer, `label_size` that of the label:
+"""The columns whose values have no bound. `size` is the larger one of label and error, `label_size` that of the label:
 an error that is usual for the labels is never far beyond, however exact the model was before."""
+LABELS = "numbers"
+"""The column (M, K) of labels that sizes are computed from, of many events at once."""
 
 
 def number_columns(answers: Array, labels: Floats) -> dict[str, Floats]:
-    """The columns `squared`, `absolute`, `size` and `label_size`, (M,) each, of predictions and labels (M, K)."""
+    """The columns `squared` and `absolute`, (M,) each, and `numbers`, of predictions and labels (M, K)."""
     with np.errstate(over="ignore", invalid="ignore"):  # an answer of 1e300 has an infinite error: no reason to stop
         error = answers - labels
         squared, absolute = np.mean(error**2, axis=1), np.mean(np.abs(error), axis=1)
-    label = np.abs(labels).max(axis=1)
-    size = np.fmax(label, np.abs(answers).max(axis=1).astype(np.float64))
-    return {"squared": squared, "absolute": absolute, "size": size, "label_size": label}
+    return {"squared": squared, "absolute": absolute, LABELS: labels}
+
+
+def with_sizes(columns: Mapping[str, Floats]) -> Mapping[str, Floats]:
+    """The columns with `size` and `label_size`, (M,), where they hold labels that are numbers."""
+    if LABELS not in columns:
+        return columns
+    label = np.abs(columns[LABELS]).max(axis=1)
+    return {**columns, "label_size": label, "size": np.fmax(label, columns["absolute"])}
+
+
+class Parts(NamedTuple):
+    """Events of several micro-batches by their order of magnitude."""
+
+    usual: list[tuple[int, int]]
+    """Orders that are usual, and how many events say so."""
+    of_order: list[tuple[int, NDArray[np.intp] | slice, NDArray[np.intp]]]
+    """By order, the rows of its events, and where among them micro-batches begin."""
+
+
+def parts_of(columns: Mapping[str, Floats], by: By, starts: NDArray[np.intp]) -> Parts:
+    """The parts of events (N,), N > 0, of the micro-batches that begin at `starts` (B,)."""
+    orders = _orders(columns[by.size])
+    usual = orders if by.usual == by.size else _orders(columns[by.usual])
+    counts = [*zip(*(one.tolist() for one in np.unique(usual, return_counts=True)))]
+    found = np.unique(orders).tolist()
+    if len(found) == 1:
+        return Parts(counts, [(found[0], slice(None), starts)])
+    batch = np.repeat(np.arange(len(starts)), np.diff(starts, append=len(orders)))
+    parts: list[tuple[int, NDArray[np.intp] | slice, NDArray[np.intp]]] = []
+    for order in found:
+        rows = np.flatnonzero(orders == order)
+        parts.append((order, rows, np.flatnonzero(np.diff(batch[rows], prepend=-1))))
+    return Parts(counts, parts)
 
 
 class Orders:
@@ -70,22 +103,12 @@ class Orders:
         self._means: dict[int, Means] = {}
         self._usual: dict[int, int] = {}
 
-    def add(self, columns: Mapping[str, Floats], starts: NDArray[np.intp]) -> None:
-        """Add events (N,), N > 0, of the micro-batches that begin at `starts` (B,), with the columns of `By`."""
-        by, values = self._by, columns[self._name]
-        orders = _orders(columns[by.size])
-        usual = orders if by.usual == by.size else _orders(columns[by.usual])
-        for order, count in zip(*(one.tolist() for one in np.unique(usual, return_counts=True))):
+    def add(self, values: Floats, parts: Parts) -> None:
+        """Add events (N,), N > 0, with these parts."""
+        for order, count in parts.usual:
             self._usual[order] = self._usual.get(order, 0) + count
-        found = np.unique(orders).tolist()
-        for order in found:
-            means = self._means.setdefault(order, Means((self._name,)))
-            if len(found) == 1:
-                means.add(self._name, values, starts)
-                continue
-            rows = np.flatnonzero(orders == order)
-            batches = np.searchsorted(starts, rows, side="right")
-            means.add(self._name, values[rows], np.flatnonzero(np.diff(batches, prepend=0)))
+        for order, rows, starts in parts.of_order:
+            self._means.setdefault(order, Means((self._name,))).add(self._name, values[rows], starts)
 
     def figure(self, before: Means) -> tuple[float, Bound | None, int] | None:
         """The mean, its 95 % confidence interval, and how many events it leaves out; None without events.
