@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,7 +59,7 @@ def number_columns(answers: Array, labels: Floats) -> dict[str, Floats]:
     return {"squared": squared, "absolute": absolute, LABELS: labels}
 
 
-def with_sizes(columns: Mapping[str, Floats]) -> Mapping[str, Floats]:
+def with_sizes(columns: Mapping[str, Any]) -> Mapping[str, Any]:
     """The columns with `size` and `label_size`, (M,), where they hold labels that are numbers."""
     if LABELS not in columns:
         return columns
