@@ -159,7 +159,10 @@ class LearnerContext:
 class LearnerFactory(Protocol):
     """The object that the registry finds under a name: a class or function with these attributes.
 
-    It may declare `takes_device = True`: its learners compute on the context's device. Then `gains_from_gpu`, a
+    Further attributes may be declared. `state_version` is the layout of its state, 1 if it is not declared: raise it
+    when a state of before must not be restored any more (see `layouts.py`).
+
+    With `takes_device = True` its learners compute on the context's device. Then `gains_from_gpu`, a
     function of the context, says whether one gains from a GPU at its size, so that `device = "auto"` means it; without
     it, `auto` means the processor. With `predictor_on(state, device)`, as `predictor_from`, servers compute answers on
     the device, too. See `devices.py`.

@@ -34,7 +34,7 @@ from thalweg.models.ridge.heads.mixture import Mixture
 from thalweg.models.ridge.heads.passive import PassiveAggressive
 from thalweg.models.ridge.heads.pseudo_features import seeded_noise, solved
 from thalweg.models.ridge.heads.refresh import Schedule, recursion_lasts
-from thalweg.models.ridge.identity import check, check_plain, identity
+from thalweg.models.ridge.identity import VERSION, check, check_plain, identity
 from thalweg.models.ridge.params import Params
 from thalweg.models.ridge.placing import gains_from_gpu, placed_sums
 from thalweg.models.ridge.predictor import CHUNK, RidgePredictor
@@ -57,7 +57,7 @@ class Ridge:
 
     gauges_declared = (CLASSES, SKIPPED_EVENTS, EXCESS_EVENTS)
     params_type = Params
-    takes_device, gains_from_gpu = True, staticmethod(gains_from_gpu)
+    takes_device, gains_from_gpu, state_version = True, staticmethod(gains_from_gpu), VERSION
     # Behind columns numbers are scaled already, and rare categories must not be: divided by its deviation, one that
     # came twice would weigh as much as all others together. A random layer would answer a category or a missing value
     # that never came before with confidence, and wrongly: nothing ever held its weights in that direction.
