@@ -24,6 +24,7 @@ ONE_HOME = {
     "redis": {"memory/exchange/redis_pending.py", "memory/exchange/redis_commands.py"},
     "prometheus_client": {
         *(f"ops/telemetry/{name}metrics.py" for name in ("", "learner_", "report_", "server_")),
+        "ops/telemetry/freshness.py",
         "ops/telemetry/learner_gauges.py",
     },
     "river": {

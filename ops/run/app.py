@@ -41,6 +41,7 @@ from thalweg.proto.schema import Schema
 from thalweg.stream.drift.alarm_outbox import AlarmOutbox
 from thalweg.stream.evaluation.baseline import BASELINE_FILE, Pinned
 from thalweg.stream.evaluation.monitor import Monitor
+from thalweg.stream.freshness.waiting import CAUGHT_UP, FreshnessTracker
 from thalweg.stream.health.probe import Probe
 from thalweg.stream.health.registry import HealthRegistry
 from thalweg.stream.journal.file_journal import FileJournal
@@ -189,6 +190,7 @@ def build_processor(
     if shared := capability(learner, SharedMemoryLearner):
         shared.place(live / model.name)
     monitor = _kept_monitor(model, learner, folder, snapshots)
+    metrics = reports.metrics.model(model.name, monitor.drift.watchers())
     publisher = FilePublisher(live / model.name, moved=None if shared is None else lambda: _placed_anew(learner))
     processor = Processor(
         learner,
@@ -201,10 +203,11 @@ def build_processor(
         ports=Ports(
             publisher=publisher,
             observer=each(
-                reports.metrics.model(model.name, monitor.drift.watchers()),
+                metrics,
                 reports.status.model(model.name),
                 *label_watch(model.name, event_schema(model, learner), learner, model.labels_topic),
             ),
+            tracker=FreshnessTracker(live / model.name, folder / CAUGHT_UP, metrics.append_times_replaced, model.name),
             commands=store,
             dead_letters=DeadLetters(source, model.topic, model.name),
             alarms=AlarmOutbox(source, model.name, health=registry.register("alarm_outbox", model.name)),
@@ -283,8 +286,8 @@ def open_model_pending(config: Config, model: ModelConfig) -> Pending:
     return reopened_pending(config.store.url, Limits(model.label_seconds, model.label_events))
 
 
-def location_of(config: Config, model: ModelConfig, live: Path) -> ModelLocation:
-    """A model's location, as a server needs it."""
+def location_of(config: Config, model: ModelConfig, live: Path, replica: int = 1) -> ModelLocation:
+    """A model's location, as a server needs it; `replica`: which of the servers, from 1."""
 
     def restore(state: State) -> Predictor:
         learner = new_learner(model)
@@ -303,6 +306,8 @@ def location_of(config: Config, model: ModelConfig, live: Path) -> ModelLocation
         schema=event_schema(model),
         ready_after_events=0 if model.learn_from_requests else model.ready_after_events,
         learn_from_requests=model.learn_from_requests,
+        freshness=model.freshness,
+        server=replica,
         build=lambda state: calibrated_predictor(make(state), state),
         restore=restore,
     )
@@ -337,7 +342,7 @@ def build_server(config: Config, source: Log, store: CommandQueue, replica: int 
     limits = ServerLimits(**{bound.name: getattr(service, bound.name) for bound in fields(ServerLimits)})
     workers = workers_of(limits)
     models = Models(
-        [location_of(config, model, live) for model in config.model],
+        [location_of(config, model, live, replica) for model in config.model],
         RequestSinks(buffer, request_log),
         WaitSlots(limits.most_waiting, workers.waiting),
         registry,

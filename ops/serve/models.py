@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -16,10 +16,12 @@ from thalweg.models.contract.learner import Predictor
 from thalweg.ops.serve.bounds.micro_batches import MicroBatches, WaitingRoom
 from thalweg.ops.serve.errors import UnknownModel
 from thalweg.ops.serve.versions import CURRENT, Freshness, ModelVersions, Versions, WaitSlots
+from thalweg.ops.telemetry.freshness import FreshnessWatch
 from thalweg.proto.bounds.limits import MAX_FUTURE_SECONDS
 from thalweg.proto.rows.tensors import fitting
 from thalweg.proto.schema import Schema
 from thalweg.proto.task import ADAPTATION
+from thalweg.stream.freshness.params import FreshnessParams
 from thalweg.stream.health.registry import Health, HealthRegistry
 from thalweg.stream.health.supervised import SupervisedThread
 from thalweg.stream.labels.request_buffer import RequestBuffer
@@ -51,6 +53,10 @@ class ModelLocation:
     """A version that has learned fewer labelled events gives no answer."""
     learn_from_requests: bool = False
     """Requests become unlabelled events of the topic."""
+    freshness: FreshnessParams = field(default_factory=FreshnessParams)
+    """What is promised about its freshness."""
+    server: int = 1
+    """Which of the servers this one is, from 1."""
     build: Callable[[State], Predictor]
     """Makes the predictor of a published state."""
     restore: Callable[[State], Predictor]
@@ -109,9 +115,11 @@ class ServedModel:
         self.fit = fitting(location.schema)
         """Makes inputs fit the schema where it leaves room; None: it leaves none."""
         self.max_future_seconds = location.max_future_seconds
+        self.freshness = FreshnessWatch(location.live, location.state, location.freshness, location.server, clock)
+        """How fresh it is, and what is promised about that."""
         self._own_versions = ModelVersions(
             location.name,
-            FileSubscriber(location.live, location.build, health=health),
+            FileSubscriber(location.live, location.build, health=health, mapped=self.freshness.mapped),
             FolderSnapshots(location.state),
             location.restore,
             slots or WaitSlots(),
@@ -323,6 +331,7 @@ class Models:
             self._following.join()
         for model in self.all():
             model.versions.subscriber.close()
+            model.freshness.close()
         self.sinks.close()
 
     def follow(self) -> list[str]:

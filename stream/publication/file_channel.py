@@ -153,6 +153,7 @@ class FileSubscriber:
         folder: The model's folder in the live folder; it need not exist yet.
         build: Creates the predictor of a state; arrays are maps of the file.
         health: Its health.
+        mapped: Called with each version once it is in use, on the thread that loads; must not raise.
     """
 
     def __init__(
@@ -160,7 +161,9 @@ class FileSubscriber:
         folder: Path,
         build: Callable[[State], Predictor],
         health: Health | None = None,
+        mapped: Callable[[VersionInfo], None] = lambda info: None,
     ) -> None:
+        self._mapped = mapped
         self.current: ServedVersion | None = None
         """Read it once per request: one attribute read, no lock."""
         self._folder = folder
@@ -235,6 +238,7 @@ class FileSubscriber:
         with self._news:
             self.current = ServedVersion(predictor, slot.info)
             self._news.notify_all()
+        self._mapped(slot.info)
         return True
 
     def _notice(self) -> bool:
