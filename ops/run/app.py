@@ -36,12 +36,13 @@ from thalweg.ops.telemetry.process_health import LearnerProcess
 from thalweg.ops.telemetry.replicas import Replicas
 from thalweg.ops.telemetry.server_metrics import ServerMetrics
 from thalweg.ops.telemetry.status import LearnerStatus, Statuses
+from thalweg.ops.traces.requests import RequestTraces
+from thalweg.ops.traces.trackers import tracker_of
 from thalweg.proto.event import Decoded
 from thalweg.proto.schema import Schema
 from thalweg.stream.drift.alarm_outbox import AlarmOutbox
 from thalweg.stream.evaluation.baseline import BASELINE_FILE, Pinned
 from thalweg.stream.evaluation.monitor import Monitor
-from thalweg.stream.freshness.waiting import CAUGHT_UP, FreshnessTracker
 from thalweg.stream.health.probe import Probe
 from thalweg.stream.health.registry import HealthRegistry
 from thalweg.stream.journal.file_journal import FileJournal
@@ -63,6 +64,7 @@ from thalweg.stream.quarantine.stop import FileStopMark
 from thalweg.stream.registry.client import RegistryClient
 from thalweg.stream.registry.schemas import KnownSchemas
 from thalweg.stream.sources.files import FileError, read_events
+from thalweg.stream.traces.spans import Spans
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,8 +183,9 @@ def build_processor(
     live: Path,
     reports: LearnerReports,
     registry: HealthRegistry,
+    spans: Spans | None = None,
 ) -> tuple[Processor, FilePublisher]:
-    """A model's processor and its publisher."""
+    """A model's processor and its publisher; `spans` records traces."""
     folder = model_folder(config, model)
     snapshots = FolderSnapshots(folder, model.snapshots_kept)
     snapshots.prepare()
@@ -190,7 +193,6 @@ def build_processor(
     if shared := capability(learner, SharedMemoryLearner):
         shared.place(live / model.name)
     monitor = _kept_monitor(model, learner, folder, snapshots)
-    metrics = reports.metrics.model(model.name, monitor.drift.watchers())
     publisher = FilePublisher(live / model.name, moved=None if shared is None else lambda: _placed_anew(learner))
     processor = Processor(
         learner,
@@ -203,11 +205,11 @@ def build_processor(
         ports=Ports(
             publisher=publisher,
             observer=each(
-                metrics,
+                reports.metrics.model(model.name, monitor.drift.watchers()),
                 reports.status.model(model.name),
                 *label_watch(model.name, event_schema(model, learner), learner, model.labels_topic),
             ),
-            tracker=FreshnessTracker(live / model.name, folder / CAUGHT_UP, metrics.append_times_replaced, model.name),
+            tracker=tracker_of(config, model.name, live, folder, reports.metrics, spans),
             commands=store,
             dead_letters=DeadLetters(source, model.topic, model.name),
             alarms=AlarmOutbox(source, model.name, health=registry.register("alarm_outbox", model.name)),
@@ -286,7 +288,9 @@ def open_model_pending(config: Config, model: ModelConfig) -> Pending:
     return reopened_pending(config.store.url, Limits(model.label_seconds, model.label_events))
 
 
-def location_of(config: Config, model: ModelConfig, live: Path, replica: int = 1) -> ModelLocation:
+def location_of(
+    config: Config, model: ModelConfig, live: Path, replica: int = 1, traces: RequestTraces | None = None
+) -> ModelLocation:
     """A model's location, as a server needs it; `replica`: which of the servers, from 1."""
 
     def restore(state: State) -> Predictor:
@@ -308,6 +312,7 @@ def location_of(config: Config, model: ModelConfig, live: Path, replica: int = 1
         learn_from_requests=model.learn_from_requests,
         freshness=model.freshness,
         server=replica,
+        spans=None if traces is None else traces.spans,
         build=lambda state: calibrated_predictor(make(state), state),
         restore=restore,
     )
@@ -321,7 +326,9 @@ def alias_locations(config: Config) -> list[AliasLocation]:
     ]
 
 
-def build_server(config: Config, source: Log, store: CommandQueue, replica: int = 1) -> Server:
+def build_server(
+    config: Config, source: Log, store: CommandQueue, replica: int = 1, traces: RequestTraces | None = None
+) -> Server:
     """The server of a configuration; `replica`: which of its servers, from 1. Raises OSError for an address in use."""
     live = live_folder(Path(config.service.state_dir))
     config = with_successors(config, record=True, blocked={})  # the learner process tells what is blocked
@@ -342,7 +349,7 @@ def build_server(config: Config, source: Log, store: CommandQueue, replica: int 
     limits = ServerLimits(**{bound.name: getattr(service, bound.name) for bound in fields(ServerLimits)})
     workers = workers_of(limits)
     models = Models(
-        [location_of(config, model, live, replica) for model in config.model],
+        [location_of(config, model, live, replica, traces) for model in config.model],
         RequestSinks(buffer, request_log),
         WaitSlots(limits.most_waiting, workers.waiting),
         registry,
@@ -389,4 +396,5 @@ def build_server(config: Config, source: Log, store: CommandQueue, replica: int 
         ),
         statuses=Statuses(live),
         health=health,
+        traces=traces,
     )

@@ -27,7 +27,9 @@ from thalweg.stream.health.supervised import SupervisedThread
 from thalweg.stream.labels.request_buffer import RequestBuffer
 from thalweg.stream.labels.request_log import RequestLog
 from thalweg.stream.publication.file_channel import FileSubscriber
-from thalweg.stream.publication.ports import ServedVersion
+from thalweg.stream.publication.ports import ServedVersion, VersionInfo
+from thalweg.stream.traces.awaited import AwaitedAnswers
+from thalweg.stream.traces.spans import Spans
 
 _SILENT_SECONDS = 60.0
 _LOOK_SECONDS = 0.02  # between two looks for promotions
@@ -57,6 +59,8 @@ class ModelLocation:
     """What is promised about its freshness."""
     server: int = 1
     """Which of the servers this one is, from 1."""
+    spans: Spans | None = None
+    """Records traces; None: there are none."""
     build: Callable[[State], Predictor]
     """Makes the predictor of a published state."""
     restore: Callable[[State], Predictor]
@@ -117,9 +121,13 @@ class ServedModel:
         self.max_future_seconds = location.max_future_seconds
         self.freshness = FreshnessWatch(location.live, location.state, location.freshness, location.server, clock)
         """How fresh it is, and what is promised about that."""
+        self.awaiting = (
+            None if location.spans is None else AwaitedAnswers(location.name, location.live, location.spans, clock)
+        )
+        """The first answers that traces await; None: there are no traces."""
         self._own_versions = ModelVersions(
             location.name,
-            FileSubscriber(location.live, location.build, health=health, mapped=self.freshness.mapped),
+            FileSubscriber(location.live, location.build, health=health, mapped=self._mapped),
             FolderSnapshots(location.state),
             location.restore,
             slots or WaitSlots(),
@@ -138,6 +146,11 @@ class ServedModel:
         self.ready_after_events = location.ready_after_events
         self.learn_from_requests = location.learn_from_requests
         self._clock = clock
+
+    def _mapped(self, info: VersionInfo) -> None:
+        self.freshness.mapped(info)
+        if self.awaiting is not None:
+            self.awaiting.mapped(info)
 
     def untrained(self, served: ServedVersion) -> str:
         """Why this version gives no answer: it has learned too little. Empty if it does."""
@@ -332,6 +345,8 @@ class Models:
         for model in self.all():
             model.versions.subscriber.close()
             model.freshness.close()
+            if model.awaiting is not None:
+                model.awaiting.close()
         self.sinks.close()
 
     def follow(self) -> list[str]:

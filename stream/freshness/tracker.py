@@ -33,6 +33,9 @@ class Tracker(Protocol):
     def publishing(self, version: int, now: float) -> None:
         """This version is about to be visible to the servers."""
 
+    def published(self, version: int, now: float) -> None:
+        """This version is visible to the servers."""
+
     def close(self) -> None:
         """The learner ends; may be called twice."""
 
@@ -45,6 +48,7 @@ class NoTracker:
     def learned_again(self, version: int, appended: float, records: int, now: float) -> None: ...
     def caught_up(self, now: float) -> None: ...
     def publishing(self, version: int, now: float) -> None: ...
+    def published(self, version: int, now: float) -> None: ...
     def close(self) -> None: ...
 
 
@@ -76,6 +80,10 @@ class _Both:
     def publishing(self, version: int, now: float) -> None:
         for tracker in self._all:
             tracker.publishing(version, now)
+
+    def published(self, version: int, now: float) -> None:
+        for tracker in self._all:
+            tracker.published(version, now)
 
     def close(self) -> None:
         for tracker in self._all:

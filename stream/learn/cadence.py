@@ -90,6 +90,7 @@ class PublishCadence:
         done = self._ticks()
         self._not_before = max(flushed + (done - flushed) / self._share, started + (flushed - started) / _DISK_SHARE)
         self._version = fold.version
+        self._tracker.published(fold.version, self._clock())
         self._observer.published(fold.version, done - started, self._oldest_waiting)
         self._oldest_waiting = None
 
