@@ -17,6 +17,8 @@ import time
 import uuid
 from pathlib import Path
 
+import numpy as np
+
 from benchmarks.ingest import kafka_servers
 from benchmarks.report import Result, at_most, left_out, show
 from benchmarks.scale import Scale
@@ -108,10 +110,11 @@ def _load(running: Service, rate: float, seconds: float) -> dict[str, float]:
 
 def _learned_per_second(running: Service, count: int) -> float:
     """Events per second that the service learns from a backlog."""
-    value = json.dumps({"inputs": {"features": [0.5] * 64}, "label": "a"}).encode()
+    rows = np.random.default_rng(0).normal(size=(1000, 64)).round(4).tolist()
+    values = [json.dumps({"inputs": {"features": row}, "label": str(row[0] > 0)}).encode() for row in rows]
     before = _learned(running)
     for _ in range(0, count, 1000):
-        running.log.append(running.topic, [Message(value)] * 1000)
+        running.log.append(running.topic, [Message(value) for value in values])
     waiting, began = _learned(running), time.perf_counter()
     until("the backlog is learned", lambda: _learned(running) >= before + count)
     return max(1.0, (before + count - waiting) / (time.perf_counter() - began))
