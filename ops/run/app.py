@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
 
+from thalweg.memory.audit import audit_log
 from thalweg.memory.exchange.commands import CommandQueue, StoreDamaged
 from thalweg.memory.exchange.pending import Limits, Pending
 from thalweg.memory.exchange.reopened import check_store, reopened_pending
@@ -22,7 +23,6 @@ from thalweg.ops.config.error import ConfigurationError
 from thalweg.ops.config.model import ModelConfig
 from thalweg.ops.run.successors import promotions_path, with_successors
 from thalweg.ops.serve.access.access import AccessSettings
-from thalweg.ops.serve.access.tokens import Tokens
 from thalweg.ops.serve.aliases import Alias, AliasLocation
 from thalweg.ops.serve.bounds.micro_batches import WaitingRoom
 from thalweg.ops.serve.models import ModelLocation, Models, RequestSinks
@@ -332,7 +332,7 @@ def build_server(
     """The server of a configuration; `replica`: which of its servers, from 1. Raises OSError for an address in use."""
     live = live_folder(Path(config.service.state_dir))
     config = with_successors(config, record=True, blocked={})  # the learner process tells what is blocked
-    registry = HealthRegistry()
+    registry, audit = HealthRegistry(), audit_log(config.service.state_dir)
     joined = list({model.served_name: model for model in config.model if model.labels_topic}.values())
     buffer = RequestBuffer(
         {model.served_name: open_model_pending(config, model) for model in joined},
@@ -388,8 +388,8 @@ def build_server(
         telemetry=ServerMetrics(
             live, models, health, Replicas(live, replica, service.servers) if service.servers > 1 else None
         ),
-        tokens=Tokens(Path(service.token_file), health=registry.register("tokens")) if service.token_file else None,
-        certificates=service.certificates(registry),
+        tokens=service.tokens(registry, audit),
+        certificates=service.certificates(registry, audit),
         jwts=service.jwt.verifier(registry) if service.jwt is not None else None,
         access=AccessSettings(
             hosts=service.hosts, origins=service.origins, requests_per_second=service.requests_per_second

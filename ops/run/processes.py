@@ -11,12 +11,15 @@ from pathlib import Path
 import structlog
 from threadpoolctl import threadpool_limits
 
+from thalweg.memory.audit import audit_log
+from thalweg.memory.exchange.audited import AuditedCommands
 from thalweg.memory.exchange.reopened import reopened_commands
 from thalweg.ops.config.config import Config
 from thalweg.ops.config.exposure import exposures
 from thalweg.ops.run.app import build_server, open_configured_log
 from thalweg.ops.run.learning import Learning
 from thalweg.ops.run.only_one import only_one
+from thalweg.ops.serve.access.callers import actor
 from thalweg.ops.serve.server import Server
 from thalweg.ops.telemetry.process_health import STUCK_EXIT_CODE, HealthFile
 from thalweg.ops.traces.requests import RequestTraces
@@ -75,6 +78,7 @@ def run_server(config: Config, stop: Signal, ready: Callable[[Server], None] | N
         stack.callback(source.close)
         store = reopened_commands(config.store.url)
         stack.callback(store.close)
+        store = AuditedCommands(store, audit_log(config.service.state_dir), actor)
         spans = spans_of("server")
         if spans is not None:
             stack.callback(spans.close)
