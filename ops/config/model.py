@@ -207,6 +207,11 @@ class ModelConfig(LearnSettings):
         """Topic of events joined with their labels, which successors share; empty without a `labels_topic`."""
         return f"{self.served_name}.joined" if self.labels_topic else ""
 
+    def paced(self) -> dict[str, Any]:
+        """How it consumes its topics, at the pace that its freshness objective asks for."""
+        plain = {key: getattr(self, key) for key in LearnSettings.model_fields}
+        return plain | self.freshness.paces(self.batch_seconds)
+
     def encoding(self) -> EncoderSpec:
         """The encoder, and how it is made."""
         return EncoderSpec(

@@ -53,7 +53,7 @@ from thalweg.stream.labels.request_log import RequestLog
 from thalweg.stream.learn.observer import each
 from thalweg.stream.learn.ports import Ports
 from thalweg.stream.learn.processor import Processor
-from thalweg.stream.learn.settings import LearnSettings, ProcessorSettings
+from thalweg.stream.learn.settings import ProcessorSettings
 from thalweg.stream.log.dead_letters import DeadLetters
 from thalweg.stream.log.log import Log, LogReplaced, PermanentLogError, Reading, Retention
 from thalweg.stream.log.open import open_log
@@ -134,7 +134,7 @@ def settings_of(model: ModelConfig, max_record_bytes: int) -> ProcessorSettings:
     `max_record_bytes`: `service.max_message_bytes`; larger records are not learned.
     """
     return ProcessorSettings(
-        **{key: getattr(model, key) for key in LearnSettings.model_fields},
+        **model.paced(),
         model=model.name,
         topic=model.topic,
         joined_topic=model.joined_topic,

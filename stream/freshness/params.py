@@ -9,6 +9,10 @@ from pydantic import Field
 from thalweg.models.parts.settings import Positive, Settings
 
 MOST_DAYS = 90
+WAITING_SECONDS = 1.0
+"""What waits should be learned within this time, where nothing shorter is promised."""
+_GATHERED = 0.1  # of the promised time, for gathering a block
+_WAITING = 0.5  # of the promised time, for waiting while micro-batches do not grow
 
 
 class FreshnessParams(Settings):
@@ -21,6 +25,18 @@ class FreshnessParams(Settings):
     """The longest time in time: from the append of a record to the first version in use that has learned it."""
     window_days: Annotated[int, Field(ge=1, le=MOST_DAYS)] = 30
     """The error budget is what the objective lets miss within this many days."""
+
+    def paces(self, batch_seconds: float) -> dict[str, float]:
+        """How long a learner may gather and let events wait, so that the promise can be kept; empty if there is none.
+
+        `batch_seconds`: how long it would gather otherwise.
+        """
+        if not self.objective:
+            return {}
+        return {
+            "batch_seconds": min(batch_seconds, _GATHERED * self.within_seconds),
+            "waiting_seconds": min(WAITING_SECONDS, _WAITING * self.within_seconds),
+        }
 
     @property
     def budget(self) -> float:
