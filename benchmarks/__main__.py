@@ -39,6 +39,7 @@ NAMES = (
     "traces_cost",
     "micro_batches",
     "replicas",
+    "swaps",
     "idle",
     "bottleneck",
     "bottleneck_streams",

@@ -125,9 +125,12 @@ class ServedModel:
             None if location.spans is None else AwaitedAnswers(location.name, location.live, location.spans, clock)
         )
         """The first answers that traces await; None: there are no traces."""
+        subscriber = FileSubscriber(location.live, location.build, health=health, mapped=self._mapped)
+        self.trial = subscriber.trial
+        """Takes rows that were answered, on which new versions are tried."""
         self._own_versions = ModelVersions(
             location.name,
-            FileSubscriber(location.live, location.build, health=health, mapped=self._mapped),
+            subscriber,
             FolderSnapshots(location.state),
             location.restore,
             slots or WaitSlots(),
