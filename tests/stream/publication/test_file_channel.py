@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ import pytest
 
 from tests.services.processes import PATIENCE, until
 from thalweg.memory.snapshots.state import State
+from thalweg.proto.schema import Array, Inputs, TensorSpec
 from thalweg.proto.task import CLASSIFICATION
 from thalweg.stream.health.registry import Health
 from thalweg.stream.publication.announcement import ANNOUNCEMENT
@@ -27,9 +29,14 @@ class Filled:
     """A predictor whose every number is the same: a torn one would show."""
 
     task = CLASSIFICATION
+    inputs: Mapping[str, TensorSpec] = {}
+    outputs: Mapping[str, TensorSpec] = {}
 
     def __init__(self, state: State) -> None:
         self.values = state.tensors["values"]
+
+    def predict(self, inputs: Inputs) -> Mapping[str, Array]:
+        return {}
 
     def state(self) -> State:
         return State({"values": self.values})
@@ -372,3 +379,23 @@ def test_the_announcement_has_its_space_before_anything_is_announced(tmp_path: P
     (announcement,) = (tmp_path / "m").iterdir()
     info = announcement.stat()
     assert info.st_blocks * 512 >= info.st_size > 0  # a hole in it would be SIGBUS where the memory is full
+
+
+def test_who_follows_versions_is_told_of_each_once_in_use_and_not_of_those_confirmed(
+    tmp_path: Path,
+) -> None:
+    told: list[tuple[int, int]] = []
+
+    def mapped(info: VersionInfo) -> None:
+        assert watching.current is not None
+        told.append((info.version, watching.current.info.version))
+
+    publisher = FilePublisher(tmp_path)
+    watching = FileSubscriber(tmp_path, Filled, mapped=mapped)  # type: ignore[arg-type]
+    for version in (1, 2):
+        publisher.publish(filled(version), version=version, learned_events=1, event_time=0.0)  # type: ignore[arg-type]
+        watching.look()
+        publisher.confirm(time.time())
+        assert watching.look()
+
+    assert told == [(1, 1), (2, 2)]
