@@ -40,6 +40,8 @@ class World:
         self._live = folder / "live"
         self.watch = FreshnessWatch(self._live, folder, FreshnessParams(), clock=clock, ticks=clock)
         self._journal: FileJournal | None = None
+        self.disk_fails = False
+        """The process dies once the journal is on disk."""
         self._server = FileSubscriber(self._live, _predictor, mapped=self.watch.mapped)
 
     def close(self) -> None:
@@ -50,6 +52,14 @@ class World:
     def learner(self, publisher: FilePublisher | None = None) -> Processor:
         self.close()
         self._journal = FileJournal(self._folder / "journal")
+        synced = self._journal.sync
+
+        def sync() -> None:
+            synced()
+            if self.disk_fails:
+                raise Crash
+
+        self._journal.sync = sync  # type: ignore[method-assign]
         return Processor(
             Chain(),
             self.log,
@@ -135,8 +145,9 @@ def test_records_that_waited_while_nothing_ran_count_as_they_waited(world: World
     assert world.see() == (2, 2 * 7200.0)
 
 
+@pytest.mark.parametrize("dies", ["before the servers are told", "before they can see it"])
 def test_records_that_were_learned_and_never_shown_count_after_a_crash_and_shown_ones_do_not_again(
-    world: World, clock: Clock
+    world: World, clock: Clock, dies: str
 ) -> None:
     world.learner().run(until_end=True)
     with world.learner().following() as turn:  # saves nothing when it ends
@@ -144,10 +155,14 @@ def test_records_that_were_learned_and_never_shown_count_after_a_crash_and_shown
         finish(turn)
         world.see()
     with world.learner(dying := world.publisher()).following() as turn:
-        dying.publish = _raise  # type: ignore[method-assign]
+        if dies == "before the servers are told":
+            world.disk_fails = True
+        else:
+            dying.publish = _raise  # type: ignore[method-assign]
         world.append(2)
         with pytest.raises(Crash):
             finish(turn)
+    world.disk_fails = False
     clock.now += 60
     world.learner().run(until_end=True)
 

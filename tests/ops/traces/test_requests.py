@@ -63,6 +63,12 @@ class Traced:
         request.raw_input_contents.append(np.zeros(4, np.float32).tobytes())
         self.inference.ModelInfer(request, metadata=metadata, timeout=20)
 
+    def learn(self, *metadata: tuple[str, str]) -> None:
+        event = thalweg_pb2.Event(model="m", label_text="a")
+        event.inputs.add(name="features", datatype="FP32", shape=[4]).contents.fp32_contents.extend([0.0] * 4)
+        (ack,) = self.learning.Learn(iter([event]), metadata=metadata, timeout=20)
+        assert not ack.error
+
     def spans(self) -> list[ReadableSpan]:
         """Those since the last call."""
         self._spans._provider.force_flush()
@@ -140,10 +146,7 @@ def test_what_is_appended_carries_the_span_of_the_request(traced: Traced) -> Non
     (span,) = traced.spans()
     assert [parse(value) for value in traced.appended()] == [CONTEXT._replace(span_id=span.context.span_id)]
 
-    event = thalweg_pb2.Event(model="m", label_text="a")
-    event.inputs.add(name="features", datatype="FP32", shape=[4]).contents.fp32_contents.extend([0.0] * 4)
-    (ack,) = traced.learning.Learn(iter([event]), metadata=[(NAME, GOOD)], timeout=20)
-    assert not ack.error
+    traced.learn((NAME, GOOD))
     (span,) = traced.spans()
     assert span.name == "thalweg.v1.LearningService/Learn"
     assert [parse(value) for value in traced.appended()] == [CONTEXT._replace(span_id=span.context.span_id)]
@@ -158,6 +161,16 @@ def test_what_is_appended_carries_the_callers_context_where_the_request_has_no_s
     traced.http.post("/v1/models/m/events", json=EVENT).raise_for_status()
     assert traced.appended() == []
     assert not traced.spans()
+
+
+def test_no_call_has_the_context_of_one_before_it(traced: Traced) -> None:
+    for _ in range(5):  # the threads of gRPC are used again
+        traced.learn((NAME, GOOD))
+        traced.learn()
+        assert traced.appended() == []
+        traced.learn((NAME, UNSAMPLED))
+        assert traced.appended() == [UNSAMPLED.encode()]
+    assert len(traced.spans()) == 5
 
 
 def test_a_server_without_traces_carries_the_callers_context_on_all_the_same(tmp_path: Path) -> None:
