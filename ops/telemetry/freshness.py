@@ -28,6 +28,8 @@ log = structlog.get_logger(__name__)
 
 SECONDS = "thalweg_freshness_seconds"
 MISSED = "thalweg_freshness_missed_total"
+_MOST_WAITING = 64
+_FOLD_SECONDS = 1.0
 _RECENT = "freshness:"  # no model's name has a colon
 _COUNTED = "freshness.counted"
 
@@ -65,6 +67,8 @@ class FreshnessWatch:
         self._lock = threading.Lock()
         self._histogram = Histogram(SERVER_METRICS[SECONDS][3])
         self._missed = 0
+        self._waiting: list[tuple[float, int, float]] = []  # seconds, records, and when they came into use
+        self._folded_at = 0.0
         self._recent = Recent()
         self._problem = ""
 
@@ -81,6 +85,7 @@ class FreshnessWatch:
     def close(self) -> None:
         """Save what was counted; may be called twice."""
         with self._lock:
+            self._fold()
             self._budget.write()
         self._ring.close()
         self._counted.close()
@@ -90,6 +95,7 @@ class FreshnessWatch:
         minute."""
         now = self._ticks()
         with self._lock:
+            self._fold()
             recent = self._recent.counts(now), self._recent.per_second(now)
             return (self._histogram.counts, self._histogram.sum), self._missed, recent
 
@@ -98,6 +104,7 @@ class FreshnessWatch:
         if not self.params.objective:
             return None
         with self._lock:
+            self._fold()
             self._budget.write()
         records, late = within_window(self._state, self.params.window_days, self._clock())
         return 1.0 - late / (records * self.params.budget) if records else 1.0
@@ -118,13 +125,25 @@ class FreshnessWatch:
         if not found:
             return
         self._counted.write(self._number)
-        seconds, counts = np.maximum(0.0, [one for one, _ in found]), np.array([count for _, count in found])
-        late = int(counts[seconds > self.params.within_seconds].sum()) if self.params.objective else 0
+        ticks = self._ticks()
         with self._lock:
-            self._histogram.add(seconds, counts)
-            self._recent.add(seconds, np.full(len(seconds), self._ticks()), counts)
-            self._missed += late
-            self._budget.add(int(counts.sum()), late, now)
+            self._waiting += [(seconds, records, ticks) for seconds, records in found]
+            if len(self._waiting) >= _MOST_WAITING or ticks - self._folded_at >= _FOLD_SECONDS:
+                self._fold()
+
+    def _fold(self) -> None:
+        """Count what waits, in one go: a busy model has a thousand versions a second. The caller holds the lock."""
+        self._folded_at = self._ticks()
+        if not self._waiting:
+            return
+        columns = np.array(self._waiting)
+        seconds, records, moments = np.maximum(0.0, columns[:, 0]), columns[:, 1].astype(np.int64), columns[:, 2]
+        self._waiting = []
+        late = int(records[seconds > self.params.within_seconds].sum()) if self.params.objective else 0
+        self._histogram.add(seconds, records)
+        self._recent.add(seconds, moments, records)
+        self._missed += late
+        self._budget.add(int(records.sum()), late, self._clock())
 
 
 def freshness_tally(model: str, watch: FreshnessWatch) -> Tally:
