@@ -16,9 +16,10 @@ from thalweg.memory.exchange.audited import AuditedCommands
 from thalweg.memory.exchange.reopened import reopened_commands
 from thalweg.ops.config.config import Config
 from thalweg.ops.config.exposure import exposures
-from thalweg.ops.run.app import build_server, open_configured_log
+from thalweg.ops.run.app import open_configured_log
 from thalweg.ops.run.learning import Learning
 from thalweg.ops.run.only_one import only_one
+from thalweg.ops.run.serving import build_server
 from thalweg.ops.serve.access.callers import actor
 from thalweg.ops.serve.server import Server
 from thalweg.ops.telemetry.process_health import STUCK_EXIT_CODE, HealthFile
