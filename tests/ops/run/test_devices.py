@@ -16,7 +16,7 @@ from tests.services.processes import until
 from thalweg.memory.snapshots.snapshots import FolderSnapshots
 from thalweg.ops.cli.produce import messages
 from thalweg.ops.config.config import Config, load
-from thalweg.ops.run.app import location_of
+from thalweg.ops.run.serving import location_of
 from thalweg.proto.schema import Array
 from thalweg.stream.log.dead_letters import dead_letters_of
 from thalweg.stream.log.log import InMemoryLog
