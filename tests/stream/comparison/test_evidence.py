@@ -43,6 +43,12 @@ def signs(rng: np.random.Generator, chances: NDArray[np.float64]) -> NDArray[np.
     return found
 
 
+def seldom_far_better(rng: np.random.Generator, streams: int) -> NDArray[np.float64]:
+    """The challenger is mostly a little worse, and in a tenth of the events far better."""
+    found: NDArray[np.float64] = np.where(rng.random((streams, EVENTS)) < 0.1, 0.9, -0.1)
+    return found
+
+
 def in_turns(rng: np.random.Generator, streams: int) -> NDArray[np.float64]:
     """Autocorrelated losses: for fifty events at a time both models differ often, or hardly ever."""
     turns = np.where(rng.random((streams, EVENTS // 50)) < 0.5, 0.3, 0.02)
@@ -63,16 +69,15 @@ def by_turns_worse_and_better(rng: np.random.Generator, streams: int) -> NDArray
     sooner, later = rng.random((streams, EVENTS)), rng.random((streams, EVENTS))
     worse, better = (sooner < 0.12).astype(float), (later < 0.08).astype(float)
     day = np.arange(EVENTS) % 250 < 125
-    return np.where(day, better - worse, worse - better)
+    found: NDArray[np.float64] = np.where(day, better - worse, worse - better)
+    return found
 
 
 NULL_STREAMS: dict[str, Kind] = {
     "signs": lambda rng, streams: signs(rng, np.full((streams, EVENTS), 0.1)),
     "rare signs": lambda rng, streams: signs(rng, np.full((streams, EVENTS), 0.005)),
     "numbers": lambda rng, streams: rng.uniform(-1, 1, (streams, EVENTS)),
-    "often a little worse, seldom far better": lambda rng, streams: np.where(
-        rng.random((streams, EVENTS)) < 0.1, 0.9, -0.1
-    ),
+    "often a little worse, seldom far better": seldom_far_better,
     "in turns": in_turns,
     "by the past": by_the_past,
     "by turns worse and better": by_turns_worse_and_better,

@@ -1,0 +1,140 @@
+"""The losses of one block, and which part of the log they are of; how both are written to a file."""
+
+from __future__ import annotations
+
+import json
+import struct
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from thalweg.proto.records import Partition, Position
+from thalweg.stream.comparison.losses import EventLosses
+
+_HEAD = struct.Struct("<4sII")  # mark, length and CRC-32 of what follows
+_MARK = b"TWL1"
+_Number = TypeVar("_Number", bound=np.generic)
+
+
+@dataclass(frozen=True, slots=True)
+class BlockLosses:
+    """The losses of the labelled events of one block. `N` of them.
+
+    A place in the log is named by a text: the topic, the identity of the log that it belongs to, and the partition. A
+    topic that was deleted and created again has other places.
+    """
+
+    version: int
+    """The version of the state after the block."""
+    spans: Mapping[str, tuple[int, int]]
+    """By place, the offset before the first record of the block, and that of the last one: all in between was consumed,
+    whether it had a label or not."""
+    places: tuple[str, ...]
+    which: NDArray[np.int32]
+    """Indices into `places`, (N,)."""
+    offsets: NDArray[np.int64]
+    """(N,)."""
+    losses: NDArray[np.float64]
+    """(N,); NaN: the worst."""
+
+    def __len__(self) -> int:
+        return len(self.losses)
+
+
+class Collector:
+    """Collects the losses of a fold's micro-batches until its block is done."""
+
+    def __init__(self) -> None:
+        self._parts: list[EventLosses] = []
+
+    def add(self, losses: EventLosses | None) -> None:
+        """Those of a micro-batch."""
+        if losses is not None:
+            self._parts.append(losses)
+
+    def clear(self) -> None:
+        """Forget what a block that raised has left."""
+        self._parts = []
+
+    def take(self, version: int, before: Position, end: Position, identity: Mapping[str, str]) -> BlockLosses:
+        """The losses of the block that led to this version.
+
+        Args:
+            version: The version.
+            before: The last offset per partition before the block.
+            end: The same after it, of the partitions in the block.
+            identity: By topic, the identity of its log.
+        """
+        parts, self._parts = self._parts, []
+        names: dict[Partition, str] = {}
+
+        def name(partition: Partition) -> str:
+            return names.setdefault(partition, place_name(partition, identity.get(partition.topic, "")))
+
+        spans = {name(partition): (before.get(partition, -1), last) for partition, last in end.items()}
+        table: dict[str, int] = {}
+        which = []
+        for part in parts:
+            codes = [table.setdefault(name(partition), len(table)) for partition in part.partitions]
+            which.append(np.array(codes, dtype=np.int32)[part.which])
+        return BlockLosses(
+            version,
+            spans,
+            tuple(table),
+            _joined(which, np.int32),
+            _joined([part.offsets for part in parts], np.int64),
+            _joined([part.losses for part in parts], np.float64),
+        )
+
+
+def place_name(partition: Partition, identity: str) -> str:
+    """The text that names a partition of a log with this identity."""
+    return f"{partition}#{identity}" if identity else str(partition)
+
+
+def to_bytes(block: BlockLosses) -> bytes:
+    """A block as it stands in a file."""
+    known = {
+        "version": block.version,
+        "spans": {name: list(span) for name, span in block.spans.items()},
+        "places": list(block.places),
+        "events": len(block),
+    }
+    head = json.dumps(known, separators=(",", ":")).encode() + b"\n"
+    body = head + block.which.astype("<i4").tobytes() + block.offsets.astype("<i8").tobytes()
+    body += block.losses.astype("<f8").tobytes()
+    return _HEAD.pack(_MARK, len(body), zlib.crc32(body)) + body
+
+
+def from_bytes(content: bytes) -> Iterator[tuple[BlockLosses, int]]:
+    """The whole blocks at the beginning of this content, each with the number of bytes up to its end.
+
+    Ends at the first that is not whole, or damaged.
+    """
+    at = 0
+    while at + _HEAD.size <= len(content):
+        mark, length, checksum = _HEAD.unpack_from(content, at)
+        body = content[at + _HEAD.size : at + _HEAD.size + length]
+        if mark != _MARK or len(body) < length or zlib.crc32(body) != checksum:
+            return
+        at += _HEAD.size + length
+        yield _block(body), at
+
+
+def _block(body: bytes) -> BlockLosses:
+    head, _, rest = body.partition(b"\n")
+    known = json.loads(head)
+    count = known["events"]
+    spans = {name: (before, last) for name, (before, last) in known["spans"].items()}
+    which = np.frombuffer(rest, "<i4", count)
+    offsets = np.frombuffer(rest, "<i8", count, 4 * count)
+    losses = np.frombuffer(rest, "<f8", count, 12 * count)
+    return BlockLosses(known["version"], spans, tuple(known["places"]), which, offsets, losses)
+
+
+def _joined(parts: Sequence[NDArray[_Number]], kind: type[_Number]) -> NDArray[_Number]:
+    return np.concatenate(parts) if parts else np.zeros(0, dtype=kind)

@@ -1,0 +1,79 @@
+"""A trial as a file: where the comparison goes on after a restart, and what page, metrics and commands show of it."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from thalweg.memory.files import make_folder, sync_folder, write_durably
+from thalweg.stream.comparison.bounds import Bounds
+from thalweg.stream.comparison.evidence import Sums
+from thalweg.stream.comparison.trial import ChallengerTest, Trial
+
+
+@dataclass(frozen=True, slots=True)
+class TrialReport:
+    """A trial, and how its comparison stands."""
+
+    trial: Trial
+    loss: str
+    """Which loss is compared."""
+    time: float
+    """When it was written, Unix seconds."""
+    waits: str = ""
+    """What the comparison waits for; empty while it goes on, or has compared all there is."""
+    held: str = ""
+    """Why a challenger that is better is not promoted; empty if it is."""
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    """Challengers that are not compared, and why."""
+
+
+def write_trial(path: Path, report: TrialReport) -> None:
+    """Replace the file; it survives a power cut once this returns. Raises OSError."""
+    make_folder(path.parent)
+    known = asdict(report)
+    trial = known["trial"]
+    for key in ("low", "high", "centre", "width"):
+        trial["bounds"][key] = _text(trial["bounds"][key])
+    trial["bounds"]["waiting"] = [_text(loss) for loss in trial["bounds"]["waiting"]]
+    beside = path.with_name(f".{path.name}.new")
+    write_durably(beside, json.dumps(known).encode())
+    beside.replace(path)
+    sync_folder(path.parent)
+
+
+def read_trial(path: Path) -> TrialReport | None:
+    """What was written last; None if nothing was.
+
+    Raises:
+        OSError: The file cannot be read.
+        ValueError: It holds something else; the message names it.
+    """
+    try:
+        known = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise ValueError(f"{path}: expected a trial, got something else: {error}") from error
+    try:
+        return TrialReport(**{**known, "trial": _trial(known["trial"])})
+    except (TypeError, KeyError, AttributeError, ValueError) as error:
+        raise ValueError(f"{path}: expected a trial of this version: {error}") from error
+
+
+def _trial(known: dict[str, Any]) -> Trial:
+    bounds = dict(known["bounds"])
+    for key in ("low", "high", "centre", "width"):
+        bounds[key] = float(bounds[key])
+    bounds["waiting"] = tuple(float(loss) for loss in bounds["waiting"])
+    tests = tuple(ChallengerTest(**{**test, "sums": Sums(**test["sums"])}) for test in known["tests"])
+    return Trial(**{**known, "bounds": Bounds(**bounds), "tests": tests})
+
+
+def _text(number: float) -> float | str:
+    """JSON has no infinity."""
+    return number if math.isfinite(number) else str(number)

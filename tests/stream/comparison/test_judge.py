@@ -1,0 +1,297 @@
+"""A challenger that is better is promoted at an event that follows from the log, whatever else happens."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.stream.comparison.models import World, corners, mean, ridge
+from thalweg.stream.comparison.loss_log import segments
+from thalweg.stream.journal.promotions import BACK, TESTED, Promotions
+from thalweg.stream.learn.processor import Processor
+
+BOTH = {"mean": mean, "ridge": ridge}
+
+
+def test_a_challenger_that_is_better_is_promoted_and_the_old_champion_challenges_it_with_less_of_alpha(
+    tmp_path: Path,
+) -> None:
+    world = World(tmp_path, BOTH)
+    world.log.append("t", corners(600))
+
+    world.learn()
+    world.compare()
+
+    first, promoted = world.promotions.read()
+    assert (first.champion, promoted.champion, promoted.cause) == ("mean", "ridge", TESTED)
+    assert promoted.evidence is not None
+    assert promoted.evidence["log_evidence"] >= promoted.evidence["log_needed"]
+    assert 0 < promoted.evidence["offset"] < 300
+    trial = world.judge.trial
+    assert trial is not None
+    (test,) = trial.tests
+    assert (trial.champion, test.challenger) == ("ridge", "mean")
+    assert test.alpha < promoted.evidence["alpha"]
+    assert test.compared == 600 - 1 - promoted.evidence["offset"]  # every event after the deciding one
+    assert test.sums.mean < 0
+
+
+def test_models_that_are_equal_stay_where_they_are(tmp_path: Path) -> None:
+    world = World(tmp_path, {"one": ridge, "other": ridge})
+    world.log.append("t", corners(600, noise=0.5))
+
+    world.learn()
+    world.compare()
+
+    assert world.champion() == "one"
+    trial = world.judge.trial
+    assert trial is not None
+    assert trial.tests[0].compared == 600
+    assert trial.tests[0].sums.total == 0.0
+
+
+@pytest.mark.parametrize("cut", [1, 7, 64])
+def test_the_deciding_event_does_not_depend_on_how_blocks_are_cut(tmp_path: Path, cut: int) -> None:
+    """Micro-batches of eight in both worlds; in one the log arrives at once, in the other piece by piece."""
+    whole, pieces = World(tmp_path / "whole", BOTH), World(tmp_path / "pieces", BOTH)
+    events = corners(256)
+    whole.log.append("t", events)
+    whole.learn(batch_events=1)
+    whole.compare()
+
+    for number, begin in enumerate(range(0, len(events), cut * 4)):
+        pieces.log.append("t", events[begin : begin + cut * 4])
+        pieces.learn(*[("mean", "ridge"), ("ridge", "mean")][number % 2], batch_events=1)
+        if number % 3:
+            pieces.compare()
+    pieces.compare()
+
+    assert whole.decisions() == pieces.decisions() != []
+
+
+class Killed(BaseException):
+    """The process ends here."""
+
+
+@pytest.mark.parametrize("kill_at", range(0, 26, 2))
+def test_after_a_kill_anywhere_the_same_challenger_is_promoted_at_the_same_event_once(
+    tmp_path: Path, kill_at: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed within either model or the judge, before or after the promotion is recorded, and once more after that."""
+    undisturbed, world = World(tmp_path / "a", BOTH), World(tmp_path / "b", BOTH)
+    for one in (undisturbed, world):
+        one.log.append("t", corners(600))
+    undisturbed.learn()
+    undisturbed.compare()
+    world.judge.turn()
+
+    left = [kill_at]
+    touched = [
+        (Processor, "_note"),  # a block is learned, its losses are not written
+        (Processor, "_done"),  # they are
+        (Promotions, "promote_tested"),  # decided, not recorded
+        (type(world.judge), "_follow"),
+        (type(world.judge), "save"),
+    ]
+    for owner, name in touched:
+        whole = getattr(owner, name)
+
+        def dying(self: Any, *given: Any, whole: Any = whole, **more: Any) -> Any:
+            left[0] -= 1
+            if left[0] in (-1, -8):
+                raise Killed
+            return whole(self, *given, **more)
+
+        monkeypatch.setattr(owner, name, dying)
+
+    alive = False
+    while not alive:
+        try:
+            world.learn()
+            world.compare()
+            world.judge.save()
+            alive = True
+        except Killed:
+            world.new_judge()
+
+    assert world.decisions() == undisturbed.decisions()
+    assert len(world.promotions.read()) == 2
+    ours, theirs = world.judge.trial, undisturbed.judge.trial
+    assert ours is not None
+    assert theirs is not None
+    assert [test.sums for test in ours.tests] == [test.sums for test in theirs.tests]
+
+
+def test_a_challenger_that_is_behind_is_waited_for_and_told(tmp_path: Path) -> None:
+    world = World(tmp_path, BOTH)
+    world.log.append("t", corners(600))
+    world.learn("mean")
+
+    world.compare()
+    world.judge.save()
+
+    assert world.champion() == "mean"
+    assert "ridge learns behind mean" in (tmp_path / ".aliases" / "fraud.trial.json").read_text()
+
+    world.learn("ridge")
+    world.compare()
+
+    assert world.champion() == "ridge"
+
+
+def test_an_operator_who_goes_back_is_not_overruled_and_one_who_promotes_ends_the_trial(tmp_path: Path) -> None:
+    world = World(tmp_path, BOTH)
+    world.log.append("t", corners(300))
+    world.learn()
+    world.compare()
+    assert world.champion() == "ridge"
+
+    world.promotions.go_back("mean", world.promotions.read()[-1])
+    world.log.append("t", corners(300, seed=1, first=300))
+    world.learn()
+    world.compare()
+
+    assert world.promotions.read()[-1].cause == BACK
+    trial = world.judge.trial
+    assert trial is not None
+    assert trial.tests[0].sums.log_evidence > trial.tests[0].log_needed  # it is better, and stays back
+    world.promotions.promote("ridge", world.promotions.read()[-1])
+    world.compare()
+    assert world.judge.trial is not None
+    assert world.judge.trial.champion == "ridge"
+
+
+def test_a_better_challenger_that_could_not_answer_is_promoted_once_it_can(tmp_path: Path) -> None:
+    world = World(tmp_path, BOTH)
+    reasons = ["it has published no version"]
+    world.new_judge(refusals=lambda champion, challenger: reasons)
+    world.log.append("t", corners(300))
+    world.learn()
+    world.compare()
+    world.judge.save()
+    assert world.champion() == "mean"
+    assert "no version" in (tmp_path / ".aliases" / "fraud.trial.json").read_text()
+
+    world.new_judge(refusals=lambda champion, challenger: reasons)  # a restart forgets no decision
+    reasons.clear()
+    world.compare()
+
+    undisturbed = World(tmp_path / "other", BOTH)
+    undisturbed.log.append("t", corners(300))
+    undisturbed.learn()
+    undisturbed.compare()
+    assert world.decisions() == undisturbed.decisions() != []
+
+
+def test_a_challenger_that_cannot_be_compared_is_left_out_and_told(tmp_path: Path) -> None:
+    world = World(tmp_path, BOTH)
+    world.new_judge(left_out=lambda champion, challenger: "it takes an input 'amount' that requests do not have")
+    world.log.append("t", corners(300))
+
+    world.learn()
+    world.compare()
+    world.judge.save()
+
+    assert world.champion() == "mean"
+    assert "an input 'amount'" in (tmp_path / ".aliases" / "fraud.trial.json").read_text()
+
+
+def test_a_topic_that_is_created_again_is_compared_from_its_beginning(tmp_path: Path) -> None:
+    world = World(tmp_path, {"one": ridge, "other": ridge})
+    world.log.append("t", corners(200))
+    world.learn()
+    world.compare()
+
+    world.log.recreate("t")
+    world.log.append("t", corners(50, seed=1, first=1000))
+    world.learn()
+    world.compare()
+
+    trial = world.judge.trial
+    assert trial is not None
+    assert trial.tests[0].compared == 250
+
+
+def test_losses_are_deleted_once_they_are_compared(tmp_path: Path) -> None:
+    world = World(tmp_path, BOTH)
+    for part in range(10):
+        world.log.append("t", corners(100, seed=part, first=100 * part))
+        world.learn()
+        world.compare()
+        world.judge.save()
+
+    assert all(len(segments(tmp_path / name / "losses")) <= 3 for name in BOTH)
+
+
+def test_where_losses_are_lost_events_are_not_compared_and_the_test_goes_on(tmp_path: Path) -> None:
+    """As after a power cut, or where the comparison stood still for so long that the oldest were dropped."""
+    world = World(tmp_path, {"one": ridge, "other": ridge})
+    for part in range(6):
+        world.log.append("t", corners(100, seed=part, first=100 * part))
+        world.learn()
+    folder = tmp_path / "other" / "losses"
+    assert len(segments(folder)) > 2
+    for gone in segments(folder)[:-1]:
+        (folder / f"{gone}.losses").unlink()
+
+    world.compare()
+
+    trial = world.judge.trial
+    assert trial is not None
+    (test,) = trial.tests
+    assert 0 < test.compared < 600
+    assert test.unanswered == 0
+    assert trial.done == dict.fromkeys(trial.done, 599)
+
+
+def test_what_a_challenger_does_not_answer_counts_as_its_worst_loss(tmp_path: Path) -> None:
+    world = World(tmp_path, {"one": ridge, "other": ridge})
+    world.log.append("t", corners(100))
+    world.learn("one")
+    world.learn("other", max_record_bytes=10)  # nothing can be decoded
+
+    world.compare()
+
+    trial = world.judge.trial
+    assert trial is not None
+    (test,) = trial.tests
+    assert test.unanswered == test.compared == 100
+    assert test.sums.mean < -0.5
+
+
+def test_a_champion_that_is_removed_gives_way_to_the_configured_one(tmp_path: Path) -> None:
+    world = World(tmp_path, BOTH)
+    world.log.append("t", corners(300))
+    world.learn()
+    world.compare()
+    assert world.champion() == "ridge"
+
+    without = World(tmp_path, {"mean": mean}, world.log)
+    without.compare()
+
+    assert without.champion() == "mean"
+    assert without.judge.trial is not None
+    assert without.judge.trial.tests == ()
+
+
+def test_a_challenger_that_is_added_begins_a_test_of_its_own_and_the_others_go_on(tmp_path: Path) -> None:
+    world = World(tmp_path, {"one": ridge, "other": ridge})
+    world.log.append("t", corners(100))
+    world.learn()
+    world.compare()
+    world.judge.save()
+    assert world.judge.trial is not None
+    known = world.judge.trial.tests[0]
+
+    more = World(tmp_path, {"one": ridge, "other": ridge, "third": mean}, world.log)
+    more.learn()
+    more.compare()
+
+    assert more.judge.trial is not None
+    first, third = more.judge.trial.tests
+    assert first == known
+    assert third.alpha < first.alpha
+    assert np.isclose(third.alpha, 0.05 * 6 / np.pi**2 / 4)
