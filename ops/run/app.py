@@ -20,6 +20,7 @@ from thalweg.models.contract.registry import find
 from thalweg.ops.config.config import Config
 from thalweg.ops.config.error import ConfigurationError
 from thalweg.ops.config.model import ModelConfig
+from thalweg.ops.run.champions.losses import losses_of
 from thalweg.ops.run.successors import promotions_path, with_successors
 from thalweg.ops.serve.access.access import AccessSettings
 from thalweg.ops.serve.access.tokens import Tokens
@@ -214,6 +215,7 @@ def build_processor(
             history=_history(config, model, learner) if model.history else None,
             stop_mark=FileStopMark(folder / "stopped.json"),
             attempts=FileAttempts(folder),
+            losses=losses_of(config, model.name),
             schemas=schemas_of(config, model),
         ),
     )

@@ -31,6 +31,7 @@ log = structlog.get_logger(__name__)
 _SAVE_SECONDS = 1.0
 _IDLE_SECONDS = 0.2
 _BLOCKS_A_TURN = 1000
+_PATIENCE_SECONDS = 30.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +81,7 @@ class Judge:
         self._newest: Promotion | None = None
         self._left_out: dict[str, str] = {}
         self._waits = self._held = ""
+        self._waits_since: float | None = None
         self._decided: tuple[Trial, Decision] | None = None
         self._block: BlockLosses | None = None
         self._readers: dict[str, LossReader] = {}
@@ -122,11 +124,21 @@ class Judge:
             moved = True
         if self._ticks() - self._saved_at >= _SAVE_SECONDS:
             self.save()
-        if self._waits or self._held:
-            self._health.waiting(self._waits or self._held)
+        self._tell()
+        return moved
+
+    def _tell(self) -> None:
+        """What keeps the comparison from going on: a challenger that is a moment behind is nothing to tell."""
+        if not self._waits:
+            self._waits_since = None
+        elif self._waits_since is None:
+            self._waits_since = self._ticks()
+        if self._waits_since is not None and self._ticks() - self._waits_since >= _PATIENCE_SECONDS:
+            self._health.waiting(self._waits)
+        elif self._left_out:
+            self._health.degraded("; ".join(f"{name} is not compared: {why}" for name, why in self._left_out.items()))
         else:
             self._health.running()
-        return moved
 
     def save(self) -> None:
         """Save where the comparison is, and delete the losses that it needs no more. Raises OSError."""
@@ -157,7 +169,8 @@ class Judge:
         before, self._newest = self._trial, known[-1]
         if before is None and (kept := read_trial(self._settings.trial)) is not None:
             before = kept.trial if kept.loss == self._settings.loss else replace(kept.trial, promotion=-1)
-        self._trial = self._next_trial(before, self._newest)
+        with self._health.slow():  # learners are made to see what they take
+            self._trial = self._next_trial(before, self._newest)
         self._decided, self._block, self._waits = None, None, ""
         self._held = (
             f"an operator went back to {self._newest.champion}: promote another model by hand"
@@ -232,7 +245,9 @@ class Judge:
     def _promote(self, trial: Trial, decision: Decision) -> bool:
         """Act on a decision that led to this trial; whether the comparison goes on."""
         assert self._newest is not None
-        if reasons := self._settings.refusals(trial.champion, decision.challenger):
+        with self._health.slow():
+            reasons = self._settings.refusals(trial.champion, decision.challenger)
+        if reasons:
             self._waits = f"{decision.challenger} is better and cannot answer yet: {'; '.join(reasons)}"
             return False
         evidence = {

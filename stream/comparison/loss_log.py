@@ -42,6 +42,9 @@ class LossSink(Protocol):
     def begin_anew(self) -> None:
         """The model has no state: its versions begin at 1 again. Does not raise."""
 
+    def close(self) -> None:
+        """Release the file; `add` opens it again. Does not raise."""
+
 
 class FileLosses:
     """Writes one model's losses.
@@ -96,9 +99,9 @@ class FileLosses:
         self._newest, self._opened = -1, False
 
     def close(self) -> None:
-        """Close the file; `add` opens it again."""
         if self._file is not None:
-            os.close(self._file)
+            with suppress(OSError):
+                os.close(self._file)
             self._file = None
         self._opened = False
 

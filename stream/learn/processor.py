@@ -169,6 +169,8 @@ class Processor:
             self._saver.close()
             self._journal.close()
             self._attempts.close()
+            if self._losses is not None:
+                self._losses.close()
 
     @contextmanager
     def following(self) -> Iterator[Callable[[], bool]]:
