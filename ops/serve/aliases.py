@@ -11,12 +11,15 @@ from contextlib import suppress
 from copy import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import structlog
 
 from thalweg.memory.snapshots.snapshots import FolderSnapshots, UnknownVersion
+from thalweg.ops.serve.champions.standing import TrialFile, standing
 from thalweg.ops.serve.models import ServedModel
 from thalweg.ops.serve.versions import Freshness, Versions
+from thalweg.stream.comparison.trial_file import TrialReport
 from thalweg.stream.journal.promotions import CONFIGURED, FIRST, Promotion, Promotions
 from thalweg.stream.publication.ports import ServedVersion, VersionSubscriber
 
@@ -37,6 +40,8 @@ class AliasLocation:
     """The models that may answer under the name."""
     promotions: Path
     """The file of its promotions."""
+    trial: Path | None = None
+    """The file of its trial, if it promotes by a test."""
 
 
 class NumberedVersions:
@@ -99,6 +104,11 @@ class Alias:
         self.members = location.members
         self._location, self._models = location, models
         self._promotions = Promotions(location.promotions)
+        self.record = Promotions(location.promotions)
+        """Its promotions, to append to. Not those that `look` follows: what is read here must not be missed there."""
+        self.configured = location.champion
+        """The champion that the configuration names."""
+        self._trial = TrialFile(location.trial)
         self._history: tuple[Promotion, ...] = (Promotion(0, location.champion, FIRST, location.champion, 0.0),)
         self._waits_for: Promotion | None = None
         self._open()
@@ -109,6 +119,14 @@ class Alias:
     def promotions(self) -> int:
         """How often another model was promoted."""
         return self._history[-1].number
+
+    def trial(self) -> TrialReport | None:
+        """How the comparison of its models stands; None if it promotes by hand alone. Any thread may call it."""
+        return self._trial.read()
+
+    def standing(self) -> dict[str, Any]:
+        """Who answers, who has answered, and how the comparison stands, as JSON values. Any thread may call it."""
+        return standing(self.name, self.members, self._history, self.trial())
 
     @property
     def problem(self) -> str:

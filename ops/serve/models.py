@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from thalweg.memory.snapshots.snapshots import FolderSnapshots, UnknownVersion
 from thalweg.memory.snapshots.state import State
@@ -20,6 +20,7 @@ from thalweg.proto.bounds.limits import MAX_FUTURE_SECONDS
 from thalweg.proto.rows.tensors import fitting
 from thalweg.proto.schema import Schema
 from thalweg.proto.task import ADAPTATION
+from thalweg.stream.comparison.trial_file import TrialReport
 from thalweg.stream.health.registry import Health, HealthRegistry
 from thalweg.stream.health.supervised import SupervisedThread
 from thalweg.stream.labels.request_buffer import RequestBuffer
@@ -191,6 +192,12 @@ class Name(Protocol):
 
     def of_version(self, version: int) -> ServedModel:
         """The model that a version belongs to. Raises UnknownVersion."""
+
+    def trial(self) -> TrialReport | None:
+        """How the comparison of its models stands; None if it promotes by hand alone."""
+
+    def standing(self) -> dict[str, Any]:
+        """Who answers, who has answered, and how the comparison stands, as JSON values."""
 
 
 class Models:

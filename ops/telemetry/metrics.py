@@ -167,6 +167,22 @@ COLLECTED: Mapping[str, tuple[str, str, tuple[str, ...]]] = {  # computed on eac
         "1 for the model that answers under the alias, 0 for its challengers",
         ("alias", "model_name"),
     ),
+    "thalweg_alias_evidence": (
+        "gauge",
+        "Evidence that the challenger is better, on a scale of logarithms: 0 is none, 1 promotes it",
+        ("alias", "model_name"),
+    ),
+    "thalweg_alias_loss_difference": (
+        "gauge",
+        "Mean loss of the champion less that of the challenger, in the challenger's present test",
+        ("alias", "model_name"),
+    ),
+    "thalweg_alias_compared_events": (
+        "gauge",
+        "Events on which the challenger was compared with the present champion",
+        ("alias", "model_name"),
+    ),
+    "thalweg_alias_waiting": ("gauge", "1 while a comparison waits for a challenger, else 0", ("alias",)),
     "thalweg_model_ready": ("gauge", "1 while the model answers requests, else 0", ("model_name",)),
     "thalweg_labels_needed": (
         "gauge",

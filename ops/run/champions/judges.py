@@ -8,7 +8,7 @@ from thalweg.ops.config.alias import AliasConfig
 from thalweg.ops.config.config import Config
 from thalweg.ops.run.app import new_learner
 from thalweg.ops.run.champions.losses import losses_folder, trial_path
-from thalweg.ops.run.champions.promotable import cannot_take, refusals
+from thalweg.ops.run.champions.promotable import incompatible, refusals
 from thalweg.ops.run.successors import promotions_path
 from thalweg.proto.task import task_of
 from thalweg.stream.comparison.judge import Judge, JudgeSettings
@@ -48,7 +48,7 @@ def left_out(config: Config, alias: AliasConfig, champion: str, challenger: str)
     mine, its = config.find(champion).classes, config.find(challenger).classes
     if mine and its and set(mine) != set(its):
         return f"its classes are {', '.join(its)}, those of {champion} are {', '.join(mine)}"
-    return "; ".join(cannot_take(ours, theirs))
+    return "; ".join(incompatible(ours, theirs))
 
 
 def _loss_range(config: Config, alias: AliasConfig, champion: str) -> tuple[float, float]:

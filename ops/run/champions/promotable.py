@@ -7,7 +7,7 @@ from pathlib import Path
 from thalweg.models.contract.learner import Learner
 from thalweg.ops.config.config import Config
 from thalweg.ops.run.app import new_learner
-from thalweg.proto.schema import TensorSpec
+from thalweg.ops.serve.champions.takeover import cannot_take
 from thalweg.stream.publication.announcement import ANNOUNCEMENT, newest_slot, open_announcement
 from thalweg.stream.publication.live_folder import live_folder
 from thalweg.stream.publication.ports import VersionInfo
@@ -19,7 +19,7 @@ _LEAST_SHARE = 0.9  # of the champion's events, before it has reached the end of
 def refusals(config: Config, champion: str, wanted: str) -> list[str]:
     """Why requests would be refused after the promotion, or be answered as of long ago."""
     found, now, then = config.find(wanted), _published(config, champion), _published(config, wanted)
-    reasons = cannot_take(new_learner(config.find(champion)), new_learner(found))
+    reasons = incompatible(new_learner(config.find(champion)), new_learner(found))
     if then is None:
         return [*reasons, "it has published no version: is the service running?"]
     wanting = 0 if found.learn_from_requests else found.ready_after_events
@@ -39,26 +39,10 @@ def refusals(config: Config, champion: str, wanted: str) -> list[str]:
     return reasons
 
 
-def cannot_take(champion: Learner, wanted: Learner) -> list[str]:
+def incompatible(champion: Learner, wanted: Learner) -> list[str]:
     """What requests to the champion have, or ask for, that the other model does not."""
-    reasons = []
-    known = champion.schema.inputs
-    for name, spec in wanted.schema.inputs.items():
-        if name not in known and not spec.optional:
-            reasons.append(f"it takes an input {name!r} that requests do not have now")
-        elif name in known and _kind(known[name]) != _kind(spec):
-            reasons.append(f"input {name!r}: it takes {_text(spec)}, requests have {_text(known[name])}")
-    answered = wanted.predictor().outputs
-    reasons += [f"it has no output {name!r}" for name in champion.predictor().outputs if name not in answered]
-    return reasons
-
-
-def _kind(spec: TensorSpec) -> tuple[str, tuple[int, ...]]:
-    return spec.dtype, spec.shape
-
-
-def _text(spec: TensorSpec) -> str:
-    return f"{spec.dtype} {list(spec.shape)}"
+    asked, answers = champion.predictor().outputs, wanted.predictor().outputs
+    return cannot_take(champion.schema.inputs, list(asked), wanted.schema.inputs, set(answers))
 
 
 def _published(config: Config, model: str) -> VersionInfo | None:
