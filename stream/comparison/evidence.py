@@ -93,9 +93,10 @@ class Path:
         """The first row after which the evidence reaches this logarithm; N if none does."""
         return _first(self.total, self.squares, log_needed)
 
-    def first_against(self, log_needed: float) -> int:
-        """The same for the evidence of the opposite."""
-        return _first(-self.total, self.squares, log_needed)
+    def first_against(self, log_needed: float, least: int = 0) -> int:
+        """The same for the evidence of the opposite, after this many differences at least."""
+        begin = int(np.searchsorted(self.known, least))
+        return begin + _first(-self.total[begin:], self.squares[begin:], log_needed)
 
 
 def log_evidence(total: NDArray[np.float64], squares: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -1,9 +1,9 @@
 """A champion's trial: the tests of its challengers, event by event, as a function of the losses of all.
 
-A test ends when its challenger is better, which ends the trial, when the champion is better, or after a million events
-without either. Then another one begins, so that a challenger which was worse for long is soon found if the world turns.
-Each test has a share of alpha of its own, and the shares of all tests of an alias, over all its champions, add up to
-alpha.
+A test ends when its challenger is better, which ends the trial; when the champion is better, though not before a
+thousand events or a hundredth of all compared so far; or after a million events without either. Then another one
+begins: a challenger that was worse for long is found within that hundredth if the world turns. Each test has a share of
+alpha of its own, and the shares of all tests of an alias, over all its champions, add up to alpha.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from thalweg.stream.comparison.pairing import Pairs
 
 MOST_EVENTS = 1_000_000
 """Events of one test at most."""
+LEAST_EVENTS, LEAST_SHARE = 1000, 0.01
+"""Events after which a test may end for the champion, at least; and as a share of those compared before it."""
 _AT_ONCE = 8192
 _NONE = Sums()
 
@@ -40,6 +42,11 @@ class ChallengerTest:
     """Of those, events that the champion answered and the challenger did not: its loss is the worst."""
     ended: int = 0
     """Tests of this challenger in this trial that ended without a promotion."""
+
+    @property
+    def least(self) -> int:
+        """Events after which it may end for the champion."""
+        return max(LEAST_EVENTS, int(LEAST_SHARE * (self.compared - self.sums.events)))
 
     @property
     def log_needed(self) -> float:
@@ -170,7 +177,7 @@ def _first_mark(
     ends: dict[str, int] = {}
     for test, path in zip(tests, _paths(tests, differences, count)):
         full = int(np.searchsorted(path.known, MOST_EVENTS))
-        against = path.first_against(test.log_needed)
+        against = path.first_against(test.log_needed, test.least)
         ends[test.challenger] = min(full, against, path.first_for(test.log_needed) if acting else count)
     first = min(ends.values(), default=count)
     if first >= count:

@@ -99,22 +99,51 @@ def test_a_challenger_that_reads_one_partition_far_ahead_takes_bounded_memory() 
     assert np.isnan(pairs.losses_at("t/1", np.array([900]))).all()  # not compared, and not held against it
 
 
-def test_a_test_ends_when_the_champion_is_better_or_after_a_million_events_and_another_begins() -> None:
-    worse = Trial("a", 0, 0.05, 0, Bounds(0.0, 1.0)).with_challengers(["b"])
-    first = worse.tests[0].alpha
-    order = [("t/0", offset) for offset in range(400)]
+def against(worse: int, better: int, cut: int) -> tuple[Trial, int | None]:
+    """The trial of a challenger that always loses for some events and then always wins, and the deciding offset."""
+    count = worse + better
+    spans, which, offsets = {"t/0": (-1, count - 1)}, np.zeros(count, "i4"), np.arange(count)
+    theirs = np.where(offsets < worse, 0.9, 0.0)
     pairs = {"b": Pairs()}
-    for block in blocks(order, 400, shift=0.0):
-        better = BlockLosses(1, block.spans, block.places, block.which, block.offsets, np.full(400, 0.9))
-        pairs["b"].add(better, {})
-        zero = BlockLosses(1, block.spans, block.places, block.which, block.offsets, np.zeros(400))
-        worse, decision = step(worse, zero, pairs)
-        assert decision is None
+    pairs["b"].add(BlockLosses(1, spans, ("t/0",), which, offsets, theirs), {})
+    trial = Trial("a", 0, 0.05, 0, Bounds(0.0, 1.0)).with_challengers(["b"])
+    for begin in range(0, count, cut):
+        rows = slice(begin, min(count, begin + cut))
+        ours = 0.9 - theirs[rows]
+        last = int(offsets[rows][-1])
+        block = BlockLosses(1, {"t/0": (begin - 1, last)}, ("t/0",), which[rows], offsets[rows], ours)
+        trial, decision = step(trial, block, pairs)
+        if decision is not None:
+            return trial, decision.offset
+    return trial, None
 
-    (test,) = worse.tests
-    assert test.ended > 2
-    assert worse.groups == 1 + test.ended
-    assert test.alpha < first / 4
-    assert test.compared == 400
-    assert test.sums.events < 100
-    assert MOST_EVENTS == 1_000_000
+
+@pytest.mark.parametrize("cut", [100, 777, 100_000])
+def test_a_challenger_that_was_worse_for_long_is_found_soon_if_the_world_turns(cut: int) -> None:
+    trial, decided = against(4_500, 1_500, cut)
+
+    (test,) = trial.tests
+    assert test.ended == 4  # not at once, which would use up alpha
+    assert trial.groups == 5
+    assert test.alpha == pytest.approx(0.05 * 6 / math.pi**2 / 25)
+    assert decided == 5_156  # whatever the cut
+
+
+def test_the_longer_the_trial_the_longer_its_tests_so_that_alpha_is_not_used_up() -> None:
+    trial, decided = against(400_000, 0, 50_000)
+
+    assert decided is None
+    assert 100 < trial.tests[0].ended < 250
+
+
+def test_a_test_without_a_result_ends_after_a_million_events() -> None:
+    count = 1_100_000
+    losses = np.full(count, 0.5)
+    block = BlockLosses(1, {"t/0": (-1, count - 1)}, ("t/0",), np.zeros(count, "i4"), np.arange(count), losses)
+    pairs = {"b": Pairs()}
+    pairs["b"].add(block, {})
+
+    trial, decision = step(Trial("a", 0, 0.05, 0, Bounds(0.0, 1.0)).with_challengers(["b"]), block, pairs)
+
+    assert decision is None
+    assert (trial.tests[0].ended, trial.tests[0].sums.events) == (1, count - MOST_EVENTS)
