@@ -153,9 +153,6 @@ def _alias_mistakes(aliases: Any, models: list[dict[str, Any]], wrong: set[Place
         if alias.promotion == "auto":
             others = [AliasConfig.of(one) for at, one in enumerate(aliases) if at != number and _is_sound(wrong, at)]
             yield from _test_mistakes(number, alias, others)
-            if by_name.get(alias.champion, {}).get("labels_topic"):
-                text = 'models with a labels_topic are not compared in this version: expected "manual"'
-                yield Mistake(("alias", number, "promotion"), text)
 
 
 def _is_sound(wrong: set[Place], number: int) -> bool:

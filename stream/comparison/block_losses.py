@@ -17,6 +17,8 @@ from thalweg.stream.comparison.losses import EventLosses
 
 _HEAD = struct.Struct("<4sII")  # mark, length and CRC-32 of what follows
 _MARK = b"TWL1"
+BY_ID = "@"
+"""Begins the name of a place whose events are paired by id."""
 _Number = TypeVar("_Number", bound=np.generic)
 
 
@@ -25,7 +27,8 @@ class BlockLosses:
     """The losses of the labelled events of one block. `N` of them.
 
     A place in the log is named by a text: the topic, the identity of the log that it belongs to, and the partition. A
-    topic that was deleted and created again has other places.
+    topic that was deleted and created again has other places. Places in a model's own topic of events with late labels
+    begin with @: no other model has them.
     """
 
     version: int
@@ -40,15 +43,23 @@ class BlockLosses:
     """(N,)."""
     losses: NDArray[np.float64]
     """(N,); NaN: the worst."""
+    keys: NDArray[np.int64]
+    """Hashes of the ids of events with late labels, (N,); -1 for others."""
+    first: int = 0
+    """The number of the first event with a key, over all blocks of the model; given when it is written."""
 
     def __len__(self) -> int:
         return len(self.losses)
 
 
 class Collector:
-    """Collects the losses of a fold's micro-batches until its block is done."""
+    """Collects the losses of a fold's micro-batches until its block is done.
 
-    def __init__(self) -> None:
+    `joined_topic`: the model's topic of events with late labels.
+    """
+
+    def __init__(self, joined_topic: str = "") -> None:
+        self._joined_topic = joined_topic
         self._parts: list[EventLosses] = []
 
     def add(self, losses: EventLosses | None) -> None:
@@ -73,7 +84,8 @@ class Collector:
         names: dict[Partition, str] = {}
 
         def name(partition: Partition) -> str:
-            return names.setdefault(partition, place_name(partition, identity.get(partition.topic, "")))
+            mark = BY_ID if partition.topic == self._joined_topic else ""
+            return names.setdefault(partition, mark + place_name(partition, identity.get(partition.topic, "")))
 
         spans = {name(partition): (before.get(partition, -1), last) for partition, last in end.items()}
         table: dict[str, int] = {}
@@ -88,6 +100,7 @@ class Collector:
             _joined(which, np.int32),
             _joined([part.offsets for part in parts], np.int64),
             _joined([part.losses for part in parts], np.float64),
+            _joined([part.keys for part in parts], np.int64),
         )
 
 
@@ -103,10 +116,11 @@ def to_bytes(block: BlockLosses) -> bytes:
         "spans": {name: list(span) for name, span in block.spans.items()},
         "places": list(block.places),
         "events": len(block),
+        "first": block.first,
     }
     head = json.dumps(known, separators=(",", ":")).encode() + b"\n"
     body = head + block.which.astype("<i4").tobytes() + block.offsets.astype("<i8").tobytes()
-    body += block.losses.astype("<f8").tobytes()
+    body += block.losses.astype("<f8").tobytes() + block.keys.astype("<i8").tobytes()
     return _HEAD.pack(_MARK, len(body), zlib.crc32(body)) + body
 
 
@@ -133,7 +147,8 @@ def _block(body: bytes) -> BlockLosses:
     which = np.frombuffer(rest, "<i4", count)
     offsets = np.frombuffer(rest, "<i8", count, 4 * count)
     losses = np.frombuffer(rest, "<f8", count, 12 * count)
-    return BlockLosses(known["version"], spans, tuple(known["places"]), which, offsets, losses)
+    keys = np.frombuffer(rest, "<i8", count, 20 * count)
+    return BlockLosses(known["version"], spans, tuple(known["places"]), which, offsets, losses, keys, known["first"])
 
 
 def _joined(parts: Sequence[NDArray[_Number]], kind: type[_Number]) -> NDArray[_Number]:

@@ -20,7 +20,7 @@ from thalweg.stream.comparison.block_losses import BlockLosses
 from thalweg.stream.comparison.bounds import Bounds
 from thalweg.stream.comparison.loss_reader import LossReader
 from thalweg.stream.comparison.pairing import Pairs
-from thalweg.stream.comparison.trial import Decision, Trial, step
+from thalweg.stream.comparison.trial import Decision, Trial, step, undone
 from thalweg.stream.comparison.trial_file import TrialReport, read_trial, write_trial
 from thalweg.stream.health.registry import Health
 from thalweg.stream.journal.promotions import BACK, TESTED, Overtaken, Promotion, Promotions
@@ -215,13 +215,23 @@ class Judge:
         if self._block is None or not self._all_there(self._block):
             return False
         after, decision = step(self._trial, self._block, self._pairs, acting=not self._held)
+        after = self._with_late_done(after)
         if decision is not None:  # until it is recorded, a restart begins before the block
             self._decided = after, decision
             return self._promote(after, decision)
         self._trial, self._block = after, None
-        for pairs in self._pairs.values():
-            pairs.drop(after.done)
+        for test in after.tests:
+            self._pairs[test.challenger].drop(after.done)
+            self._pairs[test.challenger].by_id.drop(test.reached or 0)
         return True
+
+    def _with_late_done(self, trial: Trial) -> Trial:
+        """With what was paired by id marked as done in the challengers' own topics: nobody reads it again."""
+        done = dict(trial.done)
+        for test in trial.tests:
+            late = {} if test.reached is None else self._pairs[test.challenger].by_id.done(test.reached)
+            done |= {place: last for place, last in late.items() if last > done.get(place, -1)}
+        return replace(trial, done=done)
 
     def _next_of(self, name: str) -> BlockLosses | None:
         block = next(self._unread[name], None)
@@ -232,15 +242,49 @@ class Judge:
     def _all_there(self, block: BlockLosses) -> bool:
         """Whether every challenger has consumed the records of the champion's block."""
         assert self._trial is not None
-        done, late = self._trial.done, []
+        done, late, labels = self._trial.done, [], []
+        keys = block.keys[undone(block, done)]
+        keys = keys[keys >= 0]
         for name, pairs in self._pairs.items():
-            while pairs.behind(block.spans, done):
-                if (theirs := self._next_of(name)) is None:
-                    late.append(name)
-                    break
-                pairs.add(theirs, done)
-        self._waits = f"{' and '.join(late)} learns behind {self._trial.champion}" if late else ""
-        return not late
+            if not self._read_while(name, lambda pairs=pairs: pairs.behind(block.spans, done)):  # type: ignore[misc]
+                late.append(name)
+            elif len(keys) and not self._has_late(name, pairs, keys.tolist()):
+                labels.append(name)
+        told = [f"{' and '.join(late)} learns behind {self._trial.champion}"] if late else []
+        told += [f"{' and '.join(labels)} has fewer late labels than {self._trial.champion}"] if labels else []
+        self._waits = "; ".join(told)
+        return not told
+
+    def _has_late(self, name: str, pairs: Pairs, keys: list[int]) -> bool:
+        """Whether these events with late labels can be paired, or can never be."""
+        reached = self._reached(name)
+        if reached is None:
+            self._read_while(name, lambda: True)
+            reached = self._reach(name, pairs.by_id.number_of(keys))
+        if self._read_while(name, lambda: pairs.by_id.behind(keys, reached)):
+            return True
+        if pairs.by_id.end <= reached:  # the model has begun anew, and so have its numbers
+            self._reach(name, None)
+        return False
+
+    def _read_while(self, name: str, wanted: Callable[[], bool]) -> bool:
+        """Read a challenger's losses while more are wanted; whether none are any more."""
+        assert self._trial is not None
+        while wanted():
+            if (theirs := self._next_of(name)) is None:
+                return False
+            self._pairs[name].add(theirs, self._trial.done)
+        return True
+
+    def _reached(self, name: str) -> int | None:
+        assert self._trial is not None
+        return next(test.reached for test in self._trial.tests if test.challenger == name)
+
+    def _reach(self, name: str, reached: int | None) -> int:
+        assert self._trial is not None
+        tests = (replace(one, reached=reached) if one.challenger == name else one for one in self._trial.tests)
+        self._trial = replace(self._trial, tests=tuple(tests))
+        return -1 if reached is None else reached
 
     def _promote(self, trial: Trial, decision: Decision) -> bool:
         """Act on a decision that led to this trial; whether the comparison goes on."""

@@ -10,9 +10,11 @@ from __future__ import annotations
 import os
 import shutil
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
 import structlog
 
 from thalweg.memory.files import make_folder
@@ -69,6 +71,7 @@ class FileLosses:
         self._file: int | None = None
         self._size = 0
         self._newest = -1
+        self._keyed = 0
         self._failed = False
         self._opened = False
 
@@ -80,8 +83,9 @@ class FileLosses:
                 return
             if self._file is None or self._size >= self._segment_bytes:
                 self._begin_segment(block.version)
-            self._write(to_bytes(block))
+            self._write(to_bytes(replace(block, first=self._keyed)))
             self._newest = block.version
+            self._keyed += _keyed(block)
             self._failed = False
         except OSError as error:
             self._tell(error)
@@ -96,7 +100,7 @@ class FileLosses:
     def begin_anew(self) -> None:
         self.close()
         shutil.rmtree(self._folder, ignore_errors=True)
-        self._newest, self._opened = -1, False
+        self._newest, self._keyed, self._opened = -1, 0, False
 
     def close(self) -> None:
         if self._file is not None:
@@ -112,7 +116,7 @@ class FileLosses:
             content = path.read_bytes()
             end, self._newest = 0, found[-1] - 1
             for block, at in from_bytes(content):
-                end, self._newest = at, block.version
+                end, self._newest, self._keyed = at, block.version, block.first + _keyed(block)
             self._file = os.open(path, os.O_WRONLY | os.O_APPEND)
             if end < len(content):
                 os.ftruncate(self._file, end)  # a crash left it half written
@@ -153,6 +157,10 @@ class FileLosses:
         self._failed = True
         with suppress(OSError):
             self.close()
+
+
+def _keyed(block: BlockLosses) -> int:
+    return int(np.count_nonzero(block.keys >= 0))
 
 
 def segments(folder: Path) -> list[int]:

@@ -21,8 +21,9 @@ from typing import Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from thalweg.memory.vectors.histories import hash_key
 from thalweg.models.contract.learner import Predictor
-from thalweg.proto.event import Batch
+from thalweg.proto.event import Batch, Places
 from thalweg.proto.records import Partition
 from thalweg.proto.schema import Array
 from thalweg.proto.task import Task, task_of
@@ -49,6 +50,8 @@ class EventLosses:
     """(N,); the events of one record share its offset."""
     losses: NDArray[np.float64]
     """(N,); NaN: the worst."""
+    keys: NDArray[np.int64]
+    """Hashes of the ids of events with late labels, (N,); -1 for others."""
 
     def __len__(self) -> int:
         return len(self.losses)
@@ -74,10 +77,12 @@ class LossOfEvents:
 
     Args:
         name: Which loss.
+        joined_topic: The model's topic of events with late labels.
     """
 
-    def __init__(self, name: LossName = "auto") -> None:
+    def __init__(self, name: LossName = "auto", joined_topic: str = "") -> None:
         self._name = name
+        self._joined_topic = joined_topic
         self._numbers = ClassNumbers()
 
     def of(self, batch: Batch, predictor: Predictor, outputs: Mapping[str, Array]) -> EventLosses | None:
@@ -96,7 +101,17 @@ class LossOfEvents:
             if graded is not None:
                 losses[graded.rows] = self._losses(task, graded)
         places = batch.places[rows]
-        return EventLosses(places.partitions, places.which, places.offsets, losses[rows])
+        keys = self._keys(batch, places, rows)
+        return EventLosses(places.partitions, places.which, places.offsets, losses[rows], keys)
+
+    def _keys(self, batch: Batch, places: Places, rows: NDArray[np.intp]) -> NDArray[np.int64]:
+        keys = np.full(len(rows), -1, dtype=np.int64)
+        late = [number for number, one in enumerate(places.partitions) if one.topic == self._joined_topic]
+        if batch.ids is not None and late:
+            for row in np.flatnonzero(np.isin(places.which, late)).tolist():
+                if (id := batch.ids[rows[row]]) is not None:
+                    keys[row] = hash_key(id)
+        return keys
 
     def _losses(self, task: Task, graded: Graded) -> NDArray[np.float64]:
         columns = graded.columns

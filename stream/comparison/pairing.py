@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from thalweg.stream.comparison.block_losses import BlockLosses
+from thalweg.stream.comparison.block_losses import BY_ID, BlockLosses
+from thalweg.stream.comparison.pairing_by_id import PairsById
 
 MOST_EVENTS = 4 << 20
 """Losses of a challenger in memory at most; further ones, of partitions that it reads far ahead, are not compared."""
@@ -41,10 +42,15 @@ class Pairs:
         self._reached: dict[str, int] = {}
         self.events = 0
         """Losses that wait."""
+        self.by_id = PairsById()
+        """Those of events with late labels."""
 
     def add(self, block: BlockLosses, done: Mapping[str, int]) -> None:
         """The losses of the challenger's next block; what is `done` already, by place, is left out."""
+        self.by_id.add(block)
         for place, (before, last) in block.spans.items():
+            if place.startswith(BY_ID):
+                continue
             reached = max(self._reached.get(place, -1), done.get(place, -1))
             if last <= reached:
                 continue  # written again
@@ -59,7 +65,11 @@ class Pairs:
 
     def behind(self, spans: Mapping[str, tuple[int, int]], done: Mapping[str, int]) -> bool:
         """Whether the challenger has not consumed all records of these spans that are not `done`."""
-        return any(last > max(self._reached.get(place, -1), done.get(place, -1)) for place, (_, last) in spans.items())
+        return any(
+            last > max(self._reached.get(place, -1), done.get(place, -1))
+            for place, (_, last) in spans.items()
+            if not place.startswith(BY_ID)
+        )
 
     def losses_at(self, place: str, offsets: NDArray[np.int64]) -> NDArray[np.float64]:
         """The challenger's losses at these offsets (N,) of one place, rising, with equal ones for one record.

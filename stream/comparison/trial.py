@@ -15,10 +15,11 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from thalweg.stream.comparison.block_losses import BlockLosses
+from thalweg.stream.comparison.block_losses import BY_ID, BlockLosses
 from thalweg.stream.comparison.bounds import Bounds
 from thalweg.stream.comparison.evidence import Path, Sums, share_of_alpha
 from thalweg.stream.comparison.pairing import Pairs
+from thalweg.stream.comparison.pairing_by_id import RESYNC
 
 MOST_EVENTS = 1_000_000
 """Events of one test at most."""
@@ -40,6 +41,10 @@ class ChallengerTest:
     """Events compared since the trial began, in this test and those before it."""
     unanswered: int = 0
     """Of those, events that the champion answered and the challenger did not: its loss is the worst."""
+    reached: int | None = None
+    """Number of the furthest of its events with late labels that was compared; None: to be looked for."""
+    missing: int = 0
+    """The champion's newest events with late labels that the challenger does not have, in a row."""
     ended: int = 0
     """Tests of this challenger in this trial that ended without a promotion."""
 
@@ -109,10 +114,13 @@ def step(
         acting: Whether a challenger that is better ends the trial.
     """
     done = dict(trial.done)
-    mine = _undone(block, done)
+    mine = undone(block, done)
     ours = block.losses[mine]
-    theirs = {test.challenger: _theirs(pairs[test.challenger], block, mine) for test in trial.tests}
-    tests, bounds, groups = list(trial.tests), trial.bounds, trial.groups
+    theirs, tests = dict[str, NDArray[np.float64]](), list[ChallengerTest]()
+    for test in trial.tests:
+        theirs[test.challenger], now = _theirs(test, pairs[test.challenger], block, mine)
+        tests.append(now)
+    bounds, groups = trial.bounds, trial.groups
     start = 0
     while tests and start < len(mine):
         end = min(len(mine), start + (_AT_ONCE if bounds.given else bounds.until_moved()))
@@ -143,19 +151,32 @@ def step(
     return replace(trial, tests=tuple(tests), bounds=bounds, groups=groups, done=done), None
 
 
-def _undone(block: BlockLosses, done: Mapping[str, int]) -> NDArray[np.intp]:
+def undone(block: BlockLosses, done: Mapping[str, int]) -> NDArray[np.intp]:
     """The rows of events that were not compared yet."""
     last = np.array([done.get(place, -1) for place in block.places], dtype=np.int64)
     return np.flatnonzero(block.offsets > last[block.which]) if len(block) else np.zeros(0, dtype=np.intp)
 
 
-def _theirs(pairs: Pairs, block: BlockLosses, mine: NDArray[np.intp]) -> NDArray[np.float64]:
-    """The challenger's losses of these rows, (M,), as of `Pairs.losses_at`."""
+def _theirs(
+    test: ChallengerTest, pairs: Pairs, block: BlockLosses, mine: NDArray[np.intp]
+) -> tuple[NDArray[np.float64], ChallengerTest]:
+    """The challenger's losses of these rows, (M,), as of `Pairs.losses_at`; and the test with how far they reach."""
     found = np.full(len(mine), np.nan)
+    keyed = block.keys[mine] >= 0
     for number, place in enumerate(block.places):
-        rows = np.flatnonzero(block.which[mine] == number)
-        found[rows] = pairs.losses_at(place, block.offsets[mine[rows]])
-    return found
+        rows = np.flatnonzero((block.which[mine] == number) & ~keyed)
+        if not place.startswith(BY_ID):
+            found[rows] = pairs.losses_at(place, block.offsets[mine[rows]])
+    late = np.flatnonzero(keyed)
+    if not len(late) or test.reached is None:
+        return found, test
+    losses, reached = pairs.by_id.losses_of(block.keys[mine[late]].tolist(), test.reached)
+    found[late] = losses
+    has = np.flatnonzero(~np.isnan(losses))
+    missing = len(late) - 1 - int(has[-1]) if len(has) else test.missing + len(late)
+    if missing >= RESYNC:
+        return found, replace(test, reached=None, missing=0)
+    return found, replace(test, reached=reached, missing=missing)
 
 
 def _differences(bounds: Bounds, ours: NDArray[np.float64], theirs: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -114,7 +114,7 @@ class Fold:
             schemas=schemas,
         )
         self._schemas = schemas
-        self._losses, self._collected = losses, Collector()
+        self._losses, self._collected = losses, Collector(settings.joined_topic)
         self._recent_ids = RecentIds(settings.dedup_events)
         self._version = 0
         self._parent: int | None = None

@@ -81,7 +81,7 @@ class Processor:
         settings = settings if settings is not None else ProcessorSettings()
         journal = journal if journal is not None else InMemoryJournal()
         stopping = runtime.signal()
-        losses = None if ports.losses is None else LossOfEvents(ports.losses.name)
+        losses = None if ports.losses is None else LossOfEvents(ports.losses.name, settings.joined_topic)
         fold = Fold(learner, snapshots, settings, evaluator, make, ports.schemas, losses)
         context = ModelContext(
             fold=fold,

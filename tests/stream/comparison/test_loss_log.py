@@ -20,9 +20,8 @@ def block(version: int, count: int = 10) -> BlockLosses:
     first = (version - 1) * count
     offsets = np.arange(first, first + count)
     losses = offsets / 7.0
-    return BlockLosses(
-        version, {"t/0": (first - 1, first + count - 1)}, ("t/0",), np.zeros(count, "i4"), offsets, losses
-    )
+    spans, keys = {"t/0": (first - 1, first + count - 1)}, np.where(offsets % 2, offsets, -1)
+    return BlockLosses(version, spans, ("t/0",), np.zeros(count, "i4"), offsets, losses, keys)
 
 
 def versions(reader: LossReader) -> list[int]:
@@ -70,6 +69,7 @@ def test_what_is_learned_again_after_a_crash_is_not_written_twice_and_a_torn_end
         after.add(block(version))
 
     assert versions(LossReader(folder)) == [1, 2, 3, 4]
+    assert [one.first for one in LossReader(folder).blocks()] == [0, 5, 10, 15]  # events with keys are numbered
 
 
 def test_a_model_that_begins_anew_writes_its_versions_again_and_a_reader_finds_them(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ def blocks(order: list[tuple[str, int]], size: int, unlabelled: int = 0, shift: 
         which = np.array([places.index(place) for place, _ in events], np.int32)
         losses = np.array([_loss(place, offset) + shift for place, offset in events])
         offsets = np.array([offset for _, offset in events], np.int64)
-        found.append(BlockLosses(len(found) + 1, spans, places, which, offsets, losses))
+        found.append(BlockLosses(len(found) + 1, spans, places, which, offsets, losses, np.full(len(offsets), -1)))
     return found
 
 
@@ -76,7 +76,9 @@ def test_in_a_record_of_several_events_the_nth_is_paired_with_the_nth_and_other_
     def of(*offsets: int) -> BlockLosses:
         count = len(offsets)
         losses = np.arange(count) / 10
-        return BlockLosses(1, {"t/0": (-1, 9)}, ("t/0",), np.zeros(count, "i4"), np.array(offsets), losses)
+        return BlockLosses(
+            1, {"t/0": (-1, 9)}, ("t/0",), np.zeros(count, "i4"), np.array(offsets), losses, np.full(count, -1)
+        )
 
     pairs = Pairs()
     pairs.add(of(3, 3, 3, 4, 6, 6), {})
@@ -105,13 +107,15 @@ def against(worse: int, better: int, cut: int) -> tuple[Trial, int | None]:
     spans, which, offsets = {"t/0": (-1, count - 1)}, np.zeros(count, "i4"), np.arange(count)
     theirs = np.where(offsets < worse, 0.9, 0.0)
     pairs = {"b": Pairs()}
-    pairs["b"].add(BlockLosses(1, spans, ("t/0",), which, offsets, theirs), {})
+    pairs["b"].add(BlockLosses(1, spans, ("t/0",), which, offsets, theirs, np.full(count, -1)), {})
     trial = Trial("a", 0, 0.05, 0, Bounds(0.0, 1.0)).with_challengers(["b"])
     for begin in range(0, count, cut):
         rows = slice(begin, min(count, begin + cut))
         ours = 0.9 - theirs[rows]
         last = int(offsets[rows][-1])
-        block = BlockLosses(1, {"t/0": (begin - 1, last)}, ("t/0",), which[rows], offsets[rows], ours)
+        block = BlockLosses(
+            1, {"t/0": (begin - 1, last)}, ("t/0",), which[rows], offsets[rows], ours, np.full(len(ours), -1)
+        )
         trial, decision = step(trial, block, pairs)
         if decision is not None:
             return trial, decision.offset
@@ -139,7 +143,9 @@ def test_the_longer_the_trial_the_longer_its_tests_so_that_alpha_is_not_used_up(
 def test_a_test_without_a_result_ends_after_a_million_events() -> None:
     count = 1_100_000
     losses = np.full(count, 0.5)
-    block = BlockLosses(1, {"t/0": (-1, count - 1)}, ("t/0",), np.zeros(count, "i4"), np.arange(count), losses)
+    block = BlockLosses(
+        1, {"t/0": (-1, count - 1)}, ("t/0",), np.zeros(count, "i4"), np.arange(count), losses, np.full(count, -1)
+    )
     pairs = {"b": Pairs()}
     pairs["b"].add(block, {})
 
