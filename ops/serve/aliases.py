@@ -126,7 +126,7 @@ class Alias:
 
     def standing(self) -> dict[str, Any]:
         """Who answers, who has answered, and how the comparison stands, as JSON values. Any thread may call it."""
-        return standing(self.name, self.members, self._history, self.trial())
+        return standing(self.name, self.members, self._history, self.trial(), auto=self._location.trial is not None)
 
     @property
     def problem(self) -> str:

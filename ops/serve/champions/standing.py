@@ -47,7 +47,7 @@ class TrialFile:
 
 
 def standing(
-    name: str, members: Sequence[str], promotions: Sequence[Promotion], report: TrialReport | None
+    name: str, members: Sequence[str], promotions: Sequence[Promotion], report: TrialReport | None, *, auto: bool
 ) -> dict[str, Any]:
     """As JSON values.
 
@@ -55,7 +55,8 @@ def standing(
         name: The alias.
         members: Its models.
         promotions: All of them, oldest first; at least the first champion.
-        report: Its trial, if it promotes by a test.
+        report: Its trial, if it has begun.
+        auto: Whether it promotes by a test.
     """
     newest = promotions[-1]
     found: dict[str, Any] = {
@@ -65,6 +66,7 @@ def standing(
         "promotion": newest.number,
         "promoted": newest.time or None,
         "cause": newest.cause,
+        "auto": auto,
         "promotions": [_told(one) for one in promotions[-MOST_SHOWN:]],
         "trial": None,
     }

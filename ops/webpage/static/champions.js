@@ -43,8 +43,8 @@ function champion(one) {
   return `${one.champion} answers${since}${why}.`;
 }
 
-function notes({ trial }) {
-  if (!trial) return ["Promotions are made by hand."];
+function notes({ auto, trial }) {
+  if (!trial) return [auto ? "The comparison has not begun." : "Promotions are made by hand."];
   const left = Object.entries(trial.left_out).map(([name, why]) => `${name} is not compared: ${why}.`);
   return [trial.waits && `The comparison waits: ${trial.waits}.`, trial.held && `No promotion by the test: ${trial.held}.`, ...left].filter(Boolean);
 }
