@@ -30,7 +30,7 @@ log = structlog.get_logger(__name__)
 
 _SAVE_SECONDS = 1.0
 _IDLE_SECONDS = 0.2
-_BLOCKS_A_TURN = 1000
+_BLOCKS_A_TURN = 100
 _PATIENCE_SECONDS = 30.0
 
 

@@ -372,13 +372,17 @@ class Fold:
     def _predict(self, micro_batch: Batch) -> None:
         """Predict and grade; holds the predictor no longer, so that a learner need not copy what it predicts with."""
         predictor = self._learner.predictor()
-        if self._grader is None and self._losses is None:
-            return
-        outputs = predict_batch(predictor, micro_batch)
+        outputs = None
         if self._grader is not None:
+            outputs = predict_batch(predictor, micro_batch)
             self._grader.predicted(_served_by(self._settings.model, micro_batch), predictor, outputs)
         if self._losses is not None:
-            self._collected.add(self._losses.of(micro_batch, predictor, outputs))
+            try:
+                outputs = outputs if outputs is not None else predict_batch(predictor, micro_batch)
+                self._collected.add(self._losses.of(micro_batch, predictor, outputs))
+            except Exception:  # a comparison must not cost the model its events
+                log.exception("losses cannot be computed: compared no more", model=self._settings.model)
+                self._losses = None
 
     def _change(self, entry: Control, *, repeated: bool) -> None:
         if isinstance(entry, RollbackEntry):

@@ -10,6 +10,7 @@ import pytest
 
 from tests.stream.comparison.models import World, corners, mean, ridge
 from thalweg.stream.comparison.loss_log import segments
+from thalweg.stream.comparison.losses import LossOfEvents
 from thalweg.stream.journal.promotions import BACK, TESTED, Promotions
 from thalweg.stream.learn.processor import Processor
 
@@ -260,6 +261,24 @@ def test_what_a_challenger_does_not_answer_counts_as_its_worst_loss(tmp_path: Pa
     (test,) = trial.tests
     assert test.unanswered == test.compared == 100
     assert test.sums.mean < -0.5
+
+
+def test_losses_that_cannot_be_computed_cost_the_model_no_event(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*given: Any) -> Any:
+        raise ArithmeticError("no loss today")
+
+    monkeypatch.setattr(LossOfEvents, "of", fails)
+    world = World(tmp_path, BOTH)
+    world.log.append("t", corners(100))
+
+    processor = world.processor("mean")
+    processor.run(until_end=True)
+    world.compare()
+
+    assert processor.events_learned == 100
+    assert world.champion() == "mean"
 
 
 def test_a_champion_that_is_removed_gives_way_to_the_configured_one(tmp_path: Path) -> None:
