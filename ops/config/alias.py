@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from thalweg.models.parts.settings import Settings
+from thalweg.models.parts.settings import Settings, Share
 from thalweg.ops.config.model import Name
 from thalweg.stream.comparison.losses import LossName
 
@@ -30,6 +30,10 @@ class AliasConfig(Settings):
     loss: LossName = "auto"
     """With `auto`: what is compared. `auto`: wrong classes, Brier scores of `error_memory`, squared errors, or
     log-likelihoods; of classes also `brier` or `log_loss` of their probabilities, for classes that are rare."""
+
+    shadow: Share = 0.0
+    """The share of the requests to the alias that its challengers answer as well, unseen, to show what they do with the
+    traffic; such copies are the first to be shed."""
 
     @property
     def members(self) -> list[str]:

@@ -26,6 +26,7 @@ from thalweg.ops.serve.access.access import AccessSettings
 from thalweg.ops.serve.access.tokens import Tokens
 from thalweg.ops.serve.aliases import Alias, AliasLocation
 from thalweg.ops.serve.bounds.micro_batches import WaitingRoom
+from thalweg.ops.serve.champions.shadow import Shadow
 from thalweg.ops.serve.models import ModelLocation, Models, RequestSinks
 from thalweg.ops.serve.readiness import LOG, ServiceHealth
 from thalweg.ops.serve.server import Server, workers_of
@@ -319,6 +320,7 @@ def alias_locations(config: Config) -> list[AliasLocation]:
             tuple(alias.members),
             promotions_path(config, alias.name),
             trial_path(config, alias.name) if alias.promotion == "auto" else None,
+            alias.shadow,
         )
         for alias in config.alias
     ]
@@ -352,7 +354,8 @@ def build_server(config: Config, source: Log, store: CommandQueue, replica: int 
         room=WaitingRoom(limits.most_batched, workers.waiting),
         batch_rows=limits.batch_rows,
     )
-    models.serve_under([Alias(alias, models.by_name) for alias in alias_locations(config)])
+    shadow = Shadow(registry) if any(alias.shadow for alias in config.alias) else None
+    models.serve_under([Alias(alias, models.by_name, shadow) for alias in alias_locations(config)], shadow)
     topic = config.model[0].topic  # any: the question is whether the log answers
     health = ServiceHealth(
         models,
@@ -374,6 +377,10 @@ def build_server(config: Config, source: Log, store: CommandQueue, replica: int 
             ),
         ],
     )
+    replicas = Replicas(live, replica, service.servers) if service.servers > 1 else None
+    telemetry = ServerMetrics(live, models, health, replicas)
+    if shadow is not None:
+        shadow.told = telemetry.shadowed
     return Server(
         models,
         source,
@@ -381,9 +388,7 @@ def build_server(config: Config, source: Log, store: CommandQueue, replica: int 
         workers=workers,
         addresses=Addresses(grpc=service.grpc, http=service.http),
         limits=limits,
-        telemetry=ServerMetrics(
-            live, models, health, Replicas(live, replica, service.servers) if service.servers > 1 else None
-        ),
+        telemetry=telemetry,
         tokens=Tokens(Path(service.token_file), health=registry.register("tokens")) if service.token_file else None,
         certificates=service.certificates(registry),
         jwts=service.jwt.verifier(registry) if service.jwt is not None else None,

@@ -10,12 +10,14 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from copy import copy
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import structlog
 
 from thalweg.memory.snapshots.snapshots import FolderSnapshots, UnknownVersion
+from thalweg.ops.serve.champions.shadow import Shadow
 from thalweg.ops.serve.champions.standing import TrialFile, standing
 from thalweg.ops.serve.models import ServedModel
 from thalweg.ops.serve.versions import Freshness, Versions
@@ -42,6 +44,8 @@ class AliasLocation:
     """The file of its promotions."""
     trial: Path | None = None
     """The file of its trial, if it promotes by a test."""
+    shadow: float = 0.0
+    """The share of its requests that challengers answer as well."""
 
 
 class NumberedVersions:
@@ -97,9 +101,13 @@ class Alias:
     Args:
         location: The alias.
         models: The served models by name.
+        shadow: Computes copies of its requests; None: none are taken.
     """
 
-    def __init__(self, location: AliasLocation, models: Mapping[str, ServedModel]) -> None:
+    def __init__(
+        self, location: AliasLocation, models: Mapping[str, ServedModel], shadow: Shadow | None = None
+    ) -> None:
+        self._shadow = shadow if location.shadow else None
         self.name = location.name
         self.members = location.members
         self._location, self._models = location, models
@@ -183,7 +191,10 @@ class Alias:
         """The model of a promotion, under the alias's name."""
         champion = self._models[promotion.champion]
         others = [self._models[name] for name in self.members if name in self._models and name != promotion.champion]
-        return under_alias(champion, self.name, promotion.number * VERSIONS_PER_PROMOTION, others)
+        made = under_alias(champion, self.name, promotion.number * VERSIONS_PER_PROMOTION, others)
+        if self._shadow is not None and others:
+            made.copied = partial(self._shadow.offer, made, self._location.shadow)
+        return made
 
 
 def under_alias(model: ServedModel, name: str, base: int, others: Sequence[ServedModel]) -> ServedModel:

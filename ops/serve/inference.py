@@ -149,6 +149,8 @@ class InferenceCore:
                 _record(self._log, model, inputs)
         else:
             outputs, explanation = self._infer_with_options(model, served, request, inputs)
+        if model.copied is not None:
+            model.copied(served.predictor, request.inputs, outputs)
         return InferenceResponse(options, served, outputs, model.staleness_seconds(served), explanation)
 
     def _infer_with_options(

@@ -86,6 +86,19 @@ SERVER_METRICS: Mapping[str, tuple[str, str, tuple[str, ...], tuple[float, ...]]
         ("reason",),
         (),
     ),
+    "thalweg_alias_shadow_requests_total": (
+        "counter",
+        "Shadow copies of requests to an alias, by what became of them: `agreed`, `differed`, `answered`, `failed`, "
+        "`unready`, `shed`",
+        ("alias", "model_name", "outcome"),
+        (),
+    ),
+    "thalweg_alias_shadow_duration_seconds": (
+        "histogram",
+        "Duration of a challenger's answer to a shadow copy",
+        ("alias", "model_name"),
+        _SERVE_BUCKETS,
+    ),
     "grpc_server_started_total": ("counter", "Calls started, counted when they complete", _GRPC, ()),
     "grpc_server_handled_total": ("counter", "Calls completed, by status code", (*_GRPC, "grpc_code"), ()),
     "grpc_server_handling_seconds": ("histogram", "Duration of calls", _GRPC, _SERVE_BUCKETS),

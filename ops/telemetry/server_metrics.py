@@ -199,6 +199,13 @@ class ServerMetrics:
         with self._counting:
             self._note_call(service, name, code, np.array([seconds]))
 
+    def shadowed(self, alias: str, model: str, outcome: str, seconds: float) -> None:
+        """A shadow copy of a request to an alias was answered by a challenger, or dropped."""
+        with self._counting:
+            self._add("thalweg_alias_shadow_requests_total", (alias, model, outcome), 1)
+            if outcome != "shed":
+                self._observe("thalweg_alias_shadow_duration_seconds", (alias, model), np.array([seconds]))
+
     def refused(self, reason: str) -> None:
         with self._counting:
             self._add("thalweg_requests_refused_total", (reason,), 1)
