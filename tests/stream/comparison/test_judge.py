@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import json
+import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from tests.stream.comparison.models import World, corners, mean, ridge
+from tests.stream.comparison.models import SPECS, World, corners, mean, ridge
+from thalweg.models.contract.learner import Learner, LearnerContext
+from thalweg.models.ridge.learner import Ridge
 from thalweg.stream.comparison.loss_log import segments
 from thalweg.stream.comparison.losses import LossOfEvents
 from thalweg.stream.journal.promotions import BACK, TESTED, Promotions
 from thalweg.stream.learn.processor import Processor
+from thalweg.stream.log.log import Message
 
 BOTH = {"mean": mean, "ridge": ridge}
 
@@ -261,6 +266,33 @@ def test_what_a_challenger_does_not_answer_counts_as_its_worst_loss(tmp_path: Pa
     (test,) = trial.tests
     assert test.unanswered == test.compared == 100
     assert test.sums.mean < -0.5
+
+
+def numbers(expansion: int) -> Learner:
+    return Ridge(LearnerContext(inputs=SPECS, params={"task": "regression", "expansion": expansion}, seed=0))
+
+
+@pytest.mark.parametrize("far_off", [(), (5, 200)])
+def test_of_numbers_the_smaller_squared_error_is_promoted_also_among_targets_that_are_far_off(
+    tmp_path: Path, far_off: tuple[int, ...]
+) -> None:
+    """A single target of 1e100 would decide a mean of squared errors for ever."""
+    world = World(tmp_path, {"flat": lambda: numbers(0), "bent": lambda: numbers(64)})
+    world.new_judge(loss_range=lambda champion: (0.0, math.inf))
+    rng = np.random.default_rng(2)
+    points = rng.uniform(-1, 1, (1200, 2)).astype(np.float32)
+    values = points[:, 0] * points[:, 1] + rng.normal(0, 0.02, 1200)
+    values[list(far_off)] = 1e100
+    records = [{"inputs": {"features": p}, "label": v, "weight": 1.0} for p, v in zip(points.tolist(), values.tolist())]
+    for row in far_off:
+        records[row]["weight"] = 1e-250  # what they teach does not matter here
+    world.log.append("t", [Message(json.dumps(one).encode(), time=1.0) for one in records])
+
+    world.learn()
+    world.compare()
+
+    assert world.champion() == "bent"
+    assert world.decisions()[0][1] < 1000
 
 
 def test_losses_that_cannot_be_computed_cost_the_model_no_event(
