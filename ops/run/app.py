@@ -20,7 +20,7 @@ from thalweg.models.contract.registry import find
 from thalweg.ops.config.config import Config
 from thalweg.ops.config.error import ConfigurationError
 from thalweg.ops.config.model import ModelConfig
-from thalweg.ops.run.champions.losses import losses_of, trial_path
+from thalweg.ops.run.champions.losses import comparison_path, losses_of
 from thalweg.ops.run.successors import promotions_path, with_successors
 from thalweg.ops.serve.access.access import AccessSettings
 from thalweg.ops.serve.access.tokens import Tokens
@@ -319,7 +319,7 @@ def alias_locations(config: Config) -> list[AliasLocation]:
             alias.champion,
             tuple(alias.members),
             promotions_path(config, alias.name),
-            trial_path(config, alias.name) if alias.promotion == "auto" else None,
+            comparison_path(config, alias.name) if alias.promotion == "auto" else None,
             alias.shadow,
         )
         for alias in config.alias

@@ -18,10 +18,10 @@ import structlog
 
 from thalweg.memory.snapshots.snapshots import FolderSnapshots, UnknownVersion
 from thalweg.ops.serve.champions.shadow import Shadow
-from thalweg.ops.serve.champions.standing import TrialFile, standing
+from thalweg.ops.serve.champions.standing import ComparisonFile, standing
 from thalweg.ops.serve.models import ServedModel
 from thalweg.ops.serve.versions import Freshness, Versions
-from thalweg.stream.comparison.trial_file import TrialReport
+from thalweg.stream.comparison.comparison_file import ComparisonReport
 from thalweg.stream.journal.promotions import CONFIGURED, FIRST, Promotion, Promotions
 from thalweg.stream.publication.ports import ServedVersion, VersionSubscriber
 
@@ -42,8 +42,8 @@ class AliasLocation:
     """The models that may answer under the name."""
     promotions: Path
     """The file of its promotions."""
-    trial: Path | None = None
-    """The file of its trial, if it promotes by a test."""
+    comparison: Path | None = None
+    """The file of its comparison, if it promotes by a test."""
     shadow: float = 0.0
     """The share of its requests that challengers answer as well."""
 
@@ -116,7 +116,7 @@ class Alias:
         """Its promotions, to append to. Not those that `look` follows: what is read here must not be missed there."""
         self.configured = location.champion
         """The champion that the configuration names."""
-        self._trial = TrialFile(location.trial)
+        self._comparison = ComparisonFile(location.comparison)
         self._history: tuple[Promotion, ...] = (Promotion(0, location.champion, FIRST, location.champion, 0.0),)
         self._waits_for: Promotion | None = None
         self._open()
@@ -128,13 +128,15 @@ class Alias:
         """How often another model was promoted."""
         return self._history[-1].number
 
-    def trial(self) -> TrialReport | None:
+    def comparison(self) -> ComparisonReport | None:
         """How the comparison of its models stands; None if it promotes by hand alone. Any thread may call it."""
-        return self._trial.read()
+        return self._comparison.read()
 
     def standing(self) -> dict[str, Any]:
         """Who answers, who has answered, and how the comparison stands, as JSON values. Any thread may call it."""
-        return standing(self.name, self.members, self._history, self.trial(), auto=self._location.trial is not None)
+        return standing(
+            self.name, self.members, self._history, self.comparison(), auto=self._location.comparison is not None
+        )
 
     @property
     def problem(self) -> str:

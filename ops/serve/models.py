@@ -20,7 +20,7 @@ from thalweg.proto.bounds.limits import MAX_FUTURE_SECONDS
 from thalweg.proto.rows.tensors import fitting
 from thalweg.proto.schema import Array, Inputs, Schema
 from thalweg.proto.task import ADAPTATION
-from thalweg.stream.comparison.trial_file import TrialReport
+from thalweg.stream.comparison.comparison_file import ComparisonReport
 from thalweg.stream.health.registry import Health, HealthRegistry
 from thalweg.stream.health.supervised import SupervisedThread
 from thalweg.stream.labels.request_buffer import RequestBuffer
@@ -198,7 +198,7 @@ class Name(Protocol):
     def of_version(self, version: int) -> ServedModel:
         """The model that a version belongs to. Raises UnknownVersion."""
 
-    def trial(self) -> TrialReport | None:
+    def comparison(self) -> ComparisonReport | None:
         """How the comparison of its models stands; None if it promotes by hand alone."""
 
     def standing(self) -> dict[str, Any]:

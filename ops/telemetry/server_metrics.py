@@ -288,10 +288,10 @@ class ServerMetrics:
         gained, difference = collected("thalweg_alias_evidence"), collected("thalweg_alias_loss_difference")
         compared, waiting = collected("thalweg_alias_compared_events"), collected("thalweg_alias_waiting")
         for alias in self._models.aliases:
-            if (report := alias.trial()) is None:
+            if (report := alias.comparison()) is None:
                 continue
             waiting.add_metric((alias.name,), bool(report.waits))
-            for test in report.trial.tests:
+            for test in report.comparison.tests:
                 labels = alias.name, test.challenger
                 gained.add_metric(labels, evidence(test))
                 difference.add_metric(labels, test.sums.mean)

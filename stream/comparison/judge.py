@@ -2,8 +2,8 @@
 
 What it decides follows from the losses of the models alone, and those from their journals: it reads them at its own
 pace, goes on after a restart where its file says, and comes to the same decision at the same event. The promotion is
-recorded, with the place in the log from where the next trial goes on, before anything else is: whoever dies in between
-finds it, and promotes nobody twice.
+recorded first, with the place in the log from where the next comparison goes on: whoever dies then finds it, and
+promotes nobody twice.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ import structlog
 
 from thalweg.stream.comparison.block_losses import BlockLosses
 from thalweg.stream.comparison.bounds import Bounds
+from thalweg.stream.comparison.comparison import Comparison, Decision, step, undone
+from thalweg.stream.comparison.comparison_file import ComparisonReport, read_comparison, write_comparison
 from thalweg.stream.comparison.loss_reader import LossReader
 from thalweg.stream.comparison.pairing import Pairs
-from thalweg.stream.comparison.trial import Decision, Trial, step, undone
-from thalweg.stream.comparison.trial_file import TrialReport, read_trial, write_trial
 from thalweg.stream.health.registry import Health
 from thalweg.stream.journal.promotions import BACK, TESTED, Overtaken, Promotion, Promotions
 from thalweg.stream.runtime import REAL, Runtime, Signal
@@ -50,8 +50,8 @@ class JudgeSettings:
     """Which loss, see `losses`."""
     losses: Mapping[str, Path]
     """By model, the folder of its losses."""
-    trial: Path
-    """The file of the trial."""
+    comparison: Path
+    """The file of the comparison."""
     left_out: Callable[[str, str], str] = lambda champion, challenger: ""
     """Why this challenger cannot be compared with this champion; empty if it can."""
     loss_range: Callable[[str], tuple[float, float]] = lambda champion: (0.0, 1.0)
@@ -77,23 +77,23 @@ class Judge:
         self._health = health or Health("comparison")
         self._clock, self._ticks = runtime.clock, runtime.ticks
         self._stopping: Signal = runtime.signal()
-        self._trial: Trial | None = None
+        self._comparison: Comparison | None = None
         self._newest: Promotion | None = None
         self._left_out: dict[str, str] = {}
         self._waits = self._held = ""
         self._waits_since: float | None = None
-        self._decided: tuple[Trial, Decision] | None = None
+        self._decided: tuple[Comparison, Decision] | None = None
         self._block: BlockLosses | None = None
         self._readers: dict[str, LossReader] = {}
         self._unread: dict[str, Iterator[BlockLosses]] = {}
         self._pairs: dict[str, Pairs] = {}
-        self._saved: TrialReport | None = None
+        self._saved: ComparisonReport | None = None
         self._saved_at = -math.inf
 
     @property
-    def trial(self) -> Trial | None:
-        """The trial; None before the first turn."""
-        return self._trial
+    def comparison(self) -> Comparison | None:
+        """The comparison; None before the first turn."""
+        return self._comparison
 
     def stop(self) -> None:
         """Ask `run` to save and return."""
@@ -106,7 +106,7 @@ class Judge:
                 if not self.turn():
                     self._stopping.wait(_IDLE_SECONDS)
         finally:
-            if self._trial is not None:
+            if self._comparison is not None:
                 self.save()
 
     def turn(self) -> bool:
@@ -114,7 +114,7 @@ class Judge:
 
         Raises:
             OSError: A file cannot be read or written.
-            ValueError: The trial's file holds something else.
+            ValueError: The comparison's file holds something else.
         """
         self._follow()
         moved = False
@@ -142,22 +142,22 @@ class Judge:
 
     def save(self) -> None:
         """Save where the comparison is, and delete the losses that it needs no more. Raises OSError."""
-        assert self._trial is not None
+        assert self._comparison is not None
         self._saved_at = self._ticks()
-        report = TrialReport(
-            self._trial, self._settings.loss, self._clock(), self._waits, self._held, dict(self._left_out)
+        report = ComparisonReport(
+            self._comparison, self._settings.loss, self._clock(), self._waits, self._held, dict(self._left_out)
         )
         if self._saved is not None and replace(self._saved, time=report.time) == report:
             return
-        write_trial(self._settings.trial, report)
+        write_comparison(self._settings.comparison, report)
         self._saved = report
         for reader in self._readers.values():
-            reader.forget(self._trial.done)
+            reader.forget(self._comparison.done)
 
     # -- following promotions -----------------------------------------------------------------------------------------
 
     def _follow(self) -> None:
-        """Begin, or begin a new trial where another model has become the champion."""
+        """Begin, or begin a new comparison where another model has become the champion."""
         if self._newest is not None and not self._promotions.changed():
             return
         if self._newest is None:
@@ -166,11 +166,11 @@ class Judge:
             known = self._promotions.read()
         if known[-1] == self._newest:
             return
-        before, self._newest = self._trial, known[-1]
-        if before is None and (kept := read_trial(self._settings.trial)) is not None:
-            before = kept.trial if kept.loss == self._settings.loss else replace(kept.trial, promotion=-1)
+        before, self._newest = self._comparison, known[-1]
+        if before is None and (kept := read_comparison(self._settings.comparison)) is not None:
+            before = kept.comparison if kept.loss == self._settings.loss else replace(kept.comparison, promotion=-1)
         with self._health.slow():  # learners are made to see what they take
-            self._trial = self._next_trial(before, self._newest)
+            self._comparison = self._next_comparison(before, self._newest)
         self._decided, self._block, self._waits = None, None, ""
         self._held = (
             f"an operator went back to {self._newest.champion}: promote another model by hand"
@@ -179,10 +179,10 @@ class Judge:
         )
         self._readers = {name: LossReader(self._settings.losses[name]) for name in self._settings.members}
         self._unread = {name: reader.blocks() for name, reader in self._readers.items()}
-        self._pairs = {test.challenger: Pairs() for test in self._trial.tests}
+        self._pairs = {test.challenger: Pairs() for test in self._comparison.tests}
         self._saved_at = -math.inf
 
-    def _next_trial(self, before: Trial | None, newest: Promotion) -> Trial:
+    def _next_comparison(self, before: Comparison | None, newest: Promotion) -> Comparison:
         champion = newest.champion
         self._left_out = {}
         challengers = []
@@ -200,38 +200,40 @@ class Judge:
         groups, done = (0, {}) if before is None else (before.groups, dict(before.done))
         if newest.cause == TESTED and newest.evidence is not None:
             groups, done = max(groups, int(newest.evidence["groups"])), dict(newest.evidence["done"])
-        fresh = Trial(champion, newest.number, alpha, groups, Bounds(*self._settings.loss_range(champion)), (), done)
+        fresh = Comparison(
+            champion, newest.number, alpha, groups, Bounds(*self._settings.loss_range(champion)), (), done
+        )
         return fresh.with_challengers(challengers)
 
     # -- comparing ----------------------------------------------------------------------------------------------------
 
     def _compare_next(self) -> bool:
         """Compare the champion's next block; False if there is none, or a challenger is waited for."""
-        assert self._trial is not None
+        assert self._comparison is not None
         if self._decided is not None:
             return self._promote(*self._decided)
         if self._block is None:
-            self._block = self._next_of(self._trial.champion)
+            self._block = self._next_of(self._comparison.champion)
         if self._block is None or not self._all_there(self._block):
             return False
-        after, decision = step(self._trial, self._block, self._pairs, acting=not self._held)
+        after, decision = step(self._comparison, self._block, self._pairs, acting=not self._held)
         after = self._with_late_done(after)
         if decision is not None:  # until it is recorded, a restart begins before the block
             self._decided = after, decision
             return self._promote(after, decision)
-        self._trial, self._block = after, None
+        self._comparison, self._block = after, None
         for test in after.tests:
             self._pairs[test.challenger].drop(after.done)
             self._pairs[test.challenger].by_id.drop(test.reached or 0)
         return True
 
-    def _with_late_done(self, trial: Trial) -> Trial:
+    def _with_late_done(self, comparison: Comparison) -> Comparison:
         """With what was paired by id marked as done in the challengers' own topics: nobody reads it again."""
-        done = dict(trial.done)
-        for test in trial.tests:
+        done = dict(comparison.done)
+        for test in comparison.tests:
             late = {} if test.reached is None else self._pairs[test.challenger].by_id.done(test.reached)
             done |= {place: last for place, last in late.items() if last > done.get(place, -1)}
-        return replace(trial, done=done)
+        return replace(comparison, done=done)
 
     def _next_of(self, name: str) -> BlockLosses | None:
         block = next(self._unread[name], None)
@@ -241,8 +243,8 @@ class Judge:
 
     def _all_there(self, block: BlockLosses) -> bool:
         """Whether every challenger has consumed the records of the champion's block."""
-        assert self._trial is not None
-        done, late, labels = self._trial.done, [], []
+        assert self._comparison is not None
+        done, late, labels = self._comparison.done, [], []
         keys = block.keys[undone(block, done)]
         keys = keys[keys >= 0]
         for name, pairs in self._pairs.items():
@@ -250,8 +252,8 @@ class Judge:
                 late.append(name)
             elif len(keys) and not self._has_late(name, pairs, keys.tolist()):
                 labels.append(name)
-        told = [f"{' and '.join(late)} learns behind {self._trial.champion}"] if late else []
-        told += [f"{' and '.join(labels)} has fewer late labels than {self._trial.champion}"] if labels else []
+        told = [f"{' and '.join(late)} learns behind {self._comparison.champion}"] if late else []
+        told += [f"{' and '.join(labels)} has fewer late labels than {self._comparison.champion}"] if labels else []
         self._waits = "; ".join(told)
         return not told
 
@@ -269,28 +271,28 @@ class Judge:
 
     def _read_while(self, name: str, wanted: Callable[[], bool]) -> bool:
         """Read a challenger's losses while more are wanted; whether none are any more."""
-        assert self._trial is not None
+        assert self._comparison is not None
         while wanted():
             if (theirs := self._next_of(name)) is None:
                 return False
-            self._pairs[name].add(theirs, self._trial.done)
+            self._pairs[name].add(theirs, self._comparison.done)
         return True
 
     def _reached(self, name: str) -> int | None:
-        assert self._trial is not None
-        return next(test.reached for test in self._trial.tests if test.challenger == name)
+        assert self._comparison is not None
+        return next(test.reached for test in self._comparison.tests if test.challenger == name)
 
     def _reach(self, name: str, reached: int | None) -> int:
-        assert self._trial is not None
-        tests = (replace(one, reached=reached) if one.challenger == name else one for one in self._trial.tests)
-        self._trial = replace(self._trial, tests=tuple(tests))
+        assert self._comparison is not None
+        tests = (replace(one, reached=reached) if one.challenger == name else one for one in self._comparison.tests)
+        self._comparison = replace(self._comparison, tests=tuple(tests))
         return -1 if reached is None else reached
 
-    def _promote(self, trial: Trial, decision: Decision) -> bool:
-        """Act on a decision that led to this trial; whether the comparison goes on."""
+    def _promote(self, comparison: Comparison, decision: Decision) -> bool:
+        """Act on a decision that led to this comparison; whether the comparison goes on."""
         assert self._newest is not None
         with self._health.slow():
-            reasons = self._settings.refusals(trial.champion, decision.challenger)
+            reasons = self._settings.refusals(comparison.champion, decision.challenger)
         if reasons:
             self._waits = f"{decision.challenger} is better and cannot answer yet: {'; '.join(reasons)}"
             return False
@@ -298,8 +300,8 @@ class Judge:
             **asdict(decision),
             "log_evidence": decision.sums.log_evidence,
             "log_needed": -math.log(decision.alpha),
-            "groups": trial.groups,
-            "done": dict(trial.done),
+            "groups": comparison.groups,
+            "done": dict(comparison.done),
         }
         with suppress(Overtaken):  # else the next turn follows what an operator has decided meanwhile
             self._promotions.promote_tested(decision.challenger, self._newest, evidence)
@@ -307,7 +309,7 @@ class Judge:
                 "a challenger is better: promoted",
                 alias=self._settings.alias,
                 model=decision.challenger,
-                champion=trial.champion,
+                champion=comparison.champion,
                 events=decision.sums.events,
                 mean_difference=round(decision.sums.mean, 6),
             )

@@ -7,7 +7,7 @@ from functools import partial
 from thalweg.ops.config.alias import AliasConfig
 from thalweg.ops.config.config import Config
 from thalweg.ops.run.app import new_learner
-from thalweg.ops.run.champions.losses import losses_folder, trial_path
+from thalweg.ops.run.champions.losses import comparison_path, losses_folder
 from thalweg.ops.run.champions.promotable import incompatible, refusals
 from thalweg.ops.run.successors import promotions_path
 from thalweg.proto.task import task_of
@@ -26,7 +26,7 @@ def judge_of(config: Config, alias: AliasConfig, health: Health) -> Judge:
         alpha=alias.alpha,
         loss=alias.loss,
         losses={name: losses_folder(config, alias, name) for name in alias.members},
-        trial=trial_path(config, alias.name),
+        comparison=comparison_path(config, alias.name),
         left_out=partial(left_out, config, alias),
         loss_range=partial(_loss_range, config, alias),
         refusals=partial(refusals, config),

@@ -28,6 +28,6 @@ def losses_folder(config: Config, alias: AliasConfig, model: str) -> Path:
     return Path(config.service.state_dir) / model / _FOLDER / alias.loss
 
 
-def trial_path(config: Config, alias: str) -> Path:
-    """The file of an alias's trial."""
-    return aliases_folder(config) / f"{alias}.trial.json"
+def comparison_path(config: Config, alias: str) -> Path:
+    """The file of an alias's comparison."""
+    return aliases_folder(config) / f"{alias}.comparison.json"

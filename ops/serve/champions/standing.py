@@ -9,8 +9,8 @@ from typing import Any
 
 import structlog
 
-from thalweg.stream.comparison.trial import ChallengerTest
-from thalweg.stream.comparison.trial_file import TrialReport, read_trial
+from thalweg.stream.comparison.comparison import ChallengerTest
+from thalweg.stream.comparison.comparison_file import ComparisonReport, read_comparison
 from thalweg.stream.journal.promotions import Promotion
 
 log = structlog.get_logger(__name__)
@@ -19,8 +19,8 @@ MOST_SHOWN = 20
 """Promotions shown, the newest."""
 
 
-class TrialFile:
-    """An alias's trial, read again when its file has changed. Any thread may call `read`.
+class ComparisonFile:
+    """An alias's comparison, read again when its file has changed. Any thread may call `read`.
 
     Args:
         path: The file; None: the alias promotes by hand alone.
@@ -28,26 +28,26 @@ class TrialFile:
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
-        self._read: tuple[int, TrialReport | None] = (-1, None)
+        self._read: tuple[int, ComparisonReport | None] = (-1, None)
 
-    def read(self) -> TrialReport | None:
-        """The trial; None if there is none, or it cannot be read."""
+    def read(self) -> ComparisonReport | None:
+        """The comparison; None if there is none, or it cannot be read."""
         if self._path is None:
             return None
         known = self._read
         try:
             changed = self._path.stat().st_mtime_ns
             if changed != known[0]:
-                known = self._read = changed, read_trial(self._path)
+                known = self._read = changed, read_comparison(self._path)
         except FileNotFoundError:
             return None
         except (OSError, ValueError) as error:
-            log.warning("the trial of an alias cannot be read", problem=str(error))
+            log.warning("the comparison of an alias cannot be read", problem=str(error))
         return known[1]
 
 
 def standing(
-    name: str, members: Sequence[str], promotions: Sequence[Promotion], report: TrialReport | None, *, auto: bool
+    name: str, members: Sequence[str], promotions: Sequence[Promotion], report: ComparisonReport | None, *, auto: bool
 ) -> dict[str, Any]:
     """As JSON values.
 
@@ -55,7 +55,7 @@ def standing(
         name: The alias.
         members: Its models.
         promotions: All of them, oldest first; at least the first champion.
-        report: Its trial, if it has begun.
+        report: Its comparison, if it has begun.
         auto: Whether it promotes by a test.
     """
     newest = promotions[-1]
@@ -68,17 +68,17 @@ def standing(
         "cause": newest.cause,
         "auto": auto,
         "promotions": [_told(one) for one in promotions[-MOST_SHOWN:]],
-        "trial": None,
+        "comparison": None,
     }
-    if report is not None and report.trial.promotion == newest.number:
-        trial = report.trial
-        found["trial"] = {
-            "alpha": trial.alpha,
+    if report is not None and report.comparison.promotion == newest.number:
+        comparison = report.comparison
+        found["comparison"] = {
+            "alpha": comparison.alpha,
             "loss": report.loss,
             "waits": report.waits or None,
             "held": report.held or None,
             "left_out": dict(report.left_out),
-            "challengers": [challenger(test) for test in trial.tests],
+            "challengers": [challenger(test) for test in comparison.tests],
         }
     return found
 

@@ -43,14 +43,14 @@ function champion(one) {
   return `${one.champion} answers${since}${why}.`;
 }
 
-function notes({ auto, trial }) {
-  if (!trial) return [auto ? "The comparison has not begun." : "Promotions are made by hand."];
-  const left = Object.entries(trial.left_out).map(([name, why]) => `${name} is not compared: ${why}.`);
-  return [trial.waits && `The comparison waits: ${trial.waits}.`, trial.held && `No promotion by the test: ${trial.held}.`, ...left].filter(Boolean);
+function notes({ auto, comparison }) {
+  if (!comparison) return [auto ? "The comparison has not begun." : "Promotions are made by hand."];
+  const left = Object.entries(comparison.left_out).map(([name, why]) => `${name} is not compared: ${why}.`);
+  return [comparison.waits && `The comparison waits: ${comparison.waits}.`, comparison.held && `No promotion by the test: ${comparison.held}.`, ...left].filter(Boolean);
 }
 
 function row(one, name, readOnly, redraw) {
-  const test = one.trial?.challengers.find((challenger) => challenger.model === name);
+  const test = one.comparison?.challengers.find((challenger) => challenger.model === name);
   const answers = name === one.champion;
   const button = el(
     "button",

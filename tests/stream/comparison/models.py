@@ -85,7 +85,7 @@ class World:
             "members": names,
             "alpha": 0.05,
             "losses": {name: self.folder / name / "losses" for name in names},
-            "trial": self.folder / ".aliases" / "fraud.trial.json",
+            "comparison": self.folder / ".aliases" / "fraud.comparison.json",
         }
         self.judge = Judge(JudgeSettings(**{**given, **settings}), self.promotions)
         return self.judge

@@ -36,10 +36,10 @@ def test_a_challenger_that_is_better_is_promoted_and_the_old_champion_challenges
     assert promoted.evidence is not None
     assert promoted.evidence["log_evidence"] >= promoted.evidence["log_needed"]
     assert 0 < promoted.evidence["offset"] < 300
-    trial = world.judge.trial
-    assert trial is not None
-    (test,) = trial.tests
-    assert (trial.champion, test.challenger) == ("ridge", "mean")
+    comparison = world.judge.comparison
+    assert comparison is not None
+    (test,) = comparison.tests
+    assert (comparison.champion, test.challenger) == ("ridge", "mean")
     assert test.alpha < promoted.evidence["alpha"]
     assert test.compared == 600 - 1 - promoted.evidence["offset"]  # every event after the deciding one
     assert test.sums.mean < 0
@@ -53,10 +53,10 @@ def test_models_that_are_equal_stay_where_they_are(tmp_path: Path) -> None:
     world.compare()
 
     assert world.champion() == "one"
-    trial = world.judge.trial
-    assert trial is not None
-    assert trial.tests[0].compared == 600
-    assert trial.tests[0].sums.total == 0.0
+    comparison = world.judge.comparison
+    assert comparison is not None
+    assert comparison.tests[0].compared == 600
+    assert comparison.tests[0].sums.total == 0.0
 
 
 @pytest.mark.parametrize("cut", [3, 16])
@@ -125,7 +125,7 @@ def test_after_a_kill_anywhere_the_same_challenger_is_promoted_at_the_same_event
 
     assert world.decisions() == undisturbed.decisions()
     assert len(world.promotions.read()) == 2
-    ours, theirs = world.judge.trial, undisturbed.judge.trial
+    ours, theirs = world.judge.comparison, undisturbed.judge.comparison
     assert ours is not None
     assert theirs is not None
     assert [test.sums for test in ours.tests] == [test.sums for test in theirs.tests]
@@ -140,7 +140,7 @@ def test_a_challenger_that_is_behind_is_waited_for_and_told(tmp_path: Path) -> N
     world.judge.save()
 
     assert world.champion() == "mean"
-    assert "ridge learns behind mean" in (tmp_path / ".aliases" / "fraud.trial.json").read_text()
+    assert "ridge learns behind mean" in (tmp_path / ".aliases" / "fraud.comparison.json").read_text()
 
     world.learn("ridge")
     world.compare()
@@ -148,7 +148,7 @@ def test_a_challenger_that_is_behind_is_waited_for_and_told(tmp_path: Path) -> N
     assert world.champion() == "ridge"
 
 
-def test_an_operator_who_goes_back_is_not_overruled_and_one_who_promotes_ends_the_trial(tmp_path: Path) -> None:
+def test_an_operator_who_goes_back_is_not_overruled_and_one_who_promotes_ends_the_comparison(tmp_path: Path) -> None:
     world = World(tmp_path, BOTH)
     world.log.append("t", corners(300))
     world.learn()
@@ -161,13 +161,13 @@ def test_an_operator_who_goes_back_is_not_overruled_and_one_who_promotes_ends_th
     world.compare()
 
     assert world.promotions.read()[-1].cause == BACK
-    trial = world.judge.trial
-    assert trial is not None
-    assert trial.tests[0].sums.log_evidence > trial.tests[0].log_needed  # it is better, and stays back
+    comparison = world.judge.comparison
+    assert comparison is not None
+    assert comparison.tests[0].sums.log_evidence > comparison.tests[0].log_needed  # it is better, and stays back
     world.promotions.promote("ridge", world.promotions.read()[-1])
     world.compare()
-    assert world.judge.trial is not None
-    assert world.judge.trial.champion == "ridge"
+    assert world.judge.comparison is not None
+    assert world.judge.comparison.champion == "ridge"
 
 
 def test_a_better_challenger_that_could_not_answer_is_promoted_once_it_can(tmp_path: Path) -> None:
@@ -179,7 +179,7 @@ def test_a_better_challenger_that_could_not_answer_is_promoted_once_it_can(tmp_p
     world.compare()
     world.judge.save()
     assert world.champion() == "mean"
-    assert "no version" in (tmp_path / ".aliases" / "fraud.trial.json").read_text()
+    assert "no version" in (tmp_path / ".aliases" / "fraud.comparison.json").read_text()
 
     world.new_judge(refusals=lambda champion, challenger: reasons)  # a restart forgets no decision
     reasons.clear()
@@ -202,7 +202,7 @@ def test_a_challenger_that_cannot_be_compared_is_left_out_and_told(tmp_path: Pat
     world.judge.save()
 
     assert world.champion() == "mean"
-    assert "an input 'amount'" in (tmp_path / ".aliases" / "fraud.trial.json").read_text()
+    assert "an input 'amount'" in (tmp_path / ".aliases" / "fraud.comparison.json").read_text()
 
 
 def test_a_topic_that_is_created_again_is_compared_from_its_beginning(tmp_path: Path) -> None:
@@ -216,9 +216,9 @@ def test_a_topic_that_is_created_again_is_compared_from_its_beginning(tmp_path: 
     world.learn()
     world.compare()
 
-    trial = world.judge.trial
-    assert trial is not None
-    assert trial.tests[0].compared == 250
+    comparison = world.judge.comparison
+    assert comparison is not None
+    assert comparison.tests[0].compared == 250
 
 
 def test_losses_are_deleted_once_they_are_compared(tmp_path: Path) -> None:
@@ -245,12 +245,12 @@ def test_where_losses_are_lost_events_are_not_compared_and_the_test_goes_on(tmp_
 
     world.compare()
 
-    trial = world.judge.trial
-    assert trial is not None
-    (test,) = trial.tests
+    comparison = world.judge.comparison
+    assert comparison is not None
+    (test,) = comparison.tests
     assert 0 < test.compared < 400
     assert test.unanswered == 0
-    assert trial.done == dict.fromkeys(trial.done, 399)
+    assert comparison.done == dict.fromkeys(comparison.done, 399)
 
 
 def test_what_a_challenger_does_not_answer_counts_as_its_worst_loss(tmp_path: Path) -> None:
@@ -261,9 +261,9 @@ def test_what_a_challenger_does_not_answer_counts_as_its_worst_loss(tmp_path: Pa
 
     world.compare()
 
-    trial = world.judge.trial
-    assert trial is not None
-    (test,) = trial.tests
+    comparison = world.judge.comparison
+    assert comparison is not None
+    (test,) = comparison.tests
     assert test.unanswered == test.compared == 100
     assert test.sums.mean < -0.5
 
@@ -324,8 +324,8 @@ def test_a_champion_that_is_removed_gives_way_to_the_configured_one(tmp_path: Pa
     without.compare()
 
     assert without.champion() == "mean"
-    assert without.judge.trial is not None
-    assert without.judge.trial.tests == ()
+    assert without.judge.comparison is not None
+    assert without.judge.comparison.tests == ()
 
 
 def test_a_challenger_that_is_added_begins_a_test_of_its_own_and_the_others_go_on(tmp_path: Path) -> None:
@@ -334,15 +334,15 @@ def test_a_challenger_that_is_added_begins_a_test_of_its_own_and_the_others_go_o
     world.learn()
     world.compare()
     world.judge.save()
-    assert world.judge.trial is not None
-    known = world.judge.trial.tests[0]
+    assert world.judge.comparison is not None
+    known = world.judge.comparison.tests[0]
 
     more = World(tmp_path, {"one": ridge, "other": ridge, "third": mean}, world.log)
     more.learn()
     more.compare()
 
-    assert more.judge.trial is not None
-    first, third = more.judge.trial.tests
+    assert more.judge.comparison is not None
+    first, third = more.judge.comparison.tests
     assert first == known
     assert third.alpha < first.alpha
     assert np.isclose(third.alpha, 0.05 * 6 / np.pi**2 / 4)

@@ -64,8 +64,8 @@ def test_events_that_the_challenger_never_got_are_not_held_against_it(tmp_path: 
 
     learn(world)
     world.compare()
-    assert world.judge.trial is not None
-    assert world.judge.trial.tests[0].compared == 0  # a missing one near the end may still come
+    assert world.judge.comparison is not None
+    assert world.judge.comparison.tests[0].compared == 0  # a missing one near the end may still come
 
     more = corners(WINDOW + 1, seed=1, first=400)
     for name in ("one", "other"):
@@ -73,7 +73,7 @@ def test_events_that_the_challenger_never_got_are_not_held_against_it(tmp_path: 
     learn(world)
     world.compare()
 
-    (test,) = world.judge.trial.tests
+    (test,) = world.judge.comparison.tests
     assert test.compared == 266 + WINDOW + 1  # two thirds, and all that came after
     assert test.unanswered == 0
 
@@ -87,7 +87,7 @@ def test_a_challenger_that_has_fewer_late_labels_is_waited_for_and_told(tmp_path
 
     world.compare()
     world.judge.save()
-    assert "ridge has fewer late labels than mean" in (tmp_path / ".aliases" / "fraud.trial.json").read_text()
+    assert "ridge has fewer late labels than mean" in (tmp_path / ".aliases" / "fraud.comparison.json").read_text()
 
     world.log.append("ridge.joined", events[10:])
     learn(world, "ridge")

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from thalweg.stream.comparison.block_losses import BlockLosses
 from thalweg.stream.comparison.bounds import Bounds
+from thalweg.stream.comparison.comparison import MOST_EVENTS, Comparison, step
 from thalweg.stream.comparison.pairing import Pairs
-from thalweg.stream.comparison.trial import MOST_EVENTS, Trial, step
 
 
 def blocks(order: list[tuple[str, int]], size: int, unlabelled: int = 0, shift: float = 0.0) -> list[BlockLosses]:
@@ -55,17 +55,17 @@ def test_each_event_is_paired_with_itself_once_in_the_champions_order(
     champion: list[tuple[str, int]], challenger: list[tuple[str, int]], sizes: tuple[int, int]
 ) -> None:
     """The challenger loses a thousandth more on every event, so each true pair adds exactly that."""
-    trial = Trial("a", 0, 0.05, 0, Bounds(0.0, 1.0)).with_challengers(["b"])
+    comparison = Comparison("a", 0, 0.05, 0, Bounds(0.0, 1.0)).with_challengers(["b"])
     pairs, theirs = {"b": Pairs()}, iter(blocks(challenger, sizes[1], unlabelled=5, shift=0.001))
 
     for block in blocks(champion, sizes[0], unlabelled=5):
-        while pairs["b"].behind(block.spans, trial.done):
-            pairs["b"].add(next(theirs), trial.done)
-        trial, decision = step(trial, block, pairs)
-        pairs["b"].drop(trial.done)
+        while pairs["b"].behind(block.spans, comparison.done):
+            pairs["b"].add(next(theirs), comparison.done)
+        comparison, decision = step(comparison, block, pairs)
+        pairs["b"].drop(comparison.done)
         assert decision is None
 
-    (test,) = trial.tests
+    (test,) = comparison.tests
     assert test.compared == 64
     assert test.unanswered == 0
     assert test.sums.total == pytest.approx(-0.064)
@@ -101,14 +101,14 @@ def test_a_challenger_that_reads_one_partition_far_ahead_takes_bounded_memory() 
     assert np.isnan(pairs.losses_at("t/1", np.array([900]))).all()  # not compared, and not held against it
 
 
-def against(worse: int, better: int, cut: int) -> tuple[Trial, int | None]:
-    """The trial of a challenger that always loses for some events and then always wins, and the deciding offset."""
+def against(worse: int, better: int, cut: int) -> tuple[Comparison, int | None]:
+    """A challenger that always loses for some events and then always wins: the end, and the deciding offset."""
     count = worse + better
     spans, which, offsets = {"t/0": (-1, count - 1)}, np.zeros(count, "i4"), np.arange(count)
     theirs = np.where(offsets < worse, 0.9, 0.0)
     pairs = {"b": Pairs()}
     pairs["b"].add(BlockLosses(1, spans, ("t/0",), which, offsets, theirs, np.full(count, -1)), {})
-    trial = Trial("a", 0, 0.05, 0, Bounds(0.0, 1.0)).with_challengers(["b"])
+    comparison = Comparison("a", 0, 0.05, 0, Bounds(0.0, 1.0)).with_challengers(["b"])
     for begin in range(0, count, cut):
         rows = slice(begin, min(count, begin + cut))
         ours = 0.9 - theirs[rows]
@@ -116,28 +116,28 @@ def against(worse: int, better: int, cut: int) -> tuple[Trial, int | None]:
         block = BlockLosses(
             1, {"t/0": (begin - 1, last)}, ("t/0",), which[rows], offsets[rows], ours, np.full(len(ours), -1)
         )
-        trial, decision = step(trial, block, pairs)
+        comparison, decision = step(comparison, block, pairs)
         if decision is not None:
-            return trial, decision.offset
-    return trial, None
+            return comparison, decision.offset
+    return comparison, None
 
 
 @pytest.mark.parametrize("cut", [100, 777, 100_000])
 def test_a_challenger_that_was_worse_for_long_is_found_soon_if_the_world_turns(cut: int) -> None:
-    trial, decided = against(4_500, 1_500, cut)
+    comparison, decided = against(4_500, 1_500, cut)
 
-    (test,) = trial.tests
+    (test,) = comparison.tests
     assert test.ended == 4  # not at once, which would use up alpha
-    assert trial.groups == 5
+    assert comparison.groups == 5
     assert test.alpha == pytest.approx(0.05 * 6 / math.pi**2 / 25)
     assert decided == 5_156  # whatever the cut
 
 
-def test_the_longer_the_trial_the_longer_its_tests_so_that_alpha_is_not_used_up() -> None:
-    trial, decided = against(400_000, 0, 50_000)
+def test_the_longer_the_comparison_the_longer_its_tests_so_that_alpha_is_not_used_up() -> None:
+    comparison, decided = against(400_000, 0, 50_000)
 
     assert decided is None
-    assert 100 < trial.tests[0].ended < 250
+    assert 100 < comparison.tests[0].ended < 250
 
 
 def test_a_test_without_a_result_ends_after_a_million_events() -> None:
@@ -149,7 +149,7 @@ def test_a_test_without_a_result_ends_after_a_million_events() -> None:
     pairs = {"b": Pairs()}
     pairs["b"].add(block, {})
 
-    trial, decision = step(Trial("a", 0, 0.05, 0, Bounds(0.0, 1.0)).with_challengers(["b"]), block, pairs)
+    comparison, decision = step(Comparison("a", 0, 0.05, 0, Bounds(0.0, 1.0)).with_challengers(["b"]), block, pairs)
 
     assert decision is None
-    assert (trial.tests[0].ended, trial.tests[0].sums.events) == (1, count - MOST_EVENTS)
+    assert (comparison.tests[0].ended, comparison.tests[0].sums.events) == (1, count - MOST_EVENTS)

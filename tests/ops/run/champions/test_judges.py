@@ -12,9 +12,9 @@ from tests.services.processes import until
 from tests.stream.comparison.models import corners
 from thalweg.ops.config.config import Config, load
 from thalweg.ops.run.champions.judges import left_out
-from thalweg.ops.run.champions.losses import losses_folder, losses_of, trial_path
+from thalweg.ops.run.champions.losses import comparison_path, losses_folder, losses_of
 from thalweg.ops.run.successors import promotions_path
-from thalweg.stream.comparison.trial_file import TrialReport, read_trial
+from thalweg.stream.comparison.comparison_file import ComparisonReport, read_comparison
 from thalweg.stream.health.registry import ComponentHealth, HealthRegistry
 from thalweg.stream.journal.promotions import TESTED, Promotion, Promotions
 from thalweg.stream.log.log import InMemoryLog
@@ -38,13 +38,13 @@ def promotions(config: Config) -> tuple[Promotion, ...]:
     return Promotions(promotions_path(config, "fraud")).read()
 
 
-def trial(config: Config) -> TrialReport:
-    found = read_trial(trial_path(config, "fraud"))
+def comparison(config: Config) -> ComparisonReport:
+    found = read_comparison(comparison_path(config, "fraud"))
     assert found is not None
     return found
 
 
-def comparison(registry: HealthRegistry) -> ComponentHealth:
+def part(registry: HealthRegistry) -> ComponentHealth:
     return next(one for one in registry.report() if one.component == "comparison")
 
 
@@ -55,17 +55,17 @@ def test_a_learner_process_promotes_the_better_model_and_goes_on_comparing_after
         until(
             "the better one to be promoted", lambda: promotions(config)[-1:] and promotions(config)[-1].champion == "b"
         )
-        assert comparison(registry).model == "fraud"
-        assert comparison(registry).well
+        assert part(registry).model == "fraud"
+        assert part(registry).well
     assert promotions(config)[-1].cause == TESTED
-    compared = trial(config).trial.tests[0].compared
+    compared = comparison(config).comparison.tests[0].compared
 
     log.append("t", corners(100, seed=1, first=400))
     with learning(config, log):
-        until("the rest to be compared", lambda: trial(config).trial.tests[0].compared >= compared + 100)
+        until("the rest to be compared", lambda: comparison(config).comparison.tests[0].compared >= compared + 100)
 
     assert [one.number for one in promotions(config)] == [0, 1]
-    assert trial(config).trial.champion == "b"
+    assert comparison(config).comparison.champion == "b"
 
 
 @pytest.mark.parametrize(

@@ -96,11 +96,11 @@ def test_while_requests_run_and_the_learner_is_killed_the_better_model_is_promot
         assert promoted.evidence is not None
         until("the rest to be compared", lambda: running.metric("thalweg_alias_compared_events", alias="points") or 0)
         standing = alias()
-        assert (standing["champion"], standing["trial"]["challengers"][0]["model"]) == ("other", "m")
+        assert (standing["champion"], standing["comparison"]["challengers"][0]["model"]) == ("other", "m")
 
         back = warm.run("promote", str(running.path), "--alias", "points", "--back", timeout=PATIENCE)
         assert back.returncode == 0, back.stderr
         until("it answers again", lambda: alias()["champion"] == "m")
         send(running, 200)
-        until("it to be held", lambda: (alias()["trial"] or {}).get("held"))
+        until("it to be held", lambda: (alias()["comparison"] or {}).get("held"))
         assert promotions.read()[-1].cause == BACK

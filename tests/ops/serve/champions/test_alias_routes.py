@@ -20,9 +20,9 @@ from thalweg.ops.serve.server import Server, workers_of
 from thalweg.ops.serve.settings import Addresses, ServerLimits
 from thalweg.ops.telemetry.server_metrics import ServerMetrics
 from thalweg.stream.comparison.bounds import Bounds
+from thalweg.stream.comparison.comparison import ChallengerTest, Comparison
+from thalweg.stream.comparison.comparison_file import ComparisonReport, write_comparison
 from thalweg.stream.comparison.evidence import Sums
-from thalweg.stream.comparison.trial import ChallengerTest, Trial
-from thalweg.stream.comparison.trial_file import TrialReport, write_trial
 from thalweg.stream.journal.promotions import Promotions
 from thalweg.stream.log.log import InMemoryLog
 
@@ -49,7 +49,7 @@ def client(world: World) -> Iterator[httpx.Client]:
         "ridge",
         ("ridge", "mean"),
         folder / ".aliases" / "fraud.jsonl",
-        folder / ".aliases" / "fraud.trial.json",
+        folder / ".aliases" / "fraud.comparison.json",
     )
     models.serve_under([Alias(location, models.by_name)])
     health, path = ServiceHealth(models, models.registry), folder / "tokens"
@@ -127,14 +127,14 @@ def test_an_alias_that_is_not_there_is_not_found_and_the_known_ones_are_named(cl
 
 def test_how_the_comparison_stands_is_in_status_page_and_metrics(client: httpx.Client, world: World) -> None:
     tests = (ChallengerTest("mean", 0.03, Sums(200, 12.0, 30.0), compared=900, ended=1),)
-    trial = Trial("ridge", 0, 0.05, 2, Bounds(0.0, 1.0), tests, {"t/0": 1000})
-    report = TrialReport(
-        trial, "auto", 1.0, waits="mean learns behind ridge", left_out={"tree": "its task is regression"}
+    comparison = Comparison("ridge", 0, 0.05, 2, Bounds(0.0, 1.0), tests, {"t/0": 1000})
+    report = ComparisonReport(
+        comparison, "auto", 1.0, waits="mean learns behind ridge", left_out={"tree": "its task is regression"}
     )
-    write_trial(world.folder / ".aliases" / "fraud.trial.json", report)
+    write_comparison(world.folder / ".aliases" / "fraud.comparison.json", report)
 
-    shown = client.get("/v1/aliases/fraud").json()["trial"]
-    page = client.get("/api/models").json()["aliases"][0]["trial"]
+    shown = client.get("/v1/aliases/fraud").json()["comparison"]
+    page = client.get("/api/models").json()["aliases"][0]["comparison"]
     metrics = client.get("/metrics").text
 
     assert shown == page
@@ -162,8 +162,8 @@ def test_a_promotion_by_the_test_is_shown_with_what_decided_it(client: httpx.Cli
     assert told["evidence"]["evidence"] == pytest.approx(54.6, abs=0.1)
 
 
-def test_a_trial_that_cannot_be_read_is_no_trial(client: httpx.Client, world: World) -> None:
-    (world.folder / ".aliases" / "fraud.trial.json").write_text("{")
+def test_a_comparison_that_cannot_be_read_is_none(client: httpx.Client, world: World) -> None:
+    (world.folder / ".aliases" / "fraud.comparison.json").write_text("{")
 
-    assert client.get("/v1/aliases/fraud").json()["trial"] is None
+    assert client.get("/v1/aliases/fraud").json()["comparison"] is None
     assert client.get("/metrics").status_code == 200

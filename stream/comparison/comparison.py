@@ -1,6 +1,6 @@
-"""A champion's trial: the tests of its challengers, event by event, as a function of the losses of all.
+"""A champion's comparison: the tests of its challengers, event by event, as a function of the losses of all.
 
-A test ends when its challenger is better, which ends the trial; when the champion is better, though not before a
+A test ends when its challenger is better, which ends the comparison; when the champion is better, though not before a
 thousand events or a hundredth of all compared so far; or after a million events without either. Then another one
 begins: a challenger that was worse for long is found within that hundredth if the world turns. Each test has a share of
 alpha of its own, and the shares of all tests of an alias, over all its champions, add up to alpha.
@@ -38,7 +38,7 @@ class ChallengerTest:
     """Its share."""
     sums: Sums = _NONE
     compared: int = 0
-    """Events compared since the trial began, in this test and those before it."""
+    """Events compared since the comparison began, in this test and those before it."""
     unanswered: int = 0
     """Of those, events that the champion answered and the challenger did not: its loss is the worst."""
     reached: int | None = None
@@ -46,7 +46,7 @@ class ChallengerTest:
     missing: int = 0
     """The champion's newest events with late labels that the challenger does not have, in a row."""
     ended: int = 0
-    """Tests of this challenger in this trial that ended without a promotion."""
+    """Tests of this challenger in this comparison that ended without a promotion."""
 
     @property
     def least(self) -> int:
@@ -60,7 +60,7 @@ class ChallengerTest:
 
 
 @dataclass(frozen=True, slots=True)
-class Trial:
+class Comparison:
     """A champion and its challengers; a value."""
 
     champion: str
@@ -75,8 +75,8 @@ class Trial:
     done: Mapping[str, int] = field(default_factory=dict)
     """By place in the log, the last offset that was compared."""
 
-    def with_challengers(self, challengers: Sequence[str]) -> Trial:
-        """The trial with these challengers: tests of those that it had go on, those of others begin."""
+    def with_challengers(self, challengers: Sequence[str]) -> Comparison:
+        """The comparison with these challengers: tests of those that it had go on, those of others begin."""
         known = {test.challenger: test for test in self.tests}
         fresh = [name for name in challengers if name not in known]
         groups = self.groups + bool(fresh)
@@ -103,24 +103,24 @@ class Decision:
 
 
 def step(
-    trial: Trial, block: BlockLosses, pairs: Mapping[str, Pairs], *, acting: bool = True
-) -> tuple[Trial, Decision | None]:
-    """The trial after the champion's next block, or after the event within it that decided.
+    comparison: Comparison, block: BlockLosses, pairs: Mapping[str, Pairs], *, acting: bool = True
+) -> tuple[Comparison, Decision | None]:
+    """The comparison after the champion's next block, or after the event within it that decided.
 
     Args:
-        trial: The trial before.
+        comparison: The comparison before.
         block: The champion's losses; what is done already is left out.
         pairs: By challenger, its losses; none of them is `behind` in this block.
-        acting: Whether a challenger that is better ends the trial.
+        acting: Whether a challenger that is better ends the comparison.
     """
-    done = dict(trial.done)
+    done = dict(comparison.done)
     mine = undone(block, done)
     ours = block.losses[mine]
     theirs, tests = dict[str, NDArray[np.float64]](), list[ChallengerTest]()
-    for test in trial.tests:
+    for test in comparison.tests:
         theirs[test.challenger], now = _theirs(test, pairs[test.challenger], block, mine)
         tests.append(now)
-    bounds, groups = trial.bounds, trial.groups
+    bounds, groups = comparison.bounds, comparison.groups
     start = 0
     while tests and start < len(mine):
         end = min(len(mine), start + (_AT_ONCE if bounds.given else bounds.until_moved()))
@@ -141,14 +141,14 @@ def step(
                 done[block.places[place]] = offset
             place, offset = block.places[block.which[last]], int(block.offsets[last])
             decision = Decision(best.challenger, best.sums, best.alpha, place, offset, block.version)
-            return replace(trial, tests=tuple(tests), bounds=bounds, groups=groups, done=done), decision
+            return replace(comparison, tests=tuple(tests), bounds=bounds, groups=groups, done=done), decision
         for number, test in enumerate(tests):
             if test.challenger in marked:
                 groups += 1
-                share = share_of_alpha(trial.alpha, groups, 1)
+                share = share_of_alpha(comparison.alpha, groups, 1)
                 tests[number] = replace(test, alpha=share, sums=_NONE, ended=test.ended + 1)
     done |= {place: last for place, (_, last) in block.spans.items() if last > done.get(place, -1)}
-    return replace(trial, tests=tuple(tests), bounds=bounds, groups=groups, done=done), None
+    return replace(comparison, tests=tuple(tests), bounds=bounds, groups=groups, done=done), None
 
 
 def undone(block: BlockLosses, done: Mapping[str, int]) -> NDArray[np.intp]:

@@ -1,4 +1,4 @@
-"""A trial as a file: where the comparison goes on after a restart, and what page, metrics and commands show of it."""
+"""A comparison as a file: where it goes on after a restart, and what page, metrics and commands show of it."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from typing import Any
 
 from thalweg.memory.files import make_folder, sync_folder, write_durably
 from thalweg.stream.comparison.bounds import Bounds
+from thalweg.stream.comparison.comparison import ChallengerTest, Comparison
 from thalweg.stream.comparison.evidence import Sums
-from thalweg.stream.comparison.trial import ChallengerTest, Trial
 
 
 @dataclass(frozen=True, slots=True)
-class TrialReport:
-    """A trial, and how its comparison stands."""
+class ComparisonReport:
+    """A comparison, and how its comparison stands."""
 
-    trial: Trial
+    comparison: Comparison
     loss: str
     """Which loss is compared."""
     time: float
@@ -32,21 +32,21 @@ class TrialReport:
     """Challengers that are not compared, and why."""
 
 
-def write_trial(path: Path, report: TrialReport) -> None:
+def write_comparison(path: Path, report: ComparisonReport) -> None:
     """Replace the file; it survives a power cut once this returns. Raises OSError."""
     make_folder(path.parent)
     known = asdict(report)
-    trial = known["trial"]
+    comparison = known["comparison"]
     for key in ("low", "high", "centre", "width"):
-        trial["bounds"][key] = _text(trial["bounds"][key])
-    trial["bounds"]["waiting"] = [_text(loss) for loss in trial["bounds"]["waiting"]]
+        comparison["bounds"][key] = _text(comparison["bounds"][key])
+    comparison["bounds"]["waiting"] = [_text(loss) for loss in comparison["bounds"]["waiting"]]
     beside = path.with_name(f".{path.name}.new")
     write_durably(beside, json.dumps(known).encode())
     beside.replace(path)
     sync_folder(path.parent)
 
 
-def read_trial(path: Path) -> TrialReport | None:
+def read_comparison(path: Path) -> ComparisonReport | None:
     """What was written last; None if nothing was.
 
     Raises:
@@ -58,20 +58,20 @@ def read_trial(path: Path) -> TrialReport | None:
     except FileNotFoundError:
         return None
     except ValueError as error:
-        raise ValueError(f"{path}: expected a trial, got something else: {error}") from error
+        raise ValueError(f"{path}: expected a comparison, got something else: {error}") from error
     try:
-        return TrialReport(**{**known, "trial": _trial(known["trial"])})
+        return ComparisonReport(**{**known, "comparison": _comparison(known["comparison"])})
     except (TypeError, KeyError, AttributeError, ValueError) as error:
-        raise ValueError(f"{path}: expected a trial of this version: {error}") from error
+        raise ValueError(f"{path}: expected a comparison of this version: {error}") from error
 
 
-def _trial(known: dict[str, Any]) -> Trial:
+def _comparison(known: dict[str, Any]) -> Comparison:
     bounds = dict(known["bounds"])
     for key in ("low", "high", "centre", "width"):
         bounds[key] = float(bounds[key])
     bounds["waiting"] = tuple(float(loss) for loss in bounds["waiting"])
     tests = tuple(ChallengerTest(**{**test, "sums": Sums(**test["sums"])}) for test in known["tests"])
-    return Trial(**{**known, "bounds": Bounds(**bounds), "tests": tests})
+    return Comparison(**{**known, "bounds": Bounds(**bounds), "tests": tests})
 
 
 def _text(number: float) -> float | str:
