@@ -5,21 +5,18 @@ from __future__ import annotations
 import json
 import struct
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from thalweg.proto.records import Partition, Position
-from thalweg.stream.comparison.losses import EventLosses
+from thalweg.proto.records import Partition
 
 _HEAD = struct.Struct("<4sII")  # mark, length and CRC-32 of what follows
 _MARK = b"TWL1"
 BY_ID = "@"
 """Begins the name of a place whose events are paired by id."""
-_Number = TypeVar("_Number", bound=np.generic)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,58 +47,6 @@ class BlockLosses:
 
     def __len__(self) -> int:
         return len(self.losses)
-
-
-class Collector:
-    """Collects the losses of a fold's micro-batches until its block is done.
-
-    `joined_topic`: the model's topic of events with late labels.
-    """
-
-    def __init__(self, joined_topic: str = "") -> None:
-        self._joined_topic = joined_topic
-        self._parts: list[EventLosses] = []
-
-    def add(self, losses: EventLosses | None) -> None:
-        """Those of a micro-batch."""
-        if losses is not None:
-            self._parts.append(losses)
-
-    def clear(self) -> None:
-        """Forget what a block that raised has left."""
-        self._parts = []
-
-    def take(self, version: int, before: Position, end: Position, identity: Mapping[str, str]) -> BlockLosses:
-        """The losses of the block that led to this version.
-
-        Args:
-            version: The version.
-            before: The last offset per partition before the block.
-            end: The same after it, of the partitions in the block.
-            identity: By topic, the identity of its log.
-        """
-        parts, self._parts = self._parts, []
-        names: dict[Partition, str] = {}
-
-        def name(partition: Partition) -> str:
-            mark = BY_ID if partition.topic == self._joined_topic else ""
-            return names.setdefault(partition, mark + place_name(partition, identity.get(partition.topic, "")))
-
-        spans = {name(partition): (before.get(partition, -1), last) for partition, last in end.items()}
-        table: dict[str, int] = {}
-        which = []
-        for part in parts:
-            codes = [table.setdefault(name(partition), len(table)) for partition in part.partitions]
-            which.append(np.array(codes, dtype=np.int32)[part.which])
-        return BlockLosses(
-            version,
-            spans,
-            tuple(table),
-            _joined(which, np.int32),
-            _joined([part.offsets for part in parts], np.int64),
-            _joined([part.losses for part in parts], np.float64),
-            _joined([part.keys for part in parts], np.int64),
-        )
 
 
 def place_name(partition: Partition, identity: str) -> str:
@@ -149,7 +94,3 @@ def _block(body: bytes) -> BlockLosses:
     losses = np.frombuffer(rest, "<f8", count, 12 * count)
     keys = np.frombuffer(rest, "<i8", count, 20 * count)
     return BlockLosses(known["version"], spans, tuple(known["places"]), which, offsets, losses, keys, known["first"])
-
-
-def _joined(parts: Sequence[NDArray[_Number]], kind: type[_Number]) -> NDArray[_Number]:
-    return np.concatenate(parts) if parts else np.zeros(0, dtype=kind)

@@ -24,8 +24,7 @@ from thalweg.models.contract.learner import Learner
 from thalweg.proto.decode import Decoder
 from thalweg.proto.event import Batch, cut
 from thalweg.proto.records import Partition, Position
-from thalweg.stream.comparison.block_losses import Collector
-from thalweg.stream.comparison.losses import LossOfEvents
+from thalweg.stream.comparison.collector import Collector
 from thalweg.stream.drift.alarm import Alarm
 from thalweg.stream.evaluation.report import EvaluationReport
 from thalweg.stream.journal.entries import BlockEntry, Control, ForgettingEntry, ResetEntry, RollbackEntry
@@ -87,7 +86,7 @@ class Fold:
         evaluator: Grades the predictions and may detect drift; None: no evaluation.
         make: Creates another learner that has learned nothing; None: the model cannot be reset.
         schemas: The schemas of records framed for a schema registry; None: there are none.
-        losses: Computes the losses that outcomes have; None: they have none.
+        losses: Collects the losses that outcomes have; None: they have none.
     """
 
     def __init__(
@@ -98,7 +97,7 @@ class Fold:
         evaluator: Evaluator | None = None,
         make: Callable[[], Learner] | None = None,
         schemas: KnownSchemas | None = None,
-        losses: LossOfEvents | None = None,
+        losses: Collector | None = None,
     ) -> None:
         self._learner = learner
         self._snapshots = snapshots
@@ -114,7 +113,7 @@ class Fold:
             schemas=schemas,
         )
         self._schemas = schemas
-        self._losses, self._collected = losses, Collector(settings.joined_topic)
+        self._losses = losses
         self._recent_ids = RecentIds(settings.dedup_events)
         self._version = 0
         self._parent: int | None = None
@@ -322,7 +321,8 @@ class Fold:
         totals, newest = Totals(), None
         seconds: list[float] = []
         late = LateLabels(block.delay_events)
-        self._collected.clear()
+        if self._losses is not None:
+            self._losses.begin()
 
         def learn(micro_batch: Batch) -> None:
             started = time.perf_counter()
@@ -343,11 +343,9 @@ class Fold:
         if totals.newest_time is not None:
             self._event_time = max(self._event_time, min(totals.newest_time, block.appended_time))
         self._version = block.version
-        losses = (
-            None
-            if self._losses is None
-            else self._collected.take(block.version, self._end, block.end, self._log_identity)
-        )
+        losses = None
+        if self._losses is not None:
+            losses = self._losses.take(block.version, self._end, block.end, self._log_identity)
         self._end.update(block.end)
         if math.isfinite(block.appended_time):
             self._appended_time = block.appended_time
@@ -377,12 +375,7 @@ class Fold:
             outputs = predict_batch(predictor, micro_batch)
             self._grader.predicted(_served_by(self._settings.model, micro_batch), predictor, outputs)
         if self._losses is not None:
-            try:
-                outputs = outputs if outputs is not None else predict_batch(predictor, micro_batch)
-                self._collected.add(self._losses.of(micro_batch, predictor, outputs))
-            except Exception:  # a comparison must not cost the model its events
-                log.exception("losses cannot be computed: compared no more", model=self._settings.model)
-                self._losses = None
+            self._losses.predicted(micro_batch, predictor, outputs)
 
     def _change(self, entry: Control, *, repeated: bool) -> None:
         if isinstance(entry, RollbackEntry):

@@ -10,7 +10,7 @@ import structlog
 from thalweg.memory.snapshots.snapshots import Snapshots
 from thalweg.models.contract.learner import Learner
 from thalweg.proto.records import Partition, Position
-from thalweg.stream.comparison.losses import LossOfEvents
+from thalweg.stream.comparison.collector import Collector
 from thalweg.stream.health.reading import report_reading
 from thalweg.stream.journal.entries import Control
 from thalweg.stream.journal.journal import InMemoryJournal, Journal
@@ -81,7 +81,9 @@ class Processor:
         settings = settings if settings is not None else ProcessorSettings()
         journal = journal if journal is not None else InMemoryJournal()
         stopping = runtime.signal()
-        losses = None if ports.losses is None else LossOfEvents(ports.losses.name, settings.joined_topic)
+        losses = None
+        if ports.losses is not None:
+            losses = Collector(settings.model, ports.losses.name, settings.joined_topic)
         fold = Fold(learner, snapshots, settings, evaluator, make, ports.schemas, losses)
         context = ModelContext(
             fold=fold,
