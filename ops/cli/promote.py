@@ -12,9 +12,11 @@ from thalweg.ops.config.config import Config
 from thalweg.ops.config.error import ConfigurationError
 from thalweg.ops.config.model import ModelConfig
 from thalweg.ops.run.app import model_folder
+from thalweg.ops.run.champions.losses import comparison_path
 from thalweg.ops.run.champions.promotable import refusals
 from thalweg.ops.run.failed import Failed
 from thalweg.ops.run.successors import generations, generations_path, promotions_path, with_successors
+from thalweg.ops.serve.champions.standing import ComparisonFile, evidence
 from thalweg.ops.telemetry.status import Statuses
 from thalweg.stream.journal.promotions import Overtaken, Promotions, before
 from thalweg.stream.publication.live_folder import live_folder
@@ -48,7 +50,7 @@ def promote(config: Config, alias: str | None, model: str | None, *, back: bool,
         if not force and (reasons := refusals(config, champion, wanted)):
             lines = "".join(f"\n  {reason}" for reason in reasons)
             raise Failed(f"{alias}: {wanted} is not promoted; --force does it all the same:{lines}")
-        for line in _compared(config, [champion, wanted]):
+        for line in (*_compared(config, [champion, wanted]), *_tested(config, alias)):
             print(line)
         done = (promotions.go_back if back else promotions.promote)(wanted, known[-1])
     except (OSError, Overtaken) as error:
@@ -90,6 +92,18 @@ def _compared(config: Config, models: list[str]) -> list[str]:
         for name, one in begun
         if one.name(name.partition("@")[0]) == name
         for place, first in one.begins.items()
+    ]
+
+
+def _tested(config: Config, alias: str) -> list[str]:
+    """A line per challenger that a test compares with the champion: by how much it is better, and what that shows."""
+    if (report := ComparisonFile(comparison_path(config, alias)).read()) is None:
+        return []
+    return [
+        f"{test.challenger}: on {test.sums.events:,} events compared with {report.comparison.champion}, a loss that is "
+        f"{abs(test.sums.mean):.3g} {'lower' if test.sums.mean > 0 else 'higher'}; {100 * evidence(test):.0f} % of the "
+        "evidence that promotes it"
+        for test in report.comparison.tests
     ]
 
 

@@ -129,8 +129,11 @@ class Alias:
         return self._history[-1].number
 
     def comparison(self) -> ComparisonReport | None:
-        """How the comparison of its models stands; None if it promotes by hand alone. Any thread may call it."""
-        return self._comparison.read()
+        """How its champion and challengers compare; None if nothing is compared, or not since the last promotion. Any
+        thread may call it.
+        """
+        found = self._comparison.read()
+        return found if found is not None and found.comparison.promotion == self.promotions else None
 
     def standing(self) -> dict[str, Any]:
         """Who answers, who has answered, and how the comparison stands, as JSON values. Any thread may call it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import partial
 
 from thalweg.ops.config.alias import AliasConfig
@@ -49,6 +50,14 @@ def left_out(config: Config, alias: AliasConfig, champion: str, challenger: str)
     if mine and its and set(mine) != set(its):
         return f"its classes are {', '.join(its)}, those of {champion} are {', '.join(mine)}"
     return "; ".join(incompatible(ours, theirs))
+
+
+def not_compared(config: Config) -> Iterator[str]:
+    """For people: the challengers that a test would have to leave out, and why."""
+    for alias in config.alias if config.model else ():
+        for name in alias.challengers if alias.promotion == "auto" else ():
+            if why := left_out(config, alias, alias.champion, name):
+                yield f"alias {alias.name!r}: {name!r} is not compared with {alias.champion!r}: {why}"
 
 
 def _loss_range(config: Config, alias: AliasConfig, champion: str) -> tuple[float, float]:

@@ -70,7 +70,7 @@ def standing(
         "promotions": [_told(one) for one in promotions[-MOST_SHOWN:]],
         "comparison": None,
     }
-    if report is not None and report.comparison.promotion == newest.number:
+    if report is not None:
         comparison = report.comparison
         found["comparison"] = {
             "alpha": comparison.alpha,

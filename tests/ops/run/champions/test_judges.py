@@ -11,7 +11,7 @@ from tests.ops.run.test_learning import learning
 from tests.services.processes import until
 from tests.stream.comparison.models import corners
 from thalweg.ops.config.config import Config, load
-from thalweg.ops.run.champions.judges import left_out
+from thalweg.ops.run.champions.judges import left_out, not_compared
 from thalweg.ops.run.champions.losses import comparison_path, losses_folder, losses_of
 from thalweg.ops.run.successors import promotions_path
 from thalweg.stream.comparison.comparison_file import ComparisonReport, read_comparison
@@ -84,6 +84,10 @@ def test_a_challenger_that_cannot_be_compared_is_told_and_why(tmp_path: Path, b:
     found = left_out(config, config.alias[0], "a", "b")
 
     assert re.search(why, found) if why else not found
+    told = list(not_compared(config))  # as `check` prints it
+    assert [re.search(f"alias 'fraud': 'b' is not compared with 'a': .*{why}", line) is not None for line in told] == (
+        [True] if why else []
+    )
 
 
 def test_losses_are_written_for_compared_models_alone_and_what_is_left_of_another_comparison_is_deleted(

@@ -100,6 +100,8 @@ def test_while_requests_run_and_the_learner_is_killed_the_better_model_is_promot
 
         back = warm.run("promote", str(running.path), "--alias", "points", "--back", timeout=PATIENCE)
         assert back.returncode == 0, back.stderr
+        assert "m: on " in back.stdout  # how the comparison stands
+        assert "events compared with other, a loss that is" in back.stdout
         until("it answers again", lambda: alias()["champion"] == "m")
         send(running, 200)
         until("it to be held", lambda: (alias()["comparison"] or {}).get("held"))
