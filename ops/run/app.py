@@ -64,6 +64,8 @@ from thalweg.stream.quarantine.stop import FileStopMark
 from thalweg.stream.registry.client import RegistryClient
 from thalweg.stream.registry.schemas import KnownSchemas
 from thalweg.stream.sources.files import FileError, read_events
+from thalweg.stream.tuning.settings import name_of
+from thalweg.stream.tuning.variants import Variants
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +89,10 @@ class LearnerReports:
 def new_learner(model: ModelConfig, seed: int | None = None) -> Learner:
     """A new learner of a model, which has learned nothing."""
     context = model.context() if seed is None else replace(model.context(), seed=seed)
-    return calibrated(make_learner(model.learner, context, model.encoding()), on=model.probabilities)
+    settings = model.variants()
+    made = [make_learner(model.learner, replace(context, params=one), model.encoding()) for one in settings]
+    learner = made[0] if len(made) == 1 else Variants(made, [name_of(settings[0], one) for one in settings])
+    return calibrated(learner, on=model.probabilities)
 
 
 def event_schema(model: ModelConfig, learner: Learner | None = None) -> Schema:

@@ -75,6 +75,10 @@ class Comparison:
     done: Mapping[str, int] = field(default_factory=dict)
     """By place in the log, the last offset that was compared."""
 
+    def at(self, done: Mapping[str, int]) -> Comparison:
+        """The same comparison at another place."""
+        return replace(self, done=dict(done))
+
     def with_challengers(self, challengers: Sequence[str]) -> Comparison:
         """The comparison with these challengers: tests of those that it had go on, those of others begin."""
         known = {test.challenger: test for test in self.tests}

@@ -35,11 +35,7 @@ class ComparisonReport:
 def write_comparison(path: Path, report: ComparisonReport) -> None:
     """Replace the file; it survives a power cut once this returns. Raises OSError."""
     make_folder(path.parent)
-    known = asdict(report)
-    comparison = known["comparison"]
-    for key in ("low", "high", "centre", "width"):
-        comparison["bounds"][key] = _text(comparison["bounds"][key])
-    comparison["bounds"]["waiting"] = [_text(loss) for loss in comparison["bounds"]["waiting"]]
+    known = {**asdict(report), "comparison": comparison_table(report.comparison)}
     beside = path.with_name(f".{path.name}.new")
     write_durably(beside, json.dumps(known).encode())
     beside.replace(path)
@@ -60,12 +56,22 @@ def read_comparison(path: Path) -> ComparisonReport | None:
     except ValueError as error:
         raise ValueError(f"{path}: expected a comparison, got something else: {error}") from error
     try:
-        return ComparisonReport(**{**known, "comparison": _comparison(known["comparison"])})
+        return ComparisonReport(**{**known, "comparison": comparison_from(known["comparison"])})
     except (TypeError, KeyError, AttributeError, ValueError) as error:
         raise ValueError(f"{path}: expected a comparison of this version: {error}") from error
 
 
-def _comparison(known: dict[str, Any]) -> Comparison:
+def comparison_table(comparison: Comparison) -> dict[str, Any]:
+    """A comparison as JSON values."""
+    known = asdict(comparison)
+    for key in ("low", "high", "centre", "width"):
+        known["bounds"][key] = _text(known["bounds"][key])
+    known["bounds"]["waiting"] = [_text(loss) for loss in known["bounds"]["waiting"]]
+    return known
+
+
+def comparison_from(known: Mapping[str, Any]) -> Comparison:
+    """The comparison of `comparison_table`. Raises TypeError, KeyError or ValueError if it is something else."""
     bounds = dict(known["bounds"])
     for key in ("low", "high", "centre", "width"):
         bounds[key] = float(bounds[key])

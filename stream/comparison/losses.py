@@ -89,7 +89,19 @@ class LossOfEvents:
         """The losses of predictions (N, ...) made before the batch was learned; None without labels, or without places
         in a log.
         """
-        if batch.labels is None or batch.places is None:
+        found = None if batch.places is None else self.labelled(batch, predictor, outputs)
+        if found is None or batch.places is None:
+            return None
+        rows, losses = found
+        places = batch.places[rows]
+        keys = self._keys(batch, places, rows)
+        return EventLosses(places.partitions, places.which, places.offsets, losses, keys)
+
+    def labelled(
+        self, batch: Batch, predictor: Predictor, outputs: Mapping[str, Array]
+    ) -> tuple[NDArray[np.intp], NDArray[np.float64]] | None:
+        """The labelled rows (M,), and their losses (M,), NaN for the worst; None without labels."""
+        if batch.labels is None:
             return None
         rows = np.flatnonzero(batch.labels.present)
         if not len(rows):
@@ -100,9 +112,7 @@ class LossOfEvents:
             graded = grading_of(task).grade(batch, predictor, task, outputs, self._numbers)
             if graded is not None:
                 losses[graded.rows] = self._losses(task, graded)
-        places = batch.places[rows]
-        keys = self._keys(batch, places, rows)
-        return EventLosses(places.partitions, places.which, places.offsets, losses[rows], keys)
+        return rows, losses[rows]
 
     def _keys(self, batch: Batch, places: Places, rows: NDArray[np.intp]) -> NDArray[np.int64]:
         keys = np.full(len(rows), -1, dtype=np.int64)
