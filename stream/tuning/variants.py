@@ -33,6 +33,7 @@ C = TypeVar("C")
 
 ALPHA = 0.05
 _TOGETHER = 64  # events that are compared at a time
+_WORST = float(np.finfo(np.float64).max)  # a state is finite
 _PLACE = "events"
 _META = "tune"
 _LOSSES = "tune/losses"
@@ -93,8 +94,9 @@ class Variants(Wrapper):
                 found.append(self._loss.labelled(batch, predictor, predict_batch(predictor, batch)))
                 del predictor  # a learner need not copy what nobody holds
             if found[0] is not None:
-                rows = [one[1] for one in found if one is not None]
-                self._waiting = np.concatenate([self._waiting, np.array(rows)], axis=1)
+                rows = np.array([one[1] for one in found if one is not None])
+                rows = np.where(np.isnan(rows), _WORST, rows)
+                self._waiting = np.concatenate([self._waiting, rows], axis=1)
         for learner in self._learners:
             learner.learn(batch)
         if self._waiting.shape[1] >= _TOGETHER:
