@@ -18,6 +18,7 @@ from thalweg.ops.run.failed import Failed
 from thalweg.ops.run.successors import generations, generations_path, promotions_path, with_successors
 from thalweg.ops.serve.champions.standing import ComparisonFile, evidence
 from thalweg.ops.telemetry.status import Statuses
+from thalweg.proto.bounds.counted import counted
 from thalweg.stream.journal.promotions import Overtaken, Promotions, before
 from thalweg.stream.publication.live_folder import live_folder
 
@@ -100,7 +101,7 @@ def _tested(config: Config, alias: str) -> list[str]:
     if (report := ComparisonFile(comparison_path(config, alias)).read()) is None:
         return []
     return [
-        f"{test.challenger}: on {test.sums.events:,} events compared with {report.comparison.champion}, a loss that is "
+        f"{test.challenger}: on {counted(test.sums.events, 'event')} compared with {report.comparison.champion}, a loss that is "
         f"{abs(test.sums.mean):.3g} {'lower' if test.sums.mean > 0 else 'higher'}; {100 * evidence(test):.0f} % of the "
         "evidence that promotes it"
         for test in report.comparison.tests
