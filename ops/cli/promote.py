@@ -101,8 +101,8 @@ def _tested(config: Config, alias: str) -> list[str]:
     if (report := ComparisonFile(comparison_path(config, alias)).read()) is None:
         return []
     return [
-        f"{test.challenger}: on {counted(test.sums.events, 'event')} compared with {report.comparison.champion}, a loss "
-        f"that is {abs(test.sums.mean):.3g} {'lower' if test.sums.mean > 0 else 'higher'}; "
+        f"{test.challenger}: on {counted(test.sums.events, 'event')} compared with {report.comparison.champion}, a "
+        f"loss that is {abs(test.sums.mean):.3g} {'lower' if test.sums.mean > 0 else 'higher'}; "
         f"{100 * evidence(test):.0f} % of the evidence that promotes it"
         for test in report.comparison.tests
     ]
