@@ -35,6 +35,8 @@ NAMES = (
     "peers",
     "memory",
     "latency",
+    "freshness_slo",
+    "traces_cost",
     "micro_batches",
     "replicas",
     "swaps",
