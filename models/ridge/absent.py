@@ -5,10 +5,10 @@ class is away, a second head is solved, of all that is known: from cross-moments
 the Gram, which is the scatter within classes plus that of their means, Σ q qᵀ / n. The second part follows the
 classes' clocks exactly, the first is scaled with the weight of the events.
 
-A row whose best score by that head among classes away leads the best among the others by more than a threshold is
-answered by it, any other by the head of the present. The threshold balances two errors: a class that is away is not
-recognised (from the sums: leads are normal around the score of the class mean), and one of the latest events would be
-taken for a class that is away (they are asked again).
+A row for which that head prefers a class that is away is answered by it, any other by the head of the present. Of two
+classes that came at the same time, the one that still comes must be beaten by a threshold (`pairs.py`). It balances two
+errors: a class that is away is not recognised (from the sums: leads are normal around the score of the class mean), and
+one of the latest events would be taken for a class that is away (they are asked again).
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from scipy.special import ndtr
 
 from thalweg.models.ridge.clocks import ClassClocks
 from thalweg.models.ridge.heads.solve import solve
-from thalweg.models.ridge.predictor import Known
+from thalweg.models.ridge.pairs import Pairs
+from thalweg.models.ridge.predictor import Known, leads, patterns
 from thalweg.models.ridge.statistics import Statistics
 from thalweg.proto.schema import Array
 
@@ -57,10 +58,12 @@ class Absent:
             decay: λ of the common sums, < 1.
         """
         self.clocks = ClassClocks(size, decay)
+        self.pairs = Pairs()
         self.head: Floats | None = None
         """(D, C'), of all that is known; None: no class is away."""
         self.away: Mask = np.zeros(0, bool)
         """(C',): the classes that were away when it was solved."""
+        self._priced: Mask = np.zeros((0, 0), bool)  # (A, P), see `Pairs.priced`
         self._recent: Floats = np.zeros((RECENT, width))  # inputs of the latest events: event i is row i % RECENT
         self._recent_codes: NDArray[np.int32] = np.zeros(RECENT, np.int32)
         self._missed: Floats = np.zeros(len(THRESHOLDS))  # error by the sums, at each threshold
@@ -68,8 +71,13 @@ class Absent:
         self._solved = 0  # events at the last solve
         self._judged = 0  # events when the latest were last asked again
 
-    def add(self, inputs: Array, codes: NDArray[np.int32], common: Statistics) -> None:
-        """Count n events with inputs (n, F), before they are added to the common sums."""
+    def grow(self, columns: int) -> None:
+        """Add classes up to `columns`."""
+        self.clocks.grow(columns)
+        self.pairs.grow(columns)
+
+    def add(self, inputs: Array, features: Floats, codes: NDArray[np.int32], common: Statistics) -> None:
+        """Count n events with inputs (n, F) and features (n, D), before they are added to the common sums."""
         n, start = len(codes), self.clocks.events
         first = start % RECENT
         if n == 1:  # as below
@@ -80,6 +88,9 @@ class Absent:
             latest = np.arange(max(0, n - RECENT), n)
             places = (start + latest) % RECENT
             self._recent[places], self._recent_codes[places] = inputs[latest], codes[latest]
+        if self.head is not None:
+            self.pairs.take(codes, (features @ self.head).argmax(axis=1), self.away)
+        self.pairs.add(codes, start)
         self.clocks.add(codes, common)
 
     def update(
@@ -120,6 +131,7 @@ class Absent:
             self._solve(sums, gamma(sums), constant)
         judged = solved or events - self._judged >= JUDGED
         if judged:
+            self._priced = self.pairs.priced(self.away)
             self._judge(features, present())
         return judged
 
@@ -145,16 +157,16 @@ class Absent:
         asked = features(self._recent[here])
         known = asked @ self.head
         right = np.where(self.away[: present.shape[1]], -np.inf, asked @ present).argmax(axis=1) == codes[here]
-        lead = known[:, self.away].max(axis=1) - known[:, ~self.away].max(axis=1)
-        self._mistaken = (lead[right, None] > THRESHOLDS).sum(axis=0) / max(len(here), FEW)
+        taken = (leads(known[right], self.away, patterns(self._priced))[:, None] >= THRESHOLDS).sum(axis=0)
+        self._mistaken = (taken - taken[-1]) / max(len(here), FEW)  # no threshold prevents those of the last
         self._judged = self.clocks.events
 
     @property
     def known(self) -> Known | None:
         """What a predictor needs of it; None: nothing is answered by it."""
-        if self.head is None or (threshold := self.threshold) == np.inf:
+        if self.head is None or ((threshold := self.threshold) == np.inf and self._priced.any(axis=1).all()):
             return None
-        return Known(self.head, self.away, threshold)
+        return Known(self.head, self.away, threshold, self._priced)
 
     @property
     def threshold(self) -> float:
@@ -166,6 +178,8 @@ class Absent:
         """Tensors for `state()`."""
         found: dict[str, Array] = {
             **self.clocks.tensors(),
+            **self.pairs.tensors(),
+            "priced": self._priced,
             "away": self.away,
             "recent": self._recent,
             "recent_codes": self._recent_codes,
@@ -183,6 +197,9 @@ class Absent:
         self.clocks.restore(tensors, meta["events"])
         self.head = np.array(tensors["head"]) if "head" in tensors else None
         self.away = np.array(tensors["away"])
+        self.pairs.restore(tensors, len(self.away))
+        everything = np.ones((int(self.away.sum()), int((~self.away).sum())), bool)
+        self._priced = np.array(tensors.get("priced", everything))
         self._recent, self._recent_codes = np.array(tensors["recent"]), np.array(tensors["recent_codes"])
         self._missed, self._mistaken = np.array(tensors["missed"]), np.array(tensors["mistaken"])
         self._solved, self._judged = meta["solved"], meta["judged"]

@@ -146,7 +146,7 @@ class Ridge:
         if self._absent is not None and rows.codes is not None and rows.inputs is not None:
             if recursion.waiting and self._absent.clocks.stores(rows.codes):
                 self._sums.add_waiting()
-            self._absent.add(rows.inputs, rows.codes, self._sums.slowest)
+            self._absent.add(rows.inputs, rows.features, rows.codes, self._sums.slowest)
         if errors is None:
             self._sums.add(rows)
         elif not recursion.add(rows, errors, self._heads):
@@ -176,7 +176,7 @@ class Ridge:
             self._classes.grow()
             self._sums.grow(len(table))
             if self._absent is not None:
-                self._absent.clocks.grow(len(table))
+                self._absent.grow(len(table))
             self._must_refresh = True
         return selected
 

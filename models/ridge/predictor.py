@@ -18,6 +18,7 @@ from thalweg.proto.task import CLASSIFICATION, REGRESSION, Task
 Floats = NDArray[np.float64]
 MARGIN = 1e-3
 """By how much a class that is away stays below the best of the others where it is not believed."""
+Patterns = Sequence[tuple[NDArray[np.bool_], NDArray[np.bool_]]]
 CHUNK = 4096
 """Rows expanded at a time: bounds the memory of a request with many rows."""
 
@@ -30,7 +31,36 @@ class Known(NamedTuple):
     away: NDArray[np.bool_]
     """(C,): the classes that no longer come."""
     threshold: float
-    """Lead of one of them over the classes that still come, by this head, above which it is predicted."""
+    """Lead of one of them over the classes that still come, by this head, above which it is predicted, where priced."""
+    priced: NDArray[np.bool_]
+    """(A, P): the pairs of a class that is away and one that still comes for which the threshold holds; else it is 0."""
+
+
+def patterns(priced: NDArray[np.bool_]) -> Patterns:
+    """Of pairs (A, P), each different row (P,) and where it is (A,): classes that left together have the same."""
+    found, at = np.unique(priced, axis=0, return_inverse=True)
+    return [(row, at.ravel() == number) for number, row in enumerate(found)]
+
+
+def leads(scores: Floats, away: NDArray[np.bool_], alike: Patterns) -> Floats:
+    """By how much a class that is away leads the others with which it has a price, (N,).
+
+    ∞ where it leads and has a price with none; -∞ where one without a price leads it.
+
+    Args:
+        scores: By the head of all that is known, (N, C).
+        away: (C,).
+        alike: Patterns of the priced pairs.
+    """
+    there, here = scores[:, away], scores[:, ~away]
+    found = np.full(len(scores), -np.inf)
+    for pattern, classes in alike:
+        best = there[:, classes].max(axis=1)
+        lead = best - here[:, pattern].max(axis=1, initial=-np.inf)
+        if not pattern.all():
+            lead[best <= here[:, ~pattern].max(axis=1)] = -np.inf
+        np.maximum(found, lead, out=found)
+    return found
 
 
 class RidgePredictor:
@@ -64,6 +94,7 @@ class RidgePredictor:
             known: The head of all that is known, if it is another.
         """
         self._known, self._columns_now = known, head.shape[1]
+        self._patterns: Patterns = () if known is None else patterns(known.priced)
         self._columns, self._map, self._head, self._scale, self._events = columns, feature_map, head, scale, events
         self._classification = classes is not None
         self._classes = tuple(classes or ())
@@ -150,14 +181,14 @@ class RidgePredictor:
     def _chosen(self, scores: Floats, known: Known) -> Floats:
         """Of scores by both heads (N, 2 C), those by the one that answers each row (N, C)."""
         now, all_known, away = scores[:, : self._columns_now], scores[:, self._columns_now :], known.away
-        here = all_known[:, ~away].max(axis=1)
-        leads = all_known[:, away].max(axis=1) > here + known.threshold
         best = now[:, ~away].max(axis=1, keepdims=True)
         chosen = now.copy()
         chosen[:, away] = np.minimum(now[:, away], best - MARGIN)  # the label is the class of the highest score
-        if known.threshold < 0:
-            all_known = all_known + np.where(away, 0.0, known.threshold)
-        chosen[leads] = all_known[leads]
+        rows = leads(all_known, away, self._patterns) >= known.threshold
+        recalled = all_known[rows]
+        limit = recalled[:, away].max(axis=1, keepdims=True) - MARGIN  # likewise, where a threshold is below 0
+        recalled[:, ~away] = np.minimum(recalled[:, ~away], limit)
+        chosen[rows] = recalled
         return chosen
 
     def state(self) -> State:
@@ -173,7 +204,7 @@ class RidgePredictor:
             "clip": None,
         }
         if self._known is not None:
-            tensors |= {"known": self._known.head, "away": self._known.away}
+            tensors |= {"known": self._known.head, "away": self._known.away, "priced": self._known.priced}
             meta["threshold"] = self._known.threshold
         if self._scale is not None:
             tensors["shift"], tensors["factor"], meta["clip"] = self._scale
@@ -195,5 +226,7 @@ class RidgePredictor:
         scale = None if meta["clip"] is None else (tensors["shift"], tensors["factor"], meta["clip"])
         known: Known | None = None
         if "known" in tensors:
-            known = Known(tensors["known"], tensors["away"].astype(bool), meta["threshold"])
+            away = tensors["away"].astype(bool)
+            everything = np.ones((int(away.sum()), int((~away).sum())), bool)
+            known = Known(tensors["known"], away, meta["threshold"], tensors.get("priced", everything).astype(bool))
         return cls(columns, feature_map, tensors["head"], meta["classes"], scale, meta["events"], known)
