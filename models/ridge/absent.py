@@ -28,7 +28,7 @@ from thalweg.proto.schema import Array
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
-THRESHOLDS: Floats = np.append(np.linspace(-0.5, 1.5, 41), np.inf)
+THRESHOLDS: Floats = np.append(np.linspace(-5.0, 35.0, 81), np.inf)
 """Leads of a class that is away above which it is believed; the last: never."""
 PRICE = 2.0
 """One of the latest events taken wrongly weighs as much as this many when classes away are asked for as often."""
@@ -42,6 +42,8 @@ JUDGED = 16
 """Events after which the latest are asked again."""
 SPREAD = 2.0
 """Leads vary this much more than the sums say: these hold the very events, and tails are longer than normal ones."""
+SHRINKAGE = 0.1
+"""Of the mean variance within classes, added to that of each feature: one of few events is known that much less."""
 RENEWED = 0.03
 """The head of all that is known is solved again when events have grown by this share."""
 
@@ -61,6 +63,8 @@ class Absent:
         self.pairs = Pairs()
         self.head: Floats | None = None
         """(D, C'), of all that is known; None: no class is away."""
+        self.intercept: Floats = np.zeros(0)
+        """(C',)."""
         self.away: Mask = np.zeros(0, bool)
         """(C',): the classes that were away when it was solved."""
         self._priced: Mask = np.zeros((0, 0), bool)  # (A, P), see `Pairs.priced`
@@ -89,7 +93,7 @@ class Absent:
             places = (start + latest) % RECENT
             self._recent[places], self._recent_codes[places] = inputs[latest], codes[latest]
         if self.head is not None:
-            self.pairs.take(codes, (features @ self.head).argmax(axis=1), self.away)
+            self.pairs.take(codes, self._scores(features).argmax(axis=1), self.away)
         self.pairs.add(codes, start)
         self.clocks.add(codes, common)
 
@@ -98,7 +102,6 @@ class Absent:
         common: Callable[[], Statistics],
         features: Callable[[Floats], Floats],
         present: Callable[[], Floats],
-        gamma: Callable[[Statistics], float],
         constant: int | None,
         *,
         anyway: bool,
@@ -109,7 +112,6 @@ class Absent:
             common: Gives the sums of all events.
             features: From inputs (n, F) to features (n, D) under the scale in use.
             present: Gives the head of what is asked now, (D, C).
-            gamma: Gives the ridge coefficient.
             constant: Index of the constant feature.
             anyway: Solve whether it is due or not.
 
@@ -127,25 +129,33 @@ class Absent:
         solved = anyway or self.head is None or stale or not np.array_equal(away, self.away)
         if solved:
             self.away = away
-            sums = common()
-            self._solve(sums, gamma(sums), constant)
+            self._solve(common(), constant)
         judged = solved or events - self._judged >= JUDGED
         if judged:
             self._priced = self.pairs.priced(self.away)
             self._judge(features, present())
         return judged
 
-    def _solve(self, common: Statistics, gamma: float, constant: int | None) -> None:
+    def _solve(self, common: Statistics, constant: int | None) -> None:
         cross, weight = self.clocks.own(common)
-        n = np.maximum(weight, 1e-300)
-        within = np.triu(common.gram) + np.triu(common.gram, 1).T
+        within = np.triu(common.gram)
+        within += np.triu(within, 1).T
         within -= (common.cross / np.maximum(common.class_weight, 1e-300)) @ common.cross.T
         within /= max(float(common.class_weight.sum()), 1e-300)  # of one event
-        means, share = cross / n, float(weight.sum()) / len(weight)  # of each class: all are asked for equally
-        gram = within * weight.sum() + means @ means.T * share
-        self.head = solve(np.asfortranarray(gram), np.asfortranarray(means * share), gamma, constant)
-        self._missed = _predicted_errors(self.head, means, within, self.away)
+        means = np.asfortranarray(cross / np.maximum(weight, 1e-300))
+        variance = float(within.diagonal().mean())
+        if constant is not None:  # the same in all classes
+            within[constant, :] = within[:, constant] = 0.0
+            within[constant, constant] = 1.0
+            means[constant] = 0.0
+        self.head = solve(np.asfortranarray(within), means, SHRINKAGE * max(variance, 1e-300))
+        self.intercept = -0.5 * np.einsum("dc,dc->c", means, self.head)
+        self._missed = _predicted_errors(self.head, self.intercept, means, within, self.away)
         self._solved = self.clocks.events
+
+    def _scores(self, features: Floats) -> Floats:
+        assert self.head is not None
+        return np.asarray(features @ self.head + self.intercept)
 
     def _judge(self, features: Callable[[Floats], Floats], present: Floats) -> None:
         """Count how many of the latest events each threshold would take for a class that is away, of those that the
@@ -155,7 +165,7 @@ class Absent:
         codes = self._recent_codes[: min(self.clocks.events, RECENT)]
         here = np.flatnonzero(~self.away[codes])
         asked = features(self._recent[here])
-        known = asked @ self.head
+        known = self._scores(asked)
         right = np.where(self.away[: present.shape[1]], -np.inf, asked @ present).argmax(axis=1) == codes[here]
         taken = (leads(known[right], self.away, patterns(self._priced))[:, None] >= THRESHOLDS).sum(axis=0)
         self._mistaken = (taken - taken[-1]) / max(len(here), FEW)  # no threshold prevents those of the last
@@ -166,7 +176,7 @@ class Absent:
         """What a predictor needs of it; None: nothing is answered by it."""
         if self.head is None or ((threshold := self.threshold) == np.inf and self._priced.any(axis=1).all()):
             return None
-        return Known(self.head, self.away, threshold, self._priced)
+        return Known(self.head, self.intercept, self.away, threshold, self._priced)
 
     @property
     def threshold(self) -> float:
@@ -186,35 +196,41 @@ class Absent:
             "missed": self._missed,
             "mistaken": self._mistaken,
         }
-        return found if self.head is None else {**found, "head": self.head}
+        return found if self.head is None else {**found, "head": self.head, "intercept": self.intercept}
 
     def meta(self) -> dict[str, int]:
         """Counters for `state()`."""
         return {"events": self.clocks.events, "solved": self._solved, "judged": self._judged}
 
-    def restore(self, tensors: Mapping[str, Array], meta: Mapping[str, int]) -> None:
-        """Restore from `tensors()` and `meta()`; copies."""
+    def restore(self, tensors: Mapping[str, Array], meta: Mapping[str, int]) -> bool:
+        """Restore from `tensors()` and `meta()`; copies.
+
+        Returns:
+            False if an earlier version made them, whose head is not of this kind: `update` anyway.
+        """
         self.clocks.restore(tensors, meta["events"])
-        self.head = np.array(tensors["head"]) if "head" in tensors else None
-        self.away = np.array(tensors["away"])
-        self.pairs.restore(tensors, len(self.away))
-        everything = np.ones((int(self.away.sum()), int((~self.away).sum())), bool)
-        self._priced = np.array(tensors.get("priced", everything))
+        self.pairs.restore(tensors, len(tensors["clocks"][0]))
+        self.away, alike = np.array(tensors["away"]), "intercept" in tensors
+        self.head = np.array(tensors["head"]) if alike else None
+        self.intercept = np.array(tensors["intercept"]) if alike else np.zeros(0)
+        self._priced = np.array(tensors.get("priced", np.zeros((0, 0), bool)))
         self._recent, self._recent_codes = np.array(tensors["recent"]), np.array(tensors["recent_codes"])
         self._missed, self._mistaken = np.array(tensors["missed"]), np.array(tensors["mistaken"])
         self._solved, self._judged = meta["solved"], meta["judged"]
+        return alike or "head" not in tensors
 
 
-def _predicted_errors(head: Floats, means: Floats, within: Floats, away: Mask) -> Floats:
+def _predicted_errors(head: Floats, intercept: Floats, means: Floats, within: Floats, away: Mask) -> Floats:
     """Share of wrong groups at each of THRESHOLDS, when classes away and present are asked for equally often.
 
     Args:
         head: W (D, C).
+        intercept: (C,).
         means: Of the features of each class, (D, C).
         within: Covariance within classes, (D, D).
         away: The classes that are away, (C,).
     """
-    scores = head.T @ means  # row: score of a class, column: mean of a class
+    scores = head.T @ means + intercept[:, None]  # row: score of a class, column: mean of a class
     there, here = np.flatnonzero(away), np.flatnonzero(~away)
     lead_there = scores[there, there] - scores[np.ix_(here, there)].max(axis=0)
     lead_here = scores[np.ix_(there, here)].max(axis=0) - scores[here, here]

@@ -127,10 +127,7 @@ class Ridge:
             self._predictor = None  # the mixture has changed, or the head was updated recursively
         must = self._must_refresh
         self._refresh_if_due(events)
-        if self._absent is not None and self._absent.update(
-            self._sums.of_all, self._features, self._present, self._gamma, self._map.constant, anyway=must
-        ):
-            self._predictor = None
+        self._recall(anyway=must)
         self._sums.drop_denormals(summed)
 
     def _learn(self, rows: Rows) -> None:
@@ -151,6 +148,12 @@ class Ridge:
             self._sums.add(rows)
         elif not recursion.add(rows, errors, self._heads):
             self._sums.settle()
+
+    def _recall(self, *, anyway: bool) -> None:
+        if self._absent is not None and self._absent.update(
+            self._sums.of_all, self._features, self._present, self._map.constant, anyway=anyway
+        ):
+            self._predictor = None
 
     def _rescale(self) -> None:
         """Re-express all sums if the scale has moved after the last stretch."""
@@ -333,8 +336,8 @@ class Ridge:
             self._standardiser.restore(_below("scale.", tensors), *meta["scale"])
         if self._targets is not None:
             self._targets.restore(_below("targets.", tensors), meta["targets"])
-        if self._absent is not None:
-            self._absent.restore(_below("absent.", tensors), meta["absent"])
+        if self._absent is not None and not self._absent.restore(_below("absent.", tensors), meta["absent"]):
+            self._recall(anyway=True)
 
     def merge(self, other: State) -> None:
         """Add the `state()` of another worker that learned other events; the sum is exact.

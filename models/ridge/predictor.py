@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import softmax
 
 from thalweg.memory.snapshots.state import State
 from thalweg.models.parts.input_columns import InputColumns, all_finite
@@ -27,7 +28,9 @@ class Known(NamedTuple):
     """What is known of classes that no longer come."""
 
     head: Floats
-    """(D, C)."""
+    """(D, C): log-likelihoods, up to what is the same for all classes."""
+    intercept: Floats
+    """(C,)."""
     away: NDArray[np.bool_]
     """(C,): the classes that no longer come."""
     threshold: float
@@ -180,12 +183,13 @@ class RidgePredictor:
 
     def _chosen(self, scores: Floats, known: Known) -> Floats:
         """Of scores by both heads (N, 2 C), those by the one that answers each row (N, C)."""
-        now, all_known, away = scores[:, : self._columns_now], scores[:, self._columns_now :], known.away
+        now, away = scores[:, : self._columns_now], known.away
+        all_known = scores[:, self._columns_now :] + known.intercept
         best = now[:, ~away].max(axis=1, keepdims=True)
         chosen = now.copy()
         chosen[:, away] = np.minimum(now[:, away], best - MARGIN)  # the label is the class of the highest score
         rows = leads(all_known, away, self._patterns) >= known.threshold
-        recalled = all_known[rows]
+        recalled = softmax(all_known[rows], axis=1)
         limit = recalled[:, away].max(axis=1, keepdims=True) - MARGIN  # likewise, where a threshold is below 0
         recalled[:, ~away] = np.minimum(recalled[:, ~away], limit)
         chosen[rows] = recalled
@@ -204,7 +208,12 @@ class RidgePredictor:
             "clip": None,
         }
         if self._known is not None:
-            tensors |= {"known": self._known.head, "away": self._known.away, "priced": self._known.priced}
+            tensors |= {
+                "known": self._known.head,
+                "intercept": self._known.intercept,
+                "away": self._known.away,
+                "priced": self._known.priced,
+            }
             meta["threshold"] = self._known.threshold
         if self._scale is not None:
             tensors["shift"], tensors["factor"], meta["clip"] = self._scale
@@ -227,6 +236,10 @@ class RidgePredictor:
         known: Known | None = None
         if "known" in tensors:
             away = tensors["away"].astype(bool)
-            everything = np.ones((int(away.sum()), int((~away).sum())), bool)
-            known = Known(tensors["known"], away, meta["threshold"], tensors.get("priced", everything).astype(bool))
+            every = np.ones(
+                (int(away.sum()), int((~away).sum())), bool
+            )  # what is absent: a version before had one price
+            priced = tensors.get("priced", every).astype(bool)
+            intercept = tensors.get("intercept", np.zeros(len(away)))
+            known = Known(tensors["known"], intercept, away, meta["threshold"], priced)
         return cls(columns, feature_map, tensors["head"], meta["classes"], scale, meta["events"], known)
