@@ -113,7 +113,8 @@ def test_a_state_written_before_pairs_were_counted_is_read_and_its_classes_are_k
 
     again.restore(old)
 
-    assert again._absent is not None and again._absent.pairs.priced(np.arange(6) < 5).all()
+    assert again._absent is not None
+    assert again._absent.pairs.priced(np.arange(6) < 5).all()
     assert right(again, ALL) > 0.85
 
 
