@@ -144,7 +144,7 @@ def run(scale: Scale = Scale.FULL) -> list[Result]:
 
 
 def _mean(found: list[tuple[float, float]]) -> NDArray[np.float64]:
-    return 100 * np.mean(found, axis=0)
+    return np.asarray(100 * np.mean(found, axis=0))
 
 
 if __name__ == "__main__":

@@ -83,8 +83,9 @@ class Pairs:
             np.add.at(self._taken[code], predicted[mine][taken[mine]], weights[taken[mine]])
 
     def priced(self, away: Mask) -> Mask:
-        """For each class that is away and each that is not, (A, P), whether recalling the one has a price for the other:
-        they were mixed, or it has been replaced by the other.
+        """For each class that is away and each that is not, (A, P), whether recalling the first has a price.
+
+        It has where they were mixed, or where the second has replaced the first.
         """
         count = len(away)
         together, taken = self._together[:count, :count], self._taken[:count, :count]

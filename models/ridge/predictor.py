@@ -34,9 +34,9 @@ class Known(NamedTuple):
     away: NDArray[np.bool_]
     """(C,): the classes that no longer come."""
     threshold: float
-    """Lead of one of them over those that still come, by this head, above which it is predicted, where it has a price."""
+    """Lead of one of them over those that still come, by this head, above which it is predicted, where priced."""
     priced: NDArray[np.bool_]
-    """(A, P): the pairs, of a class that is away and one that still comes, with a price; for others the threshold is 0."""
+    """(A, P): the pairs, of a class that is away and one that still comes, for which the threshold is not 0."""
 
 
 def patterns(priced: NDArray[np.bool_]) -> Patterns:
