@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtr
 
 from thalweg.models.ridge.clocks import ClassClocks
-from thalweg.models.ridge.heads.solve import solve
+from thalweg.models.ridge.heads.discriminant import Likelihoods, likelihoods
 from thalweg.models.ridge.pairs import Pairs
 from thalweg.models.ridge.predictor import Known, leads, patterns
 from thalweg.models.ridge.statistics import Statistics
@@ -137,20 +137,9 @@ class Absent:
         return judged
 
     def _solve(self, common: Statistics, constant: int | None) -> None:
-        cross, weight = self.clocks.own(common)
-        within = np.triu(common.gram)
-        within += np.triu(within, 1).T
-        within -= (common.cross / np.maximum(common.class_weight, 1e-300)) @ common.cross.T
-        within /= max(float(common.class_weight.sum()), 1e-300)  # of one event
-        means = np.asfortranarray(cross / np.maximum(weight, 1e-300))
-        variance = float(within.diagonal().mean())
-        if constant is not None:  # the same in all classes
-            within[constant, :] = within[:, constant] = 0.0
-            within[constant, constant] = 1.0
-            means[constant] = 0.0
-        self.head = solve(np.asfortranarray(within), means, SHRINKAGE * max(variance, 1e-300))
-        self.intercept = -0.5 * np.einsum("dc,dc->c", means, self.head)
-        self._missed = _predicted_errors(self.head, self.intercept, means, within, self.away)
+        found = likelihoods(common, *self.clocks.own(common), constant, SHRINKAGE)
+        self.head, self.intercept = found.head, found.intercept
+        self._missed = _predicted_errors(found, self.away)
         self._solved = self.clocks.events
 
     def _scores(self, features: Floats) -> Floats:
@@ -220,21 +209,14 @@ class Absent:
         return alike or "head" not in tensors
 
 
-def _predicted_errors(head: Floats, intercept: Floats, means: Floats, within: Floats, away: Mask) -> Floats:
-    """Share of wrong groups at each of THRESHOLDS, when classes away and present are asked for equally often.
-
-    Args:
-        head: W (D, C).
-        intercept: (C,).
-        means: Of the features of each class, (D, C).
-        within: Covariance within classes, (D, D).
-        away: The classes that are away, (C,).
-    """
-    scores = head.T @ means + intercept[:, None]  # row: score of a class, column: mean of a class
+def _predicted_errors(found: Likelihoods, away: Mask) -> Floats:
+    """Share of wrong groups at each of THRESHOLDS, when classes away (C,) and present are asked for equally often."""
+    head, means = found.head, found.means
+    scores = head.T @ means + found.intercept[:, None]  # row: score of a class, column: mean of a class
     there, here = np.flatnonzero(away), np.flatnonzero(~away)
     lead_there = scores[there, there] - scores[np.ix_(here, there)].max(axis=0)
     lead_here = scores[np.ix_(there, here)].max(axis=0) - scores[here, here]
-    spread = head.T @ within @ head
+    spread = head.T @ found.within @ head
     variance = float(np.mean(np.diag(spread)[there])) + float(np.mean(np.diag(spread)[here]))
     variance -= 2.0 * float(np.mean(spread[np.ix_(here, there)]))
     deviation = SPREAD * np.sqrt(max(variance, 1e-12))

@@ -30,8 +30,7 @@ from thalweg.models.parts.standardise import scaled
 from thalweg.models.ridge.absent import Absent
 from thalweg.models.ridge.classes import Classes
 from thalweg.models.ridge.clocks import PAUSE, pauses_within
-from thalweg.models.ridge.heads.mixture import Mixture
-from thalweg.models.ridge.heads.passive import PassiveAggressive
+from thalweg.models.ridge.heads.mixture import mixture_of
 from thalweg.models.ridge.heads.pseudo_features import seeded_noise, solved
 from thalweg.models.ridge.heads.refresh import Schedule, recursion_lasts
 from thalweg.models.ridge.heads.solve import penalty
@@ -80,9 +79,7 @@ class Ridge:
         self._members, self._recursion = self._sums.members, self._sums.recursion
         forgets = min(p.forgetting) < 1.0 and p.balance == "none" and p.task == "classification"
         self._absent = Absent(self._map.size, self._map.width, max(p.forgetting)) if p.keep_absent and forgets else None
-        beside = PassiveAggressive(self._map.size) if forgets and len(p.forgetting) > 1 else None
-        unit_free = p.task == "regression"
-        self._mixture = Mixture(len(p.forgetting), p.mixture_horizon_events, unit_free=unit_free, beside=beside)
+        self._mixture = mixture_of(p, self._map.size, self._map.constant)
         self._heads: Floats = np.zeros((len(p.forgetting), self._map.size, self._sums.columns))  # (M, D, C)
         self._learned = 0
         self._since_refresh = 0
@@ -246,6 +243,7 @@ class Ridge:
         """Solve for new heads from everything learned so far."""
         self._sums.settle()
         self._heads = np.array([self._solve(member) for member in self._members])
+        self._mixture.solve(self._sums.slowest, self._map.constant)
         self._refreshed()
 
     def _refreshed(self) -> None:
