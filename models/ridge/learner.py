@@ -81,12 +81,9 @@ class Ridge:
         self._absent = Absent(self._map.size, self._map.width, max(p.forgetting)) if p.keep_absent and forgets else None
         self._mixture = mixture_of(p, self._map.size, self._map.constant)
         self._heads: Floats = np.zeros((len(p.forgetting), self._map.size, self._sums.columns))  # (M, D, C)
-        self._learned = 0
-        self._since_refresh = 0
-        self._head_events = 0
-        self._skipped = 0
+        self._learned = self._since_refresh = self._head_events = 0
+        self._skipped = self._faded = 0
         self._excess = ExcessEvents("max_classes", p.max_classes)
-        self._faded = 0
         self._must_refresh = False
         self._predictor: RidgePredictor | None = None
 

@@ -143,7 +143,7 @@ class Rescaling:
 def _spread(covariance: Floats, projection: Floats) -> Floats:
     """Deviations (D,) of the arguments of random features."""
     variance = np.einsum("fd,fd->d", projection, covariance @ projection)
-    return np.sqrt(np.maximum(variance, 1e-12))
+    return np.asarray(np.sqrt(np.maximum(variance, 1e-12)))
 
 
 def _density(values: Floats) -> Floats:
