@@ -94,7 +94,7 @@ class Absent:
             self._recent[places], self._recent_codes[places] = inputs[latest], codes[latest]
         if self.head is not None:
             self.pairs.take(codes, self._scores(features).argmax(axis=1), self.away)
-        self.pairs.add(codes, start)
+        self.pairs.add(codes)
         self.clocks.add(codes, common)
 
     def update(

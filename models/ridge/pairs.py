@@ -2,7 +2,7 @@
 
 How often two classes are asked for is known from the stream where both came at the same time. Where one had gone before
 the other came, the stream says nothing about it, and both count alike.
-State: 16 C² bytes.
+State: 24 C² bytes.
 """
 
 from __future__ import annotations
@@ -20,7 +20,11 @@ Codes = NDArray[np.int32]
 BLOCK = 32
 """Events that came at the same time."""
 MIXED = 0.5
-"""Two classes are mixed if both came in this share of the blocks in which the rarer one came."""
+"""Two classes were mixed if both came in this share of the blocks in which the rarer one came, while both came."""
+FEW = 2
+"""Blocks added to those of the rarer one: one class ends in the block in which the next begins."""
+HELD = 512
+"""Events that wait to be counted, at most."""
 FADE = 0.98
 """Weight of an event's predecessor of the same class in the share that was taken for another."""
 REPLACED = 0.4
@@ -32,40 +36,42 @@ class Pairs:
 
     def __init__(self) -> None:
         self._together: NDArray[np.int64] = np.zeros((0, 0), np.int64)  # (C, C): blocks; diagonal: of one class
+        self._until: NDArray[np.int64] = np.zeros(
+            (0, 0), np.int64
+        )  # (C, C): blocks of the column's class until the row's
         self._taken: Floats = np.zeros((0, 0))  # (C, C): recent share of events of the row that the column took
-        self._block: Mask = np.zeros(0, bool)  # (C,): classes of the block that is not complete
+        self._codes: Codes = np.zeros(HELD, np.int32)  # of events that wait to be counted: many cost as much as one
+        self._held = 0
 
     def grow(self, columns: int) -> None:
         """Add classes up to `columns`."""
-        if (more := columns - len(self._block)) > 0:
+        if (more := columns - len(self._taken)) > 0:
             self._together = np.pad(self._together, (0, more))
+            self._until = np.pad(self._until, (0, more))
             self._taken = np.pad(self._taken, (0, more))
-            self._block = np.pad(self._block, (0, more))
 
-    def add(self, codes: Codes, start: int) -> None:
-        """Count n events, of which the first has this number."""
-        n = len(codes)
-        if n == 1:  # as below
-            self._block[codes[0]] = True
-            if (start + 1) % BLOCK == 0:
-                self._close(np.flatnonzero(self._block))
+    def add(self, codes: Codes) -> None:
+        """Count n events."""
+        if self._held + len(codes) > HELD:
+            self._count(np.concatenate([self._codes[: self._held], codes]))
+        else:
+            self._codes[self._held : self._held + len(codes)] = codes
+            self._held += len(codes)
+
+    def _count(self, codes: Codes) -> None:
+        """Count the complete blocks of these events, and hold the rest."""
+        blocks, columns = len(codes) // BLOCK, len(self._taken)
+        self._held = len(codes) - blocks * BLOCK
+        self._codes[: self._held] = codes[blocks * BLOCK :]
+        if not blocks:
             return
-        blocks = (start % BLOCK + np.arange(n)) // BLOCK
-        classes, at = np.unique(codes, return_inverse=True)
-        came: Floats = np.zeros((int(blocks[-1]) + 1, len(classes)))
-        came[blocks, at] = 1.0
-        complete = (start + n) // BLOCK - start // BLOCK
-        if complete:
-            self._block[classes[came[0] > 0]] = True
-            self._close(np.flatnonzero(self._block))
-            several = came[1:complete]
-            self._together[np.ix_(classes, classes)] += (several.T @ several).astype(np.int64)
-        if complete < len(came):
-            self._block[classes[came[complete] > 0]] = True
-
-    def _close(self, classes: NDArray[np.intp]) -> None:
-        self._together[np.ix_(classes, classes)] += 1
-        self._block[:] = False
+        places = np.repeat(np.arange(blocks) * columns, BLOCK) + codes[: blocks * BLOCK]
+        came = np.bincount(places, minlength=blocks * columns).reshape(blocks, columns) > 0
+        classes = np.flatnonzero(came.any(axis=0))
+        before, mine = self._together.diagonal().copy(), came[:, classes].astype(np.float64)
+        self._together[classes[:, None], classes] += (mine.T @ mine).astype(np.int64)
+        last = blocks - 1 - came[::-1, classes].argmax(axis=0)
+        self._until[classes] = before + np.cumsum(came, axis=0)[last]
 
     def take(self, codes: Codes, predicted: NDArray[np.intp], away: Mask) -> None:
         """Count for which class n events would have been taken before they were learned.
@@ -87,23 +93,27 @@ class Pairs:
 
         It has where they were mixed, or where the second has replaced the first.
         """
+        self._count(self._codes[: self._held].copy())
         count = len(away)
         together, taken = self._together[:count, :count], self._taken[:count, :count]
         there, here = np.flatnonzero(away), np.flatnonzero(~away)
-        own = together.diagonal()
-        rarer = np.maximum(np.minimum(own[there][:, None], own[here]), 1)
-        mixed = together[np.ix_(there, here)] >= MIXED * rarer
+        rarer = np.minimum(together.diagonal()[there][:, None], self._until[np.ix_(there, here)])
+        mixed = together[np.ix_(there, here)] >= MIXED * (rarer + FEW)
         return np.asarray(mixed | (taken[np.ix_(here, there)].T > REPLACED))
 
     def tensors(self) -> Mapping[str, Array]:
         """Tensors for `state()`."""
-        return {"together": self._together, "taken": self._taken, "block": self._block}
+        held = self._codes[: self._held]
+        return {"together": self._together, "until": self._until, "taken": self._taken, "held": held}
 
     def restore(self, tensors: Mapping[str, Array], columns: int) -> None:
         """Restore from `tensors()`; copies. Without them all of `columns` classes count as mixed."""
+        self._held = 0
         if "together" in tensors:
-            self._together, self._taken = np.array(tensors["together"]), np.array(tensors["taken"])
-            self._block = np.array(tensors["block"])
+            self._together, self._until = np.array(tensors["together"]), np.array(tensors["until"])
+            self._taken = np.array(tensors["taken"])
+            self._held = len(tensors["held"])
+            self._codes[: self._held] = tensors["held"]
         else:
-            self._together, self._taken = np.ones((columns, columns), np.int64), np.zeros((columns, columns))
-            self._block = np.zeros(columns, bool)
+            self._together = np.full((columns, columns), FEW, np.int64)
+            self._until, self._taken = self._together.copy(), np.zeros((columns, columns))

@@ -107,7 +107,7 @@ def test_a_class_whose_events_come_under_another_name_is_not_recalled_for_long()
 def test_a_state_written_before_pairs_were_counted_is_read_and_its_classes_are_known_at_a_price() -> None:
     learner = taught(ONE_BY_ONE)
     state = learner.state()
-    new = ("absent.together", "absent.taken", "absent.block", "absent.priced", "absent.intercept")
+    new = ("absent.together", "absent.until", "absent.taken", "absent.held", "absent.priced", "absent.intercept")
     old = State({name: array for name, array in state.tensors.items() if name not in new}, state.meta)
     again = Ridge(LearnerContext(inputs={"x": TensorSpec("x", "float64", (WIDTH,))}, params={}, seed=0))
 
