@@ -42,7 +42,7 @@ JUDGED = 16
 """Events after which the latest are asked again."""
 SPREAD = 2.0
 """Leads vary this much more than the sums say: these hold the very events, and tails are longer than normal ones."""
-SHRINKAGE = 0.1
+SHRINKAGE = 0.5
 """Of the mean variance within classes, added to that of each feature: one of few events is known that much less."""
 RENEWED = 0.03
 """The head of all that is known is solved again when events have grown by this share."""
