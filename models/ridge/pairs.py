@@ -27,8 +27,10 @@ HELD = 512
 """Events that wait to be counted, at most."""
 FADE = 0.98
 """Weight of an event's predecessor of the same class in the share that was taken for another."""
-REPLACED = 0.4
-"""A class that takes more than this share of the events of one that still comes has been replaced by it."""
+REPLACED = 0.7
+"""One that comes has replaced one that is away if that takes more than this many times the events that it keeps …"""
+LEAST = 0.1
+"""… and more than this share of them: some twenty events."""
 
 
 class Pairs:
@@ -39,7 +41,9 @@ class Pairs:
         self._until: NDArray[np.int64] = np.zeros(
             (0, 0), np.int64
         )  # (C, C): blocks of the column's class until the row's
-        self._taken: Floats = np.zeros((0, 0))  # (C, C): recent share of events of the row that the column took
+        self._taken: Floats = np.zeros(
+            (0, 0)
+        )  # (C, C): recent share of the row's events that were taken for the column's
         self._codes: Codes = np.zeros(HELD, np.int32)  # of events that wait to be counted: many cost as much as one
         self._held = 0
 
@@ -81,12 +85,17 @@ class Pairs:
             predicted: By the head of all that is known (n,).
             away: The classes that were away, (C',), C' ≤ C.
         """
-        taken = away[predicted]
+        counted = away[predicted] | (predicted == codes)
+        if len(codes) == 1:  # as below
+            self._taken[codes[0]] *= FADE
+            if counted[0]:
+                self._taken[codes[0], predicted[0]] += 1.0 - FADE
+            return
         for code in np.unique(codes).tolist():
             mine = np.flatnonzero(codes == code)
             weights = (1.0 - FADE) * FADE ** np.arange(len(mine) - 1, -1, -1)
             self._taken[code] *= FADE ** len(mine)
-            np.add.at(self._taken[code], predicted[mine][taken[mine]], weights[taken[mine]])
+            np.add.at(self._taken[code], predicted[mine][counted[mine]], weights[counted[mine]])
 
     def priced(self, away: Mask) -> Mask:
         """For each class that is away and each that is not, (A, P), whether recalling the first has a price.
@@ -99,7 +108,8 @@ class Pairs:
         there, here = np.flatnonzero(away), np.flatnonzero(~away)
         rarer = np.minimum(together.diagonal()[there][:, None], self._until[np.ix_(there, here)])
         mixed = together[np.ix_(there, here)] >= MIXED * (rarer + FEW)
-        return np.asarray(mixed | (taken[np.ix_(here, there)].T > REPLACED))
+        lost, kept = taken[np.ix_(here, there)].T, taken.diagonal()[here]
+        return np.asarray(mixed | ((lost > REPLACED * kept) & (lost > LEAST)))
 
     def tensors(self) -> Mapping[str, Array]:
         """Tensors for `state()`."""
