@@ -129,7 +129,7 @@ def measured(order: Order, seed: int, rows: int, apart: float, **params: object)
 
 def run(scale: Scale = Scale.FULL) -> list[Result]:
     """Each order, easy and hard."""
-    seeds, rows = scale.of(3, quick=1, tiny=1), scale.of(6000, quick=3000, tiny=400)
+    seeds, rows = scale.of(3, quick=1, tiny=1), scale.of(4000, quick=2000, tiny=300)
     results = []
     for name, order in ORDERS.items():
         for title, apart in (("", 1.0), (", hard", 0.5)):

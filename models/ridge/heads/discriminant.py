@@ -21,7 +21,7 @@ from thalweg.proto.schema import Array
 Floats = NDArray[np.float64]
 WIDE = 256
 """Features from which on a `Discriminant` is solved beside ridge."""
-SHRINKAGE = 3.0
+SHRINKAGE = 1.0
 """Of the mean variance, added to that of each feature, in `Discriminant`: it answers while events are few."""
 HORIZON = 500.0
 """Events over which right answers are counted, with exponential decay."""
