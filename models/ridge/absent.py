@@ -156,7 +156,7 @@ class Absent:
         asked = features(self._recent[here])
         known = self._scores(asked)
         right = np.where(self.away[: present.shape[1]], -np.inf, asked @ present).argmax(axis=1) == codes[here]
-        taken = (leads(known[right], self.away, patterns(self._priced))[:, None] >= THRESHOLDS).sum(axis=0)
+        taken = (leads(known[right], patterns(self.away, self._priced))[:, None] >= THRESHOLDS).sum(axis=0)
         self._mistaken = (taken - taken[-1]) / max(len(here), FEW)  # no threshold prevents those of the last
         self._judged = self.clocks.events
 

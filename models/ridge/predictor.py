@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import softmax
 
 from thalweg.memory.snapshots.state import State
 from thalweg.models.parts.input_columns import InputColumns, all_finite
@@ -19,7 +18,6 @@ from thalweg.proto.task import CLASSIFICATION, REGRESSION, Task
 Floats = NDArray[np.float64]
 MARGIN = 1e-3
 """By how much a class that is away stays below the best of the others where it is not believed."""
-Patterns = Sequence[tuple[NDArray[np.bool_], NDArray[np.bool_]]]
 CHUNK = 4096
 """Rows expanded at a time: bounds the memory of a request with many rows."""
 
@@ -39,30 +37,41 @@ class Known(NamedTuple):
     """(A, P): the pairs, of a class that is away and one that still comes, for which the threshold is not 0."""
 
 
-def patterns(priced: NDArray[np.bool_]) -> Patterns:
-    """Of pairs (A, P), each different row (P,) and where it is (A,): classes that left together have the same."""
+class Pattern(NamedTuple):
+    """Classes that are away and have a price with the same of those that still come: they left together."""
+
+    away: NDArray[np.int64]
+    """Columns of those that are away."""
+    priced: NDArray[np.int64]
+    """Columns of those that still come and with which they have a price."""
+    free: NDArray[np.int64]
+    """Of the others."""
+
+
+def patterns(away: NDArray[np.bool_], priced: NDArray[np.bool_]) -> Sequence[Pattern]:
+    """Of pairs (A, P) among classes (C,)."""
+    there, here = np.flatnonzero(away), np.flatnonzero(~away)
     found, at = np.unique(priced, axis=0, return_inverse=True)
-    return [(row, at.ravel() == number) for number, row in enumerate(found)]
+    return [Pattern(there[at.ravel() == number], here[row], here[~row]) for number, row in enumerate(found)]
 
 
-def leads(scores: Floats, away: NDArray[np.bool_], alike: Patterns) -> Floats:
+def leads(scores: Floats, alike: Sequence[Pattern]) -> Floats:
     """By how much a class that is away leads the others with which it has a price, (N,).
 
     ∞ where it leads and has a price with none; -∞ where one without a price leads it.
 
     Args:
         scores: By the head of all that is known, (N, C).
-        away: (C,).
-        alike: Patterns of the priced pairs.
+        alike: All patterns.
     """
-    there, here = scores[:, away], scores[:, ~away]
-    found = np.full(len(scores), -np.inf)
-    for pattern, classes in alike:
-        best = there[:, classes].max(axis=1)
-        lead = best - here[:, pattern].max(axis=1, initial=-np.inf)
-        if not pattern.all():
-            lead[best <= here[:, ~pattern].max(axis=1)] = -np.inf
-        np.maximum(found, lead, out=found)
+    found: Floats | None = None
+    for away, priced, free in alike:
+        best = scores[:, away].max(axis=1)
+        lead = best - scores[:, priced].max(axis=1) if len(priced) else np.full(len(best), np.inf)
+        if len(free):
+            lead[best <= scores[:, free].max(axis=1)] = -np.inf
+        found = lead if found is None else np.maximum(found, lead)
+    assert found is not None
     return found
 
 
@@ -97,7 +106,7 @@ class RidgePredictor:
             known: The head of all that is known, if it is another.
         """
         self._known, self._columns_now = known, head.shape[1]
-        self._patterns: Patterns = () if known is None else patterns(known.priced)
+        self._patterns: Sequence[Pattern] = () if known is None else patterns(known.away, known.priced)
         self._columns, self._map, self._head, self._scale, self._events = columns, feature_map, head, scale, events
         self._classification = classes is not None
         self._classes = tuple(classes or ())
@@ -188,11 +197,15 @@ class RidgePredictor:
         best = now[:, ~away].max(axis=1, keepdims=True)
         chosen = now.copy()
         chosen[:, away] = np.minimum(now[:, away], best - MARGIN)  # the label is the class of the highest score
-        rows = leads(all_known, away, self._patterns) >= known.threshold
-        recalled = softmax(all_known[rows], axis=1)
-        limit = recalled[:, away].max(axis=1, keepdims=True) - MARGIN  # likewise, where a threshold is below 0
-        recalled[:, ~away] = np.minimum(recalled[:, ~away], limit)
-        chosen[rows] = recalled
+        rows = leads(all_known, self._patterns) >= known.threshold
+        if rows.any():
+            recalled = all_known[rows]
+            recalled -= recalled.max(axis=1, keepdims=True)
+            recalled = np.exp(recalled, out=recalled)
+            recalled /= recalled.sum(axis=1, keepdims=True)
+            limit = recalled[:, away].max(axis=1, keepdims=True) - MARGIN  # likewise, where a threshold is below 0
+            recalled[:, ~away] = np.minimum(recalled[:, ~away], limit)
+            chosen[rows] = recalled
         return chosen
 
     def state(self) -> State:

@@ -134,6 +134,15 @@ def test_the_label_is_the_class_of_the_highest_score_whichever_head_answers() ->
     assert len(np.unique(answer["label"])) == 6
 
 
+def test_a_row_has_the_same_scores_whatever_the_other_rows() -> None:
+    predictor, x = taught(ONE_BY_ONE).predictor(), drawn(ALL[:150], 9)
+
+    together = predictor.predict({"x": x})["scores"]
+
+    alone = np.concatenate([predictor.predict({"x": x[row : row + 1]})["scores"] for row in range(150)])
+    np.testing.assert_array_equal(together, alone)
+
+
 def test_a_published_predictor_and_a_restored_learner_predict_the_same() -> None:
     learner = taught(ONE_BY_ONE)
     again = Ridge(LearnerContext(inputs={"x": TensorSpec("x", "float64", (WIDTH,))}, params={}, seed=0))
