@@ -38,6 +38,7 @@ NAMES = (
     "latency",
     "micro_batches",
     "replicas",
+    "swaps",
     "idle",
     "bottleneck",
     "bottleneck_streams",
