@@ -39,7 +39,7 @@ class Pairs:
     def __init__(self) -> None:
         self._together: Counts = np.zeros((0, 0), np.int32)  # (C, C): blocks in which both came; diagonal: one class
         self._until: Counts = np.zeros((0, 0), np.int32)  # (C, C): blocks of the column's class, until the row's last
-        self._taken: NDArray[np.float32] = np.zeros((0, 0), np.float32)  # (C, C): recent share of the row's events
+        self._taken: NDArray[np.float32] = np.zeros((0, 0), np.float32)  # (C, C): of the row's, taken for the column's
         self._codes: Codes = np.zeros(HELD, np.int32)  # of events that wait to be counted: many cost as much as one
         self._held = 0
 
