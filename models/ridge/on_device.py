@@ -129,11 +129,6 @@ class DeviceStatistics(Statistics):
     def solve(self, gamma: float, constant: int | None) -> Floats:
         return self._solved(self._gram, self._cross, gamma, constant)
 
-    def solve_sums(self, gram: Floats, cross: Floats, gamma: float, constant: int | None) -> Floats:
-        up = self._device.put(np.ascontiguousarray(gram)).triu()
-        there = self._device.put(np.ascontiguousarray(cross))
-        return self._solved(up + up.triu(1).T, there, gamma, constant)
-
     def _solved(self, gram: Tensor, cross: Tensor, gamma: float, constant: int | None) -> Floats:
         """As `heads.solve.solve`, of a symmetric Gram (D, D)."""
         factor = self._factorised(gram, gamma, constant)

@@ -112,10 +112,6 @@ class Statistics:
         """W (D, C) of these sums, as of `heads.solve.solve`."""
         return solve(self.gram, self.cross, gamma, constant)
 
-    def solve_sums(self, gram: Floats, cross: Floats, gamma: float, constant: int | None) -> Floats:
-        """W (D, C) of other sums, of the same size, where these are solved."""
-        return solve(np.asfortranarray(gram), np.asfortranarray(cross), gamma, constant)
-
     # Events
 
     def add(self, rows: Rows) -> None:

@@ -119,6 +119,7 @@ def check(
         raise ConfigurationError([f"{config}: {line}" for line in lapsed])
     print(effective(loaded), end="")
     if not role:  # for a person; a supervisor only asks whether it is valid
+        from thalweg.ops.run.champions.judges import not_compared
         from thalweg.ops.run.column_features import column_lines, encoder_lines
         from thalweg.ops.run.memory_estimate import memory_lines
         from thalweg.ops.run.successors import changes
@@ -126,7 +127,7 @@ def check(
         for line in (*column_lines(loaded), *encoder_lines(loaded), *memory_lines(loaded)):
             print(line)
         sys.stdout.flush()
-        for line in (*exposures(loaded), *changes(loaded)):  # whoever reads a pipe is no person
+        for line in (*exposures(loaded), *changes(loaded), *not_compared(loaded)):  # whoever reads a pipe is no person
             print(f"warning: {line}" if not line.startswith(" ") else line, file=sys.stderr)
 
 

@@ -9,24 +9,20 @@ from typing import Any
 
 from thalweg.memory.audit import audit_log, os_user
 from thalweg.memory.snapshots.snapshots import FolderSnapshots
-from thalweg.models.contract.learner import Learner
 from thalweg.ops.config.alias import AliasConfig
 from thalweg.ops.config.config import Config
 from thalweg.ops.config.error import ConfigurationError
 from thalweg.ops.config.model import ModelConfig
-from thalweg.ops.run.app import model_folder, new_learner
+from thalweg.ops.run.app import model_folder
+from thalweg.ops.run.champions.losses import comparison_path
+from thalweg.ops.run.champions.promotable import refusals
 from thalweg.ops.run.failed import Failed
 from thalweg.ops.run.successors import generations, generations_path, promotions_path, with_successors
+from thalweg.ops.serve.champions.standing import ComparisonFile, evidence
 from thalweg.ops.telemetry.status import Statuses
 from thalweg.proto.bounds.counted import counted
-from thalweg.proto.schema import TensorSpec
 from thalweg.stream.journal.promotions import Overtaken, Promotions, before
-from thalweg.stream.publication.announcement import ANNOUNCEMENT, newest_slot, open_announcement
 from thalweg.stream.publication.live_folder import live_folder
-from thalweg.stream.publication.ports import VersionInfo
-
-_MOST_BEHIND_SECONDS = 60.0
-_LEAST_SHARE = 0.9  # of the champion's events, before it has reached the end of the log
 
 
 def promote(config: Config, alias: str | None, model: str | None, *, back: bool, force: bool) -> None:
@@ -54,10 +50,10 @@ def promote(config: Config, alias: str | None, model: str | None, *, back: bool,
         known = promotions.settle(found.champion, found.members)
         champion = known[-1].champion
         wanted = _wanted(found, champion, model, before(known), back=back)
-        if not force and (reasons := _refusals(config, champion, wanted)):
+        if not force and (reasons := refusals(config, champion, wanted)):
             lines = "".join(f"\n  {reason}" for reason in reasons)
             raise Failed(f"{alias}: {wanted} is not promoted; --force does it all the same:{lines}")
-        for line in _compared(config, [champion, wanted]):
+        for line in (*_compared(config, [champion, wanted]), *_tested(config, alias)):
             print(line)
         asked = {"from": champion, "to": wanted, "back": back, "force": force}
         audit = audit_log(config.service.state_dir, told=False)
@@ -97,64 +93,6 @@ def _wanted(alias: AliasConfig, champion: str, model: str | None, previous: str 
     return model
 
 
-def _refusals(config: Config, champion: str, wanted: str) -> list[str]:
-    """Why requests would be refused after the promotion, or be answered as of long ago."""
-    found, now, then = config.find(wanted), _published(config, champion), _published(config, wanted)
-    reasons = _cannot_take(new_learner(config.find(champion), looked_at=True), new_learner(found, looked_at=True))
-    if then is None:
-        return [*reasons, "it has published no version: is the service running?"]
-    wanting = 0 if found.learn_from_requests else found.ready_after_events
-    if then.learned_events < wanting:
-        reasons.append(f"it has learned {counted(then.learned_events, 'event')}, and is ready after {wanting:,}")
-    if now is not None and now.as_of - then.as_of > _MOST_BEHIND_SECONDS:
-        reasons.append(
-            f"it is {now.as_of - then.as_of:,.0f} s behind {champion}: it still learns from the log"
-            if then.as_of
-            else f"it still learns from the log, and {champion} has reached its end"
-        )
-    elif now is not None and not then.as_of and then.learned_events < _LEAST_SHARE * now.learned_events:
-        reasons.append(  # after a restart the champion may not have reached the end either
-            f"it still learns from the log: {counted(then.learned_events, 'event')}, of which {champion} has learned "
-            f"{now.learned_events:,}"
-        )
-    return reasons
-
-
-def _cannot_take(champion: Learner, wanted: Learner) -> list[str]:
-    """What requests to the champion have, or ask for, that the other model does not."""
-    reasons = []
-    known = champion.schema.inputs
-    for name, spec in wanted.schema.inputs.items():
-        if name not in known and not spec.optional:
-            reasons.append(f"it takes an input {name!r} that requests do not have now")
-        elif name in known and _kind(known[name]) != _kind(spec):
-            reasons.append(f"input {name!r}: it takes {_text(spec)}, requests have {_text(known[name])}")
-    answered = wanted.predictor().outputs
-    reasons += [f"it has no output {name!r}" for name in champion.predictor().outputs if name not in answered]
-    return reasons
-
-
-def _kind(spec: TensorSpec) -> tuple[str, tuple[int, ...]]:
-    return spec.dtype, spec.shape
-
-
-def _text(spec: TensorSpec) -> str:
-    return f"{spec.dtype} {list(spec.shape)}"
-
-
-def _published(config: Config, model: str) -> VersionInfo | None:
-    """The model's published version; None if there is none."""
-    try:
-        announced = open_announcement(live_folder(Path(config.service.state_dir)) / model / ANNOUNCEMENT)
-    except FileNotFoundError:
-        return None
-    if announced is None:
-        return None
-    with announced:
-        slot = newest_slot(announced[:])
-    return None if slot is None else slot.info
-
-
 def _compared(config: Config, models: list[str]) -> list[str]:
     """A line per model: what its predictions were worth, each graded before it was learned."""
     statuses = Statuses(live_folder(Path(config.service.state_dir)))
@@ -165,6 +103,18 @@ def _compared(config: Config, models: list[str]) -> list[str]:
         for name, one in begun
         if one.name(name.partition("@")[0]) == name
         for place, first in one.begins.items()
+    ]
+
+
+def _tested(config: Config, alias: str) -> list[str]:
+    """A line per challenger that a test compares with the champion: by how much it is better, and what that shows."""
+    if (report := ComparisonFile(comparison_path(config, alias)).read()) is None:
+        return []
+    return [
+        f"{test.challenger}: on {counted(test.sums.events, 'event')} compared with {report.comparison.champion}, a "
+        f"loss that is {abs(test.sums.mean):.3g} {'lower' if test.sums.mean > 0 else 'higher'}; "
+        f"{100 * evidence(test):.0f} % of the evidence that promotes it"
+        for test in report.comparison.tests
     ]
 
 

@@ -163,6 +163,23 @@ def _alias_mistakes(aliases: Any, models: list[dict[str, Any]], wrong: set[Place
                     break
                 elif alias.champion in by_name:
                     yield from _other_topics(place, by_name[name], by_name[alias.champion])
+        if alias.promotion == "auto":
+            others = [AliasConfig.of(one) for at, one in enumerate(aliases) if at != number and _is_sound(wrong, at)]
+            yield from _test_mistakes(number, alias, others)
+
+
+def _is_sound(wrong: set[Place], number: int) -> bool:
+    return not any(place[:2] == ("alias", number) for place in wrong)
+
+
+def _test_mistakes(number: int, alias: AliasConfig, others: list[AliasConfig]) -> Iterator[Mistake]:
+    if not alias.challengers:
+        yield Mistake(("alias", number, "challengers"), 'expected at least one model to compare: promotion is "auto"')
+    for other in others:
+        for name in set(alias.members) & set(other.members) if other.promotion == "auto" else ():
+            yield Mistake(
+                ("alias", number, "promotion"), f"{name!r} is compared under alias {other.name!r} already, once is all"
+            )
 
 
 def _other_topics(place: Place, model: dict[str, Any], champion: dict[str, Any]) -> Iterator[Mistake]:

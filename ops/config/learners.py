@@ -17,6 +17,8 @@ from thalweg.models.encoders.spec import IDENTITY
 from thalweg.models.parts.settings import Mistake, Settings
 from thalweg.ops.config.model import ModelConfig
 from thalweg.proto.task import task_of
+from thalweg.stream.tuning.params import TuneParams
+from thalweg.stream.tuning.settings import name_of, settings_of
 
 _LABELS = {"number": "numbers", "none": "of no use"}
 _OF_THE_ENCODER = {"encoder", "weights", "weights_strict", "encoder_arguments", "encoder_columns"}
@@ -40,6 +42,8 @@ def learner_mistakes(table: dict[str, Any], wrong: set[str]) -> Iterator[Mistake
         given = {key: value for key, value in table.items() if key in _OF_THE_LEARNER}
         given |= {key: table[key] for key in ("drift", "quality_floor") if key in table and key not in wrong}
         yield from _tried(ModelConfig.model_validate({"name": "any", "topic": "any", **given}))
+        if "tune" in table and "tune" not in wrong:
+            yield from _variant_mistakes(given, TuneParams.of(table["tune"]))
     elif not wrong & {"learner", "params"}:
         try:
             kind = params_type(table["learner"])
@@ -65,6 +69,16 @@ def device_mistakes(table: dict[str, Any], wrong: set[str]) -> Iterator[Mistake]
         yield Mistake(("device",), text)
     elif why := unavailable(name):
         yield Mistake(("device",), why)
+
+
+def _variant_mistakes(table: dict[str, Any], tune: TuneParams) -> Iterator[Mistake]:
+    own = table.get("params", {})
+    told = set()
+    for params in settings_of(own, tune.params, tune.variants)[1:]:
+        for one in learner_mistakes({**table, "params": params}, set()):
+            if one not in told and one.place[:1] == ("params",):
+                told.add(one)
+                yield Mistake(("tune", *one.place), f"{one.text} (variant {name_of(own, params)})")
 
 
 def _tried(model: ModelConfig) -> Iterator[Mistake]:

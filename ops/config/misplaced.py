@@ -13,6 +13,7 @@ from thalweg.ops.config.learners import params_type
 from thalweg.ops.config.model import ModelConfig
 from thalweg.ops.config.sections import LogConfig, RegistryConfig, ServiceConfig, StoreConfig
 from thalweg.stream.drift.params import DriftParams
+from thalweg.stream.tuning.params import TuneParams
 
 _UNKNOWN = "no such "
 _NAMED = ("columns", "inputs")
@@ -89,7 +90,12 @@ def _of_model(model: Any, number: int) -> Iterator[_Table]:
         kind = params_type(str(model.get("learner"))) if isinstance(model, dict) else None
     except UnknownLearner:
         kind = None
-    tables: dict[str, type[Settings] | None] = {"params": kind, "drift": DriftParams, "fields": FieldsConfig}
+    tables: dict[str, type[Settings] | None] = {
+        "params": kind,
+        "drift": DriftParams,
+        "fields": FieldsConfig,
+        "tune": TuneParams,
+    }
     for name, one in tables.items():
         keys = frozenset[str]() if one is None else frozenset(one.model_fields)
         yield _Table(f"[model.{name}]", ("model", number, name), keys)

@@ -28,6 +28,8 @@ from thalweg.proto.schema import TensorSpec, column_specs
 from thalweg.stream.drift.params import DriftParams
 from thalweg.stream.freshness.params import FreshnessParams
 from thalweg.stream.learn.settings import LearnSettings
+from thalweg.stream.tuning.params import TuneParams
+from thalweg.stream.tuning.settings import settings_of
 
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}"
 _RESERVED = {"live"}
@@ -156,6 +158,9 @@ class ModelConfig(LearnSettings):
     RMSE): a worse one raises an alert. Judged from 100 labelled events on; none by default."""
     drift: DriftParams = DriftParams()
     """`[model.drift]`: drift detectors, and the action on an alarm."""
+    tune: TuneParams | None = None
+    """`[model.tune]`: variants that differ in parameters learn beside it, and the best so far answers; none by
+    default."""
     freshness: FreshnessParams = FreshnessParams()
     """`[model.freshness]`: what is promised about how fresh the answers are."""
     learn_from_requests: bool = False
@@ -270,6 +275,7 @@ class ModelConfig(LearnSettings):
             "seed": self.seed,
             "encoder": self.encoding().sha256(self.seed) or IDENTITY,
             **({"encoder_columns": sorted(self.encoder_columns)} if self.encoder_columns else {}),
+            **({"tune": self.tune.model_dump()} if self.tune is not None else {}),
             **({LAYOUTS: layouts} if (layouts := self.layouts()) else {}),
         }
         return said if self.fields is None else said | {"fields": self.fields.model_dump(exclude_defaults=True)}
@@ -294,6 +300,11 @@ class ModelConfig(LearnSettings):
         """The parameters; those of scikit-learn, which asks for the classes, have them from `classes` if not given."""
         asked = self.classes and self.learner.startswith("sklearn:") and "classes" not in self.params
         return self.params | {"classes": list(self.classes)} if asked else self.params
+
+    def variants(self) -> list[dict[str, Any]]:
+        """The parameters of each variant, those of the model itself first; only those without `tune`."""
+        own = self._with_classes()
+        return [own] if self.tune is None else settings_of(own, self.tune.params, self.tune.variants)
 
     def identity_sha256(self) -> str:
         """Hash of `identity`."""

@@ -20,6 +20,7 @@ from thalweg.ops.config.model import InputConfig, ModelConfig
 from thalweg.ops.config.sections import LogConfig, RegistryConfig, ServiceConfig, StoreConfig
 from thalweg.stream.drift.params import DriftParams
 from thalweg.stream.freshness.params import FreshnessParams
+from thalweg.stream.tuning.params import TuneParams
 
 _SECTIONS: tuple[type[Settings], ...] = (
     ServiceConfig,
@@ -29,6 +30,7 @@ _SECTIONS: tuple[type[Settings], ...] = (
     StoreConfig,
     ModelConfig,
     DriftParams,
+    TuneParams,
     FreshnessParams,
     InputConfig,
     ColumnConfig,

@@ -20,6 +20,7 @@ from thalweg.models.contract.registry import find
 from thalweg.ops.config.config import Config
 from thalweg.ops.config.error import ConfigurationError
 from thalweg.ops.config.model import ModelConfig
+from thalweg.ops.run.champions.losses import losses_of
 from thalweg.ops.telemetry.learner_metrics import LearnerMetrics
 from thalweg.ops.telemetry.no_labels import label_watch
 from thalweg.ops.telemetry.status import LearnerStatus
@@ -47,6 +48,8 @@ from thalweg.stream.registry.client import RegistryClient
 from thalweg.stream.registry.schemas import KnownSchemas
 from thalweg.stream.sources.files import FileError, read_events
 from thalweg.stream.traces.spans import Spans
+from thalweg.stream.tuning.settings import name_of
+from thalweg.stream.tuning.variants import Variants
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +74,10 @@ def new_learner(model: ModelConfig, seed: int | None = None, *, looked_at: bool 
     """A new learner of a model, which has learned nothing; one that is only looked at takes no GPU."""
     context = model.on_processor() if looked_at else model.context()
     context = context if seed is None else replace(context, seed=seed)
-    return calibrated(make_learner(model.learner, context, model.encoding()), on=model.probabilities)
+    settings = model.variants()
+    made = [make_learner(model.learner, replace(context, params=one), model.encoding()) for one in settings]
+    learner = made[0] if len(made) == 1 else Variants(made, [name_of(settings[0], one) for one in settings])
+    return calibrated(learner, on=model.probabilities)
 
 
 def event_schema(model: ModelConfig, learner: Learner | None = None) -> Schema:
@@ -207,6 +213,7 @@ def build_processor(
             history=_history(config, model, learner) if model.history else None,
             stop_mark=FileStopMark(folder / "stopped.json"),
             attempts=FileAttempts(folder),
+            losses=losses_of(config, model.name),
             schemas=schemas_of(config, model),
         ),
     )

@@ -15,10 +15,12 @@ from thalweg.memory.exchange.commands import CommandQueue
 from thalweg.memory.objects.objects import Objects, ObjectsUnusable
 from thalweg.memory.snapshots.remote import RemoteSnapshots, Superseded
 from thalweg.memory.snapshots.snapshots import FolderSnapshots
+from thalweg.ops.config.alias import AliasConfig
 from thalweg.ops.config.config import Config
 from thalweg.ops.config.error import ConfigurationError
 from thalweg.ops.config.model import ModelConfig
 from thalweg.ops.run.app import LearnerReports, build_joiner, build_processor, model_folder, open_model_pending
+from thalweg.ops.run.champions.judges import judge_of
 from thalweg.ops.run.successors import note_beginning, with_successors
 from thalweg.ops.telemetry.learner_metrics import LearnerMetrics
 from thalweg.ops.telemetry.status import LearnerStatus
@@ -139,6 +141,9 @@ class Learning:
             if model.labels_topic and model.served_name not in joined:  # the first is the one that answers
                 joined.add(model.served_name)
                 self._add(model.model_copy(update={"name": model.served_name}), "joiner", self._join)
+        for alias in config.alias:
+            if alias.promotion == "auto":
+                self._judge(alias)
 
     @property
     def refused(self) -> Exception | None:
@@ -168,6 +173,17 @@ class Learning:
         for thread in self._threads:
             thread.join()
         self._reports.close()
+
+    def _judge(self, alias: AliasConfig) -> None:
+        """Compare the models of an alias that promotes by a test."""
+        health = self._registry.register("comparison", alias.name, silent_seconds=self._config.service.silent_seconds)
+
+        def build(run: Callable[[Part], None]) -> None:
+            run(judge_of(self._config, alias, health))
+
+        runs = Runs(build)
+        self._runs.append(runs)
+        self._threads.append(SupervisedThread(runs, health, f"comparison-{alias.name}", hopeless=REFUSALS))
 
     def _add(
         self,

@@ -18,10 +18,12 @@ from thalweg.models.contract.learner import Predictor
 from thalweg.ops.config.config import Config
 from thalweg.ops.config.model import ModelConfig
 from thalweg.ops.run.app import event_schema, model_folder, new_learner, open_model_pending
+from thalweg.ops.run.champions.losses import comparison_path
 from thalweg.ops.run.successors import promotions_path, with_successors
 from thalweg.ops.serve.access.access import AccessSettings
 from thalweg.ops.serve.aliases import Alias, AliasLocation
 from thalweg.ops.serve.bounds.micro_batches import WaitingRoom
+from thalweg.ops.serve.champions.shadow import Shadow
 from thalweg.ops.serve.models import ModelLocation, Models, RequestSinks
 from thalweg.ops.serve.readiness import LOG, ServiceHealth
 from thalweg.ops.serve.server import Server, workers_of
@@ -79,7 +81,14 @@ def location_of(
 def alias_locations(config: Config) -> list[AliasLocation]:
     """The aliases, as a server needs them."""
     return [
-        AliasLocation(alias.name, alias.champion, tuple(alias.members), promotions_path(config, alias.name))
+        AliasLocation(
+            alias.name,
+            alias.champion,
+            tuple(alias.members),
+            promotions_path(config, alias.name),
+            comparison_path(config, alias.name) if alias.promotion == "auto" else None,
+            alias.shadow,
+        )
         for alias in config.alias
     ]
 
@@ -114,7 +123,8 @@ def build_server(
         room=WaitingRoom(limits.most_batched, workers.waiting),
         batch_rows=limits.batch_rows,
     )
-    models.serve_under([Alias(alias, models.by_name) for alias in alias_locations(config)])
+    shadow = Shadow(registry) if any(alias.shadow for alias in config.alias) else None
+    models.serve_under([Alias(alias, models.by_name, shadow) for alias in alias_locations(config)], shadow)
     topic = config.model[0].topic  # any: the question is whether the log answers
     health = ServiceHealth(
         models,
@@ -137,6 +147,10 @@ def build_server(
         ],
         live=live,
     )
+    replicas = Replicas(live, replica, service.servers) if service.servers > 1 else None
+    telemetry = ServerMetrics(live, models, health, replicas)
+    if shadow is not None:
+        shadow.told = telemetry.shadowed
     return Server(
         models,
         source,
@@ -144,9 +158,7 @@ def build_server(
         workers=workers,
         addresses=Addresses(grpc=service.grpc, http=service.http),
         limits=limits,
-        telemetry=ServerMetrics(
-            live, models, health, Replicas(live, replica, service.servers) if service.servers > 1 else None
-        ),
+        telemetry=telemetry,
         tokens=service.tokens(registry, audit),
         certificates=service.certificates(registry, audit),
         jwts=service.jwt.verifier(registry) if service.jwt is not None else None,

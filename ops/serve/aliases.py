@@ -10,13 +10,18 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from copy import copy
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import structlog
 
 from thalweg.memory.snapshots.snapshots import FolderSnapshots, UnknownVersion
+from thalweg.ops.serve.champions.shadow import Shadow
+from thalweg.ops.serve.champions.standing import ComparisonFile, standing
 from thalweg.ops.serve.models import ServedModel
 from thalweg.ops.serve.versions import Freshness, Versions
+from thalweg.stream.comparison.comparison_file import ComparisonReport
 from thalweg.stream.journal.promotions import CONFIGURED, FIRST, Promotion, Promotions
 from thalweg.stream.publication.ports import ServedVersion, VersionSubscriber
 
@@ -37,6 +42,10 @@ class AliasLocation:
     """The models that may answer under the name."""
     promotions: Path
     """The file of its promotions."""
+    comparison: Path | None = None
+    """The file of its comparison, if it promotes by a test."""
+    shadow: float = 0.0
+    """The share of its requests that challengers answer as well."""
 
 
 class NumberedVersions:
@@ -92,13 +101,22 @@ class Alias:
     Args:
         location: The alias.
         models: The served models by name.
+        shadow: Computes copies of its requests; None: none are taken.
     """
 
-    def __init__(self, location: AliasLocation, models: Mapping[str, ServedModel]) -> None:
+    def __init__(
+        self, location: AliasLocation, models: Mapping[str, ServedModel], shadow: Shadow | None = None
+    ) -> None:
+        self._shadow = shadow if location.shadow else None
         self.name = location.name
         self.members = location.members
         self._location, self._models = location, models
         self._promotions = Promotions(location.promotions)
+        self.record = Promotions(location.promotions)
+        """Its promotions, to append to. Not those that `look` follows: what is read here must not be missed there."""
+        self.configured = location.champion
+        """The champion that the configuration names."""
+        self._comparison = ComparisonFile(location.comparison)
         self._history: tuple[Promotion, ...] = (Promotion(0, location.champion, FIRST, location.champion, 0.0),)
         self._waits_for: Promotion | None = None
         self._open()
@@ -109,6 +127,19 @@ class Alias:
     def promotions(self) -> int:
         """How often another model was promoted."""
         return self._history[-1].number
+
+    def comparison(self) -> ComparisonReport | None:
+        """How its champion and challengers compare; None if nothing is compared, or not since the last promotion. Any
+        thread may call it.
+        """
+        found = self._comparison.read()
+        return found if found is not None and found.comparison.promotion == self.promotions else None
+
+    def standing(self) -> dict[str, Any]:
+        """Who answers, who has answered, and how the comparison stands, as JSON values. Any thread may call it."""
+        return standing(
+            self.name, self.members, self._history, self.comparison(), auto=self._location.comparison is not None
+        )
 
     @property
     def problem(self) -> str:
@@ -165,7 +196,10 @@ class Alias:
         """The model of a promotion, under the alias's name."""
         champion = self._models[promotion.champion]
         others = [self._models[name] for name in self.members if name in self._models and name != promotion.champion]
-        return under_alias(champion, self.name, promotion.number * VERSIONS_PER_PROMOTION, others)
+        made = under_alias(champion, self.name, promotion.number * VERSIONS_PER_PROMOTION, others)
+        if self._shadow is not None and others:
+            made.copied = partial(self._shadow.offer, made, self._location.shadow)
+        return made
 
 
 def under_alias(model: ServedModel, name: str, base: int, others: Sequence[ServedModel]) -> ServedModel:

@@ -150,6 +150,8 @@ class InferenceCore:
                 _record(self._log, model, inputs)
         else:
             outputs, explanation = self._infer_with_options(model, served, request, inputs)
+        if model.copied is not None:
+            model.copied(served.predictor, request.inputs, outputs)
         if (awaiting := model.awaiting) is not None and awaiting.awaited:
             awaiting.answered(served.info.version - model.base, REQUEST.get())
         return InferenceResponse(options, served, outputs, model.staleness_seconds(served), explanation)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from thalweg.memory.snapshots.snapshots import FolderSnapshots, UnknownVersion
 from thalweg.memory.snapshots.state import State
@@ -20,8 +20,9 @@ from thalweg.ops.telemetry.freshness import FreshnessWatch
 from thalweg.proto.bounds.counted import counted
 from thalweg.proto.bounds.limits import MAX_FUTURE_SECONDS
 from thalweg.proto.rows.tensors import fitting
-from thalweg.proto.schema import Schema
+from thalweg.proto.schema import Array, Inputs, Schema
 from thalweg.proto.task import ADAPTATION
+from thalweg.stream.comparison.comparison_file import ComparisonReport
 from thalweg.stream.freshness.params import FreshnessParams
 from thalweg.stream.health.registry import Health, HealthRegistry
 from thalweg.stream.health.supervised import SupervisedThread
@@ -145,6 +146,8 @@ class ServedModel:
         """Of an alias: the models that its requests wait for labels for, besides the one that answers."""
         self.tolerated: frozenset[str] = frozenset()
         """Inputs of those others: requests may have them, though this model does not take them."""
+        self.copied: Callable[[Predictor, Inputs, Mapping[str, Array]], None] | None = None
+        """Of an alias: takes a shadow copy of a request that was answered; None: none are taken."""
         self.batches = batches or MicroBatches(WaitingRoom(0), 1)
         """Computes its predictions."""
         self.ready_after_events = location.ready_after_events
@@ -217,6 +220,22 @@ class Name(Protocol):
     def of_version(self, version: int) -> ServedModel:
         """The model that a version belongs to. Raises UnknownVersion."""
 
+    def comparison(self) -> ComparisonReport | None:
+        """How the comparison of its models stands; None if it promotes by hand alone."""
+
+    def standing(self) -> dict[str, Any]:
+        """Who answers, who has answered, and how the comparison stands, as JSON values."""
+
+
+class Part(Protocol):
+    """What runs beside the models."""
+
+    def start(self) -> None:
+        """Start it."""
+
+    def close(self) -> None:
+        """Stop it."""
+
 
 class Models:
     """The served models by name.
@@ -257,6 +276,7 @@ class Models:
         self._named: dict[str, ServedModel] = dict(self._models)
         self._aliases: dict[str, Name] = {}
         self._following: SupervisedThread | None = None
+        self._shadow: Part | None = None
         self._stopping = threading.Event()
         self.draining = False
 
@@ -270,8 +290,9 @@ class Models:
         """All aliases, in the order of the configuration."""
         return list(self._aliases.values())
 
-    def serve_under(self, aliases: Sequence[Name]) -> None:
-        """Answer under these names, too; called before `start`."""
+    def serve_under(self, aliases: Sequence[Name], shadow: Part | None = None) -> None:
+        """Answer under these names, too; called before `start`. `shadow`: computes copies of their requests."""
+        self._shadow = shadow
         self._aliases = {alias.name: alias for alias in aliases}
         self._named = {**self._models, **{alias.name: alias.model for alias in aliases}}
 
@@ -339,10 +360,14 @@ class Models:
             health = self.registry.register("aliases", silent_seconds=_SILENT_SECONDS)
             self._following = SupervisedThread(lambda: self._follow(health), health, "aliases", longest_wait_seconds=1)
             self._following.start()
+        if self._shadow is not None:
+            self._shadow.start()
 
     def close(self) -> None:
         """Stop watching, and write queued requests."""
         self._stopping.set()
+        if self._shadow is not None:
+            self._shadow.close()
         if self._following is not None:
             self._following.stop()
             self._following.join()

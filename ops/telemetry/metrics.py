@@ -93,6 +93,19 @@ SERVER_METRICS: Mapping[str, tuple[str, str, tuple[str, ...], tuple[float, ...]]
         ("reason",),
         (),
     ),
+    "thalweg_alias_shadow_requests_total": (
+        "counter",
+        "Shadow copies of requests to an alias, by what became of them: `agreed`, `differed`, `answered`, `failed`, "
+        "`unready`, `shed`",
+        ("alias", "model_name", "outcome"),
+        (),
+    ),
+    "thalweg_alias_shadow_duration_seconds": (
+        "histogram",
+        "Duration of a challenger's answer to a shadow copy",
+        ("alias", "model_name"),
+        _SERVE_BUCKETS,
+    ),
     "thalweg_freshness_seconds": (
         "histogram",
         "Time from the append of a record to the first version in use that has learned it",
@@ -191,6 +204,22 @@ COLLECTED: Mapping[str, tuple[str, str, tuple[str, ...]]] = {  # computed on eac
         "1 for the model that answers under the alias, 0 for its challengers",
         ("alias", "model_name"),
     ),
+    "thalweg_alias_evidence": (
+        "gauge",
+        "Evidence that the challenger is better, on a scale of logarithms: 0 is none, 1 promotes it",
+        ("alias", "model_name"),
+    ),
+    "thalweg_alias_loss_difference": (
+        "gauge",
+        "Mean loss of the champion less that of the challenger, in the challenger's present test",
+        ("alias", "model_name"),
+    ),
+    "thalweg_alias_compared_events": (
+        "gauge",
+        "Events on which the challenger was compared with the present champion",
+        ("alias", "model_name"),
+    ),
+    "thalweg_alias_waiting": ("gauge", "1 while a comparison waits for a challenger, else 0", ("alias",)),
     "thalweg_model_ready": ("gauge", "1 while the model answers requests, else 0", ("model_name",)),
     "thalweg_labels_needed": (
         "gauge",

@@ -23,6 +23,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.metrics_core import Metric
 from prometheus_client.utils import floatToGoString
 
+from thalweg.ops.serve.champions.standing import evidence
 from thalweg.ops.serve.models import Models
 from thalweg.ops.serve.readiness import ServiceHealth
 from thalweg.ops.serve.telemetry import REFUSAL_REASONS, PredictionTotals
@@ -202,6 +203,13 @@ class ServerMetrics:
         with self._counting:
             self._note_call(service, name, code, np.array([seconds]))
 
+    def shadowed(self, alias: str, model: str, outcome: str, seconds: float) -> None:
+        """A shadow copy of a request to an alias was answered by a challenger, or dropped."""
+        with self._counting:
+            self._add("thalweg_alias_shadow_requests_total", (alias, model, outcome), 1)
+            if outcome != "shed":
+                self._observe("thalweg_alias_shadow_duration_seconds", (alias, model), np.array([seconds]))
+
     def refused(self, reason: str) -> None:
         with self._counting:
             self._add("thalweg_requests_refused_total", (reason,), 1)
@@ -283,7 +291,21 @@ class ServerMetrics:
             count.add_metric((alias.name,), alias.promotions)
             for name in alias.members:
                 champion.add_metric((alias.name, name), name == alias.model.answering.name)
-        return [count, champion]
+        return [count, champion, *self._comparisons()]
+
+    def _comparisons(self) -> Iterable[Metric]:
+        gained, difference = collected("thalweg_alias_evidence"), collected("thalweg_alias_loss_difference")
+        compared, waiting = collected("thalweg_alias_compared_events"), collected("thalweg_alias_waiting")
+        for alias in self._models.aliases:
+            if (report := alias.comparison()) is None:
+                continue
+            waiting.add_metric((alias.name,), bool(report.waits))
+            for test in report.comparison.tests:
+                labels = alias.name, test.challenger
+                gained.add_metric(labels, evidence(test))
+                difference.add_metric(labels, test.sums.mean)
+                compared.add_metric(labels, test.compared)
+        return [gained, difference, compared, waiting]
 
     def _remembered(self, shown: Tally) -> Iterable[Metric]:
         families = {name: collected(name) for name in _OF_SINKS}

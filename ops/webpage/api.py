@@ -141,6 +141,7 @@ class PageApi:
             "degraded": self._health.degraded(),
             "read_only": self._read_only or None,
             "processes": self._figures.processes(),
+            "aliases": [alias.standing() for alias in self._models.aliases],
             "models": [
                 summary(model, self._status(model), now, parts[model.name]) | {"champion_of": self._champion_of(model)}
                 for model in self._models.all()

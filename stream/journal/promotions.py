@@ -11,11 +11,11 @@ import json
 import os
 import time
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import structlog
 
@@ -23,8 +23,9 @@ from thalweg.memory.files import make_folder, sync_folder
 
 log = structlog.get_logger(__name__)
 
-FIRST, PROMOTED, BACK, CONFIGURED = "first", "promoted", "back", "configured"
-"""Causes: the first champion; promoted; went back; the configuration names another champion than before."""
+FIRST, PROMOTED, BACK, CONFIGURED, TESTED = "first", "promoted", "back", "configured", "tested"
+"""Causes: the first champion; promoted; went back; the configuration names another champion than before; promoted by a
+test."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +37,13 @@ class Promotion:
     champion: str
     """The model that answers from here on."""
     cause: str
-    """`first`, `promoted`, `back` or `configured`."""
+    """`first`, `promoted`, `back`, `configured` or `tested`."""
     configured: str
     """The champion that the configuration named then; empty where it names none."""
     time: float
     """Unix seconds."""
+    evidence: Mapping[str, Any] | None = None
+    """Of a promotion by a test: what decided it, and from where in the log the next test goes on."""
 
 
 class Promotions:
@@ -116,13 +119,19 @@ class Promotions:
         """The same for the model before, as `before` names it."""
         return self._record(champion, BACK, expected)
 
-    def _record(self, champion: str, cause: str, expected: Promotion | None) -> Promotion:
+    def _record(
+        self, champion: str, cause: str, expected: Promotion | None, evidence: Mapping[str, Any] | None = None
+    ) -> Promotion:
         with self._turn() as file:
             known = tuple(_whole(file.read()))
             newest = known[-1] if known else None
             if newest != expected:
                 raise Overtaken(f"{newest.champion if newest else 'nothing'} was promoted meanwhile: look again")
-            return self._append(file, champion, cause, newest.configured if newest else "")
+            return self._append(file, champion, cause, newest.configured if newest else "", evidence)
+
+    def promote_tested(self, champion: str, expected: Promotion, evidence: Mapping[str, Any]) -> Promotion:
+        """The same as `promote`, for a model that a test has found to be better."""
+        return self._record(champion, TESTED, expected, evidence)
 
     @contextmanager
     def _turn(self) -> Iterator[BinaryIO]:
@@ -133,12 +142,14 @@ class Promotions:
             file.seek(0)
             yield file
 
-    def _append(self, file: BinaryIO, champion: str, cause: str, configured: str) -> Promotion:
+    def _append(
+        self, file: BinaryIO, champion: str, cause: str, configured: str, evidence: Mapping[str, Any] | None = None
+    ) -> Promotion:
         file.seek(0)
         content = file.read()
         end = content.rfind(b"\n") + 1
         file.truncate(end)  # what a killed writer has left
-        made = Promotion(content.count(b"\n"), champion, cause, configured, self._clock())
+        made = Promotion(content.count(b"\n"), champion, cause, configured, self._clock(), evidence)
         try:
             file.write(_line(made))
             file.flush()
@@ -167,6 +178,8 @@ def before(known: Sequence[Promotion]) -> str | None:
 
 def _line(made: Promotion) -> bytes:
     record = {name: getattr(made, name) for name in Promotion.__dataclass_fields__}
+    if made.evidence is None:
+        del record["evidence"]  # as versions before the test wrote it
     text = json.dumps(record, separators=(",", ":")).encode()
     return b"%08x %b\n" % (zlib.crc32(text), text)
 

@@ -27,6 +27,7 @@ from thalweg.models.contract.learner import Learner
 from thalweg.proto.decode import Decoder
 from thalweg.proto.event import Batch, cut
 from thalweg.proto.records import Partition, Position
+from thalweg.stream.comparison.collector import Collector
 from thalweg.stream.drift.alarm import Alarm
 from thalweg.stream.evaluation.report import EvaluationReport
 from thalweg.stream.journal.entries import BlockEntry, Control, ForgettingEntry, ResetEntry, RollbackEntry
@@ -95,6 +96,7 @@ class Fold:
         evaluator: Grades the predictions and may detect drift; None: no evaluation.
         make: Creates another learner that has learned nothing; None: the model cannot be reset.
         schemas: The schemas of records framed for a schema registry; None: there are none.
+        losses: Collects the losses that outcomes have; None: they have none.
     """
 
     def __init__(
@@ -105,6 +107,7 @@ class Fold:
         evaluator: Evaluator | None = None,
         make: Callable[[], Learner] | None = None,
         schemas: KnownSchemas | None = None,
+        losses: Collector | None = None,
     ) -> None:
         self._learner = learner
         self._snapshots = snapshots
@@ -120,6 +123,7 @@ class Fold:
             schemas=schemas,
         )
         self._schemas = schemas
+        self._losses = losses
         self._recent_ids = RecentIds(settings.dedup_events)
         self._version = 0
         self._parent: int | None = None
@@ -332,6 +336,8 @@ class Fold:
         totals, newest = Totals(), None
         seconds: list[float] = []
         late = LateLabels(block.delay_events)
+        if self._losses is not None:
+            self._losses.begin()
 
         def learn(micro_batch: Batch) -> None:
             started = time.perf_counter()
@@ -352,6 +358,9 @@ class Fold:
         if totals.newest_time is not None:
             self._event_time = max(self._event_time, min(totals.newest_time, block.appended_time))
         self._version = block.version
+        losses = None
+        if self._losses is not None:
+            losses = self._losses.take(block.version, self._end, block.end, self._log_identity)
         self._end.update(block.end)
         if math.isfinite(block.appended_time):
             self._appended_time = block.appended_time
@@ -368,6 +377,7 @@ class Fold:
             learn_seconds=tuple(seconds),
             alarms=tuple(self._drift.news()) if self._drift is not None else (),
             digests=tuple(self._drift.digest_news()) if self._drift is not None else (),
+            losses=losses,
         )
         self._unhandled = outcome.raised
         return outcome
@@ -375,9 +385,12 @@ class Fold:
     def _predict(self, micro_batch: Batch) -> None:
         """Predict and grade; holds the predictor no longer, so that a learner need not copy what it predicts with."""
         predictor = self._learner.predictor()
+        outputs = None
         if self._grader is not None:
-            graded = _served_by(self._settings.model, micro_batch)
-            self._grader.predicted(graded, predictor, predict_batch(predictor, micro_batch))
+            outputs = predict_batch(predictor, micro_batch)
+            self._grader.predicted(_served_by(self._settings.model, micro_batch), predictor, outputs)
+        if self._losses is not None:
+            self._losses.predicted(micro_batch, predictor, outputs)
 
     def _change(self, entry: Control, *, repeated: bool) -> None:
         if isinstance(entry, RollbackEntry):

@@ -51,6 +51,7 @@ class Intake:
         self._ticks = context.runtime.ticks
         self._size = MicroBatchSize(settings.batch_events, settings.least_batch_events, settings.waiting_seconds)
         self._retry = Retry(settings.model, ports.health, context.stopping)
+        self._asked: set[str] = set()
         self.replaced = False
         """A topic was created again while it was read; the latest block is the last one of the deleted topic."""
 
@@ -68,6 +69,15 @@ class Intake:
         unknown = [topic for topic in self._settings.topics if topic not in self._fold.log_identity]
         with suppress(LogError):  # next time, then
             self._fold.identify(identities(self._source, unknown))
+
+    def identify(self, block: Block) -> None:
+        """Let the state know the identities of a block's topics before it is learned; each is asked for once. Raises
+        Stopped.
+        """
+        unknown = {run.partition.topic for run in block.records} - self._fold.log_identity.keys() - self._asked
+        if unknown:
+            self._asked |= unknown
+            self._fold.identify(self._retry("log", lambda: identities(self._source, sorted(unknown))))
 
     def sync(self) -> None:
         """Return when the journal is on disk; retries while the disk fails. Raises Stopped."""

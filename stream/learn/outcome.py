@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
+from thalweg.stream.comparison.block_losses import BlockLosses
 from thalweg.stream.drift.alarm import Alarm
 from thalweg.stream.drift.digest import Digest
 
@@ -39,6 +40,9 @@ class Outcome:
 
     digests: tuple[Digest, ...] = ()
     """Digests of drift that is no news, which ended in the block."""
+
+    losses: BlockLosses | None = None
+    """The losses of its labelled events, where models are compared."""
 
     @property
     def raised(self) -> tuple[Alarm, ...]:

@@ -12,6 +12,7 @@ from thalweg.proto.decode import Rejected
 from thalweg.proto.event import Batch, Decoded
 from thalweg.proto.records import Partition, Position, Records
 from thalweg.proto.schema import Array
+from thalweg.stream.comparison.loss_log import LossSink
 from thalweg.stream.drift.alarm import Alarm
 from thalweg.stream.drift.digest import Digest
 from thalweg.stream.evaluation.report import EvaluationReport
@@ -160,3 +161,5 @@ class Ports:
     """Whether the circuit breaker has stopped the model."""
     attempts: Attempts = field(default_factory=NoAttempts)
     """Finds a block that ends the process."""
+    losses: LossSink | None = None
+    """Where the losses of events go, to be compared with those of other models; None: they are not computed."""

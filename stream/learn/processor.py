@@ -10,6 +10,7 @@ import structlog
 from thalweg.memory.snapshots.snapshots import Snapshots
 from thalweg.models.contract.learner import Learner
 from thalweg.proto.records import Partition, Position
+from thalweg.stream.comparison.collector import Collector
 from thalweg.stream.health.reading import report_reading
 from thalweg.stream.journal.entries import Control
 from thalweg.stream.journal.journal import InMemoryJournal, Journal
@@ -80,7 +81,10 @@ class Processor:
         settings = settings if settings is not None else ProcessorSettings()
         journal = journal if journal is not None else InMemoryJournal()
         stopping = runtime.signal()
-        fold = Fold(learner, snapshots, settings, evaluator, make, ports.schemas)
+        losses = None
+        if ports.losses is not None:
+            losses = Collector(settings.model, ports.losses.name, settings.joined_topic)
+        fold = Fold(learner, snapshots, settings, evaluator, make, ports.schemas, losses)
         context = ModelContext(
             fold=fold,
             source=source,
@@ -93,7 +97,7 @@ class Processor:
         )
         self._fold, self._snapshots, self._journal, self._settings = fold, snapshots, journal, settings
         self._observer, self._alarms, self._health = ports.observer, ports.alarms, ports.health
-        self._attempts, self._tracker = ports.attempts, ports.tracker
+        self._attempts, self._losses, self._tracker = ports.attempts, ports.losses, ports.tracker
         self._clock, self._ticks, self._stopping = runtime.clock, runtime.ticks, stopping
         self._intake = Intake(context)
         self._saver = Saver(snapshots, journal, ports.observer, runtime, ports.saving)
@@ -165,6 +169,8 @@ class Processor:
             self._saver.close()
             self._journal.close()
             self._attempts.close()
+            if self._losses is not None:
+                self._losses.close()
             self._tracker.close()
 
     @contextmanager
@@ -222,6 +228,8 @@ class Processor:
             self._tracker.taken(taken[0].version, taken[1].records, self._clock())
             if self._cadence.due():
                 self._journal.begin_sync()  # while the block is learned
+            if self._losses is not None:
+                self._intake.identify(taken[1])
             began = self._ticks()
             self._attempts.begin(taken[0].version)
             try:
@@ -273,6 +281,8 @@ class Processor:
     def _note(self, outcome: Outcome) -> None:
         self._saving.learned(outcome.events)
         self._reporter.note(outcome)
+        if self._losses is not None and outcome.losses is not None:
+            self._losses.add(outcome.losses)
         if outcome.oldest_time is not None:
             self._cadence.taken(outcome.oldest_time)
 
@@ -322,6 +332,8 @@ class Processor:
         """
         newest = self._snapshots.newest()
         if newest is None:
+            if self._losses is not None:
+                self._losses.begin_anew()
             self._beginning.begin()
         else:
             self._fold.load(newest)

@@ -27,6 +27,7 @@ from thalweg.ops.serve.errors import (
     status_of,
     text_of,
 )
+from thalweg.ops.serve.http_api.aliases import AliasRoutes
 from thalweg.ops.serve.http_api.appending import AppendingRoutes
 from thalweg.ops.serve.http_api.calls import BoundedCalls
 from thalweg.ops.serve.http_api.guarded import enter, guarded
@@ -70,6 +71,7 @@ class Api:
         self._metadata = MetadataRoutes(core.models, telemetry)
         self._predictions = PredictionRoutes(core, rows, calls, slots, telemetry)
         self._appending = AppendingRoutes(core.models, source, calls, appending, telemetry)
+        self._aliases = AliasRoutes(core.models)
         self._models = core.models
         self._page = page
         self._telemetry = telemetry
@@ -86,6 +88,7 @@ class Api:
             *self._metadata.routes(),
             *self._predictions.routes(),
             *self._appending.routes(),
+            *self._aliases.routes(),
             *self._description.routes(),
             *self._page.routes(),
         ]

@@ -41,3 +41,9 @@ export function act(name, verb, body) {
   const headers = { ...authorized(), "content-type": "application/json" };
   return ask(`${place(name)}/${verb}`, { method: "POST", headers, body: JSON.stringify(body ?? {}) }, ACTION_PATIENCE);
 }
+
+export function promote(alias, model) {
+  const headers = { ...authorized(), "content-type": "application/json" };
+  const path = `/v1/aliases/${encodeURIComponent(alias)}/promote`;
+  return ask(path, { method: "POST", headers, body: JSON.stringify({ model }) }, ACTION_PATIENCE);
+}

@@ -1,6 +1,7 @@
 // One model: a sentence about its health, and its metrics.
 
 import { drawAlarms } from "./alarms.js";
+import { drawChampions } from "./champions.js";
 import { drawChart } from "./chart.js";
 import { draw, el, find, moment, say } from "./dom.js";
 import { drawReasons } from "./letters.js";
@@ -20,6 +21,7 @@ export function drawModel(model, service, redraw) {
   drawChart(model);
   drawVitals(model, service);
   drawAlarms(model, redraw);
+  drawChampions(model, service, redraw);
   drawVersions(model, service.read_only, redraw);
   drawReasons(model, Boolean(service.read_only), service.processes.learner?.started);
 }

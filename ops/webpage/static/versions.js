@@ -118,6 +118,7 @@ export function confirmRollback(model, version) {
   const level = then === null ? "" : `Its recent ${metricName(metric)} was ${metricValue(metric, then)}; now it is ${metricValue(metric, model.quality?.now ?? null)}. `;
   const lost = Math.max(0, (model.learned_events ?? 0) - (one?.learned_events ?? 0));
   return asked(find("confirm"), () => {
+    say(find("confirm-yes"), "Roll back");
     say(find("confirm-title"), `Roll ${model.name} back to version ${count(version)}?`);
     say(
       find("confirm-text"),
@@ -128,27 +129,20 @@ export function confirmRollback(model, version) {
 }
 
 /** Run an action and show its result; a token that is not accepted is asked for again. */
-export async function doIt(model, verb, body, redraw) {
+export async function attempt(result, working, action, told, redraw) {
   if (!token.get() && !(await unlock())) return;
-  const result = find("act-result");
   result.className = "result";
-  say(result, verb === "snapshot" ? "Saving …" : "Rolling back …");
+  say(result, working);
   busy = true;
   redraw();
   try {
-    const done = await act(model.name, verb, body);
-    say(
-      result,
-      verb === "snapshot"
-        ? `Saved as version ${count(done.version)}.`
-        : `Rolled back to version ${count(body.version)}; the new version is ${count(done.version)}.`,
-    );
+    say(result, told(await action()));
   } catch (error) {
     if (error instanceof Refused && error.status === 401) {
       token.forget();
       say(result, "");
       busy = false;
-      if (await unlock("The token was not accepted.")) return doIt(model, verb, body, redraw);
+      if (await unlock("The token was not accepted.")) return attempt(result, working, action, told, redraw);
     } else {
       result.className = "result failed";
       say(result, `Failed: ${error.message}`);
@@ -157,6 +151,16 @@ export async function doIt(model, verb, body, redraw) {
     busy = false;
     redraw();
   }
+}
+
+/** Save a snapshot, or roll back to one. */
+export function doIt(model, verb, body, redraw) {
+  const saves = verb === "snapshot";
+  const told = (done) =>
+    saves
+      ? `Saved as version ${count(done.version)}.`
+      : `Rolled back to version ${count(body.version)}; the new version is ${count(done.version)}.`;
+  return attempt(find("act-result"), saves ? "Saving …" : "Rolling back …", () => act(model.name, verb, body), told, redraw);
 }
 
 export function watchDialogs() {

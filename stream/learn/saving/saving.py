@@ -35,6 +35,7 @@ class Saving:
     def __init__(self, context: ModelContext, intake: Intake, saver: Saver) -> None:
         self._fold, self._settings, self._intake, self._saver = context.fold, context.settings, intake, saver
         self._alarms, self._observer = context.ports.alarms, context.ports.observer
+        self._losses = context.ports.losses
         self._clock, self._ticks = context.runtime.clock, context.runtime.ticks
         self._unsaved_events = 0
         self._unsaved_seconds = 0.0
@@ -83,6 +84,8 @@ class Saving:
             taken = self._snapshot(must=must)
             if taken is None:
                 return
+            if self._losses is not None:
+                self._losses.sync()  # what led to a snapshot on disk is not learned again
             waiting = {} if self._alarms is None else {"alarms": self._alarms.state()}
             self._saver.save(taken.manifest, {**taken.parts, **waiting}, spare, between=between)
             self._unsaved_seconds = 0.0

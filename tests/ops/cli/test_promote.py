@@ -59,7 +59,17 @@ def alias(name: str = "fraud", champion: str = "a", challengers: tuple[str, ...]
             "alias.fraud.challengers: expected models of one topic, 't', got 'other' with 'u'",
         ),
         (alias().replace("champion", "champ"), "alias.fraud.champ: no such key; did you mean champion?"),
-        (alias() + 'promotion = "auto"\n', "promotion by a test is not offered in this version"),
+        (
+            alias(challengers=()) + 'promotion = "auto"\n',
+            "alias.fraud.challengers: expected at least one model to compare",
+        ),
+        (
+            alias() + 'promotion = "auto"\n' + alias("second") + 'promotion = "auto"\n',
+            "is compared under alias 'second' already",
+        ),
+        (alias() + 'promotion = "auto"\nalpha = 1\n', "alias.fraud.alpha: expected"),
+        (alias() + 'promotion = "auto"\nloss = "rmse"\n', "alias.fraud.loss: expected"),
+        (alias() + 'promotion = "automatic"\n', "alias.fraud.promotion: expected"),
     ],
 )
 def test_mistakes_of_an_alias_are_told(tmp_path: Path, text: str, mistake: str) -> None:

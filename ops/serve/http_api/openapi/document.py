@@ -39,6 +39,7 @@ def document_of(models: Models) -> Described:
         "/readyz": {"get": _plain("Whether all models answer, and the state of every part")},
         "/metrics": {"get": _plain("Metrics for Prometheus", "text/plain")},
         "/v1/models": {"get": _plain("The models")},
+        "/v1/aliases": {"get": _plain("The aliases: who answers, and how a comparison stands")},
         "/v2": {"get": _plain("The server and the extensions that it offers")},
         "/v2/health/live": {"get": _plain("Whether the process is there", "text/plain")},
         "/v2/health/ready": {"get": _plain("As /readyz")},

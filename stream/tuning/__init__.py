@@ -1,0 +1,1 @@
+"""Tuning on the stream: variants of one model, compared while they learn."""
