@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from thalweg.memory.snapshots.state import State
-from thalweg.models.contract.capabilities import Forgetting, Wrapper, capability, predict_batch
+from thalweg.models.contract.capabilities import Forgetting, OnDevice, Wrapper, capability, predict_batch
 from thalweg.models.contract.gauges import GaugeSpec, GaugeValue
 from thalweg.models.contract.learner import Learner, Predictor
 from thalweg.proto.event import Batch
@@ -79,6 +79,8 @@ class Variants(Wrapper):
 
     def capability(self, kind: type[C]) -> C | None:
         every = [capability(learner, kind) for learner in self._learners]
+        if kind is OnDevice:  # all of them compute on the model's device
+            return every[0]
         if kind is not Forgetting or any(one is None for one in every):
             return None
         return cast(C, _ForgettingOfAll([cast(Forgetting, one) for one in every]))
