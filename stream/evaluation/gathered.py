@@ -1,4 +1,4 @@
-"""Small micro-batches that are evaluated together: sixty-four of one event cost little more than one.
+"""Small micro-batches that are evaluated together: hundreds of one event cost little more than one.
 
 Each was predicted before it was learned; what is gathered are those predictions. Figures and alarms are the same up to
 the order of sums, because they do not depend on how a stream is cut.
@@ -17,8 +17,10 @@ from thalweg.proto.event import Batch, join
 from thalweg.proto.schema import Array, Inputs, TensorSpec
 from thalweg.proto.task import Task, task_of
 
-TOGETHER = 64
-"""Events that are evaluated together, at least."""
+TOGETHER = 512
+"""Events that are evaluated together, at least …"""
+_BYTES = 1 << 20
+"""… or so many bytes of inputs: of wide events few cost little more than many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,7 @@ class Gathered:
         """Events that wait."""
         self._batches: list[Batch] = []
         self._outputs: list[Mapping[str, Array]] = []
+        self._bytes = 0
         self._classes: tuple[str, ...] = ()
         self._answerer: Answerer | None = None
 
@@ -83,6 +86,12 @@ class Gathered:
         self._batches.append(batch)
         self._outputs.append(outputs)
         self.events += len(batch)
+        self._bytes += sum(column.nbytes for column in batch.inputs.values())
+
+    @property
+    def enough(self) -> bool:
+        """Whether as much waits as is worth evaluating together."""
+        return self.events >= TOGETHER or self._bytes >= _BYTES
 
     def take(self) -> Together | None:
         """Those that wait; None if there are none. None waits then."""
@@ -96,4 +105,4 @@ class Gathered:
 
     def clear(self) -> None:
         """Forget what waits."""
-        self._batches, self._outputs, self._answerer, self.events = [], [], None, 0
+        self._batches, self._outputs, self._answerer, self.events, self._bytes = [], [], None, 0, 0

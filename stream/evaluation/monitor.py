@@ -112,7 +112,7 @@ class Monitor:
     def predicted(self, batch: Batch, predictor: Predictor, outputs: Mapping[str, Array]) -> None:
         """Evaluate predictions made before the batch is learned, or those that were served for its events.
 
-        Micro-batches of few events are evaluated together, some events later; `settle` evaluates those that wait.
+        Micro-batches of less than 512 events are evaluated together, some events later; `settle` evaluates what waits.
         """
         self._new_classes.look(batch, predictor, self._events + self._gathered.events)
         if self._baseline.due(self._events + self._gathered.events):
@@ -125,7 +125,7 @@ class Monitor:
         if not self._gathered.fits(predictor, outputs):
             self.settle(predictor)
         self._gathered.add(batch, predictor, outputs)
-        if self._gathered.events >= TOGETHER:
+        if self._gathered.enough:
             self.settle(predictor)
 
     def settle(self, predictor: Predictor | None = None) -> None:

@@ -42,6 +42,11 @@ class SeasonalColumns:
         self._all_numbers = len(self._numbers) == len(categorical)
         self._seasons = Seasons(len(self._numbers) + bins * len(self.codes))
 
+    @property
+    def adopted(self) -> bool:
+        """Whether any season explains anything."""
+        return self._seasons.adopted
+
     def rest(self, times: NDArray[np.float64], rows: Floats) -> Rest:
         """Rows (N, F) at times (N,) without what seasons explain."""
         explained = self._seasons.explained(times)

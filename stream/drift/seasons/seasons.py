@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from thalweg.stream.drift.reference import quantiles
 from thalweg.stream.drift.seasons.period import FIRST_TIME, Period
 
 Floats = NDArray[np.float32]
@@ -59,7 +60,7 @@ class Seasons:
         """Measure deviations from the median of these values (N, M), NaN where missing, from now on."""
         sound = np.where(np.isfinite(values), values, np.nan).astype(np.float64)
         sound[:, np.isnan(sound).all(axis=0)] = 0.0
-        low, center, high = np.nanquantile(sound, [0.005, 0.5, 0.995], axis=0)
+        low, center, high = quantiles(sound, [0.005, 0.5, 0.995])
         reach = np.maximum(self._reach, (high - low) / 2 + np.abs(center) * 1e-6 + 1e-9)
         self._reach = np.minimum(reach, _LARGEST).astype(np.float32)
         with np.errstate(over="ignore"):
