@@ -19,8 +19,9 @@ from thalweg.ops.config.config import parse
 from thalweg.ops.replay.replay import replay
 from thalweg.ops.run.app import new_learner, new_monitor, settings_of
 from thalweg.proto.event import Batch, Decoded
-from thalweg.stream.drift.drift import DriftWatch, Observed
+from thalweg.stream.drift.drift import DriftWatch
 from thalweg.stream.drift.params import DriftParams
+from thalweg.stream.drift.signs import Observed
 from thalweg.stream.learn.blocks import DecodedBlock
 from thalweg.stream.learn.fold import Fold
 from thalweg.stream.sources.files import CsvMapping

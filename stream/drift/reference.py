@@ -192,7 +192,7 @@ class Reference:
         with np.errstate(over="ignore", invalid="ignore"):
             places = (rows - self._low) * self._per
         np.fmax(places, np.float32(0.0), out=places)  # of a missing value, 0
-        return np.minimum(places, np.float32(_GRID - 1), out=places).astype(np.int64)
+        return np.asarray(np.minimum(places, np.float32(_GRID - 1), out=places).astype(np.int64))
 
     def _embed(self, bins: NDArray[np.int64], random: np.random.Generator) -> None:
         """Random features of a Gaussian kernel (Rahimi & Recht 2007), its width the median distance (Gretton 2012)."""

@@ -41,14 +41,13 @@ class Windows:
     def scores(self, number: int) -> tuple[Mapping[str, Floats], float]:
         """As `Reference.scores`, of one window."""
         place = self._place.get(number)
-        if place is None:
-            part = slice(number, number + 1)
+        if place is not None:
+            columns, joint = self._scores
+        else:  # nothing moved: computed where it is asked for
+            place, part = 0, slice(number, number + 1)
             columns, joint = self.base.scores(
                 self.distances[part], self._share[part], self._mean[part], self._effective
             )
-            place = 0
-        else:
-            columns, joint = self._scores
         return {name: column[place] for name, column in columns.items()}, float(joint[place])
 
     def told(self, number: int) -> tuple[tuple[int, float], ...]:
@@ -65,7 +64,7 @@ class Windows:
         return self._strongest[self._place[number]]
 
     @cached_property
-    def _scores(self) -> tuple[Mapping[str, Floats], Floats]:
+    def _scores(self) -> tuple[dict[str, Floats], Floats]:
         near = self._near
         return self.base.scores(self.distances[near], self._share[near], self._mean[near], self._effective)
 
@@ -80,7 +79,8 @@ class Windows:
 
     @cached_property
     def _any(self) -> list[bool]:
-        return self._moving.any(axis=1).tolist()  # type: ignore[no-any-return]
+        found: list[bool] = self._moving.any(axis=1).tolist()  # type: ignore[assignment]
+        return found
 
     @cached_property
     def _told(self) -> tuple[list[list[int]], list[list[float]], list[int]]:

@@ -19,8 +19,9 @@ from thalweg.proto.task import task_of
 from thalweg.stream.drift.alarm import Alarm
 from thalweg.stream.drift.columns import WatchedColumns
 from thalweg.stream.drift.digest import Digest
-from thalweg.stream.drift.drift import DriftWatch, Observed
+from thalweg.stream.drift.drift import DriftWatch
 from thalweg.stream.drift.params import DriftParams
+from thalweg.stream.drift.signs import Observed
 from thalweg.stream.evaluation.baseline import Baseline, Pinned
 from thalweg.stream.evaluation.continual import Continual
 from thalweg.stream.evaluation.controls.controls import Controls
