@@ -23,6 +23,7 @@ from thalweg.stream.drift.calm import Calm
 from thalweg.stream.drift.reference import BINS, FOURIER, SHORT, STEP, TESTS, Reference, hashed
 from thalweg.stream.drift.seasons.columns import SeasonalColumns
 from thalweg.stream.drift.seasons.rows import TimedRows
+from thalweg.stream.drift.seasons.seasons import EVERY, Prepared
 from thalweg.stream.drift.windows import Windows, told
 
 Floats = NDArray[np.float64]
@@ -263,10 +264,11 @@ class ColumnsWatch:
 
     def _pass(self, fed: TimedRows, worse: Sequence[int], found: list[Moved]) -> int:
         """Process several whole steps, up to a new reference; changes are added to `found`. Returns their number."""
-        base, width = self._base, self.width
+        base, nothing = self._base, TimedRows.none(self.width)
         assert base is not None
         count = min(_LONG, fed.count // STEP)
         timed = bool(fed.times[: count * STEP].any())
+        prepared = self._prepared(fed, count) if timed and count > 1 else None
         bins, counts = self._binned(base, fed, count)
         earlier = len(self._counts)
         counts = np.concatenate([self._counts, counts])
@@ -296,8 +298,8 @@ class ColumnsWatch:
             self._trail.append((self._rows, self._distances))
             if moved is not None:
                 found.append(moved)
-            step = TimedRows.none(width)
-            if timed or moved is not None or self._next is not None:
+            step = nothing
+            if (timed and prepared is None) or moved is not None or self._next is not None:
                 step = fed.part(number * STEP, STEP)
             if moved is not None and moved.news:
                 self._seasons.level_changed()
@@ -305,11 +307,17 @@ class ColumnsWatch:
                 self._begin_anew()
                 return number + 1
             self._follow(step, moved is not None)
-            if timed and self._learn_season(step):
+            if timed and (
+                self._learn_season(step) if prepared is None else self._seasons.learn_prepared(prepared, number)
+            ):
                 self._adopt()
             if self._base is not base:
                 return number + 1
         return count
+
+    def _prepared(self, fed: TimedRows, count: int) -> Prepared | None:
+        some = fed.values[: count * STEP : EVERY]
+        return self._seasons.prepare(fed.times[: count * STEP].reshape(count, STEP), some, self._codes(some))
 
     def _long_due(self, steps: int) -> bool:
         """Whether a long window is compared after so many more steps."""
