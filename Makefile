@@ -30,7 +30,7 @@ $(VENV)/.dev: pyproject.toml $(CONSTRAINTS)
 
 install: $(VENV)/.dev  ## the virtual environment, with everything for development
 
-services: ## what the tests need beside Python: the Kafka jars (Maven), Redis, Prometheus, Chromium (Debian packages)
+services: ## what the tests need beside Python: the Kafka jars (Maven), Redis, Prometheus, Chromium (Debian packages), Helm (Go)
 	bash ops/dev/services.sh
 
 demo: $(VENV)/.demo  ## digits and clicks as drifting streams, learned while they are served (KEEP=1 stays up)
@@ -40,7 +40,7 @@ test: install services  ## all tests, with the real Kafka, Redis, Prometheus and
 	$(PYTEST) $(PYTEST_ARGS)
 
 quick: install  ## a minute of tests: no other services, no processes of ours, one variant of each learner
-	THALWEG_SIMULATION_SEEDS=100 $(PYTEST) -m "not (slow or kafka or redis or prometheus or registry or browser)" $(PYTEST_ARGS)
+	THALWEG_SIMULATION_SEEDS=100 $(PYTEST) -m "not (slow or kafka or redis or prometheus or registry or browser or helm)" $(PYTEST_ARGS)
 
 soak: install services  ## a million fuzzed records, then two hours of load and faults (MINUTES=5 for less)
 	$(BIN)/python -m tests.soak.fuzz --seconds $$(($(MINUTES) * 60))

@@ -37,6 +37,7 @@ NAMES = (
     "latency",
     "micro_batches",
     "replicas",
+    "swaps",
     "idle",
     "bottleneck",
     "bottleneck_streams",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 import time
 from collections.abc import Iterator
@@ -46,9 +47,12 @@ def lapsed_certificates(config: Config, now: float) -> list[str]:
 def readable_by_others(path: str) -> str:
     """What to do about a file that others on this machine may read; empty if they may not, or there is none."""
     try:
-        mode = Path(path).stat().st_mode
+        found = Path(path).stat()
     except OSError:
         return ""
+    mode = found.st_mode
+    if found.st_uid != os.getuid() and found.st_gid in (os.getgid(), *os.getgroups()):
+        mode &= ~stat.S_IRWXG  # another's file, given to this process by its group, as an orchestrator mounts secrets
     command = f"chmod {'-R go=' if stat.S_ISDIR(mode) else '600'} {path}"
     return f"others on this machine may read {path}; {command}" if mode & _OF_OTHERS else ""
 

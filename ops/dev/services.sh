@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs what the tests need beside Python: the Kafka jars and Apicurio Registry by Maven, Redis, Prometheus and Chromium as Debian packages.
+# Installs what the tests need beside Python: the Kafka jars and Apicurio Registry by Maven, Redis, Prometheus and Chromium as Debian packages,
+# Helm by Go.
 # What is missing and cannot be installed is named with the one command to run; the tests then skip with the reason.
 set -u
 cd "$(dirname "$0")/../.." || exit 1
@@ -44,6 +45,16 @@ if [ ! -e $registry/.complete ] && command -v mvn >/dev/null; then
         touch $registry/.complete
     else
         echo "Apicurio Registry could not be fetched by Maven; tests against a schema registry will skip" >&2
+    fi
+fi
+helm=helm.sh/helm/v3/cmd/helm@v3.17.0
+if [ ! -x .cache/helm/helm ] && ! command -v helm >/dev/null; then
+    if command -v go >/dev/null; then
+        echo "building helm, once: some minutes" >&2
+        (cd / && GOBIN=$OLDPWD/.cache/helm go install $helm 2>/dev/null) ||
+            echo "helm could not be built by Go; tests of the chart will skip" >&2
+    else
+        echo "the tests of the chart need helm: install it, or Go 1.23" >&2
     fi
 fi
 exit 0

@@ -259,10 +259,13 @@ def _predict(
     try:
         if served.check is not None:
             served.check(inputs)
-        return model.batches.predict(served, inputs, request.patience_seconds, request.alive)
+        outputs = model.batches.predict(served, inputs, request.patience_seconds, request.alive)
     except InputError:
         _check_specs(model, served, inputs)  # reported in the protocol's terms, whatever the learner's are
         raise
+    if model.trial.wants_row:
+        model.trial.offer(inputs)
+    return outputs
 
 
 def _check_specs(model: ServedModel, served: ServedVersion, inputs: Inputs) -> None:

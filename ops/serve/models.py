@@ -109,9 +109,12 @@ class ServedModel:
         self.fit = fitting(location.schema)
         """Makes inputs fit the schema where it leaves room; None: it leaves none."""
         self.max_future_seconds = location.max_future_seconds
+        subscriber = FileSubscriber(location.live, location.build, health=health)
+        self.trial = subscriber.trial
+        """Takes rows that were answered, on which new versions are tried."""
         self._own_versions = ModelVersions(
             location.name,
-            FileSubscriber(location.live, location.build, health=health),
+            subscriber,
             FolderSnapshots(location.state),
             location.restore,
             slots or WaitSlots(),

@@ -33,6 +33,7 @@ from thalweg.stream.publication.announcement import (
 )
 from thalweg.stream.publication.live_folder import make_model_folder
 from thalweg.stream.publication.ports import ServedVersion, VersionInfo
+from thalweg.stream.publication.trial import Trial, UnusableVersion
 from thalweg.stream.watching import Watching
 
 log = structlog.get_logger(__name__)
@@ -163,12 +164,15 @@ class FileSubscriber:
     ) -> None:
         self.current: ServedVersion | None = None
         """Read it once per request: one attribute read, no lock."""
+        self.trial = Trial()
+        """Tries each version before it is served; rows that were answered may be offered to it."""
         self._folder = folder
         self._build = build
         self._map: mmap.mmap | None = None
         self._inode = 0
         self._looked = b""
         self._file = -1
+        self._refused = -1
         self._number = 0
         self._news = threading.Condition()
         self._stopping = threading.Event()
@@ -215,18 +219,28 @@ class FileSubscriber:
         slot = newest_slot(announced)
         if slot is None or slot.number < self._number:  # the newest is damaged: what is in use is newer than the other
             return False
+        if slot.file == self._refused:  # announced again, because no newer records are waiting
+            self._looked = announced
+            return False
         before = self.current
         try:
             if slot.file != self._file or before is None:
-                predictor = self._build(read_state(self._folder / _name(slot.file)))
+                state = read_state(self._folder / _name(slot.file))
+                predictor = self._build(state)
+                self.trial.check(predictor, state, None if before is None else before.predictor)
             else:
                 predictor = before.predictor
         except FileNotFoundError:
             return False  # a newer version has replaced it, or the folder is new: poll again
         except Exception as error:  # on any error the previous version stays in use
             self._looked = announced
-            if isinstance(error, DamagedFile):
-                log.error("published version is damaged: the previous one stays in use", problem=str(error))
+            if isinstance(error, DamagedFile | UnusableVersion):  # for good
+                self._refused = slot.file
+                log.error(
+                    "published version cannot be used: the previous one stays in use",
+                    version=slot.info.version,
+                    problem=str(error),
+                )
             else:
                 log.exception("published version cannot be used: the previous one stays in use", file=slot.file)
             self._problem = f"the published version {slot.info.version} cannot be used: {error}"
@@ -296,7 +310,7 @@ class FileSubscriber:
         if self._map is not None:
             self._map.close()
             self._map = None
-            self._looked, self._file, self._number = b"", -1, 0
+            self._looked, self._file, self._refused, self._number = b"", -1, -1, 0
 
 
 def _name(file: int) -> str:

@@ -117,6 +117,20 @@ def test_ten_outages_of_the_broker_leave_no_open_file_and_no_thread_behind(
     log.close()
 
 
+def member(topic: str, servers: str, group: str) -> KafkaConsumer | None:
+    """A consumer that the group gave a partition of the topic; None if it has none after some polls.
+
+    It may join before it knows the topic, and would then have none until its metadata is refreshed, after minutes.
+    """
+    consumer = KafkaConsumer(topic, bootstrap_servers=servers, group_id=group, enable_auto_commit=False)
+    for _ in range(20):
+        consumer.poll(1_000)
+        if consumer.assignment():
+            return consumer
+    consumer.close()
+    return None
+
+
 def test_a_member_that_joins_our_group_and_leaves_takes_no_partition_from_a_reader(
     open_kafka: Opener, kafka_servers: str, topic: str
 ) -> None:
@@ -125,8 +139,7 @@ def test_a_member_that_joins_our_group_and_leaves_takes_no_partition_from_a_read
     reader = log.reader([topic], {}, group=group)
     assert values(drain(reader, 1)) == [b"0"]
 
-    stranger = KafkaConsumer(topic, bootstrap_servers=kafka_servers, group_id=group, enable_auto_commit=False)
-    until("the stranger to have the partition", lambda: stranger.poll(100) is not None and stranger.assignment())
+    stranger = until("a stranger to have the partition", lambda: member(topic, kafka_servers, group))
     log.append(topic, [Message(b"1")])
     assert values(drain(reader, 1)) == [b"1"]
     reader.commit(reader.position(), "beside a stranger")

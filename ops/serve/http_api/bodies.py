@@ -70,6 +70,9 @@ async def received(request: Request, held: BytesOfRequest, most: int) -> bytearr
         TooLarge: It has more than `most` bytes, or holds more memory than all requests may.
         QueueFull: The requests that are here hold too much.
     """
+    length = request.headers.get("content-length", "")
+    if length.isascii() and length.isdigit() and (len(length) > 18 or int(length) > most):
+        raise TooLarge(f"the request is larger than {most} bytes")
     body = bytearray()
     async for part in request.stream():
         body += part

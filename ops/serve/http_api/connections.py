@@ -15,6 +15,8 @@ from thalweg.ops.serve.tls.http_context import common_name
 CERTIFICATE = "certificate"
 """In the state of a request's scope: the common name of the caller's certificate, if it has one."""
 _BUSY = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+_LINGER_SECONDS = 5.0  # for the rest of a request that is answered already …
+_LINGER_BYTES = 256 << 20  # … and how much of it is thrown away
 _LATE = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 
 
@@ -96,6 +98,9 @@ class BoundedProtocol(H11Protocol):
         """When it began to wait for what it waits for now, in seconds of the event loop."""
         self.receiving = True
         """Whether a request is expected or arriving: at first, and from a request's first byte to its last."""
+        self.lingering = False
+        """Whether it is answered and will be closed, once the rest of the request has come."""
+        self._unread = 0
 
     @property
     def waits(self) -> bool:
@@ -103,7 +108,8 @@ class BoundedProtocol(H11Protocol):
         return self.receiving or self.cycle is None or self.cycle.response_complete
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
+        self._own_transport = transport
+        super().connection_made(_LingeringTransport(transport, self))  # type: ignore[arg-type]
         self.address = self.client[0] if self.client else ""
         if (name := common_name(transport.get_extra_info("peercert"))) is not None:
             self.app_state = {**self.app_state, CERTIFICATE: name}
@@ -115,6 +121,11 @@ class BoundedProtocol(H11Protocol):
         self._bounds.gone(self)
 
     def data_received(self, data: bytes) -> None:
+        if self.lingering:
+            self._unread += len(data)
+            if self._unread > _LINGER_BYTES:
+                self.close_now()
+            return
         if self.transport.is_closing():
             return
         super().data_received(data)
@@ -135,4 +146,41 @@ class BoundedProtocol(H11Protocol):
         if not self.transport.is_closing():
             if self.cycle is None or self.cycle.response_complete or not self.cycle.response_started:
                 self.transport.write(words)
-            self.transport.close()
+            self.close_now()
+        elif self.lingering:
+            self.close_now()
+
+    def linger(self) -> bool:
+        """Wait for the rest of a request that was answered before all of it came; whether there is such a rest.
+
+        Closed at once, the system would answer what still comes with a reset, and most clients would never read the
+        answer: those that send everything first, and ask for the connection to be closed.
+        """
+        if self.lingering or self.conn.their_state is not h11.SEND_BODY:
+            return self.lingering
+        self.lingering = True
+        self.flow.resume_reading()
+        self.loop.call_later(_LINGER_SECONDS, self.close_now)
+        return True
+
+    def close_now(self) -> None:
+        """Close it, whatever comes."""
+        self.lingering = False
+        self._own_transport.close()
+
+
+class _LingeringTransport:
+    """A transport that is closed only when the caller has sent his request."""
+
+    def __init__(self, transport: asyncio.Transport, protocol: BoundedProtocol) -> None:
+        self._transport, self._protocol = transport, protocol
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def is_closing(self) -> bool:
+        return self._protocol.lingering or self._transport.is_closing()
+
+    def close(self) -> None:
+        if not self._protocol.linger():
+            self._transport.close()

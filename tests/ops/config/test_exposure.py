@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,23 @@ def test_a_token_file_that_others_read_or_that_holds_tokens_or_names_no_model_is
         "1 of its tokens stand in clear; `thalweg token` makes lines with hashes",
         "ada: no model or alias is called 'frod'; did you mean 'fraud'?",
     ]
+
+
+def test_a_secret_that_an_orchestrator_mounts_for_our_group_is_read_by_no_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = written(tmp_path / "t", f"sha256:{'0' * 64} roles=read name=ada", 0o440)
+    group = Path(path).stat().st_gid
+    assert lines(token_file=path) != []
+
+    monkeypatch.setattr(os, "getuid", lambda: 12345)
+    monkeypatch.setattr(os, "getgid", lambda: 12345)
+    for groups, told in (([group], False), ([], True)):
+        monkeypatch.setattr(os, "getgroups", lambda groups=groups: groups)
+        assert bool(lines(token_file=path)) == told
+    Path(path).chmod(0o444)
+    monkeypatch.setattr(os, "getgroups", lambda: [group])
+    assert lines(token_file=path) != []
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
@@ -45,6 +46,17 @@ def test_the_specification_accepts_it() -> None:
         "prometheus",
         "grafana",
     }
+
+
+def test_the_dockerfile_has_no_bad_habits() -> None:
+    done = subprocess.run(
+        [Path(sys.executable).with_name("hadolint"), "--no-color", ROOT / "ops" / "docker" / "Dockerfile"],
+        capture_output=True,
+        text=True,
+    )
+
+    assert done.stdout == ""
+    assert done.returncode == 0
 
 
 @pytest.mark.parametrize(

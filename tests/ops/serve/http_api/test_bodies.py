@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import socket
 import struct
 import zlib
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from hypothesis import strategies as st
 
 from tests.ops.serve.serving import FEATURES, RunningServer, served
 from thalweg.ops.serve.errors import QueueFull
+from thalweg.ops.serve.http_api import connections
 from thalweg.ops.serve.settings import ServerLimits
 
 ROW = [1.0, 0.0, 0.0, 0.0]
@@ -249,3 +251,46 @@ def test_what_was_begun_is_answered_while_the_server_drains(tmp_path: Path) -> N
 
     assert set(codes.values()) == {200}
     assert (ready.status_code, ready.json()["reason"]) == (503, "the server is draining")
+
+
+REFUSED = [
+    ("/v2/models/m/infer", "", 413),
+    ("/v2/models/m/infer", "content-type: image/png\r\n", 415),
+    ("/v1/models/m/events", "transfer-encoding: chunked\r\n", 413),
+    ("/v1/models/m/nowhere", "", 404),
+    ("/metrics", "", 405),
+]
+"""Paths, headers, and the status that they get."""
+
+
+@pytest.mark.parametrize("asked", ["connection: close\r\n", ""], ids=["to be closed", "to be kept"])
+@pytest.mark.parametrize(
+    ("path", "more", "code", "version"),
+    [(*one, version) for version in ("1.0", "1.1") for one in REFUSED if "chunked" not in one[1] or version == "1.1"],
+)
+def test_who_sends_everything_first_reads_why_it_is_refused(
+    service: RunningServer, path: str, more: str, code: int, version: str, asked: str
+) -> None:
+    """Closed at once, a connection would be reset under the caller, who would never see the answer."""
+    size = 2 * LIMIT
+    body, length = b"[" * size, f"content-length: {size}\r\n"
+    if "chunked" in more:
+        body, length = b"%x\r\n%s\r\n0\r\n\r\n" % (size, body), ""
+    head = f"POST {path} HTTP/{version}\r\nhost: 127.0.0.1\r\n{length}{more}{asked}\r\n"
+    with socket.create_connection(("127.0.0.1", service.server.http_port), timeout=60) as caller:
+        caller.sendall(head.encode() + body)
+        assert caller.recv(100).startswith(f"HTTP/1.1 {code} ".encode())
+
+
+def test_the_rest_of_a_refused_request_is_not_waited_for_without_end(
+    service: RunningServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "_LINGER_SECONDS", 0.1)
+    head = f"POST /v2/models/m/infer HTTP/1.1\r\nhost: x\r\ncontent-length: {2 * LIMIT}\r\nconnection: close\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", service.server.http_port), timeout=60) as caller:
+        caller.sendall(head.encode() + b"[")
+        answer = b""
+        while piece := caller.recv(1 << 16):
+            answer += piece
+    assert answer.startswith(b"HTTP/1.1 413 ")
+    assert answer.endswith(b'bytes"}')
