@@ -109,7 +109,9 @@ class Reference:
     def distances(self, share: NDArray[np.float32]) -> Floats:
         """Of windows with these shares of bins (..., F, 32): Kolmogorov-Smirnov, of codes total variation, (..., F)."""
         gap = share - self.share
-        found = np.abs(gap.cumsum(axis=-1)).max(axis=-1).astype(np.float64)
+        by_bin = np.ascontiguousarray(gap.reshape(-1, BINS).T)  # sums along the first axis take a third of the time
+        np.cumsum(by_bin, axis=0, out=by_bin)
+        found = np.abs(by_bin, out=by_bin).max(axis=0).astype(np.float64).reshape(gap.shape[:-1])
         if self._categorical.any():
             found[..., self._categorical] = 0.5 * np.abs(gap[..., self._categorical, :]).sum(axis=-1)
         return np.asarray(found)
