@@ -85,7 +85,7 @@ class Mixture:
             share = share * (self._horizon / best) if best > 0 else np.where(share < 0, -np.inf, 0.0)
         np.exp(share, out=share)
         share /= np.add.reduce(share)
-        return share
+        return np.asarray(share)
 
     def weighted(self, heads: Floats) -> Floats:
         """The mixture W (D, C) of heads (M, D, C); a copy."""
