@@ -149,8 +149,10 @@ class Reference:
         if "ks" in self._tests:
             found |= (np.sqrt(effective) * distances > _NEAR * self._critical).any(axis=-1)
         if "psi" in self._tests:
-            index, squared = self._instability(share, effective)
-            found |= ((squared > _NEAR * self._critical_squared) & (index >= _LEAST_PSI)).any(axis=-1)
+            shares = self._coarse_shares(share)
+            over = self._chi_square(*shares, effective) > _NEAR * self._critical_squared
+            if over.any():  # in the usual case no logarithm is taken
+                found |= (over & (_index(*shares) >= _LEAST_PSI)).any(axis=-1)
         if "mmd" in self._tests and self.degrees:
             found |= effective * ((mean - self.mean) ** 2).sum(axis=-1) > _NEAR * self._critical_gap
         return found
@@ -169,20 +171,25 @@ class Reference:
             p = kolmogorov(np.sqrt(effective) * distances)
             found["ks"] = self._scored(np.where(self._categorical, 1.0, p) * columns)
         if "psi" in self._tests:
-            index, squared = self._instability(share, effective)
-            p = np.where(index >= _LEAST_PSI, chdtrc(self._coarse_degrees, squared), 1.0)
+            shares = self._coarse_shares(share)
+            squared = self._chi_square(*shares, effective)
+            p = np.where(_index(*shares) >= _LEAST_PSI, chdtrc(self._coarse_degrees, squared), 1.0)
             found["psi"] = self._scored(p * columns)
         if "mmd" not in self._tests or not self.degrees:
             return found, np.zeros(distances.shape[:-1])
         gap = ((mean - self.mean) ** 2).sum(axis=-1)
         return found, self._scored(chdtrc(self.degrees, effective * gap / self.scale))
 
-    def _instability(self, share: NDArray[np.float32], effective: float) -> tuple[Floats, Floats]:
-        """The population stability index, and its chi-square for this effective size, each (..., F)."""
-        now = share.reshape(*share.shape[:-1], COARSE, BINS // COARSE).sum(axis=-1) + 1e-3
-        then = self.coarse + 1e-3
-        gap = now - then
-        return (gap * np.log(now / then)).sum(axis=-1), effective * (gap**2 / (0.5 * (now + then))).sum(axis=-1)
+    def _coarse_shares(self, share: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Of windows and of the reference, (..., F, 8) and (F, 8), none of them 0."""
+        parts = share.reshape(*share.shape[:-1], COARSE, BINS // COARSE)
+        one, two, three, four = (parts[..., number] for number in range(BINS // COARSE))
+        return one + ((two + three) + four) + np.float32(1e-3), self.coarse + np.float32(1e-3)
+
+    @staticmethod
+    def _chi_square(now: NDArray[np.float32], then: NDArray[np.float32], effective: float) -> Floats:
+        """Of these shares, for this effective size, (..., F)."""
+        return np.asarray(effective * ((now - then) ** 2 / (0.5 * (now + then))).sum(axis=-1))
 
     def _scored(self, p: Any) -> Floats:
         return np.maximum(0.0, np.log(np.maximum(p, _SMALLEST)) / np.log(self._level))  # type: ignore[no-any-return]
@@ -218,6 +225,11 @@ class Reference:
         # a weighted sum of chi-squares, by its first two moments (Satterthwaite)
         self.scale = squared / total if total > 1e-12 else 1.0
         self.degrees = total**2 / squared if total > 1e-12 and moves.any() else 0.0
+
+
+def _index(now: NDArray[np.float32], then: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The population stability index of these shares, (..., F)."""
+    return np.asarray(((now - then) * np.log(now / then)).sum(axis=-1))
 
 
 def quantiles(values: Floats, shares: Sequence[float]) -> Floats:
