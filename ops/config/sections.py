@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field
 
+from thalweg.memory.objects.objects import ObjectsUnusable, check_url
 from thalweg.models.parts.settings import Count, NotNegative, Positive, Settings, Whole, rule
 from thalweg.ops.config import addresses
 from thalweg.ops.config.jwt import JwtConfig
@@ -47,6 +48,15 @@ def _store_url(given: str) -> str:
 Address = Annotated[str, AfterValidator(_address)]
 
 
+def _state_url(text: str) -> str:
+    if text:
+        try:
+            check_url(text)
+        except ObjectsUnusable as error:
+            raise ValueError(str(error)) from error
+    return text
+
+
 class ServiceConfig(Settings):
     """`[service]`: where the service listens and keeps its state."""
 
@@ -57,6 +67,9 @@ class ServiceConfig(Settings):
     """Address of the live page, metrics, health and REST."""
     state_dir: str = "state"
     """Folder of snapshots, journals and published versions; relative to the working directory, like all paths."""
+    state_url: Annotated[str, AfterValidator(_state_url)] = ""
+    """Where snapshots are kept besides, and restored from on a host without them: `s3://BUCKET/PREFIX`, `gs://…`, `az://…`
+    or `file:FOLDER`. Credentials and endpoints come from the usual variables of each. Empty: nowhere."""
     token_file: str = ""
     """File with one bearer token per line, each of at least 16 characters or as `sha256:HEX`, and its roles:
     docs/security.md. It is read again when it changes. Without the file the page is read-only."""

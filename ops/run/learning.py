@@ -12,6 +12,8 @@ from typing import Protocol
 import structlog
 
 from thalweg.memory.exchange.commands import CommandQueue
+from thalweg.memory.objects.objects import Objects, ObjectsUnusable
+from thalweg.memory.snapshots.remote import RemoteSnapshots, Superseded
 from thalweg.memory.snapshots.snapshots import FolderSnapshots
 from thalweg.ops.config.config import Config
 from thalweg.ops.config.error import ConfigurationError
@@ -20,9 +22,11 @@ from thalweg.ops.run.app import LearnerReports, build_joiner, build_processor, m
 from thalweg.ops.run.successors import note_beginning, with_successors
 from thalweg.ops.telemetry.learner_metrics import LearnerMetrics
 from thalweg.ops.telemetry.status import LearnerStatus
+from thalweg.stream.evaluation.baseline import BASELINE_FILE
 from thalweg.stream.health.registry import HealthRegistry
 from thalweg.stream.health.supervised import SupervisedThread
 from thalweg.stream.learn.fold import StateMismatch
+from thalweg.stream.learn.saving.mirror import Mirror, TwoStates
 from thalweg.stream.learn.saving.saving import NotSaved
 from thalweg.stream.log.log import Log
 from thalweg.stream.runtime import Signal
@@ -31,6 +35,11 @@ log = structlog.get_logger(__name__)
 
 REFUSALS = (StateMismatch, ConfigurationError)
 """Errors of a model's configuration: a restart does not help, and their message is all that the user needs."""
+_BESIDE = (BASELINE_FILE, "schemas.json")
+"""Files of a model's folder that belong to its state."""
+
+
+_SILENT_SECONDS = 300.0  # a request to the store may take long
 
 
 def _topics(model: ModelConfig) -> list[str]:
@@ -108,6 +117,9 @@ class Learning:
         self.not_saved: NotSaved | None = None
         """The error of a learner that ended without saving what it has learned."""
         self._blocking = threading.Lock()
+        self._stopping = threading.Event()
+        url = config.service.state_url
+        self._objects = Objects(url) if url else None
         self._runs: list[Runs] = []
         self._threads: list[SupervisedThread] = []
         joined: set[str] = set()
@@ -137,6 +149,7 @@ class Learning:
 
     def close(self) -> None:
         """Stop each part after what it is doing, save unsaved changes, and release resources."""
+        self._stopping.set()
         for thread in self._threads:
             thread.stop()
         for runs in self._runs:
@@ -172,11 +185,57 @@ class Learning:
         if (problem := self._cannot_go_on.get(model.name)) is not None:
             raise problem
         self._tell_beginning(model)
+        if self._objects is None:
+            self._learn_here(model, run)
+        else:
+            self._learn_mirrored(model, self._objects, run)
+
+    def _learn_here(
+        self, model: ModelConfig, run: Callable[[Part], None], begun: Callable[[Part], None] = lambda part: None
+    ) -> None:
         processor, publisher = build_processor(
             self._config, model, self._source, self._store, self._live, self._reports, self._registry
         )
         with closing(publisher):
+            begun(processor)
             run(processor)
+
+    def _learn_mirrored(self, model: ModelConfig, objects: Objects, run: Callable[[Part], None]) -> None:
+        """Learn with the state in an object store, too."""
+        health = self._registry.register("object_store", model.name, silent_seconds=_SILENT_SECONDS)
+        parts: list[Part] = []
+        lost: list[Superseded] = []
+
+        def superseded(error: Superseded) -> None:
+            lost.append(error)
+            for part in parts:
+                part.stop()
+
+        mirror = Mirror(
+            RemoteSnapshots(objects, model.name, model.snapshots_kept),
+            FolderSnapshots(model_folder(self._config, model)),
+            _BESIDE,
+            health,
+            superseded,
+        )
+        try:
+            with health.slow():
+                mirror.begin(self._stopping.wait)
+        except (ObjectsUnusable, TwoStates) as error:
+            raise ConfigurationError([str(error)]) from error
+        if self._stopping.is_set():
+            return
+        uploading = SupervisedThread(mirror.run, health, f"object-store-{model.name}")
+        uploading.start()
+        try:
+            self._learn_here(model, run, parts.append)
+        finally:
+            mirror.stop()
+            uploading.stop()
+            if not uploading.join(self._config.service.drain_seconds):
+                log.warning("the last snapshot is not in the object store", model=model.name)
+        if lost:  # started again, it would take the state back from who has it now
+            raise ConfigurationError([str(lost[0])])
 
     def _tell_beginning(self, model: ModelConfig) -> None:
         """Of a successor that is to be built: say where the log begins if its records no longer reach back."""

@@ -1,0 +1,1 @@
+"""Object stores: what reaches every host."""

@@ -1,0 +1,198 @@
+"""Objects by name in S3, Google Cloud Storage, Azure, or a folder, by one interface (obstore).
+
+Only three things are asked of a store, and each of these has them: reads see the last write, lists are complete, and an
+object can be created on the condition that there is none of its name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    from obstore.store import ObjectStore
+
+SCHEMES = ("file", "memory", "s3", "gs", "az")
+_TIMEOUT_SECONDS = 30.0  # of a request; a large object is sent in parts
+_RETRY_SECONDS = 3.0  # then whoever asked is told, and asks again
+_PROBE = "thalweg-probe"
+
+
+class ObjectsUnavailable(Exception):
+    """The store does not answer, or refuses; the message names it and says why. Asking again may help."""
+
+
+class ObjectsUnusable(Exception):
+    """The store can never be used so: its URL, a missing package, or what it does not offer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """What a list says of an object."""
+
+    name: str
+    size_bytes: int
+    modified: float
+    """Unix seconds, by the store's clock."""
+
+
+class Objects:
+    """The objects below a URL. Thread-safe.
+
+    Args:
+        url: `file:FOLDER`, `s3://BUCKET/PREFIX`, `gs://…`, `az://…`; credentials and endpoints come from the variables
+            of each (`AWS_ACCESS_KEY_ID`, `AWS_ENDPOINT_URL`, `GOOGLE_SERVICE_ACCOUNT`, `AZURE_STORAGE_…`).
+        retry_seconds: How long a request is repeated before it fails.
+
+    Raises:
+        ObjectsUnusable: The URL has another form, or obstore is not installed.
+    """
+
+    def __init__(self, url: str, *, retry_seconds: float = _RETRY_SECONDS) -> None:
+        self.url = url
+        self._store = _opened(url, retry_seconds)
+
+    def create(self, name: str, content: bytes) -> bool:
+        """Create an object if there is none of that name; whether it was created. Raises ObjectsUnavailable."""
+        import obstore
+        from obstore.exceptions import AlreadyExistsError, PreconditionError
+
+        with self._errors():
+            try:
+                obstore.put(self._store, name, content, mode="create")
+            except (AlreadyExistsError, PreconditionError):
+                return False
+            return True
+
+    def put(self, name: str, content: bytes | Path) -> None:
+        """Write an object, a file's content or these bytes, over what there was. Raises ObjectsUnavailable, and
+        FileNotFoundError if there is no such file."""
+        import obstore
+
+        if isinstance(content, Path):
+            content.stat()
+        with self._errors():
+            obstore.put(self._store, name, content)
+
+    def get(self, name: str) -> bytes | None:
+        """The content of an object; None if there is none. Raises ObjectsUnavailable."""
+        import obstore
+
+        with self._errors():
+            try:
+                return bytes(obstore.get(self._store, name).bytes())
+            except FileNotFoundError:
+                return None
+
+    def download(self, name: str, path: Path) -> bool:
+        """Write the content of an object to a file, piece by piece; False if there is none. Raises
+        ObjectsUnavailable, and OSError for the file."""
+        import obstore
+
+        with self._errors():
+            try:
+                pieces = iter(obstore.get(self._store, name).stream())
+            except FileNotFoundError:
+                return False
+        with path.open("wb") as file:
+            while True:
+                with self._errors():
+                    piece = next(pieces, None)
+                if piece is None:
+                    return True
+                file.write(piece)
+
+    def names(self, prefix: str) -> list[Listed]:
+        """All objects whose name begins with `PREFIX/`, by name. Raises ObjectsUnavailable."""
+        import obstore
+
+        with self._errors():
+            found = [
+                Listed(one["path"], one["size"], one["last_modified"].timestamp())
+                for part in obstore.list(self._store, prefix=prefix)
+                for one in part
+            ]
+        return sorted(found, key=lambda one: one.name)
+
+    def delete(self, names: Iterable[str]) -> None:
+        """Delete objects; those that are not there are none the less gone. Raises ObjectsUnavailable."""
+        import obstore
+
+        for name in names:
+            with self._errors():
+                try:
+                    obstore.delete(self._store, name)
+                except FileNotFoundError:
+                    continue
+
+    def check(self) -> None:
+        """Try what everything depends on. Raises ObjectsUnavailable, or ObjectsUnusable if an object that exists can be
+        created again: then nobody could be kept from writing over another's state."""
+        self.create(_PROBE, b"")
+        if self.create(_PROBE, b""):
+            raise ObjectsUnusable(
+                f"{self.url}: expected a store with conditional writes, got one that creates an object twice"
+            )
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        from obstore.exceptions import BaseError
+
+        try:
+            yield
+        except (BaseError, OSError) as error:
+            text = str(error).partition("\n")[0].removesuffix(" ").removesuffix(" -")
+            raise ObjectsUnavailable(f"{self.url}: {text}") from error
+
+
+def check_url(url: str) -> None:
+    """Raise ObjectsUnusable for a URL that nothing can be opened by; asks no store and creates no folder."""
+    if _scheme(url) not in ("file", "memory"):
+        _opened(url, 0.0)
+
+
+def _scheme(url: str) -> str:
+    scheme = urlsplit(url).scheme
+    if scheme not in SCHEMES:
+        raise ObjectsUnusable(f"expected file:FOLDER, s3://, gs:// or az://, got {url!r}")
+    if find_spec("obstore") is None:
+        raise ObjectsUnusable(f"{url!r} needs obstore; install thalweg[object-store]")
+    if scheme == "file" and not _folder(url).name:
+        raise ObjectsUnusable(f"expected file:FOLDER, got {url!r}")
+    return scheme
+
+
+def _folder(url: str) -> Path:
+    return Path(url.removeprefix("file:").removeprefix("//"))
+
+
+def _opened(url: str, retry_seconds: float) -> ObjectStore:
+    scheme = _scheme(url)
+    from obstore.exceptions import BaseError
+    from obstore.store import LocalStore, MemoryStore, from_url
+
+    try:
+        if scheme == "memory":
+            return MemoryStore()
+        if scheme == "file":
+            return LocalStore(prefix=_folder(url).absolute(), mkdir=True)
+        pause = timedelta(seconds=min(0.2, retry_seconds))
+        retry: Any = {
+            "max_retries": 10,
+            "retry_timeout": timedelta(seconds=retry_seconds),
+            "backoff": {
+                "init_backoff": pause,
+                "max_backoff": timedelta(seconds=max(retry_seconds / 3, 0.2)),
+                "base": 2,
+            },
+        }
+        options: Any = {"timeout": f"{_TIMEOUT_SECONDS}s", "connect_timeout": "5s", "allow_http": True}
+        return from_url(url, client_options=options, retry_config=retry)
+    except (BaseError, ValueError, OSError) as error:
+        raise ObjectsUnusable(f"{url!r}: {str(error).partition(chr(10))[0]}") from error

@@ -1,0 +1,230 @@
+"""Snapshots in an object store: the newest state of a model, where every host reaches it.
+
+Below `MODEL/` there are three kinds of objects:
+
+- `owners/GENERATION`: whoever begins to write creates the next one. Who owns the highest generation owns the model.
+- `blobs/SHA256`: contents of files. What two versions share is there once.
+- `heads/GENERATION-VERSION`: a version's manifest, and which blob each of its files is.
+
+The newest state is the head of the highest generation and, in it, of the highest version. So an owner that was
+superseded (stopped for long, cut off, taken for dead) can write whatever it likes: its heads have a lower generation,
+and are never taken. It learns of it before and after each of its writes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+from thalweg.memory.files import flush_file, make_folder, sync_folder, write_durably
+from thalweg.memory.objects.objects import Objects
+from thalweg.memory.snapshots.snapshots import Manifest
+
+log = structlog.get_logger(__name__)
+
+_OWNER = re.compile(r"([0-9]{10})", re.ASCII)
+_HEAD = re.compile(r"([0-9]{10})-([0-9]{19})", re.ASCII)
+_FILE = re.compile(r"(\.\./)?[A-Za-z0-9_-][A-Za-z0-9._-]*", re.ASCII)
+_KEPT_OWNERS = 10
+_YOUNG_SECONDS = 3600.0
+"""A blob that nobody names is deleted when it is older: whoever uploads it may not have named it yet."""
+
+
+class Superseded(Exception):
+    """Another owner has taken over; the message says who."""
+
+
+class DamagedHead(Exception):
+    """A head, or a blob that it names, is missing or altered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """A version in the store."""
+
+    generation: int
+    version: int
+    manifest: str
+    """The text of `manifest.json`."""
+    files: Mapping[str, str]
+    """SHA-256 by name: those of the version's folder, and `../NAME` beside it."""
+
+
+class RemoteSnapshots:
+    """The snapshots of one model in a store. One thread uses it.
+
+    Args:
+        objects: The store.
+        model: The model's name, which begins all names there.
+        keep: Versions kept of a generation.
+    """
+
+    def __init__(self, objects: Objects, model: str, keep: int = 5) -> None:
+        self._objects, self._model, self._keep = objects, model, keep
+        self._there: set[str] | None = None
+        self.generation = 0
+        """Of this owner; 0: it has not claimed the model."""
+
+    def check(self) -> None:
+        """Raise ObjectsUnusable for a store in which nobody can be kept from writing, or ObjectsUnavailable."""
+        self._objects.check()
+
+    def claim(self, who: str) -> int:
+        """Become the owner; the generation. `who`: told to those who are superseded. Raises ObjectsUnavailable."""
+        while True:
+            owners = self._owners()
+            after = max(owners, default=0) + 1
+            created = self._objects.create(self._name("owners", f"{after:010d}"), who.encode())
+            if (
+                created and max(self._owners()) == after
+            ):  # else so many others came meanwhile that it was deleted before
+                self.generation, self._there = after, None
+                self._objects.delete(self._name("owners", f"{one:010d}") for one in sorted(owners)[:-_KEPT_OWNERS])
+                return after
+
+    def must_own(self) -> None:
+        """Raise Superseded if there is an owner after this one. Raises ObjectsUnavailable."""
+        newest = max(self._owners(), default=0)
+        if newest > self.generation:
+            who = (self._objects.get(self._name("owners", f"{newest:010d}")) or b"").decode(errors="replace")
+            raise Superseded(
+                f"model {self._model!r}: its state in {self._objects.url} is owned by {who or 'another process'} now "
+                f"(generation {newest}, this one has {self.generation})"
+            )
+
+    def heads(self) -> list[tuple[int, int]]:
+        """Generation and version of each head, the newest last. Raises ObjectsUnavailable."""
+        names = (one.name.rpartition("/")[2] for one in self._objects.names(self._name("heads")))
+        return sorted((int(found[1]), int(found[2])) for name in names if (found := _HEAD.fullmatch(name)))
+
+    def newest(self) -> Head | None:
+        """The newest head that can be read, None if there is none. Raises ObjectsUnavailable."""
+        for generation, version in reversed(self.heads()):
+            try:
+                return self.head(generation, version)
+            except DamagedHead as error:
+                log.error("a snapshot in the object store is damaged: using an older one", problem=str(error))
+        return None
+
+    def head(self, generation: int, version: int) -> Head:
+        """That head. Raises DamagedHead, ObjectsUnavailable."""
+        name = self._head_name(generation, version)
+        content = self._objects.get(name)
+        try:
+            if content is None:
+                raise ValueError("missing")
+            record = json.loads(content)
+            manifest = Manifest.from_json(json.loads(record["manifest"]))
+            if manifest.version != version or manifest.model.partition("@")[0] != self._model.partition("@")[0]:
+                raise ValueError(f"it is of version {manifest.version} of model {manifest.model!r}")
+            files = {str(name): str(digest) for name, digest in record["files"].items()}
+            if strange := [name for name in files if not _FILE.fullmatch(name)]:
+                raise ValueError(f"file {strange[0]!r:.80}")
+            return Head(generation, version, record["manifest"], files)
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            raise DamagedHead(f"{self._objects.url}: {name}: {error}") from error
+
+    def restore(self, head: Head, folder: Path) -> None:
+        """Write a version into a model's folder, as it was saved.
+
+        Raises:
+            DamagedHead: A blob is missing or altered; nothing was written.
+            ObjectsUnavailable, OSError: Likewise.
+        """
+        beside = folder / f".{head.version}.partial"
+        make_folder(folder)
+        shutil.rmtree(beside, ignore_errors=True)
+        beside.mkdir()
+        try:
+            for name, expected in head.files.items():
+                path = beside / name.replace("../", "beside-")
+                if not self._objects.download(self._name("blobs", expected), path):
+                    raise DamagedHead(f"{self._objects.url}: {self._name('blobs', expected)} ({name}): missing")
+                if (got := _sha256(path)) != expected:
+                    raise DamagedHead(f"{self._objects.url}: {name}: SHA-256 expected {expected}, got {got}")
+                flush_file(path)
+            write_durably(beside / "manifest.json", head.manifest.encode())
+            for name in head.files:
+                if name.startswith("../"):
+                    (beside / name.replace("../", "beside-")).rename(folder / name.removeprefix("../"))
+            sync_folder(beside)
+            beside.rename(folder / str(head.version))
+            sync_folder(folder)
+        except BaseException:
+            shutil.rmtree(beside, ignore_errors=True)
+            raise
+
+    def save(self, folder: Path, beside: Sequence[Path] = ()) -> None:
+        """Upload a version.
+
+        Args:
+            folder: The folder of the version.
+            beside: Files of the model's folder that belong to it; those that do not exist are left out.
+
+        Raises:
+            Superseded: Another owner has taken over, before or meanwhile: the version counts for nothing.
+            FileNotFoundError: The version was deleted meanwhile; a newer one is there.
+            ObjectsUnavailable: Nothing refers to what was uploaded; the next save goes on.
+        """
+        self.must_own()
+        manifest = (folder / "manifest.json").read_text()
+        files = dict(Manifest.from_json(json.loads(manifest)).files)
+        paths = {name: folder / name for name in files}
+        for path in beside:
+            if path.exists():
+                files[f"../{path.name}"], paths[f"../{path.name}"] = _sha256(path), path
+        if self._there is None:  # of others, only what the newest head names: who was superseded may still delete
+            before = self.newest()
+            self._there = set() if before is None else set(before.files.values())
+        for name, digest in files.items():
+            if digest not in self._there:
+                self._objects.put(self._name("blobs", digest), paths[name])
+                self._there.add(digest)
+        version = int(folder.name)
+        record = {"manifest": manifest, "files": files}
+        self._objects.put(self._head_name(self.generation, version), json.dumps(record).encode())
+        self.must_own()
+        self._prune()
+
+    def _prune(self) -> None:
+        """Delete old heads, and old blobs that no head names."""
+        heads = self.heads()
+        own = [head for head in heads if head[0] == self.generation]
+        earlier = [head for head in heads if head[0] < self.generation]
+        left = own[-self._keep :] + (earlier[-1:] if len(own) < self._keep else [])
+        if gone := [head for head in own + earlier if head not in left]:
+            self._objects.delete(self._head_name(*head) for head in gone)
+            try:
+                named = {digest for head in self.heads() for digest in self.head(*head).files.values()}
+            except DamagedHead as error:
+                log.warning("unused blobs stay: a head cannot be read", problem=str(error))
+                return
+            blobs = self._objects.names(self._name("blobs"))
+            newest = max((one.modified for one in blobs), default=0.0)
+            unused = [one.name for one in blobs if one.name.rpartition("/")[2] not in named]
+            old = {one.name for one in blobs if one.modified < newest - _YOUNG_SECONDS}
+            self._objects.delete(name for name in unused if name in old)
+            if self._there is not None:
+                self._there -= {name.rpartition("/")[2] for name in unused if name in old}
+
+    def _owners(self) -> list[int]:
+        names = (one.name.rpartition("/")[2] for one in self._objects.names(self._name("owners")))
+        return [int(name) for name in names if _OWNER.fullmatch(name)]
+
+    def _head_name(self, generation: int, version: int) -> str:
+        return self._name("heads", f"{generation:010d}-{version:019d}")
+
+    def _name(self, *parts: str) -> str:
+        return "/".join((self._model, *parts))
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,198 @@
+"""A model's state in an object store: claimed and restored before it learns, uploaded as it is saved.
+
+The folder of the model stays what the learner works with; the store is told afterwards, by a thread of its own, so that
+a store that is slow, full or away costs the learner nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+import structlog
+
+from thalweg.memory.files import make_folder, sync_folder, write_durably
+from thalweg.memory.objects.objects import ObjectsUnavailable
+from thalweg.memory.snapshots.remote import DamagedHead, Head, RemoteSnapshots, Superseded
+from thalweg.memory.snapshots.snapshots import FolderSnapshots
+from thalweg.stream.health.registry import Health
+
+log = structlog.get_logger(__name__)
+
+GENERATION_FILE = "generation"
+"""In a model's folder: the last generation under which this folder owned the model."""
+_LOOK_SECONDS = 1.0
+_LONGEST_WAIT_SECONDS = 30.0
+OWN_SECONDS = 10.0
+"""Between two looks for other owners while there is nothing to upload."""
+
+
+class TwoStates(Exception):
+    """The folder has a state, and the store one of somebody else; the message says what to do."""
+
+
+class Mirror:
+    """Keeps one model's snapshots in a store.
+
+    Args:
+        remote: The model's snapshots in the store.
+        snapshots: Those of the folder.
+        beside: Files of the model's folder that belong to its state.
+        health: Its health.
+        ended: Called when another owner has taken over, with the error.
+    """
+
+    def __init__(
+        self,
+        remote: RemoteSnapshots,
+        snapshots: FolderSnapshots,
+        beside: Sequence[str],
+        health: Health,
+        ended: Callable[[Superseded], None],
+    ) -> None:
+        self._remote, self._snapshots, self._health, self._ended = remote, snapshots, health, ended
+        self._folder = snapshots.folder
+        self._beside = [self._folder / name for name in beside]
+        self._uploaded = -1
+        self._owned = 0.0
+        self._stopping = threading.Event()
+
+    # Before learning
+
+    def begin(self, stop: Callable[[float], bool]) -> None:
+        """Claim the model, and restore its newest state if this folder has none, or another owner went on meanwhile.
+
+        Waits for the store where nothing can be done without it: while the folder has no state. With one it learns on
+        from it, and the store is told when it is there again.
+
+        Args:
+            stop: Waits so many seconds; whether to give up.
+
+        Raises:
+            TwoStates: As it says.
+            ObjectsUnusable: The store cannot keep others from writing.
+            OSError: The folder cannot be written.
+        """
+        wait = 0.2
+        while True:
+            try:
+                self._claim()
+                return
+            except ObjectsUnavailable as error:
+                if self._own_generation() is not None and self._has_state():
+                    self._health.waiting(f"not uploaded: {error}")
+                    return
+                self._health.waiting(f"the newest state cannot be looked up: {error}")
+            if stop(wait):
+                return
+            self._health.beat()
+            wait = min(2 * wait, _LONGEST_WAIT_SECONDS)
+
+    def _claim(self) -> None:
+        self._remote.check()
+        before, heads = self._own_generation(), self._remote.heads()
+        others = [head for head in heads if head[0] > (before or 0)]
+        if others and before is None and self._has_state():
+            raise TwoStates(
+                f"{self._folder} has a state, and the object store one that is not of this folder (generation "
+                f"{others[-1][0]}): move the folder away to go on from that in the store, or choose another state_url"
+            )
+        who = {"host": socket.gethostname(), "pid": os.getpid(), "folder": str(self._folder.absolute())}
+        generation = self._remote.claim(" ".join(f"{key} {value}" for key, value in who.items()))
+        head = self._remote.newest()
+        if head is not None and (head.generation > (before or 0) or not self._has_state()):
+            self._restore(head)
+        self._keep_generation(generation)
+        self._health.running()
+
+    def _restore(self, head: Head) -> None:
+        if self._has_state():
+            aside = self._folder.with_name(f"{self._folder.name}.superseded-{self._own_generation()}")
+            shutil.rmtree(aside, ignore_errors=True)
+            self._folder.rename(aside)
+            log.warning(
+                "another owner went on with this model: its state replaces that of this folder", kept=str(aside)
+            )
+        try:
+            self._remote.restore(head, self._folder)
+        except DamagedHead as error:
+            log.error("the newest state in the object store is damaged", problem=str(error))
+            raise ObjectsUnavailable(str(error)) from error
+        log.info("restored from the object store", version=head.version, generation=head.generation)
+
+    def _has_state(self) -> bool:
+        return bool(self._snapshots.manifests())
+
+    def _own_generation(self) -> int | None:
+        try:
+            return int(json.loads((self._folder / GENERATION_FILE).read_text()))
+        except (OSError, ValueError, TypeError):
+            return None
+
+    def _keep_generation(self, generation: int) -> None:
+        make_folder(self._folder)
+        beside = self._folder / f".{GENERATION_FILE}"
+        write_durably(beside, json.dumps(generation).encode())
+        beside.rename(self._folder / GENERATION_FILE)
+        sync_folder(self._folder)
+
+    # While learning
+
+    def run(self) -> None:
+        """Upload what is saved until `stop`, and then once more."""
+        wait = _LOOK_SECONDS
+        while True:
+            stopping = self._stopping.is_set()
+            try:
+                self.upload()
+                wait = _LOOK_SECONDS
+                self._health.running()
+            except ObjectsUnavailable as error:
+                self._health.waiting(f"version {self._uploaded} is the last one uploaded: {error}")
+                wait = min(2 * wait, _LONGEST_WAIT_SECONDS)
+            except Superseded as error:
+                log.error(str(error))
+                self._health.ended(str(error))
+                self._ended(error)
+                return
+            if stopping:
+                return
+            self._stopping.wait(wait)
+
+    def stop(self) -> None:
+        """Ask `run` to return."""
+        self._stopping.set()
+
+    def upload(self) -> bool:
+        """Upload the newest version unless it is there; whether one was uploaded.
+
+        Raises:
+            Superseded, ObjectsUnavailable: As of `RemoteSnapshots.save`.
+        """
+        if not self._remote.generation:
+            self._claim_late()
+        newest = max((manifest.version for manifest in self._snapshots.manifests()), default=-1)
+        if newest == self._uploaded or newest < 0:
+            if time.monotonic() - self._owned > OWN_SECONDS:
+                self._remote.must_own()
+                self._owned = time.monotonic()
+            return False
+        try:
+            self._remote.save(self._folder / str(newest), self._beside)
+        except FileNotFoundError:  # a newer one has replaced it
+            return False
+        self._uploaded, self._owned = newest, time.monotonic()
+        return True
+
+    def _claim_late(self) -> None:
+        """Claim what could not be claimed at the start, if nobody else has since."""
+        self._remote.check()
+        before = self._own_generation() or 0
+        if any(generation > before for generation, _ in self._remote.heads()):
+            raise Superseded(f"{self._folder}: another owner has uploaded a state since this one last did")
+        self._keep_generation(self._remote.claim(f"host {socket.gethostname()} pid {os.getpid()}"))

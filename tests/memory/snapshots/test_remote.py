@@ -1,0 +1,214 @@
+"""Snapshots in an object store: as they were saved, by one owner at a time."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from thalweg.memory.objects.objects import Objects
+from thalweg.memory.snapshots import remote
+from thalweg.memory.snapshots.remote import DamagedHead, RemoteSnapshots, Superseded
+from thalweg.memory.snapshots.snapshots import FolderSnapshots, Manifest
+from thalweg.memory.snapshots.state import State
+
+
+def saved(folder: Path, version: int, fill: float) -> Path:
+    """A version with a large array, most of which stays as it is, and a small one."""
+    large = np.random.default_rng(0).standard_normal(2_000_000).astype(np.float32)
+    large[:1000] = fill
+    state = State({"large": large, "small": np.full(3, fill)}, {"events": version})
+    manifest = Manifest(
+        model="m",
+        version=version,
+        parent=None,
+        learner="ridge",
+        config_sha256="c",
+        offsets={},
+        events_learned=version,
+        created=1.0,
+    )
+    snapshots = FolderSnapshots(folder)
+    snapshots.prepare()
+    snapshots.save(manifest, {"learner": state, "fold": State({}, {"a": 1})})
+    return folder / str(version)
+
+
+@pytest.fixture
+def objects(tmp_path: Path) -> Objects:
+    return Objects(f"file:{tmp_path / 'objects'}")
+
+
+def owner(objects: Objects, keep: int = 5) -> RemoteSnapshots:
+    made = RemoteSnapshots(objects, "m", keep)
+    made.claim("a test")
+    return made
+
+
+def blobs(objects: Objects) -> int:
+    return sum(one.size_bytes for one in objects.names("m/blobs"))
+
+
+def test_a_version_comes_back_as_it_was_saved_with_the_files_beside_it(objects: Objects, tmp_path: Path) -> None:
+    version = saved(tmp_path / "m", 7, 1.0)
+    (tmp_path / "m" / "frozen.safetensors").write_bytes(b"frozen")
+    owner(objects).save(version, [tmp_path / "m" / "frozen.safetensors", tmp_path / "m" / "absent"])
+
+    other = RemoteSnapshots(objects, "m")
+    head = other.newest()
+    assert head is not None
+    other.restore(head, tmp_path / "elsewhere")
+
+    kept = FolderSnapshots(tmp_path / "elsewhere")
+    assert kept.verify(7) == []
+    assert kept.load(7).parts["learner"].sha256() == FolderSnapshots(tmp_path / "m").load(7).parts["learner"].sha256()
+    assert (tmp_path / "elsewhere" / "frozen.safetensors").read_bytes() == b"frozen"
+    assert sorted(path.name for path in (tmp_path / "elsewhere").iterdir()) == ["7", "frozen.safetensors"]
+
+
+def test_what_two_versions_share_is_uploaded_once(objects: Objects, tmp_path: Path) -> None:
+    mine = owner(objects)
+    mine.save(saved(tmp_path / "m", 1, 1.0))
+    first = blobs(objects)
+    mine.save(saved(tmp_path / "m", 2, 2.0))
+
+    assert blobs(objects) - first < first / 4
+
+
+def test_owners_have_each_a_generation_of_their_own(objects: Objects) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda _: owner(objects).generation, range(40)))
+
+    assert len(set(found)) == 40
+    assert max(found) == int(objects.names("m/owners")[-1].name.rpartition("/")[2])
+    assert len(objects.names("m/owners")) <= 12
+
+
+def test_whoever_was_superseded_is_told_and_what_it_writes_counts_for_nothing(objects: Objects, tmp_path: Path) -> None:
+    late = owner(objects)
+    late.save(saved(tmp_path / "a", 5, 1.0))
+    new = owner(objects)
+
+    with pytest.raises(Superseded, match="owned by a test now"):
+        late.save(saved(tmp_path / "a", 9, 2.0))
+    new.save(saved(tmp_path / "b", 6, 3.0))
+
+    head = new.newest()
+    assert head is not None
+    assert (head.generation, head.version) == (2, 6)
+
+
+def test_a_write_that_another_owner_overtakes_counts_for_nothing(
+    objects: Objects, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped between its look at the owners and its write, as by SIGSTOP."""
+    late = owner(objects)
+    late.save(saved(tmp_path / "a", 5, 1.0))
+    put = Objects.put
+
+    def stopped(self: Objects, name: str, content: bytes | Path) -> None:
+        if "/heads/" in name:
+            monkeypatch.setattr(Objects, "put", put)
+            new = owner(objects)
+            new.save(saved(tmp_path / "b", 6, 3.0))
+        put(self, name, content)
+
+    monkeypatch.setattr(Objects, "put", stopped)
+    with pytest.raises(Superseded):
+        late.save(saved(tmp_path / "a", 9, 2.0))
+
+    found = RemoteSnapshots(objects, "m").newest()
+    assert found is not None
+    assert (found.generation, found.version) == (2, 6)
+    RemoteSnapshots(objects, "m").restore(found, tmp_path / "c")
+    assert FolderSnapshots(tmp_path / "c").verify(6) == []
+
+
+def test_old_versions_and_what_only_they_need_are_deleted(
+    objects: Objects, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remote, "_YOUNG_SECONDS", -1.0)
+    mine = owner(objects, keep=2)
+    for version in range(1, 7):
+        mine.save(saved(tmp_path / "m", version, float(version)))
+
+    assert mine.heads() == [(1, 5), (1, 6)]
+    named = {digest for head in mine.heads() for digest in mine.head(*head).files.values()}
+    assert {one.name.rpartition("/")[2] for one in objects.names("m/blobs")} == named
+    for generation, version in mine.heads():
+        mine.restore(mine.head(generation, version), tmp_path / "back")
+        assert FolderSnapshots(tmp_path / "back").verify(version) == []
+
+
+def test_blobs_that_nobody_names_yet_stay_for_an_hour(objects: Objects, tmp_path: Path) -> None:
+    mine = owner(objects, keep=1)
+    objects.put("m/blobs/" + "0" * 64, b"of an upload in progress")
+    for version in (1, 2, 3):
+        mine.save(saved(tmp_path / "m", version, float(version)))
+
+    assert objects.get("m/blobs/" + "0" * 64) is not None
+
+
+def test_the_state_of_the_owner_before_stays_until_there_are_enough_of_the_new_one(
+    objects: Objects, tmp_path: Path
+) -> None:
+    first = owner(objects, keep=2)
+    for version in (1, 2):
+        first.save(saved(tmp_path / "m", version, 1.0))
+    second = owner(objects, keep=2)
+    second.save(saved(tmp_path / "m", 3, 1.0))
+    assert second.heads() == [(1, 2), (2, 3)]
+    second.save(saved(tmp_path / "m", 4, 1.0))
+    assert second.heads() == [(2, 3), (2, 4)]
+
+
+def flip(objects: Objects, name: str) -> None:
+    content = bytearray(objects.get(name) or b"")
+    content[len(content) // 2] ^= 1
+    objects.put(name, bytes(content))
+
+
+@pytest.mark.parametrize("damage", ["head flipped", "head cut", "head of another model", "escaping name"])
+def test_a_damaged_head_is_told_and_the_one_before_is_taken(damage: str, objects: Objects, tmp_path: Path) -> None:
+    mine = owner(objects)
+    for version in (1, 2):
+        mine.save(saved(tmp_path / "m", version, float(version)))
+    name = objects.names("m/heads")[-1].name
+    record = json.loads(objects.get(name) or b"")
+    changes: dict[str, Callable[[], bytes]] = {
+        "head cut": lambda: json.dumps(record).encode()[:-9],
+        "head of another model": lambda: json.dumps(
+            {**record, "manifest": record["manifest"].replace("1", "3")}
+        ).encode(),
+        "escaping name": lambda: json.dumps({**record, "files": {"../../x": "0" * 64}}).encode(),
+    }
+    if damage == "head flipped":
+        flip(objects, name)
+    else:
+        objects.put(name, changes[damage]())
+
+    found = mine.newest()
+
+    assert found is not None
+    assert found.version == 1
+
+
+@pytest.mark.parametrize("how", ["flipped", "missing"])
+def test_a_damaged_blob_is_told_and_nothing_is_written(how: str, objects: Objects, tmp_path: Path) -> None:
+    mine = owner(objects)
+    mine.save(saved(tmp_path / "m", 1, 1.0))
+    head = mine.newest()
+    assert head is not None
+    name = max(objects.names("m/blobs"), key=lambda one: one.size_bytes).name
+    if how == "flipped":
+        flip(objects, name)
+    else:
+        objects.delete([name])
+
+    with pytest.raises(DamagedHead, match="SHA-256 expected" if how == "flipped" else "missing"):
+        mine.restore(head, tmp_path / "back")
+    assert list((tmp_path / "back").iterdir()) == []

@@ -1,0 +1,158 @@
+"""A model whose state is in an object store, too: it goes on on another host, under one owner, and outlives outages."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.ops.run.test_learning import configuration, learner, learning, saved
+from tests.samples import events
+from tests.services.object_store import s3
+from tests.services.processes import until
+from thalweg.memory.objects.objects import Objects
+from thalweg.memory.snapshots.remote import RemoteSnapshots
+from thalweg.memory.snapshots.snapshots import FolderSnapshots
+from thalweg.ops.cli.produce import messages
+from thalweg.ops.config.config import Config
+from thalweg.ops.config.error import ConfigurationError
+from thalweg.stream.health.registry import ComponentHealth, HealthRegistry
+from thalweg.stream.learn.saving import mirror
+from thalweg.stream.log.log import InMemoryLog
+
+RIDGE = 'learner = "ridge"\nsnapshot_seconds = 0.01\nbatch_events = 10\n'
+
+
+def host(folder: Path, name: str, url: str) -> Config:
+    """A host's configuration: its own state folder, the same store, none without a URL."""
+    (folder / name).mkdir(exist_ok=True)
+    return configuration(folder / name, f'state_url = "{url}"\n' * bool(url) + "drain_seconds = 5.0\n", a=RIDGE)
+
+
+def part(registry: HealthRegistry, component: str = "object_store") -> ComponentHealth:
+    return next(one for one in registry.report() if one.component == component)
+
+
+def uploaded(url: str) -> int:
+    """Events in the newest state in the store."""
+    head = RemoteSnapshots(Objects(url), "a").newest()
+    return 0 if head is None else int(head.manifest.partition('"events_learned": ')[2].partition(",")[0])
+
+
+def state_of(config: Config) -> str:
+    kept = FolderSnapshots(Path(config.service.state_dir) / "a").newest()
+    assert kept is not None
+    return kept.parts["learner"].sha256()
+
+
+def test_a_model_goes_on_on_a_host_that_has_nothing_of_it(tmp_path: Path) -> None:
+    url, log = f"file:{tmp_path / 'objects'}", InMemoryLog()
+    log.append("t", messages(events(200), 1))
+    first, second = host(tmp_path, "first", url), host(tmp_path, "second", url)
+    with learning(first, log):
+        until("the state to be uploaded", lambda: uploaded(url) == 200)
+    log.append("t", messages(events(100, 200), 1))
+
+    with learning(second, log) as (_, registry):
+        until("the rest to be learned", lambda: saved(second, "a") == 300)
+        until("it to be well", lambda: part(registry).state == "running")
+
+    assert uploaded(url) == 300
+    manifests = FolderSnapshots(Path(second.service.state_dir) / "a").manifests()
+    assert manifests[0].events_learned == 200
+    alone = host(tmp_path, "alone", "")
+    with learning(alone, log):
+        until("all to be learned", lambda: saved(alone, "a") == 300)
+    assert state_of(second) == state_of(alone)
+
+
+def test_a_host_that_was_taken_for_dead_is_told_ends_and_its_state_counts_for_nothing(tmp_path: Path) -> None:
+    url, log = f"file:{tmp_path / 'objects'}", InMemoryLog()
+    log.append("t", messages(events(50), 1))
+    first, second = host(tmp_path, "first", url), host(tmp_path, "second", url)
+    with learning(first, log) as (late, registry):
+        until("the state to be uploaded", lambda: uploaded(url) == 50)
+        with learning(second, log):
+            until("the other to own it", lambda: saved(second, "a") == 50)
+            log.append("t", messages(events(50, 50), 1))
+            until("the first to be told", lambda: late.refused is not None)
+            assert isinstance(late.refused, ConfigurationError)  # restarted, it would take the model back
+            assert "is owned by host" in str(late.refused)
+            assert learner(registry, "a").state == "failed"
+            until("the second to learn on", lambda: uploaded(url) == 100)
+
+    third = host(tmp_path, "first", url)  # back on the first host: what the second has learned is taken
+    log.append("t", messages(events(50, 100), 1))
+    with learning(third, log):
+        until("it to learn on", lambda: saved(third, "a") == 150)
+    assert [path.name for path in Path(third.service.state_dir).glob("a.superseded-*")] == ["a.superseded-1"]
+
+
+def test_a_host_with_nothing_to_upload_learns_that_it_was_superseded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mirror, "OWN_SECONDS", 0.1)
+    url, log = f"file:{tmp_path / 'objects'}", InMemoryLog()
+    log.append("t", messages(events(50), 1))
+    first, second = host(tmp_path, "first", url), host(tmp_path, "second", url)
+    with learning(first, log) as (late, _):
+        until("the state to be uploaded", lambda: uploaded(url) == 50)
+        with learning(second, log):
+            until("the first to be told", lambda: late.refused is not None)
+
+
+def test_a_folder_with_a_state_does_not_take_anothers_for_its_own(tmp_path: Path) -> None:
+    url, log = f"file:{tmp_path / 'objects'}", InMemoryLog()
+    log.append("t", messages(events(50), 1))
+    first, second = host(tmp_path, "first", url), host(tmp_path, "second", "")
+    for config in (first, second):
+        with learning(config, log):
+            until("it to learn", lambda: saved(config, "a") == 50)  # noqa: B023
+    second = host(tmp_path, "second", url)
+
+    with learning(second, log) as (refused, _):
+        until("it to be refused", lambda: refused.refused is not None)
+
+    assert "move the folder away" in str(refused.refused)
+    assert saved(second, "a") == 50
+
+
+@pytest.mark.slow(10)
+def test_a_store_that_is_away_costs_the_learner_nothing_and_is_told_what_it_missed(tmp_path: Path) -> None:
+    log = InMemoryLog()
+    with s3() as server:
+        config = host(tmp_path, "only", server.url)
+        log.append("t", messages(events(50), 1))
+        with learning(config, log) as (_, registry):
+            until("the state to be uploaded", lambda: uploaded(server.url) == 50)
+            server.stop()
+            log.append("t", messages(events(50, 50), 1))
+            until("it to learn on", lambda: saved(config, "a") == 100)
+            until("health to tell it", lambda: part(registry).state == "waiting")
+            assert "is the last one uploaded" in part(registry).reason
+            server.start()
+            until("it to catch up", lambda: uploaded(server.url) == 100)
+            until("health to be well", lambda: part(registry).state == "running")
+        server.stop()
+        log.append("t", messages(events(50, 100), 1))
+        with learning(config, log) as (_, registry):  # started without the store, on what the folder has
+            until("it to learn on", lambda: saved(config, "a") == 150)
+            server.start()
+            until("it to catch up", lambda: uploaded(server.url) == 150)
+
+
+@pytest.mark.slow(10)
+def test_a_host_without_a_state_waits_for_the_store_and_learns_nothing_twice(tmp_path: Path) -> None:
+    log = InMemoryLog()
+    log.append("t", messages(events(50), 1))
+    with s3() as server:
+        first, second = host(tmp_path, "first", server.url), host(tmp_path, "second", server.url)
+        with learning(first, log):
+            until("the state to be uploaded", lambda: uploaded(server.url) == 50)
+        server.stop()
+        with learning(second, log) as (_, registry):
+            until("it to wait", lambda: part(registry).state == "waiting")
+            assert not saved(second, "a")
+            server.start()
+            until("the state to be restored", lambda: saved(second, "a") == 50)
+        assert part(registry).restarts == 0

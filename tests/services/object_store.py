@@ -1,0 +1,58 @@
+"""Object stores for tests: a folder, and an S3 that moto serves over HTTP on this machine."""
+
+from __future__ import annotations
+
+import logging
+import os
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from unittest.mock import patch
+
+from moto.server import ThreadedMotoServer
+
+from tests.services.ports import free_port
+
+
+class S3Server:
+    """A real server of the S3 protocol, in a thread; `stop` and `start` are an outage that loses nothing."""
+
+    def __init__(self) -> None:
+        logging.getLogger("werkzeug").setLevel(logging.ERROR)
+        self._port = free_port()
+        self.endpoint = f"http://127.0.0.1:{self._port}"
+        bucket = f"states-{self._port}"  # moto keeps what there is in the process, whatever server it was put to
+        self.url = f"s3://{bucket}/thalweg"
+        self._server = ThreadedMotoServer("127.0.0.1", self._port, verbose=False)
+        self.start()
+        request = urllib.request.Request(f"{self.endpoint}/{bucket}", method="PUT")
+        urllib.request.urlopen(request, timeout=60).close()
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What a client needs."""
+        return {
+            "AWS_ENDPOINT_URL": self.endpoint,
+            "AWS_ACCESS_KEY_ID": "a",
+            "AWS_SECRET_ACCESS_KEY": "b",
+            "AWS_REGION": "us-east-1",
+            "AWS_ALLOW_HTTP": "true",
+        }
+
+    def start(self) -> None:
+        self._server.start()
+
+    def stop(self) -> None:
+        self._server.stop()
+        self._server = ThreadedMotoServer("127.0.0.1", self._port, verbose=False)
+
+
+@contextmanager
+def s3() -> Iterator[S3Server]:
+    """A server, and the environment of its clients."""
+    server = S3Server()
+    try:
+        with patch.dict(os.environ, server.environment):
+            yield server
+    finally:
+        server._server.stop()
