@@ -21,7 +21,7 @@ from thalweg.stream.drift.alarm import Alarm
 from thalweg.stream.drift.detectors import Fired, Scale, SignalWatch
 from thalweg.stream.drift.digest import Digest, Digests
 from thalweg.stream.drift.harm import Harm
-from thalweg.stream.drift.inputs import ColumnsWatch, Moved
+from thalweg.stream.drift.inputs import ColumnsWatch, Moved, columns_watch
 from thalweg.stream.drift.methods.river import preload
 from thalweg.stream.drift.params import DriftParams
 from thalweg.stream.drift.seasons.rows import TimedRows
@@ -67,9 +67,9 @@ class DriftWatch:
         self._predictions: Rested[ColumnsWatch, Moved] | None = None
         self._width = inputs = len(names) - predictions
         if inputs and params.inputs:
-            self._inputs = self._columns_watch(names[:inputs], categorical[:inputs])
+            self._inputs = columns_watch(params, names[:inputs], categorical[:inputs])
         if predictions and params.inputs:
-            of_predictions = partial(self._columns_watch, names[inputs:], categorical[inputs:])
+            of_predictions = partial(columns_watch, params, names[inputs:], categorical[inputs:])
             self._predictions = resting_columns(predictions, params.reference_events, of_predictions)
         self._confidence = resting_signal(_CONFIDENCES, partial(self._new_signal, "confidence"))
         self._alarms: list[Alarm] = []
@@ -226,14 +226,14 @@ class DriftWatch:
         for signal in SIGNALS[:2]:
             if tensors := _under(f"signal.{signal}.", state.tensors):
                 self._signal(signal).restore(tensors)
-        if tensors := _under("columns.inputs.", state.tensors):
-            _restore_columns(self._inputs, tensors)
+        if self._inputs is not None and (tensors := _under("columns.inputs.", state.tensors)):
+            self._inputs.restore(tensors)
         if self._unlabelled < LABELS_MISSING:  # an older state has these with labels, too
             return
         if tensors := _under("signal.confidence.", state.tensors):
             self._confidence.awake(self._events).restore(tensors)
         if self._predictions is not None and (tensors := _under("columns.predictions.", state.tensors)):
-            _restore_columns(self._predictions.awake(self._events), tensors)
+            self._predictions.awake(self._events).restore(tensors)
 
     def _rested(self) -> dict[str, Rested[SignalWatch, Fired] | Rested[ColumnsWatch, Moved]]:
         found: dict[str, Rested[SignalWatch, Fired] | Rested[ColumnsWatch, Moved]] = {"confidence": self._confidence}
@@ -247,18 +247,6 @@ class DriftWatch:
         predictions = None if self._predictions is None else self._predictions.watch
         found = {"inputs": self._inputs, "predictions": predictions}
         return {signal: columns for signal, columns in found.items() if columns is not None}
-
-    def _columns_watch(self, names: Sequence[str], categorical: NDArray[np.bool_]) -> ColumnsWatch:
-        params = self._params
-        return ColumnsWatch(
-            names,
-            categorical,
-            params.inputs,
-            reference_rows=params.reference_events,
-            false_alarms=params.false_alarms / 2,  # shared by inputs and predictions
-            calm_rows=params.calm_events,
-            follow_rows=params.follow_events,
-        )
 
     def _signal(self, name: str) -> SignalWatch:
         if name not in self._signals:
@@ -401,11 +389,6 @@ class DriftWatch:
             event = int(at[worst])
             self._until = max(self._until, (event, float(seen.times[worst])))
             self._alarms[-1] = replace(alarm, severity=float(means[place] - self._base), peak=event)
-
-
-def _restore_columns(watch: ColumnsWatch | None, tensors: Mapping[str, NDArray[Any]]) -> None:
-    if watch is not None and tensors["reference"].shape[1] == tensors["counts"].shape[1] == watch.width:
-        watch.restore(tensors)
 
 
 def _under(prefix: str, tensors: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:

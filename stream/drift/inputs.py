@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from thalweg.stream.drift.calm import Calm
+from thalweg.stream.drift.params import DriftParams
 from thalweg.stream.drift.reference import BINS, FOURIER, SHORT, STEP, TESTS, Reference, hashed
 from thalweg.stream.drift.seasons.columns import SeasonalColumns
 from thalweg.stream.drift.seasons.rows import TimedRows
@@ -179,7 +180,9 @@ class ColumnsWatch:
         return found
 
     def restore(self, tensors: Mapping[str, NDArray[Any]]) -> None:
-        """Become the watch whose `tensors()` these are."""
+        """Become the watch whose `tensors()` these are; of another number of columns, stay as it is."""
+        if not tensors["reference"].shape[1] == tensors["counts"].shape[1] == self.width:
+            return
         held = {name: TimedRows.of(tensors.get(f"{name}_times"), tensors[name]) for name in ("reference", "waiting")}
         self._reference, self._waiting = held["reference"], held["waiting"]
         self._counts, self._means = tensors["counts"].astype(np.float32), tensors["means"].copy()
@@ -381,3 +384,16 @@ class ColumnsWatch:
         away = np.flatnonzero(toward < 0)
         last = int(away[-1]) + 1 if len(away) else 0
         return STEP * max(1, len(by_step) - last)
+
+
+def columns_watch(params: DriftParams, names: Sequence[str], categorical: NDArray[np.bool_]) -> ColumnsWatch:
+    """A watch of these columns as configured."""
+    return ColumnsWatch(
+        names,
+        categorical,
+        params.inputs,
+        reference_rows=params.reference_events,
+        false_alarms=params.false_alarms / 2,  # shared by inputs and predictions
+        calm_rows=params.calm_events,
+        follow_rows=params.follow_events,
+    )
