@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from thalweg.proto.bounds.counted import counted
 from thalweg.proto.rejected import Refused
 from thalweg.proto.schema import Array, Schema
 from thalweg.proto.task import Task
@@ -122,10 +123,10 @@ class Answer(NamedTuple):
         if self.version < 0:
             return f"expected a state_version of at least 0, got {self.version}"
         if len(self.classes) != len(self.scores):
-            return f"expected a score for each of {len(self.classes)} classes, got {len(self.scores)}"
+            return f"expected a score for each of {counted(len(self.classes), 'class')}, got {len(self.scores)}"
         if len(self.classes) > min(MOST_SCORES, self.known):
-            most = min(MOST_SCORES, self.known)
-            return f"expected scores of at most {most} classes, {self.known} being known, got {len(self.classes)}"
+            most = counted(min(MOST_SCORES, self.known), "class")
+            return f"expected scores of at most {most}, {self.known} being known, got {len(self.classes)}"
         if len(set(self.classes)) != len(self.classes):
             return "a class appears twice"
         if schema.label == "class" and (self.value or self.score is not None):

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from thalweg.proto.bounds.limits import MAX_LABEL_BYTES
 from thalweg.proto.bounds.texts import check_classes
 from thalweg.proto.event import Batch, ClassLabels, Labels, NumberLabels
+from thalweg.proto.json_text import as_json
 from thalweg.proto.rejected import Refused
 from thalweg.proto.schema import Array, Schema, TensorSpec
 
@@ -49,7 +50,7 @@ def class_name(value: Any) -> str:
         return str(value)
     if isinstance(value, float) and math.isfinite(value):
         return str(int(value)) if value.is_integer() else repr(value)
-    raise Refused("bad_label", f"label: expected a string or a finite number, got {value!r:.80}")
+    raise Refused("bad_label", f"label: expected a string or a finite number, got {as_json(value)}")
 
 
 MISSING_LABELS = {

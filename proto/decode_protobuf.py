@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from thalweg.proto import columns, thalweg_pb2
 from thalweg.proto.answer import Answer
+from thalweg.proto.bounds.counted import counted
 from thalweg.proto.bounds.texts import check_ids, check_input_texts, check_keys
 from thalweg.proto.bounds.times import Times, invalid_times, latest_times, moment, record_times, time_column
 from thalweg.proto.cloudevents import Envelopes
@@ -193,10 +194,12 @@ class ProtobufDecoder:
             good = finite = columns.finite_rows(batch.inputs, len(batch), self._schema.inputs)
             if not finite.all():
                 bad = tuple(np.flatnonzero(~finite).tolist())
-                rejected.append(Rejected(row, "non_finite", f"inputs: NaN or infinity in {len(bad)} events", bad))
+                rejected.append(
+                    Rejected(row, "non_finite", f"inputs: NaN or infinity in {counted(len(bad), 'event')}", bad)
+                )
             if bad_times is not None and (finite & bad_times).any():
                 bad = tuple(np.flatnonzero(finite & bad_times).tolist())
-                rejected.append(Rejected(row, "invalid_time", f"{len(bad)} events, the first: {fault}", bad))
+                rejected.append(Rejected(row, "invalid_time", f"{counted(len(bad), 'event')}, the first: {fault}", bad))
                 good = finite & ~bad_times
             if not good.all():
                 batch = batch.take(good)
@@ -213,7 +216,8 @@ class ProtobufDecoder:
         for name, array in inputs.items():
             if len(array) != count:
                 raise Refused(
-                    "wrong_shape", f"input {name!r}: expected {count} rows as `events` says, got {len(array)}"
+                    "wrong_shape",
+                    f"input {name!r}: expected {counted(count, 'row')} as `events` says, got {len(array)}",
                 )
         _check_texts(inputs)
         given = _numbers(message.times, count, "times")

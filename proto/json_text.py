@@ -152,3 +152,11 @@ def _place(path: tuple[str | int, ...]) -> str:
     if len(path) == 2 and path[0] == "parameters":
         return f"parameter {path[1]!r:.80}"
     return ".".join(f"{part:.80}" if isinstance(part, str) else str(part) for part in path) or "the JSON"
+
+
+def as_json(value: Any, most: int = 80) -> str:
+    """The beginning of a value as it stands in JSON, for a message: `null`, not `None`."""
+    try:
+        return json.dumps(value, ensure_ascii=False, default=str)[:most]
+    except (ValueError, RecursionError):  # an integer of thousands of digits
+        return "a value that cannot be shown"

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from thalweg.proto.bounds.counted import counted
 from thalweg.proto.schema import Array, InputError, TensorSpec
 
 if TYPE_CHECKING:
@@ -144,7 +145,7 @@ def _from_typed(tensor: InputTensor) -> Array:
     values = typed[1](tensor.contents)
     if len(values) != count:
         raise InputError(
-            f"input {name!r:.80}: expected {count} values in {typed[0]} for shape {list(tensor.shape)}, "
+            f"input {name!r:.80}: expected {counted(count, 'value')} in {typed[0]} for shape {list(tensor.shape)}, "
             f"got {len(values)}"
         )
     if kind == "BYTES":
@@ -216,7 +217,9 @@ def check_inputs(specs: Mapping[str, TensorSpec], inputs: Mapping[str, Array]) -
             wanted = ", ".join(["N", *("any" if size == -1 else str(size) for size in spec.shape)])
             raise InputError(f"input {name!r:.80}: expected shape ({wanted}), got {shape}")
         if rows not in (-1, shape[0]):
-            raise InputError(f"input {name!r:.80}: expected {rows} rows as in the input before, got {shape[0]}")
+            raise InputError(
+                f"input {name!r:.80}: expected {counted(rows, 'row')} as in the input before, got {shape[0]}"
+            )
         rows = shape[0]
     if len(inputs) > len(specs):
         unknown = next(name for name in inputs if name not in specs)

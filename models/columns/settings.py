@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import BeforeValidator, Field, SerializerFunctionWrapHandler, model_serializer
 
 from thalweg.models.parts.settings import Settings, nearest, rule
+from thalweg.proto.bounds.local_forms import NUMBER_FORMATS, pattern_fault
 from thalweg.proto.columns import class_name
 from thalweg.proto.rows.column import Column, ColumnKind, Missing, TimeUnit
 
@@ -15,12 +16,12 @@ KINDS: tuple[ColumnKind, ...] = get_args(ColumnKind)
 COMMON = ("field", "missing", "missing_values")
 """Options of every kind."""
 OPTIONS: Mapping[ColumnKind, tuple[str, ...]] = {
-    "numeric": ("scale",),
+    "numeric": ("format", "scale"),
     "boolean": ("scale",),
     "categorical": ("categories", "max_categories", "min_events"),
     "hashed": ("buckets",),
     "text": ("buckets", "ngrams"),
-    "datetime": ("trend", "unit"),
+    "datetime": ("format", "trend", "unit"),
     "list": ("buckets", "length", "scale"),
 }
 """Options of a kind besides the common ones."""
@@ -89,6 +90,9 @@ class ColumnConfig(Settings):
     """`text`: longest run of words that is hashed."""
     unit: TimeUnit = _USUAL.unit
     """`datetime`: unit of a number."""
+    format: str = _USUAL.format
+    """How texts are written, if not as `1234.5` and `2026-12-31T13:45`. `numeric`: `"1,234.5"` or `"1.234,5"`, with
+    signs of currencies and percent left out; `datetime`: a pattern such as `"%d.%m.%Y %H:%M"`, in UTC."""
     length: Annotated[int, Field(ge=0, le=100_000)] = _USUAL.length
     """`list` of numbers: how many; 0: a list of texts."""
 
@@ -98,6 +102,16 @@ class ColumnConfig(Settings):
             return "expected texts that are not empty: an empty one is a missing value"
         double = sorted({one for one in self.categories if self.categories.count(one) > 1})
         return f"expected different texts, got {double[0]!r} twice" if double else None
+
+    @rule("format")
+    def _format_is_one(self) -> str | None:
+        if not self.format:
+            return None
+        if self.kind == "numeric":
+            known = " or ".join(f'"{one}"' for one in NUMBER_FORMATS)
+            return None if self.format in NUMBER_FORMATS else f"expected {known}, got {self.format!r}"
+        why = pattern_fault(self.format)
+        return why and f"expected a pattern of times such as '%d.%m.%Y %H:%M', got {self.format!r}: {why}"
 
     @model_serializer(mode="wrap")
     def _fitting(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from thalweg.models.columns.hashing import HashedColumns
 from thalweg.models.columns.layout import Layout
 from thalweg.models.columns.numbers import CLIP, NumberColumns
 from thalweg.models.contract.learner import ParamsError
+from thalweg.proto.bounds.counted import counted
 from thalweg.proto.rows.column import Column
 from thalweg.proto.schema import Array, InputError, Inputs, TensorSpec, column_specs
 
@@ -175,7 +176,9 @@ class Transform:
             if array.ndim != len(shape) + 1 or (shape and array.shape[1:] != shape):
                 raise InputError(f"input {name!r}: expected {('N', *shape)}, got {array.shape}".replace("'N'", "N"))
             if rows not in (-1, len(array)):
-                raise InputError(f"input {name!r}: expected {rows} rows as in the other columns, got {len(array)}")
+                raise InputError(
+                    f"input {name!r}: expected {counted(rows, 'row')} as in the other columns, got {len(array)}"
+                )
             rows = len(array)
             found[name] = array
         if len(found) < len(inputs):

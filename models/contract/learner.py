@@ -151,7 +151,11 @@ class LearnerContext:
 
 
 class LearnerFactory(Protocol):
-    """The object that the registry finds under a name: a class or function with these attributes."""
+    """The object that the registry finds under a name: a class or function with these attributes.
+
+    Further attributes may be declared. `state_version` is the layout of its state, 1 if it is not declared: raise it
+    when a state of before must not be restored any more (see `layouts.py`).
+    """
 
     def __call__(self, context: LearnerContext) -> Learner:
         """A new learner.

@@ -35,7 +35,7 @@ from thalweg.models.ridge.heads.passive import PassiveAggressive
 from thalweg.models.ridge.heads.pseudo_features import seeded_noise, solved
 from thalweg.models.ridge.heads.refresh import Schedule, recursion_lasts
 from thalweg.models.ridge.heads.solve import penalty
-from thalweg.models.ridge.identity import check, check_plain, identity
+from thalweg.models.ridge.identity import VERSION, check, check_plain, identity
 from thalweg.models.ridge.params import Params
 from thalweg.models.ridge.predictor import CHUNK, RidgePredictor
 from thalweg.models.ridge.rescaled import Rescaling
@@ -57,6 +57,7 @@ class Ridge:
 
     gauges_declared = (CLASSES, SKIPPED_EVENTS, EXCESS_EVENTS)
     params_type = Params
+    state_version = VERSION
     # Behind columns numbers are scaled already, and rare categories must not be: divided by its deviation, one that
     # came twice would weigh as much as all others together. A random layer would answer a category or a missing value
     # that never came before with confidence, and wrongly: nothing ever held its weights in that direction.

@@ -69,8 +69,9 @@ def run(
     else:
         sample = _of_topic(log_url or _EMBEDDED, origin, most, registry_url)
         name, topic = _name(origin.partition(".")[0]), origin
+    guessed = guess(sample, label, ignore)
     text = configuration(
-        guess(sample, label, ignore),
+        guessed,
         name=name,
         topic=topic,
         log_url=log_url or _EMBEDDED,
@@ -83,6 +84,10 @@ def run(
         print(text, end="")
     else:
         output.write_text(text, encoding="utf-8")
+    doubts = {guessed.label: guessed.label_doubt} | {column: one.doubt for column, one in guessed.columns.items()}
+    for column, doubt in doubts.items():
+        if doubt:
+            print(f"please check {column}: {doubt}", file=sys.stderr)
     file = shlex.quote(str(output or "CONFIG.toml"))
     then = f"thalweg serve {file}"
     if is_file:

@@ -102,7 +102,7 @@ def check(
     role: Annotated[str, typer.Option(hidden=True, help="For whom; stands in what is logged.")] = "",
 ) -> None:
     """Validate a configuration: print the effective configuration, the features of columns and what it takes in
-    memory, or every mistake at once."""
+    memory, or every mistake at once. Warnings go to standard error."""
     log_as(log_format, **({"role": role} if role else {}))
     if role:
         from thalweg.ops.run.supervisor import die_with_supervisor
@@ -125,8 +125,9 @@ def check(
 
         for line in (*column_lines(loaded), *encoder_lines(loaded), *memory_lines(loaded)):
             print(line)
-        for line in (*exposures(loaded), *changes(loaded)):
-            print(f"# {line}")
+        sys.stdout.flush()
+        for line in (*exposures(loaded), *changes(loaded)):  # whoever reads a pipe is no person
+            print(f"warning: {line}" if not line.startswith(" ") else line, file=sys.stderr)
 
 
 @app.command()

@@ -10,6 +10,7 @@ from urllib.parse import quote, urlencode
 
 import grpc
 
+from thalweg.ops.cli.remote.found import problem_with
 from thalweg.ops.cli.remote.target import Target, target_of
 from thalweg.ops.run.failed import Failed
 from thalweg.proto import thalweg_pb2 as pb
@@ -17,6 +18,7 @@ from thalweg.proto import thalweg_pb2_grpc
 from thalweg.proto.json_text import NotUtf8, NumberTooLong, json_of
 
 _SECONDS = 10.0
+_UNANSWERED = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.UNKNOWN)
 
 
 def run(target: str | Target, model: str, text: str, explain: int = 0) -> None:
@@ -73,6 +75,8 @@ def _answered(target: Target, model: str, rows: bytes, options: Mapping[str, str
                 answer = _over_http(target, model, rows, options)
                 if answer is not None:
                     return answer
+            if error.code() in _UNANSWERED and (problem := problem_with(target)):
+                raise Failed(problem) from error
             raise Failed(f"{target.address}: {error.code().name}: {error.details()}") from error
 
 

@@ -52,7 +52,7 @@ def run(
     log = open_configured_log(config)
     console = Console(soft_wrap=True, highlight=False)
     sent, left_out = 0, Counter[str]()
-    say = partial(console.print, markup=False)
+    say = partial(Console(stderr=True, soft_wrap=True, highlight=False).print, markup=False)
     try:
         with Progress(console=console, disable=not console.is_terminal, transient=True) as bar:
             task = bar.add_task(what, total=limit)
@@ -64,7 +64,7 @@ def run(
                 steps = append_events(log, topic, path, schema, mapping, rate, per_record, limit, whole, ahead, say)
             for count, rejected in steps:
                 for line in rejected[: max(0, _NAMED - left_out.total())]:
-                    console.print(f"line {line.row}: {line.reason}: {line.detail}", markup=False)
+                    say(f"line {line.row}: {line.reason}: {line.detail}")
                 sent += count
                 left_out.update(line.reason for line in rejected)
                 bar.update(task, completed=sent)

@@ -16,6 +16,7 @@ from thalweg.ops.run.app import model_folder, new_learner
 from thalweg.ops.run.failed import Failed
 from thalweg.ops.run.successors import generations, generations_path, promotions_path, with_successors
 from thalweg.ops.telemetry.status import Statuses
+from thalweg.proto.bounds.counted import counted
 from thalweg.proto.schema import TensorSpec
 from thalweg.stream.journal.promotions import Overtaken, Promotions, before
 from thalweg.stream.publication.announcement import ANNOUNCEMENT, newest_slot, open_announcement
@@ -94,7 +95,7 @@ def _refusals(config: Config, champion: str, wanted: str) -> list[str]:
         return [*reasons, "it has published no version: is the service running?"]
     wanting = 0 if found.learn_from_requests else found.ready_after_events
     if then.learned_events < wanting:
-        reasons.append(f"it has learned {then.learned_events:,} events, and is ready after {wanting:,}")
+        reasons.append(f"it has learned {counted(then.learned_events, 'event')}, and is ready after {wanting:,}")
     if now is not None and now.as_of - then.as_of > _MOST_BEHIND_SECONDS:
         reasons.append(
             f"it is {now.as_of - then.as_of:,.0f} s behind {champion}: it still learns from the log"
@@ -103,7 +104,7 @@ def _refusals(config: Config, champion: str, wanted: str) -> list[str]:
         )
     elif now is not None and not then.as_of and then.learned_events < _LEAST_SHARE * now.learned_events:
         reasons.append(  # after a restart the champion may not have reached the end either
-            f"it still learns from the log: {then.learned_events:,} events, of which {champion} has learned "
+            f"it still learns from the log: {counted(then.learned_events, 'event')}, of which {champion} has learned "
             f"{now.learned_events:,}"
         )
     return reasons

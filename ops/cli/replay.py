@@ -13,6 +13,8 @@ from thalweg.ops.config.model import ModelConfig
 from thalweg.ops.replay.replay import Replayed, replay, when_known
 from thalweg.ops.replay.report import NoMatplotlib, write_report
 from thalweg.ops.run.failed import Failed
+from thalweg.proto.bounds.counted import counted
+from thalweg.stream.evaluation.figures.text import figure_text
 from thalweg.stream.evaluation.prequential import Prequential
 from thalweg.stream.sources.files import CsvMapping
 from thalweg.stream.sources.standard_input import readable_twice
@@ -53,7 +55,7 @@ def run(
         task = bar.add_task("", total=limit)
 
         def progress(events: int, evaluation: Prequential) -> None:
-            figures = "  ".join(f"{name} {value:.4f}" for name, value in evaluation.metrics().items())
+            figures = "  ".join(f"{name} {figure_text(value)}" for name, value in evaluation.metrics().items())
             bar.update(task, completed=events, description=figures)
 
         done = replay(
@@ -68,12 +70,13 @@ def run(
             progress=progress,
             notice=notices.append,
         )
+    aside = Console(stderr=True)
     for text in notices:
-        console.print(text, markup=False, highlight=False, soft_wrap=True)
+        aside.print(text, markup=False, highlight=False, soft_wrap=True)
     if not done.events:
         read = done.unusable
         first = "".join(f"; line {one.row}: {one.reason}: {one.detail}" for one in done.rejected[:1])
-        raise Failed(f"{path}: no row could be used: {read:,} {'row was' if read == 1 else 'rows were'} read{first}")
+        raise Failed(f"{path}: no row could be used: {counted(read, 'row was', 'rows were')} read{first}")
     _show(console, done)
     if report is not None:
         try:
@@ -96,7 +99,8 @@ _SIGNALS = {
 def _show(console: Console, done: Replayed) -> None:
     record = done.report()
     console.print(
-        f"{record['model']} ({record['learner']}): {record['events']:,} events, {record['labelled']:,} labelled, "
+        f"{record['model']} ({record['learner']}): {counted(record['events'], 'event')}, "
+        f"{record['labelled']:,} labelled, "
         f"in {record['seconds']:.1f} s, "
         f"{record['events_per_second']:,.0f}/s, state {record['memory_bytes'] / 1e6:.2f} MB",
         highlight=False,
@@ -116,9 +120,12 @@ def _show(console: Console, done: Replayed) -> None:
     for name in sorted({*record["metrics"], *record["recent"]}):
         columns = [*(record[part] for part in ("metrics", "recent", "frozen")), *controls.values()]
         figures = (column.get(name) for column in columns)
-        table.add_row(name, *("-" if value is None else f"{value:.4f}" for value in figures))
+        table.add_row(name, *map(figure_text, figures))
     if table.row_count:
         console.print(table)
+        if done.left_out:
+            what = f"{counted(done.left_out, 'event')} of another order of magnitude than all others"
+            console.print(f"not in the figures over all events: {what}", highlight=False, soft_wrap=True)
     else:
         console.print("nothing was graded: no event was predicted by a model that knew a label", highlight=False)
     for alarm in done.alarms:

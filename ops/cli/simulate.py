@@ -11,6 +11,7 @@ from rich.console import Console
 from thalweg.ops.run.failed import Failed
 from thalweg.ops.simulate.simulate import simulate
 from thalweg.ops.simulate.world import KINDS, Verdict
+from thalweg.proto.bounds.counted import counted
 
 _LINES_SHOWN = 40
 
@@ -42,13 +43,14 @@ def run(seed: int, steps: int, seeds: int, without: Sequence[str], trace: bool) 
             console.print(_summary(verdict), markup=False)
     took = time.perf_counter() - started
     console.print(
-        f"{seeds} seeds, {simulated:,.0f} simulated seconds in {took:,.1f} s: "
+        f"{counted(seeds, 'seed')}, {simulated:,.0f} simulated seconds in {took:,.1f} s: "
         + (f"{len(failed)} failed: {', '.join(map(str, failed[:20]))}" if failed else "nothing found"),
         markup=False,
     )
     if failed:
         raise Failed(
-            f"{len(failed)} of {seeds} seeds failed; again with: thalweg simulate --seed {failed[0]} --steps {steps}"
+            f"{len(failed)} of {counted(seeds, 'seed')} failed; again with: "
+            f"thalweg simulate --seed {failed[0]} --steps {steps}"
         )
 
 
@@ -61,6 +63,7 @@ def _show(console: Console, verdict: Verdict) -> None:
 
 def _summary(verdict: Verdict) -> str:
     return (
-        f"seed {verdict.seed}: {verdict.turns:,} turns, {verdict.events:,} records, {verdict.learner_deaths} deaths of "
+        f"seed {verdict.seed}: {counted(verdict.turns, 'turn')}, "
+        f"{counted(verdict.events, 'record')}, {counted(verdict.learner_deaths, 'death')} of "
         f"the learner, trace {verdict.trace_sha256[:16]}"
     )

@@ -18,6 +18,8 @@ from thalweg.ops.cli.verified import compared
 from thalweg.ops.config.config import Config
 from thalweg.ops.run.app import model_folder, new_learner, open_configured_log, schemas_of, settings_of
 from thalweg.ops.run.failed import Failed
+from thalweg.proto.bounds.counted import counted
+from thalweg.stream.evaluation.figures.text import figure_text
 from thalweg.stream.journal.file_journal import FileJournal
 from thalweg.stream.learn.fold import StateMismatch, check_settings
 from thalweg.stream.learn.rebuild import Rebuilt, rebuild_each
@@ -47,7 +49,7 @@ def list_versions(config: Config, name: str) -> None:
 
 
 def _figures(metrics: Mapping[str, float]) -> str:
-    return " ".join(f"{key}={value:.4f}" for key, value in metrics.items())
+    return " ".join(f"{key}={figure_text(value)}" for key, value in metrics.items())
 
 
 def show(config: Config, name: str, version: int | None) -> None:
@@ -86,7 +88,7 @@ def verify(config: Config, name: str, version: int | None, *, from_log: bool) ->
         for one, problems in found.items():
             if one in sound:
                 rebuilt, unlike = next(rebuilding), ""
-                print(f"{one}: rebuilt from version {rebuilt.base}, {rebuilt.events:,} events learned again")
+                print(f"{one}: rebuilt from version {rebuilt.base}, {counted(rebuilt.events, 'event')} learned again")
                 problems, unlike = compared(snapshots, one, rebuilt)
                 if unlike:
                     print(f"{one}: not all of it is comparable: {unlike}")
@@ -100,9 +102,12 @@ def verify(config: Config, name: str, version: int | None, *, from_log: bool) ->
     if from_log and versions == [0]:
         print("nothing that was learned is saved yet: a service saves every snapshot_events events, and when it stops")
     if bad > others:
-        raise Failed(f"{bad - others} of {count} versions are not what they should be")
+        wrong = bad - others
+        verb = "is not what it should be" if wrong == 1 else "are not what they should be"
+        raise Failed(f"{wrong} of {counted(count, 'version')} {verb}")
     if others:
-        raise Failed(f"{others} of {count} versions were made under other settings and cannot be verified from the log")
+        which = f"{others} of {counted(count, 'version')} {'was' if others == 1 else 'were'}"
+        raise Failed(f"{which} made under other settings and cannot be verified from the log")
 
 
 def _before_the_journal(folder: Path, versions: list[int], kept: Collection[int]) -> list[int]:

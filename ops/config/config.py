@@ -42,15 +42,22 @@ class Config(Settings):
         for model in self.model:
             if model.name == name:
                 return model
-        raise ConfigurationError([f"no model is called {name!r}; known: {', '.join(m.name for m in self.model)}"])
+        names = [model.name for model in self.model]
+        raise ConfigurationError([f"no model is called {name!r}; {_meant(name, names)}known: {', '.join(names)}"])
 
     def find_alias(self, name: str) -> AliasConfig:
         """The alias of this name. Raises ConfigurationError, which lists the known ones."""
         for alias in self.alias:
             if alias.name == name:
                 return alias
-        known = ", ".join(alias.name for alias in self.alias) or "none"
-        raise ConfigurationError([f"no alias is called {name!r}; known: {known}"])
+        names = [alias.name for alias in self.alias]
+        known = ", ".join(names) or "none"
+        raise ConfigurationError([f"no alias is called {name!r}; {_meant(name, names)}known: {known}"])
+
+
+def _meant(name: str, names: list[str]) -> str:
+    near = get_close_matches(name, names, n=1)
+    return f"did you mean {near[0]}? " if near else ""
 
 
 def load(path: Path, environment: Mapping[str, str] | None = None) -> Config:

@@ -14,6 +14,8 @@ from pydantic import AfterValidator, Field
 from thalweg.memory.exchange.pending import USUAL
 from thalweg.models.columns.make import make_learner
 from thalweg.models.columns.settings import ColumnTable, MissingValues
+from thalweg.models.contract.layouts import KEY as LAYOUTS
+from thalweg.models.contract.layouts import layouts_of
 from thalweg.models.contract.learner import Learner, LearnerContext
 from thalweg.models.encoders.spec import IDENTITY, EncoderSpec
 from thalweg.models.parts.settings import Count, Settings, Whole, rule
@@ -251,8 +253,13 @@ class ModelConfig(LearnSettings):
             "seed": self.seed,
             "encoder": self.encoding().sha256(self.seed) or IDENTITY,
             **({"encoder_columns": sorted(self.encoder_columns)} if self.encoder_columns else {}),
+            **({LAYOUTS: layouts} if (layouts := self.layouts()) else {}),
         }
         return said if self.fields is None else said | {"fields": self.fields.model_dump(exclude_defaults=True)}
+
+    def layouts(self) -> dict[str, int]:
+        """The layouts of its state, where they are not the first ones noted."""
+        return layouts_of(self.learner, columns=bool(self.columns))
 
     def context(self) -> LearnerContext:
         """The context for creating the learner; raises ParamsError for an unsupported device."""
@@ -299,7 +306,7 @@ class ModelConfig(LearnSettings):
         takes_weights = EncoderSpec(name=identity.get("encoder", IDENTITY)).takes_weights
         weights = identity.get("weights", self.weights if takes_weights else "")
         table = {key: value for key, value in given.items() if key not in shown_now and key not in identity}
-        table |= {key: value for key, value in identity.items() if key != "encoder_sha256"}
+        table |= {key: value for key, value in identity.items() if key not in ("encoder_sha256", LAYOUTS)}
         table["params"] = _unmasked(identity.get("params", {}), self.params)
         if "encoder_arguments" in identity:
             table["encoder_arguments"] = _unmasked(identity["encoder_arguments"], self.encoder_arguments)

@@ -4,17 +4,30 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from itertools import pairwise
 from typing import Any
 
 from thalweg.ops.init.event_time import TIMES, time_of_events, years_in_no_order
-from thalweg.ops.init.markers import USUAL, markers_in
+from thalweg.ops.init.labels import label_doubt, task_of_labels
+from thalweg.ops.init.local import (
+    Written,
+    format_of_file,
+    is_local_number,
+    is_local_time,
+    looks_written,
+    maybe_thousands,
+    numbers_written,
+    plain_numbers,
+    reads,
+    times_written,
+)
+from thalweg.ops.init.markers import is_marker, markers_among_texts, markers_in
+from thalweg.ops.init.readings import is_number, joined, missing, numbers_of, text_of, whole
 from thalweg.ops.init.sample import Sample, shown
 from thalweg.ops.run.failed import Failed
-from thalweg.proto.columns import MISSING_LABELS
 from thalweg.proto.rows.column import Column
 
 _LABELS = ("label", "target", "class", "y", "outcome", "truth", "fraud", "churn", "clicked", "click")
@@ -27,7 +40,6 @@ _UNITS = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}
 _SINCE, _UNTIL = 9e8, 4e9  # Unix seconds of 1998 and 2096: numbers in between are taken for times
 _MOST_CLASSES = 100
 _MOST_CATEGORIES = 64
-_FEW = 0.05  # share of different values below which whole numbers of a label are classes
 _WORDS = 4.0  # mean words above which a column of texts is text
 _UNIQUE = 0.98
 
@@ -39,6 +51,8 @@ class Guess:
     kind: str
     options: Mapping[str, Any] = field(default_factory=dict)
     note: str = ""
+    doubt: str = ""
+    """What may be wrong with it, to be told aloud; empty: nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +63,8 @@ class Guessed:
     task: str
     """`classification` or `regression`."""
     label_note: str
+    label_doubt: str
+    """What may be wrong with the label, to be told aloud; empty: nothing."""
     id: str = ""
     time: str = ""
     time_unit: str = "auto"
@@ -92,7 +108,7 @@ def guess(sample: Sample, label: str | None = None, ignore: Sequence[str] = ()) 
     for name, column in values.items():
         if name == label or name in left_out or name in attributes:
             continue
-        given = [value for value in column if not _missing(value)]
+        given = [value for value in column if not missing(value)]
         if not given:
             left_out[name] = "always empty"
         elif _is_id(name, given):
@@ -105,23 +121,27 @@ def guess(sample: Sample, label: str | None = None, ignore: Sequence[str] = ()) 
             if one is None:
                 left_out[name] = f"neither numbers nor texts, such as {shown(given[0])}"
                 continue
-            columns[name] = one
+            columns[name] = _with_markers(one, column)
+    _agree(columns, values)
     time_note = ""
     if not sample.own_form:
         times = {
             name: (
                 Column(name=name, kind="datetime", unit=one.options.get("unit", "auto")),
-                [value for value in values[name] if not _missing(value)],
+                [value for value in values[name] if not missing(value)],
             )
             for name, one in columns.items()
-            if one.kind == "datetime"
+            if one.kind == "datetime" and "format" not in one.options
         }
         time, time_note = time_of_events(times, len(sample.rows))
+        local = [name for name, one in columns.items() if one.kind == "datetime" and "format" in one.options]
+        if local and not time:
+            time_note = joined(time_note, f"{local[0]} is none in RFC 3339")
         unit = columns[time].options.get("unit", "auto") if time else unit
         for name, (of_time, present) in times.items():
             if name != time and (years := years_in_no_order(of_time, present)) >= 3:
                 one = columns[name]
-                told = _joined(one.note, f"spread over {years:.0f} years, so that its date counts, too: trend")
+                told = joined(one.note, f"spread over {years:.0f} years, so that its date counts, too: trend")
                 columns[name] = replace(one, options={**one.options, "trend": True}, note=told)
     if not columns:
         raise Failed(f"no column is left to learn from; left out: {', '.join(left_out) or 'none'}")
@@ -129,6 +149,7 @@ def guess(sample: Sample, label: str | None = None, ignore: Sequence[str] = ()) 
         label=label,
         task=task,
         label_note=note,
+        label_doubt=label_doubt(values[label]),
         id=id_,
         time=time,
         time_unit=unit,
@@ -138,6 +159,28 @@ def guess(sample: Sample, label: str | None = None, ignore: Sequence[str] = ()) 
         columns=columns,
         left_out=left_out,
     )
+
+
+def _agree(columns: dict[str, Guess], values: Mapping[str, Sequence[Any]]) -> None:
+    """Columns of numbers that could be read in two ways are read as those of the file that have only one reading."""
+    present = {
+        name: [value for value in values[name] if not missing(value) and not is_marker(value)]
+        for name, one in columns.items()
+        if one.kind == "numeric"
+    }
+    local = {
+        name: (columns[name].options["format"], present[name]) for name in present if "format" in columns[name].options
+    }
+    if not (form := format_of_file(local)):
+        return
+    for name, given in present.items():
+        one = columns[name]
+        if name in local and reads(given, form):
+            columns[name] = replace(one, options={**one.options, "format": form}, doubt="")
+        elif name not in local and form == "1.234,5" and maybe_thousands(given):
+            other = next(other for other, (found, _) in local.items() if found == form)
+            doubt = f"is its point one of thousands, as that of {other}? format = {form!r} then"
+            columns[name] = replace(one, doubt=doubt)
 
 
 def kind_of(name: str, given: Sequence[Any], rows: int) -> Guess | None:
@@ -151,48 +194,81 @@ def kind_of(name: str, given: Sequence[Any], rows: int) -> Guess | None:
     Returns:
         None for values of no kind.
     """
+    likely = [value for value in given if not is_marker(value)] or given
+    for kind, find, is_local in _WRITTEN:
+        if (written := find(likely)) is not None and (one := _written(kind, written, given, rows, is_local)):
+            return one
     for is_value in _OF_KINDS:
         if (markers := markers_in(given, is_value)) and (
             one := kind_of(name, [value for value in given if is_value(value)], rows)
         ):
             marked = {"missing_values": list(markers)}
-            return replace(one, options={**one.options, **marked}, note=_joined(one.note, "some of them marked so"))
+            return replace(one, options={**one.options, **marked}, note=joined(one.note, "some of them marked so"))
     gone = f"{1 - len(given) / rows:.0%} missing" if len(given) < rows else ""
     if all(isinstance(value, list) for value in given):
         return _list(given, gone)
     if not all(isinstance(value, str | int | float) for value in given):
         return None
-    texts = [_text(value) for value in given]
-    if set(texts) <= {"true", "false"}:
+    texts = [text_of(value) for value in given]
+    different = Counter(texts)
+    truths = {text.lower() for text in different}
+    if truths <= {"true", "false"}:
         return Guess("boolean", {}, gone)
-    numbers = _numbers(given)
+    if truths in _TRUTHS:
+        return Guess("boolean", {}, joined(" and ".join(map(shown, sorted(different))), gone))
+    if plain_numbers(texts) and all(isinstance(value, str) for value in given):
+        return Guess("numeric", {}, joined(f"such as {shown(given[0])}", gone))
+    numbers = numbers_of(given)
     if numbers is not None:
         unit = _unit(name, numbers)
         if unit:
-            return Guess("datetime", {"unit": unit}, _joined(f"times in {unit}", gone))
+            return Guess("datetime", {"unit": unit}, joined(f"times in {unit}", gone))
         low, high = min(numbers), max(numbers)
         few = len(set(numbers))
-        hint = f"{few} different whole numbers: categorical, if they are codes" if few <= 20 and _whole(numbers) else ""
-        return Guess("numeric", {}, _joined(f"{low:g} to {high:g}" if low < high else f"always {low:g}", hint, gone))
-    most = [value for value in given if _numbers([value]) is not None]
+        hint = f"{few} different whole numbers: categorical, if they are codes" if few <= 20 and whole(numbers) else ""
+        return Guess("numeric", {}, joined(f"{low:g} to {high:g}" if low < high else f"always {low:g}", hint, gone))
+    most = [value for value in given if numbers_of([value]) is not None]
     if len(given) - len(most) <= _BAD * len(given):
-        odd = next(value for value in given if _numbers([value]) is None)
+        odd = next(value for value in given if numbers_of([value]) is None)
         bad = f"{len(given) - len(most)} are no numbers, such as {shown(odd)}: rows with them are refused"
-        return Guess("numeric", {}, _joined(bad, gone))
+        return Guess("numeric", {}, joined(bad, gone))
     if all(_RFC3339.fullmatch(text) for text in texts):
-        return Guess("datetime", {}, _joined(f"such as {shown(given[0])}", gone))
-    different = Counter(texts)
+        return Guess("datetime", {}, joined(f"such as {shown(given[0])}", gone))
     if len(different) > _MOST_CATEGORIES // 2 and sum(len(text.split()) for text in texts) / len(texts) >= _WORDS:
         return Guess("text", {}, gone)
     often = ", ".join(shown(text) for text, _ in different.most_common(3))
-    note = _joined(f"{len(different)} different, most often {often}", gone)
+    note = joined(f"{len(different)} different, most often {often}", gone)
     if len(different) <= _MOST_CATEGORIES:
         return Guess("categorical", {"max_categories": _room(len(different))}, note)
-    return Guess("hashed", {"buckets": 64}, note)
+    doubt = "numbers or times in a form that is not known? They are texts here" if looks_written(given) else ""
+    return Guess("hashed", {"buckets": 64}, note, doubt)
 
 
-def _is_number(value: Any) -> bool:
-    return _numbers([value]) is not None
+def _written(
+    kind: str, written: Written, given: Sequence[Any], rows: int, is_local: Callable[[str], Callable[[Any], bool]]
+) -> Guess | None:
+    """A column of numbers or times in a format of their own; None if other texts among them are no markers."""
+    is_value = is_local(written.format)
+    others = [value for value in given if not is_value(value)]
+    markers = markers_in(given, is_value)
+    if others and not markers and len(others) > _BAD * len(given):
+        return None
+    odd = [f"{len(others)} are none, such as {shown(one)}: rows with them are refused" for one in others[:1]]
+    marked = {"missing_values": list(markers)} if markers else {}
+    note = joined(
+        f"such as {shown(next(value for value in given if isinstance(value, str) and is_value(value)))}",
+        "some of them marked as missing" if markers else "".join(odd),
+        f"{1 - len(given) / rows:.0%} missing" if len(given) < rows else "",
+    )
+    return Guess(kind, {"format": written.format, **marked}, note, written.doubt)
+
+
+def _with_markers(one: Guess, column: Sequence[Any]) -> Guess:
+    """With the markers of missing values among categories and texts."""
+    if one.kind not in ("categorical", "hashed", "text") or not (markers := markers_among_texts(column)):
+        return one
+    marked = {"missing_values": list(markers)}
+    return replace(one, options={**one.options, **marked}, note=joined(one.note, "some of them marked as missing"))
 
 
 def _is_time(value: Any) -> bool:
@@ -200,10 +276,15 @@ def _is_time(value: Any) -> bool:
 
 
 def _is_truth(value: Any) -> bool:
-    return _text(value) in ("true", "false")
+    return text_of(value).lower() in ("true", "false")
 
 
-_OF_KINDS = (_is_number, _is_time, _is_truth)
+_WRITTEN: tuple[tuple[str, Callable[[Sequence[Any]], Written | None], Callable[[str], Callable[[Any], bool]]], ...] = (
+    ("numeric", numbers_written, is_local_number),
+    ("datetime", times_written, is_local_time),
+)
+_TRUTHS: tuple[set[str], ...] = ({"t", "f"}, {"yes", "no"}, {"y", "n"}, {"on", "off"})
+_OF_KINDS = (is_number, _is_time, _is_truth)
 """Whether a value is of a kind among whose values any other text marks a missing one."""
 
 
@@ -219,36 +300,11 @@ def _label_of(sample: Sample, values: Mapping[str, Sequence[Any]]) -> str:
     if not sample.names:
         raise Failed("the records have no fields")
     last = sample.names[-1]
-    given = [_text(value) for value in values[last] if not _missing(value)]
+    given = [text_of(value) for value in values[last] if not missing(value)]
     if not starts and 2 <= len(set(given)) <= min(_MOST_CLASSES, max(2, len(given) // 10)):
         return last
     among = starts or sample.names
     raise Failed(f"no column looks like the label; name it with --label; there are: {', '.join(among)}")
-
-
-def task_of_labels(column: Sequence[Any]) -> tuple[str, str]:
-    """`classification` or `regression`, and why. Raises Failed if all labels are missing."""
-    given = [value for value in column if not _missing_label(value)]
-    if not given:
-        raise Failed("the label's column is always empty in the sample")
-    gone = f"{1 - len(given) / len(column):.0%} missing" if len(given) < len(column) else ""
-    if markers := markers_in(given, _is_number):
-        values = [value for value in given if _is_number(value)]
-        if _regression(values):
-            odd = ", ".join(map(shown, markers))
-            return "regression", _joined(f"{len(given) - len(values)} are {odd}: rows with them are refused", gone)
-    texts = Counter(map(_text, given))
-    numbers = _numbers(given)
-    if numbers is not None and _regression(given):
-        return "regression", _joined(f"numbers, {min(numbers):g} to {max(numbers):g}", gone)
-    often = ", ".join(f"{text} {count / len(given):.0%}" for text, count in texts.most_common(4))
-    return "classification", _joined(f"{len(texts)} classes: {often}", gone)
-
-
-def _regression(given: Sequence[Any]) -> bool:
-    """Whether labels, all of them numbers, are more than codes of classes."""
-    numbers = _numbers(given) or []
-    return not _whole(numbers) or len(set(numbers)) > max(20, _FEW * len(numbers))
 
 
 def _list(given: Sequence[Sequence[Any]], gone: str) -> Guess | None:
@@ -265,10 +321,10 @@ def _list(given: Sequence[Sequence[Any]], gone: str) -> Guess | None:
 
 def _is_id(name: str, given: Sequence[Any]) -> bool:
     """Whether a column only tells rows apart."""
-    texts = list(map(_text, given))
-    whole = all(isinstance(value, (int, str)) and not isinstance(value, bool) for value in given)
+    texts = list(map(text_of, given))
+    codes = all(isinstance(value, (int, str)) and not isinstance(value, bool) for value in given)
     unique = len(set(texts)) >= _UNIQUE * len(texts)
-    return whole and unique and len(texts) > 1 and bool(_IDS.search(name) or all(map(_UUID.fullmatch, texts)))
+    return codes and unique and len(texts) > 1 and bool(_IDS.search(name) or all(map(_UUID.fullmatch, texts)))
 
 
 def _counts(given: Sequence[Any]) -> bool:
@@ -276,15 +332,6 @@ def _counts(given: Sequence[Any]) -> bool:
     if len(given) < 3 or not all(isinstance(value, int) and not isinstance(value, bool) for value in given):
         return False
     return all(after - before == 1 for before, after in pairwise(given))
-
-
-def _numbers(given: Sequence[Any]) -> list[float] | None:
-    if not all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in given):
-        return None
-    try:
-        return [float(value) for value in given]
-    except OverflowError:
-        return None
 
 
 def _unit(name: str, numbers: Sequence[float]) -> str:
@@ -297,32 +344,6 @@ def _unit(name: str, numbers: Sequence[float]) -> str:
     return ""
 
 
-def _whole(numbers: Iterable[float]) -> bool:
-    return all(number.is_integer() for number in numbers)
-
-
 def _room(different: int) -> int:
     """Categories to provide for: half as many again as were seen, as a power of two."""
     return max(8, 1 << (different + different // 2 - 1).bit_length())
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
-    return str(value)
-
-
-def _missing(value: Any) -> bool:
-    if isinstance(value, str):
-        return value.strip().lower() in USUAL
-    return value is None or value != value
-
-
-def _missing_label(value: Any) -> bool:
-    return value in MISSING_LABELS if isinstance(value, str) else value is None or value != value
-
-
-def _joined(*notes: str) -> str:
-    return "; ".join(note for note in notes if note)

@@ -16,6 +16,8 @@ _KNOWN = {
     *("#value!", "#null!", "#div/0!", "#ref!", "#num!", "#name?", "nd", "n.d.", "tbd", "k.a.", "s/d", "not set"),
 }
 """In lower case, texts that mean nothing else anywhere."""
+_NO_CATEGORIES = _KNOWN - {"*", "nd", "nk", "nil", "tbd", "empty", "not set"} | {"n/a", "nan", "null"}
+"""Those that are no category either; `none` and `NA` may be one."""
 _LEAST_OF_VALUES = 0.2
 """Share of the values that must be numbers (times, truth values) for known markers to be markers …"""
 _LEAST_AMONG_OTHERS = 0.8
@@ -24,6 +26,18 @@ _MOST_OTHERS = 3
 _LEAST_DIFFERENT = 5
 _DIGIT = re.compile(r"\d")
 _LONGEST = 30
+
+
+def is_marker(value: Any) -> bool:
+    """Whether a value is a text that means nothing else anywhere."""
+    return isinstance(value, str) and value.strip().lower() in _KNOWN
+
+
+def markers_among_texts(column: Sequence[Any]) -> tuple[str, ...]:
+    """The texts that stand for missing values in a column of categories or texts, the commonest first."""
+    texts = Counter(one.strip() for one in column if isinstance(one, str))
+    found = [text for text, _ in texts.most_common() if text.lower() in _NO_CATEGORIES]
+    return tuple(found) if len(found) < len(texts) - ("" in texts) else ()
 
 
 def markers_in(given: Sequence[Any], is_value: Callable[[Any], bool]) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from thalweg.ops.run.failed import Failed
+from thalweg.proto.bounds.counted import counted
 from thalweg.proto.columns import of_untyped
 from thalweg.proto.framing.framing import MAGIC, Unframing, schema_id
 from thalweg.proto.json_text import json_of
@@ -84,7 +85,8 @@ def file_sample(path: Path, most: int, mapping: CsvMapping = _USUAL, shown: str 
     except FileError as error:
         raise Failed(str(error).replace(str(path), str(named))) from error
     if not sample.rows:
-        raise Failed(f"{named}: expected rows, got none ({sample.unusable:,} lines are no {_ROWS_OF[kind]})")
+        unusable = counted(sample.unusable, "line is", "lines are")
+        raise Failed(f"{named}: expected rows, got none ({unusable} no {_ROWS_OF[kind]})")
     return sample
 
 
@@ -114,7 +116,8 @@ def topic_sample(log: Log, topic: str, most: int, seconds: float = 5.0, schemas:
         raise Failed(f"topic {topic!r}: {problem.reason}")
     sample = json_sample(values, most)
     if not sample.rows:
-        found = f"{sample.unusable:,} records that are none" if sample.unusable else "no records"
+        unusable = counted(sample.unusable, "record that is none", "records that are none")
+        found = unusable if sample.unusable else "no records"
         raise Failed(f"topic {topic!r}: expected records that are JSON objects, got {found}")
     return sample
 

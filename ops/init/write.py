@@ -9,6 +9,7 @@ from typing import Any
 
 from thalweg.ops.init.guess import Guess, Guessed
 from thalweg.ops.init.of_ids import column_of, key_of_events, other_learners
+from thalweg.proto.bounds.counted import counted
 
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
 
@@ -41,7 +42,8 @@ def configuration(
 
 
 def _head(log_url: str, registry_url: str | None, origin: str, rows: int) -> Iterator[str]:
-    yield f"# Made from a sample: {rows:,} rows of {_one_line(origin)}. Everything below is a guess: read it once."
+    sample = f"{counted(rows, 'row')} of {_one_line(origin)}"
+    yield f"# Made from a sample: {sample}. Everything below is a guess: read it once."
     yield ""
     yield "[service]"
     yield 'grpc = "127.0.0.1:8081"'
@@ -78,6 +80,8 @@ def _model(guessed: Guessed, name: str, topic: str, own_form: bool) -> Iterator[
     if not own_form:
         yield ""
         yield "[model.fields]                         # where the parts of an event stand in a record"
+        if guessed.label_doubt:
+            yield f"# please check: {_one_line(guessed.label_doubt)}"
         yield _noted(f"label = {_string(guessed.label)}", guessed.label_note)
         yield _id(guessed)
         yield _time(guessed)
@@ -93,6 +97,8 @@ def _model(guessed: Guessed, name: str, topic: str, own_form: bool) -> Iterator[
         yield from (f"# {_key(column)} = {_column(one)}" for column, one in guessed.columns.items())
         return
     for column, one in guessed.columns.items():
+        if one.doubt:
+            yield f"# please check: {_one_line(one.doubt)}"
         yield _noted(f"{_key(column)} = {_column(one)}", one.note)
     for column, why in guessed.left_out.items():
         yield f"# {_one_line(_key(column))}: left out, {_one_line(why)}"

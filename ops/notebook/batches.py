@@ -10,6 +10,7 @@ import numpy as np
 from thalweg.models.parts.input_columns import all_finite
 from thalweg.ops.notebook.frames import Frame
 from thalweg.ops.notebook.values import FrameError, is_missing, plain_values, raw_values, record_values, seconds_of
+from thalweg.proto.bounds.counted import counted
 from thalweg.proto.bounds.limits import MAX_SECONDS
 from thalweg.proto.bounds.texts import check_ids, check_keys
 from thalweg.proto.bounds.times import time_column
@@ -52,7 +53,8 @@ def inputs_of(schema: Schema, given: Any) -> dict[str, Array]:
         if len(frame.names) != width:
             shown = ", ".join(frame.names)
             raise FrameError(
-                f"input {name!r:.80}: expected {width} columns, its numbers, got {len(frame.names)}: {shown:.300}"
+                f"input {name!r:.80}: expected {counted(width, 'column')} of numbers, "
+                f"got {len(frame.names)}: {shown:.300}"
             )
         values = [_numbers(frame, column) for column in frame.names]
         found = {name: np.stack(values, axis=1).reshape(len(frame), *specs[name].shape)}

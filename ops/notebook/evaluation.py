@@ -15,6 +15,7 @@ from thalweg.models.contract.learner import Learner
 from thalweg.ops.config.model import ModelConfig
 from thalweg.ops.replay.replay import Replayed, replay_events, when_known
 from thalweg.ops.replay.report import draw
+from thalweg.proto.bounds.counted import counted
 from thalweg.proto.event import Batch, Decoded
 
 
@@ -52,13 +53,18 @@ class Evaluation:
         """Labelled rows that got no answer because the model had learned too little; they are in no other figure."""
         return self.replayed.unanswered
 
+    @property
+    def left_out(self) -> int:
+        """Rows that the figures over all rows leave out, because they are of another order of magnitude."""
+        return self.replayed.left_out
+
     def report(self) -> dict[str, Any]:
         """Everything, as JSON values."""
         return self.replayed.report()
 
     def __repr__(self) -> str:
         figures = ", ".join(f"{name} {value:.4g}" for name, value in self.metrics.items())
-        return f"<thalweg.Evaluation of {self.replayed.events:,} events: {figures or 'no labels'}>"
+        return f"<thalweg.Evaluation of {counted(self.replayed.events, 'event')}: {figures or 'no labels'}>"
 
     def _repr_png_(self) -> bytes | None:
         if not self.replayed.events:
@@ -85,8 +91,9 @@ class Evaluation:
         if picture is not None:
             shown = f'<img alt="quality over the rows" width="760" src="data:image/png;base64,{_text(picture)}">'
         missing = f"; not answered: {self.unanswered:,}" if self.unanswered else ""
-        begun = f"; it had learned {self.began_after:,} events before" if self.began_after else ""
-        what = f"{html.escape(self.replayed.model.learner)}, {self.replayed.events:,} rows"
+        missing += f"; of another order of magnitude, in no figure: {self.left_out:,}" if self.left_out else ""
+        begun = f"; it had learned {counted(self.began_after, 'event')} before" if self.began_after else ""
+        what = f"{html.escape(self.replayed.model.learner)}, {counted(self.replayed.events, 'row')}"
         what += f", labels known {when_known(self.replayed)}{missing}"
         return f"<p>{what}{begun}</p><table><tr><th></th>{head}</tr>{rows}</table>{shown}"
 

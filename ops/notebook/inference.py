@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
-from thalweg.ops.init.guess import guess, task_of_labels
+from thalweg.ops.init.guess import guess
+from thalweg.ops.init.labels import task_of_labels
 from thalweg.ops.init.sample import Sample
 from thalweg.ops.notebook.frames import Frame
 from thalweg.ops.notebook.values import FrameError, kind_of_types, raw_values
@@ -52,6 +54,8 @@ def columns_of(frame: Frame, labels: list[Any] | None, leave_out: str = "") -> t
         left_out = guessed.left_out
         for name, one in guessed.columns.items():
             found[name] = {"kind": one.kind, **one.options} if one.options else one.kind
+            if one.doubt:
+                warnings.warn(f"column {name!r}: {one.doubt}", stacklevel=4)
     except Failed as error:
         if not found:
             raise FrameError(str(error)) from None

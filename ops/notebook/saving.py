@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from thalweg.memory.snapshots.snapshots import FolderSnapshots, Manifest, Snapshot
+from thalweg.models.contract.layouts import unread_layouts
 from thalweg.models.parts.settings import keys_of
 from thalweg.ops.config.config import parse
 from thalweg.ops.config.effective import toml
@@ -102,6 +103,11 @@ def opened(folder: Path, version: int | None, settings: Mapping[str, Any]) -> tu
     snapshot = snapshots.load(version)
     manifest = snapshot.manifest
     model = parse({"model": [_table(manifest) | dict(settings)]}, str(folder), {}).model[0]
+    if layouts := unread_layouts(manifest.identity):
+        raise FrameError(
+            f"{folder}, version {version}: {'; '.join(layouts)}; learn the rows again, or go back to the version of "
+            f"thalweg that saved it"
+        )
     if model.identity_sha256() != manifest.config_sha256:
         raise FrameError(
             f"{folder}, version {version}: its settings lead to another state: the manifest says {manifest.identity}, "

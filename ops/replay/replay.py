@@ -20,6 +20,7 @@ from thalweg.ops.config.model import ModelConfig
 from thalweg.ops.replay.unlearnable import unlearnable, without
 from thalweg.ops.run.app import event_schema, new_learner, new_monitor, settings_of
 from thalweg.ops.run.failed import Failed
+from thalweg.proto.bounds.counted import counted
 from thalweg.proto.event import Batch, Decoded
 from thalweg.proto.rejected import Rejected
 from thalweg.stream.drift.alarm import Alarm
@@ -54,6 +55,8 @@ class Replayed:
     delay_events: int = 0
     """How many events late labels became known, besides those of their micro-batch."""
     unanswered: int = 0
+    left_out: int = 0
+    """Events that the figures over all events leave out, because they are of another order of magnitude."""
     """Labelled events that got no answer because the model had learned too little; they are in no figure."""
     evaluation: Prequential = field(default_factory=Prequential)
     frozen: Prequential = field(default_factory=Prequential)
@@ -92,6 +95,7 @@ class Replayed:
             "labelled": self.labelled,
             "unusable": self.unusable,
             "unanswered": self.unanswered,
+            "left_out": self.left_out,
             "batch_events": self.batch_events,
             "delay_events": self.delay_events,
             "seconds": self.seconds,
@@ -250,7 +254,7 @@ def _fold(
     done.alarms, done.digests = monitor.drift.alarms, monitor.drift.digests
     done.continual = monitor.continual.metrics()
     done.controls, done.controls_recent = monitor.controls.metrics(), monitor.controls.recent()
-    done.unanswered = monitor.live.unanswered
+    done.unanswered, done.left_out = monitor.live.unanswered, monitor.live.left_out
     if done.events:
         _point(done)
 
@@ -313,5 +317,5 @@ def when_known(done: Replayed) -> str:
     if size == 1:
         return f"{delay:,} {'row' if delay == 1 else 'rows'} late" if delay else "before the next row"
     if not delay:
-        return f"after each micro-batch of {size:,} rows, up to {size - 1:,} rows late"
-    return f"{delay:,} to {delay + 2 * size - 2:,} rows late, in micro-batches of {size:,} rows"
+        return f"after each micro-batch of {counted(size, 'row')}, up to {counted(size - 1, 'row')} late"
+    return f"{delay:,} to {delay + 2 * size - 2:,} rows late, in micro-batches of {counted(size, 'row')}"

@@ -11,6 +11,8 @@ import numpy as np
 
 from thalweg.models.contract.capabilities import IntensityCurves, capability
 from thalweg.ops.replay.replay import Replayed
+from thalweg.proto.bounds.counted import counted
+from thalweg.stream.evaluation.figures.text import figure_text
 
 _SHOWN = (
     "log_likelihood",
@@ -69,22 +71,29 @@ def draw(done: Replayed, path: Path | IO[bytes]) -> None:
     figure, (quality, cost) = plt.subplots(
         2, 1, figsize=(9, 6.5), sharex=True, height_ratios=[2.4, 1], layout="constrained", dpi=120
     )
-    title = f"{done.model.name}: {done.model.learner}, {done.events:,} events at {done.events / done.seconds:,.0f}/s"
+    title = f"{done.model.name}: {done.model.learner}, {counted(done.events, 'event')}"
+    title += f" at {done.events / done.seconds:,.0f}/s"
     figure.suptitle(title, x=0.02, ha="left", fontsize=13, fontweight="bold")
     if shown is not None:
         settled = min(done.model.window_events, done.events) // 10  # before, a figure rests on few events
         for curve, color, label in (
-            (done.frozen_curve, _FROZEN, f"frozen after {done.frozen_after:,} events"),
+            (done.frozen_curve, _FROZEN, f"frozen after {counted(done.frozen_after, 'event')}"),
             (done.curve, _LEARNING, "learning"),
         ):
             points = [(p["events"], p["metrics"][shown]) for p in curve if shown in p["metrics"]]
             points = [point for point in points if point[0] >= settled] or points[-1:]
             quality.plot(*zip(*points), color=color, lw=1.8, label=label)
             quality.annotate(
-                f"{points[-1][1]:.3f}", points[-1], xytext=(5, 0), textcoords="offset points", color=color, va="center"
+                figure_text(points[-1][1]),
+                points[-1],
+                xytext=(5, 0),
+                textcoords="offset points",
+                color=color,
+                va="center",
             )
+        _without_extremes(quality)
         quality.axvline(done.frozen_after, color=_FROZEN, lw=0.8, ls=":")
-        quality.set_ylabel(f"{shown.replace('_', ' ')}, last {done.model.window_events:,} events")
+        quality.set_ylabel(f"{shown.replace('_', ' ')}, last {counted(done.model.window_events, 'event')}")
         quality.legend(frameon=False, loc="best")
     _mark_drift(quality, done)
     cost.plot(*zip(*done.learn_times), color=_TIME, lw=1.2)
@@ -95,6 +104,16 @@ def draw(done: Replayed, path: Path | IO[bytes]) -> None:
         _plain(axes)
     figure.savefig(path, format="png")
     plt.close(figure)
+
+
+def _without_extremes(axes: Any) -> None:
+    """Leave out of the axis what is far beyond all else, as a recent figure is while it holds one absurd label."""
+    drawn = np.concatenate([line.get_ydata() for line in axes.get_lines()])
+    far = np.abs(drawn) > 1000 * np.nanmedian(np.abs(drawn))
+    if far.any() and not far.all():
+        low, high = float(np.nanmin(drawn[~far])), float(np.nanmax(drawn[~far]))
+        room = 0.05 * (high - low or 1.0)
+        axes.set_ylim(low - room, high + room)
 
 
 def _mark_drift(axes: Any, done: Replayed) -> None:
@@ -150,7 +169,7 @@ def _draw_intensity(done: Replayed, path: Path) -> list[Path]:
     rates.set_ylim(usual[0] / 30, usual[1] * 3)
     rates.set_ylabel(f"intensity, events per {name}")
     rates.legend(frameon=False, loc="upper right", ncols=3, fontsize=8)
-    events.set_xlabel(f"{name}s, over its latest {len(came)} events")
+    events.set_xlabel(f"{name}s, over its latest {counted(len(came), 'event')}")
     for axes in (rates, events):
         _plain(axes)
     figure.savefig(path)

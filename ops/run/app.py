@@ -15,6 +15,8 @@ from thalweg.memory.snapshots.state import DamagedFile, State
 from thalweg.models.calibration.calibrated import calibrated, calibrated_predictor
 from thalweg.models.columns.make import make_learner, predictor_maker
 from thalweg.models.contract.capabilities import SharedMemoryLearner, capability
+from thalweg.models.contract.layouts import KEY as LAYOUTS
+from thalweg.models.contract.layouts import check_layouts
 from thalweg.models.contract.learner import Learner, Predictor
 from thalweg.models.contract.registry import find
 from thalweg.ops.config.config import Config
@@ -189,7 +191,12 @@ def build_processor(
     if shared := capability(learner, SharedMemoryLearner):
         shared.place(live / model.name)
     monitor = _kept_monitor(model, learner, folder, snapshots)
-    publisher = FilePublisher(live / model.name, moved=None if shared is None else lambda: _placed_anew(learner))
+    layouts = model.layouts()
+    publisher = FilePublisher(
+        live / model.name,
+        moved=None if shared is None else lambda: _placed_anew(learner),
+        noted={LAYOUTS: layouts} if layouts else None,
+    )
     processor = Processor(
         learner,
         source,
@@ -286,6 +293,12 @@ def open_model_pending(config: Config, model: ModelConfig) -> Pending:
 def location_of(config: Config, model: ModelConfig, live: Path) -> ModelLocation:
     """A model's location, as a server needs it."""
 
+    layouts = model.layouts()
+
+    def build(state: State) -> Predictor:
+        check_layouts(state.meta.get(LAYOUTS, {}), layouts)
+        return calibrated_predictor(make(state), state)
+
     def restore(state: State) -> Predictor:
         learner = new_learner(model)
         learner.restore(state)
@@ -303,7 +316,7 @@ def location_of(config: Config, model: ModelConfig, live: Path) -> ModelLocation
         schema=event_schema(model),
         ready_after_events=0 if model.learn_from_requests else model.ready_after_events,
         learn_from_requests=model.learn_from_requests,
-        build=lambda state: calibrated_predictor(make(state), state),
+        build=build,
         restore=restore,
     )
 
@@ -365,6 +378,7 @@ def build_server(config: Config, source: Log, store: CommandQueue, replica: int 
                 hopeless=(StoreDamaged,),
             ),
         ],
+        live=live,
     )
     return Server(
         models,

@@ -11,6 +11,7 @@ from thalweg.models.columns.make import transform_of
 from thalweg.models.encoders.encoder import FEATURES, shared_encoder
 from thalweg.models.encoders.spec import IDENTITY
 from thalweg.ops.config.config import Config
+from thalweg.proto.bounds.counted import counted
 
 log = structlog.get_logger(__name__)
 
@@ -36,13 +37,13 @@ def column_lines(config: Config) -> Iterator[str]:
         ids = frozenset() if transform.direct is None else transform.direct.columns
         counts = Counter(layout.columns())
         which = f", {len(ids)} of them ids, the others" if len(ids) < len(columns) else ", all of them ids"
-        became = f" become F = {layout.width} features" if layout.width else ""
+        became = f" become F = {counted(layout.width, 'feature')}" if layout.width else ""
         yield f"# Columns of {model.name}: {len(columns)}{which if ids else ', which'}{became}"
         encoded = transform.encoded
         for name, column in columns.items():
             what = "an id" if name in ids else f"{counts[name]} feature{'s'[: counts[name] > 1]}"
             if encoded is not None and name in encoded.columns:
-                what = f"encoded by {model.encoder}, {counts[encoded.made.name]} features"
+                what = f"encoded by {model.encoder}, {counted(counts[encoded.made.name], 'feature')}"
             marked = f"; missing: {', '.join(map(repr, column.missing_values))}" if column.missing_values else ""
             yield f"# {name}: {column.kind}, {what}{marked}"
         if layout.width > MANY:
@@ -69,5 +70,5 @@ def encoder_lines(config: Config) -> Iterator[str]:
         encoder = shared_encoder(spec, "", inputs, model.seed)
         yield ""
         (width,) = encoder.specs[FEATURES].shape
-        yield f"# Encoder of {model.name}: {spec.name}, from {', '.join(inputs)} to {width} features"
+        yield f"# Encoder of {model.name}: {spec.name}, from {', '.join(inputs)} to {counted(width, 'feature')}"
         yield from (f"# {note}" for note in encoder.notes)

@@ -18,7 +18,8 @@ _FRAMES = 30  # of a traceback, the outermost and the innermost
 def configure(form: Literal["json", "console"], **context: str) -> None:
     """Log to standard error in this form; every line contains `context`.
 
-    As JSON, everything is a line of JSON: uncaught exceptions of any thread, warnings, and what libraries log, too.
+    What libraries log is logged in this form, too. As JSON, everything is a line of JSON: also uncaught exceptions of
+    any thread, and warnings.
     """
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # lines of its own, as callers please; what matters reaches our log
     renderer: structlog.typing.Processor = (
@@ -42,6 +43,10 @@ def configure(form: Literal["json", "console"], **context: str) -> None:
         logger_factory=structlog.WriteLoggerFactory(_Lasting(sys.stderr)),  # type: ignore[arg-type]  # what it uses of it
     )
     structlog.contextvars.bind_contextvars(**context)
+    root = logging.getLogger()  # what libraries log has the form of the other lines
+    for handler in [one for one in root.handlers if isinstance(one, _Forward)]:
+        root.removeHandler(handler)
+    root.addHandler(_Forward(context))
     if form == "json":
         _take_over(context)
 
@@ -93,10 +98,6 @@ def _take_over(context: dict[str, str]) -> None:
         _report(text, (args.exc_type, error, args.exc_traceback), object=repr(args.object)[:200], **context)
 
     sys.excepthook, threading.excepthook, sys.unraisablehook = uncaught, uncaught_in_thread, unraisable
-    root = logging.getLogger()
-    for handler in [one for one in root.handlers if isinstance(one, _Forward)]:
-        root.removeHandler(handler)
-    root.addHandler(_Forward(context))
     logging.captureWarnings(True)
 
 

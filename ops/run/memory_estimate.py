@@ -32,15 +32,15 @@ def memory_lines(config: Config) -> Iterator[str]:
         except (ParamsError, MemoryError, OSError, ValueError) as error:
             yield f"# {model.name}: unknown: {type(error).__name__}: {error!s:.200}".replace("\n", " ")
             continue
-        yield f"# {model.name}: {_megabytes(size)}, {_megabytes(COPIES * size)}"
+        yield f"# {model.name}: {_sized(size)}, {_sized(COPIES * size)}"
         if size > LARGE_BYTES:
             log.warning(
                 "a large state: the service takes several times as much; snapshots and publishing slow down",
                 model=model.name,
-                state=_megabytes(size),
-                with_copies=_megabytes(COPIES * size),
+                state=_sized(size),
+                with_copies=_sized(COPIES * size),
             )
 
 
-def _megabytes(size: int) -> str:
-    return f"{size / 1e6:,.1f} MB"
+def _sized(size: int) -> str:
+    return f"{size / 1e3:,.1f} kB" if size < 1e6 else f"{size / 1e6:,.1f} MB"

@@ -20,6 +20,7 @@ import structlog
 
 from thalweg.memory.files import make_folder, sync_folder, write_durably
 from thalweg.memory.snapshots.snapshots import FolderSnapshots
+from thalweg.models.contract.layouts import unread_layouts
 from thalweg.models.contract.learner import ParamsError
 from thalweg.ops.config.alias import AliasConfig
 from thalweg.ops.config.config import Config
@@ -29,6 +30,10 @@ from thalweg.stream.journal.promotions import Promotions, before
 from thalweg.stream.learn.settings import identity_differences
 
 log = structlog.get_logger(__name__)
+
+
+class Unreadable(ConfigurationError):
+    """A saved state has a layout that this version of the software does not read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +93,8 @@ def with_successors(config: Config, *, record: bool, blocked: dict[str, Configur
             running = [model]
         models += running
         if len(running) > 1 or running[0].name != model.name:
-            first, others = model.name, [one.name for one in running if one.name != model.name]
+            first = _first(config, model, running)
+            others = [one.name for one in running if one.name != first]
             aliases.append(AliasConfig.model_construct(name=model.name, champion=first, challengers=others))
     return config.model_copy(update={"model": models, "alias": aliases})
 
@@ -125,7 +131,12 @@ def changes(config: Config) -> Iterator[str]:
         told = identity_differences(saved.identity, model.shown_identity()) or ["settings that are not recorded"]
         yield f"model {model.name!r} was changed since its state was saved:"
         yield from (f"  {line}" for line in told)
-        if successors_of(config, model):
+        if successors_of(config, model) and unread_layouts(saved.identity):
+            yield (
+                "  The saved version cannot go on: this version of thalweg does not read its state. A successor is "
+                "built from the log, and answers once it is ready; the state stays for the version that saved it."
+            )
+        elif successors_of(config, model):
             yield (
                 "  The saved version goes on answering and learning, and a successor is built beside it from the log; "
                 f"`thalweg promote CONFIG --model {model.name}` lets it answer."
@@ -198,11 +209,24 @@ def _running(config: Config, model: ModelConfig, *, record: bool) -> list[ModelC
     for name in names:
         try:
             running.append(_rebuilt(model, by_name[name]))
+        except Unreadable as error:  # its successor answers instead
+            log.error("the saved version cannot go on", model=name, problem=str(error))
         except ConfigurationError as error:
             if name == champion:
                 raise
             log.error("the version before cannot go on learning", model=name, problem=str(error))
     return running
+
+
+def _first(config: Config, model: ModelConfig, running: list[ModelConfig]) -> str:
+    """The first version of a model: the one that answers until another is promoted. Those of a layout that is not read
+    any more are none.
+    """
+    for one in generations(generations_path(config, model.name)):
+        if not unread_layouts(one.identity):
+            return one.name(model.name)
+    names = [one.name for one in running]  # nothing is recorded yet
+    return model.name if model.name in names else names[0]
 
 
 def _recorded(path: Path, saved: Generation, model: ModelConfig) -> list[Generation]:
@@ -213,7 +237,7 @@ def _recorded(path: Path, saved: Generation, model: ModelConfig) -> list[Generat
         if known != before:
             told = identity_differences(known[0].identity if not before else saved.identity, model.shown_identity())
             log.warning(
-                "a model was changed: the saved version goes on, and a successor is built beside it",
+                "a model was changed: a successor is built beside the saved version",
                 model=model.name,
                 successor=known[-1].name(model.name),
                 changed=told,
@@ -236,6 +260,8 @@ def _rebuilt(model: ModelConfig, generation: Generation) -> ModelConfig:
         return model.model_copy(update={"name": name})
     why = "settings of it are missing, secrets say, or the weights of its encoder have changed"
     try:
+        if lines := unread_layouts(generation.identity):
+            raise Unreadable([f"model {name!r}: {'; '.join(lines)}"])
         made = model.under(generation.identity)
         made.new_learner()
         if made.identity_sha256() == generation.config_sha256:

@@ -247,7 +247,7 @@ def supervise(config: Path, options: list[str], stop: Signal) -> int:
             return 0
         if service["servers"] > 1:  # which would share an address with whoever else shares it
             for interface in ("grpc", "http"):
-                listen(service[interface]).close()
+                listen(service[interface], key=f"service.{interface}").close()
         supervisor = Supervisor(
             Path(service["state_dir"]),
             service["drain_seconds"],

@@ -16,6 +16,7 @@ from thalweg.models.contract.learner import Predictor
 from thalweg.ops.serve.bounds.micro_batches import MicroBatches, WaitingRoom
 from thalweg.ops.serve.errors import UnknownModel
 from thalweg.ops.serve.versions import CURRENT, Freshness, ModelVersions, Versions, WaitSlots
+from thalweg.proto.bounds.counted import counted
 from thalweg.proto.bounds.limits import MAX_FUTURE_SECONDS
 from thalweg.proto.rows.tensors import fitting
 from thalweg.proto.schema import Schema
@@ -139,7 +140,7 @@ class ServedModel:
         learned, wanted = served.info.learned_events, self.ready_after_events
         if learned >= wanted or served.predictor.task.name == ADAPTATION.name:  # that task begins with a trained model
             return ""
-        some = "has learned nothing yet" if not learned else f"has learned {learned:,} events"
+        some = "has learned nothing yet" if not learned else f"has learned {counted(learned, 'event')}"
         problem = self._own_versions.problem()
         return f"{some}; ready after {wanted:,} labelled event{'s' * (wanted != 1)}{'; ' * bool(problem)}{problem}"
 

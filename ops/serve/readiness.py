@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from thalweg.ops.serve.models import Models, ServedModel
 from thalweg.ops.telemetry.process_health import PROCESS, LearnerProcess
+from thalweg.ops.telemetry.processes import server_processes
 from thalweg.stream.health.probe import Probe
 from thalweg.stream.health.registry import ComponentHealth, Condition, HealthRegistry, joined
 
@@ -23,6 +25,7 @@ class ServiceHealth:
         registry: The health of this process's parts.
         learners: The learner process; None: nothing is known of one (a test, a notebook).
         probes: Keep the health of outside parts up to date; started and closed with the server.
+        live: The folder with what the supervisor tells of the server processes; None: it is not looked for.
     """
 
     def __init__(
@@ -31,11 +34,13 @@ class ServiceHealth:
         registry: HealthRegistry | None = None,
         learners: LearnerProcess | None = None,
         probes: Sequence[Probe] = (),
+        live: Path | None = None,
     ) -> None:
         self.registry = registry or HealthRegistry()
         self.learners = learners
         self._models = models
         self._probes = probes
+        self._live = live
         if learners is not None:
             for model in models.all():
                 if isinstance(model, ServedModel):
@@ -78,7 +83,8 @@ class ServiceHealth:
             for model in self._models.all()
             if model.name not in known
         ]
-        return joined([*self.registry.report(), *theirs, *unheard])
+        servers = server_processes(self._live)
+        return joined([*([] if servers is None else [servers]), *self.registry.report(), *theirs, *unheard])
 
     def by_model(self) -> dict[str, list[ComponentHealth]]:
         """The parts of each model, and what all of them depend on: the learner process."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import grpc
 
 from thalweg.memory.exchange.commands import CommandQueue
-from thalweg.ops.config.addresses import AddressInUse
+from thalweg.ops.config.addresses import listen, not_listening
 from thalweg.ops.serve.access.access import READ_ONLY, Access, AccessSettings
 from thalweg.ops.serve.access.tokens import Tokens
 from thalweg.ops.serve.bounds.admission import Admission
@@ -120,7 +121,9 @@ class Server:
             else:
                 self.grpc_port = self._grpc.add_secure_port(addresses.grpc, credentials_of(certificates))
         except RuntimeError as error:
-            raise AddressInUse(f"cannot listen on {addresses.grpc} (gRPC): is the port in use?") from error
+            with suppress(ValueError):
+                listen(addresses.grpc, key="service.grpc").close()  # gRPC does not say why
+            raise not_listening(addresses.grpc, "service.grpc", None) from error
         page = PageApi(
             models, source, commands, statuses, telemetry, "" if tokens or jwts else READ_ONLY, health=health
         )

@@ -122,6 +122,11 @@ COLLECTED: Mapping[str, tuple[str, str, tuple[str, ...]]] = {  # computed on eac
         "Labelled events that got no answer because the model had learned too little; they are in no other figure",
         ("model_name",),
     ),
+    "thalweg_left_out_events": (
+        "gauge",
+        "Events that the metrics over all events leave out: their label or answer is of another order of magnitude",
+        ("model_name",),
+    ),
     "thalweg_micro_batch_events": (
         "gauge",
         "Events per micro-batch of the newest block: so late at most the model knows a label",

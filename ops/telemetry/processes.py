@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from thalweg.ops.telemetry.process_health import SUPERVISOR_FILE, LearnerProcess
+from thalweg.stream.health.registry import RECOVERED_SECONDS, ComponentHealth, Condition
 
 _SERVER = "server"
+SERVERS = "server_processes"
+"""The component that stands for the server processes of a service."""
 
 
 class RunningProcess(NamedTuple):
@@ -49,6 +54,34 @@ def running_processes(live: Path | None, learners: LearnerProcess | None) -> dic
     if isinstance(standby, int):  # where there is none, the others are started without it
         roles["standby"] = RunningProcess(standby, True, restarts.get("standby", 0))
     return roles
+
+
+def server_processes(live: Path | None, clock: Callable[[], float] = time.time) -> ComponentHealth | None:
+    """The server processes of this service together, as its supervisor tells: degraded while one of them does not run,
+    and for a minute after one was restarted. None without a supervisor.
+
+    Args:
+        live: As in `running_processes`.
+        clock: Unix seconds.
+    """
+    servers = {role: entry for role, entry in _supervised(live).items() if role.partition("-")[0] == _SERVER}
+    if os.getpid() not in [entry.get("pid") for entry in servers.values()]:
+        return None
+    now, told = clock(), []
+    for role, entry in servers.items():
+        since = float(entry.get("since", 0.0))
+        if not _runs(entry.get("pid")):
+            told.append(f"{role} does not run, and is restarted")
+        elif entry.get("restarts") and now - since < RECOVERED_SECONDS:
+            told.append(f"{role} was restarted after {entry.get('cause') or 'it ended unexpectedly'}")
+    return ComponentHealth(
+        component=SERVERS,
+        model="",
+        state=Condition.DEGRADED if told else Condition.RUNNING,
+        reason="; ".join(told),
+        since=max(float(entry.get("since", 0.0)) for entry in servers.values()),
+        restarts=sum(int(entry.get("restarts", 0)) for entry in servers.values()),
+    )
 
 
 def _supervised(live: Path | None) -> dict[str, dict[str, Any]]:

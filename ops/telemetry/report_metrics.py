@@ -28,6 +28,7 @@ REPORTED = (
     "thalweg_frozen_prequential",
     "thalweg_control_prequential",
     "thalweg_unanswered_events",
+    "thalweg_left_out_events",
     "thalweg_micro_batch_events",
     "thalweg_quality_floor",
     "thalweg_quality_floor_breached",
@@ -101,6 +102,7 @@ def _evaluated(report: EvaluationReport) -> Iterator[_Sample]:
     for window, values in (("all", report.baseline), ("recent", report.baseline_recent)):
         yield from _named("thalweg_frozen_prequential", values, window)
     yield "thalweg_unanswered_events", (), report.unanswered
+    yield "thalweg_left_out_events", (), report.left_out
     for window, controls in (("all", report.controls), ("recent", report.controls_recent)):
         for control, values in controls.items():
             for metric, value in values.items():

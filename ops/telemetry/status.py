@@ -210,6 +210,7 @@ def _evaluated(report: EvaluationReport) -> dict[str, Any]:
         "unlabelled_events": report.unlabelled_events,
         "recent_events": report.recent_events,
         "unanswered_events": report.unanswered,
+        "left_out_events": report.left_out,
         "controls": report.controls,
         "controls_recent": report.controls_recent,
         "quality_floor": report.quality_floor,

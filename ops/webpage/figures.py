@@ -54,6 +54,7 @@ def summary(
         "events_per_second": rate,
         "lag_records": lag,
         "unanswered_events": reported.get("unanswered_events", 0),
+        "left_out_events": reported.get("left_out_events", 0),
         "micro_batch_events": reported.get("micro_batch_events"),
         "unlabelled_events": reported.get("unlabelled_events", 0),
         "needs_labels": model.needs_labels(reported.get("task")),

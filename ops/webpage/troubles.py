@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from thalweg.proto.bounds.counted import counted
 from thalweg.stream.health.registry import Condition
 
 SILENT_SECONDS = 5.0
@@ -91,9 +92,9 @@ def _learning(figures: Mapping[str, Any]) -> list[Trouble]:
     behind = min(stale, seconds or 0.0)  # one record of a slow stream is a long lag at its rate
     if behind >= _LAG_SECONDS:
         level = "bad" if behind >= _LONG_LAG_SECONDS else "watch"
-        found.append(Trouble(level, "lag", f"lag of {lag:,} records, {seconds:,.0f} s at the current rate"))
+        found.append(Trouble(level, "lag", f"lag of {counted(lag, 'record')}, {seconds:,.0f} s at the current rate"))
     elif lag and not rate and stale >= _LAG_SECONDS:
-        found.append(Trouble("watch", "stalled", f"stalled: {lag:,} records waiting, none processed"))
+        found.append(Trouble("watch", "stalled", f"stalled: {counted(lag, 'record')} waiting, none processed"))
     if not figures["events"]:
         found.append(Trouble("note", "no_events", "no events yet"))
     return found

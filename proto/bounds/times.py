@@ -236,4 +236,13 @@ def _outside(given: object) -> str:
 
 
 def _ahead(time: float, latest: float) -> str:
-    return f"time: expected at most {latest:.3f}, by the time of the record and max_future_seconds, got {time:.3f}"
+    most = f"{written(latest)}, by the time of the record and max_future_seconds"
+    return f"time: expected at most {most}, got {written(time)}"
+
+
+def written(seconds: float) -> str:
+    """Unix seconds as a date and a time, for a message; the number itself where there is no such date."""
+    try:
+        return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    except (ValueError, OverflowError, OSError):
+        return f"{seconds:.6g}"

@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from thalweg.proto.bounds.counted import counted
 from thalweg.proto.framing.foreign_json import SchemaInvalid, finite, told
 from thalweg.proto.lockstep.avro import avro_step
 from thalweg.proto.lockstep.values import Names, Step, together
@@ -79,7 +80,7 @@ class AvroReader:
         except Exception as error:  # whatever the bytes may be
             raise Refused("malformed", f"no Avro record of it: {told(error)}") from error
         if rest:
-            raise Refused("malformed", f"{rest} bytes are left after the Avro record")
+            raise Refused("malformed", f"{counted(rest, 'byte is', 'bytes are')} left after the Avro record")
         return text
 
 

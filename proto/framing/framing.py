@@ -13,6 +13,7 @@ from typing import Literal, Protocol, TypeAlias
 
 import msgspec
 
+from thalweg.proto.bounds.counted import counted
 from thalweg.proto.framing.avro import AvroReader
 from thalweg.proto.framing.foreign_json import SchemaInvalid
 from thalweg.proto.framing.protobuf import ProtobufReader
@@ -84,7 +85,9 @@ class Unframing:
         """
         id = schema_id(value)
         if id is None:
-            raise Refused("malformed", f"expected a zero byte and a schema id of 4 bytes, got {len(value)} bytes")
+            raise Refused(
+                "malformed", f"expected a zero byte and a schema id of 4 bytes, got {counted(len(value), 'byte')}"
+            )
         reader = self._reader(id, partition, offset)
         payload = value[_FRAME.size :]
         try:

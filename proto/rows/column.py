@@ -49,6 +49,9 @@ class Column:
     """`text`: longest run of words that is hashed."""
     unit: TimeUnit = "auto"
     """`datetime`: unit of a number."""
+    format: str = ""
+    """How texts are written. `numeric`: one of `local_forms.NUMBER_FORMATS`; `datetime`: a pattern of `strptime`, in
+    UTC if it has no zone; empty: as in programs, `1234.5` and RFC 3339."""
     length: int = 0
     """`list` of numbers: how many; 0: a list of texts."""
 

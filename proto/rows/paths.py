@@ -92,8 +92,10 @@ def find_within(value: Any, path: Path) -> Any:
 
 
 def shown(value: Any) -> str:
-    """A value for a message: its kind, and its beginning."""
+    """A value of JSON for a message: its kind, and its beginning."""
     kind = _KINDS.get(type(value), type(value).__name__)
+    if isinstance(value, bool):
+        return "true" if value else "false"
     return kind if value is None or isinstance(value, list | dict) else f"{kind} {_beginning(value)!r:.80}"
 
 
@@ -103,7 +105,6 @@ def _beginning(value: Any) -> Any:
 
 
 _KINDS: dict[type, str] = {
-    bool: "the boolean",
     bytes: "the bytes",
     dict: "an object",
     float: "the number",

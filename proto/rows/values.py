@@ -13,7 +13,9 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from thalweg.proto.bounds.counted import counted
 from thalweg.proto.bounds.limits import MAX_CATEGORY_BYTES, MAX_SECONDS, MAX_TEXT_BYTES
+from thalweg.proto.bounds.local_forms import local_number, local_time
 from thalweg.proto.bounds.moments import Moments
 from thalweg.proto.bounds.times import Times, in_seconds, parsed, suggested_unit
 from thalweg.proto.columns import class_name
@@ -64,6 +66,8 @@ def number_of(text: str) -> float | None:
 
 
 def _numeric(column: Column, values: Values) -> Array:
+    if column.format and not isinstance(values, Numbers):
+        values = [_from_local(column, value) if isinstance(value, str) else value for value in values]
     array = _quick_numbers(values)
     if array is None:
         array = np.array([_number(column, value) for value in values], dtype=np.float64)
@@ -87,6 +91,16 @@ def _quick_numbers(values: Values) -> Array | None:
     except (OverflowError, ValueError):
         pass
     return None
+
+
+def _from_local(column: Column, text: str) -> float | None:
+    """The number of a text in the format of its column; None where it is missing."""
+    if text.strip().lower() in _MISSING_NUMBERS:
+        return None
+    try:
+        return local_number(text, column.format)
+    except ValueError:
+        raise _refused(column, f"a number such as {column.format}", text) from None
 
 
 def _number(column: Column, value: Any) -> float:
@@ -201,6 +215,16 @@ def _signed_seconds(numbers: Times, unit: str) -> Times:
 
 def _moment(column: Column, value: Any) -> float:
     wanted = "a time in RFC 3339" if column.unit == "rfc3339" else "a number or a time in RFC 3339"
+    if isinstance(value, str) and column.format:
+        if value.strip().lower() in _MISSING_NUMBERS:
+            return math.nan
+        try:
+            found = local_time(value, column.format)
+        except (ValueError, OverflowError):
+            raise _refused(column, f"a time in {column.format}", value) from None
+        if abs(found) >= MAX_SECONDS:
+            raise Refused("invalid_time", f"column {column.name!r:.80}: expected a plausible time, got {shown(value)}")
+        return found
     if isinstance(value, str):
         try:
             value = number_of(value)
@@ -235,7 +259,7 @@ def _list(column: Column, values: Values) -> Array:
 
 
 def _number_list(column: Column, value: Any) -> list[float]:
-    wanted = f"a list of {column.length} numbers"
+    wanted = f"a list of {counted(column.length, 'number')}"
     if isinstance(value, str):
         value = _unpacked(column, value, wanted)
     if _is_missing(value):

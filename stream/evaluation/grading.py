@@ -50,7 +50,7 @@ class Graded:
     columns: dict[str, Any]
     """Columns of those rows, (M, …). For classes and scores `correct`, `label` for scores (for classes see there), and
     the event's `group`; for classes with scores `scores` and `column`, the true one among them; for scores `given`,
-    for numbers `squared` and `absolute`, for sequences those of `grade_sequences`.
+    for numbers `squared`, `absolute` and `numbers`, for sequences those of `grade_sequences`.
     """
     alike: Alike
     codes: NDArray[np.int32] | None = None

@@ -248,6 +248,7 @@ class Monitor:
             before_replaced=self.levels.before_replaced,
             unlabelled_events=self.drift.unlabelled,
             unanswered=live.unanswered,
+            left_out=live.left_out,
             recent_events=live.recent_events,
             controls=MappingProxyType(self._controls.metrics()),
             controls_recent=MappingProxyType(self._controls.recent()),

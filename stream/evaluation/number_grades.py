@@ -14,6 +14,7 @@ from thalweg.models.contract.learner import Predictor
 from thalweg.proto.event import Batch, NumberLabels
 from thalweg.proto.schema import Array
 from thalweg.proto.task import Task
+from thalweg.stream.evaluation.figures.orders import number_columns
 from thalweg.stream.evaluation.figures.ranking import auc, groups_of
 from thalweg.stream.evaluation.figures.recent import RecentWindow
 from thalweg.stream.evaluation.grading import Alike, ClassNumbers, Floats, Graded, TaskGrading, finite, those
@@ -43,10 +44,7 @@ class NumberGrading(TaskGrading):
         rows = np.flatnonzero(batch.labels.present)
         if not len(rows):
             return None
-        error = outputs[task.answer][rows] - batch.labels.values[rows]
-        with np.errstate(over="ignore"):  # a target of 1e300 is an infinite error, not a reason to stop
-            found = {"squared": np.mean(error**2, axis=1), "absolute": np.mean(np.abs(error), axis=1)}
-        return Graded(rows, found, Alike("means"))
+        return Graded(rows, number_columns(outputs[task.answer][rows], batch.labels.values[rows]), Alike("means"))
 
     def losses(self, graded: Graded) -> Floats:
         losses: Floats = np.minimum(graded.columns["absolute"], 1e300)

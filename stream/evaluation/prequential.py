@@ -21,6 +21,7 @@ from thalweg.proto.task import BUILT_IN, Task, task_of
 from thalweg.stream.evaluation.figures.bounds import Bound
 from thalweg.stream.evaluation.figures.calibration import Calibration
 from thalweg.stream.evaluation.figures.means import Means, figures_of
+from thalweg.stream.evaluation.figures.orders import BY, By, Orders, Parts, parts_of, with_sizes
 from thalweg.stream.evaluation.figures.ranking import Ranks, group_numbers
 from thalweg.stream.evaluation.figures.recent import RecentWindow
 from thalweg.stream.evaluation.figures.window_figures import Figures, class_figures, number_figures, window_figures
@@ -43,6 +44,9 @@ class Prequential:
     graded, and neither are labelled ones that got no answer because the model knew no class at all yet: those are
     counted (`unanswered`). No figure depends on how the stream is cut into micro-batches.
 
+    RMSE, MAE and the figures of event sequences over all events leave out a few events of another order of magnitude
+    (`orders.py`), and say how many (`left_out`). The recent window leaves out none: it forgets them.
+
     For event sequences there are also the mean `log_likelihood`, the share of types among the three most likely,
     RMSE of the expected gap in seconds, mean absolute error of its logarithm, and for the recent window the
     Kolmogorov-Smirnov distance between 1 - exp(-hazard) and the uniform distribution, which it has if the model is
@@ -64,6 +68,7 @@ class Prequential:
         self._task: Task | None = None
         self._grading: TaskGrading | None = None
         self._own = Means(())
+        self._orders: dict[str, Orders] = {}
         self._ranks = Ranks()
         self._calibration = Calibration()
         self._scores = False
@@ -85,6 +90,12 @@ class Prequential:
     def graded(self) -> int:
         """Graded events so far."""
         return self._graded + self._waiting_events
+
+    @property
+    def left_out(self) -> int:
+        """Events that a figure over all events leaves out, because they are of another order of magnitude."""
+        self._flush()
+        return max((found[2] for name in self._orders if (found := self._order_figure(name))), default=0)
 
     @property
     def numbers(self) -> ClassNumbers:
@@ -171,6 +182,7 @@ class Prequential:
         self._task, self._grading = task, grading_of(task)
         if self._own.names != self._grading.means:
             self._own = Means(self._grading.means)
+            self._orders = {name: one for name, one in self._orders.items() if name in self._means.names}
         return self._grading
 
     def metrics(self) -> dict[str, float]:
@@ -226,6 +238,8 @@ class Prequential:
         if self._task is not None and own.counts.any():
             kept = {"sums": own.sums, "counts": own.counts, "spreads": own.spreads}
             tensors |= {f"{self._task.name}.{name}": tensor for name, tensor in kept.items()}
+        for name, orders in self._orders.items():
+            tensors |= {f"order.{name}.{key}": tensor for key, tensor in orders.tensors().items()}
         tensors |= self._ranks.tensors() | self._calibration.tensors() | self._recent.tensors()
         meta: dict[str, Any] = {
             "classes": list(self._numbers.classes),
@@ -255,6 +269,9 @@ class Prequential:
             name = self._task.name
             spreads = tensors.get(f"{name}.spreads")
             self._own.restore(tensors[f"{name}.sums"], tensors[f"{name}.counts"], spreads)
+        self._orders = {
+            name: Orders.of(name, _below(f"order.{name}.", tensors)) for name in BY if f"order.{name}.sums" in tensors
+        }
         self._ranks, self._calibration = Ranks.of(tensors), Calibration.of(tensors)
         self._scores, self.unanswered = meta.get("scores", False), meta.get("unanswered", 0)
         self._recent = RecentWindow(self._recent.size)
@@ -306,10 +323,17 @@ class Prequential:
         found = window_figures(columns, means, len(self._numbers.classes), self._scores)
         return found if self._grading is None else found | self._grading.recent_figures(means, columns)
 
-    @staticmethod
-    def _means_of(means: Means) -> Figures:
-        found = {name: (means.mean(name), means.bound(name)) for name in means.names}
-        return {name: (mean, bound) for name, (mean, bound) in found.items() if mean is not None}
+    def _means_of(self, means: Means) -> Figures:
+        found: Figures = {}
+        for name in means.names:
+            if name in self._orders and (figure := self._order_figure(name)) is not None:
+                found[name] = figure[:2]
+            elif (mean := means.mean(name)) is not None:
+                found[name] = mean, means.bound(name)
+        return found
+
+    def _order_figure(self, name: str) -> tuple[float, Bound | None, int] | None:
+        return self._orders[name].figure(self._means if name in self._means.names else self._own)
 
     # -- adding graded micro-batches to the figures --------------------------------------------------------------------
 
@@ -339,6 +363,7 @@ class Prequential:
 
     def _take(self, alike: Alike, joined: Mapping[str, Any], starts: NDArray[np.intp], count: int) -> None:
         """Add the columns (N,) of micro-batches that begin at these rows."""
+        joined = with_sizes(joined)
         kept = () if self._grading is None else self._grading.kept
         pushed: dict[str, Any] = {name: joined[name] for name in (*_KEPT, *kept) if name in joined}
         if "group" in joined:
@@ -353,9 +378,14 @@ class Prequential:
             self._means.add("log_loss", pushed["log_loss"], starts)
             self._ranks.add(2.0 * given - 1.0, yes, True)
             self._calibration.add(given, yes)
+        parts: dict[By, Parts] = {}
         for means in (self._means, self._own):
             for name in means.names:
-                if name in joined:
+                if name in joined and name in BY and (by := BY[name]).size in joined:
+                    if by not in parts:
+                        parts[by] = parts_of(joined, by, starts)
+                    self._orders.setdefault(name, Orders(name)).add(joined[name], parts[by])
+                elif name in joined:
                     means.add(name, joined[name], starts)
         self._recent.push(pushed, count)
         self._graded += count
@@ -406,6 +436,10 @@ def _joined(parts: list[Any]) -> Any:
     if isinstance(parts[0], np.ndarray):
         return np.concatenate(parts)
     return [one for part in parts for one in part]
+
+
+def _below(prefix: str, tensors: Mapping[str, Array]) -> dict[str, Array]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
 def _log_losses(given: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -57,6 +57,8 @@ class EvaluationReport:
     unanswered: int = 0
     """Labelled events that got no answer because the model had learned too little to have one. They are in no figure,
     of the model or of a control."""
+    left_out: int = 0
+    """Events that figures over all events leave out, because they are of another order of magnitude (`orders.py`)."""
     recent_events: int = 0
     """Graded events in the recent window."""
     controls: Mapping[str, Mapping[str, float]] = field(default_factory=lambda: MappingProxyType({}))

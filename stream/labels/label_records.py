@@ -73,7 +73,7 @@ def label_of(value: bytes | None, schema: Schema) -> LabelRecord:
     try:
         id, label = _mapped(value, fields) if schema.fields is not None else _own(value)
         if label is None or (id := name_of("id", "bad_id", id)) is None:
-            raise Refused("bad_label", f"expected an id and a label, got {value!r:.200}")
+            raise Refused("bad_label", f"expected an id and a label, got {value.decode(errors='replace'):.200}")
         columns.check_label(schema, label)
         check_ids([id])
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:

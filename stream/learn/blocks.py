@@ -12,6 +12,7 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+from thalweg.proto.bounds.counted import counted
 from thalweg.proto.bounds.times import record_times
 from thalweg.proto.event import Decoded
 from thalweg.proto.records import Partition, Position, Records
@@ -169,7 +170,8 @@ class Replay:
         if whole is None or (whole.offsets[0], whole.offsets[-1], len(whole)) != (part.first, part.last, part.count):
             got = "none" if whole is None else f"{len(whole)} from {whole.offsets[0]} to {whole.offsets[-1]}"
             raise HistoryLost(
-                f"{part.partition}: the journal has {part.count} records from offset {part.first} to {part.last}, "
+                f"{part.partition}: the journal has {counted(part.count, 'record')} "
+                f"from offset {part.first} to {part.last}, "
                 f"the log has {got}"
             )
         return whole

@@ -20,6 +20,7 @@ import structlog
 from thalweg.memory.snapshots.snapshots import Manifest, Snapshot, Snapshots
 from thalweg.memory.snapshots.state import State
 from thalweg.models.contract.capabilities import Forgetting, capability, predict_batch
+from thalweg.models.contract.layouts import unread_layouts
 from thalweg.models.contract.learner import Learner
 from thalweg.proto.decode import Decoder
 from thalweg.proto.event import Batch, cut
@@ -53,6 +54,13 @@ class StateMismatch(Exception):
 def check_settings(manifest: Manifest, settings: ProcessorSettings) -> None:
     """Raise StateMismatch if a version was made under other settings, with each that differs."""
     wanted, got = settings.config_sha256, manifest.config_sha256
+    if wanted != got and (layouts := unread_layouts(manifest.identity)):
+        raise StateMismatch(
+            f"model {settings.model!r}: the saved state (version {manifest.version}) has {'; '.join(layouts)}; with "
+            f"on_change = 'successor' the service builds a successor from the log; else give the model a new name or "
+            f"another state_dir (it then learns its topic from the start), or go back to the version of thalweg that "
+            f"saved it"
+        )
     if wanted != got:
         differences = identity_differences(manifest.identity, settings.identity)
         hashes = f"hash {got[:12] or 'none'}, now {wanted[:12] or 'none'}"

@@ -9,6 +9,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from thalweg.models.contract.layouts import KEY as LAYOUTS
+from thalweg.models.contract.layouts import unread_layouts
 from thalweg.models.parts.settings import Count, NotNegative, Positive, Settings, Share, Whole
 from thalweg.proto.bounds.limits import MAX_FUTURE_SECONDS, MAX_WEIGHT
 from thalweg.proto.rows.fields import FieldMapping
@@ -129,7 +131,7 @@ def identity_differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list
         key for key in was.keys() | now.keys() if key.startswith(_MAKES_AN_ENCODER) and was.get(key) != now.get(key)
     ]
     otherwise = _encoder_difference(_encoder(old), _encoder(new))
-    return (otherwise if not made or _encoder(old)[0] != _encoder(new)[0] else []) + [
+    return [*unread_layouts(old), *(otherwise if not made or _encoder(old)[0] != _encoder(new)[0] else [])] + [
         f"{key}: was {was.get(key, 'not given')}, is {now.get(key, 'not given')}"
         for key in sorted(was.keys() | now.keys())
         if was.get(key) != now.get(key)
@@ -141,7 +143,7 @@ _MAKES_AN_ENCODER = ("encoder_arguments.", "weights_strict")
 
 
 def _without_encoder(table: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in table.items() if key not in ("encoder", "encoder_sha256", "weights")}
+    return {key: value for key, value in table.items() if key not in ("encoder", "encoder_sha256", "weights", LAYOUTS)}
 
 
 def _encoder(table: Mapping[str, Any]) -> tuple[str, str]:

@@ -12,14 +12,16 @@ import mmap
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import structlog
 
 from thalweg.memory.snapshots.state import DamagedFile, State, read_state, write_state
+from thalweg.models.contract.layouts import OtherLayout
 from thalweg.models.contract.learner import Predictor
 from thalweg.stream.health.registry import Health
 from thalweg.stream.health.supervised import SupervisedThread
@@ -54,6 +56,7 @@ class FilePublisher:
         clock: Unix seconds.
         moved: Called when the folder was deleted: the predictor to publish then, if not the one published before,
             because its state names files of the folder.
+        noted: Further meta of every published state.
     """
 
     def __init__(
@@ -61,8 +64,10 @@ class FilePublisher:
         folder: Path,
         clock: Callable[[], float] = time.time,
         moved: Callable[[], Predictor] | None = None,
+        noted: Mapping[str, Any] | None = None,
     ) -> None:
         self._folder = folder
+        self._noted = dict(noted or {})
         self._clock = clock
         self._moved = moved
         self._map = self._begin()
@@ -93,7 +98,9 @@ class FilePublisher:
             predictor = self._begin_anew() or predictor
         if predictor is not self._shown:
             file = self._file + 1
-            write_state(predictor.state(), self._folder / _name(file), durable=False)
+            state = predictor.state()
+            noted = State(state.tensors, {**state.meta, **self._noted}) if self._noted else state
+            write_state(noted, self._folder / _name(file), durable=False)
             self._file, self._shown = file, predictor
             self._files.append(file)
         self._info = VersionInfo(version, learned_events, event_time, self._clock(), self._as_of, os.getpid())
@@ -234,7 +241,7 @@ class FileSubscriber:
             return False  # a newer version has replaced it, or the folder is new: poll again
         except Exception as error:  # on any error the previous version stays in use
             self._looked = announced
-            if isinstance(error, DamagedFile | UnusableVersion):  # for good
+            if isinstance(error, DamagedFile | UnusableVersion | OtherLayout):  # for good
                 self._refused = slot.file
                 log.error(
                     "published version cannot be used: the previous one stays in use",

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import http.client
 import json
+import ssl
 import urllib.error
 import urllib.request
 from typing import Any, Protocol
@@ -89,7 +91,7 @@ class RegistryClient:
                 advice = "; check log.registry.user and password" if error.code in (401, 403) else ""
                 raise kind(f"{self._what()}: it answers {error.code} {error.reason}{advice}") from error
         except OSError as error:  # not there, or not in time
-            raise LogError(f"{self._what()} is out of reach: {getattr(error, 'reason', error)}") from error
+            raise LogError(f"{self._what()} is out of reach: {self._why(error)}") from error
         try:
             found = json.loads(text) if len(text) <= _MOST_BYTES else None
         except ValueError:
@@ -97,6 +99,16 @@ class RegistryClient:
         if not isinstance(found, dict) or not isinstance(found.get("schema"), str):
             raise LogError(f"{self._what()}: no answer of a schema registry to {path}; check log.registry.url")
         return found
+
+    def _why(self, error: OSError) -> str:
+        """Why it does not answer, and what would help where its address begins with the other scheme."""
+        reason = getattr(error, "reason", error)
+        if isinstance(reason, ssl.SSLCertVerificationError):
+            return f"its certificate is not trusted, {reason.verify_message}; SSL_CERT_FILE may name a file of its root"
+        if isinstance(reason, ssl.SSLError):
+            return f"no TLS answers there ({reason.reason}): http:// in log.registry.url?"
+        hung_up = isinstance(reason, ConnectionResetError | http.client.RemoteDisconnected)
+        return f"{reason}: https:// in log.registry.url?" if hung_up and self._url.startswith("http:") else str(reason)
 
     def _what(self) -> str:
         return f"the schema registry at {self._url}"

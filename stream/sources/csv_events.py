@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from thalweg.proto import columns
+from thalweg.proto.bounds.counted import counted
 from thalweg.proto.bounds.texts import check_ids, check_input_texts, check_keys
 from thalweg.proto.bounds.times import latest_times, time_column
 from thalweg.proto.event import Batch, Decoded
@@ -104,7 +105,7 @@ class _Table:
                 more = len(wanted) > expected and name not in mapping.inputs
                 hint = "; name the label's column with --label NAME, skip columns with --ignore NAME,…" if more else ""
                 raise FileError(
-                    f"{path}: input {name!r}: expected {expected} columns for shape {list(spec.shape)}, "
+                    f"{path}: input {name!r}: expected {counted(expected, 'column')} for shape {list(spec.shape)}, "
                     f"got {len(wanted)}: {', '.join(wanted)}{hint}"
                 )
             self._inputs[name] = [places[column] for column in wanted]

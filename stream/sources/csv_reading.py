@@ -9,6 +9,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import NamedTuple
 
+from thalweg.proto.bounds.counted import counted
 from thalweg.proto.bounds.limits import MAX_TEXT_BYTES
 from thalweg.proto.rejected import Refused
 
@@ -111,7 +112,7 @@ class Header:
         if row.refused:
             raise Refused("malformed", row.refused)
         if len(row.texts) != len(self.names):
-            raise Refused("wrong_shape", f"expected {len(self.names)} columns, got {len(row.texts)}")
+            raise Refused("wrong_shape", f"expected {counted(len(self.names), 'column')}, got {len(row.texts)}")
 
 
 def check_utf8(texts: Sequence[str], where: str) -> None:

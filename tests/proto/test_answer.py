@@ -103,8 +103,8 @@ def answer(**fields: Any) -> thalweg_pb2.Answer:
     ("message", "schema", "detail"),
     [
         (answer(state_version=-1), CLASSES, "expected a state_version of at least 0, got -1"),
-        (answer(classes=["a"], known=1), CLASSES, "expected a score for each of 1 classes, got 0"),
-        (answer(classes=["a", "b"], scores=[1, 0], known=1), CLASSES, "expected scores of at most 1 classes"),
+        (answer(classes=["a"], known=1), CLASSES, "expected a score for each of 1 class, got 0"),
+        (answer(classes=["a", "b"], scores=[1, 0], known=1), CLASSES, "expected scores of at most 1 class"),
         (
             answer(classes=[str(n) for n in range(40)], scores=[0] * 40, known=40),
             CLASSES,

@@ -9,17 +9,14 @@ from typing import Protocol, TypeVar
 from urllib.parse import unquote
 
 import grpc
-import structlog
 
-from thalweg.ops.serve.access.callers import CALLER, Caller, Grant, Identity, NotVerified
+from thalweg.ops.serve.access.callers import CALLER, NONE_CAME, NOT_KNOWN, Caller, Grant, Identity, NotVerified, told
 from thalweg.ops.serve.access.origins import Origins, is_loopback
 from thalweg.ops.serve.access.rates import Rates
 from thalweg.ops.serve.access.roles import ROLES, Row
 from thalweg.ops.serve.access.tokens import ANONYMOUS, Tokens
-from thalweg.ops.serve.bounds.rare_log import RareLog
 from thalweg.ops.serve.errors import Forbidden, RateExceeded
 
-log = RareLog(structlog.get_logger(__name__))
 Message = TypeVar("Message")
 
 READ_ONLY = "this service has no token_file, so its page is read-only"
@@ -74,7 +71,7 @@ class Access:
         self._origins = Origins(settings.hosts, settings.origins)
         self._rates = Rates(settings.requests_per_second, clock)
         self._is_open = self._tokenless and not settings.requests_per_second
-        self._anyone = Caller(_EVERYTHING, "none came", refused, ANONYMOUS)
+        self._anyone = Caller(_EVERYTHING, NONE_CAME, refused, ANONYMOUS)
 
     def enter_grpc(self, row: Row, context: grpc.ServicerContext) -> None:
         """Admit a call of gRPC before its message is read, and make its caller that of this thread.
@@ -132,12 +129,14 @@ class Access:
             return
         if host := self._origins.wrong_host(headers, arrived_at):
             self._refused("host")
+            told(peer, "the host is none of this service's", call=row.call, host=f"{host!r:.80}")
             raise Forbidden(
                 f"host {host!r:.80} is none of this service's: reach it by address, or add it to service.hosts"
             )
         caller = self._caller(headers.get("authorization"), certificate, peer)
         if not reads and caller.anonymous and self._origins.is_foreign_page(headers):
             self._refused("origin")
+            told(peer, "a web page of another origin", call=row.call, origin=f"{headers.get('origin', '')!r:.80}")
             more = "and this service has no token_file" if self._tokenless else "or add its origin to service.origins"
             raise Forbidden(f"requests from web pages of other origins need a token, {more}")
         if self._tokenless:
@@ -161,11 +160,11 @@ class Access:
             yield message
 
     def _caller(self, authorization: str | None, certificate: str | None, peer: str) -> Caller:
-        identity, why = _EVERYTHING, "none came"
+        identity, why = _EVERYTHING, NONE_CAME
         if not self._tokenless:
             identity, why = self._identity(authorization, certificate)
         key = f"{ANONYMOUS} {_address(peer)}" if why else identity.name
-        return Caller(identity, why, self._refused, key)
+        return Caller(identity, why, self._refused, key, peer)
 
     def _identity(self, authorization: str | None, certificate: str | None) -> tuple[Identity, str]:
         """Who calls, and why it is nobody in particular, as `Tokens.identity` has it."""
@@ -179,7 +178,7 @@ class Access:
                 return found, ""
         if self._tokens is not None:
             return self._tokens.identity(authorization, certificate)
-        return self._nobody(), "none came" if authorization is None else "the one that came is not known"
+        return self._nobody(), NONE_CAME if authorization is None else NOT_KNOWN
 
     def _nobody(self) -> Identity:
         return _NOBODY if self._tokens is None else self._tokens.identity(None)[0]
@@ -188,12 +187,9 @@ class Access:
         assert row.role is not None
         if wait := self._rates.wait_seconds(caller.key, caller.identity.rate):
             self._refused("rate")
+            told(peer, "it calls too often", call=row.call, caller=caller.identity.name)
             raise RateExceeded(f"{caller.identity.name!r} may not call more often; retry in {max(0.01, wait):.2f} s")
         if not caller.may_for_some(row.role):
-            who = caller.identity.name
-            log.warning(
-                "refused a call: the caller lacks the role", call=row.call, role=row.role, caller=who, peer=peer
-            )
             caller.refuse(row.role, what=row.call, for_any=bool(row.model))
 
 

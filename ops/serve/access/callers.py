@@ -7,8 +7,18 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import structlog
+
 from thalweg.ops.serve.access.roles import Role
+from thalweg.ops.serve.bounds.rare_log import RareLog
 from thalweg.ops.serve.errors import Forbidden, Unauthenticated
+
+log = RareLog(structlog.get_logger(__name__))
+
+NONE_CAME, NOT_KNOWN = "none came", "the one that came is not known"
+"""Why a caller is anonymous: it continues "a token is required, and …"."""
+_REASONS = {NONE_CAME: "no token came", NOT_KNOWN: "the token is not known"}
+_NOT_ACCEPTED = "the token is not accepted"
 
 
 class NotVerified(ValueError):
@@ -46,6 +56,8 @@ class Caller(NamedTuple):
     """Called with the reason of each refusal."""
     key: str = ""
     """What its rate is counted under."""
+    peer: str = ""
+    """Its address, for the log."""
     barred: str = ""
     """Why it may neither make a model learn nor act on one, whatever its identity may: it is a web page, say."""
 
@@ -82,17 +94,21 @@ class Caller(NamedTuple):
     def refuse(self, role: Role, model: str | None = None, what: str = "", *, for_any: bool = False) -> None:
         """Raise the refusal of a call that takes this role; `for_any`: for any model. Raises as `require`."""
         what = what or "this call"
+        called = {"call": what, "role": role, **({} if model is None else {"model": f"{model:.80}"})}
         if self.barred and role in ("learn", "operate"):
             self.refused("forbidden")
+            told(self.peer, "not for web pages or other machines without a token_file", problem=self.barred, **called)
             raise Forbidden(f"{what} takes the role {role}; {self.barred}")
         where = f" for model {model!r:.80}" if model is not None else "" if for_any else " for all models"
         if self.anonymous:
             self.refused("unauthenticated")
+            told(self.peer, _REASONS.get(self.anonymous, _NOT_ACCEPTED), problem=self.anonymous, **called)
             raise Unauthenticated(
                 f"a token is required: {what} takes the role {role}{where}, and {self.anonymous}; "
                 "send `Authorization: Bearer TOKEN`"
             )
         self.refused("forbidden")
+        told(self.peer, "the caller lacks the role", caller=self.identity.name, **called)
         raise Forbidden(f"{what} takes the role {role}{where}; {self.identity.name!r} has {self._has()}")
 
     def _has(self) -> str:
@@ -101,6 +117,11 @@ class Caller(NamedTuple):
             listed = ", ".join(sorted(roles))
             parts.append(listed + (f" for {', '.join(sorted(models))}" if models is not None else ""))
         return "; ".join(parts) or "no role"
+
+
+def told(peer: str, why: str, **fields: str) -> None:
+    """Log a refused call. `why`: one of few texts, each of which is logged only now and then."""
+    log.warning(f"refused a call: {why}", **fields, peer=peer)
 
 
 CALLER: ContextVar[Caller | None] = ContextVar("caller", default=None)

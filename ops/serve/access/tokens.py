@@ -25,7 +25,7 @@ from types import MappingProxyType
 
 import structlog
 
-from thalweg.ops.serve.access.callers import Grant, Identity
+from thalweg.ops.serve.access.callers import NONE_CAME, NOT_KNOWN, Grant, Identity
 from thalweg.ops.serve.access.roles import ROLES, Role
 from thalweg.stream.health.registry import Health
 
@@ -89,7 +89,7 @@ class Tokens:
         table = self._current()
         if authorization is None:
             known = table.by_certificate.get(certificate) if certificate else None
-            return (known, "") if known is not None else (table.anonymous, "none came")
+            return (known, "") if known is not None else (table.anonymous, NONE_CAME)
         scheme, _, token = authorization.partition(" ")
         if scheme.lower() != "bearer":
             return table.anonymous, "the scheme of the one that came is not Bearer"
@@ -97,7 +97,7 @@ class Tokens:
         entry = table.by_hash.get(digest[:_KEY_BYTES], (b"", table.anonymous))
         found = entry[1] if hmac.compare_digest(entry[0], digest) else None
         if found is None:
-            return table.anonymous, "the one that came is not known"
+            return table.anonymous, NOT_KNOWN
         if found.expires is not None and time.time() >= found.expires:
             return table.anonymous, f"that of {found.name!r} has expired"
         return found, ""
@@ -217,10 +217,20 @@ def _digest(subject: str, where: str) -> bytes:
 def _identity(line: _Line, usual: str, where: str) -> Identity:
     options = line.options
     name = options.get("name", usual)
-    if "name" in options and (not _NAME.fullmatch(name) or name == ANONYMOUS):
-        raise TokensUnusable(f"{where}: name: expected letters, digits, '.', '_' or '-', got {name!r:.80}")
+    if "name" in options and (fault := name_fault(name)):
+        raise TokensUnusable(f"{where}: name: {fault}")
     grant = Grant(_roles(options.get("roles"), where), _models(options.get("models"), where))
-    return Identity(name, (grant,), _rate(options.get("rate"), where), _expires(options.get("expires"), where))
+    expires = None if "expires" not in options else expiry(options["expires"])
+    if "expires" in options and expires is None:
+        raise TokensUnusable(f"{where}: expires: {_NO_TIME}, got {options['expires']!r:.40}")
+    return Identity(name, (grant,), _rate(options.get("rate"), where), expires)
+
+
+def name_fault(name: str) -> str:
+    """Why nobody can be called so; empty if somebody can."""
+    if name == ANONYMOUS:
+        return f"expected another name than {name!r}, which callers without a token have"
+    return "" if _NAME.fullmatch(name) else f"expected letters, digits, '.', '_' or '-', got {name!r:.80}"
 
 
 def _roles(text: str | None, where: str) -> frozenset[Role]:
@@ -254,13 +264,15 @@ def _rate(text: str | None, where: str) -> float | None:
     return rate
 
 
-def _expires(text: str | None, where: str) -> float | None:
-    if text is None:
-        return None
+_NO_TIME = "expected a date or a time in RFC 3339"
+
+
+def expiry(text: str) -> float | None:
+    """Unix seconds of a date or a time in RFC 3339, in UTC unless it has a zone; None if it is none."""
     try:
         when = datetime.fromisoformat(text)
     except ValueError:
-        raise TokensUnusable(f"{where}: expires: expected a date or a time in RFC 3339, got {text!r:.40}") from None
+        return None
     return (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
 
 

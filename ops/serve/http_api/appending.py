@@ -28,6 +28,7 @@ from thalweg.ops.serve.rows.options import RowOptions
 from thalweg.ops.serve.telemetry import ServingObserver
 from thalweg.proto.decode import Decoder
 from thalweg.proto.event import Batch
+from thalweg.proto.json_text import as_json
 from thalweg.proto.records import Partition, Records
 from thalweg.proto.rejected import Refused
 from thalweg.proto.schema import InputError
@@ -167,12 +168,12 @@ def _records(call: Call) -> tuple[list[bytes], bool]:
     if isinstance(found, dict):
         return [bytes(call.body).strip()], True
     if not isinstance(found, list):
-        raise InputError(f"the request: expected an object, or a list of objects, got {found!r:.80}")
+        raise InputError(f"the request: expected an object, or a list of objects, got {as_json(found)}")
     if len(found) > MOST_RECORDS:
         raise TooLarge(f"expected at most {MOST_RECORDS} records, got {len(found)}")
     for row, one in enumerate(found):
         if not isinstance(one, dict):
-            raise InputError(f"row {row}: expected an object, got {one!r:.80}")
+            raise InputError(f"row {row}: expected an object, got {as_json(one)}")
     try:
         return [bytes(one) for one in _RAW.decode(call.body)], False
     except (msgspec.MsgspecError, ValueError) as error:  # what Python's parser takes and others do not, as NaN

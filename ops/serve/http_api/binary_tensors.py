@@ -14,6 +14,7 @@ import msgspec
 
 from thalweg.ops.serve.http_api.bodies import HEADER_LENGTH
 from thalweg.ops.serve.http_api.calls import Answer
+from thalweg.proto.json_text import as_json
 from thalweg.proto.schema import Array, InputError, TensorSpec
 from thalweg.proto.tensors import to_raw
 
@@ -29,7 +30,7 @@ class RawInputs:
     def take(self, name: str, size: Any) -> bytes:
         """The values of the next input. Raises InputError."""
         if not isinstance(size, int) or isinstance(size, bool) or size < 0:
-            raise InputError(f"input {name!r:.80}: binary_data_size: expected a number of bytes, got {size!r:.80}")
+            raise InputError(f"input {name!r:.80}: binary_data_size: expected a number of bytes, got {as_json(size)}")
         if self._content is None:
             raise InputError(f"input {name!r:.80}: binary_data_size needs the header {_HEADER}, the length of the JSON")
         left = len(self._content) - self._at

@@ -21,6 +21,8 @@ from thalweg.ops.serve.known_names import check_fields, check_names, check_param
 from thalweg.ops.serve.rows.arrays import array_of
 from thalweg.ops.serve.rows.json_bodies import value_of
 from thalweg.ops.serve.versions import CURRENT, Freshness, version_number
+from thalweg.proto.bounds.counted import counted
+from thalweg.proto.json_text import as_json
 from thalweg.proto.schema import Array, InputError, TensorSpec
 from thalweg.proto.tensors import datatype, from_raw, numpy_name
 
@@ -47,7 +49,7 @@ def _read(call: Call) -> tuple[InferenceRequest, Callable[[str], bool]]:
     if parameters is None:
         parameters = {}
     if not isinstance(parameters, dict):
-        raise InputError(f"parameters: expected an object, got {parameters!r:.80}")
+        raise InputError(f"parameters: expected an object, got {as_json(parameters)}")
     check_parameters(parameters)
     names, own = _wanted(request.get("outputs"))
     options = RequestOptions(
@@ -126,7 +128,7 @@ def _id(value: Any) -> str:
     if value is None:
         return ""
     if not isinstance(value, str | int) or isinstance(value, bool):
-        raise InputError(f"id: expected a string, got {value!r:.80}")
+        raise InputError(f"id: expected a string, got {as_json(value)}")
     return str(value)
 
 
@@ -140,13 +142,13 @@ def _freshness(parameters: dict[str, Any], version: str | None) -> Freshness:
 
 def _number(value: Any, name: str) -> int | None:
     if value is not None and (not isinstance(value, int) or isinstance(value, bool)):
-        raise InputError(f"parameter {name!r}: expected a whole number, got {value!r:.80}")
+        raise InputError(f"parameter {name!r}: expected a whole number, got {as_json(value)}")
     return value
 
 
 def _event_id(value: Any) -> str:
     if not isinstance(value, str | int) or isinstance(value, bool):
-        raise InputError(f"parameter 'event_id': expected a string, got {value!r:.80}")
+        raise InputError(f"parameter 'event_id': expected a string, got {as_json(value)}")
     return str(value)
 
 
@@ -155,7 +157,7 @@ def _explain(value: Any) -> int:
     if value is None or isinstance(value, bool):
         return USUAL_EXPLANATION if value else 0
     if not isinstance(value, int):
-        raise InputError(f"parameter 'explain': expected true or a whole number, got {value!r:.80}")
+        raise InputError(f"parameter 'explain': expected true or a whole number, got {as_json(value)}")
     return value
 
 
@@ -164,7 +166,7 @@ def _wanted(outputs: Any) -> tuple[tuple[str, ...], dict[str, bool]]:
     if not outputs:
         return (), {}
     if not isinstance(outputs, list):
-        raise InputError(f"outputs: expected a list of objects with a name, got {outputs!r:.80}")
+        raise InputError(f"outputs: expected a list of objects with a name, got {as_json(outputs)}")
     for output in outputs:
         if isinstance(output, dict):
             check_fields(output, _OUTPUT_FIELDS, "an output")
@@ -186,14 +188,14 @@ def _parameters(tensor: dict[str, Any], where: str) -> dict[str, Any]:
     if parameters is None:
         return {}
     if not isinstance(parameters, dict):
-        raise InputError(f"{where}: parameters: expected an object, got {parameters!r:.80}")
+        raise InputError(f"{where}: parameters: expected an object, got {as_json(parameters)}")
     check_names(parameters, _TENSOR_PARAMETERS, where)
     return parameters
 
 
 def _truth(value: Any, where: str) -> bool:
     if value is not None and not isinstance(value, bool):
-        raise InputError(f"{where}: expected true or false, got {value!r:.80}")
+        raise InputError(f"{where}: expected true or false, got {as_json(value)}")
     return bool(value)
 
 
@@ -218,10 +220,10 @@ def _array(tensor: Any, raw: RawInputs) -> tuple[str, Array]:
     try:
         array = _column(tensor["data"], dtype)
         if any(size < 0 for size in shape):
-            raise InputError(f"input {name!r:.80}: expected no negative size in its shape, got {shape!r:.80}")
+            raise InputError(f"input {name!r:.80}: expected no negative size in its shape, got {as_json(shape)}")
         if len(array) != math.prod(shape):
             raise InputError(
-                f"input {name!r:.80}: expected {math.prod(shape)} values for shape {shape}, got {len(array)}"
+                f"input {name!r:.80}: expected {counted(math.prod(shape), 'value')} for shape {shape}, got {len(array)}"
             )
         return name, array.reshape(shape)
     except (TypeError, ValueError, OverflowError) as error:
@@ -232,7 +234,7 @@ def _array(tensor: Any, raw: RawInputs) -> tuple[str, Array]:
 
 def _sizes(name: str, shape: Any) -> list[int]:
     if not isinstance(shape, list) or any(not isinstance(size, int) or isinstance(size, bool) for size in shape):
-        raise InputError(f"input {name!r:.80}: expected a list of sizes as its shape, got {shape!r:.80}")
+        raise InputError(f"input {name!r:.80}: expected a list of sizes as its shape, got {as_json(shape)}")
     return shape
 
 

@@ -53,7 +53,7 @@ class HttpServer:
         certificates: Certificates | None = None,
     ) -> None:
         limit_lines("uvicorn.error", "asyncio")
-        self._socket = listen(address, shared=limits.servers > 1)
+        self._socket = listen(address, key="service.http", shared=limits.servers > 1)
         self._refused = refused
         most = connections_allowed(limits.connections)
         if most < limits.connections:

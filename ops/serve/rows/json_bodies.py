@@ -12,6 +12,8 @@ from thalweg.proto.schema import InputError
 
 def value_of(body: bytearray) -> Any:
     """The JSON value of a body. Raises InputError."""
+    if not body.strip():
+        raise InputError("the request is empty: expected JSON")
     try:
         return json_of(body)
     except (NotUtf8, NumberTooLong) as error:

@@ -58,7 +58,8 @@ class RecordRows:
                 raise InputError(f"{where}the row: no such field {name!r:.80}; {meant}")
         if not self._inputs & row.keys():
             meant = next((found for name in row if (found := nearest(name, self._inputs))), all_of(self._inputs))
-            raise InputError(f"{where}the row: expected at least one column, got {sorted(row)!s:.200}; {meant}")
+            got = ", ".join(map(repr, sorted(row))) or "none"
+            raise InputError(f"{where}the row: expected at least one column, got {got:.200}; {meant}")
 
 
 def _input_paths(schema: Schema) -> list[str]:

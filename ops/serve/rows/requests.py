@@ -16,6 +16,7 @@ from thalweg.ops.serve.rows.json_bodies import value_of
 from thalweg.ops.serve.rows.options import RowOptions, place_of
 from thalweg.ops.serve.rows.records import RecordRows
 from thalweg.ops.serve.rows.tensors import TensorRows
+from thalweg.proto.json_text import as_json
 from thalweg.proto.schema import InputError
 
 
@@ -41,7 +42,7 @@ class RowRequests:
         """The request in a body and a query. Raises InputError."""
         found = value_of(body)
         if not isinstance(found, dict | list):
-            raise InputError(f"the request: expected an object, or a list of objects, got {found!r:.80}")
+            raise InputError(f"the request: expected an object, or a list of objects, got {as_json(found)}")
         if isinstance(found, dict):
             return self.of_rows([found], query, single=True)
         return self.of_rows(found, query)
@@ -68,7 +69,7 @@ class RowRequests:
             return {names[0]: row}
         if not isinstance(row, dict):
             wanted = ", ".join(map(repr, names[:5]))
-            raise InputError(f"{place_of(place, single)}expected an object with {wanted}, got {row!r:.80}")
+            raise InputError(f"{place_of(place, single)}expected an object with {wanted}, got {as_json(row)}")
         return _without(self._model.tolerated, row) if self._model.tolerated else row
 
     def _waiting(self, ids: Sequence[str | None], options: RowOptions, single: bool) -> Sequence[str | None] | None:

@@ -12,6 +12,7 @@ from thalweg.ops.serve.models import ServedModel
 from thalweg.ops.serve.rows.arrays import array_of
 from thalweg.ops.serve.rows.options import place_of
 from thalweg.proto.bounds.texts import check_ids
+from thalweg.proto.json_text import as_json
 from thalweg.proto.rejected import Refused
 from thalweg.proto.rows.fields import PARTS
 from thalweg.proto.rows.ids import id_number, id_text
@@ -51,7 +52,7 @@ def id_of(value: Any, place: int, single: bool) -> str | None:
     if value is None or value == "":
         return None
     if not isinstance(value, str | int) or isinstance(value, bool):
-        raise InputError(f"{place_of(place, single)}id: expected a string or a whole number, got {value!r:.80}")
+        raise InputError(f"{place_of(place, single)}id: expected a string or a whole number, got {as_json(value)}")
     try:
         check_ids([str(value)])
     except Refused as error:

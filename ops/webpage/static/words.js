@@ -14,11 +14,11 @@ export function count(value) {
   return known(value) ? Math.round(value).toLocaleString("en") : "–";
 }
 
-/** A number with three significant digits. */
+/** A number with three significant digits; whole numbers below 1e9 in full. */
 export function short(value) {
   if (!known(value)) return "–";
   const size = Math.abs(value);
-  if (size >= 1e15) return value.toExponential(2);
+  if (size >= 1e9 || (size >= 1e6 && !Number.isInteger(value))) return value.toExponential(2);
   if (size >= 100 || Number.isInteger(value)) return count(value);
   if (size !== 0 && size < 0.001) return value.toExponential(1);
   return value.toFixed(size >= 10 ? 1 : size >= 1 ? 2 : 3);

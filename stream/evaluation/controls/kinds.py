@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from thalweg.stream.evaluation.figures.orders import number_columns
 from thalweg.stream.evaluation.grading import Alike, Graded, earlier_alike
 
-_LARGEST = 1e100  # of the labels that a mean is taken of: its square is finite
+_BEYOND, _IN_A_ROW, _LEARNING = 1000.0, 5, 10
 _ALL = slice(None)
 
 
@@ -110,31 +111,56 @@ def _of_classes(predicted: NDArray[Any], labels: NDArray[Any]) -> Graded:
 
 
 class MeanNumbers(Control):
-    """The mean of the labels so far; 0 before the first."""
+    """The mean of the labels so far; 0 before the first.
+
+    After ten labels, one of more than a thousand times the largest before it is no part of the mean, unless it is the
+    fifth such in a row: one of them would be all that the mean ever tells.
+    """
 
     def __init__(self) -> None:
         self._sums = np.zeros(0)
         self._count = 0
+        self._largest = 0.0  # of the labels in the mean
+        self._beyond = 0  # labels in a row that are none
 
     def follow(self, labels: NDArray[Any]) -> NDArray[Any]:
-        known = np.clip(labels, -_LARGEST, _LARGEST)
-        if not self._count:
+        counted = self._counted(np.abs(labels).max(axis=1))
+        if not len(self._sums):
             self._sums = np.zeros(labels.shape[1])
+        known = np.where(counted[:, None], labels, 0.0)
         # one running sum from the first event on, so that it does not depend on the cut in any bit
         sums = np.cumsum(np.concatenate([self._sums[None], known]), axis=0)
-        counts = np.arange(self._count, self._count + len(labels))
-        self._sums, self._count = sums[-1], self._count + len(labels)
-        return np.asarray(sums[:-1] / np.maximum(counts, 1)[:, None])
+        counts = np.cumsum(np.concatenate([[self._count], counted]))
+        self._sums, self._count = sums[-1], int(counts[-1])
+        return np.asarray(sums[:-1] / np.maximum(counts[:-1], 1)[:, None])
+
+    def _counted(self, sizes: NDArray[Any]) -> NDArray[np.bool_]:
+        """Which labels of these sizes (M,) are part of the mean, (M,)."""
+        highest = float(sizes.max())
+        if highest <= _BEYOND * self._largest:
+            self._largest, self._beyond = max(self._largest, highest), 0
+            return np.ones(len(sizes), np.bool_)
+        counted, before = [], self._count
+        for size in sizes.tolist():
+            near = before < _LEARNING or not self._largest or size <= _BEYOND * self._largest
+            self._beyond = 0 if near else self._beyond + 1
+            counted.append(near or self._beyond == _IN_A_ROW)
+            if counted[-1]:
+                before, self._largest, self._beyond = before + 1, max(self._largest, size), 0
+        return np.array(counted)
 
     @staticmethod
     def grade(predicted: NDArray[Any], labels: NDArray[Any]) -> Graded:
         return _of_numbers(predicted, labels)
 
     def tensors(self) -> dict[str, NDArray[Any]]:
-        return {"sums": self._sums, "count": np.array([self._count])}
+        seen = {"largest": np.array([self._largest]), "beyond": np.array([self._beyond])}
+        return {"sums": self._sums, "count": np.array([self._count]), **seen}
 
     def restore(self, tensors: Mapping[str, NDArray[Any]]) -> None:
         self._sums, self._count = tensors["sums"].copy(), int(tensors["count"][0])
+        if "largest" in tensors:  # an earlier version kept none: that of the next label
+            self._largest, self._beyond = float(tensors["largest"][0]), int(tensors["beyond"][0])
 
 
 class LastNumbers(Control):
@@ -161,10 +187,7 @@ class LastNumbers(Control):
 
 
 def _of_numbers(predicted: NDArray[Any], labels: NDArray[Any]) -> Graded:
-    with np.errstate(over="ignore", invalid="ignore"):  # as the model is graded
-        error = predicted - labels
-        found = {"squared": np.mean(error**2, axis=1), "absolute": np.mean(np.abs(error), axis=1)}
-    return Graded(_ALL, found, Alike("means"))
+    return Graded(_ALL, number_columns(predicted, labels), Alike("means"))
 
 
 class ShareOfOnes(Control):

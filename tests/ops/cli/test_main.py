@@ -155,7 +155,7 @@ def test_produce_appends_a_file_to_the_log(config: str, stream: str, tmp_path: P
     assert done.returncode == 1
     assert "appended 1,000 events to m.events" in done.stdout
     assert "error: 1 line was left out: 1 wrong_dtype" in done.stderr
-    assert "line 1002: wrong_dtype" in done.stdout
+    assert "line 1002: wrong_dtype" in done.stderr
     log = SqliteLog(tmp_path / "log.db")
     assert log.bounds("m.events") == {Partition("m.events", 0): (0, records)}
     log.close()

@@ -38,14 +38,23 @@ def test_a_token_made_on_the_command_line_has_its_roles_and_only_its_hash_is_kep
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        (["--role", "admin"], "roles: expected some of predict"),
-        (["--role", "read", "--name", "a b"], "name|expected sha256"),
-        (["--role", "read", "--expires", "soon"], "expires: expected a date"),
-        (["--role", "read", "--model", "a,"], "models: expected names"),
+        (["--role", "admin"], "--role: expected one of predict, learn, read, operate, got 'admin'"),
+        (["--role", "read", "--name", "a b"], "--name: expected letters, digits, '.', '_' or '-', got 'a b'"),
+        (["--role", "read", "--name", "anonymous"], "--name: expected another name than 'anonymous'"),
+        (["--role", "read", "--expires", "soon"], "--expires: expected a date or a time in RFC 3339, such as"),
+        (["--role", "read", "--expires", "2001-01-01"], "--expires: expected a time to come, got 2001-01-01, which"),
+        (["--role", "read", "--model", "a,b"], "--model: expected the name of one model, and the option again"),
+        (["--role", "read", "--model", "a b"], "--model: expected the name of one model"),
+        (["--role", "read", "--model", ""], "--model: expected the name of one model"),
     ],
 )
-def test_a_line_that_would_be_of_no_use_is_not_written(tmp_path: Path, arguments: list[str], text: str) -> None:
-    with pytest.raises(Failed, match=text):
-        made(*arguments, "--file", str(tmp_path / "tokens"))
+def test_an_option_that_would_be_of_no_use_is_named_and_nothing_is_written(
+    tmp_path: Path, arguments: list[str], text: str
+) -> None:
+    for more in (["--file", str(tmp_path / "tokens")], []):
+        with pytest.raises(Failed) as raised:
+            made(*arguments, *more)
+        assert str(raised.value).startswith(text)
+        assert "line" not in str(raised.value)
 
     assert not (tmp_path / "tokens").exists()

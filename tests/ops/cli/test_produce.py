@@ -89,8 +89,8 @@ def test_labels_are_appended_as_they_are_to_a_labels_topic(config: str, tmp_path
     assert done.returncode == 1
     assert "appended 2 labels to m.labels" in done.stdout
     assert "error: 4 lines were left out: 2 malformed, 2 bad_label" in done.stderr
-    assert 'line 2: malformed: expected {"id": …, "label": …}' in done.stdout
-    assert "line 3: bad_label: expected an id and a label" in done.stdout
+    assert 'line 2: malformed: expected {"id": …, "label": …}' in done.stderr
+    assert "line 3: bad_label: expected an id and a label" in done.stderr
     log = SqliteLog(tmp_path / "log.db")
     (records,) = log.reader(["m.labels"], {}).poll(1.0)
     log.close()

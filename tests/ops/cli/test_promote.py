@@ -122,7 +122,7 @@ def test_over_a_change_a_promotion_and_a_kill_of_the_server_nothing_is_refused_o
         assert stop(first, PATIENCE) == 0
         running.path.write_text(running.path.read_text().replace("expansion = 8", "expansion = 9"))
         told = warm.run("check", str(running.path), timeout=PATIENCE)
-        assert "params.expansion: was 8, is 9" in told.stdout
+        assert "params.expansion: was 8, is 9" in told.stderr
         running.start()
         until("both to have learned", lambda: running.metric("thalweg_learned_events", model_name="m@2") == 80)
         until("readiness", running.ready)

@@ -132,7 +132,7 @@ def test_beside_a_version_made_under_other_settings_the_others_are_verified(
     shutil.rmtree(tmp_path / "state" / "m" / str(newest))
     shutil.copytree(tmp_path / "other" / "state" / "m" / str(newest), tmp_path / "state" / "m" / str(newest))
 
-    with pytest.raises(Failed, match=f"1 of {len(kept)} versions were made under other settings"):
+    with pytest.raises(Failed, match=f"1 of {len(kept)} versions was made under other settings"):
         verify(load(path, {}), "m", None, from_log=True)
 
     told = capsys.readouterr().out

@@ -100,7 +100,7 @@ def test_check_tells_a_certificate_that_has_expired_and_exits_with_2(files: dict
     assert "service.tls_certificate" in str(late.exception)
     assert "expired on 2" in str(late.exception)
     assert checked("good").exit_code == 0
-    assert "# service.tls_certificate: expires in" in checked("soon").stdout
+    assert "warning: service.tls_certificate: expires in" in checked("soon").stderr
 
 
 def test_a_key_that_others_read_and_tokens_in_clear_are_pointed_out(files: dict[str, str], tmp_path: Path) -> None:

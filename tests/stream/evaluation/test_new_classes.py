@@ -35,3 +35,23 @@ def test_a_class_that_appears_after_many_events_is_logged_once_and_few_of_them()
 
     assert len(logs) == 20
     assert logs[-1]["next"] == "further ones are not logged"
+
+
+def test_labels_that_are_numbers_with_decimals_are_told_once_in_place_of_each() -> None:
+    looking = NewClasses()
+    many: Any = SimpleNamespace(classes=tuple(f"{number}.5" for number in range(60)))
+
+    with capture_logs() as logs:
+        for events in (60, 5000, 6000):
+            looking.look(batch("61.5", "62.5"), many, events)
+
+    assert [line["set"] for line in logs] == ['[model.params] task = "regression"']
+
+
+def test_versions_and_ratings_are_names_of_classes() -> None:
+    looking = NewClasses()
+    for classes in (("4.5", "5.0"), tuple(f"v1.{number}" for number in range(60))):
+        with capture_logs() as logs:
+            few: Any = SimpleNamespace(classes=classes)
+            looking.look(batch(*classes), few, 60)
+        assert logs == []

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler, HTTPServer, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.services.certificates import Authority
 from thalweg.stream.log.log import LogError
 from thalweg.stream.registry.client import RegistryClient
 
@@ -64,3 +67,33 @@ def test_references_that_are_none_are_told_and_waited_for(references: Any) -> No
         pytest.raises(LogError, match="references"),
     ):
         client.fetch(1)
+
+
+@contextmanager
+def listening(secure: Path | None) -> Iterator[int]:
+    """A web server, over TLS with a certificate in this folder."""
+    server = HTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler)
+    if secure is not None:
+        issued = Authority(secure).issue("server")
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(issued.certificate, issued.key)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield server.server_port
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_a_registry_that_is_called_with_the_wrong_scheme_says_so(tmp_path: Path) -> None:
+    with (
+        listening(None) as port,
+        pytest.raises(LogError, match=r"no TLS answers there .*: http:// in log.registry.url"),
+    ):
+        RegistryClient(f"https://127.0.0.1:{port}").fetch(1)
+    with listening(tmp_path) as port:
+        with pytest.raises(LogError, match=r"https:// in log\.registry\.url\?"):
+            RegistryClient(f"http://127.0.0.1:{port}").fetch(1)
+        with pytest.raises(LogError, match=r"its certificate is not trusted, .*SSL_CERT_FILE"):
+            RegistryClient(f"https://127.0.0.1:{port}").fetch(1)

@@ -132,7 +132,7 @@ def test_a_refusal_says_what_is_taken_and_what_there_is(tmp_path: Path) -> None:
         ([f"{ONE} rate=many"], "rate: expected requests per second"),
         ([f"{ONE} expires=soon"], "expires: expected a date"),
         ([f"{ONE} name=a/b"], "name: expected letters"),
-        ([f"{ONE} name=anonymous"], "name: expected letters"),
+        ([f"{ONE} name=anonymous"], "name: expected another name"),
         ([f"{ONE} name=x", f"{TWO} name=x"], "two tokens are called 'x'"),
         ([f"{ONE} name=x", f"{ONE} name=y"], "line 2: the same token as in an earlier line"),
         (["sha256:abc roles=read"], "expected sha256: and 64 hexadecimal digits"),

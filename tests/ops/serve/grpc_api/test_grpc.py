@@ -447,7 +447,7 @@ def test_a_draining_server_says_so_and_finishes(tmp_path: Path) -> None:
 
 
 def test_a_port_in_use_is_an_error_that_names_it(service: RunningServer) -> None:
-    with pytest.raises(OSError, match=f"cannot listen on 127.0.0.1:{service.server.grpc_port}"):
+    with pytest.raises(OSError, match=rf"{service.server.grpc_port} \(service.grpc\): another process listens there"):
         Server(
             Models([]),
             InMemoryLog(),
@@ -455,7 +455,7 @@ def test_a_port_in_use_is_an_error_that_names_it(service: RunningServer) -> None
             workers=workers_of(ServerLimits()),
             addresses=Addresses(grpc=f"127.0.0.1:{service.server.grpc_port}", http="127.0.0.1:0"),
         )
-    with pytest.raises(OSError, match=f"cannot listen on 127.0.0.1:{service.server.http_port}"):
+    with pytest.raises(OSError, match=rf"{service.server.http_port} \(service.http\): another process listens there"):
         Server(
             Models([]),
             InMemoryLog(),

@@ -1,0 +1,51 @@
+"""What the labels of a sample are: classes or numbers."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from thalweg.ops.init.local import numbers_written
+from thalweg.ops.init.markers import is_marker, markers_in
+from thalweg.ops.init.readings import is_number, joined, missing_label, numbers_of, text_of, whole
+from thalweg.ops.init.sample import shown
+from thalweg.ops.run.failed import Failed
+from thalweg.proto.bounds.counted import counted
+
+_FEW = 0.05  # share of different values below which whole numbers of a label are classes
+
+
+def task_of_labels(column: Sequence[Any]) -> tuple[str, str]:
+    """`classification` or `regression`, and why. Raises Failed if all labels are missing."""
+    given = [value for value in column if not missing_label(value)]
+    if not given:
+        raise Failed("the label's column is always empty in the sample")
+    gone = f"{1 - len(given) / len(column):.0%} missing" if len(given) < len(column) else ""
+    if markers := markers_in(given, is_number):
+        values = [value for value in given if is_number(value)]
+        if _regression(values):
+            odd = ", ".join(map(shown, markers))
+            return "regression", joined(f"{len(given) - len(values)} are {odd}: rows with them are refused", gone)
+    texts = Counter(map(text_of, given))
+    numbers = numbers_of(given)
+    if numbers is not None and _regression(given):
+        return "regression", joined(f"numbers, {min(numbers):g} to {max(numbers):g}", gone)
+    often = ", ".join(f"{text} {count / len(given):.0%}" for text, count in texts.most_common(4))
+    return "classification", joined(f"{counted(len(texts), 'class')}: {often}", gone)
+
+
+def label_doubt(column: Sequence[Any]) -> str:
+    """What may be wrong with labels; empty: nothing."""
+    given = [value for value in column if not missing_label(value)]
+    written = numbers_written([value for value in given if not is_marker(value)])
+    if written is None:
+        return ""
+    text = shown(next(value for value in given if isinstance(value, str)))
+    return f"labels such as {text} are names of classes; for a regression write them as numbers with a point"
+
+
+def _regression(given: Sequence[Any]) -> bool:
+    """Whether labels, all of them numbers, are more than codes of classes."""
+    numbers = numbers_of(given) or []
+    return not whole(numbers) or len(set(numbers)) > max(20, _FEW * len(numbers))

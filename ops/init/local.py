@@ -1,0 +1,138 @@
+"""Numbers and times in a sample that are written as people of a country write them: in which format, and how sure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from itertools import product
+from typing import Any, NamedTuple
+
+from thalweg.ops.init.sample import shown
+from thalweg.proto.bounds.local_forms import NUMBER_FORMATS, SIGNS, local_number, local_time
+
+_SURE = 0.99
+"""Share of the values that must be written so."""
+_DIGIT, _SIGN = re.compile(r"\d"), re.compile(SIGNS)
+_PLAIN = re.compile(r"[-+]?(0|[1-9]\d*)?(\.\d*)?([eE][-+]?\d+)?(?<=[\d.])")
+_CODE = re.compile(r"\s*0\d")
+"""A number that begins so is a code."""
+_BEGINS = re.compile(rf"\s*[-+(]?\s*{SIGNS}?\s*\d")
+_LIKELY, _DIGITS = 0.8, 0.5
+_DATES = (
+    *("%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y", "%m-%d-%Y", "%Y/%m/%d", "%Y.%m.%d", "%d.%m.%y", "%d/%m/%y"),
+    *("%m/%d/%y", "%d %b %Y", "%d %B %Y", "%d-%b-%Y", "%d-%b-%y", "%d/%b/%Y", "%b %d, %Y", "%B %d, %Y", "%b %d %Y"),
+)
+_CLOCKS = ("", " %H:%M", " %H:%M:%S", ", %H:%M", ", %H:%M:%S", " %I:%M %p", " %I:%M:%S %p", ":%H:%M:%S", ":%H:%M:%S %z")
+_PATTERNS = tuple(date + clock for date, clock in product(_DATES, _CLOCKS))
+
+
+class Written(NamedTuple):
+    """How values are written."""
+
+    format: str
+    """The option `format` of a column."""
+    doubt: str
+    """What else it could be; empty: nothing."""
+
+
+def numbers_written(given: Sequence[Any]) -> Written | None:
+    """The format of numbers that are texts, `3,14` or `12 %`; None if most are no numbers, or are plain ones."""
+    texts = [one for one in given if isinstance(one, str)]
+    if not texts or not _DIGIT.search(texts[0]) or all(map(str.isdigit, texts)) or any(map(_CODE.match, texts)):
+        return None
+    signs = sorted({sign for text in texts for sign in _SIGN.findall(text)} - {"%", "‰"})
+    several = f"signs of several currencies are left out: {', '.join(signs[:3])}" if len(signs) > 1 else ""
+    found = [form for form in NUMBER_FORMATS if _share(given, partial(local_number, form=form)) >= _SURE]
+    if not found:
+        return None
+    if len(found) == 2 and any(sign in text for text in texts for sign in ",."):
+        # `1,234` alone: each reading has all of them; what groups is followed by three digits, always
+        form = "1,234.5" if any("," in text for text in texts) else "1.234,5"
+        text = next(text for text in texts if "," in text or "." in text)
+        read = local_number(text, form)
+        other = NUMBER_FORMATS[found[0] == form]
+        either = f"{shown(text)} is taken for {read:.10g}; format = {other!r} if it is not"
+        return Written(form, "; ".join(filter(None, (either, several))))
+    return Written(found[0], several)
+
+
+def plain_numbers(texts: Sequence[str]) -> bool:
+    """Whether texts are numbers as programs write them, with decimals: whole ones may be codes."""
+    return any("." in one for one in texts) and all(_PLAIN.fullmatch(one.strip()) for one in texts)
+
+
+def format_of_file(columns: Mapping[str, tuple[str, Sequence[Any]]]) -> str:
+    """The one format in which the columns are written that have only one reading; empty: there is none, or several.
+
+    `columns`: by name, the format of a column of numbers and its values that are not missing.
+    """
+    sure = {
+        form
+        for form, given in columns.values()
+        if _share(given, partial(local_number, form=NUMBER_FORMATS[form == NUMBER_FORMATS[0]])) < _SURE
+    }
+    return sure.pop() if len(sure) == 1 else ""
+
+
+def reads(given: Sequence[Any], form: str) -> bool:
+    """Whether the values are numbers in this format, too."""
+    return _share(given, partial(local_number, form=form)) >= _SURE
+
+
+def maybe_thousands(given: Sequence[Any]) -> bool:
+    """Whether plain numbers with a point could be whole ones, of which the point parts the thousands."""
+    broken = [one for one in given if isinstance(one, float) and not one.is_integer()]
+    return bool(broken) and all((1000 * one).is_integer() and abs(one) < 1000 for one in broken)
+
+
+def times_written(given: Sequence[Any]) -> Written | None:
+    """The pattern of times that are texts, `31.12.2026`; None if most are none."""
+    if not all(isinstance(one, str) for one in given) or not _DIGIT.search(given[0]):
+        return None
+    few = given[:20]
+    fitting = [one for one in _PATTERNS if _share(few, partial(local_time, pattern=one)) == 1]
+    found = [one for one in fitting if _share(given, partial(local_time, pattern=one)) >= _SURE]
+    if not found:
+        return None
+    first = found[0]
+    others = [one for one in found[1:] if local_time(given[0], one) != local_time(given[0], first)]
+    others = others or [one for one in found[1:] if _swapped(one, first)]
+    return Written(
+        first, f"days and months could be the other way round: format = {others[0]!r} then" if others else ""
+    )
+
+
+def looks_written(given: Sequence[Any]) -> bool:
+    """Whether most values begin as numbers and times do and are mostly digits, whatever their format."""
+    texts = [one for one in given if isinstance(one, str) and _BEGINS.match(one)]
+    digits = [one for one in texts if sum(map(str.isdigit, one)) >= _DIGITS * len(one)]
+    return len(digits) >= _LIKELY * len(given)
+
+
+def is_local_number(form: str) -> Callable[[Any], bool]:
+    """Whether a value is a number written so."""
+    return lambda value: _reads(value, partial(local_number, form=form))
+
+
+def is_local_time(pattern: str) -> Callable[[Any], bool]:
+    """Whether a value is a time written so."""
+    return lambda value: isinstance(value, str) and _reads(value, partial(local_time, pattern=pattern))
+
+
+def _share(given: Sequence[Any], read: Callable[[str], float]) -> float:
+    return sum(_reads(one, read) for one in given) / len(given)
+
+
+def _reads(value: Any, read: Callable[[str], float]) -> bool:
+    if not isinstance(value, str):  # what was a plain number is one in every format
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    try:
+        read(value)
+    except (ValueError, OverflowError):
+        return False
+    return True
+
+
+def _swapped(one: str, other: str) -> bool:
+    return one.replace("%d", "%x").replace("%m", "%d").replace("%x", "%m") == other
