@@ -13,7 +13,10 @@ PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 # How long `make soak` puts the service under load and faults.
 MINUTES ?= 120
 
-.PHONY: help install services demo test quick soak lint bench protos dashboards clean
+# The tools of `make release`, apart from what is released.
+RELEASE := .cache/release
+
+.PHONY: help install services demo test quick soak lint bench protos dashboards release clean
 
 help:  ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -60,6 +63,14 @@ protos: install  ## regenerate proto/*_pb2*.py
 
 dashboards: install  ## write ops/grafana/dashboards/*.json anew
 	$(BIN)/python -m thalweg.ops.dev.dashboards
+
+$(RELEASE)/.tools: $(CONSTRAINTS)
+	test -x $(RELEASE)/bin/python || $(PYTHON) -m venv $(RELEASE)
+	$(RELEASE)/bin/python -m pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) cyclonedx-bom pip-audit
+	touch $@
+
+release: install $(RELEASE)/.tools  ## dist/: distributions, bill of materials, audit, SHA-256 sums (UNAUDITED=1: the audit may fail to be made)
+	$(BIN)/python -m thalweg.ops.dev.release --tools $(RELEASE)/bin $(if $(UNAUDITED),--unaudited)
 
 clean:
 	rm -rf .venv .cache build *.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -36,6 +36,8 @@ NAMES = (
     "peers",
     "memory",
     "latency",
+    "freshness_slo",
+    "traces_cost",
     "micro_batches",
     "replicas",
     "swaps",

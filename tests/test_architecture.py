@@ -21,9 +21,11 @@ ONE_HOME = {
     "confluent_kafka": {
         f"stream/log/confluent_client/{name}.py" for name in ("clients", "consumer", "errors", "producer", "properties")
     },
+    "opentelemetry": {"ops/traces/exporting.py"},
     "redis": {"memory/exchange/redis_pending.py", "memory/exchange/redis_commands.py"},
     "prometheus_client": {
         *(f"ops/telemetry/{name}metrics.py" for name in ("", "learner_", "report_", "server_")),
+        "ops/telemetry/freshness.py",
         "ops/telemetry/learner_gauges.py",
     },
     "river": {

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.services.building import building
+
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[1]
@@ -18,12 +20,13 @@ PACKAGES = ("proto", "memory", "models", "stream", "ops")
 
 
 def test_the_wheel_has_the_files_of_the_tree(tmp_path: Path) -> None:
-    shutil.rmtree(ROOT / "build", ignore_errors=True)  # what an earlier build left there goes into the wheel again
-    done = subprocess.run(
-        [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path), str(ROOT)],
-        capture_output=True,
-        text=True,
-    )
+    with building():
+        shutil.rmtree(ROOT / "build", ignore_errors=True)  # what an earlier build left there goes into the wheel again
+        done = subprocess.run(
+            [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path), str(ROOT)],
+            capture_output=True,
+            text=True,
+        )
     assert done.returncode == 0, done.stdout + done.stderr
 
     names = zipfile.ZipFile(next(tmp_path.glob("*.whl"))).namelist()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from thalweg.memory.audit import audit_log, os_user
+from thalweg.memory.exchange.audited import AuditedCommands
 from thalweg.memory.exchange.open import open_commands
 from thalweg.ops.config.config import Config
 from thalweg.ops.run.failed import Failed
@@ -22,7 +24,7 @@ class NoAnswer(Failed):
 def ask(config: Config, name: str, verb: str, **arguments: Any) -> Any:
     """The response of a model's learner to a command. Raises Failed; NoAnswer if there is none in time."""
     config.find(name)
-    store = open_commands(config.store.url)
+    store = AuditedCommands(open_commands(config.store.url), audit_log(config.service.state_dir, told=False), os_user)
     try:
         return run_command(store, name, verb, _PATIENCE_SECONDS, **arguments)
     except DeadlineExceeded as error:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from thalweg.memory.audit import audit_log, os_user
 from thalweg.memory.snapshots.snapshots import FolderSnapshots
 from thalweg.models.contract.learner import Learner
 from thalweg.ops.config.alias import AliasConfig
@@ -57,9 +59,17 @@ def promote(config: Config, alias: str | None, model: str | None, *, back: bool,
             raise Failed(f"{alias}: {wanted} is not promoted; --force does it all the same:{lines}")
         for line in _compared(config, [champion, wanted]):
             print(line)
-        done = (promotions.go_back if back else promotions.promote)(wanted, known[-1])
+        asked = {"from": champion, "to": wanted, "back": back, "force": force}
+        audit = audit_log(config.service.state_dir, told=False)
+        audited = partial(audit.record, "promote", os_user(), subject=alias, arguments=asked)
+        try:
+            done = (promotions.go_back if back else promotions.promote)(wanted, known[-1])
+        except (OSError, Overtaken) as error:
+            audited("failed", detail=str(error))
+            raise
     except (OSError, Overtaken) as error:
         raise Failed(f"{alias}: {error}") from error
+    audited("done", detail=f"promotion {done.number}")
     print(f"{alias}: {done.champion} answers in place of {champion} (promotion {done.number})")
 
 

@@ -25,6 +25,7 @@ from thalweg.proto.rows.column import Column
 from thalweg.proto.rows.fields import FieldMapping
 from thalweg.proto.schema import TensorSpec, column_specs
 from thalweg.stream.drift.params import DriftParams
+from thalweg.stream.freshness.params import FreshnessParams
 from thalweg.stream.learn.settings import LearnSettings
 
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}"
@@ -146,6 +147,8 @@ class ModelConfig(LearnSettings):
     RMSE): a worse one raises an alert. Judged from 100 labelled events on; none by default."""
     drift: DriftParams = DriftParams()
     """`[model.drift]`: drift detectors, and the action on an alarm."""
+    freshness: FreshnessParams = FreshnessParams()
+    """`[model.freshness]`: what is promised about how fresh the answers are."""
     learn_from_requests: bool = False
     """Requests become unlabelled events of the topic: for learners that adapt to their traffic."""
 
@@ -205,6 +208,11 @@ class ModelConfig(LearnSettings):
     def joined_topic(self) -> str:
         """Topic of events joined with their labels, which successors share; empty without a `labels_topic`."""
         return f"{self.served_name}.joined" if self.labels_topic else ""
+
+    def paced(self) -> dict[str, Any]:
+        """How it consumes its topics, at the pace that its freshness objective asks for."""
+        plain = {key: getattr(self, key) for key in LearnSettings.model_fields}
+        return plain | self.freshness.paces(self.batch_seconds)
 
     def encoding(self) -> EncoderSpec:
         """The encoder, and how it is made."""

@@ -10,12 +10,13 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field
 
+from thalweg.memory.audit import AuditLog
 from thalweg.memory.objects.objects import ObjectsUnusable, check_url
 from thalweg.models.parts.settings import Count, NotNegative, Positive, Settings, Whole, rule
 from thalweg.ops.config import addresses
 from thalweg.ops.config.jwt import JwtConfig
 from thalweg.ops.config.secrets import masked
-from thalweg.ops.serve.access.tokens import TokensUnusable, read_tokens
+from thalweg.ops.serve.access.tokens import Tokens, TokensUnusable, read_tokens
 from thalweg.ops.serve.tls.certificates import Certificates, CertificatesUnusable, TlsFiles
 from thalweg.ops.serve.tls.certificates import load as load_certificates
 from thalweg.stream.health.registry import HealthRegistry
@@ -194,15 +195,30 @@ class ServiceConfig(Settings):
         """Certificate and key."""
         return TlsFiles(self.tls_certificate, self.tls_key)
 
-    def certificates(self, registry: HealthRegistry | None = None) -> Certificates | None:
+    def tokens(self, registry: HealthRegistry, audit: AuditLog) -> Tokens | None:
+        """The tokens; None: no token is required. Raises TokensUnusable.
+
+        Args:
+            registry: Where they report their health, as `tokens`.
+            audit: Where reloads are recorded.
+        """
+        if not self.token_file:
+            return None
+        return Tokens(Path(self.token_file), health=registry.register("tokens"), audit=audit)
+
+    def certificates(
+        self, registry: HealthRegistry | None = None, audit: AuditLog | None = None
+    ) -> Certificates | None:
         """The certificates; None: plain text. Raises CertificatesUnusable.
 
-        `registry`: where they report their health, as `certificates`.
+        Args:
+            registry: Where they report their health, as `certificates`.
+            audit: Where reloads are recorded; None: nowhere.
         """
         if not self.tls_certificate:
             return None
         files = replace(self.tls_files, client_ca=self.tls_client_ca)
-        return Certificates(files, health=(registry or HealthRegistry()).register("certificates"))
+        return Certificates(files, health=(registry or HealthRegistry()).register("certificates"), audit=audit)
 
     def _tls_mistake(self, setting: str, files: TlsFiles) -> str | None:
         """What is wrong with the file of a setting, if all that are needed are given."""

@@ -19,6 +19,7 @@ from thalweg.ops.config.learners import params_type
 from thalweg.ops.config.model import InputConfig, ModelConfig
 from thalweg.ops.config.sections import LogConfig, RegistryConfig, ServiceConfig, StoreConfig
 from thalweg.stream.drift.params import DriftParams
+from thalweg.stream.freshness.params import FreshnessParams
 
 _SECTIONS: tuple[type[Settings], ...] = (
     ServiceConfig,
@@ -28,6 +29,7 @@ _SECTIONS: tuple[type[Settings], ...] = (
     StoreConfig,
     ModelConfig,
     DriftParams,
+    FreshnessParams,
     InputConfig,
     ColumnConfig,
     FieldsConfig,

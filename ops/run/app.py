@@ -3,67 +3,50 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields, replace
-from functools import partial
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from thalweg.memory.exchange.commands import CommandQueue, StoreDamaged
+from thalweg.memory.exchange.commands import CommandQueue
 from thalweg.memory.exchange.pending import Limits, Pending
-from thalweg.memory.exchange.reopened import check_store, reopened_pending
+from thalweg.memory.exchange.reopened import reopened_pending
 from thalweg.memory.snapshots.snapshots import FolderSnapshots, UnknownVersion
-from thalweg.memory.snapshots.state import DamagedFile, State
-from thalweg.models.calibration.calibrated import calibrated, calibrated_predictor
-from thalweg.models.columns.make import make_learner, predictor_maker
+from thalweg.memory.snapshots.state import DamagedFile
+from thalweg.models.calibration.calibrated import calibrated
+from thalweg.models.columns.make import make_learner
 from thalweg.models.contract.capabilities import SharedMemoryLearner, capability
 from thalweg.models.contract.layouts import KEY as LAYOUTS
-from thalweg.models.contract.layouts import check_layouts
 from thalweg.models.contract.learner import Learner, Predictor
 from thalweg.models.contract.registry import find
 from thalweg.ops.config.config import Config
 from thalweg.ops.config.error import ConfigurationError
 from thalweg.ops.config.model import ModelConfig
-from thalweg.ops.run.successors import promotions_path, with_successors
-from thalweg.ops.serve.access.access import AccessSettings
-from thalweg.ops.serve.access.tokens import Tokens
-from thalweg.ops.serve.aliases import Alias, AliasLocation
-from thalweg.ops.serve.bounds.micro_batches import WaitingRoom
-from thalweg.ops.serve.models import ModelLocation, Models, RequestSinks
-from thalweg.ops.serve.readiness import LOG, ServiceHealth
-from thalweg.ops.serve.server import Server, workers_of
-from thalweg.ops.serve.settings import Addresses, ServerLimits
-from thalweg.ops.serve.versions import WaitSlots
 from thalweg.ops.telemetry.learner_metrics import LearnerMetrics
 from thalweg.ops.telemetry.no_labels import label_watch
-from thalweg.ops.telemetry.process_health import LearnerProcess
-from thalweg.ops.telemetry.replicas import Replicas
-from thalweg.ops.telemetry.server_metrics import ServerMetrics
-from thalweg.ops.telemetry.status import LearnerStatus, Statuses
+from thalweg.ops.telemetry.status import LearnerStatus
+from thalweg.ops.traces.trackers import tracker_of
 from thalweg.proto.event import Decoded
 from thalweg.proto.schema import Schema
 from thalweg.stream.drift.alarm_outbox import AlarmOutbox
 from thalweg.stream.evaluation.baseline import BASELINE_FILE, Pinned
 from thalweg.stream.evaluation.monitor import Monitor
-from thalweg.stream.health.probe import Probe
 from thalweg.stream.health.registry import HealthRegistry
 from thalweg.stream.journal.file_journal import FileJournal
 from thalweg.stream.labels.join_observer import JoinObserver
 from thalweg.stream.labels.joining import Joiner, JoinHealth, JoinSettings
-from thalweg.stream.labels.request_buffer import JoinedTopic, RequestBuffer
-from thalweg.stream.labels.request_log import RequestLog
 from thalweg.stream.learn.observer import each
 from thalweg.stream.learn.ports import Ports
 from thalweg.stream.learn.processor import Processor
-from thalweg.stream.learn.settings import LearnSettings, ProcessorSettings
+from thalweg.stream.learn.settings import ProcessorSettings
 from thalweg.stream.log.dead_letters import DeadLetters
-from thalweg.stream.log.log import Log, LogReplaced, PermanentLogError, Reading, Retention
+from thalweg.stream.log.log import Log, Reading, Retention
 from thalweg.stream.log.open import open_log
 from thalweg.stream.publication.file_channel import FilePublisher
-from thalweg.stream.publication.live_folder import live_folder
 from thalweg.stream.quarantine.attempts import FileAttempts
 from thalweg.stream.quarantine.stop import FileStopMark
 from thalweg.stream.registry.client import RegistryClient
 from thalweg.stream.registry.schemas import KnownSchemas
 from thalweg.stream.sources.files import FileError, read_events
+from thalweg.stream.traces.spans import Spans
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +116,7 @@ def settings_of(model: ModelConfig, max_record_bytes: int) -> ProcessorSettings:
     `max_record_bytes`: `service.max_message_bytes`; larger records are not learned.
     """
     return ProcessorSettings(
-        **{key: getattr(model, key) for key in LearnSettings.model_fields},
+        **model.paced(),
         model=model.name,
         topic=model.topic,
         joined_topic=model.joined_topic,
@@ -182,8 +165,9 @@ def build_processor(
     live: Path,
     reports: LearnerReports,
     registry: HealthRegistry,
+    spans: Spans | None = None,
 ) -> tuple[Processor, FilePublisher]:
-    """A model's processor and its publisher."""
+    """A model's processor and its publisher; `spans` records traces."""
     folder = model_folder(config, model)
     snapshots = FolderSnapshots(folder, model.snapshots_kept)
     snapshots.prepare()
@@ -212,6 +196,7 @@ def build_processor(
                 reports.status.model(model.name),
                 *label_watch(model.name, event_schema(model, learner), learner, model.labels_topic),
             ),
+            tracker=tracker_of(config, model.name, live, folder, reports.metrics, spans),
             commands=store,
             dead_letters=DeadLetters(source, model.topic, model.name),
             alarms=AlarmOutbox(source, model.name, health=registry.register("alarm_outbox", model.name)),
@@ -288,114 +273,3 @@ def build_joiner(
 def open_model_pending(config: Config, model: ModelConfig) -> Pending:
     """The store of a model's events that wait for their labels. A file that cannot be opened is tried again."""
     return reopened_pending(config.store.url, Limits(model.label_seconds, model.label_events))
-
-
-def location_of(config: Config, model: ModelConfig, live: Path) -> ModelLocation:
-    """A model's location, as a server needs it."""
-
-    layouts = model.layouts()
-
-    def build(state: State) -> Predictor:
-        check_layouts(state.meta.get(LAYOUTS, {}), layouts)
-        return calibrated_predictor(make(state), state)
-
-    def restore(state: State) -> Predictor:
-        learner = new_learner(model)
-        learner.restore(state)
-        return learner.predictor()
-
-    make = predictor_maker(model.learner, model.context(), model.encoding())
-    return ModelLocation(
-        name=model.name,
-        learner=model.learner,
-        topic=model.topic,
-        live=live / model.name,
-        state=model_folder(config, model),
-        labels_topic=model.labels_topic,
-        max_future_seconds=model.max_future_seconds,
-        schema=event_schema(model),
-        ready_after_events=0 if model.learn_from_requests else model.ready_after_events,
-        learn_from_requests=model.learn_from_requests,
-        build=build,
-        restore=restore,
-    )
-
-
-def alias_locations(config: Config) -> list[AliasLocation]:
-    """The aliases, as a server needs them."""
-    return [
-        AliasLocation(alias.name, alias.champion, tuple(alias.members), promotions_path(config, alias.name))
-        for alias in config.alias
-    ]
-
-
-def build_server(config: Config, source: Log, store: CommandQueue, replica: int = 1) -> Server:
-    """The server of a configuration; `replica`: which of its servers, from 1. Raises OSError for an address in use."""
-    live = live_folder(Path(config.service.state_dir))
-    config = with_successors(config, record=True, blocked={})  # the learner process tells what is blocked
-    registry = HealthRegistry()
-    joined = list({model.served_name: model for model in config.model if model.labels_topic}.values())
-    buffer = RequestBuffer(
-        {model.served_name: open_model_pending(config, model) for model in joined},
-        registry,
-        {
-            model.served_name: JoinedTopic(model.joined_topic, partial(source.max_record_bytes, model.joined_topic))
-            for model in joined
-        },
-    )
-    request_log = RequestLog(
-        {model.name: model.topic for model in config.model if model.learn_from_requests}, source, registry
-    )
-    service = config.service
-    limits = ServerLimits(**{bound.name: getattr(service, bound.name) for bound in fields(ServerLimits)})
-    workers = workers_of(limits)
-    models = Models(
-        [location_of(config, model, live) for model in config.model],
-        RequestSinks(buffer, request_log),
-        WaitSlots(limits.most_waiting, workers.waiting),
-        registry,
-        room=WaitingRoom(limits.most_batched, workers.waiting),
-        batch_rows=limits.batch_rows,
-    )
-    models.serve_under([Alias(alias, models.by_name) for alias in alias_locations(config)])
-    topic = config.model[0].topic  # any: the question is whether the log answers
-    health = ServiceHealth(
-        models,
-        registry,
-        LearnerProcess(live),
-        [
-            Probe(
-                "the log",
-                lambda: source.bounds(topic),
-                registry.register(LOG),
-                hopeless=(PermanentLogError,),
-                restart=(LogReplaced,),
-            ),
-            Probe(
-                "the store",
-                lambda: check_store(config.store.url, store),
-                registry.register("store"),
-                hopeless=(StoreDamaged,),
-            ),
-        ],
-        live=live,
-    )
-    return Server(
-        models,
-        source,
-        store,
-        workers=workers,
-        addresses=Addresses(grpc=service.grpc, http=service.http),
-        limits=limits,
-        telemetry=ServerMetrics(
-            live, models, health, Replicas(live, replica, service.servers) if service.servers > 1 else None
-        ),
-        tokens=Tokens(Path(service.token_file), health=registry.register("tokens")) if service.token_file else None,
-        certificates=service.certificates(registry),
-        jwts=service.jwt.verifier(registry) if service.jwt is not None else None,
-        access=AccessSettings(
-            hosts=service.hosts, origins=service.origins, requests_per_second=service.requests_per_second
-        ),
-        statuses=Statuses(live),
-        health=health,
-    )

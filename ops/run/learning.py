@@ -30,6 +30,7 @@ from thalweg.stream.learn.saving.mirror import Mirror, TwoStates
 from thalweg.stream.learn.saving.saving import NotSaved
 from thalweg.stream.log.log import Log
 from thalweg.stream.runtime import Signal
+from thalweg.stream.traces.spans import Spans
 
 log = structlog.get_logger(__name__)
 
@@ -102,9 +103,19 @@ class Learning:
         store: The commands from operators.
         live: The folder that servers read.
         registry: The health of the process's parts.
+        spans: Records traces; None: there are none.
     """
 
-    def __init__(self, config: Config, source: Log, store: CommandQueue, live: Path, registry: HealthRegistry) -> None:
+    def __init__(
+        self,
+        config: Config,
+        source: Log,
+        store: CommandQueue,
+        live: Path,
+        registry: HealthRegistry,
+        spans: Spans | None = None,
+    ) -> None:
+        self._spans = spans
         self._cannot_go_on: dict[str, ConfigurationError] = {}
         self._config = config = with_successors(config, record=True, blocked=self._cannot_go_on)
         self._source = source
@@ -194,7 +205,7 @@ class Learning:
         self, model: ModelConfig, run: Callable[[Part], None], begun: Callable[[Part], None] = lambda part: None
     ) -> None:
         processor, publisher = build_processor(
-            self._config, model, self._source, self._store, self._live, self._reports, self._registry
+            self._config, model, self._source, self._store, self._live, self._reports, self._registry, self._spans
         )
         with closing(publisher):
             begun(processor)

@@ -11,14 +11,20 @@ from pathlib import Path
 import structlog
 from threadpoolctl import threadpool_limits
 
+from thalweg.memory.audit import audit_log
+from thalweg.memory.exchange.audited import AuditedCommands
 from thalweg.memory.exchange.reopened import reopened_commands
 from thalweg.ops.config.config import Config
 from thalweg.ops.config.exposure import exposures
-from thalweg.ops.run.app import build_server, open_configured_log
+from thalweg.ops.run.app import open_configured_log
 from thalweg.ops.run.learning import Learning
 from thalweg.ops.run.only_one import only_one
+from thalweg.ops.run.serving import build_server
+from thalweg.ops.serve.access.callers import actor
 from thalweg.ops.serve.server import Server
 from thalweg.ops.telemetry.process_health import STUCK_EXIT_CODE, HealthFile
+from thalweg.ops.traces.requests import RequestTraces
+from thalweg.ops.traces.start import spans_of
 from thalweg.stream.health.registry import HealthRegistry
 from thalweg.stream.health.watchdog import Watchdog
 from thalweg.stream.log.reopened import reopened_log
@@ -49,7 +55,10 @@ def run_learners(config: Config, stop: Signal) -> None:
         stack.callback(source.close)
         store = reopened_commands(config.store.url)
         stack.callback(store.close)
-        learning = Learning(config, source, store, live, registry)
+        spans = spans_of("learner")
+        if spans is not None:
+            stack.callback(spans.close)
+        learning = Learning(config, source, store, live, registry, spans)
         stack.callback(learning.close)
         learning.start()
         log.info("learning", models=[model.name for model in config.model])
@@ -70,7 +79,11 @@ def run_server(config: Config, stop: Signal, ready: Callable[[Server], None] | N
         stack.callback(source.close)
         store = reopened_commands(config.store.url)
         stack.callback(store.close)
-        server = build_server(config, source, store, replica)
+        store = AuditedCommands(store, audit_log(config.service.state_dir), actor)
+        spans = spans_of("server")
+        if spans is not None:
+            stack.callback(spans.close)
+        server = build_server(config, source, store, replica, None if spans is None else RequestTraces(spans))
         server.start()
         gc.collect()
         gc.freeze()  # exclude loaded objects from garbage collection, so that it does not pause responses

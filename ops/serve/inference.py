@@ -21,6 +21,7 @@ from thalweg.ops.serve.class_names import CLASSES, offered, why_no_label, with_c
 from thalweg.ops.serve.errors import DeadlineExceeded, NotReady, Unimplemented
 from thalweg.ops.serve.models import Models, ServedModel
 from thalweg.ops.serve.versions import CURRENT, Freshness
+from thalweg.ops.traces.requests import REQUEST
 from thalweg.proto.answer import Answer
 from thalweg.proto.rejected import Refused
 from thalweg.proto.rows.tensors import Fit
@@ -149,6 +150,8 @@ class InferenceCore:
                 _record(self._log, model, inputs)
         else:
             outputs, explanation = self._infer_with_options(model, served, request, inputs)
+        if (awaiting := model.awaiting) is not None and awaiting.awaited:
+            awaiting.answered(served.info.version - model.base, REQUEST.get())
         return InferenceResponse(options, served, outputs, model.staleness_seconds(served), explanation)
 
     def _infer_with_options(

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -16,17 +16,21 @@ from thalweg.models.contract.learner import Predictor
 from thalweg.ops.serve.bounds.micro_batches import MicroBatches, WaitingRoom
 from thalweg.ops.serve.errors import UnknownModel
 from thalweg.ops.serve.versions import CURRENT, Freshness, ModelVersions, Versions, WaitSlots
+from thalweg.ops.telemetry.freshness import FreshnessWatch
 from thalweg.proto.bounds.counted import counted
 from thalweg.proto.bounds.limits import MAX_FUTURE_SECONDS
 from thalweg.proto.rows.tensors import fitting
 from thalweg.proto.schema import Schema
 from thalweg.proto.task import ADAPTATION
+from thalweg.stream.freshness.params import FreshnessParams
 from thalweg.stream.health.registry import Health, HealthRegistry
 from thalweg.stream.health.supervised import SupervisedThread
 from thalweg.stream.labels.request_buffer import RequestBuffer
 from thalweg.stream.labels.request_log import RequestLog
 from thalweg.stream.publication.file_channel import FileSubscriber
-from thalweg.stream.publication.ports import ServedVersion
+from thalweg.stream.publication.ports import ServedVersion, VersionInfo
+from thalweg.stream.traces.awaited import AwaitedAnswers
+from thalweg.stream.traces.spans import Spans
 
 _SILENT_SECONDS = 60.0
 _LOOK_SECONDS = 0.02  # between two looks for promotions
@@ -52,6 +56,12 @@ class ModelLocation:
     """A version that has learned fewer labelled events gives no answer."""
     learn_from_requests: bool = False
     """Requests become unlabelled events of the topic."""
+    freshness: FreshnessParams = field(default_factory=FreshnessParams)
+    """What is promised about its freshness."""
+    server: int = 1
+    """Which of the servers this one is, from 1."""
+    spans: Spans | None = None
+    """Records traces; None: there are none."""
     build: Callable[[State], Predictor]
     """Makes the predictor of a published state."""
     restore: Callable[[State], Predictor]
@@ -110,7 +120,13 @@ class ServedModel:
         self.fit = fitting(location.schema)
         """Makes inputs fit the schema where it leaves room; None: it leaves none."""
         self.max_future_seconds = location.max_future_seconds
-        subscriber = FileSubscriber(location.live, location.build, health=health)
+        self.freshness = FreshnessWatch(location.live, location.state, location.freshness, location.server, clock)
+        """How fresh it is, and what is promised about that."""
+        self.awaiting = (
+            None if location.spans is None else AwaitedAnswers(location.name, location.live, location.spans, clock)
+        )
+        """The first answers that traces await; None: there are no traces."""
+        subscriber = FileSubscriber(location.live, location.build, health=health, mapped=self._mapped)
         self.trial = subscriber.trial
         """Takes rows that were answered, on which new versions are tried."""
         self._own_versions = ModelVersions(
@@ -134,6 +150,11 @@ class ServedModel:
         self.ready_after_events = location.ready_after_events
         self.learn_from_requests = location.learn_from_requests
         self._clock = clock
+
+    def _mapped(self, info: VersionInfo) -> None:
+        self.freshness.mapped(info)
+        if self.awaiting is not None:
+            self.awaiting.mapped(info)
 
     def untrained(self, served: ServedVersion) -> str:
         """Why this version gives no answer: it has learned too little. Empty if it does."""
@@ -327,6 +348,9 @@ class Models:
             self._following.join()
         for model in self.all():
             model.versions.subscriber.close()
+            model.freshness.close()
+            if model.awaiting is not None:
+                model.awaiting.close()
         self.sinks.close()
 
     def follow(self) -> list[str]:

@@ -34,6 +34,7 @@ from thalweg.ops.serve.telemetry import NoTelemetry, ServerTelemetry
 from thalweg.ops.serve.tls.certificates import Certificates
 from thalweg.ops.serve.tls.grpc_credentials import credentials_of
 from thalweg.ops.telemetry.status import Statuses
+from thalweg.ops.traces.requests import RequestTraces
 from thalweg.ops.webpage.api import PageApi
 from thalweg.stream.health.supervised import SupervisedThread
 from thalweg.stream.log.log import Log
@@ -64,6 +65,7 @@ class Server:
         certificates: For TLS on both interfaces; None: plain text.
         statuses: The learners' reports.
         health: The health of all parts; None: of this process alone.
+        traces: Records spans of requests; None: there are no traces.
 
     Raises:
         OSError: An address cannot be listened on; the message names it.
@@ -85,6 +87,7 @@ class Server:
         certificates: Certificates | None = None,
         statuses: Statuses | None = None,
         health: ServiceHealth | None = None,
+        traces: RequestTraces | None = None,
     ) -> None:
         limits, telemetry = limits or ServerLimits(), telemetry or NoTelemetry()
         self._models, self._telemetry = models, telemetry
@@ -112,7 +115,8 @@ class Server:
             (inference.SERVICE, answering, inference.METHODS),
             (learning.SERVICE, teaching, learning.METHODS),
         ):
-            add_methods(self._grpc, service, handlers(service, servicer, methods, telemetry, self._gates, door))
+            made = handlers(service, servicer, methods, telemetry, self._gates, door, traces)
+            add_methods(self._grpc, service, made)
         self._health.register(self._grpc, telemetry, self._gates, door)
         add_reflection(self._grpc, [inference.SERVICE, learning.SERVICE, HEALTH], telemetry, self._gates, door)
         try:
@@ -140,6 +144,7 @@ class Server:
             appending=self._gates.kinds["blocking"],
             budget=budget,
             max_body_bytes=limits.max_message_bytes,
+            traces=traces,
         )
         self._http = HttpServer(api.application(), addresses.http, limits, telemetry.refused, certificates)
         self.http_port = self._http.port

@@ -69,6 +69,9 @@ class ServingFigures(Protocol):
     def latency(self, model: str) -> dict[str, float | None]:
         """Latency over the last minute."""
 
+    def freshness(self, model: str) -> dict[str, float | None]:
+        """Freshness of a model's records over the last minute."""
+
     def processes(self) -> dict[str, dict[str, Any]]:
         """By role."""
 
@@ -107,6 +110,9 @@ class NoTelemetry:
         return PredictionTotals()
 
     def latency(self, model: str) -> dict[str, float | None]:
+        return {}
+
+    def freshness(self, model: str) -> dict[str, float | None]:
         return {}
 
     def processes(self) -> dict[str, dict[str, Any]]:

@@ -21,11 +21,15 @@ class Histogram:
         self._counts = np.zeros(len(bounds) + 1, dtype=np.int64)
         self.sum = 0.0
 
-    def add(self, values: NDArray[Any]) -> None:
-        """Add values, (N,)."""
+    def add(self, values: NDArray[Any], counts: NDArray[np.int64] | None = None) -> None:
+        """Add values, (N,), each as often as `counts` says, (N,); None: once."""
         places = np.searchsorted(self._bounds, values, side="left")
-        self._counts += np.bincount(places, minlength=len(self._counts))
-        self.sum += float(values.sum())
+        if counts is None:
+            self._counts += np.bincount(places, minlength=len(self._counts))
+            self.sum += float(values.sum())
+        else:
+            np.add.at(self._counts, places, counts)
+            self.sum += float((values * counts).sum())
 
     @property
     def counts(self) -> list[int]:

@@ -21,8 +21,13 @@ class Recent:
         self._slices = np.full(SLICES + 1, -1, dtype=np.int64)  # the number of the time slice in each row
         self._first: float | None = None
 
-    def add(self, seconds: NDArray[np.float64], moments: NDArray[np.float64]) -> None:
-        """Add durations, (N,), that ended at these times of a monotonic clock, (N,)."""
+    def add(
+        self,
+        seconds: NDArray[np.float64],
+        moments: NDArray[np.float64],
+        counts: NDArray[np.int64] | None = None,
+    ) -> None:
+        """Add durations, (N,), that ended at these times of a monotonic clock, (N,); `counts`: each so often, (N,)."""
         if not len(seconds):
             return
         if self._first is None:
@@ -34,7 +39,11 @@ class Recent:
             if self._slices[row] < number:
                 self._slices[row], self._counts[row] = number, 0
             if self._slices[row] == number:  # otherwise older than a minute, and its row is reused
-                self._counts[row] += np.bincount(places[slices == number], minlength=len(_BOUNDS) + 1)
+                held = slices == number
+                if counts is None:
+                    self._counts[row] += np.bincount(places[held], minlength=len(_BOUNDS) + 1)
+                else:
+                    np.add.at(self._counts[row], places[held], counts[held])
 
     def per_second(self, now: float) -> float:
         """Durations per second, over the last minute or since the first."""

@@ -143,6 +143,10 @@ class ModelMetrics(NoObserver):
         if first_event_time is not None:
             self._bound["event_to_effect_seconds"].observe(max(0.0, time.time() - first_event_time))
 
+    def append_times_replaced(self, count: int) -> None:
+        """So many records have a time that cannot be that of their append."""
+        self._bound["append_times_replaced_total"].inc(count)
+
     def snapshotted(self, version: int, seconds: float, size_bytes: int) -> None:
         self._bound["snapshots_total"].inc()
         self._bound["snapshot_duration_seconds"].observe(seconds)

@@ -17,6 +17,7 @@ disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series fo
 _LEARN_BUCKETS = (0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3)
 _SERVE_BUCKETS = (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1, 5)
 _EFFECT_BUCKETS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 5, 30, 300)
+_FRESHNESS_BUCKETS = (0.002, 0.005, 0.01, 0.015, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 5, 30, 300, 3600)
 _DELAY_BUCKETS = (0.1, 1, 10, 60, 600, 3600, 21_600, 86_400, 604_800)
 _ROWS_BUCKETS = (1, 4, 16, 64, 256, 1024, 4096)
 _GRPC = ("grpc_service", "grpc_method")
@@ -40,6 +41,12 @@ LEARNER_METRICS: Mapping[str, tuple[type, str, tuple[str, ...], tuple[float, ...
         "Time from an event to the first published version that learned it",
         (),
         _EFFECT_BUCKETS,
+    ),
+    "thalweg_append_times_replaced_total": (
+        Counter,
+        "Records whose time cannot be that of their append, and is not used for freshness",
+        (),
+        (),
     ),
     "thalweg_published_total": (Counter, "Versions published to servers", (), ()),
     "thalweg_publish_duration_seconds": (Histogram, "Duration of publishing a version", (), _LEARN_BUCKETS),
@@ -84,6 +91,18 @@ SERVER_METRICS: Mapping[str, tuple[str, str, tuple[str, ...], tuple[float, ...]]
         "counter",
         "Requests, calls and connections refused or ended early, by reason",
         ("reason",),
+        (),
+    ),
+    "thalweg_freshness_seconds": (
+        "histogram",
+        "Time from the append of a record to the first version in use that has learned it",
+        ("model_name",),
+        _FRESHNESS_BUCKETS,
+    ),
+    "thalweg_freshness_missed_total": (
+        "counter",
+        "Records for which that took longer than the freshness objective allows",
+        ("model_name",),
         (),
     ),
     "grpc_server_started_total": ("counter", "Calls started, counted when they complete", _GRPC, ()),
@@ -184,6 +203,17 @@ COLLECTED: Mapping[str, tuple[str, str, tuple[str, ...]]] = {  # computed on eac
     "thalweg_staleness_seconds": (
         "gauge",
         "Time since the version in use was known to be up to date with the log",
+        ("model_name",),
+    ),
+    "thalweg_freshness_objective": (
+        "gauge",
+        "Share of the records that must be visible in time; absent where nothing is promised",
+        ("model_name",),
+    ),
+    "thalweg_freshness_objective_seconds": ("gauge", "The longest time in time, in seconds", ("model_name",)),
+    "thalweg_freshness_budget_remaining": (
+        "gauge",
+        "Share of the error budget that is left in the window of the freshness objective; below 0: overspent",
         ("model_name",),
     ),
     "thalweg_requests_remembered_total": ("counter", "Requests buffered until their label arrives", ("model_name",)),

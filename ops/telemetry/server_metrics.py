@@ -26,6 +26,7 @@ from prometheus_client.utils import floatToGoString
 from thalweg.ops.serve.models import Models
 from thalweg.ops.serve.readiness import ServiceHealth
 from thalweg.ops.serve.telemetry import REFUSAL_REASONS, PredictionTotals
+from thalweg.ops.telemetry.freshness import freshness_tally, objectives, recent_freshness
 from thalweg.ops.telemetry.histogram import Histogram
 from thalweg.ops.telemetry.latency_window import Recent
 from thalweg.ops.telemetry.metrics import COLLECTED, SERVER_METRICS, collected, family
@@ -114,13 +115,16 @@ class ServerMetrics:
         self._count()
         now = time.monotonic()
         with self._counting:
-            return Tally(
+            own = Tally(
                 {**self._counters, **self._of_sinks()},
                 {key: (tally.counts, tally.sum) for key, tally in self._histograms.items()},
                 {model: asdict(sums) for model, sums in self._totals.items()},
                 {kind: float(value()) for kind, value in self.gauges.items()},
                 {model: (recent.counts(now), recent.per_second(now)) for model, recent in self._recent.items()},
             )
+        for model in self._models.all():
+            own.add(freshness_tally(model.name, model.freshness))
+        return own
 
     def _of_sinks(self) -> dict[tuple[str, tuple[str, ...]], float]:
         buffer, log = self._models.sinks.buffer, self._models.sinks.log
@@ -221,6 +225,10 @@ class ServerMetrics:
         half, most = Recent.quantiles_of(counts, (0.5, 0.99)) or (None, None)
         return {"answers_per_second": rate, "p50_seconds": half, "p99_seconds": most}
 
+    def freshness(self, model: str) -> dict[str, float | None]:
+        """Over the last minute: the p50 and p99 of the freshness of a model's records, in seconds."""
+        return recent_freshness(model, self._shown())
+
     def processes(self) -> dict[str, dict[str, Any]]:
         """By role: whether the process runs, its restarts, its memory and its start time."""
         by_role: dict[str, dict[str, Any]] = {}
@@ -246,6 +254,7 @@ class ServerMetrics:
         return [
             *_requests(shown),
             *self._versions(),
+            *objectives([(model.name, model.freshness) for model in self._models.all()]),
             *self._promotions(),
             *self._remembered(shown),
             _load(shown),

@@ -148,9 +148,9 @@ class PageApi:
         }
 
     def _details(self, model: ServedModel) -> dict[str, Any]:
-        latency = self._figures.latency(model.name)
+        latency, freshness = self._figures.latency(model.name), self._figures.freshness(model.name)
         parts = self._health.by_model()[model.name]
-        return details(model, self._status(model), self._clock(), self._snapshots(model), latency, parts)
+        return details(model, self._status(model), self._clock(), self._snapshots(model), latency, freshness, parts)
 
     def _champion_of(self, model: ServedModel) -> list[str]:
         """The aliases under which a model answers now."""

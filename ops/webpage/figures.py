@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from thalweg.memory.snapshots.snapshots import Manifest
@@ -81,6 +82,7 @@ def details(
     now: float,
     snapshots: Sequence[Manifest],
     latency: Mapping[str, float | None],
+    freshness: Mapping[str, float | None] = MappingProxyType({}),
     parts: Sequence[ComponentHealth] = (),
 ) -> Figures:
     """Everything that the page shows of one model: its `summary` and the rest."""
@@ -97,6 +99,7 @@ def details(
         "scores": drift.get("scores", []),
         "alarms": drift.get("alarms", []),
         "latency": dict(latency),
+        "freshness": {**freshness, **_promise(model)},
         "snapshots": versions[-_SNAPSHOTS_SHOWN:],
         "snapshots_kept": len(versions),
     }
@@ -145,6 +148,14 @@ def _quality(reported: Mapping[str, Any]) -> Figures | None:
         "floor": reported.get("quality_floor") if metric == reported.get("quality") else None,
         "floor_breached": bool(reported.get("floor_breached")),
     }
+
+
+def _promise(model: ServedModel) -> Figures:
+    """What is promised about its freshness, and what is left of the error budget; None where nothing is promised."""
+    promised, remaining = model.freshness.params, model.freshness.budget_remaining()
+    if remaining is None:
+        return {"objective": None, "within_seconds": None, "window_days": None, "budget_remaining": None}
+    return {**promised.model_dump(), "budget_remaining": remaining}
 
 
 def _effect(published: float, event_time: float) -> float | None:

@@ -6,16 +6,14 @@ A version is published once its journal entry is on disk: what servers have show
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable
 
 import structlog
 
 from thalweg.stream.exceptions import first_line
-from thalweg.stream.health.registry import Health
 from thalweg.stream.learn.fold import Fold
-from thalweg.stream.learn.observer import Observer
-from thalweg.stream.learn.ports import Publisher
+from thalweg.stream.learn.ports import Ports
+from thalweg.stream.runtime import REAL, Runtime
 
 log = structlog.get_logger(__name__)
 
@@ -27,29 +25,18 @@ class PublishCadence:
     """Publishes a fold's predictor, at a rate that keeps to the share of time for publishing.
 
     Args:
-        publisher: Makes versions visible; None: nothing is published.
+        ports: Makes versions visible, and is told of each; without a publisher nothing is published.
         flush: Returns when the journal is on disk; raises OSError.
-        observer: Notified of each publication.
         share: Maximum share of the time for publishing.
-        ticks: Monotonic seconds.
-        health: Whether versions can be published.
+        runtime: Clocks.
     """
 
-    def __init__(
-        self,
-        publisher: Publisher | None,
-        flush: Callable[[], None],
-        observer: Observer,
-        share: float,
-        ticks: Callable[[], float] = time.monotonic,
-        health: Health | None = None,
-    ) -> None:
-        self._ticks = ticks
-        self._publisher = publisher
+    def __init__(self, ports: Ports, flush: Callable[[], None], share: float, runtime: Runtime = REAL) -> None:
+        self._publisher, self._observer, self._tracker = ports.publisher, ports.observer, ports.tracker
+        self._health = ports.publishing
+        self._ticks, self._clock = runtime.ticks, runtime.clock
         self._flush = flush
-        self._observer = observer
         self._share = share
-        self._health = health or Health("publisher")
         self._version = -1
         self._not_before = 0.0
         self._oldest_waiting: float | None = None
@@ -84,6 +71,7 @@ class PublishCadence:
         try:
             self._flush()
             flushed = self._ticks()
+            self._tracker.publishing(fold.version, self._clock())
             self._publisher.publish(
                 fold.learner.predictor(),
                 version=fold.version,
@@ -102,6 +90,7 @@ class PublishCadence:
         done = self._ticks()
         self._not_before = max(flushed + (done - flushed) / self._share, started + (flushed - started) / _DISK_SHARE)
         self._version = fold.version
+        self._tracker.published(fold.version, self._clock())
         self._observer.published(fold.version, done - started, self._oldest_waiting)
         self._oldest_waiting = None
 

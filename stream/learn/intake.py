@@ -48,7 +48,7 @@ class Intake:
         )
         self._observer, self._dead_letters = ports.observer, ports.dead_letters
         self._ticks = context.runtime.ticks
-        self._size = MicroBatchSize(settings.batch_events, settings.least_batch_events)
+        self._size = MicroBatchSize(settings.batch_events, settings.least_batch_events, settings.waiting_seconds)
         self._retry = Retry(settings.model, ports.health, context.stopping)
         self.replaced = False
         """A topic was created again while it was read; the latest block is the last one of the deleted topic."""

@@ -15,6 +15,7 @@ from thalweg.proto.schema import Array
 from thalweg.stream.drift.alarm import Alarm
 from thalweg.stream.drift.digest import Digest
 from thalweg.stream.evaluation.report import EvaluationReport
+from thalweg.stream.freshness.tracker import NoTracker, Tracker
 from thalweg.stream.health.registry import Health
 from thalweg.stream.learn.observer import NoObserver, Observer
 from thalweg.stream.quarantine.attempts import Attempts, NoAttempts
@@ -137,6 +138,8 @@ class Ports:
     """Makes versions visible to the servers."""
     observer: Observer = field(default_factory=NoObserver)
     """Notified of what happens."""
+    tracker: Tracker = field(default_factory=NoTracker)
+    """Follows records to the version that has learned them."""
     commands: Commands | None = None
     """Commands from operators."""
     dead_letters: DeadLetterSink | None = None

@@ -93,7 +93,7 @@ class Processor:
         )
         self._fold, self._snapshots, self._journal, self._settings = fold, snapshots, journal, settings
         self._observer, self._alarms, self._health = ports.observer, ports.alarms, ports.health
-        self._attempts = ports.attempts
+        self._attempts, self._tracker = ports.attempts, ports.tracker
         self._clock, self._ticks, self._stopping = runtime.clock, runtime.ticks, stopping
         self._intake = Intake(context)
         self._saver = Saver(snapshots, journal, ports.observer, runtime, ports.saving)
@@ -106,9 +106,7 @@ class Processor:
         self._changes = Changes(context, self._standstill, self._recovery, self._saving)
         self._controls = Controls(context, self._saving, self._change, self._standstill)
         self._reporter = Reporter(fold, ports.observer.reported, runtime.clock, runtime.ticks)
-        self._cadence = PublishCadence(
-            ports.publisher, journal.sync, ports.observer, settings.publish_share, runtime.ticks, ports.publishing
-        )
+        self._cadence = PublishCadence(ports, journal.sync, settings.publish_share, runtime)
         self._reader: Reader | None = None
         self._taken_at = runtime.ticks()
 
@@ -167,6 +165,7 @@ class Processor:
             self._saver.close()
             self._journal.close()
             self._attempts.close()
+            self._tracker.close()
 
     @contextmanager
     def following(self) -> Iterator[Callable[[], bool]]:
@@ -220,6 +219,7 @@ class Processor:
         taken = self._intake.take(reader, idle_seconds)  # journalled when it returns
         if taken is not None:
             self._taken_at = self._ticks()
+            self._tracker.taken(taken[0].version, taken[1].records, self._clock())
             if self._cadence.due():
                 self._journal.begin_sync()  # while the block is learned
             began = self._ticks()
@@ -237,6 +237,7 @@ class Processor:
             took = self._ticks() - began
             self._saving.took(took)
             self._intake.learned(taken[0], outcome, took)
+            self._tracker.learned(outcome.version, took, self._clock())
             self._note(outcome)
             self._done(outcome, reader.lag())
         elif self._alarms is not None:
@@ -340,6 +341,9 @@ class Processor:
         """Apply the journal's entries above the present version, until the circuit breaker stops the model."""
 
         def note(outcome: Outcome) -> None:
+            if outcome.events and self._cadence.behind(outcome.version):
+                appended = self._fold.appended_time
+                self._tracker.learned_again(outcome.version, appended, outcome.events, self._clock())
             self._note(outcome)
             self._reporter.offer()
 
@@ -368,6 +372,8 @@ class Processor:
         Not as of its newest event, whose time is what its producer says.
         """
         behind = any(reader.lag().values())
+        if not behind and reader.reached():
+            self._tracker.caught_up(self._clock())
         if idle and not behind and reader.reached():
             self._cadence.confirm(self._clock())
         elif not idle:

@@ -15,6 +15,7 @@ from thalweg.models.parts.settings import Count, NotNegative, Positive, Settings
 from thalweg.proto.bounds.limits import MAX_FUTURE_SECONDS, MAX_WEIGHT
 from thalweg.proto.rows.fields import FieldMapping
 from thalweg.stream.drift.params import DriftParams
+from thalweg.stream.freshness.params import WAITING_SECONDS
 from thalweg.stream.learn.micro_batches.size import LARGEST, USUAL
 from thalweg.stream.log.log import Start
 
@@ -29,10 +30,11 @@ class LearnSettings(Settings):
     """Where a model without a snapshot starts."""
     batch_events: Count | Literal["auto"] = "auto"
     """Most events per micro-batch. `auto`: by rate, 1 while the stream is slow, up to 256 while more events wait than
-    are learned within a second; always 64 for `cotta` and `prompt_tpp`, which learn by steps."""
+    are learned within half of the time that `[model.freshness]` promises, or a second; always 64 for `cotta` and
+    `prompt_tpp`, which learn by steps."""
     batch_seconds: NotNegative = 0.05
-    """The longest time that events are collected for a micro-batch while more keep arriving. A single event is learned
-    at once."""
+    """The longest time that events are collected for a micro-batch while more keep arriving; at most a tenth of the
+    time that `[model.freshness]` promises. A single event is learned at once."""
     snapshot_events: Count = 10_000
     """Save a snapshot after this many events …"""
     snapshot_seconds: NotNegative = 30.0
@@ -84,6 +86,8 @@ class ProcessorSettings(LearnSettings):
     """On a drift alarm with this action, earlier events count less by this factor …"""
     forgetting_events: int = _DRIFT.forgetting_events
     """… for this many events."""
+    waiting_seconds: Positive = WAITING_SECONDS
+    """All that waits should be learned within this time; while it would be, `auto` keeps micro-batches small."""
     idle_seconds: float = 0.05
     """How long to wait for records before doing other work."""
 

@@ -161,6 +161,7 @@ class FileSubscriber:
         folder: The model's folder in the live folder; it need not exist yet.
         build: Creates the predictor of a state; arrays are maps of the file.
         health: Its health.
+        mapped: Called with each version once it is in use, on the thread that loads; must not raise.
     """
 
     def __init__(
@@ -168,7 +169,9 @@ class FileSubscriber:
         folder: Path,
         build: Callable[[State], Predictor],
         health: Health | None = None,
+        mapped: Callable[[VersionInfo], None] = lambda info: None,
     ) -> None:
+        self._mapped = mapped
         self.current: ServedVersion | None = None
         """Read it once per request: one attribute read, no lock."""
         self.trial = Trial()
@@ -256,6 +259,8 @@ class FileSubscriber:
         with self._news:
             self.current = ServedVersion(predictor, slot.info)
             self._news.notify_all()
+        if before is None or before.info.version != slot.info.version:  # else it was only confirmed
+            self._mapped(slot.info)
         return True
 
     def _notice(self) -> bool:

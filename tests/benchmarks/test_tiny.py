@@ -18,7 +18,7 @@ from benchmarks.scale import Scale
 pytestmark = pytest.mark.slow
 
 HERE = Path(__file__).parents[2] / "benchmarks"
-_KAFKA = {"ingest"}
+_KAFKA = {"freshness_slo", "ingest"}
 
 
 @pytest.mark.slow(5)

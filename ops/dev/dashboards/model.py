@@ -114,19 +114,31 @@ def model() -> Json:
     ]
     fresh: list[Panel] = [
         lines(
-            "End-to-end delay",
-            "Time from an event to the first version that learned it. Objective: p99 below 1 s.",
-            *quantiles("thalweg_event_to_effect_seconds"),
+            "Freshness",
+            "Time from the append of a record to the first version in use that has learned it, and the objective.",
+            *quantiles("thalweg_freshness_seconds"),
+            Query(f"thalweg_freshness_objective_seconds{{{OF_MODEL}}}", "{{model_name}}, objective"),
             unit="s",
+        ),
+        lines(
+            "Freshness error budget spent",
+            "How fast the error budget of the objective is spent, over 1 hour and 3 days; 1 spends it in its window.",
+            Query(f"thalweg:freshness_burn:ratio_rate1h{{{OF_MODEL}}}", "1h"),
+            Query(f"thalweg:freshness_burn:ratio_rate3d{{{OF_MODEL}}}", "3d"),
             limit=1,
         ),
         lines(
-            "Freshness objective missed",
-            "Share of versions with an end-to-end delay above 1 s, over 1 hour and 3 days; the objective allows 1 %.",
-            Query(f"thalweg:freshness_missed:ratio_rate1h{{{OF_MODEL}}}", "1h"),
-            Query(f"thalweg:freshness_missed:ratio_rate3d{{{OF_MODEL}}}", "3d"),
+            "Freshness error budget left",
+            "Share of the error budget that is left in the window of the objective.",
+            Query(f"thalweg_freshness_budget_remaining{{{OF_MODEL}}}", "{{model_name}}"),
             unit="percentunit",
-            limit=0.01,
+            limit=0,
+        ),
+        lines(
+            "End-to-end delay",
+            "Time from an event, by its own time, to the first version that learned it.",
+            *quantiles("thalweg_event_to_effect_seconds"),
+            unit="s",
         ),
         lines(
             "Staleness",

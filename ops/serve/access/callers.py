@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import structlog
 
+from thalweg.memory.audit import Actor
 from thalweg.ops.serve.access.roles import Role
 from thalweg.ops.serve.bounds.rare_log import RareLog
 from thalweg.ops.serve.errors import Forbidden, Unauthenticated
@@ -44,6 +45,14 @@ class Identity:
     """Requests per second; None: as the service's configuration says."""
     expires: float | None = None
     """Unix seconds; None: never."""
+
+
+def actor() -> Actor:
+    """Who calls, for the audit log: the name of its token or certificate, or else its address."""
+    caller = CALLER.get()
+    if caller is None:
+        return Actor("unknown", "anonymous")
+    return Actor(caller.key, "anonymous") if caller.anonymous else Actor(caller.identity.name, "token")
 
 
 class Caller(NamedTuple):

@@ -25,6 +25,7 @@ from types import MappingProxyType
 
 import structlog
 
+from thalweg.memory.audit import Actor, AuditLog, Outcome
 from thalweg.ops.serve.access.callers import NONE_CAME, NOT_KNOWN, Grant, Identity
 from thalweg.ops.serve.access.roles import ROLES, Role
 from thalweg.stream.health.registry import Health
@@ -68,13 +69,20 @@ class Tokens:
         path: The file.
         clock: Seconds, to look at the file at most once a second.
         health: Whether what the file says now is what holds.
+        audit: Where a reload is recorded; None: nowhere.
 
     Raises:
         TokensUnusable: The file cannot be read, has no token, or a line that is of no use.
     """
 
-    def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic, health: Health | None = None) -> None:
-        self._path, self._clock = path, clock
+    def __init__(
+        self,
+        path: Path,
+        clock: Callable[[], float] = time.monotonic,
+        health: Health | None = None,
+        audit: AuditLog | None = None,
+    ) -> None:
+        self._path, self._clock, self._audit = path, clock, audit
         self._health = health or Health("tokens")
         self._lock = threading.Lock()
         self._changed = self._signature()
@@ -117,10 +125,17 @@ class Tokens:
             self._table = read_tokens(self._path)
         except TokensUnusable as error:
             log.error("cannot reload the tokens: the previous ones stay valid", problem=str(error))
+            self._record("failed", str(error))
             self._health.degraded(f"cannot reload the tokens, the previous ones stay valid: {error}")
         else:
             self._health.running()
             log.info("reloaded the tokens", file=str(self._path), tokens=len(self._table.by_hash))
+            self._record("done", f"{len(self._table.by_hash)} tokens")
+
+    def _record(self, outcome: Outcome, detail: str) -> None:
+        if self._audit is not None:
+            by = Actor("a change of the file", "service")
+            self._audit.record("reload_tokens", by, outcome, subject=str(self._path), detail=detail)
 
     def _signature(self) -> tuple[int, ...]:
         try:

@@ -28,6 +28,7 @@ from thalweg.ops.serve.grpc_api.status_stream import StatusStream
 from thalweg.ops.serve.models import Models, ServedModel
 from thalweg.ops.serve.rows.answering import RowAnswers
 from thalweg.ops.telemetry.status import Statuses
+from thalweg.ops.traces.requests import REQUEST, caller_of
 from thalweg.proto import thalweg_pb2 as pb
 from thalweg.proto.bounds.texts import check_ids
 from thalweg.proto.columns import check_label
@@ -36,6 +37,7 @@ from thalweg.proto.decode_protobuf import ProtobufDecoder
 from thalweg.proto.rejected import Refused
 from thalweg.proto.schema import InputError, Schema
 from thalweg.stream.log.log import Log, LogError, Message, RecordsRefused
+from thalweg.stream.traces.context import NAME, TraceContext
 
 SERVICE = "thalweg.v1.LearningService"
 _HEADERS = (("content-type", CONTENT_TYPE_EVENT),)
@@ -69,6 +71,7 @@ class LearningService:
 
     def Learn(self, request_iterator: Iterator[pb.Event], context: grpc.ServicerContext) -> Iterator[pb.Ack]:  # noqa: N802
         """Events that arrive while the log is busy are appended together."""
+        trace = REQUEST.get() or caller_of(context)
         waiting: queue.Queue[pb.Event | InputError | None] = queue.Queue(
             2 * _APPEND_AT_ONCE
         )  # when full, the stream is slowed down
@@ -94,13 +97,13 @@ class LearningService:
                 while len(taken) < _APPEND_AT_ONCE and isinstance(taken[-1], pb.Event) and not waiting.empty():
                     taken.append(waiting.get_nowait())
                 ended = not isinstance(taken[-1], pb.Event)
-                yield from self._append([event for event in taken if isinstance(event, pb.Event)])
+                yield from self._append([event for event in taken if isinstance(event, pb.Event)], trace)
                 if isinstance(taken[-1], InputError):
                     raise taken[-1]
         finally:
             gone.set()
 
-    def _append(self, events: list[pb.Event]) -> list[pb.Ack]:
+    def _append(self, events: list[pb.Event], trace: TraceContext | None = None) -> list[pb.Ack]:
         acks = [pb.Ack(id=event.id) for event in events]
         by_topic: dict[str, list[int]] = {}
         caller = CALLER.get()
@@ -115,7 +118,7 @@ class LearningService:
             else:
                 by_topic.setdefault(model.topic, []).append(index)
         for topic, indices in by_topic.items():
-            messages = [_message(events[index], self._clock()) for index in indices]
+            messages = [_message(events[index], self._clock(), trace) for index in indices]
             try:
                 landed = self._log.append(topic, messages)
             except RecordsRefused as error:  # the others are in the log; where, it does not say
@@ -262,10 +265,11 @@ def _label(request: pb.LabelRequest, schema: Schema) -> str | float | list[float
     return given
 
 
-def _message(event: pb.Event, now: float) -> Message:
+def _message(event: pb.Event, now: float, trace: TraceContext | None = None) -> Message:
     key = event.key.encode() if event.HasField("key") else None
     event.ClearField("model")
-    return Message(event.SerializeToString(), key=key, headers=_HEADERS, time=now)
+    headers = _HEADERS if trace is None else (*_HEADERS, (NAME, trace.header.encode()))
+    return Message(event.SerializeToString(), key=key, headers=headers, time=now)
 
 
 def _model(model: ServedModel) -> pb.Model:

@@ -23,6 +23,7 @@ from thalweg.ops.serve.errors import refuse, status_of
 from thalweg.ops.serve.grpc_api.call_threads import RefusableCall
 from thalweg.ops.serve.grpc_api.gates import Gates
 from thalweg.ops.serve.telemetry import ServingObserver
+from thalweg.ops.traces.requests import RequestTraces
 from thalweg.proto.schema import InputError
 
 Answer = TypeVar("Answer")
@@ -55,8 +56,9 @@ def handlers(
     observer: ServingObserver,
     gates: Gates,
     access: Access,
+    traces: RequestTraces | None = None,
 ) -> dict[str, grpc.RpcMethodHandler[Any, Any]]:
-    """The gRPC handlers of a service's methods.
+    """The gRPC handlers of a service's methods; `traces` records spans of their calls.
 
     An interceptor could also observe the calls, but at a cost per prediction.
 
@@ -65,7 +67,7 @@ def handlers(
     """
     return {
         method.name: _handler(
-            service, servicer, method, observer, _Door(gates, access, row_of(f"{service}/{method.name}"))
+            service, servicer, method, observer, _Door(gates, access, row_of(f"{service}/{method.name}")), traces
         )
         for method in methods
     }
@@ -88,17 +90,25 @@ class _Door:
 
 
 def _handler(
-    service: str, servicer: object, method: Method, observer: ServingObserver, door: _Door
+    service: str,
+    servicer: object,
+    method: Method,
+    observer: ServingObserver,
+    door: _Door,
+    traces: RequestTraces | None,
 ) -> grpc.RpcMethodHandler[Any, Any]:
+    full_name = f"/{service}/{method.name}"
     call: Call = getattr(servicer, method.name)
     write = None if method.response is None else method.response.SerializeToString
     if method.streams != "none":
         streaming = _both_ways(call, method, door) if method.streams == "both" else _answers(call, method, door)
+        if traces is not None:
+            streaming = traces.streaming(full_name, streaming)
         return grpc.stream_stream_rpc_method_handler(streaming, response_serializer=write)
-    full_name = f"/{service}/{method.name}"
     if method.observed:
         call = observed(call, full_name, observer)
-    unary = _unary(call, method, door, _counter(full_name, method, observer))
+    traced = None if traces is None else partial(traces.unary, full_name)
+    unary = _unary(call, method, door, _counter(full_name, method, observer), traced)
     return grpc.stream_unary_rpc_method_handler(unary, response_serializer=write)
 
 
@@ -115,7 +125,13 @@ def _counter(full_name: str, method: Method, observer: ServingObserver) -> Calla
     return count
 
 
-def _unary(call: Call, method: Method, door: _Door, count: Callable[[Exception, float], None]) -> Call:
+def _unary(
+    call: Call,
+    method: Method,
+    door: _Door,
+    count: Callable[[Exception, float], None],
+    traced: Callable[[Call], Call] | None,
+) -> Call:
     slots: Admission = door.gates.kinds[method.kind]
 
     def running(requests: Iterator[bytes], context: grpc.ServicerContext) -> Any:
@@ -138,7 +154,7 @@ def _unary(call: Call, method: Method, door: _Door, count: Callable[[Exception, 
         count(error, 0.0)
         refuse(context, error)
 
-    return RefusableCall(running, refusing, slots.overloaded)
+    return RefusableCall(running if traced is None else traced(running), refusing, slots.overloaded)
 
 
 def _answers(call: Call, method: Method, door: _Door) -> Call:

@@ -26,6 +26,7 @@ from thalweg.ops.serve.rows.json_bodies import value_of
 from thalweg.ops.serve.rows.misspelt import misspelt
 from thalweg.ops.serve.rows.options import RowOptions
 from thalweg.ops.serve.telemetry import ServingObserver
+from thalweg.ops.traces.requests import REQUEST
 from thalweg.proto.decode import Decoder
 from thalweg.proto.event import Batch
 from thalweg.proto.json_text import as_json
@@ -34,6 +35,7 @@ from thalweg.proto.rejected import Refused
 from thalweg.proto.schema import InputError
 from thalweg.stream.labels.label_records import label_of
 from thalweg.stream.log.log import Log, Message, RecordsRefused
+from thalweg.stream.traces.context import NAME, parse
 
 _LONGEST_DETAIL = 300  # characters; of each of many rows
 MOST_RECORDS = 10_000
@@ -102,6 +104,8 @@ class AppendingRoutes:
         needed = len(bare) == count and not later
         _refuse(misspelt(model.schema, values, label=needed), single)
         ids, keys = batch.ids or [None] * count, batch.keys or [None] * count
+        if (trace := REQUEST.get() or parse(call.headers.get(NAME))) is not None:
+            headers = (*headers, (NAME, trace.header.encode()))
         messages = [
             Message(value, None if key is None else key.encode(), headers, now) for value, key in zip(values, keys)
         ]

@@ -12,14 +12,19 @@ from starlette.routing import Route
 from thalweg.ops.serve.access.access import Access
 from thalweg.ops.serve.access.roles import Row, row_of
 from thalweg.ops.serve.http_api.connections import CERTIFICATE
+from thalweg.ops.traces.requests import RequestTraces
 
 Endpoint: TypeAlias = Callable[[Request], Awaitable[Response]]
+_TRACED = ("/v1/models/", "/v2/models/")
 _READS = ("GET", "HEAD")
 
 
-def guarded(routes: Iterable[Route], access: Access) -> list[Route]:
-    """The same routes, answered only to those who may call them. Raises NoRow for one that the table does not have."""
-    return [_guarded(route, access) for route in routes]
+def guarded(routes: Iterable[Route], access: Access, traces: RequestTraces | None = None) -> list[Route]:
+    """The same routes, answered only to those who may call them. Raises NoRow for one that the table does not have.
+
+    `traces`: records spans of the calls about a model; None: there are no traces.
+    """
+    return [_guarded(route, access, traces) for route in routes]
 
 
 def calls_of(route: Route) -> list[str]:
@@ -27,7 +32,7 @@ def calls_of(route: Route) -> list[str]:
     return [f"{method} {route.path}" for method in sorted(route.methods or ()) if method != "HEAD"]
 
 
-def _guarded(route: Route, access: Access) -> Route:
+def _guarded(route: Route, access: Access, traces: RequestTraces | None) -> Route:
     rows = {call.partition(" ")[0]: row_of(call) for call in calls_of(route)}
     inner: Endpoint = route.endpoint
 
@@ -36,7 +41,9 @@ def _guarded(route: Route, access: Access) -> Route:
         enter(access, rows["GET" if reads else request.method], request, reads=reads)
         return await inner(request)
 
-    return Route(route.path, endpoint, methods=list(route.methods or ()))
+    traced = traces is not None and route.path.startswith(_TRACED)
+    made = traces.endpoint(route.path, endpoint) if traced and traces is not None else endpoint
+    return Route(route.path, made, methods=list(route.methods or ()))
 
 
 def enter(access: Access, row: Row, request: Request, *, reads: bool) -> None:

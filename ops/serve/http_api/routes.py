@@ -37,6 +37,7 @@ from thalweg.ops.serve.inference import InferenceCore
 from thalweg.ops.serve.readiness import ServiceHealth
 from thalweg.ops.serve.rows.answering import RowAnswers
 from thalweg.ops.serve.telemetry import ServerTelemetry
+from thalweg.ops.traces.requests import RequestTraces
 from thalweg.ops.webpage.api import PageApi
 from thalweg.stream.log.log import Log
 
@@ -60,7 +61,9 @@ class Api:
         appending: Admission,
         budget: ByteBudget,
         max_body_bytes: int,
+        traces: RequestTraces | None = None,
     ) -> None:
+        self._traces = traces
         self._health, self._access = health, access
         calls = BoundedCalls(budget, max_body_bytes)
         self._description = DescriptionRoutes(core.models)
@@ -90,7 +93,7 @@ class Api:
             HTTPException: _http_error,
             ClientDisconnect: _gone,
         }
-        return Starlette(routes=guarded(routes, self._access), exception_handlers=handlers)
+        return Starlette(routes=guarded(routes, self._access, self._traces), exception_handlers=handlers)
 
     async def _index(self, request: Request) -> Response:
         if page := self._page.page(request):

@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 
 import structlog
 
+from thalweg.memory.audit import Actor, AuditLog, Outcome
 from thalweg.stream.health.registry import Health
 
 log = structlog.get_logger(__name__)
@@ -77,6 +78,7 @@ class Certificates:
         files: Where they are.
         clock: Seconds, to look at the files at most once a second.
         health: Whether the files' certificates are those in use, and clients take them.
+        audit: Where a reload is recorded; None: nowhere.
 
     Raises:
         CertificatesUnusable: They cannot be used. One that has expired can, and is told in the log: a service that does
@@ -84,9 +86,13 @@ class Certificates:
     """
 
     def __init__(
-        self, files: TlsFiles, clock: Callable[[], float] = time.monotonic, health: Health | None = None
+        self,
+        files: TlsFiles,
+        clock: Callable[[], float] = time.monotonic,
+        health: Health | None = None,
+        audit: AuditLog | None = None,
     ) -> None:
-        self._files, self._clock = files, clock
+        self._files, self._clock, self._audit = files, clock, audit
         self._health = health or Health("certificates")
         self._refused = ""  # why clients refuse them, as was told last
         self._not_reloaded = ""
@@ -120,10 +126,17 @@ class Certificates:
             problem = f"{error.setting}: {error}"
             log.error("cannot reload the certificates: the previous ones stay in use", problem=problem)
             self._not_reloaded = f"cannot reload the certificates, the previous ones stay in use: {problem}"
+            self._record("failed", problem)
             return
         self._not_reloaded = ""
         log.info("reloaded the certificates", expires=_date(self._loaded.expires), names=list(self._loaded.names))
         self._refused = ""
+        self._record("done", f"expires {_date(self._loaded.expires)}")
+
+    def _record(self, outcome: Outcome, detail: str) -> None:
+        if self._audit is not None:
+            by = Actor("a change of the files", "service")
+            self._audit.record("reload_certificates", by, outcome, subject=self._files.certificate, detail=detail)
 
     def _tell(self) -> None:
         lapse = self._loaded.lapse(time.time())

@@ -5,7 +5,7 @@ import { drawChart } from "./chart.js";
 import { draw, el, find, moment, say } from "./dom.js";
 import { drawReasons } from "./letters.js";
 import { drawVersions } from "./versions.js";
-import { CONTROLS, ago, bytes, clock, count, doneWords, driftName, gain, gainWords, metricName, metricValue, namedValue, rate, short, span, title, when } from "./words.js";
+import { CONTROLS, ago, bytes, clock, count, doneWords, driftName, gain, gainWords, metricName, metricValue, namedValue, rate, share, short, span, title, when } from "./words.js";
 
 const CONTINUAL = { // means over the classes; docs/evaluation.md
   min_accuracy: "Minimum class accuracy, held-out events",
@@ -135,7 +135,7 @@ function experts(gauges) {
 }
 
 function drawVitals(model, service) {
-  const { latency, quality } = model;
+  const { freshness, latency, quality } = model;
   const bounds = quality?.low != null ? `${metricValue(quality.metric, quality.low).replace("\u00a0%", "")}–${metricValue(quality.metric, quality.high)}` : null;
   const lag = model.lag_records === null ? "–" : `${count(model.lag_records)} records`;
   const groups = {
@@ -149,6 +149,10 @@ function drawVitals(model, service) {
     Freshness: [
       ["Staleness", span(model.staleness_seconds)],
       ["End-to-end delay", span(model.effect_seconds)],
+      ["Record to answer p50", span(freshness.p50_seconds)],
+      ["Record to answer p99", span(freshness.p99_seconds)],
+      freshness.objective === null ? null : ["Objective", `${share(freshness.objective)} within ${span(freshness.within_seconds)}`],
+      freshness.objective === null ? null : [`Error budget, ${count(freshness.window_days)} days`, `${share(freshness.budget_remaining)} left`],
       ["Version", count(model.state_version)],
       ["Published", model.published === null ? "–" : moment(model.published, ago)],
     ],

@@ -24,6 +24,11 @@ export function short(value) {
   return value.toFixed(size >= 10 ? 1 : size >= 1 ? 2 : 3);
 }
 
+/** A part of a whole, in percent. */
+export function share(value) {
+  return known(value) ? `${short(value * 100)}\u00a0%` : "–";
+}
+
 export function rate(value) {
   if (!known(value)) return "–";
   return value >= 100 ? count(value) : value >= 10 ? value.toFixed(0) : value.toFixed(value ? 1 : 0);

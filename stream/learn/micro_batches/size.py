@@ -10,6 +10,8 @@ from __future__ import annotations
 import math
 from typing import Literal, TypeAlias
 
+from thalweg.stream.freshness.params import WAITING_SECONDS
+
 BatchEvents: TypeAlias = int | Literal["auto"]
 
 LARGEST = 256
@@ -17,8 +19,6 @@ LARGEST = 256
 USUAL = 64
 """Events per micro-batch of `auto` where a long history is learned before anything else. Also the records that are
 waited for while more keep arriving."""
-WITHIN_SECONDS = 1.0
-"""All that waits should be learned within this time; while it would be, micro-batches do not grow."""
 _NO_CHEAPER = 0.8  # of the cost per event at half the size: larger ones are pointless, the learner's cost is per event
 _LEAST_BLOCK = 8  # events of a block whose cost is measured; of a smaller one it is mostly that of the block itself
 _MOST_OF_A_BLOCK = 4096  # micro-batches: a block must not take long before its learner's cost is known
@@ -32,10 +32,11 @@ class MicroBatchSize:
         configured: Events per micro-batch, or `auto`.
         least: The size of `auto` for a learner that learns by steps, each over a micro-batch: in larger ones it would
             take fewer steps, and learn less of a backlog than of the same events one after the other. 1: any other.
+        within_seconds: All that waits should be learned within this time; while it would be, micro-batches do not grow.
     """
 
-    def __init__(self, configured: BatchEvents, least: int = 1) -> None:
-        self._configured = configured
+    def __init__(self, configured: BatchEvents, least: int = 1, within_seconds: float = WAITING_SECONDS) -> None:
+        self._configured, self._within = configured, within_seconds
         self._sizes = [1 << power for power in range(9)] if least == 1 else [least]
         self._seconds: dict[int, float] = {}  # per event, by size
         self._per_record: float | None = None
@@ -69,7 +70,7 @@ class MicroBatchSize:
                 self._seconds[size] *= _FADE
                 break
             best, before = size, seconds
-            if events * seconds <= WITHIN_SECONDS:
+            if events * seconds <= self._within:
                 break
         return best
 

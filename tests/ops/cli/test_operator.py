@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import threading
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 from tests.ops.cli.test_snapshot import configured
 from tests.services.processes import until
+from thalweg.memory.audit import os_user
 from thalweg.memory.exchange.open import open_commands
 from thalweg.models.contract.learner import Learner
 from thalweg.models.encoders.encoded import make_learner
@@ -58,6 +60,9 @@ def test_an_operator_reaches_a_stopped_model_and_lets_it_go_on(
 
     operator.rollback(config, "m", 0)
     assert "the state is that of version 0 again" in capsys.readouterr().out
+    (entry,) = map(json.loads, (Path(config.service.state_dir) / "audit.jsonl").read_text().splitlines())
+    assert (entry["action"], entry["subject"], entry["arguments"]) == ("rollback", "m", {"version": 0})
+    assert (entry["by"], entry["by_kind"], entry["outcome"]) == (*os_user(), "done")
     assert processor.stopped_by is not None
     what = (
         "10 of the newest 70 events could not be learned, more than 10 % (30 more were not tried): ValueError: negative"

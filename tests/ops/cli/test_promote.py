@@ -17,6 +17,7 @@ from tests.ops.running import service
 from tests.samples import FEATURES
 from tests.services import warm
 from tests.services.processes import PATIENCE, stop, until
+from thalweg.memory.audit import os_user
 from thalweg.ops.cli.promote import promote
 from thalweg.ops.config.config import load, parse
 from thalweg.ops.config.effective import effective
@@ -110,6 +111,12 @@ def test_what_would_refuse_requests_is_not_promoted_unless_forced(tmp_path: Path
 
     known = Promotions(tmp_path / "state" / ".aliases" / "fraud.jsonl").read()
     assert [one.champion for one in known] == ["a", "d", "a"]
+    entries = [json.loads(line) for line in (tmp_path / "state" / "audit.jsonl").read_text().splitlines()]
+    assert [(entry["subject"], entry["arguments"]["to"], entry["outcome"]) for entry in entries] == [
+        ("fraud", "d", "done"),
+        ("fraud", "a", "done"),
+    ]
+    assert {(entry["by"], entry["by_kind"]) for entry in entries} == {os_user()}
     shutil.rmtree(live.resolve())
 
 

@@ -14,7 +14,8 @@ from tests.models.columns.samples import COLUMNS, events_of
 from tests.models.columns.test_encoding import TABLE, WORDS, payments
 from tests.models.columns.test_ids import CLICKS, NETWORK, PROCESS, VISITS, clicks, visits
 from thalweg.ops.config.config import parse
-from thalweg.ops.run.app import location_of, new_learner
+from thalweg.ops.run.app import new_learner
+from thalweg.ops.run.serving import location_of
 from thalweg.proto.event import Batch
 from thalweg.stream.publication.file_channel import FilePublisher, FileSubscriber
 

@@ -24,8 +24,9 @@ from thalweg.memory.snapshots.snapshots import FolderSnapshots
 from thalweg.models.contract.registry import find
 from thalweg.ops.cli.produce import messages
 from thalweg.ops.config.config import Config, load
-from thalweg.ops.run.app import build_server, open_configured_log
+from thalweg.ops.run.app import open_configured_log
 from thalweg.ops.run.learning import Learning
+from thalweg.ops.run.serving import build_server
 from thalweg.ops.serve.server import Server
 from thalweg.stream.health.registry import HealthRegistry
 from thalweg.stream.log.log import Log, LogError, LogReplaced, Message

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from thalweg.memory.exchange.commands import InMemoryCommandQueue
+from thalweg.memory.exchange.commands import CommandQueue, InMemoryCommandQueue
 from thalweg.memory.snapshots.snapshots import FolderSnapshots, Manifest
 from thalweg.memory.snapshots.state import State
 from thalweg.models.contract.learner import Learner, LearnerContext, Predictor
@@ -70,6 +70,7 @@ class RunningServer:
         labels_topic: str = "",
         log: InMemoryLog | None = None,
         model: Taught | None = None,
+        commands: Callable[[CommandQueue], CommandQueue] = lambda store: store,
         **settings: Any,
     ) -> None:
         limits = limits or ServerLimits(max_message_bytes=4 << 20)
@@ -108,7 +109,7 @@ class RunningServer:
         self.server = Server(
             models,
             self.log,
-            self.store,
+            commands(self.store),
             workers=workers,
             addresses=addresses or Addresses(grpc="127.0.0.1:0", http="127.0.0.1:0"),
             limits=limits,

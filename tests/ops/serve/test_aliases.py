@@ -38,6 +38,10 @@ from thalweg.stream.journal.promotions import Promotions
 from thalweg.stream.labels.request_buffer import RequestBuffer
 from thalweg.stream.log.log import InMemoryLog
 from thalweg.stream.publication.file_channel import FilePublisher
+from thalweg.stream.traces.awaited import AwaitedAnswers
+from thalweg.stream.traces.context import TraceContext
+from thalweg.stream.traces.handed_on import HandedOn
+from thalweg.stream.traces.spans import InMemorySpans
 
 SPECS = {"features": TensorSpec("features", "float32", (FEATURES,))}
 MAKERS = {
@@ -133,6 +137,23 @@ def models(world: World) -> Iterator[Models]:
 def asked(models: Models, **freshness: int) -> Any:
     wanted = RequestOptions("fraud", freshness=Freshness(**freshness)) if freshness else RequestOptions("fraud")
     return InferenceCore(models).infer(InferenceRequest(wanted, {"features": X}, 5.0)).served
+
+
+def test_under_an_alias_the_first_answer_is_that_of_the_models_own_version(world: World, models: Models) -> None:
+    spans = InMemorySpans()
+    world.promote("mean")
+    until("the server follows", lambda: asked(models).info.version > VERSIONS_PER_PROMOTION)
+    awaiting = models.by_name["mean"].awaiting = AwaitedAnswers("mean", world.folder / "live" / "mean", spans)
+    answering = models.find("fraud")
+    answering.awaiting = awaiting
+    awaiting.awaited = (HandedOn(4, TraceContext(1, 2, 1), 0.0),)
+
+    asked(models)  # of version 3 still
+    assert not spans.ended
+    world.learn("mean")
+    until("version 4 answers", lambda: asked(models).info.version % VERSIONS_PER_PROMOTION == 4)
+
+    assert [(span.name, span.attributes["thalweg.version"]) for span in spans.ended] == [("first answer mean", 4)]
 
 
 def test_the_version_of_an_alias_moves_only_forward_over_promotions_and_back(world: World, models: Models) -> None:

@@ -29,6 +29,7 @@ from thalweg.models.contract.gauges import MEMORY_ENTRIES, MEMORY_EVICTIONS, SKI
 from thalweg.models.contract.learner import LearnerContext
 from thalweg.models.ridge.learner import Ridge
 from thalweg.ops.serve.models import RequestSinks
+from thalweg.ops.telemetry.freshness import FreshnessWatch
 from thalweg.ops.telemetry.learner_metrics import LearnerMetrics
 from thalweg.ops.telemetry.metrics import COLLECTED, LEARNER_METRICS, SERVER_METRICS
 from thalweg.ops.telemetry.server_metrics import ServerMetrics
@@ -39,6 +40,7 @@ from thalweg.proto.schema import TensorSpec
 from thalweg.stream.drift.alarm import Alarm
 from thalweg.stream.evaluation.continual import METRICS as CONTINUAL
 from thalweg.stream.evaluation.monitor import Monitor
+from thalweg.stream.freshness.params import FreshnessParams
 from thalweg.stream.learn.observer import LearnerReport
 from thalweg.stream.learn.outcome import Outcome
 from thalweg.stream.log.log import Gap
@@ -181,7 +183,16 @@ def test_figures_stand_on_the_page_between_their_bounds_beside_what_is_still_kno
 def models_named(*names: str) -> Any:
     """Served models without a version."""
     versions = SimpleNamespace(newest=None)
-    models = [SimpleNamespace(name=name, versions=versions, needs_labels=lambda _: True) for name in names]
+    nowhere = Path("/nonexistent")
+    models = [
+        SimpleNamespace(
+            name=name,
+            versions=versions,
+            needs_labels=lambda _: True,
+            freshness=FreshnessWatch(nowhere, nowhere, FreshnessParams()),
+        )
+        for name in names
+    ]
     return SimpleNamespace(all=lambda: models, aliases=[], answering=str, sinks=RequestSinks())
 
 

@@ -19,6 +19,7 @@ from tests.services.processes import stop
 from thalweg.models.contract.gauges import MEMORY_ENTRIES, GaugeSpec
 from thalweg.models.cotta.learner import ROLLBACKS
 from thalweg.ops.serve.models import RequestSinks
+from thalweg.ops.telemetry.freshness import FreshnessWatch
 from thalweg.ops.telemetry.learner_metrics import LearnerMetrics
 from thalweg.ops.telemetry.server_metrics import ServerMetrics
 from thalweg.proto.event import Batch, ClassLabels
@@ -29,6 +30,7 @@ from thalweg.proto.task import CLASSIFICATION
 from thalweg.stream.drift.methods.river import DETECTORS
 from thalweg.stream.drift.params import DriftParams
 from thalweg.stream.evaluation.monitor import Monitor
+from thalweg.stream.freshness.params import FreshnessParams
 
 pytestmark = pytest.mark.slow
 
@@ -87,7 +89,10 @@ def test_the_page_is_bounded_per_model_whatever_stream_and_callers_say(tmp_path:
     info = SimpleNamespace(version=1, learned_events=1)
     versions = SimpleNamespace(newest=SimpleNamespace(info=info, predictor=SimpleNamespace(task=CLASSIFICATION)))
     said: dict[str, Any] = {"staleness_seconds": 0.0, "untrained": "", "needs_labels": True}
-    told = {"versions": versions} | {name: lambda _, answer=answer: answer for name, answer in said.items()}
+    freshness = FreshnessWatch(tmp_path / "live", tmp_path / "state", FreshnessParams())
+    told = {"versions": versions, "freshness": freshness} | {
+        name: lambda _, answer=answer: answer for name, answer in said.items()
+    }
     served: Any = [SimpleNamespace(name=name, **told) for name in names]
     models: Any = SimpleNamespace(
         all=lambda: served, named=lambda: served, answering=lambda name: name, aliases={}, sinks=RequestSinks()

@@ -230,6 +230,17 @@ def test_one_model_has_its_snapshots_and_latency(reader: httpx.Client, open_serv
     assert found["latency"]["answers_per_second"] > 0
 
 
+def test_one_model_has_what_is_promised_of_its_freshness_and_what_is_left(reader: httpx.Client) -> None:
+    assert reader.get("/api/models/m").json()["freshness"] == {
+        "p50_seconds": None,
+        "p99_seconds": None,
+        "objective": 0.99,
+        "within_seconds": 1.0,
+        "window_days": 30,
+        "budget_remaining": 1.0,
+    }
+
+
 def test_a_version_saved_while_the_page_is_open_appears(reader: httpx.Client, open_service: RunningServer) -> None:
     before = {one["version"] for one in reader.get("/api/models/m").json()["snapshots"]}
 

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ import pytest
 
 from tests.services.processes import PATIENCE, until
 from thalweg.memory.snapshots.state import State
+from thalweg.proto.schema import Array, Inputs, TensorSpec
 from thalweg.proto.task import CLASSIFICATION
 from thalweg.stream.health.registry import Health
 from thalweg.stream.publication.announcement import ANNOUNCEMENT
@@ -27,9 +29,14 @@ class Filled:
     """A predictor whose every number is the same: a torn one would show."""
 
     task = CLASSIFICATION
+    inputs: Mapping[str, TensorSpec] = {}
+    outputs: Mapping[str, TensorSpec] = {}
 
     def __init__(self, state: State) -> None:
         self.values = state.tensors["values"]
+
+    def predict(self, inputs: Inputs) -> Mapping[str, Array]:
+        return {}
 
     def state(self) -> State:
         return State({"values": self.values})

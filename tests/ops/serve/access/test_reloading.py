@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
 import pytest
 
 from tests.services.certificates import Authority
+from thalweg.memory.audit import audit_log
 from thalweg.ops.serve.access.tokens import Tokens
 from thalweg.ops.serve.tls.certificates import Certificates, TlsFiles
 from thalweg.stream.health.registry import Health
@@ -24,6 +26,11 @@ class Clock:
         return self.now
 
 
+def audited(folder: Path) -> list[tuple[str, str, str]]:
+    entries = map(json.loads, (folder / "audit.jsonl").read_text().splitlines())
+    return [(entry["action"], entry["by_kind"], entry["outcome"]) for entry in entries]
+
+
 def told(health: Health) -> tuple[str, str]:
     now = health.now()
     return now.state.value, now.reason
@@ -32,7 +39,7 @@ def told(health: Health) -> tuple[str, str]:
 def test_tokens(tmp_path: Path) -> None:
     path, health = tmp_path / "tokens", Health("tokens")
     path.write_text("a-token-of-some-length")
-    tokens = Tokens(path, Clock(), health)
+    tokens = Tokens(path, Clock(), health, audit_log(tmp_path))
     assert told(health) == ("running", "")
 
     path.write_text("short")
@@ -45,6 +52,8 @@ def test_tokens(tmp_path: Path) -> None:
     path.write_text("another-token-of-some-length")
     tokens.identity(None)
     assert told(health) == ("running", "")
+    assert audited(tmp_path) == [("reload_tokens", "service", "failed"), ("reload_tokens", "service", "done")]
+    assert "of-some-length" not in (tmp_path / "audit.jsonl").read_text()
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +66,7 @@ def test_certificates(tmp_path: Path, root: Authority) -> None:
     files = TlsFiles(str(tmp_path / "c.pem"), str(tmp_path / "c.key"))
     shutil.copy(first.certificate, files.certificate)
     shutil.copy(first.key, files.key)
-    certificates = Certificates(files, Clock(), health)
+    certificates = Certificates(files, Clock(), health, audit_log(tmp_path))
     certificates.current()
     assert told(health) == ("running", "")
 

@@ -15,7 +15,8 @@ from tests.ops.serve.serving import RunningServer, Taught, served
 from tests.samples import sample
 from thalweg.models.contract.registry import BUILT_IN
 from thalweg.ops.config.config import parse
-from thalweg.ops.run.app import location_of, new_learner
+from thalweg.ops.run.app import new_learner
+from thalweg.ops.run.serving import location_of
 from thalweg.proto.encode import to_json
 
 HEAD = '[[model]]\nname = "m"\ntopic = "m.events"\n'

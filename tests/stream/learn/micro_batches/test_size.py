@@ -34,6 +34,13 @@ def test_the_more_waits_the_larger_they_are_and_afterwards_it_is_row_by_row_agai
     assert calm == [1] * 5
 
 
+def test_the_less_may_wait_the_sooner_they_grow() -> None:
+    def largest(within: float) -> int:
+        return max(lived(MicroBatchSize("auto", within_seconds=within), [2000] * 20, lambda events: 1e-4))
+
+    assert [largest(within) for within in (1.0, 0.1, 0.01)] == [1, 2, 32]
+
+
 def test_no_block_is_larger_than_the_largest_and_all_are_powers_of_two() -> None:
     found = lived(MicroBatchSize("auto"), [10**9] * 50, lambda events: 1e-4)
 

@@ -1,0 +1,1 @@
+"""Traces by OpenTelemetry: switched on by its environment variables, else nothing of it is imported."""

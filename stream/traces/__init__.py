@@ -1,0 +1,1 @@
+"""Traces: which records belong to a trace, and what becomes of them until an answer has learned them."""
