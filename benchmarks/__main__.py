@@ -27,6 +27,7 @@ NAMES = (
     "row_by_row",
     "streams",
     "promises",
+    "class_order",
     "rare_classes",
     "many_events",
     "freshness",

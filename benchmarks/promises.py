@@ -139,7 +139,7 @@ def wide(seeds: int, scale: Scale) -> list[Result]:
         x, _ = random_convolutions(raw, raw[:10])
         order = np.random.default_rng(0).permutation(len(x))[:2000]
         x, y = x[order], y[order]
-        note = f"cifar10_small, 2,000 rows by 256; scikit-learn's SGD by 64 {100 * sgd(x, y, 0):.1f}; was 39.7"
+        note = f"cifar10_small, 2,000 rows by 256, the first included; SGD by 64 {100 * sgd(x, y, 0):.1f}; was 39.7"
         results.append(at_least("2,048 columns", 100 * float(teach(ridge(x), x, y, 256).mean()), "%", 45.8, note))
     rows, width = scale.of(1500, quick=600, tiny=130), scale.of(500, quick=200, tiny=60)
     tables = [noise(rows, width, seed) for seed in range(seeds)]
@@ -148,10 +148,10 @@ def wide(seeds: int, scale: Scale) -> list[Result]:
         *results,
         row(
             f"{width} columns, 50 of them telling anything",
-            lambda s: float(teach(ridge(tables[s][0], s), *tables[s]).mean()),
+            lambda s: float(teach(ridge(tables[s][0], s), *tables[s])[64:].mean()),
             seeds,
             bar,
-            f"{rows:,} rows; the bar is scikit-learn's SGD",
+            f"{rows:,} rows, after the first 64; the bar is scikit-learn's SGD",
         ),
     ]
 
@@ -238,12 +238,13 @@ def recorded(scale: Scale) -> Sequence[Result]:
         return []
     linear: dict[str, Any] = {"expansion": 0, "forgetting": 1}
     found = []
-    for name, bound, was in (("fashion_mnist", 87.1, 67.5), ("cifar10_small", 58.9, 45.5)):
+    for name, bound, was, least in (("fashion_mnist", 87.1, 67.5, 84.4), ("cifar10_small", 58.9, 45.5, 53.8)):
         value = 100 * pictures(name, None, **linear)
         note = f"expansion = 0, forgetting = 1; was {was}; unstandardised with gamma = 100: {bound + 1:.1f}"
         found.append(at_least(f"{name}, class after class", value, "%", bound, note))
         value = 100 * pictures(name, None)
-        found.append(Result(name="… default settings", value=value, unit="%", note="guessing 10"))
+        note = "expansion = 0, forgetting = 1, less a point; guessing 10"
+        found.append(at_least(f"{name}, class after class, default settings", value, "%", least, note))
     return found
 
 

@@ -5,10 +5,10 @@ class is away, a second head is solved, of all that is known: from cross-moments
 the Gram, which is the scatter within classes plus that of their means, Σ q qᵀ / n. The second part follows the
 classes' clocks exactly, the first is scaled with the weight of the events.
 
-A row whose best score by that head among classes away leads the best among the others by more than a threshold is
-answered by it, any other by the head of the present. The threshold balances two errors: a class that is away is not
-recognised (from the sums: leads are normal around the score of the class mean), and one of the latest events would be
-taken for a class that is away (they are asked again).
+A row for which that head prefers a class that is away is answered by it, any other by the head of the present. Of two
+classes that came at the same time, the one that still comes must be beaten by a threshold (`pairs.py`). It balances two
+errors: a class that is away is not recognised (from the sums: leads are normal around the score of the class mean), and
+one of the latest events would be taken for a class that is away (they are asked again).
 """
 
 from __future__ import annotations
@@ -20,14 +20,15 @@ from numpy.typing import NDArray
 from scipy.special import ndtr
 
 from thalweg.models.ridge.clocks import ClassClocks
-from thalweg.models.ridge.heads.solve import solve
-from thalweg.models.ridge.predictor import Known
+from thalweg.models.ridge.heads.discriminant import Likelihoods, likelihoods
+from thalweg.models.ridge.pairs import Pairs
+from thalweg.models.ridge.predictor import Known, leads, patterns
 from thalweg.models.ridge.statistics import Statistics
 from thalweg.proto.schema import Array
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
-THRESHOLDS: Floats = np.append(np.linspace(-0.5, 1.5, 41), np.inf)
+THRESHOLDS: Floats = np.append(np.linspace(-5.0, 35.0, 81), np.inf)
 """Leads of a class that is away above which it is believed; the last: never."""
 PRICE = 2.0
 """One of the latest events taken wrongly weighs as much as this many when classes away are asked for as often."""
@@ -41,6 +42,8 @@ JUDGED = 16
 """Events after which the latest are asked again."""
 SPREAD = 2.0
 """Leads vary this much more than the sums say: these hold the very events, and tails are longer than normal ones."""
+SHRINKAGE = 0.5
+"""Of the mean variance within classes, added to that of each feature: one of few events is known that much less."""
 RENEWED = 0.03
 """The head of all that is known is solved again when events have grown by this share."""
 
@@ -57,10 +60,14 @@ class Absent:
             decay: λ of the common sums, < 1.
         """
         self.clocks = ClassClocks(size, decay)
+        self.pairs = Pairs()
         self.head: Floats | None = None
         """(D, C'), of all that is known; None: no class is away."""
+        self.intercept: Floats = np.zeros(0)
+        """(C',)."""
         self.away: Mask = np.zeros(0, bool)
         """(C',): the classes that were away when it was solved."""
+        self._priced: Mask = np.zeros((0, 0), bool)  # (A, P), see `Pairs.priced`
         self._recent: Floats = np.zeros((RECENT, width))  # inputs of the latest events: event i is row i % RECENT
         self._recent_codes: NDArray[np.int32] = np.zeros(RECENT, np.int32)
         self._missed: Floats = np.zeros(len(THRESHOLDS))  # error by the sums, at each threshold
@@ -68,8 +75,13 @@ class Absent:
         self._solved = 0  # events at the last solve
         self._judged = 0  # events when the latest were last asked again
 
-    def add(self, inputs: Array, codes: NDArray[np.int32], common: Statistics) -> None:
-        """Count n events with inputs (n, F), before they are added to the common sums."""
+    def grow(self, columns: int) -> None:
+        """Add classes up to `columns`."""
+        self.clocks.grow(columns)
+        self.pairs.grow(columns)
+
+    def add(self, inputs: Array, features: Floats, codes: NDArray[np.int32], common: Statistics) -> None:
+        """Count n events with inputs (n, F) and features (n, D), before they are added to the common sums."""
         n, start = len(codes), self.clocks.events
         first = start % RECENT
         if n == 1:  # as below
@@ -80,6 +92,9 @@ class Absent:
             latest = np.arange(max(0, n - RECENT), n)
             places = (start + latest) % RECENT
             self._recent[places], self._recent_codes[places] = inputs[latest], codes[latest]
+        if self.head is not None:
+            self.pairs.take(codes, self._scores(features).argmax(axis=1), self.away)
+        self.pairs.add(codes)
         self.clocks.add(codes, common)
 
     def update(
@@ -87,7 +102,6 @@ class Absent:
         common: Callable[[], Statistics],
         features: Callable[[Floats], Floats],
         present: Callable[[], Floats],
-        gamma: Callable[[Statistics], float],
         constant: int | None,
         *,
         anyway: bool,
@@ -98,7 +112,6 @@ class Absent:
             common: Gives the sums of all events.
             features: From inputs (n, F) to features (n, D) under the scale in use.
             present: Gives the head of what is asked now, (D, C).
-            gamma: Gives the ridge coefficient.
             constant: Index of the constant feature.
             anyway: Solve whether it is due or not.
 
@@ -116,24 +129,22 @@ class Absent:
         solved = anyway or self.head is None or stale or not np.array_equal(away, self.away)
         if solved:
             self.away = away
-            sums = common()
-            self._solve(sums, gamma(sums), constant)
+            self._solve(common(), constant)
         judged = solved or events - self._judged >= JUDGED
         if judged:
+            self._priced = self.pairs.priced(self.away)
             self._judge(features, present())
         return judged
 
-    def _solve(self, common: Statistics, gamma: float, constant: int | None) -> None:
-        cross, weight = self.clocks.own(common)
-        n = np.maximum(weight, 1e-300)
-        within = np.triu(common.gram) + np.triu(common.gram, 1).T
-        within -= (common.cross / np.maximum(common.class_weight, 1e-300)) @ common.cross.T
-        within /= max(float(common.class_weight.sum()), 1e-300)  # of one event
-        means, share = cross / n, float(weight.sum()) / len(weight)  # of each class: all are asked for equally
-        gram = within * weight.sum() + means @ means.T * share
-        self.head = solve(np.asfortranarray(gram), np.asfortranarray(means * share), gamma, constant)
-        self._missed = _predicted_errors(self.head, means, within, self.away)
+    def _solve(self, common: Statistics, constant: int | None) -> None:
+        found = likelihoods(common, *self.clocks.own(common), constant, SHRINKAGE)
+        self.head, self.intercept = found.head, found.intercept
+        self._missed = _predicted_errors(found, self.away)
         self._solved = self.clocks.events
+
+    def _scores(self, features: Floats) -> Floats:
+        assert self.head is not None
+        return np.asarray(features @ self.head + self.intercept)
 
     def _judge(self, features: Callable[[Floats], Floats], present: Floats) -> None:
         """Count how many of the latest events each threshold would take for a class that is away, of those that the
@@ -143,18 +154,18 @@ class Absent:
         codes = self._recent_codes[: min(self.clocks.events, RECENT)]
         here = np.flatnonzero(~self.away[codes])
         asked = features(self._recent[here])
-        known = asked @ self.head
+        known = self._scores(asked)
         right = np.where(self.away[: present.shape[1]], -np.inf, asked @ present).argmax(axis=1) == codes[here]
-        lead = known[:, self.away].max(axis=1) - known[:, ~self.away].max(axis=1)
-        self._mistaken = (lead[right, None] > THRESHOLDS).sum(axis=0) / max(len(here), FEW)
+        taken = (leads(known[right], patterns(self.away, self._priced))[:, None] >= THRESHOLDS).sum(axis=0)
+        self._mistaken = (taken - taken[-1]) / max(len(here), FEW)  # no threshold prevents those of the last
         self._judged = self.clocks.events
 
     @property
     def known(self) -> Known | None:
         """What a predictor needs of it; None: nothing is answered by it."""
-        if self.head is None or (threshold := self.threshold) == np.inf:
+        if self.head is None or ((threshold := self.threshold) == np.inf and self._priced.any(axis=1).all()):
             return None
-        return Known(self.head, self.away, threshold)
+        return Known(self.head, self.intercept, self.away, threshold, self._priced)
 
     @property
     def threshold(self) -> float:
@@ -166,42 +177,46 @@ class Absent:
         """Tensors for `state()`."""
         found: dict[str, Array] = {
             **self.clocks.tensors(),
+            **self.pairs.tensors(),
+            "priced": self._priced,
             "away": self.away,
             "recent": self._recent,
             "recent_codes": self._recent_codes,
             "missed": self._missed,
             "mistaken": self._mistaken,
         }
-        return found if self.head is None else {**found, "head": self.head}
+        return found if self.head is None else {**found, "head": self.head, "intercept": self.intercept}
 
     def meta(self) -> dict[str, int]:
         """Counters for `state()`."""
         return {"events": self.clocks.events, "solved": self._solved, "judged": self._judged}
 
-    def restore(self, tensors: Mapping[str, Array], meta: Mapping[str, int]) -> None:
-        """Restore from `tensors()` and `meta()`; copies."""
+    def restore(self, tensors: Mapping[str, Array], meta: Mapping[str, int]) -> bool:
+        """Restore from `tensors()` and `meta()`; copies.
+
+        Returns:
+            False if an earlier version made them, whose head is not of this kind: `update` anyway.
+        """
         self.clocks.restore(tensors, meta["events"])
-        self.head = np.array(tensors["head"]) if "head" in tensors else None
-        self.away = np.array(tensors["away"])
+        self.pairs.restore(tensors, len(tensors["clocks"][0]))
+        self.away, alike = np.array(tensors["away"]), "intercept" in tensors
+        self.head = np.array(tensors["head"]) if alike else None
+        self.intercept = np.array(tensors["intercept"]) if alike else np.zeros(0)
+        self._priced = np.array(tensors.get("priced", np.zeros((0, 0), bool)))
         self._recent, self._recent_codes = np.array(tensors["recent"]), np.array(tensors["recent_codes"])
         self._missed, self._mistaken = np.array(tensors["missed"]), np.array(tensors["mistaken"])
         self._solved, self._judged = meta["solved"], meta["judged"]
+        return alike or "head" not in tensors
 
 
-def _predicted_errors(head: Floats, means: Floats, within: Floats, away: Mask) -> Floats:
-    """Share of wrong groups at each of THRESHOLDS, when classes away and present are asked for equally often.
-
-    Args:
-        head: W (D, C).
-        means: Of the features of each class, (D, C).
-        within: Covariance within classes, (D, D).
-        away: The classes that are away, (C,).
-    """
-    scores = head.T @ means  # row: score of a class, column: mean of a class
+def _predicted_errors(found: Likelihoods, away: Mask) -> Floats:
+    """Share of wrong groups at each of THRESHOLDS, when classes away (C,) and present are asked for equally often."""
+    head, means = found.head, found.means
+    scores = head.T @ means + found.intercept[:, None]  # row: score of a class, column: mean of a class
     there, here = np.flatnonzero(away), np.flatnonzero(~away)
     lead_there = scores[there, there] - scores[np.ix_(here, there)].max(axis=0)
     lead_here = scores[np.ix_(there, here)].max(axis=0) - scores[here, here]
-    spread = head.T @ within @ head
+    spread = head.T @ found.within @ head
     variance = float(np.mean(np.diag(spread)[there])) + float(np.mean(np.diag(spread)[here]))
     variance -= 2.0 * float(np.mean(spread[np.ix_(here, there)]))
     deviation = SPREAD * np.sqrt(max(variance, 1e-12))

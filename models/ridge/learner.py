@@ -30,8 +30,7 @@ from thalweg.models.parts.standardise import scaled
 from thalweg.models.ridge.absent import Absent
 from thalweg.models.ridge.classes import Classes
 from thalweg.models.ridge.clocks import PAUSE, pauses_within
-from thalweg.models.ridge.heads.mixture import Mixture
-from thalweg.models.ridge.heads.passive import PassiveAggressive
+from thalweg.models.ridge.heads.mixture import mixture_of
 from thalweg.models.ridge.heads.pseudo_features import seeded_noise, solved
 from thalweg.models.ridge.heads.refresh import Schedule, recursion_lasts
 from thalweg.models.ridge.heads.solve import penalty
@@ -81,16 +80,11 @@ class Ridge:
         self._members, self._recursion = self._sums.members, self._sums.recursion
         forgets = min(p.forgetting) < 1.0 and p.balance == "none" and p.task == "classification"
         self._absent = Absent(self._map.size, self._map.width, max(p.forgetting)) if p.keep_absent and forgets else None
-        beside = PassiveAggressive(self._map.size) if forgets and len(p.forgetting) > 1 else None
-        unit_free = p.task == "regression"
-        self._mixture = Mixture(len(p.forgetting), p.mixture_horizon_events, unit_free=unit_free, beside=beside)
+        self._mixture = mixture_of(p, self._map.size, self._map.constant)
         self._heads: Floats = np.zeros((len(p.forgetting), self._map.size, self._sums.columns))  # (M, D, C)
-        self._learned = 0
-        self._since_refresh = 0
-        self._head_events = 0
-        self._skipped = 0
+        self._learned = self._since_refresh = self._head_events = 0
+        self._skipped = self._faded = 0
         self._excess = ExcessEvents("max_classes", p.max_classes)
-        self._faded = 0
         self._must_refresh = False
         self._predictor: RidgePredictor | None = None
 
@@ -128,10 +122,7 @@ class Ridge:
             self._predictor = None  # the mixture has changed, or the head was updated recursively
         must = self._must_refresh
         self._refresh_if_due(events)
-        if self._absent is not None and self._absent.update(
-            self._sums.of_all, self._features, self._present, self._gamma, self._map.constant, anyway=must
-        ):
-            self._predictor = None
+        self._recall(anyway=must)
         self._sums.drop_denormals(summed)
 
     def _learn(self, rows: Rows) -> None:
@@ -147,11 +138,17 @@ class Ridge:
         if self._absent is not None and rows.codes is not None and rows.inputs is not None:
             if recursion.waiting and self._absent.clocks.stores(rows.codes):
                 self._sums.add_waiting()
-            self._absent.add(rows.inputs, rows.codes, self._sums.slowest)
+            self._absent.add(rows.inputs, rows.features, rows.codes, self._sums.slowest)
         if errors is None:
             self._sums.add(rows)
         elif not recursion.add(rows, errors, self._heads):
             self._sums.settle()
+
+    def _recall(self, *, anyway: bool) -> None:
+        if self._absent is not None and self._absent.update(
+            self._sums.of_all, self._features, self._present, self._map.constant, anyway=anyway
+        ):
+            self._predictor = None
 
     def _rescale(self) -> None:
         """Re-express all sums if the scale has moved after the last stretch."""
@@ -177,7 +174,7 @@ class Ridge:
             self._classes.grow()
             self._sums.grow(len(table))
             if self._absent is not None:
-                self._absent.clocks.grow(len(table))
+                self._absent.grow(len(table))
             self._must_refresh = True
         return selected
 
@@ -244,6 +241,7 @@ class Ridge:
         """Solve for new heads from everything learned so far."""
         self._sums.settle()
         self._heads = np.array([self._solve(member) for member in self._members])
+        self._mixture.solve(self._sums.slowest, self._map.constant)
         self._refreshed()
 
     def _refreshed(self) -> None:
@@ -334,8 +332,8 @@ class Ridge:
             self._standardiser.restore(_below("scale.", tensors), *meta["scale"])
         if self._targets is not None:
             self._targets.restore(_below("targets.", tensors), meta["targets"])
-        if self._absent is not None:
-            self._absent.restore(_below("absent.", tensors), meta["absent"])
+        if self._absent is not None and not self._absent.restore(_below("absent.", tensors), meta["absent"]):
+            self._recall(anyway=True)
 
     def merge(self, other: State) -> None:
         """Add the `state()` of another worker that learned other events; the sum is exact.

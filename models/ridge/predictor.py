@@ -26,11 +26,53 @@ class Known(NamedTuple):
     """What is known of classes that no longer come."""
 
     head: Floats
-    """(D, C)."""
+    """(D, C): log-likelihoods, up to what is the same for all classes."""
+    intercept: Floats
+    """(C,)."""
     away: NDArray[np.bool_]
     """(C,): the classes that no longer come."""
     threshold: float
-    """Lead of one of them over the classes that still come, by this head, above which it is predicted."""
+    """Lead of one of them over those that still come, by this head, above which it is predicted, where priced."""
+    priced: NDArray[np.bool_]
+    """(A, P): the pairs, of a class that is away and one that still comes, for which the threshold is not 0."""
+
+
+class Pattern(NamedTuple):
+    """Classes that are away and have a price with the same of those that still come: they left together."""
+
+    away: NDArray[np.int64]
+    """Columns of those that are away."""
+    priced: NDArray[np.int64]
+    """Columns of those that still come and with which they have a price."""
+    free: NDArray[np.int64]
+    """Of the others."""
+
+
+def patterns(away: NDArray[np.bool_], priced: NDArray[np.bool_]) -> Sequence[Pattern]:
+    """Of pairs (A, P) among classes (C,)."""
+    there, here = np.flatnonzero(away), np.flatnonzero(~away)
+    found, at = np.unique(priced, axis=0, return_inverse=True)
+    return [Pattern(there[at.ravel() == number], here[row], here[~row]) for number, row in enumerate(found)]
+
+
+def leads(scores: Floats, alike: Sequence[Pattern]) -> Floats:
+    """By how much a class that is away leads the others with which it has a price, (N,).
+
+    ∞ where it leads and has a price with none; -∞ where one without a price leads it.
+
+    Args:
+        scores: By the head of all that is known, (N, C).
+        alike: All patterns.
+    """
+    found: Floats | None = None
+    for away, priced, free in alike:
+        best = scores[:, away].max(axis=1)
+        lead = best - scores[:, priced].max(axis=1) if len(priced) else np.full(len(best), np.inf)
+        if len(free):
+            lead[best <= scores[:, free].max(axis=1)] = -np.inf
+        found = lead if found is None else np.maximum(found, lead)
+    assert found is not None
+    return found
 
 
 class RidgePredictor:
@@ -64,6 +106,7 @@ class RidgePredictor:
             known: The head of all that is known, if it is another.
         """
         self._known, self._columns_now = known, head.shape[1]
+        self._patterns: Sequence[Pattern] = () if known is None else patterns(known.away, known.priced)
         self._columns, self._map, self._head, self._scale, self._events = columns, feature_map, head, scale, events
         self._classification = classes is not None
         self._classes = tuple(classes or ())
@@ -150,15 +193,20 @@ class RidgePredictor:
 
     def _chosen(self, scores: Floats, known: Known) -> Floats:
         """Of scores by both heads (N, 2 C), those by the one that answers each row (N, C)."""
-        now, all_known, away = scores[:, : self._columns_now], scores[:, self._columns_now :], known.away
-        here = all_known[:, ~away].max(axis=1)
-        leads = all_known[:, away].max(axis=1) > here + known.threshold
+        now, away = scores[:, : self._columns_now], known.away
+        all_known = scores[:, self._columns_now :] + known.intercept
         best = now[:, ~away].max(axis=1, keepdims=True)
         chosen = now.copy()
         chosen[:, away] = np.minimum(now[:, away], best - MARGIN)  # the label is the class of the highest score
-        if known.threshold < 0:
-            all_known = all_known + np.where(away, 0.0, known.threshold)
-        chosen[leads] = all_known[leads]
+        rows = leads(all_known, self._patterns) >= known.threshold
+        if rows.any():
+            recalled = all_known[rows]
+            recalled -= recalled.max(axis=1, keepdims=True)
+            recalled = np.exp(recalled, out=recalled)
+            recalled /= recalled.sum(axis=1, keepdims=True)
+            limit = recalled[:, away].max(axis=1, keepdims=True) - MARGIN  # likewise, where a threshold is below 0
+            recalled[:, ~away] = np.minimum(recalled[:, ~away], limit)
+            chosen[rows] = recalled
         return chosen
 
     def state(self) -> State:
@@ -174,7 +222,12 @@ class RidgePredictor:
             "clip": None,
         }
         if self._known is not None:
-            tensors |= {"known": self._known.head, "away": self._known.away}
+            tensors |= {
+                "known": self._known.head,
+                "intercept": self._known.intercept,
+                "away": self._known.away,
+                "priced": self._known.priced,
+            }
             meta["threshold"] = self._known.threshold
         if self._scale is not None:
             tensors["shift"], tensors["factor"], meta["clip"] = self._scale
@@ -196,5 +249,11 @@ class RidgePredictor:
         scale = None if meta["clip"] is None else (tensors["shift"], tensors["factor"], meta["clip"])
         known: Known | None = None
         if "known" in tensors:
-            known = Known(tensors["known"], tensors["away"].astype(bool), meta["threshold"])
+            away = tensors["away"].astype(bool)
+            every = np.ones(
+                (int(away.sum()), int((~away).sum())), bool
+            )  # what is absent: a version before had one price
+            priced = tensors.get("priced", every).astype(bool)
+            intercept = tensors.get("intercept", np.zeros(len(away)))
+            known = Known(tensors["known"], intercept, away, meta["threshold"], priced)
         return cls(columns, feature_map, tensors["head"], meta["classes"], scale, meta["events"], known)

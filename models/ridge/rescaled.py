@@ -58,8 +58,10 @@ class Rescaling:
                 self._shrunk(cross, shrink)
 
     def of_classes(self, sums: Statistics, cross: Floats, weight: Floats) -> Floats | None:
-        """What `apply` leaves out of the cross-moments of each class, (D, C): the difference of its own gates and those
-        of all events. To be asked for before `apply`.
+        """What `apply` leaves out of the cross-moments of each class, (D, C). To be asked for before `apply`.
+
+        The inputs of a class are taken for normal around its mean, with the covariance within classes: then the mean of
+        a random feature before and after the move is known, however far the class is from all others.
 
         Args:
             sums: All sums.
@@ -67,19 +69,34 @@ class Rescaling:
             weight: Weights of classes (C,).
         """
         m, constant = self._map, self._map.constant
-        if not m.expansion or not m.direct or constant is None or not len(self._gradual):
+        if not m.expansion or not m.direct or constant is None:
             return None
         total = float(sums.gram[constant, constant])
         if total <= 0:
             return None
         inputs = slice(m.expansion, m.expansion + m.width)
         means = (cross[inputs] / np.maximum(weight, 1e-300)).T
-        gates = self._open(means) - self._open(sums.gram[inputs, constant] / total)
-        weights, columns = m.projection[self._columns[self._gradual]], self._columns[self._gradual]
-        moved = (means[:, columns] * (self._ratio[self._gradual] - 1.0) + self._offset[self._gradual]) @ weights
+        ratio, after = np.ones(m.width), means.copy()
+        ratio[self._columns] = self._ratio
+        after[:, self._columns] = means[:, self._columns] * self._ratio + self._offset
+        within = np.triu(sums.gram[inputs, inputs])
+        within += np.triu(within, 1).T
+        within -= (sums.cross[inputs] / np.maximum(sums.class_weight, 1e-300)) @ sums.cross[inputs].T
+        within /= total
+        scaled = m.projection * ratio[:, None]
+        moved = self._rectified(np.clip(after, -self._clip, self._clip), _spread(within, scaled))
+        moved -= self._rectified(means, _spread(within, m.projection))
         out = np.zeros_like(cross)
-        out[: m.expansion] = (gates * moved * weight[:, None]).T
+        out[: m.expansion] = moved.T * weight
+        if (gates := self._gates(sums, total)) is not None:
+            out[: m.expansion] -= gates[:-1].T @ cross[m.expansion + self._columns[self._gradual]]
+            out[: m.expansion] -= np.outer(gates[-1], cross[constant])
         return out
+
+    def _rectified(self, means: Floats, spread: Floats) -> Floats:
+        """Means (C, D) of random features of normal inputs with means (C, F), where their arguments deviate (D,)."""
+        arguments = means @ self._map.projection + self._map.offsets
+        return np.asarray(arguments * ndtr(arguments / spread) + spread * _density(arguments / spread))
 
     def _open(self, means: Floats) -> Floats:
         """Share of open gates (…, D) for inputs of these means (…, F) and unit variance."""
@@ -121,3 +138,14 @@ class Rescaling:
 
     def _shrunk(self, array: Floats, factors: Floats) -> None:
         array[self._map.expansion + self._columns] *= factors[:, None]
+
+
+def _spread(covariance: Floats, projection: Floats) -> Floats:
+    """Deviations (D,) of the arguments of random features."""
+    variance = np.einsum("fd,fd->d", projection, covariance @ projection)
+    return np.asarray(np.sqrt(np.maximum(variance, 1e-12)))
+
+
+def _density(values: Floats) -> Floats:
+    """Of the normal distribution."""
+    return np.asarray(np.exp(-0.5 * values**2) / np.sqrt(2 * np.pi))

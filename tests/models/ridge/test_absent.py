@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
+from thalweg.memory.snapshots.state import State
 from thalweg.models.contract.learner import LearnerContext
 from thalweg.models.ridge.learner import Ridge
 from thalweg.models.ridge.predictor import RidgePredictor
@@ -19,13 +21,13 @@ WIDTH, NAMES = 12, tuple("abcdef")
 CENTRES = np.random.default_rng(5).standard_normal((6, WIDTH)) * 1.5
 
 
-def drawn(codes: Codes, seed: int, spread: float = 1.0) -> Floats:
-    return CENTRES[codes] + spread * np.random.default_rng(seed).standard_normal((len(codes), WIDTH))
+def drawn(codes: Codes, seed: int, spread: float = 1.0, centres: Floats = CENTRES) -> Floats:
+    return centres[codes] + spread * np.random.default_rng(seed).standard_normal((len(codes), WIDTH))
 
 
-def taught(codes: Codes, by: int = 64, spread: float = 1.0, **params: Any) -> Ridge:
+def taught(codes: Codes, by: int = 64, spread: float = 1.0, centres: Floats = CENTRES, **params: Any) -> Ridge:
     spec = {"x": TensorSpec("x", "float64", (WIDTH,))}
-    learner, x = Ridge(LearnerContext(inputs=spec, params=params, seed=0)), drawn(codes, 1, spread)
+    learner, x = Ridge(LearnerContext(inputs=spec, params=params, seed=0)), drawn(codes, 1, spread, centres)
     for start in range(0, len(codes), by):
         some = codes[start : start + by].astype(np.int32)
         n = len(some)
@@ -67,6 +69,55 @@ def test_while_one_class_comes_alone_hardly_any_of_its_events_is_taken_for_anoth
     assert right(learner, np.full(1000, 4), spread=3.0) > 0.97
 
 
+@pytest.mark.parametrize("times", [1, 2])
+def test_classes_that_overlap_and_come_one_after_the_other_are_known_nearly_as_if_they_had_come_together(
+    times: int,
+) -> None:
+    shuffled = np.random.default_rng(3).permutation(ONE_BY_ONE)
+
+    joint, kept, lost = (
+        taught(shuffled, spread=2.5),
+        taught(np.tile(ONE_BY_ONE, times), spread=2.5),
+        taught(ONE_BY_ONE, spread=2.5, keep_absent=False),
+    )
+
+    assert right(kept, ALL, spread=2.5) > right(joint, ALL, spread=2.5) - 0.03 > 0.6
+    assert right(lost, ALL, spread=2.5) < 0.25
+
+
+def test_two_classes_at_a_time_are_known_nearly_as_if_all_had_come_together() -> None:
+    order = np.concatenate([np.arange(600) % 2 + pair for pair in (0, 2, 4)])
+    shuffled = np.random.default_rng(3).permutation(order)
+
+    joint, kept = taught(shuffled, spread=2.5), taught(order, spread=2.5)
+
+    assert right(kept, ALL, spread=2.5) > right(joint, ALL, spread=2.5) - 0.03
+
+
+def test_a_class_whose_events_come_under_another_name_is_not_recalled_for_long() -> None:
+    old = np.random.default_rng(4).integers(0, 3, 1500)
+    learner = taught(np.concatenate([old, old + 3]), spread=1.0, centres=np.tile(CENTRES[:3], (2, 1)))
+
+    predictor, asked = learner.predictor(), np.arange(300) % 3
+    label = predictor.predict({"x": drawn(asked, 2)})["label"]
+
+    assert (np.array(predictor.classes)[label] == np.array(NAMES)[asked + 3]).mean() > 0.9
+
+
+def test_a_state_written_before_pairs_were_counted_is_read_and_its_classes_are_known_at_a_price() -> None:
+    learner = taught(ONE_BY_ONE)
+    state = learner.state()
+    new = ("absent.together", "absent.until", "absent.taken", "absent.held", "absent.priced", "absent.intercept")
+    old = State({name: array for name, array in state.tensors.items() if name not in new}, state.meta)
+    again = Ridge(LearnerContext(inputs={"x": TensorSpec("x", "float64", (WIDTH,))}, params={}, seed=0))
+
+    again.restore(old)
+
+    assert again._absent is not None
+    assert again._absent.pairs.priced(np.arange(6) < 5).all()
+    assert right(again, ALL) > 0.85
+
+
 def test_a_stream_in_which_no_class_is_away_has_one_head() -> None:
     learner = taught(np.arange(1200) % 6)
 
@@ -81,6 +132,15 @@ def test_the_label_is_the_class_of_the_highest_score_whichever_head_answers() ->
     assert "known" in predictor.state().tensors
     np.testing.assert_array_equal(answer["scores"].argmax(axis=1), answer["label"])
     assert len(np.unique(answer["label"])) == 6
+
+
+def test_a_row_has_the_same_scores_whatever_the_other_rows() -> None:
+    predictor, x = taught(ONE_BY_ONE).predictor(), drawn(ALL[:150], 9)
+
+    together = predictor.predict({"x": x})["scores"]
+
+    alone = np.concatenate([predictor.predict({"x": x[row : row + 1]})["scores"] for row in range(150)])
+    np.testing.assert_array_equal(together, alone)
 
 
 def test_a_published_predictor_and_a_restored_learner_predict_the_same() -> None:

@@ -65,6 +65,28 @@ def test_old_values_that_the_new_scale_would_clip_do_not_weigh_more_than_clipped
     assert np.linalg.eigvalsh(np.triu(found.gram) + np.triu(found.gram, 1).T).min() > 0
 
 
+@pytest.mark.parametrize("far", [0.0, 3.0])
+def test_random_features_of_each_class_come_to_their_means_under_the_new_scale(far: float) -> None:
+    random, normal = layer(64), np.random.default_rng(3).standard_normal((3000, 5))
+    codes = np.arange(3000) % 3
+    z = normal * 0.6 + np.array([0.0, far, -far])[codes, None] / 2
+    moved = z.copy()
+    moved[:, MOVE.columns] = z[:, MOVE.columns] * 2.5 + np.array([-1.0, 1.0])
+    move = Move(MOVE.columns, np.array([2.5, 2.5]), np.array([-1.0, 1.0]))
+    found = Statistics(random.size, 3, decay=0.999999)
+    found.add(Rows(random.features(z), np.eye(3)[codes], codes=codes.astype(np.int32)))
+    weight = found.class_weight
+    wanted = np.array([random.features(moved)[codes == code].mean(axis=0) for code in range(3)]).T
+
+    rescaling = Rescaling(random, move, 1e9)
+    more = rescaling.of_classes(found, found.cross, weight)
+    rescaling.apply(found)
+
+    assert more is not None
+    np.testing.assert_allclose((found.cross + more) / weight, wanted, rtol=0, atol=0.03)
+    assert np.abs(found.cross / weight - wanted)[:64].max() > (0.03 if far == 0.0 else 0.2)
+
+
 def test_without_inputs_as_features_nothing_is_re_expressed() -> None:
     only_random = FeatureMap.draw(5, 16, offsets=True, direct=False, bias=True, seed=0)
     found, before = sums(only_random, Z), sums(only_random, Z)
